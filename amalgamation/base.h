@@ -1,0 +1,53 @@
+/* base.h - what every module sees: standard headers, linkage, assertions, saturation. */
+#ifndef JOBQ__BASE_H
+#define JOBQ__BASE_H
+
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE 1 /* flock, MAP_ANONYMOUS */
+#endif
+
+#include "jobq.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <string.h>
+
+/* Linkage is written here and nowhere else: JOBQ__INTERNAL is shared between modules,
+ * so it is static in the generated file and extern when the modules are built apart. */
+#ifdef JOBQ_AMALGAMATION
+#define JOBQ__INTERNAL static
+#else
+#define JOBQ__INTERNAL extern
+#endif
+
+/* For our own bugs only. The caller's and the disk's errors are checked, always. */
+#ifdef JOBQ_DEBUG
+#define jobq__assert(condition) assert(condition)
+#else
+#define jobq__assert(condition) ((void)sizeof((condition) ? 1 : 0))
+#endif
+
+#define JOBQ__COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define JOBQ__CONTAINER(pointer, type, member) \
+    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define JOBQ__MIN(a, b) ((a) < (b) ? (a) : (b))
+#define JOBQ__MAX(a, b) ((a) > (b) ? (a) : (b))
+
+/* a + b for times: saturates at both ends, so JOBQ_NEVER stays never. */
+static inline int64_t jobq__add(int64_t a, int64_t b) {
+    if (b > 0 && a > INT64_MAX - b) return INT64_MAX;
+    if (b < 0 && a < INT64_MIN - b) return INT64_MIN;
+    return a + b;
+}
+
+/* a - b, saturating. */
+static inline int64_t jobq__sub(int64_t a, int64_t b) {
+    if (b < 0 && a > INT64_MAX + b) return INT64_MAX;
+    if (b > 0 && a < INT64_MIN + b) return INT64_MIN;
+    return a - b;
+}
+
+#endif

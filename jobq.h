@@ -1,0 +1,525 @@
+/* jobq.h - a durable job queue and scheduler in two C files, over SQLite.
+ *
+ * Version 0.1.0. What is not in this file is not API.
+ *
+ * The promise. When jobq_enqueue returns JOBQ_OK at the default durability,
+ * the job is on the disk: it survives kill, operating system crash and power
+ * loss, and it will be run, at least once, until it reaches a terminal state.
+ * No job ever runs twice at the same moment. Rows that a handler writes through
+ * jobq_run_db are visible if and only if the completion of that run is.
+ *
+ * How to read this file: a program needs the sections 4 to 7; the rest is for
+ * looking inside, for tests and for event loops. Every comment of a function
+ * says, where it is not plain: Does, Returns, Owns, Threads, Blocks, Fails.
+ *
+ * Habits. Zero is always the default, so designated initialisers read like a
+ * sentence. JOBQ_NONE (-1) is "none" or "off", JOBQ_UNLIMITED is "no limit".
+ * Times are int64_t milliseconds since the Unix epoch (..._at_ms) or durations
+ * (..._ms). Functions that can fail return an int code: JOBQ_OK is 0, errors
+ * are negative, and their last argument is a jobq_error that may be NULL.
+ *
+ * ---------------------------------------------------------------------------
+ * MIT No Attribution (MIT-0)
+ *
+ * Permission is hereby granted, free of charge, to any person obtaining a copy
+ * of this software and associated documentation files (the "Software"), to deal
+ * in the Software without restriction, including without limitation the rights
+ * to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+ * copies of the Software, and to permit persons to whom the Software is
+ * furnished to do so.
+ *
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+ * IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+ * FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+ * AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+ * LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+ * OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+ * SOFTWARE.
+ */
+#ifndef JOBQ_H
+#define JOBQ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef JOBQ_API
+#define JOBQ_API
+#endif
+
+#if defined(__GNUC__)
+#define JOBQ_PRINTF(at, first) __attribute__((__format__(__printf__, at, first)))
+#else
+#define JOBQ_PRINTF(at, first)
+#endif
+
+/* ==== 1. Version ========================================================== */
+
+#define JOBQ_VERSION "0.1.0"
+#define JOBQ_VERSION_NUMBER 1000 /* major * 1000000 + minor * 1000 + patch */
+
+/* Returns JOBQ_VERSION_NUMBER as jobq.c was compiled with it. Any thread. */
+JOBQ_API int jobq_version_number(void);
+
+/* ==== 2. Limits and units ================================================= */
+
+#define JOBQ_NONE (-1)                 /* none, off, zero */
+#define JOBQ_UNLIMITED INT32_MAX       /* no limit */
+#define JOBQ_NEVER INT64_MAX           /* a time that does not come */
+
+#define JOBQ_SECOND ((int64_t)1000)    /* milliseconds */
+#define JOBQ_MINUTE (60 * JOBQ_SECOND)
+#define JOBQ_HOUR (60 * JOBQ_MINUTE)
+#define JOBQ_DAY (24 * JOBQ_HOUR)
+
+#define JOBQ_NAME_MAX 64               /* bytes of a kind's or queue's name */
+#define JOBQ_KEY_MAX 128               /* bytes of a job's key */
+#define JOBQ_TEXT_MAX 255              /* bytes kept of a handler's message */
+#define JOBQ_NAMES_MAX 4096            /* kinds and queues in one file */
+#define JOBQ_WORKERS_MAX 120
+#define JOBQ_PAYLOAD_MAX (64 * 1024 * 1024) /* what payload_max may be set to */
+
+/* ==== 3. Codes and errors ================================================= */
+
+/* X(name, value, sentence). Negative is an error: unless the sentence says
+ * otherwise, nothing has happened and nothing will appear later. */
+#define JOBQ_CODES(X) \
+    X(JOBQ_OK, 0, "ok") \
+    X(JOBQ_EXISTS, 1, "a job with this key exists already; its id was returned") \
+    X(JOBQ_MISUSE, -1, "this call is not allowed here or with these arguments") \
+    X(JOBQ_BAD_NAME, -2, "the name is missing, empty or too long") \
+    X(JOBQ_BAD_TIME, -3, "the time is negative or reaches past the end of time") \
+    X(JOBQ_TOO_BIG, -4, "the payload or result is larger than the queue allows") \
+    X(JOBQ_NO_MEMORY, -5, "memory could not be had") \
+    X(JOBQ_NOT_FOUND, -6, "there is no such job") \
+    X(JOBQ_BAD_STATE, -7, "the job is not in a state that allows this") \
+    X(JOBQ_BUSY, -8, "somebody else holds the database or the job") \
+    X(JOBQ_LOCKED, -9, "another process owns this queue") \
+    X(JOBQ_FULL, -10, "the disk is full or a limit has been reached") \
+    X(JOBQ_IO, -11, "the disk or the operating system reported an error") \
+    X(JOBQ_UNKNOWN, -12, "an error at commit: it may have happened or not") \
+    X(JOBQ_CORRUPT, -13, "the database is damaged; nothing more is touched") \
+    X(JOBQ_CANT_OPEN, -14, "the file cannot be opened or created") \
+    X(JOBQ_NOT_A_FILE, -15, "the path is not a regular file") \
+    X(JOBQ_NOT_A_DB, -16, "the file is not a SQLite database") \
+    X(JOBQ_FOREIGN, -17, "the database belongs to something other than jobq") \
+    X(JOBQ_NEWER, -18, "the queue was written by a newer jobq") \
+    X(JOBQ_READ_ONLY, -19, "the file or its directory cannot be written") \
+    X(JOBQ_CLOSED, -20, "the queue is closed or being closed") \
+    X(JOBQ_FORKED, -21, "the queue was opened by the parent of this process") \
+    X(JOBQ_TIMEOUT, -22, "the time allowed for waiting is over") \
+    X(JOBQ_STALLED, -23, "the pool did not come to rest; the clock stopped there") \
+    X(JOBQ_BAD_SQLITE, -24, "this SQLite is too old, single-threaded or mismatched") \
+    X(JOBQ_UNSAFE_SQLITE, -25, "this SQLite is only safe for two writers if both say shared")
+
+enum jobq_code {
+#define JOBQ_CODE_ENUM(name, value, sentence) name = value,
+    JOBQ_CODES(JOBQ_CODE_ENUM)
+#undef JOBQ_CODE_ENUM
+    JOBQ_CODE_LAST_ = 2
+};
+
+/* The name ("JOBQ_BUSY") and the general sentence of a code. Static text, never
+ * NULL. Any thread. */
+JOBQ_API const char *jobq_code_name(int code);
+JOBQ_API const char *jobq_code_text(int code);
+
+/* What went wrong in one call. The caller owns it; it is written only when the
+ * call fails (and by JOBQ_EXISTS). */
+typedef struct jobq_error {
+    int code;        /* one of JOBQ_CODES */
+    int sqlite_code; /* SQLite's extended result code, or 0 */
+    char text[232];  /* a sentence that says what was wrong */
+} jobq_error;
+
+/* ==== 4. Handles, clocks, opening ========================================= */
+
+typedef struct jobq jobq;             /* an open queue */
+typedef struct jobq_run jobq_run;     /* one run of one job, inside its handler */
+typedef struct jobq_clock jobq_clock; /* an artificial clock, section 9 */
+struct sqlite3;
+
+typedef enum jobq_role {
+    JOBQ_OWNER,  /* runs jobs; at most one per file, held by a lock that dies with it */
+    JOBQ_CLIENT  /* enqueues and looks inside a queue that exists */
+} jobq_role;
+
+typedef enum jobq_durability {
+    JOBQ_DURABLE, /* synchronous=FULL: OK means it survives power loss */
+    JOBQ_RELAXED  /* synchronous=NORMAL: survives kill; power loss may take a
+                     suffix of commits, never the middle, until jobq_flush */
+} jobq_durability;
+
+/* State of a job. Claimed but not started is pending. */
+typedef enum jobq_state {
+    JOBQ_STATE_NONE,
+    JOBQ_STATE_PENDING,  /* ready, scheduled for later, or parked */
+    JOBQ_STATE_RUNNING,
+    JOBQ_STATE_DONE,     /* terminal */
+    JOBQ_STATE_FAILED,   /* terminal: the dead letter box */
+    JOBQ_STATE_CANCELLED /* terminal */
+} jobq_state;
+
+/* What a handler returns, and what an event reports. */
+typedef enum jobq_outcome {
+    JOBQ_OUTCOME_NONE,  /* in events: no run was settled */
+    JOBQ_DONE,          /* finished */
+    JOBQ_RETRY,         /* failed: again after the backoff, until attempts run out */
+    JOBQ_FAIL,          /* failed for good */
+    JOBQ_RESCHEDULE,    /* not a failure: again at a time, as attempt 1 */
+    JOBQ_SNOOZE,        /* not a failure: again later, same attempt */
+    JOBQ_CANCELLED,     /* gave up because it was cancelled */
+    JOBQ_CRASHED        /* events only: the process died while the job ran */
+} jobq_outcome;
+
+/* A change of a job, reported after it was committed. */
+typedef struct jobq_event {
+    int64_t now_ms;      /* the queue's clock */
+    int64_t id;
+    const char *kind;    /* valid while the queue is open */
+    jobq_state from, to; /* from is NONE when the job is new */
+    int attempt;         /* the attempt that was settled, or is due */
+    jobq_outcome outcome;
+    int64_t wait_ms;     /* settled: from due to started */
+    int64_t run_ms;      /* settled: from started to finished */
+} jobq_event;
+
+typedef struct jobq_options {
+    jobq_role role;
+    jobq_durability durability;
+    int workers;            /* threads; default 4; JOBQ_NONE = step mode, section 9 */
+    bool join;              /* allow a file that holds another application's tables */
+    bool shared;            /* other connections write too (needed on both sides with
+                               SQLite before 3.51.3, but for 3.44.6 and 3.50.7) */
+    bool charge_reboots;    /* a power cut counts as a crash of the jobs it met */
+    int64_t busy_ms;        /* wait for other writers; default 5 s */
+    int64_t poll_ms;        /* look for jobs of client processes; default off */
+    int64_t keep_done_ms;   /* keep done and cancelled jobs; default 24 h; JOBQ_NONE = drop */
+    int64_t keep_failed_ms; /* keep failed jobs; default 7 days; JOBQ_NONE = drop */
+    int64_t keep_max;       /* keep at most so many finished jobs; default no limit */
+    int64_t payload_max;    /* bytes; default 1 MiB; at most JOBQ_PAYLOAD_MAX */
+    int wal_pages;          /* checkpoint when the log has so many pages; default 1000 */
+    int64_t stall_ms;       /* real time that jobq_advance waits for rest; default 10 s */
+    uint64_t seed;          /* of the jitter; 0 is a seed like any other */
+    jobq_clock *clock;      /* default: the system's; must outlive the queue */
+    /* Called after a commit, one at a time, outside all locks, in commit order:
+     * by workers and the scheduler thread, or in step mode by the caller whose
+     * call committed. May call anything but stop, close, wait, step and advance.
+     * The event is valid during the call. */
+    void (*on_event)(const jobq_event *event, void *ctx);
+    /* Step mode: called outside all locks, by any thread, when a job became ready
+     * or the next deadline moved earlier. It should only wake the event loop. */
+    void (*on_wake)(void *ctx);
+    void *ctx;              /* given to on_event and on_wake */
+} jobq_options;
+
+/* Opens or creates the queue in the SQLite file path (":memory:" for none) and,
+ * as owner, takes the ownership lock and recovers the jobs of a dead owner.
+ * options may be NULL. A file made here gets mode 0600; a lock file path + "-jobq"
+ * stands beside it and is never deleted.
+ * Returns JOBQ_OK and *q; on failure *q is NULL and nothing needs closing.
+ * Owns: the caller closes *q with jobq_close. path and options are copied.
+ * Threads: any. Blocks: on the disk.
+ * Fails: MISUSE, BAD_TIME, LOCKED, CANT_OPEN, NOT_A_FILE, NOT_A_DB, FOREIGN, NEWER,
+ * READ_ONLY, BAD_SQLITE, UNSAFE_SQLITE, NOT_FOUND (client: no queue there), BUSY,
+ * FULL, IO, CORRUPT, NO_MEMORY. */
+JOBQ_API int jobq_open(const char *path, const jobq_options *options, jobq **q,
+                       jobq_error *err);
+
+/* Stops (without grace), waits until no handler runs and no other call is inside,
+ * closes, and sets *q to NULL. Calls that race with it get JOBQ_CLOSED; a handle
+ * that was closed must not be used again. Does not delete anything.
+ * Threads: any but a handler's or callback's. Blocks: until handlers return.
+ * Fails: MISUSE (NULL, or from a handler or callback; nothing is closed), FORKED
+ * (nothing but memory of the child is touched). */
+JOBQ_API int jobq_close(jobq **q);
+
+/* ==== 5. Kinds and handlers =============================================== */
+
+/* A handler. It runs on a worker thread (step mode: on the caller's), outside all
+ * locks, and returns an outcome. run is valid until it returns. It may call
+ * everything of section 6, 7 and 8 but jobq_close, jobq_stop, jobq_wait, jobq_step,
+ * jobq_run_until_idle and jobq_advance. */
+typedef jobq_outcome (*jobq_handler)(jobq_run *run, void *ctx);
+
+typedef struct jobq_kind {
+    const char *name;       /* 1 to JOBQ_NAME_MAX bytes */
+    jobq_handler run;
+    void *ctx;              /* given to run and backoff */
+    int attempts_max;       /* default 30; JOBQ_UNLIMITED */
+    int64_t backoff_min_ms; /* default 1 s. Delay after failing attempt n:           */
+    int64_t backoff_max_ms; /* default 1 h. min(max, min * 2^min(n-1, 30)), then     */
+    int jitter_percent;     /* default 20: uniform in +-20 %, and again min with max */
+    int64_t timeout_ms;     /* of one run: then jobq_should_stop is true; default none */
+    int crashes_max;        /* process deaths until failed; default 3 */
+    int64_t keep_done_ms;   /* default: the queue's */
+    int64_t keep_failed_ms; /* default: the queue's */
+    /* If set, gives the delay in place of the formula; negative = fail for good.
+     * Called on the handler's thread, outside all locks. */
+    int64_t (*backoff)(int attempt, int64_t id, void *ctx);
+} jobq_kind;
+
+/* Tells who runs jobs of this kind. Jobs of a kind without a handler are parked:
+ * visible, charged nothing; registering the kind makes them ready.
+ * Owns: the struct and its strings are copied; ctx must live until close.
+ * Threads: any; before or after jobq_start. Blocks: one commit for a new name.
+ * Fails: MISUSE (no handler, client, or registered already), BAD_NAME, BAD_TIME,
+ * FULL (more than JOBQ_NAMES_MAX names), and as jobq_enqueue. */
+JOBQ_API int jobq_register(jobq *q, const jobq_kind *kind, jobq_error *err);
+
+/* Starts the workers and the scheduler thread. Again after a stop is allowed; when
+ * started already it does nothing.
+ * Threads: any but a handler's. Fails: MISUSE (client or step mode), BUSY (handlers
+ * that outlived the last stop's grace still run), NO_MEMORY, CLOSED. */
+JOBQ_API int jobq_start(jobq *q, jobq_error *err);
+
+/* Starts no further job, raises the stop flag of those that run, gives back what
+ * was claimed, and waits up to grace_ms of real time (0 = 5 s, JOBQ_NONE = do not
+ * wait, JOBQ_NEVER = for ever) for the handlers to return. A handler that returns
+ * JOBQ_RETRY after the flag was raised keeps its attempt and is due at once.
+ * Returns JOBQ_OK at rest; JOBQ_TIMEOUT if handlers still run: they go on, what they
+ * return is still settled, and if the process ends they are charged nothing.
+ * Idempotent, from several threads too. Threads: any but a handler's. */
+JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err);
+
+/* Says that this process is about to end on purpose, so that no job that still runs
+ * counts as crashed. Also done by exit(). Safe in a signal handler: it only writes to
+ * mapped memory of the queues that are open. */
+JOBQ_API void jobq_mark_exit(void);
+
+/* Outcomes with more to say. Each remembers its detail in run and returns the outcome
+ * for the handler to return; the last one called counts. Text is cut at JOBQ_TEXT_MAX
+ * bytes; format may be NULL. Only in the handler, on its thread. */
+JOBQ_API jobq_outcome jobq_done(jobq_run *run, const void *result, size_t size);
+JOBQ_API jobq_outcome jobq_retry(jobq_run *run, const char *format, ...) JOBQ_PRINTF(2, 3);
+JOBQ_API jobq_outcome jobq_fail(jobq_run *run, const char *format, ...) JOBQ_PRINTF(2, 3);
+JOBQ_API jobq_outcome jobq_reschedule_in(jobq_run *run, int64_t delay_ms);
+JOBQ_API jobq_outcome jobq_reschedule_at(jobq_run *run, int64_t at_ms);
+JOBQ_API jobq_outcome jobq_snooze(jobq_run *run, int64_t delay_ms);
+
+/* What the handler can know. Strings and the payload are valid until it returns.
+ * Only in the handler, on its thread. */
+JOBQ_API int64_t jobq_run_id(const jobq_run *run);
+JOBQ_API jobq *jobq_run_queue(const jobq_run *run);
+JOBQ_API const char *jobq_run_kind(const jobq_run *run);
+JOBQ_API int jobq_run_attempt(const jobq_run *run);   /* from 1 */
+JOBQ_API int jobq_run_crashes(const jobq_run *run);   /* process deaths so far */
+JOBQ_API const void *jobq_run_payload(const jobq_run *run, size_t *size); /* size may be NULL */
+JOBQ_API int64_t jobq_run_deadline(const jobq_run *run); /* at_ms, or JOBQ_NEVER */
+
+/* True once the run should end: cancelled, stopped, or past its deadline. It stays
+ * true. Any thread, as long as the handler has not returned. */
+JOBQ_API bool jobq_should_stop(jobq_run *run);
+
+/* Waits until the queue's clock has moved by duration_ms or jobq_should_stop is true.
+ * Under an artificial clock this is a wake that jobq_advance fires; in step mode it
+ * moves the artificial clock itself. Returns true if the run should stop.
+ * Only in the handler, on its thread, and not after jobq_run_db. */
+JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
+
+/* Begins the job's transaction and returns its connection, on which the handler may
+ * read and write tables of its own. What it writes, and the jobs it enqueues from then
+ * on, is committed together with JOBQ_DONE and rolled back with everything else. Call
+ * it late: it holds the file's only writer until the handler returns; other writers
+ * wait up to busy_ms and then get JOBQ_BUSY. The handler must not end the transaction:
+ * if it does (or SQLite does, after an error), nothing of it is kept and the run counts
+ * as JOBQ_RETRY. Any other writing call on this thread is then JOBQ_MISUSE.
+ * Returns JOBQ_OK and *db, the same on each call. Owns: jobq; do not close it.
+ * Fails: BUSY (did not begin), MISUSE (":memory:"), IO, FULL, NO_MEMORY. */
+JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err);
+
+/* Saves up to payload_max bytes that the next attempt of this job will find again, and
+ * forgives its crashes. Blocks: one commit. Fails as jobq_enqueue. Reading it: the bytes
+ * of the last save, valid until the handler returns or saves again, or NULL. */
+JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_error *err);
+JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size);
+
+/* ==== 6. Enqueue ========================================================== */
+
+typedef struct jobq_job {
+    const char *kind;    /* 1 to JOBQ_NAME_MAX bytes; needs no handler yet */
+    const char *queue;   /* default "default" */
+    const void *payload; /* any bytes */
+    size_t size;
+    int priority;        /* lower is more urgent; default 0 */
+    int64_t run_at_ms;   /* not before; default now */
+    int64_t delay_ms;    /* or: not before now plus this */
+    const char *key;     /* at most one unfinished job per kind and key */
+} jobq_job;
+
+/* What became of one row of jobq_enqueue_many. */
+typedef struct jobq_result {
+    int64_t id;
+    int code; /* JOBQ_OK, or JOBQ_EXISTS with the id of the job that has the key */
+} jobq_result;
+
+/* Stores a job. When it returns JOBQ_OK the job is durable and *id (may be NULL) is its
+ * id; ids rise, and ids of committed jobs are never used again. JOBQ_EXISTS: a job of this
+ * kind with this key is not yet terminal; *id is that job and nothing was stored.
+ * Owns: everything is copied. Threads: any, handlers too (after jobq_run_db the job is
+ * part of that transaction). Blocks: for one commit, shared with other callers.
+ * Fails: MISUSE (run_at_ms and delay_ms together, payload NULL with a size), BAD_NAME,
+ * BAD_TIME, TOO_BIG, BUSY, FULL, IO, UNKNOWN, NO_MEMORY, CLOSED, FORKED, CORRUPT. */
+JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err);
+
+/* Stores count jobs in one transaction: all of them or none, but that a key conflict
+ * only marks its own row JOBQ_EXISTS. results may be NULL, else it has count rows. Any
+ * other error fails the whole call and its text names the row.
+ * Everything else as jobq_enqueue. */
+JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count,
+                               jobq_result *results, jobq_error *err);
+
+/* RELAXED: one commit that is synced; when it returns JOBQ_OK everything acknowledged
+ * before survives power loss. DURABLE: does nothing. Fails as jobq_enqueue. */
+JOBQ_API int jobq_flush(jobq *q, jobq_error *err);
+
+/* Owner: look now for jobs that another connection has committed. Cheap; any thread. */
+JOBQ_API int jobq_notify(jobq *q, jobq_error *err);
+
+/* ==== 7. Change =========================================================== */
+
+/* Pending: cancelled at once. Running: raises its stop flag; if the handler then returns
+ * JOBQ_DONE or JOBQ_FAIL that stands, everything else becomes cancelled.
+ * Fails: NOT_FOUND, BAD_STATE (terminal already), MISUSE (client), as jobq_enqueue. */
+JOBQ_API int jobq_cancel(jobq *q, int64_t id, jobq_error *err);
+
+/* Makes a failed, cancelled or scheduled job due at once, from attempt 1 with its crashes
+ * forgiven. Fails: NOT_FOUND, BAD_STATE (done, running or due already), EXISTS (its key was
+ * taken meanwhile; nothing happened), MISUSE (client), as jobq_enqueue. */
+JOBQ_API int jobq_retry_now(jobq *q, int64_t id, jobq_error *err);
+
+/* Forgets a job in any state but running. Fails: NOT_FOUND, BUSY (running), MISUSE
+ * (client), as jobq_enqueue. */
+JOBQ_API int jobq_delete(jobq *q, int64_t id, jobq_error *err);
+
+/* ==== 8. Look inside ====================================================== */
+
+typedef struct jobq_info {
+    int64_t id;
+    jobq_state state;
+    bool parked;               /* pending, and its kind has no handler */
+    bool scheduled;            /* pending, and its time has not come */
+    char kind[JOBQ_NAME_MAX + 1];
+    char queue[JOBQ_NAME_MAX + 1];
+    char key[JOBQ_KEY_MAX + 1];
+    char error[JOBQ_TEXT_MAX + 1]; /* the last message of a failure */
+    int priority;
+    int attempt;               /* due, running, or the last one */
+    int runs;                  /* starts ever */
+    int crashes;
+    int64_t created_at_ms, run_at_ms;
+    int64_t finished_at_ms;    /* terminal only, else 0 */
+    size_t payload_size, result_size;
+} jobq_info;
+
+/* Reads one job. Threads: any. Blocks: shortly, never for a writer.
+ * Fails: NOT_FOUND (also: finished and not kept), MISUSE, IO, CLOSED. */
+JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err);
+
+/* Copies up to capacity bytes of a job's payload, or of its result, into buffer; *size is
+ * the whole size. Fails as jobq_get. */
+JOBQ_API int jobq_get_payload(jobq *q, int64_t id, void *buffer, size_t capacity,
+                              size_t *size, jobq_error *err);
+JOBQ_API int jobq_get_result(jobq *q, int64_t id, void *buffer, size_t capacity,
+                             size_t *size, jobq_error *err);
+
+typedef struct jobq_filter {
+    jobq_state state;   /* JOBQ_STATE_NONE = any */
+    const char *kind;   /* NULL = any */
+    const char *queue;  /* NULL = any */
+    int64_t rows_max;   /* rows that one call may look at; default 10,000 */
+} jobq_filter;
+
+/* Where a listing stands. Zero it to begin. */
+typedef struct jobq_cursor {
+    int64_t after[4];
+    int stage;
+    bool done;
+} jobq_cursor;
+
+/* Writes up to capacity matching jobs into infos and *count; call again with the same
+ * cursor until cursor->done. A call that reaches its row budget may write fewer, even none.
+ * Without a state the order is by id. No snapshot across calls. Fails: MISUSE, IO, CLOSED. */
+JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor,
+                       jobq_info *infos, size_t capacity, size_t *count, jobq_error *err);
+
+typedef struct jobq_counts {
+    int64_t ready, scheduled, parked, running, done, failed, cancelled;
+} jobq_counts;
+
+/* Counts the jobs by walking the table in slices; jobs that change meanwhile may be counted
+ * in either state. O(rows): not for every frame. Fails: MISUSE, IO, CLOSED. */
+JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err);
+
+typedef struct jobq_stats {
+    int64_t enqueued, started, done, retried, failed, cancelled, crashed; /* since open */
+    int64_t commits, checkpoints, lost_outcomes; /* lost: came after the job was settled */
+    int64_t wal_pages;   /* pages in the log after the last commit */
+    int running, claimed;/* now */
+    int workers;
+    bool started_now;    /* the pool runs */
+    int failed_code;     /* JOBQ_OK, or why the queue has stopped for good */
+} jobq_stats;
+
+/* Counters since open, O(1), no disk. Any thread. Fails: MISUSE, CLOSED, FORKED. */
+JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err);
+
+/* Waits up to timeout_ms of the queue's clock (0 = do not wait, JOBQ_NEVER = for ever) until
+ * the job is terminal. *info (may be NULL) is what jobq_get would have told at that moment;
+ * for a job that is not kept only id, state, attempt and error. In step mode another thread
+ * has to step.
+ * Threads: any but a handler's or a callback's. Fails: TIMEOUT, NOT_FOUND, MISUSE, CLOSED. */
+JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
+                       jobq_error *err);
+
+/* ==== 9. Time in your hand: artificial clock, step mode, event loops ======= */
+
+/* A clock that moves only when told. Free it after the queues that use it are closed; one
+ * clock may serve several. NULL if memory is out. */
+JOBQ_API jobq_clock *jobq_clock_artificial(int64_t start_at_ms);
+JOBQ_API void jobq_clock_free(jobq_clock *clock);
+
+/* Reads a clock; NULL is the system's. Any thread. */
+JOBQ_API int64_t jobq_clock_now(jobq_clock *clock);
+
+/* Moves an artificial clock forward by duration_ms and fires nothing: this is how a handler in
+ * a test takes five minutes. Saturates; negative moves nothing. Any thread. */
+JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms);
+
+/* Moves the queue's artificial clock by duration_ms, from wake to wake, firing each at its own
+ * time and letting the queue come to rest in between: handlers run, retries that fall due within
+ * the span run too. *fired (may be NULL) is how many wakes were fired. In step mode the jobs run
+ * on the caller's thread. A running handler's deadline, or its jobq_run_sleep, is a wake as well.
+ * Fails: MISUSE (system clock, from a handler, client), STALLED (no rest for stall_ms of real
+ * time; the clock stays where it was), CLOSED, and as jobq_enqueue. */
+JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *err);
+
+/* The same to the next wake, however far; JOBQ_NOT_FOUND if there is none. */
+JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err);
+
+/* How many wakes are pending: scheduled jobs count as one, for the earliest. 0 on error. */
+JOBQ_API int jobq_wakes(jobq *q);
+
+/* Step mode (workers = JOBQ_NONE): runs at most one due job on this thread and returns when its
+ * outcome is durable. *ran (may be NULL) is 0 or 1. One thread at a time.
+ * Fails: MISUSE (not step mode, from a handler, client), BUSY (another thread steps), and as
+ * jobq_enqueue; an outcome that could not be written is kept and written by the next step. */
+JOBQ_API int jobq_step(jobq *q, int *ran, jobq_error *err);
+
+/* Step mode: runs due jobs until none is due; *ran (may be NULL) counts them. Each commit settles
+ * one job and claims the next. Otherwise as jobq_step. */
+JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err);
+
+/* *at_ms is when the queue next has something to do by its clock: now or earlier if a job is
+ * ready, JOBQ_NEVER if nothing is known. With on_wake this is all that a foreign event loop needs. */
+JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* JOBQ_H */
