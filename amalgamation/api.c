@@ -1,0 +1,377 @@
+/* api.c - open, start, stop, close, register. */
+#include "api.h"
+
+/* ---- The door ---- */
+
+JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err) {
+    if (err) memset(err, 0, sizeof *err);
+    if (!q) return jobq__err_set(err, JOBQ_MISUSE, "the queue is NULL");
+    if (jobq__owner_forked(&q->owner)) return jobq__err_set(err, JOBQ_FORKED, NULL);
+    jobq__os_add(&q->inside, 1);
+    if (!jobq__os_load(&q->closing)) return JOBQ_OK;
+    return jobq__api_leave(q, jobq__err_set(err, JOBQ_CLOSED, NULL));
+}
+
+JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc) {
+    /* Nothing of q may be touched after this: close may be waiting to free it. */
+    jobq__os_add(&q->inside, -1);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, jobq_error *err) {
+    int rc = jobq__api_enter(q, err);
+    if (rc == JOBQ_OK && q->client)
+        rc = jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "a client may not do this"));
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, jobq_error *err) {
+    int rc = jobq__api_enter_owner(q, err);
+    if (rc == JOBQ_OK && jobq__core_in_handler(q))
+        rc = jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "a handler may not do this"));
+    else if (rc == JOBQ_OK && jobq__event_inside(&q->events))
+        rc = jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "on_event may not do this"));
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, bool join,
+                                     jobq_error *err) {
+    request->err = err;
+    if (!jobq__commit_in_job(q)) return jobq__commit_request(q, request);
+    if (!join)
+        return jobq__err_set(err, JOBQ_MISUSE, "after jobq_run_db this thread may only enqueue");
+    q->job_run->joined = true;
+    return jobq__commit_join(q, request);
+}
+
+/* ---- Open ---- */
+
+static int jobq__api_check_path(const char *path, bool client, bool *created, jobq_error *err) {
+    struct jobq__os_id id;
+    int rc;
+    *created = false;
+    switch (jobq__os_stat(path, &id)) {
+    case JOBQ__OS_FILE:
+        return JOBQ_OK;
+    case JOBQ__OS_OTHER:
+        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%s is not a regular file", path);
+    case JOBQ__OS_ERROR:
+        return jobq__err_set(err, JOBQ_CANT_OPEN, "%s cannot be looked at", path);
+    case JOBQ__OS_MISSING:
+        break;
+    }
+    if (client) return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %s", path);
+    rc = jobq__os_create(path);
+    *created = rc == JOBQ_OK;
+    return rc == JOBQ_OK ? rc : jobq__err_set(err, rc, "%s cannot be created", path);
+}
+
+static int jobq__api_init(jobq *q) {
+    int rc = jobq__pool_init(q);
+    jobq__tx_init(q);
+    if (rc == JOBQ_OK) rc = jobq__commit_init(q);
+    if (rc == JOBQ_OK) rc = jobq__event_init(&q->events, q->options.on_event, q->options.ctx);
+    if (rc == JOBQ_OK) rc = jobq__os_mutex_init(&q->reader_mu);
+    q->next_due_ms = JOBQ_NEVER;
+    q->wal_next = q->options.wal_pages;
+    q->look_lanes = true;
+    return rc;
+}
+
+static void jobq__api_free(jobq *q) {
+    jobq__tx_fini(q);
+    jobq__registry_fini(&q->names);
+    jobq__event_fini(&q->events);
+    jobq__commit_fini(q);
+    jobq__os_mutex_fini(&q->reader_mu);
+    jobq__pool_fini(q);
+    jobq__mem_free(q->path);
+    jobq__mem_free(q);
+}
+
+/* A job whose process died: given back, and blamed if it was running. */
+static int jobq__api_recover_row(jobq *q, int64_t id) {
+    enum jobq__trace trace;
+    struct jobq__row row;
+    jobq_event event;
+    char text[JOBQ_NAME_MAX + 1];
+    struct jobq__name *kind;
+    bool blamed;
+    int changed, rc = jobq__store_row(q->tx.db, id, &row);
+    if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
+    if (rc != JOBQ_OK) return rc;
+    trace = jobq__owner_trace(&q->owner, id, row.runs);
+    blamed = trace == JOBQ__TRACE_STARTED && (q->owner.same_boot || q->options.charge_reboots);
+    if (blamed) row.crashes = row.crashes < INT32_MAX ? row.crashes + 1 : row.crashes;
+    row.lane = row.crashes > 0 ? JOBQ__LANE_SUSPECT : row.queue;
+    row.side = 0;
+    if (trace == JOBQ__TRACE_NONE)
+        return jobq__store_give_back(q->tx.db, id, row.lane, row.priority, &changed);
+    rc = jobq__store_requeue(q->tx.db, &row, row.priority, &changed);
+    if (rc != JOBQ_OK || !blamed) return rc;
+    q->tx.add.crashed++;
+    if (!q->events.call) return rc;
+    rc = jobq__store_name_text(q->tx.db, row.kind, text);
+    kind = rc == JOBQ_OK ? jobq__registry_add(&q->names, row.kind, text) : NULL;
+    if (!kind) return rc == JOBQ_OK ? JOBQ_NO_MEMORY : rc;
+    memset(&event, 0, sizeof event);
+    event.now_ms = q->tx.now_ms;
+    event.id = id;
+    event.kind = kind->text;
+    event.from = JOBQ_STATE_RUNNING;
+    event.to = JOBQ_STATE_PENDING;
+    event.attempt = row.attempt;
+    event.outcome = JOBQ_CRASHED;
+    return jobq__tx_change(q, &event, NULL);
+}
+
+static int jobq__api_recover_rows(jobq *q) {
+    unsigned char *ids = NULL;
+    size_t size = 0, at = 0, used;
+    int64_t id = 0;
+    int rc = jobq__store_claims_get(q->tx.db, (void **)&ids, &size);
+    while (rc == JOBQ_OK && at < size) {
+        used = jobq__store_unpack(ids + at, size - at, &id);
+        rc = used ? jobq__api_recover_row(q, id) : JOBQ_CORRUPT;
+        at += used;
+    }
+    jobq__mem_free(ids);
+    if (rc == JOBQ_OK) rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
+    if (rc == JOBQ_OK && size) rc = jobq__tx_touch(q);
+    if (rc == JOBQ_OK) rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
+    if (rc == JOBQ_OK) rc = jobq__store_prune_next(q->tx.db, &q->tx.prune_at_ms);
+    if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, q->tx.changes_count);
+    return rc;
+}
+
+/* One transaction; the slots are cleared after its commit, so a recovery that is itself killed
+ * finds the same evidence again. */
+static int jobq__api_recover(jobq *q, jobq_error *err) {
+    struct jobq__wakes wakes;
+    int rc;
+    wakes.count = 0;
+    jobq__tx_open(q, &q->writer, false);
+    jobq__tx_reset(q);
+    rc = jobq__store_begin(&q->writer);
+    if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q);
+    if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
+    if (rc != JOBQ_OK) {
+        jobq__store_rollback(&q->writer);
+        return jobq__db_fail(&q->writer, err);
+    }
+    jobq__tx_applied(q, &wakes);
+    jobq__owner_begin(&q->owner, q->options.shared);
+    return JOBQ_OK;
+}
+
+static int jobq__api_open_db(jobq *q, bool created, jobq_error *err) {
+    struct jobq__db_options options = {q->options.durability, q->options.busy_ms, q->client};
+    int rc = jobq__db_open(&q->writer, q->path, JOBQ__DB_WRITER, &options, err);
+    if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
+    else if (rc == JOBQ_OK)
+        rc = jobq__schema_ready(&q->writer, created || q->memory, q->options.join, err);
+    if (rc == JOBQ_OK && !q->memory)
+        rc = jobq__db_open(&q->reader, q->path, JOBQ__DB_READER, &options, err);
+    if (rc != JOBQ_OK) return rc;
+    q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
+    if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (!q->client) return jobq__api_recover(q, err);
+    if (jobq__store_max_id(&q->writer, &q->last_id) != JOBQ_OK)
+        return jobq__db_fail(&q->writer, err);
+    return JOBQ_OK;
+}
+
+static int jobq__api_own(jobq *q, jobq_error *err) {
+    if (!q->client) return jobq__owner_take(&q->owner, q->memory ? NULL : q->path, err);
+    jobq__owner_watch(&q->owner, q->path);
+    if (jobq__db_wal_reset_bug() && !(q->options.shared && jobq__owner_shares(&q->owner)))
+        return jobq__err_set(err, JOBQ_UNSAFE_SQLITE,
+                             "SQLite before 3.51.3 may lose data with two writers, unless client"
+                             " and owner both open with .shared = true");
+    return JOBQ_OK;
+}
+
+static void jobq__api_close_files(jobq *q) {
+    bool all;
+    if (q->writer.handle && !q->client && !q->memory && !jobq__os_load(&q->failed))
+        jobq__db_checkpoint(&q->writer, true, &all);
+    jobq__db_close(&q->job);
+    jobq__db_close(&q->reader);
+    jobq__db_close(&q->writer);
+    jobq__owner_drop(&q->owner);
+}
+
+static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
+    bool created = false;
+    int rc = q->memory ? JOBQ_OK : jobq__api_check_path(path, q->client, &created, err);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__api_own(q, err);
+    if (rc == JOBQ_OK) rc = jobq__api_open_db(q, created, err);
+    return rc;
+}
+
+JOBQ_API int jobq_open(const char *path, const jobq_options *options, jobq **out,
+                       jobq_error *err) {
+    jobq *q;
+    int rc;
+    if (err) memset(err, 0, sizeof *err);
+    if (!out) return jobq__err_set(err, JOBQ_MISUSE, "q must not be NULL");
+    *out = NULL;
+    if (!path || !*path)
+        return jobq__err_set(err, JOBQ_MISUSE, "the path must not be NULL or empty");
+    rc = jobq__db_check_sqlite(err);
+    if (rc != JOBQ_OK) return rc;
+    q = jobq__mem_new(sizeof *q);
+    if (!q) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    rc = jobq__config_options(options, &q->options, err);
+    if (rc != JOBQ_OK) {
+        jobq__mem_free(q);
+        return rc;
+    }
+    q->client = q->options.role == JOBQ_CLIENT;
+    q->step_mode = q->options.workers == JOBQ_NONE && !q->client;
+    q->memory = strcmp(path, ":memory:") == 0;
+    q->clock = q->options.clock;
+    q->owner.fd = q->owner.entry = -1;
+    q->path = jobq__mem_copy(path, strlen(path));
+    rc = q->path ? jobq__api_init(q) : JOBQ_NO_MEMORY;
+    if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
+    else if (q->memory && q->client)
+        rc = jobq__err_set(err, JOBQ_NOT_FOUND, "a client cannot open \":memory:\"");
+    else rc = jobq__api_open_files(q, path, err);
+    if (rc != JOBQ_OK) {
+        jobq__api_close_files(q);
+        jobq__api_free(q);
+        return rc;
+    }
+    *out = q;
+    return JOBQ_OK;
+}
+
+/* ---- Close ---- */
+
+/* Everybody out: waiters are told, then the last call that is inside. */
+static void jobq__api_await_calls(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__link *link;
+    jobq__os_lock(&pool->mu);
+    for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
+        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
+    /* The last one out cannot tell us without touching what we are about to free. */
+    while (jobq__os_load(&q->inside))
+        jobq__os_wait_until(&pool->quiet, &pool->mu, jobq__clock_mono_us() + 1000);
+    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ_API int jobq_close(jobq **at) {
+    jobq *q;
+    bool mine;
+    if (!at || !*at) return JOBQ_MISUSE;
+    q = *at;
+    if (jobq__owner_forked(&q->owner)) {
+        *at = NULL;
+        return JOBQ_FORKED;
+    }
+    if (jobq__core_in_handler(q) || jobq__event_inside(&q->events)) return JOBQ_MISUSE;
+    jobq__os_lock(&q->pool.mu);
+    mine = !jobq__os_load(&q->closing);
+    jobq__os_store(&q->closing, 1);
+    jobq__os_unlock(&q->pool.mu);
+    if (!mine) return JOBQ_CLOSED;
+    *at = NULL;
+    jobq__api_await_calls(q);
+    jobq__pool_stop(q, INT64_MAX, NULL);
+    if (!q->client) jobq__pool_give_back(q);
+    jobq__event_deliver(&q->events);
+    jobq__api_close_files(q);
+    jobq__api_free(q);
+    return JOBQ_OK;
+}
+
+/* ---- Start, stop, register ---- */
+
+JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
+    int rc = jobq__api_enter_outside(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (q->step_mode)
+        rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode there are no workers to start");
+    else
+        rc = jobq__pool_start(q, err);
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
+    int64_t grace_us;
+    int rc = jobq__api_enter_outside(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (grace_ms == 0) grace_ms = JOBQ__GRACE_MS;
+    if (grace_ms == JOBQ_NONE) grace_ms = 0;
+    if (grace_ms < 0)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_BAD_TIME, "grace_ms is negative"));
+    grace_us = grace_ms > INT64_MAX / 1000 ? INT64_MAX : grace_ms * 1000;
+    return jobq__api_leave(q, jobq__pool_stop(q, grace_us, err));
+}
+
+struct jobq__api_kind {
+    jobq_kind spec;
+    int64_t id;
+    bool parked;
+};
+
+static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
+    struct jobq__api_kind *kind = r->arg;
+    struct jobq__name *name;
+    int rc = jobq__tx_resolve(q, kind->spec.name, &kind->id, &name);
+    if (rc == JOBQ_FULL)
+        return jobq__err_set(r->err, rc, "the file holds %d names already", JOBQ_NAMES_MAX);
+    if (rc != JOBQ_OK) return rc;
+    if (name && jobq__os_load(&name->handled))
+        return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already",
+                             kind->spec.name);
+    return jobq__store_lane_used(q->tx.db, -kind->id, &kind->parked);
+}
+
+static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
+    struct jobq__api_kind *kind = r->arg;
+    struct jobq__name *name = jobq__registry_add(&q->names, kind->id, kind->spec.name);
+    if (!name) {
+        r->rc = jobq__err_set(r->err, JOBQ_NO_MEMORY, NULL);
+        return;
+    }
+    name->spec = kind->spec;
+    name->spec.name = name->text;
+    jobq__os_store(&name->handled, 1);
+    if (kind->parked && jobq__list_empty(&name->parked))
+        jobq__list_append(&q->parked, &name->parked);
+}
+
+JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
+    struct jobq__api_kind kind;
+    struct jobq__request request;
+    int rc = jobq__api_enter_owner(q, err);
+    if (rc != JOBQ_OK) return rc;
+    memset(&kind, 0, sizeof kind);
+    memset(&request, 0, sizeof request);
+    if (!given)
+        rc = jobq__err_set(err, JOBQ_MISUSE, "the kind is NULL");
+    else
+        rc = jobq__config_kind(&q->options, given, &kind.spec, err);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
+    request.write = jobq__api_write_kind;
+    request.after = jobq__api_after_kind;
+    request.arg = &kind;
+    rc = jobq__api_request(q, &request, false, err);
+    if (rc == JOBQ_OK && kind.parked) jobq_notify(q, NULL);
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
+    int rc = jobq__api_enter_owner(q, err);
+    if (rc != JOBQ_OK) return rc;
+    jobq__os_lock(&q->pool.mu);
+    q->pool.look = q->pool.more = true;
+    jobq__os_unlock(&q->pool.mu);
+    jobq__core_kick(q);
+    if (q->step_mode && q->options.on_wake) q->options.on_wake(q->options.ctx);
+    return jobq__api_leave(q, JOBQ_OK);
+}

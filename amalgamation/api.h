@@ -1,0 +1,23 @@
+/* api.h - the door: every public call goes in and out through it. */
+#ifndef JOBQ__API_H
+#define JOBQ__API_H
+
+#include "config.h"
+#include "scheduler.h"
+
+/* Counts the call as inside, so that close waits for it, or says why it may not enter: MISUSE for
+ * NULL, FORKED, CLOSED. */
+JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err);
+/* The same for calls of the owner only. */
+JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, jobq_error *err);
+/* And for those that neither a handler nor the event callback may make. */
+JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, jobq_error *err);
+/* Returns rc. */
+JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
+
+/* Has a request written: by a group, or, where join is set and this thread is in its job's
+ * transaction, as part of that. */
+JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, bool join,
+                                     jobq_error *err);
+
+#endif

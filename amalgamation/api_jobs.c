@@ -1,0 +1,581 @@
+/* api_jobs.c - enqueue, cancel, retry, delete, wait, look inside. */
+#include "api.h"
+
+/* ---- Enqueue ---- */
+
+struct jobq__enqueue {
+    const jobq_job *jobs;
+    size_t count;
+    jobq_result *results;
+};
+
+static int jobq__jobs_write_key(jobq *q, const jobq_job *job, int64_t kind, struct jobq__row *row,
+                                int64_t *existing) {
+    int rc = jobq__store_key_find(q->tx.db, kind, job->key, existing);
+    if (rc != JOBQ_OK || *existing) return rc;
+    row->side = JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY;
+    /* The id that tx_add is about to give. */
+    return jobq__store_key_add(q->tx.db, kind, job->key, q->tx.last_id + 1);
+}
+
+static int64_t jobq__jobs_run_at(const jobq *q, const jobq_job *job) {
+    if (job->delay_ms) return jobq__add(q->tx.now_ms, job->delay_ms);
+    return job->run_at_ms ? job->run_at_ms : q->tx.now_ms;
+}
+
+static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row, const struct jobq__name *kind) {
+    jobq_event event;
+    /* A name that this transaction may have added is not known yet, so its text has no home. */
+    if (!q->events.call || !kind) return JOBQ_OK;
+    memset(&event, 0, sizeof event);
+    event.now_ms = q->tx.now_ms;
+    event.id = row->id;
+    event.kind = kind->text;
+    event.to = JOBQ_STATE_PENDING;
+    event.attempt = 1;
+    return jobq__tx_change(q, &event, NULL);
+}
+
+static int jobq__jobs_write_one(jobq *q, const jobq_job *job, jobq_result *result) {
+    struct jobq__name *kind, *queue;
+    struct jobq__row row;
+    int rc;
+    memset(&row, 0, sizeof row);
+    result->code = JOBQ_OK;
+    result->id = 0;
+    rc = jobq__tx_resolve(q, job->kind, &row.kind, &kind);
+    if (rc == JOBQ_OK)
+        rc = jobq__tx_resolve(q, job->queue ? job->queue : "default", &row.queue, &queue);
+    if (rc == JOBQ_OK && job->key)
+        rc = jobq__jobs_write_key(q, job, row.kind, &row, &result->id);
+    if (rc != JOBQ_OK) return rc;
+    if (result->id) {
+        result->code = JOBQ_EXISTS;
+        return JOBQ_OK;
+    }
+    row.priority = job->priority;
+    row.run_at_ms = jobq__jobs_run_at(q, job);
+    row.payload = job->payload;
+    row.size = job->size;
+    rc = jobq__tx_add(q, &row, kind, queue);
+    result->id = row.id;
+    return rc == JOBQ_OK ? jobq__jobs_tell_new(q, &row, kind) : rc;
+}
+
+static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
+    const struct jobq__enqueue *enqueue = r->arg;
+    jobq_result scratch;
+    size_t i;
+    int rc = JOBQ_OK;
+    for (i = 0; i < enqueue->count && rc == JOBQ_OK; i++) {
+        rc = jobq__jobs_write_one(q, &enqueue->jobs[i],
+                                  enqueue->results ? &enqueue->results[i] : &scratch);
+        if (rc == JOBQ_FULL && jobq__db_in_transaction(q->tx.db) && q->tx.names_added)
+            return jobq__err_set(r->err, rc, "row %llu: the disk is full, or the file holds %d"
+                                 " names already", (unsigned long long)i, JOBQ_NAMES_MAX);
+    }
+    return rc == JOBQ_OK ? jobq__tx_flush(q) : rc;
+}
+
+static int jobq__jobs_check_all(jobq *q, const jobq_job *jobs, size_t count, bool *keys,
+                                jobq_error *err) {
+    int64_t now_ms = jobq__clock_now_ms(q->clock);
+    jobq_error row;
+    size_t i;
+    for (i = 0; i < count; i++) {
+        int rc = jobq__config_job(&q->options, &jobs[i], now_ms, &row);
+        if (rc != JOBQ_OK && count > 1)
+            return jobq__err_set(err, rc, "row %llu: %s", (unsigned long long)i, row.text);
+        if (rc != JOBQ_OK) return jobq__err_set(err, rc, "%s", row.text);
+        *keys = *keys || jobs[i].key;
+    }
+    return JOBQ_OK;
+}
+
+static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_result *results,
+                              jobq_error *err) {
+    struct jobq__enqueue enqueue = {jobs, count, results};
+    struct jobq__request request;
+    bool keys = false;
+    int rc = jobq__jobs_check_all(q, jobs, count, &keys, err);
+    if (rc != JOBQ_OK || !count) return rc;
+    memset(&request, 0, sizeof request);
+    request.write = jobq__jobs_write_all;
+    request.arg = &enqueue;
+    request.atomic = keys || count > 1;
+    return jobq__api_request(q, &request, true, err);
+}
+
+JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err) {
+    jobq_result result = {0, JOBQ_OK};
+    int rc = jobq__api_enter(q, err);
+    if (id) *id = 0;
+    if (rc != JOBQ_OK) return rc;
+    if (!job) return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "the job is NULL"));
+    rc = jobq__jobs_enqueue(q, job, 1, &result, err);
+    if (rc == JOBQ_OK && result.code == JOBQ_EXISTS)
+        rc = jobq__err_set(err, JOBQ_EXISTS, "job %lld has this key", (long long)result.id);
+    if (id && rc >= 0) *id = result.id;
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq_result *results,
+                               jobq_error *err) {
+    int rc = jobq__api_enter(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!jobs && count)
+        rc = jobq__err_set(err, JOBQ_MISUSE, "jobs is NULL but count is not 0");
+    else
+        rc = jobq__jobs_enqueue(q, jobs, count, results, err);
+    if (rc != JOBQ_OK && results && count) memset(results, 0, count * sizeof *results);
+    return jobq__api_leave(q, rc);
+}
+
+static int jobq__jobs_write_flush(jobq *q, struct jobq__request *r) {
+    (void)r;
+    return jobq__store_sync(q->tx.db);
+}
+
+JOBQ_API int jobq_flush(jobq *q, jobq_error *err) {
+    struct jobq__request request;
+    int rc = jobq__api_enter(q, err);
+    if (rc != JOBQ_OK) return rc;
+    memset(&request, 0, sizeof request);
+    request.write = jobq__jobs_write_flush;
+    request.sync = true;
+    if (q->options.durability == JOBQ_RELAXED || jobq__os_load(&q->failed))
+        rc = jobq__api_request(q, &request, false, err);
+    return jobq__api_leave(q, rc);
+}
+
+/* ---- Change ---- */
+
+struct jobq__alter {
+    int64_t id;
+    struct jobq__entry *running;
+};
+
+/* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
+ * what it is now. JOBQ_BUSY with alter->running set if it runs. */
+static int jobq__jobs_reach(jobq *q, struct jobq__alter *alter, struct jobq__row *row) {
+    bool taken;
+    struct jobq__entry *entry = jobq__tx_take(q, alter->id, &taken);
+    if (entry && !taken) {
+        alter->running = entry;
+        return JOBQ_BUSY;
+    }
+    if (taken) {
+        int rc = jobq__tx_unclaim(q, entry);
+        if (rc != JOBQ_OK) return rc;
+    }
+    return jobq__store_row(q->tx.db, alter->id, row);
+}
+
+static int jobq__jobs_write_cancel(jobq *q, struct jobq__request *r) {
+    struct jobq__alter *alter = r->arg;
+    struct jobq__row row;
+    int rc = jobq__jobs_reach(q, alter, &row);
+    if (rc == JOBQ_BUSY && alter->running) return JOBQ_OK;
+    if (rc != JOBQ_OK) return rc;
+    if (jobq__state_terminal(row.state))
+        return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is finished already");
+    return jobq__tx_end(q, &row, JOBQ__CANCELLED, NULL, JOBQ_CANCELLED);
+}
+
+static void jobq__jobs_after_cancel(jobq *q, struct jobq__request *r) {
+    struct jobq__alter *alter = r->arg;
+    int i;
+    if (!alter->running) return;
+    jobq__os_store(&alter->running->cancel, 1);
+    jobq__os_lock(&q->pool.mu);
+    for (i = 0; i < q->pool.worker_count; i++)
+        if (q->pool.workers[i].run.entry == alter->running)
+            jobq__run_stop(&q->pool.workers[i].run, JOBQ__STOP_ASKED);
+    jobq__os_unlock(&q->pool.mu);
+}
+
+static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
+    struct jobq__alter *alter = r->arg;
+    struct jobq__row row;
+    jobq_event event;
+    bool taken = false;
+    int from, rc = jobq__store_row(q->tx.db, alter->id, &row);
+    if (rc != JOBQ_OK) return rc;
+    from = row.state;
+    if (from == JOBQ__DONE)
+        return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is done");
+    if (from == JOBQ__CLAIMED || (from == JOBQ__WAITING && row.lane != JOBQ__LANE_SCHEDULED))
+        return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is running or due already");
+    jobq__assert(jobq__state_legal(from, JOBQ__WAITING));
+    if (jobq__state_terminal(from) && (row.side & JOBQ__SIDE_KEY))
+        rc = jobq__store_key_again(q->tx.db, row.kind, row.id, &taken);
+    if (taken)
+        return jobq__err_set(r->err, JOBQ_EXISTS, "another job has this job's key now");
+    if (rc != JOBQ_OK) return rc;
+    row.run_at_ms = q->tx.now_ms;
+    row.crashes = 0;
+    row.lane = jobq__tx_lane(q, &row);
+    rc = jobq__store_revive(q->tx.db, row.id, row.lane, row.lane > 0 ? row.priority : 0,
+                            row.run_at_ms);
+    if (rc == JOBQ_OK && row.lane > 0) rc = jobq__tx_ready(q, &row);
+    if (rc != JOBQ_OK) return rc;
+    q->tx.due_stale = true;
+    memset(&event, 0, sizeof event);
+    event.now_ms = q->tx.now_ms;
+    event.id = row.id;
+    event.kind = jobq__registry_by_id(&q->names, row.kind)
+               ? jobq__registry_by_id(&q->names, row.kind)->text : "";
+    event.from = jobq__state_public(from, false);
+    event.to = JOBQ_STATE_PENDING;
+    event.attempt = 1;
+    return jobq__tx_change(q, &event, NULL);
+}
+
+static int jobq__jobs_write_delete(jobq *q, struct jobq__request *r) {
+    struct jobq__alter *alter = r->arg;
+    struct jobq__row row;
+    int rc = jobq__jobs_reach(q, alter, &row);
+    if (rc == JOBQ_BUSY && alter->running)
+        return jobq__err_set(r->err, JOBQ_BUSY, "the job is running; cancel it first");
+    if (rc != JOBQ_OK) return rc;
+    /* The highest id may go with it; the claims row remembers it. */
+    q->tx.claims_changed = true;
+    return jobq__store_drop(q->tx.db, row.kind, row.id,
+                            jobq__state_terminal(row.state) ? row.side & ~JOBQ__SIDE_KEY
+                                                            : row.side);
+}
+
+/* Who waits for a job that is gone need not wait longer. */
+static void jobq__jobs_after_delete(jobq *q, struct jobq__request *r) {
+    const struct jobq__alter *alter = r->arg;
+    struct jobq__link *link;
+    jobq__os_lock(&q->pool.mu);
+    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
+        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
+        if (waiter->id != alter->id || waiter->done) continue;
+        waiter->done = true;
+        waiter->info.state = JOBQ_STATE_NONE;
+        jobq__os_signal(&waiter->cond);
+    }
+    jobq__os_unlock(&q->pool.mu);
+}
+
+static int jobq__jobs_alter(jobq *q, int64_t id,
+                            int (*write)(jobq *q, struct jobq__request *r),
+                            void (*after)(jobq *q, struct jobq__request *r), jobq_error *err) {
+    struct jobq__alter alter = {id, NULL};
+    struct jobq__request request;
+    int rc = jobq__api_enter_owner(q, err);
+    if (rc != JOBQ_OK) return rc;
+    memset(&request, 0, sizeof request);
+    request.write = write;
+    request.after = after;
+    request.arg = &alter;
+    request.atomic = true;
+    rc = jobq__api_request(q, &request, false, err);
+    if (rc == JOBQ_NOT_FOUND)
+        jobq__err_set(err, rc, "there is no job %lld", (long long)id);
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_cancel(jobq *q, int64_t id, jobq_error *err) {
+    return jobq__jobs_alter(q, id, jobq__jobs_write_cancel, jobq__jobs_after_cancel, err);
+}
+
+JOBQ_API int jobq_retry_now(jobq *q, int64_t id, jobq_error *err) {
+    return jobq__jobs_alter(q, id, jobq__jobs_write_retry, NULL, err);
+}
+
+JOBQ_API int jobq_delete(jobq *q, int64_t id, jobq_error *err) {
+    return jobq__jobs_alter(q, id, jobq__jobs_write_delete, jobq__jobs_after_delete, err);
+}
+
+/* ---- Look inside ---- */
+
+static bool jobq__jobs_runs(void *ctx, int64_t id) {
+    return jobq__owner_runs(&((jobq *)ctx)->owner, id);
+}
+
+/* A memory database has one connection, so looking needs the baton there. */
+static int jobq__jobs_look(jobq *q, struct jobq__look *look) {
+    look->ctx = q;
+    look->runs = jobq__jobs_runs;
+    look->now_ms = jobq__clock_now_ms(q->clock);
+    look->db = q->memory ? &q->writer : &q->reader;
+    if (q->memory) return jobq__commit_hold(q, false);
+    jobq__os_lock(&q->reader_mu);
+    return JOBQ_OK;
+}
+
+static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
+    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
+    if (q->memory) jobq__commit_release(q);
+    else jobq__os_unlock(&q->reader_mu);
+    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
+    return rc;
+}
+
+static int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
+    struct jobq__look look;
+    int rc = jobq__jobs_look(q, &look);
+    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    rc = jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info), err);
+    if (rc == JOBQ_NOT_FOUND)
+        jobq__err_set(err, rc, "there is no job %lld", (long long)id);
+    return rc;
+}
+
+JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
+    int rc = jobq__api_enter(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!info) rc = jobq__err_set(err, JOBQ_MISUSE, "info must not be NULL");
+    else rc = jobq__jobs_read(q, id, info, err);
+    return jobq__api_leave(q, rc);
+}
+
+static int jobq__jobs_blob(jobq *q, int64_t id, bool result, void *buffer, size_t capacity,
+                           size_t *size, jobq_error *err) {
+    struct jobq__look look;
+    size_t whole = 0;
+    int rc = jobq__api_enter(q, err);
+    if (size) *size = 0;
+    if (rc != JOBQ_OK) return rc;
+    if (!buffer && capacity)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "buffer must not be NULL"));
+    rc = jobq__jobs_look(q, &look);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+    rc = jobq__store_blob(&look, id, result, buffer, capacity, &whole);
+    rc = jobq__jobs_looked(q, &look, rc, err);
+    if (rc == JOBQ_NOT_FOUND)
+        jobq__err_set(err, rc, "there is no job %lld", (long long)id);
+    if (size) *size = whole;
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_get_payload(jobq *q, int64_t id, void *buffer, size_t capacity, size_t *size,
+                              jobq_error *err) {
+    return jobq__jobs_blob(q, id, false, buffer, capacity, size, err);
+}
+
+JOBQ_API int jobq_get_result(jobq *q, int64_t id, void *buffer, size_t capacity, size_t *size,
+                             jobq_error *err) {
+    return jobq__jobs_blob(q, id, true, buffer, capacity, size, err);
+}
+
+static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *cursor,
+                                 const jobq_info *infos, size_t capacity, const size_t *count,
+                                 jobq_error *err) {
+    if (!cursor || !count || (!infos && capacity))
+        return jobq__err_set(err, JOBQ_MISUSE, "cursor, infos and count must not be NULL");
+    if (!capacity)
+        return jobq__err_set(err, JOBQ_MISUSE, "capacity must not be 0");
+    if ((int)filter->state < JOBQ_STATE_NONE || filter->state > JOBQ_STATE_CANCELLED)
+        return jobq__err_set(err, JOBQ_MISUSE, "state is not one of jobq_state");
+    if (filter->rows_max < 0)
+        return jobq__err_set(err, JOBQ_MISUSE, "rows_max is negative");
+    return JOBQ_OK;
+}
+
+JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor, jobq_info *infos,
+                       size_t capacity, size_t *count, jobq_error *err) {
+    static const jobq_filter everything;
+    struct jobq__look look;
+    int rc = jobq__api_enter(q, err);
+    if (count) *count = 0;
+    if (rc != JOBQ_OK) return rc;
+    if (!filter) filter = &everything;
+    rc = jobq__jobs_check_list(filter, cursor, infos, capacity, count, err);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
+    rc = jobq__jobs_look(q, &look);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+    rc = jobq__store_list(&look, filter, cursor, infos, capacity, count);
+    return jobq__api_leave(q, jobq__jobs_looked(q, &look, rc, err));
+}
+
+JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
+    struct jobq__look look;
+    int64_t after = 0;
+    bool done = false;
+    int rc = jobq__api_enter(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!counts)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "counts must not be NULL"));
+    memset(counts, 0, sizeof *counts);
+    while (rc == JOBQ_OK && !done) {
+        rc = jobq__jobs_look(q, &look);
+        if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+        rc = jobq__store_count(&look, &after, counts, &done);
+        rc = jobq__jobs_looked(q, &look, rc, err);
+    }
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
+    struct jobq__pool *pool;
+    int rc = jobq__api_enter(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!stats)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "stats must not be NULL"));
+    pool = &q->pool;
+    jobq__os_lock(&pool->mu);
+    *stats = pool->stats;
+    stats->running = pool->running;
+    stats->claimed = pool->ring.count;
+    stats->started_now = pool->life == JOBQ__RUNNING;
+    jobq__os_unlock(&pool->mu);
+    stats->workers = q->step_mode ? 0 : q->pool.worker_count;
+    stats->failed_code = jobq__os_load(&q->failed);
+    return jobq__api_leave(q, JOBQ_OK);
+}
+
+/* ---- Wait ---- */
+
+/* Until the waiter is told, its time is over or the queue closes. With pool.mu held. */
+static void jobq__jobs_await(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
+    struct jobq__pool *pool = &q->pool;
+    while (!waiter->done && !waiter->late && !jobq__os_load(&q->closing)) {
+        if (q->clock || until_ms == JOBQ_NEVER || pool->scheduler_started) {
+            jobq__os_wait(&waiter->cond, &pool->mu);
+            continue;
+        }
+        /* Nobody may be there to fire the wake: look at the time ourselves. */
+        if (jobq__clock_now_ms(NULL) >= until_ms) break;
+        jobq__os_wait_until(&waiter->cond, &pool->mu, jobq__clock_mono_us() + JOBQ__MIN(
+            jobq__sub(until_ms, jobq__clock_now_ms(NULL)), JOBQ_SECOND) * 1000);
+    }
+}
+
+static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
+                           jobq_info *info, jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t until_ms = jobq__add(jobq__clock_now_ms(q->clock), timeout_ms);
+    int rc = jobq__jobs_read(q, waiter->id, info, err);
+    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) return rc;
+    jobq__os_lock(&pool->mu);
+    if (rc == JOBQ_NOT_FOUND && !waiter->done) {
+        jobq__os_unlock(&pool->mu);
+        return rc;
+    }
+    if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE) {
+        jobq__os_unlock(&pool->mu);
+        return rc;
+    }
+    if (timeout_ms > 0 && !waiter->done) {
+        jobq__wheel_add(&pool->wheel, &waiter->alarm.timer, until_ms);
+        jobq__os_unlock(&pool->mu);
+        jobq__core_kick(q);
+        jobq__os_lock(&pool->mu);
+        jobq__jobs_await(q, waiter, until_ms);
+    }
+    if (waiter->done) *info = waiter->info;
+    rc = waiter->done ? JOBQ_OK : jobq__os_load(&q->closing) ? JOBQ_CLOSED : JOBQ_TIMEOUT;
+    jobq__os_unlock(&pool->mu);
+    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    if (info->state == JOBQ_STATE_NONE)
+        return jobq__err_set(err, JOBQ_NOT_FOUND, "the job was deleted");
+    /* What is kept tells more than what the settling thread could say. */
+    if (jobq__jobs_read(q, waiter->id, info, NULL) != JOBQ_OK) *info = waiter->info;
+    return JOBQ_OK;
+}
+
+JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
+                       jobq_error *err) {
+    struct jobq__waiter waiter;
+    jobq_info scratch;
+    int rc = jobq__api_enter_outside(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (timeout_ms < 0)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_BAD_TIME, "timeout_ms is negative"));
+    memset(&waiter, 0, sizeof waiter);
+    waiter.id = id;
+    waiter.alarm.what = JOBQ__WAKE_WAITER;
+    jobq__timer_init(&waiter.alarm.timer);
+    rc = jobq__os_cond_init(&waiter.cond, JOBQ__OS_MONO);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+    jobq__os_lock(&q->pool.mu);
+    jobq__list_append(&q->pool.waiters, &waiter.link);
+    jobq__os_unlock(&q->pool.mu);
+    rc = jobq__jobs_wait(q, &waiter, timeout_ms, info ? info : &scratch, err);
+    jobq__os_lock(&q->pool.mu);
+    jobq__list_remove(&waiter.link);
+    jobq__wheel_del(&q->pool.wheel, &waiter.alarm.timer);
+    jobq__os_unlock(&q->pool.mu);
+    jobq__os_cond_fini(&waiter.cond);
+    return jobq__api_leave(q, rc);
+}
+
+/* ---- Time ---- */
+
+static int jobq__jobs_advance(jobq *q, int64_t duration_ms, bool next, int *fired,
+                              jobq_error *err) {
+    int rc = jobq__api_enter_outside(q, err);
+    if (fired) *fired = 0;
+    if (rc != JOBQ_OK) return rc;
+    if (!q->clock)
+        rc = jobq__err_set(err, JOBQ_MISUSE, "the system's clock cannot be advanced");
+    else if (duration_ms < 0)
+        rc = jobq__err_set(err, JOBQ_BAD_TIME, "duration_ms is negative");
+    else
+        rc = jobq__sched_advance(q, jobq__add(jobq__clock_now_ms(q->clock), duration_ms), next,
+                                 fired, err);
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *err) {
+    return jobq__jobs_advance(q, duration_ms, false, fired, err);
+}
+
+JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err) {
+    return jobq__jobs_advance(q, JOBQ_NEVER, true, NULL, err);
+}
+
+JOBQ_API int jobq_wakes(jobq *q) {
+    int count;
+    if (jobq__api_enter(q, NULL) != JOBQ_OK) return 0;
+    jobq__os_lock(&q->pool.mu);
+    count = jobq__wheel_count(&q->pool.wheel);
+    jobq__os_unlock(&q->pool.mu);
+    jobq__api_leave(q, JOBQ_OK);
+    return count;
+}
+
+static int jobq__jobs_step(jobq *q, bool all, int64_t *ran, jobq_error *err) {
+    int rc = jobq__api_enter_outside(q, err);
+    *ran = 0;
+    if (rc != JOBQ_OK) return rc;
+    if (!q->step_mode)
+        rc = jobq__err_set(err, JOBQ_MISUSE, "only a queue with workers = JOBQ_NONE is stepped");
+    else
+        rc = jobq__sched_step(q, all, ran, err);
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_step(jobq *q, int *ran, jobq_error *err) {
+    int64_t count = 0;
+    int rc = jobq__jobs_step(q, false, &count, err);
+    if (ran) *ran = (int)count;
+    return rc;
+}
+
+JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err) {
+    int64_t count = 0;
+    int rc = jobq__jobs_step(q, true, &count, err);
+    if (ran) *ran = count;
+    return rc;
+}
+
+JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
+    struct jobq__pool *pool;
+    int rc = jobq__api_enter_owner(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!at_ms)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "at_ms must not be NULL"));
+    pool = &q->pool;
+    jobq__os_lock(&pool->mu);
+    *at_ms = jobq__wheel_next(&pool->wheel);
+    if (pool->ring.count || pool->handed_count || pool->more || pool->look)
+        *at_ms = JOBQ__MIN(*at_ms, jobq__clock_now_ms(q->clock));
+    jobq__os_unlock(&pool->mu);
+    if (jobq__os_load(&q->failed)) *at_ms = JOBQ_NEVER;
+    return jobq__api_leave(q, JOBQ_OK);
+}

@@ -1,0 +1,592 @@
+/* commit.c - the baton and the commit groups. */
+#include "commit.h"
+
+/* ---- Gates: where a thread sleeps until its request is done. They are kept until close, so a
+ * late signal can only wake somebody who looks again. ---- */
+
+static struct jobq__gate *jobq__commit_gate(jobq *q) {
+    struct jobq__gate *gate = q->commit.gates;
+    jobq__assert(jobq__os_held(&q->commit.mu));
+    while (gate && jobq__os_load(&gate->used)) gate = gate->next;
+    if (!gate) {
+        gate = jobq__mem_new(sizeof *gate);
+        if (!gate) return NULL;
+        if (jobq__os_mutex_init(&gate->mu) || jobq__os_cond_init(&gate->cond, JOBQ__OS_MONO)) {
+            jobq__mem_free(gate);
+            return NULL;
+        }
+        gate->next = q->commit.gates;
+        q->commit.gates = gate;
+    }
+    jobq__os_store(&gate->used, 1);
+    return gate;
+}
+
+static void jobq__commit_gate_open(struct jobq__gate *gate) {
+    jobq__os_lock(&gate->mu);
+    gate->open = true;
+    jobq__os_unlock(&gate->mu);
+    jobq__os_signal(&gate->cond);
+}
+
+/* False if the time came first. */
+static bool jobq__commit_gate_wait(struct jobq__gate *gate, int64_t until_us) {
+    bool opened;
+    jobq__os_lock(&gate->mu);
+    while (!gate->open) {
+        if (until_us == INT64_MAX) jobq__os_wait(&gate->cond, &gate->mu);
+        else if (!jobq__os_wait_until(&gate->cond, &gate->mu, until_us)) break;
+    }
+    opened = gate->open;
+    gate->open = false;
+    jobq__os_unlock(&gate->mu);
+    return opened;
+}
+
+JOBQ__INTERNAL int jobq__commit_init(jobq *q) {
+    q->commit.tail = &q->commit.head;
+    q->commit.busy_us = q->options.busy_ms > INT64_MAX / 2000 ? INT64_MAX / 2
+                                                              : q->options.busy_ms * 1000;
+    return jobq__os_mutex_init(&q->commit.mu);
+}
+
+JOBQ__INTERNAL void jobq__commit_fini(jobq *q) {
+    struct jobq__gate *gate, *next;
+    for (gate = q->commit.gates; gate; gate = next) {
+        next = gate->next;
+        jobq__os_cond_fini(&gate->cond);
+        jobq__os_mutex_fini(&gate->mu);
+        jobq__mem_free(gate);
+    }
+    jobq__os_mutex_fini(&q->commit.mu);
+}
+
+/* ---- The baton ---- */
+
+static void jobq__commit_take_locked(jobq *q, jobq__thread thread) {
+    jobq__assert(jobq__os_held(&q->commit.mu));
+    jobq__os_store(&q->commit.busy, 1);
+    q->commit.holder = thread;
+}
+
+JOBQ__INTERNAL bool jobq__commit_try(jobq *q) {
+    bool free;
+    jobq__os_lock(&q->commit.mu);
+    free = !q->commit.busy;
+    if (free) jobq__commit_take_locked(q, jobq__os_thread_self());
+    jobq__os_unlock(&q->commit.mu);
+    return free;
+}
+
+/* Hands the baton to the first who waits, or lays it down; returns whom to wake. */
+static struct jobq__gate *jobq__commit_hand_on(jobq *q) {
+    struct jobq__request *first = q->commit.head;
+    jobq__assert(jobq__os_held(&q->commit.mu));
+    q->commit.in_job = false;
+    if (!first) {
+        jobq__os_store(&q->commit.busy, 0);
+        return NULL;
+    }
+    jobq__commit_take_locked(q, first->thread);
+    if (first->hold) {
+        q->commit.head = first->next;
+        if (!q->commit.head) q->commit.tail = &q->commit.head;
+    }
+    jobq__os_store(&first->state, JOBQ__REQUEST_LEAD);
+    return first->gate;
+}
+
+/* When the baton lies free again, an idle worker may have outcomes to commit. */
+static void jobq__commit_rouse(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__worker *worker = NULL;
+    int64_t now_us = jobq__clock_mono_us();
+    jobq__os_lock(&pool->mu);
+    if (!jobq__list_empty(&pool->idle) && jobq__core_commit_due(q, now_us)) {
+        worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
+        jobq__list_remove(&worker->link);
+        worker->idle = false;
+        worker->woken = true;
+    }
+    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
+    jobq__os_unlock(&pool->mu);
+    if (worker) jobq__os_signal(&worker->cond);
+}
+
+JOBQ__INTERNAL void jobq__commit_release(jobq *q) {
+    struct jobq__gate *gate;
+    jobq__os_lock(&q->commit.mu);
+    gate = jobq__commit_hand_on(q);
+    jobq__os_unlock(&q->commit.mu);
+    if (gate) jobq__commit_gate_open(gate);
+    else jobq__commit_rouse(q);
+}
+
+/* ---- One transaction ---- */
+
+static int jobq__commit_sqlite(jobq *q, struct jobq__request *r, int rc) {
+    if (rc == JOBQ_OK || !r->err || r->err->code == rc) return rc;
+    if (jobq__db_code(q->tx.db->sqlite_code) == rc) return jobq__db_fail(q->tx.db, r->err);
+    return jobq__err_set(r->err, rc, NULL);
+}
+
+/* Writes one request; what goes wrong with it alone is undone alone. Returns an error only if the
+ * whole transaction is lost. */
+static int jobq__commit_write(jobq *q, struct jobq__request *r) {
+    struct jobq__db *db = q->tx.db;
+    struct jobq__tx_mark mark;
+    int rc, tries = 0;
+    do {
+        jobq__tx_mark(q, &mark);
+        rc = r->atomic ? jobq__db_do(db, JOBQ__SQL_SAVE) : JOBQ_OK;
+        if (rc == JOBQ_OK) rc = r->write(q, r);
+        if (rc != JOBQ_OK && jobq__db_in_transaction(db)) {
+            if (r->atomic) jobq__db_do(db, JOBQ__SQL_SAVE_UNDO);
+            jobq__tx_undo(q, &mark);
+        }
+        if (r->atomic && jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_SAVE_END);
+        /* A client has stored jobs meanwhile: take ids above theirs. */
+        if (rc == JOBQ__AGAIN && jobq__store_max_id(db, &q->tx.last_id) != JOBQ_OK) break;
+    } while (rc == JOBQ__AGAIN && tries++ < 2);
+    if (rc == JOBQ__AGAIN) rc = JOBQ_CORRUPT;
+    if (!jobq__db_in_transaction(db)) return rc;
+    r->rc = jobq__commit_sqlite(q, r, rc);
+    return JOBQ_OK;
+}
+
+/* What a transaction is made of, besides outcomes and claims. */
+enum jobq__commit_part { JOBQ__COMMIT_ALL, JOBQ__COMMIT_NO_STORES, JOBQ__COMMIT_ONE };
+
+static int jobq__commit_body(jobq *q, struct jobq__request *list, enum jobq__commit_part part) {
+    struct jobq__request *r;
+    int rc = jobq__tx_settle(q);
+    for (r = list; r && rc == JOBQ_OK && part != JOBQ__COMMIT_NO_STORES; r = r->next) {
+        if (r->write) rc = jobq__commit_write(q, r);
+        if (part == JOBQ__COMMIT_ONE) break;
+    }
+    return rc == JOBQ_OK ? jobq__tx_fill(q) : rc;
+}
+
+/* Tries once, from BEGIN to COMMIT. *began: the failure came after BEGIN; *ended: at COMMIT. */
+static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
+                                bool *began, bool *ended) {
+    int rc;
+    *began = *ended = false;
+    do {
+        jobq__tx_reset(q);
+        rc = jobq__store_begin(q->tx.db);
+        if (rc != JOBQ_OK) return rc;
+        *began = true;
+        rc = jobq__commit_body(q, list, part);
+        if (rc == JOBQ_OK) {
+            *ended = true;
+            rc = jobq__store_commit(q->tx.db);
+        }
+        if (rc != JOBQ_OK) {
+            jobq__store_rollback(q->tx.db);
+            q->look_lanes = true;
+        }
+    } while (rc == JOBQ__AGAIN);
+    return rc;
+}
+
+/* A transaction whose COMMIT failed may still be in the log, to come back after a crash. A synced
+ * commit of something else takes its place. */
+static int jobq__commit_scrub(jobq *q) {
+    int rc;
+    rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);
+    if (rc == JOBQ_OK) rc = jobq__store_begin(q->tx.db);
+    if (rc == JOBQ_OK) rc = jobq__store_sync(q->tx.db);
+    if (rc == JOBQ_OK) rc = jobq__store_commit(q->tx.db);
+    if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
+    if (q->options.durability == JOBQ_RELAXED) jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_NORMAL);
+    return rc;
+}
+
+/* ---- One group ---- */
+
+static void jobq__commit_all(struct jobq__request *list, int rc, jobq *q) {
+    for (; list; list = list->next) list->rc = jobq__commit_sqlite(q, list, rc);
+}
+
+static void jobq__commit_after(jobq *q, struct jobq__request *list,
+                               enum jobq__commit_part part) {
+    for (; list; list = list->next) {
+        if (list->after && list->rc == JOBQ_OK) list->after(q, list);
+        if (part == JOBQ__COMMIT_ONE) break;
+    }
+}
+
+/* True if an I/O error at COMMIT leaves the outcome open. */
+static bool jobq__commit_doubtful(int rc, bool ended) {
+    return ended && rc == JOBQ_IO;
+}
+
+/* After a failure: the queue may have to stop, and nobody tries at once again. */
+static void jobq__commit_failed(jobq *q, int rc) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__tx_failed(q);
+    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
+    jobq__os_lock(&pool->mu);
+    pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
+                               JOBQ__RETRY_MAX_US);
+    pool->retry_at_us = jobq__clock_mono_us() + pool->retry_us;
+    pool->more = true;
+    jobq__os_unlock(&pool->mu);
+    jobq__core_kick(q);
+}
+
+static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
+                                     struct jobq__wakes *wakes) {
+    bool began, ended;
+    int rc = JOBQ_OK;
+    for (; list; list = list->next) {
+        if (!list->write) continue;
+        jobq__tx_open(q, &q->writer, false);
+        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ONE, &began, &ended);
+        if (rc == JOBQ_OK) {
+            jobq__tx_applied(q, wakes);
+            jobq__commit_after(q, list, JOBQ__COMMIT_ONE);
+            continue;
+        }
+        if (jobq__commit_doubtful(rc, ended) && jobq__commit_scrub(q) != JOBQ_OK) {
+            jobq__core_fail(q, JOBQ_IO);
+            rc = JOBQ_UNKNOWN;
+        }
+        list->rc = jobq__commit_sqlite(q, list, rc);
+        jobq__tx_failed(q);
+    }
+    return rc;
+}
+
+/* The stores' own trouble must not keep outcomes from the disk. */
+static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool ended,
+                              struct jobq__wakes *wakes) {
+    bool began;
+    if (jobq__commit_doubtful(rc, ended) && jobq__commit_scrub(q) != JOBQ_OK) {
+        jobq__core_fail(q, JOBQ_IO);
+        jobq__commit_all(list, JOBQ_UNKNOWN, q);
+        return rc;
+    }
+    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, &began, &ended);
+    if (rc != JOBQ_OK) {
+        if (jobq__commit_doubtful(rc, ended)) jobq__core_fail(q, JOBQ_IO);
+        jobq__commit_all(list, rc, q);
+        return rc;
+    }
+    jobq__tx_applied(q, wakes);
+    jobq__commit_stores_alone(q, list, wakes);
+    return JOBQ_OK;
+}
+
+static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__wakes *wakes) {
+    bool began, ended, sync = false;
+    struct jobq__request *r;
+    int rc = jobq__os_load(&q->failed);
+    if (rc != JOBQ_OK) {
+        jobq__commit_all(list, rc, q);
+        return rc;
+    }
+    for (r = list; r; r = r->next) {
+        r->rc = JOBQ_OK;
+        sync = sync || (r->sync && q->options.durability == JOBQ_RELAXED);
+    }
+    jobq__tx_open(q, &q->writer, true);
+    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_FULL);
+    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ALL, &began, &ended);
+    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
+    if (rc == JOBQ_OK) {
+        jobq__tx_applied(q, wakes);
+        jobq__commit_after(q, list, JOBQ__COMMIT_ALL);
+        return rc;
+    }
+    if (began) rc = jobq__commit_again(q, list, rc, ended, wakes);
+    else jobq__commit_all(list, rc, q);
+    if (rc != JOBQ_OK) jobq__commit_failed(q, rc);
+    return rc;
+}
+
+/* ---- Checkpoints ---- */
+
+/* The writer holds its lock meanwhile, so no commit can wrap the log under the checkpoint: that
+ * is the race that damaged databases before SQLite 3.51.3. */
+static bool jobq__commit_passive(jobq *q) {
+    bool all = false;
+    if (jobq__store_begin(&q->writer) != JOBQ_OK) return false;
+    jobq__os_lock(&q->reader_mu);
+    jobq__db_checkpoint(&q->reader, false, &all);
+    jobq__os_unlock(&q->reader_mu);
+    jobq__store_rollback(&q->writer);
+    return all;
+}
+
+JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q) {
+    int64_t cap = q->options.wal_pages, pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages);
+    bool all;
+    if (q->memory || jobq__os_load(&q->failed)) return;
+    all = jobq__commit_passive(q);
+    if (pages > JOBQ__WAL_TRUNCATE * cap) jobq__db_checkpoint(&q->writer, true, &all);
+    q->writer.wal_pages = q->job.wal_pages = 0;
+    /* Somebody reads an old state: try again when as much has been added. */
+    q->wal_next = all ? cap : pages + cap;
+    jobq__os_lock(&q->pool.mu);
+    q->pool.stats.checkpoints++;
+    q->pool.checkpoint = false;
+    jobq__os_unlock(&q->pool.mu);
+}
+
+/* The scheduler takes checkpoints; without one, whoever committed does. */
+static void jobq__commit_mind_log(jobq *q, struct jobq__wakes *wakes) {
+    bool scheduler;
+    if (q->client || q->memory
+        || JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) < q->wal_next) return;
+    jobq__os_lock(&q->pool.mu);
+    scheduler = q->pool.scheduler_started;
+    if (scheduler) wakes->scheduler = q->pool.checkpoint = true;
+    jobq__os_unlock(&q->pool.mu);
+    if (!scheduler) jobq__commit_checkpoint(q);
+}
+
+/* ---- Leading ---- */
+
+static struct jobq__request *jobq__commit_collect(jobq *q) {
+    struct jobq__request *list, **end = &q->commit.head;
+    int count = 0;
+    jobq__os_lock(&q->commit.mu);
+    list = q->commit.head;
+    while (*end && !(*end)->hold && count < JOBQ__GROUP) {
+        jobq__os_store(&(*end)->state, JOBQ__REQUEST_TAKEN);
+        end = &(*end)->next;
+        count++;
+    }
+    if (end == &q->commit.head) {
+        list = NULL;
+    } else {
+        q->commit.head = *end;
+        *end = NULL;
+        if (!q->commit.head) q->commit.tail = &q->commit.head;
+    }
+    jobq__os_unlock(&q->commit.mu);
+    return list;
+}
+
+static void jobq__commit_note_times(jobq *q, bool stores, int64_t from_us, int64_t to_us) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__os_lock(&pool->mu);
+    pool->commit_us += (to_us - from_us - pool->commit_us) / 8;
+    if (stores) {
+        pool->stream = from_us - pool->store_end_us < JOBQ__DEFER_US;
+        pool->store_end_us = to_us;
+    }
+    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL int jobq__commit_lead(jobq *q) {
+    struct jobq__gate *gates[JOBQ__GROUP], *next;
+    struct jobq__request *list = jobq__commit_collect(q), *r, *after;
+    jobq__thread self = jobq__os_thread_self();
+    struct jobq__wakes wakes;
+    int64_t from_us = jobq__clock_mono_us();
+    int count = 0, i, rc;
+    wakes.count = 0;
+    wakes.scheduler = wakes.loop = wakes.events = false;
+    rc = jobq__commit_group(q, list, &wakes);
+    jobq__commit_note_times(q, list != NULL, from_us, jobq__clock_mono_us());
+    jobq__commit_mind_log(q, &wakes);
+    jobq__os_lock(&q->commit.mu);
+    for (r = list; r; r = after) {
+        after = r->next;
+        if (!jobq__os_thread_same(r->thread, self)) gates[count++] = r->gate;
+        jobq__os_store(&r->state, JOBQ__REQUEST_DONE); /* r may vanish now */
+    }
+    next = jobq__commit_hand_on(q);
+    jobq__os_unlock(&q->commit.mu);
+    if (next) jobq__commit_gate_open(next);
+    jobq__commit_wake(q, &wakes);
+    for (i = 0; i < count; i++) jobq__commit_gate_open(gates[i]);
+    if (!next) jobq__commit_rouse(q);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes) {
+    int i;
+    for (i = 0; i < wakes->count; i++) jobq__os_signal(&wakes->workers[i]->cond);
+    if (wakes->scheduler && !q->step_mode) jobq__core_kick(q);
+    if (wakes->loop && q->step_mode && q->options.on_wake) q->options.on_wake(q->options.ctx);
+}
+
+/* ---- Requests ---- */
+
+static void jobq__commit_append(jobq *q, struct jobq__request *r) {
+    r->next = NULL;
+    *q->commit.tail = r;
+    q->commit.tail = &r->next;
+}
+
+/* Takes a request out of the list if no group has it yet. */
+static bool jobq__commit_withdraw(jobq *q, struct jobq__request *r) {
+    struct jobq__request **at;
+    bool found = false;
+    jobq__os_lock(&q->commit.mu);
+    if (jobq__os_load(&r->state) == JOBQ__REQUEST_WAITING) {
+        for (at = &q->commit.head; *at != r; at = &(*at)->next) {}
+        *at = r->next;
+        if (!r->next) q->commit.tail = at;
+        found = true;
+    }
+    jobq__os_unlock(&q->commit.mu);
+    return found;
+}
+
+/* Waits until the request is done or has the baton; returns that state, or WAITING if its time
+ * was over and it was withdrawn. */
+static int jobq__commit_await(jobq *q, struct jobq__request *r, int64_t until_us) {
+    int state;
+    while ((state = jobq__os_load(&r->state)) == JOBQ__REQUEST_WAITING
+           || state == JOBQ__REQUEST_TAKEN) {
+        if (jobq__commit_gate_wait(r->gate, until_us)) continue;
+        if (jobq__commit_withdraw(q, r)) return JOBQ__REQUEST_WAITING;
+        until_us = INT64_MAX;
+    }
+    return state;
+}
+
+/* Queues the request; the state it has reached when this thread has something to do. */
+static int jobq__commit_enter(jobq *q, struct jobq__request *r, bool for_ever) {
+    int state = JOBQ__REQUEST_LEAD;
+    bool wait;
+    r->thread = jobq__os_thread_self();
+    r->gate = NULL;
+    r->state = JOBQ__REQUEST_WAITING;
+    r->rc = JOBQ_OK;
+    jobq__os_lock(&q->commit.mu);
+    wait = q->commit.busy != 0;
+    if (wait) r->gate = jobq__commit_gate(q);
+    if (!wait) jobq__commit_take_locked(q, r->thread);
+    if (wait && !r->gate) state = JOBQ__REQUEST_DONE;
+    else if (wait || !r->hold) jobq__commit_append(q, r);
+    jobq__os_unlock(&q->commit.mu);
+    if (state == JOBQ__REQUEST_DONE) {
+        r->rc = jobq__err_set(r->err, JOBQ_NO_MEMORY, NULL);
+        return state;
+    }
+    if (!wait) return state;
+    state = jobq__commit_await(q, r, for_ever ? INT64_MAX
+                                             : jobq__add(jobq__clock_mono_us(),
+                                                         q->commit.busy_us));
+    jobq__os_store(&r->gate->used, 0);
+    if (state == JOBQ__REQUEST_WAITING)
+        r->rc = jobq__err_set(r->err, JOBQ_BUSY, "a job's transaction or another writer held the"
+                              " database for busy_ms; nothing was stored");
+    return state;
+}
+
+/* In a queue that serves from step mode, or is not started, callers hear their own events. */
+static void jobq__commit_events(jobq *q) {
+    bool scheduler;
+    if (!q->events.call || !jobq__event_waiting(&q->events)) return;
+    jobq__os_lock(&q->pool.mu);
+    scheduler = q->pool.scheduler_started;
+    jobq__os_unlock(&q->pool.mu);
+    if (scheduler) jobq__core_kick(q);
+    else if (!jobq__core_in_handler(q)) jobq__event_deliver(&q->events);
+}
+
+JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request) {
+    if (jobq__commit_enter(q, request, false) == JOBQ__REQUEST_LEAD) jobq__commit_lead(q);
+    jobq__commit_events(q);
+    return request->rc;
+}
+
+JOBQ__INTERNAL int jobq__commit_now(jobq *q) {
+    struct jobq__request request;
+    memset(&request, 0, sizeof request);
+    if (jobq__commit_enter(q, &request, true) == JOBQ__REQUEST_LEAD) {
+        int rc = jobq__commit_lead(q);
+        if (request.rc == JOBQ_OK) request.rc = rc;
+    }
+    return request.rc;
+}
+
+JOBQ__INTERNAL int jobq__commit_hold(jobq *q, bool for_ever) {
+    struct jobq__request request;
+    memset(&request, 0, sizeof request);
+    request.hold = true;
+    jobq__commit_enter(q, &request, for_ever);
+    return request.rc;
+}
+
+JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job) {
+    jobq__os_lock(&q->commit.mu);
+    q->commit.in_job = in_job;
+    jobq__os_unlock(&q->commit.mu);
+}
+
+JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {
+    bool in_job;
+    if (!jobq__os_load(&q->commit.busy)) return false;
+    jobq__os_lock(&q->commit.mu);
+    in_job = q->commit.busy && q->commit.in_job
+          && jobq__os_thread_same(q->commit.holder, jobq__os_thread_self());
+    jobq__os_unlock(&q->commit.mu);
+    return in_job;
+}
+
+/* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
+static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes) {
+    int rc;
+    q->tx.now_ms = jobq__clock_now_ms(q->clock);
+    jobq__list_append(&q->tx.settled, &entry->link);
+    rc = jobq__tx_settle(q);
+    if (rc == JOBQ_OK) rc = jobq__tx_fill(q);
+    if (rc != JOBQ_OK) return rc;
+    q->job.may_commit = true;
+    rc = jobq__store_commit(&q->job);
+    q->job.may_commit = false;
+    if (rc == JOBQ_OK) {
+        jobq__tx_applied(q, wakes);
+        return rc;
+    }
+    jobq__store_rollback(&q->job);
+    q->tx.db = &q->writer;
+    if (rc == JOBQ_IO) {
+        jobq__list_remove(&entry->link);
+        if (jobq__commit_scrub(q) != JOBQ_OK) jobq__core_fail(q, JOBQ_IO);
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep) {
+    struct jobq__wakes wakes;
+    int rc;
+    wakes.count = 0;
+    wakes.scheduler = wakes.loop = wakes.events = false;
+    jobq__db_reset_all(&q->job);
+    rc = jobq__db_in_transaction(&q->job) && !q->job.lost ? JOBQ_OK : JOBQ_MISUSE;
+    if (rc == JOBQ_OK && !keep) {
+        rc = jobq__db_do(&q->job, JOBQ__SQL_RUN_UNDO);
+        jobq__tx_reset(q);
+    }
+    if (rc == JOBQ_OK) rc = jobq__db_do(&q->job, JOBQ__SQL_RUN_END);
+    /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
+    if (rc != JOBQ_OK) rc = JOBQ_MISUSE;
+    if (rc == JOBQ_OK) rc = jobq__commit_job_end(q, entry, &wakes);
+    if (rc != JOBQ_OK) {
+        jobq__store_rollback(&q->job);
+        jobq__list_remove(&entry->link);
+        jobq__tx_failed(q);
+    }
+    q->tx.db = &q->writer;
+    jobq__commit_mind_log(q, &wakes);
+    jobq__commit_release(q);
+    jobq__commit_wake(q, &wakes);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
+    int rc;
+    request->rc = JOBQ_OK;
+    request->atomic = true;
+    rc = jobq__commit_write(q, request);
+    return rc == JOBQ_OK ? request->rc : jobq__commit_sqlite(q, request, rc);
+}

@@ -1,0 +1,66 @@
+/* commit.h - the baton and the commit groups. */
+#ifndef JOBQ__COMMIT_H
+#define JOBQ__COMMIT_H
+
+#include "tx.h"
+
+/* Design note.
+ *
+ * Who finds the baton free commits at once, on its own thread, for itself and for everybody who
+ * queues meanwhile; it leads one group, hands the baton on, and only then wakes its followers,
+ * outside all locks. A group takes requests from the head of the list up to the first that wants
+ * the baton for itself (hold).
+ *
+ *   request: WAITING -> TAKEN (in a group) -> DONE
+ *            WAITING -> LEAD  (has the baton now: leads a group, or holds)
+ *            WAITING -> gone  (busy_ms over: JOBQ_BUSY, did not happen)
+ *
+ * Failure path of a group: lost before COMMIT, it is repeated once without the stores, so that
+ * outcomes and claims survive somebody's bad row or a full disk; the stores are then tried one by
+ * one, each failing with its own code. If COMMIT itself reports an I/O error, the group may or
+ * may not be on the disk: a small synced commit scrubs it (it overwrites the frames in doubt), and
+ * then nothing of it has happened. If that fails too the stores are JOBQ_UNKNOWN and the queue
+ * stops for good; the next open settles it.
+ *
+ * A memory database has one connection only, so who looks inside holds the baton as well. */
+
+enum { JOBQ__REQUEST_WAITING, JOBQ__REQUEST_TAKEN, JOBQ__REQUEST_LEAD, JOBQ__REQUEST_DONE };
+
+JOBQ__INTERNAL int jobq__commit_init(jobq *q);
+JOBQ__INTERNAL void jobq__commit_fini(jobq *q);
+
+/* Has the request written by some group and returns its code. Blocks for that commit. */
+JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request);
+
+/* A group without a request of one's own: settle and claim what there is. */
+JOBQ__INTERNAL int jobq__commit_now(jobq *q);
+
+/* For workers: takes the baton if it is free. */
+JOBQ__INTERNAL bool jobq__commit_try(jobq *q);
+/* For who has the baton: leads one group and hands the baton on. */
+JOBQ__INTERNAL int jobq__commit_lead(jobq *q);
+
+/* The baton for oneself; JOBQ_BUSY after busy_ms if wait is not for ever. */
+JOBQ__INTERNAL int jobq__commit_hold(jobq *q, bool for_ever);
+JOBQ__INTERNAL void jobq__commit_release(jobq *q);
+
+/* The holder is inside a job's transaction (or leaves it). */
+JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job);
+/* True if this thread holds the baton for a job's transaction. */
+JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q);
+
+/* Ends the job's transaction with the entry's verdict, keeping what the handler wrote or not, and
+ * hands the baton on. On failure nothing is kept and the entry is still the caller's:
+ * JOBQ_MISUSE if the transaction had been ended behind jobq's back. */
+JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep);
+
+/* Writes one request inside the job's transaction; the holder calls it. */
+JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request);
+
+/* Signals what a commit has made ready. Outside all locks. */
+JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes);
+
+/* With the baton held: copies the log into the database. */
+JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q);
+
+#endif

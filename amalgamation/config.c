@@ -1,0 +1,146 @@
+/* config.c - defaults and checks of what the caller gives. */
+#include "config.h"
+
+/* A duration: 0 is the default; NONE and UNLIMITED pass where they mean something. */
+static int jobq__config_ms(const char *what, int64_t given, int64_t fallback, bool none,
+                           int64_t *ms, jobq_error *err) {
+    *ms = given ? given : fallback;
+    if (*ms >= 0 || (none && *ms == JOBQ_NONE)) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_BAD_TIME, "%s is negative", what);
+}
+
+static int jobq__config_count(const char *what, int64_t given, int64_t fallback, int64_t low,
+                              int64_t high, int64_t *count, jobq_error *err) {
+    *count = given ? given : fallback;
+    if (*count >= low && *count <= high) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_MISUSE, "%s must be between %lld and %lld", what,
+                         (long long)low, (long long)high);
+}
+
+static int jobq__config_times(const jobq_options *given, jobq_options *o, jobq_error *err) {
+    int rc = jobq__config_ms("busy_ms", given->busy_ms, JOBQ__BUSY_MS, true, &o->busy_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("poll_ms", given->poll_ms, JOBQ_NONE, true, &o->poll_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("keep_done_ms", given->keep_done_ms, JOBQ__KEEP_DONE_MS, true,
+                             &o->keep_done_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("keep_failed_ms", given->keep_failed_ms, JOBQ__KEEP_FAILED_MS, true,
+                             &o->keep_failed_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("stall_ms", given->stall_ms, JOBQ__STALL_MS, false, &o->stall_ms,
+                             err);
+    if (o->busy_ms == JOBQ_NONE) o->busy_ms = 0;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options *o,
+                                        jobq_error *err) {
+    static const jobq_options defaults;
+    int64_t workers, wal_pages;
+    int rc;
+    if (!given) given = &defaults;
+    *o = *given;
+    if (given->role != JOBQ_OWNER && given->role != JOBQ_CLIENT)
+        return jobq__err_set(err, JOBQ_MISUSE, "role is not one of jobq_role");
+    if (given->durability != JOBQ_DURABLE && given->durability != JOBQ_RELAXED)
+        return jobq__err_set(err, JOBQ_MISUSE, "durability is not one of jobq_durability");
+    rc = jobq__config_times(given, o, err);
+    if (rc == JOBQ_OK && given->workers == JOBQ_NONE)
+        workers = JOBQ_NONE;
+    else if (rc == JOBQ_OK)
+        rc = jobq__config_count("workers", given->workers, JOBQ__WORKERS, 1, JOBQ_WORKERS_MAX,
+                                &workers, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_count("payload_max", given->payload_max, JOBQ__PAYLOAD_MAX, 1,
+                                JOBQ_PAYLOAD_MAX, &o->payload_max, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_count("wal_pages", given->wal_pages, JOBQ__WAL_PAGES, 16, 1000000,
+                                &wal_pages, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_count("keep_max", given->keep_max, JOBQ_UNLIMITED, 1, INT64_MAX,
+                                &o->keep_max, err);
+    if (rc != JOBQ_OK) return rc;
+    o->workers = (int)workers;
+    o->wal_pages = (int)wal_pages;
+    return rc;
+}
+
+static int jobq__config_kind_times(const jobq_options *options, const jobq_kind *given,
+                                   jobq_kind *kind, jobq_error *err) {
+    int rc = jobq__config_ms("backoff_min_ms", given->backoff_min_ms, JOBQ__BACKOFF_MIN_MS, true,
+                             &kind->backoff_min_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("backoff_max_ms", given->backoff_max_ms, JOBQ__BACKOFF_MAX_MS, true,
+                             &kind->backoff_max_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("timeout_ms", given->timeout_ms, JOBQ_NONE, true, &kind->timeout_ms,
+                             err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("keep_done_ms", given->keep_done_ms, options->keep_done_ms, true,
+                             &kind->keep_done_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("keep_failed_ms", given->keep_failed_ms, options->keep_failed_ms,
+                             true, &kind->keep_failed_ms, err);
+    if (kind->backoff_min_ms == JOBQ_NONE) kind->backoff_min_ms = 0;
+    if (kind->backoff_max_ms == JOBQ_NONE) kind->backoff_max_ms = 0;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__config_kind(const jobq_options *options, const jobq_kind *given,
+                                     jobq_kind *kind, jobq_error *err) {
+    int64_t attempts = 0, crashes = 0;
+    int rc;
+    *kind = *given;
+    rc = jobq__config_name("the kind's name", given->name, JOBQ_NAME_MAX, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!given->run) return jobq__err_set(err, JOBQ_MISUSE, "the kind has no handler");
+    rc = jobq__config_kind_times(options, given, kind, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_count("attempts_max", given->attempts_max, JOBQ__ATTEMPTS_MAX, 1,
+                                JOBQ_UNLIMITED, &attempts, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_count("crashes_max", given->crashes_max, JOBQ__CRASHES_MAX, 1,
+                                JOBQ_UNLIMITED, &crashes, err);
+    if (rc != JOBQ_OK) return rc;
+    kind->attempts_max = (int)attempts;
+    kind->crashes_max = (int)crashes;
+    if (given->jitter_percent == JOBQ_NONE) kind->jitter_percent = 0;
+    else if (!given->jitter_percent) kind->jitter_percent = JOBQ__JITTER_PERCENT;
+    if (kind->jitter_percent < 0 || kind->jitter_percent > 100)
+        return jobq__err_set(err, JOBQ_MISUSE, "jitter_percent must be between 1 and 100");
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t max,
+                                     jobq_error *err) {
+    size_t size = 0;
+    if (!name) return jobq__err_set(err, JOBQ_BAD_NAME, "%s is missing", what);
+    while (size <= max && name[size]) size++;
+    if (!size) return jobq__err_set(err, JOBQ_BAD_NAME, "%s is empty", what);
+    if (size > max)
+        return jobq__err_set(err, JOBQ_BAD_NAME, "%s is longer than %d bytes", what, (int)max);
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job *job,
+                                    int64_t now_ms, jobq_error *err) {
+    int rc = jobq__config_name("the kind", job->kind, JOBQ_NAME_MAX, err);
+    if (rc == JOBQ_OK && job->queue)
+        rc = jobq__config_name("the queue", job->queue, JOBQ_NAME_MAX, err);
+    if (rc == JOBQ_OK && job->key)
+        rc = jobq__config_name("the key", job->key, JOBQ_KEY_MAX, err);
+    if (rc != JOBQ_OK) return rc;
+    if (job->size && !job->payload)
+        return jobq__err_set(err, JOBQ_MISUSE, "the payload is NULL but has a size");
+    if (job->size > (size_t)options->payload_max)
+        return jobq__err_set(err, JOBQ_TOO_BIG, "the payload has %llu bytes; payload_max is %lld",
+                             (unsigned long long)job->size, (long long)options->payload_max);
+    if (job->run_at_ms && job->delay_ms)
+        return jobq__err_set(err, JOBQ_MISUSE, "run_at_ms and delay_ms exclude each other");
+    if (job->run_at_ms < 0) return jobq__err_set(err, JOBQ_BAD_TIME, "run_at_ms is negative");
+    if (job->delay_ms < 0) return jobq__err_set(err, JOBQ_BAD_TIME, "delay_ms is negative");
+    if (job->delay_ms != JOBQ_NEVER && job->delay_ms > INT64_MAX - now_ms)
+        return jobq__err_set(err, JOBQ_BAD_TIME, "delay_ms reaches past the end of time");
+    return JOBQ_OK;
+}

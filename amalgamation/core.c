@@ -1,0 +1,39 @@
+/* core.c - struct jobq: the few questions that every room asks. */
+#include "core.h"
+
+JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__thread self = jobq__os_thread_self();
+    bool inside = false;
+    int i;
+    jobq__os_lock(&pool->mu);
+    for (i = 0; i < pool->worker_count && !inside; i++) {
+        const struct jobq__worker *worker = &pool->workers[i];
+        inside = worker->run.entry && jobq__os_thread_same(worker->thread, self);
+    }
+    jobq__os_unlock(&pool->mu);
+    return inside;
+}
+
+JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
+    if (jobq__os_load(&q->failed) == JOBQ_OK) jobq__os_store(&q->failed, code);
+}
+
+JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
+    const struct jobq__pool *pool = &q->pool;
+    jobq__assert(jobq__os_held(&pool->mu));
+    if (now_us < pool->retry_at_us || jobq__os_load(&q->failed)) return false;
+    if (pool->handed_count >= JOBQ__BATCH) return true;
+    if (pool->handed_count && now_us - pool->handed_since_us >= JOBQ__DEFER_US) return true;
+    if (pool->ring.count) return false;
+    if (pool->more && pool->claiming) return true;
+    return pool->handed_count && !pool->stream;
+}
+
+JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__os_lock(&pool->mu);
+    pool->scheduler_kicked = true;
+    jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
+    jobq__os_unlock(&pool->mu);
+}

@@ -1,0 +1,286 @@
+/* core.h - struct jobq, the lock table, who may touch what. */
+#ifndef JOBQ__CORE_H
+#define JOBQ__CORE_H
+
+#include "backoff.h"
+#include "clock.h"
+#include "event.h"
+#include "owner.h"
+#include "registry.h"
+#include "wheel.h"
+
+/* The lock table. A thread holds at most one of these mutexes at a time (asserted in debug
+ * builds), and none of them across SQLite but reader_mu, and none across a callback.
+ *
+ *   name         guards
+ *   commit.mu    the baton, the list of requests, the gates
+ *   pool.mu      ring, outcomes handed in, workers, wheel, waiters, lifecycle, stats
+ *   events.mu    the list of events
+ *   reader_mu    the reader's connection
+ *   a gate's mu  that gate
+ *
+ * The baton is no mutex but a right: its holder may write. It guards the writer's and the job's
+ * connection, tx, names, claimed, and whatever says "baton" below; it may be held while a handler
+ * runs (the job's transaction) and while one of the mutexes is taken for a moment. */
+
+/* ---- One claimed job ---- */
+
+/* What becomes of a run; decided on the handler's thread, written by the next transaction. */
+struct jobq__verdict {
+    jobq_outcome outcome;
+    int state;              /* JOBQ__WAITING or terminal */
+    int attempt, crashes;
+    int64_t run_at_ms, delay_ms, keep_ms;
+};
+
+struct jobq__entry {
+    struct jobq__link link;     /* ring (pool.mu), handed in (pool.mu), or the transaction's */
+    struct jobq__link claimed;  /* core's list of all that is claimed; baton */
+    struct jobq__row row;       /* the row as claimed; payload points below */
+    struct jobq__name *kind;
+    struct jobq__name *lane;    /* whose order it is in: its queue, or the suspects */
+    int32_t cancel;             /* atomic: somebody wants it cancelled */
+    bool in_ring;               /* pool.mu */
+    bool gone;                  /* baton: settled or taken out by the transaction under way */
+    struct jobq__verdict verdict;
+    int64_t wait_ms, run_ms;
+    char *text;                 /* of a failure, or NULL */
+    void *result;               /* or NULL */
+    size_t result_size;
+    size_t capacity;            /* bytes of payload that fit */
+    unsigned char payload[];
+};
+
+/* ---- A place to sleep ---- */
+
+struct jobq__gate {
+    struct jobq__gate *next;    /* all gates; commit.mu */
+    int32_t used;               /* atomic; set under commit.mu */
+    struct jobq__mutex mu;
+    struct jobq__cond cond;
+    bool open;                  /* guarded by mu */
+};
+
+/* ---- The transaction under way (tx.c); baton ---- */
+
+struct jobq__change {
+    jobq_event event;
+    const char *text;           /* the entry's; until the entries are recycled */
+};
+
+struct jobq__tx {
+    struct jobq__db *db;
+    int64_t now_ms;
+    struct jobq__link settled;  /* entries handed in */
+    struct jobq__link claimed;  /* entries claimed here, not yet in the ring */
+    struct jobq__link taken;    /* entries out of the ring: cancelled, deleted, given back */
+    int room;                   /* jobs that may still be claimed */
+    int over;                   /* jobs that may be claimed beyond that to keep the order */
+    int64_t bytes;              /* payload that may still be claimed */
+    bool may_claim;
+    bool claims_changed, due_stale, names_added, single_rows;
+    int suspects;               /* claimed here */
+    int64_t last_id, next_due_ms, prune_at_ms;
+    int released;               /* suspects settled here */
+    struct jobq__row rows[JOBQ__INSERT_ROWS]; /* to be inserted by one statement */
+    int rows_count;
+    bool ready;                 /* something became ready: a foreign loop wants to know */
+    struct jobq__name *unparked; /* kind whose parked rows are all moved */
+    struct jobq__change *changes;
+    size_t changes_count, changes_capacity;
+    struct jobq__entry **order; /* scratch for sorting */
+    size_t order_capacity;
+    unsigned char *pack;        /* scratch for the claims row */
+    size_t pack_capacity;
+    jobq_stats add;             /* what this transaction adds to the counters */
+};
+
+/* ---- Requests and the baton (commit.c) ---- */
+
+struct jobq__request {
+    struct jobq__request *next;
+    int (*write)(jobq *q, struct jobq__request *r); /* in the transaction; NULL: nothing */
+    void (*after)(jobq *q, struct jobq__request *r); /* after COMMIT, with the baton; or NULL */
+    void *arg;
+    bool atomic;                /* several statements: needs a savepoint */
+    bool sync;                  /* this commit at synchronous=FULL */
+    bool hold;                  /* wants the baton itself, not a group */
+    int32_t state;              /* atomic */
+    int rc;
+    jobq_error *err;
+    jobq__thread thread;
+    struct jobq__gate *gate;
+};
+
+struct jobq__commit {
+    struct jobq__mutex mu;
+    int32_t busy;               /* written under mu, read without: somebody has the baton */
+    bool in_job;                /* the baton belongs to a job's transaction */
+    jobq__thread holder;
+    struct jobq__request *head, **tail;
+    struct jobq__gate *gates;
+    int64_t busy_us;            /* how long a caller waits */
+};
+
+/* ---- Workers ---- */
+
+enum { JOBQ__STOP_ASKED = 1, JOBQ__STOP_SHUTDOWN = 2 };
+
+enum jobq__wake { JOBQ__WAKE_DUE, JOBQ__WAKE_DEADLINE, JOBQ__WAKE_SLEEP, JOBQ__WAKE_WAITER };
+
+struct jobq__alarm {
+    struct jobq__timer timer;
+    enum jobq__wake what;
+};
+
+struct jobq__worker;
+
+struct jobq_run {
+    jobq *q;
+    struct jobq__worker *worker;
+    struct jobq__entry *entry;      /* NULL between runs */
+    int32_t stop;                   /* atomic */
+    int64_t started_ms, deadline_ms;
+    struct jobq__alarm deadline, sleep; /* pool.mu */
+    bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */
+    /* The detail of the outcome: the handler's thread. */
+    jobq_outcome said;
+    int64_t at_ms;
+    char text[JOBQ_TEXT_MAX + 1];
+    void *result;
+    size_t result_size;
+    bool no_memory;
+    /* The job's transaction. */
+    bool in_tx;
+    bool joined;                    /* jobs were enqueued in it */
+    /* The checkpoint. */
+    void *saved;
+    size_t saved_size;
+    bool saved_read;
+};
+
+struct jobq__worker {
+    struct jobq_run run;
+    jobq__thread thread;            /* pool.mu: who runs jobs as this worker */
+    jobq__thread handle;            /* to be joined, if started */
+    int index;
+    bool started, ended;            /* pool.mu */
+    bool idle, woken;               /* pool.mu */
+    int64_t free_us;                /* when it last looked at the time, in real time */
+    struct jobq__link link;         /* the list of idle workers; pool.mu */
+    struct jobq__cond cond;
+};
+
+struct jobq__waiter {
+    struct jobq__link link;
+    struct jobq__alarm alarm;
+    struct jobq__cond cond;
+    int64_t id;
+    bool done, late;
+    jobq_info info;
+};
+
+struct jobq__ring {
+    struct jobq__link lanes;    /* that have jobs; the next one to serve first */
+    int count;
+    int64_t bytes;
+};
+
+enum jobq__life { JOBQ__STOPPED, JOBQ__RUNNING, JOBQ__STOPPING };
+
+struct jobq__pool {
+    struct jobq__mutex mu;
+    enum jobq__life life;
+    bool changing;              /* a thread is starting, or joining, the others */
+    bool claiming;              /* transactions may claim */
+    bool more;                  /* a transaction would find something to do */
+    struct jobq__ring ring;
+    struct jobq__link handed;   /* outcomes that wait for a transaction */
+    int handed_count;
+    int64_t handed_since_us;    /* when the oldest of them came */
+    int64_t retry_at_us;        /* after a failed transaction: not before */
+    int64_t retry_us;
+    struct jobq__worker *workers;
+    int worker_count;
+    struct jobq__link idle;     /* the latest first: its caches are warm */
+    int running, sleeping;
+    struct jobq__cond quiet;    /* signalled when the pool may have come to rest or stopped */
+    int quiet_waiters;
+    struct jobq__wheel wheel;
+    struct jobq__alarm due;     /* the earliest scheduled job */
+    int64_t prune_at_ms;        /* housekeeping is no wake: it waits for the end of an advance */
+    int64_t poll_at_us;         /* real time; INT64_MAX: no polling */
+    struct jobq__link waiters;
+    jobq_stats stats;
+    /* Rates, real time. */
+    int64_t job_ns;             /* moving mean of a run with its overhead */
+    int64_t commit_us;          /* of a transaction */
+    int64_t store_end_us;       /* when the last transaction with a caller's store ended */
+    bool stream;                /* callers' stores follow each other closely */
+    /* The scheduler thread. */
+    jobq__thread scheduler;
+    bool scheduler_started, scheduler_quit;
+    bool scheduler_kicked;      /* something has changed since it last looked */
+    bool scheduler_armed;       /* it looks again within a millisecond by itself */
+    bool scheduler_waits;       /* and has found nothing to do */
+    int64_t fired;              /* wakes, ever */
+    bool checkpoint, look;      /* wanted: a checkpoint; a look for others' jobs */
+    struct jobq__cond tick_mono, tick_wall;
+    bool tick_on_wall;          /* which of the two it sleeps on */
+    bool stepping;
+    jobq__thread stepper;
+};
+
+/* ---- The queue ---- */
+
+struct jobq {
+    /* Constant after open. */
+    jobq_options options;       /* with the defaults filled in */
+    char *path;
+    bool memory, step_mode, client;
+    jobq_clock *clock;
+
+    int32_t inside;             /* atomic: calls under way */
+    int32_t closing;            /* atomic */
+    int32_t failed;             /* atomic: the latched reason, or JOBQ_OK */
+
+    struct jobq__owner owner;
+    struct jobq__commit commit;
+    struct jobq__pool pool;
+    struct jobq__events events;
+
+    struct jobq__mutex reader_mu;
+    struct jobq__db reader;     /* guarded by reader_mu */
+
+    /* Baton: */
+    struct jobq__db writer, job;
+    struct jobq__tx tx;
+    struct jobq__registry names;
+    struct jobq__name *suspects;    /* the lane, a name that is no queue's */
+    struct jobq__link ready;        /* lanes where ready rows may stand */
+    struct jobq__link parked;       /* kinds whose parked rows are to be moved */
+    struct jobq__link claimed;      /* entries, in claim order */
+    struct jobq__link spare;        /* entries to be used again */
+    int spare_count;
+    int suspects_claimed;
+    int64_t last_id, next_due_ms;
+    int64_t wal_next;           /* pages at which the next checkpoint is due */
+    bool look_lanes;            /* the set of lanes may have grown */
+    struct jobq_run *job_run;   /* whose transaction it is, while in_job */
+};
+
+/* True when this thread runs a handler of q. Takes pool.mu. */
+JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q);
+
+/* Stops the queue for good; the first reason stays. */
+JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);
+
+/* True if the outcomes that were handed in should be committed now, or the ring filled: with
+ * pool.mu held. An outcome waits for company only while the ring has work, or while a caller
+ * stores one job after the other and its next commit can take the outcome along. */
+JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us);
+
+/* Wakes the scheduler thread, or makes it look again before it sleeps. */
+JOBQ__INTERNAL void jobq__core_kick(jobq *q);
+
+#endif

@@ -1,0 +1,222 @@
+/* db.c - connections, pragmas, statements, SQLite's codes. */
+#include "db.h"
+
+#define JOBQ__SQLITE_OLDEST 3035000 /* upserts, RETURNING and materialised hints settled */
+
+static const char *const jobq__db_texts[] = {
+#define JOBQ__DB_TEXT(name, text) text,
+    JOBQ__SQL_LIST(JOBQ__DB_TEXT)
+#undef JOBQ__DB_TEXT
+};
+
+JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err) {
+    if (sqlite3_libversion_number() < JOBQ__SQLITE_OLDEST)
+        return jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite %s is too old; jobq needs 3.35",
+                             sqlite3_libversion());
+    if (!sqlite3_threadsafe())
+        return jobq__err_set(err, JOBQ_BAD_SQLITE, "this SQLite was built without threads");
+    /* Distributions patch their builds, which alters the last digits of the id; another version
+     * than the header's means that two copies of SQLite are in the process. */
+    if (sqlite3_libversion_number() != SQLITE_VERSION_NUMBER
+        || strncmp(sqlite3_sourceid(), SQLITE_SOURCE_ID, 60) != 0)
+        return jobq__err_set(err, JOBQ_BAD_SQLITE, "jobq was compiled for SQLite %s, this is %s",
+                             SQLITE_VERSION, sqlite3_libversion());
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void) {
+    int version = sqlite3_libversion_number();
+    if (version >= 3051003) return false;
+    return !(version >= 3044006 && version < 3045000) && !(version >= 3050007 && version < 3051000);
+}
+
+JOBQ__INTERNAL int jobq__db_code(int sqlite_code) {
+    if (sqlite_code == SQLITE_IOERR_NOMEM) return JOBQ_NO_MEMORY;
+    switch (sqlite_code & 0xff) {
+    case SQLITE_OK: case SQLITE_ROW: case SQLITE_DONE: return JOBQ_OK;
+    case SQLITE_BUSY: case SQLITE_LOCKED: return JOBQ_BUSY;
+    case SQLITE_FULL: return JOBQ_FULL;
+    case SQLITE_NOMEM: return JOBQ_NO_MEMORY;
+    case SQLITE_READONLY: case SQLITE_PERM: case SQLITE_AUTH: return JOBQ_READ_ONLY;
+    case SQLITE_CORRUPT: case SQLITE_ERROR: case SQLITE_MISMATCH: return JOBQ_CORRUPT;
+    case SQLITE_NOTADB: return JOBQ_NOT_A_DB;
+    case SQLITE_CANTOPEN: return JOBQ_CANT_OPEN;
+    case SQLITE_TOOBIG: return JOBQ_TOO_BIG;
+    default: return JOBQ_IO;
+    }
+}
+
+static int jobq__db_note(struct jobq__db *db) {
+    db->sqlite_code = db->handle ? sqlite3_extended_errcode(db->handle) : SQLITE_NOMEM;
+    return jobq__db_code(db->sqlite_code);
+}
+
+JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err) {
+    int code = jobq__db_code(db->sqlite_code);
+    if (code == JOBQ_OK) code = JOBQ_IO;
+    return jobq__err_sqlite(err, code, db->sqlite_code, sqlite3_errstr(db->sqlite_code));
+}
+
+JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text) {
+    return sqlite3_exec(db->handle, text, NULL, NULL, NULL) ? jobq__db_note(db) : JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_t fallback,
+                                   int64_t *number) {
+    sqlite3_stmt *statement = NULL;
+    bool row;
+    int rc;
+    *number = fallback;
+    if (sqlite3_prepare_v2(db->handle, text, -1, &statement, NULL)) return jobq__db_note(db);
+    rc = jobq__db_next(db, statement, &row);
+    if (rc == JOBQ_OK && row) *number = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return rc;
+}
+
+JOBQ__INTERNAL sqlite3_stmt *jobq__db_get(struct jobq__db *db, enum jobq__sql which) {
+    sqlite3_stmt **statement = &db->statements[which];
+    if (!*statement && sqlite3_prepare_v3(db->handle, jobq__db_texts[which], -1,
+                                          SQLITE_PREPARE_PERSISTENT, statement, NULL))
+        jobq__db_note(db);
+    return *statement;
+}
+
+JOBQ__INTERNAL int jobq__db_step(struct jobq__db *db, sqlite3_stmt *statement) {
+    int rc = JOBQ_OK;
+    if (!statement) return jobq__db_code(db->sqlite_code);
+    /* PRAGMA answers with a row; nobody wants it. */
+    for (;;) {
+        int step = sqlite3_step(statement);
+        if (step == SQLITE_ROW) continue;
+        if (step != SQLITE_DONE) rc = jobq__db_note(db);
+        break;
+    }
+    sqlite3_reset(statement);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__db_next(struct jobq__db *db, sqlite3_stmt *statement, bool *row) {
+    int step, rc = JOBQ_OK;
+    *row = false;
+    if (!statement) return jobq__db_code(db->sqlite_code);
+    step = sqlite3_step(statement);
+    if (step == SQLITE_ROW) {
+        *row = true;
+        return JOBQ_OK;
+    }
+    if (step != SQLITE_DONE) rc = jobq__db_note(db);
+    sqlite3_reset(statement);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__db_reset(sqlite3_stmt *statement) {
+    sqlite3_reset(statement);
+}
+
+JOBQ__INTERNAL int jobq__db_do(struct jobq__db *db, enum jobq__sql which) {
+    return jobq__db_step(db, jobq__db_get(db, which));
+}
+
+JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db) {
+    return !sqlite3_get_autocommit(db->handle);
+}
+
+JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db) {
+    sqlite3_stmt *statement = NULL;
+    while ((statement = sqlite3_next_stmt(db->handle, statement)) != NULL)
+        if (sqlite3_stmt_busy(statement)) sqlite3_reset(statement);
+}
+
+JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all) {
+    int frames = 0, copied = 0;
+    int mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
+    int rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, &frames, &copied);
+    *all = rc == SQLITE_OK && frames == copied;
+    if ((rc & 0xff) == SQLITE_BUSY || rc == SQLITE_OK) return JOBQ_OK;
+    return jobq__db_note(db);
+}
+
+/* ---- Opening ---- */
+
+static int jobq__db_after_commit(void *arg, sqlite3 *handle, const char *name, int pages) {
+    struct jobq__db *db = arg;
+    (void)handle;
+    (void)name;
+    db->wal_pages = pages;
+    return SQLITE_OK;
+}
+
+static int jobq__db_before_commit(void *arg) {
+    struct jobq__db *db = arg;
+    return !db->may_commit;
+}
+
+static void jobq__db_rolled_back(void *arg) {
+    struct jobq__db *db = arg;
+    db->lost = true;
+}
+
+static void jobq__db_harden(struct jobq__db *db) {
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, (int *)NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, (int *)NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_VIEW, 0, (int *)NULL);
+    sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 0);
+}
+
+static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
+                            const struct jobq__db_options *options) {
+    int rc = jobq__db_exec(db, "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;"
+                               " PRAGMA cell_size_check=1");
+    if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
+    /* On a Mac only this reaches the platter; elsewhere it changes nothing. */
+    if (rc == JOBQ_OK && options->durability == JOBQ_DURABLE)
+        rc = jobq__db_exec(db, "PRAGMA synchronous=FULL; PRAGMA fullfsync=1;"
+                               " PRAGMA checkpoint_fullfsync=1");
+    else if (rc == JOBQ_OK)
+        rc = jobq__db_exec(db, "PRAGMA synchronous=NORMAL");
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, enum jobq__db_use use,
+                                 const struct jobq__db_options *options, jobq_error *err) {
+    int flags = SQLITE_OPEN_READWRITE
+              | (use == JOBQ__DB_JOB ? SQLITE_OPEN_FULLMUTEX : SQLITE_OPEN_NOMUTEX);
+    int busy_ms = (int)JOBQ__MIN(options->busy_ms, INT32_MAX);
+    int rc;
+    memset(db, 0, sizeof *db);
+    db->may_commit = use != JOBQ__DB_JOB;
+    if (sqlite3_open_v2(path, &db->handle, flags, NULL)) {
+        jobq__db_note(db);
+        rc = jobq__db_fail(db, err);
+        jobq__db_close(db);
+        return rc;
+    }
+    sqlite3_extended_result_codes(db->handle, 1);
+    sqlite3_busy_timeout(db->handle, busy_ms);
+    if (use != JOBQ__DB_JOB) jobq__db_harden(db);
+    if (options->client)
+        sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
+    /* Replaces the automatic checkpoint, too. */
+    sqlite3_wal_hook(db->handle, jobq__db_after_commit, db);
+    if (use == JOBQ__DB_JOB) {
+        sqlite3_commit_hook(db->handle, jobq__db_before_commit, db);
+        sqlite3_rollback_hook(db->handle, jobq__db_rolled_back, db);
+    }
+    rc = jobq__db_pragmas(db, use, options);
+    if (rc != JOBQ_OK) {
+        rc = jobq__db_fail(db, err);
+        jobq__db_close(db);
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db) {
+    size_t i;
+    if (!db->handle) return;
+    for (i = 0; i < JOBQ__COUNT(db->statements); i++) sqlite3_finalize(db->statements[i]);
+    /* A handler may have left statements of its own: with close_v2 they do no harm. */
+    sqlite3_close_v2(db->handle);
+    memset(db, 0, sizeof *db);
+}

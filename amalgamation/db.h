@@ -1,0 +1,80 @@
+/* db.h - connections, pragmas, statements, SQLite's codes. */
+#ifndef JOBQ__DB_H
+#define JOBQ__DB_H
+
+#include "err.h"
+#include "sql.h"
+
+#ifndef JOBQ_SQLITE_HEADER
+#define JOBQ_SQLITE_HEADER <sqlite3.h>
+#endif
+#include JOBQ_SQLITE_HEADER
+
+/* Design note.
+ *
+ * Three connections at most, each guarded by whoever may use it: the writer and the job's (the
+ * holder of the baton), the reader (its own lock). Automatic checkpoints are off on all of them.
+ * Statements are prepared once, on first use, and are reset before a function returns, so that no
+ * read transaction outlives a call. */
+
+enum jobq__db_use {
+    JOBQ__DB_WRITER, /* hardened: no triggers, views or clever schemas run on it */
+    JOBQ__DB_READER, /* the same, read only; also takes the checkpoints */
+    JOBQ__DB_JOB     /* handed to handlers, so with the application's settings */
+};
+
+struct jobq__db {
+    sqlite3 *handle;
+    sqlite3_stmt *statements[JOBQ__SQL_COUNT_];
+    int sqlite_code;    /* extended, of the last failure */
+    int wal_pages;      /* in the log after the last commit of this connection */
+    /* The job's connection: */
+    bool may_commit;    /* else the commit hook vetoes */
+    bool lost;          /* the transaction was rolled back behind jobq's back */
+};
+
+struct jobq__db_options {
+    jobq_durability durability;
+    int64_t busy_ms;
+    bool client;        /* leaves the log alone when it closes */
+};
+
+/* SQLite is new enough, thread-safe and the one that the header describes. */
+JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err);
+/* True if this SQLite may lose commits when two connections write and one checkpoints. */
+JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void);
+
+JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, enum jobq__db_use use,
+                                 const struct jobq__db_options *options, jobq_error *err);
+JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db);
+
+/* Runs text, which may hold several statements. */
+JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text);
+/* One number that text selects, or fallback if there is no row. */
+JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_t fallback,
+                                   int64_t *number);
+
+/* The prepared statement, or NULL with db->sqlite_code set. */
+JOBQ__INTERNAL sqlite3_stmt *jobq__db_get(struct jobq__db *db, enum jobq__sql which);
+/* Steps a statement that returns no rows and resets it. */
+JOBQ__INTERNAL int jobq__db_step(struct jobq__db *db, sqlite3_stmt *statement);
+/* Steps a statement that returns rows: JOBQ_OK with *row telling whether there is one. At the end
+ * and on failure the statement is reset. */
+JOBQ__INTERNAL int jobq__db_next(struct jobq__db *db, sqlite3_stmt *statement, bool *row);
+JOBQ__INTERNAL void jobq__db_reset(sqlite3_stmt *statement);
+/* jobq__db_get and jobq__db_step for a statement without parameters. */
+JOBQ__INTERNAL int jobq__db_do(struct jobq__db *db, enum jobq__sql which);
+
+/* True inside a transaction: after some errors SQLite ends it by itself. */
+JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db);
+/* Resets whatever was left busy on the connection. */
+JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
+/* The code for db->sqlite_code, and the record with SQLite's own words. */
+JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
+JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
+
+/* Copies the log into the database as far as readers allow; truncate also shortens it.
+ * *all is false if somebody still needs the log. Nobody may write meanwhile. */
+JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all);
+
+#endif

@@ -1,0 +1,100 @@
+/* event.c - events after commit, in order, one deliverer. */
+#include "event.h"
+
+JOBQ__INTERNAL int jobq__event_init(struct jobq__events *events,
+                                    void (*call)(const jobq_event *event, void *ctx), void *ctx) {
+    int rc;
+    memset(events, 0, sizeof *events);
+    events->call = call;
+    events->ctx = ctx;
+    rc = jobq__os_mutex_init(&events->mu);
+    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&events->room, JOBQ__OS_MONO);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events) {
+    jobq__mem_free(events->list);
+    jobq__os_cond_fini(&events->room);
+    jobq__os_mutex_fini(&events->mu);
+}
+
+static int jobq__event_grow(struct jobq__events *events, size_t count) {
+    size_t capacity = events->capacity ? events->capacity : 64, i;
+    jobq_event *list;
+    jobq__assert(jobq__os_held(&events->mu));
+    while (capacity < events->count + count) capacity *= 2;
+    if (capacity == events->capacity) return JOBQ_OK;
+    list = jobq__mem_resize(NULL, capacity, sizeof *list);
+    if (!list) return JOBQ_NO_MEMORY;
+    for (i = 0; i < events->count; i++)
+        list[i] = events->list[(events->head + i) % events->capacity];
+    jobq__mem_free(events->list);
+    events->list = list;
+    events->capacity = capacity;
+    events->head = 0;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__event_reserve(struct jobq__events *events, size_t count) {
+    int rc;
+    if (!events->call || !count) return JOBQ_OK;
+    jobq__os_lock(&events->mu);
+    rc = jobq__event_grow(events, count);
+    jobq__os_unlock(&events->mu);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_event *event) {
+    if (!events->call) return;
+    jobq__os_lock(&events->mu);
+    if (events->count < events->capacity || jobq__event_grow(events, 1) == JOBQ_OK)
+        events->list[(events->head + events->count++) % events->capacity] = *event;
+    jobq__os_unlock(&events->mu);
+}
+
+JOBQ__INTERNAL void jobq__event_deliver(struct jobq__events *events) {
+    if (!events->call) return;
+    jobq__os_lock(&events->mu);
+    if (!events->delivering) {
+        events->delivering = true;
+        events->deliverer = jobq__os_thread_self();
+        while (events->count) {
+            jobq_event event = events->list[events->head];
+            events->head = (events->head + 1) % events->capacity;
+            events->count--;
+            jobq__os_unlock(&events->mu);
+            events->call(&event, events->ctx);
+            jobq__os_lock(&events->mu);
+        }
+        events->delivering = false;
+        jobq__os_broadcast(&events->room);
+    }
+    jobq__os_unlock(&events->mu);
+}
+
+JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events) {
+    bool waiting;
+    if (!events->call) return false;
+    jobq__os_lock(&events->mu);
+    waiting = events->count && !events->delivering;
+    jobq__os_unlock(&events->mu);
+    return waiting;
+}
+
+JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events) {
+    if (!events->call) return;
+    jobq__os_lock(&events->mu);
+    while (events->delivering && events->count > JOBQ__EVENTS_MAX)
+        jobq__os_wait(&events->room, &events->mu);
+    jobq__os_unlock(&events->mu);
+}
+
+JOBQ__INTERNAL bool jobq__event_inside(struct jobq__events *events) {
+    bool inside;
+    if (!events->call) return false;
+    jobq__os_lock(&events->mu);
+    inside = events->delivering
+          && jobq__os_thread_same(events->deliverer, jobq__os_thread_self());
+    jobq__os_unlock(&events->mu);
+    return inside;
+}

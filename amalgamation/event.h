@@ -1,0 +1,43 @@
+/* event.h - events after commit, in order, one deliverer. */
+#ifndef JOBQ__EVENT_H
+#define JOBQ__EVENT_H
+
+#include "os.h"
+
+/* Design note.
+ *
+ * Events are appended in commit order (by the holder of the baton, or by the worker that starts a
+ * run) and called one at a time by whichever eligible thread finds nobody delivering. So their
+ * order is total, the callback never runs twice at once, and no lock is held while it runs. The
+ * list grows while a callback is slow; workers wait before their next job once it is long, which
+ * bounds it. Without a callback nothing is ever appended. */
+
+struct jobq__events {
+    struct jobq__mutex mu;
+    struct jobq__cond room;     /* signalled when the list became short again */
+    void (*call)(const jobq_event *event, void *ctx);
+    void *ctx;
+    jobq_event *list;           /* guarded by mu: head .. head + count, circular */
+    size_t head, count, capacity;
+    bool delivering;
+    jobq__thread deliverer;
+};
+
+JOBQ__INTERNAL int jobq__event_init(struct jobq__events *events,
+                                    void (*call)(const jobq_event *event, void *ctx), void *ctx);
+JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events);
+
+/* Makes room so that the next count appends cannot fail. Does nothing without a callback. */
+JOBQ__INTERNAL int jobq__event_reserve(struct jobq__events *events, size_t count);
+/* Appends; an event that finds no room is dropped. */
+JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_event *event);
+/* Calls the callback for all that is there, unless another thread is at it. */
+JOBQ__INTERNAL void jobq__event_deliver(struct jobq__events *events);
+/* True if there is something that nobody delivers. */
+JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events);
+/* For workers: waits until the callback has caught up. */
+JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events);
+/* True if the calling thread is inside the callback. */
+JOBQ__INTERNAL bool jobq__event_inside(struct jobq__events *events);
+
+#endif

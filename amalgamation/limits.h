@@ -1,0 +1,67 @@
+/* limits.h - every number that bounds or tunes the engine, with its reason. */
+#ifndef JOBQ__LIMITS_H
+#define JOBQ__LIMITS_H
+
+#include "base.h"
+
+/* ---- Defaults of options (jobq.h quotes them; this is where they live) ---- */
+
+#define JOBQ__WORKERS 4
+#define JOBQ__BUSY_MS (5 * JOBQ_SECOND)
+#define JOBQ__KEEP_DONE_MS (24 * JOBQ_HOUR)
+#define JOBQ__KEEP_FAILED_MS (7 * JOBQ_DAY)
+#define JOBQ__PAYLOAD_MAX (1024 * 1024)
+#define JOBQ__WAL_PAGES 1000
+#define JOBQ__STALL_MS (10 * JOBQ_SECOND)
+#define JOBQ__GRACE_MS (5 * JOBQ_SECOND)
+#define JOBQ__ROWS_MAX 10000
+
+/* Retry after Galoy: 18.1 hours from the first failure to the dead letter box. */
+#define JOBQ__ATTEMPTS_MAX 30
+#define JOBQ__BACKOFF_MIN_MS JOBQ_SECOND
+#define JOBQ__BACKOFF_MAX_MS JOBQ_HOUR
+#define JOBQ__JITTER_PERCENT 20
+#define JOBQ__CRASHES_MAX 3
+
+/* ---- The commit path ---- */
+
+/* Outcomes and claims of one transaction: beyond 256 a larger batch gains nothing. */
+#ifndef JOBQ__BATCH
+#define JOBQ__BATCH 256
+#endif
+/* Requests of one transaction, so that a leader returns. */
+#define JOBQ__GROUP 256
+/* Jobs claimed ahead: two batches, so that workers do not starve during a commit. */
+#ifndef JOBQ__RING
+#define JOBQ__RING 512
+#endif
+#define JOBQ__RING_BYTES (64 * 1024)
+/* Work that the ring holds at the recent rate, besides what one commit takes. */
+#define JOBQ__RING_WINDOW_US 2000
+/* No outcome waits longer than this for a commit to ride on. */
+#define JOBQ__DEFER_US 1000
+/* After a transaction that failed: wait before the outcomes are tried again. */
+#define JOBQ__RETRY_MIN_US 1000
+#define JOBQ__RETRY_MAX_US 1000000
+/* Rows that one statement of a bulk insert carries. */
+#define JOBQ__INSERT_ROWS 8
+/* Payload bytes that a recycled entry keeps room for. */
+#define JOBQ__ENTRY_KEEP 256
+
+/* ---- Housekeeping ---- */
+
+#define JOBQ__PRUNE_ROWS 500              /* one slice; longer ones stall writers */
+#define JOBQ__PRUNE_PAUSE_MS JOBQ_MINUTE  /* kept rows are looked at this often at most */
+#define JOBQ__COUNT_ROWS 10000            /* one slice of a count: no long snapshots */
+#define JOBQ__EVENTS_MAX 4096             /* workers pause while a callback is so far behind */
+#define JOBQ__WAL_TRUNCATE 4              /* times wal_pages: shrink the log by force */
+
+/* A handler that is still busy this long after its clock was advanced is taken to be waiting
+ * for its deadline. Real time; only jobq_advance over a handler's deadline knows it. */
+#define JOBQ__PATIENCE_US 100000
+
+#if JOBQ__RING < 2 || JOBQ__BATCH < 1
+#error "JOBQ__RING and JOBQ__BATCH are too small"
+#endif
+
+#endif

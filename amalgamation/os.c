@@ -1,0 +1,277 @@
+/* os.c - threads, clocks, atomics, files for POSIX. */
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- Locks ---- */
+
+#ifdef JOBQ_DEBUG
+static __thread int jobq__os_locks_held;
+#endif
+
+JOBQ__INTERNAL int jobq__os_mutex_init(struct jobq__mutex *mu) {
+    memset(mu, 0, sizeof *mu);
+    return pthread_mutex_init(&mu->raw, NULL) ? JOBQ_NO_MEMORY : JOBQ_OK;
+}
+
+JOBQ__INTERNAL void jobq__os_mutex_fini(struct jobq__mutex *mu) {
+    pthread_mutex_destroy(&mu->raw);
+}
+
+static void jobq__os_now_held(struct jobq__mutex *mu) {
+#ifdef JOBQ_DEBUG
+    mu->holder = pthread_self();
+    mu->held = 1;
+    jobq__os_locks_held++;
+#else
+    (void)mu;
+#endif
+}
+
+static void jobq__os_not_held(struct jobq__mutex *mu) {
+    jobq__assert(jobq__os_held(mu));
+#ifdef JOBQ_DEBUG
+    mu->held = 0;
+    jobq__os_locks_held--;
+#else
+    (void)mu;
+#endif
+}
+
+JOBQ__INTERNAL void jobq__os_lock(struct jobq__mutex *mu) {
+#ifdef JOBQ_DEBUG
+    jobq__assert(jobq__os_locks_held == 0);
+#endif
+    pthread_mutex_lock(&mu->raw);
+    jobq__os_now_held(mu);
+}
+
+JOBQ__INTERNAL void jobq__os_unlock(struct jobq__mutex *mu) {
+    jobq__os_not_held(mu);
+    pthread_mutex_unlock(&mu->raw);
+}
+
+JOBQ__INTERNAL bool jobq__os_held(const struct jobq__mutex *mu) {
+#ifdef JOBQ_DEBUG
+    return mu->held && pthread_equal(mu->holder, pthread_self());
+#else
+    (void)mu;
+    return true;
+#endif
+}
+
+JOBQ__INTERNAL int jobq__os_cond_init(struct jobq__cond *cond, enum jobq__os_time time) {
+    pthread_condattr_t attr;
+    int failed;
+    if (pthread_condattr_init(&attr)) return JOBQ_NO_MEMORY;
+    pthread_condattr_setclock(&attr, time == JOBQ__OS_MONO ? CLOCK_MONOTONIC : CLOCK_REALTIME);
+    cond->time = time;
+    failed = pthread_cond_init(&cond->raw, &attr);
+    pthread_condattr_destroy(&attr);
+    return failed ? JOBQ_NO_MEMORY : JOBQ_OK;
+}
+
+JOBQ__INTERNAL void jobq__os_cond_fini(struct jobq__cond *cond) {
+    pthread_cond_destroy(&cond->raw);
+}
+
+JOBQ__INTERNAL void jobq__os_wait(struct jobq__cond *cond, struct jobq__mutex *mu) {
+    jobq__os_not_held(mu);
+    pthread_cond_wait(&cond->raw, &mu->raw);
+    jobq__os_now_held(mu);
+}
+
+JOBQ__INTERNAL bool jobq__os_wait_until(struct jobq__cond *cond, struct jobq__mutex *mu,
+                                        int64_t at_us) {
+    struct timespec at;
+    int64_t seconds = at_us / 1000000;
+    int failed;
+    /* Some systems refuse far futures; waking once in 30 years does no harm. */
+    if (seconds > 4000000000) seconds = 4000000000;
+    if (at_us < 0) seconds = 0;
+    at.tv_sec = (time_t)seconds;
+    at.tv_nsec = at_us < 0 ? 0 : (long)(at_us % 1000000) * 1000;
+    jobq__os_not_held(mu);
+    failed = pthread_cond_timedwait(&cond->raw, &mu->raw, &at);
+    jobq__os_now_held(mu);
+    return failed != ETIMEDOUT;
+}
+
+JOBQ__INTERNAL void jobq__os_signal(struct jobq__cond *cond) {
+    pthread_cond_signal(&cond->raw);
+}
+
+JOBQ__INTERNAL void jobq__os_broadcast(struct jobq__cond *cond) {
+    pthread_cond_broadcast(&cond->raw);
+}
+
+/* ---- Threads ---- */
+
+struct jobq__os_start {
+    void (*body)(void *);
+    void *arg;
+};
+
+static void *jobq__os_thread_main(void *arg) {
+    struct jobq__os_start start = *(struct jobq__os_start *)arg;
+    jobq__mem_free(arg);
+    start.body(start.arg);
+    return NULL;
+}
+
+JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, void (*body)(void *), void *arg) {
+    struct jobq__os_start *start = jobq__mem_new(sizeof *start);
+    if (!start) return JOBQ_NO_MEMORY;
+    start->body = body;
+    start->arg = arg;
+    if (pthread_create(thread, NULL, jobq__os_thread_main, start)) {
+        jobq__mem_free(start);
+        return JOBQ_NO_MEMORY;
+    }
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread) {
+    pthread_join(thread, NULL);
+}
+
+JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void) {
+    return pthread_self();
+}
+
+JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {
+    return pthread_equal(a, b) != 0;
+}
+
+/* ---- Clocks ---- */
+
+static int64_t jobq__os_time_us(clockid_t id) {
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+JOBQ__INTERNAL int64_t jobq__os_time_wall_us(void) {
+    return jobq__os_time_us(CLOCK_REALTIME);
+}
+
+JOBQ__INTERNAL int64_t jobq__os_time_mono_us(void) {
+    return jobq__os_time_us(CLOCK_MONOTONIC);
+}
+
+/* ---- Files and processes ---- */
+
+JOBQ__INTERNAL enum jobq__os_kind jobq__os_stat(const char *path, struct jobq__os_id *id) {
+    struct stat st;
+    if (stat(path, &st)) return errno == ENOENT ? JOBQ__OS_MISSING : JOBQ__OS_ERROR;
+    id->device = (uint64_t)st.st_dev;
+    id->file = (uint64_t)st.st_ino;
+    return S_ISREG(st.st_mode) ? JOBQ__OS_FILE : JOBQ__OS_OTHER;
+}
+
+static int jobq__os_open_code(void) {
+    if (errno == EROFS || errno == EACCES || errno == EPERM) return JOBQ_READ_ONLY;
+    if (errno == ENOSPC || errno == EDQUOT) return JOBQ_FULL;
+    return JOBQ_CANT_OPEN;
+}
+
+JOBQ__INTERNAL int jobq__os_create(const char *path) {
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) return errno == EEXIST ? JOBQ_OK : jobq__os_open_code();
+    close(fd);
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL char *jobq__os_real_path(const char *path, const char *suffix) {
+    char *real = realpath(path, NULL), *result = NULL;
+    size_t length, more = strlen(suffix);
+    if (!real) return NULL;
+    length = strlen(real);
+    result = jobq__mem_new(length + more + 1);
+    if (result) {
+        memcpy(result, real, length);
+        memcpy(result + length, suffix, more);
+    }
+    free(real);
+    return result;
+}
+
+static int jobq__os_page_lock(int fd, size_t size) {
+    struct stat st;
+    if (flock(fd, LOCK_EX | LOCK_NB)) return errno == EWOULDBLOCK ? JOBQ_LOCKED : JOBQ_IO;
+    /* Only the owner may change the size: another mapping would die of a shrunken file. */
+    if (fstat(fd, &st)) return JOBQ_IO;
+    if (st.st_size < (off_t)size && ftruncate(fd, (off_t)size)) return JOBQ_FULL;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclusive, int *fd,
+                                      void **page) {
+    struct stat st;
+    int rc = JOBQ_OK;
+    *page = NULL;
+    *fd = open(path, (exclusive ? O_RDWR | O_CREAT : O_RDONLY) | O_CLOEXEC, 0600);
+    if (*fd < 0) return jobq__os_open_code();
+    if (exclusive) rc = jobq__os_page_lock(*fd, size);
+    if (fstat(*fd, &st) == 0 && st.st_size >= (off_t)size) {
+        int protection = exclusive && rc == JOBQ_OK ? PROT_READ | PROT_WRITE : PROT_READ;
+        *page = mmap(NULL, size, protection, MAP_SHARED, *fd, 0);
+        if (*page == MAP_FAILED) *page = NULL;
+    }
+    if (!*page && rc == JOBQ_OK) rc = JOBQ_IO;
+    if (rc != JOBQ_OK) {
+        close(*fd);
+        *fd = -1;
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size) {
+    if (page) munmap(page, size);
+    if (fd >= 0) close(fd);
+}
+
+JOBQ__INTERNAL void jobq__os_close_fd(int fd) {
+    close(fd);
+}
+
+JOBQ__INTERNAL int jobq__os_pid(void) {
+    return (int)getpid();
+}
+
+JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity) {
+    ssize_t size = 0;
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        size = read(fd, text, capacity - 1);
+        close(fd);
+    }
+    text[size > 0 ? size : 0] = 0;
+    text[strcspn(text, "\n")] = 0;
+}
+
+JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)) {
+    static int done;
+    if (done) return;
+    done = 1;
+    pthread_atfork(NULL, NULL, in_child);
+    atexit(at_exit);
+}
+
+static pthread_mutex_t jobq__os_global = PTHREAD_MUTEX_INITIALIZER;
+
+JOBQ__INTERNAL void jobq__os_global_lock(void) {
+    pthread_mutex_lock(&jobq__os_global);
+}
+
+JOBQ__INTERNAL void jobq__os_global_unlock(void) {
+    pthread_mutex_unlock(&jobq__os_global);
+}

@@ -1,0 +1,121 @@
+/* os.h - threads, clocks, atomics, files: the whole porting contract. */
+#ifndef JOBQ__OS_H
+#define JOBQ__OS_H
+
+#include "mem.h"
+
+#include <pthread.h>
+
+/* ---- Locks. In a debug build they know their holder, and a thread may hold one at a time:
+ * that rule (core.h) leaves no lock order to get wrong. ---- */
+
+struct jobq__mutex {
+    pthread_mutex_t raw;
+#ifdef JOBQ_DEBUG
+    pthread_t holder;
+    int held;
+#endif
+};
+
+JOBQ__INTERNAL int jobq__os_mutex_init(struct jobq__mutex *mu);
+JOBQ__INTERNAL void jobq__os_mutex_fini(struct jobq__mutex *mu);
+JOBQ__INTERNAL void jobq__os_lock(struct jobq__mutex *mu);
+JOBQ__INTERNAL void jobq__os_unlock(struct jobq__mutex *mu);
+/* For assertions: true if the calling thread holds mu (always true in release). */
+JOBQ__INTERNAL bool jobq__os_held(const struct jobq__mutex *mu);
+
+/* A condition that waits by one of two clocks: deadlines of the wall are absolute, so that the
+ * system itself re-arms them when the clock is set or the machine resumes. */
+enum jobq__os_time { JOBQ__OS_MONO, JOBQ__OS_WALL };
+
+struct jobq__cond {
+    pthread_cond_t raw;
+    enum jobq__os_time time;
+};
+
+JOBQ__INTERNAL int jobq__os_cond_init(struct jobq__cond *cond, enum jobq__os_time time);
+JOBQ__INTERNAL void jobq__os_cond_fini(struct jobq__cond *cond);
+JOBQ__INTERNAL void jobq__os_wait(struct jobq__cond *cond, struct jobq__mutex *mu);
+/* Until at_us of the condition's clock; false once that time has come. */
+JOBQ__INTERNAL bool jobq__os_wait_until(struct jobq__cond *cond, struct jobq__mutex *mu,
+                                        int64_t at_us);
+JOBQ__INTERNAL void jobq__os_signal(struct jobq__cond *cond);
+JOBQ__INTERNAL void jobq__os_broadcast(struct jobq__cond *cond);
+
+/* ---- Threads ---- */
+
+typedef pthread_t jobq__thread;
+
+JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, void (*body)(void *), void *arg);
+JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread);
+JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void);
+JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b);
+
+/* ---- Raw clocks; only clock.c may call them ---- */
+
+JOBQ__INTERNAL int64_t jobq__os_time_wall_us(void);
+JOBQ__INTERNAL int64_t jobq__os_time_mono_us(void);
+
+/* ---- Atomics: C99 has none. Loads acquire, stores release, the rest is both. ---- */
+
+static inline int32_t jobq__os_load(const int32_t *at) {
+    return __atomic_load_n(at, __ATOMIC_ACQUIRE);
+}
+static inline void jobq__os_store(int32_t *at, int32_t value) {
+    __atomic_store_n(at, value, __ATOMIC_RELEASE);
+}
+static inline int32_t jobq__os_add(int32_t *at, int32_t value) {
+    return __atomic_add_fetch(at, value, __ATOMIC_SEQ_CST);
+}
+static inline int64_t jobq__os_load64(const int64_t *at) {
+    return __atomic_load_n(at, __ATOMIC_ACQUIRE);
+}
+static inline void jobq__os_store64(int64_t *at, int64_t value) {
+    __atomic_store_n(at, value, __ATOMIC_RELEASE);
+}
+static inline void *jobq__os_load_pointer(void *const *at) {
+    return __atomic_load_n(at, __ATOMIC_ACQUIRE);
+}
+static inline void jobq__os_store_pointer(void **at, void *value) {
+    __atomic_store_n(at, value, __ATOMIC_RELEASE);
+}
+
+/* ---- Files and processes ---- */
+
+struct jobq__os_id {
+    uint64_t device, file;
+};
+
+enum jobq__os_kind { JOBQ__OS_MISSING, JOBQ__OS_FILE, JOBQ__OS_OTHER, JOBQ__OS_ERROR };
+
+/* What stands at path, without opening it: closing a descriptor of a database file would drop
+ * SQLite's locks. A dangling link is missing. */
+JOBQ__INTERNAL enum jobq__os_kind jobq__os_stat(const char *path, struct jobq__os_id *id);
+
+/* Makes an empty file of mode 0600; an existing one is left alone. JOBQ_OK or a code. */
+JOBQ__INTERNAL int jobq__os_create(const char *path);
+
+/* The path with every link resolved and suffix behind it, or NULL. */
+JOBQ__INTERNAL char *jobq__os_real_path(const char *path, const char *suffix);
+
+/* Opens (owner: creates) a lock file and maps size bytes of it. exclusive takes the lock that
+ * dies with the process, or returns JOBQ_LOCKED with the page still mapped for reading.
+ * Not exclusive: maps it for reading, if it is there. */
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclusive, int *fd,
+                                      void **page);
+/* The lock goes with the descriptor. */
+JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size);
+/* Only the descriptor, in a forked child: it must not keep the parent's lock alive. */
+JOBQ__INTERNAL void jobq__os_close_fd(int fd);
+
+JOBQ__INTERNAL int jobq__os_pid(void);
+/* A text that changes with every boot; "" if the system tells none. */
+JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity);
+/* Registers, once, what runs in a forked child and at exit(). */
+JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void));
+
+/* A lock for the few process-wide tables. */
+JOBQ__INTERNAL void jobq__os_global_lock(void);
+JOBQ__INTERNAL void jobq__os_global_unlock(void);
+
+#endif

@@ -1,0 +1,210 @@
+/* owner.c - one owner per file: the lock, the slots that outlive a process, forks. */
+#include "owner.h"
+
+#define JOBQ__OWNERS_MAX 64 /* queue files that one process may own */
+#define JOBQ__PAGE_MAGIC "jobq-1\n"
+
+/* The process's table. Pages are read by a signal handler, so they are atomic pointers;
+ * everything else is under the global lock. */
+static void *jobq__owner_pages[JOBQ__OWNERS_MAX];
+static struct jobq__os_id jobq__owner_files[JOBQ__OWNERS_MAX];
+static int jobq__owner_fds[JOBQ__OWNERS_MAX];
+static int32_t jobq__owner_generation;
+
+static void jobq__owner_in_child(void) {
+    int i;
+    jobq__owner_generation++;
+    for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
+        if (!jobq__owner_pages[i]) continue;
+        if (jobq__owner_fds[i] >= 0) jobq__os_close_fd(jobq__owner_fds[i]);
+        jobq__owner_pages[i] = NULL;
+    }
+}
+
+static void jobq__owner_release_page(struct jobq__page *page) {
+    int i;
+    for (i = 0; i < JOBQ_WORKERS_MAX; i++)
+        if (jobq__os_load(&page->slots[i].state) == JOBQ__SLOT_STARTED)
+            jobq__os_store(&page->slots[i].state, JOBQ__SLOT_RELEASED);
+}
+
+JOBQ_API void jobq_mark_exit(void) {
+    int i;
+    for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
+        struct jobq__page *page = jobq__os_load_pointer(&jobq__owner_pages[i]);
+        if (!page) continue;
+        jobq__os_store(&page->leaving, 1);
+        jobq__owner_release_page(page);
+    }
+}
+
+/* Returns the entry, -1 if the file is owned in this process already, -2 if the table is full. */
+static int jobq__owner_enter(const struct jobq__owner *owner) {
+    int i, entry = -2;
+    jobq__os_global_lock();
+    jobq__os_hooks(jobq__owner_in_child, jobq_mark_exit);
+    for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
+        if (!jobq__owner_pages[i]) {
+            if (entry == -2) entry = i;
+        } else if (owner->mapped && jobq__owner_files[i].file == owner->file.file
+                   && jobq__owner_files[i].device == owner->file.device) {
+            entry = -1;
+            break;
+        }
+    }
+    if (entry >= 0) {
+        jobq__owner_files[entry] = owner->file;
+        jobq__owner_fds[entry] = owner->fd;
+        jobq__os_store_pointer(&jobq__owner_pages[entry], owner->page);
+    }
+    jobq__os_global_unlock();
+    return entry;
+}
+
+static int jobq__owner_map(struct jobq__owner *owner, const char *path, jobq_error *err) {
+    char *lock_path = jobq__os_real_path(path, "-jobq");
+    void *page = NULL;
+    int rc;
+    if (!lock_path) return jobq__err_set(err, JOBQ_CANT_OPEN, "%s cannot be resolved", path);
+    rc = jobq__os_page_open(lock_path, sizeof *owner->page, true, &owner->fd, &page);
+    if (rc == JOBQ_LOCKED) {
+        const struct jobq__page *theirs = page;
+        jobq__err_set(err, rc, "process %d owns this queue", theirs ? (int)theirs->pid : 0);
+        jobq__os_page_close(-1, page, sizeof *owner->page);
+    } else if (rc != JOBQ_OK) {
+        jobq__err_set(err, rc, "the lock file %s cannot be opened and mapped", lock_path);
+        jobq__os_page_close(-1, page, sizeof *owner->page);
+    } else {
+        owner->page = page;
+        owner->mapped = owner->writable = true;
+    }
+    jobq__mem_free(lock_path);
+    return rc;
+}
+
+static void jobq__owner_init(struct jobq__owner *owner) {
+    memset(owner, 0, sizeof *owner);
+    owner->fd = owner->entry = -1;
+    owner->generation = jobq__owner_generation;
+}
+
+JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const char *path,
+                                    jobq_error *err) {
+    char boot_id[sizeof owner->page->boot_id];
+    int rc = JOBQ_OK;
+    jobq__owner_init(owner);
+    if (path) {
+        jobq__os_stat(path, &owner->file);
+        rc = jobq__owner_map(owner, path, err);
+    } else {
+        owner->page = jobq__mem_new(sizeof *owner->page);
+        owner->writable = true;
+        if (!owner->page) rc = jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    }
+    if (rc != JOBQ_OK) return rc;
+    owner->entry = jobq__owner_enter(owner);
+    if (owner->entry < 0) {
+        bool full = owner->entry == -2;
+        jobq__owner_drop(owner);
+        if (full) return jobq__err_set(err, JOBQ_FULL, "one process may own %d queues at most",
+                                       JOBQ__OWNERS_MAX);
+        return jobq__err_set(err, JOBQ_LOCKED, "process %d, this one, owns this queue",
+                             jobq__os_pid());
+    }
+    owner->page->pid = jobq__os_pid();
+    jobq__os_boot_id(boot_id, sizeof boot_id);
+    owner->same_boot = memcmp(owner->page->magic, JOBQ__PAGE_MAGIC, 8) == 0
+                    && strncmp(owner->page->boot_id, boot_id, sizeof boot_id) == 0;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL void jobq__owner_watch(struct jobq__owner *owner, const char *path) {
+    char *lock_path = jobq__os_real_path(path, "-jobq");
+    void *page = NULL;
+    jobq__owner_init(owner);
+    jobq__os_global_lock();
+    jobq__os_hooks(jobq__owner_in_child, jobq_mark_exit);
+    jobq__os_global_unlock();
+    if (!lock_path) return;
+    if (jobq__os_page_open(lock_path, sizeof *owner->page, false, &owner->fd, &page) == 0) {
+        owner->page = page;
+        owner->mapped = true;
+    }
+    jobq__mem_free(lock_path);
+}
+
+JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {
+    if (owner->entry >= 0) {
+        jobq__os_global_lock();
+        jobq__os_store_pointer(&jobq__owner_pages[owner->entry], NULL);
+        jobq__os_global_unlock();
+    }
+    if (owner->mapped) jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
+    else jobq__mem_free(owner->page);
+    owner->page = NULL;
+    owner->mapped = false;
+    owner->fd = owner->entry = -1;
+}
+
+JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owner, int64_t id,
+                                                  int runs) {
+    int i;
+    if (memcmp(owner->page->magic, JOBQ__PAGE_MAGIC, 8) != 0) return JOBQ__TRACE_NONE;
+    for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
+        const struct jobq__slot *slot = &owner->page->slots[i];
+        int32_t state = jobq__os_load(&slot->state);
+        if (slot->id != id || slot->runs != runs || state == JOBQ__SLOT_IDLE) continue;
+        return state == JOBQ__SLOT_STARTED && !jobq__os_load(&owner->page->leaving)
+             ? JOBQ__TRACE_STARTED : JOBQ__TRACE_RELEASED;
+    }
+    return JOBQ__TRACE_NONE;
+}
+
+JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id) {
+    int i;
+    if (!owner->page) return false;
+    for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
+        const struct jobq__slot *slot = &owner->page->slots[i];
+        if (jobq__os_load(&slot->state) != JOBQ__SLOT_IDLE && jobq__os_load64(&slot->id) == id)
+            return true;
+    }
+    return false;
+}
+
+JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner, bool shared) {
+    struct jobq__page *page = owner->page;
+    page->shared = shared;
+    memset(page->slots, 0, sizeof page->slots);
+    jobq__os_boot_id(page->boot_id, sizeof page->boot_id);
+    jobq__os_store(&page->leaving, 0);
+    page->pid = jobq__os_pid();
+    memcpy(page->magic, JOBQ__PAGE_MAGIC, 8);
+}
+
+JOBQ__INTERNAL bool jobq__owner_shares(const struct jobq__owner *owner) {
+    return !owner->page || owner->page->shared;
+}
+
+JOBQ__INTERNAL void jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
+                                        int runs) {
+    struct jobq__slot *s = &owner->page->slots[slot];
+    jobq__os_store64(&s->id, id);
+    jobq__os_store(&s->runs, runs);
+    jobq__os_store(&s->state, JOBQ__SLOT_STARTED);
+}
+
+JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot) {
+    jobq__os_store(&owner->page->slots[slot].state, JOBQ__SLOT_IDLE);
+}
+
+JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner) {
+    jobq__os_store(&owner->page->leaving, 0);
+}
+
+JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner) {
+    jobq__owner_release_page(owner->page);
+}
+
+JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner) {
+    return owner->generation != jobq__os_load(&jobq__owner_generation);
+}

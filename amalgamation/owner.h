@@ -1,0 +1,84 @@
+/* owner.h - one owner per file: the lock, the slots that outlive a process, forks. */
+#ifndef JOBQ__OWNER_H
+#define JOBQ__OWNER_H
+
+#include "err.h"
+#include "os.h"
+
+/* Design note.
+ *
+ * The owner holds an operating system lock on a file of its own beside the database; it dies
+ * with the process, so there are no leases. The same file is mapped, and each worker says in a
+ * slot there which run it is in. The mapping outlives the process but not the power.
+ *
+ *   idle -> STARTED    by the worker, before it calls the handler
+ *   STARTED -> idle    by the worker, after the handler returned
+ *   STARTED -> RELEASED by stop, exit() and jobq_mark_exit: this run is not to be blamed
+ *
+ * The last two also say that the process is leaving, for runs that begin after that.
+ *
+ * A slot that the next owner finds STARTED, with the runs of a row that is still claimed, is a
+ * suspect. The next owner clears the slots after its recovery has committed, so a recovery that
+ * is itself killed starts over with the same evidence. */
+
+struct jobq__slot {
+    int64_t id;
+    int32_t runs;
+    int32_t state; /* atomic */
+};
+
+enum { JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED, JOBQ__SLOT_RELEASED };
+
+struct jobq__page {
+    char magic[8];
+    int32_t pid;
+    int32_t leaving;            /* atomic: the process said that it is about to end */
+    int32_t shared;             /* the owner allows other writers */
+    int32_t spare;
+    char boot_id[48];
+    struct jobq__slot slots[JOBQ_WORKERS_MAX];
+};
+
+struct jobq__owner {
+    int fd;
+    struct jobq__page *page;    /* never NULL: without a file it is plain memory */
+    bool mapped, writable;
+    struct jobq__os_id file;    /* the database's */
+    int entry;                  /* in the process's table, or -1 */
+    bool same_boot;             /* as the page found at open */
+    int32_t generation;         /* of forks, at open */
+};
+
+/* Takes the lock of the database that stands at path (NULL: none, as for ":memory:").
+ * JOBQ_LOCKED names the owner's pid in err. */
+JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const char *path, jobq_error *err);
+
+/* A client: maps the page for reading if there is one; never fails. */
+JOBQ__INTERNAL void jobq__owner_watch(struct jobq__owner *owner, const char *path);
+
+JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner);
+
+/* What the slots of the process before say of this run of a job that is still claimed. */
+enum jobq__trace { JOBQ__TRACE_NONE, JOBQ__TRACE_STARTED, JOBQ__TRACE_RELEASED };
+JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owner, int64_t id,
+                                                  int runs);
+
+/* True if a slot says that the job runs now. */
+JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id);
+
+/* After recovery: empty slots, this process's pid and boot. */
+JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner, bool shared);
+/* A client: true if the owner has said that others may write. */
+JOBQ__INTERNAL bool jobq__owner_shares(const struct jobq__owner *owner);
+
+JOBQ__INTERNAL void jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
+                                        int runs);
+JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot);
+/* The pool starts (again): jobs that run from now on may be blamed. */
+JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner);
+JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner);
+
+/* True in a process that was forked after the queue was opened. */
+JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner);
+
+#endif

@@ -1,0 +1,309 @@
+/* pool.c - workers: take, run, hand in. */
+#include "pool.h"
+#include "scheduler.h"
+
+/* ---- One job ---- */
+
+static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_us) {
+    struct jobq__pool *pool = &q->pool;
+    if (!pool->handed_count++) {
+        pool->handed_since_us = now_us;
+        /* The scheduler takes care of it if nobody else does within a millisecond; while it is
+         * armed it looks again by itself. */
+        if (!pool->scheduler_armed && pool->scheduler_started) {
+            pool->scheduler_armed = pool->scheduler_kicked = true;
+            jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
+        }
+    }
+    jobq__list_append(&pool->handed, &entry->link);
+}
+
+JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
+    jobq *q = worker->run.q;
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__entry *entry = jobq__ring_take(&pool->ring);
+    int64_t from_us, now_us;
+    bool settled;
+    if (!entry) return false;
+    jobq__run_begin(worker, entry);
+    from_us = worker->free_us;
+    jobq__os_unlock(&pool->mu);
+    settled = jobq__run_call(worker);
+    now_us = jobq__clock_mono_us();
+    jobq__os_lock(&pool->mu);
+    jobq__run_end(worker);
+    if (!settled) jobq__pool_hand_in(q, entry, now_us);
+    pool->job_ns += ((now_us - from_us) * 1000 - pool->job_ns) / 8;
+    worker->free_us = now_us;
+    return true;
+}
+
+/* ---- Workers ---- */
+
+static void jobq__pool_sleep(struct jobq__worker *worker) {
+    struct jobq__pool *pool = &worker->run.q->pool;
+    worker->idle = true;
+    worker->woken = false;
+    jobq__list_insert(pool->idle.next, &worker->link);
+    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
+    while (!worker->woken && pool->life == JOBQ__RUNNING)
+        jobq__os_wait(&worker->cond, &pool->mu);
+    if (worker->idle) jobq__list_remove(&worker->link);
+    worker->idle = false;
+    worker->free_us = jobq__clock_mono_us();
+}
+
+/* Commits if that is due and the baton is free. With pool.mu held, before and after. */
+static bool jobq__pool_commit(struct jobq__worker *worker) {
+    jobq *q = worker->run.q;
+    struct jobq__pool *pool = &q->pool;
+    bool led;
+    if (jobq__os_load(&q->commit.busy) || !jobq__core_commit_due(q, worker->free_us)) return false;
+    jobq__os_unlock(&pool->mu);
+    led = jobq__commit_try(q);
+    if (led) {
+        jobq__commit_lead(q);
+        jobq__event_deliver(&q->events);
+        jobq__event_throttle(&q->events);
+        worker->free_us = jobq__clock_mono_us();
+    }
+    jobq__os_lock(&pool->mu);
+    return led;
+}
+
+static void jobq__pool_work(void *arg) {
+    struct jobq__worker *worker = arg;
+    jobq *q = worker->run.q;
+    struct jobq__pool *pool = &q->pool;
+    jobq__os_lock(&pool->mu);
+    worker->thread = jobq__os_thread_self();
+    worker->free_us = jobq__clock_mono_us();
+    while (pool->life == JOBQ__RUNNING) {
+        if (jobq__pool_commit(worker)) continue;
+        if (jobq__pool_run_one(worker)) continue;
+        /* Under the lock, so that who lays the baton down either is seen here or sees us idle. */
+        worker->free_us = jobq__clock_mono_us();
+        if (!jobq__os_load(&q->commit.busy) && jobq__core_commit_due(q, worker->free_us)) continue;
+        jobq__pool_sleep(worker);
+    }
+    worker->ended = true;
+    jobq__os_broadcast(&pool->quiet);
+    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q) {
+    const struct jobq__pool *pool = &q->pool;
+    jobq__assert(jobq__os_held(&pool->mu));
+    if (pool->ring.count || pool->handed_count || pool->running > pool->sleeping) return false;
+    if (pool->scheduler_started && (!pool->scheduler_waits || pool->scheduler_kicked))
+        return false;
+    if (jobq__os_load(&q->commit.busy) || pool->look) return false;
+    return !(pool->more && pool->claiming);
+}
+
+/* ---- Start and stop ---- */
+
+static void jobq__pool_init_worker(jobq *q, struct jobq__worker *worker, int index) {
+    worker->index = index;
+    worker->run.q = q;
+    worker->run.worker = worker;
+    worker->run.deadline.what = JOBQ__WAKE_DEADLINE;
+    worker->run.sleep.what = JOBQ__WAKE_SLEEP;
+    jobq__timer_init(&worker->run.deadline.timer);
+    jobq__timer_init(&worker->run.sleep.timer);
+    jobq__list_init(&worker->link);
+}
+
+static int jobq__pool_init_workers(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int count = q->step_mode ? 1 : q->client ? 0 : q->options.workers;
+    int i, rc = JOBQ_OK;
+    pool->workers = jobq__mem_new(sizeof *pool->workers * (size_t)JOBQ__MAX(count, 1));
+    if (!pool->workers) return JOBQ_NO_MEMORY;
+    for (i = 0; i < count && rc == JOBQ_OK; i++) {
+        jobq__pool_init_worker(q, &pool->workers[i], i);
+        rc = jobq__os_cond_init(&pool->workers[i].cond, JOBQ__OS_MONO);
+        if (rc == JOBQ_OK) pool->worker_count++;
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__pool_init(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int rc;
+    jobq__ring_init(&pool->ring);
+    jobq__list_init(&pool->handed);
+    jobq__list_init(&pool->idle);
+    jobq__list_init(&pool->waiters);
+    jobq__wheel_init(&pool->wheel, 0);
+    pool->due.what = JOBQ__WAKE_DUE;
+    jobq__timer_init(&pool->due.timer);
+    pool->due.timer.at_ms = JOBQ_NEVER;
+    pool->prune_at_ms = JOBQ_NEVER;
+    pool->poll_at_us = INT64_MAX;
+    pool->job_ns = JOBQ__RING_WINDOW_US * 1000; /* unknown yet: a small ring */
+    rc = jobq__os_mutex_init(&pool->mu);
+    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->quiet, JOBQ__OS_MONO);
+    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->tick_mono, JOBQ__OS_MONO);
+    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->tick_wall, JOBQ__OS_WALL);
+    if (rc == JOBQ_OK) rc = jobq__pool_init_workers(q);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__pool_fini(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int i;
+    for (i = 0; i < pool->worker_count; i++) jobq__os_cond_fini(&pool->workers[i].cond);
+    jobq__mem_free(pool->workers);
+    jobq__os_cond_fini(&pool->tick_wall);
+    jobq__os_cond_fini(&pool->tick_mono);
+    jobq__os_cond_fini(&pool->quiet);
+    jobq__os_mutex_fini(&pool->mu);
+}
+
+static int jobq__pool_start_threads(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int i, rc = jobq__os_thread_start(&pool->scheduler, jobq__sched_main, q);
+    if (rc != JOBQ_OK) return rc;
+    jobq__os_lock(&pool->mu);
+    pool->scheduler_started = true;
+    jobq__os_unlock(&pool->mu);
+    for (i = 0; i < pool->worker_count && rc == JOBQ_OK; i++) {
+        jobq__thread thread;
+        pool->workers[i].ended = false;
+        rc = jobq__os_thread_start(&thread, jobq__pool_work, &pool->workers[i]);
+        if (rc != JOBQ_OK) break;
+        pool->workers[i].handle = thread;
+        pool->workers[i].started = true;
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    enum jobq__life life;
+    int rc;
+    jobq__os_lock(&pool->mu);
+    life = pool->life;
+    if (life == JOBQ__STOPPED && !pool->changing) {
+        pool->life = JOBQ__RUNNING;
+        pool->claiming = pool->more = pool->changing = true;
+        pool->scheduler_quit = false;
+    } else if (life == JOBQ__STOPPED) {
+        life = JOBQ__STOPPING;
+    }
+    jobq__os_unlock(&pool->mu);
+    if (life == JOBQ__RUNNING) return JOBQ_OK;
+    if (life == JOBQ__STOPPING)
+        return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet");
+    jobq__owner_stay(&q->owner);
+    rc = jobq__pool_start_threads(q);
+    jobq__os_lock(&pool->mu);
+    pool->changing = false;
+    jobq__os_broadcast(&pool->quiet);
+    jobq__os_unlock(&pool->mu);
+    if (rc != JOBQ_OK) {
+        jobq__pool_stop(q, INT64_MAX, NULL);
+        return jobq__err_set(err, rc, "a thread could not be started");
+    }
+    jobq__core_kick(q);
+    return JOBQ_OK;
+}
+
+static int jobq__pool_write_back(jobq *q, struct jobq__request *r) {
+    (void)r;
+    return jobq__tx_give_back_all(q);
+}
+
+JOBQ__INTERNAL void jobq__pool_give_back(jobq *q) {
+    struct jobq__request request;
+    memset(&request, 0, sizeof request);
+    request.write = jobq__pool_write_back;
+    request.atomic = true;
+    jobq__commit_request(q, &request);
+}
+
+/* Waits for the handlers; false if the time is over. With pool.mu held. */
+static bool jobq__pool_await_handlers(jobq *q, int64_t until_us) {
+    struct jobq__pool *pool = &q->pool;
+    int i, running = 1;
+    while (running) {
+        running = 0;
+        for (i = 0; i < pool->worker_count; i++)
+            if (pool->workers[i].started && !pool->workers[i].ended) running++;
+        if (!running) break;
+        if (until_us == INT64_MAX) jobq__os_wait(&pool->quiet, &pool->mu);
+        else if (!jobq__os_wait_until(&pool->quiet, &pool->mu, until_us)) return false;
+    }
+    return true;
+}
+
+static void jobq__pool_join(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int i;
+    for (i = 0; i < pool->worker_count; i++) {
+        if (pool->workers[i].started) jobq__os_thread_join(pool->workers[i].handle);
+        pool->workers[i].started = false;
+    }
+    jobq__pool_give_back(q);
+    jobq__os_lock(&pool->mu);
+    pool->scheduler_quit = true;
+    jobq__os_unlock(&pool->mu);
+    jobq__core_kick(q);
+    if (pool->scheduler_started) jobq__os_thread_join(pool->scheduler);
+    jobq__os_lock(&pool->mu);
+    pool->scheduler_started = false;
+    pool->life = JOBQ__STOPPED;
+    jobq__os_unlock(&pool->mu);
+    jobq__event_deliver(&q->events);
+}
+
+/* Steps 1 and 2 of the shutdown order. With pool.mu held. */
+static void jobq__pool_raise_flags(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int i;
+    pool->claiming = false;
+    if (pool->life == JOBQ__RUNNING) pool->life = JOBQ__STOPPING;
+    for (i = 0; i < pool->worker_count; i++) {
+        struct jobq__worker *worker = &pool->workers[i];
+        if (worker->run.entry) jobq__run_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
+        jobq__os_signal(&worker->cond);
+    }
+}
+
+JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t until_us = grace_us == INT64_MAX ? INT64_MAX
+                                             : jobq__add(jobq__clock_mono_us(), grace_us);
+    bool ended = false, mine = false;
+    jobq__os_lock(&pool->mu);
+    /* Another thread may be starting or stopping: it goes first. */
+    while (pool->changing && pool->life != JOBQ__STOPPED) {
+        if (pool->life == JOBQ__STOPPING) break;
+        jobq__os_wait(&pool->quiet, &pool->mu);
+    }
+    if (pool->life == JOBQ__STOPPED) {
+        jobq__os_unlock(&pool->mu);
+        return JOBQ_OK;
+    }
+    jobq__pool_raise_flags(q);
+    jobq__os_unlock(&pool->mu);
+    jobq__pool_give_back(q);
+    jobq__os_lock(&pool->mu);
+    ended = jobq__pool_await_handlers(q, until_us);
+    /* One of those who wait joins the threads. */
+    if (ended && !pool->changing && pool->life == JOBQ__STOPPING) mine = pool->changing = true;
+    while (ended && !mine && pool->changing) jobq__os_wait(&pool->quiet, &pool->mu);
+    jobq__os_unlock(&pool->mu);
+    if (!ended) {
+        jobq__owner_release_all(&q->owner);
+        return jobq__err_set(err, JOBQ_TIMEOUT, "handlers still run; what they return is settled");
+    }
+    if (!mine) return JOBQ_OK;
+    jobq__pool_join(q);
+    jobq__os_lock(&pool->mu);
+    pool->changing = false;
+    jobq__os_broadcast(&pool->quiet);
+    jobq__os_unlock(&pool->mu);
+    return JOBQ_OK;
+}

@@ -1,0 +1,64 @@
+/* registry.c - names to kinds and queues. */
+#include "registry.h"
+
+/* FNV-1a, after Fowler, Noll and Vo. */
+static size_t jobq__registry_bucket(const char *text) {
+    uint32_t hash = 2166136261u;
+    while (*text) hash = (hash ^ (unsigned char)*text++) * 16777619u;
+    return hash % JOBQ__NAME_BUCKETS;
+}
+
+JOBQ__INTERNAL void jobq__registry_fini(struct jobq__registry *registry) {
+    size_t i;
+    for (i = 0; i < registry->size; i++) jobq__mem_free(registry->by_id[i]);
+    jobq__mem_free(registry->by_id);
+    memset(registry, 0, sizeof *registry);
+}
+
+JOBQ__INTERNAL struct jobq__name *jobq__registry_by_text(const struct jobq__registry *registry,
+                                                         const char *text) {
+    struct jobq__name *name = registry->buckets[jobq__registry_bucket(text)];
+    while (name && strcmp(name->text, text) != 0) name = name->next;
+    return name;
+}
+
+JOBQ__INTERNAL struct jobq__name *jobq__registry_by_id(const struct jobq__registry *registry,
+                                                       int64_t id) {
+    if (id <= 0 || (uint64_t)id >= registry->size) return NULL;
+    return registry->by_id[id];
+}
+
+static bool jobq__registry_grow(struct jobq__registry *registry, size_t size) {
+    struct jobq__name **by_id;
+    size_t i;
+    if (size <= registry->size) return true;
+    size = JOBQ__MAX(size, registry->size * 2);
+    by_id = jobq__mem_resize(registry->by_id, size, sizeof(struct jobq__name *));
+    if (!by_id) return false;
+    for (i = registry->size; i < size; i++) by_id[i] = NULL;
+    registry->by_id = by_id;
+    registry->size = size;
+    return true;
+}
+
+JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *registry, int64_t id,
+                                                     const char *text) {
+    struct jobq__name *name = jobq__registry_by_id(registry, id);
+    size_t bucket = jobq__registry_bucket(text);
+    if (name) return name;
+    /* Ids are dense; a wild one can only come from a damaged file. */
+    if (id <= 0 || id > 16 * JOBQ_NAMES_MAX) return NULL;
+    if (!jobq__registry_grow(registry, (size_t)id + 1)) return NULL;
+    name = jobq__mem_new(sizeof *name);
+    if (!name) return NULL;
+    name->id = id;
+    jobq__err_copy_text(name->text, sizeof name->text, text);
+    jobq__list_init(&name->parked);
+    jobq__list_init(&name->ready);
+    jobq__list_init(&name->ring);
+    jobq__list_init(&name->turn);
+    name->next = registry->buckets[bucket];
+    registry->buckets[bucket] = name;
+    registry->by_id[id] = name;
+    return name;
+}

@@ -1,0 +1,51 @@
+/* registry.h - names to kinds and queues. */
+#ifndef JOBQ__REGISTRY_H
+#define JOBQ__REGISTRY_H
+
+#include "list.h"
+#include "store.h"
+
+/* Design note.
+ *
+ * Every name of a kind or queue is a row of jobq_name, and at most one struct here, found by text
+ * or by id and never moved or freed before close: what is claimed points at it. Guarded by the
+ * baton, but for what says otherwise. Only committed names enter: one that a transaction has just
+ * added is found in the table by the next one (so a rollback leaves nothing behind here). */
+
+struct jobq__name {
+    struct jobq__name *next;    /* same bucket */
+    int64_t id;
+    char text[JOBQ_NAME_MAX + 1];
+
+    /* As a kind: */
+    jobq_kind spec;             /* written before handled, then constant */
+    int32_t handled;            /* atomic */
+    struct jobq__link parked;   /* in core's list while rows of it may stand parked */
+
+    /* As a queue, or as the lane of the suspects: */
+    struct jobq__link ready;    /* in core's list while ready rows may stand in the table */
+    struct jobq__link ring;     /* its claimed jobs, in order; guarded by pool.mu */
+    struct jobq__link turn;     /* in the ring's list of lanes; guarded by pool.mu */
+    const struct jobq__row *last_claimed; /* of the transaction under way, or NULL */
+};
+
+#define JOBQ__NAME_BUCKETS 64
+
+struct jobq__registry {
+    struct jobq__name *buckets[JOBQ__NAME_BUCKETS];
+    struct jobq__name **by_id;
+    size_t size;
+};
+
+JOBQ__INTERNAL void jobq__registry_fini(struct jobq__registry *registry);
+
+/* NULL if the name is not known here; it may still be in the table. */
+JOBQ__INTERNAL struct jobq__name *jobq__registry_by_text(const struct jobq__registry *registry,
+                                                         const char *text);
+JOBQ__INTERNAL struct jobq__name *jobq__registry_by_id(const struct jobq__registry *registry,
+                                                       int64_t id);
+/* Adds a committed name (or returns it if it is there); NULL if memory is out. */
+JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *registry, int64_t id,
+                                                     const char *text);
+
+#endif

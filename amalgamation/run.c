@@ -1,0 +1,477 @@
+/* run.c - one run of one job, as its handler sees it. */
+#include "run.h"
+
+#include <stdio.h>
+
+/* ---- Begin and end ---- */
+
+JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__entry *entry) {
+    struct jobq_run *run = &worker->run;
+    const jobq_kind *spec = &entry->kind->spec;
+    jobq *q = run->q;
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    run->entry = entry;
+    run->started_ms = jobq__clock_now_ms(q->clock);
+    run->deadline_ms = JOBQ_NEVER;
+    run->said = JOBQ_OUTCOME_NONE;
+    run->in_tx = run->joined = run->no_memory = false;
+    run->saved_read = false;
+    run->text[0] = 0;
+    jobq__os_store(&run->stop, 0);
+    if (spec->timeout_ms != JOBQ_NONE) {
+        run->deadline_ms = jobq__add(run->started_ms, spec->timeout_ms);
+        jobq__wheel_add(&q->pool.wheel, &run->deadline.timer, run->deadline_ms);
+    }
+    q->pool.running++;
+    q->pool.stats.started++;
+}
+
+JOBQ__INTERNAL void jobq__run_end(struct jobq__worker *worker) {
+    struct jobq_run *run = &worker->run;
+    jobq *q = run->q;
+    jobq__wheel_del(&q->pool.wheel, &run->deadline.timer);
+    run->entry = NULL;
+    q->pool.running--;
+    jobq__assert(q->pool.running >= 0);
+}
+
+JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why) {
+    jobq__assert(jobq__os_held(&run->q->pool.mu));
+    jobq__os_store(&run->stop, jobq__os_load(&run->stop) | why);
+    if (run->sleeping) jobq__os_signal(&run->worker->cond);
+}
+
+/* ---- The verdict ---- */
+
+static void jobq__run_end_as(struct jobq__entry *entry, int state) {
+    const jobq_kind *spec = &entry->kind->spec;
+    entry->verdict.state = state;
+    entry->verdict.keep_ms = state == JOBQ__FAILED ? spec->keep_failed_ms : spec->keep_done_ms;
+}
+
+static void jobq__run_again(struct jobq__entry *entry, int attempt, int64_t run_at_ms,
+                            int64_t delay_ms) {
+    entry->verdict.state = JOBQ__WAITING;
+    entry->verdict.attempt = attempt;
+    entry->verdict.run_at_ms = run_at_ms;
+    entry->verdict.delay_ms = delay_ms;
+}
+
+/* Order after Galoy: maybe reset the counter, then count, then the delay of this attempt. */
+static void jobq__run_failed(jobq *q, struct jobq__entry *entry, int64_t now_ms) {
+    const jobq_kind *spec = &entry->kind->spec;
+    const struct jobq__row *row = &entry->row;
+    struct jobq__backoff backoff = {spec->backoff_min_ms, spec->backoff_max_ms,
+                                    spec->jitter_percent};
+    int attempt = row->attempt;
+    int64_t delay_ms;
+    if (jobq__backoff_recovered(attempt, now_ms, row->run_at_ms, row->delay_ms)) attempt = 1;
+    if (spec->attempts_max != JOBQ_UNLIMITED && attempt >= spec->attempts_max) {
+        jobq__run_end_as(entry, JOBQ__FAILED);
+        return;
+    }
+    delay_ms = spec->backoff ? spec->backoff(attempt, row->id, spec->ctx)
+                             : jobq__backoff_delay(&backoff, attempt, q->options.seed, row->id,
+                                                   row->runs);
+    if (delay_ms < 0) jobq__run_end_as(entry, JOBQ__FAILED);
+    else jobq__run_again(entry, attempt < INT32_MAX ? attempt + 1 : attempt,
+                         jobq__add(now_ms, delay_ms), delay_ms);
+}
+
+static void jobq__run_say(struct jobq_run *run, const char *text) {
+    jobq__err_copy_text(run->text, sizeof run->text, text);
+}
+
+static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t now_ms) {
+    struct jobq__entry *entry = run->entry;
+    const struct jobq__row *row = &entry->row;
+    int64_t at_ms = run->said == outcome ? run->at_ms : now_ms;
+    entry->verdict.outcome = outcome;
+    entry->verdict.crashes = row->crashes;
+    switch (outcome) {
+    case JOBQ_DONE:
+        jobq__run_end_as(entry, JOBQ__DONE);
+        break;
+    case JOBQ_FAIL:
+        jobq__run_end_as(entry, JOBQ__FAILED);
+        break;
+    case JOBQ_CANCELLED:
+        jobq__run_end_as(entry, JOBQ__CANCELLED);
+        break;
+    case JOBQ_SNOOZE:
+        jobq__run_again(entry, row->attempt, at_ms, row->delay_ms);
+        break;
+    case JOBQ_RESCHEDULE:
+        entry->verdict.crashes = 0;
+        jobq__run_again(entry, 1, at_ms, 0);
+        break;
+    default:
+        jobq__run_failed(run->q, entry, now_ms);
+    }
+}
+
+/* What the handler returned, made sense of. */
+static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outcome) {
+    if (outcome == JOBQ_RETRY && (jobq__os_load(&run->stop) & JOBQ__STOP_SHUTDOWN)) {
+        /* Interrupted by a stop: not a failure. */
+        run->said = JOBQ_SNOOZE;
+        run->at_ms = run->entry->row.run_at_ms;
+        return JOBQ_SNOOZE;
+    }
+    if (run->said != outcome) run->text[0] = 0;
+    if (outcome == JOBQ_DONE && run->no_memory) {
+        jobq__run_say(run, "there was no memory to keep the result");
+        return JOBQ_RETRY;
+    }
+    if (outcome <= JOBQ_OUTCOME_NONE || outcome >= JOBQ_CRASHED) {
+        jobq__run_say(run, "the handler returned a value that is no outcome");
+        return JOBQ_RETRY;
+    }
+    if (outcome == JOBQ_RETRY && !run->text[0] && run->deadline_ms != JOBQ_NEVER
+        && jobq__clock_now_ms(run->q->clock) >= run->deadline_ms)
+        jobq__run_say(run, "the run took longer than its timeout");
+    return outcome;
+}
+
+/* Moves text and result to the entry, which outlives the run. */
+static void jobq__run_hand_over(struct jobq_run *run, jobq_outcome outcome) {
+    struct jobq__entry *entry = run->entry;
+    bool failure = outcome == JOBQ_RETRY || outcome == JOBQ_FAIL;
+    /* Without memory the message is lost, not the outcome. */
+    if (failure && run->text[0]) entry->text = jobq__mem_copy(run->text, strlen(run->text));
+    if (outcome == JOBQ_DONE && run->said == JOBQ_DONE) {
+        entry->result = run->result;
+        entry->result_size = run->result_size;
+    } else {
+        jobq__mem_free(run->result);
+    }
+    run->result = NULL;
+}
+
+/* The job's transaction ends with the run. */
+static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
+    struct jobq__entry *entry = run->entry;
+    jobq *q = run->q;
+    bool lanes = run->joined && entry->verdict.state == JOBQ__DONE;
+    int rc;
+    if (lanes) q->look_lanes = true;
+    rc = jobq__commit_job(q, entry, entry->verdict.state == JOBQ__DONE);
+    run->in_tx = false;
+    if (rc == JOBQ_OK) return true;
+    jobq__mem_free(entry->text);
+    jobq__mem_free(entry->result);
+    entry->text = NULL;
+    entry->result = NULL;
+    jobq__run_say(run, rc == JOBQ_MISUSE
+                  ? "the job's transaction was ended by the handler or by SQLite; nothing was kept"
+                  : "the job's transaction could not be committed; nothing was kept");
+    jobq__run_decide(run, JOBQ_RETRY, now_ms);
+    entry->text = jobq__mem_copy(run->text, strlen(run->text));
+    return false;
+}
+
+static void jobq__run_event(struct jobq_run *run) {
+    const struct jobq__entry *entry = run->entry;
+    jobq_event event;
+    memset(&event, 0, sizeof event);
+    event.now_ms = run->started_ms;
+    event.id = entry->row.id;
+    event.kind = entry->kind->text;
+    event.from = JOBQ_STATE_PENDING;
+    event.to = JOBQ_STATE_RUNNING;
+    event.attempt = entry->row.attempt;
+    event.wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);
+    jobq__event_add(&run->q->events, &event);
+    jobq__event_deliver(&run->q->events);
+}
+
+JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
+    struct jobq_run *run = &worker->run;
+    struct jobq__entry *entry = run->entry;
+    const jobq_kind *spec = &entry->kind->spec;
+    jobq_outcome outcome;
+    int64_t now_ms;
+    jobq__owner_started(&run->q->owner, worker->index, entry->row.id, entry->row.runs);
+    if (run->q->events.call) jobq__run_event(run);
+    outcome = spec->run(run, spec->ctx);
+    jobq__owner_ended(&run->q->owner, worker->index);
+    now_ms = jobq__clock_now_ms(run->q->clock);
+    entry->wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);
+    entry->run_ms = JOBQ__MAX(jobq__sub(now_ms, run->started_ms), 0);
+    outcome = jobq__run_interpret(run, outcome);
+    jobq__run_decide(run, outcome, now_ms);
+    jobq__run_hand_over(run, outcome);
+    jobq__mem_free(run->saved);
+    run->saved = NULL;
+    return run->in_tx && jobq__run_settle(run, now_ms);
+}
+
+/* ---- Outcomes ---- */
+
+static void jobq__run_format(struct jobq_run *run, const char *format, va_list args) {
+    run->text[0] = 0;
+    if (format) vsnprintf(run->text, sizeof run->text, format, args);
+}
+
+static void jobq__run_drop_result(struct jobq_run *run) {
+    jobq__mem_free(run->result);
+    run->result = NULL;
+    run->result_size = 0;
+    run->no_memory = false;
+}
+
+JOBQ_API jobq_outcome jobq_done(jobq_run *run, const void *result, size_t size) {
+    jobq__run_drop_result(run);
+    if (!result) size = 0;
+    if (size > (size_t)run->q->options.payload_max)
+        return jobq_fail(run, "the result of %llu bytes is larger than payload_max",
+                         (unsigned long long)size);
+    if (result) {
+        run->result = jobq__mem_copy(result, size);
+        run->result_size = size;
+        run->no_memory = !run->result;
+    }
+    return run->said = JOBQ_DONE;
+}
+
+JOBQ_API jobq_outcome jobq_retry(jobq_run *run, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    jobq__run_format(run, format, args);
+    va_end(args);
+    return run->said = JOBQ_RETRY;
+}
+
+JOBQ_API jobq_outcome jobq_fail(jobq_run *run, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    jobq__run_format(run, format, args);
+    va_end(args);
+    return run->said = JOBQ_FAIL;
+}
+
+JOBQ_API jobq_outcome jobq_reschedule_at(jobq_run *run, int64_t at_ms) {
+    run->at_ms = JOBQ__MAX(at_ms, 0);
+    return run->said = JOBQ_RESCHEDULE;
+}
+
+JOBQ_API jobq_outcome jobq_reschedule_in(jobq_run *run, int64_t delay_ms) {
+    int64_t now_ms = jobq__clock_now_ms(run->q->clock);
+    return jobq_reschedule_at(run, jobq__add(now_ms, JOBQ__MAX(delay_ms, 0)));
+}
+
+JOBQ_API jobq_outcome jobq_snooze(jobq_run *run, int64_t delay_ms) {
+    run->at_ms = jobq__add(jobq__clock_now_ms(run->q->clock), JOBQ__MAX(delay_ms, 0));
+    return run->said = JOBQ_SNOOZE;
+}
+
+/* ---- What the handler can know ---- */
+
+JOBQ_API int64_t jobq_run_id(const jobq_run *run) {
+    return run->entry->row.id;
+}
+
+JOBQ_API jobq *jobq_run_queue(const jobq_run *run) {
+    return run->q;
+}
+
+JOBQ_API const char *jobq_run_kind(const jobq_run *run) {
+    return run->entry->kind->text;
+}
+
+JOBQ_API int jobq_run_attempt(const jobq_run *run) {
+    return run->entry->row.attempt;
+}
+
+JOBQ_API int jobq_run_crashes(const jobq_run *run) {
+    return run->entry->row.crashes;
+}
+
+JOBQ_API const void *jobq_run_payload(const jobq_run *run, size_t *size) {
+    if (size) *size = run->entry->row.size;
+    return run->entry->row.payload;
+}
+
+JOBQ_API int64_t jobq_run_deadline(const jobq_run *run) {
+    return run->deadline_ms;
+}
+
+JOBQ_API bool jobq_should_stop(jobq_run *run) {
+    if (jobq__os_load(&run->stop) || jobq__os_load(&run->entry->cancel)) return true;
+    if (run->deadline_ms == JOBQ_NEVER) return false;
+    if (jobq__clock_now_ms(run->q->clock) < run->deadline_ms) return false;
+    jobq__os_store(&run->stop, JOBQ__STOP_ASKED);
+    return true;
+}
+
+/* ---- Sleeping ---- */
+
+/* In step mode nobody else moves an artificial clock; the system's is waited for. */
+static void jobq__run_sleep_alone(struct jobq_run *run, int64_t until_ms) {
+    jobq *q = run->q;
+    until_ms = JOBQ__MIN(until_ms, run->deadline_ms);
+    if (q->clock) {
+        jobq__clock_set(q->clock, until_ms);
+        return;
+    }
+    jobq__os_lock(&q->pool.mu);
+    run->sleeping = true;
+    while (!jobq_should_stop(run)) {
+        int64_t left_ms = jobq__sub(until_ms, jobq__clock_now_ms(NULL));
+        if (left_ms <= 0) break;
+        /* A step of the wall clock is noticed within a second. */
+        left_ms = JOBQ__MIN(left_ms, JOBQ_SECOND);
+        jobq__os_wait_until(&run->worker->cond, &q->pool.mu,
+                            jobq__clock_mono_us() + left_ms * 1000);
+    }
+    run->sleeping = false;
+    jobq__os_unlock(&q->pool.mu);
+}
+
+JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
+    jobq *q = run->q;
+    struct jobq__pool *pool = &q->pool;
+    int64_t until_ms = jobq__add(jobq__clock_now_ms(q->clock), JOBQ__MAX(duration_ms, 0));
+    if (run->in_tx || duration_ms <= 0) return jobq_should_stop(run);
+    if (q->step_mode) {
+        jobq__run_sleep_alone(run, until_ms);
+        return jobq_should_stop(run);
+    }
+    jobq__os_lock(&pool->mu);
+    jobq__wheel_add(&pool->wheel, &run->sleep.timer, until_ms);
+    run->sleeping = true;
+    pool->sleeping++;
+    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
+    jobq__os_unlock(&pool->mu);
+    jobq__core_kick(q);
+    jobq__os_lock(&pool->mu);
+    while (jobq__timer_pending(&run->sleep.timer) && !jobq_should_stop(run))
+        jobq__os_wait(&run->worker->cond, &pool->mu);
+    jobq__wheel_del(&pool->wheel, &run->sleep.timer);
+    run->sleeping = false;
+    pool->sleeping--;
+    jobq__os_unlock(&pool->mu);
+    return jobq_should_stop(run);
+}
+
+/* ---- The job's transaction ---- */
+
+static int jobq__run_begin_tx(struct jobq_run *run, jobq_error *err) {
+    jobq *q = run->q;
+    struct jobq__db_options options = {q->options.durability, q->options.busy_ms, false};
+    int rc = jobq__os_load(&q->failed);
+    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    if (!q->job.handle) {
+        rc = jobq__db_open(&q->job, q->path, JOBQ__DB_JOB, &options, err);
+        if (rc != JOBQ_OK) return rc;
+    }
+    rc = jobq__store_begin(&q->job);
+    if (rc == JOBQ_OK) rc = jobq__db_do(&q->job, JOBQ__SQL_RUN_SAVE);
+    if (rc != JOBQ_OK) {
+        rc = jobq__db_fail(&q->job, err);
+        jobq__store_rollback(&q->job);
+        return rc;
+    }
+    q->job.lost = false;
+    jobq__tx_open(q, &q->job, false);
+    jobq__tx_reset(q);
+    return JOBQ_OK;
+}
+
+JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
+    jobq *q;
+    int rc;
+    if (!run || !db) return jobq__err_set(err, JOBQ_MISUSE, "run and db must not be NULL");
+    *db = NULL;
+    q = run->q;
+    if (q->memory)
+        return jobq__err_set(err, JOBQ_MISUSE, "a queue in \":memory:\" has one connection only;"
+                             " the job's transaction needs a file");
+    if (!run->in_tx) {
+        rc = jobq__commit_hold(q, false);
+        if (rc != JOBQ_OK)
+            return jobq__err_set(err, rc, "the database's only writer was taken for busy_ms");
+        rc = jobq__run_begin_tx(run, err);
+        if (rc != JOBQ_OK) {
+            jobq__commit_release(q);
+            return rc;
+        }
+        run->in_tx = true;
+        q->job_run = run;
+        jobq__commit_set_job(q, true);
+    }
+    *db = q->job.handle;
+    return JOBQ_OK;
+}
+
+/* ---- The checkpoint ---- */
+
+struct jobq__run_save {
+    struct jobq_run *run;
+    const void *data;
+    size_t size;
+};
+
+static int jobq__run_write_saved(jobq *q, struct jobq__request *r) {
+    const struct jobq__run_save *save = r->arg;
+    int64_t id = save->run->entry->row.id;
+    int rc = jobq__store_extra(q->tx.db, id, JOBQ__EXTRA_SAVED, save->data, save->size);
+    return rc == JOBQ_OK ? jobq__store_forgive(q->tx.db, id, JOBQ__SIDE_EXTRA) : rc;
+}
+
+static void jobq__run_after_saved(jobq *q, struct jobq__request *r) {
+    struct jobq__row *row = &((const struct jobq__run_save *)r->arg)->run->entry->row;
+    (void)q;
+    row->side |= JOBQ__SIDE_EXTRA;
+    row->crashes = 0;
+}
+
+JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_error *err) {
+    struct jobq__run_save save = {run, data, size};
+    struct jobq__request request;
+    void *copy;
+    int rc;
+    if (!run || (!data && size))
+        return jobq__err_set(err, JOBQ_MISUSE, "run and data must not be NULL");
+    if (run->in_tx)
+        return jobq__err_set(err, JOBQ_MISUSE, "a checkpoint cannot be saved after jobq_run_db");
+    if (size > (size_t)run->q->options.payload_max)
+        return jobq__err_set(err, JOBQ_TOO_BIG, "the checkpoint is larger than payload_max");
+    copy = jobq__mem_copy(data, size);
+    if (!copy) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (err) err->code = JOBQ_OK;
+    memset(&request, 0, sizeof request);
+    request.write = jobq__run_write_saved;
+    request.after = jobq__run_after_saved;
+    request.arg = &save;
+    request.atomic = true;
+    request.err = err;
+    rc = jobq__commit_request(run->q, &request);
+    if (rc != JOBQ_OK) {
+        jobq__mem_free(copy);
+        return rc;
+    }
+    jobq__mem_free(run->saved);
+    run->saved = copy;
+    run->saved_size = size;
+    run->saved_read = true;
+    return JOBQ_OK;
+}
+
+JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
+    jobq *q = run->q;
+    if (!run->saved_read && (run->entry->row.side & JOBQ__SIDE_EXTRA)) {
+        bool held = q->memory && jobq__commit_hold(q, true) == JOBQ_OK;
+        if (q->memory) {
+            jobq__store_saved(&q->writer, run->entry->row.id, &run->saved, &run->saved_size);
+        } else {
+            jobq__os_lock(&q->reader_mu);
+            jobq__store_saved(&q->reader, run->entry->row.id, &run->saved, &run->saved_size);
+            jobq__os_unlock(&q->reader_mu);
+        }
+        if (held) jobq__commit_release(q);
+    }
+    run->saved_read = true;
+    if (size) *size = run->saved ? run->saved_size : 0;
+    return run->saved;
+}

@@ -1,0 +1,364 @@
+/* scheduler.c - the scheduler thread, the wheel's actions, step and advance. */
+#include "scheduler.h"
+
+/* ---- Wakes ---- */
+
+/* Fires what is due; true if a scheduled job is. With pool.mu held. */
+static bool jobq__sched_fire(jobq *q, int64_t now_ms) {
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__timer *timer;
+    bool promote = false;
+    jobq__assert(jobq__os_held(&pool->mu));
+    while ((timer = jobq__wheel_expire(&pool->wheel, now_ms)) != NULL) {
+        struct jobq__alarm *alarm = JOBQ__CONTAINER(timer, struct jobq__alarm, timer);
+        struct jobq__waiter *waiter;
+        pool->fired++;
+        switch (alarm->what) {
+        case JOBQ__WAKE_DUE:
+            promote = true;
+            break;
+        case JOBQ__WAKE_DEADLINE:
+            jobq__run_stop(JOBQ__CONTAINER(alarm, struct jobq_run, deadline), JOBQ__STOP_ASKED);
+            break;
+        case JOBQ__WAKE_SLEEP:
+            jobq__os_signal(&JOBQ__CONTAINER(alarm, struct jobq_run, sleep)->worker->cond);
+            break;
+        case JOBQ__WAKE_WAITER:
+            waiter = JOBQ__CONTAINER(alarm, struct jobq__waiter, alarm);
+            waiter->late = true;
+            jobq__os_signal(&waiter->cond);
+            break;
+        }
+    }
+    if (promote) pool->more = true;
+    return promote && pool->claiming;
+}
+
+/* ---- Housekeeping ---- */
+
+struct jobq__sched_prune {
+    int count;
+    int64_t next_ms;
+};
+
+static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
+    struct jobq__sched_prune *prune = r->arg;
+    int64_t keep_max = q->options.keep_max == JOBQ_UNLIMITED ? INT64_MAX : q->options.keep_max;
+    int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, keep_max, JOBQ__PRUNE_ROWS,
+                               &prune->count);
+    q->tx.claims_changed = true; /* it also remembers the highest id */
+    return rc == JOBQ_OK ? jobq__store_prune_next(q->tx.db, &prune->next_ms) : rc;
+}
+
+static void jobq__sched_prune(jobq *q, int64_t now_ms) {
+    struct jobq__sched_prune prune = {0, JOBQ_NEVER};
+    struct jobq__request request;
+    int64_t next_ms;
+    memset(&request, 0, sizeof request);
+    request.write = jobq__sched_write_prune;
+    request.arg = &prune;
+    request.atomic = true;
+    next_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
+    if (jobq__commit_request(q, &request) == JOBQ_OK)
+        next_ms = prune.count >= JOBQ__PRUNE_ROWS ? now_ms : JOBQ__MAX(prune.next_ms, next_ms);
+    if (prune.next_ms == JOBQ_NEVER) next_ms = JOBQ_NEVER;
+    jobq__os_lock(&q->pool.mu);
+    q->pool.prune_at_ms = next_ms;
+    jobq__os_unlock(&q->pool.mu);
+}
+
+JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    bool prune;
+    int64_t now_us;
+    if (jobq__os_load(&q->failed)) return;
+    do {
+        int64_t now_ms = jobq__clock_now_ms(q->clock);
+        jobq__os_lock(&pool->mu);
+        prune = pool->prune_at_ms <= now_ms;
+        jobq__os_unlock(&pool->mu);
+        if (prune) jobq__sched_prune(q, now_ms);
+    } while (prune);
+    if (q->options.poll_ms == JOBQ_NONE) return;
+    now_us = jobq__clock_mono_us();
+    jobq__os_lock(&pool->mu);
+    if (pool->poll_at_us <= now_us) {
+        pool->poll_at_us = now_us + q->options.poll_ms * 1000;
+        pool->look = true;
+    }
+    jobq__os_unlock(&pool->mu);
+}
+
+static void jobq__sched_checkpoint(jobq *q) {
+    if (jobq__commit_hold(q, true) != JOBQ_OK) return;
+    jobq__commit_checkpoint(q);
+    jobq__commit_release(q);
+}
+
+/* ---- The thread ---- */
+
+/* Does one round of work; false if there was none. With pool.mu held, before and after. */
+static bool jobq__sched_round(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t now_ms = jobq__clock_now_ms(q->clock), now_us = jobq__clock_mono_us();
+    bool failed = jobq__os_load(&q->failed) != JOBQ_OK;
+    bool commit = jobq__sched_fire(q, now_ms) || pool->look;
+    bool overdue = jobq__core_commit_due(q, now_us)
+                && (now_us - pool->handed_since_us >= JOBQ__DEFER_US || !pool->handed_count);
+    bool house = pool->prune_at_ms <= now_ms || pool->poll_at_us <= now_us;
+    bool checkpoint = pool->checkpoint;
+    bool events;
+    jobq__os_unlock(&pool->mu);
+    if (!failed && house) jobq__sched_housekeeping(q);
+    if (!failed && (commit || overdue)) jobq__commit_now(q);
+    if (!failed && checkpoint) jobq__sched_checkpoint(q);
+    events = jobq__event_waiting(&q->events);
+    if (events) jobq__event_deliver(&q->events);
+    jobq__os_lock(&pool->mu);
+    return (!failed && (commit || overdue || house || checkpoint)) || events;
+}
+
+/* When to look again, by which clock. */
+static int64_t jobq__sched_until(jobq *q, bool *wall) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t now_us = jobq__clock_mono_us(), until_us = pool->poll_at_us, at_ms;
+    *wall = false;
+    if (pool->scheduler_armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
+    if ((pool->handed_count || pool->more) && pool->retry_at_us > now_us)
+        until_us = JOBQ__MIN(until_us, pool->retry_at_us);
+    /* An artificial clock comes to us: advance kicks. */
+    if (q->clock) return until_us;
+    at_ms = JOBQ__MIN(jobq__wheel_next(&pool->wheel), pool->prune_at_ms);
+    if (at_ms == JOBQ_NEVER) return until_us;
+    if (until_us == INT64_MAX) {
+        *wall = true;
+        return at_ms > INT64_MAX / 1000 ? INT64_MAX - 1 : at_ms * 1000;
+    }
+    at_ms = jobq__sub(at_ms, jobq__clock_now_ms(NULL));
+    if (at_ms < JOBQ_DAY) until_us = JOBQ__MIN(until_us, now_us + JOBQ__MAX(at_ms, 0) * 1000);
+    return until_us;
+}
+
+static void jobq__sched_sleep(jobq *q, int64_t commits) {
+    struct jobq__pool *pool = &q->pool;
+    bool wall;
+    int64_t until_us;
+    /* Armed as long as outcomes come in: a busy pool need not signal for each batch. */
+    pool->scheduler_armed = pool->handed_count > 0 || pool->stats.commits != commits;
+    until_us = jobq__sched_until(q, &wall);
+    pool->tick_on_wall = wall;
+    pool->scheduler_waits = true;
+    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
+    if (until_us == INT64_MAX) jobq__os_wait(&pool->tick_mono, &pool->mu);
+    else jobq__os_wait_until(wall ? &pool->tick_wall : &pool->tick_mono, &pool->mu, until_us);
+    pool->tick_on_wall = false;
+    pool->scheduler_waits = false;
+}
+
+JOBQ__INTERNAL void jobq__sched_main(void *arg) {
+    jobq *q = arg;
+    struct jobq__pool *pool = &q->pool;
+    int64_t commits = 0;
+    jobq__os_lock(&pool->mu);
+    if (q->options.poll_ms != JOBQ_NONE) pool->poll_at_us = 0;
+    while (!pool->scheduler_quit) {
+        pool->scheduler_kicked = false;
+        if (jobq__sched_round(q) || pool->scheduler_kicked || pool->scheduler_quit) continue;
+        jobq__sched_sleep(q, commits);
+        commits = pool->stats.commits;
+    }
+    jobq__os_unlock(&pool->mu);
+}
+
+/* ---- Step mode ---- */
+
+static int jobq__sched_enter(jobq *q, jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    bool busy;
+    jobq__os_lock(&pool->mu);
+    busy = pool->stepping;
+    if (!busy) {
+        pool->stepping = true;
+        pool->workers[0].thread = jobq__os_thread_self();
+        pool->workers[0].free_us = 0;
+    }
+    jobq__os_unlock(&pool->mu);
+    return busy ? jobq__err_set(err, JOBQ_BUSY, "another thread steps this queue") : JOBQ_OK;
+}
+
+static void jobq__sched_claiming(jobq *q, bool claiming) {
+    jobq__os_lock(&q->pool.mu);
+    q->pool.claiming = claiming;
+    jobq__os_unlock(&q->pool.mu);
+}
+
+static void jobq__sched_leave(jobq *q) {
+    jobq__os_lock(&q->pool.mu);
+    q->pool.stepping = q->pool.claiming = false;
+    jobq__os_unlock(&q->pool.mu);
+    jobq__event_deliver(&q->events);
+    jobq__sched_housekeeping(q);
+}
+
+static bool jobq__sched_run_one(jobq *q) {
+    bool ran;
+    jobq__os_lock(&q->pool.mu);
+    ran = jobq__pool_run_one(&q->pool.workers[0]);
+    jobq__os_unlock(&q->pool.mu);
+    return ran;
+}
+
+/* One job; its outcome is durable when this returns. */
+static int jobq__sched_one(jobq *q, int64_t *ran) {
+    int rc;
+    jobq__sched_claiming(q, true);
+    rc = jobq__commit_now(q);
+    jobq__sched_claiming(q, false);
+    if (rc != JOBQ_OK || !jobq__sched_run_one(q)) return rc;
+    ++*ran;
+    return jobq__commit_now(q);
+}
+
+/* All jobs: each commit settles one and claims the next. */
+static int jobq__sched_all(jobq *q, int64_t *ran) {
+    int rc;
+    jobq__sched_claiming(q, true);
+    while ((rc = jobq__commit_now(q)) == JOBQ_OK) {
+        bool look;
+        jobq__event_deliver(&q->events);
+        if (jobq__sched_run_one(q)) {
+            ++*ran;
+            continue;
+        }
+        /* Lanes that this commit could not look at yet. */
+        jobq__os_lock(&q->pool.mu);
+        look = q->pool.more;
+        jobq__os_unlock(&q->pool.mu);
+        if (!look) break;
+    }
+    jobq__sched_claiming(q, false);
+    return rc;
+}
+
+static int jobq__sched_fail(jobq_error *err, int rc) {
+    if (rc != JOBQ_OK)
+        jobq__err_set(err, rc, "%s; outcomes are kept and written by the next step",
+                      jobq_code_text(rc));
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error *err) {
+    int rc = jobq__sched_enter(q, err);
+    *ran = 0;
+    if (rc != JOBQ_OK) return rc;
+    jobq__sched_housekeeping(q);
+    jobq__os_lock(&q->pool.mu);
+    jobq__sched_fire(q, jobq__clock_now_ms(q->clock));
+    jobq__os_unlock(&q->pool.mu);
+    rc = all ? jobq__sched_all(q, ran) : jobq__sched_one(q, ran);
+    jobq__sched_leave(q);
+    return jobq__sched_fail(err, rc);
+}
+
+/* ---- Advance ---- */
+
+/* True if the next wake is the deadline of a handler that runs. With pool.mu held. */
+static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
+    const struct jobq__pool *pool = &q->pool;
+    int64_t next_ms = jobq__wheel_next(&pool->wheel);
+    int i;
+    for (i = 0; i < pool->worker_count && next_ms <= target_ms; i++) {
+        const struct jobq_run *run = &pool->workers[i].run;
+        if (jobq__timer_pending(&run->deadline.timer) && run->deadline.timer.at_ms == next_ms)
+            return true;
+    }
+    return false;
+}
+
+static bool jobq__sched_at_rest(const jobq *q) {
+    int64_t now_ms = jobq__clock_now_ms(q->clock);
+    return jobq__pool_at_rest(q) && jobq__wheel_next(&q->pool.wheel) > now_ms
+        && (q->pool.prune_at_ms > now_ms || !q->pool.scheduler_started);
+}
+
+/* Waits until ring, handlers and outcomes are empty. A handler that waits for its own deadline
+ * would never let it: when nothing has moved for a while, that deadline is fired all the same. */
+static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t now_us = jobq__clock_mono_us(), moved_us = now_us, started = -1;
+    int64_t until_us = jobq__add(now_us, q->options.stall_ms > INT64_MAX / 2000
+                                 ? INT64_MAX : q->options.stall_ms * 1000);
+    int rc = JOBQ_OK;
+    jobq__os_lock(&pool->mu);
+    pool->quiet_waiters++;
+    while (!jobq__sched_at_rest(q)) {
+        now_us = jobq__clock_mono_us();
+        if (pool->stats.started != started) moved_us = now_us;
+        started = pool->stats.started;
+        if (jobq__sched_deadline_next(q, target_ms) && now_us - moved_us >= JOBQ__PATIENCE_US)
+            break;
+        if (now_us >= until_us) {
+            rc = JOBQ_STALLED;
+            break;
+        }
+        jobq__os_wait_until(&pool->quiet, &pool->mu,
+                            JOBQ__MIN(until_us, now_us + JOBQ__PATIENCE_US));
+    }
+    pool->quiet_waiters--;
+    jobq__os_unlock(&pool->mu);
+    return rc;
+}
+
+/* Lets everything happen that is due now: on this thread in step mode, else by the pool. */
+static int jobq__sched_settle(jobq *q, int64_t target_ms) {
+    int64_t ran = 0;
+    if (q->step_mode) return jobq__sched_all(q, &ran);
+    jobq__core_kick(q);
+    return jobq__sched_await_rest(q, target_ms);
+}
+
+/* Moves the clock to the next wake, if it is not after the target. */
+static bool jobq__sched_to_wake(jobq *q, int64_t target_ms) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t next_ms;
+    jobq__os_lock(&pool->mu);
+    next_ms = jobq__wheel_next(&pool->wheel);
+    jobq__os_unlock(&pool->mu);
+    if (next_ms == JOBQ_NEVER || next_ms > target_ms) return false;
+    jobq__clock_set(q->clock, next_ms);
+    jobq__os_lock(&pool->mu);
+    if (jobq__sched_fire(q, jobq__clock_now_ms(q->clock))) pool->look = true;
+    jobq__os_unlock(&pool->mu);
+    return true;
+}
+
+static int jobq__sched_advance_on(jobq *q, int64_t target_ms, bool next, jobq_error *err) {
+    int rc = jobq__sched_settle(q, target_ms);
+    while (rc == JOBQ_OK && jobq__sched_to_wake(q, target_ms)) {
+        rc = jobq__sched_settle(q, target_ms);
+        if (next) return jobq__sched_fail(err, rc);
+    }
+    if (rc == JOBQ_STALLED)
+        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms");
+    if (rc != JOBQ_OK) return jobq__sched_fail(err, rc);
+    if (next) return jobq__err_set(err, JOBQ_NOT_FOUND, "no wake is pending");
+    jobq__clock_set(q->clock, target_ms);
+    return jobq__sched_fail(err, jobq__sched_settle(q, target_ms));
+}
+
+JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, int *fired,
+                                       jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t before;
+    int rc = q->step_mode ? jobq__sched_enter(q, err) : JOBQ_OK;
+    if (rc != JOBQ_OK) return rc;
+    jobq__os_lock(&pool->mu);
+    before = pool->fired;
+    jobq__os_unlock(&pool->mu);
+    rc = jobq__sched_advance_on(q, target_ms, next, err);
+    if (q->step_mode) jobq__sched_leave(q);
+    jobq__os_lock(&pool->mu);
+    if (fired) *fired = (int)JOBQ__MIN(pool->fired - before, INT32_MAX);
+    jobq__os_unlock(&pool->mu);
+    return rc;
+}

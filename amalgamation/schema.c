@@ -1,0 +1,171 @@
+/* schema.c - tables, identity, version. */
+#include "schema.h"
+
+/* Design note.
+ *
+ * Identity and version stand in jobq_meta, never in user_version, because the file may be the
+ * application's. The text of every object is compared with what is written here: a table of
+ * another shape, or a trigger on one of ours, is somebody else's and is refused. Why the row looks
+ * as it does: sql.h. */
+
+#define JOBQ__APPLICATION_ID 1785684593 /* "jobq" in ASCII */
+
+static const struct {
+    const char *name, *text;
+} jobq__schema_objects[] = {
+    {"jobq_meta", "CREATE TABLE jobq_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID"},
+    {"jobq_name", "CREATE TABLE jobq_name(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)"},
+    {"jobq_job",
+     "CREATE TABLE jobq_job(id INTEGER PRIMARY KEY, state INT NOT NULL, lane INT,"
+     " ord INT NOT NULL, run_at INT NOT NULL, kind INT NOT NULL, queue INT NOT NULL,"
+     " priority INT NOT NULL, attempt INT NOT NULL, runs INT NOT NULL, crashes INT NOT NULL,"
+     " delay_ms INT NOT NULL, created_at INT NOT NULL, side INT NOT NULL, finished_at INT,"
+     " prune_at INT, payload BLOB)"},
+    {"jobq_live",
+     "CREATE INDEX jobq_live ON jobq_job(lane, ord, run_at, id) WHERE lane IS NOT NULL"},
+    {"jobq_finished",
+     "CREATE INDEX jobq_finished ON jobq_job(prune_at) WHERE prune_at IS NOT NULL"},
+    {"jobq_extra",
+     "CREATE TABLE jobq_extra(job INTEGER PRIMARY KEY, key TEXT, error TEXT, result BLOB,"
+     " saved BLOB)"},
+    {"jobq_unique",
+     "CREATE TABLE jobq_unique(kind INT NOT NULL, key TEXT NOT NULL, job INT NOT NULL,"
+     " PRIMARY KEY(kind, key)) WITHOUT ROWID"},
+    {"jobq_claims",
+     "CREATE TABLE jobq_claims(one INTEGER PRIMARY KEY, ids BLOB, last_id INT NOT NULL)"},
+};
+
+/* Name 1 is the lane of the suspects, so no queue can have its id. */
+#define JOBQ__SCHEMA_ROWS \
+    "INSERT INTO jobq_meta VALUES('schema', 1), ('syncs', 0);" \
+    "INSERT INTO jobq_name(id, name) VALUES(1, '');" \
+    "INSERT INTO jobq_claims VALUES(1, NULL, 0)"
+
+static int jobq__schema_create(struct jobq__db *db) {
+    size_t i;
+    int rc = JOBQ_OK;
+    for (i = 0; i < JOBQ__COUNT(jobq__schema_objects) && rc == JOBQ_OK; i++)
+        rc = jobq__db_exec(db, jobq__schema_objects[i].text);
+    if (rc == JOBQ_OK) rc = jobq__db_exec(db, JOBQ__SCHEMA_ROWS);
+    return rc;
+}
+
+static const char *jobq__schema_text(const char *name) {
+    size_t i;
+    for (i = 0; i < JOBQ__COUNT(jobq__schema_objects); i++)
+        if (strcmp(jobq__schema_objects[i].name, name) == 0) return jobq__schema_objects[i].text;
+    return NULL;
+}
+
+/* Every object of the file that bears our name must be one of ours, whole. */
+static int jobq__schema_compare(struct jobq__db *db, jobq_error *err) {
+    sqlite3_stmt *statement = NULL;
+    size_t found = 0;
+    bool row;
+    int rc;
+    sqlite3_prepare_v2(db->handle, "SELECT name, sql, type FROM sqlite_master WHERE sql IS NOT NULL"
+                       " AND (name LIKE 'jobq\\_%' ESCAPE '\\' OR tbl_name LIKE 'jobq\\_%'"
+                       " ESCAPE '\\')", -1, &statement, NULL);
+    if (!statement) return jobq__db_fail(db, err);
+    while ((rc = jobq__db_next(db, statement, &row)) == JOBQ_OK && row) {
+        const char *name = (const char *)sqlite3_column_text(statement, 0);
+        const char *text = (const char *)sqlite3_column_text(statement, 1);
+        const char *ours = name ? jobq__schema_text(name) : NULL;
+        if (!ours || !text || strcmp(ours, text) != 0) {
+            rc = jobq__err_set(err, JOBQ_FOREIGN, "the %s %s is not as jobq makes it",
+                               (const char *)sqlite3_column_text(statement, 2), name ? name : "?");
+            break;
+        }
+        found++;
+    }
+    sqlite3_finalize(statement);
+    if (rc == JOBQ_OK && found != JOBQ__COUNT(jobq__schema_objects))
+        rc = jobq__err_set(err, JOBQ_FOREIGN, "some of jobq's tables are missing");
+    else if (rc != JOBQ_OK && rc != JOBQ_FOREIGN)
+        rc = jobq__db_fail(db, err);
+    return rc;
+}
+
+/* Reads the version first: a newer schema may well look different. */
+static int jobq__schema_version(struct jobq__db *db, jobq_error *err) {
+    int64_t version;
+    int rc = jobq__db_number(db, "SELECT value FROM jobq_meta WHERE key = 'schema'", -1, &version);
+    if (rc == JOBQ_CORRUPT && (db->sqlite_code & 0xff) == SQLITE_ERROR)
+        return jobq__err_set(err, JOBQ_FOREIGN, "jobq_meta is not as jobq makes it");
+    if (rc != JOBQ_OK) return jobq__db_fail(db, err);
+    if (version > JOBQ__SCHEMA_VERSION)
+        return jobq__err_set(err, JOBQ_NEWER, "the queue has schema %lld, this jobq knows %d",
+                             (long long)version, JOBQ__SCHEMA_VERSION);
+    if (version < 1)
+        return jobq__err_set(err, JOBQ_FOREIGN, "jobq_meta does not name a schema");
+    return jobq__schema_compare(db, err);
+}
+
+static int jobq__schema_look(struct jobq__db *db, int64_t *ours, int64_t *objects,
+                             jobq_error *err) {
+    int rc = jobq__db_number(db, "SELECT count(*) FROM sqlite_master", 0, objects);
+    if (rc == JOBQ_OK)
+        rc = jobq__db_number(db, "SELECT count(*) FROM sqlite_master WHERE name = 'jobq_meta'"
+                             " AND type = 'table'", 0, ours);
+    return rc == JOBQ_OK ? rc : jobq__db_fail(db, err);
+}
+
+JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
+    int64_t ours, objects;
+    int rc = jobq__schema_look(db, &ours, &objects, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!ours) return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no queue in this file");
+    return jobq__schema_version(db, err);
+}
+
+/* Only in a file that jobq made, before its first table. */
+static int jobq__schema_settings(struct jobq__db *db) {
+    char text[96];
+    sqlite3_snprintf(sizeof text, text, "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id=%d",
+                     JOBQ__APPLICATION_ID);
+    return jobq__db_exec(db, text);
+}
+
+static int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
+    sqlite3_stmt *statement = NULL;
+    bool row = false, wal = false;
+    int rc;
+    if (sqlite3_prepare_v2(db->handle, "PRAGMA journal_mode=WAL", -1, &statement, NULL))
+        db->sqlite_code = sqlite3_extended_errcode(db->handle);
+    rc = jobq__db_next(db, statement, &row);
+    if (rc == JOBQ_OK && row) {
+        const char *mode = (const char *)sqlite3_column_text(statement, 0);
+        wal = mode && (strcmp(mode, "wal") == 0 || strcmp(mode, "memory") == 0);
+    }
+    sqlite3_finalize(statement);
+    if (rc != JOBQ_OK) return jobq__db_fail(db, err);
+    if (!wal) return jobq__err_set(err, JOBQ_READ_ONLY, "the file cannot be put into WAL mode");
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool join,
+                                      jobq_error *err) {
+    int64_t ours, objects;
+    int rc = jobq__schema_look(db, &ours, &objects, err);
+    if (rc != JOBQ_OK) return rc;
+    if (ours) {
+        rc = jobq__schema_version(db, err);
+        return rc == JOBQ_OK ? jobq__schema_wal(db, err) : rc;
+    }
+    if (objects && !join)
+        return jobq__err_set(err, JOBQ_FOREIGN,
+                             "the file holds tables of another application; .join allows that");
+    if (created && jobq__schema_settings(db) != JOBQ_OK) return jobq__db_fail(db, err);
+    rc = jobq__schema_wal(db, err);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__db_do(db, JOBQ__SQL_BEGIN);
+    if (rc == JOBQ_OK) rc = jobq__schema_create(db);
+    if (rc == JOBQ_OK) rc = jobq__db_do(db, JOBQ__SQL_COMMIT);
+    if (rc != JOBQ_OK) {
+        bool taken = db->sqlite_code == SQLITE_ERROR; /* "already exists": jobq_* of another */
+        rc = jobq__db_fail(db, err);
+        if (jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_ROLLBACK);
+        if (taken) rc = jobq__err_set(err, JOBQ_FOREIGN, "a table named jobq_* is in the way");
+    }
+    return rc;
+}

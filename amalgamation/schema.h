@@ -1,0 +1,19 @@
+/* schema.h - tables, identity, version. */
+#ifndef JOBQ__SCHEMA_H
+#define JOBQ__SCHEMA_H
+
+#include "db.h"
+
+#define JOBQ__SCHEMA_VERSION 1
+
+/* Makes sure that db holds a queue of this version: creates the tables in one transaction if the
+ * file is empty (or join is set), and refuses what it does not know. created says that the file
+ * was made by jobq just now, so that its settings may be chosen.
+ * FOREIGN, NEWER, NOT_A_DB, and as the disk. */
+JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool join,
+                                      jobq_error *err);
+
+/* A client: the queue must be there. NOT_FOUND, FOREIGN, NEWER. */
+JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err);
+
+#endif

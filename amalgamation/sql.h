@@ -1,0 +1,130 @@
+/* sql.h - every statement that jobq runs again and again, by name. */
+#ifndef JOBQ__SQL_H
+#define JOBQ__SQL_H
+
+#include "limits.h"
+
+/* Design note.
+ *
+ * The row (tables in schema.c) is shaped by measurement: a claim and a settle must not change its
+ * size, no index may have a predicate or a column that a claim touches but jobq_live itself, and
+ * what is rare stands in jobq_extra. Consecutive ids, the normal case of a queue, are claimed and
+ * settled by one BETWEEN statement; the caller compares the number of changed rows.
+ *
+ * Columns that a job needs to be run, in the order that jobq__store_row reads them: */
+#define JOBQ__TEXT_ROW \
+    "id, state, lane, run_at, kind, queue, priority, attempt, runs, crashes," \
+    " delay_ms, created_at, side, payload"
+
+#define JOBQ__TEXT_VALUES "(?,?,?,?,?,?,?,?,1,?,0,0,?,?,?)"
+#define JOBQ__TEXT_INSERT \
+    "INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs," \
+    " crashes, delay_ms, created_at, side, payload) VALUES"
+
+/* What jobq_get and jobq_list read, in the order that store_read.c expects. */
+#define JOBQ__TEXT_INFO \
+    "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes, j.created_at," \
+    " j.run_at, j.finished_at, length(j.payload), k.name, q.name, x.key, x.error," \
+    " length(x.result), j.prune_at, j.ord FROM jobq_job j" \
+    " LEFT JOIN jobq_name k ON k.id = j.kind LEFT JOIN jobq_name q ON q.id = j.queue" \
+    " LEFT JOIN jobq_extra x ON x.job = j.id AND j.side <> 0 "
+
+#define JOBQ__SQL_LIST(X) \
+    X(BEGIN, "BEGIN IMMEDIATE") \
+    X(COMMIT, "COMMIT") \
+    X(ROLLBACK, "ROLLBACK") \
+    X(SAVE, "SAVEPOINT jobq_part") \
+    X(SAVE_UNDO, "ROLLBACK TO jobq_part") \
+    X(SAVE_END, "RELEASE jobq_part") \
+    X(RUN_SAVE, "SAVEPOINT jobq_run") \
+    X(RUN_UNDO, "ROLLBACK TO jobq_run") \
+    X(RUN_END, "RELEASE jobq_run") \
+    X(SYNC_FULL, "PRAGMA synchronous=FULL") \
+    X(SYNC_NORMAL, "PRAGMA synchronous=NORMAL") \
+    /* names */ \
+    X(NAME_ID, "SELECT id FROM jobq_name WHERE name = ?1") \
+    X(NAME_ADD, "INSERT INTO jobq_name(name) VALUES(?1)") \
+    X(NAME_COUNT, "SELECT count(*) FROM jobq_name") \
+    X(NAME_TEXT, "SELECT name FROM jobq_name WHERE id = ?1") \
+    X(LANE_AFTER, "SELECT min(lane) FROM jobq_job WHERE lane IS NOT NULL AND lane > ?1") \
+    X(LANE_USED, "SELECT 1 FROM jobq_job WHERE lane = ?1 LIMIT 1") \
+    /* enqueue */ \
+    X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_job), 0)," \
+              " (SELECT last_id FROM jobq_claims))") \
+    X(INSERT, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES) \
+    X(INSERT_MANY, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
+      "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
+      "," JOBQ__TEXT_VALUES) \
+    X(UNIQUE_FIND, "SELECT job FROM jobq_unique WHERE kind = ?1 AND key = ?2") \
+    X(UNIQUE_ADD, "INSERT INTO jobq_unique(kind, key, job) VALUES(?1, ?2, ?3)") \
+    X(UNIQUE_DROP, "DELETE FROM jobq_unique WHERE job = ?2 AND kind = ?1" \
+                   " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
+    X(UNIQUE_AGAIN, "INSERT INTO jobq_unique(kind, key, job)" \
+                    " SELECT ?1, key, ?2 FROM jobq_extra WHERE job = ?2 AND key IS NOT NULL") \
+    /* claim */ \
+    X(READY, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE lane = ?1" \
+             " ORDER BY ord, run_at, id LIMIT ?2") \
+    X(DUE, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE lane = 0 AND ord = 0 AND run_at <= ?1" \
+           " ORDER BY run_at, id LIMIT ?2") \
+    X(NEXT_DUE, "SELECT run_at FROM jobq_job WHERE lane = 0 AND ord = 0" \
+                " ORDER BY run_at LIMIT 1") \
+    X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE id = ?1") \
+    X(CLAIM, "UPDATE jobq_job SET state = 1, lane = NULL, runs = runs + 1" \
+             " WHERE id BETWEEN ?1 AND ?2 AND state = 0") \
+    X(MOVE, "UPDATE jobq_job SET lane = ?2, ord = ?3 WHERE id = ?1 AND state = 0") \
+    X(GIVE_BACK, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, runs = runs - 1" \
+                 " WHERE id = ?1 AND state = 1") \
+    X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2") \
+    /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
+    X(SYNC, "UPDATE jobq_meta SET value = value + 1 WHERE key = 'syncs'") \
+    X(CLAIMS_GET, "SELECT ids FROM jobq_claims") \
+    /* settle */ \
+    X(DROP_RUNS, "DELETE FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
+    X(FINISH_RUNS, "UPDATE jobq_job SET state = ?4, finished_at = ?5, prune_at = ?6" \
+                   " WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
+    X(REQUEUE, "UPDATE jobq_job SET state = 0, lane = ?3, ord = ?4, run_at = ?5, attempt = ?6," \
+               " delay_ms = ?7, crashes = ?8, side = side | ?9" \
+               " WHERE id = ?1 AND state = 1 AND runs = ?2") \
+    X(END, "UPDATE jobq_job SET state = ?2, lane = NULL, finished_at = ?3, prune_at = ?4," \
+           " side = side | ?5 WHERE id = ?1 AND state = ?6 AND runs = ?7") \
+    X(REVIVE, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, run_at = ?4, attempt = 1," \
+              " crashes = 0, delay_ms = 0, finished_at = NULL, prune_at = NULL WHERE id = ?1") \
+    X(FORGIVE, "UPDATE jobq_job SET crashes = 0, side = side | ?2 WHERE id = ?1 AND state = 1") \
+    X(DROP, "DELETE FROM jobq_job WHERE id = ?1") \
+    /* the side row */ \
+    X(EXTRA_KEY, "INSERT INTO jobq_extra(job, key) VALUES(?1, ?2)") \
+    X(EXTRA_ERROR, "INSERT INTO jobq_extra(job, error) VALUES(?1, ?2)" \
+                   " ON CONFLICT(job) DO UPDATE SET error = excluded.error") \
+    X(EXTRA_RESULT, "INSERT INTO jobq_extra(job, result) VALUES(?1, ?2)" \
+                    " ON CONFLICT(job) DO UPDATE SET result = excluded.result") \
+    X(EXTRA_SAVED, "INSERT INTO jobq_extra(job, saved) VALUES(?1, ?2)" \
+                   " ON CONFLICT(job) DO UPDATE SET saved = excluded.saved") \
+    X(EXTRA_READ_SAVED, "SELECT saved FROM jobq_extra WHERE job = ?1") \
+    X(EXTRA_DROP, "DELETE FROM jobq_extra WHERE job = ?1") \
+    /* housekeeping */ \
+    X(PRUNE_DUE, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL AND prune_at <= ?1" \
+                 " ORDER BY prune_at LIMIT ?2") \
+    X(PRUNE_NEXT, "SELECT min(prune_at) FROM jobq_job WHERE prune_at IS NOT NULL") \
+    X(PRUNE_OVER, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL" \
+                  " ORDER BY prune_at LIMIT min(?1, max(0," \
+                  " (SELECT count(*) FROM jobq_job WHERE prune_at IS NOT NULL) - ?2))") \
+    /* look inside */ \
+    X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
+    X(INFO_AFTER, JOBQ__TEXT_INFO "WHERE j.id > ?1 ORDER BY j.id LIMIT ?2") \
+    X(INFO_LIVE, JOBQ__TEXT_INFO "WHERE j.lane IS NOT NULL AND (j.lane, j.ord, j.run_at, j.id)" \
+                 " > (?1, ?3, ?4, ?5) ORDER BY j.lane, j.ord, j.run_at, j.id LIMIT ?2") \
+    X(INFO_FINISHED, JOBQ__TEXT_INFO "WHERE j.prune_at IS NOT NULL AND" \
+                     " (j.prune_at, j.id) > (?1, ?3) ORDER BY j.prune_at, j.id LIMIT ?2") \
+    X(PAYLOAD, "SELECT payload FROM jobq_job WHERE id = ?1") \
+    X(RESULT, "SELECT x.result FROM jobq_job j LEFT JOIN jobq_extra x ON x.job = j.id" \
+              " WHERE j.id = ?1") \
+    X(COUNT, "SELECT id, state, lane FROM jobq_job WHERE id > ?1 ORDER BY id LIMIT ?2")
+
+enum jobq__sql {
+#define JOBQ__SQL_ENUM(name, text) JOBQ__SQL_##name,
+    JOBQ__SQL_LIST(JOBQ__SQL_ENUM)
+#undef JOBQ__SQL_ENUM
+    JOBQ__SQL_COUNT_
+};
+
+#endif

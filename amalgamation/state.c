@@ -1,0 +1,46 @@
+/* state.c - the job's states and legal edges. */
+#include "state.h"
+
+/*            +---------------- retry, snooze, reschedule, give back, recover ------+
+ *            v                                                                     |
+ *  new -> WAITING ------------------------- claim ---------------------------> CLAIMED
+ *   |        |  ^                                                                |
+ *   |        |  +---- retry_now ---- FAILED, CANCELLED <---- settle, recover ----+--> DONE
+ *   |        +------------ cancel ------> CANCELLED
+ *   +------ claimed at once when the pool has room ------> CLAIMED
+ *
+ * Whoever writes a state asserts its edge here; there is no second table. */
+
+#define JOBQ__BIT(state) (1u << (state))
+
+static const unsigned jobq__state_edges[] = {
+    [JOBQ__WAITING] = JOBQ__BIT(JOBQ__WAITING) | JOBQ__BIT(JOBQ__CLAIMED)
+                    | JOBQ__BIT(JOBQ__CANCELLED) | JOBQ__BIT(JOBQ__FAILED),
+    [JOBQ__CLAIMED] = JOBQ__BIT(JOBQ__WAITING) | JOBQ__BIT(JOBQ__DONE)
+                    | JOBQ__BIT(JOBQ__FAILED) | JOBQ__BIT(JOBQ__CANCELLED),
+    [JOBQ__DONE] = 0,
+    [JOBQ__FAILED] = JOBQ__BIT(JOBQ__WAITING),
+    [JOBQ__CANCELLED] = JOBQ__BIT(JOBQ__WAITING),
+    [JOBQ__NEW] = JOBQ__BIT(JOBQ__WAITING) | JOBQ__BIT(JOBQ__CLAIMED),
+};
+
+JOBQ__INTERNAL bool jobq__state_legal(int from, int to) {
+    if (from < 0 || from >= (int)JOBQ__COUNT(jobq__state_edges)) return false;
+    if (to < 0 || to >= JOBQ__NEW) return false;
+    return (jobq__state_edges[from] & JOBQ__BIT(to)) != 0;
+}
+
+JOBQ__INTERNAL bool jobq__state_terminal(int state) {
+    return state == JOBQ__DONE || state == JOBQ__FAILED || state == JOBQ__CANCELLED;
+}
+
+JOBQ__INTERNAL jobq_state jobq__state_public(int state, bool started) {
+    switch (state) {
+    case JOBQ__WAITING: return JOBQ_STATE_PENDING;
+    case JOBQ__CLAIMED: return started ? JOBQ_STATE_RUNNING : JOBQ_STATE_PENDING;
+    case JOBQ__DONE: return JOBQ_STATE_DONE;
+    case JOBQ__FAILED: return JOBQ_STATE_FAILED;
+    case JOBQ__CANCELLED: return JOBQ_STATE_CANCELLED;
+    default: return JOBQ_STATE_NONE;
+    }
+}

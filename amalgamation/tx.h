@@ -1,0 +1,91 @@
+/* tx.h - what one transaction does: settle, store, promote, claim. */
+#ifndef JOBQ__TX_H
+#define JOBQ__TX_H
+
+#include "ring.h"
+
+/* Design note.
+ *
+ * A transaction goes through these in order; commit.c owns the control flow around them.
+ *
+ *   tx_open     takes the outcomes that were handed in
+ *   tx_reset    before each attempt: nothing is claimed, nothing taken, counters are zero
+ *   tx_settle   writes the outcomes
+ *   (requests)  tx_resolve, tx_add, tx_flush, tx_take, tx_ready ... on behalf of callers
+ *   tx_fill     promotes what is due, claims for the ring, rewrites the claims row
+ *   COMMIT
+ *   tx_applied  only now do caches, counters and ring change, and workers hear of it
+ *   tx_failed   or: nothing has happened, the outcomes go back
+ *
+ * Invariants, with the baton held:
+ *   I1  claimed holds exactly the entries whose rows are CLAIMED in the last committed state, and
+ *       the claims row names exactly these.
+ *   I2  a ready row of a lane that stands in the table sorts after every job of that lane that is
+ *       in the ring. Who makes a row ready calls tx_ready, which keeps this: in order it needs
+ *       nothing; out of order it claims the row at once, or, when too much is claimed already,
+ *       gives back what sorts after it.
+ *   I3  a lane with ready rows in the table is in q->ready. (The reverse need not hold.) */
+
+/* Internal codes, never seen by a caller. */
+enum { JOBQ__AGAIN = 100 /* undo this part, read last_id anew, and write it again */ };
+
+/* What is to be woken after the commit, outside all locks. */
+struct jobq__wakes {
+    struct jobq__worker *workers[JOBQ_WORKERS_MAX];
+    int count;
+    bool scheduler, loop, events;
+};
+
+/* Where a request began, so that it can be undone alone. */
+struct jobq__tx_mark {
+    struct jobq__link *claimed, *taken;
+    size_t changes;
+    int room, over, suspects, released;
+    int64_t bytes, last_id, next_due_ms, prune_at_ms;
+    jobq_stats add;
+};
+
+JOBQ__INTERNAL void jobq__tx_init(jobq *q);
+JOBQ__INTERNAL void jobq__tx_fini(jobq *q);
+
+JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes);
+JOBQ__INTERNAL void jobq__tx_reset(jobq *q);
+JOBQ__INTERNAL int jobq__tx_settle(jobq *q);
+JOBQ__INTERNAL int jobq__tx_fill(jobq *q);
+/* Rewrites the claims row from what is claimed. */
+JOBQ__INTERNAL int jobq__tx_touch(jobq *q);
+JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes);
+JOBQ__INTERNAL void jobq__tx_failed(jobq *q);
+
+JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark);
+JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark);
+
+/* The id of a name, adding it to the table if need be; *name is NULL if it is not known to be
+ * committed. */
+JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int64_t *id,
+                                    struct jobq__name **name);
+/* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
+ * id, is set here. The payload must stay until tx_flush. */
+JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__name *kind,
+                                struct jobq__name *queue);
+JOBQ__INTERNAL int jobq__tx_flush(jobq *q);
+
+/* The lane for a job of this kind, queue, time and number of crashes. */
+JOBQ__INTERNAL int64_t jobq__tx_lane(jobq *q, const struct jobq__row *row);
+/* A row has just become ready in its lane; keeps I2 and I3. */
+JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row);
+/* A row now waits in lane 0 until at_ms. */
+JOBQ__INTERNAL void jobq__tx_scheduled(jobq *q, int64_t at_ms);
+/* The entry of a claimed job, or NULL; if it has not started it is out of the ring from now on. */
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *taken);
+/* A taken entry's row waits in its lane again, as if it had never been claimed. */
+JOBQ__INTERNAL int jobq__tx_unclaim(jobq *q, struct jobq__entry *entry);
+/* Gives back everything in the ring. */
+JOBQ__INTERNAL int jobq__tx_give_back_all(jobq *q);
+
+/* Ends a job that is not running, in any state but claimed; entry may be NULL. */
+JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
+                                jobq_outcome outcome);
+JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, const char *text);
+
+#endif

@@ -1,0 +1,8292 @@
+/* jobq.c - a durable job queue and scheduler in two C files, over SQLite.
+ *
+ * Version 0.1.0. Generated from amalgamation/ - edit there, then make jobq.c.
+ *
+ * Contents. Search for the name between rows of = signs.
+ *
+ *   prelude
+ *     base.h          standard headers, linkage, assertions, saturation
+ *     limits.h        every number that bounds or tunes the engine, with its reason
+ *
+ *   leaves
+ *     list.h          intrusive doubly linked list
+ *     mem.h           the one allocator
+ *     mem.c           the one allocator
+ *     err.h           codes to names, error records
+ *     err.c           codes to names, error records
+ *     os.h            threads, clocks, atomics, lock file: the whole porting contract
+ *     os.c            threads, clocks, atomics, lock file for POSIX
+ *     clock.h         the injected clock: the system's or an artificial one
+ *     clock.c         the injected clock: the system's or an artificial one
+ *     owner.h         one owner per file: lock, slots, forks
+ *     owner.c         one owner per file: lock, slots, forks
+ *     wheel.h         hierarchical timing wheel; owns no clock, lock or memory
+ *     wheel.c         hierarchical timing wheel; owns no clock, lock or memory
+ *     backoff.h       retry delay and jitter, pure functions
+ *     backoff.c       retry delay and jitter, pure functions
+ *     state.h         the job's states and legal edges
+ *     state.c         the job's states and legal edges
+ *
+ *   storage
+ *     sql.h           every statement, by name
+ *     db.h            connections, pragmas, statements, SQLite's codes
+ *     db.c            connections, pragmas, statements, SQLite's codes
+ *     schema.h        tables, identity, version
+ *     schema.c        tables, identity, version
+ *     store.h         the seam: jobs above it, SQL below it
+ *     store_write.c   what changes rows: enqueue, claim, settle, promote, recover
+ *     store_read.c    what reads rows: get, list, count
+ *
+ *   runtime
+ *     event.h         events after commit, in order, one deliverer
+ *     event.c         events after commit, in order, one deliverer
+ *     registry.h      names to kinds and queues
+ *     registry.c      names to kinds and queues
+ *     core.h          struct jobq, the lock table, who may touch what
+ *     core.c          struct jobq: the few questions that every room asks
+ *     ring.h          the ordered window of claimed jobs
+ *     ring.c          the ordered window of claimed jobs
+ *     tx.h            what one transaction does: settle, store, promote, claim
+ *     tx.c            what one transaction does: settle, store, promote, claim
+ *     commit.h        the baton and the commit groups
+ *     commit.c        the baton and the commit groups
+ *     run.h           one run of one job, as its handler sees it
+ *     run.c           one run of one job, as its handler sees it
+ *     pool.h          workers: take, run, hand in
+ *     scheduler.h     the scheduler thread, the wheel's actions, step and advance
+ *     pool.c          workers: take, run, hand in
+ *     scheduler.c     the scheduler thread, the wheel's actions, step and advance
+ *
+ *   api
+ *     config.h        defaults and checks of what the caller gives
+ *     config.c        defaults and checks of what the caller gives
+ *     api.h           the door: every public call goes in and out through it
+ *     api.c           open, start, stop, close, register
+ *     api_jobs.c      enqueue, cancel, retry, delete, wait, look inside
+ *
+ * ---------------------------------------------------------------------------
+ * MIT No Attribution (MIT-0)
+ *
+ * Permission is hereby granted, free of charge, to any person obtaining a copy
+ * of this software and associated documentation files (the "Software"), to deal
+ * in the Software without restriction, including without limitation the rights
+ * to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+ * copies of the Software, and to permit persons to whom the Software is
+ * furnished to do so.
+ *
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+ * IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+ * FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+ * AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+ * LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+ * OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+ * SOFTWARE.
+ */
+#define JOBQ_AMALGAMATION 1
+
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE 1 /* flock, MAP_ANONYMOUS */
+#endif
+
+#include "jobq.h"
+
+#if JOBQ_VERSION_NUMBER != 1000
+#error "jobq.h and jobq.c are of different versions: copy both files"
+#endif
+
+/*==== base.h ====*/
+/* base.h - what every module sees: standard headers, linkage, assertions, saturation. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/base.h"
+#endif
+#ifndef JOBQ__BASE_H
+#define JOBQ__BASE_H
+
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE 1 /* flock, MAP_ANONYMOUS */
+#endif
+
+/* #include "jobq.h" */
+
+#include <assert.h>
+#include <stdarg.h>
+#include <string.h>
+
+/* Linkage is written here and nowhere else: JOBQ__INTERNAL is shared between modules,
+ * so it is static in the generated file and extern when the modules are built apart. */
+#ifdef JOBQ_AMALGAMATION
+#define JOBQ__INTERNAL static
+#else
+#define JOBQ__INTERNAL extern
+#endif
+
+/* For our own bugs only. The caller's and the disk's errors are checked, always. */
+#ifdef JOBQ_DEBUG
+#define jobq__assert(condition) assert(condition)
+#else
+#define jobq__assert(condition) ((void)sizeof((condition) ? 1 : 0))
+#endif
+
+#define JOBQ__COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define JOBQ__CONTAINER(pointer, type, member) \
+    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define JOBQ__MIN(a, b) ((a) < (b) ? (a) : (b))
+#define JOBQ__MAX(a, b) ((a) > (b) ? (a) : (b))
+
+/* a + b for times: saturates at both ends, so JOBQ_NEVER stays never. */
+static inline int64_t jobq__add(int64_t a, int64_t b) {
+    if (b > 0 && a > INT64_MAX - b) return INT64_MAX;
+    if (b < 0 && a < INT64_MIN - b) return INT64_MIN;
+    return a + b;
+}
+
+/* a - b, saturating. */
+static inline int64_t jobq__sub(int64_t a, int64_t b) {
+    if (b < 0 && a > INT64_MAX + b) return INT64_MAX;
+    if (b > 0 && a < INT64_MIN + b) return INT64_MIN;
+    return a - b;
+}
+
+#endif
+
+/*==== limits.h ====*/
+/* limits.h - every number that bounds or tunes the engine, with its reason. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/limits.h"
+#endif
+#ifndef JOBQ__LIMITS_H
+#define JOBQ__LIMITS_H
+
+/* #include "base.h" */
+
+/* ---- Defaults of options (jobq.h quotes them; this is where they live) ---- */
+
+#define JOBQ__WORKERS 4
+#define JOBQ__BUSY_MS (5 * JOBQ_SECOND)
+#define JOBQ__KEEP_DONE_MS (24 * JOBQ_HOUR)
+#define JOBQ__KEEP_FAILED_MS (7 * JOBQ_DAY)
+#define JOBQ__PAYLOAD_MAX (1024 * 1024)
+#define JOBQ__WAL_PAGES 1000
+#define JOBQ__STALL_MS (10 * JOBQ_SECOND)
+#define JOBQ__GRACE_MS (5 * JOBQ_SECOND)
+#define JOBQ__ROWS_MAX 10000
+
+/* Retry after Galoy: 18.1 hours from the first failure to the dead letter box. */
+#define JOBQ__ATTEMPTS_MAX 30
+#define JOBQ__BACKOFF_MIN_MS JOBQ_SECOND
+#define JOBQ__BACKOFF_MAX_MS JOBQ_HOUR
+#define JOBQ__JITTER_PERCENT 20
+#define JOBQ__CRASHES_MAX 3
+
+/* ---- The commit path ---- */
+
+/* Outcomes and claims of one transaction: beyond 256 a larger batch gains nothing. */
+#ifndef JOBQ__BATCH
+#define JOBQ__BATCH 256
+#endif
+/* Requests of one transaction, so that a leader returns. */
+#define JOBQ__GROUP 256
+/* Jobs claimed ahead: two batches, so that workers do not starve during a commit. */
+#ifndef JOBQ__RING
+#define JOBQ__RING 512
+#endif
+#define JOBQ__RING_BYTES (64 * 1024)
+/* Work that the ring holds at the recent rate, besides what one commit takes. */
+#define JOBQ__RING_WINDOW_US 2000
+/* No outcome waits longer than this for a commit to ride on. */
+#define JOBQ__DEFER_US 1000
+/* After a transaction that failed: wait before the outcomes are tried again. */
+#define JOBQ__RETRY_MIN_US 1000
+#define JOBQ__RETRY_MAX_US 1000000
+/* Rows that one statement of a bulk insert carries. */
+#define JOBQ__INSERT_ROWS 8
+/* Payload bytes that a recycled entry keeps room for. */
+#define JOBQ__ENTRY_KEEP 256
+
+/* ---- Housekeeping ---- */
+
+#define JOBQ__PRUNE_ROWS 500              /* one slice; longer ones stall writers */
+#define JOBQ__PRUNE_PAUSE_MS JOBQ_MINUTE  /* kept rows are looked at this often at most */
+#define JOBQ__COUNT_ROWS 10000            /* one slice of a count: no long snapshots */
+#define JOBQ__EVENTS_MAX 4096             /* workers pause while a callback is so far behind */
+#define JOBQ__WAL_TRUNCATE 4              /* times wal_pages: shrink the log by force */
+
+/* A handler that is still busy this long after its clock was advanced is taken to be waiting
+ * for its deadline. Real time; only jobq_advance over a handler's deadline knows it. */
+#define JOBQ__PATIENCE_US 100000
+
+#if JOBQ__RING < 2 || JOBQ__BATCH < 1
+#error "JOBQ__RING and JOBQ__BATCH are too small"
+#endif
+
+#endif
+
+/*==== list.h ====*/
+/* list.h - an intrusive, circular, doubly linked list. The head is a link of its own. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/list.h"
+#endif
+#ifndef JOBQ__LIST_H
+#define JOBQ__LIST_H
+
+/* #include "base.h" */
+
+struct jobq__link {
+    struct jobq__link *next, *prev;
+};
+
+static inline void jobq__list_init(struct jobq__link *head) {
+    head->next = head->prev = head;
+}
+
+static inline bool jobq__list_empty(const struct jobq__link *head) {
+    return head->next == head;
+}
+
+/* Puts link before place; before the head is the end of the list. */
+static inline void jobq__list_insert(struct jobq__link *place, struct jobq__link *link) {
+    link->prev = place->prev;
+    link->next = place;
+    place->prev->next = link;
+    place->prev = link;
+}
+
+static inline void jobq__list_append(struct jobq__link *head, struct jobq__link *link) {
+    jobq__list_insert(head, link);
+}
+
+/* Takes link out; it then is a list of its own, so taking it out again does nothing. */
+static inline void jobq__list_remove(struct jobq__link *link) {
+    link->prev->next = link->next;
+    link->next->prev = link->prev;
+    jobq__list_init(link);
+}
+
+/* Moves everything in from to the end of to. */
+static inline void jobq__list_move_all(struct jobq__link *to, struct jobq__link *from) {
+    if (jobq__list_empty(from)) return;
+    from->next->prev = to->prev;
+    to->prev->next = from->next;
+    from->prev->next = to;
+    to->prev = from->prev;
+    jobq__list_init(from);
+}
+
+static inline struct jobq__link *jobq__list_pop(struct jobq__link *head) {
+    struct jobq__link *first = head->next;
+    if (first == head) return NULL;
+    jobq__list_remove(first);
+    return first;
+}
+
+#endif
+
+/*==== mem.h ====*/
+/* mem.h - the one allocator. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/mem.h"
+#endif
+#ifndef JOBQ__MEM_H
+#define JOBQ__MEM_H
+
+/* #include "limits.h" */
+
+/* Zeroed memory, or NULL. Zero bytes give a pointer that can be freed. */
+JOBQ__INTERNAL void *jobq__mem_new(size_t size);
+
+/* Resizes to count elements of size bytes; NULL leaves the old block as it was. */
+JOBQ__INTERNAL void *jobq__mem_resize(void *block, size_t count, size_t size);
+
+/* A copy of size bytes with a zero byte behind it, or NULL. */
+JOBQ__INTERNAL void *jobq__mem_copy(const void *data, size_t size);
+
+JOBQ__INTERNAL void jobq__mem_free(void *block);
+
+#endif
+
+/*==== mem.c ====*/
+/* mem.c - the one allocator. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/mem.c"
+#endif
+/* #include "mem.h" */
+
+#include <stdlib.h>
+
+/* A host with an allocator of its own defines all three before it compiles jobq.c. */
+#ifndef JOBQ_MALLOC
+#define JOBQ_MALLOC malloc
+#define JOBQ_REALLOC realloc
+#define JOBQ_FREE free
+#endif
+
+JOBQ__INTERNAL void *jobq__mem_new(size_t size) {
+    void *block = JOBQ_MALLOC(size ? size : 1);
+    if (block) memset(block, 0, size);
+    return block;
+}
+
+JOBQ__INTERNAL void *jobq__mem_resize(void *block, size_t count, size_t size) {
+    size_t total;
+    if (size && count > SIZE_MAX / size) return NULL;
+    total = count * size;
+    return JOBQ_REALLOC(block, total > 0 ? total : 1);
+}
+
+JOBQ__INTERNAL void *jobq__mem_copy(const void *data, size_t size) {
+    char *block;
+    if (size == SIZE_MAX) return NULL;
+    block = JOBQ_MALLOC(size + 1);
+    if (!block) return NULL;
+    if (size) memcpy(block, data, size);
+    block[size] = 0;
+    return block;
+}
+
+JOBQ__INTERNAL void jobq__mem_free(void *block) {
+    JOBQ_FREE(block);
+}
+
+/*==== err.h ====*/
+/* err.h - codes to names, error records. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/err.h"
+#endif
+#ifndef JOBQ__ERR_H
+#define JOBQ__ERR_H
+
+/* #include "limits.h" */
+
+/* Fills err (may be NULL) with code and a sentence, and returns code, so that a check reads
+ * `return jobq__err_set(err, JOBQ_BAD_NAME, "the kind's name is empty")`. A NULL format gives
+ * the code's general sentence. */
+JOBQ__INTERNAL int jobq__err_set(jobq_error *err, int code, const char *format, ...)
+    JOBQ_PRINTF(3, 4);
+
+/* The same for an error that SQLite reported. */
+JOBQ__INTERNAL int jobq__err_sqlite(jobq_error *err, int code, int sqlite_code,
+                                    const char *message);
+
+/* A bounded, always terminated copy of text. */
+JOBQ__INTERNAL void jobq__err_copy_text(char *to, size_t capacity, const char *text);
+
+#endif
+
+/*==== err.c ====*/
+/* err.c - codes to names, error records. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/err.c"
+#endif
+/* #include "err.h" */
+
+#include <stdio.h>
+
+JOBQ_API int jobq_version_number(void) {
+    return JOBQ_VERSION_NUMBER;
+}
+
+JOBQ_API const char *jobq_code_name(int code) {
+    switch (code) {
+#define JOBQ__CODE_NAME(name, value, sentence) \
+    case value: return #name;
+        JOBQ_CODES(JOBQ__CODE_NAME)
+#undef JOBQ__CODE_NAME
+    default: return "JOBQ_?";
+    }
+}
+
+JOBQ_API const char *jobq_code_text(int code) {
+    switch (code) {
+#define JOBQ__CODE_TEXT(name, value, sentence) \
+    case value: return sentence;
+        JOBQ_CODES(JOBQ__CODE_TEXT)
+#undef JOBQ__CODE_TEXT
+    default: return "this is not a code of jobq";
+    }
+}
+
+JOBQ__INTERNAL void jobq__err_copy_text(char *to, size_t capacity, const char *text) {
+    size_t size = 0;
+    while (size + 1 < capacity && text[size]) size++;
+    memcpy(to, text, size);
+    to[size] = 0;
+}
+
+JOBQ__INTERNAL int jobq__err_set(jobq_error *err, int code, const char *format, ...) {
+    va_list args;
+    if (!err) return code;
+    err->code = code;
+    err->sqlite_code = 0;
+    if (!format) {
+        jobq__err_copy_text(err->text, sizeof err->text, jobq_code_text(code));
+        return code;
+    }
+    va_start(args, format);
+    vsnprintf(err->text, sizeof err->text, format, args);
+    va_end(args);
+    return code;
+}
+
+JOBQ__INTERNAL int jobq__err_sqlite(jobq_error *err, int code, int sqlite_code,
+                                    const char *message) {
+    jobq__err_set(err, code, "%s (SQLite: %s)", jobq_code_text(code), message);
+    if (err) err->sqlite_code = sqlite_code;
+    return code;
+}
+
+/*==== os.h ====*/
+/* os.h - threads, clocks, atomics, files: the whole porting contract. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/os.h"
+#endif
+#ifndef JOBQ__OS_H
+#define JOBQ__OS_H
+
+/* #include "mem.h" */
+
+#include <pthread.h>
+
+/* ---- Locks. In a debug build they know their holder, and a thread may hold one at a time:
+ * that rule (core.h) leaves no lock order to get wrong. ---- */
+
+struct jobq__mutex {
+    pthread_mutex_t raw;
+#ifdef JOBQ_DEBUG
+    pthread_t holder;
+    int held;
+#endif
+};
+
+JOBQ__INTERNAL int jobq__os_mutex_init(struct jobq__mutex *mu);
+JOBQ__INTERNAL void jobq__os_mutex_fini(struct jobq__mutex *mu);
+JOBQ__INTERNAL void jobq__os_lock(struct jobq__mutex *mu);
+JOBQ__INTERNAL void jobq__os_unlock(struct jobq__mutex *mu);
+/* For assertions: true if the calling thread holds mu (always true in release). */
+JOBQ__INTERNAL bool jobq__os_held(const struct jobq__mutex *mu);
+
+/* A condition that waits by one of two clocks: deadlines of the wall are absolute, so that the
+ * system itself re-arms them when the clock is set or the machine resumes. */
+enum jobq__os_time { JOBQ__OS_MONO, JOBQ__OS_WALL };
+
+struct jobq__cond {
+    pthread_cond_t raw;
+    enum jobq__os_time time;
+};
+
+JOBQ__INTERNAL int jobq__os_cond_init(struct jobq__cond *cond, enum jobq__os_time time);
+JOBQ__INTERNAL void jobq__os_cond_fini(struct jobq__cond *cond);
+JOBQ__INTERNAL void jobq__os_wait(struct jobq__cond *cond, struct jobq__mutex *mu);
+/* Until at_us of the condition's clock; false once that time has come. */
+JOBQ__INTERNAL bool jobq__os_wait_until(struct jobq__cond *cond, struct jobq__mutex *mu,
+                                        int64_t at_us);
+JOBQ__INTERNAL void jobq__os_signal(struct jobq__cond *cond);
+JOBQ__INTERNAL void jobq__os_broadcast(struct jobq__cond *cond);
+
+/* ---- Threads ---- */
+
+typedef pthread_t jobq__thread;
+
+JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, void (*body)(void *), void *arg);
+JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread);
+JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void);
+JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b);
+
+/* ---- Raw clocks; only clock.c may call them ---- */
+
+JOBQ__INTERNAL int64_t jobq__os_time_wall_us(void);
+JOBQ__INTERNAL int64_t jobq__os_time_mono_us(void);
+
+/* ---- Atomics: C99 has none. Loads acquire, stores release, the rest is both. ---- */
+
+static inline int32_t jobq__os_load(const int32_t *at) {
+    return __atomic_load_n(at, __ATOMIC_ACQUIRE);
+}
+static inline void jobq__os_store(int32_t *at, int32_t value) {
+    __atomic_store_n(at, value, __ATOMIC_RELEASE);
+}
+static inline int32_t jobq__os_add(int32_t *at, int32_t value) {
+    return __atomic_add_fetch(at, value, __ATOMIC_SEQ_CST);
+}
+static inline int64_t jobq__os_load64(const int64_t *at) {
+    return __atomic_load_n(at, __ATOMIC_ACQUIRE);
+}
+static inline void jobq__os_store64(int64_t *at, int64_t value) {
+    __atomic_store_n(at, value, __ATOMIC_RELEASE);
+}
+static inline void *jobq__os_load_pointer(void *const *at) {
+    return __atomic_load_n(at, __ATOMIC_ACQUIRE);
+}
+static inline void jobq__os_store_pointer(void **at, void *value) {
+    __atomic_store_n(at, value, __ATOMIC_RELEASE);
+}
+
+/* ---- Files and processes ---- */
+
+struct jobq__os_id {
+    uint64_t device, file;
+};
+
+enum jobq__os_kind { JOBQ__OS_MISSING, JOBQ__OS_FILE, JOBQ__OS_OTHER, JOBQ__OS_ERROR };
+
+/* What stands at path, without opening it: closing a descriptor of a database file would drop
+ * SQLite's locks. A dangling link is missing. */
+JOBQ__INTERNAL enum jobq__os_kind jobq__os_stat(const char *path, struct jobq__os_id *id);
+
+/* Makes an empty file of mode 0600; an existing one is left alone. JOBQ_OK or a code. */
+JOBQ__INTERNAL int jobq__os_create(const char *path);
+
+/* The path with every link resolved and suffix behind it, or NULL. */
+JOBQ__INTERNAL char *jobq__os_real_path(const char *path, const char *suffix);
+
+/* Opens (owner: creates) a lock file and maps size bytes of it. exclusive takes the lock that
+ * dies with the process, or returns JOBQ_LOCKED with the page still mapped for reading.
+ * Not exclusive: maps it for reading, if it is there. */
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclusive, int *fd,
+                                      void **page);
+/* The lock goes with the descriptor. */
+JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size);
+/* Only the descriptor, in a forked child: it must not keep the parent's lock alive. */
+JOBQ__INTERNAL void jobq__os_close_fd(int fd);
+
+JOBQ__INTERNAL int jobq__os_pid(void);
+/* A text that changes with every boot; "" if the system tells none. */
+JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity);
+/* Registers, once, what runs in a forked child and at exit(). */
+JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void));
+
+/* A lock for the few process-wide tables. */
+JOBQ__INTERNAL void jobq__os_global_lock(void);
+JOBQ__INTERNAL void jobq__os_global_unlock(void);
+
+#endif
+
+/*==== os.c ====*/
+/* os.c - threads, clocks, atomics, files for POSIX. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/os.c"
+#endif
+/* #include "os.h" */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- Locks ---- */
+
+#ifdef JOBQ_DEBUG
+static __thread int jobq__os_locks_held;
+#endif
+
+JOBQ__INTERNAL int jobq__os_mutex_init(struct jobq__mutex *mu) {
+    memset(mu, 0, sizeof *mu);
+    return pthread_mutex_init(&mu->raw, NULL) ? JOBQ_NO_MEMORY : JOBQ_OK;
+}
+
+JOBQ__INTERNAL void jobq__os_mutex_fini(struct jobq__mutex *mu) {
+    pthread_mutex_destroy(&mu->raw);
+}
+
+static void jobq__os_now_held(struct jobq__mutex *mu) {
+#ifdef JOBQ_DEBUG
+    mu->holder = pthread_self();
+    mu->held = 1;
+    jobq__os_locks_held++;
+#else
+    (void)mu;
+#endif
+}
+
+static void jobq__os_not_held(struct jobq__mutex *mu) {
+    jobq__assert(jobq__os_held(mu));
+#ifdef JOBQ_DEBUG
+    mu->held = 0;
+    jobq__os_locks_held--;
+#else
+    (void)mu;
+#endif
+}
+
+JOBQ__INTERNAL void jobq__os_lock(struct jobq__mutex *mu) {
+#ifdef JOBQ_DEBUG
+    jobq__assert(jobq__os_locks_held == 0);
+#endif
+    pthread_mutex_lock(&mu->raw);
+    jobq__os_now_held(mu);
+}
+
+JOBQ__INTERNAL void jobq__os_unlock(struct jobq__mutex *mu) {
+    jobq__os_not_held(mu);
+    pthread_mutex_unlock(&mu->raw);
+}
+
+JOBQ__INTERNAL bool jobq__os_held(const struct jobq__mutex *mu) {
+#ifdef JOBQ_DEBUG
+    return mu->held && pthread_equal(mu->holder, pthread_self());
+#else
+    (void)mu;
+    return true;
+#endif
+}
+
+JOBQ__INTERNAL int jobq__os_cond_init(struct jobq__cond *cond, enum jobq__os_time time) {
+    pthread_condattr_t attr;
+    int failed;
+    if (pthread_condattr_init(&attr)) return JOBQ_NO_MEMORY;
+    pthread_condattr_setclock(&attr, time == JOBQ__OS_MONO ? CLOCK_MONOTONIC : CLOCK_REALTIME);
+    cond->time = time;
+    failed = pthread_cond_init(&cond->raw, &attr);
+    pthread_condattr_destroy(&attr);
+    return failed ? JOBQ_NO_MEMORY : JOBQ_OK;
+}
+
+JOBQ__INTERNAL void jobq__os_cond_fini(struct jobq__cond *cond) {
+    pthread_cond_destroy(&cond->raw);
+}
+
+JOBQ__INTERNAL void jobq__os_wait(struct jobq__cond *cond, struct jobq__mutex *mu) {
+    jobq__os_not_held(mu);
+    pthread_cond_wait(&cond->raw, &mu->raw);
+    jobq__os_now_held(mu);
+}
+
+JOBQ__INTERNAL bool jobq__os_wait_until(struct jobq__cond *cond, struct jobq__mutex *mu,
+                                        int64_t at_us) {
+    struct timespec at;
+    int64_t seconds = at_us / 1000000;
+    int failed;
+    /* Some systems refuse far futures; waking once in 30 years does no harm. */
+    if (seconds > 4000000000) seconds = 4000000000;
+    if (at_us < 0) seconds = 0;
+    at.tv_sec = (time_t)seconds;
+    at.tv_nsec = at_us < 0 ? 0 : (long)(at_us % 1000000) * 1000;
+    jobq__os_not_held(mu);
+    failed = pthread_cond_timedwait(&cond->raw, &mu->raw, &at);
+    jobq__os_now_held(mu);
+    return failed != ETIMEDOUT;
+}
+
+JOBQ__INTERNAL void jobq__os_signal(struct jobq__cond *cond) {
+    pthread_cond_signal(&cond->raw);
+}
+
+JOBQ__INTERNAL void jobq__os_broadcast(struct jobq__cond *cond) {
+    pthread_cond_broadcast(&cond->raw);
+}
+
+/* ---- Threads ---- */
+
+struct jobq__os_start {
+    void (*body)(void *);
+    void *arg;
+};
+
+static void *jobq__os_thread_main(void *arg) {
+    struct jobq__os_start start = *(struct jobq__os_start *)arg;
+    jobq__mem_free(arg);
+    start.body(start.arg);
+    return NULL;
+}
+
+JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, void (*body)(void *), void *arg) {
+    struct jobq__os_start *start = jobq__mem_new(sizeof *start);
+    if (!start) return JOBQ_NO_MEMORY;
+    start->body = body;
+    start->arg = arg;
+    if (pthread_create(thread, NULL, jobq__os_thread_main, start)) {
+        jobq__mem_free(start);
+        return JOBQ_NO_MEMORY;
+    }
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread) {
+    pthread_join(thread, NULL);
+}
+
+JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void) {
+    return pthread_self();
+}
+
+JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {
+    return pthread_equal(a, b) != 0;
+}
+
+/* ---- Clocks ---- */
+
+static int64_t jobq__os_time_us(clockid_t id) {
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+JOBQ__INTERNAL int64_t jobq__os_time_wall_us(void) {
+    return jobq__os_time_us(CLOCK_REALTIME);
+}
+
+JOBQ__INTERNAL int64_t jobq__os_time_mono_us(void) {
+    return jobq__os_time_us(CLOCK_MONOTONIC);
+}
+
+/* ---- Files and processes ---- */
+
+JOBQ__INTERNAL enum jobq__os_kind jobq__os_stat(const char *path, struct jobq__os_id *id) {
+    struct stat st;
+    if (stat(path, &st)) return errno == ENOENT ? JOBQ__OS_MISSING : JOBQ__OS_ERROR;
+    id->device = (uint64_t)st.st_dev;
+    id->file = (uint64_t)st.st_ino;
+    return S_ISREG(st.st_mode) ? JOBQ__OS_FILE : JOBQ__OS_OTHER;
+}
+
+static int jobq__os_open_code(void) {
+    if (errno == EROFS || errno == EACCES || errno == EPERM) return JOBQ_READ_ONLY;
+    if (errno == ENOSPC || errno == EDQUOT) return JOBQ_FULL;
+    return JOBQ_CANT_OPEN;
+}
+
+JOBQ__INTERNAL int jobq__os_create(const char *path) {
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) return errno == EEXIST ? JOBQ_OK : jobq__os_open_code();
+    close(fd);
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL char *jobq__os_real_path(const char *path, const char *suffix) {
+    char *real = realpath(path, NULL), *result = NULL;
+    size_t length, more = strlen(suffix);
+    if (!real) return NULL;
+    length = strlen(real);
+    result = jobq__mem_new(length + more + 1);
+    if (result) {
+        memcpy(result, real, length);
+        memcpy(result + length, suffix, more);
+    }
+    free(real);
+    return result;
+}
+
+static int jobq__os_page_lock(int fd, size_t size) {
+    struct stat st;
+    if (flock(fd, LOCK_EX | LOCK_NB)) return errno == EWOULDBLOCK ? JOBQ_LOCKED : JOBQ_IO;
+    /* Only the owner may change the size: another mapping would die of a shrunken file. */
+    if (fstat(fd, &st)) return JOBQ_IO;
+    if (st.st_size < (off_t)size && ftruncate(fd, (off_t)size)) return JOBQ_FULL;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclusive, int *fd,
+                                      void **page) {
+    struct stat st;
+    int rc = JOBQ_OK;
+    *page = NULL;
+    *fd = open(path, (exclusive ? O_RDWR | O_CREAT : O_RDONLY) | O_CLOEXEC, 0600);
+    if (*fd < 0) return jobq__os_open_code();
+    if (exclusive) rc = jobq__os_page_lock(*fd, size);
+    if (fstat(*fd, &st) == 0 && st.st_size >= (off_t)size) {
+        int protection = exclusive && rc == JOBQ_OK ? PROT_READ | PROT_WRITE : PROT_READ;
+        *page = mmap(NULL, size, protection, MAP_SHARED, *fd, 0);
+        if (*page == MAP_FAILED) *page = NULL;
+    }
+    if (!*page && rc == JOBQ_OK) rc = JOBQ_IO;
+    if (rc != JOBQ_OK) {
+        close(*fd);
+        *fd = -1;
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size) {
+    if (page) munmap(page, size);
+    if (fd >= 0) close(fd);
+}
+
+JOBQ__INTERNAL void jobq__os_close_fd(int fd) {
+    close(fd);
+}
+
+JOBQ__INTERNAL int jobq__os_pid(void) {
+    return (int)getpid();
+}
+
+JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity) {
+    ssize_t size = 0;
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        size = read(fd, text, capacity - 1);
+        close(fd);
+    }
+    text[size > 0 ? size : 0] = 0;
+    text[strcspn(text, "\n")] = 0;
+}
+
+JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)) {
+    static int done;
+    if (done) return;
+    done = 1;
+    pthread_atfork(NULL, NULL, in_child);
+    atexit(at_exit);
+}
+
+static pthread_mutex_t jobq__os_global = PTHREAD_MUTEX_INITIALIZER;
+
+JOBQ__INTERNAL void jobq__os_global_lock(void) {
+    pthread_mutex_lock(&jobq__os_global);
+}
+
+JOBQ__INTERNAL void jobq__os_global_unlock(void) {
+    pthread_mutex_unlock(&jobq__os_global);
+}
+
+/*==== clock.h ====*/
+/* clock.h - the injected clock: the system's or an artificial one. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/clock.h"
+#endif
+#ifndef JOBQ__CLOCK_H
+#define JOBQ__CLOCK_H
+
+/* #include "os.h" */
+
+/* Two clocks, never mixed. The injected one (jobq_clock_now) gives milliseconds of the epoch:
+ * due times, backoff, deadlines. The monotonic one gives microseconds of real time: grace,
+ * measured rates, waits of threads. */
+
+/* The same as jobq_clock_now, under an internal name. clock NULL is the system's. */
+JOBQ__INTERNAL int64_t jobq__clock_now_ms(jobq_clock *clock);
+
+/* Moves an artificial clock to at_ms, never backwards. */
+JOBQ__INTERNAL void jobq__clock_set(jobq_clock *clock, int64_t at_ms);
+
+JOBQ__INTERNAL int64_t jobq__clock_mono_us(void);
+
+#endif
+
+/*==== clock.c ====*/
+/* clock.c - the injected clock: the system's or an artificial one. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/clock.c"
+#endif
+/* #include "clock.h" */
+
+struct jobq_clock {
+    struct jobq__mutex mu; /* guards writes of now_ms; reads are atomic */
+    int64_t now_ms;
+};
+
+JOBQ__INTERNAL int64_t jobq__clock_now_ms(jobq_clock *clock) {
+    return clock ? jobq__os_load64(&clock->now_ms) : jobq__os_time_wall_us() / 1000;
+}
+
+JOBQ__INTERNAL void jobq__clock_set(jobq_clock *clock, int64_t at_ms) {
+    jobq__os_lock(&clock->mu);
+    if (at_ms > clock->now_ms) jobq__os_store64(&clock->now_ms, at_ms);
+    jobq__os_unlock(&clock->mu);
+}
+
+JOBQ__INTERNAL int64_t jobq__clock_mono_us(void) {
+    return jobq__os_time_mono_us();
+}
+
+JOBQ_API jobq_clock *jobq_clock_artificial(int64_t start_at_ms) {
+    jobq_clock *clock = jobq__mem_new(sizeof *clock);
+    if (!clock) return NULL;
+    if (jobq__os_mutex_init(&clock->mu)) {
+        jobq__mem_free(clock);
+        return NULL;
+    }
+    clock->now_ms = start_at_ms < 0 ? 0 : start_at_ms;
+    return clock;
+}
+
+JOBQ_API void jobq_clock_free(jobq_clock *clock) {
+    if (!clock) return;
+    jobq__os_mutex_fini(&clock->mu);
+    jobq__mem_free(clock);
+}
+
+JOBQ_API int64_t jobq_clock_now(jobq_clock *clock) {
+    return jobq__clock_now_ms(clock);
+}
+
+JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms) {
+    if (!clock || duration_ms <= 0) return;
+    jobq__os_lock(&clock->mu);
+    jobq__os_store64(&clock->now_ms, jobq__add(clock->now_ms, duration_ms));
+    jobq__os_unlock(&clock->mu);
+}
+
+/*==== owner.h ====*/
+/* owner.h - one owner per file: the lock, the slots that outlive a process, forks. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/owner.h"
+#endif
+#ifndef JOBQ__OWNER_H
+#define JOBQ__OWNER_H
+
+/* #include "err.h" */
+/* #include "os.h" */
+
+/* Design note.
+ *
+ * The owner holds an operating system lock on a file of its own beside the database; it dies
+ * with the process, so there are no leases. The same file is mapped, and each worker says in a
+ * slot there which run it is in. The mapping outlives the process but not the power.
+ *
+ *   idle -> STARTED    by the worker, before it calls the handler
+ *   STARTED -> idle    by the worker, after the handler returned
+ *   STARTED -> RELEASED by stop, exit() and jobq_mark_exit: this run is not to be blamed
+ *
+ * The last two also say that the process is leaving, for runs that begin after that.
+ *
+ * A slot that the next owner finds STARTED, with the runs of a row that is still claimed, is a
+ * suspect. The next owner clears the slots after its recovery has committed, so a recovery that
+ * is itself killed starts over with the same evidence. */
+
+struct jobq__slot {
+    int64_t id;
+    int32_t runs;
+    int32_t state; /* atomic */
+};
+
+enum { JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED, JOBQ__SLOT_RELEASED };
+
+struct jobq__page {
+    char magic[8];
+    int32_t pid;
+    int32_t leaving;            /* atomic: the process said that it is about to end */
+    int32_t shared;             /* the owner allows other writers */
+    int32_t spare;
+    char boot_id[48];
+    struct jobq__slot slots[JOBQ_WORKERS_MAX];
+};
+
+struct jobq__owner {
+    int fd;
+    struct jobq__page *page;    /* never NULL: without a file it is plain memory */
+    bool mapped, writable;
+    struct jobq__os_id file;    /* the database's */
+    int entry;                  /* in the process's table, or -1 */
+    bool same_boot;             /* as the page found at open */
+    int32_t generation;         /* of forks, at open */
+};
+
+/* Takes the lock of the database that stands at path (NULL: none, as for ":memory:").
+ * JOBQ_LOCKED names the owner's pid in err. */
+JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const char *path, jobq_error *err);
+
+/* A client: maps the page for reading if there is one; never fails. */
+JOBQ__INTERNAL void jobq__owner_watch(struct jobq__owner *owner, const char *path);
+
+JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner);
+
+/* What the slots of the process before say of this run of a job that is still claimed. */
+enum jobq__trace { JOBQ__TRACE_NONE, JOBQ__TRACE_STARTED, JOBQ__TRACE_RELEASED };
+JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owner, int64_t id,
+                                                  int runs);
+
+/* True if a slot says that the job runs now. */
+JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id);
+
+/* After recovery: empty slots, this process's pid and boot. */
+JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner, bool shared);
+/* A client: true if the owner has said that others may write. */
+JOBQ__INTERNAL bool jobq__owner_shares(const struct jobq__owner *owner);
+
+JOBQ__INTERNAL void jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
+                                        int runs);
+JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot);
+/* The pool starts (again): jobs that run from now on may be blamed. */
+JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner);
+JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner);
+
+/* True in a process that was forked after the queue was opened. */
+JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner);
+
+#endif
+
+/*==== owner.c ====*/
+/* owner.c - one owner per file: the lock, the slots that outlive a process, forks. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/owner.c"
+#endif
+/* #include "owner.h" */
+
+#define JOBQ__OWNERS_MAX 64 /* queue files that one process may own */
+#define JOBQ__PAGE_MAGIC "jobq-1\n"
+
+/* The process's table. Pages are read by a signal handler, so they are atomic pointers;
+ * everything else is under the global lock. */
+static void *jobq__owner_pages[JOBQ__OWNERS_MAX];
+static struct jobq__os_id jobq__owner_files[JOBQ__OWNERS_MAX];
+static int jobq__owner_fds[JOBQ__OWNERS_MAX];
+static int32_t jobq__owner_generation;
+
+static void jobq__owner_in_child(void) {
+    int i;
+    jobq__owner_generation++;
+    for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
+        if (!jobq__owner_pages[i]) continue;
+        if (jobq__owner_fds[i] >= 0) jobq__os_close_fd(jobq__owner_fds[i]);
+        jobq__owner_pages[i] = NULL;
+    }
+}
+
+static void jobq__owner_release_page(struct jobq__page *page) {
+    int i;
+    for (i = 0; i < JOBQ_WORKERS_MAX; i++)
+        if (jobq__os_load(&page->slots[i].state) == JOBQ__SLOT_STARTED)
+            jobq__os_store(&page->slots[i].state, JOBQ__SLOT_RELEASED);
+}
+
+JOBQ_API void jobq_mark_exit(void) {
+    int i;
+    for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
+        struct jobq__page *page = jobq__os_load_pointer(&jobq__owner_pages[i]);
+        if (!page) continue;
+        jobq__os_store(&page->leaving, 1);
+        jobq__owner_release_page(page);
+    }
+}
+
+/* Returns the entry, -1 if the file is owned in this process already, -2 if the table is full. */
+static int jobq__owner_enter(const struct jobq__owner *owner) {
+    int i, entry = -2;
+    jobq__os_global_lock();
+    jobq__os_hooks(jobq__owner_in_child, jobq_mark_exit);
+    for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
+        if (!jobq__owner_pages[i]) {
+            if (entry == -2) entry = i;
+        } else if (owner->mapped && jobq__owner_files[i].file == owner->file.file
+                   && jobq__owner_files[i].device == owner->file.device) {
+            entry = -1;
+            break;
+        }
+    }
+    if (entry >= 0) {
+        jobq__owner_files[entry] = owner->file;
+        jobq__owner_fds[entry] = owner->fd;
+        jobq__os_store_pointer(&jobq__owner_pages[entry], owner->page);
+    }
+    jobq__os_global_unlock();
+    return entry;
+}
+
+static int jobq__owner_map(struct jobq__owner *owner, const char *path, jobq_error *err) {
+    char *lock_path = jobq__os_real_path(path, "-jobq");
+    void *page = NULL;
+    int rc;
+    if (!lock_path) return jobq__err_set(err, JOBQ_CANT_OPEN, "%s cannot be resolved", path);
+    rc = jobq__os_page_open(lock_path, sizeof *owner->page, true, &owner->fd, &page);
+    if (rc == JOBQ_LOCKED) {
+        const struct jobq__page *theirs = page;
+        jobq__err_set(err, rc, "process %d owns this queue", theirs ? (int)theirs->pid : 0);
+        jobq__os_page_close(-1, page, sizeof *owner->page);
+    } else if (rc != JOBQ_OK) {
+        jobq__err_set(err, rc, "the lock file %s cannot be opened and mapped", lock_path);
+        jobq__os_page_close(-1, page, sizeof *owner->page);
+    } else {
+        owner->page = page;
+        owner->mapped = owner->writable = true;
+    }
+    jobq__mem_free(lock_path);
+    return rc;
+}
+
+static void jobq__owner_init(struct jobq__owner *owner) {
+    memset(owner, 0, sizeof *owner);
+    owner->fd = owner->entry = -1;
+    owner->generation = jobq__owner_generation;
+}
+
+JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const char *path,
+                                    jobq_error *err) {
+    char boot_id[sizeof owner->page->boot_id];
+    int rc = JOBQ_OK;
+    jobq__owner_init(owner);
+    if (path) {
+        jobq__os_stat(path, &owner->file);
+        rc = jobq__owner_map(owner, path, err);
+    } else {
+        owner->page = jobq__mem_new(sizeof *owner->page);
+        owner->writable = true;
+        if (!owner->page) rc = jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    }
+    if (rc != JOBQ_OK) return rc;
+    owner->entry = jobq__owner_enter(owner);
+    if (owner->entry < 0) {
+        bool full = owner->entry == -2;
+        jobq__owner_drop(owner);
+        if (full) return jobq__err_set(err, JOBQ_FULL, "one process may own %d queues at most",
+                                       JOBQ__OWNERS_MAX);
+        return jobq__err_set(err, JOBQ_LOCKED, "process %d, this one, owns this queue",
+                             jobq__os_pid());
+    }
+    owner->page->pid = jobq__os_pid();
+    jobq__os_boot_id(boot_id, sizeof boot_id);
+    owner->same_boot = memcmp(owner->page->magic, JOBQ__PAGE_MAGIC, 8) == 0
+                    && strncmp(owner->page->boot_id, boot_id, sizeof boot_id) == 0;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL void jobq__owner_watch(struct jobq__owner *owner, const char *path) {
+    char *lock_path = jobq__os_real_path(path, "-jobq");
+    void *page = NULL;
+    jobq__owner_init(owner);
+    jobq__os_global_lock();
+    jobq__os_hooks(jobq__owner_in_child, jobq_mark_exit);
+    jobq__os_global_unlock();
+    if (!lock_path) return;
+    if (jobq__os_page_open(lock_path, sizeof *owner->page, false, &owner->fd, &page) == 0) {
+        owner->page = page;
+        owner->mapped = true;
+    }
+    jobq__mem_free(lock_path);
+}
+
+JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {
+    if (owner->entry >= 0) {
+        jobq__os_global_lock();
+        jobq__os_store_pointer(&jobq__owner_pages[owner->entry], NULL);
+        jobq__os_global_unlock();
+    }
+    if (owner->mapped) jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
+    else jobq__mem_free(owner->page);
+    owner->page = NULL;
+    owner->mapped = false;
+    owner->fd = owner->entry = -1;
+}
+
+JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owner, int64_t id,
+                                                  int runs) {
+    int i;
+    if (memcmp(owner->page->magic, JOBQ__PAGE_MAGIC, 8) != 0) return JOBQ__TRACE_NONE;
+    for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
+        const struct jobq__slot *slot = &owner->page->slots[i];
+        int32_t state = jobq__os_load(&slot->state);
+        if (slot->id != id || slot->runs != runs || state == JOBQ__SLOT_IDLE) continue;
+        return state == JOBQ__SLOT_STARTED && !jobq__os_load(&owner->page->leaving)
+             ? JOBQ__TRACE_STARTED : JOBQ__TRACE_RELEASED;
+    }
+    return JOBQ__TRACE_NONE;
+}
+
+JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id) {
+    int i;
+    if (!owner->page) return false;
+    for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
+        const struct jobq__slot *slot = &owner->page->slots[i];
+        if (jobq__os_load(&slot->state) != JOBQ__SLOT_IDLE && jobq__os_load64(&slot->id) == id)
+            return true;
+    }
+    return false;
+}
+
+JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner, bool shared) {
+    struct jobq__page *page = owner->page;
+    page->shared = shared;
+    memset(page->slots, 0, sizeof page->slots);
+    jobq__os_boot_id(page->boot_id, sizeof page->boot_id);
+    jobq__os_store(&page->leaving, 0);
+    page->pid = jobq__os_pid();
+    memcpy(page->magic, JOBQ__PAGE_MAGIC, 8);
+}
+
+JOBQ__INTERNAL bool jobq__owner_shares(const struct jobq__owner *owner) {
+    return !owner->page || owner->page->shared;
+}
+
+JOBQ__INTERNAL void jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
+                                        int runs) {
+    struct jobq__slot *s = &owner->page->slots[slot];
+    jobq__os_store64(&s->id, id);
+    jobq__os_store(&s->runs, runs);
+    jobq__os_store(&s->state, JOBQ__SLOT_STARTED);
+}
+
+JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot) {
+    jobq__os_store(&owner->page->slots[slot].state, JOBQ__SLOT_IDLE);
+}
+
+JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner) {
+    jobq__os_store(&owner->page->leaving, 0);
+}
+
+JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner) {
+    jobq__owner_release_page(owner->page);
+}
+
+JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner) {
+    return owner->generation != jobq__os_load(&jobq__owner_generation);
+}
+
+/*==== wheel.h ====*/
+/* wheel.h - hierarchical timing wheel; owns no clock, lock or memory. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/wheel.h"
+#endif
+#ifndef JOBQ__WHEEL_H
+#define JOBQ__WHEEL_H
+
+/* #include "list.h" */
+
+/* Times are milliseconds, the caller reads the clock and brings its own lock. Sixty-four slots to
+ * a level make a digit of a time six bits wide; eleven digits hold every int64_t that is not
+ * negative, so no time is too far away and nothing ever wraps around. */
+enum { JOBQ__WHEEL_BITS = 6, JOBQ__WHEEL_SLOTS = 64, JOBQ__WHEEL_LEVELS = 11 };
+
+/* One deadline. The caller owns it, mostly inside a struct of its own (JOBQ__CONTAINER), and must
+ * not free or move it while it is pending. All zero means not pending. */
+struct jobq__timer {
+    struct jobq__link link; /* next is NULL while the timer is not pending */
+    int64_t at_ms;          /* keeps its value when the timer has fired or was deleted */
+};
+
+/* Never copy or move one: the heads of its lists point at themselves. */
+struct jobq__wheel {
+    int64_t cursor_ms;       /* the latest now ever seen; never goes back */
+    int count;               /* pending timers that have a time */
+    uint64_t used[JOBQ__WHEEL_LEVELS]; /* bit s of [l]: slots[l][s] is not empty */
+    struct jobq__link due;   /* at_ms <= cursor, in order of time, then of adding */
+    struct jobq__link never; /* at_ms == JOBQ_NEVER: pending, but nothing to wait for */
+    struct jobq__link slots[JOBQ__WHEEL_LEVELS][JOBQ__WHEEL_SLOTS]; /* cursor < at_ms */
+};
+
+/* Makes a timer that is in no list not pending, as zeroing it would. */
+static inline void jobq__timer_init(struct jobq__timer *timer) {
+    timer->link.next = timer->link.prev = NULL;
+}
+
+static inline bool jobq__timer_pending(const struct jobq__timer *timer) {
+    return timer->link.next != NULL;
+}
+
+JOBQ__INTERNAL void jobq__wheel_init(struct jobq__wheel *wheel, int64_t now_ms);
+
+/* Makes timer pending for at_ms; if it is pending already it moves, and counts as added now. A time
+ * that has passed fires at the next expire; JOBQ_NEVER does not fire. */
+JOBQ__INTERNAL void jobq__wheel_add(struct jobq__wheel *wheel, struct jobq__timer *timer,
+                                    int64_t at_ms);
+
+/* Takes timer out; does nothing if it is not pending. */
+JOBQ__INTERNAL void jobq__wheel_del(struct jobq__wheel *wheel, struct jobq__timer *timer);
+
+/* The earliest at_ms of all pending timers, to the millisecond; JOBQ_NEVER if there is none. It may
+ * lie in the past. */
+JOBQ__INTERNAL int64_t jobq__wheel_next(const struct jobq__wheel *wheel);
+
+/* Takes out and returns one timer with at_ms <= now_ms, by time and then by order of adding; NULL
+ * when none is left. Call it in a loop; between the calls timers may be added and deleted, and one
+ * that is added for a time that has passed comes out in the same loop. now_ms may be smaller than
+ * before: then only what is due by that smaller time comes out. */
+JOBQ__INTERNAL struct jobq__timer *jobq__wheel_expire(struct jobq__wheel *wheel, int64_t now_ms);
+
+/* How many timers are pending, not counting those at JOBQ_NEVER. */
+JOBQ__INTERNAL int jobq__wheel_count(const struct jobq__wheel *wheel);
+
+#ifdef JOBQ_DEBUG
+/* Asserts every invariant of wheel.c. O(slots + timers). */
+JOBQ__INTERNAL void jobq__wheel_check(const struct jobq__wheel *wheel);
+#endif
+
+#endif
+
+/*==== wheel.c ====*/
+/* wheel.c - hierarchical timing wheel; owns no clock, lock or memory. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/wheel.c"
+#endif
+
+/* How it works. A time is a number of eleven digits of six bits. A timer in the future stands on
+ * the level of the highest digit in which its time differs from the cursor, in the slot that this
+ * digit names. So the timers on a level all differ from the cursor in that digit and agree above
+ * it: every level is earlier than all levels over it, and inside a level the slots stand in order
+ * of time. When the cursor reaches the beginning of a slot, the timers in it agree with the cursor
+ * in one digit more, and are placed again, lower. A timer is moved at most once per level, and an
+ * empty stretch of any length is one step.
+ *
+ * Time that steps back. The cursor is not the caller's now, it is the latest now there ever was,
+ * and it never goes back. What is not later than the cursor stands in a list by time (due), and
+ * what comes out of it is decided by the caller's now alone. So a timer that was set while the
+ * clock was a year ahead waits in that list until its own time has come, never less. Setting it
+ * costs a walk over the timers in that list that are later: few, since the wheel holds
+ * deadlines (one per worker, schedule and waiter), not jobs; and none at all in the usual case.
+ *
+ * Invariants (jobq__wheel_check):
+ *   W1  Where a pending timer stands follows from its at_ms and the cursor alone: never, due, or
+ *       one slot. That is why a timer need not remember its place.
+ *   W2  due is in order of at_ms, and of adding where these are equal.
+ *   W3  Timers of equal at_ms are always in one list, in order of adding: they move together, and
+ *       every move takes from the front and puts at the end.
+ *   W4  A bit of used is set if and only if its slot is not empty.
+ *   W5  count is the number of timers in due and in the slots.
+ *
+ * Whoever owns the wheel holds its own lock around each call. */
+
+/* #include "wheel.h" */
+
+/* Number of the lowest bit that is set. Six halvings in place of a builtin, which only os.c may
+ * use: this is nothing beside the lock around it. */
+static int jobq__wheel_lowest_bit(uint64_t bits) {
+    int bit = 0;
+    int step;
+    jobq__assert(bits != 0);
+    for (step = 32; step > 0; step /= 2) {
+        if ((bits & (((uint64_t)1 << step) - 1)) == 0) {
+            bits >>= step;
+            bit += step;
+        }
+    }
+    jobq__assert((bits & 1) == 1);
+    return bit;
+}
+
+static struct jobq__timer *jobq__wheel_timer(const struct jobq__link *link) {
+    return JOBQ__CONTAINER(link, struct jobq__timer, link);
+}
+
+/* The slot where a timer for at_ms belongs; it must be later than the cursor. */
+static void jobq__wheel_locate(const struct jobq__wheel *wheel, int64_t at_ms, int *level,
+                               int *slot) {
+    uint64_t differ = (uint64_t)at_ms ^ (uint64_t)wheel->cursor_ms;
+    jobq__assert(wheel->cursor_ms >= 0 && at_ms > wheel->cursor_ms);
+    *level = 0;
+    while ((differ >>= JOBQ__WHEEL_BITS) != 0) ++*level;
+    jobq__assert(*level < JOBQ__WHEEL_LEVELS);
+    *slot = (int)((uint64_t)at_ms >> (*level * JOBQ__WHEEL_BITS)) & (JOBQ__WHEEL_SLOTS - 1);
+}
+
+/* Searches from the end, because what is set last is mostly also the latest. */
+static void jobq__wheel_insert_due(struct jobq__wheel *wheel, struct jobq__timer *timer) {
+    struct jobq__link *last = wheel->due.prev;
+    jobq__assert(timer->at_ms <= wheel->cursor_ms);
+    while (last != &wheel->due && jobq__wheel_timer(last)->at_ms > timer->at_ms) {
+        last = last->prev;
+    }
+    jobq__list_insert(last->next, &timer->link);
+}
+
+/* Puts a timer that has a time, and is in no list, where W1 says. */
+static void jobq__wheel_place(struct jobq__wheel *wheel, struct jobq__timer *timer) {
+    int level, slot;
+    jobq__assert(timer->at_ms != JOBQ_NEVER);
+    if (timer->at_ms <= wheel->cursor_ms) {
+        jobq__wheel_insert_due(wheel, timer);
+        return;
+    }
+    jobq__wheel_locate(wheel, timer->at_ms, &level, &slot);
+    jobq__list_append(&wheel->slots[level][slot], &timer->link);
+    wheel->used[level] |= (uint64_t)1 << slot;
+}
+
+/* The slot that holds the earliest timers after the cursor: the first of the lowest level in use.
+ * False if there are none. */
+static bool jobq__wheel_first_slot(const struct jobq__wheel *wheel, int *level, int *slot) {
+    for (*level = 0; *level < JOBQ__WHEEL_LEVELS; ++*level) {
+        if (wheel->used[*level] != 0) {
+            *slot = jobq__wheel_lowest_bit(wheel->used[*level]);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The first millisecond of a slot: the cursor's digits above, the slot's own, zeros below. */
+static int64_t jobq__wheel_slot_start(const struct jobq__wheel *wheel, int level, int slot) {
+    int shift = level * JOBQ__WHEEL_BITS;
+    uint64_t digits = (uint64_t)wheel->cursor_ms >> shift;
+    digits = (digits & ~(uint64_t)(JOBQ__WHEEL_SLOTS - 1)) | (uint64_t)slot;
+    jobq__assert(digits << shift <= (uint64_t)INT64_MAX);
+    jobq__assert(digits << shift > (uint64_t)wheel->cursor_ms);
+    return (int64_t)(digits << shift);
+}
+
+/* Places the timers of a slot anew. The cursor has just come to its beginning, so all of them go
+ * to lower levels or are due: the list empties. */
+static void jobq__wheel_cascade(struct jobq__wheel *wheel, int level, int slot) {
+    struct jobq__link *link;
+    jobq__assert((wheel->used[level] >> slot & 1) == 1);
+    wheel->used[level] &= ~((uint64_t)1 << slot);
+    while ((link = jobq__list_pop(&wheel->slots[level][slot])) != NULL) {
+        jobq__wheel_place(wheel, jobq__wheel_timer(link));
+    }
+    jobq__assert((wheel->used[level] >> slot & 1) == 0);
+}
+
+/* Brings the cursor to now_ms, and everything not later than that to due. The steps go from used
+ * slot to used slot. At the end the cursor stands before the first used slot of a level, so the
+ * digits in which the remaining timers differ from it have not changed (W1). */
+static void jobq__wheel_advance(struct jobq__wheel *wheel, int64_t now_ms) {
+    int level, slot;
+    while (wheel->cursor_ms < now_ms && jobq__wheel_first_slot(wheel, &level, &slot)) {
+        int64_t start_ms = jobq__wheel_slot_start(wheel, level, slot);
+        if (start_ms > now_ms) break;
+        wheel->cursor_ms = start_ms;
+        jobq__wheel_cascade(wheel, level, slot);
+    }
+    wheel->cursor_ms = JOBQ__MAX(wheel->cursor_ms, now_ms);
+}
+
+JOBQ__INTERNAL void jobq__wheel_init(struct jobq__wheel *wheel, int64_t now_ms) {
+    int level, slot;
+    /* The digits need a cursor that is not negative; a clock before 1970 is a clock that steps. */
+    wheel->cursor_ms = JOBQ__MAX(now_ms, 0);
+    wheel->count = 0;
+    jobq__list_init(&wheel->due);
+    jobq__list_init(&wheel->never);
+    for (level = 0; level < JOBQ__WHEEL_LEVELS; ++level) {
+        wheel->used[level] = 0;
+        for (slot = 0; slot < JOBQ__WHEEL_SLOTS; ++slot) {
+            jobq__list_init(&wheel->slots[level][slot]);
+        }
+    }
+}
+
+JOBQ__INTERNAL void jobq__wheel_add(struct jobq__wheel *wheel, struct jobq__timer *timer,
+                                    int64_t at_ms) {
+    jobq__wheel_del(wheel, timer);
+    timer->at_ms = at_ms;
+    if (at_ms == JOBQ_NEVER) {
+        jobq__list_append(&wheel->never, &timer->link);
+    } else {
+        jobq__wheel_place(wheel, timer);
+        ++wheel->count;
+    }
+    jobq__assert(jobq__timer_pending(timer));
+}
+
+JOBQ__INTERNAL void jobq__wheel_del(struct jobq__wheel *wheel, struct jobq__timer *timer) {
+    int level, slot;
+    if (!jobq__timer_pending(timer)) return;
+    jobq__list_remove(&timer->link);
+    jobq__timer_init(timer);
+    if (timer->at_ms == JOBQ_NEVER) return;
+    jobq__assert(wheel->count > 0);
+    --wheel->count;
+    if (timer->at_ms <= wheel->cursor_ms) return;
+    jobq__wheel_locate(wheel, timer->at_ms, &level, &slot);
+    jobq__assert((wheel->used[level] >> slot & 1) == 1);
+    if (jobq__list_empty(&wheel->slots[level][slot])) {
+        wheel->used[level] &= ~((uint64_t)1 << slot);
+    }
+}
+
+JOBQ__INTERNAL int64_t jobq__wheel_next(const struct jobq__wheel *wheel) {
+    int64_t at_ms = JOBQ_NEVER;
+    const struct jobq__link *head, *link;
+    int level, slot;
+    if (!jobq__list_empty(&wheel->due)) return jobq__wheel_timer(wheel->due.next)->at_ms;
+    if (!jobq__wheel_first_slot(wheel, &level, &slot)) return JOBQ_NEVER;
+    head = &wheel->slots[level][slot];
+    for (link = head->next; link != head; link = link->next) {
+        at_ms = JOBQ__MIN(at_ms, jobq__wheel_timer(link)->at_ms);
+    }
+    jobq__assert(at_ms > wheel->cursor_ms && at_ms < JOBQ_NEVER);
+    return at_ms;
+}
+
+JOBQ__INTERNAL struct jobq__timer *jobq__wheel_expire(struct jobq__wheel *wheel, int64_t now_ms) {
+    struct jobq__timer *timer;
+    jobq__wheel_advance(wheel, now_ms);
+    if (!jobq__list_empty(&wheel->due)) {
+        timer = jobq__wheel_timer(wheel->due.next);
+        /* The cursor may be ahead of now_ms: only the caller's now says what is due. */
+        if (timer->at_ms <= now_ms) {
+            jobq__wheel_del(wheel, timer);
+            return timer;
+        }
+    }
+#ifdef JOBQ_DEBUG
+    jobq__wheel_check(wheel);
+#endif
+    return NULL;
+}
+
+JOBQ__INTERNAL int jobq__wheel_count(const struct jobq__wheel *wheel) {
+    jobq__assert(wheel->count >= 0);
+    return wheel->count;
+}
+
+#ifdef JOBQ_DEBUG
+/* W1, W4 and the links of one slot; returns how many timers it holds. */
+static int jobq__wheel_check_slot(const struct jobq__wheel *wheel, int level, int slot) {
+    const struct jobq__link *head = &wheel->slots[level][slot];
+    const struct jobq__link *link;
+    int count = 0, at_level, at_slot;
+    jobq__assert(jobq__list_empty(head) == ((wheel->used[level] >> slot & 1) == 0));
+    for (link = head->next; link != head; link = link->next) {
+        jobq__assert(link->next->prev == link && link->prev->next == link);
+        jobq__wheel_locate(wheel, jobq__wheel_timer(link)->at_ms, &at_level, &at_slot);
+        jobq__assert(at_level == level && at_slot == slot);
+        jobq__assert(jobq__wheel_timer(link)->at_ms != JOBQ_NEVER);
+        ++count;
+    }
+    return count;
+}
+
+/* W1 and W2 of due; returns how many timers it holds. */
+static int jobq__wheel_check_due(const struct jobq__wheel *wheel) {
+    const struct jobq__link *link;
+    int64_t before_ms = INT64_MIN;
+    int count = 0;
+    for (link = wheel->due.next; link != &wheel->due; link = link->next) {
+        jobq__assert(link->next->prev == link && link->prev->next == link);
+        jobq__assert(jobq__wheel_timer(link)->at_ms >= before_ms);
+        jobq__assert(jobq__wheel_timer(link)->at_ms <= wheel->cursor_ms);
+        before_ms = jobq__wheel_timer(link)->at_ms;
+        ++count;
+    }
+    return count;
+}
+
+JOBQ__INTERNAL void jobq__wheel_check(const struct jobq__wheel *wheel) {
+    const struct jobq__link *link;
+    int level, slot;
+    int count = jobq__wheel_check_due(wheel);
+    jobq__assert(wheel->cursor_ms >= 0);
+    for (level = 0; level < JOBQ__WHEEL_LEVELS; ++level) {
+        for (slot = 0; slot < JOBQ__WHEEL_SLOTS; ++slot) {
+            count += jobq__wheel_check_slot(wheel, level, slot);
+        }
+    }
+    for (link = wheel->never.next; link != &wheel->never; link = link->next) {
+        jobq__assert(link->next->prev == link && link->prev->next == link);
+        jobq__assert(jobq__wheel_timer(link)->at_ms == JOBQ_NEVER);
+    }
+    jobq__assert(count == wheel->count);
+}
+#endif
+
+/*==== backoff.h ====*/
+/* backoff.h - retry delay and jitter, pure functions. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/backoff.h"
+#endif
+#ifndef JOBQ__BACKOFF_H
+#define JOBQ__BACKOFF_H
+
+/* #include "base.h" */
+
+/* How long to wait before a failed job runs again. The times are not negative, the percentage is
+ * 0 to 100: config.c checks what the caller gave, here it is only asserted. */
+struct jobq__backoff {
+    int64_t min_ms, max_ms;
+    int jitter_percent;
+};
+
+/* The delay after attempt (from 1) has failed: min(max, min * 2^min(attempt - 1, 30)), then a
+ * uniform jitter of at most +-jitter_percent, then at most max again. So at the cap the jitter only
+ * shortens, and the first delay may be less than min. The jitter depends on nothing but seed, id
+ * and runs: it is the same in every order of work and after a restart. 0 <= result <= max_ms. */
+JOBQ__INTERNAL int64_t jobq__backoff_delay(const struct jobq__backoff *backoff, int attempt,
+                                           uint64_t seed, int64_t id, int runs);
+
+/* True if a failure at now_ms of an attempt that was scheduled for scheduled_at_ms says nothing
+ * about the failures before it, so that counting begins anew: it came later than three times the
+ * delay that was waited. The first attempt has nothing to forget. */
+JOBQ__INTERNAL bool jobq__backoff_recovered(int attempt, int64_t now_ms, int64_t scheduled_at_ms,
+                                            int64_t previous_delay_ms);
+
+#endif
+
+/*==== backoff.c ====*/
+/* backoff.c - retry delay and jitter, pure functions. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/backoff.c"
+#endif
+
+/* Nothing here reads a clock, keeps a state or draws a random number: the same arguments give the
+ * same delay on every machine, so that a test, a restart and a replay of a history agree.
+ *
+ * Invariants:
+ *   B1  0 <= delay <= max_ms, for all arguments the header allows.
+ *   B2  No step overflows. The only sum that could, delay + jitter, is compared before it is made.
+ *   B3  Before the last clamp to max, every whole delay within the jitter is equally likely.
+ *
+ * The hash is splitmix64: a state that grows by 2^64 divided by the golden ratio, and the mixing
+ * function "Mix13" of David Stafford; both as published by G. L. Steele, D. Lea and C. H. Flood in
+ * "Fast splittable pseudorandom number generators", OOPSLA 2014. */
+
+/* #include "backoff.h" */
+
+#define JOBQ__BACKOFF_GOLDEN UINT64_C(0x9e3779b97f4a7c15)
+
+enum { JOBQ__BACKOFF_DOUBLINGS = 30 }; /* after these the delay stays what it is */
+
+/* One to one: two different inputs never give the same output. */
+static uint64_t jobq__backoff_mix(uint64_t x) {
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+/* Mixes after each part, so that neighbouring ids and runs have nothing in common. */
+static uint64_t jobq__backoff_hash(uint64_t seed, int64_t id, int runs) {
+    uint64_t hash = jobq__backoff_mix(seed + JOBQ__BACKOFF_GOLDEN);
+    hash = jobq__backoff_mix((hash ^ (uint64_t)id) + JOBQ__BACKOFF_GOLDEN);
+    return jobq__backoff_mix((hash ^ (uint64_t)runs) + JOBQ__BACKOFF_GOLDEN);
+}
+
+/* A number in [0, range). The few lowest hashes that would favour the low remainders are passed
+ * over; the generator visits every number, so the search ends. */
+static uint64_t jobq__backoff_below(uint64_t state, uint64_t range) {
+    uint64_t unfair, hash;
+    jobq__assert(range > 0);
+    unfair = (UINT64_MAX - range + 1) % range; /* 2^64 mod range */
+    do {
+        state += JOBQ__BACKOFF_GOLDEN;
+        hash = jobq__backoff_mix(state);
+    } while (hash < unfair);
+    return hash % range;
+}
+
+/* min(max, min * 2^doublings): compares with max shifted down, which cannot overflow. */
+static int64_t jobq__backoff_base(const struct jobq__backoff *backoff, int attempt) {
+    int doublings = JOBQ__MIN(attempt - 1, (int)JOBQ__BACKOFF_DOUBLINGS);
+    jobq__assert(attempt >= 1);
+    if (backoff->min_ms > backoff->max_ms >> doublings) return backoff->max_ms;
+    return backoff->min_ms * ((int64_t)1 << doublings);
+}
+
+JOBQ__INTERNAL int64_t jobq__backoff_delay(const struct jobq__backoff *backoff, int attempt,
+                                           uint64_t seed, int64_t id, int runs) {
+    int64_t delay_ms = jobq__backoff_base(backoff, attempt);
+    int64_t percent = backoff->jitter_percent;
+    int64_t spread_ms, low_ms;
+    uint64_t choices, above_low;
+    jobq__assert(backoff->min_ms >= 0 && backoff->max_ms >= 0);
+    jobq__assert(percent >= 0 && percent <= 100);
+    /* delay * percent / 100, rounded down, in two parts that fit. */
+    spread_ms = delay_ms / 100 * percent + delay_ms % 100 * percent / 100;
+    jobq__assert(spread_ms >= 0 && spread_ms <= delay_ms);
+    low_ms = delay_ms - spread_ms;
+    choices = (uint64_t)spread_ms * 2 + 1;
+    above_low = jobq__backoff_below(jobq__backoff_hash(seed, id, runs), choices);
+    if (above_low > (uint64_t)(backoff->max_ms - low_ms)) return backoff->max_ms;
+    return low_ms + (int64_t)above_low;
+}
+
+JOBQ__INTERNAL bool jobq__backoff_recovered(int attempt, int64_t now_ms, int64_t scheduled_at_ms,
+                                            int64_t previous_delay_ms) {
+    jobq__assert(attempt >= 1);
+    jobq__assert(previous_delay_ms >= 0);
+    if (attempt <= 1) return false;
+    if (previous_delay_ms > INT64_MAX / 3) return false; /* nothing is later than that */
+    return jobq__sub(now_ms, scheduled_at_ms) > 3 * previous_delay_ms;
+}
+
+/*==== state.h ====*/
+/* state.h - the job's states and legal edges. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/state.h"
+#endif
+#ifndef JOBQ__STATE_H
+#define JOBQ__STATE_H
+
+/* #include "limits.h" */
+
+/* As stored in jobq_job.state. The values are part of the file format: claim and settle touch
+ * only 0 and 1, which SQLite stores without a byte. */
+enum jobq__state {
+    JOBQ__WAITING = 0,  /* ready, scheduled or parked: the lane says which */
+    JOBQ__CLAIMED = 1,  /* in the ring or running: only this process knows which */
+    JOBQ__DONE = 2,
+    JOBQ__FAILED = 3,
+    JOBQ__CANCELLED = 4,
+    JOBQ__NEW = 5       /* before the row exists; never stored */
+};
+
+/* Lanes of waiting rows: a queue's id (ready), and these. Parked is minus the kind's id. */
+enum {
+    JOBQ__LANE_SCHEDULED = 0,
+    JOBQ__LANE_SUSPECT = 1,   /* crashed before; ready, but one at a time */
+    JOBQ__LANE_NONE = -1      /* in memory: not waiting (NULL in the table); no kind has id 1 */
+};
+
+/* True if a job may go from one state to the other. */
+JOBQ__INTERNAL bool jobq__state_legal(int from, int to);
+
+/* True for done, failed and cancelled. */
+JOBQ__INTERNAL bool jobq__state_terminal(int state);
+
+/* What the caller is told; a claimed job that has not started is pending. */
+JOBQ__INTERNAL jobq_state jobq__state_public(int state, bool started);
+
+#endif
+
+/*==== state.c ====*/
+/* state.c - the job's states and legal edges. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/state.c"
+#endif
+/* #include "state.h" */
+
+/*            +---------------- retry, snooze, reschedule, give back, recover ------+
+ *            v                                                                     |
+ *  new -> WAITING ------------------------- claim ---------------------------> CLAIMED
+ *   |        |  ^                                                                |
+ *   |        |  +---- retry_now ---- FAILED, CANCELLED <---- settle, recover ----+--> DONE
+ *   |        +------------ cancel ------> CANCELLED
+ *   +------ claimed at once when the pool has room ------> CLAIMED
+ *
+ * Whoever writes a state asserts its edge here; there is no second table. */
+
+#define JOBQ__BIT(state) (1u << (state))
+
+static const unsigned jobq__state_edges[] = {
+    [JOBQ__WAITING] = JOBQ__BIT(JOBQ__WAITING) | JOBQ__BIT(JOBQ__CLAIMED)
+                    | JOBQ__BIT(JOBQ__CANCELLED) | JOBQ__BIT(JOBQ__FAILED),
+    [JOBQ__CLAIMED] = JOBQ__BIT(JOBQ__WAITING) | JOBQ__BIT(JOBQ__DONE)
+                    | JOBQ__BIT(JOBQ__FAILED) | JOBQ__BIT(JOBQ__CANCELLED),
+    [JOBQ__DONE] = 0,
+    [JOBQ__FAILED] = JOBQ__BIT(JOBQ__WAITING),
+    [JOBQ__CANCELLED] = JOBQ__BIT(JOBQ__WAITING),
+    [JOBQ__NEW] = JOBQ__BIT(JOBQ__WAITING) | JOBQ__BIT(JOBQ__CLAIMED),
+};
+
+JOBQ__INTERNAL bool jobq__state_legal(int from, int to) {
+    if (from < 0 || from >= (int)JOBQ__COUNT(jobq__state_edges)) return false;
+    if (to < 0 || to >= JOBQ__NEW) return false;
+    return (jobq__state_edges[from] & JOBQ__BIT(to)) != 0;
+}
+
+JOBQ__INTERNAL bool jobq__state_terminal(int state) {
+    return state == JOBQ__DONE || state == JOBQ__FAILED || state == JOBQ__CANCELLED;
+}
+
+JOBQ__INTERNAL jobq_state jobq__state_public(int state, bool started) {
+    switch (state) {
+    case JOBQ__WAITING: return JOBQ_STATE_PENDING;
+    case JOBQ__CLAIMED: return started ? JOBQ_STATE_RUNNING : JOBQ_STATE_PENDING;
+    case JOBQ__DONE: return JOBQ_STATE_DONE;
+    case JOBQ__FAILED: return JOBQ_STATE_FAILED;
+    case JOBQ__CANCELLED: return JOBQ_STATE_CANCELLED;
+    default: return JOBQ_STATE_NONE;
+    }
+}
+
+/*==== sql.h ====*/
+/* sql.h - every statement that jobq runs again and again, by name. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/sql.h"
+#endif
+#ifndef JOBQ__SQL_H
+#define JOBQ__SQL_H
+
+/* #include "limits.h" */
+
+/* Design note.
+ *
+ * The row (tables in schema.c) is shaped by measurement: a claim and a settle must not change its
+ * size, no index may have a predicate or a column that a claim touches but jobq_live itself, and
+ * what is rare stands in jobq_extra. Consecutive ids, the normal case of a queue, are claimed and
+ * settled by one BETWEEN statement; the caller compares the number of changed rows.
+ *
+ * Columns that a job needs to be run, in the order that jobq__store_row reads them: */
+#define JOBQ__TEXT_ROW \
+    "id, state, lane, run_at, kind, queue, priority, attempt, runs, crashes," \
+    " delay_ms, created_at, side, payload"
+
+#define JOBQ__TEXT_VALUES "(?,?,?,?,?,?,?,?,1,?,0,0,?,?,?)"
+#define JOBQ__TEXT_INSERT \
+    "INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs," \
+    " crashes, delay_ms, created_at, side, payload) VALUES"
+
+/* What jobq_get and jobq_list read, in the order that store_read.c expects. */
+#define JOBQ__TEXT_INFO \
+    "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes, j.created_at," \
+    " j.run_at, j.finished_at, length(j.payload), k.name, q.name, x.key, x.error," \
+    " length(x.result), j.prune_at, j.ord FROM jobq_job j" \
+    " LEFT JOIN jobq_name k ON k.id = j.kind LEFT JOIN jobq_name q ON q.id = j.queue" \
+    " LEFT JOIN jobq_extra x ON x.job = j.id AND j.side <> 0 "
+
+#define JOBQ__SQL_LIST(X) \
+    X(BEGIN, "BEGIN IMMEDIATE") \
+    X(COMMIT, "COMMIT") \
+    X(ROLLBACK, "ROLLBACK") \
+    X(SAVE, "SAVEPOINT jobq_part") \
+    X(SAVE_UNDO, "ROLLBACK TO jobq_part") \
+    X(SAVE_END, "RELEASE jobq_part") \
+    X(RUN_SAVE, "SAVEPOINT jobq_run") \
+    X(RUN_UNDO, "ROLLBACK TO jobq_run") \
+    X(RUN_END, "RELEASE jobq_run") \
+    X(SYNC_FULL, "PRAGMA synchronous=FULL") \
+    X(SYNC_NORMAL, "PRAGMA synchronous=NORMAL") \
+    /* names */ \
+    X(NAME_ID, "SELECT id FROM jobq_name WHERE name = ?1") \
+    X(NAME_ADD, "INSERT INTO jobq_name(name) VALUES(?1)") \
+    X(NAME_COUNT, "SELECT count(*) FROM jobq_name") \
+    X(NAME_TEXT, "SELECT name FROM jobq_name WHERE id = ?1") \
+    X(LANE_AFTER, "SELECT min(lane) FROM jobq_job WHERE lane IS NOT NULL AND lane > ?1") \
+    X(LANE_USED, "SELECT 1 FROM jobq_job WHERE lane = ?1 LIMIT 1") \
+    /* enqueue */ \
+    X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_job), 0)," \
+              " (SELECT last_id FROM jobq_claims))") \
+    X(INSERT, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES) \
+    X(INSERT_MANY, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
+      "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
+      "," JOBQ__TEXT_VALUES) \
+    X(UNIQUE_FIND, "SELECT job FROM jobq_unique WHERE kind = ?1 AND key = ?2") \
+    X(UNIQUE_ADD, "INSERT INTO jobq_unique(kind, key, job) VALUES(?1, ?2, ?3)") \
+    X(UNIQUE_DROP, "DELETE FROM jobq_unique WHERE job = ?2 AND kind = ?1" \
+                   " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
+    X(UNIQUE_AGAIN, "INSERT INTO jobq_unique(kind, key, job)" \
+                    " SELECT ?1, key, ?2 FROM jobq_extra WHERE job = ?2 AND key IS NOT NULL") \
+    /* claim */ \
+    X(READY, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE lane = ?1" \
+             " ORDER BY ord, run_at, id LIMIT ?2") \
+    X(DUE, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE lane = 0 AND ord = 0 AND run_at <= ?1" \
+           " ORDER BY run_at, id LIMIT ?2") \
+    X(NEXT_DUE, "SELECT run_at FROM jobq_job WHERE lane = 0 AND ord = 0" \
+                " ORDER BY run_at LIMIT 1") \
+    X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE id = ?1") \
+    X(CLAIM, "UPDATE jobq_job SET state = 1, lane = NULL, runs = runs + 1" \
+             " WHERE id BETWEEN ?1 AND ?2 AND state = 0") \
+    X(MOVE, "UPDATE jobq_job SET lane = ?2, ord = ?3 WHERE id = ?1 AND state = 0") \
+    X(GIVE_BACK, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, runs = runs - 1" \
+                 " WHERE id = ?1 AND state = 1") \
+    X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2") \
+    /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
+    X(SYNC, "UPDATE jobq_meta SET value = value + 1 WHERE key = 'syncs'") \
+    X(CLAIMS_GET, "SELECT ids FROM jobq_claims") \
+    /* settle */ \
+    X(DROP_RUNS, "DELETE FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
+    X(FINISH_RUNS, "UPDATE jobq_job SET state = ?4, finished_at = ?5, prune_at = ?6" \
+                   " WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
+    X(REQUEUE, "UPDATE jobq_job SET state = 0, lane = ?3, ord = ?4, run_at = ?5, attempt = ?6," \
+               " delay_ms = ?7, crashes = ?8, side = side | ?9" \
+               " WHERE id = ?1 AND state = 1 AND runs = ?2") \
+    X(END, "UPDATE jobq_job SET state = ?2, lane = NULL, finished_at = ?3, prune_at = ?4," \
+           " side = side | ?5 WHERE id = ?1 AND state = ?6 AND runs = ?7") \
+    X(REVIVE, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, run_at = ?4, attempt = 1," \
+              " crashes = 0, delay_ms = 0, finished_at = NULL, prune_at = NULL WHERE id = ?1") \
+    X(FORGIVE, "UPDATE jobq_job SET crashes = 0, side = side | ?2 WHERE id = ?1 AND state = 1") \
+    X(DROP, "DELETE FROM jobq_job WHERE id = ?1") \
+    /* the side row */ \
+    X(EXTRA_KEY, "INSERT INTO jobq_extra(job, key) VALUES(?1, ?2)") \
+    X(EXTRA_ERROR, "INSERT INTO jobq_extra(job, error) VALUES(?1, ?2)" \
+                   " ON CONFLICT(job) DO UPDATE SET error = excluded.error") \
+    X(EXTRA_RESULT, "INSERT INTO jobq_extra(job, result) VALUES(?1, ?2)" \
+                    " ON CONFLICT(job) DO UPDATE SET result = excluded.result") \
+    X(EXTRA_SAVED, "INSERT INTO jobq_extra(job, saved) VALUES(?1, ?2)" \
+                   " ON CONFLICT(job) DO UPDATE SET saved = excluded.saved") \
+    X(EXTRA_READ_SAVED, "SELECT saved FROM jobq_extra WHERE job = ?1") \
+    X(EXTRA_DROP, "DELETE FROM jobq_extra WHERE job = ?1") \
+    /* housekeeping */ \
+    X(PRUNE_DUE, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL AND prune_at <= ?1" \
+                 " ORDER BY prune_at LIMIT ?2") \
+    X(PRUNE_NEXT, "SELECT min(prune_at) FROM jobq_job WHERE prune_at IS NOT NULL") \
+    X(PRUNE_OVER, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL" \
+                  " ORDER BY prune_at LIMIT min(?1, max(0," \
+                  " (SELECT count(*) FROM jobq_job WHERE prune_at IS NOT NULL) - ?2))") \
+    /* look inside */ \
+    X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
+    X(INFO_AFTER, JOBQ__TEXT_INFO "WHERE j.id > ?1 ORDER BY j.id LIMIT ?2") \
+    X(INFO_LIVE, JOBQ__TEXT_INFO "WHERE j.lane IS NOT NULL AND (j.lane, j.ord, j.run_at, j.id)" \
+                 " > (?1, ?3, ?4, ?5) ORDER BY j.lane, j.ord, j.run_at, j.id LIMIT ?2") \
+    X(INFO_FINISHED, JOBQ__TEXT_INFO "WHERE j.prune_at IS NOT NULL AND" \
+                     " (j.prune_at, j.id) > (?1, ?3) ORDER BY j.prune_at, j.id LIMIT ?2") \
+    X(PAYLOAD, "SELECT payload FROM jobq_job WHERE id = ?1") \
+    X(RESULT, "SELECT x.result FROM jobq_job j LEFT JOIN jobq_extra x ON x.job = j.id" \
+              " WHERE j.id = ?1") \
+    X(COUNT, "SELECT id, state, lane FROM jobq_job WHERE id > ?1 ORDER BY id LIMIT ?2")
+
+enum jobq__sql {
+#define JOBQ__SQL_ENUM(name, text) JOBQ__SQL_##name,
+    JOBQ__SQL_LIST(JOBQ__SQL_ENUM)
+#undef JOBQ__SQL_ENUM
+    JOBQ__SQL_COUNT_
+};
+
+#endif
+
+/*==== db.h ====*/
+/* db.h - connections, pragmas, statements, SQLite's codes. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/db.h"
+#endif
+#ifndef JOBQ__DB_H
+#define JOBQ__DB_H
+
+/* #include "err.h" */
+/* #include "sql.h" */
+
+#ifndef JOBQ_SQLITE_HEADER
+#define JOBQ_SQLITE_HEADER <sqlite3.h>
+#endif
+#include JOBQ_SQLITE_HEADER
+
+/* Design note.
+ *
+ * Three connections at most, each guarded by whoever may use it: the writer and the job's (the
+ * holder of the baton), the reader (its own lock). Automatic checkpoints are off on all of them.
+ * Statements are prepared once, on first use, and are reset before a function returns, so that no
+ * read transaction outlives a call. */
+
+enum jobq__db_use {
+    JOBQ__DB_WRITER, /* hardened: no triggers, views or clever schemas run on it */
+    JOBQ__DB_READER, /* the same, read only; also takes the checkpoints */
+    JOBQ__DB_JOB     /* handed to handlers, so with the application's settings */
+};
+
+struct jobq__db {
+    sqlite3 *handle;
+    sqlite3_stmt *statements[JOBQ__SQL_COUNT_];
+    int sqlite_code;    /* extended, of the last failure */
+    int wal_pages;      /* in the log after the last commit of this connection */
+    /* The job's connection: */
+    bool may_commit;    /* else the commit hook vetoes */
+    bool lost;          /* the transaction was rolled back behind jobq's back */
+};
+
+struct jobq__db_options {
+    jobq_durability durability;
+    int64_t busy_ms;
+    bool client;        /* leaves the log alone when it closes */
+};
+
+/* SQLite is new enough, thread-safe and the one that the header describes. */
+JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err);
+/* True if this SQLite may lose commits when two connections write and one checkpoints. */
+JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void);
+
+JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, enum jobq__db_use use,
+                                 const struct jobq__db_options *options, jobq_error *err);
+JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db);
+
+/* Runs text, which may hold several statements. */
+JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text);
+/* One number that text selects, or fallback if there is no row. */
+JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_t fallback,
+                                   int64_t *number);
+
+/* The prepared statement, or NULL with db->sqlite_code set. */
+JOBQ__INTERNAL sqlite3_stmt *jobq__db_get(struct jobq__db *db, enum jobq__sql which);
+/* Steps a statement that returns no rows and resets it. */
+JOBQ__INTERNAL int jobq__db_step(struct jobq__db *db, sqlite3_stmt *statement);
+/* Steps a statement that returns rows: JOBQ_OK with *row telling whether there is one. At the end
+ * and on failure the statement is reset. */
+JOBQ__INTERNAL int jobq__db_next(struct jobq__db *db, sqlite3_stmt *statement, bool *row);
+JOBQ__INTERNAL void jobq__db_reset(sqlite3_stmt *statement);
+/* jobq__db_get and jobq__db_step for a statement without parameters. */
+JOBQ__INTERNAL int jobq__db_do(struct jobq__db *db, enum jobq__sql which);
+
+/* True inside a transaction: after some errors SQLite ends it by itself. */
+JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db);
+/* Resets whatever was left busy on the connection. */
+JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
+/* The code for db->sqlite_code, and the record with SQLite's own words. */
+JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
+JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
+
+/* Copies the log into the database as far as readers allow; truncate also shortens it.
+ * *all is false if somebody still needs the log. Nobody may write meanwhile. */
+JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all);
+
+#endif
+
+/*==== db.c ====*/
+/* db.c - connections, pragmas, statements, SQLite's codes. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/db.c"
+#endif
+/* #include "db.h" */
+
+#define JOBQ__SQLITE_OLDEST 3035000 /* upserts, RETURNING and materialised hints settled */
+
+static const char *const jobq__db_texts[] = {
+#define JOBQ__DB_TEXT(name, text) text,
+    JOBQ__SQL_LIST(JOBQ__DB_TEXT)
+#undef JOBQ__DB_TEXT
+};
+
+JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err) {
+    if (sqlite3_libversion_number() < JOBQ__SQLITE_OLDEST)
+        return jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite %s is too old; jobq needs 3.35",
+                             sqlite3_libversion());
+    if (!sqlite3_threadsafe())
+        return jobq__err_set(err, JOBQ_BAD_SQLITE, "this SQLite was built without threads");
+    /* Distributions patch their builds, which alters the last digits of the id; another version
+     * than the header's means that two copies of SQLite are in the process. */
+    if (sqlite3_libversion_number() != SQLITE_VERSION_NUMBER
+        || strncmp(sqlite3_sourceid(), SQLITE_SOURCE_ID, 60) != 0)
+        return jobq__err_set(err, JOBQ_BAD_SQLITE, "jobq was compiled for SQLite %s, this is %s",
+                             SQLITE_VERSION, sqlite3_libversion());
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void) {
+    int version = sqlite3_libversion_number();
+    if (version >= 3051003) return false;
+    return !(version >= 3044006 && version < 3045000) && !(version >= 3050007 && version < 3051000);
+}
+
+JOBQ__INTERNAL int jobq__db_code(int sqlite_code) {
+    if (sqlite_code == SQLITE_IOERR_NOMEM) return JOBQ_NO_MEMORY;
+    switch (sqlite_code & 0xff) {
+    case SQLITE_OK: case SQLITE_ROW: case SQLITE_DONE: return JOBQ_OK;
+    case SQLITE_BUSY: case SQLITE_LOCKED: return JOBQ_BUSY;
+    case SQLITE_FULL: return JOBQ_FULL;
+    case SQLITE_NOMEM: return JOBQ_NO_MEMORY;
+    case SQLITE_READONLY: case SQLITE_PERM: case SQLITE_AUTH: return JOBQ_READ_ONLY;
+    case SQLITE_CORRUPT: case SQLITE_ERROR: case SQLITE_MISMATCH: return JOBQ_CORRUPT;
+    case SQLITE_NOTADB: return JOBQ_NOT_A_DB;
+    case SQLITE_CANTOPEN: return JOBQ_CANT_OPEN;
+    case SQLITE_TOOBIG: return JOBQ_TOO_BIG;
+    default: return JOBQ_IO;
+    }
+}
+
+static int jobq__db_note(struct jobq__db *db) {
+    db->sqlite_code = db->handle ? sqlite3_extended_errcode(db->handle) : SQLITE_NOMEM;
+    return jobq__db_code(db->sqlite_code);
+}
+
+JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err) {
+    int code = jobq__db_code(db->sqlite_code);
+    if (code == JOBQ_OK) code = JOBQ_IO;
+    return jobq__err_sqlite(err, code, db->sqlite_code, sqlite3_errstr(db->sqlite_code));
+}
+
+JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text) {
+    return sqlite3_exec(db->handle, text, NULL, NULL, NULL) ? jobq__db_note(db) : JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_t fallback,
+                                   int64_t *number) {
+    sqlite3_stmt *statement = NULL;
+    bool row;
+    int rc;
+    *number = fallback;
+    if (sqlite3_prepare_v2(db->handle, text, -1, &statement, NULL)) return jobq__db_note(db);
+    rc = jobq__db_next(db, statement, &row);
+    if (rc == JOBQ_OK && row) *number = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return rc;
+}
+
+JOBQ__INTERNAL sqlite3_stmt *jobq__db_get(struct jobq__db *db, enum jobq__sql which) {
+    sqlite3_stmt **statement = &db->statements[which];
+    if (!*statement && sqlite3_prepare_v3(db->handle, jobq__db_texts[which], -1,
+                                          SQLITE_PREPARE_PERSISTENT, statement, NULL))
+        jobq__db_note(db);
+    return *statement;
+}
+
+JOBQ__INTERNAL int jobq__db_step(struct jobq__db *db, sqlite3_stmt *statement) {
+    int rc = JOBQ_OK;
+    if (!statement) return jobq__db_code(db->sqlite_code);
+    /* PRAGMA answers with a row; nobody wants it. */
+    for (;;) {
+        int step = sqlite3_step(statement);
+        if (step == SQLITE_ROW) continue;
+        if (step != SQLITE_DONE) rc = jobq__db_note(db);
+        break;
+    }
+    sqlite3_reset(statement);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__db_next(struct jobq__db *db, sqlite3_stmt *statement, bool *row) {
+    int step, rc = JOBQ_OK;
+    *row = false;
+    if (!statement) return jobq__db_code(db->sqlite_code);
+    step = sqlite3_step(statement);
+    if (step == SQLITE_ROW) {
+        *row = true;
+        return JOBQ_OK;
+    }
+    if (step != SQLITE_DONE) rc = jobq__db_note(db);
+    sqlite3_reset(statement);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__db_reset(sqlite3_stmt *statement) {
+    sqlite3_reset(statement);
+}
+
+JOBQ__INTERNAL int jobq__db_do(struct jobq__db *db, enum jobq__sql which) {
+    return jobq__db_step(db, jobq__db_get(db, which));
+}
+
+JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db) {
+    return !sqlite3_get_autocommit(db->handle);
+}
+
+JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db) {
+    sqlite3_stmt *statement = NULL;
+    while ((statement = sqlite3_next_stmt(db->handle, statement)) != NULL)
+        if (sqlite3_stmt_busy(statement)) sqlite3_reset(statement);
+}
+
+JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all) {
+    int frames = 0, copied = 0;
+    int mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
+    int rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, &frames, &copied);
+    *all = rc == SQLITE_OK && frames == copied;
+    if ((rc & 0xff) == SQLITE_BUSY || rc == SQLITE_OK) return JOBQ_OK;
+    return jobq__db_note(db);
+}
+
+/* ---- Opening ---- */
+
+static int jobq__db_after_commit(void *arg, sqlite3 *handle, const char *name, int pages) {
+    struct jobq__db *db = arg;
+    (void)handle;
+    (void)name;
+    db->wal_pages = pages;
+    return SQLITE_OK;
+}
+
+static int jobq__db_before_commit(void *arg) {
+    struct jobq__db *db = arg;
+    return !db->may_commit;
+}
+
+static void jobq__db_rolled_back(void *arg) {
+    struct jobq__db *db = arg;
+    db->lost = true;
+}
+
+static void jobq__db_harden(struct jobq__db *db) {
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, (int *)NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, (int *)NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_VIEW, 0, (int *)NULL);
+    sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 0);
+}
+
+static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
+                            const struct jobq__db_options *options) {
+    int rc = jobq__db_exec(db, "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;"
+                               " PRAGMA cell_size_check=1");
+    if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
+    /* On a Mac only this reaches the platter; elsewhere it changes nothing. */
+    if (rc == JOBQ_OK && options->durability == JOBQ_DURABLE)
+        rc = jobq__db_exec(db, "PRAGMA synchronous=FULL; PRAGMA fullfsync=1;"
+                               " PRAGMA checkpoint_fullfsync=1");
+    else if (rc == JOBQ_OK)
+        rc = jobq__db_exec(db, "PRAGMA synchronous=NORMAL");
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, enum jobq__db_use use,
+                                 const struct jobq__db_options *options, jobq_error *err) {
+    int flags = SQLITE_OPEN_READWRITE
+              | (use == JOBQ__DB_JOB ? SQLITE_OPEN_FULLMUTEX : SQLITE_OPEN_NOMUTEX);
+    int busy_ms = (int)JOBQ__MIN(options->busy_ms, INT32_MAX);
+    int rc;
+    memset(db, 0, sizeof *db);
+    db->may_commit = use != JOBQ__DB_JOB;
+    if (sqlite3_open_v2(path, &db->handle, flags, NULL)) {
+        jobq__db_note(db);
+        rc = jobq__db_fail(db, err);
+        jobq__db_close(db);
+        return rc;
+    }
+    sqlite3_extended_result_codes(db->handle, 1);
+    sqlite3_busy_timeout(db->handle, busy_ms);
+    if (use != JOBQ__DB_JOB) jobq__db_harden(db);
+    if (options->client)
+        sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
+    /* Replaces the automatic checkpoint, too. */
+    sqlite3_wal_hook(db->handle, jobq__db_after_commit, db);
+    if (use == JOBQ__DB_JOB) {
+        sqlite3_commit_hook(db->handle, jobq__db_before_commit, db);
+        sqlite3_rollback_hook(db->handle, jobq__db_rolled_back, db);
+    }
+    rc = jobq__db_pragmas(db, use, options);
+    if (rc != JOBQ_OK) {
+        rc = jobq__db_fail(db, err);
+        jobq__db_close(db);
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db) {
+    size_t i;
+    if (!db->handle) return;
+    for (i = 0; i < JOBQ__COUNT(db->statements); i++) sqlite3_finalize(db->statements[i]);
+    /* A handler may have left statements of its own: with close_v2 they do no harm. */
+    sqlite3_close_v2(db->handle);
+    memset(db, 0, sizeof *db);
+}
+
+/*==== schema.h ====*/
+/* schema.h - tables, identity, version. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/schema.h"
+#endif
+#ifndef JOBQ__SCHEMA_H
+#define JOBQ__SCHEMA_H
+
+/* #include "db.h" */
+
+#define JOBQ__SCHEMA_VERSION 1
+
+/* Makes sure that db holds a queue of this version: creates the tables in one transaction if the
+ * file is empty (or join is set), and refuses what it does not know. created says that the file
+ * was made by jobq just now, so that its settings may be chosen.
+ * FOREIGN, NEWER, NOT_A_DB, and as the disk. */
+JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool join,
+                                      jobq_error *err);
+
+/* A client: the queue must be there. NOT_FOUND, FOREIGN, NEWER. */
+JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err);
+
+#endif
+
+/*==== schema.c ====*/
+/* schema.c - tables, identity, version. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/schema.c"
+#endif
+/* #include "schema.h" */
+
+/* Design note.
+ *
+ * Identity and version stand in jobq_meta, never in user_version, because the file may be the
+ * application's. The text of every object is compared with what is written here: a table of
+ * another shape, or a trigger on one of ours, is somebody else's and is refused. Why the row looks
+ * as it does: sql.h. */
+
+#define JOBQ__APPLICATION_ID 1785684593 /* "jobq" in ASCII */
+
+static const struct {
+    const char *name, *text;
+} jobq__schema_objects[] = {
+    {"jobq_meta", "CREATE TABLE jobq_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID"},
+    {"jobq_name", "CREATE TABLE jobq_name(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)"},
+    {"jobq_job",
+     "CREATE TABLE jobq_job(id INTEGER PRIMARY KEY, state INT NOT NULL, lane INT,"
+     " ord INT NOT NULL, run_at INT NOT NULL, kind INT NOT NULL, queue INT NOT NULL,"
+     " priority INT NOT NULL, attempt INT NOT NULL, runs INT NOT NULL, crashes INT NOT NULL,"
+     " delay_ms INT NOT NULL, created_at INT NOT NULL, side INT NOT NULL, finished_at INT,"
+     " prune_at INT, payload BLOB)"},
+    {"jobq_live",
+     "CREATE INDEX jobq_live ON jobq_job(lane, ord, run_at, id) WHERE lane IS NOT NULL"},
+    {"jobq_finished",
+     "CREATE INDEX jobq_finished ON jobq_job(prune_at) WHERE prune_at IS NOT NULL"},
+    {"jobq_extra",
+     "CREATE TABLE jobq_extra(job INTEGER PRIMARY KEY, key TEXT, error TEXT, result BLOB,"
+     " saved BLOB)"},
+    {"jobq_unique",
+     "CREATE TABLE jobq_unique(kind INT NOT NULL, key TEXT NOT NULL, job INT NOT NULL,"
+     " PRIMARY KEY(kind, key)) WITHOUT ROWID"},
+    {"jobq_claims",
+     "CREATE TABLE jobq_claims(one INTEGER PRIMARY KEY, ids BLOB, last_id INT NOT NULL)"},
+};
+
+/* Name 1 is the lane of the suspects, so no queue can have its id. */
+#define JOBQ__SCHEMA_ROWS \
+    "INSERT INTO jobq_meta VALUES('schema', 1), ('syncs', 0);" \
+    "INSERT INTO jobq_name(id, name) VALUES(1, '');" \
+    "INSERT INTO jobq_claims VALUES(1, NULL, 0)"
+
+static int jobq__schema_create(struct jobq__db *db) {
+    size_t i;
+    int rc = JOBQ_OK;
+    for (i = 0; i < JOBQ__COUNT(jobq__schema_objects) && rc == JOBQ_OK; i++)
+        rc = jobq__db_exec(db, jobq__schema_objects[i].text);
+    if (rc == JOBQ_OK) rc = jobq__db_exec(db, JOBQ__SCHEMA_ROWS);
+    return rc;
+}
+
+static const char *jobq__schema_text(const char *name) {
+    size_t i;
+    for (i = 0; i < JOBQ__COUNT(jobq__schema_objects); i++)
+        if (strcmp(jobq__schema_objects[i].name, name) == 0) return jobq__schema_objects[i].text;
+    return NULL;
+}
+
+/* Every object of the file that bears our name must be one of ours, whole. */
+static int jobq__schema_compare(struct jobq__db *db, jobq_error *err) {
+    sqlite3_stmt *statement = NULL;
+    size_t found = 0;
+    bool row;
+    int rc;
+    sqlite3_prepare_v2(db->handle, "SELECT name, sql, type FROM sqlite_master WHERE sql IS NOT NULL"
+                       " AND (name LIKE 'jobq\\_%' ESCAPE '\\' OR tbl_name LIKE 'jobq\\_%'"
+                       " ESCAPE '\\')", -1, &statement, NULL);
+    if (!statement) return jobq__db_fail(db, err);
+    while ((rc = jobq__db_next(db, statement, &row)) == JOBQ_OK && row) {
+        const char *name = (const char *)sqlite3_column_text(statement, 0);
+        const char *text = (const char *)sqlite3_column_text(statement, 1);
+        const char *ours = name ? jobq__schema_text(name) : NULL;
+        if (!ours || !text || strcmp(ours, text) != 0) {
+            rc = jobq__err_set(err, JOBQ_FOREIGN, "the %s %s is not as jobq makes it",
+                               (const char *)sqlite3_column_text(statement, 2), name ? name : "?");
+            break;
+        }
+        found++;
+    }
+    sqlite3_finalize(statement);
+    if (rc == JOBQ_OK && found != JOBQ__COUNT(jobq__schema_objects))
+        rc = jobq__err_set(err, JOBQ_FOREIGN, "some of jobq's tables are missing");
+    else if (rc != JOBQ_OK && rc != JOBQ_FOREIGN)
+        rc = jobq__db_fail(db, err);
+    return rc;
+}
+
+/* Reads the version first: a newer schema may well look different. */
+static int jobq__schema_version(struct jobq__db *db, jobq_error *err) {
+    int64_t version;
+    int rc = jobq__db_number(db, "SELECT value FROM jobq_meta WHERE key = 'schema'", -1, &version);
+    if (rc == JOBQ_CORRUPT && (db->sqlite_code & 0xff) == SQLITE_ERROR)
+        return jobq__err_set(err, JOBQ_FOREIGN, "jobq_meta is not as jobq makes it");
+    if (rc != JOBQ_OK) return jobq__db_fail(db, err);
+    if (version > JOBQ__SCHEMA_VERSION)
+        return jobq__err_set(err, JOBQ_NEWER, "the queue has schema %lld, this jobq knows %d",
+                             (long long)version, JOBQ__SCHEMA_VERSION);
+    if (version < 1)
+        return jobq__err_set(err, JOBQ_FOREIGN, "jobq_meta does not name a schema");
+    return jobq__schema_compare(db, err);
+}
+
+static int jobq__schema_look(struct jobq__db *db, int64_t *ours, int64_t *objects,
+                             jobq_error *err) {
+    int rc = jobq__db_number(db, "SELECT count(*) FROM sqlite_master", 0, objects);
+    if (rc == JOBQ_OK)
+        rc = jobq__db_number(db, "SELECT count(*) FROM sqlite_master WHERE name = 'jobq_meta'"
+                             " AND type = 'table'", 0, ours);
+    return rc == JOBQ_OK ? rc : jobq__db_fail(db, err);
+}
+
+JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
+    int64_t ours, objects;
+    int rc = jobq__schema_look(db, &ours, &objects, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!ours) return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no queue in this file");
+    return jobq__schema_version(db, err);
+}
+
+/* Only in a file that jobq made, before its first table. */
+static int jobq__schema_settings(struct jobq__db *db) {
+    char text[96];
+    sqlite3_snprintf(sizeof text, text, "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id=%d",
+                     JOBQ__APPLICATION_ID);
+    return jobq__db_exec(db, text);
+}
+
+static int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
+    sqlite3_stmt *statement = NULL;
+    bool row = false, wal = false;
+    int rc;
+    if (sqlite3_prepare_v2(db->handle, "PRAGMA journal_mode=WAL", -1, &statement, NULL))
+        db->sqlite_code = sqlite3_extended_errcode(db->handle);
+    rc = jobq__db_next(db, statement, &row);
+    if (rc == JOBQ_OK && row) {
+        const char *mode = (const char *)sqlite3_column_text(statement, 0);
+        wal = mode && (strcmp(mode, "wal") == 0 || strcmp(mode, "memory") == 0);
+    }
+    sqlite3_finalize(statement);
+    if (rc != JOBQ_OK) return jobq__db_fail(db, err);
+    if (!wal) return jobq__err_set(err, JOBQ_READ_ONLY, "the file cannot be put into WAL mode");
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool join,
+                                      jobq_error *err) {
+    int64_t ours, objects;
+    int rc = jobq__schema_look(db, &ours, &objects, err);
+    if (rc != JOBQ_OK) return rc;
+    if (ours) {
+        rc = jobq__schema_version(db, err);
+        return rc == JOBQ_OK ? jobq__schema_wal(db, err) : rc;
+    }
+    if (objects && !join)
+        return jobq__err_set(err, JOBQ_FOREIGN,
+                             "the file holds tables of another application; .join allows that");
+    if (created && jobq__schema_settings(db) != JOBQ_OK) return jobq__db_fail(db, err);
+    rc = jobq__schema_wal(db, err);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__db_do(db, JOBQ__SQL_BEGIN);
+    if (rc == JOBQ_OK) rc = jobq__schema_create(db);
+    if (rc == JOBQ_OK) rc = jobq__db_do(db, JOBQ__SQL_COMMIT);
+    if (rc != JOBQ_OK) {
+        bool taken = db->sqlite_code == SQLITE_ERROR; /* "already exists": jobq_* of another */
+        rc = jobq__db_fail(db, err);
+        if (jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_ROLLBACK);
+        if (taken) rc = jobq__err_set(err, JOBQ_FOREIGN, "a table named jobq_* is in the way");
+    }
+    return rc;
+}
+
+/*==== store.h ====*/
+/* store.h - the seam: jobs above it, SQL below it. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/store.h"
+#endif
+#ifndef JOBQ__STORE_H
+#define JOBQ__STORE_H
+
+/* #include "mem.h" */
+/* #include "schema.h" */
+/* #include "state.h" */
+
+/* Design note.
+ *
+ * What stands above this file speaks of jobs. store_write.c changes rows, always inside a
+ * transaction that the holder of the baton has begun; store_read.c reads them for whoever looks
+ * inside. Each function does one thing to the rows it names and says how many it changed: a
+ * number that differs from the expected one is how a late result is found out (the fence).
+ * Nothing here remembers anything but prepared statements. */
+
+/* jobq_job.side: what else there is to clean up when the job ends. */
+enum {
+    JOBQ__SIDE_EXTRA = 1, /* a row in jobq_extra */
+    JOBQ__SIDE_KEY = 2    /* and one in jobq_unique */
+};
+
+struct jobq__row {
+    int64_t id;
+    int state;
+    int64_t lane;         /* JOBQ__LANE_NONE: not waiting */
+    int64_t run_at_ms, created_at_ms, delay_ms;
+    int64_t kind, queue;
+    int priority, attempt, runs, crashes, side;
+    const void *payload;
+    size_t size;
+};
+
+/* ---- Transactions (store_write.c) ---- */
+
+JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db);
+JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db);
+/* Changes a counter, so that the commit has something to write, and so to sync. */
+JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db);
+/* Ends whatever transaction is left; never fails. */
+JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db);
+
+/* ---- Names ---- */
+
+/* 0 in *id if there is no such name. */
+JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id);
+/* JOBQ_FULL beyond JOBQ_NAMES_MAX. */
+JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id);
+/* JOBQ_NOT_FOUND if the id has none. text has room for JOBQ_NAME_MAX + 1. */
+JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text);
+
+/* ---- Enqueue ---- */
+
+JOBQ__INTERNAL int jobq__store_max_id(struct jobq__db *db, int64_t *id);
+/* Ids are the caller's. *taken: one of them exists, nothing was inserted. */
+JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__row *rows,
+                                      size_t count, bool *taken);
+/* 0 in *id if no unfinished job of the kind has the key. */
+JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const char *key,
+                                        int64_t *id);
+JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
+                                       int64_t id);
+/* Takes the key of a finished job again; *taken if another job has it now. */
+JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
+                                         bool *taken);
+
+/* ---- Claim ---- */
+
+typedef struct sqlite3_stmt jobq__walk; /* a walk over rows */
+
+/* Walks ready rows of a lane, scheduled rows that are due, or one row, in order. The payload is
+ * valid until the next call; call until *more is false, or end the walk. */
+JOBQ__INTERNAL jobq__walk *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit);
+JOBQ__INTERNAL jobq__walk *jobq__store_due(struct jobq__db *db, int64_t now_ms, int limit);
+JOBQ__INTERNAL jobq__walk *jobq__store_by_id(struct jobq__db *db, int64_t id);
+JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, jobq__walk *walk,
+                                    struct jobq__row *row, bool *more);
+JOBQ__INTERNAL void jobq__store_end(jobq__walk *walk);
+/* One row; JOBQ_NOT_FOUND. The payload is NULL, size tells how much there would be. */
+JOBQ__INTERNAL int jobq__store_row(struct jobq__db *db, int64_t id, struct jobq__row *row);
+
+JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t last,
+                                     int *changed);
+JOBQ__INTERNAL int jobq__store_move(struct jobq__db *db, int64_t id, int64_t lane, int ord);
+JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_t lane, int ord,
+                                         int *changed);
+JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms);
+/* The smallest lane above lane that has rows, or 0 in *next. */
+JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int64_t *next);
+JOBQ__INTERNAL int jobq__store_lane_used(struct jobq__db *db, int64_t lane, bool *used);
+
+/* The ids that are claimed and not settled: all that recovery reads. */
+JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,
+                                          int64_t last_id);
+/* *ids is the caller's to free. */
+JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_t *size);
+
+/* ---- Settle: fenced by state and runs ---- */
+
+JOBQ__INTERNAL int jobq__store_drop_runs(struct jobq__db *db, int64_t first, int64_t last,
+                                         int runs, int *changed);
+JOBQ__INTERNAL int jobq__store_finish_runs(struct jobq__db *db, int64_t first, int64_t last,
+                                           int runs, int state, int64_t now_ms,
+                                           int64_t prune_at_ms, int *changed);
+/* row: id, runs (the fence), and what the row becomes. */
+JOBQ__INTERNAL int jobq__store_requeue(struct jobq__db *db, const struct jobq__row *row, int ord,
+                                       int *changed);
+/* Ends a job in any way; the fence is from and runs. */
+JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from, int runs,
+                                      int state, int64_t now_ms, int64_t prune_at_ms, int side,
+                                      int *changed);
+JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t lane, int ord,
+                                      int64_t run_at_ms);
+JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int side);
+/* Deletes a row and what stands beside it. */
+JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
+/* Frees the key of a job that ended, if it has one. */
+JOBQ__INTERNAL int jobq__store_key_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
+
+enum jobq__extra { JOBQ__EXTRA_ERROR, JOBQ__EXTRA_RESULT, JOBQ__EXTRA_SAVED };
+JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq__extra what,
+                                     const void *data, size_t size);
+/* NULL in *data if nothing was saved; the caller frees it. */
+JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **data, size_t *size);
+
+/* ---- Housekeeping ---- */
+
+/* Deletes at most limit finished rows whose time is over, or that are more than keep_max. */
+JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_t keep_max,
+                                     int limit, int *count);
+/* JOBQ_NEVER if nothing is kept for a time. */
+JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms);
+
+/* ---- Look inside (store_read.c) ---- */
+
+/* What a claimed row of the table is, only the pool knows. */
+typedef bool (*jobq__runs_fn)(void *ctx, int64_t id);
+
+struct jobq__look {
+    struct jobq__db *db;
+    int64_t now_ms;
+    jobq__runs_fn runs;
+    void *ctx;
+};
+
+JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info);
+JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_filter *filter,
+                                    jobq_cursor *cursor, jobq_info *infos, size_t capacity,
+                                    size_t *count);
+JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, bool result,
+                                    void *buffer, size_t capacity, size_t *size);
+/* One slice from *after on; *done at the end. */
+JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *after,
+                                     jobq_counts *counts, bool *done);
+
+/* The claims row's text: zigzag varints of the differences of successive ids. */
+JOBQ__INTERNAL size_t jobq__store_pack(unsigned char *to, int64_t previous, int64_t id);
+/* Returns the bytes read, 0 if the text is damaged. */
+JOBQ__INTERNAL size_t jobq__store_unpack(const unsigned char *from, size_t size, int64_t *id);
+#define JOBQ__PACK_MAX 10 /* bytes of one id */
+
+#endif
+
+/*==== store_write.c ====*/
+/* store_write.c - what changes rows: enqueue, claim, settle, promote, recover. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/store_write.c"
+#endif
+/* #include "store.h" */
+
+/* ---- Binding ---- */
+
+static void jobq__store_bind_row(sqlite3_stmt *s, int at, const struct jobq__row *row) {
+    bool ready = row->state == JOBQ__WAITING && row->lane > JOBQ__LANE_SCHEDULED;
+    sqlite3_bind_int64(s, at + 1, row->id);
+    sqlite3_bind_int(s, at + 2, row->state);
+    if (row->lane == JOBQ__LANE_NONE) sqlite3_bind_null(s, at + 3);
+    else sqlite3_bind_int64(s, at + 3, row->lane);
+    sqlite3_bind_int(s, at + 4, ready ? row->priority : 0);
+    sqlite3_bind_int64(s, at + 5, row->run_at_ms);
+    sqlite3_bind_int64(s, at + 6, row->kind);
+    sqlite3_bind_int64(s, at + 7, row->queue);
+    sqlite3_bind_int(s, at + 8, row->priority);
+    sqlite3_bind_int(s, at + 9, row->runs);
+    sqlite3_bind_int64(s, at + 10, row->created_at_ms);
+    sqlite3_bind_int(s, at + 11, row->side);
+    if (row->size)
+        sqlite3_bind_blob64(s, at + 12, row->payload, row->size, SQLITE_STATIC);
+    else
+        sqlite3_bind_null(s, at + 12);
+}
+
+#define JOBQ__ROW_PARAMETERS 12
+
+/* Steps and reports the rows changed. */
+static int jobq__store_change(struct jobq__db *db, sqlite3_stmt *s, int *changed) {
+    int rc = jobq__db_step(db, s);
+    if (changed) *changed = rc == JOBQ_OK ? sqlite3_changes(db->handle) : 0;
+    return rc;
+}
+
+/* ---- Transactions ---- */
+
+JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db) {
+    return jobq__db_do(db, JOBQ__SQL_BEGIN);
+}
+
+JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db) {
+    return jobq__db_do(db, JOBQ__SQL_COMMIT);
+}
+
+JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db) {
+    return jobq__db_do(db, JOBQ__SQL_SYNC);
+}
+
+JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db) {
+    int sqlite_code = db->sqlite_code;
+    if (jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_ROLLBACK);
+    db->sqlite_code = sqlite_code;
+}
+
+/* ---- Names ---- */
+
+/* The first column of a one-row statement, or fallback. */
+static int jobq__store_pick(struct jobq__db *db, sqlite3_stmt *s, int64_t fallback,
+                            int64_t *value) {
+    bool row;
+    int rc = jobq__db_next(db, s, &row);
+    *value = fallback;
+    if (row) {
+        if (sqlite3_column_type(s, 0) != SQLITE_NULL) *value = sqlite3_column_int64(s, 0);
+        jobq__db_reset(s);
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_ID);
+    if (s) sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+    return jobq__store_pick(db, s, 0, id);
+}
+
+JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id) {
+    sqlite3_stmt *s;
+    int64_t count;
+    int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT), 0, &count);
+    if (rc != JOBQ_OK) return rc;
+    if (count > JOBQ_NAMES_MAX) {
+        db->sqlite_code = SQLITE_FULL;
+        return JOBQ_FULL;
+    }
+    s = jobq__db_get(db, JOBQ__SQL_NAME_ADD);
+    if (s) sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+    rc = jobq__db_step(db, s);
+    *id = rc == JOBQ_OK ? sqlite3_last_insert_rowid(db->handle) : 0;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_TEXT);
+    bool row;
+    int rc;
+    if (s) sqlite3_bind_int64(s, 1, id);
+    rc = jobq__db_next(db, s, &row);
+    if (rc != JOBQ_OK) return rc;
+    if (!row) return JOBQ_NOT_FOUND;
+    jobq__err_copy_text(text, JOBQ_NAME_MAX + 1, (const char *)sqlite3_column_text(s, 0));
+    jobq__db_reset(s);
+    return JOBQ_OK;
+}
+
+/* ---- Enqueue ---- */
+
+JOBQ__INTERNAL int jobq__store_max_id(struct jobq__db *db, int64_t *id) {
+    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_MAX_ID), 0, id);
+}
+
+JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__row *rows,
+                                      size_t count, bool *taken) {
+    size_t i, done = 0;
+    int rc = JOBQ_OK;
+    *taken = false;
+    while (done < count && rc == JOBQ_OK) {
+        size_t part = count - done >= JOBQ__INSERT_ROWS ? JOBQ__INSERT_ROWS : 1;
+        sqlite3_stmt *s = jobq__db_get(db, part > 1 ? JOBQ__SQL_INSERT_MANY : JOBQ__SQL_INSERT);
+        for (i = 0; s && i < part; i++) {
+            jobq__assert(jobq__state_legal(JOBQ__NEW, rows[done + i].state));
+            jobq__store_bind_row(s, (int)i * JOBQ__ROW_PARAMETERS, &rows[done + i]);
+        }
+        rc = jobq__db_step(db, s);
+        done += part;
+    }
+    if (rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT) *taken = true;
+    return rc;
+}
+
+static sqlite3_stmt *jobq__store_bind_key(struct jobq__db *db, enum jobq__sql which,
+                                          int64_t kind, const char *key) {
+    sqlite3_stmt *s = jobq__db_get(db, which);
+    if (!s) return NULL;
+    sqlite3_bind_int64(s, 1, kind);
+    sqlite3_bind_text(s, 2, key, -1, SQLITE_STATIC);
+    return s;
+}
+
+JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const char *key,
+                                        int64_t *id) {
+    return jobq__store_pick(db, jobq__store_bind_key(db, JOBQ__SQL_UNIQUE_FIND, kind, key), 0, id);
+}
+
+JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
+                                       int64_t id) {
+    sqlite3_stmt *s = jobq__store_bind_key(db, JOBQ__SQL_UNIQUE_ADD, kind, key);
+    int rc;
+    if (s) sqlite3_bind_int64(s, 3, id);
+    rc = jobq__db_step(db, s);
+    if (rc != JOBQ_OK) return rc;
+    return jobq__db_step(db, jobq__store_bind_key(db, JOBQ__SQL_EXTRA_KEY, id, key));
+}
+
+static sqlite3_stmt *jobq__store_bind_ids(struct jobq__db *db, enum jobq__sql which, int64_t a,
+                                          int64_t b) {
+    sqlite3_stmt *s = jobq__db_get(db, which);
+    if (!s) return NULL;
+    sqlite3_bind_int64(s, 1, a);
+    sqlite3_bind_int64(s, 2, b);
+    return s;
+}
+
+JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
+                                         bool *taken) {
+    int rc = jobq__db_step(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_AGAIN, kind, id));
+    *taken = rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT;
+    return rc;
+}
+
+/* ---- Claim ---- */
+
+JOBQ__INTERNAL sqlite3_stmt *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit) {
+    return jobq__store_bind_ids(db, JOBQ__SQL_READY, lane, limit);
+}
+
+JOBQ__INTERNAL sqlite3_stmt *jobq__store_due(struct jobq__db *db, int64_t now_ms, int limit) {
+    return jobq__store_bind_ids(db, JOBQ__SQL_DUE, now_ms, limit);
+}
+
+JOBQ__INTERNAL sqlite3_stmt *jobq__store_by_id(struct jobq__db *db, int64_t id) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_ROW);
+    if (s) sqlite3_bind_int64(s, 1, id);
+    return s;
+}
+
+JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, sqlite3_stmt *s, struct jobq__row *row,
+                                    bool *more) {
+    int rc = jobq__db_next(db, s, more);
+    if (!*more) return rc;
+    row->id = sqlite3_column_int64(s, 0);
+    row->state = sqlite3_column_int(s, 1);
+    row->lane = sqlite3_column_type(s, 2) == SQLITE_NULL ? JOBQ__LANE_NONE
+                                                         : sqlite3_column_int64(s, 2);
+    row->run_at_ms = sqlite3_column_int64(s, 3);
+    row->kind = sqlite3_column_int64(s, 4);
+    row->queue = sqlite3_column_int64(s, 5);
+    row->priority = sqlite3_column_int(s, 6);
+    row->attempt = sqlite3_column_int(s, 7);
+    row->runs = sqlite3_column_int(s, 8);
+    row->crashes = sqlite3_column_int(s, 9);
+    row->delay_ms = sqlite3_column_int64(s, 10);
+    row->created_at_ms = sqlite3_column_int64(s, 11);
+    row->side = sqlite3_column_int(s, 12);
+    row->payload = sqlite3_column_blob(s, 13);
+    row->size = (size_t)sqlite3_column_bytes(s, 13);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__store_end(sqlite3_stmt *walk) {
+    jobq__db_reset(walk);
+}
+
+JOBQ__INTERNAL int jobq__store_row(struct jobq__db *db, int64_t id, struct jobq__row *row) {
+    sqlite3_stmt *s = jobq__store_by_id(db, id);
+    bool more;
+    int rc;
+    rc = jobq__store_next(db, s, row, &more);
+    if (rc != JOBQ_OK) return rc;
+    if (!more) return JOBQ_NOT_FOUND;
+    row->payload = NULL;
+    jobq__db_reset(s);
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t last,
+                                     int *changed) {
+    jobq__assert(jobq__state_legal(JOBQ__WAITING, JOBQ__CLAIMED));
+    return jobq__store_change(db, jobq__store_bind_ids(db, JOBQ__SQL_CLAIM, first, last),
+                              changed);
+}
+
+static sqlite3_stmt *jobq__store_bind_lane(struct jobq__db *db, enum jobq__sql which, int64_t id,
+                                           int64_t lane, int ord) {
+    sqlite3_stmt *s = jobq__store_bind_ids(db, which, id, lane);
+    if (s) sqlite3_bind_int(s, 3, ord);
+    return s;
+}
+
+JOBQ__INTERNAL int jobq__store_move(struct jobq__db *db, int64_t id, int64_t lane, int ord) {
+    return jobq__db_step(db, jobq__store_bind_lane(db, JOBQ__SQL_MOVE, id, lane, ord));
+}
+
+JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_t lane, int ord,
+                                         int *changed) {
+    jobq__assert(jobq__state_legal(JOBQ__CLAIMED, JOBQ__WAITING));
+    return jobq__store_change(db, jobq__store_bind_lane(db, JOBQ__SQL_GIVE_BACK, id, lane, ord),
+                              changed);
+}
+
+JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms) {
+    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NEXT_DUE), JOBQ_NEVER, at_ms);
+}
+
+JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int64_t *next) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_LANE_AFTER);
+    if (s) sqlite3_bind_int64(s, 1, lane);
+    return jobq__store_pick(db, s, 0, next);
+}
+
+JOBQ__INTERNAL int jobq__store_lane_used(struct jobq__db *db, int64_t lane, bool *used) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_LANE_USED);
+    int64_t found;
+    int rc;
+    if (s) sqlite3_bind_int64(s, 1, lane);
+    rc = jobq__store_pick(db, s, 0, &found);
+    *used = found != 0;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,
+                                          int64_t last_id) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_CLAIMS_SET);
+    if (s) {
+        if (size) sqlite3_bind_blob64(s, 1, ids, size, SQLITE_STATIC);
+        else sqlite3_bind_null(s, 1);
+        sqlite3_bind_int64(s, 2, last_id);
+    }
+    return jobq__db_step(db, s);
+}
+
+/* A copy of the first column of a one-row statement. */
+static int jobq__store_copy(struct jobq__db *db, sqlite3_stmt *s, void **data, size_t *size) {
+    bool row;
+    int rc = jobq__db_next(db, s, &row);
+    *data = NULL;
+    *size = 0;
+    if (!row) return rc;
+    if (sqlite3_column_type(s, 0) != SQLITE_NULL) {
+        const void *blob = sqlite3_column_blob(s, 0);
+        *size = (size_t)sqlite3_column_bytes(s, 0);
+        *data = jobq__mem_copy(blob, *size);
+        if (!*data) {
+            db->sqlite_code = SQLITE_NOMEM;
+            rc = JOBQ_NO_MEMORY;
+        }
+    }
+    jobq__db_reset(s);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_t *size) {
+    return jobq__store_copy(db, jobq__db_get(db, JOBQ__SQL_CLAIMS_GET), ids, size);
+}
+
+/* ---- Settle ---- */
+
+JOBQ__INTERNAL int jobq__store_drop_runs(struct jobq__db *db, int64_t first, int64_t last,
+                                         int runs, int *changed) {
+    sqlite3_stmt *s = jobq__store_bind_ids(db, JOBQ__SQL_DROP_RUNS, first, last);
+    if (s) sqlite3_bind_int(s, 3, runs);
+    return jobq__store_change(db, s, changed);
+}
+
+JOBQ__INTERNAL int jobq__store_finish_runs(struct jobq__db *db, int64_t first, int64_t last,
+                                           int runs, int state, int64_t now_ms,
+                                           int64_t prune_at_ms, int *changed) {
+    sqlite3_stmt *s = jobq__store_bind_ids(db, JOBQ__SQL_FINISH_RUNS, first, last);
+    jobq__assert(jobq__state_legal(JOBQ__CLAIMED, state));
+    if (s) {
+        sqlite3_bind_int(s, 3, runs);
+        sqlite3_bind_int(s, 4, state);
+        sqlite3_bind_int64(s, 5, now_ms);
+        sqlite3_bind_int64(s, 6, prune_at_ms);
+    }
+    return jobq__store_change(db, s, changed);
+}
+
+JOBQ__INTERNAL int jobq__store_requeue(struct jobq__db *db, const struct jobq__row *row, int ord,
+                                       int *changed) {
+    sqlite3_stmt *s = jobq__store_bind_ids(db, JOBQ__SQL_REQUEUE, row->id, row->runs);
+    jobq__assert(jobq__state_legal(JOBQ__CLAIMED, JOBQ__WAITING));
+    if (s) {
+        sqlite3_bind_int64(s, 3, row->lane);
+        sqlite3_bind_int(s, 4, ord);
+        sqlite3_bind_int64(s, 5, row->run_at_ms);
+        sqlite3_bind_int(s, 6, row->attempt);
+        sqlite3_bind_int64(s, 7, row->delay_ms);
+        sqlite3_bind_int(s, 8, row->crashes);
+        sqlite3_bind_int(s, 9, row->side);
+    }
+    return jobq__store_change(db, s, changed);
+}
+
+JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from, int runs,
+                                      int state, int64_t now_ms, int64_t prune_at_ms, int side,
+                                      int *changed) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_END);
+    jobq__assert(jobq__state_legal(from, state));
+    if (s) {
+        sqlite3_bind_int64(s, 1, id);
+        sqlite3_bind_int(s, 2, state);
+        sqlite3_bind_int64(s, 3, now_ms);
+        sqlite3_bind_int64(s, 4, prune_at_ms);
+        sqlite3_bind_int(s, 5, side);
+        sqlite3_bind_int(s, 6, from);
+        sqlite3_bind_int(s, 7, runs);
+    }
+    return jobq__store_change(db, s, changed);
+}
+
+JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t lane, int ord,
+                                      int64_t run_at_ms) {
+    sqlite3_stmt *s = jobq__store_bind_lane(db, JOBQ__SQL_REVIVE, id, lane, ord);
+    if (s) sqlite3_bind_int64(s, 4, run_at_ms);
+    return jobq__db_step(db, s);
+}
+
+JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int side) {
+    return jobq__db_step(db, jobq__store_bind_ids(db, JOBQ__SQL_FORGIVE, id, side));
+}
+
+JOBQ__INTERNAL int jobq__store_key_drop(struct jobq__db *db, int64_t kind, int64_t id, int side) {
+    if (!(side & JOBQ__SIDE_KEY)) return JOBQ_OK;
+    return jobq__db_step(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_DROP, kind, id));
+}
+
+static int jobq__store_step_id(struct jobq__db *db, enum jobq__sql which, int64_t id) {
+    sqlite3_stmt *s = jobq__db_get(db, which);
+    if (s) sqlite3_bind_int64(s, 1, id);
+    return jobq__db_step(db, s);
+}
+
+JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t id, int side) {
+    int rc = jobq__store_key_drop(db, kind, id, side);
+    if (rc == JOBQ_OK && side) rc = jobq__store_step_id(db, JOBQ__SQL_EXTRA_DROP, id);
+    if (rc == JOBQ_OK) rc = jobq__store_step_id(db, JOBQ__SQL_DROP, id);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq__extra what,
+                                     const void *data, size_t size) {
+    static const enum jobq__sql which[] = {JOBQ__SQL_EXTRA_ERROR, JOBQ__SQL_EXTRA_RESULT,
+                                           JOBQ__SQL_EXTRA_SAVED};
+    sqlite3_stmt *s = jobq__db_get(db, which[what]);
+    if (s) {
+        sqlite3_bind_int64(s, 1, id);
+        if (what == JOBQ__EXTRA_ERROR)
+            sqlite3_bind_text(s, 2, data, (int)size, SQLITE_STATIC);
+        else
+            sqlite3_bind_blob64(s, 2, data ? data : "", size, SQLITE_STATIC);
+    }
+    return jobq__db_step(db, s);
+}
+
+JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **data, size_t *size) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_EXTRA_READ_SAVED);
+    if (s) sqlite3_bind_int64(s, 1, id);
+    return jobq__store_copy(db, s, data, size);
+}
+
+/* ---- Housekeeping ---- */
+
+static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int64_t a,
+                                  int64_t b, int *count) {
+    struct {
+        int64_t id;
+        int side;
+    } rows[JOBQ__PRUNE_ROWS];
+    sqlite3_stmt *s = jobq__store_bind_ids(db, which, a, b);
+    int n = 0, i, rc;
+    bool more;
+    while ((rc = jobq__db_next(db, s, &more)) == JOBQ_OK && more && n < JOBQ__PRUNE_ROWS) {
+        rows[n].id = sqlite3_column_int64(s, 0);
+        rows[n++].side = sqlite3_column_int(s, 1);
+    }
+    if (s) jobq__db_reset(s);
+    /* A key went when its job ended. */
+    for (i = 0; i < n && rc == JOBQ_OK; i++)
+        rc = jobq__store_drop(db, 0, rows[i].id, rows[i].side & ~JOBQ__SIDE_KEY);
+    *count += n;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_t keep_max,
+                                     int limit, int *count) {
+    int rc;
+    *count = 0;
+    rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_DUE, now_ms, limit, count);
+    if (rc == JOBQ_OK && keep_max != INT64_MAX && *count < limit)
+        rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_OVER, limit - *count, keep_max, count);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms) {
+    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_PRUNE_NEXT), JOBQ_NEVER, at_ms);
+}
+
+/* ---- The claims row ---- */
+
+JOBQ__INTERNAL size_t jobq__store_pack(unsigned char *to, int64_t previous, int64_t id) {
+    uint64_t delta = (uint64_t)id - (uint64_t)previous;
+    uint64_t zigzag = (delta << 1) ^ (delta >> 63 ? UINT64_MAX : 0);
+    size_t size = 0;
+    while (zigzag >= 0x80) {
+        to[size++] = (unsigned char)(zigzag | 0x80);
+        zigzag >>= 7;
+    }
+    to[size++] = (unsigned char)zigzag;
+    return size;
+}
+
+JOBQ__INTERNAL size_t jobq__store_unpack(const unsigned char *from, size_t size, int64_t *id) {
+    uint64_t zigzag = 0;
+    size_t i;
+    for (i = 0; i < size && i < JOBQ__PACK_MAX; i++) {
+        zigzag |= (uint64_t)(from[i] & 0x7f) << (7 * i);
+        if (!(from[i] & 0x80)) {
+            uint64_t delta = (zigzag >> 1) ^ (zigzag & 1 ? UINT64_MAX : 0);
+            *id = (int64_t)((uint64_t)*id + delta);
+            return i + 1;
+        }
+    }
+    return 0;
+}
+
+/*==== store_read.c ====*/
+/* store_read.c - what reads rows: get, list, count. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/store_read.c"
+#endif
+/* #include "store.h" */
+
+/* Design note.
+ *
+ * Runs on the reader's connection (in a memory database on the writer's), one call one walk, and
+ * every statement is reset before the call returns. A listing by state walks the index that holds
+ * that state; its cursor is the index's key, so rows that come and go meanwhile are neither
+ * repeated nor do they displace others. Claimed rows stand in no index: they are listed from the
+ * claims row. */
+
+static void jobq__store_column_text(sqlite3_stmt *s, int column, char *to, size_t capacity) {
+    const char *text = (const char *)sqlite3_column_text(s, column);
+    jobq__err_copy_text(to, capacity, text ? text : "");
+}
+
+static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s,
+                                  jobq_info *info) {
+    int state = sqlite3_column_int(s, 1);
+    int64_t lane = sqlite3_column_int64(s, 2);
+    bool waiting = sqlite3_column_type(s, 2) != SQLITE_NULL;
+    memset(info, 0, sizeof *info);
+    info->id = sqlite3_column_int64(s, 0);
+    info->state = jobq__state_public(state, state == JOBQ__CLAIMED
+                                                && look->runs(look->ctx, info->id));
+    info->parked = waiting && lane < 0;
+    info->scheduled = waiting && lane == JOBQ__LANE_SCHEDULED;
+    info->priority = sqlite3_column_int(s, 3);
+    info->attempt = sqlite3_column_int(s, 4);
+    info->runs = sqlite3_column_int(s, 5);
+    info->crashes = sqlite3_column_int(s, 6);
+    info->created_at_ms = sqlite3_column_int64(s, 7);
+    info->run_at_ms = sqlite3_column_int64(s, 8);
+    info->finished_at_ms = sqlite3_column_int64(s, 9);
+    info->payload_size = (size_t)sqlite3_column_int64(s, 10);
+    jobq__store_column_text(s, 11, info->kind, sizeof info->kind);
+    jobq__store_column_text(s, 12, info->queue, sizeof info->queue);
+    jobq__store_column_text(s, 13, info->key, sizeof info->key);
+    jobq__store_column_text(s, 14, info->error, sizeof info->error);
+    info->result_size = (size_t)sqlite3_column_int64(s, 15);
+    /* A claim that has not started is not a run yet. */
+    if (state == JOBQ__CLAIMED && info->state == JOBQ_STATE_PENDING) info->runs--;
+}
+
+JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info) {
+    sqlite3_stmt *s = jobq__db_get(look->db, JOBQ__SQL_INFO);
+    bool row;
+    int rc;
+    if (s) sqlite3_bind_int64(s, 1, id);
+    rc = jobq__db_next(look->db, s, &row);
+    if (rc != JOBQ_OK) return rc;
+    if (!row) return JOBQ_NOT_FOUND;
+    jobq__store_read_info(look, s, info);
+    jobq__db_reset(s);
+    return JOBQ_OK;
+}
+
+static bool jobq__store_matches(const jobq_filter *filter, const jobq_info *info) {
+    if (filter->state != JOBQ_STATE_NONE && filter->state != info->state) return false;
+    if (filter->kind && strcmp(filter->kind, info->kind) != 0) return false;
+    return !filter->queue || strcmp(filter->queue, info->queue) == 0;
+}
+
+/* One listing call: where its matches go and how many rows it may still look at. */
+struct jobq__store_listing {
+    const struct jobq__look *look;
+    const jobq_filter *filter;
+    jobq_cursor *cursor;
+    jobq_info *infos;
+    size_t capacity, count;
+    int64_t budget;
+};
+
+enum { JOBQ__LIST_START, JOBQ__LIST_IDS, JOBQ__LIST_LIVE, JOBQ__LIST_CLAIMS,
+       JOBQ__LIST_FINISHED, JOBQ__LIST_END };
+
+static sqlite3_stmt *jobq__store_list_walk(struct jobq__store_listing *list) {
+    static const enum jobq__sql walks[] = {
+        [JOBQ__LIST_IDS] = JOBQ__SQL_INFO_AFTER,
+        [JOBQ__LIST_LIVE] = JOBQ__SQL_INFO_LIVE,
+        [JOBQ__LIST_FINISHED] = JOBQ__SQL_INFO_FINISHED,
+    };
+    const int64_t *after = list->cursor->after;
+    sqlite3_stmt *s = jobq__db_get(list->look->db, walks[list->cursor->stage]);
+    if (!s) return NULL;
+    sqlite3_bind_int64(s, 1, after[0]);
+    sqlite3_bind_int64(s, 2, list->budget);
+    if (list->cursor->stage == JOBQ__LIST_FINISHED) sqlite3_bind_int64(s, 3, after[1]);
+    if (list->cursor->stage == JOBQ__LIST_LIVE) {
+        sqlite3_bind_int64(s, 3, after[1]);
+        sqlite3_bind_int64(s, 4, after[2]);
+        sqlite3_bind_int64(s, 5, after[3]);
+    }
+    return s;
+}
+
+static void jobq__store_list_move(struct jobq__store_listing *list, sqlite3_stmt *s) {
+    int64_t *after = list->cursor->after;
+    switch (list->cursor->stage) {
+    case JOBQ__LIST_IDS:
+        after[0] = sqlite3_column_int64(s, 0);
+        break;
+    case JOBQ__LIST_FINISHED:
+        after[0] = sqlite3_column_int64(s, 16);
+        after[1] = sqlite3_column_int64(s, 0);
+        break;
+    default:
+        after[0] = sqlite3_column_int64(s, 2);
+        after[1] = sqlite3_column_int64(s, 17);
+        after[2] = sqlite3_column_int64(s, 8);
+        after[3] = sqlite3_column_int64(s, 0);
+    }
+}
+
+static void jobq__store_list_row(struct jobq__store_listing *list, sqlite3_stmt *s) {
+    jobq_info *info = &list->infos[list->count];
+    jobq__store_read_info(list->look, s, info);
+    if (jobq__store_matches(list->filter, info)) list->count++;
+    list->budget--;
+}
+
+/* Walks one index; *end when it has no more rows. */
+static int jobq__store_list_index(struct jobq__store_listing *list, bool *end) {
+    sqlite3_stmt *s = jobq__store_list_walk(list);
+    bool row = true;
+    int rc = JOBQ_OK;
+    while (list->count < list->capacity && list->budget > 0) {
+        rc = jobq__db_next(list->look->db, s, &row);
+        if (rc != JOBQ_OK || !row) break;
+        jobq__store_list_move(list, s);
+        jobq__store_list_row(list, s);
+    }
+    *end = !row;
+    if (s) jobq__db_reset(s);
+    return rc;
+}
+
+/* Claimed rows, in the order of the claims row, above the id that the cursor names. */
+static int jobq__store_list_claims(struct jobq__store_listing *list, bool *end) {
+    sqlite3_stmt *s = jobq__db_get(list->look->db, JOBQ__SQL_INFO);
+    int64_t last = list->cursor->after[0];
+    int rc = s ? JOBQ_OK : jobq__db_code(list->look->db->sqlite_code);
+    *end = false;
+    while (rc == JOBQ_OK && !*end && list->count < list->capacity && list->budget > 0) {
+        unsigned char *ids = NULL;
+        size_t size, at = 0, used;
+        int64_t id = 0, next = INT64_MAX;
+        bool row;
+        /* The smallest claimed id above the last one: the set changes between calls. */
+        rc = jobq__store_claims_get(list->look->db, (void **)&ids, &size);
+        while (rc == JOBQ_OK && (used = jobq__store_unpack(ids + at, size - at, &id)) > 0) {
+            at += used;
+            if (id > last && id < next) next = id;
+        }
+        jobq__mem_free(ids);
+        *end = next == INT64_MAX;
+        if (rc != JOBQ_OK || *end) break;
+        list->cursor->after[0] = last = next;
+        sqlite3_bind_int64(s, 1, next);
+        rc = jobq__db_next(list->look->db, s, &row);
+        if (rc == JOBQ_OK && row) jobq__store_list_row(list, s);
+        jobq__db_reset(s);
+    }
+    return rc;
+}
+
+static void jobq__store_list_stage(jobq_cursor *cursor, int stage) {
+    int i;
+    cursor->stage = stage;
+    for (i = 0; i < 4; i++) cursor->after[i] = stage == JOBQ__LIST_LIVE ? INT64_MIN : 0;
+    if (stage == JOBQ__LIST_FINISHED) cursor->after[0] = INT64_MIN;
+    cursor->done = stage == JOBQ__LIST_END;
+}
+
+static int jobq__store_list_next_stage(jobq_state state, int stage) {
+    switch (stage) {
+    case JOBQ__LIST_START:
+        if (state == JOBQ_STATE_NONE) return JOBQ__LIST_IDS;
+        if (state == JOBQ_STATE_PENDING) return JOBQ__LIST_LIVE;
+        return state == JOBQ_STATE_RUNNING ? JOBQ__LIST_CLAIMS : JOBQ__LIST_FINISHED;
+    case JOBQ__LIST_LIVE: return JOBQ__LIST_CLAIMS;
+    default: return JOBQ__LIST_END;
+    }
+}
+
+JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_filter *filter,
+                                    jobq_cursor *cursor, jobq_info *infos, size_t capacity,
+                                    size_t *count) {
+    struct jobq__store_listing list = {look, filter, cursor, infos, capacity, 0, 0};
+    int rc = JOBQ_OK;
+    list.budget = filter->rows_max > 0 ? filter->rows_max : JOBQ__ROWS_MAX;
+    while (rc == JOBQ_OK && !cursor->done && list.count < capacity && list.budget > 0) {
+        bool end = cursor->stage == JOBQ__LIST_START;
+        if (cursor->stage == JOBQ__LIST_CLAIMS) rc = jobq__store_list_claims(&list, &end);
+        else if (!end) rc = jobq__store_list_index(&list, &end);
+        if (end)
+            jobq__store_list_stage(cursor,
+                                   jobq__store_list_next_stage(filter->state, cursor->stage));
+    }
+    *count = list.count;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, bool result,
+                                    void *buffer, size_t capacity, size_t *size) {
+    sqlite3_stmt *s = jobq__db_get(look->db, result ? JOBQ__SQL_RESULT : JOBQ__SQL_PAYLOAD);
+    const void *blob;
+    bool row;
+    int rc;
+    *size = 0;
+    if (s) sqlite3_bind_int64(s, 1, id);
+    rc = jobq__db_next(look->db, s, &row);
+    if (rc != JOBQ_OK) return rc;
+    if (!row) return JOBQ_NOT_FOUND;
+    blob = sqlite3_column_blob(s, 0);
+    *size = (size_t)sqlite3_column_bytes(s, 0);
+    if (blob && capacity) memcpy(buffer, blob, JOBQ__MIN(capacity, *size));
+    jobq__db_reset(s);
+    return JOBQ_OK;
+}
+
+static void jobq__store_count_row(const struct jobq__look *look, int64_t id, int state,
+                                  int64_t lane, jobq_counts *counts) {
+    if (state == JOBQ__CLAIMED && look->runs(look->ctx, id)) counts->running++;
+    else if (state == JOBQ__CLAIMED) counts->ready++;
+    else if (state == JOBQ__DONE) counts->done++;
+    else if (state == JOBQ__FAILED) counts->failed++;
+    else if (state == JOBQ__CANCELLED) counts->cancelled++;
+    else if (lane < 0) counts->parked++;
+    else if (lane == JOBQ__LANE_SCHEDULED) counts->scheduled++;
+    else counts->ready++;
+}
+
+JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *after,
+                                     jobq_counts *counts, bool *done) {
+    sqlite3_stmt *s = jobq__db_get(look->db, JOBQ__SQL_COUNT);
+    int rows = 0, rc;
+    bool row;
+    if (s) {
+        sqlite3_bind_int64(s, 1, *after);
+        sqlite3_bind_int(s, 2, JOBQ__COUNT_ROWS);
+    }
+    while ((rc = jobq__db_next(look->db, s, &row)) == JOBQ_OK && row) {
+        *after = sqlite3_column_int64(s, 0);
+        jobq__store_count_row(look, *after, sqlite3_column_int(s, 1), sqlite3_column_int64(s, 2),
+                              counts);
+        rows++;
+    }
+    *done = rows < JOBQ__COUNT_ROWS;
+    return rc;
+}
+
+/*==== event.h ====*/
+/* event.h - events after commit, in order, one deliverer. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/event.h"
+#endif
+#ifndef JOBQ__EVENT_H
+#define JOBQ__EVENT_H
+
+/* #include "os.h" */
+
+/* Design note.
+ *
+ * Events are appended in commit order (by the holder of the baton, or by the worker that starts a
+ * run) and called one at a time by whichever eligible thread finds nobody delivering. So their
+ * order is total, the callback never runs twice at once, and no lock is held while it runs. The
+ * list grows while a callback is slow; workers wait before their next job once it is long, which
+ * bounds it. Without a callback nothing is ever appended. */
+
+struct jobq__events {
+    struct jobq__mutex mu;
+    struct jobq__cond room;     /* signalled when the list became short again */
+    void (*call)(const jobq_event *event, void *ctx);
+    void *ctx;
+    jobq_event *list;           /* guarded by mu: head .. head + count, circular */
+    size_t head, count, capacity;
+    bool delivering;
+    jobq__thread deliverer;
+};
+
+JOBQ__INTERNAL int jobq__event_init(struct jobq__events *events,
+                                    void (*call)(const jobq_event *event, void *ctx), void *ctx);
+JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events);
+
+/* Makes room so that the next count appends cannot fail. Does nothing without a callback. */
+JOBQ__INTERNAL int jobq__event_reserve(struct jobq__events *events, size_t count);
+/* Appends; an event that finds no room is dropped. */
+JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_event *event);
+/* Calls the callback for all that is there, unless another thread is at it. */
+JOBQ__INTERNAL void jobq__event_deliver(struct jobq__events *events);
+/* True if there is something that nobody delivers. */
+JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events);
+/* For workers: waits until the callback has caught up. */
+JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events);
+/* True if the calling thread is inside the callback. */
+JOBQ__INTERNAL bool jobq__event_inside(struct jobq__events *events);
+
+#endif
+
+/*==== event.c ====*/
+/* event.c - events after commit, in order, one deliverer. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/event.c"
+#endif
+/* #include "event.h" */
+
+JOBQ__INTERNAL int jobq__event_init(struct jobq__events *events,
+                                    void (*call)(const jobq_event *event, void *ctx), void *ctx) {
+    int rc;
+    memset(events, 0, sizeof *events);
+    events->call = call;
+    events->ctx = ctx;
+    rc = jobq__os_mutex_init(&events->mu);
+    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&events->room, JOBQ__OS_MONO);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events) {
+    jobq__mem_free(events->list);
+    jobq__os_cond_fini(&events->room);
+    jobq__os_mutex_fini(&events->mu);
+}
+
+static int jobq__event_grow(struct jobq__events *events, size_t count) {
+    size_t capacity = events->capacity ? events->capacity : 64, i;
+    jobq_event *list;
+    jobq__assert(jobq__os_held(&events->mu));
+    while (capacity < events->count + count) capacity *= 2;
+    if (capacity == events->capacity) return JOBQ_OK;
+    list = jobq__mem_resize(NULL, capacity, sizeof *list);
+    if (!list) return JOBQ_NO_MEMORY;
+    for (i = 0; i < events->count; i++)
+        list[i] = events->list[(events->head + i) % events->capacity];
+    jobq__mem_free(events->list);
+    events->list = list;
+    events->capacity = capacity;
+    events->head = 0;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__event_reserve(struct jobq__events *events, size_t count) {
+    int rc;
+    if (!events->call || !count) return JOBQ_OK;
+    jobq__os_lock(&events->mu);
+    rc = jobq__event_grow(events, count);
+    jobq__os_unlock(&events->mu);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_event *event) {
+    if (!events->call) return;
+    jobq__os_lock(&events->mu);
+    if (events->count < events->capacity || jobq__event_grow(events, 1) == JOBQ_OK)
+        events->list[(events->head + events->count++) % events->capacity] = *event;
+    jobq__os_unlock(&events->mu);
+}
+
+JOBQ__INTERNAL void jobq__event_deliver(struct jobq__events *events) {
+    if (!events->call) return;
+    jobq__os_lock(&events->mu);
+    if (!events->delivering) {
+        events->delivering = true;
+        events->deliverer = jobq__os_thread_self();
+        while (events->count) {
+            jobq_event event = events->list[events->head];
+            events->head = (events->head + 1) % events->capacity;
+            events->count--;
+            jobq__os_unlock(&events->mu);
+            events->call(&event, events->ctx);
+            jobq__os_lock(&events->mu);
+        }
+        events->delivering = false;
+        jobq__os_broadcast(&events->room);
+    }
+    jobq__os_unlock(&events->mu);
+}
+
+JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events) {
+    bool waiting;
+    if (!events->call) return false;
+    jobq__os_lock(&events->mu);
+    waiting = events->count && !events->delivering;
+    jobq__os_unlock(&events->mu);
+    return waiting;
+}
+
+JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events) {
+    if (!events->call) return;
+    jobq__os_lock(&events->mu);
+    while (events->delivering && events->count > JOBQ__EVENTS_MAX)
+        jobq__os_wait(&events->room, &events->mu);
+    jobq__os_unlock(&events->mu);
+}
+
+JOBQ__INTERNAL bool jobq__event_inside(struct jobq__events *events) {
+    bool inside;
+    if (!events->call) return false;
+    jobq__os_lock(&events->mu);
+    inside = events->delivering
+          && jobq__os_thread_same(events->deliverer, jobq__os_thread_self());
+    jobq__os_unlock(&events->mu);
+    return inside;
+}
+
+/*==== registry.h ====*/
+/* registry.h - names to kinds and queues. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/registry.h"
+#endif
+#ifndef JOBQ__REGISTRY_H
+#define JOBQ__REGISTRY_H
+
+/* #include "list.h" */
+/* #include "store.h" */
+
+/* Design note.
+ *
+ * Every name of a kind or queue is a row of jobq_name, and at most one struct here, found by text
+ * or by id and never moved or freed before close: what is claimed points at it. Guarded by the
+ * baton, but for what says otherwise. Only committed names enter: one that a transaction has just
+ * added is found in the table by the next one (so a rollback leaves nothing behind here). */
+
+struct jobq__name {
+    struct jobq__name *next;    /* same bucket */
+    int64_t id;
+    char text[JOBQ_NAME_MAX + 1];
+
+    /* As a kind: */
+    jobq_kind spec;             /* written before handled, then constant */
+    int32_t handled;            /* atomic */
+    struct jobq__link parked;   /* in core's list while rows of it may stand parked */
+
+    /* As a queue, or as the lane of the suspects: */
+    struct jobq__link ready;    /* in core's list while ready rows may stand in the table */
+    struct jobq__link ring;     /* its claimed jobs, in order; guarded by pool.mu */
+    struct jobq__link turn;     /* in the ring's list of lanes; guarded by pool.mu */
+    const struct jobq__row *last_claimed; /* of the transaction under way, or NULL */
+};
+
+#define JOBQ__NAME_BUCKETS 64
+
+struct jobq__registry {
+    struct jobq__name *buckets[JOBQ__NAME_BUCKETS];
+    struct jobq__name **by_id;
+    size_t size;
+};
+
+JOBQ__INTERNAL void jobq__registry_fini(struct jobq__registry *registry);
+
+/* NULL if the name is not known here; it may still be in the table. */
+JOBQ__INTERNAL struct jobq__name *jobq__registry_by_text(const struct jobq__registry *registry,
+                                                         const char *text);
+JOBQ__INTERNAL struct jobq__name *jobq__registry_by_id(const struct jobq__registry *registry,
+                                                       int64_t id);
+/* Adds a committed name (or returns it if it is there); NULL if memory is out. */
+JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *registry, int64_t id,
+                                                     const char *text);
+
+#endif
+
+/*==== registry.c ====*/
+/* registry.c - names to kinds and queues. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/registry.c"
+#endif
+/* #include "registry.h" */
+
+/* FNV-1a, after Fowler, Noll and Vo. */
+static size_t jobq__registry_bucket(const char *text) {
+    uint32_t hash = 2166136261u;
+    while (*text) hash = (hash ^ (unsigned char)*text++) * 16777619u;
+    return hash % JOBQ__NAME_BUCKETS;
+}
+
+JOBQ__INTERNAL void jobq__registry_fini(struct jobq__registry *registry) {
+    size_t i;
+    for (i = 0; i < registry->size; i++) jobq__mem_free(registry->by_id[i]);
+    jobq__mem_free(registry->by_id);
+    memset(registry, 0, sizeof *registry);
+}
+
+JOBQ__INTERNAL struct jobq__name *jobq__registry_by_text(const struct jobq__registry *registry,
+                                                         const char *text) {
+    struct jobq__name *name = registry->buckets[jobq__registry_bucket(text)];
+    while (name && strcmp(name->text, text) != 0) name = name->next;
+    return name;
+}
+
+JOBQ__INTERNAL struct jobq__name *jobq__registry_by_id(const struct jobq__registry *registry,
+                                                       int64_t id) {
+    if (id <= 0 || (uint64_t)id >= registry->size) return NULL;
+    return registry->by_id[id];
+}
+
+static bool jobq__registry_grow(struct jobq__registry *registry, size_t size) {
+    struct jobq__name **by_id;
+    size_t i;
+    if (size <= registry->size) return true;
+    size = JOBQ__MAX(size, registry->size * 2);
+    by_id = jobq__mem_resize(registry->by_id, size, sizeof(struct jobq__name *));
+    if (!by_id) return false;
+    for (i = registry->size; i < size; i++) by_id[i] = NULL;
+    registry->by_id = by_id;
+    registry->size = size;
+    return true;
+}
+
+JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *registry, int64_t id,
+                                                     const char *text) {
+    struct jobq__name *name = jobq__registry_by_id(registry, id);
+    size_t bucket = jobq__registry_bucket(text);
+    if (name) return name;
+    /* Ids are dense; a wild one can only come from a damaged file. */
+    if (id <= 0 || id > 16 * JOBQ_NAMES_MAX) return NULL;
+    if (!jobq__registry_grow(registry, (size_t)id + 1)) return NULL;
+    name = jobq__mem_new(sizeof *name);
+    if (!name) return NULL;
+    name->id = id;
+    jobq__err_copy_text(name->text, sizeof name->text, text);
+    jobq__list_init(&name->parked);
+    jobq__list_init(&name->ready);
+    jobq__list_init(&name->ring);
+    jobq__list_init(&name->turn);
+    name->next = registry->buckets[bucket];
+    registry->buckets[bucket] = name;
+    registry->by_id[id] = name;
+    return name;
+}
+
+/*==== core.h ====*/
+/* core.h - struct jobq, the lock table, who may touch what. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/core.h"
+#endif
+#ifndef JOBQ__CORE_H
+#define JOBQ__CORE_H
+
+/* #include "backoff.h" */
+/* #include "clock.h" */
+/* #include "event.h" */
+/* #include "owner.h" */
+/* #include "registry.h" */
+/* #include "wheel.h" */
+
+/* The lock table. A thread holds at most one of these mutexes at a time (asserted in debug
+ * builds), and none of them across SQLite but reader_mu, and none across a callback.
+ *
+ *   name         guards
+ *   commit.mu    the baton, the list of requests, the gates
+ *   pool.mu      ring, outcomes handed in, workers, wheel, waiters, lifecycle, stats
+ *   events.mu    the list of events
+ *   reader_mu    the reader's connection
+ *   a gate's mu  that gate
+ *
+ * The baton is no mutex but a right: its holder may write. It guards the writer's and the job's
+ * connection, tx, names, claimed, and whatever says "baton" below; it may be held while a handler
+ * runs (the job's transaction) and while one of the mutexes is taken for a moment. */
+
+/* ---- One claimed job ---- */
+
+/* What becomes of a run; decided on the handler's thread, written by the next transaction. */
+struct jobq__verdict {
+    jobq_outcome outcome;
+    int state;              /* JOBQ__WAITING or terminal */
+    int attempt, crashes;
+    int64_t run_at_ms, delay_ms, keep_ms;
+};
+
+struct jobq__entry {
+    struct jobq__link link;     /* ring (pool.mu), handed in (pool.mu), or the transaction's */
+    struct jobq__link claimed;  /* core's list of all that is claimed; baton */
+    struct jobq__row row;       /* the row as claimed; payload points below */
+    struct jobq__name *kind;
+    struct jobq__name *lane;    /* whose order it is in: its queue, or the suspects */
+    int32_t cancel;             /* atomic: somebody wants it cancelled */
+    bool in_ring;               /* pool.mu */
+    bool gone;                  /* baton: settled or taken out by the transaction under way */
+    struct jobq__verdict verdict;
+    int64_t wait_ms, run_ms;
+    char *text;                 /* of a failure, or NULL */
+    void *result;               /* or NULL */
+    size_t result_size;
+    size_t capacity;            /* bytes of payload that fit */
+    unsigned char payload[];
+};
+
+/* ---- A place to sleep ---- */
+
+struct jobq__gate {
+    struct jobq__gate *next;    /* all gates; commit.mu */
+    int32_t used;               /* atomic; set under commit.mu */
+    struct jobq__mutex mu;
+    struct jobq__cond cond;
+    bool open;                  /* guarded by mu */
+};
+
+/* ---- The transaction under way (tx.c); baton ---- */
+
+struct jobq__change {
+    jobq_event event;
+    const char *text;           /* the entry's; until the entries are recycled */
+};
+
+struct jobq__tx {
+    struct jobq__db *db;
+    int64_t now_ms;
+    struct jobq__link settled;  /* entries handed in */
+    struct jobq__link claimed;  /* entries claimed here, not yet in the ring */
+    struct jobq__link taken;    /* entries out of the ring: cancelled, deleted, given back */
+    int room;                   /* jobs that may still be claimed */
+    int over;                   /* jobs that may be claimed beyond that to keep the order */
+    int64_t bytes;              /* payload that may still be claimed */
+    bool may_claim;
+    bool claims_changed, due_stale, names_added, single_rows;
+    int suspects;               /* claimed here */
+    int64_t last_id, next_due_ms, prune_at_ms;
+    int released;               /* suspects settled here */
+    struct jobq__row rows[JOBQ__INSERT_ROWS]; /* to be inserted by one statement */
+    int rows_count;
+    bool ready;                 /* something became ready: a foreign loop wants to know */
+    struct jobq__name *unparked; /* kind whose parked rows are all moved */
+    struct jobq__change *changes;
+    size_t changes_count, changes_capacity;
+    struct jobq__entry **order; /* scratch for sorting */
+    size_t order_capacity;
+    unsigned char *pack;        /* scratch for the claims row */
+    size_t pack_capacity;
+    jobq_stats add;             /* what this transaction adds to the counters */
+};
+
+/* ---- Requests and the baton (commit.c) ---- */
+
+struct jobq__request {
+    struct jobq__request *next;
+    int (*write)(jobq *q, struct jobq__request *r); /* in the transaction; NULL: nothing */
+    void (*after)(jobq *q, struct jobq__request *r); /* after COMMIT, with the baton; or NULL */
+    void *arg;
+    bool atomic;                /* several statements: needs a savepoint */
+    bool sync;                  /* this commit at synchronous=FULL */
+    bool hold;                  /* wants the baton itself, not a group */
+    int32_t state;              /* atomic */
+    int rc;
+    jobq_error *err;
+    jobq__thread thread;
+    struct jobq__gate *gate;
+};
+
+struct jobq__commit {
+    struct jobq__mutex mu;
+    int32_t busy;               /* written under mu, read without: somebody has the baton */
+    bool in_job;                /* the baton belongs to a job's transaction */
+    jobq__thread holder;
+    struct jobq__request *head, **tail;
+    struct jobq__gate *gates;
+    int64_t busy_us;            /* how long a caller waits */
+};
+
+/* ---- Workers ---- */
+
+enum { JOBQ__STOP_ASKED = 1, JOBQ__STOP_SHUTDOWN = 2 };
+
+enum jobq__wake { JOBQ__WAKE_DUE, JOBQ__WAKE_DEADLINE, JOBQ__WAKE_SLEEP, JOBQ__WAKE_WAITER };
+
+struct jobq__alarm {
+    struct jobq__timer timer;
+    enum jobq__wake what;
+};
+
+struct jobq__worker;
+
+struct jobq_run {
+    jobq *q;
+    struct jobq__worker *worker;
+    struct jobq__entry *entry;      /* NULL between runs */
+    int32_t stop;                   /* atomic */
+    int64_t started_ms, deadline_ms;
+    struct jobq__alarm deadline, sleep; /* pool.mu */
+    bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */
+    /* The detail of the outcome: the handler's thread. */
+    jobq_outcome said;
+    int64_t at_ms;
+    char text[JOBQ_TEXT_MAX + 1];
+    void *result;
+    size_t result_size;
+    bool no_memory;
+    /* The job's transaction. */
+    bool in_tx;
+    bool joined;                    /* jobs were enqueued in it */
+    /* The checkpoint. */
+    void *saved;
+    size_t saved_size;
+    bool saved_read;
+};
+
+struct jobq__worker {
+    struct jobq_run run;
+    jobq__thread thread;            /* pool.mu: who runs jobs as this worker */
+    jobq__thread handle;            /* to be joined, if started */
+    int index;
+    bool started, ended;            /* pool.mu */
+    bool idle, woken;               /* pool.mu */
+    int64_t free_us;                /* when it last looked at the time, in real time */
+    struct jobq__link link;         /* the list of idle workers; pool.mu */
+    struct jobq__cond cond;
+};
+
+struct jobq__waiter {
+    struct jobq__link link;
+    struct jobq__alarm alarm;
+    struct jobq__cond cond;
+    int64_t id;
+    bool done, late;
+    jobq_info info;
+};
+
+struct jobq__ring {
+    struct jobq__link lanes;    /* that have jobs; the next one to serve first */
+    int count;
+    int64_t bytes;
+};
+
+enum jobq__life { JOBQ__STOPPED, JOBQ__RUNNING, JOBQ__STOPPING };
+
+struct jobq__pool {
+    struct jobq__mutex mu;
+    enum jobq__life life;
+    bool changing;              /* a thread is starting, or joining, the others */
+    bool claiming;              /* transactions may claim */
+    bool more;                  /* a transaction would find something to do */
+    struct jobq__ring ring;
+    struct jobq__link handed;   /* outcomes that wait for a transaction */
+    int handed_count;
+    int64_t handed_since_us;    /* when the oldest of them came */
+    int64_t retry_at_us;        /* after a failed transaction: not before */
+    int64_t retry_us;
+    struct jobq__worker *workers;
+    int worker_count;
+    struct jobq__link idle;     /* the latest first: its caches are warm */
+    int running, sleeping;
+    struct jobq__cond quiet;    /* signalled when the pool may have come to rest or stopped */
+    int quiet_waiters;
+    struct jobq__wheel wheel;
+    struct jobq__alarm due;     /* the earliest scheduled job */
+    int64_t prune_at_ms;        /* housekeeping is no wake: it waits for the end of an advance */
+    int64_t poll_at_us;         /* real time; INT64_MAX: no polling */
+    struct jobq__link waiters;
+    jobq_stats stats;
+    /* Rates, real time. */
+    int64_t job_ns;             /* moving mean of a run with its overhead */
+    int64_t commit_us;          /* of a transaction */
+    int64_t store_end_us;       /* when the last transaction with a caller's store ended */
+    bool stream;                /* callers' stores follow each other closely */
+    /* The scheduler thread. */
+    jobq__thread scheduler;
+    bool scheduler_started, scheduler_quit;
+    bool scheduler_kicked;      /* something has changed since it last looked */
+    bool scheduler_armed;       /* it looks again within a millisecond by itself */
+    bool scheduler_waits;       /* and has found nothing to do */
+    int64_t fired;              /* wakes, ever */
+    bool checkpoint, look;      /* wanted: a checkpoint; a look for others' jobs */
+    struct jobq__cond tick_mono, tick_wall;
+    bool tick_on_wall;          /* which of the two it sleeps on */
+    bool stepping;
+    jobq__thread stepper;
+};
+
+/* ---- The queue ---- */
+
+struct jobq {
+    /* Constant after open. */
+    jobq_options options;       /* with the defaults filled in */
+    char *path;
+    bool memory, step_mode, client;
+    jobq_clock *clock;
+
+    int32_t inside;             /* atomic: calls under way */
+    int32_t closing;            /* atomic */
+    int32_t failed;             /* atomic: the latched reason, or JOBQ_OK */
+
+    struct jobq__owner owner;
+    struct jobq__commit commit;
+    struct jobq__pool pool;
+    struct jobq__events events;
+
+    struct jobq__mutex reader_mu;
+    struct jobq__db reader;     /* guarded by reader_mu */
+
+    /* Baton: */
+    struct jobq__db writer, job;
+    struct jobq__tx tx;
+    struct jobq__registry names;
+    struct jobq__name *suspects;    /* the lane, a name that is no queue's */
+    struct jobq__link ready;        /* lanes where ready rows may stand */
+    struct jobq__link parked;       /* kinds whose parked rows are to be moved */
+    struct jobq__link claimed;      /* entries, in claim order */
+    struct jobq__link spare;        /* entries to be used again */
+    int spare_count;
+    int suspects_claimed;
+    int64_t last_id, next_due_ms;
+    int64_t wal_next;           /* pages at which the next checkpoint is due */
+    bool look_lanes;            /* the set of lanes may have grown */
+    struct jobq_run *job_run;   /* whose transaction it is, while in_job */
+};
+
+/* True when this thread runs a handler of q. Takes pool.mu. */
+JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q);
+
+/* Stops the queue for good; the first reason stays. */
+JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);
+
+/* True if the outcomes that were handed in should be committed now, or the ring filled: with
+ * pool.mu held. An outcome waits for company only while the ring has work, or while a caller
+ * stores one job after the other and its next commit can take the outcome along. */
+JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us);
+
+/* Wakes the scheduler thread, or makes it look again before it sleeps. */
+JOBQ__INTERNAL void jobq__core_kick(jobq *q);
+
+#endif
+
+/*==== core.c ====*/
+/* core.c - struct jobq: the few questions that every room asks. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/core.c"
+#endif
+/* #include "core.h" */
+
+JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__thread self = jobq__os_thread_self();
+    bool inside = false;
+    int i;
+    jobq__os_lock(&pool->mu);
+    for (i = 0; i < pool->worker_count && !inside; i++) {
+        const struct jobq__worker *worker = &pool->workers[i];
+        inside = worker->run.entry && jobq__os_thread_same(worker->thread, self);
+    }
+    jobq__os_unlock(&pool->mu);
+    return inside;
+}
+
+JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
+    if (jobq__os_load(&q->failed) == JOBQ_OK) jobq__os_store(&q->failed, code);
+}
+
+JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
+    const struct jobq__pool *pool = &q->pool;
+    jobq__assert(jobq__os_held(&pool->mu));
+    if (now_us < pool->retry_at_us || jobq__os_load(&q->failed)) return false;
+    if (pool->handed_count >= JOBQ__BATCH) return true;
+    if (pool->handed_count && now_us - pool->handed_since_us >= JOBQ__DEFER_US) return true;
+    if (pool->ring.count) return false;
+    if (pool->more && pool->claiming) return true;
+    return pool->handed_count && !pool->stream;
+}
+
+JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__os_lock(&pool->mu);
+    pool->scheduler_kicked = true;
+    jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
+    jobq__os_unlock(&pool->mu);
+}
+
+/*==== ring.h ====*/
+/* ring.h - the ordered window of claimed jobs. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/ring.h"
+#endif
+#ifndef JOBQ__RING_H
+#define JOBQ__RING_H
+
+/* #include "core.h" */
+
+/* Design note.
+ *
+ * The ring holds what is claimed and not started. Within a lane it is kept in (priority, run_at,
+ * id) order; across lanes it is served round robin. The transaction that fills it keeps the
+ * invariant that makes the order of the table and of the ring one: every ready row of a lane that
+ * stands in the table sorts after every job of that lane in the ring (tx.c). All under pool.mu. */
+
+JOBQ__INTERNAL void jobq__ring_init(struct jobq__ring *ring);
+
+/* The order in which jobs of a lane start: < 0 if a comes first. */
+JOBQ__INTERNAL int jobq__ring_compare(const struct jobq__row *a, const struct jobq__row *b);
+
+JOBQ__INTERNAL void jobq__ring_put(struct jobq__ring *ring, struct jobq__entry *entry);
+JOBQ__INTERNAL void jobq__ring_remove(struct jobq__ring *ring, struct jobq__entry *entry);
+/* The next job to start, or NULL. */
+JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring);
+/* The last of a lane, or NULL. */
+JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane);
+
+#endif
+
+/*==== ring.c ====*/
+/* ring.c - the ordered window of claimed jobs. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/ring.c"
+#endif
+/* #include "ring.h" */
+
+#define JOBQ__RING_ENTRY(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, link)
+
+JOBQ__INTERNAL void jobq__ring_init(struct jobq__ring *ring) {
+    memset(ring, 0, sizeof *ring);
+    jobq__list_init(&ring->lanes);
+}
+
+JOBQ__INTERNAL int jobq__ring_compare(const struct jobq__row *a, const struct jobq__row *b) {
+    if (a->priority != b->priority) return a->priority < b->priority ? -1 : 1;
+    if (a->run_at_ms != b->run_at_ms) return a->run_at_ms < b->run_at_ms ? -1 : 1;
+    if (a->id != b->id) return a->id < b->id ? -1 : 1;
+    return 0;
+}
+
+JOBQ__INTERNAL void jobq__ring_put(struct jobq__ring *ring, struct jobq__entry *entry) {
+    struct jobq__name *lane = entry->lane;
+    struct jobq__link *place = &lane->ring;
+    if (jobq__list_empty(&lane->ring)) jobq__list_append(&ring->lanes, &lane->turn);
+    /* From the end: what comes late mostly sorts late. */
+    while (place->prev != &lane->ring
+           && jobq__ring_compare(&entry->row, &JOBQ__RING_ENTRY(place->prev)->row) < 0)
+        place = place->prev;
+    jobq__list_insert(place, &entry->link);
+    entry->in_ring = true;
+    ring->count++;
+    ring->bytes += (int64_t)entry->row.size;
+}
+
+JOBQ__INTERNAL void jobq__ring_remove(struct jobq__ring *ring, struct jobq__entry *entry) {
+    jobq__assert(entry->in_ring);
+    jobq__list_remove(&entry->link);
+    if (jobq__list_empty(&entry->lane->ring)) jobq__list_remove(&entry->lane->turn);
+    entry->in_ring = false;
+    ring->count--;
+    ring->bytes -= (int64_t)entry->row.size;
+    jobq__assert(ring->count >= 0 && ring->bytes >= 0);
+}
+
+JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring) {
+    struct jobq__link *turn = ring->lanes.next;
+    struct jobq__entry *entry;
+    if (turn == &ring->lanes) return NULL;
+    entry = JOBQ__RING_ENTRY(JOBQ__CONTAINER(turn, struct jobq__name, turn)->ring.next);
+    jobq__ring_remove(ring, entry);
+    if (!jobq__list_empty(&entry->lane->ring)) {
+        jobq__list_remove(turn);
+        jobq__list_append(&ring->lanes, turn);
+    }
+    return entry;
+}
+
+JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane) {
+    return lane->ring.prev == &lane->ring ? NULL : JOBQ__RING_ENTRY(lane->ring.prev);
+}
+
+/*==== tx.h ====*/
+/* tx.h - what one transaction does: settle, store, promote, claim. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx.h"
+#endif
+#ifndef JOBQ__TX_H
+#define JOBQ__TX_H
+
+/* #include "ring.h" */
+
+/* Design note.
+ *
+ * A transaction goes through these in order; commit.c owns the control flow around them.
+ *
+ *   tx_open     takes the outcomes that were handed in
+ *   tx_reset    before each attempt: nothing is claimed, nothing taken, counters are zero
+ *   tx_settle   writes the outcomes
+ *   (requests)  tx_resolve, tx_add, tx_flush, tx_take, tx_ready ... on behalf of callers
+ *   tx_fill     promotes what is due, claims for the ring, rewrites the claims row
+ *   COMMIT
+ *   tx_applied  only now do caches, counters and ring change, and workers hear of it
+ *   tx_failed   or: nothing has happened, the outcomes go back
+ *
+ * Invariants, with the baton held:
+ *   I1  claimed holds exactly the entries whose rows are CLAIMED in the last committed state, and
+ *       the claims row names exactly these.
+ *   I2  a ready row of a lane that stands in the table sorts after every job of that lane that is
+ *       in the ring. Who makes a row ready calls tx_ready, which keeps this: in order it needs
+ *       nothing; out of order it claims the row at once, or, when too much is claimed already,
+ *       gives back what sorts after it.
+ *   I3  a lane with ready rows in the table is in q->ready. (The reverse need not hold.) */
+
+/* Internal codes, never seen by a caller. */
+enum { JOBQ__AGAIN = 100 /* undo this part, read last_id anew, and write it again */ };
+
+/* What is to be woken after the commit, outside all locks. */
+struct jobq__wakes {
+    struct jobq__worker *workers[JOBQ_WORKERS_MAX];
+    int count;
+    bool scheduler, loop, events;
+};
+
+/* Where a request began, so that it can be undone alone. */
+struct jobq__tx_mark {
+    struct jobq__link *claimed, *taken;
+    size_t changes;
+    int room, over, suspects, released;
+    int64_t bytes, last_id, next_due_ms, prune_at_ms;
+    jobq_stats add;
+};
+
+JOBQ__INTERNAL void jobq__tx_init(jobq *q);
+JOBQ__INTERNAL void jobq__tx_fini(jobq *q);
+
+JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes);
+JOBQ__INTERNAL void jobq__tx_reset(jobq *q);
+JOBQ__INTERNAL int jobq__tx_settle(jobq *q);
+JOBQ__INTERNAL int jobq__tx_fill(jobq *q);
+/* Rewrites the claims row from what is claimed. */
+JOBQ__INTERNAL int jobq__tx_touch(jobq *q);
+JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes);
+JOBQ__INTERNAL void jobq__tx_failed(jobq *q);
+
+JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark);
+JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark);
+
+/* The id of a name, adding it to the table if need be; *name is NULL if it is not known to be
+ * committed. */
+JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int64_t *id,
+                                    struct jobq__name **name);
+/* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
+ * id, is set here. The payload must stay until tx_flush. */
+JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__name *kind,
+                                struct jobq__name *queue);
+JOBQ__INTERNAL int jobq__tx_flush(jobq *q);
+
+/* The lane for a job of this kind, queue, time and number of crashes. */
+JOBQ__INTERNAL int64_t jobq__tx_lane(jobq *q, const struct jobq__row *row);
+/* A row has just become ready in its lane; keeps I2 and I3. */
+JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row);
+/* A row now waits in lane 0 until at_ms. */
+JOBQ__INTERNAL void jobq__tx_scheduled(jobq *q, int64_t at_ms);
+/* The entry of a claimed job, or NULL; if it has not started it is out of the ring from now on. */
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *taken);
+/* A taken entry's row waits in its lane again, as if it had never been claimed. */
+JOBQ__INTERNAL int jobq__tx_unclaim(jobq *q, struct jobq__entry *entry);
+/* Gives back everything in the ring. */
+JOBQ__INTERNAL int jobq__tx_give_back_all(jobq *q);
+
+/* Ends a job that is not running, in any state but claimed; entry may be NULL. */
+JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
+                                jobq_outcome outcome);
+JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, const char *text);
+
+#endif
+
+/*==== tx.c ====*/
+/* tx.c - what one transaction does: settle, store, promote, claim. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx.c"
+#endif
+/* #include "tx.h" */
+
+#define JOBQ__LINKED(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, link)
+#define JOBQ__CLAIMED_ENTRY(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, claimed)
+#define JOBQ__ENTRY_SMALL 112 /* payload bytes that a new entry has room for at least */
+
+/* ---- Entries: recycled under the baton, so the hot path does not allocate ---- */
+
+static struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
+                                          struct jobq__name *kind, struct jobq__name *lane) {
+    struct jobq__link *spare = jobq__list_pop(&q->spare);
+    struct jobq__entry *entry = spare ? JOBQ__LINKED(spare) : NULL;
+    size_t capacity = JOBQ__MAX(row->size, (size_t)JOBQ__ENTRY_SMALL);
+    if (entry) q->spare_count--;
+    if (entry && entry->capacity < row->size) {
+        jobq__mem_free(entry);
+        entry = NULL;
+    }
+    if (!entry) {
+        entry = jobq__mem_new(sizeof *entry + capacity);
+        if (!entry) return NULL;
+        entry->capacity = capacity;
+    }
+    entry->row = *row;
+    entry->row.payload = entry->payload;
+    if (row->size) memcpy(entry->payload, row->payload, row->size);
+    entry->kind = kind;
+    entry->lane = lane;
+    entry->cancel = 0;
+    entry->in_ring = entry->gone = false;
+    jobq__list_init(&entry->link);
+    jobq__list_init(&entry->claimed);
+    return entry;
+}
+
+static void jobq__tx_recycle(jobq *q, struct jobq__entry *entry) {
+    jobq__list_remove(&entry->link);
+    jobq__list_remove(&entry->claimed);
+    jobq__mem_free(entry->text);
+    jobq__mem_free(entry->result);
+    entry->text = NULL;
+    entry->result = NULL;
+    entry->result_size = 0;
+    if (entry->capacity > JOBQ__ENTRY_KEEP || q->spare_count >= JOBQ__RING + JOBQ__BATCH) {
+        jobq__mem_free(entry);
+        return;
+    }
+    q->spare_count++;
+    jobq__list_insert(q->spare.next, &entry->link);
+}
+
+static void jobq__tx_recycle_all(jobq *q, struct jobq__link *list) {
+    while (!jobq__list_empty(list)) jobq__tx_recycle(q, JOBQ__LINKED(list->next));
+}
+
+/* ---- Life of a transaction ---- */
+
+JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
+    struct jobq__tx *tx = &q->tx;
+    jobq__list_init(&tx->settled);
+    jobq__list_init(&tx->claimed);
+    jobq__list_init(&tx->taken);
+    jobq__list_init(&q->claimed);
+    jobq__list_init(&q->spare);
+    jobq__list_init(&q->ready);
+    jobq__list_init(&q->parked);
+}
+
+JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
+    struct jobq__tx *tx = &q->tx;
+    jobq__tx_recycle_all(q, &tx->settled);
+    jobq__tx_recycle_all(q, &q->pool.handed);
+    while (!jobq__list_empty(&q->claimed)) {
+        struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(q->claimed.next);
+        if (entry->in_ring) jobq__ring_remove(&q->pool.ring, entry);
+        jobq__tx_recycle(q, entry);
+    }
+    while (!jobq__list_empty(&q->spare)) jobq__mem_free(JOBQ__LINKED(jobq__list_pop(&q->spare)));
+    jobq__mem_free(tx->changes);
+    jobq__mem_free(tx->order);
+    jobq__mem_free(tx->pack);
+}
+
+/* How many jobs the ring should hold: what the pool starts while two commits go by, and a little
+ * more. A measured rate must not steer a queue in step mode: there it is one. */
+static int jobq__tx_target(const jobq *q) {
+    const struct jobq__pool *pool = &q->pool;
+    int64_t window_ns = (JOBQ__RING_WINDOW_US + 2 * pool->commit_us) * 1000;
+    int64_t jobs = window_ns / JOBQ__MAX(pool->job_ns, 1) * pool->worker_count;
+    if (q->step_mode) return 1;
+    return (int)JOBQ__MIN(JOBQ__MAX(jobs, 2 * (int64_t)pool->worker_count), JOBQ__RING);
+}
+
+JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
+    struct jobq__pool *pool = &q->pool;
+    q->tx.db = db;
+    q->tx.now_ms = jobq__clock_now_ms(q->clock);
+    q->tx.single_rows = false;
+    jobq__assert(jobq__list_empty(&q->tx.settled));
+    if (!outcomes) return;
+    jobq__os_lock(&pool->mu);
+    jobq__list_move_all(&q->tx.settled, &pool->handed);
+    pool->handed_count = 0;
+    jobq__os_unlock(&pool->mu);
+}
+
+static void jobq__tx_snapshot(jobq *q) {
+    struct jobq__tx *tx = &q->tx;
+    struct jobq__pool *pool = &q->pool;
+    int target;
+    jobq__os_lock(&pool->mu);
+    if (pool->look) q->look_lanes = true;
+    pool->look = false;
+    target = jobq__tx_target(q);
+    tx->may_claim = pool->claiming && tx->db == &q->writer && !jobq__os_load(&q->failed);
+    tx->room = JOBQ__MIN(target - pool->ring.count, JOBQ__BATCH);
+    tx->over = target + JOBQ__BATCH - pool->ring.count;
+    tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
+    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
+    struct jobq__tx *tx = &q->tx;
+    struct jobq__link *link;
+    while (!jobq__list_empty(&tx->claimed)) {
+        struct jobq__entry *entry = JOBQ__LINKED(tx->claimed.next);
+        if (jobq__list_empty(&entry->lane->ready))
+            jobq__list_append(&q->ready, &entry->lane->ready);
+        entry->lane->last_claimed = NULL;
+        jobq__tx_recycle(q, entry);
+    }
+    jobq__os_lock(&q->pool.mu);
+    while (!jobq__list_empty(&tx->taken)) {
+        struct jobq__entry *entry = JOBQ__LINKED(jobq__list_pop(&tx->taken));
+        entry->gone = false;
+        jobq__ring_put(&q->pool.ring, entry);
+    }
+    jobq__os_unlock(&q->pool.mu);
+    for (link = tx->settled.next; link != &tx->settled; link = link->next)
+        JOBQ__LINKED(link)->gone = false;
+    tx->claims_changed = tx->due_stale = tx->names_added = tx->ready = false;
+    tx->suspects = tx->released = tx->rows_count = 0;
+    tx->changes_count = 0;
+    tx->unparked = NULL;
+    tx->last_id = q->last_id;
+    tx->next_due_ms = q->next_due_ms;
+    tx->prune_at_ms = JOBQ_NEVER;
+    memset(&tx->add, 0, sizeof tx->add);
+    jobq__tx_snapshot(q);
+}
+
+JOBQ__INTERNAL void jobq__tx_failed(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__link *link;
+    int count = 0;
+    jobq__tx_reset(q);
+    for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) count++;
+    jobq__os_lock(&pool->mu);
+    /* They are the oldest, so they go to the front. */
+    jobq__list_move_all(&q->tx.settled, &pool->handed);
+    jobq__list_move_all(&pool->handed, &q->tx.settled);
+    pool->handed_count += count;
+    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark) {
+    struct jobq__tx *tx = &q->tx;
+    mark->claimed = tx->claimed.prev;
+    mark->taken = tx->taken.prev;
+    mark->changes = tx->changes_count;
+    mark->room = tx->room;
+    mark->over = tx->over;
+    mark->bytes = tx->bytes;
+    mark->last_id = tx->last_id;
+    mark->next_due_ms = tx->next_due_ms;
+    mark->prune_at_ms = tx->prune_at_ms;
+    mark->suspects = tx->suspects;
+    mark->released = tx->released;
+    mark->add = tx->add;
+}
+
+/* Remembers the last job, in order, that this transaction claims of a lane. */
+static void jobq__tx_note_last(struct jobq__entry *entry) {
+    struct jobq__name *lane = entry->lane;
+    if (!lane->last_claimed || jobq__ring_compare(lane->last_claimed, &entry->row) < 0)
+        lane->last_claimed = &entry->row;
+}
+
+JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
+    struct jobq__tx *tx = &q->tx;
+    struct jobq__link *link;
+    while (tx->claimed.prev != mark->claimed) {
+        struct jobq__entry *entry = JOBQ__LINKED(tx->claimed.prev);
+        entry->lane->last_claimed = NULL;
+        jobq__tx_recycle(q, entry);
+    }
+    for (link = tx->claimed.next; link != &tx->claimed; link = link->next)
+        jobq__tx_note_last(JOBQ__LINKED(link));
+    jobq__os_lock(&q->pool.mu);
+    while (tx->taken.prev != mark->taken) {
+        struct jobq__entry *entry = JOBQ__LINKED(tx->taken.prev);
+        jobq__list_remove(&entry->link);
+        entry->gone = false;
+        jobq__ring_put(&q->pool.ring, entry);
+    }
+    jobq__os_unlock(&q->pool.mu);
+    tx->rows_count = 0;
+    tx->changes_count = mark->changes;
+    tx->room = mark->room;
+    tx->over = mark->over;
+    tx->bytes = mark->bytes;
+    tx->last_id = mark->last_id;
+    tx->next_due_ms = mark->next_due_ms;
+    tx->prune_at_ms = mark->prune_at_ms;
+    tx->suspects = mark->suspects;
+    tx->released = mark->released;
+    tx->add = mark->add;
+}
+
+JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, const char *text) {
+    struct jobq__tx *tx = &q->tx;
+    if (tx->changes_count == tx->changes_capacity) {
+        size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2 : 16;
+        struct jobq__change *changes = jobq__mem_resize(tx->changes, capacity, sizeof *changes);
+        if (!changes) return JOBQ_NO_MEMORY;
+        tx->changes = changes;
+        tx->changes_capacity = capacity;
+    }
+    tx->changes[tx->changes_count].event = *event;
+    tx->changes[tx->changes_count++].text = text;
+    return JOBQ_OK;
+}
+
+/* ---- Settle ---- */
+
+static int64_t jobq__tx_prune_at(jobq *q, int64_t keep_ms) {
+    int64_t at_ms = keep_ms == JOBQ_UNLIMITED ? JOBQ_NEVER : jobq__add(q->tx.now_ms, keep_ms);
+    if (q->options.keep_max != JOBQ_UNLIMITED)
+        q->tx.prune_at_ms = JOBQ__MIN(q->tx.prune_at_ms,
+                                      jobq__add(q->tx.now_ms, JOBQ__PRUNE_PAUSE_MS));
+    q->tx.prune_at_ms = JOBQ__MIN(q->tx.prune_at_ms, at_ms);
+    return at_ms;
+}
+
+static void jobq__tx_count(jobq *q, const struct jobq__verdict *verdict) {
+    jobq_stats *add = &q->tx.add;
+    if (verdict->state == JOBQ__DONE) add->done++;
+    else if (verdict->state == JOBQ__FAILED) add->failed++;
+    else if (verdict->state == JOBQ__CANCELLED) add->cancelled++;
+    else if (verdict->outcome == JOBQ_RETRY) add->retried++;
+}
+
+/* The fence held or not: the entry is dealt with either way. */
+static int jobq__tx_settled(jobq *q, struct jobq__entry *entry, bool applied) {
+    jobq_event event;
+    entry->gone = true;
+    q->tx.claims_changed = true;
+    if (entry->lane == q->suspects) q->tx.released++;
+    if (!applied) {
+        entry->verdict.outcome = JOBQ_OUTCOME_NONE;
+        q->tx.add.lost_outcomes++;
+        return JOBQ_OK;
+    }
+    jobq__tx_count(q, &entry->verdict);
+    if (!q->events.call) return JOBQ_OK;
+    event.now_ms = q->tx.now_ms;
+    event.id = entry->row.id;
+    event.kind = entry->kind->text;
+    event.from = JOBQ_STATE_RUNNING;
+    event.to = jobq__state_public(entry->verdict.state, false);
+    event.attempt = entry->row.attempt;
+    event.outcome = entry->verdict.outcome;
+    event.wait_ms = entry->wait_ms;
+    event.run_ms = entry->run_ms;
+    return jobq__tx_change(q, &event, entry->text);
+}
+
+static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
+    const struct jobq__verdict *verdict = &entry->verdict;
+    struct jobq__row row = entry->row;
+    int rc;
+    row.state = JOBQ__WAITING;
+    row.run_at_ms = verdict->run_at_ms;
+    row.attempt = verdict->attempt;
+    row.delay_ms = verdict->delay_ms;
+    row.crashes = verdict->crashes;
+    row.side = entry->text ? JOBQ__SIDE_EXTRA : 0;
+    row.lane = jobq__tx_lane(q, &row);
+    rc = jobq__store_requeue(q->tx.db, &row, row.lane > 0 ? row.priority : 0, changed);
+    if (rc != JOBQ_OK || !*changed) return rc;
+    if (entry->text)
+        rc = jobq__store_extra(q->tx.db, row.id, JOBQ__EXTRA_ERROR, entry->text,
+                               strlen(entry->text));
+    if (rc != JOBQ_OK) return rc;
+    if (row.lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(q, row.run_at_ms);
+    else if (row.lane > 0) rc = jobq__tx_ready(q, &row);
+    return rc;
+}
+
+static int jobq__tx_finish(jobq *q, struct jobq__entry *entry, int *changed) {
+    struct jobq__db *db = q->tx.db;
+    const struct jobq__verdict *verdict = &entry->verdict;
+    const struct jobq__row *row = &entry->row;
+    int side = entry->text || entry->result ? JOBQ__SIDE_EXTRA : 0;
+    int rc;
+    if (verdict->keep_ms == JOBQ_NONE) {
+        rc = jobq__store_drop_runs(db, row->id, row->id, row->runs, changed);
+        if (rc == JOBQ_OK && *changed && row->side)
+            rc = jobq__store_drop(db, row->kind, row->id, row->side);
+        return rc;
+    }
+    rc = jobq__store_finish(db, row->id, JOBQ__CLAIMED, row->runs, verdict->state, q->tx.now_ms,
+                            jobq__tx_prune_at(q, verdict->keep_ms), side, changed);
+    if (rc != JOBQ_OK || !*changed) return rc;
+    if (entry->text)
+        rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_ERROR, entry->text, strlen(entry->text));
+    if (rc == JOBQ_OK && entry->result)
+        rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_RESULT, entry->result,
+                               entry->result_size);
+    if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
+    return rc;
+}
+
+/* Somebody asked for the job to be cancelled: what would have run again does not. */
+static void jobq__tx_heed_cancel(jobq *q, struct jobq__entry *entry) {
+    if (!jobq__os_load(&entry->cancel) || entry->verdict.state != JOBQ__WAITING) return;
+    entry->verdict.state = JOBQ__CANCELLED;
+    entry->verdict.outcome = JOBQ_CANCELLED;
+    entry->verdict.keep_ms = entry->kind->spec.keep_done_ms;
+    (void)q;
+}
+
+static int jobq__tx_settle_one(jobq *q, struct jobq__entry *entry) {
+    int changed = 0;
+    int rc = entry->verdict.state == JOBQ__WAITING ? jobq__tx_requeue(q, entry, &changed)
+                                                   : jobq__tx_finish(q, entry, &changed);
+    return rc == JOBQ_OK ? jobq__tx_settled(q, entry, changed == 1) : rc;
+}
+
+/* True if the row needs nothing but one statement that can serve its neighbours as well. */
+static bool jobq__tx_plain(const struct jobq__entry *entry) {
+    if (entry->verdict.state == JOBQ__WAITING || entry->row.side || entry->text) return false;
+    return !entry->result || entry->verdict.keep_ms == JOBQ_NONE;
+}
+
+static size_t jobq__tx_run_length(jobq *q, size_t first, size_t count) {
+    const struct jobq__entry *a = q->tx.order[first];
+    size_t length = 1;
+    if (q->tx.single_rows || !jobq__tx_plain(a)) return 1;
+    while (first + length < count) {
+        const struct jobq__entry *b = q->tx.order[first + length];
+        if (b->row.id != a->row.id + (int64_t)length || b->row.runs != a->row.runs
+            || !jobq__tx_plain(b) || b->verdict.state != a->verdict.state
+            || b->verdict.keep_ms != a->verdict.keep_ms) break;
+        length++;
+    }
+    return length;
+}
+
+static int jobq__tx_settle_run(jobq *q, size_t first, size_t length) {
+    struct jobq__entry **order = &q->tx.order[first];
+    const struct jobq__row *a = &order[0]->row;
+    const struct jobq__verdict *verdict = &order[0]->verdict;
+    int64_t last = a->id + (int64_t)length - 1;
+    int changed, rc;
+    size_t i;
+    if (verdict->keep_ms == JOBQ_NONE)
+        rc = jobq__store_drop_runs(q->tx.db, a->id, last, a->runs, &changed);
+    else
+        rc = jobq__store_finish_runs(q->tx.db, a->id, last, a->runs, verdict->state, q->tx.now_ms,
+                                     jobq__tx_prune_at(q, verdict->keep_ms), &changed);
+    if (rc != JOBQ_OK) return rc;
+    if (changed != (int)length) {
+        /* One of them is no longer ours; which one is found row by row, from the beginning. */
+        q->tx.single_rows = true;
+        return JOBQ__AGAIN;
+    }
+    for (i = 0; i < length && rc == JOBQ_OK; i++) rc = jobq__tx_settled(q, order[i], true);
+    return rc;
+}
+
+/* By id; insertion sort, because what is handed in is nearly sorted. */
+static int jobq__tx_sort(jobq *q, size_t *count) {
+    struct jobq__tx *tx = &q->tx;
+    struct jobq__link *link;
+    size_t n = 0;
+    for (link = tx->settled.next; link != &tx->settled; link = link->next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        size_t at = n++;
+        if (n > tx->order_capacity) {
+            size_t capacity = tx->order_capacity ? tx->order_capacity * 2 : 64;
+            void *order = jobq__mem_resize(tx->order, capacity, sizeof entry);
+            if (!order) return JOBQ_NO_MEMORY;
+            tx->order = order;
+            tx->order_capacity = capacity;
+        }
+        for (; at && tx->order[at - 1]->row.id > entry->row.id; at--)
+            tx->order[at] = tx->order[at - 1];
+        tx->order[at] = entry;
+    }
+    *count = n;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__tx_settle(jobq *q) {
+    size_t count = 0, i, length;
+    int rc = jobq__tx_sort(q, &count);
+    for (i = 0; i < count && rc == JOBQ_OK; i++) jobq__tx_heed_cancel(q, q->tx.order[i]);
+    for (i = 0; i < count && rc == JOBQ_OK; i += length) {
+        length = jobq__tx_run_length(q, i, count);
+        rc = length > 1 ? jobq__tx_settle_run(q, i, length)
+                        : jobq__tx_settle_one(q, q->tx.order[i]);
+    }
+    return rc;
+}
+
+/* ---- Places: lanes, order, the ring's window ---- */
+
+static bool jobq__tx_handled(jobq *q, int64_t kind) {
+    const struct jobq__name *name = jobq__registry_by_id(&q->names, kind);
+    return name && jobq__os_load(&name->handled);
+}
+
+JOBQ__INTERNAL int64_t jobq__tx_lane(jobq *q, const struct jobq__row *row) {
+    if (row->run_at_ms > q->tx.now_ms) return JOBQ__LANE_SCHEDULED;
+    /* A client does not know who handles what; the owner parks when it finds out. */
+    if (!q->client && !jobq__tx_handled(q, row->kind)) return -row->kind;
+    return row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
+}
+
+JOBQ__INTERNAL void jobq__tx_scheduled(jobq *q, int64_t at_ms) {
+    q->tx.next_due_ms = JOBQ__MIN(q->tx.next_due_ms, at_ms);
+}
+
+static struct jobq__name *jobq__tx_lane_name(jobq *q, int64_t lane) {
+    if (lane == JOBQ__LANE_SUSPECT) return q->suspects;
+    return jobq__registry_by_id(&q->names, lane);
+}
+
+/* True if row sorts before a job of its lane that is claimed already and has not started. */
+static bool jobq__tx_before_tail(jobq *q, struct jobq__name *lane, const struct jobq__row *row) {
+    struct jobq__entry *last;
+    bool before;
+    if (lane->last_claimed && jobq__ring_compare(row, lane->last_claimed) < 0) return true;
+    jobq__os_lock(&q->pool.mu);
+    last = jobq__ring_last(lane);
+    before = last && jobq__ring_compare(row, &last->row) < 0;
+    jobq__os_unlock(&q->pool.mu);
+    return before;
+}
+
+static void jobq__tx_claimed(jobq *q, struct jobq__entry *entry) {
+    jobq__list_append(&q->tx.claimed, &entry->link);
+    jobq__tx_note_last(entry);
+    q->tx.claims_changed = true;
+    q->tx.room--;
+    q->tx.over--;
+    q->tx.bytes -= (int64_t)entry->row.size;
+    if (entry->lane == q->suspects) q->tx.suspects++;
+}
+
+JOBQ__INTERNAL int jobq__tx_unclaim(jobq *q, struct jobq__entry *entry) {
+    struct jobq__row row = entry->row;
+    int changed, rc;
+    row.lane = row.crashes > 0 ? JOBQ__LANE_SUSPECT : row.queue;
+    rc = jobq__store_give_back(q->tx.db, row.id, row.lane, row.priority, &changed);
+    if (rc != JOBQ_OK) return rc;
+    jobq__assert(changed == 1);
+    q->tx.claims_changed = true;
+    if (jobq__list_empty(&entry->lane->ready))
+        jobq__list_append(&q->ready, &entry->lane->ready);
+    return rc;
+}
+
+static void jobq__tx_take_out(jobq *q, struct jobq__entry *entry) {
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    jobq__ring_remove(&q->pool.ring, entry);
+    jobq__list_append(&q->tx.taken, &entry->link);
+    entry->gone = true;
+}
+
+/* Keeps I2 when the ring may not grow: everything of the lane that sorts after row goes back to
+ * the table, and the next claim takes the lane in order again. */
+static int jobq__tx_narrow(jobq *q, struct jobq__name *lane, const struct jobq__row *row) {
+    struct jobq__link *link, *next, *first = q->tx.taken.prev;
+    int rc = JOBQ_OK;
+    jobq__os_lock(&q->pool.mu);
+    for (link = lane->ring.prev; link != &lane->ring; link = next) {
+        next = link->prev;
+        if (jobq__ring_compare(row, &JOBQ__LINKED(link)->row) >= 0) break;
+        jobq__tx_take_out(q, JOBQ__LINKED(link));
+        q->tx.room++;
+        q->tx.over++;
+    }
+    jobq__os_unlock(&q->pool.mu);
+    for (link = first->next; link != &q->tx.taken && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_unclaim(q, JOBQ__LINKED(link));
+    lane->last_claimed = NULL;
+    for (link = q->tx.claimed.next; link != &q->tx.claimed && rc == JOBQ_OK; link = next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        next = link->next;
+        if (entry->lane != lane) continue;
+        if (jobq__ring_compare(row, &entry->row) < 0) {
+            rc = jobq__tx_unclaim(q, entry);
+            jobq__tx_recycle(q, entry);
+            q->tx.room++;
+            q->tx.over++;
+        } else {
+            jobq__tx_note_last(entry);
+        }
+    }
+    return rc;
+}
+
+/* Claims one row that is ready, in or out of turn. */
+static int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t id) {
+    jobq__walk *walk = jobq__store_by_id(q->tx.db, id);
+    struct jobq__entry *entry = NULL;
+    struct jobq__row row;
+    bool more = false;
+    int changed, rc;
+    rc = jobq__store_next(q->tx.db, walk, &row, &more);
+    if (rc == JOBQ_OK && more)
+        entry = jobq__tx_entry(q, &row, jobq__registry_by_id(&q->names, row.kind), lane);
+    if (walk) jobq__store_end(walk);
+    if (rc != JOBQ_OK) return rc;
+    if (!entry) return more ? JOBQ_NO_MEMORY : JOBQ_CORRUPT;
+    rc = jobq__store_claim(q->tx.db, id, id, &changed);
+    if (rc == JOBQ_OK && changed != 1) rc = JOBQ_CORRUPT;
+    if (rc != JOBQ_OK) {
+        jobq__tx_recycle(q, entry);
+        return rc;
+    }
+    entry->row.runs++;
+    jobq__tx_claimed(q, entry);
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row) {
+    struct jobq__name *lane = jobq__tx_lane_name(q, row->lane);
+    q->tx.ready = true;
+    if (!lane) {
+        q->look_lanes = true;
+        return JOBQ_OK;
+    }
+    if (jobq__list_empty(&lane->ready)) jobq__list_append(&q->ready, &lane->ready);
+    if (!q->tx.may_claim || lane == q->suspects || !jobq__tx_before_tail(q, lane, row))
+        return JOBQ_OK;
+    if (q->tx.over > 0) return jobq__tx_claim_row(q, lane, row->id);
+    return jobq__tx_narrow(q, lane, row);
+}
+
+/* ---- Store ---- */
+
+JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int64_t *id,
+                                    struct jobq__name **name) {
+    int rc;
+    *name = jobq__registry_by_text(&q->names, text);
+    *id = *name ? (*name)->id : 0;
+    if (*name) return JOBQ_OK;
+    rc = jobq__store_name_find(q->tx.db, text, id);
+    if (rc != JOBQ_OK) return rc;
+    if (*id) {
+        if (!q->tx.names_added) *name = jobq__registry_add(&q->names, *id, text);
+        return JOBQ_OK;
+    }
+    q->tx.names_added = true;
+    return jobq__store_name_add(q->tx.db, text, id);
+}
+
+JOBQ__INTERNAL int jobq__tx_flush(jobq *q) {
+    bool taken = false;
+    int rc = JOBQ_OK;
+    if (q->tx.rows_count)
+        rc = jobq__store_insert(q->tx.db, q->tx.rows, (size_t)q->tx.rows_count, &taken);
+    q->tx.rows_count = 0;
+    return taken ? JOBQ__AGAIN : rc;
+}
+
+/* A job that would be claimed by this very transaction is stored as claimed: no index entry is
+ * written only to be removed. */
+static bool jobq__tx_at_once(jobq *q, const struct jobq__row *row, struct jobq__name *kind,
+                             struct jobq__name *lane) {
+    struct jobq__tx *tx = &q->tx;
+    if (!tx->may_claim || !kind || !lane || lane == q->suspects) return false;
+    if (tx->room > 0 && tx->bytes > 0 && jobq__list_empty(&lane->ready)) return true;
+    return tx->over > 0 && jobq__tx_before_tail(q, lane, row);
+}
+
+JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__name *kind,
+                                struct jobq__name *queue) {
+    struct jobq__tx *tx = &q->tx;
+    struct jobq__entry *entry = NULL;
+    bool ready;
+    int rc = JOBQ_OK;
+    row->id = ++tx->last_id;
+    row->attempt = 1;
+    row->created_at_ms = tx->now_ms;
+    row->lane = jobq__tx_lane(q, row);
+    ready = row->lane > 0;
+    if (ready && jobq__tx_at_once(q, row, kind, queue)) {
+        entry = jobq__tx_entry(q, row, kind, queue);
+        if (entry) {
+            row->state = entry->row.state = JOBQ__CLAIMED;
+            row->lane = entry->row.lane = JOBQ__LANE_NONE;
+            row->runs = entry->row.runs = 1;
+            jobq__tx_claimed(q, entry);
+        }
+    }
+    tx->rows[tx->rows_count++] = *row;
+    if (tx->rows_count == JOBQ__INSERT_ROWS) rc = jobq__tx_flush(q);
+    if (row->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(q, row->run_at_ms);
+    if (rc == JOBQ_OK && ready && !entry) {
+        /* Out of order: the row must stand in the table before tx_ready sees to it. */
+        if (tx->may_claim && queue && jobq__tx_before_tail(q, queue, row)) rc = jobq__tx_flush(q);
+        if (rc == JOBQ_OK) rc = jobq__tx_ready(q, row);
+    }
+    tx->ready = tx->ready || entry;
+    tx->add.enqueued++;
+    return rc;
+}
+
+/* ---- Claim ---- */
+
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *taken) {
+    struct jobq__link *link;
+    *taken = false;
+    for (link = q->claimed.next; link != &q->claimed; link = link->next) {
+        struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
+        if (entry->row.id != id || entry->gone) continue;
+        jobq__os_lock(&q->pool.mu);
+        if (entry->in_ring) {
+            jobq__tx_take_out(q, entry);
+            q->tx.claims_changed = *taken = true;
+            if (entry->lane == q->suspects) q->tx.released++;
+        }
+        jobq__os_unlock(&q->pool.mu);
+        return entry;
+    }
+    return NULL;
+}
+
+JOBQ__INTERNAL int jobq__tx_give_back_all(jobq *q) {
+    struct jobq__link *link, *first = q->tx.taken.prev;
+    int rc = JOBQ_OK;
+    jobq__os_lock(&q->pool.mu);
+    for (link = q->claimed.next; link != &q->claimed; link = link->next) {
+        struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
+        if (!entry->in_ring) continue;
+        jobq__tx_take_out(q, entry);
+        if (entry->lane == q->suspects) q->tx.released++;
+    }
+    jobq__os_unlock(&q->pool.mu);
+    for (link = first->next; link != &q->tx.taken && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_unclaim(q, JOBQ__LINKED(link));
+    return rc;
+}
+
+/* Marks entries that stand at the end of the claimed list, from first on, by runs of ids. */
+static int jobq__tx_claim_entries(jobq *q, struct jobq__link *first) {
+    struct jobq__link *link = first;
+    while (link != &q->tx.claimed) {
+        int64_t from = JOBQ__LINKED(link)->row.id, to = from;
+        int changed, rc;
+        for (link = link->next; link != &q->tx.claimed; link = link->next, to++)
+            if (JOBQ__LINKED(link)->row.id != to + 1) break;
+        rc = jobq__store_claim(q->tx.db, from, to, &changed);
+        if (rc == JOBQ_OK && changed != (int)(to - from + 1)) rc = JOBQ_CORRUPT;
+        if (rc != JOBQ_OK) return rc;
+    }
+    for (link = first; link != &q->tx.claimed; link = link->next) {
+        JOBQ__LINKED(link)->row.runs++;
+        JOBQ__LINKED(link)->row.state = JOBQ__CLAIMED;
+    }
+    return JOBQ_OK;
+}
+
+/* Rows met on a walk that are not to be claimed; they are moved when the walk is over. */
+struct jobq__tx_aside {
+    struct jobq__row rows[JOBQ__BATCH];
+    int count;
+};
+
+static void jobq__tx_set_aside(struct jobq__tx_aside *aside, const struct jobq__row *row) {
+    aside->rows[aside->count] = *row;
+    aside->rows[aside->count++].payload = NULL;
+}
+
+/* Not claimable, found at the head of a lane: no handler, or died too often. */
+static bool jobq__tx_unfit(jobq *q, const struct jobq__row *row) {
+    const struct jobq__name *kind = jobq__registry_by_id(&q->names, row->kind);
+    if (!kind || !jobq__os_load(&kind->handled)) return true;
+    return row->crashes > 0 && kind->spec.crashes_max != JOBQ_UNLIMITED
+        && row->crashes >= kind->spec.crashes_max;
+}
+
+static int jobq__tx_park_or_fail(jobq *q, const struct jobq__row *row) {
+    static const char text[] = "crashed: the process died while this job ran, too often";
+    if (!jobq__tx_handled(q, row->kind))
+        return jobq__store_move(q->tx.db, row->id, -row->kind, 0);
+    q->tx.add.crashed++;
+    return jobq__tx_end(q, row, JOBQ__FAILED, text, JOBQ_CRASHED);
+}
+
+/* Claims up to limit rows of a lane; *moved counts what was parked or failed. */
+static int jobq__tx_claim_lane(jobq *q, struct jobq__name *lane, int limit, int *claimed,
+                               int *moved) {
+    struct jobq__link *before = q->tx.claimed.prev;
+    struct jobq__tx_aside aside;
+    jobq__walk *walk = jobq__store_ready(q->tx.db, lane->id, limit);
+    struct jobq__row row;
+    bool more = true, out_of_room = false;
+    int rc = JOBQ_OK, i;
+    aside.count = *claimed = *moved = 0;
+    while (*claimed + aside.count < limit && !out_of_room) {
+        struct jobq__entry *entry;
+        rc = jobq__store_next(q->tx.db, walk, &row, &more);
+        if (rc != JOBQ_OK || !more) break;
+        if (jobq__tx_unfit(q, &row)) {
+            jobq__tx_set_aside(&aside, &row);
+            continue;
+        }
+        entry = jobq__tx_entry(q, &row, jobq__registry_by_id(&q->names, row.kind), lane);
+        if (!entry) break;
+        jobq__tx_claimed(q, entry);
+        ++*claimed;
+        out_of_room = q->tx.bytes <= 0;
+    }
+    if (walk) jobq__store_end(walk);
+    if (rc == JOBQ_OK && !more) jobq__list_remove(&lane->ready);
+    if (rc == JOBQ_OK) rc = jobq__tx_claim_entries(q, before->next);
+    for (i = 0; i < aside.count && rc == JOBQ_OK; i++)
+        rc = jobq__tx_park_or_fail(q, &aside.rows[i]);
+    *moved = aside.count;
+    return rc;
+}
+
+/* Suspects never meet: one is claimed at a time. */
+static int jobq__tx_lane_limit(jobq *q, const struct jobq__name *lane, int limit) {
+    if (lane != q->suspects) return limit;
+    return q->suspects_claimed - q->tx.released + q->tx.suspects > 0 ? 0 : 1;
+}
+
+/* Fills the ring from the lanes with ready rows, each its share, the next one first next time. */
+static int jobq__tx_claim(jobq *q) {
+    struct jobq__tx *tx = &q->tx;
+    struct jobq__link *link;
+    bool progress = true;
+    int rc = JOBQ_OK;
+    while (progress && rc == JOBQ_OK && tx->room > 0 && tx->bytes > 0) {
+        int lanes = 0, share;
+        progress = false;
+        for (link = q->ready.next; link != &q->ready; link = link->next) lanes++;
+        share = lanes ? JOBQ__MAX(tx->room / lanes, 1) : 0;
+        while (lanes-- > 0 && rc == JOBQ_OK && tx->room > 0 && tx->bytes > 0) {
+            struct jobq__name *lane = JOBQ__CONTAINER(q->ready.next, struct jobq__name, ready);
+            int limit = jobq__tx_lane_limit(q, lane, JOBQ__MIN(share, tx->room));
+            int claimed = 0, moved = 0;
+            if (limit > 0) rc = jobq__tx_claim_lane(q, lane, limit, &claimed, &moved);
+            progress = progress || claimed || moved;
+            if (jobq__list_empty(&lane->ready)) continue;
+            jobq__list_remove(&lane->ready);
+            jobq__list_append(&q->ready, &lane->ready);
+        }
+    }
+    return rc;
+}
+
+/* ---- Promote ---- */
+
+/* Moves one row to the lane it belongs to now. */
+static int jobq__tx_move(jobq *q, struct jobq__row *row) {
+    int rc;
+    row->lane = jobq__tx_lane(q, row);
+    rc = jobq__store_move(q->tx.db, row->id, row->lane, row->lane > 0 ? row->priority : 0);
+    if (rc == JOBQ_OK && row->lane > 0) rc = jobq__tx_ready(q, row);
+    return rc;
+}
+
+/* Reads up to a batch of rows; *more: there may be others. */
+static int jobq__tx_walk(jobq *q, jobq__walk *walk, struct jobq__tx_aside *aside, bool *more) {
+    struct jobq__row row;
+    int rc = JOBQ_OK;
+    aside->count = 0;
+    *more = true;
+    while (aside->count < JOBQ__BATCH) {
+        rc = jobq__store_next(q->tx.db, walk, &row, more);
+        if (rc != JOBQ_OK || !*more) break;
+        jobq__tx_set_aside(aside, &row);
+    }
+    if (walk) jobq__store_end(walk);
+    return rc;
+}
+
+/* Due rows become ready; if all of them fit into the ring and nothing stands before them they are
+ * claimed from where they are, without the write in between. */
+static int jobq__tx_promote(jobq *q) {
+    struct jobq__tx_aside aside;
+    bool more, fits;
+    int rc, i;
+    if (q->tx.next_due_ms > q->tx.now_ms) return JOBQ_OK;
+    rc = jobq__tx_walk(q, jobq__store_due(q->tx.db, q->tx.now_ms, JOBQ__BATCH), &aside, &more);
+    fits = aside.count <= q->tx.room;
+    for (i = 0; i < aside.count && rc == JOBQ_OK; i++) {
+        struct jobq__name *lane = jobq__registry_by_id(&q->names, aside.rows[i].queue);
+        if (fits && q->tx.bytes > 0 && lane && jobq__list_empty(&lane->ready)
+            && !aside.rows[i].crashes && jobq__tx_handled(q, aside.rows[i].kind))
+            rc = jobq__tx_claim_row(q, lane, aside.rows[i].id);
+        else
+            rc = jobq__tx_move(q, &aside.rows[i]);
+    }
+    q->tx.due_stale = true;
+    return rc;
+}
+
+/* Rows that were parked until their kind was registered, a slice at a time. */
+static int jobq__tx_unpark(jobq *q) {
+    struct jobq__tx_aside aside;
+    struct jobq__name *kind;
+    bool more;
+    int rc, i;
+    if (jobq__list_empty(&q->parked)) return JOBQ_OK;
+    kind = JOBQ__CONTAINER(q->parked.next, struct jobq__name, parked);
+    rc = jobq__tx_walk(q, jobq__store_ready(q->tx.db, -kind->id, JOBQ__BATCH), &aside, &more);
+    for (i = 0; i < aside.count && rc == JOBQ_OK; i++) rc = jobq__tx_move(q, &aside.rows[i]);
+    if (rc == JOBQ_OK && !more) q->tx.unparked = kind;
+    return rc;
+}
+
+/* Which lanes have rows: asked of the table at open, and when others may have written. */
+static int jobq__tx_look_lanes(jobq *q) {
+    char text[JOBQ_NAME_MAX + 1];
+    int64_t lane = JOBQ__LANE_SCHEDULED;
+    int rc;
+    for (;;) {
+        struct jobq__name *name;
+        rc = jobq__store_lane_after(q->tx.db, lane, &lane);
+        if (rc != JOBQ_OK || lane <= 0) break;
+        name = jobq__tx_lane_name(q, lane);
+        if (!name) {
+            rc = jobq__store_name_text(q->tx.db, lane, text);
+            if (rc != JOBQ_OK) return rc == JOBQ_NOT_FOUND ? JOBQ_CORRUPT : rc;
+            name = jobq__registry_add(&q->names, lane, text);
+        }
+        if (!name) return JOBQ_NO_MEMORY;
+        if (jobq__list_empty(&name->ready)) jobq__list_append(&q->ready, &name->ready);
+    }
+    if (rc == JOBQ_OK) rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
+    if (rc == JOBQ_OK) q->look_lanes = false;
+    return rc;
+}
+
+/* ---- The claims row ---- */
+
+static int jobq__tx_pack(jobq *q, size_t *size, int64_t *previous, int64_t id) {
+    struct jobq__tx *tx = &q->tx;
+    if (*size + JOBQ__PACK_MAX > tx->pack_capacity) {
+        size_t capacity = tx->pack_capacity ? tx->pack_capacity * 2 : 256;
+        void *pack = jobq__mem_resize(tx->pack, capacity, 1);
+        if (!pack) return JOBQ_NO_MEMORY;
+        tx->pack = pack;
+        tx->pack_capacity = capacity;
+    }
+    *size += jobq__store_pack(tx->pack + *size, *previous, id);
+    *previous = id;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__tx_touch(jobq *q) {
+    struct jobq__link *link;
+    size_t size = 0;
+    int64_t previous = 0;
+    int rc = JOBQ_OK;
+    for (link = q->claimed.next; link != &q->claimed && rc == JOBQ_OK; link = link->next)
+        if (!JOBQ__CLAIMED_ENTRY(link)->gone)
+            rc = jobq__tx_pack(q, &size, &previous, JOBQ__CLAIMED_ENTRY(link)->row.id);
+    for (link = q->tx.claimed.next; link != &q->tx.claimed && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_pack(q, &size, &previous, JOBQ__LINKED(link)->row.id);
+    return rc == JOBQ_OK ? jobq__store_claims_set(q->tx.db, q->tx.pack, size, q->tx.last_id) : rc;
+}
+
+JOBQ__INTERNAL int jobq__tx_fill(jobq *q) {
+    struct jobq__tx *tx = &q->tx;
+    int rc = JOBQ_OK;
+    /* Before anything is added, so that every name it meets is a committed one. */
+    if (q->look_lanes && !q->client && !tx->names_added) rc = jobq__tx_look_lanes(q);
+    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_unpark(q);
+    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_promote(q);
+    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(q);
+    if (rc == JOBQ_OK && tx->due_stale) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
+    if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(q);
+    if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
+                                jobq_outcome outcome) {
+    const struct jobq__name *kind = jobq__registry_by_id(&q->names, row->kind);
+    bool handled = kind && jobq__os_load(&kind->handled);
+    int64_t keep_ms = state == JOBQ__FAILED
+        ? (handled ? kind->spec.keep_failed_ms : q->options.keep_failed_ms)
+        : (handled ? kind->spec.keep_done_ms : q->options.keep_done_ms);
+    struct jobq__db *db = q->tx.db;
+    jobq_event event;
+    int changed = 1, rc;
+    memset(&event, 0, sizeof event);
+    if (keep_ms == JOBQ_NONE) {
+        /* The highest row may go: the claims row remembers the id. */
+        q->tx.claims_changed = true;
+        rc = jobq__store_drop(db, row->kind, row->id, row->side);
+    } else {
+        rc = jobq__store_finish(db, row->id, row->state, row->runs, state, q->tx.now_ms,
+                                jobq__tx_prune_at(q, keep_ms), text ? JOBQ__SIDE_EXTRA : 0,
+                                &changed);
+        if (rc == JOBQ_OK && !changed) rc = JOBQ_CORRUPT;
+        if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
+        if (rc == JOBQ_OK && text)
+            rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_ERROR, text, strlen(text));
+    }
+    if (rc != JOBQ_OK) return rc;
+    if (state == JOBQ__FAILED) q->tx.add.failed++;
+    if (state == JOBQ__CANCELLED) q->tx.add.cancelled++;
+    event.now_ms = q->tx.now_ms;
+    event.id = row->id;
+    event.kind = kind ? kind->text : "";
+    event.from = JOBQ_STATE_PENDING;
+    event.to = jobq__state_public(state, false);
+    event.attempt = row->attempt;
+    event.outcome = outcome;
+    return jobq__tx_change(q, &event, text);
+}
+
+/* ---- After COMMIT ---- */
+
+static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
+    to->enqueued += add->enqueued;
+    to->done += add->done;
+    to->retried += add->retried;
+    to->failed += add->failed;
+    to->cancelled += add->cancelled;
+    to->crashed += add->crashed;
+    to->lost_outcomes += add->lost_outcomes;
+    to->commits++;
+}
+
+/* True if another transaction would find something to claim, promote or move. */
+static bool jobq__tx_more(const jobq *q) {
+    const struct jobq__link *link;
+    if (q->look_lanes || !jobq__list_empty(&q->parked) || q->next_due_ms <= q->tx.now_ms)
+        return true;
+    for (link = q->ready.next; link != &q->ready; link = link->next)
+        if (link != &q->suspects->ready || !q->suspects_claimed) return true;
+    return false;
+}
+
+static void jobq__tx_tell(jobq *q, int64_t id, int state, int attempt, const char *text) {
+    struct jobq__link *link;
+    if (!jobq__state_terminal(state)) return;
+    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
+        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
+        if (waiter->id != id || waiter->done) continue;
+        waiter->done = true;
+        waiter->info.id = id;
+        waiter->info.state = jobq__state_public(state, false);
+        waiter->info.attempt = attempt;
+        jobq__err_copy_text(waiter->info.error, sizeof waiter->info.error, text ? text : "");
+        jobq__os_signal(&waiter->cond);
+    }
+}
+
+static void jobq__tx_tell_waiters(jobq *q) {
+    struct jobq__link *link;
+    size_t i;
+    if (jobq__list_empty(&q->pool.waiters)) return;
+    for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) {
+        const struct jobq__entry *entry = JOBQ__LINKED(link);
+        if (entry->verdict.outcome != JOBQ_OUTCOME_NONE)
+            jobq__tx_tell(q, entry->row.id, entry->verdict.state, entry->row.attempt,
+                          entry->text);
+    }
+    for (i = 0; i < q->tx.changes_count; i++) {
+        const struct jobq__change *change = &q->tx.changes[i];
+        int state = change->event.to == JOBQ_STATE_CANCELLED ? JOBQ__CANCELLED
+                  : change->event.to == JOBQ_STATE_FAILED ? JOBQ__FAILED : JOBQ__WAITING;
+        jobq__tx_tell(q, change->event.id, state, change->event.attempt, change->text);
+    }
+}
+
+static void jobq__tx_wake_workers(struct jobq__pool *pool, int jobs, struct jobq__wakes *wakes) {
+    while (jobs-- > 0 && !jobq__list_empty(&pool->idle)) {
+        struct jobq__worker *worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
+        jobq__list_remove(&worker->link);
+        worker->idle = false;
+        worker->woken = true;
+        wakes->workers[wakes->count++] = worker;
+    }
+}
+
+/* Everything that the pool sees of a commit, in one go. */
+static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__tx *tx = &q->tx;
+    int64_t due_ms = pool->due.timer.at_ms;
+    int jobs = 0;
+    jobq__os_lock(&pool->mu);
+    while (!jobq__list_empty(&tx->claimed)) {
+        struct jobq__entry *entry = JOBQ__LINKED(jobq__list_pop(&tx->claimed));
+        jobq__ring_put(&pool->ring, entry);
+        jobs++;
+    }
+    jobq__tx_add_stats(&pool->stats, &tx->add);
+    pool->stats.wal_pages = tx->db->wal_pages;
+    pool->more = jobq__tx_more(q);
+    if (!q->client && (q->next_due_ms != due_ms || !jobq__timer_pending(&pool->due.timer)))
+        jobq__wheel_add(&pool->wheel, &pool->due.timer, q->next_due_ms);
+    wakes->loop = tx->ready || q->next_due_ms < due_ms;
+    wakes->scheduler = q->next_due_ms < due_ms || tx->prune_at_ms < pool->prune_at_ms;
+    pool->prune_at_ms = JOBQ__MIN(pool->prune_at_ms, tx->prune_at_ms);
+    jobq__tx_tell_waiters(q);
+    jobq__tx_wake_workers(pool, jobs, wakes);
+    pool->retry_us = 0;
+    pool->retry_at_us = 0;
+    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
+    struct jobq__tx *tx = &q->tx;
+    struct jobq__link *link;
+    size_t i;
+    q->last_id = tx->last_id;
+    q->next_due_ms = tx->next_due_ms;
+    q->suspects_claimed += tx->suspects - tx->released;
+    if (tx->unparked) jobq__list_remove(&tx->unparked->parked);
+    for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        jobq__list_append(&q->claimed, &entry->claimed);
+        entry->lane->last_claimed = NULL;
+        q->last_id = JOBQ__MAX(q->last_id, entry->row.id);
+    }
+    jobq__tx_publish(q, wakes);
+    for (i = 0; i < tx->changes_count; i++) jobq__event_add(&q->events, &tx->changes[i].event);
+    wakes->events = q->events.call != NULL;
+    jobq__tx_recycle_all(q, &tx->settled);
+    jobq__tx_recycle_all(q, &tx->taken);
+}
+
+/*==== commit.h ====*/
+/* commit.h - the baton and the commit groups. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/commit.h"
+#endif
+#ifndef JOBQ__COMMIT_H
+#define JOBQ__COMMIT_H
+
+/* #include "tx.h" */
+
+/* Design note.
+ *
+ * Who finds the baton free commits at once, on its own thread, for itself and for everybody who
+ * queues meanwhile; it leads one group, hands the baton on, and only then wakes its followers,
+ * outside all locks. A group takes requests from the head of the list up to the first that wants
+ * the baton for itself (hold).
+ *
+ *   request: WAITING -> TAKEN (in a group) -> DONE
+ *            WAITING -> LEAD  (has the baton now: leads a group, or holds)
+ *            WAITING -> gone  (busy_ms over: JOBQ_BUSY, did not happen)
+ *
+ * Failure path of a group: lost before COMMIT, it is repeated once without the stores, so that
+ * outcomes and claims survive somebody's bad row or a full disk; the stores are then tried one by
+ * one, each failing with its own code. If COMMIT itself reports an I/O error, the group may or
+ * may not be on the disk: a small synced commit scrubs it (it overwrites the frames in doubt), and
+ * then nothing of it has happened. If that fails too the stores are JOBQ_UNKNOWN and the queue
+ * stops for good; the next open settles it.
+ *
+ * A memory database has one connection only, so who looks inside holds the baton as well. */
+
+enum { JOBQ__REQUEST_WAITING, JOBQ__REQUEST_TAKEN, JOBQ__REQUEST_LEAD, JOBQ__REQUEST_DONE };
+
+JOBQ__INTERNAL int jobq__commit_init(jobq *q);
+JOBQ__INTERNAL void jobq__commit_fini(jobq *q);
+
+/* Has the request written by some group and returns its code. Blocks for that commit. */
+JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request);
+
+/* A group without a request of one's own: settle and claim what there is. */
+JOBQ__INTERNAL int jobq__commit_now(jobq *q);
+
+/* For workers: takes the baton if it is free. */
+JOBQ__INTERNAL bool jobq__commit_try(jobq *q);
+/* For who has the baton: leads one group and hands the baton on. */
+JOBQ__INTERNAL int jobq__commit_lead(jobq *q);
+
+/* The baton for oneself; JOBQ_BUSY after busy_ms if wait is not for ever. */
+JOBQ__INTERNAL int jobq__commit_hold(jobq *q, bool for_ever);
+JOBQ__INTERNAL void jobq__commit_release(jobq *q);
+
+/* The holder is inside a job's transaction (or leaves it). */
+JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job);
+/* True if this thread holds the baton for a job's transaction. */
+JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q);
+
+/* Ends the job's transaction with the entry's verdict, keeping what the handler wrote or not, and
+ * hands the baton on. On failure nothing is kept and the entry is still the caller's:
+ * JOBQ_MISUSE if the transaction had been ended behind jobq's back. */
+JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep);
+
+/* Writes one request inside the job's transaction; the holder calls it. */
+JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request);
+
+/* Signals what a commit has made ready. Outside all locks. */
+JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes);
+
+/* With the baton held: copies the log into the database. */
+JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q);
+
+#endif
+
+/*==== commit.c ====*/
+/* commit.c - the baton and the commit groups. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/commit.c"
+#endif
+/* #include "commit.h" */
+
+/* ---- Gates: where a thread sleeps until its request is done. They are kept until close, so a
+ * late signal can only wake somebody who looks again. ---- */
+
+static struct jobq__gate *jobq__commit_gate(jobq *q) {
+    struct jobq__gate *gate = q->commit.gates;
+    jobq__assert(jobq__os_held(&q->commit.mu));
+    while (gate && jobq__os_load(&gate->used)) gate = gate->next;
+    if (!gate) {
+        gate = jobq__mem_new(sizeof *gate);
+        if (!gate) return NULL;
+        if (jobq__os_mutex_init(&gate->mu) || jobq__os_cond_init(&gate->cond, JOBQ__OS_MONO)) {
+            jobq__mem_free(gate);
+            return NULL;
+        }
+        gate->next = q->commit.gates;
+        q->commit.gates = gate;
+    }
+    jobq__os_store(&gate->used, 1);
+    return gate;
+}
+
+static void jobq__commit_gate_open(struct jobq__gate *gate) {
+    jobq__os_lock(&gate->mu);
+    gate->open = true;
+    jobq__os_unlock(&gate->mu);
+    jobq__os_signal(&gate->cond);
+}
+
+/* False if the time came first. */
+static bool jobq__commit_gate_wait(struct jobq__gate *gate, int64_t until_us) {
+    bool opened;
+    jobq__os_lock(&gate->mu);
+    while (!gate->open) {
+        if (until_us == INT64_MAX) jobq__os_wait(&gate->cond, &gate->mu);
+        else if (!jobq__os_wait_until(&gate->cond, &gate->mu, until_us)) break;
+    }
+    opened = gate->open;
+    gate->open = false;
+    jobq__os_unlock(&gate->mu);
+    return opened;
+}
+
+JOBQ__INTERNAL int jobq__commit_init(jobq *q) {
+    q->commit.tail = &q->commit.head;
+    q->commit.busy_us = q->options.busy_ms > INT64_MAX / 2000 ? INT64_MAX / 2
+                                                              : q->options.busy_ms * 1000;
+    return jobq__os_mutex_init(&q->commit.mu);
+}
+
+JOBQ__INTERNAL void jobq__commit_fini(jobq *q) {
+    struct jobq__gate *gate, *next;
+    for (gate = q->commit.gates; gate; gate = next) {
+        next = gate->next;
+        jobq__os_cond_fini(&gate->cond);
+        jobq__os_mutex_fini(&gate->mu);
+        jobq__mem_free(gate);
+    }
+    jobq__os_mutex_fini(&q->commit.mu);
+}
+
+/* ---- The baton ---- */
+
+static void jobq__commit_take_locked(jobq *q, jobq__thread thread) {
+    jobq__assert(jobq__os_held(&q->commit.mu));
+    jobq__os_store(&q->commit.busy, 1);
+    q->commit.holder = thread;
+}
+
+JOBQ__INTERNAL bool jobq__commit_try(jobq *q) {
+    bool free;
+    jobq__os_lock(&q->commit.mu);
+    free = !q->commit.busy;
+    if (free) jobq__commit_take_locked(q, jobq__os_thread_self());
+    jobq__os_unlock(&q->commit.mu);
+    return free;
+}
+
+/* Hands the baton to the first who waits, or lays it down; returns whom to wake. */
+static struct jobq__gate *jobq__commit_hand_on(jobq *q) {
+    struct jobq__request *first = q->commit.head;
+    jobq__assert(jobq__os_held(&q->commit.mu));
+    q->commit.in_job = false;
+    if (!first) {
+        jobq__os_store(&q->commit.busy, 0);
+        return NULL;
+    }
+    jobq__commit_take_locked(q, first->thread);
+    if (first->hold) {
+        q->commit.head = first->next;
+        if (!q->commit.head) q->commit.tail = &q->commit.head;
+    }
+    jobq__os_store(&first->state, JOBQ__REQUEST_LEAD);
+    return first->gate;
+}
+
+/* When the baton lies free again, an idle worker may have outcomes to commit. */
+static void jobq__commit_rouse(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__worker *worker = NULL;
+    int64_t now_us = jobq__clock_mono_us();
+    jobq__os_lock(&pool->mu);
+    if (!jobq__list_empty(&pool->idle) && jobq__core_commit_due(q, now_us)) {
+        worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
+        jobq__list_remove(&worker->link);
+        worker->idle = false;
+        worker->woken = true;
+    }
+    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
+    jobq__os_unlock(&pool->mu);
+    if (worker) jobq__os_signal(&worker->cond);
+}
+
+JOBQ__INTERNAL void jobq__commit_release(jobq *q) {
+    struct jobq__gate *gate;
+    jobq__os_lock(&q->commit.mu);
+    gate = jobq__commit_hand_on(q);
+    jobq__os_unlock(&q->commit.mu);
+    if (gate) jobq__commit_gate_open(gate);
+    else jobq__commit_rouse(q);
+}
+
+/* ---- One transaction ---- */
+
+static int jobq__commit_sqlite(jobq *q, struct jobq__request *r, int rc) {
+    if (rc == JOBQ_OK || !r->err || r->err->code == rc) return rc;
+    if (jobq__db_code(q->tx.db->sqlite_code) == rc) return jobq__db_fail(q->tx.db, r->err);
+    return jobq__err_set(r->err, rc, NULL);
+}
+
+/* Writes one request; what goes wrong with it alone is undone alone. Returns an error only if the
+ * whole transaction is lost. */
+static int jobq__commit_write(jobq *q, struct jobq__request *r) {
+    struct jobq__db *db = q->tx.db;
+    struct jobq__tx_mark mark;
+    int rc, tries = 0;
+    do {
+        jobq__tx_mark(q, &mark);
+        rc = r->atomic ? jobq__db_do(db, JOBQ__SQL_SAVE) : JOBQ_OK;
+        if (rc == JOBQ_OK) rc = r->write(q, r);
+        if (rc != JOBQ_OK && jobq__db_in_transaction(db)) {
+            if (r->atomic) jobq__db_do(db, JOBQ__SQL_SAVE_UNDO);
+            jobq__tx_undo(q, &mark);
+        }
+        if (r->atomic && jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_SAVE_END);
+        /* A client has stored jobs meanwhile: take ids above theirs. */
+        if (rc == JOBQ__AGAIN && jobq__store_max_id(db, &q->tx.last_id) != JOBQ_OK) break;
+    } while (rc == JOBQ__AGAIN && tries++ < 2);
+    if (rc == JOBQ__AGAIN) rc = JOBQ_CORRUPT;
+    if (!jobq__db_in_transaction(db)) return rc;
+    r->rc = jobq__commit_sqlite(q, r, rc);
+    return JOBQ_OK;
+}
+
+/* What a transaction is made of, besides outcomes and claims. */
+enum jobq__commit_part { JOBQ__COMMIT_ALL, JOBQ__COMMIT_NO_STORES, JOBQ__COMMIT_ONE };
+
+static int jobq__commit_body(jobq *q, struct jobq__request *list, enum jobq__commit_part part) {
+    struct jobq__request *r;
+    int rc = jobq__tx_settle(q);
+    for (r = list; r && rc == JOBQ_OK && part != JOBQ__COMMIT_NO_STORES; r = r->next) {
+        if (r->write) rc = jobq__commit_write(q, r);
+        if (part == JOBQ__COMMIT_ONE) break;
+    }
+    return rc == JOBQ_OK ? jobq__tx_fill(q) : rc;
+}
+
+/* Tries once, from BEGIN to COMMIT. *began: the failure came after BEGIN; *ended: at COMMIT. */
+static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
+                                bool *began, bool *ended) {
+    int rc;
+    *began = *ended = false;
+    do {
+        jobq__tx_reset(q);
+        rc = jobq__store_begin(q->tx.db);
+        if (rc != JOBQ_OK) return rc;
+        *began = true;
+        rc = jobq__commit_body(q, list, part);
+        if (rc == JOBQ_OK) {
+            *ended = true;
+            rc = jobq__store_commit(q->tx.db);
+        }
+        if (rc != JOBQ_OK) {
+            jobq__store_rollback(q->tx.db);
+            q->look_lanes = true;
+        }
+    } while (rc == JOBQ__AGAIN);
+    return rc;
+}
+
+/* A transaction whose COMMIT failed may still be in the log, to come back after a crash. A synced
+ * commit of something else takes its place. */
+static int jobq__commit_scrub(jobq *q) {
+    int rc;
+    rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);
+    if (rc == JOBQ_OK) rc = jobq__store_begin(q->tx.db);
+    if (rc == JOBQ_OK) rc = jobq__store_sync(q->tx.db);
+    if (rc == JOBQ_OK) rc = jobq__store_commit(q->tx.db);
+    if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
+    if (q->options.durability == JOBQ_RELAXED) jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_NORMAL);
+    return rc;
+}
+
+/* ---- One group ---- */
+
+static void jobq__commit_all(struct jobq__request *list, int rc, jobq *q) {
+    for (; list; list = list->next) list->rc = jobq__commit_sqlite(q, list, rc);
+}
+
+static void jobq__commit_after(jobq *q, struct jobq__request *list,
+                               enum jobq__commit_part part) {
+    for (; list; list = list->next) {
+        if (list->after && list->rc == JOBQ_OK) list->after(q, list);
+        if (part == JOBQ__COMMIT_ONE) break;
+    }
+}
+
+/* True if an I/O error at COMMIT leaves the outcome open. */
+static bool jobq__commit_doubtful(int rc, bool ended) {
+    return ended && rc == JOBQ_IO;
+}
+
+/* After a failure: the queue may have to stop, and nobody tries at once again. */
+static void jobq__commit_failed(jobq *q, int rc) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__tx_failed(q);
+    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
+    jobq__os_lock(&pool->mu);
+    pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
+                               JOBQ__RETRY_MAX_US);
+    pool->retry_at_us = jobq__clock_mono_us() + pool->retry_us;
+    pool->more = true;
+    jobq__os_unlock(&pool->mu);
+    jobq__core_kick(q);
+}
+
+static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
+                                     struct jobq__wakes *wakes) {
+    bool began, ended;
+    int rc = JOBQ_OK;
+    for (; list; list = list->next) {
+        if (!list->write) continue;
+        jobq__tx_open(q, &q->writer, false);
+        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ONE, &began, &ended);
+        if (rc == JOBQ_OK) {
+            jobq__tx_applied(q, wakes);
+            jobq__commit_after(q, list, JOBQ__COMMIT_ONE);
+            continue;
+        }
+        if (jobq__commit_doubtful(rc, ended) && jobq__commit_scrub(q) != JOBQ_OK) {
+            jobq__core_fail(q, JOBQ_IO);
+            rc = JOBQ_UNKNOWN;
+        }
+        list->rc = jobq__commit_sqlite(q, list, rc);
+        jobq__tx_failed(q);
+    }
+    return rc;
+}
+
+/* The stores' own trouble must not keep outcomes from the disk. */
+static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool ended,
+                              struct jobq__wakes *wakes) {
+    bool began;
+    if (jobq__commit_doubtful(rc, ended) && jobq__commit_scrub(q) != JOBQ_OK) {
+        jobq__core_fail(q, JOBQ_IO);
+        jobq__commit_all(list, JOBQ_UNKNOWN, q);
+        return rc;
+    }
+    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, &began, &ended);
+    if (rc != JOBQ_OK) {
+        if (jobq__commit_doubtful(rc, ended)) jobq__core_fail(q, JOBQ_IO);
+        jobq__commit_all(list, rc, q);
+        return rc;
+    }
+    jobq__tx_applied(q, wakes);
+    jobq__commit_stores_alone(q, list, wakes);
+    return JOBQ_OK;
+}
+
+static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__wakes *wakes) {
+    bool began, ended, sync = false;
+    struct jobq__request *r;
+    int rc = jobq__os_load(&q->failed);
+    if (rc != JOBQ_OK) {
+        jobq__commit_all(list, rc, q);
+        return rc;
+    }
+    for (r = list; r; r = r->next) {
+        r->rc = JOBQ_OK;
+        sync = sync || (r->sync && q->options.durability == JOBQ_RELAXED);
+    }
+    jobq__tx_open(q, &q->writer, true);
+    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_FULL);
+    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ALL, &began, &ended);
+    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
+    if (rc == JOBQ_OK) {
+        jobq__tx_applied(q, wakes);
+        jobq__commit_after(q, list, JOBQ__COMMIT_ALL);
+        return rc;
+    }
+    if (began) rc = jobq__commit_again(q, list, rc, ended, wakes);
+    else jobq__commit_all(list, rc, q);
+    if (rc != JOBQ_OK) jobq__commit_failed(q, rc);
+    return rc;
+}
+
+/* ---- Checkpoints ---- */
+
+/* The writer holds its lock meanwhile, so no commit can wrap the log under the checkpoint: that
+ * is the race that damaged databases before SQLite 3.51.3. */
+static bool jobq__commit_passive(jobq *q) {
+    bool all = false;
+    if (jobq__store_begin(&q->writer) != JOBQ_OK) return false;
+    jobq__os_lock(&q->reader_mu);
+    jobq__db_checkpoint(&q->reader, false, &all);
+    jobq__os_unlock(&q->reader_mu);
+    jobq__store_rollback(&q->writer);
+    return all;
+}
+
+JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q) {
+    int64_t cap = q->options.wal_pages, pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages);
+    bool all;
+    if (q->memory || jobq__os_load(&q->failed)) return;
+    all = jobq__commit_passive(q);
+    if (pages > JOBQ__WAL_TRUNCATE * cap) jobq__db_checkpoint(&q->writer, true, &all);
+    q->writer.wal_pages = q->job.wal_pages = 0;
+    /* Somebody reads an old state: try again when as much has been added. */
+    q->wal_next = all ? cap : pages + cap;
+    jobq__os_lock(&q->pool.mu);
+    q->pool.stats.checkpoints++;
+    q->pool.checkpoint = false;
+    jobq__os_unlock(&q->pool.mu);
+}
+
+/* The scheduler takes checkpoints; without one, whoever committed does. */
+static void jobq__commit_mind_log(jobq *q, struct jobq__wakes *wakes) {
+    bool scheduler;
+    if (q->client || q->memory
+        || JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) < q->wal_next) return;
+    jobq__os_lock(&q->pool.mu);
+    scheduler = q->pool.scheduler_started;
+    if (scheduler) wakes->scheduler = q->pool.checkpoint = true;
+    jobq__os_unlock(&q->pool.mu);
+    if (!scheduler) jobq__commit_checkpoint(q);
+}
+
+/* ---- Leading ---- */
+
+static struct jobq__request *jobq__commit_collect(jobq *q) {
+    struct jobq__request *list, **end = &q->commit.head;
+    int count = 0;
+    jobq__os_lock(&q->commit.mu);
+    list = q->commit.head;
+    while (*end && !(*end)->hold && count < JOBQ__GROUP) {
+        jobq__os_store(&(*end)->state, JOBQ__REQUEST_TAKEN);
+        end = &(*end)->next;
+        count++;
+    }
+    if (end == &q->commit.head) {
+        list = NULL;
+    } else {
+        q->commit.head = *end;
+        *end = NULL;
+        if (!q->commit.head) q->commit.tail = &q->commit.head;
+    }
+    jobq__os_unlock(&q->commit.mu);
+    return list;
+}
+
+static void jobq__commit_note_times(jobq *q, bool stores, int64_t from_us, int64_t to_us) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__os_lock(&pool->mu);
+    pool->commit_us += (to_us - from_us - pool->commit_us) / 8;
+    if (stores) {
+        pool->stream = from_us - pool->store_end_us < JOBQ__DEFER_US;
+        pool->store_end_us = to_us;
+    }
+    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL int jobq__commit_lead(jobq *q) {
+    struct jobq__gate *gates[JOBQ__GROUP], *next;
+    struct jobq__request *list = jobq__commit_collect(q), *r, *after;
+    jobq__thread self = jobq__os_thread_self();
+    struct jobq__wakes wakes;
+    int64_t from_us = jobq__clock_mono_us();
+    int count = 0, i, rc;
+    wakes.count = 0;
+    wakes.scheduler = wakes.loop = wakes.events = false;
+    rc = jobq__commit_group(q, list, &wakes);
+    jobq__commit_note_times(q, list != NULL, from_us, jobq__clock_mono_us());
+    jobq__commit_mind_log(q, &wakes);
+    jobq__os_lock(&q->commit.mu);
+    for (r = list; r; r = after) {
+        after = r->next;
+        if (!jobq__os_thread_same(r->thread, self)) gates[count++] = r->gate;
+        jobq__os_store(&r->state, JOBQ__REQUEST_DONE); /* r may vanish now */
+    }
+    next = jobq__commit_hand_on(q);
+    jobq__os_unlock(&q->commit.mu);
+    if (next) jobq__commit_gate_open(next);
+    jobq__commit_wake(q, &wakes);
+    for (i = 0; i < count; i++) jobq__commit_gate_open(gates[i]);
+    if (!next) jobq__commit_rouse(q);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes) {
+    int i;
+    for (i = 0; i < wakes->count; i++) jobq__os_signal(&wakes->workers[i]->cond);
+    if (wakes->scheduler && !q->step_mode) jobq__core_kick(q);
+    if (wakes->loop && q->step_mode && q->options.on_wake) q->options.on_wake(q->options.ctx);
+}
+
+/* ---- Requests ---- */
+
+static void jobq__commit_append(jobq *q, struct jobq__request *r) {
+    r->next = NULL;
+    *q->commit.tail = r;
+    q->commit.tail = &r->next;
+}
+
+/* Takes a request out of the list if no group has it yet. */
+static bool jobq__commit_withdraw(jobq *q, struct jobq__request *r) {
+    struct jobq__request **at;
+    bool found = false;
+    jobq__os_lock(&q->commit.mu);
+    if (jobq__os_load(&r->state) == JOBQ__REQUEST_WAITING) {
+        for (at = &q->commit.head; *at != r; at = &(*at)->next) {}
+        *at = r->next;
+        if (!r->next) q->commit.tail = at;
+        found = true;
+    }
+    jobq__os_unlock(&q->commit.mu);
+    return found;
+}
+
+/* Waits until the request is done or has the baton; returns that state, or WAITING if its time
+ * was over and it was withdrawn. */
+static int jobq__commit_await(jobq *q, struct jobq__request *r, int64_t until_us) {
+    int state;
+    while ((state = jobq__os_load(&r->state)) == JOBQ__REQUEST_WAITING
+           || state == JOBQ__REQUEST_TAKEN) {
+        if (jobq__commit_gate_wait(r->gate, until_us)) continue;
+        if (jobq__commit_withdraw(q, r)) return JOBQ__REQUEST_WAITING;
+        until_us = INT64_MAX;
+    }
+    return state;
+}
+
+/* Queues the request; the state it has reached when this thread has something to do. */
+static int jobq__commit_enter(jobq *q, struct jobq__request *r, bool for_ever) {
+    int state = JOBQ__REQUEST_LEAD;
+    bool wait;
+    r->thread = jobq__os_thread_self();
+    r->gate = NULL;
+    r->state = JOBQ__REQUEST_WAITING;
+    r->rc = JOBQ_OK;
+    jobq__os_lock(&q->commit.mu);
+    wait = q->commit.busy != 0;
+    if (wait) r->gate = jobq__commit_gate(q);
+    if (!wait) jobq__commit_take_locked(q, r->thread);
+    if (wait && !r->gate) state = JOBQ__REQUEST_DONE;
+    else if (wait || !r->hold) jobq__commit_append(q, r);
+    jobq__os_unlock(&q->commit.mu);
+    if (state == JOBQ__REQUEST_DONE) {
+        r->rc = jobq__err_set(r->err, JOBQ_NO_MEMORY, NULL);
+        return state;
+    }
+    if (!wait) return state;
+    state = jobq__commit_await(q, r, for_ever ? INT64_MAX
+                                             : jobq__add(jobq__clock_mono_us(),
+                                                         q->commit.busy_us));
+    jobq__os_store(&r->gate->used, 0);
+    if (state == JOBQ__REQUEST_WAITING)
+        r->rc = jobq__err_set(r->err, JOBQ_BUSY, "a job's transaction or another writer held the"
+                              " database for busy_ms; nothing was stored");
+    return state;
+}
+
+/* In a queue that serves from step mode, or is not started, callers hear their own events. */
+static void jobq__commit_events(jobq *q) {
+    bool scheduler;
+    if (!q->events.call || !jobq__event_waiting(&q->events)) return;
+    jobq__os_lock(&q->pool.mu);
+    scheduler = q->pool.scheduler_started;
+    jobq__os_unlock(&q->pool.mu);
+    if (scheduler) jobq__core_kick(q);
+    else if (!jobq__core_in_handler(q)) jobq__event_deliver(&q->events);
+}
+
+JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request) {
+    if (jobq__commit_enter(q, request, false) == JOBQ__REQUEST_LEAD) jobq__commit_lead(q);
+    jobq__commit_events(q);
+    return request->rc;
+}
+
+JOBQ__INTERNAL int jobq__commit_now(jobq *q) {
+    struct jobq__request request;
+    memset(&request, 0, sizeof request);
+    if (jobq__commit_enter(q, &request, true) == JOBQ__REQUEST_LEAD) {
+        int rc = jobq__commit_lead(q);
+        if (request.rc == JOBQ_OK) request.rc = rc;
+    }
+    return request.rc;
+}
+
+JOBQ__INTERNAL int jobq__commit_hold(jobq *q, bool for_ever) {
+    struct jobq__request request;
+    memset(&request, 0, sizeof request);
+    request.hold = true;
+    jobq__commit_enter(q, &request, for_ever);
+    return request.rc;
+}
+
+JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job) {
+    jobq__os_lock(&q->commit.mu);
+    q->commit.in_job = in_job;
+    jobq__os_unlock(&q->commit.mu);
+}
+
+JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {
+    bool in_job;
+    if (!jobq__os_load(&q->commit.busy)) return false;
+    jobq__os_lock(&q->commit.mu);
+    in_job = q->commit.busy && q->commit.in_job
+          && jobq__os_thread_same(q->commit.holder, jobq__os_thread_self());
+    jobq__os_unlock(&q->commit.mu);
+    return in_job;
+}
+
+/* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
+static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes) {
+    int rc;
+    q->tx.now_ms = jobq__clock_now_ms(q->clock);
+    jobq__list_append(&q->tx.settled, &entry->link);
+    rc = jobq__tx_settle(q);
+    if (rc == JOBQ_OK) rc = jobq__tx_fill(q);
+    if (rc != JOBQ_OK) return rc;
+    q->job.may_commit = true;
+    rc = jobq__store_commit(&q->job);
+    q->job.may_commit = false;
+    if (rc == JOBQ_OK) {
+        jobq__tx_applied(q, wakes);
+        return rc;
+    }
+    jobq__store_rollback(&q->job);
+    q->tx.db = &q->writer;
+    if (rc == JOBQ_IO) {
+        jobq__list_remove(&entry->link);
+        if (jobq__commit_scrub(q) != JOBQ_OK) jobq__core_fail(q, JOBQ_IO);
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep) {
+    struct jobq__wakes wakes;
+    int rc;
+    wakes.count = 0;
+    wakes.scheduler = wakes.loop = wakes.events = false;
+    jobq__db_reset_all(&q->job);
+    rc = jobq__db_in_transaction(&q->job) && !q->job.lost ? JOBQ_OK : JOBQ_MISUSE;
+    if (rc == JOBQ_OK && !keep) {
+        rc = jobq__db_do(&q->job, JOBQ__SQL_RUN_UNDO);
+        jobq__tx_reset(q);
+    }
+    if (rc == JOBQ_OK) rc = jobq__db_do(&q->job, JOBQ__SQL_RUN_END);
+    /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
+    if (rc != JOBQ_OK) rc = JOBQ_MISUSE;
+    if (rc == JOBQ_OK) rc = jobq__commit_job_end(q, entry, &wakes);
+    if (rc != JOBQ_OK) {
+        jobq__store_rollback(&q->job);
+        jobq__list_remove(&entry->link);
+        jobq__tx_failed(q);
+    }
+    q->tx.db = &q->writer;
+    jobq__commit_mind_log(q, &wakes);
+    jobq__commit_release(q);
+    jobq__commit_wake(q, &wakes);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
+    int rc;
+    request->rc = JOBQ_OK;
+    request->atomic = true;
+    rc = jobq__commit_write(q, request);
+    return rc == JOBQ_OK ? request->rc : jobq__commit_sqlite(q, request, rc);
+}
+
+/*==== run.h ====*/
+/* run.h - one run of one job, as its handler sees it. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/run.h"
+#endif
+#ifndef JOBQ__RUN_H
+#define JOBQ__RUN_H
+
+/* #include "commit.h" */
+
+/* Design note.
+ *
+ * run_begin and run_end bracket a run under pool.mu; run_call is between them, outside all locks:
+ *
+ *   slot STARTED -> handler -> slot idle -> verdict -> (job's transaction: settled here)
+ *                                                   -> (else: handed in, settled by a group)
+ *
+ * The verdict is a pure function of outcome, row, kind and the time at which the handler returned;
+ * nothing about it is decided later but a cancel that came meanwhile (tx.c). */
+
+/* With pool.mu held: the worker has taken entry. */
+JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__entry *entry);
+/* Calls the handler; true if the entry was settled by the job's own transaction. */
+JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker);
+/* With pool.mu held: the worker is free again. */
+JOBQ__INTERNAL void jobq__run_end(struct jobq__worker *worker);
+/* With pool.mu held: raises the stop flag of a run and wakes it if it sleeps. */
+JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why);
+
+#endif
+
+/*==== run.c ====*/
+/* run.c - one run of one job, as its handler sees it. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/run.c"
+#endif
+/* #include "run.h" */
+
+#include <stdio.h>
+
+/* ---- Begin and end ---- */
+
+JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__entry *entry) {
+    struct jobq_run *run = &worker->run;
+    const jobq_kind *spec = &entry->kind->spec;
+    jobq *q = run->q;
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    run->entry = entry;
+    run->started_ms = jobq__clock_now_ms(q->clock);
+    run->deadline_ms = JOBQ_NEVER;
+    run->said = JOBQ_OUTCOME_NONE;
+    run->in_tx = run->joined = run->no_memory = false;
+    run->saved_read = false;
+    run->text[0] = 0;
+    jobq__os_store(&run->stop, 0);
+    if (spec->timeout_ms != JOBQ_NONE) {
+        run->deadline_ms = jobq__add(run->started_ms, spec->timeout_ms);
+        jobq__wheel_add(&q->pool.wheel, &run->deadline.timer, run->deadline_ms);
+    }
+    q->pool.running++;
+    q->pool.stats.started++;
+}
+
+JOBQ__INTERNAL void jobq__run_end(struct jobq__worker *worker) {
+    struct jobq_run *run = &worker->run;
+    jobq *q = run->q;
+    jobq__wheel_del(&q->pool.wheel, &run->deadline.timer);
+    run->entry = NULL;
+    q->pool.running--;
+    jobq__assert(q->pool.running >= 0);
+}
+
+JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why) {
+    jobq__assert(jobq__os_held(&run->q->pool.mu));
+    jobq__os_store(&run->stop, jobq__os_load(&run->stop) | why);
+    if (run->sleeping) jobq__os_signal(&run->worker->cond);
+}
+
+/* ---- The verdict ---- */
+
+static void jobq__run_end_as(struct jobq__entry *entry, int state) {
+    const jobq_kind *spec = &entry->kind->spec;
+    entry->verdict.state = state;
+    entry->verdict.keep_ms = state == JOBQ__FAILED ? spec->keep_failed_ms : spec->keep_done_ms;
+}
+
+static void jobq__run_again(struct jobq__entry *entry, int attempt, int64_t run_at_ms,
+                            int64_t delay_ms) {
+    entry->verdict.state = JOBQ__WAITING;
+    entry->verdict.attempt = attempt;
+    entry->verdict.run_at_ms = run_at_ms;
+    entry->verdict.delay_ms = delay_ms;
+}
+
+/* Order after Galoy: maybe reset the counter, then count, then the delay of this attempt. */
+static void jobq__run_failed(jobq *q, struct jobq__entry *entry, int64_t now_ms) {
+    const jobq_kind *spec = &entry->kind->spec;
+    const struct jobq__row *row = &entry->row;
+    struct jobq__backoff backoff = {spec->backoff_min_ms, spec->backoff_max_ms,
+                                    spec->jitter_percent};
+    int attempt = row->attempt;
+    int64_t delay_ms;
+    if (jobq__backoff_recovered(attempt, now_ms, row->run_at_ms, row->delay_ms)) attempt = 1;
+    if (spec->attempts_max != JOBQ_UNLIMITED && attempt >= spec->attempts_max) {
+        jobq__run_end_as(entry, JOBQ__FAILED);
+        return;
+    }
+    delay_ms = spec->backoff ? spec->backoff(attempt, row->id, spec->ctx)
+                             : jobq__backoff_delay(&backoff, attempt, q->options.seed, row->id,
+                                                   row->runs);
+    if (delay_ms < 0) jobq__run_end_as(entry, JOBQ__FAILED);
+    else jobq__run_again(entry, attempt < INT32_MAX ? attempt + 1 : attempt,
+                         jobq__add(now_ms, delay_ms), delay_ms);
+}
+
+static void jobq__run_say(struct jobq_run *run, const char *text) {
+    jobq__err_copy_text(run->text, sizeof run->text, text);
+}
+
+static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t now_ms) {
+    struct jobq__entry *entry = run->entry;
+    const struct jobq__row *row = &entry->row;
+    int64_t at_ms = run->said == outcome ? run->at_ms : now_ms;
+    entry->verdict.outcome = outcome;
+    entry->verdict.crashes = row->crashes;
+    switch (outcome) {
+    case JOBQ_DONE:
+        jobq__run_end_as(entry, JOBQ__DONE);
+        break;
+    case JOBQ_FAIL:
+        jobq__run_end_as(entry, JOBQ__FAILED);
+        break;
+    case JOBQ_CANCELLED:
+        jobq__run_end_as(entry, JOBQ__CANCELLED);
+        break;
+    case JOBQ_SNOOZE:
+        jobq__run_again(entry, row->attempt, at_ms, row->delay_ms);
+        break;
+    case JOBQ_RESCHEDULE:
+        entry->verdict.crashes = 0;
+        jobq__run_again(entry, 1, at_ms, 0);
+        break;
+    default:
+        jobq__run_failed(run->q, entry, now_ms);
+    }
+}
+
+/* What the handler returned, made sense of. */
+static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outcome) {
+    if (outcome == JOBQ_RETRY && (jobq__os_load(&run->stop) & JOBQ__STOP_SHUTDOWN)) {
+        /* Interrupted by a stop: not a failure. */
+        run->said = JOBQ_SNOOZE;
+        run->at_ms = run->entry->row.run_at_ms;
+        return JOBQ_SNOOZE;
+    }
+    if (run->said != outcome) run->text[0] = 0;
+    if (outcome == JOBQ_DONE && run->no_memory) {
+        jobq__run_say(run, "there was no memory to keep the result");
+        return JOBQ_RETRY;
+    }
+    if (outcome <= JOBQ_OUTCOME_NONE || outcome >= JOBQ_CRASHED) {
+        jobq__run_say(run, "the handler returned a value that is no outcome");
+        return JOBQ_RETRY;
+    }
+    if (outcome == JOBQ_RETRY && !run->text[0] && run->deadline_ms != JOBQ_NEVER
+        && jobq__clock_now_ms(run->q->clock) >= run->deadline_ms)
+        jobq__run_say(run, "the run took longer than its timeout");
+    return outcome;
+}
+
+/* Moves text and result to the entry, which outlives the run. */
+static void jobq__run_hand_over(struct jobq_run *run, jobq_outcome outcome) {
+    struct jobq__entry *entry = run->entry;
+    bool failure = outcome == JOBQ_RETRY || outcome == JOBQ_FAIL;
+    /* Without memory the message is lost, not the outcome. */
+    if (failure && run->text[0]) entry->text = jobq__mem_copy(run->text, strlen(run->text));
+    if (outcome == JOBQ_DONE && run->said == JOBQ_DONE) {
+        entry->result = run->result;
+        entry->result_size = run->result_size;
+    } else {
+        jobq__mem_free(run->result);
+    }
+    run->result = NULL;
+}
+
+/* The job's transaction ends with the run. */
+static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
+    struct jobq__entry *entry = run->entry;
+    jobq *q = run->q;
+    bool lanes = run->joined && entry->verdict.state == JOBQ__DONE;
+    int rc;
+    if (lanes) q->look_lanes = true;
+    rc = jobq__commit_job(q, entry, entry->verdict.state == JOBQ__DONE);
+    run->in_tx = false;
+    if (rc == JOBQ_OK) return true;
+    jobq__mem_free(entry->text);
+    jobq__mem_free(entry->result);
+    entry->text = NULL;
+    entry->result = NULL;
+    jobq__run_say(run, rc == JOBQ_MISUSE
+                  ? "the job's transaction was ended by the handler or by SQLite; nothing was kept"
+                  : "the job's transaction could not be committed; nothing was kept");
+    jobq__run_decide(run, JOBQ_RETRY, now_ms);
+    entry->text = jobq__mem_copy(run->text, strlen(run->text));
+    return false;
+}
+
+static void jobq__run_event(struct jobq_run *run) {
+    const struct jobq__entry *entry = run->entry;
+    jobq_event event;
+    memset(&event, 0, sizeof event);
+    event.now_ms = run->started_ms;
+    event.id = entry->row.id;
+    event.kind = entry->kind->text;
+    event.from = JOBQ_STATE_PENDING;
+    event.to = JOBQ_STATE_RUNNING;
+    event.attempt = entry->row.attempt;
+    event.wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);
+    jobq__event_add(&run->q->events, &event);
+    jobq__event_deliver(&run->q->events);
+}
+
+JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
+    struct jobq_run *run = &worker->run;
+    struct jobq__entry *entry = run->entry;
+    const jobq_kind *spec = &entry->kind->spec;
+    jobq_outcome outcome;
+    int64_t now_ms;
+    jobq__owner_started(&run->q->owner, worker->index, entry->row.id, entry->row.runs);
+    if (run->q->events.call) jobq__run_event(run);
+    outcome = spec->run(run, spec->ctx);
+    jobq__owner_ended(&run->q->owner, worker->index);
+    now_ms = jobq__clock_now_ms(run->q->clock);
+    entry->wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);
+    entry->run_ms = JOBQ__MAX(jobq__sub(now_ms, run->started_ms), 0);
+    outcome = jobq__run_interpret(run, outcome);
+    jobq__run_decide(run, outcome, now_ms);
+    jobq__run_hand_over(run, outcome);
+    jobq__mem_free(run->saved);
+    run->saved = NULL;
+    return run->in_tx && jobq__run_settle(run, now_ms);
+}
+
+/* ---- Outcomes ---- */
+
+static void jobq__run_format(struct jobq_run *run, const char *format, va_list args) {
+    run->text[0] = 0;
+    if (format) vsnprintf(run->text, sizeof run->text, format, args);
+}
+
+static void jobq__run_drop_result(struct jobq_run *run) {
+    jobq__mem_free(run->result);
+    run->result = NULL;
+    run->result_size = 0;
+    run->no_memory = false;
+}
+
+JOBQ_API jobq_outcome jobq_done(jobq_run *run, const void *result, size_t size) {
+    jobq__run_drop_result(run);
+    if (!result) size = 0;
+    if (size > (size_t)run->q->options.payload_max)
+        return jobq_fail(run, "the result of %llu bytes is larger than payload_max",
+                         (unsigned long long)size);
+    if (result) {
+        run->result = jobq__mem_copy(result, size);
+        run->result_size = size;
+        run->no_memory = !run->result;
+    }
+    return run->said = JOBQ_DONE;
+}
+
+JOBQ_API jobq_outcome jobq_retry(jobq_run *run, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    jobq__run_format(run, format, args);
+    va_end(args);
+    return run->said = JOBQ_RETRY;
+}
+
+JOBQ_API jobq_outcome jobq_fail(jobq_run *run, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    jobq__run_format(run, format, args);
+    va_end(args);
+    return run->said = JOBQ_FAIL;
+}
+
+JOBQ_API jobq_outcome jobq_reschedule_at(jobq_run *run, int64_t at_ms) {
+    run->at_ms = JOBQ__MAX(at_ms, 0);
+    return run->said = JOBQ_RESCHEDULE;
+}
+
+JOBQ_API jobq_outcome jobq_reschedule_in(jobq_run *run, int64_t delay_ms) {
+    int64_t now_ms = jobq__clock_now_ms(run->q->clock);
+    return jobq_reschedule_at(run, jobq__add(now_ms, JOBQ__MAX(delay_ms, 0)));
+}
+
+JOBQ_API jobq_outcome jobq_snooze(jobq_run *run, int64_t delay_ms) {
+    run->at_ms = jobq__add(jobq__clock_now_ms(run->q->clock), JOBQ__MAX(delay_ms, 0));
+    return run->said = JOBQ_SNOOZE;
+}
+
+/* ---- What the handler can know ---- */
+
+JOBQ_API int64_t jobq_run_id(const jobq_run *run) {
+    return run->entry->row.id;
+}
+
+JOBQ_API jobq *jobq_run_queue(const jobq_run *run) {
+    return run->q;
+}
+
+JOBQ_API const char *jobq_run_kind(const jobq_run *run) {
+    return run->entry->kind->text;
+}
+
+JOBQ_API int jobq_run_attempt(const jobq_run *run) {
+    return run->entry->row.attempt;
+}
+
+JOBQ_API int jobq_run_crashes(const jobq_run *run) {
+    return run->entry->row.crashes;
+}
+
+JOBQ_API const void *jobq_run_payload(const jobq_run *run, size_t *size) {
+    if (size) *size = run->entry->row.size;
+    return run->entry->row.payload;
+}
+
+JOBQ_API int64_t jobq_run_deadline(const jobq_run *run) {
+    return run->deadline_ms;
+}
+
+JOBQ_API bool jobq_should_stop(jobq_run *run) {
+    if (jobq__os_load(&run->stop) || jobq__os_load(&run->entry->cancel)) return true;
+    if (run->deadline_ms == JOBQ_NEVER) return false;
+    if (jobq__clock_now_ms(run->q->clock) < run->deadline_ms) return false;
+    jobq__os_store(&run->stop, JOBQ__STOP_ASKED);
+    return true;
+}
+
+/* ---- Sleeping ---- */
+
+/* In step mode nobody else moves an artificial clock; the system's is waited for. */
+static void jobq__run_sleep_alone(struct jobq_run *run, int64_t until_ms) {
+    jobq *q = run->q;
+    until_ms = JOBQ__MIN(until_ms, run->deadline_ms);
+    if (q->clock) {
+        jobq__clock_set(q->clock, until_ms);
+        return;
+    }
+    jobq__os_lock(&q->pool.mu);
+    run->sleeping = true;
+    while (!jobq_should_stop(run)) {
+        int64_t left_ms = jobq__sub(until_ms, jobq__clock_now_ms(NULL));
+        if (left_ms <= 0) break;
+        /* A step of the wall clock is noticed within a second. */
+        left_ms = JOBQ__MIN(left_ms, JOBQ_SECOND);
+        jobq__os_wait_until(&run->worker->cond, &q->pool.mu,
+                            jobq__clock_mono_us() + left_ms * 1000);
+    }
+    run->sleeping = false;
+    jobq__os_unlock(&q->pool.mu);
+}
+
+JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
+    jobq *q = run->q;
+    struct jobq__pool *pool = &q->pool;
+    int64_t until_ms = jobq__add(jobq__clock_now_ms(q->clock), JOBQ__MAX(duration_ms, 0));
+    if (run->in_tx || duration_ms <= 0) return jobq_should_stop(run);
+    if (q->step_mode) {
+        jobq__run_sleep_alone(run, until_ms);
+        return jobq_should_stop(run);
+    }
+    jobq__os_lock(&pool->mu);
+    jobq__wheel_add(&pool->wheel, &run->sleep.timer, until_ms);
+    run->sleeping = true;
+    pool->sleeping++;
+    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
+    jobq__os_unlock(&pool->mu);
+    jobq__core_kick(q);
+    jobq__os_lock(&pool->mu);
+    while (jobq__timer_pending(&run->sleep.timer) && !jobq_should_stop(run))
+        jobq__os_wait(&run->worker->cond, &pool->mu);
+    jobq__wheel_del(&pool->wheel, &run->sleep.timer);
+    run->sleeping = false;
+    pool->sleeping--;
+    jobq__os_unlock(&pool->mu);
+    return jobq_should_stop(run);
+}
+
+/* ---- The job's transaction ---- */
+
+static int jobq__run_begin_tx(struct jobq_run *run, jobq_error *err) {
+    jobq *q = run->q;
+    struct jobq__db_options options = {q->options.durability, q->options.busy_ms, false};
+    int rc = jobq__os_load(&q->failed);
+    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    if (!q->job.handle) {
+        rc = jobq__db_open(&q->job, q->path, JOBQ__DB_JOB, &options, err);
+        if (rc != JOBQ_OK) return rc;
+    }
+    rc = jobq__store_begin(&q->job);
+    if (rc == JOBQ_OK) rc = jobq__db_do(&q->job, JOBQ__SQL_RUN_SAVE);
+    if (rc != JOBQ_OK) {
+        rc = jobq__db_fail(&q->job, err);
+        jobq__store_rollback(&q->job);
+        return rc;
+    }
+    q->job.lost = false;
+    jobq__tx_open(q, &q->job, false);
+    jobq__tx_reset(q);
+    return JOBQ_OK;
+}
+
+JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
+    jobq *q;
+    int rc;
+    if (!run || !db) return jobq__err_set(err, JOBQ_MISUSE, "run and db must not be NULL");
+    *db = NULL;
+    q = run->q;
+    if (q->memory)
+        return jobq__err_set(err, JOBQ_MISUSE, "a queue in \":memory:\" has one connection only;"
+                             " the job's transaction needs a file");
+    if (!run->in_tx) {
+        rc = jobq__commit_hold(q, false);
+        if (rc != JOBQ_OK)
+            return jobq__err_set(err, rc, "the database's only writer was taken for busy_ms");
+        rc = jobq__run_begin_tx(run, err);
+        if (rc != JOBQ_OK) {
+            jobq__commit_release(q);
+            return rc;
+        }
+        run->in_tx = true;
+        q->job_run = run;
+        jobq__commit_set_job(q, true);
+    }
+    *db = q->job.handle;
+    return JOBQ_OK;
+}
+
+/* ---- The checkpoint ---- */
+
+struct jobq__run_save {
+    struct jobq_run *run;
+    const void *data;
+    size_t size;
+};
+
+static int jobq__run_write_saved(jobq *q, struct jobq__request *r) {
+    const struct jobq__run_save *save = r->arg;
+    int64_t id = save->run->entry->row.id;
+    int rc = jobq__store_extra(q->tx.db, id, JOBQ__EXTRA_SAVED, save->data, save->size);
+    return rc == JOBQ_OK ? jobq__store_forgive(q->tx.db, id, JOBQ__SIDE_EXTRA) : rc;
+}
+
+static void jobq__run_after_saved(jobq *q, struct jobq__request *r) {
+    struct jobq__row *row = &((const struct jobq__run_save *)r->arg)->run->entry->row;
+    (void)q;
+    row->side |= JOBQ__SIDE_EXTRA;
+    row->crashes = 0;
+}
+
+JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_error *err) {
+    struct jobq__run_save save = {run, data, size};
+    struct jobq__request request;
+    void *copy;
+    int rc;
+    if (!run || (!data && size))
+        return jobq__err_set(err, JOBQ_MISUSE, "run and data must not be NULL");
+    if (run->in_tx)
+        return jobq__err_set(err, JOBQ_MISUSE, "a checkpoint cannot be saved after jobq_run_db");
+    if (size > (size_t)run->q->options.payload_max)
+        return jobq__err_set(err, JOBQ_TOO_BIG, "the checkpoint is larger than payload_max");
+    copy = jobq__mem_copy(data, size);
+    if (!copy) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (err) err->code = JOBQ_OK;
+    memset(&request, 0, sizeof request);
+    request.write = jobq__run_write_saved;
+    request.after = jobq__run_after_saved;
+    request.arg = &save;
+    request.atomic = true;
+    request.err = err;
+    rc = jobq__commit_request(run->q, &request);
+    if (rc != JOBQ_OK) {
+        jobq__mem_free(copy);
+        return rc;
+    }
+    jobq__mem_free(run->saved);
+    run->saved = copy;
+    run->saved_size = size;
+    run->saved_read = true;
+    return JOBQ_OK;
+}
+
+JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
+    jobq *q = run->q;
+    if (!run->saved_read && (run->entry->row.side & JOBQ__SIDE_EXTRA)) {
+        bool held = q->memory && jobq__commit_hold(q, true) == JOBQ_OK;
+        if (q->memory) {
+            jobq__store_saved(&q->writer, run->entry->row.id, &run->saved, &run->saved_size);
+        } else {
+            jobq__os_lock(&q->reader_mu);
+            jobq__store_saved(&q->reader, run->entry->row.id, &run->saved, &run->saved_size);
+            jobq__os_unlock(&q->reader_mu);
+        }
+        if (held) jobq__commit_release(q);
+    }
+    run->saved_read = true;
+    if (size) *size = run->saved ? run->saved_size : 0;
+    return run->saved;
+}
+
+/*==== pool.h ====*/
+/* pool.h - workers: take, run, hand in. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/pool.h"
+#endif
+#ifndef JOBQ__POOL_H
+#define JOBQ__POOL_H
+
+/* #include "run.h" */
+
+/* Design note.
+ *
+ * A worker in a loop: commit what is due, if the baton is free; take the next job from the ring;
+ * run it; hand in its outcome. It sleeps when there is neither. Taking, handing in and falling
+ * asleep are under pool.mu.
+ *
+ * No outcome is forgotten: a worker that finds the baton taken may sleep, because whoever lays the
+ * baton down looks at the outcomes afterwards and rouses an idle worker (commit.c); and the
+ * scheduler thread commits what nobody else has after a millisecond.
+ *
+ *   STOPPED -> RUNNING   start
+ *   RUNNING -> STOPPING  stop: no claims; stop flags; the ring goes back to the table
+ *   STOPPING -> STOPPED  the last handler returned, its outcome is committed, threads are joined
+ *
+ * Shutdown order: 1 claims off, 2 stop flags, 3 give back, 4 wait for handlers within the grace,
+ * 5 workers end and are joined, 6 the last outcomes are committed, 7 the scheduler ends and is
+ * joined. If the grace runs out at 4 the slots are released, and another stop goes on from there. */
+
+JOBQ__INTERNAL int jobq__pool_init(jobq *q);
+JOBQ__INTERNAL void jobq__pool_fini(jobq *q);
+
+JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err);
+JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err);
+/* Gives back what is claimed and not started, and settles what was handed in. */
+JOBQ__INTERNAL void jobq__pool_give_back(jobq *q);
+
+/* Takes and runs one job on the calling thread, which is a worker's or, in step mode, the
+ * stepper's. False if the ring is empty. With pool.mu held, before and after. */
+JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker);
+
+/* With pool.mu held: nothing is claimed, running (but asleep), handed in or to be claimed. */
+JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q);
+
+#endif
+
+/*==== scheduler.h ====*/
+/* scheduler.h - the scheduler thread, the wheel's actions, step and advance. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/scheduler.h"
+#endif
+#ifndef JOBQ__SCHED_H
+#define JOBQ__SCHED_H
+
+/* #include "pool.h" */
+
+/* Design note.
+ *
+ * The scheduler thread does what nobody else is there to do: fires the wheel, commits outcomes
+ * that have waited for a millisecond, promotes, prunes, polls, takes checkpoints, delivers the
+ * events of callers. It sleeps without a timeout when there is nothing to come. In step mode the
+ * same functions run on the caller's thread.
+ *
+ * Firing a wake only raises a flag or wakes a thread, under pool.mu; what follows from it is a
+ * transaction like any other. The table is the truth: a wake that comes for nothing does no harm.
+ * Wakes: the earliest scheduled job, a running handler's deadline or sleep, a waiter's timeout.
+ * Housekeeping is no wake: it is seen to whenever the clock has passed its time. */
+
+JOBQ__INTERNAL void jobq__sched_main(void *q);
+
+/* Prunes finished jobs and looks for others' jobs, if it is time. */
+JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q);
+
+JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error *err);
+/* To target_ms, or, if next, to the first wake. */
+JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, int *fired,
+                                       jobq_error *err);
+
+#endif
+
+/*==== pool.c ====*/
+/* pool.c - workers: take, run, hand in. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/pool.c"
+#endif
+/* #include "pool.h" */
+/* #include "scheduler.h" */
+
+/* ---- One job ---- */
+
+static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_us) {
+    struct jobq__pool *pool = &q->pool;
+    if (!pool->handed_count++) {
+        pool->handed_since_us = now_us;
+        /* The scheduler takes care of it if nobody else does within a millisecond; while it is
+         * armed it looks again by itself. */
+        if (!pool->scheduler_armed && pool->scheduler_started) {
+            pool->scheduler_armed = pool->scheduler_kicked = true;
+            jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
+        }
+    }
+    jobq__list_append(&pool->handed, &entry->link);
+}
+
+JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
+    jobq *q = worker->run.q;
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__entry *entry = jobq__ring_take(&pool->ring);
+    int64_t from_us, now_us;
+    bool settled;
+    if (!entry) return false;
+    jobq__run_begin(worker, entry);
+    from_us = worker->free_us;
+    jobq__os_unlock(&pool->mu);
+    settled = jobq__run_call(worker);
+    now_us = jobq__clock_mono_us();
+    jobq__os_lock(&pool->mu);
+    jobq__run_end(worker);
+    if (!settled) jobq__pool_hand_in(q, entry, now_us);
+    pool->job_ns += ((now_us - from_us) * 1000 - pool->job_ns) / 8;
+    worker->free_us = now_us;
+    return true;
+}
+
+/* ---- Workers ---- */
+
+static void jobq__pool_sleep(struct jobq__worker *worker) {
+    struct jobq__pool *pool = &worker->run.q->pool;
+    worker->idle = true;
+    worker->woken = false;
+    jobq__list_insert(pool->idle.next, &worker->link);
+    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
+    while (!worker->woken && pool->life == JOBQ__RUNNING)
+        jobq__os_wait(&worker->cond, &pool->mu);
+    if (worker->idle) jobq__list_remove(&worker->link);
+    worker->idle = false;
+    worker->free_us = jobq__clock_mono_us();
+}
+
+/* Commits if that is due and the baton is free. With pool.mu held, before and after. */
+static bool jobq__pool_commit(struct jobq__worker *worker) {
+    jobq *q = worker->run.q;
+    struct jobq__pool *pool = &q->pool;
+    bool led;
+    if (jobq__os_load(&q->commit.busy) || !jobq__core_commit_due(q, worker->free_us)) return false;
+    jobq__os_unlock(&pool->mu);
+    led = jobq__commit_try(q);
+    if (led) {
+        jobq__commit_lead(q);
+        jobq__event_deliver(&q->events);
+        jobq__event_throttle(&q->events);
+        worker->free_us = jobq__clock_mono_us();
+    }
+    jobq__os_lock(&pool->mu);
+    return led;
+}
+
+static void jobq__pool_work(void *arg) {
+    struct jobq__worker *worker = arg;
+    jobq *q = worker->run.q;
+    struct jobq__pool *pool = &q->pool;
+    jobq__os_lock(&pool->mu);
+    worker->thread = jobq__os_thread_self();
+    worker->free_us = jobq__clock_mono_us();
+    while (pool->life == JOBQ__RUNNING) {
+        if (jobq__pool_commit(worker)) continue;
+        if (jobq__pool_run_one(worker)) continue;
+        /* Under the lock, so that who lays the baton down either is seen here or sees us idle. */
+        worker->free_us = jobq__clock_mono_us();
+        if (!jobq__os_load(&q->commit.busy) && jobq__core_commit_due(q, worker->free_us)) continue;
+        jobq__pool_sleep(worker);
+    }
+    worker->ended = true;
+    jobq__os_broadcast(&pool->quiet);
+    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q) {
+    const struct jobq__pool *pool = &q->pool;
+    jobq__assert(jobq__os_held(&pool->mu));
+    if (pool->ring.count || pool->handed_count || pool->running > pool->sleeping) return false;
+    if (pool->scheduler_started && (!pool->scheduler_waits || pool->scheduler_kicked))
+        return false;
+    if (jobq__os_load(&q->commit.busy) || pool->look) return false;
+    return !(pool->more && pool->claiming);
+}
+
+/* ---- Start and stop ---- */
+
+static void jobq__pool_init_worker(jobq *q, struct jobq__worker *worker, int index) {
+    worker->index = index;
+    worker->run.q = q;
+    worker->run.worker = worker;
+    worker->run.deadline.what = JOBQ__WAKE_DEADLINE;
+    worker->run.sleep.what = JOBQ__WAKE_SLEEP;
+    jobq__timer_init(&worker->run.deadline.timer);
+    jobq__timer_init(&worker->run.sleep.timer);
+    jobq__list_init(&worker->link);
+}
+
+static int jobq__pool_init_workers(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int count = q->step_mode ? 1 : q->client ? 0 : q->options.workers;
+    int i, rc = JOBQ_OK;
+    pool->workers = jobq__mem_new(sizeof *pool->workers * (size_t)JOBQ__MAX(count, 1));
+    if (!pool->workers) return JOBQ_NO_MEMORY;
+    for (i = 0; i < count && rc == JOBQ_OK; i++) {
+        jobq__pool_init_worker(q, &pool->workers[i], i);
+        rc = jobq__os_cond_init(&pool->workers[i].cond, JOBQ__OS_MONO);
+        if (rc == JOBQ_OK) pool->worker_count++;
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__pool_init(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int rc;
+    jobq__ring_init(&pool->ring);
+    jobq__list_init(&pool->handed);
+    jobq__list_init(&pool->idle);
+    jobq__list_init(&pool->waiters);
+    jobq__wheel_init(&pool->wheel, 0);
+    pool->due.what = JOBQ__WAKE_DUE;
+    jobq__timer_init(&pool->due.timer);
+    pool->due.timer.at_ms = JOBQ_NEVER;
+    pool->prune_at_ms = JOBQ_NEVER;
+    pool->poll_at_us = INT64_MAX;
+    pool->job_ns = JOBQ__RING_WINDOW_US * 1000; /* unknown yet: a small ring */
+    rc = jobq__os_mutex_init(&pool->mu);
+    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->quiet, JOBQ__OS_MONO);
+    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->tick_mono, JOBQ__OS_MONO);
+    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->tick_wall, JOBQ__OS_WALL);
+    if (rc == JOBQ_OK) rc = jobq__pool_init_workers(q);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__pool_fini(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int i;
+    for (i = 0; i < pool->worker_count; i++) jobq__os_cond_fini(&pool->workers[i].cond);
+    jobq__mem_free(pool->workers);
+    jobq__os_cond_fini(&pool->tick_wall);
+    jobq__os_cond_fini(&pool->tick_mono);
+    jobq__os_cond_fini(&pool->quiet);
+    jobq__os_mutex_fini(&pool->mu);
+}
+
+static int jobq__pool_start_threads(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int i, rc = jobq__os_thread_start(&pool->scheduler, jobq__sched_main, q);
+    if (rc != JOBQ_OK) return rc;
+    jobq__os_lock(&pool->mu);
+    pool->scheduler_started = true;
+    jobq__os_unlock(&pool->mu);
+    for (i = 0; i < pool->worker_count && rc == JOBQ_OK; i++) {
+        jobq__thread thread;
+        pool->workers[i].ended = false;
+        rc = jobq__os_thread_start(&thread, jobq__pool_work, &pool->workers[i]);
+        if (rc != JOBQ_OK) break;
+        pool->workers[i].handle = thread;
+        pool->workers[i].started = true;
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    enum jobq__life life;
+    int rc;
+    jobq__os_lock(&pool->mu);
+    life = pool->life;
+    if (life == JOBQ__STOPPED && !pool->changing) {
+        pool->life = JOBQ__RUNNING;
+        pool->claiming = pool->more = pool->changing = true;
+        pool->scheduler_quit = false;
+    } else if (life == JOBQ__STOPPED) {
+        life = JOBQ__STOPPING;
+    }
+    jobq__os_unlock(&pool->mu);
+    if (life == JOBQ__RUNNING) return JOBQ_OK;
+    if (life == JOBQ__STOPPING)
+        return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet");
+    jobq__owner_stay(&q->owner);
+    rc = jobq__pool_start_threads(q);
+    jobq__os_lock(&pool->mu);
+    pool->changing = false;
+    jobq__os_broadcast(&pool->quiet);
+    jobq__os_unlock(&pool->mu);
+    if (rc != JOBQ_OK) {
+        jobq__pool_stop(q, INT64_MAX, NULL);
+        return jobq__err_set(err, rc, "a thread could not be started");
+    }
+    jobq__core_kick(q);
+    return JOBQ_OK;
+}
+
+static int jobq__pool_write_back(jobq *q, struct jobq__request *r) {
+    (void)r;
+    return jobq__tx_give_back_all(q);
+}
+
+JOBQ__INTERNAL void jobq__pool_give_back(jobq *q) {
+    struct jobq__request request;
+    memset(&request, 0, sizeof request);
+    request.write = jobq__pool_write_back;
+    request.atomic = true;
+    jobq__commit_request(q, &request);
+}
+
+/* Waits for the handlers; false if the time is over. With pool.mu held. */
+static bool jobq__pool_await_handlers(jobq *q, int64_t until_us) {
+    struct jobq__pool *pool = &q->pool;
+    int i, running = 1;
+    while (running) {
+        running = 0;
+        for (i = 0; i < pool->worker_count; i++)
+            if (pool->workers[i].started && !pool->workers[i].ended) running++;
+        if (!running) break;
+        if (until_us == INT64_MAX) jobq__os_wait(&pool->quiet, &pool->mu);
+        else if (!jobq__os_wait_until(&pool->quiet, &pool->mu, until_us)) return false;
+    }
+    return true;
+}
+
+static void jobq__pool_join(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int i;
+    for (i = 0; i < pool->worker_count; i++) {
+        if (pool->workers[i].started) jobq__os_thread_join(pool->workers[i].handle);
+        pool->workers[i].started = false;
+    }
+    jobq__pool_give_back(q);
+    jobq__os_lock(&pool->mu);
+    pool->scheduler_quit = true;
+    jobq__os_unlock(&pool->mu);
+    jobq__core_kick(q);
+    if (pool->scheduler_started) jobq__os_thread_join(pool->scheduler);
+    jobq__os_lock(&pool->mu);
+    pool->scheduler_started = false;
+    pool->life = JOBQ__STOPPED;
+    jobq__os_unlock(&pool->mu);
+    jobq__event_deliver(&q->events);
+}
+
+/* Steps 1 and 2 of the shutdown order. With pool.mu held. */
+static void jobq__pool_raise_flags(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int i;
+    pool->claiming = false;
+    if (pool->life == JOBQ__RUNNING) pool->life = JOBQ__STOPPING;
+    for (i = 0; i < pool->worker_count; i++) {
+        struct jobq__worker *worker = &pool->workers[i];
+        if (worker->run.entry) jobq__run_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
+        jobq__os_signal(&worker->cond);
+    }
+}
+
+JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t until_us = grace_us == INT64_MAX ? INT64_MAX
+                                             : jobq__add(jobq__clock_mono_us(), grace_us);
+    bool ended = false, mine = false;
+    jobq__os_lock(&pool->mu);
+    /* Another thread may be starting or stopping: it goes first. */
+    while (pool->changing && pool->life != JOBQ__STOPPED) {
+        if (pool->life == JOBQ__STOPPING) break;
+        jobq__os_wait(&pool->quiet, &pool->mu);
+    }
+    if (pool->life == JOBQ__STOPPED) {
+        jobq__os_unlock(&pool->mu);
+        return JOBQ_OK;
+    }
+    jobq__pool_raise_flags(q);
+    jobq__os_unlock(&pool->mu);
+    jobq__pool_give_back(q);
+    jobq__os_lock(&pool->mu);
+    ended = jobq__pool_await_handlers(q, until_us);
+    /* One of those who wait joins the threads. */
+    if (ended && !pool->changing && pool->life == JOBQ__STOPPING) mine = pool->changing = true;
+    while (ended && !mine && pool->changing) jobq__os_wait(&pool->quiet, &pool->mu);
+    jobq__os_unlock(&pool->mu);
+    if (!ended) {
+        jobq__owner_release_all(&q->owner);
+        return jobq__err_set(err, JOBQ_TIMEOUT, "handlers still run; what they return is settled");
+    }
+    if (!mine) return JOBQ_OK;
+    jobq__pool_join(q);
+    jobq__os_lock(&pool->mu);
+    pool->changing = false;
+    jobq__os_broadcast(&pool->quiet);
+    jobq__os_unlock(&pool->mu);
+    return JOBQ_OK;
+}
+
+/*==== scheduler.c ====*/
+/* scheduler.c - the scheduler thread, the wheel's actions, step and advance. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/scheduler.c"
+#endif
+/* #include "scheduler.h" */
+
+/* ---- Wakes ---- */
+
+/* Fires what is due; true if a scheduled job is. With pool.mu held. */
+static bool jobq__sched_fire(jobq *q, int64_t now_ms) {
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__timer *timer;
+    bool promote = false;
+    jobq__assert(jobq__os_held(&pool->mu));
+    while ((timer = jobq__wheel_expire(&pool->wheel, now_ms)) != NULL) {
+        struct jobq__alarm *alarm = JOBQ__CONTAINER(timer, struct jobq__alarm, timer);
+        struct jobq__waiter *waiter;
+        pool->fired++;
+        switch (alarm->what) {
+        case JOBQ__WAKE_DUE:
+            promote = true;
+            break;
+        case JOBQ__WAKE_DEADLINE:
+            jobq__run_stop(JOBQ__CONTAINER(alarm, struct jobq_run, deadline), JOBQ__STOP_ASKED);
+            break;
+        case JOBQ__WAKE_SLEEP:
+            jobq__os_signal(&JOBQ__CONTAINER(alarm, struct jobq_run, sleep)->worker->cond);
+            break;
+        case JOBQ__WAKE_WAITER:
+            waiter = JOBQ__CONTAINER(alarm, struct jobq__waiter, alarm);
+            waiter->late = true;
+            jobq__os_signal(&waiter->cond);
+            break;
+        }
+    }
+    if (promote) pool->more = true;
+    return promote && pool->claiming;
+}
+
+/* ---- Housekeeping ---- */
+
+struct jobq__sched_prune {
+    int count;
+    int64_t next_ms;
+};
+
+static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
+    struct jobq__sched_prune *prune = r->arg;
+    int64_t keep_max = q->options.keep_max == JOBQ_UNLIMITED ? INT64_MAX : q->options.keep_max;
+    int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, keep_max, JOBQ__PRUNE_ROWS,
+                               &prune->count);
+    q->tx.claims_changed = true; /* it also remembers the highest id */
+    return rc == JOBQ_OK ? jobq__store_prune_next(q->tx.db, &prune->next_ms) : rc;
+}
+
+static void jobq__sched_prune(jobq *q, int64_t now_ms) {
+    struct jobq__sched_prune prune = {0, JOBQ_NEVER};
+    struct jobq__request request;
+    int64_t next_ms;
+    memset(&request, 0, sizeof request);
+    request.write = jobq__sched_write_prune;
+    request.arg = &prune;
+    request.atomic = true;
+    next_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
+    if (jobq__commit_request(q, &request) == JOBQ_OK)
+        next_ms = prune.count >= JOBQ__PRUNE_ROWS ? now_ms : JOBQ__MAX(prune.next_ms, next_ms);
+    if (prune.next_ms == JOBQ_NEVER) next_ms = JOBQ_NEVER;
+    jobq__os_lock(&q->pool.mu);
+    q->pool.prune_at_ms = next_ms;
+    jobq__os_unlock(&q->pool.mu);
+}
+
+JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    bool prune;
+    int64_t now_us;
+    if (jobq__os_load(&q->failed)) return;
+    do {
+        int64_t now_ms = jobq__clock_now_ms(q->clock);
+        jobq__os_lock(&pool->mu);
+        prune = pool->prune_at_ms <= now_ms;
+        jobq__os_unlock(&pool->mu);
+        if (prune) jobq__sched_prune(q, now_ms);
+    } while (prune);
+    if (q->options.poll_ms == JOBQ_NONE) return;
+    now_us = jobq__clock_mono_us();
+    jobq__os_lock(&pool->mu);
+    if (pool->poll_at_us <= now_us) {
+        pool->poll_at_us = now_us + q->options.poll_ms * 1000;
+        pool->look = true;
+    }
+    jobq__os_unlock(&pool->mu);
+}
+
+static void jobq__sched_checkpoint(jobq *q) {
+    if (jobq__commit_hold(q, true) != JOBQ_OK) return;
+    jobq__commit_checkpoint(q);
+    jobq__commit_release(q);
+}
+
+/* ---- The thread ---- */
+
+/* Does one round of work; false if there was none. With pool.mu held, before and after. */
+static bool jobq__sched_round(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t now_ms = jobq__clock_now_ms(q->clock), now_us = jobq__clock_mono_us();
+    bool failed = jobq__os_load(&q->failed) != JOBQ_OK;
+    bool commit = jobq__sched_fire(q, now_ms) || pool->look;
+    bool overdue = jobq__core_commit_due(q, now_us)
+                && (now_us - pool->handed_since_us >= JOBQ__DEFER_US || !pool->handed_count);
+    bool house = pool->prune_at_ms <= now_ms || pool->poll_at_us <= now_us;
+    bool checkpoint = pool->checkpoint;
+    bool events;
+    jobq__os_unlock(&pool->mu);
+    if (!failed && house) jobq__sched_housekeeping(q);
+    if (!failed && (commit || overdue)) jobq__commit_now(q);
+    if (!failed && checkpoint) jobq__sched_checkpoint(q);
+    events = jobq__event_waiting(&q->events);
+    if (events) jobq__event_deliver(&q->events);
+    jobq__os_lock(&pool->mu);
+    return (!failed && (commit || overdue || house || checkpoint)) || events;
+}
+
+/* When to look again, by which clock. */
+static int64_t jobq__sched_until(jobq *q, bool *wall) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t now_us = jobq__clock_mono_us(), until_us = pool->poll_at_us, at_ms;
+    *wall = false;
+    if (pool->scheduler_armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
+    if ((pool->handed_count || pool->more) && pool->retry_at_us > now_us)
+        until_us = JOBQ__MIN(until_us, pool->retry_at_us);
+    /* An artificial clock comes to us: advance kicks. */
+    if (q->clock) return until_us;
+    at_ms = JOBQ__MIN(jobq__wheel_next(&pool->wheel), pool->prune_at_ms);
+    if (at_ms == JOBQ_NEVER) return until_us;
+    if (until_us == INT64_MAX) {
+        *wall = true;
+        return at_ms > INT64_MAX / 1000 ? INT64_MAX - 1 : at_ms * 1000;
+    }
+    at_ms = jobq__sub(at_ms, jobq__clock_now_ms(NULL));
+    if (at_ms < JOBQ_DAY) until_us = JOBQ__MIN(until_us, now_us + JOBQ__MAX(at_ms, 0) * 1000);
+    return until_us;
+}
+
+static void jobq__sched_sleep(jobq *q, int64_t commits) {
+    struct jobq__pool *pool = &q->pool;
+    bool wall;
+    int64_t until_us;
+    /* Armed as long as outcomes come in: a busy pool need not signal for each batch. */
+    pool->scheduler_armed = pool->handed_count > 0 || pool->stats.commits != commits;
+    until_us = jobq__sched_until(q, &wall);
+    pool->tick_on_wall = wall;
+    pool->scheduler_waits = true;
+    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
+    if (until_us == INT64_MAX) jobq__os_wait(&pool->tick_mono, &pool->mu);
+    else jobq__os_wait_until(wall ? &pool->tick_wall : &pool->tick_mono, &pool->mu, until_us);
+    pool->tick_on_wall = false;
+    pool->scheduler_waits = false;
+}
+
+JOBQ__INTERNAL void jobq__sched_main(void *arg) {
+    jobq *q = arg;
+    struct jobq__pool *pool = &q->pool;
+    int64_t commits = 0;
+    jobq__os_lock(&pool->mu);
+    if (q->options.poll_ms != JOBQ_NONE) pool->poll_at_us = 0;
+    while (!pool->scheduler_quit) {
+        pool->scheduler_kicked = false;
+        if (jobq__sched_round(q) || pool->scheduler_kicked || pool->scheduler_quit) continue;
+        jobq__sched_sleep(q, commits);
+        commits = pool->stats.commits;
+    }
+    jobq__os_unlock(&pool->mu);
+}
+
+/* ---- Step mode ---- */
+
+static int jobq__sched_enter(jobq *q, jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    bool busy;
+    jobq__os_lock(&pool->mu);
+    busy = pool->stepping;
+    if (!busy) {
+        pool->stepping = true;
+        pool->workers[0].thread = jobq__os_thread_self();
+        pool->workers[0].free_us = 0;
+    }
+    jobq__os_unlock(&pool->mu);
+    return busy ? jobq__err_set(err, JOBQ_BUSY, "another thread steps this queue") : JOBQ_OK;
+}
+
+static void jobq__sched_claiming(jobq *q, bool claiming) {
+    jobq__os_lock(&q->pool.mu);
+    q->pool.claiming = claiming;
+    jobq__os_unlock(&q->pool.mu);
+}
+
+static void jobq__sched_leave(jobq *q) {
+    jobq__os_lock(&q->pool.mu);
+    q->pool.stepping = q->pool.claiming = false;
+    jobq__os_unlock(&q->pool.mu);
+    jobq__event_deliver(&q->events);
+    jobq__sched_housekeeping(q);
+}
+
+static bool jobq__sched_run_one(jobq *q) {
+    bool ran;
+    jobq__os_lock(&q->pool.mu);
+    ran = jobq__pool_run_one(&q->pool.workers[0]);
+    jobq__os_unlock(&q->pool.mu);
+    return ran;
+}
+
+/* One job; its outcome is durable when this returns. */
+static int jobq__sched_one(jobq *q, int64_t *ran) {
+    int rc;
+    jobq__sched_claiming(q, true);
+    rc = jobq__commit_now(q);
+    jobq__sched_claiming(q, false);
+    if (rc != JOBQ_OK || !jobq__sched_run_one(q)) return rc;
+    ++*ran;
+    return jobq__commit_now(q);
+}
+
+/* All jobs: each commit settles one and claims the next. */
+static int jobq__sched_all(jobq *q, int64_t *ran) {
+    int rc;
+    jobq__sched_claiming(q, true);
+    while ((rc = jobq__commit_now(q)) == JOBQ_OK) {
+        bool look;
+        jobq__event_deliver(&q->events);
+        if (jobq__sched_run_one(q)) {
+            ++*ran;
+            continue;
+        }
+        /* Lanes that this commit could not look at yet. */
+        jobq__os_lock(&q->pool.mu);
+        look = q->pool.more;
+        jobq__os_unlock(&q->pool.mu);
+        if (!look) break;
+    }
+    jobq__sched_claiming(q, false);
+    return rc;
+}
+
+static int jobq__sched_fail(jobq_error *err, int rc) {
+    if (rc != JOBQ_OK)
+        jobq__err_set(err, rc, "%s; outcomes are kept and written by the next step",
+                      jobq_code_text(rc));
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error *err) {
+    int rc = jobq__sched_enter(q, err);
+    *ran = 0;
+    if (rc != JOBQ_OK) return rc;
+    jobq__sched_housekeeping(q);
+    jobq__os_lock(&q->pool.mu);
+    jobq__sched_fire(q, jobq__clock_now_ms(q->clock));
+    jobq__os_unlock(&q->pool.mu);
+    rc = all ? jobq__sched_all(q, ran) : jobq__sched_one(q, ran);
+    jobq__sched_leave(q);
+    return jobq__sched_fail(err, rc);
+}
+
+/* ---- Advance ---- */
+
+/* True if the next wake is the deadline of a handler that runs. With pool.mu held. */
+static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
+    const struct jobq__pool *pool = &q->pool;
+    int64_t next_ms = jobq__wheel_next(&pool->wheel);
+    int i;
+    for (i = 0; i < pool->worker_count && next_ms <= target_ms; i++) {
+        const struct jobq_run *run = &pool->workers[i].run;
+        if (jobq__timer_pending(&run->deadline.timer) && run->deadline.timer.at_ms == next_ms)
+            return true;
+    }
+    return false;
+}
+
+static bool jobq__sched_at_rest(const jobq *q) {
+    int64_t now_ms = jobq__clock_now_ms(q->clock);
+    return jobq__pool_at_rest(q) && jobq__wheel_next(&q->pool.wheel) > now_ms
+        && (q->pool.prune_at_ms > now_ms || !q->pool.scheduler_started);
+}
+
+/* Waits until ring, handlers and outcomes are empty. A handler that waits for its own deadline
+ * would never let it: when nothing has moved for a while, that deadline is fired all the same. */
+static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t now_us = jobq__clock_mono_us(), moved_us = now_us, started = -1;
+    int64_t until_us = jobq__add(now_us, q->options.stall_ms > INT64_MAX / 2000
+                                 ? INT64_MAX : q->options.stall_ms * 1000);
+    int rc = JOBQ_OK;
+    jobq__os_lock(&pool->mu);
+    pool->quiet_waiters++;
+    while (!jobq__sched_at_rest(q)) {
+        now_us = jobq__clock_mono_us();
+        if (pool->stats.started != started) moved_us = now_us;
+        started = pool->stats.started;
+        if (jobq__sched_deadline_next(q, target_ms) && now_us - moved_us >= JOBQ__PATIENCE_US)
+            break;
+        if (now_us >= until_us) {
+            rc = JOBQ_STALLED;
+            break;
+        }
+        jobq__os_wait_until(&pool->quiet, &pool->mu,
+                            JOBQ__MIN(until_us, now_us + JOBQ__PATIENCE_US));
+    }
+    pool->quiet_waiters--;
+    jobq__os_unlock(&pool->mu);
+    return rc;
+}
+
+/* Lets everything happen that is due now: on this thread in step mode, else by the pool. */
+static int jobq__sched_settle(jobq *q, int64_t target_ms) {
+    int64_t ran = 0;
+    if (q->step_mode) return jobq__sched_all(q, &ran);
+    jobq__core_kick(q);
+    return jobq__sched_await_rest(q, target_ms);
+}
+
+/* Moves the clock to the next wake, if it is not after the target. */
+static bool jobq__sched_to_wake(jobq *q, int64_t target_ms) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t next_ms;
+    jobq__os_lock(&pool->mu);
+    next_ms = jobq__wheel_next(&pool->wheel);
+    jobq__os_unlock(&pool->mu);
+    if (next_ms == JOBQ_NEVER || next_ms > target_ms) return false;
+    jobq__clock_set(q->clock, next_ms);
+    jobq__os_lock(&pool->mu);
+    if (jobq__sched_fire(q, jobq__clock_now_ms(q->clock))) pool->look = true;
+    jobq__os_unlock(&pool->mu);
+    return true;
+}
+
+static int jobq__sched_advance_on(jobq *q, int64_t target_ms, bool next, jobq_error *err) {
+    int rc = jobq__sched_settle(q, target_ms);
+    while (rc == JOBQ_OK && jobq__sched_to_wake(q, target_ms)) {
+        rc = jobq__sched_settle(q, target_ms);
+        if (next) return jobq__sched_fail(err, rc);
+    }
+    if (rc == JOBQ_STALLED)
+        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms");
+    if (rc != JOBQ_OK) return jobq__sched_fail(err, rc);
+    if (next) return jobq__err_set(err, JOBQ_NOT_FOUND, "no wake is pending");
+    jobq__clock_set(q->clock, target_ms);
+    return jobq__sched_fail(err, jobq__sched_settle(q, target_ms));
+}
+
+JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, int *fired,
+                                       jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t before;
+    int rc = q->step_mode ? jobq__sched_enter(q, err) : JOBQ_OK;
+    if (rc != JOBQ_OK) return rc;
+    jobq__os_lock(&pool->mu);
+    before = pool->fired;
+    jobq__os_unlock(&pool->mu);
+    rc = jobq__sched_advance_on(q, target_ms, next, err);
+    if (q->step_mode) jobq__sched_leave(q);
+    jobq__os_lock(&pool->mu);
+    if (fired) *fired = (int)JOBQ__MIN(pool->fired - before, INT32_MAX);
+    jobq__os_unlock(&pool->mu);
+    return rc;
+}
+
+/*==== config.h ====*/
+/* config.h - defaults and checks of what the caller gives. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/config.h"
+#endif
+#ifndef JOBQ__CONFIG_H
+#define JOBQ__CONFIG_H
+
+/* #include "core.h" */
+
+/* A copy of given (may be NULL) with every default filled in. */
+JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options *options,
+                                        jobq_error *err);
+/* The same for a kind; the queue's options give some of the defaults. */
+JOBQ__INTERNAL int jobq__config_kind(const jobq_options *options, const jobq_kind *given,
+                                     jobq_kind *kind, jobq_error *err);
+/* what is the field's name, for the sentence. */
+JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t max,
+                                     jobq_error *err);
+JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job *job,
+                                    int64_t now_ms, jobq_error *err);
+
+#endif
+
+/*==== config.c ====*/
+/* config.c - defaults and checks of what the caller gives. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/config.c"
+#endif
+/* #include "config.h" */
+
+/* A duration: 0 is the default; NONE and UNLIMITED pass where they mean something. */
+static int jobq__config_ms(const char *what, int64_t given, int64_t fallback, bool none,
+                           int64_t *ms, jobq_error *err) {
+    *ms = given ? given : fallback;
+    if (*ms >= 0 || (none && *ms == JOBQ_NONE)) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_BAD_TIME, "%s is negative", what);
+}
+
+static int jobq__config_count(const char *what, int64_t given, int64_t fallback, int64_t low,
+                              int64_t high, int64_t *count, jobq_error *err) {
+    *count = given ? given : fallback;
+    if (*count >= low && *count <= high) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_MISUSE, "%s must be between %lld and %lld", what,
+                         (long long)low, (long long)high);
+}
+
+static int jobq__config_times(const jobq_options *given, jobq_options *o, jobq_error *err) {
+    int rc = jobq__config_ms("busy_ms", given->busy_ms, JOBQ__BUSY_MS, true, &o->busy_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("poll_ms", given->poll_ms, JOBQ_NONE, true, &o->poll_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("keep_done_ms", given->keep_done_ms, JOBQ__KEEP_DONE_MS, true,
+                             &o->keep_done_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("keep_failed_ms", given->keep_failed_ms, JOBQ__KEEP_FAILED_MS, true,
+                             &o->keep_failed_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("stall_ms", given->stall_ms, JOBQ__STALL_MS, false, &o->stall_ms,
+                             err);
+    if (o->busy_ms == JOBQ_NONE) o->busy_ms = 0;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options *o,
+                                        jobq_error *err) {
+    static const jobq_options defaults;
+    int64_t workers, wal_pages;
+    int rc;
+    if (!given) given = &defaults;
+    *o = *given;
+    if (given->role != JOBQ_OWNER && given->role != JOBQ_CLIENT)
+        return jobq__err_set(err, JOBQ_MISUSE, "role is not one of jobq_role");
+    if (given->durability != JOBQ_DURABLE && given->durability != JOBQ_RELAXED)
+        return jobq__err_set(err, JOBQ_MISUSE, "durability is not one of jobq_durability");
+    rc = jobq__config_times(given, o, err);
+    if (rc == JOBQ_OK && given->workers == JOBQ_NONE)
+        workers = JOBQ_NONE;
+    else if (rc == JOBQ_OK)
+        rc = jobq__config_count("workers", given->workers, JOBQ__WORKERS, 1, JOBQ_WORKERS_MAX,
+                                &workers, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_count("payload_max", given->payload_max, JOBQ__PAYLOAD_MAX, 1,
+                                JOBQ_PAYLOAD_MAX, &o->payload_max, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_count("wal_pages", given->wal_pages, JOBQ__WAL_PAGES, 16, 1000000,
+                                &wal_pages, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_count("keep_max", given->keep_max, JOBQ_UNLIMITED, 1, INT64_MAX,
+                                &o->keep_max, err);
+    if (rc != JOBQ_OK) return rc;
+    o->workers = (int)workers;
+    o->wal_pages = (int)wal_pages;
+    return rc;
+}
+
+static int jobq__config_kind_times(const jobq_options *options, const jobq_kind *given,
+                                   jobq_kind *kind, jobq_error *err) {
+    int rc = jobq__config_ms("backoff_min_ms", given->backoff_min_ms, JOBQ__BACKOFF_MIN_MS, true,
+                             &kind->backoff_min_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("backoff_max_ms", given->backoff_max_ms, JOBQ__BACKOFF_MAX_MS, true,
+                             &kind->backoff_max_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("timeout_ms", given->timeout_ms, JOBQ_NONE, true, &kind->timeout_ms,
+                             err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("keep_done_ms", given->keep_done_ms, options->keep_done_ms, true,
+                             &kind->keep_done_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_ms("keep_failed_ms", given->keep_failed_ms, options->keep_failed_ms,
+                             true, &kind->keep_failed_ms, err);
+    if (kind->backoff_min_ms == JOBQ_NONE) kind->backoff_min_ms = 0;
+    if (kind->backoff_max_ms == JOBQ_NONE) kind->backoff_max_ms = 0;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__config_kind(const jobq_options *options, const jobq_kind *given,
+                                     jobq_kind *kind, jobq_error *err) {
+    int64_t attempts = 0, crashes = 0;
+    int rc;
+    *kind = *given;
+    rc = jobq__config_name("the kind's name", given->name, JOBQ_NAME_MAX, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!given->run) return jobq__err_set(err, JOBQ_MISUSE, "the kind has no handler");
+    rc = jobq__config_kind_times(options, given, kind, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_count("attempts_max", given->attempts_max, JOBQ__ATTEMPTS_MAX, 1,
+                                JOBQ_UNLIMITED, &attempts, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__config_count("crashes_max", given->crashes_max, JOBQ__CRASHES_MAX, 1,
+                                JOBQ_UNLIMITED, &crashes, err);
+    if (rc != JOBQ_OK) return rc;
+    kind->attempts_max = (int)attempts;
+    kind->crashes_max = (int)crashes;
+    if (given->jitter_percent == JOBQ_NONE) kind->jitter_percent = 0;
+    else if (!given->jitter_percent) kind->jitter_percent = JOBQ__JITTER_PERCENT;
+    if (kind->jitter_percent < 0 || kind->jitter_percent > 100)
+        return jobq__err_set(err, JOBQ_MISUSE, "jitter_percent must be between 1 and 100");
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t max,
+                                     jobq_error *err) {
+    size_t size = 0;
+    if (!name) return jobq__err_set(err, JOBQ_BAD_NAME, "%s is missing", what);
+    while (size <= max && name[size]) size++;
+    if (!size) return jobq__err_set(err, JOBQ_BAD_NAME, "%s is empty", what);
+    if (size > max)
+        return jobq__err_set(err, JOBQ_BAD_NAME, "%s is longer than %d bytes", what, (int)max);
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job *job,
+                                    int64_t now_ms, jobq_error *err) {
+    int rc = jobq__config_name("the kind", job->kind, JOBQ_NAME_MAX, err);
+    if (rc == JOBQ_OK && job->queue)
+        rc = jobq__config_name("the queue", job->queue, JOBQ_NAME_MAX, err);
+    if (rc == JOBQ_OK && job->key)
+        rc = jobq__config_name("the key", job->key, JOBQ_KEY_MAX, err);
+    if (rc != JOBQ_OK) return rc;
+    if (job->size && !job->payload)
+        return jobq__err_set(err, JOBQ_MISUSE, "the payload is NULL but has a size");
+    if (job->size > (size_t)options->payload_max)
+        return jobq__err_set(err, JOBQ_TOO_BIG, "the payload has %llu bytes; payload_max is %lld",
+                             (unsigned long long)job->size, (long long)options->payload_max);
+    if (job->run_at_ms && job->delay_ms)
+        return jobq__err_set(err, JOBQ_MISUSE, "run_at_ms and delay_ms exclude each other");
+    if (job->run_at_ms < 0) return jobq__err_set(err, JOBQ_BAD_TIME, "run_at_ms is negative");
+    if (job->delay_ms < 0) return jobq__err_set(err, JOBQ_BAD_TIME, "delay_ms is negative");
+    if (job->delay_ms != JOBQ_NEVER && job->delay_ms > INT64_MAX - now_ms)
+        return jobq__err_set(err, JOBQ_BAD_TIME, "delay_ms reaches past the end of time");
+    return JOBQ_OK;
+}
+
+/*==== api.h ====*/
+/* api.h - the door: every public call goes in and out through it. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/api.h"
+#endif
+#ifndef JOBQ__API_H
+#define JOBQ__API_H
+
+/* #include "config.h" */
+/* #include "scheduler.h" */
+
+/* Counts the call as inside, so that close waits for it, or says why it may not enter: MISUSE for
+ * NULL, FORKED, CLOSED. */
+JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err);
+/* The same for calls of the owner only. */
+JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, jobq_error *err);
+/* And for those that neither a handler nor the event callback may make. */
+JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, jobq_error *err);
+/* Returns rc. */
+JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
+
+/* Has a request written: by a group, or, where join is set and this thread is in its job's
+ * transaction, as part of that. */
+JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, bool join,
+                                     jobq_error *err);
+
+#endif
+
+/*==== api.c ====*/
+/* api.c - open, start, stop, close, register. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/api.c"
+#endif
+/* #include "api.h" */
+
+/* ---- The door ---- */
+
+JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err) {
+    if (err) memset(err, 0, sizeof *err);
+    if (!q) return jobq__err_set(err, JOBQ_MISUSE, "the queue is NULL");
+    if (jobq__owner_forked(&q->owner)) return jobq__err_set(err, JOBQ_FORKED, NULL);
+    jobq__os_add(&q->inside, 1);
+    if (!jobq__os_load(&q->closing)) return JOBQ_OK;
+    return jobq__api_leave(q, jobq__err_set(err, JOBQ_CLOSED, NULL));
+}
+
+JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc) {
+    /* Nothing of q may be touched after this: close may be waiting to free it. */
+    jobq__os_add(&q->inside, -1);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, jobq_error *err) {
+    int rc = jobq__api_enter(q, err);
+    if (rc == JOBQ_OK && q->client)
+        rc = jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "a client may not do this"));
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, jobq_error *err) {
+    int rc = jobq__api_enter_owner(q, err);
+    if (rc == JOBQ_OK && jobq__core_in_handler(q))
+        rc = jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "a handler may not do this"));
+    else if (rc == JOBQ_OK && jobq__event_inside(&q->events))
+        rc = jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "on_event may not do this"));
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, bool join,
+                                     jobq_error *err) {
+    request->err = err;
+    if (!jobq__commit_in_job(q)) return jobq__commit_request(q, request);
+    if (!join)
+        return jobq__err_set(err, JOBQ_MISUSE, "after jobq_run_db this thread may only enqueue");
+    q->job_run->joined = true;
+    return jobq__commit_join(q, request);
+}
+
+/* ---- Open ---- */
+
+static int jobq__api_check_path(const char *path, bool client, bool *created, jobq_error *err) {
+    struct jobq__os_id id;
+    int rc;
+    *created = false;
+    switch (jobq__os_stat(path, &id)) {
+    case JOBQ__OS_FILE:
+        return JOBQ_OK;
+    case JOBQ__OS_OTHER:
+        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%s is not a regular file", path);
+    case JOBQ__OS_ERROR:
+        return jobq__err_set(err, JOBQ_CANT_OPEN, "%s cannot be looked at", path);
+    case JOBQ__OS_MISSING:
+        break;
+    }
+    if (client) return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %s", path);
+    rc = jobq__os_create(path);
+    *created = rc == JOBQ_OK;
+    return rc == JOBQ_OK ? rc : jobq__err_set(err, rc, "%s cannot be created", path);
+}
+
+static int jobq__api_init(jobq *q) {
+    int rc = jobq__pool_init(q);
+    jobq__tx_init(q);
+    if (rc == JOBQ_OK) rc = jobq__commit_init(q);
+    if (rc == JOBQ_OK) rc = jobq__event_init(&q->events, q->options.on_event, q->options.ctx);
+    if (rc == JOBQ_OK) rc = jobq__os_mutex_init(&q->reader_mu);
+    q->next_due_ms = JOBQ_NEVER;
+    q->wal_next = q->options.wal_pages;
+    q->look_lanes = true;
+    return rc;
+}
+
+static void jobq__api_free(jobq *q) {
+    jobq__tx_fini(q);
+    jobq__registry_fini(&q->names);
+    jobq__event_fini(&q->events);
+    jobq__commit_fini(q);
+    jobq__os_mutex_fini(&q->reader_mu);
+    jobq__pool_fini(q);
+    jobq__mem_free(q->path);
+    jobq__mem_free(q);
+}
+
+/* A job whose process died: given back, and blamed if it was running. */
+static int jobq__api_recover_row(jobq *q, int64_t id) {
+    enum jobq__trace trace;
+    struct jobq__row row;
+    jobq_event event;
+    char text[JOBQ_NAME_MAX + 1];
+    struct jobq__name *kind;
+    bool blamed;
+    int changed, rc = jobq__store_row(q->tx.db, id, &row);
+    if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
+    if (rc != JOBQ_OK) return rc;
+    trace = jobq__owner_trace(&q->owner, id, row.runs);
+    blamed = trace == JOBQ__TRACE_STARTED && (q->owner.same_boot || q->options.charge_reboots);
+    if (blamed) row.crashes = row.crashes < INT32_MAX ? row.crashes + 1 : row.crashes;
+    row.lane = row.crashes > 0 ? JOBQ__LANE_SUSPECT : row.queue;
+    row.side = 0;
+    if (trace == JOBQ__TRACE_NONE)
+        return jobq__store_give_back(q->tx.db, id, row.lane, row.priority, &changed);
+    rc = jobq__store_requeue(q->tx.db, &row, row.priority, &changed);
+    if (rc != JOBQ_OK || !blamed) return rc;
+    q->tx.add.crashed++;
+    if (!q->events.call) return rc;
+    rc = jobq__store_name_text(q->tx.db, row.kind, text);
+    kind = rc == JOBQ_OK ? jobq__registry_add(&q->names, row.kind, text) : NULL;
+    if (!kind) return rc == JOBQ_OK ? JOBQ_NO_MEMORY : rc;
+    memset(&event, 0, sizeof event);
+    event.now_ms = q->tx.now_ms;
+    event.id = id;
+    event.kind = kind->text;
+    event.from = JOBQ_STATE_RUNNING;
+    event.to = JOBQ_STATE_PENDING;
+    event.attempt = row.attempt;
+    event.outcome = JOBQ_CRASHED;
+    return jobq__tx_change(q, &event, NULL);
+}
+
+static int jobq__api_recover_rows(jobq *q) {
+    unsigned char *ids = NULL;
+    size_t size = 0, at = 0, used;
+    int64_t id = 0;
+    int rc = jobq__store_claims_get(q->tx.db, (void **)&ids, &size);
+    while (rc == JOBQ_OK && at < size) {
+        used = jobq__store_unpack(ids + at, size - at, &id);
+        rc = used ? jobq__api_recover_row(q, id) : JOBQ_CORRUPT;
+        at += used;
+    }
+    jobq__mem_free(ids);
+    if (rc == JOBQ_OK) rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
+    if (rc == JOBQ_OK && size) rc = jobq__tx_touch(q);
+    if (rc == JOBQ_OK) rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
+    if (rc == JOBQ_OK) rc = jobq__store_prune_next(q->tx.db, &q->tx.prune_at_ms);
+    if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, q->tx.changes_count);
+    return rc;
+}
+
+/* One transaction; the slots are cleared after its commit, so a recovery that is itself killed
+ * finds the same evidence again. */
+static int jobq__api_recover(jobq *q, jobq_error *err) {
+    struct jobq__wakes wakes;
+    int rc;
+    wakes.count = 0;
+    jobq__tx_open(q, &q->writer, false);
+    jobq__tx_reset(q);
+    rc = jobq__store_begin(&q->writer);
+    if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q);
+    if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
+    if (rc != JOBQ_OK) {
+        jobq__store_rollback(&q->writer);
+        return jobq__db_fail(&q->writer, err);
+    }
+    jobq__tx_applied(q, &wakes);
+    jobq__owner_begin(&q->owner, q->options.shared);
+    return JOBQ_OK;
+}
+
+static int jobq__api_open_db(jobq *q, bool created, jobq_error *err) {
+    struct jobq__db_options options = {q->options.durability, q->options.busy_ms, q->client};
+    int rc = jobq__db_open(&q->writer, q->path, JOBQ__DB_WRITER, &options, err);
+    if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
+    else if (rc == JOBQ_OK)
+        rc = jobq__schema_ready(&q->writer, created || q->memory, q->options.join, err);
+    if (rc == JOBQ_OK && !q->memory)
+        rc = jobq__db_open(&q->reader, q->path, JOBQ__DB_READER, &options, err);
+    if (rc != JOBQ_OK) return rc;
+    q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
+    if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (!q->client) return jobq__api_recover(q, err);
+    if (jobq__store_max_id(&q->writer, &q->last_id) != JOBQ_OK)
+        return jobq__db_fail(&q->writer, err);
+    return JOBQ_OK;
+}
+
+static int jobq__api_own(jobq *q, jobq_error *err) {
+    if (!q->client) return jobq__owner_take(&q->owner, q->memory ? NULL : q->path, err);
+    jobq__owner_watch(&q->owner, q->path);
+    if (jobq__db_wal_reset_bug() && !(q->options.shared && jobq__owner_shares(&q->owner)))
+        return jobq__err_set(err, JOBQ_UNSAFE_SQLITE,
+                             "SQLite before 3.51.3 may lose data with two writers, unless client"
+                             " and owner both open with .shared = true");
+    return JOBQ_OK;
+}
+
+static void jobq__api_close_files(jobq *q) {
+    bool all;
+    if (q->writer.handle && !q->client && !q->memory && !jobq__os_load(&q->failed))
+        jobq__db_checkpoint(&q->writer, true, &all);
+    jobq__db_close(&q->job);
+    jobq__db_close(&q->reader);
+    jobq__db_close(&q->writer);
+    jobq__owner_drop(&q->owner);
+}
+
+static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
+    bool created = false;
+    int rc = q->memory ? JOBQ_OK : jobq__api_check_path(path, q->client, &created, err);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__api_own(q, err);
+    if (rc == JOBQ_OK) rc = jobq__api_open_db(q, created, err);
+    return rc;
+}
+
+JOBQ_API int jobq_open(const char *path, const jobq_options *options, jobq **out,
+                       jobq_error *err) {
+    jobq *q;
+    int rc;
+    if (err) memset(err, 0, sizeof *err);
+    if (!out) return jobq__err_set(err, JOBQ_MISUSE, "q must not be NULL");
+    *out = NULL;
+    if (!path || !*path)
+        return jobq__err_set(err, JOBQ_MISUSE, "the path must not be NULL or empty");
+    rc = jobq__db_check_sqlite(err);
+    if (rc != JOBQ_OK) return rc;
+    q = jobq__mem_new(sizeof *q);
+    if (!q) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    rc = jobq__config_options(options, &q->options, err);
+    if (rc != JOBQ_OK) {
+        jobq__mem_free(q);
+        return rc;
+    }
+    q->client = q->options.role == JOBQ_CLIENT;
+    q->step_mode = q->options.workers == JOBQ_NONE && !q->client;
+    q->memory = strcmp(path, ":memory:") == 0;
+    q->clock = q->options.clock;
+    q->owner.fd = q->owner.entry = -1;
+    q->path = jobq__mem_copy(path, strlen(path));
+    rc = q->path ? jobq__api_init(q) : JOBQ_NO_MEMORY;
+    if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
+    else if (q->memory && q->client)
+        rc = jobq__err_set(err, JOBQ_NOT_FOUND, "a client cannot open \":memory:\"");
+    else rc = jobq__api_open_files(q, path, err);
+    if (rc != JOBQ_OK) {
+        jobq__api_close_files(q);
+        jobq__api_free(q);
+        return rc;
+    }
+    *out = q;
+    return JOBQ_OK;
+}
+
+/* ---- Close ---- */
+
+/* Everybody out: waiters are told, then the last call that is inside. */
+static void jobq__api_await_calls(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__link *link;
+    jobq__os_lock(&pool->mu);
+    for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
+        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
+    /* The last one out cannot tell us without touching what we are about to free. */
+    while (jobq__os_load(&q->inside))
+        jobq__os_wait_until(&pool->quiet, &pool->mu, jobq__clock_mono_us() + 1000);
+    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ_API int jobq_close(jobq **at) {
+    jobq *q;
+    bool mine;
+    if (!at || !*at) return JOBQ_MISUSE;
+    q = *at;
+    if (jobq__owner_forked(&q->owner)) {
+        *at = NULL;
+        return JOBQ_FORKED;
+    }
+    if (jobq__core_in_handler(q) || jobq__event_inside(&q->events)) return JOBQ_MISUSE;
+    jobq__os_lock(&q->pool.mu);
+    mine = !jobq__os_load(&q->closing);
+    jobq__os_store(&q->closing, 1);
+    jobq__os_unlock(&q->pool.mu);
+    if (!mine) return JOBQ_CLOSED;
+    *at = NULL;
+    jobq__api_await_calls(q);
+    jobq__pool_stop(q, INT64_MAX, NULL);
+    if (!q->client) jobq__pool_give_back(q);
+    jobq__event_deliver(&q->events);
+    jobq__api_close_files(q);
+    jobq__api_free(q);
+    return JOBQ_OK;
+}
+
+/* ---- Start, stop, register ---- */
+
+JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
+    int rc = jobq__api_enter_outside(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (q->step_mode)
+        rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode there are no workers to start");
+    else
+        rc = jobq__pool_start(q, err);
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
+    int64_t grace_us;
+    int rc = jobq__api_enter_outside(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (grace_ms == 0) grace_ms = JOBQ__GRACE_MS;
+    if (grace_ms == JOBQ_NONE) grace_ms = 0;
+    if (grace_ms < 0)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_BAD_TIME, "grace_ms is negative"));
+    grace_us = grace_ms > INT64_MAX / 1000 ? INT64_MAX : grace_ms * 1000;
+    return jobq__api_leave(q, jobq__pool_stop(q, grace_us, err));
+}
+
+struct jobq__api_kind {
+    jobq_kind spec;
+    int64_t id;
+    bool parked;
+};
+
+static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
+    struct jobq__api_kind *kind = r->arg;
+    struct jobq__name *name;
+    int rc = jobq__tx_resolve(q, kind->spec.name, &kind->id, &name);
+    if (rc == JOBQ_FULL)
+        return jobq__err_set(r->err, rc, "the file holds %d names already", JOBQ_NAMES_MAX);
+    if (rc != JOBQ_OK) return rc;
+    if (name && jobq__os_load(&name->handled))
+        return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already",
+                             kind->spec.name);
+    return jobq__store_lane_used(q->tx.db, -kind->id, &kind->parked);
+}
+
+static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
+    struct jobq__api_kind *kind = r->arg;
+    struct jobq__name *name = jobq__registry_add(&q->names, kind->id, kind->spec.name);
+    if (!name) {
+        r->rc = jobq__err_set(r->err, JOBQ_NO_MEMORY, NULL);
+        return;
+    }
+    name->spec = kind->spec;
+    name->spec.name = name->text;
+    jobq__os_store(&name->handled, 1);
+    if (kind->parked && jobq__list_empty(&name->parked))
+        jobq__list_append(&q->parked, &name->parked);
+}
+
+JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
+    struct jobq__api_kind kind;
+    struct jobq__request request;
+    int rc = jobq__api_enter_owner(q, err);
+    if (rc != JOBQ_OK) return rc;
+    memset(&kind, 0, sizeof kind);
+    memset(&request, 0, sizeof request);
+    if (!given)
+        rc = jobq__err_set(err, JOBQ_MISUSE, "the kind is NULL");
+    else
+        rc = jobq__config_kind(&q->options, given, &kind.spec, err);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
+    request.write = jobq__api_write_kind;
+    request.after = jobq__api_after_kind;
+    request.arg = &kind;
+    rc = jobq__api_request(q, &request, false, err);
+    if (rc == JOBQ_OK && kind.parked) jobq_notify(q, NULL);
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
+    int rc = jobq__api_enter_owner(q, err);
+    if (rc != JOBQ_OK) return rc;
+    jobq__os_lock(&q->pool.mu);
+    q->pool.look = q->pool.more = true;
+    jobq__os_unlock(&q->pool.mu);
+    jobq__core_kick(q);
+    if (q->step_mode && q->options.on_wake) q->options.on_wake(q->options.ctx);
+    return jobq__api_leave(q, JOBQ_OK);
+}
+
+/*==== api_jobs.c ====*/
+/* api_jobs.c - enqueue, cancel, retry, delete, wait, look inside. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/api_jobs.c"
+#endif
+/* #include "api.h" */
+
+/* ---- Enqueue ---- */
+
+struct jobq__enqueue {
+    const jobq_job *jobs;
+    size_t count;
+    jobq_result *results;
+};
+
+static int jobq__jobs_write_key(jobq *q, const jobq_job *job, int64_t kind, struct jobq__row *row,
+                                int64_t *existing) {
+    int rc = jobq__store_key_find(q->tx.db, kind, job->key, existing);
+    if (rc != JOBQ_OK || *existing) return rc;
+    row->side = JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY;
+    /* The id that tx_add is about to give. */
+    return jobq__store_key_add(q->tx.db, kind, job->key, q->tx.last_id + 1);
+}
+
+static int64_t jobq__jobs_run_at(const jobq *q, const jobq_job *job) {
+    if (job->delay_ms) return jobq__add(q->tx.now_ms, job->delay_ms);
+    return job->run_at_ms ? job->run_at_ms : q->tx.now_ms;
+}
+
+static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row, const struct jobq__name *kind) {
+    jobq_event event;
+    /* A name that this transaction may have added is not known yet, so its text has no home. */
+    if (!q->events.call || !kind) return JOBQ_OK;
+    memset(&event, 0, sizeof event);
+    event.now_ms = q->tx.now_ms;
+    event.id = row->id;
+    event.kind = kind->text;
+    event.to = JOBQ_STATE_PENDING;
+    event.attempt = 1;
+    return jobq__tx_change(q, &event, NULL);
+}
+
+static int jobq__jobs_write_one(jobq *q, const jobq_job *job, jobq_result *result) {
+    struct jobq__name *kind, *queue;
+    struct jobq__row row;
+    int rc;
+    memset(&row, 0, sizeof row);
+    result->code = JOBQ_OK;
+    result->id = 0;
+    rc = jobq__tx_resolve(q, job->kind, &row.kind, &kind);
+    if (rc == JOBQ_OK)
+        rc = jobq__tx_resolve(q, job->queue ? job->queue : "default", &row.queue, &queue);
+    if (rc == JOBQ_OK && job->key)
+        rc = jobq__jobs_write_key(q, job, row.kind, &row, &result->id);
+    if (rc != JOBQ_OK) return rc;
+    if (result->id) {
+        result->code = JOBQ_EXISTS;
+        return JOBQ_OK;
+    }
+    row.priority = job->priority;
+    row.run_at_ms = jobq__jobs_run_at(q, job);
+    row.payload = job->payload;
+    row.size = job->size;
+    rc = jobq__tx_add(q, &row, kind, queue);
+    result->id = row.id;
+    return rc == JOBQ_OK ? jobq__jobs_tell_new(q, &row, kind) : rc;
+}
+
+static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
+    const struct jobq__enqueue *enqueue = r->arg;
+    jobq_result scratch;
+    size_t i;
+    int rc = JOBQ_OK;
+    for (i = 0; i < enqueue->count && rc == JOBQ_OK; i++) {
+        rc = jobq__jobs_write_one(q, &enqueue->jobs[i],
+                                  enqueue->results ? &enqueue->results[i] : &scratch);
+        if (rc == JOBQ_FULL && jobq__db_in_transaction(q->tx.db) && q->tx.names_added)
+            return jobq__err_set(r->err, rc, "row %llu: the disk is full, or the file holds %d"
+                                 " names already", (unsigned long long)i, JOBQ_NAMES_MAX);
+    }
+    return rc == JOBQ_OK ? jobq__tx_flush(q) : rc;
+}
+
+static int jobq__jobs_check_all(jobq *q, const jobq_job *jobs, size_t count, bool *keys,
+                                jobq_error *err) {
+    int64_t now_ms = jobq__clock_now_ms(q->clock);
+    jobq_error row;
+    size_t i;
+    for (i = 0; i < count; i++) {
+        int rc = jobq__config_job(&q->options, &jobs[i], now_ms, &row);
+        if (rc != JOBQ_OK && count > 1)
+            return jobq__err_set(err, rc, "row %llu: %s", (unsigned long long)i, row.text);
+        if (rc != JOBQ_OK) return jobq__err_set(err, rc, "%s", row.text);
+        *keys = *keys || jobs[i].key;
+    }
+    return JOBQ_OK;
+}
+
+static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_result *results,
+                              jobq_error *err) {
+    struct jobq__enqueue enqueue = {jobs, count, results};
+    struct jobq__request request;
+    bool keys = false;
+    int rc = jobq__jobs_check_all(q, jobs, count, &keys, err);
+    if (rc != JOBQ_OK || !count) return rc;
+    memset(&request, 0, sizeof request);
+    request.write = jobq__jobs_write_all;
+    request.arg = &enqueue;
+    request.atomic = keys || count > 1;
+    return jobq__api_request(q, &request, true, err);
+}
+
+JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err) {
+    jobq_result result = {0, JOBQ_OK};
+    int rc = jobq__api_enter(q, err);
+    if (id) *id = 0;
+    if (rc != JOBQ_OK) return rc;
+    if (!job) return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "the job is NULL"));
+    rc = jobq__jobs_enqueue(q, job, 1, &result, err);
+    if (rc == JOBQ_OK && result.code == JOBQ_EXISTS)
+        rc = jobq__err_set(err, JOBQ_EXISTS, "job %lld has this key", (long long)result.id);
+    if (id && rc >= 0) *id = result.id;
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq_result *results,
+                               jobq_error *err) {
+    int rc = jobq__api_enter(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!jobs && count)
+        rc = jobq__err_set(err, JOBQ_MISUSE, "jobs is NULL but count is not 0");
+    else
+        rc = jobq__jobs_enqueue(q, jobs, count, results, err);
+    if (rc != JOBQ_OK && results && count) memset(results, 0, count * sizeof *results);
+    return jobq__api_leave(q, rc);
+}
+
+static int jobq__jobs_write_flush(jobq *q, struct jobq__request *r) {
+    (void)r;
+    return jobq__store_sync(q->tx.db);
+}
+
+JOBQ_API int jobq_flush(jobq *q, jobq_error *err) {
+    struct jobq__request request;
+    int rc = jobq__api_enter(q, err);
+    if (rc != JOBQ_OK) return rc;
+    memset(&request, 0, sizeof request);
+    request.write = jobq__jobs_write_flush;
+    request.sync = true;
+    if (q->options.durability == JOBQ_RELAXED || jobq__os_load(&q->failed))
+        rc = jobq__api_request(q, &request, false, err);
+    return jobq__api_leave(q, rc);
+}
+
+/* ---- Change ---- */
+
+struct jobq__alter {
+    int64_t id;
+    struct jobq__entry *running;
+};
+
+/* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
+ * what it is now. JOBQ_BUSY with alter->running set if it runs. */
+static int jobq__jobs_reach(jobq *q, struct jobq__alter *alter, struct jobq__row *row) {
+    bool taken;
+    struct jobq__entry *entry = jobq__tx_take(q, alter->id, &taken);
+    if (entry && !taken) {
+        alter->running = entry;
+        return JOBQ_BUSY;
+    }
+    if (taken) {
+        int rc = jobq__tx_unclaim(q, entry);
+        if (rc != JOBQ_OK) return rc;
+    }
+    return jobq__store_row(q->tx.db, alter->id, row);
+}
+
+static int jobq__jobs_write_cancel(jobq *q, struct jobq__request *r) {
+    struct jobq__alter *alter = r->arg;
+    struct jobq__row row;
+    int rc = jobq__jobs_reach(q, alter, &row);
+    if (rc == JOBQ_BUSY && alter->running) return JOBQ_OK;
+    if (rc != JOBQ_OK) return rc;
+    if (jobq__state_terminal(row.state))
+        return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is finished already");
+    return jobq__tx_end(q, &row, JOBQ__CANCELLED, NULL, JOBQ_CANCELLED);
+}
+
+static void jobq__jobs_after_cancel(jobq *q, struct jobq__request *r) {
+    struct jobq__alter *alter = r->arg;
+    int i;
+    if (!alter->running) return;
+    jobq__os_store(&alter->running->cancel, 1);
+    jobq__os_lock(&q->pool.mu);
+    for (i = 0; i < q->pool.worker_count; i++)
+        if (q->pool.workers[i].run.entry == alter->running)
+            jobq__run_stop(&q->pool.workers[i].run, JOBQ__STOP_ASKED);
+    jobq__os_unlock(&q->pool.mu);
+}
+
+static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
+    struct jobq__alter *alter = r->arg;
+    struct jobq__row row;
+    jobq_event event;
+    bool taken = false;
+    int from, rc = jobq__store_row(q->tx.db, alter->id, &row);
+    if (rc != JOBQ_OK) return rc;
+    from = row.state;
+    if (from == JOBQ__DONE)
+        return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is done");
+    if (from == JOBQ__CLAIMED || (from == JOBQ__WAITING && row.lane != JOBQ__LANE_SCHEDULED))
+        return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is running or due already");
+    jobq__assert(jobq__state_legal(from, JOBQ__WAITING));
+    if (jobq__state_terminal(from) && (row.side & JOBQ__SIDE_KEY))
+        rc = jobq__store_key_again(q->tx.db, row.kind, row.id, &taken);
+    if (taken)
+        return jobq__err_set(r->err, JOBQ_EXISTS, "another job has this job's key now");
+    if (rc != JOBQ_OK) return rc;
+    row.run_at_ms = q->tx.now_ms;
+    row.crashes = 0;
+    row.lane = jobq__tx_lane(q, &row);
+    rc = jobq__store_revive(q->tx.db, row.id, row.lane, row.lane > 0 ? row.priority : 0,
+                            row.run_at_ms);
+    if (rc == JOBQ_OK && row.lane > 0) rc = jobq__tx_ready(q, &row);
+    if (rc != JOBQ_OK) return rc;
+    q->tx.due_stale = true;
+    memset(&event, 0, sizeof event);
+    event.now_ms = q->tx.now_ms;
+    event.id = row.id;
+    event.kind = jobq__registry_by_id(&q->names, row.kind)
+               ? jobq__registry_by_id(&q->names, row.kind)->text : "";
+    event.from = jobq__state_public(from, false);
+    event.to = JOBQ_STATE_PENDING;
+    event.attempt = 1;
+    return jobq__tx_change(q, &event, NULL);
+}
+
+static int jobq__jobs_write_delete(jobq *q, struct jobq__request *r) {
+    struct jobq__alter *alter = r->arg;
+    struct jobq__row row;
+    int rc = jobq__jobs_reach(q, alter, &row);
+    if (rc == JOBQ_BUSY && alter->running)
+        return jobq__err_set(r->err, JOBQ_BUSY, "the job is running; cancel it first");
+    if (rc != JOBQ_OK) return rc;
+    /* The highest id may go with it; the claims row remembers it. */
+    q->tx.claims_changed = true;
+    return jobq__store_drop(q->tx.db, row.kind, row.id,
+                            jobq__state_terminal(row.state) ? row.side & ~JOBQ__SIDE_KEY
+                                                            : row.side);
+}
+
+/* Who waits for a job that is gone need not wait longer. */
+static void jobq__jobs_after_delete(jobq *q, struct jobq__request *r) {
+    const struct jobq__alter *alter = r->arg;
+    struct jobq__link *link;
+    jobq__os_lock(&q->pool.mu);
+    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
+        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
+        if (waiter->id != alter->id || waiter->done) continue;
+        waiter->done = true;
+        waiter->info.state = JOBQ_STATE_NONE;
+        jobq__os_signal(&waiter->cond);
+    }
+    jobq__os_unlock(&q->pool.mu);
+}
+
+static int jobq__jobs_alter(jobq *q, int64_t id,
+                            int (*write)(jobq *q, struct jobq__request *r),
+                            void (*after)(jobq *q, struct jobq__request *r), jobq_error *err) {
+    struct jobq__alter alter = {id, NULL};
+    struct jobq__request request;
+    int rc = jobq__api_enter_owner(q, err);
+    if (rc != JOBQ_OK) return rc;
+    memset(&request, 0, sizeof request);
+    request.write = write;
+    request.after = after;
+    request.arg = &alter;
+    request.atomic = true;
+    rc = jobq__api_request(q, &request, false, err);
+    if (rc == JOBQ_NOT_FOUND)
+        jobq__err_set(err, rc, "there is no job %lld", (long long)id);
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_cancel(jobq *q, int64_t id, jobq_error *err) {
+    return jobq__jobs_alter(q, id, jobq__jobs_write_cancel, jobq__jobs_after_cancel, err);
+}
+
+JOBQ_API int jobq_retry_now(jobq *q, int64_t id, jobq_error *err) {
+    return jobq__jobs_alter(q, id, jobq__jobs_write_retry, NULL, err);
+}
+
+JOBQ_API int jobq_delete(jobq *q, int64_t id, jobq_error *err) {
+    return jobq__jobs_alter(q, id, jobq__jobs_write_delete, jobq__jobs_after_delete, err);
+}
+
+/* ---- Look inside ---- */
+
+static bool jobq__jobs_runs(void *ctx, int64_t id) {
+    return jobq__owner_runs(&((jobq *)ctx)->owner, id);
+}
+
+/* A memory database has one connection, so looking needs the baton there. */
+static int jobq__jobs_look(jobq *q, struct jobq__look *look) {
+    look->ctx = q;
+    look->runs = jobq__jobs_runs;
+    look->now_ms = jobq__clock_now_ms(q->clock);
+    look->db = q->memory ? &q->writer : &q->reader;
+    if (q->memory) return jobq__commit_hold(q, false);
+    jobq__os_lock(&q->reader_mu);
+    return JOBQ_OK;
+}
+
+static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
+    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
+    if (q->memory) jobq__commit_release(q);
+    else jobq__os_unlock(&q->reader_mu);
+    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
+    return rc;
+}
+
+static int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
+    struct jobq__look look;
+    int rc = jobq__jobs_look(q, &look);
+    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    rc = jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info), err);
+    if (rc == JOBQ_NOT_FOUND)
+        jobq__err_set(err, rc, "there is no job %lld", (long long)id);
+    return rc;
+}
+
+JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
+    int rc = jobq__api_enter(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!info) rc = jobq__err_set(err, JOBQ_MISUSE, "info must not be NULL");
+    else rc = jobq__jobs_read(q, id, info, err);
+    return jobq__api_leave(q, rc);
+}
+
+static int jobq__jobs_blob(jobq *q, int64_t id, bool result, void *buffer, size_t capacity,
+                           size_t *size, jobq_error *err) {
+    struct jobq__look look;
+    size_t whole = 0;
+    int rc = jobq__api_enter(q, err);
+    if (size) *size = 0;
+    if (rc != JOBQ_OK) return rc;
+    if (!buffer && capacity)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "buffer must not be NULL"));
+    rc = jobq__jobs_look(q, &look);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+    rc = jobq__store_blob(&look, id, result, buffer, capacity, &whole);
+    rc = jobq__jobs_looked(q, &look, rc, err);
+    if (rc == JOBQ_NOT_FOUND)
+        jobq__err_set(err, rc, "there is no job %lld", (long long)id);
+    if (size) *size = whole;
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_get_payload(jobq *q, int64_t id, void *buffer, size_t capacity, size_t *size,
+                              jobq_error *err) {
+    return jobq__jobs_blob(q, id, false, buffer, capacity, size, err);
+}
+
+JOBQ_API int jobq_get_result(jobq *q, int64_t id, void *buffer, size_t capacity, size_t *size,
+                             jobq_error *err) {
+    return jobq__jobs_blob(q, id, true, buffer, capacity, size, err);
+}
+
+static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *cursor,
+                                 const jobq_info *infos, size_t capacity, const size_t *count,
+                                 jobq_error *err) {
+    if (!cursor || !count || (!infos && capacity))
+        return jobq__err_set(err, JOBQ_MISUSE, "cursor, infos and count must not be NULL");
+    if (!capacity)
+        return jobq__err_set(err, JOBQ_MISUSE, "capacity must not be 0");
+    if ((int)filter->state < JOBQ_STATE_NONE || filter->state > JOBQ_STATE_CANCELLED)
+        return jobq__err_set(err, JOBQ_MISUSE, "state is not one of jobq_state");
+    if (filter->rows_max < 0)
+        return jobq__err_set(err, JOBQ_MISUSE, "rows_max is negative");
+    return JOBQ_OK;
+}
+
+JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor, jobq_info *infos,
+                       size_t capacity, size_t *count, jobq_error *err) {
+    static const jobq_filter everything;
+    struct jobq__look look;
+    int rc = jobq__api_enter(q, err);
+    if (count) *count = 0;
+    if (rc != JOBQ_OK) return rc;
+    if (!filter) filter = &everything;
+    rc = jobq__jobs_check_list(filter, cursor, infos, capacity, count, err);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
+    rc = jobq__jobs_look(q, &look);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+    rc = jobq__store_list(&look, filter, cursor, infos, capacity, count);
+    return jobq__api_leave(q, jobq__jobs_looked(q, &look, rc, err));
+}
+
+JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
+    struct jobq__look look;
+    int64_t after = 0;
+    bool done = false;
+    int rc = jobq__api_enter(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!counts)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "counts must not be NULL"));
+    memset(counts, 0, sizeof *counts);
+    while (rc == JOBQ_OK && !done) {
+        rc = jobq__jobs_look(q, &look);
+        if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+        rc = jobq__store_count(&look, &after, counts, &done);
+        rc = jobq__jobs_looked(q, &look, rc, err);
+    }
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
+    struct jobq__pool *pool;
+    int rc = jobq__api_enter(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!stats)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "stats must not be NULL"));
+    pool = &q->pool;
+    jobq__os_lock(&pool->mu);
+    *stats = pool->stats;
+    stats->running = pool->running;
+    stats->claimed = pool->ring.count;
+    stats->started_now = pool->life == JOBQ__RUNNING;
+    jobq__os_unlock(&pool->mu);
+    stats->workers = q->step_mode ? 0 : q->pool.worker_count;
+    stats->failed_code = jobq__os_load(&q->failed);
+    return jobq__api_leave(q, JOBQ_OK);
+}
+
+/* ---- Wait ---- */
+
+/* Until the waiter is told, its time is over or the queue closes. With pool.mu held. */
+static void jobq__jobs_await(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
+    struct jobq__pool *pool = &q->pool;
+    while (!waiter->done && !waiter->late && !jobq__os_load(&q->closing)) {
+        if (q->clock || until_ms == JOBQ_NEVER || pool->scheduler_started) {
+            jobq__os_wait(&waiter->cond, &pool->mu);
+            continue;
+        }
+        /* Nobody may be there to fire the wake: look at the time ourselves. */
+        if (jobq__clock_now_ms(NULL) >= until_ms) break;
+        jobq__os_wait_until(&waiter->cond, &pool->mu, jobq__clock_mono_us() + JOBQ__MIN(
+            jobq__sub(until_ms, jobq__clock_now_ms(NULL)), JOBQ_SECOND) * 1000);
+    }
+}
+
+static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
+                           jobq_info *info, jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t until_ms = jobq__add(jobq__clock_now_ms(q->clock), timeout_ms);
+    int rc = jobq__jobs_read(q, waiter->id, info, err);
+    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) return rc;
+    jobq__os_lock(&pool->mu);
+    if (rc == JOBQ_NOT_FOUND && !waiter->done) {
+        jobq__os_unlock(&pool->mu);
+        return rc;
+    }
+    if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE) {
+        jobq__os_unlock(&pool->mu);
+        return rc;
+    }
+    if (timeout_ms > 0 && !waiter->done) {
+        jobq__wheel_add(&pool->wheel, &waiter->alarm.timer, until_ms);
+        jobq__os_unlock(&pool->mu);
+        jobq__core_kick(q);
+        jobq__os_lock(&pool->mu);
+        jobq__jobs_await(q, waiter, until_ms);
+    }
+    if (waiter->done) *info = waiter->info;
+    rc = waiter->done ? JOBQ_OK : jobq__os_load(&q->closing) ? JOBQ_CLOSED : JOBQ_TIMEOUT;
+    jobq__os_unlock(&pool->mu);
+    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    if (info->state == JOBQ_STATE_NONE)
+        return jobq__err_set(err, JOBQ_NOT_FOUND, "the job was deleted");
+    /* What is kept tells more than what the settling thread could say. */
+    if (jobq__jobs_read(q, waiter->id, info, NULL) != JOBQ_OK) *info = waiter->info;
+    return JOBQ_OK;
+}
+
+JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
+                       jobq_error *err) {
+    struct jobq__waiter waiter;
+    jobq_info scratch;
+    int rc = jobq__api_enter_outside(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (timeout_ms < 0)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_BAD_TIME, "timeout_ms is negative"));
+    memset(&waiter, 0, sizeof waiter);
+    waiter.id = id;
+    waiter.alarm.what = JOBQ__WAKE_WAITER;
+    jobq__timer_init(&waiter.alarm.timer);
+    rc = jobq__os_cond_init(&waiter.cond, JOBQ__OS_MONO);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+    jobq__os_lock(&q->pool.mu);
+    jobq__list_append(&q->pool.waiters, &waiter.link);
+    jobq__os_unlock(&q->pool.mu);
+    rc = jobq__jobs_wait(q, &waiter, timeout_ms, info ? info : &scratch, err);
+    jobq__os_lock(&q->pool.mu);
+    jobq__list_remove(&waiter.link);
+    jobq__wheel_del(&q->pool.wheel, &waiter.alarm.timer);
+    jobq__os_unlock(&q->pool.mu);
+    jobq__os_cond_fini(&waiter.cond);
+    return jobq__api_leave(q, rc);
+}
+
+/* ---- Time ---- */
+
+static int jobq__jobs_advance(jobq *q, int64_t duration_ms, bool next, int *fired,
+                              jobq_error *err) {
+    int rc = jobq__api_enter_outside(q, err);
+    if (fired) *fired = 0;
+    if (rc != JOBQ_OK) return rc;
+    if (!q->clock)
+        rc = jobq__err_set(err, JOBQ_MISUSE, "the system's clock cannot be advanced");
+    else if (duration_ms < 0)
+        rc = jobq__err_set(err, JOBQ_BAD_TIME, "duration_ms is negative");
+    else
+        rc = jobq__sched_advance(q, jobq__add(jobq__clock_now_ms(q->clock), duration_ms), next,
+                                 fired, err);
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *err) {
+    return jobq__jobs_advance(q, duration_ms, false, fired, err);
+}
+
+JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err) {
+    return jobq__jobs_advance(q, JOBQ_NEVER, true, NULL, err);
+}
+
+JOBQ_API int jobq_wakes(jobq *q) {
+    int count;
+    if (jobq__api_enter(q, NULL) != JOBQ_OK) return 0;
+    jobq__os_lock(&q->pool.mu);
+    count = jobq__wheel_count(&q->pool.wheel);
+    jobq__os_unlock(&q->pool.mu);
+    jobq__api_leave(q, JOBQ_OK);
+    return count;
+}
+
+static int jobq__jobs_step(jobq *q, bool all, int64_t *ran, jobq_error *err) {
+    int rc = jobq__api_enter_outside(q, err);
+    *ran = 0;
+    if (rc != JOBQ_OK) return rc;
+    if (!q->step_mode)
+        rc = jobq__err_set(err, JOBQ_MISUSE, "only a queue with workers = JOBQ_NONE is stepped");
+    else
+        rc = jobq__sched_step(q, all, ran, err);
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_step(jobq *q, int *ran, jobq_error *err) {
+    int64_t count = 0;
+    int rc = jobq__jobs_step(q, false, &count, err);
+    if (ran) *ran = (int)count;
+    return rc;
+}
+
+JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err) {
+    int64_t count = 0;
+    int rc = jobq__jobs_step(q, true, &count, err);
+    if (ran) *ran = count;
+    return rc;
+}
+
+JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
+    struct jobq__pool *pool;
+    int rc = jobq__api_enter_owner(q, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!at_ms)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "at_ms must not be NULL"));
+    pool = &q->pool;
+    jobq__os_lock(&pool->mu);
+    *at_ms = jobq__wheel_next(&pool->wheel);
+    if (pool->ring.count || pool->handed_count || pool->more || pool->look)
+        *at_ms = JOBQ__MIN(*at_ms, jobq__clock_now_ms(q->clock));
+    jobq__os_unlock(&pool->mu);
+    if (jobq__os_load(&q->failed)) *at_ms = JOBQ_NEVER;
+    return jobq__api_leave(q, JOBQ_OK);
+}
