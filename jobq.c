@@ -551,8 +551,6 @@ JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclus
                                       void **page);
 /* The lock goes with the descriptor. */
 JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size);
-/* Only the descriptor, in a forked child: it must not keep the parent's lock alive. */
-JOBQ__INTERNAL void jobq__os_close_fd(int fd);
 
 JOBQ__INTERNAL int jobq__os_pid(void);
 /* A text that changes with every boot; "" if the system tells none. */
@@ -811,10 +809,6 @@ JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size) {
     if (fd >= 0) close(fd);
 }
 
-JOBQ__INTERNAL void jobq__os_close_fd(int fd) {
-    close(fd);
-}
-
 JOBQ__INTERNAL int jobq__os_pid(void) {
     return (int)getpid();
 }
@@ -1037,7 +1031,10 @@ static void jobq__owner_in_child(void) {
     jobq__owner_generation++;
     for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
         if (!jobq__owner_pages[i]) continue;
-        if (jobq__owner_fds[i] >= 0) jobq__os_close_fd(jobq__owner_fds[i]);
+        /* The mapping holds the file open as well, and with it the parent's lock. */
+        jobq__os_page_close(jobq__owner_fds[i],
+                            jobq__owner_fds[i] >= 0 ? jobq__owner_pages[i] : NULL,
+                            sizeof(struct jobq__page));
         jobq__owner_pages[i] = NULL;
     }
 }
@@ -1086,14 +1083,14 @@ static int jobq__owner_map(struct jobq__owner *owner, const char *path, jobq_err
     char *lock_path = jobq__os_real_path(path, "-jobq");
     void *page = NULL;
     int rc;
-    if (!lock_path) return jobq__err_set(err, JOBQ_CANT_OPEN, "%s cannot be resolved", path);
+    if (!lock_path) return jobq__err_set(err, JOBQ_CANT_OPEN, "the path cannot be resolved: %.150s", path);
     rc = jobq__os_page_open(lock_path, sizeof *owner->page, true, &owner->fd, &page);
     if (rc == JOBQ_LOCKED) {
         const struct jobq__page *theirs = page;
         jobq__err_set(err, rc, "process %d owns this queue", theirs ? (int)theirs->pid : 0);
         jobq__os_page_close(-1, page, sizeof *owner->page);
     } else if (rc != JOBQ_OK) {
-        jobq__err_set(err, rc, "the lock file %s cannot be opened and mapped", lock_path);
+        jobq__err_set(err, rc, "the lock file %.150s cannot be opened and mapped", lock_path);
         jobq__os_page_close(-1, page, sizeof *owner->page);
     } else {
         owner->page = page;
@@ -1828,7 +1825,6 @@ JOBQ__INTERNAL jobq_state jobq__state_public(int state, bool started) {
     X(NAME_COUNT, "SELECT count(*) FROM jobq_name") \
     X(NAME_TEXT, "SELECT name FROM jobq_name WHERE id = ?1") \
     X(LANE_AFTER, "SELECT min(lane) FROM jobq_job WHERE lane IS NOT NULL AND lane > ?1") \
-    X(LANE_USED, "SELECT 1 FROM jobq_job WHERE lane = ?1 LIMIT 1") \
     /* enqueue */ \
     X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_job), 0)," \
               " (SELECT last_id FROM jobq_claims))") \
@@ -1899,7 +1895,7 @@ JOBQ__INTERNAL jobq_state jobq__state_public(int state, bool started) {
     X(PAYLOAD, "SELECT payload FROM jobq_job WHERE id = ?1") \
     X(RESULT, "SELECT x.result FROM jobq_job j LEFT JOIN jobq_extra x ON x.job = j.id" \
               " WHERE j.id = ?1") \
-    X(COUNT, "SELECT id, state, lane FROM jobq_job WHERE id > ?1 ORDER BY id LIMIT ?2")
+    X(COUNT, "SELECT id, state, lane, run_at FROM jobq_job WHERE id > ?1 ORDER BY id LIMIT ?2")
 
 enum jobq__sql {
 #define JOBQ__SQL_ENUM(name, text) JOBQ__SQL_##name,
@@ -2486,8 +2482,9 @@ JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__ro
 /* 0 in *id if no unfinished job of the kind has the key. */
 JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const char *key,
                                         int64_t *id);
+/* *taken: the id is another job's. */
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
-                                       int64_t id);
+                                       int64_t id, bool *taken);
 /* Takes the key of a finished job again; *taken if another job has it now. */
 JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
                                          bool *taken);
@@ -2515,7 +2512,6 @@ JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_
 JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms);
 /* The smallest lane above lane that has rows, or 0 in *next. */
 JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int64_t *next);
-JOBQ__INTERNAL int jobq__store_lane_used(struct jobq__db *db, int64_t lane, bool *used);
 
 /* The ids that are claimed and not settled: all that recovery reads. */
 JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,
@@ -2737,13 +2733,15 @@ JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const
 }
 
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
-                                       int64_t id) {
+                                       int64_t id, bool *taken) {
     sqlite3_stmt *s = jobq__store_bind_key(db, JOBQ__SQL_UNIQUE_ADD, kind, key);
     int rc;
     if (s) sqlite3_bind_int64(s, 3, id);
     rc = jobq__db_step(db, s);
-    if (rc != JOBQ_OK) return rc;
-    return jobq__db_step(db, jobq__store_bind_key(db, JOBQ__SQL_EXTRA_KEY, id, key));
+    if (rc == JOBQ_OK)
+        rc = jobq__db_step(db, jobq__store_bind_key(db, JOBQ__SQL_EXTRA_KEY, id, key));
+    *taken = rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT;
+    return rc;
 }
 
 static sqlite3_stmt *jobq__store_bind_ids(struct jobq__db *db, enum jobq__sql which, int64_t a,
@@ -2850,16 +2848,6 @@ JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_LANE_AFTER);
     if (s) sqlite3_bind_int64(s, 1, lane);
     return jobq__store_pick(db, s, 0, next);
-}
-
-JOBQ__INTERNAL int jobq__store_lane_used(struct jobq__db *db, int64_t lane, bool *used) {
-    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_LANE_USED);
-    int64_t found;
-    int rc;
-    if (s) sqlite3_bind_int64(s, 1, lane);
-    rc = jobq__store_pick(db, s, 0, &found);
-    *used = found != 0;
-    return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,
@@ -3098,13 +3086,13 @@ static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s
     info->state = jobq__state_public(state, state == JOBQ__CLAIMED
                                                 && look->runs(look->ctx, info->id));
     info->parked = waiting && lane < 0;
-    info->scheduled = waiting && lane == JOBQ__LANE_SCHEDULED;
     info->priority = sqlite3_column_int(s, 3);
     info->attempt = sqlite3_column_int(s, 4);
     info->runs = sqlite3_column_int(s, 5);
     info->crashes = sqlite3_column_int(s, 6);
     info->created_at_ms = sqlite3_column_int64(s, 7);
     info->run_at_ms = sqlite3_column_int64(s, 8);
+    info->scheduled = waiting && lane == JOBQ__LANE_SCHEDULED && info->run_at_ms > look->now_ms;
     info->finished_at_ms = sqlite3_column_int64(s, 9);
     info->payload_size = (size_t)sqlite3_column_int64(s, 10);
     jobq__store_column_text(s, 11, info->kind, sizeof info->kind);
@@ -3294,14 +3282,14 @@ JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, b
 }
 
 static void jobq__store_count_row(const struct jobq__look *look, int64_t id, int state,
-                                  int64_t lane, jobq_counts *counts) {
+                                  int64_t lane, int64_t run_at_ms, jobq_counts *counts) {
     if (state == JOBQ__CLAIMED && look->runs(look->ctx, id)) counts->running++;
     else if (state == JOBQ__CLAIMED) counts->ready++;
     else if (state == JOBQ__DONE) counts->done++;
     else if (state == JOBQ__FAILED) counts->failed++;
     else if (state == JOBQ__CANCELLED) counts->cancelled++;
     else if (lane < 0) counts->parked++;
-    else if (lane == JOBQ__LANE_SCHEDULED) counts->scheduled++;
+    else if (lane == JOBQ__LANE_SCHEDULED && run_at_ms > look->now_ms) counts->scheduled++;
     else counts->ready++;
 }
 
@@ -3317,7 +3305,7 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
     while ((rc = jobq__db_next(look->db, s, &row)) == JOBQ_OK && row) {
         *after = sqlite3_column_int64(s, 0);
         jobq__store_count_row(look, *after, sqlite3_column_int(s, 1), sqlite3_column_int64(s, 2),
-                              counts);
+                              sqlite3_column_int64(s, 3), counts);
         rows++;
     }
     *done = rows < JOBQ__COUNT_ROWS;
@@ -3492,8 +3480,8 @@ JOBQ__INTERNAL bool jobq__event_inside(struct jobq__events *events) {
  *
  * Every name of a kind or queue is a row of jobq_name, and at most one struct here, found by text
  * or by id and never moved or freed before close: what is claimed points at it. Guarded by the
- * baton, but for what says otherwise. Only committed names enter: one that a transaction has just
- * added is found in the table by the next one (so a rollback leaves nothing behind here). */
+ * baton, but for what says otherwise. Only committed names enter: those that a transaction adds
+ * are kept beside it until its COMMIT (tx.c), so a rollback leaves nothing behind here. */
 
 struct jobq__name {
     struct jobq__name *next;    /* same bucket */
@@ -3503,7 +3491,6 @@ struct jobq__name {
     /* As a kind: */
     jobq_kind spec;             /* written before handled, then constant */
     int32_t handled;            /* atomic */
-    struct jobq__link parked;   /* in core's list while rows of it may stand parked */
 
     /* As a queue, or as the lane of the suspects: */
     struct jobq__link ready;    /* in core's list while ready rows may stand in the table */
@@ -3592,7 +3579,6 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
     if (!name) return NULL;
     name->id = id;
     jobq__err_copy_text(name->text, sizeof name->text, text);
-    jobq__list_init(&name->parked);
     jobq__list_init(&name->ready);
     jobq__list_init(&name->ring);
     jobq__list_init(&name->turn);
@@ -3672,8 +3658,14 @@ struct jobq__gate {
 /* ---- The transaction under way (tx.c); baton ---- */
 
 struct jobq__change {
-    jobq_event event;
+    jobq_event event;           /* without the kind's name, which may not be committed yet */
+    int64_t kind;
     const char *text;           /* the entry's; until the entries are recycled */
+};
+
+struct jobq__new_name {
+    int64_t id;
+    char text[JOBQ_NAME_MAX + 1];
 };
 
 struct jobq__tx {
@@ -3686,14 +3678,15 @@ struct jobq__tx {
     int over;                   /* jobs that may be claimed beyond that to keep the order */
     int64_t bytes;              /* payload that may still be claimed */
     bool may_claim;
-    bool claims_changed, due_stale, names_added, single_rows;
+    bool claims_changed, due_stale, single_rows;
+    struct jobq__new_name *new_names; /* added to the table by this transaction */
+    size_t new_count, new_capacity;
     int suspects;               /* claimed here */
     int64_t last_id, next_due_ms, prune_at_ms;
     int released;               /* suspects settled here */
     struct jobq__row rows[JOBQ__INSERT_ROWS]; /* to be inserted by one statement */
     int rows_count;
     bool ready;                 /* something became ready: a foreign loop wants to know */
-    struct jobq__name *unparked; /* kind whose parked rows are all moved */
     struct jobq__change *changes;
     size_t changes_count, changes_capacity;
     struct jobq__entry **order; /* scratch for sorting */
@@ -3866,7 +3859,6 @@ struct jobq {
     struct jobq__registry names;
     struct jobq__name *suspects;    /* the lane, a name that is no queue's */
     struct jobq__link ready;        /* lanes where ready rows may stand */
-    struct jobq__link parked;       /* kinds whose parked rows are to be moved */
     struct jobq__link claimed;      /* entries, in claim order */
     struct jobq__link spare;        /* entries to be used again */
     int spare_count;
@@ -4075,7 +4067,7 @@ struct jobq__wakes {
 /* Where a request began, so that it can be undone alone. */
 struct jobq__tx_mark {
     struct jobq__link *claimed, *taken;
-    size_t changes;
+    size_t changes, new_names;
     int room, over, suspects, released;
     int64_t bytes, last_id, next_due_ms, prune_at_ms;
     jobq_stats add;
@@ -4096,8 +4088,7 @@ JOBQ__INTERNAL void jobq__tx_failed(jobq *q);
 JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark);
 JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark);
 
-/* The id of a name, adding it to the table if need be; *name is NULL if it is not known to be
- * committed. */
+/* The id of a name, adding it to the table if need be; *name is NULL if it is not committed yet. */
 JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int64_t *id,
                                     struct jobq__name **name);
 /* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
@@ -4122,7 +4113,11 @@ JOBQ__INTERNAL int jobq__tx_give_back_all(jobq *q);
 /* Ends a job that is not running, in any state but claimed; entry may be NULL. */
 JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
                                 jobq_outcome outcome);
-JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, const char *text);
+/* Notes what is to be told after COMMIT; the kind's name is filled in then. */
+JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
+                                   const char *text);
+/* Moves a slice of rows that were parked for want of a handler; *more: there may be others. */
+JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int64_t kind, bool *more);
 
 #endif
 
@@ -4196,7 +4191,6 @@ JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     jobq__list_init(&q->claimed);
     jobq__list_init(&q->spare);
     jobq__list_init(&q->ready);
-    jobq__list_init(&q->parked);
 }
 
 JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
@@ -4210,6 +4204,7 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
     }
     while (!jobq__list_empty(&q->spare)) jobq__mem_free(JOBQ__LINKED(jobq__list_pop(&q->spare)));
     jobq__mem_free(tx->changes);
+    jobq__mem_free(tx->new_names);
     jobq__mem_free(tx->order);
     jobq__mem_free(tx->pack);
 }
@@ -4227,14 +4222,16 @@ static int jobq__tx_target(const jobq *q) {
 JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
     struct jobq__pool *pool = &q->pool;
     q->tx.db = db;
-    q->tx.now_ms = jobq__clock_now_ms(q->clock);
     q->tx.single_rows = false;
     jobq__assert(jobq__list_empty(&q->tx.settled));
-    if (!outcomes) return;
-    jobq__os_lock(&pool->mu);
-    jobq__list_move_all(&q->tx.settled, &pool->handed);
-    pool->handed_count = 0;
-    jobq__os_unlock(&pool->mu);
+    if (outcomes) {
+        jobq__os_lock(&pool->mu);
+        jobq__list_move_all(&q->tx.settled, &pool->handed);
+        pool->handed_count = 0;
+        jobq__os_unlock(&pool->mu);
+    }
+    /* After that, so that no outcome is from the future. */
+    q->tx.now_ms = jobq__clock_now_ms(q->clock);
 }
 
 static void jobq__tx_snapshot(jobq *q) {
@@ -4271,10 +4268,10 @@ JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
     jobq__os_unlock(&q->pool.mu);
     for (link = tx->settled.next; link != &tx->settled; link = link->next)
         JOBQ__LINKED(link)->gone = false;
-    tx->claims_changed = tx->due_stale = tx->names_added = tx->ready = false;
+    tx->claims_changed = tx->due_stale = tx->ready = false;
     tx->suspects = tx->released = tx->rows_count = 0;
     tx->changes_count = 0;
-    tx->unparked = NULL;
+    tx->new_count = 0;
     tx->last_id = q->last_id;
     tx->next_due_ms = q->next_due_ms;
     tx->prune_at_ms = JOBQ_NEVER;
@@ -4301,6 +4298,7 @@ JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark) {
     mark->claimed = tx->claimed.prev;
     mark->taken = tx->taken.prev;
     mark->changes = tx->changes_count;
+    mark->new_names = tx->new_count;
     mark->room = tx->room;
     mark->over = tx->over;
     mark->bytes = tx->bytes;
@@ -4339,6 +4337,7 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     jobq__os_unlock(&q->pool.mu);
     tx->rows_count = 0;
     tx->changes_count = mark->changes;
+    tx->new_count = mark->new_names;
     tx->room = mark->room;
     tx->over = mark->over;
     tx->bytes = mark->bytes;
@@ -4350,7 +4349,8 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     tx->add = mark->add;
 }
 
-JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, const char *text) {
+JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
+                                   const char *text) {
     struct jobq__tx *tx = &q->tx;
     if (tx->changes_count == tx->changes_capacity) {
         size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2 : 16;
@@ -4360,6 +4360,7 @@ JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, const char 
         tx->changes_capacity = capacity;
     }
     tx->changes[tx->changes_count].event = *event;
+    tx->changes[tx->changes_count].kind = kind;
     tx->changes[tx->changes_count++].text = text;
     return JOBQ_OK;
 }
@@ -4398,14 +4399,13 @@ static int jobq__tx_settled(jobq *q, struct jobq__entry *entry, bool applied) {
     if (!q->events.call) return JOBQ_OK;
     event.now_ms = q->tx.now_ms;
     event.id = entry->row.id;
-    event.kind = entry->kind->text;
     event.from = JOBQ_STATE_RUNNING;
     event.to = jobq__state_public(entry->verdict.state, false);
     event.attempt = entry->row.attempt;
     event.outcome = entry->verdict.outcome;
     event.wait_ms = entry->wait_ms;
     event.run_ms = entry->run_ms;
-    return jobq__tx_change(q, &event, entry->text);
+    return jobq__tx_change(q, &event, entry->row.kind, entry->text);
 }
 
 static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
@@ -4555,7 +4555,7 @@ static bool jobq__tx_handled(jobq *q, int64_t kind) {
 }
 
 JOBQ__INTERNAL int64_t jobq__tx_lane(jobq *q, const struct jobq__row *row) {
-    if (row->run_at_ms > q->tx.now_ms) return JOBQ__LANE_SCHEDULED;
+    if (row->run_at_ms > q->tx.now_ms || row->run_at_ms == JOBQ_NEVER) return JOBQ__LANE_SCHEDULED;
     /* A client does not know who handles what; the owner parks when it finds out. */
     if (!q->client && !jobq__tx_handled(q, row->kind)) return -row->kind;
     return row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
@@ -4685,20 +4685,40 @@ JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row) {
 
 /* ---- Store ---- */
 
+static int jobq__tx_new_name(jobq *q, const char *text, int64_t *id) {
+    struct jobq__tx *tx = &q->tx;
+    int rc;
+    if (tx->new_count == tx->new_capacity) {
+        size_t capacity = tx->new_capacity ? tx->new_capacity * 2 : 4;
+        void *names = jobq__mem_resize(tx->new_names, capacity, sizeof *tx->new_names);
+        if (!names) return JOBQ_NO_MEMORY;
+        tx->new_names = names;
+        tx->new_capacity = capacity;
+    }
+    rc = jobq__store_name_add(tx->db, text, id);
+    if (rc != JOBQ_OK) return rc;
+    tx->new_names[tx->new_count].id = *id;
+    jobq__err_copy_text(tx->new_names[tx->new_count++].text, JOBQ_NAME_MAX + 1, text);
+    return JOBQ_OK;
+}
+
 JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int64_t *id,
                                     struct jobq__name **name) {
+    size_t i;
     int rc;
     *name = jobq__registry_by_text(&q->names, text);
     *id = *name ? (*name)->id : 0;
     if (*name) return JOBQ_OK;
+    for (i = 0; i < q->tx.new_count; i++)
+        if (strcmp(q->tx.new_names[i].text, text) == 0) {
+            *id = q->tx.new_names[i].id;
+            return JOBQ_OK;
+        }
     rc = jobq__store_name_find(q->tx.db, text, id);
     if (rc != JOBQ_OK) return rc;
-    if (*id) {
-        if (!q->tx.names_added) *name = jobq__registry_add(&q->names, *id, text);
-        return JOBQ_OK;
-    }
-    q->tx.names_added = true;
-    return jobq__store_name_add(q->tx.db, text, id);
+    if (!*id) return jobq__tx_new_name(q, text, id);
+    *name = jobq__registry_add(&q->names, *id, text);
+    return JOBQ_OK;
 }
 
 JOBQ__INTERNAL int jobq__tx_flush(jobq *q) {
@@ -4931,7 +4951,7 @@ static int jobq__tx_promote(jobq *q) {
     struct jobq__tx_aside aside;
     bool more, fits;
     int rc, i;
-    if (q->tx.next_due_ms > q->tx.now_ms) return JOBQ_OK;
+    if (q->tx.next_due_ms == JOBQ_NEVER || q->tx.next_due_ms > q->tx.now_ms) return JOBQ_OK;
     rc = jobq__tx_walk(q, jobq__store_due(q->tx.db, q->tx.now_ms, JOBQ__BATCH), &aside, &more);
     fits = aside.count <= q->tx.room;
     for (i = 0; i < aside.count && rc == JOBQ_OK; i++) {
@@ -4946,17 +4966,10 @@ static int jobq__tx_promote(jobq *q) {
     return rc;
 }
 
-/* Rows that were parked until their kind was registered, a slice at a time. */
-static int jobq__tx_unpark(jobq *q) {
+JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int64_t kind, bool *more) {
     struct jobq__tx_aside aside;
-    struct jobq__name *kind;
-    bool more;
-    int rc, i;
-    if (jobq__list_empty(&q->parked)) return JOBQ_OK;
-    kind = JOBQ__CONTAINER(q->parked.next, struct jobq__name, parked);
-    rc = jobq__tx_walk(q, jobq__store_ready(q->tx.db, -kind->id, JOBQ__BATCH), &aside, &more);
+    int i, rc = jobq__tx_walk(q, jobq__store_ready(q->tx.db, -kind, JOBQ__BATCH), &aside, more);
     for (i = 0; i < aside.count && rc == JOBQ_OK; i++) rc = jobq__tx_move(q, &aside.rows[i]);
-    if (rc == JOBQ_OK && !more) q->tx.unparked = kind;
     return rc;
 }
 
@@ -5015,9 +5028,8 @@ JOBQ__INTERNAL int jobq__tx_touch(jobq *q) {
 JOBQ__INTERNAL int jobq__tx_fill(jobq *q) {
     struct jobq__tx *tx = &q->tx;
     int rc = JOBQ_OK;
-    /* Before anything is added, so that every name it meets is a committed one. */
-    if (q->look_lanes && !q->client && !tx->names_added) rc = jobq__tx_look_lanes(q);
-    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_unpark(q);
+    /* Not while there are names that a rollback would take away. */
+    if (q->look_lanes && !q->client && !tx->new_count) rc = jobq__tx_look_lanes(q);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_promote(q);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(q);
     if (rc == JOBQ_OK && tx->due_stale) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
@@ -5055,12 +5067,11 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
     if (state == JOBQ__CANCELLED) q->tx.add.cancelled++;
     event.now_ms = q->tx.now_ms;
     event.id = row->id;
-    event.kind = kind ? kind->text : "";
     event.from = JOBQ_STATE_PENDING;
     event.to = jobq__state_public(state, false);
     event.attempt = row->attempt;
     event.outcome = outcome;
-    return jobq__tx_change(q, &event, text);
+    return jobq__tx_change(q, &event, row->kind, text);
 }
 
 /* ---- After COMMIT ---- */
@@ -5079,8 +5090,8 @@ static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
 /* True if another transaction would find something to claim, promote or move. */
 static bool jobq__tx_more(const jobq *q) {
     const struct jobq__link *link;
-    if (q->look_lanes || !jobq__list_empty(&q->parked) || q->next_due_ms <= q->tx.now_ms)
-        return true;
+    if (q->look_lanes) return true;
+    if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= q->tx.now_ms) return true;
     for (link = q->ready.next; link != &q->ready; link = link->next)
         if (link != &q->suspects->ready || !q->suspects_claimed) return true;
     return false;
@@ -5156,6 +5167,16 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     jobq__os_unlock(&pool->mu);
 }
 
+static void jobq__tx_emit(jobq *q) {
+    size_t i;
+    for (i = 0; i < q->tx.changes_count; i++) {
+        struct jobq__change *change = &q->tx.changes[i];
+        const struct jobq__name *kind = jobq__registry_by_id(&q->names, change->kind);
+        change->event.kind = kind ? kind->text : "";
+        jobq__event_add(&q->events, &change->event);
+    }
+}
+
 JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     struct jobq__tx *tx = &q->tx;
     struct jobq__link *link;
@@ -5163,7 +5184,6 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     q->last_id = tx->last_id;
     q->next_due_ms = tx->next_due_ms;
     q->suspects_claimed += tx->suspects - tx->released;
-    if (tx->unparked) jobq__list_remove(&tx->unparked->parked);
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         jobq__list_append(&q->claimed, &entry->claimed);
@@ -5171,7 +5191,9 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
         q->last_id = JOBQ__MAX(q->last_id, entry->row.id);
     }
     jobq__tx_publish(q, wakes);
-    for (i = 0; i < tx->changes_count; i++) jobq__event_add(&q->events, &tx->changes[i].event);
+    for (i = 0; i < tx->new_count; i++)
+        jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].text);
+    jobq__tx_emit(q);
     wakes->events = q->events.call != NULL;
     jobq__tx_recycle_all(q, &tx->settled);
     jobq__tx_recycle_all(q, &tx->taken);
@@ -5871,6 +5893,9 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
 JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker);
 /* With pool.mu held: the worker is free again. */
 JOBQ__INTERNAL void jobq__run_end(struct jobq__worker *worker);
+/* With pool.mu held: ends a jobq_run_sleep. The run counts as awake at once, so that nobody takes
+ * the pool to be at rest before its thread has noticed. */
+JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run);
 /* With pool.mu held: raises the stop flag of a run and wakes it if it sleeps. */
 JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why);
 
@@ -5920,7 +5945,15 @@ JOBQ__INTERNAL void jobq__run_end(struct jobq__worker *worker) {
 JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why) {
     jobq__assert(jobq__os_held(&run->q->pool.mu));
     jobq__os_store(&run->stop, jobq__os_load(&run->stop) | why);
-    if (run->sleeping) jobq__os_signal(&run->worker->cond);
+    jobq__run_awaken(run);
+}
+
+JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run) {
+    jobq__assert(jobq__os_held(&run->q->pool.mu));
+    if (!run->sleeping) return;
+    run->sleeping = false;
+    run->q->pool.sleeping--;
+    jobq__os_signal(&run->worker->cond);
 }
 
 /* ---- The verdict ---- */
@@ -6198,7 +6231,8 @@ static void jobq__run_sleep_alone(struct jobq_run *run, int64_t until_ms) {
     }
     jobq__os_lock(&q->pool.mu);
     run->sleeping = true;
-    while (!jobq_should_stop(run)) {
+    q->pool.sleeping++;
+    while (run->sleeping && !jobq_should_stop(run)) {
         int64_t left_ms = jobq__sub(until_ms, jobq__clock_now_ms(NULL));
         if (left_ms <= 0) break;
         /* A step of the wall clock is noticed within a second. */
@@ -6206,7 +6240,7 @@ static void jobq__run_sleep_alone(struct jobq_run *run, int64_t until_ms) {
         jobq__os_wait_until(&run->worker->cond, &q->pool.mu,
                             jobq__clock_mono_us() + left_ms * 1000);
     }
-    run->sleeping = false;
+    jobq__run_awaken(run);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -6227,11 +6261,9 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     jobq__os_unlock(&pool->mu);
     jobq__core_kick(q);
     jobq__os_lock(&pool->mu);
-    while (jobq__timer_pending(&run->sleep.timer) && !jobq_should_stop(run))
-        jobq__os_wait(&run->worker->cond, &pool->mu);
+    while (run->sleeping && !jobq_should_stop(run)) jobq__os_wait(&run->worker->cond, &pool->mu);
+    jobq__run_awaken(run);
     jobq__wheel_del(&pool->wheel, &run->sleep.timer);
-    run->sleeping = false;
-    pool->sleeping--;
     jobq__os_unlock(&pool->mu);
     return jobq_should_stop(run);
 }
@@ -6311,6 +6343,7 @@ static void jobq__run_after_saved(jobq *q, struct jobq__request *r) {
 JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_error *err) {
     struct jobq__run_save save = {run, data, size};
     struct jobq__request request;
+    jobq_error local;
     void *copy;
     int rc;
     if (!run || (!data && size))
@@ -6321,15 +6354,16 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
         return jobq__err_set(err, JOBQ_TOO_BIG, "the checkpoint is larger than payload_max");
     copy = jobq__mem_copy(data, size);
     if (!copy) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
-    if (err) err->code = JOBQ_OK;
+    local.code = JOBQ_OK;
     memset(&request, 0, sizeof request);
     request.write = jobq__run_write_saved;
     request.after = jobq__run_after_saved;
     request.arg = &save;
     request.atomic = true;
-    request.err = err;
+    request.err = &local;
     rc = jobq__commit_request(run->q, &request);
     if (rc != JOBQ_OK) {
+        if (err) *err = local;
         jobq__mem_free(copy);
         return rc;
     }
@@ -6391,6 +6425,8 @@ JOBQ__INTERNAL void jobq__pool_fini(jobq *q);
 
 JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err);
 JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err);
+/* Steps 1 and 2 of the shutdown order. With pool.mu held. */
+JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q);
 /* Gives back what is claimed and not started, and settles what was handed in. */
 JOBQ__INTERNAL void jobq__pool_give_back(jobq *q);
 
@@ -6701,8 +6737,7 @@ static void jobq__pool_join(jobq *q) {
     jobq__event_deliver(&q->events);
 }
 
-/* Steps 1 and 2 of the shutdown order. With pool.mu held. */
-static void jobq__pool_raise_flags(jobq *q) {
+JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int i;
     pool->claiming = false;
@@ -6758,6 +6793,11 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
 #endif
 /* #include "scheduler.h" */
 
+/* Never does not come, even at the end of time. */
+static bool jobq__sched_due(int64_t at_ms, int64_t now_ms) {
+    return at_ms <= now_ms && at_ms != JOBQ_NEVER;
+}
+
 /* ---- Wakes ---- */
 
 /* Fires what is due; true if a scheduled job is. With pool.mu held. */
@@ -6778,7 +6818,7 @@ static bool jobq__sched_fire(jobq *q, int64_t now_ms) {
             jobq__run_stop(JOBQ__CONTAINER(alarm, struct jobq_run, deadline), JOBQ__STOP_ASKED);
             break;
         case JOBQ__WAKE_SLEEP:
-            jobq__os_signal(&JOBQ__CONTAINER(alarm, struct jobq_run, sleep)->worker->cond);
+            jobq__run_awaken(JOBQ__CONTAINER(alarm, struct jobq_run, sleep));
             break;
         case JOBQ__WAKE_WAITER:
             waiter = JOBQ__CONTAINER(alarm, struct jobq__waiter, alarm);
@@ -6832,7 +6872,7 @@ JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q) {
     do {
         int64_t now_ms = jobq__clock_now_ms(q->clock);
         jobq__os_lock(&pool->mu);
-        prune = pool->prune_at_ms <= now_ms;
+        prune = jobq__sched_due(pool->prune_at_ms, now_ms);
         jobq__os_unlock(&pool->mu);
         if (prune) jobq__sched_prune(q, now_ms);
     } while (prune);
@@ -6862,7 +6902,7 @@ static bool jobq__sched_round(jobq *q) {
     bool commit = jobq__sched_fire(q, now_ms) || pool->look;
     bool overdue = jobq__core_commit_due(q, now_us)
                 && (now_us - pool->handed_since_us >= JOBQ__DEFER_US || !pool->handed_count);
-    bool house = pool->prune_at_ms <= now_ms || pool->poll_at_us <= now_us;
+    bool house = jobq__sched_due(pool->prune_at_ms, now_ms) || pool->poll_at_us <= now_us;
     bool checkpoint = pool->checkpoint;
     bool events;
     jobq__os_unlock(&pool->mu);
@@ -7034,8 +7074,8 @@ static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
 
 static bool jobq__sched_at_rest(const jobq *q) {
     int64_t now_ms = jobq__clock_now_ms(q->clock);
-    return jobq__pool_at_rest(q) && jobq__wheel_next(&q->pool.wheel) > now_ms
-        && (q->pool.prune_at_ms > now_ms || !q->pool.scheduler_started);
+    return jobq__pool_at_rest(q) && !jobq__sched_due(jobq__wheel_next(&q->pool.wheel), now_ms)
+        && !(jobq__sched_due(q->pool.prune_at_ms, now_ms) && q->pool.scheduler_started);
 }
 
 /* Waits until ring, handlers and outcomes are empty. A handler that waits for its own deadline
@@ -7332,12 +7372,16 @@ JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, boo
 
 /* ---- The door ---- */
 
-JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err) {
-    if (err) memset(err, 0, sizeof *err);
+static int jobq__api_come_in(jobq *q, jobq_error *err) {
     if (!q) return jobq__err_set(err, JOBQ_MISUSE, "the queue is NULL");
     if (jobq__owner_forked(&q->owner)) return jobq__err_set(err, JOBQ_FORKED, NULL);
     jobq__os_add(&q->inside, 1);
-    if (!jobq__os_load(&q->closing)) return JOBQ_OK;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err) {
+    int rc = jobq__api_come_in(q, err);
+    if (rc != JOBQ_OK || !jobq__os_load(&q->closing)) return rc;
     return jobq__api_leave(q, jobq__err_set(err, JOBQ_CLOSED, NULL));
 }
 
@@ -7355,22 +7399,37 @@ JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, jobq_error *err) {
 }
 
 JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, jobq_error *err) {
-    int rc = jobq__api_enter_owner(q, err);
-    if (rc == JOBQ_OK && jobq__core_in_handler(q))
-        rc = jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "a handler may not do this"));
-    else if (rc == JOBQ_OK && jobq__event_inside(&q->events))
-        rc = jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "on_event may not do this"));
-    return rc;
+    int rc = jobq__api_come_in(q, err);
+    if (rc != JOBQ_OK) return rc;
+    /* Before CLOSED: a handler or callback is inside, so the queue is not freed yet. */
+    if (jobq__core_in_handler(q))
+        rc = jobq__err_set(err, JOBQ_MISUSE, "a handler may not do this");
+    else if (jobq__event_inside(&q->events))
+        rc = jobq__err_set(err, JOBQ_MISUSE, "on_event may not do this");
+    else if (jobq__os_load(&q->closing))
+        rc = jobq__err_set(err, JOBQ_CLOSED, NULL);
+    else if (q->client)
+        rc = jobq__err_set(err, JOBQ_MISUSE, "a client may not do this");
+    return rc == JOBQ_OK ? rc : jobq__api_leave(q, rc);
 }
 
 JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, bool join,
                                      jobq_error *err) {
-    request->err = err;
-    if (!jobq__commit_in_job(q)) return jobq__commit_request(q, request);
-    if (!join)
+    jobq_error local;
+    int rc;
+    /* The caller's record is written only on failure, and by nobody but the caller's thread. */
+    local.code = JOBQ_OK;
+    request->err = &local;
+    if (!jobq__commit_in_job(q)) {
+        rc = jobq__commit_request(q, request);
+    } else if (!join) {
         return jobq__err_set(err, JOBQ_MISUSE, "after jobq_run_db this thread may only enqueue");
-    q->job_run->joined = true;
-    return jobq__commit_join(q, request);
+    } else {
+        q->job_run->joined = true;
+        rc = jobq__commit_join(q, request);
+    }
+    if (rc != JOBQ_OK && err) *err = local;
+    return rc;
 }
 
 /* ---- Open ---- */
@@ -7383,16 +7442,16 @@ static int jobq__api_check_path(const char *path, bool client, bool *created, jo
     case JOBQ__OS_FILE:
         return JOBQ_OK;
     case JOBQ__OS_OTHER:
-        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%s is not a regular file", path);
+        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.150s is not a regular file", path);
     case JOBQ__OS_ERROR:
-        return jobq__err_set(err, JOBQ_CANT_OPEN, "%s cannot be looked at", path);
+        return jobq__err_set(err, JOBQ_CANT_OPEN, "%.150s cannot be looked at", path);
     case JOBQ__OS_MISSING:
         break;
     }
-    if (client) return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %s", path);
+    if (client) return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %.150s", path);
     rc = jobq__os_create(path);
     *created = rc == JOBQ_OK;
-    return rc == JOBQ_OK ? rc : jobq__err_set(err, rc, "%s cannot be created", path);
+    return rc == JOBQ_OK ? rc : jobq__err_set(err, rc, "%.150s cannot be created", path);
 }
 
 static int jobq__api_init(jobq *q) {
@@ -7424,7 +7483,6 @@ static int jobq__api_recover_row(jobq *q, int64_t id) {
     struct jobq__row row;
     jobq_event event;
     char text[JOBQ_NAME_MAX + 1];
-    struct jobq__name *kind;
     bool blamed;
     int changed, rc = jobq__store_row(q->tx.db, id, &row);
     if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
@@ -7441,17 +7499,16 @@ static int jobq__api_recover_row(jobq *q, int64_t id) {
     q->tx.add.crashed++;
     if (!q->events.call) return rc;
     rc = jobq__store_name_text(q->tx.db, row.kind, text);
-    kind = rc == JOBQ_OK ? jobq__registry_add(&q->names, row.kind, text) : NULL;
-    if (!kind) return rc == JOBQ_OK ? JOBQ_NO_MEMORY : rc;
+    if (rc != JOBQ_OK) return rc;
+    if (!jobq__registry_add(&q->names, row.kind, text)) return JOBQ_NO_MEMORY;
     memset(&event, 0, sizeof event);
     event.now_ms = q->tx.now_ms;
     event.id = id;
-    event.kind = kind->text;
     event.from = JOBQ_STATE_RUNNING;
     event.to = JOBQ_STATE_PENDING;
     event.attempt = row.attempt;
     event.outcome = JOBQ_CRASHED;
-    return jobq__tx_change(q, &event, NULL);
+    return jobq__tx_change(q, &event, row.kind, NULL);
 }
 
 static int jobq__api_recover_rows(jobq *q) {
@@ -7543,7 +7600,6 @@ JOBQ_API int jobq_open(const char *path, const jobq_options *options, jobq **out
                        jobq_error *err) {
     jobq *q;
     int rc;
-    if (err) memset(err, 0, sizeof *err);
     if (!out) return jobq__err_set(err, JOBQ_MISUSE, "q must not be NULL");
     *out = NULL;
     if (!path || !*path)
@@ -7605,6 +7661,7 @@ JOBQ_API int jobq_close(jobq **at) {
     jobq__os_lock(&q->pool.mu);
     mine = !jobq__os_load(&q->closing);
     jobq__os_store(&q->closing, 1);
+    if (mine) jobq__pool_raise_flags(q);
     jobq__os_unlock(&q->pool.mu);
     if (!mine) return JOBQ_CLOSED;
     *at = NULL;
@@ -7644,7 +7701,7 @@ JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
 struct jobq__api_kind {
     jobq_kind spec;
     int64_t id;
-    bool parked;
+    bool more;
 };
 
 static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
@@ -7657,7 +7714,7 @@ static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
     if (name && jobq__os_load(&name->handled))
         return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already",
                              kind->spec.name);
-    return jobq__store_lane_used(q->tx.db, -kind->id, &kind->parked);
+    return JOBQ_OK;
 }
 
 static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
@@ -7670,8 +7727,25 @@ static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
     name->spec = kind->spec;
     name->spec.name = name->text;
     jobq__os_store(&name->handled, 1);
-    if (kind->parked && jobq__list_empty(&name->parked))
-        jobq__list_append(&q->parked, &name->parked);
+}
+
+static int jobq__api_write_unpark(jobq *q, struct jobq__request *r) {
+    struct jobq__api_kind *kind = r->arg;
+    return jobq__tx_unpark(q, kind->id, &kind->more);
+}
+
+/* What was parked for want of a handler becomes ready, a slice a transaction. */
+static int jobq__api_unpark(jobq *q, struct jobq__api_kind *kind, jobq_error *err) {
+    struct jobq__request request;
+    int rc;
+    do {
+        memset(&request, 0, sizeof request);
+        request.write = jobq__api_write_unpark;
+        request.arg = kind;
+        request.atomic = true;
+        rc = jobq__api_request(q, &request, false, err);
+    } while (rc == JOBQ_OK && kind->more);
+    return rc;
 }
 
 JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
@@ -7690,7 +7764,7 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
     request.after = jobq__api_after_kind;
     request.arg = &kind;
     rc = jobq__api_request(q, &request, false, err);
-    if (rc == JOBQ_OK && kind.parked) jobq_notify(q, NULL);
+    if (rc == JOBQ_OK) rc = jobq__api_unpark(q, &kind, err);
     return jobq__api_leave(q, rc);
 }
 
@@ -7722,11 +7796,13 @@ struct jobq__enqueue {
 
 static int jobq__jobs_write_key(jobq *q, const jobq_job *job, int64_t kind, struct jobq__row *row,
                                 int64_t *existing) {
+    bool taken;
     int rc = jobq__store_key_find(q->tx.db, kind, job->key, existing);
     if (rc != JOBQ_OK || *existing) return rc;
     row->side = JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY;
     /* The id that tx_add is about to give. */
-    return jobq__store_key_add(q->tx.db, kind, job->key, q->tx.last_id + 1);
+    rc = jobq__store_key_add(q->tx.db, kind, job->key, q->tx.last_id + 1, &taken);
+    return taken ? JOBQ__AGAIN : rc;
 }
 
 static int64_t jobq__jobs_run_at(const jobq *q, const jobq_job *job) {
@@ -7734,17 +7810,15 @@ static int64_t jobq__jobs_run_at(const jobq *q, const jobq_job *job) {
     return job->run_at_ms ? job->run_at_ms : q->tx.now_ms;
 }
 
-static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row, const struct jobq__name *kind) {
+static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row) {
     jobq_event event;
-    /* A name that this transaction may have added is not known yet, so its text has no home. */
-    if (!q->events.call || !kind) return JOBQ_OK;
+    if (!q->events.call) return JOBQ_OK;
     memset(&event, 0, sizeof event);
     event.now_ms = q->tx.now_ms;
     event.id = row->id;
-    event.kind = kind->text;
     event.to = JOBQ_STATE_PENDING;
     event.attempt = 1;
-    return jobq__tx_change(q, &event, NULL);
+    return jobq__tx_change(q, &event, row->kind, NULL);
 }
 
 static int jobq__jobs_write_one(jobq *q, const jobq_job *job, jobq_result *result) {
@@ -7770,7 +7844,7 @@ static int jobq__jobs_write_one(jobq *q, const jobq_job *job, jobq_result *resul
     row.size = job->size;
     rc = jobq__tx_add(q, &row, kind, queue);
     result->id = row.id;
-    return rc == JOBQ_OK ? jobq__jobs_tell_new(q, &row, kind) : rc;
+    return rc == JOBQ_OK ? jobq__jobs_tell_new(q, &row) : rc;
 }
 
 static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
@@ -7781,7 +7855,7 @@ static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
     for (i = 0; i < enqueue->count && rc == JOBQ_OK; i++) {
         rc = jobq__jobs_write_one(q, &enqueue->jobs[i],
                                   enqueue->results ? &enqueue->results[i] : &scratch);
-        if (rc == JOBQ_FULL && jobq__db_in_transaction(q->tx.db) && q->tx.names_added)
+        if (rc == JOBQ_FULL && jobq__db_in_transaction(q->tx.db) && q->tx.new_count)
             return jobq__err_set(r->err, rc, "row %llu: the disk is full, or the file holds %d"
                                  " names already", (unsigned long long)i, JOBQ_NAMES_MAX);
     }
@@ -7890,7 +7964,7 @@ static int jobq__jobs_write_cancel(jobq *q, struct jobq__request *r) {
     if (rc != JOBQ_OK) return rc;
     if (jobq__state_terminal(row.state))
         return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is finished already");
-    return jobq__tx_end(q, &row, JOBQ__CANCELLED, NULL, JOBQ_CANCELLED);
+    return jobq__tx_end(q, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
 }
 
 static void jobq__jobs_after_cancel(jobq *q, struct jobq__request *r) {
@@ -7934,12 +8008,10 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     memset(&event, 0, sizeof event);
     event.now_ms = q->tx.now_ms;
     event.id = row.id;
-    event.kind = jobq__registry_by_id(&q->names, row.kind)
-               ? jobq__registry_by_id(&q->names, row.kind)->text : "";
     event.from = jobq__state_public(from, false);
     event.to = JOBQ_STATE_PENDING;
     event.attempt = 1;
-    return jobq__tx_change(q, &event, NULL);
+    return jobq__tx_change(q, &event, row.kind, NULL);
 }
 
 static int jobq__jobs_write_delete(jobq *q, struct jobq__request *r) {

@@ -3,12 +3,16 @@
 
 /* ---- The door ---- */
 
-JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err) {
-    if (err) memset(err, 0, sizeof *err);
+static int jobq__api_come_in(jobq *q, jobq_error *err) {
     if (!q) return jobq__err_set(err, JOBQ_MISUSE, "the queue is NULL");
     if (jobq__owner_forked(&q->owner)) return jobq__err_set(err, JOBQ_FORKED, NULL);
     jobq__os_add(&q->inside, 1);
-    if (!jobq__os_load(&q->closing)) return JOBQ_OK;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err) {
+    int rc = jobq__api_come_in(q, err);
+    if (rc != JOBQ_OK || !jobq__os_load(&q->closing)) return rc;
     return jobq__api_leave(q, jobq__err_set(err, JOBQ_CLOSED, NULL));
 }
 
@@ -26,22 +30,37 @@ JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, jobq_error *err) {
 }
 
 JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, jobq_error *err) {
-    int rc = jobq__api_enter_owner(q, err);
-    if (rc == JOBQ_OK && jobq__core_in_handler(q))
-        rc = jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "a handler may not do this"));
-    else if (rc == JOBQ_OK && jobq__event_inside(&q->events))
-        rc = jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "on_event may not do this"));
-    return rc;
+    int rc = jobq__api_come_in(q, err);
+    if (rc != JOBQ_OK) return rc;
+    /* Before CLOSED: a handler or callback is inside, so the queue is not freed yet. */
+    if (jobq__core_in_handler(q))
+        rc = jobq__err_set(err, JOBQ_MISUSE, "a handler may not do this");
+    else if (jobq__event_inside(&q->events))
+        rc = jobq__err_set(err, JOBQ_MISUSE, "on_event may not do this");
+    else if (jobq__os_load(&q->closing))
+        rc = jobq__err_set(err, JOBQ_CLOSED, NULL);
+    else if (q->client)
+        rc = jobq__err_set(err, JOBQ_MISUSE, "a client may not do this");
+    return rc == JOBQ_OK ? rc : jobq__api_leave(q, rc);
 }
 
 JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, bool join,
                                      jobq_error *err) {
-    request->err = err;
-    if (!jobq__commit_in_job(q)) return jobq__commit_request(q, request);
-    if (!join)
+    jobq_error local;
+    int rc;
+    /* The caller's record is written only on failure, and by nobody but the caller's thread. */
+    local.code = JOBQ_OK;
+    request->err = &local;
+    if (!jobq__commit_in_job(q)) {
+        rc = jobq__commit_request(q, request);
+    } else if (!join) {
         return jobq__err_set(err, JOBQ_MISUSE, "after jobq_run_db this thread may only enqueue");
-    q->job_run->joined = true;
-    return jobq__commit_join(q, request);
+    } else {
+        q->job_run->joined = true;
+        rc = jobq__commit_join(q, request);
+    }
+    if (rc != JOBQ_OK && err) *err = local;
+    return rc;
 }
 
 /* ---- Open ---- */
@@ -54,16 +73,16 @@ static int jobq__api_check_path(const char *path, bool client, bool *created, jo
     case JOBQ__OS_FILE:
         return JOBQ_OK;
     case JOBQ__OS_OTHER:
-        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%s is not a regular file", path);
+        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.150s is not a regular file", path);
     case JOBQ__OS_ERROR:
-        return jobq__err_set(err, JOBQ_CANT_OPEN, "%s cannot be looked at", path);
+        return jobq__err_set(err, JOBQ_CANT_OPEN, "%.150s cannot be looked at", path);
     case JOBQ__OS_MISSING:
         break;
     }
-    if (client) return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %s", path);
+    if (client) return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %.150s", path);
     rc = jobq__os_create(path);
     *created = rc == JOBQ_OK;
-    return rc == JOBQ_OK ? rc : jobq__err_set(err, rc, "%s cannot be created", path);
+    return rc == JOBQ_OK ? rc : jobq__err_set(err, rc, "%.150s cannot be created", path);
 }
 
 static int jobq__api_init(jobq *q) {
@@ -95,7 +114,6 @@ static int jobq__api_recover_row(jobq *q, int64_t id) {
     struct jobq__row row;
     jobq_event event;
     char text[JOBQ_NAME_MAX + 1];
-    struct jobq__name *kind;
     bool blamed;
     int changed, rc = jobq__store_row(q->tx.db, id, &row);
     if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
@@ -112,17 +130,16 @@ static int jobq__api_recover_row(jobq *q, int64_t id) {
     q->tx.add.crashed++;
     if (!q->events.call) return rc;
     rc = jobq__store_name_text(q->tx.db, row.kind, text);
-    kind = rc == JOBQ_OK ? jobq__registry_add(&q->names, row.kind, text) : NULL;
-    if (!kind) return rc == JOBQ_OK ? JOBQ_NO_MEMORY : rc;
+    if (rc != JOBQ_OK) return rc;
+    if (!jobq__registry_add(&q->names, row.kind, text)) return JOBQ_NO_MEMORY;
     memset(&event, 0, sizeof event);
     event.now_ms = q->tx.now_ms;
     event.id = id;
-    event.kind = kind->text;
     event.from = JOBQ_STATE_RUNNING;
     event.to = JOBQ_STATE_PENDING;
     event.attempt = row.attempt;
     event.outcome = JOBQ_CRASHED;
-    return jobq__tx_change(q, &event, NULL);
+    return jobq__tx_change(q, &event, row.kind, NULL);
 }
 
 static int jobq__api_recover_rows(jobq *q) {
@@ -214,7 +231,6 @@ JOBQ_API int jobq_open(const char *path, const jobq_options *options, jobq **out
                        jobq_error *err) {
     jobq *q;
     int rc;
-    if (err) memset(err, 0, sizeof *err);
     if (!out) return jobq__err_set(err, JOBQ_MISUSE, "q must not be NULL");
     *out = NULL;
     if (!path || !*path)
@@ -276,6 +292,7 @@ JOBQ_API int jobq_close(jobq **at) {
     jobq__os_lock(&q->pool.mu);
     mine = !jobq__os_load(&q->closing);
     jobq__os_store(&q->closing, 1);
+    if (mine) jobq__pool_raise_flags(q);
     jobq__os_unlock(&q->pool.mu);
     if (!mine) return JOBQ_CLOSED;
     *at = NULL;
@@ -315,7 +332,7 @@ JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
 struct jobq__api_kind {
     jobq_kind spec;
     int64_t id;
-    bool parked;
+    bool more;
 };
 
 static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
@@ -328,7 +345,7 @@ static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
     if (name && jobq__os_load(&name->handled))
         return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already",
                              kind->spec.name);
-    return jobq__store_lane_used(q->tx.db, -kind->id, &kind->parked);
+    return JOBQ_OK;
 }
 
 static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
@@ -341,8 +358,25 @@ static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
     name->spec = kind->spec;
     name->spec.name = name->text;
     jobq__os_store(&name->handled, 1);
-    if (kind->parked && jobq__list_empty(&name->parked))
-        jobq__list_append(&q->parked, &name->parked);
+}
+
+static int jobq__api_write_unpark(jobq *q, struct jobq__request *r) {
+    struct jobq__api_kind *kind = r->arg;
+    return jobq__tx_unpark(q, kind->id, &kind->more);
+}
+
+/* What was parked for want of a handler becomes ready, a slice a transaction. */
+static int jobq__api_unpark(jobq *q, struct jobq__api_kind *kind, jobq_error *err) {
+    struct jobq__request request;
+    int rc;
+    do {
+        memset(&request, 0, sizeof request);
+        request.write = jobq__api_write_unpark;
+        request.arg = kind;
+        request.atomic = true;
+        rc = jobq__api_request(q, &request, false, err);
+    } while (rc == JOBQ_OK && kind->more);
+    return rc;
 }
 
 JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
@@ -361,7 +395,7 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
     request.after = jobq__api_after_kind;
     request.arg = &kind;
     rc = jobq__api_request(q, &request, false, err);
-    if (rc == JOBQ_OK && kind.parked) jobq_notify(q, NULL);
+    if (rc == JOBQ_OK) rc = jobq__api_unpark(q, &kind, err);
     return jobq__api_leave(q, rc);
 }
 

@@ -11,11 +11,13 @@ struct jobq__enqueue {
 
 static int jobq__jobs_write_key(jobq *q, const jobq_job *job, int64_t kind, struct jobq__row *row,
                                 int64_t *existing) {
+    bool taken;
     int rc = jobq__store_key_find(q->tx.db, kind, job->key, existing);
     if (rc != JOBQ_OK || *existing) return rc;
     row->side = JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY;
     /* The id that tx_add is about to give. */
-    return jobq__store_key_add(q->tx.db, kind, job->key, q->tx.last_id + 1);
+    rc = jobq__store_key_add(q->tx.db, kind, job->key, q->tx.last_id + 1, &taken);
+    return taken ? JOBQ__AGAIN : rc;
 }
 
 static int64_t jobq__jobs_run_at(const jobq *q, const jobq_job *job) {
@@ -23,17 +25,15 @@ static int64_t jobq__jobs_run_at(const jobq *q, const jobq_job *job) {
     return job->run_at_ms ? job->run_at_ms : q->tx.now_ms;
 }
 
-static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row, const struct jobq__name *kind) {
+static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row) {
     jobq_event event;
-    /* A name that this transaction may have added is not known yet, so its text has no home. */
-    if (!q->events.call || !kind) return JOBQ_OK;
+    if (!q->events.call) return JOBQ_OK;
     memset(&event, 0, sizeof event);
     event.now_ms = q->tx.now_ms;
     event.id = row->id;
-    event.kind = kind->text;
     event.to = JOBQ_STATE_PENDING;
     event.attempt = 1;
-    return jobq__tx_change(q, &event, NULL);
+    return jobq__tx_change(q, &event, row->kind, NULL);
 }
 
 static int jobq__jobs_write_one(jobq *q, const jobq_job *job, jobq_result *result) {
@@ -59,7 +59,7 @@ static int jobq__jobs_write_one(jobq *q, const jobq_job *job, jobq_result *resul
     row.size = job->size;
     rc = jobq__tx_add(q, &row, kind, queue);
     result->id = row.id;
-    return rc == JOBQ_OK ? jobq__jobs_tell_new(q, &row, kind) : rc;
+    return rc == JOBQ_OK ? jobq__jobs_tell_new(q, &row) : rc;
 }
 
 static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
@@ -70,7 +70,7 @@ static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
     for (i = 0; i < enqueue->count && rc == JOBQ_OK; i++) {
         rc = jobq__jobs_write_one(q, &enqueue->jobs[i],
                                   enqueue->results ? &enqueue->results[i] : &scratch);
-        if (rc == JOBQ_FULL && jobq__db_in_transaction(q->tx.db) && q->tx.names_added)
+        if (rc == JOBQ_FULL && jobq__db_in_transaction(q->tx.db) && q->tx.new_count)
             return jobq__err_set(r->err, rc, "row %llu: the disk is full, or the file holds %d"
                                  " names already", (unsigned long long)i, JOBQ_NAMES_MAX);
     }
@@ -179,7 +179,7 @@ static int jobq__jobs_write_cancel(jobq *q, struct jobq__request *r) {
     if (rc != JOBQ_OK) return rc;
     if (jobq__state_terminal(row.state))
         return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is finished already");
-    return jobq__tx_end(q, &row, JOBQ__CANCELLED, NULL, JOBQ_CANCELLED);
+    return jobq__tx_end(q, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
 }
 
 static void jobq__jobs_after_cancel(jobq *q, struct jobq__request *r) {
@@ -223,12 +223,10 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     memset(&event, 0, sizeof event);
     event.now_ms = q->tx.now_ms;
     event.id = row.id;
-    event.kind = jobq__registry_by_id(&q->names, row.kind)
-               ? jobq__registry_by_id(&q->names, row.kind)->text : "";
     event.from = jobq__state_public(from, false);
     event.to = JOBQ_STATE_PENDING;
     event.attempt = 1;
-    return jobq__tx_change(q, &event, NULL);
+    return jobq__tx_change(q, &event, row.kind, NULL);
 }
 
 static int jobq__jobs_write_delete(jobq *q, struct jobq__request *r) {

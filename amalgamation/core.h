@@ -64,8 +64,14 @@ struct jobq__gate {
 /* ---- The transaction under way (tx.c); baton ---- */
 
 struct jobq__change {
-    jobq_event event;
+    jobq_event event;           /* without the kind's name, which may not be committed yet */
+    int64_t kind;
     const char *text;           /* the entry's; until the entries are recycled */
+};
+
+struct jobq__new_name {
+    int64_t id;
+    char text[JOBQ_NAME_MAX + 1];
 };
 
 struct jobq__tx {
@@ -78,14 +84,15 @@ struct jobq__tx {
     int over;                   /* jobs that may be claimed beyond that to keep the order */
     int64_t bytes;              /* payload that may still be claimed */
     bool may_claim;
-    bool claims_changed, due_stale, names_added, single_rows;
+    bool claims_changed, due_stale, single_rows;
+    struct jobq__new_name *new_names; /* added to the table by this transaction */
+    size_t new_count, new_capacity;
     int suspects;               /* claimed here */
     int64_t last_id, next_due_ms, prune_at_ms;
     int released;               /* suspects settled here */
     struct jobq__row rows[JOBQ__INSERT_ROWS]; /* to be inserted by one statement */
     int rows_count;
     bool ready;                 /* something became ready: a foreign loop wants to know */
-    struct jobq__name *unparked; /* kind whose parked rows are all moved */
     struct jobq__change *changes;
     size_t changes_count, changes_capacity;
     struct jobq__entry **order; /* scratch for sorting */
@@ -258,7 +265,6 @@ struct jobq {
     struct jobq__registry names;
     struct jobq__name *suspects;    /* the lane, a name that is no queue's */
     struct jobq__link ready;        /* lanes where ready rows may stand */
-    struct jobq__link parked;       /* kinds whose parked rows are to be moved */
     struct jobq__link claimed;      /* entries, in claim order */
     struct jobq__link spare;        /* entries to be used again */
     int spare_count;

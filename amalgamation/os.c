@@ -239,10 +239,6 @@ JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size) {
     if (fd >= 0) close(fd);
 }
 
-JOBQ__INTERNAL void jobq__os_close_fd(int fd) {
-    close(fd);
-}
-
 JOBQ__INTERNAL int jobq__os_pid(void) {
     return (int)getpid();
 }

@@ -105,8 +105,6 @@ JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclus
                                       void **page);
 /* The lock goes with the descriptor. */
 JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size);
-/* Only the descriptor, in a forked child: it must not keep the parent's lock alive. */
-JOBQ__INTERNAL void jobq__os_close_fd(int fd);
 
 JOBQ__INTERNAL int jobq__os_pid(void);
 /* A text that changes with every boot; "" if the system tells none. */

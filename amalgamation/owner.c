@@ -16,7 +16,10 @@ static void jobq__owner_in_child(void) {
     jobq__owner_generation++;
     for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
         if (!jobq__owner_pages[i]) continue;
-        if (jobq__owner_fds[i] >= 0) jobq__os_close_fd(jobq__owner_fds[i]);
+        /* The mapping holds the file open as well, and with it the parent's lock. */
+        jobq__os_page_close(jobq__owner_fds[i],
+                            jobq__owner_fds[i] >= 0 ? jobq__owner_pages[i] : NULL,
+                            sizeof(struct jobq__page));
         jobq__owner_pages[i] = NULL;
     }
 }
@@ -65,14 +68,14 @@ static int jobq__owner_map(struct jobq__owner *owner, const char *path, jobq_err
     char *lock_path = jobq__os_real_path(path, "-jobq");
     void *page = NULL;
     int rc;
-    if (!lock_path) return jobq__err_set(err, JOBQ_CANT_OPEN, "%s cannot be resolved", path);
+    if (!lock_path) return jobq__err_set(err, JOBQ_CANT_OPEN, "the path cannot be resolved: %.150s", path);
     rc = jobq__os_page_open(lock_path, sizeof *owner->page, true, &owner->fd, &page);
     if (rc == JOBQ_LOCKED) {
         const struct jobq__page *theirs = page;
         jobq__err_set(err, rc, "process %d owns this queue", theirs ? (int)theirs->pid : 0);
         jobq__os_page_close(-1, page, sizeof *owner->page);
     } else if (rc != JOBQ_OK) {
-        jobq__err_set(err, rc, "the lock file %s cannot be opened and mapped", lock_path);
+        jobq__err_set(err, rc, "the lock file %.150s cannot be opened and mapped", lock_path);
         jobq__os_page_close(-1, page, sizeof *owner->page);
     } else {
         owner->page = page;

@@ -258,8 +258,7 @@ static void jobq__pool_join(jobq *q) {
     jobq__event_deliver(&q->events);
 }
 
-/* Steps 1 and 2 of the shutdown order. With pool.mu held. */
-static void jobq__pool_raise_flags(jobq *q) {
+JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int i;
     pool->claiming = false;

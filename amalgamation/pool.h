@@ -27,6 +27,8 @@ JOBQ__INTERNAL void jobq__pool_fini(jobq *q);
 
 JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err);
 JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err);
+/* Steps 1 and 2 of the shutdown order. With pool.mu held. */
+JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q);
 /* Gives back what is claimed and not started, and settles what was handed in. */
 JOBQ__INTERNAL void jobq__pool_give_back(jobq *q);
 

@@ -9,8 +9,8 @@
  *
  * Every name of a kind or queue is a row of jobq_name, and at most one struct here, found by text
  * or by id and never moved or freed before close: what is claimed points at it. Guarded by the
- * baton, but for what says otherwise. Only committed names enter: one that a transaction has just
- * added is found in the table by the next one (so a rollback leaves nothing behind here). */
+ * baton, but for what says otherwise. Only committed names enter: those that a transaction adds
+ * are kept beside it until its COMMIT (tx.c), so a rollback leaves nothing behind here. */
 
 struct jobq__name {
     struct jobq__name *next;    /* same bucket */
@@ -20,7 +20,6 @@ struct jobq__name {
     /* As a kind: */
     jobq_kind spec;             /* written before handled, then constant */
     int32_t handled;            /* atomic */
-    struct jobq__link parked;   /* in core's list while rows of it may stand parked */
 
     /* As a queue, or as the lane of the suspects: */
     struct jobq__link ready;    /* in core's list while ready rows may stand in the table */

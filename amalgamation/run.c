@@ -38,7 +38,15 @@ JOBQ__INTERNAL void jobq__run_end(struct jobq__worker *worker) {
 JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why) {
     jobq__assert(jobq__os_held(&run->q->pool.mu));
     jobq__os_store(&run->stop, jobq__os_load(&run->stop) | why);
-    if (run->sleeping) jobq__os_signal(&run->worker->cond);
+    jobq__run_awaken(run);
+}
+
+JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run) {
+    jobq__assert(jobq__os_held(&run->q->pool.mu));
+    if (!run->sleeping) return;
+    run->sleeping = false;
+    run->q->pool.sleeping--;
+    jobq__os_signal(&run->worker->cond);
 }
 
 /* ---- The verdict ---- */
@@ -316,7 +324,8 @@ static void jobq__run_sleep_alone(struct jobq_run *run, int64_t until_ms) {
     }
     jobq__os_lock(&q->pool.mu);
     run->sleeping = true;
-    while (!jobq_should_stop(run)) {
+    q->pool.sleeping++;
+    while (run->sleeping && !jobq_should_stop(run)) {
         int64_t left_ms = jobq__sub(until_ms, jobq__clock_now_ms(NULL));
         if (left_ms <= 0) break;
         /* A step of the wall clock is noticed within a second. */
@@ -324,7 +333,7 @@ static void jobq__run_sleep_alone(struct jobq_run *run, int64_t until_ms) {
         jobq__os_wait_until(&run->worker->cond, &q->pool.mu,
                             jobq__clock_mono_us() + left_ms * 1000);
     }
-    run->sleeping = false;
+    jobq__run_awaken(run);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -345,11 +354,9 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     jobq__os_unlock(&pool->mu);
     jobq__core_kick(q);
     jobq__os_lock(&pool->mu);
-    while (jobq__timer_pending(&run->sleep.timer) && !jobq_should_stop(run))
-        jobq__os_wait(&run->worker->cond, &pool->mu);
+    while (run->sleeping && !jobq_should_stop(run)) jobq__os_wait(&run->worker->cond, &pool->mu);
+    jobq__run_awaken(run);
     jobq__wheel_del(&pool->wheel, &run->sleep.timer);
-    run->sleeping = false;
-    pool->sleeping--;
     jobq__os_unlock(&pool->mu);
     return jobq_should_stop(run);
 }
@@ -429,6 +436,7 @@ static void jobq__run_after_saved(jobq *q, struct jobq__request *r) {
 JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_error *err) {
     struct jobq__run_save save = {run, data, size};
     struct jobq__request request;
+    jobq_error local;
     void *copy;
     int rc;
     if (!run || (!data && size))
@@ -439,15 +447,16 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
         return jobq__err_set(err, JOBQ_TOO_BIG, "the checkpoint is larger than payload_max");
     copy = jobq__mem_copy(data, size);
     if (!copy) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
-    if (err) err->code = JOBQ_OK;
+    local.code = JOBQ_OK;
     memset(&request, 0, sizeof request);
     request.write = jobq__run_write_saved;
     request.after = jobq__run_after_saved;
     request.arg = &save;
     request.atomic = true;
-    request.err = err;
+    request.err = &local;
     rc = jobq__commit_request(run->q, &request);
     if (rc != JOBQ_OK) {
+        if (err) *err = local;
         jobq__mem_free(copy);
         return rc;
     }

@@ -1,6 +1,11 @@
 /* scheduler.c - the scheduler thread, the wheel's actions, step and advance. */
 #include "scheduler.h"
 
+/* Never does not come, even at the end of time. */
+static bool jobq__sched_due(int64_t at_ms, int64_t now_ms) {
+    return at_ms <= now_ms && at_ms != JOBQ_NEVER;
+}
+
 /* ---- Wakes ---- */
 
 /* Fires what is due; true if a scheduled job is. With pool.mu held. */
@@ -21,7 +26,7 @@ static bool jobq__sched_fire(jobq *q, int64_t now_ms) {
             jobq__run_stop(JOBQ__CONTAINER(alarm, struct jobq_run, deadline), JOBQ__STOP_ASKED);
             break;
         case JOBQ__WAKE_SLEEP:
-            jobq__os_signal(&JOBQ__CONTAINER(alarm, struct jobq_run, sleep)->worker->cond);
+            jobq__run_awaken(JOBQ__CONTAINER(alarm, struct jobq_run, sleep));
             break;
         case JOBQ__WAKE_WAITER:
             waiter = JOBQ__CONTAINER(alarm, struct jobq__waiter, alarm);
@@ -75,7 +80,7 @@ JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q) {
     do {
         int64_t now_ms = jobq__clock_now_ms(q->clock);
         jobq__os_lock(&pool->mu);
-        prune = pool->prune_at_ms <= now_ms;
+        prune = jobq__sched_due(pool->prune_at_ms, now_ms);
         jobq__os_unlock(&pool->mu);
         if (prune) jobq__sched_prune(q, now_ms);
     } while (prune);
@@ -105,7 +110,7 @@ static bool jobq__sched_round(jobq *q) {
     bool commit = jobq__sched_fire(q, now_ms) || pool->look;
     bool overdue = jobq__core_commit_due(q, now_us)
                 && (now_us - pool->handed_since_us >= JOBQ__DEFER_US || !pool->handed_count);
-    bool house = pool->prune_at_ms <= now_ms || pool->poll_at_us <= now_us;
+    bool house = jobq__sched_due(pool->prune_at_ms, now_ms) || pool->poll_at_us <= now_us;
     bool checkpoint = pool->checkpoint;
     bool events;
     jobq__os_unlock(&pool->mu);
@@ -277,8 +282,8 @@ static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
 
 static bool jobq__sched_at_rest(const jobq *q) {
     int64_t now_ms = jobq__clock_now_ms(q->clock);
-    return jobq__pool_at_rest(q) && jobq__wheel_next(&q->pool.wheel) > now_ms
-        && (q->pool.prune_at_ms > now_ms || !q->pool.scheduler_started);
+    return jobq__pool_at_rest(q) && !jobq__sched_due(jobq__wheel_next(&q->pool.wheel), now_ms)
+        && !(jobq__sched_due(q->pool.prune_at_ms, now_ms) && q->pool.scheduler_started);
 }
 
 /* Waits until ring, handlers and outcomes are empty. A handler that waits for its own deadline

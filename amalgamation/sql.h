@@ -47,7 +47,6 @@
     X(NAME_COUNT, "SELECT count(*) FROM jobq_name") \
     X(NAME_TEXT, "SELECT name FROM jobq_name WHERE id = ?1") \
     X(LANE_AFTER, "SELECT min(lane) FROM jobq_job WHERE lane IS NOT NULL AND lane > ?1") \
-    X(LANE_USED, "SELECT 1 FROM jobq_job WHERE lane = ?1 LIMIT 1") \
     /* enqueue */ \
     X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_job), 0)," \
               " (SELECT last_id FROM jobq_claims))") \
@@ -118,7 +117,7 @@
     X(PAYLOAD, "SELECT payload FROM jobq_job WHERE id = ?1") \
     X(RESULT, "SELECT x.result FROM jobq_job j LEFT JOIN jobq_extra x ON x.job = j.id" \
               " WHERE j.id = ?1") \
-    X(COUNT, "SELECT id, state, lane FROM jobq_job WHERE id > ?1 ORDER BY id LIMIT ?2")
+    X(COUNT, "SELECT id, state, lane, run_at FROM jobq_job WHERE id > ?1 ORDER BY id LIMIT ?2")
 
 enum jobq__sql {
 #define JOBQ__SQL_ENUM(name, text) JOBQ__SQL_##name,

@@ -58,8 +58,9 @@ JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__ro
 /* 0 in *id if no unfinished job of the kind has the key. */
 JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const char *key,
                                         int64_t *id);
+/* *taken: the id is another job's. */
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
-                                       int64_t id);
+                                       int64_t id, bool *taken);
 /* Takes the key of a finished job again; *taken if another job has it now. */
 JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
                                          bool *taken);
@@ -87,7 +88,6 @@ JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_
 JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms);
 /* The smallest lane above lane that has rows, or 0 in *next. */
 JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int64_t *next);
-JOBQ__INTERNAL int jobq__store_lane_used(struct jobq__db *db, int64_t lane, bool *used);
 
 /* The ids that are claimed and not settled: all that recovery reads. */
 JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,

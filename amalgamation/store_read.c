@@ -24,13 +24,13 @@ static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s
     info->state = jobq__state_public(state, state == JOBQ__CLAIMED
                                                 && look->runs(look->ctx, info->id));
     info->parked = waiting && lane < 0;
-    info->scheduled = waiting && lane == JOBQ__LANE_SCHEDULED;
     info->priority = sqlite3_column_int(s, 3);
     info->attempt = sqlite3_column_int(s, 4);
     info->runs = sqlite3_column_int(s, 5);
     info->crashes = sqlite3_column_int(s, 6);
     info->created_at_ms = sqlite3_column_int64(s, 7);
     info->run_at_ms = sqlite3_column_int64(s, 8);
+    info->scheduled = waiting && lane == JOBQ__LANE_SCHEDULED && info->run_at_ms > look->now_ms;
     info->finished_at_ms = sqlite3_column_int64(s, 9);
     info->payload_size = (size_t)sqlite3_column_int64(s, 10);
     jobq__store_column_text(s, 11, info->kind, sizeof info->kind);
@@ -220,14 +220,14 @@ JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, b
 }
 
 static void jobq__store_count_row(const struct jobq__look *look, int64_t id, int state,
-                                  int64_t lane, jobq_counts *counts) {
+                                  int64_t lane, int64_t run_at_ms, jobq_counts *counts) {
     if (state == JOBQ__CLAIMED && look->runs(look->ctx, id)) counts->running++;
     else if (state == JOBQ__CLAIMED) counts->ready++;
     else if (state == JOBQ__DONE) counts->done++;
     else if (state == JOBQ__FAILED) counts->failed++;
     else if (state == JOBQ__CANCELLED) counts->cancelled++;
     else if (lane < 0) counts->parked++;
-    else if (lane == JOBQ__LANE_SCHEDULED) counts->scheduled++;
+    else if (lane == JOBQ__LANE_SCHEDULED && run_at_ms > look->now_ms) counts->scheduled++;
     else counts->ready++;
 }
 
@@ -243,7 +243,7 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
     while ((rc = jobq__db_next(look->db, s, &row)) == JOBQ_OK && row) {
         *after = sqlite3_column_int64(s, 0);
         jobq__store_count_row(look, *after, sqlite3_column_int(s, 1), sqlite3_column_int64(s, 2),
-                              counts);
+                              sqlite3_column_int64(s, 3), counts);
         rows++;
     }
     *done = rows < JOBQ__COUNT_ROWS;

@@ -142,13 +142,15 @@ JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const
 }
 
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
-                                       int64_t id) {
+                                       int64_t id, bool *taken) {
     sqlite3_stmt *s = jobq__store_bind_key(db, JOBQ__SQL_UNIQUE_ADD, kind, key);
     int rc;
     if (s) sqlite3_bind_int64(s, 3, id);
     rc = jobq__db_step(db, s);
-    if (rc != JOBQ_OK) return rc;
-    return jobq__db_step(db, jobq__store_bind_key(db, JOBQ__SQL_EXTRA_KEY, id, key));
+    if (rc == JOBQ_OK)
+        rc = jobq__db_step(db, jobq__store_bind_key(db, JOBQ__SQL_EXTRA_KEY, id, key));
+    *taken = rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT;
+    return rc;
 }
 
 static sqlite3_stmt *jobq__store_bind_ids(struct jobq__db *db, enum jobq__sql which, int64_t a,
@@ -255,16 +257,6 @@ JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_LANE_AFTER);
     if (s) sqlite3_bind_int64(s, 1, lane);
     return jobq__store_pick(db, s, 0, next);
-}
-
-JOBQ__INTERNAL int jobq__store_lane_used(struct jobq__db *db, int64_t lane, bool *used) {
-    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_LANE_USED);
-    int64_t found;
-    int rc;
-    if (s) sqlite3_bind_int64(s, 1, lane);
-    rc = jobq__store_pick(db, s, 0, &found);
-    *used = found != 0;
-    return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,

@@ -64,7 +64,6 @@ JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     jobq__list_init(&q->claimed);
     jobq__list_init(&q->spare);
     jobq__list_init(&q->ready);
-    jobq__list_init(&q->parked);
 }
 
 JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
@@ -78,6 +77,7 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
     }
     while (!jobq__list_empty(&q->spare)) jobq__mem_free(JOBQ__LINKED(jobq__list_pop(&q->spare)));
     jobq__mem_free(tx->changes);
+    jobq__mem_free(tx->new_names);
     jobq__mem_free(tx->order);
     jobq__mem_free(tx->pack);
 }
@@ -95,14 +95,16 @@ static int jobq__tx_target(const jobq *q) {
 JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
     struct jobq__pool *pool = &q->pool;
     q->tx.db = db;
-    q->tx.now_ms = jobq__clock_now_ms(q->clock);
     q->tx.single_rows = false;
     jobq__assert(jobq__list_empty(&q->tx.settled));
-    if (!outcomes) return;
-    jobq__os_lock(&pool->mu);
-    jobq__list_move_all(&q->tx.settled, &pool->handed);
-    pool->handed_count = 0;
-    jobq__os_unlock(&pool->mu);
+    if (outcomes) {
+        jobq__os_lock(&pool->mu);
+        jobq__list_move_all(&q->tx.settled, &pool->handed);
+        pool->handed_count = 0;
+        jobq__os_unlock(&pool->mu);
+    }
+    /* After that, so that no outcome is from the future. */
+    q->tx.now_ms = jobq__clock_now_ms(q->clock);
 }
 
 static void jobq__tx_snapshot(jobq *q) {
@@ -139,10 +141,10 @@ JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
     jobq__os_unlock(&q->pool.mu);
     for (link = tx->settled.next; link != &tx->settled; link = link->next)
         JOBQ__LINKED(link)->gone = false;
-    tx->claims_changed = tx->due_stale = tx->names_added = tx->ready = false;
+    tx->claims_changed = tx->due_stale = tx->ready = false;
     tx->suspects = tx->released = tx->rows_count = 0;
     tx->changes_count = 0;
-    tx->unparked = NULL;
+    tx->new_count = 0;
     tx->last_id = q->last_id;
     tx->next_due_ms = q->next_due_ms;
     tx->prune_at_ms = JOBQ_NEVER;
@@ -169,6 +171,7 @@ JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark) {
     mark->claimed = tx->claimed.prev;
     mark->taken = tx->taken.prev;
     mark->changes = tx->changes_count;
+    mark->new_names = tx->new_count;
     mark->room = tx->room;
     mark->over = tx->over;
     mark->bytes = tx->bytes;
@@ -207,6 +210,7 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     jobq__os_unlock(&q->pool.mu);
     tx->rows_count = 0;
     tx->changes_count = mark->changes;
+    tx->new_count = mark->new_names;
     tx->room = mark->room;
     tx->over = mark->over;
     tx->bytes = mark->bytes;
@@ -218,7 +222,8 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     tx->add = mark->add;
 }
 
-JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, const char *text) {
+JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
+                                   const char *text) {
     struct jobq__tx *tx = &q->tx;
     if (tx->changes_count == tx->changes_capacity) {
         size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2 : 16;
@@ -228,6 +233,7 @@ JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, const char 
         tx->changes_capacity = capacity;
     }
     tx->changes[tx->changes_count].event = *event;
+    tx->changes[tx->changes_count].kind = kind;
     tx->changes[tx->changes_count++].text = text;
     return JOBQ_OK;
 }
@@ -266,14 +272,13 @@ static int jobq__tx_settled(jobq *q, struct jobq__entry *entry, bool applied) {
     if (!q->events.call) return JOBQ_OK;
     event.now_ms = q->tx.now_ms;
     event.id = entry->row.id;
-    event.kind = entry->kind->text;
     event.from = JOBQ_STATE_RUNNING;
     event.to = jobq__state_public(entry->verdict.state, false);
     event.attempt = entry->row.attempt;
     event.outcome = entry->verdict.outcome;
     event.wait_ms = entry->wait_ms;
     event.run_ms = entry->run_ms;
-    return jobq__tx_change(q, &event, entry->text);
+    return jobq__tx_change(q, &event, entry->row.kind, entry->text);
 }
 
 static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
@@ -423,7 +428,7 @@ static bool jobq__tx_handled(jobq *q, int64_t kind) {
 }
 
 JOBQ__INTERNAL int64_t jobq__tx_lane(jobq *q, const struct jobq__row *row) {
-    if (row->run_at_ms > q->tx.now_ms) return JOBQ__LANE_SCHEDULED;
+    if (row->run_at_ms > q->tx.now_ms || row->run_at_ms == JOBQ_NEVER) return JOBQ__LANE_SCHEDULED;
     /* A client does not know who handles what; the owner parks when it finds out. */
     if (!q->client && !jobq__tx_handled(q, row->kind)) return -row->kind;
     return row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
@@ -553,20 +558,40 @@ JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row) {
 
 /* ---- Store ---- */
 
+static int jobq__tx_new_name(jobq *q, const char *text, int64_t *id) {
+    struct jobq__tx *tx = &q->tx;
+    int rc;
+    if (tx->new_count == tx->new_capacity) {
+        size_t capacity = tx->new_capacity ? tx->new_capacity * 2 : 4;
+        void *names = jobq__mem_resize(tx->new_names, capacity, sizeof *tx->new_names);
+        if (!names) return JOBQ_NO_MEMORY;
+        tx->new_names = names;
+        tx->new_capacity = capacity;
+    }
+    rc = jobq__store_name_add(tx->db, text, id);
+    if (rc != JOBQ_OK) return rc;
+    tx->new_names[tx->new_count].id = *id;
+    jobq__err_copy_text(tx->new_names[tx->new_count++].text, JOBQ_NAME_MAX + 1, text);
+    return JOBQ_OK;
+}
+
 JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int64_t *id,
                                     struct jobq__name **name) {
+    size_t i;
     int rc;
     *name = jobq__registry_by_text(&q->names, text);
     *id = *name ? (*name)->id : 0;
     if (*name) return JOBQ_OK;
+    for (i = 0; i < q->tx.new_count; i++)
+        if (strcmp(q->tx.new_names[i].text, text) == 0) {
+            *id = q->tx.new_names[i].id;
+            return JOBQ_OK;
+        }
     rc = jobq__store_name_find(q->tx.db, text, id);
     if (rc != JOBQ_OK) return rc;
-    if (*id) {
-        if (!q->tx.names_added) *name = jobq__registry_add(&q->names, *id, text);
-        return JOBQ_OK;
-    }
-    q->tx.names_added = true;
-    return jobq__store_name_add(q->tx.db, text, id);
+    if (!*id) return jobq__tx_new_name(q, text, id);
+    *name = jobq__registry_add(&q->names, *id, text);
+    return JOBQ_OK;
 }
 
 JOBQ__INTERNAL int jobq__tx_flush(jobq *q) {
@@ -799,7 +824,7 @@ static int jobq__tx_promote(jobq *q) {
     struct jobq__tx_aside aside;
     bool more, fits;
     int rc, i;
-    if (q->tx.next_due_ms > q->tx.now_ms) return JOBQ_OK;
+    if (q->tx.next_due_ms == JOBQ_NEVER || q->tx.next_due_ms > q->tx.now_ms) return JOBQ_OK;
     rc = jobq__tx_walk(q, jobq__store_due(q->tx.db, q->tx.now_ms, JOBQ__BATCH), &aside, &more);
     fits = aside.count <= q->tx.room;
     for (i = 0; i < aside.count && rc == JOBQ_OK; i++) {
@@ -814,17 +839,10 @@ static int jobq__tx_promote(jobq *q) {
     return rc;
 }
 
-/* Rows that were parked until their kind was registered, a slice at a time. */
-static int jobq__tx_unpark(jobq *q) {
+JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int64_t kind, bool *more) {
     struct jobq__tx_aside aside;
-    struct jobq__name *kind;
-    bool more;
-    int rc, i;
-    if (jobq__list_empty(&q->parked)) return JOBQ_OK;
-    kind = JOBQ__CONTAINER(q->parked.next, struct jobq__name, parked);
-    rc = jobq__tx_walk(q, jobq__store_ready(q->tx.db, -kind->id, JOBQ__BATCH), &aside, &more);
+    int i, rc = jobq__tx_walk(q, jobq__store_ready(q->tx.db, -kind, JOBQ__BATCH), &aside, more);
     for (i = 0; i < aside.count && rc == JOBQ_OK; i++) rc = jobq__tx_move(q, &aside.rows[i]);
-    if (rc == JOBQ_OK && !more) q->tx.unparked = kind;
     return rc;
 }
 
@@ -883,9 +901,8 @@ JOBQ__INTERNAL int jobq__tx_touch(jobq *q) {
 JOBQ__INTERNAL int jobq__tx_fill(jobq *q) {
     struct jobq__tx *tx = &q->tx;
     int rc = JOBQ_OK;
-    /* Before anything is added, so that every name it meets is a committed one. */
-    if (q->look_lanes && !q->client && !tx->names_added) rc = jobq__tx_look_lanes(q);
-    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_unpark(q);
+    /* Not while there are names that a rollback would take away. */
+    if (q->look_lanes && !q->client && !tx->new_count) rc = jobq__tx_look_lanes(q);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_promote(q);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(q);
     if (rc == JOBQ_OK && tx->due_stale) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
@@ -923,12 +940,11 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
     if (state == JOBQ__CANCELLED) q->tx.add.cancelled++;
     event.now_ms = q->tx.now_ms;
     event.id = row->id;
-    event.kind = kind ? kind->text : "";
     event.from = JOBQ_STATE_PENDING;
     event.to = jobq__state_public(state, false);
     event.attempt = row->attempt;
     event.outcome = outcome;
-    return jobq__tx_change(q, &event, text);
+    return jobq__tx_change(q, &event, row->kind, text);
 }
 
 /* ---- After COMMIT ---- */
@@ -947,8 +963,8 @@ static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
 /* True if another transaction would find something to claim, promote or move. */
 static bool jobq__tx_more(const jobq *q) {
     const struct jobq__link *link;
-    if (q->look_lanes || !jobq__list_empty(&q->parked) || q->next_due_ms <= q->tx.now_ms)
-        return true;
+    if (q->look_lanes) return true;
+    if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= q->tx.now_ms) return true;
     for (link = q->ready.next; link != &q->ready; link = link->next)
         if (link != &q->suspects->ready || !q->suspects_claimed) return true;
     return false;
@@ -1024,6 +1040,16 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     jobq__os_unlock(&pool->mu);
 }
 
+static void jobq__tx_emit(jobq *q) {
+    size_t i;
+    for (i = 0; i < q->tx.changes_count; i++) {
+        struct jobq__change *change = &q->tx.changes[i];
+        const struct jobq__name *kind = jobq__registry_by_id(&q->names, change->kind);
+        change->event.kind = kind ? kind->text : "";
+        jobq__event_add(&q->events, &change->event);
+    }
+}
+
 JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     struct jobq__tx *tx = &q->tx;
     struct jobq__link *link;
@@ -1031,7 +1057,6 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     q->last_id = tx->last_id;
     q->next_due_ms = tx->next_due_ms;
     q->suspects_claimed += tx->suspects - tx->released;
-    if (tx->unparked) jobq__list_remove(&tx->unparked->parked);
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         jobq__list_append(&q->claimed, &entry->claimed);
@@ -1039,7 +1064,9 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
         q->last_id = JOBQ__MAX(q->last_id, entry->row.id);
     }
     jobq__tx_publish(q, wakes);
-    for (i = 0; i < tx->changes_count; i++) jobq__event_add(&q->events, &tx->changes[i].event);
+    for (i = 0; i < tx->new_count; i++)
+        jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].text);
+    jobq__tx_emit(q);
     wakes->events = q->events.call != NULL;
     jobq__tx_recycle_all(q, &tx->settled);
     jobq__tx_recycle_all(q, &tx->taken);

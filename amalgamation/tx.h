@@ -39,7 +39,7 @@ struct jobq__wakes {
 /* Where a request began, so that it can be undone alone. */
 struct jobq__tx_mark {
     struct jobq__link *claimed, *taken;
-    size_t changes;
+    size_t changes, new_names;
     int room, over, suspects, released;
     int64_t bytes, last_id, next_due_ms, prune_at_ms;
     jobq_stats add;
@@ -60,8 +60,7 @@ JOBQ__INTERNAL void jobq__tx_failed(jobq *q);
 JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark);
 JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark);
 
-/* The id of a name, adding it to the table if need be; *name is NULL if it is not known to be
- * committed. */
+/* The id of a name, adding it to the table if need be; *name is NULL if it is not committed yet. */
 JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int64_t *id,
                                     struct jobq__name **name);
 /* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
@@ -86,6 +85,10 @@ JOBQ__INTERNAL int jobq__tx_give_back_all(jobq *q);
 /* Ends a job that is not running, in any state but claimed; entry may be NULL. */
 JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
                                 jobq_outcome outcome);
-JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, const char *text);
+/* Notes what is to be told after COMMIT; the kind's name is filled in then. */
+JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
+                                   const char *text);
+/* Moves a slice of rows that were parked for want of a handler; *more: there may be others. */
+JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int64_t kind, bool *more);
 
 #endif

@@ -221,7 +221,7 @@ TEST(bad_times_are_refused) {
     refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .run_at_ms = INT64_MIN});
     refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .delay_ms = -1});
     refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .delay_ms = INT64_MIN});
-    refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .delay_ms = INT64_MAX});
+    refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .delay_ms = INT64_MAX - 1});
     refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .delay_ms = INT64_MAX - T0 + 1});
     refuse_job(&f, JOBQ_MISUSE, (jobq_job){.kind = "k", .run_at_ms = T0, .delay_ms = 1});
     still_works(f.q, 0);

@@ -216,6 +216,7 @@ TEST(wakes_are_counted) {
     handle(f.q, "k", do_nothing, NULL);
     handle_kind(f.q, (jobq_kind){.name = "t", .run = count_wakes, .ctx = &w,
                                  .timeout_ms = JOBQ_MINUTE});
+    CHECK_INT(drain(f.q), 0);
     CHECK_INT(jobq_wakes(f.q), 0);
     put_in(f.q, 1000);
     CHECK_INT(jobq_wakes(f.q), 1);
@@ -244,8 +245,10 @@ TEST(next_deadline_follows_the_jobs) {
     int64_t soon;
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, LEAN}));
     handle(f.q, "k", do_nothing, NULL);
+    CHECK_INT(drain(f.q), 0); /* it may have to look before it knows that there is nothing */
     CHECK_INT(next_deadline(f.q), JOBQ_NEVER);
     put(f.q, "nobody");
+    CHECK_INT(drain(f.q), 0);
     CHECK_INT(next_deadline(f.q), JOBQ_NEVER);
     put_in(f.q, 5000);
     CHECK_INT(next_deadline(f.q), T0 + 5000);
@@ -254,10 +257,13 @@ TEST(next_deadline_follows_the_jobs) {
     put_in(f.q, 3000);
     CHECK_INT(next_deadline(f.q), T0 + 2000);
     WORKS(jobq_cancel(f.q, soon, &err));
-    CHECK_INT(next_deadline(f.q), T0 + 3000);
+    CHECK(next_deadline(f.q) <= T0 + 3000); /* too early is no harm, too late would be */
     put(f.q, "k");
     CHECK(next_deadline(f.q) <= T0);
     CHECK_INT(drain(f.q), 1);
+    CHECK(next_deadline(f.q) > T0 && next_deadline(f.q) <= T0 + 3000);
+    jobq_clock_advance(f.clock, 2000);
+    CHECK_INT(drain(f.q), 0);
     CHECK_INT(next_deadline(f.q), T0 + 3000);
     jobq_clock_advance(f.clock, 10000);
     CHECK(next_deadline(f.q) <= jobq_clock_now(f.clock));
@@ -272,8 +278,9 @@ TEST(next_deadline_after_reopening) {
     REQUIRE(fixture_open(&f, STEP));
     put_in(f.q, 5000);
     REQUIRE(fixture_reopen(&f));
-    CHECK_INT(next_deadline(f.q), T0 + 5000);
+    CHECK(next_deadline(f.q) <= T0 + 5000);
     handle(f.q, "k", do_nothing, NULL);
+    CHECK_INT(drain(f.q), 0);
     CHECK_INT(next_deadline(f.q), T0 + 5000);
     WORKS(jobq_advance_to_next(f.q, &err));
     CHECK_INT(fixture_elapsed(&f), 5000);
@@ -346,7 +353,7 @@ TEST(event_loop_of_the_applications_own) {
     uint64_t random = test_seed();
     fixture f;
     trace *t;
-    int64_t at[N + 1];
+    int64_t at[N + 1], idle = 0;
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, LEAN, .on_wake = ring,
                                             .ctx = &b}));
     t = trace_new(f.clock);
@@ -356,11 +363,12 @@ TEST(event_loop_of_the_applications_own) {
         CHECK_INT(put_in(f.q, at[i]), i);
     }
     for (int64_t next; (next = next_deadline(f.q)) != JOBQ_NEVER;) {
-        int ran = 1;
+        int ran = 0;
         if (next > jobq_clock_now(f.clock))
             jobq_clock_advance(f.clock, next - jobq_clock_now(f.clock));
         WORKS(jobq_step(f.q, &ran, &err));
-        REQUIRE_INT(ran, 1);
+        idle += !ran;
+        REQUIRE(idle < 10); /* a loop that is told to hurry for nothing would spin */
     }
     REQUIRE_INT(t->n, N);
     for (int i = 0; i < N; i++)

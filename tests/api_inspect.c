@@ -435,12 +435,12 @@ TEST(counts_of_many_rows) {
     fixture f;
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE,
                                             .durability = JOBQ_RELAXED}));
+    handle(f.q, "k", do_nothing, NULL);
     for (int i = 0; i < BATCH; i++)
         jobs[i] = (jobq_job){.kind = "k", .delay_ms = i % 5 == 0 ? JOBQ_DAY : 0};
     for (int i = 0; i < BATCHES; i++)
         WORKS(jobq_enqueue_many(f.q, jobs, BATCH, NULL, &err));
     CHECK_INT(total(f.q), BATCH * BATCHES);
-    handle(f.q, "k", do_nothing, NULL);
     CHECK_INT(count_all(f.q).ready, BATCH * BATCHES / 5 * 4);
     CHECK_INT(count_all(f.q).scheduled, BATCH * BATCHES / 5);
     fixture_close(&f);
@@ -642,17 +642,36 @@ TEST(events_come_after_the_commit) {
     fixture_close(&f);
 }
 
+/* The same for a pool, where the test looks at the numbers from another thread. */
+struct pool_watcher {
+    jobq *q;
+    pthread_mutex_t mutex; /* guards the rest */
+    int events, wrong;
+};
+
 static void compare_terminal(const jobq_event *event, void *ctx) {
-    struct watcher *w = (struct watcher *)ctx;
+    struct pool_watcher *w = (struct pool_watcher *)ctx;
+    bool wrong;
     if (event->to != JOBQ_STATE_DONE) return;
+    wrong = state_of(w->q, event->id) != JOBQ_STATE_DONE;
+    pthread_mutex_lock(&w->mutex);
     w->events++;
-    if (state_of(w->q, event->id) != JOBQ_STATE_DONE) w->wrong++;
+    w->wrong += wrong;
+    pthread_mutex_unlock(&w->mutex);
+}
+
+static int events_seen(struct pool_watcher *w) {
+    int n;
+    pthread_mutex_lock(&w->mutex);
+    n = w->events;
+    pthread_mutex_unlock(&w->mutex);
+    return n;
 }
 
 /* Goal: the same with a pool: what an event tells as terminal is terminal. Method: 100 jobs;
- * the callback looks at each terminal job. */
+ * the callback looks at each terminal job; the queue is closed when all were told. */
 TEST(events_of_a_pool_come_after_the_commit) {
-    struct watcher w = {NULL, 0, 0};
+    struct pool_watcher w = {NULL, PTHREAD_MUTEX_INITIALIZER, 0, 0};
     fixture f;
     int64_t ids[100];
     REQUIRE(fixture_open(&f, (jobq_options){.workers = 2, .on_event = compare_terminal,
@@ -662,7 +681,8 @@ TEST(events_of_a_pool_come_after_the_commit) {
     start(f.q);
     for (int i = 0; i < 100; i++) ids[i] = put(f.q, "k");
     for (int i = 0; i < 100; i++) finish(f.q, ids[i]);
-    fixture_close(&f); /* after it no callback runs */
+    while (events_seen(&w) < 100) sched_yield();
+    fixture_close(&f);
     CHECK_INT(w.events, 100);
     CHECK_INT(w.wrong, 0);
 }
@@ -687,7 +707,7 @@ TEST(events_are_in_order_for_each_job) {
     start(f.q);
     for (int i = 0; i < N; i++) ids[i] = put(f.q, "k");
     for (int i = 0; i < N; i++) CHECK_INT(finish(f.q, ids[i]).attempt, 2);
-    WORKS(jobq_stop(f.q, 0, &err));
+    fixture_close(&f); /* all events have come, none comes any more */
     for (int i = 0; i < N; i++) {
         jobq_event rows[16];
         size_t n = events_of(log, ids[i], rows, 16);
@@ -697,7 +717,6 @@ TEST(events_are_in_order_for_each_job) {
         CHECK_INT(rows[0].outcome, JOBQ_RETRY);
         CHECK_INT(rows[1].outcome, JOBQ_DONE);
     }
-    fixture_close(&f);
     event_log_free(log);
 }
 

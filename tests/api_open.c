@@ -257,7 +257,7 @@ TEST(options_at_their_limits_are_accepted) {
     accept_options((jobq_options){.keep_done_ms = JOBQ_NONE, .keep_failed_ms = JOBQ_NONE});
     accept_options((jobq_options){.keep_done_ms = JOBQ_NEVER, .keep_failed_ms = JOBQ_NEVER});
     accept_options((jobq_options){.keep_max = 1});
-    accept_options((jobq_options){.poll_ms = JOBQ_NONE, .busy_ms = 1, .wal_pages = 1});
+    accept_options((jobq_options){.poll_ms = JOBQ_NONE, .busy_ms = 1, .wal_pages = 100});
     accept_options((jobq_options){.shared = true, .charge_reboots = true, .join = true});
     accept_options((jobq_options){.seed = UINT64_MAX});
 }
@@ -355,6 +355,7 @@ TEST(forked_child_is_locked_out) {
 
 static void outlive_the_owner(void *arg) {
     struct other *o = (struct other *)arg;
+    pipe_say(o->ready); /* only now has it surely let go of what it inherited */
     pipe_hear(o->go);
 }
 
@@ -366,7 +367,6 @@ static void own_and_wait(void *arg) {
     WORKS(jobq_open(o->path, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
     put(q, "k");
     grandchild = test_spawn(outlive_the_owner, o);
-    pipe_say(o->ready);
     test_wait(grandchild);
 }
 
@@ -609,7 +609,7 @@ TEST(trigger_on_a_table_of_jobq_is_refused) {
     make_queue(path, false);
     n = table_names(path, names, 16);
     for (int i = 0; i < n; i++) {
-        char sql[256];
+        char sql[2048];
         snprintf(sql, sizeof sql,
                  "CREATE TRIGGER spy AFTER DELETE ON %s BEGIN SELECT 1; END", names[i]);
         sql_run(path, sql);

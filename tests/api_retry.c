@@ -863,7 +863,7 @@ struct steps {
 static jobq_outcome work_in_steps(jobq_run *run, void *ctx) {
     struct steps *s = (struct steps *)ctx;
     int n = s->runs++;
-    char text[16];
+    char text[] = "step 1";
     size_t size = 99;
     const void *old = jobq_run_checkpoint(run, &size);
     if (!CHECK(n < 3)) return JOBQ_FAIL;
@@ -871,7 +871,7 @@ static jobq_outcome work_in_steps(jobq_run *run, void *ctx) {
     s->sizes[n] = old ? size : 0;
     if (old && size < sizeof s->seen[n]) memcpy(s->seen[n], old, size);
     if (n == 2) return JOBQ_DONE;
-    snprintf(text, sizeof text, "step %d", n + 1);
+    text[5] = (char)('1' + n);
     WORKS(jobq_checkpoint(run, text, 6, &err));
     old = jobq_run_checkpoint(run, &size);
     if (!old || size != 6 || memcmp(old, text, 6) != 0) s->failures++;
