@@ -3636,6 +3636,7 @@ struct jobq__entry {
     int32_t cancel;             /* atomic: somebody wants it cancelled */
     bool in_ring;               /* pool.mu */
     bool gone;                  /* baton: settled or taken out by the transaction under way */
+    int64_t serial;             /* baton: when the transaction under way claimed it */
     struct jobq__verdict verdict;
     int64_t wait_ms, run_ms;
     char *text;                 /* of a failure, or NULL */
@@ -3672,7 +3673,9 @@ struct jobq__tx {
     struct jobq__db *db;
     int64_t now_ms;
     struct jobq__link settled;  /* entries handed in */
-    struct jobq__link claimed;  /* entries claimed here, not yet in the ring */
+    struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
+    struct jobq__link dropped;  /* entries claimed here and given back again */
+    int64_t serial;             /* of the last entry claimed here */
     struct jobq__link taken;    /* entries out of the ring: cancelled, deleted, given back */
     int room;                   /* jobs that may still be claimed */
     int over;                   /* jobs that may be claimed beyond that to keep the order */
@@ -4061,12 +4064,13 @@ enum { JOBQ__AGAIN = 100 /* undo this part, read last_id anew, and write it agai
 struct jobq__wakes {
     struct jobq__worker *workers[JOBQ_WORKERS_MAX];
     int count;
-    bool scheduler, loop, events;
+    bool scheduler, loop;
 };
 
 /* Where a request began, so that it can be undone alone. */
 struct jobq__tx_mark {
-    struct jobq__link *claimed, *taken;
+    struct jobq__link *taken, *dropped;
+    int64_t serial;
     size_t changes, new_names;
     int room, over, suspects, released;
     int64_t bytes, last_id, next_due_ms, prune_at_ms;
@@ -4188,6 +4192,7 @@ JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     jobq__list_init(&tx->settled);
     jobq__list_init(&tx->claimed);
     jobq__list_init(&tx->taken);
+    jobq__list_init(&tx->dropped);
     jobq__list_init(&q->claimed);
     jobq__list_init(&q->spare);
     jobq__list_init(&q->ready);
@@ -4252,6 +4257,7 @@ static void jobq__tx_snapshot(jobq *q) {
 JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
     struct jobq__tx *tx = &q->tx;
     struct jobq__link *link;
+    jobq__tx_recycle_all(q, &tx->dropped);
     while (!jobq__list_empty(&tx->claimed)) {
         struct jobq__entry *entry = JOBQ__LINKED(tx->claimed.next);
         if (jobq__list_empty(&entry->lane->ready))
@@ -4295,7 +4301,8 @@ JOBQ__INTERNAL void jobq__tx_failed(jobq *q) {
 
 JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark) {
     struct jobq__tx *tx = &q->tx;
-    mark->claimed = tx->claimed.prev;
+    mark->serial = tx->serial;
+    mark->dropped = tx->dropped.prev;
     mark->taken = tx->taken.prev;
     mark->changes = tx->changes_count;
     mark->new_names = tx->new_count;
@@ -4310,6 +4317,13 @@ JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark) {
     mark->add = tx->add;
 }
 
+static void jobq__tx_put_claimed(struct jobq__tx *tx, struct jobq__entry *entry) {
+    struct jobq__link *place = &tx->claimed;
+    while (place->prev != &tx->claimed && JOBQ__LINKED(place->prev)->serial > entry->serial)
+        place = place->prev;
+    jobq__list_insert(place, &entry->link);
+}
+
 /* Remembers the last job, in order, that this transaction claims of a lane. */
 static void jobq__tx_note_last(struct jobq__entry *entry) {
     struct jobq__name *lane = entry->lane;
@@ -4320,7 +4334,13 @@ static void jobq__tx_note_last(struct jobq__entry *entry) {
 JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     struct jobq__tx *tx = &q->tx;
     struct jobq__link *link;
-    while (tx->claimed.prev != mark->claimed) {
+    while (tx->dropped.prev != mark->dropped) {
+        link = tx->dropped.prev;
+        jobq__list_remove(link);
+        jobq__tx_put_claimed(tx, JOBQ__LINKED(link));
+    }
+    while (!jobq__list_empty(&tx->claimed)
+           && JOBQ__LINKED(tx->claimed.prev)->serial > mark->serial) {
         struct jobq__entry *entry = JOBQ__LINKED(tx->claimed.prev);
         entry->lane->last_claimed = NULL;
         jobq__tx_recycle(q, entry);
@@ -4583,6 +4603,7 @@ static bool jobq__tx_before_tail(jobq *q, struct jobq__name *lane, const struct 
 }
 
 static void jobq__tx_claimed(jobq *q, struct jobq__entry *entry) {
+    entry->serial = ++q->tx.serial;
     jobq__list_append(&q->tx.claimed, &entry->link);
     jobq__tx_note_last(entry);
     q->tx.claims_changed = true;
@@ -4612,6 +4633,20 @@ static void jobq__tx_take_out(jobq *q, struct jobq__entry *entry) {
     entry->gone = true;
 }
 
+/* A job that this very transaction has claimed is not to be run after all. */
+static void jobq__tx_drop(jobq *q, struct jobq__entry *entry) {
+    struct jobq__link *link;
+    jobq__list_remove(&entry->link);
+    jobq__list_append(&q->tx.dropped, &entry->link);
+    q->tx.room++;
+    q->tx.over++;
+    q->tx.bytes += (int64_t)entry->row.size;
+    if (entry->lane == q->suspects) q->tx.suspects--;
+    entry->lane->last_claimed = NULL;
+    for (link = q->tx.claimed.next; link != &q->tx.claimed; link = link->next)
+        if (JOBQ__LINKED(link)->lane == entry->lane) jobq__tx_note_last(JOBQ__LINKED(link));
+}
+
 /* Keeps I2 when the ring may not grow: everything of the lane that sorts after row goes back to
  * the table, and the next claim takes the lane in order again. */
 static int jobq__tx_narrow(jobq *q, struct jobq__name *lane, const struct jobq__row *row) {
@@ -4628,19 +4663,12 @@ static int jobq__tx_narrow(jobq *q, struct jobq__name *lane, const struct jobq__
     jobq__os_unlock(&q->pool.mu);
     for (link = first->next; link != &q->tx.taken && rc == JOBQ_OK; link = link->next)
         rc = jobq__tx_unclaim(q, JOBQ__LINKED(link));
-    lane->last_claimed = NULL;
     for (link = q->tx.claimed.next; link != &q->tx.claimed && rc == JOBQ_OK; link = next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         next = link->next;
-        if (entry->lane != lane) continue;
-        if (jobq__ring_compare(row, &entry->row) < 0) {
-            rc = jobq__tx_unclaim(q, entry);
-            jobq__tx_recycle(q, entry);
-            q->tx.room++;
-            q->tx.over++;
-        } else {
-            jobq__tx_note_last(entry);
-        }
+        if (entry->lane != lane || jobq__ring_compare(row, &entry->row) >= 0) continue;
+        rc = jobq__tx_unclaim(q, entry);
+        jobq__tx_drop(q, entry);
     }
     return rc;
 }
@@ -4788,6 +4816,13 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *take
             if (entry->lane == q->suspects) q->tx.released++;
         }
         jobq__os_unlock(&q->pool.mu);
+        return entry;
+    }
+    for (link = q->tx.claimed.next; link != &q->tx.claimed; link = link->next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        if (entry->row.id != id) continue;
+        jobq__tx_drop(q, entry);
+        *taken = true;
         return entry;
     }
     return NULL;
@@ -5190,13 +5225,14 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
         entry->lane->last_claimed = NULL;
         q->last_id = JOBQ__MAX(q->last_id, entry->row.id);
     }
-    jobq__tx_publish(q, wakes);
     for (i = 0; i < tx->new_count; i++)
         jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].text);
+    /* Before the ring is filled: a worker tells of a start as soon as it finds the job there. */
     jobq__tx_emit(q);
-    wakes->events = q->events.call != NULL;
+    jobq__tx_publish(q, wakes);
     jobq__tx_recycle_all(q, &tx->settled);
     jobq__tx_recycle_all(q, &tx->taken);
+    jobq__tx_recycle_all(q, &tx->dropped);
 }
 
 /*==== commit.h ====*/
@@ -5665,7 +5701,7 @@ JOBQ__INTERNAL int jobq__commit_lead(jobq *q) {
     int64_t from_us = jobq__clock_mono_us();
     int count = 0, i, rc;
     wakes.count = 0;
-    wakes.scheduler = wakes.loop = wakes.events = false;
+    wakes.scheduler = wakes.loop = false;
     rc = jobq__commit_group(q, list, &wakes);
     jobq__commit_note_times(q, list != NULL, from_us, jobq__clock_mono_us());
     jobq__commit_mind_log(q, &wakes);
@@ -5836,7 +5872,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     struct jobq__wakes wakes;
     int rc;
     wakes.count = 0;
-    wakes.scheduler = wakes.loop = wakes.events = false;
+    wakes.scheduler = wakes.loop = false;
     jobq__db_reset_all(&q->job);
     rc = jobq__db_in_transaction(&q->job) && !q->job.lost ? JOBQ_OK : JOBQ_MISUSE;
     if (rc == JOBQ_OK && !keep) {
@@ -6072,7 +6108,10 @@ static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
     if (lanes) q->look_lanes = true;
     rc = jobq__commit_job(q, entry, entry->verdict.state == JOBQ__DONE);
     run->in_tx = false;
-    if (rc == JOBQ_OK) return true;
+    if (rc == JOBQ_OK) {
+        jobq__event_deliver(&q->events);
+        return true;
+    }
     jobq__mem_free(entry->text);
     jobq__mem_free(entry->result);
     entry->text = NULL;
@@ -6573,11 +6612,13 @@ static void jobq__pool_work(void *arg) {
 JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q) {
     const struct jobq__pool *pool = &q->pool;
     jobq__assert(jobq__os_held(&pool->mu));
-    if (pool->ring.count || pool->handed_count || pool->running > pool->sleeping) return false;
+    if (pool->handed_count || pool->running > pool->sleeping) return false;
     if (pool->scheduler_started && (!pool->scheduler_waits || pool->scheduler_kicked))
         return false;
     if (jobq__os_load(&q->commit.busy) || pool->look) return false;
-    return !(pool->more && pool->claiming);
+    /* When every worker waits for the clock, what is left has to wait as well. */
+    if (pool->worker_count && pool->sleeping == pool->worker_count) return true;
+    return !pool->ring.count && !(pool->more && pool->claiming);
 }
 
 /* ---- Start and stop ---- */
@@ -6719,6 +6760,7 @@ static bool jobq__pool_await_handlers(jobq *q, int64_t until_us) {
 
 static void jobq__pool_join(jobq *q) {
     struct jobq__pool *pool = &q->pool;
+    struct jobq__link *link;
     int i;
     for (i = 0; i < pool->worker_count; i++) {
         if (pool->workers[i].started) jobq__os_thread_join(pool->workers[i].handle);
@@ -6733,6 +6775,9 @@ static void jobq__pool_join(jobq *q) {
     jobq__os_lock(&pool->mu);
     pool->scheduler_started = false;
     pool->life = JOBQ__STOPPED;
+    /* From now on they have to look at the time themselves. */
+    for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
+        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
     jobq__os_unlock(&pool->mu);
     jobq__event_deliver(&q->events);
 }

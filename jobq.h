@@ -401,7 +401,7 @@ JOBQ_API int jobq_delete(jobq *q, int64_t id, jobq_error *err);
 typedef struct jobq_info {
     int64_t id;
     jobq_state state;
-    bool parked;               /* pending, and its kind has no handler */
+    bool parked;               /* pending; its turn came, but its kind has no handler */
     bool scheduled;            /* pending, and its time has not come */
     char kind[JOBQ_NAME_MAX + 1];
     char queue[JOBQ_NAME_MAX + 1];

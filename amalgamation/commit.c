@@ -389,7 +389,7 @@ JOBQ__INTERNAL int jobq__commit_lead(jobq *q) {
     int64_t from_us = jobq__clock_mono_us();
     int count = 0, i, rc;
     wakes.count = 0;
-    wakes.scheduler = wakes.loop = wakes.events = false;
+    wakes.scheduler = wakes.loop = false;
     rc = jobq__commit_group(q, list, &wakes);
     jobq__commit_note_times(q, list != NULL, from_us, jobq__clock_mono_us());
     jobq__commit_mind_log(q, &wakes);
@@ -560,7 +560,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     struct jobq__wakes wakes;
     int rc;
     wakes.count = 0;
-    wakes.scheduler = wakes.loop = wakes.events = false;
+    wakes.scheduler = wakes.loop = false;
     jobq__db_reset_all(&q->job);
     rc = jobq__db_in_transaction(&q->job) && !q->job.lost ? JOBQ_OK : JOBQ_MISUSE;
     if (rc == JOBQ_OK && !keep) {

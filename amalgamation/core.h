@@ -42,6 +42,7 @@ struct jobq__entry {
     int32_t cancel;             /* atomic: somebody wants it cancelled */
     bool in_ring;               /* pool.mu */
     bool gone;                  /* baton: settled or taken out by the transaction under way */
+    int64_t serial;             /* baton: when the transaction under way claimed it */
     struct jobq__verdict verdict;
     int64_t wait_ms, run_ms;
     char *text;                 /* of a failure, or NULL */
@@ -78,7 +79,9 @@ struct jobq__tx {
     struct jobq__db *db;
     int64_t now_ms;
     struct jobq__link settled;  /* entries handed in */
-    struct jobq__link claimed;  /* entries claimed here, not yet in the ring */
+    struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
+    struct jobq__link dropped;  /* entries claimed here and given back again */
+    int64_t serial;             /* of the last entry claimed here */
     struct jobq__link taken;    /* entries out of the ring: cancelled, deleted, given back */
     int room;                   /* jobs that may still be claimed */
     int over;                   /* jobs that may be claimed beyond that to keep the order */

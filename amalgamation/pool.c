@@ -94,11 +94,13 @@ static void jobq__pool_work(void *arg) {
 JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q) {
     const struct jobq__pool *pool = &q->pool;
     jobq__assert(jobq__os_held(&pool->mu));
-    if (pool->ring.count || pool->handed_count || pool->running > pool->sleeping) return false;
+    if (pool->handed_count || pool->running > pool->sleeping) return false;
     if (pool->scheduler_started && (!pool->scheduler_waits || pool->scheduler_kicked))
         return false;
     if (jobq__os_load(&q->commit.busy) || pool->look) return false;
-    return !(pool->more && pool->claiming);
+    /* When every worker waits for the clock, what is left has to wait as well. */
+    if (pool->worker_count && pool->sleeping == pool->worker_count) return true;
+    return !pool->ring.count && !(pool->more && pool->claiming);
 }
 
 /* ---- Start and stop ---- */
@@ -240,6 +242,7 @@ static bool jobq__pool_await_handlers(jobq *q, int64_t until_us) {
 
 static void jobq__pool_join(jobq *q) {
     struct jobq__pool *pool = &q->pool;
+    struct jobq__link *link;
     int i;
     for (i = 0; i < pool->worker_count; i++) {
         if (pool->workers[i].started) jobq__os_thread_join(pool->workers[i].handle);
@@ -254,6 +257,9 @@ static void jobq__pool_join(jobq *q) {
     jobq__os_lock(&pool->mu);
     pool->scheduler_started = false;
     pool->life = JOBQ__STOPPED;
+    /* From now on they have to look at the time themselves. */
+    for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
+        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
     jobq__os_unlock(&pool->mu);
     jobq__event_deliver(&q->events);
 }

@@ -165,7 +165,10 @@ static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
     if (lanes) q->look_lanes = true;
     rc = jobq__commit_job(q, entry, entry->verdict.state == JOBQ__DONE);
     run->in_tx = false;
-    if (rc == JOBQ_OK) return true;
+    if (rc == JOBQ_OK) {
+        jobq__event_deliver(&q->events);
+        return true;
+    }
     jobq__mem_free(entry->text);
     jobq__mem_free(entry->result);
     entry->text = NULL;

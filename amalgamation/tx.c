@@ -61,6 +61,7 @@ JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     jobq__list_init(&tx->settled);
     jobq__list_init(&tx->claimed);
     jobq__list_init(&tx->taken);
+    jobq__list_init(&tx->dropped);
     jobq__list_init(&q->claimed);
     jobq__list_init(&q->spare);
     jobq__list_init(&q->ready);
@@ -125,6 +126,7 @@ static void jobq__tx_snapshot(jobq *q) {
 JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
     struct jobq__tx *tx = &q->tx;
     struct jobq__link *link;
+    jobq__tx_recycle_all(q, &tx->dropped);
     while (!jobq__list_empty(&tx->claimed)) {
         struct jobq__entry *entry = JOBQ__LINKED(tx->claimed.next);
         if (jobq__list_empty(&entry->lane->ready))
@@ -168,7 +170,8 @@ JOBQ__INTERNAL void jobq__tx_failed(jobq *q) {
 
 JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark) {
     struct jobq__tx *tx = &q->tx;
-    mark->claimed = tx->claimed.prev;
+    mark->serial = tx->serial;
+    mark->dropped = tx->dropped.prev;
     mark->taken = tx->taken.prev;
     mark->changes = tx->changes_count;
     mark->new_names = tx->new_count;
@@ -183,6 +186,13 @@ JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark) {
     mark->add = tx->add;
 }
 
+static void jobq__tx_put_claimed(struct jobq__tx *tx, struct jobq__entry *entry) {
+    struct jobq__link *place = &tx->claimed;
+    while (place->prev != &tx->claimed && JOBQ__LINKED(place->prev)->serial > entry->serial)
+        place = place->prev;
+    jobq__list_insert(place, &entry->link);
+}
+
 /* Remembers the last job, in order, that this transaction claims of a lane. */
 static void jobq__tx_note_last(struct jobq__entry *entry) {
     struct jobq__name *lane = entry->lane;
@@ -193,7 +203,13 @@ static void jobq__tx_note_last(struct jobq__entry *entry) {
 JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     struct jobq__tx *tx = &q->tx;
     struct jobq__link *link;
-    while (tx->claimed.prev != mark->claimed) {
+    while (tx->dropped.prev != mark->dropped) {
+        link = tx->dropped.prev;
+        jobq__list_remove(link);
+        jobq__tx_put_claimed(tx, JOBQ__LINKED(link));
+    }
+    while (!jobq__list_empty(&tx->claimed)
+           && JOBQ__LINKED(tx->claimed.prev)->serial > mark->serial) {
         struct jobq__entry *entry = JOBQ__LINKED(tx->claimed.prev);
         entry->lane->last_claimed = NULL;
         jobq__tx_recycle(q, entry);
@@ -456,6 +472,7 @@ static bool jobq__tx_before_tail(jobq *q, struct jobq__name *lane, const struct 
 }
 
 static void jobq__tx_claimed(jobq *q, struct jobq__entry *entry) {
+    entry->serial = ++q->tx.serial;
     jobq__list_append(&q->tx.claimed, &entry->link);
     jobq__tx_note_last(entry);
     q->tx.claims_changed = true;
@@ -485,6 +502,20 @@ static void jobq__tx_take_out(jobq *q, struct jobq__entry *entry) {
     entry->gone = true;
 }
 
+/* A job that this very transaction has claimed is not to be run after all. */
+static void jobq__tx_drop(jobq *q, struct jobq__entry *entry) {
+    struct jobq__link *link;
+    jobq__list_remove(&entry->link);
+    jobq__list_append(&q->tx.dropped, &entry->link);
+    q->tx.room++;
+    q->tx.over++;
+    q->tx.bytes += (int64_t)entry->row.size;
+    if (entry->lane == q->suspects) q->tx.suspects--;
+    entry->lane->last_claimed = NULL;
+    for (link = q->tx.claimed.next; link != &q->tx.claimed; link = link->next)
+        if (JOBQ__LINKED(link)->lane == entry->lane) jobq__tx_note_last(JOBQ__LINKED(link));
+}
+
 /* Keeps I2 when the ring may not grow: everything of the lane that sorts after row goes back to
  * the table, and the next claim takes the lane in order again. */
 static int jobq__tx_narrow(jobq *q, struct jobq__name *lane, const struct jobq__row *row) {
@@ -501,19 +532,12 @@ static int jobq__tx_narrow(jobq *q, struct jobq__name *lane, const struct jobq__
     jobq__os_unlock(&q->pool.mu);
     for (link = first->next; link != &q->tx.taken && rc == JOBQ_OK; link = link->next)
         rc = jobq__tx_unclaim(q, JOBQ__LINKED(link));
-    lane->last_claimed = NULL;
     for (link = q->tx.claimed.next; link != &q->tx.claimed && rc == JOBQ_OK; link = next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         next = link->next;
-        if (entry->lane != lane) continue;
-        if (jobq__ring_compare(row, &entry->row) < 0) {
-            rc = jobq__tx_unclaim(q, entry);
-            jobq__tx_recycle(q, entry);
-            q->tx.room++;
-            q->tx.over++;
-        } else {
-            jobq__tx_note_last(entry);
-        }
+        if (entry->lane != lane || jobq__ring_compare(row, &entry->row) >= 0) continue;
+        rc = jobq__tx_unclaim(q, entry);
+        jobq__tx_drop(q, entry);
     }
     return rc;
 }
@@ -661,6 +685,13 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *take
             if (entry->lane == q->suspects) q->tx.released++;
         }
         jobq__os_unlock(&q->pool.mu);
+        return entry;
+    }
+    for (link = q->tx.claimed.next; link != &q->tx.claimed; link = link->next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        if (entry->row.id != id) continue;
+        jobq__tx_drop(q, entry);
+        *taken = true;
         return entry;
     }
     return NULL;
@@ -1063,11 +1094,12 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
         entry->lane->last_claimed = NULL;
         q->last_id = JOBQ__MAX(q->last_id, entry->row.id);
     }
-    jobq__tx_publish(q, wakes);
     for (i = 0; i < tx->new_count; i++)
         jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].text);
+    /* Before the ring is filled: a worker tells of a start as soon as it finds the job there. */
     jobq__tx_emit(q);
-    wakes->events = q->events.call != NULL;
+    jobq__tx_publish(q, wakes);
     jobq__tx_recycle_all(q, &tx->settled);
     jobq__tx_recycle_all(q, &tx->taken);
+    jobq__tx_recycle_all(q, &tx->dropped);
 }

@@ -33,12 +33,13 @@ enum { JOBQ__AGAIN = 100 /* undo this part, read last_id anew, and write it agai
 struct jobq__wakes {
     struct jobq__worker *workers[JOBQ_WORKERS_MAX];
     int count;
-    bool scheduler, loop, events;
+    bool scheduler, loop;
 };
 
 /* Where a request began, so that it can be undone alone. */
 struct jobq__tx_mark {
-    struct jobq__link *claimed, *taken;
+    struct jobq__link *taken, *dropped;
+    int64_t serial;
     size_t changes, new_names;
     int room, over, suspects, released;
     int64_t bytes, last_id, next_due_ms, prune_at_ms;

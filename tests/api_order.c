@@ -380,8 +380,8 @@ TEST(parked_after_reopening) {
     REQUIRE(open_trace(&f, &t, STEP));
     id = put(f.q, "k");
     REQUIRE(fixture_reopen(&f));
-    CHECK(look(f.q, id).parked);
     CHECK_INT(drain(f.q), 0);
+    CHECK(look(f.q, id).parked);
     handle(f.q, "k", record, t);
     CHECK(!look(f.q, id).parked);
     check_order(f.q, t, &id, 1);
