@@ -192,9 +192,10 @@ static inline int64_t jobq__sub(int64_t a, int64_t b) {
 #endif
 /* Requests of one transaction, so that a leader returns. */
 #define JOBQ__GROUP 256
-/* Jobs claimed ahead: two batches, so that workers do not starve during a commit. */
+/* Jobs claimed ahead: more than a batch, so that workers do not starve during a commit. More than
+ * this gained nothing; every one costs memory. */
 #ifndef JOBQ__RING
-#define JOBQ__RING 512
+#define JOBQ__RING 384
 #endif
 #define JOBQ__RING_BYTES (64 * 1024)
 /* Work that the ring holds at the recent rate, besides what one commit takes. */
@@ -1787,7 +1788,8 @@ JOBQ__INTERNAL jobq_state jobq__state_public(int state, bool started) {
  * The row (tables in schema.c) is shaped by measurement: a claim and a settle must not change its
  * size, no index may have a predicate or a column that a claim touches but jobq_live itself, and
  * what is rare stands in jobq_extra. Consecutive ids, the normal case of a queue, are claimed and
- * settled by one BETWEEN statement; the caller compares the number of changed rows.
+ * settled by one BETWEEN statement; the caller compares the number of changed rows. created_at is
+ * NULL while it equals run_at.
  *
  * Columns that a job needs to be run, in the order that jobq__store_row reads them: */
 #define JOBQ__TEXT_ROW \
@@ -1801,7 +1803,8 @@ JOBQ__INTERNAL jobq_state jobq__state_public(int state, bool started) {
 
 /* What jobq_get and jobq_list read, in the order that store_read.c expects. */
 #define JOBQ__TEXT_INFO \
-    "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes, j.created_at," \
+    "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes," \
+    " coalesce(j.created_at, j.run_at)," \
     " j.run_at, j.finished_at, length(j.payload), k.name, q.name, x.key, x.error," \
     " length(x.result), j.prune_at, j.ord FROM jobq_job j" \
     " LEFT JOIN jobq_name k ON k.id = j.kind LEFT JOIN jobq_name q ON q.id = j.queue" \
@@ -1860,12 +1863,14 @@ JOBQ__INTERNAL jobq_state jobq__state_public(int state, bool started) {
     X(FINISH_RUNS, "UPDATE jobq_job SET state = ?4, finished_at = ?5, prune_at = ?6" \
                    " WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
     X(REQUEUE, "UPDATE jobq_job SET state = 0, lane = ?3, ord = ?4, run_at = ?5, attempt = ?6," \
-               " delay_ms = ?7, crashes = ?8, side = side | ?9" \
+               " delay_ms = ?7, crashes = ?8, side = side | ?9," \
+               " created_at = coalesce(created_at, run_at)" \
                " WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(END, "UPDATE jobq_job SET state = ?2, lane = NULL, finished_at = ?3, prune_at = ?4," \
            " side = side | ?5 WHERE id = ?1 AND state = ?6 AND runs = ?7") \
     X(REVIVE, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, run_at = ?4, attempt = 1," \
-              " crashes = 0, delay_ms = 0, finished_at = NULL, prune_at = NULL WHERE id = ?1") \
+              " crashes = 0, delay_ms = 0, finished_at = NULL, prune_at = NULL," \
+              " created_at = coalesce(created_at, run_at) WHERE id = ?1") \
     X(FORGIVE, "UPDATE jobq_job SET crashes = 0, side = side | ?2 WHERE id = ?1 AND state = 1") \
     X(DROP, "DELETE FROM jobq_job WHERE id = ?1") \
     /* the side row */ \
@@ -2267,7 +2272,7 @@ static const struct {
      "CREATE TABLE jobq_job(id INTEGER PRIMARY KEY, state INT NOT NULL, lane INT,"
      " ord INT NOT NULL, run_at INT NOT NULL, kind INT NOT NULL, queue INT NOT NULL,"
      " priority INT NOT NULL, attempt INT NOT NULL, runs INT NOT NULL, crashes INT NOT NULL,"
-     " delay_ms INT NOT NULL, created_at INT NOT NULL, side INT NOT NULL, finished_at INT,"
+     " delay_ms INT NOT NULL, created_at INT, side INT NOT NULL, finished_at INT,"
      " prune_at INT, payload BLOB)"},
     {"jobq_live",
      "CREATE INDEX jobq_live ON jobq_job(lane, ord, run_at, id) WHERE lane IS NOT NULL"},
@@ -2446,13 +2451,12 @@ enum {
 
 struct jobq__row {
     int64_t id;
-    int state;
-    int64_t lane;         /* JOBQ__LANE_NONE: not waiting */
     int64_t run_at_ms, created_at_ms, delay_ms;
-    int64_t kind, queue;
-    int priority, attempt, runs, crashes, side;
     const void *payload;
     size_t size;
+    int32_t kind, queue;
+    int32_t lane;         /* JOBQ__LANE_NONE: not waiting */
+    int state, priority, attempt, runs, crashes, side;
 };
 
 /* ---- Transactions (store_write.c) ---- */
@@ -2606,7 +2610,9 @@ static void jobq__store_bind_row(sqlite3_stmt *s, int at, const struct jobq__row
     sqlite3_bind_int64(s, at + 7, row->queue);
     sqlite3_bind_int(s, at + 8, row->priority);
     sqlite3_bind_int(s, at + 9, row->runs);
-    sqlite3_bind_int64(s, at + 10, row->created_at_ms);
+    /* Most jobs are due when they are created; then the time is stored once. */
+    if (row->created_at_ms == row->run_at_ms) sqlite3_bind_null(s, at + 10);
+    else sqlite3_bind_int64(s, at + 10, row->created_at_ms);
     sqlite3_bind_int(s, at + 11, row->side);
     if (row->size)
         sqlite3_bind_blob64(s, at + 12, row->payload, row->size, SQLITE_STATIC);
@@ -2783,16 +2789,17 @@ JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, sqlite3_stmt *s, struct
     row->id = sqlite3_column_int64(s, 0);
     row->state = sqlite3_column_int(s, 1);
     row->lane = sqlite3_column_type(s, 2) == SQLITE_NULL ? JOBQ__LANE_NONE
-                                                         : sqlite3_column_int64(s, 2);
+                                                         : sqlite3_column_int(s, 2);
     row->run_at_ms = sqlite3_column_int64(s, 3);
-    row->kind = sqlite3_column_int64(s, 4);
-    row->queue = sqlite3_column_int64(s, 5);
+    row->kind = sqlite3_column_int(s, 4);
+    row->queue = sqlite3_column_int(s, 5);
     row->priority = sqlite3_column_int(s, 6);
     row->attempt = sqlite3_column_int(s, 7);
     row->runs = sqlite3_column_int(s, 8);
     row->crashes = sqlite3_column_int(s, 9);
     row->delay_ms = sqlite3_column_int64(s, 10);
-    row->created_at_ms = sqlite3_column_int64(s, 11);
+    row->created_at_ms = sqlite3_column_type(s, 11) == SQLITE_NULL ? row->run_at_ms
+                                                                   : sqlite3_column_int64(s, 11);
     row->side = sqlite3_column_int(s, 12);
     row->payload = sqlite3_column_blob(s, 13);
     row->size = (size_t)sqlite3_column_bytes(s, 13);
@@ -3624,7 +3631,14 @@ struct jobq__verdict {
     jobq_outcome outcome;
     int state;              /* JOBQ__WAITING or terminal */
     int attempt, crashes;
-    int64_t run_at_ms, delay_ms, keep_ms;
+    int64_t run_at_ms, delay_ms;
+};
+
+/* What a handler said at length; most say nothing. */
+struct jobq__said {
+    char *text;                 /* of a failure, or NULL */
+    void *result;               /* or NULL */
+    size_t result_size;
 };
 
 struct jobq__entry {
@@ -3639,9 +3653,7 @@ struct jobq__entry {
     int64_t serial;             /* baton: when the transaction under way claimed it */
     struct jobq__verdict verdict;
     int64_t wait_ms, run_ms;
-    char *text;                 /* of a failure, or NULL */
-    void *result;               /* or NULL */
-    size_t result_size;
+    struct jobq__said *said;    /* or NULL */
     size_t capacity;            /* bytes of payload that fit */
     unsigned char payload[];
 };
@@ -3753,6 +3765,7 @@ struct jobq_run {
     char text[JOBQ_TEXT_MAX + 1];
     void *result;
     size_t result_size;
+    struct jobq__said *result_said; /* to carry it, had beforehand */
     bool no_memory;
     /* The job's transaction. */
     bool in_tx;
@@ -4093,7 +4106,7 @@ JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark);
 JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark);
 
 /* The id of a name, adding it to the table if need be; *name is NULL if it is not committed yet. */
-JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int64_t *id,
+JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
                                     struct jobq__name **name);
 /* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
  * id, is set here. The payload must stay until tx_flush. */
@@ -4102,7 +4115,7 @@ JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__nam
 JOBQ__INTERNAL int jobq__tx_flush(jobq *q);
 
 /* The lane for a job of this kind, queue, time and number of crashes. */
-JOBQ__INTERNAL int64_t jobq__tx_lane(jobq *q, const struct jobq__row *row);
+JOBQ__INTERNAL int32_t jobq__tx_lane(jobq *q, const struct jobq__row *row);
 /* A row has just become ready in its lane; keeps I2 and I3. */
 JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row);
 /* A row now waits in lane 0 until at_ms. */
@@ -4117,6 +4130,8 @@ JOBQ__INTERNAL int jobq__tx_give_back_all(jobq *q);
 /* Ends a job that is not running, in any state but claimed; entry may be NULL. */
 JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
                                 jobq_outcome outcome);
+/* Frees what the handler said, if anything. */
+JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry);
 /* Notes what is to be told after COMMIT; the kind's name is filled in then. */
 JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
                                    const char *text);
@@ -4134,7 +4149,6 @@ JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int64_t kind, bool *more);
 
 #define JOBQ__LINKED(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, link)
 #define JOBQ__CLAIMED_ENTRY(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, claimed)
-#define JOBQ__ENTRY_SMALL 112 /* payload bytes that a new entry has room for at least */
 
 /* ---- Entries: recycled under the baton, so the hot path does not allocate ---- */
 
@@ -4142,7 +4156,7 @@ static struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
                                           struct jobq__name *kind, struct jobq__name *lane) {
     struct jobq__link *spare = jobq__list_pop(&q->spare);
     struct jobq__entry *entry = spare ? JOBQ__LINKED(spare) : NULL;
-    size_t capacity = JOBQ__MAX(row->size, (size_t)JOBQ__ENTRY_SMALL);
+    size_t capacity = (row->size + 31) / 32 * 32;
     if (entry) q->spare_count--;
     if (entry && entry->capacity < row->size) {
         jobq__mem_free(entry);
@@ -4165,14 +4179,28 @@ static struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
     return entry;
 }
 
+JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry) {
+    if (!entry->said) return;
+    jobq__mem_free(entry->said->text);
+    jobq__mem_free(entry->said->result);
+    jobq__mem_free(entry->said);
+    entry->said = NULL;
+}
+
+static const char *jobq__tx_text(const struct jobq__entry *entry) {
+    return entry->said ? entry->said->text : NULL;
+}
+
+/* How long a job that ended so is kept. */
+static int64_t jobq__tx_keep(const struct jobq__entry *entry) {
+    const jobq_kind *spec = &entry->kind->spec;
+    return entry->verdict.state == JOBQ__FAILED ? spec->keep_failed_ms : spec->keep_done_ms;
+}
+
 static void jobq__tx_recycle(jobq *q, struct jobq__entry *entry) {
     jobq__list_remove(&entry->link);
     jobq__list_remove(&entry->claimed);
-    jobq__mem_free(entry->text);
-    jobq__mem_free(entry->result);
-    entry->text = NULL;
-    entry->result = NULL;
-    entry->result_size = 0;
+    jobq__tx_forget_said(entry);
     if (entry->capacity > JOBQ__ENTRY_KEEP || q->spare_count >= JOBQ__RING + JOBQ__BATCH) {
         jobq__mem_free(entry);
         return;
@@ -4425,11 +4453,12 @@ static int jobq__tx_settled(jobq *q, struct jobq__entry *entry, bool applied) {
     event.outcome = entry->verdict.outcome;
     event.wait_ms = entry->wait_ms;
     event.run_ms = entry->run_ms;
-    return jobq__tx_change(q, &event, entry->row.kind, entry->text);
+    return jobq__tx_change(q, &event, entry->row.kind, jobq__tx_text(entry));
 }
 
 static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
     const struct jobq__verdict *verdict = &entry->verdict;
+    const char *text = jobq__tx_text(entry);
     struct jobq__row row = entry->row;
     int rc;
     row.state = JOBQ__WAITING;
@@ -4437,13 +4466,11 @@ static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
     row.attempt = verdict->attempt;
     row.delay_ms = verdict->delay_ms;
     row.crashes = verdict->crashes;
-    row.side = entry->text ? JOBQ__SIDE_EXTRA : 0;
+    row.side = text ? JOBQ__SIDE_EXTRA : 0;
     row.lane = jobq__tx_lane(q, &row);
     rc = jobq__store_requeue(q->tx.db, &row, row.lane > 0 ? row.priority : 0, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
-    if (entry->text)
-        rc = jobq__store_extra(q->tx.db, row.id, JOBQ__EXTRA_ERROR, entry->text,
-                               strlen(entry->text));
+    if (text) rc = jobq__store_extra(q->tx.db, row.id, JOBQ__EXTRA_ERROR, text, strlen(text));
     if (rc != JOBQ_OK) return rc;
     if (row.lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(q, row.run_at_ms);
     else if (row.lane > 0) rc = jobq__tx_ready(q, &row);
@@ -4454,33 +4481,31 @@ static int jobq__tx_finish(jobq *q, struct jobq__entry *entry, int *changed) {
     struct jobq__db *db = q->tx.db;
     const struct jobq__verdict *verdict = &entry->verdict;
     const struct jobq__row *row = &entry->row;
-    int side = entry->text || entry->result ? JOBQ__SIDE_EXTRA : 0;
+    const struct jobq__said *said = entry->said;
+    int64_t keep_ms = jobq__tx_keep(entry);
     int rc;
-    if (verdict->keep_ms == JOBQ_NONE) {
+    if (keep_ms == JOBQ_NONE) {
         rc = jobq__store_drop_runs(db, row->id, row->id, row->runs, changed);
         if (rc == JOBQ_OK && *changed && row->side)
             rc = jobq__store_drop(db, row->kind, row->id, row->side);
         return rc;
     }
     rc = jobq__store_finish(db, row->id, JOBQ__CLAIMED, row->runs, verdict->state, q->tx.now_ms,
-                            jobq__tx_prune_at(q, verdict->keep_ms), side, changed);
+                            jobq__tx_prune_at(q, keep_ms), said ? JOBQ__SIDE_EXTRA : 0, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
-    if (entry->text)
-        rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_ERROR, entry->text, strlen(entry->text));
-    if (rc == JOBQ_OK && entry->result)
-        rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_RESULT, entry->result,
-                               entry->result_size);
+    if (said && said->text)
+        rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_ERROR, said->text, strlen(said->text));
+    if (rc == JOBQ_OK && said && said->result)
+        rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_RESULT, said->result, said->result_size);
     if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
     return rc;
 }
 
 /* Somebody asked for the job to be cancelled: what would have run again does not. */
-static void jobq__tx_heed_cancel(jobq *q, struct jobq__entry *entry) {
+static void jobq__tx_heed_cancel(struct jobq__entry *entry) {
     if (!jobq__os_load(&entry->cancel) || entry->verdict.state != JOBQ__WAITING) return;
     entry->verdict.state = JOBQ__CANCELLED;
     entry->verdict.outcome = JOBQ_CANCELLED;
-    entry->verdict.keep_ms = entry->kind->spec.keep_done_ms;
-    (void)q;
 }
 
 static int jobq__tx_settle_one(jobq *q, struct jobq__entry *entry) {
@@ -4492,8 +4517,7 @@ static int jobq__tx_settle_one(jobq *q, struct jobq__entry *entry) {
 
 /* True if the row needs nothing but one statement that can serve its neighbours as well. */
 static bool jobq__tx_plain(const struct jobq__entry *entry) {
-    if (entry->verdict.state == JOBQ__WAITING || entry->row.side || entry->text) return false;
-    return !entry->result || entry->verdict.keep_ms == JOBQ_NONE;
+    return entry->verdict.state != JOBQ__WAITING && !entry->row.side && !entry->said;
 }
 
 static size_t jobq__tx_run_length(jobq *q, size_t first, size_t count) {
@@ -4504,7 +4528,7 @@ static size_t jobq__tx_run_length(jobq *q, size_t first, size_t count) {
         const struct jobq__entry *b = q->tx.order[first + length];
         if (b->row.id != a->row.id + (int64_t)length || b->row.runs != a->row.runs
             || !jobq__tx_plain(b) || b->verdict.state != a->verdict.state
-            || b->verdict.keep_ms != a->verdict.keep_ms) break;
+            || jobq__tx_keep(b) != jobq__tx_keep(a)) break;
         length++;
     }
     return length;
@@ -4513,15 +4537,14 @@ static size_t jobq__tx_run_length(jobq *q, size_t first, size_t count) {
 static int jobq__tx_settle_run(jobq *q, size_t first, size_t length) {
     struct jobq__entry **order = &q->tx.order[first];
     const struct jobq__row *a = &order[0]->row;
-    const struct jobq__verdict *verdict = &order[0]->verdict;
-    int64_t last = a->id + (int64_t)length - 1;
+    int64_t last = a->id + (int64_t)length - 1, keep_ms = jobq__tx_keep(order[0]);
     int changed, rc;
     size_t i;
-    if (verdict->keep_ms == JOBQ_NONE)
+    if (keep_ms == JOBQ_NONE)
         rc = jobq__store_drop_runs(q->tx.db, a->id, last, a->runs, &changed);
     else
-        rc = jobq__store_finish_runs(q->tx.db, a->id, last, a->runs, verdict->state, q->tx.now_ms,
-                                     jobq__tx_prune_at(q, verdict->keep_ms), &changed);
+        rc = jobq__store_finish_runs(q->tx.db, a->id, last, a->runs, order[0]->verdict.state,
+                                     q->tx.now_ms, jobq__tx_prune_at(q, keep_ms), &changed);
     if (rc != JOBQ_OK) return rc;
     if (changed != (int)length) {
         /* One of them is no longer ours; which one is found row by row, from the beginning. */
@@ -4558,7 +4581,7 @@ static int jobq__tx_sort(jobq *q, size_t *count) {
 JOBQ__INTERNAL int jobq__tx_settle(jobq *q) {
     size_t count = 0, i, length;
     int rc = jobq__tx_sort(q, &count);
-    for (i = 0; i < count && rc == JOBQ_OK; i++) jobq__tx_heed_cancel(q, q->tx.order[i]);
+    for (i = 0; i < count && rc == JOBQ_OK; i++) jobq__tx_heed_cancel(q->tx.order[i]);
     for (i = 0; i < count && rc == JOBQ_OK; i += length) {
         length = jobq__tx_run_length(q, i, count);
         rc = length > 1 ? jobq__tx_settle_run(q, i, length)
@@ -4574,7 +4597,7 @@ static bool jobq__tx_handled(jobq *q, int64_t kind) {
     return name && jobq__os_load(&name->handled);
 }
 
-JOBQ__INTERNAL int64_t jobq__tx_lane(jobq *q, const struct jobq__row *row) {
+JOBQ__INTERNAL int32_t jobq__tx_lane(jobq *q, const struct jobq__row *row) {
     if (row->run_at_ms > q->tx.now_ms || row->run_at_ms == JOBQ_NEVER) return JOBQ__LANE_SCHEDULED;
     /* A client does not know who handles what; the owner parks when it finds out. */
     if (!q->client && !jobq__tx_handled(q, row->kind)) return -row->kind;
@@ -4730,23 +4753,25 @@ static int jobq__tx_new_name(jobq *q, const char *text, int64_t *id) {
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int64_t *id,
+JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
                                     struct jobq__name **name) {
+    int64_t found;
     size_t i;
     int rc;
     *name = jobq__registry_by_text(&q->names, text);
-    *id = *name ? (*name)->id : 0;
+    *id = *name ? (int32_t)(*name)->id : 0;
     if (*name) return JOBQ_OK;
     for (i = 0; i < q->tx.new_count; i++)
         if (strcmp(q->tx.new_names[i].text, text) == 0) {
-            *id = q->tx.new_names[i].id;
+            *id = (int32_t)q->tx.new_names[i].id;
             return JOBQ_OK;
         }
-    rc = jobq__store_name_find(q->tx.db, text, id);
+    rc = jobq__store_name_find(q->tx.db, text, &found);
     if (rc != JOBQ_OK) return rc;
-    if (!*id) return jobq__tx_new_name(q, text, id);
-    *name = jobq__registry_add(&q->names, *id, text);
-    return JOBQ_OK;
+    if (found) *name = jobq__registry_add(&q->names, found, text);
+    else rc = jobq__tx_new_name(q, text, &found);
+    *id = (int32_t)found;
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__tx_flush(jobq *q) {
@@ -5155,7 +5180,7 @@ static void jobq__tx_tell_waiters(jobq *q) {
         const struct jobq__entry *entry = JOBQ__LINKED(link);
         if (entry->verdict.outcome != JOBQ_OUTCOME_NONE)
             jobq__tx_tell(q, entry->row.id, entry->verdict.state, entry->row.attempt,
-                          entry->text);
+                          jobq__tx_text(entry));
     }
     for (i = 0; i < q->tx.changes_count; i++) {
         const struct jobq__change *change = &q->tx.changes[i];
@@ -5995,9 +6020,7 @@ JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run) {
 /* ---- The verdict ---- */
 
 static void jobq__run_end_as(struct jobq__entry *entry, int state) {
-    const jobq_kind *spec = &entry->kind->spec;
     entry->verdict.state = state;
-    entry->verdict.keep_ms = state == JOBQ__FAILED ? spec->keep_failed_ms : spec->keep_done_ms;
 }
 
 static void jobq__run_again(struct jobq__entry *entry, int attempt, int64_t run_at_ms,
@@ -6084,18 +6107,29 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
     return outcome;
 }
 
+/* Without memory the message is lost, not the outcome. */
+static void jobq__run_keep_text(struct jobq_run *run) {
+    struct jobq__said *said = jobq__mem_new(sizeof *said);
+    if (!said) return;
+    said->text = jobq__mem_copy(run->text, strlen(run->text));
+    run->entry->said = said;
+}
+
 /* Moves text and result to the entry, which outlives the run. */
 static void jobq__run_hand_over(struct jobq_run *run, jobq_outcome outcome) {
     struct jobq__entry *entry = run->entry;
-    bool failure = outcome == JOBQ_RETRY || outcome == JOBQ_FAIL;
-    /* Without memory the message is lost, not the outcome. */
-    if (failure && run->text[0]) entry->text = jobq__mem_copy(run->text, strlen(run->text));
-    if (outcome == JOBQ_DONE && run->said == JOBQ_DONE) {
-        entry->result = run->result;
-        entry->result_size = run->result_size;
+    jobq__assert(!entry->said);
+    if ((outcome == JOBQ_RETRY || outcome == JOBQ_FAIL) && run->text[0]) jobq__run_keep_text(run);
+    if (outcome == JOBQ_DONE && run->result && entry->kind->spec.keep_done_ms != JOBQ_NONE) {
+        entry->said = run->result_said;
+        run->result_said = NULL;
+        entry->said->result = run->result;
+        entry->said->result_size = run->result_size;
     } else {
         jobq__mem_free(run->result);
     }
+    jobq__mem_free(run->result_said);
+    run->result_said = NULL;
     run->result = NULL;
 }
 
@@ -6112,15 +6146,12 @@ static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
         jobq__event_deliver(&q->events);
         return true;
     }
-    jobq__mem_free(entry->text);
-    jobq__mem_free(entry->result);
-    entry->text = NULL;
-    entry->result = NULL;
+    jobq__tx_forget_said(entry);
     jobq__run_say(run, rc == JOBQ_MISUSE
                   ? "the job's transaction was ended by the handler or by SQLite; nothing was kept"
                   : "the job's transaction could not be committed; nothing was kept");
     jobq__run_decide(run, JOBQ_RETRY, now_ms);
-    entry->text = jobq__mem_copy(run->text, strlen(run->text));
+    jobq__run_keep_text(run);
     return false;
 }
 
@@ -6169,7 +6200,9 @@ static void jobq__run_format(struct jobq_run *run, const char *format, va_list a
 
 static void jobq__run_drop_result(struct jobq_run *run) {
     jobq__mem_free(run->result);
+    jobq__mem_free(run->result_said);
     run->result = NULL;
+    run->result_said = NULL;
     run->result_size = 0;
     run->no_memory = false;
 }
@@ -6182,8 +6215,9 @@ JOBQ_API jobq_outcome jobq_done(jobq_run *run, const void *result, size_t size) 
                          (unsigned long long)size);
     if (result) {
         run->result = jobq__mem_copy(result, size);
+        run->result_said = jobq__mem_new(sizeof *run->result_said);
         run->result_size = size;
-        run->no_memory = !run->result;
+        run->no_memory = !run->result || !run->result_said;
     }
     return run->said = JOBQ_DONE;
 }
@@ -7745,7 +7779,7 @@ JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
 
 struct jobq__api_kind {
     jobq_kind spec;
-    int64_t id;
+    int32_t id;
     bool more;
 };
 

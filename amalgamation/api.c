@@ -331,7 +331,7 @@ JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
 
 struct jobq__api_kind {
     jobq_kind spec;
-    int64_t id;
+    int32_t id;
     bool more;
 };
 

@@ -30,7 +30,14 @@ struct jobq__verdict {
     jobq_outcome outcome;
     int state;              /* JOBQ__WAITING or terminal */
     int attempt, crashes;
-    int64_t run_at_ms, delay_ms, keep_ms;
+    int64_t run_at_ms, delay_ms;
+};
+
+/* What a handler said at length; most say nothing. */
+struct jobq__said {
+    char *text;                 /* of a failure, or NULL */
+    void *result;               /* or NULL */
+    size_t result_size;
 };
 
 struct jobq__entry {
@@ -45,9 +52,7 @@ struct jobq__entry {
     int64_t serial;             /* baton: when the transaction under way claimed it */
     struct jobq__verdict verdict;
     int64_t wait_ms, run_ms;
-    char *text;                 /* of a failure, or NULL */
-    void *result;               /* or NULL */
-    size_t result_size;
+    struct jobq__said *said;    /* or NULL */
     size_t capacity;            /* bytes of payload that fit */
     unsigned char payload[];
 };
@@ -159,6 +164,7 @@ struct jobq_run {
     char text[JOBQ_TEXT_MAX + 1];
     void *result;
     size_t result_size;
+    struct jobq__said *result_said; /* to carry it, had beforehand */
     bool no_memory;
     /* The job's transaction. */
     bool in_tx;

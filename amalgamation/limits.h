@@ -31,9 +31,10 @@
 #endif
 /* Requests of one transaction, so that a leader returns. */
 #define JOBQ__GROUP 256
-/* Jobs claimed ahead: two batches, so that workers do not starve during a commit. */
+/* Jobs claimed ahead: more than a batch, so that workers do not starve during a commit. More than
+ * this gained nothing; every one costs memory. */
 #ifndef JOBQ__RING
-#define JOBQ__RING 512
+#define JOBQ__RING 384
 #endif
 #define JOBQ__RING_BYTES (64 * 1024)
 /* Work that the ring holds at the recent rate, besides what one commit takes. */

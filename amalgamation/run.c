@@ -52,9 +52,7 @@ JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run) {
 /* ---- The verdict ---- */
 
 static void jobq__run_end_as(struct jobq__entry *entry, int state) {
-    const jobq_kind *spec = &entry->kind->spec;
     entry->verdict.state = state;
-    entry->verdict.keep_ms = state == JOBQ__FAILED ? spec->keep_failed_ms : spec->keep_done_ms;
 }
 
 static void jobq__run_again(struct jobq__entry *entry, int attempt, int64_t run_at_ms,
@@ -141,18 +139,29 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
     return outcome;
 }
 
+/* Without memory the message is lost, not the outcome. */
+static void jobq__run_keep_text(struct jobq_run *run) {
+    struct jobq__said *said = jobq__mem_new(sizeof *said);
+    if (!said) return;
+    said->text = jobq__mem_copy(run->text, strlen(run->text));
+    run->entry->said = said;
+}
+
 /* Moves text and result to the entry, which outlives the run. */
 static void jobq__run_hand_over(struct jobq_run *run, jobq_outcome outcome) {
     struct jobq__entry *entry = run->entry;
-    bool failure = outcome == JOBQ_RETRY || outcome == JOBQ_FAIL;
-    /* Without memory the message is lost, not the outcome. */
-    if (failure && run->text[0]) entry->text = jobq__mem_copy(run->text, strlen(run->text));
-    if (outcome == JOBQ_DONE && run->said == JOBQ_DONE) {
-        entry->result = run->result;
-        entry->result_size = run->result_size;
+    jobq__assert(!entry->said);
+    if ((outcome == JOBQ_RETRY || outcome == JOBQ_FAIL) && run->text[0]) jobq__run_keep_text(run);
+    if (outcome == JOBQ_DONE && run->result && entry->kind->spec.keep_done_ms != JOBQ_NONE) {
+        entry->said = run->result_said;
+        run->result_said = NULL;
+        entry->said->result = run->result;
+        entry->said->result_size = run->result_size;
     } else {
         jobq__mem_free(run->result);
     }
+    jobq__mem_free(run->result_said);
+    run->result_said = NULL;
     run->result = NULL;
 }
 
@@ -169,15 +178,12 @@ static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
         jobq__event_deliver(&q->events);
         return true;
     }
-    jobq__mem_free(entry->text);
-    jobq__mem_free(entry->result);
-    entry->text = NULL;
-    entry->result = NULL;
+    jobq__tx_forget_said(entry);
     jobq__run_say(run, rc == JOBQ_MISUSE
                   ? "the job's transaction was ended by the handler or by SQLite; nothing was kept"
                   : "the job's transaction could not be committed; nothing was kept");
     jobq__run_decide(run, JOBQ_RETRY, now_ms);
-    entry->text = jobq__mem_copy(run->text, strlen(run->text));
+    jobq__run_keep_text(run);
     return false;
 }
 
@@ -226,7 +232,9 @@ static void jobq__run_format(struct jobq_run *run, const char *format, va_list a
 
 static void jobq__run_drop_result(struct jobq_run *run) {
     jobq__mem_free(run->result);
+    jobq__mem_free(run->result_said);
     run->result = NULL;
+    run->result_said = NULL;
     run->result_size = 0;
     run->no_memory = false;
 }
@@ -239,8 +247,9 @@ JOBQ_API jobq_outcome jobq_done(jobq_run *run, const void *result, size_t size) 
                          (unsigned long long)size);
     if (result) {
         run->result = jobq__mem_copy(result, size);
+        run->result_said = jobq__mem_new(sizeof *run->result_said);
         run->result_size = size;
-        run->no_memory = !run->result;
+        run->no_memory = !run->result || !run->result_said;
     }
     return run->said = JOBQ_DONE;
 }

@@ -19,7 +19,7 @@ static const struct {
      "CREATE TABLE jobq_job(id INTEGER PRIMARY KEY, state INT NOT NULL, lane INT,"
      " ord INT NOT NULL, run_at INT NOT NULL, kind INT NOT NULL, queue INT NOT NULL,"
      " priority INT NOT NULL, attempt INT NOT NULL, runs INT NOT NULL, crashes INT NOT NULL,"
-     " delay_ms INT NOT NULL, created_at INT NOT NULL, side INT NOT NULL, finished_at INT,"
+     " delay_ms INT NOT NULL, created_at INT, side INT NOT NULL, finished_at INT,"
      " prune_at INT, payload BLOB)"},
     {"jobq_live",
      "CREATE INDEX jobq_live ON jobq_job(lane, ord, run_at, id) WHERE lane IS NOT NULL"},

@@ -9,7 +9,8 @@
  * The row (tables in schema.c) is shaped by measurement: a claim and a settle must not change its
  * size, no index may have a predicate or a column that a claim touches but jobq_live itself, and
  * what is rare stands in jobq_extra. Consecutive ids, the normal case of a queue, are claimed and
- * settled by one BETWEEN statement; the caller compares the number of changed rows.
+ * settled by one BETWEEN statement; the caller compares the number of changed rows. created_at is
+ * NULL while it equals run_at.
  *
  * Columns that a job needs to be run, in the order that jobq__store_row reads them: */
 #define JOBQ__TEXT_ROW \
@@ -23,7 +24,8 @@
 
 /* What jobq_get and jobq_list read, in the order that store_read.c expects. */
 #define JOBQ__TEXT_INFO \
-    "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes, j.created_at," \
+    "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes," \
+    " coalesce(j.created_at, j.run_at)," \
     " j.run_at, j.finished_at, length(j.payload), k.name, q.name, x.key, x.error," \
     " length(x.result), j.prune_at, j.ord FROM jobq_job j" \
     " LEFT JOIN jobq_name k ON k.id = j.kind LEFT JOIN jobq_name q ON q.id = j.queue" \
@@ -82,12 +84,14 @@
     X(FINISH_RUNS, "UPDATE jobq_job SET state = ?4, finished_at = ?5, prune_at = ?6" \
                    " WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
     X(REQUEUE, "UPDATE jobq_job SET state = 0, lane = ?3, ord = ?4, run_at = ?5, attempt = ?6," \
-               " delay_ms = ?7, crashes = ?8, side = side | ?9" \
+               " delay_ms = ?7, crashes = ?8, side = side | ?9," \
+               " created_at = coalesce(created_at, run_at)" \
                " WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(END, "UPDATE jobq_job SET state = ?2, lane = NULL, finished_at = ?3, prune_at = ?4," \
            " side = side | ?5 WHERE id = ?1 AND state = ?6 AND runs = ?7") \
     X(REVIVE, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, run_at = ?4, attempt = 1," \
-              " crashes = 0, delay_ms = 0, finished_at = NULL, prune_at = NULL WHERE id = ?1") \
+              " crashes = 0, delay_ms = 0, finished_at = NULL, prune_at = NULL," \
+              " created_at = coalesce(created_at, run_at) WHERE id = ?1") \
     X(FORGIVE, "UPDATE jobq_job SET crashes = 0, side = side | ?2 WHERE id = ?1 AND state = 1") \
     X(DROP, "DELETE FROM jobq_job WHERE id = ?1") \
     /* the side row */ \

@@ -22,13 +22,12 @@ enum {
 
 struct jobq__row {
     int64_t id;
-    int state;
-    int64_t lane;         /* JOBQ__LANE_NONE: not waiting */
     int64_t run_at_ms, created_at_ms, delay_ms;
-    int64_t kind, queue;
-    int priority, attempt, runs, crashes, side;
     const void *payload;
     size_t size;
+    int32_t kind, queue;
+    int32_t lane;         /* JOBQ__LANE_NONE: not waiting */
+    int state, priority, attempt, runs, crashes, side;
 };
 
 /* ---- Transactions (store_write.c) ---- */

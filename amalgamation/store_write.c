@@ -15,7 +15,9 @@ static void jobq__store_bind_row(sqlite3_stmt *s, int at, const struct jobq__row
     sqlite3_bind_int64(s, at + 7, row->queue);
     sqlite3_bind_int(s, at + 8, row->priority);
     sqlite3_bind_int(s, at + 9, row->runs);
-    sqlite3_bind_int64(s, at + 10, row->created_at_ms);
+    /* Most jobs are due when they are created; then the time is stored once. */
+    if (row->created_at_ms == row->run_at_ms) sqlite3_bind_null(s, at + 10);
+    else sqlite3_bind_int64(s, at + 10, row->created_at_ms);
     sqlite3_bind_int(s, at + 11, row->side);
     if (row->size)
         sqlite3_bind_blob64(s, at + 12, row->payload, row->size, SQLITE_STATIC);
@@ -192,16 +194,17 @@ JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, sqlite3_stmt *s, struct
     row->id = sqlite3_column_int64(s, 0);
     row->state = sqlite3_column_int(s, 1);
     row->lane = sqlite3_column_type(s, 2) == SQLITE_NULL ? JOBQ__LANE_NONE
-                                                         : sqlite3_column_int64(s, 2);
+                                                         : sqlite3_column_int(s, 2);
     row->run_at_ms = sqlite3_column_int64(s, 3);
-    row->kind = sqlite3_column_int64(s, 4);
-    row->queue = sqlite3_column_int64(s, 5);
+    row->kind = sqlite3_column_int(s, 4);
+    row->queue = sqlite3_column_int(s, 5);
     row->priority = sqlite3_column_int(s, 6);
     row->attempt = sqlite3_column_int(s, 7);
     row->runs = sqlite3_column_int(s, 8);
     row->crashes = sqlite3_column_int(s, 9);
     row->delay_ms = sqlite3_column_int64(s, 10);
-    row->created_at_ms = sqlite3_column_int64(s, 11);
+    row->created_at_ms = sqlite3_column_type(s, 11) == SQLITE_NULL ? row->run_at_ms
+                                                                   : sqlite3_column_int64(s, 11);
     row->side = sqlite3_column_int(s, 12);
     row->payload = sqlite3_column_blob(s, 13);
     row->size = (size_t)sqlite3_column_bytes(s, 13);

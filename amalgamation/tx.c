@@ -3,7 +3,6 @@
 
 #define JOBQ__LINKED(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, link)
 #define JOBQ__CLAIMED_ENTRY(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, claimed)
-#define JOBQ__ENTRY_SMALL 112 /* payload bytes that a new entry has room for at least */
 
 /* ---- Entries: recycled under the baton, so the hot path does not allocate ---- */
 
@@ -11,7 +10,7 @@ static struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
                                           struct jobq__name *kind, struct jobq__name *lane) {
     struct jobq__link *spare = jobq__list_pop(&q->spare);
     struct jobq__entry *entry = spare ? JOBQ__LINKED(spare) : NULL;
-    size_t capacity = JOBQ__MAX(row->size, (size_t)JOBQ__ENTRY_SMALL);
+    size_t capacity = (row->size + 31) / 32 * 32;
     if (entry) q->spare_count--;
     if (entry && entry->capacity < row->size) {
         jobq__mem_free(entry);
@@ -34,14 +33,28 @@ static struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
     return entry;
 }
 
+JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry) {
+    if (!entry->said) return;
+    jobq__mem_free(entry->said->text);
+    jobq__mem_free(entry->said->result);
+    jobq__mem_free(entry->said);
+    entry->said = NULL;
+}
+
+static const char *jobq__tx_text(const struct jobq__entry *entry) {
+    return entry->said ? entry->said->text : NULL;
+}
+
+/* How long a job that ended so is kept. */
+static int64_t jobq__tx_keep(const struct jobq__entry *entry) {
+    const jobq_kind *spec = &entry->kind->spec;
+    return entry->verdict.state == JOBQ__FAILED ? spec->keep_failed_ms : spec->keep_done_ms;
+}
+
 static void jobq__tx_recycle(jobq *q, struct jobq__entry *entry) {
     jobq__list_remove(&entry->link);
     jobq__list_remove(&entry->claimed);
-    jobq__mem_free(entry->text);
-    jobq__mem_free(entry->result);
-    entry->text = NULL;
-    entry->result = NULL;
-    entry->result_size = 0;
+    jobq__tx_forget_said(entry);
     if (entry->capacity > JOBQ__ENTRY_KEEP || q->spare_count >= JOBQ__RING + JOBQ__BATCH) {
         jobq__mem_free(entry);
         return;
@@ -294,11 +307,12 @@ static int jobq__tx_settled(jobq *q, struct jobq__entry *entry, bool applied) {
     event.outcome = entry->verdict.outcome;
     event.wait_ms = entry->wait_ms;
     event.run_ms = entry->run_ms;
-    return jobq__tx_change(q, &event, entry->row.kind, entry->text);
+    return jobq__tx_change(q, &event, entry->row.kind, jobq__tx_text(entry));
 }
 
 static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
     const struct jobq__verdict *verdict = &entry->verdict;
+    const char *text = jobq__tx_text(entry);
     struct jobq__row row = entry->row;
     int rc;
     row.state = JOBQ__WAITING;
@@ -306,13 +320,11 @@ static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
     row.attempt = verdict->attempt;
     row.delay_ms = verdict->delay_ms;
     row.crashes = verdict->crashes;
-    row.side = entry->text ? JOBQ__SIDE_EXTRA : 0;
+    row.side = text ? JOBQ__SIDE_EXTRA : 0;
     row.lane = jobq__tx_lane(q, &row);
     rc = jobq__store_requeue(q->tx.db, &row, row.lane > 0 ? row.priority : 0, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
-    if (entry->text)
-        rc = jobq__store_extra(q->tx.db, row.id, JOBQ__EXTRA_ERROR, entry->text,
-                               strlen(entry->text));
+    if (text) rc = jobq__store_extra(q->tx.db, row.id, JOBQ__EXTRA_ERROR, text, strlen(text));
     if (rc != JOBQ_OK) return rc;
     if (row.lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(q, row.run_at_ms);
     else if (row.lane > 0) rc = jobq__tx_ready(q, &row);
@@ -323,33 +335,31 @@ static int jobq__tx_finish(jobq *q, struct jobq__entry *entry, int *changed) {
     struct jobq__db *db = q->tx.db;
     const struct jobq__verdict *verdict = &entry->verdict;
     const struct jobq__row *row = &entry->row;
-    int side = entry->text || entry->result ? JOBQ__SIDE_EXTRA : 0;
+    const struct jobq__said *said = entry->said;
+    int64_t keep_ms = jobq__tx_keep(entry);
     int rc;
-    if (verdict->keep_ms == JOBQ_NONE) {
+    if (keep_ms == JOBQ_NONE) {
         rc = jobq__store_drop_runs(db, row->id, row->id, row->runs, changed);
         if (rc == JOBQ_OK && *changed && row->side)
             rc = jobq__store_drop(db, row->kind, row->id, row->side);
         return rc;
     }
     rc = jobq__store_finish(db, row->id, JOBQ__CLAIMED, row->runs, verdict->state, q->tx.now_ms,
-                            jobq__tx_prune_at(q, verdict->keep_ms), side, changed);
+                            jobq__tx_prune_at(q, keep_ms), said ? JOBQ__SIDE_EXTRA : 0, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
-    if (entry->text)
-        rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_ERROR, entry->text, strlen(entry->text));
-    if (rc == JOBQ_OK && entry->result)
-        rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_RESULT, entry->result,
-                               entry->result_size);
+    if (said && said->text)
+        rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_ERROR, said->text, strlen(said->text));
+    if (rc == JOBQ_OK && said && said->result)
+        rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_RESULT, said->result, said->result_size);
     if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
     return rc;
 }
 
 /* Somebody asked for the job to be cancelled: what would have run again does not. */
-static void jobq__tx_heed_cancel(jobq *q, struct jobq__entry *entry) {
+static void jobq__tx_heed_cancel(struct jobq__entry *entry) {
     if (!jobq__os_load(&entry->cancel) || entry->verdict.state != JOBQ__WAITING) return;
     entry->verdict.state = JOBQ__CANCELLED;
     entry->verdict.outcome = JOBQ_CANCELLED;
-    entry->verdict.keep_ms = entry->kind->spec.keep_done_ms;
-    (void)q;
 }
 
 static int jobq__tx_settle_one(jobq *q, struct jobq__entry *entry) {
@@ -361,8 +371,7 @@ static int jobq__tx_settle_one(jobq *q, struct jobq__entry *entry) {
 
 /* True if the row needs nothing but one statement that can serve its neighbours as well. */
 static bool jobq__tx_plain(const struct jobq__entry *entry) {
-    if (entry->verdict.state == JOBQ__WAITING || entry->row.side || entry->text) return false;
-    return !entry->result || entry->verdict.keep_ms == JOBQ_NONE;
+    return entry->verdict.state != JOBQ__WAITING && !entry->row.side && !entry->said;
 }
 
 static size_t jobq__tx_run_length(jobq *q, size_t first, size_t count) {
@@ -373,7 +382,7 @@ static size_t jobq__tx_run_length(jobq *q, size_t first, size_t count) {
         const struct jobq__entry *b = q->tx.order[first + length];
         if (b->row.id != a->row.id + (int64_t)length || b->row.runs != a->row.runs
             || !jobq__tx_plain(b) || b->verdict.state != a->verdict.state
-            || b->verdict.keep_ms != a->verdict.keep_ms) break;
+            || jobq__tx_keep(b) != jobq__tx_keep(a)) break;
         length++;
     }
     return length;
@@ -382,15 +391,14 @@ static size_t jobq__tx_run_length(jobq *q, size_t first, size_t count) {
 static int jobq__tx_settle_run(jobq *q, size_t first, size_t length) {
     struct jobq__entry **order = &q->tx.order[first];
     const struct jobq__row *a = &order[0]->row;
-    const struct jobq__verdict *verdict = &order[0]->verdict;
-    int64_t last = a->id + (int64_t)length - 1;
+    int64_t last = a->id + (int64_t)length - 1, keep_ms = jobq__tx_keep(order[0]);
     int changed, rc;
     size_t i;
-    if (verdict->keep_ms == JOBQ_NONE)
+    if (keep_ms == JOBQ_NONE)
         rc = jobq__store_drop_runs(q->tx.db, a->id, last, a->runs, &changed);
     else
-        rc = jobq__store_finish_runs(q->tx.db, a->id, last, a->runs, verdict->state, q->tx.now_ms,
-                                     jobq__tx_prune_at(q, verdict->keep_ms), &changed);
+        rc = jobq__store_finish_runs(q->tx.db, a->id, last, a->runs, order[0]->verdict.state,
+                                     q->tx.now_ms, jobq__tx_prune_at(q, keep_ms), &changed);
     if (rc != JOBQ_OK) return rc;
     if (changed != (int)length) {
         /* One of them is no longer ours; which one is found row by row, from the beginning. */
@@ -427,7 +435,7 @@ static int jobq__tx_sort(jobq *q, size_t *count) {
 JOBQ__INTERNAL int jobq__tx_settle(jobq *q) {
     size_t count = 0, i, length;
     int rc = jobq__tx_sort(q, &count);
-    for (i = 0; i < count && rc == JOBQ_OK; i++) jobq__tx_heed_cancel(q, q->tx.order[i]);
+    for (i = 0; i < count && rc == JOBQ_OK; i++) jobq__tx_heed_cancel(q->tx.order[i]);
     for (i = 0; i < count && rc == JOBQ_OK; i += length) {
         length = jobq__tx_run_length(q, i, count);
         rc = length > 1 ? jobq__tx_settle_run(q, i, length)
@@ -443,7 +451,7 @@ static bool jobq__tx_handled(jobq *q, int64_t kind) {
     return name && jobq__os_load(&name->handled);
 }
 
-JOBQ__INTERNAL int64_t jobq__tx_lane(jobq *q, const struct jobq__row *row) {
+JOBQ__INTERNAL int32_t jobq__tx_lane(jobq *q, const struct jobq__row *row) {
     if (row->run_at_ms > q->tx.now_ms || row->run_at_ms == JOBQ_NEVER) return JOBQ__LANE_SCHEDULED;
     /* A client does not know who handles what; the owner parks when it finds out. */
     if (!q->client && !jobq__tx_handled(q, row->kind)) return -row->kind;
@@ -599,23 +607,25 @@ static int jobq__tx_new_name(jobq *q, const char *text, int64_t *id) {
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int64_t *id,
+JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
                                     struct jobq__name **name) {
+    int64_t found;
     size_t i;
     int rc;
     *name = jobq__registry_by_text(&q->names, text);
-    *id = *name ? (*name)->id : 0;
+    *id = *name ? (int32_t)(*name)->id : 0;
     if (*name) return JOBQ_OK;
     for (i = 0; i < q->tx.new_count; i++)
         if (strcmp(q->tx.new_names[i].text, text) == 0) {
-            *id = q->tx.new_names[i].id;
+            *id = (int32_t)q->tx.new_names[i].id;
             return JOBQ_OK;
         }
-    rc = jobq__store_name_find(q->tx.db, text, id);
+    rc = jobq__store_name_find(q->tx.db, text, &found);
     if (rc != JOBQ_OK) return rc;
-    if (!*id) return jobq__tx_new_name(q, text, id);
-    *name = jobq__registry_add(&q->names, *id, text);
-    return JOBQ_OK;
+    if (found) *name = jobq__registry_add(&q->names, found, text);
+    else rc = jobq__tx_new_name(q, text, &found);
+    *id = (int32_t)found;
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__tx_flush(jobq *q) {
@@ -1024,7 +1034,7 @@ static void jobq__tx_tell_waiters(jobq *q) {
         const struct jobq__entry *entry = JOBQ__LINKED(link);
         if (entry->verdict.outcome != JOBQ_OUTCOME_NONE)
             jobq__tx_tell(q, entry->row.id, entry->verdict.state, entry->row.attempt,
-                          entry->text);
+                          jobq__tx_text(entry));
     }
     for (i = 0; i < q->tx.changes_count; i++) {
         const struct jobq__change *change = &q->tx.changes[i];

@@ -62,7 +62,7 @@ JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark);
 JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark);
 
 /* The id of a name, adding it to the table if need be; *name is NULL if it is not committed yet. */
-JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int64_t *id,
+JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
                                     struct jobq__name **name);
 /* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
  * id, is set here. The payload must stay until tx_flush. */
@@ -71,7 +71,7 @@ JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__nam
 JOBQ__INTERNAL int jobq__tx_flush(jobq *q);
 
 /* The lane for a job of this kind, queue, time and number of crashes. */
-JOBQ__INTERNAL int64_t jobq__tx_lane(jobq *q, const struct jobq__row *row);
+JOBQ__INTERNAL int32_t jobq__tx_lane(jobq *q, const struct jobq__row *row);
 /* A row has just become ready in its lane; keeps I2 and I3. */
 JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row);
 /* A row now waits in lane 0 until at_ms. */
@@ -86,6 +86,8 @@ JOBQ__INTERNAL int jobq__tx_give_back_all(jobq *q);
 /* Ends a job that is not running, in any state but claimed; entry may be NULL. */
 JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
                                 jobq_outcome outcome);
+/* Frees what the handler said, if anything. */
+JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry);
 /* Notes what is to be told after COMMIT; the kind's name is filled in then. */
 JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
                                    const char *text);
