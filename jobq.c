@@ -1084,7 +1084,8 @@ static int jobq__owner_map(struct jobq__owner *owner, const char *path, jobq_err
     char *lock_path = jobq__os_real_path(path, "-jobq");
     void *page = NULL;
     int rc;
-    if (!lock_path) return jobq__err_set(err, JOBQ_CANT_OPEN, "the path cannot be resolved: %.150s", path);
+    if (!lock_path)
+        return jobq__err_set(err, JOBQ_CANT_OPEN, "the path cannot be resolved: %.150s", path);
     rc = jobq__os_page_open(lock_path, sizeof *owner->page, true, &owner->fd, &page);
     if (rc == JOBQ_LOCKED) {
         const struct jobq__page *theirs = page;
@@ -3809,6 +3810,7 @@ struct jobq__pool {
     struct jobq__mutex mu;
     enum jobq__life life;
     bool changing;              /* a thread is starting, or joining, the others */
+    int64_t epoch;              /* how often the pool was started */
     bool claiming;              /* transactions may claim */
     bool more;                  /* a transaction would find something to do */
     struct jobq__ring ring;
@@ -6491,7 +6493,7 @@ JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
  *
  * Shutdown order: 1 claims off, 2 stop flags, 3 give back, 4 wait for handlers within the grace,
  * 5 workers end and are joined, 6 the last outcomes are committed, 7 the scheduler ends and is
- * joined. If the grace runs out at 4 the slots are released, and another stop goes on from there. */
+ * joined. If the grace runs out at 4 the slots are released, and a later stop goes on from there. */
 
 JOBQ__INTERNAL int jobq__pool_init(jobq *q);
 JOBQ__INTERNAL void jobq__pool_fini(jobq *q);
@@ -6741,6 +6743,7 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     life = pool->life;
     if (life == JOBQ__STOPPED && !pool->changing) {
         pool->life = JOBQ__RUNNING;
+        pool->epoch++;
         pool->claiming = pool->more = pool->changing = true;
         pool->scheduler_quit = false;
     } else if (life == JOBQ__STOPPED) {
@@ -6777,11 +6780,17 @@ JOBQ__INTERNAL void jobq__pool_give_back(jobq *q) {
     jobq__commit_request(q, &request);
 }
 
+/* True while this stop has something to wait for: another may have finished it, and the pool may
+ * even have been started again. With pool.mu held. */
+static bool jobq__pool_stopping(const jobq *q, int64_t epoch) {
+    return q->pool.epoch == epoch && q->pool.life == JOBQ__STOPPING;
+}
+
 /* Waits for the handlers; false if the time is over. With pool.mu held. */
-static bool jobq__pool_await_handlers(jobq *q, int64_t until_us) {
+static bool jobq__pool_await_handlers(jobq *q, int64_t until_us, int64_t epoch) {
     struct jobq__pool *pool = &q->pool;
-    int i, running = 1;
-    while (running) {
+    int i, running;
+    while (jobq__pool_stopping(q, epoch)) {
         running = 0;
         for (i = 0; i < pool->worker_count; i++)
             if (pool->workers[i].started && !pool->workers[i].ended) running++;
@@ -6833,6 +6842,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
     int64_t until_us = grace_us == INT64_MAX ? INT64_MAX
                                              : jobq__add(jobq__clock_mono_us(), grace_us);
     bool ended = false, mine = false;
+    int64_t epoch;
     jobq__os_lock(&pool->mu);
     /* Another thread may be starting or stopping: it goes first. */
     while (pool->changing && pool->life != JOBQ__STOPPED) {
@@ -6844,13 +6854,15 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
         return JOBQ_OK;
     }
     jobq__pool_raise_flags(q);
+    epoch = pool->epoch;
     jobq__os_unlock(&pool->mu);
     jobq__pool_give_back(q);
     jobq__os_lock(&pool->mu);
-    ended = jobq__pool_await_handlers(q, until_us);
+    ended = jobq__pool_await_handlers(q, until_us, epoch);
     /* One of those who wait joins the threads. */
-    if (ended && !pool->changing && pool->life == JOBQ__STOPPING) mine = pool->changing = true;
-    while (ended && !mine && pool->changing) jobq__os_wait(&pool->quiet, &pool->mu);
+    if (ended && !pool->changing && jobq__pool_stopping(q, epoch)) mine = pool->changing = true;
+    while (ended && !mine && jobq__pool_stopping(q, epoch))
+        jobq__os_wait(&pool->quiet, &pool->mu);
     jobq__os_unlock(&pool->mu);
     if (!ended) {
         jobq__owner_release_all(&q->owner);

@@ -514,8 +514,9 @@ JOBQ_API int jobq_step(jobq *q, int *ran, jobq_error *err);
  * one job and claims the next. Otherwise as jobq_step. */
 JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err);
 
-/* *at_ms is when the queue next has something to do by its clock: now or earlier if a job is
- * ready, JOBQ_NEVER if nothing is known. With on_wake this is all that a foreign event loop needs. */
+/* *at_ms is when the queue next has something to do by its clock: now or earlier if a job is, or
+ * may be, ready; JOBQ_NEVER if nothing is known. With on_wake this is all that a foreign event
+ * loop needs. Threads: any. Fails: MISUSE (client), CLOSED, FORKED. */
 JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err);
 
 #ifdef __cplusplus

@@ -208,6 +208,7 @@ struct jobq__pool {
     struct jobq__mutex mu;
     enum jobq__life life;
     bool changing;              /* a thread is starting, or joining, the others */
+    int64_t epoch;              /* how often the pool was started */
     bool claiming;              /* transactions may claim */
     bool more;                  /* a transaction would find something to do */
     struct jobq__ring ring;

@@ -68,7 +68,8 @@ static int jobq__owner_map(struct jobq__owner *owner, const char *path, jobq_err
     char *lock_path = jobq__os_real_path(path, "-jobq");
     void *page = NULL;
     int rc;
-    if (!lock_path) return jobq__err_set(err, JOBQ_CANT_OPEN, "the path cannot be resolved: %.150s", path);
+    if (!lock_path)
+        return jobq__err_set(err, JOBQ_CANT_OPEN, "the path cannot be resolved: %.150s", path);
     rc = jobq__os_page_open(lock_path, sizeof *owner->page, true, &owner->fd, &page);
     if (rc == JOBQ_LOCKED) {
         const struct jobq__page *theirs = page;

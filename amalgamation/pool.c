@@ -189,6 +189,7 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     life = pool->life;
     if (life == JOBQ__STOPPED && !pool->changing) {
         pool->life = JOBQ__RUNNING;
+        pool->epoch++;
         pool->claiming = pool->more = pool->changing = true;
         pool->scheduler_quit = false;
     } else if (life == JOBQ__STOPPED) {
@@ -225,11 +226,17 @@ JOBQ__INTERNAL void jobq__pool_give_back(jobq *q) {
     jobq__commit_request(q, &request);
 }
 
+/* True while this stop has something to wait for: another may have finished it, and the pool may
+ * even have been started again. With pool.mu held. */
+static bool jobq__pool_stopping(const jobq *q, int64_t epoch) {
+    return q->pool.epoch == epoch && q->pool.life == JOBQ__STOPPING;
+}
+
 /* Waits for the handlers; false if the time is over. With pool.mu held. */
-static bool jobq__pool_await_handlers(jobq *q, int64_t until_us) {
+static bool jobq__pool_await_handlers(jobq *q, int64_t until_us, int64_t epoch) {
     struct jobq__pool *pool = &q->pool;
-    int i, running = 1;
-    while (running) {
+    int i, running;
+    while (jobq__pool_stopping(q, epoch)) {
         running = 0;
         for (i = 0; i < pool->worker_count; i++)
             if (pool->workers[i].started && !pool->workers[i].ended) running++;
@@ -281,6 +288,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
     int64_t until_us = grace_us == INT64_MAX ? INT64_MAX
                                              : jobq__add(jobq__clock_mono_us(), grace_us);
     bool ended = false, mine = false;
+    int64_t epoch;
     jobq__os_lock(&pool->mu);
     /* Another thread may be starting or stopping: it goes first. */
     while (pool->changing && pool->life != JOBQ__STOPPED) {
@@ -292,13 +300,15 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
         return JOBQ_OK;
     }
     jobq__pool_raise_flags(q);
+    epoch = pool->epoch;
     jobq__os_unlock(&pool->mu);
     jobq__pool_give_back(q);
     jobq__os_lock(&pool->mu);
-    ended = jobq__pool_await_handlers(q, until_us);
+    ended = jobq__pool_await_handlers(q, until_us, epoch);
     /* One of those who wait joins the threads. */
-    if (ended && !pool->changing && pool->life == JOBQ__STOPPING) mine = pool->changing = true;
-    while (ended && !mine && pool->changing) jobq__os_wait(&pool->quiet, &pool->mu);
+    if (ended && !pool->changing && jobq__pool_stopping(q, epoch)) mine = pool->changing = true;
+    while (ended && !mine && jobq__pool_stopping(q, epoch))
+        jobq__os_wait(&pool->quiet, &pool->mu);
     jobq__os_unlock(&pool->mu);
     if (!ended) {
         jobq__owner_release_all(&q->owner);

@@ -95,6 +95,7 @@ struct bench_work {
     int64_t jobs;                 /* how many there will be */
     int64_t begun;                /* handlers called; atomic */
     int64_t wrong;                /* of them, with a payload that is not ours; atomic */
+    bool empty;                   /* the jobs have no payload */
     int64_t mark_from, mark_to;   /* at these counts the time is taken; 0 = never */
     int64_t from_ns, to_ns;
     void (*on_job)(struct bench_work *work, int64_t nth, const unsigned char *payload);

@@ -17,7 +17,9 @@ static jobq_outcome count_job(jobq_run *run, void *ctx) {
     struct bench_work *work = ctx;
     size_t size = 0;
     const unsigned char *payload = jobq_run_payload(run, &size);
-    bool ours = payload && size == FLOOR_PAYLOAD_SIZE && payload[size - 1] == FLOOR_PAYLOAD_BYTE;
+    bool ours = work->empty ? size == 0
+                            : payload && size == FLOOR_PAYLOAD_SIZE &&
+                                  payload[size - 1] == FLOOR_PAYLOAD_BYTE;
     if (!ours) __atomic_add_fetch(&work->wrong, 1, __ATOMIC_RELAXED);
     int64_t nth = __atomic_add_fetch(&work->begun, 1, __ATOMIC_RELAXED);
     if (work->on_job && ours) work->on_job(work, nth, payload);
