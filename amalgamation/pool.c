@@ -171,12 +171,12 @@ static int jobq__pool_start_threads(jobq *q) {
     pool->scheduler_started = true;
     jobq__os_unlock(&pool->mu);
     for (i = 0; i < pool->worker_count && rc == JOBQ_OK; i++) {
-        jobq__thread thread;
-        pool->workers[i].ended = false;
-        rc = jobq__os_thread_start(&thread, jobq__pool_work, &pool->workers[i]);
-        if (rc != JOBQ_OK) break;
-        pool->workers[i].handle = thread;
-        pool->workers[i].started = true;
+        struct jobq__worker *worker = &pool->workers[i];
+        /* Only who starts or joins touches the handle. */
+        rc = jobq__os_thread_start(&worker->handle, jobq__pool_work, worker);
+        jobq__os_lock(&pool->mu);
+        worker->started = rc == JOBQ_OK;
+        jobq__os_unlock(&pool->mu);
     }
     return rc;
 }
@@ -251,12 +251,12 @@ static void jobq__pool_join(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     struct jobq__link *link;
     int i;
-    for (i = 0; i < pool->worker_count; i++) {
+    for (i = 0; i < pool->worker_count; i++)
         if (pool->workers[i].started) jobq__os_thread_join(pool->workers[i].handle);
-        pool->workers[i].started = false;
-    }
     jobq__pool_give_back(q);
     jobq__os_lock(&pool->mu);
+    for (i = 0; i < pool->worker_count; i++)
+        pool->workers[i].started = pool->workers[i].ended = false;
     pool->scheduler_quit = true;
     jobq__os_unlock(&pool->mu);
     jobq__core_kick(q);

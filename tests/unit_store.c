@@ -247,5 +247,47 @@ TEST(plans_after_analyze) {
     sqlite3_close(db);
 }
 
+/* What one row costs when the listing stands behind the row with this id, in SQLite's own steps. */
+static int steps_behind(sqlite3 *db, const char *name, const int64_t *after, int count) {
+    sqlite3_stmt *statement = NULL;
+    int steps;
+    for (size_t i = 0; i < sizeof statements / sizeof statements[0]; i++)
+        if (strcmp(statements[i].name, name) == 0)
+            CHECK_INT(sqlite3_prepare_v2(db, statements[i].text, -1, &statement, NULL), SQLITE_OK);
+    for (int i = 0; i < count; i++) sqlite3_bind_int64(statement, i ? i + 2 : 1, after[i]);
+    sqlite3_bind_int(statement, 2, 1);
+    CHECK_INT(sqlite3_step(statement), SQLITE_ROW);
+    CHECK_INT(sqlite3_column_int64(statement, 0), after[count - 1] + 1);
+    steps = sqlite3_stmt_status(statement, SQLITE_STMTSTATUS_VM_STEP, 0);
+    sqlite3_finalize(statement);
+    return steps;
+}
+
+/* Goal: a listing goes on where it stood, even among rows that became ready or finished in the same
+ * millisecond. Method: 2000 rows of one run_at and 2000 of one prune_at; the row behind the last
+ * but one costs about as much as the second. */
+TEST(a_listing_does_not_begin_again) {
+    static const char fill[] =
+        "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)"
+        " INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs,"
+        " crashes, delay_ms, created_at, side, finished_at, prune_at)"
+        " SELECT i, CASE WHEN i <= 2000 THEN 0 ELSE 2 END, CASE WHEN i <= 2000 THEN 3 END, 0, 7, 2,"
+        " 3, 0, 1, 1, 0, 0, 7, 0, CASE WHEN i > 2000 THEN 7 END, CASE WHEN i > 2000 THEN 99 END"
+        " FROM n";
+    sqlite3 *db = look_into(make_queue());
+    const int64_t live[2][4] = {{3, 0, 7, 1}, {3, 0, 7, 1999}};
+    const int64_t finished[2][2] = {{99, 2001}, {99, 3999}};
+    int first, last;
+    run_sql(db, fill);
+    first = steps_behind(db, "INFO_LIVE", live[0], 4);
+    last = steps_behind(db, "INFO_LIVE", live[1], 4);
+    if (!CHECK(last <= 2 * first)) test_note("ready rows: %d steps, then %d", first, last);
+    first = steps_behind(db, "INFO_FINISHED", finished[0], 2);
+    last = steps_behind(db, "INFO_FINISHED", finished[1], 2);
+    if (!CHECK(last <= 2 * first)) test_note("finished rows: %d steps, then %d", first, last);
+    sqlite3_close(db);
+}
+
 TEST_MAIN(pack_extremes, pack_random_ids, pack_is_short_and_pinned, unpack_text_cut_off,
-          unpack_noise, damaged_claims_row_is_corrupt, plans_in_a_new_file, plans_after_analyze)
+          unpack_noise, damaged_claims_row_is_corrupt, plans_in_a_new_file, plans_after_analyze,
+          a_listing_does_not_begin_again)
