@@ -19,7 +19,7 @@ flags_debug = -DJOBQ_DEBUG
 flags_asan = $(slow) -fsanitize=address
 flags_ubsan = $(slow) -fsanitize=undefined -fno-sanitize-recover=undefined
 flags_tsan = $(slow) -fsanitize=thread
-flags_modules = -DJOBQ_MODULES -DJOBQ_TEST_SCALE=4 -Iamalgamation -I. -I$(B)
+flags_modules = -DJOBQ_MODULES -DJOBQ_TEST_SCALE=4 -iquote amalgamation -I. -I$(B)
 
 our_flags = -std=c99 -O2 -g $(warnings) -pthread $(flags_$(variant)) $(sqlite_include)
 compile = $(CC) $(our_flags) $(CPPFLAGS) $(CFLAGS)

@@ -130,7 +130,7 @@
 #ifdef JOBQ_DEBUG
 #define jobq__assert(condition) assert(condition)
 #else
-#define jobq__assert(condition) ((void)sizeof((condition) ? 1 : 0))
+#define jobq__assert(condition) ((void)(0 && (condition)))
 #endif
 
 #define JOBQ__COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -6493,7 +6493,7 @@ JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
  *
  * Shutdown order: 1 claims off, 2 stop flags, 3 give back, 4 wait for handlers within the grace,
  * 5 workers end and are joined, 6 the last outcomes are committed, 7 the scheduler ends and is
- * joined. If the grace runs out at 4 the slots are released, and a later stop goes on from there. */
+ * joined. If the grace runs out at 4 the slots are released, and a later stop goes on there. */
 
 JOBQ__INTERNAL int jobq__pool_init(jobq *q);
 JOBQ__INTERNAL void jobq__pool_fini(jobq *q);

@@ -16,7 +16,11 @@
  * sentence. JOBQ_NONE (-1) is "none" or "off", JOBQ_UNLIMITED is "no limit".
  * Times are int64_t milliseconds since the Unix epoch (..._at_ms) or durations
  * (..._ms). Functions that can fail return an int code: JOBQ_OK is 0, errors
- * are negative, and their last argument is a jobq_error that may be NULL.
+ * are negative, and their last argument is a jobq_error that may be NULL. Besides
+ * what its comment names, every call on a queue may fail with JOBQ_MISUSE (NULL),
+ * JOBQ_CLOSED (it is being closed), JOBQ_FORKED (in a child of the process that
+ * opened it), JOBQ_NO_MEMORY, and with the reason for which the queue has stopped
+ * for good (JOBQ_CORRUPT or JOBQ_IO; see jobq_stats.failed_code).
  *
  * ---------------------------------------------------------------------------
  * MIT No Attribution (MIT-0)
@@ -176,7 +180,9 @@ typedef enum jobq_outcome {
     JOBQ_CRASHED        /* events only: the process died while the job ran */
 } jobq_outcome;
 
-/* A change of a job, reported after it was committed. */
+/* A change of a job, reported after it was committed: new (from NONE), started (to RUNNING; this
+ * one is told, not committed), settled, cancelled, revived, crashed. A delete is not told. The
+ * event of a new job may come after jobq_enqueue has returned, or before. */
 typedef struct jobq_event {
     int64_t now_ms;      /* the queue's clock */
     int64_t id;
@@ -192,17 +198,17 @@ typedef struct jobq_options {
     jobq_role role;
     jobq_durability durability;
     int workers;            /* threads; default 4; JOBQ_NONE = step mode, section 9 */
-    bool join;              /* allow a file that holds another application's tables */
+    bool join;              /* allow making a queue in a file with another's tables */
     bool shared;            /* other connections write too (needed on both sides with
                                SQLite before 3.51.3, but for 3.44.6 and 3.50.7) */
     bool charge_reboots;    /* a power cut counts as a crash of the jobs it met */
-    int64_t busy_ms;        /* wait for other writers; default 5 s */
+    int64_t busy_ms;        /* wait for other writers; default 5 s; JOBQ_NONE = do not */
     int64_t poll_ms;        /* look for jobs of client processes; default off */
     int64_t keep_done_ms;   /* keep done and cancelled jobs; default 24 h; JOBQ_NONE = drop */
     int64_t keep_failed_ms; /* keep failed jobs; default 7 days; JOBQ_NONE = drop */
     int64_t keep_max;       /* keep at most so many finished jobs; default no limit */
     int64_t payload_max;    /* bytes; default 1 MiB; at most JOBQ_PAYLOAD_MAX */
-    int wal_pages;          /* checkpoint when the log has so many pages; default 1000 */
+    int wal_pages;          /* checkpoint when the log has so many pages; default 1000; >= 16 */
     int64_t stall_ms;       /* real time that jobq_advance waits for rest; default 10 s */
     uint64_t seed;          /* of the jitter; 0 is a seed like any other */
     jobq_clock *clock;      /* default: the system's; must outlive the queue */
@@ -242,8 +248,8 @@ JOBQ_API int jobq_close(jobq **q);
 
 /* A handler. It runs on a worker thread (step mode: on the caller's), outside all
  * locks, and returns an outcome. run is valid until it returns. It may call
- * everything of section 6, 7 and 8 but jobq_close, jobq_stop, jobq_wait, jobq_step,
- * jobq_run_until_idle and jobq_advance. */
+ * everything but jobq_start, jobq_stop, jobq_close, jobq_wait, jobq_step,
+ * jobq_run_until_idle, jobq_advance and jobq_advance_to_next. */
 typedef jobq_outcome (*jobq_handler)(jobq_run *run, void *ctx);
 
 typedef struct jobq_kind {
@@ -258,8 +264,8 @@ typedef struct jobq_kind {
     int crashes_max;        /* process deaths until failed; default 3 */
     int64_t keep_done_ms;   /* default: the queue's */
     int64_t keep_failed_ms; /* default: the queue's */
-    /* If set, gives the delay in place of the formula; negative = fail for good.
-     * Called on the handler's thread, outside all locks. */
+    /* If set, gives the delay in place of formula, jitter and maximum; negative = fail for
+     * good. Called on the handler's thread, outside all locks. */
     int64_t (*backoff)(int attempt, int64_t id, void *ctx);
 } jobq_kind;
 
@@ -283,12 +289,13 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err);
  * JOBQ_RETRY after the flag was raised keeps its attempt and is due at once.
  * Returns JOBQ_OK at rest; JOBQ_TIMEOUT if handlers still run: they go on, what they
  * return is still settled, and if the process ends they are charged nothing.
- * Idempotent, from several threads too. Threads: any but a handler's. */
+ * Idempotent, from several threads too. Threads: any but a handler's or a callback's.
+ * Fails: TIMEOUT, BAD_TIME, MISUSE. */
 JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err);
 
-/* Says that this process is about to end on purpose, so that no job that still runs
- * counts as crashed. Also done by exit(). Safe in a signal handler: it only writes to
- * mapped memory of the queues that are open. */
+/* Says that this process is about to end on purpose, so that no job that still runs, or
+ * starts from now on, counts as crashed. Also done by exit(). In force until jobq_start.
+ * Safe in a signal handler: it only writes to mapped memory of the queues that are open. */
 JOBQ_API void jobq_mark_exit(void);
 
 /* Outcomes with more to say. Each remembers its detail in run and returns the outcome
@@ -301,8 +308,8 @@ JOBQ_API jobq_outcome jobq_reschedule_in(jobq_run *run, int64_t delay_ms);
 JOBQ_API jobq_outcome jobq_reschedule_at(jobq_run *run, int64_t at_ms);
 JOBQ_API jobq_outcome jobq_snooze(jobq_run *run, int64_t delay_ms);
 
-/* What the handler can know. Strings and the payload are valid until it returns.
- * Only in the handler, on its thread. */
+/* What the handler can know. Strings and the payload are valid until it returns; the
+ * payload is aligned to 8 bytes. Only in the handler, on its thread. */
 JOBQ_API int64_t jobq_run_id(const jobq_run *run);
 JOBQ_API jobq *jobq_run_queue(const jobq_run *run);
 JOBQ_API const char *jobq_run_kind(const jobq_run *run);
@@ -329,12 +336,14 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * if it does (or SQLite does, after an error), nothing of it is kept and the run counts
  * as JOBQ_RETRY. Any other writing call on this thread is then JOBQ_MISUSE.
  * Returns JOBQ_OK and *db, the same on each call. Owns: jobq; do not close it.
- * Fails: BUSY (did not begin), MISUSE (":memory:"), IO, FULL, NO_MEMORY. */
+ * Fails: BUSY (did not begin; jobq_snooze then costs no attempt), MISUSE (":memory:"), IO,
+ * FULL, NO_MEMORY. */
 JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err);
 
 /* Saves up to payload_max bytes that the next attempt of this job will find again, and
  * forgives its crashes. Blocks: one commit. Fails as jobq_enqueue. Reading it: the bytes
- * of the last save, valid until the handler returns or saves again, or NULL. */
+ * of the last save, aligned to 8, valid until the handler returns or saves again; NULL and
+ * *size 0 if there are none. size may be NULL. */
 JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_error *err);
 JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size);
 
@@ -377,7 +386,8 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count,
  * before survives power loss. DURABLE: does nothing. Fails as jobq_enqueue. */
 JOBQ_API int jobq_flush(jobq *q, jobq_error *err);
 
-/* Owner: look now for jobs that another connection has committed. Cheap; any thread. */
+/* Owner: look now for jobs that another connection has committed. Cheap; any thread.
+ * Fails: MISUSE (client). */
 JOBQ_API int jobq_notify(jobq *q, jobq_error *err);
 
 /* ==== 7. Change =========================================================== */
@@ -388,8 +398,9 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err);
 JOBQ_API int jobq_cancel(jobq *q, int64_t id, jobq_error *err);
 
 /* Makes a failed, cancelled or scheduled job due at once, from attempt 1 with its crashes
- * forgiven. Fails: NOT_FOUND, BAD_STATE (done, running or due already), EXISTS (its key was
- * taken meanwhile; nothing happened), MISUSE (client), as jobq_enqueue. */
+ * forgiven. Returns JOBQ_EXISTS, and nothing happened, if another job has its key by now.
+ * Fails: NOT_FOUND, BAD_STATE (done, running or due already), MISUSE (client), as
+ * jobq_enqueue. */
 JOBQ_API int jobq_retry_now(jobq *q, int64_t id, jobq_error *err);
 
 /* Forgets a job in any state but running. Fails: NOT_FOUND, BUSY (running), MISUSE
@@ -420,8 +431,8 @@ typedef struct jobq_info {
  * Fails: NOT_FOUND (also: finished and not kept), MISUSE, IO, CLOSED. */
 JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err);
 
-/* Copies up to capacity bytes of a job's payload, or of its result, into buffer; *size is
- * the whole size. Fails as jobq_get. */
+/* Copies up to capacity bytes of a job's payload, or of its result, into buffer; *size (may be
+ * NULL) is the whole size. Fails as jobq_get. */
 JOBQ_API int jobq_get_payload(jobq *q, int64_t id, void *buffer, size_t capacity,
                               size_t *size, jobq_error *err);
 JOBQ_API int jobq_get_result(jobq *q, int64_t id, void *buffer, size_t capacity,
@@ -434,7 +445,7 @@ typedef struct jobq_filter {
     int64_t rows_max;   /* rows that one call may look at; default 10,000 */
 } jobq_filter;
 
-/* Where a listing stands. Zero it to begin. */
+/* Where a listing stands. Zero it to begin: jobq_cursor cursor = {.done = false}. */
 typedef struct jobq_cursor {
     int64_t after[4];
     int stage;
@@ -443,7 +454,8 @@ typedef struct jobq_cursor {
 
 /* Writes up to capacity matching jobs into infos and *count; call again with the same
  * cursor until cursor->done. A call that reaches its row budget may write fewer, even none.
- * Without a state the order is by id. No snapshot across calls. Fails: MISUSE, IO, CLOSED. */
+ * Without a state the order is by id; pending jobs come by lane and due time, finished ones by
+ * the time until which they are kept. No snapshot across calls. Fails: MISUSE, IO. */
 JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor,
                        jobq_info *infos, size_t capacity, size_t *count, jobq_error *err);
 
@@ -472,7 +484,8 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err);
  * the job is terminal. *info (may be NULL) is what jobq_get would have told at that moment;
  * for a job that is not kept only id, state, attempt and error. In step mode another thread
  * has to step.
- * Threads: any but a handler's or a callback's. Fails: TIMEOUT, NOT_FOUND, MISUSE, CLOSED. */
+ * Threads: any but a handler's or a callback's. Fails: TIMEOUT, NOT_FOUND (or deleted while we
+ * waited), BAD_TIME, MISUSE (client). */
 JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
                        jobq_error *err);
 
@@ -494,11 +507,13 @@ JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms);
  * time and letting the queue come to rest in between: handlers run, retries that fall due within
  * the span run too. *fired (may be NULL) is how many wakes were fired. In step mode the jobs run
  * on the caller's thread. A running handler's deadline, or its jobq_run_sleep, is a wake as well.
- * Fails: MISUSE (system clock, from a handler, client), STALLED (no rest for stall_ms of real
- * time; the clock stays where it was), CLOSED, and as jobq_enqueue. */
+ * A handler that waits for its deadline without jobq_run_sleep is given 100 ms of real time.
+ * Fails: MISUSE (system clock, from a handler, client), BAD_TIME, STALLED (no rest for stall_ms
+ * of real time; the clock stays where it was), and as jobq_enqueue. */
 JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *err);
 
-/* The same to the next wake, however far; JOBQ_NOT_FOUND if there is none. */
+/* The same to the next wake, however far; JOBQ_NOT_FOUND if there is none. Housekeeping, such as
+ * dropping finished jobs whose time is over, is no wake: it is seen to whenever the clock moves. */
 JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err);
 
 /* How many wakes are pending: scheduled jobs count as one, for the earliest. 0 on error. */

@@ -27,7 +27,7 @@
 #ifdef JOBQ_DEBUG
 #define jobq__assert(condition) assert(condition)
 #else
-#define jobq__assert(condition) ((void)sizeof((condition) ? 1 : 0))
+#define jobq__assert(condition) ((void)(0 && (condition)))
 #endif
 
 #define JOBQ__COUNT(array) (sizeof(array) / sizeof((array)[0]))
