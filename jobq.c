@@ -1774,6 +1774,27 @@ JOBQ__INTERNAL jobq_state jobq__state_public(int state, bool started) {
     }
 }
 
+JOBQ_API const char *jobq_state_name(jobq_state state) {
+    static const char *const names[] = {
+        [JOBQ_STATE_NONE] = "none",       [JOBQ_STATE_PENDING] = "pending",
+        [JOBQ_STATE_RUNNING] = "running", [JOBQ_STATE_DONE] = "done",
+        [JOBQ_STATE_FAILED] = "failed",   [JOBQ_STATE_CANCELLED] = "cancelled",
+    };
+    if ((int)state < 0 || (size_t)state >= JOBQ__COUNT(names)) return "?";
+    return names[state];
+}
+
+JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
+    static const char *const names[] = {
+        [JOBQ_OUTCOME_NONE] = "none",      [JOBQ_DONE] = "done",
+        [JOBQ_RETRY] = "retry",            [JOBQ_FAIL] = "fail",
+        [JOBQ_RESCHEDULE] = "reschedule",  [JOBQ_SNOOZE] = "snooze",
+        [JOBQ_CANCELLED] = "cancelled",    [JOBQ_CRASHED] = "crashed",
+    };
+    if ((int)outcome < 0 || (size_t)outcome >= JOBQ__COUNT(names)) return "?";
+    return names[outcome];
+}
+
 /*==== sql.h ====*/
 /* sql.h - every statement that jobq runs again and again, by name. */
 #ifdef JOBQ_LINES

@@ -180,6 +180,10 @@ typedef enum jobq_outcome {
     JOBQ_CRASHED        /* events only: the process died while the job ran */
 } jobq_outcome;
 
+/* "pending", "done" and the like; never NULL. Any thread. */
+JOBQ_API const char *jobq_state_name(jobq_state state);
+JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome);
+
 /* A change of a job, reported after it was committed: new (from NONE), started (to RUNNING; this
  * one is told, not committed), settled, cancelled, revived, crashed. A delete is not told. The
  * event of a new job may come after jobq_enqueue has returned, or before. */

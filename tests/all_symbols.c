@@ -15,6 +15,8 @@ static const struct {
     PUBLIC(jobq_version_number),
     PUBLIC(jobq_code_name),
     PUBLIC(jobq_code_text),
+    PUBLIC(jobq_state_name),
+    PUBLIC(jobq_outcome_name),
 
     PUBLIC(jobq_open),
     PUBLIC(jobq_close),

@@ -44,6 +44,17 @@ TEST(codes_have_names_and_sentences) {
     }
 }
 
+/* Goal: states and outcomes have names, and anything else is answered too. Method: all of them,
+ * and numbers that are none. */
+TEST(states_and_outcomes_have_names) {
+    CHECK_STR(jobq_state_name(JOBQ_STATE_PENDING), "pending");
+    CHECK_STR(jobq_state_name(JOBQ_STATE_CANCELLED), "cancelled");
+    CHECK_STR(jobq_state_name((jobq_state)99), "?");
+    CHECK_STR(jobq_outcome_name(JOBQ_DONE), "done");
+    CHECK_STR(jobq_outcome_name(JOBQ_CRASHED), "crashed");
+    CHECK_STR(jobq_outcome_name((jobq_outcome)99), "?");
+}
+
 /* Goal: header and library are of one version. Method: compare. */
 TEST(version_is_the_headers) {
     CHECK_INT(jobq_version_number(), JOBQ_VERSION_NUMBER);
@@ -945,7 +956,8 @@ TEST(wait_ends_when_the_queue_is_closed) {
     CHECK_CODE(c.code, JOBQ_CLOSED);
 }
 
-TEST_MAIN(codes_have_names_and_sentences, version_is_the_headers, null_handle_is_misuse,
+TEST_MAIN(codes_have_names_and_sentences, states_and_outcomes_have_names,
+          version_is_the_headers, null_handle_is_misuse,
           null_argument_is_misuse, missing_path_is_refused, closing_nothing_is_misuse,
           error_argument_may_be_null, error_is_left_alone_by_success, bad_names_are_refused,
           bad_keys_are_refused, bad_times_are_refused, bad_payloads_are_refused,
