@@ -205,6 +205,8 @@ static inline int64_t jobq__sub(int64_t a, int64_t b) {
 /* After a transaction that failed: wait before the outcomes are tried again. */
 #define JOBQ__RETRY_MIN_US 1000
 #define JOBQ__RETRY_MAX_US 1000000
+/* The scheduler waits so long for the baton before it leaves the work to be told of it. */
+#define JOBQ__SCHED_HOLD_US 2000
 /* Rows that one statement of a bulk insert carries. */
 #define JOBQ__INSERT_ROWS 8
 /* Payload bytes that a recycled entry keeps room for. */
@@ -775,13 +777,25 @@ JOBQ__INTERNAL char *jobq__os_real_path(const char *path, const char *suffix) {
     return result;
 }
 
+/* Real zeros: a store into a hole of a mapped file kills the process when the disk is full. */
+static int jobq__os_fill(int fd, off_t from, size_t size) {
+    static const char zeros[512];
+    while (from < (off_t)size) {
+        size_t part = JOBQ__MIN(sizeof zeros, size - (size_t)from);
+        ssize_t written = pwrite(fd, zeros, part, from);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return errno == EIO ? JOBQ_IO : JOBQ_FULL;
+        from += written;
+    }
+    return JOBQ_OK;
+}
+
 static int jobq__os_page_lock(int fd, size_t size) {
     struct stat st;
     if (flock(fd, LOCK_EX | LOCK_NB)) return errno == EWOULDBLOCK ? JOBQ_LOCKED : JOBQ_IO;
     /* Only the owner may change the size: another mapping would die of a shrunken file. */
     if (fstat(fd, &st)) return JOBQ_IO;
-    if (st.st_size < (off_t)size && ftruncate(fd, (off_t)size)) return JOBQ_FULL;
-    return JOBQ_OK;
+    return st.st_size < (off_t)size ? jobq__os_fill(fd, st.st_size, size) : JOBQ_OK;
 }
 
 JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclusive, int *fd,
@@ -1738,6 +1752,8 @@ JOBQ__INTERNAL jobq_state jobq__state_public(int state, bool started);
  *   |        +------------ cancel ------> CANCELLED
  *   +------ claimed at once when the pool has room ------> CLAIMED
  *
+ *  WAITING -> WAITING: promoted, parked, unparked.  WAITING -> FAILED: crashed too often.
+ *
  * Whoever writes a state asserts its edge here; there is no second table. */
 
 #define JOBQ__BIT(state) (1u << (state))
@@ -1915,10 +1931,17 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
     X(INFO_AFTER, JOBQ__TEXT_INFO "WHERE j.id > ?1 ORDER BY j.id LIMIT ?2") \
-    X(INFO_LIVE, JOBQ__TEXT_INFO "WHERE j.lane IS NOT NULL AND (j.lane, j.ord, j.run_at, j.id)" \
-                 " > (?1, ?3, ?4, ?5) ORDER BY j.lane, j.ord, j.run_at, j.id LIMIT ?2") \
-    X(INFO_FINISHED, JOBQ__TEXT_INFO "WHERE j.prune_at IS NOT NULL AND" \
-                     " (j.prune_at, j.id) > (?1, ?3) ORDER BY j.prune_at, j.id LIMIT ?2") \
+    /* First what is equal to the cursor but for the id, then what is beyond: only so does SQLite \
+     * seek to the very row, and a listing among equals does not begin anew each time. */ \
+    X(INFO_LIVE, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.lane = ?1 AND j.ord = ?3" \
+                 " AND j.run_at = ?4 AND j.id > ?5 ORDER BY j.id LIMIT ?2) UNION ALL" \
+                 " SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.lane IS NOT NULL" \
+                 " AND (j.lane, j.ord, j.run_at) > (?1, ?3, ?4)" \
+                 " ORDER BY j.lane, j.ord, j.run_at, j.id LIMIT ?2)") \
+    X(INFO_FINISHED, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.prune_at = ?1 AND j.id > ?3" \
+                     " ORDER BY j.id LIMIT ?2) UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO \
+                     "WHERE j.prune_at IS NOT NULL AND j.prune_at > ?1" \
+                     " ORDER BY j.prune_at, j.id LIMIT ?2)") \
     X(PAYLOAD, "SELECT payload FROM jobq_job WHERE id = ?1") \
     X(RESULT, "SELECT x.result FROM jobq_job j LEFT JOIN jobq_extra x ON x.job = j.id" \
               " WHERE j.id = ?1") \
@@ -1966,6 +1989,7 @@ struct jobq__db {
     sqlite3 *handle;
     sqlite3_stmt *statements[JOBQ__SQL_COUNT_];
     int sqlite_code;    /* extended, of the last failure */
+    int busy_ms;
     int wal_pages;      /* in the log after the last commit of this connection */
     /* The job's connection: */
     bool may_commit;    /* else the commit hook vetoes */
@@ -2004,6 +2028,8 @@ JOBQ__INTERNAL void jobq__db_reset(sqlite3_stmt *statement);
 /* jobq__db_get and jobq__db_step for a statement without parameters. */
 JOBQ__INTERNAL int jobq__db_do(struct jobq__db *db, enum jobq__sql which);
 
+/* Rows changed since the connection was opened: to see whether something was written. */
+JOBQ__INTERNAL int64_t jobq__db_changes(const struct jobq__db *db);
 /* True inside a transaction: after some errors SQLite ends it by itself. */
 JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db);
 /* Resets whatever was left busy on the connection. */
@@ -2012,6 +2038,8 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
 
+/* From now on closing may copy the log into the database: it is ours. */
+JOBQ__INTERNAL void jobq__db_adopt(struct jobq__db *db);
 /* Copies the log into the database as far as readers allow; truncate also shortens it.
  * *all is false if somebody still needs the log. Nobody may write meanwhile. */
 JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all);
@@ -2142,6 +2170,14 @@ JOBQ__INTERNAL int jobq__db_do(struct jobq__db *db, enum jobq__sql which) {
     return jobq__db_step(db, jobq__db_get(db, which));
 }
 
+JOBQ__INTERNAL int64_t jobq__db_changes(const struct jobq__db *db) {
+    return sqlite3_total_changes(db->handle);
+}
+
+JOBQ__INTERNAL void jobq__db_adopt(struct jobq__db *db) {
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, (int *)NULL);
+}
+
 JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db) {
     return !sqlite3_get_autocommit(db->handle);
 }
@@ -2155,7 +2191,11 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db) {
 JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all) {
     int frames = 0, copied = 0;
     int mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
-    int rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, &frames, &copied);
+    int rc;
+    /* Who waits for readers here keeps everybody else waiting. */
+    sqlite3_busy_timeout(db->handle, 0);
+    rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, &frames, &copied);
+    sqlite3_busy_timeout(db->handle, db->busy_ms);
     *all = rc == SQLITE_OK && frames == copied;
     if ((rc & 0xff) == SQLITE_BUSY || rc == SQLITE_OK) return JOBQ_OK;
     return jobq__db_note(db);
@@ -2219,8 +2259,10 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, enum job
     }
     sqlite3_extended_result_codes(db->handle, 1);
     sqlite3_busy_timeout(db->handle, busy_ms);
+    db->busy_ms = busy_ms;
     if (use != JOBQ__DB_JOB) jobq__db_harden(db);
-    if (options->client)
+    /* Until the file is known to be ours nothing of it may be touched. */
+    if (use == JOBQ__DB_WRITER || options->client)
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
     /* Replaces the automatic checkpoint, too. */
     sqlite3_wal_hook(db->handle, jobq__db_after_commit, db);
@@ -2575,9 +2617,10 @@ JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **dat
 
 /* ---- Housekeeping ---- */
 
-/* Deletes at most limit finished rows whose time is over, or that are more than keep_max. */
+/* Deletes at most limit finished rows whose time is over, or that are more than keep_max; raises
+ * *last_id to the highest of them. */
 JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_t keep_max,
-                                     int limit, int *count);
+                                     int limit, int *count, int64_t *last_id);
 /* JOBQ_NEVER if nothing is kept for a time. */
 JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms);
 
@@ -3023,7 +3066,7 @@ JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **dat
 /* ---- Housekeeping ---- */
 
 static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int64_t a,
-                                  int64_t b, int *count) {
+                                  int64_t b, int *count, int64_t *last_id) {
     struct {
         int64_t id;
         int side;
@@ -3037,19 +3080,22 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
     }
     if (s) jobq__db_reset(s);
     /* A key went when its job ended. */
-    for (i = 0; i < n && rc == JOBQ_OK; i++)
+    for (i = 0; i < n && rc == JOBQ_OK; i++) {
         rc = jobq__store_drop(db, 0, rows[i].id, rows[i].side & ~JOBQ__SIDE_KEY);
+        *last_id = JOBQ__MAX(*last_id, rows[i].id);
+    }
     *count += n;
     return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_t keep_max,
-                                     int limit, int *count) {
+                                     int limit, int *count, int64_t *last_id) {
     int rc;
     *count = 0;
-    rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_DUE, now_ms, limit, count);
+    rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_DUE, now_ms, limit, count, last_id);
     if (rc == JOBQ_OK && keep_max != INT64_MAX && *count < limit)
-        rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_OVER, limit - *count, keep_max, count);
+        rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_OVER, limit - *count, keep_max, count,
+                                    last_id);
     return rc;
 }
 
@@ -3520,6 +3566,7 @@ struct jobq__name {
     /* As a kind: */
     jobq_kind spec;             /* written before handled, then constant */
     int32_t handled;            /* atomic */
+    struct jobq__link parked;   /* in core's list while rows of it may stand parked */
 
     /* As a queue, or as the lane of the suspects: */
     struct jobq__link ready;    /* in core's list while ready rows may stand in the table */
@@ -3608,6 +3655,7 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
     if (!name) return NULL;
     name->id = id;
     jobq__err_copy_text(name->text, sizeof name->text, text);
+    jobq__list_init(&name->parked);
     jobq__list_init(&name->ready);
     jobq__list_init(&name->ring);
     jobq__list_init(&name->turn);
@@ -3715,7 +3763,9 @@ struct jobq__tx {
     int over;                   /* jobs that may be claimed beyond that to keep the order */
     int64_t bytes;              /* payload that may still be claimed */
     bool may_claim;
-    bool claims_changed, due_stale, single_rows;
+    bool ordered;               /* the pool claims, so rows must become ready in order (I2) */
+    bool claims_changed, due_stale, single_rows, starved;
+    struct jobq__name *unparked; /* kind whose parked rows are all moved */
     struct jobq__new_name *new_names; /* added to the table by this transaction */
     size_t new_count, new_capacity;
     int suspects;               /* claimed here */
@@ -3834,6 +3884,9 @@ struct jobq__pool {
     int64_t epoch;              /* how often the pool was started */
     bool claiming;              /* transactions may claim */
     bool more;                  /* a transaction would find something to do */
+    bool starved;               /* the last one had no memory for what it could have claimed */
+    bool put_back;              /* jobs went back to the ring, and idle workers do not know */
+    bool owed;                  /* the scheduler has work for the baton and could not get it */
     struct jobq__ring ring;
     struct jobq__link handed;   /* outcomes that wait for a transaction */
     int handed_count;
@@ -3878,6 +3931,7 @@ struct jobq {
     jobq_options options;       /* with the defaults filled in */
     char *path;
     bool memory, step_mode, client;
+    bool ours;                  /* the file is known to be a queue that we own */
     jobq_clock *clock;
 
     int32_t inside;             /* atomic: calls under way */
@@ -3898,6 +3952,7 @@ struct jobq {
     struct jobq__registry names;
     struct jobq__name *suspects;    /* the lane, a name that is no queue's */
     struct jobq__link ready;        /* lanes where ready rows may stand */
+    struct jobq__link parked;       /* kinds registered, whose rows may still stand parked */
     struct jobq__link claimed;      /* entries, in claim order */
     struct jobq__link spare;        /* entries to be used again */
     int spare_count;
@@ -3946,7 +4001,15 @@ JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q) {
 }
 
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
-    if (jobq__os_load(&q->failed) == JOBQ_OK) jobq__os_store(&q->failed, code);
+    struct jobq__link *link;
+    if (jobq__os_load(&q->failed) != JOBQ_OK) return;
+    jobq__os_store(&q->failed, code);
+    /* Who waits for something to happen waits in vain. */
+    jobq__os_lock(&q->pool.mu);
+    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next)
+        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
+    jobq__os_broadcast(&q->pool.quiet);
+    jobq__os_unlock(&q->pool.mu);
 }
 
 JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
@@ -4089,8 +4152,8 @@ JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane
  *       the claims row names exactly these.
  *   I2  a ready row of a lane that stands in the table sorts after every job of that lane that is
  *       in the ring. Who makes a row ready calls tx_ready, which keeps this: in order it needs
- *       nothing; out of order it claims the row at once, or, when too much is claimed already,
- *       gives back what sorts after it.
+ *       nothing; out of order it claims the row at once, or, when too much is claimed already or
+ *       this is a job's transaction, gives back what sorts after it.
  *   I3  a lane with ready rows in the table is in q->ready. (The reverse need not hold.) */
 
 /* Internal codes, never seen by a caller. */
@@ -4159,7 +4222,12 @@ JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry);
 JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
                                    const char *text);
 /* Moves a slice of rows that were parked for want of a handler; *more: there may be others. */
-JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int64_t kind, bool *more);
+JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int32_t kind, bool *more);
+/* The row is about to end or go: its id stays known, and it may have been the next one due. */
+JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row);
+/* Before the COMMIT of a job's transaction: a handler may have rolled back to a savepoint of its
+ * own, and with it names that this transaction had added; those are forgotten. */
+JOBQ__INTERNAL int jobq__tx_check_names(jobq *q);
 
 #endif
 
@@ -4247,6 +4315,8 @@ JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     jobq__list_init(&q->claimed);
     jobq__list_init(&q->spare);
     jobq__list_init(&q->ready);
+    jobq__list_init(&q->parked);
+    tx->db = &q->writer;
 }
 
 JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
@@ -4298,11 +4368,20 @@ static void jobq__tx_snapshot(jobq *q) {
     if (pool->look) q->look_lanes = true;
     pool->look = false;
     target = jobq__tx_target(q);
-    tx->may_claim = pool->claiming && tx->db == &q->writer && !jobq__os_load(&q->failed);
+    tx->ordered = pool->claiming && !jobq__os_load(&q->failed);
+    tx->may_claim = tx->ordered && tx->db == &q->writer;
     tx->room = JOBQ__MIN(target - pool->ring.count, JOBQ__BATCH);
     tx->over = target + JOBQ__BATCH - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
     jobq__os_unlock(&pool->mu);
+}
+
+/* I1 between transactions: who is claimed is in the claims row; to be gone is for one of them. */
+static bool jobq__tx_all_claimed(const jobq *q) {
+    const struct jobq__link *link;
+    for (link = q->claimed.next; link != &q->claimed; link = link->next)
+        if (JOBQ__CONTAINER(link, const struct jobq__entry, claimed)->gone) return false;
+    return true;
 }
 
 JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
@@ -4321,14 +4400,18 @@ JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
         struct jobq__entry *entry = JOBQ__LINKED(jobq__list_pop(&tx->taken));
         entry->gone = false;
         jobq__ring_put(&q->pool.ring, entry);
+        q->pool.put_back = true;
     }
     jobq__os_unlock(&q->pool.mu);
     for (link = tx->settled.next; link != &tx->settled; link = link->next)
         JOBQ__LINKED(link)->gone = false;
+    jobq__assert(jobq__tx_all_claimed(q));
     tx->claims_changed = tx->due_stale = tx->ready = false;
     tx->suspects = tx->released = tx->rows_count = 0;
     tx->changes_count = 0;
     tx->new_count = 0;
+    tx->unparked = NULL;
+    tx->starved = false;
     tx->last_id = q->last_id;
     tx->next_due_ms = q->next_due_ms;
     tx->prune_at_ms = JOBQ_NEVER;
@@ -4404,6 +4487,7 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
         jobq__list_remove(&entry->link);
         entry->gone = false;
         jobq__ring_put(&q->pool.ring, entry);
+        q->pool.put_back = true;
     }
     jobq__os_unlock(&q->pool.mu);
     tx->rows_count = 0;
@@ -4524,9 +4608,10 @@ static int jobq__tx_finish(jobq *q, struct jobq__entry *entry, int *changed) {
     return rc;
 }
 
-/* Somebody asked for the job to be cancelled: what would have run again does not. */
+/* Somebody asked for the job to be cancelled: done stands, and so does failed for good. */
 static void jobq__tx_heed_cancel(struct jobq__entry *entry) {
-    if (!jobq__os_load(&entry->cancel) || entry->verdict.state != JOBQ__WAITING) return;
+    if (!jobq__os_load(&entry->cancel) || entry->verdict.outcome == JOBQ_DONE
+        || entry->verdict.outcome == JOBQ_FAIL) return;
     entry->verdict.state = JOBQ__CANCELLED;
     entry->verdict.outcome = JOBQ_CANCELLED;
 }
@@ -4751,9 +4836,12 @@ JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row) {
         return JOBQ_OK;
     }
     if (jobq__list_empty(&lane->ready)) jobq__list_append(&q->ready, &lane->ready);
-    if (!q->tx.may_claim || lane == q->suspects || !jobq__tx_before_tail(q, lane, row))
+    if (!q->tx.ordered || lane == q->suspects || !jobq__tx_before_tail(q, lane, row))
         return JOBQ_OK;
-    if (q->tx.over > 0) return jobq__tx_claim_row(q, lane, row->id);
+    if (q->tx.may_claim && q->tx.over > 0) {
+        int rc = jobq__tx_claim_row(q, lane, row->id);
+        if (rc != JOBQ_NO_MEMORY) return rc;
+    }
     return jobq__tx_narrow(q, lane, row);
 }
 
@@ -4841,7 +4929,7 @@ JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__nam
     if (row->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(q, row->run_at_ms);
     if (rc == JOBQ_OK && ready && !entry) {
         /* Out of order: the row must stand in the table before tx_ready sees to it. */
-        if (tx->may_claim && queue && jobq__tx_before_tail(q, queue, row)) rc = jobq__tx_flush(q);
+        if (tx->ordered && queue && jobq__tx_before_tail(q, queue, row)) rc = jobq__tx_flush(q);
         if (rc == JOBQ_OK) rc = jobq__tx_ready(q, row);
     }
     tx->ready = tx->ready || entry;
@@ -4957,7 +5045,10 @@ static int jobq__tx_claim_lane(jobq *q, struct jobq__name *lane, int limit, int 
             continue;
         }
         entry = jobq__tx_entry(q, &row, jobq__registry_by_id(&q->names, row.kind), lane);
-        if (!entry) break;
+        if (!entry) {
+            q->tx.starved = true;
+            break;
+        }
         jobq__tx_claimed(q, entry);
         ++*claimed;
         out_of_room = q->tx.bytes <= 0;
@@ -4983,7 +5074,7 @@ static int jobq__tx_claim(jobq *q) {
     struct jobq__link *link;
     bool progress = true;
     int rc = JOBQ_OK;
-    while (progress && rc == JOBQ_OK && tx->room > 0 && tx->bytes > 0) {
+    while (progress && !tx->starved && rc == JOBQ_OK && tx->room > 0 && tx->bytes > 0) {
         int lanes = 0, share;
         progress = false;
         for (link = q->ready.next; link != &q->ready; link = link->next) lanes++;
@@ -5039,20 +5130,31 @@ static int jobq__tx_promote(jobq *q) {
     fits = aside.count <= q->tx.room;
     for (i = 0; i < aside.count && rc == JOBQ_OK; i++) {
         struct jobq__name *lane = jobq__registry_by_id(&q->names, aside.rows[i].queue);
-        if (fits && q->tx.bytes > 0 && lane && jobq__list_empty(&lane->ready)
-            && !aside.rows[i].crashes && jobq__tx_handled(q, aside.rows[i].kind))
-            rc = jobq__tx_claim_row(q, lane, aside.rows[i].id);
-        else
-            rc = jobq__tx_move(q, &aside.rows[i]);
+        bool direct = fits && q->tx.bytes > 0 && lane && jobq__list_empty(&lane->ready)
+                   && !aside.rows[i].crashes && jobq__tx_handled(q, aside.rows[i].kind);
+        rc = direct ? jobq__tx_claim_row(q, lane, aside.rows[i].id) : JOBQ_NO_MEMORY;
+        if (rc == JOBQ_NO_MEMORY) rc = jobq__tx_move(q, &aside.rows[i]);
     }
     q->tx.due_stale = true;
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int64_t kind, bool *more) {
+JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int32_t kind, bool *more) {
     struct jobq__tx_aside aside;
     int i, rc = jobq__tx_walk(q, jobq__store_ready(q->tx.db, -kind, JOBQ__BATCH), &aside, more);
     for (i = 0; i < aside.count && rc == JOBQ_OK; i++) rc = jobq__tx_move(q, &aside.rows[i]);
+    return rc;
+}
+
+/* What jobq_register could not finish. */
+static int jobq__tx_unpark_next(jobq *q) {
+    struct jobq__name *kind;
+    bool more;
+    int rc;
+    if (jobq__list_empty(&q->parked)) return JOBQ_OK;
+    kind = JOBQ__CONTAINER(q->parked.next, struct jobq__name, parked);
+    rc = jobq__tx_unpark(q, (int32_t)kind->id, &more);
+    if (rc == JOBQ_OK && !more) q->tx.unparked = kind;
     return rc;
 }
 
@@ -5113,12 +5215,32 @@ JOBQ__INTERNAL int jobq__tx_fill(jobq *q) {
     int rc = JOBQ_OK;
     /* Not while there are names that a rollback would take away. */
     if (q->look_lanes && !q->client && !tx->new_count) rc = jobq__tx_look_lanes(q);
+    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_unpark_next(q);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_promote(q);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(q);
     if (rc == JOBQ_OK && tx->due_stale) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(q);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;
+}
+
+JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row) {
+    /* It may be a client's, above all ids that we know. */
+    q->tx.last_id = JOBQ__MAX(q->tx.last_id, row->id);
+    if (row->state == JOBQ__WAITING && row->lane == JOBQ__LANE_SCHEDULED) q->tx.due_stale = true;
+}
+
+JOBQ__INTERNAL int jobq__tx_check_names(jobq *q) {
+    struct jobq__tx *tx = &q->tx;
+    size_t i, kept = 0;
+    for (i = 0; i < tx->new_count; i++) {
+        int64_t id;
+        int rc = jobq__store_name_find(tx->db, tx->new_names[i].text, &id);
+        if (rc != JOBQ_OK) return rc;
+        if (id == tx->new_names[i].id) tx->new_names[kept++] = tx->new_names[i];
+    }
+    tx->new_count = kept;
+    return JOBQ_OK;
 }
 
 JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
@@ -5132,6 +5254,7 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
     jobq_event event;
     int changed = 1, rc;
     memset(&event, 0, sizeof event);
+    jobq__tx_leaves(q, row);
     if (keep_ms == JOBQ_NONE) {
         /* The highest row may go: the claims row remembers the id. */
         q->tx.claims_changed = true;
@@ -5173,7 +5296,7 @@ static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
 /* True if another transaction would find something to claim, promote or move. */
 static bool jobq__tx_more(const jobq *q) {
     const struct jobq__link *link;
-    if (q->look_lanes) return true;
+    if (q->look_lanes || !jobq__list_empty(&q->parked)) return true;
     if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= q->tx.now_ms) return true;
     for (link = q->ready.next; link != &q->ready; link = link->next)
         if (link != &q->suspects->ready || !q->suspects_claimed) return true;
@@ -5240,13 +5363,16 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     pool->more = jobq__tx_more(q);
     if (!q->client && (q->next_due_ms != due_ms || !jobq__timer_pending(&pool->due.timer)))
         jobq__wheel_add(&pool->wheel, &pool->due.timer, q->next_due_ms);
-    wakes->loop = tx->ready || q->next_due_ms < due_ms;
-    wakes->scheduler = q->next_due_ms < due_ms || tx->prune_at_ms < pool->prune_at_ms;
+    /* Several transactions may share one set of wakes. */
+    wakes->loop = wakes->loop || tx->ready || q->next_due_ms < due_ms;
+    wakes->scheduler = wakes->scheduler || q->next_due_ms < due_ms
+                    || tx->prune_at_ms < pool->prune_at_ms;
     pool->prune_at_ms = JOBQ__MIN(pool->prune_at_ms, tx->prune_at_ms);
     jobq__tx_tell_waiters(q);
     jobq__tx_wake_workers(pool, jobs, wakes);
-    pool->retry_us = 0;
-    pool->retry_at_us = 0;
+    pool->starved = tx->starved;
+    pool->retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
+    pool->retry_at_us = tx->starved ? jobq__clock_mono_us() + pool->retry_us : 0;
     jobq__os_unlock(&pool->mu);
 }
 
@@ -5267,6 +5393,7 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     q->last_id = tx->last_id;
     q->next_due_ms = tx->next_due_ms;
     q->suspects_claimed += tx->suspects - tx->released;
+    if (tx->unparked) jobq__list_remove(&tx->unparked->parked);
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         jobq__list_append(&q->claimed, &entry->claimed);
@@ -5320,6 +5447,9 @@ JOBQ__INTERNAL void jobq__commit_fini(jobq *q);
 
 /* Has the request written by some group and returns its code. Blocks for that commit. */
 JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request);
+/* The same, but JOBQ_BUSY after wait_us instead of busy_ms. */
+JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
+                                               int64_t wait_us);
 
 /* A group without a request of one's own: settle and claim what there is. */
 JOBQ__INTERNAL int jobq__commit_now(jobq *q);
@@ -5329,8 +5459,8 @@ JOBQ__INTERNAL bool jobq__commit_try(jobq *q);
 /* For who has the baton: leads one group and hands the baton on. */
 JOBQ__INTERNAL int jobq__commit_lead(jobq *q);
 
-/* The baton for oneself; JOBQ_BUSY after busy_ms if wait is not for ever. */
-JOBQ__INTERNAL int jobq__commit_hold(jobq *q, bool for_ever);
+/* The baton for oneself; JOBQ_BUSY after wait_us of real time. */
+JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t wait_us);
 JOBQ__INTERNAL void jobq__commit_release(jobq *q);
 
 /* The holder is inside a job's transaction (or leaves it). */
@@ -5462,12 +5592,19 @@ static void jobq__commit_rouse(jobq *q) {
     struct jobq__worker *worker = NULL;
     int64_t now_us = jobq__clock_mono_us();
     jobq__os_lock(&pool->mu);
-    if (!jobq__list_empty(&pool->idle) && jobq__core_commit_due(q, now_us)) {
+    if (pool->owed) {
+        pool->owed = false;
+        pool->scheduler_kicked = true;
+        jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
+    }
+    if (!jobq__list_empty(&pool->idle)
+        && (jobq__core_commit_due(q, now_us) || (pool->put_back && pool->ring.count))) {
         worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
         jobq__list_remove(&worker->link);
         worker->idle = false;
         worker->woken = true;
     }
+    pool->put_back = false;
     if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
     if (worker) jobq__os_signal(&worker->cond);
@@ -5490,26 +5627,41 @@ static int jobq__commit_sqlite(jobq *q, struct jobq__request *r, int rc) {
     return jobq__err_set(r->err, rc, NULL);
 }
 
+/* Tries a request. *lost: it failed, and what it had written cannot be undone by itself. */
+static int jobq__commit_write_once(jobq *q, struct jobq__request *r, bool *lost) {
+    struct jobq__db *db = q->tx.db;
+    struct jobq__tx_mark mark;
+    int64_t changes = jobq__db_changes(db);
+    int rc;
+    jobq__tx_mark(q, &mark);
+    rc = r->atomic ? jobq__db_do(db, JOBQ__SQL_SAVE) : JOBQ_OK;
+    if (rc == JOBQ_OK) rc = r->write(q, r);
+    if (rc != JOBQ_OK && r->atomic && jobq__db_in_transaction(db))
+        *lost = jobq__db_do(db, JOBQ__SQL_SAVE_UNDO) != JOBQ_OK;
+    else if (rc != JOBQ_OK)
+        *lost = !jobq__db_in_transaction(db) || jobq__db_changes(db) != changes;
+    if (rc != JOBQ_OK) jobq__tx_undo(q, &mark);
+    if (r->atomic && jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_SAVE_END);
+    *lost = *lost || !jobq__db_in_transaction(db);
+    return rc;
+}
+
 /* Writes one request; what goes wrong with it alone is undone alone. Returns an error only if the
  * whole transaction is lost. */
 static int jobq__commit_write(jobq *q, struct jobq__request *r) {
-    struct jobq__db *db = q->tx.db;
-    struct jobq__tx_mark mark;
     int rc, tries = 0;
+    bool lost = false;
     do {
-        jobq__tx_mark(q, &mark);
-        rc = r->atomic ? jobq__db_do(db, JOBQ__SQL_SAVE) : JOBQ_OK;
-        if (rc == JOBQ_OK) rc = r->write(q, r);
-        if (rc != JOBQ_OK && jobq__db_in_transaction(db)) {
-            if (r->atomic) jobq__db_do(db, JOBQ__SQL_SAVE_UNDO);
-            jobq__tx_undo(q, &mark);
-        }
-        if (r->atomic && jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_SAVE_END);
+        rc = jobq__commit_write_once(q, r, &lost);
+        if (rc != JOBQ__AGAIN) break;
         /* A client has stored jobs meanwhile: take ids above theirs. */
-        if (rc == JOBQ__AGAIN && jobq__store_max_id(db, &q->tx.last_id) != JOBQ_OK) break;
+        rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
+        q->last_id = JOBQ__MAX(q->last_id, q->tx.last_id);
+        if (lost) return rc == JOBQ_OK ? JOBQ__AGAIN : rc;
+        if (rc == JOBQ_OK) rc = JOBQ__AGAIN;
     } while (rc == JOBQ__AGAIN && tries++ < 2);
     if (rc == JOBQ__AGAIN) rc = JOBQ_CORRUPT;
-    if (!jobq__db_in_transaction(db)) return rc;
+    if (rc != JOBQ_OK && lost) return rc;
     r->rc = jobq__commit_sqlite(q, r, rc);
     return JOBQ_OK;
 }
@@ -5527,15 +5679,28 @@ static int jobq__commit_body(jobq *q, struct jobq__request *list, enum jobq__com
     return rc == JOBQ_OK ? jobq__tx_fill(q) : rc;
 }
 
+/* True if the transaction has to be synced although the queue is RELAXED. */
+static bool jobq__commit_wants_sync(const jobq *q, const struct jobq__request *list,
+                                    enum jobq__commit_part part) {
+    if (q->options.durability != JOBQ_RELAXED || part == JOBQ__COMMIT_NO_STORES) return false;
+    for (; list; list = list->next) {
+        if (list->sync) return true;
+        if (part == JOBQ__COMMIT_ONE) break;
+    }
+    return false;
+}
+
 /* Tries once, from BEGIN to COMMIT. *began: the failure came after BEGIN; *ended: at COMMIT. */
 static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
                                 bool *began, bool *ended) {
+    bool sync = jobq__commit_wants_sync(q, list, part);
     int rc;
     *began = *ended = false;
     do {
         jobq__tx_reset(q);
-        rc = jobq__store_begin(q->tx.db);
-        if (rc != JOBQ_OK) return rc;
+        rc = sync ? jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL) : JOBQ_OK;
+        if (rc == JOBQ_OK) rc = jobq__store_begin(q->tx.db);
+        if (rc != JOBQ_OK) break;
         *began = true;
         rc = jobq__commit_body(q, list, part);
         if (rc == JOBQ_OK) {
@@ -5547,6 +5712,7 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
             q->look_lanes = true;
         }
     } while (rc == JOBQ__AGAIN);
+    if (sync) jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_NORMAL);
     return rc;
 }
 
@@ -5560,109 +5726,6 @@ static int jobq__commit_scrub(jobq *q) {
     if (rc == JOBQ_OK) rc = jobq__store_commit(q->tx.db);
     if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
     if (q->options.durability == JOBQ_RELAXED) jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_NORMAL);
-    return rc;
-}
-
-/* ---- One group ---- */
-
-static void jobq__commit_all(struct jobq__request *list, int rc, jobq *q) {
-    for (; list; list = list->next) list->rc = jobq__commit_sqlite(q, list, rc);
-}
-
-static void jobq__commit_after(jobq *q, struct jobq__request *list,
-                               enum jobq__commit_part part) {
-    for (; list; list = list->next) {
-        if (list->after && list->rc == JOBQ_OK) list->after(q, list);
-        if (part == JOBQ__COMMIT_ONE) break;
-    }
-}
-
-/* True if an I/O error at COMMIT leaves the outcome open. */
-static bool jobq__commit_doubtful(int rc, bool ended) {
-    return ended && rc == JOBQ_IO;
-}
-
-/* After a failure: the queue may have to stop, and nobody tries at once again. */
-static void jobq__commit_failed(jobq *q, int rc) {
-    struct jobq__pool *pool = &q->pool;
-    jobq__tx_failed(q);
-    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
-    jobq__os_lock(&pool->mu);
-    pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
-                               JOBQ__RETRY_MAX_US);
-    pool->retry_at_us = jobq__clock_mono_us() + pool->retry_us;
-    pool->more = true;
-    jobq__os_unlock(&pool->mu);
-    jobq__core_kick(q);
-}
-
-static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
-                                     struct jobq__wakes *wakes) {
-    bool began, ended;
-    int rc = JOBQ_OK;
-    for (; list; list = list->next) {
-        if (!list->write) continue;
-        jobq__tx_open(q, &q->writer, false);
-        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ONE, &began, &ended);
-        if (rc == JOBQ_OK) {
-            jobq__tx_applied(q, wakes);
-            jobq__commit_after(q, list, JOBQ__COMMIT_ONE);
-            continue;
-        }
-        if (jobq__commit_doubtful(rc, ended) && jobq__commit_scrub(q) != JOBQ_OK) {
-            jobq__core_fail(q, JOBQ_IO);
-            rc = JOBQ_UNKNOWN;
-        }
-        list->rc = jobq__commit_sqlite(q, list, rc);
-        jobq__tx_failed(q);
-    }
-    return rc;
-}
-
-/* The stores' own trouble must not keep outcomes from the disk. */
-static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool ended,
-                              struct jobq__wakes *wakes) {
-    bool began;
-    if (jobq__commit_doubtful(rc, ended) && jobq__commit_scrub(q) != JOBQ_OK) {
-        jobq__core_fail(q, JOBQ_IO);
-        jobq__commit_all(list, JOBQ_UNKNOWN, q);
-        return rc;
-    }
-    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, &began, &ended);
-    if (rc != JOBQ_OK) {
-        if (jobq__commit_doubtful(rc, ended)) jobq__core_fail(q, JOBQ_IO);
-        jobq__commit_all(list, rc, q);
-        return rc;
-    }
-    jobq__tx_applied(q, wakes);
-    jobq__commit_stores_alone(q, list, wakes);
-    return JOBQ_OK;
-}
-
-static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__wakes *wakes) {
-    bool began, ended, sync = false;
-    struct jobq__request *r;
-    int rc = jobq__os_load(&q->failed);
-    if (rc != JOBQ_OK) {
-        jobq__commit_all(list, rc, q);
-        return rc;
-    }
-    for (r = list; r; r = r->next) {
-        r->rc = JOBQ_OK;
-        sync = sync || (r->sync && q->options.durability == JOBQ_RELAXED);
-    }
-    jobq__tx_open(q, &q->writer, true);
-    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_FULL);
-    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ALL, &began, &ended);
-    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
-    if (rc == JOBQ_OK) {
-        jobq__tx_applied(q, wakes);
-        jobq__commit_after(q, list, JOBQ__COMMIT_ALL);
-        return rc;
-    }
-    if (began) rc = jobq__commit_again(q, list, rc, ended, wakes);
-    else jobq__commit_all(list, rc, q);
-    if (rc != JOBQ_OK) jobq__commit_failed(q, rc);
     return rc;
 }
 
@@ -5702,9 +5765,127 @@ static void jobq__commit_mind_log(jobq *q, struct jobq__wakes *wakes) {
         || JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) < q->wal_next) return;
     jobq__os_lock(&q->pool.mu);
     scheduler = q->pool.scheduler_started;
+    /* Unless it does not come to it. */
+    if (scheduler && JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) > 2 * q->wal_next)
+        scheduler = false;
     if (scheduler) wakes->scheduler = q->pool.checkpoint = true;
     jobq__os_unlock(&q->pool.mu);
     if (!scheduler) jobq__commit_checkpoint(q);
+}
+
+/* ---- One group ---- */
+
+static void jobq__commit_all(struct jobq__request *list, int rc, jobq *q) {
+    for (; list; list = list->next) list->rc = jobq__commit_sqlite(q, list, rc);
+}
+
+static void jobq__commit_after(jobq *q, struct jobq__request *list,
+                               enum jobq__commit_part part) {
+    for (; list; list = list->next) {
+        if (list->after && list->rc == JOBQ_OK) list->after(q, list);
+        if (part == JOBQ__COMMIT_ONE) break;
+    }
+}
+
+/* After a failure: true if it is certain that nothing has happened. At COMMIT any error but BUSY may
+ * have come after the frame that commits. If on a full disk not even the scrub can be written, then
+ * the transaction's first frame could not either. */
+static bool jobq__commit_certain(jobq *q, int rc, bool ended) {
+    int scrub;
+    if (!ended || rc == JOBQ_BUSY) return true;
+    scrub = jobq__commit_scrub(q);
+    return scrub == JOBQ_OK || (rc == JOBQ_FULL && scrub == JOBQ_FULL);
+}
+
+/* After a failure: the queue may have to stop, and nobody tries at once again. */
+static void jobq__commit_failed(jobq *q, int rc) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__tx_failed(q);
+    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
+    jobq__os_lock(&pool->mu);
+    pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
+                               JOBQ__RETRY_MAX_US);
+    pool->retry_at_us = jobq__clock_mono_us() + pool->retry_us;
+    pool->more = true;
+    jobq__os_unlock(&pool->mu);
+    jobq__core_kick(q);
+}
+
+static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
+                                     struct jobq__wakes *wakes) {
+    bool began, ended;
+    int rc = JOBQ_OK;
+    for (; list; list = list->next) {
+        if (!list->write) continue;
+        rc = jobq__os_load(&q->failed);
+        if (rc != JOBQ_OK) {
+            list->rc = jobq__commit_sqlite(q, list, rc);
+            continue;
+        }
+        jobq__tx_open(q, &q->writer, false);
+        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ONE, &began, &ended);
+        if (rc == JOBQ_OK) {
+            jobq__tx_applied(q, wakes);
+            jobq__commit_after(q, list, JOBQ__COMMIT_ONE);
+            continue;
+        }
+        if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
+        if (!jobq__commit_certain(q, rc, ended)) {
+            jobq__core_fail(q, JOBQ_IO);
+            rc = JOBQ_UNKNOWN;
+        }
+        list->rc = jobq__commit_sqlite(q, list, rc);
+        jobq__tx_failed(q);
+    }
+    return rc;
+}
+
+/* The stores' own trouble must not keep outcomes from the disk. */
+static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool ended,
+                              struct jobq__wakes *wakes) {
+    bool began;
+    if (!jobq__commit_certain(q, rc, ended)) {
+        jobq__core_fail(q, JOBQ_IO);
+        jobq__commit_all(list, JOBQ_UNKNOWN, q);
+        return rc;
+    }
+    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) {
+        jobq__commit_all(list, rc, q);
+        return rc;
+    }
+    /* On a full disk the log may still begin anew in the space that it has. */
+    if (rc == JOBQ_FULL) jobq__commit_checkpoint(q);
+    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, &began, &ended);
+    if (rc != JOBQ_OK) {
+        if (!jobq__commit_certain(q, rc, ended)) jobq__core_fail(q, JOBQ_IO);
+        jobq__commit_all(list, rc, q);
+        return rc;
+    }
+    jobq__tx_applied(q, wakes);
+    jobq__commit_stores_alone(q, list, wakes);
+    return JOBQ_OK;
+}
+
+static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__wakes *wakes) {
+    bool began, ended;
+    struct jobq__request *r;
+    int rc = jobq__os_load(&q->failed);
+    if (rc != JOBQ_OK) {
+        jobq__commit_all(list, rc, q);
+        return rc;
+    }
+    for (r = list; r; r = r->next) r->rc = JOBQ_OK;
+    jobq__tx_open(q, &q->writer, true);
+    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ALL, &began, &ended);
+    if (rc == JOBQ_OK) {
+        jobq__tx_applied(q, wakes);
+        jobq__commit_after(q, list, JOBQ__COMMIT_ALL);
+        return rc;
+    }
+    if (began) rc = jobq__commit_again(q, list, rc, ended, wakes);
+    else jobq__commit_all(list, rc, q);
+    if (rc != JOBQ_OK) jobq__commit_failed(q, rc);
+    return rc;
 }
 
 /* ---- Leading ---- */
@@ -5812,7 +5993,7 @@ static int jobq__commit_await(jobq *q, struct jobq__request *r, int64_t until_us
 }
 
 /* Queues the request; the state it has reached when this thread has something to do. */
-static int jobq__commit_enter(jobq *q, struct jobq__request *r, bool for_ever) {
+static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us) {
     int state = JOBQ__REQUEST_LEAD;
     bool wait;
     r->thread = jobq__os_thread_self();
@@ -5831,9 +6012,7 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r, bool for_ever) {
         return state;
     }
     if (!wait) return state;
-    state = jobq__commit_await(q, r, for_ever ? INT64_MAX
-                                             : jobq__add(jobq__clock_mono_us(),
-                                                         q->commit.busy_us));
+    state = jobq__commit_await(q, r, jobq__add(jobq__clock_mono_us(), wait_us));
     jobq__os_store(&r->gate->used, 0);
     if (state == JOBQ__REQUEST_WAITING)
         r->rc = jobq__err_set(r->err, JOBQ_BUSY, "a job's transaction or another writer held the"
@@ -5852,27 +6031,32 @@ static void jobq__commit_events(jobq *q) {
     else if (!jobq__core_in_handler(q)) jobq__event_deliver(&q->events);
 }
 
-JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request) {
-    if (jobq__commit_enter(q, request, false) == JOBQ__REQUEST_LEAD) jobq__commit_lead(q);
+JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
+                                               int64_t wait_us) {
+    if (jobq__commit_enter(q, request, wait_us) == JOBQ__REQUEST_LEAD) jobq__commit_lead(q);
     jobq__commit_events(q);
     return request->rc;
+}
+
+JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request) {
+    return jobq__commit_request_within(q, request, q->commit.busy_us);
 }
 
 JOBQ__INTERNAL int jobq__commit_now(jobq *q) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
-    if (jobq__commit_enter(q, &request, true) == JOBQ__REQUEST_LEAD) {
+    if (jobq__commit_enter(q, &request, INT64_MAX) == JOBQ__REQUEST_LEAD) {
         int rc = jobq__commit_lead(q);
         if (request.rc == JOBQ_OK) request.rc = rc;
     }
     return request.rc;
 }
 
-JOBQ__INTERNAL int jobq__commit_hold(jobq *q, bool for_ever) {
+JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t wait_us) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
     request.hold = true;
-    jobq__commit_enter(q, &request, for_ever);
+    jobq__commit_enter(q, &request, wait_us);
     return request.rc;
 }
 
@@ -5899,6 +6083,7 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     jobq__list_append(&q->tx.settled, &entry->link);
     rc = jobq__tx_settle(q);
     if (rc == JOBQ_OK) rc = jobq__tx_fill(q);
+    if (rc == JOBQ_OK) rc = jobq__tx_check_names(q);
     if (rc != JOBQ_OK) return rc;
     q->job.may_commit = true;
     rc = jobq__store_commit(&q->job);
@@ -5909,10 +6094,8 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     }
     jobq__store_rollback(&q->job);
     q->tx.db = &q->writer;
-    if (rc == JOBQ_IO) {
-        jobq__list_remove(&entry->link);
-        if (jobq__commit_scrub(q) != JOBQ_OK) jobq__core_fail(q, JOBQ_IO);
-    }
+    jobq__list_remove(&entry->link);
+    if (!jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
     return rc;
 }
 
@@ -5934,6 +6117,9 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     if (rc != JOBQ_OK) {
         jobq__store_rollback(&q->job);
         jobq__list_remove(&entry->link);
+        /* It is still claimed, and the claims row has to go on saying so. */
+        entry->gone = false;
+        q->look_lanes = true;
         jobq__tx_failed(q);
     }
     q->tx.db = &q->writer;
@@ -6054,15 +6240,26 @@ static void jobq__run_again(struct jobq__entry *entry, int attempt, int64_t run_
     entry->verdict.delay_ms = delay_ms;
 }
 
+/* A run that lasted for hours was healthy: its failure begins a new series. Measured from the start
+ * of the run and against the longest delay (at least an hour); against the last one, as Galoy has
+ * it, a handler that times out after some seconds would begin anew for ever. */
+static bool jobq__run_was_healthy(const struct jobq__entry *entry, int64_t started_ms,
+                                  int64_t now_ms) {
+    int64_t longest_ms = JOBQ__MAX(entry->row.delay_ms, entry->kind->spec.backoff_max_ms);
+    longest_ms = JOBQ__MAX(longest_ms, JOBQ__BACKOFF_MAX_MS);
+    return jobq__backoff_recovered(entry->row.attempt, now_ms, started_ms, longest_ms);
+}
+
 /* Order after Galoy: maybe reset the counter, then count, then the delay of this attempt. */
-static void jobq__run_failed(jobq *q, struct jobq__entry *entry, int64_t now_ms) {
+static void jobq__run_failed(jobq *q, struct jobq__entry *entry, int64_t started_ms,
+                             int64_t now_ms) {
     const jobq_kind *spec = &entry->kind->spec;
     const struct jobq__row *row = &entry->row;
     struct jobq__backoff backoff = {spec->backoff_min_ms, spec->backoff_max_ms,
                                     spec->jitter_percent};
     int attempt = row->attempt;
     int64_t delay_ms;
-    if (jobq__backoff_recovered(attempt, now_ms, row->run_at_ms, row->delay_ms)) attempt = 1;
+    if (jobq__run_was_healthy(entry, started_ms, now_ms)) attempt = 1;
     if (spec->attempts_max != JOBQ_UNLIMITED && attempt >= spec->attempts_max) {
         jobq__run_end_as(entry, JOBQ__FAILED);
         return;
@@ -6103,7 +6300,7 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
         jobq__run_again(entry, 1, at_ms, 0);
         break;
     default:
-        jobq__run_failed(run->q, entry, now_ms);
+        jobq__run_failed(run->q, entry, run->started_ms, now_ms);
     }
 }
 
@@ -6170,10 +6367,17 @@ static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
         return true;
     }
     jobq__tx_forget_said(entry);
-    jobq__run_say(run, rc == JOBQ_MISUSE
-                  ? "the job's transaction was ended by the handler or by SQLite; nothing was kept"
-                  : "the job's transaction could not be committed; nothing was kept");
-    jobq__run_decide(run, JOBQ_RETRY, now_ms);
+    if (rc == JOBQ_MISUSE) {
+        jobq__run_say(run, "the job's transaction was ended by the handler or by SQLite;"
+                           " nothing was kept");
+        jobq__run_decide(run, JOBQ_RETRY, now_ms);
+    } else {
+        /* The disk's fault, not the job's: no attempt is charged. */
+        jobq__run_say(run, "the job's transaction could not be committed; nothing was kept");
+        run->at_ms = jobq__add(now_ms, entry->kind->spec.backoff_min_ms);
+        run->said = JOBQ_SNOOZE;
+        jobq__run_decide(run, JOBQ_SNOOZE, now_ms);
+    }
     jobq__run_keep_text(run);
     return false;
 }
@@ -6398,7 +6602,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
         return jobq__err_set(err, JOBQ_MISUSE, "a queue in \":memory:\" has one connection only;"
                              " the job's transaction needs a file");
     if (!run->in_tx) {
-        rc = jobq__commit_hold(q, false);
+        rc = jobq__commit_hold(q, q->commit.busy_us);
         if (rc != JOBQ_OK)
             return jobq__err_set(err, rc, "the database's only writer was taken for busy_ms");
         rc = jobq__run_begin_tx(run, err);
@@ -6473,10 +6677,10 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
 JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
     jobq *q = run->q;
     if (!run->saved_read && (run->entry->row.side & JOBQ__SIDE_EXTRA)) {
-        bool held = q->memory && jobq__commit_hold(q, true) == JOBQ_OK;
-        if (q->memory) {
+        bool held = q->memory && jobq__commit_hold(q, INT64_MAX) == JOBQ_OK;
+        if (held) {
             jobq__store_saved(&q->writer, run->entry->row.id, &run->saved, &run->saved_size);
-        } else {
+        } else if (!q->memory) {
             jobq__os_lock(&q->reader_mu);
             jobq__store_saved(&q->reader, run->entry->row.id, &run->saved, &run->saved_size);
             jobq__os_unlock(&q->reader_mu);
@@ -6523,8 +6727,9 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err);
 JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err);
 /* Steps 1 and 2 of the shutdown order. With pool.mu held. */
 JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q);
-/* Gives back what is claimed and not started, and settles what was handed in. */
-JOBQ__INTERNAL void jobq__pool_give_back(jobq *q);
+/* Gives back what is claimed and not started, and settles what was handed in; it waits at most
+ * wait_us, and busy_ms, for the baton. */
+JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us);
 
 /* Takes and runs one job on the calling thread, which is a worker's or, in step mode, the
  * stepper's. False if the ring is empty. With pool.mu held, before and after. */
@@ -6593,16 +6798,33 @@ static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_u
     jobq__list_append(&pool->handed, &entry->link);
 }
 
+/* Whoever takes the last job of the ring, knowing that there are more, wakes an idle worker to claim
+ * them: this one may be busy for hours. With pool.mu held; returns whom to signal. */
+static struct jobq__worker *jobq__pool_rouse(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__worker *worker;
+    if (pool->ring.count || !pool->more || !pool->claiming || jobq__list_empty(&pool->idle)
+        || jobq__os_load(&q->commit.busy)) return NULL;
+    worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
+    jobq__list_remove(&worker->link);
+    worker->idle = false;
+    worker->woken = true;
+    return worker;
+}
+
 JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
     jobq *q = worker->run.q;
     struct jobq__pool *pool = &q->pool;
     struct jobq__entry *entry = jobq__ring_take(&pool->ring);
+    struct jobq__worker *other;
     int64_t from_us, now_us;
     bool settled;
     if (!entry) return false;
     jobq__run_begin(worker, entry);
     from_us = worker->free_us;
+    other = jobq__pool_rouse(q);
     jobq__os_unlock(&pool->mu);
+    if (other) jobq__os_signal(&other->cond);
     settled = jobq__run_call(worker);
     now_us = jobq__clock_mono_us();
     jobq__os_lock(&pool->mu);
@@ -6655,7 +6877,7 @@ static void jobq__pool_work(void *arg) {
     worker->free_us = jobq__clock_mono_us();
     while (pool->life == JOBQ__RUNNING) {
         if (jobq__pool_commit(worker)) continue;
-        if (jobq__pool_run_one(worker)) continue;
+        if (!jobq__os_load(&q->failed) && jobq__pool_run_one(worker)) continue;
         /* Under the lock, so that who lays the baton down either is seen here or sees us idle. */
         worker->free_us = jobq__clock_mono_us();
         if (!jobq__os_load(&q->commit.busy) && jobq__core_commit_due(q, worker->free_us)) continue;
@@ -6772,6 +6994,9 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     }
     jobq__os_unlock(&pool->mu);
     if (life == JOBQ__RUNNING) return JOBQ_OK;
+    /* The handlers that outlived the grace may have returned since. */
+    if (life == JOBQ__STOPPING && jobq__pool_stop(q, 0, NULL) == JOBQ_OK)
+        return jobq__pool_start(q, err);
     if (life == JOBQ__STOPPING)
         return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet");
     jobq__owner_stay(&q->owner);
@@ -6793,12 +7018,12 @@ static int jobq__pool_write_back(jobq *q, struct jobq__request *r) {
     return jobq__tx_give_back_all(q);
 }
 
-JOBQ__INTERNAL void jobq__pool_give_back(jobq *q) {
+JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
     request.write = jobq__pool_write_back;
     request.atomic = true;
-    jobq__commit_request(q, &request);
+    jobq__commit_request_within(q, &request, JOBQ__MIN(wait_us, q->commit.busy_us));
 }
 
 /* True while this stop has something to wait for: another may have finished it, and the pool may
@@ -6828,7 +7053,7 @@ static void jobq__pool_join(jobq *q) {
     int i;
     for (i = 0; i < pool->worker_count; i++)
         if (pool->workers[i].started) jobq__os_thread_join(pool->workers[i].handle);
-    jobq__pool_give_back(q);
+    jobq__pool_give_back(q, INT64_MAX);
     jobq__os_lock(&pool->mu);
     for (i = 0; i < pool->worker_count; i++)
         pool->workers[i].started = pool->workers[i].ended = false;
@@ -6871,13 +7096,16 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
         jobq__os_wait(&pool->quiet, &pool->mu);
     }
     if (pool->life == JOBQ__STOPPED) {
+        /* In step mode a handler may be running on another thread. */
+        if (q->step_mode && pool->workers[0].run.entry)
+            jobq__run_stop(&pool->workers[0].run, JOBQ__STOP_SHUTDOWN);
         jobq__os_unlock(&pool->mu);
         return JOBQ_OK;
     }
     jobq__pool_raise_flags(q);
     epoch = pool->epoch;
     jobq__os_unlock(&pool->mu);
-    jobq__pool_give_back(q);
+    jobq__pool_give_back(q, grace_us);
     jobq__os_lock(&pool->mu);
     ended = jobq__pool_await_handlers(q, until_us, epoch);
     /* One of those who wait joins the threads. */
@@ -6954,7 +7182,7 @@ static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
     struct jobq__sched_prune *prune = r->arg;
     int64_t keep_max = q->options.keep_max == JOBQ_UNLIMITED ? INT64_MAX : q->options.keep_max;
     int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, keep_max, JOBQ__PRUNE_ROWS,
-                               &prune->count);
+                               &prune->count, &q->tx.last_id);
     q->tx.claims_changed = true; /* it also remembers the highest id */
     return rc == JOBQ_OK ? jobq__store_prune_next(q->tx.db, &prune->next_ms) : rc;
 }
@@ -6967,12 +7195,16 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     request.write = jobq__sched_write_prune;
     request.arg = &prune;
     request.atomic = true;
+    /* Whoever finishes a job meanwhile may set an earlier time again. */
+    jobq__os_lock(&q->pool.mu);
+    q->pool.prune_at_ms = JOBQ_NEVER;
+    jobq__os_unlock(&q->pool.mu);
     next_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
     if (jobq__commit_request(q, &request) == JOBQ_OK)
-        next_ms = prune.count >= JOBQ__PRUNE_ROWS ? now_ms : JOBQ__MAX(prune.next_ms, next_ms);
-    if (prune.next_ms == JOBQ_NEVER) next_ms = JOBQ_NEVER;
+        next_ms = prune.count >= JOBQ__PRUNE_ROWS ? now_ms
+                : prune.next_ms == JOBQ_NEVER ? JOBQ_NEVER : JOBQ__MAX(prune.next_ms, next_ms);
     jobq__os_lock(&q->pool.mu);
-    q->pool.prune_at_ms = next_ms;
+    q->pool.prune_at_ms = JOBQ__MIN(q->pool.prune_at_ms, next_ms);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -6992,14 +7224,31 @@ JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q) {
     now_us = jobq__clock_mono_us();
     jobq__os_lock(&pool->mu);
     if (pool->poll_at_us <= now_us) {
-        pool->poll_at_us = now_us + q->options.poll_ms * 1000;
+        pool->poll_at_us = jobq__add(now_us, JOBQ__MIN(q->options.poll_ms, JOBQ_DAY) * 1000);
         pool->look = true;
     }
     jobq__os_unlock(&pool->mu);
 }
 
+/* The scheduler must not wait for a job's transaction: deadlines would pass meanwhile. Whoever lays
+ * the baton down tells it. */
+static bool jobq__sched_hold(jobq *q) {
+    bool held = jobq__commit_hold(q, JOBQ__SCHED_HOLD_US) == JOBQ_OK;
+    if (held) return true;
+    jobq__os_lock(&q->pool.mu);
+    q->pool.owed = true;
+    jobq__os_unlock(&q->pool.mu);
+    /* It may have been laid down just before. */
+    held = jobq__commit_try(q);
+    return held;
+}
+
+static void jobq__sched_commit(jobq *q) {
+    if (jobq__sched_hold(q)) jobq__commit_lead(q);
+}
+
 static void jobq__sched_checkpoint(jobq *q) {
-    if (jobq__commit_hold(q, true) != JOBQ_OK) return;
+    if (!jobq__sched_hold(q)) return;
     jobq__commit_checkpoint(q);
     jobq__commit_release(q);
 }
@@ -7010,16 +7259,18 @@ static void jobq__sched_checkpoint(jobq *q) {
 static bool jobq__sched_round(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int64_t now_ms = jobq__clock_now_ms(q->clock), now_us = jobq__clock_mono_us();
-    bool failed = jobq__os_load(&q->failed) != JOBQ_OK;
-    bool commit = jobq__sched_fire(q, now_ms) || pool->look;
-    bool overdue = jobq__core_commit_due(q, now_us)
+    bool failed = jobq__os_load(&q->failed) != JOBQ_OK, owed = pool->owed;
+    bool promote = jobq__sched_fire(q, now_ms);
+    bool commit = !owed && (promote || pool->look);
+    bool overdue = !owed && jobq__core_commit_due(q, now_us)
                 && (now_us - pool->handed_since_us >= JOBQ__DEFER_US || !pool->handed_count);
-    bool house = jobq__sched_due(pool->prune_at_ms, now_ms) || pool->poll_at_us <= now_us;
-    bool checkpoint = pool->checkpoint;
+    bool house = !owed && (jobq__sched_due(pool->prune_at_ms, now_ms)
+                           || pool->poll_at_us <= now_us);
+    bool checkpoint = !owed && pool->checkpoint;
     bool events;
     jobq__os_unlock(&pool->mu);
     if (!failed && house) jobq__sched_housekeeping(q);
-    if (!failed && (commit || overdue)) jobq__commit_now(q);
+    if (!failed && (commit || overdue)) jobq__sched_commit(q);
     if (!failed && checkpoint) jobq__sched_checkpoint(q);
     events = jobq__event_waiting(&q->events);
     if (events) jobq__event_deliver(&q->events);
@@ -7032,12 +7283,15 @@ static int64_t jobq__sched_until(jobq *q, bool *wall) {
     struct jobq__pool *pool = &q->pool;
     int64_t now_us = jobq__clock_mono_us(), until_us = pool->poll_at_us, at_ms;
     *wall = false;
-    if (pool->scheduler_armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
-    if ((pool->handed_count || pool->more) && pool->retry_at_us > now_us)
+    bool writes = !pool->owed && !jobq__os_load(&q->failed);
+    if (!writes) until_us = INT64_MAX;
+    if (writes && pool->scheduler_armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
+    if (writes && (pool->handed_count || pool->more) && pool->retry_at_us > now_us)
         until_us = JOBQ__MIN(until_us, pool->retry_at_us);
     /* An artificial clock comes to us: advance kicks. */
     if (q->clock) return until_us;
-    at_ms = JOBQ__MIN(jobq__wheel_next(&pool->wheel), pool->prune_at_ms);
+    at_ms = jobq__wheel_next(&pool->wheel);
+    if (writes) at_ms = JOBQ__MIN(at_ms, pool->prune_at_ms);
     if (at_ms == JOBQ_NEVER) return until_us;
     if (until_us == INT64_MAX) {
         *wall = true;
@@ -7141,9 +7395,10 @@ static int jobq__sched_all(jobq *q, int64_t *ran) {
         }
         /* Lanes that this commit could not look at yet. */
         jobq__os_lock(&q->pool.mu);
-        look = q->pool.more;
+        look = q->pool.more && q->pool.claiming && !jobq__os_load(&q->closing);
+        if (q->pool.starved) rc = JOBQ_NO_MEMORY;
         jobq__os_unlock(&q->pool.mu);
-        if (!look) break;
+        if (!look || rc != JOBQ_OK) break;
     }
     jobq__sched_claiming(q, false);
     return rc;
@@ -7186,8 +7441,11 @@ static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
 
 static bool jobq__sched_at_rest(const jobq *q) {
     int64_t now_ms = jobq__clock_now_ms(q->clock);
-    return jobq__pool_at_rest(q) && !jobq__sched_due(jobq__wheel_next(&q->pool.wheel), now_ms)
-        && !(jobq__sched_due(q->pool.prune_at_ms, now_ms) && q->pool.scheduler_started);
+    if (!jobq__pool_at_rest(q)) return false;
+    /* Nobody is there to see to these unless the pool runs. */
+    return !q->pool.scheduler_started
+        || (!jobq__sched_due(jobq__wheel_next(&q->pool.wheel), now_ms)
+            && !jobq__sched_due(q->pool.prune_at_ms, now_ms));
 }
 
 /* Waits until ring, handlers and outcomes are empty. A handler that waits for its own deadline
@@ -7201,6 +7459,8 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
     jobq__os_lock(&pool->mu);
     pool->quiet_waiters++;
     while (!jobq__sched_at_rest(q)) {
+        rc = jobq__os_load(&q->failed);
+        if (rc != JOBQ_OK) break;
         now_us = jobq__clock_mono_us();
         if (pool->stats.started != started) moved_us = now_us;
         started = pool->stats.started;
@@ -7647,7 +7907,7 @@ static int jobq__api_recover_rows(jobq *q) {
 static int jobq__api_recover(jobq *q, jobq_error *err) {
     struct jobq__wakes wakes;
     int rc;
-    wakes.count = 0;
+    memset(&wakes, 0, sizeof wakes);
     jobq__tx_open(q, &q->writer, false);
     jobq__tx_reset(q);
     rc = jobq__store_begin(&q->writer);
@@ -7655,7 +7915,8 @@ static int jobq__api_recover(jobq *q, jobq_error *err) {
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
     if (rc != JOBQ_OK) {
         jobq__store_rollback(&q->writer);
-        return jobq__db_fail(&q->writer, err);
+        if (jobq__db_code(q->writer.sqlite_code) == rc) return jobq__db_fail(&q->writer, err);
+        return jobq__err_set(err, rc, "%s: the list of claimed jobs", jobq_code_text(rc));
     }
     jobq__tx_applied(q, &wakes);
     jobq__owner_begin(&q->owner, q->options.shared);
@@ -7691,7 +7952,7 @@ static int jobq__api_own(jobq *q, jobq_error *err) {
 
 static void jobq__api_close_files(jobq *q) {
     bool all;
-    if (q->writer.handle && !q->client && !q->memory && !jobq__os_load(&q->failed))
+    if (q->ours && !q->memory && !jobq__os_load(&q->failed))
         jobq__db_checkpoint(&q->writer, true, &all);
     jobq__db_close(&q->job);
     jobq__db_close(&q->reader);
@@ -7705,6 +7966,9 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     if (rc != JOBQ_OK) return rc;
     rc = jobq__api_own(q, err);
     if (rc == JOBQ_OK) rc = jobq__api_open_db(q, created, err);
+    if (rc != JOBQ_OK || q->client) return rc;
+    q->ours = true;
+    jobq__db_adopt(&q->writer);
     return rc;
 }
 
@@ -7731,7 +7995,8 @@ JOBQ_API int jobq_open(const char *path, const jobq_options *options, jobq **out
     q->clock = q->options.clock;
     q->owner.fd = q->owner.entry = -1;
     q->path = jobq__mem_copy(path, strlen(path));
-    rc = q->path ? jobq__api_init(q) : JOBQ_NO_MEMORY;
+    rc = jobq__api_init(q);
+    if (!q->path) rc = JOBQ_NO_MEMORY;
     if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
     else if (q->memory && q->client)
         rc = jobq__err_set(err, JOBQ_NOT_FOUND, "a client cannot open \":memory:\"");
@@ -7779,7 +8044,7 @@ JOBQ_API int jobq_close(jobq **at) {
     *at = NULL;
     jobq__api_await_calls(q);
     jobq__pool_stop(q, INT64_MAX, NULL);
-    if (!q->client) jobq__pool_give_back(q);
+    if (!q->client) jobq__pool_give_back(q, INT64_MAX);
     jobq__event_deliver(&q->events);
     jobq__api_close_files(q);
     jobq__api_free(q);
@@ -7793,6 +8058,8 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
     if (rc != JOBQ_OK) return rc;
     if (q->step_mode)
         rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode there are no workers to start");
+    else if (jobq__os_load(&q->failed))
+        rc = jobq__err_set(err, jobq__os_load(&q->failed), NULL);
     else
         rc = jobq__pool_start(q, err);
     return jobq__api_leave(q, rc);
@@ -7836,9 +8103,16 @@ static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
         r->rc = jobq__err_set(r->err, JOBQ_NO_MEMORY, NULL);
         return;
     }
+    /* Two threads may register the same kind in one group. */
+    if (jobq__os_load(&name->handled)) {
+        r->rc = jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already",
+                              name->text);
+        return;
+    }
     name->spec = kind->spec;
     name->spec.name = name->text;
     jobq__os_store(&name->handled, 1);
+    jobq__list_append(&q->parked, &name->parked);
 }
 
 static int jobq__api_write_unpark(jobq *q, struct jobq__request *r) {
@@ -7846,18 +8120,25 @@ static int jobq__api_write_unpark(jobq *q, struct jobq__request *r) {
     return jobq__tx_unpark(q, kind->id, &kind->more);
 }
 
-/* What was parked for want of a handler becomes ready, a slice a transaction. */
-static int jobq__api_unpark(jobq *q, struct jobq__api_kind *kind, jobq_error *err) {
+static void jobq__api_after_unpark(jobq *q, struct jobq__request *r) {
+    const struct jobq__api_kind *kind = r->arg;
+    if (!kind->more) jobq__list_remove(&jobq__registry_by_id(&q->names, kind->id)->parked);
+}
+
+/* What was parked for want of a handler becomes ready, a slice a transaction. The kind is registered
+ * by now: what this cannot finish is left to the transactions that claim. */
+static void jobq__api_unpark(jobq *q, struct jobq__api_kind *kind) {
     struct jobq__request request;
     int rc;
     do {
         memset(&request, 0, sizeof request);
         request.write = jobq__api_write_unpark;
+        request.after = jobq__api_after_unpark;
         request.arg = kind;
         request.atomic = true;
-        rc = jobq__api_request(q, &request, false, err);
+        rc = jobq__api_request(q, &request, false, NULL);
     } while (rc == JOBQ_OK && kind->more);
-    return rc;
+    if (rc != JOBQ_OK) jobq_notify(q, NULL);
 }
 
 JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
@@ -7876,7 +8157,7 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
     request.after = jobq__api_after_kind;
     request.arg = &kind;
     rc = jobq__api_request(q, &request, false, err);
-    if (rc == JOBQ_OK) rc = jobq__api_unpark(q, &kind, err);
+    if (rc == JOBQ_OK) jobq__api_unpark(q, &kind);
     return jobq__api_leave(q, rc);
 }
 
@@ -8134,6 +8415,7 @@ static int jobq__jobs_write_delete(jobq *q, struct jobq__request *r) {
         return jobq__err_set(r->err, JOBQ_BUSY, "the job is running; cancel it first");
     if (rc != JOBQ_OK) return rc;
     /* The highest id may go with it; the claims row remembers it. */
+    jobq__tx_leaves(q, &row);
     q->tx.claims_changed = true;
     return jobq__store_drop(q->tx.db, row.kind, row.id,
                             jobq__state_terminal(row.state) ? row.side & ~JOBQ__SIDE_KEY
@@ -8197,7 +8479,7 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look) {
     look->runs = jobq__jobs_runs;
     look->now_ms = jobq__clock_now_ms(q->clock);
     look->db = q->memory ? &q->writer : &q->reader;
-    if (q->memory) return jobq__commit_hold(q, false);
+    if (q->memory) return jobq__commit_hold(q, q->commit.busy_us);
     jobq__os_lock(&q->reader_mu);
     return JOBQ_OK;
 }
@@ -8328,7 +8610,8 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
 /* Until the waiter is told, its time is over or the queue closes. With pool.mu held. */
 static void jobq__jobs_await(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
     struct jobq__pool *pool = &q->pool;
-    while (!waiter->done && !waiter->late && !jobq__os_load(&q->closing)) {
+    while (!waiter->done && !waiter->late && !jobq__os_load(&q->closing)
+           && !jobq__os_load(&q->failed)) {
         if (q->clock || until_ms == JOBQ_NEVER || pool->scheduler_started) {
             jobq__os_wait(&waiter->cond, &pool->mu);
             continue;
@@ -8363,7 +8646,9 @@ static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout
         jobq__jobs_await(q, waiter, until_ms);
     }
     if (waiter->done) *info = waiter->info;
-    rc = waiter->done ? JOBQ_OK : jobq__os_load(&q->closing) ? JOBQ_CLOSED : JOBQ_TIMEOUT;
+    rc = waiter->done ? JOBQ_OK : jobq__os_load(&q->closing) ? JOBQ_CLOSED
+                                                             : jobq__os_load(&q->failed);
+    if (rc == JOBQ_OK && !waiter->done) rc = JOBQ_TIMEOUT;
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
     if (info->state == JOBQ_STATE_NONE)

@@ -260,7 +260,8 @@ typedef struct jobq_kind {
     const char *name;       /* 1 to JOBQ_NAME_MAX bytes */
     jobq_handler run;
     void *ctx;              /* given to run and backoff */
-    int attempts_max;       /* default 30; JOBQ_UNLIMITED */
+    int attempts_max;       /* default 30; JOBQ_UNLIMITED. A failure after a run that lasted longer
+                               than 3 x backoff_max_ms, and 3 h, counts as the first again */
     int64_t backoff_min_ms; /* default 1 s. Delay after failing attempt n:           */
     int64_t backoff_max_ms; /* default 1 h. min(max, min * 2^min(n-1, 30)), then     */
     int jitter_percent;     /* default 20: uniform in +-20 %, and again min with max */

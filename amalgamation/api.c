@@ -166,7 +166,7 @@ static int jobq__api_recover_rows(jobq *q) {
 static int jobq__api_recover(jobq *q, jobq_error *err) {
     struct jobq__wakes wakes;
     int rc;
-    wakes.count = 0;
+    memset(&wakes, 0, sizeof wakes);
     jobq__tx_open(q, &q->writer, false);
     jobq__tx_reset(q);
     rc = jobq__store_begin(&q->writer);
@@ -174,7 +174,8 @@ static int jobq__api_recover(jobq *q, jobq_error *err) {
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
     if (rc != JOBQ_OK) {
         jobq__store_rollback(&q->writer);
-        return jobq__db_fail(&q->writer, err);
+        if (jobq__db_code(q->writer.sqlite_code) == rc) return jobq__db_fail(&q->writer, err);
+        return jobq__err_set(err, rc, "%s: the list of claimed jobs", jobq_code_text(rc));
     }
     jobq__tx_applied(q, &wakes);
     jobq__owner_begin(&q->owner, q->options.shared);
@@ -210,7 +211,7 @@ static int jobq__api_own(jobq *q, jobq_error *err) {
 
 static void jobq__api_close_files(jobq *q) {
     bool all;
-    if (q->writer.handle && !q->client && !q->memory && !jobq__os_load(&q->failed))
+    if (q->ours && !q->memory && !jobq__os_load(&q->failed))
         jobq__db_checkpoint(&q->writer, true, &all);
     jobq__db_close(&q->job);
     jobq__db_close(&q->reader);
@@ -224,6 +225,9 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     if (rc != JOBQ_OK) return rc;
     rc = jobq__api_own(q, err);
     if (rc == JOBQ_OK) rc = jobq__api_open_db(q, created, err);
+    if (rc != JOBQ_OK || q->client) return rc;
+    q->ours = true;
+    jobq__db_adopt(&q->writer);
     return rc;
 }
 
@@ -250,7 +254,8 @@ JOBQ_API int jobq_open(const char *path, const jobq_options *options, jobq **out
     q->clock = q->options.clock;
     q->owner.fd = q->owner.entry = -1;
     q->path = jobq__mem_copy(path, strlen(path));
-    rc = q->path ? jobq__api_init(q) : JOBQ_NO_MEMORY;
+    rc = jobq__api_init(q);
+    if (!q->path) rc = JOBQ_NO_MEMORY;
     if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
     else if (q->memory && q->client)
         rc = jobq__err_set(err, JOBQ_NOT_FOUND, "a client cannot open \":memory:\"");
@@ -298,7 +303,7 @@ JOBQ_API int jobq_close(jobq **at) {
     *at = NULL;
     jobq__api_await_calls(q);
     jobq__pool_stop(q, INT64_MAX, NULL);
-    if (!q->client) jobq__pool_give_back(q);
+    if (!q->client) jobq__pool_give_back(q, INT64_MAX);
     jobq__event_deliver(&q->events);
     jobq__api_close_files(q);
     jobq__api_free(q);
@@ -312,6 +317,8 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
     if (rc != JOBQ_OK) return rc;
     if (q->step_mode)
         rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode there are no workers to start");
+    else if (jobq__os_load(&q->failed))
+        rc = jobq__err_set(err, jobq__os_load(&q->failed), NULL);
     else
         rc = jobq__pool_start(q, err);
     return jobq__api_leave(q, rc);
@@ -355,9 +362,16 @@ static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
         r->rc = jobq__err_set(r->err, JOBQ_NO_MEMORY, NULL);
         return;
     }
+    /* Two threads may register the same kind in one group. */
+    if (jobq__os_load(&name->handled)) {
+        r->rc = jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already",
+                              name->text);
+        return;
+    }
     name->spec = kind->spec;
     name->spec.name = name->text;
     jobq__os_store(&name->handled, 1);
+    jobq__list_append(&q->parked, &name->parked);
 }
 
 static int jobq__api_write_unpark(jobq *q, struct jobq__request *r) {
@@ -365,18 +379,25 @@ static int jobq__api_write_unpark(jobq *q, struct jobq__request *r) {
     return jobq__tx_unpark(q, kind->id, &kind->more);
 }
 
-/* What was parked for want of a handler becomes ready, a slice a transaction. */
-static int jobq__api_unpark(jobq *q, struct jobq__api_kind *kind, jobq_error *err) {
+static void jobq__api_after_unpark(jobq *q, struct jobq__request *r) {
+    const struct jobq__api_kind *kind = r->arg;
+    if (!kind->more) jobq__list_remove(&jobq__registry_by_id(&q->names, kind->id)->parked);
+}
+
+/* What was parked for want of a handler becomes ready, a slice a transaction. The kind is registered
+ * by now: what this cannot finish is left to the transactions that claim. */
+static void jobq__api_unpark(jobq *q, struct jobq__api_kind *kind) {
     struct jobq__request request;
     int rc;
     do {
         memset(&request, 0, sizeof request);
         request.write = jobq__api_write_unpark;
+        request.after = jobq__api_after_unpark;
         request.arg = kind;
         request.atomic = true;
-        rc = jobq__api_request(q, &request, false, err);
+        rc = jobq__api_request(q, &request, false, NULL);
     } while (rc == JOBQ_OK && kind->more);
-    return rc;
+    if (rc != JOBQ_OK) jobq_notify(q, NULL);
 }
 
 JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
@@ -395,7 +416,7 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
     request.after = jobq__api_after_kind;
     request.arg = &kind;
     rc = jobq__api_request(q, &request, false, err);
-    if (rc == JOBQ_OK) rc = jobq__api_unpark(q, &kind, err);
+    if (rc == JOBQ_OK) jobq__api_unpark(q, &kind);
     return jobq__api_leave(q, rc);
 }
 

@@ -237,6 +237,7 @@ static int jobq__jobs_write_delete(jobq *q, struct jobq__request *r) {
         return jobq__err_set(r->err, JOBQ_BUSY, "the job is running; cancel it first");
     if (rc != JOBQ_OK) return rc;
     /* The highest id may go with it; the claims row remembers it. */
+    jobq__tx_leaves(q, &row);
     q->tx.claims_changed = true;
     return jobq__store_drop(q->tx.db, row.kind, row.id,
                             jobq__state_terminal(row.state) ? row.side & ~JOBQ__SIDE_KEY
@@ -300,7 +301,7 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look) {
     look->runs = jobq__jobs_runs;
     look->now_ms = jobq__clock_now_ms(q->clock);
     look->db = q->memory ? &q->writer : &q->reader;
-    if (q->memory) return jobq__commit_hold(q, false);
+    if (q->memory) return jobq__commit_hold(q, q->commit.busy_us);
     jobq__os_lock(&q->reader_mu);
     return JOBQ_OK;
 }
@@ -431,7 +432,8 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
 /* Until the waiter is told, its time is over or the queue closes. With pool.mu held. */
 static void jobq__jobs_await(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
     struct jobq__pool *pool = &q->pool;
-    while (!waiter->done && !waiter->late && !jobq__os_load(&q->closing)) {
+    while (!waiter->done && !waiter->late && !jobq__os_load(&q->closing)
+           && !jobq__os_load(&q->failed)) {
         if (q->clock || until_ms == JOBQ_NEVER || pool->scheduler_started) {
             jobq__os_wait(&waiter->cond, &pool->mu);
             continue;
@@ -466,7 +468,9 @@ static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout
         jobq__jobs_await(q, waiter, until_ms);
     }
     if (waiter->done) *info = waiter->info;
-    rc = waiter->done ? JOBQ_OK : jobq__os_load(&q->closing) ? JOBQ_CLOSED : JOBQ_TIMEOUT;
+    rc = waiter->done ? JOBQ_OK : jobq__os_load(&q->closing) ? JOBQ_CLOSED
+                                                             : jobq__os_load(&q->failed);
+    if (rc == JOBQ_OK && !waiter->done) rc = JOBQ_TIMEOUT;
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
     if (info->state == JOBQ_STATE_NONE)

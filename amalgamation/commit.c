@@ -102,12 +102,19 @@ static void jobq__commit_rouse(jobq *q) {
     struct jobq__worker *worker = NULL;
     int64_t now_us = jobq__clock_mono_us();
     jobq__os_lock(&pool->mu);
-    if (!jobq__list_empty(&pool->idle) && jobq__core_commit_due(q, now_us)) {
+    if (pool->owed) {
+        pool->owed = false;
+        pool->scheduler_kicked = true;
+        jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
+    }
+    if (!jobq__list_empty(&pool->idle)
+        && (jobq__core_commit_due(q, now_us) || (pool->put_back && pool->ring.count))) {
         worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
         jobq__list_remove(&worker->link);
         worker->idle = false;
         worker->woken = true;
     }
+    pool->put_back = false;
     if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
     if (worker) jobq__os_signal(&worker->cond);
@@ -130,26 +137,41 @@ static int jobq__commit_sqlite(jobq *q, struct jobq__request *r, int rc) {
     return jobq__err_set(r->err, rc, NULL);
 }
 
+/* Tries a request. *lost: it failed, and what it had written cannot be undone by itself. */
+static int jobq__commit_write_once(jobq *q, struct jobq__request *r, bool *lost) {
+    struct jobq__db *db = q->tx.db;
+    struct jobq__tx_mark mark;
+    int64_t changes = jobq__db_changes(db);
+    int rc;
+    jobq__tx_mark(q, &mark);
+    rc = r->atomic ? jobq__db_do(db, JOBQ__SQL_SAVE) : JOBQ_OK;
+    if (rc == JOBQ_OK) rc = r->write(q, r);
+    if (rc != JOBQ_OK && r->atomic && jobq__db_in_transaction(db))
+        *lost = jobq__db_do(db, JOBQ__SQL_SAVE_UNDO) != JOBQ_OK;
+    else if (rc != JOBQ_OK)
+        *lost = !jobq__db_in_transaction(db) || jobq__db_changes(db) != changes;
+    if (rc != JOBQ_OK) jobq__tx_undo(q, &mark);
+    if (r->atomic && jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_SAVE_END);
+    *lost = *lost || !jobq__db_in_transaction(db);
+    return rc;
+}
+
 /* Writes one request; what goes wrong with it alone is undone alone. Returns an error only if the
  * whole transaction is lost. */
 static int jobq__commit_write(jobq *q, struct jobq__request *r) {
-    struct jobq__db *db = q->tx.db;
-    struct jobq__tx_mark mark;
     int rc, tries = 0;
+    bool lost = false;
     do {
-        jobq__tx_mark(q, &mark);
-        rc = r->atomic ? jobq__db_do(db, JOBQ__SQL_SAVE) : JOBQ_OK;
-        if (rc == JOBQ_OK) rc = r->write(q, r);
-        if (rc != JOBQ_OK && jobq__db_in_transaction(db)) {
-            if (r->atomic) jobq__db_do(db, JOBQ__SQL_SAVE_UNDO);
-            jobq__tx_undo(q, &mark);
-        }
-        if (r->atomic && jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_SAVE_END);
+        rc = jobq__commit_write_once(q, r, &lost);
+        if (rc != JOBQ__AGAIN) break;
         /* A client has stored jobs meanwhile: take ids above theirs. */
-        if (rc == JOBQ__AGAIN && jobq__store_max_id(db, &q->tx.last_id) != JOBQ_OK) break;
+        rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
+        q->last_id = JOBQ__MAX(q->last_id, q->tx.last_id);
+        if (lost) return rc == JOBQ_OK ? JOBQ__AGAIN : rc;
+        if (rc == JOBQ_OK) rc = JOBQ__AGAIN;
     } while (rc == JOBQ__AGAIN && tries++ < 2);
     if (rc == JOBQ__AGAIN) rc = JOBQ_CORRUPT;
-    if (!jobq__db_in_transaction(db)) return rc;
+    if (rc != JOBQ_OK && lost) return rc;
     r->rc = jobq__commit_sqlite(q, r, rc);
     return JOBQ_OK;
 }
@@ -167,15 +189,28 @@ static int jobq__commit_body(jobq *q, struct jobq__request *list, enum jobq__com
     return rc == JOBQ_OK ? jobq__tx_fill(q) : rc;
 }
 
+/* True if the transaction has to be synced although the queue is RELAXED. */
+static bool jobq__commit_wants_sync(const jobq *q, const struct jobq__request *list,
+                                    enum jobq__commit_part part) {
+    if (q->options.durability != JOBQ_RELAXED || part == JOBQ__COMMIT_NO_STORES) return false;
+    for (; list; list = list->next) {
+        if (list->sync) return true;
+        if (part == JOBQ__COMMIT_ONE) break;
+    }
+    return false;
+}
+
 /* Tries once, from BEGIN to COMMIT. *began: the failure came after BEGIN; *ended: at COMMIT. */
 static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
                                 bool *began, bool *ended) {
+    bool sync = jobq__commit_wants_sync(q, list, part);
     int rc;
     *began = *ended = false;
     do {
         jobq__tx_reset(q);
-        rc = jobq__store_begin(q->tx.db);
-        if (rc != JOBQ_OK) return rc;
+        rc = sync ? jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL) : JOBQ_OK;
+        if (rc == JOBQ_OK) rc = jobq__store_begin(q->tx.db);
+        if (rc != JOBQ_OK) break;
         *began = true;
         rc = jobq__commit_body(q, list, part);
         if (rc == JOBQ_OK) {
@@ -187,6 +222,7 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
             q->look_lanes = true;
         }
     } while (rc == JOBQ__AGAIN);
+    if (sync) jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_NORMAL);
     return rc;
 }
 
@@ -200,109 +236,6 @@ static int jobq__commit_scrub(jobq *q) {
     if (rc == JOBQ_OK) rc = jobq__store_commit(q->tx.db);
     if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
     if (q->options.durability == JOBQ_RELAXED) jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_NORMAL);
-    return rc;
-}
-
-/* ---- One group ---- */
-
-static void jobq__commit_all(struct jobq__request *list, int rc, jobq *q) {
-    for (; list; list = list->next) list->rc = jobq__commit_sqlite(q, list, rc);
-}
-
-static void jobq__commit_after(jobq *q, struct jobq__request *list,
-                               enum jobq__commit_part part) {
-    for (; list; list = list->next) {
-        if (list->after && list->rc == JOBQ_OK) list->after(q, list);
-        if (part == JOBQ__COMMIT_ONE) break;
-    }
-}
-
-/* True if an I/O error at COMMIT leaves the outcome open. */
-static bool jobq__commit_doubtful(int rc, bool ended) {
-    return ended && rc == JOBQ_IO;
-}
-
-/* After a failure: the queue may have to stop, and nobody tries at once again. */
-static void jobq__commit_failed(jobq *q, int rc) {
-    struct jobq__pool *pool = &q->pool;
-    jobq__tx_failed(q);
-    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
-    jobq__os_lock(&pool->mu);
-    pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
-                               JOBQ__RETRY_MAX_US);
-    pool->retry_at_us = jobq__clock_mono_us() + pool->retry_us;
-    pool->more = true;
-    jobq__os_unlock(&pool->mu);
-    jobq__core_kick(q);
-}
-
-static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
-                                     struct jobq__wakes *wakes) {
-    bool began, ended;
-    int rc = JOBQ_OK;
-    for (; list; list = list->next) {
-        if (!list->write) continue;
-        jobq__tx_open(q, &q->writer, false);
-        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ONE, &began, &ended);
-        if (rc == JOBQ_OK) {
-            jobq__tx_applied(q, wakes);
-            jobq__commit_after(q, list, JOBQ__COMMIT_ONE);
-            continue;
-        }
-        if (jobq__commit_doubtful(rc, ended) && jobq__commit_scrub(q) != JOBQ_OK) {
-            jobq__core_fail(q, JOBQ_IO);
-            rc = JOBQ_UNKNOWN;
-        }
-        list->rc = jobq__commit_sqlite(q, list, rc);
-        jobq__tx_failed(q);
-    }
-    return rc;
-}
-
-/* The stores' own trouble must not keep outcomes from the disk. */
-static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool ended,
-                              struct jobq__wakes *wakes) {
-    bool began;
-    if (jobq__commit_doubtful(rc, ended) && jobq__commit_scrub(q) != JOBQ_OK) {
-        jobq__core_fail(q, JOBQ_IO);
-        jobq__commit_all(list, JOBQ_UNKNOWN, q);
-        return rc;
-    }
-    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, &began, &ended);
-    if (rc != JOBQ_OK) {
-        if (jobq__commit_doubtful(rc, ended)) jobq__core_fail(q, JOBQ_IO);
-        jobq__commit_all(list, rc, q);
-        return rc;
-    }
-    jobq__tx_applied(q, wakes);
-    jobq__commit_stores_alone(q, list, wakes);
-    return JOBQ_OK;
-}
-
-static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__wakes *wakes) {
-    bool began, ended, sync = false;
-    struct jobq__request *r;
-    int rc = jobq__os_load(&q->failed);
-    if (rc != JOBQ_OK) {
-        jobq__commit_all(list, rc, q);
-        return rc;
-    }
-    for (r = list; r; r = r->next) {
-        r->rc = JOBQ_OK;
-        sync = sync || (r->sync && q->options.durability == JOBQ_RELAXED);
-    }
-    jobq__tx_open(q, &q->writer, true);
-    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_FULL);
-    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ALL, &began, &ended);
-    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
-    if (rc == JOBQ_OK) {
-        jobq__tx_applied(q, wakes);
-        jobq__commit_after(q, list, JOBQ__COMMIT_ALL);
-        return rc;
-    }
-    if (began) rc = jobq__commit_again(q, list, rc, ended, wakes);
-    else jobq__commit_all(list, rc, q);
-    if (rc != JOBQ_OK) jobq__commit_failed(q, rc);
     return rc;
 }
 
@@ -342,9 +275,127 @@ static void jobq__commit_mind_log(jobq *q, struct jobq__wakes *wakes) {
         || JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) < q->wal_next) return;
     jobq__os_lock(&q->pool.mu);
     scheduler = q->pool.scheduler_started;
+    /* Unless it does not come to it. */
+    if (scheduler && JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) > 2 * q->wal_next)
+        scheduler = false;
     if (scheduler) wakes->scheduler = q->pool.checkpoint = true;
     jobq__os_unlock(&q->pool.mu);
     if (!scheduler) jobq__commit_checkpoint(q);
+}
+
+/* ---- One group ---- */
+
+static void jobq__commit_all(struct jobq__request *list, int rc, jobq *q) {
+    for (; list; list = list->next) list->rc = jobq__commit_sqlite(q, list, rc);
+}
+
+static void jobq__commit_after(jobq *q, struct jobq__request *list,
+                               enum jobq__commit_part part) {
+    for (; list; list = list->next) {
+        if (list->after && list->rc == JOBQ_OK) list->after(q, list);
+        if (part == JOBQ__COMMIT_ONE) break;
+    }
+}
+
+/* After a failure: true if it is certain that nothing has happened. At COMMIT any error but BUSY may
+ * have come after the frame that commits. If on a full disk not even the scrub can be written, then
+ * the transaction's first frame could not either. */
+static bool jobq__commit_certain(jobq *q, int rc, bool ended) {
+    int scrub;
+    if (!ended || rc == JOBQ_BUSY) return true;
+    scrub = jobq__commit_scrub(q);
+    return scrub == JOBQ_OK || (rc == JOBQ_FULL && scrub == JOBQ_FULL);
+}
+
+/* After a failure: the queue may have to stop, and nobody tries at once again. */
+static void jobq__commit_failed(jobq *q, int rc) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__tx_failed(q);
+    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
+    jobq__os_lock(&pool->mu);
+    pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
+                               JOBQ__RETRY_MAX_US);
+    pool->retry_at_us = jobq__clock_mono_us() + pool->retry_us;
+    pool->more = true;
+    jobq__os_unlock(&pool->mu);
+    jobq__core_kick(q);
+}
+
+static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
+                                     struct jobq__wakes *wakes) {
+    bool began, ended;
+    int rc = JOBQ_OK;
+    for (; list; list = list->next) {
+        if (!list->write) continue;
+        rc = jobq__os_load(&q->failed);
+        if (rc != JOBQ_OK) {
+            list->rc = jobq__commit_sqlite(q, list, rc);
+            continue;
+        }
+        jobq__tx_open(q, &q->writer, false);
+        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ONE, &began, &ended);
+        if (rc == JOBQ_OK) {
+            jobq__tx_applied(q, wakes);
+            jobq__commit_after(q, list, JOBQ__COMMIT_ONE);
+            continue;
+        }
+        if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
+        if (!jobq__commit_certain(q, rc, ended)) {
+            jobq__core_fail(q, JOBQ_IO);
+            rc = JOBQ_UNKNOWN;
+        }
+        list->rc = jobq__commit_sqlite(q, list, rc);
+        jobq__tx_failed(q);
+    }
+    return rc;
+}
+
+/* The stores' own trouble must not keep outcomes from the disk. */
+static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool ended,
+                              struct jobq__wakes *wakes) {
+    bool began;
+    if (!jobq__commit_certain(q, rc, ended)) {
+        jobq__core_fail(q, JOBQ_IO);
+        jobq__commit_all(list, JOBQ_UNKNOWN, q);
+        return rc;
+    }
+    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) {
+        jobq__commit_all(list, rc, q);
+        return rc;
+    }
+    /* On a full disk the log may still begin anew in the space that it has. */
+    if (rc == JOBQ_FULL) jobq__commit_checkpoint(q);
+    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, &began, &ended);
+    if (rc != JOBQ_OK) {
+        if (!jobq__commit_certain(q, rc, ended)) jobq__core_fail(q, JOBQ_IO);
+        jobq__commit_all(list, rc, q);
+        return rc;
+    }
+    jobq__tx_applied(q, wakes);
+    jobq__commit_stores_alone(q, list, wakes);
+    return JOBQ_OK;
+}
+
+static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__wakes *wakes) {
+    bool began, ended;
+    struct jobq__request *r;
+    int rc = jobq__os_load(&q->failed);
+    if (rc != JOBQ_OK) {
+        jobq__commit_all(list, rc, q);
+        return rc;
+    }
+    for (r = list; r; r = r->next) r->rc = JOBQ_OK;
+    jobq__tx_open(q, &q->writer, true);
+    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ALL, &began, &ended);
+    if (rc == JOBQ_OK) {
+        jobq__tx_applied(q, wakes);
+        jobq__commit_after(q, list, JOBQ__COMMIT_ALL);
+        return rc;
+    }
+    if (began) rc = jobq__commit_again(q, list, rc, ended, wakes);
+    else jobq__commit_all(list, rc, q);
+    if (rc != JOBQ_OK) jobq__commit_failed(q, rc);
+    return rc;
 }
 
 /* ---- Leading ---- */
@@ -452,7 +503,7 @@ static int jobq__commit_await(jobq *q, struct jobq__request *r, int64_t until_us
 }
 
 /* Queues the request; the state it has reached when this thread has something to do. */
-static int jobq__commit_enter(jobq *q, struct jobq__request *r, bool for_ever) {
+static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us) {
     int state = JOBQ__REQUEST_LEAD;
     bool wait;
     r->thread = jobq__os_thread_self();
@@ -471,9 +522,7 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r, bool for_ever) {
         return state;
     }
     if (!wait) return state;
-    state = jobq__commit_await(q, r, for_ever ? INT64_MAX
-                                             : jobq__add(jobq__clock_mono_us(),
-                                                         q->commit.busy_us));
+    state = jobq__commit_await(q, r, jobq__add(jobq__clock_mono_us(), wait_us));
     jobq__os_store(&r->gate->used, 0);
     if (state == JOBQ__REQUEST_WAITING)
         r->rc = jobq__err_set(r->err, JOBQ_BUSY, "a job's transaction or another writer held the"
@@ -492,27 +541,32 @@ static void jobq__commit_events(jobq *q) {
     else if (!jobq__core_in_handler(q)) jobq__event_deliver(&q->events);
 }
 
-JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request) {
-    if (jobq__commit_enter(q, request, false) == JOBQ__REQUEST_LEAD) jobq__commit_lead(q);
+JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
+                                               int64_t wait_us) {
+    if (jobq__commit_enter(q, request, wait_us) == JOBQ__REQUEST_LEAD) jobq__commit_lead(q);
     jobq__commit_events(q);
     return request->rc;
+}
+
+JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request) {
+    return jobq__commit_request_within(q, request, q->commit.busy_us);
 }
 
 JOBQ__INTERNAL int jobq__commit_now(jobq *q) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
-    if (jobq__commit_enter(q, &request, true) == JOBQ__REQUEST_LEAD) {
+    if (jobq__commit_enter(q, &request, INT64_MAX) == JOBQ__REQUEST_LEAD) {
         int rc = jobq__commit_lead(q);
         if (request.rc == JOBQ_OK) request.rc = rc;
     }
     return request.rc;
 }
 
-JOBQ__INTERNAL int jobq__commit_hold(jobq *q, bool for_ever) {
+JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t wait_us) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
     request.hold = true;
-    jobq__commit_enter(q, &request, for_ever);
+    jobq__commit_enter(q, &request, wait_us);
     return request.rc;
 }
 
@@ -539,6 +593,7 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     jobq__list_append(&q->tx.settled, &entry->link);
     rc = jobq__tx_settle(q);
     if (rc == JOBQ_OK) rc = jobq__tx_fill(q);
+    if (rc == JOBQ_OK) rc = jobq__tx_check_names(q);
     if (rc != JOBQ_OK) return rc;
     q->job.may_commit = true;
     rc = jobq__store_commit(&q->job);
@@ -549,10 +604,8 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     }
     jobq__store_rollback(&q->job);
     q->tx.db = &q->writer;
-    if (rc == JOBQ_IO) {
-        jobq__list_remove(&entry->link);
-        if (jobq__commit_scrub(q) != JOBQ_OK) jobq__core_fail(q, JOBQ_IO);
-    }
+    jobq__list_remove(&entry->link);
+    if (!jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
     return rc;
 }
 
@@ -574,6 +627,9 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     if (rc != JOBQ_OK) {
         jobq__store_rollback(&q->job);
         jobq__list_remove(&entry->link);
+        /* It is still claimed, and the claims row has to go on saying so. */
+        entry->gone = false;
+        q->look_lanes = true;
         jobq__tx_failed(q);
     }
     q->tx.db = &q->writer;

@@ -31,6 +31,9 @@ JOBQ__INTERNAL void jobq__commit_fini(jobq *q);
 
 /* Has the request written by some group and returns its code. Blocks for that commit. */
 JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request);
+/* The same, but JOBQ_BUSY after wait_us instead of busy_ms. */
+JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
+                                               int64_t wait_us);
 
 /* A group without a request of one's own: settle and claim what there is. */
 JOBQ__INTERNAL int jobq__commit_now(jobq *q);
@@ -40,8 +43,8 @@ JOBQ__INTERNAL bool jobq__commit_try(jobq *q);
 /* For who has the baton: leads one group and hands the baton on. */
 JOBQ__INTERNAL int jobq__commit_lead(jobq *q);
 
-/* The baton for oneself; JOBQ_BUSY after busy_ms if wait is not for ever. */
-JOBQ__INTERNAL int jobq__commit_hold(jobq *q, bool for_ever);
+/* The baton for oneself; JOBQ_BUSY after wait_us of real time. */
+JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t wait_us);
 JOBQ__INTERNAL void jobq__commit_release(jobq *q);
 
 /* The holder is inside a job's transaction (or leaves it). */

@@ -16,7 +16,15 @@ JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q) {
 }
 
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
-    if (jobq__os_load(&q->failed) == JOBQ_OK) jobq__os_store(&q->failed, code);
+    struct jobq__link *link;
+    if (jobq__os_load(&q->failed) != JOBQ_OK) return;
+    jobq__os_store(&q->failed, code);
+    /* Who waits for something to happen waits in vain. */
+    jobq__os_lock(&q->pool.mu);
+    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next)
+        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
+    jobq__os_broadcast(&q->pool.quiet);
+    jobq__os_unlock(&q->pool.mu);
 }
 
 JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {

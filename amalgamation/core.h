@@ -92,7 +92,9 @@ struct jobq__tx {
     int over;                   /* jobs that may be claimed beyond that to keep the order */
     int64_t bytes;              /* payload that may still be claimed */
     bool may_claim;
-    bool claims_changed, due_stale, single_rows;
+    bool ordered;               /* the pool claims, so rows must become ready in order (I2) */
+    bool claims_changed, due_stale, single_rows, starved;
+    struct jobq__name *unparked; /* kind whose parked rows are all moved */
     struct jobq__new_name *new_names; /* added to the table by this transaction */
     size_t new_count, new_capacity;
     int suspects;               /* claimed here */
@@ -211,6 +213,9 @@ struct jobq__pool {
     int64_t epoch;              /* how often the pool was started */
     bool claiming;              /* transactions may claim */
     bool more;                  /* a transaction would find something to do */
+    bool starved;               /* the last one had no memory for what it could have claimed */
+    bool put_back;              /* jobs went back to the ring, and idle workers do not know */
+    bool owed;                  /* the scheduler has work for the baton and could not get it */
     struct jobq__ring ring;
     struct jobq__link handed;   /* outcomes that wait for a transaction */
     int handed_count;
@@ -255,6 +260,7 @@ struct jobq {
     jobq_options options;       /* with the defaults filled in */
     char *path;
     bool memory, step_mode, client;
+    bool ours;                  /* the file is known to be a queue that we own */
     jobq_clock *clock;
 
     int32_t inside;             /* atomic: calls under way */
@@ -275,6 +281,7 @@ struct jobq {
     struct jobq__registry names;
     struct jobq__name *suspects;    /* the lane, a name that is no queue's */
     struct jobq__link ready;        /* lanes where ready rows may stand */
+    struct jobq__link parked;       /* kinds registered, whose rows may still stand parked */
     struct jobq__link claimed;      /* entries, in claim order */
     struct jobq__link spare;        /* entries to be used again */
     int spare_count;

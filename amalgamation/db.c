@@ -118,6 +118,14 @@ JOBQ__INTERNAL int jobq__db_do(struct jobq__db *db, enum jobq__sql which) {
     return jobq__db_step(db, jobq__db_get(db, which));
 }
 
+JOBQ__INTERNAL int64_t jobq__db_changes(const struct jobq__db *db) {
+    return sqlite3_total_changes(db->handle);
+}
+
+JOBQ__INTERNAL void jobq__db_adopt(struct jobq__db *db) {
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, (int *)NULL);
+}
+
 JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db) {
     return !sqlite3_get_autocommit(db->handle);
 }
@@ -131,7 +139,11 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db) {
 JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all) {
     int frames = 0, copied = 0;
     int mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
-    int rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, &frames, &copied);
+    int rc;
+    /* Who waits for readers here keeps everybody else waiting. */
+    sqlite3_busy_timeout(db->handle, 0);
+    rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, &frames, &copied);
+    sqlite3_busy_timeout(db->handle, db->busy_ms);
     *all = rc == SQLITE_OK && frames == copied;
     if ((rc & 0xff) == SQLITE_BUSY || rc == SQLITE_OK) return JOBQ_OK;
     return jobq__db_note(db);
@@ -195,8 +207,10 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, enum job
     }
     sqlite3_extended_result_codes(db->handle, 1);
     sqlite3_busy_timeout(db->handle, busy_ms);
+    db->busy_ms = busy_ms;
     if (use != JOBQ__DB_JOB) jobq__db_harden(db);
-    if (options->client)
+    /* Until the file is known to be ours nothing of it may be touched. */
+    if (use == JOBQ__DB_WRITER || options->client)
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
     /* Replaces the automatic checkpoint, too. */
     sqlite3_wal_hook(db->handle, jobq__db_after_commit, db);

@@ -27,6 +27,7 @@ struct jobq__db {
     sqlite3 *handle;
     sqlite3_stmt *statements[JOBQ__SQL_COUNT_];
     int sqlite_code;    /* extended, of the last failure */
+    int busy_ms;
     int wal_pages;      /* in the log after the last commit of this connection */
     /* The job's connection: */
     bool may_commit;    /* else the commit hook vetoes */
@@ -65,6 +66,8 @@ JOBQ__INTERNAL void jobq__db_reset(sqlite3_stmt *statement);
 /* jobq__db_get and jobq__db_step for a statement without parameters. */
 JOBQ__INTERNAL int jobq__db_do(struct jobq__db *db, enum jobq__sql which);
 
+/* Rows changed since the connection was opened: to see whether something was written. */
+JOBQ__INTERNAL int64_t jobq__db_changes(const struct jobq__db *db);
 /* True inside a transaction: after some errors SQLite ends it by itself. */
 JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db);
 /* Resets whatever was left busy on the connection. */
@@ -73,6 +76,8 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
 
+/* From now on closing may copy the log into the database: it is ours. */
+JOBQ__INTERNAL void jobq__db_adopt(struct jobq__db *db);
 /* Copies the log into the database as far as readers allow; truncate also shortens it.
  * *all is false if somebody still needs the log. Nobody may write meanwhile. */
 JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all);

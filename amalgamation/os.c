@@ -204,13 +204,25 @@ JOBQ__INTERNAL char *jobq__os_real_path(const char *path, const char *suffix) {
     return result;
 }
 
+/* Real zeros: a store into a hole of a mapped file kills the process when the disk is full. */
+static int jobq__os_fill(int fd, off_t from, size_t size) {
+    static const char zeros[512];
+    while (from < (off_t)size) {
+        size_t part = JOBQ__MIN(sizeof zeros, size - (size_t)from);
+        ssize_t written = pwrite(fd, zeros, part, from);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return errno == EIO ? JOBQ_IO : JOBQ_FULL;
+        from += written;
+    }
+    return JOBQ_OK;
+}
+
 static int jobq__os_page_lock(int fd, size_t size) {
     struct stat st;
     if (flock(fd, LOCK_EX | LOCK_NB)) return errno == EWOULDBLOCK ? JOBQ_LOCKED : JOBQ_IO;
     /* Only the owner may change the size: another mapping would die of a shrunken file. */
     if (fstat(fd, &st)) return JOBQ_IO;
-    if (st.st_size < (off_t)size && ftruncate(fd, (off_t)size)) return JOBQ_FULL;
-    return JOBQ_OK;
+    return st.st_size < (off_t)size ? jobq__os_fill(fd, st.st_size, size) : JOBQ_OK;
 }
 
 JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclusive, int *fd,

@@ -18,16 +18,33 @@ static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_u
     jobq__list_append(&pool->handed, &entry->link);
 }
 
+/* Whoever takes the last job of the ring, knowing that there are more, wakes an idle worker to claim
+ * them: this one may be busy for hours. With pool.mu held; returns whom to signal. */
+static struct jobq__worker *jobq__pool_rouse(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__worker *worker;
+    if (pool->ring.count || !pool->more || !pool->claiming || jobq__list_empty(&pool->idle)
+        || jobq__os_load(&q->commit.busy)) return NULL;
+    worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
+    jobq__list_remove(&worker->link);
+    worker->idle = false;
+    worker->woken = true;
+    return worker;
+}
+
 JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
     jobq *q = worker->run.q;
     struct jobq__pool *pool = &q->pool;
     struct jobq__entry *entry = jobq__ring_take(&pool->ring);
+    struct jobq__worker *other;
     int64_t from_us, now_us;
     bool settled;
     if (!entry) return false;
     jobq__run_begin(worker, entry);
     from_us = worker->free_us;
+    other = jobq__pool_rouse(q);
     jobq__os_unlock(&pool->mu);
+    if (other) jobq__os_signal(&other->cond);
     settled = jobq__run_call(worker);
     now_us = jobq__clock_mono_us();
     jobq__os_lock(&pool->mu);
@@ -80,7 +97,7 @@ static void jobq__pool_work(void *arg) {
     worker->free_us = jobq__clock_mono_us();
     while (pool->life == JOBQ__RUNNING) {
         if (jobq__pool_commit(worker)) continue;
-        if (jobq__pool_run_one(worker)) continue;
+        if (!jobq__os_load(&q->failed) && jobq__pool_run_one(worker)) continue;
         /* Under the lock, so that who lays the baton down either is seen here or sees us idle. */
         worker->free_us = jobq__clock_mono_us();
         if (!jobq__os_load(&q->commit.busy) && jobq__core_commit_due(q, worker->free_us)) continue;
@@ -197,6 +214,9 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     }
     jobq__os_unlock(&pool->mu);
     if (life == JOBQ__RUNNING) return JOBQ_OK;
+    /* The handlers that outlived the grace may have returned since. */
+    if (life == JOBQ__STOPPING && jobq__pool_stop(q, 0, NULL) == JOBQ_OK)
+        return jobq__pool_start(q, err);
     if (life == JOBQ__STOPPING)
         return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet");
     jobq__owner_stay(&q->owner);
@@ -218,12 +238,12 @@ static int jobq__pool_write_back(jobq *q, struct jobq__request *r) {
     return jobq__tx_give_back_all(q);
 }
 
-JOBQ__INTERNAL void jobq__pool_give_back(jobq *q) {
+JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
     request.write = jobq__pool_write_back;
     request.atomic = true;
-    jobq__commit_request(q, &request);
+    jobq__commit_request_within(q, &request, JOBQ__MIN(wait_us, q->commit.busy_us));
 }
 
 /* True while this stop has something to wait for: another may have finished it, and the pool may
@@ -253,7 +273,7 @@ static void jobq__pool_join(jobq *q) {
     int i;
     for (i = 0; i < pool->worker_count; i++)
         if (pool->workers[i].started) jobq__os_thread_join(pool->workers[i].handle);
-    jobq__pool_give_back(q);
+    jobq__pool_give_back(q, INT64_MAX);
     jobq__os_lock(&pool->mu);
     for (i = 0; i < pool->worker_count; i++)
         pool->workers[i].started = pool->workers[i].ended = false;
@@ -296,13 +316,16 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
         jobq__os_wait(&pool->quiet, &pool->mu);
     }
     if (pool->life == JOBQ__STOPPED) {
+        /* In step mode a handler may be running on another thread. */
+        if (q->step_mode && pool->workers[0].run.entry)
+            jobq__run_stop(&pool->workers[0].run, JOBQ__STOP_SHUTDOWN);
         jobq__os_unlock(&pool->mu);
         return JOBQ_OK;
     }
     jobq__pool_raise_flags(q);
     epoch = pool->epoch;
     jobq__os_unlock(&pool->mu);
-    jobq__pool_give_back(q);
+    jobq__pool_give_back(q, grace_us);
     jobq__os_lock(&pool->mu);
     ended = jobq__pool_await_handlers(q, until_us, epoch);
     /* One of those who wait joins the threads. */

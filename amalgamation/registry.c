@@ -53,6 +53,7 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
     if (!name) return NULL;
     name->id = id;
     jobq__err_copy_text(name->text, sizeof name->text, text);
+    jobq__list_init(&name->parked);
     jobq__list_init(&name->ready);
     jobq__list_init(&name->ring);
     jobq__list_init(&name->turn);

@@ -20,6 +20,7 @@ struct jobq__name {
     /* As a kind: */
     jobq_kind spec;             /* written before handled, then constant */
     int32_t handled;            /* atomic */
+    struct jobq__link parked;   /* in core's list while rows of it may stand parked */
 
     /* As a queue, or as the lane of the suspects: */
     struct jobq__link ready;    /* in core's list while ready rows may stand in the table */

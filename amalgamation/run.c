@@ -63,15 +63,26 @@ static void jobq__run_again(struct jobq__entry *entry, int attempt, int64_t run_
     entry->verdict.delay_ms = delay_ms;
 }
 
+/* A run that lasted for hours was healthy: its failure begins a new series. Measured from the start
+ * of the run and against the longest delay (at least an hour); against the last one, as Galoy has
+ * it, a handler that times out after some seconds would begin anew for ever. */
+static bool jobq__run_was_healthy(const struct jobq__entry *entry, int64_t started_ms,
+                                  int64_t now_ms) {
+    int64_t longest_ms = JOBQ__MAX(entry->row.delay_ms, entry->kind->spec.backoff_max_ms);
+    longest_ms = JOBQ__MAX(longest_ms, JOBQ__BACKOFF_MAX_MS);
+    return jobq__backoff_recovered(entry->row.attempt, now_ms, started_ms, longest_ms);
+}
+
 /* Order after Galoy: maybe reset the counter, then count, then the delay of this attempt. */
-static void jobq__run_failed(jobq *q, struct jobq__entry *entry, int64_t now_ms) {
+static void jobq__run_failed(jobq *q, struct jobq__entry *entry, int64_t started_ms,
+                             int64_t now_ms) {
     const jobq_kind *spec = &entry->kind->spec;
     const struct jobq__row *row = &entry->row;
     struct jobq__backoff backoff = {spec->backoff_min_ms, spec->backoff_max_ms,
                                     spec->jitter_percent};
     int attempt = row->attempt;
     int64_t delay_ms;
-    if (jobq__backoff_recovered(attempt, now_ms, row->run_at_ms, row->delay_ms)) attempt = 1;
+    if (jobq__run_was_healthy(entry, started_ms, now_ms)) attempt = 1;
     if (spec->attempts_max != JOBQ_UNLIMITED && attempt >= spec->attempts_max) {
         jobq__run_end_as(entry, JOBQ__FAILED);
         return;
@@ -112,7 +123,7 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
         jobq__run_again(entry, 1, at_ms, 0);
         break;
     default:
-        jobq__run_failed(run->q, entry, now_ms);
+        jobq__run_failed(run->q, entry, run->started_ms, now_ms);
     }
 }
 
@@ -179,10 +190,17 @@ static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
         return true;
     }
     jobq__tx_forget_said(entry);
-    jobq__run_say(run, rc == JOBQ_MISUSE
-                  ? "the job's transaction was ended by the handler or by SQLite; nothing was kept"
-                  : "the job's transaction could not be committed; nothing was kept");
-    jobq__run_decide(run, JOBQ_RETRY, now_ms);
+    if (rc == JOBQ_MISUSE) {
+        jobq__run_say(run, "the job's transaction was ended by the handler or by SQLite;"
+                           " nothing was kept");
+        jobq__run_decide(run, JOBQ_RETRY, now_ms);
+    } else {
+        /* The disk's fault, not the job's: no attempt is charged. */
+        jobq__run_say(run, "the job's transaction could not be committed; nothing was kept");
+        run->at_ms = jobq__add(now_ms, entry->kind->spec.backoff_min_ms);
+        run->said = JOBQ_SNOOZE;
+        jobq__run_decide(run, JOBQ_SNOOZE, now_ms);
+    }
     jobq__run_keep_text(run);
     return false;
 }
@@ -407,7 +425,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
         return jobq__err_set(err, JOBQ_MISUSE, "a queue in \":memory:\" has one connection only;"
                              " the job's transaction needs a file");
     if (!run->in_tx) {
-        rc = jobq__commit_hold(q, false);
+        rc = jobq__commit_hold(q, q->commit.busy_us);
         if (rc != JOBQ_OK)
             return jobq__err_set(err, rc, "the database's only writer was taken for busy_ms");
         rc = jobq__run_begin_tx(run, err);
@@ -482,10 +500,10 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
 JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
     jobq *q = run->q;
     if (!run->saved_read && (run->entry->row.side & JOBQ__SIDE_EXTRA)) {
-        bool held = q->memory && jobq__commit_hold(q, true) == JOBQ_OK;
-        if (q->memory) {
+        bool held = q->memory && jobq__commit_hold(q, INT64_MAX) == JOBQ_OK;
+        if (held) {
             jobq__store_saved(&q->writer, run->entry->row.id, &run->saved, &run->saved_size);
-        } else {
+        } else if (!q->memory) {
             jobq__os_lock(&q->reader_mu);
             jobq__store_saved(&q->reader, run->entry->row.id, &run->saved, &run->saved_size);
             jobq__os_unlock(&q->reader_mu);

@@ -50,7 +50,7 @@ static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
     struct jobq__sched_prune *prune = r->arg;
     int64_t keep_max = q->options.keep_max == JOBQ_UNLIMITED ? INT64_MAX : q->options.keep_max;
     int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, keep_max, JOBQ__PRUNE_ROWS,
-                               &prune->count);
+                               &prune->count, &q->tx.last_id);
     q->tx.claims_changed = true; /* it also remembers the highest id */
     return rc == JOBQ_OK ? jobq__store_prune_next(q->tx.db, &prune->next_ms) : rc;
 }
@@ -63,12 +63,16 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     request.write = jobq__sched_write_prune;
     request.arg = &prune;
     request.atomic = true;
+    /* Whoever finishes a job meanwhile may set an earlier time again. */
+    jobq__os_lock(&q->pool.mu);
+    q->pool.prune_at_ms = JOBQ_NEVER;
+    jobq__os_unlock(&q->pool.mu);
     next_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
     if (jobq__commit_request(q, &request) == JOBQ_OK)
-        next_ms = prune.count >= JOBQ__PRUNE_ROWS ? now_ms : JOBQ__MAX(prune.next_ms, next_ms);
-    if (prune.next_ms == JOBQ_NEVER) next_ms = JOBQ_NEVER;
+        next_ms = prune.count >= JOBQ__PRUNE_ROWS ? now_ms
+                : prune.next_ms == JOBQ_NEVER ? JOBQ_NEVER : JOBQ__MAX(prune.next_ms, next_ms);
     jobq__os_lock(&q->pool.mu);
-    q->pool.prune_at_ms = next_ms;
+    q->pool.prune_at_ms = JOBQ__MIN(q->pool.prune_at_ms, next_ms);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -88,14 +92,31 @@ JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q) {
     now_us = jobq__clock_mono_us();
     jobq__os_lock(&pool->mu);
     if (pool->poll_at_us <= now_us) {
-        pool->poll_at_us = now_us + q->options.poll_ms * 1000;
+        pool->poll_at_us = jobq__add(now_us, JOBQ__MIN(q->options.poll_ms, JOBQ_DAY) * 1000);
         pool->look = true;
     }
     jobq__os_unlock(&pool->mu);
 }
 
+/* The scheduler must not wait for a job's transaction: deadlines would pass meanwhile. Whoever lays
+ * the baton down tells it. */
+static bool jobq__sched_hold(jobq *q) {
+    bool held = jobq__commit_hold(q, JOBQ__SCHED_HOLD_US) == JOBQ_OK;
+    if (held) return true;
+    jobq__os_lock(&q->pool.mu);
+    q->pool.owed = true;
+    jobq__os_unlock(&q->pool.mu);
+    /* It may have been laid down just before. */
+    held = jobq__commit_try(q);
+    return held;
+}
+
+static void jobq__sched_commit(jobq *q) {
+    if (jobq__sched_hold(q)) jobq__commit_lead(q);
+}
+
 static void jobq__sched_checkpoint(jobq *q) {
-    if (jobq__commit_hold(q, true) != JOBQ_OK) return;
+    if (!jobq__sched_hold(q)) return;
     jobq__commit_checkpoint(q);
     jobq__commit_release(q);
 }
@@ -106,16 +127,18 @@ static void jobq__sched_checkpoint(jobq *q) {
 static bool jobq__sched_round(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int64_t now_ms = jobq__clock_now_ms(q->clock), now_us = jobq__clock_mono_us();
-    bool failed = jobq__os_load(&q->failed) != JOBQ_OK;
-    bool commit = jobq__sched_fire(q, now_ms) || pool->look;
-    bool overdue = jobq__core_commit_due(q, now_us)
+    bool failed = jobq__os_load(&q->failed) != JOBQ_OK, owed = pool->owed;
+    bool promote = jobq__sched_fire(q, now_ms);
+    bool commit = !owed && (promote || pool->look);
+    bool overdue = !owed && jobq__core_commit_due(q, now_us)
                 && (now_us - pool->handed_since_us >= JOBQ__DEFER_US || !pool->handed_count);
-    bool house = jobq__sched_due(pool->prune_at_ms, now_ms) || pool->poll_at_us <= now_us;
-    bool checkpoint = pool->checkpoint;
+    bool house = !owed && (jobq__sched_due(pool->prune_at_ms, now_ms)
+                           || pool->poll_at_us <= now_us);
+    bool checkpoint = !owed && pool->checkpoint;
     bool events;
     jobq__os_unlock(&pool->mu);
     if (!failed && house) jobq__sched_housekeeping(q);
-    if (!failed && (commit || overdue)) jobq__commit_now(q);
+    if (!failed && (commit || overdue)) jobq__sched_commit(q);
     if (!failed && checkpoint) jobq__sched_checkpoint(q);
     events = jobq__event_waiting(&q->events);
     if (events) jobq__event_deliver(&q->events);
@@ -128,12 +151,15 @@ static int64_t jobq__sched_until(jobq *q, bool *wall) {
     struct jobq__pool *pool = &q->pool;
     int64_t now_us = jobq__clock_mono_us(), until_us = pool->poll_at_us, at_ms;
     *wall = false;
-    if (pool->scheduler_armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
-    if ((pool->handed_count || pool->more) && pool->retry_at_us > now_us)
+    bool writes = !pool->owed && !jobq__os_load(&q->failed);
+    if (!writes) until_us = INT64_MAX;
+    if (writes && pool->scheduler_armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
+    if (writes && (pool->handed_count || pool->more) && pool->retry_at_us > now_us)
         until_us = JOBQ__MIN(until_us, pool->retry_at_us);
     /* An artificial clock comes to us: advance kicks. */
     if (q->clock) return until_us;
-    at_ms = JOBQ__MIN(jobq__wheel_next(&pool->wheel), pool->prune_at_ms);
+    at_ms = jobq__wheel_next(&pool->wheel);
+    if (writes) at_ms = JOBQ__MIN(at_ms, pool->prune_at_ms);
     if (at_ms == JOBQ_NEVER) return until_us;
     if (until_us == INT64_MAX) {
         *wall = true;
@@ -237,9 +263,10 @@ static int jobq__sched_all(jobq *q, int64_t *ran) {
         }
         /* Lanes that this commit could not look at yet. */
         jobq__os_lock(&q->pool.mu);
-        look = q->pool.more;
+        look = q->pool.more && q->pool.claiming && !jobq__os_load(&q->closing);
+        if (q->pool.starved) rc = JOBQ_NO_MEMORY;
         jobq__os_unlock(&q->pool.mu);
-        if (!look) break;
+        if (!look || rc != JOBQ_OK) break;
     }
     jobq__sched_claiming(q, false);
     return rc;
@@ -282,8 +309,11 @@ static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
 
 static bool jobq__sched_at_rest(const jobq *q) {
     int64_t now_ms = jobq__clock_now_ms(q->clock);
-    return jobq__pool_at_rest(q) && !jobq__sched_due(jobq__wheel_next(&q->pool.wheel), now_ms)
-        && !(jobq__sched_due(q->pool.prune_at_ms, now_ms) && q->pool.scheduler_started);
+    if (!jobq__pool_at_rest(q)) return false;
+    /* Nobody is there to see to these unless the pool runs. */
+    return !q->pool.scheduler_started
+        || (!jobq__sched_due(jobq__wheel_next(&q->pool.wheel), now_ms)
+            && !jobq__sched_due(q->pool.prune_at_ms, now_ms));
 }
 
 /* Waits until ring, handlers and outcomes are empty. A handler that waits for its own deadline
@@ -297,6 +327,8 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
     jobq__os_lock(&pool->mu);
     pool->quiet_waiters++;
     while (!jobq__sched_at_rest(q)) {
+        rc = jobq__os_load(&q->failed);
+        if (rc != JOBQ_OK) break;
         now_us = jobq__clock_mono_us();
         if (pool->stats.started != started) moved_us = now_us;
         started = pool->stats.started;

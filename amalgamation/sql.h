@@ -114,10 +114,17 @@
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
     X(INFO_AFTER, JOBQ__TEXT_INFO "WHERE j.id > ?1 ORDER BY j.id LIMIT ?2") \
-    X(INFO_LIVE, JOBQ__TEXT_INFO "WHERE j.lane IS NOT NULL AND (j.lane, j.ord, j.run_at, j.id)" \
-                 " > (?1, ?3, ?4, ?5) ORDER BY j.lane, j.ord, j.run_at, j.id LIMIT ?2") \
-    X(INFO_FINISHED, JOBQ__TEXT_INFO "WHERE j.prune_at IS NOT NULL AND" \
-                     " (j.prune_at, j.id) > (?1, ?3) ORDER BY j.prune_at, j.id LIMIT ?2") \
+    /* First what is equal to the cursor but for the id, then what is beyond: only so does SQLite \
+     * seek to the very row, and a listing among equals does not begin anew each time. */ \
+    X(INFO_LIVE, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.lane = ?1 AND j.ord = ?3" \
+                 " AND j.run_at = ?4 AND j.id > ?5 ORDER BY j.id LIMIT ?2) UNION ALL" \
+                 " SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.lane IS NOT NULL" \
+                 " AND (j.lane, j.ord, j.run_at) > (?1, ?3, ?4)" \
+                 " ORDER BY j.lane, j.ord, j.run_at, j.id LIMIT ?2)") \
+    X(INFO_FINISHED, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.prune_at = ?1 AND j.id > ?3" \
+                     " ORDER BY j.id LIMIT ?2) UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO \
+                     "WHERE j.prune_at IS NOT NULL AND j.prune_at > ?1" \
+                     " ORDER BY j.prune_at, j.id LIMIT ?2)") \
     X(PAYLOAD, "SELECT payload FROM jobq_job WHERE id = ?1") \
     X(RESULT, "SELECT x.result FROM jobq_job j LEFT JOIN jobq_extra x ON x.job = j.id" \
               " WHERE j.id = ?1") \

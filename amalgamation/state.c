@@ -9,6 +9,8 @@
  *   |        +------------ cancel ------> CANCELLED
  *   +------ claimed at once when the pool has room ------> CLAIMED
  *
+ *  WAITING -> WAITING: promoted, parked, unparked.  WAITING -> FAILED: crashed too often.
+ *
  * Whoever writes a state asserts its edge here; there is no second table. */
 
 #define JOBQ__BIT(state) (1u << (state))

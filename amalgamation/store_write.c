@@ -406,7 +406,7 @@ JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **dat
 /* ---- Housekeeping ---- */
 
 static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int64_t a,
-                                  int64_t b, int *count) {
+                                  int64_t b, int *count, int64_t *last_id) {
     struct {
         int64_t id;
         int side;
@@ -420,19 +420,22 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
     }
     if (s) jobq__db_reset(s);
     /* A key went when its job ended. */
-    for (i = 0; i < n && rc == JOBQ_OK; i++)
+    for (i = 0; i < n && rc == JOBQ_OK; i++) {
         rc = jobq__store_drop(db, 0, rows[i].id, rows[i].side & ~JOBQ__SIDE_KEY);
+        *last_id = JOBQ__MAX(*last_id, rows[i].id);
+    }
     *count += n;
     return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_t keep_max,
-                                     int limit, int *count) {
+                                     int limit, int *count, int64_t *last_id) {
     int rc;
     *count = 0;
-    rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_DUE, now_ms, limit, count);
+    rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_DUE, now_ms, limit, count, last_id);
     if (rc == JOBQ_OK && keep_max != INT64_MAX && *count < limit)
-        rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_OVER, limit - *count, keep_max, count);
+        rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_OVER, limit - *count, keep_max, count,
+                                    last_id);
     return rc;
 }
 

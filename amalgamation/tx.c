@@ -78,6 +78,8 @@ JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     jobq__list_init(&q->claimed);
     jobq__list_init(&q->spare);
     jobq__list_init(&q->ready);
+    jobq__list_init(&q->parked);
+    tx->db = &q->writer;
 }
 
 JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
@@ -129,11 +131,20 @@ static void jobq__tx_snapshot(jobq *q) {
     if (pool->look) q->look_lanes = true;
     pool->look = false;
     target = jobq__tx_target(q);
-    tx->may_claim = pool->claiming && tx->db == &q->writer && !jobq__os_load(&q->failed);
+    tx->ordered = pool->claiming && !jobq__os_load(&q->failed);
+    tx->may_claim = tx->ordered && tx->db == &q->writer;
     tx->room = JOBQ__MIN(target - pool->ring.count, JOBQ__BATCH);
     tx->over = target + JOBQ__BATCH - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
     jobq__os_unlock(&pool->mu);
+}
+
+/* I1 between transactions: who is claimed is in the claims row; to be gone is for one of them. */
+static bool jobq__tx_all_claimed(const jobq *q) {
+    const struct jobq__link *link;
+    for (link = q->claimed.next; link != &q->claimed; link = link->next)
+        if (JOBQ__CONTAINER(link, const struct jobq__entry, claimed)->gone) return false;
+    return true;
 }
 
 JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
@@ -152,14 +163,18 @@ JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
         struct jobq__entry *entry = JOBQ__LINKED(jobq__list_pop(&tx->taken));
         entry->gone = false;
         jobq__ring_put(&q->pool.ring, entry);
+        q->pool.put_back = true;
     }
     jobq__os_unlock(&q->pool.mu);
     for (link = tx->settled.next; link != &tx->settled; link = link->next)
         JOBQ__LINKED(link)->gone = false;
+    jobq__assert(jobq__tx_all_claimed(q));
     tx->claims_changed = tx->due_stale = tx->ready = false;
     tx->suspects = tx->released = tx->rows_count = 0;
     tx->changes_count = 0;
     tx->new_count = 0;
+    tx->unparked = NULL;
+    tx->starved = false;
     tx->last_id = q->last_id;
     tx->next_due_ms = q->next_due_ms;
     tx->prune_at_ms = JOBQ_NEVER;
@@ -235,6 +250,7 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
         jobq__list_remove(&entry->link);
         entry->gone = false;
         jobq__ring_put(&q->pool.ring, entry);
+        q->pool.put_back = true;
     }
     jobq__os_unlock(&q->pool.mu);
     tx->rows_count = 0;
@@ -355,9 +371,10 @@ static int jobq__tx_finish(jobq *q, struct jobq__entry *entry, int *changed) {
     return rc;
 }
 
-/* Somebody asked for the job to be cancelled: what would have run again does not. */
+/* Somebody asked for the job to be cancelled: done stands, and so does failed for good. */
 static void jobq__tx_heed_cancel(struct jobq__entry *entry) {
-    if (!jobq__os_load(&entry->cancel) || entry->verdict.state != JOBQ__WAITING) return;
+    if (!jobq__os_load(&entry->cancel) || entry->verdict.outcome == JOBQ_DONE
+        || entry->verdict.outcome == JOBQ_FAIL) return;
     entry->verdict.state = JOBQ__CANCELLED;
     entry->verdict.outcome = JOBQ_CANCELLED;
 }
@@ -582,9 +599,12 @@ JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row) {
         return JOBQ_OK;
     }
     if (jobq__list_empty(&lane->ready)) jobq__list_append(&q->ready, &lane->ready);
-    if (!q->tx.may_claim || lane == q->suspects || !jobq__tx_before_tail(q, lane, row))
+    if (!q->tx.ordered || lane == q->suspects || !jobq__tx_before_tail(q, lane, row))
         return JOBQ_OK;
-    if (q->tx.over > 0) return jobq__tx_claim_row(q, lane, row->id);
+    if (q->tx.may_claim && q->tx.over > 0) {
+        int rc = jobq__tx_claim_row(q, lane, row->id);
+        if (rc != JOBQ_NO_MEMORY) return rc;
+    }
     return jobq__tx_narrow(q, lane, row);
 }
 
@@ -672,7 +692,7 @@ JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__nam
     if (row->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(q, row->run_at_ms);
     if (rc == JOBQ_OK && ready && !entry) {
         /* Out of order: the row must stand in the table before tx_ready sees to it. */
-        if (tx->may_claim && queue && jobq__tx_before_tail(q, queue, row)) rc = jobq__tx_flush(q);
+        if (tx->ordered && queue && jobq__tx_before_tail(q, queue, row)) rc = jobq__tx_flush(q);
         if (rc == JOBQ_OK) rc = jobq__tx_ready(q, row);
     }
     tx->ready = tx->ready || entry;
@@ -788,7 +808,10 @@ static int jobq__tx_claim_lane(jobq *q, struct jobq__name *lane, int limit, int 
             continue;
         }
         entry = jobq__tx_entry(q, &row, jobq__registry_by_id(&q->names, row.kind), lane);
-        if (!entry) break;
+        if (!entry) {
+            q->tx.starved = true;
+            break;
+        }
         jobq__tx_claimed(q, entry);
         ++*claimed;
         out_of_room = q->tx.bytes <= 0;
@@ -814,7 +837,7 @@ static int jobq__tx_claim(jobq *q) {
     struct jobq__link *link;
     bool progress = true;
     int rc = JOBQ_OK;
-    while (progress && rc == JOBQ_OK && tx->room > 0 && tx->bytes > 0) {
+    while (progress && !tx->starved && rc == JOBQ_OK && tx->room > 0 && tx->bytes > 0) {
         int lanes = 0, share;
         progress = false;
         for (link = q->ready.next; link != &q->ready; link = link->next) lanes++;
@@ -870,20 +893,31 @@ static int jobq__tx_promote(jobq *q) {
     fits = aside.count <= q->tx.room;
     for (i = 0; i < aside.count && rc == JOBQ_OK; i++) {
         struct jobq__name *lane = jobq__registry_by_id(&q->names, aside.rows[i].queue);
-        if (fits && q->tx.bytes > 0 && lane && jobq__list_empty(&lane->ready)
-            && !aside.rows[i].crashes && jobq__tx_handled(q, aside.rows[i].kind))
-            rc = jobq__tx_claim_row(q, lane, aside.rows[i].id);
-        else
-            rc = jobq__tx_move(q, &aside.rows[i]);
+        bool direct = fits && q->tx.bytes > 0 && lane && jobq__list_empty(&lane->ready)
+                   && !aside.rows[i].crashes && jobq__tx_handled(q, aside.rows[i].kind);
+        rc = direct ? jobq__tx_claim_row(q, lane, aside.rows[i].id) : JOBQ_NO_MEMORY;
+        if (rc == JOBQ_NO_MEMORY) rc = jobq__tx_move(q, &aside.rows[i]);
     }
     q->tx.due_stale = true;
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int64_t kind, bool *more) {
+JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int32_t kind, bool *more) {
     struct jobq__tx_aside aside;
     int i, rc = jobq__tx_walk(q, jobq__store_ready(q->tx.db, -kind, JOBQ__BATCH), &aside, more);
     for (i = 0; i < aside.count && rc == JOBQ_OK; i++) rc = jobq__tx_move(q, &aside.rows[i]);
+    return rc;
+}
+
+/* What jobq_register could not finish. */
+static int jobq__tx_unpark_next(jobq *q) {
+    struct jobq__name *kind;
+    bool more;
+    int rc;
+    if (jobq__list_empty(&q->parked)) return JOBQ_OK;
+    kind = JOBQ__CONTAINER(q->parked.next, struct jobq__name, parked);
+    rc = jobq__tx_unpark(q, (int32_t)kind->id, &more);
+    if (rc == JOBQ_OK && !more) q->tx.unparked = kind;
     return rc;
 }
 
@@ -944,12 +978,32 @@ JOBQ__INTERNAL int jobq__tx_fill(jobq *q) {
     int rc = JOBQ_OK;
     /* Not while there are names that a rollback would take away. */
     if (q->look_lanes && !q->client && !tx->new_count) rc = jobq__tx_look_lanes(q);
+    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_unpark_next(q);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_promote(q);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(q);
     if (rc == JOBQ_OK && tx->due_stale) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(q);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;
+}
+
+JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row) {
+    /* It may be a client's, above all ids that we know. */
+    q->tx.last_id = JOBQ__MAX(q->tx.last_id, row->id);
+    if (row->state == JOBQ__WAITING && row->lane == JOBQ__LANE_SCHEDULED) q->tx.due_stale = true;
+}
+
+JOBQ__INTERNAL int jobq__tx_check_names(jobq *q) {
+    struct jobq__tx *tx = &q->tx;
+    size_t i, kept = 0;
+    for (i = 0; i < tx->new_count; i++) {
+        int64_t id;
+        int rc = jobq__store_name_find(tx->db, tx->new_names[i].text, &id);
+        if (rc != JOBQ_OK) return rc;
+        if (id == tx->new_names[i].id) tx->new_names[kept++] = tx->new_names[i];
+    }
+    tx->new_count = kept;
+    return JOBQ_OK;
 }
 
 JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
@@ -963,6 +1017,7 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
     jobq_event event;
     int changed = 1, rc;
     memset(&event, 0, sizeof event);
+    jobq__tx_leaves(q, row);
     if (keep_ms == JOBQ_NONE) {
         /* The highest row may go: the claims row remembers the id. */
         q->tx.claims_changed = true;
@@ -1004,7 +1059,7 @@ static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
 /* True if another transaction would find something to claim, promote or move. */
 static bool jobq__tx_more(const jobq *q) {
     const struct jobq__link *link;
-    if (q->look_lanes) return true;
+    if (q->look_lanes || !jobq__list_empty(&q->parked)) return true;
     if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= q->tx.now_ms) return true;
     for (link = q->ready.next; link != &q->ready; link = link->next)
         if (link != &q->suspects->ready || !q->suspects_claimed) return true;
@@ -1071,13 +1126,16 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     pool->more = jobq__tx_more(q);
     if (!q->client && (q->next_due_ms != due_ms || !jobq__timer_pending(&pool->due.timer)))
         jobq__wheel_add(&pool->wheel, &pool->due.timer, q->next_due_ms);
-    wakes->loop = tx->ready || q->next_due_ms < due_ms;
-    wakes->scheduler = q->next_due_ms < due_ms || tx->prune_at_ms < pool->prune_at_ms;
+    /* Several transactions may share one set of wakes. */
+    wakes->loop = wakes->loop || tx->ready || q->next_due_ms < due_ms;
+    wakes->scheduler = wakes->scheduler || q->next_due_ms < due_ms
+                    || tx->prune_at_ms < pool->prune_at_ms;
     pool->prune_at_ms = JOBQ__MIN(pool->prune_at_ms, tx->prune_at_ms);
     jobq__tx_tell_waiters(q);
     jobq__tx_wake_workers(pool, jobs, wakes);
-    pool->retry_us = 0;
-    pool->retry_at_us = 0;
+    pool->starved = tx->starved;
+    pool->retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
+    pool->retry_at_us = tx->starved ? jobq__clock_mono_us() + pool->retry_us : 0;
     jobq__os_unlock(&pool->mu);
 }
 
@@ -1098,6 +1156,7 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     q->last_id = tx->last_id;
     q->next_due_ms = tx->next_due_ms;
     q->suspects_claimed += tx->suspects - tx->released;
+    if (tx->unparked) jobq__list_remove(&tx->unparked->parked);
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         jobq__list_append(&q->claimed, &entry->claimed);

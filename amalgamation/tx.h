@@ -22,8 +22,8 @@
  *       the claims row names exactly these.
  *   I2  a ready row of a lane that stands in the table sorts after every job of that lane that is
  *       in the ring. Who makes a row ready calls tx_ready, which keeps this: in order it needs
- *       nothing; out of order it claims the row at once, or, when too much is claimed already,
- *       gives back what sorts after it.
+ *       nothing; out of order it claims the row at once, or, when too much is claimed already or
+ *       this is a job's transaction, gives back what sorts after it.
  *   I3  a lane with ready rows in the table is in q->ready. (The reverse need not hold.) */
 
 /* Internal codes, never seen by a caller. */
@@ -92,6 +92,11 @@ JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry);
 JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
                                    const char *text);
 /* Moves a slice of rows that were parked for want of a handler; *more: there may be others. */
-JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int64_t kind, bool *more);
+JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int32_t kind, bool *more);
+/* The row is about to end or go: its id stays known, and it may have been the next one due. */
+JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row);
+/* Before the COMMIT of a job's transaction: a handler may have rolled back to a savepoint of its
+ * own, and with it names that this transaction had added; those are forgotten. */
+JOBQ__INTERNAL int jobq__tx_check_names(jobq *q);
 
 #endif

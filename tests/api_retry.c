@@ -601,15 +601,34 @@ static jobq_info after_a_late_failure(int64_t late_ms, int64_t *delay_ms) {
     return info;
 }
 
-/* Goal: a failure that comes more than 3 times the previous delay after its scheduled time
- * counts as the first again; up to 3 times it does not. Method: the third run takes 6.000 s
- * or 6.001 s, after a delay of 2 s. */
+/* Goal: a failure of a run that lasted more than 3 times the longest backoff counts as the first
+ * again; up to 3 times it does not. Method: the third run takes 3 h, or 1 ms more. */
 TEST(counter_starts_anew_after_health) {
     int64_t delay = 0;
-    CHECK_INT(after_a_late_failure(6000, &delay).attempt, 4);
+    CHECK_INT(after_a_late_failure(3 * JOBQ_HOUR, &delay).attempt, 4);
     CHECK_INT(delay, 4000);
-    CHECK_INT(after_a_late_failure(6001, &delay).attempt, 2);
+    CHECK_INT(after_a_late_failure(3 * JOBQ_HOUR + 1, &delay).attempt, 2);
     CHECK_INT(delay, 1000);
+}
+
+static jobq_outcome fail_slowly(jobq_run *run, void *ctx) {
+    (void)run;
+    jobq_clock_advance((jobq_clock *)ctx, 30 * JOBQ_SECOND);
+    return JOBQ_RETRY;
+}
+
+/* Goal: attempts run out for a handler that takes much longer than the delays between them.
+ * Method: a timeout of half a minute on every attempt, with the default delays. */
+TEST(slow_failures_come_to_an_end) {
+    fixture f;
+    int64_t id;
+    REQUIRE(fixture_open(&f, STEP));
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = fail_slowly, .ctx = f.clock});
+    id = put(f.q, "k");
+    WORKS(jobq_advance(f.q, 30 * JOBQ_DAY / 10, NULL, &err));
+    CHECK_INT(state_of(f.q, id), JOBQ_STATE_FAILED);
+    CHECK_INT(look(f.q, id).runs, 30);
+    fixture_close(&f);
 }
 
 /* ---- Deadlines ---- */
@@ -956,6 +975,7 @@ TEST_MAIN(default_backoff_table, backoff_told_by_events, backoff_of_a_kind,
           unknown_outcome_is_a_failure, reschedule_in_resets_the_attempt,
           reschedule_at_names_the_time, bare_reschedule_is_due_at_once, snooze_keeps_the_attempt,
           snooze_uses_no_attempt, counter_starts_anew_after_health,
+          slow_failures_come_to_an_end,
           deadline_is_seen_by_should_stop, no_timeout_no_deadline, done_after_the_deadline_stands,
           deadline_counts_from_each_start, finished_jobs_are_kept_and_vanish,
           cancelled_jobs_are_kept_like_done_ones, nothing_is_kept_with_none, retention_of_a_kind,

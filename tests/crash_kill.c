@@ -154,7 +154,7 @@ static jobq_job any_job(uint64_t *random, const void *payload) {
 
 /* A job that exists already is as acknowledged as a new one. */
 static int enqueue_one(jobq *q, uint64_t *random) {
-    unsigned char payload[PAYLOAD_MAX];
+    unsigned char payload[PAYLOAD_MAX] = {0};
     jobq_job job = any_job(random, payload);
     int64_t id = 0;
     int code;

@@ -1,4 +1,4 @@
-/* unit_state.c - the job's states: every edge that is documented, no other, and the public names. */
+/* unit_state.c - the job's states: the documented edges, no other, and the public names. */
 
 #include "test.h"
 #include "unit.h"
