@@ -5787,9 +5787,9 @@ static void jobq__commit_after(jobq *q, struct jobq__request *list,
     }
 }
 
-/* After a failure: true if it is certain that nothing has happened. At COMMIT any error but BUSY may
- * have come after the frame that commits. If on a full disk not even the scrub can be written, then
- * the transaction's first frame could not either. */
+/* After a failure: true if it is certain that nothing has happened. At COMMIT any error but BUSY
+ * may have come after the frame that commits. If on a full disk not even the scrub can be written,
+ * then the transaction's first frame could not either. */
 static bool jobq__commit_certain(jobq *q, int rc, bool ended) {
     int scrub;
     if (!ended || rc == JOBQ_BUSY) return true;
@@ -6798,8 +6798,8 @@ static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_u
     jobq__list_append(&pool->handed, &entry->link);
 }
 
-/* Whoever takes the last job of the ring, knowing that there are more, wakes an idle worker to claim
- * them: this one may be busy for hours. With pool.mu held; returns whom to signal. */
+/* Whoever takes the last job of the ring, knowing that there are more, wakes an idle worker to
+ * claim them: this one may be busy for hours. With pool.mu held; returns whom to signal. */
 static struct jobq__worker *jobq__pool_rouse(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     struct jobq__worker *worker;
@@ -8125,8 +8125,8 @@ static void jobq__api_after_unpark(jobq *q, struct jobq__request *r) {
     if (!kind->more) jobq__list_remove(&jobq__registry_by_id(&q->names, kind->id)->parked);
 }
 
-/* What was parked for want of a handler becomes ready, a slice a transaction. The kind is registered
- * by now: what this cannot finish is left to the transactions that claim. */
+/* What was parked for want of a handler becomes ready, a slice a transaction. The kind is
+ * registered by now: what this cannot finish is left to the transactions that claim. */
 static void jobq__api_unpark(jobq *q, struct jobq__api_kind *kind) {
     struct jobq__request request;
     int rc;

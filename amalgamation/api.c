@@ -384,8 +384,8 @@ static void jobq__api_after_unpark(jobq *q, struct jobq__request *r) {
     if (!kind->more) jobq__list_remove(&jobq__registry_by_id(&q->names, kind->id)->parked);
 }
 
-/* What was parked for want of a handler becomes ready, a slice a transaction. The kind is registered
- * by now: what this cannot finish is left to the transactions that claim. */
+/* What was parked for want of a handler becomes ready, a slice a transaction. The kind is
+ * registered by now: what this cannot finish is left to the transactions that claim. */
 static void jobq__api_unpark(jobq *q, struct jobq__api_kind *kind) {
     struct jobq__request request;
     int rc;

@@ -297,9 +297,9 @@ static void jobq__commit_after(jobq *q, struct jobq__request *list,
     }
 }
 
-/* After a failure: true if it is certain that nothing has happened. At COMMIT any error but BUSY may
- * have come after the frame that commits. If on a full disk not even the scrub can be written, then
- * the transaction's first frame could not either. */
+/* After a failure: true if it is certain that nothing has happened. At COMMIT any error but BUSY
+ * may have come after the frame that commits. If on a full disk not even the scrub can be written,
+ * then the transaction's first frame could not either. */
 static bool jobq__commit_certain(jobq *q, int rc, bool ended) {
     int scrub;
     if (!ended || rc == JOBQ_BUSY) return true;

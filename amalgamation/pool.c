@@ -18,8 +18,8 @@ static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_u
     jobq__list_append(&pool->handed, &entry->link);
 }
 
-/* Whoever takes the last job of the ring, knowing that there are more, wakes an idle worker to claim
- * them: this one may be busy for hours. With pool.mu held; returns whom to signal. */
+/* Whoever takes the last job of the ring, knowing that there are more, wakes an idle worker to
+ * claim them: this one may be busy for hours. With pool.mu held; returns whom to signal. */
 static struct jobq__worker *jobq__pool_rouse(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     struct jobq__worker *worker;

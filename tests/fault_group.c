@@ -674,10 +674,10 @@ static jobq_outcome write_and_break(jobq_run *run, void *ctx) {
     return JOBQ_DONE;
 }
 
-/* Goal: when its COMMIT fails, what the handler wrote and enqueued is gone, the job runs again, with
- * a message but no attempt charged, and the next run works; meanwhile it stays in the list of what is
- * claimed, which an assertion in tx.c sees to. Method: the disk is full, or fails once, at the COMMIT; also
- * what a kill right after would leave. */
+/* Goal: when its COMMIT fails, what the handler wrote and enqueued is gone, the job runs again,
+ * with a message but no attempt charged, and the next run works; meanwhile it stays in the list of
+ * what is claimed, which an assertion in tx.c sees to. Method: the disk is full, or fails once, at
+ * the COMMIT; also what a kill right after would leave. */
 TEST(job_transaction_cannot_be_committed) {
     static const struct breaker rows[] = {
         {FAULT_WAL_WRITE, "x", SQLITE_FULL, JOBQ_DONE, 0},
