@@ -178,6 +178,7 @@ static bool may_scan(const char *name, const char *step) {
         "PRUNE_OVER",  /* counts the finished rows, with keep_max only */
     };
     if (strstr(step, "CONSTANT ROW")) return true;
+    if (strstr(step, "VALUES CLAUSE")) return true; /* the rows that are inserted */
     if (strstr(step, "(subquery")) return true; /* the rows of an arm, which has its own steps */
     if (strstr(step, "jobq_claims")) return true; /* a table of one row */
     for (size_t i = 0; i < sizeof walks / sizeof walks[0]; i++)
