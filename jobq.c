@@ -47,7 +47,10 @@
  *     ring.h          the ordered window of claimed jobs
  *     ring.c          the ordered window of claimed jobs
  *     tx.h            what one transaction does: settle, store, promote, claim
- *     tx.c            what one transaction does: settle, store, promote, claim
+ *     tx.c            a transaction's life: open, reset, mark, undo, and what COMMIT makes true
+ *     tx_settle.c     what becomes of a job: outcomes are written, jobs end
+ *     tx_order.c      where a job stands: its lane, its order, new jobs put in their place
+ *     tx_claim.c      what fills the ring: promote, park, claim, and the claims row
  *     commit.h        the baton and the commit groups
  *     commit.c        the baton and the commit groups
  *     run.h           one run of one job, as its handler sees it
@@ -4156,6 +4159,9 @@ JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane
  *       this is a job's transaction, gives back what sorts after it.
  *   I3  a lane with ready rows in the table is in q->ready. (The reverse need not hold.) */
 
+#define JOBQ__LINKED(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, link)
+#define JOBQ__CLAIMED_ENTRY(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, claimed)
+
 /* Internal codes, never seen by a caller. */
 enum { JOBQ__AGAIN = 100 /* undo this part, read last_id anew, and write it again */ };
 
@@ -4175,6 +4181,8 @@ struct jobq__tx_mark {
     int64_t bytes, last_id, next_due_ms, prune_at_ms;
     jobq_stats add;
 };
+
+/* ---- A transaction's life (tx.c) ---- */
 
 JOBQ__INTERNAL void jobq__tx_init(jobq *q);
 JOBQ__INTERNAL void jobq__tx_fini(jobq *q);
@@ -4229,21 +4237,42 @@ JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row);
  * own, and with it names that this transaction had added; those are forgotten. */
 JOBQ__INTERNAL int jobq__tx_check_names(jobq *q);
 
+/* ---- Between the four files ---- */
+
+/* An entry for row, with a copy of its payload; NULL if memory is out. */
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
+                                                  struct jobq__name *kind,
+                                                  struct jobq__name *lane);
+JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry);
+/* What the handler said of a failure, or NULL. */
+JOBQ__INTERNAL const char *jobq__tx_text(const struct jobq__entry *entry);
+/* Remembers the last job, in order, that this transaction claims of a lane. */
+JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry);
+JOBQ__INTERNAL bool jobq__tx_handled(jobq *q, int64_t kind);
+/* NULL if the lane's name is not known here. */
+JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(jobq *q, int64_t lane);
+/* Counts an entry among those that this transaction claims. */
+JOBQ__INTERNAL void jobq__tx_claimed(jobq *q, struct jobq__entry *entry);
+/* A job that this very transaction has claimed is not to be run after all. */
+JOBQ__INTERNAL void jobq__tx_drop(jobq *q, struct jobq__entry *entry);
+/* Out of the ring, with pool.mu held. */
+JOBQ__INTERNAL void jobq__tx_take_out(jobq *q, struct jobq__entry *entry);
+/* Claims one row that is ready, in or out of turn. */
+JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t id);
+
 #endif
 
 /*==== tx.c ====*/
-/* tx.c - what one transaction does: settle, store, promote, claim. */
+/* tx.c - a transaction's life: open, reset, mark, undo, and what COMMIT makes true. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/tx.c"
 #endif
 /* #include "tx.h" */
 
-#define JOBQ__LINKED(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, link)
-#define JOBQ__CLAIMED_ENTRY(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, claimed)
 
 /* ---- Entries: recycled under the baton, so the hot path does not allocate ---- */
 
-static struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
                                           struct jobq__name *kind, struct jobq__name *lane) {
     struct jobq__link *spare = jobq__list_pop(&q->spare);
     struct jobq__entry *entry = spare ? JOBQ__LINKED(spare) : NULL;
@@ -4278,17 +4307,11 @@ JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry) {
     entry->said = NULL;
 }
 
-static const char *jobq__tx_text(const struct jobq__entry *entry) {
+JOBQ__INTERNAL const char *jobq__tx_text(const struct jobq__entry *entry) {
     return entry->said ? entry->said->text : NULL;
 }
 
-/* How long a job that ended so is kept. */
-static int64_t jobq__tx_keep(const struct jobq__entry *entry) {
-    const jobq_kind *spec = &entry->kind->spec;
-    return entry->verdict.state == JOBQ__FAILED ? spec->keep_failed_ms : spec->keep_done_ms;
-}
-
-static void jobq__tx_recycle(jobq *q, struct jobq__entry *entry) {
+JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry) {
     jobq__list_remove(&entry->link);
     jobq__list_remove(&entry->claimed);
     jobq__tx_forget_said(entry);
@@ -4459,7 +4482,7 @@ static void jobq__tx_put_claimed(struct jobq__tx *tx, struct jobq__entry *entry)
 }
 
 /* Remembers the last job, in order, that this transaction claims of a lane. */
-static void jobq__tx_note_last(struct jobq__entry *entry) {
+JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry) {
     struct jobq__name *lane = entry->lane;
     if (!lane->last_claimed || jobq__ring_compare(lane->last_claimed, &entry->row) < 0)
         lane->last_claimed = &entry->row;
@@ -4520,7 +4543,163 @@ JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kin
     return JOBQ_OK;
 }
 
+JOBQ__INTERNAL int jobq__tx_check_names(jobq *q) {
+    struct jobq__tx *tx = &q->tx;
+    size_t i, kept = 0;
+    for (i = 0; i < tx->new_count; i++) {
+        int64_t id;
+        int rc = jobq__store_name_find(tx->db, tx->new_names[i].text, &id);
+        if (rc != JOBQ_OK) return rc;
+        if (id == tx->new_names[i].id) tx->new_names[kept++] = tx->new_names[i];
+    }
+    tx->new_count = kept;
+    return JOBQ_OK;
+}
+
+/* ---- After COMMIT ---- */
+
+static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
+    to->enqueued += add->enqueued;
+    to->done += add->done;
+    to->retried += add->retried;
+    to->failed += add->failed;
+    to->cancelled += add->cancelled;
+    to->crashed += add->crashed;
+    to->lost_outcomes += add->lost_outcomes;
+    to->commits++;
+}
+
+/* True if another transaction would find something to claim, promote or move. */
+static bool jobq__tx_more(const jobq *q) {
+    const struct jobq__link *link;
+    if (q->look_lanes || !jobq__list_empty(&q->parked)) return true;
+    if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= q->tx.now_ms) return true;
+    for (link = q->ready.next; link != &q->ready; link = link->next)
+        if (link != &q->suspects->ready || !q->suspects_claimed) return true;
+    return false;
+}
+
+static void jobq__tx_tell(jobq *q, int64_t id, int state, int attempt, const char *text) {
+    struct jobq__link *link;
+    if (!jobq__state_terminal(state)) return;
+    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
+        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
+        if (waiter->id != id || waiter->done) continue;
+        waiter->done = true;
+        waiter->info.id = id;
+        waiter->info.state = jobq__state_public(state, false);
+        waiter->info.attempt = attempt;
+        jobq__err_copy_text(waiter->info.error, sizeof waiter->info.error, text ? text : "");
+        jobq__os_signal(&waiter->cond);
+    }
+}
+
+static void jobq__tx_tell_waiters(jobq *q) {
+    struct jobq__link *link;
+    size_t i;
+    if (jobq__list_empty(&q->pool.waiters)) return;
+    for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) {
+        const struct jobq__entry *entry = JOBQ__LINKED(link);
+        if (entry->verdict.outcome != JOBQ_OUTCOME_NONE)
+            jobq__tx_tell(q, entry->row.id, entry->verdict.state, entry->row.attempt,
+                          jobq__tx_text(entry));
+    }
+    for (i = 0; i < q->tx.changes_count; i++) {
+        const struct jobq__change *change = &q->tx.changes[i];
+        int state = change->event.to == JOBQ_STATE_CANCELLED ? JOBQ__CANCELLED
+                  : change->event.to == JOBQ_STATE_FAILED ? JOBQ__FAILED : JOBQ__WAITING;
+        jobq__tx_tell(q, change->event.id, state, change->event.attempt, change->text);
+    }
+}
+
+static void jobq__tx_wake_workers(struct jobq__pool *pool, int jobs, struct jobq__wakes *wakes) {
+    while (jobs-- > 0 && !jobq__list_empty(&pool->idle)) {
+        struct jobq__worker *worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
+        jobq__list_remove(&worker->link);
+        worker->idle = false;
+        worker->woken = true;
+        wakes->workers[wakes->count++] = worker;
+    }
+}
+
+/* Everything that the pool sees of a commit, in one go. */
+static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__tx *tx = &q->tx;
+    int64_t due_ms = pool->due.timer.at_ms;
+    int jobs = 0;
+    jobq__os_lock(&pool->mu);
+    while (!jobq__list_empty(&tx->claimed)) {
+        struct jobq__entry *entry = JOBQ__LINKED(jobq__list_pop(&tx->claimed));
+        jobq__ring_put(&pool->ring, entry);
+        jobs++;
+    }
+    jobq__tx_add_stats(&pool->stats, &tx->add);
+    pool->stats.wal_pages = tx->db->wal_pages;
+    pool->more = jobq__tx_more(q);
+    if (!q->client && (q->next_due_ms != due_ms || !jobq__timer_pending(&pool->due.timer)))
+        jobq__wheel_add(&pool->wheel, &pool->due.timer, q->next_due_ms);
+    /* Several transactions may share one set of wakes. */
+    wakes->loop = wakes->loop || tx->ready || q->next_due_ms < due_ms;
+    wakes->scheduler = wakes->scheduler || q->next_due_ms < due_ms
+                    || tx->prune_at_ms < pool->prune_at_ms;
+    pool->prune_at_ms = JOBQ__MIN(pool->prune_at_ms, tx->prune_at_ms);
+    jobq__tx_tell_waiters(q);
+    jobq__tx_wake_workers(pool, jobs, wakes);
+    pool->starved = tx->starved;
+    pool->retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
+    pool->retry_at_us = tx->starved ? jobq__clock_mono_us() + pool->retry_us : 0;
+    jobq__os_unlock(&pool->mu);
+}
+
+static void jobq__tx_emit(jobq *q) {
+    size_t i;
+    for (i = 0; i < q->tx.changes_count; i++) {
+        struct jobq__change *change = &q->tx.changes[i];
+        const struct jobq__name *kind = jobq__registry_by_id(&q->names, change->kind);
+        change->event.kind = kind ? kind->text : "";
+        jobq__event_add(&q->events, &change->event);
+    }
+}
+
+JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
+    struct jobq__tx *tx = &q->tx;
+    struct jobq__link *link;
+    size_t i;
+    q->last_id = tx->last_id;
+    q->next_due_ms = tx->next_due_ms;
+    q->suspects_claimed += tx->suspects - tx->released;
+    if (tx->unparked) jobq__list_remove(&tx->unparked->parked);
+    for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        jobq__list_append(&q->claimed, &entry->claimed);
+        entry->lane->last_claimed = NULL;
+        q->last_id = JOBQ__MAX(q->last_id, entry->row.id);
+    }
+    for (i = 0; i < tx->new_count; i++)
+        jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].text);
+    /* Before the ring is filled: a worker tells of a start as soon as it finds the job there. */
+    jobq__tx_emit(q);
+    jobq__tx_publish(q, wakes);
+    jobq__tx_recycle_all(q, &tx->settled);
+    jobq__tx_recycle_all(q, &tx->taken);
+    jobq__tx_recycle_all(q, &tx->dropped);
+}
+
+/*==== tx_settle.c ====*/
+/* tx_settle.c - what becomes of a job: outcomes are written, jobs end. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_settle.c"
+#endif
+/* #include "tx.h" */
+
 /* ---- Settle ---- */
+
+/* How long a job that ended so is kept. */
+static int64_t jobq__tx_keep(const struct jobq__entry *entry) {
+    const jobq_kind *spec = &entry->kind->spec;
+    return entry->verdict.state == JOBQ__FAILED ? spec->keep_failed_ms : spec->keep_done_ms;
+}
 
 static int64_t jobq__tx_prune_at(jobq *q, int64_t keep_ms) {
     int64_t at_ms = keep_ms == JOBQ_UNLIMITED ? JOBQ_NEVER : jobq__add(q->tx.now_ms, keep_ms);
@@ -4698,9 +4877,61 @@ JOBQ__INTERNAL int jobq__tx_settle(jobq *q) {
     return rc;
 }
 
+/* ---- The end of a job that is not running ---- */
+
+JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row) {
+    /* It may be a client's, above all ids that we know. */
+    q->tx.last_id = JOBQ__MAX(q->tx.last_id, row->id);
+    if (row->state == JOBQ__WAITING && row->lane == JOBQ__LANE_SCHEDULED) q->tx.due_stale = true;
+}
+
+JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
+                                jobq_outcome outcome) {
+    const struct jobq__name *kind = jobq__registry_by_id(&q->names, row->kind);
+    bool handled = kind && jobq__os_load(&kind->handled);
+    int64_t keep_ms = state == JOBQ__FAILED
+        ? (handled ? kind->spec.keep_failed_ms : q->options.keep_failed_ms)
+        : (handled ? kind->spec.keep_done_ms : q->options.keep_done_ms);
+    struct jobq__db *db = q->tx.db;
+    jobq_event event;
+    int changed = 1, rc;
+    memset(&event, 0, sizeof event);
+    jobq__tx_leaves(q, row);
+    if (keep_ms == JOBQ_NONE) {
+        /* The highest row may go: the claims row remembers the id. */
+        q->tx.claims_changed = true;
+        rc = jobq__store_drop(db, row->kind, row->id, row->side);
+    } else {
+        rc = jobq__store_finish(db, row->id, row->state, row->runs, state, q->tx.now_ms,
+                                jobq__tx_prune_at(q, keep_ms), text ? JOBQ__SIDE_EXTRA : 0,
+                                &changed);
+        if (rc == JOBQ_OK && !changed) rc = JOBQ_CORRUPT;
+        if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
+        if (rc == JOBQ_OK && text)
+            rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_ERROR, text, strlen(text));
+    }
+    if (rc != JOBQ_OK) return rc;
+    if (state == JOBQ__FAILED) q->tx.add.failed++;
+    if (state == JOBQ__CANCELLED) q->tx.add.cancelled++;
+    event.now_ms = q->tx.now_ms;
+    event.id = row->id;
+    event.from = JOBQ_STATE_PENDING;
+    event.to = jobq__state_public(state, false);
+    event.attempt = row->attempt;
+    event.outcome = outcome;
+    return jobq__tx_change(q, &event, row->kind, text);
+}
+
+/*==== tx_order.c ====*/
+/* tx_order.c - where a job stands: its lane, its order, and new jobs put in their place. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_order.c"
+#endif
+/* #include "tx.h" */
+
 /* ---- Places: lanes, order, the ring's window ---- */
 
-static bool jobq__tx_handled(jobq *q, int64_t kind) {
+JOBQ__INTERNAL bool jobq__tx_handled(jobq *q, int64_t kind) {
     const struct jobq__name *name = jobq__registry_by_id(&q->names, kind);
     return name && jobq__os_load(&name->handled);
 }
@@ -4716,7 +4947,7 @@ JOBQ__INTERNAL void jobq__tx_scheduled(jobq *q, int64_t at_ms) {
     q->tx.next_due_ms = JOBQ__MIN(q->tx.next_due_ms, at_ms);
 }
 
-static struct jobq__name *jobq__tx_lane_name(jobq *q, int64_t lane) {
+JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(jobq *q, int64_t lane) {
     if (lane == JOBQ__LANE_SUSPECT) return q->suspects;
     return jobq__registry_by_id(&q->names, lane);
 }
@@ -4733,7 +4964,7 @@ static bool jobq__tx_before_tail(jobq *q, struct jobq__name *lane, const struct 
     return before;
 }
 
-static void jobq__tx_claimed(jobq *q, struct jobq__entry *entry) {
+JOBQ__INTERNAL void jobq__tx_claimed(jobq *q, struct jobq__entry *entry) {
     entry->serial = ++q->tx.serial;
     jobq__list_append(&q->tx.claimed, &entry->link);
     jobq__tx_note_last(entry);
@@ -4757,7 +4988,7 @@ JOBQ__INTERNAL int jobq__tx_unclaim(jobq *q, struct jobq__entry *entry) {
     return rc;
 }
 
-static void jobq__tx_take_out(jobq *q, struct jobq__entry *entry) {
+JOBQ__INTERNAL void jobq__tx_take_out(jobq *q, struct jobq__entry *entry) {
     jobq__assert(jobq__os_held(&q->pool.mu));
     jobq__ring_remove(&q->pool.ring, entry);
     jobq__list_append(&q->tx.taken, &entry->link);
@@ -4765,7 +4996,7 @@ static void jobq__tx_take_out(jobq *q, struct jobq__entry *entry) {
 }
 
 /* A job that this very transaction has claimed is not to be run after all. */
-static void jobq__tx_drop(jobq *q, struct jobq__entry *entry) {
+JOBQ__INTERNAL void jobq__tx_drop(jobq *q, struct jobq__entry *entry) {
     struct jobq__link *link;
     jobq__list_remove(&entry->link);
     jobq__list_append(&q->tx.dropped, &entry->link);
@@ -4805,7 +5036,7 @@ static int jobq__tx_narrow(jobq *q, struct jobq__name *lane, const struct jobq__
 }
 
 /* Claims one row that is ready, in or out of turn. */
-static int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t id) {
+JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t id) {
     jobq__walk *walk = jobq__store_by_id(q->tx.db, id);
     struct jobq__entry *entry = NULL;
     struct jobq__row row;
@@ -4936,6 +5167,13 @@ JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__nam
     tx->add.enqueued++;
     return rc;
 }
+
+/*==== tx_claim.c ====*/
+/* tx_claim.c - what fills the ring: promote, park, claim, and the claims row. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_claim.c"
+#endif
+/* #include "tx.h" */
 
 /* ---- Claim ---- */
 
@@ -5222,192 +5460,6 @@ JOBQ__INTERNAL int jobq__tx_fill(jobq *q) {
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(q);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;
-}
-
-JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row) {
-    /* It may be a client's, above all ids that we know. */
-    q->tx.last_id = JOBQ__MAX(q->tx.last_id, row->id);
-    if (row->state == JOBQ__WAITING && row->lane == JOBQ__LANE_SCHEDULED) q->tx.due_stale = true;
-}
-
-JOBQ__INTERNAL int jobq__tx_check_names(jobq *q) {
-    struct jobq__tx *tx = &q->tx;
-    size_t i, kept = 0;
-    for (i = 0; i < tx->new_count; i++) {
-        int64_t id;
-        int rc = jobq__store_name_find(tx->db, tx->new_names[i].text, &id);
-        if (rc != JOBQ_OK) return rc;
-        if (id == tx->new_names[i].id) tx->new_names[kept++] = tx->new_names[i];
-    }
-    tx->new_count = kept;
-    return JOBQ_OK;
-}
-
-JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
-                                jobq_outcome outcome) {
-    const struct jobq__name *kind = jobq__registry_by_id(&q->names, row->kind);
-    bool handled = kind && jobq__os_load(&kind->handled);
-    int64_t keep_ms = state == JOBQ__FAILED
-        ? (handled ? kind->spec.keep_failed_ms : q->options.keep_failed_ms)
-        : (handled ? kind->spec.keep_done_ms : q->options.keep_done_ms);
-    struct jobq__db *db = q->tx.db;
-    jobq_event event;
-    int changed = 1, rc;
-    memset(&event, 0, sizeof event);
-    jobq__tx_leaves(q, row);
-    if (keep_ms == JOBQ_NONE) {
-        /* The highest row may go: the claims row remembers the id. */
-        q->tx.claims_changed = true;
-        rc = jobq__store_drop(db, row->kind, row->id, row->side);
-    } else {
-        rc = jobq__store_finish(db, row->id, row->state, row->runs, state, q->tx.now_ms,
-                                jobq__tx_prune_at(q, keep_ms), text ? JOBQ__SIDE_EXTRA : 0,
-                                &changed);
-        if (rc == JOBQ_OK && !changed) rc = JOBQ_CORRUPT;
-        if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
-        if (rc == JOBQ_OK && text)
-            rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_ERROR, text, strlen(text));
-    }
-    if (rc != JOBQ_OK) return rc;
-    if (state == JOBQ__FAILED) q->tx.add.failed++;
-    if (state == JOBQ__CANCELLED) q->tx.add.cancelled++;
-    event.now_ms = q->tx.now_ms;
-    event.id = row->id;
-    event.from = JOBQ_STATE_PENDING;
-    event.to = jobq__state_public(state, false);
-    event.attempt = row->attempt;
-    event.outcome = outcome;
-    return jobq__tx_change(q, &event, row->kind, text);
-}
-
-/* ---- After COMMIT ---- */
-
-static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
-    to->enqueued += add->enqueued;
-    to->done += add->done;
-    to->retried += add->retried;
-    to->failed += add->failed;
-    to->cancelled += add->cancelled;
-    to->crashed += add->crashed;
-    to->lost_outcomes += add->lost_outcomes;
-    to->commits++;
-}
-
-/* True if another transaction would find something to claim, promote or move. */
-static bool jobq__tx_more(const jobq *q) {
-    const struct jobq__link *link;
-    if (q->look_lanes || !jobq__list_empty(&q->parked)) return true;
-    if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= q->tx.now_ms) return true;
-    for (link = q->ready.next; link != &q->ready; link = link->next)
-        if (link != &q->suspects->ready || !q->suspects_claimed) return true;
-    return false;
-}
-
-static void jobq__tx_tell(jobq *q, int64_t id, int state, int attempt, const char *text) {
-    struct jobq__link *link;
-    if (!jobq__state_terminal(state)) return;
-    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
-        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
-        if (waiter->id != id || waiter->done) continue;
-        waiter->done = true;
-        waiter->info.id = id;
-        waiter->info.state = jobq__state_public(state, false);
-        waiter->info.attempt = attempt;
-        jobq__err_copy_text(waiter->info.error, sizeof waiter->info.error, text ? text : "");
-        jobq__os_signal(&waiter->cond);
-    }
-}
-
-static void jobq__tx_tell_waiters(jobq *q) {
-    struct jobq__link *link;
-    size_t i;
-    if (jobq__list_empty(&q->pool.waiters)) return;
-    for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) {
-        const struct jobq__entry *entry = JOBQ__LINKED(link);
-        if (entry->verdict.outcome != JOBQ_OUTCOME_NONE)
-            jobq__tx_tell(q, entry->row.id, entry->verdict.state, entry->row.attempt,
-                          jobq__tx_text(entry));
-    }
-    for (i = 0; i < q->tx.changes_count; i++) {
-        const struct jobq__change *change = &q->tx.changes[i];
-        int state = change->event.to == JOBQ_STATE_CANCELLED ? JOBQ__CANCELLED
-                  : change->event.to == JOBQ_STATE_FAILED ? JOBQ__FAILED : JOBQ__WAITING;
-        jobq__tx_tell(q, change->event.id, state, change->event.attempt, change->text);
-    }
-}
-
-static void jobq__tx_wake_workers(struct jobq__pool *pool, int jobs, struct jobq__wakes *wakes) {
-    while (jobs-- > 0 && !jobq__list_empty(&pool->idle)) {
-        struct jobq__worker *worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
-        jobq__list_remove(&worker->link);
-        worker->idle = false;
-        worker->woken = true;
-        wakes->workers[wakes->count++] = worker;
-    }
-}
-
-/* Everything that the pool sees of a commit, in one go. */
-static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
-    struct jobq__pool *pool = &q->pool;
-    struct jobq__tx *tx = &q->tx;
-    int64_t due_ms = pool->due.timer.at_ms;
-    int jobs = 0;
-    jobq__os_lock(&pool->mu);
-    while (!jobq__list_empty(&tx->claimed)) {
-        struct jobq__entry *entry = JOBQ__LINKED(jobq__list_pop(&tx->claimed));
-        jobq__ring_put(&pool->ring, entry);
-        jobs++;
-    }
-    jobq__tx_add_stats(&pool->stats, &tx->add);
-    pool->stats.wal_pages = tx->db->wal_pages;
-    pool->more = jobq__tx_more(q);
-    if (!q->client && (q->next_due_ms != due_ms || !jobq__timer_pending(&pool->due.timer)))
-        jobq__wheel_add(&pool->wheel, &pool->due.timer, q->next_due_ms);
-    /* Several transactions may share one set of wakes. */
-    wakes->loop = wakes->loop || tx->ready || q->next_due_ms < due_ms;
-    wakes->scheduler = wakes->scheduler || q->next_due_ms < due_ms
-                    || tx->prune_at_ms < pool->prune_at_ms;
-    pool->prune_at_ms = JOBQ__MIN(pool->prune_at_ms, tx->prune_at_ms);
-    jobq__tx_tell_waiters(q);
-    jobq__tx_wake_workers(pool, jobs, wakes);
-    pool->starved = tx->starved;
-    pool->retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
-    pool->retry_at_us = tx->starved ? jobq__clock_mono_us() + pool->retry_us : 0;
-    jobq__os_unlock(&pool->mu);
-}
-
-static void jobq__tx_emit(jobq *q) {
-    size_t i;
-    for (i = 0; i < q->tx.changes_count; i++) {
-        struct jobq__change *change = &q->tx.changes[i];
-        const struct jobq__name *kind = jobq__registry_by_id(&q->names, change->kind);
-        change->event.kind = kind ? kind->text : "";
-        jobq__event_add(&q->events, &change->event);
-    }
-}
-
-JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
-    struct jobq__tx *tx = &q->tx;
-    struct jobq__link *link;
-    size_t i;
-    q->last_id = tx->last_id;
-    q->next_due_ms = tx->next_due_ms;
-    q->suspects_claimed += tx->suspects - tx->released;
-    if (tx->unparked) jobq__list_remove(&tx->unparked->parked);
-    for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
-        struct jobq__entry *entry = JOBQ__LINKED(link);
-        jobq__list_append(&q->claimed, &entry->claimed);
-        entry->lane->last_claimed = NULL;
-        q->last_id = JOBQ__MAX(q->last_id, entry->row.id);
-    }
-    for (i = 0; i < tx->new_count; i++)
-        jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].text);
-    /* Before the ring is filled: a worker tells of a start as soon as it finds the job there. */
-    jobq__tx_emit(q);
-    jobq__tx_publish(q, wakes);
-    jobq__tx_recycle_all(q, &tx->settled);
-    jobq__tx_recycle_all(q, &tx->taken);
-    jobq__tx_recycle_all(q, &tx->dropped);
 }
 
 /*==== commit.h ====*/

@@ -26,6 +26,9 @@
  *       this is a job's transaction, gives back what sorts after it.
  *   I3  a lane with ready rows in the table is in q->ready. (The reverse need not hold.) */
 
+#define JOBQ__LINKED(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, link)
+#define JOBQ__CLAIMED_ENTRY(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, claimed)
+
 /* Internal codes, never seen by a caller. */
 enum { JOBQ__AGAIN = 100 /* undo this part, read last_id anew, and write it again */ };
 
@@ -45,6 +48,8 @@ struct jobq__tx_mark {
     int64_t bytes, last_id, next_due_ms, prune_at_ms;
     jobq_stats add;
 };
+
+/* ---- A transaction's life (tx.c) ---- */
 
 JOBQ__INTERNAL void jobq__tx_init(jobq *q);
 JOBQ__INTERNAL void jobq__tx_fini(jobq *q);
@@ -98,5 +103,28 @@ JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row);
 /* Before the COMMIT of a job's transaction: a handler may have rolled back to a savepoint of its
  * own, and with it names that this transaction had added; those are forgotten. */
 JOBQ__INTERNAL int jobq__tx_check_names(jobq *q);
+
+/* ---- Between the four files ---- */
+
+/* An entry for row, with a copy of its payload; NULL if memory is out. */
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
+                                                  struct jobq__name *kind,
+                                                  struct jobq__name *lane);
+JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry);
+/* What the handler said of a failure, or NULL. */
+JOBQ__INTERNAL const char *jobq__tx_text(const struct jobq__entry *entry);
+/* Remembers the last job, in order, that this transaction claims of a lane. */
+JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry);
+JOBQ__INTERNAL bool jobq__tx_handled(jobq *q, int64_t kind);
+/* NULL if the lane's name is not known here. */
+JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(jobq *q, int64_t lane);
+/* Counts an entry among those that this transaction claims. */
+JOBQ__INTERNAL void jobq__tx_claimed(jobq *q, struct jobq__entry *entry);
+/* A job that this very transaction has claimed is not to be run after all. */
+JOBQ__INTERNAL void jobq__tx_drop(jobq *q, struct jobq__entry *entry);
+/* Out of the ring, with pool.mu held. */
+JOBQ__INTERNAL void jobq__tx_take_out(jobq *q, struct jobq__entry *entry);
+/* Claims one row that is ready, in or out of turn. */
+JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t id);
 
 #endif

@@ -1,0 +1,241 @@
+/* tx_order.c - where a job stands: its lane, its order, and new jobs put in their place. */
+#include "tx.h"
+
+/* ---- Places: lanes, order, the ring's window ---- */
+
+JOBQ__INTERNAL bool jobq__tx_handled(jobq *q, int64_t kind) {
+    const struct jobq__name *name = jobq__registry_by_id(&q->names, kind);
+    return name && jobq__os_load(&name->handled);
+}
+
+JOBQ__INTERNAL int32_t jobq__tx_lane(jobq *q, const struct jobq__row *row) {
+    if (row->run_at_ms > q->tx.now_ms || row->run_at_ms == JOBQ_NEVER) return JOBQ__LANE_SCHEDULED;
+    /* A client does not know who handles what; the owner parks when it finds out. */
+    if (!q->client && !jobq__tx_handled(q, row->kind)) return -row->kind;
+    return row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
+}
+
+JOBQ__INTERNAL void jobq__tx_scheduled(jobq *q, int64_t at_ms) {
+    q->tx.next_due_ms = JOBQ__MIN(q->tx.next_due_ms, at_ms);
+}
+
+JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(jobq *q, int64_t lane) {
+    if (lane == JOBQ__LANE_SUSPECT) return q->suspects;
+    return jobq__registry_by_id(&q->names, lane);
+}
+
+/* True if row sorts before a job of its lane that is claimed already and has not started. */
+static bool jobq__tx_before_tail(jobq *q, struct jobq__name *lane, const struct jobq__row *row) {
+    struct jobq__entry *last;
+    bool before;
+    if (lane->last_claimed && jobq__ring_compare(row, lane->last_claimed) < 0) return true;
+    jobq__os_lock(&q->pool.mu);
+    last = jobq__ring_last(lane);
+    before = last && jobq__ring_compare(row, &last->row) < 0;
+    jobq__os_unlock(&q->pool.mu);
+    return before;
+}
+
+JOBQ__INTERNAL void jobq__tx_claimed(jobq *q, struct jobq__entry *entry) {
+    entry->serial = ++q->tx.serial;
+    jobq__list_append(&q->tx.claimed, &entry->link);
+    jobq__tx_note_last(entry);
+    q->tx.claims_changed = true;
+    q->tx.room--;
+    q->tx.over--;
+    q->tx.bytes -= (int64_t)entry->row.size;
+    if (entry->lane == q->suspects) q->tx.suspects++;
+}
+
+JOBQ__INTERNAL int jobq__tx_unclaim(jobq *q, struct jobq__entry *entry) {
+    struct jobq__row row = entry->row;
+    int changed, rc;
+    row.lane = row.crashes > 0 ? JOBQ__LANE_SUSPECT : row.queue;
+    rc = jobq__store_give_back(q->tx.db, row.id, row.lane, row.priority, &changed);
+    if (rc != JOBQ_OK) return rc;
+    jobq__assert(changed == 1);
+    q->tx.claims_changed = true;
+    if (jobq__list_empty(&entry->lane->ready))
+        jobq__list_append(&q->ready, &entry->lane->ready);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__tx_take_out(jobq *q, struct jobq__entry *entry) {
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    jobq__ring_remove(&q->pool.ring, entry);
+    jobq__list_append(&q->tx.taken, &entry->link);
+    entry->gone = true;
+}
+
+/* A job that this very transaction has claimed is not to be run after all. */
+JOBQ__INTERNAL void jobq__tx_drop(jobq *q, struct jobq__entry *entry) {
+    struct jobq__link *link;
+    jobq__list_remove(&entry->link);
+    jobq__list_append(&q->tx.dropped, &entry->link);
+    q->tx.room++;
+    q->tx.over++;
+    q->tx.bytes += (int64_t)entry->row.size;
+    if (entry->lane == q->suspects) q->tx.suspects--;
+    entry->lane->last_claimed = NULL;
+    for (link = q->tx.claimed.next; link != &q->tx.claimed; link = link->next)
+        if (JOBQ__LINKED(link)->lane == entry->lane) jobq__tx_note_last(JOBQ__LINKED(link));
+}
+
+/* Keeps I2 when the ring may not grow: everything of the lane that sorts after row goes back to
+ * the table, and the next claim takes the lane in order again. */
+static int jobq__tx_narrow(jobq *q, struct jobq__name *lane, const struct jobq__row *row) {
+    struct jobq__link *link, *next, *first = q->tx.taken.prev;
+    int rc = JOBQ_OK;
+    jobq__os_lock(&q->pool.mu);
+    for (link = lane->ring.prev; link != &lane->ring; link = next) {
+        next = link->prev;
+        if (jobq__ring_compare(row, &JOBQ__LINKED(link)->row) >= 0) break;
+        jobq__tx_take_out(q, JOBQ__LINKED(link));
+        q->tx.room++;
+        q->tx.over++;
+    }
+    jobq__os_unlock(&q->pool.mu);
+    for (link = first->next; link != &q->tx.taken && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_unclaim(q, JOBQ__LINKED(link));
+    for (link = q->tx.claimed.next; link != &q->tx.claimed && rc == JOBQ_OK; link = next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        next = link->next;
+        if (entry->lane != lane || jobq__ring_compare(row, &entry->row) >= 0) continue;
+        rc = jobq__tx_unclaim(q, entry);
+        jobq__tx_drop(q, entry);
+    }
+    return rc;
+}
+
+/* Claims one row that is ready, in or out of turn. */
+JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t id) {
+    jobq__walk *walk = jobq__store_by_id(q->tx.db, id);
+    struct jobq__entry *entry = NULL;
+    struct jobq__row row;
+    bool more = false;
+    int changed, rc;
+    rc = jobq__store_next(q->tx.db, walk, &row, &more);
+    if (rc == JOBQ_OK && more)
+        entry = jobq__tx_entry(q, &row, jobq__registry_by_id(&q->names, row.kind), lane);
+    if (walk) jobq__store_end(walk);
+    if (rc != JOBQ_OK) return rc;
+    if (!entry) return more ? JOBQ_NO_MEMORY : JOBQ_CORRUPT;
+    rc = jobq__store_claim(q->tx.db, id, id, &changed);
+    if (rc == JOBQ_OK && changed != 1) rc = JOBQ_CORRUPT;
+    if (rc != JOBQ_OK) {
+        jobq__tx_recycle(q, entry);
+        return rc;
+    }
+    entry->row.runs++;
+    jobq__tx_claimed(q, entry);
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row) {
+    struct jobq__name *lane = jobq__tx_lane_name(q, row->lane);
+    q->tx.ready = true;
+    if (!lane) {
+        q->look_lanes = true;
+        return JOBQ_OK;
+    }
+    if (jobq__list_empty(&lane->ready)) jobq__list_append(&q->ready, &lane->ready);
+    if (!q->tx.ordered || lane == q->suspects || !jobq__tx_before_tail(q, lane, row))
+        return JOBQ_OK;
+    if (q->tx.may_claim && q->tx.over > 0) {
+        int rc = jobq__tx_claim_row(q, lane, row->id);
+        if (rc != JOBQ_NO_MEMORY) return rc;
+    }
+    return jobq__tx_narrow(q, lane, row);
+}
+
+/* ---- Store ---- */
+
+static int jobq__tx_new_name(jobq *q, const char *text, int64_t *id) {
+    struct jobq__tx *tx = &q->tx;
+    int rc;
+    if (tx->new_count == tx->new_capacity) {
+        size_t capacity = tx->new_capacity ? tx->new_capacity * 2 : 4;
+        void *names = jobq__mem_resize(tx->new_names, capacity, sizeof *tx->new_names);
+        if (!names) return JOBQ_NO_MEMORY;
+        tx->new_names = names;
+        tx->new_capacity = capacity;
+    }
+    rc = jobq__store_name_add(tx->db, text, id);
+    if (rc != JOBQ_OK) return rc;
+    tx->new_names[tx->new_count].id = *id;
+    jobq__err_copy_text(tx->new_names[tx->new_count++].text, JOBQ_NAME_MAX + 1, text);
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
+                                    struct jobq__name **name) {
+    int64_t found;
+    size_t i;
+    int rc;
+    *name = jobq__registry_by_text(&q->names, text);
+    *id = *name ? (int32_t)(*name)->id : 0;
+    if (*name) return JOBQ_OK;
+    for (i = 0; i < q->tx.new_count; i++)
+        if (strcmp(q->tx.new_names[i].text, text) == 0) {
+            *id = (int32_t)q->tx.new_names[i].id;
+            return JOBQ_OK;
+        }
+    rc = jobq__store_name_find(q->tx.db, text, &found);
+    if (rc != JOBQ_OK) return rc;
+    if (found) *name = jobq__registry_add(&q->names, found, text);
+    else rc = jobq__tx_new_name(q, text, &found);
+    *id = (int32_t)found;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__tx_flush(jobq *q) {
+    bool taken = false;
+    int rc = JOBQ_OK;
+    if (q->tx.rows_count)
+        rc = jobq__store_insert(q->tx.db, q->tx.rows, (size_t)q->tx.rows_count, &taken);
+    q->tx.rows_count = 0;
+    return taken ? JOBQ__AGAIN : rc;
+}
+
+/* A job that would be claimed by this very transaction is stored as claimed: no index entry is
+ * written only to be removed. */
+static bool jobq__tx_at_once(jobq *q, const struct jobq__row *row, struct jobq__name *kind,
+                             struct jobq__name *lane) {
+    struct jobq__tx *tx = &q->tx;
+    if (!tx->may_claim || !kind || !lane || lane == q->suspects) return false;
+    if (tx->room > 0 && tx->bytes > 0 && jobq__list_empty(&lane->ready)) return true;
+    return tx->over > 0 && jobq__tx_before_tail(q, lane, row);
+}
+
+JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__name *kind,
+                                struct jobq__name *queue) {
+    struct jobq__tx *tx = &q->tx;
+    struct jobq__entry *entry = NULL;
+    bool ready;
+    int rc = JOBQ_OK;
+    row->id = ++tx->last_id;
+    row->attempt = 1;
+    row->created_at_ms = tx->now_ms;
+    row->lane = jobq__tx_lane(q, row);
+    ready = row->lane > 0;
+    if (ready && jobq__tx_at_once(q, row, kind, queue)) {
+        entry = jobq__tx_entry(q, row, kind, queue);
+        if (entry) {
+            row->state = entry->row.state = JOBQ__CLAIMED;
+            row->lane = entry->row.lane = JOBQ__LANE_NONE;
+            row->runs = entry->row.runs = 1;
+            jobq__tx_claimed(q, entry);
+        }
+    }
+    tx->rows[tx->rows_count++] = *row;
+    if (tx->rows_count == JOBQ__INSERT_ROWS) rc = jobq__tx_flush(q);
+    if (row->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(q, row->run_at_ms);
+    if (rc == JOBQ_OK && ready && !entry) {
+        /* Out of order: the row must stand in the table before tx_ready sees to it. */
+        if (tx->ordered && queue && jobq__tx_before_tail(q, queue, row)) rc = jobq__tx_flush(q);
+        if (rc == JOBQ_OK) rc = jobq__tx_ready(q, row);
+    }
+    tx->ready = tx->ready || entry;
+    tx->add.enqueued++;
+    return rc;
+}
