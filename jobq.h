@@ -277,7 +277,7 @@ typedef struct jobq_kind {
 /* Tells who runs jobs of this kind. Jobs of a kind without a handler are parked:
  * visible, charged nothing; registering the kind makes them ready.
  * Owns: the struct and its strings are copied; ctx must live until close.
- * Threads: any; before or after jobq_start. Blocks: one commit for a new name.
+ * Threads: any; before or after jobq_start. Blocks: one commit, and one for each 256 parked jobs.
  * Fails: MISUSE (no handler, client, or registered already), BAD_NAME, BAD_TIME,
  * FULL (more than JOBQ_NAMES_MAX names), and as jobq_enqueue. */
 JOBQ_API int jobq_register(jobq *q, const jobq_kind *kind, jobq_error *err);

@@ -68,7 +68,8 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     q->pool.prune_at_ms = JOBQ_NEVER;
     jobq__os_unlock(&q->pool.mu);
     next_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
-    if (jobq__commit_request(q, &request) == JOBQ_OK)
+    /* There is no hurry: rather a minute later than a deadline that passes while we wait. */
+    if (jobq__commit_request_within(q, &request, JOBQ__SCHED_HOLD_US) == JOBQ_OK)
         next_ms = prune.count >= JOBQ__PRUNE_ROWS ? now_ms
                 : prune.next_ms == JOBQ_NEVER ? JOBQ_NEVER : JOBQ__MAX(prune.next_ms, next_ms);
     jobq__os_lock(&q->pool.mu);
