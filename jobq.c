@@ -2639,7 +2639,9 @@ struct jobq__look {
     void *ctx;
 };
 
-JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info);
+/* *claimed: the row is claimed, but no slot says that it runs. */
+JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info,
+                                    bool *claimed);
 JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_filter *filter,
                                     jobq_cursor *cursor, jobq_info *infos, size_t capacity,
                                     size_t *count);
@@ -3182,15 +3184,18 @@ static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s
     if (state == JOBQ__CLAIMED && info->state == JOBQ_STATE_PENDING) info->runs--;
 }
 
-JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info) {
+JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info,
+                                    bool *claimed) {
     sqlite3_stmt *s = jobq__db_get(look->db, JOBQ__SQL_INFO);
     bool row;
     int rc;
     if (s) sqlite3_bind_int64(s, 1, id);
     rc = jobq__db_next(look->db, s, &row);
     if (rc != JOBQ_OK) return rc;
+    *claimed = false;
     if (!row) return JOBQ_NOT_FOUND;
     jobq__store_read_info(look, s, info);
+    *claimed = sqlite3_column_int(s, 1) == JOBQ__CLAIMED && info->state == JOBQ_STATE_PENDING;
     jobq__db_reset(s);
     return JOBQ_OK;
 }
@@ -4060,6 +4065,8 @@ JOBQ__INTERNAL void jobq__ring_put(struct jobq__ring *ring, struct jobq__entry *
 JOBQ__INTERNAL void jobq__ring_remove(struct jobq__ring *ring, struct jobq__entry *entry);
 /* The next job to start, or NULL. */
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring);
+/* True if the job is claimed and has not started. */
+JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id);
 /* The last of a lane, or NULL. */
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane);
 
@@ -4125,6 +4132,16 @@ JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring) {
 
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane) {
     return lane->ring.prev == &lane->ring ? NULL : JOBQ__RING_ENTRY(lane->ring.prev);
+}
+
+JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id) {
+    const struct jobq__link *turn, *link;
+    for (turn = ring->lanes.next; turn != &ring->lanes; turn = turn->next) {
+        const struct jobq__name *lane = JOBQ__CONTAINER(turn, const struct jobq__name, turn);
+        for (link = lane->ring.next; link != &lane->ring; link = link->next)
+            if (JOBQ__CONTAINER(link, const struct jobq__entry, link)->row.id == id) return true;
+    }
+    return false;
 }
 
 /*==== tx.h ====*/
@@ -8545,11 +8562,25 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     return rc;
 }
 
+/* Claimed, but in no slot: it waits in the ring, or its handler has returned and the outcome is on
+ * its way to the disk. To the caller that is running still. */
+static void jobq__jobs_between(jobq *q, jobq_info *info) {
+    bool waits;
+    jobq__os_lock(&q->pool.mu);
+    waits = jobq__ring_has(&q->pool.ring, info->id);
+    jobq__os_unlock(&q->pool.mu);
+    if (waits) return;
+    info->state = JOBQ_STATE_RUNNING;
+    info->runs++;
+}
+
 static int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
     struct jobq__look look;
+    bool claimed = false;
     int rc = jobq__jobs_look(q, &look);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
-    rc = jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info), err);
+    rc = jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info, &claimed), err);
+    if (claimed && !q->client) jobq__jobs_between(q, info);
     if (rc == JOBQ_NOT_FOUND)
         jobq__err_set(err, rc, "there is no job %lld", (long long)id);
     return rc;

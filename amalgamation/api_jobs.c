@@ -314,11 +314,25 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     return rc;
 }
 
+/* Claimed, but in no slot: it waits in the ring, or its handler has returned and the outcome is on
+ * its way to the disk. To the caller that is running still. */
+static void jobq__jobs_between(jobq *q, jobq_info *info) {
+    bool waits;
+    jobq__os_lock(&q->pool.mu);
+    waits = jobq__ring_has(&q->pool.ring, info->id);
+    jobq__os_unlock(&q->pool.mu);
+    if (waits) return;
+    info->state = JOBQ_STATE_RUNNING;
+    info->runs++;
+}
+
 static int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
     struct jobq__look look;
+    bool claimed = false;
     int rc = jobq__jobs_look(q, &look);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
-    rc = jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info), err);
+    rc = jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info, &claimed), err);
+    if (claimed && !q->client) jobq__jobs_between(q, info);
     if (rc == JOBQ_NOT_FOUND)
         jobq__err_set(err, rc, "there is no job %lld", (long long)id);
     return rc;

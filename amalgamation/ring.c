@@ -55,3 +55,13 @@ JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring) {
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane) {
     return lane->ring.prev == &lane->ring ? NULL : JOBQ__RING_ENTRY(lane->ring.prev);
 }
+
+JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id) {
+    const struct jobq__link *turn, *link;
+    for (turn = ring->lanes.next; turn != &ring->lanes; turn = turn->next) {
+        const struct jobq__name *lane = JOBQ__CONTAINER(turn, const struct jobq__name, turn);
+        for (link = lane->ring.next; link != &lane->ring; link = link->next)
+            if (JOBQ__CONTAINER(link, const struct jobq__entry, link)->row.id == id) return true;
+    }
+    return false;
+}

@@ -20,6 +20,8 @@ JOBQ__INTERNAL void jobq__ring_put(struct jobq__ring *ring, struct jobq__entry *
 JOBQ__INTERNAL void jobq__ring_remove(struct jobq__ring *ring, struct jobq__entry *entry);
 /* The next job to start, or NULL. */
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring);
+/* True if the job is claimed and has not started. */
+JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id);
 /* The last of a lane, or NULL. */
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane);
 

@@ -143,7 +143,9 @@ struct jobq__look {
     void *ctx;
 };
 
-JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info);
+/* *claimed: the row is claimed, but no slot says that it runs. */
+JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info,
+                                    bool *claimed);
 JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_filter *filter,
                                     jobq_cursor *cursor, jobq_info *infos, size_t capacity,
                                     size_t *count);

@@ -42,15 +42,18 @@ static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s
     if (state == JOBQ__CLAIMED && info->state == JOBQ_STATE_PENDING) info->runs--;
 }
 
-JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info) {
+JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info,
+                                    bool *claimed) {
     sqlite3_stmt *s = jobq__db_get(look->db, JOBQ__SQL_INFO);
     bool row;
     int rc;
     if (s) sqlite3_bind_int64(s, 1, id);
     rc = jobq__db_next(look->db, s, &row);
     if (rc != JOBQ_OK) return rc;
+    *claimed = false;
     if (!row) return JOBQ_NOT_FOUND;
     jobq__store_read_info(look, s, info);
+    *claimed = sqlite3_column_int(s, 1) == JOBQ__CLAIMED && info->state == JOBQ_STATE_PENDING;
     jobq__db_reset(s);
     return JOBQ_OK;
 }
