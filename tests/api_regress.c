@@ -364,6 +364,7 @@ struct intruder {
     sqlite3 *db;
     pthread_t registering;
     int64_t parked; /* what the registration had not come to when the lock was taken; else 0 */
+    int64_t told;   /* atomic: events */
     bool over;      /* atomic */
 };
 
@@ -377,13 +378,8 @@ static int64_t count_parked(sqlite3 *db) {
     return n;
 }
 
-/* An event that the registering thread reports comes after its commit: takes the write lock and
- * keeps it, if the commit was of some slice but the last. */
-static void come_between(const jobq_event *event, void *ctx) {
-    struct intruder *intruder = (struct intruder *)ctx;
-    (void)event;
-    if (!intruder->db || !pthread_equal(pthread_self(), intruder->registering)) return;
-    if (intruder->parked) return;
+/* Takes the write lock and keeps it, if some slices are committed but not the last. */
+static void come_between(struct intruder *intruder) {
     CHECK_INT(sqlite3_exec(intruder->db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
     intruder->parked = count_parked(intruder->db);
     if (intruder->parked > 0 && intruder->parked < PARKED) {
@@ -394,13 +390,28 @@ static void come_between(const jobq_event *event, void *ctx) {
     CHECK_INT(sqlite3_exec(intruder->db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
 }
 
-/* Gives the registering thread events to report: jobs that are stored with its commits. */
+/* What the registering thread tells, it tells after a commit of its own. */
+static void tell_intruder(const jobq_event *event, void *ctx) {
+    struct intruder *intruder = (struct intruder *)ctx;
+    (void)event;
+    if (intruder->db && pthread_equal(pthread_self(), intruder->registering)
+        && !intruder->parked)
+        come_between(intruder);
+    __atomic_add_fetch(&intruder->told, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Gives the registering thread events to tell: jobs that are stored with its commits. One at a
+ * time, or it would go on telling for ever. */
 static void *store_meanwhile(void *arg) {
     struct intruder *intruder = (struct intruder *)arg;
     jobq_job job = {.kind = "later", .delay_ms = JOBQ_DAY};
     while (!__atomic_load_n(&intruder->over, __ATOMIC_SEQ_CST)) {
+        int64_t told = __atomic_load_n(&intruder->told, __ATOMIC_SEQ_CST);
         int code = jobq_enqueue(intruder->q, &job, NULL, NULL);
         CHECK(code == JOBQ_OK || code == JOBQ_BUSY);
+        while (code == JOBQ_OK && __atomic_load_n(&intruder->told, __ATOMIC_SEQ_CST) == told
+               && !__atomic_load_n(&intruder->over, __ATOMIC_SEQ_CST))
+            sched_yield();
     }
     return NULL;
 }
@@ -413,7 +424,7 @@ TEST(busy_between_slices_of_a_registration) {
     struct intruder intruder = {.registering = pthread_self()};
     pthread_t thread;
     jobq *q = open_queue((jobq_options){.workers = JOBQ_NONE, .busy_ms = 50, .shared = true,
-                                        .durability = JOBQ_RELAXED, .on_event = come_between,
+                                        .durability = JOBQ_RELAXED, .on_event = tell_intruder,
                                         .ctx = &intruder});
     REQUIRE(q != NULL);
     put_many(q, &(jobq_job){.kind = "k"}, PARKED);
