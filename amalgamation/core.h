@@ -250,7 +250,6 @@ struct jobq__pool {
     struct jobq__cond tick_mono, tick_wall;
     bool tick_on_wall;          /* which of the two it sleeps on */
     bool stepping;
-    jobq__thread stepper;
 };
 
 /* ---- The queue ---- */
