@@ -1832,7 +1832,7 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
  * settled by one BETWEEN statement; the caller compares the number of changed rows. created_at is
  * NULL while it equals run_at.
  *
- * Columns that a job needs to be run, in the order that jobq__store_row reads them: */
+ * Columns that a job needs to be run, in the order that jobq__store_next reads them: */
 #define JOBQ__TEXT_ROW \
     "id, state, lane, run_at, kind, queue, priority, attempt, runs, crashes," \
     " delay_ms, created_at, side, payload"
@@ -5501,10 +5501,14 @@ JOBQ__INTERNAL int jobq__tx_fill(jobq *q) {
  *
  * Failure path of a group: lost before COMMIT, it is repeated once without the stores, so that
  * outcomes and claims survive somebody's bad row or a full disk; the stores are then tried one by
- * one, each failing with its own code. If COMMIT itself reports an I/O error, the group may or
- * may not be on the disk: a small synced commit scrubs it (it overwrites the frames in doubt), and
- * then nothing of it has happened. If that fails too the stores are JOBQ_UNKNOWN and the queue
- * stops for good; the next open settles it.
+ * one, each failing with its own code. If COMMIT itself reports an error (other than BUSY), the
+ * group may or may not be on the disk: a small synced commit scrubs it (it overwrites the frames in
+ * doubt), and then nothing of it has happened. If that fails too the stores are JOBQ_UNKNOWN and
+ * the queue stops for good; the next open settles it. On a full disk a checkpoint comes first, so
+ * that the log can begin anew in the space that it has.
+ *
+ * The scheduler thread waits only briefly for the baton: a job's transaction may hold it for long,
+ * and deadlines must not pass meanwhile. Whoever lays it down tells the scheduler (pool.owed).
  *
  * A memory database has one connection only, so who looks inside holds the baton as well. */
 

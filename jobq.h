@@ -217,9 +217,10 @@ typedef struct jobq_options {
     uint64_t seed;          /* of the jitter; 0 is a seed like any other */
     jobq_clock *clock;      /* default: the system's; must outlive the queue */
     /* Called after a commit, one at a time, outside all locks, in commit order:
-     * by workers and the scheduler thread, or in step mode by the caller whose
-     * call committed. May call anything but stop, close, wait, step and advance.
-     * The event is valid during the call. */
+     * by workers and the scheduler thread, or, in step mode and while the pool is not
+     * started, by the caller whose call committed. It should be quick: whoever tells events
+     * goes on while new ones come. It may call anything but start, stop, close, wait, step
+     * and advance. The event is valid during the call. */
     void (*on_event)(const jobq_event *event, void *ctx);
     /* Step mode: called outside all locks, by any thread, when a job became ready
      * or the next deadline moved earlier. It should only wake the event loop. */

@@ -12,7 +12,7 @@
  * settled by one BETWEEN statement; the caller compares the number of changed rows. created_at is
  * NULL while it equals run_at.
  *
- * Columns that a job needs to be run, in the order that jobq__store_row reads them: */
+ * Columns that a job needs to be run, in the order that jobq__store_next reads them: */
 #define JOBQ__TEXT_ROW \
     "id, state, lane, run_at, kind, queue, priority, attempt, runs, crashes," \
     " delay_ms, created_at, side, payload"
