@@ -29,13 +29,21 @@
  *
  * Around a test. It gets a fresh directory below TMPDIR (or /tmp), removed afterwards
  * unless TEST_KEEP is set in the environment. A test that hangs is killed by a watchdog
- * after TEST_SECONDS (120, times JOBQ_TEST_SCALE), and its name is told; define
+ * after TEST_SECONDS (120, times JOBQ_TEST_SCALE and TEST_EFFORT), and its name is told; define
  * TEST_SECONDS before the include for a test that may take longer.
  *   test_path("a.db")        that name in the test's directory; valid until the test ends
  *   test_dir()               the directory itself
  *   test_note(format, ...)   prints a line, such as a seed or why something was skipped
  *   TEST_SCALED(n)           n iterations, fewer in slow builds, at least 1
+ *   test_effort(n)           the same times TEST_EFFORT of the environment (1 if not set; may be
+ *                            0.1 or 1000): for searches that find more the longer they run
  *   test_seed()              TEST_SEED of the environment, or a fixed number
+ *   test_figure(row, goal, format, ...)
+ *                            a line of the scoreboard, such as ("R7 kill -9", "0 lost", "500 kills,
+ *                            81,022 acknowledged, 0 lost"): appended to the file that TEST_FIGURES
+ *                            of the environment names, with the seed and whether the test's checks
+ *                            have held so far. Called once, at the end of the test; the checks
+ *                            decide, the figure only tells
  *   test_random(&state)      a small generator: the same numbers on every machine
  *   test_real_ms()           real time that has passed, for bounds only, never to wait
  *   test_fork(fn, arg)       runs fn(arg) in a forked child and returns its wait status;
@@ -215,6 +223,27 @@ static inline int test_failures(void) {
     return n;
 }
 
+static inline uint64_t test_seed(void) {
+    const char *text = getenv("TEST_SEED");
+    return text && *text ? strtoull(text, NULL, 0) : 20240229u;
+}
+
+JOBQ_PRINTF(3, 4)
+static inline void test_figure(const char *row, const char *goal, const char *format, ...) {
+    const char *path = getenv("TEST_FIGURES");
+    bool held = test_failures() == 0;
+    va_list args;
+    FILE *file = path && *path ? fopen(path, "a") : NULL;
+    if (!file) return;
+    fprintf(file, "%s\t", row);
+    va_start(args, format);
+    vfprintf(file, format, args);
+    va_end(args);
+    fprintf(file, "\t%s\t%s\t%" PRIu64 "\t%s\n", goal, held ? "held" : "BROKEN", test_seed(),
+            test_state.name);
+    fclose(file);
+}
+
 /* The test cannot go on at all, for a reason that is the machine's and not jobq's. */
 static inline void test_give_up(const char *what) {
     fprintf(stderr, "%s: %s: %s\n", test_state.name, what, strerror(errno));
@@ -286,9 +315,11 @@ static inline void test_drop_dir(void) {
 
 /* ---- Numbers and time ---- */
 
-static inline uint64_t test_seed(void) {
-    const char *text = getenv("TEST_SEED");
-    return text && *text ? strtoull(text, NULL, 0) : 20240229u;
+static inline int64_t test_effort(int64_t n) {
+    const char *text = getenv("TEST_EFFORT");
+    double effort = text && *text ? strtod(text, NULL) : 1;
+    double wanted = (double)n * effort / JOBQ_TEST_SCALE;
+    return wanted < 1 ? 1 : wanted > 9e18 ? INT64_MAX : (int64_t)wanted;
 }
 
 /* Weyl sequence with two rounds of mixing; *state may start as anything. */
@@ -326,6 +357,12 @@ static inline void test_bark(int signal_number) {
     raise(signal_number);
 }
 
+/* More effort takes longer. */
+static inline unsigned test_patience(void) {
+    int64_t times = test_effort(JOBQ_TEST_SCALE);
+    return times > 10000 ? 10000 : (unsigned)times;
+}
+
 static inline void test_watch(void) {
     struct sigaction action;
     sigset_t set;
@@ -342,7 +379,7 @@ static inline void test_watch(void) {
     sigemptyset(&set);
     sigaddset(&set, SIGALRM);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    alarm((unsigned)TEST_SECONDS * JOBQ_TEST_SCALE);
+    alarm((unsigned)TEST_SECONDS * JOBQ_TEST_SCALE * test_patience());
 }
 
 static inline pid_t test_spawn(void (*fn)(void *arg), void *arg) {
