@@ -49,15 +49,6 @@ static bool begin(fixture *f, jobq_options options, jobq_handler run, void *ctx)
     return true;
 }
 
-static void remove_queue(const char *path) {
-    static const char *const endings[] = {"", "-wal", "-shm", "-jobq"};
-    char name[1024];
-    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
-        snprintf(name, sizeof name, "%s%s", path, endings[i]);
-        test_remove(name);
-    }
-}
-
 static int64_t notes(const char *path) {
     return sql_int(path, "SELECT count(*) FROM note");
 }
@@ -382,7 +373,7 @@ TEST(sync_fails_at_commit) {
         CHECK_CODE(code, rows[i].code);
         CHECK_INT(id != 0, code == JOBQ_OK);
         CHECK_INT(stats_of(f.q).failed_code, code == JOBQ_UNKNOWN ? JOBQ_IO : JOBQ_OK);
-        fault_copy(copy);
+        fault_copy(f.path, copy);
         fault_off();
         if (code != JOBQ_UNKNOWN) CHECK_INT(total(f.q), 1 + rows[i].most);
         CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
@@ -394,7 +385,7 @@ TEST(sync_fails_at_commit) {
             test_note("%s", rows[i].plan);
         if (code == JOBQ_UNKNOWN) seen += copied;
         test_remove(f.path);
-        test_remove(copy);
+        fault_remove(copy);
     }
     CHECK(seen > 0); /* else UNKNOWN would be a needless word */
 }
@@ -700,7 +691,7 @@ TEST(job_transaction_cannot_be_committed) {
         CHECK(strstr(info.error, "transaction") != NULL);
         CHECK_INT(notes(f.path), 0);
         CHECK_INT(total(f.q), 1);
-        fault_copy(copy);
+        fault_copy(f.path, copy);
         CHECK_INT(notes(copy), 0);
         CHECK_INT(sql_int(copy, "SELECT count(*) FROM jobq_job"), 1);
         b.plan = NULL;
@@ -710,7 +701,7 @@ TEST(job_transaction_cannot_be_committed) {
         CHECK_INT(notes(f.path), 2);
         CHECK_INT(total(f.q), 2);
         fixture_remove(&f);
-        test_remove(copy);
+        fault_remove(copy);
     }
 }
 
@@ -730,7 +721,7 @@ TEST(job_transaction_on_a_dying_disk) {
         CHECK_INT(stats_of(f.q).failed_code, JOBQ_IO);
         files[0] = f.path;
         files[1] = test_path("copy.db");
-        fault_copy(files[1]);
+        fault_copy(f.path, files[1]);
         fault_off();
         CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
         jobq_clock_free(f.clock);
@@ -762,7 +753,7 @@ TEST(open_on_a_failing_disk) {
             bool hit;
             memset(plan, '.', (size_t)n);
             strcpy(plan + n, "x");
-            if (n % 2 == 0) remove_queue(path);
+            if (n % 2 == 0) fault_remove(path);
             fault_off();
             fault_plan((enum fault_what)what, plan, codes[what]);
             code = jobq_open(path, &STEP, &q, &err);
@@ -803,7 +794,7 @@ TEST(checkpoint_fails) {
         fault_off();
         jobq_clock_free(f.clock);
         CHECK_INT(survivors(f.path), 30);
-        remove_queue(f.path);
+        fault_remove(f.path);
     }
 }
 
@@ -946,7 +937,7 @@ static bool sweep_once(enum fault_what what, const char *plan, int code,
     fault_plan(what, plan, code);
     sweep_story(f.q, &s);
     hit = fault_hits(what) > 0;
-    fault_copy(copy);
+    fault_copy(f.path, copy);
     if (passing) fault_off();
     CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
     fault_off();
@@ -954,8 +945,8 @@ static bool sweep_once(enum fault_what what, const char *plan, int code,
     sweep_check(f.path, &s, &again);
     sweep_check(copy, &s, &aside);
     if (passing && s.stopped == JOBQ_OK) sweep_check_runs(&s, &again);
-    remove_queue(f.path);
-    remove_queue(copy);
+    fault_remove(f.path);
+    fault_remove(copy);
     return hit;
 }
 

@@ -1,32 +1,42 @@
-/* fault_vfs.h - a disk that can be made to fail: a SQLite VFS over the default one.
+/* fault_vfs.h - a disk that can be made to fail: a SQLite VFS over the disk in memory.
  *
- * fault_begin() makes it the default of this process, so that every connection opened from then
- * on, jobq's too, goes through it; a test calls it first. All calls pass until a plan is set:
+ * fault_begin() makes it the default of this process and empty, so that every connection opened
+ * from then on, jobq's too, goes through it; a test calls it first. All calls pass until told:
  *
  *   fault_plan(FAULT_WAL_SYNC, "x.x", SQLITE_IOERR_FSYNC)
  *       Of the next syncs of a log the first and the third fail, all others pass. In a plan x
  *       fails and . passes; a * behind the last letter repeats it for ever: "..x*" lets two pass
- *       and fails all that come after. X is an x with which the disk dies: every write and sync
- *       of any file fails from then on, with the same code.
+ *       and fails all that come after. X is an x with which the disk dies: every call that
+ *       changes a file fails from then on, with the same code. A kind is a call on a kind of file;
+ *       FAULT_ANY counts all calls.
+ *   fault_nth(FAULT_ANY, 1000, "x", code)
+ *       The same, but 999 calls pass before the plan begins.
+ *   fault_space(bytes, path)
+ *       The disk holds no more than this, the real file beside the database at path (path-jobq)
+ *       counted in; what would need more gets SQLITE_FULL. 0: no limit.
  *   fault_wal_limit(bytes)
- *       A log that would grow beyond it gets SQLITE_FULL, as on a full disk. 0: no limit.
+ *       A log that would grow beyond it gets SQLITE_FULL. 0: no limit.
  *   fault_off()
  *       All calls pass again, the counters begin at 0.
  *
  *   fault_calls(what), fault_hits(what)   so many calls, so many of them failed
  *   fault_await(what, n)                  waits until so many have failed; the watchdog limits it
  *   fault_wal_size()                      of the log that is open
- *   fault_copy(to)                        what a process that is killed now leaves behind: the
- *                                         database that is open and its log, as they stand in the
- *                                         files, under another name. Nobody may write meanwhile.
+ *   fault_copy(from, to)                  what a process that is killed now leaves behind: the
+ *                                         database and its log as they stand, under another name
+ *   fault_copy_slots(from, to)            and what it says of the jobs that ran (the -jobq file)
+ *   fault_remove(path)                    the database, its log and all that is beside it
  *
- * A write that fails writes nothing. No sync reaches the disk: tests cut no power. Any thread. */
+ *   fault_log_begin(&log, path)           from now on whatever is done to that database and its
+ *   fault_log_end(&log)                   log is written down, for fault_power.h to replay
+ *   fault_log_now(&log)                   how much is written down so far
+ *   fault_lie(true)                       syncs are not: they return OK and are not written down
+ *
+ * A call that fails changes nothing. Any thread. */
 #ifndef JOBQ_FAULT_VFS_H
 #define JOBQ_FAULT_VFS_H
 
-#include "test.h"
-
-#include <sqlite3.h>
+#include "fault_disk.h"
 
 enum fault_what {
     FAULT_OPEN,
@@ -35,30 +45,89 @@ enum fault_what {
     FAULT_DB_SYNC,
     FAULT_WAL_WRITE,
     FAULT_WAL_SYNC,
+    FAULT_TRUNCATE,
+    FAULT_DELETE,
+    FAULT_ANY,
     FAULT_KINDS
 };
 
-/* An open file; the one of the VFS below stands right behind it. */
-struct fault_file {
-    sqlite3_file base;
-    struct fault_file *next; /* all that are open; fault.mutex */
-    int flags;               /* as it was opened */
+/* ---- The log: what was done to the files of one database ---- */
+
+enum fault_op_kind { FAULT_OP_CREATE, FAULT_OP_WRITE, FAULT_OP_TRUNCATE, FAULT_OP_SYNC,
+                     FAULT_OP_DELETE };
+
+struct fault_op {
+    enum fault_op_kind kind;
+    int serial;           /* of the file */
+    int ending;           /* of its name: 0 the database, 1 its log, 2 its journal */
+    bool dir_sync;        /* DELETE: is the folder synced, too? */
+    int64_t at, size;
+    unsigned char *data;  /* WRITE, and CREATE: what the file held when the log began */
+};
+
+struct fault_log {
+    char path[DISK_NAME];
+    struct fault_op *ops;
+    int count, capacity;
+    int base; /* so many CREATEs at the front stand for the files as they were, all synced */
 };
 
 static struct {
     sqlite3_vfs *real, vfs; /* written once, before threads */
-    pthread_mutex_t mutex;  /* guards what follows */
+    pthread_mutex_t mutex;  /* guards what follows, and the disk */
     pthread_cond_t failed;
-    struct fault_file *files;
     const char *plans[FAULT_KINDS];
+    int64_t skip[FAULT_KINDS];
     int codes[FAULT_KINDS];
     int64_t calls[FAULT_KINDS], hits[FAULT_KINDS];
     int dead; /* the code, once the disk has died */
-    int64_t wal_limit;
-} fault = {NULL, {0}, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, {NULL}, {0}, {0},
-           {0}, 0, 0};
+    int64_t wal_limit, space;
+    char beside[DISK_NAME + 8];
+    struct fault_log *log;
+    bool lie;
+} fault = {.mutex = PTHREAD_MUTEX_INITIALIZER, .failed = PTHREAD_COND_INITIALIZER};
 
-/* ---- Whether a call fails ---- */
+static const char *const fault_endings[] = {"", "-wal", "-journal"};
+
+/* -1: not a file of the database that is logged. */
+static inline int fault_log_ending(const struct fault_log *log, const char *name) {
+    size_t length = log ? strlen(log->path) : 0;
+    if (!log || strncmp(name, log->path, length) != 0) return -1;
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name + length, fault_endings[i]) == 0) return i;
+    return -1;
+}
+
+static inline struct fault_op *fault_log_add(struct fault_log *log, enum fault_op_kind kind,
+                                             const struct disk_file *file) {
+    struct fault_op *op;
+    int ending = fault_log_ending(log, file->name);
+    if (ending < 0) return NULL;
+    if (log->count == log->capacity) {
+        log->capacity = log->capacity ? log->capacity * 2 : 256;
+        log->ops = (struct fault_op *)realloc(log->ops,
+                                              (size_t)log->capacity * sizeof *log->ops);
+        if (!log->ops) test_give_up("no memory");
+    }
+    op = &log->ops[log->count++];
+    memset(op, 0, sizeof *op);
+    op->kind = kind;
+    op->serial = file->serial;
+    op->ending = ending;
+    return op;
+}
+
+static inline void fault_log_data(struct fault_op *op, const void *from, int64_t size,
+                                  int64_t at) {
+    if (!op) return;
+    op->at = at;
+    op->size = size;
+    op->data = (unsigned char *)malloc(size > 0 ? (size_t)size : 1);
+    if (!op->data) test_give_up("no memory");
+    if (size > 0) memcpy(op->data, from, (size_t)size);
+}
+
+/* ---- Whether a call fails; with the mutex held ---- */
 
 static inline void fault_hit(enum fault_what what) {
     fault.hits[what]++;
@@ -68,121 +137,190 @@ static inline void fault_hit(enum fault_what what) {
 /* The next letter of the plan. */
 static inline char fault_letter(enum fault_what what) {
     const char *at = fault.plans[what];
+    fault.calls[what]++;
     if (!at || !*at) return '.';
+    if (fault.skip[what] > 0) {
+        fault.skip[what]--;
+        return '.';
+    }
     if (at[1] != '*') fault.plans[what]++;
     return *at;
 }
 
 /* SQLITE_OK, or the code with which this call fails. */
 static inline int fault_strike(enum fault_what what) {
+    char letter = fault_letter(what), any = fault_letter(FAULT_ANY);
     int code = SQLITE_OK;
-    char letter;
-    pthread_mutex_lock(&fault.mutex);
-    fault.calls[what]++;
-    letter = fault_letter(what);
-    if (letter == 'x' || letter == 'X') code = fault.codes[what];
-    if (letter == 'X') fault.dead = code;
+    if (letter != '.') code = fault.codes[what];
+    if (any != '.') code = fault.codes[FAULT_ANY];
+    if (any != '.') fault_hit(FAULT_ANY);
+    if (letter == 'X' || any == 'X') fault.dead = code;
     if (fault.dead && what > FAULT_READ) code = fault.dead;
     if (code) fault_hit(what);
-    pthread_mutex_unlock(&fault.mutex);
     return code;
 }
 
-/* ---- One file ---- */
-
-static inline sqlite3_file *fault_real(sqlite3_file *file) {
-    return (sqlite3_file *)((struct fault_file *)file + 1);
+static inline enum fault_what fault_kind(const struct disk_handle *h, enum fault_what db) {
+    if (h->flags & SQLITE_OPEN_WAL) return db == FAULT_DB_SYNC ? FAULT_WAL_SYNC : FAULT_WAL_WRITE;
+    return db;
 }
 
-static inline bool fault_is(sqlite3_file *file, int flag) {
-    return (((struct fault_file *)file)->flags & flag) != 0;
+/* True if a file may not grow like this. The real file beside it takes room as well. */
+static inline bool fault_no_room(const struct disk_handle *h, int64_t end) {
+    const struct disk_file *f = h->file;
+    int64_t more = end - f->size, used;
+    struct stat st;
+    if (more <= 0) return false;
+    if (fault.wal_limit && (h->flags & SQLITE_OPEN_WAL) && end > fault.wal_limit) return true;
+    if (!fault.space) return false;
+    used = disk_used() + more;
+    if (stat(fault.beside, &st) == 0) used += (int64_t)st.st_blocks * 512;
+    return used > fault.space;
+}
+
+/* ---- The methods of a file ---- */
+
+static inline struct disk_handle *fault_handle(sqlite3_file *file) {
+    return (struct disk_handle *)file;
 }
 
 static inline int fault_close(sqlite3_file *file) {
-    struct fault_file **at = &fault.files;
     pthread_mutex_lock(&fault.mutex);
-    while (*at != (struct fault_file *)file) at = &(*at)->next;
-    *at = (*at)->next;
+    disk_close(fault_handle(file));
     pthread_mutex_unlock(&fault.mutex);
-    return fault_real(file)->pMethods->xClose(fault_real(file));
-}
-
-static inline int fault_read(sqlite3_file *file, void *to, int size, sqlite3_int64 at) {
-    int rc = fault_strike(FAULT_READ);
-    return rc ? rc : fault_real(file)->pMethods->xRead(fault_real(file), to, size, at);
-}
-
-static inline bool fault_beyond(sqlite3_int64 end) {
-    bool beyond;
-    pthread_mutex_lock(&fault.mutex);
-    beyond = fault.wal_limit && end > fault.wal_limit;
-    if (beyond) fault_hit(FAULT_WAL_WRITE);
-    pthread_mutex_unlock(&fault.mutex);
-    return beyond;
-}
-
-static inline int fault_write(sqlite3_file *file, const void *from, int size, sqlite3_int64 at) {
-    int rc = SQLITE_OK;
-    if (fault_is(file, SQLITE_OPEN_WAL)) rc = fault_strike(FAULT_WAL_WRITE);
-    else if (fault_is(file, SQLITE_OPEN_MAIN_DB)) rc = fault_strike(FAULT_DB_WRITE);
-    if (!rc && fault_is(file, SQLITE_OPEN_WAL) && fault_beyond(at + size)) rc = SQLITE_FULL;
-    return rc ? rc : fault_real(file)->pMethods->xWrite(fault_real(file), from, size, at);
-}
-
-static inline int fault_sync(sqlite3_file *file, int flags) {
-    (void)flags;
-    if (fault_is(file, SQLITE_OPEN_WAL)) return fault_strike(FAULT_WAL_SYNC);
-    if (fault_is(file, SQLITE_OPEN_MAIN_DB)) return fault_strike(FAULT_DB_SYNC);
     return SQLITE_OK;
 }
 
+static inline int fault_read(sqlite3_file *file, void *to, int size, sqlite3_int64 at) {
+    int rc;
+    pthread_mutex_lock(&fault.mutex);
+    rc = fault_strike(FAULT_READ);
+    if (rc) memset(to, 0, (size_t)size);
+    else rc = disk_read(fault_handle(file)->file, to, size, at);
+    pthread_mutex_unlock(&fault.mutex);
+    return rc;
+}
+
+static inline int fault_write(sqlite3_file *file, const void *from, int size, sqlite3_int64 at) {
+    struct disk_handle *h = fault_handle(file);
+    enum fault_what what = fault_kind(h, FAULT_DB_WRITE);
+    int rc;
+    pthread_mutex_lock(&fault.mutex);
+    rc = fault_strike(what);
+    if (!rc && fault_no_room(h, at + size)) {
+        rc = SQLITE_FULL;
+        fault_hit(what);
+    }
+    if (!rc) {
+        disk_write(h->file, from, size, at);
+        fault_log_data(fault_log_add(fault.log, FAULT_OP_WRITE, h->file), from, size, at);
+    }
+    pthread_mutex_unlock(&fault.mutex);
+    return rc;
+}
+
+static inline int fault_sync(sqlite3_file *file, int flags) {
+    struct disk_handle *h = fault_handle(file);
+    int rc;
+    (void)flags;
+    pthread_mutex_lock(&fault.mutex);
+    rc = fault_strike(fault_kind(h, FAULT_DB_SYNC));
+    if (!rc && !fault.lie) fault_log_add(fault.log, FAULT_OP_SYNC, h->file);
+    pthread_mutex_unlock(&fault.mutex);
+    return rc;
+}
+
 static inline int fault_truncate(sqlite3_file *file, sqlite3_int64 size) {
-    return fault_real(file)->pMethods->xTruncate(fault_real(file), size);
+    struct disk_handle *h = fault_handle(file);
+    int rc;
+    pthread_mutex_lock(&fault.mutex);
+    rc = fault_strike(FAULT_TRUNCATE);
+    if (!rc && fault_no_room(h, size)) rc = SQLITE_FULL;
+    if (!rc) {
+        struct fault_op *op = fault_log_add(fault.log, FAULT_OP_TRUNCATE, h->file);
+        if (op) op->size = size;
+        disk_set_size(h->file, size);
+    }
+    pthread_mutex_unlock(&fault.mutex);
+    return rc;
 }
 
 static inline int fault_file_size(sqlite3_file *file, sqlite3_int64 *size) {
-    return fault_real(file)->pMethods->xFileSize(fault_real(file), size);
+    pthread_mutex_lock(&fault.mutex);
+    *size = fault_handle(file)->file->size;
+    pthread_mutex_unlock(&fault.mutex);
+    return SQLITE_OK;
 }
 
 static inline int fault_lock(sqlite3_file *file, int level) {
-    return fault_real(file)->pMethods->xLock(fault_real(file), level);
+    int rc;
+    pthread_mutex_lock(&fault.mutex);
+    rc = disk_lock(fault_handle(file), level);
+    pthread_mutex_unlock(&fault.mutex);
+    return rc;
 }
 
 static inline int fault_unlock(sqlite3_file *file, int level) {
-    return fault_real(file)->pMethods->xUnlock(fault_real(file), level);
+    pthread_mutex_lock(&fault.mutex);
+    disk_unlock(fault_handle(file), level);
+    pthread_mutex_unlock(&fault.mutex);
+    return SQLITE_OK;
 }
 
 static inline int fault_check_lock(sqlite3_file *file, int *result) {
-    return fault_real(file)->pMethods->xCheckReservedLock(fault_real(file), result);
+    pthread_mutex_lock(&fault.mutex);
+    *result = fault_handle(file)->file->reserved != NULL;
+    pthread_mutex_unlock(&fault.mutex);
+    return SQLITE_OK;
 }
 
 static inline int fault_control(sqlite3_file *file, int what, void *arg) {
-    return fault_real(file)->pMethods->xFileControl(fault_real(file), what, arg);
+    if (what != SQLITE_FCNTL_HAS_MOVED) return SQLITE_NOTFOUND;
+    *(int *)arg = fault_handle(file)->file->name[0] == '\0';
+    return SQLITE_OK;
 }
 
+/* As the VFS for POSIX says it. */
 static inline int fault_sector_size(sqlite3_file *file) {
-    return fault_real(file)->pMethods->xSectorSize(fault_real(file));
+    (void)file;
+    return 4096;
 }
 
 static inline int fault_traits(sqlite3_file *file) {
-    return fault_real(file)->pMethods->xDeviceCharacteristics(fault_real(file));
+    (void)file;
+    return SQLITE_IOCAP_POWERSAFE_OVERWRITE;
 }
 
-static inline int fault_shm_map(sqlite3_file *file, int at, int size, int grow,
+static inline int fault_shm_map(sqlite3_file *file, int region, int size, int make,
                                 void volatile **to) {
-    return fault_real(file)->pMethods->xShmMap(fault_real(file), at, size, grow, to);
+    int rc;
+    if (size != DISK_REGION) return SQLITE_IOERR_SHMMAP;
+    pthread_mutex_lock(&fault.mutex);
+    rc = disk_shm_map(fault_handle(file), region, make != 0, to);
+    pthread_mutex_unlock(&fault.mutex);
+    return rc;
 }
 
 static inline int fault_shm_lock(sqlite3_file *file, int at, int count, int flags) {
-    return fault_real(file)->pMethods->xShmLock(fault_real(file), at, count, flags);
+    int rc;
+    pthread_mutex_lock(&fault.mutex);
+    rc = disk_shm_lock(fault_handle(file), at, count, flags);
+    pthread_mutex_unlock(&fault.mutex);
+    return rc;
 }
 
 static inline void fault_shm_barrier(sqlite3_file *file) {
-    fault_real(file)->pMethods->xShmBarrier(fault_real(file));
+    (void)file;
+    pthread_mutex_lock(&fault.mutex);
+    pthread_mutex_unlock(&fault.mutex);
 }
 
 static inline int fault_shm_unmap(sqlite3_file *file, int remove) {
-    return fault_real(file)->pMethods->xShmUnmap(fault_real(file), remove);
+    (void)remove;
+    pthread_mutex_lock(&fault.mutex);
+    disk_shm_unmap(fault_handle(file));
+    pthread_mutex_unlock(&fault.mutex);
+    return SQLITE_OK;
 }
 
 /* Version 2: without memory maps, which would go past xRead. */
@@ -191,19 +329,60 @@ static const sqlite3_io_methods fault_methods = {
     fault_lock, fault_unlock, fault_check_lock, fault_control, fault_sector_size, fault_traits,
     fault_shm_map, fault_shm_lock, fault_shm_barrier, fault_shm_unmap, NULL, NULL};
 
+/* ---- The methods of the VFS ---- */
+
+/* The file of that name, made if it may be; NULL if there is none. */
+static inline struct disk_file *fault_reach(const char *name, int flags) {
+    struct disk_file *f = name ? disk_find(name) : disk_make("");
+    bool real = (flags & SQLITE_OPEN_MAIN_DB) && name && disk_is_real(name);
+    if (f || (!real && !(flags & SQLITE_OPEN_CREATE))) return f;
+    f = disk_make(name);
+    if ((flags & SQLITE_OPEN_MAIN_DB) && name) disk_make_real(name);
+    fault_log_add(fault.log, FAULT_OP_CREATE, f);
+    return f;
+}
+
 static inline int fault_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags,
                              int *out_flags) {
-    struct fault_file *f = (struct fault_file *)file;
-    int rc = fault_strike(FAULT_OPEN);
+    struct disk_handle *h = fault_handle(file);
+    struct disk_file *f = NULL;
+    int rc;
     (void)vfs;
-    memset(f, 0, sizeof *f);
-    if (!rc) rc = fault.real->xOpen(fault.real, name, fault_real(file), flags, out_flags);
-    if (rc) return rc;
-    f->base.pMethods = &fault_methods;
-    f->flags = flags;
+    memset(h, 0, sizeof *h);
     pthread_mutex_lock(&fault.mutex);
-    f->next = fault.files;
-    fault.files = f;
+    rc = fault_strike(FAULT_OPEN);
+    if (!rc) f = fault_reach(name, flags);
+    if (!rc && !f) rc = SQLITE_CANTOPEN;
+    if (!rc) disk_open(h, f, flags);
+    pthread_mutex_unlock(&fault.mutex);
+    if (!rc) h->base.pMethods = &fault_methods;
+    if (!rc && out_flags) *out_flags = flags;
+    return rc;
+}
+
+static inline int fault_delete(sqlite3_vfs *vfs, const char *name, int dir_sync) {
+    struct disk_file *f;
+    int rc;
+    (void)vfs;
+    pthread_mutex_lock(&fault.mutex);
+    rc = fault_strike(FAULT_DELETE);
+    f = disk_find(name);
+    if (!rc && !f) rc = SQLITE_IOERR_DELETE_NOENT;
+    if (!rc) {
+        struct fault_op *op = fault_log_add(fault.log, FAULT_OP_DELETE, f);
+        if (op) op->dir_sync = dir_sync != 0;
+        disk_unlink(f);
+    }
+    pthread_mutex_unlock(&fault.mutex);
+    return rc;
+}
+
+static inline int fault_access(sqlite3_vfs *vfs, const char *name, int flags, int *result) {
+    const struct disk_file *f;
+    (void)vfs;
+    pthread_mutex_lock(&fault.mutex);
+    f = disk_find(name);
+    *result = f && (flags != SQLITE_ACCESS_EXISTS || f->size > 0);
     pthread_mutex_unlock(&fault.mutex);
     return SQLITE_OK;
 }
@@ -217,32 +396,56 @@ static inline void fault_off(void) {
         fault.calls[i] = fault.hits[i] = 0;
     }
     fault.dead = 0;
-    fault.wal_limit = 0;
+    fault.wal_limit = fault.space = 0;
+    fault.lie = false;
     pthread_mutex_unlock(&fault.mutex);
 }
 
 static inline void fault_begin(void) {
     fault_off();
+    pthread_mutex_lock(&fault.mutex);
+    disk_forget_closed();
+    pthread_mutex_unlock(&fault.mutex);
     if (fault.real) return;
     fault.real = sqlite3_vfs_find(NULL);
     fault.vfs = *fault.real;
     fault.vfs.zName = "fault";
     fault.vfs.pNext = NULL;
-    fault.vfs.szOsFile = (int)sizeof(struct fault_file) + fault.real->szOsFile;
+    fault.vfs.szOsFile = (int)sizeof(struct disk_handle);
     fault.vfs.xOpen = fault_open;
+    fault.vfs.xDelete = fault_delete;
+    fault.vfs.xAccess = fault_access;
     CHECK_INT(sqlite3_vfs_register(&fault.vfs, 1), SQLITE_OK);
 }
 
-static inline void fault_plan(enum fault_what what, const char *plan, int code) {
+static inline void fault_nth(enum fault_what what, int64_t n, const char *plan, int code) {
     pthread_mutex_lock(&fault.mutex);
     fault.plans[what] = plan;
+    fault.skip[what] = n - 1;
     fault.codes[what] = code;
     pthread_mutex_unlock(&fault.mutex);
+}
+
+static inline void fault_plan(enum fault_what what, const char *plan, int code) {
+    fault_nth(what, 1, plan, code);
 }
 
 static inline void fault_wal_limit(int64_t bytes) {
     pthread_mutex_lock(&fault.mutex);
     fault.wal_limit = bytes;
+    pthread_mutex_unlock(&fault.mutex);
+}
+
+static inline void fault_space(int64_t bytes, const char *path) {
+    pthread_mutex_lock(&fault.mutex);
+    fault.space = bytes;
+    snprintf(fault.beside, sizeof fault.beside, "%s-jobq", path);
+    pthread_mutex_unlock(&fault.mutex);
+}
+
+static inline void fault_lie(bool lie) {
+    pthread_mutex_lock(&fault.mutex);
+    fault.lie = lie;
     pthread_mutex_unlock(&fault.mutex);
 }
 
@@ -268,46 +471,105 @@ static inline void fault_await(enum fault_what what, int64_t n) {
     pthread_mutex_unlock(&fault.mutex);
 }
 
-/* An open file of this kind. With fault.mutex held. */
-static inline sqlite3_file *fault_find(int flag) {
-    struct fault_file *f = fault.files;
-    while (f && !(f->flags & flag)) f = f->next;
-    return f ? fault_real(&f->base) : NULL;
+/* ---- Looking at and copying files ---- */
+
+static inline bool fault_ends(const char *name, const char *ending) {
+    size_t a = strlen(name), b = strlen(ending);
+    return a >= b && strcmp(name + a - b, ending) == 0;
 }
 
 static inline int64_t fault_wal_size(void) {
-    sqlite3_file *wal;
-    sqlite3_int64 size = 0;
+    const struct disk_file *f;
+    int64_t size = 0;
     pthread_mutex_lock(&fault.mutex);
-    wal = fault_find(SQLITE_OPEN_WAL);
-    if (wal) wal->pMethods->xFileSize(wal, &size);
+    for (f = disk.files; f && size == 0; f = f->next)
+        if (f->handles > 0 && fault_ends(f->name, "-wal")) size = f->size;
     pthread_mutex_unlock(&fault.mutex);
     return size;
 }
 
-/* Reads through SQLite's own descriptor: closing another one would drop its locks. */
-static inline void fault_copy_one(sqlite3_file *from, const char *to) {
-    char block[4096];
-    sqlite3_int64 size = 0, at = 0;
-    FILE *out = fopen(to, "wb");
-    if (!out) test_give_up(to);
-    if (from) from->pMethods->xFileSize(from, &size);
-    while (at < size) {
-        int part = size - at < 4096 ? (int)(size - at) : 4096;
-        CHECK_INT(from->pMethods->xRead(from, block, part, at), SQLITE_OK);
-        if (fwrite(block, 1, (size_t)part, out) != (size_t)part) test_give_up(to);
-        at += part;
+static inline void fault_copy(const char *from, const char *to) {
+    char a[DISK_NAME], b[DISK_NAME];
+    pthread_mutex_lock(&fault.mutex);
+    for (int i = 0; i < 3; i++) {
+        const struct disk_file *f;
+        snprintf(a, sizeof a, "%s%s", from, fault_endings[i]);
+        snprintf(b, sizeof b, "%s%s", to, fault_endings[i]);
+        f = disk_find(a);
+        if (f) disk_replace(b, f->data, f->size);
     }
-    if (fclose(out) != 0) test_give_up(to);
+    disk_make_real(to);
+    pthread_mutex_unlock(&fault.mutex);
 }
 
-static inline void fault_copy(const char *to) {
-    char wal[1024];
-    snprintf(wal, sizeof wal, "%s-wal", to);
+/* Bytes, not the lock: another descriptor of the file may be closed, the lock is flock's. */
+static inline void fault_copy_slots(const char *from, const char *to) {
+    char name[DISK_NAME], block[4096];
+    FILE *in, *out;
+    size_t size;
+    snprintf(name, sizeof name, "%s-jobq", from);
+    in = fopen(name, "rb");
+    snprintf(name, sizeof name, "%s-jobq", to);
+    out = fopen(name, "wb");
+    if (!in || !out) test_give_up(name);
+    while ((size = fread(block, 1, sizeof block, in)) > 0)
+        if (fwrite(block, 1, size, out) != size) test_give_up(name);
+    fclose(in);
+    if (fclose(out) != 0) test_give_up(name);
+}
+
+static inline void fault_remove(const char *path) {
+    char name[DISK_NAME];
     pthread_mutex_lock(&fault.mutex);
-    fault_copy_one(fault_find(SQLITE_OPEN_MAIN_DB), to);
-    fault_copy_one(fault_find(SQLITE_OPEN_WAL), wal);
+    for (int i = 0; i < 3; i++) {
+        struct disk_file *f;
+        snprintf(name, sizeof name, "%s%s", path, fault_endings[i]);
+        f = disk_find(name);
+        if (f) disk_unlink(f);
+    }
     pthread_mutex_unlock(&fault.mutex);
+    unlink(path);
+    snprintf(name, sizeof name, "%s-jobq", path);
+    unlink(name);
+}
+
+/* ---- The log ---- */
+
+static inline void fault_log_begin(struct fault_log *log, const char *path) {
+    char name[DISK_NAME];
+    memset(log, 0, sizeof *log);
+    snprintf(log->path, sizeof log->path, "%s", path);
+    pthread_mutex_lock(&fault.mutex);
+    for (int i = 0; i < 3; i++) {
+        const struct disk_file *f;
+        snprintf(name, sizeof name, "%s%s", path, fault_endings[i]);
+        f = disk_find(name);
+        if (f) fault_log_data(fault_log_add(log, FAULT_OP_CREATE, f), f->data, f->size, 0);
+    }
+    log->base = log->count;
+    fault.log = log;
+    pthread_mutex_unlock(&fault.mutex);
+}
+
+static inline int fault_log_now(const struct fault_log *log) {
+    int now;
+    pthread_mutex_lock(&fault.mutex);
+    now = log->count;
+    pthread_mutex_unlock(&fault.mutex);
+    return now;
+}
+
+static inline void fault_log_end(struct fault_log *log) {
+    pthread_mutex_lock(&fault.mutex);
+    if (fault.log == log) fault.log = NULL;
+    pthread_mutex_unlock(&fault.mutex);
+}
+
+static inline void fault_log_free(struct fault_log *log) {
+    fault_log_end(log);
+    for (int i = 0; i < log->count; i++) free(log->ops[i].data);
+    free(log->ops);
+    memset(log, 0, sizeof *log);
 }
 
 #endif
