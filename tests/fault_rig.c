@@ -104,7 +104,7 @@ TEST(off_corrupts) {
     CHECK(found.corrupt > found.images / 100);
 }
 
-/* Goal: a call fails when it was told to, and only then. Method: the second sync, the third write. */
+/* Goal: the damage is what SQLite promises to survive. Method: synchronous=FULL. */
 TEST(plans_are_kept) {
     sqlite3 *db;
     fault_begin();
