@@ -104,7 +104,8 @@ TEST(off_corrupts) {
     CHECK(found.corrupt > found.images / 100);
 }
 
-/* Goal: the damage is what SQLite promises to survive. Method: synchronous=FULL. */
+/* Goal: a call fails when it was told to, and only then. Method: the second sync, the third
+ * call of any kind. */
 TEST(plans_are_kept) {
     sqlite3 *db;
     fault_begin();
