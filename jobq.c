@@ -44,6 +44,8 @@
  *     registry.c      names to kinds and queues
  *     core.h          struct jobq, the lock table, who may touch what
  *     core.c          struct jobq: the few questions that every room asks
+ *     disk.h          the disk under the queue: the reserve, full-disk mode, files that moved
+ *     disk.c          the disk under the queue: the reserve, full-disk mode, files that moved
  *     ring.h          the ordered window of claimed jobs
  *     ring.c          the ordered window of claimed jobs
  *     tx.h            what one transaction does: settle, store, promote, claim
@@ -214,6 +216,23 @@ static inline int64_t jobq__sub(int64_t a, int64_t b) {
 #define JOBQ__INSERT_ROWS 8
 /* Payload bytes that a recycled entry keeps room for. */
 #define JOBQ__ENTRY_KEEP 256
+
+/* ---- The disk ---- */
+
+/* Less than this holds no transaction with its checkpoint. */
+#define JOBQ__RESERVE_MIN (64 * 1024)
+/* On a small disk the reserve takes this part of what is free. */
+#define JOBQ__RESERVE_SHARE 16
+/* Pages that a transaction changes besides the rows: names, indexes, claims. */
+#define JOBQ__RESERVE_SLACK (32 * 1024)
+/* Bytes of a row besides its payload, with its index entries. */
+#define JOBQ__ROW_BYTES 160
+/* Jobs of a transaction on a full disk, and bytes of the reserve for each: a job may touch a page
+ * of the table, one of each index and one of the side table. */
+#define JOBQ__TIGHT_BATCH 16
+#define JOBQ__TIGHT_BYTES (16 * 1024)
+/* How often, at most, the names of the files are looked at: three system calls. */
+#define JOBQ__LOOK_US 10000
 
 /* ---- Housekeeping ---- */
 
@@ -558,6 +577,15 @@ JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclus
 /* The lock goes with the descriptor. */
 JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size);
 
+/* Makes the file size bytes long, all of them allocated, so that nobody else can take them.
+ * JOBQ_FULL: there is no room, and the size is as it was. JOBQ_IO: this file system cannot. */
+JOBQ__INTERNAL int jobq__os_allocate(int fd, int64_t size);
+JOBQ__INTERNAL int64_t jobq__os_size(int fd);
+/* Bytes that are free on the file system of an open file; INT64_MAX if it does not tell. */
+JOBQ__INTERNAL int64_t jobq__os_free_bytes(int fd);
+/* True if path is a name of the open file. */
+JOBQ__INTERNAL bool jobq__os_names(const char *path, int fd);
+
 JOBQ__INTERNAL int jobq__os_pid(void);
 /* A text that changes with every boot; "" if the system tells none. */
 JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity);
@@ -584,6 +612,7 @@ JOBQ__INTERNAL void jobq__os_global_unlock(void);
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -827,6 +856,50 @@ JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size) {
     if (fd >= 0) close(fd);
 }
 
+/* Allocates the bytes between the two sizes. An errno, or 0. */
+static int jobq__os_extend(int fd, off_t from, off_t to) {
+#ifdef __APPLE__
+    fstore_t store = {F_ALLOCATEALL, F_PEOFPOSMODE, 0, to - from, 0};
+    if (fcntl(fd, F_PREALLOCATE, &store) == -1 || ftruncate(fd, to)) return errno;
+    return 0;
+#else
+    int failed;
+    do failed = posix_fallocate(fd, from, to - from);
+    while (failed == EINTR);
+    return failed;
+#endif
+}
+
+JOBQ__INTERNAL int jobq__os_allocate(int fd, int64_t size) {
+    struct stat st;
+    int failed = 0;
+    if (fstat(fd, &st)) return JOBQ_IO;
+    if (st.st_size > (off_t)size) failed = ftruncate(fd, (off_t)size) ? errno : 0;
+    else if (st.st_size < (off_t)size) failed = jobq__os_extend(fd, st.st_size, (off_t)size);
+    if (!failed) return JOBQ_OK;
+    /* It may have got a part of it. */
+    if (st.st_size < (off_t)size && ftruncate(fd, st.st_size)) return JOBQ_IO;
+    return failed == ENOSPC || failed == EDQUOT ? JOBQ_FULL : JOBQ_IO;
+}
+
+JOBQ__INTERNAL int64_t jobq__os_size(int fd) {
+    struct stat st;
+    return fstat(fd, &st) ? 0 : (int64_t)st.st_size;
+}
+
+JOBQ__INTERNAL int64_t jobq__os_free_bytes(int fd) {
+    struct statvfs st;
+    if (fstatvfs(fd, &st) || st.f_frsize > INT32_MAX) return INT64_MAX;
+    if (st.f_bavail > (uint64_t)INT64_MAX / st.f_frsize) return INT64_MAX;
+    return (int64_t)(st.f_bavail * st.f_frsize);
+}
+
+JOBQ__INTERNAL bool jobq__os_names(const char *path, int fd) {
+    struct stat named, open;
+    if (stat(path, &named) || fstat(fd, &open)) return false;
+    return named.st_ino == open.st_ino && named.st_dev == open.st_dev;
+}
+
 JOBQ__INTERNAL int jobq__os_pid(void) {
     return (int)getpid();
 }
@@ -987,6 +1060,7 @@ struct jobq__owner {
     int fd;
     struct jobq__page *page;    /* never NULL: without a file it is plain memory */
     bool mapped, writable;
+    char *path;                 /* of the lock file; NULL without one */
     struct jobq__os_id file;    /* the database's */
     int entry;                  /* in the process's table, or -1 */
     bool same_boot;             /* as the page found at open */
@@ -1022,6 +1096,14 @@ JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot);
 JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner);
 JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner);
 
+/* Has so many bytes of the disk set aside behind the page, or gives them back. JOBQ_OK; JOBQ_FULL
+ * if there is no room, and then as many are set aside as before; JOBQ_IO if it cannot be done. */
+JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes);
+JOBQ__INTERNAL int64_t jobq__owner_reserved(const struct jobq__owner *owner);
+JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner);
+/* True if the lock file has another name by now, or none: somebody else may own the queue. */
+JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
+
 /* True in a process that was forked after the queue was opened. */
 JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner);
 
@@ -1036,6 +1118,7 @@ JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner);
 
 #define JOBQ__OWNERS_MAX 64 /* queue files that one process may own */
 #define JOBQ__PAGE_MAGIC "jobq-1\n"
+#define JOBQ__PAGE_ROOM 4096 /* of the lock file; behind it lies the reserve */
 
 /* The process's table. Pages are read by a signal handler, so they are atomic pointers;
  * everything else is under the global lock. */
@@ -1114,6 +1197,8 @@ static int jobq__owner_map(struct jobq__owner *owner, const char *path, jobq_err
     } else {
         owner->page = page;
         owner->mapped = owner->writable = true;
+        owner->path = lock_path;
+        lock_path = NULL;
     }
     jobq__mem_free(lock_path);
     return rc;
@@ -1178,6 +1263,8 @@ JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {
     }
     if (owner->mapped) jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
     else jobq__mem_free(owner->page);
+    jobq__mem_free(owner->path);
+    owner->path = NULL;
     owner->page = NULL;
     owner->mapped = false;
     owner->fd = owner->entry = -1;
@@ -1240,6 +1327,24 @@ JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner) {
 
 JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner) {
     jobq__owner_release_page(owner->page);
+}
+
+JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes) {
+    jobq__assert(sizeof *owner->page <= JOBQ__PAGE_ROOM);
+    if (owner->fd < 0 || !owner->writable) return JOBQ_IO;
+    return jobq__os_allocate(owner->fd, jobq__add(JOBQ__PAGE_ROOM, bytes));
+}
+
+JOBQ__INTERNAL int64_t jobq__owner_reserved(const struct jobq__owner *owner) {
+    return owner->fd < 0 ? 0 : JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
+}
+
+JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
+    return owner->fd < 0 ? INT64_MAX : jobq__os_free_bytes(owner->fd);
+}
+
+JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner) {
+    return owner->path && owner->fd >= 0 && !jobq__os_names(owner->path, owner->fd);
 }
 
 JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner) {
@@ -2041,8 +2146,13 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
 
+/* True if the database is no longer the file that its name names. */
+JOBQ__INTERNAL bool jobq__db_moved(struct jobq__db *db);
+
 /* From now on closing may copy the log into the database: it is ours. */
 JOBQ__INTERNAL void jobq__db_adopt(struct jobq__db *db);
+/* And from now on it may not. */
+JOBQ__INTERNAL void jobq__db_disown(struct jobq__db *db);
 /* Copies the log into the database as far as readers allow; truncate also shortens it.
  * *all is false if somebody still needs the log. Nobody may write meanwhile. */
 JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all);
@@ -2087,6 +2197,8 @@ JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void) {
 
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code) {
     if (sqlite_code == SQLITE_IOERR_NOMEM) return JOBQ_NO_MEMORY;
+    /* The log's shared memory is a file that could not be made longer. */
+    if (sqlite_code == SQLITE_IOERR_SHMSIZE) return JOBQ_FULL;
     switch (sqlite_code & 0xff) {
     case SQLITE_OK: case SQLITE_ROW: case SQLITE_DONE: return JOBQ_OK;
     case SQLITE_BUSY: case SQLITE_LOCKED: return JOBQ_BUSY;
@@ -2179,6 +2291,17 @@ JOBQ__INTERNAL int64_t jobq__db_changes(const struct jobq__db *db) {
 
 JOBQ__INTERNAL void jobq__db_adopt(struct jobq__db *db) {
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, (int *)NULL);
+}
+
+JOBQ__INTERNAL void jobq__db_disown(struct jobq__db *db) {
+    if (db->handle)
+        sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
+}
+
+JOBQ__INTERNAL bool jobq__db_moved(struct jobq__db *db) {
+    int moved = 0;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    return moved != 0;
 }
 
 JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db) {
@@ -2534,6 +2657,12 @@ JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db);
 /* Ends whatever transaction is left; never fails. */
 JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db);
+
+/* ---- The file (store_read.c) ---- */
+
+JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db);
+/* Bytes of free pages inside the database; 0 if it cannot be told. */
+JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db);
 
 /* ---- Names ---- */
 
@@ -3150,6 +3279,17 @@ JOBQ__INTERNAL size_t jobq__store_unpack(const unsigned char *from, size_t size,
  * that state; its cursor is the index's key, so rows that come and go meanwhile are neither
  * repeated nor do they displace others. Claimed rows stand in no index: they are listed from the
  * claims row. */
+
+JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db) {
+    int64_t size;
+    return jobq__db_number(db, "PRAGMA page_size", 0, &size) == JOBQ_OK ? size : 0;
+}
+
+JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
+    int64_t pages;
+    if (jobq__db_number(db, "PRAGMA freelist_count", 0, &pages) != JOBQ_OK) return 0;
+    return pages * jobq__store_page_size(db);
+}
 
 static void jobq__store_column_text(sqlite3_stmt *s, int column, char *to, size_t capacity) {
     const char *text = (const char *)sqlite3_column_text(s, column);
@@ -3800,6 +3940,8 @@ struct jobq__request {
     void *arg;
     bool atomic;                /* several statements: needs a savepoint */
     bool sync;                  /* this commit at synchronous=FULL */
+    int64_t adds;               /* bytes of new work, about; 0: it only finishes what there is */
+    int64_t largest;            /* of them in one payload */
     bool hold;                  /* wants the baton itself, not a group */
     int32_t state;              /* atomic */
     int rc;
@@ -3931,12 +4073,27 @@ struct jobq__pool {
     bool stepping;
 };
 
+/* ---- The disk (disk.c); baton ---- */
+
+struct jobq__disk {
+    int level;                  /* of full-disk mode */
+    int64_t wanted;             /* bytes of reserve; 0: none */
+    int64_t page_size;
+    int64_t grown;              /* bytes added since the log was copied, about */
+    int64_t held;               /* not ROOMY: bytes of reserve between transactions */
+    int64_t spare;              /* not ROOMY: bytes of free pages when the log was copied */
+    int64_t looked_us;          /* when the names of the files were looked at */
+    struct jobq__os_id log;
+    bool log_known;
+};
+
 /* ---- The queue ---- */
 
 struct jobq {
     /* Constant after open. */
     jobq_options options;       /* with the defaults filled in */
     char *path;
+    char *log_path;             /* of SQLite's log */
     bool memory, step_mode, client;
     bool ours;                  /* the file is known to be a queue that we own */
     jobq_clock *clock;
@@ -3956,6 +4113,7 @@ struct jobq {
     /* Baton: */
     struct jobq__db writer, job;
     struct jobq__tx tx;
+    struct jobq__disk disk;
     struct jobq__registry names;
     struct jobq__name *suspects;    /* the lane, a name that is no queue's */
     struct jobq__link ready;        /* lanes where ready rows may stand */
@@ -4036,6 +4194,227 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
     pool->scheduler_kicked = true;
     jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
     jobq__os_unlock(&pool->mu);
+}
+
+/*==== disk.h ====*/
+/* disk.h - the disk under the queue: the reserve, full-disk mode, files that moved. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/disk.h"
+#endif
+#ifndef JOBQ__DISK_H
+#define JOBQ__DISK_H
+
+/* #include "core.h" */
+
+/* Design note.
+ *
+ * What was accepted has to be finished even on a full disk. What that takes is kept back in time:
+ *   - a reserve, allocated bytes of the lock file that hold nothing. It is as large as the log may
+ *     become, so that the log can always be copied into the database, which may grow by as much;
+ *   - where the disk has no room for so large a reserve, a shorter log. jobq__disk_log_pages.
+ *
+ *   level    raised when a transaction meets a full disk; what it does
+ *   ROOMY    nothing
+ *   TIGHT    the reserve is given up for the time of each transaction; new work is refused, unless
+ *            the database has free pages for it; transactions are small, and after each the log
+ *            is copied and cut off; done and cancelled jobs are no longer kept once some of the
+ *            reserve is used up and there are no free pages: a row that is changed takes room,
+ *            one that is deleted makes some
+ *   SINGLE   and a transaction settles one job
+ *
+ * It falls to ROOMY once the reserve can be had again with half as much to spare. It is tried
+ * after each checkpoint, and before new work is refused, so nobody has to restart.
+ *
+ * Moved files (M9): a database that was renamed, replaced or deleted goes on taking commits that
+ * nobody will ever find. Its name, its log's and the lock file's are looked at before a commit, at
+ * most every 10 ms.
+ *
+ * All of it belongs to the holder of the baton. A client has no reserve, a memory database no disk:
+ * both stay ROOMY. */
+
+enum { JOBQ__DISK_ROOMY, JOBQ__DISK_TIGHT, JOBQ__DISK_SINGLE };
+
+/* Once the database is open and recovered: remembers its files and has the reserve made. */
+JOBQ__INTERNAL void jobq__disk_arm(jobq *q);
+
+/* Before and after a transaction: while the disk is full it may take all that is left; afterwards
+ * what is left is set aside, or all is well again. */
+JOBQ__INTERNAL void jobq__disk_begin(jobq *q);
+JOBQ__INTERNAL void jobq__disk_end(jobq *q);
+
+/* SQLite has met a full disk: raises the level. False if nothing is left to give up. */
+JOBQ__INTERNAL bool jobq__disk_full(jobq *q);
+
+/* May new work be stored? adds: bytes that it takes about; largest: of them in one payload.
+ * JOBQ_FULL with a sentence if not. */
+JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq_error *err);
+
+/* A checkpoint is over; all: nothing is left in the log. */
+JOBQ__INTERNAL void jobq__disk_copied(jobq *q, bool all);
+
+/* Jobs that one transaction may settle, or claim. */
+JOBQ__INTERNAL int jobq__disk_batch(const jobq *q);
+/* False if done and cancelled jobs are to be dropped at once. */
+JOBQ__INTERNAL bool jobq__disk_keeps_done(const jobq *q);
+/* At how many pages of the log a checkpoint is due. */
+JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q);
+
+/* JOBQ_MOVED if the files are no longer where they were; looks at most every 10 ms of now_us. */
+JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us);
+
+#endif
+
+/*==== disk.c ====*/
+/* disk.c - the disk under the queue: the reserve, full-disk mode, files that moved. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/disk.c"
+#endif
+/* #include "disk.h" */
+
+/* ---- The reserve ---- */
+
+/* As much as the log may hold, and a little for what else has to be written; on a small disk one
+ * sixteenth of what is free. */
+static int64_t jobq__disk_wanted(const jobq *q) {
+    int64_t most = q->options.wal_pages * q->disk.page_size + 2 * JOBQ__RESERVE_SLACK;
+    int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
+    int64_t wanted = JOBQ__MAX(jobq__owner_reserved(&q->owner), share);
+    return JOBQ__MIN(most, JOBQ__MAX(wanted, JOBQ__RESERVE_MIN));
+}
+
+/* Between transactions of a full disk: sets aside what is there, before somebody else takes it. */
+static void jobq__disk_hold(jobq *q) {
+    int64_t free = jobq__owner_disk_free(&q->owner) / q->disk.page_size * q->disk.page_size;
+    jobq__owner_reserve(&q->owner, JOBQ__MIN(q->disk.wanted, free));
+    q->disk.held = jobq__owner_reserved(&q->owner);
+}
+
+JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
+    struct jobq__disk *disk = &q->disk;
+    int rc;
+    if (q->memory) return;
+    disk->log_known = jobq__os_stat(q->log_path, &disk->log) == JOBQ__OS_FILE;
+    if (q->client) return;
+    disk->page_size = JOBQ__MAX(jobq__store_page_size(&q->writer), 512);
+    if (q->options.reserve_bytes == JOBQ_NONE) {
+        jobq__owner_reserve(&q->owner, 0);
+        return;
+    }
+    disk->wanted = q->options.reserve_bytes ? q->options.reserve_bytes : jobq__disk_wanted(q);
+    rc = jobq__owner_reserve(&q->owner, disk->wanted);
+    if (rc == JOBQ_FULL) {
+        disk->level = JOBQ__MAX(disk->level, JOBQ__DISK_TIGHT);
+        jobq__disk_hold(q);
+    } else if (rc == JOBQ_OK) {
+        disk->level = JOBQ__DISK_ROOMY;
+    } else {
+        /* A file system that cannot set bytes aside: then there is no reserve, and no promise. */
+        disk->wanted = 0;
+    }
+    q->wal_next = jobq__disk_log_pages(q);
+}
+
+JOBQ__INTERNAL void jobq__disk_begin(jobq *q) {
+    if (q->disk.level != JOBQ__DISK_ROOMY) jobq__owner_reserve(&q->owner, 0);
+}
+
+JOBQ__INTERNAL bool jobq__disk_full(jobq *q) {
+    struct jobq__disk *disk = &q->disk;
+    if (q->memory || q->client || disk->level == JOBQ__DISK_SINGLE) return false;
+    if (disk->level++ == JOBQ__DISK_ROOMY) disk->held = jobq__owner_reserved(&q->owner);
+    jobq__owner_reserve(&q->owner, 0);
+    return true;
+}
+
+/* Back to normal, if the reserve can be had with something to spare. */
+static bool jobq__disk_recover(jobq *q) {
+    struct jobq__disk *disk = &q->disk;
+    if (disk->level == JOBQ__DISK_ROOMY) return true;
+    if (jobq__owner_reserve(&q->owner, disk->wanted + disk->wanted / 2) != JOBQ_OK) {
+        jobq__owner_reserve(&q->owner, 0);
+        return false;
+    }
+    jobq__owner_reserve(&q->owner, disk->wanted);
+    disk->level = JOBQ__DISK_ROOMY;
+    return true;
+}
+
+JOBQ__INTERNAL void jobq__disk_end(jobq *q) {
+    if (!jobq__disk_recover(q)) jobq__disk_hold(q);
+}
+
+/* A payload has to fit into the log once more when its job ends. */
+static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
+    int64_t need = jobq__add(largest, 2 * JOBQ__RESERVE_SLACK);
+    if (need <= jobq__owner_reserved(&q->owner)) return true;
+    if (jobq__owner_reserve(&q->owner, need) != JOBQ_OK) return false;
+    q->disk.wanted = JOBQ__MAX(q->disk.wanted, need);
+    return true;
+}
+
+/* The log takes what is added, the database grows by that when the log is copied, and by what
+ * was added since the last time. */
+static bool jobq__disk_room_for(const jobq *q, int64_t adds) {
+    int64_t reserve = jobq__owner_reserved(&q->owner) - JOBQ__RESERVE_SLACK;
+    int64_t need = jobq__add(q->disk.grown, 3 * adds) - reserve;
+    return jobq__add(q->disk.grown, adds) <= reserve
+        || need <= jobq__owner_disk_free(&q->owner);
+}
+
+JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq_error *err) {
+    struct jobq__disk *disk = &q->disk;
+    if (!jobq__disk_recover(q)) {
+        if (disk->spare >= jobq__add(disk->wanted, 2 * adds)) {
+            disk->spare -= 2 * adds;
+            return JOBQ_OK;
+        }
+        return jobq__err_set(err, JOBQ_FULL, "the disk is full; jobs that are in the queue go on");
+    }
+    if (!disk->wanted) return JOBQ_OK;
+    if (!jobq__disk_reserve_for(q, largest) || !jobq__disk_room_for(q, adds))
+        return jobq__err_set(err, JOBQ_FULL, "the disk has no room for %lld bytes more",
+                             (long long)adds);
+    disk->grown += adds;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL void jobq__disk_copied(jobq *q, bool all) {
+    if (all) q->disk.grown = 0;
+    q->disk.spare = q->disk.level == JOBQ__DISK_ROOMY ? 0 : jobq__store_free_bytes(&q->writer);
+}
+
+/* ---- What a level does ---- */
+
+JOBQ__INTERNAL int jobq__disk_batch(const jobq *q) {
+    if (q->disk.level == JOBQ__DISK_ROOMY) return JOBQ__BATCH;
+    if (q->disk.level == JOBQ__DISK_SINGLE) return 1;
+    return (int)JOBQ__MAX(JOBQ__MIN(q->disk.held / JOBQ__TIGHT_BYTES, JOBQ__TIGHT_BATCH), 1);
+}
+
+JOBQ__INTERNAL bool jobq__disk_keeps_done(const jobq *q) {
+    const struct jobq__disk *disk = &q->disk;
+    return disk->level == JOBQ__DISK_ROOMY || disk->spare >= disk->wanted
+        || (disk->level == JOBQ__DISK_TIGHT && disk->held >= disk->wanted);
+}
+
+JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q) {
+    int64_t pages;
+    if (!q->disk.wanted) return q->options.wal_pages;
+    pages = (q->disk.wanted - JOBQ__RESERVE_SLACK) / q->disk.page_size;
+    return JOBQ__MIN(q->options.wal_pages, JOBQ__MAX(pages, 1));
+}
+
+/* ---- Moved files ---- */
+
+JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us) {
+    struct jobq__disk *disk = &q->disk;
+    struct jobq__os_id log;
+    if (q->memory || now_us < disk->looked_us + JOBQ__LOOK_US) return JOBQ_OK;
+    disk->looked_us = now_us;
+    if (jobq__db_moved(&q->writer) || jobq__owner_moved(&q->owner)) return JOBQ_MOVED;
+    if (!disk->log_known) return JOBQ_OK;
+    if (jobq__os_stat(q->log_path, &log) != JOBQ__OS_FILE) return JOBQ_MOVED;
+    return log.file == disk->log.file && log.device == disk->log.device ? JOBQ_OK : JOBQ_MOVED;
 }
 
 /*==== ring.h ====*/
@@ -4151,6 +4530,7 @@ JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id) {
 #ifndef JOBQ__TX_H
 #define JOBQ__TX_H
 
+/* #include "disk.h" */
 /* #include "ring.h" */
 
 /* Design note.
@@ -4384,16 +4764,27 @@ static int jobq__tx_target(const jobq *q) {
     return (int)JOBQ__MIN(JOBQ__MAX(jobs, 2 * (int64_t)pool->worker_count), JOBQ__RING);
 }
 
-JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
+/* All of them, or on a full disk as many as fit into a transaction. */
+static void jobq__tx_take_handed(jobq *q) {
     struct jobq__pool *pool = &q->pool;
+    int batch = jobq__disk_batch(q);
+    jobq__os_lock(&pool->mu);
+    if (batch == JOBQ__BATCH || pool->handed_count <= batch) {
+        jobq__list_move_all(&q->tx.settled, &pool->handed);
+        pool->handed_count = 0;
+    } else {
+        for (pool->handed_count -= batch; batch > 0; batch--)
+            jobq__list_append(&q->tx.settled, jobq__list_pop(&pool->handed));
+    }
+    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
     q->tx.db = db;
     q->tx.single_rows = false;
     jobq__assert(jobq__list_empty(&q->tx.settled));
     if (outcomes) {
-        jobq__os_lock(&pool->mu);
-        jobq__list_move_all(&q->tx.settled, &pool->handed);
-        pool->handed_count = 0;
-        jobq__os_unlock(&pool->mu);
+        jobq__tx_take_handed(q);
     }
     /* After that, so that no outcome is from the future. */
     q->tx.now_ms = jobq__clock_now_ms(q->clock);
@@ -4409,8 +4800,8 @@ static void jobq__tx_snapshot(jobq *q) {
     target = jobq__tx_target(q);
     tx->ordered = pool->claiming && !jobq__os_load(&q->failed);
     tx->may_claim = tx->ordered && tx->db == &q->writer;
-    tx->room = JOBQ__MIN(target - pool->ring.count, JOBQ__BATCH);
-    tx->over = target + JOBQ__BATCH - pool->ring.count;
+    tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q));
+    tx->over = target + jobq__disk_batch(q) - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
     jobq__os_unlock(&pool->mu);
 }
@@ -4712,9 +5103,10 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
 /* ---- Settle ---- */
 
 /* How long a job that ended so is kept. */
-static int64_t jobq__tx_keep(const struct jobq__entry *entry) {
+static int64_t jobq__tx_keep(const jobq *q, const struct jobq__entry *entry) {
     const jobq_kind *spec = &entry->kind->spec;
-    return entry->verdict.state == JOBQ__FAILED ? spec->keep_failed_ms : spec->keep_done_ms;
+    if (entry->verdict.state == JOBQ__FAILED) return spec->keep_failed_ms;
+    return jobq__disk_keeps_done(q) ? spec->keep_done_ms : JOBQ_NONE;
 }
 
 static int64_t jobq__tx_prune_at(jobq *q, int64_t keep_ms) {
@@ -4784,7 +5176,7 @@ static int jobq__tx_finish(jobq *q, struct jobq__entry *entry, int *changed) {
     const struct jobq__verdict *verdict = &entry->verdict;
     const struct jobq__row *row = &entry->row;
     const struct jobq__said *said = entry->said;
-    int64_t keep_ms = jobq__tx_keep(entry);
+    int64_t keep_ms = jobq__tx_keep(q, entry);
     int rc;
     if (keep_ms == JOBQ_NONE) {
         rc = jobq__store_drop_runs(db, row->id, row->id, row->runs, changed);
@@ -4831,7 +5223,7 @@ static size_t jobq__tx_run_length(jobq *q, size_t first, size_t count) {
         const struct jobq__entry *b = q->tx.order[first + length];
         if (b->row.id != a->row.id + (int64_t)length || b->row.runs != a->row.runs
             || !jobq__tx_plain(b) || b->verdict.state != a->verdict.state
-            || jobq__tx_keep(b) != jobq__tx_keep(a)) break;
+            || jobq__tx_keep(q, b) != jobq__tx_keep(q, a)) break;
         length++;
     }
     return length;
@@ -4840,7 +5232,7 @@ static size_t jobq__tx_run_length(jobq *q, size_t first, size_t count) {
 static int jobq__tx_settle_run(jobq *q, size_t first, size_t length) {
     struct jobq__entry **order = &q->tx.order[first];
     const struct jobq__row *a = &order[0]->row;
-    int64_t last = a->id + (int64_t)length - 1, keep_ms = jobq__tx_keep(order[0]);
+    int64_t last = a->id + (int64_t)length - 1, keep_ms = jobq__tx_keep(q, order[0]);
     int changed, rc;
     size_t i;
     if (keep_ms == JOBQ_NONE)
@@ -4907,6 +5299,7 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
     bool handled = kind && jobq__os_load(&kind->handled);
     int64_t keep_ms = state == JOBQ__FAILED
         ? (handled ? kind->spec.keep_failed_ms : q->options.keep_failed_ms)
+        : !jobq__disk_keeps_done(q) ? JOBQ_NONE
         : (handled ? kind->spec.keep_done_ms : q->options.keep_done_ms);
     struct jobq__db *db = q->tx.db;
     jobq_event event;
@@ -5486,6 +5879,7 @@ JOBQ__INTERNAL int jobq__tx_fill(jobq *q) {
 #ifndef JOBQ__COMMIT_H
 #define JOBQ__COMMIT_H
 
+/* #include "disk.h" */
 /* #include "tx.h" */
 
 /* Design note.
@@ -5504,8 +5898,8 @@ JOBQ__INTERNAL int jobq__tx_fill(jobq *q) {
  * one, each failing with its own code. If COMMIT itself reports an error (other than BUSY), the
  * group may or may not be on the disk: a small synced commit scrubs it (it overwrites the frames in
  * doubt), and then nothing of it has happened. If that fails too the stores are JOBQ_UNKNOWN and
- * the queue stops for good; the next open settles it. On a full disk a checkpoint comes first, so
- * that the log can begin anew in the space that it has.
+ * the queue stops for good; the next open settles it. On a full disk room is made first (disk.h),
+ * and a transaction takes no more outcomes than then fit.
  *
  * The scheduler thread waits only briefly for the baton: a job's transaction may hold it for long,
  * and deadlines must not pass meanwhile. Whoever lays it down tells the scheduler (pool.owed).
@@ -5551,7 +5945,7 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request);
 /* Signals what a commit has made ready. Outside all locks. */
 JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes);
 
-/* With the baton held: copies the log into the database. */
+/* With the baton held: copies the log into the database; on a full disk cuts it off, too. */
 JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q);
 
 #endif
@@ -5723,6 +6117,10 @@ static int jobq__commit_write_once(jobq *q, struct jobq__request *r, bool *lost)
 static int jobq__commit_write(jobq *q, struct jobq__request *r) {
     int rc, tries = 0;
     bool lost = false;
+    if (r->adds) {
+        r->rc = jobq__disk_admit(q, r->adds, r->largest, r->err);
+        if (r->rc != JOBQ_OK) return JOBQ_OK;
+    }
     do {
         rc = jobq__commit_write_once(q, r, &lost);
         if (rc != JOBQ__AGAIN) break;
@@ -5769,6 +6167,7 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
     int rc;
     *began = *ended = false;
     do {
+        jobq__disk_begin(q);
         jobq__tx_reset(q);
         rc = sync ? jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL) : JOBQ_OK;
         if (rc == JOBQ_OK) rc = jobq__store_begin(q->tx.db);
@@ -5805,23 +6204,28 @@ static int jobq__commit_scrub(jobq *q) {
 
 /* The writer holds its lock meanwhile, so no commit can wrap the log under the checkpoint: that
  * is the race that damaged databases before SQLite 3.51.3. */
-static bool jobq__commit_passive(jobq *q) {
-    bool all = false;
-    if (jobq__store_begin(&q->writer) != JOBQ_OK) return false;
+static int jobq__commit_passive(jobq *q, bool *all) {
+    int rc = jobq__store_begin(&q->writer);
+    *all = false;
+    if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&q->reader_mu);
-    jobq__db_checkpoint(&q->reader, false, &all);
+    rc = jobq__db_checkpoint(&q->reader, false, all);
     jobq__os_unlock(&q->reader_mu);
     jobq__store_rollback(&q->writer);
-    return all;
+    return rc;
 }
 
-JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q) {
-    int64_t cap = q->options.wal_pages, pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages);
+static void jobq__commit_copy(jobq *q) {
+    int64_t pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages), cap;
     bool all;
     if (q->memory || jobq__os_load(&q->failed)) return;
-    all = jobq__commit_passive(q);
-    if (pages > JOBQ__WAL_TRUNCATE * cap) jobq__db_checkpoint(&q->writer, true, &all);
+    if (jobq__commit_passive(q, &all) == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY)
+        jobq__disk_full(q);
+    if (pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages || q->disk.level != JOBQ__DISK_ROOMY)
+        jobq__db_checkpoint(&q->writer, true, &all);
     q->writer.wal_pages = q->job.wal_pages = 0;
+    jobq__disk_copied(q, all);
+    cap = jobq__disk_log_pages(q);
     /* Somebody reads an old state: try again when as much has been added. */
     q->wal_next = all ? cap : pages + cap;
     jobq__os_lock(&q->pool.mu);
@@ -5830,11 +6234,20 @@ JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q) {
     jobq__os_unlock(&q->pool.mu);
 }
 
+JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q) {
+    jobq__commit_copy(q);
+    jobq__disk_end(q);
+}
+
 /* The scheduler takes checkpoints; without one, whoever committed does. */
 static void jobq__commit_mind_log(jobq *q, struct jobq__wakes *wakes) {
     bool scheduler;
-    if (q->client || q->memory
-        || JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) < q->wal_next) return;
+    if (q->client || q->memory) return;
+    if (q->disk.level != JOBQ__DISK_ROOMY) {
+        jobq__commit_checkpoint(q);
+        return;
+    }
+    if (JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) < q->wal_next) return;
     jobq__os_lock(&q->pool.mu);
     scheduler = q->pool.scheduler_started;
     /* Unless it does not come to it. */
@@ -5908,8 +6321,19 @@ static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
         }
         list->rc = jobq__commit_sqlite(q, list, rc);
         jobq__tx_failed(q);
+        if (rc == JOBQ_FULL && jobq__disk_full(q)) jobq__commit_checkpoint(q);
     }
     return rc;
+}
+
+/* On a full disk: gives something up, and takes as many outcomes as then fit. False if there is
+ * nothing left to give up. */
+static bool jobq__commit_make_room(jobq *q) {
+    if (!jobq__disk_full(q)) return false;
+    jobq__tx_failed(q);
+    jobq__commit_copy(q);
+    jobq__tx_open(q, &q->writer, true);
+    return true;
 }
 
 /* The stores' own trouble must not keep outcomes from the disk. */
@@ -5925,11 +6349,15 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
         jobq__commit_all(list, rc, q);
         return rc;
     }
-    /* On a full disk the log may still begin anew in the space that it has. */
-    if (rc == JOBQ_FULL) jobq__commit_checkpoint(q);
-    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, &began, &ended);
+    do {
+        if (rc == JOBQ_FULL && !jobq__commit_make_room(q)) break;
+        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, &began, &ended);
+        if (rc != JOBQ_OK && !jobq__commit_certain(q, rc, ended)) {
+            jobq__core_fail(q, JOBQ_IO);
+            break;
+        }
+    } while (rc == JOBQ_FULL);
     if (rc != JOBQ_OK) {
-        if (!jobq__commit_certain(q, rc, ended)) jobq__core_fail(q, JOBQ_IO);
         jobq__commit_all(list, rc, q);
         return rc;
     }
@@ -5941,7 +6369,9 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
 static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__wakes *wakes) {
     bool began, ended;
     struct jobq__request *r;
-    int rc = jobq__os_load(&q->failed);
+    int rc = jobq__disk_look(q, jobq__clock_mono_us());
+    if (rc != JOBQ_OK) jobq__core_fail(q, rc);
+    rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) {
         jobq__commit_all(list, rc, q);
         return rc;
@@ -6151,6 +6581,11 @@ JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes) {
     int rc;
+    rc = jobq__disk_look(q, jobq__clock_mono_us());
+    if (rc != JOBQ_OK) {
+        jobq__core_fail(q, rc);
+        return rc;
+    }
     q->tx.now_ms = jobq__clock_now_ms(q->clock);
     jobq__list_append(&q->tx.settled, &entry->link);
     rc = jobq__tx_settle(q);
@@ -6729,6 +7164,8 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
     local.code = JOBQ_OK;
     memset(&request, 0, sizeof request);
     request.write = jobq__run_write_saved;
+    request.adds = (int64_t)size + JOBQ__ROW_BYTES;
+    request.largest = (int64_t)size;
     request.after = jobq__run_after_saved;
     request.arg = &save;
     request.atomic = true;
@@ -7090,12 +7527,23 @@ static int jobq__pool_write_back(jobq *q, struct jobq__request *r) {
     return jobq__tx_give_back_all(q);
 }
 
+static bool jobq__pool_has_handed(jobq *q) {
+    bool has;
+    jobq__os_lock(&q->pool.mu);
+    has = q->pool.handed_count > 0;
+    jobq__os_unlock(&q->pool.mu);
+    return has;
+}
+
+/* On a full disk one transaction may not take all outcomes. */
 JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
     request.write = jobq__pool_write_back;
     request.atomic = true;
-    jobq__commit_request_within(q, &request, JOBQ__MIN(wait_us, q->commit.busy_us));
+    do {
+        jobq__commit_request_within(q, &request, JOBQ__MIN(wait_us, q->commit.busy_us));
+    } while (request.rc == JOBQ_OK && jobq__pool_has_handed(q));
 }
 
 /* True while this stop has something to wait for: another may have finished it, and the pool may
@@ -7695,6 +8143,9 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
     if (rc == JOBQ_OK)
         rc = jobq__config_count("keep_max", given->keep_max, JOBQ_UNLIMITED, 1, INT64_MAX,
                                 &o->keep_max, err);
+    if (rc == JOBQ_OK && given->reserve_bytes && given->reserve_bytes != JOBQ_NONE)
+        rc = jobq__config_count("reserve_bytes", given->reserve_bytes, 0, JOBQ__RESERVE_MIN,
+                                INT64_MAX / 4, &o->reserve_bytes, err);
     if (rc != JOBQ_OK) return rc;
     o->workers = (int)workers;
     o->wal_pages = (int)wal_pages;
@@ -7919,11 +8370,12 @@ static void jobq__api_free(jobq *q) {
     jobq__os_mutex_fini(&q->reader_mu);
     jobq__pool_fini(q);
     jobq__mem_free(q->path);
+    jobq__mem_free(q->log_path);
     jobq__mem_free(q);
 }
 
 /* A job whose process died: given back, and blamed if it was running. */
-static int jobq__api_recover_row(jobq *q, int64_t id) {
+static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     enum jobq__trace trace;
     struct jobq__row row;
     jobq_event event;
@@ -7932,6 +8384,7 @@ static int jobq__api_recover_row(jobq *q, int64_t id) {
     int changed, rc = jobq__store_row(q->tx.db, id, &row);
     if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
     if (rc != JOBQ_OK) return rc;
+    if (--*room < 0) return JOBQ_OK;
     trace = jobq__owner_trace(&q->owner, id, row.runs);
     blamed = trace == JOBQ__TRACE_STARTED && (q->owner.same_boot || q->options.charge_reboots);
     if (blamed) row.crashes = row.crashes < INT32_MAX ? row.crashes + 1 : row.crashes;
@@ -7956,42 +8409,58 @@ static int jobq__api_recover_row(jobq *q, int64_t id) {
     return jobq__tx_change(q, &event, row.kind, NULL);
 }
 
-static int jobq__api_recover_rows(jobq *q) {
+/* *more: there was no room for all of them in one transaction, which is so on a full disk only. The
+ * claims row stays until the last; what was given back is known by its state. */
+static int jobq__api_recover_rows(jobq *q, bool *more) {
     unsigned char *ids = NULL;
     size_t size = 0, at = 0, used;
     int64_t id = 0;
+    int room = q->disk.level == JOBQ__DISK_ROOMY ? INT32_MAX : jobq__disk_batch(q);
     int rc = jobq__store_claims_get(q->tx.db, (void **)&ids, &size);
-    while (rc == JOBQ_OK && at < size) {
+    while (rc == JOBQ_OK && at < size && room >= 0) {
         used = jobq__store_unpack(ids + at, size - at, &id);
-        rc = used ? jobq__api_recover_row(q, id) : JOBQ_CORRUPT;
+        rc = used ? jobq__api_recover_row(q, id, &room) : JOBQ_CORRUPT;
         at += used;
     }
     jobq__mem_free(ids);
+    *more = room < 0;
     if (rc == JOBQ_OK) rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
-    if (rc == JOBQ_OK && size) rc = jobq__tx_touch(q);
+    if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(q);
     if (rc == JOBQ_OK) rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
     if (rc == JOBQ_OK) rc = jobq__store_prune_next(q->tx.db, &q->tx.prune_at_ms);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, q->tx.changes_count);
     return rc;
 }
 
-/* One transaction; the slots are cleared after its commit, so a recovery that is itself killed
- * finds the same evidence again. */
-static int jobq__api_recover(jobq *q, jobq_error *err) {
+static int jobq__api_recover_some(jobq *q, bool *more) {
     struct jobq__wakes wakes;
     int rc;
     memset(&wakes, 0, sizeof wakes);
+    *more = false;
     jobq__tx_open(q, &q->writer, false);
     jobq__tx_reset(q);
     rc = jobq__store_begin(&q->writer);
-    if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q);
+    if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q, more);
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
-    if (rc != JOBQ_OK) {
-        jobq__store_rollback(&q->writer);
-        if (jobq__db_code(q->writer.sqlite_code) == rc) return jobq__db_fail(&q->writer, err);
+    if (rc == JOBQ_OK) jobq__tx_applied(q, &wakes);
+    else jobq__store_rollback(&q->writer);
+    return rc;
+}
+
+/* One transaction, unless the disk is full. The slots are cleared after the commit, so a recovery
+ * that is itself killed finds the same evidence again. */
+static int jobq__api_recover(jobq *q, jobq_error *err) {
+    bool more = false, again, all;
+    int rc;
+    do {
+        rc = jobq__api_recover_some(q, &more);
+        again = rc == JOBQ_FULL && jobq__disk_full(q);
+        if (again || (rc == JOBQ_OK && more)) jobq__db_checkpoint(&q->writer, true, &all);
+    } while (again || (rc == JOBQ_OK && more));
+    if (rc != JOBQ_OK && jobq__db_code(q->writer.sqlite_code) == rc)
+        return jobq__db_fail(&q->writer, err);
+    if (rc != JOBQ_OK)
         return jobq__err_set(err, rc, "%s: the list of claimed jobs", jobq_code_text(rc));
-    }
-    jobq__tx_applied(q, &wakes);
     jobq__owner_begin(&q->owner, q->options.shared);
     return JOBQ_OK;
 }
@@ -8025,12 +8494,32 @@ static int jobq__api_own(jobq *q, jobq_error *err) {
 
 static void jobq__api_close_files(jobq *q) {
     bool all;
-    if (q->ours && !q->memory && !jobq__os_load(&q->failed))
+    if (jobq__os_load(&q->failed)) {
+        /* Whatever it was, closing must not make it worse. */
+        jobq__db_disown(&q->writer);
+        jobq__db_disown(&q->reader);
+        jobq__db_disown(&q->job);
+    } else if (q->ours && !q->memory) {
         jobq__db_checkpoint(&q->writer, true, &all);
+    }
     jobq__db_close(&q->job);
     jobq__db_close(&q->reader);
     jobq__db_close(&q->writer);
     jobq__owner_drop(&q->owner);
+}
+
+/* On a full disk not even the log's shared memory may have found room: the reserve of the owner
+ * before us is for that, too. */
+static int jobq__api_open_twice(jobq *q, bool created, jobq_error *err) {
+    jobq_error first;
+    int rc = jobq__api_open_db(q, created, &first);
+    if (rc == JOBQ_FULL && jobq__owner_reserved(&q->owner) > 0 && jobq__disk_full(q)) {
+        jobq__db_close(&q->reader);
+        jobq__db_close(&q->writer);
+        return jobq__api_open_db(q, created, err);
+    }
+    if (rc != JOBQ_OK && err) *err = first;
+    return rc;
 }
 
 static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
@@ -8038,8 +8527,15 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     int rc = q->memory ? JOBQ_OK : jobq__api_check_path(path, q->client, &created, err);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__api_own(q, err);
-    if (rc == JOBQ_OK) rc = jobq__api_open_db(q, created, err);
-    if (rc != JOBQ_OK || q->client) return rc;
+    if (rc == JOBQ_OK && !q->memory) q->log_path = jobq__os_real_path(path, "-wal");
+    if (rc == JOBQ_OK && !q->memory && !q->log_path)
+        rc = jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (rc == JOBQ_OK) rc = jobq__api_open_twice(q, created, err);
+    if (rc != JOBQ_OK) return rc;
+    jobq__disk_arm(q);
+    rc = jobq__disk_look(q, jobq__clock_mono_us());
+    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    if (q->client) return rc;
     q->ours = true;
     jobq__db_adopt(&q->writer);
     return rc;
@@ -8328,17 +8824,21 @@ static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
     return rc == JOBQ_OK ? jobq__tx_flush(q) : rc;
 }
 
-static int jobq__jobs_check_all(jobq *q, const jobq_job *jobs, size_t count, bool *keys,
-                                jobq_error *err) {
+/* Checks the jobs, and says in the request what they take. */
+static int jobq__jobs_check_all(jobq *q, const jobq_job *jobs, size_t count,
+                                struct jobq__request *request, jobq_error *err) {
     int64_t now_ms = jobq__clock_now_ms(q->clock);
     jobq_error row;
     size_t i;
+    request->atomic = count > 1;
     for (i = 0; i < count; i++) {
         int rc = jobq__config_job(&q->options, &jobs[i], now_ms, &row);
         if (rc != JOBQ_OK && count > 1)
             return jobq__err_set(err, rc, "row %llu: %s", (unsigned long long)i, row.text);
         if (rc != JOBQ_OK) return jobq__err_set(err, rc, "%s", row.text);
-        *keys = *keys || jobs[i].key;
+        request->atomic = request->atomic || jobs[i].key;
+        request->adds = jobq__add(request->adds, (int64_t)jobs[i].size + JOBQ__ROW_BYTES);
+        request->largest = JOBQ__MAX(request->largest, (int64_t)jobs[i].size);
     }
     return JOBQ_OK;
 }
@@ -8347,13 +8847,12 @@ static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_
                               jobq_error *err) {
     struct jobq__enqueue enqueue = {jobs, count, results};
     struct jobq__request request;
-    bool keys = false;
-    int rc = jobq__jobs_check_all(q, jobs, count, &keys, err);
-    if (rc != JOBQ_OK || !count) return rc;
+    int rc;
     memset(&request, 0, sizeof request);
+    rc = jobq__jobs_check_all(q, jobs, count, &request, err);
+    if (rc != JOBQ_OK || !count) return rc;
     request.write = jobq__jobs_write_all;
     request.arg = &enqueue;
-    request.atomic = keys || count > 1;
     return jobq__api_request(q, &request, true, err);
 }
 

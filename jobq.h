@@ -118,7 +118,9 @@ JOBQ_API int jobq_version_number(void);
     X(JOBQ_TIMEOUT, -22, "the time allowed for waiting is over") \
     X(JOBQ_STALLED, -23, "the pool did not come to rest; the clock stopped there") \
     X(JOBQ_BAD_SQLITE, -24, "this SQLite is too old, single-threaded or mismatched") \
-    X(JOBQ_UNSAFE_SQLITE, -25, "this SQLite is only safe for two writers if both say shared")
+    X(JOBQ_UNSAFE_SQLITE, -25, "this SQLite is only safe for two writers if both say shared") \
+    X(JOBQ_MOVED, -26, "the file was moved, replaced or deleted; nothing more is touched") \
+    X(JOBQ_REMOTE, -27, "the file is on a network file system")
 
 enum jobq_code {
 #define JOBQ_CODE_ENUM(name, value, sentence) name = value,
@@ -213,6 +215,9 @@ typedef struct jobq_options {
     int64_t keep_max;       /* keep at most so many finished jobs; default no limit */
     int64_t payload_max;    /* bytes; default 1 MiB; at most JOBQ_PAYLOAD_MAX */
     int wal_pages;          /* checkpoint when the log has so many pages; default 1000; >= 16 */
+    int64_t reserve_bytes;  /* of disk, set aside so that on a full one jobs can still be
+                               finished; default: wal_pages pages and 64 KiB, on a small disk
+                               1/16 of what is free; JOBQ_NONE = none */
     int64_t stall_ms;       /* real time that jobq_advance waits for rest; default 10 s */
     uint64_t seed;          /* of the jitter; 0 is a seed like any other */
     jobq_clock *clock;      /* default: the system's; must outlive the queue */

@@ -105,11 +105,12 @@ static void jobq__api_free(jobq *q) {
     jobq__os_mutex_fini(&q->reader_mu);
     jobq__pool_fini(q);
     jobq__mem_free(q->path);
+    jobq__mem_free(q->log_path);
     jobq__mem_free(q);
 }
 
 /* A job whose process died: given back, and blamed if it was running. */
-static int jobq__api_recover_row(jobq *q, int64_t id) {
+static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     enum jobq__trace trace;
     struct jobq__row row;
     jobq_event event;
@@ -118,6 +119,7 @@ static int jobq__api_recover_row(jobq *q, int64_t id) {
     int changed, rc = jobq__store_row(q->tx.db, id, &row);
     if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
     if (rc != JOBQ_OK) return rc;
+    if (--*room < 0) return JOBQ_OK;
     trace = jobq__owner_trace(&q->owner, id, row.runs);
     blamed = trace == JOBQ__TRACE_STARTED && (q->owner.same_boot || q->options.charge_reboots);
     if (blamed) row.crashes = row.crashes < INT32_MAX ? row.crashes + 1 : row.crashes;
@@ -142,42 +144,58 @@ static int jobq__api_recover_row(jobq *q, int64_t id) {
     return jobq__tx_change(q, &event, row.kind, NULL);
 }
 
-static int jobq__api_recover_rows(jobq *q) {
+/* *more: there was no room for all of them in one transaction, which is so on a full disk only. The
+ * claims row stays until the last; what was given back is known by its state. */
+static int jobq__api_recover_rows(jobq *q, bool *more) {
     unsigned char *ids = NULL;
     size_t size = 0, at = 0, used;
     int64_t id = 0;
+    int room = q->disk.level == JOBQ__DISK_ROOMY ? INT32_MAX : jobq__disk_batch(q);
     int rc = jobq__store_claims_get(q->tx.db, (void **)&ids, &size);
-    while (rc == JOBQ_OK && at < size) {
+    while (rc == JOBQ_OK && at < size && room >= 0) {
         used = jobq__store_unpack(ids + at, size - at, &id);
-        rc = used ? jobq__api_recover_row(q, id) : JOBQ_CORRUPT;
+        rc = used ? jobq__api_recover_row(q, id, &room) : JOBQ_CORRUPT;
         at += used;
     }
     jobq__mem_free(ids);
+    *more = room < 0;
     if (rc == JOBQ_OK) rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
-    if (rc == JOBQ_OK && size) rc = jobq__tx_touch(q);
+    if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(q);
     if (rc == JOBQ_OK) rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
     if (rc == JOBQ_OK) rc = jobq__store_prune_next(q->tx.db, &q->tx.prune_at_ms);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, q->tx.changes_count);
     return rc;
 }
 
-/* One transaction; the slots are cleared after its commit, so a recovery that is itself killed
- * finds the same evidence again. */
-static int jobq__api_recover(jobq *q, jobq_error *err) {
+static int jobq__api_recover_some(jobq *q, bool *more) {
     struct jobq__wakes wakes;
     int rc;
     memset(&wakes, 0, sizeof wakes);
+    *more = false;
     jobq__tx_open(q, &q->writer, false);
     jobq__tx_reset(q);
     rc = jobq__store_begin(&q->writer);
-    if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q);
+    if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q, more);
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
-    if (rc != JOBQ_OK) {
-        jobq__store_rollback(&q->writer);
-        if (jobq__db_code(q->writer.sqlite_code) == rc) return jobq__db_fail(&q->writer, err);
+    if (rc == JOBQ_OK) jobq__tx_applied(q, &wakes);
+    else jobq__store_rollback(&q->writer);
+    return rc;
+}
+
+/* One transaction, unless the disk is full. The slots are cleared after the commit, so a recovery
+ * that is itself killed finds the same evidence again. */
+static int jobq__api_recover(jobq *q, jobq_error *err) {
+    bool more = false, again, all;
+    int rc;
+    do {
+        rc = jobq__api_recover_some(q, &more);
+        again = rc == JOBQ_FULL && jobq__disk_full(q);
+        if (again || (rc == JOBQ_OK && more)) jobq__db_checkpoint(&q->writer, true, &all);
+    } while (again || (rc == JOBQ_OK && more));
+    if (rc != JOBQ_OK && jobq__db_code(q->writer.sqlite_code) == rc)
+        return jobq__db_fail(&q->writer, err);
+    if (rc != JOBQ_OK)
         return jobq__err_set(err, rc, "%s: the list of claimed jobs", jobq_code_text(rc));
-    }
-    jobq__tx_applied(q, &wakes);
     jobq__owner_begin(&q->owner, q->options.shared);
     return JOBQ_OK;
 }
@@ -211,12 +229,32 @@ static int jobq__api_own(jobq *q, jobq_error *err) {
 
 static void jobq__api_close_files(jobq *q) {
     bool all;
-    if (q->ours && !q->memory && !jobq__os_load(&q->failed))
+    if (jobq__os_load(&q->failed)) {
+        /* Whatever it was, closing must not make it worse. */
+        jobq__db_disown(&q->writer);
+        jobq__db_disown(&q->reader);
+        jobq__db_disown(&q->job);
+    } else if (q->ours && !q->memory) {
         jobq__db_checkpoint(&q->writer, true, &all);
+    }
     jobq__db_close(&q->job);
     jobq__db_close(&q->reader);
     jobq__db_close(&q->writer);
     jobq__owner_drop(&q->owner);
+}
+
+/* On a full disk not even the log's shared memory may have found room: the reserve of the owner
+ * before us is for that, too. */
+static int jobq__api_open_twice(jobq *q, bool created, jobq_error *err) {
+    jobq_error first;
+    int rc = jobq__api_open_db(q, created, &first);
+    if (rc == JOBQ_FULL && jobq__owner_reserved(&q->owner) > 0 && jobq__disk_full(q)) {
+        jobq__db_close(&q->reader);
+        jobq__db_close(&q->writer);
+        return jobq__api_open_db(q, created, err);
+    }
+    if (rc != JOBQ_OK && err) *err = first;
+    return rc;
 }
 
 static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
@@ -224,8 +262,15 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     int rc = q->memory ? JOBQ_OK : jobq__api_check_path(path, q->client, &created, err);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__api_own(q, err);
-    if (rc == JOBQ_OK) rc = jobq__api_open_db(q, created, err);
-    if (rc != JOBQ_OK || q->client) return rc;
+    if (rc == JOBQ_OK && !q->memory) q->log_path = jobq__os_real_path(path, "-wal");
+    if (rc == JOBQ_OK && !q->memory && !q->log_path)
+        rc = jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (rc == JOBQ_OK) rc = jobq__api_open_twice(q, created, err);
+    if (rc != JOBQ_OK) return rc;
+    jobq__disk_arm(q);
+    rc = jobq__disk_look(q, jobq__clock_mono_us());
+    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    if (q->client) return rc;
     q->ours = true;
     jobq__db_adopt(&q->writer);
     return rc;

@@ -77,17 +77,21 @@ static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
     return rc == JOBQ_OK ? jobq__tx_flush(q) : rc;
 }
 
-static int jobq__jobs_check_all(jobq *q, const jobq_job *jobs, size_t count, bool *keys,
-                                jobq_error *err) {
+/* Checks the jobs, and says in the request what they take. */
+static int jobq__jobs_check_all(jobq *q, const jobq_job *jobs, size_t count,
+                                struct jobq__request *request, jobq_error *err) {
     int64_t now_ms = jobq__clock_now_ms(q->clock);
     jobq_error row;
     size_t i;
+    request->atomic = count > 1;
     for (i = 0; i < count; i++) {
         int rc = jobq__config_job(&q->options, &jobs[i], now_ms, &row);
         if (rc != JOBQ_OK && count > 1)
             return jobq__err_set(err, rc, "row %llu: %s", (unsigned long long)i, row.text);
         if (rc != JOBQ_OK) return jobq__err_set(err, rc, "%s", row.text);
-        *keys = *keys || jobs[i].key;
+        request->atomic = request->atomic || jobs[i].key;
+        request->adds = jobq__add(request->adds, (int64_t)jobs[i].size + JOBQ__ROW_BYTES);
+        request->largest = JOBQ__MAX(request->largest, (int64_t)jobs[i].size);
     }
     return JOBQ_OK;
 }
@@ -96,13 +100,12 @@ static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_
                               jobq_error *err) {
     struct jobq__enqueue enqueue = {jobs, count, results};
     struct jobq__request request;
-    bool keys = false;
-    int rc = jobq__jobs_check_all(q, jobs, count, &keys, err);
-    if (rc != JOBQ_OK || !count) return rc;
+    int rc;
     memset(&request, 0, sizeof request);
+    rc = jobq__jobs_check_all(q, jobs, count, &request, err);
+    if (rc != JOBQ_OK || !count) return rc;
     request.write = jobq__jobs_write_all;
     request.arg = &enqueue;
-    request.atomic = keys || count > 1;
     return jobq__api_request(q, &request, true, err);
 }
 

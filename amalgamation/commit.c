@@ -161,6 +161,10 @@ static int jobq__commit_write_once(jobq *q, struct jobq__request *r, bool *lost)
 static int jobq__commit_write(jobq *q, struct jobq__request *r) {
     int rc, tries = 0;
     bool lost = false;
+    if (r->adds) {
+        r->rc = jobq__disk_admit(q, r->adds, r->largest, r->err);
+        if (r->rc != JOBQ_OK) return JOBQ_OK;
+    }
     do {
         rc = jobq__commit_write_once(q, r, &lost);
         if (rc != JOBQ__AGAIN) break;
@@ -207,6 +211,7 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
     int rc;
     *began = *ended = false;
     do {
+        jobq__disk_begin(q);
         jobq__tx_reset(q);
         rc = sync ? jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL) : JOBQ_OK;
         if (rc == JOBQ_OK) rc = jobq__store_begin(q->tx.db);
@@ -243,23 +248,28 @@ static int jobq__commit_scrub(jobq *q) {
 
 /* The writer holds its lock meanwhile, so no commit can wrap the log under the checkpoint: that
  * is the race that damaged databases before SQLite 3.51.3. */
-static bool jobq__commit_passive(jobq *q) {
-    bool all = false;
-    if (jobq__store_begin(&q->writer) != JOBQ_OK) return false;
+static int jobq__commit_passive(jobq *q, bool *all) {
+    int rc = jobq__store_begin(&q->writer);
+    *all = false;
+    if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&q->reader_mu);
-    jobq__db_checkpoint(&q->reader, false, &all);
+    rc = jobq__db_checkpoint(&q->reader, false, all);
     jobq__os_unlock(&q->reader_mu);
     jobq__store_rollback(&q->writer);
-    return all;
+    return rc;
 }
 
-JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q) {
-    int64_t cap = q->options.wal_pages, pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages);
+static void jobq__commit_copy(jobq *q) {
+    int64_t pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages), cap;
     bool all;
     if (q->memory || jobq__os_load(&q->failed)) return;
-    all = jobq__commit_passive(q);
-    if (pages > JOBQ__WAL_TRUNCATE * cap) jobq__db_checkpoint(&q->writer, true, &all);
+    if (jobq__commit_passive(q, &all) == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY)
+        jobq__disk_full(q);
+    if (pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages || q->disk.level != JOBQ__DISK_ROOMY)
+        jobq__db_checkpoint(&q->writer, true, &all);
     q->writer.wal_pages = q->job.wal_pages = 0;
+    jobq__disk_copied(q, all);
+    cap = jobq__disk_log_pages(q);
     /* Somebody reads an old state: try again when as much has been added. */
     q->wal_next = all ? cap : pages + cap;
     jobq__os_lock(&q->pool.mu);
@@ -268,11 +278,20 @@ JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q) {
     jobq__os_unlock(&q->pool.mu);
 }
 
+JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q) {
+    jobq__commit_copy(q);
+    jobq__disk_end(q);
+}
+
 /* The scheduler takes checkpoints; without one, whoever committed does. */
 static void jobq__commit_mind_log(jobq *q, struct jobq__wakes *wakes) {
     bool scheduler;
-    if (q->client || q->memory
-        || JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) < q->wal_next) return;
+    if (q->client || q->memory) return;
+    if (q->disk.level != JOBQ__DISK_ROOMY) {
+        jobq__commit_checkpoint(q);
+        return;
+    }
+    if (JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) < q->wal_next) return;
     jobq__os_lock(&q->pool.mu);
     scheduler = q->pool.scheduler_started;
     /* Unless it does not come to it. */
@@ -346,8 +365,19 @@ static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
         }
         list->rc = jobq__commit_sqlite(q, list, rc);
         jobq__tx_failed(q);
+        if (rc == JOBQ_FULL && jobq__disk_full(q)) jobq__commit_checkpoint(q);
     }
     return rc;
+}
+
+/* On a full disk: gives something up, and takes as many outcomes as then fit. False if there is
+ * nothing left to give up. */
+static bool jobq__commit_make_room(jobq *q) {
+    if (!jobq__disk_full(q)) return false;
+    jobq__tx_failed(q);
+    jobq__commit_copy(q);
+    jobq__tx_open(q, &q->writer, true);
+    return true;
 }
 
 /* The stores' own trouble must not keep outcomes from the disk. */
@@ -363,11 +393,15 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
         jobq__commit_all(list, rc, q);
         return rc;
     }
-    /* On a full disk the log may still begin anew in the space that it has. */
-    if (rc == JOBQ_FULL) jobq__commit_checkpoint(q);
-    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, &began, &ended);
+    do {
+        if (rc == JOBQ_FULL && !jobq__commit_make_room(q)) break;
+        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, &began, &ended);
+        if (rc != JOBQ_OK && !jobq__commit_certain(q, rc, ended)) {
+            jobq__core_fail(q, JOBQ_IO);
+            break;
+        }
+    } while (rc == JOBQ_FULL);
     if (rc != JOBQ_OK) {
-        if (!jobq__commit_certain(q, rc, ended)) jobq__core_fail(q, JOBQ_IO);
         jobq__commit_all(list, rc, q);
         return rc;
     }
@@ -379,7 +413,9 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
 static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__wakes *wakes) {
     bool began, ended;
     struct jobq__request *r;
-    int rc = jobq__os_load(&q->failed);
+    int rc = jobq__disk_look(q, jobq__clock_mono_us());
+    if (rc != JOBQ_OK) jobq__core_fail(q, rc);
+    rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) {
         jobq__commit_all(list, rc, q);
         return rc;
@@ -589,6 +625,11 @@ JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes) {
     int rc;
+    rc = jobq__disk_look(q, jobq__clock_mono_us());
+    if (rc != JOBQ_OK) {
+        jobq__core_fail(q, rc);
+        return rc;
+    }
     q->tx.now_ms = jobq__clock_now_ms(q->clock);
     jobq__list_append(&q->tx.settled, &entry->link);
     rc = jobq__tx_settle(q);

@@ -2,6 +2,7 @@
 #ifndef JOBQ__COMMIT_H
 #define JOBQ__COMMIT_H
 
+#include "disk.h"
 #include "tx.h"
 
 /* Design note.
@@ -20,8 +21,8 @@
  * one, each failing with its own code. If COMMIT itself reports an error (other than BUSY), the
  * group may or may not be on the disk: a small synced commit scrubs it (it overwrites the frames in
  * doubt), and then nothing of it has happened. If that fails too the stores are JOBQ_UNKNOWN and
- * the queue stops for good; the next open settles it. On a full disk a checkpoint comes first, so
- * that the log can begin anew in the space that it has.
+ * the queue stops for good; the next open settles it. On a full disk room is made first (disk.h),
+ * and a transaction takes no more outcomes than then fit.
  *
  * The scheduler thread waits only briefly for the baton: a job's transaction may hold it for long,
  * and deadlines must not pass meanwhile. Whoever lays it down tells the scheduler (pool.owed).
@@ -67,7 +68,7 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request);
 /* Signals what a commit has made ready. Outside all locks. */
 JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes);
 
-/* With the baton held: copies the log into the database. */
+/* With the baton held: copies the log into the database; on a full disk cuts it off, too. */
 JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q);
 
 #endif

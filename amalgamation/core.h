@@ -121,6 +121,8 @@ struct jobq__request {
     void *arg;
     bool atomic;                /* several statements: needs a savepoint */
     bool sync;                  /* this commit at synchronous=FULL */
+    int64_t adds;               /* bytes of new work, about; 0: it only finishes what there is */
+    int64_t largest;            /* of them in one payload */
     bool hold;                  /* wants the baton itself, not a group */
     int32_t state;              /* atomic */
     int rc;
@@ -252,12 +254,27 @@ struct jobq__pool {
     bool stepping;
 };
 
+/* ---- The disk (disk.c); baton ---- */
+
+struct jobq__disk {
+    int level;                  /* of full-disk mode */
+    int64_t wanted;             /* bytes of reserve; 0: none */
+    int64_t page_size;
+    int64_t grown;              /* bytes added since the log was copied, about */
+    int64_t held;               /* not ROOMY: bytes of reserve between transactions */
+    int64_t spare;              /* not ROOMY: bytes of free pages when the log was copied */
+    int64_t looked_us;          /* when the names of the files were looked at */
+    struct jobq__os_id log;
+    bool log_known;
+};
+
 /* ---- The queue ---- */
 
 struct jobq {
     /* Constant after open. */
     jobq_options options;       /* with the defaults filled in */
     char *path;
+    char *log_path;             /* of SQLite's log */
     bool memory, step_mode, client;
     bool ours;                  /* the file is known to be a queue that we own */
     jobq_clock *clock;
@@ -277,6 +294,7 @@ struct jobq {
     /* Baton: */
     struct jobq__db writer, job;
     struct jobq__tx tx;
+    struct jobq__disk disk;
     struct jobq__registry names;
     struct jobq__name *suspects;    /* the lane, a name that is no queue's */
     struct jobq__link ready;        /* lanes where ready rows may stand */

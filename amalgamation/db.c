@@ -32,6 +32,8 @@ JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void) {
 
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code) {
     if (sqlite_code == SQLITE_IOERR_NOMEM) return JOBQ_NO_MEMORY;
+    /* The log's shared memory is a file that could not be made longer. */
+    if (sqlite_code == SQLITE_IOERR_SHMSIZE) return JOBQ_FULL;
     switch (sqlite_code & 0xff) {
     case SQLITE_OK: case SQLITE_ROW: case SQLITE_DONE: return JOBQ_OK;
     case SQLITE_BUSY: case SQLITE_LOCKED: return JOBQ_BUSY;
@@ -124,6 +126,17 @@ JOBQ__INTERNAL int64_t jobq__db_changes(const struct jobq__db *db) {
 
 JOBQ__INTERNAL void jobq__db_adopt(struct jobq__db *db) {
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, (int *)NULL);
+}
+
+JOBQ__INTERNAL void jobq__db_disown(struct jobq__db *db) {
+    if (db->handle)
+        sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
+}
+
+JOBQ__INTERNAL bool jobq__db_moved(struct jobq__db *db) {
+    int moved = 0;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    return moved != 0;
 }
 
 JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db) {

@@ -76,8 +76,13 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
 
+/* True if the database is no longer the file that its name names. */
+JOBQ__INTERNAL bool jobq__db_moved(struct jobq__db *db);
+
 /* From now on closing may copy the log into the database: it is ours. */
 JOBQ__INTERNAL void jobq__db_adopt(struct jobq__db *db);
+/* And from now on it may not. */
+JOBQ__INTERNAL void jobq__db_disown(struct jobq__db *db);
 /* Copies the log into the database as far as readers allow; truncate also shortens it.
  * *all is false if somebody still needs the log. Nobody may write meanwhile. */
 JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all);

@@ -51,6 +51,23 @@
 /* Payload bytes that a recycled entry keeps room for. */
 #define JOBQ__ENTRY_KEEP 256
 
+/* ---- The disk ---- */
+
+/* Less than this holds no transaction with its checkpoint. */
+#define JOBQ__RESERVE_MIN (64 * 1024)
+/* On a small disk the reserve takes this part of what is free. */
+#define JOBQ__RESERVE_SHARE 16
+/* Pages that a transaction changes besides the rows: names, indexes, claims. */
+#define JOBQ__RESERVE_SLACK (32 * 1024)
+/* Bytes of a row besides its payload, with its index entries. */
+#define JOBQ__ROW_BYTES 160
+/* Jobs of a transaction on a full disk, and bytes of the reserve for each: a job may touch a page
+ * of the table, one of each index and one of the side table. */
+#define JOBQ__TIGHT_BATCH 16
+#define JOBQ__TIGHT_BYTES (16 * 1024)
+/* How often, at most, the names of the files are looked at: three system calls. */
+#define JOBQ__LOOK_US 10000
+
 /* ---- Housekeeping ---- */
 
 #define JOBQ__PRUNE_ROWS 500              /* one slice; longer ones stall writers */

@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -249,6 +250,50 @@ JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclus
 JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size) {
     if (page) munmap(page, size);
     if (fd >= 0) close(fd);
+}
+
+/* Allocates the bytes between the two sizes. An errno, or 0. */
+static int jobq__os_extend(int fd, off_t from, off_t to) {
+#ifdef __APPLE__
+    fstore_t store = {F_ALLOCATEALL, F_PEOFPOSMODE, 0, to - from, 0};
+    if (fcntl(fd, F_PREALLOCATE, &store) == -1 || ftruncate(fd, to)) return errno;
+    return 0;
+#else
+    int failed;
+    do failed = posix_fallocate(fd, from, to - from);
+    while (failed == EINTR);
+    return failed;
+#endif
+}
+
+JOBQ__INTERNAL int jobq__os_allocate(int fd, int64_t size) {
+    struct stat st;
+    int failed = 0;
+    if (fstat(fd, &st)) return JOBQ_IO;
+    if (st.st_size > (off_t)size) failed = ftruncate(fd, (off_t)size) ? errno : 0;
+    else if (st.st_size < (off_t)size) failed = jobq__os_extend(fd, st.st_size, (off_t)size);
+    if (!failed) return JOBQ_OK;
+    /* It may have got a part of it. */
+    if (st.st_size < (off_t)size && ftruncate(fd, st.st_size)) return JOBQ_IO;
+    return failed == ENOSPC || failed == EDQUOT ? JOBQ_FULL : JOBQ_IO;
+}
+
+JOBQ__INTERNAL int64_t jobq__os_size(int fd) {
+    struct stat st;
+    return fstat(fd, &st) ? 0 : (int64_t)st.st_size;
+}
+
+JOBQ__INTERNAL int64_t jobq__os_free_bytes(int fd) {
+    struct statvfs st;
+    if (fstatvfs(fd, &st) || st.f_frsize > INT32_MAX) return INT64_MAX;
+    if (st.f_bavail > (uint64_t)INT64_MAX / st.f_frsize) return INT64_MAX;
+    return (int64_t)(st.f_bavail * st.f_frsize);
+}
+
+JOBQ__INTERNAL bool jobq__os_names(const char *path, int fd) {
+    struct stat named, open;
+    if (stat(path, &named) || fstat(fd, &open)) return false;
+    return named.st_ino == open.st_ino && named.st_dev == open.st_dev;
 }
 
 JOBQ__INTERNAL int jobq__os_pid(void) {

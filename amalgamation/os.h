@@ -106,6 +106,15 @@ JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclus
 /* The lock goes with the descriptor. */
 JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size);
 
+/* Makes the file size bytes long, all of them allocated, so that nobody else can take them.
+ * JOBQ_FULL: there is no room, and the size is as it was. JOBQ_IO: this file system cannot. */
+JOBQ__INTERNAL int jobq__os_allocate(int fd, int64_t size);
+JOBQ__INTERNAL int64_t jobq__os_size(int fd);
+/* Bytes that are free on the file system of an open file; INT64_MAX if it does not tell. */
+JOBQ__INTERNAL int64_t jobq__os_free_bytes(int fd);
+/* True if path is a name of the open file. */
+JOBQ__INTERNAL bool jobq__os_names(const char *path, int fd);
+
 JOBQ__INTERNAL int jobq__os_pid(void);
 /* A text that changes with every boot; "" if the system tells none. */
 JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity);

@@ -3,6 +3,7 @@
 
 #define JOBQ__OWNERS_MAX 64 /* queue files that one process may own */
 #define JOBQ__PAGE_MAGIC "jobq-1\n"
+#define JOBQ__PAGE_ROOM 4096 /* of the lock file; behind it lies the reserve */
 
 /* The process's table. Pages are read by a signal handler, so they are atomic pointers;
  * everything else is under the global lock. */
@@ -81,6 +82,8 @@ static int jobq__owner_map(struct jobq__owner *owner, const char *path, jobq_err
     } else {
         owner->page = page;
         owner->mapped = owner->writable = true;
+        owner->path = lock_path;
+        lock_path = NULL;
     }
     jobq__mem_free(lock_path);
     return rc;
@@ -145,6 +148,8 @@ JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {
     }
     if (owner->mapped) jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
     else jobq__mem_free(owner->page);
+    jobq__mem_free(owner->path);
+    owner->path = NULL;
     owner->page = NULL;
     owner->mapped = false;
     owner->fd = owner->entry = -1;
@@ -207,6 +212,24 @@ JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner) {
 
 JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner) {
     jobq__owner_release_page(owner->page);
+}
+
+JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes) {
+    jobq__assert(sizeof *owner->page <= JOBQ__PAGE_ROOM);
+    if (owner->fd < 0 || !owner->writable) return JOBQ_IO;
+    return jobq__os_allocate(owner->fd, jobq__add(JOBQ__PAGE_ROOM, bytes));
+}
+
+JOBQ__INTERNAL int64_t jobq__owner_reserved(const struct jobq__owner *owner) {
+    return owner->fd < 0 ? 0 : JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
+}
+
+JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
+    return owner->fd < 0 ? INT64_MAX : jobq__os_free_bytes(owner->fd);
+}
+
+JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner) {
+    return owner->path && owner->fd >= 0 && !jobq__os_names(owner->path, owner->fd);
 }
 
 JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner) {

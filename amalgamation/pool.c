@@ -238,12 +238,23 @@ static int jobq__pool_write_back(jobq *q, struct jobq__request *r) {
     return jobq__tx_give_back_all(q);
 }
 
+static bool jobq__pool_has_handed(jobq *q) {
+    bool has;
+    jobq__os_lock(&q->pool.mu);
+    has = q->pool.handed_count > 0;
+    jobq__os_unlock(&q->pool.mu);
+    return has;
+}
+
+/* On a full disk one transaction may not take all outcomes. */
 JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
     request.write = jobq__pool_write_back;
     request.atomic = true;
-    jobq__commit_request_within(q, &request, JOBQ__MIN(wait_us, q->commit.busy_us));
+    do {
+        jobq__commit_request_within(q, &request, JOBQ__MIN(wait_us, q->commit.busy_us));
+    } while (request.rc == JOBQ_OK && jobq__pool_has_handed(q));
 }
 
 /* True while this stop has something to wait for: another may have finished it, and the pool may

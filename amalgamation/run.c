@@ -480,6 +480,8 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
     local.code = JOBQ_OK;
     memset(&request, 0, sizeof request);
     request.write = jobq__run_write_saved;
+    request.adds = (int64_t)size + JOBQ__ROW_BYTES;
+    request.largest = (int64_t)size;
     request.after = jobq__run_after_saved;
     request.arg = &save;
     request.atomic = true;

@@ -39,6 +39,12 @@ JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db);
 /* Ends whatever transaction is left; never fails. */
 JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db);
 
+/* ---- The file (store_read.c) ---- */
+
+JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db);
+/* Bytes of free pages inside the database; 0 if it cannot be told. */
+JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db);
+
 /* ---- Names ---- */
 
 /* 0 in *id if there is no such name. */

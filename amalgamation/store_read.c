@@ -9,6 +9,17 @@
  * repeated nor do they displace others. Claimed rows stand in no index: they are listed from the
  * claims row. */
 
+JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db) {
+    int64_t size;
+    return jobq__db_number(db, "PRAGMA page_size", 0, &size) == JOBQ_OK ? size : 0;
+}
+
+JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
+    int64_t pages;
+    if (jobq__db_number(db, "PRAGMA freelist_count", 0, &pages) != JOBQ_OK) return 0;
+    return pages * jobq__store_page_size(db);
+}
+
 static void jobq__store_column_text(sqlite3_stmt *s, int column, char *to, size_t capacity) {
     const char *text = (const char *)sqlite3_column_text(s, column);
     jobq__err_copy_text(to, capacity, text ? text : "");

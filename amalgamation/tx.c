@@ -100,16 +100,27 @@ static int jobq__tx_target(const jobq *q) {
     return (int)JOBQ__MIN(JOBQ__MAX(jobs, 2 * (int64_t)pool->worker_count), JOBQ__RING);
 }
 
-JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
+/* All of them, or on a full disk as many as fit into a transaction. */
+static void jobq__tx_take_handed(jobq *q) {
     struct jobq__pool *pool = &q->pool;
+    int batch = jobq__disk_batch(q);
+    jobq__os_lock(&pool->mu);
+    if (batch == JOBQ__BATCH || pool->handed_count <= batch) {
+        jobq__list_move_all(&q->tx.settled, &pool->handed);
+        pool->handed_count = 0;
+    } else {
+        for (pool->handed_count -= batch; batch > 0; batch--)
+            jobq__list_append(&q->tx.settled, jobq__list_pop(&pool->handed));
+    }
+    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
     q->tx.db = db;
     q->tx.single_rows = false;
     jobq__assert(jobq__list_empty(&q->tx.settled));
     if (outcomes) {
-        jobq__os_lock(&pool->mu);
-        jobq__list_move_all(&q->tx.settled, &pool->handed);
-        pool->handed_count = 0;
-        jobq__os_unlock(&pool->mu);
+        jobq__tx_take_handed(q);
     }
     /* After that, so that no outcome is from the future. */
     q->tx.now_ms = jobq__clock_now_ms(q->clock);
@@ -125,8 +136,8 @@ static void jobq__tx_snapshot(jobq *q) {
     target = jobq__tx_target(q);
     tx->ordered = pool->claiming && !jobq__os_load(&q->failed);
     tx->may_claim = tx->ordered && tx->db == &q->writer;
-    tx->room = JOBQ__MIN(target - pool->ring.count, JOBQ__BATCH);
-    tx->over = target + JOBQ__BATCH - pool->ring.count;
+    tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q));
+    tx->over = target + jobq__disk_batch(q) - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
     jobq__os_unlock(&pool->mu);
 }

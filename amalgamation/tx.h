@@ -2,6 +2,7 @@
 #ifndef JOBQ__TX_H
 #define JOBQ__TX_H
 
+#include "disk.h"
 #include "ring.h"
 
 /* Design note.

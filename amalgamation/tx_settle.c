@@ -4,9 +4,10 @@
 /* ---- Settle ---- */
 
 /* How long a job that ended so is kept. */
-static int64_t jobq__tx_keep(const struct jobq__entry *entry) {
+static int64_t jobq__tx_keep(const jobq *q, const struct jobq__entry *entry) {
     const jobq_kind *spec = &entry->kind->spec;
-    return entry->verdict.state == JOBQ__FAILED ? spec->keep_failed_ms : spec->keep_done_ms;
+    if (entry->verdict.state == JOBQ__FAILED) return spec->keep_failed_ms;
+    return jobq__disk_keeps_done(q) ? spec->keep_done_ms : JOBQ_NONE;
 }
 
 static int64_t jobq__tx_prune_at(jobq *q, int64_t keep_ms) {
@@ -76,7 +77,7 @@ static int jobq__tx_finish(jobq *q, struct jobq__entry *entry, int *changed) {
     const struct jobq__verdict *verdict = &entry->verdict;
     const struct jobq__row *row = &entry->row;
     const struct jobq__said *said = entry->said;
-    int64_t keep_ms = jobq__tx_keep(entry);
+    int64_t keep_ms = jobq__tx_keep(q, entry);
     int rc;
     if (keep_ms == JOBQ_NONE) {
         rc = jobq__store_drop_runs(db, row->id, row->id, row->runs, changed);
@@ -123,7 +124,7 @@ static size_t jobq__tx_run_length(jobq *q, size_t first, size_t count) {
         const struct jobq__entry *b = q->tx.order[first + length];
         if (b->row.id != a->row.id + (int64_t)length || b->row.runs != a->row.runs
             || !jobq__tx_plain(b) || b->verdict.state != a->verdict.state
-            || jobq__tx_keep(b) != jobq__tx_keep(a)) break;
+            || jobq__tx_keep(q, b) != jobq__tx_keep(q, a)) break;
         length++;
     }
     return length;
@@ -132,7 +133,7 @@ static size_t jobq__tx_run_length(jobq *q, size_t first, size_t count) {
 static int jobq__tx_settle_run(jobq *q, size_t first, size_t length) {
     struct jobq__entry **order = &q->tx.order[first];
     const struct jobq__row *a = &order[0]->row;
-    int64_t last = a->id + (int64_t)length - 1, keep_ms = jobq__tx_keep(order[0]);
+    int64_t last = a->id + (int64_t)length - 1, keep_ms = jobq__tx_keep(q, order[0]);
     int changed, rc;
     size_t i;
     if (keep_ms == JOBQ_NONE)
@@ -199,6 +200,7 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
     bool handled = kind && jobq__os_load(&kind->handled);
     int64_t keep_ms = state == JOBQ__FAILED
         ? (handled ? kind->spec.keep_failed_ms : q->options.keep_failed_ms)
+        : !jobq__disk_keeps_done(q) ? JOBQ_NONE
         : (handled ? kind->spec.keep_done_ms : q->options.keep_done_ms);
     struct jobq__db *db = q->tx.db;
     jobq_event event;

@@ -14,6 +14,8 @@
  *   fault_space(bytes, path)
  *       The disk holds no more than this, the real file beside the database at path (path-jobq)
  *       counted in; what would need more gets SQLITE_FULL. 0: no limit.
+ *   fault_take_space()
+ *       Somebody else takes what is free at this moment, for good.
  *   fault_wal_limit(bytes)
  *       A log that would grow beyond it gets SQLITE_FULL. 0: no limit.
  *   fault_off()
@@ -165,17 +167,21 @@ static inline enum fault_what fault_kind(const struct disk_handle *h, enum fault
     return db;
 }
 
-/* True if a file may not grow like this. The real file beside it takes room as well. */
-static inline bool fault_no_room(const struct disk_handle *h, int64_t end) {
-    const struct disk_file *f = h->file;
-    int64_t more = end - f->size, used;
+/* What is left of the disk. The real file beside the database takes room as well. */
+static inline int64_t fault_free(void) {
+    int64_t left = fault.space - disk_used();
     struct stat st;
+    if (!fault.space) return INT64_MAX;
+    if (stat(fault.beside, &st) == 0) left -= (int64_t)st.st_size;
+    return left > 0 ? left : 0;
+}
+
+/* True if a file may not grow like this. */
+static inline bool fault_no_room(const struct disk_handle *h, int64_t end) {
+    int64_t more = end - h->file->size;
     if (more <= 0) return false;
     if (fault.wal_limit && (h->flags & SQLITE_OPEN_WAL) && end > fault.wal_limit) return true;
-    if (!fault.space) return false;
-    used = disk_used() + more;
-    if (stat(fault.beside, &st) == 0) used += (int64_t)st.st_blocks * 512;
-    return used > fault.space;
+    return more > fault_free();
 }
 
 /* ---- The methods of a file ---- */
@@ -440,6 +446,12 @@ static inline void fault_space(int64_t bytes, const char *path) {
     pthread_mutex_lock(&fault.mutex);
     fault.space = bytes;
     snprintf(fault.beside, sizeof fault.beside, "%s-jobq", path);
+    pthread_mutex_unlock(&fault.mutex);
+}
+
+static inline void fault_take_space(void) {
+    pthread_mutex_lock(&fault.mutex);
+    if (fault.space) fault.space -= fault_free();
     pthread_mutex_unlock(&fault.mutex);
 }
 

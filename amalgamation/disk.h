@@ -1,0 +1,63 @@
+/* disk.h - the disk under the queue: the reserve, full-disk mode, files that moved. */
+#ifndef JOBQ__DISK_H
+#define JOBQ__DISK_H
+
+#include "core.h"
+
+/* Design note.
+ *
+ * What was accepted has to be finished even on a full disk. What that takes is kept back in time:
+ *   - a reserve, allocated bytes of the lock file that hold nothing. It is as large as the log may
+ *     become, so that the log can always be copied into the database, which may grow by as much;
+ *   - where the disk has no room for so large a reserve, a shorter log. jobq__disk_log_pages.
+ *
+ *   level    raised when a transaction meets a full disk; what it does
+ *   ROOMY    nothing
+ *   TIGHT    the reserve is given up for the time of each transaction; new work is refused, unless
+ *            the database has free pages for it; transactions are small, and after each the log
+ *            is copied and cut off; done and cancelled jobs are no longer kept once some of the
+ *            reserve is used up and there are no free pages: a row that is changed takes room,
+ *            one that is deleted makes some
+ *   SINGLE   and a transaction settles one job
+ *
+ * It falls to ROOMY once the reserve can be had again with half as much to spare. It is tried
+ * after each checkpoint, and before new work is refused, so nobody has to restart.
+ *
+ * Moved files (M9): a database that was renamed, replaced or deleted goes on taking commits that
+ * nobody will ever find. Its name, its log's and the lock file's are looked at before a commit, at
+ * most every 10 ms.
+ *
+ * All of it belongs to the holder of the baton. A client has no reserve, a memory database no disk:
+ * both stay ROOMY. */
+
+enum { JOBQ__DISK_ROOMY, JOBQ__DISK_TIGHT, JOBQ__DISK_SINGLE };
+
+/* Once the database is open and recovered: remembers its files and has the reserve made. */
+JOBQ__INTERNAL void jobq__disk_arm(jobq *q);
+
+/* Before and after a transaction: while the disk is full it may take all that is left; afterwards
+ * what is left is set aside, or all is well again. */
+JOBQ__INTERNAL void jobq__disk_begin(jobq *q);
+JOBQ__INTERNAL void jobq__disk_end(jobq *q);
+
+/* SQLite has met a full disk: raises the level. False if nothing is left to give up. */
+JOBQ__INTERNAL bool jobq__disk_full(jobq *q);
+
+/* May new work be stored? adds: bytes that it takes about; largest: of them in one payload.
+ * JOBQ_FULL with a sentence if not. */
+JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq_error *err);
+
+/* A checkpoint is over; all: nothing is left in the log. */
+JOBQ__INTERNAL void jobq__disk_copied(jobq *q, bool all);
+
+/* Jobs that one transaction may settle, or claim. */
+JOBQ__INTERNAL int jobq__disk_batch(const jobq *q);
+/* False if done and cancelled jobs are to be dropped at once. */
+JOBQ__INTERNAL bool jobq__disk_keeps_done(const jobq *q);
+/* At how many pages of the log a checkpoint is due. */
+JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q);
+
+/* JOBQ_MOVED if the files are no longer where they were; looks at most every 10 ms of now_us. */
+JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us);
+
+#endif
