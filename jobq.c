@@ -563,6 +563,9 @@ enum jobq__os_kind { JOBQ__OS_MISSING, JOBQ__OS_FILE, JOBQ__OS_OTHER, JOBQ__OS_E
  * SQLite's locks. A dangling link is missing. */
 JOBQ__INTERNAL enum jobq__os_kind jobq__os_stat(const char *path, struct jobq__os_id *id);
 
+/* True if the file lies on a network, or on something that does not say that it does not. */
+JOBQ__INTERNAL bool jobq__os_remote(const char *path);
+
 /* Makes an empty file of mode 0600; an existing one is left alone. JOBQ_OK or a code. */
 JOBQ__INTERNAL int jobq__os_create(const char *path);
 
@@ -615,6 +618,12 @@ JOBQ__INTERNAL void jobq__os_global_unlock(void);
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <sys/vfs.h>
+#elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)
+#include <sys/mount.h>
+#include <sys/param.h>
+#endif
 
 /* ---- Locks ---- */
 
@@ -780,6 +789,32 @@ JOBQ__INTERNAL enum jobq__os_kind jobq__os_stat(const char *path, struct jobq__o
     id->device = (uint64_t)st.st_dev;
     id->file = (uint64_t)st.st_ino;
     return S_ISREG(st.st_mode) ? JOBQ__OS_FILE : JOBQ__OS_OTHER;
+}
+
+JOBQ__INTERNAL bool jobq__os_remote(const char *path) {
+#if defined(__linux__)
+    /* f_type, from the kernel's magic.h and the file systems' own sources. FUSE may be local, but
+     * nobody can tell; virtiofs and sshfs say the same. */
+    static const uint32_t remote[] = {
+        0x6969 /* NFS */, 0x517B /* SMB */, 0xFF534D42 /* CIFS */, 0xFE534D42 /* SMB 2 */,
+        0x564C /* NCP */, 0x73757245 /* Coda */, 0x5346414F /* AFS */, 0x6B414653 /* kAFS */,
+        0x01021997 /* 9p */, 0x65735546 /* FUSE */, 0x00C36400 /* Ceph */, 0x01161970 /* GFS 2 */,
+        0x7461636F /* OCFS 2 */, 0x0BD00BD0 /* Lustre */, 0x47504653 /* GPFS */,
+        0x19830326 /* BeeGFS */, 0x20030528 /* OrangeFS */, 0x786F4256 /* VirtualBox */,
+        0xBACBACBC /* VMware */, 0x7C7C6673 /* Parallels */};
+    struct statfs st;
+    size_t i;
+    if (statfs(path, &st)) return false;
+    for (i = 0; i < JOBQ__COUNT(remote); i++)
+        if ((uint32_t)st.f_type == remote[i]) return true;
+    return false;
+#elif defined(MNT_LOCAL)
+    struct statfs st;
+    return statfs(path, &st) == 0 && !(st.f_flags & MNT_LOCAL);
+#else
+    (void)path;
+    return false;
+#endif
 }
 
 static int jobq__os_open_code(void) {
@@ -3549,17 +3584,20 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
  *
  * Events are appended in commit order (by the holder of the baton, or by the worker that starts a
  * run) and called one at a time by whichever eligible thread finds nobody delivering. So their
- * order is total, the callback never runs twice at once, and no lock is held while it runs. The
- * list grows while a callback is slow; workers wait before their next job once it is long, which
- * bounds it. Without a callback nothing is ever appended. */
+ * order is total, the callback never runs twice at once, and no lock is held while it runs. Who
+ * delivers tells what was there when it began, no more, so it returns however many others add;
+ * what they added is told by them, or by the scheduler thread. The list grows while a callback is
+ * slow; workers wait before their next job once it is long, which bounds it. Without a callback
+ * nothing is ever appended. */
 
 struct jobq__events {
     struct jobq__mutex mu;
-    struct jobq__cond room;     /* signalled when the list became short again */
+    struct jobq__cond room;     /* signalled when somebody has delivered */
     void (*call)(const jobq_event *event, void *ctx);
     void *ctx;
     jobq_event *list;           /* guarded by mu: head .. head + count, circular */
     size_t head, count, capacity;
+    uint64_t told;              /* how many were delivered, or are being so */
     bool delivering;
     jobq__thread deliverer;
 };
@@ -3572,8 +3610,9 @@ JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events);
 JOBQ__INTERNAL int jobq__event_reserve(struct jobq__events *events, size_t count);
 /* Appends; an event that finds no room is dropped. */
 JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_event *event);
-/* Calls the callback for all that is there, unless another thread is at it. */
-JOBQ__INTERNAL void jobq__event_deliver(struct jobq__events *events);
+/* Calls the callback for all that is there. If another thread is at it: waits, or leaves it to that
+ * thread. True if there is something more by now, and nobody delivers it. */
+JOBQ__INTERNAL bool jobq__event_deliver(struct jobq__events *events, bool wait);
 /* True if there is something that nobody delivers. */
 JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events);
 /* For workers: waits until the callback has caught up. */
@@ -3641,24 +3680,37 @@ JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_even
     jobq__os_unlock(&events->mu);
 }
 
-JOBQ__INTERNAL void jobq__event_deliver(struct jobq__events *events) {
-    if (!events->call) return;
-    jobq__os_lock(&events->mu);
-    if (!events->delivering) {
-        events->delivering = true;
-        events->deliverer = jobq__os_thread_self();
-        while (events->count) {
-            jobq_event event = events->list[events->head];
-            events->head = (events->head + 1) % events->capacity;
-            events->count--;
-            jobq__os_unlock(&events->mu);
-            events->call(&event, events->ctx);
-            jobq__os_lock(&events->mu);
-        }
-        events->delivering = false;
-        jobq__os_broadcast(&events->room);
+/* Calls the callback until so many events were told, ever. With mu held, before and after. */
+static void jobq__event_tell(struct jobq__events *events, uint64_t until) {
+    events->delivering = true;
+    events->deliverer = jobq__os_thread_self();
+    while (events->told != until) {
+        jobq_event event = events->list[events->head];
+        events->head = (events->head + 1) % events->capacity;
+        events->count--;
+        events->told++;
+        jobq__os_unlock(&events->mu);
+        events->call(&event, events->ctx);
+        jobq__os_lock(&events->mu);
     }
+    events->delivering = false;
+    jobq__os_broadcast(&events->room);
+}
+
+JOBQ__INTERNAL bool jobq__event_deliver(struct jobq__events *events, bool wait) {
+    uint64_t until;
+    bool left;
+    if (!events->call) return false;
+    jobq__os_lock(&events->mu);
+    until = events->told + events->count;
+    while (events->told < until) {
+        if (!events->delivering) jobq__event_tell(events, until);
+        else if (!wait || jobq__os_thread_same(events->deliverer, jobq__os_thread_self())) break;
+        else jobq__os_wait(&events->room, &events->mu);
+    }
+    left = events->count && !events->delivering;
     jobq__os_unlock(&events->mu);
+    return left;
 }
 
 JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events) {
@@ -6530,7 +6582,7 @@ static void jobq__commit_events(jobq *q) {
     scheduler = q->pool.scheduler_started;
     jobq__os_unlock(&q->pool.mu);
     if (scheduler) jobq__core_kick(q);
-    else if (!jobq__core_in_handler(q)) jobq__event_deliver(&q->events);
+    else if (!jobq__core_in_handler(q)) jobq__event_deliver(&q->events, true);
 }
 
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
@@ -6861,6 +6913,11 @@ static void jobq__run_hand_over(struct jobq_run *run, jobq_outcome outcome) {
 }
 
 /* The job's transaction ends with the run. */
+/* Tells events on the thread that runs the handler; what is left is the scheduler's. */
+static void jobq__run_tell(jobq *q) {
+    if (jobq__event_deliver(&q->events, q->step_mode) && !q->step_mode) jobq__core_kick(q);
+}
+
 static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
     struct jobq__entry *entry = run->entry;
     jobq *q = run->q;
@@ -6870,7 +6927,7 @@ static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
     rc = jobq__commit_job(q, entry, entry->verdict.state == JOBQ__DONE);
     run->in_tx = false;
     if (rc == JOBQ_OK) {
-        jobq__event_deliver(&q->events);
+        jobq__run_tell(q);
         return true;
     }
     jobq__tx_forget_said(entry);
@@ -6901,7 +6958,7 @@ static void jobq__run_event(struct jobq_run *run) {
     event.attempt = entry->row.attempt;
     event.wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);
     jobq__event_add(&run->q->events, &event);
-    jobq__event_deliver(&run->q->events);
+    jobq__run_tell(run->q);
 }
 
 JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
@@ -7369,7 +7426,7 @@ static bool jobq__pool_commit(struct jobq__worker *worker) {
     led = jobq__commit_try(q);
     if (led) {
         jobq__commit_lead(q);
-        jobq__event_deliver(&q->events);
+        if (jobq__event_deliver(&q->events, false)) jobq__core_kick(q);
         jobq__event_throttle(&q->events);
         worker->free_us = jobq__clock_mono_us();
     }
@@ -7588,7 +7645,7 @@ static void jobq__pool_join(jobq *q) {
     for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
         jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
     jobq__os_unlock(&pool->mu);
-    jobq__event_deliver(&q->events);
+    jobq__event_deliver(&q->events, true);
 }
 
 JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
@@ -7794,7 +7851,7 @@ static bool jobq__sched_round(jobq *q) {
     if (!failed && (commit || overdue)) jobq__sched_commit(q);
     if (!failed && checkpoint) jobq__sched_checkpoint(q);
     events = jobq__event_waiting(&q->events);
-    if (events) jobq__event_deliver(&q->events);
+    if (events) jobq__event_deliver(&q->events, false);
     jobq__os_lock(&pool->mu);
     return (!failed && (commit || overdue || house || checkpoint)) || events;
 }
@@ -7880,7 +7937,7 @@ static void jobq__sched_leave(jobq *q) {
     jobq__os_lock(&q->pool.mu);
     q->pool.stepping = q->pool.claiming = false;
     jobq__os_unlock(&q->pool.mu);
-    jobq__event_deliver(&q->events);
+    jobq__event_deliver(&q->events, true);
     jobq__sched_housekeeping(q);
 }
 
@@ -7909,7 +7966,7 @@ static int jobq__sched_all(jobq *q, int64_t *ran) {
     jobq__sched_claiming(q, true);
     while ((rc = jobq__commit_now(q)) == JOBQ_OK) {
         bool look;
-        jobq__event_deliver(&q->events);
+        jobq__event_deliver(&q->events, true);
         if (jobq__sched_run_one(q)) {
             ++*ran;
             continue;
@@ -8526,6 +8583,9 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     bool created = false;
     int rc = q->memory ? JOBQ_OK : jobq__api_check_path(path, q->client, &created, err);
     if (rc != JOBQ_OK) return rc;
+    if (!q->memory && !q->options.remote && jobq__os_remote(path))
+        return jobq__err_set(err, JOBQ_REMOTE, "locks and log are not safe on a network file system"
+                             "; .remote = true opens it all the same");
     rc = jobq__api_own(q, err);
     if (rc == JOBQ_OK && !q->memory) q->log_path = jobq__os_real_path(path, "-wal");
     if (rc == JOBQ_OK && !q->memory && !q->log_path)
@@ -8614,7 +8674,7 @@ JOBQ_API int jobq_close(jobq **at) {
     jobq__api_await_calls(q);
     jobq__pool_stop(q, INT64_MAX, NULL);
     if (!q->client) jobq__pool_give_back(q, INT64_MAX);
-    jobq__event_deliver(&q->events);
+    jobq__event_deliver(&q->events, true);
     jobq__api_close_files(q);
     jobq__api_free(q);
     return JOBQ_OK;

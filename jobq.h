@@ -207,6 +207,7 @@ typedef struct jobq_options {
     bool join;              /* allow making a queue in a file with another's tables */
     bool shared;            /* other connections write too (needed on both sides with
                                SQLite before 3.51.3, but for 3.44.6 and 3.50.7) */
+    bool remote;            /* open a file on a network or FUSE file system, too; not safe */
     bool charge_reboots;    /* a power cut counts as a crash of the jobs it met */
     int64_t busy_ms;        /* wait for other writers; default 5 s; JOBQ_NONE = do not */
     int64_t poll_ms;        /* look for jobs of client processes; default off */
@@ -224,8 +225,8 @@ typedef struct jobq_options {
     /* Called after a commit, one at a time, outside all locks, in commit order:
      * by workers and the scheduler thread, or, in step mode and while the pool is not
      * started, by the caller whose call committed. It should be quick: whoever tells events
-     * goes on while new ones come. It may call anything but start, stop, close, wait, step
-     * and advance. The event is valid during the call. */
+     * tells all that came before, and other callers wait for theirs. It may call anything but
+     * start, stop, close, wait, step and advance. The event is valid during the call. */
     void (*on_event)(const jobq_event *event, void *ctx);
     /* Step mode: called outside all locks, by any thread, when a job became ready
      * or the next deadline moved earlier. It should only wake the event loop. */
@@ -236,13 +237,13 @@ typedef struct jobq_options {
 /* Opens or creates the queue in the SQLite file path (":memory:" for none) and,
  * as owner, takes the ownership lock and recovers the jobs of a dead owner.
  * options may be NULL. A file made here gets mode 0600; a lock file path + "-jobq"
- * stands beside it and is never deleted.
+ * stands beside it and is never deleted; it also holds the reserve (reserve_bytes).
  * Returns JOBQ_OK and *q; on failure *q is NULL and nothing needs closing.
  * Owns: the caller closes *q with jobq_close. path and options are copied.
  * Threads: any. Blocks: on the disk.
  * Fails: MISUSE, BAD_TIME, LOCKED, CANT_OPEN, NOT_A_FILE, NOT_A_DB, FOREIGN, NEWER,
- * READ_ONLY, BAD_SQLITE, UNSAFE_SQLITE, NOT_FOUND (client: no queue there), BUSY,
- * FULL, IO, CORRUPT, NO_MEMORY. */
+ * READ_ONLY, BAD_SQLITE, UNSAFE_SQLITE, REMOTE, NOT_FOUND (client: no queue there), BUSY,
+ * FULL, IO, CORRUPT, MOVED, NO_MEMORY. */
 JOBQ_API int jobq_open(const char *path, const jobq_options *options, jobq **q,
                        jobq_error *err);
 
@@ -383,7 +384,9 @@ typedef struct jobq_result {
  * Owns: everything is copied. Threads: any, handlers too (after jobq_run_db the job is
  * part of that transaction). Blocks: for one commit, shared with other callers.
  * Fails: MISUSE (run_at_ms and delay_ms together, payload NULL with a size), BAD_NAME,
- * BAD_TIME, TOO_BIG, BUSY, FULL, IO, UNKNOWN, NO_MEMORY, CLOSED, FORKED, CORRUPT. */
+ * BAD_TIME, TOO_BIG, BUSY, FULL, IO, UNKNOWN, NO_MEMORY, CLOSED, FORKED, CORRUPT, MOVED.
+ * FULL: the disk is, or would leave no room to finish what is in the queue. Jobs go on; done
+ * and cancelled ones may be dropped at once then. New work is accepted when there is space. */
 JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err);
 
 /* Stores count jobs in one transaction: all of them or none, but that a key conflict

@@ -261,6 +261,9 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     bool created = false;
     int rc = q->memory ? JOBQ_OK : jobq__api_check_path(path, q->client, &created, err);
     if (rc != JOBQ_OK) return rc;
+    if (!q->memory && !q->options.remote && jobq__os_remote(path))
+        return jobq__err_set(err, JOBQ_REMOTE, "locks and log are not safe on a network file system"
+                             "; .remote = true opens it all the same");
     rc = jobq__api_own(q, err);
     if (rc == JOBQ_OK && !q->memory) q->log_path = jobq__os_real_path(path, "-wal");
     if (rc == JOBQ_OK && !q->memory && !q->log_path)
@@ -349,7 +352,7 @@ JOBQ_API int jobq_close(jobq **at) {
     jobq__api_await_calls(q);
     jobq__pool_stop(q, INT64_MAX, NULL);
     if (!q->client) jobq__pool_give_back(q, INT64_MAX);
-    jobq__event_deliver(&q->events);
+    jobq__event_deliver(&q->events, true);
     jobq__api_close_files(q);
     jobq__api_free(q);
     return JOBQ_OK;

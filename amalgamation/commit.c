@@ -574,7 +574,7 @@ static void jobq__commit_events(jobq *q) {
     scheduler = q->pool.scheduler_started;
     jobq__os_unlock(&q->pool.mu);
     if (scheduler) jobq__core_kick(q);
-    else if (!jobq__core_in_handler(q)) jobq__event_deliver(&q->events);
+    else if (!jobq__core_in_handler(q)) jobq__event_deliver(&q->events, true);
 }
 
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,

@@ -52,24 +52,37 @@ JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_even
     jobq__os_unlock(&events->mu);
 }
 
-JOBQ__INTERNAL void jobq__event_deliver(struct jobq__events *events) {
-    if (!events->call) return;
-    jobq__os_lock(&events->mu);
-    if (!events->delivering) {
-        events->delivering = true;
-        events->deliverer = jobq__os_thread_self();
-        while (events->count) {
-            jobq_event event = events->list[events->head];
-            events->head = (events->head + 1) % events->capacity;
-            events->count--;
-            jobq__os_unlock(&events->mu);
-            events->call(&event, events->ctx);
-            jobq__os_lock(&events->mu);
-        }
-        events->delivering = false;
-        jobq__os_broadcast(&events->room);
+/* Calls the callback until so many events were told, ever. With mu held, before and after. */
+static void jobq__event_tell(struct jobq__events *events, uint64_t until) {
+    events->delivering = true;
+    events->deliverer = jobq__os_thread_self();
+    while (events->told != until) {
+        jobq_event event = events->list[events->head];
+        events->head = (events->head + 1) % events->capacity;
+        events->count--;
+        events->told++;
+        jobq__os_unlock(&events->mu);
+        events->call(&event, events->ctx);
+        jobq__os_lock(&events->mu);
     }
+    events->delivering = false;
+    jobq__os_broadcast(&events->room);
+}
+
+JOBQ__INTERNAL bool jobq__event_deliver(struct jobq__events *events, bool wait) {
+    uint64_t until;
+    bool left;
+    if (!events->call) return false;
+    jobq__os_lock(&events->mu);
+    until = events->told + events->count;
+    while (events->told < until) {
+        if (!events->delivering) jobq__event_tell(events, until);
+        else if (!wait || jobq__os_thread_same(events->deliverer, jobq__os_thread_self())) break;
+        else jobq__os_wait(&events->room, &events->mu);
+    }
+    left = events->count && !events->delivering;
     jobq__os_unlock(&events->mu);
+    return left;
 }
 
 JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events) {

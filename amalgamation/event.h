@@ -8,17 +8,20 @@
  *
  * Events are appended in commit order (by the holder of the baton, or by the worker that starts a
  * run) and called one at a time by whichever eligible thread finds nobody delivering. So their
- * order is total, the callback never runs twice at once, and no lock is held while it runs. The
- * list grows while a callback is slow; workers wait before their next job once it is long, which
- * bounds it. Without a callback nothing is ever appended. */
+ * order is total, the callback never runs twice at once, and no lock is held while it runs. Who
+ * delivers tells what was there when it began, no more, so it returns however many others add;
+ * what they added is told by them, or by the scheduler thread. The list grows while a callback is
+ * slow; workers wait before their next job once it is long, which bounds it. Without a callback
+ * nothing is ever appended. */
 
 struct jobq__events {
     struct jobq__mutex mu;
-    struct jobq__cond room;     /* signalled when the list became short again */
+    struct jobq__cond room;     /* signalled when somebody has delivered */
     void (*call)(const jobq_event *event, void *ctx);
     void *ctx;
     jobq_event *list;           /* guarded by mu: head .. head + count, circular */
     size_t head, count, capacity;
+    uint64_t told;              /* how many were delivered, or are being so */
     bool delivering;
     jobq__thread deliverer;
 };
@@ -31,8 +34,9 @@ JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events);
 JOBQ__INTERNAL int jobq__event_reserve(struct jobq__events *events, size_t count);
 /* Appends; an event that finds no room is dropped. */
 JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_event *event);
-/* Calls the callback for all that is there, unless another thread is at it. */
-JOBQ__INTERNAL void jobq__event_deliver(struct jobq__events *events);
+/* Calls the callback for all that is there. If another thread is at it: waits, or leaves it to that
+ * thread. True if there is something more by now, and nobody delivers it. */
+JOBQ__INTERNAL bool jobq__event_deliver(struct jobq__events *events, bool wait);
 /* True if there is something that nobody delivers. */
 JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events);
 /* For workers: waits until the callback has caught up. */

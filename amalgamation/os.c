@@ -11,6 +11,12 @@
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <sys/vfs.h>
+#elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)
+#include <sys/mount.h>
+#include <sys/param.h>
+#endif
 
 /* ---- Locks ---- */
 
@@ -176,6 +182,32 @@ JOBQ__INTERNAL enum jobq__os_kind jobq__os_stat(const char *path, struct jobq__o
     id->device = (uint64_t)st.st_dev;
     id->file = (uint64_t)st.st_ino;
     return S_ISREG(st.st_mode) ? JOBQ__OS_FILE : JOBQ__OS_OTHER;
+}
+
+JOBQ__INTERNAL bool jobq__os_remote(const char *path) {
+#if defined(__linux__)
+    /* f_type, from the kernel's magic.h and the file systems' own sources. FUSE may be local, but
+     * nobody can tell; virtiofs and sshfs say the same. */
+    static const uint32_t remote[] = {
+        0x6969 /* NFS */, 0x517B /* SMB */, 0xFF534D42 /* CIFS */, 0xFE534D42 /* SMB 2 */,
+        0x564C /* NCP */, 0x73757245 /* Coda */, 0x5346414F /* AFS */, 0x6B414653 /* kAFS */,
+        0x01021997 /* 9p */, 0x65735546 /* FUSE */, 0x00C36400 /* Ceph */, 0x01161970 /* GFS 2 */,
+        0x7461636F /* OCFS 2 */, 0x0BD00BD0 /* Lustre */, 0x47504653 /* GPFS */,
+        0x19830326 /* BeeGFS */, 0x20030528 /* OrangeFS */, 0x786F4256 /* VirtualBox */,
+        0xBACBACBC /* VMware */, 0x7C7C6673 /* Parallels */};
+    struct statfs st;
+    size_t i;
+    if (statfs(path, &st)) return false;
+    for (i = 0; i < JOBQ__COUNT(remote); i++)
+        if ((uint32_t)st.f_type == remote[i]) return true;
+    return false;
+#elif defined(MNT_LOCAL)
+    struct statfs st;
+    return statfs(path, &st) == 0 && !(st.f_flags & MNT_LOCAL);
+#else
+    (void)path;
+    return false;
+#endif
 }
 
 static int jobq__os_open_code(void) {

@@ -92,6 +92,9 @@ enum jobq__os_kind { JOBQ__OS_MISSING, JOBQ__OS_FILE, JOBQ__OS_OTHER, JOBQ__OS_E
  * SQLite's locks. A dangling link is missing. */
 JOBQ__INTERNAL enum jobq__os_kind jobq__os_stat(const char *path, struct jobq__os_id *id);
 
+/* True if the file lies on a network, or on something that does not say that it does not. */
+JOBQ__INTERNAL bool jobq__os_remote(const char *path);
+
 /* Makes an empty file of mode 0600; an existing one is left alone. JOBQ_OK or a code. */
 JOBQ__INTERNAL int jobq__os_create(const char *path);
 

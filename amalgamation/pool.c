@@ -80,7 +80,7 @@ static bool jobq__pool_commit(struct jobq__worker *worker) {
     led = jobq__commit_try(q);
     if (led) {
         jobq__commit_lead(q);
-        jobq__event_deliver(&q->events);
+        if (jobq__event_deliver(&q->events, false)) jobq__core_kick(q);
         jobq__event_throttle(&q->events);
         worker->free_us = jobq__clock_mono_us();
     }
@@ -299,7 +299,7 @@ static void jobq__pool_join(jobq *q) {
     for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
         jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
     jobq__os_unlock(&pool->mu);
-    jobq__event_deliver(&q->events);
+    jobq__event_deliver(&q->events, true);
 }
 
 JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {

@@ -177,6 +177,11 @@ static void jobq__run_hand_over(struct jobq_run *run, jobq_outcome outcome) {
 }
 
 /* The job's transaction ends with the run. */
+/* Tells events on the thread that runs the handler; what is left is the scheduler's. */
+static void jobq__run_tell(jobq *q) {
+    if (jobq__event_deliver(&q->events, q->step_mode) && !q->step_mode) jobq__core_kick(q);
+}
+
 static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
     struct jobq__entry *entry = run->entry;
     jobq *q = run->q;
@@ -186,7 +191,7 @@ static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
     rc = jobq__commit_job(q, entry, entry->verdict.state == JOBQ__DONE);
     run->in_tx = false;
     if (rc == JOBQ_OK) {
-        jobq__event_deliver(&q->events);
+        jobq__run_tell(q);
         return true;
     }
     jobq__tx_forget_said(entry);
@@ -217,7 +222,7 @@ static void jobq__run_event(struct jobq_run *run) {
     event.attempt = entry->row.attempt;
     event.wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);
     jobq__event_add(&run->q->events, &event);
-    jobq__event_deliver(&run->q->events);
+    jobq__run_tell(run->q);
 }
 
 JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {

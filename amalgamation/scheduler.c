@@ -142,7 +142,7 @@ static bool jobq__sched_round(jobq *q) {
     if (!failed && (commit || overdue)) jobq__sched_commit(q);
     if (!failed && checkpoint) jobq__sched_checkpoint(q);
     events = jobq__event_waiting(&q->events);
-    if (events) jobq__event_deliver(&q->events);
+    if (events) jobq__event_deliver(&q->events, false);
     jobq__os_lock(&pool->mu);
     return (!failed && (commit || overdue || house || checkpoint)) || events;
 }
@@ -228,7 +228,7 @@ static void jobq__sched_leave(jobq *q) {
     jobq__os_lock(&q->pool.mu);
     q->pool.stepping = q->pool.claiming = false;
     jobq__os_unlock(&q->pool.mu);
-    jobq__event_deliver(&q->events);
+    jobq__event_deliver(&q->events, true);
     jobq__sched_housekeeping(q);
 }
 
@@ -257,7 +257,7 @@ static int jobq__sched_all(jobq *q, int64_t *ran) {
     jobq__sched_claiming(q, true);
     while ((rc = jobq__commit_now(q)) == JOBQ_OK) {
         bool look;
-        jobq__event_deliver(&q->events);
+        jobq__event_deliver(&q->events, true);
         if (jobq__sched_run_one(q)) {
             ++*ran;
             continue;

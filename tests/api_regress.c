@@ -594,7 +594,57 @@ TEST(foreign_file_and_its_log_stay_as_they_are) {
     CHECK_INT(sql_int(path, "SELECT sum(x) FROM theirs"), 3);
 }
 
-TEST_MAIN(close_ends_a_run_until_idle, stop_without_grace_leaves_a_transaction_alone,
+/* ---- A caller that tells events has an end ---- */
+
+struct teller {
+    jobq *q;
+    pthread_t caller;
+    int32_t left; /* the caller's call has returned; under the mutex */
+    pthread_mutex_t mutex;
+};
+
+static bool teller_left(struct teller *t) {
+    bool left;
+    pthread_mutex_lock(&t->mutex);
+    left = t->left;
+    pthread_mutex_unlock(&t->mutex);
+    return left;
+}
+
+/* On the caller's thread an event ends only when the next is there already. */
+static void tell_slowly(const jobq_event *event, void *ctx) {
+    struct teller *t = (struct teller *)ctx;
+    int64_t before = stats_of(t->q).enqueued;
+    (void)event;
+    if (!pthread_equal(pthread_self(), t->caller)) return;
+    while (stats_of(t->q).enqueued == before) test_pause_ms(1);
+}
+
+static void *enqueue_until_left(void *arg) {
+    struct teller *t = (struct teller *)arg;
+    while (!teller_left(t)) put(t->q, "k");
+    return NULL;
+}
+
+/* Goal: who tells events comes to an end, however many others add. Method: an event of the caller
+ * lasts until another thread has added one; the caller's call has to return all the same. */
+TEST(telling_events_ends) {
+    struct teller t = {NULL, pthread_self(), 0, PTHREAD_MUTEX_INITIALIZER};
+    jobq_options options = {.workers = JOBQ_NONE, .on_event = tell_slowly, .ctx = &t};
+    pthread_t other;
+    REQUIRE_CODE(jobq_open(test_path("tell.db"), &options, &t.q, NULL), JOBQ_OK);
+    REQUIRE_INT(pthread_create(&other, NULL, enqueue_until_left, &t), 0);
+    put(t.q, "k");
+    pthread_mutex_lock(&t.mutex);
+    t.left = 1;
+    pthread_mutex_unlock(&t.mutex);
+    pthread_join(other, NULL);
+    t.caller = other; /* nobody is slow any more */
+    CHECK_CODE(jobq_close(&t.q), JOBQ_OK);
+}
+
+TEST_MAIN(telling_events_ends,
+          close_ends_a_run_until_idle, stop_without_grace_leaves_a_transaction_alone,
           advance_of_a_pool_that_was_not_started, savepoint_of_a_handler_leaves_no_name,
           savepoint_of_a_handler_and_a_handler_after_it,
           id_of_a_deleted_client_job_is_not_used_again, big_jobs_wake_idle_workers,
