@@ -175,6 +175,79 @@ TEST(a_late_failure_resets_the_counter) {
     CHECK(!jobq__backoff_recovered(2, 0, INT64_MAX, 0));
 }
 
+/* ---- Against arithmetic that cannot overflow: four digits of 32 bits, lowest first ---- */
+
+struct wide {
+    uint64_t digit[4];
+};
+
+static struct wide wide_from(int64_t n) {
+    struct wide w = {{(uint64_t)n & UINT32_MAX, (uint64_t)n >> 32, 0, 0}};
+    return w;
+}
+
+static struct wide wide_times(struct wide w, uint64_t n) {
+    uint64_t carry = 0;
+    for (int i = 0; i < 4; i++) {
+        carry += w.digit[i] * n;
+        w.digit[i] = carry & UINT32_MAX;
+        carry >>= 32;
+    }
+    return w;
+}
+
+static struct wide wide_over_100(struct wide w) {
+    uint64_t rest = 0;
+    for (int i = 3; i >= 0; i--) {
+        rest = rest << 32 | w.digit[i];
+        w.digit[i] = rest / 100;
+        rest %= 100;
+    }
+    return w;
+}
+
+/* The smaller one, so it fits. */
+static int64_t wide_or(struct wide w, int64_t most) {
+    uint64_t low = w.digit[1] << 32 | w.digit[0];
+    return w.digit[2] || w.digit[3] || low > (uint64_t)most ? most : (int64_t)low;
+}
+
+static int64_t random_of_any_size(uint64_t *state) {
+    return (int64_t)(test_random(state) >> 1 >> (test_random(state) % 63));
+}
+
+static bool delay_is_exact(uint64_t *state) {
+    struct jobq__backoff b;
+    int attempt = test_random(state) % 4 ? 1 + (int)(test_random(state) % 40) : INT32_MAX;
+    struct wide wide;
+    int64_t base_ms, spread_ms, least_ms, most_ms, delay_ms;
+    b.min_ms = random_of_any_size(state);
+    b.max_ms = random_of_any_size(state);
+    b.jitter_percent = (int)(test_random(state) % 101);
+    wide = wide_from(b.min_ms);
+    for (int n = 1; n < attempt && n <= 30; n++) wide = wide_times(wide, 2);
+    base_ms = wide_or(wide, b.max_ms);
+    spread_ms = wide_or(wide_over_100(wide_times(wide_from(base_ms), (uint64_t)b.jitter_percent)),
+                        base_ms);
+    least_ms = base_ms - spread_ms;
+    most_ms = spread_ms < b.max_ms - base_ms ? base_ms + spread_ms : b.max_ms;
+    delay_ms = jobq__backoff_delay(&b, attempt, test_random(state),
+                                   (int64_t)test_random(state), (int)test_random(state));
+    if (CHECK(delay_ms >= least_ms && delay_ms <= most_ms)) return true;
+    test_note("min %" PRId64 ", max %" PRId64 ", attempt %d, jitter %d: %" PRId64, b.min_ms,
+              b.max_ms, attempt, b.jitter_percent, delay_ms);
+    return false;
+}
+
+/* Other seeds: TEST_SEED in the environment. */
+TEST(agrees_with_exact_arithmetic) {
+    uint64_t state = test_seed();
+    int64_t draws = test_effort(1000000), n = 0;
+    while (n < draws && delay_is_exact(&state)) n++;
+    test_figure("R14 backoff", "0 differences", "%" PRId64 " delays against exact arithmetic,"
+                " %" PRId64 " differ", n, draws - n);
+}
+
 TEST_MAIN(the_usual_schedule_without_jitter,
           no_jitter_asks_no_hash,
           jitter_stays_in_its_bounds_and_reaches_them,
@@ -187,4 +260,5 @@ TEST_MAIN(the_usual_schedule_without_jitter,
           the_first_delay_may_be_less_than_min,
           extremes,
           jitter_of_small_delays_is_rounded_down,
-          a_late_failure_resets_the_counter)
+          a_late_failure_resets_the_counter,
+          agrees_with_exact_arithmetic)
