@@ -101,6 +101,15 @@ debug asan ubsan tsan modules: jobq.c $(sqlite_object)
 bench: build/bench/bench
 	@CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' SQLITE_DIR='$(sqlite_dir)' BENCH=$< tests/bench/run $(ARGS)
 
+# scoreboard - the guarantees as figures: everything that the fault rig searches (EFFORT=2)
+# soak - the same with seed after seed for hours, until something breaks (HOURS=8 EFFORT=20)
+with_figures = $(filter $(patsubst %.c,$(B)/%,$(notdir \
+    $(shell grep -l test_figure tests/*_*.c))),$(call chosen,$(tests)))
+scoreboard: $(with_figures)
+	@tests/scoreboard -e $(or $(EFFORT),2) $(if $(T),,-m) $^
+soak: $(with_figures)
+	@tests/scoreboard -e $(or $(EFFORT),20) -s $(or $(HOURS),8) $^
+
 # jobq.c - generate it from amalgamation/; everything that needs it does so by itself
 jobq.c: jobq.h amalgamation/MANIFEST amalgamation/generate $(wildcard amalgamation/*.[ch])
 	@mkdir -p build
@@ -174,7 +183,7 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: all run test debug asan ubsan tsan modules bench verify tidy warnings symbols size help clean
+.PHONY: all run test debug asan ubsan tsan modules bench scoreboard soak verify tidy warnings symbols size help clean
 .PHONY: FORCE
 .DELETE_ON_ERROR:
 
