@@ -100,6 +100,12 @@ TEST(option_counts) {
     OPTION(JOBQ_MISUSE, .payload_max = JOBQ_PAYLOAD_MAX + INT64_C(1));
     OPTION(JOBQ_MISUSE, .payload_max = JOBQ_NONE);
     OPTION(JOBQ_MISUSE, .payload_max = INT64_MIN);
+    GOOD(reserve_bytes, JOBQ_NONE, JOBQ_NONE);
+    GOOD(reserve_bytes, 65536, 65536);
+    GOOD(reserve_bytes, INT64_MAX / 4, INT64_MAX / 4);
+    OPTION(JOBQ_MISUSE, .reserve_bytes = 65535);
+    OPTION(JOBQ_MISUSE, .reserve_bytes = -2);
+    OPTION(JOBQ_MISUSE, .reserve_bytes = INT64_MAX);
     GOOD(wal_pages, 16, 16);
     GOOD(wal_pages, 1000000, 1000000);
     OPTION(JOBQ_MISUSE, .wal_pages = 15);
