@@ -485,15 +485,22 @@ struct jobq__mutex {
 #ifdef JOBQ_DEBUG
     pthread_t holder;
     int held;
+    bool patient;
 #endif
 };
 
 JOBQ__INTERNAL int jobq__os_mutex_init(struct jobq__mutex *mu);
+/* Says that it may be held across a call of SQLite; all others are held for a moment only. */
+JOBQ__INTERNAL void jobq__os_mutex_patient(struct jobq__mutex *mu);
 JOBQ__INTERNAL void jobq__os_mutex_fini(struct jobq__mutex *mu);
 JOBQ__INTERNAL void jobq__os_lock(struct jobq__mutex *mu);
 JOBQ__INTERNAL void jobq__os_unlock(struct jobq__mutex *mu);
 /* For assertions: true if the calling thread holds mu (always true in release). */
 JOBQ__INTERNAL bool jobq__os_held(const struct jobq__mutex *mu);
+/* The same: true if it may call the application, because it holds no mutex of ours; true if it may
+ * call SQLite, because it holds none but a patient one. */
+JOBQ__INTERNAL bool jobq__os_may_call_out(void);
+JOBQ__INTERNAL bool jobq__os_may_block(void);
 
 /* A condition that waits by one of two clocks: deadlines of the wall are absolute, so that the
  * system itself re-arms them when the clock is set or the machine resumes. */
@@ -628,12 +635,20 @@ JOBQ__INTERNAL void jobq__os_global_unlock(void);
 /* ---- Locks ---- */
 
 #ifdef JOBQ_DEBUG
-static __thread int jobq__os_locks_held;
+static __thread const struct jobq__mutex *jobq__os_mine; /* the one that this thread holds */
 #endif
 
 JOBQ__INTERNAL int jobq__os_mutex_init(struct jobq__mutex *mu) {
     memset(mu, 0, sizeof *mu);
     return pthread_mutex_init(&mu->raw, NULL) ? JOBQ_NO_MEMORY : JOBQ_OK;
+}
+
+JOBQ__INTERNAL void jobq__os_mutex_patient(struct jobq__mutex *mu) {
+#ifdef JOBQ_DEBUG
+    mu->patient = true;
+#else
+    (void)mu;
+#endif
 }
 
 JOBQ__INTERNAL void jobq__os_mutex_fini(struct jobq__mutex *mu) {
@@ -644,7 +659,7 @@ static void jobq__os_now_held(struct jobq__mutex *mu) {
 #ifdef JOBQ_DEBUG
     mu->holder = pthread_self();
     mu->held = 1;
-    jobq__os_locks_held++;
+    jobq__os_mine = mu;
 #else
     (void)mu;
 #endif
@@ -654,16 +669,14 @@ static void jobq__os_not_held(struct jobq__mutex *mu) {
     jobq__assert(jobq__os_held(mu));
 #ifdef JOBQ_DEBUG
     mu->held = 0;
-    jobq__os_locks_held--;
+    jobq__os_mine = NULL;
 #else
     (void)mu;
 #endif
 }
 
 JOBQ__INTERNAL void jobq__os_lock(struct jobq__mutex *mu) {
-#ifdef JOBQ_DEBUG
-    jobq__assert(jobq__os_locks_held == 0);
-#endif
+    jobq__assert(jobq__os_may_call_out());
     pthread_mutex_lock(&mu->raw);
     jobq__os_now_held(mu);
 }
@@ -678,6 +691,22 @@ JOBQ__INTERNAL bool jobq__os_held(const struct jobq__mutex *mu) {
     return mu->held && pthread_equal(mu->holder, pthread_self());
 #else
     (void)mu;
+    return true;
+#endif
+}
+
+JOBQ__INTERNAL bool jobq__os_may_call_out(void) {
+#ifdef JOBQ_DEBUG
+    return !jobq__os_mine;
+#else
+    return true;
+#endif
+}
+
+JOBQ__INTERNAL bool jobq__os_may_block(void) {
+#ifdef JOBQ_DEBUG
+    return !jobq__os_mine || jobq__os_mine->patient;
+#else
     return true;
 #endif
 }
@@ -958,14 +987,14 @@ JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)
     atexit(at_exit);
 }
 
-static pthread_mutex_t jobq__os_global = PTHREAD_MUTEX_INITIALIZER;
+static struct jobq__mutex jobq__os_global = {.raw = PTHREAD_MUTEX_INITIALIZER};
 
 JOBQ__INTERNAL void jobq__os_global_lock(void) {
-    pthread_mutex_lock(&jobq__os_global);
+    jobq__os_lock(&jobq__os_global);
 }
 
 JOBQ__INTERNAL void jobq__os_global_unlock(void) {
-    pthread_mutex_unlock(&jobq__os_global);
+    jobq__os_unlock(&jobq__os_global);
 }
 
 /*==== clock.h ====*/
@@ -2108,6 +2137,7 @@ enum jobq__sql {
 #define JOBQ__DB_H
 
 /* #include "err.h" */
+/* #include "os.h" */
 /* #include "sql.h" */
 
 #ifndef JOBQ_SQLITE_HEADER
@@ -2286,6 +2316,7 @@ JOBQ__INTERNAL sqlite3_stmt *jobq__db_get(struct jobq__db *db, enum jobq__sql wh
 
 JOBQ__INTERNAL int jobq__db_step(struct jobq__db *db, sqlite3_stmt *statement) {
     int rc = JOBQ_OK;
+    jobq__assert(jobq__os_may_block());
     if (!statement) return jobq__db_code(db->sqlite_code);
     /* PRAGMA answers with a row; nobody wants it. */
     for (;;) {
@@ -2300,6 +2331,7 @@ JOBQ__INTERNAL int jobq__db_step(struct jobq__db *db, sqlite3_stmt *statement) {
 
 JOBQ__INTERNAL int jobq__db_next(struct jobq__db *db, sqlite3_stmt *statement, bool *row) {
     int step, rc = JOBQ_OK;
+    jobq__assert(jobq__os_may_block());
     *row = false;
     if (!statement) return jobq__db_code(db->sqlite_code);
     step = sqlite3_step(statement);
@@ -2353,6 +2385,7 @@ JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool 
     int frames = 0, copied = 0;
     int mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
     int rc;
+    jobq__assert(jobq__os_may_block());
     /* Who waits for readers here keeps everybody else waiting. */
     sqlite3_busy_timeout(db->handle, 0);
     rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, &frames, &copied);
@@ -3690,6 +3723,7 @@ static void jobq__event_tell(struct jobq__events *events, uint64_t until) {
         events->count--;
         events->told++;
         jobq__os_unlock(&events->mu);
+        jobq__assert(jobq__os_may_call_out());
         events->call(&event, events->ctx);
         jobq__os_lock(&events->mu);
     }
@@ -3880,8 +3914,8 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
 /* #include "registry.h" */
 /* #include "wheel.h" */
 
-/* The lock table. A thread holds at most one of these mutexes at a time (asserted in debug
- * builds), and none of them across SQLite but reader_mu, and none across a callback.
+/* The lock table. A thread holds at most one of these mutexes at a time, none of them across
+ * SQLite but reader_mu, and none across a callback. All three are asserted in debug builds.
  *
  *   name         guards
  *   commit.mu    the baton, the list of requests, the gates
@@ -6507,6 +6541,7 @@ JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes) 
     int i;
     for (i = 0; i < wakes->count; i++) jobq__os_signal(&wakes->workers[i]->cond);
     if (wakes->scheduler && !q->step_mode) jobq__core_kick(q);
+    jobq__assert(jobq__os_may_call_out());
     if (wakes->loop && q->step_mode && q->options.on_wake) q->options.on_wake(q->options.ctx);
 }
 
@@ -6823,6 +6858,7 @@ static void jobq__run_failed(jobq *q, struct jobq__entry *entry, int64_t started
         jobq__run_end_as(entry, JOBQ__FAILED);
         return;
     }
+    jobq__assert(jobq__os_may_call_out());
     delay_ms = spec->backoff ? spec->backoff(attempt, row->id, spec->ctx)
                              : jobq__backoff_delay(&backoff, attempt, q->options.seed, row->id,
                                                    row->runs);
@@ -6969,6 +7005,7 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     int64_t now_ms;
     jobq__owner_started(&run->q->owner, worker->index, entry->row.id, entry->row.runs);
     if (run->q->events.call) jobq__run_event(run);
+    jobq__assert(jobq__os_may_call_out());
     outcome = spec->run(run, spec->ctx);
     jobq__owner_ended(&run->q->owner, worker->index);
     now_ms = jobq__clock_now_ms(run->q->clock);
@@ -8413,6 +8450,7 @@ static int jobq__api_init(jobq *q) {
     if (rc == JOBQ_OK) rc = jobq__commit_init(q);
     if (rc == JOBQ_OK) rc = jobq__event_init(&q->events, q->options.on_event, q->options.ctx);
     if (rc == JOBQ_OK) rc = jobq__os_mutex_init(&q->reader_mu);
+    if (rc == JOBQ_OK) jobq__os_mutex_patient(&q->reader_mu);
     q->next_due_ms = JOBQ_NEVER;
     q->wal_next = q->options.wal_pages;
     q->look_lanes = true;
@@ -8797,6 +8835,7 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
     q->pool.look = q->pool.more = true;
     jobq__os_unlock(&q->pool.mu);
     jobq__core_kick(q);
+    jobq__assert(jobq__os_may_call_out());
     if (q->step_mode && q->options.on_wake) q->options.on_wake(q->options.ctx);
     return jobq__api_leave(q, JOBQ_OK);
 }

@@ -91,6 +91,7 @@ static int jobq__api_init(jobq *q) {
     if (rc == JOBQ_OK) rc = jobq__commit_init(q);
     if (rc == JOBQ_OK) rc = jobq__event_init(&q->events, q->options.on_event, q->options.ctx);
     if (rc == JOBQ_OK) rc = jobq__os_mutex_init(&q->reader_mu);
+    if (rc == JOBQ_OK) jobq__os_mutex_patient(&q->reader_mu);
     q->next_due_ms = JOBQ_NEVER;
     q->wal_next = q->options.wal_pages;
     q->look_lanes = true;
@@ -475,6 +476,7 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
     q->pool.look = q->pool.more = true;
     jobq__os_unlock(&q->pool.mu);
     jobq__core_kick(q);
+    jobq__assert(jobq__os_may_call_out());
     if (q->step_mode && q->options.on_wake) q->options.on_wake(q->options.ctx);
     return jobq__api_leave(q, JOBQ_OK);
 }

@@ -499,6 +499,7 @@ JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes) 
     int i;
     for (i = 0; i < wakes->count; i++) jobq__os_signal(&wakes->workers[i]->cond);
     if (wakes->scheduler && !q->step_mode) jobq__core_kick(q);
+    jobq__assert(jobq__os_may_call_out());
     if (wakes->loop && q->step_mode && q->options.on_wake) q->options.on_wake(q->options.ctx);
 }
 

@@ -9,8 +9,8 @@
 #include "registry.h"
 #include "wheel.h"
 
-/* The lock table. A thread holds at most one of these mutexes at a time (asserted in debug
- * builds), and none of them across SQLite but reader_mu, and none across a callback.
+/* The lock table. A thread holds at most one of these mutexes at a time, none of them across
+ * SQLite but reader_mu, and none across a callback. All three are asserted in debug builds.
  *
  *   name         guards
  *   commit.mu    the baton, the list of requests, the gates

@@ -86,6 +86,7 @@ JOBQ__INTERNAL sqlite3_stmt *jobq__db_get(struct jobq__db *db, enum jobq__sql wh
 
 JOBQ__INTERNAL int jobq__db_step(struct jobq__db *db, sqlite3_stmt *statement) {
     int rc = JOBQ_OK;
+    jobq__assert(jobq__os_may_block());
     if (!statement) return jobq__db_code(db->sqlite_code);
     /* PRAGMA answers with a row; nobody wants it. */
     for (;;) {
@@ -100,6 +101,7 @@ JOBQ__INTERNAL int jobq__db_step(struct jobq__db *db, sqlite3_stmt *statement) {
 
 JOBQ__INTERNAL int jobq__db_next(struct jobq__db *db, sqlite3_stmt *statement, bool *row) {
     int step, rc = JOBQ_OK;
+    jobq__assert(jobq__os_may_block());
     *row = false;
     if (!statement) return jobq__db_code(db->sqlite_code);
     step = sqlite3_step(statement);
@@ -153,6 +155,7 @@ JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool 
     int frames = 0, copied = 0;
     int mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
     int rc;
+    jobq__assert(jobq__os_may_block());
     /* Who waits for readers here keeps everybody else waiting. */
     sqlite3_busy_timeout(db->handle, 0);
     rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, &frames, &copied);

@@ -3,6 +3,7 @@
 #define JOBQ__DB_H
 
 #include "err.h"
+#include "os.h"
 #include "sql.h"
 
 #ifndef JOBQ_SQLITE_HEADER

@@ -62,6 +62,7 @@ static void jobq__event_tell(struct jobq__events *events, uint64_t until) {
         events->count--;
         events->told++;
         jobq__os_unlock(&events->mu);
+        jobq__assert(jobq__os_may_call_out());
         events->call(&event, events->ctx);
         jobq__os_lock(&events->mu);
     }

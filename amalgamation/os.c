@@ -21,12 +21,20 @@
 /* ---- Locks ---- */
 
 #ifdef JOBQ_DEBUG
-static __thread int jobq__os_locks_held;
+static __thread const struct jobq__mutex *jobq__os_mine; /* the one that this thread holds */
 #endif
 
 JOBQ__INTERNAL int jobq__os_mutex_init(struct jobq__mutex *mu) {
     memset(mu, 0, sizeof *mu);
     return pthread_mutex_init(&mu->raw, NULL) ? JOBQ_NO_MEMORY : JOBQ_OK;
+}
+
+JOBQ__INTERNAL void jobq__os_mutex_patient(struct jobq__mutex *mu) {
+#ifdef JOBQ_DEBUG
+    mu->patient = true;
+#else
+    (void)mu;
+#endif
 }
 
 JOBQ__INTERNAL void jobq__os_mutex_fini(struct jobq__mutex *mu) {
@@ -37,7 +45,7 @@ static void jobq__os_now_held(struct jobq__mutex *mu) {
 #ifdef JOBQ_DEBUG
     mu->holder = pthread_self();
     mu->held = 1;
-    jobq__os_locks_held++;
+    jobq__os_mine = mu;
 #else
     (void)mu;
 #endif
@@ -47,16 +55,14 @@ static void jobq__os_not_held(struct jobq__mutex *mu) {
     jobq__assert(jobq__os_held(mu));
 #ifdef JOBQ_DEBUG
     mu->held = 0;
-    jobq__os_locks_held--;
+    jobq__os_mine = NULL;
 #else
     (void)mu;
 #endif
 }
 
 JOBQ__INTERNAL void jobq__os_lock(struct jobq__mutex *mu) {
-#ifdef JOBQ_DEBUG
-    jobq__assert(jobq__os_locks_held == 0);
-#endif
+    jobq__assert(jobq__os_may_call_out());
     pthread_mutex_lock(&mu->raw);
     jobq__os_now_held(mu);
 }
@@ -71,6 +77,22 @@ JOBQ__INTERNAL bool jobq__os_held(const struct jobq__mutex *mu) {
     return mu->held && pthread_equal(mu->holder, pthread_self());
 #else
     (void)mu;
+    return true;
+#endif
+}
+
+JOBQ__INTERNAL bool jobq__os_may_call_out(void) {
+#ifdef JOBQ_DEBUG
+    return !jobq__os_mine;
+#else
+    return true;
+#endif
+}
+
+JOBQ__INTERNAL bool jobq__os_may_block(void) {
+#ifdef JOBQ_DEBUG
+    return !jobq__os_mine || jobq__os_mine->patient;
+#else
     return true;
 #endif
 }
@@ -351,12 +373,12 @@ JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)
     atexit(at_exit);
 }
 
-static pthread_mutex_t jobq__os_global = PTHREAD_MUTEX_INITIALIZER;
+static struct jobq__mutex jobq__os_global = {.raw = PTHREAD_MUTEX_INITIALIZER};
 
 JOBQ__INTERNAL void jobq__os_global_lock(void) {
-    pthread_mutex_lock(&jobq__os_global);
+    jobq__os_lock(&jobq__os_global);
 }
 
 JOBQ__INTERNAL void jobq__os_global_unlock(void) {
-    pthread_mutex_unlock(&jobq__os_global);
+    jobq__os_unlock(&jobq__os_global);
 }

@@ -14,15 +14,22 @@ struct jobq__mutex {
 #ifdef JOBQ_DEBUG
     pthread_t holder;
     int held;
+    bool patient;
 #endif
 };
 
 JOBQ__INTERNAL int jobq__os_mutex_init(struct jobq__mutex *mu);
+/* Says that it may be held across a call of SQLite; all others are held for a moment only. */
+JOBQ__INTERNAL void jobq__os_mutex_patient(struct jobq__mutex *mu);
 JOBQ__INTERNAL void jobq__os_mutex_fini(struct jobq__mutex *mu);
 JOBQ__INTERNAL void jobq__os_lock(struct jobq__mutex *mu);
 JOBQ__INTERNAL void jobq__os_unlock(struct jobq__mutex *mu);
 /* For assertions: true if the calling thread holds mu (always true in release). */
 JOBQ__INTERNAL bool jobq__os_held(const struct jobq__mutex *mu);
+/* The same: true if it may call the application, because it holds no mutex of ours; true if it may
+ * call SQLite, because it holds none but a patient one. */
+JOBQ__INTERNAL bool jobq__os_may_call_out(void);
+JOBQ__INTERNAL bool jobq__os_may_block(void);
 
 /* A condition that waits by one of two clocks: deadlines of the wall are absolute, so that the
  * system itself re-arms them when the clock is set or the machine resumes. */

@@ -87,6 +87,7 @@ static void jobq__run_failed(jobq *q, struct jobq__entry *entry, int64_t started
         jobq__run_end_as(entry, JOBQ__FAILED);
         return;
     }
+    jobq__assert(jobq__os_may_call_out());
     delay_ms = spec->backoff ? spec->backoff(attempt, row->id, spec->ctx)
                              : jobq__backoff_delay(&backoff, attempt, q->options.seed, row->id,
                                                    row->runs);
@@ -233,6 +234,7 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     int64_t now_ms;
     jobq__owner_started(&run->q->owner, worker->index, entry->row.id, entry->row.runs);
     if (run->q->events.call) jobq__run_event(run);
+    jobq__assert(jobq__os_may_call_out());
     outcome = spec->run(run, spec->ctx);
     jobq__owner_ended(&run->q->owner, worker->index);
     now_ms = jobq__clock_now_ms(run->q->clock);
