@@ -210,6 +210,9 @@ static inline int64_t jobq__sub(int64_t a, int64_t b) {
 /* After a transaction that failed: wait before the outcomes are tried again. */
 #define JOBQ__RETRY_MIN_US 1000
 #define JOBQ__RETRY_MAX_US 1000000
+/* A stop gives a worker whose handler has returned so much longer than the grace: a commit and an
+ * application's callback may stand between that and its end. */
+#define JOBQ__END_US 1000000
 /* The scheduler waits so long for the baton before it leaves the work to be told of it. */
 #define JOBQ__SCHED_HOLD_US 2000
 /* Rows that one statement of a bulk insert carries. */
@@ -4064,6 +4067,7 @@ struct jobq_run {
     struct jobq__worker *worker;
     struct jobq__entry *entry;      /* NULL between runs */
     int32_t stop;                   /* atomic */
+    int32_t handling;               /* atomic; raised under pool.mu: the handler has not returned */
     int64_t started_ms, deadline_ms;
     struct jobq__alarm deadline, sleep; /* pool.mu */
     bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */
@@ -6789,6 +6793,7 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     run->saved_read = false;
     run->text[0] = 0;
     jobq__os_store(&run->stop, 0);
+    jobq__os_store(&run->handling, 1);
     if (spec->timeout_ms != JOBQ_NONE) {
         run->deadline_ms = jobq__add(run->started_ms, spec->timeout_ms);
         jobq__wheel_add(&q->pool.wheel, &run->deadline.timer, run->deadline_ms);
@@ -7007,6 +7012,7 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     if (run->q->events.call) jobq__run_event(run);
     jobq__assert(jobq__os_may_call_out());
     outcome = spec->run(run, spec->ctx);
+    jobq__os_store(&run->handling, 0);
     jobq__owner_ended(&run->q->owner, worker->index);
     now_ms = jobq__clock_now_ms(run->q->clock);
     entry->wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);
@@ -7646,17 +7652,23 @@ static bool jobq__pool_stopping(const jobq *q, int64_t epoch) {
     return q->pool.epoch == epoch && q->pool.life == JOBQ__STOPPING;
 }
 
-/* Waits for the handlers; false if the time is over. With pool.mu held. */
-static bool jobq__pool_await_handlers(jobq *q, int64_t until_us, int64_t epoch) {
+/* Waits for the workers to end; false if the time is over. The grace is the handlers': a worker
+ * that runs none is only about to commit, to tell of it and to end. With pool.mu held. */
+static bool jobq__pool_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
     struct jobq__pool *pool = &q->pool;
-    int i, running;
     while (jobq__pool_stopping(q, epoch)) {
-        running = 0;
-        for (i = 0; i < pool->worker_count; i++)
-            if (pool->workers[i].started && !pool->workers[i].ended) running++;
-        if (!running) break;
-        if (until_us == INT64_MAX) jobq__os_wait(&pool->quiet, &pool->mu);
-        else if (!jobq__os_wait_until(&pool->quiet, &pool->mu, until_us)) return false;
+        int i, workers = 0, handlers = 0;
+        int64_t limit_us;
+        for (i = 0; i < pool->worker_count; i++) {
+            struct jobq__worker *worker = &pool->workers[i];
+            if (!worker->started || worker->ended) continue;
+            workers++;
+            if (jobq__os_load(&worker->run.handling)) handlers++;
+        }
+        if (!workers) break;
+        limit_us = handlers ? until_us : jobq__add(until_us, JOBQ__END_US);
+        if (jobq__clock_mono_us() >= limit_us) return false;
+        jobq__os_wait_until(&pool->quiet, &pool->mu, limit_us);
     }
     return true;
 }
@@ -7721,7 +7733,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
     jobq__os_unlock(&pool->mu);
     jobq__pool_give_back(q, grace_us);
     jobq__os_lock(&pool->mu);
-    ended = jobq__pool_await_handlers(q, until_us, epoch);
+    ended = jobq__pool_await_workers(q, until_us, epoch);
     /* One of those who wait joins the threads. */
     if (ended && !pool->changing && jobq__pool_stopping(q, epoch)) mine = pool->changing = true;
     while (ended && !mine && jobq__pool_stopping(q, epoch))

@@ -159,6 +159,7 @@ struct jobq_run {
     struct jobq__worker *worker;
     struct jobq__entry *entry;      /* NULL between runs */
     int32_t stop;                   /* atomic */
+    int32_t handling;               /* atomic; raised under pool.mu: the handler has not returned */
     int64_t started_ms, deadline_ms;
     struct jobq__alarm deadline, sleep; /* pool.mu */
     bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */

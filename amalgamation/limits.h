@@ -44,6 +44,9 @@
 /* After a transaction that failed: wait before the outcomes are tried again. */
 #define JOBQ__RETRY_MIN_US 1000
 #define JOBQ__RETRY_MAX_US 1000000
+/* A stop gives a worker whose handler has returned so much longer than the grace: a commit and an
+ * application's callback may stand between that and its end. */
+#define JOBQ__END_US 1000000
 /* The scheduler waits so long for the baton before it leaves the work to be told of it. */
 #define JOBQ__SCHED_HOLD_US 2000
 /* Rows that one statement of a bulk insert carries. */

@@ -263,17 +263,23 @@ static bool jobq__pool_stopping(const jobq *q, int64_t epoch) {
     return q->pool.epoch == epoch && q->pool.life == JOBQ__STOPPING;
 }
 
-/* Waits for the handlers; false if the time is over. With pool.mu held. */
-static bool jobq__pool_await_handlers(jobq *q, int64_t until_us, int64_t epoch) {
+/* Waits for the workers to end; false if the time is over. The grace is the handlers': a worker
+ * that runs none is only about to commit, to tell of it and to end. With pool.mu held. */
+static bool jobq__pool_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
     struct jobq__pool *pool = &q->pool;
-    int i, running;
     while (jobq__pool_stopping(q, epoch)) {
-        running = 0;
-        for (i = 0; i < pool->worker_count; i++)
-            if (pool->workers[i].started && !pool->workers[i].ended) running++;
-        if (!running) break;
-        if (until_us == INT64_MAX) jobq__os_wait(&pool->quiet, &pool->mu);
-        else if (!jobq__os_wait_until(&pool->quiet, &pool->mu, until_us)) return false;
+        int i, workers = 0, handlers = 0;
+        int64_t limit_us;
+        for (i = 0; i < pool->worker_count; i++) {
+            struct jobq__worker *worker = &pool->workers[i];
+            if (!worker->started || worker->ended) continue;
+            workers++;
+            if (jobq__os_load(&worker->run.handling)) handlers++;
+        }
+        if (!workers) break;
+        limit_us = handlers ? until_us : jobq__add(until_us, JOBQ__END_US);
+        if (jobq__clock_mono_us() >= limit_us) return false;
+        jobq__os_wait_until(&pool->quiet, &pool->mu, limit_us);
     }
     return true;
 }
@@ -338,7 +344,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
     jobq__os_unlock(&pool->mu);
     jobq__pool_give_back(q, grace_us);
     jobq__os_lock(&pool->mu);
-    ended = jobq__pool_await_handlers(q, until_us, epoch);
+    ended = jobq__pool_await_workers(q, until_us, epoch);
     /* One of those who wait joins the threads. */
     if (ended && !pool->changing && jobq__pool_stopping(q, epoch)) mine = pool->changing = true;
     while (ended && !mine && jobq__pool_stopping(q, epoch))

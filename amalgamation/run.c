@@ -18,6 +18,7 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     run->saved_read = false;
     run->text[0] = 0;
     jobq__os_store(&run->stop, 0);
+    jobq__os_store(&run->handling, 1);
     if (spec->timeout_ms != JOBQ_NONE) {
         run->deadline_ms = jobq__add(run->started_ms, spec->timeout_ms);
         jobq__wheel_add(&q->pool.wheel, &run->deadline.timer, run->deadline_ms);
@@ -236,6 +237,7 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     if (run->q->events.call) jobq__run_event(run);
     jobq__assert(jobq__os_may_call_out());
     outcome = spec->run(run, spec->ctx);
+    jobq__os_store(&run->handling, 0);
     jobq__owner_ended(&run->q->owner, worker->index);
     now_ms = jobq__clock_now_ms(run->q->clock);
     entry->wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);

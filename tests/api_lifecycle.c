@@ -225,6 +225,113 @@ TEST(stop_without_grace) {
     gate_free(&g);
 }
 
+/* Goal: no grace is needed where no handler runs, and a start may follow at once. Method: an
+ * idle pool, and one whose last job has just been settled, are stopped without grace. */
+TEST(stop_without_grace_of_an_idle_pool) {
+    jobq *q = open_pool("q.db", 2);
+    REQUIRE(q != NULL);
+    handle(q, "k", do_nothing, NULL);
+    for (int round = TEST_SCALED(200); round > 0 && test_failures() == 0; round--) {
+        start(q);
+        if (round % 2) CHECK_INT(finish(q, put(q, "k")).state, JOBQ_STATE_DONE);
+        WORKS(jobq_stop(q, JOBQ_NONE, &err));
+        CHECK(!stats_of(q).started_now);
+        WORKS(jobq_stop(q, JOBQ_NONE, &err));
+    }
+    close_queue(&q);
+}
+
+static void gate_shut(gate *g) {
+    pthread_mutex_lock(&g->mutex);
+    g->open = false;
+    pthread_mutex_unlock(&g->mutex);
+}
+
+static jobq_outcome write_late(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    WORKS(jobq_run_db(run, &db, &err));
+    gate_pass((gate *)ctx);
+    return JOBQ_DONE;
+}
+
+/* Goal: once the job of a handler that outlived its stop is settled, nothing of that stop is in
+ * the way of the next start. Method: the handler is in its transaction, which settles the job
+ * before the handler's thread has ended; start as soon as the wait for the job is over. */
+TEST(start_after_a_late_transaction) {
+    gate g;
+    jobq *q = open_pool("q.db", 2);
+    REQUIRE(q != NULL);
+    gate_init(&g);
+    handle(q, "k", write_late, &g);
+    for (int round = 1; round <= TEST_SCALED(200) && test_failures() == 0; round++) {
+        int64_t id = put(q, "k");
+        start(q);
+        gate_await(&g, round);
+        FAILS(JOBQ_TIMEOUT, jobq_stop(q, JOBQ_NONE, &err));
+        gate_open(&g);
+        CHECK_INT(finish(q, id).state, JOBQ_STATE_DONE);
+        start(q);
+        WORKS(jobq_stop(q, JOBQ_NEVER, &err));
+        CHECK_INT(stats_of(q).lost_outcomes, 0);
+        gate_shut(&g);
+    }
+    close_queue(&q);
+    gate_free(&g);
+}
+
+/* Stands at the gate whatever its flag says, and then returns what it is told to. */
+struct latecomer {
+    gate *g;
+    jobq_outcome outcome;
+};
+
+static jobq_outcome come_late(jobq_run *run, void *ctx) {
+    const struct latecomer *late = (const struct latecomer *)ctx;
+    gate_pass(late->g);
+    CHECK(jobq_should_stop(run));
+    if (late->outcome == JOBQ_SNOOZE) return jobq_snooze(run, JOBQ_HOUR);
+    if (late->outcome == JOBQ_RESCHEDULE) return jobq_reschedule_in(run, JOBQ_HOUR);
+    return late->outcome;
+}
+
+/* Goal: whatever a handler returns that did not heed its flag is settled as if it had been in
+ * time, but that a retry is no failure. Method: one handler for each outcome, all at a gate while
+ * the queue is stopped without grace. */
+TEST(late_results_are_settled) {
+    static const jobq_outcome outcomes[] = {JOBQ_DONE, JOBQ_FAIL, JOBQ_CANCELLED, JOBQ_RETRY,
+                                            JOBQ_SNOOZE, JOBQ_RESCHEDULE};
+    enum { COUNT = sizeof outcomes / sizeof outcomes[0] };
+    struct latecomer late[COUNT];
+    int64_t ids[COUNT];
+    gate g;
+    jobq *q = open_pool("q.db", COUNT);
+    REQUIRE(q != NULL);
+    gate_init(&g);
+    for (int i = 0; i < COUNT; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "k%d", i);
+        late[i] = (struct latecomer){.g = &g, .outcome = outcomes[i]};
+        handle(q, name, come_late, &late[i]);
+        ids[i] = put(q, name);
+    }
+    start(q);
+    gate_await(&g, COUNT);
+    FAILS(JOBQ_TIMEOUT, jobq_stop(q, JOBQ_NONE, &err));
+    gate_open(&g);
+    for (int i = 0; i < 3; i++) CHECK_INT(finish(q, ids[i]).state, JOBQ_STATE_DONE + i);
+    WORKS(jobq_stop(q, JOBQ_NEVER, &err));
+    for (int i = 3; i < COUNT; i++) {
+        jobq_info info = look(q, ids[i]);
+        CHECK_INT(info.state, JOBQ_STATE_PENDING);
+        CHECK_INT(info.attempt, 1);
+        CHECK_INT(info.runs, 1);
+        CHECK_INT(info.scheduled, outcomes[i] != JOBQ_RETRY);
+    }
+    CHECK_INT(stats_of(q).lost_outcomes, 0);
+    close_queue(&q);
+    gate_free(&g);
+}
+
 struct closing {
     jobq *q;
     gate *g;
@@ -614,6 +721,7 @@ TEST(calls_racing_with_close) {
 TEST_MAIN(stop_and_start_in_any_order, close_without_stop_and_twice, random_orders,
           the_rest_runs_after_the_next_start, close_waits_for_handlers,
           stopped_retry_keeps_its_attempt, stop_without_grace, close_after_expired_stop,
-          grace_is_real_time, stop_from_several_threads, claimed_jobs_are_given_back,
+          stop_without_grace_of_an_idle_pool, start_after_a_late_transaction,
+          late_results_are_settled, grace_is_real_time, stop_from_several_threads, claimed_jobs_are_given_back,
           events_and_counts_after_stop, handlers_cannot_wait_for_themselves,
           callbacks_cannot_wait_for_themselves, calls_racing_with_close)
