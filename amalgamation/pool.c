@@ -203,14 +203,14 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     enum jobq__life life;
     int rc;
     jobq__os_lock(&pool->mu);
+    /* A stop may have to tell its last events yet. */
+    while (pool->life == JOBQ__STOPPED && pool->changing) jobq__os_wait(&pool->quiet, &pool->mu);
     life = pool->life;
-    if (life == JOBQ__STOPPED && !pool->changing) {
+    if (life == JOBQ__STOPPED) {
         pool->life = JOBQ__RUNNING;
         pool->epoch++;
         pool->claiming = pool->more = pool->changing = true;
         pool->scheduler_quit = false;
-    } else if (life == JOBQ__STOPPED) {
-        life = JOBQ__STOPPING;
     }
     jobq__os_unlock(&pool->mu);
     if (life == JOBQ__RUNNING) return JOBQ_OK;

@@ -419,6 +419,95 @@ TEST(stop_from_several_threads) {
     gate_free(&p.entered);
 }
 
+/* A stop that tells an event at its very end, when the pool has stopped already. */
+struct teller {
+    jobq *q;
+    gate asleep, told; /* where its handler and its callback stand */
+    bool stopping;     /* the thread inside jobq_stop; guarded by told.mutex */
+    pthread_t stopper; /* likewise */
+    bool caught;       /* likewise: the callback has been called by that thread */
+};
+
+static void stand_on_the_stopper(const jobq_event *event, void *ctx) {
+    struct teller *t = (struct teller *)ctx;
+    bool caught;
+    if (event->to != JOBQ_STATE_DONE) return;
+    pthread_mutex_lock(&t->told.mutex);
+    caught = t->stopping && pthread_equal(t->stopper, pthread_self());
+    if (caught) t->caught = true;
+    pthread_mutex_unlock(&t->told.mutex);
+    if (caught) gate_pass(&t->told);
+}
+
+static void *stop_and_tell(void *arg) {
+    struct teller *t = (struct teller *)arg;
+    pthread_mutex_lock(&t->told.mutex);
+    t->stopping = true;
+    t->stopper = pthread_self();
+    pthread_mutex_unlock(&t->told.mutex);
+    CHECK_CODE(jobq_stop(t->q, JOBQ_NEVER, NULL), JOBQ_OK);
+    gate_pass(&t->told); /* it may have been another thread that told */
+    return NULL;
+}
+
+static jobq_outcome sleep_until_stopped(jobq_run *run, void *ctx) {
+    gate_pass((gate *)ctx);
+    CHECK(jobq_run_sleep(run, JOBQ_DAY));
+    return JOBQ_DONE;
+}
+
+static void *start_meanwhile(void *arg) {
+    CHECK_CODE(jobq_start((jobq *)arg, NULL), JOBQ_OK);
+    return NULL;
+}
+
+/* Starts beside the callback and returns how much work that has been: milliseconds of processor
+ * time after the thread could have had thirty of them. */
+static int64_t cost_of_starting(struct teller *t) {
+    struct timespec used = {0, 0};
+    clockid_t clock;
+    pthread_t starter;
+    if (pthread_create(&starter, NULL, start_meanwhile, t->q) != 0) test_give_up("thread");
+    test_pause_ms(30);
+    CHECK(pthread_getcpuclockid(starter, &clock) == 0 && clock_gettime(clock, &used) == 0);
+    gate_open(&t->told);
+    pthread_join(starter, NULL);
+    CHECK(stats_of(t->q).started_now);
+    return (int64_t)used.tv_sec * 1000 + used.tv_nsec / 1000000;
+}
+
+static bool start_beside_one_stop(void) {
+    struct teller t = {.q = NULL};
+    jobq_options options = {.workers = 1, .on_event = stand_on_the_stopper, .ctx = &t};
+    pthread_t stopper;
+    gate_init(&t.asleep);
+    gate_init(&t.told);
+    gate_open(&t.asleep);
+    WORKS(jobq_open(":memory:", &options, &t.q, &err));
+    handle(t.q, "k", sleep_until_stopped, &t.asleep);
+    put(t.q, "k");
+    start(t.q);
+    gate_await(&t.asleep, 1);
+    if (pthread_create(&stopper, NULL, stop_and_tell, &t) != 0) test_give_up("thread");
+    gate_await(&t.told, 1);
+    if (t.caught) CHECK(cost_of_starting(&t) < 15);
+    gate_open(&t.told);
+    pthread_join(stopper, NULL);
+    close_queue(&t.q);
+    gate_free(&t.told);
+    gate_free(&t.asleep);
+    return t.caught;
+}
+
+/* Goal: a start that has to wait until a stop has told its last event sleeps meanwhile. Method:
+ * the stop settles the job of a handler that woke up by it, and so tells of it, mostly, on its own
+ * thread: tried until it was so three times. */
+TEST(start_beside_a_stop_that_tells) {
+    int caught = 0, rounds = 0;
+    while (caught < 3 && rounds++ < 200 && test_failures() == 0) caught += start_beside_one_stop();
+    CHECK_INT(caught, 3);
+}
+
 /* ---- What was claimed ---- */
 
 static void check_given_back(jobq *q, const jobq_result *results) {
@@ -722,6 +811,7 @@ TEST_MAIN(stop_and_start_in_any_order, close_without_stop_and_twice, random_orde
           the_rest_runs_after_the_next_start, close_waits_for_handlers,
           stopped_retry_keeps_its_attempt, stop_without_grace, close_after_expired_stop,
           stop_without_grace_of_an_idle_pool, start_after_a_late_transaction,
-          late_results_are_settled, grace_is_real_time, stop_from_several_threads, claimed_jobs_are_given_back,
+          late_results_are_settled, start_beside_a_stop_that_tells, grace_is_real_time,
+          stop_from_several_threads, claimed_jobs_are_given_back,
           events_and_counts_after_stop, handlers_cannot_wait_for_themselves,
           callbacks_cannot_wait_for_themselves, calls_racing_with_close)
