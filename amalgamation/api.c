@@ -327,8 +327,9 @@ static void jobq__api_await_calls(jobq *q) {
     jobq__os_lock(&pool->mu);
     for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
         jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
-    /* The last one out cannot tell us without touching what we are about to free. */
-    while (jobq__os_load(&q->inside))
+    /* The last one out cannot tell us without touching what we are about to free. By an addition,
+     * so that who comes in later is sure to see that the queue is closing. */
+    while (jobq__os_add(&q->inside, 0))
         jobq__os_wait_until(&pool->quiet, &pool->mu, jobq__clock_mono_us() + 1000);
     jobq__os_unlock(&pool->mu);
 }
@@ -342,13 +343,17 @@ JOBQ_API int jobq_close(jobq **at) {
         *at = NULL;
         return JOBQ_FORKED;
     }
-    if (jobq__core_in_handler(q) || jobq__event_inside(&q->events)) return JOBQ_MISUSE;
+    /* Of several who close at the same time the others are calls like any other. */
+    jobq__os_add(&q->inside, 1);
+    if (jobq__core_in_handler(q) || jobq__event_inside(&q->events))
+        return jobq__api_leave(q, JOBQ_MISUSE);
     jobq__os_lock(&q->pool.mu);
     mine = !jobq__os_load(&q->closing);
     jobq__os_store(&q->closing, 1);
     if (mine) jobq__pool_raise_flags(q);
     jobq__os_unlock(&q->pool.mu);
-    if (!mine) return JOBQ_CLOSED;
+    if (!mine) return jobq__api_leave(q, JOBQ_CLOSED);
+    jobq__api_leave(q, JOBQ_OK);
     *at = NULL;
     jobq__api_await_calls(q);
     jobq__pool_stop(q, INT64_MAX, NULL);
