@@ -344,11 +344,14 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
     jobq__os_unlock(&pool->mu);
     jobq__pool_give_back(q, grace_us);
     jobq__os_lock(&pool->mu);
+    /* One of those who wait joins the threads, when nobody starts them any more: a close may have
+     * come in between. */
     ended = jobq__pool_await_workers(q, until_us, epoch);
-    /* One of those who wait joins the threads. */
-    if (ended && !pool->changing && jobq__pool_stopping(q, epoch)) mine = pool->changing = true;
-    while (ended && !mine && jobq__pool_stopping(q, epoch))
+    while (ended && pool->changing && jobq__pool_stopping(q, epoch)) {
         jobq__os_wait(&pool->quiet, &pool->mu);
+        ended = jobq__pool_await_workers(q, until_us, epoch);
+    }
+    if (ended && jobq__pool_stopping(q, epoch)) mine = pool->changing = true;
     jobq__os_unlock(&pool->mu);
     if (!ended) {
         jobq__owner_release_all(&q->owner);
