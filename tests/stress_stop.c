@@ -30,6 +30,7 @@ enum {
     CALLERS = 3,
     CALLS_MAX = 16, /* of an order, before the keeper comes */
     RACE_MAX = 6,   /* and then, before it is closed */
+    NO_CHECKPOINT = 1000000,
     MANY_MAX = 4,
     KEYS = 4,
     IDS_MAX = 1 << 14
@@ -440,6 +441,16 @@ static int hear(struct caller *c, int phase) {
     return phase;
 }
 
+/* Who has seen JOBQ_CLOSED sees nothing else any more, as long as the keeper stands. */
+static void call_once_more(struct caller *c) {
+    for (;;) {
+        const struct act *act = &acts[draw(c, sizeof acts / sizeof acts[0])];
+        if (act->call == act_clock_advance || !may(act, HELD)) continue;
+        CHECK_CODE(do_act(c, act), JOBQ_CLOSED);
+        return;
+    }
+}
+
 static void *call_around(void *arg) {
     struct caller *c = (struct caller *)arg;
     bool waits = order.keeper == HANDLER && c == &order.callers[0];
@@ -456,6 +467,7 @@ static void *call_around(void *arg) {
             if (add_to(&order.calls, 1) == read_of(&order.enough)) gate_pass(&order.reached);
         }
     }
+    if (code == JOBQ_CLOSED) call_once_more(c);
     gate_pass(&order.left);
     return NULL;
 }
@@ -584,6 +596,7 @@ static bool open_order(uint64_t *random) {
     options.workers = order.step ? JOBQ_NONE : 1 + (int)(test_random(random) % 3);
     options.durability = test_random(random) % 2 ? JOBQ_RELAXED : JOBQ_DURABLE;
     options.clock = order.clock;
+    options.wal_pages = order.keeper == READER ? NO_CHECKPOINT : 16; /* they wait for readers */
     if (test_random(random) % 3 == 0) options.on_event = tell;
     if (test_random(random) % 8 == 0) options.poll_ms = 1;
     WORKS(jobq_open(order.memory ? ":memory:" : file_path, &options, &order.q, &err));
@@ -714,7 +727,7 @@ static void begin_file(int number) {
 }
 
 static void end_file(void) {
-    audit();
+    if (test_failures() == 0) audit();
     jobq_clock_free(file_clock);
     if (test_failures() == 0) unlink(file_path);
 }
