@@ -125,6 +125,7 @@ static struct dog {
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t fed;
     int64_t step;          /* the one under way */
+    int64_t began_ms, slowest_ms;
     bool gone;
     int64_t patience_ms;   /* set before the thread runs, as the rest */
     void (*bark)(void);    /* says what hangs; then the process aborts */
@@ -157,7 +158,8 @@ static inline void dog_begin(int64_t patience_ms, void (*bark)(void)) {
     pthread_mutex_init(&dog.mutex, NULL);
     pthread_cond_init(&dog.fed, &attr);
     pthread_condattr_destroy(&attr);
-    dog.step = 0;
+    dog.step = dog.slowest_ms = 0;
+    dog.began_ms = test_real_ms();
     dog.gone = false;
     dog.patience_ms = patience_ms;
     dog.bark = bark;
@@ -166,13 +168,17 @@ static inline void dog_begin(int64_t patience_ms, void (*bark)(void)) {
 
 /* A step is over. */
 static inline void dog_feed(void) {
+    int64_t now_ms = test_real_ms();
     pthread_mutex_lock(&dog.mutex);
+    if (now_ms - dog.began_ms > dog.slowest_ms) dog.slowest_ms = now_ms - dog.began_ms;
+    dog.began_ms = now_ms;
     dog.step++;
     pthread_cond_signal(&dog.fed);
     pthread_mutex_unlock(&dog.mutex);
 }
 
-static inline void dog_end(void) {
+/* Returns how long the slowest step took. */
+static inline int64_t dog_end(void) {
     pthread_mutex_lock(&dog.mutex);
     dog.gone = true;
     pthread_cond_signal(&dog.fed);
@@ -180,6 +186,7 @@ static inline void dog_end(void) {
     pthread_join(dog.thread, NULL);
     pthread_cond_destroy(&dog.fed);
     pthread_mutex_destroy(&dog.mutex);
+    return dog.slowest_ms;
 }
 
 #endif
