@@ -19,11 +19,16 @@
  *   FAULT_GARBAGE  each sector is there, or not, or holds noise
  * Bytes that a write did not touch stay as they were, which is what SQLite expects of a disk
  * (power-safe overwrite). A change of size, a new name and a removed name count as one sector each.
- * The first sync of a new file makes names durable: SQLite syncs the folder with it. */
+ * The first sync of a new file makes names durable: SQLite syncs the folder with it.
+ *
+ * The slots of the process (the -jobq file) do not outlive the power: beside an image they are all
+ * zero, which is to jobq as if there were none. fault_cut_slots puts others there. */
 #ifndef JOBQ_FAULT_POWER_H
 #define JOBQ_FAULT_POWER_H
 
 #include "fault_vfs.h"
+
+#include <fcntl.h>
 
 enum fault_damage {
     FAULT_DROP,
@@ -190,10 +195,23 @@ static inline const struct fault_past *fault_cut_found(const struct fault_cut *c
     return found;
 }
 
+/* Overwrites the slots beside the image, or makes them. Never shrinks nor removes the file: to make
+ * it anew would cost more than all the rest of an image. */
+static inline void fault_cut_slots(const char *path, const void *page, size_t size) {
+    char name[DISK_NAME + 8];
+    int fd;
+    snprintf(name, sizeof name, "%s-jobq", path);
+    fd = open(name, O_WRONLY | O_CREAT, 0600);
+    if (fd < 0 || pwrite(fd, page, size, 0) != (ssize_t)size || close(fd) != 0)
+        test_give_up(name);
+}
+
 static inline void fault_cut_image(const struct fault_cut *cut, enum fault_damage damage,
                                    uint64_t *seed, const char *path) {
+    static const char zeros[4096];
     char name[DISK_NAME];
-    fault_remove(path);
+    fault_clear(path);
+    fault_cut_slots(path, zeros, sizeof zeros);
     pthread_mutex_lock(&fault.mutex);
     for (int ending = 0; ending < 3; ending++) {
         const struct fault_past *file = fault_cut_found(cut, ending, damage, seed);

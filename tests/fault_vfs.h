@@ -32,6 +32,8 @@
  *   fault_log_begin(&log, path)           from now on whatever is done to that database and its
  *   fault_log_end(&log)                   log is written down, for fault_power.h to replay
  *   fault_log_now(&log)                   how much is written down so far
+ *   fault_log_watch(&log, watch, arg)     watch is called before each operation, under the disk's
+ *                                         lock, to look at what else a crash would leave behind
  *   fault_lie(true)                       syncs are not: they return OK and are not written down
  *
  * A call that fails changes nothing. Any thread. */
@@ -63,6 +65,7 @@ struct fault_op {
     int serial;           /* of the file */
     int ending;           /* of its name: 0 the database, 1 its log, 2 its journal */
     bool dir_sync;        /* DELETE: is the folder synced, too? */
+    int flags;            /* SYNC: as SQLite asks for it */
     int64_t at, size;
     unsigned char *data;  /* WRITE, and CREATE: what the file held when the log began */
 };
@@ -72,6 +75,8 @@ struct fault_log {
     struct fault_op *ops;
     int count, capacity;
     int base; /* so many CREATEs at the front stand for the files as they were, all synced */
+    void (*watch)(void *arg, int now); /* called before each operation; so many are there */
+    void *arg;
 };
 
 static struct {
@@ -105,6 +110,7 @@ static inline struct fault_op *fault_log_add(struct fault_log *log, enum fault_o
     struct fault_op *op;
     int ending = fault_log_ending(log, file->name);
     if (ending < 0) return NULL;
+    if (log->watch) log->watch(log->arg, log->count);
     if (log->count == log->capacity) {
         log->capacity = log->capacity ? log->capacity * 2 : 256;
         log->ops = (struct fault_op *)realloc(log->ops,
@@ -227,11 +233,12 @@ static inline int fault_write(sqlite3_file *file, const void *from, int size, sq
 
 static inline int fault_sync(sqlite3_file *file, int flags) {
     struct disk_handle *h = fault_handle(file);
+    struct fault_op *op = NULL;
     int rc;
-    (void)flags;
     pthread_mutex_lock(&fault.mutex);
     rc = fault_strike(fault_kind(h, FAULT_DB_SYNC));
-    if (!rc && !fault.lie) fault_log_add(fault.log, FAULT_OP_SYNC, h->file);
+    if (!rc && !fault.lie) op = fault_log_add(fault.log, FAULT_OP_SYNC, h->file);
+    if (op) op->flags = flags;
     pthread_mutex_unlock(&fault.mutex);
     return rc;
 }
@@ -530,7 +537,8 @@ static inline void fault_copy_slots(const char *from, const char *to) {
     if (fclose(out) != 0) test_give_up(name);
 }
 
-static inline void fault_remove(const char *path) {
+/* Of the disk in memory only. */
+static inline void fault_clear(const char *path) {
     char name[DISK_NAME];
     pthread_mutex_lock(&fault.mutex);
     for (int i = 0; i < 3; i++) {
@@ -540,6 +548,11 @@ static inline void fault_remove(const char *path) {
         if (f) disk_unlink(f);
     }
     pthread_mutex_unlock(&fault.mutex);
+}
+
+static inline void fault_remove(const char *path) {
+    char name[DISK_NAME];
+    fault_clear(path);
     unlink(path);
     snprintf(name, sizeof name, "%s-jobq", path);
     unlink(name);
@@ -560,6 +573,14 @@ static inline void fault_log_begin(struct fault_log *log, const char *path) {
     }
     log->base = log->count;
     fault.log = log;
+    pthread_mutex_unlock(&fault.mutex);
+}
+
+static inline void fault_log_watch(struct fault_log *log, void (*watch)(void *arg, int now),
+                                   void *arg) {
+    pthread_mutex_lock(&fault.mutex);
+    log->watch = watch;
+    log->arg = arg;
     pthread_mutex_unlock(&fault.mutex);
 }
 
