@@ -1095,8 +1095,8 @@ JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms) {
  * with the process, so there are no leases. The same file is mapped, and each worker says in a
  * slot there which run it is in. The mapping outlives the process but not the power.
  *
- *   idle -> STARTED    by the worker, before it calls the handler
- *   STARTED -> idle    by the worker, after the handler returned
+ *   idle -> STARTED    by the worker, before it calls the handler (or the kind's backoff)
+ *   STARTED -> idle    by the worker, after that returned
  *   STARTED -> RELEASED by stop, exit() and jobq_mark_exit: this run is not to be blamed
  *
  * The last two also say that the process is leaving, for runs that begin after that.
@@ -6849,24 +6849,35 @@ static bool jobq__run_was_healthy(const struct jobq__entry *entry, int64_t start
     return jobq__backoff_recovered(entry->row.attempt, now_ms, started_ms, longest_ms);
 }
 
+/* The application's code, as the handler is: if the process dies in it, this job is to blame. */
+static int64_t jobq__run_ask_backoff(struct jobq_run *run, int attempt) {
+    const struct jobq__row *row = &run->entry->row;
+    const jobq_kind *spec = &run->entry->kind->spec;
+    int64_t delay_ms;
+    jobq__owner_started(&run->q->owner, run->worker->index, row->id, row->runs);
+    jobq__assert(jobq__os_may_call_out());
+    delay_ms = spec->backoff(attempt, row->id, spec->ctx);
+    jobq__owner_ended(&run->q->owner, run->worker->index);
+    return delay_ms;
+}
+
 /* Order after Galoy: maybe reset the counter, then count, then the delay of this attempt. */
-static void jobq__run_failed(jobq *q, struct jobq__entry *entry, int64_t started_ms,
-                             int64_t now_ms) {
+static void jobq__run_failed(struct jobq_run *run, int64_t now_ms) {
+    struct jobq__entry *entry = run->entry;
     const jobq_kind *spec = &entry->kind->spec;
     const struct jobq__row *row = &entry->row;
     struct jobq__backoff backoff = {spec->backoff_min_ms, spec->backoff_max_ms,
                                     spec->jitter_percent};
     int attempt = row->attempt;
     int64_t delay_ms;
-    if (jobq__run_was_healthy(entry, started_ms, now_ms)) attempt = 1;
+    if (jobq__run_was_healthy(entry, run->started_ms, now_ms)) attempt = 1;
     if (spec->attempts_max != JOBQ_UNLIMITED && attempt >= spec->attempts_max) {
         jobq__run_end_as(entry, JOBQ__FAILED);
         return;
     }
-    jobq__assert(jobq__os_may_call_out());
-    delay_ms = spec->backoff ? spec->backoff(attempt, row->id, spec->ctx)
-                             : jobq__backoff_delay(&backoff, attempt, q->options.seed, row->id,
-                                                   row->runs);
+    delay_ms = spec->backoff ? jobq__run_ask_backoff(run, attempt)
+                             : jobq__backoff_delay(&backoff, attempt, run->q->options.seed,
+                                                   row->id, row->runs);
     if (delay_ms < 0) jobq__run_end_as(entry, JOBQ__FAILED);
     else jobq__run_again(entry, attempt < INT32_MAX ? attempt + 1 : attempt,
                          jobq__add(now_ms, delay_ms), delay_ms);
@@ -6900,7 +6911,7 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
         jobq__run_again(entry, 1, at_ms, 0);
         break;
     default:
-        jobq__run_failed(run->q, entry, run->started_ms, now_ms);
+        jobq__run_failed(run, now_ms);
     }
 }
 

@@ -11,8 +11,8 @@
  * with the process, so there are no leases. The same file is mapped, and each worker says in a
  * slot there which run it is in. The mapping outlives the process but not the power.
  *
- *   idle -> STARTED    by the worker, before it calls the handler
- *   STARTED -> idle    by the worker, after the handler returned
+ *   idle -> STARTED    by the worker, before it calls the handler (or the kind's backoff)
+ *   STARTED -> idle    by the worker, after that returned
  *   STARTED -> RELEASED by stop, exit() and jobq_mark_exit: this run is not to be blamed
  *
  * The last two also say that the process is leaving, for runs that begin after that.
