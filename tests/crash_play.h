@@ -101,6 +101,7 @@ static inline jobq *open_queue(int workers) {
     jobq_options options = {.workers = workers, .join = true, .shared = true};
     jobq *q = NULL;
     be_a_child();
+    options.durability = JOBQ_RELAXED; /* without power cuts it is as good, and quicker */
     options.busy_ms = play.busy_ms;
     options.charge_reboots = play.charge_reboots;
     options.on_event = play.on_event;
