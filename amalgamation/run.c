@@ -354,8 +354,14 @@ JOBQ_API int64_t jobq_run_deadline(const jobq_run *run) {
     return run->deadline_ms;
 }
 
+/* In a forked child nobody is left who could stop, wake or settle the run. */
+static bool jobq__run_forked(const struct jobq_run *run) {
+    return jobq__owner_forked(&run->q->owner);
+}
+
 JOBQ_API bool jobq_should_stop(jobq_run *run) {
     if (jobq__os_load(&run->stop) || jobq__os_load(&run->entry->cancel)) return true;
+    if (jobq__run_forked(run)) return true;
     if (run->deadline_ms == JOBQ_NEVER) return false;
     if (jobq__clock_now_ms(run->q->clock) < run->deadline_ms) return false;
     jobq__os_store(&run->stop, JOBQ__STOP_ASKED);
@@ -391,7 +397,7 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     jobq *q = run->q;
     struct jobq__pool *pool = &q->pool;
     int64_t until_ms = jobq__add(jobq__clock_now_ms(q->clock), JOBQ__MAX(duration_ms, 0));
-    if (run->in_tx || duration_ms <= 0) return jobq_should_stop(run);
+    if (run->in_tx || duration_ms <= 0 || jobq__run_forked(run)) return jobq_should_stop(run);
     if (q->step_mode) {
         jobq__run_sleep_alone(run, until_ms);
         return jobq_should_stop(run);
@@ -441,6 +447,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
     if (!run || !db) return jobq__err_set(err, JOBQ_MISUSE, "run and db must not be NULL");
     *db = NULL;
     q = run->q;
+    if (jobq__run_forked(run)) return jobq__err_set(err, JOBQ_FORKED, NULL);
     if (q->memory)
         return jobq__err_set(err, JOBQ_MISUSE, "a queue in \":memory:\" has one connection only;"
                              " the job's transaction needs a file");
@@ -491,6 +498,7 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
     int rc;
     if (!run || (!data && size))
         return jobq__err_set(err, JOBQ_MISUSE, "run and data must not be NULL");
+    if (jobq__run_forked(run)) return jobq__err_set(err, JOBQ_FORKED, NULL);
     if (run->in_tx)
         return jobq__err_set(err, JOBQ_MISUSE, "a checkpoint cannot be saved after jobq_run_db");
     if (size > (size_t)run->q->options.payload_max)
@@ -521,7 +529,8 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
 
 JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
     jobq *q = run->q;
-    if (!run->saved_read && (run->entry->row.side & JOBQ__SIDE_EXTRA)) {
+    bool unread = !run->saved_read && (run->entry->row.side & JOBQ__SIDE_EXTRA);
+    if (unread && !jobq__run_forked(run)) {
         bool held = q->memory && jobq__commit_hold(q, INT64_MAX) == JOBQ_OK;
         if (held) {
             jobq__store_saved(&q->writer, run->entry->row.id, &run->saved, &run->saved_size);
