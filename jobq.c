@@ -587,7 +587,9 @@ JOBQ__INTERNAL char *jobq__os_real_path(const char *path, const char *suffix);
  * Not exclusive: maps it for reading, if it is there. */
 JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclusive, int *fd,
                                       void **page);
-/* The lock goes with the descriptor. */
+/* Gives the lock up, although a forked child may hold copies of the descriptor. */
+JOBQ__INTERNAL void jobq__os_page_unlock(int fd);
+/* The lock goes with the last copy of the descriptor. */
 JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size);
 
 /* Makes the file size bytes long, all of them allocated, so that nobody else can take them.
@@ -602,12 +604,13 @@ JOBQ__INTERNAL bool jobq__os_names(const char *path, int fd);
 JOBQ__INTERNAL int jobq__os_pid(void);
 /* A text that changes with every boot; "" if the system tells none. */
 JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity);
-/* Registers, once, what runs in a forked child and at exit(). */
-JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void));
-
 /* A lock for the few process-wide tables. */
 JOBQ__INTERNAL void jobq__os_global_lock(void);
 JOBQ__INTERNAL void jobq__os_global_unlock(void);
+
+/* Registers, once, what runs in a forked child and at exit(); with the global lock held. A thread
+ * that forks takes that lock before, and in_child has to unlock it. */
+JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void));
 
 #endif
 
@@ -918,6 +921,10 @@ JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclus
     return rc;
 }
 
+JOBQ__INTERNAL void jobq__os_page_unlock(int fd) {
+    flock(fd, LOCK_UN);
+}
+
 JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size) {
     if (page) munmap(page, size);
     if (fd >= 0) close(fd);
@@ -982,14 +989,6 @@ JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity) {
     text[strcspn(text, "\n")] = 0;
 }
 
-JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)) {
-    static int done;
-    if (done) return;
-    done = 1;
-    pthread_atfork(NULL, NULL, in_child);
-    atexit(at_exit);
-}
-
 static struct jobq__mutex jobq__os_global = {.raw = PTHREAD_MUTEX_INITIALIZER};
 
 JOBQ__INTERNAL void jobq__os_global_lock(void) {
@@ -998,6 +997,14 @@ JOBQ__INTERNAL void jobq__os_global_lock(void) {
 
 JOBQ__INTERNAL void jobq__os_global_unlock(void) {
     jobq__os_unlock(&jobq__os_global);
+}
+
+JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)) {
+    static int done;
+    if (done) return;
+    done = 1;
+    pthread_atfork(jobq__os_global_lock, jobq__os_global_unlock, in_child);
+    atexit(at_exit);
 }
 
 /*==== clock.h ====*/
@@ -1194,6 +1201,8 @@ static struct jobq__os_id jobq__owner_files[JOBQ__OWNERS_MAX];
 static int jobq__owner_fds[JOBQ__OWNERS_MAX];
 static int32_t jobq__owner_generation;
 
+/* With the global lock held by the thread that forked: so no thread was between having a lock and
+ * writing that down here, or the other way round. */
 static void jobq__owner_in_child(void) {
     int i;
     jobq__owner_generation++;
@@ -1205,6 +1214,7 @@ static void jobq__owner_in_child(void) {
                             sizeof(struct jobq__page));
         jobq__owner_pages[i] = NULL;
     }
+    jobq__os_global_unlock();
 }
 
 static void jobq__owner_release_page(struct jobq__page *page) {
@@ -1224,11 +1234,10 @@ JOBQ_API void jobq_mark_exit(void) {
     }
 }
 
-/* Returns the entry, -1 if the file is owned in this process already, -2 if the table is full. */
+/* Returns the entry, -1 if the file is owned in this process already, -2 if the table is full.
+ * With the global lock held. */
 static int jobq__owner_enter(const struct jobq__owner *owner) {
     int i, entry = -2;
-    jobq__os_global_lock();
-    jobq__os_hooks(jobq__owner_in_child, jobq_mark_exit);
     for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
         if (!jobq__owner_pages[i]) {
             if (entry == -2) entry = i;
@@ -1243,7 +1252,6 @@ static int jobq__owner_enter(const struct jobq__owner *owner) {
         jobq__owner_fds[entry] = owner->fd;
         jobq__os_store_pointer(&jobq__owner_pages[entry], owner->page);
     }
-    jobq__os_global_unlock();
     return entry;
 }
 
@@ -1277,11 +1285,24 @@ static void jobq__owner_init(struct jobq__owner *owner) {
     owner->generation = jobq__owner_generation;
 }
 
-JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const char *path,
-                                    jobq_error *err) {
-    char boot_id[sizeof owner->page->boot_id];
-    int rc = JOBQ_OK;
-    jobq__owner_init(owner);
+/* With the global lock held. */
+static void jobq__owner_let_go(struct jobq__owner *owner) {
+    if (owner->entry >= 0) jobq__os_store_pointer(&jobq__owner_pages[owner->entry], NULL);
+    /* A child that was forked just now may not have come to let go of its copies yet. */
+    if (owner->fd >= 0) jobq__os_page_unlock(owner->fd);
+    if (owner->mapped) jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
+    else jobq__mem_free(owner->page);
+    jobq__mem_free(owner->path);
+    owner->path = NULL;
+    owner->page = NULL;
+    owner->mapped = false;
+    owner->fd = owner->entry = -1;
+}
+
+/* With the global lock held, from the lock of the file to the entry in the table. */
+static int jobq__owner_get(struct jobq__owner *owner, const char *path, jobq_error *err) {
+    int rc = JOBQ_OK, entry;
+    jobq__os_hooks(jobq__owner_in_child, jobq_mark_exit);
     if (path) {
         jobq__os_stat(path, &owner->file);
         rc = jobq__owner_map(owner, path, err);
@@ -1291,15 +1312,27 @@ JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const char *path,
         if (!owner->page) rc = jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     }
     if (rc != JOBQ_OK) return rc;
-    owner->entry = jobq__owner_enter(owner);
-    if (owner->entry < 0) {
-        bool full = owner->entry == -2;
-        jobq__owner_drop(owner);
-        if (full) return jobq__err_set(err, JOBQ_FULL, "one process may own %d queues at most",
-                                       JOBQ__OWNERS_MAX);
-        return jobq__err_set(err, JOBQ_LOCKED, "process %d, this one, owns this queue",
-                             jobq__os_pid());
+    entry = jobq__owner_enter(owner);
+    if (entry >= 0) {
+        owner->entry = entry;
+        return JOBQ_OK;
     }
+    jobq__owner_let_go(owner);
+    if (entry == -2) return jobq__err_set(err, JOBQ_FULL, "one process may own %d queues at most",
+                                          JOBQ__OWNERS_MAX);
+    return jobq__err_set(err, JOBQ_LOCKED, "process %d, this one, owns this queue",
+                         jobq__os_pid());
+}
+
+JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const char *path,
+                                    jobq_error *err) {
+    char boot_id[sizeof owner->page->boot_id];
+    int rc;
+    jobq__owner_init(owner);
+    jobq__os_global_lock();
+    rc = jobq__owner_get(owner, path, err);
+    jobq__os_global_unlock();
+    if (rc != JOBQ_OK) return rc;
     owner->page->pid = jobq__os_pid();
     jobq__os_boot_id(boot_id, sizeof boot_id);
     owner->same_boot = memcmp(owner->page->magic, JOBQ__PAGE_MAGIC, 8) == 0
@@ -1323,18 +1356,9 @@ JOBQ__INTERNAL void jobq__owner_watch(struct jobq__owner *owner, const char *pat
 }
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {
-    if (owner->entry >= 0) {
-        jobq__os_global_lock();
-        jobq__os_store_pointer(&jobq__owner_pages[owner->entry], NULL);
-        jobq__os_global_unlock();
-    }
-    if (owner->mapped) jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
-    else jobq__mem_free(owner->page);
-    jobq__mem_free(owner->path);
-    owner->path = NULL;
-    owner->page = NULL;
-    owner->mapped = false;
-    owner->fd = owner->entry = -1;
+    jobq__os_global_lock();
+    jobq__owner_let_go(owner);
+    jobq__os_global_unlock();
 }
 
 JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owner, int64_t id,

@@ -301,6 +301,10 @@ JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclus
     return rc;
 }
 
+JOBQ__INTERNAL void jobq__os_page_unlock(int fd) {
+    flock(fd, LOCK_UN);
+}
+
 JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size) {
     if (page) munmap(page, size);
     if (fd >= 0) close(fd);
@@ -365,14 +369,6 @@ JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity) {
     text[strcspn(text, "\n")] = 0;
 }
 
-JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)) {
-    static int done;
-    if (done) return;
-    done = 1;
-    pthread_atfork(NULL, NULL, in_child);
-    atexit(at_exit);
-}
-
 static struct jobq__mutex jobq__os_global = {.raw = PTHREAD_MUTEX_INITIALIZER};
 
 JOBQ__INTERNAL void jobq__os_global_lock(void) {
@@ -381,4 +377,12 @@ JOBQ__INTERNAL void jobq__os_global_lock(void) {
 
 JOBQ__INTERNAL void jobq__os_global_unlock(void) {
     jobq__os_unlock(&jobq__os_global);
+}
+
+JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)) {
+    static int done;
+    if (done) return;
+    done = 1;
+    pthread_atfork(jobq__os_global_lock, jobq__os_global_unlock, in_child);
+    atexit(at_exit);
 }

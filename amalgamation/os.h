@@ -113,7 +113,9 @@ JOBQ__INTERNAL char *jobq__os_real_path(const char *path, const char *suffix);
  * Not exclusive: maps it for reading, if it is there. */
 JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclusive, int *fd,
                                       void **page);
-/* The lock goes with the descriptor. */
+/* Gives the lock up, although a forked child may hold copies of the descriptor. */
+JOBQ__INTERNAL void jobq__os_page_unlock(int fd);
+/* The lock goes with the last copy of the descriptor. */
 JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size);
 
 /* Makes the file size bytes long, all of them allocated, so that nobody else can take them.
@@ -128,11 +130,12 @@ JOBQ__INTERNAL bool jobq__os_names(const char *path, int fd);
 JOBQ__INTERNAL int jobq__os_pid(void);
 /* A text that changes with every boot; "" if the system tells none. */
 JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity);
-/* Registers, once, what runs in a forked child and at exit(). */
-JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void));
-
 /* A lock for the few process-wide tables. */
 JOBQ__INTERNAL void jobq__os_global_lock(void);
 JOBQ__INTERNAL void jobq__os_global_unlock(void);
+
+/* Registers, once, what runs in a forked child and at exit(); with the global lock held. A thread
+ * that forks takes that lock before, and in_child has to unlock it. */
+JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void));
 
 #endif

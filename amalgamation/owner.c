@@ -12,6 +12,8 @@ static struct jobq__os_id jobq__owner_files[JOBQ__OWNERS_MAX];
 static int jobq__owner_fds[JOBQ__OWNERS_MAX];
 static int32_t jobq__owner_generation;
 
+/* With the global lock held by the thread that forked: so no thread was between having a lock and
+ * writing that down here, or the other way round. */
 static void jobq__owner_in_child(void) {
     int i;
     jobq__owner_generation++;
@@ -23,6 +25,7 @@ static void jobq__owner_in_child(void) {
                             sizeof(struct jobq__page));
         jobq__owner_pages[i] = NULL;
     }
+    jobq__os_global_unlock();
 }
 
 static void jobq__owner_release_page(struct jobq__page *page) {
@@ -42,11 +45,10 @@ JOBQ_API void jobq_mark_exit(void) {
     }
 }
 
-/* Returns the entry, -1 if the file is owned in this process already, -2 if the table is full. */
+/* Returns the entry, -1 if the file is owned in this process already, -2 if the table is full.
+ * With the global lock held. */
 static int jobq__owner_enter(const struct jobq__owner *owner) {
     int i, entry = -2;
-    jobq__os_global_lock();
-    jobq__os_hooks(jobq__owner_in_child, jobq_mark_exit);
     for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
         if (!jobq__owner_pages[i]) {
             if (entry == -2) entry = i;
@@ -61,7 +63,6 @@ static int jobq__owner_enter(const struct jobq__owner *owner) {
         jobq__owner_fds[entry] = owner->fd;
         jobq__os_store_pointer(&jobq__owner_pages[entry], owner->page);
     }
-    jobq__os_global_unlock();
     return entry;
 }
 
@@ -95,11 +96,24 @@ static void jobq__owner_init(struct jobq__owner *owner) {
     owner->generation = jobq__owner_generation;
 }
 
-JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const char *path,
-                                    jobq_error *err) {
-    char boot_id[sizeof owner->page->boot_id];
-    int rc = JOBQ_OK;
-    jobq__owner_init(owner);
+/* With the global lock held. */
+static void jobq__owner_let_go(struct jobq__owner *owner) {
+    if (owner->entry >= 0) jobq__os_store_pointer(&jobq__owner_pages[owner->entry], NULL);
+    /* A child that was forked just now may not have come to let go of its copies yet. */
+    if (owner->fd >= 0) jobq__os_page_unlock(owner->fd);
+    if (owner->mapped) jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
+    else jobq__mem_free(owner->page);
+    jobq__mem_free(owner->path);
+    owner->path = NULL;
+    owner->page = NULL;
+    owner->mapped = false;
+    owner->fd = owner->entry = -1;
+}
+
+/* With the global lock held, from the lock of the file to the entry in the table. */
+static int jobq__owner_get(struct jobq__owner *owner, const char *path, jobq_error *err) {
+    int rc = JOBQ_OK, entry;
+    jobq__os_hooks(jobq__owner_in_child, jobq_mark_exit);
     if (path) {
         jobq__os_stat(path, &owner->file);
         rc = jobq__owner_map(owner, path, err);
@@ -109,15 +123,27 @@ JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const char *path,
         if (!owner->page) rc = jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     }
     if (rc != JOBQ_OK) return rc;
-    owner->entry = jobq__owner_enter(owner);
-    if (owner->entry < 0) {
-        bool full = owner->entry == -2;
-        jobq__owner_drop(owner);
-        if (full) return jobq__err_set(err, JOBQ_FULL, "one process may own %d queues at most",
-                                       JOBQ__OWNERS_MAX);
-        return jobq__err_set(err, JOBQ_LOCKED, "process %d, this one, owns this queue",
-                             jobq__os_pid());
+    entry = jobq__owner_enter(owner);
+    if (entry >= 0) {
+        owner->entry = entry;
+        return JOBQ_OK;
     }
+    jobq__owner_let_go(owner);
+    if (entry == -2) return jobq__err_set(err, JOBQ_FULL, "one process may own %d queues at most",
+                                          JOBQ__OWNERS_MAX);
+    return jobq__err_set(err, JOBQ_LOCKED, "process %d, this one, owns this queue",
+                         jobq__os_pid());
+}
+
+JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const char *path,
+                                    jobq_error *err) {
+    char boot_id[sizeof owner->page->boot_id];
+    int rc;
+    jobq__owner_init(owner);
+    jobq__os_global_lock();
+    rc = jobq__owner_get(owner, path, err);
+    jobq__os_global_unlock();
+    if (rc != JOBQ_OK) return rc;
     owner->page->pid = jobq__os_pid();
     jobq__os_boot_id(boot_id, sizeof boot_id);
     owner->same_boot = memcmp(owner->page->magic, JOBQ__PAGE_MAGIC, 8) == 0
@@ -141,18 +167,9 @@ JOBQ__INTERNAL void jobq__owner_watch(struct jobq__owner *owner, const char *pat
 }
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {
-    if (owner->entry >= 0) {
-        jobq__os_global_lock();
-        jobq__os_store_pointer(&jobq__owner_pages[owner->entry], NULL);
-        jobq__os_global_unlock();
-    }
-    if (owner->mapped) jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
-    else jobq__mem_free(owner->page);
-    jobq__mem_free(owner->path);
-    owner->path = NULL;
-    owner->page = NULL;
-    owner->mapped = false;
-    owner->fd = owner->entry = -1;
+    jobq__os_global_lock();
+    jobq__owner_let_go(owner);
+    jobq__os_global_unlock();
 }
 
 JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owner, int64_t id,
