@@ -1,36 +1,13 @@
-/* api_fork.c - processes and ownership: forked children, dead owners, two that want to own.
+/* api_fork.c - a child that is forked in whatever state of the queue can do nothing with it.
  *
- * A forked child inherits the handle, the descriptors, the mapped slots and the exit
- * handlers of its parent, and must not be able to do anything with them. Where an owner has
- * to die, it is a child of the test and its own child is a grandchild. Processes meet through
- * pipes. What children have to tell stands in shared memory. */
-#include "helpers.h"
+ * Promised: in a child every call says JOBQ_FORKED, at once, whatever the parent's threads were
+ * about when it forked; it touches no file, holds no lock, and the parent goes on as if nothing had
+ * been. Broken on purpose: children are forked in every state of a queue and in every callback,
+ * try every function that takes a queue or a run, and live on while the parent closes and another
+ * process takes the queue over. Counted: sums of the files before and after, runs of each job. */
+#include "crash.h"
 
-#include <sys/mman.h>
-
-enum { JOBS = 60, FORKS = 8, RACES = 20, FILES = 3 };
-
-/* A forked child that leaves by exit() has lost the stacks of its parent's threads, so a
- * leak checker would find leaks there that are none. */
-int __lsan_is_turned_off(void);
-static bool is_child;
-
-int __lsan_is_turned_off(void) {
-    return is_child;
-}
-
-struct told {
-    int codes[2];
-    pid_t pids[2];
-    char texts[2][232];
-    uint64_t sums[FILES];
-};
-
-static void *share(size_t size) {
-    void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (map == MAP_FAILED) test_give_up("mmap");
-    return map;
-}
+enum { FILES = 3 };
 
 static jobq *open_pool(const char *path) {
     jobq_options options = {.workers = 2, .durability = JOBQ_RELAXED};
@@ -39,22 +16,11 @@ static jobq *open_pool(const char *path) {
     return q;
 }
 
-static void check_sound(const char *path) {
-    char text[256];
-    sql_text(path, "PRAGMA integrity_check", text, sizeof text);
-    CHECK_STR(text, "ok");
-}
-
-static bool names_pid(const char *text, pid_t pid) {
-    char wanted[32];
-    snprintf(wanted, sizeof wanted, "%ld", (long)pid);
-    return strstr(text, wanted) != NULL;
-}
-
 /* ---- The handle in a child ---- */
 
 struct heir {
     jobq *q;
+    jobq_run *run; /* whose handler forked, or NULL */
     int64_t id;
 };
 
@@ -102,13 +68,32 @@ static void try_moving(jobq *q) {
     CHECK_INT(jobq_wakes(q), 0);
 }
 
+/* In the child of a handler. What it says with its outcome nobody will hear. */
+static void try_running(jobq_run *run, int64_t id) {
+    sqlite3 *db = (sqlite3 *)run;
+    size_t size = 77;
+    FAILS(JOBQ_FORKED, jobq_run_db(run, &db, &err));
+    CHECK(db == NULL);
+    FAILS(JOBQ_FORKED, jobq_checkpoint(run, "x", 1, &err));
+    CHECK(jobq_run_checkpoint(run, &size) == NULL);
+    CHECK_INT(size, 0);
+    CHECK(jobq_should_stop(run));
+    CHECK(jobq_run_sleep(run, JOBQ_DAY));
+    CHECK_INT(jobq_run_id(run), id);
+    CHECK_STR(jobq_run_kind(run), "k");
+    CHECK_INT(jobq_retry(run, "not heard"), JOBQ_RETRY);
+}
+
 static void try_everything(void *arg) {
     struct heir *heir = (struct heir *)arg;
     jobq *q = heir->q;
+    is_child = true;
     try_writing(q, heir->id);
     try_reading(q, heir->id);
     try_moving(q);
+    if (heir->run) try_running(heir->run, heir->id);
     CHECK_CODE(jobq_close(&q), JOBQ_FORKED);
+    CHECK(q == NULL);
     jobq_mark_exit();
 }
 
@@ -122,62 +107,244 @@ static uint64_t sum_file(const char *path) {
     return sum;
 }
 
+/* ---- States of a queue ---- */
+
+/* One queue, and the child that was forked in one of its states and lives on. */
+static struct {
+    const char *path;
+    jobq *q;
+    int64_t id;
+    pid_t child;
+    int tried[2], leave[2];
+    gate gate;
+    uint64_t *sums; /* shared: of the database, its log and its lock file */
+} scene;
+
 /* In a child, because closing a file drops the locks that its process has on it. */
 static void sum_files(void *arg) {
-    static const char *const names[FILES] = {"q.db", "q.db-wal", "q.db-jobq"};
-    struct told *told = (struct told *)arg;
-    for (int i = 0; i < FILES; i++) told->sums[i] = sum_file(test_path(names[i]));
-}
-
-/* Goal: in a forked child every call says JOBQ_FORKED and changes no file. Method: a queue
- * at rest, with jobs in it; sums of its files before and after a child that tries all. */
-TEST(child_gets_forked_and_touches_nothing) {
-    struct told *told = (struct told *)share(sizeof *told);
-    uint64_t before[FILES];
-    struct heir heir;
-    jobq *q = open_pool(test_path("q.db"));
-    REQUIRE(q != NULL);
-    handle(q, "k", do_nothing, NULL);
-    start(q);
-    finish(q, put(q, "k"));
-    WORKS(jobq_stop(q, JOBQ_NEVER, &err));
-    heir.q = q;
-    heir.id = put(q, "k");
-    CHECK_INT(test_fork(sum_files, told), 0);
-    memcpy(before, told->sums, sizeof before);
-    CHECK_INT(test_fork(try_everything, &heir), 0);
-    CHECK_INT(test_fork(sum_files, told), 0);
-    for (int i = 0; i < FILES; i++) CHECK(told->sums[i] == before[i] && told->sums[i] != 0);
-    CHECK_INT(stats_of(q).enqueued, 2);
-    start(q);
-    CHECK_INT(finish(q, heir.id).state, JOBQ_STATE_DONE);
-    CHECK_CODE(jobq_close(&q), JOBQ_OK);
-    check_sound(test_path("q.db"));
-    munmap(told, sizeof *told);
-}
-
-/* Goal: forking while the pool works hurts neither side: the child's calls do not hang on a
- * lock that no thread will release, the parent goes on and loses nothing. Method: fork right
- * after jobs were given to the pool, again and again. */
-TEST(parent_goes_on_after_forks) {
-    int64_t ids[JOBS];
-    jobq *q = open_pool(test_path("q.db"));
-    REQUIRE(q != NULL);
-    handle(q, "k", do_nothing, NULL);
-    start(q);
-    for (int n = TEST_SCALED(FORKS); n > 0; n--) {
-        struct heir heir = {q, 0};
-        for (int i = 0; i < JOBS; i++) ids[i] = put(q, "k");
-        heir.id = ids[0];
-        CHECK_INT(test_fork(try_everything, &heir), 0);
-        for (int i = 0; i < JOBS; i++) {
-            jobq_info info = finish(q, ids[i]);
-            CHECK_INT(info.state, JOBQ_STATE_DONE);
-            CHECK_INT(info.runs, 1);
-        }
+    static const char *const endings[FILES] = {"", "-wal", "-jobq"};
+    char name[1024];
+    (void)arg;
+    for (int i = 0; i < FILES; i++) {
+        snprintf(name, sizeof name, "%s%s", scene.path, endings[i]);
+        scene.sums[i] = sum_file(name);
     }
+}
+
+static void try_and_stay(void *arg) {
+    try_everything(arg);
+    pipe_say(scene.tried);
+    pipe_hear(scene.leave);
+}
+
+/* To be called in the state, by any thread; nobody else may write meanwhile. */
+static void fork_here(jobq_run *run) {
+    struct heir heir = {scene.q, run, scene.id};
+    uint64_t before[FILES];
+    CHECK_INT(test_fork(sum_files, NULL), 0);
+    memcpy(before, scene.sums, sizeof before);
+    scene.child = test_spawn(try_and_stay, &heir);
+    pipe_hear(scene.tried);
+    CHECK_INT(test_fork(sum_files, NULL), 0);
+    for (int i = 0; i < FILES; i++) CHECK(scene.sums[i] == before[i]);
+}
+
+static jobq_outcome fork_in_handler(jobq_run *run, void *ctx) {
+    (void)ctx;
+    fork_here(run);
+    return JOBQ_DONE;
+}
+
+static jobq_outcome fork_in_transaction(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    (void)ctx;
+    WORKS(jobq_run_db(run, &db, &err));
+    CHECK_INT(sqlite3_exec(db, "CREATE TABLE mine(n); INSERT INTO mine VALUES(1)", NULL, NULL,
+                           NULL), SQLITE_OK);
+    fork_here(run);
+    return JOBQ_DONE;
+}
+
+/* The run waits, so that nothing is written before the callback returns. */
+static void fork_at_start(const jobq_event *event, void *ctx) {
+    (void)ctx;
+    if (event->to != JOBQ_STATE_RUNNING || scene.child) return;
+    fork_here(NULL);
+    gate_open(&scene.gate);
+}
+
+static void fork_at_wake(void *ctx) {
+    (void)ctx;
+    if (scene.q && !scene.child) fork_here(NULL);
+}
+
+static void open_scene(jobq_options options, jobq_handler run) {
+    options.durability = JOBQ_RELAXED;
+    options.join = true;
+    WORKS(jobq_open(scene.path, &options, &scene.q, &err));
+    if (!scene.q) return;
+    handle(scene.q, "k", run, &scene.gate);
+    scene.id = put(scene.q, "k");
+}
+
+#define POOL ((jobq_options){.workers = 1})
+#define STEP ((jobq_options){.workers = JOBQ_NONE})
+
+static void be_open(void) {
+    open_scene(POOL, do_nothing);
+    fork_here(NULL);
+    start(scene.q);
+}
+
+static void be_idle(void) {
+    open_scene(POOL, do_nothing);
+    start(scene.q);
+    finish(scene.q, scene.id);
+    fork_here(NULL);
+}
+
+static void be_in_handler(void) {
+    open_scene(POOL, fork_in_handler);
+    start(scene.q);
+}
+
+static void be_beside_handler(void) {
+    open_scene(POOL, stand_at_gate);
+    start(scene.q);
+    gate_await(&scene.gate, 1);
+    fork_here(NULL);
+    gate_open(&scene.gate);
+}
+
+static void be_in_transaction(void) {
+    open_scene(POOL, fork_in_transaction);
+    start(scene.q);
+}
+
+static void be_in_event(void) {
+    open_scene((jobq_options){.workers = 1, .on_event = fork_at_start}, stand_at_gate);
+    start(scene.q);
+}
+
+static void be_in_wake(void) {
+    open_scene((jobq_options){.workers = JOBQ_NONE, .on_wake = fork_at_wake}, do_nothing);
+    drain(scene.q);
+}
+
+static void be_stepping(void) {
+    open_scene(STEP, fork_in_handler);
+    drain(scene.q);
+}
+
+static void be_stepping_in_transaction(void) {
+    open_scene(STEP, fork_in_transaction);
+    drain(scene.q);
+}
+
+static void be_stopping(void) {
+    open_scene(POOL, stand_at_gate);
+    start(scene.q);
+    gate_await(&scene.gate, 1);
+    CHECK_CODE(jobq_stop(scene.q, JOBQ_NONE, NULL), JOBQ_TIMEOUT);
+    fork_here(NULL);
+    gate_open(&scene.gate);
+}
+
+static void be_stopped(void) {
+    open_scene(POOL, do_nothing);
+    start(scene.q);
+    finish(scene.q, scene.id);
+    WORKS(jobq_stop(scene.q, JOBQ_NEVER, &err));
+    fork_here(NULL);
+    start(scene.q);
+}
+
+static const struct {
+    const char *name;
+    void (*enter)(void); /* opens, forks in the state, and sees to it that the job will be done */
+    bool steps;          /* done already: nobody could wait for it */
+} states[] = {
+    {"open", be_open, false},
+    {"idle", be_idle, false},
+    {"in a handler", be_in_handler, false},
+    {"beside a handler", be_beside_handler, false},
+    {"in a job's transaction", be_in_transaction, false},
+    {"in on_event", be_in_event, false},
+    {"in on_wake", be_in_wake, true},
+    {"stepping", be_stepping, true},
+    {"stepping, in a transaction", be_stepping_in_transaction, true},
+    {"stopping", be_stopping, false},
+    {"stopped", be_stopped, false},
+};
+enum { STATES = sizeof states / sizeof states[0] };
+
+/* Owns after the parent, while the child lives. */
+static void take_over(void *arg) {
+    jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED};
+    jobq *q = NULL;
+    (void)arg;
+    WORKS(jobq_open(scene.path, &options, &q, &err));
+    REQUIRE(q != NULL);
+    handle(q, "k", do_nothing, NULL);
+    put(q, "k");
+    CHECK_INT(drain(q), 1);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
-    check_sound(test_path("q.db"));
+    check_sound(scene.path);
+}
+
+static void play_state(int which) {
+    char name[32];
+    snprintf(name, sizeof name, "state-%d.db", which);
+    scene.path = test_path(name);
+    scene.q = NULL;
+    scene.child = 0;
+    pipe_make(scene.tried);
+    pipe_make(scene.leave);
+    gate_init(&scene.gate);
+    states[which].enter();
+    if (!states[which].steps) CHECK_INT(finish(scene.q, scene.id).state, JOBQ_STATE_DONE);
+    CHECK_INT(look(scene.q, scene.id).runs, 1);
+    CHECK_INT(look(scene.q, scene.id).crashes, 0);
+    CHECK_CODE(jobq_close(&scene.q), JOBQ_OK);
+    CHECK_INT(test_fork(take_over, NULL), 0);
+    REQUIRE(scene.child > 0);
+    pipe_say(scene.leave);
+    CHECK_INT(test_wait(scene.child), 0);
+    gate_free(&scene.gate);
+    pipe_free(scene.tried);
+    pipe_free(scene.leave);
+}
+
+/* Goal: in a child, forked in any state, every call says JOBQ_FORKED and changes no file; the
+ * parent goes on, and when it has closed another process owns the queue although the child lives.
+ * Method: a state after the other; sums of the files before and after what the child tries. */
+TEST(children_of_every_state) {
+    scene.sums = (uint64_t *)share(FILES * sizeof *scene.sums);
+    for (int i = 0; i < STATES; i++) {
+        int before = test_failures();
+        play_state(i);
+        if (test_failures() > before) test_note("forked %s", states[i].name);
+    }
+    munmap(scene.sums, FILES * sizeof *scene.sums);
+    test_figure("R17 forked child", "JOBQ_FORKED, no lock held, files untouched",
+                "%d states of a queue", (int)STATES);
+}
+
+/* Goal: the same for a client's handle and for a queue in memory. Method: the same calls. */
+TEST(children_of_clients_and_of_memory) {
+    jobq_options options = {.workers = JOBQ_NONE, .shared = true};
+    const char *path = test_path("q.db");
+    struct heir heir = {NULL, NULL, 1};
+    WORKS(jobq_open(path, &options, &heir.q, &err));
+    CHECK_CODE(jobq_close(&heir.q), JOBQ_OK);
+    for (int i = 0; i < 2; i++) {
+        options.role = i == 0 ? JOBQ_CLIENT : JOBQ_OWNER;
+        WORKS(jobq_open(i == 0 ? path : ":memory:", &options, &heir.q, &err));
+        REQUIRE(heir.q != NULL);
+        CHECK_INT(test_fork(try_everything, &heir), 0);
+        CHECK_INT(total(heir.q), 0);
+        CHECK_CODE(jobq_close(&heir.q), JOBQ_OK);
+    }
 }
 
 /* Opens a queue of its own, and is told that the parent's has an owner. */
@@ -194,8 +361,9 @@ static void own_another(void *arg) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
-/* Goal: a forked child may own a queue of its own, but not the parent's. Method: a child of
- * a process whose queue is open and at rest, so that no thread of it is inside SQLite. */
+/* Goal: a forked child may own a queue of its own, but not the parent's; once that is closed, it
+ * may own that too. Method: children of a process whose queue is open and at rest, so that no
+ * thread of it is inside SQLite, and of one that has closed it. */
 TEST(child_may_own_another_queue) {
     const char *path = test_path("q.db");
     jobq *q = open_pool(path);
@@ -208,283 +376,11 @@ TEST(child_may_own_another_queue) {
     CHECK_INT(finish(q, put(q, "k")).state, JOBQ_STATE_DONE);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
     check_sound(path);
-}
-
-/* ---- The owner dies ---- */
-
-struct family {
-    const char *path;
-    int ready[2], ask[2], answer[2], never[2];
-    int leaving; /* how the grandchild leaves: 0 _exit, 1 exit, 2 jobq_mark_exit */
-};
-
-static void family_make(struct family *f) {
-    memset(f, 0, sizeof *f);
-    f->path = test_path("q.db");
-    pipe_make(f->ready);
-    pipe_make(f->ask);
-    pipe_make(f->answer);
-    pipe_make(f->never);
-}
-
-static void family_free(struct family *f) {
-    pipe_free(f->ready);
-    pipe_free(f->ask);
-    pipe_free(f->answer);
-    pipe_free(f->never);
-}
-
-static void answer_and_leave(void *arg) {
-    struct family *f = (struct family *)arg;
-    pipe_hear(f->ask);
-    pipe_say(f->answer);
-}
-
-static void own_with_child(void *arg) {
-    struct family *f = (struct family *)arg;
-    jobq *q = open_pool(f->path);
-    REQUIRE(q != NULL);
-    handle(q, "k", do_nothing, NULL);
-    start(q);
-    put(q, "k");
-    test_spawn(answer_and_leave, f);
-    pipe_say(f->ready);
-    pipe_hear(f->never);
-}
-
-/* Goal: an owner that is killed leaves no lock behind, though a child that it forked lives
- * on. Method: kill the owner, open, and only then ask the grandchild, which answers. */
-TEST(forked_child_holds_no_lock) {
-    struct family f;
-    jobq *q;
-    pid_t owner;
-    int status;
-    family_make(&f);
-    owner = test_spawn(own_with_child, &f);
-    pipe_hear(f.ready);
-    kill(owner, SIGKILL);
-    status = test_wait(owner);
-    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    q = open_pool(f.path);
-    pipe_say(f.ask);
-    pipe_hear(f.answer);
-    REQUIRE(q != NULL);
-    handle(q, "k", do_nothing, NULL);
-    start(q);
-    CHECK_INT(finish(q, put(q, "k")).state, JOBQ_STATE_DONE);
+    scene.path = path;
+    CHECK_INT(test_fork(take_over, NULL), 0);
+    q = open_pool(path);
+    CHECK_INT(total(q), 2);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
-    check_sound(f.path);
-    family_free(&f);
 }
 
-static void own_until_killed(void *arg) {
-    struct family *f = (struct family *)arg;
-    jobq_kind kind = {.name = "k", .run = do_nothing, .crashes_max = JOBQ_UNLIMITED};
-    jobq *q = open_pool(f->path);
-    REQUIRE(q != NULL);
-    handle_kind(q, kind);
-    start(q);
-    pipe_say(f->ready);
-    for (;;) put(q, "k");
-}
-
-/* Goal: after the owner was killed the next open works at once, and nothing runs or has
- * failed. Method: kill an owner that enqueues and runs, open, close. */
-TEST(killed_owner_frees_the_queue) {
-    struct family f;
-    family_make(&f);
-    for (int n = TEST_SCALED(FORKS); n > 0; n--) {
-        pid_t owner = test_spawn(own_until_killed, &f);
-        jobq *q;
-        pipe_hear(f.ready);
-        kill(owner, SIGKILL);
-        test_wait(owner);
-        q = open_pool(f.path);
-        REQUIRE(q != NULL);
-        CHECK_INT(count_all(q).failed, 0);
-        CHECK_INT(count_all(q).running, 0);
-        CHECK_CODE(jobq_close(&q), JOBQ_OK);
-    }
-    check_sound(f.path);
-    family_free(&f);
-}
-
-static jobq_info first_job(jobq *q) {
-    jobq_filter filter = {.state = JOBQ_STATE_NONE};
-    jobq_cursor cursor = {.done = false};
-    jobq_info info = {.state = JOBQ_STATE_NONE};
-    size_t count = 0;
-    WORKS(jobq_list(q, &filter, &cursor, &info, 1, &count, &err));
-    CHECK_INT(count, 1);
-    return info;
-}
-
-static void leave_by_request(void *arg) {
-    struct family *f = (struct family *)arg;
-    is_child = true;
-    if (f->leaving == 1) exit(test_failures() > 0);
-    if (f->leaving == 2) jobq_mark_exit();
-}
-
-static void own_a_started_job(void *arg) {
-    struct family *f = (struct family *)arg;
-    gate g;
-    jobq *q = open_pool(f->path);
-    REQUIRE(q != NULL);
-    gate_init(&g);
-    handle(q, "k", stand_at_gate, &g);
-    put(q, "k");
-    start(q);
-    gate_await(&g, 1);
-    CHECK_INT(test_fork(leave_by_request, f), 0);
-    if (test_failures() == 0) kill(getpid(), SIGKILL);
-}
-
-/* Goal: a child that leaves by exit or calls jobq_mark_exit does not release the slots of
- * its parent, which it shares: a later death still counts. Method: such a child while a job
- * runs, then the parent dies; one crash each. */
-TEST(exit_of_a_child_marks_nothing) {
-    for (int leaving = 0; leaving <= 2; leaving++) {
-        struct family f;
-        char name[32];
-        jobq_info info;
-        jobq *q;
-        int status;
-        family_make(&f);
-        snprintf(name, sizeof name, "leave-%d.db", leaving);
-        f.path = test_path(name);
-        f.leaving = leaving;
-        status = test_fork(own_a_started_job, &f);
-        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-        q = open_pool(f.path);
-        REQUIRE(q != NULL);
-        info = first_job(q);
-        CHECK_INT(info.state, JOBQ_STATE_PENDING);
-        CHECK_INT(info.crashes, 1);
-        CHECK_CODE(jobq_close(&q), JOBQ_OK);
-        family_free(&f);
-    }
-}
-
-/* ---- Two that want to own ---- */
-
-struct race {
-    const char *path;
-    struct told *told;
-    int which;
-    int go[2], opened[2], again[2], leave[2];
-};
-
-/* Opens when told to, reports; a loser opens once more, now that the winner surely owns. */
-static void race_to_open(void *arg) {
-    struct race *race = (struct race *)arg;
-    struct told *told = race->told;
-    jobq_options options = {.workers = JOBQ_NONE};
-    jobq_error err = {0, 0, ""};
-    jobq *q = NULL;
-    int me = race->which;
-    pipe_hear(race->go);
-    told->pids[me] = getpid();
-    told->codes[me] = jobq_open(race->path, &options, &q, &err);
-    pipe_say(race->opened);
-    pipe_hear(race->again);
-    if (!q) CHECK_CODE(jobq_open(race->path, &options, &q, &err), JOBQ_LOCKED);
-    snprintf(told->texts[me], sizeof told->texts[me], "%s", err.text);
-    pipe_say(race->opened);
-    pipe_hear(race->leave);
-    if (q) CHECK_CODE(jobq_close(&q), JOBQ_OK);
-}
-
-static void run_race(struct race *race) {
-    struct told *told = race->told;
-    pid_t pids[2];
-    int winner;
-    for (race->which = 0; race->which < 2; race->which++)
-        pids[race->which] = test_spawn(race_to_open, race);
-    for (int i = 0; i < 2; i++) pipe_say(race->go);
-    for (int i = 0; i < 2; i++) pipe_hear(race->opened);
-    for (int i = 0; i < 2; i++) pipe_say(race->again);
-    for (int i = 0; i < 2; i++) pipe_hear(race->opened);
-    winner = told->codes[0] == JOBQ_OK ? 0 : 1;
-    CHECK_CODE(told->codes[winner], JOBQ_OK);
-    CHECK_CODE(told->codes[1 - winner], JOBQ_LOCKED);
-    CHECK(names_pid(told->texts[1 - winner], told->pids[winner]));
-    for (int i = 0; i < 2; i++) pipe_say(race->leave);
-    for (int i = 0; i < 2; i++) CHECK_INT(test_wait(pids[i]), 0);
-}
-
-/* Goal: of two processes that open at once exactly one owns, and the other is told who.
- * Method: two children let loose together, on a file that is new and on one that is not. */
-TEST(two_processes_race_to_own) {
-    struct race race;
-    race.told = (struct told *)share(sizeof *race.told);
-    pipe_make(race.go);
-    pipe_make(race.opened);
-    pipe_make(race.again);
-    pipe_make(race.leave);
-    for (int n = TEST_SCALED(RACES); n > 0 && test_failures() == 0; n--) {
-        char name[32];
-        snprintf(name, sizeof name, "race-%d.db", n / 2);
-        race.path = test_path(name);
-        run_race(&race);
-    }
-    check_sound(race.path);
-    pipe_free(race.go);
-    pipe_free(race.opened);
-    pipe_free(race.again);
-    pipe_free(race.leave);
-    munmap(race.told, sizeof *race.told);
-}
-
-struct rival {
-    const char *path;
-    pid_t owner;
-    int go[2];
-};
-
-/* Expects to be refused by an owner that it is told. Runs in the owner or elsewhere. */
-static void expect_locked(const char *path, pid_t owner) {
-    jobq_options options = {.workers = JOBQ_NONE};
-    jobq_error err = {0, 0, ""};
-    jobq *q = NULL;
-    CHECK_CODE(jobq_open(path, &options, &q, &err), JOBQ_LOCKED);
-    CHECK(q == NULL);
-    if (!CHECK(names_pid(err.text, owner))) test_note("%s", err.text);
-}
-
-static void be_a_rival(void *arg) {
-    struct rival *rival = (struct rival *)arg;
-    pipe_hear(rival->go);
-    expect_locked(rival->path, rival->owner);
-}
-
-/* Goal: a link to the file is the same queue, in the same process and from another. Method:
- * own the file, then open it again by its name and through a symbolic link. */
-TEST(a_link_is_the_same_queue) {
-    const char *paths[2];
-    jobq *q;
-    paths[0] = test_path("q.db");
-    paths[1] = test_path("link.db");
-    q = open_pool(paths[0]);
-    REQUIRE(q != NULL);
-    CHECK_CODE(jobq_close(&q), JOBQ_OK);
-    REQUIRE_INT(symlink("q.db", paths[1]), 0);
-    for (int i = 0; i < 2; i++) {
-        struct rival rival = {.path = paths[i], .owner = getpid()};
-        pid_t pid;
-        pipe_make(rival.go);
-        pid = test_spawn(be_a_rival, &rival);
-        q = open_pool(paths[0]);
-        REQUIRE(q != NULL);
-        expect_locked(paths[i], getpid());
-        pipe_say(rival.go);
-        CHECK_INT(test_wait(pid), 0);
-        CHECK_CODE(jobq_close(&q), JOBQ_OK);
-        pipe_free(rival.go);
-    }
-    check_sound(paths[0]);
-}
-
-TEST_MAIN(child_gets_forked_and_touches_nothing, parent_goes_on_after_forks,
-          child_may_own_another_queue, forked_child_holds_no_lock, killed_owner_frees_the_queue,
-          exit_of_a_child_marks_nothing, two_processes_race_to_own, a_link_is_the_same_queue)
+TEST_MAIN(children_of_every_state, children_of_clients_and_of_memory, child_may_own_another_queue)

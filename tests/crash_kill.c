@@ -6,10 +6,9 @@
  *
  * Broken on purpose: a life enqueues from several threads while its pool runs, and tells of each
  * acknowledged id and each job that an event called done through a pipe. The parent, who never
- * opens the file, kills it after so many words and a short spin, both drawn from a seeded
- * generator, or while it still opens. After half of the deaths a fresh process, which runs
- * nothing, compares the file with what was told; after all of them the queue is drained and
- * compared once more. A file takes 30 deaths, then the next one begins.
+ * opens the file, kills it after so many words and a short spin, both drawn by the seed, or while
+ * it still opens. After half of the deaths a fresh process, which runs nothing, compares the file
+ * with what was told; after 30 the queue is drained and compared, and a new file begins.
  *
  * Counted: deaths, acknowledged jobs, lost ones, rows written by jobs and jobs done. */
 #define TEST_SECONDS 300
@@ -18,7 +17,7 @@
 enum {
     DEATHS = 250,         /* for each durability */
     DEATHS_OF_A_FILE = 30,
-    WORDS_MAX = 150,      /* told before a kill */
+    WORDS_MAX = 80,       /* told before a kill */
     ACKS_MAX = 300,       /* of one thread, so that a slow parent does not drown */
     LOG_PAGES_MIN = 16,   /* so that deaths meet checkpoints too */
     THREADS_MAX = 3,
@@ -39,7 +38,7 @@ static struct {
     int out;       /* where a life tells its words */
 } plan;
 
-/* Of all files of a test; those below the line are written by children. */
+/* Of all files of a test; the second line is written by children. */
 static struct tally {
     int deaths, acked;
     int lost, effects, completions;
@@ -278,7 +277,7 @@ static void note_job(jobq *q, const jobq_info *info) {
 static void note_all_jobs(jobq *q) {
     jobq_filter filter = {.state = JOBQ_STATE_NONE};
     jobq_cursor cursor = {.done = false};
-    static jobq_info infos[64];
+    jobq_info infos[64];
     while (!cursor.done) {
         size_t count = 0;
         if (!CHECK_CODE(jobq_list(q, &filter, &cursor, infos, 64, &count, NULL), JOBQ_OK)) break;
