@@ -181,6 +181,19 @@ static inline void leave_book(int64_t id, int64_t mark) {
 
 /* ---- The file afterwards ---- */
 
+/* What belongs to a queue. */
+static const char *const endings[] = {"", "-wal", "-shm", "-jobq"};
+enum { ENDINGS = sizeof endings / sizeof endings[0] };
+
+/* For searches that take a new file again and again. Nobody may have it open. */
+static inline void remove_queue(const char *path) {
+    char name[1024];
+    for (int i = 0; i < ENDINGS; i++) {
+        snprintf(name, sizeof name, "%s%s", path, endings[i]);
+        unlink(name);
+    }
+}
+
 static inline void check_sound(const char *path) {
     char text[256];
     sql_text(path, "PRAGMA integrity_check", text, sizeof text);

@@ -183,6 +183,7 @@ static inline void begin(int workers, const jobq_kind *kinds, size_t kinds_count
 }
 
 static inline void end(void) {
+    remove_queue(play.path);
     pipe_free(play.started);
     pipe_free(play.never);
     pipe_free(play.go);

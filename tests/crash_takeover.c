@@ -12,13 +12,14 @@
 #include "crash.h"
 
 enum {
-    TAKEOVERS = 80,
+    ROUNDS = 2,        /* files */
+    TAKEOVERS = 40,    /* of one file */
     TAKEOVER_MS = 1000,
     LATER = 2000,      /* jobs that stand in the file and are not due */
     WORDS_MAX = 40,    /* heard of an owner before it is killed */
     ACKS_MAX = 2000,   /* of one owner, so that a slow parent does not drown */
     RIVALS = 4,
-    RIVAL_KILLS = 50,
+    RIVAL_KILLS = 25,
     POLLS = -1, OWNS = -2 /* words that are not ids */
 };
 
@@ -35,6 +36,10 @@ static struct shared {
 } *shared;
 
 static bool acked[IDS_MAX]; /* what the parent has been told */
+
+static struct {
+    int64_t acked, lost, effects, completions, opens, refused; /* of all files of a test */
+} tally;
 
 /* ---- Jobs ---- */
 
@@ -113,29 +118,28 @@ static void finish_all(void *arg) {
     check_sound(plan.path);
 }
 
-static int count_acked(void) {
-    int count = 0;
-    for (int i = 0; i < IDS_MAX; i++) count += acked[i];
-    return count;
+static void begin(void) {
+    plan.path = test_path("q.db");
+    remove_queue(plan.path);
+    shared = (struct shared *)share(sizeof *shared);
+    book = (struct book *)share(sizeof *book);
+    memset(acked, 0, sizeof acked);
+    CHECK_INT(test_fork(make_queue, NULL), 0);
 }
 
-static void settle_accounts(int later) {
+static void settle_accounts(void) {
+    int later = LATER;
     CHECK_INT(test_fork(finish_all, &later), 0);
     CHECK_INT(shared->lost, 0);
     CHECK_INT(shared->effects, shared->completions);
     CHECK_INT(shared->later, later);
     CHECK_INT(book->violations, 0);
-    CHECK(count_acked() > 0);
-}
-
-static void begin(const char *name) {
-    plan.path = test_path(name);
-    shared = (struct shared *)share(sizeof *shared);
-    book = (struct book *)share(sizeof *book);
-    memset(acked, 0, sizeof acked);
-}
-
-static void end(void) {
+    for (int i = 0; i < IDS_MAX; i++) tally.acked += acked[i];
+    tally.lost += shared->lost;
+    tally.effects += shared->effects;
+    tally.completions += shared->completions;
+    tally.opens += shared->opens;
+    tally.refused += shared->refused;
     munmap(shared, sizeof *shared);
     munmap(book, sizeof *book);
 }
@@ -221,33 +225,38 @@ static int compare_times(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+static void run_relay(uint64_t *random, int64_t *times) {
+    struct runner owner;
+    begin();
+    owner = send_runner();
+    expect_word(owner.in, OWNS);
+    for (int i = 0; i < TAKEOVERS && test_failures() == 0; i++) {
+        times[i] = take_over(&owner, random);
+        CHECK(times[i] < TAKEOVER_MS * JOBQ_TEST_SCALE);
+    }
+    kill_runner(&owner);
+    settle_accounts();
+}
+
 /* Goal: a killed owner is followed within a second by one that was waiting, and nothing is lost or
  * done twice on the way. Method: a relay; each owner works, the next one waits, the owner dies. */
 TEST(killed_owner_is_followed_at_once) {
     uint64_t random = test_seed();
-    int64_t count = test_effort(TAKEOVERS);
+    int64_t rounds = test_effort(ROUNDS), count = rounds * TAKEOVERS;
     int64_t *times = (int64_t *)calloc((size_t)count, sizeof *times);
-    struct runner owner;
     REQUIRE(times != NULL);
     test_note("TEST_SEED=%" PRIu64, test_seed());
-    begin("relay.db");
-    CHECK_INT(test_fork(make_queue, NULL), 0);
-    owner = send_runner();
-    expect_word(owner.in, OWNS);
-    for (int64_t i = 0; i < count && test_failures() == 0; i++) {
-        times[i] = take_over(&owner, &random);
-        CHECK(times[i] < TAKEOVER_MS * JOBQ_TEST_SCALE);
-    }
-    kill_runner(&owner);
-    settle_accounts(LATER);
+    memset(&tally, 0, sizeof tally);
+    for (int64_t i = 0; i < rounds && test_failures() == 0; i++)
+        run_relay(&random, times + i * TAKEOVERS);
+    CHECK(tally.acked > 0);
     qsort(times, (size_t)count, sizeof *times, compare_times);
     test_figure("R17 takeover", "< 1000 ms after kill -9",
-                "%" PRId64 " takeovers, median %" PRId64 " ms, longest %" PRId64 " ms;"
-                " %d acknowledged, %d lost, %d effects of %d jobs done", count, times[count / 2],
-                times[count - 1], count_acked(), shared->lost, shared->effects,
-                shared->completions);
+                "%" PRId64 " takeovers, median %" PRId64 " ms, longest %" PRId64 " ms; %" PRId64
+                " acknowledged, %" PRId64 " lost, %" PRId64 " effects of %" PRId64 " jobs done",
+                count, times[count / 2], times[count - 1], tally.acked, tally.lost,
+                tally.effects, tally.completions);
     free(times);
-    end();
 }
 
 /* ---- Several fight for it ---- */
@@ -283,40 +292,49 @@ static void fight(void *arg) {
     }
 }
 
-/* Goal: of several processes that fight for a file, are killed and come again, at most one owns it
- * at any moment, and nothing is lost. Method: they open, work a little and close in a loop; one
- * after the other is killed. */
-TEST(at_most_one_owns) {
-    uint64_t random = test_seed();
-    int64_t kills = test_effort(RIVAL_KILLS);
-    pid_t pids[RIVALS];
-    int ends[2];
-    begin("rivals.db");
-    CHECK_INT(test_fork(make_queue, NULL), 0);
-    pipe_make(ends);
-    plan.out = ends[1];
-    for (int i = 0; i < RIVALS; i++) pids[i] = test_spawn(fight, NULL);
-    for (int64_t n = 0; n < kills && test_failures() == 0; n++) {
-        int which = (int)(test_random(&random) % RIVALS);
-        int words = 1 + (int)(test_random(&random) % (WORDS_MAX / 2));
-        while (words > 0 && hear_word(ends[0])) words--;
-        spin_below(&random, 1000000);
+/* Hears something of them, and kills one, again and again. */
+static void kill_rivals(uint64_t *random, pid_t *pids, int in) {
+    for (int n = 0; n < RIVAL_KILLS && test_failures() == 0; n++) {
+        int which = (int)(test_random(random) % RIVALS);
+        int words = 1 + (int)(test_random(random) % (WORDS_MAX / 2));
+        while (words > 0 && hear_word(in)) words--;
+        spin_below(random, 1000000);
         kill(pids[which], SIGKILL);
         CHECK(was_killed(test_wait(pids[which])));
         pids[which] = test_spawn(fight, NULL);
     }
+}
+
+static void run_fight(uint64_t *random) {
+    pid_t pids[RIVALS];
+    int ends[2];
+    begin();
+    pipe_make(ends);
+    plan.out = ends[1];
+    for (int i = 0; i < RIVALS; i++) pids[i] = test_spawn(fight, NULL);
+    kill_rivals(random, pids, ends[0]);
     __atomic_store_n(&shared->stop, 1, __ATOMIC_SEQ_CST);
     close(ends[1]);
     while (hear_word(ends[0])) continue;
     close(ends[0]);
     for (int i = 0; i < RIVALS; i++) CHECK_INT(test_wait(pids[i]), 0);
-    settle_accounts(LATER);
-    CHECK(shared->refused > 0);
+    settle_accounts();
+}
+
+/* Goal: of several processes that fight for a file, are killed and come again, at most one owns it
+ * at any moment, and nothing is lost. Method: they open, work a little and close in a loop; one
+ * after the other is killed. */
+TEST(at_most_one_owns) {
+    uint64_t random = test_seed();
+    int64_t rounds = test_effort(ROUNDS);
+    memset(&tally, 0, sizeof tally);
+    for (int64_t i = 0; i < rounds && test_failures() == 0; i++) run_fight(&random);
+    CHECK(tally.acked > 0);
+    CHECK(tally.refused > 0);
     test_figure("R17 one owner", "at most one at any moment, 0 lost",
-                "%d processes, %" PRId64 " kills, %d times owner, %d times refused, never two;"
-                " %d acknowledged, %d lost", RIVALS, kills, shared->opens, shared->refused,
-                count_acked(), shared->lost);
-    end();
+                "%d processes, %" PRId64 " kills, %" PRId64 " times owner, %" PRId64 " times"
+                " refused, never two; %" PRId64 " acknowledged, %" PRId64 " lost", RIVALS,
+                rounds * RIVAL_KILLS, tally.opens, tally.refused, tally.acked, tally.lost);
 }
 
 TEST_MAIN(killed_owner_is_followed_at_once, at_most_one_owns)
