@@ -6480,12 +6480,18 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
     return JOBQ_OK;
 }
 
+/* May anything be written at all? A forked child may have come back from a callback. */
+static int jobq__commit_look(jobq *q) {
+    int rc = jobq__disk_look(q, jobq__clock_mono_us());
+    if (rc == JOBQ_OK && jobq__owner_forked(&q->owner)) rc = JOBQ_FORKED;
+    if (rc != JOBQ_OK) jobq__core_fail(q, rc);
+    return jobq__os_load(&q->failed);
+}
+
 static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__wakes *wakes) {
     bool began, ended;
     struct jobq__request *r;
-    int rc = jobq__disk_look(q, jobq__clock_mono_us());
-    if (rc != JOBQ_OK) jobq__core_fail(q, rc);
-    rc = jobq__os_load(&q->failed);
+    int rc = jobq__commit_look(q);
     if (rc != JOBQ_OK) {
         jobq__commit_all(list, rc, q);
         return rc;
@@ -6696,11 +6702,8 @@ JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes) {
     int rc;
-    rc = jobq__disk_look(q, jobq__clock_mono_us());
-    if (rc != JOBQ_OK) {
-        jobq__core_fail(q, rc);
-        return rc;
-    }
+    rc = jobq__commit_look(q);
+    if (rc != JOBQ_OK) return rc;
     q->tx.now_ms = jobq__clock_now_ms(q->clock);
     jobq__list_append(&q->tx.settled, &entry->link);
     rc = jobq__tx_settle(q);

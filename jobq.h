@@ -260,7 +260,8 @@ JOBQ_API int jobq_close(jobq **q);
 /* A handler. It runs on a worker thread (step mode: on the caller's), outside all
  * locks, and returns an outcome. run is valid until it returns. It may call
  * everything but jobq_start, jobq_stop, jobq_close, jobq_wait, jobq_step,
- * jobq_run_until_idle, jobq_advance and jobq_advance_to_next. */
+ * jobq_run_until_idle, jobq_advance and jobq_advance_to_next. A child that it forks must end by
+ * exec or _exit, not return. */
 typedef jobq_outcome (*jobq_handler)(jobq_run *run, void *ctx);
 
 typedef struct jobq_kind {
