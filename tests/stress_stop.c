@@ -35,7 +35,7 @@
 #endif
 
 enum {
-    ORDERS = 3000,
+    ORDERS = 2000,
     PATIENCE_MS = 2000,
     FILE_ORDERS = 200, /* that share a file */
     CALLERS = 3,
