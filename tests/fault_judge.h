@@ -551,9 +551,15 @@ static inline void judge_story(struct story *s, struct tally *tally) {
 /* ---- The second crash ---- */
 
 struct judge_again {
-    int each, count;
+    int each, count, runs;
     struct tally *tally;
 };
+
+/* Those that were killed in a run are few, and have the most to recover. */
+static inline bool judge_is_chosen(const struct judge *j, struct judge_again *again) {
+    if (j->running) return again->runs++ % (again->each / 25) == 0;
+    return ++again->count % again->each == again->each / 2;
+}
 
 /* If two acts look the same, it is not known what went before the second story. */
 static inline bool judge_certain(const struct judge *j) {
@@ -592,11 +598,11 @@ static inline void judge_adopt(struct judge *j, struct story *to) {
 static inline void judge_go_on(struct judge *j, const struct fault_cut *cut, void *arg) {
     static struct story s;
     struct judge_again *again = (struct judge_again *)arg;
-    if (!judge_certain(j) || (j->slots && !j->killed) || again->count++ % again->each) return;
+    if (!judge_certain(j) || (j->slots && !j->killed) || !judge_is_chosen(j, again)) return;
     judge_adopt(j, &s);
     judge_make(j, cut, s.path);
     if (story_open(&s)) {
-        for (int i = 0; i < again->count % 4; i++) story_any(&s);
+        for (int i = 0; i < (again->count + again->runs) % 3; i++) story_any(&s);
         story_close(&s);
         judge_cuts(&judges[1], &s, again->tally, test_path("twice.db"), NULL, NULL);
     }
@@ -606,7 +612,7 @@ static inline void judge_go_on(struct judge *j, const struct fault_cut *cut, voi
 
 /* Each each-th image goes on. */
 static inline void judge_twice(struct story *s, struct tally *tally, int each) {
-    struct judge_again again = {each, 0, tally};
+    struct judge_again again = {each, 0, 0, tally};
     int64_t start_ms = test_real_ms();
     judge_cuts(&judges[0], s, tally, test_path("image.db"), judge_go_on, &again);
     tally->stories++;
