@@ -1,0 +1,119 @@
+/* api_events.c - events come one at a time, in order, and none is lost while a callback is slow.
+ *
+ * In a queue without a pool whoever commits tells the events, unless somebody does so already; then
+ * they are left to him. So a callback that stands at a gate holds back all events that come
+ * meanwhile, and the list of them grows as long as the test likes. */
+#include "helpers.h"
+
+enum { ALONE = 20 };
+
+struct listener {
+    gate gate;
+    bool slow;             /* the first event stands at the gate */
+    pthread_mutex_t mutex; /* guards what follows */
+    int inside, inside_max;
+    event_log *log;
+};
+
+static void listen(const jobq_event *event, void *ctx) {
+    struct listener *l = (struct listener *)ctx;
+    bool wait;
+    pthread_mutex_lock(&l->mutex);
+    if (++l->inside > l->inside_max) l->inside_max = l->inside;
+    wait = l->slow;
+    l->slow = false;
+    pthread_mutex_unlock(&l->mutex);
+    log_event(event, l->log);
+    if (wait) gate_pass(&l->gate);
+    pthread_mutex_lock(&l->mutex);
+    l->inside--;
+    pthread_mutex_unlock(&l->mutex);
+}
+
+static bool listener_open(struct listener *l, fixture *f) {
+    memset(l, 0, sizeof *l);
+    gate_init(&l->gate);
+    pthread_mutex_init(&l->mutex, NULL);
+    l->slow = true;
+    l->log = event_log_new();
+    return fixture_open(f, (jobq_options){.workers = JOBQ_NONE, .on_event = listen, .ctx = l,
+                                          .durability = JOBQ_RELAXED});
+}
+
+static void listener_close(struct listener *l, fixture *f) {
+    fixture_remove(f);
+    event_log_free(l->log);
+    pthread_mutex_destroy(&l->mutex);
+    gate_free(&l->gate);
+}
+
+static void *put_first(void *arg) {
+    put((jobq *)arg, "first");
+    return NULL;
+}
+
+/* Runs act while another thread stands in the callback; returns when all events are told. */
+static void while_telling(struct listener *l, jobq *q, void (*act)(jobq *q, int n), int n) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, put_first, q)) test_give_up("pthread_create");
+    gate_await(&l->gate, 1);
+    act(q, n);
+    CHECK_INT(l->log->n, 1);
+    gate_open(&l->gate);
+    pthread_join(thread, NULL);
+    CHECK_INT(l->inside_max, 1);
+}
+
+/* A few alone, so that the list has to grow while its first place is free. */
+static void put_batches(jobq *q, int n) {
+    static jobq_job jobs[100];
+    for (int i = 0; i < ALONE; i++) put(q, "k");
+    for (int i = 0; i < 100; i++) jobs[i].kind = "k";
+    while (n-- > 0) WORKS(jobq_enqueue_many(q, jobs, 100, NULL, &err));
+}
+
+/* Goal: events that wait are told in the order of their commits. Method: many batches while the
+ * callback is slow; the ids have to rise. */
+TEST(waiting_events_keep_their_order) {
+    enum { BATCHES = 10 };
+    struct listener l;
+    fixture f;
+    REQUIRE(listener_open(&l, &f));
+    while_telling(&l, f.q, put_batches, BATCHES);
+    CHECK_INT(l.log->n, 1 + ALONE + 100 * BATCHES);
+    for (size_t i = 1; i < l.log->n; i++)
+        if (!CHECK_INT(l.log->rows[i].id, l.log->rows[i - 1].id + 1)) break;
+    listener_close(&l, &f);
+}
+
+/* The list is as long as it can be at a different event for each n. */
+static void run_jobs(jobq *q, int n) {
+    handle(q, "k", do_nothing, NULL);
+    for (int i = 0; i < n; i++) put(q, "other");
+    for (int i = 0; i < 100; i++) {
+        put(q, "k");
+        WORKS(jobq_step(q, NULL, &err));
+    }
+}
+
+/* Goal: no event is lost, whichever is the one for which the list has to grow. Method: jobs are
+ * stored, started and settled while the callback is slow. */
+TEST(no_event_is_lost) {
+    for (int n = 0; n < 3; n++) {
+        struct listener l;
+        fixture f;
+        size_t at = 1 + (size_t)n;
+        REQUIRE(listener_open(&l, &f));
+        while_telling(&l, f.q, run_jobs, n);
+        CHECK_INT(l.log->n, at + 3 * 100);
+        for (; at + 2 < l.log->n; at += 3) {
+            const jobq_event *told = &l.log->rows[at];
+            CHECK_INT(told[0].to, JOBQ_STATE_PENDING);
+            CHECK_INT(told[1].to, JOBQ_STATE_RUNNING);
+            if (!CHECK_INT(told[2].to, JOBQ_STATE_DONE)) break;
+        }
+        listener_close(&l, &f);
+    }
+}
+
+TEST_MAIN(waiting_events_keep_their_order, no_event_is_lost)
