@@ -110,6 +110,11 @@ scoreboard: $(with_figures)
 soak: $(with_figures)
 	@tests/scoreboard -e $(or $(EFFORT),20) -s $(or $(HOURS),8) $^
 
+# mutants - break jobq on purpose, one defect at a time: which test notices? (ARGS="part of a name")
+mutants:
+	@CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' LDLIBS='$(LDLIBS)' \
+	    SQLITE_DIR='$(sqlite_dir)' tests/mutants/run $(ARGS)
+
 # jobq.c - generate it from amalgamation/; everything that needs it does so by itself
 jobq.c: jobq.h amalgamation/MANIFEST amalgamation/generate $(wildcard amalgamation/*.[ch])
 	@mkdir -p build
@@ -183,8 +188,8 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: all run test debug asan ubsan tsan modules bench scoreboard soak verify tidy warnings symbols size help clean
-.PHONY: FORCE
+.PHONY: all run test debug asan ubsan tsan modules bench scoreboard soak mutants verify tidy
+.PHONY: warnings symbols size help clean FORCE
 .DELETE_ON_ERROR:
 
 # ---- How things are built ----
