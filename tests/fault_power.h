@@ -97,6 +97,15 @@ static inline void fault_cut_sync(struct fault_cut *cut, struct fault_past *file
         if (cut->files[i].removed) cut->files[i].removed_durably = true;
 }
 
+/* A sync that failed has lost the writes that it was to bring to the disk. */
+static inline void fault_cut_forget(const struct fault_cut *cut, struct fault_past *file) {
+    int kept = 0;
+    for (int i = 0; i < file->unsynced_count; i++)
+        if (cut->log->ops[file->unsynced[i]].kind != FAULT_OP_WRITE)
+            file->unsynced[kept++] = file->unsynced[i];
+    file->unsynced_count = kept;
+}
+
 static inline void fault_cut_one(struct fault_cut *cut, int n) {
     const struct fault_op *op = &cut->log->ops[n];
     struct fault_past *file = fault_cut_file(cut, op);
@@ -107,6 +116,7 @@ static inline void fault_cut_one(struct fault_cut *cut, int n) {
         break;
     case FAULT_OP_WRITE: case FAULT_OP_TRUNCATE: fault_cut_wait(file, n); break;
     case FAULT_OP_SYNC: fault_cut_sync(cut, file); break;
+    case FAULT_OP_FORGET: fault_cut_forget(cut, file); break;
     case FAULT_OP_DELETE:
         file->removed = true;
         file->removed_durably = op->dir_sync;

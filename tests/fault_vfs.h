@@ -11,6 +11,9 @@
  *       FAULT_ANY counts all calls.
  *   fault_nth(FAULT_ANY, 1000, "x", code)
  *       The same, but 999 calls pass before the plan begins.
+ *   fault_nth_of(FAULT_IO, 1000, "x")
+ *       The same for all calls that can fail in this way, each with the code that fits it; only
+ *       those are counted.
  *   fault_space(bytes, path)
  *       The disk holds no more than this, the real file beside the database at path (path-jobq)
  *       counted in; what would need more gets SQLITE_FULL. 0: no limit.
@@ -24,9 +27,11 @@
  *   fault_calls(what), fault_hits(what)   so many calls, so many of them failed
  *   fault_await(what, n)                  waits until so many have failed; the watchdog limits it
  *   fault_wal_size()                      of the log that is open
+ *   fault_handles()                       files that are open, those of copies too
  *   fault_copy(from, to)                  what a process that is killed now leaves behind: the
  *                                         database and its log as they stand, under another name
  *   fault_copy_slots(from, to)            and what it says of the jobs that ran (the -jobq file)
+ *   fault_hash(path)                      of the database and its log: equal files, equal hash
  *   fault_remove(path)                    the database, its log and all that is beside it
  *
  *   fault_log_begin(&log, path)           from now on whatever is done to that database and its
@@ -35,6 +40,9 @@
  *   fault_log_watch(&log, watch, arg)     watch is called before each operation, under the disk's
  *                                         lock, to look at what else a crash would leave behind
  *   fault_lie(true)                       syncs are not: they return OK and are not written down
+ *   fault_forget(true)                    a sync that fails loses what it should have written, as
+ *                                         some systems do: it can be read, but no later sync will
+ *                                         bring it to the disk
  *
  * A call that fails changes nothing. Any thread. */
 #ifndef JOBQ_FAULT_VFS_H
@@ -44,21 +52,52 @@
 
 enum fault_what {
     FAULT_OPEN,
-    FAULT_READ,
+    FAULT_READ, /* of a database or a journal */
     FAULT_DB_WRITE,
     FAULT_DB_SYNC,
     FAULT_WAL_WRITE,
     FAULT_WAL_SYNC,
     FAULT_TRUNCATE,
     FAULT_DELETE,
+    FAULT_SIZE,
+    FAULT_ACCESS,
+    FAULT_LOCK,     /* of the file; to let go of a lock always works */
+    FAULT_SHM_MAP,
+    FAULT_SHM_LOCK,
+    FAULT_WAL_READ,
     FAULT_ANY,
     FAULT_KINDS
 };
 
+/* Ways to fail, and what SQLite is told then: 0 if such a call does not fail in this way. */
+enum fault_class {
+    FAULT_IO,
+    FAULT_FULL,
+    FAULT_BUSY,  /* locks */
+    FAULT_SHORT, /* a read of a log finds less than there is */
+    FAULT_HOLE,  /* so does a read of a database, which SQLite takes for zeros */
+    FAULT_SYNC,
+    FAULT_CLASSES
+};
+
+static const char *const fault_class_names[] = {"I/O error", "full", "busy", "short read", "hole",
+                                                "sync"};
+
+static const int fault_fitting[FAULT_CLASSES][FAULT_ANY] = {
+    {SQLITE_CANTOPEN, SQLITE_IOERR_READ, SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC,
+     SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_DELETE,
+     SQLITE_IOERR_FSTAT, SQLITE_IOERR_ACCESS, SQLITE_IOERR_LOCK, SQLITE_IOERR_SHMMAP,
+     SQLITE_IOERR_SHMLOCK, SQLITE_IOERR_READ},
+    {0, 0, SQLITE_FULL, 0, SQLITE_FULL, 0, 0, 0, 0, 0, 0, SQLITE_IOERR_SHMSIZE, 0, 0},
+    {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, SQLITE_BUSY, 0, SQLITE_BUSY, 0},
+    {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, SQLITE_IOERR_SHORT_READ},
+    {0, SQLITE_IOERR_SHORT_READ, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+    {0, 0, 0, SQLITE_IOERR_FSYNC, 0, SQLITE_IOERR_FSYNC, 0, 0, 0, 0, 0, 0, 0, 0}};
+
 /* ---- The log: what was done to the files of one database ---- */
 
 enum fault_op_kind { FAULT_OP_CREATE, FAULT_OP_WRITE, FAULT_OP_TRUNCATE, FAULT_OP_SYNC,
-                     FAULT_OP_DELETE };
+                     FAULT_OP_FORGET, FAULT_OP_DELETE };
 
 struct fault_op {
     enum fault_op_kind kind;
@@ -86,12 +125,13 @@ static struct {
     const char *plans[FAULT_KINDS];
     int64_t skip[FAULT_KINDS];
     int codes[FAULT_KINDS];
+    const int *fitting; /* of FAULT_ANY: a code for each kind, in place of the one code */
     int64_t calls[FAULT_KINDS], hits[FAULT_KINDS];
     int dead; /* the code, once the disk has died */
     int64_t wal_limit, space;
     char beside[DISK_NAME + 8];
     struct fault_log *log;
-    bool lie;
+    bool lie, forget;
 } fault = {.mutex = PTHREAD_MUTEX_INITIALIZER, .failed = PTHREAD_COND_INITIALIZER};
 
 static const char *const fault_endings[] = {"", "-wal", "-journal"};
@@ -155,15 +195,20 @@ static inline char fault_letter(enum fault_what what) {
     return *at;
 }
 
+static inline bool fault_changes(enum fault_what what) {
+    return what >= FAULT_DB_WRITE && what <= FAULT_DELETE;
+}
+
 /* SQLITE_OK, or the code with which this call fails. */
 static inline int fault_strike(enum fault_what what) {
-    char letter = fault_letter(what), any = fault_letter(FAULT_ANY);
-    int code = SQLITE_OK;
+    char letter = fault_letter(what), any = '.';
+    int of_any = fault.fitting ? fault.fitting[what] : fault.codes[FAULT_ANY], code = SQLITE_OK;
+    if (of_any || !fault.fitting) any = fault_letter(FAULT_ANY);
     if (letter != '.') code = fault.codes[what];
-    if (any != '.') code = fault.codes[FAULT_ANY];
+    if (any != '.') code = of_any;
     if (any != '.') fault_hit(FAULT_ANY);
     if (letter == 'X' || any == 'X') fault.dead = code;
-    if (fault.dead && what > FAULT_READ) code = fault.dead;
+    if (fault.dead && fault_changes(what)) code = fault.fitting ? of_any : fault.dead;
     if (code) fault_hit(what);
     return code;
 }
@@ -204,11 +249,12 @@ static inline int fault_close(sqlite3_file *file) {
 }
 
 static inline int fault_read(sqlite3_file *file, void *to, int size, sqlite3_int64 at) {
+    const struct disk_handle *h = fault_handle(file);
     int rc;
     pthread_mutex_lock(&fault.mutex);
-    rc = fault_strike(FAULT_READ);
+    rc = fault_strike(h->flags & SQLITE_OPEN_WAL ? FAULT_WAL_READ : FAULT_READ);
     if (rc) memset(to, 0, (size_t)size);
-    else rc = disk_read(fault_handle(file)->file, to, size, at);
+    else rc = disk_read(h->file, to, size, at);
     pthread_mutex_unlock(&fault.mutex);
     return rc;
 }
@@ -239,6 +285,7 @@ static inline int fault_sync(sqlite3_file *file, int flags) {
     rc = fault_strike(fault_kind(h, FAULT_DB_SYNC));
     if (!rc && !fault.lie) op = fault_log_add(fault.log, FAULT_OP_SYNC, h->file);
     if (op) op->flags = flags;
+    if (rc && fault.forget) fault_log_add(fault.log, FAULT_OP_FORGET, h->file);
     pthread_mutex_unlock(&fault.mutex);
     return rc;
 }
@@ -259,16 +306,19 @@ static inline int fault_truncate(sqlite3_file *file, sqlite3_int64 size) {
 }
 
 static inline int fault_file_size(sqlite3_file *file, sqlite3_int64 *size) {
+    int rc;
     pthread_mutex_lock(&fault.mutex);
-    *size = fault_handle(file)->file->size;
+    rc = fault_strike(FAULT_SIZE);
+    *size = rc ? 0 : fault_handle(file)->file->size;
     pthread_mutex_unlock(&fault.mutex);
-    return SQLITE_OK;
+    return rc;
 }
 
 static inline int fault_lock(sqlite3_file *file, int level) {
     int rc;
     pthread_mutex_lock(&fault.mutex);
-    rc = disk_lock(fault_handle(file), level);
+    rc = fault_strike(FAULT_LOCK);
+    if (!rc) rc = disk_lock(fault_handle(file), level);
     pthread_mutex_unlock(&fault.mutex);
     return rc;
 }
@@ -309,15 +359,18 @@ static inline int fault_shm_map(sqlite3_file *file, int region, int size, int ma
     int rc;
     if (size != DISK_REGION) return SQLITE_IOERR_SHMMAP;
     pthread_mutex_lock(&fault.mutex);
-    rc = disk_shm_map(fault_handle(file), region, make != 0, to);
+    *to = NULL;
+    rc = fault_strike(FAULT_SHM_MAP);
+    if (!rc) rc = disk_shm_map(fault_handle(file), region, make != 0, to);
     pthread_mutex_unlock(&fault.mutex);
     return rc;
 }
 
 static inline int fault_shm_lock(sqlite3_file *file, int at, int count, int flags) {
-    int rc;
+    int rc = SQLITE_OK;
     pthread_mutex_lock(&fault.mutex);
-    rc = disk_shm_lock(fault_handle(file), at, count, flags);
+    if (flags & SQLITE_SHM_LOCK) rc = fault_strike(FAULT_SHM_LOCK);
+    if (!rc) rc = disk_shm_lock(fault_handle(file), at, count, flags);
     pthread_mutex_unlock(&fault.mutex);
     return rc;
 }
@@ -392,12 +445,24 @@ static inline int fault_delete(sqlite3_vfs *vfs, const char *name, int dir_sync)
 
 static inline int fault_access(sqlite3_vfs *vfs, const char *name, int flags, int *result) {
     const struct disk_file *f;
+    int rc;
     (void)vfs;
     pthread_mutex_lock(&fault.mutex);
+    rc = fault_strike(FAULT_ACCESS);
     f = disk_find(name);
-    *result = f && (flags != SQLITE_ACCESS_EXISTS || f->size > 0);
+    *result = !rc && f && (flags != SQLITE_ACCESS_EXISTS || f->size > 0);
     pthread_mutex_unlock(&fault.mutex);
-    return SQLITE_OK;
+    return rc;
+}
+
+/* Where locks are refused by nobody, there is nobody to wait for. */
+static inline int fault_sleep(sqlite3_vfs *vfs, int microseconds) {
+    bool wait;
+    (void)vfs;
+    pthread_mutex_lock(&fault.mutex);
+    wait = fault.fitting != fault_fitting[FAULT_BUSY];
+    pthread_mutex_unlock(&fault.mutex);
+    return wait ? fault.real->xSleep(fault.real, microseconds) : microseconds;
 }
 
 /* ---- For tests ---- */
@@ -408,9 +473,10 @@ static inline void fault_off(void) {
         fault.plans[i] = NULL;
         fault.calls[i] = fault.hits[i] = 0;
     }
+    fault.fitting = NULL;
     fault.dead = 0;
     fault.wal_limit = fault.space = 0;
-    fault.lie = false;
+    fault.lie = fault.forget = false;
     pthread_mutex_unlock(&fault.mutex);
 }
 
@@ -428,6 +494,7 @@ static inline void fault_begin(void) {
     fault.vfs.xOpen = fault_open;
     fault.vfs.xDelete = fault_delete;
     fault.vfs.xAccess = fault_access;
+    fault.vfs.xSleep = fault_sleep;
     CHECK_INT(sqlite3_vfs_register(&fault.vfs, 1), SQLITE_OK);
 }
 
@@ -436,6 +503,14 @@ static inline void fault_nth(enum fault_what what, int64_t n, const char *plan, 
     fault.plans[what] = plan;
     fault.skip[what] = n - 1;
     fault.codes[what] = code;
+    if (what == FAULT_ANY) fault.fitting = NULL;
+    pthread_mutex_unlock(&fault.mutex);
+}
+
+static inline void fault_nth_of(enum fault_class how, int64_t n, const char *plan) {
+    fault_nth(FAULT_ANY, n, plan, SQLITE_OK);
+    pthread_mutex_lock(&fault.mutex);
+    fault.fitting = fault_fitting[how];
     pthread_mutex_unlock(&fault.mutex);
 }
 
@@ -465,6 +540,12 @@ static inline void fault_take_space(void) {
 static inline void fault_lie(bool lie) {
     pthread_mutex_lock(&fault.mutex);
     fault.lie = lie;
+    pthread_mutex_unlock(&fault.mutex);
+}
+
+static inline void fault_forget(bool forget) {
+    pthread_mutex_lock(&fault.mutex);
+    fault.forget = forget;
     pthread_mutex_unlock(&fault.mutex);
 }
 
@@ -507,6 +588,14 @@ static inline int64_t fault_wal_size(void) {
     return size;
 }
 
+static inline int fault_handles(void) {
+    int count = 0;
+    pthread_mutex_lock(&fault.mutex);
+    for (const struct disk_file *f = disk.files; f; f = f->next) count += f->handles;
+    pthread_mutex_unlock(&fault.mutex);
+    return count;
+}
+
 static inline void fault_copy(const char *from, const char *to) {
     char a[DISK_NAME], b[DISK_NAME];
     pthread_mutex_lock(&fault.mutex);
@@ -535,6 +624,26 @@ static inline void fault_copy_slots(const char *from, const char *to) {
         if (fwrite(block, 1, size, out) != size) test_give_up(name);
     fclose(in);
     if (fclose(out) != 0) test_give_up(name);
+}
+
+/* FNV-1a, after Fowler, Noll and Vo, by words. */
+static inline uint64_t fault_hash(const char *path) {
+    uint64_t hash = 14695981039346656037u, word;
+    char name[DISK_NAME];
+    pthread_mutex_lock(&fault.mutex);
+    for (int i = 0; i < 3; i++) {
+        const struct disk_file *f;
+        snprintf(name, sizeof name, "%s%s", path, fault_endings[i]);
+        f = disk_find(name);
+        for (int64_t k = 0; f && k < f->size; k += 8) {
+            word = 0;
+            memcpy(&word, f->data + k, f->size - k < 8 ? (size_t)(f->size - k) : 8);
+            hash = (hash ^ word) * 1099511628211u;
+        }
+        hash = (hash ^ (f ? (uint64_t)f->size + 1 : 0)) * 1099511628211u;
+    }
+    pthread_mutex_unlock(&fault.mutex);
+    return hash;
 }
 
 /* Of the disk in memory only. */
