@@ -2674,6 +2674,8 @@ static int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
     if (rc == JOBQ_OK && row) {
         const char *mode = (const char *)sqlite3_column_text(statement, 0);
         wal = mode && (strcmp(mode, "wal") == 0 || strcmp(mode, "memory") == 0);
+        /* It has answered, but only the next step commits: that may fail still. */
+        rc = jobq__db_next(db, statement, &row);
     }
     sqlite3_finalize(statement);
     if (rc != JOBQ_OK) return jobq__db_fail(db, err);
