@@ -4746,8 +4746,9 @@ JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int32_t kind, bool *more);
 /* The row is about to end or go: its id stays known, and it may have been the next one due. */
 JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row);
 /* Before the COMMIT of a job's transaction: a handler may have rolled back to a savepoint of its
- * own, and with it names that this transaction had added; those are forgotten. */
-JOBQ__INTERNAL int jobq__tx_check_names(jobq *q);
+ * own, and with it names that this transaction had added: those are forgotten; and jobs that it
+ * had given back to the table: those are given back again. */
+JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q);
 
 /* ---- Between the four files ---- */
 
@@ -5066,8 +5067,9 @@ JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kin
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_check_names(jobq *q) {
+JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
     struct jobq__tx *tx = &q->tx;
+    struct jobq__link *link;
     size_t i, kept = 0;
     for (i = 0; i < tx->new_count; i++) {
         int64_t id;
@@ -5076,6 +5078,13 @@ JOBQ__INTERNAL int jobq__tx_check_names(jobq *q) {
         if (id == tx->new_names[i].id) tx->new_names[kept++] = tx->new_names[i];
     }
     tx->new_count = kept;
+    for (link = tx->taken.next; link != &tx->taken; link = link->next) {
+        /* Changes nothing where the row waits already. */
+        const struct jobq__row *row = &JOBQ__LINKED(link)->row;
+        int64_t lane = row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
+        int changed, rc = jobq__store_give_back(tx->db, row->id, lane, row->priority, &changed);
+        if (rc != JOBQ_OK) return rc;
+    }
     return JOBQ_OK;
 }
 
@@ -6710,7 +6719,7 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     jobq__list_append(&q->tx.settled, &entry->link);
     rc = jobq__tx_settle(q);
     if (rc == JOBQ_OK) rc = jobq__tx_fill(q);
-    if (rc == JOBQ_OK) rc = jobq__tx_check_names(q);
+    if (rc == JOBQ_OK) rc = jobq__tx_check_undone(q);
     if (rc != JOBQ_OK) return rc;
     q->job.may_commit = true;
     rc = jobq__store_commit(&q->job);

@@ -638,7 +638,7 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     jobq__list_append(&q->tx.settled, &entry->link);
     rc = jobq__tx_settle(q);
     if (rc == JOBQ_OK) rc = jobq__tx_fill(q);
-    if (rc == JOBQ_OK) rc = jobq__tx_check_names(q);
+    if (rc == JOBQ_OK) rc = jobq__tx_check_undone(q);
     if (rc != JOBQ_OK) return rc;
     q->job.may_commit = true;
     rc = jobq__store_commit(&q->job);
