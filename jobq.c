@@ -2054,9 +2054,6 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(SAVE, "SAVEPOINT jobq_part") \
     X(SAVE_UNDO, "ROLLBACK TO jobq_part") \
     X(SAVE_END, "RELEASE jobq_part") \
-    X(RUN_SAVE, "SAVEPOINT jobq_run") \
-    X(RUN_UNDO, "ROLLBACK TO jobq_run") \
-    X(RUN_END, "RELEASE jobq_run") \
     X(SYNC_FULL, "PRAGMA synchronous=FULL") \
     X(SYNC_NORMAL, "PRAGMA synchronous=NORMAL") \
     /* names */ \
@@ -6059,9 +6056,9 @@ JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job);
 /* True if this thread holds the baton for a job's transaction. */
 JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q);
 
-/* Ends the job's transaction with the entry's verdict, keeping what the handler wrote or not, and
- * hands the baton on. On failure nothing is kept and the entry is still the caller's:
- * JOBQ_MISUSE if the transaction had been ended behind jobq's back. */
+/* Ends the job's transaction and hands the baton on. If what the handler wrote is to be kept it is
+ * committed with the entry's verdict; otherwise, and on failure, nothing is kept and the entry is
+ * still the caller's. JOBQ_MISUSE if the transaction had been ended behind jobq's back. */
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep);
 
 /* Writes one request inside the job's transaction; the holder calls it. */
@@ -6741,16 +6738,11 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     wakes.count = 0;
     wakes.scheduler = wakes.loop = false;
     jobq__db_reset_all(&q->job);
-    rc = jobq__db_in_transaction(&q->job) && !q->job.lost ? JOBQ_OK : JOBQ_MISUSE;
-    if (rc == JOBQ_OK && !keep) {
-        rc = jobq__db_do(&q->job, JOBQ__SQL_RUN_UNDO);
-        jobq__tx_reset(q);
-    }
-    if (rc == JOBQ_OK) rc = jobq__db_do(&q->job, JOBQ__SQL_RUN_END);
     /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
-    if (rc != JOBQ_OK) rc = JOBQ_MISUSE;
-    if (rc == JOBQ_OK) rc = jobq__commit_job_end(q, entry, &wakes);
-    if (rc != JOBQ_OK) {
+    rc = jobq__db_in_transaction(&q->job) && !q->job.lost ? JOBQ_OK : JOBQ_MISUSE;
+    if (rc == JOBQ_OK && keep) rc = jobq__commit_job_end(q, entry, &wakes);
+    if (rc != JOBQ_OK || !keep) {
+        /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(&q->job);
         jobq__list_remove(&entry->link);
         /* It is still claimed, and the claims row has to go on saying so. */
@@ -7002,20 +6994,21 @@ static void jobq__run_hand_over(struct jobq_run *run, jobq_outcome outcome) {
     run->result = NULL;
 }
 
-/* The job's transaction ends with the run. */
 /* Tells events on the thread that runs the handler; what is left is the scheduler's. */
 static void jobq__run_tell(jobq *q) {
     if (jobq__event_deliver(&q->events, q->step_mode) && !q->step_mode) jobq__core_kick(q);
 }
 
+/* The job's transaction ends with the run; false if the outcome has yet to be settled. */
 static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
     struct jobq__entry *entry = run->entry;
     jobq *q = run->q;
-    bool lanes = run->joined && entry->verdict.state == JOBQ__DONE;
+    bool keep = entry->verdict.state == JOBQ__DONE;
     int rc;
-    if (lanes) q->look_lanes = true;
-    rc = jobq__commit_job(q, entry, entry->verdict.state == JOBQ__DONE);
+    if (run->joined && keep) q->look_lanes = true;
+    rc = jobq__commit_job(q, entry, keep);
     run->in_tx = false;
+    if (rc == JOBQ_OK && !keep) return false;
     if (rc == JOBQ_OK) {
         jobq__run_tell(q);
         return true;
@@ -7242,7 +7235,6 @@ static int jobq__run_begin_tx(struct jobq_run *run, jobq_error *err) {
         if (rc != JOBQ_OK) return rc;
     }
     rc = jobq__store_begin(&q->job);
-    if (rc == JOBQ_OK) rc = jobq__db_do(&q->job, JOBQ__SQL_RUN_SAVE);
     if (rc != JOBQ_OK) {
         rc = jobq__db_fail(&q->job, err);
         jobq__store_rollback(&q->job);

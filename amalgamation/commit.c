@@ -660,16 +660,11 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     wakes.count = 0;
     wakes.scheduler = wakes.loop = false;
     jobq__db_reset_all(&q->job);
-    rc = jobq__db_in_transaction(&q->job) && !q->job.lost ? JOBQ_OK : JOBQ_MISUSE;
-    if (rc == JOBQ_OK && !keep) {
-        rc = jobq__db_do(&q->job, JOBQ__SQL_RUN_UNDO);
-        jobq__tx_reset(q);
-    }
-    if (rc == JOBQ_OK) rc = jobq__db_do(&q->job, JOBQ__SQL_RUN_END);
     /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
-    if (rc != JOBQ_OK) rc = JOBQ_MISUSE;
-    if (rc == JOBQ_OK) rc = jobq__commit_job_end(q, entry, &wakes);
-    if (rc != JOBQ_OK) {
+    rc = jobq__db_in_transaction(&q->job) && !q->job.lost ? JOBQ_OK : JOBQ_MISUSE;
+    if (rc == JOBQ_OK && keep) rc = jobq__commit_job_end(q, entry, &wakes);
+    if (rc != JOBQ_OK || !keep) {
+        /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(&q->job);
         jobq__list_remove(&entry->link);
         /* It is still claimed, and the claims row has to go on saying so. */

@@ -57,9 +57,9 @@ JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job);
 /* True if this thread holds the baton for a job's transaction. */
 JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q);
 
-/* Ends the job's transaction with the entry's verdict, keeping what the handler wrote or not, and
- * hands the baton on. On failure nothing is kept and the entry is still the caller's:
- * JOBQ_MISUSE if the transaction had been ended behind jobq's back. */
+/* Ends the job's transaction and hands the baton on. If what the handler wrote is to be kept it is
+ * committed with the entry's verdict; otherwise, and on failure, nothing is kept and the entry is
+ * still the caller's. JOBQ_MISUSE if the transaction had been ended behind jobq's back. */
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep);
 
 /* Writes one request inside the job's transaction; the holder calls it. */

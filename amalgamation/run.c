@@ -189,20 +189,21 @@ static void jobq__run_hand_over(struct jobq_run *run, jobq_outcome outcome) {
     run->result = NULL;
 }
 
-/* The job's transaction ends with the run. */
 /* Tells events on the thread that runs the handler; what is left is the scheduler's. */
 static void jobq__run_tell(jobq *q) {
     if (jobq__event_deliver(&q->events, q->step_mode) && !q->step_mode) jobq__core_kick(q);
 }
 
+/* The job's transaction ends with the run; false if the outcome has yet to be settled. */
 static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
     struct jobq__entry *entry = run->entry;
     jobq *q = run->q;
-    bool lanes = run->joined && entry->verdict.state == JOBQ__DONE;
+    bool keep = entry->verdict.state == JOBQ__DONE;
     int rc;
-    if (lanes) q->look_lanes = true;
-    rc = jobq__commit_job(q, entry, entry->verdict.state == JOBQ__DONE);
+    if (run->joined && keep) q->look_lanes = true;
+    rc = jobq__commit_job(q, entry, keep);
     run->in_tx = false;
+    if (rc == JOBQ_OK && !keep) return false;
     if (rc == JOBQ_OK) {
         jobq__run_tell(q);
         return true;
@@ -429,7 +430,6 @@ static int jobq__run_begin_tx(struct jobq_run *run, jobq_error *err) {
         if (rc != JOBQ_OK) return rc;
     }
     rc = jobq__store_begin(&q->job);
-    if (rc == JOBQ_OK) rc = jobq__db_do(&q->job, JOBQ__SQL_RUN_SAVE);
     if (rc != JOBQ_OK) {
         rc = jobq__db_fail(&q->job, err);
         jobq__store_rollback(&q->job);

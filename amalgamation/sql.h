@@ -38,9 +38,6 @@
     X(SAVE, "SAVEPOINT jobq_part") \
     X(SAVE_UNDO, "ROLLBACK TO jobq_part") \
     X(SAVE_END, "RELEASE jobq_part") \
-    X(RUN_SAVE, "SAVEPOINT jobq_run") \
-    X(RUN_UNDO, "ROLLBACK TO jobq_run") \
-    X(RUN_END, "RELEASE jobq_run") \
     X(SYNC_FULL, "PRAGMA synchronous=FULL") \
     X(SYNC_NORMAL, "PRAGMA synchronous=NORMAL") \
     /* names */ \
