@@ -2925,7 +2925,10 @@ static int jobq__store_change(struct jobq__db *db, sqlite3_stmt *s, int *changed
 /* ---- Transactions ---- */
 
 JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db) {
-    return jobq__db_do(db, JOBQ__SQL_BEGIN);
+    int rc = JOBQ_OK;
+    /* There may have been no memory to end the last one. */
+    if (jobq__db_in_transaction(db)) rc = jobq__db_do(db, JOBQ__SQL_ROLLBACK);
+    return rc == JOBQ_OK ? jobq__db_do(db, JOBQ__SQL_BEGIN) : rc;
 }
 
 JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db) {
@@ -6288,6 +6291,8 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
     bool sync = jobq__commit_wants_sync(q, list, part);
     int rc;
     *began = *ended = false;
+    /* A job's transaction that could not be ended for want of memory would be in the way. */
+    if (q->job.handle) jobq__store_rollback(&q->job);
     do {
         jobq__disk_begin(q);
         jobq__tx_reset(q);

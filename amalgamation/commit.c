@@ -210,6 +210,8 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
     bool sync = jobq__commit_wants_sync(q, list, part);
     int rc;
     *began = *ended = false;
+    /* A job's transaction that could not be ended for want of memory would be in the way. */
+    if (q->job.handle) jobq__store_rollback(&q->job);
     do {
         jobq__disk_begin(q);
         jobq__tx_reset(q);

@@ -37,7 +37,10 @@ static int jobq__store_change(struct jobq__db *db, sqlite3_stmt *s, int *changed
 /* ---- Transactions ---- */
 
 JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db) {
-    return jobq__db_do(db, JOBQ__SQL_BEGIN);
+    int rc = JOBQ_OK;
+    /* There may have been no memory to end the last one. */
+    if (jobq__db_in_transaction(db)) rc = jobq__db_do(db, JOBQ__SQL_ROLLBACK);
+    return rc == JOBQ_OK ? jobq__db_do(db, JOBQ__SQL_BEGIN) : rc;
 }
 
 JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db) {
