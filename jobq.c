@@ -2188,9 +2188,11 @@ struct jobq__db {
     int sqlite_code;    /* extended, of the last failure */
     int busy_ms;
     int wal_pages;      /* in the log after the last commit of this connection */
-    /* The job's connection: */
-    bool may_commit;    /* else the commit hook vetoes */
-    bool lost;          /* the transaction was rolled back behind jobq's back */
+    /* Else the commit hook vetoes. SQLite may end a transaction by itself, go on, and commit what
+     * comes then statement by statement: the job's connection never may but at its COMMIT, the
+     * writer neither once it is open. */
+    bool may_commit;
+    bool lost;          /* the job's: the transaction was rolled back behind jobq's back */
 };
 
 struct jobq__db_options {
@@ -2484,10 +2486,8 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, enum job
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
     /* Replaces the automatic checkpoint, too. */
     sqlite3_wal_hook(db->handle, jobq__db_after_commit, db);
-    if (use == JOBQ__DB_JOB) {
-        sqlite3_commit_hook(db->handle, jobq__db_before_commit, db);
-        sqlite3_rollback_hook(db->handle, jobq__db_rolled_back, db);
-    }
+    sqlite3_commit_hook(db->handle, jobq__db_before_commit, db);
+    if (use == JOBQ__DB_JOB) sqlite3_rollback_hook(db->handle, jobq__db_rolled_back, db);
     rc = jobq__db_pragmas(db, use, options);
     if (rc != JOBQ_OK) {
         rc = jobq__db_fail(db, err);
@@ -2932,7 +2932,15 @@ JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db) {
 }
 
 JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db) {
-    return jobq__db_do(db, JOBQ__SQL_COMMIT);
+    int rc;
+    if (!jobq__db_in_transaction(db)) {
+        db->sqlite_code = SQLITE_ABORT_ROLLBACK;
+        return jobq__db_code(db->sqlite_code);
+    }
+    db->may_commit = true;
+    rc = jobq__db_do(db, JOBQ__SQL_COMMIT);
+    db->may_commit = false;
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db) {
@@ -6723,9 +6731,7 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     if (rc == JOBQ_OK) rc = jobq__tx_fill(q);
     if (rc == JOBQ_OK) rc = jobq__tx_check_undone(q);
     if (rc != JOBQ_OK) return rc;
-    q->job.may_commit = true;
     rc = jobq__store_commit(&q->job);
-    q->job.may_commit = false;
     if (rc == JOBQ_OK) {
         jobq__tx_applied(q, wakes);
         return rc;
@@ -8639,6 +8645,7 @@ static int jobq__api_open_db(jobq *q, bool created, jobq_error *err) {
     if (rc == JOBQ_OK && !q->memory)
         rc = jobq__db_open(&q->reader, q->path, JOBQ__DB_READER, &options, err);
     if (rc != JOBQ_OK) return rc;
+    q->writer.may_commit = false;
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
     if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     if (!q->client) return jobq__api_recover(q, err);

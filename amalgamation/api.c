@@ -210,6 +210,7 @@ static int jobq__api_open_db(jobq *q, bool created, jobq_error *err) {
     if (rc == JOBQ_OK && !q->memory)
         rc = jobq__db_open(&q->reader, q->path, JOBQ__DB_READER, &options, err);
     if (rc != JOBQ_OK) return rc;
+    q->writer.may_commit = false;
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
     if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     if (!q->client) return jobq__api_recover(q, err);

@@ -642,9 +642,7 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     if (rc == JOBQ_OK) rc = jobq__tx_fill(q);
     if (rc == JOBQ_OK) rc = jobq__tx_check_undone(q);
     if (rc != JOBQ_OK) return rc;
-    q->job.may_commit = true;
     rc = jobq__store_commit(&q->job);
-    q->job.may_commit = false;
     if (rc == JOBQ_OK) {
         jobq__tx_applied(q, wakes);
         return rc;

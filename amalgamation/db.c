@@ -230,10 +230,8 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, enum job
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
     /* Replaces the automatic checkpoint, too. */
     sqlite3_wal_hook(db->handle, jobq__db_after_commit, db);
-    if (use == JOBQ__DB_JOB) {
-        sqlite3_commit_hook(db->handle, jobq__db_before_commit, db);
-        sqlite3_rollback_hook(db->handle, jobq__db_rolled_back, db);
-    }
+    sqlite3_commit_hook(db->handle, jobq__db_before_commit, db);
+    if (use == JOBQ__DB_JOB) sqlite3_rollback_hook(db->handle, jobq__db_rolled_back, db);
     rc = jobq__db_pragmas(db, use, options);
     if (rc != JOBQ_OK) {
         rc = jobq__db_fail(db, err);

@@ -30,9 +30,11 @@ struct jobq__db {
     int sqlite_code;    /* extended, of the last failure */
     int busy_ms;
     int wal_pages;      /* in the log after the last commit of this connection */
-    /* The job's connection: */
-    bool may_commit;    /* else the commit hook vetoes */
-    bool lost;          /* the transaction was rolled back behind jobq's back */
+    /* Else the commit hook vetoes. SQLite may end a transaction by itself, go on, and commit what
+     * comes then statement by statement: the job's connection never may but at its COMMIT, the
+     * writer neither once it is open. */
+    bool may_commit;
+    bool lost;          /* the job's: the transaction was rolled back behind jobq's back */
 };
 
 struct jobq__db_options {

@@ -44,7 +44,15 @@ JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db) {
 }
 
 JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db) {
-    return jobq__db_do(db, JOBQ__SQL_COMMIT);
+    int rc;
+    if (!jobq__db_in_transaction(db)) {
+        db->sqlite_code = SQLITE_ABORT_ROLLBACK;
+        return jobq__db_code(db->sqlite_code);
+    }
+    db->may_commit = true;
+    rc = jobq__db_do(db, JOBQ__SQL_COMMIT);
+    db->may_commit = false;
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db) {
