@@ -476,6 +476,44 @@ TEST(unknown_stops_the_pool) {
     crowd_close(&c);
 }
 
+static int64_t processor_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* Goal: a pool that has stopped for good rests, with outcomes that it cannot write, jobs in the
+ * ring and in the table, and one that is due. Method: as above; processor time, commits and calls
+ * of the disk while nothing happens. */
+TEST(stopped_pool_is_idle) {
+    fixture f;
+    gate g;
+    struct crowd c;
+    int64_t calls, commits, used_us;
+    crowd_open(&c, &g);
+    REQUIRE(begin(&f, POOL, gate_and_count, &c));
+    put_job(f.q, (jobq_job){.kind = "k", .delay_ms = 1000});
+    for (int i = 0; i < 20; i++) put(f.q, "k");
+    start(f.q);
+    gate_await(&g, 2);
+    fault_plan(FAULT_WAL_SYNC, "X", SQLITE_IOERR_FSYNC);
+    FAILS(JOBQ_UNKNOWN, jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, NULL, &err));
+    jobq_clock_advance(f.clock, JOBQ_HOUR);
+    WORKS(jobq_notify(f.q, &err));
+    gate_open(&g);
+    while (stats_of(f.q).running > 0) sched_yield();
+    calls = fault_calls(FAULT_ANY);
+    commits = stats_of(f.q).commits;
+    used_us = processor_us();
+    test_pause_ms(100);
+    CHECK(processor_us() - used_us < 50000);
+    CHECK_INT(fault_calls(FAULT_ANY), calls);
+    CHECK_INT(stats_of(f.q).commits, commits);
+    CHECK_INT(c.breaker.runs, 2);
+    fixture_close(&f);
+    crowd_close(&c);
+}
+
 /* Goal: when one caller of a group is told UNKNOWN, the queue has stopped for the others too: they
  * are not written after it. Method: threads queue behind a job's transaction; its sync passes, then
  * that of the group fails, and that of the first store alone with its scrub; all others would
@@ -735,39 +773,7 @@ TEST(job_transaction_on_a_dying_disk) {
     }
 }
 
-/* ---- Opening and closing ---- */
-
-/* Goal: an open that fails gives no handle, says why, and leaves a file that can be opened. Method:
- * the n-th call of each kind fails, for every n that an open makes; new files and old ones. */
-TEST(open_on_a_failing_disk) {
-    static const int codes[FAULT_KINDS] = {SQLITE_CANTOPEN, SQLITE_IOERR_READ, SQLITE_IOERR_WRITE,
-                                           SQLITE_IOERR_FSYNC, SQLITE_FULL, SQLITE_IOERR_FSYNC};
-    const char *path = test_path("q.db");
-    fault_begin();
-    for (int what = 0; what < FAULT_KINDS; what++) {
-        for (int n = 0; n < 400; n++) {
-            char plan[512];
-            jobq_error err = {0, 0, ""};
-            jobq *q = NULL;
-            int code;
-            bool hit;
-            memset(plan, '.', (size_t)n);
-            strcpy(plan + n, "x");
-            if (n % 2 == 0) fault_remove(path);
-            fault_off();
-            fault_plan((enum fault_what)what, plan, codes[what]);
-            code = jobq_open(path, &STEP, &q, &err);
-            hit = fault_hits((enum fault_what)what) > 0;
-            fault_off();
-            if (code == JOBQ_OK) CHECK_CODE(jobq_close(&q), JOBQ_OK);
-            else CHECK(q == NULL && err.code == code && strchr(err.text, ' '));
-            if (!CHECK_CODE(jobq_open(path, &STEP, &q, &err), JOBQ_OK))
-                test_note("%s, kind %d, call %d, was %s", err.text, what, n, jobq_code_name(code));
-            if (q) CHECK_CODE(jobq_close(&q), JOBQ_OK);
-            if (!hit && n % 2 == 0) break;
-        }
-    }
-}
+/* ---- Checkpoints ---- */
 
 /* Goal: a checkpoint that fails does no harm, neither while the queue runs nor at close. Method:
  * the database itself can be neither written nor synced; jobs go through the log all the same. */
@@ -798,217 +804,12 @@ TEST(checkpoint_fails) {
     }
 }
 
-/* ---- Every call of a whole story ---- */
-
-enum { SWEEP_JOBS = 12 };
-
-struct sweep {
-    int codes[SWEEP_JOBS]; /* what enqueue returned */
-    int runs[SWEEP_JOBS];
-    int stopped;           /* the latched code */
-};
-
-static int sweep_number(jobq_run *run) {
-    int n = -1;
-    size_t size = 0;
-    const void *payload = jobq_run_payload(run, &size);
-    if (CHECK_INT(size, sizeof n)) memcpy(&n, payload, sizeof n);
-    return CHECK(n >= 0 && n < SWEEP_JOBS) ? n : 0;
-}
-
-static jobq_outcome sweep_plain(jobq_run *run, void *ctx) {
-    struct sweep *s = (struct sweep *)ctx;
-    int n = sweep_number(run);
-    s->runs[n]++;
-    if (n == 4 && jobq_run_attempt(run) == 1) return jobq_retry(run, "not yet");
-    return n == 7 ? jobq_done(run, "result", 6) : JOBQ_DONE;
-}
-
-static jobq_outcome sweep_note(jobq_run *run, void *ctx) {
-    struct sweep *s = (struct sweep *)ctx;
-    int n = sweep_number(run);
-    sqlite3 *db = NULL;
-    char sql[64];
-    s->runs[n]++;
-    if (jobq_run_db(run, &db, NULL) != JOBQ_OK) return JOBQ_RETRY;
-    snprintf(sql, sizeof sql, "INSERT INTO note VALUES(%d, 'x')", n);
-    sqlite3_exec(db, sql, NULL, NULL, NULL);
-    return JOBQ_DONE; /* whatever SQLite said: a lost transaction is a retry */
-}
-
-static bool sweep_is_note(int n) {
-    return n % 3 == 2;
-}
-
-static int sweep_register(jobq *q, struct sweep *s) {
-    int rc = jobq_register(q, &(jobq_kind){.name = "plain", .run = sweep_plain, .ctx = s}, NULL);
-    if (rc != JOBQ_OK) return rc;
-    return jobq_register(q, &(jobq_kind){.name = "note", .run = sweep_note, .ctx = s}, NULL);
-}
-
-/* The story: everything that writes, in step mode, whatever it returns. */
-static void sweep_story(jobq *q, struct sweep *s) {
-    for (int n = 0; n < SWEEP_JOBS; n++) {
-        char key[16];
-        jobq_job job = {.kind = sweep_is_note(n) ? "note" : "plain", .payload = &n,
-                        .size = sizeof n, .delay_ms = n % 4 == 3 ? 1000 : 0};
-        snprintf(key, sizeof key, "%d", n);
-        if (n % 5 == 0) job.key = key;
-        s->codes[n] = jobq_enqueue(q, &job, NULL, NULL);
-        if (n % 3 == 2) jobq_step(q, NULL, NULL);
-    }
-    jobq_run_until_idle(q, NULL, NULL);
-    jobq_advance(q, 5 * JOBQ_SECOND, NULL, NULL);
-    s->stopped = stats_of(q).failed_code;
-}
-
-/* What one file holds afterwards against what was said. */
-static void sweep_check_jobs(jobq *q, const char *path, const struct sweep *s) {
-    jobq_filter any = {.rows_max = 0};
-    jobq_cursor cursor;
-    jobq_info infos[2 * SWEEP_JOBS];
-    int present[SWEEP_JOBS] = {0};
-    size_t count = 0;
-    memset(&cursor, 0, sizeof cursor);
-    WORKS(jobq_list(q, &any, &cursor, infos, 2 * SWEEP_JOBS, &count, &err));
-    for (size_t i = 0; i < count; i++) {
-        int n = -1;
-        size_t size;
-        WORKS(jobq_get_payload(q, infos[i].id, &n, sizeof n, &size, &err));
-        if (!CHECK(n >= 0 && n < SWEEP_JOBS)) continue;
-        present[n]++;
-        CHECK_INT(infos[i].state, JOBQ_STATE_DONE);
-        CHECK_INT(infos[i].crashes, 0);
-    }
-    for (int n = 0; n < SWEEP_JOBS; n++) {
-        char sql[64];
-        if (s->codes[n] == JOBQ_OK) CHECK_INT(present[n], 1);
-        else if (s->codes[n] == JOBQ_UNKNOWN) CHECK(present[n] <= 1);
-        else CHECK_INT(present[n] + s->runs[n], 0);
-        snprintf(sql, sizeof sql, "SELECT count(*) FROM note WHERE n = %d", n);
-        if (sweep_is_note(n)) CHECK_INT(sql_int(path, sql), present[n]);
-    }
-}
-
-/* Opens a file that was left, lets the story come to its end, and checks it; again counts the runs
- * that this took. */
-static void sweep_check(const char *path, const struct sweep *s, struct sweep *again) {
-    jobq_options options = STEP;
-    jobq *q = NULL;
-    options.join = true;
-    options.clock = jobq_clock_artificial(T0 + JOBQ_MINUTE);
-    WORKS(jobq_open(path, &options, &q, &err));
-    if (q) {
-        CHECK_CODE(sweep_register(q, again), JOBQ_OK);
-        drain(q);
-        advance(q, JOBQ_HOUR);
-        sweep_check_jobs(q, path, s);
-        CHECK_CODE(jobq_close(&q), JOBQ_OK);
-        check_file(path);
-    }
-    jobq_clock_free(options.clock);
-}
-
-/* A passing error costs no run: what was returned was kept. (A job whose transaction could not be
- * committed does run again.) */
-static void sweep_check_runs(const struct sweep *s, const struct sweep *again) {
-    for (int n = 0; n < SWEEP_JOBS; n++) {
-        int wanted = s->codes[n] == JOBQ_OK ? 1 + (n == 4) : 0;
-        if (!sweep_is_note(n)) CHECK_INT(s->runs[n] + again->runs[n], wanted);
-    }
-}
-
-/* Runs the story with one plan; false if the plan was never met, which ends a sweep. */
-static bool sweep_once(enum fault_what what, const char *plan, int code,
-                       jobq_durability durability, bool passing) {
-    const char *copy = test_path("copy.db");
-    struct sweep s, again, aside;
-    jobq_options options = STEP;
-    fixture f;
-    bool hit;
-    memset(&s, 0, sizeof s);
-    memset(&again, 0, sizeof again);
-    memset(&aside, 0, sizeof aside);
-    options.wal_pages = 16;
-    options.durability = durability;
-    if (!begin(&f, options, do_nothing, NULL)) return false;
-    CHECK_CODE(sweep_register(f.q, &s), JOBQ_OK);
-    fault_off();
-    fault_plan(what, plan, code);
-    sweep_story(f.q, &s);
-    hit = fault_hits(what) > 0;
-    fault_copy(f.path, copy);
-    if (passing) fault_off();
-    CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
-    fault_off();
-    jobq_clock_free(f.clock);
-    sweep_check(f.path, &s, &again);
-    sweep_check(copy, &s, &aside);
-    if (passing && s.stopped == JOBQ_OK) sweep_check_runs(&s, &again);
-    fault_remove(f.path);
-    fault_remove(copy);
-    return hit;
-}
-
-/* letters stand behind n calls that pass; every n, or in slow builds some of them. */
-static void sweep(enum fault_what what, const char *letters, int code,
-                  jobq_durability durability) {
-    bool passing = strcmp(letters, "x") == 0, hit = true;
-    int n, before = test_failures();
-    for (n = 0; hit && n < 2000; n += 1 + 12 * (JOBQ_TEST_SCALE > 1)) {
-        char plan[2048];
-        memset(plan, '.', (size_t)n);
-        strcpy(plan + n, letters);
-        hit = sweep_once(what, plan, code, durability, passing);
-        if (test_failures() == before) continue;
-        test_note("call %d: %s, SQLite's code %d", n, letters, code);
-        return;
-    }
-    CHECK(n > 5 && n < 2000); /* the story makes such calls, and comes to its end */
-}
-
-/* Goal: at whatever call the disk fills, once or for good, what was said is what is found: now and
- * in what a kill leaves. Method: a story of twelve jobs, again for every write of the log. */
-TEST(sweep_full) {
-    sweep(FAULT_WAL_WRITE, "x", SQLITE_FULL, JOBQ_DURABLE);
-    sweep(FAULT_WAL_WRITE, "x*", SQLITE_FULL, JOBQ_DURABLE);
-}
-
-/* Goal: the same for I/O errors of writes. Method: as above; once, for good, and with the disk. */
-TEST(sweep_write_errors) {
-    sweep(FAULT_WAL_WRITE, "x", SQLITE_IOERR_WRITE, JOBQ_DURABLE);
-    sweep(FAULT_WAL_WRITE, "x*", SQLITE_IOERR_WRITE, JOBQ_DURABLE);
-    sweep(FAULT_WAL_WRITE, "x", SQLITE_IOERR_WRITE, JOBQ_RELAXED);
-    sweep(FAULT_WAL_WRITE, "X", SQLITE_IOERR_WRITE, JOBQ_RELAXED);
-}
-
-/* Goal: the same for syncs. Method: once, twice, twice with one between, for good, with the disk
- * itself. */
-TEST(sweep_sync_errors) {
-    sweep(FAULT_WAL_SYNC, "x", SQLITE_IOERR_FSYNC, JOBQ_DURABLE);
-    sweep(FAULT_WAL_SYNC, "x.x", SQLITE_IOERR_FSYNC, JOBQ_DURABLE);
-    sweep(FAULT_WAL_SYNC, "xx", SQLITE_IOERR_FSYNC, JOBQ_DURABLE);
-    sweep(FAULT_WAL_SYNC, "x*", SQLITE_IOERR_FSYNC, JOBQ_DURABLE);
-    sweep(FAULT_WAL_SYNC, "X", SQLITE_IOERR_FSYNC, JOBQ_DURABLE);
-}
-
-/* Goal: the same for the checkpoint's writes and for reads. Method: as above. */
-TEST(sweep_database_errors) {
-    sweep(FAULT_DB_WRITE, "x", SQLITE_FULL, JOBQ_DURABLE);
-    sweep(FAULT_DB_WRITE, "X", SQLITE_IOERR_WRITE, JOBQ_DURABLE);
-    sweep(FAULT_DB_SYNC, "x", SQLITE_IOERR_FSYNC, JOBQ_DURABLE);
-    sweep(FAULT_READ, "x", SQLITE_IOERR_READ, JOBQ_DURABLE);
-    sweep(FAULT_READ, "x*", SQLITE_IOERR_READ, JOBQ_DURABLE);
-}
-
 TEST_MAIN(full_disk_refuses_new_work, full_disk_leaves_no_key_and_no_name, outcome_waits_for_space,
           pool_settles_when_space_returns, full_disk_still_settles,
           one_request_too_big_for_the_disk, flush_syncs_when_it_is_repeated, sync_fails_at_commit,
           unknown_stops_the_queue, unknown_stops_the_pool,
-          unknown_stops_the_rest_of_the_group,
+          stopped_pool_is_idle, unknown_stops_the_rest_of_the_group,
           sync_fails_when_an_outcome_is_settled, foreign_writer_makes_busy,
           step_keeps_an_outcome_while_busy, pool_keeps_outcomes_while_busy,
           job_transaction_meets_a_foreign_writer, job_transaction_cannot_be_committed,
-          job_transaction_on_a_dying_disk,
-          open_on_a_failing_disk, checkpoint_fails, sweep_full, sweep_write_errors,
-          sweep_sync_errors, sweep_database_errors)
+          job_transaction_on_a_dying_disk, checkpoint_fails)
