@@ -483,8 +483,8 @@ static int64_t processor_us(void) {
 }
 
 /* Goal: a pool that has stopped for good rests, with outcomes that it cannot write, jobs in the
- * ring and in the table, and one that is due. Method: as above; processor time, commits and calls
- * of the disk while nothing happens. */
+ * ring and in the table, and one that is due. Method: the disk dies under an enqueue, or under the
+ * pool before; then processor time, commits and calls of the disk while nothing happens. */
 TEST(stopped_pool_is_idle) {
     fixture f;
     gate g;
@@ -497,7 +497,8 @@ TEST(stopped_pool_is_idle) {
     start(f.q);
     gate_await(&g, 2);
     fault_plan(FAULT_WAL_SYNC, "X", SQLITE_IOERR_FSYNC);
-    FAILS(JOBQ_UNKNOWN, jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, NULL, &err));
+    FAILS_SOMEHOW(jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, NULL, &err));
+    CHECK_INT(stats_of(f.q).failed_code, JOBQ_IO);
     jobq_clock_advance(f.clock, JOBQ_HOUR);
     WORKS(jobq_notify(f.q, &err));
     gate_open(&g);

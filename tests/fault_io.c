@@ -8,7 +8,6 @@
  *
  * An effort of 1 takes every n where an error passes, samples of the rest, and does not look
  * everywhere; TEST_EFFORT=20 takes every n of everything and looks everywhere. */
-#define TEST_SECONDS 600
 #include "fault_power.h"
 #include "fault_tale.h"
 

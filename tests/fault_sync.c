@@ -9,7 +9,6 @@
  * a call that did not return OK are always among them.
  *
  * The same on systems where a sync that failed has lost what it should have written. */
-#define TEST_SECONDS 600
 #include "fault_power.h"
 #include "fault_tale.h"
 

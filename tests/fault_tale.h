@@ -29,9 +29,10 @@
 /* The jobs, by number. */
 enum {
     STORY_PLAIN, STORY_KEY, STORY_SAME_KEY, STORY_MANY, STORY_MANY_TX, STORY_MANY_LATER,
-    STORY_MANY_SAME_KEY, STORY_TX, STORY_RETRY, STORY_CANCEL, STORY_FAIL, STORY_DELETE,
-    STORY_SAVE, STORY_BRIEF, STORY_PARKED, STORY_BIG, STORY_LAST, STORY_EXTRA, STORY_JOBS,
-    STORY_CHILD = 20, /* plus the number of the parent */
+    STORY_MANY_SAME_KEY = STORY_MANY_LATER + 6, STORY_TX, STORY_RETRY, STORY_CANCEL, STORY_FAIL,
+    STORY_DELETE, STORY_SAVE, STORY_BRIEF, STORY_PARKED, STORY_BIG, STORY_LAST, STORY_EXTRA,
+    STORY_JOBS,
+    STORY_CHILD = 32, /* plus the number of the parent */
     STORY_NUMBERS = STORY_CHILD + STORY_JOBS,
     STORY_BIG_SIZE = 9000
 };
@@ -395,8 +396,8 @@ static inline void story_begin(struct story *s, const char *path, jobq_durabilit
 }
 
 static inline void story_put_first(struct story *s, bool step) {
-    story_put(s, STORY_PLAIN, (jobq_job){.priority = 1}, -1);
     story_put(s, STORY_KEY, (jobq_job){.key = "key", .delay_ms = 100}, -1);
+    story_put(s, STORY_PLAIN, (jobq_job){.priority = 1}, -1);
     story_put(s, STORY_SAME_KEY, (jobq_job){.key = "key"}, STORY_KEY);
     story_put_many(s);
     if (step) story_step(s);
