@@ -1108,6 +1108,10 @@ JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms) {
  *
  * The last two also say that the process is leaving, for runs that begin after that.
  *
+ * When a sync has failed the system may hold what was written as clean, and never write it: the log
+ * reads as whole until the power fails, and what is appended to it is lost with it. The page says
+ * so (doubt), for the next owner has to copy the log before it adds to it.
+ *
  * A slot that the next owner finds STARTED, with the runs of a row that is still claimed, is a
  * suspect. The next owner clears the slots after its recovery has committed, so a recovery that
  * is itself killed starts over with the same evidence. */
@@ -1125,7 +1129,7 @@ struct jobq__page {
     int32_t pid;
     int32_t leaving;            /* atomic: the process said that it is about to end */
     int32_t shared;             /* the owner allows other writers */
-    int32_t spare;
+    int32_t doubt;              /* a sync failed: the log may be whole in memory only */
     char boot_id[48];
     struct jobq__slot slots[JOBQ_WORKERS_MAX];
 };
@@ -1177,6 +1181,10 @@ JOBQ__INTERNAL int64_t jobq__owner_reserved(const struct jobq__owner *owner);
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner);
 /* True if the lock file has another name by now, or none: somebody else may own the queue. */
 JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
+
+/* Says that the log is in doubt, or is no more; and whether the owner before has left it so. */
+JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt);
+JOBQ__INTERNAL bool jobq__owner_doubtful(const struct jobq__owner *owner);
 
 /* True in a process that was forked after the queue was opened. */
 JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner);
@@ -1392,6 +1400,7 @@ JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner, bool shared) {
     memset(page->slots, 0, sizeof page->slots);
     jobq__os_boot_id(page->boot_id, sizeof page->boot_id);
     jobq__os_store(&page->leaving, 0);
+    jobq__os_store(&page->doubt, 0);
     page->pid = jobq__os_pid();
     memcpy(page->magic, JOBQ__PAGE_MAGIC, 8);
 }
@@ -1418,6 +1427,14 @@ JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner) {
 
 JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner) {
     jobq__owner_release_page(owner->page);
+}
+
+JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt) {
+    if (owner->writable) jobq__os_store(&owner->page->doubt, doubt);
+}
+
+JOBQ__INTERNAL bool jobq__owner_doubtful(const struct jobq__owner *owner) {
+    return owner->same_boot && jobq__os_load(&owner->page->doubt);
 }
 
 JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes) {
@@ -6413,7 +6430,9 @@ static void jobq__commit_after(jobq *q, struct jobq__request *list,
 static bool jobq__commit_certain(jobq *q, int rc, bool ended) {
     int scrub;
     if (!ended || rc == JOBQ_BUSY) return true;
+    jobq__owner_doubts(&q->owner, rc != JOBQ_FULL);
     scrub = jobq__commit_scrub(q);
+    if (scrub == JOBQ_OK) jobq__owner_doubts(&q->owner, false);
     return scrub == JOBQ_OK || (rc == JOBQ_FULL && scrub == JOBQ_FULL);
 }
 
@@ -8636,6 +8655,16 @@ static int jobq__api_recover(jobq *q, jobq_error *err) {
     return JOBQ_OK;
 }
 
+/* The owner before could not sync the log: all of it goes into the database before more is added. */
+static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
+    bool all;
+    int rc;
+    if (!jobq__owner_doubtful(&q->owner)) return JOBQ_OK;
+    rc = jobq__db_checkpoint(&q->writer, true, &all);
+    if (rc != JOBQ_OK) return jobq__db_fail(&q->writer, err);
+    return all ? rc : jobq__err_set(err, JOBQ_BUSY, "somebody reads a log that has to be copied");
+}
+
 static int jobq__api_open_db(jobq *q, bool created, jobq_error *err) {
     struct jobq__db_options options = {q->options.durability, q->options.busy_ms, q->client};
     int rc = jobq__db_open(&q->writer, q->path, JOBQ__DB_WRITER, &options, err);
@@ -8648,7 +8677,8 @@ static int jobq__api_open_db(jobq *q, bool created, jobq_error *err) {
     q->writer.may_commit = false;
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
     if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
-    if (!q->client) return jobq__api_recover(q, err);
+    if (!q->client) rc = jobq__api_copy_doubtful(q, err);
+    if (rc != JOBQ_OK || !q->client) return rc == JOBQ_OK ? jobq__api_recover(q, err) : rc;
     if (jobq__store_max_id(&q->writer, &q->last_id) != JOBQ_OK)
         return jobq__db_fail(&q->writer, err);
     return JOBQ_OK;
@@ -8665,13 +8695,15 @@ static int jobq__api_own(jobq *q, jobq_error *err) {
 }
 
 static void jobq__api_close_files(jobq *q) {
+    int failed = jobq__os_load(&q->failed);
     bool all;
-    if (jobq__os_load(&q->failed)) {
-        /* Whatever it was, closing must not make it worse. */
+    /* After an I/O error SQLite's own close does good: it copies what it knows to be synced, and
+     * cuts off a commit in doubt. After anything else closing could only make it worse. */
+    if (failed && failed != JOBQ_IO) {
         jobq__db_disown(&q->writer);
         jobq__db_disown(&q->reader);
         jobq__db_disown(&q->job);
-    } else if (q->ours && !q->memory) {
+    } else if (!failed && q->ours && !q->memory) {
         jobq__db_checkpoint(&q->writer, true, &all);
     }
     jobq__db_close(&q->job);

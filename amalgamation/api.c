@@ -201,6 +201,16 @@ static int jobq__api_recover(jobq *q, jobq_error *err) {
     return JOBQ_OK;
 }
 
+/* The owner before could not sync the log: all of it goes into the database before more is added. */
+static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
+    bool all;
+    int rc;
+    if (!jobq__owner_doubtful(&q->owner)) return JOBQ_OK;
+    rc = jobq__db_checkpoint(&q->writer, true, &all);
+    if (rc != JOBQ_OK) return jobq__db_fail(&q->writer, err);
+    return all ? rc : jobq__err_set(err, JOBQ_BUSY, "somebody reads a log that has to be copied");
+}
+
 static int jobq__api_open_db(jobq *q, bool created, jobq_error *err) {
     struct jobq__db_options options = {q->options.durability, q->options.busy_ms, q->client};
     int rc = jobq__db_open(&q->writer, q->path, JOBQ__DB_WRITER, &options, err);
@@ -213,7 +223,8 @@ static int jobq__api_open_db(jobq *q, bool created, jobq_error *err) {
     q->writer.may_commit = false;
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
     if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
-    if (!q->client) return jobq__api_recover(q, err);
+    if (!q->client) rc = jobq__api_copy_doubtful(q, err);
+    if (rc != JOBQ_OK || !q->client) return rc == JOBQ_OK ? jobq__api_recover(q, err) : rc;
     if (jobq__store_max_id(&q->writer, &q->last_id) != JOBQ_OK)
         return jobq__db_fail(&q->writer, err);
     return JOBQ_OK;
@@ -230,13 +241,15 @@ static int jobq__api_own(jobq *q, jobq_error *err) {
 }
 
 static void jobq__api_close_files(jobq *q) {
+    int failed = jobq__os_load(&q->failed);
     bool all;
-    if (jobq__os_load(&q->failed)) {
-        /* Whatever it was, closing must not make it worse. */
+    /* After an I/O error SQLite's own close does good: it copies what it knows to be synced, and
+     * cuts off a commit in doubt. After anything else closing could only make it worse. */
+    if (failed && failed != JOBQ_IO) {
         jobq__db_disown(&q->writer);
         jobq__db_disown(&q->reader);
         jobq__db_disown(&q->job);
-    } else if (q->ours && !q->memory) {
+    } else if (!failed && q->ours && !q->memory) {
         jobq__db_checkpoint(&q->writer, true, &all);
     }
     jobq__db_close(&q->job);

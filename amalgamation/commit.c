@@ -324,7 +324,9 @@ static void jobq__commit_after(jobq *q, struct jobq__request *list,
 static bool jobq__commit_certain(jobq *q, int rc, bool ended) {
     int scrub;
     if (!ended || rc == JOBQ_BUSY) return true;
+    jobq__owner_doubts(&q->owner, rc != JOBQ_FULL);
     scrub = jobq__commit_scrub(q);
+    if (scrub == JOBQ_OK) jobq__owner_doubts(&q->owner, false);
     return scrub == JOBQ_OK || (rc == JOBQ_FULL && scrub == JOBQ_FULL);
 }
 

@@ -203,6 +203,7 @@ JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner, bool shared) {
     memset(page->slots, 0, sizeof page->slots);
     jobq__os_boot_id(page->boot_id, sizeof page->boot_id);
     jobq__os_store(&page->leaving, 0);
+    jobq__os_store(&page->doubt, 0);
     page->pid = jobq__os_pid();
     memcpy(page->magic, JOBQ__PAGE_MAGIC, 8);
 }
@@ -229,6 +230,14 @@ JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner) {
 
 JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner) {
     jobq__owner_release_page(owner->page);
+}
+
+JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt) {
+    if (owner->writable) jobq__os_store(&owner->page->doubt, doubt);
+}
+
+JOBQ__INTERNAL bool jobq__owner_doubtful(const struct jobq__owner *owner) {
+    return owner->same_boot && jobq__os_load(&owner->page->doubt);
 }
 
 JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes) {

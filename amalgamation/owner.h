@@ -17,6 +17,10 @@
  *
  * The last two also say that the process is leaving, for runs that begin after that.
  *
+ * When a sync has failed the system may hold what was written as clean, and never write it: the log
+ * reads as whole until the power fails, and what is appended to it is lost with it. The page says
+ * so (doubt), for the next owner has to copy the log before it adds to it.
+ *
  * A slot that the next owner finds STARTED, with the runs of a row that is still claimed, is a
  * suspect. The next owner clears the slots after its recovery has committed, so a recovery that
  * is itself killed starts over with the same evidence. */
@@ -34,7 +38,7 @@ struct jobq__page {
     int32_t pid;
     int32_t leaving;            /* atomic: the process said that it is about to end */
     int32_t shared;             /* the owner allows other writers */
-    int32_t spare;
+    int32_t doubt;              /* a sync failed: the log may be whole in memory only */
     char boot_id[48];
     struct jobq__slot slots[JOBQ_WORKERS_MAX];
 };
@@ -86,6 +90,10 @@ JOBQ__INTERNAL int64_t jobq__owner_reserved(const struct jobq__owner *owner);
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner);
 /* True if the lock file has another name by now, or none: somebody else may own the queue. */
 JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
+
+/* Says that the log is in doubt, or is no more; and whether the owner before has left it so. */
+JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt);
+JOBQ__INTERNAL bool jobq__owner_doubtful(const struct jobq__owner *owner);
 
 /* True in a process that was forked after the queue was opened. */
 JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner);
