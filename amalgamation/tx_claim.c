@@ -159,10 +159,9 @@ static int jobq__tx_claim(jobq *q) {
 
 /* ---- Promote ---- */
 
-/* Moves one row to the lane it belongs to now. */
-static int jobq__tx_move(jobq *q, struct jobq__row *row) {
+static int jobq__tx_move(jobq *q, struct jobq__row *row, int32_t lane) {
     int rc;
-    row->lane = jobq__tx_lane(q, row);
+    row->lane = lane;
     rc = jobq__store_move(q->tx.db, row->id, row->lane, row->lane > 0 ? row->priority : 0);
     if (rc == JOBQ_OK && row->lane > 0) rc = jobq__tx_ready(q, row);
     return rc;
@@ -197,7 +196,8 @@ static int jobq__tx_promote(jobq *q) {
         bool direct = fits && q->tx.bytes > 0 && lane && jobq__list_empty(&lane->ready)
                    && !aside.rows[i].crashes && jobq__tx_handled(q, aside.rows[i].kind);
         rc = direct ? jobq__tx_claim_row(q, lane, aside.rows[i].id) : JOBQ_NO_MEMORY;
-        if (rc == JOBQ_NO_MEMORY) rc = jobq__tx_move(q, &aside.rows[i]);
+        if (rc == JOBQ_NO_MEMORY)
+            rc = jobq__tx_move(q, &aside.rows[i], jobq__tx_lane(q, &aside.rows[i]));
     }
     q->tx.due_stale = true;
     return rc;
@@ -206,7 +206,11 @@ static int jobq__tx_promote(jobq *q) {
 JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int32_t kind, bool *more) {
     struct jobq__tx_aside aside;
     int i, rc = jobq__tx_walk(q, jobq__store_ready(q->tx.db, -kind, JOBQ__BATCH), &aside, more);
-    for (i = 0; i < aside.count && rc == JOBQ_OK; i++) rc = jobq__tx_move(q, &aside.rows[i]);
+    /* Their time has come, even if the clock was set back since they were parked. */
+    for (i = 0; i < aside.count && rc == JOBQ_OK; i++) {
+        struct jobq__row *row = &aside.rows[i];
+        rc = jobq__tx_move(q, row, row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue);
+    }
     return rc;
 }
 
