@@ -202,12 +202,15 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     struct jobq__row row;
     jobq_event event;
     bool taken = false;
+    bool due;
     int from, rc = jobq__store_row(q->tx.db, alter->id, &row);
     if (rc != JOBQ_OK) return rc;
     from = row.state;
+    /* Its time may have come, and nobody has looked yet. */
+    due = row.lane != JOBQ__LANE_SCHEDULED || row.run_at_ms <= q->tx.now_ms;
     if (from == JOBQ__DONE)
         return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is done");
-    if (from == JOBQ__CLAIMED || (from == JOBQ__WAITING && row.lane != JOBQ__LANE_SCHEDULED))
+    if (from == JOBQ__CLAIMED || (from == JOBQ__WAITING && due))
         return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is running or due already");
     jobq__assert(jobq__state_legal(from, JOBQ__WAITING));
     if (jobq__state_terminal(from) && (row.side & JOBQ__SIDE_KEY))
