@@ -8085,11 +8085,28 @@ static bool jobq__sched_run_one(jobq *q) {
     return ran;
 }
 
+/* Nothing ran: true if another commit may find something, in lanes that the last one could not look
+ * at yet. */
+static bool jobq__sched_again(jobq *q, int *rc) {
+    bool again;
+    jobq__os_lock(&q->pool.mu);
+    again = q->pool.more && q->pool.claiming && !jobq__os_load(&q->closing);
+    if (q->pool.starved) *rc = JOBQ_NO_MEMORY;
+    jobq__os_unlock(&q->pool.mu);
+    return again && *rc == JOBQ_OK;
+}
+
 /* One job; its outcome is durable when this returns. */
 static int jobq__sched_one(jobq *q, int64_t *ran) {
     int rc;
+    bool none;
     jobq__sched_claiming(q, true);
-    rc = jobq__commit_now(q);
+    do {
+        rc = jobq__commit_now(q);
+        jobq__os_lock(&q->pool.mu);
+        none = rc == JOBQ_OK && !q->pool.ring.count;
+        jobq__os_unlock(&q->pool.mu);
+    } while (none && jobq__sched_again(q, &rc));
     jobq__sched_claiming(q, false);
     if (rc != JOBQ_OK || !jobq__sched_run_one(q)) return rc;
     ++*ran;
@@ -8101,18 +8118,9 @@ static int jobq__sched_all(jobq *q, int64_t *ran) {
     int rc;
     jobq__sched_claiming(q, true);
     while ((rc = jobq__commit_now(q)) == JOBQ_OK) {
-        bool look;
         jobq__event_deliver(&q->events, true);
-        if (jobq__sched_run_one(q)) {
-            ++*ran;
-            continue;
-        }
-        /* Lanes that this commit could not look at yet. */
-        jobq__os_lock(&q->pool.mu);
-        look = q->pool.more && q->pool.claiming && !jobq__os_load(&q->closing);
-        if (q->pool.starved) rc = JOBQ_NO_MEMORY;
-        jobq__os_unlock(&q->pool.mu);
-        if (!look || rc != JOBQ_OK) break;
+        if (jobq__sched_run_one(q)) ++*ran;
+        else if (!jobq__sched_again(q, &rc)) break;
     }
     jobq__sched_claiming(q, false);
     return rc;
