@@ -5077,9 +5077,25 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
 }
 
 JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
+/* An event names the kind, which nobody may have asked for yet since the queue was opened. */
+static int jobq__tx_know_kind(jobq *q, int64_t kind) {
+    char text[JOBQ_NAME_MAX + 1];
+    size_t i;
+    int rc;
+    if (!q->events.call || jobq__registry_by_id(&q->names, kind)) return JOBQ_OK;
+    for (i = 0; i < q->tx.new_count; i++)
+        if (q->tx.new_names[i].id == kind) return JOBQ_OK;
+    rc = jobq__store_name_text(q->tx.db, kind, text);
+    if (rc == JOBQ_NOT_FOUND) return JOBQ_CORRUPT;
+    if (rc != JOBQ_OK) return rc;
+    return jobq__registry_add(&q->names, kind, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
+}
+
                                    const char *text) {
     struct jobq__tx *tx = &q->tx;
     if (tx->changes_count == tx->changes_capacity) {
+    int rc = jobq__tx_know_kind(q, kind);
+    if (rc != JOBQ_OK) return rc;
         size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2 : 16;
         struct jobq__change *changes = jobq__mem_resize(tx->changes, capacity, sizeof *changes);
         if (!changes) return JOBQ_NO_MEMORY;
