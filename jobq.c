@@ -4694,7 +4694,8 @@ JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id) {
  *       in the ring. Who makes a row ready calls tx_ready, which keeps this: in order it needs
  *       nothing; out of order it claims the row at once, or, when too much is claimed already or
  *       this is a job's transaction, gives back what sorts after it.
- *   I3  a lane with ready rows in the table is in q->ready. (The reverse need not hold.) */
+ *   I3  a lane with ready rows in the table is in q->ready, unless look_lanes is set. (The reverse
+ *       need not hold.) */
 
 #define JOBQ__LINKED(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, link)
 #define JOBQ__CLAIMED_ENTRY(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, claimed)
@@ -5706,7 +5707,8 @@ static bool jobq__tx_at_once(jobq *q, const struct jobq__row *row, struct jobq__
                              struct jobq__name *lane) {
     struct jobq__tx *tx = &q->tx;
     if (!tx->may_claim || !kind || !lane || lane == q->suspects) return false;
-    if (tx->room > 0 && tx->bytes > 0 && jobq__list_empty(&lane->ready)) return true;
+    if (tx->room > 0 && tx->bytes > 0 && jobq__list_empty(&lane->ready) && !q->look_lanes)
+        return true;
     return tx->over > 0 && jobq__tx_before_tail(q, lane, row);
 }
 
@@ -5943,7 +5945,8 @@ static int jobq__tx_promote(jobq *q) {
     for (i = 0; i < aside.count && rc == JOBQ_OK; i++) {
         struct jobq__name *lane = jobq__registry_by_id(&q->names, aside.rows[i].queue);
         bool direct = fits && q->tx.bytes > 0 && lane && jobq__list_empty(&lane->ready)
-                   && !aside.rows[i].crashes && jobq__tx_handled(q, aside.rows[i].kind);
+                   && !q->look_lanes && !aside.rows[i].crashes
+                   && jobq__tx_handled(q, aside.rows[i].kind);
         rc = direct ? jobq__tx_claim_row(q, lane, aside.rows[i].id) : JOBQ_NO_MEMORY;
         if (rc == JOBQ_NO_MEMORY)
             rc = jobq__tx_move(q, &aside.rows[i], jobq__tx_lane(q, &aside.rows[i]));

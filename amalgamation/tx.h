@@ -25,7 +25,8 @@
  *       in the ring. Who makes a row ready calls tx_ready, which keeps this: in order it needs
  *       nothing; out of order it claims the row at once, or, when too much is claimed already or
  *       this is a job's transaction, gives back what sorts after it.
- *   I3  a lane with ready rows in the table is in q->ready. (The reverse need not hold.) */
+ *   I3  a lane with ready rows in the table is in q->ready, unless look_lanes is set. (The reverse
+ *       need not hold.) */
 
 #define JOBQ__LINKED(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, link)
 #define JOBQ__CLAIMED_ENTRY(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, claimed)

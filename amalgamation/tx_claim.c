@@ -194,7 +194,8 @@ static int jobq__tx_promote(jobq *q) {
     for (i = 0; i < aside.count && rc == JOBQ_OK; i++) {
         struct jobq__name *lane = jobq__registry_by_id(&q->names, aside.rows[i].queue);
         bool direct = fits && q->tx.bytes > 0 && lane && jobq__list_empty(&lane->ready)
-                   && !aside.rows[i].crashes && jobq__tx_handled(q, aside.rows[i].kind);
+                   && !q->look_lanes && !aside.rows[i].crashes
+                   && jobq__tx_handled(q, aside.rows[i].kind);
         rc = direct ? jobq__tx_claim_row(q, lane, aside.rows[i].id) : JOBQ_NO_MEMORY;
         if (rc == JOBQ_NO_MEMORY)
             rc = jobq__tx_move(q, &aside.rows[i], jobq__tx_lane(q, &aside.rows[i]));

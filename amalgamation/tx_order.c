@@ -203,7 +203,8 @@ static bool jobq__tx_at_once(jobq *q, const struct jobq__row *row, struct jobq__
                              struct jobq__name *lane) {
     struct jobq__tx *tx = &q->tx;
     if (!tx->may_claim || !kind || !lane || lane == q->suspects) return false;
-    if (tx->room > 0 && tx->bytes > 0 && jobq__list_empty(&lane->ready)) return true;
+    if (tx->room > 0 && tx->bytes > 0 && jobq__list_empty(&lane->ready) && !q->look_lanes)
+        return true;
     return tx->over > 0 && jobq__tx_before_tail(q, lane, row);
 }
 
