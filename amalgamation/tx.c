@@ -134,8 +134,9 @@ static void jobq__tx_snapshot(jobq *q) {
     if (pool->look) q->look_lanes = true;
     pool->look = false;
     target = jobq__tx_target(q);
-    tx->ordered = pool->claiming && !jobq__os_load(&q->failed);
-    tx->may_claim = tx->ordered && tx->db == &q->writer;
+    /* In step mode a failed call may have left jobs in the ring. */
+    tx->ordered = (pool->claiming || pool->ring.count) && !jobq__os_load(&q->failed);
+    tx->may_claim = tx->ordered && pool->claiming && tx->db == &q->writer;
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q));
     tx->over = target + jobq__disk_batch(q) - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
@@ -270,7 +271,6 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     tx->add = mark->add;
 }
 
-JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
 /* An event names the kind, which nobody may have asked for yet since the queue was opened. */
 static int jobq__tx_know_kind(jobq *q, int64_t kind) {
     char text[JOBQ_NAME_MAX + 1];
@@ -285,11 +285,12 @@ static int jobq__tx_know_kind(jobq *q, int64_t kind) {
     return jobq__registry_add(&q->names, kind, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
+JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
                                    const char *text) {
     struct jobq__tx *tx = &q->tx;
-    if (tx->changes_count == tx->changes_capacity) {
     int rc = jobq__tx_know_kind(q, kind);
     if (rc != JOBQ_OK) return rc;
+    if (tx->changes_count == tx->changes_capacity) {
         size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2 : 16;
         struct jobq__change *changes = jobq__mem_resize(tx->changes, capacity, sizeof *changes);
         if (!changes) return JOBQ_NO_MEMORY;
