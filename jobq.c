@@ -4046,7 +4046,8 @@ struct jobq__tx {
     struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
     struct jobq__link dropped;  /* entries claimed here and given back again */
     int64_t serial;             /* of the last entry claimed here */
-    struct jobq__link taken;    /* entries out of the ring: cancelled, deleted, given back */
+    struct jobq__link taken;    /* entries out of the ring: cancelled, deleted, given back; also
+                                   under pool.mu, for who looks */
     int room;                   /* jobs that may still be claimed */
     int over;                   /* jobs that may be claimed beyond that to keep the order */
     int64_t bytes;              /* payload that may still be claimed */
@@ -5209,6 +5210,7 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
         jobq__ring_put(&pool->ring, entry);
         jobs++;
     }
+    jobq__list_move_all(&tx->dropped, &tx->taken);
     jobq__tx_add_stats(&pool->stats, &tx->add);
     pool->stats.wal_pages = tx->db->wal_pages;
     pool->more = jobq__tx_more(q);
@@ -5257,7 +5259,6 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     jobq__tx_emit(q);
     jobq__tx_publish(q, wakes);
     jobq__tx_recycle_all(q, &tx->settled);
-    jobq__tx_recycle_all(q, &tx->taken);
     jobq__tx_recycle_all(q, &tx->dropped);
 }
 
@@ -9312,12 +9313,16 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     return rc;
 }
 
-/* Claimed, but in no slot: it waits in the ring, or its handler has returned and the outcome is on
- * its way to the disk. To the caller that is running still. */
+/* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
+ * its handler has returned and the outcome is on its way to the disk. To the caller that is running
+ * still. */
 static void jobq__jobs_between(jobq *q, jobq_info *info) {
+    const struct jobq__link *link;
     bool waits;
     jobq__os_lock(&q->pool.mu);
     waits = jobq__ring_has(&q->pool.ring, info->id);
+    for (link = q->tx.taken.next; link != &q->tx.taken && !waits; link = link->next)
+        waits = JOBQ__LINKED(link)->row.id == info->id;
     jobq__os_unlock(&q->pool.mu);
     if (waits) return;
     info->state = JOBQ_STATE_RUNNING;

@@ -320,12 +320,16 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     return rc;
 }
 
-/* Claimed, but in no slot: it waits in the ring, or its handler has returned and the outcome is on
- * its way to the disk. To the caller that is running still. */
+/* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
+ * its handler has returned and the outcome is on its way to the disk. To the caller that is running
+ * still. */
 static void jobq__jobs_between(jobq *q, jobq_info *info) {
+    const struct jobq__link *link;
     bool waits;
     jobq__os_lock(&q->pool.mu);
     waits = jobq__ring_has(&q->pool.ring, info->id);
+    for (link = q->tx.taken.next; link != &q->tx.taken && !waits; link = link->next)
+        waits = JOBQ__LINKED(link)->row.id == info->id;
     jobq__os_unlock(&q->pool.mu);
     if (waits) return;
     info->state = JOBQ_STATE_RUNNING;

@@ -402,6 +402,7 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
         jobq__ring_put(&pool->ring, entry);
         jobs++;
     }
+    jobq__list_move_all(&tx->dropped, &tx->taken);
     jobq__tx_add_stats(&pool->stats, &tx->add);
     pool->stats.wal_pages = tx->db->wal_pages;
     pool->more = jobq__tx_more(q);
@@ -450,6 +451,5 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     jobq__tx_emit(q);
     jobq__tx_publish(q, wakes);
     jobq__tx_recycle_all(q, &tx->settled);
-    jobq__tx_recycle_all(q, &tx->taken);
     jobq__tx_recycle_all(q, &tx->dropped);
 }
