@@ -31,8 +31,8 @@ static void interfere(const char *path, int hand, int64_t id) {
 static void picture(const char *path, char *text, size_t size) {
     sql_text(path,
              "SELECT coalesce(group_concat(id || ':' || state || ',' || runs || ',' || attempt"
-             " || ',' || run_at || ',' || quote(lane) || ',' || quote(finished_at), ' '), 'none') FROM"
-             " (SELECT * FROM jobq_job ORDER BY id)", text, size);
+             " || ',' || run_at || ',' || quote(lane) || ',' || quote(finished_at), ' '), 'none')"
+             " FROM (SELECT * FROM jobq_job ORDER BY id)", text, size);
 }
 
 /* ---- One job ---- */

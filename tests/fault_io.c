@@ -173,7 +173,7 @@ static void sweep_all(const struct sweep *rows, size_t count) {
  * hangs or leaks. */
 TEST(ioerr_sweep) {
     static const struct sweep rows[] = {
-        {FAULT_IO, "x", JOBQ_DURABLE, 1200, NULL, story_tell},
+        {FAULT_IO, "x", JOBQ_DURABLE, 2000, NULL, story_tell},
         {FAULT_IO, "x*", JOBQ_DURABLE, 60, NULL, story_tell},
         {FAULT_IO, "X", JOBQ_DURABLE, 60, NULL, story_tell},
         {FAULT_FULL, "x", JOBQ_DURABLE, 60, NULL, story_tell},

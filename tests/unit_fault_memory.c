@@ -208,6 +208,7 @@ static bool sweep_once(const struct shortage *w, int64_t n) {
     story_begin(&s, path, JOBQ_RELAXED);
     s.options.on_event = hear;
     s.may_lose_result = true;
+    s.strikes = memory_hits;
     heard.count = 0;
     w->tell(&s, w, n);
     memory_again();
