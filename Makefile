@@ -101,6 +101,11 @@ debug asan ubsan tsan modules: jobq.c $(sqlite_object)
 bench: build/bench/bench
 	@CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' SQLITE_DIR='$(sqlite_dir)' BENCH=$< tests/bench/run $(ARGS)
 
+# sim - lives of a simulated device, and how to see again what failed (SEED=1 N=100 LIFE=storm)
+sim: $(B)/sim_life
+	@SIM_SEED='$(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom))' SIM_LIVES='$(or $(N),100)' \
+	    SIM_LIFE='$(LIFE)' $< lives
+
 # scoreboard - the guarantees as figures: everything that the fault rig searches (EFFORT=2)
 # soak - the same with seed after seed for hours, until something breaks (HOURS=8 EFFORT=20)
 with_figures = $(filter $(patsubst %.c,$(B)/%,$(notdir \
@@ -188,7 +193,7 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: all run test debug asan ubsan tsan modules bench scoreboard soak mutants verify tidy
+.PHONY: all run test debug asan ubsan tsan modules bench sim scoreboard soak mutants verify tidy
 .PHONY: warnings symbols size help clean FORCE
 .DELETE_ON_ERROR:
 
