@@ -201,7 +201,7 @@ static int jobq__api_recover(jobq *q, jobq_error *err) {
     return JOBQ_OK;
 }
 
-/* The owner before could not sync the log: all of it goes into the database before more is added. */
+/* The owner before could not sync the log: it goes into the database before more is added. */
 static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     bool all;
     int rc;

@@ -6,6 +6,7 @@
 #include <sched.h>
 
 #define STEP ((jobq_options){.workers = JOBQ_NONE, .shared = true, .busy_ms = 5})
+#define PATIENT_POOL ((jobq_options){.workers = 2, .shared = true})
 #define POOL ((jobq_options){.workers = 2, .shared = true, .busy_ms = 5})
 
 /* ---- Looking at what is left ---- */
@@ -193,7 +194,7 @@ TEST(pool_settles_when_space_returns) {
     struct crowd c;
     int64_t ids[2];
     crowd_open(&c, &g);
-    REQUIRE(begin(&f, POOL, gate_and_count, &c));
+    REQUIRE(begin(&f, PATIENT_POOL, gate_and_count, &c));
     for (int i = 0; i < 2; i++) ids[i] = put(f.q, "k");
     start(f.q);
     gate_await(&g, 2);

@@ -77,9 +77,9 @@ TEST(first_reason_stays) {
     REQUIRE(fixture_open(&f, STEP));
     id = put(f.q, "k");
     break_queue(f.q);
-    fault_plan(FAULT_READ, "x*", SQLITE_CORRUPT);
+    fault_plan(FAULT_WAL_READ, "x*", SQLITE_CORRUPT);
     code = jobq_get(f.q, id, &(jobq_info){.id = 0}, NULL);
-    CHECK(fault_hits(FAULT_READ) > 0);
+    CHECK(fault_hits(FAULT_WAL_READ) > 0);
     CHECK_CODE(code, JOBQ_CORRUPT);
     fault_off();
     CHECK_INT(stats_of(f.q).failed_code, JOBQ_IO);
@@ -94,7 +94,7 @@ TEST(damage_that_a_look_finds) {
     fault_begin();
     REQUIRE(fixture_open(&f, STEP));
     id = put(f.q, "k");
-    fault_plan(FAULT_READ, "x*", SQLITE_CORRUPT);
+    fault_plan(FAULT_WAL_READ, "x*", SQLITE_CORRUPT);
     FAILS(JOBQ_CORRUPT, jobq_get(f.q, id, &(jobq_info){.id = 0}, &err));
     fault_off();
     CHECK_INT(stats_of(f.q).failed_code, JOBQ_CORRUPT);
