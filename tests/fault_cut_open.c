@@ -74,6 +74,28 @@ TEST(create_beside_tables) {
     both_levels(tell_join);
 }
 
+static void tell_into_wal(jobq_durability durability) {
+    struct tally tally;
+    memset(&tally, 0, sizeof tally);
+    fault_begin();
+    story_init(&story, "into WAL mode", durability, test_seed());
+    story.options.join = true;
+    sql_run(story.path, "CREATE TABLE effect(job INTEGER NOT NULL)");
+    if (!story_open(&story)) return;
+    story_close(&story);
+    while (story.log.ops[story.until].ending != 1) story.until++;
+    for (int64_t i = test_effort(100); i > 0; i--, story.seed++) judge_story(&story, &tally);
+    judge_checks(&tally);
+    judge_add(&sum, &tally);
+    story_free(&story);
+}
+
+/* Goal: until the file is in WAL mode only syncs at FULL are safe, and it is somebody's. Method: the
+ * boundaries before the first write of a log, each with many a damage. */
+TEST(into_wal_mode) {
+    both_levels(tell_into_wal);
+}
+
 /* ---- Stories that begin with a queue ---- */
 
 static bool begin(const char *name, jobq_durability durability) {
@@ -200,5 +222,5 @@ TEST(any_order) {
                 judge_per_second(&sum));
 }
 
-TEST_MAIN(create, create_beside_tables, recover, prune, checkpoint, truncate_in_use,
-          close_and_open, any_order)
+TEST_MAIN(create, create_beside_tables, into_wal_mode, recover, prune, checkpoint,
+          truncate_in_use, close_and_open, any_order)

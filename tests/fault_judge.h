@@ -524,13 +524,14 @@ typedef void (*judge_then)(struct judge *j, const struct fault_cut *cut, void *a
 
 static inline void judge_cuts(struct judge *j, struct story *s, struct tally *tally,
                               const char *path, judge_then then, void *arg) {
+    int until = s->until ? s->until : s->log.count;
     struct fault_cut cut;
     memset(j, 0, sizeof *j);
     j->s = s;
     j->tally = tally;
     j->path = path;
     fault_cut_begin(&cut, &s->log);
-    for (j->n = s->log.base; j->n <= s->log.count; j->n += JOBQ_TEST_SCALE) {
+    for (j->n = s->log.base; j->n <= until; j->n += JOBQ_TEST_SCALE) {
         fault_cut_to(&cut, j->n);
         for (int i = 0; judge_crash(j, i); i++) {
             judge_make(j, &cut, path);

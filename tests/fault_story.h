@@ -89,6 +89,7 @@ struct story {
     jobq *q;
     struct fault_log log;
     bool logged, loose; /* loose: only the states of the jobs and their rows are known */
+    int until;          /* the last position to crash at; 0: the end of the log */
     int from;           /* where the act that is under way began */
     int64_t running;    /* the job that would be blamed for a death now */
     bool recovering;    /* it ran in the process before */
