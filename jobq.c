@@ -2223,6 +2223,8 @@ JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err);
 /* True if this SQLite may lose commits when two connections write and one checkpoints. */
 JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void);
 
+/* The writer syncs at FULL, whatever the options say, until its caller knows that the file is in
+ * WAL mode: at NORMAL half a rollback journal can be taken for a whole one after a power cut. */
 JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, enum jobq__db_use use,
                                  const struct jobq__db_options *options, jobq_error *err);
 JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db);
@@ -2473,10 +2475,10 @@ static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
     int rc = jobq__db_exec(db, "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;"
                                " PRAGMA cell_size_check=1; PRAGMA fullfsync=1;"
                                " PRAGMA checkpoint_fullfsync=1");
+    bool full = options->durability == JOBQ_DURABLE || use == JOBQ__DB_WRITER;
     if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
     if (rc == JOBQ_OK)
-        rc = jobq__db_exec(db, options->durability == JOBQ_DURABLE ? "PRAGMA synchronous=FULL"
-                                                                   : "PRAGMA synchronous=NORMAL");
+        rc = jobq__db_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
     return rc;
 }
 
@@ -8704,6 +8706,9 @@ static int jobq__api_open_db(jobq *q, bool created, jobq_error *err) {
     if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
     else if (rc == JOBQ_OK)
         rc = jobq__schema_ready(&q->writer, created || q->memory, q->options.join, err);
+    if (rc == JOBQ_OK && q->options.durability == JOBQ_RELAXED
+        && jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL) != JOBQ_OK)
+        rc = jobq__db_fail(&q->writer, err);
     if (rc == JOBQ_OK && !q->memory)
         rc = jobq__db_open(&q->reader, q->path, JOBQ__DB_READER, &options, err);
     if (rc != JOBQ_OK) return rc;

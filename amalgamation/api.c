@@ -217,6 +217,9 @@ static int jobq__api_open_db(jobq *q, bool created, jobq_error *err) {
     if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
     else if (rc == JOBQ_OK)
         rc = jobq__schema_ready(&q->writer, created || q->memory, q->options.join, err);
+    if (rc == JOBQ_OK && q->options.durability == JOBQ_RELAXED
+        && jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL) != JOBQ_OK)
+        rc = jobq__db_fail(&q->writer, err);
     if (rc == JOBQ_OK && !q->memory)
         rc = jobq__db_open(&q->reader, q->path, JOBQ__DB_READER, &options, err);
     if (rc != JOBQ_OK) return rc;

@@ -200,10 +200,10 @@ static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
     int rc = jobq__db_exec(db, "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;"
                                " PRAGMA cell_size_check=1; PRAGMA fullfsync=1;"
                                " PRAGMA checkpoint_fullfsync=1");
+    bool full = options->durability == JOBQ_DURABLE || use == JOBQ__DB_WRITER;
     if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
     if (rc == JOBQ_OK)
-        rc = jobq__db_exec(db, options->durability == JOBQ_DURABLE ? "PRAGMA synchronous=FULL"
-                                                                   : "PRAGMA synchronous=NORMAL");
+        rc = jobq__db_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
     return rc;
 }
 

@@ -48,6 +48,8 @@ JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err);
 /* True if this SQLite may lose commits when two connections write and one checkpoints. */
 JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void);
 
+/* The writer syncs at FULL, whatever the options say, until its caller knows that the file is in
+ * WAL mode: at NORMAL half a rollback journal can be taken for a whole one after a power cut. */
 JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, enum jobq__db_use use,
                                  const struct jobq__db_options *options, jobq_error *err);
 JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db);
