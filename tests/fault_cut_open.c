@@ -90,8 +90,8 @@ static void tell_into_wal(jobq_durability durability) {
     story_free(&story);
 }
 
-/* Goal: until the file is in WAL mode only syncs at FULL are safe, and it is somebody's. Method: the
- * boundaries before the first write of a log, each with many a damage. */
+/* Goal: a file that is not in WAL mode yet, and is somebody's, comes to no harm at RELAXED either.
+ * Method: the boundaries before the first write of a log, each with many a damage. */
 TEST(into_wal_mode) {
     both_levels(tell_into_wal);
 }
