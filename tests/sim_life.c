@@ -38,7 +38,7 @@ TEST(lives) {
     const char *seed_asked = getenv("SIM_SEED"), *lives_asked = getenv("SIM_LIVES");
     const char *name = getenv("SIM_LIFE");
     uint64_t seed = seed_asked && *seed_asked ? strtoull(seed_asked, NULL, 10) : test_seed();
-    int64_t lives = lives_asked ? strtoll(lives_asked, NULL, 10) : test_effort(250);
+    int64_t lives = lives_asked ? strtoll(lives_asked, NULL, 10) : test_effort(200);
     int64_t began_ms = test_real_ms();
     double minutes;
     if (lives_asked) test_note("from seed %" PRIu64 " on, %" PRId64 " lives", seed, lives);
@@ -63,7 +63,7 @@ TEST(lives) {
 /* Goal: no step of the wall clock loses a job, starts one early or keeps one from starting.
  * Method: short sessions, each with a clock that may have been set back, or stand in 1970. */
 TEST(clocks) {
-    sim_live_all("clocks", test_seed(), test_effort(150));
+    sim_live_all("clocks", test_seed(), test_effort(80));
     CHECK(sim.figures.backwards > 0);
     test_figure("R15 clock chaos", "10^6 simulated days: 0 lost, 0 early",
                 "%.0f days, %" PRId64 " sessions, the clock set back before %" PRId64 " of them, %"
@@ -76,14 +76,14 @@ TEST(clocks) {
  * simulator or with what jobq does: then it is to be put here anew. */
 TEST(same_seed_same_history) {
     uint64_t calm = 0, seed = test_seed();
-    int64_t lives = test_effort(10);
+    int64_t lives = test_effort(6);
     for (int64_t i = 0; i < lives; i++) {
         uint64_t hash = sim_live(sim_profile_of("storm"), seed + (uint64_t)i);
         CHECK(sim_live(sim_profile_of("storm"), seed + (uint64_t)i) == hash);
     }
     for (uint64_t i = 0; i < 20; i++)
         calm = calm * 31 + sim_live(sim_profile_of("calm"), 1 + i);
-    if (!CHECK(calm == UINT64_C(0x74ca430cb199689a))) test_note("the hash is 0x%" PRIx64, calm);
+    if (!CHECK(calm == UINT64_C(0xb4e22eb49262a98a))) test_note("the hash is 0x%" PRIx64, calm);
     test_figure("R30 determinism", "same seed, same history, in every build",
                 "%" PRId64 " lives twice: equal; 20 calm ones: 0x%016" PRIx64, lives, calm);
 }
