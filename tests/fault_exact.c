@@ -72,6 +72,7 @@ struct play {
     const struct trouble *trouble;
     struct job jobs[JOBS];
     int count;
+    sqlite3_stmt *open; /* the question of the last run */
 };
 
 static struct {
@@ -143,7 +144,6 @@ static bool say(jobq_run *run, sqlite3 *db, int n, int what, sqlite3_stmt **open
 static jobq_outcome act(jobq_run *run, void *ctx) {
     struct play *p = (struct play *)ctx;
     const struct trouble *t = p->trouble;
-    sqlite3_stmt *open = NULL;
     struct job *job;
     sqlite3 *db = NULL;
     int n, *said;
@@ -161,7 +161,7 @@ static jobq_outcome act(jobq_run *run, void *ctx) {
     for (int what = 0; what < AT_END; what++) {
         bool hit = job->runs == 0 && what == job->at;
         if (hit) trouble_begin(t, db, job);
-        if (say(run, db, n, what, &open)) *said |= 1 << what;
+        if (say(run, db, n, what, &p->open)) *said |= 1 << what;
         else sum.refused++;
         if (hit && t->how != SPEAK) trouble_over(db);
         if (hit && t->how == SPEAK) speak(db, t->after);
@@ -252,6 +252,12 @@ static bool play_begin(struct play *p, const struct trouble *t) {
     return true;
 }
 
+/* It was left to jobq to see to what the handler had left open; the memory is ours. */
+static void forget_question(struct play *p) {
+    sqlite3_finalize(p->open);
+    p->open = NULL;
+}
+
 /* After UNKNOWN the queue has stopped; the next open goes on. */
 static bool play_goes_on(struct play *p) {
     if (stats_of(p->f.q).failed_code == JOBQ_OK) return true;
@@ -270,11 +276,13 @@ static void play_one(struct play *p, int at, jobq_outcome outcome) {
     put_job(p->f.q, (jobq_job){.kind = "act", .payload = &n, .size = sizeof n});
     jobq_step(p->f.q, NULL, NULL);
     trouble_over(NULL);
+    forget_question(p);
     fault_copy(p->f.path, copy);
     verify(p, copy);
     fault_remove(copy);
     if (!play_goes_on(p)) return;
     advance(p->f.q, JOBQ_HOUR);
+    forget_question(p);
     verify(p, p->f.path);
     CHECK(p->jobs[n].runs >= 1 && p->jobs[n].runs <= 2);
 }
