@@ -4,6 +4,7 @@
 #
 # CC, CXX, CPPFLAGS, CFLAGS, LDFLAGS and LDLIBS are yours and come after ours, so they win.
 # SQLITE_DIR=folder  use the sqlite3.c and sqlite3.h in there (see sqlite3/README.md)
+# lanes=n            test programs at a time; as many as there are processors
 # T=name             run only the test programs with that in their names
 # N=name             and of those only the tests with that in their names
 # show=              print the whole command lines of the compiler
@@ -80,8 +81,9 @@ run: $(B)/examples/digest
 to_run = $(foreach p,$(call chosen,$(tests)),$p) \
     $(foreach e,$(call chosen,$(compared)),$e=$(call expected,$e)) $(call chosen,$(scripts))
 test: $(call chosen,$(tests)) $(call chosen,$(compared)) $(if $(call chosen,$(scripts)),$(examples))
-	@$(run_environment) tests/run $(if $(run_wrapper),-w '$(run_wrapper)') $(to_run)
+	@$(run_environment) tests/run -j $(lanes) $(if $(run_wrapper),-w '$(run_wrapper)') $(to_run)
 
+lanes = $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 run_environment = JOBQ_BUILD='$(CURDIR)/$(B)' TESTS_OF_ONE='$(N)' \
     ASAN_OPTIONS="$${ASAN_OPTIONS:-detect_stack_use_after_return=1}" \
     UBSAN_OPTIONS="$${UBSAN_OPTIONS:-print_stacktrace=1}" \
