@@ -25,7 +25,9 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
     if (q->memory) return;
     disk->log_known = jobq__os_stat(q->log_path, &disk->log) == JOBQ__OS_FILE;
     if (q->client) return;
-    disk->page_size = JOBQ__MAX(jobq__store_page_size(&q->writer), 512);
+    /* 0 if there was no memory to ask. */
+    disk->page_size = jobq__store_page_size(&q->writer);
+    if (disk->page_size < 512) disk->page_size = 4096;
     if (q->options.reserve_bytes == JOBQ_NONE) {
         jobq__owner_reserve(&q->owner, 0);
         return;
