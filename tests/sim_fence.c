@@ -13,8 +13,8 @@
  *            x the process dies
  *
  * Small letters are about the job that runs, or the first; capital ones about the other. Broken on
- * purpose: a settle without its fence, a cancel that a retry forgets, a recovery that charges whose
- * handler has returned. */
+ * purpose: a cancel that a retry forgets, a recovery that charges whose handler has returned, a key
+ * that is not given back, an outcome that is forgotten when it cannot be written. */
 #include "sim_life.h"
 
 enum { LETTERS = 8, OPTIONS = 17 };
