@@ -313,7 +313,7 @@ TEST(memory_runs_out_in_jobq) {
     if (!memory_is_ours()) return;
     sweep_begin();
     sweep_all(tell_story, JOBQ, 100);
-    CHECK(sum.runs > 20);
+    CHECK(sum.runs >= 4);
     tell_figure("R6 oom-sweep, jobq");
 }
 
@@ -321,7 +321,7 @@ TEST(memory_runs_out_in_jobq) {
 TEST(memory_runs_out_in_sqlite) {
     sweep_begin();
     sweep_all(tell_story, SQLITE, 90);
-    CHECK(sum.runs > 10);
+    CHECK(sum.runs >= 4);
     tell_figure("R6 oom-sweep, SQLite");
 }
 
