@@ -359,7 +359,7 @@ static void tell_of_a_schema(struct story *s, const struct shortage *w, int64_t 
 TEST(memory_runs_out_while_the_schema_changes) {
     sweep_begin();
     sweep(&(struct shortage){tell_of_a_schema, SQLITE, false, true, 2000});
-    CHECK(sum.runs > 100 / JOBQ_TEST_SCALE);
+    CHECK(sum.runs > test_effort(100) / 2);
     tell_figure("R6 oom-sweep, schema");
 }
 
