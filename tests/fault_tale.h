@@ -102,12 +102,22 @@ static inline enum story_fate story_fate(const struct story *s, const struct sto
 
 /* ---- What calls return ---- */
 
+/* Adds to a number of the story; handlers of a pool tell it, too. */
+static inline int story_count(int *number) {
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    int now;
+    pthread_mutex_lock(&mutex);
+    now = ++*number;
+    pthread_mutex_unlock(&mutex);
+    return now;
+}
+
 /* A call on a disk that fails may say so in some ways; it must not blame something else. */
 static inline void story_code(struct story *s, int code, const jobq_error *err, const char *what) {
     switch (code) {
     case JOBQ_OK: return;
     case JOBQ_IO: case JOBQ_FULL: case JOBQ_BUSY: case JOBQ_CANT_OPEN: case JOBQ_NO_MEMORY: break;
-    case JOBQ_UNKNOWN: s->unknown++; break;
+    case JOBQ_UNKNOWN: story_count(&s->unknown); break;
     case JOBQ_CORRUPT: case JOBQ_NOT_A_DB: case JOBQ_FOREIGN:
         if (s->looks_damaged) break; /* fall through */
     default: test_failed(__FILE__, __LINE__, "%s returned %s", what, jobq_code_name(code));
@@ -118,7 +128,7 @@ static inline void story_code(struct story *s, int code, const jobq_error *err, 
 
 /* Where we are: in the disk's log, or without one by counting. */
 static inline int story_now(struct story *s) {
-    return s->log ? fault_log_now(s->log) : ++s->steps;
+    return s->log ? fault_log_now(s->log) : story_count(&s->steps);
 }
 
 static inline struct story_deed story_deed(struct story *s, int code) {
