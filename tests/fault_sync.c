@@ -145,6 +145,14 @@ struct plan {
     bool forget;
 };
 
+/* True if something was forgotten while the file was made. Until it is in WAL mode SQLite writes
+ * through a rollback journal and believes a sync that comes after one that failed. */
+static bool forgot_in_creation(const struct story *s) {
+    for (int i = 0; i < s->opened.at && i < s->log->count; i++)
+        if (s->log->ops[i].kind == FAULT_OP_FORGET) return true;
+    return false;
+}
+
 /* Tells the story with the fault at the n-th sync; false if it was not met. */
 static bool sweep_once(const struct plan *plan, int64_t n, uint64_t *seed) {
     const char *path = test_path("q.db");
@@ -163,7 +171,7 @@ static bool sweep_once(const struct plan *plan, int64_t n, uint64_t *seed) {
     sum.unknown += s.unknown;
     fault_off();
     fault_log_end(&log);
-    check_boundaries(&s, test_effort(2), seed);
+    if (!forgot_in_creation(&s)) check_boundaries(&s, test_effort(2), seed);
     story_end(&s);
     fault_log_free(&log);
     fault_remove(path);
