@@ -108,12 +108,12 @@ sim: $(B)/sim_life
 	@SIM_SEED='$(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom))' SIM_LIVES='$(or $(N),100)' \
 	    SIM_LIFE='$(LIFE)' $< lives
 
-# scoreboard - the guarantees as figures: everything that the fault rig searches (EFFORT=2)
+# scoreboard - the guarantees as figures: everything that the fault rig searches (EFFORT=1)
 # soak - the same with seed after seed for hours, until something breaks (HOURS=8 EFFORT=20)
 with_figures = $(filter $(patsubst %.c,$(B)/%,$(notdir \
     $(shell grep -l test_figure tests/*_*.c))),$(call chosen,$(tests)))
 scoreboard: $(with_figures)
-	@tests/scoreboard -e $(or $(EFFORT),2) $(if $(T),,-m) $^
+	@tests/scoreboard -e $(or $(EFFORT),1) $(if $(T),,-m) $^
 soak: $(with_figures)
 	@tests/scoreboard -e $(or $(EFFORT),20) -s $(or $(HOURS),8) $^
 
