@@ -214,6 +214,9 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     }
     jobq__os_unlock(&pool->mu);
     if (life == JOBQ__RUNNING) return JOBQ_OK;
+    /* A close that came after this call did may be what stops it. */
+    if (life == JOBQ__STOPPING && jobq__os_load(&q->closing))
+        return jobq__err_set(err, JOBQ_CLOSED, NULL);
     /* The handlers that outlived the grace may have returned since. */
     if (life == JOBQ__STOPPING && jobq__pool_stop(q, 0, NULL) == JOBQ_OK)
         return jobq__pool_start(q, err);
