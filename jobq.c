@@ -7998,9 +7998,9 @@ static void jobq__sched_checkpoint(jobq *q) {
 /* ---- The thread ---- */
 
 /* Does one round of work; false if there was none. With pool.mu held, before and after. */
-static bool jobq__sched_round(jobq *q) {
+static bool jobq__sched_round(jobq *q, int64_t now_us) {
     struct jobq__pool *pool = &q->pool;
-    int64_t now_ms = jobq__clock_now_ms(q->clock), now_us = jobq__clock_mono_us();
+    int64_t now_ms = jobq__clock_now_ms(q->clock);
     bool failed = jobq__os_load(&q->failed) != JOBQ_OK, owed = pool->owed;
     bool promote = jobq__sched_fire(q, now_ms);
     bool commit = !owed && (promote || pool->look);
@@ -8020,10 +8020,11 @@ static bool jobq__sched_round(jobq *q) {
     return (!failed && (commit || overdue || house || checkpoint)) || events;
 }
 
-/* When to look again, by which clock. */
-static int64_t jobq__sched_until(jobq *q, bool *wall) {
+/* When to look again, by which clock. now_us is what the round went by: what it found too early is
+ * still to come then, even if its time has passed meanwhile. */
+static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
     struct jobq__pool *pool = &q->pool;
-    int64_t now_us = jobq__clock_mono_us(), until_us = pool->poll_at_us, at_ms;
+    int64_t until_us = pool->poll_at_us, at_ms;
     *wall = false;
     bool writes = !pool->owed && !jobq__os_load(&q->failed);
     if (!writes) until_us = INT64_MAX;
@@ -8044,13 +8045,13 @@ static int64_t jobq__sched_until(jobq *q, bool *wall) {
     return until_us;
 }
 
-static void jobq__sched_sleep(jobq *q, int64_t commits) {
+static void jobq__sched_sleep(jobq *q, int64_t now_us, int64_t commits) {
     struct jobq__pool *pool = &q->pool;
     bool wall;
     int64_t until_us;
     /* Armed as long as outcomes come in: a busy pool need not signal for each batch. */
     pool->scheduler_armed = pool->handed_count > 0 || pool->stats.commits != commits;
-    until_us = jobq__sched_until(q, &wall);
+    until_us = jobq__sched_until(q, now_us, &wall);
     pool->tick_on_wall = wall;
     pool->scheduler_waits = true;
     if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
@@ -8063,13 +8064,15 @@ static void jobq__sched_sleep(jobq *q, int64_t commits) {
 JOBQ__INTERNAL void jobq__sched_main(void *arg) {
     jobq *q = arg;
     struct jobq__pool *pool = &q->pool;
-    int64_t commits = 0;
+    int64_t now_us, commits = 0;
     jobq__os_lock(&pool->mu);
     if (q->options.poll_ms != JOBQ_NONE) pool->poll_at_us = 0;
     while (!pool->scheduler_quit) {
         pool->scheduler_kicked = false;
-        if (jobq__sched_round(q) || pool->scheduler_kicked || pool->scheduler_quit) continue;
-        jobq__sched_sleep(q, commits);
+        now_us = jobq__clock_mono_us();
+        if (jobq__sched_round(q, now_us) || pool->scheduler_kicked || pool->scheduler_quit)
+            continue;
+        jobq__sched_sleep(q, now_us, commits);
         commits = pool->stats.commits;
     }
     jobq__os_unlock(&pool->mu);
