@@ -1139,6 +1139,7 @@ struct jobq__owner {
     struct jobq__page *page;    /* never NULL: without a file it is plain memory */
     bool mapped, writable;
     char *path;                 /* of the lock file; NULL without one */
+    int64_t reserved;           /* bytes set aside behind the page */
     struct jobq__os_id file;    /* the database's */
     int entry;                  /* in the process's table, or -1 */
     bool same_boot;             /* as the page found at open */
@@ -1177,7 +1178,6 @@ JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner);
 /* Has so many bytes of the disk set aside behind the page, or gives them back. JOBQ_OK; JOBQ_FULL
  * if there is no room, and then as many are set aside as before; JOBQ_IO if it cannot be done. */
 JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes);
-JOBQ__INTERNAL int64_t jobq__owner_reserved(const struct jobq__owner *owner);
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner);
 /* True if the lock file has another name by now, or none: somebody else may own the queue. */
 JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
@@ -1281,6 +1281,7 @@ static int jobq__owner_map(struct jobq__owner *owner, const char *path, jobq_err
         owner->page = page;
         owner->mapped = owner->writable = true;
         owner->path = lock_path;
+        owner->reserved = JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
         lock_path = NULL;
     }
     jobq__mem_free(lock_path);
@@ -1438,13 +1439,12 @@ JOBQ__INTERNAL bool jobq__owner_doubtful(const struct jobq__owner *owner) {
 }
 
 JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes) {
+    int rc = JOBQ_IO;
     jobq__assert(sizeof *owner->page <= JOBQ__PAGE_ROOM);
-    if (owner->fd < 0 || !owner->writable) return JOBQ_IO;
-    return jobq__os_allocate(owner->fd, jobq__add(JOBQ__PAGE_ROOM, bytes));
-}
-
-JOBQ__INTERNAL int64_t jobq__owner_reserved(const struct jobq__owner *owner) {
-    return owner->fd < 0 ? 0 : JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
+    if (owner->fd >= 0 && owner->writable)
+        rc = jobq__os_allocate(owner->fd, jobq__add(JOBQ__PAGE_ROOM, bytes));
+    if (rc == JOBQ_OK) owner->reserved = bytes;
+    return rc;
 }
 
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
@@ -4422,7 +4422,7 @@ JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us);
 static int64_t jobq__disk_wanted(const jobq *q) {
     int64_t most = q->options.wal_pages * q->disk.page_size + 2 * JOBQ__RESERVE_SLACK;
     int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
-    int64_t wanted = JOBQ__MAX(jobq__owner_reserved(&q->owner), share);
+    int64_t wanted = JOBQ__MAX(q->owner.reserved, share);
     return JOBQ__MIN(most, JOBQ__MAX(wanted, JOBQ__RESERVE_MIN));
 }
 
@@ -4430,7 +4430,7 @@ static int64_t jobq__disk_wanted(const jobq *q) {
 static void jobq__disk_hold(jobq *q) {
     int64_t free = jobq__owner_disk_free(&q->owner) / q->disk.page_size * q->disk.page_size;
     jobq__owner_reserve(&q->owner, JOBQ__MIN(q->disk.wanted, free));
-    q->disk.held = jobq__owner_reserved(&q->owner);
+    q->disk.held = q->owner.reserved;
 }
 
 JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
@@ -4467,7 +4467,7 @@ JOBQ__INTERNAL void jobq__disk_begin(jobq *q) {
 JOBQ__INTERNAL bool jobq__disk_full(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     if (q->memory || q->client || disk->level == JOBQ__DISK_SINGLE) return false;
-    if (disk->level++ == JOBQ__DISK_ROOMY) disk->held = jobq__owner_reserved(&q->owner);
+    if (disk->level++ == JOBQ__DISK_ROOMY) disk->held = q->owner.reserved;
     jobq__owner_reserve(&q->owner, 0);
     return true;
 }
@@ -4492,7 +4492,7 @@ JOBQ__INTERNAL void jobq__disk_end(jobq *q) {
 /* A payload has to fit into the log once more when its job ends. */
 static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
     int64_t need = jobq__add(largest, 2 * JOBQ__RESERVE_SLACK);
-    if (need <= jobq__owner_reserved(&q->owner)) return true;
+    if (need <= q->owner.reserved) return true;
     if (jobq__owner_reserve(&q->owner, need) != JOBQ_OK) return false;
     q->disk.wanted = JOBQ__MAX(q->disk.wanted, need);
     return true;
@@ -4501,7 +4501,7 @@ static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
 /* The log takes what is added, the database grows by that when the log is copied, and by what
  * was added since the last time. */
 static bool jobq__disk_room_for(const jobq *q, int64_t adds) {
-    int64_t reserve = jobq__owner_reserved(&q->owner) - JOBQ__RESERVE_SLACK;
+    int64_t reserve = q->owner.reserved - JOBQ__RESERVE_SLACK;
     int64_t need = jobq__add(q->disk.grown, 3 * adds) - reserve;
     return jobq__add(q->disk.grown, adds) <= reserve
         || need <= jobq__owner_disk_free(&q->owner);
@@ -6770,8 +6770,7 @@ JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {
 
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes) {
-    int rc;
-    rc = jobq__commit_look(q);
+    int rc = jobq__commit_look(q);
     if (rc != JOBQ_OK) return rc;
     q->tx.now_ms = jobq__clock_now_ms(q->clock);
     jobq__list_append(&q->tx.settled, &entry->link);
@@ -8763,7 +8762,7 @@ static void jobq__api_close_files(jobq *q) {
 static int jobq__api_open_twice(jobq *q, bool created, jobq_error *err) {
     jobq_error first;
     int rc = jobq__api_open_db(q, created, &first);
-    if (rc == JOBQ_FULL && jobq__owner_reserved(&q->owner) > 0 && jobq__disk_full(q)) {
+    if (rc == JOBQ_FULL && q->owner.reserved > 0 && jobq__disk_full(q)) {
         jobq__db_close(&q->reader);
         jobq__db_close(&q->writer);
         return jobq__api_open_db(q, created, err);

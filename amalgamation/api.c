@@ -266,7 +266,7 @@ static void jobq__api_close_files(jobq *q) {
 static int jobq__api_open_twice(jobq *q, bool created, jobq_error *err) {
     jobq_error first;
     int rc = jobq__api_open_db(q, created, &first);
-    if (rc == JOBQ_FULL && jobq__owner_reserved(&q->owner) > 0 && jobq__disk_full(q)) {
+    if (rc == JOBQ_FULL && q->owner.reserved > 0 && jobq__disk_full(q)) {
         jobq__db_close(&q->reader);
         jobq__db_close(&q->writer);
         return jobq__api_open_db(q, created, err);

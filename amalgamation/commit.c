@@ -635,8 +635,7 @@ JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {
 
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes) {
-    int rc;
-    rc = jobq__commit_look(q);
+    int rc = jobq__commit_look(q);
     if (rc != JOBQ_OK) return rc;
     q->tx.now_ms = jobq__clock_now_ms(q->clock);
     jobq__list_append(&q->tx.settled, &entry->link);

@@ -8,7 +8,7 @@
 static int64_t jobq__disk_wanted(const jobq *q) {
     int64_t most = q->options.wal_pages * q->disk.page_size + 2 * JOBQ__RESERVE_SLACK;
     int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
-    int64_t wanted = JOBQ__MAX(jobq__owner_reserved(&q->owner), share);
+    int64_t wanted = JOBQ__MAX(q->owner.reserved, share);
     return JOBQ__MIN(most, JOBQ__MAX(wanted, JOBQ__RESERVE_MIN));
 }
 
@@ -16,7 +16,7 @@ static int64_t jobq__disk_wanted(const jobq *q) {
 static void jobq__disk_hold(jobq *q) {
     int64_t free = jobq__owner_disk_free(&q->owner) / q->disk.page_size * q->disk.page_size;
     jobq__owner_reserve(&q->owner, JOBQ__MIN(q->disk.wanted, free));
-    q->disk.held = jobq__owner_reserved(&q->owner);
+    q->disk.held = q->owner.reserved;
 }
 
 JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
@@ -53,7 +53,7 @@ JOBQ__INTERNAL void jobq__disk_begin(jobq *q) {
 JOBQ__INTERNAL bool jobq__disk_full(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     if (q->memory || q->client || disk->level == JOBQ__DISK_SINGLE) return false;
-    if (disk->level++ == JOBQ__DISK_ROOMY) disk->held = jobq__owner_reserved(&q->owner);
+    if (disk->level++ == JOBQ__DISK_ROOMY) disk->held = q->owner.reserved;
     jobq__owner_reserve(&q->owner, 0);
     return true;
 }
@@ -78,7 +78,7 @@ JOBQ__INTERNAL void jobq__disk_end(jobq *q) {
 /* A payload has to fit into the log once more when its job ends. */
 static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
     int64_t need = jobq__add(largest, 2 * JOBQ__RESERVE_SLACK);
-    if (need <= jobq__owner_reserved(&q->owner)) return true;
+    if (need <= q->owner.reserved) return true;
     if (jobq__owner_reserve(&q->owner, need) != JOBQ_OK) return false;
     q->disk.wanted = JOBQ__MAX(q->disk.wanted, need);
     return true;
@@ -87,7 +87,7 @@ static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
 /* The log takes what is added, the database grows by that when the log is copied, and by what
  * was added since the last time. */
 static bool jobq__disk_room_for(const jobq *q, int64_t adds) {
-    int64_t reserve = jobq__owner_reserved(&q->owner) - JOBQ__RESERVE_SLACK;
+    int64_t reserve = q->owner.reserved - JOBQ__RESERVE_SLACK;
     int64_t need = jobq__add(q->disk.grown, 3 * adds) - reserve;
     return jobq__add(q->disk.grown, adds) <= reserve
         || need <= jobq__owner_disk_free(&q->owner);

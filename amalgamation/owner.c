@@ -84,6 +84,7 @@ static int jobq__owner_map(struct jobq__owner *owner, const char *path, jobq_err
         owner->page = page;
         owner->mapped = owner->writable = true;
         owner->path = lock_path;
+        owner->reserved = JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
         lock_path = NULL;
     }
     jobq__mem_free(lock_path);
@@ -241,13 +242,12 @@ JOBQ__INTERNAL bool jobq__owner_doubtful(const struct jobq__owner *owner) {
 }
 
 JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes) {
+    int rc = JOBQ_IO;
     jobq__assert(sizeof *owner->page <= JOBQ__PAGE_ROOM);
-    if (owner->fd < 0 || !owner->writable) return JOBQ_IO;
-    return jobq__os_allocate(owner->fd, jobq__add(JOBQ__PAGE_ROOM, bytes));
-}
-
-JOBQ__INTERNAL int64_t jobq__owner_reserved(const struct jobq__owner *owner) {
-    return owner->fd < 0 ? 0 : JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
+    if (owner->fd >= 0 && owner->writable)
+        rc = jobq__os_allocate(owner->fd, jobq__add(JOBQ__PAGE_ROOM, bytes));
+    if (rc == JOBQ_OK) owner->reserved = bytes;
+    return rc;
 }
 
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {

@@ -48,6 +48,7 @@ struct jobq__owner {
     struct jobq__page *page;    /* never NULL: without a file it is plain memory */
     bool mapped, writable;
     char *path;                 /* of the lock file; NULL without one */
+    int64_t reserved;           /* bytes set aside behind the page */
     struct jobq__os_id file;    /* the database's */
     int entry;                  /* in the process's table, or -1 */
     bool same_boot;             /* as the page found at open */
@@ -86,7 +87,6 @@ JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner);
 /* Has so many bytes of the disk set aside behind the page, or gives them back. JOBQ_OK; JOBQ_FULL
  * if there is no room, and then as many are set aside as before; JOBQ_IO if it cannot be done. */
 JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes);
-JOBQ__INTERNAL int64_t jobq__owner_reserved(const struct jobq__owner *owner);
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner);
 /* True if the lock file has another name by now, or none: somebody else may own the queue. */
 JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
