@@ -226,6 +226,11 @@ static inline int64_t jobq__sub(int64_t a, int64_t b) {
 #define JOBQ__RESERVE_MIN (64 * 1024)
 /* On a small disk the reserve takes this part of what is free. */
 #define JOBQ__RESERVE_SHARE 16
+/* What part of the database it may grow by while all jobs are tried again and fail: 32 % were
+ * measured with the smallest payloads. */
+#define JOBQ__RESERVE_TAIL 3
+/* So often what is wanted has to be free, or else it is set aside. */
+#define JOBQ__RESERVE_ROOMY 4
 /* Pages that a transaction changes besides the rows: names, indexes, claims. */
 #define JOBQ__RESERVE_SLACK (32 * 1024)
 /* Bytes of a row besides its payload, with its index entries. */
@@ -2256,6 +2261,9 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
 
+/* Bytes of the database's file as it stands, without the log; 0 if it cannot be told. */
+JOBQ__INTERNAL int64_t jobq__db_file_size(struct jobq__db *db);
+
 /* True if the database is no longer the file that its name names. */
 JOBQ__INTERNAL bool jobq__db_moved(struct jobq__db *db);
 
@@ -2414,6 +2422,14 @@ JOBQ__INTERNAL bool jobq__db_moved(struct jobq__db *db) {
     int moved = 0;
     sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
     return moved != 0;
+}
+
+JOBQ__INTERNAL int64_t jobq__db_file_size(struct jobq__db *db) {
+    sqlite3_file *file = NULL;
+    sqlite3_int64 size = 0;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    if (!file || !file->pMethods || file->pMethods->xFileSize(file, &size) != SQLITE_OK) return 0;
+    return size;
 }
 
 JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db) {
@@ -2774,7 +2790,11 @@ JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db);
 /* ---- The file (store_read.c) ---- */
 
 JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db);
-/* Bytes of free pages inside the database; 0 if it cannot be told. */
+/* Bytes by which the database file will grow when the log is copied, the open transaction
+ * included. */
+JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db);
+/* Bytes of the database's pages, all and free ones; 0 if it cannot be told. */
+JOBQ__INTERNAL int64_t jobq__store_bytes(struct jobq__db *db);
 JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db);
 
 /* ---- Names ---- */
@@ -3409,10 +3429,22 @@ JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db) {
     return jobq__db_number(db, "PRAGMA page_size", 0, &size) == JOBQ_OK ? size : 0;
 }
 
-JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
+static int64_t jobq__store_pages(struct jobq__db *db, const char *pragma) {
     int64_t pages;
-    if (jobq__db_number(db, "PRAGMA freelist_count", 0, &pages) != JOBQ_OK) return 0;
+    if (jobq__db_number(db, pragma, 0, &pages) != JOBQ_OK) return 0;
     return pages * jobq__store_page_size(db);
+}
+
+JOBQ__INTERNAL int64_t jobq__store_bytes(struct jobq__db *db) {
+    return jobq__store_pages(db, "PRAGMA page_count");
+}
+
+JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
+    return jobq__store_pages(db, "PRAGMA freelist_count");
+}
+
+JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db) {
+    return jobq__store_bytes(db) - jobq__db_file_size(db);
 }
 
 static void jobq__store_column_text(sqlite3_stmt *s, int column, char *to, size_t capacity) {
@@ -4064,6 +4096,7 @@ struct jobq__tx {
     int released;               /* suspects settled here */
     struct jobq__row rows[JOBQ__INSERT_ROWS]; /* to be inserted by one statement */
     int rows_count;
+    int64_t grows;              /* bytes that it stores: payloads, results, messages */
     bool ready;                 /* something became ready: a foreign loop wants to know */
     struct jobq__change *changes;
     size_t changes_count, changes_capacity;
@@ -4221,9 +4254,9 @@ struct jobq__pool {
 
 struct jobq__disk {
     int level;                  /* of full-disk mode */
-    int64_t wanted;             /* bytes of reserve; 0: none */
+    int64_t base;               /* bytes of reserve for the log; 0: no reserve at all */
+    int64_t wanted;             /* and for what is in the database; never less */
     int64_t page_size;
-    int64_t grown;              /* bytes added since the log was copied, about */
     int64_t held;               /* not ROOMY: bytes of reserve between transactions */
     int64_t spare;              /* not ROOMY: bytes of free pages when the log was copied */
     int64_t looked_us;          /* when the names of the files were looked at */
@@ -4355,15 +4388,18 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
  * What was accepted has to be finished even on a full disk. What that takes is kept back in time:
  *   - a reserve, allocated bytes of the lock file that hold nothing. It is as large as the log may
  *     become, so that the log can always be copied into the database, which may grow by as much;
- *   - where the disk has no room for so large a reserve, a shorter log. jobq__disk_log_pages.
+ *   - where the disk has no room for so large a reserve, a shorter log. jobq__disk_log_pages;
+ *   - no commit that would leave the copy of the log without room. jobq__disk_hold_back;
+ *   - for rows that grow when their jobs are tried again or fail, a part of the database's size:
+ *     set aside once the disk is about to become full, which is looked at after each checkpoint.
  *
  *   level    raised when a transaction meets a full disk; what it does
  *   ROOMY    nothing
  *   TIGHT    the reserve is given up for the time of each transaction; new work is refused, unless
  *            the database has free pages for it; transactions are small, and after each the log
- *            is copied and cut off; done and cancelled jobs are no longer kept once some of the
- *            reserve is used up and there are no free pages: a row that is changed takes room,
- *            one that is deleted makes some
+ *            is copied and cut off; done and cancelled jobs are no longer kept, nor messages,
+ *            once some of the reserve is used up and there are no free pages: a row that is
+ *            changed takes room, one that is deleted makes some
  *   SINGLE   and a transaction settles one job
  *
  * It falls to ROOMY once the reserve can be had again with half as much to spare. It is tried
@@ -4393,13 +4429,19 @@ JOBQ__INTERNAL bool jobq__disk_full(jobq *q);
  * JOBQ_FULL with a sentence if not. */
 JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq_error *err);
 
-/* A checkpoint is over; all: nothing is left in the log. */
-JOBQ__INTERNAL void jobq__disk_copied(jobq *q, bool all);
+/* Before COMMIT: sets aside what the database will grow by when the log is copied, lest the log
+ * take the room that its own copy needs, and both stand still for ever. JOBQ_FULL if there is not
+ * that much. */
+JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q);
 
-/* Jobs that one transaction may settle, or claim. */
+/* Before and after a checkpoint. */
+JOBQ__INTERNAL void jobq__disk_copying(jobq *q);
+JOBQ__INTERNAL void jobq__disk_copied(jobq *q);
+
+/* Jobs that one transaction may settle, claim, move or drop. */
 JOBQ__INTERNAL int jobq__disk_batch(const jobq *q);
-/* False if done and cancelled jobs are to be dropped at once. */
-JOBQ__INTERNAL bool jobq__disk_keeps_done(const jobq *q);
+/* True if done and cancelled jobs are to be dropped at once, and messages not to be stored. */
+JOBQ__INTERNAL bool jobq__disk_saves_room(const jobq *q);
 /* At how many pages of the log a checkpoint is due. */
 JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q);
 
@@ -4417,13 +4459,28 @@ JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us);
 
 /* ---- The reserve ---- */
 
+/* Rows grow by a few bytes when their jobs fail or are tried again. */
+static int64_t jobq__disk_tail(jobq *q) {
+    int64_t used = jobq__store_bytes(&q->writer) - jobq__store_free_bytes(&q->writer);
+    return used / JOBQ__RESERVE_TAIL;
+}
+
 /* As much as the log may hold, and a little for what else has to be written; on a small disk one
- * sixteenth of what is free. */
-static int64_t jobq__disk_wanted(const jobq *q) {
+ * sixteenth of what is free, or what the owner before us had. */
+static int64_t jobq__disk_base(jobq *q) {
     int64_t most = q->options.wal_pages * q->disk.page_size + 2 * JOBQ__RESERVE_SLACK;
     int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
-    int64_t wanted = JOBQ__MAX(q->owner.reserved, share);
+    int64_t wanted = JOBQ__MAX(q->owner.reserved - jobq__disk_tail(q), share);
     return JOBQ__MIN(most, JOBQ__MAX(wanted, JOBQ__RESERVE_MIN));
+}
+
+/* The tail is set aside once the disk is about to become full. */
+static int64_t jobq__disk_wanted(jobq *q) {
+    int64_t wanted, free;
+    if (q->options.reserve_bytes) return q->disk.base;
+    wanted = jobq__add(q->disk.base, jobq__disk_tail(q));
+    free = jobq__add(jobq__owner_disk_free(&q->owner), q->owner.reserved);
+    return free / JOBQ__RESERVE_ROOMY >= wanted ? q->disk.base : wanted;
 }
 
 /* Between transactions of a full disk: sets aside what is there, before somebody else takes it. */
@@ -4446,7 +4503,8 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
         jobq__owner_reserve(&q->owner, 0);
         return;
     }
-    disk->wanted = q->options.reserve_bytes ? q->options.reserve_bytes : jobq__disk_wanted(q);
+    disk->base = q->options.reserve_bytes ? q->options.reserve_bytes : jobq__disk_base(q);
+    disk->wanted = jobq__disk_wanted(q);
     rc = jobq__owner_reserve(&q->owner, disk->wanted);
     if (rc == JOBQ_FULL) {
         disk->level = JOBQ__MAX(disk->level, JOBQ__DISK_TIGHT);
@@ -4455,7 +4513,7 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
         disk->level = JOBQ__DISK_ROOMY;
     } else {
         /* A file system that cannot set bytes aside: then there is no reserve, and no promise. */
-        disk->wanted = 0;
+        disk->base = disk->wanted = 0;
     }
     q->wal_next = jobq__disk_log_pages(q);
 }
@@ -4489,22 +4547,34 @@ JOBQ__INTERNAL void jobq__disk_end(jobq *q) {
     if (!jobq__disk_recover(q)) jobq__disk_hold(q);
 }
 
-/* A payload has to fit into the log once more when its job ends. */
-static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
-    int64_t need = jobq__add(largest, 2 * JOBQ__RESERVE_SLACK);
-    if (need <= q->owner.reserved) return true;
-    if (jobq__owner_reserve(&q->owner, need) != JOBQ_OK) return false;
-    q->disk.wanted = JOBQ__MAX(q->disk.wanted, need);
-    return true;
+JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q) {
+    int64_t logged = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) * q->disk.page_size;
+    int64_t most = jobq__add(logged + JOBQ__RESERVE_SLACK, 2 * q->tx.grows), growth;
+    if (q->memory || q->client || q->options.reserve_bytes == JOBQ_NONE) return JOBQ_OK;
+    /* Nobody knows what a handler writes. */
+    if (q->disk.level == JOBQ__DISK_ROOMY && q->tx.db == &q->writer && most <= q->owner.reserved)
+        return JOBQ_OK;
+    growth = jobq__store_growth(q->tx.db);
+    if (growth <= q->owner.reserved) return JOBQ_OK;
+    return jobq__owner_reserve(&q->owner, growth) == JOBQ_FULL ? JOBQ_FULL : JOBQ_OK;
 }
 
-/* The log takes what is added, the database grows by that when the log is copied, and by what
- * was added since the last time. */
-static bool jobq__disk_room_for(const jobq *q, int64_t adds) {
-    int64_t reserve = q->owner.reserved - JOBQ__RESERVE_SLACK;
-    int64_t need = jobq__add(q->disk.grown, 3 * adds) - reserve;
-    return jobq__add(q->disk.grown, adds) <= reserve
-        || need <= jobq__owner_disk_free(&q->owner);
+JOBQ__INTERNAL void jobq__disk_copying(jobq *q) {
+    struct jobq__disk *disk = &q->disk;
+    if (disk->level != JOBQ__DISK_ROOMY) jobq__owner_reserve(&q->owner, 0);
+    else if (q->owner.reserved > disk->wanted) jobq__owner_reserve(&q->owner, disk->wanted);
+}
+
+/* A payload has to fit into the log once more when its job ends. */
+static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
+    struct jobq__disk *disk = &q->disk;
+    int64_t need = jobq__add(largest, 2 * JOBQ__RESERVE_SLACK);
+    if (need <= disk->base) return true;
+    if (jobq__owner_reserve(&q->owner, jobq__add(disk->wanted, need - disk->base)) != JOBQ_OK)
+        return false;
+    disk->wanted = jobq__add(disk->wanted, need - disk->base);
+    disk->base = need;
+    return true;
 }
 
 JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq_error *err) {
@@ -4516,17 +4586,22 @@ JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq
         }
         return jobq__err_set(err, JOBQ_FULL, "the disk is full; jobs that are in the queue go on");
     }
-    if (!disk->wanted) return JOBQ_OK;
-    if (!jobq__disk_reserve_for(q, largest) || !jobq__disk_room_for(q, adds))
-        return jobq__err_set(err, JOBQ_FULL, "the disk has no room for %lld bytes more",
-                             (long long)adds);
-    disk->grown += adds;
-    return JOBQ_OK;
+    if (!disk->wanted || jobq__disk_reserve_for(q, largest)) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_FULL, "the disk has no room for %lld bytes more",
+                         (long long)adds);
 }
 
-JOBQ__INTERNAL void jobq__disk_copied(jobq *q, bool all) {
-    if (all) q->disk.grown = 0;
-    q->disk.spare = q->disk.level == JOBQ__DISK_ROOMY ? 0 : jobq__store_free_bytes(&q->writer);
+JOBQ__INTERNAL void jobq__disk_copied(jobq *q) {
+    struct jobq__disk *disk = &q->disk;
+    if (!disk->base) return;
+    disk->wanted = jobq__disk_wanted(q);
+    if (disk->level != JOBQ__DISK_ROOMY) {
+        disk->spare = jobq__store_free_bytes(&q->writer);
+    } else if (q->owner.reserved != disk->wanted
+               && jobq__owner_reserve(&q->owner, disk->wanted) != JOBQ_OK) {
+        disk->level = JOBQ__DISK_TIGHT;
+        jobq__disk_hold(q);
+    }
 }
 
 /* ---- What a level does ---- */
@@ -4537,16 +4612,17 @@ JOBQ__INTERNAL int jobq__disk_batch(const jobq *q) {
     return (int)JOBQ__MAX(JOBQ__MIN(q->disk.held / JOBQ__TIGHT_BYTES, JOBQ__TIGHT_BATCH), 1);
 }
 
-JOBQ__INTERNAL bool jobq__disk_keeps_done(const jobq *q) {
+JOBQ__INTERNAL bool jobq__disk_saves_room(const jobq *q) {
     const struct jobq__disk *disk = &q->disk;
-    return disk->level == JOBQ__DISK_ROOMY || disk->spare >= disk->wanted
-        || (disk->level == JOBQ__DISK_TIGHT && disk->held >= disk->wanted);
+    return disk->level == JOBQ__DISK_SINGLE
+        || (disk->level == JOBQ__DISK_TIGHT && disk->held < disk->wanted
+            && disk->spare < disk->wanted);
 }
 
 JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q) {
     int64_t pages;
-    if (!q->disk.wanted) return q->options.wal_pages;
-    pages = (q->disk.wanted - JOBQ__RESERVE_SLACK) / q->disk.page_size;
+    if (!q->disk.base) return q->options.wal_pages;
+    pages = (q->disk.base - JOBQ__RESERVE_SLACK) / q->disk.page_size;
     return JOBQ__MIN(q->options.wal_pages, JOBQ__MAX(pages, 1));
 }
 
@@ -4988,6 +5064,7 @@ JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
     tx->claims_changed = tx->due_stale = tx->ready = false;
     tx->suspects = tx->released = tx->rows_count = 0;
     tx->changes_count = 0;
+    tx->grows = 0;
     tx->new_count = 0;
     tx->unparked = NULL;
     tx->starved = false;
@@ -5279,7 +5356,15 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
 static int64_t jobq__tx_keep(const jobq *q, const struct jobq__entry *entry) {
     const jobq_kind *spec = &entry->kind->spec;
     if (entry->verdict.state == JOBQ__FAILED) return spec->keep_failed_ms;
-    return jobq__disk_keeps_done(q) ? spec->keep_done_ms : JOBQ_NONE;
+    return jobq__disk_saves_room(q) ? JOBQ_NONE : spec->keep_done_ms;
+}
+
+/* What a job has to say for itself is stored, unless every byte is needed. */
+static int jobq__tx_store_extra(jobq *q, int64_t id, enum jobq__extra what, const void *data,
+                                size_t size) {
+    if (jobq__disk_saves_room(q)) return JOBQ_OK;
+    q->tx.grows = jobq__add(q->tx.grows, (int64_t)size);
+    return jobq__store_extra(q->tx.db, id, what, data, size);
 }
 
 static int64_t jobq__tx_prune_at(jobq *q, int64_t keep_ms) {
@@ -5337,7 +5422,7 @@ static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
     row.lane = jobq__tx_lane(q, &row);
     rc = jobq__store_requeue(q->tx.db, &row, row.lane > 0 ? row.priority : 0, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
-    if (text) rc = jobq__store_extra(q->tx.db, row.id, JOBQ__EXTRA_ERROR, text, strlen(text));
+    if (text) rc = jobq__tx_store_extra(q, row.id, JOBQ__EXTRA_ERROR, text, strlen(text));
     if (rc != JOBQ_OK) return rc;
     if (row.lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(q, row.run_at_ms);
     else if (row.lane > 0) rc = jobq__tx_ready(q, &row);
@@ -5361,9 +5446,10 @@ static int jobq__tx_finish(jobq *q, struct jobq__entry *entry, int *changed) {
                             jobq__tx_prune_at(q, keep_ms), said ? JOBQ__SIDE_EXTRA : 0, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
     if (said && said->text)
-        rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_ERROR, said->text, strlen(said->text));
+        rc = jobq__tx_store_extra(q, row->id, JOBQ__EXTRA_ERROR, said->text, strlen(said->text));
     if (rc == JOBQ_OK && said && said->result)
-        rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_RESULT, said->result, said->result_size);
+        rc = jobq__tx_store_extra(q, row->id, JOBQ__EXTRA_RESULT, said->result,
+                                  said->result_size);
     if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
     return rc;
 }
@@ -5472,7 +5558,7 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
     bool handled = kind && jobq__os_load(&kind->handled);
     int64_t keep_ms = state == JOBQ__FAILED
         ? (handled ? kind->spec.keep_failed_ms : q->options.keep_failed_ms)
-        : !jobq__disk_keeps_done(q) ? JOBQ_NONE
+        : jobq__disk_saves_room(q) ? JOBQ_NONE
         : (handled ? kind->spec.keep_done_ms : q->options.keep_done_ms);
     struct jobq__db *db = q->tx.db;
     jobq_event event;
@@ -5490,7 +5576,7 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
         if (rc == JOBQ_OK && !changed) rc = JOBQ_CORRUPT;
         if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
         if (rc == JOBQ_OK && text)
-            rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_ERROR, text, strlen(text));
+            rc = jobq__tx_store_extra(q, row->id, JOBQ__EXTRA_ERROR, text, strlen(text));
     }
     if (rc != JOBQ_OK) return rc;
     if (state == JOBQ__FAILED) q->tx.add.failed++;
@@ -5924,13 +6010,13 @@ static int jobq__tx_move(jobq *q, struct jobq__row *row, int32_t lane) {
     return rc;
 }
 
-/* Reads up to a batch of rows; *more: there may be others. */
+/* Reads up to a batch of rows, on a full disk a small one; *more: there may be others. */
 static int jobq__tx_walk(jobq *q, jobq__walk *walk, struct jobq__tx_aside *aside, bool *more) {
     struct jobq__row row;
-    int rc = JOBQ_OK;
+    int batch = jobq__disk_batch(q), rc = JOBQ_OK;
     aside->count = 0;
     *more = true;
-    while (aside->count < JOBQ__BATCH) {
+    while (aside->count < batch) {
         rc = jobq__store_next(q->tx.db, walk, &row, more);
         if (rc != JOBQ_OK || !*more) break;
         jobq__tx_set_aside(aside, &row);
@@ -6299,6 +6385,7 @@ static int jobq__commit_write(jobq *q, struct jobq__request *r) {
     if (r->adds) {
         r->rc = jobq__disk_admit(q, r->adds, r->largest, r->err);
         if (r->rc != JOBQ_OK) return JOBQ_OK;
+        q->tx.grows = jobq__add(q->tx.grows, r->adds);
     }
     do {
         rc = jobq__commit_write_once(q, r, &lost);
@@ -6355,6 +6442,7 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
         if (rc != JOBQ_OK) break;
         *began = true;
         rc = jobq__commit_body(q, list, part);
+        if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
         if (rc == JOBQ_OK) {
             *ended = true;
             rc = jobq__store_commit(q->tx.db);
@@ -6400,12 +6488,13 @@ static void jobq__commit_copy(jobq *q) {
     int64_t pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages), cap;
     bool all;
     if (q->memory || jobq__os_load(&q->failed)) return;
+    jobq__disk_copying(q);
     if (jobq__commit_passive(q, &all) == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY)
         jobq__disk_full(q);
     if (pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages || q->disk.level != JOBQ__DISK_ROOMY)
         jobq__db_checkpoint(&q->writer, true, &all);
     q->writer.wal_pages = q->job.wal_pages = 0;
-    jobq__disk_copied(q, all);
+    jobq__disk_copied(q);
     cap = jobq__disk_log_pages(q);
     /* Somebody reads an old state: try again when as much has been added. */
     q->wal_next = all ? cap : pages + cap;
@@ -6777,6 +6866,7 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     rc = jobq__tx_settle(q);
     if (rc == JOBQ_OK) rc = jobq__tx_fill(q);
     if (rc == JOBQ_OK) rc = jobq__tx_check_undone(q);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__store_commit(&q->job);
     if (rc == JOBQ_OK) {
@@ -7915,20 +8005,23 @@ static bool jobq__sched_fire(jobq *q, int64_t now_ms) {
 
 struct jobq__sched_prune {
     int count;
+    bool more;
     int64_t next_ms;
 };
 
 static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
     struct jobq__sched_prune *prune = r->arg;
+    int most = q->disk.level == JOBQ__DISK_ROOMY ? JOBQ__PRUNE_ROWS : jobq__disk_batch(q);
     int64_t keep_max = q->options.keep_max == JOBQ_UNLIMITED ? INT64_MAX : q->options.keep_max;
-    int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, keep_max, JOBQ__PRUNE_ROWS,
-                               &prune->count, &q->tx.last_id);
+    int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, keep_max, most, &prune->count,
+                               &q->tx.last_id);
+    prune->more = prune->count >= most;
     q->tx.claims_changed = true; /* it also remembers the highest id */
     return rc == JOBQ_OK ? jobq__store_prune_next(q->tx.db, &prune->next_ms) : rc;
 }
 
 static void jobq__sched_prune(jobq *q, int64_t now_ms) {
-    struct jobq__sched_prune prune = {0, JOBQ_NEVER};
+    struct jobq__sched_prune prune = {0, false, JOBQ_NEVER};
     struct jobq__request request;
     int64_t next_ms;
     memset(&request, 0, sizeof request);
@@ -7942,7 +8035,7 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     next_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
     /* There is no hurry: rather a minute later than a deadline that passes while we wait. */
     if (jobq__commit_request_within(q, &request, JOBQ__SCHED_HOLD_US) == JOBQ_OK)
-        next_ms = prune.count >= JOBQ__PRUNE_ROWS ? now_ms
+        next_ms = prune.more ? now_ms
                 : prune.next_ms == JOBQ_NEVER ? JOBQ_NEVER : JOBQ__MAX(prune.next_ms, next_ms);
     jobq__os_lock(&q->pool.mu);
     q->pool.prune_at_ms = JOBQ__MIN(q->pool.prune_at_ms, next_ms);
@@ -8673,6 +8766,7 @@ static int jobq__api_recover_some(jobq *q, bool *more) {
     jobq__tx_reset(q);
     rc = jobq__store_begin(&q->writer);
     if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q, more);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
     if (rc == JOBQ_OK) jobq__tx_applied(q, &wakes);
     else jobq__store_rollback(&q->writer);
@@ -8687,8 +8781,10 @@ static int jobq__api_recover(jobq *q, jobq_error *err) {
     do {
         rc = jobq__api_recover_some(q, &more);
         again = rc == JOBQ_FULL && jobq__disk_full(q);
-        if (again || (rc == JOBQ_OK && more)) jobq__db_checkpoint(&q->writer, true, &all);
-    } while (again || (rc == JOBQ_OK && more));
+        if (!again && (rc != JOBQ_OK || !more)) break;
+        jobq__disk_copying(q);
+        jobq__db_checkpoint(&q->writer, true, &all);
+    } while (true);
     if (rc != JOBQ_OK && jobq__db_code(q->writer.sqlite_code) == rc)
         return jobq__db_fail(&q->writer, err);
     if (rc != JOBQ_OK)

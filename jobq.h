@@ -218,7 +218,8 @@ typedef struct jobq_options {
     int wal_pages;          /* checkpoint when the log has so many pages; default 1000; >= 16 */
     int64_t reserve_bytes;  /* of disk, set aside so that on a full one jobs can still be
                                finished; default: wal_pages pages and 64 KiB, on a small disk
-                               1/16 of what is free; >= 64 KiB; JOBQ_NONE = none */
+                               1/16 of what is free, on one that fills up a third of the
+                               database more; >= 64 KiB; JOBQ_NONE = none */
     int64_t stall_ms;       /* real time that jobq_advance waits for rest; default 10 s */
     uint64_t seed;          /* of the jitter; 0 is a seed like any other */
     jobq_clock *clock;      /* default: the system's; must outlive the queue */

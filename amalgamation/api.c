@@ -177,6 +177,7 @@ static int jobq__api_recover_some(jobq *q, bool *more) {
     jobq__tx_reset(q);
     rc = jobq__store_begin(&q->writer);
     if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q, more);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
     if (rc == JOBQ_OK) jobq__tx_applied(q, &wakes);
     else jobq__store_rollback(&q->writer);
@@ -191,8 +192,10 @@ static int jobq__api_recover(jobq *q, jobq_error *err) {
     do {
         rc = jobq__api_recover_some(q, &more);
         again = rc == JOBQ_FULL && jobq__disk_full(q);
-        if (again || (rc == JOBQ_OK && more)) jobq__db_checkpoint(&q->writer, true, &all);
-    } while (again || (rc == JOBQ_OK && more));
+        if (!again && (rc != JOBQ_OK || !more)) break;
+        jobq__disk_copying(q);
+        jobq__db_checkpoint(&q->writer, true, &all);
+    } while (true);
     if (rc != JOBQ_OK && jobq__db_code(q->writer.sqlite_code) == rc)
         return jobq__db_fail(&q->writer, err);
     if (rc != JOBQ_OK)

@@ -164,6 +164,7 @@ static int jobq__commit_write(jobq *q, struct jobq__request *r) {
     if (r->adds) {
         r->rc = jobq__disk_admit(q, r->adds, r->largest, r->err);
         if (r->rc != JOBQ_OK) return JOBQ_OK;
+        q->tx.grows = jobq__add(q->tx.grows, r->adds);
     }
     do {
         rc = jobq__commit_write_once(q, r, &lost);
@@ -220,6 +221,7 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
         if (rc != JOBQ_OK) break;
         *began = true;
         rc = jobq__commit_body(q, list, part);
+        if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
         if (rc == JOBQ_OK) {
             *ended = true;
             rc = jobq__store_commit(q->tx.db);
@@ -265,12 +267,13 @@ static void jobq__commit_copy(jobq *q) {
     int64_t pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages), cap;
     bool all;
     if (q->memory || jobq__os_load(&q->failed)) return;
+    jobq__disk_copying(q);
     if (jobq__commit_passive(q, &all) == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY)
         jobq__disk_full(q);
     if (pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages || q->disk.level != JOBQ__DISK_ROOMY)
         jobq__db_checkpoint(&q->writer, true, &all);
     q->writer.wal_pages = q->job.wal_pages = 0;
-    jobq__disk_copied(q, all);
+    jobq__disk_copied(q);
     cap = jobq__disk_log_pages(q);
     /* Somebody reads an old state: try again when as much has been added. */
     q->wal_next = all ? cap : pages + cap;
@@ -642,6 +645,7 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     rc = jobq__tx_settle(q);
     if (rc == JOBQ_OK) rc = jobq__tx_fill(q);
     if (rc == JOBQ_OK) rc = jobq__tx_check_undone(q);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__store_commit(&q->job);
     if (rc == JOBQ_OK) {

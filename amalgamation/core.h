@@ -103,6 +103,7 @@ struct jobq__tx {
     int released;               /* suspects settled here */
     struct jobq__row rows[JOBQ__INSERT_ROWS]; /* to be inserted by one statement */
     int rows_count;
+    int64_t grows;              /* bytes that it stores: payloads, results, messages */
     bool ready;                 /* something became ready: a foreign loop wants to know */
     struct jobq__change *changes;
     size_t changes_count, changes_capacity;
@@ -260,9 +261,9 @@ struct jobq__pool {
 
 struct jobq__disk {
     int level;                  /* of full-disk mode */
-    int64_t wanted;             /* bytes of reserve; 0: none */
+    int64_t base;               /* bytes of reserve for the log; 0: no reserve at all */
+    int64_t wanted;             /* and for what is in the database; never less */
     int64_t page_size;
-    int64_t grown;              /* bytes added since the log was copied, about */
     int64_t held;               /* not ROOMY: bytes of reserve between transactions */
     int64_t spare;              /* not ROOMY: bytes of free pages when the log was copied */
     int64_t looked_us;          /* when the names of the files were looked at */

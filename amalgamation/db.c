@@ -141,6 +141,14 @@ JOBQ__INTERNAL bool jobq__db_moved(struct jobq__db *db) {
     return moved != 0;
 }
 
+JOBQ__INTERNAL int64_t jobq__db_file_size(struct jobq__db *db) {
+    sqlite3_file *file = NULL;
+    sqlite3_int64 size = 0;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    if (!file || !file->pMethods || file->pMethods->xFileSize(file, &size) != SQLITE_OK) return 0;
+    return size;
+}
+
 JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db) {
     return !sqlite3_get_autocommit(db->handle);
 }

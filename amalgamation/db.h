@@ -81,6 +81,9 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
 
+/* Bytes of the database's file as it stands, without the log; 0 if it cannot be told. */
+JOBQ__INTERNAL int64_t jobq__db_file_size(struct jobq__db *db);
+
 /* True if the database is no longer the file that its name names. */
 JOBQ__INTERNAL bool jobq__db_moved(struct jobq__db *db);
 

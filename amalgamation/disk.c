@@ -3,13 +3,28 @@
 
 /* ---- The reserve ---- */
 
+/* Rows grow by a few bytes when their jobs fail or are tried again. */
+static int64_t jobq__disk_tail(jobq *q) {
+    int64_t used = jobq__store_bytes(&q->writer) - jobq__store_free_bytes(&q->writer);
+    return used / JOBQ__RESERVE_TAIL;
+}
+
 /* As much as the log may hold, and a little for what else has to be written; on a small disk one
- * sixteenth of what is free. */
-static int64_t jobq__disk_wanted(const jobq *q) {
+ * sixteenth of what is free, or what the owner before us had. */
+static int64_t jobq__disk_base(jobq *q) {
     int64_t most = q->options.wal_pages * q->disk.page_size + 2 * JOBQ__RESERVE_SLACK;
     int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
-    int64_t wanted = JOBQ__MAX(q->owner.reserved, share);
+    int64_t wanted = JOBQ__MAX(q->owner.reserved - jobq__disk_tail(q), share);
     return JOBQ__MIN(most, JOBQ__MAX(wanted, JOBQ__RESERVE_MIN));
+}
+
+/* The tail is set aside once the disk is about to become full. */
+static int64_t jobq__disk_wanted(jobq *q) {
+    int64_t wanted, free;
+    if (q->options.reserve_bytes) return q->disk.base;
+    wanted = jobq__add(q->disk.base, jobq__disk_tail(q));
+    free = jobq__add(jobq__owner_disk_free(&q->owner), q->owner.reserved);
+    return free / JOBQ__RESERVE_ROOMY >= wanted ? q->disk.base : wanted;
 }
 
 /* Between transactions of a full disk: sets aside what is there, before somebody else takes it. */
@@ -32,7 +47,8 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
         jobq__owner_reserve(&q->owner, 0);
         return;
     }
-    disk->wanted = q->options.reserve_bytes ? q->options.reserve_bytes : jobq__disk_wanted(q);
+    disk->base = q->options.reserve_bytes ? q->options.reserve_bytes : jobq__disk_base(q);
+    disk->wanted = jobq__disk_wanted(q);
     rc = jobq__owner_reserve(&q->owner, disk->wanted);
     if (rc == JOBQ_FULL) {
         disk->level = JOBQ__MAX(disk->level, JOBQ__DISK_TIGHT);
@@ -41,7 +57,7 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
         disk->level = JOBQ__DISK_ROOMY;
     } else {
         /* A file system that cannot set bytes aside: then there is no reserve, and no promise. */
-        disk->wanted = 0;
+        disk->base = disk->wanted = 0;
     }
     q->wal_next = jobq__disk_log_pages(q);
 }
@@ -75,22 +91,34 @@ JOBQ__INTERNAL void jobq__disk_end(jobq *q) {
     if (!jobq__disk_recover(q)) jobq__disk_hold(q);
 }
 
-/* A payload has to fit into the log once more when its job ends. */
-static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
-    int64_t need = jobq__add(largest, 2 * JOBQ__RESERVE_SLACK);
-    if (need <= q->owner.reserved) return true;
-    if (jobq__owner_reserve(&q->owner, need) != JOBQ_OK) return false;
-    q->disk.wanted = JOBQ__MAX(q->disk.wanted, need);
-    return true;
+JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q) {
+    int64_t logged = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) * q->disk.page_size;
+    int64_t most = jobq__add(logged + JOBQ__RESERVE_SLACK, 2 * q->tx.grows), growth;
+    if (q->memory || q->client || q->options.reserve_bytes == JOBQ_NONE) return JOBQ_OK;
+    /* Nobody knows what a handler writes. */
+    if (q->disk.level == JOBQ__DISK_ROOMY && q->tx.db == &q->writer && most <= q->owner.reserved)
+        return JOBQ_OK;
+    growth = jobq__store_growth(q->tx.db);
+    if (growth <= q->owner.reserved) return JOBQ_OK;
+    return jobq__owner_reserve(&q->owner, growth) == JOBQ_FULL ? JOBQ_FULL : JOBQ_OK;
 }
 
-/* The log takes what is added, the database grows by that when the log is copied, and by what
- * was added since the last time. */
-static bool jobq__disk_room_for(const jobq *q, int64_t adds) {
-    int64_t reserve = q->owner.reserved - JOBQ__RESERVE_SLACK;
-    int64_t need = jobq__add(q->disk.grown, 3 * adds) - reserve;
-    return jobq__add(q->disk.grown, adds) <= reserve
-        || need <= jobq__owner_disk_free(&q->owner);
+JOBQ__INTERNAL void jobq__disk_copying(jobq *q) {
+    struct jobq__disk *disk = &q->disk;
+    if (disk->level != JOBQ__DISK_ROOMY) jobq__owner_reserve(&q->owner, 0);
+    else if (q->owner.reserved > disk->wanted) jobq__owner_reserve(&q->owner, disk->wanted);
+}
+
+/* A payload has to fit into the log once more when its job ends. */
+static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
+    struct jobq__disk *disk = &q->disk;
+    int64_t need = jobq__add(largest, 2 * JOBQ__RESERVE_SLACK);
+    if (need <= disk->base) return true;
+    if (jobq__owner_reserve(&q->owner, jobq__add(disk->wanted, need - disk->base)) != JOBQ_OK)
+        return false;
+    disk->wanted = jobq__add(disk->wanted, need - disk->base);
+    disk->base = need;
+    return true;
 }
 
 JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq_error *err) {
@@ -102,17 +130,22 @@ JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq
         }
         return jobq__err_set(err, JOBQ_FULL, "the disk is full; jobs that are in the queue go on");
     }
-    if (!disk->wanted) return JOBQ_OK;
-    if (!jobq__disk_reserve_for(q, largest) || !jobq__disk_room_for(q, adds))
-        return jobq__err_set(err, JOBQ_FULL, "the disk has no room for %lld bytes more",
-                             (long long)adds);
-    disk->grown += adds;
-    return JOBQ_OK;
+    if (!disk->wanted || jobq__disk_reserve_for(q, largest)) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_FULL, "the disk has no room for %lld bytes more",
+                         (long long)adds);
 }
 
-JOBQ__INTERNAL void jobq__disk_copied(jobq *q, bool all) {
-    if (all) q->disk.grown = 0;
-    q->disk.spare = q->disk.level == JOBQ__DISK_ROOMY ? 0 : jobq__store_free_bytes(&q->writer);
+JOBQ__INTERNAL void jobq__disk_copied(jobq *q) {
+    struct jobq__disk *disk = &q->disk;
+    if (!disk->base) return;
+    disk->wanted = jobq__disk_wanted(q);
+    if (disk->level != JOBQ__DISK_ROOMY) {
+        disk->spare = jobq__store_free_bytes(&q->writer);
+    } else if (q->owner.reserved != disk->wanted
+               && jobq__owner_reserve(&q->owner, disk->wanted) != JOBQ_OK) {
+        disk->level = JOBQ__DISK_TIGHT;
+        jobq__disk_hold(q);
+    }
 }
 
 /* ---- What a level does ---- */
@@ -123,16 +156,17 @@ JOBQ__INTERNAL int jobq__disk_batch(const jobq *q) {
     return (int)JOBQ__MAX(JOBQ__MIN(q->disk.held / JOBQ__TIGHT_BYTES, JOBQ__TIGHT_BATCH), 1);
 }
 
-JOBQ__INTERNAL bool jobq__disk_keeps_done(const jobq *q) {
+JOBQ__INTERNAL bool jobq__disk_saves_room(const jobq *q) {
     const struct jobq__disk *disk = &q->disk;
-    return disk->level == JOBQ__DISK_ROOMY || disk->spare >= disk->wanted
-        || (disk->level == JOBQ__DISK_TIGHT && disk->held >= disk->wanted);
+    return disk->level == JOBQ__DISK_SINGLE
+        || (disk->level == JOBQ__DISK_TIGHT && disk->held < disk->wanted
+            && disk->spare < disk->wanted);
 }
 
 JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q) {
     int64_t pages;
-    if (!q->disk.wanted) return q->options.wal_pages;
-    pages = (q->disk.wanted - JOBQ__RESERVE_SLACK) / q->disk.page_size;
+    if (!q->disk.base) return q->options.wal_pages;
+    pages = (q->disk.base - JOBQ__RESERVE_SLACK) / q->disk.page_size;
     return JOBQ__MIN(q->options.wal_pages, JOBQ__MAX(pages, 1));
 }
 

@@ -9,15 +9,18 @@
  * What was accepted has to be finished even on a full disk. What that takes is kept back in time:
  *   - a reserve, allocated bytes of the lock file that hold nothing. It is as large as the log may
  *     become, so that the log can always be copied into the database, which may grow by as much;
- *   - where the disk has no room for so large a reserve, a shorter log. jobq__disk_log_pages.
+ *   - where the disk has no room for so large a reserve, a shorter log. jobq__disk_log_pages;
+ *   - no commit that would leave the copy of the log without room. jobq__disk_hold_back;
+ *   - for rows that grow when their jobs are tried again or fail, a part of the database's size:
+ *     set aside once the disk is about to become full, which is looked at after each checkpoint.
  *
  *   level    raised when a transaction meets a full disk; what it does
  *   ROOMY    nothing
  *   TIGHT    the reserve is given up for the time of each transaction; new work is refused, unless
  *            the database has free pages for it; transactions are small, and after each the log
- *            is copied and cut off; done and cancelled jobs are no longer kept once some of the
- *            reserve is used up and there are no free pages: a row that is changed takes room,
- *            one that is deleted makes some
+ *            is copied and cut off; done and cancelled jobs are no longer kept, nor messages,
+ *            once some of the reserve is used up and there are no free pages: a row that is
+ *            changed takes room, one that is deleted makes some
  *   SINGLE   and a transaction settles one job
  *
  * It falls to ROOMY once the reserve can be had again with half as much to spare. It is tried
@@ -47,13 +50,19 @@ JOBQ__INTERNAL bool jobq__disk_full(jobq *q);
  * JOBQ_FULL with a sentence if not. */
 JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq_error *err);
 
-/* A checkpoint is over; all: nothing is left in the log. */
-JOBQ__INTERNAL void jobq__disk_copied(jobq *q, bool all);
+/* Before COMMIT: sets aside what the database will grow by when the log is copied, lest the log
+ * take the room that its own copy needs, and both stand still for ever. JOBQ_FULL if there is not
+ * that much. */
+JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q);
 
-/* Jobs that one transaction may settle, or claim. */
+/* Before and after a checkpoint. */
+JOBQ__INTERNAL void jobq__disk_copying(jobq *q);
+JOBQ__INTERNAL void jobq__disk_copied(jobq *q);
+
+/* Jobs that one transaction may settle, claim, move or drop. */
 JOBQ__INTERNAL int jobq__disk_batch(const jobq *q);
-/* False if done and cancelled jobs are to be dropped at once. */
-JOBQ__INTERNAL bool jobq__disk_keeps_done(const jobq *q);
+/* True if done and cancelled jobs are to be dropped at once, and messages not to be stored. */
+JOBQ__INTERNAL bool jobq__disk_saves_room(const jobq *q);
 /* At how many pages of the log a checkpoint is due. */
 JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q);
 

@@ -60,6 +60,11 @@
 #define JOBQ__RESERVE_MIN (64 * 1024)
 /* On a small disk the reserve takes this part of what is free. */
 #define JOBQ__RESERVE_SHARE 16
+/* What part of the database it may grow by while all jobs are tried again and fail: 32 % were
+ * measured with the smallest payloads. */
+#define JOBQ__RESERVE_TAIL 3
+/* So often what is wanted has to be free, or else it is set aside. */
+#define JOBQ__RESERVE_ROOMY 4
 /* Pages that a transaction changes besides the rows: names, indexes, claims. */
 #define JOBQ__RESERVE_SLACK (32 * 1024)
 /* Bytes of a row besides its payload, with its index entries. */

@@ -43,20 +43,23 @@ static bool jobq__sched_fire(jobq *q, int64_t now_ms) {
 
 struct jobq__sched_prune {
     int count;
+    bool more;
     int64_t next_ms;
 };
 
 static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
     struct jobq__sched_prune *prune = r->arg;
+    int most = q->disk.level == JOBQ__DISK_ROOMY ? JOBQ__PRUNE_ROWS : jobq__disk_batch(q);
     int64_t keep_max = q->options.keep_max == JOBQ_UNLIMITED ? INT64_MAX : q->options.keep_max;
-    int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, keep_max, JOBQ__PRUNE_ROWS,
-                               &prune->count, &q->tx.last_id);
+    int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, keep_max, most, &prune->count,
+                               &q->tx.last_id);
+    prune->more = prune->count >= most;
     q->tx.claims_changed = true; /* it also remembers the highest id */
     return rc == JOBQ_OK ? jobq__store_prune_next(q->tx.db, &prune->next_ms) : rc;
 }
 
 static void jobq__sched_prune(jobq *q, int64_t now_ms) {
-    struct jobq__sched_prune prune = {0, JOBQ_NEVER};
+    struct jobq__sched_prune prune = {0, false, JOBQ_NEVER};
     struct jobq__request request;
     int64_t next_ms;
     memset(&request, 0, sizeof request);
@@ -70,7 +73,7 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     next_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
     /* There is no hurry: rather a minute later than a deadline that passes while we wait. */
     if (jobq__commit_request_within(q, &request, JOBQ__SCHED_HOLD_US) == JOBQ_OK)
-        next_ms = prune.count >= JOBQ__PRUNE_ROWS ? now_ms
+        next_ms = prune.more ? now_ms
                 : prune.next_ms == JOBQ_NEVER ? JOBQ_NEVER : JOBQ__MAX(prune.next_ms, next_ms);
     jobq__os_lock(&q->pool.mu);
     q->pool.prune_at_ms = JOBQ__MIN(q->pool.prune_at_ms, next_ms);

@@ -42,7 +42,11 @@ JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db);
 /* ---- The file (store_read.c) ---- */
 
 JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db);
-/* Bytes of free pages inside the database; 0 if it cannot be told. */
+/* Bytes by which the database file will grow when the log is copied, the open transaction
+ * included. */
+JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db);
+/* Bytes of the database's pages, all and free ones; 0 if it cannot be told. */
+JOBQ__INTERNAL int64_t jobq__store_bytes(struct jobq__db *db);
 JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db);
 
 /* ---- Names ---- */

@@ -14,10 +14,22 @@ JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db) {
     return jobq__db_number(db, "PRAGMA page_size", 0, &size) == JOBQ_OK ? size : 0;
 }
 
-JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
+static int64_t jobq__store_pages(struct jobq__db *db, const char *pragma) {
     int64_t pages;
-    if (jobq__db_number(db, "PRAGMA freelist_count", 0, &pages) != JOBQ_OK) return 0;
+    if (jobq__db_number(db, pragma, 0, &pages) != JOBQ_OK) return 0;
     return pages * jobq__store_page_size(db);
+}
+
+JOBQ__INTERNAL int64_t jobq__store_bytes(struct jobq__db *db) {
+    return jobq__store_pages(db, "PRAGMA page_count");
+}
+
+JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
+    return jobq__store_pages(db, "PRAGMA freelist_count");
+}
+
+JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db) {
+    return jobq__store_bytes(db) - jobq__db_file_size(db);
 }
 
 static void jobq__store_column_text(sqlite3_stmt *s, int column, char *to, size_t capacity) {

@@ -176,6 +176,7 @@ JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
     tx->claims_changed = tx->due_stale = tx->ready = false;
     tx->suspects = tx->released = tx->rows_count = 0;
     tx->changes_count = 0;
+    tx->grows = 0;
     tx->new_count = 0;
     tx->unparked = NULL;
     tx->starved = false;

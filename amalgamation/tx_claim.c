@@ -167,13 +167,13 @@ static int jobq__tx_move(jobq *q, struct jobq__row *row, int32_t lane) {
     return rc;
 }
 
-/* Reads up to a batch of rows; *more: there may be others. */
+/* Reads up to a batch of rows, on a full disk a small one; *more: there may be others. */
 static int jobq__tx_walk(jobq *q, jobq__walk *walk, struct jobq__tx_aside *aside, bool *more) {
     struct jobq__row row;
-    int rc = JOBQ_OK;
+    int batch = jobq__disk_batch(q), rc = JOBQ_OK;
     aside->count = 0;
     *more = true;
-    while (aside->count < JOBQ__BATCH) {
+    while (aside->count < batch) {
         rc = jobq__store_next(q->tx.db, walk, &row, more);
         if (rc != JOBQ_OK || !*more) break;
         jobq__tx_set_aside(aside, &row);

@@ -7,7 +7,15 @@
 static int64_t jobq__tx_keep(const jobq *q, const struct jobq__entry *entry) {
     const jobq_kind *spec = &entry->kind->spec;
     if (entry->verdict.state == JOBQ__FAILED) return spec->keep_failed_ms;
-    return jobq__disk_keeps_done(q) ? spec->keep_done_ms : JOBQ_NONE;
+    return jobq__disk_saves_room(q) ? JOBQ_NONE : spec->keep_done_ms;
+}
+
+/* What a job has to say for itself is stored, unless every byte is needed. */
+static int jobq__tx_store_extra(jobq *q, int64_t id, enum jobq__extra what, const void *data,
+                                size_t size) {
+    if (jobq__disk_saves_room(q)) return JOBQ_OK;
+    q->tx.grows = jobq__add(q->tx.grows, (int64_t)size);
+    return jobq__store_extra(q->tx.db, id, what, data, size);
 }
 
 static int64_t jobq__tx_prune_at(jobq *q, int64_t keep_ms) {
@@ -65,7 +73,7 @@ static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
     row.lane = jobq__tx_lane(q, &row);
     rc = jobq__store_requeue(q->tx.db, &row, row.lane > 0 ? row.priority : 0, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
-    if (text) rc = jobq__store_extra(q->tx.db, row.id, JOBQ__EXTRA_ERROR, text, strlen(text));
+    if (text) rc = jobq__tx_store_extra(q, row.id, JOBQ__EXTRA_ERROR, text, strlen(text));
     if (rc != JOBQ_OK) return rc;
     if (row.lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(q, row.run_at_ms);
     else if (row.lane > 0) rc = jobq__tx_ready(q, &row);
@@ -89,9 +97,10 @@ static int jobq__tx_finish(jobq *q, struct jobq__entry *entry, int *changed) {
                             jobq__tx_prune_at(q, keep_ms), said ? JOBQ__SIDE_EXTRA : 0, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
     if (said && said->text)
-        rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_ERROR, said->text, strlen(said->text));
+        rc = jobq__tx_store_extra(q, row->id, JOBQ__EXTRA_ERROR, said->text, strlen(said->text));
     if (rc == JOBQ_OK && said && said->result)
-        rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_RESULT, said->result, said->result_size);
+        rc = jobq__tx_store_extra(q, row->id, JOBQ__EXTRA_RESULT, said->result,
+                                  said->result_size);
     if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
     return rc;
 }
@@ -200,7 +209,7 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
     bool handled = kind && jobq__os_load(&kind->handled);
     int64_t keep_ms = state == JOBQ__FAILED
         ? (handled ? kind->spec.keep_failed_ms : q->options.keep_failed_ms)
-        : !jobq__disk_keeps_done(q) ? JOBQ_NONE
+        : jobq__disk_saves_room(q) ? JOBQ_NONE
         : (handled ? kind->spec.keep_done_ms : q->options.keep_done_ms);
     struct jobq__db *db = q->tx.db;
     jobq_event event;
@@ -218,7 +227,7 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
         if (rc == JOBQ_OK && !changed) rc = JOBQ_CORRUPT;
         if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
         if (rc == JOBQ_OK && text)
-            rc = jobq__store_extra(db, row->id, JOBQ__EXTRA_ERROR, text, strlen(text));
+            rc = jobq__tx_store_extra(q, row->id, JOBQ__EXTRA_ERROR, text, strlen(text));
     }
     if (rc != JOBQ_OK) return rc;
     if (state == JOBQ__FAILED) q->tx.add.failed++;

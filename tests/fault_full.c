@@ -37,13 +37,27 @@ static void give_space(void *arg) {
     fault_space(8 * LARGEST, ((struct story *)arg)->path);
 }
 
-static void one_size(int64_t size, int workers, bool stolen, uint64_t seed) {
+struct disk {
+    int64_t size;
+    int workers;
+    bool stolen;
+    size_t result_size; /* 0: small */
+    bool fails;
+    size_t payload_max; /* 0: 2 KiB */
+};
+
+static void one_disk(struct disk d) {
     struct story s;
     int before = test_failures();
+    int64_t size = d.size;
+    uint64_t seed = test_seed() + (uint64_t)size + d.result_size;
     fault_begin();
     fault_space(size, test_path("full.db"));
-    if (!story_begin(&s, workers, seed)) return;
-    if (stolen) {
+    if (!story_begin(&s, d.workers, seed)) return;
+    if (d.result_size) s.result_size = d.result_size;
+    if (d.payload_max) s.payload_max = d.payload_max;
+    s.fails = d.fails;
+    if (d.stolen) {
         fill_some(&s, (int)(test_random(&s.random) % (uint64_t)(size / 2000)));
         /* Once the queue has met the full disk itself its reserve is given up already. */
         if (s.refused == 0) fault_take_space();
@@ -55,16 +69,16 @@ static void one_size(int64_t size, int workers, bool stolen, uint64_t seed) {
     check_sound(s.path);
     fault_remove(s.path);
     if (test_failures() > before)
-        test_note("%d KiB, TEST_SEED=%" PRIu64 ": %d accepted, %d refused", (int)(size / KIB), seed,
-                  s.accepted, s.refused);
+        test_note("%d KiB, payloads to %d, results of %d, TEST_SEED=%" PRIu64
+                  ": %d accepted, %d refused", (int)(size / KIB), (int)s.payload_max,
+                  (int)s.result_size, test_seed(), s.accepted, s.refused);
 }
 
 /* Goal: a queue that has filled its disk drains to empty. Method: every size. */
 TEST(own_work_fills_the_disk) {
-    uint64_t seed = test_seed();
     int sizes = 0;
     for (int64_t size = SMALLEST; size <= LARGEST && !test_failures(); size = next_size(size)) {
-        one_size(size, JOBQ_NONE, false, seed + (uint64_t)size);
+        one_disk((struct disk){.size = size, .workers = JOBQ_NONE});
         sizes++;
     }
     test_figure("R9 disk-full", "drains to 0, takes work again", "%d sizes from 256 KiB to 4 MiB,"
@@ -73,10 +87,9 @@ TEST(own_work_fills_the_disk) {
 
 /* Goal: the same when somebody else takes what is free. Method: every size, at a random moment. */
 TEST(others_fill_the_disk) {
-    uint64_t seed = test_seed();
     int sizes = 0;
     for (int64_t size = SMALLEST; size <= LARGEST && !test_failures(); size = next_size(size)) {
-        one_size(size, JOBQ_NONE, true, seed + (uint64_t)size);
+        one_disk((struct disk){.size = size, .workers = JOBQ_NONE, .stolen = true});
         sizes++;
     }
     test_figure("R9 disk-full", "drains to 0, takes work again", "%d sizes from 256 KiB to 4 MiB,"
@@ -86,9 +99,34 @@ TEST(others_fill_the_disk) {
 /* Goal: a pool does it, too, and goes on by itself. Method: some sizes, two workers. */
 TEST(a_pool_on_a_full_disk) {
     for (int64_t size = SMALLEST; size <= LARGEST && !test_failures(); size += 960 * KIB) {
-        one_size(size, 2, false, test_seed() + (uint64_t)size);
-        one_size(size, 2, true, test_seed() + (uint64_t)size);
+        one_disk((struct disk){.size = size, .workers = 2});
+        one_disk((struct disk){.size = size, .workers = 2, .stolen = true});
     }
 }
 
-TEST_MAIN(own_work_fills_the_disk, others_fill_the_disk, a_pool_on_a_full_disk)
+/* Goal: an outcome that fits into the log is not kept from the database by the log itself. Method:
+ * results of every size, up to more than the reserve. */
+TEST(results_that_fill_the_reserve) {
+    int64_t step = LARGEST_RESULT / test_effort(64);
+    int sizes = 0;
+    for (int64_t n = step; n <= LARGEST_RESULT && !test_failures(); n += step, sizes++)
+        one_disk((struct disk){.size = 1216 * KIB, .workers = JOBQ_NONE, .result_size = (size_t)n});
+    test_figure("R9 disk-full", "drains to 0, takes work again",
+                "results of %d sizes up to 1 MiB on a full disk", sizes);
+}
+
+/* Goal: dead letters do not use up what it takes to finish. Method: every job is
+ * tried twice and fails for good, with long messages; some sizes, large and small payloads. */
+TEST(all_jobs_fail_on_a_full_disk) {
+    int64_t largest = LARGEST / 4, step = (largest - SMALLEST) / test_effort(4);
+    int disks = 0;
+    for (int64_t size = SMALLEST; size <= largest && !test_failures(); size += step)
+        for (size_t most = 2048; most >= 32; most /= 8, disks++)
+            one_disk((struct disk){.size = size, .workers = JOBQ_NONE, .fails = true,
+                                   .payload_max = most});
+    test_figure("R9 disk-full", "drains to 0, takes work again",
+                "%d disks on which every job fails twice", disks);
+}
+
+TEST_MAIN(own_work_fills_the_disk, others_fill_the_disk, a_pool_on_a_full_disk,
+          results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk)

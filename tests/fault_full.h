@@ -1,13 +1,14 @@
 /* fault_full.h - the story of the full disks: what fault_full.c and fault_tmpfs.c share.
  *
- * Jobs of up to 2 KiB are enqueued until the disk has no more room; then all of them have to come
+ * Jobs are enqueued until the disk has no more room; then all of them have to come
  * to their end, each once, as the handler counts them. */
 #ifndef JOBQ_FAULT_FULL_H
 #define JOBQ_FAULT_FULL_H
 
 #include "helpers.h"
 
-enum { KIB = 1024, SMALLEST = 256 * KIB, LARGEST = 4096 * KIB, JOBS_MAX = 40000 };
+enum { KIB = 1024, SMALLEST = 256 * KIB, LARGEST = 4096 * KIB, JOBS_MAX = 100000,
+       LARGEST_RESULT = 1024 * KIB };
 
 /* What the jobs came to, by id: the model of this test. */
 struct story {
@@ -15,22 +16,28 @@ struct story {
     jobq_clock *clock;
     const char *path;
     uint64_t random;
-    int workers; /* JOBQ_NONE: step mode */
+    int workers;        /* JOBQ_NONE: step mode */
+    size_t result_size; /* of the jobs that have a result */
+    size_t payload_max; /* they are of any size up to this */
+    bool fails;         /* all jobs are tried twice and fail for good, with long messages */
     int accepted, refused;
     int64_t last_id;
     unsigned char *ends; /* how often the job with that id has come to its end */
 };
 
-/* One in ten fails for good, one in ten is tried again once; the others are done, some with a
- * result. */
+/* One in ten fails for good, one in ten is tried again once; the others are done, one in ten with a
+ * result. Or all of them fail. */
 static inline jobq_outcome work(jobq_run *run, void *ctx) {
     struct story *s = (struct story *)ctx;
     int64_t id = jobq_run_id(run);
-    static const char result[200] = "a result";
-    if (id % 10 == 3 && jobq_run_attempt(run) == 1) return jobq_retry(run, "not yet");
+    static const char result[LARGEST_RESULT] = "a result";
+    bool first = jobq_run_attempt(run) == 1;
+    if (s->fails && first) return jobq_retry(run, "%0240d", (int)id);
+    if (id % 10 == 3 && first) return jobq_retry(run, "not yet");
     s->ends[id]++;
+    if (s->fails) return jobq_fail(run, "%0240d", (int)id);
     if (id % 10 == 7) return jobq_fail(run, "never: %d", (int)id);
-    return id % 10 == 5 ? jobq_done(run, result, sizeof result) : JOBQ_DONE;
+    return id % 10 == 5 ? jobq_done(run, result, s->result_size) : JOBQ_DONE;
 }
 
 static inline bool story_open(struct story *s) {
@@ -44,6 +51,8 @@ static inline bool story_open(struct story *s) {
 static inline bool story_begin(struct story *s, int workers, uint64_t seed) {
     memset(s, 0, sizeof *s);
     s->workers = workers;
+    s->result_size = 200;
+    s->payload_max = 2048;
     s->path = test_path("full.db");
     s->random = seed;
     s->clock = jobq_clock_artificial(T0);
@@ -58,13 +67,12 @@ static inline void story_end(struct story *s) {
     free(s->ends);
 }
 
-/* Enqueues one job, of up to 2 KiB. */
 static inline int put_one(struct story *s) {
-    static char payload[2048];
+    static const char payload[2048];
     jobq_job job = {.kind = "work", .payload = payload};
     int64_t id = 0;
     int rc;
-    job.size = (size_t)(test_random(&s->random) % sizeof payload);
+    job.size = (size_t)(test_random(&s->random) % s->payload_max);
     job.priority = (int)(test_random(&s->random) % 3);
     rc = jobq_enqueue(s->q, &job, &id, NULL);
     if (rc == JOBQ_OK) s->accepted++;

@@ -1,9 +1,9 @@
 /* fault_jumps.c - a pool whose transactions fail tries again, whatever time passes meanwhile.
  *
- * Between two readings of the clock any time may pass: a thread can be put aside at any instruction.
- * Here it is the clock that jumps, so that on an idle machine, too, much lies between one reading
- * and the next. It is never more than AHEAD_US before the true one, so whoever waits for it waits
- * that much longer at most. */
+ * Between two readings of the clock any time may pass: a thread can be put aside at any
+ * instruction. Here it is the clock that jumps, so that on an idle machine, too, much lies between
+ * one reading and the next. It is never more than AHEAD_US before the true one, so whoever waits
+ * for it waits that much longer at most. */
 #include "fault_vfs.h"
 #include "helpers.h"
 
@@ -40,8 +40,8 @@ int clock_gettime(clockid_t id, struct timespec *at) {
     return 0;
 }
 
-/* Goal: a job whose claim failed is claimed once the disk works again. Method: the disk fails one to
- * seven times when a scheduled job becomes due; nothing but the pool's own next try can find out
+/* Goal: a job whose claim failed is claimed once the disk works again. Method: the disk fails one
+ * to five times when a scheduled job becomes due; nothing but the pool's own next try can find out
  * that it works again. */
 TEST(a_failed_claim_is_tried_again) {
     static const char *const plans[] = {"x", "xx", "xxx", "xxxx", "xxxxx"};
