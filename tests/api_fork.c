@@ -9,13 +9,6 @@
 
 enum { FILES = 3 };
 
-static jobq *open_pool(const char *path) {
-    jobq_options options = {.workers = 2, .durability = JOBQ_RELAXED};
-    jobq *q = NULL;
-    WORKS(jobq_open(path, &options, &q, &err));
-    return q;
-}
-
 /* ---- The handle in a child ---- */
 
 struct heir {
@@ -366,7 +359,7 @@ static void own_another(void *arg) {
  * thread of it is inside SQLite, and of one that has closed it. */
 TEST(child_may_own_another_queue) {
     const char *path = test_path("q.db");
-    jobq *q = open_pool(path);
+    jobq *q = open_pool(path, 2);
     REQUIRE(q != NULL);
     handle(q, "k", do_nothing, NULL);
     start(q);
@@ -378,7 +371,7 @@ TEST(child_may_own_another_queue) {
     check_sound(path);
     scene.path = path;
     CHECK_INT(test_fork(take_over, NULL), 0);
-    q = open_pool(path);
+    q = open_pool(path, 2);
     CHECK_INT(total(q), 2);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }

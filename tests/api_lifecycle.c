@@ -10,23 +10,12 @@
 
 enum { ORDERS = 600, REST = 50, CALLERS = 5 };
 
-static jobq *open_pool(const char *name, int workers) {
-    jobq_options options = {.workers = workers, .durability = JOBQ_RELAXED};
-    jobq *q = NULL;
-    WORKS(jobq_open(test_path(name), &options, &q, &err));
-    return q;
-}
-
-static void close_queue(jobq **q) {
-    CHECK_CODE(jobq_close(q), JOBQ_OK);
-}
-
 /* ---- Any order ---- */
 
 /* Goal: stop before start, start twice, stop twice and start again are all well. Method:
  * in that order, with a job that proves that the pool runs. */
 TEST(stop_and_start_in_any_order) {
-    jobq *q = open_pool("q.db", 2);
+    jobq *q = open_pool(test_path("q.db"), 2);
     REQUIRE(q != NULL);
     handle(q, "k", do_nothing, NULL);
     WORKS(jobq_stop(q, 0, &err));
@@ -47,7 +36,7 @@ TEST(stop_and_start_in_any_order) {
  * clears the handle, and a second time is misuse. Method: each once. */
 TEST(close_without_stop_and_twice) {
     for (int stage = 0; stage < 3; stage++) {
-        jobq *q = open_pool("q.db", 2);
+        jobq *q = open_pool(test_path("q.db"), 2);
         REQUIRE(q != NULL);
         handle(q, "k", do_nothing, NULL);
         put(q, "k");
@@ -67,7 +56,7 @@ TEST(random_orders) {
     uint64_t random = test_seed();
     int steps = TEST_SCALED(ORDERS), jobs = 0;
     bool started = false;
-    jobq *q = open_pool("q.db", 3);
+    jobq *q = open_pool(test_path("q.db"), 3);
     REQUIRE(q != NULL);
     test_note("TEST_SEED=%" PRIu64, test_seed());
     handle(q, "k", do_nothing, NULL);
@@ -78,7 +67,7 @@ TEST(random_orders) {
         case 3: WORKS(jobq_stop(q, 0, &err)); started = false; break;
         case 4:
             close_queue(&q);
-            q = open_pool("q.db", 1 + (int)(test_random(&random) % 4));
+            q = open_pool(test_path("q.db"), 1 + (int)(test_random(&random) % 4));
             REQUIRE(q != NULL);
             handle(q, "k", do_nothing, NULL);
             started = false;
@@ -97,7 +86,7 @@ TEST(random_orders) {
  * then wait for all of them. */
 TEST(the_rest_runs_after_the_next_start) {
     int64_t ids[REST];
-    jobq *q = open_pool("q.db", 2);
+    jobq *q = open_pool(test_path("q.db"), 2);
     REQUIRE(q != NULL);
     handle(q, "k", do_nothing, NULL);
     for (int i = 0; i < REST; i++) {
@@ -151,7 +140,7 @@ static bool has_returned(struct patient *p) {
  * is kept. Method: close beside a handler that sleeps for a day; open again and look. */
 TEST(close_waits_for_handlers) {
     struct patient p;
-    jobq *q = open_pool("q.db", 2);
+    jobq *q = open_pool(test_path("q.db"), 2);
     int64_t id;
     REQUIRE(q != NULL);
     patient_init(&p, JOBQ_DONE);
@@ -162,7 +151,7 @@ TEST(close_waits_for_handlers) {
     CHECK(!has_returned(&p));
     close_queue(&q);
     CHECK(has_returned(&p));
-    q = open_pool("q.db", 2);
+    q = open_pool(test_path("q.db"), 2);
     REQUIRE(q != NULL);
     CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
     close_queue(&q);
@@ -173,7 +162,7 @@ TEST(close_waits_for_handlers) {
  * beside such a handler, look, start again, where it runs as attempt 1 once more. */
 TEST(stopped_retry_keeps_its_attempt) {
     struct patient p;
-    jobq *q = open_pool("q.db", 1);
+    jobq *q = open_pool(test_path("q.db"), 1);
     jobq_info info;
     int64_t id;
     REQUIRE(q != NULL);
@@ -201,7 +190,7 @@ TEST(stopped_retry_keeps_its_attempt) {
  * gate; then open the gate, wait, stop and start again. */
 TEST(stop_without_grace) {
     gate g;
-    jobq *q = open_pool("q.db", 2);
+    jobq *q = open_pool(test_path("q.db"), 2);
     int64_t id;
     REQUIRE(q != NULL);
     gate_init(&g);
@@ -245,7 +234,7 @@ TEST(close_after_expired_stop) {
     gate g;
     pthread_t thread;
     struct closing c;
-    jobq *q = open_pool("q.db", 1);
+    jobq *q = open_pool(test_path("q.db"), 1);
     int64_t id;
     REQUIRE(q != NULL);
     gate_init(&g);
@@ -259,7 +248,7 @@ TEST(close_after_expired_stop) {
     REQUIRE_INT(pthread_create(&thread, NULL, open_when_closing, &c), 0);
     close_queue(&q);
     pthread_join(thread, NULL);
-    q = open_pool("q.db", 1);
+    q = open_pool(test_path("q.db"), 1);
     REQUIRE(q != NULL);
     CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
     CHECK_INT(look(q, id).crashes, 0);
@@ -296,7 +285,7 @@ static void *stop_for_ever(void *arg) {
 TEST(stop_from_several_threads) {
     struct patient p;
     pthread_t threads[4];
-    jobq *q = open_pool("q.db", 2);
+    jobq *q = open_pool(test_path("q.db"), 2);
     REQUIRE(q != NULL);
     patient_init(&p, JOBQ_DONE);
     handle(q, "k", wait_for_the_flag, &p);
@@ -330,7 +319,7 @@ TEST(claimed_jobs_are_given_back) {
     gate g;
     jobq_job jobs[REST + 1];
     jobq_result results[REST + 1];
-    jobq *q = open_pool("q.db", 1);
+    jobq *q = open_pool(test_path("q.db"), 1);
     REQUIRE(q != NULL);
     gate_init(&g);
     handle(q, "k", stand_at_gate, &g);
@@ -347,7 +336,7 @@ TEST(claimed_jobs_are_given_back) {
     CHECK_INT(count_all(q).ready, REST);
     CHECK_INT(count_all(q).done, 1);
     close_queue(&q);
-    q = open_pool("q.db", 1);
+    q = open_pool(test_path("q.db"), 1);
     REQUIRE(q != NULL);
     check_given_back(q, results);
     handle(q, "k", stand_at_gate, &g);
@@ -433,7 +422,7 @@ static jobq_outcome misuse(jobq_run *run, void *ctx) {
 /* Goal: a handler cannot stop, close, wait, step or advance its own queue, and nothing of it
  * happens. Method: a handler on the pool and one in step mode try all; then a job runs. */
 TEST(handlers_cannot_wait_for_themselves) {
-    jobq *q = open_pool("pool.db", 2);
+    jobq *q = open_pool(test_path("pool.db"), 2);
     fixture f;
     REQUIRE(q != NULL);
     handle(q, "k", misuse, NULL);
@@ -591,7 +580,7 @@ TEST(calls_racing_with_close) {
         struct caller callers[CALLERS];
         pthread_t threads[CALLERS];
         gate ready, closed;
-        jobq *q = open_pool("q.db", 2);
+        jobq *q = open_pool(test_path("q.db"), 2);
         REQUIRE(q != NULL);
         init_callers(callers, q, &ready, &closed);
         prepare_callers(callers, q);
@@ -601,7 +590,7 @@ TEST(calls_racing_with_close) {
         gate_await(&ready, CALLERS + 1);
         close_queue(&q);
         for (int i = 0; i < CALLERS; i++) pthread_join(threads[i], NULL);
-        q = open_pool("q.db", 2);
+        q = open_pool(test_path("q.db"), 2);
         REQUIRE(q != NULL);
         CHECK_INT(state_of(q, callers[0].held), JOBQ_STATE_DONE);
         for (int i = 0; i < 2; i++) CHECK_INT(state_of(q, callers[i].last), JOBQ_STATE_PENDING);

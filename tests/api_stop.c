@@ -10,17 +10,6 @@
 
 enum { ROUNDS = 200, GRACE_MS = 50, BY_FAR_MS = 4000 };
 
-static jobq *open_pool(const char *name, int workers) {
-    jobq_options options = {.workers = workers, .durability = JOBQ_RELAXED};
-    jobq *q = NULL;
-    WORKS(jobq_open(test_path(name), &options, &q, &err));
-    return q;
-}
-
-static void close_queue(jobq **q) {
-    CHECK_CODE(jobq_close(q), JOBQ_OK);
-}
-
 /* ---- The grace ---- */
 
 /* Goal: beside a handler that does not heed its flag a stop returns when its grace is over: not
@@ -28,7 +17,7 @@ static void close_queue(jobq **q) {
 TEST(grace_is_kept) {
     gate g;
     int64_t began_ms, took_ms;
-    jobq *q = open_pool("q.db", 2);
+    jobq *q = open_pool(test_path("q.db"), 2);
     REQUIRE(q != NULL);
     gate_init(&g);
     handle(q, "k", stand_at_gate, &g);
@@ -49,7 +38,7 @@ TEST(grace_is_kept) {
 /* Goal: no grace is needed where no handler runs, and a start may follow at once. Method: an
  * idle pool, and one whose last job has just been settled, are stopped without grace. */
 TEST(stop_without_grace_of_an_idle_pool) {
-    jobq *q = open_pool("q.db", 2);
+    jobq *q = open_pool(test_path("q.db"), 2);
     REQUIRE(q != NULL);
     handle(q, "k", do_nothing, NULL);
     for (int round = TEST_SCALED(ROUNDS); round > 0 && test_failures() == 0; round--) {
@@ -80,7 +69,7 @@ static jobq_outcome write_late(jobq_run *run, void *ctx) {
  * before the handler's thread has ended; start as soon as the wait for the job is over. */
 TEST(start_after_a_late_transaction) {
     gate g;
-    jobq *q = open_pool("q.db", 2);
+    jobq *q = open_pool(test_path("q.db"), 2);
     REQUIRE(q != NULL);
     gate_init(&g);
     handle(q, "k", write_late, &g);
@@ -125,7 +114,7 @@ TEST(late_results_are_settled) {
     struct latecomer late[COUNT];
     int64_t ids[COUNT];
     gate g;
-    jobq *q = open_pool("q.db", COUNT);
+    jobq *q = open_pool(test_path("q.db"), COUNT);
     REQUIRE(q != NULL);
     gate_init(&g);
     for (int i = 0; i < COUNT; i++) {
@@ -178,7 +167,7 @@ TEST(close_beside_a_stop_that_waits) {
     gate g;
     struct party party = {.g = &g};
     pthread_t stopper, opener;
-    jobq *q = open_pool("q.db", 2);
+    jobq *q = open_pool(test_path("q.db"), 2);
     int64_t id;
     REQUIRE(q != NULL);
     gate_init(&g);
@@ -193,7 +182,7 @@ TEST(close_beside_a_stop_that_waits) {
     close_queue(&q);
     pthread_join(stopper, NULL);
     pthread_join(opener, NULL);
-    q = open_pool("q.db", 2);
+    q = open_pool(test_path("q.db"), 2);
     REQUIRE(q != NULL);
     CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
     close_queue(&q);

@@ -15,16 +15,9 @@ enum { DEATHS = 8, RACES = 25, RACERS = 6 };
 
 extern char **environ;
 
-static jobq *open_pool(const char *path) {
-    jobq_options options = {.workers = 2, .durability = JOBQ_RELAXED};
-    jobq *q = NULL;
-    WORKS(jobq_open(path, &options, &q, &err));
-    return q;
-}
-
 /* Opens after somebody else, and runs a job. */
 static void check_works(const char *path) {
-    jobq *q = open_pool(path);
+    jobq *q = open_pool(path, 2);
     REQUIRE(q != NULL);
     handle(q, "k", do_nothing, NULL);
     start(q);
@@ -77,7 +70,7 @@ static void answer_and_leave(void *arg) {
 
 static void own_with_child(void *arg) {
     struct family *f = (struct family *)arg;
-    jobq *q = open_pool(f->path);
+    jobq *q = open_pool(f->path, 2);
     REQUIRE(q != NULL);
     handle(q, "k", do_nothing, NULL);
     start(q);
@@ -86,13 +79,12 @@ static void own_with_child(void *arg) {
     pipe_hear(f->never);
 }
 
-/* Goal: an owner that is killed leaves no lock behind, though a child that it forked lives
- * on. Method: kill the owner, open, and only then ask the grandchild, which answers. */
-TEST(forked_child_holds_no_lock) {
+/* An owner that is killed leaves no lock behind, though what it began lives on. */
+static void check_lock_goes(void (*own)(void *arg)) {
     struct family f;
     pid_t owner;
     family_make(&f);
-    owner = test_spawn(own_with_child, &f);
+    owner = test_spawn(own, &f);
     pipe_hear(f.ready);
     kill(owner, SIGKILL);
     CHECK(was_killed(test_wait(owner)));
@@ -102,12 +94,18 @@ TEST(forked_child_holds_no_lock) {
     family_free(&f);
 }
 
+/* Goal: a child that the owner forked does not keep its lock. Method: kill the owner, open, and
+ * only then ask the grandchild, which answers. */
+TEST(forked_child_holds_no_lock) {
+    check_lock_goes(own_with_child);
+}
+
 /* Starts cat, which answers what it is asked, in the way that runs no fork handlers. */
 static void own_with_program(void *arg) {
     struct family *f = (struct family *)arg;
     char name[] = "cat", *words[2] = {name, NULL};
     posix_spawn_file_actions_t actions;
-    jobq *q = open_pool(f->path);
+    jobq *q = open_pool(f->path, 2);
     pid_t pid;
     REQUIRE(q != NULL);
     handle(q, "k", do_nothing, NULL);
@@ -128,23 +126,13 @@ static void own_with_program(void *arg) {
 
 /* Goal: the same with a program that the owner has started. Method: the same with cat. */
 TEST(started_program_holds_no_lock) {
-    struct family f;
-    pid_t owner;
-    family_make(&f);
-    owner = test_spawn(own_with_program, &f);
-    pipe_hear(f.ready);
-    kill(owner, SIGKILL);
-    CHECK(was_killed(test_wait(owner)));
-    check_works(f.path);
-    pipe_say(f.ask);
-    pipe_hear(f.answer);
-    family_free(&f);
+    check_lock_goes(own_with_program);
 }
 
 static void own_until_killed(void *arg) {
     struct family *f = (struct family *)arg;
     jobq_kind kind = {.name = "k", .run = do_nothing, .crashes_max = JOBQ_UNLIMITED};
-    jobq *q = open_pool(f->path);
+    jobq *q = open_pool(f->path, 2);
     REQUIRE(q != NULL);
     handle_kind(q, kind);
     start(q);
@@ -163,7 +151,7 @@ TEST(killed_owner_frees_the_queue) {
         pipe_hear(f.ready);
         kill(owner, SIGKILL);
         test_wait(owner);
-        q = open_pool(f.path);
+        q = open_pool(f.path, 2);
         REQUIRE(q != NULL);
         CHECK_INT(count_all(q).failed, 0);
         CHECK_INT(count_all(q).running, 0);
@@ -193,7 +181,7 @@ static void leave_by_request(void *arg) {
 static void own_a_started_job(void *arg) {
     struct family *f = (struct family *)arg;
     gate g;
-    jobq *q = open_pool(f->path);
+    jobq *q = open_pool(f->path, 2);
     REQUIRE(q != NULL);
     gate_init(&g);
     handle(q, "k", stand_at_gate, &g);
@@ -220,7 +208,7 @@ TEST(exit_of_a_child_marks_nothing) {
         f.leaving = leaving;
         status = test_fork(own_a_started_job, &f);
         CHECK(was_killed(status));
-        q = open_pool(f.path);
+        q = open_pool(f.path, 2);
         REQUIRE(q != NULL);
         info = first_job(q);
         CHECK_INT(info.state, JOBQ_STATE_PENDING);
@@ -345,7 +333,7 @@ TEST(a_link_is_the_same_queue) {
     jobq *q;
     paths[0] = test_path("q.db");
     paths[1] = test_path("link.db");
-    q = open_pool(paths[0]);
+    q = open_pool(paths[0], 2);
     REQUIRE(q != NULL);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
     REQUIRE_INT(symlink("q.db", paths[1]), 0);
@@ -354,7 +342,7 @@ TEST(a_link_is_the_same_queue) {
         pid_t pid;
         pipe_make(rival.go);
         pid = test_spawn(be_a_rival, &rival);
-        q = open_pool(paths[0]);
+        q = open_pool(paths[0], 2);
         REQUIRE(q != NULL);
         expect_locked(paths[i], getpid());
         pipe_say(rival.go);
@@ -371,7 +359,7 @@ TEST(a_link_is_the_same_queue) {
 TEST(another_copy_in_this_process_is_locked_out) {
     const char *path = test_path("q.db");
     struct rival rival = {.path = path, .owner = getpid()};
-    jobq *q = open_pool(path);
+    jobq *q = open_pool(path, 2);
     int fd;
     REQUIRE(q != NULL);
     fd = open(test_path("q.db-jobq"), O_RDWR);

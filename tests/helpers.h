@@ -109,6 +109,18 @@ static inline int64_t fixture_elapsed(const fixture *f) {
 
 /* ---- Short words for the usual calls ---- */
 
+/* RELAXED, under the system's clock; NULL if it failed. */
+static inline jobq *open_pool(const char *path, int workers) {
+    jobq_options options = {.workers = workers, .durability = JOBQ_RELAXED};
+    jobq *q = NULL;
+    WORKS(jobq_open(path, &options, &q, &err));
+    return q;
+}
+
+static inline void close_queue(jobq **q) {
+    CHECK_CODE(jobq_close(q), JOBQ_OK);
+}
+
 static inline void handle_kind(jobq *q, jobq_kind kind) {
     WORKS(jobq_register(q, &kind, &err));
 }
