@@ -2142,6 +2142,9 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     /* housekeeping */ \
     X(PRUNE_DUE, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL AND prune_at <= ?1" \
                  " ORDER BY prune_at LIMIT ?2") \
+    /* done or cancelled, but not what is kept for ever */ \
+    X(PRUNE_DONE, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL AND prune_at < ?1" \
+                  " AND state <> 3 ORDER BY prune_at LIMIT ?2") \
     X(PRUNE_NEXT, "SELECT min(prune_at) FROM jobq_job WHERE prune_at IS NOT NULL") \
     X(PRUNE_OVER, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL" \
                   " ORDER BY prune_at LIMIT min(?1, max(0," \
@@ -2886,6 +2889,9 @@ JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **dat
  * *last_id to the highest of them. */
 JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_t keep_max,
                                      int limit, int *count, int64_t *last_id);
+/* The same before their time, for the room: the oldest done and cancelled ones. */
+JOBQ__INTERNAL int jobq__store_prune_done(struct jobq__db *db, int limit, int *count,
+                                          int64_t *last_id);
 /* JOBQ_NEVER if nothing is kept for a time. */
 JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms);
 
@@ -3375,6 +3381,12 @@ JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_
         rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_OVER, limit - *count, keep_max, count,
                                     last_id);
     return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_prune_done(struct jobq__db *db, int limit, int *count,
+                                          int64_t *last_id) {
+    *count = 0;
+    return jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_DONE, JOBQ_NEVER, limit, count, last_id);
 }
 
 JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms) {
@@ -4259,6 +4271,7 @@ struct jobq__disk {
     int64_t page_size;
     int64_t held;               /* not ROOMY: bytes of reserve between transactions */
     int64_t spare;              /* not ROOMY: bytes of free pages when the log was copied */
+    int64_t refused;            /* bytes of new work that found no room; 0: none has */
     int64_t looked_us;          /* when the names of the files were looked at */
     struct jobq__os_id log;
     bool log_known;
@@ -4399,7 +4412,8 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
  *            the database has free pages for it; transactions are small, and after each the log
  *            is copied and cut off; done and cancelled jobs are no longer kept, nor messages,
  *            once some of the reserve is used up and there are no free pages: a row that is
- *            changed takes room, one that is deleted makes some
+ *            changed takes room, one that is deleted makes some; and when new work was
+ *            refused, those that are kept give way to it
  *   SINGLE   and a transaction settles one job
  *
  * It falls to ROOMY once the reserve can be had again with half as much to spare. It is tried
@@ -4437,6 +4451,9 @@ JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q);
 /* Before and after a checkpoint. */
 JOBQ__INTERNAL void jobq__disk_copying(jobq *q);
 JOBQ__INTERNAL void jobq__disk_copied(jobq *q);
+
+/* True if new work has been refused, and there is no more room since: history has to give way. */
+JOBQ__INTERNAL bool jobq__disk_presses(jobq *q);
 
 /* Jobs that one transaction may settle, claim, move or drop. */
 JOBQ__INTERNAL int jobq__disk_batch(const jobq *q);
@@ -4577,13 +4594,26 @@ static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
     return true;
 }
 
+static bool jobq__disk_has_spare(const jobq *q, int64_t adds) {
+    return q->disk.spare >= jobq__add(q->disk.wanted, jobq__add(adds, adds));
+}
+
+JOBQ__INTERNAL bool jobq__disk_presses(jobq *q) {
+    struct jobq__disk *disk = &q->disk;
+    if (!disk->refused) return false;
+    if (disk->level != JOBQ__DISK_ROOMY && !jobq__disk_has_spare(q, disk->refused)) return true;
+    disk->refused = 0;
+    return false;
+}
+
 JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq_error *err) {
     struct jobq__disk *disk = &q->disk;
     if (!jobq__disk_recover(q)) {
-        if (disk->spare >= jobq__add(disk->wanted, 2 * adds)) {
+        if (jobq__disk_has_spare(q, adds)) {
             disk->spare -= 2 * adds;
             return JOBQ_OK;
         }
+        disk->refused = JOBQ__MAX(disk->refused, adds);
         return jobq__err_set(err, JOBQ_FULL, "the disk is full; jobs that are in the queue go on");
     }
     if (!disk->wanted || jobq__disk_reserve_for(q, largest)) return JOBQ_OK;
@@ -6668,6 +6698,31 @@ static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__
     return rc;
 }
 
+/* ---- Room for new work ---- */
+
+static int jobq__commit_write_relief(jobq *q, struct jobq__request *r) {
+    q->tx.claims_changed = true; /* it also remembers the highest id */
+    return jobq__store_prune_done(q->tx.db, jobq__disk_batch(q), r->arg, &q->tx.last_id);
+}
+
+/* New work was refused on a full disk: the oldest jobs that are done go, a slice of them at a time,
+ * so that there is room for the next. */
+static void jobq__commit_relieve(jobq *q, struct jobq__wakes *wakes) {
+    struct jobq__request request;
+    int count = 0, dropped = 0;
+    memset(&request, 0, sizeof request);
+    request.write = jobq__commit_write_relief;
+    request.arg = &count;
+    while (dropped < JOBQ__PRUNE_ROWS && jobq__disk_presses(q)) {
+        count = 0;
+        jobq__commit_stores_alone(q, &request, wakes);
+        jobq__commit_checkpoint(q);
+        if (request.rc != JOBQ_OK || !count) break;
+        dropped += count;
+    }
+    q->disk.refused = 0;
+}
+
 /* ---- Leading ---- */
 
 static struct jobq__request *jobq__commit_collect(jobq *q) {
@@ -6714,6 +6769,7 @@ JOBQ__INTERNAL int jobq__commit_lead(jobq *q) {
     rc = jobq__commit_group(q, list, &wakes);
     jobq__commit_note_times(q, list != NULL, from_us, jobq__clock_mono_us());
     jobq__commit_mind_log(q, &wakes);
+    jobq__commit_relieve(q, &wakes);
     jobq__os_lock(&q->commit.mu);
     for (r = list; r; r = after) {
         after = r->next;

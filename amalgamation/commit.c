@@ -447,6 +447,31 @@ static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__
     return rc;
 }
 
+/* ---- Room for new work ---- */
+
+static int jobq__commit_write_relief(jobq *q, struct jobq__request *r) {
+    q->tx.claims_changed = true; /* it also remembers the highest id */
+    return jobq__store_prune_done(q->tx.db, jobq__disk_batch(q), r->arg, &q->tx.last_id);
+}
+
+/* New work was refused on a full disk: the oldest jobs that are done go, a slice of them at a time,
+ * so that there is room for the next. */
+static void jobq__commit_relieve(jobq *q, struct jobq__wakes *wakes) {
+    struct jobq__request request;
+    int count = 0, dropped = 0;
+    memset(&request, 0, sizeof request);
+    request.write = jobq__commit_write_relief;
+    request.arg = &count;
+    while (dropped < JOBQ__PRUNE_ROWS && jobq__disk_presses(q)) {
+        count = 0;
+        jobq__commit_stores_alone(q, &request, wakes);
+        jobq__commit_checkpoint(q);
+        if (request.rc != JOBQ_OK || !count) break;
+        dropped += count;
+    }
+    q->disk.refused = 0;
+}
+
 /* ---- Leading ---- */
 
 static struct jobq__request *jobq__commit_collect(jobq *q) {
@@ -493,6 +518,7 @@ JOBQ__INTERNAL int jobq__commit_lead(jobq *q) {
     rc = jobq__commit_group(q, list, &wakes);
     jobq__commit_note_times(q, list != NULL, from_us, jobq__clock_mono_us());
     jobq__commit_mind_log(q, &wakes);
+    jobq__commit_relieve(q, &wakes);
     jobq__os_lock(&q->commit.mu);
     for (r = list; r; r = after) {
         after = r->next;

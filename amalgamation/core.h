@@ -266,6 +266,7 @@ struct jobq__disk {
     int64_t page_size;
     int64_t held;               /* not ROOMY: bytes of reserve between transactions */
     int64_t spare;              /* not ROOMY: bytes of free pages when the log was copied */
+    int64_t refused;            /* bytes of new work that found no room; 0: none has */
     int64_t looked_us;          /* when the names of the files were looked at */
     struct jobq__os_id log;
     bool log_known;

@@ -121,13 +121,26 @@ static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
     return true;
 }
 
+static bool jobq__disk_has_spare(const jobq *q, int64_t adds) {
+    return q->disk.spare >= jobq__add(q->disk.wanted, jobq__add(adds, adds));
+}
+
+JOBQ__INTERNAL bool jobq__disk_presses(jobq *q) {
+    struct jobq__disk *disk = &q->disk;
+    if (!disk->refused) return false;
+    if (disk->level != JOBQ__DISK_ROOMY && !jobq__disk_has_spare(q, disk->refused)) return true;
+    disk->refused = 0;
+    return false;
+}
+
 JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq_error *err) {
     struct jobq__disk *disk = &q->disk;
     if (!jobq__disk_recover(q)) {
-        if (disk->spare >= jobq__add(disk->wanted, 2 * adds)) {
+        if (jobq__disk_has_spare(q, adds)) {
             disk->spare -= 2 * adds;
             return JOBQ_OK;
         }
+        disk->refused = JOBQ__MAX(disk->refused, adds);
         return jobq__err_set(err, JOBQ_FULL, "the disk is full; jobs that are in the queue go on");
     }
     if (!disk->wanted || jobq__disk_reserve_for(q, largest)) return JOBQ_OK;

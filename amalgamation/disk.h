@@ -20,7 +20,8 @@
  *            the database has free pages for it; transactions are small, and after each the log
  *            is copied and cut off; done and cancelled jobs are no longer kept, nor messages,
  *            once some of the reserve is used up and there are no free pages: a row that is
- *            changed takes room, one that is deleted makes some
+ *            changed takes room, one that is deleted makes some; and when new work was
+ *            refused, those that are kept give way to it
  *   SINGLE   and a transaction settles one job
  *
  * It falls to ROOMY once the reserve can be had again with half as much to spare. It is tried
@@ -58,6 +59,9 @@ JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q);
 /* Before and after a checkpoint. */
 JOBQ__INTERNAL void jobq__disk_copying(jobq *q);
 JOBQ__INTERNAL void jobq__disk_copied(jobq *q);
+
+/* True if new work has been refused, and there is no more room since: history has to give way. */
+JOBQ__INTERNAL bool jobq__disk_presses(jobq *q);
 
 /* Jobs that one transaction may settle, claim, move or drop. */
 JOBQ__INTERNAL int jobq__disk_batch(const jobq *q);

@@ -104,6 +104,9 @@
     /* housekeeping */ \
     X(PRUNE_DUE, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL AND prune_at <= ?1" \
                  " ORDER BY prune_at LIMIT ?2") \
+    /* done or cancelled, but not what is kept for ever */ \
+    X(PRUNE_DONE, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL AND prune_at < ?1" \
+                  " AND state <> 3 ORDER BY prune_at LIMIT ?2") \
     X(PRUNE_NEXT, "SELECT min(prune_at) FROM jobq_job WHERE prune_at IS NOT NULL") \
     X(PRUNE_OVER, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL" \
                   " ORDER BY prune_at LIMIT min(?1, max(0," \

@@ -138,6 +138,9 @@ JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **dat
  * *last_id to the highest of them. */
 JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_t keep_max,
                                      int limit, int *count, int64_t *last_id);
+/* The same before their time, for the room: the oldest done and cancelled ones. */
+JOBQ__INTERNAL int jobq__store_prune_done(struct jobq__db *db, int limit, int *count,
+                                          int64_t *last_id);
 /* JOBQ_NEVER if nothing is kept for a time. */
 JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms);
 

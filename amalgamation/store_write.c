@@ -450,6 +450,12 @@ JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_
     return rc;
 }
 
+JOBQ__INTERNAL int jobq__store_prune_done(struct jobq__db *db, int limit, int *count,
+                                          int64_t *last_id) {
+    *count = 0;
+    return jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_DONE, JOBQ_NEVER, limit, count, last_id);
+}
+
 JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms) {
     return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_PRUNE_NEXT), JOBQ_NEVER, at_ms);
 }

@@ -128,5 +128,34 @@ TEST(all_jobs_fail_on_a_full_disk) {
                 "%d disks on which every job fails twice", disks);
 }
 
+/* Goal: the history of done jobs does not keep new work out. Method: disks that are filled and
+ * drained, where the jobs that are done are kept for a day; nobody gives space. */
+TEST(history_gives_way) {
+    int64_t step = (LARGEST - SMALLEST) / test_effort(4);
+    int disks = 0, tries;
+    for (int64_t size = SMALLEST + step; size <= LARGEST && !test_failures(); size += step) {
+        struct story s;
+        fault_begin();
+        fault_space(size, test_path("full.db"));
+        if (!story_begin(&s, JOBQ_NONE, test_seed() + (uint64_t)size)) return;
+        s.payload_max = 10000;
+        fill(&s);
+        drain_all(&s);
+        CHECK(count_all(s.q).done > 0);
+        for (int i = 0; i < 20; i++) {
+            for (tries = 1; put_one(&s) != JOBQ_OK && tries < 10; tries++) continue;
+            CHECK(tries < 10);
+        }
+        drain_all(&s);
+        check_ends(&s);
+        story_end(&s);
+        check_sound(s.path);
+        fault_remove(s.path);
+        disks++;
+    }
+    test_figure("R9 disk-full", "drains to 0, takes work again",
+                "%d disks full of jobs that are done and kept", disks);
+}
+
 TEST_MAIN(own_work_fills_the_disk, others_fill_the_disk, a_pool_on_a_full_disk,
-          results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk)
+          results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk, history_gives_way)

@@ -68,7 +68,7 @@ static inline void story_end(struct story *s) {
 }
 
 static inline int put_one(struct story *s) {
-    static const char payload[2048];
+    static const char payload[16 * KIB];
     jobq_job job = {.kind = "work", .payload = payload};
     int64_t id = 0;
     int rc;
