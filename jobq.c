@@ -2910,6 +2910,8 @@ struct jobq__look {
 /* *claimed: the row is claimed, but no slot says that it runs. */
 JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info,
                                     bool *claimed);
+/* False if no listing can have left the cursor so. */
+JOBQ__INTERNAL bool jobq__store_cursor_valid(const jobq_cursor *cursor);
 JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_filter *filter,
                                     jobq_cursor *cursor, jobq_info *infos, size_t capacity,
                                     size_t *count);
@@ -3025,7 +3027,7 @@ JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, i
     int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT), 0, &count);
     if (rc != JOBQ_OK) return rc;
     if (count > JOBQ_NAMES_MAX) {
-        db->sqlite_code = SQLITE_FULL;
+        db->sqlite_code = SQLITE_OK; /* it is not the disk */
         return JOBQ_FULL;
     }
     s = jobq__db_get(db, JOBQ__SQL_NAME_ADD);
@@ -3636,6 +3638,11 @@ static int jobq__store_list_next_stage(jobq_state state, int stage) {
     }
 }
 
+JOBQ__INTERNAL bool jobq__store_cursor_valid(const jobq_cursor *cursor) {
+    return cursor->stage >= JOBQ__LIST_START && cursor->stage <= JOBQ__LIST_END
+        && cursor->done == (cursor->stage == JOBQ__LIST_END);
+}
+
 JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_filter *filter,
                                     jobq_cursor *cursor, jobq_info *infos, size_t capacity,
                                     size_t *count) {
@@ -4059,7 +4066,7 @@ struct jobq__entry {
     int64_t wait_ms, run_ms;
     struct jobq__said *said;    /* or NULL */
     size_t capacity;            /* bytes of payload that fit */
-    unsigned char payload[];
+    unsigned char payload[];    /* and a zero */
 };
 
 /* ---- A place to sleep ---- */
@@ -4482,10 +4489,11 @@ static int64_t jobq__disk_tail(jobq *q) {
     return used / JOBQ__RESERVE_TAIL;
 }
 
-/* As much as the log may hold, and a little for what else has to be written; on a small disk one
- * sixteenth of what is free, or what the owner before us had. */
+/* As much as the options say, or as the log may hold and a little for what else has to be written;
+ * on a small disk one sixteenth of what is free, or what the owner before us had. */
 static int64_t jobq__disk_base(jobq *q) {
-    int64_t most = q->options.wal_pages * q->disk.page_size + 2 * JOBQ__RESERVE_SLACK;
+    int64_t log = q->options.wal_pages * q->disk.page_size + 2 * JOBQ__RESERVE_SLACK;
+    int64_t most = q->options.reserve_bytes ? q->options.reserve_bytes : log;
     int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
     int64_t wanted = JOBQ__MAX(q->owner.reserved - jobq__disk_tail(q), share);
     return JOBQ__MIN(most, JOBQ__MAX(wanted, JOBQ__RESERVE_MIN));
@@ -4520,7 +4528,7 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
         jobq__owner_reserve(&q->owner, 0);
         return;
     }
-    disk->base = q->options.reserve_bytes ? q->options.reserve_bytes : jobq__disk_base(q);
+    disk->base = jobq__disk_base(q);
     disk->wanted = jobq__disk_wanted(q);
     rc = jobq__owner_reserve(&q->owner, disk->wanted);
     if (rc == JOBQ_FULL) {
@@ -4933,13 +4941,14 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__ro
         entry = NULL;
     }
     if (!entry) {
-        entry = jobq__mem_new(sizeof *entry + capacity);
+        entry = jobq__mem_new(sizeof *entry + capacity + 1);
         if (!entry) return NULL;
         entry->capacity = capacity;
     }
     entry->row = *row;
     entry->row.payload = entry->payload;
     if (row->size) memcpy(entry->payload, row->payload, row->size);
+    entry->payload[row->size] = 0;
     entry->kind = kind;
     entry->lane = lane;
     entry->cancel = 0;
@@ -9065,7 +9074,7 @@ static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
     struct jobq__api_kind *kind = r->arg;
     struct jobq__name *name;
     int rc = jobq__tx_resolve(q, kind->spec.name, &kind->id, &name);
-    if (rc == JOBQ_FULL)
+    if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
         return jobq__err_set(r->err, rc, "the file holds %d names already", JOBQ_NAMES_MAX);
     if (rc != JOBQ_OK) return rc;
     if (name && jobq__os_load(&name->handled))
@@ -9227,9 +9236,9 @@ static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
     for (i = 0; i < enqueue->count && rc == JOBQ_OK; i++) {
         rc = jobq__jobs_write_one(q, &enqueue->jobs[i],
                                   enqueue->results ? &enqueue->results[i] : &scratch);
-        if (rc == JOBQ_FULL && jobq__db_in_transaction(q->tx.db) && q->tx.new_count)
-            return jobq__err_set(r->err, rc, "row %llu: the disk is full, or the file holds %d"
-                                 " names already", (unsigned long long)i, JOBQ_NAMES_MAX);
+        if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
+            return jobq__err_set(r->err, rc, "row %llu: the file holds %d names already",
+                                 (unsigned long long)i, JOBQ_NAMES_MAX);
     }
     return rc == JOBQ_OK ? jobq__tx_flush(q) : rc;
 }
@@ -9283,6 +9292,8 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
                                jobq_error *err) {
     int rc = jobq__api_enter(q, err);
     if (rc != JOBQ_OK) return rc;
+    if (count > SIZE_MAX / sizeof *jobs)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "count is beyond all memory"));
     if (!jobs && count)
         rc = jobq__err_set(err, JOBQ_MISUSE, "jobs is NULL but count is not 0");
     else
@@ -9551,6 +9562,8 @@ static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *c
         return jobq__err_set(err, JOBQ_MISUSE, "capacity must not be 0");
     if ((int)filter->state < JOBQ_STATE_NONE || filter->state > JOBQ_STATE_CANCELLED)
         return jobq__err_set(err, JOBQ_MISUSE, "state is not one of jobq_state");
+    if (!jobq__store_cursor_valid(cursor))
+        return jobq__err_set(err, JOBQ_MISUSE, "the cursor was not zeroed before the first call");
     if (filter->rows_max < 0)
         return jobq__err_set(err, JOBQ_MISUSE, "rows_max is negative");
     return JOBQ_OK;

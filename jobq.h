@@ -20,7 +20,8 @@
  * what its comment names, every call on a queue may fail with JOBQ_MISUSE (NULL),
  * JOBQ_CLOSED (it is being closed), JOBQ_FORKED (in a child of the process that
  * opened it), JOBQ_NO_MEMORY, and with the reason for which the queue has stopped
- * for good (JOBQ_CORRUPT or JOBQ_IO; see jobq_stats.failed_code).
+ * for good (JOBQ_CORRUPT, JOBQ_IO, JOBQ_MOVED; see jobq_stats.failed_code), though calls
+ * that only look may still answer then.
  *
  * ---------------------------------------------------------------------------
  * MIT No Attribution (MIT-0)
@@ -213,13 +214,14 @@ typedef struct jobq_options {
     int64_t poll_ms;        /* look for jobs of client processes; default off */
     int64_t keep_done_ms;   /* keep done and cancelled jobs; default 24 h; JOBQ_NONE = drop */
     int64_t keep_failed_ms; /* keep failed jobs; default 7 days; JOBQ_NONE = drop */
-    int64_t keep_max;       /* keep at most so many finished jobs; default no limit */
+    int64_t keep_max;       /* keep at most so many finished jobs, looked at once a minute;
+                               default no limit */
     int64_t payload_max;    /* bytes; default 1 MiB; at most JOBQ_PAYLOAD_MAX */
     int wal_pages;          /* checkpoint when the log has so many pages; default 1000; >= 16 */
     int64_t reserve_bytes;  /* of disk, set aside so that on a full one jobs can still be
-                               finished; default: wal_pages pages and 64 KiB, on a small disk
-                               1/16 of what is free, on one that fills up a third of the
-                               database more; >= 64 KiB; JOBQ_NONE = none */
+                               finished; default: wal_pages pages and 64 KiB, and on a disk
+                               that fills up a third of the database more; >= 64 KiB, but on
+                               a small disk 1/16 of what is free; JOBQ_NONE = none */
     int64_t stall_ms;       /* real time that jobq_advance waits for rest; default 10 s */
     uint64_t seed;          /* of the jitter; 0 is a seed like any other */
     jobq_clock *clock;      /* default: the system's; must outlive the queue */
@@ -314,7 +316,7 @@ JOBQ_API void jobq_mark_exit(void);
 
 /* Outcomes with more to say. Each remembers its detail in run and returns the outcome
  * for the handler to return; the last one called counts. Text is cut at JOBQ_TEXT_MAX
- * bytes; format may be NULL. Only in the handler, on its thread. */
+ * bytes; format may be NULL; a negative time is now. Only in the handler, on its thread. */
 JOBQ_API jobq_outcome jobq_done(jobq_run *run, const void *result, size_t size);
 JOBQ_API jobq_outcome jobq_retry(jobq_run *run, const char *format, ...) JOBQ_PRINTF(2, 3);
 JOBQ_API jobq_outcome jobq_fail(jobq_run *run, const char *format, ...) JOBQ_PRINTF(2, 3);
@@ -323,7 +325,8 @@ JOBQ_API jobq_outcome jobq_reschedule_at(jobq_run *run, int64_t at_ms);
 JOBQ_API jobq_outcome jobq_snooze(jobq_run *run, int64_t delay_ms);
 
 /* What the handler can know. Strings and the payload are valid until it returns; the
- * payload is aligned to 8 bytes. Only in the handler, on its thread. */
+ * payload is aligned to 8 bytes and followed by a zero that its size does not count. Only in
+ * the handler, on its thread; run is not checked. */
 JOBQ_API int64_t jobq_run_id(const jobq_run *run);
 JOBQ_API jobq *jobq_run_queue(const jobq_run *run);
 JOBQ_API const char *jobq_run_kind(const jobq_run *run);
@@ -529,7 +532,8 @@ JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms);
 JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *err);
 
 /* The same to the next wake, however far; JOBQ_NOT_FOUND if there is none. Housekeeping, such as
- * dropping finished jobs whose time is over, is no wake: it is seen to whenever the clock moves. */
+ * dropping finished jobs whose time is over, is no wake: it is seen to when the clock moves, within
+ * two minutes of it. */
 JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err);
 
 /* How many wakes are pending: scheduled jobs count as one, for the earliest. 0 on error. */

@@ -420,7 +420,7 @@ static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
     struct jobq__api_kind *kind = r->arg;
     struct jobq__name *name;
     int rc = jobq__tx_resolve(q, kind->spec.name, &kind->id, &name);
-    if (rc == JOBQ_FULL)
+    if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
         return jobq__err_set(r->err, rc, "the file holds %d names already", JOBQ_NAMES_MAX);
     if (rc != JOBQ_OK) return rc;
     if (name && jobq__os_load(&name->handled))

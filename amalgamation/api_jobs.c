@@ -70,9 +70,9 @@ static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
     for (i = 0; i < enqueue->count && rc == JOBQ_OK; i++) {
         rc = jobq__jobs_write_one(q, &enqueue->jobs[i],
                                   enqueue->results ? &enqueue->results[i] : &scratch);
-        if (rc == JOBQ_FULL && jobq__db_in_transaction(q->tx.db) && q->tx.new_count)
-            return jobq__err_set(r->err, rc, "row %llu: the disk is full, or the file holds %d"
-                                 " names already", (unsigned long long)i, JOBQ_NAMES_MAX);
+        if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
+            return jobq__err_set(r->err, rc, "row %llu: the file holds %d names already",
+                                 (unsigned long long)i, JOBQ_NAMES_MAX);
     }
     return rc == JOBQ_OK ? jobq__tx_flush(q) : rc;
 }
@@ -126,6 +126,8 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
                                jobq_error *err) {
     int rc = jobq__api_enter(q, err);
     if (rc != JOBQ_OK) return rc;
+    if (count > SIZE_MAX / sizeof *jobs)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "count is beyond all memory"));
     if (!jobs && count)
         rc = jobq__err_set(err, JOBQ_MISUSE, "jobs is NULL but count is not 0");
     else
@@ -394,6 +396,8 @@ static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *c
         return jobq__err_set(err, JOBQ_MISUSE, "capacity must not be 0");
     if ((int)filter->state < JOBQ_STATE_NONE || filter->state > JOBQ_STATE_CANCELLED)
         return jobq__err_set(err, JOBQ_MISUSE, "state is not one of jobq_state");
+    if (!jobq__store_cursor_valid(cursor))
+        return jobq__err_set(err, JOBQ_MISUSE, "the cursor was not zeroed before the first call");
     if (filter->rows_max < 0)
         return jobq__err_set(err, JOBQ_MISUSE, "rows_max is negative");
     return JOBQ_OK;

@@ -54,7 +54,7 @@ struct jobq__entry {
     int64_t wait_ms, run_ms;
     struct jobq__said *said;    /* or NULL */
     size_t capacity;            /* bytes of payload that fit */
-    unsigned char payload[];
+    unsigned char payload[];    /* and a zero */
 };
 
 /* ---- A place to sleep ---- */

@@ -9,10 +9,11 @@ static int64_t jobq__disk_tail(jobq *q) {
     return used / JOBQ__RESERVE_TAIL;
 }
 
-/* As much as the log may hold, and a little for what else has to be written; on a small disk one
- * sixteenth of what is free, or what the owner before us had. */
+/* As much as the options say, or as the log may hold and a little for what else has to be written;
+ * on a small disk one sixteenth of what is free, or what the owner before us had. */
 static int64_t jobq__disk_base(jobq *q) {
-    int64_t most = q->options.wal_pages * q->disk.page_size + 2 * JOBQ__RESERVE_SLACK;
+    int64_t log = q->options.wal_pages * q->disk.page_size + 2 * JOBQ__RESERVE_SLACK;
+    int64_t most = q->options.reserve_bytes ? q->options.reserve_bytes : log;
     int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
     int64_t wanted = JOBQ__MAX(q->owner.reserved - jobq__disk_tail(q), share);
     return JOBQ__MIN(most, JOBQ__MAX(wanted, JOBQ__RESERVE_MIN));
@@ -47,7 +48,7 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
         jobq__owner_reserve(&q->owner, 0);
         return;
     }
-    disk->base = q->options.reserve_bytes ? q->options.reserve_bytes : jobq__disk_base(q);
+    disk->base = jobq__disk_base(q);
     disk->wanted = jobq__disk_wanted(q);
     rc = jobq__owner_reserve(&q->owner, disk->wanted);
     if (rc == JOBQ_FULL) {

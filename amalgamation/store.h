@@ -159,6 +159,8 @@ struct jobq__look {
 /* *claimed: the row is claimed, but no slot says that it runs. */
 JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info,
                                     bool *claimed);
+/* False if no listing can have left the cursor so. */
+JOBQ__INTERNAL bool jobq__store_cursor_valid(const jobq_cursor *cursor);
 JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_filter *filter,
                                     jobq_cursor *cursor, jobq_info *infos, size_t capacity,
                                     size_t *count);

@@ -209,6 +209,11 @@ static int jobq__store_list_next_stage(jobq_state state, int stage) {
     }
 }
 
+JOBQ__INTERNAL bool jobq__store_cursor_valid(const jobq_cursor *cursor) {
+    return cursor->stage >= JOBQ__LIST_START && cursor->stage <= JOBQ__LIST_END
+        && cursor->done == (cursor->stage == JOBQ__LIST_END);
+}
+
 JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_filter *filter,
                                     jobq_cursor *cursor, jobq_info *infos, size_t capacity,
                                     size_t *count) {

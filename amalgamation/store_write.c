@@ -92,7 +92,7 @@ JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, i
     int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT), 0, &count);
     if (rc != JOBQ_OK) return rc;
     if (count > JOBQ_NAMES_MAX) {
-        db->sqlite_code = SQLITE_FULL;
+        db->sqlite_code = SQLITE_OK; /* it is not the disk */
         return JOBQ_FULL;
     }
     s = jobq__db_get(db, JOBQ__SQL_NAME_ADD);

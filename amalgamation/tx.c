@@ -15,13 +15,14 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__ro
         entry = NULL;
     }
     if (!entry) {
-        entry = jobq__mem_new(sizeof *entry + capacity);
+        entry = jobq__mem_new(sizeof *entry + capacity + 1);
         if (!entry) return NULL;
         entry->capacity = capacity;
     }
     entry->row = *row;
     entry->row.payload = entry->payload;
     if (row->size) memcpy(entry->payload, row->payload, row->size);
+    entry->payload[row->size] = 0;
     entry->kind = kind;
     entry->lane = lane;
     entry->cancel = 0;

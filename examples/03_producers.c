@@ -4,6 +4,7 @@
  * Expect:  4 producers stored 1000 jobs, 600 of them in batches
  *          done 1000, failed 0, left 0
  *          the sum of 1 to 1000 is 500500
+ * Again:   its jobs stay in producers.db; delete that and what is beside it first
  *
  * Any thread may enqueue. Callers that come at the same time share one commit, and
  * a batch is one commit by itself: all of its jobs are stored or none of them.

@@ -5,6 +5,7 @@
  *          the ledger has 0 rows
  *          attempt 2 has written 2 rows and is done
  *          the ledger has 2 rows, and its sum is 0
+ * Again:   the rows stay in ledger.db; delete that and what is beside it first
  *
  * A job may run more than once. What it writes through jobq_run_db into the same
  * database file is committed together with its completion, so it counts once.

@@ -240,14 +240,17 @@ TEST(bad_times_are_refused) {
 }
 
 /* Goal: a payload that is too big, or promised and not given, is refused; one of the very
- * limit is not. Method: a limit of 1000 bytes. */
+ * limit is not, nor are more jobs than memory can hold. Method: a limit of 1000 bytes. */
 TEST(bad_payloads_are_refused) {
     static const char bytes[1001];
+    jobq_job job = {.kind = "k"};
+    jobq_result result;
     fixture f;
     REQUIRE(open_probe(&f, (jobq_options){.payload_max = 1000}));
     refuse_job(&f, JOBQ_TOO_BIG, (jobq_job){.kind = "k", .payload = bytes, .size = 1001});
     refuse_job(&f, JOBQ_TOO_BIG, (jobq_job){.kind = "k", .payload = bytes, .size = SIZE_MAX});
     refuse_job(&f, JOBQ_MISUSE, (jobq_job){.kind = "k", .payload = NULL, .size = 1});
+    FAILS(JOBQ_MISUSE, jobq_enqueue_many(f.q, &job, SIZE_MAX, &result, &err));
     put_job(f.q, (jobq_job){.kind = "k", .payload = bytes, .size = 1000});
     put_job(f.q, (jobq_job){.kind = "k", .payload = bytes, .size = 0});
     still_works(f.q, 2);
@@ -376,6 +379,7 @@ TEST(too_many_names_is_full) {
     static char names[BATCH][16];
     static jobq_job jobs[BATCH];
     fixture f;
+    jobq_error err;
     int code = JOBQ_OK, n = 0;
     REQUIRE(open_probe(&f, (jobq_options){.durability = JOBQ_RELAXED}));
     for (; code == JOBQ_OK && n < JOBQ_NAMES_MAX + BATCH; n += BATCH) {
@@ -389,6 +393,8 @@ TEST(too_many_names_is_full) {
     CHECK_INT(total(f.q) % BATCH, 0); /* the batch that failed left nothing */
     CHECK(total(f.q) <= JOBQ_NAMES_MAX);
     FAILS(JOBQ_FULL, jobq_enqueue_many(f.q, jobs, BATCH, NULL, &err));
+    jobq_enqueue_many(f.q, jobs, BATCH, NULL, &err);
+    CHECK(strstr(err.text, "4096 names")); /* it is not the disk */
     put(f.q, "kind0");
     still_works(f.q, total(f.q));
     fixture_close(&f);

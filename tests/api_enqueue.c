@@ -114,6 +114,7 @@ static jobq_outcome copy_payload(jobq_run *run, void *ctx) {
     const void *payload = jobq_run_payload(run, &c->size);
     c->null = payload == NULL;
     CHECK(jobq_run_payload(run, NULL) == payload);
+    CHECK_INT(((const char *)payload)[c->size], 0); /* a zero follows it, a text can be printed */
     if (c->size > 0 && c->size <= sizeof c->bytes) memcpy(c->bytes, payload, c->size);
     return JOBQ_DONE;
 }

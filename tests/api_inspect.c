@@ -2,6 +2,7 @@
  * payloads, and the events that tell what was committed. */
 #include "helpers.h"
 
+#include <limits.h>
 #include <sched.h>
 
 #define STEP ((jobq_options){.workers = JOBQ_NONE})
@@ -344,6 +345,22 @@ TEST(listing_of_nothing) {
         jobq_filter filter = {(jobq_state)s, NULL, NULL, 0};
         int seen[1];
         walk(f.q, &filter, 4, seen, 0);
+    }
+    fixture_close(&f);
+}
+
+/* Goal: a cursor that was never zeroed is refused. Method: stages that no listing has. */
+TEST(listing_with_a_wild_cursor) {
+    static const int stages[] = {-1, 6, 77, INT_MAX, INT_MIN};
+    jobq_info info;
+    size_t count = 1;
+    fixture f;
+    REQUIRE(fixture_open(&f, STEP));
+    put(f.q, "k");
+    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
+        jobq_cursor cursor = {.stage = stages[i]};
+        FAILS(JOBQ_MISUSE, jobq_list(f.q, NULL, &cursor, &info, 1, &count, &err));
+        CHECK_INT(count, 0);
     }
     fixture_close(&f);
 }
@@ -755,6 +772,7 @@ TEST_MAIN(running_job_is_seen_as_running, times_are_of_the_queues_clock, get_fil
           short_buffers_get_the_beginning, missing_bytes_are_no_bytes,
           listing_visits_each_match_once, listing_with_a_row_budget, row_budget_bounds_a_call,
           listing_without_a_state_is_by_id, listing_tells_what_get_tells, listing_of_nothing,
+          listing_with_a_wild_cursor,
           listing_leaves_out_what_is_not_kept, listing_survives_changes,
           counts_agree_with_listing, pending_jobs_are_told_apart, counts_of_many_rows,
           statistics_count_since_open, statistics_leave_out_conflicts, events_have_their_fields,

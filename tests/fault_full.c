@@ -128,6 +128,19 @@ TEST(all_jobs_fail_on_a_full_disk) {
                 "%d disks on which every job fails twice", disks);
 }
 
+/* Goal: a reserve that is set too large does not fill the disk. Method: 1 TiB on a small disk. */
+TEST(reserve_is_part_of_the_disk) {
+    jobq_options options = {.workers = JOBQ_NONE, .reserve_bytes = INT64_C(1) << 40};
+    jobq *q = NULL;
+    fault_begin();
+    fault_space(LARGEST, test_path("full.db"));
+    WORKS(jobq_open(test_path("full.db"), &options, &q, &err));
+    REQUIRE(q != NULL);
+    CHECK(fault_free() > LARGEST / 2);
+    for (int i = 0; i < 100; i++) put(q, "work");
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
 /* Goal: the history of done jobs does not keep new work out. Method: disks that are filled and
  * drained, where the jobs that are done are kept for a day; nobody gives space. */
 TEST(history_gives_way) {
@@ -158,4 +171,5 @@ TEST(history_gives_way) {
 }
 
 TEST_MAIN(own_work_fills_the_disk, others_fill_the_disk, a_pool_on_a_full_disk,
-          results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk, history_gives_way)
+          results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk, history_gives_way,
+          reserve_is_part_of_the_disk)
