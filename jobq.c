@@ -1136,6 +1136,7 @@ struct jobq__page {
     int32_t shared;             /* the owner allows other writers */
     int32_t doubt;              /* a sync failed: the log may be whole in memory only */
     char boot_id[48];
+    int64_t reserve;            /* bytes that the log needs to be set aside: see disk.h */
     struct jobq__slot slots[JOBQ_WORKERS_MAX];
 };
 
@@ -1183,6 +1184,9 @@ JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner);
 /* Has so many bytes of the disk set aside behind the page, or gives them back. JOBQ_OK; JOBQ_FULL
  * if there is no room, and then as many are set aside as before; JOBQ_IO if it cannot be done. */
 JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes);
+/* How many of them the log needs; told to the next owner, 0 if none was. */
+JOBQ__INTERNAL void jobq__owner_note_reserve(struct jobq__owner *owner, int64_t bytes);
+JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner);
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner);
 /* True if the lock file has another name by now, or none: somebody else may own the queue. */
 JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
@@ -1450,6 +1454,14 @@ JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes)
         rc = jobq__os_allocate(owner->fd, jobq__add(JOBQ__PAGE_ROOM, bytes));
     if (rc == JOBQ_OK) owner->reserved = bytes;
     return rc;
+}
+
+JOBQ__INTERNAL void jobq__owner_note_reserve(struct jobq__owner *owner, int64_t bytes) {
+    if (owner->writable) owner->page->reserve = bytes;
+}
+
+JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner) {
+    return JOBQ__MAX(owner->page->reserve, 0);
 }
 
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
@@ -2105,7 +2117,11 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(NEXT_DUE, "SELECT run_at FROM jobq_job WHERE lane = 0 AND ord = 0" \
                 " ORDER BY run_at LIMIT 1") \
     X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE id = ?1") \
-    X(CLAIM, "UPDATE jobq_job SET state = 1, lane = NULL, runs = runs + 1" \
+    /* A byte of lane goes; runs takes one when it becomes 2, else ord does, which means nothing \
+     * then (0 and 1 take no byte, less than 128 one): a row of the same size is changed in \
+     * place, and a large payload is not touched. */ \
+    X(CLAIM, "UPDATE jobq_job SET state = 1, lane = NULL, runs = runs + 1," \
+             " ord = iif(runs = 1, ord, iif(ord IN (0, 1), 2, iif(abs(ord) < 128, 128, ord)))" \
              " WHERE id BETWEEN ?1 AND ?2 AND state = 0") \
     X(MOVE, "UPDATE jobq_job SET lane = ?2, ord = ?3 WHERE id = ?1 AND state = 0") \
     X(GIVE_BACK, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, runs = runs - 1" \
@@ -4490,13 +4506,14 @@ static int64_t jobq__disk_tail(jobq *q) {
 }
 
 /* As much as the options say, or as the log may hold and a little for what else has to be written;
- * on a small disk one sixteenth of what is free, or what the owner before us had. */
+ * on a small disk one sixteenth of what is free; not less than the owner before us had. */
 static int64_t jobq__disk_base(jobq *q) {
     int64_t log = q->options.wal_pages * q->disk.page_size + 2 * JOBQ__RESERVE_SLACK;
     int64_t most = q->options.reserve_bytes ? q->options.reserve_bytes : log;
     int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
-    int64_t wanted = JOBQ__MAX(q->owner.reserved - jobq__disk_tail(q), share);
-    return JOBQ__MIN(most, JOBQ__MAX(wanted, JOBQ__RESERVE_MIN));
+    int64_t wanted = JOBQ__MIN(most, JOBQ__MAX(share, JOBQ__RESERVE_MIN));
+    return JOBQ__MAX(wanted, JOBQ__MIN(jobq__owner_noted_reserve(&q->owner),
+                                       jobq__add(most, 3 * q->options.payload_max)));
 }
 
 /* The tail is set aside once the disk is about to become full. */
@@ -4510,8 +4527,9 @@ static int64_t jobq__disk_wanted(jobq *q) {
 
 /* Between transactions of a full disk: sets aside what is there, before somebody else takes it. */
 static void jobq__disk_hold(jobq *q) {
-    int64_t free = jobq__owner_disk_free(&q->owner) / q->disk.page_size * q->disk.page_size;
-    jobq__owner_reserve(&q->owner, JOBQ__MIN(q->disk.wanted, free));
+    int64_t left = jobq__add(jobq__owner_disk_free(&q->owner), q->owner.reserved);
+    int64_t whole = left / q->disk.page_size * q->disk.page_size;
+    jobq__owner_reserve(&q->owner, JOBQ__MIN(q->disk.wanted, whole));
     q->disk.held = q->owner.reserved;
 }
 
@@ -4529,6 +4547,7 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
         return;
     }
     disk->base = jobq__disk_base(q);
+    jobq__owner_note_reserve(&q->owner, disk->base);
     disk->wanted = jobq__disk_wanted(q);
     rc = jobq__owner_reserve(&q->owner, disk->wanted);
     if (rc == JOBQ_FULL) {
@@ -4590,15 +4609,17 @@ JOBQ__INTERNAL void jobq__disk_copying(jobq *q) {
     else if (q->owner.reserved > disk->wanted) jobq__owner_reserve(&q->owner, disk->wanted);
 }
 
-/* A payload has to fit into the log once more when its job ends. */
+/* A row that changes its size is written anew with its payload: into new pages, and these and the
+ * old ones into the log. */
 static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
     struct jobq__disk *disk = &q->disk;
-    int64_t need = jobq__add(largest, 2 * JOBQ__RESERVE_SLACK);
+    int64_t need = jobq__add(3 * largest, 2 * JOBQ__RESERVE_SLACK);
     if (need <= disk->base) return true;
     if (jobq__owner_reserve(&q->owner, jobq__add(disk->wanted, need - disk->base)) != JOBQ_OK)
         return false;
     disk->wanted = jobq__add(disk->wanted, need - disk->base);
     disk->base = need;
+    jobq__owner_note_reserve(&q->owner, need);
     return true;
 }
 
@@ -4609,7 +4630,9 @@ static bool jobq__disk_has_spare(const jobq *q, int64_t adds) {
 JOBQ__INTERNAL bool jobq__disk_presses(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     if (!disk->refused) return false;
-    if (disk->level != JOBQ__DISK_ROOMY && !jobq__disk_has_spare(q, disk->refused)) return true;
+    /* Not just for the one: the next shall find room, too. */
+    if (disk->level != JOBQ__DISK_ROOMY
+        && !jobq__disk_has_spare(q, jobq__add(disk->refused, disk->base))) return true;
     disk->refused = 0;
     return false;
 }
@@ -4633,10 +4656,9 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     if (!disk->base) return;
     disk->wanted = jobq__disk_wanted(q);
-    if (disk->level != JOBQ__DISK_ROOMY) {
-        disk->spare = jobq__store_free_bytes(&q->writer);
-    } else if (q->owner.reserved != disk->wanted
-               && jobq__owner_reserve(&q->owner, disk->wanted) != JOBQ_OK) {
+    disk->spare = jobq__store_free_bytes(&q->writer);
+    if (disk->level == JOBQ__DISK_ROOMY && q->owner.reserved != disk->wanted
+        && jobq__owner_reserve(&q->owner, disk->wanted) != JOBQ_OK) {
         disk->level = JOBQ__DISK_TIGHT;
         jobq__disk_hold(q);
     }
@@ -4876,7 +4898,7 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *take
 /* A taken entry's row waits in its lane again, as if it had never been claimed. */
 JOBQ__INTERNAL int jobq__tx_unclaim(jobq *q, struct jobq__entry *entry);
 /* Gives back everything in the ring. */
-JOBQ__INTERNAL int jobq__tx_give_back_all(jobq *q);
+JOBQ__INTERNAL int jobq__tx_give_back(jobq *q);
 
 /* Ends a job that is not running, in any state but claimed; entry may be NULL. */
 JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
@@ -5061,8 +5083,10 @@ static void jobq__tx_snapshot(jobq *q) {
     if (pool->look) q->look_lanes = true;
     pool->look = false;
     target = jobq__tx_target(q);
-    /* In step mode a failed call may have left jobs in the ring. */
-    tx->ordered = (pool->claiming || pool->ring.count) && !jobq__os_load(&q->failed);
+    /* In step mode a failed call may have left jobs in the ring; that of a pool which stops is
+     * given back, slice by slice on a full disk. */
+    tx->ordered = (pool->claiming || (q->step_mode && pool->ring.count))
+               && !jobq__os_load(&q->failed);
     tx->may_claim = tx->ordered && pool->claiming && tx->db == &q->writer;
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q));
     tx->over = target + jobq__disk_batch(q) - pool->ring.count;
@@ -5910,13 +5934,15 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *take
     return NULL;
 }
 
-JOBQ__INTERNAL int jobq__tx_give_back_all(jobq *q) {
+JOBQ__INTERNAL int jobq__tx_give_back(jobq *q) {
     struct jobq__link *link, *first = q->tx.taken.prev;
+    int room = q->disk.level == JOBQ__DISK_ROOMY ? INT32_MAX : jobq__disk_batch(q);
     int rc = JOBQ_OK;
     jobq__os_lock(&q->pool.mu);
-    for (link = q->claimed.next; link != &q->claimed; link = link->next) {
+    for (link = q->claimed.next; link != &q->claimed && room > 0; link = link->next) {
         struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
         if (!entry->in_ring) continue;
+        room--;
         jobq__tx_take_out(q, entry);
         if (entry->lane == q->suspects) q->tx.released++;
     }
@@ -6532,7 +6558,7 @@ static void jobq__commit_copy(jobq *q) {
         jobq__disk_full(q);
     if (pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages || q->disk.level != JOBQ__DISK_ROOMY)
         jobq__db_checkpoint(&q->writer, true, &all);
-    q->writer.wal_pages = q->job.wal_pages = 0;
+    if (all) q->writer.wal_pages = q->job.wal_pages = 0;
     jobq__disk_copied(q);
     cap = jobq__disk_log_pages(q);
     /* Somebody reads an old state: try again when as much has been added. */
@@ -6954,6 +6980,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
     rc = jobq__db_in_transaction(&q->job) && !q->job.lost ? JOBQ_OK : JOBQ_MISUSE;
     if (rc == JOBQ_OK && keep) rc = jobq__commit_job_end(q, entry, &wakes);
+    if (rc == JOBQ_FULL) jobq__disk_full(q);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(&q->job);
@@ -7447,10 +7474,12 @@ static int jobq__run_begin_tx(struct jobq_run *run, jobq_error *err) {
         rc = jobq__db_open(&q->job, q->path, JOBQ__DB_JOB, &options, err);
         if (rc != JOBQ_OK) return rc;
     }
+    jobq__disk_begin(q);
     rc = jobq__store_begin(&q->job);
     if (rc != JOBQ_OK) {
         rc = jobq__db_fail(&q->job, err);
         jobq__store_rollback(&q->job);
+        jobq__disk_end(q);
         return rc;
     }
     q->job.lost = false;
@@ -7890,18 +7919,18 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
 
 static int jobq__pool_write_back(jobq *q, struct jobq__request *r) {
     (void)r;
-    return jobq__tx_give_back_all(q);
+    return jobq__tx_give_back(q);
 }
 
-static bool jobq__pool_has_handed(jobq *q) {
-    bool has;
+static int jobq__pool_left(jobq *q) {
+    int left;
     jobq__os_lock(&q->pool.mu);
-    has = q->pool.handed_count > 0;
+    left = q->pool.handed_count + q->pool.ring.count;
     jobq__os_unlock(&q->pool.mu);
-    return has;
+    return left;
 }
 
-/* On a full disk one transaction may not take all outcomes. */
+/* On a full disk one transaction takes some of them only. */
 JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
@@ -7909,7 +7938,7 @@ JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us) {
     request.atomic = true;
     do {
         jobq__commit_request_within(q, &request, JOBQ__MIN(wait_us, q->commit.busy_us));
-    } while (request.rc == JOBQ_OK && jobq__pool_has_handed(q));
+    } while (request.rc == JOBQ_OK && jobq__pool_left(q) > 0);
 }
 
 /* True while this stop has something to wait for: another may have finished it, and the pool may

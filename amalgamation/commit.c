@@ -272,7 +272,7 @@ static void jobq__commit_copy(jobq *q) {
         jobq__disk_full(q);
     if (pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages || q->disk.level != JOBQ__DISK_ROOMY)
         jobq__db_checkpoint(&q->writer, true, &all);
-    q->writer.wal_pages = q->job.wal_pages = 0;
+    if (all) q->writer.wal_pages = q->job.wal_pages = 0;
     jobq__disk_copied(q);
     cap = jobq__disk_log_pages(q);
     /* Somebody reads an old state: try again when as much has been added. */
@@ -694,6 +694,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
     rc = jobq__db_in_transaction(&q->job) && !q->job.lost ? JOBQ_OK : JOBQ_MISUSE;
     if (rc == JOBQ_OK && keep) rc = jobq__commit_job_end(q, entry, &wakes);
+    if (rc == JOBQ_FULL) jobq__disk_full(q);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(&q->job);

@@ -10,13 +10,14 @@ static int64_t jobq__disk_tail(jobq *q) {
 }
 
 /* As much as the options say, or as the log may hold and a little for what else has to be written;
- * on a small disk one sixteenth of what is free, or what the owner before us had. */
+ * on a small disk one sixteenth of what is free; not less than the owner before us had. */
 static int64_t jobq__disk_base(jobq *q) {
     int64_t log = q->options.wal_pages * q->disk.page_size + 2 * JOBQ__RESERVE_SLACK;
     int64_t most = q->options.reserve_bytes ? q->options.reserve_bytes : log;
     int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
-    int64_t wanted = JOBQ__MAX(q->owner.reserved - jobq__disk_tail(q), share);
-    return JOBQ__MIN(most, JOBQ__MAX(wanted, JOBQ__RESERVE_MIN));
+    int64_t wanted = JOBQ__MIN(most, JOBQ__MAX(share, JOBQ__RESERVE_MIN));
+    return JOBQ__MAX(wanted, JOBQ__MIN(jobq__owner_noted_reserve(&q->owner),
+                                       jobq__add(most, 3 * q->options.payload_max)));
 }
 
 /* The tail is set aside once the disk is about to become full. */
@@ -30,8 +31,9 @@ static int64_t jobq__disk_wanted(jobq *q) {
 
 /* Between transactions of a full disk: sets aside what is there, before somebody else takes it. */
 static void jobq__disk_hold(jobq *q) {
-    int64_t free = jobq__owner_disk_free(&q->owner) / q->disk.page_size * q->disk.page_size;
-    jobq__owner_reserve(&q->owner, JOBQ__MIN(q->disk.wanted, free));
+    int64_t left = jobq__add(jobq__owner_disk_free(&q->owner), q->owner.reserved);
+    int64_t whole = left / q->disk.page_size * q->disk.page_size;
+    jobq__owner_reserve(&q->owner, JOBQ__MIN(q->disk.wanted, whole));
     q->disk.held = q->owner.reserved;
 }
 
@@ -49,6 +51,7 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
         return;
     }
     disk->base = jobq__disk_base(q);
+    jobq__owner_note_reserve(&q->owner, disk->base);
     disk->wanted = jobq__disk_wanted(q);
     rc = jobq__owner_reserve(&q->owner, disk->wanted);
     if (rc == JOBQ_FULL) {
@@ -110,15 +113,17 @@ JOBQ__INTERNAL void jobq__disk_copying(jobq *q) {
     else if (q->owner.reserved > disk->wanted) jobq__owner_reserve(&q->owner, disk->wanted);
 }
 
-/* A payload has to fit into the log once more when its job ends. */
+/* A row that changes its size is written anew with its payload: into new pages, and these and the
+ * old ones into the log. */
 static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
     struct jobq__disk *disk = &q->disk;
-    int64_t need = jobq__add(largest, 2 * JOBQ__RESERVE_SLACK);
+    int64_t need = jobq__add(3 * largest, 2 * JOBQ__RESERVE_SLACK);
     if (need <= disk->base) return true;
     if (jobq__owner_reserve(&q->owner, jobq__add(disk->wanted, need - disk->base)) != JOBQ_OK)
         return false;
     disk->wanted = jobq__add(disk->wanted, need - disk->base);
     disk->base = need;
+    jobq__owner_note_reserve(&q->owner, need);
     return true;
 }
 
@@ -129,7 +134,9 @@ static bool jobq__disk_has_spare(const jobq *q, int64_t adds) {
 JOBQ__INTERNAL bool jobq__disk_presses(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     if (!disk->refused) return false;
-    if (disk->level != JOBQ__DISK_ROOMY && !jobq__disk_has_spare(q, disk->refused)) return true;
+    /* Not just for the one: the next shall find room, too. */
+    if (disk->level != JOBQ__DISK_ROOMY
+        && !jobq__disk_has_spare(q, jobq__add(disk->refused, disk->base))) return true;
     disk->refused = 0;
     return false;
 }
@@ -153,10 +160,9 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     if (!disk->base) return;
     disk->wanted = jobq__disk_wanted(q);
-    if (disk->level != JOBQ__DISK_ROOMY) {
-        disk->spare = jobq__store_free_bytes(&q->writer);
-    } else if (q->owner.reserved != disk->wanted
-               && jobq__owner_reserve(&q->owner, disk->wanted) != JOBQ_OK) {
+    disk->spare = jobq__store_free_bytes(&q->writer);
+    if (disk->level == JOBQ__DISK_ROOMY && q->owner.reserved != disk->wanted
+        && jobq__owner_reserve(&q->owner, disk->wanted) != JOBQ_OK) {
         disk->level = JOBQ__DISK_TIGHT;
         jobq__disk_hold(q);
     }

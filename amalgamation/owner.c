@@ -250,6 +250,14 @@ JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes)
     return rc;
 }
 
+JOBQ__INTERNAL void jobq__owner_note_reserve(struct jobq__owner *owner, int64_t bytes) {
+    if (owner->writable) owner->page->reserve = bytes;
+}
+
+JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner) {
+    return JOBQ__MAX(owner->page->reserve, 0);
+}
+
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
     return owner->fd < 0 ? INT64_MAX : jobq__os_free_bytes(owner->fd);
 }

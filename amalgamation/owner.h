@@ -40,6 +40,7 @@ struct jobq__page {
     int32_t shared;             /* the owner allows other writers */
     int32_t doubt;              /* a sync failed: the log may be whole in memory only */
     char boot_id[48];
+    int64_t reserve;            /* bytes that the log needs to be set aside: see disk.h */
     struct jobq__slot slots[JOBQ_WORKERS_MAX];
 };
 
@@ -87,6 +88,9 @@ JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner);
 /* Has so many bytes of the disk set aside behind the page, or gives them back. JOBQ_OK; JOBQ_FULL
  * if there is no room, and then as many are set aside as before; JOBQ_IO if it cannot be done. */
 JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes);
+/* How many of them the log needs; told to the next owner, 0 if none was. */
+JOBQ__INTERNAL void jobq__owner_note_reserve(struct jobq__owner *owner, int64_t bytes);
+JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner);
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner);
 /* True if the lock file has another name by now, or none: somebody else may own the queue. */
 JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);

@@ -238,18 +238,18 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
 
 static int jobq__pool_write_back(jobq *q, struct jobq__request *r) {
     (void)r;
-    return jobq__tx_give_back_all(q);
+    return jobq__tx_give_back(q);
 }
 
-static bool jobq__pool_has_handed(jobq *q) {
-    bool has;
+static int jobq__pool_left(jobq *q) {
+    int left;
     jobq__os_lock(&q->pool.mu);
-    has = q->pool.handed_count > 0;
+    left = q->pool.handed_count + q->pool.ring.count;
     jobq__os_unlock(&q->pool.mu);
-    return has;
+    return left;
 }
 
-/* On a full disk one transaction may not take all outcomes. */
+/* On a full disk one transaction takes some of them only. */
 JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
@@ -257,7 +257,7 @@ JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us) {
     request.atomic = true;
     do {
         jobq__commit_request_within(q, &request, JOBQ__MIN(wait_us, q->commit.busy_us));
-    } while (request.rc == JOBQ_OK && jobq__pool_has_handed(q));
+    } while (request.rc == JOBQ_OK && jobq__pool_left(q) > 0);
 }
 
 /* True while this stop has something to wait for: another may have finished it, and the pool may

@@ -429,10 +429,12 @@ static int jobq__run_begin_tx(struct jobq_run *run, jobq_error *err) {
         rc = jobq__db_open(&q->job, q->path, JOBQ__DB_JOB, &options, err);
         if (rc != JOBQ_OK) return rc;
     }
+    jobq__disk_begin(q);
     rc = jobq__store_begin(&q->job);
     if (rc != JOBQ_OK) {
         rc = jobq__db_fail(&q->job, err);
         jobq__store_rollback(&q->job);
+        jobq__disk_end(q);
         return rc;
     }
     q->job.lost = false;

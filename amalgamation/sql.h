@@ -67,7 +67,11 @@
     X(NEXT_DUE, "SELECT run_at FROM jobq_job WHERE lane = 0 AND ord = 0" \
                 " ORDER BY run_at LIMIT 1") \
     X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE id = ?1") \
-    X(CLAIM, "UPDATE jobq_job SET state = 1, lane = NULL, runs = runs + 1" \
+    /* A byte of lane goes; runs takes one when it becomes 2, else ord does, which means nothing \
+     * then (0 and 1 take no byte, less than 128 one): a row of the same size is changed in \
+     * place, and a large payload is not touched. */ \
+    X(CLAIM, "UPDATE jobq_job SET state = 1, lane = NULL, runs = runs + 1," \
+             " ord = iif(runs = 1, ord, iif(ord IN (0, 1), 2, iif(abs(ord) < 128, 128, ord)))" \
              " WHERE id BETWEEN ?1 AND ?2 AND state = 0") \
     X(MOVE, "UPDATE jobq_job SET lane = ?2, ord = ?3 WHERE id = ?1 AND state = 0") \
     X(GIVE_BACK, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, runs = runs - 1" \

@@ -135,8 +135,10 @@ static void jobq__tx_snapshot(jobq *q) {
     if (pool->look) q->look_lanes = true;
     pool->look = false;
     target = jobq__tx_target(q);
-    /* In step mode a failed call may have left jobs in the ring. */
-    tx->ordered = (pool->claiming || pool->ring.count) && !jobq__os_load(&q->failed);
+    /* In step mode a failed call may have left jobs in the ring; that of a pool which stops is
+     * given back, slice by slice on a full disk. */
+    tx->ordered = (pool->claiming || (q->step_mode && pool->ring.count))
+               && !jobq__os_load(&q->failed);
     tx->may_claim = tx->ordered && pool->claiming && tx->db == &q->writer;
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q));
     tx->over = target + jobq__disk_batch(q) - pool->ring.count;

@@ -88,7 +88,7 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *take
 /* A taken entry's row waits in its lane again, as if it had never been claimed. */
 JOBQ__INTERNAL int jobq__tx_unclaim(jobq *q, struct jobq__entry *entry);
 /* Gives back everything in the ring. */
-JOBQ__INTERNAL int jobq__tx_give_back_all(jobq *q);
+JOBQ__INTERNAL int jobq__tx_give_back(jobq *q);
 
 /* Ends a job that is not running, in any state but claimed; entry may be NULL. */
 JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,

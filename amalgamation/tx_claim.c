@@ -28,13 +28,15 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *take
     return NULL;
 }
 
-JOBQ__INTERNAL int jobq__tx_give_back_all(jobq *q) {
+JOBQ__INTERNAL int jobq__tx_give_back(jobq *q) {
     struct jobq__link *link, *first = q->tx.taken.prev;
+    int room = q->disk.level == JOBQ__DISK_ROOMY ? INT32_MAX : jobq__disk_batch(q);
     int rc = JOBQ_OK;
     jobq__os_lock(&q->pool.mu);
-    for (link = q->claimed.next; link != &q->claimed; link = link->next) {
+    for (link = q->claimed.next; link != &q->claimed && room > 0; link = link->next) {
         struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
         if (!entry->in_ring) continue;
+        room--;
         jobq__tx_take_out(q, entry);
         if (entry->lane == q->suspects) q->tx.released++;
     }

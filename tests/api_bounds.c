@@ -118,5 +118,30 @@ TEST(outcome_does_not_wait_for_the_next_job) {
     }
 }
 
+static jobq_outcome note_log(jobq_run *run, void *ctx) {
+    *(int64_t *)ctx = stats_of(jobq_run_queue(run)).wal_pages;
+    return JOBQ_DONE;
+}
+
+/* Goal: a claim does not write a large payload again. Method: the log before, and in the handler,
+ * for each priority's way to stand in the row. */
+TEST(claim_leaves_the_payload_alone) {
+    static char bytes[1024 * 1024];
+    int64_t before, in_handler = 0;
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .wal_pages = 100000}));
+    handle(f.q, "k", note_log, &in_handler);
+    for (int priority = -1; priority <= 2; priority++) {
+        put_job(f.q, (jobq_job){.kind = "k", .payload = bytes, .size = sizeof bytes,
+                                .priority = priority});
+        before = stats_of(f.q).wal_pages;
+        CHECK(before > 250);
+        CHECK_INT(drain(f.q), 1);
+        CHECK(in_handler - before < 20);
+    }
+    fixture_close(&f);
+}
+
 TEST_MAIN(ring_is_bounded_by_count, ring_is_bounded_by_bytes, refused_batch_does_not_run,
-          outcome_does_not_wait_for_the_next_job)
+          outcome_does_not_wait_for_the_next_job,
+          claim_leaves_the_payload_alone)

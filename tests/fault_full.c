@@ -42,7 +42,7 @@ struct disk {
     int workers;
     bool stolen;
     size_t result_size; /* 0: small */
-    bool fails;
+    bool tx, fails;
     size_t payload_max; /* 0: 2 KiB */
 };
 
@@ -56,6 +56,7 @@ static void one_disk(struct disk d) {
     if (!story_begin(&s, d.workers, seed)) return;
     if (d.result_size) s.result_size = d.result_size;
     if (d.payload_max) s.payload_max = d.payload_max;
+    s.tx = d.tx;
     s.fails = d.fails;
     if (d.stolen) {
         fill_some(&s, (int)(test_random(&s.random) % (uint64_t)(size / 2000)));
@@ -128,6 +129,107 @@ TEST(all_jobs_fail_on_a_full_disk) {
                 "%d disks on which every job fails twice", disks);
 }
 
+/* Goal: jobs whose handlers ask for their transaction come to their end, too. Method: some sizes;
+ * the handlers write nothing of their own, for which there would be no promise. */
+TEST(transactions_of_jobs_end) {
+    int64_t step = (LARGEST - SMALLEST) / test_effort(8);
+    for (int64_t size = SMALLEST; size <= LARGEST && !test_failures(); size += step) {
+        one_disk((struct disk){.size = size, .workers = JOBQ_NONE, .tx = true});
+        one_disk((struct disk){.size = size, .workers = 2, .tx = true});
+    }
+}
+
+static int put_large(struct story *s, size_t size) {
+    static const char payload[LARGEST_PAYLOAD];
+    jobq_job job = {.kind = "work", .payload = payload, .size = size};
+    int rc = jobq_enqueue(s->q, &job, NULL, NULL);
+    if (rc == JOBQ_OK) s->accepted++;
+    else CHECK_CODE(rc, JOBQ_FULL);
+    return rc;
+}
+
+static void large_ones(size_t size, int workers, bool stolen, bool fails) {
+    struct story s;
+    int count = 0;
+    fault_begin();
+    fault_space(2 * LARGEST, test_path("full.db"));
+    if (!story_begin(&s, workers, test_seed())) return;
+    s.fails = fails;
+    fill_some(&s, 100);
+    while (!(stolen && count == 2) && put_large(&s, size) == JOBQ_OK) count++;
+    if (stolen) fault_take_space();
+    else fill(&s);
+    if (!full_life(&s, give_space, &s))
+        test_note("payloads of %d, workers %d, stolen %d, fails %d", (int)size, workers, stolen,
+                  fails);
+    story_end(&s);
+    fault_remove(s.path);
+}
+
+/* Goal: large payloads come to their end, too. Method: a disk of 8 MiB that is filled by them or
+ * by others; they are done, or all of them fail twice. */
+TEST(large_payloads_end) {
+    for (int way = 0; way < 8; way++) {
+        large_ones(300000, way & 1 ? 4 : JOBQ_NONE, way & 2, way & 4);
+        large_ones(LARGEST_PAYLOAD, way & 1 ? 4 : JOBQ_NONE, way & 2, way & 4);
+    }
+}
+
+/* Goal: an open on a full disk does not let go of the reserve. Method: all that is free is taken,
+ * but for the log's shared memory, and after the open again. */
+TEST(open_keeps_the_reserve) {
+    struct story s;
+    fault_begin();
+    fault_space(2 * LARGEST, test_path("full.db"));
+    if (!story_begin(&s, JOBQ_NONE, test_seed())) return;
+    fill_some(&s, 1250);
+    fault_take_space();
+    CHECK_CODE(jobq_close(&s.q), JOBQ_OK);
+    fault_take_space();
+    fault_space(fault.space + 32 * KIB, s.path);
+    WORKS(jobq_open(s.path, &(jobq_options){.workers = JOBQ_NONE, .clock = s.clock}, &s.q, &err));
+    fault_take_space();
+    handle(s.q, "work", work, &s);
+    drain_all(&s);
+    check_ends(&s);
+    story_end(&s);
+}
+
+/* Goal: a close on a full disk writes the outcomes that it finds, so nothing runs twice. Method:
+ * eight handlers return at once, beside a ring of claimed jobs, when the disk has become full. The
+ * jobs before are short, so that the ring is large. */
+TEST(close_writes_outcomes) {
+    enum { WORKERS = 8 };
+    for (int i = 0; i < test_effort(60) && !test_failures(); i++) {
+        struct story s;
+        gate g;
+        int size = (i % 4 ? 1024 : 512 << i / 4 % 4) * KIB, waiting = size / 4000;
+        fault_begin();
+        fault_space(size, test_path("full.db"));
+        if (!story_begin(&s, WORKERS, test_seed() + (uint64_t)i)) return;
+        gate_init(&g);
+        gate_open(&g);
+        s.gate = &g;
+        fill_some(&s, waiting / 2);
+        drain_all(&s);
+        g.entered = 0;
+        g.open = false;
+        fill_some(&s, waiting);
+        gate_await(&g, WORKERS);
+        /* A ring that is still being filled would do as well, but shows less. */
+        for (int t = 0; t < 50 && stats_of(s.q).claimed < waiting / 2; t++) usleep(100);
+        fault_take_space();
+        gate_open(&g);
+        CHECK_CODE(jobq_close(&s.q), JOBQ_OK);
+        if (!story_open(&s)) return;
+        drain_all(&s);
+        check_ends(&s);
+        story_end(&s);
+        fault_remove(s.path);
+        gate_free(&g);
+    }
+}
+
 /* Goal: a reserve that is set too large does not fill the disk. Method: 1 TiB on a small disk. */
 TEST(reserve_is_part_of_the_disk) {
     jobq_options options = {.workers = JOBQ_NONE, .reserve_bytes = INT64_C(1) << 40};
@@ -172,4 +274,5 @@ TEST(history_gives_way) {
 
 TEST_MAIN(own_work_fills_the_disk, others_fill_the_disk, a_pool_on_a_full_disk,
           results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk, history_gives_way,
-          reserve_is_part_of_the_disk)
+          reserve_is_part_of_the_disk, transactions_of_jobs_end, large_payloads_end,
+          open_keeps_the_reserve, close_writes_outcomes)

@@ -8,7 +8,7 @@
 #include "helpers.h"
 
 enum { KIB = 1024, SMALLEST = 256 * KIB, LARGEST = 4096 * KIB, JOBS_MAX = 100000,
-       LARGEST_RESULT = 1024 * KIB };
+       LARGEST_PAYLOAD = 1024 * KIB, LARGEST_RESULT = 1024 * KIB };
 
 /* What the jobs came to, by id: the model of this test. */
 struct story {
@@ -19,6 +19,8 @@ struct story {
     int workers;        /* JOBQ_NONE: step mode */
     size_t result_size; /* of the jobs that have a result */
     size_t payload_max; /* they are of any size up to this */
+    gate *gate;         /* where the handlers stand first, or NULL */
+    bool tx;            /* their handlers ask for the job's transaction */
     bool fails;         /* all jobs are tried twice and fail for good, with long messages */
     int accepted, refused;
     int64_t last_id;
@@ -32,9 +34,12 @@ static inline jobq_outcome work(jobq_run *run, void *ctx) {
     int64_t id = jobq_run_id(run);
     static const char result[LARGEST_RESULT] = "a result";
     bool first = jobq_run_attempt(run) == 1;
+    sqlite3 *db;
+    if (s->gate) gate_pass(s->gate);
+    if (s->tx && jobq_run_db(run, &db, NULL) != JOBQ_OK) return jobq_snooze(run, JOBQ_SECOND);
     if (s->fails && first) return jobq_retry(run, "%0240d", (int)id);
     if (id % 10 == 3 && first) return jobq_retry(run, "not yet");
-    s->ends[id]++;
+    s->ends[id]++; /* of its own job, which runs once at a time */
     if (s->fails) return jobq_fail(run, "%0240d", (int)id);
     if (id % 10 == 7) return jobq_fail(run, "never: %d", (int)id);
     return id % 10 == 5 ? jobq_done(run, result, s->result_size) : JOBQ_DONE;
@@ -68,7 +73,7 @@ static inline void story_end(struct story *s) {
 }
 
 static inline int put_one(struct story *s) {
-    static const char payload[16 * KIB];
+    static const char payload[LARGEST_PAYLOAD];
     jobq_job job = {.kind = "work", .payload = payload};
     int64_t id = 0;
     int rc;
