@@ -4956,21 +4956,23 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__ro
                                           struct jobq__name *kind, struct jobq__name *lane) {
     struct jobq__link *spare = jobq__list_pop(&q->spare);
     struct jobq__entry *entry = spare ? JOBQ__LINKED(spare) : NULL;
-    size_t capacity = (row->size + 31) / 32 * 32;
+    size_t capacity = row->size ? (row->size / 32 + 1) * 32 : 0; /* a zero follows it */
     if (entry) q->spare_count--;
-    if (entry && entry->capacity < row->size) {
+    if (entry && entry->capacity < capacity) {
         jobq__mem_free(entry);
         entry = NULL;
     }
     if (!entry) {
-        entry = jobq__mem_new(sizeof *entry + capacity + 1);
+        entry = jobq__mem_new(sizeof *entry + capacity);
         if (!entry) return NULL;
         entry->capacity = capacity;
     }
     entry->row = *row;
-    entry->row.payload = entry->payload;
-    if (row->size) memcpy(entry->payload, row->payload, row->size);
-    entry->payload[row->size] = 0;
+    entry->row.payload = row->size ? entry->payload : (const unsigned char *)"";
+    if (row->size) {
+        memcpy(entry->payload, row->payload, row->size);
+        entry->payload[row->size] = 0;
+    }
     entry->kind = kind;
     entry->lane = lane;
     entry->cancel = 0;
