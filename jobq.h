@@ -391,7 +391,8 @@ typedef struct jobq_result {
  * Fails: MISUSE (run_at_ms and delay_ms together, payload NULL with a size), BAD_NAME,
  * BAD_TIME, TOO_BIG, BUSY, FULL, IO, UNKNOWN, NO_MEMORY, CLOSED, FORKED, CORRUPT, MOVED.
  * FULL: the disk is, or would leave no room to finish what is in the queue. Jobs go on; done
- * and cancelled ones may be dropped at once then. New work is accepted when there is space. */
+ * and cancelled ones may be dropped before their time then, messages and results not be stored.
+ * New work is accepted when there is space, or when older jobs that are done have given way. */
 JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err);
 
 /* Stores count jobs in one transaction: all of them or none, but that a key conflict
