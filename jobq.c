@@ -4478,8 +4478,9 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q);
 /* True if new work has been refused, and there is no more room since: history has to give way. */
 JOBQ__INTERNAL bool jobq__disk_presses(jobq *q);
 
-/* Jobs that one transaction may settle, claim, move or drop. */
-JOBQ__INTERNAL int jobq__disk_batch(const jobq *q);
+/* Jobs that one transaction may settle, claim, move or drop: roomy of them as long as the disk is
+ * not full. */
+JOBQ__INTERNAL int jobq__disk_batch(const jobq *q, int roomy);
 /* True if done and cancelled jobs are to be dropped at once, and messages not to be stored. */
 JOBQ__INTERNAL bool jobq__disk_saves_room(const jobq *q);
 /* At how many pages of the log a checkpoint is due. */
@@ -4666,8 +4667,8 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q) {
 
 /* ---- What a level does ---- */
 
-JOBQ__INTERNAL int jobq__disk_batch(const jobq *q) {
-    if (q->disk.level == JOBQ__DISK_ROOMY) return JOBQ__BATCH;
+JOBQ__INTERNAL int jobq__disk_batch(const jobq *q, int roomy) {
+    if (q->disk.level == JOBQ__DISK_ROOMY) return roomy;
     if (q->disk.level == JOBQ__DISK_SINGLE) return 1;
     return (int)JOBQ__MAX(JOBQ__MIN(q->disk.held / JOBQ__TIGHT_BYTES, JOBQ__TIGHT_BATCH), 1);
 }
@@ -5054,9 +5055,9 @@ static int jobq__tx_target(const jobq *q) {
 /* All of them, or on a full disk as many as fit into a transaction. */
 static void jobq__tx_take_handed(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    int batch = jobq__disk_batch(q);
+    int batch = jobq__disk_batch(q, INT32_MAX);
     jobq__os_lock(&pool->mu);
-    if (batch == JOBQ__BATCH || pool->handed_count <= batch) {
+    if (pool->handed_count <= batch) {
         jobq__list_move_all(&q->tx.settled, &pool->handed);
         pool->handed_count = 0;
     } else {
@@ -5090,8 +5091,8 @@ static void jobq__tx_snapshot(jobq *q) {
     tx->ordered = (pool->claiming || (q->step_mode && pool->ring.count))
                && !jobq__os_load(&q->failed);
     tx->may_claim = tx->ordered && pool->claiming && tx->db == &q->writer;
-    tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q));
-    tx->over = target + jobq__disk_batch(q) - pool->ring.count;
+    tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
+    tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
     jobq__os_unlock(&pool->mu);
 }
@@ -5938,7 +5939,7 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *take
 
 JOBQ__INTERNAL int jobq__tx_give_back(jobq *q) {
     struct jobq__link *link, *first = q->tx.taken.prev;
-    int room = q->disk.level == JOBQ__DISK_ROOMY ? INT32_MAX : jobq__disk_batch(q);
+    int room = jobq__disk_batch(q, INT32_MAX);
     int rc = JOBQ_OK;
     jobq__os_lock(&q->pool.mu);
     for (link = q->claimed.next; link != &q->claimed && room > 0; link = link->next) {
@@ -6080,7 +6081,7 @@ static int jobq__tx_move(jobq *q, struct jobq__row *row, int32_t lane) {
 /* Reads up to a batch of rows, on a full disk a small one; *more: there may be others. */
 static int jobq__tx_walk(jobq *q, jobq__walk *walk, struct jobq__tx_aside *aside, bool *more) {
     struct jobq__row row;
-    int batch = jobq__disk_batch(q), rc = JOBQ_OK;
+    int batch = jobq__disk_batch(q, JOBQ__BATCH), rc = JOBQ_OK;
     aside->count = 0;
     *more = true;
     while (aside->count < batch) {
@@ -6739,7 +6740,8 @@ static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__
 
 static int jobq__commit_write_relief(jobq *q, struct jobq__request *r) {
     q->tx.claims_changed = true; /* it also remembers the highest id */
-    return jobq__store_prune_done(q->tx.db, jobq__disk_batch(q), r->arg, &q->tx.last_id);
+    return jobq__store_prune_done(q->tx.db, jobq__disk_batch(q, JOBQ__PRUNE_ROWS), r->arg,
+                                  &q->tx.last_id);
 }
 
 /* New work was refused on a full disk: the oldest jobs that are done go, a slice of them at a time,
@@ -8107,7 +8109,7 @@ struct jobq__sched_prune {
 
 static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
     struct jobq__sched_prune *prune = r->arg;
-    int most = q->disk.level == JOBQ__DISK_ROOMY ? JOBQ__PRUNE_ROWS : jobq__disk_batch(q);
+    int most = jobq__disk_batch(q, JOBQ__PRUNE_ROWS);
     int64_t keep_max = q->options.keep_max == JOBQ_UNLIMITED ? INT64_MAX : q->options.keep_max;
     int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, keep_max, most, &prune->count,
                                &q->tx.last_id);
@@ -8836,7 +8838,7 @@ static int jobq__api_recover_rows(jobq *q, bool *more) {
     unsigned char *ids = NULL;
     size_t size = 0, at = 0, used;
     int64_t id = 0;
-    int room = q->disk.level == JOBQ__DISK_ROOMY ? INT32_MAX : jobq__disk_batch(q);
+    int room = jobq__disk_batch(q, INT32_MAX);
     int rc = jobq__store_claims_get(q->tx.db, (void **)&ids, &size);
     while (rc == JOBQ_OK && at < size && room >= 0) {
         used = jobq__store_unpack(ids + at, size - at, &id);

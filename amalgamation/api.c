@@ -151,7 +151,7 @@ static int jobq__api_recover_rows(jobq *q, bool *more) {
     unsigned char *ids = NULL;
     size_t size = 0, at = 0, used;
     int64_t id = 0;
-    int room = q->disk.level == JOBQ__DISK_ROOMY ? INT32_MAX : jobq__disk_batch(q);
+    int room = jobq__disk_batch(q, INT32_MAX);
     int rc = jobq__store_claims_get(q->tx.db, (void **)&ids, &size);
     while (rc == JOBQ_OK && at < size && room >= 0) {
         used = jobq__store_unpack(ids + at, size - at, &id);

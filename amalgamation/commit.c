@@ -451,7 +451,8 @@ static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__
 
 static int jobq__commit_write_relief(jobq *q, struct jobq__request *r) {
     q->tx.claims_changed = true; /* it also remembers the highest id */
-    return jobq__store_prune_done(q->tx.db, jobq__disk_batch(q), r->arg, &q->tx.last_id);
+    return jobq__store_prune_done(q->tx.db, jobq__disk_batch(q, JOBQ__PRUNE_ROWS), r->arg,
+                                  &q->tx.last_id);
 }
 
 /* New work was refused on a full disk: the oldest jobs that are done go, a slice of them at a time,

@@ -170,8 +170,8 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q) {
 
 /* ---- What a level does ---- */
 
-JOBQ__INTERNAL int jobq__disk_batch(const jobq *q) {
-    if (q->disk.level == JOBQ__DISK_ROOMY) return JOBQ__BATCH;
+JOBQ__INTERNAL int jobq__disk_batch(const jobq *q, int roomy) {
+    if (q->disk.level == JOBQ__DISK_ROOMY) return roomy;
     if (q->disk.level == JOBQ__DISK_SINGLE) return 1;
     return (int)JOBQ__MAX(JOBQ__MIN(q->disk.held / JOBQ__TIGHT_BYTES, JOBQ__TIGHT_BATCH), 1);
 }

@@ -63,8 +63,9 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q);
 /* True if new work has been refused, and there is no more room since: history has to give way. */
 JOBQ__INTERNAL bool jobq__disk_presses(jobq *q);
 
-/* Jobs that one transaction may settle, claim, move or drop. */
-JOBQ__INTERNAL int jobq__disk_batch(const jobq *q);
+/* Jobs that one transaction may settle, claim, move or drop: roomy of them as long as the disk is
+ * not full. */
+JOBQ__INTERNAL int jobq__disk_batch(const jobq *q, int roomy);
 /* True if done and cancelled jobs are to be dropped at once, and messages not to be stored. */
 JOBQ__INTERNAL bool jobq__disk_saves_room(const jobq *q);
 /* At how many pages of the log a checkpoint is due. */

@@ -49,7 +49,7 @@ struct jobq__sched_prune {
 
 static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
     struct jobq__sched_prune *prune = r->arg;
-    int most = q->disk.level == JOBQ__DISK_ROOMY ? JOBQ__PRUNE_ROWS : jobq__disk_batch(q);
+    int most = jobq__disk_batch(q, JOBQ__PRUNE_ROWS);
     int64_t keep_max = q->options.keep_max == JOBQ_UNLIMITED ? INT64_MAX : q->options.keep_max;
     int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, keep_max, most, &prune->count,
                                &q->tx.last_id);

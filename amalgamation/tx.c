@@ -106,9 +106,9 @@ static int jobq__tx_target(const jobq *q) {
 /* All of them, or on a full disk as many as fit into a transaction. */
 static void jobq__tx_take_handed(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    int batch = jobq__disk_batch(q);
+    int batch = jobq__disk_batch(q, INT32_MAX);
     jobq__os_lock(&pool->mu);
-    if (batch == JOBQ__BATCH || pool->handed_count <= batch) {
+    if (pool->handed_count <= batch) {
         jobq__list_move_all(&q->tx.settled, &pool->handed);
         pool->handed_count = 0;
     } else {
@@ -142,8 +142,8 @@ static void jobq__tx_snapshot(jobq *q) {
     tx->ordered = (pool->claiming || (q->step_mode && pool->ring.count))
                && !jobq__os_load(&q->failed);
     tx->may_claim = tx->ordered && pool->claiming && tx->db == &q->writer;
-    tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q));
-    tx->over = target + jobq__disk_batch(q) - pool->ring.count;
+    tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
+    tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
     jobq__os_unlock(&pool->mu);
 }

@@ -30,7 +30,7 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *take
 
 JOBQ__INTERNAL int jobq__tx_give_back(jobq *q) {
     struct jobq__link *link, *first = q->tx.taken.prev;
-    int room = q->disk.level == JOBQ__DISK_ROOMY ? INT32_MAX : jobq__disk_batch(q);
+    int room = jobq__disk_batch(q, INT32_MAX);
     int rc = JOBQ_OK;
     jobq__os_lock(&q->pool.mu);
     for (link = q->claimed.next; link != &q->claimed && room > 0; link = link->next) {
@@ -172,7 +172,7 @@ static int jobq__tx_move(jobq *q, struct jobq__row *row, int32_t lane) {
 /* Reads up to a batch of rows, on a full disk a small one; *more: there may be others. */
 static int jobq__tx_walk(jobq *q, jobq__walk *walk, struct jobq__tx_aside *aside, bool *more) {
     struct jobq__row row;
-    int batch = jobq__disk_batch(q), rc = JOBQ_OK;
+    int batch = jobq__disk_batch(q, JOBQ__BATCH), rc = JOBQ_OK;
     aside->count = 0;
     *more = true;
     while (aside->count < batch) {
