@@ -3753,7 +3753,8 @@ struct jobq__events {
     void *ctx;
     jobq_event *list;           /* guarded by mu: head .. head + count, circular */
     size_t head, count, capacity;
-    uint64_t told;              /* how many were delivered, or are being so */
+    uint64_t told;              /* how many were delivered; the next stands in the list until its
+                                   call has returned */
     bool delivering;
     jobq__thread deliverer;
 };
@@ -3766,8 +3767,9 @@ JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events);
 JOBQ__INTERNAL int jobq__event_reserve(struct jobq__events *events, size_t count);
 /* Appends; an event that finds no room is dropped. */
 JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_event *event);
-/* Calls the callback for all that is there. If another thread is at it: waits, or leaves it to that
- * thread. True if there is something more by now, and nobody delivers it. */
+/* Calls the callback for all that is there. If another thread is at it: waits until all of that is
+ * told, and tells what that thread leaves; or, without wait, leaves it to that thread. True if
+ * there is something more by now, and nobody delivers it. */
 JOBQ__INTERNAL bool jobq__event_deliver(struct jobq__events *events, bool wait);
 /* True if there is something that nobody delivers. */
 JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events);
@@ -3842,13 +3844,13 @@ static void jobq__event_tell(struct jobq__events *events, uint64_t until) {
     events->deliverer = jobq__os_thread_self();
     while (events->told != until) {
         jobq_event event = events->list[events->head];
-        events->head = (events->head + 1) % events->capacity;
-        events->count--;
-        events->told++;
         jobq__os_unlock(&events->mu);
         jobq__assert(jobq__os_may_call_out());
         events->call(&event, events->ctx);
         jobq__os_lock(&events->mu);
+        events->head = (events->head + 1) % events->capacity;
+        events->count--;
+        events->told++;
     }
     events->delivering = false;
     jobq__os_broadcast(&events->room);
@@ -6896,15 +6898,16 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us)
     return state;
 }
 
-/* In a queue that serves from step mode, or is not started, callers hear their own events. */
+/* In a queue that serves from step mode, or is not started, callers hear their own events, also
+ * those that came while another was telling. */
 static void jobq__commit_events(jobq *q) {
     bool scheduler;
-    if (!q->events.call || !jobq__event_waiting(&q->events)) return;
+    if (!q->events.call) return;
     jobq__os_lock(&q->pool.mu);
     scheduler = q->pool.scheduler_started;
     jobq__os_unlock(&q->pool.mu);
-    if (scheduler) jobq__core_kick(q);
-    else if (!jobq__core_in_handler(q)) jobq__event_deliver(&q->events, true);
+    if (!scheduler && !jobq__core_in_handler(q)) jobq__event_deliver(&q->events, true);
+    else if (scheduler && jobq__event_waiting(&q->events)) jobq__core_kick(q);
 }
 
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
@@ -9061,11 +9064,11 @@ JOBQ_API int jobq_close(jobq **at) {
     jobq__os_unlock(&q->pool.mu);
     if (!mine) return jobq__api_leave(q, JOBQ_CLOSED);
     jobq__api_leave(q, JOBQ_OK);
-    *at = NULL;
     jobq__api_await_calls(q);
     jobq__pool_stop(q, INT64_MAX, NULL);
     if (!q->client) jobq__pool_give_back(q, INT64_MAX);
     jobq__event_deliver(&q->events, true);
+    *at = NULL; /* only now: handlers and callbacks may have read it */
     jobq__api_close_files(q);
     jobq__api_free(q);
     return JOBQ_OK;

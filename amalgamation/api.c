@@ -374,11 +374,11 @@ JOBQ_API int jobq_close(jobq **at) {
     jobq__os_unlock(&q->pool.mu);
     if (!mine) return jobq__api_leave(q, JOBQ_CLOSED);
     jobq__api_leave(q, JOBQ_OK);
-    *at = NULL;
     jobq__api_await_calls(q);
     jobq__pool_stop(q, INT64_MAX, NULL);
     if (!q->client) jobq__pool_give_back(q, INT64_MAX);
     jobq__event_deliver(&q->events, true);
+    *at = NULL; /* only now: handlers and callbacks may have read it */
     jobq__api_close_files(q);
     jobq__api_free(q);
     return JOBQ_OK;

@@ -607,15 +607,16 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us)
     return state;
 }
 
-/* In a queue that serves from step mode, or is not started, callers hear their own events. */
+/* In a queue that serves from step mode, or is not started, callers hear their own events, also
+ * those that came while another was telling. */
 static void jobq__commit_events(jobq *q) {
     bool scheduler;
-    if (!q->events.call || !jobq__event_waiting(&q->events)) return;
+    if (!q->events.call) return;
     jobq__os_lock(&q->pool.mu);
     scheduler = q->pool.scheduler_started;
     jobq__os_unlock(&q->pool.mu);
-    if (scheduler) jobq__core_kick(q);
-    else if (!jobq__core_in_handler(q)) jobq__event_deliver(&q->events, true);
+    if (!scheduler && !jobq__core_in_handler(q)) jobq__event_deliver(&q->events, true);
+    else if (scheduler && jobq__event_waiting(&q->events)) jobq__core_kick(q);
 }
 
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,

@@ -58,13 +58,13 @@ static void jobq__event_tell(struct jobq__events *events, uint64_t until) {
     events->deliverer = jobq__os_thread_self();
     while (events->told != until) {
         jobq_event event = events->list[events->head];
-        events->head = (events->head + 1) % events->capacity;
-        events->count--;
-        events->told++;
         jobq__os_unlock(&events->mu);
         jobq__assert(jobq__os_may_call_out());
         events->call(&event, events->ctx);
         jobq__os_lock(&events->mu);
+        events->head = (events->head + 1) % events->capacity;
+        events->count--;
+        events->told++;
     }
     events->delivering = false;
     jobq__os_broadcast(&events->room);

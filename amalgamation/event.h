@@ -21,7 +21,8 @@ struct jobq__events {
     void *ctx;
     jobq_event *list;           /* guarded by mu: head .. head + count, circular */
     size_t head, count, capacity;
-    uint64_t told;              /* how many were delivered, or are being so */
+    uint64_t told;              /* how many were delivered; the next stands in the list until its
+                                   call has returned */
     bool delivering;
     jobq__thread deliverer;
 };
@@ -34,8 +35,9 @@ JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events);
 JOBQ__INTERNAL int jobq__event_reserve(struct jobq__events *events, size_t count);
 /* Appends; an event that finds no room is dropped. */
 JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_event *event);
-/* Calls the callback for all that is there. If another thread is at it: waits, or leaves it to that
- * thread. True if there is something more by now, and nobody delivers it. */
+/* Calls the callback for all that is there. If another thread is at it: waits until all of that is
+ * told, and tells what that thread leaves; or, without wait, leaves it to that thread. True if
+ * there is something more by now, and nobody delivers it. */
 JOBQ__INTERNAL bool jobq__event_deliver(struct jobq__events *events, bool wait);
 /* True if there is something that nobody delivers. */
 JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events);

@@ -119,4 +119,50 @@ TEST(no_event_is_lost) {
     }
 }
 
-TEST_MAIN(waiting_events_keep_their_order, no_event_is_lost)
+/* ---- Callers that tell: step mode ---- */
+
+struct caller {
+    jobq *q;
+    pthread_t other;
+    pthread_mutex_t mutex; /* guards told */
+    int told;
+};
+
+static void *put_one(void *arg) {
+    put(((struct caller *)arg)->q, "k");
+    return NULL;
+}
+
+static int told(struct caller *c) {
+    int n;
+    pthread_mutex_lock(&c->mutex);
+    n = c->told;
+    pthread_mutex_unlock(&c->mutex);
+    return n;
+}
+
+/* The first event lasts until another thread has stored a job. */
+static void tell_both(const jobq_event *event, void *ctx) {
+    struct caller *c = (struct caller *)ctx;
+    if (event->id == 1 && CHECK_INT(pthread_create(&c->other, NULL, put_one, c), 0))
+        while (stats_of(c->q).enqueued < 2) test_pause_ms(1);
+    pthread_mutex_lock(&c->mutex);
+    c->told++;
+    pthread_mutex_unlock(&c->mutex);
+}
+
+/* Goal: in step mode the event of a caller is told when its call returns, although another tells
+ * just then and that one's telling has an end. Method: a job is stored while the callback has the
+ * event of another. */
+TEST(a_caller_hears_its_own_events) {
+    struct caller c = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+    jobq_options options = {.workers = JOBQ_NONE, .on_event = tell_both, .ctx = &c};
+    REQUIRE_CODE(jobq_open(test_path("q.db"), &options, &c.q, NULL), JOBQ_OK);
+    put(c.q, "k");
+    pthread_join(c.other, NULL);
+    CHECK_INT(told(&c), 2);
+    CHECK_CODE(jobq_close(&c.q), JOBQ_OK);
+    pthread_mutex_destroy(&c.mutex);
+}
+
+TEST_MAIN(waiting_events_keep_their_order, no_event_is_lost, a_caller_hears_its_own_events)

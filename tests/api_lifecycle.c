@@ -600,9 +600,41 @@ TEST(calls_racing_with_close) {
     }
 }
 
+/* ---- The application's own handle ---- */
+
+struct application {
+    jobq *q;
+    int code;
+};
+
+static jobq_outcome use_the_handle_late(jobq_run *run, void *ctx) {
+    struct application *app = (struct application *)ctx;
+    jobq_stats stats;
+    while (!jobq_should_stop(run)) test_pause_ms(1);
+    test_pause_ms(1);
+    app->code = jobq_stat(app->q, &stats, NULL);
+    return JOBQ_DONE;
+}
+
+/* Goal: handlers may read the variable that the application closes through until the last of them
+ * has ended. Method: a handler that outlasts the beginning of close calls through it. */
+TEST(handlers_may_use_the_handle_until_they_end) {
+    struct application app = {NULL, JOBQ_OK};
+    app.q = open_pool(test_path("q.db"), 1);
+    REQUIRE(app.q != NULL);
+    handle(app.q, "k", use_the_handle_late, &app);
+    start(app.q);
+    put(app.q, "k");
+    while (stats_of(app.q).running == 0) test_pause_ms(1);
+    CHECK_CODE(jobq_close(&app.q), JOBQ_OK);
+    CHECK(app.q == NULL);
+    CHECK_CODE(app.code, JOBQ_CLOSED);
+}
+
 TEST_MAIN(stop_and_start_in_any_order, close_without_stop_and_twice, random_orders,
           the_rest_runs_after_the_next_start, close_waits_for_handlers,
           stopped_retry_keeps_its_attempt, stop_without_grace, close_after_expired_stop,
           grace_is_real_time, stop_from_several_threads, claimed_jobs_are_given_back,
           events_and_counts_after_stop, handlers_cannot_wait_for_themselves,
-          callbacks_cannot_wait_for_themselves, calls_racing_with_close)
+          callbacks_cannot_wait_for_themselves, calls_racing_with_close,
+          handlers_may_use_the_handle_until_they_end)

@@ -33,6 +33,7 @@ static const char *const file_names[FILES] = {
     "f.db", "f.db-wal", "f.db-shm", "f.db-journal",
 };
 
+const char *bench_directory(void) { return directory; }
 const char *bench_queue_path(void) { return files[QUEUE_DB]; }
 const char *bench_floor_path(void) { return files[FLOOR_DB]; }
 
@@ -262,12 +263,14 @@ static int usage(void) {
 int main(int argc, char **argv) {
     struct bench b = {.pairs = 9};
     const char *in = NULL;
+    bool heap = false; /* nothing but that figure: the program asks itself */
     int at = 1;
     for (; at < argc && argv[at][0] == '-'; at++) {
         const char *option = argv[at], *value = at + 1 < argc ? argv[at + 1] : NULL;
         if (strcmp(option, "--markdown") == 0) b.markdown = true;
         else if (strcmp(option, "--large") == 0) b.large = true;
         else if (strcmp(option, "--list") == 0) return list_rows(), 0;
+        else if (strcmp(option, "--heap") == 0) heap = true;
         else if (!value) return usage();
         else if (strcmp(option, "-n") == 0) b.pairs = (int)strtol(argv[++at], NULL, 10);
         else if (strcmp(option, "--dir") == 0) in = argv[++at];
@@ -277,6 +280,11 @@ int main(int argc, char **argv) {
     if (b.pairs < 1 || b.pairs > 1000) return usage();
     if (!in) in = access("build", W_OK) == 0 ? "build" : ".";
     make_directory(in);
+    if (heap) {
+        printf("%f\n", bench_heap_kib());
+        remove_directory();
+        return 0;
+    }
     print_head(&b);
     for (int t = 0; t < TABLES; t++) {
         for (const struct bench_row *row = tables[t]; row->name; row++) {

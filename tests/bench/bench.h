@@ -34,6 +34,9 @@ struct bench_row {
     bool large;        /* only when asked for */
 };
 
+/* KiB, of this process: the row "heap". */
+double bench_heap_kib(void);
+
 extern const struct bench_row bench_speed_rows[], bench_delay_rows[], bench_cost_rows[];
 
 /* ---- report ---- */
@@ -75,6 +78,7 @@ double bench_in_child(bench_sample sample, const void *arg, double *peak_kib);
 
 /* ---- files, clock, memory ---- */
 
+const char *bench_directory(void);
 const char *bench_queue_path(void);
 const char *bench_floor_path(void);
 void bench_remove_files(void);
