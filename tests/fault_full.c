@@ -217,7 +217,7 @@ TEST(close_writes_outcomes) {
         fill_some(&s, waiting);
         gate_await(&g, WORKERS);
         /* A ring that is still being filled would do as well, but shows less. */
-        for (int t = 0; t < 50 && stats_of(s.q).claimed < waiting / 2; t++) usleep(100);
+        for (int t = 0; t < 500 && stats_of(s.q).claimed < waiting / 2; t++) usleep(100);
         fault_take_space();
         gate_open(&g);
         CHECK_CODE(jobq_close(&s.q), JOBQ_OK);
