@@ -510,6 +510,18 @@ JOBQ__INTERNAL bool jobq__os_held(const struct jobq__mutex *mu);
 JOBQ__INTERNAL bool jobq__os_may_call_out(void);
 JOBQ__INTERNAL bool jobq__os_may_block(void);
 
+/* The application's callbacks that a thread is inside of, innermost first: whose each is. Links lie
+ * on the thread's stack. */
+struct jobq__os_call {
+    const void *owner;
+    struct jobq__os_call *outer;
+};
+
+JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner);
+JOBQ__INTERNAL void jobq__os_call_end(const struct jobq__os_call *call);
+/* True if the calling thread is inside one of owner's; NULL: of anybody's. */
+JOBQ__INTERNAL bool jobq__os_in_call(const void *owner);
+
 /* A condition that waits by one of two clocks: deadlines of the wall are absolute, so that the
  * system itself re-arms them when the clock is set or the machine resumes. */
 enum jobq__os_time { JOBQ__OS_MONO, JOBQ__OS_WALL };
@@ -720,6 +732,26 @@ JOBQ__INTERNAL bool jobq__os_may_block(void) {
 #else
     return true;
 #endif
+}
+
+static __thread struct jobq__os_call *jobq__os_calls;
+
+JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner) {
+    jobq__assert(jobq__os_may_call_out());
+    call->owner = owner;
+    call->outer = jobq__os_calls;
+    jobq__os_calls = call;
+}
+
+JOBQ__INTERNAL void jobq__os_call_end(const struct jobq__os_call *call) {
+    jobq__assert(jobq__os_calls == call);
+    jobq__os_calls = call->outer;
+}
+
+JOBQ__INTERNAL bool jobq__os_in_call(const void *owner) {
+    const struct jobq__os_call *call = jobq__os_calls;
+    while (call && owner && call->owner != owner) call = call->outer;
+    return call != NULL;
 }
 
 JOBQ__INTERNAL int jobq__os_cond_init(struct jobq__cond *cond, enum jobq__os_time time) {
@@ -3742,7 +3774,9 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
  * run) and called one at a time by whichever eligible thread finds nobody delivering. So their
  * order is total, the callback never runs twice at once, and no lock is held while it runs. Who
  * delivers tells what was there when it began, no more, so it returns however many others add;
- * what they added is told by them, or by the scheduler thread. The list grows while a callback is
+ * what they added is told by them, or by the scheduler thread. Only a thread that is inside a
+ * callback, this queue's or another's, does not wait, for it could be waited for itself: the one
+ * who delivers goes on to what it has added. The list grows while a callback is
  * slow; workers wait before their next job once it is long, which bounds it. Without a callback
  * nothing is ever appended. */
 
@@ -3755,8 +3789,8 @@ struct jobq__events {
     size_t head, count, capacity;
     uint64_t told;              /* how many were delivered; the next stands in the list until its
                                    call has returned */
+    uint64_t until;             /* how many whoever delivers is to deliver */
     bool delivering;
-    jobq__thread deliverer;
 };
 
 JOBQ__INTERNAL int jobq__event_init(struct jobq__events *events,
@@ -3775,8 +3809,6 @@ JOBQ__INTERNAL bool jobq__event_deliver(struct jobq__events *events, bool wait);
 JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events);
 /* For workers: waits until the callback has caught up. */
 JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events);
-/* True if the calling thread is inside the callback. */
-JOBQ__INTERNAL bool jobq__event_inside(struct jobq__events *events);
 
 #endif
 
@@ -3838,15 +3870,16 @@ JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_even
     jobq__os_unlock(&events->mu);
 }
 
-/* Calls the callback until so many events were told, ever. With mu held, before and after. */
-static void jobq__event_tell(struct jobq__events *events, uint64_t until) {
+/* Calls the callback until as many events were told as are to be. With mu held, before and after. */
+static void jobq__event_tell(struct jobq__events *events) {
+    struct jobq__os_call call;
     events->delivering = true;
-    events->deliverer = jobq__os_thread_self();
-    while (events->told != until) {
+    while (events->told < events->until) {
         jobq_event event = events->list[events->head];
         jobq__os_unlock(&events->mu);
-        jobq__assert(jobq__os_may_call_out());
+        jobq__os_call_begin(&call, events);
         events->call(&event, events->ctx);
+        jobq__os_call_end(&call);
         jobq__os_lock(&events->mu);
         events->head = (events->head + 1) % events->capacity;
         events->count--;
@@ -3863,8 +3896,10 @@ JOBQ__INTERNAL bool jobq__event_deliver(struct jobq__events *events, bool wait) 
     jobq__os_lock(&events->mu);
     until = events->told + events->count;
     while (events->told < until) {
-        if (!events->delivering) jobq__event_tell(events, until);
-        else if (!wait || jobq__os_thread_same(events->deliverer, jobq__os_thread_self())) break;
+        bool mine = !events->delivering || jobq__os_in_call(NULL);
+        if (mine) events->until = JOBQ__MAX(events->until, until);
+        if (!events->delivering) jobq__event_tell(events);
+        else if (mine || !wait) break;
         else jobq__os_wait(&events->room, &events->mu);
     }
     left = events->count && !events->delivering;
@@ -3887,16 +3922,6 @@ JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events) {
     while (events->delivering && events->count > JOBQ__EVENTS_MAX)
         jobq__os_wait(&events->room, &events->mu);
     jobq__os_unlock(&events->mu);
-}
-
-JOBQ__INTERNAL bool jobq__event_inside(struct jobq__events *events) {
-    bool inside;
-    if (!events->call) return false;
-    jobq__os_lock(&events->mu);
-    inside = events->delivering
-          && jobq__os_thread_same(events->deliverer, jobq__os_thread_self());
-    jobq__os_unlock(&events->mu);
-    return inside;
 }
 
 /*==== registry.h ====*/
@@ -4346,6 +4371,12 @@ struct jobq {
 /* True when this thread runs a handler of q. Takes pool.mu. */
 JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q);
 
+/* True when this thread is inside on_event or on_wake of q. */
+JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q);
+
+/* Step mode: tells the application's event loop. */
+JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q);
+
 /* Stops the queue for good; the first reason stays. */
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);
 
@@ -4378,6 +4409,18 @@ JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q) {
     }
     jobq__os_unlock(&pool->mu);
     return inside;
+}
+
+JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q) {
+    return jobq__os_in_call(&q->events);
+}
+
+JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q) {
+    struct jobq__os_call call;
+    if (!q->step_mode || !q->options.on_wake) return;
+    jobq__os_call_begin(&call, &q->events);
+    q->options.on_wake(q->options.ctx);
+    jobq__os_call_end(&call);
 }
 
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
@@ -6830,8 +6873,7 @@ JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes) 
     int i;
     for (i = 0; i < wakes->count; i++) jobq__os_signal(&wakes->workers[i]->cond);
     if (wakes->scheduler && !q->step_mode) jobq__core_kick(q);
-    jobq__assert(jobq__os_may_call_out());
-    if (wakes->loop && q->step_mode && q->options.on_wake) q->options.on_wake(q->options.ctx);
+    if (wakes->loop) jobq__core_wake_loop(q);
 }
 
 /* ---- Requests ---- */
@@ -6906,8 +6948,9 @@ static void jobq__commit_events(jobq *q) {
     jobq__os_lock(&q->pool.mu);
     scheduler = q->pool.scheduler_started;
     jobq__os_unlock(&q->pool.mu);
-    if (!scheduler && !jobq__core_in_handler(q)) jobq__event_deliver(&q->events, true);
-    else if (scheduler && jobq__event_waiting(&q->events)) jobq__core_kick(q);
+    if (scheduler ? jobq__event_waiting(&q->events)
+                  : !jobq__core_in_handler(q) && jobq__event_deliver(&q->events, true))
+        jobq__core_kick(q); /* the pool may have been started meanwhile */
 }
 
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
@@ -8725,8 +8768,8 @@ JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, jobq_error *err) {
     /* Before CLOSED: a handler or callback is inside, so the queue is not freed yet. */
     if (jobq__core_in_handler(q))
         rc = jobq__err_set(err, JOBQ_MISUSE, "a handler may not do this");
-    else if (jobq__event_inside(&q->events))
-        rc = jobq__err_set(err, JOBQ_MISUSE, "on_event may not do this");
+    else if (jobq__core_in_callback(q))
+        rc = jobq__err_set(err, JOBQ_MISUSE, "on_event and on_wake may not do this");
     else if (jobq__os_load(&q->closing))
         rc = jobq__err_set(err, JOBQ_CLOSED, NULL);
     else if (q->client)
@@ -9055,7 +9098,7 @@ JOBQ_API int jobq_close(jobq **at) {
     }
     /* Of several who close at the same time the others are calls like any other. */
     jobq__os_add(&q->inside, 1);
-    if (jobq__core_in_handler(q) || jobq__event_inside(&q->events))
+    if (jobq__core_in_handler(q) || jobq__core_in_callback(q))
         return jobq__api_leave(q, JOBQ_MISUSE);
     jobq__os_lock(&q->pool.mu);
     mine = !jobq__os_load(&q->closing);
@@ -9191,8 +9234,7 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
     q->pool.look = q->pool.more = true;
     jobq__os_unlock(&q->pool.mu);
     jobq__core_kick(q);
-    jobq__assert(jobq__os_may_call_out());
-    if (q->step_mode && q->options.on_wake) q->options.on_wake(q->options.ctx);
+    jobq__core_wake_loop(q);
     return jobq__api_leave(q, JOBQ_OK);
 }
 

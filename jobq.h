@@ -229,10 +229,12 @@ typedef struct jobq_options {
      * by workers and the scheduler thread, or, in step mode and while the pool is not
      * started, by the caller whose call committed. It should be quick: whoever tells events
      * tells all that came before, and other callers wait for theirs. It may call anything but
-     * start, stop, close, wait, step and advance. The event is valid during the call. */
+     * start, stop, close, wait, step and advance; what it does is told when it has returned.
+     * The event is valid during the call. */
     void (*on_event)(const jobq_event *event, void *ctx);
     /* Step mode: called outside all locks, by any thread, when a job became ready
-     * or the next deadline moved earlier. It should only wake the event loop. */
+     * or the next deadline moved earlier. It should only wake the event loop; what on_event
+     * may not call, it may not either. */
     void (*on_wake)(void *ctx);
     void *ctx;              /* given to on_event and on_wake */
 } jobq_options;

@@ -35,8 +35,8 @@ JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, jobq_error *err) {
     /* Before CLOSED: a handler or callback is inside, so the queue is not freed yet. */
     if (jobq__core_in_handler(q))
         rc = jobq__err_set(err, JOBQ_MISUSE, "a handler may not do this");
-    else if (jobq__event_inside(&q->events))
-        rc = jobq__err_set(err, JOBQ_MISUSE, "on_event may not do this");
+    else if (jobq__core_in_callback(q))
+        rc = jobq__err_set(err, JOBQ_MISUSE, "on_event and on_wake may not do this");
     else if (jobq__os_load(&q->closing))
         rc = jobq__err_set(err, JOBQ_CLOSED, NULL);
     else if (q->client)
@@ -365,7 +365,7 @@ JOBQ_API int jobq_close(jobq **at) {
     }
     /* Of several who close at the same time the others are calls like any other. */
     jobq__os_add(&q->inside, 1);
-    if (jobq__core_in_handler(q) || jobq__event_inside(&q->events))
+    if (jobq__core_in_handler(q) || jobq__core_in_callback(q))
         return jobq__api_leave(q, JOBQ_MISUSE);
     jobq__os_lock(&q->pool.mu);
     mine = !jobq__os_load(&q->closing);
@@ -501,7 +501,6 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
     q->pool.look = q->pool.more = true;
     jobq__os_unlock(&q->pool.mu);
     jobq__core_kick(q);
-    jobq__assert(jobq__os_may_call_out());
-    if (q->step_mode && q->options.on_wake) q->options.on_wake(q->options.ctx);
+    jobq__core_wake_loop(q);
     return jobq__api_leave(q, JOBQ_OK);
 }

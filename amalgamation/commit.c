@@ -539,8 +539,7 @@ JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes) 
     int i;
     for (i = 0; i < wakes->count; i++) jobq__os_signal(&wakes->workers[i]->cond);
     if (wakes->scheduler && !q->step_mode) jobq__core_kick(q);
-    jobq__assert(jobq__os_may_call_out());
-    if (wakes->loop && q->step_mode && q->options.on_wake) q->options.on_wake(q->options.ctx);
+    if (wakes->loop) jobq__core_wake_loop(q);
 }
 
 /* ---- Requests ---- */
@@ -615,8 +614,9 @@ static void jobq__commit_events(jobq *q) {
     jobq__os_lock(&q->pool.mu);
     scheduler = q->pool.scheduler_started;
     jobq__os_unlock(&q->pool.mu);
-    if (!scheduler && !jobq__core_in_handler(q)) jobq__event_deliver(&q->events, true);
-    else if (scheduler && jobq__event_waiting(&q->events)) jobq__core_kick(q);
+    if (scheduler ? jobq__event_waiting(&q->events)
+                  : !jobq__core_in_handler(q) && jobq__event_deliver(&q->events, true))
+        jobq__core_kick(q); /* the pool may have been started meanwhile */
 }
 
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,

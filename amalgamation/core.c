@@ -15,6 +15,18 @@ JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q) {
     return inside;
 }
 
+JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q) {
+    return jobq__os_in_call(&q->events);
+}
+
+JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q) {
+    struct jobq__os_call call;
+    if (!q->step_mode || !q->options.on_wake) return;
+    jobq__os_call_begin(&call, &q->events);
+    q->options.on_wake(q->options.ctx);
+    jobq__os_call_end(&call);
+}
+
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
     struct jobq__link *link;
     if (jobq__os_load(&q->failed) != JOBQ_OK) return;

@@ -316,6 +316,12 @@ struct jobq {
 /* True when this thread runs a handler of q. Takes pool.mu. */
 JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q);
 
+/* True when this thread is inside on_event or on_wake of q. */
+JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q);
+
+/* Step mode: tells the application's event loop. */
+JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q);
+
 /* Stops the queue for good; the first reason stays. */
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);
 

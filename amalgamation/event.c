@@ -52,15 +52,16 @@ JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_even
     jobq__os_unlock(&events->mu);
 }
 
-/* Calls the callback until so many events were told, ever. With mu held, before and after. */
-static void jobq__event_tell(struct jobq__events *events, uint64_t until) {
+/* Calls the callback until as many events were told as are to be. With mu held, before and after. */
+static void jobq__event_tell(struct jobq__events *events) {
+    struct jobq__os_call call;
     events->delivering = true;
-    events->deliverer = jobq__os_thread_self();
-    while (events->told != until) {
+    while (events->told < events->until) {
         jobq_event event = events->list[events->head];
         jobq__os_unlock(&events->mu);
-        jobq__assert(jobq__os_may_call_out());
+        jobq__os_call_begin(&call, events);
         events->call(&event, events->ctx);
+        jobq__os_call_end(&call);
         jobq__os_lock(&events->mu);
         events->head = (events->head + 1) % events->capacity;
         events->count--;
@@ -77,8 +78,10 @@ JOBQ__INTERNAL bool jobq__event_deliver(struct jobq__events *events, bool wait) 
     jobq__os_lock(&events->mu);
     until = events->told + events->count;
     while (events->told < until) {
-        if (!events->delivering) jobq__event_tell(events, until);
-        else if (!wait || jobq__os_thread_same(events->deliverer, jobq__os_thread_self())) break;
+        bool mine = !events->delivering || jobq__os_in_call(NULL);
+        if (mine) events->until = JOBQ__MAX(events->until, until);
+        if (!events->delivering) jobq__event_tell(events);
+        else if (mine || !wait) break;
         else jobq__os_wait(&events->room, &events->mu);
     }
     left = events->count && !events->delivering;
@@ -101,14 +104,4 @@ JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events) {
     while (events->delivering && events->count > JOBQ__EVENTS_MAX)
         jobq__os_wait(&events->room, &events->mu);
     jobq__os_unlock(&events->mu);
-}
-
-JOBQ__INTERNAL bool jobq__event_inside(struct jobq__events *events) {
-    bool inside;
-    if (!events->call) return false;
-    jobq__os_lock(&events->mu);
-    inside = events->delivering
-          && jobq__os_thread_same(events->deliverer, jobq__os_thread_self());
-    jobq__os_unlock(&events->mu);
-    return inside;
 }

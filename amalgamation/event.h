@@ -10,7 +10,9 @@
  * run) and called one at a time by whichever eligible thread finds nobody delivering. So their
  * order is total, the callback never runs twice at once, and no lock is held while it runs. Who
  * delivers tells what was there when it began, no more, so it returns however many others add;
- * what they added is told by them, or by the scheduler thread. The list grows while a callback is
+ * what they added is told by them, or by the scheduler thread. Only a thread that is inside a
+ * callback, this queue's or another's, does not wait, for it could be waited for itself: the one
+ * who delivers goes on to what it has added. The list grows while a callback is
  * slow; workers wait before their next job once it is long, which bounds it. Without a callback
  * nothing is ever appended. */
 
@@ -23,8 +25,8 @@ struct jobq__events {
     size_t head, count, capacity;
     uint64_t told;              /* how many were delivered; the next stands in the list until its
                                    call has returned */
+    uint64_t until;             /* how many whoever delivers is to deliver */
     bool delivering;
-    jobq__thread deliverer;
 };
 
 JOBQ__INTERNAL int jobq__event_init(struct jobq__events *events,
@@ -43,7 +45,5 @@ JOBQ__INTERNAL bool jobq__event_deliver(struct jobq__events *events, bool wait);
 JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events);
 /* For workers: waits until the callback has caught up. */
 JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events);
-/* True if the calling thread is inside the callback. */
-JOBQ__INTERNAL bool jobq__event_inside(struct jobq__events *events);
 
 #endif

@@ -97,6 +97,26 @@ JOBQ__INTERNAL bool jobq__os_may_block(void) {
 #endif
 }
 
+static __thread struct jobq__os_call *jobq__os_calls;
+
+JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner) {
+    jobq__assert(jobq__os_may_call_out());
+    call->owner = owner;
+    call->outer = jobq__os_calls;
+    jobq__os_calls = call;
+}
+
+JOBQ__INTERNAL void jobq__os_call_end(const struct jobq__os_call *call) {
+    jobq__assert(jobq__os_calls == call);
+    jobq__os_calls = call->outer;
+}
+
+JOBQ__INTERNAL bool jobq__os_in_call(const void *owner) {
+    const struct jobq__os_call *call = jobq__os_calls;
+    while (call && owner && call->owner != owner) call = call->outer;
+    return call != NULL;
+}
+
 JOBQ__INTERNAL int jobq__os_cond_init(struct jobq__cond *cond, enum jobq__os_time time) {
     pthread_condattr_t attr;
     int failed;

@@ -31,6 +31,18 @@ JOBQ__INTERNAL bool jobq__os_held(const struct jobq__mutex *mu);
 JOBQ__INTERNAL bool jobq__os_may_call_out(void);
 JOBQ__INTERNAL bool jobq__os_may_block(void);
 
+/* The application's callbacks that a thread is inside of, innermost first: whose each is. Links lie
+ * on the thread's stack. */
+struct jobq__os_call {
+    const void *owner;
+    struct jobq__os_call *outer;
+};
+
+JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner);
+JOBQ__INTERNAL void jobq__os_call_end(const struct jobq__os_call *call);
+/* True if the calling thread is inside one of owner's; NULL: of anybody's. */
+JOBQ__INTERNAL bool jobq__os_in_call(const void *owner);
+
 /* A condition that waits by one of two clocks: deadlines of the wall are absolute, so that the
  * system itself re-arms them when the clock is set or the machine resumes. */
 enum jobq__os_time { JOBQ__OS_MONO, JOBQ__OS_WALL };

@@ -166,4 +166,119 @@ TEST(a_caller_hears_its_own_events) {
     pthread_mutex_destroy(&c.mutex);
 }
 
-TEST_MAIN(waiting_events_keep_their_order, no_event_is_lost, a_caller_hears_its_own_events)
+/* Two queues, one for each of two threads; the events of one are passed on to the other. */
+struct relay {
+    jobq *q, *to;
+    gate *both;
+    pthread_mutex_t mutex; /* guards told */
+    int told;
+};
+
+static void pass_on(const jobq_event *event, void *ctx) {
+    struct relay *r = (struct relay *)ctx;
+    bool mine = strcmp(event->kind, "mine") == 0;
+    if (mine) {
+        gate_pass(r->both);
+        put(r->to, "theirs");
+    }
+    pthread_mutex_lock(&r->mutex);
+    r->told++;
+    pthread_mutex_unlock(&r->mutex);
+}
+
+static void *put_mine(void *arg) {
+    put(((struct relay *)arg)->q, "mine");
+    return NULL;
+}
+
+/* Goal: callbacks that call each other's queue do not wait for each other. Method: both are inside
+ * when the first of them calls; the events of both have to be told, and no call stay away. */
+TEST(callbacks_of_two_queues_call_each_other) {
+    struct relay r[2];
+    pthread_t threads[2];
+    gate both;
+    gate_init(&both);
+    for (int i = 0; i < 2; i++) {
+        r[i] = (struct relay){.both = &both, .mutex = PTHREAD_MUTEX_INITIALIZER};
+        WORKS(jobq_open(test_path(i ? "one.db" : "two.db"), &(jobq_options){.workers = JOBQ_NONE,
+                        .on_event = pass_on, .ctx = &r[i]}, &r[i].q, &err));
+        REQUIRE(r[i].q != NULL);
+    }
+    for (int i = 0; i < 2; i++) r[i].to = r[!i].q;
+    for (int i = 0; i < 2; i++)
+        REQUIRE_INT(pthread_create(&threads[i], NULL, put_mine, &r[i]), 0);
+    gate_await(&both, 2);
+    gate_open(&both);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < 2; i++) CHECK_CODE(jobq_close(&r[i].q), JOBQ_OK);
+    for (int i = 0; i < 2; i++) CHECK_INT(r[i].told, 2);
+    gate_free(&both);
+}
+
+struct canceller {
+    jobq *q;
+    int cancelled;
+};
+
+static void cancel_the_first(const jobq_event *event, void *ctx) {
+    struct canceller *c = (struct canceller *)ctx;
+    if (event->to == JOBQ_STATE_CANCELLED) c->cancelled++;
+    if (event->id == 2 && event->from == JOBQ_STATE_NONE) WORKS(jobq_cancel(c->q, 1, &err));
+}
+
+/* Goal: what a callback does is told as well, before the call that brought it about returns. */
+TEST(events_of_a_callback_are_told) {
+    struct canceller c = {NULL, 0};
+    jobq_options options = {.workers = JOBQ_NONE, .on_event = cancel_the_first, .ctx = &c};
+    WORKS(jobq_open(test_path("q.db"), &options, &c.q, &err));
+    REQUIRE(c.q != NULL);
+    put(c.q, "k");
+    put(c.q, "k");
+    CHECK_INT(c.cancelled, 1);
+    CHECK_CODE(jobq_close(&c.q), JOBQ_OK);
+}
+
+/* ---- Callers, and then a pool ---- */
+
+/* The event of the new job stands at the gate. */
+static void stand_with_the_first(const jobq_event *event, void *ctx) {
+    struct listener *l = (struct listener *)ctx;
+    if (event->from == JOBQ_STATE_NONE) gate_pass(&l->gate);
+    log_event(event, l->log);
+}
+
+static void *put_the_first(void *arg) {
+    put((jobq *)arg, "k");
+    return NULL;
+}
+
+/* Goal: events of a pool that was started while a caller told its own are told although the pool is
+ * idle by then. Method: the job is done while the callback stands with its first event. */
+TEST(pool_tells_what_a_caller_leaves) {
+    struct listener l = {.log = event_log_new()};
+    pthread_t thread;
+    fixture f;
+    size_t n = 0;
+    gate_init(&l.gate);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .on_event = stand_with_the_first,
+                                            .ctx = &l}));
+    handle(f.q, "k", do_nothing, NULL);
+    REQUIRE_INT(pthread_create(&thread, NULL, put_the_first, f.q), 0);
+    gate_await(&l.gate, 1);
+    start(f.q);
+    finish(f.q, 1);
+    test_pause_ms(20); /* for the scheduler to fall asleep */
+    gate_open(&l.gate);
+    pthread_join(thread, NULL);
+    while (n < 3) {
+        test_pause_ms(1);
+        n = events_of(l.log, 1, NULL, 0);
+    }
+    fixture_remove(&f);
+    event_log_free(l.log);
+    gate_free(&l.gate);
+}
+
+TEST_MAIN(waiting_events_keep_their_order, no_event_is_lost, a_caller_hears_its_own_events,
+          callbacks_of_two_queues_call_each_other, events_of_a_callback_are_told,
+          pool_tells_what_a_caller_leaves)

@@ -477,6 +477,28 @@ TEST(callbacks_cannot_wait_for_themselves) {
     }
 }
 
+static void misuse_in_wake(void *ctx) {
+    struct nosy *nosy = (struct nosy *)ctx;
+    if (nosy->q) check_waiting_calls(nosy->q, 1);
+    nosy->dones++;
+}
+
+/* Goal: and for the callback of a foreign event loop. */
+TEST(wakes_cannot_wait_for_themselves) {
+    struct nosy nosy = {NULL, 0, 0};
+    jobq_options options = {.workers = JOBQ_NONE, .on_wake = misuse_in_wake, .ctx = &nosy};
+    jobq *q = NULL;
+    WORKS(jobq_open(test_path("q.db"), &options, &q, &err));
+    REQUIRE(q != NULL);
+    nosy.q = q;
+    handle(q, "k", do_nothing, NULL);
+    put(q, "k");
+    WORKS(jobq_notify(q, &err));
+    CHECK(nosy.dones >= 2);
+    CHECK_INT(drain(q), 1);
+    close_queue(&q);
+}
+
 /* ---- Calls that race with close ---- */
 
 struct caller {
@@ -636,5 +658,6 @@ TEST_MAIN(stop_and_start_in_any_order, close_without_stop_and_twice, random_orde
           stopped_retry_keeps_its_attempt, stop_without_grace, close_after_expired_stop,
           grace_is_real_time, stop_from_several_threads, claimed_jobs_are_given_back,
           events_and_counts_after_stop, handlers_cannot_wait_for_themselves,
-          callbacks_cannot_wait_for_themselves, calls_racing_with_close,
+          callbacks_cannot_wait_for_themselves, wakes_cannot_wait_for_themselves,
+          calls_racing_with_close,
           handlers_may_use_the_handle_until_they_end)
