@@ -3870,7 +3870,7 @@ JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_even
     jobq__os_unlock(&events->mu);
 }
 
-/* Calls the callback until as many events were told as are to be. With mu held, before and after. */
+/* Calls the callback until as many events were told as shall be. With mu held, before and after. */
 static void jobq__event_tell(struct jobq__events *events) {
     struct jobq__os_call call;
     events->delivering = true;
@@ -9409,6 +9409,7 @@ struct jobq__alter {
 static int jobq__jobs_reach(jobq *q, struct jobq__alter *alter, struct jobq__row *row) {
     bool taken;
     struct jobq__entry *entry = jobq__tx_take(q, alter->id, &taken);
+    alter->running = NULL; /* the group may be repeated, and the job have ended since */
     if (entry && !taken) {
         alter->running = entry;
         return JOBQ_BUSY;

@@ -165,6 +165,7 @@ struct jobq__alter {
 static int jobq__jobs_reach(jobq *q, struct jobq__alter *alter, struct jobq__row *row) {
     bool taken;
     struct jobq__entry *entry = jobq__tx_take(q, alter->id, &taken);
+    alter->running = NULL; /* the group may be repeated, and the job have ended since */
     if (entry && !taken) {
         alter->running = entry;
         return JOBQ_BUSY;

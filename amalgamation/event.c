@@ -52,7 +52,7 @@ JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_even
     jobq__os_unlock(&events->mu);
 }
 
-/* Calls the callback until as many events were told as are to be. With mu held, before and after. */
+/* Calls the callback until as many events were told as shall be. With mu held, before and after. */
 static void jobq__event_tell(struct jobq__events *events) {
     struct jobq__os_call call;
     events->delivering = true;
