@@ -4309,7 +4309,8 @@ struct jobq__pool {
     bool checkpoint, look;      /* wanted: a checkpoint; a look for others' jobs */
     struct jobq__cond tick_mono, tick_wall;
     bool tick_on_wall;          /* which of the two it sleeps on */
-    bool stepping;
+    bool stepping;              /* step mode: a thread is at it */
+    bool halted;                /* and is to end that */
 };
 
 /* ---- The disk (disk.c); baton ---- */
@@ -8046,12 +8047,31 @@ JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int i;
     pool->claiming = false;
+    pool->halted = pool->stepping;
     if (pool->life == JOBQ__RUNNING) pool->life = JOBQ__STOPPING;
     for (i = 0; i < pool->worker_count; i++) {
         struct jobq__worker *worker = &pool->workers[i];
         if (worker->run.entry) jobq__run_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
         jobq__os_signal(&worker->cond);
     }
+}
+
+static int jobq__pool_late(jobq *q, jobq_error *err) {
+    jobq__owner_release_all(&q->owner);
+    return jobq__err_set(err, JOBQ_TIMEOUT, "handlers still run; what they return is settled");
+}
+
+/* Step mode: whoever steps gives back what it has claimed and leaves. */
+static int jobq__pool_halt(jobq *q, int64_t until_us, jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    bool ended;
+    jobq__os_lock(&pool->mu);
+    jobq__pool_raise_flags(q);
+    while (pool->halted && pool->stepping && jobq__clock_mono_us() < until_us)
+        jobq__os_wait_until(&pool->quiet, &pool->mu, until_us);
+    ended = !pool->halted || !pool->stepping;
+    jobq__os_unlock(&pool->mu);
+    return ended ? JOBQ_OK : jobq__pool_late(q, err);
 }
 
 JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
@@ -8067,11 +8087,8 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
         jobq__os_wait(&pool->quiet, &pool->mu);
     }
     if (pool->life == JOBQ__STOPPED) {
-        /* In step mode a handler may be running on another thread. */
-        if (q->step_mode && pool->workers[0].run.entry)
-            jobq__run_stop(&pool->workers[0].run, JOBQ__STOP_SHUTDOWN);
         jobq__os_unlock(&pool->mu);
-        return JOBQ_OK;
+        return q->step_mode ? jobq__pool_halt(q, until_us, err) : JOBQ_OK;
     }
     jobq__pool_raise_flags(q);
     epoch = pool->epoch;
@@ -8087,10 +8104,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
     }
     if (ended && jobq__pool_stopping(q, epoch)) mine = pool->changing = true;
     jobq__os_unlock(&pool->mu);
-    if (!ended) {
-        jobq__owner_release_all(&q->owner);
-        return jobq__err_set(err, JOBQ_TIMEOUT, "handlers still run; what they return is settled");
-    }
+    if (!ended) return jobq__pool_late(q, err);
     if (!mine) return JOBQ_OK;
     jobq__pool_join(q);
     jobq__os_lock(&pool->mu);
@@ -8323,6 +8337,7 @@ static int jobq__sched_enter(jobq *q, jobq_error *err) {
     busy = pool->stepping;
     if (!busy) {
         pool->stepping = true;
+        pool->halted = jobq__os_load(&q->closing) != 0;
         pool->workers[0].thread = jobq__os_thread_self();
         pool->workers[0].free_us = 0;
     }
@@ -8332,13 +8347,23 @@ static int jobq__sched_enter(jobq *q, jobq_error *err) {
 
 static void jobq__sched_claiming(jobq *q, bool claiming) {
     jobq__os_lock(&q->pool.mu);
-    q->pool.claiming = claiming;
+    q->pool.claiming = claiming && !q->pool.halted;
     jobq__os_unlock(&q->pool.mu);
 }
 
+static bool jobq__sched_halted(jobq *q) {
+    bool halted;
+    jobq__os_lock(&q->pool.mu);
+    halted = q->pool.halted;
+    jobq__os_unlock(&q->pool.mu);
+    return halted;
+}
+
 static void jobq__sched_leave(jobq *q) {
+    if (jobq__sched_halted(q)) jobq__pool_give_back(q, INT64_MAX);
     jobq__os_lock(&q->pool.mu);
     q->pool.stepping = q->pool.claiming = false;
+    jobq__os_broadcast(&q->pool.quiet);
     jobq__os_unlock(&q->pool.mu);
     jobq__event_deliver(&q->events, true);
     jobq__sched_housekeeping(q);
@@ -8347,7 +8372,7 @@ static void jobq__sched_leave(jobq *q) {
 static bool jobq__sched_run_one(jobq *q) {
     bool ran;
     jobq__os_lock(&q->pool.mu);
-    ran = jobq__pool_run_one(&q->pool.workers[0]);
+    ran = !q->pool.halted && jobq__pool_run_one(&q->pool.workers[0]);
     jobq__os_unlock(&q->pool.mu);
     return ran;
 }
@@ -8357,7 +8382,7 @@ static bool jobq__sched_run_one(jobq *q) {
 static bool jobq__sched_again(jobq *q, int *rc) {
     bool again;
     jobq__os_lock(&q->pool.mu);
-    again = q->pool.more && q->pool.claiming && !jobq__os_load(&q->closing);
+    again = q->pool.more && q->pool.claiming && !q->pool.halted;
     if (q->pool.starved) *rc = JOBQ_NO_MEMORY;
     jobq__os_unlock(&q->pool.mu);
     return again && *rc == JOBQ_OK;
@@ -8394,6 +8419,7 @@ static int jobq__sched_all(jobq *q, int64_t *ran) {
 }
 
 static int jobq__sched_fail(jobq_error *err, int rc) {
+    if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
     if (rc != JOBQ_OK)
         jobq__err_set(err, rc, "%s; outcomes are kept and written by the next step",
                       jobq_code_text(rc));
@@ -8448,7 +8474,7 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
     jobq__os_lock(&pool->mu);
     pool->quiet_waiters++;
     while (!jobq__sched_at_rest(q)) {
-        rc = jobq__os_load(&q->failed);
+        rc = jobq__os_load(&q->closing) ? JOBQ_CLOSED : jobq__os_load(&q->failed);
         if (rc != JOBQ_OK) break;
         now_us = jobq__clock_mono_us();
         if (pool->stats.started != started) moved_us = now_us;
@@ -8470,7 +8496,11 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
 /* Lets everything happen that is due now: on this thread in step mode, else by the pool. */
 static int jobq__sched_settle(jobq *q, int64_t target_ms) {
     int64_t ran = 0;
-    if (q->step_mode) return jobq__sched_all(q, &ran);
+    if (q->step_mode) {
+        int rc = jobq__sched_all(q, &ran);
+        if (rc != JOBQ_OK || !jobq__sched_halted(q)) return rc;
+        return jobq__os_load(&q->closing) ? JOBQ_CLOSED : JOBQ_STALLED;
+    }
     jobq__core_kick(q);
     return jobq__sched_await_rest(q, target_ms);
 }
@@ -8497,7 +8527,8 @@ static int jobq__sched_advance_on(jobq *q, int64_t target_ms, bool next, jobq_er
         if (next) return jobq__sched_fail(err, rc);
     }
     if (rc == JOBQ_STALLED)
-        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms");
+        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms, or was"
+                             " stopped");
     if (rc != JOBQ_OK) return jobq__sched_fail(err, rc);
     if (next) return jobq__err_set(err, JOBQ_NOT_FOUND, "no wake is pending");
     jobq__clock_set(q->clock, target_ms);

@@ -307,6 +307,8 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err);
  * JOBQ_RETRY after the flag was raised keeps its attempt and is due at once.
  * Returns JOBQ_OK at rest; JOBQ_TIMEOUT if handlers still run: they go on, what they
  * return is still settled, and if the process ends they are charged nothing.
+ * In step mode it ends the call by which another thread steps, runs or advances, after the
+ * job that runs; the next such call goes on.
  * Idempotent, from several threads too. Threads: any but a handler's or a callback's.
  * Fails: TIMEOUT, BAD_TIME, MISUSE. */
 JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err);
@@ -531,7 +533,7 @@ JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms);
  * on the caller's thread. A running handler's deadline, or its jobq_run_sleep, is a wake as well.
  * A handler that waits for its deadline without jobq_run_sleep is given 100 ms of real time.
  * Fails: MISUSE (system clock, from a handler, client), BAD_TIME, STALLED (no rest for stall_ms
- * of real time; the clock stays where it was), and as jobq_enqueue. */
+ * of real time, or jobq_stop ended it; the clock stays where it was), and as jobq_enqueue. */
 JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *err);
 
 /* The same to the next wake, however far; JOBQ_NOT_FOUND if there is none. Housekeeping, such as

@@ -254,7 +254,8 @@ struct jobq__pool {
     bool checkpoint, look;      /* wanted: a checkpoint; a look for others' jobs */
     struct jobq__cond tick_mono, tick_wall;
     bool tick_on_wall;          /* which of the two it sleeps on */
-    bool stepping;
+    bool stepping;              /* step mode: a thread is at it */
+    bool halted;                /* and is to end that */
 };
 
 /* ---- The disk (disk.c); baton ---- */

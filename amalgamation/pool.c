@@ -315,12 +315,31 @@ JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int i;
     pool->claiming = false;
+    pool->halted = pool->stepping;
     if (pool->life == JOBQ__RUNNING) pool->life = JOBQ__STOPPING;
     for (i = 0; i < pool->worker_count; i++) {
         struct jobq__worker *worker = &pool->workers[i];
         if (worker->run.entry) jobq__run_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
         jobq__os_signal(&worker->cond);
     }
+}
+
+static int jobq__pool_late(jobq *q, jobq_error *err) {
+    jobq__owner_release_all(&q->owner);
+    return jobq__err_set(err, JOBQ_TIMEOUT, "handlers still run; what they return is settled");
+}
+
+/* Step mode: whoever steps gives back what it has claimed and leaves. */
+static int jobq__pool_halt(jobq *q, int64_t until_us, jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    bool ended;
+    jobq__os_lock(&pool->mu);
+    jobq__pool_raise_flags(q);
+    while (pool->halted && pool->stepping && jobq__clock_mono_us() < until_us)
+        jobq__os_wait_until(&pool->quiet, &pool->mu, until_us);
+    ended = !pool->halted || !pool->stepping;
+    jobq__os_unlock(&pool->mu);
+    return ended ? JOBQ_OK : jobq__pool_late(q, err);
 }
 
 JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
@@ -336,11 +355,8 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
         jobq__os_wait(&pool->quiet, &pool->mu);
     }
     if (pool->life == JOBQ__STOPPED) {
-        /* In step mode a handler may be running on another thread. */
-        if (q->step_mode && pool->workers[0].run.entry)
-            jobq__run_stop(&pool->workers[0].run, JOBQ__STOP_SHUTDOWN);
         jobq__os_unlock(&pool->mu);
-        return JOBQ_OK;
+        return q->step_mode ? jobq__pool_halt(q, until_us, err) : JOBQ_OK;
     }
     jobq__pool_raise_flags(q);
     epoch = pool->epoch;
@@ -356,10 +372,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
     }
     if (ended && jobq__pool_stopping(q, epoch)) mine = pool->changing = true;
     jobq__os_unlock(&pool->mu);
-    if (!ended) {
-        jobq__owner_release_all(&q->owner);
-        return jobq__err_set(err, JOBQ_TIMEOUT, "handlers still run; what they return is settled");
-    }
+    if (!ended) return jobq__pool_late(q, err);
     if (!mine) return JOBQ_OK;
     jobq__pool_join(q);
     jobq__os_lock(&pool->mu);

@@ -217,6 +217,7 @@ static int jobq__sched_enter(jobq *q, jobq_error *err) {
     busy = pool->stepping;
     if (!busy) {
         pool->stepping = true;
+        pool->halted = jobq__os_load(&q->closing) != 0;
         pool->workers[0].thread = jobq__os_thread_self();
         pool->workers[0].free_us = 0;
     }
@@ -226,13 +227,23 @@ static int jobq__sched_enter(jobq *q, jobq_error *err) {
 
 static void jobq__sched_claiming(jobq *q, bool claiming) {
     jobq__os_lock(&q->pool.mu);
-    q->pool.claiming = claiming;
+    q->pool.claiming = claiming && !q->pool.halted;
     jobq__os_unlock(&q->pool.mu);
 }
 
+static bool jobq__sched_halted(jobq *q) {
+    bool halted;
+    jobq__os_lock(&q->pool.mu);
+    halted = q->pool.halted;
+    jobq__os_unlock(&q->pool.mu);
+    return halted;
+}
+
 static void jobq__sched_leave(jobq *q) {
+    if (jobq__sched_halted(q)) jobq__pool_give_back(q, INT64_MAX);
     jobq__os_lock(&q->pool.mu);
     q->pool.stepping = q->pool.claiming = false;
+    jobq__os_broadcast(&q->pool.quiet);
     jobq__os_unlock(&q->pool.mu);
     jobq__event_deliver(&q->events, true);
     jobq__sched_housekeeping(q);
@@ -241,7 +252,7 @@ static void jobq__sched_leave(jobq *q) {
 static bool jobq__sched_run_one(jobq *q) {
     bool ran;
     jobq__os_lock(&q->pool.mu);
-    ran = jobq__pool_run_one(&q->pool.workers[0]);
+    ran = !q->pool.halted && jobq__pool_run_one(&q->pool.workers[0]);
     jobq__os_unlock(&q->pool.mu);
     return ran;
 }
@@ -251,7 +262,7 @@ static bool jobq__sched_run_one(jobq *q) {
 static bool jobq__sched_again(jobq *q, int *rc) {
     bool again;
     jobq__os_lock(&q->pool.mu);
-    again = q->pool.more && q->pool.claiming && !jobq__os_load(&q->closing);
+    again = q->pool.more && q->pool.claiming && !q->pool.halted;
     if (q->pool.starved) *rc = JOBQ_NO_MEMORY;
     jobq__os_unlock(&q->pool.mu);
     return again && *rc == JOBQ_OK;
@@ -288,6 +299,7 @@ static int jobq__sched_all(jobq *q, int64_t *ran) {
 }
 
 static int jobq__sched_fail(jobq_error *err, int rc) {
+    if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
     if (rc != JOBQ_OK)
         jobq__err_set(err, rc, "%s; outcomes are kept and written by the next step",
                       jobq_code_text(rc));
@@ -342,7 +354,7 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
     jobq__os_lock(&pool->mu);
     pool->quiet_waiters++;
     while (!jobq__sched_at_rest(q)) {
-        rc = jobq__os_load(&q->failed);
+        rc = jobq__os_load(&q->closing) ? JOBQ_CLOSED : jobq__os_load(&q->failed);
         if (rc != JOBQ_OK) break;
         now_us = jobq__clock_mono_us();
         if (pool->stats.started != started) moved_us = now_us;
@@ -364,7 +376,11 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
 /* Lets everything happen that is due now: on this thread in step mode, else by the pool. */
 static int jobq__sched_settle(jobq *q, int64_t target_ms) {
     int64_t ran = 0;
-    if (q->step_mode) return jobq__sched_all(q, &ran);
+    if (q->step_mode) {
+        int rc = jobq__sched_all(q, &ran);
+        if (rc != JOBQ_OK || !jobq__sched_halted(q)) return rc;
+        return jobq__os_load(&q->closing) ? JOBQ_CLOSED : JOBQ_STALLED;
+    }
     jobq__core_kick(q);
     return jobq__sched_await_rest(q, target_ms);
 }
@@ -391,7 +407,8 @@ static int jobq__sched_advance_on(jobq *q, int64_t target_ms, bool next, jobq_er
         if (next) return jobq__sched_fail(err, rc);
     }
     if (rc == JOBQ_STALLED)
-        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms");
+        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms, or was"
+                             " stopped");
     if (rc != JOBQ_OK) return jobq__sched_fail(err, rc);
     if (next) return jobq__err_set(err, JOBQ_NOT_FOUND, "no wake is pending");
     jobq__clock_set(q->clock, target_ms);
