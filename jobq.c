@@ -213,8 +213,12 @@ static inline int64_t jobq__sub(int64_t a, int64_t b) {
 /* A stop gives a worker whose handler has returned so much longer than the grace: a commit and an
  * application's callback may stand between that and its end. */
 #define JOBQ__END_US 1000000
+/* Times that a job is looked for when commits change it meanwhile. */
+#define JOBQ__LOOKS_MAX 8
 /* The scheduler waits so long for the baton before it leaves the work to be told of it. */
 #define JOBQ__SCHED_HOLD_US 2000
+/* Pruning waits as long as so many commits take: the one under way, and the next takes it along. */
+#define JOBQ__PRUNE_COMMITS 4
 /* Rows that one statement of a bulk insert carries. */
 #define JOBQ__INSERT_ROWS 8
 /* Payload bytes that a recycled entry keeps room for. */
@@ -548,6 +552,7 @@ JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, void (*body)(void
 JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread);
 JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void);
 JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b);
+JOBQ__INTERNAL void jobq__os_yield(void);
 
 /* ---- Raw clocks; only clock.c may call them ---- */
 
@@ -564,6 +569,9 @@ static inline void jobq__os_store(int32_t *at, int32_t value) {
 }
 static inline int32_t jobq__os_add(int32_t *at, int32_t value) {
     return __atomic_add_fetch(at, value, __ATOMIC_SEQ_CST);
+}
+static inline int32_t jobq__os_or(int32_t *at, int32_t bits) {
+    return __atomic_or_fetch(at, bits, __ATOMIC_SEQ_CST);
 }
 static inline int64_t jobq__os_load64(const int64_t *at) {
     return __atomic_load_n(at, __ATOMIC_ACQUIRE);
@@ -640,6 +648,7 @@ JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -831,6 +840,10 @@ JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread) {
 
 JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void) {
     return pthread_self();
+}
+
+JOBQ__INTERNAL void jobq__os_yield(void) {
+    sched_yield();
 }
 
 JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {
@@ -1211,6 +1224,7 @@ JOBQ__INTERNAL void jobq__owner_started(struct jobq__owner *owner, int slot, int
 JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot);
 /* The pool starts (again): jobs that run from now on may be blamed. */
 JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner);
+JOBQ__INTERNAL void jobq__owner_release(struct jobq__owner *owner, int slot);
 JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner);
 
 /* Has so many bytes of the disk set aside behind the page, or gives them back. JOBQ_OK; JOBQ_FULL
@@ -1249,12 +1263,14 @@ static void *jobq__owner_pages[JOBQ__OWNERS_MAX];
 static struct jobq__os_id jobq__owner_files[JOBQ__OWNERS_MAX];
 static int jobq__owner_fds[JOBQ__OWNERS_MAX];
 static int32_t jobq__owner_generation;
+static int32_t jobq__owner_marking; /* calls of jobq_mark_exit that look at the pages; atomic */
 
 /* With the global lock held by the thread that forked: so no thread was between having a lock and
  * writing that down here, or the other way round. */
 static void jobq__owner_in_child(void) {
     int i;
     jobq__owner_generation++;
+    jobq__os_store(&jobq__owner_marking, 0); /* the threads that were at it are not here */
     for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
         if (!jobq__owner_pages[i]) continue;
         /* The mapping holds the file open as well, and with it the parent's lock. */
@@ -1275,12 +1291,14 @@ static void jobq__owner_release_page(struct jobq__page *page) {
 
 JOBQ_API void jobq_mark_exit(void) {
     int i;
+    jobq__os_add(&jobq__owner_marking, 1);
     for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
         struct jobq__page *page = jobq__os_load_pointer(&jobq__owner_pages[i]);
         if (!page) continue;
         jobq__os_store(&page->leaving, 1);
         jobq__owner_release_page(page);
     }
+    jobq__os_add(&jobq__owner_marking, -1);
 }
 
 /* Returns the entry, -1 if the file is owned in this process already, -2 if the table is full.
@@ -1338,6 +1356,9 @@ static void jobq__owner_init(struct jobq__owner *owner) {
 /* With the global lock held. */
 static void jobq__owner_let_go(struct jobq__owner *owner) {
     if (owner->entry >= 0) jobq__os_store_pointer(&jobq__owner_pages[owner->entry], NULL);
+    /* Who has the page in hand leaves in a moment, and the next finds NULL. By an addition, so that
+     * each of them comes either before it or after. */
+    while (jobq__os_add(&jobq__owner_marking, 0)) jobq__os_yield();
     /* A child that was forked just now may not have come to let go of its copies yet. */
     if (owner->fd >= 0) jobq__os_page_unlock(owner->fd);
     if (owner->mapped) jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
@@ -1457,6 +1478,10 @@ JOBQ__INTERNAL void jobq__owner_started(struct jobq__owner *owner, int slot, int
     jobq__os_store64(&s->id, id);
     jobq__os_store(&s->runs, runs);
     jobq__os_store(&s->state, JOBQ__SLOT_STARTED);
+}
+
+JOBQ__INTERNAL void jobq__owner_release(struct jobq__owner *owner, int slot) {
+    jobq__os_store(&owner->page->slots[slot].state, JOBQ__SLOT_RELEASED);
 }
 
 JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot) {
@@ -4138,7 +4163,7 @@ struct jobq__new_name {
 struct jobq__tx {
     struct jobq__db *db;
     int64_t now_ms;
-    struct jobq__link settled;  /* entries handed in */
+    struct jobq__link settled;  /* entries handed in; changed under pool.mu, for who looks */
     struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
     struct jobq__link dropped;  /* entries claimed here and given back again */
     int64_t serial;             /* of the last entry claimed here */
@@ -4217,6 +4242,7 @@ struct jobq_run {
     struct jobq__entry *entry;      /* NULL between runs */
     int32_t stop;                   /* atomic */
     int32_t handling;               /* atomic; raised under pool.mu: the handler has not returned */
+    int64_t id;                     /* pool.mu: of the job; 0: none */
     int64_t started_ms, deadline_ms;
     struct jobq__alarm deadline, sleep; /* pool.mu */
     bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */
@@ -5415,6 +5441,7 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
                     || tx->prune_at_ms < pool->prune_at_ms;
     pool->prune_at_ms = JOBQ__MIN(pool->prune_at_ms, tx->prune_at_ms);
     jobq__tx_tell_waiters(q);
+    jobq__list_move_all(&tx->dropped, &tx->settled);
     jobq__tx_wake_workers(pool, jobs, wakes);
     pool->starved = tx->starved;
     pool->retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
@@ -5451,7 +5478,6 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     /* Before the ring is filled: a worker tells of a start as soon as it finds the job there. */
     jobq__tx_emit(q);
     jobq__tx_publish(q, wakes);
-    jobq__tx_recycle_all(q, &tx->settled);
     jobq__tx_recycle_all(q, &tx->dropped);
 }
 
@@ -6431,28 +6457,30 @@ static struct jobq__gate *jobq__commit_hand_on(jobq *q) {
     return first->gate;
 }
 
-/* When the baton lies free again, an idle worker may have outcomes to commit. */
+/* When the baton lies free again, idle workers may have outcomes to commit, or jobs to
+ * run that were put back. */
 static void jobq__commit_rouse(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    struct jobq__worker *worker = NULL;
     int64_t now_us = jobq__clock_mono_us();
+    int wanted;
     jobq__os_lock(&pool->mu);
     if (pool->owed) {
         pool->owed = false;
         pool->scheduler_kicked = true;
         jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
     }
-    if (!jobq__list_empty(&pool->idle)
-        && (jobq__core_commit_due(q, now_us) || (pool->put_back && pool->ring.count))) {
-        worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
+    wanted = jobq__core_commit_due(q, now_us) ? 1 : 0;
+    if (pool->put_back) wanted = JOBQ__MAX(wanted, pool->ring.count);
+    for (; wanted > 0 && !jobq__list_empty(&pool->idle); wanted--) {
+        struct jobq__worker *worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
         jobq__list_remove(&worker->link);
         worker->idle = false;
         worker->woken = true;
+        jobq__os_signal(&worker->cond);
     }
     pool->put_back = false;
     if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
-    if (worker) jobq__os_signal(&worker->cond);
 }
 
 JOBQ__INTERNAL void jobq__commit_release(jobq *q) {
@@ -6999,12 +7027,20 @@ JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {
     return in_job;
 }
 
+/* Puts it among those that the transaction settles, or takes it out. */
+static void jobq__commit_settles(jobq *q, struct jobq__entry *entry, bool settles) {
+    jobq__os_lock(&q->pool.mu);
+    jobq__list_remove(&entry->link);
+    if (settles) jobq__list_append(&q->tx.settled, &entry->link);
+    jobq__os_unlock(&q->pool.mu);
+}
+
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes) {
     int rc = jobq__commit_look(q);
     if (rc != JOBQ_OK) return rc;
     q->tx.now_ms = jobq__clock_now_ms(q->clock);
-    jobq__list_append(&q->tx.settled, &entry->link);
+    jobq__commit_settles(q, entry, true);
     rc = jobq__tx_settle(q);
     if (rc == JOBQ_OK) rc = jobq__tx_fill(q);
     if (rc == JOBQ_OK) rc = jobq__tx_check_undone(q);
@@ -7017,7 +7053,7 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     }
     jobq__store_rollback(&q->job);
     q->tx.db = &q->writer;
-    jobq__list_remove(&entry->link);
+    jobq__commit_settles(q, entry, false);
     if (!jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
     return rc;
 }
@@ -7035,7 +7071,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(&q->job);
-        jobq__list_remove(&entry->link);
+        jobq__commit_settles(q, entry, false);
         /* It is still claimed, and the claims row has to go on saying so. */
         entry->gone = false;
         q->look_lanes = true;
@@ -7107,6 +7143,7 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     jobq *q = run->q;
     jobq__assert(jobq__os_held(&q->pool.mu));
     run->entry = entry;
+    run->id = entry->row.id;
     run->started_ms = jobq__clock_now_ms(q->clock);
     run->deadline_ms = JOBQ_NEVER;
     run->said = JOBQ_OUTCOME_NONE;
@@ -7128,13 +7165,14 @@ JOBQ__INTERNAL void jobq__run_end(struct jobq__worker *worker) {
     jobq *q = run->q;
     jobq__wheel_del(&q->pool.wheel, &run->deadline.timer);
     run->entry = NULL;
+    run->id = 0;
     q->pool.running--;
     jobq__assert(q->pool.running >= 0);
 }
 
 JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why) {
     jobq__assert(jobq__os_held(&run->q->pool.mu));
-    jobq__os_store(&run->stop, jobq__os_load(&run->stop) | why);
+    jobq__os_or(&run->stop, why);
     jobq__run_awaken(run);
 }
 
@@ -7170,12 +7208,22 @@ static bool jobq__run_was_healthy(const struct jobq__entry *entry, int64_t start
     return jobq__backoff_recovered(entry->row.attempt, now_ms, started_ms, longest_ms);
 }
 
+/* From now on the job is to blame if the process dies, unless the queue is being stopped. */
+static void jobq__run_enter(struct jobq_run *run) {
+    const struct jobq__row *row = &run->entry->row;
+    struct jobq__owner *owner = &run->q->owner;
+    jobq__owner_started(owner, run->worker->index, row->id, row->runs);
+    /* Seen here, or else the slot is seen by who stops. */
+    if (jobq__os_or(&run->stop, 0) & JOBQ__STOP_SHUTDOWN)
+        jobq__owner_release(owner, run->worker->index);
+}
+
 /* The application's code, as the handler is: if the process dies in it, this job is to blame. */
 static int64_t jobq__run_ask_backoff(struct jobq_run *run, int attempt) {
     const struct jobq__row *row = &run->entry->row;
     const jobq_kind *spec = &run->entry->kind->spec;
     int64_t delay_ms;
-    jobq__owner_started(&run->q->owner, run->worker->index, row->id, row->runs);
+    jobq__run_enter(run);
     jobq__assert(jobq__os_may_call_out());
     delay_ms = spec->backoff(attempt, row->id, spec->ctx);
     jobq__owner_ended(&run->q->owner, run->worker->index);
@@ -7341,7 +7389,7 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     const jobq_kind *spec = &entry->kind->spec;
     jobq_outcome outcome;
     int64_t now_ms;
-    jobq__owner_started(&run->q->owner, worker->index, entry->row.id, entry->row.runs);
+    jobq__run_enter(run);
     if (run->q->events.call) jobq__run_event(run);
     jobq__assert(jobq__os_may_call_out());
     outcome = spec->run(run, spec->ctx);
@@ -7461,7 +7509,7 @@ JOBQ_API bool jobq_should_stop(jobq_run *run) {
     if (jobq__run_forked(run)) return true;
     if (run->deadline_ms == JOBQ_NEVER) return false;
     if (jobq__clock_now_ms(run->q->clock) < run->deadline_ms) return false;
-    jobq__os_store(&run->stop, JOBQ__STOP_ASKED);
+    jobq__os_or(&run->stop, JOBQ__STOP_ASKED);
     return true;
 }
 
@@ -7680,7 +7728,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err);
 /* Steps 1 and 2 of the shutdown order. With pool.mu held. */
 JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q);
 /* Gives back what is claimed and not started, and settles what was handed in; it waits at most
- * wait_us, and busy_ms, for the baton. */
+ * wait_us for the baton. */
 JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us);
 
 /* Takes and runs one job on the calling thread, which is a worker's or, in step mode, the
@@ -7846,7 +7894,8 @@ JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q) {
     if (pool->handed_count || pool->running > pool->sleeping) return false;
     if (pool->scheduler_started && (!pool->scheduler_waits || pool->scheduler_kicked))
         return false;
-    if (jobq__os_load(&q->commit.busy) || pool->look) return false;
+    if (jobq__os_load(&q->commit.busy)) return false;
+    if (pool->look && pool->scheduler_started) return false; /* else the next start looks */
     /* When every worker waits for the clock, what is left has to wait as well. */
     if (pool->worker_count && pool->sleeping == pool->worker_count) return true;
     return !pool->ring.count && !(pool->more && pool->claiming);
@@ -7988,7 +8037,7 @@ JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us) {
     request.write = jobq__pool_write_back;
     request.atomic = true;
     do {
-        jobq__commit_request_within(q, &request, JOBQ__MIN(wait_us, q->commit.busy_us));
+        jobq__commit_request_within(q, &request, wait_us);
     } while (request.rc == JOBQ_OK && jobq__pool_left(q) > 0);
 }
 
@@ -8093,7 +8142,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
     jobq__pool_raise_flags(q);
     epoch = pool->epoch;
     jobq__os_unlock(&pool->mu);
-    jobq__pool_give_back(q, grace_us);
+    jobq__pool_give_back(q, JOBQ__MIN(grace_us, q->commit.busy_us));
     jobq__os_lock(&pool->mu);
     /* One of those who wait joins the threads, when nobody starts them any more: a close may have
      * come in between. */
@@ -8181,7 +8230,7 @@ static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
 static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     struct jobq__sched_prune prune = {0, false, JOBQ_NEVER};
     struct jobq__request request;
-    int64_t next_ms;
+    int64_t next_ms, wait_us;
     memset(&request, 0, sizeof request);
     request.write = jobq__sched_write_prune;
     request.arg = &prune;
@@ -8189,10 +8238,12 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     /* Whoever finishes a job meanwhile may set an earlier time again. */
     jobq__os_lock(&q->pool.mu);
     q->pool.prune_at_ms = JOBQ_NEVER;
+    wait_us = JOBQ__MAX(JOBQ__SCHED_HOLD_US, JOBQ__PRUNE_COMMITS * q->pool.commit_us);
     jobq__os_unlock(&q->pool.mu);
     next_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
-    /* There is no hurry: rather a minute later than a deadline that passes while we wait. */
-    if (jobq__commit_request_within(q, &request, JOBQ__SCHED_HOLD_US) == JOBQ_OK)
+    /* There is no hurry: rather a minute later than a deadline that passes while a job's
+     * transaction has the baton. But a busy queue on a slow disk must not keep us out for ever. */
+    if (jobq__commit_request_within(q, &request, wait_us) == JOBQ_OK)
         next_ms = prune.more ? now_ms
                 : prune.next_ms == JOBQ_NEVER ? JOBQ_NEVER : JOBQ__MAX(prune.next_ms, next_ms);
     jobq__os_lock(&q->pool.mu);
@@ -9137,6 +9188,7 @@ JOBQ_API int jobq_close(jobq **at) {
     if (mine) jobq__pool_raise_flags(q);
     jobq__os_unlock(&q->pool.mu);
     if (!mine) return jobq__api_leave(q, JOBQ_CLOSED);
+    if (!q->client) jobq__owner_release_all(&q->owner);
     jobq__api_leave(q, JOBQ_OK);
     jobq__api_await_calls(q);
     jobq__pool_stop(q, INT64_MAX, NULL);
@@ -9598,29 +9650,51 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     return rc;
 }
 
+static bool jobq__jobs_in_list(const struct jobq__link *list, int64_t id) {
+    const struct jobq__link *link = list->next;
+    while (link != list && JOBQ__LINKED(link)->row.id != id) link = link->next;
+    return link != list;
+}
+
+enum jobq__whereabouts { JOBQ__NOWHERE, JOBQ__WAITS, JOBQ__RUNS };
+
 /* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
- * its handler has returned and the outcome is on its way to the disk. To the caller that is running
- * still. */
-static void jobq__jobs_between(jobq *q, jobq_info *info) {
-    const struct jobq__link *link;
-    bool waits;
-    jobq__os_lock(&q->pool.mu);
-    waits = jobq__ring_has(&q->pool.ring, info->id);
-    for (link = q->tx.taken.next; link != &q->tx.taken && !waits; link = link->next)
-        waits = JOBQ__LINKED(link)->row.id == info->id;
-    jobq__os_unlock(&q->pool.mu);
-    if (waits) return;
-    info->state = JOBQ_STATE_RUNNING;
-    info->runs++;
+ * its handler is just being called, or it has returned and the outcome is on its way to the disk: to
+ * the caller that is running still. Nowhere: a commit has changed it since the row was read, or
+ * says in a moment that it was claimed. */
+static enum jobq__whereabouts jobq__jobs_find(jobq *q, int64_t id) {
+    struct jobq__pool *pool = &q->pool;
+    bool waits, runs;
+    int i;
+    jobq__os_lock(&pool->mu);
+    waits = jobq__ring_has(&pool->ring, id) || jobq__jobs_in_list(&q->tx.taken, id);
+    runs = jobq__jobs_in_list(&pool->handed, id) || jobq__jobs_in_list(&q->tx.settled, id);
+    for (i = 0; i < pool->worker_count; i++) runs = runs || pool->workers[i].run.id == id;
+    jobq__os_unlock(&pool->mu);
+    return waits ? JOBQ__WAITS : runs ? JOBQ__RUNS : JOBQ__NOWHERE;
+}
+
+static int jobq__jobs_read_row(jobq *q, int64_t id, jobq_info *info, bool *claimed,
+                               jobq_error *err) {
+    struct jobq__look look;
+    int rc = jobq__jobs_look(q, &look);
+    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    return jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info, claimed), err);
 }
 
 static int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
-    struct jobq__look look;
-    bool claimed = false;
-    int rc = jobq__jobs_look(q, &look);
-    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
-    rc = jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info, &claimed), err);
-    if (claimed && !q->client) jobq__jobs_between(q, info);
+    enum jobq__whereabouts where = JOBQ__NOWHERE;
+    bool claimed;
+    int rc, tries = 0;
+    do {
+        claimed = false;
+        rc = jobq__jobs_read_row(q, id, info, &claimed, err);
+        if (claimed && !q->client) where = jobq__jobs_find(q, id);
+    } while (claimed && !q->client && where == JOBQ__NOWHERE && tries++ < JOBQ__LOOKS_MAX);
+    if (claimed && where == JOBQ__RUNS) {
+        info->state = JOBQ_STATE_RUNNING;
+        info->runs++;
+    }
     if (rc == JOBQ_NOT_FOUND)
         jobq__err_set(err, rc, "there is no job %lld", (long long)id);
     return rc;

@@ -373,6 +373,7 @@ JOBQ_API int jobq_close(jobq **at) {
     if (mine) jobq__pool_raise_flags(q);
     jobq__os_unlock(&q->pool.mu);
     if (!mine) return jobq__api_leave(q, JOBQ_CLOSED);
+    if (!q->client) jobq__owner_release_all(&q->owner);
     jobq__api_leave(q, JOBQ_OK);
     jobq__api_await_calls(q);
     jobq__pool_stop(q, INT64_MAX, NULL);

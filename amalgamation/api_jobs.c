@@ -323,29 +323,51 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     return rc;
 }
 
+static bool jobq__jobs_in_list(const struct jobq__link *list, int64_t id) {
+    const struct jobq__link *link = list->next;
+    while (link != list && JOBQ__LINKED(link)->row.id != id) link = link->next;
+    return link != list;
+}
+
+enum jobq__whereabouts { JOBQ__NOWHERE, JOBQ__WAITS, JOBQ__RUNS };
+
 /* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
- * its handler has returned and the outcome is on its way to the disk. To the caller that is running
- * still. */
-static void jobq__jobs_between(jobq *q, jobq_info *info) {
-    const struct jobq__link *link;
-    bool waits;
-    jobq__os_lock(&q->pool.mu);
-    waits = jobq__ring_has(&q->pool.ring, info->id);
-    for (link = q->tx.taken.next; link != &q->tx.taken && !waits; link = link->next)
-        waits = JOBQ__LINKED(link)->row.id == info->id;
-    jobq__os_unlock(&q->pool.mu);
-    if (waits) return;
-    info->state = JOBQ_STATE_RUNNING;
-    info->runs++;
+ * its handler is just being called, or it has returned and the outcome is on its way to the disk: to
+ * the caller that is running still. Nowhere: a commit has changed it since the row was read, or
+ * says in a moment that it was claimed. */
+static enum jobq__whereabouts jobq__jobs_find(jobq *q, int64_t id) {
+    struct jobq__pool *pool = &q->pool;
+    bool waits, runs;
+    int i;
+    jobq__os_lock(&pool->mu);
+    waits = jobq__ring_has(&pool->ring, id) || jobq__jobs_in_list(&q->tx.taken, id);
+    runs = jobq__jobs_in_list(&pool->handed, id) || jobq__jobs_in_list(&q->tx.settled, id);
+    for (i = 0; i < pool->worker_count; i++) runs = runs || pool->workers[i].run.id == id;
+    jobq__os_unlock(&pool->mu);
+    return waits ? JOBQ__WAITS : runs ? JOBQ__RUNS : JOBQ__NOWHERE;
+}
+
+static int jobq__jobs_read_row(jobq *q, int64_t id, jobq_info *info, bool *claimed,
+                               jobq_error *err) {
+    struct jobq__look look;
+    int rc = jobq__jobs_look(q, &look);
+    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    return jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info, claimed), err);
 }
 
 static int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
-    struct jobq__look look;
-    bool claimed = false;
-    int rc = jobq__jobs_look(q, &look);
-    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
-    rc = jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info, &claimed), err);
-    if (claimed && !q->client) jobq__jobs_between(q, info);
+    enum jobq__whereabouts where = JOBQ__NOWHERE;
+    bool claimed;
+    int rc, tries = 0;
+    do {
+        claimed = false;
+        rc = jobq__jobs_read_row(q, id, info, &claimed, err);
+        if (claimed && !q->client) where = jobq__jobs_find(q, id);
+    } while (claimed && !q->client && where == JOBQ__NOWHERE && tries++ < JOBQ__LOOKS_MAX);
+    if (claimed && where == JOBQ__RUNS) {
+        info->state = JOBQ_STATE_RUNNING;
+        info->runs++;
+    }
     if (rc == JOBQ_NOT_FOUND)
         jobq__err_set(err, rc, "there is no job %lld", (long long)id);
     return rc;

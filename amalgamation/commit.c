@@ -96,28 +96,30 @@ static struct jobq__gate *jobq__commit_hand_on(jobq *q) {
     return first->gate;
 }
 
-/* When the baton lies free again, an idle worker may have outcomes to commit. */
+/* When the baton lies free again, idle workers may have outcomes to commit, or jobs to
+ * run that were put back. */
 static void jobq__commit_rouse(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    struct jobq__worker *worker = NULL;
     int64_t now_us = jobq__clock_mono_us();
+    int wanted;
     jobq__os_lock(&pool->mu);
     if (pool->owed) {
         pool->owed = false;
         pool->scheduler_kicked = true;
         jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
     }
-    if (!jobq__list_empty(&pool->idle)
-        && (jobq__core_commit_due(q, now_us) || (pool->put_back && pool->ring.count))) {
-        worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
+    wanted = jobq__core_commit_due(q, now_us) ? 1 : 0;
+    if (pool->put_back) wanted = JOBQ__MAX(wanted, pool->ring.count);
+    for (; wanted > 0 && !jobq__list_empty(&pool->idle); wanted--) {
+        struct jobq__worker *worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
         jobq__list_remove(&worker->link);
         worker->idle = false;
         worker->woken = true;
+        jobq__os_signal(&worker->cond);
     }
     pool->put_back = false;
     if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
-    if (worker) jobq__os_signal(&worker->cond);
 }
 
 JOBQ__INTERNAL void jobq__commit_release(jobq *q) {
@@ -664,12 +666,20 @@ JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {
     return in_job;
 }
 
+/* Puts it among those that the transaction settles, or takes it out. */
+static void jobq__commit_settles(jobq *q, struct jobq__entry *entry, bool settles) {
+    jobq__os_lock(&q->pool.mu);
+    jobq__list_remove(&entry->link);
+    if (settles) jobq__list_append(&q->tx.settled, &entry->link);
+    jobq__os_unlock(&q->pool.mu);
+}
+
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes) {
     int rc = jobq__commit_look(q);
     if (rc != JOBQ_OK) return rc;
     q->tx.now_ms = jobq__clock_now_ms(q->clock);
-    jobq__list_append(&q->tx.settled, &entry->link);
+    jobq__commit_settles(q, entry, true);
     rc = jobq__tx_settle(q);
     if (rc == JOBQ_OK) rc = jobq__tx_fill(q);
     if (rc == JOBQ_OK) rc = jobq__tx_check_undone(q);
@@ -682,7 +692,7 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     }
     jobq__store_rollback(&q->job);
     q->tx.db = &q->writer;
-    jobq__list_remove(&entry->link);
+    jobq__commit_settles(q, entry, false);
     if (!jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
     return rc;
 }
@@ -700,7 +710,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(&q->job);
-        jobq__list_remove(&entry->link);
+        jobq__commit_settles(q, entry, false);
         /* It is still claimed, and the claims row has to go on saying so. */
         entry->gone = false;
         q->look_lanes = true;

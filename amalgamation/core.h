@@ -83,7 +83,7 @@ struct jobq__new_name {
 struct jobq__tx {
     struct jobq__db *db;
     int64_t now_ms;
-    struct jobq__link settled;  /* entries handed in */
+    struct jobq__link settled;  /* entries handed in; changed under pool.mu, for who looks */
     struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
     struct jobq__link dropped;  /* entries claimed here and given back again */
     int64_t serial;             /* of the last entry claimed here */
@@ -162,6 +162,7 @@ struct jobq_run {
     struct jobq__entry *entry;      /* NULL between runs */
     int32_t stop;                   /* atomic */
     int32_t handling;               /* atomic; raised under pool.mu: the handler has not returned */
+    int64_t id;                     /* pool.mu: of the job; 0: none */
     int64_t started_ms, deadline_ms;
     struct jobq__alarm deadline, sleep; /* pool.mu */
     bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */

@@ -47,8 +47,12 @@
 /* A stop gives a worker whose handler has returned so much longer than the grace: a commit and an
  * application's callback may stand between that and its end. */
 #define JOBQ__END_US 1000000
+/* Times that a job is looked for when commits change it meanwhile. */
+#define JOBQ__LOOKS_MAX 8
 /* The scheduler waits so long for the baton before it leaves the work to be told of it. */
 #define JOBQ__SCHED_HOLD_US 2000
+/* Pruning waits as long as so many commits take: the one under way, and the next takes it along. */
+#define JOBQ__PRUNE_COMMITS 4
 /* Rows that one statement of a bulk insert carries. */
 #define JOBQ__INSERT_ROWS 8
 /* Payload bytes that a recycled entry keeps room for. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -194,6 +195,10 @@ JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread) {
 
 JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void) {
     return pthread_self();
+}
+
+JOBQ__INTERNAL void jobq__os_yield(void) {
+    sched_yield();
 }
 
 JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {

@@ -69,6 +69,7 @@ JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, void (*body)(void
 JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread);
 JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void);
 JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b);
+JOBQ__INTERNAL void jobq__os_yield(void);
 
 /* ---- Raw clocks; only clock.c may call them ---- */
 
@@ -85,6 +86,9 @@ static inline void jobq__os_store(int32_t *at, int32_t value) {
 }
 static inline int32_t jobq__os_add(int32_t *at, int32_t value) {
     return __atomic_add_fetch(at, value, __ATOMIC_SEQ_CST);
+}
+static inline int32_t jobq__os_or(int32_t *at, int32_t bits) {
+    return __atomic_or_fetch(at, bits, __ATOMIC_SEQ_CST);
 }
 static inline int64_t jobq__os_load64(const int64_t *at) {
     return __atomic_load_n(at, __ATOMIC_ACQUIRE);

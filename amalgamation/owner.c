@@ -11,12 +11,14 @@ static void *jobq__owner_pages[JOBQ__OWNERS_MAX];
 static struct jobq__os_id jobq__owner_files[JOBQ__OWNERS_MAX];
 static int jobq__owner_fds[JOBQ__OWNERS_MAX];
 static int32_t jobq__owner_generation;
+static int32_t jobq__owner_marking; /* calls of jobq_mark_exit that look at the pages; atomic */
 
 /* With the global lock held by the thread that forked: so no thread was between having a lock and
  * writing that down here, or the other way round. */
 static void jobq__owner_in_child(void) {
     int i;
     jobq__owner_generation++;
+    jobq__os_store(&jobq__owner_marking, 0); /* the threads that were at it are not here */
     for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
         if (!jobq__owner_pages[i]) continue;
         /* The mapping holds the file open as well, and with it the parent's lock. */
@@ -37,12 +39,14 @@ static void jobq__owner_release_page(struct jobq__page *page) {
 
 JOBQ_API void jobq_mark_exit(void) {
     int i;
+    jobq__os_add(&jobq__owner_marking, 1);
     for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
         struct jobq__page *page = jobq__os_load_pointer(&jobq__owner_pages[i]);
         if (!page) continue;
         jobq__os_store(&page->leaving, 1);
         jobq__owner_release_page(page);
     }
+    jobq__os_add(&jobq__owner_marking, -1);
 }
 
 /* Returns the entry, -1 if the file is owned in this process already, -2 if the table is full.
@@ -100,6 +104,9 @@ static void jobq__owner_init(struct jobq__owner *owner) {
 /* With the global lock held. */
 static void jobq__owner_let_go(struct jobq__owner *owner) {
     if (owner->entry >= 0) jobq__os_store_pointer(&jobq__owner_pages[owner->entry], NULL);
+    /* Who has the page in hand leaves in a moment, and the next finds NULL. By an addition, so that
+     * each of them comes either before it or after. */
+    while (jobq__os_add(&jobq__owner_marking, 0)) jobq__os_yield();
     /* A child that was forked just now may not have come to let go of its copies yet. */
     if (owner->fd >= 0) jobq__os_page_unlock(owner->fd);
     if (owner->mapped) jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
@@ -219,6 +226,10 @@ JOBQ__INTERNAL void jobq__owner_started(struct jobq__owner *owner, int slot, int
     jobq__os_store64(&s->id, id);
     jobq__os_store(&s->runs, runs);
     jobq__os_store(&s->state, JOBQ__SLOT_STARTED);
+}
+
+JOBQ__INTERNAL void jobq__owner_release(struct jobq__owner *owner, int slot) {
+    jobq__os_store(&owner->page->slots[slot].state, JOBQ__SLOT_RELEASED);
 }
 
 JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot) {

@@ -83,6 +83,7 @@ JOBQ__INTERNAL void jobq__owner_started(struct jobq__owner *owner, int slot, int
 JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot);
 /* The pool starts (again): jobs that run from now on may be blamed. */
 JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner);
+JOBQ__INTERNAL void jobq__owner_release(struct jobq__owner *owner, int slot);
 JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner);
 
 /* Has so many bytes of the disk set aside behind the page, or gives them back. JOBQ_OK; JOBQ_FULL

@@ -114,7 +114,8 @@ JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q) {
     if (pool->handed_count || pool->running > pool->sleeping) return false;
     if (pool->scheduler_started && (!pool->scheduler_waits || pool->scheduler_kicked))
         return false;
-    if (jobq__os_load(&q->commit.busy) || pool->look) return false;
+    if (jobq__os_load(&q->commit.busy)) return false;
+    if (pool->look && pool->scheduler_started) return false; /* else the next start looks */
     /* When every worker waits for the clock, what is left has to wait as well. */
     if (pool->worker_count && pool->sleeping == pool->worker_count) return true;
     return !pool->ring.count && !(pool->more && pool->claiming);
@@ -256,7 +257,7 @@ JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us) {
     request.write = jobq__pool_write_back;
     request.atomic = true;
     do {
-        jobq__commit_request_within(q, &request, JOBQ__MIN(wait_us, q->commit.busy_us));
+        jobq__commit_request_within(q, &request, wait_us);
     } while (request.rc == JOBQ_OK && jobq__pool_left(q) > 0);
 }
 
@@ -361,7 +362,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
     jobq__pool_raise_flags(q);
     epoch = pool->epoch;
     jobq__os_unlock(&pool->mu);
-    jobq__pool_give_back(q, grace_us);
+    jobq__pool_give_back(q, JOBQ__MIN(grace_us, q->commit.busy_us));
     jobq__os_lock(&pool->mu);
     /* One of those who wait joins the threads, when nobody starts them any more: a close may have
      * come in between. */

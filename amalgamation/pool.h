@@ -30,7 +30,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err);
 /* Steps 1 and 2 of the shutdown order. With pool.mu held. */
 JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q);
 /* Gives back what is claimed and not started, and settles what was handed in; it waits at most
- * wait_us, and busy_ms, for the baton. */
+ * wait_us for the baton. */
 JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us);
 
 /* Takes and runs one job on the calling thread, which is a worker's or, in step mode, the

@@ -11,6 +11,7 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     jobq *q = run->q;
     jobq__assert(jobq__os_held(&q->pool.mu));
     run->entry = entry;
+    run->id = entry->row.id;
     run->started_ms = jobq__clock_now_ms(q->clock);
     run->deadline_ms = JOBQ_NEVER;
     run->said = JOBQ_OUTCOME_NONE;
@@ -32,13 +33,14 @@ JOBQ__INTERNAL void jobq__run_end(struct jobq__worker *worker) {
     jobq *q = run->q;
     jobq__wheel_del(&q->pool.wheel, &run->deadline.timer);
     run->entry = NULL;
+    run->id = 0;
     q->pool.running--;
     jobq__assert(q->pool.running >= 0);
 }
 
 JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why) {
     jobq__assert(jobq__os_held(&run->q->pool.mu));
-    jobq__os_store(&run->stop, jobq__os_load(&run->stop) | why);
+    jobq__os_or(&run->stop, why);
     jobq__run_awaken(run);
 }
 
@@ -74,12 +76,22 @@ static bool jobq__run_was_healthy(const struct jobq__entry *entry, int64_t start
     return jobq__backoff_recovered(entry->row.attempt, now_ms, started_ms, longest_ms);
 }
 
+/* From now on the job is to blame if the process dies, unless the queue is being stopped. */
+static void jobq__run_enter(struct jobq_run *run) {
+    const struct jobq__row *row = &run->entry->row;
+    struct jobq__owner *owner = &run->q->owner;
+    jobq__owner_started(owner, run->worker->index, row->id, row->runs);
+    /* Seen here, or else the slot is seen by who stops. */
+    if (jobq__os_or(&run->stop, 0) & JOBQ__STOP_SHUTDOWN)
+        jobq__owner_release(owner, run->worker->index);
+}
+
 /* The application's code, as the handler is: if the process dies in it, this job is to blame. */
 static int64_t jobq__run_ask_backoff(struct jobq_run *run, int attempt) {
     const struct jobq__row *row = &run->entry->row;
     const jobq_kind *spec = &run->entry->kind->spec;
     int64_t delay_ms;
-    jobq__owner_started(&run->q->owner, run->worker->index, row->id, row->runs);
+    jobq__run_enter(run);
     jobq__assert(jobq__os_may_call_out());
     delay_ms = spec->backoff(attempt, row->id, spec->ctx);
     jobq__owner_ended(&run->q->owner, run->worker->index);
@@ -245,7 +257,7 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     const jobq_kind *spec = &entry->kind->spec;
     jobq_outcome outcome;
     int64_t now_ms;
-    jobq__owner_started(&run->q->owner, worker->index, entry->row.id, entry->row.runs);
+    jobq__run_enter(run);
     if (run->q->events.call) jobq__run_event(run);
     jobq__assert(jobq__os_may_call_out());
     outcome = spec->run(run, spec->ctx);
@@ -365,7 +377,7 @@ JOBQ_API bool jobq_should_stop(jobq_run *run) {
     if (jobq__run_forked(run)) return true;
     if (run->deadline_ms == JOBQ_NEVER) return false;
     if (jobq__clock_now_ms(run->q->clock) < run->deadline_ms) return false;
-    jobq__os_store(&run->stop, JOBQ__STOP_ASKED);
+    jobq__os_or(&run->stop, JOBQ__STOP_ASKED);
     return true;
 }
 

@@ -61,7 +61,7 @@ static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
 static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     struct jobq__sched_prune prune = {0, false, JOBQ_NEVER};
     struct jobq__request request;
-    int64_t next_ms;
+    int64_t next_ms, wait_us;
     memset(&request, 0, sizeof request);
     request.write = jobq__sched_write_prune;
     request.arg = &prune;
@@ -69,10 +69,12 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     /* Whoever finishes a job meanwhile may set an earlier time again. */
     jobq__os_lock(&q->pool.mu);
     q->pool.prune_at_ms = JOBQ_NEVER;
+    wait_us = JOBQ__MAX(JOBQ__SCHED_HOLD_US, JOBQ__PRUNE_COMMITS * q->pool.commit_us);
     jobq__os_unlock(&q->pool.mu);
     next_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
-    /* There is no hurry: rather a minute later than a deadline that passes while we wait. */
-    if (jobq__commit_request_within(q, &request, JOBQ__SCHED_HOLD_US) == JOBQ_OK)
+    /* There is no hurry: rather a minute later than a deadline that passes while a job's
+     * transaction has the baton. But a busy queue on a slow disk must not keep us out for ever. */
+    if (jobq__commit_request_within(q, &request, wait_us) == JOBQ_OK)
         next_ms = prune.more ? now_ms
                 : prune.next_ms == JOBQ_NEVER ? JOBQ_NEVER : JOBQ__MAX(prune.next_ms, next_ms);
     jobq__os_lock(&q->pool.mu);

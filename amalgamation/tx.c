@@ -420,6 +420,7 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
                     || tx->prune_at_ms < pool->prune_at_ms;
     pool->prune_at_ms = JOBQ__MIN(pool->prune_at_ms, tx->prune_at_ms);
     jobq__tx_tell_waiters(q);
+    jobq__list_move_all(&tx->dropped, &tx->settled);
     jobq__tx_wake_workers(pool, jobs, wakes);
     pool->starved = tx->starved;
     pool->retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
@@ -456,6 +457,5 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     /* Before the ring is filled: a worker tells of a start as soon as it finds the job there. */
     jobq__tx_emit(q);
     jobq__tx_publish(q, wakes);
-    jobq__tx_recycle_all(q, &tx->settled);
     jobq__tx_recycle_all(q, &tx->dropped);
 }

@@ -784,6 +784,16 @@ TEST(history_survives_reopening) {
     for (int i = 0; i < 6; i++) CHECK_INT(at[1][i], at[0][i]);
 }
 
+/* Goal: a notice does not keep the clock from moving when no pool is there to take it. */
+TEST(notified_queue_without_a_pool_advances) {
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .stall_ms = 300}));
+    WORKS(jobq_notify(f.q, &err));
+    advance(f.q, JOBQ_SECOND);
+    CHECK_INT(fixture_elapsed(&f), JOBQ_SECOND);
+    fixture_close(&f);
+}
+
 TEST_MAIN(artificial_clock_moves_only_when_told, clocks_are_independent,
           null_is_the_systems_clock, advance_visits_wakes_in_order, advance_includes_its_target,
           advance_over_nothing, retries_inside_the_span_run_too, thirty_attempts_in_one_call,
@@ -795,4 +805,5 @@ TEST_MAIN(artificial_clock_moves_only_when_told, clocks_are_independent,
           deadline_is_a_wake_with_a_pool, deadline_fires_without_rest,
           advance_drains_the_pool_between_wakes, thirty_attempts_on_a_pool,
           advance_stalls_when_a_handler_blocks, one_clock_for_two_queues, same_seed_same_history,
-          history_survives_reopening)
+          history_survives_reopening,
+          notified_queue_without_a_pool_advances)

@@ -768,6 +768,61 @@ TEST(event_callback_may_enqueue) {
     }
 }
 
+struct looker {
+    jobq *q;
+    pthread_mutex_t mutex; /* guards what follows */
+    bool end;
+    int wrong;
+};
+
+/* Nothing of it is ever started. */
+static void *look_for_the_second(void *arg) {
+    struct looker *l = (struct looker *)arg;
+    bool end = false;
+    while (!end) {
+        bool wrong = look(l->q, 2).state != JOBQ_STATE_PENDING;
+        pthread_mutex_lock(&l->mutex);
+        l->wrong += wrong;
+        end = l->end;
+        pthread_mutex_unlock(&l->mutex);
+    }
+    return NULL;
+}
+
+static jobq_outcome run_until_stopped(jobq_run *run, void *ctx) {
+    gate_pass((gate *)ctx);
+    while (!jobq_should_stop(run)) test_pause_ms(1);
+    return JOBQ_RETRY;
+}
+
+/* Goal: a job that is claimed and given back, and never started, is never seen as running. Method:
+ * the only worker has another; the pool is started and stopped again and again. */
+TEST(claimed_job_is_never_seen_as_running) {
+    struct looker l = {NULL, PTHREAD_MUTEX_INITIALIZER, false, 0};
+    pthread_t thread;
+    gate g;
+    gate_init(&g);
+    gate_open(&g);
+    l.q = open_pool(test_path("q.db"), 1);
+    REQUIRE(l.q != NULL);
+    handle(l.q, "k", run_until_stopped, &g);
+    WORKS(jobq_enqueue(l.q, &(jobq_job){.kind = "k", .priority = -1}, NULL, &err));
+    put(l.q, "k");
+    REQUIRE_INT(pthread_create(&thread, NULL, look_for_the_second, &l), 0);
+    for (int i = 1; i <= TEST_SCALED(100); i++) {
+        start(l.q);
+        gate_await(&g, i);
+        WORKS(jobq_stop(l.q, JOBQ_NEVER, &err));
+    }
+    pthread_mutex_lock(&l.mutex);
+    l.end = true;
+    pthread_mutex_unlock(&l.mutex);
+    pthread_join(thread, NULL);
+    CHECK_INT(l.wrong, 0);
+    close_queue(&l.q);
+    gate_free(&g);
+}
+
 TEST_MAIN(running_job_is_seen_as_running, times_are_of_the_queues_clock, get_fills_everything,
           short_buffers_get_the_beginning, missing_bytes_are_no_bytes,
           listing_visits_each_match_once, listing_with_a_row_budget, row_budget_bounds_a_call,
@@ -778,4 +833,5 @@ TEST_MAIN(running_job_is_seen_as_running, times_are_of_the_queues_clock, get_fil
           statistics_count_since_open, statistics_leave_out_conflicts, events_have_their_fields,
           events_of_changes, no_events_of_what_did_not_happen, events_come_after_the_commit,
           events_of_a_pool_come_after_the_commit, events_are_in_order_for_each_job,
-          event_callback_may_enqueue)
+          event_callback_may_enqueue,
+          claimed_job_is_never_seen_as_running)

@@ -851,6 +851,55 @@ TEST(memory_queue_has_no_transaction) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
+struct room {
+    gate brief, held;
+    jobq *q;
+    int urgent_code;
+};
+
+/* The others have ended and found nothing when it fails: its urgent job has had the ring given
+ * back, which is put there again by the rollback. */
+static jobq_outcome narrow_and_fail(jobq_run *run, void *ctx) {
+    struct room *r = (struct room *)ctx;
+    sqlite3 *db;
+    if (jobq_run_attempt(run) > 1) return JOBQ_DONE;
+    gate_await(&r->brief, 3);
+    if (!CHECK_CODE(jobq_run_db(run, &db, NULL), JOBQ_OK)) return JOBQ_DONE;
+    r->urgent_code = jobq_enqueue(r->q, &(jobq_job){.kind = "held", .priority = -5}, NULL, NULL);
+    gate_open(&r->brief);
+    while (stats_of(r->q).running > 1) test_pause_ms(1);
+    test_pause_ms(10);
+    return JOBQ_RETRY;
+}
+
+/* Goal: jobs that a failed transaction puts back are run by all workers at once. Method: four jobs
+ * that wait for each other, and as many workers. */
+TEST(put_back_jobs_wake_all_workers) {
+    static const char *const kinds[] = {"fails", "brief", "brief", "brief",
+                                        "held", "held", "held", "held"};
+    jobq_job jobs[8];
+    struct room r = {.q = NULL};
+    memset(jobs, 0, sizeof jobs);
+    for (int i = 0; i < 8; i++) jobs[i].kind = kinds[i];
+    gate_init(&r.brief);
+    gate_init(&r.held);
+    r.q = open_pool(test_path("q.db"), 4);
+    REQUIRE(r.q != NULL);
+    handle_kind(r.q, (jobq_kind){.name = "fails", .run = narrow_and_fail, .ctx = &r,
+                                 .backoff_min_ms = JOBQ_HOUR});
+    handle(r.q, "brief", stand_at_gate, &r.brief);
+    handle(r.q, "held", stand_at_gate, &r.held);
+    WORKS(jobq_enqueue_many(r.q, jobs, 8, NULL, &err));
+    start(r.q);
+    gate_await(&r.held, 4);
+    gate_open(&r.held);
+    CHECK_CODE(r.urgent_code, JOBQ_OK);
+    WORKS(jobq_stop(r.q, JOBQ_NEVER, &err));
+    close_queue(&r.q);
+    gate_free(&r.brief);
+    gate_free(&r.held);
+}
+
 TEST_MAIN(done_keeps_what_was_written, other_outcomes_take_back_what_was_written,
           details_work_in_the_transaction, writes_of_a_job_that_is_not_kept,
           transaction_without_writes, triggers_of_the_application_fire, handler_may_create_tables,
@@ -865,4 +914,5 @@ TEST_MAIN(done_keeps_what_was_written, other_outcomes_take_back_what_was_written
           error_that_ends_the_transaction, statement_left_open_is_reset,
           other_writing_calls_inside_are_misuse, failed_enqueue_inside_harms_nothing,
           other_threads_wait_for_the_writer, other_threads_get_busy_in_time,
-          second_transaction_gets_busy, memory_queue_has_no_transaction)
+          second_transaction_gets_busy, memory_queue_has_no_transaction,
+          put_back_jobs_wake_all_workers)

@@ -145,6 +145,78 @@ TEST(expired_stop_charges_nobody) {
     }
 }
 
+static void *close_it(void *arg) {
+    jobq *q = (jobq *)arg;
+    jobq_close(&q);
+    return NULL;
+}
+
+/* Dies beside a close that waits for three handlers. */
+static void close_and_die(void *arg) {
+    jobq_stats stats;
+    jobq *q = start_queue();
+    pthread_t thread;
+    (void)arg;
+    REQUIRE(q != NULL);
+    hear(play.started, HOLDERS);
+    REQUIRE_INT(pthread_create(&thread, NULL, close_it, q), 0);
+    while (jobq_stat(q, &stats, NULL) == JOBQ_OK) test_pause_ms(1);
+    test_pause_ms(10); /* closing is seen by callers a moment before handlers hear of it */
+    play.die();
+}
+
+/* Goal: handlers for which a close waits are not charged either. */
+TEST(close_charges_nobody) {
+    for (size_t i = 0; i < WAYS; i++) {
+        begin_with(HOLDERS);
+        play.die = ways[i];
+        add("hold", -2, HOLDERS);
+        add("good", 0, 10);
+        CHECK_INT(test_fork(fill, NULL), 0);
+        CHECK(died(live_through(close_and_die, NULL)));
+        CHECK_INT(stage->total_starts, HOLDERS);
+        check_nobody_charged();
+        end();
+    }
+}
+
+/* ---- A signal beside a close ---- */
+
+struct marker {
+    pthread_mutex_t mutex;
+    bool end;
+};
+
+static void *mark_until_end(void *arg) {
+    struct marker *m = (struct marker *)arg;
+    bool end = false;
+    while (!end) {
+        for (int i = 0; i < 1000; i++) jobq_mark_exit();
+        pthread_mutex_lock(&m->mutex);
+        end = m->end;
+        pthread_mutex_unlock(&m->mutex);
+    }
+    return NULL;
+}
+
+/* Goal: jobq_mark_exit touches nothing that a close on another thread gives back. Method: a thread
+ * marks all the time, as signals would, another opens and closes queues in files and in memory. */
+TEST(mark_exit_beside_close) {
+    struct marker m = {PTHREAD_MUTEX_INITIALIZER, false};
+    pthread_t thread;
+    REQUIRE_INT(pthread_create(&thread, NULL, mark_until_end, &m), 0);
+    for (int i = TEST_SCALED(1000); i > 0; i--) {
+        jobq_options options = {.workers = JOBQ_NONE};
+        jobq *q = NULL;
+        CHECK_CODE(jobq_open(i % 2 ? ":memory:" : test_path("q.db"), &options, &q, NULL), JOBQ_OK);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+    pthread_mutex_lock(&m.mutex);
+    m.end = true;
+    pthread_mutex_unlock(&m.mutex);
+    pthread_join(thread, NULL);
+}
+
 /* ---- Outcomes that are not on the disk ---- */
 
 /* Holds the database while the first job returns, so that its outcome cannot commit; the
@@ -192,4 +264,5 @@ TEST(finished_but_not_committed_is_not_charged) {
 }
 
 TEST_MAIN(mark_exit_charges_nobody, mark_exit_holds_for_later_starts, exit_charges_nobody,
-          expired_stop_charges_nobody, finished_but_not_committed_is_not_charged)
+          expired_stop_charges_nobody, close_charges_nobody, mark_exit_beside_close,
+          finished_but_not_committed_is_not_charged)
