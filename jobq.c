@@ -7186,6 +7186,9 @@ JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run) {
 
 /* ---- The verdict ---- */
 
+static const char jobq__run_broken[] =
+    "the job's transaction was ended by the handler or by SQLite; nothing was kept";
+
 static void jobq__run_end_as(struct jobq__entry *entry, int state) {
     entry->verdict.state = state;
 }
@@ -7338,24 +7341,30 @@ static void jobq__run_tell(jobq *q) {
     if (jobq__event_deliver(&q->events, q->step_mode) && !q->step_mode) jobq__core_kick(q);
 }
 
+/* Nothing of the job's transaction is kept. Before the verdict, for backoff may write. */
+static jobq_outcome jobq__run_abandon(struct jobq_run *run, jobq_outcome outcome) {
+    int rc = jobq__commit_job(run->q, run->entry, false);
+    run->in_tx = false;
+    if (rc == JOBQ_OK) return outcome;
+    jobq__run_say(run, jobq__run_broken);
+    return JOBQ_RETRY;
+}
+
 /* The job's transaction ends with the run; false if the outcome has yet to be settled. */
 static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
     struct jobq__entry *entry = run->entry;
     jobq *q = run->q;
-    bool keep = entry->verdict.state == JOBQ__DONE;
     int rc;
-    if (run->joined && keep) q->look_lanes = true;
-    rc = jobq__commit_job(q, entry, keep);
+    if (run->joined) q->look_lanes = true;
+    rc = jobq__commit_job(q, entry, true);
     run->in_tx = false;
-    if (rc == JOBQ_OK && !keep) return false;
     if (rc == JOBQ_OK) {
         jobq__run_tell(q);
         return true;
     }
     jobq__tx_forget_said(entry);
     if (rc == JOBQ_MISUSE) {
-        jobq__run_say(run, "the job's transaction was ended by the handler or by SQLite;"
-                           " nothing was kept");
+        jobq__run_say(run, jobq__run_broken);
         jobq__run_decide(run, JOBQ_RETRY, now_ms);
     } else {
         /* The disk's fault, not the job's: no attempt is charged. */
@@ -7399,6 +7408,7 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     entry->wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);
     entry->run_ms = JOBQ__MAX(jobq__sub(now_ms, run->started_ms), 0);
     outcome = jobq__run_interpret(run, outcome);
+    if (run->in_tx && outcome != JOBQ_DONE) outcome = jobq__run_abandon(run, outcome);
     jobq__run_decide(run, outcome, now_ms);
     jobq__run_hand_over(run, outcome);
     jobq__mem_free(run->saved);
@@ -9659,8 +9669,8 @@ static bool jobq__jobs_in_list(const struct jobq__link *list, int64_t id) {
 enum jobq__whereabouts { JOBQ__NOWHERE, JOBQ__WAITS, JOBQ__RUNS };
 
 /* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
- * its handler is just being called, or it has returned and the outcome is on its way to the disk: to
- * the caller that is running still. Nowhere: a commit has changed it since the row was read, or
+ * its handler is just being called, or has returned and the outcome is on its way to the disk: that
+ * is running still. Nowhere: a commit has changed it since the row was read, or
  * says in a moment that it was claimed. */
 static enum jobq__whereabouts jobq__jobs_find(jobq *q, int64_t id) {
     struct jobq__pool *pool = &q->pool;

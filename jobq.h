@@ -370,6 +370,11 @@ JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size);
 
 /* ==== 6. Enqueue ========================================================== */
 
+/* Order. The ready jobs of a queue start by (priority, run time, id), from the return of the call
+ * that made a job ready; with W workers a job is overtaken by at most W-1 later ones. Queues take
+ * turns. Exceptions: a job that has met a crash waits while another such runs; of jobs that become
+ * due, or whose kind is registered, at one moment, 256 at a time are made ready, by run time. */
+
 typedef struct jobq_job {
     const char *kind;    /* 1 to JOBQ_NAME_MAX bytes; needs no handler yet */
     const char *queue;   /* default "default" */

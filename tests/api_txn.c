@@ -851,6 +851,54 @@ TEST(memory_queue_has_no_transaction) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
+struct alarm {
+    jobq *q;
+    int64_t id;
+    int other_code;
+};
+
+static void *put_beside(void *arg) {
+    struct alarm *a = (struct alarm *)arg;
+    a->other_code = jobq_enqueue(a->q, &(jobq_job){.kind = "other"}, NULL, NULL);
+    return NULL;
+}
+
+/* Stores a job that says so, and lets another thread write as well. */
+static int64_t raise_alarm(int attempt, int64_t id, void *ctx) {
+    struct alarm *a = (struct alarm *)ctx;
+    pthread_t thread;
+    (void)attempt, (void)id;
+    a->id = put(a->q, "alarm");
+    if (pthread_create(&thread, NULL, put_beside, a)) test_give_up("pthread_create");
+    pthread_join(thread, NULL);
+    return JOBQ_HOUR;
+}
+
+static jobq_outcome ask_and_retry(jobq_run *run, void *ctx) {
+    sqlite3 *db;
+    (void)ctx;
+    CHECK_CODE(jobq_run_db(run, &db, NULL), JOBQ_OK);
+    return JOBQ_RETRY;
+}
+
+/* Goal: backoff is called when the job's transaction is over: what it stores stays, and nobody has
+ * to wait for it. */
+TEST(backoff_is_asked_outside_the_transaction) {
+    struct alarm a = {NULL, 0, JOBQ_IO};
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .busy_ms = 300}));
+    a.q = f.q;
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = ask_and_retry, .backoff = raise_alarm,
+                                 .ctx = &a});
+    put(f.q, "k");
+    CHECK_INT(drain(f.q), 1);
+    CHECK(a.id > 0);
+    CHECK_INT(state_of(f.q, a.id), JOBQ_STATE_PENDING);
+    CHECK_CODE(a.other_code, JOBQ_OK);
+    CHECK_INT(look(f.q, 1).attempt, 2);
+    fixture_close(&f);
+}
+
 struct room {
     gate brief, held;
     jobq *q;
@@ -915,4 +963,5 @@ TEST_MAIN(done_keeps_what_was_written, other_outcomes_take_back_what_was_written
           other_writing_calls_inside_are_misuse, failed_enqueue_inside_harms_nothing,
           other_threads_wait_for_the_writer, other_threads_get_busy_in_time,
           second_transaction_gets_busy, memory_queue_has_no_transaction,
-          put_back_jobs_wake_all_workers)
+          put_back_jobs_wake_all_workers,
+          backoff_is_asked_outside_the_transaction)
