@@ -219,6 +219,7 @@ static inline int64_t jobq__sub(int64_t a, int64_t b) {
 #define JOBQ__SCHED_HOLD_US 2000
 /* Pruning waits as long as so many commits take: the one under way, and the next takes it along. */
 #define JOBQ__PRUNE_COMMITS 4
+#define JOBQ__PRUNE_WAIT_US 250000
 /* Rows that one statement of a bulk insert carries. */
 #define JOBQ__INSERT_ROWS 8
 /* Payload bytes that a recycled entry keeps room for. */
@@ -1358,7 +1359,7 @@ static void jobq__owner_let_go(struct jobq__owner *owner) {
     if (owner->entry >= 0) jobq__os_store_pointer(&jobq__owner_pages[owner->entry], NULL);
     /* Who has the page in hand leaves in a moment, and the next finds NULL. By an addition, so that
      * each of them comes either before it or after. */
-    while (jobq__os_add(&jobq__owner_marking, 0)) jobq__os_yield();
+    while (jobq__os_add(&jobq__owner_marking, 0) > 0) jobq__os_yield();
     /* A child that was forked just now may not have come to let go of its copies yet. */
     if (owner->fd >= 0) jobq__os_page_unlock(owner->fd);
     if (owner->mapped) jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
@@ -4256,6 +4257,7 @@ struct jobq_run {
     bool no_memory;
     /* The job's transaction. */
     bool in_tx;
+    struct jobq__os_call call;      /* while in_tx: the thread may not wait for callbacks */
     bool joined;                    /* jobs were enqueued in it */
     /* The checkpoint. */
     void *saved;
@@ -6336,6 +6338,8 @@ JOBQ__INTERNAL void jobq__commit_release(jobq *q);
 
 /* The holder is inside a job's transaction (or leaves it). */
 JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job);
+/* True if the baton belongs to a job's transaction. */
+JOBQ__INTERNAL bool jobq__commit_by_job(jobq *q);
 /* True if this thread holds the baton for a job's transaction. */
 JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q);
 
@@ -6972,14 +6976,17 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us)
 /* In a queue that serves from step mode, or is not started, callers hear their own events, also
  * those that came while another was telling. */
 static void jobq__commit_events(jobq *q) {
-    bool scheduler;
+    bool scheduler, left = false;
     if (!q->events.call) return;
     jobq__os_lock(&q->pool.mu);
     scheduler = q->pool.scheduler_started;
     jobq__os_unlock(&q->pool.mu);
-    if (scheduler ? jobq__event_waiting(&q->events)
-                  : !jobq__core_in_handler(q) && jobq__event_deliver(&q->events, true))
-        jobq__core_kick(q); /* the pool may have been started meanwhile */
+    if (scheduler) {
+        left = jobq__event_waiting(&q->events);
+    } else if (jobq__core_in_callback(q) || !jobq__core_in_handler(q)) {
+        left = jobq__event_deliver(&q->events, true); /* the pool may be started meanwhile */
+    }
+    if (left) jobq__core_kick(q);
 }
 
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
@@ -7015,6 +7022,14 @@ JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job) {
     jobq__os_lock(&q->commit.mu);
     q->commit.in_job = in_job;
     jobq__os_unlock(&q->commit.mu);
+}
+
+JOBQ__INTERNAL bool jobq__commit_by_job(jobq *q) {
+    bool by_job;
+    jobq__os_lock(&q->commit.mu);
+    by_job = q->commit.busy && q->commit.in_job;
+    jobq__os_unlock(&q->commit.mu);
+    return by_job;
 }
 
 JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {
@@ -7341,11 +7356,15 @@ static void jobq__run_tell(jobq *q) {
     if (jobq__event_deliver(&q->events, q->step_mode) && !q->step_mode) jobq__core_kick(q);
 }
 
+static int jobq__run_end_tx(struct jobq_run *run, bool keep) {
+    jobq__os_call_end(&run->call);
+    run->in_tx = false;
+    return jobq__commit_job(run->q, run->entry, keep);
+}
+
 /* Nothing of the job's transaction is kept. Before the verdict, for backoff may write. */
 static jobq_outcome jobq__run_abandon(struct jobq_run *run, jobq_outcome outcome) {
-    int rc = jobq__commit_job(run->q, run->entry, false);
-    run->in_tx = false;
-    if (rc == JOBQ_OK) return outcome;
+    if (jobq__run_end_tx(run, false) == JOBQ_OK) return outcome;
     jobq__run_say(run, jobq__run_broken);
     return JOBQ_RETRY;
 }
@@ -7356,8 +7375,7 @@ static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
     jobq *q = run->q;
     int rc;
     if (run->joined) q->look_lanes = true;
-    rc = jobq__commit_job(q, entry, true);
-    run->in_tx = false;
+    rc = jobq__run_end_tx(run, true);
     if (rc == JOBQ_OK) {
         jobq__run_tell(q);
         return true;
@@ -7617,6 +7635,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
             return rc;
         }
         run->in_tx = true;
+        jobq__os_call_begin(&run->call, run);
         q->job_run = run;
         jobq__commit_set_job(q, true);
     }
@@ -7886,7 +7905,8 @@ static void jobq__pool_work(void *arg) {
     worker->thread = jobq__os_thread_self();
     worker->free_us = jobq__clock_mono_us();
     while (pool->life == JOBQ__RUNNING) {
-        if (jobq__pool_commit(worker)) continue;
+        /* That lets go of the lock, and a stop may have come in between. */
+        if (jobq__pool_commit(worker) || pool->life != JOBQ__RUNNING) continue;
         if (!jobq__os_load(&q->failed) && jobq__pool_run_one(worker)) continue;
         /* Under the lock, so that who lays the baton down either is seen here or sees us idle. */
         worker->free_us = jobq__clock_mono_us();
@@ -8248,11 +8268,13 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     /* Whoever finishes a job meanwhile may set an earlier time again. */
     jobq__os_lock(&q->pool.mu);
     q->pool.prune_at_ms = JOBQ_NEVER;
-    wait_us = JOBQ__MAX(JOBQ__SCHED_HOLD_US, JOBQ__PRUNE_COMMITS * q->pool.commit_us);
+    wait_us = JOBQ__MIN(JOBQ__PRUNE_COMMITS * q->pool.commit_us, JOBQ__PRUNE_WAIT_US);
     jobq__os_unlock(&q->pool.mu);
+    if (jobq__commit_by_job(q)) wait_us = 0;
     next_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
     /* There is no hurry: rather a minute later than a deadline that passes while a job's
      * transaction has the baton. But a busy queue on a slow disk must not keep us out for ever. */
+    wait_us = JOBQ__MAX(wait_us, JOBQ__SCHED_HOLD_US);
     if (jobq__commit_request_within(q, &request, wait_us) == JOBQ_OK)
         next_ms = prune.more ? now_ms
                 : prune.next_ms == JOBQ_NEVER ? JOBQ_NEVER : JOBQ__MAX(prune.next_ms, next_ms);
@@ -8481,6 +8503,9 @@ static int jobq__sched_all(jobq *q, int64_t *ran) {
 
 static int jobq__sched_fail(jobq_error *err, int rc) {
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
+    if (rc == JOBQ_STALLED)
+        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms, or was"
+                             " stopped");
     if (rc != JOBQ_OK)
         jobq__err_set(err, rc, "%s; outcomes are kept and written by the next step",
                       jobq_code_text(rc));
@@ -8587,9 +8612,6 @@ static int jobq__sched_advance_on(jobq *q, int64_t target_ms, bool next, jobq_er
         rc = jobq__sched_settle(q, target_ms);
         if (next) return jobq__sched_fail(err, rc);
     }
-    if (rc == JOBQ_STALLED)
-        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms, or was"
-                             " stopped");
     if (rc != JOBQ_OK) return jobq__sched_fail(err, rc);
     if (next) return jobq__err_set(err, JOBQ_NOT_FOUND, "no wake is pending");
     jobq__clock_set(q->clock, target_ms);
@@ -9182,14 +9204,18 @@ static void jobq__api_await_calls(jobq *q) {
 JOBQ_API int jobq_close(jobq **at) {
     jobq *q;
     bool mine;
-    if (!at || !*at) return JOBQ_MISUSE;
+    if (!at) return JOBQ_MISUSE;
+    /* Of several who close at the same time the others are calls like any other. They read the
+     * handle and come in at one moment, so that who clears it can wait for them. */
+    jobq__os_global_lock();
     q = *at;
+    if (q) jobq__os_add(&q->inside, 1);
+    jobq__os_global_unlock();
+    if (!q) return JOBQ_MISUSE;
     if (jobq__owner_forked(&q->owner)) {
         *at = NULL;
         return JOBQ_FORKED;
     }
-    /* Of several who close at the same time the others are calls like any other. */
-    jobq__os_add(&q->inside, 1);
     if (jobq__core_in_handler(q) || jobq__core_in_callback(q))
         return jobq__api_leave(q, JOBQ_MISUSE);
     jobq__os_lock(&q->pool.mu);
@@ -9204,7 +9230,10 @@ JOBQ_API int jobq_close(jobq **at) {
     jobq__pool_stop(q, INT64_MAX, NULL);
     if (!q->client) jobq__pool_give_back(q, INT64_MAX);
     jobq__event_deliver(&q->events, true);
+    jobq__os_global_lock();
     *at = NULL; /* only now: handlers and callbacks may have read it */
+    jobq__os_global_unlock();
+    jobq__api_await_calls(q);
     jobq__api_close_files(q);
     jobq__api_free(q);
     return JOBQ_OK;
@@ -9697,6 +9726,7 @@ static int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err
     bool claimed;
     int rc, tries = 0;
     do {
+        if (tries > 0) jobq__os_yield();
         claimed = false;
         rc = jobq__jobs_read_row(q, id, info, &claimed, err);
         if (claimed && !q->client) where = jobq__jobs_find(q, id);

@@ -538,7 +538,8 @@ JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms);
  * on the caller's thread. A running handler's deadline, or its jobq_run_sleep, is a wake as well.
  * A handler that waits for its deadline without jobq_run_sleep is given 100 ms of real time.
  * Fails: MISUSE (system clock, from a handler, client), BAD_TIME, STALLED (no rest for stall_ms
- * of real time, or jobq_stop ended it; the clock stays where it was), and as jobq_enqueue. */
+ * of real time, or jobq_stop ended it; the clock stays where it has come to), and as
+ * jobq_enqueue. */
 JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *err);
 
 /* The same to the next wake, however far; JOBQ_NOT_FOUND if there is none. Housekeeping, such as

@@ -357,14 +357,18 @@ static void jobq__api_await_calls(jobq *q) {
 JOBQ_API int jobq_close(jobq **at) {
     jobq *q;
     bool mine;
-    if (!at || !*at) return JOBQ_MISUSE;
+    if (!at) return JOBQ_MISUSE;
+    /* Of several who close at the same time the others are calls like any other. They read the
+     * handle and come in at one moment, so that who clears it can wait for them. */
+    jobq__os_global_lock();
     q = *at;
+    if (q) jobq__os_add(&q->inside, 1);
+    jobq__os_global_unlock();
+    if (!q) return JOBQ_MISUSE;
     if (jobq__owner_forked(&q->owner)) {
         *at = NULL;
         return JOBQ_FORKED;
     }
-    /* Of several who close at the same time the others are calls like any other. */
-    jobq__os_add(&q->inside, 1);
     if (jobq__core_in_handler(q) || jobq__core_in_callback(q))
         return jobq__api_leave(q, JOBQ_MISUSE);
     jobq__os_lock(&q->pool.mu);
@@ -379,7 +383,10 @@ JOBQ_API int jobq_close(jobq **at) {
     jobq__pool_stop(q, INT64_MAX, NULL);
     if (!q->client) jobq__pool_give_back(q, INT64_MAX);
     jobq__event_deliver(&q->events, true);
+    jobq__os_global_lock();
     *at = NULL; /* only now: handlers and callbacks may have read it */
+    jobq__os_global_unlock();
+    jobq__api_await_calls(q);
     jobq__api_close_files(q);
     jobq__api_free(q);
     return JOBQ_OK;

@@ -360,6 +360,7 @@ static int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err
     bool claimed;
     int rc, tries = 0;
     do {
+        if (tries > 0) jobq__os_yield();
         claimed = false;
         rc = jobq__jobs_read_row(q, id, info, &claimed, err);
         if (claimed && !q->client) where = jobq__jobs_find(q, id);

@@ -611,14 +611,17 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us)
 /* In a queue that serves from step mode, or is not started, callers hear their own events, also
  * those that came while another was telling. */
 static void jobq__commit_events(jobq *q) {
-    bool scheduler;
+    bool scheduler, left = false;
     if (!q->events.call) return;
     jobq__os_lock(&q->pool.mu);
     scheduler = q->pool.scheduler_started;
     jobq__os_unlock(&q->pool.mu);
-    if (scheduler ? jobq__event_waiting(&q->events)
-                  : !jobq__core_in_handler(q) && jobq__event_deliver(&q->events, true))
-        jobq__core_kick(q); /* the pool may have been started meanwhile */
+    if (scheduler) {
+        left = jobq__event_waiting(&q->events);
+    } else if (jobq__core_in_callback(q) || !jobq__core_in_handler(q)) {
+        left = jobq__event_deliver(&q->events, true); /* the pool may be started meanwhile */
+    }
+    if (left) jobq__core_kick(q);
 }
 
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
@@ -654,6 +657,14 @@ JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job) {
     jobq__os_lock(&q->commit.mu);
     q->commit.in_job = in_job;
     jobq__os_unlock(&q->commit.mu);
+}
+
+JOBQ__INTERNAL bool jobq__commit_by_job(jobq *q) {
+    bool by_job;
+    jobq__os_lock(&q->commit.mu);
+    by_job = q->commit.busy && q->commit.in_job;
+    jobq__os_unlock(&q->commit.mu);
+    return by_job;
 }
 
 JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {

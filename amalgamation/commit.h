@@ -54,6 +54,8 @@ JOBQ__INTERNAL void jobq__commit_release(jobq *q);
 
 /* The holder is inside a job's transaction (or leaves it). */
 JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job);
+/* True if the baton belongs to a job's transaction. */
+JOBQ__INTERNAL bool jobq__commit_by_job(jobq *q);
 /* True if this thread holds the baton for a job's transaction. */
 JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q);
 

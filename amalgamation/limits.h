@@ -53,6 +53,7 @@
 #define JOBQ__SCHED_HOLD_US 2000
 /* Pruning waits as long as so many commits take: the one under way, and the next takes it along. */
 #define JOBQ__PRUNE_COMMITS 4
+#define JOBQ__PRUNE_WAIT_US 250000
 /* Rows that one statement of a bulk insert carries. */
 #define JOBQ__INSERT_ROWS 8
 /* Payload bytes that a recycled entry keeps room for. */

@@ -106,7 +106,7 @@ static void jobq__owner_let_go(struct jobq__owner *owner) {
     if (owner->entry >= 0) jobq__os_store_pointer(&jobq__owner_pages[owner->entry], NULL);
     /* Who has the page in hand leaves in a moment, and the next finds NULL. By an addition, so that
      * each of them comes either before it or after. */
-    while (jobq__os_add(&jobq__owner_marking, 0)) jobq__os_yield();
+    while (jobq__os_add(&jobq__owner_marking, 0) > 0) jobq__os_yield();
     /* A child that was forked just now may not have come to let go of its copies yet. */
     if (owner->fd >= 0) jobq__os_page_unlock(owner->fd);
     if (owner->mapped) jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);

@@ -96,7 +96,8 @@ static void jobq__pool_work(void *arg) {
     worker->thread = jobq__os_thread_self();
     worker->free_us = jobq__clock_mono_us();
     while (pool->life == JOBQ__RUNNING) {
-        if (jobq__pool_commit(worker)) continue;
+        /* That lets go of the lock, and a stop may have come in between. */
+        if (jobq__pool_commit(worker) || pool->life != JOBQ__RUNNING) continue;
         if (!jobq__os_load(&q->failed) && jobq__pool_run_one(worker)) continue;
         /* Under the lock, so that who lays the baton down either is seen here or sees us idle. */
         worker->free_us = jobq__clock_mono_us();

@@ -209,11 +209,15 @@ static void jobq__run_tell(jobq *q) {
     if (jobq__event_deliver(&q->events, q->step_mode) && !q->step_mode) jobq__core_kick(q);
 }
 
+static int jobq__run_end_tx(struct jobq_run *run, bool keep) {
+    jobq__os_call_end(&run->call);
+    run->in_tx = false;
+    return jobq__commit_job(run->q, run->entry, keep);
+}
+
 /* Nothing of the job's transaction is kept. Before the verdict, for backoff may write. */
 static jobq_outcome jobq__run_abandon(struct jobq_run *run, jobq_outcome outcome) {
-    int rc = jobq__commit_job(run->q, run->entry, false);
-    run->in_tx = false;
-    if (rc == JOBQ_OK) return outcome;
+    if (jobq__run_end_tx(run, false) == JOBQ_OK) return outcome;
     jobq__run_say(run, jobq__run_broken);
     return JOBQ_RETRY;
 }
@@ -224,8 +228,7 @@ static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
     jobq *q = run->q;
     int rc;
     if (run->joined) q->look_lanes = true;
-    rc = jobq__commit_job(q, entry, true);
-    run->in_tx = false;
+    rc = jobq__run_end_tx(run, true);
     if (rc == JOBQ_OK) {
         jobq__run_tell(q);
         return true;
@@ -485,6 +488,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
             return rc;
         }
         run->in_tx = true;
+        jobq__os_call_begin(&run->call, run);
         q->job_run = run;
         jobq__commit_set_job(q, true);
     }

@@ -69,11 +69,13 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     /* Whoever finishes a job meanwhile may set an earlier time again. */
     jobq__os_lock(&q->pool.mu);
     q->pool.prune_at_ms = JOBQ_NEVER;
-    wait_us = JOBQ__MAX(JOBQ__SCHED_HOLD_US, JOBQ__PRUNE_COMMITS * q->pool.commit_us);
+    wait_us = JOBQ__MIN(JOBQ__PRUNE_COMMITS * q->pool.commit_us, JOBQ__PRUNE_WAIT_US);
     jobq__os_unlock(&q->pool.mu);
+    if (jobq__commit_by_job(q)) wait_us = 0;
     next_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
     /* There is no hurry: rather a minute later than a deadline that passes while a job's
      * transaction has the baton. But a busy queue on a slow disk must not keep us out for ever. */
+    wait_us = JOBQ__MAX(wait_us, JOBQ__SCHED_HOLD_US);
     if (jobq__commit_request_within(q, &request, wait_us) == JOBQ_OK)
         next_ms = prune.more ? now_ms
                 : prune.next_ms == JOBQ_NEVER ? JOBQ_NEVER : JOBQ__MAX(prune.next_ms, next_ms);
@@ -302,6 +304,9 @@ static int jobq__sched_all(jobq *q, int64_t *ran) {
 
 static int jobq__sched_fail(jobq_error *err, int rc) {
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
+    if (rc == JOBQ_STALLED)
+        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms, or was"
+                             " stopped");
     if (rc != JOBQ_OK)
         jobq__err_set(err, rc, "%s; outcomes are kept and written by the next step",
                       jobq_code_text(rc));
@@ -408,9 +413,6 @@ static int jobq__sched_advance_on(jobq *q, int64_t target_ms, bool next, jobq_er
         rc = jobq__sched_settle(q, target_ms);
         if (next) return jobq__sched_fail(err, rc);
     }
-    if (rc == JOBQ_STALLED)
-        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms, or was"
-                             " stopped");
     if (rc != JOBQ_OK) return jobq__sched_fail(err, rc);
     if (next) return jobq__err_set(err, JOBQ_NOT_FOUND, "no wake is pending");
     jobq__clock_set(q->clock, target_ms);

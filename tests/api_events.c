@@ -238,6 +238,99 @@ TEST(events_of_a_callback_are_told) {
     CHECK_CODE(jobq_close(&c.q), JOBQ_OK);
 }
 
+struct sentry {
+    jobq *q;
+    int64_t child;
+    bool told, told_in_time;
+};
+
+static void store_at_start(const jobq_event *event, void *ctx) {
+    struct sentry *s = (struct sentry *)ctx;
+    if (event->to == JOBQ_STATE_RUNNING && !s->child) s->child = put(s->q, "other");
+    else if (event->id == s->child) s->told = true;
+}
+
+static jobq_outcome note_what_was_told(jobq_run *run, void *ctx) {
+    struct sentry *s = (struct sentry *)ctx;
+    (void)run;
+    s->told_in_time = s->told;
+    return JOBQ_DONE;
+}
+
+/* Goal: the same of the event of a start: not only when the handler has returned. */
+TEST(events_of_a_start_are_told_before_it) {
+    struct sentry s = {NULL, 0, false, false};
+    jobq_options options = {.workers = JOBQ_NONE, .on_event = store_at_start, .ctx = &s};
+    WORKS(jobq_open(test_path("q.db"), &options, &s.q, &err));
+    REQUIRE(s.q != NULL);
+    handle(s.q, "k", note_what_was_told, &s);
+    put(s.q, "k");
+    CHECK_INT(drain(s.q), 1);
+    CHECK(s.told_in_time);
+    CHECK_CODE(jobq_close(&s.q), JOBQ_OK);
+}
+
+/* Queue a, whose callback writes to b, and a job of b in its transaction, which writes to a. */
+struct crossing {
+    jobq *a, *b;
+    gate callback, job;
+    bool first;
+    int code_of_a, code_of_b;
+};
+
+static void write_to_b(const jobq_event *event, void *ctx) {
+    struct crossing *c = (struct crossing *)ctx;
+    (void)event;
+    if (!c->first) return;
+    c->first = false;
+    gate_pass(&c->callback);
+    c->code_of_b = jobq_enqueue(c->b, &(jobq_job){.kind = "other"}, NULL, NULL);
+}
+
+static jobq_outcome write_to_a(jobq_run *run, void *ctx) {
+    struct crossing *c = (struct crossing *)ctx;
+    sqlite3 *db;
+    CHECK_CODE(jobq_run_db(run, &db, NULL), JOBQ_OK);
+    gate_pass(&c->job);
+    c->code_of_a = jobq_enqueue(c->a, &(jobq_job){.kind = "other"}, NULL, NULL);
+    return JOBQ_DONE;
+}
+
+static void *put_into_a(void *arg) {
+    put(((struct crossing *)arg)->a, "k");
+    return NULL;
+}
+
+/* Goal: a job that holds its queue's writer does not wait for the callback of another queue, which
+ * may wait for that writer. Method: both are where they hold something before they go on. */
+TEST(job_with_the_writer_waits_for_no_callback) {
+    struct crossing c = {.first = true, .code_of_a = JOBQ_IO, .code_of_b = JOBQ_IO};
+    jobq_options a = {.on_event = write_to_b, .ctx = &c}, b = {.workers = 1, .busy_ms = 2000};
+    pthread_t thread;
+    gate_init(&c.callback);
+    gate_init(&c.job);
+    WORKS(jobq_open(test_path("a.db"), &a, &c.a, &err));
+    WORKS(jobq_open(test_path("b.db"), &b, &c.b, &err));
+    REQUIRE(c.a != NULL && c.b != NULL);
+    handle(c.b, "k", write_to_a, &c);
+    start(c.b);
+    put(c.b, "k");
+    gate_await(&c.job, 1);
+    REQUIRE_INT(pthread_create(&thread, NULL, put_into_a, &c), 0);
+    gate_await(&c.callback, 1);
+    gate_open(&c.job);
+    test_pause_ms(10); /* for the job to be in its call */
+    gate_open(&c.callback);
+    finish(c.b, 1);
+    pthread_join(thread, NULL);
+    CHECK_CODE(c.code_of_a, JOBQ_OK);
+    CHECK_CODE(c.code_of_b, JOBQ_OK);
+    close_queue(&c.b);
+    close_queue(&c.a);
+    gate_free(&c.callback);
+    gate_free(&c.job);
+}
+
 /* ---- Callers, and then a pool ---- */
 
 /* The event of the new job stands at the gate. */
@@ -281,4 +374,5 @@ TEST(pool_tells_what_a_caller_leaves) {
 
 TEST_MAIN(waiting_events_keep_their_order, no_event_is_lost, a_caller_hears_its_own_events,
           callbacks_of_two_queues_call_each_other, events_of_a_callback_are_told,
+          events_of_a_start_are_told_before_it, job_with_the_writer_waits_for_no_callback,
           pool_tells_what_a_caller_leaves)

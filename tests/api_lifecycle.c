@@ -653,6 +653,44 @@ TEST(handlers_may_use_the_handle_until_they_end) {
     CHECK_CODE(app.code, JOBQ_CLOSED);
 }
 
+struct closer {
+    jobq **q;
+    int code;
+};
+
+static void *close_the_same(void *arg) {
+    struct closer *c = (struct closer *)arg;
+    do c->code = jobq_close(c->q);
+    while (c->code == JOBQ_CLOSED);
+    return NULL;
+}
+
+/* Goal: of several who close the same handle one does, the others are told so, whenever they come.
+ * Method: four threads that try until it is gone, a queue in memory, which is closed quickly; the
+ * sanitizers look on. */
+TEST(several_may_close_one_handle) {
+    enum { CLOSERS = 4 };
+    for (int round = TEST_SCALED(200); round > 0; round--) {
+        pthread_t threads[CLOSERS];
+        struct closer closers[CLOSERS];
+        jobq *q = NULL;
+        int closed = 0;
+        WORKS(jobq_open(":memory:", &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
+        for (int i = 0; i < CLOSERS; i++) {
+            closers[i] = (struct closer){&q, JOBQ_IO};
+            if (pthread_create(&threads[i], NULL, close_the_same, &closers[i]))
+                test_give_up("pthread_create");
+        }
+        for (int i = 0; i < CLOSERS; i++) {
+            pthread_join(threads[i], NULL);
+            if (closers[i].code == JOBQ_OK) closed++;
+            else CHECK_CODE(closers[i].code, JOBQ_MISUSE);
+        }
+        CHECK_INT(closed, 1);
+        CHECK(q == NULL);
+    }
+}
+
 TEST_MAIN(stop_and_start_in_any_order, close_without_stop_and_twice, random_orders,
           the_rest_runs_after_the_next_start, close_waits_for_handlers,
           stopped_retry_keeps_its_attempt, stop_without_grace, close_after_expired_stop,
@@ -660,4 +698,4 @@ TEST_MAIN(stop_and_start_in_any_order, close_without_stop_and_twice, random_orde
           events_and_counts_after_stop, handlers_cannot_wait_for_themselves,
           callbacks_cannot_wait_for_themselves, wakes_cannot_wait_for_themselves,
           calls_racing_with_close,
-          handlers_may_use_the_handle_until_they_end)
+          handlers_may_use_the_handle_until_they_end, several_may_close_one_handle)
