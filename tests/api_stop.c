@@ -280,54 +280,5 @@ TEST(start_beside_a_stop_that_tells) {
     CHECK_INT(caught, 3);
 }
 
-/* ---- Without patience ---- */
-
-struct flood {
-    jobq *q;
-    pthread_mutex_t mutex;
-    bool end;
-};
-
-static void *put_without_end(void *arg) {
-    struct flood *flood = (struct flood *)arg;
-    bool end = false;
-    while (!end) {
-        int code = jobq_enqueue(flood->q, &(jobq_job){.kind = "other"}, NULL, NULL);
-        CHECK(code == JOBQ_OK || code == JOBQ_BUSY);
-        pthread_mutex_lock(&flood->mutex);
-        end = flood->end;
-        pthread_mutex_unlock(&flood->mutex);
-    }
-    return NULL;
-}
-
-/* Goal: a stop gives back and settles all though calls may not wait for the writer. Method: others
- * write all the time, at busy_ms = JOBQ_NONE; after a stop nothing may be claimed. */
-TEST(stop_does_not_need_patience) {
-    enum { N = 3000 };
-    static jobq_job jobs[N];
-    for (int i = 0; i < N; i++) jobs[i].kind = "k";
-    for (int round = TEST_SCALED(6); round > 0; round--) {
-        jobq_options options = {.workers = 2, .durability = JOBQ_RELAXED, .busy_ms = JOBQ_NONE};
-        struct flood flood = {NULL, PTHREAD_MUTEX_INITIALIZER, false};
-        pthread_t thread;
-        WORKS(jobq_open(test_path("q.db"), &options, &flood.q, &err));
-        REQUIRE(flood.q != NULL);
-        handle(flood.q, "k", do_nothing, NULL);
-        WORKS(jobq_enqueue_many(flood.q, jobs, N, NULL, &err));
-        REQUIRE_INT(pthread_create(&thread, NULL, put_without_end, &flood), 0);
-        start(flood.q);
-        test_pause_ms(round);
-        WORKS(jobq_stop(flood.q, JOBQ_NEVER, &err));
-        CHECK_INT(stats_of(flood.q).claimed, 0);
-        pthread_mutex_lock(&flood.mutex);
-        flood.end = true;
-        pthread_mutex_unlock(&flood.mutex);
-        pthread_join(thread, NULL);
-        close_queue(&flood.q);
-    }
-}
-
 TEST_MAIN(grace_is_kept, stop_without_grace_of_an_idle_pool, start_after_a_late_transaction,
-          late_results_are_settled, close_beside_a_stop_that_waits, start_beside_a_stop_that_tells,
-          stop_does_not_need_patience)
+          late_results_are_settled, close_beside_a_stop_that_waits, start_beside_a_stop_that_tells)
