@@ -355,7 +355,9 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * it late: it holds the file's only writer until the handler returns; other writers
  * wait up to busy_ms and then get JOBQ_BUSY. The handler must not end the transaction:
  * if it does (or SQLite does, after an error), nothing of it is kept and the run counts
- * as JOBQ_RETRY. Any other writing call on this thread is then JOBQ_MISUSE.
+ * as JOBQ_RETRY. Savepoints of its own are allowed; a job enqueued in one that is rolled
+ * back is gone, but on_event and the statistics tell of it. Any other writing call on this
+ * thread is then JOBQ_MISUSE.
  * Returns JOBQ_OK and *db, the same on each call. Owns: jobq; do not close it.
  * Fails: BUSY (did not begin; jobq_snooze then costs no attempt), MISUSE (":memory:"), IO,
  * FULL, NO_MEMORY. */
