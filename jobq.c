@@ -9699,8 +9699,8 @@ enum jobq__whereabouts { JOBQ__NOWHERE, JOBQ__WAITS, JOBQ__RUNS };
 
 /* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
  * its handler is just being called, or has returned and the outcome is on its way to the disk: that
- * is running still. Nowhere: a commit has changed it since the row was read, or
- * says in a moment that it was claimed. */
+ * is running still. Nowhere: a commit has changed it since the row was read, or says in a moment
+ * that it was claimed. */
 static enum jobq__whereabouts jobq__jobs_find(jobq *q, int64_t id) {
     struct jobq__pool *pool = &q->pool;
     bool waits, runs;

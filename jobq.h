@@ -253,7 +253,8 @@ JOBQ_API int jobq_open(const char *path, const jobq_options *options, jobq **q,
                        jobq_error *err);
 
 /* Stops (without grace), waits until no handler runs and no other call is inside,
- * closes, and sets *q to NULL. Calls that race with it get JOBQ_CLOSED; a handle
+ * closes, and sets *q to NULL, which handlers and callbacks may read until they have
+ * ended. Calls that race with it get JOBQ_CLOSED; a handle
  * that was closed must not be used again. Does not delete anything.
  * Threads: any but a handler's or callback's. Blocks: until handlers return.
  * Fails: MISUSE (NULL, or from a handler or callback; nothing is closed), FORKED

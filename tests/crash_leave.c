@@ -119,6 +119,21 @@ TEST(exit_charges_nobody) {
     end();
 }
 
+/* A life that ends beside three handlers, in every way to die. */
+static void nobody_is_charged(void (*life)(void *arg)) {
+    for (size_t i = 0; i < WAYS; i++) {
+        begin_with(HOLDERS);
+        play.die = ways[i];
+        add("hold", -2, HOLDERS);
+        add("good", 0, 10);
+        CHECK_INT(test_fork(fill, NULL), 0);
+        CHECK(died(live_through(life, NULL)));
+        CHECK_INT(stage->total_starts, HOLDERS);
+        check_nobody_charged();
+        end();
+    }
+}
+
 static void stop_and_die(void *arg) {
     jobq *q = start_queue();
     (void)arg;
@@ -132,17 +147,7 @@ static void stop_and_die(void *arg) {
 /* Goal: handlers that outlive the grace of a stop are not charged when the process ends,
  * however it does. Method: stop without grace beside three handlers, then die. */
 TEST(expired_stop_charges_nobody) {
-    for (size_t i = 0; i < WAYS; i++) {
-        begin_with(HOLDERS);
-        play.die = ways[i];
-        add("hold", -2, HOLDERS);
-        add("good", 0, 10);
-        CHECK_INT(test_fork(fill, NULL), 0);
-        CHECK(died(live_through(stop_and_die, NULL)));
-        CHECK_INT(stage->total_starts, HOLDERS);
-        check_nobody_charged();
-        end();
-    }
+    nobody_is_charged(stop_and_die);
 }
 
 static void *close_it(void *arg) {
@@ -167,17 +172,7 @@ static void close_and_die(void *arg) {
 
 /* Goal: handlers for which a close waits are not charged either. */
 TEST(close_charges_nobody) {
-    for (size_t i = 0; i < WAYS; i++) {
-        begin_with(HOLDERS);
-        play.die = ways[i];
-        add("hold", -2, HOLDERS);
-        add("good", 0, 10);
-        CHECK_INT(test_fork(fill, NULL), 0);
-        CHECK(died(live_through(close_and_die, NULL)));
-        CHECK_INT(stage->total_starts, HOLDERS);
-        check_nobody_charged();
-        end();
-    }
+    nobody_is_charged(close_and_die);
 }
 
 /* ---- A signal beside a close ---- */
