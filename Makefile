@@ -22,7 +22,7 @@ flags_ubsan = $(slow) -fsanitize=undefined -fno-sanitize-recover=undefined
 flags_tsan = $(slow) -fsanitize=thread
 flags_modules = -DJOBQ_MODULES -DJOBQ_TEST_SCALE=4 -iquote amalgamation -I. -I$(B)
 
-our_flags = -std=c99 -O2 -g $(warnings) -pthread $(flags_$(variant)) $(sqlite_include)
+our_flags = -std=c99 -O2 -g $(warnings) -pthread -iquote tests/rig $(flags_$(variant)) $(sqlite_include)
 compile = $(CC) $(our_flags) $(CPPFLAGS) $(CFLAGS)
 link = $(LDFLAGS) $(sqlite_library) -pthread $(LDLIBS)
 show = @echo '  $@';
@@ -40,9 +40,11 @@ unit_library =
 unit_needs = jobq.c
 endif
 
-# The programs of the suite. tests/example_* are scripts that try the larger examples.
-kinds = unit api fault crash sim stress
-tests = $(patsubst tests/%.c,$(B)/%,$(wildcard $(kinds:%=tests/%_*.c))) $(B)/all_symbols
+# The programs of the suite: tests/api/order.c becomes api_order. tests/example_* are scripts that
+# try the larger examples.
+kinds = unit api fault crash sim stress header
+program = $(B)/$(subst /,_,$(patsubst tests/%.c,%,$1))
+tests = $(foreach source,$(wildcard $(kinds:%=tests/%/*.c)),$(call program,$(source)))
 examples = $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 compared = $(foreach e,$(examples),$(if $(wildcard $(call expected,$e)),$e))
 expected = examples/expected/$(notdir $1).txt
@@ -110,8 +112,8 @@ sim: $(B)/sim_life
 
 # scoreboard - the guarantees as figures: everything that the fault rig searches (EFFORT=1)
 # soak - the same with seed after seed for hours, until something breaks (HOURS=8 EFFORT=20)
-with_figures = $(filter $(patsubst %.c,$(B)/%,$(notdir \
-    $(shell grep -l test_figure tests/*_*.c))),$(call chosen,$(tests)))
+with_figures = $(filter $(foreach source,$(shell grep -l test_figure tests/*/*.c),\
+    $(call program,$(source))),$(call chosen,$(tests)))
 scoreboard: $(with_figures)
 	@tests/scoreboard -e $(or $(EFFORT),1) $(if $(T),,-m) $^
 soak: $(with_figures)
@@ -152,13 +154,13 @@ warnings: jobq.c $(B)/modules.h
 	    for module in $(modules); do \
 	        $$strict -O2 -I. -c amalgamation/$$module -o build/warnings.o || exit 1; \
 	    done; \
-	    for source in $(wildcard tests/*.c tests/bench/*.c examples/*.c); do \
-	        $$strict -I. -fsyntax-only $$source || exit 1; \
+	    for source in $(wildcard tests/*/*.c examples/*.c); do \
+	        $$strict -iquote tests/rig -I. -fsyntax-only $$source || exit 1; \
 	    done; \
 	    if echo | $$cc -x c++ -fsyntax-only - 2>/dev/null; then \
-	        $$cc -x c++ -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only tests/header_cxx.cpp \
+	        $$cc -x c++ -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only tests/header/cxx.cpp \
 	            || exit 1; \
-	    else echo "$$cc cannot compile C++: header_cxx.cpp skipped"; fi; \
+	    else echo "$$cc cannot compile C++: tests/header/cxx.cpp skipped"; fi; \
 	    echo "no warnings from $$cc"; \
 	done
 
@@ -169,12 +171,12 @@ symbols: jobq.c
 	@nm -P build/symbols.o | awk '$$2 ~ /^[TDBRCVW]$$/ { print $$1 }' | sort >build/exported
 	@awk '/^JOBQ_API/ && match($$0, /jobq_[a-z0-9_]+\(/) { print substr($$0, RSTART, RLENGTH - 1) }' \
 	    jobq.h | sort >build/declared
-	@sed -n 's/^ *PUBLIC(\(.*\)),$$/\1/p' tests/all_symbols.c | sort >build/mentioned
+	@sed -n 's/^ *PUBLIC(\(.*\)),$$/\1/p' tests/header/symbols.c | sort >build/mentioned
 	@status=0; \
 	diff build/declared build/exported >build/symbols.diff || { status=1; \
 	    sed -n 's/^</declared in jobq.h, not defined:/p; s/^>/exported, not in jobq.h:/p' build/symbols.diff; }; \
 	diff build/declared build/mentioned >build/symbols.diff || { status=1; \
-	    sed -n 's/^[<>]/tests\/all_symbols.c and jobq.h differ in:/p' build/symbols.diff; }; \
+	    sed -n 's/^[<>]/tests\/header\/symbols.c and jobq.h differ in:/p' build/symbols.diff; }; \
 	nm -P build/symbols.o | awk '$$2 ~ /^[tdbr]$$/ && $$1 !~ /^jobq__/ && $$1 !~ /\./ { \
 	    print "inside, but not called jobq__:", $$1; bad = 1 } END { exit bad }' || status=1; \
 	[ $$status -ne 0 ] || echo "$$(wc -l <build/exported) functions, all in jobq.h"; exit $$status
@@ -216,7 +218,7 @@ $(B)/%.o: amalgamation/%.c $(B)/flags
 $(B)/modules.h: amalgamation/MANIFEST $(B)/flags
 	@printf '#include "%s"\n' $(headers) >$@
 
-$(B)/unit_%: tests/unit_%.c $(unit_needs) $(unit_library) $(sqlite_object) $(B)/flags
+$(B)/unit_%: tests/unit/%.c $(unit_needs) $(unit_library) $(sqlite_object) $(B)/flags
 	$(show) $(compile) $(depend) $< $(unit_library) -o $@ $(link)
 
 $(B)/examples/%: examples/%.c $(library) $(sqlite_object)
@@ -226,8 +228,11 @@ build/bench/bench: $(wildcard tests/bench/*.[ch]) $(library) $(sqlite_object)
 	@mkdir -p $(@D)
 	$(show) $(compile) -I. $(filter %.c,$^) $(library) -o $@ $(link) -lm
 
-$(B)/%: tests/%.c $(library) $(sqlite_object)
-	$(show) $(compile) $(depend) $< $(library) -o $@ $(link)
+define rule_of_kind
+$$(B)/$(1)_%: tests/$(1)/%.c $$(library) $$(sqlite_object)
+	$$(show) $$(compile) $$(depend) $$< $$(library) -o $$@ $$(link)
+endef
+$(foreach kind,$(filter-out unit,$(kinds)),$(eval $(call rule_of_kind,$(kind))))
 
 build/sqlite/%.o: $(if $(sqlite_object),$(sqlite_dir)/sqlite3.c)
 	@mkdir -p $(@D)

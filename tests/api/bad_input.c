@@ -1,0 +1,981 @@
+/* bad_input.c - every wrong argument, place, path and moment gets its own code and a
+ * sentence; nothing is half done, and the queue works afterwards.
+ *
+ * Every call goes through FAILS, which checks the code, that the error holds the same code,
+ * and that its text is a sentence. still_works looks that nothing was left behind. */
+#include "helpers.h"
+
+#include <sched.h>
+
+static const jobq_outcome done_at_once = JOBQ_DONE;
+#define DONE_AT_ONCE ((void *)(uintptr_t)&done_at_once)
+
+/* Nothing but jobs of kind "probe" may be there; and another one can be enqueued and run. */
+static void still_works(jobq *q, int64_t jobs) {
+    CHECK_INT(total(q), jobs);
+    CHECK_INT(stats_of(q).failed_code, JOBQ_OK);
+    put(q, "probe");
+    CHECK_INT(drain(q), 1);
+    CHECK_INT(total(q), jobs + 1);
+}
+
+static bool open_probe(fixture *f, jobq_options options) {
+    options.workers = JOBQ_NONE;
+    if (!fixture_open(f, options)) return false;
+    handle(f->q, "probe", answer, DONE_AT_ONCE);
+    return true;
+}
+
+/* ---- Codes ---- */
+
+/* Goal: every code has its name and a sentence, and anything else is answered too. Method:
+ * the X-macro, and numbers that are no codes. */
+TEST(codes_have_names_and_sentences) {
+#define CODE_SPEAKS(name, value, sentence) \
+    CHECK_STR(jobq_code_name(name), #name); \
+    CHECK_STR(jobq_code_text(name), sentence); \
+    CHECK_INT(name, value);
+    JOBQ_CODES(CODE_SPEAKS)
+#undef CODE_SPEAKS
+    static const int strange[] = {2, 99, -26, -1000, INT32_MAX, INT32_MIN};
+    for (size_t i = 0; i < sizeof strange / sizeof strange[0]; i++) {
+        CHECK(jobq_code_name(strange[i]) != NULL);
+        CHECK(jobq_code_text(strange[i]) != NULL);
+    }
+}
+
+/* Goal: states and outcomes have names, and anything else is answered too. Method: all of them,
+ * and numbers that are none. */
+TEST(states_and_outcomes_have_names) {
+    CHECK_STR(jobq_state_name(JOBQ_STATE_PENDING), "pending");
+    CHECK_STR(jobq_state_name(JOBQ_STATE_CANCELLED), "cancelled");
+    CHECK_STR(jobq_state_name((jobq_state)99), "?");
+    CHECK_STR(jobq_outcome_name(JOBQ_DONE), "done");
+    CHECK_STR(jobq_outcome_name(JOBQ_CRASHED), "crashed");
+    CHECK_STR(jobq_outcome_name((jobq_outcome)99), "?");
+}
+
+/* Goal: header and library are of one version. Method: compare. */
+TEST(version_is_the_headers) {
+    CHECK_INT(jobq_version_number(), JOBQ_VERSION_NUMBER);
+}
+
+/* ---- NULL ---- */
+
+/* Goal: no handle is a misuse of its own kind, with a sentence, everywhere. Method: each
+ * function with NULL for the queue. */
+TEST(null_handle_is_misuse) {
+    jobq_kind kind = {.name = "k", .run = do_nothing};
+    jobq_job job = {.kind = "k"};
+    jobq_cursor cursor = {{0}, 0, false};
+    jobq_info info;
+    jobq_counts counts;
+    jobq_stats stats;
+    int64_t at;
+    size_t n;
+    FAILS(JOBQ_MISUSE, jobq_register(NULL, &kind, &err));
+    FAILS(JOBQ_MISUSE, jobq_start(NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_stop(NULL, 0, &err));
+    FAILS(JOBQ_MISUSE, jobq_enqueue(NULL, &job, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_enqueue_many(NULL, &job, 1, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_flush(NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_notify(NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_cancel(NULL, 1, &err));
+    FAILS(JOBQ_MISUSE, jobq_retry_now(NULL, 1, &err));
+    FAILS(JOBQ_MISUSE, jobq_delete(NULL, 1, &err));
+    FAILS(JOBQ_MISUSE, jobq_get(NULL, 1, &info, &err));
+    FAILS(JOBQ_MISUSE, jobq_get_payload(NULL, 1, NULL, 0, &n, &err));
+    FAILS(JOBQ_MISUSE, jobq_get_result(NULL, 1, NULL, 0, &n, &err));
+    FAILS(JOBQ_MISUSE, jobq_list(NULL, NULL, &cursor, &info, 1, &n, &err));
+    FAILS(JOBQ_MISUSE, jobq_count(NULL, &counts, &err));
+    FAILS(JOBQ_MISUSE, jobq_stat(NULL, &stats, &err));
+    FAILS(JOBQ_MISUSE, jobq_wait(NULL, 1, 0, &info, &err));
+    FAILS(JOBQ_MISUSE, jobq_advance(NULL, 1, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_advance_to_next(NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_step(NULL, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_run_until_idle(NULL, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_next_deadline(NULL, &at, &err));
+    CHECK_INT(jobq_wakes(NULL), 0);
+}
+
+/* Goal: what a call cannot do without is missed. Method: NULL for it. */
+TEST(null_argument_is_misuse) {
+    fixture f;
+    jobq_cursor cursor = {{0}, 0, false};
+    jobq_info info;
+    size_t n;
+    int64_t id;
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    FAILS(JOBQ_MISUSE, jobq_open(test_path("x.db"), NULL, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_register(f.q, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_enqueue(f.q, NULL, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_enqueue_many(f.q, NULL, 3, NULL, &err));
+    CHECK_INT(total(f.q), 0);
+    id = put(f.q, "probe");
+    CHECK_INT(drain(f.q), 1);
+    FAILS(JOBQ_MISUSE, jobq_get(f.q, id, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_list(f.q, NULL, NULL, &info, 1, &n, &err));
+    FAILS(JOBQ_MISUSE, jobq_list(f.q, NULL, &cursor, NULL, 1, &n, &err));
+    FAILS(JOBQ_MISUSE, jobq_list(f.q, NULL, &cursor, &info, 1, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_get_payload(f.q, id, NULL, 10, &n, &err));
+    FAILS(JOBQ_MISUSE, jobq_get_result(f.q, id, NULL, 10, &n, &err));
+    FAILS(JOBQ_MISUSE, jobq_count(f.q, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_stat(f.q, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_next_deadline(f.q, NULL, &err));
+    still_works(f.q, 1);
+    fixture_close(&f);
+}
+
+/* Goal: the path is needed. Method: NULL and the empty string. */
+TEST(missing_path_is_refused) {
+    jobq *q = NULL;
+    FAILS(JOBQ_MISUSE, jobq_open(NULL, NULL, &q, &err));
+    CHECK(q == NULL);
+    FAILS_SOMEHOW(jobq_open("", NULL, &q, &err));
+    CHECK(q == NULL);
+}
+
+/* Goal: close of nothing is a misuse and harms nothing. Method: NULL, and a NULL handle. */
+TEST(closing_nothing_is_misuse) {
+    jobq *q = NULL;
+    CHECK_CODE(jobq_close(NULL), JOBQ_MISUSE);
+    CHECK_CODE(jobq_close(&q), JOBQ_MISUSE);
+    jobq_clock_free(NULL);
+}
+
+/* Goal: a caller that wants no error text gets the same codes. Method: NULL for err in calls
+ * that fail in different layers. */
+TEST(error_argument_may_be_null) {
+    fixture f;
+    jobq *q = NULL;
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    CHECK_CODE(jobq_open(f.path, NULL, &q, NULL), JOBQ_LOCKED);
+    CHECK_CODE(jobq_enqueue(f.q, &(jobq_job){.kind = ""}, NULL, NULL), JOBQ_BAD_NAME);
+    CHECK_CODE(jobq_get(f.q, 77, &(jobq_info){0}, NULL), JOBQ_NOT_FOUND);
+    CHECK_CODE(jobq_cancel(f.q, 77, NULL), JOBQ_NOT_FOUND);
+    CHECK_CODE(jobq_start(f.q, NULL), JOBQ_MISUSE);
+    still_works(f.q, 0);
+    fixture_close(&f);
+}
+
+/* Goal: the error is written only by calls that fail. Method: a mark in it survives calls
+ * that work. */
+TEST(error_is_left_alone_by_success) {
+    fixture f;
+    jobq_error mark = {4711, 12, "untouched"};
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    CHECK_CODE(jobq_enqueue(f.q, &(jobq_job){.kind = "probe"}, NULL, &mark), JOBQ_OK);
+    CHECK_CODE(jobq_run_until_idle(f.q, NULL, &mark), JOBQ_OK);
+    CHECK_CODE(jobq_count(f.q, &(jobq_counts){0}, &mark), JOBQ_OK);
+    CHECK_INT(mark.code, 4711);
+    CHECK_INT(mark.sqlite_code, 12);
+    CHECK_STR(mark.text, "untouched");
+    fixture_close(&f);
+}
+
+/* ---- Jobs ---- */
+
+static void refuse_job(fixture *f, int wanted, jobq_job job) {
+    int64_t id = -5;
+    jobq_result result = {-5, -5};
+    FAILS(wanted, jobq_enqueue(f->q, &job, &id, &err));
+    FAILS(wanted, jobq_enqueue_many(f->q, &job, 1, &result, &err));
+    CHECK_INT(total(f->q), 0);
+}
+
+/* Fills text with n letters. */
+static const char *letters(char *text, size_t n) {
+    memset(text, 'n', n);
+    text[n] = '\0';
+    return text;
+}
+
+/* Goal: names of kinds and queues have 1 to 64 bytes. Method: none, empty, one too long; and
+ * exactly 64. */
+TEST(bad_names_are_refused) {
+    char text[JOBQ_NAME_MAX + 2];
+    fixture f;
+    jobq_info info;
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    refuse_job(&f, JOBQ_BAD_NAME, (jobq_job){.kind = NULL});
+    refuse_job(&f, JOBQ_BAD_NAME, (jobq_job){.kind = ""});
+    refuse_job(&f, JOBQ_BAD_NAME, (jobq_job){.kind = letters(text, JOBQ_NAME_MAX + 1)});
+    refuse_job(&f, JOBQ_BAD_NAME, (jobq_job){.kind = "k", .queue = ""});
+    refuse_job(&f, JOBQ_BAD_NAME, (jobq_job){.kind = "k", .queue = text});
+    letters(text, JOBQ_NAME_MAX);
+    info = look(f.q, put_job(f.q, (jobq_job){.kind = text, .queue = text}));
+    CHECK_STR(info.kind, text);
+    CHECK_STR(info.queue, text);
+    still_works(f.q, 1);
+    fixture_close(&f);
+}
+
+/* Goal: keys have 1 to 128 bytes. Method: empty, one too long, and exactly 128. */
+TEST(bad_keys_are_refused) {
+    char text[JOBQ_KEY_MAX + 2];
+    fixture f;
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    refuse_job(&f, JOBQ_BAD_NAME, (jobq_job){.kind = "k", .key = ""});
+    refuse_job(&f, JOBQ_BAD_NAME, (jobq_job){.kind = "k", .key = letters(text, JOBQ_KEY_MAX + 1)});
+    letters(text, JOBQ_KEY_MAX);
+    CHECK_STR(look(f.q, put_job(f.q, (jobq_job){.kind = "k", .key = text})).key, text);
+    still_works(f.q, 1);
+    fixture_close(&f);
+}
+
+/* Goal: negative times, times past the end of time, and both times together are refused.
+ * Method: one at a time. */
+TEST(bad_times_are_refused) {
+    fixture f;
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .run_at_ms = -1});
+    refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .run_at_ms = INT64_MIN});
+    refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .delay_ms = -1});
+    refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .delay_ms = INT64_MIN});
+    refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .delay_ms = INT64_MAX - 1});
+    refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .delay_ms = INT64_MAX - T0 + 1});
+    refuse_job(&f, JOBQ_MISUSE, (jobq_job){.kind = "k", .run_at_ms = T0, .delay_ms = 1});
+    still_works(f.q, 0);
+    fixture_close(&f);
+}
+
+/* Goal: a payload that is too big, or promised and not given, is refused; one of the very
+ * limit is not, nor are more jobs than memory can hold. Method: a limit of 1000 bytes. */
+TEST(bad_payloads_are_refused) {
+    static const char bytes[1001];
+    jobq_job job = {.kind = "k"};
+    jobq_result result;
+    fixture f;
+    REQUIRE(open_probe(&f, (jobq_options){.payload_max = 1000}));
+    refuse_job(&f, JOBQ_TOO_BIG, (jobq_job){.kind = "k", .payload = bytes, .size = 1001});
+    refuse_job(&f, JOBQ_TOO_BIG, (jobq_job){.kind = "k", .payload = bytes, .size = SIZE_MAX});
+    refuse_job(&f, JOBQ_MISUSE, (jobq_job){.kind = "k", .payload = NULL, .size = 1});
+    FAILS(JOBQ_MISUSE, jobq_enqueue_many(f.q, &job, SIZE_MAX, &result, &err));
+    put_job(f.q, (jobq_job){.kind = "k", .payload = bytes, .size = 1000});
+    put_job(f.q, (jobq_job){.kind = "k", .payload = bytes, .size = 0});
+    still_works(f.q, 2);
+    fixture_close(&f);
+}
+
+/* Goal: the limit that nobody set is 1 MiB. Method: exactly that, and one byte more. */
+TEST(payload_default_limit_is_one_mebibyte) {
+    size_t size = 1024 * 1024;
+    char *bytes = (char *)calloc(1, size + 1);
+    fixture f;
+    REQUIRE(bytes != NULL);
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    refuse_job(&f, JOBQ_TOO_BIG, (jobq_job){.kind = "k", .payload = bytes, .size = size + 1});
+    put_job(f.q, (jobq_job){.kind = "k", .payload = bytes, .size = size});
+    still_works(f.q, 1);
+    fixture_close(&f);
+    free(bytes);
+}
+
+/* Goal: a batch with one bad row stores nothing and names the row. Method: a bad row in the
+ * middle of seven, of each sort. */
+TEST(bad_row_fails_the_batch_and_is_named) {
+    static const char bytes[101];
+    const jobq_job bad[] = {{.kind = ""},
+                            {.kind = "k", .delay_ms = -4},
+                            {.kind = "k", .payload = bytes, .size = 101},
+                            {.kind = "k", .run_at_ms = 1, .delay_ms = 1},
+                            {.kind = "k", .key = ""}};
+    fixture f;
+    REQUIRE(open_probe(&f, (jobq_options){.payload_max = 100}));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        jobq_job jobs[7];
+        jobq_error told = {0, 0, ""};
+        for (int j = 0; j < 7; j++) jobs[j] = (jobq_job){.kind = "k"};
+        jobs[5] = bad[i];
+        CHECK(jobq_enqueue_many(f.q, jobs, 7, NULL, &told) < 0);
+        if (!CHECK(strchr(told.text, '5') || strchr(told.text, '6')))
+            test_note("no row in: %s", told.text);
+        CHECK_INT(total(f.q), 0);
+    }
+    still_works(f.q, 0);
+    fixture_close(&f);
+}
+
+/* Goal: a batch of nothing is fine and does nothing. Method: count 0. */
+TEST(empty_batch_is_fine) {
+    fixture f;
+    jobq_job job = {.kind = "k"};
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    WORKS(jobq_enqueue_many(f.q, &job, 0, NULL, &err));
+    WORKS(jobq_enqueue_many(f.q, NULL, 0, NULL, &err));
+    still_works(f.q, 0);
+    fixture_close(&f);
+}
+
+/* ---- Kinds ---- */
+
+static void refuse_kind(fixture *f, int wanted, jobq_kind kind) {
+    FAILS(wanted, jobq_register(f->q, &kind, &err));
+}
+
+/* Goal: a kind needs a name and a handler. Method: leave them out, spoil them. */
+TEST(bad_kinds_are_refused) {
+    char text[JOBQ_NAME_MAX + 2];
+    fixture f;
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    refuse_kind(&f, JOBQ_BAD_NAME, (jobq_kind){.name = NULL, .run = do_nothing});
+    refuse_kind(&f, JOBQ_BAD_NAME, (jobq_kind){.name = "", .run = do_nothing});
+    letters(text, JOBQ_NAME_MAX + 1);
+    refuse_kind(&f, JOBQ_BAD_NAME, (jobq_kind){.name = text, .run = do_nothing});
+    refuse_kind(&f, JOBQ_MISUSE, (jobq_kind){.name = "k", .run = NULL});
+    put(f.q, "k");
+    CHECK_INT(count_all(f.q).parked, 1); /* none of them made "k" a kind with a handler */
+    still_works(f.q, 1);
+    fixture_close(&f);
+}
+
+/* Goal: policies out of their range are refused: durations as BAD_TIME, numbers as MISUSE.
+ * Method: one at a time; then the same name with a good one. */
+TEST(bad_policies_are_refused) {
+    const jobq_kind times[] = {{.backoff_min_ms = -2}, {.backoff_max_ms = -2},
+                               {.timeout_ms = -2},     {.keep_done_ms = -2},
+                               {.keep_failed_ms = -2}, {.timeout_ms = INT64_MIN}};
+    const jobq_kind numbers[] = {
+        {.attempts_max = -2}, {.jitter_percent = -2}, {.crashes_max = -2}};
+    fixture f;
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        jobq_kind kind = times[i];
+        kind.name = "k";
+        kind.run = do_nothing;
+        refuse_kind(&f, JOBQ_BAD_TIME, kind);
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        jobq_kind kind = numbers[i];
+        kind.name = "k";
+        kind.run = do_nothing;
+        refuse_kind(&f, JOBQ_MISUSE, kind);
+    }
+    handle(f.q, "k", do_nothing, NULL);
+    still_works(f.q, 0);
+    fixture_close(&f);
+}
+
+/* Goal: one handler per kind, the first one stays. Method: register again with another. */
+TEST(registering_twice_is_misuse) {
+    static const jobq_outcome fail = JOBQ_FAIL;
+    fixture f;
+    int64_t id;
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    handle(f.q, "k", do_nothing, NULL);
+    refuse_kind(&f, JOBQ_MISUSE,
+                (jobq_kind){.name = "k", .run = answer, .ctx = (void *)(uintptr_t)&fail});
+    id = put(f.q, "k");
+    CHECK_INT(drain(f.q), 1);
+    CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
+    still_works(f.q, 1);
+    fixture_close(&f);
+}
+
+/* Goal: a file holds at most JOBQ_NAMES_MAX names, then it is full for further ones only.
+ * Method: enqueue one job for each of so many kinds in batches, then one more. */
+TEST(too_many_names_is_full) {
+    enum { BATCH = 256 };
+    static char names[BATCH][16];
+    static jobq_job jobs[BATCH];
+    fixture f;
+    jobq_error err;
+    int code = JOBQ_OK, n = 0;
+    REQUIRE(open_probe(&f, (jobq_options){.durability = JOBQ_RELAXED}));
+    for (; code == JOBQ_OK && n < JOBQ_NAMES_MAX + BATCH; n += BATCH) {
+        for (int i = 0; i < BATCH; i++) {
+            snprintf(names[i], sizeof names[i], "kind%d", n + i);
+            jobs[i] = (jobq_job){.kind = names[i]};
+        }
+        code = jobq_enqueue_many(f.q, jobs, BATCH, NULL, NULL);
+    }
+    CHECK_CODE(code, JOBQ_FULL);
+    CHECK_INT(total(f.q) % BATCH, 0); /* the batch that failed left nothing */
+    CHECK(total(f.q) <= JOBQ_NAMES_MAX);
+    FAILS(JOBQ_FULL, jobq_enqueue_many(f.q, jobs, BATCH, NULL, &err));
+    jobq_enqueue_many(f.q, jobs, BATCH, NULL, &err);
+    CHECK(strstr(err.text, "4096 names")); /* it is not the disk */
+    put(f.q, "kind0");
+    still_works(f.q, total(f.q));
+    fixture_close(&f);
+}
+
+/* ---- Ids ---- */
+
+static void refuse_id(fixture *f, int64_t id) {
+    jobq_info info;
+    size_t n;
+    char byte;
+    FAILS(JOBQ_NOT_FOUND, jobq_get(f->q, id, &info, &err));
+    FAILS(JOBQ_NOT_FOUND, jobq_get_payload(f->q, id, &byte, 1, &n, &err));
+    FAILS(JOBQ_NOT_FOUND, jobq_get_result(f->q, id, &byte, 1, &n, &err));
+    FAILS(JOBQ_NOT_FOUND, jobq_cancel(f->q, id, &err));
+    FAILS(JOBQ_NOT_FOUND, jobq_retry_now(f->q, id, &err));
+    FAILS(JOBQ_NOT_FOUND, jobq_delete(f->q, id, &err));
+    FAILS(JOBQ_NOT_FOUND, jobq_wait(f->q, id, 0, &info, &err));
+}
+
+/* Goal: ids that no job has are not found, whatever they are. Method: numbers around the one
+ * job that exists, and the ends of the range. */
+TEST(unknown_ids_are_not_found) {
+    fixture f;
+    int64_t id;
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    id = put(f.q, "probe");
+    CHECK_INT(drain(f.q), 1);
+    refuse_id(&f, id + 1);
+    refuse_id(&f, 0);
+    refuse_id(&f, -1);
+    refuse_id(&f, INT64_MAX);
+    refuse_id(&f, INT64_MIN);
+    still_works(f.q, 1);
+    fixture_close(&f);
+}
+
+/* ---- Listing ---- */
+
+/* Goal: a filter with a state that is none, or a negative budget, is a misuse; a name that
+ * nobody has used only matches nothing. Method: each of them. */
+TEST(bad_filters_are_refused) {
+    fixture f;
+    jobq_info info;
+    size_t n = 7;
+    jobq_cursor cursor = {{0}, 0, false};
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    put(f.q, "probe");
+    FAILS(JOBQ_MISUSE, jobq_list(f.q, &(jobq_filter){.state = (jobq_state)6}, &cursor, &info, 1,
+                                 &n, &err));
+    FAILS(JOBQ_MISUSE, jobq_list(f.q, &(jobq_filter){.state = (jobq_state)-1}, &cursor, &info, 1,
+                                 &n, &err));
+    FAILS(JOBQ_MISUSE, jobq_list(f.q, &(jobq_filter){.rows_max = -2}, &cursor, &info, 1, &n,
+                                 &err));
+    WORKS(jobq_list(f.q, &(jobq_filter){.kind = "nobody"}, &cursor, &info, 1, &n, &err));
+    CHECK_INT(n, 0);
+    CHECK(cursor.done);
+    CHECK_INT(drain(f.q), 1);
+    still_works(f.q, 1);
+    fixture_close(&f);
+}
+
+/* ---- Paths ---- */
+
+static void refuse_path(const char *path, int wanted) {
+    jobq *q = (jobq *)(uintptr_t)path; /* anything but NULL */
+    FAILS(wanted, jobq_open(path, NULL, &q, &err));
+    CHECK(q == NULL);
+    FAILS_SOMEHOW(jobq_open(path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q, &err));
+    CHECK(q == NULL);
+}
+
+/* Goal: directories, devices and pipes are no files, and none of them is waited for. Method:
+ * one of each. */
+TEST(path_that_is_no_regular_file) {
+    const char *fifo = test_path("fifo");
+    refuse_path(test_dir(), JOBQ_NOT_A_FILE);
+    refuse_path("/", JOBQ_NOT_A_FILE);
+    refuse_path("/dev/null", JOBQ_NOT_A_FILE);
+    CHECK(!exists("/dev/null-jobq"));
+    REQUIRE(mkfifo(fifo, 0600) == 0);
+    refuse_path(fifo, JOBQ_NOT_A_FILE);
+}
+
+static void write_file(const char *path, const char *text, int times) {
+    FILE *file = fopen(path, "w");
+    REQUIRE(file != NULL);
+    for (int i = 0; i < times; i++) fputs(text, file);
+    fclose(file);
+}
+
+/* Goal: a file that is no database is not touched. Method: a long and a short text. */
+TEST(file_that_is_no_database) {
+    static const char line[] = "These are the times that try men's souls.\n";
+    const char *text = test_path("text.db"), *brief = test_path("brief.db");
+    struct stat st;
+    char back[sizeof line] = "";
+    FILE *file;
+    write_file(text, line, 1000);
+    write_file(brief, "short\n", 1);
+    refuse_path(text, JOBQ_NOT_A_DB);
+    refuse_path(brief, JOBQ_NOT_A_DB);
+    REQUIRE(stat(text, &st) == 0);
+    CHECK_INT(st.st_size, (int64_t)(1000 * (sizeof line - 1)));
+    REQUIRE(stat(brief, &st) == 0);
+    CHECK_INT(st.st_size, 6);
+    file = fopen(text, "r");
+    REQUIRE(file != NULL);
+    CHECK(fgets(back, sizeof back, file) != NULL);
+    fclose(file);
+    CHECK_STR(back, line);
+}
+
+/* Goal: a path that cannot be, is said to be so. Method: a missing directory, a dangling
+ * link, a name that is too long, a file in place of a directory. */
+TEST(path_that_cannot_be_opened) {
+    char name[400];
+    const char *dangling = test_path("dangling");
+    refuse_path(test_path("no/such/directory/q.db"), JOBQ_CANT_OPEN);
+    REQUIRE(symlink(test_path("nowhere/q.db"), dangling) == 0);
+    refuse_path(dangling, JOBQ_CANT_OPEN);
+    refuse_path(test_path(letters(name, sizeof name - 1)), JOBQ_CANT_OPEN);
+    write_file(test_path("plain"), "x", 1);
+    refuse_path(test_path("plain/q.db"), JOBQ_CANT_OPEN);
+    CHECK(!exists(test_path("dangling-jobq")) && !exists(test_path("nowhere")));
+}
+
+/* Goal: another application's database is foreign. Method: a table, no .join. */
+TEST(database_of_another_application) {
+    const char *path = test_path("app.db");
+    sql_run(path, "CREATE TABLE t(x); INSERT INTO t VALUES(1)");
+    refuse_path(path, JOBQ_FOREIGN);
+    CHECK_INT(sql_int(path, "SELECT count(*) FROM sqlite_master"), 1);
+}
+
+/* Goal: a damaged database is told as such, not opened, and not written. Method: a queue's
+ * file, everything behind SQLite's own header overwritten. */
+TEST(damaged_database) {
+    const char *path = test_path("q.db");
+    jobq *q = NULL;
+    struct stat before, after;
+    FILE *file;
+    WORKS(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
+    put(q, "k");
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    REQUIRE(stat(path, &before) == 0);
+    file = fopen(path, "r+");
+    REQUIRE(file != NULL);
+    REQUIRE(fseek(file, 100, SEEK_SET) == 0);
+    for (int64_t i = 100; i < (int64_t)before.st_size; i++) fputc((int)(i * 31 % 251), file);
+    fclose(file);
+    FAILS(JOBQ_CORRUPT, jobq_open(path, NULL, &q, &err));
+    CHECK(q == NULL);
+    REQUIRE(stat(path, &after) == 0);
+    CHECK_INT(after.st_size, before.st_size);
+}
+
+/* Runs without root's powers, which no permission can stop. */
+struct locked_room {
+    char dir[64];
+    char old_queue[96], new_queue[96];
+};
+
+static void try_read_only(void *arg) {
+    struct locked_room *room = (struct locked_room *)arg;
+    jobq *q = NULL;
+    if (geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0)) {
+        test_note("skipped: privileges cannot be dropped");
+        return;
+    }
+    FAILS(JOBQ_READ_ONLY, jobq_open(room->new_queue, NULL, &q, &err));
+    CHECK(q == NULL);
+    FAILS(JOBQ_READ_ONLY, jobq_open(room->old_queue, NULL, &q, &err));
+    CHECK(q == NULL);
+    CHECK(!exists(room->new_queue));
+}
+
+/* Goal: a directory that cannot be written is told as read-only, for a new queue and for one
+ * that is there. Method: a child without privileges, in a directory of mode 0555. The test's
+ * own directory will not do, as such a child may not look into it. */
+TEST(read_only_directory) {
+    struct locked_room room = {"/tmp/jobq-room-XXXXXX", "", ""};
+    jobq *q = NULL;
+    REQUIRE(mkdtemp(room.dir) != NULL);
+    snprintf(room.old_queue, sizeof room.old_queue, "%s/old.db", room.dir);
+    snprintf(room.new_queue, sizeof room.new_queue, "%s/new.db", room.dir);
+    WORKS(jobq_open(room.old_queue, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
+    put(q, "k");
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    CHECK_INT(chmod(room.old_queue, 0444), 0);
+    CHECK_INT(chmod(room.dir, 0555), 0);
+    CHECK_INT(test_fork(try_read_only, &room), 0);
+    CHECK_INT(chmod(room.dir, 0700), 0);
+    WORKS(jobq_open(room.old_queue, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
+    CHECK_INT(total(q), 1);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    test_remove(room.dir);
+}
+
+/* ---- Wrong role, wrong mode ---- */
+
+/* Goal: a client may not run, change or take part in time. Method: every call that the header
+ * keeps from clients; enqueue and look work. */
+TEST(client_may_not_run_or_change) {
+    const char *path = test_path("q.db");
+    jobq *owner = NULL, *client = NULL;
+    jobq_kind kind = {.name = "probe", .run = do_nothing};
+    int64_t id;
+    WORKS(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE, .shared = true}, &owner, &err));
+    WORKS(jobq_open(path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &client, &err));
+    REQUIRE(owner != NULL && client != NULL);
+    id = put(client, "probe");
+    FAILS(JOBQ_MISUSE, jobq_register(client, &kind, &err));
+    FAILS(JOBQ_MISUSE, jobq_start(client, &err));
+    FAILS(JOBQ_MISUSE, jobq_cancel(client, id, &err));
+    FAILS(JOBQ_MISUSE, jobq_retry_now(client, id, &err));
+    FAILS(JOBQ_MISUSE, jobq_delete(client, id, &err));
+    FAILS(JOBQ_MISUSE, jobq_advance(client, 1, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_advance_to_next(client, &err));
+    FAILS(JOBQ_MISUSE, jobq_step(client, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_run_until_idle(client, NULL, &err));
+    CHECK_INT(state_of(client, id), JOBQ_STATE_PENDING);
+    CHECK_CODE(jobq_close(&client), JOBQ_OK);
+    handle(owner, "probe", do_nothing, NULL);
+    WORKS(jobq_notify(owner, &err));
+    CHECK_INT(drain(owner), 1);
+    still_works(owner, 1);
+    CHECK_CODE(jobq_close(&owner), JOBQ_OK);
+}
+
+/* Goal: a pool is not stepped and a step queue is not started. Method: the wrong calls for
+ * both; time in the hand needs an artificial clock. */
+TEST(wrong_mode_is_misuse) {
+    fixture f;
+    jobq *pool = NULL;
+    int64_t id;
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    FAILS(JOBQ_MISUSE, jobq_start(f.q, &err));
+    still_works(f.q, 0);
+    fixture_close(&f);
+    WORKS(jobq_open(test_path("pool.db"), &(jobq_options){.workers = 1}, &pool, &err));
+    REQUIRE(pool != NULL);
+    FAILS(JOBQ_MISUSE, jobq_step(pool, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_run_until_idle(pool, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_advance(pool, 1000, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_advance_to_next(pool, &err));
+    handle(pool, "k", do_nothing, NULL);
+    start(pool);
+    FAILS(JOBQ_MISUSE, jobq_step(pool, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_advance(pool, 1000, NULL, &err));
+    id = put(pool, "k");
+    CHECK_INT(finish(pool, id).state, JOBQ_STATE_DONE);
+    CHECK_CODE(jobq_close(&pool), JOBQ_OK);
+}
+
+/* Goal: advancing by a negative time is an error and moves nothing. Method: try it. */
+TEST(advance_does_not_go_back) {
+    fixture f;
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    FAILS_SOMEHOW(jobq_advance(f.q, -1, NULL, &err));
+    FAILS_SOMEHOW(jobq_advance(f.q, INT64_MIN, NULL, &err));
+    CHECK_INT(fixture_elapsed(&f), 0);
+    still_works(f.q, 0);
+    fixture_close(&f);
+}
+
+/* Goal: a negative timeout of wait is an error. Method: on a job that is not finished. */
+TEST(wait_refuses_negative_timeouts) {
+    fixture f;
+    int64_t id;
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    id = put(f.q, "probe");
+    FAILS_SOMEHOW(jobq_wait(f.q, id, -2, NULL, &err));
+    FAILS_SOMEHOW(jobq_wait(f.q, id, INT64_MIN, NULL, &err));
+    CHECK_INT(drain(f.q), 1);
+    still_works(f.q, 1);
+    fixture_close(&f);
+}
+
+/* ---- Wrong places ---- */
+
+struct inside {
+    jobq *expected;
+    int handlers, events;
+};
+
+/* Calls that no handler may make; all of them have to leave everything as it is. */
+static jobq_outcome misbehave(jobq_run *run, void *ctx) {
+    struct inside *in = (struct inside *)ctx;
+    jobq *q = jobq_run_queue(run), *kept = q;
+    int64_t id = jobq_run_id(run);
+    CHECK(q == in->expected);
+    CHECK_CODE(jobq_close(&q), JOBQ_MISUSE);
+    CHECK(q == kept);
+    FAILS(JOBQ_MISUSE, jobq_stop(q, JOBQ_NONE, &err));
+    FAILS(JOBQ_MISUSE, jobq_wait(q, id, 0, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_wait(q, id, JOBQ_NEVER, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_step(q, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_run_until_idle(q, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_advance(q, 1000, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_advance_to_next(q, &err));
+    FAILS(JOBQ_MISUSE, jobq_start(q, &err));
+    in->handlers++;
+    return JOBQ_DONE;
+}
+
+/* Goal: close, stop, wait, step and advance from inside a handler are refused. Method: a
+ * handler in step mode tries all of them; afterwards the queue works. */
+TEST(handler_may_not_close_wait_or_step) {
+    fixture f;
+    struct inside in;
+    int64_t id;
+    memset(&in, 0, sizeof in);
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    in.expected = f.q;
+    handle(f.q, "bad", misbehave, &in);
+    id = put(f.q, "bad");
+    CHECK_INT(drain(f.q), 1);
+    CHECK_INT(in.handlers, 1);
+    CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
+    CHECK_INT(fixture_elapsed(&f), 0);
+    still_works(f.q, 1);
+    fixture_close(&f);
+}
+
+static jobq_outcome misbehave_in_pool(jobq_run *run, void *ctx) {
+    struct inside *in = (struct inside *)ctx;
+    jobq *q = jobq_run_queue(run);
+    CHECK_CODE(jobq_close(&q), JOBQ_MISUSE);
+    FAILS(JOBQ_MISUSE, jobq_stop(q, JOBQ_NEVER, &err));
+    FAILS(JOBQ_MISUSE, jobq_wait(q, jobq_run_id(run), JOBQ_NEVER, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_start(q, &err));
+    in->handlers++;
+    return JOBQ_DONE;
+}
+
+/* Goal: the same on a worker's thread, where close or wait would wait for themselves.
+ * Method: a pool of one. */
+TEST(handler_of_a_pool_may_not_close_or_wait) {
+    fixture f;
+    struct inside in;
+    memset(&in, 0, sizeof in);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1}));
+    handle(f.q, "bad", misbehave_in_pool, &in);
+    start(f.q);
+    CHECK_INT(finish(f.q, put(f.q, "bad")).state, JOBQ_STATE_DONE);
+    CHECK_INT(in.handlers, 1);
+    CHECK(stats_of(f.q).started_now);
+    fixture_close(&f);
+}
+
+/* Calls that no event callback may make. Its own queue comes from ctx. */
+static void misbehave_in_event(const jobq_event *event, void *ctx) {
+    struct inside *in = (struct inside *)ctx;
+    jobq *q = in->expected, *kept = q;
+    if (!q) return;
+    CHECK_CODE(jobq_close(&q), JOBQ_MISUSE);
+    CHECK(q == kept);
+    FAILS(JOBQ_MISUSE, jobq_stop(kept, JOBQ_NONE, &err));
+    FAILS(JOBQ_MISUSE, jobq_wait(kept, event->id, JOBQ_NEVER, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_step(kept, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_run_until_idle(kept, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_advance(kept, 1000, NULL, &err));
+    in->events++;
+}
+
+/* Goal: the same for event callbacks. Method: the callback tries at every event. */
+TEST(event_callback_may_not_close_wait_or_step) {
+    fixture f;
+    struct inside in;
+    memset(&in, 0, sizeof in);
+    REQUIRE(open_probe(&f, (jobq_options){.on_event = misbehave_in_event, .ctx = &in}));
+    in.expected = f.q;
+    put(f.q, "probe");
+    CHECK_INT(drain(f.q), 1);
+    CHECK(in.events >= 2);
+    CHECK_INT(fixture_elapsed(&f), 0);
+    still_works(f.q, 1);
+    in.expected = NULL;
+    fixture_close(&f);
+}
+
+/* ---- Somebody else holds the database ---- */
+
+/* Goal: while another connection writes, calls get BUSY after busy_ms, with SQLite's code, and
+ * did not happen; afterwards they work. Method: a transaction held on a connection of ours. */
+TEST(foreign_writer_makes_busy) {
+    fixture f;
+    sqlite3 *db;
+    jobq_error told = {0, 0, ""};
+    jobq_job job = {.kind = "k"};
+    REQUIRE(open_probe(&f, (jobq_options){.busy_ms = 10, .shared = true}));
+    db = sql_open(f.path);
+    REQUIRE_INT(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    FAILS(JOBQ_BUSY, jobq_enqueue(f.q, &job, NULL, &err));
+    FAILS(JOBQ_BUSY, jobq_enqueue_many(f.q, &job, 1, NULL, &err));
+    CHECK_CODE(jobq_enqueue(f.q, &job, NULL, &told), JOBQ_BUSY);
+    CHECK_INT(told.sqlite_code & 255, SQLITE_BUSY);
+    CHECK_INT(total(f.q), 0);
+    CHECK_INT(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    still_works(f.q, 0);
+    sqlite3_close(db);
+    fixture_close(&f);
+}
+
+static jobq_outcome let_another_write(jobq_run *run, void *ctx) {
+    (void)run;
+    CHECK_INT(sqlite3_exec((sqlite3 *)ctx, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    return JOBQ_DONE;
+}
+
+/* Goal: an outcome that could not be written is kept and written by the next step; the job does
+ * not run again. Method: its handler lets another connection begin. */
+TEST(outcome_is_kept_while_busy) {
+    fixture f;
+    sqlite3 *db;
+    int64_t id;
+    int ran = -1;
+    REQUIRE(open_probe(&f, (jobq_options){.busy_ms = 10, .shared = true}));
+    db = sql_open(f.path);
+    handle(f.q, "k", let_another_write, db);
+    id = put(f.q, "k");
+    FAILS(JOBQ_BUSY, jobq_step(f.q, NULL, &err));
+    CHECK(state_of(f.q, id) != JOBQ_STATE_DONE);
+    FAILS(JOBQ_BUSY, jobq_step(f.q, NULL, &err));
+    CHECK_INT(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    WORKS(jobq_step(f.q, &ran, &err));
+    CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
+    CHECK_INT(look(f.q, id).runs, 1);
+    still_works(f.q, 1);
+    sqlite3_close(db);
+    fixture_close(&f);
+}
+
+/* Goal: a file that somebody holds cannot be opened in time, and can be afterwards. Method: an
+ * exclusive transaction on a file that has no queue yet. */
+TEST(foreign_writer_makes_open_busy) {
+    const char *path = test_path("app.db");
+    jobq_options options = {.workers = JOBQ_NONE, .join = true, .busy_ms = 10};
+    jobq *q = NULL;
+    sqlite3 *db;
+    sql_run(path, "CREATE TABLE t(x)");
+    db = sql_open(path);
+    REQUIRE_INT(sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL), SQLITE_OK);
+    FAILS(JOBQ_BUSY, jobq_open(path, &options, &q, &err));
+    CHECK(q == NULL);
+    CHECK_INT(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    WORKS(jobq_open(path, &options, &q, &err));
+    REQUIRE(q != NULL);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+/* ---- A forked child ---- */
+
+static void use_the_parents_queue(void *arg) {
+    fixture *f = (fixture *)arg;
+    jobq_kind kind = {.name = "child", .run = do_nothing};
+    jobq_job job = {.kind = "child"};
+    jobq_info info;
+    jobq_stats stats;
+    jobq_counts counts;
+    FAILS(JOBQ_FORKED, jobq_enqueue(f->q, &job, NULL, &err));
+    FAILS(JOBQ_FORKED, jobq_enqueue_many(f->q, &job, 1, NULL, &err));
+    FAILS(JOBQ_FORKED, jobq_register(f->q, &kind, &err));
+    FAILS(JOBQ_FORKED, jobq_get(f->q, 1, &info, &err));
+    FAILS(JOBQ_FORKED, jobq_count(f->q, &counts, &err));
+    FAILS(JOBQ_FORKED, jobq_stat(f->q, &stats, &err));
+    FAILS(JOBQ_FORKED, jobq_cancel(f->q, 1, &err));
+    FAILS(JOBQ_FORKED, jobq_step(f->q, NULL, &err));
+    FAILS(JOBQ_FORKED, jobq_run_until_idle(f->q, NULL, &err));
+    FAILS(JOBQ_FORKED, jobq_flush(f->q, &err));
+    CHECK_CODE(jobq_close(&f->q), JOBQ_FORKED);
+}
+
+/* Goal: a child that uses its parent's handle is told so and changes nothing, not even when
+ * it closes. Method: fork with a queue open and a job in it. */
+TEST(forked_child_may_not_use_the_handle) {
+    fixture f;
+    REQUIRE(open_probe(&f, (jobq_options){0}));
+    put(f.q, "probe");
+    CHECK_INT(test_fork(use_the_parents_queue, &f), 0);
+    CHECK_INT(drain(f.q), 1);
+    still_works(f.q, 1);
+    REQUIRE(fixture_reopen(&f));
+    CHECK_INT(total(f.q), 2);
+    fixture_close(&f);
+}
+
+/* ---- Racing with close ---- */
+
+struct closer {
+    jobq *q;
+    int code;
+    int64_t id;
+};
+
+static void *close_it(void *arg) {
+    struct closer *c = (struct closer *)arg;
+    c->code = jobq_close(&c->q);
+    return NULL;
+}
+
+/* Enqueues until something else than OK comes back; returns that. */
+static int enqueue_until_refused(jobq *q, int64_t *stored, jobq_error *err) {
+    jobq_job job = {.kind = "k"};
+    int code;
+    *stored = 0;
+    while ((code = jobq_enqueue(q, &job, NULL, err)) == JOBQ_OK) ++*stored;
+    return code;
+}
+
+/* Goal: calls that race with close get CLOSED, what was acknowledged is stored, and a handler
+ * that still runs is settled. Method: a handler at a gate holds close back, so that the queue
+ * surely exists while this thread enqueues until it is refused. */
+TEST(calls_that_race_with_close_get_closed) {
+    struct closer c = {NULL, 1, 0};
+    fixture f;
+    gate g;
+    pthread_t thread;
+    jobq *q;
+    jobq_info info;
+    int64_t stored, held;
+    gate_init(&g);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .durability = JOBQ_RELAXED}));
+    q = c.q = f.q;
+    handle(q, "held", stand_at_gate, &g);
+    start(q);
+    held = put(q, "held");
+    gate_await(&g, 1);
+    REQUIRE(pthread_create(&thread, NULL, close_it, &c) == 0);
+    FAILS(JOBQ_CLOSED, enqueue_until_refused(q, &stored, &err));
+    FAILS(JOBQ_CLOSED, jobq_get(q, held, &info, &err));
+    FAILS(JOBQ_CLOSED, jobq_start(q, &err));
+    gate_open(&g);
+    pthread_join(thread, NULL);
+    CHECK_CODE(c.code, JOBQ_OK);
+    CHECK(c.q == NULL);
+    REQUIRE_CODE(jobq_open(f.path, &f.options, &f.q, NULL), JOBQ_OK);
+    CHECK_INT(total(f.q), stored + 1);
+    CHECK_INT(state_of(f.q, held), JOBQ_STATE_DONE);
+    fixture_close(&f);
+    gate_free(&g);
+}
+
+static void *wait_a_day(void *arg) {
+    struct closer *c = (struct closer *)arg;
+    c->code = jobq_wait(c->q, c->id, JOBQ_DAY, NULL, NULL);
+    return NULL;
+}
+
+/* Goal: a wait that is inside when the queue is closed ends with CLOSED. Method: its timeout
+ * is a wake of the artificial clock, so jobq_wakes tells that it is inside. */
+TEST(wait_ends_when_the_queue_is_closed) {
+    struct closer c = {NULL, 1, 0};
+    fixture f;
+    pthread_t thread;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1}));
+    c.id = put(f.q, "parked");
+    c.q = f.q;
+    REQUIRE(pthread_create(&thread, NULL, wait_a_day, &c) == 0);
+    while (jobq_wakes(f.q) == 0) sched_yield();
+    fixture_close(&f);
+    pthread_join(thread, NULL);
+    CHECK_CODE(c.code, JOBQ_CLOSED);
+}
+
+TEST_MAIN(codes_have_names_and_sentences, states_and_outcomes_have_names,
+          version_is_the_headers, null_handle_is_misuse,
+          null_argument_is_misuse, missing_path_is_refused, closing_nothing_is_misuse,
+          error_argument_may_be_null, error_is_left_alone_by_success, bad_names_are_refused,
+          bad_keys_are_refused, bad_times_are_refused, bad_payloads_are_refused,
+          payload_default_limit_is_one_mebibyte, bad_row_fails_the_batch_and_is_named,
+          empty_batch_is_fine, bad_kinds_are_refused, bad_policies_are_refused,
+          registering_twice_is_misuse, too_many_names_is_full, unknown_ids_are_not_found,
+          bad_filters_are_refused, path_that_is_no_regular_file, file_that_is_no_database,
+          path_that_cannot_be_opened, database_of_another_application, damaged_database,
+          read_only_directory, client_may_not_run_or_change, wrong_mode_is_misuse,
+          advance_does_not_go_back, wait_refuses_negative_timeouts,
+          handler_may_not_close_wait_or_step, handler_of_a_pool_may_not_close_or_wait,
+          event_callback_may_not_close_wait_or_step, foreign_writer_makes_busy,
+          outcome_is_kept_while_busy, foreign_writer_makes_open_busy,
+          forked_child_may_not_use_the_handle, calls_that_race_with_close_get_closed,
+          wait_ends_when_the_queue_is_closed)

@@ -1,0 +1,175 @@
+/* handler.c - what a handler is given, and what is kept of what it says: promises of the
+ * header about the memory that it sees and the words that it leaves. */
+#include "helpers.h"
+
+#define STEP ((jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED})
+
+static bool aligned(const void *at) {
+    return (uintptr_t)at % 8 == 0;
+}
+
+/* ---- Memory ---- */
+
+enum { SIZE_MAX_TRIED = 150 };
+
+static jobq_outcome look_at_bytes(jobq_run *run, void *ctx) {
+    size_t size = 77, saved_size = 77;
+    const unsigned char *bytes = (const unsigned char *)jobq_run_payload(run, &size);
+    const void *saved;
+    (void)ctx;
+    CHECK(aligned(bytes));
+    for (size_t i = 0; i < size; i++)
+        if (!CHECK_INT(bytes[i], (unsigned char)(size + i))) break;
+    if (jobq_run_attempt(run) == 1) {
+        CHECK(jobq_run_checkpoint(run, &saved_size) == NULL);
+        CHECK_INT(saved_size, 0);
+        CHECK_CODE(jobq_checkpoint(run, bytes, size, NULL), JOBQ_OK);
+    }
+    saved = jobq_run_checkpoint(run, &saved_size);
+    CHECK(aligned(saved));
+    if (CHECK_INT(saved_size, size)) CHECK_MEM(saved, bytes, size);
+    return jobq_run_attempt(run) == 1 ? JOBQ_RETRY : JOBQ_DONE;
+}
+
+/* Goal: payload and checkpoint are aligned to 8 bytes, and whole. Method: every small size, so that
+ * memory is used again for shorter and for longer ones; in a file and in memory; two attempts. */
+TEST(bytes_are_aligned_and_whole) {
+    static const char *const places[] = {":memory:", "q.db"};
+    for (int place = 0; place < 2; place++) {
+        jobq_options options = STEP;
+        unsigned char bytes[SIZE_MAX_TRIED];
+        jobq *q = NULL;
+        options.clock = jobq_clock_artificial(T0);
+        WORKS(jobq_open(place ? test_path(places[1]) : places[0], &options, &q, &err));
+        REQUIRE(q != NULL);
+        handle(q, "k", look_at_bytes, NULL);
+        for (size_t n = 1; n <= SIZE_MAX_TRIED; n++) {
+            size_t size = n % 2 ? n : SIZE_MAX_TRIED + 1 - n;
+            for (size_t i = 0; i < size; i++) bytes[i] = (unsigned char)(size + i);
+            put_job(q, (jobq_job){.kind = "k", .payload = bytes, .size = size});
+        }
+        CHECK_INT(drain(q), SIZE_MAX_TRIED);
+        advance(q, JOBQ_MINUTE);
+        CHECK_INT(count_all(q).done, SIZE_MAX_TRIED);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        jobq_clock_free(options.clock);
+    }
+}
+
+/* ---- Words ---- */
+
+struct words {
+    jobq_outcome said, returned;
+};
+
+static jobq_outcome say_one_thing(jobq_run *run, void *ctx) {
+    const struct words *w = (const struct words *)ctx;
+    if (w->said == JOBQ_RETRY) jobq_retry(run, "said with retry");
+    if (w->said == JOBQ_FAIL) jobq_fail(run, "said with fail");
+    if (w->said == JOBQ_DONE) jobq_done(run, "said with done", 14);
+    if (w->said == JOBQ_SNOOZE) jobq_snooze(run, JOBQ_DAY);
+    if (w->said == JOBQ_RESCHEDULE) jobq_reschedule_in(run, JOBQ_DAY);
+    return w->returned;
+}
+
+/* Goal: the detail belongs to the outcome that it was said with: what the handler returns without
+ * saying more has none. Method: each outcome said, each returned. */
+TEST(detail_of_another_outcome_is_dropped) {
+    static const jobq_outcome all[] = {JOBQ_DONE, JOBQ_RETRY, JOBQ_FAIL, JOBQ_RESCHEDULE,
+                                       JOBQ_SNOOZE, JOBQ_CANCELLED};
+    enum { ALL = sizeof all / sizeof all[0] };
+    struct words w;
+    fixture f;
+    REQUIRE(fixture_open(&f, STEP));
+    handle(f.q, "k", say_one_thing, &w);
+    for (int n = 0; n < ALL * ALL; n++) {
+        bool same = n / ALL == n % ALL;
+        int before = test_failures();
+        int64_t id = put(f.q, "k");
+        jobq_info info;
+        w = (struct words){all[n / ALL], all[n % ALL]};
+        WORKS(jobq_step(f.q, NULL, &err));
+        info = look(f.q, id);
+        CHECK_STR(info.error, !same                       ? ""
+                              : w.said == JOBQ_RETRY ? "said with retry"
+                              : w.said == JOBQ_FAIL  ? "said with fail"
+                                                     : "");
+        if (w.returned == JOBQ_RESCHEDULE || w.returned == JOBQ_SNOOZE)
+            CHECK_INT(info.run_at_ms, T0 + (same ? JOBQ_DAY : 0));
+        if (test_failures() > before)
+            test_note("said %s, returned %s", jobq_outcome_name(w.said),
+                      jobq_outcome_name(w.returned));
+        WORKS(jobq_delete(f.q, id, &err));
+    }
+    fixture_close(&f);
+}
+
+/* ---- Time ---- */
+
+static jobq_outcome take_an_hour(jobq_run *run, void *ctx) {
+    jobq_clock *clock = (jobq_clock *)ctx;
+    int64_t before = jobq_clock_now(clock);
+    jobq_clock_advance(clock, JOBQ_HOUR);
+    CHECK_INT(jobq_clock_now(clock), before + JOBQ_HOUR);
+    CHECK(jobq_should_stop(run));
+    jobq_run_sleep(run, JOBQ_MINUTE); /* its deadline is long over */
+    CHECK_INT(jobq_clock_now(clock), before + JOBQ_HOUR);
+    return JOBQ_DONE;
+}
+
+/* Goal: time that a handler has taken is taken: nobody sets the clock back, neither its own
+ * deadline nor the advance that it stands in, whose target has passed meanwhile. Method: a handler
+ * that takes an hour inside an advance of two minutes. */
+TEST(handler_may_move_the_clock) {
+    fixture f;
+    REQUIRE(fixture_open(&f, STEP));
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = take_an_hour, .ctx = f.clock,
+                                 .timeout_ms = JOBQ_SECOND});
+    put_job(f.q, (jobq_job){.kind = "k", .delay_ms = JOBQ_MINUTE});
+    put_job(f.q, (jobq_job){.kind = "k", .delay_ms = 2 * JOBQ_MINUTE});
+    advance(f.q, 2 * JOBQ_MINUTE);
+    CHECK_INT(fixture_elapsed(&f), JOBQ_MINUTE + 2 * JOBQ_HOUR);
+    CHECK_INT(count_all(f.q).done, 2);
+    fixture_close(&f);
+}
+
+/* ---- The transaction ---- */
+
+/* Ends the job's transaction and begins another that looks the same. */
+static jobq_outcome imitate(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    (void)ctx;
+    if (jobq_run_attempt(run) > 1) return JOBQ_DONE;
+    if (!CHECK_CODE(jobq_run_db(run, &db, NULL), JOBQ_OK)) return JOBQ_FAIL;
+    CHECK_INT(sqlite3_exec(db, "INSERT INTO note VALUES('before')", NULL, NULL, NULL), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(db, "BEGIN IMMEDIATE; SAVEPOINT jobq_run;"
+                               " INSERT INTO note VALUES('after')", NULL, NULL, NULL), SQLITE_OK);
+    return JOBQ_DONE;
+}
+
+/* Goal: a transaction that is not jobq's own is never committed as if it were, however much it
+ * looks like it. Method: a handler that rolls back and begins anew with the same savepoint. */
+TEST(imitated_transaction_keeps_nothing) {
+    jobq_options options = STEP;
+    fixture f;
+    jobq_info info;
+    int64_t id;
+    sql_run(test_path("q.db"), "CREATE TABLE note(text)");
+    options.join = true;
+    REQUIRE(fixture_open(&f, options));
+    handle(f.q, "k", imitate, NULL);
+    id = put(f.q, "k");
+    CHECK_INT(drain(f.q), 1);
+    info = look(f.q, id);
+    CHECK_INT(info.state, JOBQ_STATE_PENDING);
+    CHECK_INT(info.attempt, 2);
+    CHECK(strstr(info.error, "transaction") != NULL);
+    CHECK_INT(sql_int(f.path, "SELECT count(*) FROM note"), 0);
+    advance(f.q, JOBQ_MINUTE);
+    CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
+    fixture_close(&f);
+}
+
+TEST_MAIN(bytes_are_aligned_and_whole, detail_of_another_outcome_is_dropped,
+          handler_may_move_the_clock, imitated_transaction_keeps_nothing)

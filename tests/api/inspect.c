@@ -1,0 +1,837 @@
+/* inspect.c - looking inside: one job, lists with filters and cursors, counts, statistics,
+ * payloads, and the events that tell what was committed. */
+#include "helpers.h"
+
+#include <limits.h>
+#include <sched.h>
+
+#define STEP ((jobq_options){.workers = JOBQ_NONE})
+
+static const jobq_outcome retry_always = JOBQ_RETRY, fail_always = JOBQ_FAIL;
+#define RETRY_ALWAYS ((void *)(uintptr_t)&retry_always)
+#define FAIL_ALWAYS ((void *)(uintptr_t)&fail_always)
+
+/* ---- Get ---- */
+
+struct self_look {
+    jobq_info info;
+    jobq_counts counts;
+    jobq_stats stats;
+    int64_t id;
+    int attempt, crashes;
+    bool kind_ok, queue_ok;
+    jobq *q;
+    jobq_clock *clock;
+};
+
+static jobq_outcome look_at_itself(jobq_run *run, void *ctx) {
+    struct self_look *s = (struct self_look *)ctx;
+    jobq *q = jobq_run_queue(run);
+    s->info = look(q, jobq_run_id(run));
+    s->counts = count_all(q);
+    s->stats = stats_of(q);
+    s->id = jobq_run_id(run);
+    s->attempt = jobq_run_attempt(run);
+    s->crashes = jobq_run_crashes(run);
+    s->kind_ok = strcmp(jobq_run_kind(run), "k") == 0;
+    s->queue_ok = q == s->q;
+    return JOBQ_DONE;
+}
+
+/* Goal: a job that runs is seen as running, by get, count and stat; and its run tells the same
+ * of itself. Method: a handler looks at its own job. */
+TEST(running_job_is_seen_as_running) {
+    static struct self_look s;
+    fixture f;
+    int64_t id;
+    REQUIRE(fixture_open(&f, STEP));
+    s.q = f.q;
+    handle(f.q, "k", look_at_itself, &s);
+    id = put_job(f.q, (jobq_job){.kind = "k", .queue = "side"});
+    put(f.q, "other");
+    CHECK_INT(drain(f.q), 1);
+    CHECK_INT(s.id, id);
+    CHECK_INT(s.info.id, id);
+    CHECK_INT(s.info.state, JOBQ_STATE_RUNNING);
+    CHECK_INT(s.info.attempt, 1);
+    CHECK_INT(s.info.runs, 1);
+    CHECK_INT(s.info.finished_at_ms, 0);
+    CHECK_STR(s.info.queue, "side");
+    CHECK_INT(s.attempt, 1);
+    CHECK_INT(s.crashes, 0);
+    CHECK(s.kind_ok && s.queue_ok);
+    CHECK_INT(s.counts.running, 1);
+    CHECK_INT(s.counts.parked, 1);
+    CHECK_INT(s.stats.running, 1);
+    fixture_close(&f);
+}
+
+/* Goal: the times of a job are those of the queue's clock. Method: created, due, finished at
+ * three different moments. */
+TEST(times_are_of_the_queues_clock) {
+    fixture f;
+    jobq_info info;
+    int64_t id;
+    REQUIRE(fixture_open(&f, STEP));
+    handle(f.q, "k", do_nothing, NULL);
+    jobq_clock_advance(f.clock, 11);
+    id = put_job(f.q, (jobq_job){.kind = "k", .delay_ms = 22});
+    jobq_clock_advance(f.clock, 33);
+    CHECK_INT(drain(f.q), 1);
+    info = look(f.q, id);
+    CHECK_INT(info.created_at_ms, T0 + 11);
+    CHECK_INT(info.run_at_ms, T0 + 33);
+    CHECK_INT(info.finished_at_ms, T0 + 44);
+    fixture_close(&f);
+}
+
+/* Goal: get fills the whole struct, whatever was in it. Method: two jobs after one another
+ * into one struct full of rubbish. */
+TEST(get_fills_everything) {
+    fixture f;
+    jobq_info info;
+    int64_t rich, plain;
+    REQUIRE(fixture_open(&f, STEP));
+    rich = put_job(f.q, (jobq_job){.kind = "rich", .queue = "long-name", .key = "key",
+                                   .payload = "abc", .size = 3, .priority = 5});
+    plain = put(f.q, "p");
+    memset(&info, 0x77, sizeof info);
+    WORKS(jobq_get(f.q, rich, &info, &err));
+    CHECK_STR(info.queue, "long-name");
+    CHECK_INT(info.payload_size, 3);
+    WORKS(jobq_get(f.q, plain, &info, &err));
+    CHECK_INT(info.id, plain);
+    CHECK_STR(info.kind, "p");
+    CHECK_STR(info.queue, "default");
+    CHECK_STR(info.key, "");
+    CHECK_STR(info.error, "");
+    CHECK_INT(info.payload_size, 0);
+    CHECK_INT(info.priority, 0);
+    CHECK_INT(info.finished_at_ms, 0);
+    fixture_close(&f);
+}
+
+/* ---- Payloads and results in parts ---- */
+
+static jobq_outcome done_with_digits(jobq_run *run, void *ctx) {
+    (void)ctx;
+    return jobq_done(run, "0123456789", 10);
+}
+
+typedef int (*reader)(jobq *, int64_t, void *, size_t, size_t *, jobq_error *);
+
+static void check_reader(jobq *q, int64_t id, reader read_bytes) {
+    char buffer[16];
+    size_t size = 0;
+    memset(buffer, '#', sizeof buffer);
+    WORKS(read_bytes(q, id, buffer, 4, &size, &err));
+    CHECK_INT(size, 10);
+    CHECK_MEM(buffer, "0123####", 8);
+    WORKS(read_bytes(q, id, buffer, 10, &size, &err));
+    CHECK_INT(size, 10);
+    CHECK_MEM(buffer, "0123456789##", 12);
+    memset(buffer, '#', sizeof buffer);
+    WORKS(read_bytes(q, id, buffer, 0, &size, &err));
+    CHECK_INT(size, 10);
+    CHECK_MEM(buffer, "####", 4);
+    size = 0;
+    WORKS(read_bytes(q, id, NULL, 0, &size, &err));
+    CHECK_INT(size, 10);
+    WORKS(read_bytes(q, id, buffer, sizeof buffer, NULL, &err));
+    CHECK_MEM(buffer, "0123456789##", 12);
+}
+
+/* Goal: a short buffer gets the beginning and the whole size is told; nothing behind the
+ * buffer is written. Method: capacities of 4, 10, 0, and no buffer. */
+TEST(short_buffers_get_the_beginning) {
+    fixture f;
+    int64_t id;
+    REQUIRE(fixture_open(&f, STEP));
+    handle(f.q, "k", done_with_digits, NULL);
+    id = put_job(f.q, (jobq_job){.kind = "k", .payload = "0123456789", .size = 10});
+    check_reader(f.q, id, jobq_get_payload);
+    CHECK_INT(drain(f.q), 1);
+    check_reader(f.q, id, jobq_get_payload);
+    check_reader(f.q, id, jobq_get_result);
+    fixture_close(&f);
+}
+
+/* Goal: a job without payload or result has one of no bytes. Method: read both. */
+TEST(missing_bytes_are_no_bytes) {
+    fixture f;
+    int64_t id;
+    char buffer[4];
+    size_t size = 99;
+    REQUIRE(fixture_open(&f, STEP));
+    id = put(f.q, "k");
+    WORKS(jobq_get_payload(f.q, id, buffer, sizeof buffer, &size, &err));
+    CHECK_INT(size, 0);
+    size = 99;
+    WORKS(jobq_get_result(f.q, id, buffer, sizeof buffer, &size, &err));
+    CHECK_INT(size, 0);
+    fixture_close(&f);
+}
+
+/* ---- Lists ---- */
+
+enum { MANY = 60 };
+
+/* MANY jobs of three kinds in two queues, in every state but running. */
+static bool fill(fixture *f, int64_t ids[MANY]) {
+    static const char *const kinds[] = {"done", "fail", "late"};
+    static const char *const queues[] = {"left", "right"};
+    if (!fixture_open(f, STEP)) return false;
+    handle(f->q, "done", do_nothing, NULL);
+    handle(f->q, "fail", answer, FAIL_ALWAYS);
+    for (int i = 0; i < MANY / 2; i++)
+        ids[i] = put_job(f->q, (jobq_job){.kind = kinds[i % 3], .queue = queues[i % 2]});
+    drain(f->q);
+    for (int i = MANY / 2; i < MANY; i++)
+        ids[i] = put_job(f->q, (jobq_job){.kind = kinds[i % 3], .queue = queues[i % 2],
+                                          .delay_ms = i % 4 == 0 ? JOBQ_HOUR : 0,
+                                          .priority = i % 5});
+    for (int i = MANY / 2; i < MANY; i += 7) WORKS(jobq_cancel(f->q, ids[i], &err));
+    return true;
+}
+
+/* Walks a whole listing and counts how often each id came. Returns the calls it took. */
+static int walk(jobq *q, const jobq_filter *filter, size_t capacity, int *seen, int64_t max_id) {
+    jobq_cursor cursor;
+    jobq_info infos[16];
+    int calls = 0;
+    memset(&cursor, 0, sizeof cursor);
+    memset(seen, 0, ((size_t)max_id + 1) * sizeof *seen);
+    while (!cursor.done && calls < 10000) {
+        size_t count = 999;
+        calls++;
+        if (!CHECK_CODE(jobq_list(q, filter, &cursor, infos, capacity, &count, NULL), JOBQ_OK) ||
+            !CHECK(count <= capacity))
+            return calls;
+        for (size_t i = 0; i < count; i++)
+            if (CHECK(infos[i].id > 0 && infos[i].id <= max_id)) seen[infos[i].id]++;
+    }
+    CHECK(cursor.done);
+    return calls;
+}
+
+static bool matches(jobq *q, const jobq_filter *filter, int64_t id) {
+    jobq_info info = look(q, id);
+    if (!filter) return true;
+    return (filter->state == JOBQ_STATE_NONE || filter->state == info.state) &&
+           (!filter->kind || strcmp(filter->kind, info.kind) == 0) &&
+           (!filter->queue || strcmp(filter->queue, info.queue) == 0);
+}
+
+/* Every job that matches exactly once, no other at all. */
+static void check_listing(jobq *q, const jobq_filter *filter, const int64_t *ids) {
+    static const size_t capacities[] = {1, 3, 16};
+    static int seen[MANY + 1];
+    for (size_t c = 0; c < sizeof capacities / sizeof capacities[0]; c++) {
+        walk(q, filter, capacities[c], seen, MANY);
+        for (int i = 0; i < MANY; i++)
+            if (!CHECK_INT(seen[ids[i]], matches(q, filter, ids[i])))
+                test_note("job %d with capacity %d", (int)ids[i], (int)capacities[c]);
+    }
+}
+
+/* Goal: a listing visits every matching job exactly once, for each filter and combination,
+ * with small capacities. Method: all states, kinds and queues against jobq_get. */
+TEST(listing_visits_each_match_once) {
+    static const char *const kinds[] = {NULL, "done", "fail", "late"};
+    static const char *const queues[] = {NULL, "left", "right"};
+    int64_t ids[MANY];
+    fixture f;
+    REQUIRE(fill(&f, ids));
+    check_listing(f.q, NULL, ids);
+    for (int s = JOBQ_STATE_NONE; s <= JOBQ_STATE_CANCELLED; s++)
+        for (int k = 0; k < 4; k++)
+            for (int w = 0; w < 3; w++) {
+                jobq_filter filter = {(jobq_state)s, kinds[k], queues[w], 0};
+                check_listing(f.q, &filter, ids);
+            }
+    fixture_close(&f);
+}
+
+/* Goal: a small row budget takes more calls but visits the same jobs. Method: budgets of 1, 2
+ * and 7 rows, for each state. */
+TEST(listing_with_a_row_budget) {
+    static const int64_t budgets[] = {1, 2, 7};
+    int64_t ids[MANY];
+    fixture f;
+    REQUIRE(fill(&f, ids));
+    for (int b = 0; b < 3; b++)
+        for (int s = JOBQ_STATE_NONE; s <= JOBQ_STATE_CANCELLED; s++) {
+            jobq_filter filter = {(jobq_state)s, "fail", NULL, budgets[b]};
+            check_listing(f.q, &filter, ids);
+        }
+    fixture_close(&f);
+}
+
+/* Goal: a budget bounds what one call does. Method: one matching job behind many that do not
+ * match; with a budget of 5 the first call comes back without it. */
+TEST(row_budget_bounds_a_call) {
+    fixture f;
+    jobq_cursor cursor;
+    jobq_info info;
+    size_t count = 9;
+    static int seen[102];
+    jobq_filter filter = {JOBQ_STATE_NONE, "needle", NULL, 5};
+    REQUIRE(fixture_open(&f, STEP));
+    for (int i = 0; i < 100; i++) put(f.q, "hay");
+    put(f.q, "needle");
+    memset(&cursor, 0, sizeof cursor);
+    WORKS(jobq_list(f.q, &filter, &cursor, &info, 1, &count, &err));
+    CHECK_INT(count, 0);
+    CHECK(!cursor.done);
+    CHECK(walk(f.q, &filter, 1, seen, 101) >= 20);
+    CHECK_INT(seen[101], 1);
+    fixture_close(&f);
+}
+
+/* Goal: without a state the order is by id. Method: ids of a listing with capacity 7 rise. */
+TEST(listing_without_a_state_is_by_id) {
+    int64_t ids[MANY], last = 0, n = 0;
+    fixture f;
+    jobq_cursor cursor;
+    jobq_info infos[7];
+    REQUIRE(fill(&f, ids));
+    memset(&cursor, 0, sizeof cursor);
+    while (!cursor.done) {
+        size_t count = 0;
+        REQUIRE_CODE(jobq_list(f.q, NULL, &cursor, infos, 7, &count, NULL), JOBQ_OK);
+        for (size_t i = 0; i < count; i++, n++) {
+            CHECK(infos[i].id > last);
+            last = infos[i].id;
+        }
+    }
+    CHECK_INT(n, MANY);
+    fixture_close(&f);
+}
+
+/* Goal: a row of a listing says the same as jobq_get. Method: compare all fields of all. */
+TEST(listing_tells_what_get_tells) {
+    int64_t ids[MANY];
+    fixture f;
+    jobq_cursor cursor;
+    jobq_info infos[16];
+    REQUIRE(fill(&f, ids));
+    memset(&cursor, 0, sizeof cursor);
+    while (!cursor.done) {
+        size_t count = 0;
+        REQUIRE_CODE(jobq_list(f.q, NULL, &cursor, infos, 16, &count, NULL), JOBQ_OK);
+        for (size_t i = 0; i < count; i++) {
+            jobq_info a = infos[i], b = look(f.q, a.id);
+            CHECK_INT(a.state, b.state);
+            CHECK_INT(a.parked, b.parked);
+            CHECK_INT(a.scheduled, b.scheduled);
+            CHECK_STR(a.kind, b.kind);
+            CHECK_STR(a.queue, b.queue);
+            CHECK_INT(a.priority, b.priority);
+            CHECK_INT(a.attempt, b.attempt);
+            CHECK_INT(a.runs, b.runs);
+            CHECK_INT(a.run_at_ms, b.run_at_ms);
+            CHECK_INT(a.created_at_ms, b.created_at_ms);
+            CHECK_INT(a.finished_at_ms, b.finished_at_ms);
+        }
+    }
+    fixture_close(&f);
+}
+
+/* Goal: an empty queue lists nothing and is done at once. Method: no filter, and each state. */
+TEST(listing_of_nothing) {
+    fixture f;
+    REQUIRE(fixture_open(&f, STEP));
+    for (int s = JOBQ_STATE_NONE; s <= JOBQ_STATE_CANCELLED; s++) {
+        jobq_filter filter = {(jobq_state)s, NULL, NULL, 0};
+        int seen[1];
+        walk(f.q, &filter, 4, seen, 0);
+    }
+    fixture_close(&f);
+}
+
+/* Goal: a cursor that was never zeroed is refused. Method: stages that no listing has. */
+TEST(listing_with_a_wild_cursor) {
+    static const int stages[] = {-1, 6, 77, INT_MAX, INT_MIN};
+    jobq_info info;
+    size_t count = 1;
+    fixture f;
+    REQUIRE(fixture_open(&f, STEP));
+    put(f.q, "k");
+    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
+        jobq_cursor cursor = {.stage = stages[i]};
+        FAILS(JOBQ_MISUSE, jobq_list(f.q, NULL, &cursor, &info, 1, &count, &err));
+        CHECK_INT(count, 0);
+    }
+    fixture_close(&f);
+}
+
+/* Goal: jobs that finished and are not kept are in no list, the newest neither. Method: five
+ * jobs with nothing kept. */
+TEST(listing_leaves_out_what_is_not_kept) {
+    fixture f;
+    int seen[6];
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .keep_done_ms = JOBQ_NONE}));
+    handle(f.q, "k", do_nothing, NULL);
+    for (int i = 0; i < 5; i++) put(f.q, "k");
+    CHECK_INT(drain(f.q), 5);
+    walk(f.q, NULL, 3, seen, 5);
+    for (int i = 0; i <= 5; i++) CHECK_INT(seen[i], 0);
+    fixture_close(&f);
+}
+
+/* Goal: a listing may go on while jobs change; those that stay are visited once. Method:
+ * delete and run jobs between the calls. */
+TEST(listing_survives_changes) {
+    int64_t ids[MANY];
+    int seen[MANY + 1] = {0};
+    fixture f;
+    jobq_cursor cursor;
+    jobq_info infos[4];
+    int call = 0;
+    REQUIRE(fill(&f, ids));
+    memset(&cursor, 0, sizeof cursor);
+    while (!cursor.done) {
+        size_t count = 0;
+        REQUIRE_CODE(jobq_list(f.q, NULL, &cursor, infos, 4, &count, NULL), JOBQ_OK);
+        for (size_t i = 0; i < count; i++) seen[infos[i].id]++;
+        if (call == 1) WORKS(jobq_delete(f.q, ids[1], &err));
+        if (call == 3) drain(f.q);
+        if (call == 5) WORKS(jobq_delete(f.q, ids[MANY - 1], &err));
+        call++;
+    }
+    for (int i = 0; i < MANY - 1; i++) CHECK_INT(seen[ids[i]], 1);
+    CHECK_INT(seen[ids[MANY - 1]], 0);
+    fixture_close(&f);
+}
+
+/* ---- Counts and statistics ---- */
+
+/* Goal: counts add up and agree with the listing. Method: the mixed queue, each state. */
+TEST(counts_agree_with_listing) {
+    int64_t ids[MANY];
+    fixture f;
+    jobq_counts c;
+    int64_t by_state[JOBQ_STATE_CANCELLED + 1] = {0};
+    REQUIRE(fill(&f, ids));
+    for (int i = 0; i < MANY; i++) by_state[state_of(f.q, ids[i])]++;
+    c = count_all(f.q);
+    CHECK_INT(c.ready + c.scheduled + c.parked, by_state[JOBQ_STATE_PENDING]);
+    CHECK_INT(c.running, 0);
+    CHECK_INT(c.done, by_state[JOBQ_STATE_DONE]);
+    CHECK_INT(c.failed, by_state[JOBQ_STATE_FAILED]);
+    CHECK_INT(c.cancelled, by_state[JOBQ_STATE_CANCELLED]);
+    CHECK_INT(total(f.q), MANY);
+    CHECK(c.ready > 0 && c.scheduled > 0 && c.parked > 0 && c.done > 0 && c.failed > 0);
+    fixture_close(&f);
+}
+
+/* Goal: ready, scheduled and parked are told apart. Method: one, two and three of them. */
+TEST(pending_jobs_are_told_apart) {
+    fixture f;
+    jobq_counts c;
+    REQUIRE(fixture_open(&f, STEP));
+    handle(f.q, "k", do_nothing, NULL);
+    put(f.q, "k");
+    for (int i = 0; i < 2; i++) put_job(f.q, (jobq_job){.kind = "k", .delay_ms = 1000});
+    for (int i = 0; i < 3; i++) put(f.q, "nobody");
+    c = count_all(f.q);
+    CHECK_INT(c.ready, 1);
+    CHECK_INT(c.scheduled, 2);
+    CHECK_INT(c.parked, 3);
+    jobq_clock_advance(f.clock, 1000);
+    c = count_all(f.q);
+    CHECK_INT(c.ready, 3);
+    CHECK_INT(c.scheduled, 0);
+    fixture_close(&f);
+}
+
+/* Goal: many rows are counted right. Method: 25,000, more than two slices. */
+TEST(counts_of_many_rows) {
+    enum { BATCH = 1000, BATCHES = 25 };
+    static jobq_job jobs[BATCH];
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE,
+                                            .durability = JOBQ_RELAXED}));
+    handle(f.q, "k", do_nothing, NULL);
+    for (int i = 0; i < BATCH; i++)
+        jobs[i] = (jobq_job){.kind = "k", .delay_ms = i % 5 == 0 ? JOBQ_DAY : 0};
+    for (int i = 0; i < BATCHES; i++)
+        WORKS(jobq_enqueue_many(f.q, jobs, BATCH, NULL, &err));
+    CHECK_INT(total(f.q), BATCH * BATCHES);
+    CHECK_INT(count_all(f.q).ready, BATCH * BATCHES / 5 * 4);
+    CHECK_INT(count_all(f.q).scheduled, BATCH * BATCHES / 5);
+    fixture_close(&f);
+}
+
+/* Goal: statistics count what happened since open. Method: a known number of each, then
+ * reopen: all zero again. */
+TEST(statistics_count_since_open) {
+    fixture f;
+    jobq_stats s;
+    REQUIRE(fixture_open(&f, STEP));
+    handle(f.q, "done", do_nothing, NULL);
+    handle(f.q, "fail", answer, FAIL_ALWAYS);
+    handle(f.q, "retry", answer, RETRY_ALWAYS);
+    for (int i = 0; i < 4; i++) put(f.q, "done");
+    for (int i = 0; i < 2; i++) put(f.q, "fail");
+    put(f.q, "retry");
+    WORKS(jobq_cancel(f.q, put(f.q, "done"), &err));
+    CHECK_INT(drain(f.q), 7);
+    s = stats_of(f.q);
+    CHECK_INT(s.enqueued, 8);
+    CHECK_INT(s.started, 7);
+    CHECK_INT(s.done, 4);
+    CHECK_INT(s.failed, 2);
+    CHECK_INT(s.retried, 1);
+    CHECK_INT(s.cancelled, 1);
+    CHECK_INT(s.crashed, 0);
+    CHECK_INT(s.lost_outcomes, 0);
+    CHECK(s.commits > 0);
+    CHECK(s.wal_pages > 0);
+    CHECK_INT(s.running, 0);
+    CHECK(!s.started_now);
+    CHECK_CODE(s.failed_code, JOBQ_OK);
+    REQUIRE(fixture_reopen(&f));
+    s = stats_of(f.q);
+    CHECK_INT(s.enqueued + s.started + s.done + s.failed + s.retried + s.cancelled, 0);
+    fixture_close(&f);
+}
+
+/* Goal: jobs that a key kept out do not count as enqueued. Method: a batch with one. */
+TEST(statistics_leave_out_conflicts) {
+    const jobq_job jobs[] = {{.kind = "k", .key = "x"}, {.kind = "k", .key = "x"}};
+    fixture f;
+    REQUIRE(fixture_open(&f, STEP));
+    WORKS(jobq_enqueue_many(f.q, jobs, 2, NULL, &err));
+    CHECK_INT(stats_of(f.q).enqueued, 1);
+    fixture_close(&f);
+}
+
+/* ---- Events ---- */
+
+/* Opens with a log of events. */
+static bool open_logged(fixture *f, event_log **log, int workers) {
+    *log = event_log_new();
+    return fixture_open(f, (jobq_options){.workers = workers, .on_event = log_event,
+                                          .ctx = *log});
+}
+
+/* A job's events form a chain: it begins with NONE to PENDING, and each goes on where the last
+ * one ended; a start need not be told. */
+static void check_chain(const jobq_event *rows, size_t n) {
+    REQUIRE(n > 0);
+    CHECK_INT(rows[0].from, JOBQ_STATE_NONE);
+    CHECK_INT(rows[0].to, JOBQ_STATE_PENDING);
+    for (size_t i = 1; i < n; i++) {
+        CHECK(rows[i].from == rows[i - 1].to ||
+              (rows[i - 1].to == JOBQ_STATE_PENDING && rows[i].from == JOBQ_STATE_RUNNING));
+        CHECK(rows[i].now_ms >= rows[i - 1].now_ms);
+    }
+}
+
+static jobq_outcome retry_first(jobq_run *run, void *ctx) {
+    jobq_clock_advance((jobq_clock *)ctx, 70);
+    return jobq_run_attempt(run) == 1 ? JOBQ_RETRY : JOBQ_DONE;
+}
+
+/* The events that settled a run, in order. */
+static size_t settled_only(jobq_event *rows, size_t n) {
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].outcome != JOBQ_OUTCOME_NONE) rows[kept++] = rows[i];
+    return kept;
+}
+
+/* Goal: events tell kind, states, attempt, outcome, and how long a run waited and took.
+ * Method: a job that is retried once; the clock moves before and inside the runs. */
+TEST(events_have_their_fields) {
+    event_log *log;
+    fixture f;
+    jobq_event rows[16];
+    size_t n;
+    int64_t id;
+    REQUIRE(open_logged(&f, &log, JOBQ_NONE));
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = retry_first, .ctx = f.clock,
+                                 .jitter_percent = JOBQ_NONE});
+    id = put(f.q, "k");
+    jobq_clock_advance(f.clock, 500);
+    CHECK_INT(drain(f.q), 1); /* due at 0, started at 500, settled at 570, due at 1570 */
+    jobq_clock_advance(f.clock, 1300);
+    CHECK_INT(drain(f.q), 1); /* started at 1870, settled at 1940 */
+    n = events_of(log, id, rows, 16);
+    REQUIRE(n <= 16);
+    check_chain(rows, n);
+    CHECK_STR(rows[0].kind, "k");
+    CHECK_INT(rows[0].now_ms, T0);
+    n = settled_only(rows, n);
+    REQUIRE_INT(n, 2);
+    CHECK_INT(rows[0].outcome, JOBQ_RETRY);
+    CHECK_INT(rows[0].to, JOBQ_STATE_PENDING);
+    CHECK_INT(rows[0].attempt, 1);
+    CHECK_INT(rows[0].wait_ms, 500);
+    CHECK_INT(rows[0].run_ms, 70);
+    CHECK_INT(rows[0].now_ms, T0 + 570);
+    CHECK_INT(rows[1].outcome, JOBQ_DONE);
+    CHECK_INT(rows[1].to, JOBQ_STATE_DONE);
+    CHECK_INT(rows[1].attempt, 2);
+    CHECK_INT(rows[1].wait_ms, 300);
+    CHECK_INT(rows[1].run_ms, 70);
+    fixture_close(&f);
+    event_log_free(log);
+}
+
+/* Goal: cancel and retry now are told as well, with no outcome of a run. Method: the last
+ * event after each. */
+TEST(events_of_changes) {
+    event_log *log;
+    fixture f;
+    jobq_event rows[16];
+    size_t n;
+    int64_t id;
+    REQUIRE(open_logged(&f, &log, JOBQ_NONE));
+    handle(f.q, "k", do_nothing, NULL);
+    id = put(f.q, "k");
+    WORKS(jobq_cancel(f.q, id, &err));
+    n = events_of(log, id, rows, 16);
+    CHECK_INT(rows[n - 1].from, JOBQ_STATE_PENDING);
+    CHECK_INT(rows[n - 1].to, JOBQ_STATE_CANCELLED);
+    CHECK_INT(rows[n - 1].outcome, JOBQ_OUTCOME_NONE);
+    WORKS(jobq_retry_now(f.q, id, &err));
+    n = events_of(log, id, rows, 16);
+    CHECK_INT(rows[n - 1].from, JOBQ_STATE_CANCELLED);
+    CHECK_INT(rows[n - 1].to, JOBQ_STATE_PENDING);
+    CHECK_INT(drain(f.q), 1);
+    n = events_of(log, id, rows, 16);
+    check_chain(rows, n);
+    CHECK_INT(rows[n - 1].to, JOBQ_STATE_DONE);
+    fixture_close(&f);
+    event_log_free(log);
+}
+
+/* Goal: a call that stored nothing tells nothing. Method: a key conflict and a bad batch. */
+TEST(no_events_of_what_did_not_happen) {
+    const jobq_job jobs[] = {{.kind = "k"}, {.kind = ""}};
+    event_log *log;
+    fixture f;
+    REQUIRE(open_logged(&f, &log, JOBQ_NONE));
+    put_job(f.q, (jobq_job){.kind = "k", .key = "x"});
+    CHECK_INT(log->n, 1);
+    CHECK_CODE(jobq_enqueue(f.q, &(jobq_job){.kind = "k", .key = "x"}, NULL, NULL), JOBQ_EXISTS);
+    FAILS(JOBQ_BAD_NAME, jobq_enqueue_many(f.q, jobs, 2, NULL, &err));
+    CHECK_INT(log->n, 1);
+    fixture_close(&f);
+    event_log_free(log);
+}
+
+struct watcher {
+    jobq *q; /* NULL until the queue is open */
+    int events, wrong;
+};
+
+/* In step mode nothing else runs, so what get tells is the state that the event tells. */
+static void compare_with_get(const jobq_event *event, void *ctx) {
+    struct watcher *w = (struct watcher *)ctx;
+    jobq_state state;
+    if (!w->q || event->to == JOBQ_STATE_RUNNING) return;
+    state = state_of(w->q, event->id);
+    w->events++;
+    if (state != event->to) w->wrong++;
+}
+
+/* Goal: an event comes after its commit: get tells the new state inside the callback. Method:
+ * enqueue, run, fail, cancel, one step at a time. */
+TEST(events_come_after_the_commit) {
+    struct watcher w = {NULL, 0, 0};
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .on_event = compare_with_get,
+                                            .ctx = &w}));
+    w.q = f.q;
+    handle(f.q, "done", do_nothing, NULL);
+    handle(f.q, "fail", answer, FAIL_ALWAYS);
+    handle(f.q, "retry", answer, RETRY_ALWAYS);
+    put(f.q, "done");
+    put(f.q, "fail");
+    put(f.q, "retry");
+    for (int i = 0; i < 3; i++) WORKS(jobq_step(f.q, NULL, &err));
+    WORKS(jobq_cancel(f.q, put(f.q, "done"), &err));
+    CHECK(w.events >= 8);
+    CHECK_INT(w.wrong, 0);
+    fixture_close(&f);
+}
+
+/* The same for a pool, where the test looks at the numbers from another thread. */
+struct pool_watcher {
+    jobq *q;
+    pthread_mutex_t mutex; /* guards the rest */
+    int events, wrong;
+};
+
+static void compare_terminal(const jobq_event *event, void *ctx) {
+    struct pool_watcher *w = (struct pool_watcher *)ctx;
+    bool wrong;
+    if (event->to != JOBQ_STATE_DONE) return;
+    wrong = state_of(w->q, event->id) != JOBQ_STATE_DONE;
+    pthread_mutex_lock(&w->mutex);
+    w->events++;
+    w->wrong += wrong;
+    pthread_mutex_unlock(&w->mutex);
+}
+
+static int events_seen(struct pool_watcher *w) {
+    int n;
+    pthread_mutex_lock(&w->mutex);
+    n = w->events;
+    pthread_mutex_unlock(&w->mutex);
+    return n;
+}
+
+/* Goal: the same with a pool: what an event tells as terminal is terminal. Method: 100 jobs;
+ * the callback looks at each terminal job; the queue is closed when all were told. */
+TEST(events_of_a_pool_come_after_the_commit) {
+    struct pool_watcher w = {NULL, PTHREAD_MUTEX_INITIALIZER, 0, 0};
+    fixture f;
+    int64_t ids[100];
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 2, .on_event = compare_terminal,
+                                            .ctx = &w}));
+    w.q = f.q;
+    handle(f.q, "k", do_nothing, NULL);
+    start(f.q);
+    for (int i = 0; i < 100; i++) ids[i] = put(f.q, "k");
+    for (int i = 0; i < 100; i++) finish(f.q, ids[i]);
+    while (events_seen(&w) < 100) sched_yield();
+    fixture_close(&f);
+    CHECK_INT(w.events, 100);
+    CHECK_INT(w.wrong, 0);
+}
+
+static int64_t no_delay(int attempt, int64_t id, void *ctx) {
+    (void)attempt;
+    (void)id;
+    (void)ctx;
+    return 0;
+}
+
+/* Goal: with a pool the events of each job come in order, and one at a time. Method: 200 jobs
+ * that are retried once at once, from 4 workers; each job's chain. */
+TEST(events_are_in_order_for_each_job) {
+    enum { N = 200 };
+    event_log *log;
+    fixture f;
+    int64_t ids[N];
+    REQUIRE(open_logged(&f, &log, 4));
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = retry_first, .ctx = f.clock,
+                                 .backoff = no_delay});
+    start(f.q);
+    for (int i = 0; i < N; i++) ids[i] = put(f.q, "k");
+    for (int i = 0; i < N; i++) CHECK_INT(finish(f.q, ids[i]).attempt, 2);
+    fixture_close(&f); /* all events have come, none comes any more */
+    for (int i = 0; i < N; i++) {
+        jobq_event rows[16];
+        size_t n = events_of(log, ids[i], rows, 16);
+        check_chain(rows, n);
+        n = settled_only(rows, n);
+        REQUIRE_INT(n, 2);
+        CHECK_INT(rows[0].outcome, JOBQ_RETRY);
+        CHECK_INT(rows[1].outcome, JOBQ_DONE);
+    }
+    event_log_free(log);
+}
+
+struct chain_of_jobs {
+    jobq *q;
+    int left;
+};
+
+static void enqueue_next(const jobq_event *event, void *ctx) {
+    struct chain_of_jobs *c = (struct chain_of_jobs *)ctx;
+    if (event->to != JOBQ_STATE_DONE || c->left-- <= 0) return;
+    CHECK_CODE(jobq_enqueue(c->q, &(jobq_job){.kind = "k"}, NULL, NULL), JOBQ_OK);
+}
+
+/* Goal: an event callback may enqueue. Method: each done job is followed by another, ten
+ * times, in step mode and with a pool. */
+TEST(event_callback_may_enqueue) {
+    static const int workers[] = {JOBQ_NONE, 2};
+    for (int i = 0; i < 2; i++) {
+        struct chain_of_jobs c = {NULL, 10};
+        fixture f;
+        REQUIRE(fixture_open(&f, (jobq_options){.workers = workers[i],
+                                                .on_event = enqueue_next, .ctx = &c}));
+        c.q = f.q;
+        handle(f.q, "k", do_nothing, NULL);
+        if (workers[i] > 0) start(f.q);
+        put(f.q, "k");
+        if (workers[i] < 0) CHECK_INT(drain(f.q), 11);
+        while (workers[i] > 0 && count_all(f.q).done < 11) sched_yield();
+        CHECK_INT(count_all(f.q).done, 11);
+        fixture_remove(&f);
+    }
+}
+
+struct looker {
+    jobq *q;
+    pthread_mutex_t mutex; /* guards what follows */
+    bool end;
+    int wrong;
+};
+
+/* Nothing of it is ever started. */
+static void *look_for_the_second(void *arg) {
+    struct looker *l = (struct looker *)arg;
+    bool end = false;
+    while (!end) {
+        bool wrong = look(l->q, 2).state != JOBQ_STATE_PENDING;
+        pthread_mutex_lock(&l->mutex);
+        l->wrong += wrong;
+        end = l->end;
+        pthread_mutex_unlock(&l->mutex);
+    }
+    return NULL;
+}
+
+static jobq_outcome run_until_stopped(jobq_run *run, void *ctx) {
+    gate_pass((gate *)ctx);
+    while (!jobq_should_stop(run)) test_pause_ms(1);
+    return JOBQ_RETRY;
+}
+
+/* Goal: a job that is claimed and given back, and never started, is never seen as running. Method:
+ * the only worker has another; the pool is started and stopped again and again. */
+TEST(claimed_job_is_never_seen_as_running) {
+    struct looker l = {NULL, PTHREAD_MUTEX_INITIALIZER, false, 0};
+    pthread_t thread;
+    gate g;
+    gate_init(&g);
+    gate_open(&g);
+    l.q = open_pool(test_path("q.db"), 1);
+    REQUIRE(l.q != NULL);
+    handle(l.q, "k", run_until_stopped, &g);
+    WORKS(jobq_enqueue(l.q, &(jobq_job){.kind = "k", .priority = -1}, NULL, &err));
+    put(l.q, "k");
+    REQUIRE_INT(pthread_create(&thread, NULL, look_for_the_second, &l), 0);
+    for (int i = 1; i <= TEST_SCALED(100); i++) {
+        start(l.q);
+        gate_await(&g, i);
+        WORKS(jobq_stop(l.q, JOBQ_NEVER, &err));
+    }
+    pthread_mutex_lock(&l.mutex);
+    l.end = true;
+    pthread_mutex_unlock(&l.mutex);
+    pthread_join(thread, NULL);
+    CHECK_INT(l.wrong, 0);
+    close_queue(&l.q);
+    gate_free(&g);
+}
+
+TEST_MAIN(running_job_is_seen_as_running, times_are_of_the_queues_clock, get_fills_everything,
+          short_buffers_get_the_beginning, missing_bytes_are_no_bytes,
+          listing_visits_each_match_once, listing_with_a_row_budget, row_budget_bounds_a_call,
+          listing_without_a_state_is_by_id, listing_tells_what_get_tells, listing_of_nothing,
+          listing_with_a_wild_cursor,
+          listing_leaves_out_what_is_not_kept, listing_survives_changes,
+          counts_agree_with_listing, pending_jobs_are_told_apart, counts_of_many_rows,
+          statistics_count_since_open, statistics_leave_out_conflicts, events_have_their_fields,
+          events_of_changes, no_events_of_what_did_not_happen, events_come_after_the_commit,
+          events_of_a_pool_come_after_the_commit, events_are_in_order_for_each_job,
+          event_callback_may_enqueue,
+          claimed_job_is_never_seen_as_running)

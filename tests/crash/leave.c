@@ -1,0 +1,263 @@
+/* leave.c - processes that end on purpose, and jobs that had returned: nobody is charged.
+ *
+ * Promised: what jobq_mark_exit, exit() or the grace of a stop has let go loses none of its crash
+ * chances when the process ends, however it does; neither does a job that had returned but whose
+ * outcome was not on the disk yet. All of them run again. Broken on purpose: the process ends in
+ * each way beside handlers that run. Counted: crashes and starts, by the handlers themselves. */
+#include "crash_play.h"
+
+#include <poll.h>
+
+static jobq_outcome run_leave(jobq_run *run, void *ctx) {
+    (void)ctx;
+    count_start(run);
+    if (play.cured) return JOBQ_DONE;
+    hear(play.started, HOLDERS);
+    jobq_mark_exit();
+    _exit(test_failures() > 0);
+}
+
+/* Returns done when it is told to, while somebody else holds the database. */
+static jobq_outcome run_first(jobq_run *run, void *ctx) {
+    (void)ctx;
+    count_start(run);
+    pipe_say(play.started);
+    if (!play.cured) pipe_hear(play.go);
+    return JOBQ_DONE;
+}
+
+static const jobq_kind kinds[] = {
+    {.name = "good", .run = run_good},
+    {.name = "hold", .run = run_hold},
+    {.name = "leave", .run = run_leave},
+    {.name = "first", .run = run_first},
+};
+
+static void begin_with(int workers) {
+    begin(workers, kinds, sizeof kinds / sizeof kinds[0]);
+}
+
+/* ---- Ends on purpose ---- */
+
+static void check_nobody_charged(void) {
+    look_at_all();
+    check_waiting(0, play.jobs, 0);
+    play.cured = true;
+    CHECK_INT(live_until_well(), 0);
+    look_at_all();
+    check_done(0, play.jobs, 0);
+}
+
+/* Goal: after jobq_mark_exit the end of the process charges nobody. Method: a handler
+ * calls it and then _exit, beside three that run. */
+TEST(mark_exit_charges_nobody) {
+    begin_with(HOLDERS + 1);
+    add("hold", -2, HOLDERS);
+    add("leave", -1, 1);
+    add("good", 0, 10);
+    CHECK_INT(test_fork(fill, NULL), 0);
+    CHECK_INT(test_fork(run_all, NULL), 0);
+    CHECK_INT(stage->total_starts, HOLDERS + 1);
+    check_nobody_charged();
+    end();
+}
+
+/* Between the mark and the end the only worker goes on to its next job. */
+static void mark_and_linger(void *arg) {
+    struct pollfd second = {.fd = play.started[0], .events = POLLIN};
+    jobq *q = start_queue();
+    (void)arg;
+    REQUIRE(q != NULL);
+    pipe_hear(play.started);
+    jobq_mark_exit();
+    pipe_say(play.go);
+    poll(&second, 1, 1000); /* it is as well if nothing starts any more */
+    if (test_failures() > 0) _exit(1);
+    die_kill();
+}
+
+/* Goal: a job that starts after jobq_mark_exit, before the process has ended, is not charged
+ * either. Method: one worker; mark while the first job runs, let it return, die when the
+ * second has started. */
+TEST(mark_exit_holds_for_later_starts) {
+    begin_with(1);
+    add("first", -2, 1);
+    add("hold", -1, 1);
+    CHECK_INT(test_fork(fill, NULL), 0);
+    CHECK(died(test_fork(mark_and_linger, NULL)));
+    look_at_all();
+    CHECK_INT(stage->infos[0].crashes, 0);
+    check_waiting(1, 2, 0);
+    play.cured = true;
+    CHECK_INT(live_until_well(), 0);
+    look_at_all();
+    check_done(0, play.jobs, 0);
+    end();
+}
+
+/* The handle stays reachable, as that of a program would that leaves by exit. */
+static jobq *left_open;
+
+static void exit_beside_handlers(void *arg) {
+    (void)arg;
+    left_open = start_queue();
+    REQUIRE(left_open != NULL);
+    hear(play.started, HOLDERS);
+    exit(test_failures() > 0);
+}
+
+/* Goal: exit() while handlers run charges nobody. Method: the main thread of a life calls
+ * it when three handlers have started. */
+TEST(exit_charges_nobody) {
+    begin_with(HOLDERS);
+    add("hold", -2, HOLDERS);
+    add("good", 0, 10);
+    CHECK_INT(test_fork(fill, NULL), 0);
+    CHECK_INT(test_fork(exit_beside_handlers, NULL), 0);
+    CHECK_INT(stage->total_starts, HOLDERS);
+    check_nobody_charged();
+    end();
+}
+
+/* A life that ends beside three handlers, in every way to die. */
+static void nobody_is_charged(void (*life)(void *arg)) {
+    for (size_t i = 0; i < WAYS; i++) {
+        begin_with(HOLDERS);
+        play.die = ways[i];
+        add("hold", -2, HOLDERS);
+        add("good", 0, 10);
+        CHECK_INT(test_fork(fill, NULL), 0);
+        CHECK(died(live_through(life, NULL)));
+        CHECK_INT(stage->total_starts, HOLDERS);
+        check_nobody_charged();
+        end();
+    }
+}
+
+static void stop_and_die(void *arg) {
+    jobq *q = start_queue();
+    (void)arg;
+    REQUIRE(q != NULL);
+    hear(play.started, HOLDERS);
+    CHECK_CODE(jobq_stop(q, JOBQ_NONE, NULL), JOBQ_TIMEOUT);
+    if (test_failures() > 0) _exit(1);
+    play.die();
+}
+
+/* Goal: handlers that outlive the grace of a stop are not charged when the process ends,
+ * however it does. Method: stop without grace beside three handlers, then die. */
+TEST(expired_stop_charges_nobody) {
+    nobody_is_charged(stop_and_die);
+}
+
+static void *close_it(void *arg) {
+    jobq *q = (jobq *)arg;
+    jobq_close(&q);
+    return NULL;
+}
+
+/* Dies beside a close that waits for three handlers. */
+static void close_and_die(void *arg) {
+    jobq_stats stats;
+    jobq *q = start_queue();
+    pthread_t thread;
+    (void)arg;
+    REQUIRE(q != NULL);
+    hear(play.started, HOLDERS);
+    REQUIRE_INT(pthread_create(&thread, NULL, close_it, q), 0);
+    while (jobq_stat(q, &stats, NULL) == JOBQ_OK) test_pause_ms(1);
+    test_pause_ms(10); /* closing is seen by callers a moment before handlers hear of it */
+    play.die();
+}
+
+/* Goal: handlers for which a close waits are not charged either. */
+TEST(close_charges_nobody) {
+    nobody_is_charged(close_and_die);
+}
+
+/* ---- A signal beside a close ---- */
+
+struct marker {
+    pthread_mutex_t mutex;
+    bool end;
+};
+
+static void *mark_until_end(void *arg) {
+    struct marker *m = (struct marker *)arg;
+    bool end = false;
+    while (!end) {
+        for (int i = 0; i < 1000; i++) jobq_mark_exit();
+        pthread_mutex_lock(&m->mutex);
+        end = m->end;
+        pthread_mutex_unlock(&m->mutex);
+    }
+    return NULL;
+}
+
+/* Goal: jobq_mark_exit touches nothing that a close on another thread gives back. Method: a thread
+ * marks all the time, as signals would, another opens and closes queues in files and in memory. */
+TEST(mark_exit_beside_close) {
+    struct marker m = {PTHREAD_MUTEX_INITIALIZER, false};
+    pthread_t thread;
+    REQUIRE_INT(pthread_create(&thread, NULL, mark_until_end, &m), 0);
+    for (int i = TEST_SCALED(1000); i > 0; i--) {
+        jobq_options options = {.workers = JOBQ_NONE};
+        jobq *q = NULL;
+        CHECK_CODE(jobq_open(i % 2 ? ":memory:" : test_path("q.db"), &options, &q, NULL), JOBQ_OK);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+    pthread_mutex_lock(&m.mutex);
+    m.end = true;
+    pthread_mutex_unlock(&m.mutex);
+    pthread_join(thread, NULL);
+}
+
+/* ---- Outcomes that are not on the disk ---- */
+
+/* Holds the database while the first job returns, so that its outcome cannot commit; the
+ * start of the second on the only worker shows that the first has returned. */
+static void die_before_commit(void *arg) {
+    struct pollfd second = {.fd = play.started[0], .events = POLLIN};
+    jobq *q = start_queue();
+    sqlite3 *db;
+    (void)arg;
+    REQUIRE(q != NULL);
+    pipe_hear(play.started);
+    db = sql_open(play.path);
+    CHECK_INT(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    pipe_say(play.go);
+    if (poll(&second, 1, 3000) != 1)
+        test_note("the worker waited for its commit; only the first job is told about");
+    if (test_failures() > 0) _exit(1);
+    die_kill();
+}
+
+/* Goal: a job that has finished but whose outcome is not committed is run again and not
+ * charged. Method: another connection keeps the outcome from the disk until the death. */
+TEST(finished_but_not_committed_is_not_charged) {
+    begin_with(1);
+    play.busy_ms = 300;
+    add("first", -2, 1);
+    add("hold", -1, 1);
+    add("good", 0, 5);
+    CHECK_INT(test_fork(fill, NULL), 0);
+    CHECK(died(test_fork(die_before_commit, NULL)));
+    look_at_all();
+    CHECK_INT(stage->starts[0], 1);
+    CHECK_INT(stage->infos[0].state, JOBQ_STATE_PENDING);
+    CHECK_INT(stage->infos[0].crashes, 0);
+    CHECK_INT(stage->infos[0].attempt, 1);
+    check_waiting(1, 2, stage->starts[1]);
+    check_waiting(2, play.jobs, 0);
+    play.cured = true;
+    CHECK_INT(live_until_well(), 0);
+    look_at_all();
+    check_done(0, 1, 0);
+    check_done(1, 2, 1);
+    check_done(2, play.jobs, 0);
+    end();
+}
+
+TEST_MAIN(mark_exit_charges_nobody, mark_exit_holds_for_later_starts, exit_charges_nobody,
+          expired_stop_charges_nobody, close_charges_nobody, mark_exit_beside_close,
+          finished_but_not_committed_is_not_charged)

@@ -1,0 +1,188 @@
+/* evidence.c - what an open makes of what a dead owner has left behind.
+ *
+ * Two things tell of a job that was running: the claims row in the database, and a slot of the
+ * mapped file beside it, which outlives the process but not the power. A handler copies all of that
+ * as a kill at this very moment would leave it, and the test opens the copy: after a reboot, on a
+ * disk that fails under the recovery, and with fewer workers than the dead had. */
+#include "fault_vfs.h"
+#include "helpers.h"
+
+#define STEP ((jobq_options){.workers = JOBQ_NONE, .shared = true})
+
+/* ---- A death ---- */
+
+struct death {
+    const char *path, *copy;
+};
+
+static jobq_outcome die(jobq_run *run, void *ctx) {
+    const struct death *d = (const struct death *)ctx;
+    (void)run;
+    fault_copy(d->path, d->copy);
+    fault_copy_slots(d->path, d->copy);
+    return JOBQ_DONE;
+}
+
+/* What a kill leaves while a job runs; returns the id of the job. */
+static int64_t leave_behind(const char *copy) {
+    struct death d = {NULL, copy};
+    fixture f;
+    int64_t id;
+    fault_remove(copy);
+    if (!fixture_open(&f, STEP)) return 0;
+    d.path = f.path;
+    handle(f.q, "k", die, &d);
+    id = put(f.q, "k");
+    CHECK_INT(drain(f.q), 1);
+    fixture_remove(&f);
+    return id;
+}
+
+/* ---- A reboot ---- */
+
+/* Makes the boot of which the slots tell another one; false if this system does not tell them. */
+static bool reboot(const char *copy) {
+    char name[512], page[8192], boot[64];
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "r");
+    size_t size, i;
+    bool told = file && fgets(boot, sizeof boot, file);
+    if (file) fclose(file);
+    if (!told) return false;
+    boot[strcspn(boot, "\n")] = '\0';
+    snprintf(name, sizeof name, "%s-jobq", copy);
+    file = fopen(name, "r+b");
+    if (!file) test_give_up(name);
+    size = fread(page, 1, sizeof page, file);
+    for (i = 0; i + strlen(boot) <= size; i++)
+        if (memcmp(page + i, boot, strlen(boot)) == 0) break;
+    CHECK(i + strlen(boot) <= size);
+    fseek(file, (long)i, SEEK_SET);
+    fputc(boot[0] == '0' ? '1' : '0', file);
+    fclose(file);
+    return true;
+}
+
+/* Goal: the death of a process is held against the job that ran, a power cut against nobody, unless
+ * the application wants that. Method: the same remains, of this boot and of another. */
+TEST(reboot_charges_nobody) {
+    const char *copy = test_path("copy.db");
+    fault_begin();
+    for (int n = 0; n < 4; n++) {
+        bool other_boot = n % 2 == 1, charge = n / 2 == 1;
+        jobq_options options = STEP;
+        jobq_info info;
+        jobq *q = NULL;
+        int64_t id = leave_behind(copy);
+        if (other_boot && !reboot(copy)) {
+            test_note("this system does not tell its boots apart");
+            continue;
+        }
+        options.charge_reboots = charge;
+        WORKS(jobq_open(copy, &options, &q, &err));
+        REQUIRE(q != NULL);
+        info = look(q, id);
+        CHECK_INT(info.state, JOBQ_STATE_PENDING);
+        CHECK_INT(info.crashes, !other_boot || charge);
+        CHECK_INT(info.attempt, 1);
+        CHECK_INT(stats_of(q).crashed, !other_boot || charge);
+        handle(q, "k", do_nothing, NULL);
+        CHECK_INT(drain(q), 1);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+}
+
+/* ---- A recovery that fails ---- */
+
+/* Goal: a recovery that fails, or is cut off, finds the same evidence again. Method: the n-th write
+ * or sync of the log fails under the open, for every n; the next open blames the job, once. */
+TEST(failed_recovery_keeps_the_evidence) {
+    static const struct {
+        enum fault_what what;
+        int code;
+    } kinds[] = {{FAULT_WAL_WRITE, SQLITE_IOERR_WRITE}, {FAULT_WAL_WRITE, SQLITE_FULL},
+                 {FAULT_WAL_SYNC, SQLITE_IOERR_FSYNC}};
+    const char *copy = test_path("copy.db");
+    int failed = 0;
+    fault_begin();
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        for (int n = 1; n < 100; n++) {
+            int64_t id = leave_behind(copy);
+            jobq *q = NULL;
+            bool hit;
+            int code;
+            fault_nth(kinds[k].what, n, "x", kinds[k].code);
+            code = jobq_open(copy, &STEP, &q, NULL);
+            hit = fault_hits(kinds[k].what) > 0;
+            fault_off();
+            if (code == JOBQ_OK) CHECK_CODE(jobq_close(&q), JOBQ_OK);
+            else failed++;
+            WORKS(jobq_open(copy, &STEP, &q, &err));
+            REQUIRE(q != NULL);
+            if (!CHECK_INT(look(q, id).crashes, 1))
+                test_note("call %d, the open was %s", n, jobq_code_name(code));
+            CHECK_CODE(jobq_close(&q), JOBQ_OK);
+            if (!hit) break;
+        }
+    }
+    CHECK(failed > 0);
+}
+
+/* ---- Slots of another time ---- */
+
+enum { CROWD = 16 };
+
+struct crowd {
+    struct death death;
+    gate gate;
+};
+
+static jobq_outcome stand_in_crowd(jobq_run *run, void *ctx) {
+    (void)run;
+    gate_pass(&((struct crowd *)ctx)->gate);
+    return JOBQ_DONE;
+}
+
+/* As leave_behind, but so many jobs run, each in a slot of its own. */
+static void leave_a_crowd(const char *copy) {
+    struct crowd c = {.death = {NULL, copy}};
+    fixture f;
+    gate_init(&c.gate);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = CROWD, .shared = true}));
+    handle(f.q, "k", stand_in_crowd, &c);
+    for (int i = 0; i < CROWD; i++) put(f.q, "k");
+    start(f.q);
+    gate_await(&c.gate, CROWD);
+    fault_copy(f.path, copy);
+    fault_copy_slots(f.path, copy);
+    gate_open(&c.gate);
+    fixture_remove(&f);
+    gate_free(&c.gate);
+}
+
+/* Goal: a slot that a dead worker has left does not say that its job runs now. Method: many workers
+ * die, of another boot so that nobody is blamed; the next owner has only two. While both stand at a
+ * gate all other jobs, claimed or not, are pending. */
+TEST(old_slots_say_nothing) {
+    const char *copy = test_path("copy.db");
+    jobq_counts counts;
+    jobq *q = NULL;
+    gate g;
+    fault_begin();
+    gate_init(&g);
+    leave_a_crowd(copy);
+    if (!reboot(copy)) return;
+    WORKS(jobq_open(copy, &(jobq_options){.workers = 2, .shared = true}, &q, &err));
+    REQUIRE(q != NULL);
+    CHECK_INT(count_all(q).ready, CROWD);
+    handle(q, "k", stand_at_gate, &g);
+    start(q);
+    gate_await(&g, 2);
+    counts = count_all(q);
+    CHECK_INT(counts.running, 2);
+    CHECK_INT(counts.ready, CROWD - 2);
+    gate_open(&g);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    gate_free(&g);
+}
+
+TEST_MAIN(reboot_charges_nobody, failed_recovery_keeps_the_evidence, old_slots_say_nothing)

@@ -1,0 +1,192 @@
+/* files.c - files that are taken away under a running queue, and places where none should be.
+ *
+ * SQLite goes on writing into a file that was renamed, replaced or deleted, and says OK; nobody
+ * will ever find those jobs. jobq looks at the names of the database, of its log and of its lock
+ * file before a commit, at most every 10 ms. These tests wait that long between two calls (the
+ * only real time in them), because what happens within it is not promised. Real files. */
+#include "helpers.h"
+
+#ifdef __linux__
+#include <sys/vfs.h>
+
+static long pretended_type; /* of the file system; 0: the true one */
+
+/* Stands before the system's own. */
+int statfs(const char *path, struct statfs *st) {
+    (void)path;
+    memset(st, 0, sizeof *st);
+    st->f_type = (__typeof__(st->f_type))pretended_type;
+    return 0;
+}
+#endif
+
+static int put_code(jobq *q) {
+    return jobq_enqueue(q, &(jobq_job){.kind = "k"}, NULL, NULL);
+}
+
+/* Longer than jobq may go on without looking. */
+static void let_it_look(void) {
+    test_pause_ms(20);
+}
+
+static void move(const char *path, const char *ending, const char *to_ending) {
+    char from[1024], to[1024];
+    snprintf(from, sizeof from, "%s%s", path, ending);
+    snprintf(to, sizeof to, "%s%s", path, to_ending);
+    CHECK_INT(rename(from, to), 0);
+}
+
+static void delete_file(const char *path, const char *ending) {
+    char name[1024];
+    snprintf(name, sizeof name, "%s%s", path, ending);
+    CHECK_INT(unlink(name), 0);
+}
+
+/* Another file under its name. */
+static void replace_file(const char *path, const char *ending) {
+    char name[1024], other[1024];
+    FILE *file;
+    snprintf(name, sizeof name, "%s%s", path, ending);
+    snprintf(other, sizeof other, "%s-other", path);
+    file = fopen(other, "wb");
+    if (!file) test_give_up(other);
+    fclose(file);
+    CHECK_INT(rename(other, name), 0);
+}
+
+enum what { RENAMED, DELETED, REPLACED };
+
+static void take_away(const char *path, const char *ending, enum what what) {
+    if (what == RENAMED) move(path, ending, "-away");
+    else if (what == DELETED) delete_file(path, ending);
+    else replace_file(path, ending);
+}
+
+static bool stands(const char *path) {
+    return access(path, F_OK) == 0;
+}
+
+static const char *const endings[] = {"", "-wal", "-jobq"};
+
+/* Goal: no job is acknowledged that nobody will find, the reason is told, and nothing is made or
+ * deleted under the old names. Method: each file, renamed, deleted and replaced; step mode. */
+TEST(step_mode_stops_when_a_file_is_gone) {
+    for (int what = RENAMED; what <= REPLACED; what++) {
+        for (size_t i = 0; i < 3; i++) {
+            fixture f;
+            char name[1024];
+            int ran = 7;
+            REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
+            handle(f.q, "k", do_nothing, NULL);
+            put(f.q, "k");
+            take_away(f.path, endings[i], (enum what)what);
+            let_it_look();
+            FAILS(JOBQ_MOVED, jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, NULL, &err));
+            FAILS(JOBQ_MOVED, jobq_step(f.q, &ran, &err));
+            CHECK_INT(ran, 0);
+            CHECK_INT(stats_of(f.q).failed_code, JOBQ_MOVED);
+            CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
+            snprintf(name, sizeof name, "%s%s", f.path, endings[i]);
+            CHECK_INT(stands(name), what == REPLACED);
+            test_remove(f.path);
+            jobq_clock_free(f.clock);
+            for (size_t k = 0; k < 3; k++) {
+                snprintf(name, sizeof name, "%s%s", f.path, endings[k]);
+                test_remove(name);
+            }
+            snprintf(name, sizeof name, "%s-shm", f.path);
+            test_remove(name);
+        }
+    }
+}
+
+/* Goal: a pool stops too: no job starts after the file has gone, and whoever waits is told. Method:
+ * delete the database, then a job that was scheduled falls due. */
+TEST(pool_stops_when_the_file_is_gone) {
+    fixture f;
+    int64_t id;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 2}));
+    handle(f.q, "k", do_nothing, NULL);
+    WORKS(jobq_start(f.q, &err));
+    WORKS(jobq_enqueue(f.q, &(jobq_job){.kind = "k", .delay_ms = JOBQ_HOUR}, &id, &err));
+    delete_file(f.path, "");
+    let_it_look();
+    FAILS(JOBQ_MOVED, jobq_advance(f.q, 2 * JOBQ_HOUR, NULL, &err));
+    FAILS(JOBQ_MOVED, jobq_wait(f.q, id, JOBQ_NEVER, NULL, &err));
+    CHECK_INT(stats_of(f.q).started, 0);
+    WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
+    fixture_close(&f);
+    CHECK(!stands(f.path));
+}
+
+/* Goal: a renamed database goes on under its new name, and all that was acknowledged is there, if
+ * its log is taken along. Method: rename both, open again. */
+TEST(renamed_with_its_log) {
+    fixture f;
+    char moved[1024];
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
+    for (int i = 0; i < 20; i++) put(f.q, "k");
+    move(f.path, "", "-away");
+    move(f.path, "-wal", "-away-wal");
+    let_it_look();
+    CHECK_CODE(put_code(f.q), JOBQ_MOVED);
+    CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
+    snprintf(moved, sizeof moved, "%s-away", f.path);
+    WORKS(jobq_open(moved, &f.options, &f.q, &err));
+    CHECK_INT(total(f.q), 20);
+    fixture_close(&f);
+}
+
+/* Goal: who has lost the lock file does not run beside a new owner. Method: delete it; a second
+ * process becomes the owner, the first one may do nothing more. */
+static void second_owner(void *arg) {
+    jobq *q = NULL;
+    WORKS(jobq_open((const char *)arg, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
+    if (q) CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+TEST(lock_file_deleted) {
+    fixture f;
+    int ran = 0;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
+    handle(f.q, "k", do_nothing, NULL);
+    put(f.q, "k");
+    delete_file(f.path, "-jobq");
+    CHECK_INT(test_fork(second_owner, (void *)(uintptr_t)f.path), 0);
+    let_it_look();
+    FAILS(JOBQ_MOVED, jobq_step(f.q, &ran, &err));
+    CHECK_INT(ran, 0);
+    fixture_close(&f);
+    test_figure("R18 lock-loss", "detected, 0 silent acks", "9 of 9: database, log and lock file"
+                " renamed, deleted, replaced: seen before the next commit (10 ms)");
+}
+
+/* Goal: no queue on a network. Method: the operating system tells of each kind of file system. */
+TEST(network_file_systems_are_refused) {
+#ifdef __linux__
+    static const long remote[] = {0x6969, 0x517B, (long)0xFF534D42, (long)0xFE534D42, 0x01021997,
+                                  0x65735546, 0x00C36400};
+    static const long local[] = {0xEF53, 0x58465342, (long)0x9123683E, 0x01021994, 0x794C7630,
+                                 0x2FC12FC1};
+    const char *path = test_path("q.db");
+    jobq *q = NULL;
+    for (size_t i = 0; i < sizeof remote / sizeof remote[0]; i++) {
+        pretended_type = remote[i];
+        FAILS(JOBQ_REMOTE, jobq_open(path, NULL, &q, &err));
+        CHECK(!q);
+        WORKS(jobq_open(path, &(jobq_options){.remote = true}, &q, &err));
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+    for (size_t i = 0; i < sizeof local / sizeof local[0]; i++) {
+        pretended_type = local[i];
+        WORKS(jobq_open(path, NULL, &q, &err));
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+    pretended_type = 0;
+#else
+    test_note("only for Linux: there are no names of other systems to pretend");
+#endif
+}
+
+TEST_MAIN(step_mode_stops_when_a_file_is_gone, pool_stops_when_the_file_is_gone,
+          renamed_with_its_log, lock_file_deleted, network_file_systems_are_refused)

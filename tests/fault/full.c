@@ -1,0 +1,278 @@
+/* full.c - full disks of every size: what was accepted is finished, what was not is refused
+ * with JOBQ_FULL, and when there is space again new work is accepted, without a restart.
+ *
+ * The disk is the one in memory; it holds so many bytes, the log, its shared memory and jobq's own
+ * reserve in the lock file counted in. It becomes full in two ways: the queue itself fills it, or
+ * somebody else takes all that is free at some moment. fault/tmpfs.c does the same on a file system
+ * of the operating system. */
+#include "fault_full.h"
+#include "fault_vfs.h"
+
+#include <sys/statvfs.h>
+
+/* jobq asks the operating system for its reserve and for what is free: here the disk in memory
+ * answers, because these stand before the system's own. */
+int posix_fallocate(int fd, off_t at, off_t size) {
+    bool room;
+    pthread_mutex_lock(&fault.mutex);
+    room = size <= fault_free();
+    pthread_mutex_unlock(&fault.mutex);
+    if (!room) return ENOSPC;
+    return ftruncate(fd, at + size) ? errno : 0;
+}
+
+int fstatvfs(int fd, struct statvfs *st) {
+    (void)fd;
+    memset(st, 0, sizeof *st);
+    st->f_frsize = 1;
+    pthread_mutex_lock(&fault.mutex);
+    st->f_bavail = (fsblkcnt_t)fault_free();
+    pthread_mutex_unlock(&fault.mutex);
+    return 0;
+}
+
+/* ---- The disk in memory ---- */
+
+static void give_space(void *arg) {
+    fault_space(8 * LARGEST, ((struct story *)arg)->path);
+}
+
+struct disk {
+    int64_t size;
+    int workers;
+    bool stolen;
+    size_t result_size; /* 0: small */
+    bool tx, fails;
+    size_t payload_max; /* 0: 2 KiB */
+};
+
+static void one_disk(struct disk d) {
+    struct story s;
+    int before = test_failures();
+    int64_t size = d.size;
+    uint64_t seed = test_seed() + (uint64_t)size + d.result_size;
+    fault_begin();
+    fault_space(size, test_path("full.db"));
+    if (!story_begin(&s, d.workers, seed)) return;
+    if (d.result_size) s.result_size = d.result_size;
+    if (d.payload_max) s.payload_max = d.payload_max;
+    s.tx = d.tx;
+    s.fails = d.fails;
+    if (d.stolen) {
+        fill_some(&s, (int)(test_random(&s.random) % (uint64_t)(size / 2000)));
+        /* Once the queue has met the full disk itself its reserve is given up already. */
+        if (s.refused == 0) fault_take_space();
+    } else {
+        fill(&s);
+    }
+    full_life(&s, give_space, &s);
+    story_end(&s);
+    check_sound(s.path);
+    fault_remove(s.path);
+    if (test_failures() > before)
+        test_note("%d KiB, payloads to %d, results of %d, TEST_SEED=%" PRIu64
+                  ": %d accepted, %d refused", (int)(size / KIB), (int)s.payload_max,
+                  (int)s.result_size, test_seed(), s.accepted, s.refused);
+}
+
+/* Goal: a queue that has filled its disk drains to empty. Method: every size. */
+TEST(own_work_fills_the_disk) {
+    int sizes = 0;
+    for (int64_t size = SMALLEST; size <= LARGEST && !test_failures(); size = next_size(size)) {
+        one_disk((struct disk){.size = size, .workers = JOBQ_NONE});
+        sizes++;
+    }
+    test_figure("R9 disk-full", "drains to 0, takes work again", "%d sizes from 256 KiB to 4 MiB,"
+                " filled by the queue", sizes);
+}
+
+/* Goal: the same when somebody else takes what is free. Method: every size, at a random moment. */
+TEST(others_fill_the_disk) {
+    int sizes = 0;
+    for (int64_t size = SMALLEST; size <= LARGEST && !test_failures(); size = next_size(size)) {
+        one_disk((struct disk){.size = size, .workers = JOBQ_NONE, .stolen = true});
+        sizes++;
+    }
+    test_figure("R9 disk-full", "drains to 0, takes work again", "%d sizes from 256 KiB to 4 MiB,"
+                " space taken by others", sizes);
+}
+
+/* Goal: a pool does it, too, and goes on by itself. Method: some sizes, two workers. */
+TEST(a_pool_on_a_full_disk) {
+    for (int64_t size = SMALLEST; size <= LARGEST && !test_failures(); size += 960 * KIB) {
+        one_disk((struct disk){.size = size, .workers = 2});
+        one_disk((struct disk){.size = size, .workers = 2, .stolen = true});
+    }
+}
+
+/* Goal: an outcome that fits into the log is not kept from the database by the log itself. Method:
+ * results of every size, up to more than the reserve. */
+TEST(results_that_fill_the_reserve) {
+    int64_t step = LARGEST_RESULT / test_effort(64);
+    int sizes = 0;
+    for (int64_t n = step; n <= LARGEST_RESULT && !test_failures(); n += step, sizes++)
+        one_disk((struct disk){.size = 1216 * KIB, .workers = JOBQ_NONE, .result_size = (size_t)n});
+    test_figure("R9 disk-full", "drains to 0, takes work again",
+                "results of %d sizes up to 1 MiB on a full disk", sizes);
+}
+
+/* Goal: dead letters do not use up what it takes to finish. Method: every job is
+ * tried twice and fails for good, with long messages; some sizes, large and small payloads. */
+TEST(all_jobs_fail_on_a_full_disk) {
+    int64_t largest = LARGEST / 4, step = (largest - SMALLEST) / test_effort(4);
+    int disks = 0;
+    for (int64_t size = SMALLEST; size <= largest && !test_failures(); size += step)
+        for (size_t most = 2048; most >= 32; most /= 8, disks++)
+            one_disk((struct disk){.size = size, .workers = JOBQ_NONE, .fails = true,
+                                   .payload_max = most});
+    test_figure("R9 disk-full", "drains to 0, takes work again",
+                "%d disks on which every job fails twice", disks);
+}
+
+/* Goal: jobs whose handlers ask for their transaction come to their end, too. Method: some sizes;
+ * the handlers write nothing of their own, for which there would be no promise. */
+TEST(transactions_of_jobs_end) {
+    int64_t step = (LARGEST - SMALLEST) / test_effort(8);
+    for (int64_t size = SMALLEST; size <= LARGEST && !test_failures(); size += step) {
+        one_disk((struct disk){.size = size, .workers = JOBQ_NONE, .tx = true});
+        one_disk((struct disk){.size = size, .workers = 2, .tx = true});
+    }
+}
+
+static int put_large(struct story *s, size_t size) {
+    static const char payload[LARGEST_PAYLOAD];
+    jobq_job job = {.kind = "work", .payload = payload, .size = size};
+    int rc = jobq_enqueue(s->q, &job, NULL, NULL);
+    if (rc == JOBQ_OK) s->accepted++;
+    else CHECK_CODE(rc, JOBQ_FULL);
+    return rc;
+}
+
+static void large_ones(size_t size, int workers, bool stolen, bool fails) {
+    struct story s;
+    int count = 0;
+    fault_begin();
+    fault_space(2 * LARGEST, test_path("full.db"));
+    if (!story_begin(&s, workers, test_seed())) return;
+    s.fails = fails;
+    fill_some(&s, 100);
+    while (!(stolen && count == 2) && put_large(&s, size) == JOBQ_OK) count++;
+    if (stolen) fault_take_space();
+    else fill(&s);
+    if (!full_life(&s, give_space, &s))
+        test_note("payloads of %d, workers %d, stolen %d, fails %d", (int)size, workers, stolen,
+                  fails);
+    story_end(&s);
+    fault_remove(s.path);
+}
+
+/* Goal: large payloads come to their end, too. Method: a disk of 8 MiB that is filled by them or
+ * by others; they are done, or all of them fail twice. */
+TEST(large_payloads_end) {
+    for (int way = 0; way < 8; way++) {
+        large_ones(300000, way & 1 ? 4 : JOBQ_NONE, way & 2, way & 4);
+        large_ones(LARGEST_PAYLOAD, way & 1 ? 4 : JOBQ_NONE, way & 2, way & 4);
+    }
+}
+
+/* Goal: an open on a full disk does not let go of the reserve. Method: all that is free is taken,
+ * but for the log's shared memory, and after the open again. */
+TEST(open_keeps_the_reserve) {
+    struct story s;
+    fault_begin();
+    fault_space(2 * LARGEST, test_path("full.db"));
+    if (!story_begin(&s, JOBQ_NONE, test_seed())) return;
+    fill_some(&s, 1250);
+    fault_take_space();
+    CHECK_CODE(jobq_close(&s.q), JOBQ_OK);
+    fault_take_space();
+    fault_space(fault.space + 32 * KIB, s.path);
+    WORKS(jobq_open(s.path, &(jobq_options){.workers = JOBQ_NONE, .clock = s.clock}, &s.q, &err));
+    fault_take_space();
+    handle(s.q, "work", work, &s);
+    drain_all(&s);
+    check_ends(&s);
+    story_end(&s);
+}
+
+/* Goal: a close on a full disk writes the outcomes that it finds, so nothing runs twice. Method:
+ * eight handlers return at once, beside a ring of claimed jobs, when the disk has become full. The
+ * jobs before are short, so that the ring is large. */
+TEST(close_writes_outcomes) {
+    enum { WORKERS = 8 };
+    for (int i = 0; i < test_effort(60) && !test_failures(); i++) {
+        struct story s;
+        gate g;
+        int size = (i % 4 ? 1024 : 512 << i / 4 % 4) * KIB, waiting = size / 4000;
+        fault_begin();
+        fault_space(size, test_path("full.db"));
+        if (!story_begin(&s, WORKERS, test_seed() + (uint64_t)i)) return;
+        gate_init(&g);
+        gate_open(&g);
+        s.gate = &g;
+        fill_some(&s, waiting / 2);
+        drain_all(&s);
+        g.entered = 0;
+        g.open = false;
+        fill_some(&s, waiting);
+        gate_await(&g, WORKERS);
+        /* A ring that is still being filled would do as well, but shows less. */
+        for (int t = 0; t < 500 && stats_of(s.q).claimed < waiting / 2; t++) usleep(100);
+        fault_take_space();
+        gate_open(&g);
+        CHECK_CODE(jobq_close(&s.q), JOBQ_OK);
+        if (!story_open(&s)) return;
+        drain_all(&s);
+        check_ends(&s);
+        story_end(&s);
+        fault_remove(s.path);
+        gate_free(&g);
+    }
+}
+
+/* Goal: a reserve that is set too large does not fill the disk. Method: 1 TiB on a small disk. */
+TEST(reserve_is_part_of_the_disk) {
+    jobq_options options = {.workers = JOBQ_NONE, .reserve_bytes = INT64_C(1) << 40};
+    jobq *q = NULL;
+    fault_begin();
+    fault_space(LARGEST, test_path("full.db"));
+    WORKS(jobq_open(test_path("full.db"), &options, &q, &err));
+    REQUIRE(q != NULL);
+    CHECK(fault_free() > LARGEST / 2);
+    for (int i = 0; i < 100; i++) put(q, "work");
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+/* Goal: the history of done jobs does not keep new work out. Method: disks that are filled and
+ * drained, where the jobs that are done are kept for a day; nobody gives space. */
+TEST(history_gives_way) {
+    int64_t step = (LARGEST - SMALLEST) / test_effort(4);
+    int disks = 0, tries;
+    for (int64_t size = SMALLEST + step; size <= LARGEST && !test_failures(); size += step) {
+        struct story s;
+        fault_begin();
+        fault_space(size, test_path("full.db"));
+        if (!story_begin(&s, JOBQ_NONE, test_seed() + (uint64_t)size)) return;
+        s.payload_max = 10000;
+        fill(&s);
+        drain_all(&s);
+        CHECK(count_all(s.q).done > 0);
+        for (int i = 0; i < 20; i++) {
+            for (tries = 1; put_one(&s) != JOBQ_OK && tries < 10; tries++) continue;
+            CHECK(tries < 10);
+        }
+        drain_all(&s);
+        check_ends(&s);
+        story_end(&s);
+        check_sound(s.path);
+        fault_remove(s.path);
+        disks++;
+    }
+    test_figure("R9 disk-full", "drains to 0, takes work again",
+                "%d disks full of jobs that are done and kept", disks);
+}
+
+TEST_MAIN(own_work_fills_the_disk, others_fill_the_disk, a_pool_on_a_full_disk,
+          results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk, history_gives_way,
+          reserve_is_part_of_the_disk, transactions_of_jobs_end, large_payloads_end,
+          open_keeps_the_reserve, close_writes_outcomes)

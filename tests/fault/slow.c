@@ -1,0 +1,137 @@
+/* slow.c - a disk that takes long: what may wait for the writer is done all the same. */
+#include "fault_vfs.h"
+#include "helpers.h"
+
+struct producer {
+    jobq *q;
+    pthread_mutex_t mutex; /* guards what follows */
+    bool end;
+};
+
+/* So long takes every write and every sync. */
+static void take_time(void *arg, int now) {
+    (void)arg;
+    (void)now;
+    test_pause_ms(5);
+}
+
+static bool producer_ended(struct producer *p) {
+    bool end;
+    pthread_mutex_lock(&p->mutex);
+    end = p->end;
+    pthread_mutex_unlock(&p->mutex);
+    return end;
+}
+
+static void *produce(void *arg) {
+    struct producer *p = (struct producer *)arg;
+    while (!producer_ended(p)) put(p->q, "k");
+    return NULL;
+}
+
+/* Goal: finished jobs are dropped in time although somebody writes at every moment. Method: a job
+ * that is kept for a minute, and a producer who is at it for a while; then some minutes pass. */
+TEST(pruning_finds_its_turn) {
+    struct producer p = {NULL, PTHREAD_MUTEX_INITIALIZER, false};
+    pthread_t thread;
+    struct fault_log log;
+    jobq_info info;
+    int minutes = 0, rc = JOBQ_OK;
+    fixture f;
+    fault_begin();
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .keep_done_ms = JOBQ_MINUTE}));
+    p.q = f.q;
+    handle(f.q, "k", do_nothing, NULL);
+    start(f.q);
+    put(f.q, "k");
+    finish(f.q, 1);
+    fault_log_begin(&log, test_path("q.db"));
+    fault_log_watch(&log, take_time, NULL);
+    REQUIRE_INT(pthread_create(&thread, NULL, produce, &p), 0);
+    while (stats_of(f.q).enqueued < 30) test_pause_ms(1);
+    while (rc == JOBQ_OK && minutes++ < 4) {
+        jobq_clock_advance(f.clock, 2 * JOBQ_MINUTE);
+        WORKS(jobq_notify(f.q, &err));
+        test_pause_ms(100);
+        rc = jobq_get(f.q, 1, &info, NULL);
+    }
+    CHECK_CODE(rc, JOBQ_NOT_FOUND);
+    pthread_mutex_lock(&p.mutex);
+    p.end = true;
+    pthread_mutex_unlock(&p.mutex);
+    pthread_join(thread, NULL);
+    fault_log_end(&log);
+    fixture_close(&f);
+    fault_log_free(&log);
+}
+
+struct writer {
+    jobq *q;
+    gate running, writing;
+    bool armed; /* under the disk's lock */
+};
+
+static void stand_in_write(void *arg, int now) {
+    struct writer *w = (struct writer *)arg;
+    bool stand = w->armed;
+    (void)now;
+    w->armed = false;
+    if (stand) gate_pass(&w->writing);
+}
+
+static void *write_one(void *arg) {
+    put(((struct writer *)arg)->q, "other");
+    return NULL;
+}
+
+static void *let_it_write(void *arg) {
+    test_pause_ms(50);
+    gate_open(&((struct writer *)arg)->writing);
+    return NULL;
+}
+
+static jobq_outcome run_until_stopped(jobq_run *run, void *ctx) {
+    gate_pass(&((struct writer *)ctx)->running);
+    while (!jobq_should_stop(run)) test_pause_ms(1);
+    return JOBQ_DONE;
+}
+
+/* Goal: a stop gives back and settles all, though no call may wait for the writer (busy_ms =
+ * JOBQ_NONE). Method: another thread's commit stands in a write until the stop has waited for a
+ * while; a stop that does not wait returns before, with jobs still claimed. */
+TEST(stop_waits_for_a_commit) {
+    struct writer w = {.q = NULL};
+    struct fault_log log;
+    pthread_t threads[2];
+    fixture f;
+    fault_begin();
+    gate_init(&w.running);
+    gate_init(&w.writing);
+    gate_open(&w.running);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .busy_ms = JOBQ_NONE}));
+    w.q = f.q;
+    handle(f.q, "k", run_until_stopped, &w);
+    for (int i = 0; i < 3; i++) put(f.q, "k");
+    fault_log_begin(&log, test_path("q.db"));
+    fault_log_watch(&log, stand_in_write, &w);
+    start(f.q);
+    gate_await(&w.running, 1);
+    while (stats_of(f.q).claimed < 1) test_pause_ms(1);
+    pthread_mutex_lock(&fault.mutex);
+    w.armed = true;
+    pthread_mutex_unlock(&fault.mutex);
+    REQUIRE_INT(pthread_create(&threads[0], NULL, write_one, &w), 0);
+    gate_await(&w.writing, 1);
+    REQUIRE_INT(pthread_create(&threads[1], NULL, let_it_write, &w), 0);
+    WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
+    CHECK_INT(stats_of(f.q).claimed, 0);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    CHECK_INT(count_all(f.q).done, 1);
+    fault_log_end(&log);
+    fixture_close(&f);
+    fault_log_free(&log);
+    gate_free(&w.running);
+    gate_free(&w.writing);
+}
+
+TEST_MAIN(pruning_finds_its_turn, stop_waits_for_a_commit)

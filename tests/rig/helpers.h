@@ -1,0 +1,437 @@
+/* helpers.h - what the tests of the API share: small handlers, a fixture with an artificial
+ * clock, looking at the file through SQLite, checking an error with its sentence.
+ *
+ * Everything here is black box: jobq.h, and sqlite3.h for a look at the file. The
+ * functions that check report the line where they stand in this file, so they are kept to
+ * steps that are not what a test is about. */
+#ifndef JOBQ_TEST_HELPERS_H
+#define JOBQ_TEST_HELPERS_H
+
+#include "test.h"
+
+#include <sqlite3.h>
+
+/* The artificial clock starts here: a day in November 2023. */
+#define T0 INT64_C(1700000000000)
+
+/* ---- Errors ---- */
+
+/* Evaluates call, which has to name &err, and checks that it returns wanted and that err
+ * says the same with a sentence. */
+#define FAILS(wanted, call) \
+    do { \
+        jobq_error err = {12345, 0, ""}; \
+        int fails_code = (call); \
+        CHECK_CODE(fails_code, wanted); \
+        error_speaks(&err, fails_code, __FILE__, __LINE__, #call); \
+    } while (0)
+
+/* The same where more than one code would be right: any error will do. */
+#define FAILS_SOMEHOW(call) \
+    do { \
+        jobq_error err = {12345, 0, ""}; \
+        int fails_code = (call); \
+        test_check(fails_code < 0, __FILE__, __LINE__, #call " fails"); \
+        error_speaks(&err, fails_code, __FILE__, __LINE__, #call); \
+    } while (0)
+
+/* Evaluates call and prints the sentence of err if it does not return JOBQ_OK. */
+#define WORKS(call) \
+    do { \
+        jobq_error err = {0, 0, ""}; \
+        if (!CHECK_CODE((call), JOBQ_OK)) test_note("%s", err.text); \
+    } while (0)
+
+/* A sentence has several words and ends inside its buffer. */
+static inline void error_speaks(const jobq_error *err, int code, const char *file, int line,
+                                const char *text) {
+    bool ends = memchr(err->text, '\0', sizeof err->text) != NULL;
+    test_check_int(err->code, code, file, line, text, "the code in the error");
+    test_check(ends, file, line, "the error's text ends");
+    if (!ends) return;
+    test_check(strlen(err->text) >= 8 && strchr(err->text, ' '), file, line,
+               "the error's text is a sentence");
+}
+
+/* ---- A queue under an artificial clock ---- */
+
+typedef struct fixture {
+    const char *path;
+    jobq_clock *clock;
+    jobq *q;
+    jobq_options options;
+} fixture;
+
+/* Opens "q.db" of the test's directory with these options and a clock that stands at T0.
+ * A test does not go on without it. */
+static inline bool fixture_open(fixture *f, jobq_options options) {
+    jobq_error err = {0, 0, ""};
+    f->path = test_path("q.db");
+    f->q = NULL;
+    f->clock = jobq_clock_artificial(T0);
+    if (!CHECK(f->clock != NULL)) return false;
+    f->options = options;
+    f->options.clock = f->clock;
+    if (CHECK_CODE(jobq_open(f->path, &f->options, &f->q, &err), JOBQ_OK)) return true;
+    test_note("%s", err.text);
+    jobq_clock_free(f->clock);
+    return false;
+}
+
+/* Closes the queue and opens it again, under the same clock. */
+static inline bool fixture_reopen(fixture *f) {
+    CHECK_CODE(jobq_close(&f->q), JOBQ_OK);
+    return CHECK_CODE(jobq_open(f->path, &f->options, &f->q, NULL), JOBQ_OK);
+}
+
+static inline void fixture_close(fixture *f) {
+    CHECK_CODE(jobq_close(&f->q), JOBQ_OK);
+    CHECK(f->q == NULL);
+    jobq_clock_free(f->clock);
+    f->clock = NULL;
+}
+
+/* Closes and removes the file and what stands beside it, for a test that begins anew. */
+static inline void fixture_remove(fixture *f) {
+    static const char *const endings[] = {"", "-wal", "-shm", "-jobq"};
+    char path[1024];
+    fixture_close(f);
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        snprintf(path, sizeof path, "%s%s", f->path, endings[i]);
+        unlink(path);
+    }
+}
+
+/* How far the clock has moved since T0. */
+static inline int64_t fixture_elapsed(const fixture *f) {
+    return jobq_clock_now(f->clock) - T0;
+}
+
+/* ---- Short words for the usual calls ---- */
+
+/* RELAXED, under the system's clock; NULL if it failed. */
+static inline jobq *open_pool(const char *path, int workers) {
+    jobq_options options = {.workers = workers, .durability = JOBQ_RELAXED};
+    jobq *q = NULL;
+    WORKS(jobq_open(path, &options, &q, &err));
+    return q;
+}
+
+static inline void close_queue(jobq **q) {
+    CHECK_CODE(jobq_close(q), JOBQ_OK);
+}
+
+static inline void handle_kind(jobq *q, jobq_kind kind) {
+    WORKS(jobq_register(q, &kind, &err));
+}
+
+static inline void handle(jobq *q, const char *name, jobq_handler run, void *ctx) {
+    jobq_kind kind = {0};
+    kind.name = name;
+    kind.run = run;
+    kind.ctx = ctx;
+    handle_kind(q, kind);
+}
+
+/* Enqueues and returns the id, or 0. */
+static inline int64_t put_job(jobq *q, jobq_job job) {
+    int64_t id = 0;
+    WORKS(jobq_enqueue(q, &job, &id, &err));
+    return id;
+}
+
+static inline int64_t put(jobq *q, const char *kind) {
+    jobq_job job = {0};
+    job.kind = kind;
+    return put_job(q, job);
+}
+
+/* What jobq_get tells; all zero (state NONE) if the job is not there. */
+static inline jobq_info look(jobq *q, int64_t id) {
+    jobq_info info;
+    memset(&info, 0, sizeof info);
+    if (jobq_get(q, id, &info, NULL) != JOBQ_OK) memset(&info, 0, sizeof info);
+    return info;
+}
+
+static inline jobq_state state_of(jobq *q, int64_t id) {
+    return look(q, id).state;
+}
+
+static inline jobq_counts count_all(jobq *q) {
+    jobq_counts c;
+    memset(&c, 0, sizeof c);
+    WORKS(jobq_count(q, &c, &err));
+    return c;
+}
+
+static inline int64_t total(jobq *q) {
+    jobq_counts c = count_all(q);
+    return c.ready + c.scheduled + c.parked + c.running + c.done + c.failed + c.cancelled;
+}
+
+static inline jobq_stats stats_of(jobq *q) {
+    jobq_stats s;
+    memset(&s, 0, sizeof s);
+    WORKS(jobq_stat(q, &s, &err));
+    return s;
+}
+
+/* Step mode: runs what is due and returns how many runs that were. */
+static inline int64_t drain(jobq *q) {
+    int64_t ran = 0;
+    WORKS(jobq_run_until_idle(q, &ran, &err));
+    return ran;
+}
+
+static inline int advance(jobq *q, int64_t duration_ms) {
+    int fired = 0;
+    WORKS(jobq_advance(q, duration_ms, &fired, &err));
+    return fired;
+}
+
+static inline void start(jobq *q) {
+    WORKS(jobq_start(q, &err));
+}
+
+/* Pool: waits until the job is terminal; the watchdog is the limit. */
+static inline jobq_info finish(jobq *q, int64_t id) {
+    jobq_info info;
+    memset(&info, 0, sizeof info);
+    WORKS(jobq_wait(q, id, JOBQ_NEVER, &info, &err));
+    return info;
+}
+
+/* ---- Handlers ---- */
+
+static inline jobq_outcome do_nothing(jobq_run *run, void *ctx) {
+    (void)run;
+    (void)ctx;
+    return JOBQ_DONE;
+}
+
+/* ctx is a jobq_outcome, which it returns. */
+static inline jobq_outcome answer(jobq_run *run, void *ctx) {
+    (void)run;
+    return *(const jobq_outcome *)ctx;
+}
+
+/* What has run: in which order, when, as which attempt. */
+#define TRACE_MAX 4096
+
+typedef struct trace {
+    pthread_mutex_t mutex; /* guards what follows */
+    size_t n;
+    struct {
+        int64_t id, now_ms;
+        int attempt;
+    } rows[TRACE_MAX];
+    jobq_clock *clock;    /* read for now_ms; set by the test before */
+    jobq_outcome outcome; /* returned by record; set by the test before, default done */
+} trace;
+
+static inline trace *trace_new(jobq_clock *clock) {
+    trace *t = (trace *)calloc(1, sizeof *t);
+    if (!t) test_give_up("no memory");
+    pthread_mutex_init(&t->mutex, NULL);
+    t->clock = clock;
+    t->outcome = JOBQ_DONE;
+    return t;
+}
+
+static inline void trace_free(trace *t) {
+    pthread_mutex_destroy(&t->mutex);
+    free(t);
+}
+
+static inline size_t trace_count(trace *t) {
+    size_t n;
+    pthread_mutex_lock(&t->mutex);
+    n = t->n;
+    pthread_mutex_unlock(&t->mutex);
+    return n;
+}
+
+/* ctx is a trace; writes a row and returns its outcome. */
+static inline jobq_outcome record(jobq_run *run, void *ctx) {
+    trace *t = (trace *)ctx;
+    int64_t now = t->clock ? jobq_clock_now(t->clock) : 0;
+    pthread_mutex_lock(&t->mutex);
+    if (t->n < TRACE_MAX) {
+        t->rows[t->n].id = jobq_run_id(run);
+        t->rows[t->n].now_ms = now;
+        t->rows[t->n].attempt = jobq_run_attempt(run);
+        t->n++;
+    }
+    pthread_mutex_unlock(&t->mutex);
+    return t->outcome;
+}
+
+/* A place where handlers stand until the test lets them go on. */
+typedef struct gate {
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t changed;
+    int entered; /* ever */
+    bool open;
+} gate;
+
+static inline void gate_init(gate *g) {
+    pthread_mutex_init(&g->mutex, NULL);
+    pthread_cond_init(&g->changed, NULL);
+    g->entered = 0;
+    g->open = false;
+}
+
+static inline void gate_free(gate *g) {
+    pthread_cond_destroy(&g->changed);
+    pthread_mutex_destroy(&g->mutex);
+}
+
+static inline void gate_pass(gate *g) {
+    pthread_mutex_lock(&g->mutex);
+    g->entered++;
+    pthread_cond_broadcast(&g->changed);
+    while (!g->open) pthread_cond_wait(&g->changed, &g->mutex);
+    pthread_mutex_unlock(&g->mutex);
+}
+
+/* Waits until so many have come to the gate, ever. */
+static inline void gate_await(gate *g, int entered) {
+    pthread_mutex_lock(&g->mutex);
+    while (g->entered < entered) pthread_cond_wait(&g->changed, &g->mutex);
+    pthread_mutex_unlock(&g->mutex);
+}
+
+static inline void gate_open(gate *g) {
+    pthread_mutex_lock(&g->mutex);
+    g->open = true;
+    pthread_cond_broadcast(&g->changed);
+    pthread_mutex_unlock(&g->mutex);
+}
+
+/* ctx is a gate. */
+static inline jobq_outcome stand_at_gate(jobq_run *run, void *ctx) {
+    (void)run;
+    gate_pass((gate *)ctx);
+    return JOBQ_DONE;
+}
+
+/* ---- Events ---- */
+
+#define EVENTS_MAX 8192
+
+/* To be given as on_event and ctx. Copies of events; kind stays valid while the queue is
+ * open. */
+typedef struct event_log {
+    pthread_mutex_t mutex; /* guards what follows */
+    size_t n;
+    jobq_event rows[EVENTS_MAX];
+} event_log;
+
+static inline event_log *event_log_new(void) {
+    event_log *log = (event_log *)calloc(1, sizeof *log);
+    if (!log) test_give_up("no memory");
+    pthread_mutex_init(&log->mutex, NULL);
+    return log;
+}
+
+static inline void event_log_free(event_log *log) {
+    pthread_mutex_destroy(&log->mutex);
+    free(log);
+}
+
+static inline void log_event(const jobq_event *event, void *ctx) {
+    event_log *log = (event_log *)ctx;
+    pthread_mutex_lock(&log->mutex);
+    if (log->n < EVENTS_MAX) log->rows[log->n++] = *event;
+    pthread_mutex_unlock(&log->mutex);
+}
+
+/* Copies the events of one job, in order, into rows and returns how many there are. */
+static inline size_t events_of(event_log *log, int64_t id, jobq_event *rows, size_t capacity) {
+    size_t n = 0;
+    pthread_mutex_lock(&log->mutex);
+    for (size_t i = 0; i < log->n; i++) {
+        if (log->rows[i].id != id) continue;
+        if (n < capacity) rows[n] = log->rows[i];
+        n++;
+    }
+    pthread_mutex_unlock(&log->mutex);
+    return n;
+}
+
+/* ---- The file, seen by SQLite ---- */
+
+static inline sqlite3 *sql_open(const char *path) {
+    sqlite3 *db = NULL;
+    if (!CHECK_INT(sqlite3_open(path, &db), SQLITE_OK)) test_note("%s", sqlite3_errmsg(db));
+    sqlite3_busy_timeout(db, 10000);
+    return db;
+}
+
+/* Runs statements on a connection of its own. For a file whose queue is closed. */
+static inline void sql_run(const char *path, const char *sql) {
+    sqlite3 *db = sql_open(path);
+    if (!CHECK_INT(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK))
+        test_note("%s: %s", sql, sqlite3_errmsg(db));
+    sqlite3_close(db);
+}
+
+/* The first column of the first row as text; "" if there is none. */
+static inline void sql_text(const char *path, const char *sql, char *text, size_t size) {
+    sqlite3 *db = sql_open(path);
+    sqlite3_stmt *stmt = NULL;
+    text[0] = '\0';
+    if (!CHECK_INT(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK)) {
+        test_note("%s: %s", sql, sqlite3_errmsg(db));
+    } else if (sqlite3_step(stmt) == SQLITE_ROW) {
+        const char *value = (const char *)sqlite3_column_text(stmt, 0);
+        snprintf(text, size, "%s", value ? value : "");
+    }
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+}
+
+/* The same as a number; 0 if there is none. */
+static inline int64_t sql_int(const char *path, const char *sql) {
+    char text[64];
+    sql_text(path, sql, text, sizeof text);
+    return strtoll(text, NULL, 10);
+}
+
+/* SQLite's old defect: two connections that write are only safe if both say .shared. */
+static inline bool sqlite_needs_shared(void) {
+    int v = sqlite3_libversion_number();
+    return v < 3051003 && v != 3044006 && v != 3050007;
+}
+
+/* ---- Processes ---- */
+
+/* A pipe by which processes tell each other that they have come somewhere. */
+static inline void pipe_make(int ends[2]) {
+    if (pipe(ends) != 0) test_give_up("pipe");
+}
+
+static inline void pipe_free(int ends[2]) {
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static inline void pipe_say(int ends[2]) {
+    if (write(ends[1], "x", 1) != 1) test_give_up("write to a pipe");
+}
+
+static inline void pipe_hear(int ends[2]) {
+    char c;
+    ssize_t n;
+    do n = read(ends[0], &c, 1);
+    while (n < 0 && errno == EINTR);
+    if (n != 1) test_give_up("read from a pipe");
+}
+
+static inline bool exists(const char *path) {
+    struct stat st;
+    return lstat(path, &st) == 0;
+}
+
+#endif

@@ -1,0 +1,33 @@
+/* model.c - random calls of the whole API against a plain model, on a disk that works: 0
+ * differences. What is compared, and how a difference is told, stands in sim_check.h.
+ *
+ * Goal: each call does what jobq.h says, whatever was called before. Method: in memory, where a
+ * call costs little, and in a file, where handlers have transactions and the queue is closed and
+ * opened again. Broken on purpose: see sim/life.c; this finds what needs no fault, in less time. */
+#include "sim_life.h"
+
+static void call(const char *name, int64_t calls) {
+    uint64_t seed = test_seed();
+    memset(&sim.figures, 0, sizeof sim.figures);
+    sim.broken = false;
+    while (sim.figures.calls < calls && !sim.broken) sim_live(sim_profile_of(name), seed++);
+}
+
+TEST(calls_in_memory) {
+    call("memory", test_effort(60000));
+    CHECK_INT(sim.figures.opens_failed + sim.figures.deaths, 0);
+    test_figure("R13 model, in memory", "10 M calls: 0 differences",
+                "%" PRId64 " calls, %" PRId64 " runs, %d differences", sim.figures.calls,
+                sim.figures.runs, test_failures());
+}
+
+TEST(calls_in_a_file) {
+    call("steady", test_effort(40000));
+    CHECK_INT(sim.figures.opens_failed + sim.figures.deaths, 0);
+    CHECK(sim.figures.effects > 0);
+    test_figure("R13 model, in a file", "10 M calls: 0 differences",
+                "%" PRId64 " calls, %" PRId64 " runs, %" PRId64 " rows of handlers, %d differences",
+                sim.figures.calls, sim.figures.runs, sim.figures.effects, test_failures());
+}
+
+TEST_MAIN(calls_in_memory, calls_in_a_file)

@@ -1,0 +1,295 @@
+/* store.c - the claims row's text, and how SQLite means to run the engine's statements. */
+
+#include "test.h"
+#include "unit.h"
+
+/* ---- The claims row ---- */
+
+/* Packs ids in a row, as a transaction does; returns the bytes written. */
+static size_t pack_all(const int64_t *ids, size_t count, unsigned char *to) {
+    size_t size = 0;
+    int64_t previous = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t used = jobq__store_pack(to + size, previous, ids[i]);
+        CHECK(used >= 1 && used <= JOBQ__PACK_MAX);
+        size += used;
+        previous = ids[i];
+    }
+    return size;
+}
+
+/* Reads them again from a block of exactly that size, so that a sanitizer sees a step too far. */
+static void unpack_all(const int64_t *ids, size_t count, const unsigned char *text, size_t size) {
+    unsigned char *copy = (unsigned char *)malloc(size ? size : 1);
+    size_t at = 0;
+    int64_t id = 0;
+    if (!copy) test_give_up("no memory");
+    memcpy(copy, text, size);
+    for (size_t i = 0; i < count; i++) {
+        size_t used = jobq__store_unpack(copy + at, size - at, &id);
+        if (!CHECK(used > 0) || !CHECK_INT(id, ids[i])) break;
+        at += used;
+    }
+    CHECK_INT(at, size);
+    CHECK_INT(jobq__store_unpack(copy + at, size - at, &id), 0);
+    free(copy);
+}
+
+static const int64_t extremes[] = {0, 1, -1, 2, 63, 64, 65, -64, -65, 127, 128, 8191, 8192, 16383,
+                                   16384, INT32_MAX, INT32_MIN, INT64_C(1) << 53, INT64_MAX - 1,
+                                   INT64_MAX, INT64_MIN, INT64_MIN + 1};
+#define EXTREMES (sizeof extremes / sizeof extremes[0])
+
+/* Goal: every step from one id to another survives. Method: each pair of extremes. */
+TEST(pack_extremes) {
+    unsigned char text[3 * JOBQ__PACK_MAX];
+    for (size_t i = 0; i < EXTREMES; i++) {
+        for (size_t j = 0; j < EXTREMES; j++) {
+            int64_t ids[2];
+            ids[0] = extremes[i];
+            ids[1] = extremes[j];
+            unpack_all(ids, 2, text, pack_all(ids, 2, text));
+        }
+    }
+}
+
+/* Goal: any set of ids survives. Method: random ids of random magnitude, in any order. */
+TEST(pack_random_ids) {
+    enum { COUNT = 600 };
+    static int64_t ids[COUNT];
+    static unsigned char text[COUNT * JOBQ__PACK_MAX];
+    uint64_t state = test_seed();
+    for (int round = 0; round < TEST_SCALED(400); round++) {
+        size_t count = (size_t)(test_random(&state) % COUNT);
+        for (size_t i = 0; i < count; i++)
+            ids[i] = (int64_t)(test_random(&state) >> test_random(&state) % 64);
+        unpack_all(ids, count, text, pack_all(ids, count, text));
+    }
+}
+
+/* Goal: the usual row is short and what the file holds never changes. Method: bytes worked out by
+ * hand, and a row of consecutive ids. */
+TEST(pack_is_short_and_pinned) {
+    static const unsigned char pinned[] = {0x02, 0x80, 0x01, 0x01, 0x01};
+    const int64_t few[] = {1, 65, 64, 63};
+    int64_t ids[512];
+    unsigned char text[512 * JOBQ__PACK_MAX];
+    CHECK_INT(pack_all(few, 4, text), sizeof pinned);
+    CHECK_MEM(text, pinned, sizeof pinned);
+    for (int i = 0; i < 512; i++) ids[i] = INT64_C(1000000000000) + i;
+    CHECK(pack_all(ids, 512, text) <= 511 + JOBQ__PACK_MAX);
+}
+
+/* Goal: a text that ends too early is told apart. Method: every proper beginning of one id. */
+TEST(unpack_text_cut_off) {
+    for (size_t i = 0; i < EXTREMES; i++) {
+        unsigned char text[JOBQ__PACK_MAX];
+        size_t size = jobq__store_pack(text, 0, extremes[i]);
+        for (size_t cut = 0; cut < size; cut++) {
+            unsigned char *copy = (unsigned char *)malloc(cut ? cut : 1);
+            int64_t id = 42;
+            if (!copy) test_give_up("no memory");
+            memcpy(copy, text, cut);
+            CHECK_INT(jobq__store_unpack(copy, cut, &id), 0);
+            CHECK_INT(id, 42);
+            free(copy);
+        }
+    }
+}
+
+/* Goal: bytes that no pack has written do no harm. Method: endless continuation, and noise: never
+ * more is read than there is, and the walk comes to an end. */
+TEST(unpack_noise) {
+    unsigned char text[64];
+    uint64_t state = test_seed();
+    int64_t id = 0;
+    memset(text, 0xff, sizeof text);
+    CHECK_INT(jobq__store_unpack(text, sizeof text, &id), 0);
+    memset(text, 0x80, sizeof text);
+    CHECK_INT(jobq__store_unpack(text, sizeof text, &id), 0);
+    for (int round = 0; round < TEST_SCALED(100000); round++) {
+        size_t size = (size_t)(test_random(&state) % sizeof text), at = 0, used;
+        unsigned char *copy = (unsigned char *)malloc(size ? size : 1);
+        if (!copy) test_give_up("no memory");
+        for (size_t i = 0; i < size; i++) copy[i] = (unsigned char)test_random(&state);
+        while ((used = jobq__store_unpack(copy + at, size - at, &id)) > 0) {
+            if (!CHECK(used <= size - at && used <= JOBQ__PACK_MAX)) break;
+            at += used;
+        }
+        free(copy);
+    }
+}
+
+/* ---- A queue's file ---- */
+
+static const char *make_queue(void) {
+    const char *path = test_path("q.db");
+    jobq *q = NULL;
+    CHECK_CODE(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE}, &q, NULL), JOBQ_OK);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    return path;
+}
+
+static sqlite3 *look_into(const char *path) {
+    sqlite3 *db = NULL;
+    if (!CHECK_INT(sqlite3_open(path, &db), SQLITE_OK)) test_note("%s", sqlite3_errmsg(db));
+    return db;
+}
+
+static void run_sql(sqlite3 *db, const char *sql) {
+    if (!CHECK_INT(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK))
+        test_note("%s: %s", sql, sqlite3_errmsg(db));
+}
+
+/* Goal: a damaged claims row is called damage. Method: texts that no pack has written, then open:
+ * JOBQ_CORRUPT, with a sentence, and the row is left as it was. */
+TEST(damaged_claims_row_is_corrupt) {
+    static const char *const texts[] = {"x'80'", "x'0280'", "x'ffffffffffffffffffff02'"};
+    const char *path = make_queue();
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        jobq_error err = {0, 0, ""};
+        jobq *q = NULL;
+        sqlite3 *db = look_into(path);
+        char sql[96];
+        snprintf(sql, sizeof sql, "UPDATE jobq_claims SET ids = %s", texts[i]);
+        run_sql(db, sql);
+        sqlite3_close(db);
+        CHECK_CODE(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE}, &q, &err), JOBQ_CORRUPT);
+        CHECK_INT(err.code, JOBQ_CORRUPT);
+        CHECK(q == NULL);
+        if (q) jobq_close(&q);
+    }
+}
+
+/* ---- Plans ---- */
+
+static const struct {
+    const char *name, *text;
+} statements[] = {
+#define STATEMENT(name, text) {#name, text},
+    JOBQ__SQL_LIST(STATEMENT)
+#undef STATEMENT
+};
+
+/* What may walk a whole table, and why. */
+static bool may_scan(const char *name, const char *step) {
+    static const char *const walks[] = {
+        "NAME_COUNT",  /* names: at most JOBQ_NAMES_MAX, when one is added */
+        "PRUNE_OVER",  /* counts the finished rows, with keep_max only */
+    };
+    if (strstr(step, "CONSTANT ROW")) return true;
+    if (strstr(step, "VALUES CLAUSE")) return true; /* the rows that are inserted */
+    if (strstr(step, "(subquery")) return true; /* the rows of an arm, which has its own steps */
+    if (strstr(step, "jobq_claims")) return true; /* a table of one row */
+    for (size_t i = 0; i < sizeof walks / sizeof walks[0]; i++)
+        if (strcmp(walks[i], name) == 0) return true;
+    return false;
+}
+
+static bool plan_step_fits(const char *name, const char *step) {
+    bool scans = strncmp(step, "SCAN", 4) == 0 && !may_scan(name, step);
+    bool sorts = strstr(step, "TEMP B-TREE") != NULL;
+    bool automatic = strstr(step, "AUTOMATIC") != NULL;
+    if (CHECK(!scans && !sorts && !automatic)) return true;
+    test_note("%s: %s", name, step);
+    return false;
+}
+
+/* Checks every step of a statement's plan; what is no query has none. */
+static void check_plan(sqlite3 *db, const char *name, const char *text) {
+    sqlite3_stmt *statement = NULL;
+    char *sql = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", text);
+    if (!sql) test_give_up("no memory");
+    if (CHECK_INT(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK)) {
+        while (sqlite3_step(statement) == SQLITE_ROW)
+            plan_step_fits(name, (const char *)sqlite3_column_text(statement, 3));
+    } else {
+        test_note("%s: %s", name, sqlite3_errmsg(db));
+    }
+    sqlite3_finalize(statement);
+    sqlite3_free(sql);
+}
+
+static void check_plans(sqlite3 *db) {
+    for (size_t i = 0; i < sizeof statements / sizeof statements[0]; i++) {
+        const char *text = statements[i].text;
+        if (strncmp(text, "PRAGMA", 6) == 0) continue;
+        check_plan(db, statements[i].name, text);
+    }
+}
+
+/* Goal: no statement that runs again and again walks a table or sorts. Method: SQLite's own plans
+ * of all of them, on a database that jobq has made. */
+TEST(plans_in_a_new_file) {
+    sqlite3 *db = look_into(make_queue());
+    check_plans(db);
+    sqlite3_close(db);
+}
+
+/* Rows of every kind: mostly finished, some ready, scheduled and parked. */
+#define FILL \
+    "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)" \
+    " INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs," \
+    " crashes, delay_ms, created_at, side, finished_at, prune_at, payload)" \
+    " SELECT i, CASE WHEN i % 10 THEN 2 ELSE 0 END," \
+    " CASE WHEN i % 10 THEN NULL ELSE (i / 10) % 4 - 1 END, 0, i, 2, 3, 0, 1, 1, 0, 0, i," \
+    " i % 2, CASE WHEN i % 10 THEN i END, CASE WHEN i % 10 THEN i + 1000 END, x'00' FROM n"
+
+/* Goal: an application that runs ANALYZE on a joined file changes no plan for the worse. Method:
+ * the same on a filled and analysed database. */
+TEST(plans_after_analyze) {
+    sqlite3 *db = look_into(make_queue());
+    run_sql(db, "INSERT INTO jobq_name(id, name) VALUES(2, 'kind'), (3, 'queue'), (4, 'other')");
+    run_sql(db, FILL);
+    run_sql(db, "INSERT INTO jobq_extra(job, key) SELECT id, id FROM jobq_job WHERE side");
+    run_sql(db, "INSERT INTO jobq_unique(kind, key, job) SELECT 2, id, id FROM jobq_job"
+                " WHERE side AND state = 0");
+    run_sql(db, "ANALYZE; ANALYZE sqlite_master");
+    check_plans(db);
+    sqlite3_close(db);
+}
+
+/* What one row costs when the listing stands behind the row with this id, in SQLite's own steps. */
+static int steps_behind(sqlite3 *db, const char *name, const int64_t *after, int count) {
+    sqlite3_stmt *statement = NULL;
+    int steps;
+    for (size_t i = 0; i < sizeof statements / sizeof statements[0]; i++)
+        if (strcmp(statements[i].name, name) == 0)
+            CHECK_INT(sqlite3_prepare_v2(db, statements[i].text, -1, &statement, NULL), SQLITE_OK);
+    for (int i = 0; i < count; i++) sqlite3_bind_int64(statement, i ? i + 2 : 1, after[i]);
+    sqlite3_bind_int(statement, 2, 1);
+    CHECK_INT(sqlite3_step(statement), SQLITE_ROW);
+    CHECK_INT(sqlite3_column_int64(statement, 0), after[count - 1] + 1);
+    steps = sqlite3_stmt_status(statement, SQLITE_STMTSTATUS_VM_STEP, 0);
+    sqlite3_finalize(statement);
+    return steps;
+}
+
+/* Goal: a listing goes on where it stood, even among rows that became ready or finished in the same
+ * millisecond. Method: 2000 rows of one run_at and 2000 of one prune_at; the row behind the last
+ * but one costs about as much as the second. */
+TEST(a_listing_does_not_begin_again) {
+    static const char fill[] =
+        "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)"
+        " INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs,"
+        " crashes, delay_ms, created_at, side, finished_at, prune_at)"
+        " SELECT i, CASE WHEN i <= 2000 THEN 0 ELSE 2 END, CASE WHEN i <= 2000 THEN 3 END, 0, 7, 2,"
+        " 3, 0, 1, 1, 0, 0, 7, 0, CASE WHEN i > 2000 THEN 7 END, CASE WHEN i > 2000 THEN 99 END"
+        " FROM n";
+    sqlite3 *db = look_into(make_queue());
+    const int64_t live[2][4] = {{3, 0, 7, 1}, {3, 0, 7, 1999}};
+    const int64_t finished[2][2] = {{99, 2001}, {99, 3999}};
+    int first, last;
+    run_sql(db, fill);
+    first = steps_behind(db, "INFO_LIVE", live[0], 4);
+    last = steps_behind(db, "INFO_LIVE", live[1], 4);
+    if (!CHECK(last <= 2 * first)) test_note("ready rows: %d steps, then %d", first, last);
+    first = steps_behind(db, "INFO_FINISHED", finished[0], 2);
+    last = steps_behind(db, "INFO_FINISHED", finished[1], 2);
+    if (!CHECK(last <= 2 * first)) test_note("finished rows: %d steps, then %d", first, last);
+    sqlite3_close(db);
+}
+
+TEST_MAIN(pack_extremes, pack_random_ids, pack_is_short_and_pinned, unpack_text_cut_off,
+          unpack_noise, damaged_claims_row_is_corrupt, plans_in_a_new_file, plans_after_analyze,
+          a_listing_does_not_begin_again)
