@@ -2952,8 +2952,11 @@ JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t i
 JOBQ__INTERNAL int jobq__store_key_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
 
 enum jobq__extra { JOBQ__EXTRA_ERROR, JOBQ__EXTRA_RESULT, JOBQ__EXTRA_SAVED };
+/* data NULL: there is none any more. */
 JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq__extra what,
                                      const void *data, size_t size);
+/* A new round of the job begins: what the one before has saved is gone. */
+JOBQ__INTERNAL int jobq__store_unsave(struct jobq__db *db, int64_t id, int side);
 /* NULL in *data if nothing was saved; the caller frees it. */
 JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **data, size_t *size);
 
@@ -3411,10 +3414,17 @@ JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq_
         sqlite3_bind_int64(s, 1, id);
         if (what == JOBQ__EXTRA_ERROR)
             sqlite3_bind_text(s, 2, data, (int)size, SQLITE_STATIC);
+        else if (data)
+            sqlite3_bind_blob64(s, 2, data, size, SQLITE_STATIC);
         else
-            sqlite3_bind_blob64(s, 2, data ? data : "", size, SQLITE_STATIC);
+            sqlite3_bind_null(s, 2);
     }
     return jobq__db_step(db, s);
+}
+
+JOBQ__INTERNAL int jobq__store_unsave(struct jobq__db *db, int64_t id, int side) {
+    if (!(side & JOBQ__SIDE_EXTRA)) return JOBQ_OK;
+    return jobq__store_extra(db, id, JOBQ__EXTRA_SAVED, NULL, 0);
 }
 
 JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **data, size_t *size) {
@@ -4263,6 +4273,9 @@ struct jobq_run {
     void *saved;
     size_t saved_size;
     bool saved_read;
+    /* What jobq_run_info tells. */
+    jobq_info info;
+    bool info_read;                 /* what stands beside the row was read */
 };
 
 struct jobq__worker {
@@ -5563,6 +5576,8 @@ static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
     rc = jobq__store_requeue(q->tx.db, &row, row.lane > 0 ? row.priority : 0, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
     if (text) rc = jobq__tx_store_extra(q, row.id, JOBQ__EXTRA_ERROR, text, strlen(text));
+    if (rc == JOBQ_OK && verdict->outcome == JOBQ_RESCHEDULE)
+        rc = jobq__store_unsave(q->tx.db, row.id, entry->row.side);
     if (rc != JOBQ_OK) return rc;
     if (row.lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(q, row.run_at_ms);
     else if (row.lane > 0) rc = jobq__tx_ready(q, &row);
@@ -7163,7 +7178,7 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     run->deadline_ms = JOBQ_NEVER;
     run->said = JOBQ_OUTCOME_NONE;
     run->in_tx = run->joined = run->no_memory = false;
-    run->saved_read = false;
+    run->saved_read = run->info_read = false;
     run->text[0] = 0;
     jobq__os_store(&run->stop, 0);
     jobq__os_store(&run->handling, 1);
@@ -7277,7 +7292,9 @@ static void jobq__run_say(struct jobq_run *run, const char *text) {
 static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t now_ms) {
     struct jobq__entry *entry = run->entry;
     const struct jobq__row *row = &entry->row;
-    int64_t at_ms = run->said == outcome ? run->at_ms : now_ms;
+    /* Without a time: not at once, or a handler that says no more than that would spin. */
+    int64_t at_ms = run->said == outcome ? run->at_ms
+                                         : jobq__add(now_ms, entry->kind->spec.backoff_min_ms);
     entry->verdict.outcome = outcome;
     entry->verdict.crashes = row->crashes;
     switch (outcome) {
@@ -7498,6 +7515,35 @@ JOBQ_API jobq_outcome jobq_snooze(jobq_run *run, int64_t delay_ms) {
 
 /* ---- What the handler can know ---- */
 
+/* In a forked child nobody is left who could stop, wake or settle the run. */
+static bool jobq__run_forked(const struct jobq_run *run) {
+    return jobq__owner_forked(&run->q->owner);
+}
+
+static bool jobq__run_runs(void *ctx, int64_t id) {
+    (void)ctx;
+    (void)id;
+    return true;
+}
+
+/* For reading what stands beside the job's row, until jobq__run_looked. A memory database has one
+ * connection, so looking needs the baton there. */
+static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
+    jobq *q = run->q;
+    look->db = q->memory ? &q->writer : &q->reader;
+    look->now_ms = run->started_ms;
+    look->runs = jobq__run_runs;
+    look->ctx = NULL;
+    if (q->memory) return jobq__commit_hold(q, INT64_MAX);
+    jobq__os_lock(&q->reader_mu);
+    return JOBQ_OK;
+}
+
+static void jobq__run_looked(struct jobq_run *run) {
+    if (run->q->memory) jobq__commit_release(run->q);
+    else jobq__os_unlock(&run->q->reader_mu);
+}
+
 JOBQ_API int64_t jobq_run_id(const jobq_run *run) {
     return run->entry->row.id;
 }
@@ -7527,9 +7573,43 @@ JOBQ_API int64_t jobq_run_deadline(const jobq_run *run) {
     return run->deadline_ms;
 }
 
-/* In a forked child nobody is left who could stop, wake or settle the run. */
-static bool jobq__run_forked(const struct jobq_run *run) {
-    return jobq__owner_forked(&run->q->owner);
+/* What stands beside the row; most jobs have nothing there, and then nothing is read. */
+static int jobq__run_read_info(jobq_run *run, jobq_info *info) {
+    const struct jobq__entry *entry = run->entry;
+    bool suspect = entry->lane == run->q->suspects;
+    struct jobq__look look;
+    bool claimed;
+    int rc;
+    if (!suspect) jobq__err_copy_text(info->queue, sizeof info->queue, entry->lane->text);
+    if (!suspect && !entry->row.side) return JOBQ_OK;
+    rc = jobq__run_look(run, &look);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__store_info(&look, entry->row.id, info, &claimed);
+    jobq__run_looked(run);
+    return rc;
+}
+
+JOBQ_API const jobq_info *jobq_run_info(const jobq_run *run) {
+    struct jobq_run *own = &run->worker->run; /* the same one */
+    const struct jobq__row *row = &run->entry->row;
+    jobq_info *info = &own->info;
+    if (jobq__run_forked(run)) return NULL;
+    if (!run->info_read) {
+        memset(info, 0, sizeof *info);
+        if (jobq__run_read_info(own, info) != JOBQ_OK) return NULL;
+        own->info_read = true;
+    }
+    info->id = row->id;
+    info->state = JOBQ_STATE_RUNNING;
+    jobq__err_copy_text(info->kind, sizeof info->kind, run->entry->kind->text);
+    info->priority = row->priority;
+    info->attempt = row->attempt;
+    info->runs = row->runs;
+    info->crashes = row->crashes;
+    info->created_at_ms = row->created_at_ms;
+    info->run_at_ms = row->run_at_ms;
+    info->payload_size = row->size;
+    return info;
 }
 
 JOBQ_API bool jobq_should_stop(jobq_run *run) {
@@ -7669,7 +7749,7 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
     struct jobq__run_save save = {run, data, size};
     struct jobq__request request;
     jobq_error local;
-    void *copy;
+    void *copy = NULL;
     int rc;
     if (!run || (!data && size))
         return jobq__err_set(err, JOBQ_MISUSE, "run and data must not be NULL");
@@ -7678,8 +7758,8 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
         return jobq__err_set(err, JOBQ_MISUSE, "a checkpoint cannot be saved after jobq_run_db");
     if (size > (size_t)run->q->options.payload_max)
         return jobq__err_set(err, JOBQ_TOO_BIG, "the checkpoint is larger than payload_max");
-    copy = jobq__mem_copy(data, size);
-    if (!copy) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (data) copy = jobq__mem_copy(data, size);
+    if (data && !copy) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     local.code = JOBQ_OK;
     memset(&request, 0, sizeof request);
     request.write = jobq__run_write_saved;
@@ -7703,18 +7783,11 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
 }
 
 JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
-    jobq *q = run->q;
     bool unread = !run->saved_read && (run->entry->row.side & JOBQ__SIDE_EXTRA);
-    if (unread && !jobq__run_forked(run)) {
-        bool held = q->memory && jobq__commit_hold(q, INT64_MAX) == JOBQ_OK;
-        if (held) {
-            jobq__store_saved(&q->writer, run->entry->row.id, &run->saved, &run->saved_size);
-        } else if (!q->memory) {
-            jobq__os_lock(&q->reader_mu);
-            jobq__store_saved(&q->reader, run->entry->row.id, &run->saved, &run->saved_size);
-            jobq__os_unlock(&q->reader_mu);
-        }
-        if (held) jobq__commit_release(q);
+    struct jobq__look look;
+    if (unread && !jobq__run_forked(run) && jobq__run_look(run, &look) == JOBQ_OK) {
+        jobq__store_saved(look.db, run->entry->row.id, &run->saved, &run->saved_size);
+        jobq__run_looked(run);
     }
     run->saved_read = true;
     if (size) *size = run->saved ? run->saved_size : 0;
@@ -9592,6 +9665,7 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     row.lane = jobq__tx_lane(q, &row);
     rc = jobq__store_revive(q->tx.db, row.id, row.lane, row.lane > 0 ? row.priority : 0,
                             row.run_at_ms);
+    if (rc == JOBQ_OK) rc = jobq__store_unsave(q->tx.db, row.id, row.side);
     if (rc == JOBQ_OK && row.lane > 0) rc = jobq__tx_ready(q, &row);
     if (rc != JOBQ_OK) return rc;
     q->tx.due_stale = true;

@@ -148,6 +148,7 @@ typedef struct jobq_error {
 typedef struct jobq jobq;             /* an open queue */
 typedef struct jobq_run jobq_run;     /* one run of one job, inside its handler */
 typedef struct jobq_clock jobq_clock; /* an artificial clock, section 9 */
+typedef struct jobq_info jobq_info;   /* what can be told of a job, section 8 */
 struct sqlite3;
 
 typedef enum jobq_role {
@@ -321,7 +322,9 @@ JOBQ_API void jobq_mark_exit(void);
 
 /* Outcomes with more to say. Each remembers its detail in run and returns the outcome
  * for the handler to return; the last one called counts. Text is cut at JOBQ_TEXT_MAX
- * bytes; format may be NULL; a negative time is now. Only in the handler, on its thread. */
+ * bytes; format may be NULL; a negative time is now. Only in the handler, on its thread.
+ * JOBQ_RESCHEDULE begins a new round: attempt 1, without crashes and checkpoint. JOBQ_SNOOZE and
+ * JOBQ_RESCHEDULE returned without a time wait for the kind's backoff_min_ms. */
 JOBQ_API jobq_outcome jobq_done(jobq_run *run, const void *result, size_t size);
 JOBQ_API jobq_outcome jobq_retry(jobq_run *run, const char *format, ...) JOBQ_PRINTF(2, 3);
 JOBQ_API jobq_outcome jobq_fail(jobq_run *run, const char *format, ...) JOBQ_PRINTF(2, 3);
@@ -339,6 +342,11 @@ JOBQ_API int jobq_run_attempt(const jobq_run *run);   /* from 1 */
 JOBQ_API int jobq_run_crashes(const jobq_run *run);   /* process deaths so far */
 JOBQ_API const void *jobq_run_payload(const jobq_run *run, size_t *size); /* size may be NULL */
 JOBQ_API int64_t jobq_run_deadline(const jobq_run *run); /* at_ms, or JOBQ_NEVER */
+
+/* The same and more in one record: queue, key, priority, runs, times, the last failure's message.
+ * Valid until the handler returns. Reads the file if the job has a key or a message; NULL if that
+ * fails, and then JOBQ_RETRY is a good answer. A handler that does not call it pays nothing. */
+JOBQ_API const jobq_info *jobq_run_info(const jobq_run *run);
 
 /* True once the run should end: cancelled, stopped, or past its deadline. It stays
  * true. Any thread, as long as the handler has not returned. */
@@ -365,9 +373,11 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
 JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err);
 
 /* Saves up to payload_max bytes that the next attempt of this job will find again, and
- * forgives its crashes. Blocks: one commit. Fails as jobq_enqueue. Reading it: the bytes
- * of the last save, aligned to 8, valid until the handler returns or saves again; NULL and
- * *size 0 if there are none. size may be NULL. */
+ * forgives its crashes. data NULL: there is no checkpoint any more; "" of size 0 is one. A retry,
+ * a snooze, a stop and a crash leave it; a new round (JOBQ_RESCHEDULE, jobq_retry_now) begins
+ * without one. Blocks: one commit. Fails as jobq_enqueue. Reading it: the bytes of the last save,
+ * aligned to 8, valid until the handler returns or saves again; NULL and *size 0 if there is no
+ * checkpoint. size may be NULL. */
 JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_error *err);
 JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size);
 
@@ -429,8 +439,9 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err);
  * Fails: NOT_FOUND, BAD_STATE (terminal already), MISUSE (client), as jobq_enqueue. */
 JOBQ_API int jobq_cancel(jobq *q, int64_t id, jobq_error *err);
 
-/* Makes a failed, cancelled or scheduled job due at once, from attempt 1 with its crashes
- * forgiven. Returns JOBQ_EXISTS, and nothing happened, if another job has its key by now.
+/* Makes a failed, cancelled or scheduled job due at once, in a new round: attempt 1, its crashes
+ * forgiven, without a checkpoint; the last failure's message stays until the next. Returns
+ * JOBQ_EXISTS, and nothing happened, if another job has its key by now.
  * Fails: NOT_FOUND, BAD_STATE (done, running or due already), MISUSE (client), as
  * jobq_enqueue. */
 JOBQ_API int jobq_retry_now(jobq *q, int64_t id, jobq_error *err);
@@ -441,7 +452,7 @@ JOBQ_API int jobq_delete(jobq *q, int64_t id, jobq_error *err);
 
 /* ==== 8. Look inside ====================================================== */
 
-typedef struct jobq_info {
+struct jobq_info {
     int64_t id;
     jobq_state state;
     bool parked;               /* pending; its turn came, but its kind has no handler */
@@ -457,7 +468,7 @@ typedef struct jobq_info {
     int64_t created_at_ms, run_at_ms;
     int64_t finished_at_ms;    /* terminal only, else 0 */
     size_t payload_size, result_size;
-} jobq_info;
+};
 
 /* Reads one job. Threads: any. Blocks: shortly, never for a writer.
  * Fails: NOT_FOUND (also: finished and not kept), MISUSE, IO, CLOSED. */

@@ -226,6 +226,7 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     row.lane = jobq__tx_lane(q, &row);
     rc = jobq__store_revive(q->tx.db, row.id, row.lane, row.lane > 0 ? row.priority : 0,
                             row.run_at_ms);
+    if (rc == JOBQ_OK) rc = jobq__store_unsave(q->tx.db, row.id, row.side);
     if (rc == JOBQ_OK && row.lane > 0) rc = jobq__tx_ready(q, &row);
     if (rc != JOBQ_OK) return rc;
     q->tx.due_stale = true;

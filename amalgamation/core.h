@@ -182,6 +182,9 @@ struct jobq_run {
     void *saved;
     size_t saved_size;
     bool saved_read;
+    /* What jobq_run_info tells. */
+    jobq_info info;
+    bool info_read;                 /* what stands beside the row was read */
 };
 
 struct jobq__worker {

@@ -127,8 +127,11 @@ JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t i
 JOBQ__INTERNAL int jobq__store_key_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
 
 enum jobq__extra { JOBQ__EXTRA_ERROR, JOBQ__EXTRA_RESULT, JOBQ__EXTRA_SAVED };
+/* data NULL: there is none any more. */
 JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq__extra what,
                                      const void *data, size_t size);
+/* A new round of the job begins: what the one before has saved is gone. */
+JOBQ__INTERNAL int jobq__store_unsave(struct jobq__db *db, int64_t id, int side);
 /* NULL in *data if nothing was saved; the caller frees it. */
 JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **data, size_t *size);
 

@@ -402,10 +402,17 @@ JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq_
         sqlite3_bind_int64(s, 1, id);
         if (what == JOBQ__EXTRA_ERROR)
             sqlite3_bind_text(s, 2, data, (int)size, SQLITE_STATIC);
+        else if (data)
+            sqlite3_bind_blob64(s, 2, data, size, SQLITE_STATIC);
         else
-            sqlite3_bind_blob64(s, 2, data ? data : "", size, SQLITE_STATIC);
+            sqlite3_bind_null(s, 2);
     }
     return jobq__db_step(db, s);
+}
+
+JOBQ__INTERNAL int jobq__store_unsave(struct jobq__db *db, int64_t id, int side) {
+    if (!(side & JOBQ__SIDE_EXTRA)) return JOBQ_OK;
+    return jobq__store_extra(db, id, JOBQ__EXTRA_SAVED, NULL, 0);
 }
 
 JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **data, size_t *size) {

@@ -74,6 +74,8 @@ static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
     rc = jobq__store_requeue(q->tx.db, &row, row.lane > 0 ? row.priority : 0, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
     if (text) rc = jobq__tx_store_extra(q, row.id, JOBQ__EXTRA_ERROR, text, strlen(text));
+    if (rc == JOBQ_OK && verdict->outcome == JOBQ_RESCHEDULE)
+        rc = jobq__store_unsave(q->tx.db, row.id, entry->row.side);
     if (rc != JOBQ_OK) return rc;
     if (row.lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(q, row.run_at_ms);
     else if (row.lane > 0) rc = jobq__tx_ready(q, &row);

@@ -56,6 +56,55 @@ TEST(bytes_are_aligned_and_whole) {
     }
 }
 
+/* What a run tells of its job; in the job's transaction, if there is one, and once more after. */
+static jobq_outcome tell_of_itself(jobq_run *run, void *ctx) {
+    const jobq_info *want = (const jobq_info *)ctx, *info = jobq_run_info(run);
+    if (!CHECK(info != NULL)) return JOBQ_FAIL;
+    CHECK(jobq_run_info(run) == info);
+    CHECK_INT(info->id, jobq_run_id(run));
+    CHECK_INT(info->state, JOBQ_STATE_RUNNING);
+    CHECK_STR(info->kind, "k");
+    CHECK_STR(info->queue, want->queue);
+    CHECK_STR(info->key, want->key);
+    CHECK_STR(info->error, jobq_run_attempt(run) == 1 ? "" : "once");
+    CHECK_INT(info->priority, want->priority);
+    CHECK_INT(info->attempt, jobq_run_attempt(run));
+    CHECK_INT(info->runs, jobq_run_attempt(run));
+    CHECK_INT(info->crashes, 0);
+    CHECK_INT(info->created_at_ms, T0);
+    CHECK_INT(info->run_at_ms, T0 + (jobq_run_attempt(run) == 1 ? 5 : 5 + JOBQ_SECOND));
+    CHECK_INT(info->finished_at_ms, 0);
+    CHECK_INT(info->payload_size, want->payload_size);
+    CHECK_INT(info->result_size, 0);
+    return jobq_run_attempt(run) == 1 ? jobq_retry(run, "once") : JOBQ_DONE;
+}
+
+/* Goal: a handler can know its job's queue, key and all the rest. Method: jobs with and without a
+ * key and a queue of their own, two attempts each, in a file and in memory. */
+TEST(run_tells_of_its_job) {
+    for (int n = 0; n < 8; n++) {
+        jobq_options options = STEP;
+        jobq_info want = {.priority = n - 3, .payload_size = (size_t)n};
+        jobq *q = NULL;
+        int64_t id;
+        options.clock = jobq_clock_artificial(T0);
+        WORKS(jobq_open(n & 1 ? test_path("q.db") : ":memory:", &options, &q, &err));
+        REQUIRE(q != NULL);
+        snprintf(want.queue, sizeof want.queue, "%s", n & 2 ? "mine" : "default");
+        if (n & 4) snprintf(want.key, sizeof want.key, "user 42");
+        handle_kind(q, (jobq_kind){.name = "k", .run = tell_of_itself, .ctx = &want,
+                                   .jitter_percent = JOBQ_NONE});
+        id = put_job(q, (jobq_job){.kind = "k", .queue = n & 2 ? "mine" : NULL,
+                                   .key = n & 4 ? want.key : NULL, .priority = n - 3,
+                                   .payload = "payload", .size = (size_t)n, .delay_ms = 5});
+        advance(q, JOBQ_MINUTE);
+        CHECK_INT(look(q, id).runs, 2);
+        CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        jobq_clock_free(options.clock);
+    }
+}
+
 /* ---- Words ---- */
 
 struct words {
@@ -95,7 +144,7 @@ TEST(detail_of_another_outcome_is_dropped) {
                               : w.said == JOBQ_FAIL  ? "said with fail"
                                                      : "");
         if (w.returned == JOBQ_RESCHEDULE || w.returned == JOBQ_SNOOZE)
-            CHECK_INT(info.run_at_ms, T0 + (same ? JOBQ_DAY : 0));
+            CHECK_INT(info.run_at_ms, T0 + (same ? JOBQ_DAY : JOBQ_SECOND));
         if (test_failures() > before)
             test_note("said %s, returned %s", jobq_outcome_name(w.said),
                       jobq_outcome_name(w.returned));
@@ -171,5 +220,5 @@ TEST(imitated_transaction_keeps_nothing) {
     fixture_close(&f);
 }
 
-TEST_MAIN(bytes_are_aligned_and_whole, detail_of_another_outcome_is_dropped,
+TEST_MAIN(bytes_are_aligned_and_whole, run_tells_of_its_job, detail_of_another_outcome_is_dropped,
           handler_may_move_the_clock, imitated_transaction_keeps_nothing)

@@ -513,25 +513,49 @@ static jobq_outcome bare_reschedule(jobq_run *run) {
     return JOBQ_RESCHEDULE;
 }
 
-/* Goal: a bare JOBQ_RESCHEDULE means at once, as attempt 1. Method: one failure before. */
-TEST(bare_reschedule_is_due_at_once) {
-    struct plan p = {0, {plan_retry, bare_reschedule, plan_done}};
-    fixture f;
-    int64_t id;
-    jobq_info info;
-    REQUIRE(fixture_open(&f, STEP));
-    handle(f.q, "k", follow_plan, &p);
-    id = put(f.q, "k");
-    next_attempt(&f, id);
-    jobq_clock_advance(f.clock, JOBQ_MINUTE);
-    WORKS(jobq_step(f.q, NULL, &err));
-    info = look(f.q, id);
-    CHECK_INT(info.attempt, 1);
-    CHECK(!info.scheduled);
-    WORKS(jobq_step(f.q, NULL, &err));
-    CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
-    CHECK_INT(fixture_elapsed(&f), JOBQ_MINUTE);
-    fixture_close(&f);
+static jobq_outcome bare_snooze(jobq_run *run) {
+    (void)run;
+    return JOBQ_SNOOZE;
+}
+
+static jobq_outcome snooze_by_nothing(jobq_run *run) {
+    return jobq_snooze(run, 0);
+}
+
+/* Goal: without a time a job waits for backoff_min_ms, so that it cannot spin; a reschedule is
+ * attempt 1, a snooze keeps it. Said with a time of nothing, it is due at once. Method: one failure
+ * before, each of them, the default and a minimum of the kind's own. */
+TEST(bare_outcome_waits_for_the_backoff) {
+    static const struct {
+        jobq_outcome (*step)(jobq_run *run);
+        int attempt;
+        int64_t min_ms, wait_ms;
+    } rows[] = {{bare_reschedule, 1, 0, JOBQ_SECOND},
+                {bare_snooze, 2, 0, JOBQ_SECOND},
+                {bare_reschedule, 1, 7 * JOBQ_SECOND, 7 * JOBQ_SECOND},
+                {bare_snooze, 2, 7 * JOBQ_SECOND, 7 * JOBQ_SECOND},
+                {snooze_by_nothing, 2, 7 * JOBQ_SECOND, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct plan p = {0, {plan_retry, NULL, plan_done}};
+        fixture f;
+        int64_t id;
+        jobq_info info;
+        p.run_at[1] = rows[i].step;
+        REQUIRE(fixture_open(&f, STEP));
+        handle_kind(f.q, (jobq_kind){.name = "k", .run = follow_plan, .ctx = &p,
+                                     .backoff_min_ms = rows[i].min_ms});
+        id = put(f.q, "k");
+        next_attempt(&f, id);
+        jobq_clock_advance(f.clock, JOBQ_MINUTE);
+        WORKS(jobq_step(f.q, NULL, &err));
+        info = look(f.q, id);
+        CHECK_INT(info.attempt, rows[i].attempt);
+        CHECK_INT(info.run_at_ms, jobq_clock_now(f.clock) + rows[i].wait_ms);
+        CHECK_INT(drain(f.q), rows[i].wait_ms ? 0 : 1);
+        advance(f.q, rows[i].wait_ms);
+        CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
+        fixture_remove(&f);
+    }
 }
 
 /* Goal: snooze is no failure and keeps the attempt. Method: a failure, two snoozes, done. */
@@ -966,6 +990,73 @@ TEST(checkpoint_belongs_to_its_job) {
     fixture_close(&f);
 }
 
+/* Saves what its payload says, after it has told whether it has found something. */
+struct finder {
+    const char *save; /* NULL: nothing; "-": NULL */
+    size_t size;
+    jobq_outcome outcome;
+    bool found;
+    size_t found_size;
+};
+
+static jobq_outcome find_and_save(jobq_run *run, void *ctx) {
+    struct finder *f = (struct finder *)ctx;
+    bool forget = f->save && strcmp(f->save, "-") == 0;
+    f->found_size = 99;
+    f->found = jobq_run_checkpoint(run, &f->found_size) != NULL;
+    if (f->save) WORKS(jobq_checkpoint(run, forget ? NULL : f->save, f->size, &err));
+    if (f->save) {
+        size_t size = 99;
+        CHECK((jobq_run_checkpoint(run, &size) != NULL) == !forget);
+        CHECK_INT(size, f->size);
+    }
+    return f->outcome;
+}
+
+/* One attempt that saves, and what the next one finds, after what came in between. */
+static void check_found(const char *save, size_t size, jobq_outcome outcome, bool revived,
+                        bool reopened, bool found) {
+    struct finder s = {save, size, outcome, true, 7};
+    fixture f;
+    int64_t id;
+    REQUIRE(fixture_open(&f, STEP));
+    handle(f.q, "k", find_and_save, &s);
+    id = put(f.q, "k");
+    CHECK_INT(drain(f.q), 1);
+    CHECK(!s.found);
+    CHECK_INT(s.found_size, 0);
+    if (reopened) REQUIRE(fixture_reopen(&f));
+    if (reopened) handle(f.q, "k", find_and_save, &s);
+    if (revived) WORKS(jobq_retry_now(f.q, id, &err));
+    s.save = NULL;
+    s.outcome = JOBQ_DONE;
+    advance(f.q, JOBQ_MINUTE);
+    CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
+    if (!CHECK_INT(s.found, found)) test_note("outcome %d, revived %d", (int)outcome, revived);
+    CHECK_INT(s.found_size, found ? size : 0);
+    fixture_remove(&f);
+}
+
+/* Goal: a new round begins without the checkpoint of the one before; a retry and a snooze go on
+ * with it. Method: each outcome, and retry_now of a job in each state that it may be in. */
+TEST(checkpoint_ends_with_its_round) {
+    for (int reopened = 0; reopened < 2; reopened++) {
+        check_found("half", 4, JOBQ_RETRY, false, reopened, true);
+        check_found("half", 4, JOBQ_SNOOZE, false, reopened, true);
+        check_found("half", 4, JOBQ_RESCHEDULE, false, reopened, false);
+        check_found("half", 4, JOBQ_RETRY, true, reopened, false);
+        check_found("half", 4, JOBQ_FAIL, true, reopened, false);
+        check_found("half", 4, JOBQ_CANCELLED, true, reopened, false);
+    }
+}
+
+/* Goal: NULL takes the checkpoint away; nothing at all, but not NULL, is one. Method: both, read in
+ * the same run and in the next attempt. */
+TEST(checkpoint_may_be_empty_or_taken_away) {
+    check_found("", 0, JOBQ_RETRY, false, false, true);
+    check_found("-", 0, JOBQ_RETRY, false, false, false);
+}
+
 TEST_MAIN(default_backoff_table, backoff_told_by_events, backoff_of_a_kind,
           jitter_keeps_its_bounds, jitter_comes_from_the_seed, jitter_spreads_jobs,
           backoff_callback_decides, backoff_of_zero_is_due_at_once,
@@ -973,7 +1064,8 @@ TEST_MAIN(default_backoff_table, backoff_told_by_events, backoff_of_a_kind,
           retried_job_may_succeed, attempts_are_kept_over_reopening, failing_for_good,
           long_message_is_cut, message_may_be_null, last_detail_counts,
           unknown_outcome_is_a_failure, reschedule_in_resets_the_attempt,
-          reschedule_at_names_the_time, bare_reschedule_is_due_at_once, snooze_keeps_the_attempt,
+          reschedule_at_names_the_time, bare_outcome_waits_for_the_backoff,
+          snooze_keeps_the_attempt,
           snooze_uses_no_attempt, counter_starts_anew_after_health,
           slow_failures_come_to_an_end,
           deadline_is_seen_by_should_stop, no_timeout_no_deadline, done_after_the_deadline_stands,
@@ -981,4 +1073,5 @@ TEST_MAIN(default_backoff_table, backoff_told_by_events, backoff_of_a_kind,
           cancelled_jobs_are_kept_like_done_ones, nothing_is_kept_with_none, retention_of_a_kind,
           keep_max_bounds_finished_jobs, pruning_leaves_unfinished_jobs, result_is_stored,
           checkpoint_is_found_by_the_next_attempt, checkpoint_has_a_limit,
-          checkpoint_belongs_to_its_job)
+          checkpoint_belongs_to_its_job, checkpoint_ends_with_its_round,
+          checkpoint_may_be_empty_or_taken_away)

@@ -108,6 +108,8 @@ static void tell_again(struct story *s) {
     story_step(s, STORY_SAVE);
     story_advance(s, JOBQ_MINUTE);
     story_step(s, STORY_SAVE);
+    story_advance(s, JOBQ_MINUTE);
+    story_step(s, STORY_RESCHEDULE);
 }
 
 /* Goal: attempt, due time, message and checkpoint are those that were told. Method: every outcome

@@ -43,6 +43,7 @@ static const struct {
     PUBLIC(jobq_run_db),
     PUBLIC(jobq_checkpoint),
     PUBLIC(jobq_run_checkpoint),
+    PUBLIC(jobq_run_info),
 
     PUBLIC(jobq_enqueue),
     PUBLIC(jobq_enqueue_many),

@@ -325,7 +325,9 @@ static inline jobq_outcome story_do(struct story *s, jobq_run *run, struct story
     case STORY_RETRY: return jobq_retry(run, "not this time, tag %d", job->tag);
     case STORY_FAIL: return jobq_fail(run, "never");
     case STORY_SNOOZE: return jobq_snooze(run, JOBQ_MINUTE);
-    case STORY_RESCHEDULE: return jobq_reschedule_in(run, 2 * JOBQ_MINUTE);
+    case STORY_RESCHEDULE:
+        job->saved = 0;
+        return jobq_reschedule_in(run, 2 * JOBQ_MINUTE);
     case STORY_QUIT:
         WORKS(jobq_cancel(s->q, job->id, &err));
         return JOBQ_RETRY;
@@ -502,7 +504,9 @@ static inline void story_change(struct story *s, const char *verb, int64_t id) {
     int rc = strcmp(verb, "cancel") == 0 ? jobq_cancel(s->q, id, NULL)
            : strcmp(verb, "retry") == 0 ? jobq_retry_now(s->q, id, NULL)
                                         : jobq_delete(s->q, id, NULL);
+    struct story_job *job = story_find(s, id);
     int acts = s->act_count;
+    if (job && rc == JOBQ_OK && strcmp(verb, "retry") == 0) job->saved = 0;
     CHECK(rc == JOBQ_OK || rc == JOBQ_NOT_FOUND || rc == JOBQ_BAD_STATE || rc == JOBQ_EXISTS);
     story_look(s, verb);
     CHECK(rc == JOBQ_OK || s->act_count == acts);

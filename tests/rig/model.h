@@ -277,6 +277,7 @@ static inline int model_retry_now(struct model *m, struct model_job *job, int64_
     job->due = true;
     job->attempt = 1;
     job->crashes = 0;
+    job->has_saved = job->saved_unsure = false;
     job->run_at_ms = job->run_at_max_ms = now_ms;
     job->finished_ms = job->finished_max_ms = 0;
     return JOBQ_OK;
@@ -386,6 +387,7 @@ static inline void model_settle(struct model *m, const struct model_rules *rules
         model_end(m, rules, job, v.state, now_ms);
         return;
     }
+    if (v.outcome == JOBQ_RESCHEDULE) job->has_saved = job->saved_unsure = false;
     job->state = v.state;
     job->attempt = v.attempt;
     job->crashes = v.crashes;

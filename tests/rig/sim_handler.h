@@ -10,6 +10,7 @@ struct sim_answer {
     int64_t at_ms;  /* JOBQ_SNOOZE, JOBQ_RESCHEDULE */
     int error;      /* as model_job.error */
     struct model_blob result;
+    bool bare;      /* JOBQ_SNOOZE, JOBQ_RESCHEDULE without a time: at_ms is what that comes to */
 };
 
 /* ---- A start ---- */
@@ -89,7 +90,8 @@ static inline void sim_check_run(struct model_job *job, jobq_run *run) {
     if (!sim_same(job->spec.payload, payload, size))
         sim_broken("the payload of job %" PRId64 " differs", job->id);
     if (job->saved_unsure) sim_adopt_saved(job, saved, saved_size);
-    else if (job->has_saved ? !sim_same(job->saved, saved, saved_size) : saved_size != 0)
+    else if (job->has_saved ? !saved || !sim_same(job->saved, saved, saved_size)
+                            : saved || saved_size)
         sim_broken("the checkpoint of job %" PRId64 " differs", job->id);
     if (jobq_should_stop(run)) sim_broken("job %" PRId64 " should stop at once", job->id);
 }
@@ -240,6 +242,11 @@ static inline void sim_act(void) {
     if (sim_bad_luck(sim.profile->deaths)) sim_die(sim.logging && sim_chance(500));
 }
 
+static inline int64_t sim_bare_at(void) {
+    const struct model_job *job = model_find(&sim.m, sim.run.id);
+    return model_later(sim_now(), job ? sim.rules.kinds[job->spec.kind].min_ms : 0);
+}
+
 static inline struct sim_answer sim_some_answer(void) {
     static const jobq_outcome outcomes[] = {JOBQ_DONE, JOBQ_DONE, JOBQ_DONE, JOBQ_DONE, JOBQ_RETRY,
         JOBQ_RETRY, JOBQ_RETRY, JOBQ_FAIL, JOBQ_SNOOZE, JOBQ_RESCHEDULE, JOBQ_CANCELLED};
@@ -249,6 +256,8 @@ static inline struct sim_answer sim_some_answer(void) {
     if (sim_chance(15)) a.outcome = (jobq_outcome)(sim_chance(500) ? 99 : JOBQ_CRASHED);
     a.at_ms = sim_chance(300) ? sim_now() : model_later(sim_now(), sim_duration());
     if (a.outcome == JOBQ_RESCHEDULE && sim_chance(100)) a.at_ms = sim_pick(1000000);
+    a.bare = (a.outcome == JOBQ_SNOOZE || a.outcome == JOBQ_RESCHEDULE) && sim_chance(250);
+    if (a.bare) a.at_ms = sim_bare_at();
     if (sim_chance(700)) a.error = MODEL_SAID + sim_pick(1000);
     if (sim_chance(400)) a.result = sim_blob();
     return a;
@@ -262,6 +271,7 @@ static inline struct sim_answer sim_improvise(void) {
     if (!sim_over() && sim_chance(300) && !sim_use_db() && !sim_over()) {
         a.outcome = JOBQ_RETRY;
         a.error = MODEL_SAID;
+        a.bare = false;
     }
     return a;
 }
@@ -314,6 +324,7 @@ static inline void sim_end_run(const struct sim_answer *a) {
 
 /* Says it to jobq: plainly, or with its detail. */
 static inline jobq_outcome sim_tell(jobq_run *run, const struct sim_answer *a) {
+    if (a->bare) return a->outcome;
     switch (a->outcome) {
     case JOBQ_DONE:
         sim_fill(a->result, sim_bytes[0]);
@@ -329,7 +340,7 @@ static inline jobq_outcome sim_tell(jobq_run *run, const struct sim_answer *a) {
 }
 
 static inline jobq_outcome sim_run(jobq_run *run, void *ctx) {
-    static const struct sim_answer done = {JOBQ_DONE, 0, 0, {0, 0}};
+    static const struct sim_answer done = {JOBQ_DONE, 0, 0, {0, 0}, false};
     struct sim_answer a = done;
     (void)ctx;
     if (sim_over()) return JOBQ_DONE;

@@ -277,7 +277,7 @@ static inline void sim_end_session_somehow(void) {
 /* ---- The end of a life ---- */
 
 static inline struct sim_answer sim_succeed(void) {
-    static const struct sim_answer done = {JOBQ_DONE, 0, 0, {0, 0}};
+    static const struct sim_answer done = {JOBQ_DONE, 0, 0, {0, 0}, false};
     return done;
 }
 
