@@ -109,6 +109,8 @@ struct jobq__tx {
     size_t changes_count, changes_capacity;
     struct jobq__entry **order; /* scratch for sorting */
     size_t order_capacity;
+    struct jobq__row *aside;    /* scratch: rows met on a walk, moved when it is over */
+    size_t aside_count, aside_capacity;
     unsigned char *pack;        /* scratch for the claims row */
     size_t pack_capacity;
     jobq_stats add;             /* what this transaction adds to the counters */

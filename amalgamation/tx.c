@@ -90,6 +90,7 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
     jobq__mem_free(tx->changes);
     jobq__mem_free(tx->new_names);
     jobq__mem_free(tx->order);
+    jobq__mem_free(tx->aside);
     jobq__mem_free(tx->pack);
 }
 
@@ -392,7 +393,9 @@ static void jobq__tx_wake_workers(struct jobq__pool *pool, int jobs, struct jobq
         jobq__list_remove(&worker->link);
         worker->idle = false;
         worker->woken = true;
-        wakes->workers[wakes->count++] = worker;
+        /* One that was woken may sleep again by the next of several transactions. */
+        if (wakes->count == JOBQ_WORKERS_MAX) jobq__os_signal(&worker->cond);
+        else wakes->workers[wakes->count++] = worker;
     }
 }
 

@@ -65,15 +65,20 @@ static int jobq__tx_claim_entries(jobq *q, struct jobq__link *first) {
     return JOBQ_OK;
 }
 
-/* Rows met on a walk that are not to be claimed; they are moved when the walk is over. */
-struct jobq__tx_aside {
-    struct jobq__row rows[JOBQ__BATCH];
-    int count;
-};
-
-static void jobq__tx_set_aside(struct jobq__tx_aside *aside, const struct jobq__row *row) {
-    aside->rows[aside->count] = *row;
-    aside->rows[aside->count++].payload = NULL;
+/* Rows that a walk meets and that are to be moved when it is over. One walk at a time: the rows are
+ * not on the stack, which is the caller's and may be small. */
+static int jobq__tx_set_aside(jobq *q, const struct jobq__row *row) {
+    struct jobq__tx *tx = &q->tx;
+    if (tx->aside_count == tx->aside_capacity) {
+        size_t capacity = tx->aside_capacity ? tx->aside_capacity * 2 : 8;
+        void *aside = jobq__mem_resize(tx->aside, capacity, sizeof *tx->aside);
+        if (!aside) return JOBQ_NO_MEMORY;
+        tx->aside = aside;
+        tx->aside_capacity = capacity;
+    }
+    tx->aside[tx->aside_count] = *row;
+    tx->aside[tx->aside_count++].payload = NULL;
+    return JOBQ_OK;
 }
 
 /* Not claimable, found at the head of a lane: no handler, or died too often. */
@@ -96,18 +101,21 @@ static int jobq__tx_park_or_fail(jobq *q, const struct jobq__row *row) {
 static int jobq__tx_claim_lane(jobq *q, struct jobq__name *lane, int limit, int *claimed,
                                int *moved) {
     struct jobq__link *before = q->tx.claimed.prev;
-    struct jobq__tx_aside aside;
     jobq__walk *walk = jobq__store_ready(q->tx.db, lane->id, limit);
     struct jobq__row row;
     bool more = true, out_of_room = false;
-    int rc = JOBQ_OK, i;
-    aside.count = *claimed = *moved = 0;
-    while (*claimed + aside.count < limit && !out_of_room) {
+    size_t i;
+    int rc = JOBQ_OK;
+    q->tx.aside_count = 0;
+    *claimed = *moved = 0;
+    while (*claimed + *moved < limit && !out_of_room) {
         struct jobq__entry *entry;
         rc = jobq__store_next(q->tx.db, walk, &row, &more);
         if (rc != JOBQ_OK || !more) break;
         if (jobq__tx_unfit(q, &row)) {
-            jobq__tx_set_aside(&aside, &row);
+            rc = jobq__tx_set_aside(q, &row);
+            if (rc != JOBQ_OK) break;
+            ++*moved;
             continue;
         }
         entry = jobq__tx_entry(q, &row, jobq__registry_by_id(&q->names, row.kind), lane);
@@ -122,9 +130,8 @@ static int jobq__tx_claim_lane(jobq *q, struct jobq__name *lane, int limit, int 
     if (walk) jobq__store_end(walk);
     if (rc == JOBQ_OK && !more) jobq__list_remove(&lane->ready);
     if (rc == JOBQ_OK) rc = jobq__tx_claim_entries(q, before->next);
-    for (i = 0; i < aside.count && rc == JOBQ_OK; i++)
-        rc = jobq__tx_park_or_fail(q, &aside.rows[i]);
-    *moved = aside.count;
+    for (i = 0; i < q->tx.aside_count && rc == JOBQ_OK; i++)
+        rc = jobq__tx_park_or_fail(q, &q->tx.aside[i]);
     return rc;
 }
 
@@ -170,15 +177,15 @@ static int jobq__tx_move(jobq *q, struct jobq__row *row, int32_t lane) {
 }
 
 /* Reads up to a batch of rows, on a full disk a small one; *more: there may be others. */
-static int jobq__tx_walk(jobq *q, jobq__walk *walk, struct jobq__tx_aside *aside, bool *more) {
+static int jobq__tx_walk(jobq *q, jobq__walk *walk, bool *more) {
     struct jobq__row row;
     int batch = jobq__disk_batch(q, JOBQ__BATCH), rc = JOBQ_OK;
-    aside->count = 0;
+    q->tx.aside_count = 0;
     *more = true;
-    while (aside->count < batch) {
+    while (rc == JOBQ_OK && batch-- > 0) {
         rc = jobq__store_next(q->tx.db, walk, &row, more);
         if (rc != JOBQ_OK || !*more) break;
-        jobq__tx_set_aside(aside, &row);
+        rc = jobq__tx_set_aside(q, &row);
     }
     if (walk) jobq__store_end(walk);
     return rc;
@@ -187,31 +194,30 @@ static int jobq__tx_walk(jobq *q, jobq__walk *walk, struct jobq__tx_aside *aside
 /* Due rows become ready; if all of them fit into the ring and nothing stands before them they are
  * claimed from where they are, without the write in between. */
 static int jobq__tx_promote(jobq *q) {
-    struct jobq__tx_aside aside;
     bool more, fits;
-    int rc, i;
+    size_t i;
+    int rc;
     if (q->tx.next_due_ms == JOBQ_NEVER || q->tx.next_due_ms > q->tx.now_ms) return JOBQ_OK;
-    rc = jobq__tx_walk(q, jobq__store_due(q->tx.db, q->tx.now_ms, JOBQ__BATCH), &aside, &more);
-    fits = aside.count <= q->tx.room;
-    for (i = 0; i < aside.count && rc == JOBQ_OK; i++) {
-        struct jobq__name *lane = jobq__registry_by_id(&q->names, aside.rows[i].queue);
+    rc = jobq__tx_walk(q, jobq__store_due(q->tx.db, q->tx.now_ms, JOBQ__BATCH), &more);
+    fits = q->tx.room > 0 && q->tx.aside_count <= (size_t)q->tx.room;
+    for (i = 0; i < q->tx.aside_count && rc == JOBQ_OK; i++) {
+        struct jobq__row *row = &q->tx.aside[i];
+        struct jobq__name *lane = jobq__registry_by_id(&q->names, row->queue);
         bool direct = fits && q->tx.bytes > 0 && lane && jobq__list_empty(&lane->ready)
-                   && !q->look_lanes && !aside.rows[i].crashes
-                   && jobq__tx_handled(q, aside.rows[i].kind);
-        rc = direct ? jobq__tx_claim_row(q, lane, aside.rows[i].id) : JOBQ_NO_MEMORY;
-        if (rc == JOBQ_NO_MEMORY)
-            rc = jobq__tx_move(q, &aside.rows[i], jobq__tx_lane(q, &aside.rows[i]));
+                   && !q->look_lanes && !row->crashes && jobq__tx_handled(q, row->kind);
+        rc = direct ? jobq__tx_claim_row(q, lane, row->id) : JOBQ_NO_MEMORY;
+        if (rc == JOBQ_NO_MEMORY) rc = jobq__tx_move(q, row, jobq__tx_lane(q, row));
     }
     q->tx.due_stale = true;
     return rc;
 }
 
 JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int32_t kind, bool *more) {
-    struct jobq__tx_aside aside;
-    int i, rc = jobq__tx_walk(q, jobq__store_ready(q->tx.db, -kind, JOBQ__BATCH), &aside, more);
+    size_t i;
+    int rc = jobq__tx_walk(q, jobq__store_ready(q->tx.db, -kind, JOBQ__BATCH), more);
     /* Their time has come, even if the clock was set back since they were parked. */
-    for (i = 0; i < aside.count && rc == JOBQ_OK; i++) {
-        struct jobq__row *row = &aside.rows[i];
+    for (i = 0; i < q->tx.aside_count && rc == JOBQ_OK; i++) {
+        struct jobq__row *row = &q->tx.aside[i];
         rc = jobq__tx_move(q, row, row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue);
     }
     return rc;
