@@ -182,6 +182,11 @@ static inline int64_t jobq__sub(int64_t a, int64_t b) {
 #define JOBQ__GRACE_MS (5 * JOBQ_SECOND)
 #define JOBQ__ROWS_MAX 10000
 
+/* What a thread of ours needs at least, with a small handler. SQLite's deepest calls and a commit
+ * took 32 KiB of it. */
+#define JOBQ__STACK_MIN (64 * 1024)
+#define JOBQ__STACK_MAX (1024 * 1024 * 1024)
+
 /* Retry after Galoy: 18.1 hours from the first failure to the dead letter box. */
 #define JOBQ__ATTEMPTS_MAX 30
 #define JOBQ__BACKOFF_MIN_MS JOBQ_SECOND
@@ -549,11 +554,15 @@ JOBQ__INTERNAL void jobq__os_broadcast(struct jobq__cond *cond);
 
 typedef pthread_t jobq__thread;
 
-JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, void (*body)(void *), void *arg);
+/* stack_bytes 0: the system's default. */
+JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, size_t stack_bytes,
+                                         void (*body)(void *), void *arg);
 JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread);
 JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void);
 JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b);
 JOBQ__INTERNAL void jobq__os_yield(void);
+/* What the calling thread is at, for who asks on that thread; returns what it was at before. */
+JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what);
 
 /* ---- Raw clocks; only clock.c may call them ---- */
 
@@ -823,16 +832,28 @@ static void *jobq__os_thread_main(void *arg) {
     return NULL;
 }
 
-JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, void (*body)(void *), void *arg) {
+/* Some systems want whole pages; none has larger ones than these. */
+static int jobq__os_set_stack(pthread_attr_t *attr, size_t stack_bytes) {
+    const size_t page = 65536;
+    if (!stack_bytes) return 0;
+    if (stack_bytes > SIZE_MAX - page) return EINVAL;
+    return pthread_attr_setstacksize(attr, (stack_bytes + page - 1) / page * page);
+}
+
+JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, size_t stack_bytes,
+                                         void (*body)(void *), void *arg) {
     struct jobq__os_start *start = jobq__mem_new(sizeof *start);
-    if (!start) return JOBQ_NO_MEMORY;
-    start->body = body;
-    start->arg = arg;
-    if (pthread_create(thread, NULL, jobq__os_thread_main, start)) {
-        jobq__mem_free(start);
-        return JOBQ_NO_MEMORY;
+    pthread_attr_t attr;
+    int failed = start ? pthread_attr_init(&attr) : ENOMEM;
+    if (!failed) {
+        start->body = body;
+        start->arg = arg;
+        failed = jobq__os_set_stack(&attr, stack_bytes);
+        if (!failed) failed = pthread_create(thread, &attr, jobq__os_thread_main, start);
+        pthread_attr_destroy(&attr);
     }
-    return JOBQ_OK;
+    if (failed) jobq__mem_free(start);
+    return failed ? JOBQ_NO_MEMORY : JOBQ_OK;
 }
 
 JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread) {
@@ -845,6 +866,14 @@ JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void) {
 
 JOBQ__INTERNAL void jobq__os_yield(void) {
     sched_yield();
+}
+
+static __thread void *jobq__os_at;
+
+JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what) {
+    void *before = jobq__os_at;
+    jobq__os_at = what;
+    return before;
 }
 
 JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {
@@ -1156,8 +1185,9 @@ JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms) {
  *   idle -> STARTED    by the worker, before it calls the handler (or the kind's backoff)
  *   STARTED -> idle    by the worker, after that returned
  *   STARTED -> RELEASED by stop, exit() and jobq_mark_exit: this run is not to be blamed
+ *   STARTED -> GUILTY   by exit(), if it was called on this run's own thread
  *
- * The last two also say that the process is leaving, for runs that begin after that.
+ * The last three also say that the process is leaving, for runs that begin after that.
  *
  * When a sync has failed the system may hold what was written as clean, and never write it: the log
  * reads as whole until the power fails, and what is appended to it is lost with it. The page says
@@ -1173,7 +1203,7 @@ struct jobq__slot {
     int32_t state; /* atomic */
 };
 
-enum { JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED, JOBQ__SLOT_RELEASED };
+enum { JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED, JOBQ__SLOT_RELEASED, JOBQ__SLOT_GUILTY };
 
 struct jobq__page {
     char magic[8];
@@ -1220,9 +1250,11 @@ JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner, bool shared);
 /* A client: true if the owner has said that others may write. */
 JOBQ__INTERNAL bool jobq__owner_shares(const struct jobq__owner *owner);
 
-JOBQ__INTERNAL void jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
-                                        int runs);
-JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot);
+/* On the thread that runs it; returns what jobq__owner_ended is to be given: a handler may step
+ * another queue. */
+JOBQ__INTERNAL void *jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
+                                         int runs);
+JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot, void *outer);
 /* The pool starts (again): jobs that run from now on may be blamed. */
 JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner);
 JOBQ__INTERNAL void jobq__owner_release(struct jobq__owner *owner, int slot);
@@ -1283,23 +1315,38 @@ static void jobq__owner_in_child(void) {
     jobq__os_global_unlock();
 }
 
-static void jobq__owner_release_page(struct jobq__page *page) {
+/* Lets go of all runs but the guilty one's. */
+static void jobq__owner_release_page(struct jobq__page *page, const void *guilty) {
     int i;
-    for (i = 0; i < JOBQ_WORKERS_MAX; i++)
-        if (jobq__os_load(&page->slots[i].state) == JOBQ__SLOT_STARTED)
-            jobq__os_store(&page->slots[i].state, JOBQ__SLOT_RELEASED);
+    for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
+        struct jobq__slot *slot = &page->slots[i];
+        if (jobq__os_load(&slot->state) == JOBQ__SLOT_STARTED)
+            jobq__os_store(&slot->state,
+                           slot == guilty ? JOBQ__SLOT_GUILTY : JOBQ__SLOT_RELEASED);
+    }
 }
 
-JOBQ_API void jobq_mark_exit(void) {
+static void jobq__owner_leave(const void *guilty) {
     int i;
     jobq__os_add(&jobq__owner_marking, 1);
     for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
         struct jobq__page *page = jobq__os_load_pointer(&jobq__owner_pages[i]);
+        bool leaving = page && jobq__os_load(&page->leaving);
         if (!page) continue;
         jobq__os_store(&page->leaving, 1);
-        jobq__owner_release_page(page);
+        /* Who has said that the process is to end may end it from anywhere. */
+        jobq__owner_release_page(page, leaving ? NULL : guilty);
     }
     jobq__os_add(&jobq__owner_marking, -1);
+}
+
+JOBQ_API void jobq_mark_exit(void) {
+    jobq__owner_leave(NULL);
+}
+
+/* On the thread that called exit(): if it is in a handler, that job is to blame. */
+static void jobq__owner_at_exit(void) {
+    jobq__owner_leave(jobq__os_thread_is_at(NULL));
 }
 
 /* Returns the entry, -1 if the file is owned in this process already, -2 if the table is full.
@@ -1374,7 +1421,7 @@ static void jobq__owner_let_go(struct jobq__owner *owner) {
 /* With the global lock held, from the lock of the file to the entry in the table. */
 static int jobq__owner_get(struct jobq__owner *owner, const char *path, jobq_error *err) {
     int rc = JOBQ_OK, entry;
-    jobq__os_hooks(jobq__owner_in_child, jobq_mark_exit);
+    jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
     if (path) {
         jobq__os_stat(path, &owner->file);
         rc = jobq__owner_map(owner, path, err);
@@ -1417,7 +1464,7 @@ JOBQ__INTERNAL void jobq__owner_watch(struct jobq__owner *owner, const char *pat
     void *page = NULL;
     jobq__owner_init(owner);
     jobq__os_global_lock();
-    jobq__os_hooks(jobq__owner_in_child, jobq_mark_exit);
+    jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
     jobq__os_global_unlock();
     if (!lock_path) return;
     if (jobq__os_page_open(lock_path, sizeof *owner->page, false, &owner->fd, &page) == 0) {
@@ -1441,6 +1488,7 @@ JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owne
         const struct jobq__slot *slot = &owner->page->slots[i];
         int32_t state = jobq__os_load(&slot->state);
         if (slot->id != id || slot->runs != runs || state == JOBQ__SLOT_IDLE) continue;
+        if (state == JOBQ__SLOT_GUILTY) return JOBQ__TRACE_STARTED;
         return state == JOBQ__SLOT_STARTED && !jobq__os_load(&owner->page->leaving)
              ? JOBQ__TRACE_STARTED : JOBQ__TRACE_RELEASED;
     }
@@ -1473,19 +1521,21 @@ JOBQ__INTERNAL bool jobq__owner_shares(const struct jobq__owner *owner) {
     return !owner->page || owner->page->shared;
 }
 
-JOBQ__INTERNAL void jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
-                                        int runs) {
+JOBQ__INTERNAL void *jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
+                                         int runs) {
     struct jobq__slot *s = &owner->page->slots[slot];
     jobq__os_store64(&s->id, id);
     jobq__os_store(&s->runs, runs);
     jobq__os_store(&s->state, JOBQ__SLOT_STARTED);
+    return jobq__os_thread_is_at(s);
 }
 
 JOBQ__INTERNAL void jobq__owner_release(struct jobq__owner *owner, int slot) {
     jobq__os_store(&owner->page->slots[slot].state, JOBQ__SLOT_RELEASED);
 }
 
-JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot) {
+JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot, void *outer) {
+    jobq__os_thread_is_at(outer);
     jobq__os_store(&owner->page->slots[slot].state, JOBQ__SLOT_IDLE);
 }
 
@@ -1494,7 +1544,7 @@ JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner) {
 }
 
 JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner) {
-    jobq__owner_release_page(owner->page);
+    jobq__owner_release_page(owner->page, NULL);
 }
 
 JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt) {
@@ -4257,6 +4307,7 @@ struct jobq_run {
     int32_t handling;               /* atomic; raised under pool.mu: the handler has not returned */
     int64_t id;                     /* pool.mu: of the job; 0: none */
     int64_t started_ms, deadline_ms;
+    void *outer;                    /* what its thread was at before */
     struct jobq__alarm deadline, sleep; /* pool.mu */
     bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */
     /* The detail of the outcome: the handler's thread. */
@@ -4421,6 +4472,9 @@ JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q);
 /* Step mode: tells the application's event loop. */
 JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q);
 
+/* Tells the application that a thread of ours begins or ends; on that thread, without a lock. */
+JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index, bool begins);
+
 /* Stops the queue for good; the first reason stays. */
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);
 
@@ -4464,6 +4518,14 @@ JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q) {
     if (!q->step_mode || !q->options.on_wake) return;
     jobq__os_call_begin(&call, &q->events);
     q->options.on_wake(q->options.ctx);
+    jobq__os_call_end(&call);
+}
+
+JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index, bool begins) {
+    struct jobq__os_call call;
+    if (!q->options.on_thread) return;
+    jobq__os_call_begin(&call, &q->events);
+    q->options.on_thread(what, index, begins, q->options.ctx);
     jobq__os_call_end(&call);
 }
 
@@ -7256,7 +7318,7 @@ static bool jobq__run_was_healthy(const struct jobq__entry *entry, int64_t start
 static void jobq__run_enter(struct jobq_run *run) {
     const struct jobq__row *row = &run->entry->row;
     struct jobq__owner *owner = &run->q->owner;
-    jobq__owner_started(owner, run->worker->index, row->id, row->runs);
+    run->outer = jobq__owner_started(owner, run->worker->index, row->id, row->runs);
     /* Seen here, or else the slot is seen by who stops. */
     if (jobq__os_or(&run->stop, 0) & JOBQ__STOP_SHUTDOWN)
         jobq__owner_release(owner, run->worker->index);
@@ -7270,7 +7332,7 @@ static int64_t jobq__run_ask_backoff(struct jobq_run *run, int attempt) {
     jobq__run_enter(run);
     jobq__assert(jobq__os_may_call_out());
     delay_ms = spec->backoff(attempt, row->id, spec->ctx);
-    jobq__owner_ended(&run->q->owner, run->worker->index);
+    jobq__owner_ended(&run->q->owner, run->worker->index, run->outer);
     return delay_ms;
 }
 
@@ -7449,7 +7511,7 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     jobq__assert(jobq__os_may_call_out());
     outcome = spec->run(run, spec->ctx);
     jobq__os_store(&run->handling, 0);
-    jobq__owner_ended(&run->q->owner, worker->index);
+    jobq__owner_ended(&run->q->owner, worker->index, run->outer);
     now_ms = jobq__clock_now_ms(run->q->clock);
     entry->wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);
     entry->run_ms = JOBQ__MAX(jobq__sub(now_ms, run->started_ms), 0);
@@ -7985,6 +8047,7 @@ static void jobq__pool_work(void *arg) {
     struct jobq__worker *worker = arg;
     jobq *q = worker->run.q;
     struct jobq__pool *pool = &q->pool;
+    jobq__core_tell_thread(q, JOBQ_THREAD_WORKER, worker->index, true);
     jobq__os_lock(&pool->mu);
     worker->thread = jobq__os_thread_self();
     worker->free_us = jobq__clock_mono_us();
@@ -7997,6 +8060,9 @@ static void jobq__pool_work(void *arg) {
         if (!jobq__os_load(&q->commit.busy) && jobq__core_commit_due(q, worker->free_us)) continue;
         jobq__pool_sleep(worker);
     }
+    jobq__os_unlock(&pool->mu);
+    jobq__core_tell_thread(q, JOBQ_THREAD_WORKER, worker->index, false);
+    jobq__os_lock(&pool->mu);
     worker->ended = true;
     jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
@@ -8077,7 +8143,8 @@ JOBQ__INTERNAL void jobq__pool_fini(jobq *q) {
 
 static int jobq__pool_start_threads(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    int i, rc = jobq__os_thread_start(&pool->scheduler, jobq__sched_main, q);
+    size_t stack = (size_t)q->options.stack_bytes;
+    int i, rc = jobq__os_thread_start(&pool->scheduler, stack, jobq__sched_main, q);
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&pool->mu);
     pool->scheduler_started = true;
@@ -8085,7 +8152,7 @@ static int jobq__pool_start_threads(jobq *q) {
     for (i = 0; i < pool->worker_count && rc == JOBQ_OK; i++) {
         struct jobq__worker *worker = &pool->workers[i];
         /* Only who starts or joins touches the handle. */
-        rc = jobq__os_thread_start(&worker->handle, jobq__pool_work, worker);
+        rc = jobq__os_thread_start(&worker->handle, stack, jobq__pool_work, worker);
         jobq__os_lock(&pool->mu);
         worker->started = rc == JOBQ_OK;
         jobq__os_unlock(&pool->mu);
@@ -8482,6 +8549,7 @@ JOBQ__INTERNAL void jobq__sched_main(void *arg) {
     jobq *q = arg;
     struct jobq__pool *pool = &q->pool;
     int64_t now_us, commits = 0;
+    jobq__core_tell_thread(q, JOBQ_THREAD_SCHEDULER, 0, true);
     jobq__os_lock(&pool->mu);
     if (q->options.poll_ms != JOBQ_NONE) pool->poll_at_us = 0;
     while (!pool->scheduler_quit) {
@@ -8493,6 +8561,7 @@ JOBQ__INTERNAL void jobq__sched_main(void *arg) {
         commits = pool->stats.commits;
     }
     jobq__os_unlock(&pool->mu);
+    jobq__core_tell_thread(q, JOBQ_THREAD_SCHEDULER, 0, false);
 }
 
 /* ---- Step mode ---- */
@@ -8809,6 +8878,9 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
     if (rc == JOBQ_OK)
         rc = jobq__config_count("keep_max", given->keep_max, JOBQ_UNLIMITED, 1, INT64_MAX,
                                 &o->keep_max, err);
+    if (rc == JOBQ_OK && given->stack_bytes)
+        rc = jobq__config_count("stack_bytes", given->stack_bytes, 0, JOBQ__STACK_MIN,
+                                JOBQ__STACK_MAX, &o->stack_bytes, err);
     if (rc == JOBQ_OK && given->reserve_bytes && given->reserve_bytes != JOBQ_NONE)
         rc = jobq__config_count("reserve_bytes", given->reserve_bytes, 0, JOBQ__RESERVE_MIN,
                                 INT64_MAX / 4, &o->reserve_bytes, err);

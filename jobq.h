@@ -202,6 +202,9 @@ typedef struct jobq_event {
     int64_t run_ms;      /* settled: from started to finished */
 } jobq_event;
 
+/* The threads that a queue starts. Numbers are never used again; new ones come at the end. */
+typedef enum jobq_thread { JOBQ_THREAD_WORKER, JOBQ_THREAD_SCHEDULER } jobq_thread;
+
 typedef struct jobq_options {
     jobq_role role;
     jobq_durability durability;
@@ -237,7 +240,14 @@ typedef struct jobq_options {
      * or the next deadline moved earlier. It should only wake the event loop; what on_event
      * may not call, it may not either. */
     void (*on_wake)(void *ctx);
-    void *ctx;              /* given to on_event and on_wake */
+    /* Called on each thread that jobq_start starts, when it begins and when it is about to end: to
+     * name it, to set its priority, to attach it to a JVM. index counts from 0 among its like. The
+     * end counts as a part of the last handler's time in jobq_stop. Not in step mode. What on_event
+     * may not call, it may not either. */
+    void (*on_thread)(jobq_thread what, int index, bool begins, void *ctx);
+    int64_t stack_bytes;    /* of these threads; default the system's; >= 64 KiB, and what your
+                               handlers need on top of 40 KiB */
+    void *ctx;              /* given to on_event, on_wake and on_thread */
 } jobq_options;
 
 /* Opens or creates the queue in the SQLite file path (":memory:" for none) and,
@@ -316,8 +326,11 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err);
 JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err);
 
 /* Says that this process is about to end on purpose, so that no job that still runs, or
- * starts from now on, counts as crashed. Also done by exit(). In force until jobq_start.
- * Safe in a signal handler: it only writes to mapped memory of the queues that are open. */
+ * starts from now on, counts as crashed. In force until jobq_start. Safe in a signal handler, on
+ * any thread: it only writes to mapped memory of the queues that are open. exit() does the same,
+ * but for the job on whose own thread it is called (by the handler, its backoff, or a callback
+ * between): that one counts as crashed, unless this was called before. Every other end, _exit,
+ * quick_exit, abort or a signal, counts for all jobs that run at that moment. */
 JOBQ_API void jobq_mark_exit(void);
 
 /* Outcomes with more to say. Each remembers its detail in run and returns the outcome

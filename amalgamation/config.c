@@ -60,6 +60,9 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
     if (rc == JOBQ_OK)
         rc = jobq__config_count("keep_max", given->keep_max, JOBQ_UNLIMITED, 1, INT64_MAX,
                                 &o->keep_max, err);
+    if (rc == JOBQ_OK && given->stack_bytes)
+        rc = jobq__config_count("stack_bytes", given->stack_bytes, 0, JOBQ__STACK_MIN,
+                                JOBQ__STACK_MAX, &o->stack_bytes, err);
     if (rc == JOBQ_OK && given->reserve_bytes && given->reserve_bytes != JOBQ_NONE)
         rc = jobq__config_count("reserve_bytes", given->reserve_bytes, 0, JOBQ__RESERVE_MIN,
                                 INT64_MAX / 4, &o->reserve_bytes, err);

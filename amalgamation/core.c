@@ -27,6 +27,14 @@ JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q) {
     jobq__os_call_end(&call);
 }
 
+JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index, bool begins) {
+    struct jobq__os_call call;
+    if (!q->options.on_thread) return;
+    jobq__os_call_begin(&call, &q->events);
+    q->options.on_thread(what, index, begins, q->options.ctx);
+    jobq__os_call_end(&call);
+}
+
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
     struct jobq__link *link;
     if (jobq__os_load(&q->failed) != JOBQ_OK) return;

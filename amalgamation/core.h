@@ -166,6 +166,7 @@ struct jobq_run {
     int32_t handling;               /* atomic; raised under pool.mu: the handler has not returned */
     int64_t id;                     /* pool.mu: of the job; 0: none */
     int64_t started_ms, deadline_ms;
+    void *outer;                    /* what its thread was at before */
     struct jobq__alarm deadline, sleep; /* pool.mu */
     bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */
     /* The detail of the outcome: the handler's thread. */
@@ -329,6 +330,9 @@ JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q);
 
 /* Step mode: tells the application's event loop. */
 JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q);
+
+/* Tells the application that a thread of ours begins or ends; on that thread, without a lock. */
+JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index, bool begins);
 
 /* Stops the queue for good; the first reason stays. */
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);

@@ -16,6 +16,11 @@
 #define JOBQ__GRACE_MS (5 * JOBQ_SECOND)
 #define JOBQ__ROWS_MAX 10000
 
+/* What a thread of ours needs at least, with a small handler. SQLite's deepest calls and a commit
+ * took 32 KiB of it. */
+#define JOBQ__STACK_MIN (64 * 1024)
+#define JOBQ__STACK_MAX (1024 * 1024 * 1024)
+
 /* Retry after Galoy: 18.1 hours from the first failure to the dead letter box. */
 #define JOBQ__ATTEMPTS_MAX 30
 #define JOBQ__BACKOFF_MIN_MS JOBQ_SECOND

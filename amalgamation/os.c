@@ -177,16 +177,28 @@ static void *jobq__os_thread_main(void *arg) {
     return NULL;
 }
 
-JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, void (*body)(void *), void *arg) {
+/* Some systems want whole pages; none has larger ones than these. */
+static int jobq__os_set_stack(pthread_attr_t *attr, size_t stack_bytes) {
+    const size_t page = 65536;
+    if (!stack_bytes) return 0;
+    if (stack_bytes > SIZE_MAX - page) return EINVAL;
+    return pthread_attr_setstacksize(attr, (stack_bytes + page - 1) / page * page);
+}
+
+JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, size_t stack_bytes,
+                                         void (*body)(void *), void *arg) {
     struct jobq__os_start *start = jobq__mem_new(sizeof *start);
-    if (!start) return JOBQ_NO_MEMORY;
-    start->body = body;
-    start->arg = arg;
-    if (pthread_create(thread, NULL, jobq__os_thread_main, start)) {
-        jobq__mem_free(start);
-        return JOBQ_NO_MEMORY;
+    pthread_attr_t attr;
+    int failed = start ? pthread_attr_init(&attr) : ENOMEM;
+    if (!failed) {
+        start->body = body;
+        start->arg = arg;
+        failed = jobq__os_set_stack(&attr, stack_bytes);
+        if (!failed) failed = pthread_create(thread, &attr, jobq__os_thread_main, start);
+        pthread_attr_destroy(&attr);
     }
-    return JOBQ_OK;
+    if (failed) jobq__mem_free(start);
+    return failed ? JOBQ_NO_MEMORY : JOBQ_OK;
 }
 
 JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread) {
@@ -199,6 +211,14 @@ JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void) {
 
 JOBQ__INTERNAL void jobq__os_yield(void) {
     sched_yield();
+}
+
+static __thread void *jobq__os_at;
+
+JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what) {
+    void *before = jobq__os_at;
+    jobq__os_at = what;
+    return before;
 }
 
 JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {

@@ -65,11 +65,15 @@ JOBQ__INTERNAL void jobq__os_broadcast(struct jobq__cond *cond);
 
 typedef pthread_t jobq__thread;
 
-JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, void (*body)(void *), void *arg);
+/* stack_bytes 0: the system's default. */
+JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, size_t stack_bytes,
+                                         void (*body)(void *), void *arg);
 JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread);
 JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void);
 JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b);
 JOBQ__INTERNAL void jobq__os_yield(void);
+/* What the calling thread is at, for who asks on that thread; returns what it was at before. */
+JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what);
 
 /* ---- Raw clocks; only clock.c may call them ---- */
 

@@ -30,23 +30,38 @@ static void jobq__owner_in_child(void) {
     jobq__os_global_unlock();
 }
 
-static void jobq__owner_release_page(struct jobq__page *page) {
+/* Lets go of all runs but the guilty one's. */
+static void jobq__owner_release_page(struct jobq__page *page, const void *guilty) {
     int i;
-    for (i = 0; i < JOBQ_WORKERS_MAX; i++)
-        if (jobq__os_load(&page->slots[i].state) == JOBQ__SLOT_STARTED)
-            jobq__os_store(&page->slots[i].state, JOBQ__SLOT_RELEASED);
+    for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
+        struct jobq__slot *slot = &page->slots[i];
+        if (jobq__os_load(&slot->state) == JOBQ__SLOT_STARTED)
+            jobq__os_store(&slot->state,
+                           slot == guilty ? JOBQ__SLOT_GUILTY : JOBQ__SLOT_RELEASED);
+    }
 }
 
-JOBQ_API void jobq_mark_exit(void) {
+static void jobq__owner_leave(const void *guilty) {
     int i;
     jobq__os_add(&jobq__owner_marking, 1);
     for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
         struct jobq__page *page = jobq__os_load_pointer(&jobq__owner_pages[i]);
+        bool leaving = page && jobq__os_load(&page->leaving);
         if (!page) continue;
         jobq__os_store(&page->leaving, 1);
-        jobq__owner_release_page(page);
+        /* Who has said that the process is to end may end it from anywhere. */
+        jobq__owner_release_page(page, leaving ? NULL : guilty);
     }
     jobq__os_add(&jobq__owner_marking, -1);
+}
+
+JOBQ_API void jobq_mark_exit(void) {
+    jobq__owner_leave(NULL);
+}
+
+/* On the thread that called exit(): if it is in a handler, that job is to blame. */
+static void jobq__owner_at_exit(void) {
+    jobq__owner_leave(jobq__os_thread_is_at(NULL));
 }
 
 /* Returns the entry, -1 if the file is owned in this process already, -2 if the table is full.
@@ -121,7 +136,7 @@ static void jobq__owner_let_go(struct jobq__owner *owner) {
 /* With the global lock held, from the lock of the file to the entry in the table. */
 static int jobq__owner_get(struct jobq__owner *owner, const char *path, jobq_error *err) {
     int rc = JOBQ_OK, entry;
-    jobq__os_hooks(jobq__owner_in_child, jobq_mark_exit);
+    jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
     if (path) {
         jobq__os_stat(path, &owner->file);
         rc = jobq__owner_map(owner, path, err);
@@ -164,7 +179,7 @@ JOBQ__INTERNAL void jobq__owner_watch(struct jobq__owner *owner, const char *pat
     void *page = NULL;
     jobq__owner_init(owner);
     jobq__os_global_lock();
-    jobq__os_hooks(jobq__owner_in_child, jobq_mark_exit);
+    jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
     jobq__os_global_unlock();
     if (!lock_path) return;
     if (jobq__os_page_open(lock_path, sizeof *owner->page, false, &owner->fd, &page) == 0) {
@@ -188,6 +203,7 @@ JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owne
         const struct jobq__slot *slot = &owner->page->slots[i];
         int32_t state = jobq__os_load(&slot->state);
         if (slot->id != id || slot->runs != runs || state == JOBQ__SLOT_IDLE) continue;
+        if (state == JOBQ__SLOT_GUILTY) return JOBQ__TRACE_STARTED;
         return state == JOBQ__SLOT_STARTED && !jobq__os_load(&owner->page->leaving)
              ? JOBQ__TRACE_STARTED : JOBQ__TRACE_RELEASED;
     }
@@ -220,19 +236,21 @@ JOBQ__INTERNAL bool jobq__owner_shares(const struct jobq__owner *owner) {
     return !owner->page || owner->page->shared;
 }
 
-JOBQ__INTERNAL void jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
-                                        int runs) {
+JOBQ__INTERNAL void *jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
+                                         int runs) {
     struct jobq__slot *s = &owner->page->slots[slot];
     jobq__os_store64(&s->id, id);
     jobq__os_store(&s->runs, runs);
     jobq__os_store(&s->state, JOBQ__SLOT_STARTED);
+    return jobq__os_thread_is_at(s);
 }
 
 JOBQ__INTERNAL void jobq__owner_release(struct jobq__owner *owner, int slot) {
     jobq__os_store(&owner->page->slots[slot].state, JOBQ__SLOT_RELEASED);
 }
 
-JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot) {
+JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot, void *outer) {
+    jobq__os_thread_is_at(outer);
     jobq__os_store(&owner->page->slots[slot].state, JOBQ__SLOT_IDLE);
 }
 
@@ -241,7 +259,7 @@ JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner) {
 }
 
 JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner) {
-    jobq__owner_release_page(owner->page);
+    jobq__owner_release_page(owner->page, NULL);
 }
 
 JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt) {

@@ -14,8 +14,9 @@
  *   idle -> STARTED    by the worker, before it calls the handler (or the kind's backoff)
  *   STARTED -> idle    by the worker, after that returned
  *   STARTED -> RELEASED by stop, exit() and jobq_mark_exit: this run is not to be blamed
+ *   STARTED -> GUILTY   by exit(), if it was called on this run's own thread
  *
- * The last two also say that the process is leaving, for runs that begin after that.
+ * The last three also say that the process is leaving, for runs that begin after that.
  *
  * When a sync has failed the system may hold what was written as clean, and never write it: the log
  * reads as whole until the power fails, and what is appended to it is lost with it. The page says
@@ -31,7 +32,7 @@ struct jobq__slot {
     int32_t state; /* atomic */
 };
 
-enum { JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED, JOBQ__SLOT_RELEASED };
+enum { JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED, JOBQ__SLOT_RELEASED, JOBQ__SLOT_GUILTY };
 
 struct jobq__page {
     char magic[8];
@@ -78,9 +79,11 @@ JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner, bool shared);
 /* A client: true if the owner has said that others may write. */
 JOBQ__INTERNAL bool jobq__owner_shares(const struct jobq__owner *owner);
 
-JOBQ__INTERNAL void jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
-                                        int runs);
-JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot);
+/* On the thread that runs it; returns what jobq__owner_ended is to be given: a handler may step
+ * another queue. */
+JOBQ__INTERNAL void *jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
+                                         int runs);
+JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot, void *outer);
 /* The pool starts (again): jobs that run from now on may be blamed. */
 JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner);
 JOBQ__INTERNAL void jobq__owner_release(struct jobq__owner *owner, int slot);

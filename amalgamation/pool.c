@@ -92,6 +92,7 @@ static void jobq__pool_work(void *arg) {
     struct jobq__worker *worker = arg;
     jobq *q = worker->run.q;
     struct jobq__pool *pool = &q->pool;
+    jobq__core_tell_thread(q, JOBQ_THREAD_WORKER, worker->index, true);
     jobq__os_lock(&pool->mu);
     worker->thread = jobq__os_thread_self();
     worker->free_us = jobq__clock_mono_us();
@@ -104,6 +105,9 @@ static void jobq__pool_work(void *arg) {
         if (!jobq__os_load(&q->commit.busy) && jobq__core_commit_due(q, worker->free_us)) continue;
         jobq__pool_sleep(worker);
     }
+    jobq__os_unlock(&pool->mu);
+    jobq__core_tell_thread(q, JOBQ_THREAD_WORKER, worker->index, false);
+    jobq__os_lock(&pool->mu);
     worker->ended = true;
     jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
@@ -184,7 +188,8 @@ JOBQ__INTERNAL void jobq__pool_fini(jobq *q) {
 
 static int jobq__pool_start_threads(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    int i, rc = jobq__os_thread_start(&pool->scheduler, jobq__sched_main, q);
+    size_t stack = (size_t)q->options.stack_bytes;
+    int i, rc = jobq__os_thread_start(&pool->scheduler, stack, jobq__sched_main, q);
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&pool->mu);
     pool->scheduler_started = true;
@@ -192,7 +197,7 @@ static int jobq__pool_start_threads(jobq *q) {
     for (i = 0; i < pool->worker_count && rc == JOBQ_OK; i++) {
         struct jobq__worker *worker = &pool->workers[i];
         /* Only who starts or joins touches the handle. */
-        rc = jobq__os_thread_start(&worker->handle, jobq__pool_work, worker);
+        rc = jobq__os_thread_start(&worker->handle, stack, jobq__pool_work, worker);
         jobq__os_lock(&pool->mu);
         worker->started = rc == JOBQ_OK;
         jobq__os_unlock(&pool->mu);

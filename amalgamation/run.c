@@ -83,7 +83,7 @@ static bool jobq__run_was_healthy(const struct jobq__entry *entry, int64_t start
 static void jobq__run_enter(struct jobq_run *run) {
     const struct jobq__row *row = &run->entry->row;
     struct jobq__owner *owner = &run->q->owner;
-    jobq__owner_started(owner, run->worker->index, row->id, row->runs);
+    run->outer = jobq__owner_started(owner, run->worker->index, row->id, row->runs);
     /* Seen here, or else the slot is seen by who stops. */
     if (jobq__os_or(&run->stop, 0) & JOBQ__STOP_SHUTDOWN)
         jobq__owner_release(owner, run->worker->index);
@@ -97,7 +97,7 @@ static int64_t jobq__run_ask_backoff(struct jobq_run *run, int attempt) {
     jobq__run_enter(run);
     jobq__assert(jobq__os_may_call_out());
     delay_ms = spec->backoff(attempt, row->id, spec->ctx);
-    jobq__owner_ended(&run->q->owner, run->worker->index);
+    jobq__owner_ended(&run->q->owner, run->worker->index, run->outer);
     return delay_ms;
 }
 
@@ -276,7 +276,7 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     jobq__assert(jobq__os_may_call_out());
     outcome = spec->run(run, spec->ctx);
     jobq__os_store(&run->handling, 0);
-    jobq__owner_ended(&run->q->owner, worker->index);
+    jobq__owner_ended(&run->q->owner, worker->index, run->outer);
     now_ms = jobq__clock_now_ms(run->q->clock);
     entry->wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);
     entry->run_ms = JOBQ__MAX(jobq__sub(now_ms, run->started_ms), 0);

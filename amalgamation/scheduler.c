@@ -199,6 +199,7 @@ JOBQ__INTERNAL void jobq__sched_main(void *arg) {
     jobq *q = arg;
     struct jobq__pool *pool = &q->pool;
     int64_t now_us, commits = 0;
+    jobq__core_tell_thread(q, JOBQ_THREAD_SCHEDULER, 0, true);
     jobq__os_lock(&pool->mu);
     if (q->options.poll_ms != JOBQ_NONE) pool->poll_at_us = 0;
     while (!pool->scheduler_quit) {
@@ -210,6 +211,7 @@ JOBQ__INTERNAL void jobq__sched_main(void *arg) {
         commits = pool->stats.commits;
     }
     jobq__os_unlock(&pool->mu);
+    jobq__core_tell_thread(q, JOBQ_THREAD_SCHEDULER, 0, false);
 }
 
 /* ---- Step mode ---- */

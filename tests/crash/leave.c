@@ -26,10 +26,56 @@ static jobq_outcome run_first(jobq_run *run, void *ctx) {
     return JOBQ_DONE;
 }
 
+/* Calls a library that ends the process as if it were its own. */
+static jobq_outcome run_quitter(jobq_run *run, void *ctx) {
+    (void)ctx;
+    if (count_start(run) == 1) hear(play.started, HOLDERS);
+    if (!play.cured) exit(7);
+    return JOBQ_DONE;
+}
+
+/* Runs a queue of its own in between. */
+static jobq_outcome run_nesting(jobq_run *run, void *ctx) {
+    jobq_options options = {.workers = JOBQ_NONE};
+    jobq *q = NULL;
+    (void)ctx;
+    count_start(run);
+    WORKS(jobq_open(":memory:", &options, &q, &err));
+    handle(q, "inner", do_nothing, NULL);
+    put(q, "inner");
+    CHECK_INT(drain(q), 1);
+    close_queue(&q);
+    if (!play.cured) exit(7);
+    return JOBQ_DONE;
+}
+
+/* The same after it was said that the process ends: by a signal's handler, on this very thread. */
+static jobq_outcome run_polite(jobq_run *run, void *ctx) {
+    (void)ctx;
+    count_start(run);
+    if (play.cured) return JOBQ_DONE;
+    hear(play.started, HOLDERS);
+    raise(SIGTERM);
+    exit(7);
+}
+
+/* Stays at its first start, and is then a good job. */
+static jobq_outcome run_patient(jobq_run *run, void *ctx) {
+    (void)ctx;
+    if (count_start(run) > 1) return JOBQ_DONE;
+    pipe_say(play.started);
+    pipe_hear(play.never);
+    return JOBQ_DONE;
+}
+
 static const jobq_kind kinds[] = {
     {.name = "good", .run = run_good},
     {.name = "hold", .run = run_hold},
     {.name = "leave", .run = run_leave},
+    {.name = "quitter", .run = run_quitter},
+    {.name = "nesting", .run = run_nesting},
+    {.name = "polite", .run = run_polite},
+    {.name = "patient", .run = run_patient},
     {.name = "first", .run = run_first},
 };
 
@@ -115,6 +161,87 @@ TEST(exit_charges_nobody) {
     CHECK_INT(test_fork(fill, NULL), 0);
     CHECK_INT(test_fork(exit_beside_handlers, NULL), 0);
     CHECK_INT(stage->total_starts, HOLDERS);
+    check_nobody_charged();
+    end();
+}
+
+/* Goal: a handler that calls exit() is charged for it and has failed after three; who runs beside
+ * it is not charged. Method: three that stand beside it, and good jobs that are done in the end. */
+TEST(exit_in_a_handler_is_charged_to_it_alone) {
+    begin_with(HOLDERS + 1);
+    add("patient", -2, HOLDERS);
+    add("quitter", -1, 1);
+    add("good", 0, 10);
+    CHECK_INT(test_fork(fill, NULL), 0);
+    for (int life = 1; life <= 3; life++) {
+        CHECK(died(test_fork(run_all, NULL)));
+        look_at_all();
+        for (int n = 0; n < play.jobs; n++)
+            CHECK_INT(stage->infos[n].crashes, n == HOLDERS ? life : 0);
+    }
+    CHECK_INT(live_until_well(), 0);
+    look_at_all();
+    check_failed(HOLDERS, 3);
+    CHECK_INT(stage->starts[HOLDERS], 3);
+    check_done(0, HOLDERS, 0);
+    check_done(HOLDERS + 1, play.jobs, 0);
+    end();
+}
+
+static void step_all(void *arg) {
+    (void)arg;
+    left_open = open_queue(JOBQ_NONE);
+    REQUIRE(left_open != NULL);
+    for (size_t i = 0; i < play.kinds_count; i++) handle_kind(left_open, play.kinds[i]);
+    for (int i = 0; i < HOLDERS; i++) pipe_say(play.started);
+    WORKS(jobq_run_until_idle(left_open, NULL, &err));
+    close_queue(&left_open);
+}
+
+/* In step mode the handler's thread is the application's. */
+static void exit_when_stepped(const char *kind) {
+    begin_with(JOBQ_NONE);
+    add(kind, -1, 1);
+    add("good", 0, 3);
+    CHECK_INT(test_fork(fill, NULL), 0);
+    for (int life = 1; life <= 3; life++) {
+        CHECK(died(test_fork(step_all, NULL)));
+        look_at_all();
+        CHECK_INT(stage->infos[0].crashes, life);
+    }
+    CHECK_INT(test_fork(step_all, NULL), 0);
+    look_at_all();
+    check_failed(0, 3);
+    check_done(1, play.jobs, 0);
+    end();
+}
+
+/* Goal: the same in step mode, also for a handler that has run another queue's job meanwhile. */
+TEST(exit_in_a_stepped_handler_is_charged) {
+    exit_when_stepped("quitter");
+    exit_when_stepped("nesting");
+}
+
+static void on_term(int signal_number) {
+    (void)signal_number;
+    jobq_mark_exit();
+}
+
+static void run_all_with_term(void *arg) {
+    signal(SIGTERM, on_term);
+    run_all(arg);
+}
+
+/* Goal: once jobq_mark_exit was called, also by a signal's handler on a handler's own thread,
+ * exit() in a handler charges nobody. */
+TEST(exit_after_mark_exit_charges_nobody) {
+    begin_with(HOLDERS + 1);
+    add("hold", -2, HOLDERS);
+    add("polite", -1, 1);
+    add("good", 0, 10);
+    CHECK_INT(test_fork(fill, NULL), 0);
+    CHECK(died(test_fork(run_all_with_term, NULL)));
+    CHECK_INT(stage->total_starts, HOLDERS + 1);
     check_nobody_charged();
     end();
 }
@@ -259,5 +386,6 @@ TEST(finished_but_not_committed_is_not_charged) {
 }
 
 TEST_MAIN(mark_exit_charges_nobody, mark_exit_holds_for_later_starts, exit_charges_nobody,
-          expired_stop_charges_nobody, close_charges_nobody, mark_exit_beside_close,
-          finished_but_not_committed_is_not_charged)
+          exit_in_a_handler_is_charged_to_it_alone, exit_in_a_stepped_handler_is_charged,
+          exit_after_mark_exit_charges_nobody, expired_stop_charges_nobody, close_charges_nobody,
+          mark_exit_beside_close, finished_but_not_committed_is_not_charged)
