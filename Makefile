@@ -158,7 +158,8 @@ warnings: jobq.c $(B)/modules.h
 	        $$strict -iquote tests/rig -I. -fsyntax-only $$source || exit 1; \
 	    done; \
 	    if echo | $$cc -x c++ -fsyntax-only - 2>/dev/null; then \
-	        $$cc -x c++ -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only tests/header/cxx.cpp \
+	        $$cc -x c++ -std=c++11 -Wall -Wextra -Wpedantic -Wold-style-cast -Werror -fsyntax-only \
+	            tests/header/cxx.cpp \
 	            || exit 1; \
 	    else echo "$$cc cannot compile C++: tests/header/cxx.cpp skipped"; fi; \
 	    echo "no warnings from $$cc"; \

@@ -1,6 +1,6 @@
 /* jobq.c - a durable job queue and scheduler in two C files, over SQLite.
  *
- * Version 0.1.0. Generated from amalgamation/ - edit there, then make jobq.c.
+ * Version 0.2.0. Generated from amalgamation/ - edit there, then make jobq.c.
  *
  * Contents. Search for the name between rows of = signs.
  *
@@ -89,6 +89,9 @@
  */
 #define JOBQ_AMALGAMATION 1
 
+#ifdef __cplusplus
+#error "jobq.c is C: compile it by a C compiler and link it; jobq.h is for C and C++"
+#endif
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
 #endif
@@ -98,7 +101,7 @@
 
 #include "jobq.h"
 
-#if JOBQ_VERSION_NUMBER != 1000
+#if JOBQ_VERSION_NUMBER != 2000
 #error "jobq.h and jobq.c are of different versions: copy both files"
 #endif
 
@@ -110,6 +113,9 @@
 #ifndef JOBQ__BASE_H
 #define JOBQ__BASE_H
 
+#ifdef __cplusplus
+#error "jobq.c is C: compile it by a C compiler and link it; jobq.h is for C and C++"
+#endif
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
 #endif
@@ -406,15 +412,27 @@ JOBQ__INTERNAL void jobq__mem_free(void *block) {
 
 /* #include "limits.h" */
 
+/* The one struct that is written before the caller's version is known. */
+typedef char jobq__err_size[sizeof(jobq_error) == 512 ? 1 : -1];
+
 /* Fills err (may be NULL) with code and a sentence, and returns code, so that a check reads
  * `return jobq__err_set(err, JOBQ_BAD_NAME, "the kind's name is empty")`. A NULL format gives
- * the code's general sentence. */
+ * the code's general sentence. `at` is -1 and `id` 0 then. */
 JOBQ__INTERNAL int jobq__err_set(jobq_error *err, int code, const char *format, ...)
     JOBQ_PRINTF(3, 4);
 
 /* The same for an error that SQLite reported. */
 JOBQ__INTERNAL int jobq__err_sqlite(jobq_error *err, int code, int sqlite_code,
                                     const char *message);
+
+/* The same for what the system refused: "open /data/q.db: permission denied (EACCES); advice".
+ * os_code is errno, call the function's name; path and advice (the way out) may be NULL. */
+JOBQ__INTERNAL int jobq__err_os(jobq_error *err, int code, int os_code, const char *call,
+                                const char *path, const char *advice);
+
+/* Adds to an error that was just set which row was wrong, or who is in the way; err may be NULL. */
+JOBQ__INTERNAL void jobq__err_at(jobq_error *err, size_t at);
+JOBQ__INTERNAL void jobq__err_id(jobq_error *err, int64_t id);
 
 /* A bounded, always terminated copy of text. */
 JOBQ__INTERNAL void jobq__err_copy_text(char *to, size_t capacity, const char *text);
@@ -428,6 +446,7 @@ JOBQ__INTERNAL void jobq__err_copy_text(char *to, size_t capacity, const char *t
 #endif
 /* #include "err.h" */
 
+#include <errno.h>
 #include <stdio.h>
 
 JOBQ_API int jobq_version_number(void) {
@@ -465,7 +484,9 @@ JOBQ__INTERNAL int jobq__err_set(jobq_error *err, int code, const char *format, 
     va_list args;
     if (!err) return code;
     err->code = code;
-    err->sqlite_code = 0;
+    err->sqlite_code = err->os_code = 0;
+    err->at = -1;
+    err->id = 0;
     if (!format) {
         jobq__err_copy_text(err->text, sizeof err->text, jobq_code_text(code));
         return code;
@@ -480,6 +501,69 @@ JOBQ__INTERNAL int jobq__err_sqlite(jobq_error *err, int code, int sqlite_code,
                                     const char *message) {
     jobq__err_set(err, code, "%s (SQLite: %s)", jobq_code_text(code), message);
     if (err) err->sqlite_code = sqlite_code;
+    return code;
+}
+
+JOBQ__INTERNAL void jobq__err_at(jobq_error *err, size_t at) {
+    if (err) err->at = at < INT32_MAX ? (int)at : INT32_MAX;
+}
+
+JOBQ__INTERNAL void jobq__err_id(jobq_error *err, int64_t id) {
+    if (err) err->id = id;
+}
+
+/* Words of our own: strerror has none that every thread may have, in every locale the same. */
+static const struct jobq__err_word {
+    int os_code;
+    const char *name, *words;
+} jobq__err_words[] = {
+#define JOBQ__ERR_WORD(name, words) {name, #name, words}
+    JOBQ__ERR_WORD(EACCES, "permission denied"),
+    JOBQ__ERR_WORD(EAGAIN, "the system is short of something for the moment"),
+    JOBQ__ERR_WORD(EBUSY, "it is in use"),
+    JOBQ__ERR_WORD(EEXIST, "it exists already"),
+    JOBQ__ERR_WORD(EFBIG, "the file would be too large"),
+    JOBQ__ERR_WORD(EINVAL, "the system does not know how to do this here"),
+    JOBQ__ERR_WORD(EIO, "the device reported an error"),
+    JOBQ__ERR_WORD(EISDIR, "it is a directory"),
+    JOBQ__ERR_WORD(ELOOP, "the symbolic links lead nowhere"),
+    JOBQ__ERR_WORD(EMFILE, "the process has too many files open"),
+    JOBQ__ERR_WORD(EMLINK, "there are too many links"),
+    JOBQ__ERR_WORD(ENAMETOOLONG, "the name is too long"),
+    JOBQ__ERR_WORD(ENFILE, "the system has too many files open"),
+    JOBQ__ERR_WORD(ENODEV, "there is no such device"),
+    JOBQ__ERR_WORD(ENOENT, "there is no such file or directory"),
+    JOBQ__ERR_WORD(ENOLCK, "there are no locks left, or none on this file system"),
+    JOBQ__ERR_WORD(ENOMEM, "there is no memory left"),
+    JOBQ__ERR_WORD(ENOSPC, "there is no space left"),
+    JOBQ__ERR_WORD(ENOSYS, "this system cannot do it"),
+    JOBQ__ERR_WORD(ENOTDIR, "a part of the path is not a directory"),
+    JOBQ__ERR_WORD(ENXIO, "there is no such device"),
+    JOBQ__ERR_WORD(EPERM, "not permitted"),
+    JOBQ__ERR_WORD(EROFS, "the file system is read-only"),
+#ifdef EDQUOT
+    JOBQ__ERR_WORD(EDQUOT, "the user's quota of space is used up"),
+#endif
+#ifdef ESTALE
+    JOBQ__ERR_WORD(ESTALE, "the file is gone from the server"),
+#endif
+#undef JOBQ__ERR_WORD
+};
+
+JOBQ__INTERNAL int jobq__err_os(jobq_error *err, int code, int os_code, const char *call,
+                                const char *path, const char *advice) {
+    const char *name = NULL, *words = "the system refused it";
+    char number[32];
+    size_t i;
+    for (i = 0; i < JOBQ__COUNT(jobq__err_words); i++) {
+        if (jobq__err_words[i].os_code != os_code) continue;
+        name = jobq__err_words[i].name;
+        words = jobq__err_words[i].words;
+    }
+    snprintf(number, sizeof number, "errno %d", os_code);
+    jobq__err_set(err, code, "%s%s%.250s: %s (%s)%s%s", call, path ? " " : "", path ? path : "",
+                  words, name ? name : number, advice ? "; " : "", advice ? advice : "");
+    if (err) err->os_code = os_code;
     return code;
 }
 
@@ -2215,6 +2299,8 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(UNIQUE_ADD, "INSERT INTO jobq_unique(kind, key, job) VALUES(?1, ?2, ?3)") \
     X(UNIQUE_DROP, "DELETE FROM jobq_unique WHERE job = ?2 AND kind = ?1" \
                    " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
+    X(UNIQUE_HOLDER, "SELECT job FROM jobq_unique WHERE kind = ?1" \
+                     " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
     X(UNIQUE_AGAIN, "INSERT INTO jobq_unique(kind, key, job)" \
                     " SELECT ?1, key, ?2 FROM jobq_extra WHERE job = ?2 AND key IS NOT NULL") \
     /* claim */ \
@@ -2946,6 +3032,9 @@ JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
                                        int64_t id, bool *taken);
 /* Takes the key of a finished job again; *taken if another job has it now. */
+/* *holder: who has the key that the ended job id once had. */
+JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int64_t id,
+                                          int64_t *holder);
 JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
                                          bool *taken);
 
@@ -3235,6 +3324,12 @@ static sqlite3_stmt *jobq__store_bind_ids(struct jobq__db *db, enum jobq__sql wh
     sqlite3_bind_int64(s, 1, a);
     sqlite3_bind_int64(s, 2, b);
     return s;
+}
+
+JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int64_t id,
+                                          int64_t *holder) {
+    return jobq__store_pick(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_HOLDER, kind, id), 0,
+                            holder);
 }
 
 JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
@@ -5435,6 +5530,7 @@ JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
 
 static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
     to->enqueued += add->enqueued;
+    to->kept += add->kept;
     to->done += add->done;
     to->retried += add->retried;
     to->failed += add->failed;
@@ -5588,7 +5684,7 @@ static int jobq__tx_store_extra(jobq *q, int64_t id, enum jobq__extra what, cons
 }
 
 static int64_t jobq__tx_prune_at(jobq *q, int64_t keep_ms) {
-    int64_t at_ms = keep_ms == JOBQ_UNLIMITED ? JOBQ_NEVER : jobq__add(q->tx.now_ms, keep_ms);
+    int64_t at_ms = jobq__add(q->tx.now_ms, keep_ms);
     if (q->options.keep_max != JOBQ_UNLIMITED)
         q->tx.prune_at_ms = JOBQ__MIN(q->tx.prune_at_ms,
                                       jobq__add(q->tx.now_ms, JOBQ__PRUNE_PAUSE_MS));
@@ -7621,7 +7717,7 @@ JOBQ_API int64_t jobq_run_id(const jobq_run *run) {
     return run->entry->row.id;
 }
 
-JOBQ_API jobq *jobq_run_queue(const jobq_run *run) {
+JOBQ_API jobq *jobq_run_handle(const jobq_run *run) {
     return run->q;
 }
 
@@ -8804,9 +8900,13 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
 /* The same for a kind; the queue's options give some of the defaults. */
 JOBQ__INTERNAL int jobq__config_kind(const jobq_options *options, const jobq_kind *given,
                                      jobq_kind *kind, jobq_error *err);
+/* A duration given to a call: not negative, and not JOBQ_UNLIMITED. */
+JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, jobq_error *err);
 /* what is the field's name, for the sentence. */
 JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t max,
                                      jobq_error *err);
+/* How many bytes of payload a job has. */
+JOBQ__INTERNAL size_t jobq__config_job_size(const jobq_job *job);
 JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job *job,
                                     int64_t now_ms, jobq_error *err);
 
@@ -8819,12 +8919,24 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
 #endif
 /* #include "config.h" */
 
-/* A duration: 0 is the default; NONE and UNLIMITED pass where they mean something. */
+/* As milliseconds it would be 24.86 days. */
+static int jobq__config_endless(const char *what, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_BAD_TIME, "%s is JOBQ_UNLIMITED, which is for counts; a duration"
+                         " without end is JOBQ_NEVER", what);
+}
+
+/* A duration: 0 is the default, NONE passes where it means something, NEVER is without end. */
 static int jobq__config_ms(const char *what, int64_t given, int64_t fallback, bool none,
                            int64_t *ms, jobq_error *err) {
     *ms = given ? given : fallback;
+    if (given == JOBQ_UNLIMITED) return jobq__config_endless(what, err);
     if (*ms >= 0 || (none && *ms == JOBQ_NONE)) return JOBQ_OK;
     return jobq__err_set(err, JOBQ_BAD_TIME, "%s is negative", what);
+}
+
+JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, jobq_error *err) {
+    if (ms < 0) return jobq__err_set(err, JOBQ_BAD_TIME, "%s is negative", what);
+    return ms == JOBQ_UNLIMITED ? jobq__config_endless(what, err) : JOBQ_OK;
 }
 
 static int jobq__config_count(const char *what, int64_t given, int64_t fallback, int64_t low,
@@ -8849,6 +8961,7 @@ static int jobq__config_times(const jobq_options *given, jobq_options *o, jobq_e
         rc = jobq__config_ms("stall_ms", given->stall_ms, JOBQ__STALL_MS, false, &o->stall_ms,
                              err);
     if (o->busy_ms == JOBQ_NONE) o->busy_ms = 0;
+    if (o->poll_ms == JOBQ_NEVER) o->poll_ms = JOBQ_NONE;
     return rc;
 }
 
@@ -8906,6 +9019,7 @@ static int jobq__config_kind_times(const jobq_options *options, const jobq_kind 
     if (rc == JOBQ_OK)
         rc = jobq__config_ms("keep_failed_ms", given->keep_failed_ms, options->keep_failed_ms,
                              true, &kind->keep_failed_ms, err);
+    if (kind->timeout_ms == JOBQ_NEVER) kind->timeout_ms = JOBQ_NONE;
     if (kind->backoff_min_ms == JOBQ_NONE) kind->backoff_min_ms = 0;
     if (kind->backoff_max_ms == JOBQ_NONE) kind->backoff_max_ms = 0;
     return rc;
@@ -8947,6 +9061,27 @@ JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t 
     return JOBQ_OK;
 }
 
+JOBQ__INTERNAL size_t jobq__config_job_size(const jobq_job *job) {
+    return job->text ? strlen(job->text) : job->size;
+}
+
+static int jobq__config_payload(const jobq_options *options, const jobq_job *job,
+                                jobq_error *err) {
+    size_t size = jobq__config_job_size(job);
+    if (job->text && (job->payload || job->size))
+        return jobq__err_set(err, JOBQ_MISUSE, "text is set together with payload or size; a job"
+                             " has .text for a string, or .payload with .size");
+    if (job->size && !job->payload)
+        return jobq__err_set(err, JOBQ_MISUSE, "the payload is NULL but has a size");
+    if (job->payload && !job->size)
+        return jobq__err_set(err, JOBQ_MISUSE, "the payload has no size: set .size, or .text in"
+                             " place of .payload for a string; an empty payload is NULL");
+    if (size > (size_t)options->payload_max)
+        return jobq__err_set(err, JOBQ_TOO_BIG, "the payload has %llu bytes; payload_max is %lld",
+                             (unsigned long long)size, (long long)options->payload_max);
+    return JOBQ_OK;
+}
+
 JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job *job,
                                     int64_t now_ms, jobq_error *err) {
     int rc = jobq__config_name("the kind", job->kind, JOBQ_NAME_MAX, err);
@@ -8955,15 +9090,15 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
     if (rc == JOBQ_OK && job->key)
         rc = jobq__config_name("the key", job->key, JOBQ_KEY_MAX, err);
     if (rc != JOBQ_OK) return rc;
-    if (job->size && !job->payload)
-        return jobq__err_set(err, JOBQ_MISUSE, "the payload is NULL but has a size");
-    if (job->size > (size_t)options->payload_max)
-        return jobq__err_set(err, JOBQ_TOO_BIG, "the payload has %llu bytes; payload_max is %lld",
-                             (unsigned long long)job->size, (long long)options->payload_max);
+    if (job->conflict != JOBQ_KEEP && job->conflict != JOBQ_REFUSE)
+        return jobq__err_set(err, JOBQ_MISUSE, "conflict is not one of jobq_conflict");
+    rc = jobq__config_payload(options, job, err);
+    if (rc != JOBQ_OK) return rc;
     if (job->run_at_ms && job->delay_ms)
         return jobq__err_set(err, JOBQ_MISUSE, "run_at_ms and delay_ms exclude each other");
     if (job->run_at_ms < 0) return jobq__err_set(err, JOBQ_BAD_TIME, "run_at_ms is negative");
-    if (job->delay_ms < 0) return jobq__err_set(err, JOBQ_BAD_TIME, "delay_ms is negative");
+    rc = jobq__config_span("delay_ms", job->delay_ms, err);
+    if (rc != JOBQ_OK) return rc;
     if (job->delay_ms != JOBQ_NEVER && job->delay_ms > INT64_MAX - now_ms)
         return jobq__err_set(err, JOBQ_BAD_TIME, "delay_ms reaches past the end of time");
     return JOBQ_OK;
@@ -9003,6 +9138,8 @@ JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, boo
 #line 1 "amalgamation/api.c"
 #endif
 /* #include "api.h" */
+
+#include <errno.h>
 
 /* ---- The door ---- */
 
@@ -9078,7 +9215,7 @@ static int jobq__api_check_path(const char *path, bool client, bool *created, jo
     case JOBQ__OS_OTHER:
         return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.150s is not a regular file", path);
     case JOBQ__OS_ERROR:
-        return jobq__err_set(err, JOBQ_CANT_OPEN, "%.150s cannot be looked at", path);
+        return jobq__err_os(err, JOBQ_CANT_OPEN, errno, "stat", path, NULL);
     case JOBQ__OS_MISSING:
         break;
     }
@@ -9303,12 +9440,24 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     return rc;
 }
 
-JOBQ_API int jobq_open(const char *path, const jobq_options *options, jobq **out,
-                       jobq_error *err) {
+/* Whoever was compiled with another jobq.h lays out the structs in another way. A new patch level
+ * changes none of them. */
+static int jobq__api_check_version(int header, jobq_error *err) {
+    if (header / 1000 == JOBQ_VERSION_NUMBER / 1000) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_MISUSE,
+                         "the caller was compiled with jobq.h %d.%d.%d, the library is jobq.c %s;"
+                         " compile both with the same jobq.h", header / 1000000,
+                         header / 1000 % 1000, header % 1000, JOBQ_VERSION);
+}
+
+JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **out,
+                          jobq_error *err, int header_version) {
     jobq *q;
     int rc;
     if (!out) return jobq__err_set(err, JOBQ_MISUSE, "q must not be NULL");
     *out = NULL;
+    rc = jobq__api_check_version(header_version, err);
+    if (rc != JOBQ_OK) return rc;
     if (!path || !*path)
         return jobq__err_set(err, JOBQ_MISUSE, "the path must not be NULL or empty");
     rc = jobq__db_check_sqlite(err);
@@ -9415,8 +9564,8 @@ JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
     if (rc != JOBQ_OK) return rc;
     if (grace_ms == 0) grace_ms = JOBQ__GRACE_MS;
     if (grace_ms == JOBQ_NONE) grace_ms = 0;
-    if (grace_ms < 0)
-        return jobq__api_leave(q, jobq__err_set(err, JOBQ_BAD_TIME, "grace_ms is negative"));
+    rc = jobq__config_span("grace_ms", grace_ms, err);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     grace_us = grace_ms > INT64_MAX / 1000 ? INT64_MAX : grace_ms * 1000;
     return jobq__api_leave(q, jobq__pool_stop(q, grace_us, err));
 }
@@ -9523,12 +9672,14 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
 #endif
 /* #include "api.h" */
 
+#include <stdio.h>
+
 /* ---- Enqueue ---- */
 
 struct jobq__enqueue {
     const jobq_job *jobs;
     size_t count;
-    jobq_result *results;
+    jobq_stored *rows;          /* or NULL */
 };
 
 static int jobq__jobs_write_key(jobq *q, const jobq_job *job, int64_t kind, struct jobq__row *row,
@@ -9558,45 +9709,80 @@ static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row) {
     return jobq__tx_change(q, &event, row->kind, NULL);
 }
 
-static int jobq__jobs_write_one(jobq *q, const jobq_job *job, jobq_result *result) {
+/* Says which row of a bulk call an error is about. */
+static void jobq__jobs_at_row(size_t i, size_t count, jobq_error *err) {
+    char text[sizeof err->text];
+    if (count == 1) return;
+    jobq__err_copy_text(text, sizeof text, err->text);
+    snprintf(err->text, sizeof err->text, "row %llu: %.450s", (unsigned long long)i, text);
+    jobq__err_at(err, i);
+}
+
+/* The key is taken. An earlier row of the same call is not stored either when the call fails. */
+static int jobq__jobs_refuse(const jobq *q, const jobq_job *job, int64_t first, int64_t existing,
+                             jobq_error *err) {
+    if (existing > first && existing <= q->tx.last_id)
+        return jobq__err_set(err, JOBQ_EXISTS, "an earlier row of this call has the key %s",
+                             job->key);
+    jobq__err_set(err, JOBQ_EXISTS, "job %lld has the key %s", (long long)existing, job->key);
+    jobq__err_id(err, existing);
+    return JOBQ_EXISTS;
+}
+
+/* *existing: 0, or the job that has the key; nothing is stored then. */
+static int jobq__jobs_write_one(jobq *q, const jobq_job *job, int64_t *id, int64_t *existing) {
     struct jobq__name *kind, *queue;
     struct jobq__row row;
     int rc;
     memset(&row, 0, sizeof row);
-    result->code = JOBQ_OK;
-    result->id = 0;
+    *existing = 0;
     rc = jobq__tx_resolve(q, job->kind, &row.kind, &kind);
     if (rc == JOBQ_OK)
         rc = jobq__tx_resolve(q, job->queue ? job->queue : "default", &row.queue, &queue);
-    if (rc == JOBQ_OK && job->key)
-        rc = jobq__jobs_write_key(q, job, row.kind, &row, &result->id);
-    if (rc != JOBQ_OK) return rc;
-    if (result->id) {
-        result->code = JOBQ_EXISTS;
-        return JOBQ_OK;
-    }
+    if (rc == JOBQ_OK && job->key) rc = jobq__jobs_write_key(q, job, row.kind, &row, existing);
+    if (rc != JOBQ_OK || *existing) return rc;
     row.priority = job->priority;
     row.run_at_ms = jobq__jobs_run_at(q, job);
-    row.payload = job->payload;
-    row.size = job->size;
+    row.payload = job->text ? job->text : job->payload;
+    row.size = jobq__config_job_size(job);
     rc = jobq__tx_add(q, &row, kind, queue);
-    result->id = row.id;
+    *id = row.id;
     return rc == JOBQ_OK ? jobq__jobs_tell_new(q, &row) : rc;
+}
+
+static int jobq__jobs_write_row(jobq *q, const jobq_job *job, jobq_stored *row, int64_t first,
+                                jobq_error *err) {
+    int64_t id = 0, existing;
+    int rc = jobq__jobs_write_one(q, job, &id, &existing);
+    if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
+        return jobq__err_set(err, rc, "the file holds %d names already", JOBQ_NAMES_MAX);
+    if (rc != JOBQ_OK) return rc;
+    if (existing && job->conflict == JOBQ_REFUSE)
+        return jobq__jobs_refuse(q, job, first, existing, err);
+    if (existing) q->tx.add.kept++;
+    row->id = existing ? existing : id;
+    row->how = existing ? JOBQ_KEPT : JOBQ_NEW;
+    return JOBQ_OK;
 }
 
 static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
     const struct jobq__enqueue *enqueue = r->arg;
-    jobq_result scratch;
+    int64_t first = q->tx.last_id;
+    jobq_error told;
+    jobq_stored scratch;
     size_t i;
-    int rc = JOBQ_OK;
-    for (i = 0; i < enqueue->count && rc == JOBQ_OK; i++) {
-        rc = jobq__jobs_write_one(q, &enqueue->jobs[i],
-                                  enqueue->results ? &enqueue->results[i] : &scratch);
-        if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
-            return jobq__err_set(r->err, rc, "row %llu: the file holds %d names already",
-                                 (unsigned long long)i, JOBQ_NAMES_MAX);
+    told.code = JOBQ_OK;
+    for (i = 0; i < enqueue->count; i++) {
+        jobq_stored *row = enqueue->rows ? &enqueue->rows[i] : &scratch;
+        int rc = jobq__jobs_write_row(q, &enqueue->jobs[i], row, first, &told);
+        if (rc == JOBQ_OK) continue;
+        if (told.code == rc && r->err) {
+            *r->err = told;
+            jobq__jobs_at_row(i, enqueue->count, r->err);
+        }
+        return rc;
     }
-    return rc == JOBQ_OK ? jobq__tx_flush(q) : rc;
+    return jobq__tx_flush(q);
 }
 
 /* Checks the jobs, and says in the request what they take. */
@@ -9607,20 +9793,24 @@ static int jobq__jobs_check_all(jobq *q, const jobq_job *jobs, size_t count,
     size_t i;
     request->atomic = count > 1;
     for (i = 0; i < count; i++) {
+        int64_t size;
         int rc = jobq__config_job(&q->options, &jobs[i], now_ms, &row);
-        if (rc != JOBQ_OK && count > 1)
-            return jobq__err_set(err, rc, "row %llu: %s", (unsigned long long)i, row.text);
-        if (rc != JOBQ_OK) return jobq__err_set(err, rc, "%s", row.text);
+        if (rc != JOBQ_OK) {
+            jobq__jobs_at_row(i, count, &row);
+            if (err) *err = row;
+            return rc;
+        }
+        size = (int64_t)jobq__config_job_size(&jobs[i]);
         request->atomic = request->atomic || jobs[i].key;
-        request->adds = jobq__add(request->adds, (int64_t)jobs[i].size + JOBQ__ROW_BYTES);
-        request->largest = JOBQ__MAX(request->largest, (int64_t)jobs[i].size);
+        request->adds = jobq__add(request->adds, size + JOBQ__ROW_BYTES);
+        request->largest = JOBQ__MAX(request->largest, size);
     }
     return JOBQ_OK;
 }
 
-static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_result *results,
+static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_stored *rows,
                               jobq_error *err) {
-    struct jobq__enqueue enqueue = {jobs, count, results};
+    struct jobq__enqueue enqueue = {jobs, count, rows};
     struct jobq__request request;
     int rc;
     memset(&request, 0, sizeof request);
@@ -9632,19 +9822,17 @@ static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_
 }
 
 JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err) {
-    jobq_result result = {0, JOBQ_OK};
+    jobq_stored stored = {0, 0};
     int rc = jobq__api_enter(q, err);
     if (id) *id = 0;
     if (rc != JOBQ_OK) return rc;
     if (!job) return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "the job is NULL"));
-    rc = jobq__jobs_enqueue(q, job, 1, &result, err);
-    if (rc == JOBQ_OK && result.code == JOBQ_EXISTS)
-        rc = jobq__err_set(err, JOBQ_EXISTS, "job %lld has this key", (long long)result.id);
-    if (id && rc >= 0) *id = result.id;
+    rc = jobq__jobs_enqueue(q, job, 1, &stored, err);
+    if (id && rc == JOBQ_OK) *id = stored.id;
     return jobq__api_leave(q, rc);
 }
 
-JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq_result *results,
+JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq_stored *rows,
                                jobq_error *err) {
     int rc = jobq__api_enter(q, err);
     if (rc != JOBQ_OK) return rc;
@@ -9653,8 +9841,8 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
     if (!jobs && count)
         rc = jobq__err_set(err, JOBQ_MISUSE, "jobs is NULL but count is not 0");
     else
-        rc = jobq__jobs_enqueue(q, jobs, count, results, err);
-    if (rc != JOBQ_OK && results && count) memset(results, 0, count * sizeof *results);
+        rc = jobq__jobs_enqueue(q, jobs, count, rows, err);
+    if (rc != JOBQ_OK && rows && count) memset(rows, 0, count * sizeof *rows);
     return jobq__api_leave(q, rc);
 }
 
@@ -9722,6 +9910,17 @@ static void jobq__jobs_after_cancel(jobq *q, struct jobq__request *r) {
     jobq__os_unlock(&q->pool.mu);
 }
 
+/* A job that has ended gave its key away, and another has it. */
+static int jobq__jobs_key_gone(jobq *q, const struct jobq__row *row, jobq_error *err) {
+    int64_t holder;
+    int rc = jobq__store_key_holder(q->tx.db, row->kind, row->id, &holder);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__err_set(err, JOBQ_EXISTS, "job %lld has this job's key now; job %lld can run again"
+                       " when that one has ended", (long long)holder, (long long)row->id);
+    jobq__err_id(err, holder);
+    return rc;
+}
+
 static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     struct jobq__alter *alter = r->arg;
     struct jobq__row row;
@@ -9740,8 +9939,7 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     jobq__assert(jobq__state_legal(from, JOBQ__WAITING));
     if (jobq__state_terminal(from) && (row.side & JOBQ__SIDE_KEY))
         rc = jobq__store_key_again(q->tx.db, row.kind, row.id, &taken);
-    if (taken)
-        return jobq__err_set(r->err, JOBQ_EXISTS, "another job has this job's key now");
+    if (taken) return jobq__jobs_key_gone(q, &row, r->err);
     if (rc != JOBQ_OK) return rc;
     row.run_at_ms = q->tx.now_ms;
     row.crashes = 0;
@@ -10061,8 +10259,8 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
     jobq_info scratch;
     int rc = jobq__api_enter_outside(q, err);
     if (rc != JOBQ_OK) return rc;
-    if (timeout_ms < 0)
-        return jobq__api_leave(q, jobq__err_set(err, JOBQ_BAD_TIME, "timeout_ms is negative"));
+    rc = jobq__config_span("timeout_ms", timeout_ms, err);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     memset(&waiter, 0, sizeof waiter);
     waiter.id = id;
     waiter.alarm.what = JOBQ__WAKE_WAITER;
@@ -10090,9 +10288,9 @@ static int jobq__jobs_advance(jobq *q, int64_t duration_ms, bool next, int *fire
     if (rc != JOBQ_OK) return rc;
     if (!q->clock)
         rc = jobq__err_set(err, JOBQ_MISUSE, "the system's clock cannot be advanced");
-    else if (duration_ms < 0)
-        rc = jobq__err_set(err, JOBQ_BAD_TIME, "duration_ms is negative");
     else
+        rc = jobq__config_span("duration_ms", duration_ms, err);
+    if (rc == JOBQ_OK)
         rc = jobq__sched_advance(q, jobq__add(jobq__clock_now_ms(q->clock), duration_ms), next,
                                  fired, err);
     return jobq__api_leave(q, rc);

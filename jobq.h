@@ -1,6 +1,6 @@
 /* jobq.h - a durable job queue and scheduler in two C files, over SQLite.
  *
- * Version 0.1.0. What is not in this file is not API.
+ * Version 0.2.0. What is not in this file is not API.
  *
  * The promise. When jobq_enqueue returns JOBQ_OK at the default durability,
  * the job is on the disk: it survives kill, operating system crash and power
@@ -15,8 +15,8 @@
  * Habits. Zero is always the default, so designated initialisers read like a
  * sentence. JOBQ_NONE (-1) is "none" or "off", JOBQ_UNLIMITED is "no limit".
  * Times are int64_t milliseconds since the Unix epoch (..._at_ms) or durations
- * (..._ms). Functions that can fail return an int code: JOBQ_OK is 0, errors
- * are negative, and their last argument is a jobq_error that may be NULL. Besides
+ * (..._ms). Functions that can fail return an int code: JOBQ_OK is 0, every other
+ * code is an error, and their last argument is a jobq_error that may be NULL. Besides
  * what its comment names, every call on a queue may fail with JOBQ_MISUSE (NULL),
  * JOBQ_CLOSED (it is being closed), JOBQ_FORKED (in a child of the process that
  * opened it), JOBQ_NO_MEMORY, and with the reason for which the queue has stopped
@@ -52,6 +52,8 @@
 extern "C" {
 #endif
 
+/* Stands before every function. For a shared library that hides everything else, compile jobq.c
+ * with -fvisibility=hidden '-DJOBQ_API=__attribute__((visibility("default")))'. */
 #ifndef JOBQ_API
 #define JOBQ_API
 #endif
@@ -64,8 +66,8 @@ extern "C" {
 
 /* ==== 1. Version ========================================================== */
 
-#define JOBQ_VERSION "0.1.0"
-#define JOBQ_VERSION_NUMBER 1000 /* major * 1000000 + minor * 1000 + patch */
+#define JOBQ_VERSION "0.2.0"
+#define JOBQ_VERSION_NUMBER 2000 /* major * 1000000 + minor * 1000 + patch */
 
 /* Returns JOBQ_VERSION_NUMBER as jobq.c was compiled with it. Any thread. */
 JOBQ_API int jobq_version_number(void);
@@ -73,10 +75,10 @@ JOBQ_API int jobq_version_number(void);
 /* ==== 2. Limits and units ================================================= */
 
 #define JOBQ_NONE (-1)                 /* none, off, zero */
-#define JOBQ_UNLIMITED INT32_MAX       /* no limit */
-#define JOBQ_NEVER INT64_MAX           /* a time that does not come */
+#define JOBQ_UNLIMITED INT32_MAX       /* of counts: no limit. No duration: that is BAD_TIME */
+#define JOBQ_NEVER INT64_MAX           /* a time that does not come, a duration without end */
 
-#define JOBQ_SECOND ((int64_t)1000)    /* milliseconds */
+#define JOBQ_SECOND INT64_C(1000)      /* milliseconds */
 #define JOBQ_MINUTE (60 * JOBQ_SECOND)
 #define JOBQ_HOUR (60 * JOBQ_MINUTE)
 #define JOBQ_DAY (24 * JOBQ_HOUR)
@@ -90,11 +92,11 @@ JOBQ_API int jobq_version_number(void);
 
 /* ==== 3. Codes and errors ================================================= */
 
-/* X(name, value, sentence). Negative is an error: unless the sentence says
- * otherwise, nothing has happened and nothing will appear later. */
+/* X(name, value, sentence). JOBQ_OK is 0 and every other code is an error: unless the sentence
+ * says otherwise, nothing has happened and nothing will appear later. Retired, and never to be
+ * used again: 1. */
 #define JOBQ_CODES(X) \
     X(JOBQ_OK, 0, "ok") \
-    X(JOBQ_EXISTS, 1, "a job with this key exists already; its id was returned") \
     X(JOBQ_MISUSE, -1, "this call is not allowed here or with these arguments") \
     X(JOBQ_BAD_NAME, -2, "the name is missing, empty or too long") \
     X(JOBQ_BAD_TIME, -3, "the time is negative or reaches past the end of time") \
@@ -121,7 +123,8 @@ JOBQ_API int jobq_version_number(void);
     X(JOBQ_BAD_SQLITE, -24, "this SQLite is too old, single-threaded or mismatched") \
     X(JOBQ_UNSAFE_SQLITE, -25, "this SQLite is only safe for two writers if both say shared") \
     X(JOBQ_MOVED, -26, "the file was moved, replaced or deleted; nothing more is touched") \
-    X(JOBQ_REMOTE, -27, "the file is on a network file system")
+    X(JOBQ_REMOTE, -27, "the file is on a network file system") \
+    X(JOBQ_EXISTS, -28, "another job that has not ended has this key")
 
 enum jobq_code {
 #define JOBQ_CODE_ENUM(name, value, sentence) name = value,
@@ -135,12 +138,15 @@ enum jobq_code {
 JOBQ_API const char *jobq_code_name(int code);
 JOBQ_API const char *jobq_code_text(int code);
 
-/* What went wrong in one call. The caller owns it; it is written only when the
- * call fails (and by JOBQ_EXISTS). */
+/* What went wrong in one call. The caller owns it; it is written only when the call fails. It is
+ * 512 bytes in every version. */
 typedef struct jobq_error {
     int code;        /* one of JOBQ_CODES */
     int sqlite_code; /* SQLite's extended result code, or 0 */
-    char text[232];  /* a sentence that says what was wrong */
+    int os_code;     /* errno, or 0 */
+    int at;          /* the row of a bulk call that was wrong, from 0; else -1 */
+    int64_t id;      /* who is in the way: the job that has the key, the owner's pid; else 0 */
+    char text[488];  /* a sentence that says what was wrong and what to do */
 } jobq_error;
 
 /* ==== 4. Handles, clocks, opening ========================================= */
@@ -260,8 +266,19 @@ typedef struct jobq_options {
  * Fails: MISUSE, BAD_TIME, LOCKED, CANT_OPEN, NOT_A_FILE, NOT_A_DB, FOREIGN, NEWER,
  * READ_ONLY, BAD_SQLITE, UNSAFE_SQLITE, REMOTE, NOT_FOUND (client: no queue there), BUSY,
  * FULL, IO, CORRUPT, MOVED, NO_MEMORY. */
-JOBQ_API int jobq_open(const char *path, const jobq_options *options, jobq **q,
-                       jobq_error *err);
+static inline int jobq_open(const char *path, const jobq_options *options, jobq **q,
+                            jobq_error *err);
+
+/* The same for who cannot use this header (another language, a shared library): header_version is
+ * the JOBQ_VERSION_NUMBER of the header by which the caller lays out the structs. MISUSE if it is
+ * not of the library's own major and minor version. */
+JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **q,
+                          jobq_error *err, int header_version);
+
+static inline int jobq_open(const char *path, const jobq_options *options, jobq **q,
+                            jobq_error *err) {
+    return jobq_open_as(path, options, q, err, JOBQ_VERSION_NUMBER);
+}
 
 /* Stops (without grace), waits until no handler runs and no other call is inside,
  * closes, and sets *q to NULL, which handlers and callbacks may read until they have
@@ -335,7 +352,8 @@ JOBQ_API void jobq_mark_exit(void);
 
 /* Outcomes with more to say. Each remembers its detail in run and returns the outcome
  * for the handler to return; the last one called counts. Text is cut at JOBQ_TEXT_MAX
- * bytes; format may be NULL; a negative time is now. Only in the handler, on its thread.
+ * bytes; format may be NULL; a negative time is now. A result of size 0 is kept as an empty one;
+ * NULL is none. Only in the handler, on its thread.
  * JOBQ_RESCHEDULE begins a new round: attempt 1, without crashes and checkpoint. JOBQ_SNOOZE and
  * JOBQ_RESCHEDULE returned without a time wait for the kind's backoff_min_ms. */
 JOBQ_API jobq_outcome jobq_done(jobq_run *run, const void *result, size_t size);
@@ -349,7 +367,7 @@ JOBQ_API jobq_outcome jobq_snooze(jobq_run *run, int64_t delay_ms);
  * payload is aligned to 8 bytes and followed by a zero that its size does not count. Only in
  * the handler, on its thread; run is not checked. */
 JOBQ_API int64_t jobq_run_id(const jobq_run *run);
-JOBQ_API jobq *jobq_run_queue(const jobq_run *run);
+JOBQ_API jobq *jobq_run_handle(const jobq_run *run);
 JOBQ_API const char *jobq_run_kind(const jobq_run *run);
 JOBQ_API int jobq_run_attempt(const jobq_run *run);   /* from 1 */
 JOBQ_API int jobq_run_crashes(const jobq_run *run);   /* process deaths so far */
@@ -401,41 +419,57 @@ JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size);
  * turns. Exceptions: a job that has met a crash waits while another such runs; of jobs that become
  * due, or whose kind is registered, at one moment, 256 at a time are made ready, by run time. */
 
+/* A job whose key another one has that has not ended: */
+typedef enum jobq_conflict {
+    JOBQ_KEEP = 0,       /* that one stays and does for both: OK, with its id */
+    JOBQ_REFUSE = 3      /* JOBQ_EXISTS */
+} jobq_conflict;
+
 typedef struct jobq_job {
     const char *kind;    /* 1 to JOBQ_NAME_MAX bytes; needs no handler yet */
     const char *queue;   /* default "default" */
-    const void *payload; /* any bytes */
+    const void *payload; /* any bytes, size of them; none: NULL and 0 */
     size_t size;
+    const char *text;    /* or: a string; the payload is its bytes without the zero */
     int priority;        /* lower is more urgent; default 0 */
     int64_t run_at_ms;   /* not before; default now */
     int64_t delay_ms;    /* or: not before now plus this */
     const char *key;     /* at most one unfinished job per kind and key */
+    jobq_conflict conflict;
 } jobq_job;
 
 /* What became of one row of jobq_enqueue_many. */
-typedef struct jobq_result {
-    int64_t id;
-    int code; /* JOBQ_OK, or JOBQ_EXISTS with the id of the job that has the key */
-} jobq_result;
+typedef struct jobq_stored {
+    int64_t id; /* of the job that stands for this row */
+    int how;    /* JOBQ_NEW or JOBQ_KEPT; 0 when the call failed */
+} jobq_stored;
+
+enum jobq_how {
+    JOBQ_NEW = 1, /* stored */
+    JOBQ_KEPT     /* not stored: that job, or an earlier row, has the key */
+};
 
 /* Stores a job. When it returns JOBQ_OK the job is durable and *id (may be NULL) is its
- * id; ids rise, and ids of committed jobs are never used again. JOBQ_EXISTS: a job of this
- * kind with this key is not yet terminal; *id is that job and nothing was stored.
+ * id; ids rise, and ids of committed jobs are never used again. If a job of this kind with this
+ * key has not ended, nothing is stored and *id is that job (JOBQ_KEEP, counted in jobq_stats.kept),
+ * or it is JOBQ_EXISTS with the job in err->id (JOBQ_REFUSE). On failure *id is 0.
  * Owns: everything is copied. Threads: any, handlers too (after jobq_run_db the job is
  * part of that transaction). Blocks: for one commit, shared with other callers.
- * Fails: MISUSE (run_at_ms and delay_ms together, payload NULL with a size), BAD_NAME,
- * BAD_TIME, TOO_BIG, BUSY, FULL, IO, UNKNOWN, NO_MEMORY, CLOSED, FORKED, CORRUPT, MOVED.
+ * Fails: MISUSE (run_at_ms and delay_ms together; a payload without a size, or a size without one;
+ * text beside payload or size), EXISTS, BAD_NAME, BAD_TIME, TOO_BIG, BUSY, FULL, IO, UNKNOWN,
+ * NO_MEMORY, CLOSED, FORKED, CORRUPT, MOVED.
  * FULL: the disk is, or would leave no room to finish what is in the queue. Jobs go on; done
  * and cancelled ones may be dropped before their time then, messages and results not be stored.
  * New work is accepted when there is space, or when older jobs that are done have given way. */
 JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err);
 
-/* Stores count jobs in one transaction: all of them or none, but that a key conflict
- * only marks its own row JOBQ_EXISTS. results may be NULL, else it has count rows. Any
- * other error fails the whole call and its text names the row.
+/* Stores count jobs in one transaction: all of them or none. Rows with JOBQ_KEEP whose key is taken
+ * are kept ones and fail nothing; one with JOBQ_REFUSE fails the whole call (JOBQ_EXISTS). rows may
+ * be NULL, else it has count of them. err->at is the row that was wrong, and the text names it;
+ * when an earlier row of the call has the key, err->id is 0, since that is not stored either.
  * Everything else as jobq_enqueue. */
-JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count,
-                               jobq_result *results, jobq_error *err);
+JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq_stored *rows,
+                               jobq_error *err);
 
 /* RELAXED: one commit that is synced; when it returns JOBQ_OK everything acknowledged
  * before survives power loss. DURABLE: does nothing. Fails as jobq_enqueue. */
@@ -453,9 +487,9 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err);
 JOBQ_API int jobq_cancel(jobq *q, int64_t id, jobq_error *err);
 
 /* Makes a failed, cancelled or scheduled job due at once, in a new round: attempt 1, its crashes
- * forgiven, without a checkpoint; the last failure's message stays until the next. Returns
- * JOBQ_EXISTS, and nothing happened, if another job has its key by now.
- * Fails: NOT_FOUND, BAD_STATE (done, running or due already), MISUSE (client), as
+ * forgiven, without a checkpoint; the last failure's message stays until the next.
+ * Fails: EXISTS (another job has its key by now: err->id), NOT_FOUND, BAD_STATE (done, running or
+ * due already), MISUSE (client), as
  * jobq_enqueue. */
 JOBQ_API int jobq_retry_now(jobq *q, int64_t id, jobq_error *err);
 
@@ -524,6 +558,7 @@ typedef struct jobq_counts {
 JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err);
 
 typedef struct jobq_stats {
+    int64_t kept;        /* not stored, because a job had the key (JOBQ_KEEP); since open */
     int64_t enqueued, started, done, retried, failed, cancelled, crashed; /* since open */
     int64_t commits, checkpoints, lost_outcomes; /* lost: came after the job was settled */
     int64_t wal_pages;   /* pages in the log after the last commit */

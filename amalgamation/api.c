@@ -1,6 +1,8 @@
 /* api.c - open, start, stop, close, register. */
 #include "api.h"
 
+#include <errno.h>
+
 /* ---- The door ---- */
 
 static int jobq__api_come_in(jobq *q, jobq_error *err) {
@@ -75,7 +77,7 @@ static int jobq__api_check_path(const char *path, bool client, bool *created, jo
     case JOBQ__OS_OTHER:
         return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.150s is not a regular file", path);
     case JOBQ__OS_ERROR:
-        return jobq__err_set(err, JOBQ_CANT_OPEN, "%.150s cannot be looked at", path);
+        return jobq__err_os(err, JOBQ_CANT_OPEN, errno, "stat", path, NULL);
     case JOBQ__OS_MISSING:
         break;
     }
@@ -300,12 +302,24 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     return rc;
 }
 
-JOBQ_API int jobq_open(const char *path, const jobq_options *options, jobq **out,
-                       jobq_error *err) {
+/* Whoever was compiled with another jobq.h lays out the structs in another way. A new patch level
+ * changes none of them. */
+static int jobq__api_check_version(int header, jobq_error *err) {
+    if (header / 1000 == JOBQ_VERSION_NUMBER / 1000) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_MISUSE,
+                         "the caller was compiled with jobq.h %d.%d.%d, the library is jobq.c %s;"
+                         " compile both with the same jobq.h", header / 1000000,
+                         header / 1000 % 1000, header % 1000, JOBQ_VERSION);
+}
+
+JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **out,
+                          jobq_error *err, int header_version) {
     jobq *q;
     int rc;
     if (!out) return jobq__err_set(err, JOBQ_MISUSE, "q must not be NULL");
     *out = NULL;
+    rc = jobq__api_check_version(header_version, err);
+    if (rc != JOBQ_OK) return rc;
     if (!path || !*path)
         return jobq__err_set(err, JOBQ_MISUSE, "the path must not be NULL or empty");
     rc = jobq__db_check_sqlite(err);
@@ -412,8 +426,8 @@ JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
     if (rc != JOBQ_OK) return rc;
     if (grace_ms == 0) grace_ms = JOBQ__GRACE_MS;
     if (grace_ms == JOBQ_NONE) grace_ms = 0;
-    if (grace_ms < 0)
-        return jobq__api_leave(q, jobq__err_set(err, JOBQ_BAD_TIME, "grace_ms is negative"));
+    rc = jobq__config_span("grace_ms", grace_ms, err);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     grace_us = grace_ms > INT64_MAX / 1000 ? INT64_MAX : grace_ms * 1000;
     return jobq__api_leave(q, jobq__pool_stop(q, grace_us, err));
 }

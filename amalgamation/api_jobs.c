@@ -1,12 +1,14 @@
 /* api_jobs.c - enqueue, cancel, retry, delete, wait, look inside. */
 #include "api.h"
 
+#include <stdio.h>
+
 /* ---- Enqueue ---- */
 
 struct jobq__enqueue {
     const jobq_job *jobs;
     size_t count;
-    jobq_result *results;
+    jobq_stored *rows;          /* or NULL */
 };
 
 static int jobq__jobs_write_key(jobq *q, const jobq_job *job, int64_t kind, struct jobq__row *row,
@@ -36,45 +38,80 @@ static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row) {
     return jobq__tx_change(q, &event, row->kind, NULL);
 }
 
-static int jobq__jobs_write_one(jobq *q, const jobq_job *job, jobq_result *result) {
+/* Says which row of a bulk call an error is about. */
+static void jobq__jobs_at_row(size_t i, size_t count, jobq_error *err) {
+    char text[sizeof err->text];
+    if (count == 1) return;
+    jobq__err_copy_text(text, sizeof text, err->text);
+    snprintf(err->text, sizeof err->text, "row %llu: %.450s", (unsigned long long)i, text);
+    jobq__err_at(err, i);
+}
+
+/* The key is taken. An earlier row of the same call is not stored either when the call fails. */
+static int jobq__jobs_refuse(const jobq *q, const jobq_job *job, int64_t first, int64_t existing,
+                             jobq_error *err) {
+    if (existing > first && existing <= q->tx.last_id)
+        return jobq__err_set(err, JOBQ_EXISTS, "an earlier row of this call has the key %s",
+                             job->key);
+    jobq__err_set(err, JOBQ_EXISTS, "job %lld has the key %s", (long long)existing, job->key);
+    jobq__err_id(err, existing);
+    return JOBQ_EXISTS;
+}
+
+/* *existing: 0, or the job that has the key; nothing is stored then. */
+static int jobq__jobs_write_one(jobq *q, const jobq_job *job, int64_t *id, int64_t *existing) {
     struct jobq__name *kind, *queue;
     struct jobq__row row;
     int rc;
     memset(&row, 0, sizeof row);
-    result->code = JOBQ_OK;
-    result->id = 0;
+    *existing = 0;
     rc = jobq__tx_resolve(q, job->kind, &row.kind, &kind);
     if (rc == JOBQ_OK)
         rc = jobq__tx_resolve(q, job->queue ? job->queue : "default", &row.queue, &queue);
-    if (rc == JOBQ_OK && job->key)
-        rc = jobq__jobs_write_key(q, job, row.kind, &row, &result->id);
-    if (rc != JOBQ_OK) return rc;
-    if (result->id) {
-        result->code = JOBQ_EXISTS;
-        return JOBQ_OK;
-    }
+    if (rc == JOBQ_OK && job->key) rc = jobq__jobs_write_key(q, job, row.kind, &row, existing);
+    if (rc != JOBQ_OK || *existing) return rc;
     row.priority = job->priority;
     row.run_at_ms = jobq__jobs_run_at(q, job);
-    row.payload = job->payload;
-    row.size = job->size;
+    row.payload = job->text ? job->text : job->payload;
+    row.size = jobq__config_job_size(job);
     rc = jobq__tx_add(q, &row, kind, queue);
-    result->id = row.id;
+    *id = row.id;
     return rc == JOBQ_OK ? jobq__jobs_tell_new(q, &row) : rc;
+}
+
+static int jobq__jobs_write_row(jobq *q, const jobq_job *job, jobq_stored *row, int64_t first,
+                                jobq_error *err) {
+    int64_t id = 0, existing;
+    int rc = jobq__jobs_write_one(q, job, &id, &existing);
+    if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
+        return jobq__err_set(err, rc, "the file holds %d names already", JOBQ_NAMES_MAX);
+    if (rc != JOBQ_OK) return rc;
+    if (existing && job->conflict == JOBQ_REFUSE)
+        return jobq__jobs_refuse(q, job, first, existing, err);
+    if (existing) q->tx.add.kept++;
+    row->id = existing ? existing : id;
+    row->how = existing ? JOBQ_KEPT : JOBQ_NEW;
+    return JOBQ_OK;
 }
 
 static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
     const struct jobq__enqueue *enqueue = r->arg;
-    jobq_result scratch;
+    int64_t first = q->tx.last_id;
+    jobq_error told;
+    jobq_stored scratch;
     size_t i;
-    int rc = JOBQ_OK;
-    for (i = 0; i < enqueue->count && rc == JOBQ_OK; i++) {
-        rc = jobq__jobs_write_one(q, &enqueue->jobs[i],
-                                  enqueue->results ? &enqueue->results[i] : &scratch);
-        if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
-            return jobq__err_set(r->err, rc, "row %llu: the file holds %d names already",
-                                 (unsigned long long)i, JOBQ_NAMES_MAX);
+    told.code = JOBQ_OK;
+    for (i = 0; i < enqueue->count; i++) {
+        jobq_stored *row = enqueue->rows ? &enqueue->rows[i] : &scratch;
+        int rc = jobq__jobs_write_row(q, &enqueue->jobs[i], row, first, &told);
+        if (rc == JOBQ_OK) continue;
+        if (told.code == rc && r->err) {
+            *r->err = told;
+            jobq__jobs_at_row(i, enqueue->count, r->err);
+        }
+        return rc;
     }
-    return rc == JOBQ_OK ? jobq__tx_flush(q) : rc;
+    return jobq__tx_flush(q);
 }
 
 /* Checks the jobs, and says in the request what they take. */
@@ -85,20 +122,24 @@ static int jobq__jobs_check_all(jobq *q, const jobq_job *jobs, size_t count,
     size_t i;
     request->atomic = count > 1;
     for (i = 0; i < count; i++) {
+        int64_t size;
         int rc = jobq__config_job(&q->options, &jobs[i], now_ms, &row);
-        if (rc != JOBQ_OK && count > 1)
-            return jobq__err_set(err, rc, "row %llu: %s", (unsigned long long)i, row.text);
-        if (rc != JOBQ_OK) return jobq__err_set(err, rc, "%s", row.text);
+        if (rc != JOBQ_OK) {
+            jobq__jobs_at_row(i, count, &row);
+            if (err) *err = row;
+            return rc;
+        }
+        size = (int64_t)jobq__config_job_size(&jobs[i]);
         request->atomic = request->atomic || jobs[i].key;
-        request->adds = jobq__add(request->adds, (int64_t)jobs[i].size + JOBQ__ROW_BYTES);
-        request->largest = JOBQ__MAX(request->largest, (int64_t)jobs[i].size);
+        request->adds = jobq__add(request->adds, size + JOBQ__ROW_BYTES);
+        request->largest = JOBQ__MAX(request->largest, size);
     }
     return JOBQ_OK;
 }
 
-static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_result *results,
+static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_stored *rows,
                               jobq_error *err) {
-    struct jobq__enqueue enqueue = {jobs, count, results};
+    struct jobq__enqueue enqueue = {jobs, count, rows};
     struct jobq__request request;
     int rc;
     memset(&request, 0, sizeof request);
@@ -110,19 +151,17 @@ static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_
 }
 
 JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err) {
-    jobq_result result = {0, JOBQ_OK};
+    jobq_stored stored = {0, 0};
     int rc = jobq__api_enter(q, err);
     if (id) *id = 0;
     if (rc != JOBQ_OK) return rc;
     if (!job) return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "the job is NULL"));
-    rc = jobq__jobs_enqueue(q, job, 1, &result, err);
-    if (rc == JOBQ_OK && result.code == JOBQ_EXISTS)
-        rc = jobq__err_set(err, JOBQ_EXISTS, "job %lld has this key", (long long)result.id);
-    if (id && rc >= 0) *id = result.id;
+    rc = jobq__jobs_enqueue(q, job, 1, &stored, err);
+    if (id && rc == JOBQ_OK) *id = stored.id;
     return jobq__api_leave(q, rc);
 }
 
-JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq_result *results,
+JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq_stored *rows,
                                jobq_error *err) {
     int rc = jobq__api_enter(q, err);
     if (rc != JOBQ_OK) return rc;
@@ -131,8 +170,8 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
     if (!jobs && count)
         rc = jobq__err_set(err, JOBQ_MISUSE, "jobs is NULL but count is not 0");
     else
-        rc = jobq__jobs_enqueue(q, jobs, count, results, err);
-    if (rc != JOBQ_OK && results && count) memset(results, 0, count * sizeof *results);
+        rc = jobq__jobs_enqueue(q, jobs, count, rows, err);
+    if (rc != JOBQ_OK && rows && count) memset(rows, 0, count * sizeof *rows);
     return jobq__api_leave(q, rc);
 }
 
@@ -200,6 +239,17 @@ static void jobq__jobs_after_cancel(jobq *q, struct jobq__request *r) {
     jobq__os_unlock(&q->pool.mu);
 }
 
+/* A job that has ended gave its key away, and another has it. */
+static int jobq__jobs_key_gone(jobq *q, const struct jobq__row *row, jobq_error *err) {
+    int64_t holder;
+    int rc = jobq__store_key_holder(q->tx.db, row->kind, row->id, &holder);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__err_set(err, JOBQ_EXISTS, "job %lld has this job's key now; job %lld can run again"
+                       " when that one has ended", (long long)holder, (long long)row->id);
+    jobq__err_id(err, holder);
+    return rc;
+}
+
 static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     struct jobq__alter *alter = r->arg;
     struct jobq__row row;
@@ -218,8 +268,7 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     jobq__assert(jobq__state_legal(from, JOBQ__WAITING));
     if (jobq__state_terminal(from) && (row.side & JOBQ__SIDE_KEY))
         rc = jobq__store_key_again(q->tx.db, row.kind, row.id, &taken);
-    if (taken)
-        return jobq__err_set(r->err, JOBQ_EXISTS, "another job has this job's key now");
+    if (taken) return jobq__jobs_key_gone(q, &row, r->err);
     if (rc != JOBQ_OK) return rc;
     row.run_at_ms = q->tx.now_ms;
     row.crashes = 0;
@@ -539,8 +588,8 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
     jobq_info scratch;
     int rc = jobq__api_enter_outside(q, err);
     if (rc != JOBQ_OK) return rc;
-    if (timeout_ms < 0)
-        return jobq__api_leave(q, jobq__err_set(err, JOBQ_BAD_TIME, "timeout_ms is negative"));
+    rc = jobq__config_span("timeout_ms", timeout_ms, err);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     memset(&waiter, 0, sizeof waiter);
     waiter.id = id;
     waiter.alarm.what = JOBQ__WAKE_WAITER;
@@ -568,9 +617,9 @@ static int jobq__jobs_advance(jobq *q, int64_t duration_ms, bool next, int *fire
     if (rc != JOBQ_OK) return rc;
     if (!q->clock)
         rc = jobq__err_set(err, JOBQ_MISUSE, "the system's clock cannot be advanced");
-    else if (duration_ms < 0)
-        rc = jobq__err_set(err, JOBQ_BAD_TIME, "duration_ms is negative");
     else
+        rc = jobq__config_span("duration_ms", duration_ms, err);
+    if (rc == JOBQ_OK)
         rc = jobq__sched_advance(q, jobq__add(jobq__clock_now_ms(q->clock), duration_ms), next,
                                  fired, err);
     return jobq__api_leave(q, rc);

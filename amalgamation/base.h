@@ -2,6 +2,9 @@
 #ifndef JOBQ__BASE_H
 #define JOBQ__BASE_H
 
+#ifdef __cplusplus
+#error "jobq.c is C: compile it by a C compiler and link it; jobq.h is for C and C++"
+#endif
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
 #endif

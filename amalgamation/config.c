@@ -1,12 +1,24 @@
 /* config.c - defaults and checks of what the caller gives. */
 #include "config.h"
 
-/* A duration: 0 is the default; NONE and UNLIMITED pass where they mean something. */
+/* As milliseconds it would be 24.86 days. */
+static int jobq__config_endless(const char *what, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_BAD_TIME, "%s is JOBQ_UNLIMITED, which is for counts; a duration"
+                         " without end is JOBQ_NEVER", what);
+}
+
+/* A duration: 0 is the default, NONE passes where it means something, NEVER is without end. */
 static int jobq__config_ms(const char *what, int64_t given, int64_t fallback, bool none,
                            int64_t *ms, jobq_error *err) {
     *ms = given ? given : fallback;
+    if (given == JOBQ_UNLIMITED) return jobq__config_endless(what, err);
     if (*ms >= 0 || (none && *ms == JOBQ_NONE)) return JOBQ_OK;
     return jobq__err_set(err, JOBQ_BAD_TIME, "%s is negative", what);
+}
+
+JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, jobq_error *err) {
+    if (ms < 0) return jobq__err_set(err, JOBQ_BAD_TIME, "%s is negative", what);
+    return ms == JOBQ_UNLIMITED ? jobq__config_endless(what, err) : JOBQ_OK;
 }
 
 static int jobq__config_count(const char *what, int64_t given, int64_t fallback, int64_t low,
@@ -31,6 +43,7 @@ static int jobq__config_times(const jobq_options *given, jobq_options *o, jobq_e
         rc = jobq__config_ms("stall_ms", given->stall_ms, JOBQ__STALL_MS, false, &o->stall_ms,
                              err);
     if (o->busy_ms == JOBQ_NONE) o->busy_ms = 0;
+    if (o->poll_ms == JOBQ_NEVER) o->poll_ms = JOBQ_NONE;
     return rc;
 }
 
@@ -88,6 +101,7 @@ static int jobq__config_kind_times(const jobq_options *options, const jobq_kind 
     if (rc == JOBQ_OK)
         rc = jobq__config_ms("keep_failed_ms", given->keep_failed_ms, options->keep_failed_ms,
                              true, &kind->keep_failed_ms, err);
+    if (kind->timeout_ms == JOBQ_NEVER) kind->timeout_ms = JOBQ_NONE;
     if (kind->backoff_min_ms == JOBQ_NONE) kind->backoff_min_ms = 0;
     if (kind->backoff_max_ms == JOBQ_NONE) kind->backoff_max_ms = 0;
     return rc;
@@ -129,6 +143,27 @@ JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t 
     return JOBQ_OK;
 }
 
+JOBQ__INTERNAL size_t jobq__config_job_size(const jobq_job *job) {
+    return job->text ? strlen(job->text) : job->size;
+}
+
+static int jobq__config_payload(const jobq_options *options, const jobq_job *job,
+                                jobq_error *err) {
+    size_t size = jobq__config_job_size(job);
+    if (job->text && (job->payload || job->size))
+        return jobq__err_set(err, JOBQ_MISUSE, "text is set together with payload or size; a job"
+                             " has .text for a string, or .payload with .size");
+    if (job->size && !job->payload)
+        return jobq__err_set(err, JOBQ_MISUSE, "the payload is NULL but has a size");
+    if (job->payload && !job->size)
+        return jobq__err_set(err, JOBQ_MISUSE, "the payload has no size: set .size, or .text in"
+                             " place of .payload for a string; an empty payload is NULL");
+    if (size > (size_t)options->payload_max)
+        return jobq__err_set(err, JOBQ_TOO_BIG, "the payload has %llu bytes; payload_max is %lld",
+                             (unsigned long long)size, (long long)options->payload_max);
+    return JOBQ_OK;
+}
+
 JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job *job,
                                     int64_t now_ms, jobq_error *err) {
     int rc = jobq__config_name("the kind", job->kind, JOBQ_NAME_MAX, err);
@@ -137,15 +172,15 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
     if (rc == JOBQ_OK && job->key)
         rc = jobq__config_name("the key", job->key, JOBQ_KEY_MAX, err);
     if (rc != JOBQ_OK) return rc;
-    if (job->size && !job->payload)
-        return jobq__err_set(err, JOBQ_MISUSE, "the payload is NULL but has a size");
-    if (job->size > (size_t)options->payload_max)
-        return jobq__err_set(err, JOBQ_TOO_BIG, "the payload has %llu bytes; payload_max is %lld",
-                             (unsigned long long)job->size, (long long)options->payload_max);
+    if (job->conflict != JOBQ_KEEP && job->conflict != JOBQ_REFUSE)
+        return jobq__err_set(err, JOBQ_MISUSE, "conflict is not one of jobq_conflict");
+    rc = jobq__config_payload(options, job, err);
+    if (rc != JOBQ_OK) return rc;
     if (job->run_at_ms && job->delay_ms)
         return jobq__err_set(err, JOBQ_MISUSE, "run_at_ms and delay_ms exclude each other");
     if (job->run_at_ms < 0) return jobq__err_set(err, JOBQ_BAD_TIME, "run_at_ms is negative");
-    if (job->delay_ms < 0) return jobq__err_set(err, JOBQ_BAD_TIME, "delay_ms is negative");
+    rc = jobq__config_span("delay_ms", job->delay_ms, err);
+    if (rc != JOBQ_OK) return rc;
     if (job->delay_ms != JOBQ_NEVER && job->delay_ms > INT64_MAX - now_ms)
         return jobq__err_set(err, JOBQ_BAD_TIME, "delay_ms reaches past the end of time");
     return JOBQ_OK;

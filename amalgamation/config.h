@@ -10,9 +10,13 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
 /* The same for a kind; the queue's options give some of the defaults. */
 JOBQ__INTERNAL int jobq__config_kind(const jobq_options *options, const jobq_kind *given,
                                      jobq_kind *kind, jobq_error *err);
+/* A duration given to a call: not negative, and not JOBQ_UNLIMITED. */
+JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, jobq_error *err);
 /* what is the field's name, for the sentence. */
 JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t max,
                                      jobq_error *err);
+/* How many bytes of payload a job has. */
+JOBQ__INTERNAL size_t jobq__config_job_size(const jobq_job *job);
 JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job *job,
                                     int64_t now_ms, jobq_error *err);
 

@@ -386,7 +386,7 @@ JOBQ_API int64_t jobq_run_id(const jobq_run *run) {
     return run->entry->row.id;
 }
 
-JOBQ_API jobq *jobq_run_queue(const jobq_run *run) {
+JOBQ_API jobq *jobq_run_handle(const jobq_run *run) {
     return run->q;
 }
 

@@ -175,6 +175,12 @@ static sqlite3_stmt *jobq__store_bind_ids(struct jobq__db *db, enum jobq__sql wh
     return s;
 }
 
+JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int64_t id,
+                                          int64_t *holder) {
+    return jobq__store_pick(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_HOLDER, kind, id), 0,
+                            holder);
+}
+
 JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
                                          bool *taken) {
     int rc = jobq__db_step(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_AGAIN, kind, id));

@@ -335,6 +335,7 @@ JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
 
 static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
     to->enqueued += add->enqueued;
+    to->kept += add->kept;
     to->done += add->done;
     to->retried += add->retried;
     to->failed += add->failed;

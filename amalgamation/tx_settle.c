@@ -19,7 +19,7 @@ static int jobq__tx_store_extra(jobq *q, int64_t id, enum jobq__extra what, cons
 }
 
 static int64_t jobq__tx_prune_at(jobq *q, int64_t keep_ms) {
-    int64_t at_ms = keep_ms == JOBQ_UNLIMITED ? JOBQ_NEVER : jobq__add(q->tx.now_ms, keep_ms);
+    int64_t at_ms = jobq__add(q->tx.now_ms, keep_ms);
     if (q->options.keep_max != JOBQ_UNLIMITED)
         q->tx.prune_at_ms = JOBQ__MIN(q->tx.prune_at_ms,
                                       jobq__add(q->tx.now_ms, JOBQ__PRUNE_PAUSE_MS));

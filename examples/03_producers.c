@@ -51,7 +51,7 @@ static void *produce(void *arg)
     struct producer *p = arg;
     int32_t numbers[EACH];
     jobq_job jobs[EACH];
-    jobq_result results[BATCH];
+    jobq_stored results[BATCH];
     jobq_error err;
 
     for (int32_t i = 0; i < EACH; i++) {

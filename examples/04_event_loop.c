@@ -44,7 +44,7 @@ static jobq_outcome say(jobq_run *run, void *ctx)
             { .kind = "say", .payload = second, .size = strlen(second), .delay_ms = 20 },
         };
         jobq_error err;
-        int rc = jobq_enqueue_many(jobq_run_queue(run), later, 2, NULL, &err);
+        int rc = jobq_enqueue_many(jobq_run_handle(run), later, 2, NULL, &err);
         if (rc != JOBQ_OK) return jobq_fail(run, "%s", err.text);
     }
     if (strncmp(text, "third", 5) == 0) finished = true;

@@ -253,7 +253,7 @@ static int64_t count_jobs(struct app *app, jobq_state state)
 static void flush_batch(struct app *app)
 {
     static jobq_job jobs[BATCH];
-    static jobq_result results[BATCH];
+    static jobq_stored results[BATCH];
     jobq_error err;
     int rc;
 
@@ -271,7 +271,7 @@ static void flush_batch(struct app *app)
     if (rc == JOBQ_BUSY) return;
     if (rc != JOBQ_OK) die("cannot store jobs", err.text);
     for (size_t i = 0; i < app->batched; i++) {
-        if (results[i].code == JOBQ_OK) app->stored++; /* else it is left from before */
+        if (results[i].how == JOBQ_NEW) app->stored++; /* else it is left from before */
         free(app->paths[i]);
     }
     app->batched = 0;

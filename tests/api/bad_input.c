@@ -60,6 +60,24 @@ TEST(version_is_the_headers) {
     CHECK_INT(jobq_version_number(), JOBQ_VERSION_NUMBER);
 }
 
+/* Goal: a caller that was compiled with another header is told so, with both versions, before its
+ * structs are read. Method: headers older and newer, and of another patch level, which is fine. */
+TEST(header_of_another_version_is_refused) {
+    static const int others[] = {0, 1000, JOBQ_VERSION_NUMBER - 1000, JOBQ_VERSION_NUMBER + 1000,
+                                 JOBQ_VERSION_NUMBER + 1000000, INT32_MAX, INT32_MIN};
+    const jobq_options *unreadable = (const jobq_options *)(uintptr_t)16;
+    jobq_error told = {.code = 0};
+    jobq *q = (jobq *)&q;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        FAILS(JOBQ_MISUSE, jobq_open_as(":memory:", unreadable, &q, &err, others[i]));
+    CHECK(q == NULL);
+    CHECK_CODE(jobq_open_as(":memory:", NULL, &q, &told, 1000), JOBQ_MISUSE);
+    CHECK(strstr(told.text, "0.1.0") && strstr(told.text, JOBQ_VERSION));
+    WORKS(jobq_open_as(":memory:", NULL, &q, &err, JOBQ_VERSION_NUMBER + 1));
+    close_queue(&q);
+    CHECK_INT(sizeof(jobq_error), 512);
+}
+
 /* ---- NULL ---- */
 
 /* Goal: no handle is a misuse of its own kind, with a sentence, everywhere. Method: each
@@ -162,7 +180,7 @@ TEST(error_argument_may_be_null) {
  * that work. */
 TEST(error_is_left_alone_by_success) {
     fixture f;
-    jobq_error mark = {4711, 12, "untouched"};
+    jobq_error mark = {.code = 4711, .sqlite_code = 12, .text = "untouched"};
     REQUIRE(open_probe(&f, (jobq_options){0}));
     CHECK_CODE(jobq_enqueue(f.q, &(jobq_job){.kind = "probe"}, NULL, &mark), JOBQ_OK);
     CHECK_CODE(jobq_run_until_idle(f.q, NULL, &mark), JOBQ_OK);
@@ -175,12 +193,19 @@ TEST(error_is_left_alone_by_success) {
 
 /* ---- Jobs ---- */
 
-static void refuse_job(fixture *f, int wanted, jobq_job job) {
+/* There are so many jobs before and after. */
+static void refuse_job_of(fixture *f, int jobs, int wanted, jobq_job job) {
     int64_t id = -5;
-    jobq_result result = {-5, -5};
+    jobq_stored result = {-5, -5};
     FAILS(wanted, jobq_enqueue(f->q, &job, &id, &err));
     FAILS(wanted, jobq_enqueue_many(f->q, &job, 1, &result, &err));
-    CHECK_INT(total(f->q), 0);
+    CHECK_INT(id, 0);
+    CHECK_INT(result.id, 0);
+    CHECK_INT(total(f->q), jobs);
+}
+
+static void refuse_job(fixture *f, int wanted, jobq_job job) {
+    refuse_job_of(f, 0, wanted, job);
 }
 
 /* Fills text with n letters. */
@@ -233,6 +258,7 @@ TEST(bad_times_are_refused) {
     refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .delay_ms = -1});
     refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .delay_ms = INT64_MIN});
     refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .delay_ms = INT64_MAX - 1});
+    refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .delay_ms = JOBQ_UNLIMITED});
     refuse_job(&f, JOBQ_BAD_TIME, (jobq_job){.kind = "k", .delay_ms = INT64_MAX - T0 + 1});
     refuse_job(&f, JOBQ_MISUSE, (jobq_job){.kind = "k", .run_at_ms = T0, .delay_ms = 1});
     still_works(f.q, 0);
@@ -244,7 +270,7 @@ TEST(bad_times_are_refused) {
 TEST(bad_payloads_are_refused) {
     static const char bytes[1001];
     jobq_job job = {.kind = "k"};
-    jobq_result result;
+    jobq_stored result;
     fixture f;
     REQUIRE(open_probe(&f, (jobq_options){.payload_max = 1000}));
     refuse_job(&f, JOBQ_TOO_BIG, (jobq_job){.kind = "k", .payload = bytes, .size = 1001});
@@ -252,8 +278,11 @@ TEST(bad_payloads_are_refused) {
     refuse_job(&f, JOBQ_MISUSE, (jobq_job){.kind = "k", .payload = NULL, .size = 1});
     FAILS(JOBQ_MISUSE, jobq_enqueue_many(f.q, &job, SIZE_MAX, &result, &err));
     put_job(f.q, (jobq_job){.kind = "k", .payload = bytes, .size = 1000});
-    put_job(f.q, (jobq_job){.kind = "k", .payload = bytes, .size = 0});
-    still_works(f.q, 2);
+    refuse_job_of(&f, 1, JOBQ_MISUSE, (jobq_job){.kind = "k", .payload = bytes});
+    refuse_job_of(&f, 1, JOBQ_MISUSE, (jobq_job){.kind = "k", .text = "a", .size = 1});
+    refuse_job_of(&f, 1, JOBQ_MISUSE, (jobq_job){.kind = "k", .text = "a", .payload = bytes,
+                                                 .size = 1});
+    still_works(f.q, 1);
     fixture_close(&f);
 }
 
@@ -284,7 +313,7 @@ TEST(bad_row_fails_the_batch_and_is_named) {
     REQUIRE(open_probe(&f, (jobq_options){.payload_max = 100}));
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         jobq_job jobs[7];
-        jobq_error told = {0, 0, ""};
+        jobq_error told = {.code = 0};
         for (int j = 0; j < 7; j++) jobs[j] = (jobq_job){.kind = "k"};
         jobs[5] = bad[i];
         CHECK(jobq_enqueue_many(f.q, jobs, 7, NULL, &told) < 0);
@@ -684,7 +713,7 @@ struct inside {
 /* Calls that no handler may make; all of them have to leave everything as it is. */
 static jobq_outcome misbehave(jobq_run *run, void *ctx) {
     struct inside *in = (struct inside *)ctx;
-    jobq *q = jobq_run_queue(run), *kept = q;
+    jobq *q = jobq_run_handle(run), *kept = q;
     int64_t id = jobq_run_id(run);
     CHECK(q == in->expected);
     CHECK_CODE(jobq_close(&q), JOBQ_MISUSE);
@@ -722,7 +751,7 @@ TEST(handler_may_not_close_wait_or_step) {
 
 static jobq_outcome misbehave_in_pool(jobq_run *run, void *ctx) {
     struct inside *in = (struct inside *)ctx;
-    jobq *q = jobq_run_queue(run);
+    jobq *q = jobq_run_handle(run);
     CHECK_CODE(jobq_close(&q), JOBQ_MISUSE);
     FAILS(JOBQ_MISUSE, jobq_stop(q, JOBQ_NEVER, &err));
     FAILS(JOBQ_MISUSE, jobq_wait(q, jobq_run_id(run), JOBQ_NEVER, NULL, &err));
@@ -784,7 +813,7 @@ TEST(event_callback_may_not_close_wait_or_step) {
 TEST(foreign_writer_makes_busy) {
     fixture f;
     sqlite3 *db;
-    jobq_error told = {0, 0, ""};
+    jobq_error told = {.code = 0};
     jobq_job job = {.kind = "k"};
     REQUIRE(open_probe(&f, (jobq_options){.busy_ms = 10, .shared = true}));
     db = sql_open(f.path);
@@ -963,7 +992,7 @@ TEST(wait_ends_when_the_queue_is_closed) {
 }
 
 TEST_MAIN(codes_have_names_and_sentences, states_and_outcomes_have_names,
-          version_is_the_headers, null_handle_is_misuse,
+          version_is_the_headers, header_of_another_version_is_refused, null_handle_is_misuse,
           null_argument_is_misuse, missing_path_is_refused, closing_nothing_is_misuse,
           error_argument_may_be_null, error_is_left_alone_by_success, bad_names_are_refused,
           bad_keys_are_refused, bad_times_are_refused, bad_payloads_are_refused,

@@ -100,7 +100,7 @@ TEST(refused_batch_does_not_run) {
 TEST(outcome_does_not_wait_for_the_next_job) {
     for (int round = 0; round < 5; round++) {
         jobq_job jobs[2] = {{.kind = "quick"}, {.kind = "k"}};
-        jobq_result results[2];
+        jobq_stored results[2];
         fixture f;
         gate g;
         REQUIRE(open_with_gate(&f, &g, (jobq_options){.workers = 1}));
@@ -119,7 +119,7 @@ TEST(outcome_does_not_wait_for_the_next_job) {
 }
 
 static jobq_outcome note_log(jobq_run *run, void *ctx) {
-    *(int64_t *)ctx = stats_of(jobq_run_queue(run)).wal_pages;
+    *(int64_t *)ctx = stats_of(jobq_run_handle(run)).wal_pages;
     return JOBQ_DONE;
 }
 

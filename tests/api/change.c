@@ -87,7 +87,7 @@ struct own_cancel {
 
 static jobq_outcome cancel_itself(jobq_run *run, void *ctx) {
     struct own_cancel *c = (struct own_cancel *)ctx;
-    jobq *q = jobq_run_queue(run);
+    jobq *q = jobq_run_handle(run);
     c->before = jobq_should_stop(run);
     c->codes[0] = jobq_cancel(q, jobq_run_id(run), NULL);
     c->after = jobq_should_stop(run);
@@ -244,7 +244,7 @@ TEST(retry_now_is_refused_for_done_and_due) {
 }
 
 static jobq_outcome retry_itself_now(jobq_run *run, void *ctx) {
-    *(int *)ctx = jobq_retry_now(jobq_run_queue(run), jobq_run_id(run), NULL);
+    *(int *)ctx = jobq_retry_now(jobq_run_handle(run), jobq_run_id(run), NULL);
     return JOBQ_DONE;
 }
 
@@ -266,6 +266,7 @@ TEST(retry_now_is_refused_for_running) {
  * with a key, another job with the same; then that one goes. */
 TEST(retry_now_with_a_taken_key) {
     fixture f;
+    jobq_error told = {.code = 0};
     int64_t first, second;
     REQUIRE(fixture_open(&f, STEP));
     handle(f.q, "k", answer, FAIL_ALWAYS);
@@ -273,6 +274,8 @@ TEST(retry_now_with_a_taken_key) {
     CHECK_INT(drain(f.q), 1);
     second = put_job(f.q, (jobq_job){.kind = "k", .key = "x", .delay_ms = JOBQ_HOUR});
     FAILS(JOBQ_EXISTS, jobq_retry_now(f.q, first, &err));
+    CHECK_CODE(jobq_retry_now(f.q, first, &told), JOBQ_EXISTS);
+    CHECK_INT(told.id, second);
     CHECK_INT(state_of(f.q, first), JOBQ_STATE_FAILED);
     CHECK_INT(drain(f.q), 0);
     WORKS(jobq_delete(f.q, second, &err));
@@ -291,10 +294,11 @@ TEST(retry_now_takes_the_key_back) {
     first = put_job(f.q, (jobq_job){.kind = "k", .key = "x"});
     CHECK_INT(drain(f.q), 1);
     WORKS(jobq_retry_now(f.q, first, &err));
-    CHECK_CODE(jobq_enqueue(f.q, &(jobq_job){.kind = "k", .key = "x"}, &id, NULL), JOBQ_EXISTS);
+    CHECK_CODE(jobq_enqueue(f.q, &(jobq_job){.kind = "k", .key = "x"}, &id, NULL), JOBQ_OK);
     CHECK_INT(id, first);
     CHECK_INT(drain(f.q), 1);
     CHECK_CODE(jobq_enqueue(f.q, &(jobq_job){.kind = "k", .key = "x"}, &id, NULL), JOBQ_OK);
+    CHECK(id > first);
     fixture_close(&f);
 }
 
@@ -358,7 +362,7 @@ TEST(delete_in_every_state) {
 }
 
 static jobq_outcome delete_itself(jobq_run *run, void *ctx) {
-    *(int *)ctx = jobq_delete(jobq_run_queue(run), jobq_run_id(run), NULL);
+    *(int *)ctx = jobq_delete(jobq_run_handle(run), jobq_run_id(run), NULL);
     return JOBQ_DONE;
 }
 

@@ -202,7 +202,7 @@ struct wakes_seen {
 
 static jobq_outcome count_wakes(jobq_run *run, void *ctx) {
     struct wakes_seen *w = (struct wakes_seen *)ctx;
-    w->inside = jobq_wakes(jobq_run_queue(run));
+    w->inside = jobq_wakes(jobq_run_handle(run));
     w->deadline = jobq_run_deadline(run);
     return JOBQ_DONE;
 }
@@ -555,7 +555,7 @@ TEST(deadline_fires_without_rest) {
 
 static jobq_outcome record_and_enqueue(jobq_run *run, void *ctx) {
     for (int i = 0; i < 3; i++)
-        CHECK_CODE(jobq_enqueue(jobq_run_queue(run), &(jobq_job){.kind = "child"}, NULL, NULL),
+        CHECK_CODE(jobq_enqueue(jobq_run_handle(run), &(jobq_job){.kind = "child"}, NULL, NULL),
                    JOBQ_OK);
     return record(run, ctx);
 }

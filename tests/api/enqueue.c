@@ -145,7 +145,7 @@ TEST(payload_is_any_bytes) {
     fixture_close(&f);
 }
 
-/* Goal: a payload of no bytes is fine, with a pointer and without. Method: both. */
+/* Goal: a payload of no bytes is fine. Method: as a text, and as none. */
 TEST(payload_may_be_empty) {
     static struct copy c;
     fixture f;
@@ -153,7 +153,7 @@ TEST(payload_may_be_empty) {
     REQUIRE(open_step(&f, (jobq_options){0}));
     handle(f.q, "k", copy_payload, &c);
     c.size = 99;
-    id = put_job(f.q, (jobq_job){.kind = "k", .payload = "x", .size = 0});
+    id = put_job(f.q, (jobq_job){.kind = "k", .text = ""});
     CHECK_INT(look(f.q, id).payload_size, 0);
     CHECK_INT(drain(f.q), 1);
     CHECK_INT(c.size, 0);
@@ -231,7 +231,7 @@ TEST(batch_of_different_jobs) {
                              {.kind = "b", .queue = "mail", .delay_ms = 50},
                              {.kind = "a", .payload = "p\0q", .size = 3},
                              {.kind = "c", .key = "once"}};
-    jobq_result r[4];
+    jobq_stored r[4];
     fixture f;
     char back[8];
     size_t size = 0;
@@ -240,7 +240,7 @@ TEST(batch_of_different_jobs) {
     WORKS(jobq_enqueue_many(f.q, jobs, 4, r, &err));
     CHECK_INT(total(f.q), 4);
     for (int i = 0; i < 4; i++) {
-        CHECK_CODE(r[i].code, JOBQ_OK);
+        CHECK_INT(r[i].how, JOBQ_NEW);
         CHECK_STR(look(f.q, r[i].id).kind, jobs[i].kind);
         if (i > 0) CHECK(r[i].id > r[i - 1].id);
     }
@@ -256,7 +256,7 @@ TEST(batch_of_different_jobs) {
 
 static void check_batch(size_t count, bool results) {
     jobq_job *jobs = (jobq_job *)calloc(count, sizeof *jobs);
-    jobq_result *r = (jobq_result *)calloc(count, sizeof *r);
+    jobq_stored *r = (jobq_stored *)calloc(count, sizeof *r);
     int64_t *numbers = (int64_t *)calloc(count, sizeof *numbers);
     fixture f;
     REQUIRE(jobs && r && numbers);
@@ -293,7 +293,7 @@ TEST(batches_of_every_size) {
 /* Goal: the rows of a batch run in their order. Method: 100 of one priority, recorded. */
 TEST(batch_runs_in_its_order) {
     jobq_job jobs[100];
-    jobq_result r[100];
+    jobq_stored r[100];
     fixture f;
     trace *t;
     REQUIRE(open_step(&f, (jobq_options){0}));
@@ -311,20 +311,28 @@ TEST(batch_runs_in_its_order) {
 /* ---- Keys ---- */
 
 static int put_key(jobq *q, const char *kind, const char *key, int64_t *id) {
-    return jobq_enqueue(q, &(jobq_job){.kind = kind, .key = key}, id, NULL);
+    jobq_job job = {.kind = kind, .key = key, .conflict = JOBQ_REFUSE};
+    jobq_error err = {.code = 0};
+    int code = jobq_enqueue(q, &job, id, &err);
+    if (code == JOBQ_EXISTS) CHECK_INT(err.code, JOBQ_EXISTS);
+    if (code == JOBQ_EXISTS && id) *id = err.id;
+    return code;
 }
 
-/* Goal: while a job of a kind with a key is not terminal, another one is not stored and the
- * first one's id comes back, with a sentence. Method: twice the same; other kind; other key. */
+/* Goal: while a job of a kind with a key is not terminal, another one that says so is refused: it
+ * is not stored, no id comes back, and the error tells who has the key. Method: twice the
+ * same; other kind; other key. */
 TEST(key_is_unique_within_its_kind) {
     fixture f;
     int64_t first = 0, again = 0, other = 0, third = 0;
-    jobq_error told = {0, 0, ""};
+    jobq_error told = {.code = 0};
     REQUIRE(open_step(&f, (jobq_options){0}));
     CHECK_CODE(put_key(f.q, "a", "x", &first), JOBQ_OK);
-    CHECK_CODE(jobq_enqueue(f.q, &(jobq_job){.kind = "a", .key = "x", .priority = 9}, &again,
-                            &told), JOBQ_EXISTS);
-    CHECK_INT(again, first);
+    CHECK_CODE(jobq_enqueue(f.q, &(jobq_job){.kind = "a", .key = "x", .priority = 9,
+                                             .conflict = JOBQ_REFUSE}, &again, &told), JOBQ_EXISTS);
+    CHECK_INT(again, 0);
+    CHECK_INT(told.id, first);
+    CHECK_INT(told.at, -1);
     CHECK_INT(told.code, JOBQ_EXISTS);
     CHECK(strchr(told.text, ' ') != NULL);
     CHECK_INT(look(f.q, first).priority, 0);
@@ -335,6 +343,35 @@ TEST(key_is_unique_within_its_kind) {
     CHECK_CODE(put_key(f.q, "a", "x", NULL), JOBQ_EXISTS);
     CHECK_INT(total(f.q), 3);
     fixture_close(&f);
+}
+
+/* Goal: unless it says so, a job whose key is taken is no failure: the call is OK, hands out the
+ * job that does for both, and the statistics count it. Method: twice the same. */
+TEST(job_with_a_taken_key_is_kept_out_quietly) {
+    jobq_error told = {.code = 4711};
+    fixture f;
+    int64_t first, again = 0;
+    REQUIRE(open_step(&f, (jobq_options){0}));
+    first = put_job(f.q, (jobq_job){.kind = "a", .key = "x"});
+    CHECK_CODE(jobq_enqueue(f.q, &(jobq_job){.kind = "a", .key = "x", .priority = 9}, &again,
+                            &told), JOBQ_OK);
+    CHECK_INT(again, first);
+    CHECK_INT(told.code, 4711);
+    CHECK_INT(look(f.q, first).priority, 0);
+    CHECK_INT(total(f.q), 1);
+    CHECK_INT(stats_of(f.q).kept, 1);
+    CHECK_INT(stats_of(f.q).enqueued, 1);
+    fixture_close(&f);
+}
+
+/* Goal: every code but JOBQ_OK is an error. Method: the list, and the number that is retired. */
+TEST(every_code_but_ok_is_negative) {
+#define NEGATIVE(name, value, sentence) CHECK(name == 0 || name < 0);
+    JOBQ_CODES(NEGATIVE)
+#undef NEGATIVE
+    CHECK_INT(JOBQ_OK, 0);
+    CHECK_STR(jobq_code_name(1), "JOBQ_?");
+    CHECK_STR(jobq_code_name(JOBQ_EXISTS), "JOBQ_EXISTS");
 }
 
 /* Goal: a key outlives a restart. Method: enqueue, reopen, enqueue again. */
@@ -410,7 +447,7 @@ TEST(key_is_reserved_through_retries) {
 static jobq_outcome put_own_key(jobq_run *run, void *ctx) {
     int64_t id = 0;
     int *exists_seen = (int *)ctx;
-    if (put_key(jobq_run_queue(run), "k", "x", &id) == JOBQ_EXISTS && id == jobq_run_id(run))
+    if (put_key(jobq_run_handle(run), "k", "x", &id) == JOBQ_EXISTS && id == jobq_run_id(run))
         ++*exists_seen;
     return JOBQ_DONE;
 }
@@ -428,29 +465,79 @@ TEST(key_is_held_while_running) {
     fixture_close(&f);
 }
 
-/* Goal: in a batch a conflict marks its own row only, against what is stored and against
- * earlier rows of the batch. Method: five rows with two conflicts. */
+/* Goal: in a batch a row that is kept out fails nothing and says who has its key, one that was
+ * stored or an earlier row. Method: five rows, two of them kept out. */
 TEST(batch_reports_conflicts_by_row) {
     const jobq_job jobs[] = {{.kind = "a", .key = "old"},
                              {.kind = "a", .key = "new"},
                              {.kind = "a"},
                              {.kind = "a", .key = "new"},
                              {.kind = "b", .key = "new"}};
-    jobq_result r[5];
+    jobq_stored r[5];
     fixture f;
     int64_t old = 0;
     REQUIRE(open_step(&f, (jobq_options){0}));
     CHECK_CODE(put_key(f.q, "a", "old", &old), JOBQ_OK);
     WORKS(jobq_enqueue_many(f.q, jobs, 5, r, &err));
-    CHECK_CODE(r[0].code, JOBQ_EXISTS);
+    CHECK_INT(r[0].how, JOBQ_KEPT);
     CHECK_INT(r[0].id, old);
-    CHECK_CODE(r[1].code, JOBQ_OK);
-    CHECK_CODE(r[2].code, JOBQ_OK);
-    CHECK_CODE(r[3].code, JOBQ_EXISTS);
+    CHECK_INT(r[1].how, JOBQ_NEW);
+    CHECK_INT(r[2].how, JOBQ_NEW);
+    CHECK_INT(r[3].how, JOBQ_KEPT);
     CHECK_INT(r[3].id, r[1].id);
-    CHECK_CODE(r[4].code, JOBQ_OK);
+    CHECK_INT(r[4].how, JOBQ_NEW);
     CHECK(r[4].id != r[1].id);
     CHECK_INT(total(f.q), 4);
+    CHECK_INT(stats_of(f.q).kept, 2);
+    fixture_close(&f);
+}
+
+/* Tries a batch whose third row is refused, for the key that `by` has, or an earlier row: 0. */
+static void refuse_batch(jobq *q, const char *key, int64_t by) {
+    const jobq_job jobs[] = {{.kind = "a", .key = "new"},
+                             {.kind = "a", .key = "old"},
+                             {.kind = "a", .key = key, .conflict = JOBQ_REFUSE},
+                             {.kind = "a", .key = "last"}};
+    jobq_error told = {.code = 0};
+    jobq_stored r[4];
+    memset(r, 0x55, sizeof r);
+    CHECK_CODE(jobq_enqueue_many(q, jobs, 4, r, &told), JOBQ_EXISTS);
+    CHECK_INT(told.at, 2);
+    CHECK_INT(told.id, by);
+    CHECK(strstr(told.text, "row 2") != NULL);
+    for (int i = 0; i < 4; i++) CHECK(r[i].id == 0 && r[i].how == 0);
+    CHECK_INT(total(q), 1);
+    CHECK_INT(stats_of(q).kept, 0);
+}
+
+/* Goal: a batch is stored whole or not at all, also when one row is refused for its key. Method: a
+ * key that is stored, and one that an earlier row has, which then names nobody. */
+TEST(refused_row_refuses_its_batch) {
+    fixture f;
+    int64_t old;
+    REQUIRE(open_step(&f, (jobq_options){0}));
+    old = put_job(f.q, (jobq_job){.kind = "a", .key = "old"});
+    refuse_batch(f.q, "old", old);
+    refuse_batch(f.q, "new", 0);
+    CHECK_CODE(put_key(f.q, "a", "new", NULL), JOBQ_OK);
+    fixture_close(&f);
+}
+
+/* Goal: text is a payload: its bytes without the zero. Method: alone, empty, and in a batch. */
+TEST(text_is_the_payload) {
+    const jobq_job jobs[] = {{.kind = "k", .text = "hello"}, {.kind = "k", .text = ""}};
+    jobq_stored r[2];
+    char back[16];
+    size_t size = 77;
+    fixture f;
+    REQUIRE(open_step(&f, (jobq_options){0}));
+    WORKS(jobq_enqueue_many(f.q, jobs, 2, r, &err));
+    WORKS(jobq_get_payload(f.q, r[0].id, back, sizeof back, &size, &err));
+    CHECK_INT(size, 5);
+    CHECK_MEM(back, "hello", 5);
+    WORKS(jobq_get_payload(f.q, r[1].id, back, sizeof back, &size, &err));
+    CHECK_INT(size, 0);
+    CHECK_INT(look(f.q, put_job(f.q, (jobq_job){.kind = "k", .text = "abc"})).payload_size, 3);
     fixture_close(&f);
 }
 
@@ -633,7 +720,7 @@ struct family {
 static jobq_outcome beget(jobq_run *run, void *ctx) {
     struct family *family = (struct family *)ctx;
     if (family->depth-- > 0)
-        CHECK_CODE(jobq_enqueue(jobq_run_queue(run), &(jobq_job){.kind = "k"}, &family->child,
+        CHECK_CODE(jobq_enqueue(jobq_run_handle(run), &(jobq_job){.kind = "k"}, &family->child,
                                 NULL), JOBQ_OK);
     return JOBQ_DONE;
 }
@@ -653,7 +740,7 @@ TEST(handler_enqueues) {
 static jobq_outcome beget_a_batch(jobq_run *run, void *ctx) {
     jobq_job jobs[20];
     for (int i = 0; i < 20; i++) jobs[i] = (jobq_job){.kind = "leaf"};
-    CHECK_CODE(jobq_enqueue_many(jobq_run_queue(run), jobs, 20, (jobq_result *)ctx, NULL),
+    CHECK_CODE(jobq_enqueue_many(jobq_run_handle(run), jobs, 20, (jobq_stored *)ctx, NULL),
                JOBQ_OK);
     return JOBQ_RETRY;
 }
@@ -661,7 +748,7 @@ static jobq_outcome beget_a_batch(jobq_run *run, void *ctx) {
 /* Goal: without jobq_run_db what a handler enqueued stays, whatever it returns. Method: a
  * batch of 20 from a handler that asks for a retry, on a pool. */
 TEST(handler_of_a_pool_enqueues_many) {
-    jobq_result r[20];
+    jobq_stored r[20];
     fixture f;
     jobq_info info;
     memset(r, 0, sizeof r);
@@ -689,7 +776,7 @@ enum { FROM_CLIENT = 25 };
 static void enqueue_as_client(void *arg) {
     struct client *c = (struct client *)arg;
     jobq_job jobs[FROM_CLIENT - 5];
-    jobq_result r[FROM_CLIENT - 5];
+    jobq_stored r[FROM_CLIENT - 5];
     jobq *q = NULL;
     pipe_hear(c->go);
     WORKS(jobq_open(c->path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q, &err));
@@ -853,7 +940,9 @@ TEST_MAIN(plain_job_has_the_defaults, fields_are_stored_as_given, id_may_be_null
           delayed_job_waits_its_delay, run_at_is_a_time, payload_is_any_bytes,
           payload_may_be_empty, payload_of_the_limit_runs, job_is_copied, batch_of_different_jobs,
           batches_of_every_size, batch_runs_in_its_order, key_is_unique_within_its_kind,
-          key_is_kept_over_reopening, key_is_free_after_the_end,
+          job_with_a_taken_key_is_kept_out_quietly, every_code_but_ok_is_negative,
+          refused_row_refuses_its_batch, text_is_the_payload, key_is_kept_over_reopening,
+          key_is_free_after_the_end,
           key_is_free_after_cancel_and_delete, key_is_reserved_through_retries,
           key_is_held_while_running, batch_reports_conflicts_by_row, failed_batch_reserves_no_key,
           ids_are_never_used_again, ids_of_jobs_not_kept_are_never_used_again,

@@ -20,7 +20,7 @@ struct heir {
 static void try_writing(jobq *q, int64_t id) {
     jobq_job job = {.kind = "k"};
     jobq_kind kind = {.name = "new", .run = do_nothing};
-    jobq_result result;
+    jobq_stored result;
     FAILS(JOBQ_FORKED, jobq_register(q, &kind, &err));
     FAILS(JOBQ_FORKED, jobq_enqueue(q, &job, &id, &err));
     FAILS(JOBQ_FORKED, jobq_enqueue_many(q, &job, 1, &result, &err));

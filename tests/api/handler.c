@@ -96,7 +96,8 @@ TEST(run_tells_of_its_job) {
                                    .jitter_percent = JOBQ_NONE});
         id = put_job(q, (jobq_job){.kind = "k", .queue = n & 2 ? "mine" : NULL,
                                    .key = n & 4 ? want.key : NULL, .priority = n - 3,
-                                   .payload = "payload", .size = (size_t)n, .delay_ms = 5});
+                                   .payload = n ? "payload" : NULL, .size = (size_t)n,
+                                   .delay_ms = 5});
         advance(q, JOBQ_MINUTE);
         CHECK_INT(look(q, id).runs, 2);
         CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);

@@ -26,7 +26,7 @@ struct self_look {
 
 static jobq_outcome look_at_itself(jobq_run *run, void *ctx) {
     struct self_look *s = (struct self_look *)ctx;
-    jobq *q = jobq_run_queue(run);
+    jobq *q = jobq_run_handle(run);
     s->info = look(q, jobq_run_id(run));
     s->counts = count_all(q);
     s->stats = stats_of(q);
@@ -616,7 +616,7 @@ TEST(no_events_of_what_did_not_happen) {
     REQUIRE(open_logged(&f, &log, JOBQ_NONE));
     put_job(f.q, (jobq_job){.kind = "k", .key = "x"});
     CHECK_INT(log->n, 1);
-    CHECK_CODE(jobq_enqueue(f.q, &(jobq_job){.kind = "k", .key = "x"}, NULL, NULL), JOBQ_EXISTS);
+    CHECK_CODE(jobq_enqueue(f.q, &(jobq_job){.kind = "k", .key = "x"}, NULL, NULL), JOBQ_OK);
     FAILS(JOBQ_BAD_NAME, jobq_enqueue_many(f.q, jobs, 2, NULL, &err));
     CHECK_INT(log->n, 1);
     fixture_close(&f);

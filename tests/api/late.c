@@ -129,7 +129,7 @@ static void settle_beside(fixture *f, gate *g, int hand, int64_t id) {
 
 static void check_late_neighbour(int hand, int which, int64_t keep_ms) {
     jobq_job jobs[JOBS] = {{.kind = "k"}, {.kind = "k"}, {.kind = "k"}, {.kind = "k"}};
-    jobq_result results[JOBS];
+    jobq_stored results[JOBS];
     char sql[128];
     jobq_stats s;
     fixture f;

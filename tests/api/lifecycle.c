@@ -303,7 +303,7 @@ TEST(stop_from_several_threads) {
 
 /* ---- What was claimed ---- */
 
-static void check_given_back(jobq *q, const jobq_result *results) {
+static void check_given_back(jobq *q, const jobq_stored *results) {
     for (int i = 1; i <= REST; i++) {
         jobq_info info = look(q, results[i].id);
         CHECK_INT(info.state, JOBQ_STATE_PENDING);
@@ -318,7 +318,7 @@ static void check_given_back(jobq *q, const jobq_result *results) {
 TEST(claimed_jobs_are_given_back) {
     gate g;
     jobq_job jobs[REST + 1];
-    jobq_result results[REST + 1];
+    jobq_stored results[REST + 1];
     jobq *q = open_pool(test_path("q.db"), 1);
     REQUIRE(q != NULL);
     gate_init(&g);
@@ -412,7 +412,7 @@ static void check_waiting_calls(jobq *q, int64_t id) {
 }
 
 static jobq_outcome misuse(jobq_run *run, void *ctx) {
-    jobq *q = jobq_run_queue(run);
+    jobq *q = jobq_run_handle(run);
     (void)ctx;
     check_waiting_calls(q, jobq_run_id(run));
     FAILS(JOBQ_MISUSE, jobq_start(q, &err));
@@ -530,7 +530,7 @@ static int read_something(jobq *q, int64_t id, int64_t turn) {
 
 static int call_something(struct caller *c) {
     jobq_job jobs[3] = {{.kind = "later"}, {.kind = "later"}, {.kind = "later"}};
-    jobq_result results[3];
+    jobq_stored results[3];
     int64_t at;
     int code;
     switch (c->which) {

@@ -266,7 +266,7 @@ TEST(options_at_their_limits_are_accepted) {
 
 static void expect_locked(const char *path, pid_t owner) {
     jobq *q = NULL;
-    jobq_error told = {0, 0, ""};
+    jobq_error told = {.code = 0};
     char pid[24];
     snprintf(pid, sizeof pid, "%ld", (long)owner);
     FAILS(JOBQ_LOCKED, jobq_open(path, NULL, &q, &err));

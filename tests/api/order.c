@@ -150,7 +150,7 @@ TEST(urgent_job_overtakes) {
 
 static jobq_outcome record_and_raise(jobq_run *run, void *ctx) {
     trace *t = (trace *)ctx;
-    if (t->n == 0) put_urgent(jobq_run_queue(run), -1);
+    if (t->n == 0) put_urgent(jobq_run_handle(run), -1);
     return record(run, t);
 }
 
@@ -318,7 +318,7 @@ TEST(parked_jobs_do_not_block) {
     fixture f;
     trace *t;
     jobq_job jobs[300];
-    jobq_result r[300];
+    jobq_stored r[300];
     int64_t id;
     REQUIRE(open_trace(&f, &t, STEP));
     for (int i = 0; i < 300; i++) jobs[i] = (jobq_job){.kind = "nobody", .priority = -5};

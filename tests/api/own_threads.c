@@ -106,7 +106,7 @@ static jobq_outcome use_the_stack(jobq_run *run, void *ctx) {
     WORKS(jobq_run_db(run, &db, &err));
     CHECK_INT(sqlite3_exec(db, "CREATE TABLE IF NOT EXISTS t(x); INSERT INTO t VALUES(random())",
                            NULL, NULL, NULL), SQLITE_OK);
-    WORKS(jobq_enqueue(jobq_run_queue(run), &(jobq_job){.kind = "late"}, NULL, &err));
+    WORKS(jobq_enqueue(jobq_run_handle(run), &(jobq_job){.kind = "late"}, NULL, &err));
     return jobq_done(run, "result", 6);
 }
 
@@ -140,7 +140,7 @@ TEST(stack_has_a_minimum) {
     static const int64_t wrong[] = {1, 64 * 1024 - 1, -1, JOBQ_NEVER};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         jobq_options options = {.stack_bytes = wrong[i]};
-        jobq_error err = {0, 0, ""};
+        jobq_error err = {.code = 0};
         jobq *q = NULL;
         CHECK_CODE(jobq_open(":memory:", &options, &q, &err), JOBQ_MISUSE);
         CHECK(strstr(err.text, "stack_bytes") && strstr(err.text, "65536"));

@@ -132,7 +132,7 @@ TEST(advance_of_a_pool_that_was_not_started) {
 
 static jobq_outcome enqueue_and_take_back(jobq_run *run, void *ctx) {
     jobq_job ghost = {.kind = "ghost", .queue = "ghosts"};
-    jobq *q = jobq_run_queue(run);
+    jobq *q = jobq_run_handle(run);
     sqlite3 *db = NULL;
     (void)ctx;
     WORKS(jobq_run_db(run, &db, &err));
@@ -244,7 +244,7 @@ TEST(big_jobs_wake_idle_workers) {
     static char payload[BIG];
     struct barrier b = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
     jobq_job jobs[WORKERS];
-    jobq_result results[WORKERS];
+    jobq_stored results[WORKERS];
     jobq *q = open_queue((jobq_options){.workers = WORKERS, .durability = JOBQ_RELAXED});
     REQUIRE(q != NULL);
     handle(q, "big", wait_for_each_other, &b);
@@ -298,7 +298,7 @@ static jobq_outcome return_meanwhile(jobq_run *run, void *ctx) {
 TEST(time_goes_on_beside_a_transaction) {
     struct sleepers s;
     jobq_job jobs[] = {{.kind = "hold"}, {.kind = "sleep"}, {.kind = "return"}};
-    jobq_result results[3];
+    jobq_stored results[3];
     jobq *q = open_queue((jobq_options){.workers = WORKERS, .busy_ms = JOBQ_DAY});
     REQUIRE(q != NULL);
     gate_init(&s.holder);
@@ -329,7 +329,7 @@ static jobq_outcome bear_an_urgent_child(jobq_run *run, void *ctx) {
     jobq_job child = {.kind = "k", .priority = -5};
     sqlite3 *db = NULL;
     WORKS(jobq_run_db(run, &db, &err));
-    WORKS(jobq_enqueue(jobq_run_queue(run), &child, &family->child, &err));
+    WORKS(jobq_enqueue(jobq_run_handle(run), &child, &family->child, &err));
     return record(run, family->order);
 }
 
@@ -467,7 +467,7 @@ TEST(cancel_of_the_only_scheduled_job_leaves_no_wake) {
 
 static jobq_outcome cancel_itself_and_retry(jobq_run *run, void *ctx) {
     (void)ctx;
-    WORKS(jobq_cancel(jobq_run_queue(run), jobq_run_id(run), &err));
+    WORKS(jobq_cancel(jobq_run_handle(run), jobq_run_id(run), &err));
     CHECK(jobq_should_stop(run));
     return jobq_retry(run, "not today");
 }

@@ -284,8 +284,8 @@ struct parent {
 static jobq_outcome write_and_beget(jobq_run *run, void *ctx) {
     struct parent *p = (struct parent *)ctx;
     const jobq_job batch[] = {{.kind = "child"}, {.kind = "child", .key = "only"}};
-    jobq *q = jobq_run_queue(run);
-    jobq_result r[2];
+    jobq *q = jobq_run_handle(run);
+    jobq_stored r[2];
     sqlite3 *db = NULL;
     memset(r, 0, sizeof r);
     WORKS(jobq_run_db(run, &db, &err));
@@ -362,7 +362,7 @@ TEST(events_of_children_follow_the_commit) {
 
 static jobq_outcome beget_new_names(jobq_run *run, void *ctx) {
     sqlite3 *db = NULL;
-    jobq *q = jobq_run_queue(run);
+    jobq *q = jobq_run_handle(run);
     WORKS(jobq_run_db(run, &db, &err));
     WORKS(jobq_enqueue(q, &(jobq_job){.kind = "new", .queue = "fresh"}, NULL, &err));
     return *(jobq_outcome *)ctx;
@@ -540,7 +540,7 @@ static jobq_outcome beget_and_roll_back(jobq_run *run, void *ctx) {
     sqlite3 *db = NULL;
     (void)ctx;
     WORKS(jobq_run_db(run, &db, &err));
-    WORKS(jobq_enqueue(jobq_run_queue(run), &(jobq_job){.kind = "child"}, NULL, &err));
+    WORKS(jobq_enqueue(jobq_run_handle(run), &(jobq_job){.kind = "child"}, NULL, &err));
     CHECK_INT(run_sql(db, "ROLLBACK"), SQLITE_OK);
     return JOBQ_DONE;
 }
@@ -638,7 +638,7 @@ struct meddler {
 /* Calls that write, on the thread that holds the transaction. Reading is allowed. */
 static jobq_outcome meddle(jobq_run *run, void *ctx) {
     struct meddler *m = (struct meddler *)ctx;
-    jobq *q = jobq_run_queue(run);
+    jobq *q = jobq_run_handle(run);
     jobq_kind kind = {.name = "late", .run = do_nothing};
     sqlite3 *db = NULL;
     WORKS(jobq_run_db(run, &db, &err));
@@ -677,13 +677,13 @@ TEST(other_writing_calls_inside_are_misuse) {
 /* A bad argument inside is an error of that call and not of the transaction. */
 static jobq_outcome enqueue_badly(jobq_run *run, void *ctx) {
     sqlite3 *db = NULL;
-    jobq *q = jobq_run_queue(run);
+    jobq *q = jobq_run_handle(run);
     (void)ctx;
     WORKS(jobq_run_db(run, &db, &err));
     CHECK_INT(run_sql(db, WRITE_TWO), SQLITE_OK);
     FAILS(JOBQ_BAD_NAME, jobq_enqueue(q, &(jobq_job){.kind = ""}, NULL, &err));
-    CHECK_CODE(jobq_enqueue(q, &(jobq_job){.kind = "child", .key = "taken"}, NULL, NULL),
-               JOBQ_EXISTS);
+    FAILS(JOBQ_EXISTS, jobq_enqueue(q, &(jobq_job){.kind = "child", .key = "taken",
+                                                   .conflict = JOBQ_REFUSE}, NULL, &err));
     return JOBQ_DONE;
 }
 

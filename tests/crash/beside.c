@@ -73,7 +73,7 @@ static jobq_outcome run_beside(jobq_run *run, void *ctx) {
 }
 
 static jobq_outcome run_guilty(jobq_run *run, void *ctx) {
-    jobq_stats stats = stats_of(jobq_run_queue(run));
+    jobq_stats stats = stats_of(jobq_run_handle(run));
     (void)ctx;
     count_start(run);
     if (!fate.deadly) return JOBQ_DONE;

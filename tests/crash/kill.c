@@ -93,7 +93,7 @@ static bool write_effect(jobq_run *run, sqlite3 *db) {
     ok = ok && sqlite3_bind_int64(insert, 1, id) == SQLITE_OK;
     ok = ok && sqlite3_step(insert) == SQLITE_DONE;
     sqlite3_finalize(insert);
-    return ok && jobq_enqueue(jobq_run_queue(run), &follower, NULL, NULL) == JOBQ_OK;
+    return ok && jobq_enqueue(jobq_run_handle(run), &follower, NULL, NULL) == JOBQ_OK;
 }
 
 static jobq_outcome run_effect(jobq_run *run, void *ctx) {
@@ -142,6 +142,7 @@ static jobq_job any_job(uint64_t *random, const void *payload) {
     static const char *const keys[] = {"k0", "k1", "k2", "k3"};
     jobq_job job = {.kind = test_random(random) % 2 ? "plain" : "effect", .payload = payload};
     job.size = (size_t)(test_random(random) % PAYLOAD_MAX);
+    if (!job.size) job.payload = NULL;
     job.priority = (int)(test_random(random) % 3);
     if (test_random(random) % 8 == 0) job.delay_ms = (int64_t)(test_random(random) % 5);
     if (test_random(random) % 16 == 0) job.key = keys[test_random(random) % 4];
@@ -156,7 +157,7 @@ static int enqueue_one(jobq *q, uint64_t *random) {
     int code;
     paint(payload, job.size);
     code = jobq_enqueue(q, &job, &id, NULL);
-    if (code != JOBQ_EXISTS && !CHECK_CODE(code, JOBQ_OK)) return ACKS_MAX;
+    if (!CHECK_CODE(code, JOBQ_OK)) return ACKS_MAX;
     tell_number(plan.out, id);
     return 1;
 }
@@ -164,7 +165,7 @@ static int enqueue_one(jobq *q, uint64_t *random) {
 static int enqueue_batch(jobq *q, uint64_t *random) {
     unsigned char payloads[BATCH_MAX][PAYLOAD_MAX];
     jobq_job jobs[BATCH_MAX];
-    jobq_result results[BATCH_MAX];
+    jobq_stored results[BATCH_MAX];
     size_t count = 1 + (size_t)(test_random(random) % BATCH_MAX);
     for (size_t i = 0; i < count; i++) {
         jobs[i] = any_job(random, payloads[i]);

@@ -238,7 +238,7 @@ static void race_to_open(void *arg) {
     struct race *race = (struct race *)arg;
     struct told *told = race->told;
     jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED};
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     jobq *q = NULL;
     int me = race->which;
     pipe_hear(race->go);
@@ -308,7 +308,7 @@ struct rival {
 /* Expects to be refused by an owner that it is told. Runs in the owner or elsewhere. */
 static void expect_locked(const char *path, pid_t owner) {
     jobq_options options = {.workers = JOBQ_NONE};
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     jobq *q = NULL;
     CHECK_CODE(jobq_open(path, &options, &q, &err), JOBQ_LOCKED);
     CHECK(q == NULL);

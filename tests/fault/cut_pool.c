@@ -97,7 +97,7 @@ static void hold_the_baton(jobq_run *run) {
 
 static void store_child(jobq_run *run, int from) {
     int64_t id = 0;
-    WORKS(jobq_enqueue(jobq_run_queue(run), &(jobq_job){.kind = "plain"}, &id, &err));
+    WORKS(jobq_enqueue(jobq_run_handle(run), &(jobq_job){.kind = "plain"}, &id, &err));
     know(known.from, id, from);
     pthread_mutex_lock(&known.mutex);
     known.joined[id] = true;
@@ -131,7 +131,7 @@ static int64_t produce_one(const char *kind) {
 
 static void produce_many(void) {
     jobq_job jobs[3] = {{.kind = "plain"}, {.kind = "money"}, {.kind = "brief"}};
-    jobq_result results[3];
+    jobq_stored results[3];
     int from = now(), to;
     WORKS(jobq_enqueue_many(story.q, jobs, 3, results, &err));
     to = now();

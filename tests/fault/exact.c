@@ -131,7 +131,7 @@ static bool say(jobq_run *run, sqlite3 *db, int n, int what, sqlite3_stmt **open
         strcpy(sql, "DELETE FROM token WHERE id = (SELECT min(id) FROM token)");
         break;
     case CHILD:
-        return jobq_enqueue(jobq_run_queue(run), &(jobq_job){.kind = "child", .payload = &child,
+        return jobq_enqueue(jobq_run_handle(run), &(jobq_job){.kind = "child", .payload = &child,
                             .size = sizeof child}, NULL, NULL) == JOBQ_OK;
     case QUESTION:
         sqlite3_prepare_v2(db, "SELECT id FROM token", -1, open, NULL);
@@ -293,7 +293,7 @@ static jobq_outcome enqueue_and_undo(jobq_run *run, void *ctx) {
     WORKS(jobq_run_db(run, &db, &err));
     if (!CHECK(db != NULL)) return JOBQ_FAIL;
     speak(db, "SAVEPOINT own");
-    put(jobq_run_queue(run), "k");
+    put(jobq_run_handle(run), "k");
     CHECK_INT(sqlite3_exec(db, "ROLLBACK TO own", NULL, NULL, NULL), SQLITE_OK);
     return JOBQ_DONE;
 }

@@ -86,7 +86,7 @@ TEST(full_disk_refuses_new_work) {
 TEST(full_disk_leaves_no_key_and_no_name) {
     fixture f;
     jobq_job jobs[3] = {{.kind = "k", .key = "one"}, {.kind = "new"}, {.kind = "k", .queue = "q"}};
-    jobq_result results[3];
+    jobq_stored results[3];
     REQUIRE(begin(&f, STEP, do_nothing, NULL));
     put(f.q, "k");
     fault_plan(FAULT_WAL_WRITE, "x*", SQLITE_FULL);
@@ -96,7 +96,7 @@ TEST(full_disk_leaves_no_key_and_no_name) {
     CHECK_INT(results[0].id + results[1].id + results[2].id, 0);
     fault_off();
     WORKS(jobq_enqueue_many(f.q, jobs, 3, results, &err));
-    for (int i = 0; i < 3; i++) CHECK_CODE(results[i].code, JOBQ_OK);
+    for (int i = 0; i < 3; i++) CHECK_INT(results[i].how, JOBQ_NEW);
     handle(f.q, "new", do_nothing, NULL);
     CHECK_INT(drain(f.q), 4);
     CHECK_INT(total(f.q), 4);
@@ -699,7 +699,7 @@ static jobq_outcome write_and_break(jobq_run *run, void *ctx) {
     WORKS(jobq_run_db(run, &db, &err));
     if (!CHECK(db != NULL)) return JOBQ_FAIL;
     run_on(db, "INSERT INTO note VALUES(1, 'a'), (2, 'b')");
-    CHECK_CODE(put_code(jobq_run_queue(run), NULL), JOBQ_OK);
+    CHECK_CODE(put_code(jobq_run_handle(run), NULL), JOBQ_OK);
     if (b->plan) fault_plan(b->what, b->plan, b->code);
     return JOBQ_DONE;
 }

@@ -142,7 +142,7 @@ TEST(new_jobs_are_told_once) {
 TEST(failed_change_leaves_the_job_claimed) {
     event_log *events = event_log_new();
     jobq_job jobs[2] = {{.kind = "k"}, {.kind = "k"}};
-    jobq_result results[2];
+    jobq_stored results[2];
     fixture f;
     gate g;
     gate_init(&g);

@@ -19,9 +19,12 @@ int header_cxx(void) {
     options.workers = JOBQ_NONE;
     options.keep_done_ms = 5 * JOBQ_MINUTE;
     kind.name = job.kind = "kind";
+    job.text = "text";
+    job.conflict = JOBQ_REFUSE;
+    job.delay_ms = 5 * JOBQ_SECOND;
     kind.run = nothing;
     kind.attempts_max = JOBQ_UNLIMITED;
-    job.run_at_ms = JOBQ_NEVER;
+    kind.timeout_ms = JOBQ_NEVER;
     int code = jobq_open(":memory:", &options, &q, &error);
     if (code == JOBQ_OK) code = jobq_register(q, &kind, &error);
     if (code == JOBQ_OK) code = jobq_enqueue(q, &job, &id, &error);

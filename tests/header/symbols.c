@@ -18,7 +18,7 @@ static const struct {
     PUBLIC(jobq_state_name),
     PUBLIC(jobq_outcome_name),
 
-    PUBLIC(jobq_open),
+    PUBLIC(jobq_open_as),
     PUBLIC(jobq_close),
 
     PUBLIC(jobq_register),
@@ -32,7 +32,7 @@ static const struct {
     PUBLIC(jobq_reschedule_at),
     PUBLIC(jobq_snooze),
     PUBLIC(jobq_run_id),
-    PUBLIC(jobq_run_queue),
+    PUBLIC(jobq_run_handle),
     PUBLIC(jobq_run_kind),
     PUBLIC(jobq_run_attempt),
     PUBLIC(jobq_run_crashes),

@@ -128,7 +128,7 @@ static inline void run_all(void *arg) {
 }
 
 static inline void fill(void *arg) {
-    jobq_result results[JOBS_MAX];
+    jobq_stored results[JOBS_MAX];
     jobq *q = open_queue(JOBQ_NONE);
     (void)arg;
     REQUIRE(q != NULL);

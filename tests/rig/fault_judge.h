@@ -319,6 +319,7 @@ static inline jobq_outcome judge_handle(jobq_run *run, void *ctx) {
 /* A new id is above all that were committed; a key is free if and only if nobody has it. */
 static inline void judge_enqueue(struct judge *j) {
     int64_t holder = 0, highest = 0;
+    jobq_error err = {.code = 0};
     int rc;
     for (int i = 0; i < j->s->job_count; i++) {
         const struct told *told = judge_told(j, i, j->act);
@@ -330,12 +331,11 @@ static inline void judge_enqueue(struct judge *j) {
     if (rc != JOBQ_OK || j->after <= highest)
         judge_complain(j, &j->tally->wrong, "a new job gets the id %" PRId64 ", and %s",
                        j->after, jobq_code_name(rc));
-    rc = jobq_enqueue(j->q, &(jobq_job){.kind = "plain", .key = story_keys[0]}, &j->after_key,
-                      NULL);
-    if (holder ? rc != JOBQ_EXISTS || j->after_key != holder : rc != JOBQ_OK)
+    rc = jobq_enqueue(j->q, &(jobq_job){.kind = "plain", .key = story_keys[0],
+                                        .conflict = JOBQ_REFUSE}, &j->after_key, &err);
+    if (holder ? rc != JOBQ_EXISTS || err.id != holder : rc != JOBQ_OK)
         judge_complain(j, &j->tally->wrong, "the key of job %" PRId64 ": %s", holder,
                        jobq_code_name(rc));
-    if (rc != JOBQ_OK) j->after_key = 0;
 }
 
 /* A job that had not ended has run once, and is done or, if its kind is not kept, gone. One whose
@@ -366,7 +366,7 @@ static inline void judge_check_end(struct judge *j) {
 }
 
 static inline void judge_use(struct judge *j) {
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     int rc;
     j->tally->used++;
     memset(j->runs, 0, sizeof j->runs);
@@ -434,7 +434,7 @@ static inline struct judge_known *judge_place(struct judge *j, uint64_t hash) {
 
 static inline bool judge_open(struct judge *j) {
     jobq_options options = j->s->options;
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     j->clock = jobq_clock_artificial(jobq_clock_now(j->s->clock));
     options.clock = j->clock;
     j->tally->opened++;

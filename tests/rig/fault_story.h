@@ -117,7 +117,7 @@ static inline size_t story_size(int tag) {
 
 static inline const void *story_bytes(int tag, char *to) {
     for (size_t i = 0; i < story_size(tag); i++) to[i] = (char)(tag * 31 + (int)i * 7);
-    return to;
+    return story_size(tag) ? to : NULL;
 }
 
 /* ---- Slots ---- */
@@ -270,14 +270,16 @@ static inline uint64_t story_random(struct story *s, uint64_t n) {
 
 static inline int64_t story_put(struct story *s, jobq *q, jobq_job job) {
     char bytes[STORY_BIG];
+    jobq_error err = {.code = 0};
     int64_t id = 0;
     int tag = ++s->tags, rc;
     job.payload = story_bytes(tag, bytes);
     job.size = story_size(tag);
-    rc = jobq_enqueue(q, &job, &id, NULL);
+    job.conflict = JOBQ_REFUSE;
+    rc = jobq_enqueue(q, &job, &id, &err);
     if (rc == JOBQ_OK) story_new(s, id, tag);
     else CHECK_CODE(rc, job.key ? JOBQ_EXISTS : JOBQ_OK);
-    return id;
+    return rc == JOBQ_OK ? id : err.id;
 }
 
 static inline void story_write_row(jobq_run *run) {
@@ -291,7 +293,7 @@ static inline void story_write_row(jobq_run *run) {
 
 /* What is enqueued here and rolled back later was told to nobody. */
 static inline void story_enqueue_in_vain(jobq_run *run) {
-    WORKS(jobq_enqueue(jobq_run_queue(run), &(jobq_job){.kind = "plain"}, NULL, &err));
+    WORKS(jobq_enqueue(jobq_run_handle(run), &(jobq_job){.kind = "plain"}, NULL, &err));
 }
 
 static inline jobq_outcome story_in_transaction(struct story *s, jobq_run *run,
@@ -409,7 +411,7 @@ static inline void story_init(struct story *s, const char *name, jobq_durability
 }
 
 static inline bool story_open(struct story *s) {
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     if (!s->logged) story_log(s);
     if (!CHECK_CODE(jobq_open(s->path, &s->options, &s->q, &err), JOBQ_OK)) {
         test_note("%s: %s", s->name, err.text);
@@ -447,11 +449,11 @@ static inline void story_enqueue(struct story *s, jobq_job job) {
     story_look(s, "enqueue");
 }
 
-/* The row in the middle has a key; if it is taken, only that row is refused. */
+/* The row in the middle has a key; if it is taken, only that row is kept out. */
 static inline void story_enqueue_many(struct story *s, int count) {
     static char bytes[16][STORY_BIG];
     jobq_job jobs[16];
-    jobq_result results[16];
+    jobq_stored results[16];
     int first = s->tags + 1;
     memset(jobs, 0, sizeof jobs);
     for (int i = 0; i < count; i++) {
@@ -464,7 +466,7 @@ static inline void story_enqueue_many(struct story *s, int count) {
     s->tags += count;
     WORKS(jobq_enqueue_many(s->q, jobs, (size_t)count, results, &err));
     for (int i = 0; i < count; i++)
-        if (results[i].code == JOBQ_OK) story_new(s, results[i].id, first + i);
+        if (results[i].how == JOBQ_NEW) story_new(s, results[i].id, first + i);
     story_look(s, "enqueue_many");
 }
 

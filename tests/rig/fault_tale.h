@@ -152,7 +152,7 @@ static inline int story_number(jobq_run *run) {
 /* Its row, its child, and nothing if one of them cannot be had. */
 static inline jobq_outcome story_run_tx(jobq_run *run, struct story *s, int n) {
     int child = STORY_CHILD + n, code;
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     sqlite3 *db = NULL;
     char sql[96];
     code = jobq_run_db(run, &db, &err);
@@ -160,7 +160,7 @@ static inline jobq_outcome story_run_tx(jobq_run *run, struct story *s, int n) {
     if (code != JOBQ_OK) return jobq_snooze(run, 1000);
     snprintf(sql, sizeof sql, "CREATE TABLE IF NOT EXISTS note(n); INSERT INTO note VALUES(%d)", n);
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK) return jobq_retry(run, "no row");
-    code = jobq_enqueue(jobq_run_queue(run), &(jobq_job){.kind = "plain", .payload = &child,
+    code = jobq_enqueue(jobq_run_handle(run), &(jobq_job){.kind = "plain", .payload = &child,
                         .size = sizeof child}, NULL, &err);
     story_code(s, code, &err, "enqueue of a child");
     return code == JOBQ_OK ? JOBQ_DONE : jobq_retry(run, "no child");
@@ -184,7 +184,7 @@ static inline void story_look_for_saved(jobq_run *run, const struct story *s) {
 
 /* Saves in its first attempt. */
 static inline jobq_outcome story_run_save(jobq_run *run, struct story *s) {
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     int code;
     story_look_for_saved(run, s);
     if (jobq_run_attempt(run) > 1) return JOBQ_DONE;
@@ -224,7 +224,7 @@ static inline bool story_is_wal(const char *path) {
 
 static inline bool story_open(struct story *s) {
     for (int i = 0; i < 2 && !s->q; i++) {
-        jobq_error err = {0, 0, ""};
+        jobq_error err = {.code = 0};
         int code = jobq_open(s->path, &s->options, &s->q, &err);
         story_code(s, code, &err, "open");
         CHECK_INT(s->q != NULL, code == JOBQ_OK);
@@ -240,7 +240,7 @@ static inline void story_register(struct story *s) {
     for (int i = 0; i < 2 + (s->before != NULL); i++) {
         jobq_kind kind = {.name = names[i], .run = story_run, .ctx = s, .jitter_percent = JOBQ_NONE,
                           .keep_done_ms = i == 1 ? JOBQ_SECOND : 0};
-        jobq_error err = {0, 0, ""};
+        jobq_error err = {.code = 0};
         int code = jobq_register(s->q, &kind, &err);
         story_code(s, code, &err, "register");
         if (s->before) CHECK_CODE(code, JOBQ_OK);
@@ -249,7 +249,7 @@ static inline void story_register(struct story *s) {
 
 /* A second job with the key of one that was stored is told so; in any other case it is new. */
 static inline void story_put(struct story *s, int n, jobq_job job, int same) {
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     unsigned char payload[STORY_BIG_SIZE];
     int64_t id = 77;
     int code;
@@ -258,10 +258,11 @@ static inline void story_put(struct story *s, int n, jobq_job job, int same) {
     job.payload = payload;
     job.size = n == STORY_BIG ? sizeof payload : sizeof n;
     if (!job.kind) job.kind = "plain";
+    job.conflict = JOBQ_REFUSE;
     code = jobq_enqueue(s->q, &job, &id, &err);
     if (code == JOBQ_EXISTS && CHECK(same >= 0)) {
         CHECK_INT(s->jobs[same].stored.fate, STORY_YES);
-        CHECK_INT(id, s->jobs[same].id);
+        CHECK_INT(err.id, s->jobs[same].id);
         return;
     }
     story_code(s, code, &err, "enqueue");
@@ -275,8 +276,8 @@ static inline void story_put_many(struct story *s) {
     enum { FIRST = STORY_MANY, COUNT = STORY_MANY_SAME_KEY - STORY_MANY + 1 };
     int numbers[COUNT], code;
     jobq_job jobs[COUNT];
-    jobq_result results[COUNT];
-    jobq_error err = {0, 0, ""};
+    jobq_stored results[COUNT];
+    jobq_error err = {.code = 0};
     memset(jobs, 0, sizeof jobs);
     for (int i = 0; i < COUNT; i++) {
         numbers[i] = FIRST + i;
@@ -291,30 +292,30 @@ static inline void story_put_many(struct story *s) {
     story_code(s, code, &err, "enqueue_many");
     for (int i = 0; i < COUNT; i++) {
         CHECK_INT(results[i].id != 0, code == JOBQ_OK);
-        if (code == JOBQ_OK && results[i].code == JOBQ_EXISTS) continue;
+        if (code == JOBQ_OK && results[i].how == JOBQ_KEPT) continue;
         s->jobs[FIRST + i].id = results[i].id;
         s->jobs[FIRST + i].stored = story_deed(s, code);
     }
 }
 
 static inline void story_step(struct story *s) {
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     story_code(s, jobq_step(s->q, NULL, &err), &err, "step");
 }
 
 static inline void story_idle(struct story *s) {
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     story_code(s, jobq_run_until_idle(s->q, NULL, &err), &err, "run_until_idle");
 }
 
 static inline void story_advance(struct story *s, int64_t ms) {
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     story_code(s, jobq_advance(s->q, ms, NULL, &err), &err, "advance");
 }
 
 /* What was stored for certain has to be found by those who look; the numbers have to agree. */
 static inline void story_look(struct story *s) {
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     jobq_info info, infos[4];
     jobq_counts c;
     jobq_cursor cursor;
@@ -351,7 +352,7 @@ static inline void story_look(struct story *s) {
 
 static inline void story_cancel(struct story *s) {
     struct story_job *job = &s->jobs[STORY_CANCEL];
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     int code;
     if (job->stored.fate != STORY_YES) return;
     code = jobq_cancel(s->q, job->id, &err);
@@ -361,7 +362,7 @@ static inline void story_cancel(struct story *s) {
 
 static inline void story_delete(struct story *s) {
     struct story_job *job = &s->jobs[STORY_DELETE];
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     int code;
     if (job->stored.fate != STORY_YES) return;
     code = jobq_delete(s->q, job->id, &err);
@@ -371,7 +372,7 @@ static inline void story_delete(struct story *s) {
 
 static inline void story_retry_now(struct story *s) {
     struct story_job *job = &s->jobs[STORY_FAIL];
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     int code;
     s->may_succeed = true;
     if (job->stored.fate != STORY_YES) return;
@@ -383,7 +384,7 @@ static inline void story_retry_now(struct story *s) {
 }
 
 static inline void story_flush(struct story *s) {
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     int before = story_now(s);
     int code = jobq_flush(s->q, &err);
     story_code(s, code, &err, "flush");

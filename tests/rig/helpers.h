@@ -20,7 +20,7 @@
  * says the same with a sentence. */
 #define FAILS(wanted, call) \
     do { \
-        jobq_error err = {12345, 0, ""}; \
+        jobq_error err = {.code = 12345}; \
         int fails_code = (call); \
         CHECK_CODE(fails_code, wanted); \
         error_speaks(&err, fails_code, __FILE__, __LINE__, #call); \
@@ -29,7 +29,7 @@
 /* The same where more than one code would be right: any error will do. */
 #define FAILS_SOMEHOW(call) \
     do { \
-        jobq_error err = {12345, 0, ""}; \
+        jobq_error err = {.code = 12345}; \
         int fails_code = (call); \
         test_check(fails_code < 0, __FILE__, __LINE__, #call " fails"); \
         error_speaks(&err, fails_code, __FILE__, __LINE__, #call); \
@@ -38,7 +38,7 @@
 /* Evaluates call and prints the sentence of err if it does not return JOBQ_OK. */
 #define WORKS(call) \
     do { \
-        jobq_error err = {0, 0, ""}; \
+        jobq_error err = {.code = 0}; \
         if (!CHECK_CODE((call), JOBQ_OK)) test_note("%s", err.text); \
     } while (0)
 
@@ -65,7 +65,7 @@ typedef struct fixture {
 /* Opens "q.db" of the test's directory with these options and a clock that stands at T0.
  * A test does not go on without it. */
 static inline bool fixture_open(fixture *f, jobq_options options) {
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     f->path = test_path("q.db");
     f->q = NULL;
     f->clock = jobq_clock_artificial(T0);

@@ -42,6 +42,7 @@ struct model_blob {
 struct model_spec {
     int kind, queue, priority;
     int key; /* or -1 */
+    bool refuse; /* conflict */
     int64_t run_at_ms, delay_ms;
     struct model_blob payload;
 };
@@ -78,6 +79,7 @@ struct model_job {
 
 struct model {
     int64_t last_id;      /* the highest of all committed jobs, ever */
+    int64_t kept;         /* jobs kept out for their keys since the queue was opened */
     int64_t effects;      /* rows that jobs have written in their transactions */
     uint64_t effect_sum;  /* of the numbers in them */
     int count;
@@ -182,7 +184,7 @@ static inline void model_promote(struct model *m, int64_t now_ms) {
 /* ---- The end of a job ---- */
 
 static inline int64_t model_keep_until(const struct model_job *job) {
-    if (job->keep_ms == JOBQ_UNLIMITED) return JOBQ_NEVER;
+    if (job->keep_ms == JOBQ_NEVER) return JOBQ_NEVER;
     return model_later(job->finished_ms, job->keep_ms);
 }
 
@@ -236,17 +238,20 @@ struct model_op {
     int64_t id;                        /* of the job that it is about */
     int count;                         /* MODEL_ENQUEUE: so many */
     struct model_spec specs[MODEL_MANY];
-    jobq_result results[MODEL_MANY];   /* the ids are those that come next */
+    jobq_stored results[MODEL_MANY];   /* the ids are those that come next */
     struct model_blob saved;
 };
 
-static inline void model_enqueue(struct model *m, struct model_op *op, int64_t now_ms) {
+/* One row that is refused refuses them all. */
+static inline int model_enqueue(struct model *m, struct model_op *op, int64_t now_ms) {
     for (int i = 0; i < op->count; i++) {
         const struct model_spec *spec = &op->specs[i];
         const struct model_job *holder = model_holder(m, spec->kind, spec->key, NULL);
         struct model_job *job = &m->jobs[m->count];
-        op->results[i].code = holder ? JOBQ_EXISTS : JOBQ_OK;
+        op->results[i].how = holder ? JOBQ_KEPT : JOBQ_NEW;
         op->results[i].id = holder ? holder->id : m->last_id + 1;
+        if (holder && spec->refuse) return JOBQ_EXISTS;
+        m->kept += holder != NULL;
         if (holder) continue;
         m->count++;
         memset(job, 0, sizeof *job);
@@ -259,6 +264,7 @@ static inline void model_enqueue(struct model *m, struct model_op *op, int64_t n
         job->run_at_max_ms = job->run_at_ms;
         job->due = model_its_time(job, now_ms);
     }
+    return JOBQ_OK;
 }
 
 static inline int model_cancel(struct model *m, const struct model_rules *rules,
@@ -287,8 +293,7 @@ static inline int model_do(struct model *m, const struct model_rules *rules, str
                            int64_t now_ms) {
     struct model_job *job = op->call == MODEL_ENQUEUE ? NULL : model_find(m, op->id);
     if (op->call == MODEL_ENQUEUE) {
-        model_enqueue(m, op, now_ms);
-        return op->count == 1 ? op->results[0].code : JOBQ_OK;
+        return model_enqueue(m, op, now_ms);
     }
     if (!job) return JOBQ_NOT_FOUND;
     switch (op->call) {

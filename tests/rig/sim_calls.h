@@ -19,6 +19,7 @@ static inline struct model_spec sim_some_spec(void) {
     spec.queue = sim_pick(MODEL_QUEUES);
     spec.priority = sim_chance(300) ? priorities[sim_pick(9)] : 0;
     spec.key = sim_chance(250) ? sim_pick(SIM_KEYS) : -1;
+    spec.refuse = spec.key >= 0 && sim_chance(400);
     spec.payload = sim_blob();
     if (sim_chance(350)) spec.delay_ms = sim_duration();
     else if (sim_chance(150)) spec.run_at_ms = 1 + sim_pick(1000000);
@@ -42,10 +43,11 @@ static inline jobq_job sim_job(const struct model_spec *spec, unsigned char *byt
     job.run_at_ms = spec->run_at_ms;
     job.delay_ms = spec->delay_ms;
     job.key = spec->key < 0 ? NULL : sim_keys[spec->key];
+    job.conflict = spec->refuse ? JOBQ_REFUSE : JOBQ_KEEP;
     return job;
 }
 
-static inline int sim_call_enqueue(const struct model_op *op, jobq_result *results,
+static inline int sim_call_enqueue(const struct model_op *op, jobq_stored *results,
                                    jobq_error *err) {
     jobq_job jobs[MODEL_MANY];
     int code;
@@ -53,12 +55,12 @@ static inline int sim_call_enqueue(const struct model_op *op, jobq_result *resul
     if (op->count != 1) return jobq_enqueue_many(sim.q, jobs, (size_t)op->count, results, err);
     results[0].id = 77;
     code = jobq_enqueue(sim.q, &jobs[0], &results[0].id, err);
-    results[0].code = code;
+    results[0].how = op->results[0].how; /* it does not tell */
     if (code < 0 && results[0].id != 0) sim_broken("an id although jobq_enqueue failed");
     return code;
 }
 
-static inline int sim_make_call(const struct model_op *op, jobq_result *results, jobq_error *err) {
+static inline int sim_make_call(const struct model_op *op, jobq_stored *results, jobq_error *err) {
     switch (op->call) {
     case MODEL_ENQUEUE: return sim_call_enqueue(op, results, err);
     case MODEL_CANCEL: return jobq_cancel(sim.q, op->id, err);
@@ -70,7 +72,7 @@ static inline int sim_make_call(const struct model_op *op, jobq_result *results,
     }
 }
 
-static inline void sim_say_call(const struct model_op *op, int code, const jobq_result *results) {
+static inline void sim_say_call(const struct model_op *op, int code, const jobq_stored *results) {
     static const char *const names[] = {"enqueue", "cancel", "retry_now", "delete", "checkpoint"};
     const struct model_spec *spec = &op->specs[0];
     const char *where = !sim.run.run ? "" : sim.run.in_tx ? "    in tx: " : "    in run: ";
@@ -94,7 +96,7 @@ static inline void sim_shift_ids(struct model *world, struct model_op *op, int64
 
 /* Ids rise, and none is given again. */
 static inline void sim_take_ids(struct model *world, struct model_op *op,
-                                const jobq_result *results, int64_t last_id) {
+                                const jobq_stored *results, int64_t last_id) {
     for (int i = 0; i < op->count && sim.ids_unsure && !sim.broken; i++) {
         int64_t by = results[i].id - op->results[i].id;
         if (op->results[i].id <= last_id) continue;
@@ -102,13 +104,12 @@ static inline void sim_take_ids(struct model *world, struct model_op *op,
         if (by > 0) sim_shift_ids(world, op, last_id, by);
     }
     for (int i = 0; i < op->count && !sim.broken; i++) {
-        if (results[i].code == op->results[i].code && results[i].id == op->results[i].id) continue;
+        if (results[i].how == op->results[i].how && results[i].id == op->results[i].id) continue;
         /* If SQLite has ended the transaction, what is said in it means nothing. */
         if (sim.run.run && sim.run.in_tx && sim_trouble()) sim.run.tx_ended = true;
         else
-            sim_broken("row %d is %s with id %" PRId64 ", should be %s with %" PRId64, i,
-                       jobq_code_name(results[i].code), results[i].id,
-                       jobq_code_name(op->results[i].code), op->results[i].id);
+            sim_broken("row %d is %d with id %" PRId64 ", should be %d with %" PRId64, i,
+                       results[i].how, results[i].id, op->results[i].how, op->results[i].id);
     }
 }
 
@@ -161,7 +162,7 @@ static inline int sim_wanted(struct model *world, struct model_op *op) {
 
 /* The call happened: the world in which it has is the true one. */
 static inline void sim_happened(struct model *world, struct model_op *op,
-                                const jobq_result *results) {
+                                const jobq_stored *results) {
     static struct model before;
     bool in_tx = sim.run.run && sim.run.in_tx;
     if (op->call == MODEL_ENQUEUE)
@@ -182,8 +183,8 @@ static inline void sim_happened(struct model *world, struct model_op *op,
  * of the two, and the next open will tell. */
 static inline int sim_write(struct model_op *op) {
     static struct model world;
-    jobq_result results[MODEL_MANY];
-    jobq_error err = {0, 0, ""};
+    jobq_stored results[MODEL_MANY];
+    jobq_error err = {.code = 0};
     int64_t hits = sim_hits();
     int64_t settled = 0;
     int wanted, got;

@@ -512,6 +512,8 @@ static inline void sim_check_stats(void) {
     jobq_stats stats;
     int64_t cap = 2 * sim.options.wal_pages + 300;
     WORKS(jobq_stat(sim.q, &stats, &err));
+    sim.stats.kept = sim.m.kept;
+    SIM_STAT(kept);
     SIM_STAT(enqueued);
     SIM_STAT(started);
     SIM_STAT(done);

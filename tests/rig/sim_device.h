@@ -308,7 +308,7 @@ static inline void sim_find_world(void) {
 }
 
 static inline bool sim_open_once(void) {
-    jobq_error err = {12345, 0, ""};
+    jobq_error err = {.code = 12345};
     int64_t hits = sim_hits();
     int code = jobq_open(sim.path, &sim.options, &sim.q, &err);
     if (code == JOBQ_OK) return true;

@@ -83,7 +83,7 @@ static inline void sim_check_run(struct model_job *job, jobq_run *run) {
     sim_shut_eye(&eye);
     sim.run.deadline_ms = deadline_ms;
     if (jobq_run_attempt(run) != job->attempt || jobq_run_crashes(run) != job->crashes
-        || jobq_run_deadline(run) != deadline_ms || jobq_run_queue(run) != sim.q
+        || jobq_run_deadline(run) != deadline_ms || jobq_run_handle(run) != sim.q
         || strcmp(jobq_run_kind(run), sim_kinds[job->spec.kind]) != 0)
         sim_broken("the run of job %" PRId64 " says: attempt %d, crashes %d, deadline %" PRId64,
                    job->id, jobq_run_attempt(run), jobq_run_crashes(run), jobq_run_deadline(run));
@@ -154,7 +154,7 @@ static inline void sim_end_tx(sqlite3 *db) {
 
 /* False if there is no transaction to be had. */
 static inline bool sim_use_db(void) {
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     sqlite3 *db = NULL;
     int code = jobq_run_db(sim.run.run, &db, &err);
     sim_say("    jobq_run_db: %s", jobq_code_name(code));

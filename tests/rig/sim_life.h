@@ -17,7 +17,7 @@ static inline void sim_draw_kind(struct model_kind *kind) {
     static const int jitters[] = {0, 1, 20, 100};
     static const int64_t mins_ms[] = {0, 1, 700, JOBQ_SECOND, JOBQ_HOUR};
     static const int64_t maxs_ms[] = {0, 5000, JOBQ_HOUR, JOBQ_DAY, 40 * JOBQ_DAY};
-    static const int64_t keeps_ms[] = {JOBQ_NONE, 1, JOBQ_HOUR, 30 * JOBQ_DAY, JOBQ_UNLIMITED};
+    static const int64_t keeps_ms[] = {JOBQ_NONE, 1, JOBQ_HOUR, 30 * JOBQ_DAY, JOBQ_NEVER};
     *kind = sim_default_kind;
     kind->keep_done_ms = sim.rules.keep_done_ms;
     kind->keep_failed_ms = sim.rules.keep_failed_ms;
@@ -64,7 +64,7 @@ static inline jobq_kind sim_kind(int i) {
 static inline void sim_register(int i) {
     jobq_kind given = sim_kind(i);
     int64_t hits = fault.space || fault.wal_limit ? -1 : sim_hits();
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     bool again = sim.rules.kinds[i].handled;
     int code = jobq_register(sim.q, &given, &err);
     sim_say("register %s: %s", sim_kinds[i], jobq_code_name(code));
@@ -262,6 +262,7 @@ static inline bool sim_begin_session(int64_t now_ms) {
     if (!sim.q) return false;
     sim_open_eye(&eye);
     sim_find_world();
+    sim.m.kept = 0;
     sim_shut_eye(&eye);
     if (sim.crash_events_unsure) sim.stats.crashed = stats_of(sim.q).crashed;
     return !sim.broken;

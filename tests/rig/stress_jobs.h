@@ -64,7 +64,7 @@ static void tell(const jobq_event *event, void *ctx) {
 static jobq_outcome enqueue_child(jobq_run *run) {
     jobq_job job = {.kind = "mix"};
     int64_t id = 0;
-    int code = jobq_enqueue(jobq_run_queue(run), &job, &id, NULL);
+    int code = jobq_enqueue(jobq_run_handle(run), &job, &id, NULL);
     if (code == JOBQ_OK) book(id);
     CHECK(code == JOBQ_OK || (code == JOBQ_CLOSED && read_of(&now.closing)));
     return JOBQ_DONE;
@@ -103,7 +103,7 @@ static jobq_outcome work_row(jobq_run *run, int starts) {
     if (now.memory) return JOBQ_DONE;
     if (!CHECK_CODE(jobq_run_db(run, &db, NULL), JOBQ_OK)) return JOBQ_FAIL;
     if (test_random(&random) % 2) {
-        int code = jobq_enqueue(jobq_run_queue(run), &job, &child, NULL);
+        int code = jobq_enqueue(jobq_run_handle(run), &job, &child, NULL);
         CHECK(code == JOBQ_OK || (code == JOBQ_CLOSED && read_of(&now.closing)));
     }
     snprintf(sql, sizeof sql, "INSERT INTO ledger VALUES(%" PRId64 ", %" PRId64 ")", id, child);

@@ -96,7 +96,7 @@ static jobq_outcome record_and_put_b(jobq_run *run, void *ctx) {
     static bool done;
     bool first = jobq_run_id(run) == 1;
     if (first) done = false;
-    if (!done) WORKS(jobq_enqueue(jobq_run_queue(run), &(jobq_job){.kind = "k", .queue = "b"},
+    if (!done) WORKS(jobq_enqueue(jobq_run_handle(run), &(jobq_job){.kind = "k", .queue = "b"},
                                   NULL, &err));
     done = true;
     return record(run, ctx);
@@ -123,7 +123,7 @@ TEST(order_holds_in_a_queue_not_heard_of) {
 /* The first run enqueues a job, and then the disk is full. */
 static jobq_outcome record_and_fill_disk(jobq_run *run, void *ctx) {
     if (jobq_run_id(run) == 1) {
-        WORKS(jobq_enqueue(jobq_run_queue(run), &(jobq_job){.kind = "k"}, NULL, &err));
+        WORKS(jobq_enqueue(jobq_run_handle(run), &(jobq_job){.kind = "k"}, NULL, &err));
         fault_plan(FAULT_WAL_WRITE, "x*", SQLITE_FULL);
     }
     return record(run, ctx);
@@ -153,7 +153,7 @@ TEST(order_holds_after_a_call_that_failed) {
 
 /* Enqueues a job, which is claimed at once, and in its transaction one that goes before it. */
 static jobq_outcome look_from_inside(jobq_run *run, void *ctx) {
-    jobq *q = jobq_run_queue(run);
+    jobq *q = jobq_run_handle(run);
     int64_t id = 0;
     jobq_info info;
     sqlite3 *db;

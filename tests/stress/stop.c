@@ -122,24 +122,27 @@ static int act_enqueue(struct caller *c) {
     char key[16];
     jobq_job job = draw_job(c, key, sizeof key);
     int64_t id = 0;
-    int code = jobq_enqueue(now.q, &job, &id, NULL);
+    jobq_error err = {.code = 0};
+    int code;
+    job.conflict = JOBQ_REFUSE;
+    code = jobq_enqueue(now.q, &job, &id, &err);
     if (code == JOBQ_OK) book(id);
     if (code != JOBQ_EXISTS) return code;
-    CHECK(job.key && id > 0);
+    CHECK(job.key && err.id > 0);
     return JOBQ_OK;
 }
 
 static int act_enqueue_many(struct caller *c) {
     char keys[MANY_MAX][16];
     jobq_job jobs[MANY_MAX];
-    jobq_result results[MANY_MAX];
+    jobq_stored results[MANY_MAX];
     size_t count = 1 + (size_t)draw(c, MANY_MAX);
     int code;
     for (size_t i = 0; i < count; i++) jobs[i] = draw_job(c, keys[i], sizeof keys[i]);
     code = jobq_enqueue_many(now.q, jobs, count, results, NULL);
     for (size_t i = 0; i < count && code == JOBQ_OK; i++) {
-        if (results[i].code == JOBQ_OK) book(results[i].id);
-        else CHECK_CODE(results[i].code, JOBQ_EXISTS);
+        if (results[i].how == JOBQ_NEW) book(results[i].id);
+        else CHECK_INT(results[i].how, JOBQ_KEPT);
     }
     return code;
 }

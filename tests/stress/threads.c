@@ -61,7 +61,7 @@ static void check_event(const jobq_event *event, void *ctx) {
 static jobq_outcome enqueue_child(jobq_run *run) {
     jobq_job job = {.kind = "mix"};
     int64_t id = 0;
-    int code = jobq_enqueue(jobq_run_queue(run), &job, &id, NULL);
+    int code = jobq_enqueue(jobq_run_handle(run), &job, &id, NULL);
     if (code == JOBQ_OK) stored(id);
     CHECK_CODE(code, JOBQ_OK);
     return JOBQ_DONE;
@@ -112,22 +112,25 @@ static void storm_enqueue(uint64_t *random) {
     char key[32];
     jobq_job job = storm_job(random, key, sizeof key);
     int64_t id = 0;
-    int code = jobq_enqueue(storm.q, &job, &id, NULL);
+    jobq_error err = {.code = 0};
+    int code;
+    job.conflict = JOBQ_REFUSE;
+    code = jobq_enqueue(storm.q, &job, &id, &err);
     if (code == JOBQ_OK) stored(id);
-    if (code == JOBQ_EXISTS) CHECK(job.key && id > 0);
+    if (code == JOBQ_EXISTS) CHECK(job.key && err.id > 0);
     else CHECK_CODE(code, JOBQ_OK);
 }
 
 static void storm_enqueue_many(uint64_t *random) {
     char keys[MANY_MAX][32];
     jobq_job jobs[MANY_MAX];
-    jobq_result results[MANY_MAX];
+    jobq_stored results[MANY_MAX];
     size_t count = 1 + (size_t)(test_random(random) % MANY_MAX);
     for (size_t i = 0; i < count; i++) jobs[i] = storm_job(random, keys[i], sizeof keys[i]);
     if (!CHECK_CODE(jobq_enqueue_many(storm.q, jobs, count, results, NULL), JOBQ_OK)) return;
     for (size_t i = 0; i < count; i++) {
-        if (results[i].code == JOBQ_OK) stored(results[i].id);
-        else CHECK_CODE(results[i].code, JOBQ_EXISTS);
+        if (results[i].how == JOBQ_NEW) stored(results[i].id);
+        else CHECK_INT(results[i].how, JOBQ_KEPT);
     }
 }
 
@@ -294,7 +297,7 @@ static jobq_outcome run_on_time(jobq_run *run, void *ctx) {
     int64_t id = jobq_run_id(run);
     (void)ctx;
     add_to(&travel.starts, 1);
-    if (!CHECK_CODE(jobq_get(jobq_run_queue(run), id, &info, NULL), JOBQ_OK)) return JOBQ_FAIL;
+    if (!CHECK_CODE(jobq_get(jobq_run_handle(run), id, &info, NULL), JOBQ_OK)) return JOBQ_FAIL;
     if (jobq_clock_now(travel.clock) < info.run_at_ms) add_to(&travel.early, 1);
     if (id % 50 == 0) CHECK(!jobq_run_sleep(run, 7));
     if (id % 9 == 0 && jobq_run_attempt(run) == 1) return jobq_retry(run, "once more");

@@ -8,7 +8,7 @@
 /* Fills the defaults of one set of options and checks the code and that an error speaks. */
 static jobq_options options_of(jobq_options given, int wanted, int line) {
     jobq_options o;
-    jobq_error err = {12345, 0, ""};
+    jobq_error err = {.code = 12345};
     int rc;
     memset(&o, 0xa5, sizeof o);
     rc = jobq__config_options(&given, &o, &err);
@@ -124,6 +124,12 @@ TEST(option_times) {
     GOOD(busy_ms, 1, 1);
     GOOD(busy_ms, JOBQ_NONE, 0); /* do not wait */
     GOOD(busy_ms, JOBQ_NEVER, JOBQ_NEVER);
+    GOOD(poll_ms, JOBQ_NEVER, JOBQ_NONE);
+    OPTION(JOBQ_BAD_TIME, .busy_ms = JOBQ_UNLIMITED);
+    OPTION(JOBQ_BAD_TIME, .poll_ms = JOBQ_UNLIMITED);
+    OPTION(JOBQ_BAD_TIME, .keep_done_ms = JOBQ_UNLIMITED);
+    OPTION(JOBQ_BAD_TIME, .keep_failed_ms = JOBQ_UNLIMITED);
+    OPTION(JOBQ_BAD_TIME, .stall_ms = JOBQ_UNLIMITED);
     OPTION(JOBQ_BAD_TIME, .busy_ms = -2);
     GOOD(poll_ms, 1, 1);
     GOOD(poll_ms, JOBQ_NONE, JOBQ_NONE);
@@ -167,7 +173,7 @@ static const jobq_options *queue_options(void) {
 
 static jobq_kind kind_of(jobq_kind given, int wanted, int line) {
     jobq_kind kind;
-    jobq_error err = {12345, 0, ""};
+    jobq_error err = {.code = 12345};
     int rc;
     if (!given.name) given.name = "k";
     if (!given.run) given.run = handler;
@@ -201,7 +207,7 @@ TEST(kind_defaults) {
 /* Goal: a kind needs a handler. Method: none. */
 TEST(kind_without_a_handler) {
     jobq_kind given, kind;
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     memset(&given, 0, sizeof given);
     given.name = "k";
     CHECK_CODE(jobq__config_kind(queue_options(), &given, &kind, &err), JOBQ_MISUSE);
@@ -228,6 +234,12 @@ TEST(kind_counts) {
 TEST(kind_times) {
     GOOD_KIND(backoff_min_ms, JOBQ_NONE, 0);
     GOOD_KIND(backoff_min_ms, JOBQ_NEVER, JOBQ_NEVER);
+    GOOD_KIND(timeout_ms, JOBQ_NEVER, JOBQ_NONE);
+    KIND(JOBQ_BAD_TIME, .backoff_min_ms = JOBQ_UNLIMITED);
+    KIND(JOBQ_BAD_TIME, .backoff_max_ms = JOBQ_UNLIMITED);
+    KIND(JOBQ_BAD_TIME, .timeout_ms = JOBQ_UNLIMITED);
+    KIND(JOBQ_BAD_TIME, .keep_done_ms = JOBQ_UNLIMITED);
+    KIND(JOBQ_BAD_TIME, .keep_failed_ms = JOBQ_UNLIMITED);
     KIND(JOBQ_BAD_TIME, .backoff_min_ms = -2);
     GOOD_KIND(backoff_max_ms, JOBQ_NONE, 0);
     GOOD_KIND(backoff_max_ms, JOBQ_NEVER, JOBQ_NEVER);
@@ -248,7 +260,7 @@ TEST(kind_times) {
  * the last one that is read. */
 TEST(names_have_a_length) {
     char *text = (char *)malloc(JOBQ_KEY_MAX + 1);
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = 0};
     if (!text) test_give_up("no memory");
     for (size_t size = 0; size <= JOBQ_KEY_MAX; size++) {
         int wanted = size >= 1 && size <= JOBQ_NAME_MAX ? JOBQ_OK : JOBQ_BAD_NAME;
@@ -280,7 +292,7 @@ TEST(names_are_read_to_the_limit_only) {
 #define NOW INT64_C(1700000000000)
 
 static void check_job(jobq_job job, int wanted, int line) {
-    jobq_error err = {12345, 0, ""};
+    jobq_error err = {.code = 12345};
     int rc = jobq__config_job(queue_options(), &job, NOW, &err);
     test_check_code(rc, wanted, __FILE__, line, "jobq__config_job", "the field's range");
     test_check_int(err.code, rc == JOBQ_OK ? 12345 : rc, __FILE__, line, "err.code", "the code");
@@ -312,7 +324,13 @@ TEST(job_names) {
 
 /* Goal: the payload's size. Method: its ends; the bytes are not looked at. */
 TEST(job_payload) {
-    JOB(JOBQ_OK, .kind = "k", .payload = "x", .size = 0);
+    JOB(JOBQ_MISUSE, .kind = "k", .payload = "x", .size = 0);
+    JOB(JOBQ_OK, .kind = "k", .text = "");
+    JOB(JOBQ_OK, .kind = "k", .text = "x");
+    JOB(JOBQ_MISUSE, .kind = "k", .text = "x", .size = 1);
+    JOB(JOBQ_MISUSE, .kind = "k", .text = "x", .payload = "x", .size = 1);
+    JOB(JOBQ_OK, .kind = "k", .conflict = JOBQ_REFUSE);
+    JOB(JOBQ_MISUSE, .kind = "k", .conflict = (jobq_conflict)1);
     JOB(JOBQ_OK, .kind = "k", .payload = "x", .size = 1024 * 1024);
     JOB(JOBQ_TOO_BIG, .kind = "k", .payload = "x", .size = 1024 * 1024 + 1);
     JOB(JOBQ_TOO_BIG, .kind = "k", .payload = "x", .size = SIZE_MAX);
@@ -326,6 +344,7 @@ TEST(job_times) {
     JOB(JOBQ_BAD_TIME, .kind = "k", .run_at_ms = -1);
     JOB(JOBQ_BAD_TIME, .kind = "k", .run_at_ms = INT64_MIN);
     JOB(JOBQ_OK, .kind = "k", .delay_ms = 1);
+    JOB(JOBQ_BAD_TIME, .kind = "k", .delay_ms = JOBQ_UNLIMITED);
     JOB(JOBQ_OK, .kind = "k", .delay_ms = INT64_MAX - NOW);
     JOB(JOBQ_BAD_TIME, .kind = "k", .delay_ms = INT64_MAX - NOW + 1);
     JOB(JOBQ_BAD_TIME, .kind = "k", .delay_ms = INT64_MAX - 1);

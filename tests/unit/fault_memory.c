@@ -329,7 +329,7 @@ TEST(memory_runs_out_in_sqlite) {
 static void warm_up(jobq *q) {
     enum { COUNT = 8 };
     jobq_job jobs[COUNT];
-    jobq_result results[COUNT];
+    jobq_stored results[COUNT];
     memset(jobs, 0, sizeof jobs);
     for (int i = 0; i < COUNT; i++) jobs[i].kind = "plain";
     jobs[0].key = "first";

@@ -147,7 +147,7 @@ TEST(damaged_claims_row_is_corrupt) {
     static const char *const texts[] = {"x'80'", "x'0280'", "x'ffffffffffffffffffff02'"};
     const char *path = make_queue();
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        jobq_error err = {0, 0, ""};
+        jobq_error err = {.code = 0};
         jobq *q = NULL;
         sqlite3 *db = look_into(path);
         char sql[96];
