@@ -18,6 +18,8 @@
  *     os.c            threads, clocks, atomics, lock file for POSIX
  *     clock.h         the injected clock: the system's or an artificial one
  *     clock.c         the injected clock: the system's or an artificial one
+ *     files.h         which files a path means: resolved once, looked at, made, watched
+ *     files.c         which files a path means: resolved once, looked at, made, watched
  *     owner.h         one owner per file: lock, slots, forks
  *     owner.c         one owner per file: lock, slots, forks
  *     wheel.h         hierarchical timing wheel; owns no clock, lock or memory
@@ -192,6 +194,9 @@ static inline int64_t jobq__sub(int64_t a, int64_t b) {
  * took 32 KiB of it. */
 #define JOBQ__STACK_MIN (64 * 1024)
 #define JOBQ__STACK_MAX (1024 * 1024 * 1024)
+
+/* Of the files that are made: whoever may write them runs the queue. */
+#define JOBQ__FILE_MODE 0600
 
 /* Retry after Galoy: 18.1 hours from the first failure to the dead letter box. */
 #define JOBQ__ATTEMPTS_MAX 30
@@ -575,6 +580,7 @@ JOBQ__INTERNAL int jobq__err_os(jobq_error *err, int code, int os_code, const ch
 #ifndef JOBQ__OS_H
 #define JOBQ__OS_H
 
+/* #include "err.h" */
 /* #include "mem.h" */
 
 #include <pthread.h>
@@ -686,26 +692,50 @@ struct jobq__os_id {
     uint64_t device, file;
 };
 
-enum jobq__os_kind { JOBQ__OS_MISSING, JOBQ__OS_FILE, JOBQ__OS_OTHER, JOBQ__OS_ERROR };
+enum jobq__os_kind { JOBQ__OS_MISSING, JOBQ__OS_FILE, JOBQ__OS_LINK, JOBQ__OS_OTHER };
 
-/* What stands at path, without opening it: closing a descriptor of a database file would drop
- * SQLite's locks. A dangling link is missing. */
-JOBQ__INTERNAL enum jobq__os_kind jobq__os_stat(const char *path, struct jobq__os_id *id);
+/* What stands under a name. */
+struct jobq__os_file {
+    enum jobq__os_kind kind;
+    struct jobq__os_id id;
+    int64_t names;              /* hard links to it */
+    int mode;                   /* of access: 0600 and the like */
+    int64_t user, group;
+};
+
+/* Looks without opening: closing a descriptor of a database file would drop SQLite's locks. A
+ * link is not followed. Returns 0, or errno if it may not look; what is missing is no error. */
+JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file);
+/* True if path does not name that file any more: it is gone, or another stands there. That the
+ * system does not let us look says nothing. */
+JOBQ__INTERNAL bool jobq__os_moved(const char *path, const struct jobq__os_id *id);
 
 /* True if the file lies on a network, or on something that does not say that it does not. */
 JOBQ__INTERNAL bool jobq__os_remote(const char *path);
+/* True if the file is a mount point by itself, as one that is bound to another place is. The path
+ * must be a resolved one. */
+JOBQ__INTERNAL bool jobq__os_mounted(const char *path);
 
-/* Makes an empty file of mode 0600; an existing one is left alone. JOBQ_OK or a code. */
-JOBQ__INTERNAL int jobq__os_create(const char *path);
+/* What path means at this moment: absolute and without a link. Of the last part nothing but a name
+ * need be there. 0, or errno. */
+JOBQ__INTERNAL int jobq__os_resolve(const char *path, char **resolved);
 
-/* The path with every link resolved and suffix behind it, or NULL. */
-JOBQ__INTERNAL char *jobq__os_real_path(const char *path, const char *suffix);
+/* Makes an empty file of this mode whatever the umask, and of this group if it is not 0. *created
+ * is false if one is there already. JOBQ_OK or a code. */
+JOBQ__INTERNAL int jobq__os_create(const char *path, int mode, int64_t group, bool *created,
+                                   jobq_error *err);
+/* Gives the file at path the owner and group of the other, as far as we may. */
+JOBQ__INTERNAL void jobq__os_match_owner(const char *path, const struct jobq__os_file *like);
 
-/* Opens (owner: creates) a lock file and maps size bytes of it. exclusive takes the lock that
- * dies with the process, or returns JOBQ_LOCKED with the page still mapped for reading.
- * Not exclusive: maps it for reading, if it is there. */
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclusive, int *fd,
-                                      void **page);
+/* Opens a lock file and maps size bytes of it, in place of *page if that is not NULL. The owner
+ * gives a file whose mode and owner it shall have: then it is made, and the lock taken that dies
+ * with the process, or it is JOBQ_LOCKED with the page mapped for reading. A client gives NULL:
+ * the file is mapped for reading if it is there. Nothing but a plain file is opened. */
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size,
+                                      const struct jobq__os_file *like, int *fd, void **page,
+                                      jobq_error *err);
+/* A page of memory that a file may be mapped over later; NULL if there is no memory. */
+JOBQ__INTERNAL void *jobq__os_page_blank(size_t size);
 /* Gives the lock up, although a forked child may hold copies of the descriptor. */
 JOBQ__INTERNAL void jobq__os_page_unlock(int fd);
 /* The lock goes with the last copy of the descriptor. */
@@ -717,19 +747,21 @@ JOBQ__INTERNAL int jobq__os_allocate(int fd, int64_t size);
 JOBQ__INTERNAL int64_t jobq__os_size(int fd);
 /* Bytes that are free on the file system of an open file; INT64_MAX if it does not tell. */
 JOBQ__INTERNAL int64_t jobq__os_free_bytes(int fd);
-/* True if path is a name of the open file. */
-JOBQ__INTERNAL bool jobq__os_names(const char *path, int fd);
+/* Which file is open. */
+JOBQ__INTERNAL struct jobq__os_id jobq__os_id_of(int fd);
 
 JOBQ__INTERNAL int jobq__os_pid(void);
-/* A text that changes with every boot; "" if the system tells none. */
+/* A text that changes with every boot; "" if the system tells nothing that can be trusted. */
 JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity);
+/* True if both texts, of at most capacity bytes, are of one boot for sure. */
+JOBQ__INTERNAL bool jobq__os_same_boot(const char *a, const char *b, size_t capacity);
 /* A lock for the few process-wide tables. */
 JOBQ__INTERNAL void jobq__os_global_lock(void);
 JOBQ__INTERNAL void jobq__os_global_unlock(void);
 
 /* Registers, once, what runs in a forked child and at exit(); with the global lock held. A thread
- * that forks takes that lock before, and in_child has to unlock it. */
-JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void));
+ * that forks takes that lock before, and in_child has to unlock it. JOBQ_OK or NO_MEMORY. */
+JOBQ__INTERNAL int jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void));
 
 #endif
 
@@ -756,7 +788,11 @@ JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)
 #elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)
 #include <sys/mount.h>
 #include <sys/param.h>
+#include <sys/sysctl.h>
 #endif
+
+/* No system that runs this was started before: 2020 in seconds. */
+#define JOBQ__OS_CLOCK_IS_SET 1577836800
 
 /* ---- Locks ---- */
 
@@ -982,12 +1018,50 @@ JOBQ__INTERNAL int64_t jobq__os_time_mono_us(void) {
 
 /* ---- Files and processes ---- */
 
-JOBQ__INTERNAL enum jobq__os_kind jobq__os_stat(const char *path, struct jobq__os_id *id) {
+/* Descriptors below 3 are standard input, output and error to every other part of the process,
+ * even if they are closed: whatever is printed would go into the file. */
+static int jobq__os_open(const char *path, int flags, int mode) {
+    int fd, low, failed;
+    do fd = open(path, flags | O_CLOEXEC, (mode_t)mode);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0 || fd > 2) return fd;
+    low = fd;
+    fd = fcntl(low, F_DUPFD_CLOEXEC, 3);
+    failed = errno;
+    close(low);
+    errno = failed;
+    return fd;
+}
+
+static struct jobq__os_id jobq__os_id(const struct stat *st) {
+    struct jobq__os_id id = {(uint64_t)st->st_dev, (uint64_t)st->st_ino};
+    return id;
+}
+
+JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file) {
     struct stat st;
-    if (stat(path, &st)) return errno == ENOENT ? JOBQ__OS_MISSING : JOBQ__OS_ERROR;
-    id->device = (uint64_t)st.st_dev;
-    id->file = (uint64_t)st.st_ino;
-    return S_ISREG(st.st_mode) ? JOBQ__OS_FILE : JOBQ__OS_OTHER;
+    memset(file, 0, sizeof *file);
+    if (lstat(path, &st)) return errno == ENOENT || errno == ENOTDIR ? 0 : errno;
+    file->kind = S_ISREG(st.st_mode) ? JOBQ__OS_FILE
+               : S_ISLNK(st.st_mode) ? JOBQ__OS_LINK : JOBQ__OS_OTHER;
+    file->id = jobq__os_id(&st);
+    file->names = (int64_t)st.st_nlink;
+    file->mode = (int)(st.st_mode & 0777);
+    file->user = (int64_t)st.st_uid;
+    file->group = (int64_t)st.st_gid;
+    return 0;
+}
+
+JOBQ__INTERNAL bool jobq__os_moved(const char *path, const struct jobq__os_id *id) {
+    struct jobq__os_file now;
+    if (jobq__os_look(path, &now)) return false;
+    return now.kind == JOBQ__OS_MISSING || now.id.file != id->file || now.id.device != id->device;
+}
+
+JOBQ__INTERNAL struct jobq__os_id jobq__os_id_of(int fd) {
+    struct jobq__os_id none = {0, 0};
+    struct stat st;
+    return fstat(fd, &st) ? none : jobq__os_id(&st);
 }
 
 JOBQ__INTERNAL bool jobq__os_remote(const char *path) {
@@ -1016,31 +1090,162 @@ JOBQ__INTERNAL bool jobq__os_remote(const char *path) {
 #endif
 }
 
-static int jobq__os_open_code(void) {
-    if (errno == EROFS || errno == EACCES || errno == EPERM) return JOBQ_READ_ONLY;
-    if (errno == ENOSPC || errno == EDQUOT) return JOBQ_FULL;
+#if defined(__linux__)
+/* Looks for a line whose fifth field is path; blanks and the like stand there as \040. */
+static bool jobq__os_in_mounts(int fd, const char *path) {
+    char buffer[1024];
+    int field = 0, digits = 0;
+    unsigned value = 0;
+    size_t at = 0;
+    bool same = true, found = false;
+    ssize_t size, i;
+    while (!found && (size = read(fd, buffer, sizeof buffer)) > 0) {
+        for (i = 0; i < size && !found; i++) {
+            unsigned char c = (unsigned char)buffer[i];
+            if (c == ' ' || c == '\n') {
+                found = field == 4 && same && !path[at];
+                field = c == ' ' ? field + 1 : 0;
+                at = 0;
+                same = true;
+                continue;
+            }
+            if (field != 4 || !same) continue;
+            if (c == '\\' && !digits) {
+                digits = 3;
+                value = 0;
+                continue;
+            }
+            if (digits) {
+                value = value * 8 + (unsigned)(c - '0');
+                if (--digits) continue;
+                c = (unsigned char)value;
+            }
+            same = path[at] && (unsigned char)path[at] == c;
+            at += same;
+        }
+    }
+    return found;
+}
+#endif
+
+JOBQ__INTERNAL bool jobq__os_mounted(const char *path) {
+    bool mounted = false;
+#if defined(__linux__)
+    int fd = jobq__os_open("/proc/self/mountinfo", O_RDONLY, 0);
+    if (fd < 0) return false;
+    mounted = jobq__os_in_mounts(fd, path);
+    close(fd);
+#else
+    (void)path;
+#endif
+    return mounted;
+}
+
+/* "dir/" and name as one text; a dir of size 0 is not there. */
+static char *jobq__os_join(const char *dir, size_t size, const char *name) {
+    size_t length = strlen(name);
+    char *joined = jobq__mem_new(size + length + 2);
+    if (!joined) return NULL;
+    memcpy(joined, dir, size);
+    if (size && dir[size - 1] != '/') joined[size++] = '/';
+    memcpy(joined + size, name, length + 1);
+    return joined;
+}
+
+/* The last part of *path is missing, or a link to what is missing: goes where the link leads, or
+ * says at once what the whole means. 0 or errno. */
+static int jobq__os_resolve_last(char **path, char **resolved) {
+    const char *slash = strrchr(*path, '/');
+    const char *name = slash ? slash + 1 : *path;
+    size_t size = (size_t)(name - *path);
+    char target[1024], *real, *dir;
+    ssize_t length;
+    if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return ENOENT;
+    length = readlink(*path, target, sizeof target - 1);
+    if (length == (ssize_t)sizeof target - 1) return ENAMETOOLONG;
+    if (length >= 0) {
+        target[length] = 0;
+        dir = jobq__os_join(*path, target[0] == '/' ? 0 : size, target);
+        if (!dir) return ENOMEM;
+        jobq__mem_free(*path);
+        *path = dir;
+        return 0;
+    }
+    dir = jobq__os_join(*path, size, ".");
+    if (!dir) return ENOMEM;
+    real = realpath(dir, NULL);
+    jobq__mem_free(dir);
+    if (!real) return errno;
+    *resolved = jobq__os_join(real, strlen(real), name);
+    free(real);
+    return *resolved ? 0 : ENOMEM;
+}
+
+JOBQ__INTERNAL int jobq__os_resolve(const char *path, char **resolved) {
+    char *at = jobq__mem_copy(path, strlen(path)), *real;
+    int links = 0, failed = at ? 0 : ENOMEM;
+    *resolved = NULL;
+    while (!failed && !*resolved) {
+        real = realpath(at, NULL);
+        if (real) {
+            *resolved = jobq__mem_copy(real, strlen(real));
+            free(real);
+            failed = *resolved ? 0 : ENOMEM;
+        } else if (errno != ENOENT) {
+            failed = errno;
+        } else {
+            failed = links++ < 40 ? jobq__os_resolve_last(&at, resolved) : ELOOP;
+        }
+    }
+    jobq__mem_free(at);
+    return failed;
+}
+
+static int jobq__os_code(int os_code) {
+    if (os_code == EROFS || os_code == EACCES || os_code == EPERM) return JOBQ_READ_ONLY;
+    if (os_code == ENOSPC || os_code == EDQUOT) return JOBQ_FULL;
+    if (os_code == ENOMEM) return JOBQ_NO_MEMORY;
     return JOBQ_CANT_OPEN;
 }
 
-JOBQ__INTERNAL int jobq__os_create(const char *path) {
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0) return errno == EEXIST ? JOBQ_OK : jobq__os_open_code();
+JOBQ__INTERNAL int jobq__os_create(const char *path, int mode, int64_t group, bool *created,
+                                   jobq_error *err) {
+    int fd = jobq__os_open(path, O_RDWR | O_CREAT | O_EXCL, 0600), rc = JOBQ_OK;
+    *created = fd >= 0;
+    if (fd < 0 && errno == EEXIST) return JOBQ_OK;
+    if (fd < 0)
+        return jobq__err_os(err, jobq__os_code(errno), errno, "open", path,
+                            "a queue cannot be made there");
+    if (group && fchown(fd, (uid_t)-1, (gid_t)group))
+        rc = jobq__err_os(err, jobq__os_code(errno), errno, "fchown", path,
+                          "the process has to belong to group_id");
+    else if (fchmod(fd, (mode_t)mode))
+        rc = jobq__err_os(err, jobq__os_code(errno), errno, "fchmod", path, NULL);
     close(fd);
-    return JOBQ_OK;
+    if (rc != JOBQ_OK) unlink(path);
+    return rc;
 }
 
-JOBQ__INTERNAL char *jobq__os_real_path(const char *path, const char *suffix) {
-    char *real = realpath(path, NULL), *result = NULL;
-    size_t length, more = strlen(suffix);
-    if (!real) return NULL;
-    length = strlen(real);
-    result = jobq__mem_new(length + more + 1);
-    if (result) {
-        memcpy(result, real, length);
-        memcpy(result + length, suffix, more);
-    }
-    free(real);
-    return result;
+/* Only root may give a file away; a group may be given by who belongs to it. */
+static uid_t jobq__os_new_user(const struct jobq__os_file *like) {
+    return geteuid() == 0 ? (uid_t)like->user : (uid_t)-1;
+}
+
+JOBQ__INTERNAL void jobq__os_match_owner(const char *path, const struct jobq__os_file *like) {
+    uid_t user = jobq__os_new_user(like);
+    struct jobq__os_file file;
+    if (jobq__os_look(path, &file) || file.kind != JOBQ__OS_FILE) return;
+    if (file.group == like->group && (file.user == like->user || user == (uid_t)-1)) return;
+    if (lchown(path, user, (gid_t)like->group)) return;
+}
+
+static void jobq__os_match(int fd, const struct jobq__os_file *like) {
+    uid_t user = jobq__os_new_user(like);
+    struct stat st;
+    if (fstat(fd, &st)) return;
+    if (st.st_gid != (gid_t)like->group || (user != (uid_t)-1 && st.st_uid != user))
+        if (fchown(fd, user, (gid_t)like->group)) return;
+    if ((int)(st.st_mode & 0777) != like->mode && fchmod(fd, (mode_t)like->mode)) return;
 }
 
 /* Real zeros: a store into a hole of a mapped file kills the process when the disk is full. */
@@ -1056,33 +1261,74 @@ static int jobq__os_fill(int fd, off_t from, size_t size) {
     return JOBQ_OK;
 }
 
-static int jobq__os_page_lock(int fd, size_t size) {
+/* A pipe in its place must not keep us waiting, nor a link lead us to another file. */
+static int jobq__os_page_file(const char *path, bool make, jobq_error *err) {
+    int flags = O_NOFOLLOW | O_NONBLOCK | (make ? O_RDWR | O_CREAT : O_RDONLY);
+    int fd = jobq__os_open(path, flags, 0600), failed = errno;
     struct stat st;
-    if (flock(fd, LOCK_EX | LOCK_NB)) return errno == EWOULDBLOCK ? JOBQ_LOCKED : JOBQ_IO;
-    /* Only the owner may change the size: another mapping would die of a shrunken file. */
-    if (fstat(fd, &st)) return JOBQ_IO;
-    return st.st_size < (off_t)size ? jobq__os_fill(fd, st.st_size, size) : JOBQ_OK;
+    if (fd < 0)
+        jobq__err_os(err, jobq__os_code(failed), failed, "open", path,
+                     failed == ELOOP ? "the lock file may not be a link; remove it"
+                                     : "the lock file has to be there for reading and writing");
+    else if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+        jobq__err_set(err, JOBQ_NOT_A_FILE, "the lock file %.250s is not a regular file; remove it",
+                      path);
+    else return fd;
+    if (fd >= 0) close(fd);
+    return -1;
 }
 
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclusive, int *fd,
-                                      void **page) {
+static int jobq__os_page_lock(int fd, const char *path, size_t size, jobq_error *err) {
     struct stat st;
     int rc = JOBQ_OK;
-    *page = NULL;
-    *fd = open(path, (exclusive ? O_RDWR | O_CREAT : O_RDONLY) | O_CLOEXEC, 0600);
-    if (*fd < 0) return jobq__os_open_code();
-    if (exclusive) rc = jobq__os_page_lock(*fd, size);
-    if (fstat(*fd, &st) == 0 && st.st_size >= (off_t)size) {
-        int protection = exclusive && rc == JOBQ_OK ? PROT_READ | PROT_WRITE : PROT_READ;
-        *page = mmap(NULL, size, protection, MAP_SHARED, *fd, 0);
-        if (*page == MAP_FAILED) *page = NULL;
+    if (flock(fd, LOCK_EX | LOCK_NB)) {
+        if (errno == EWOULDBLOCK) return JOBQ_LOCKED;
+        return jobq__err_os(err, JOBQ_IO, errno, "flock", path, NULL);
     }
-    if (!*page && rc == JOBQ_OK) rc = JOBQ_IO;
+    /* Only the owner may change the size: another mapping would die of a shrunken file. */
+    if (fstat(fd, &st)) return jobq__err_os(err, JOBQ_IO, errno, "fstat", path, NULL);
+    if (st.st_size < (off_t)size) rc = jobq__os_fill(fd, st.st_size, size);
+    return rc == JOBQ_OK ? rc : jobq__err_os(err, rc, errno, "write", path, NULL);
+}
+
+static int jobq__os_page_map(int fd, const char *path, size_t size, bool writable, void **page,
+                             jobq_error *err) {
+    int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    struct stat st;
+    void *at;
+    if (fstat(fd, &st)) return jobq__err_os(err, JOBQ_IO, errno, "fstat", path, NULL);
+    if (st.st_size < (off_t)size)
+        return jobq__err_set(err, JOBQ_IO, "the lock file %.250s is too short", path);
+    at = mmap(*page, size, protection, MAP_SHARED | (*page ? MAP_FIXED : 0), fd, 0);
+    if (at == MAP_FAILED) return jobq__err_os(err, JOBQ_IO, errno, "mmap", path, NULL);
+    *page = at;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size,
+                                      const struct jobq__os_file *like, int *fd, void **page,
+                                      jobq_error *err) {
+    jobq_error local;
+    int rc = JOBQ_OK;
+    if (!err) err = &local;
+    *fd = jobq__os_page_file(path, like != NULL, err);
+    if (*fd < 0) return err->code;
+    if (like) rc = jobq__os_page_lock(*fd, path, size, err);
+    if (rc == JOBQ_OK && like) jobq__os_match(*fd, like);
+    if (rc == JOBQ_OK || rc == JOBQ_LOCKED) {
+        int mapped = jobq__os_page_map(*fd, path, size, like && rc == JOBQ_OK, page, err);
+        if (rc == JOBQ_OK) rc = mapped;
+    }
     if (rc != JOBQ_OK) {
         close(*fd);
         *fd = -1;
     }
     return rc;
+}
+
+JOBQ__INTERNAL void *jobq__os_page_blank(size_t size) {
+    void *page = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return page == MAP_FAILED ? NULL : page;
 }
 
 JOBQ__INTERNAL void jobq__os_page_unlock(int fd) {
@@ -1127,30 +1373,67 @@ JOBQ__INTERNAL int64_t jobq__os_size(int fd) {
 
 JOBQ__INTERNAL int64_t jobq__os_free_bytes(int fd) {
     struct statvfs st;
-    if (fstatvfs(fd, &st) || st.f_frsize > INT32_MAX) return INT64_MAX;
-    if (st.f_bavail > (uint64_t)INT64_MAX / st.f_frsize) return INT64_MAX;
-    return (int64_t)(st.f_bavail * st.f_frsize);
-}
-
-JOBQ__INTERNAL bool jobq__os_names(const char *path, int fd) {
-    struct stat named, open;
-    if (stat(path, &named) || fstat(fd, &open)) return false;
-    return named.st_ino == open.st_ino && named.st_dev == open.st_dev;
+    uint64_t blocks, size;
+    if (fstatvfs(fd, &st)) return INT64_MAX;
+    blocks = st.f_bavail;
+    size = st.f_frsize;
+    if (size && blocks > (uint64_t)INT64_MAX / size) return INT64_MAX;
+    return (int64_t)(blocks * size);
 }
 
 JOBQ__INTERNAL int jobq__os_pid(void) {
     return (int)getpid();
 }
 
+/* When the system was started, by its own clock; in seconds, 0 if it cannot be told. */
+static int64_t jobq__os_boot_at(void) {
+#if defined(CLOCK_BOOTTIME)
+    struct timespec wall, up;
+    if (clock_gettime(CLOCK_REALTIME, &wall) || clock_gettime(CLOCK_BOOTTIME, &up)) return 0;
+    return (int64_t)wall.tv_sec - (int64_t)up.tv_sec;
+#elif defined(KERN_BOOTTIME)
+    int name[2] = {CTL_KERN, KERN_BOOTTIME};
+    struct timeval at;
+    size_t size = sizeof at;
+    return sysctl(name, 2, &at, &size, NULL, 0) ? 0 : (int64_t)at.tv_sec;
+#else
+    return 0;
+#endif
+}
+
+#define JOBQ__OS_BOOT_AT "booted at " /* where there is no id of the boot */
+
 JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity) {
     ssize_t size = 0;
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    int64_t at;
+    int fd = jobq__os_open("/proc/sys/kernel/random/boot_id", O_RDONLY, 0);
     if (fd >= 0) {
         size = read(fd, text, capacity - 1);
         close(fd);
     }
     text[size > 0 ? size : 0] = 0;
     text[strcspn(text, "\n")] = 0;
+    if (*text) return;
+    /* A device without a clock of its own is at the same time at every start. */
+    at = jobq__os_boot_at();
+    if (at > JOBQ__OS_CLOCK_IS_SET)
+        snprintf(text, capacity, JOBQ__OS_BOOT_AT "%lld", (long long)at);
+}
+
+static int64_t jobq__os_booted(const char *text, size_t capacity) {
+    size_t size = strlen(JOBQ__OS_BOOT_AT);
+    int64_t at = 0;
+    if (strncmp(text, JOBQ__OS_BOOT_AT, size) != 0) return 0;
+    for (; size < capacity && text[size] >= '0' && text[size] <= '9' && at < INT64_MAX / 16; size++)
+        at = at * 10 + (text[size] - '0');
+    return at;
+}
+
+JOBQ__INTERNAL bool jobq__os_same_boot(const char *a, const char *b, size_t capacity) {
+    int64_t at = jobq__os_booted(a, capacity), other = jobq__os_booted(b, capacity);
+    /* Two clocks are read one after the other. */
+    if (at && other) return at - other <= 1 && other - at <= 1;
+    return *a && strncmp(a, b, capacity) == 0;
 }
 
 static struct jobq__mutex jobq__os_global = {.raw = PTHREAD_MUTEX_INITIALIZER};
@@ -1163,12 +1446,11 @@ JOBQ__INTERNAL void jobq__os_global_unlock(void) {
     jobq__os_unlock(&jobq__os_global);
 }
 
-JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)) {
-    static int done;
-    if (done) return;
-    done = 1;
-    pthread_atfork(jobq__os_global_lock, jobq__os_global_unlock, in_child);
-    atexit(at_exit);
+JOBQ__INTERNAL int jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)) {
+    static bool forks, exits;
+    if (!forks) forks = !pthread_atfork(jobq__os_global_lock, jobq__os_global_unlock, in_child);
+    if (forks && !exits) exits = !atexit(at_exit);
+    return forks && exits ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
 /*==== clock.h ====*/
@@ -1249,6 +1531,206 @@ JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms) {
     jobq__os_unlock(&clock->mu);
 }
 
+/*==== files.h ====*/
+/* files.h - which files a path means: resolved once, looked at, made, watched. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/files.h"
+#endif
+#ifndef JOBQ__FILES_H
+#define JOBQ__FILES_H
+
+/* #include "err.h" */
+/* #include "os.h" */
+
+/* Design note.
+ *
+ * A path is asked for its meaning once, when the queue is opened. From then on everybody opens the
+ * absolute name that came out, and makes sure that it got the same file: a connection of SQLite
+ * that is opened later, the lock file, the look at the log. So it does not matter where the process
+ * goes, which links are changed, or what SQLite takes for a URI.
+ *
+ * The names of log and lock are made from the database's name, so a file that has two of them
+ * would have two logs and two owners. It is refused, and so is what is mounted by itself. A second
+ * name that is made later does no harm until somebody opens it, who is then refused.
+ *
+ * A file has moved if its name is gone or names another file. That the system does not let us
+ * look, because the process has given up rights or lives in another root now, says nothing. */
+
+struct jobq__files {
+    char *path;                 /* absolute, without a link in it; or ":memory:" */
+    char *log, *shm, *lock;     /* what stands beside it; NULL for ":memory:" */
+    struct jobq__os_file db;    /* as it was found */
+    struct jobq__os_id log_id, root_id;
+    bool created;               /* by us, just now */
+    bool log_known;
+};
+
+/* Finds out what path means, and makes the database's file if an owner misses it. On failure
+ * nothing but memory is held. */
+JOBQ__INTERNAL int jobq__files_find(struct jobq__files *files, const char *path,
+                                    const jobq_options *options, jobq_error *err);
+JOBQ__INTERNAL void jobq__files_fini(struct jobq__files *files);
+
+/* Once the database is open: its log is the one that has to stay, and gets its owner. */
+JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files);
+
+/* True if the database or its log is no longer what its name names. */
+JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files);
+/* The same for any other file that belongs to it. */
+JOBQ__INTERNAL bool jobq__files_one_moved(const struct jobq__files *files, const char *path,
+                                          const struct jobq__os_id *id);
+
+#endif
+
+/*==== files.c ====*/
+/* files.c - which files a path means: resolved once, looked at, made, watched. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/files.c"
+#endif
+/* #include "files.h" */
+
+#include <errno.h>
+
+static char *jobq__files_beside(const char *path, const char *ending) {
+    size_t size = strlen(path), more = strlen(ending);
+    char *name = jobq__mem_new(size + more + 1);
+    if (!name) return NULL;
+    memcpy(name, path, size);
+    memcpy(name + size, ending, more);
+    return name;
+}
+
+static int jobq__files_name(struct jobq__files *files, const char *path, jobq_error *err) {
+    int failed = jobq__os_resolve(path, &files->path);
+    if (failed == ENOMEM) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (failed)
+        return jobq__err_os(err, failed == EACCES ? JOBQ_READ_ONLY : JOBQ_CANT_OPEN, failed,
+                            "realpath", path, "its directory has to be there and to be entered");
+    files->log = jobq__files_beside(files->path, "-wal");
+    files->shm = jobq__files_beside(files->path, "-shm");
+    files->lock = jobq__files_beside(files->path, "-jobq");
+    if (!files->log || !files->shm || !files->lock)
+        return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    return JOBQ_OK;
+}
+
+static int jobq__files_look(const char *path, struct jobq__os_file *file, jobq_error *err) {
+    int failed = jobq__os_look(path, file);
+    if (!failed) return JOBQ_OK;
+    return jobq__err_os(err, failed == EACCES ? JOBQ_READ_ONLY : JOBQ_CANT_OPEN, failed, "lstat",
+                        path, NULL);
+}
+
+static int jobq__files_make(struct jobq__files *files, const jobq_options *options,
+                            jobq_error *err) {
+    int rc = jobq__os_create(files->path, options->mode, options->group_id, &files->created, err);
+    if (rc == JOBQ_OK) rc = jobq__files_look(files->path, &files->db, err);
+    if (rc != JOBQ_OK || files->db.kind == JOBQ__OS_FILE) return rc;
+    return jobq__err_set(err, JOBQ_CANT_OPEN, "%.250s was made and is gone again", files->path);
+}
+
+/* Only what has one name may be opened: see the design note. */
+static int jobq__files_check_names(const struct jobq__files *files, jobq_error *err) {
+    if (files->db.names > 1)
+        return jobq__err_set(err, JOBQ_LINKED, "%.250s has %lld names (hard links): under another"
+                             " one its log and its owner would not be seen; leave it only one, or"
+                             " say .linked = true", files->path, (long long)files->db.names);
+    if (jobq__os_mounted(files->path))
+        return jobq__err_set(err, JOBQ_LINKED, "%.250s is mounted by itself: where it comes from"
+                             " its log and its owner would not be seen; mount its directory, or"
+                             " say .linked = true", files->path);
+    return JOBQ_OK;
+}
+
+/* What stands beside the database has to be a plain file with one name, too. */
+static int jobq__files_check_beside(const struct jobq__files *files, bool linked,
+                                    jobq_error *err) {
+    const char *const names[] = {files->log, files->shm, files->lock};
+    struct jobq__os_file file;
+    size_t i;
+    int rc;
+    for (i = 0; i < JOBQ__COUNT(names); i++) {
+        rc = jobq__files_look(names[i], &file, err);
+        if (rc != JOBQ_OK) return rc;
+        if (file.kind == JOBQ__OS_MISSING) continue;
+        if (file.kind != JOBQ__OS_FILE)
+            return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s is %s; it is in the way and has to"
+                                 " be removed", names[i], file.kind == JOBQ__OS_LINK
+                                 ? "a symbolic link" : "not a regular file");
+        if (file.names > 1 && !linked)
+            return jobq__err_set(err, JOBQ_LINKED, "%.250s has %lld names (hard links) and may"
+                                 " belong to another database; leave it only one, or say"
+                                 " .linked = true", names[i], (long long)file.names);
+    }
+    return JOBQ_OK;
+}
+
+static int jobq__files_check(struct jobq__files *files, const char *path,
+                             const jobq_options *options, jobq_error *err) {
+    int rc = jobq__files_look(files->path, &files->db, err);
+    if (rc != JOBQ_OK) return rc;
+    if (files->db.kind == JOBQ__OS_MISSING && options->role == JOBQ_CLIENT)
+        return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %.250s; the owner makes it",
+                             files->path);
+    if (files->db.kind == JOBQ__OS_MISSING) rc = jobq__files_make(files, options, err);
+    if (rc != JOBQ_OK) return rc;
+    if (files->db.kind != JOBQ__OS_FILE)
+        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s is not a regular file", path);
+    if (!options->linked) rc = jobq__files_check_names(files, err);
+    if (rc == JOBQ_OK) rc = jobq__files_check_beside(files, options->linked, err);
+    if (rc != JOBQ_OK || options->remote || !jobq__os_remote(files->path)) return rc;
+    return jobq__err_set(err, JOBQ_REMOTE, "%.250s is on a network or FUSE file system, where locks"
+                         " and log are not safe; .remote = true opens it all the same",
+                         files->path);
+}
+
+JOBQ__INTERNAL int jobq__files_find(struct jobq__files *files, const char *path,
+                                    const jobq_options *options, jobq_error *err) {
+    struct jobq__os_file root;
+    int rc;
+    memset(files, 0, sizeof *files);
+    if (strcmp(path, ":memory:") == 0) {
+        files->path = jobq__mem_copy(path, strlen(path));
+        return files->path ? JOBQ_OK : jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    }
+    if (!jobq__os_look("/", &root)) files->root_id = root.id;
+    rc = jobq__files_name(files, path, err);
+    return rc == JOBQ_OK ? jobq__files_check(files, path, options, err) : rc;
+}
+
+JOBQ__INTERNAL void jobq__files_fini(struct jobq__files *files) {
+    jobq__mem_free(files->path);
+    jobq__mem_free(files->log);
+    jobq__mem_free(files->shm);
+    jobq__mem_free(files->lock);
+    memset(files, 0, sizeof *files);
+}
+
+JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files) {
+    struct jobq__os_file log;
+    if (!files->log) return;
+    jobq__os_match_owner(files->log, &files->db);
+    jobq__os_match_owner(files->shm, &files->db);
+    if (jobq__os_look(files->log, &log) || log.kind != JOBQ__OS_FILE) return;
+    files->log_id = log.id;
+    files->log_known = true;
+}
+
+JOBQ__INTERNAL bool jobq__files_one_moved(const struct jobq__files *files, const char *path,
+                                          const struct jobq__os_id *id) {
+    struct jobq__os_file root;
+    if (!jobq__os_moved(path, id)) return false;
+    /* In another root the name means another file, which says nothing of ours. */
+    return !jobq__os_look("/", &root) && root.id.file == files->root_id.file
+        && root.id.device == files->root_id.device;
+}
+
+JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files) {
+    if (!files->lock) return false;
+    if (jobq__files_one_moved(files, files->path, &files->db.id)) return true;
+    return files->log_known && jobq__files_one_moved(files, files->log, &files->log_id);
+}
+
 /*==== owner.h ====*/
 /* owner.h - one owner per file: the lock, the slots that outlive a process, forks. */
 #ifdef JOBQ_LINES
@@ -1257,8 +1739,7 @@ JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms) {
 #ifndef JOBQ__OWNER_H
 #define JOBQ__OWNER_H
 
-/* #include "err.h" */
-/* #include "os.h" */
+/* #include "files.h" */
 
 /* Design note.
  *
@@ -1279,7 +1760,15 @@ JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms) {
  *
  * A slot that the next owner finds STARTED, with the runs of a row that is still claimed, is a
  * suspect. The next owner clears the slots after its recovery has committed, so a recovery that
- * is itself killed starts over with the same evidence. */
+ * is itself killed starts over with the same evidence.
+ *
+ * Anybody may have written into the page. What it says is taken for true only if it bears the mark
+ * of this version and byte order, and then the worst that it can do is to have one run of one job
+ * blamed or not. Where the boot cannot be told, nobody is blamed.
+ *
+ * Most versions of SQLite are only safe with two writers if both know of each other (`shared`): the
+ * owner says in the page whether it does, before it opens the database, and a client looks there
+ * before each write. */
 
 struct jobq__slot {
     int64_t id;
@@ -1289,11 +1778,14 @@ struct jobq__slot {
 
 enum { JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED, JOBQ__SLOT_RELEASED, JOBQ__SLOT_GUILTY };
 
+/* What an owner says of other writers; NOBODY: there is none now, and it has left by itself. */
+enum { JOBQ__WRITES_ALONE, JOBQ__SHARES, JOBQ__NOBODY };
+
 struct jobq__page {
-    char magic[8];
+    char magic[8];              /* version and byte order */
     int32_t pid;
     int32_t leaving;            /* atomic: the process said that it is about to end */
-    int32_t shared;             /* the owner allows other writers */
+    int32_t shared;             /* atomic: does the owner allow other writers? */
     int32_t doubt;              /* a sync failed: the log may be whole in memory only */
     char boot_id[48];
     int64_t reserve;            /* bytes that the log needs to be set aside: see disk.h */
@@ -1302,22 +1794,27 @@ struct jobq__page {
 
 struct jobq__owner {
     int fd;
-    struct jobq__page *page;    /* never NULL: without a file it is plain memory */
+    struct jobq__page *page;    /* never NULL while open: without a file it is plain memory */
     bool mapped, writable;
-    char *path;                 /* of the lock file; NULL without one */
+    const struct jobq__files *files;
+    struct jobq__os_id id;      /* of the lock file that is mapped */
     int64_t reserved;           /* bytes set aside behind the page */
-    struct jobq__os_id file;    /* the database's */
     int entry;                  /* in the process's table, or -1 */
-    bool same_boot;             /* as the page found at open */
+    bool same_boot, other_boot; /* than that of the page found at open; neither: nobody knows */
     int32_t generation;         /* of forks, at open */
 };
 
-/* Takes the lock of the database that stands at path (NULL: none, as for ":memory:").
+/* Takes the lock that stands beside these files (":memory:": none). They must outlive the owner.
  * JOBQ_LOCKED names the owner's pid in err. */
-JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const char *path, jobq_error *err);
+JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq__files *files,
+                                    bool shared, jobq_error *err);
 
-/* A client: maps the page for reading if there is one; never fails. */
-JOBQ__INTERNAL void jobq__owner_watch(struct jobq__owner *owner, const char *path);
+/* A client: sees the page if there is one, now or later. */
+JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
+                                     jobq_error *err);
+/* A client, before each write; with the baton: JOBQ_UNSAFE_SQLITE unless the owner is known to
+ * allow other writers, or there never was one. */
+JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, jobq_error *err);
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner);
 
@@ -1330,9 +1827,7 @@ JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owne
 JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id);
 
 /* After recovery: empty slots, this process's pid and boot. */
-JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner, bool shared);
-/* A client: true if the owner has said that others may write. */
-JOBQ__INTERNAL bool jobq__owner_shares(const struct jobq__owner *owner);
+JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner);
 
 /* On the thread that runs it; returns what jobq__owner_ended is to be given: a handler may step
  * another queue. */
@@ -1351,7 +1846,7 @@ JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes)
 JOBQ__INTERNAL void jobq__owner_note_reserve(struct jobq__owner *owner, int64_t bytes);
 JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner);
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner);
-/* True if the lock file has another name by now, or none: somebody else may own the queue. */
+/* True if the lock file is not the one that its name names: somebody else may own the queue. */
 JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
 
 /* Says that the log is in doubt, or is no more; and whether the owner before has left it so. */
@@ -1371,7 +1866,6 @@ JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner);
 /* #include "owner.h" */
 
 #define JOBQ__OWNERS_MAX 64 /* queue files that one process may own */
-#define JOBQ__PAGE_MAGIC "jobq-1\n"
 #define JOBQ__PAGE_ROOM 4096 /* of the lock file; behind it lies the reserve */
 
 /* The process's table. Pages are read by a signal handler, so they are atomic pointers;
@@ -1397,6 +1891,16 @@ static void jobq__owner_in_child(void) {
         jobq__owner_pages[i] = NULL;
     }
     jobq__os_global_unlock();
+}
+
+/* Version 2 of the page, and whether its numbers begin with their low or their high byte. */
+static const char *jobq__owner_magic(void) {
+    static const int32_t one = 1;
+    return *(const char *)&one ? "jobq-2l" : "jobq-2b";
+}
+
+static bool jobq__owner_knows(const struct jobq__page *page) {
+    return memcmp(page->magic, jobq__owner_magic(), sizeof page->magic) == 0;
 }
 
 /* Lets go of all runs but the guilty one's. */
@@ -1440,54 +1944,83 @@ static int jobq__owner_enter(const struct jobq__owner *owner) {
     for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
         if (!jobq__owner_pages[i]) {
             if (entry == -2) entry = i;
-        } else if (owner->mapped && jobq__owner_files[i].file == owner->file.file
-                   && jobq__owner_files[i].device == owner->file.device) {
+        } else if (owner->mapped && jobq__owner_files[i].file == owner->files->db.id.file
+                   && jobq__owner_files[i].device == owner->files->db.id.device) {
             entry = -1;
             break;
         }
     }
     if (entry >= 0) {
-        jobq__owner_files[entry] = owner->file;
+        jobq__owner_files[entry] = owner->files->db.id;
         jobq__owner_fds[entry] = owner->fd;
         jobq__os_store_pointer(&jobq__owner_pages[entry], owner->page);
     }
     return entry;
 }
 
-static int jobq__owner_map(struct jobq__owner *owner, const char *path, jobq_error *err) {
-    char *lock_path = jobq__os_real_path(path, "-jobq");
-    void *page = NULL;
-    int rc;
-    if (!lock_path)
-        return jobq__err_set(err, JOBQ_CANT_OPEN, "the path cannot be resolved: %.150s", path);
-    rc = jobq__os_page_open(lock_path, sizeof *owner->page, true, &owner->fd, &page);
-    if (rc == JOBQ_LOCKED) {
-        const struct jobq__page *theirs = page;
-        jobq__err_set(err, rc, "process %d owns this queue", theirs ? (int)theirs->pid : 0);
-        jobq__os_page_close(-1, page, sizeof *owner->page);
-    } else if (rc != JOBQ_OK) {
-        jobq__err_set(err, rc, "the lock file %.150s cannot be opened and mapped", lock_path);
-        jobq__os_page_close(-1, page, sizeof *owner->page);
-    } else {
-        owner->page = page;
-        owner->mapped = owner->writable = true;
-        owner->path = lock_path;
-        owner->reserved = JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
-        lock_path = NULL;
+/* A client sees the lock file that stands there at this moment, and without one an empty page. The
+ * place of the page stays, because others may be reading it. */
+static int jobq__owner_look(struct jobq__owner *owner, jobq_error *err) {
+    void *page = owner->page;
+    struct jobq__os_file file;
+    int fd, rc;
+    if (!jobq__os_look(owner->files->lock, &file)) {
+        if (file.kind == JOBQ__OS_MISSING) return JOBQ_OK;
+        if (owner->fd >= 0 && file.id.file == owner->id.file && file.id.device == owner->id.device)
+            return JOBQ_OK;
     }
-    jobq__mem_free(lock_path);
+    rc = jobq__os_page_open(owner->files->lock, sizeof *owner->page, NULL, &fd, &page, err);
+    if (rc != JOBQ_OK) return rc;
+    if (owner->fd >= 0) jobq__os_page_close(owner->fd, NULL, 0);
+    owner->fd = fd;
+    owner->id = jobq__os_id_of(fd);
     return rc;
 }
 
-static void jobq__owner_init(struct jobq__owner *owner) {
+static int jobq__owner_locked(int32_t pid, const char *path, jobq_error *err) {
+    if (pid == jobq__os_pid())
+        jobq__err_set(err, JOBQ_LOCKED, "this process, %d, owns the queue %.250s already: close the"
+                      " other handle, or use it", (int)pid, path);
+    else if (pid > 0)
+        jobq__err_set(err, JOBQ_LOCKED, "process %d owns the queue %.250s; open it as a client, or"
+                      " end that process", (int)pid, path);
+    else
+        jobq__err_set(err, JOBQ_LOCKED, "another process owns the queue %.250s", path);
+    jobq__err_id(err, JOBQ__MAX(pid, 0));
+    return JOBQ_LOCKED;
+}
+
+static int jobq__owner_map(struct jobq__owner *owner, jobq_error *err) {
+    const struct jobq__files *files = owner->files;
+    void *page = NULL;
+    int rc = jobq__os_page_open(files->lock, sizeof *owner->page, &files->db, &owner->fd, &page,
+                                err);
+    if (rc == JOBQ_LOCKED) {
+        const struct jobq__page *theirs = page;
+        jobq__owner_locked(theirs ? theirs->pid : 0, files->path, err);
+    }
+    if (rc != JOBQ_OK) {
+        jobq__os_page_close(-1, page, sizeof *owner->page);
+        return rc;
+    }
+    owner->page = page;
+    owner->mapped = owner->writable = true;
+    owner->id = jobq__os_id_of(owner->fd);
+    owner->reserved = JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
+    return rc;
+}
+
+static void jobq__owner_init(struct jobq__owner *owner, const struct jobq__files *files) {
     memset(owner, 0, sizeof *owner);
     owner->fd = owner->entry = -1;
+    owner->files = files;
     owner->generation = jobq__owner_generation;
 }
 
 /* With the global lock held. */
 static void jobq__owner_let_go(struct jobq__owner *owner) {
     if (owner->entry >= 0) jobq__os_store_pointer(&jobq__owner_pages[owner->entry], NULL);
+    if (owner->page && owner->writable) jobq__os_store(&owner->page->shared, JOBQ__NOBODY);
     /* Who has the page in hand leaves in a moment, and the next finds NULL. By an addition, so that
      * each of them comes either before it or after. */
     while (jobq__os_add(&jobq__owner_marking, 0) > 0) jobq__os_yield();
@@ -1495,20 +2028,17 @@ static void jobq__owner_let_go(struct jobq__owner *owner) {
     if (owner->fd >= 0) jobq__os_page_unlock(owner->fd);
     if (owner->mapped) jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
     else jobq__mem_free(owner->page);
-    jobq__mem_free(owner->path);
-    owner->path = NULL;
     owner->page = NULL;
     owner->mapped = false;
     owner->fd = owner->entry = -1;
 }
 
 /* With the global lock held, from the lock of the file to the entry in the table. */
-static int jobq__owner_get(struct jobq__owner *owner, const char *path, jobq_error *err) {
-    int rc = JOBQ_OK, entry;
-    jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
-    if (path) {
-        jobq__os_stat(path, &owner->file);
-        rc = jobq__owner_map(owner, path, err);
+static int jobq__owner_get(struct jobq__owner *owner, jobq_error *err) {
+    int rc = jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit), entry;
+    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    if (owner->files->lock) {
+        rc = jobq__owner_map(owner, err);
     } else {
         owner->page = jobq__mem_new(sizeof *owner->page);
         owner->writable = true;
@@ -1523,39 +2053,56 @@ static int jobq__owner_get(struct jobq__owner *owner, const char *path, jobq_err
     jobq__owner_let_go(owner);
     if (entry == -2) return jobq__err_set(err, JOBQ_FULL, "one process may own %d queues at most",
                                           JOBQ__OWNERS_MAX);
-    return jobq__err_set(err, JOBQ_LOCKED, "process %d, this one, owns this queue",
-                         jobq__os_pid());
+    return jobq__owner_locked(jobq__os_pid(), owner->files->path, err);
 }
 
-JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const char *path,
-                                    jobq_error *err) {
+JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq__files *files,
+                                    bool shared, jobq_error *err) {
     char boot_id[sizeof owner->page->boot_id];
     int rc;
-    jobq__owner_init(owner);
+    jobq__owner_init(owner, files);
     jobq__os_global_lock();
-    rc = jobq__owner_get(owner, path, err);
+    rc = jobq__owner_get(owner, err);
     jobq__os_global_unlock();
     if (rc != JOBQ_OK) return rc;
-    owner->page->pid = jobq__os_pid();
+    /* Clients that are there already hear of it before we touch the database. */
+    jobq__os_store(&owner->page->shared, shared ? JOBQ__SHARES : JOBQ__WRITES_ALONE);
+    jobq__os_store(&owner->page->pid, jobq__os_pid());
+    if (!jobq__owner_knows(owner->page)) return rc;
     jobq__os_boot_id(boot_id, sizeof boot_id);
-    owner->same_boot = memcmp(owner->page->magic, JOBQ__PAGE_MAGIC, 8) == 0
-                    && strncmp(owner->page->boot_id, boot_id, sizeof boot_id) == 0;
+    owner->same_boot = jobq__os_same_boot(owner->page->boot_id, boot_id, sizeof boot_id);
+    owner->other_boot = !owner->same_boot && *boot_id && *owner->page->boot_id;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
+                                     jobq_error *err) {
+    void *page;
+    int rc;
+    jobq__owner_init(owner, files);
+    jobq__os_global_lock();
+    rc = jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
+    jobq__os_global_unlock();
+    page = rc == JOBQ_OK ? jobq__os_page_blank(sizeof *owner->page) : NULL;
+    if (!page) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    owner->page = page;
+    owner->mapped = true;
+    jobq__owner_look(owner, NULL);
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL void jobq__owner_watch(struct jobq__owner *owner, const char *path) {
-    char *lock_path = jobq__os_real_path(path, "-jobq");
-    void *page = NULL;
-    jobq__owner_init(owner);
-    jobq__os_global_lock();
-    jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
-    jobq__os_global_unlock();
-    if (!lock_path) return;
-    if (jobq__os_page_open(lock_path, sizeof *owner->page, false, &owner->fd, &page) == 0) {
-        owner->page = page;
-        owner->mapped = true;
-    }
-    jobq__mem_free(lock_path);
+JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, jobq_error *err) {
+    jobq_error why;
+    int rc = jobq__owner_look(owner, &why), shared = jobq__os_load(&owner->page->shared);
+    if (rc != JOBQ_OK)
+        return jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "SQLite before 3.51.3 may lose data with two"
+                             " writers, and nobody knows whether the owner has .shared = true:"
+                             " %.300s", why.text);
+    if (owner->fd < 0 || shared == JOBQ__SHARES || shared == JOBQ__NOBODY) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "SQLite before 3.51.3 may lose data with two"
+                         " writers: the owner, process %d now or before, was opened without .shared"
+                         " = true; open it with that, or use a newer SQLite",
+                         (int)jobq__os_load(&owner->page->pid));
 }
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {
@@ -1567,7 +2114,7 @@ JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {
 JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owner, int64_t id,
                                                   int runs) {
     int i;
-    if (memcmp(owner->page->magic, JOBQ__PAGE_MAGIC, 8) != 0) return JOBQ__TRACE_NONE;
+    if (!jobq__owner_knows(owner->page)) return JOBQ__TRACE_NONE;
     for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
         const struct jobq__slot *slot = &owner->page->slots[i];
         int32_t state = jobq__os_load(&slot->state);
@@ -1581,7 +2128,7 @@ JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owne
 
 JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id) {
     int i;
-    if (!owner->page) return false;
+    if (!jobq__owner_knows(owner->page)) return false;
     for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
         const struct jobq__slot *slot = &owner->page->slots[i];
         if (jobq__os_load(&slot->state) != JOBQ__SLOT_IDLE && jobq__os_load64(&slot->id) == id)
@@ -1590,19 +2137,13 @@ JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id
     return false;
 }
 
-JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner, bool shared) {
+JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner) {
     struct jobq__page *page = owner->page;
-    page->shared = shared;
     memset(page->slots, 0, sizeof page->slots);
     jobq__os_boot_id(page->boot_id, sizeof page->boot_id);
     jobq__os_store(&page->leaving, 0);
     jobq__os_store(&page->doubt, 0);
-    page->pid = jobq__os_pid();
-    memcpy(page->magic, JOBQ__PAGE_MAGIC, 8);
-}
-
-JOBQ__INTERNAL bool jobq__owner_shares(const struct jobq__owner *owner) {
-    return !owner->page || owner->page->shared;
+    memcpy(page->magic, jobq__owner_magic(), sizeof page->magic);
 }
 
 JOBQ__INTERNAL void *jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
@@ -1636,7 +2177,8 @@ JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt) {
 }
 
 JOBQ__INTERNAL bool jobq__owner_doubtful(const struct jobq__owner *owner) {
-    return owner->same_boot && jobq__os_load(&owner->page->doubt);
+    return jobq__owner_knows(owner->page) && !owner->other_boot
+        && jobq__os_load(&owner->page->doubt);
 }
 
 JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes) {
@@ -1653,7 +2195,7 @@ JOBQ__INTERNAL void jobq__owner_note_reserve(struct jobq__owner *owner, int64_t 
 }
 
 JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner) {
-    return JOBQ__MAX(owner->page->reserve, 0);
+    return jobq__owner_knows(owner->page) ? JOBQ__MAX(owner->page->reserve, 0) : 0;
 }
 
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
@@ -1661,7 +2203,8 @@ JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
 }
 
 JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner) {
-    return owner->path && owner->fd >= 0 && !jobq__os_names(owner->path, owner->fd);
+    return owner->writable && owner->mapped
+        && jobq__files_one_moved(owner->files, owner->files->lock, &owner->id);
 }
 
 JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner) {
@@ -2404,6 +2947,10 @@ enum jobq__sql {
 #endif
 #include JOBQ_SQLITE_HEADER
 
+#if SQLITE_VERSION_NUMBER < 3035000
+#error "jobq needs SQLite 3.35 or later, or a library that is built on it (SQLCipher 4.5 is)"
+#endif
+
 /* Design note.
  *
  * Three connections at most, each guarded by whoever may use it: the writer and the job's (the
@@ -2436,15 +2983,19 @@ struct jobq__db_options {
     bool client;        /* leaves the log alone when it closes */
 };
 
-/* SQLite is new enough, thread-safe and the one that the header describes. */
+/* SQLite is started, new enough, safe with threads and the one that the header describes. */
 JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err);
+/* The name of what is at this moment SQLite's default way to open files. All connections of a queue
+ * have to use one and the same, or their locks do not meet. */
+JOBQ__INTERNAL int jobq__db_vfs_name(char *name, size_t capacity, jobq_error *err);
 /* True if this SQLite may lose commits when two connections write and one checkpoints. */
 JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void);
 
 /* The writer syncs at FULL, whatever the options say, until its caller knows that the file is in
  * WAL mode: at NORMAL half a rollback journal can be taken for a whole one after a power cut. */
-JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, enum jobq__db_use use,
-                                 const struct jobq__db_options *options, jobq_error *err);
+JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,
+                                 enum jobq__db_use use, const struct jobq__db_options *options,
+                                 jobq_error *err);
 JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db);
 
 /* Runs text, which may hold several statements. */
@@ -2477,7 +3028,8 @@ JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
 /* Bytes of the database's file as it stands, without the log; 0 if it cannot be told. */
 JOBQ__INTERNAL int64_t jobq__db_file_size(struct jobq__db *db);
 
-/* True if the database is no longer the file that its name names. */
+/* True if the connection has another file open than its name names: to be asked when it was just
+ * opened. SQLite says the same of a name that it may not look at. */
 JOBQ__INTERNAL bool jobq__db_moved(struct jobq__db *db);
 
 /* From now on closing may copy the log into the database: it is ours. */
@@ -2505,7 +3057,21 @@ static const char *const jobq__db_texts[] = {
 #undef JOBQ__DB_TEXT
 };
 
+/* That SQLite was told at run time to do without mutexes can be seen on a connection only. */
+static int jobq__db_check_mutexes(jobq_error *err) {
+    sqlite3 *handle = NULL;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_PRIVATECACHE;
+    int code = sqlite3_open_v2(":memory:", &handle, flags, NULL);
+    bool safe = code == SQLITE_OK && sqlite3_db_mutex(handle);
+    sqlite3_close(handle);
+    if (code != SQLITE_OK)
+        return jobq__err_sqlite(err, jobq__db_code(code), code, sqlite3_errstr(code));
+    return safe ? JOBQ_OK : jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite was set single-threaded:"
+                                          " sqlite3_config(SQLITE_CONFIG_SINGLETHREAD) has to go");
+}
+
 JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err) {
+    int code;
     if (sqlite3_libversion_number() < JOBQ__SQLITE_OLDEST)
         return jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite %s is too old; jobq needs 3.35",
                              sqlite3_libversion());
@@ -2517,6 +3083,21 @@ JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err) {
         || strncmp(sqlite3_sourceid(), SQLITE_SOURCE_ID, 60) != 0)
         return jobq__err_set(err, JOBQ_BAD_SQLITE, "jobq was compiled for SQLite %s, this is %s",
                              SQLITE_VERSION, sqlite3_libversion());
+    if (sqlite3_compileoption_used("OMIT_WAL"))
+        return jobq__err_set(err, JOBQ_BAD_SQLITE, "this SQLite was built with SQLITE_OMIT_WAL;"
+                             " jobq needs the write-ahead log");
+    /* First of all, for builds that do not do it by themselves. */
+    code = sqlite3_initialize();
+    if (code != SQLITE_OK)
+        return jobq__err_sqlite(err, jobq__db_code(code), code, sqlite3_errstr(code));
+    return jobq__db_check_mutexes(err);
+}
+
+JOBQ__INTERNAL int jobq__db_vfs_name(char *name, size_t capacity, jobq_error *err) {
+    const sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    if (!vfs || strlen(vfs->zName) >= capacity)
+        return jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite has no default VFS that can be named");
+    jobq__err_copy_text(name, capacity, vfs->zName);
     return JOBQ_OK;
 }
 
@@ -2701,9 +3282,10 @@ static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
                             const struct jobq__db_options *options) {
     /* On a Mac only a full sync reaches the platter, that of a flush or a checkpoint at RELAXED
      * just as a commit's; elsewhere it changes nothing. */
-    int rc = jobq__db_exec(db, "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;"
-                               " PRAGMA cell_size_check=1; PRAGMA fullfsync=1;"
-                               " PRAGMA checkpoint_fullfsync=1");
+    int rc = jobq__db_exec(db, "PRAGMA locking_mode=NORMAL; PRAGMA mmap_size=0;"
+                               " PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=1;"
+                               " PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;"
+                               " PRAGMA journal_size_limit=-1; PRAGMA query_only=0");
     bool full = options->durability == JOBQ_DURABLE || use == JOBQ__DB_WRITER;
     if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
     if (rc == JOBQ_OK)
@@ -2711,21 +3293,47 @@ static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, enum jobq__db_use use,
-                                 const struct jobq__db_options *options, jobq_error *err) {
-    int flags = SQLITE_OPEN_READWRITE
+/* What SQLite and the system said about a file that cannot be opened. */
+static int jobq__db_cannot_open(struct jobq__db *db, const char *path, const char *vfs,
+                                jobq_error *err) {
+    const sqlite3_vfs *found = sqlite3_vfs_find(vfs);
+    int os_code = db->handle ? sqlite3_system_errno(db->handle) : 0;
+    int rc = jobq__db_note(db);
+    if (rc == JOBQ_CANT_OPEN && found && strlen(path) + 8 > (size_t)found->mxPathname)
+        jobq__err_set(err, rc, "the absolute path has %llu bytes, SQLite opens at most %d: %.250s",
+                      (unsigned long long)strlen(path), found->mxPathname - 8, path);
+    else if (rc == JOBQ_CANT_OPEN && os_code)
+        jobq__err_os(err, rc, os_code, "SQLite: open", path, NULL);
+    else
+        jobq__err_set(err, rc, "%s: %.250s (SQLite: %s)", jobq_code_text(rc), path,
+                      sqlite3_errstr(db->sqlite_code));
+    if (err) err->sqlite_code = db->sqlite_code;
+    return rc;
+}
+
+/* A build, or an extension that opens with every connection, may have left things on it. */
+static void jobq__db_clear(struct jobq__db *db) {
+    sqlite3_set_authorizer(db->handle, NULL, NULL);
+    sqlite3_progress_handler(db->handle, 0, NULL, NULL);
+    sqlite3_update_hook(db->handle, NULL, NULL);
+}
+
+JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,
+                                 enum jobq__db_use use, const struct jobq__db_options *options,
+                                 jobq_error *err) {
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE
               | (use == JOBQ__DB_JOB ? SQLITE_OPEN_FULLMUTEX : SQLITE_OPEN_NOMUTEX);
     int busy_ms = (int)JOBQ__MIN(options->busy_ms, INT32_MAX);
     int rc;
     memset(db, 0, sizeof *db);
     db->may_commit = use != JOBQ__DB_JOB;
-    if (sqlite3_open_v2(path, &db->handle, flags, NULL)) {
-        jobq__db_note(db);
-        rc = jobq__db_fail(db, err);
+    if (sqlite3_open_v2(path, &db->handle, flags, vfs)) {
+        rc = jobq__db_cannot_open(db, path, vfs, err);
         jobq__db_close(db);
         return rc;
     }
     sqlite3_extended_result_codes(db->handle, 1);
+    jobq__db_clear(db);
     sqlite3_busy_timeout(db->handle, busy_ms);
     db->busy_ms = busy_ms;
     if (use != JOBQ__DB_JOB) jobq__db_harden(db);
@@ -2924,7 +3532,8 @@ static int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
     }
     sqlite3_finalize(statement);
     if (rc != JOBQ_OK) return jobq__db_fail(db, err);
-    if (!wal) return jobq__err_set(err, JOBQ_READ_ONLY, "the file cannot be put into WAL mode");
+    if (!wal) return jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite cannot put the file into WAL mode:"
+                                   " the VFS that the application chose has no shared memory");
     return JOBQ_OK;
 }
 
@@ -4513,8 +5122,6 @@ struct jobq__disk {
     int64_t spare;              /* not ROOMY: bytes of free pages when the log was copied */
     int64_t refused;            /* bytes of new work that found no room; 0: none has */
     int64_t looked_us;          /* when the names of the files were looked at */
-    struct jobq__os_id log;
-    bool log_known;
 };
 
 /* ---- The queue ---- */
@@ -4522,9 +5129,10 @@ struct jobq__disk {
 struct jobq {
     /* Constant after open. */
     jobq_options options;       /* with the defaults filled in */
-    char *path;
-    char *log_path;             /* of SQLite's log */
+    struct jobq__files files;
+    char vfs[64];               /* SQLite's name of how it opens files */
     bool memory, step_mode, client;
+    bool asks_owner;            /* a client that may write only while the owner allows it */
     bool ours;                  /* the file is known to be a queue that we own */
     jobq_clock *clock;
 
@@ -4577,6 +5185,11 @@ JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);
  * pool.mu held. An outcome waits for company only while the ring has work, or while a caller
  * stores one job after the other and its next commit can take the outcome along. */
 JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us);
+
+/* Opens one more connection to the file that the queue has open; every connection comes from here.
+ * On failure *db is closed. */
+JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+                                      jobq_error *err);
 
 /* Wakes the scheduler thread, or makes it look again before it sleeps. */
 JOBQ__INTERNAL void jobq__core_kick(jobq *q);
@@ -4653,6 +5266,17 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
     pool->scheduler_kicked = true;
     jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
     jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+                                      jobq_error *err) {
+    struct jobq__db_options options = {q->options.durability, q->options.busy_ms, q->client};
+    int rc = jobq__db_open(db, q->files.path, q->vfs, use, &options, err);
+    if (rc != JOBQ_OK || (!jobq__db_moved(db) && !jobq__files_moved(&q->files))) return rc;
+    jobq__db_disown(db);
+    jobq__db_close(db);
+    return jobq__err_set(err, JOBQ_MOVED, "%.250s is not the file any more that the queue was"
+                         " opened with; put it back, or close the queue", q->files.path);
 }
 
 /*==== disk.h ====*/
@@ -4784,7 +5408,6 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     int rc;
     if (q->memory) return;
-    disk->log_known = jobq__os_stat(q->log_path, &disk->log) == JOBQ__OS_FILE;
     if (q->client) return;
     /* 0 if there was no memory to ask. */
     disk->page_size = jobq__store_page_size(&q->writer);
@@ -4937,13 +5560,10 @@ JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q) {
 
 JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us) {
     struct jobq__disk *disk = &q->disk;
-    struct jobq__os_id log;
     if (q->memory || now_us < disk->looked_us + JOBQ__LOOK_US) return JOBQ_OK;
     disk->looked_us = now_us;
-    if (jobq__db_moved(&q->writer) || jobq__owner_moved(&q->owner)) return JOBQ_MOVED;
-    if (!disk->log_known) return JOBQ_OK;
-    if (jobq__os_stat(q->log_path, &log) != JOBQ__OS_FILE) return JOBQ_MOVED;
-    return log.file == disk->log.file && log.device == disk->log.device ? JOBQ_OK : JOBQ_MOVED;
+    if (jobq__files_moved(&q->files) || jobq__owner_moved(&q->owner)) return JOBQ_MOVED;
+    return JOBQ_OK;
 }
 
 /*==== ring.h ====*/
@@ -6976,10 +7596,21 @@ static int jobq__commit_look(jobq *q) {
     return jobq__os_load(&q->failed);
 }
 
+/* A client asks the owner each time: the next owner may be another. */
+static int jobq__commit_may_write(jobq *q, struct jobq__request *list) {
+    jobq_error why;
+    int rc = jobq__commit_look(q);
+    if (rc != JOBQ_OK || !q->asks_owner) return rc;
+    rc = jobq__owner_allows(&q->owner, &why);
+    for (; rc != JOBQ_OK && list; list = list->next)
+        if (list->err) *list->err = why;
+    return rc;
+}
+
 static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__wakes *wakes) {
     bool began, ended;
     struct jobq__request *r;
-    int rc = jobq__commit_look(q);
+    int rc = jobq__commit_may_write(q, list);
     if (rc != JOBQ_OK) {
         jobq__commit_all(list, rc, q);
         return rc;
@@ -7843,11 +8474,10 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
 
 static int jobq__run_begin_tx(struct jobq_run *run, jobq_error *err) {
     jobq *q = run->q;
-    struct jobq__db_options options = {q->options.durability, q->options.busy_ms, false};
     int rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
     if (!q->job.handle) {
-        rc = jobq__db_open(&q->job, q->path, JOBQ__DB_JOB, &options, err);
+        rc = jobq__core_connect(q, &q->job, JOBQ__DB_JOB, err);
         if (rc != JOBQ_OK) return rc;
     }
     jobq__disk_begin(q);
@@ -8982,6 +9612,10 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
     else if (rc == JOBQ_OK)
         rc = jobq__config_count("workers", given->workers, JOBQ__WORKERS, 1, JOBQ_WORKERS_MAX,
                                 &workers, err);
+    o->mode = given->mode ? given->mode : JOBQ__FILE_MODE;
+    if (rc == JOBQ_OK && ((o->mode & 0600) != 0600 || (o->mode & ~0666)))
+        rc = jobq__err_set(err, JOBQ_MISUSE, "mode is %o; it must hold 0600 and no bit outside"
+                           " 0666, such as 0660 for clients of the same group", (unsigned)o->mode);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("payload_max", given->payload_max, JOBQ__PAYLOAD_MAX, 1,
                                 JOBQ_PAYLOAD_MAX, &o->payload_max, err);
@@ -9205,26 +9839,6 @@ JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, boo
 
 /* ---- Open ---- */
 
-static int jobq__api_check_path(const char *path, bool client, bool *created, jobq_error *err) {
-    struct jobq__os_id id;
-    int rc;
-    *created = false;
-    switch (jobq__os_stat(path, &id)) {
-    case JOBQ__OS_FILE:
-        return JOBQ_OK;
-    case JOBQ__OS_OTHER:
-        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.150s is not a regular file", path);
-    case JOBQ__OS_ERROR:
-        return jobq__err_os(err, JOBQ_CANT_OPEN, errno, "stat", path, NULL);
-    case JOBQ__OS_MISSING:
-        break;
-    }
-    if (client) return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %.150s", path);
-    rc = jobq__os_create(path);
-    *created = rc == JOBQ_OK;
-    return rc == JOBQ_OK ? rc : jobq__err_set(err, rc, "%.150s cannot be created", path);
-}
-
 static int jobq__api_init(jobq *q) {
     int rc = jobq__pool_init(q);
     jobq__tx_init(q);
@@ -9245,8 +9859,7 @@ static void jobq__api_free(jobq *q) {
     jobq__commit_fini(q);
     jobq__os_mutex_fini(&q->reader_mu);
     jobq__pool_fini(q);
-    jobq__mem_free(q->path);
-    jobq__mem_free(q->log_path);
+    jobq__files_fini(&q->files);
     jobq__mem_free(q);
 }
 
@@ -9340,7 +9953,7 @@ static int jobq__api_recover(jobq *q, jobq_error *err) {
         return jobq__db_fail(&q->writer, err);
     if (rc != JOBQ_OK)
         return jobq__err_set(err, rc, "%s: the list of claimed jobs", jobq_code_text(rc));
-    jobq__owner_begin(&q->owner, q->options.shared);
+    jobq__owner_begin(&q->owner);
     return JOBQ_OK;
 }
 
@@ -9354,17 +9967,16 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     return all ? rc : jobq__err_set(err, JOBQ_BUSY, "somebody reads a log that has to be copied");
 }
 
-static int jobq__api_open_db(jobq *q, bool created, jobq_error *err) {
-    struct jobq__db_options options = {q->options.durability, q->options.busy_ms, q->client};
-    int rc = jobq__db_open(&q->writer, q->path, JOBQ__DB_WRITER, &options, err);
+static int jobq__api_open_db(jobq *q, jobq_error *err) {
+    int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
     if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
     else if (rc == JOBQ_OK)
-        rc = jobq__schema_ready(&q->writer, created || q->memory, q->options.join, err);
+        rc = jobq__schema_ready(&q->writer, q->files.created || q->memory, q->options.join, err);
     if (rc == JOBQ_OK && q->options.durability == JOBQ_RELAXED
         && jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL) != JOBQ_OK)
         rc = jobq__db_fail(&q->writer, err);
     if (rc == JOBQ_OK && !q->memory)
-        rc = jobq__db_open(&q->reader, q->path, JOBQ__DB_READER, &options, err);
+        rc = jobq__core_connect(q, &q->reader, JOBQ__DB_READER, err);
     if (rc != JOBQ_OK) return rc;
     q->writer.may_commit = false;
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
@@ -9377,13 +9989,17 @@ static int jobq__api_open_db(jobq *q, bool created, jobq_error *err) {
 }
 
 static int jobq__api_own(jobq *q, jobq_error *err) {
-    if (!q->client) return jobq__owner_take(&q->owner, q->memory ? NULL : q->path, err);
-    jobq__owner_watch(&q->owner, q->path);
-    if (jobq__db_wal_reset_bug() && !(q->options.shared && jobq__owner_shares(&q->owner)))
+    int rc;
+    if (!q->client) return jobq__owner_take(&q->owner, &q->files, q->options.shared, err);
+    rc = jobq__owner_watch(&q->owner, &q->files, err);
+    if (rc != JOBQ_OK || !jobq__db_wal_reset_bug()) return rc;
+    if (!q->options.shared)
         return jobq__err_set(err, JOBQ_UNSAFE_SQLITE,
-                             "SQLite before 3.51.3 may lose data with two writers, unless client"
-                             " and owner both open with .shared = true");
-    return JOBQ_OK;
+                             "SQLite before 3.51.3 may lose data with two writers: this client was"
+                             " opened without .shared = true; open it with that, and the owner"
+                             " too, or use a newer SQLite");
+    q->asks_owner = true;
+    return jobq__owner_allows(&q->owner, err);
 }
 
 static void jobq__api_close_files(jobq *q) {
@@ -9406,31 +10022,25 @@ static void jobq__api_close_files(jobq *q) {
 
 /* On a full disk not even the log's shared memory may have found room: the reserve of the owner
  * before us is for that, too. */
-static int jobq__api_open_twice(jobq *q, bool created, jobq_error *err) {
+static int jobq__api_open_twice(jobq *q, jobq_error *err) {
     jobq_error first;
-    int rc = jobq__api_open_db(q, created, &first);
+    int rc = jobq__api_open_db(q, &first);
     if (rc == JOBQ_FULL && q->owner.reserved > 0 && jobq__disk_full(q)) {
         jobq__db_close(&q->reader);
         jobq__db_close(&q->writer);
-        return jobq__api_open_db(q, created, err);
+        return jobq__api_open_db(q, err);
     }
     if (rc != JOBQ_OK && err) *err = first;
     return rc;
 }
 
 static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
-    bool created = false;
-    int rc = q->memory ? JOBQ_OK : jobq__api_check_path(path, q->client, &created, err);
+    int rc = jobq__files_find(&q->files, path, &q->options, err);
+    if (rc == JOBQ_OK) rc = jobq__api_own(q, err);
+    if (rc == JOBQ_OK) rc = jobq__db_vfs_name(q->vfs, sizeof q->vfs, err);
+    if (rc == JOBQ_OK) rc = jobq__api_open_twice(q, err);
     if (rc != JOBQ_OK) return rc;
-    if (!q->memory && !q->options.remote && jobq__os_remote(path))
-        return jobq__err_set(err, JOBQ_REMOTE, "locks and log are not safe on a network file system"
-                             "; .remote = true opens it all the same");
-    rc = jobq__api_own(q, err);
-    if (rc == JOBQ_OK && !q->memory) q->log_path = jobq__os_real_path(path, "-wal");
-    if (rc == JOBQ_OK && !q->memory && !q->log_path)
-        rc = jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
-    if (rc == JOBQ_OK) rc = jobq__api_open_twice(q, created, err);
-    if (rc != JOBQ_OK) return rc;
+    jobq__files_opened(&q->files);
     jobq__disk_arm(q);
     rc = jobq__disk_look(q, jobq__clock_mono_us());
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
@@ -9474,9 +10084,7 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
     q->memory = strcmp(path, ":memory:") == 0;
     q->clock = q->options.clock;
     q->owner.fd = q->owner.entry = -1;
-    q->path = jobq__mem_copy(path, strlen(path));
     rc = jobq__api_init(q);
-    if (!q->path) rc = JOBQ_NO_MEMORY;
     if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
     else if (q->memory && q->client)
         rc = jobq__err_set(err, JOBQ_NOT_FOUND, "a client cannot open \":memory:\"");

@@ -124,7 +124,8 @@ JOBQ_API int jobq_version_number(void);
     X(JOBQ_UNSAFE_SQLITE, -25, "this SQLite is only safe for two writers if both say shared") \
     X(JOBQ_MOVED, -26, "the file was moved, replaced or deleted; nothing more is touched") \
     X(JOBQ_REMOTE, -27, "the file is on a network file system") \
-    X(JOBQ_EXISTS, -28, "another job that has not ended has this key")
+    X(JOBQ_EXISTS, -28, "another job that has not ended has this key") \
+    X(JOBQ_LINKED, -34, "the file has several names, or is mounted by itself")
 
 enum jobq_code {
 #define JOBQ_CODE_ENUM(name, value, sentence) name = value,
@@ -219,6 +220,8 @@ typedef struct jobq_options {
     bool shared;            /* other connections write too (needed on both sides with
                                SQLite before 3.51.3, but for 3.44.6 and 3.50.7) */
     bool remote;            /* open a file on a network or FUSE file system, too; not safe */
+    bool linked;            /* open a file that has several names (hard links) or is mounted by
+                               itself, too; not safe: under another name it has another owner */
     bool charge_reboots;    /* a power cut counts as a crash of the jobs it met */
     int64_t busy_ms;        /* wait for other writers; default 5 s; JOBQ_NONE = do not */
     int64_t poll_ms;        /* look for jobs of client processes; default off */
@@ -233,6 +236,9 @@ typedef struct jobq_options {
                                that fills up a third of the database more; >= 64 KiB, but on
                                a small disk 1/16 of what is free; JOBQ_NONE = none */
     int64_t stall_ms;       /* real time that jobq_advance waits for rest; default 10 s */
+    int mode;               /* of the files that are made, whatever the umask; default 0600; clients
+                               of other users need 0660 (with group_id) or 0666 */
+    int64_t group_id;       /* and their group; default the system's choice */
     uint64_t seed;          /* of the jitter; 0 is a seed like any other */
     jobq_clock *clock;      /* default: the system's; must outlive the queue */
     /* Called after a commit, one at a time, outside all locks, in commit order:

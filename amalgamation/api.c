@@ -67,26 +67,6 @@ JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, boo
 
 /* ---- Open ---- */
 
-static int jobq__api_check_path(const char *path, bool client, bool *created, jobq_error *err) {
-    struct jobq__os_id id;
-    int rc;
-    *created = false;
-    switch (jobq__os_stat(path, &id)) {
-    case JOBQ__OS_FILE:
-        return JOBQ_OK;
-    case JOBQ__OS_OTHER:
-        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.150s is not a regular file", path);
-    case JOBQ__OS_ERROR:
-        return jobq__err_os(err, JOBQ_CANT_OPEN, errno, "stat", path, NULL);
-    case JOBQ__OS_MISSING:
-        break;
-    }
-    if (client) return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %.150s", path);
-    rc = jobq__os_create(path);
-    *created = rc == JOBQ_OK;
-    return rc == JOBQ_OK ? rc : jobq__err_set(err, rc, "%.150s cannot be created", path);
-}
-
 static int jobq__api_init(jobq *q) {
     int rc = jobq__pool_init(q);
     jobq__tx_init(q);
@@ -107,8 +87,7 @@ static void jobq__api_free(jobq *q) {
     jobq__commit_fini(q);
     jobq__os_mutex_fini(&q->reader_mu);
     jobq__pool_fini(q);
-    jobq__mem_free(q->path);
-    jobq__mem_free(q->log_path);
+    jobq__files_fini(&q->files);
     jobq__mem_free(q);
 }
 
@@ -202,7 +181,7 @@ static int jobq__api_recover(jobq *q, jobq_error *err) {
         return jobq__db_fail(&q->writer, err);
     if (rc != JOBQ_OK)
         return jobq__err_set(err, rc, "%s: the list of claimed jobs", jobq_code_text(rc));
-    jobq__owner_begin(&q->owner, q->options.shared);
+    jobq__owner_begin(&q->owner);
     return JOBQ_OK;
 }
 
@@ -216,17 +195,16 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     return all ? rc : jobq__err_set(err, JOBQ_BUSY, "somebody reads a log that has to be copied");
 }
 
-static int jobq__api_open_db(jobq *q, bool created, jobq_error *err) {
-    struct jobq__db_options options = {q->options.durability, q->options.busy_ms, q->client};
-    int rc = jobq__db_open(&q->writer, q->path, JOBQ__DB_WRITER, &options, err);
+static int jobq__api_open_db(jobq *q, jobq_error *err) {
+    int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
     if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
     else if (rc == JOBQ_OK)
-        rc = jobq__schema_ready(&q->writer, created || q->memory, q->options.join, err);
+        rc = jobq__schema_ready(&q->writer, q->files.created || q->memory, q->options.join, err);
     if (rc == JOBQ_OK && q->options.durability == JOBQ_RELAXED
         && jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL) != JOBQ_OK)
         rc = jobq__db_fail(&q->writer, err);
     if (rc == JOBQ_OK && !q->memory)
-        rc = jobq__db_open(&q->reader, q->path, JOBQ__DB_READER, &options, err);
+        rc = jobq__core_connect(q, &q->reader, JOBQ__DB_READER, err);
     if (rc != JOBQ_OK) return rc;
     q->writer.may_commit = false;
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
@@ -239,13 +217,17 @@ static int jobq__api_open_db(jobq *q, bool created, jobq_error *err) {
 }
 
 static int jobq__api_own(jobq *q, jobq_error *err) {
-    if (!q->client) return jobq__owner_take(&q->owner, q->memory ? NULL : q->path, err);
-    jobq__owner_watch(&q->owner, q->path);
-    if (jobq__db_wal_reset_bug() && !(q->options.shared && jobq__owner_shares(&q->owner)))
+    int rc;
+    if (!q->client) return jobq__owner_take(&q->owner, &q->files, q->options.shared, err);
+    rc = jobq__owner_watch(&q->owner, &q->files, err);
+    if (rc != JOBQ_OK || !jobq__db_wal_reset_bug()) return rc;
+    if (!q->options.shared)
         return jobq__err_set(err, JOBQ_UNSAFE_SQLITE,
-                             "SQLite before 3.51.3 may lose data with two writers, unless client"
-                             " and owner both open with .shared = true");
-    return JOBQ_OK;
+                             "SQLite before 3.51.3 may lose data with two writers: this client was"
+                             " opened without .shared = true; open it with that, and the owner"
+                             " too, or use a newer SQLite");
+    q->asks_owner = true;
+    return jobq__owner_allows(&q->owner, err);
 }
 
 static void jobq__api_close_files(jobq *q) {
@@ -268,31 +250,25 @@ static void jobq__api_close_files(jobq *q) {
 
 /* On a full disk not even the log's shared memory may have found room: the reserve of the owner
  * before us is for that, too. */
-static int jobq__api_open_twice(jobq *q, bool created, jobq_error *err) {
+static int jobq__api_open_twice(jobq *q, jobq_error *err) {
     jobq_error first;
-    int rc = jobq__api_open_db(q, created, &first);
+    int rc = jobq__api_open_db(q, &first);
     if (rc == JOBQ_FULL && q->owner.reserved > 0 && jobq__disk_full(q)) {
         jobq__db_close(&q->reader);
         jobq__db_close(&q->writer);
-        return jobq__api_open_db(q, created, err);
+        return jobq__api_open_db(q, err);
     }
     if (rc != JOBQ_OK && err) *err = first;
     return rc;
 }
 
 static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
-    bool created = false;
-    int rc = q->memory ? JOBQ_OK : jobq__api_check_path(path, q->client, &created, err);
+    int rc = jobq__files_find(&q->files, path, &q->options, err);
+    if (rc == JOBQ_OK) rc = jobq__api_own(q, err);
+    if (rc == JOBQ_OK) rc = jobq__db_vfs_name(q->vfs, sizeof q->vfs, err);
+    if (rc == JOBQ_OK) rc = jobq__api_open_twice(q, err);
     if (rc != JOBQ_OK) return rc;
-    if (!q->memory && !q->options.remote && jobq__os_remote(path))
-        return jobq__err_set(err, JOBQ_REMOTE, "locks and log are not safe on a network file system"
-                             "; .remote = true opens it all the same");
-    rc = jobq__api_own(q, err);
-    if (rc == JOBQ_OK && !q->memory) q->log_path = jobq__os_real_path(path, "-wal");
-    if (rc == JOBQ_OK && !q->memory && !q->log_path)
-        rc = jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
-    if (rc == JOBQ_OK) rc = jobq__api_open_twice(q, created, err);
-    if (rc != JOBQ_OK) return rc;
+    jobq__files_opened(&q->files);
     jobq__disk_arm(q);
     rc = jobq__disk_look(q, jobq__clock_mono_us());
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
@@ -336,9 +312,7 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
     q->memory = strcmp(path, ":memory:") == 0;
     q->clock = q->options.clock;
     q->owner.fd = q->owner.entry = -1;
-    q->path = jobq__mem_copy(path, strlen(path));
     rc = jobq__api_init(q);
-    if (!q->path) rc = JOBQ_NO_MEMORY;
     if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
     else if (q->memory && q->client)
         rc = jobq__err_set(err, JOBQ_NOT_FOUND, "a client cannot open \":memory:\"");

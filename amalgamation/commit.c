@@ -427,10 +427,21 @@ static int jobq__commit_look(jobq *q) {
     return jobq__os_load(&q->failed);
 }
 
+/* A client asks the owner each time: the next owner may be another. */
+static int jobq__commit_may_write(jobq *q, struct jobq__request *list) {
+    jobq_error why;
+    int rc = jobq__commit_look(q);
+    if (rc != JOBQ_OK || !q->asks_owner) return rc;
+    rc = jobq__owner_allows(&q->owner, &why);
+    for (; rc != JOBQ_OK && list; list = list->next)
+        if (list->err) *list->err = why;
+    return rc;
+}
+
 static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__wakes *wakes) {
     bool began, ended;
     struct jobq__request *r;
-    int rc = jobq__commit_look(q);
+    int rc = jobq__commit_may_write(q, list);
     if (rc != JOBQ_OK) {
         jobq__commit_all(list, rc, q);
         return rc;

@@ -64,6 +64,10 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
     else if (rc == JOBQ_OK)
         rc = jobq__config_count("workers", given->workers, JOBQ__WORKERS, 1, JOBQ_WORKERS_MAX,
                                 &workers, err);
+    o->mode = given->mode ? given->mode : JOBQ__FILE_MODE;
+    if (rc == JOBQ_OK && ((o->mode & 0600) != 0600 || (o->mode & ~0666)))
+        rc = jobq__err_set(err, JOBQ_MISUSE, "mode is %o; it must hold 0600 and no bit outside"
+                           " 0666, such as 0660 for clients of the same group", (unsigned)o->mode);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("payload_max", given->payload_max, JOBQ__PAYLOAD_MAX, 1,
                                 JOBQ_PAYLOAD_MAX, &o->payload_max, err);

@@ -65,3 +65,14 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
     jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
     jobq__os_unlock(&pool->mu);
 }
+
+JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+                                      jobq_error *err) {
+    struct jobq__db_options options = {q->options.durability, q->options.busy_ms, q->client};
+    int rc = jobq__db_open(db, q->files.path, q->vfs, use, &options, err);
+    if (rc != JOBQ_OK || (!jobq__db_moved(db) && !jobq__files_moved(&q->files))) return rc;
+    jobq__db_disown(db);
+    jobq__db_close(db);
+    return jobq__err_set(err, JOBQ_MOVED, "%.250s is not the file any more that the queue was"
+                         " opened with; put it back, or close the queue", q->files.path);
+}

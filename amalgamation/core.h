@@ -277,8 +277,6 @@ struct jobq__disk {
     int64_t spare;              /* not ROOMY: bytes of free pages when the log was copied */
     int64_t refused;            /* bytes of new work that found no room; 0: none has */
     int64_t looked_us;          /* when the names of the files were looked at */
-    struct jobq__os_id log;
-    bool log_known;
 };
 
 /* ---- The queue ---- */
@@ -286,9 +284,10 @@ struct jobq__disk {
 struct jobq {
     /* Constant after open. */
     jobq_options options;       /* with the defaults filled in */
-    char *path;
-    char *log_path;             /* of SQLite's log */
+    struct jobq__files files;
+    char vfs[64];               /* SQLite's name of how it opens files */
     bool memory, step_mode, client;
+    bool asks_owner;            /* a client that may write only while the owner allows it */
     bool ours;                  /* the file is known to be a queue that we own */
     jobq_clock *clock;
 
@@ -341,6 +340,11 @@ JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);
  * pool.mu held. An outcome waits for company only while the ring has work, or while a caller
  * stores one job after the other and its next commit can take the outcome along. */
 JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us);
+
+/* Opens one more connection to the file that the queue has open; every connection comes from here.
+ * On failure *db is closed. */
+JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+                                      jobq_error *err);
 
 /* Wakes the scheduler thread, or makes it look again before it sleeps. */
 JOBQ__INTERNAL void jobq__core_kick(jobq *q);

@@ -9,7 +9,21 @@ static const char *const jobq__db_texts[] = {
 #undef JOBQ__DB_TEXT
 };
 
+/* That SQLite was told at run time to do without mutexes can be seen on a connection only. */
+static int jobq__db_check_mutexes(jobq_error *err) {
+    sqlite3 *handle = NULL;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_PRIVATECACHE;
+    int code = sqlite3_open_v2(":memory:", &handle, flags, NULL);
+    bool safe = code == SQLITE_OK && sqlite3_db_mutex(handle);
+    sqlite3_close(handle);
+    if (code != SQLITE_OK)
+        return jobq__err_sqlite(err, jobq__db_code(code), code, sqlite3_errstr(code));
+    return safe ? JOBQ_OK : jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite was set single-threaded:"
+                                          " sqlite3_config(SQLITE_CONFIG_SINGLETHREAD) has to go");
+}
+
 JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err) {
+    int code;
     if (sqlite3_libversion_number() < JOBQ__SQLITE_OLDEST)
         return jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite %s is too old; jobq needs 3.35",
                              sqlite3_libversion());
@@ -21,6 +35,21 @@ JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err) {
         || strncmp(sqlite3_sourceid(), SQLITE_SOURCE_ID, 60) != 0)
         return jobq__err_set(err, JOBQ_BAD_SQLITE, "jobq was compiled for SQLite %s, this is %s",
                              SQLITE_VERSION, sqlite3_libversion());
+    if (sqlite3_compileoption_used("OMIT_WAL"))
+        return jobq__err_set(err, JOBQ_BAD_SQLITE, "this SQLite was built with SQLITE_OMIT_WAL;"
+                             " jobq needs the write-ahead log");
+    /* First of all, for builds that do not do it by themselves. */
+    code = sqlite3_initialize();
+    if (code != SQLITE_OK)
+        return jobq__err_sqlite(err, jobq__db_code(code), code, sqlite3_errstr(code));
+    return jobq__db_check_mutexes(err);
+}
+
+JOBQ__INTERNAL int jobq__db_vfs_name(char *name, size_t capacity, jobq_error *err) {
+    const sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    if (!vfs || strlen(vfs->zName) >= capacity)
+        return jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite has no default VFS that can be named");
+    jobq__err_copy_text(name, capacity, vfs->zName);
     return JOBQ_OK;
 }
 
@@ -205,9 +234,10 @@ static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
                             const struct jobq__db_options *options) {
     /* On a Mac only a full sync reaches the platter, that of a flush or a checkpoint at RELAXED
      * just as a commit's; elsewhere it changes nothing. */
-    int rc = jobq__db_exec(db, "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;"
-                               " PRAGMA cell_size_check=1; PRAGMA fullfsync=1;"
-                               " PRAGMA checkpoint_fullfsync=1");
+    int rc = jobq__db_exec(db, "PRAGMA locking_mode=NORMAL; PRAGMA mmap_size=0;"
+                               " PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=1;"
+                               " PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;"
+                               " PRAGMA journal_size_limit=-1; PRAGMA query_only=0");
     bool full = options->durability == JOBQ_DURABLE || use == JOBQ__DB_WRITER;
     if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
     if (rc == JOBQ_OK)
@@ -215,21 +245,47 @@ static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, enum jobq__db_use use,
-                                 const struct jobq__db_options *options, jobq_error *err) {
-    int flags = SQLITE_OPEN_READWRITE
+/* What SQLite and the system said about a file that cannot be opened. */
+static int jobq__db_cannot_open(struct jobq__db *db, const char *path, const char *vfs,
+                                jobq_error *err) {
+    const sqlite3_vfs *found = sqlite3_vfs_find(vfs);
+    int os_code = db->handle ? sqlite3_system_errno(db->handle) : 0;
+    int rc = jobq__db_note(db);
+    if (rc == JOBQ_CANT_OPEN && found && strlen(path) + 8 > (size_t)found->mxPathname)
+        jobq__err_set(err, rc, "the absolute path has %llu bytes, SQLite opens at most %d: %.250s",
+                      (unsigned long long)strlen(path), found->mxPathname - 8, path);
+    else if (rc == JOBQ_CANT_OPEN && os_code)
+        jobq__err_os(err, rc, os_code, "SQLite: open", path, NULL);
+    else
+        jobq__err_set(err, rc, "%s: %.250s (SQLite: %s)", jobq_code_text(rc), path,
+                      sqlite3_errstr(db->sqlite_code));
+    if (err) err->sqlite_code = db->sqlite_code;
+    return rc;
+}
+
+/* A build, or an extension that opens with every connection, may have left things on it. */
+static void jobq__db_clear(struct jobq__db *db) {
+    sqlite3_set_authorizer(db->handle, NULL, NULL);
+    sqlite3_progress_handler(db->handle, 0, NULL, NULL);
+    sqlite3_update_hook(db->handle, NULL, NULL);
+}
+
+JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,
+                                 enum jobq__db_use use, const struct jobq__db_options *options,
+                                 jobq_error *err) {
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE
               | (use == JOBQ__DB_JOB ? SQLITE_OPEN_FULLMUTEX : SQLITE_OPEN_NOMUTEX);
     int busy_ms = (int)JOBQ__MIN(options->busy_ms, INT32_MAX);
     int rc;
     memset(db, 0, sizeof *db);
     db->may_commit = use != JOBQ__DB_JOB;
-    if (sqlite3_open_v2(path, &db->handle, flags, NULL)) {
-        jobq__db_note(db);
-        rc = jobq__db_fail(db, err);
+    if (sqlite3_open_v2(path, &db->handle, flags, vfs)) {
+        rc = jobq__db_cannot_open(db, path, vfs, err);
         jobq__db_close(db);
         return rc;
     }
     sqlite3_extended_result_codes(db->handle, 1);
+    jobq__db_clear(db);
     sqlite3_busy_timeout(db->handle, busy_ms);
     db->busy_ms = busy_ms;
     if (use != JOBQ__DB_JOB) jobq__db_harden(db);

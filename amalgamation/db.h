@@ -11,6 +11,10 @@
 #endif
 #include JOBQ_SQLITE_HEADER
 
+#if SQLITE_VERSION_NUMBER < 3035000
+#error "jobq needs SQLite 3.35 or later, or a library that is built on it (SQLCipher 4.5 is)"
+#endif
+
 /* Design note.
  *
  * Three connections at most, each guarded by whoever may use it: the writer and the job's (the
@@ -43,15 +47,19 @@ struct jobq__db_options {
     bool client;        /* leaves the log alone when it closes */
 };
 
-/* SQLite is new enough, thread-safe and the one that the header describes. */
+/* SQLite is started, new enough, safe with threads and the one that the header describes. */
 JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err);
+/* The name of what is at this moment SQLite's default way to open files. All connections of a queue
+ * have to use one and the same, or their locks do not meet. */
+JOBQ__INTERNAL int jobq__db_vfs_name(char *name, size_t capacity, jobq_error *err);
 /* True if this SQLite may lose commits when two connections write and one checkpoints. */
 JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void);
 
 /* The writer syncs at FULL, whatever the options say, until its caller knows that the file is in
  * WAL mode: at NORMAL half a rollback journal can be taken for a whole one after a power cut. */
-JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, enum jobq__db_use use,
-                                 const struct jobq__db_options *options, jobq_error *err);
+JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,
+                                 enum jobq__db_use use, const struct jobq__db_options *options,
+                                 jobq_error *err);
 JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db);
 
 /* Runs text, which may hold several statements. */
@@ -84,7 +92,8 @@ JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
 /* Bytes of the database's file as it stands, without the log; 0 if it cannot be told. */
 JOBQ__INTERNAL int64_t jobq__db_file_size(struct jobq__db *db);
 
-/* True if the database is no longer the file that its name names. */
+/* True if the connection has another file open than its name names: to be asked when it was just
+ * opened. SQLite says the same of a name that it may not look at. */
 JOBQ__INTERNAL bool jobq__db_moved(struct jobq__db *db);
 
 /* From now on closing may copy the log into the database: it is ours. */

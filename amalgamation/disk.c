@@ -41,7 +41,6 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     int rc;
     if (q->memory) return;
-    disk->log_known = jobq__os_stat(q->log_path, &disk->log) == JOBQ__OS_FILE;
     if (q->client) return;
     /* 0 if there was no memory to ask. */
     disk->page_size = jobq__store_page_size(&q->writer);
@@ -194,11 +193,8 @@ JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q) {
 
 JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us) {
     struct jobq__disk *disk = &q->disk;
-    struct jobq__os_id log;
     if (q->memory || now_us < disk->looked_us + JOBQ__LOOK_US) return JOBQ_OK;
     disk->looked_us = now_us;
-    if (jobq__db_moved(&q->writer) || jobq__owner_moved(&q->owner)) return JOBQ_MOVED;
-    if (!disk->log_known) return JOBQ_OK;
-    if (jobq__os_stat(q->log_path, &log) != JOBQ__OS_FILE) return JOBQ_MOVED;
-    return log.file == disk->log.file && log.device == disk->log.device ? JOBQ_OK : JOBQ_MOVED;
+    if (jobq__files_moved(&q->files) || jobq__owner_moved(&q->owner)) return JOBQ_MOVED;
+    return JOBQ_OK;
 }

@@ -21,6 +21,9 @@
 #define JOBQ__STACK_MIN (64 * 1024)
 #define JOBQ__STACK_MAX (1024 * 1024 * 1024)
 
+/* Of the files that are made: whoever may write them runs the queue. */
+#define JOBQ__FILE_MODE 0600
+
 /* Retry after Galoy: 18.1 hours from the first failure to the dead letter box. */
 #define JOBQ__ATTEMPTS_MAX 30
 #define JOBQ__BACKOFF_MIN_MS JOBQ_SECOND

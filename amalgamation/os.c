@@ -17,7 +17,11 @@
 #elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)
 #include <sys/mount.h>
 #include <sys/param.h>
+#include <sys/sysctl.h>
 #endif
+
+/* No system that runs this was started before: 2020 in seconds. */
+#define JOBQ__OS_CLOCK_IS_SET 1577836800
 
 /* ---- Locks ---- */
 
@@ -243,12 +247,50 @@ JOBQ__INTERNAL int64_t jobq__os_time_mono_us(void) {
 
 /* ---- Files and processes ---- */
 
-JOBQ__INTERNAL enum jobq__os_kind jobq__os_stat(const char *path, struct jobq__os_id *id) {
+/* Descriptors below 3 are standard input, output and error to every other part of the process,
+ * even if they are closed: whatever is printed would go into the file. */
+static int jobq__os_open(const char *path, int flags, int mode) {
+    int fd, low, failed;
+    do fd = open(path, flags | O_CLOEXEC, (mode_t)mode);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0 || fd > 2) return fd;
+    low = fd;
+    fd = fcntl(low, F_DUPFD_CLOEXEC, 3);
+    failed = errno;
+    close(low);
+    errno = failed;
+    return fd;
+}
+
+static struct jobq__os_id jobq__os_id(const struct stat *st) {
+    struct jobq__os_id id = {(uint64_t)st->st_dev, (uint64_t)st->st_ino};
+    return id;
+}
+
+JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file) {
     struct stat st;
-    if (stat(path, &st)) return errno == ENOENT ? JOBQ__OS_MISSING : JOBQ__OS_ERROR;
-    id->device = (uint64_t)st.st_dev;
-    id->file = (uint64_t)st.st_ino;
-    return S_ISREG(st.st_mode) ? JOBQ__OS_FILE : JOBQ__OS_OTHER;
+    memset(file, 0, sizeof *file);
+    if (lstat(path, &st)) return errno == ENOENT || errno == ENOTDIR ? 0 : errno;
+    file->kind = S_ISREG(st.st_mode) ? JOBQ__OS_FILE
+               : S_ISLNK(st.st_mode) ? JOBQ__OS_LINK : JOBQ__OS_OTHER;
+    file->id = jobq__os_id(&st);
+    file->names = (int64_t)st.st_nlink;
+    file->mode = (int)(st.st_mode & 0777);
+    file->user = (int64_t)st.st_uid;
+    file->group = (int64_t)st.st_gid;
+    return 0;
+}
+
+JOBQ__INTERNAL bool jobq__os_moved(const char *path, const struct jobq__os_id *id) {
+    struct jobq__os_file now;
+    if (jobq__os_look(path, &now)) return false;
+    return now.kind == JOBQ__OS_MISSING || now.id.file != id->file || now.id.device != id->device;
+}
+
+JOBQ__INTERNAL struct jobq__os_id jobq__os_id_of(int fd) {
+    struct jobq__os_id none = {0, 0};
+    struct stat st;
+    return fstat(fd, &st) ? none : jobq__os_id(&st);
 }
 
 JOBQ__INTERNAL bool jobq__os_remote(const char *path) {
@@ -277,31 +319,162 @@ JOBQ__INTERNAL bool jobq__os_remote(const char *path) {
 #endif
 }
 
-static int jobq__os_open_code(void) {
-    if (errno == EROFS || errno == EACCES || errno == EPERM) return JOBQ_READ_ONLY;
-    if (errno == ENOSPC || errno == EDQUOT) return JOBQ_FULL;
+#if defined(__linux__)
+/* Looks for a line whose fifth field is path; blanks and the like stand there as \040. */
+static bool jobq__os_in_mounts(int fd, const char *path) {
+    char buffer[1024];
+    int field = 0, digits = 0;
+    unsigned value = 0;
+    size_t at = 0;
+    bool same = true, found = false;
+    ssize_t size, i;
+    while (!found && (size = read(fd, buffer, sizeof buffer)) > 0) {
+        for (i = 0; i < size && !found; i++) {
+            unsigned char c = (unsigned char)buffer[i];
+            if (c == ' ' || c == '\n') {
+                found = field == 4 && same && !path[at];
+                field = c == ' ' ? field + 1 : 0;
+                at = 0;
+                same = true;
+                continue;
+            }
+            if (field != 4 || !same) continue;
+            if (c == '\\' && !digits) {
+                digits = 3;
+                value = 0;
+                continue;
+            }
+            if (digits) {
+                value = value * 8 + (unsigned)(c - '0');
+                if (--digits) continue;
+                c = (unsigned char)value;
+            }
+            same = path[at] && (unsigned char)path[at] == c;
+            at += same;
+        }
+    }
+    return found;
+}
+#endif
+
+JOBQ__INTERNAL bool jobq__os_mounted(const char *path) {
+    bool mounted = false;
+#if defined(__linux__)
+    int fd = jobq__os_open("/proc/self/mountinfo", O_RDONLY, 0);
+    if (fd < 0) return false;
+    mounted = jobq__os_in_mounts(fd, path);
+    close(fd);
+#else
+    (void)path;
+#endif
+    return mounted;
+}
+
+/* "dir/" and name as one text; a dir of size 0 is not there. */
+static char *jobq__os_join(const char *dir, size_t size, const char *name) {
+    size_t length = strlen(name);
+    char *joined = jobq__mem_new(size + length + 2);
+    if (!joined) return NULL;
+    memcpy(joined, dir, size);
+    if (size && dir[size - 1] != '/') joined[size++] = '/';
+    memcpy(joined + size, name, length + 1);
+    return joined;
+}
+
+/* The last part of *path is missing, or a link to what is missing: goes where the link leads, or
+ * says at once what the whole means. 0 or errno. */
+static int jobq__os_resolve_last(char **path, char **resolved) {
+    const char *slash = strrchr(*path, '/');
+    const char *name = slash ? slash + 1 : *path;
+    size_t size = (size_t)(name - *path);
+    char target[1024], *real, *dir;
+    ssize_t length;
+    if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return ENOENT;
+    length = readlink(*path, target, sizeof target - 1);
+    if (length == (ssize_t)sizeof target - 1) return ENAMETOOLONG;
+    if (length >= 0) {
+        target[length] = 0;
+        dir = jobq__os_join(*path, target[0] == '/' ? 0 : size, target);
+        if (!dir) return ENOMEM;
+        jobq__mem_free(*path);
+        *path = dir;
+        return 0;
+    }
+    dir = jobq__os_join(*path, size, ".");
+    if (!dir) return ENOMEM;
+    real = realpath(dir, NULL);
+    jobq__mem_free(dir);
+    if (!real) return errno;
+    *resolved = jobq__os_join(real, strlen(real), name);
+    free(real);
+    return *resolved ? 0 : ENOMEM;
+}
+
+JOBQ__INTERNAL int jobq__os_resolve(const char *path, char **resolved) {
+    char *at = jobq__mem_copy(path, strlen(path)), *real;
+    int links = 0, failed = at ? 0 : ENOMEM;
+    *resolved = NULL;
+    while (!failed && !*resolved) {
+        real = realpath(at, NULL);
+        if (real) {
+            *resolved = jobq__mem_copy(real, strlen(real));
+            free(real);
+            failed = *resolved ? 0 : ENOMEM;
+        } else if (errno != ENOENT) {
+            failed = errno;
+        } else {
+            failed = links++ < 40 ? jobq__os_resolve_last(&at, resolved) : ELOOP;
+        }
+    }
+    jobq__mem_free(at);
+    return failed;
+}
+
+static int jobq__os_code(int os_code) {
+    if (os_code == EROFS || os_code == EACCES || os_code == EPERM) return JOBQ_READ_ONLY;
+    if (os_code == ENOSPC || os_code == EDQUOT) return JOBQ_FULL;
+    if (os_code == ENOMEM) return JOBQ_NO_MEMORY;
     return JOBQ_CANT_OPEN;
 }
 
-JOBQ__INTERNAL int jobq__os_create(const char *path) {
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0) return errno == EEXIST ? JOBQ_OK : jobq__os_open_code();
+JOBQ__INTERNAL int jobq__os_create(const char *path, int mode, int64_t group, bool *created,
+                                   jobq_error *err) {
+    int fd = jobq__os_open(path, O_RDWR | O_CREAT | O_EXCL, 0600), rc = JOBQ_OK;
+    *created = fd >= 0;
+    if (fd < 0 && errno == EEXIST) return JOBQ_OK;
+    if (fd < 0)
+        return jobq__err_os(err, jobq__os_code(errno), errno, "open", path,
+                            "a queue cannot be made there");
+    if (group && fchown(fd, (uid_t)-1, (gid_t)group))
+        rc = jobq__err_os(err, jobq__os_code(errno), errno, "fchown", path,
+                          "the process has to belong to group_id");
+    else if (fchmod(fd, (mode_t)mode))
+        rc = jobq__err_os(err, jobq__os_code(errno), errno, "fchmod", path, NULL);
     close(fd);
-    return JOBQ_OK;
+    if (rc != JOBQ_OK) unlink(path);
+    return rc;
 }
 
-JOBQ__INTERNAL char *jobq__os_real_path(const char *path, const char *suffix) {
-    char *real = realpath(path, NULL), *result = NULL;
-    size_t length, more = strlen(suffix);
-    if (!real) return NULL;
-    length = strlen(real);
-    result = jobq__mem_new(length + more + 1);
-    if (result) {
-        memcpy(result, real, length);
-        memcpy(result + length, suffix, more);
-    }
-    free(real);
-    return result;
+/* Only root may give a file away; a group may be given by who belongs to it. */
+static uid_t jobq__os_new_user(const struct jobq__os_file *like) {
+    return geteuid() == 0 ? (uid_t)like->user : (uid_t)-1;
+}
+
+JOBQ__INTERNAL void jobq__os_match_owner(const char *path, const struct jobq__os_file *like) {
+    uid_t user = jobq__os_new_user(like);
+    struct jobq__os_file file;
+    if (jobq__os_look(path, &file) || file.kind != JOBQ__OS_FILE) return;
+    if (file.group == like->group && (file.user == like->user || user == (uid_t)-1)) return;
+    if (lchown(path, user, (gid_t)like->group)) return;
+}
+
+static void jobq__os_match(int fd, const struct jobq__os_file *like) {
+    uid_t user = jobq__os_new_user(like);
+    struct stat st;
+    if (fstat(fd, &st)) return;
+    if (st.st_gid != (gid_t)like->group || (user != (uid_t)-1 && st.st_uid != user))
+        if (fchown(fd, user, (gid_t)like->group)) return;
+    if ((int)(st.st_mode & 0777) != like->mode && fchmod(fd, (mode_t)like->mode)) return;
 }
 
 /* Real zeros: a store into a hole of a mapped file kills the process when the disk is full. */
@@ -317,33 +490,74 @@ static int jobq__os_fill(int fd, off_t from, size_t size) {
     return JOBQ_OK;
 }
 
-static int jobq__os_page_lock(int fd, size_t size) {
+/* A pipe in its place must not keep us waiting, nor a link lead us to another file. */
+static int jobq__os_page_file(const char *path, bool make, jobq_error *err) {
+    int flags = O_NOFOLLOW | O_NONBLOCK | (make ? O_RDWR | O_CREAT : O_RDONLY);
+    int fd = jobq__os_open(path, flags, 0600), failed = errno;
     struct stat st;
-    if (flock(fd, LOCK_EX | LOCK_NB)) return errno == EWOULDBLOCK ? JOBQ_LOCKED : JOBQ_IO;
-    /* Only the owner may change the size: another mapping would die of a shrunken file. */
-    if (fstat(fd, &st)) return JOBQ_IO;
-    return st.st_size < (off_t)size ? jobq__os_fill(fd, st.st_size, size) : JOBQ_OK;
+    if (fd < 0)
+        jobq__err_os(err, jobq__os_code(failed), failed, "open", path,
+                     failed == ELOOP ? "the lock file may not be a link; remove it"
+                                     : "the lock file has to be there for reading and writing");
+    else if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+        jobq__err_set(err, JOBQ_NOT_A_FILE, "the lock file %.250s is not a regular file; remove it",
+                      path);
+    else return fd;
+    if (fd >= 0) close(fd);
+    return -1;
 }
 
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclusive, int *fd,
-                                      void **page) {
+static int jobq__os_page_lock(int fd, const char *path, size_t size, jobq_error *err) {
     struct stat st;
     int rc = JOBQ_OK;
-    *page = NULL;
-    *fd = open(path, (exclusive ? O_RDWR | O_CREAT : O_RDONLY) | O_CLOEXEC, 0600);
-    if (*fd < 0) return jobq__os_open_code();
-    if (exclusive) rc = jobq__os_page_lock(*fd, size);
-    if (fstat(*fd, &st) == 0 && st.st_size >= (off_t)size) {
-        int protection = exclusive && rc == JOBQ_OK ? PROT_READ | PROT_WRITE : PROT_READ;
-        *page = mmap(NULL, size, protection, MAP_SHARED, *fd, 0);
-        if (*page == MAP_FAILED) *page = NULL;
+    if (flock(fd, LOCK_EX | LOCK_NB)) {
+        if (errno == EWOULDBLOCK) return JOBQ_LOCKED;
+        return jobq__err_os(err, JOBQ_IO, errno, "flock", path, NULL);
     }
-    if (!*page && rc == JOBQ_OK) rc = JOBQ_IO;
+    /* Only the owner may change the size: another mapping would die of a shrunken file. */
+    if (fstat(fd, &st)) return jobq__err_os(err, JOBQ_IO, errno, "fstat", path, NULL);
+    if (st.st_size < (off_t)size) rc = jobq__os_fill(fd, st.st_size, size);
+    return rc == JOBQ_OK ? rc : jobq__err_os(err, rc, errno, "write", path, NULL);
+}
+
+static int jobq__os_page_map(int fd, const char *path, size_t size, bool writable, void **page,
+                             jobq_error *err) {
+    int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    struct stat st;
+    void *at;
+    if (fstat(fd, &st)) return jobq__err_os(err, JOBQ_IO, errno, "fstat", path, NULL);
+    if (st.st_size < (off_t)size)
+        return jobq__err_set(err, JOBQ_IO, "the lock file %.250s is too short", path);
+    at = mmap(*page, size, protection, MAP_SHARED | (*page ? MAP_FIXED : 0), fd, 0);
+    if (at == MAP_FAILED) return jobq__err_os(err, JOBQ_IO, errno, "mmap", path, NULL);
+    *page = at;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size,
+                                      const struct jobq__os_file *like, int *fd, void **page,
+                                      jobq_error *err) {
+    jobq_error local;
+    int rc = JOBQ_OK;
+    if (!err) err = &local;
+    *fd = jobq__os_page_file(path, like != NULL, err);
+    if (*fd < 0) return err->code;
+    if (like) rc = jobq__os_page_lock(*fd, path, size, err);
+    if (rc == JOBQ_OK && like) jobq__os_match(*fd, like);
+    if (rc == JOBQ_OK || rc == JOBQ_LOCKED) {
+        int mapped = jobq__os_page_map(*fd, path, size, like && rc == JOBQ_OK, page, err);
+        if (rc == JOBQ_OK) rc = mapped;
+    }
     if (rc != JOBQ_OK) {
         close(*fd);
         *fd = -1;
     }
     return rc;
+}
+
+JOBQ__INTERNAL void *jobq__os_page_blank(size_t size) {
+    void *page = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return page == MAP_FAILED ? NULL : page;
 }
 
 JOBQ__INTERNAL void jobq__os_page_unlock(int fd) {
@@ -388,30 +602,67 @@ JOBQ__INTERNAL int64_t jobq__os_size(int fd) {
 
 JOBQ__INTERNAL int64_t jobq__os_free_bytes(int fd) {
     struct statvfs st;
-    if (fstatvfs(fd, &st) || st.f_frsize > INT32_MAX) return INT64_MAX;
-    if (st.f_bavail > (uint64_t)INT64_MAX / st.f_frsize) return INT64_MAX;
-    return (int64_t)(st.f_bavail * st.f_frsize);
-}
-
-JOBQ__INTERNAL bool jobq__os_names(const char *path, int fd) {
-    struct stat named, open;
-    if (stat(path, &named) || fstat(fd, &open)) return false;
-    return named.st_ino == open.st_ino && named.st_dev == open.st_dev;
+    uint64_t blocks, size;
+    if (fstatvfs(fd, &st)) return INT64_MAX;
+    blocks = st.f_bavail;
+    size = st.f_frsize;
+    if (size && blocks > (uint64_t)INT64_MAX / size) return INT64_MAX;
+    return (int64_t)(blocks * size);
 }
 
 JOBQ__INTERNAL int jobq__os_pid(void) {
     return (int)getpid();
 }
 
+/* When the system was started, by its own clock; in seconds, 0 if it cannot be told. */
+static int64_t jobq__os_boot_at(void) {
+#if defined(CLOCK_BOOTTIME)
+    struct timespec wall, up;
+    if (clock_gettime(CLOCK_REALTIME, &wall) || clock_gettime(CLOCK_BOOTTIME, &up)) return 0;
+    return (int64_t)wall.tv_sec - (int64_t)up.tv_sec;
+#elif defined(KERN_BOOTTIME)
+    int name[2] = {CTL_KERN, KERN_BOOTTIME};
+    struct timeval at;
+    size_t size = sizeof at;
+    return sysctl(name, 2, &at, &size, NULL, 0) ? 0 : (int64_t)at.tv_sec;
+#else
+    return 0;
+#endif
+}
+
+#define JOBQ__OS_BOOT_AT "booted at " /* where there is no id of the boot */
+
 JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity) {
     ssize_t size = 0;
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    int64_t at;
+    int fd = jobq__os_open("/proc/sys/kernel/random/boot_id", O_RDONLY, 0);
     if (fd >= 0) {
         size = read(fd, text, capacity - 1);
         close(fd);
     }
     text[size > 0 ? size : 0] = 0;
     text[strcspn(text, "\n")] = 0;
+    if (*text) return;
+    /* A device without a clock of its own is at the same time at every start. */
+    at = jobq__os_boot_at();
+    if (at > JOBQ__OS_CLOCK_IS_SET)
+        snprintf(text, capacity, JOBQ__OS_BOOT_AT "%lld", (long long)at);
+}
+
+static int64_t jobq__os_booted(const char *text, size_t capacity) {
+    size_t size = strlen(JOBQ__OS_BOOT_AT);
+    int64_t at = 0;
+    if (strncmp(text, JOBQ__OS_BOOT_AT, size) != 0) return 0;
+    for (; size < capacity && text[size] >= '0' && text[size] <= '9' && at < INT64_MAX / 16; size++)
+        at = at * 10 + (text[size] - '0');
+    return at;
+}
+
+JOBQ__INTERNAL bool jobq__os_same_boot(const char *a, const char *b, size_t capacity) {
+    int64_t at = jobq__os_booted(a, capacity), other = jobq__os_booted(b, capacity);
+    /* Two clocks are read one after the other. */
+    if (at && other) return at - other <= 1 && other - at <= 1;
+    return *a && strncmp(a, b, capacity) == 0;
 }
 
 static struct jobq__mutex jobq__os_global = {.raw = PTHREAD_MUTEX_INITIALIZER};
@@ -424,10 +675,9 @@ JOBQ__INTERNAL void jobq__os_global_unlock(void) {
     jobq__os_unlock(&jobq__os_global);
 }
 
-JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)) {
-    static int done;
-    if (done) return;
-    done = 1;
-    pthread_atfork(jobq__os_global_lock, jobq__os_global_unlock, in_child);
-    atexit(at_exit);
+JOBQ__INTERNAL int jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)) {
+    static bool forks, exits;
+    if (!forks) forks = !pthread_atfork(jobq__os_global_lock, jobq__os_global_unlock, in_child);
+    if (forks && !exits) exits = !atexit(at_exit);
+    return forks && exits ? JOBQ_OK : JOBQ_NO_MEMORY;
 }

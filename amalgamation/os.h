@@ -2,6 +2,7 @@
 #ifndef JOBQ__OS_H
 #define JOBQ__OS_H
 
+#include "err.h"
 #include "mem.h"
 
 #include <pthread.h>
@@ -113,26 +114,50 @@ struct jobq__os_id {
     uint64_t device, file;
 };
 
-enum jobq__os_kind { JOBQ__OS_MISSING, JOBQ__OS_FILE, JOBQ__OS_OTHER, JOBQ__OS_ERROR };
+enum jobq__os_kind { JOBQ__OS_MISSING, JOBQ__OS_FILE, JOBQ__OS_LINK, JOBQ__OS_OTHER };
 
-/* What stands at path, without opening it: closing a descriptor of a database file would drop
- * SQLite's locks. A dangling link is missing. */
-JOBQ__INTERNAL enum jobq__os_kind jobq__os_stat(const char *path, struct jobq__os_id *id);
+/* What stands under a name. */
+struct jobq__os_file {
+    enum jobq__os_kind kind;
+    struct jobq__os_id id;
+    int64_t names;              /* hard links to it */
+    int mode;                   /* of access: 0600 and the like */
+    int64_t user, group;
+};
+
+/* Looks without opening: closing a descriptor of a database file would drop SQLite's locks. A
+ * link is not followed. Returns 0, or errno if it may not look; what is missing is no error. */
+JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file);
+/* True if path does not name that file any more: it is gone, or another stands there. That the
+ * system does not let us look says nothing. */
+JOBQ__INTERNAL bool jobq__os_moved(const char *path, const struct jobq__os_id *id);
 
 /* True if the file lies on a network, or on something that does not say that it does not. */
 JOBQ__INTERNAL bool jobq__os_remote(const char *path);
+/* True if the file is a mount point by itself, as one that is bound to another place is. The path
+ * must be a resolved one. */
+JOBQ__INTERNAL bool jobq__os_mounted(const char *path);
 
-/* Makes an empty file of mode 0600; an existing one is left alone. JOBQ_OK or a code. */
-JOBQ__INTERNAL int jobq__os_create(const char *path);
+/* What path means at this moment: absolute and without a link. Of the last part nothing but a name
+ * need be there. 0, or errno. */
+JOBQ__INTERNAL int jobq__os_resolve(const char *path, char **resolved);
 
-/* The path with every link resolved and suffix behind it, or NULL. */
-JOBQ__INTERNAL char *jobq__os_real_path(const char *path, const char *suffix);
+/* Makes an empty file of this mode whatever the umask, and of this group if it is not 0. *created
+ * is false if one is there already. JOBQ_OK or a code. */
+JOBQ__INTERNAL int jobq__os_create(const char *path, int mode, int64_t group, bool *created,
+                                   jobq_error *err);
+/* Gives the file at path the owner and group of the other, as far as we may. */
+JOBQ__INTERNAL void jobq__os_match_owner(const char *path, const struct jobq__os_file *like);
 
-/* Opens (owner: creates) a lock file and maps size bytes of it. exclusive takes the lock that
- * dies with the process, or returns JOBQ_LOCKED with the page still mapped for reading.
- * Not exclusive: maps it for reading, if it is there. */
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool exclusive, int *fd,
-                                      void **page);
+/* Opens a lock file and maps size bytes of it, in place of *page if that is not NULL. The owner
+ * gives a file whose mode and owner it shall have: then it is made, and the lock taken that dies
+ * with the process, or it is JOBQ_LOCKED with the page mapped for reading. A client gives NULL:
+ * the file is mapped for reading if it is there. Nothing but a plain file is opened. */
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size,
+                                      const struct jobq__os_file *like, int *fd, void **page,
+                                      jobq_error *err);
+/* A page of memory that a file may be mapped over later; NULL if there is no memory. */
+JOBQ__INTERNAL void *jobq__os_page_blank(size_t size);
 /* Gives the lock up, although a forked child may hold copies of the descriptor. */
 JOBQ__INTERNAL void jobq__os_page_unlock(int fd);
 /* The lock goes with the last copy of the descriptor. */
@@ -144,18 +169,20 @@ JOBQ__INTERNAL int jobq__os_allocate(int fd, int64_t size);
 JOBQ__INTERNAL int64_t jobq__os_size(int fd);
 /* Bytes that are free on the file system of an open file; INT64_MAX if it does not tell. */
 JOBQ__INTERNAL int64_t jobq__os_free_bytes(int fd);
-/* True if path is a name of the open file. */
-JOBQ__INTERNAL bool jobq__os_names(const char *path, int fd);
+/* Which file is open. */
+JOBQ__INTERNAL struct jobq__os_id jobq__os_id_of(int fd);
 
 JOBQ__INTERNAL int jobq__os_pid(void);
-/* A text that changes with every boot; "" if the system tells none. */
+/* A text that changes with every boot; "" if the system tells nothing that can be trusted. */
 JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity);
+/* True if both texts, of at most capacity bytes, are of one boot for sure. */
+JOBQ__INTERNAL bool jobq__os_same_boot(const char *a, const char *b, size_t capacity);
 /* A lock for the few process-wide tables. */
 JOBQ__INTERNAL void jobq__os_global_lock(void);
 JOBQ__INTERNAL void jobq__os_global_unlock(void);
 
 /* Registers, once, what runs in a forked child and at exit(); with the global lock held. A thread
- * that forks takes that lock before, and in_child has to unlock it. */
-JOBQ__INTERNAL void jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void));
+ * that forks takes that lock before, and in_child has to unlock it. JOBQ_OK or NO_MEMORY. */
+JOBQ__INTERNAL int jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void));
 
 #endif

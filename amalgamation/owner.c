@@ -2,7 +2,6 @@
 #include "owner.h"
 
 #define JOBQ__OWNERS_MAX 64 /* queue files that one process may own */
-#define JOBQ__PAGE_MAGIC "jobq-1\n"
 #define JOBQ__PAGE_ROOM 4096 /* of the lock file; behind it lies the reserve */
 
 /* The process's table. Pages are read by a signal handler, so they are atomic pointers;
@@ -28,6 +27,16 @@ static void jobq__owner_in_child(void) {
         jobq__owner_pages[i] = NULL;
     }
     jobq__os_global_unlock();
+}
+
+/* Version 2 of the page, and whether its numbers begin with their low or their high byte. */
+static const char *jobq__owner_magic(void) {
+    static const int32_t one = 1;
+    return *(const char *)&one ? "jobq-2l" : "jobq-2b";
+}
+
+static bool jobq__owner_knows(const struct jobq__page *page) {
+    return memcmp(page->magic, jobq__owner_magic(), sizeof page->magic) == 0;
 }
 
 /* Lets go of all runs but the guilty one's. */
@@ -71,54 +80,83 @@ static int jobq__owner_enter(const struct jobq__owner *owner) {
     for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
         if (!jobq__owner_pages[i]) {
             if (entry == -2) entry = i;
-        } else if (owner->mapped && jobq__owner_files[i].file == owner->file.file
-                   && jobq__owner_files[i].device == owner->file.device) {
+        } else if (owner->mapped && jobq__owner_files[i].file == owner->files->db.id.file
+                   && jobq__owner_files[i].device == owner->files->db.id.device) {
             entry = -1;
             break;
         }
     }
     if (entry >= 0) {
-        jobq__owner_files[entry] = owner->file;
+        jobq__owner_files[entry] = owner->files->db.id;
         jobq__owner_fds[entry] = owner->fd;
         jobq__os_store_pointer(&jobq__owner_pages[entry], owner->page);
     }
     return entry;
 }
 
-static int jobq__owner_map(struct jobq__owner *owner, const char *path, jobq_error *err) {
-    char *lock_path = jobq__os_real_path(path, "-jobq");
-    void *page = NULL;
-    int rc;
-    if (!lock_path)
-        return jobq__err_set(err, JOBQ_CANT_OPEN, "the path cannot be resolved: %.150s", path);
-    rc = jobq__os_page_open(lock_path, sizeof *owner->page, true, &owner->fd, &page);
-    if (rc == JOBQ_LOCKED) {
-        const struct jobq__page *theirs = page;
-        jobq__err_set(err, rc, "process %d owns this queue", theirs ? (int)theirs->pid : 0);
-        jobq__os_page_close(-1, page, sizeof *owner->page);
-    } else if (rc != JOBQ_OK) {
-        jobq__err_set(err, rc, "the lock file %.150s cannot be opened and mapped", lock_path);
-        jobq__os_page_close(-1, page, sizeof *owner->page);
-    } else {
-        owner->page = page;
-        owner->mapped = owner->writable = true;
-        owner->path = lock_path;
-        owner->reserved = JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
-        lock_path = NULL;
+/* A client sees the lock file that stands there at this moment, and without one an empty page. The
+ * place of the page stays, because others may be reading it. */
+static int jobq__owner_look(struct jobq__owner *owner, jobq_error *err) {
+    void *page = owner->page;
+    struct jobq__os_file file;
+    int fd, rc;
+    if (!jobq__os_look(owner->files->lock, &file)) {
+        if (file.kind == JOBQ__OS_MISSING) return JOBQ_OK;
+        if (owner->fd >= 0 && file.id.file == owner->id.file && file.id.device == owner->id.device)
+            return JOBQ_OK;
     }
-    jobq__mem_free(lock_path);
+    rc = jobq__os_page_open(owner->files->lock, sizeof *owner->page, NULL, &fd, &page, err);
+    if (rc != JOBQ_OK) return rc;
+    if (owner->fd >= 0) jobq__os_page_close(owner->fd, NULL, 0);
+    owner->fd = fd;
+    owner->id = jobq__os_id_of(fd);
     return rc;
 }
 
-static void jobq__owner_init(struct jobq__owner *owner) {
+static int jobq__owner_locked(int32_t pid, const char *path, jobq_error *err) {
+    if (pid == jobq__os_pid())
+        jobq__err_set(err, JOBQ_LOCKED, "this process, %d, owns the queue %.250s already: close the"
+                      " other handle, or use it", (int)pid, path);
+    else if (pid > 0)
+        jobq__err_set(err, JOBQ_LOCKED, "process %d owns the queue %.250s; open it as a client, or"
+                      " end that process", (int)pid, path);
+    else
+        jobq__err_set(err, JOBQ_LOCKED, "another process owns the queue %.250s", path);
+    jobq__err_id(err, JOBQ__MAX(pid, 0));
+    return JOBQ_LOCKED;
+}
+
+static int jobq__owner_map(struct jobq__owner *owner, jobq_error *err) {
+    const struct jobq__files *files = owner->files;
+    void *page = NULL;
+    int rc = jobq__os_page_open(files->lock, sizeof *owner->page, &files->db, &owner->fd, &page,
+                                err);
+    if (rc == JOBQ_LOCKED) {
+        const struct jobq__page *theirs = page;
+        jobq__owner_locked(theirs ? theirs->pid : 0, files->path, err);
+    }
+    if (rc != JOBQ_OK) {
+        jobq__os_page_close(-1, page, sizeof *owner->page);
+        return rc;
+    }
+    owner->page = page;
+    owner->mapped = owner->writable = true;
+    owner->id = jobq__os_id_of(owner->fd);
+    owner->reserved = JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
+    return rc;
+}
+
+static void jobq__owner_init(struct jobq__owner *owner, const struct jobq__files *files) {
     memset(owner, 0, sizeof *owner);
     owner->fd = owner->entry = -1;
+    owner->files = files;
     owner->generation = jobq__owner_generation;
 }
 
 /* With the global lock held. */
 static void jobq__owner_let_go(struct jobq__owner *owner) {
     if (owner->entry >= 0) jobq__os_store_pointer(&jobq__owner_pages[owner->entry], NULL);
+    if (owner->page && owner->writable) jobq__os_store(&owner->page->shared, JOBQ__NOBODY);
     /* Who has the page in hand leaves in a moment, and the next finds NULL. By an addition, so that
      * each of them comes either before it or after. */
     while (jobq__os_add(&jobq__owner_marking, 0) > 0) jobq__os_yield();
@@ -126,20 +164,17 @@ static void jobq__owner_let_go(struct jobq__owner *owner) {
     if (owner->fd >= 0) jobq__os_page_unlock(owner->fd);
     if (owner->mapped) jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
     else jobq__mem_free(owner->page);
-    jobq__mem_free(owner->path);
-    owner->path = NULL;
     owner->page = NULL;
     owner->mapped = false;
     owner->fd = owner->entry = -1;
 }
 
 /* With the global lock held, from the lock of the file to the entry in the table. */
-static int jobq__owner_get(struct jobq__owner *owner, const char *path, jobq_error *err) {
-    int rc = JOBQ_OK, entry;
-    jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
-    if (path) {
-        jobq__os_stat(path, &owner->file);
-        rc = jobq__owner_map(owner, path, err);
+static int jobq__owner_get(struct jobq__owner *owner, jobq_error *err) {
+    int rc = jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit), entry;
+    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    if (owner->files->lock) {
+        rc = jobq__owner_map(owner, err);
     } else {
         owner->page = jobq__mem_new(sizeof *owner->page);
         owner->writable = true;
@@ -154,39 +189,56 @@ static int jobq__owner_get(struct jobq__owner *owner, const char *path, jobq_err
     jobq__owner_let_go(owner);
     if (entry == -2) return jobq__err_set(err, JOBQ_FULL, "one process may own %d queues at most",
                                           JOBQ__OWNERS_MAX);
-    return jobq__err_set(err, JOBQ_LOCKED, "process %d, this one, owns this queue",
-                         jobq__os_pid());
+    return jobq__owner_locked(jobq__os_pid(), owner->files->path, err);
 }
 
-JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const char *path,
-                                    jobq_error *err) {
+JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq__files *files,
+                                    bool shared, jobq_error *err) {
     char boot_id[sizeof owner->page->boot_id];
     int rc;
-    jobq__owner_init(owner);
+    jobq__owner_init(owner, files);
     jobq__os_global_lock();
-    rc = jobq__owner_get(owner, path, err);
+    rc = jobq__owner_get(owner, err);
     jobq__os_global_unlock();
     if (rc != JOBQ_OK) return rc;
-    owner->page->pid = jobq__os_pid();
+    /* Clients that are there already hear of it before we touch the database. */
+    jobq__os_store(&owner->page->shared, shared ? JOBQ__SHARES : JOBQ__WRITES_ALONE);
+    jobq__os_store(&owner->page->pid, jobq__os_pid());
+    if (!jobq__owner_knows(owner->page)) return rc;
     jobq__os_boot_id(boot_id, sizeof boot_id);
-    owner->same_boot = memcmp(owner->page->magic, JOBQ__PAGE_MAGIC, 8) == 0
-                    && strncmp(owner->page->boot_id, boot_id, sizeof boot_id) == 0;
+    owner->same_boot = jobq__os_same_boot(owner->page->boot_id, boot_id, sizeof boot_id);
+    owner->other_boot = !owner->same_boot && *boot_id && *owner->page->boot_id;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
+                                     jobq_error *err) {
+    void *page;
+    int rc;
+    jobq__owner_init(owner, files);
+    jobq__os_global_lock();
+    rc = jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
+    jobq__os_global_unlock();
+    page = rc == JOBQ_OK ? jobq__os_page_blank(sizeof *owner->page) : NULL;
+    if (!page) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    owner->page = page;
+    owner->mapped = true;
+    jobq__owner_look(owner, NULL);
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL void jobq__owner_watch(struct jobq__owner *owner, const char *path) {
-    char *lock_path = jobq__os_real_path(path, "-jobq");
-    void *page = NULL;
-    jobq__owner_init(owner);
-    jobq__os_global_lock();
-    jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
-    jobq__os_global_unlock();
-    if (!lock_path) return;
-    if (jobq__os_page_open(lock_path, sizeof *owner->page, false, &owner->fd, &page) == 0) {
-        owner->page = page;
-        owner->mapped = true;
-    }
-    jobq__mem_free(lock_path);
+JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, jobq_error *err) {
+    jobq_error why;
+    int rc = jobq__owner_look(owner, &why), shared = jobq__os_load(&owner->page->shared);
+    if (rc != JOBQ_OK)
+        return jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "SQLite before 3.51.3 may lose data with two"
+                             " writers, and nobody knows whether the owner has .shared = true:"
+                             " %.300s", why.text);
+    if (owner->fd < 0 || shared == JOBQ__SHARES || shared == JOBQ__NOBODY) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "SQLite before 3.51.3 may lose data with two"
+                         " writers: the owner, process %d now or before, was opened without .shared"
+                         " = true; open it with that, or use a newer SQLite",
+                         (int)jobq__os_load(&owner->page->pid));
 }
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {
@@ -198,7 +250,7 @@ JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {
 JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owner, int64_t id,
                                                   int runs) {
     int i;
-    if (memcmp(owner->page->magic, JOBQ__PAGE_MAGIC, 8) != 0) return JOBQ__TRACE_NONE;
+    if (!jobq__owner_knows(owner->page)) return JOBQ__TRACE_NONE;
     for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
         const struct jobq__slot *slot = &owner->page->slots[i];
         int32_t state = jobq__os_load(&slot->state);
@@ -212,7 +264,7 @@ JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owne
 
 JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id) {
     int i;
-    if (!owner->page) return false;
+    if (!jobq__owner_knows(owner->page)) return false;
     for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
         const struct jobq__slot *slot = &owner->page->slots[i];
         if (jobq__os_load(&slot->state) != JOBQ__SLOT_IDLE && jobq__os_load64(&slot->id) == id)
@@ -221,19 +273,13 @@ JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id
     return false;
 }
 
-JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner, bool shared) {
+JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner) {
     struct jobq__page *page = owner->page;
-    page->shared = shared;
     memset(page->slots, 0, sizeof page->slots);
     jobq__os_boot_id(page->boot_id, sizeof page->boot_id);
     jobq__os_store(&page->leaving, 0);
     jobq__os_store(&page->doubt, 0);
-    page->pid = jobq__os_pid();
-    memcpy(page->magic, JOBQ__PAGE_MAGIC, 8);
-}
-
-JOBQ__INTERNAL bool jobq__owner_shares(const struct jobq__owner *owner) {
-    return !owner->page || owner->page->shared;
+    memcpy(page->magic, jobq__owner_magic(), sizeof page->magic);
 }
 
 JOBQ__INTERNAL void *jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
@@ -267,7 +313,8 @@ JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt) {
 }
 
 JOBQ__INTERNAL bool jobq__owner_doubtful(const struct jobq__owner *owner) {
-    return owner->same_boot && jobq__os_load(&owner->page->doubt);
+    return jobq__owner_knows(owner->page) && !owner->other_boot
+        && jobq__os_load(&owner->page->doubt);
 }
 
 JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes) {
@@ -284,7 +331,7 @@ JOBQ__INTERNAL void jobq__owner_note_reserve(struct jobq__owner *owner, int64_t 
 }
 
 JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner) {
-    return JOBQ__MAX(owner->page->reserve, 0);
+    return jobq__owner_knows(owner->page) ? JOBQ__MAX(owner->page->reserve, 0) : 0;
 }
 
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
@@ -292,7 +339,8 @@ JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
 }
 
 JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner) {
-    return owner->path && owner->fd >= 0 && !jobq__os_names(owner->path, owner->fd);
+    return owner->writable && owner->mapped
+        && jobq__files_one_moved(owner->files, owner->files->lock, &owner->id);
 }
 
 JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner) {

@@ -2,8 +2,7 @@
 #ifndef JOBQ__OWNER_H
 #define JOBQ__OWNER_H
 
-#include "err.h"
-#include "os.h"
+#include "files.h"
 
 /* Design note.
  *
@@ -24,7 +23,15 @@
  *
  * A slot that the next owner finds STARTED, with the runs of a row that is still claimed, is a
  * suspect. The next owner clears the slots after its recovery has committed, so a recovery that
- * is itself killed starts over with the same evidence. */
+ * is itself killed starts over with the same evidence.
+ *
+ * Anybody may have written into the page. What it says is taken for true only if it bears the mark
+ * of this version and byte order, and then the worst that it can do is to have one run of one job
+ * blamed or not. Where the boot cannot be told, nobody is blamed.
+ *
+ * Most versions of SQLite are only safe with two writers if both know of each other (`shared`): the
+ * owner says in the page whether it does, before it opens the database, and a client looks there
+ * before each write. */
 
 struct jobq__slot {
     int64_t id;
@@ -34,11 +41,14 @@ struct jobq__slot {
 
 enum { JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED, JOBQ__SLOT_RELEASED, JOBQ__SLOT_GUILTY };
 
+/* What an owner says of other writers; NOBODY: there is none now, and it has left by itself. */
+enum { JOBQ__WRITES_ALONE, JOBQ__SHARES, JOBQ__NOBODY };
+
 struct jobq__page {
-    char magic[8];
+    char magic[8];              /* version and byte order */
     int32_t pid;
     int32_t leaving;            /* atomic: the process said that it is about to end */
-    int32_t shared;             /* the owner allows other writers */
+    int32_t shared;             /* atomic: does the owner allow other writers? */
     int32_t doubt;              /* a sync failed: the log may be whole in memory only */
     char boot_id[48];
     int64_t reserve;            /* bytes that the log needs to be set aside: see disk.h */
@@ -47,22 +57,27 @@ struct jobq__page {
 
 struct jobq__owner {
     int fd;
-    struct jobq__page *page;    /* never NULL: without a file it is plain memory */
+    struct jobq__page *page;    /* never NULL while open: without a file it is plain memory */
     bool mapped, writable;
-    char *path;                 /* of the lock file; NULL without one */
+    const struct jobq__files *files;
+    struct jobq__os_id id;      /* of the lock file that is mapped */
     int64_t reserved;           /* bytes set aside behind the page */
-    struct jobq__os_id file;    /* the database's */
     int entry;                  /* in the process's table, or -1 */
-    bool same_boot;             /* as the page found at open */
+    bool same_boot, other_boot; /* than that of the page found at open; neither: nobody knows */
     int32_t generation;         /* of forks, at open */
 };
 
-/* Takes the lock of the database that stands at path (NULL: none, as for ":memory:").
+/* Takes the lock that stands beside these files (":memory:": none). They must outlive the owner.
  * JOBQ_LOCKED names the owner's pid in err. */
-JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const char *path, jobq_error *err);
+JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq__files *files,
+                                    bool shared, jobq_error *err);
 
-/* A client: maps the page for reading if there is one; never fails. */
-JOBQ__INTERNAL void jobq__owner_watch(struct jobq__owner *owner, const char *path);
+/* A client: sees the page if there is one, now or later. */
+JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
+                                     jobq_error *err);
+/* A client, before each write; with the baton: JOBQ_UNSAFE_SQLITE unless the owner is known to
+ * allow other writers, or there never was one. */
+JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, jobq_error *err);
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner);
 
@@ -75,9 +90,7 @@ JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owne
 JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id);
 
 /* After recovery: empty slots, this process's pid and boot. */
-JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner, bool shared);
-/* A client: true if the owner has said that others may write. */
-JOBQ__INTERNAL bool jobq__owner_shares(const struct jobq__owner *owner);
+JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner);
 
 /* On the thread that runs it; returns what jobq__owner_ended is to be given: a handler may step
  * another queue. */
@@ -96,7 +109,7 @@ JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes)
 JOBQ__INTERNAL void jobq__owner_note_reserve(struct jobq__owner *owner, int64_t bytes);
 JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner);
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner);
-/* True if the lock file has another name by now, or none: somebody else may own the queue. */
+/* True if the lock file is not the one that its name names: somebody else may own the queue. */
 JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
 
 /* Says that the log is in doubt, or is no more; and whether the owner before has left it so. */

@@ -512,11 +512,10 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
 
 static int jobq__run_begin_tx(struct jobq_run *run, jobq_error *err) {
     jobq *q = run->q;
-    struct jobq__db_options options = {q->options.durability, q->options.busy_ms, false};
     int rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
     if (!q->job.handle) {
-        rc = jobq__db_open(&q->job, q->path, JOBQ__DB_JOB, &options, err);
+        rc = jobq__core_connect(q, &q->job, JOBQ__DB_JOB, err);
         if (rc != JOBQ_OK) return rc;
     }
     jobq__disk_begin(q);

@@ -141,7 +141,8 @@ static int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
     }
     sqlite3_finalize(statement);
     if (rc != JOBQ_OK) return jobq__db_fail(db, err);
-    if (!wal) return jobq__err_set(err, JOBQ_READ_ONLY, "the file cannot be put into WAL mode");
+    if (!wal) return jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite cannot put the file into WAL mode:"
+                                   " the VFS that the application chose has no shared memory");
     return JOBQ_OK;
 }
 

@@ -223,7 +223,7 @@ TEST(exit_of_a_child_marks_nothing) {
 struct told {
     int codes[RACERS];
     pid_t pids[RACERS];
-    char texts[RACERS][232];
+    char texts[RACERS][sizeof((jobq_error *)0)->text];
 };
 
 struct race {

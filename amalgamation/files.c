@@ -1,0 +1,144 @@
+/* files.c - which files a path means: resolved once, looked at, made, watched. */
+#include "files.h"
+
+#include <errno.h>
+
+static char *jobq__files_beside(const char *path, const char *ending) {
+    size_t size = strlen(path), more = strlen(ending);
+    char *name = jobq__mem_new(size + more + 1);
+    if (!name) return NULL;
+    memcpy(name, path, size);
+    memcpy(name + size, ending, more);
+    return name;
+}
+
+static int jobq__files_name(struct jobq__files *files, const char *path, jobq_error *err) {
+    int failed = jobq__os_resolve(path, &files->path);
+    if (failed == ENOMEM) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (failed)
+        return jobq__err_os(err, failed == EACCES ? JOBQ_READ_ONLY : JOBQ_CANT_OPEN, failed,
+                            "realpath", path, "its directory has to be there and to be entered");
+    files->log = jobq__files_beside(files->path, "-wal");
+    files->shm = jobq__files_beside(files->path, "-shm");
+    files->lock = jobq__files_beside(files->path, "-jobq");
+    if (!files->log || !files->shm || !files->lock)
+        return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    return JOBQ_OK;
+}
+
+static int jobq__files_look(const char *path, struct jobq__os_file *file, jobq_error *err) {
+    int failed = jobq__os_look(path, file);
+    if (!failed) return JOBQ_OK;
+    return jobq__err_os(err, failed == EACCES ? JOBQ_READ_ONLY : JOBQ_CANT_OPEN, failed, "lstat",
+                        path, NULL);
+}
+
+static int jobq__files_make(struct jobq__files *files, const jobq_options *options,
+                            jobq_error *err) {
+    int rc = jobq__os_create(files->path, options->mode, options->group_id, &files->created, err);
+    if (rc == JOBQ_OK) rc = jobq__files_look(files->path, &files->db, err);
+    if (rc != JOBQ_OK || files->db.kind == JOBQ__OS_FILE) return rc;
+    return jobq__err_set(err, JOBQ_CANT_OPEN, "%.250s was made and is gone again", files->path);
+}
+
+/* Only what has one name may be opened: see the design note. */
+static int jobq__files_check_names(const struct jobq__files *files, jobq_error *err) {
+    if (files->db.names > 1)
+        return jobq__err_set(err, JOBQ_LINKED, "%.250s has %lld names (hard links): under another"
+                             " one its log and its owner would not be seen; leave it only one, or"
+                             " say .linked = true", files->path, (long long)files->db.names);
+    if (jobq__os_mounted(files->path))
+        return jobq__err_set(err, JOBQ_LINKED, "%.250s is mounted by itself: where it comes from"
+                             " its log and its owner would not be seen; mount its directory, or"
+                             " say .linked = true", files->path);
+    return JOBQ_OK;
+}
+
+/* What stands beside the database has to be a plain file with one name, too. */
+static int jobq__files_check_beside(const struct jobq__files *files, bool linked,
+                                    jobq_error *err) {
+    const char *const names[] = {files->log, files->shm, files->lock};
+    struct jobq__os_file file;
+    size_t i;
+    int rc;
+    for (i = 0; i < JOBQ__COUNT(names); i++) {
+        rc = jobq__files_look(names[i], &file, err);
+        if (rc != JOBQ_OK) return rc;
+        if (file.kind == JOBQ__OS_MISSING) continue;
+        if (file.kind != JOBQ__OS_FILE)
+            return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s is %s; it is in the way and has to"
+                                 " be removed", names[i], file.kind == JOBQ__OS_LINK
+                                 ? "a symbolic link" : "not a regular file");
+        if (file.names > 1 && !linked)
+            return jobq__err_set(err, JOBQ_LINKED, "%.250s has %lld names (hard links) and may"
+                                 " belong to another database; leave it only one, or say"
+                                 " .linked = true", names[i], (long long)file.names);
+    }
+    return JOBQ_OK;
+}
+
+static int jobq__files_check(struct jobq__files *files, const char *path,
+                             const jobq_options *options, jobq_error *err) {
+    int rc = jobq__files_look(files->path, &files->db, err);
+    if (rc != JOBQ_OK) return rc;
+    if (files->db.kind == JOBQ__OS_MISSING && options->role == JOBQ_CLIENT)
+        return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %.250s; the owner makes it",
+                             files->path);
+    if (files->db.kind == JOBQ__OS_MISSING) rc = jobq__files_make(files, options, err);
+    if (rc != JOBQ_OK) return rc;
+    if (files->db.kind != JOBQ__OS_FILE)
+        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s is not a regular file", path);
+    if (!options->linked) rc = jobq__files_check_names(files, err);
+    if (rc == JOBQ_OK) rc = jobq__files_check_beside(files, options->linked, err);
+    if (rc != JOBQ_OK || options->remote || !jobq__os_remote(files->path)) return rc;
+    return jobq__err_set(err, JOBQ_REMOTE, "%.250s is on a network or FUSE file system, where locks"
+                         " and log are not safe; .remote = true opens it all the same",
+                         files->path);
+}
+
+JOBQ__INTERNAL int jobq__files_find(struct jobq__files *files, const char *path,
+                                    const jobq_options *options, jobq_error *err) {
+    struct jobq__os_file root;
+    int rc;
+    memset(files, 0, sizeof *files);
+    if (strcmp(path, ":memory:") == 0) {
+        files->path = jobq__mem_copy(path, strlen(path));
+        return files->path ? JOBQ_OK : jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    }
+    if (!jobq__os_look("/", &root)) files->root_id = root.id;
+    rc = jobq__files_name(files, path, err);
+    return rc == JOBQ_OK ? jobq__files_check(files, path, options, err) : rc;
+}
+
+JOBQ__INTERNAL void jobq__files_fini(struct jobq__files *files) {
+    jobq__mem_free(files->path);
+    jobq__mem_free(files->log);
+    jobq__mem_free(files->shm);
+    jobq__mem_free(files->lock);
+    memset(files, 0, sizeof *files);
+}
+
+JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files) {
+    struct jobq__os_file log;
+    if (!files->log) return;
+    jobq__os_match_owner(files->log, &files->db);
+    jobq__os_match_owner(files->shm, &files->db);
+    if (jobq__os_look(files->log, &log) || log.kind != JOBQ__OS_FILE) return;
+    files->log_id = log.id;
+    files->log_known = true;
+}
+
+JOBQ__INTERNAL bool jobq__files_one_moved(const struct jobq__files *files, const char *path,
+                                          const struct jobq__os_id *id) {
+    struct jobq__os_file root;
+    if (!jobq__os_moved(path, id)) return false;
+    /* In another root the name means another file, which says nothing of ours. */
+    return !jobq__os_look("/", &root) && root.id.file == files->root_id.file
+        && root.id.device == files->root_id.device;
+}
+
+JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files) {
+    if (!files->lock) return false;
+    if (jobq__files_one_moved(files, files->path, &files->db.id)) return true;
+    return files->log_known && jobq__files_one_moved(files, files->log, &files->log_id);
+}

@@ -1,0 +1,315 @@
+/* paths.c - which file a path means: resolved once, never a URI, with one name only.
+ *
+ * Everything that jobq opens later has to be the file that was opened first, wherever the process
+ * has gone meanwhile. Tests that change the working directory do so in a child. */
+#include "../rig/helpers.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+
+static bool is_root(void) {
+    return geteuid() == 0;
+}
+
+static jobq *open_steps(const char *path) {
+    jobq *q = NULL;
+    WORKS(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
+    return q;
+}
+
+static void touch(const char *path) {
+    FILE *file = fopen(path, "a");
+    if (!file) test_give_up(path);
+    fclose(file);
+}
+
+/* ---- A path is resolved once ---- */
+
+static jobq_outcome name_the_file(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    if (jobq_run_db(run, &db, NULL) != JOBQ_OK) return JOBQ_FAIL;
+    snprintf((char *)ctx, 1024, "%s", sqlite3_db_filename(db, "main"));
+    return JOBQ_DONE;
+}
+
+/* In b lies a queue of the same name, which must not be touched. */
+static void go_elsewhere(void *arg) {
+    char name[1024] = "";
+    jobq *q;
+    int64_t id;
+    (void)arg;
+    REQUIRE_INT(chdir(test_path("b")), 0);
+    q = open_steps("app.db");
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    REQUIRE_INT(chdir(test_path("a")), 0);
+    q = open_steps("app.db");
+    REQUIRE(q != NULL);
+    handle(q, "k", name_the_file, name);
+    id = put(q, "k");
+    REQUIRE_INT(chdir(test_path("b")), 0);
+    test_pause_ms(20); /* longer than the files go without being looked at */
+    CHECK_INT(drain(q), 1);
+    CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
+    CHECK(strstr(name, "/a/app.db") != NULL);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+/* Goal: after chdir every connection, the job's too, still has the file that was opened. Method:
+ * a relative path, two directories with a queue of that name each, a job that asks SQLite. */
+TEST(relative_path_keeps_its_file) {
+    REQUIRE_INT(mkdir(test_path("a"), 0700), 0);
+    REQUIRE_INT(mkdir(test_path("b"), 0700), 0);
+    CHECK_INT(test_fork(go_elsewhere, NULL), 0);
+    CHECK_INT(sql_int(test_path("a/app.db"), "SELECT count(*) FROM jobq_job"), 1);
+    CHECK_INT(sql_int(test_path("b/app.db"), "SELECT count(*) FROM jobq_job"), 0);
+}
+
+static jobq_outcome want_the_file(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    *(int *)ctx = jobq_run_db(run, &db, NULL);
+    return JOBQ_DONE;
+}
+
+/* Goal: a connection that is opened later than the others is refused another file. Method: the
+ * file is replaced by a copy before the first job asks for its connection, and within the time that
+ * jobq may go without looking or after it. */
+TEST(later_connection_gets_the_same_file_or_none) {
+    fixture f;
+    int rc = JOBQ_OK, ran = 0;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
+    handle(f.q, "k", want_the_file, &rc);
+    put(f.q, "k");
+    REQUIRE_INT(rename(f.path, test_path("away.db")), 0);
+    touch(f.path);
+    rc = JOBQ_MOVED; /* should the step itself have seen it already */
+    jobq_step(f.q, &ran, NULL);
+    CHECK_CODE(rc, JOBQ_MOVED);
+    CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
+    jobq_clock_free(f.clock);
+}
+
+/* Goal: a path through links is the file at their end, which need not exist yet; what stands
+ * beside it stands there. Method: a link to a directory, a link to a file, a chain of links that
+ * leads to nothing, and a ring of links. */
+TEST(links_are_followed_once) {
+    jobq *q, *again = NULL;
+    REQUIRE_INT(mkdir(test_path("real"), 0700), 0);
+    REQUIRE_INT(symlink("real", test_path("dir")), 0);
+    REQUIRE_INT(symlink("dir/q.db", test_path("first")), 0);
+    REQUIRE_INT(symlink(test_path("first"), test_path("second")), 0);
+    q = open_steps(test_path("second"));
+    REQUIRE(q != NULL);
+    CHECK(exists(test_path("real/q.db")));
+    CHECK(exists(test_path("real/q.db-jobq")));
+    FAILS(JOBQ_LOCKED, jobq_open(test_path("first"), NULL, &again, &err));
+    FAILS(JOBQ_LOCKED, jobq_open(test_path("dir/../real/./q.db"), NULL, &again, &err));
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    REQUIRE_INT(symlink("ring", test_path("ring")), 0);
+    FAILS(JOBQ_CANT_OPEN, jobq_open(test_path("ring"), NULL, &q, &err));
+}
+
+/* ---- What is no name of a queue ---- */
+
+/* Goal: no name means anything but a file, whatever SQLite would make of it. Method: names that are
+ * URIs or look like ":memory:", each opened relative to the directory they have to lie in. */
+static void open_odd_names(void *arg) {
+    static const char *const names[] = {
+        "file:app.db", "file:m?mode=memory", "file::memory:", "file:x.db?vfs=none&immutable=1",
+        ":memory: ", "./:memory:", "memory:", "a b.db", "a%20b.db", "q.db?mode=ro", "q#.db", "-wal",
+        "...", "\303\244.db"};
+    (void)arg;
+    sqlite3_config(SQLITE_CONFIG_URI, 1);
+    REQUIRE_INT(chdir(test_dir()), 0);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        jobq *q = open_steps(names[i]), *again = NULL;
+        char other[1024];
+        struct stat st;
+        if (!CHECK(q != NULL)) continue;
+        if (!CHECK(stat(names[i], &st) == 0 && st.st_size > 0)) test_note("%s", names[i]);
+        snprintf(other, sizeof other, "%s/%s", test_dir(), names[i]);
+        FAILS(JOBQ_LOCKED, jobq_open(other, NULL, &again, &err));
+        put(q, "k");
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        q = open_steps(names[i]);
+        if (q) CHECK_INT(total(q), 1);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+    CHECK(!exists("app.db"));
+    CHECK(!exists("x.db"));
+}
+
+TEST(names_are_never_uris) {
+    CHECK_INT(test_fork(open_odd_names, NULL), 0);
+}
+
+static void open_in_vain(const char *path, int wanted, const char *says) {
+    jobq_error told = {0};
+    jobq *q = NULL;
+    CHECK_CODE(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE}, &q, &told), wanted);
+    if (!CHECK(strstr(told.text, says) != NULL)) test_note("%s", told.text);
+    CHECK(q == NULL);
+}
+
+/* Goal: what cannot be a queue file is refused with the path, the reason and errno. */
+TEST(bad_paths_say_why) {
+    char name[6000];
+    jobq_error told = {0};
+    jobq *q = NULL;
+    touch(test_path("file"));
+    open_in_vain(test_path("none/q.db"), JOBQ_CANT_OPEN, "no such file or directory");
+    open_in_vain(test_path("none/q.db"), JOBQ_CANT_OPEN, "none/q.db");
+    open_in_vain(test_path("file/q.db"), JOBQ_CANT_OPEN, "not a directory");
+    open_in_vain(test_path("file/"), JOBQ_CANT_OPEN, "not a directory");
+    open_in_vain(test_path("none/"), JOBQ_CANT_OPEN, "no such file or directory");
+    open_in_vain(test_dir(), JOBQ_NOT_A_FILE, "is not a regular file");
+    open_in_vain("/dev/null", JOBQ_NOT_A_FILE, "is not a regular file");
+    CHECK_CODE(jobq_open(test_path("none/q.db"), NULL, &q, &told), JOBQ_CANT_OPEN);
+    CHECK_INT(told.os_code, ENOENT);
+    memset(name, 'x', sizeof name);
+    name[sizeof name - 1] = 0;
+    open_in_vain(name, JOBQ_CANT_OPEN, "name is too long");
+}
+
+/* Goal: a path that the system bears and SQLite does not is refused with both lengths. Method:
+ * directories below each other until the name has more bytes than SQLite takes. */
+TEST(path_longer_than_sqlite_takes) {
+    char path[1024];
+    int size = snprintf(path, sizeof path, "%s", test_dir());
+    while (size < 520) {
+        size += snprintf(path + size, sizeof path - (size_t)size, "/%0100d", 0);
+        REQUIRE_INT(mkdir(path, 0700), 0);
+    }
+    snprintf(path + size, sizeof path - (size_t)size, "/q.db");
+    open_in_vain(path, JOBQ_CANT_OPEN, "SQLite opens at most");
+}
+
+/* ---- One name only ---- */
+
+/* Goal: a file with two names is refused under both, before anything is made beside it; .linked
+ * lets it in; and a second name that comes later harms nobody. */
+TEST(file_with_two_names_is_refused) {
+    const char *path = test_path("q.db"), *other = test_path("other.db");
+    jobq_options linked = {.workers = JOBQ_NONE, .linked = true};
+    jobq *q = open_steps(path), *again = NULL;
+    REQUIRE(q != NULL);
+    put(q, "k");
+    REQUIRE_INT(link(path, other), 0);
+    test_pause_ms(20);
+    put(q, "k"); /* the owner goes on */
+    open_in_vain(other, JOBQ_LINKED, "has 2 names");
+    CHECK(!exists(test_path("other.db-jobq")));
+    FAILS(JOBQ_LOCKED, jobq_open(other, &linked, &again, &err));
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    open_in_vain(path, JOBQ_LINKED, ".linked = true");
+    WORKS(jobq_open(path, &linked, &q, &err));
+    REQUIRE(q != NULL);
+    CHECK_INT(total(q), 2);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    REQUIRE_INT(unlink(other), 0);
+    q = open_steps(path);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+/* Goal: neither links nor other things stand beside the database; nothing is written through
+ * them, and a pipe keeps nobody waiting. Method: each ending, each thing. */
+TEST(what_stands_beside_is_a_plain_file) {
+    static const char *const endings[] = {"-wal", "-shm", "-jobq"};
+    for (size_t i = 0; i < 3; i++) {
+        char path[1024], beside[1100];
+        struct stat st;
+        snprintf(path, sizeof path, "%s/q%d.db", test_dir(), (int)i);
+        snprintf(beside, sizeof beside, "%s%s", path, endings[i]);
+        touch(test_path("precious"));
+        REQUIRE_INT(symlink("precious", beside), 0);
+        open_in_vain(path, JOBQ_NOT_A_FILE, "a symbolic link");
+        unlink(beside);
+        REQUIRE_INT(symlink("nothing", beside), 0);
+        open_in_vain(path, JOBQ_NOT_A_FILE, "a symbolic link");
+        unlink(beside);
+        REQUIRE_INT(mkfifo(beside, 0600), 0);
+        open_in_vain(path, JOBQ_NOT_A_FILE, "is not a regular file");
+        unlink(beside);
+        REQUIRE_INT(mkdir(beside, 0700), 0);
+        open_in_vain(path, JOBQ_NOT_A_FILE, "is not a regular file");
+        rmdir(beside);
+        REQUIRE_INT(link(test_path("precious"), beside), 0);
+        open_in_vain(path, JOBQ_LINKED, "has 2 names");
+        unlink(beside);
+        CHECK(stat(test_path("precious"), &st) == 0 && st.st_size == 0);
+        CHECK(!exists(test_path("nothing")));
+    }
+}
+
+#ifdef __linux__
+/* Goal: a file that is mounted by itself is refused, whatever bytes its name holds; .linked lets it
+ * in. Needs the right to mount. */
+TEST(mounted_file_is_refused) {
+    const char *path = test_path("in side\\q.db"), *from = test_path("outside.db");
+    jobq_options linked = {.workers = JOBQ_NONE, .linked = true};
+    jobq *q = open_steps(from);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    touch(path);
+    if (!is_root() || mount(from, path, "", MS_BIND, NULL) != 0) {
+        test_note("may not mount: skipped");
+        return;
+    }
+    open_in_vain(path, JOBQ_LINKED, "mounted by itself");
+    WORKS(jobq_open(path, &linked, &q, &err));
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    CHECK_INT(umount(path), 0);
+}
+#else
+TEST(mounted_file_is_refused) {
+    test_note("only Linux mounts files: skipped");
+}
+#endif
+
+/* ---- "May not look" is not "moved" ---- */
+
+/* Without rights, and without the root of before, whoever has the files open goes on. */
+static void lose_sight(void *arg) {
+    bool in_jail = arg != NULL;
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
+    handle(f.q, "k", do_nothing, NULL);
+    put(f.q, "k");
+    REQUIRE_INT(chmod(test_dir(), 0700), 0);
+    if (in_jail) REQUIRE_INT(chroot(arg), 0);
+    else REQUIRE(setgid(65534) == 0 && setuid(65534) == 0);
+    test_pause_ms(20);
+    put(f.q, "k");
+    CHECK_INT(drain(f.q), 2);
+    CHECK_INT(stats_of(f.q).failed_code, JOBQ_OK);
+    CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
+}
+
+/* Goal: a process that gives up its rights, or goes into another root, after it has opened the
+ * queue works on. Method: both, in children; root only. */
+TEST(cannot_look_is_not_moved) {
+    if (!is_root()) {
+        test_note("only root can give up rights: skipped");
+        return;
+    }
+    REQUIRE_INT(mkdir(test_path("jail"), 0755), 0);
+    CHECK_INT(test_fork(lose_sight, NULL), 0);
+    CHECK_INT(test_fork(lose_sight, (void *)(uintptr_t)test_path("jail")), 0);
+}
+
+/* Goal: a directory that is gone is gone: its path names nothing. Method: rename it. */
+TEST(moved_directory_is_moved) {
+    jobq *q;
+    REQUIRE_INT(mkdir(test_path("d"), 0700), 0);
+    q = open_steps(test_path("d/q.db"));
+    REQUIRE(q != NULL);
+    REQUIRE_INT(rename(test_path("d"), test_path("e")), 0);
+    test_pause_ms(20);
+    FAILS(JOBQ_MOVED, jobq_enqueue(q, &(jobq_job){.kind = "k"}, NULL, &err));
+    touch(test_path("d"));
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+TEST_MAIN(relative_path_keeps_its_file, later_connection_gets_the_same_file_or_none,
+          links_are_followed_once, names_are_never_uris, bad_paths_say_why,
+          path_longer_than_sqlite_takes, file_with_two_names_is_refused,
+          what_stands_beside_is_a_plain_file, mounted_file_is_refused, cannot_look_is_not_moved,
+          moved_directory_is_moved)
