@@ -33,6 +33,8 @@
  *     sql.h           every statement, by name
  *     db.h            connections, pragmas, statements, SQLite's codes
  *     db.c            connections, pragmas, statements, SQLite's codes
+ *     column.h        what a row may hold: each value is checked where it enters
+ *     column.c        what a row may hold: each value is checked where it enters
  *     schema.h        tables, identity, version
  *     schema.c        tables, identity, version
  *     store.h         the seam: jobs above it, SQL below it
@@ -240,6 +242,16 @@ static inline int64_t jobq__sub(int64_t a, int64_t b) {
 #define JOBQ__INSERT_ROWS 8
 /* Payload bytes that a recycled entry keeps room for. */
 #define JOBQ__ENTRY_KEEP 256
+
+/* ---- What a file may hold ---- */
+
+/* Names and gates are numbered densely; a wild number can only come from a damaged file. */
+#define JOBQ__NAME_ID_MAX (16 * JOBQ_NAMES_MAX)
+/* A million jobs each millisecond for a century come to less; the next ids never overflow. */
+#define JOBQ__ID_MAX (INT64_C(1) << 62)
+/* Jobs claimed at a time: a ring that one transaction filled and widened, handed in while the next
+ * one does the same, and a run on each worker. */
+#define JOBQ__CLAIMS_MAX (2 * (JOBQ__RING + JOBQ__BATCH) + JOBQ_WORKERS_MAX)
 
 /* ---- The disk ---- */
 
@@ -2797,10 +2809,12 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
  * settled by one BETWEEN statement; the caller compares the number of changed rows. created_at is
  * NULL while it equals run_at.
  *
- * Columns that a job needs to be run, in the order that jobq__store_next reads them: */
+ * Columns that a job needs to be run, in the order that jobq__store_next reads them: first what
+ * it always needs, then its queue, which a ready row has for a lane, and last what is 1, 0 and 0
+ * before the first run: */
 #define JOBQ__TEXT_ROW \
-    "id, state, lane, run_at, kind, queue, priority, attempt, runs, crashes," \
-    " delay_ms, created_at, side, payload"
+    "id, state, lane, run_at, kind, priority, runs, created_at, side, payload," \
+    " queue, attempt, crashes, delay_ms"
 
 #define JOBQ__TEXT_VALUES "(?,?,?,?,?,?,?,?,1,?,0,0,?,?,?)"
 #define JOBQ__TEXT_INSERT \
@@ -2810,11 +2824,16 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
 /* What jobq_get and jobq_list read, in the order that store_read.c expects. */
 #define JOBQ__TEXT_INFO \
     "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes," \
-    " coalesce(j.created_at, j.run_at)," \
-    " j.run_at, j.finished_at, length(j.payload), k.name, q.name, x.key, x.error," \
-    " length(x.result), j.prune_at, j.ord FROM jobq_job j" \
+    " j.created_at, j.run_at, j.finished_at," \
+    " iif(typeof(j.payload) IN ('null', 'blob'), length(j.payload), -1), k.name, q.name, x.key," \
+    " x.error, iif(typeof(x.result) IN ('null', 'blob'), length(x.result), -1)," \
+    " j.prune_at, j.ord FROM jobq_job j" \
     " LEFT JOIN jobq_name k ON k.id = j.kind LEFT JOIN jobq_name q ON q.id = j.queue" \
     " LEFT JOIN jobq_extra x ON x.job = j.id AND j.side <> 0 "
+
+/* Finished rows that are kept for a time, in the order that jobq__store_prune_walk reads them. */
+#define JOBQ__TEXT_PRUNE \
+    "SELECT id, side, state, prune_at FROM jobq_job WHERE prune_at IS NOT NULL"
 
 #define JOBQ__SQL_LIST(X) \
     X(BEGIN, "BEGIN IMMEDIATE") \
@@ -2829,7 +2848,7 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(NAME_ID, "SELECT id FROM jobq_name WHERE name = ?1") \
     X(NAME_ADD, "INSERT INTO jobq_name(name) VALUES(?1)") \
     X(NAME_COUNT, "SELECT count(*) FROM jobq_name") \
-    X(NAME_TEXT, "SELECT name FROM jobq_name WHERE id = ?1") \
+    X(NAME_TEXT, "SELECT id, name FROM jobq_name WHERE id = ?1") \
     X(LANE_AFTER, "SELECT min(lane) FROM jobq_job WHERE lane IS NOT NULL AND lane > ?1") \
     /* enqueue */ \
     X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_job), 0)," \
@@ -2838,11 +2857,12 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(INSERT_MANY, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
       "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
       "," JOBQ__TEXT_VALUES) \
-    X(UNIQUE_FIND, "SELECT job FROM jobq_unique WHERE kind = ?1 AND key = ?2") \
+    X(UNIQUE_FIND, "SELECT u.job, j.state, j.side FROM jobq_unique u" \
+                   " LEFT JOIN jobq_job j ON j.id = u.job WHERE u.kind = ?1 AND u.key = ?2") \
     X(UNIQUE_ADD, "INSERT INTO jobq_unique(kind, key, job) VALUES(?1, ?2, ?3)") \
     X(UNIQUE_DROP, "DELETE FROM jobq_unique WHERE job = ?2 AND kind = ?1" \
                    " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
-    X(UNIQUE_HOLDER, "SELECT job FROM jobq_unique WHERE kind = ?1" \
+    X(UNIQUE_HOLDER, "SELECT job, NULL, NULL FROM jobq_unique WHERE kind = ?1" \
                      " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
     X(UNIQUE_AGAIN, "INSERT INTO jobq_unique(kind, key, job)" \
                     " SELECT ?1, key, ?2 FROM jobq_extra WHERE job = ?2 AND key IS NOT NULL") \
@@ -2865,8 +2885,9 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
                  " WHERE id = ?1 AND state = 1") \
     X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2") \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
-    X(SYNC, "UPDATE jobq_meta SET value = value + 1 WHERE key = 'syncs'") \
-    X(CLAIMS_GET, "SELECT ids FROM jobq_claims") \
+    X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
+            " WHERE key = 'syncs'") \
+    X(CLAIMS_GET, "SELECT one, ids, last_id FROM jobq_claims") \
     /* settle */ \
     X(DROP_RUNS, "DELETE FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
     X(FINISH_RUNS, "UPDATE jobq_job SET state = ?4, finished_at = ?5, prune_at = ?6" \
@@ -2891,16 +2912,16 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(EXTRA_SAVED, "INSERT INTO jobq_extra(job, saved) VALUES(?1, ?2)" \
                    " ON CONFLICT(job) DO UPDATE SET saved = excluded.saved") \
     X(EXTRA_READ_SAVED, "SELECT saved FROM jobq_extra WHERE job = ?1") \
+    X(EXTRA_MAX, "SELECT max(job) FROM jobq_extra") \
     X(EXTRA_DROP, "DELETE FROM jobq_extra WHERE job = ?1") \
     /* housekeeping */ \
-    X(PRUNE_DUE, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL AND prune_at <= ?1" \
+    X(PRUNE_DUE, JOBQ__TEXT_PRUNE " AND prune_at <= ?1" \
                  " ORDER BY prune_at LIMIT ?2") \
     /* done or cancelled, but not what is kept for ever */ \
-    X(PRUNE_DONE, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL AND prune_at < ?1" \
+    X(PRUNE_DONE, JOBQ__TEXT_PRUNE " AND prune_at < ?1" \
                   " AND state <> 3 ORDER BY prune_at LIMIT ?2") \
     X(PRUNE_NEXT, "SELECT min(prune_at) FROM jobq_job WHERE prune_at IS NOT NULL") \
-    X(PRUNE_OVER, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL" \
-                  " ORDER BY prune_at LIMIT min(?1, max(0," \
+    X(PRUNE_OVER, JOBQ__TEXT_PRUNE " ORDER BY prune_at LIMIT min(?1, max(0," \
                   " (SELECT count(*) FROM jobq_job WHERE prune_at IS NOT NULL) - ?2))") \
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
@@ -2916,8 +2937,8 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
                      " ORDER BY j.id LIMIT ?2) UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO \
                      "WHERE j.prune_at IS NOT NULL AND j.prune_at > ?1" \
                      " ORDER BY j.prune_at, j.id LIMIT ?2)") \
-    X(PAYLOAD, "SELECT payload FROM jobq_job WHERE id = ?1") \
-    X(RESULT, "SELECT x.result FROM jobq_job j LEFT JOIN jobq_extra x ON x.job = j.id" \
+    X(PAYLOAD, "SELECT id, payload FROM jobq_job WHERE id = ?1") \
+    X(RESULT, "SELECT j.id, x.result FROM jobq_job j LEFT JOIN jobq_extra x ON x.job = j.id" \
               " WHERE j.id = ?1") \
     X(COUNT, "SELECT id, state, lane, run_at FROM jobq_job WHERE id > ?1 ORDER BY id LIMIT ?2")
 
@@ -2964,10 +2985,18 @@ enum jobq__db_use {
     JOBQ__DB_JOB     /* handed to handlers, so with the application's settings */
 };
 
+/* A value that jobq never writes, and where it stands. */
+struct jobq__fault {
+    const char *table, *column, *what; /* table NULL: none */
+    int64_t row;
+};
+
 struct jobq__db {
     sqlite3 *handle;
     sqlite3_stmt *statements[JOBQ__SQL_COUNT_];
     int sqlite_code;    /* extended, of the last failure */
+    struct jobq__fault fault; /* SQLITE_CORRUPT, but it was jobq that saw it */
+    int64_t walk_lane;  /* store_write.c: what the walk under way reads; JOBQ__NULL: anything */
     int busy_ms;
     int wal_pages;      /* in the log after the last commit of this connection */
     /* Else the commit hook vetoes. SQLite may end a transaction by itself, go on, and commit what
@@ -3000,7 +3029,7 @@ JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db);
 
 /* Runs text, which may hold several statements. */
 JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text);
-/* One number that text selects, or fallback if there is no row. */
+/* One number that text selects, or fallback if there is none. */
 JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_t fallback,
                                    int64_t *number);
 
@@ -3024,6 +3053,13 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
 /* The code for db->sqlite_code, and the record with SQLite's own words. */
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
+
+/* The record for it; returns JOBQ_CORRUPT. */
+JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_error *err);
+/* Notes what is wrong with the file, for jobq__db_fail to say; returns JOBQ_CORRUPT. row 0: it is
+ * not one row. */
+JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_t row,
+                                  const char *column, const char *what);
 
 /* Bytes of the database's file as it stands, without the log; 0 if it cannot be told. */
 JOBQ__INTERNAL int64_t jobq__db_file_size(struct jobq__db *db);
@@ -3126,14 +3162,32 @@ JOBQ__INTERNAL int jobq__db_code(int sqlite_code) {
 }
 
 static int jobq__db_note(struct jobq__db *db) {
+    db->fault.table = NULL;
     db->sqlite_code = db->handle ? sqlite3_extended_errcode(db->handle) : SQLITE_NOMEM;
     return jobq__db_code(db->sqlite_code);
+}
+
+JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_error *err) {
+    jobq__err_set(err, JOBQ_CORRUPT, "the file is damaged: table %s, row %lld: %s %s; the queue"
+                  " stops. Restore a copy, or mend this row and open it again", fault->table,
+                  (long long)fault->row, fault->column, fault->what);
+    if (err) err->sqlite_code = SQLITE_CORRUPT;
+    return JOBQ_CORRUPT;
 }
 
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err) {
     int code = jobq__db_code(db->sqlite_code);
     if (code == JOBQ_OK) code = JOBQ_IO;
+    if (code == JOBQ_CORRUPT && db->fault.table) return jobq__db_say_fault(&db->fault, err);
     return jobq__err_sqlite(err, code, db->sqlite_code, sqlite3_errstr(db->sqlite_code));
+}
+
+JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_t row,
+                                  const char *column, const char *what) {
+    struct jobq__fault fault = {table, column, what, row};
+    db->fault = fault;
+    db->sqlite_code = SQLITE_CORRUPT;
+    return JOBQ_CORRUPT;
 }
 
 JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text) {
@@ -3148,7 +3202,8 @@ JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_
     *number = fallback;
     if (sqlite3_prepare_v2(db->handle, text, -1, &statement, NULL)) return jobq__db_note(db);
     rc = jobq__db_next(db, statement, &row);
-    if (rc == JOBQ_OK && row) *number = sqlite3_column_int64(statement, 0);
+    if (rc == JOBQ_OK && row && sqlite3_column_type(statement, 0) == SQLITE_INTEGER)
+        *number = sqlite3_column_int64(statement, 0);
     sqlite3_finalize(statement);
     return rc;
 }
@@ -3359,6 +3414,153 @@ JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db) {
     /* A handler may have left statements of its own: with close_v2 they do no harm. */
     sqlite3_close_v2(db->handle);
     memset(db, 0, sizeof *db);
+}
+
+/*==== column.h ====*/
+/* column.h - what a row may hold: each value is checked where it enters. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/column.h"
+#endif
+#ifndef JOBQ__COLUMN_H
+#define JOBQ__COLUMN_H
+
+/* #include "db.h" */
+
+/* Design note.
+ *
+ * A column of SQLite holds whatever somebody wrote there: a text where a number is expected, a time
+ * before all time, an id that cannot be followed by another one. So who reads a row says what each
+ * of its columns may hold, and gets all values or none: the first that is not allowed is a fault,
+ * which names table, row and column, makes the call fail with JOBQ_CORRUPT and stops the queue.
+ * What is behind a reader may then calculate with the values without looking again. The readers
+ * themselves check what a column alone cannot say: what must agree within a row, and that a walk
+ * goes on and does not meet the same row again. */
+
+enum jobq__holds { JOBQ__HOLDS_NUMBER, JOBQ__HOLDS_TEXT, JOBQ__HOLDS_BLOB };
+
+struct jobq__column {
+    const char *name;
+    int64_t min, max;       /* of the number, or of the bytes of a text or blob */
+    enum jobq__holds holds;
+    bool null;              /* may be NULL as well */
+};
+
+/* The columns of one statement, in order. */
+struct jobq__columns {
+    const char *table;      /* that a fault names */
+    const struct jobq__column *columns;
+    int count;
+    int id;                 /* which of them tells the row; -1: none */
+};
+
+#define JOBQ__COLUMNS(table, list, id) {table, list, (int)JOBQ__COUNT(list), id}
+
+/* What stands for NULL among the values: no column may hold it. */
+#define JOBQ__NULL INT64_MIN
+
+/* Reads the row that s stands on: numbers, and of texts and blobs the bytes. On JOBQ_CORRUPT
+ * values are not to be used, and the statement has been reset. */
+JOBQ__INTERNAL int jobq__column_read(struct jobq__db *db, sqlite3_stmt *s,
+                                     const struct jobq__columns *what, int64_t *values);
+
+/* The same for the columns from i to before end; from 0 on first. */
+JOBQ__INTERNAL int jobq__column_part(struct jobq__db *db, sqlite3_stmt *s,
+                                     const struct jobq__columns *what, int i, int end,
+                                     int64_t *values);
+
+/* Steps and reads; *row as jobq__db_next. */
+JOBQ__INTERNAL int jobq__column_next(struct jobq__db *db, sqlite3_stmt *s,
+                                     const struct jobq__columns *what, int64_t *values,
+                                     bool *row);
+
+/* The one row of a statement, which is reset; *row is false if there is none. Not for texts and
+ * blobs, which would be gone. */
+JOBQ__INTERNAL int jobq__column_one(struct jobq__db *db, sqlite3_stmt *s,
+                                    const struct jobq__columns *what, int64_t *values, bool *row);
+
+#endif
+
+/*==== column.c ====*/
+/* column.c - what a row may hold: each value is checked where it enters. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/column.c"
+#endif
+/* #include "column.h" */
+
+static const char *jobq__column_wrong(int type, int64_t value, const struct jobq__column *column) {
+    static const char *const types[] = {
+        [SQLITE_INTEGER] = "holds a number", [SQLITE_FLOAT] = "holds a fraction",
+        [SQLITE_TEXT] = "holds a text",      [SQLITE_BLOB] = "holds a blob",
+        [SQLITE_NULL] = "is NULL",
+    };
+    static const int right[] = {SQLITE_INTEGER, SQLITE_TEXT, SQLITE_BLOB};
+    if (type != right[column->holds]) return types[type];
+    if (column->holds == JOBQ__HOLDS_NUMBER)
+        return value < column->min ? "is too small" : "is too large";
+    return value < column->min ? "is too short"
+         : value > column->max ? "is too long" : "contains a zero byte";
+}
+
+/* What an application may have stored as a text is handed on as one that ends at its zero. */
+static bool jobq__column_whole(sqlite3_stmt *s, int i, int64_t size) {
+    const void *text = sqlite3_column_text(s, i);
+    return text && !memchr(text, 0, (size_t)size);
+}
+
+/* One that is no number: *value is JOBQ__NULL, or its bytes. */
+static bool jobq__column_other(sqlite3_stmt *s, int i, int type,
+                               const struct jobq__column *column, int64_t *value) {
+    *value = JOBQ__NULL;
+    if (type == SQLITE_NULL) return column->null;
+    *value = type == SQLITE_FLOAT ? 0 : sqlite3_column_bytes(s, i);
+    if (*value < column->min || *value > column->max) return false;
+    if (type == SQLITE_BLOB) return column->holds == JOBQ__HOLDS_BLOB;
+    return type == SQLITE_TEXT && column->holds == JOBQ__HOLDS_TEXT
+        && jobq__column_whole(s, i, *value);
+}
+
+JOBQ__INTERNAL int jobq__column_part(struct jobq__db *db, sqlite3_stmt *s,
+                                     const struct jobq__columns *what, int i, int end,
+                                     int64_t *values) {
+    const struct jobq__column *column = what->columns + i;
+    for (; i < end; i++, column++) {
+        /* The connection has one user at a time, so the value need not be protected. */
+        sqlite3_value *value = sqlite3_column_value(s, i);
+        int type = sqlite3_value_type(value);
+        if (type == SQLITE_INTEGER) {
+            values[i] = sqlite3_value_int64(value);
+            if (values[i] >= column->min && values[i] <= column->max
+                && column->holds == JOBQ__HOLDS_NUMBER) continue;
+        } else if (jobq__column_other(s, i, type, column, &values[i])) {
+            continue;
+        }
+        jobq__db_fault(db, what->table, what->id >= 0 && what->id <= i ? values[what->id] : 0,
+                       column->name, jobq__column_wrong(type, values[i], column));
+        sqlite3_reset(s);
+        return JOBQ_CORRUPT;
+    }
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__column_read(struct jobq__db *db, sqlite3_stmt *s,
+                                     const struct jobq__columns *what, int64_t *values) {
+    return jobq__column_part(db, s, what, 0, what->count, values);
+}
+
+JOBQ__INTERNAL int jobq__column_next(struct jobq__db *db, sqlite3_stmt *s,
+                                     const struct jobq__columns *what, int64_t *values,
+                                     bool *row) {
+    int rc = jobq__db_next(db, s, row);
+    if (rc == JOBQ_OK && *row) rc = jobq__column_read(db, s, what, values);
+    if (rc != JOBQ_OK) *row = false;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__column_one(struct jobq__db *db, sqlite3_stmt *s,
+                                    const struct jobq__columns *what, int64_t *values, bool *row) {
+    int rc = jobq__column_next(db, s, what, values, row);
+    if (*row) jobq__db_reset(s);
+    return rc;
 }
 
 /*==== schema.h ====*/
@@ -3572,6 +3774,7 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool jo
 #ifndef JOBQ__STORE_H
 #define JOBQ__STORE_H
 
+/* #include "column.h" */
 /* #include "mem.h" */
 /* #include "schema.h" */
 /* #include "state.h" */
@@ -3587,7 +3790,8 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool jo
 /* jobq_job.side: what else there is to clean up when the job ends. */
 enum {
     JOBQ__SIDE_EXTRA = 1, /* a row in jobq_extra */
-    JOBQ__SIDE_KEY = 2    /* and one in jobq_unique */
+    JOBQ__SIDE_KEY = 2,   /* and one in jobq_unique */
+    JOBQ__SIDE_ALL = 7    /* every bit that a row may have */
 };
 
 struct jobq__row {
@@ -3625,7 +3829,7 @@ JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id);
 /* JOBQ_FULL beyond JOBQ_NAMES_MAX. */
 JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id);
-/* JOBQ_NOT_FOUND if the id has none. text has room for JOBQ_NAME_MAX + 1. */
+/* JOBQ_CORRUPT if the id has none. text has room for JOBQ_NAME_MAX + 1. */
 JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text);
 
 /* ---- Enqueue ---- */
@@ -3634,9 +3838,9 @@ JOBQ__INTERNAL int jobq__store_max_id(struct jobq__db *db, int64_t *id);
 /* Ids are the caller's. *taken: one of them exists, nothing was inserted. */
 JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__row *rows,
                                       size_t count, bool *taken);
-/* 0 in *id if no unfinished job of the kind has the key. */
+/* 0 in *id if no unfinished job of the kind has the key; *stored: the job's row is there. */
 JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const char *key,
-                                        int64_t *id);
+                                        int64_t *id, bool *stored);
 /* *taken: the id is another job's. */
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
                                        int64_t id, bool *taken);
@@ -3664,6 +3868,7 @@ JOBQ__INTERNAL int jobq__store_row(struct jobq__db *db, int64_t id, struct jobq_
 
 JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t last,
                                      int *changed);
+/* The row must be there and wait. */
 JOBQ__INTERNAL int jobq__store_move(struct jobq__db *db, int64_t id, int64_t lane, int ord);
 JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_t lane, int ord,
                                          int *changed);
@@ -3676,6 +3881,9 @@ JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, 
                                           int64_t last_id);
 /* *ids is the caller's to free. */
 JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_t *size);
+/* The next of these ids, after *id, which is 0 before the first; as long as *at is below size. */
+JOBQ__INTERNAL int jobq__store_claims_next(struct jobq__db *db, const void *ids, size_t size,
+                                           size_t *at, int64_t *id);
 
 /* ---- Settle: fenced by state and runs ---- */
 
@@ -3694,7 +3902,8 @@ JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from,
 JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t lane, int ord,
                                       int64_t run_at_ms);
 JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int side);
-/* Deletes a row and what stands beside it. */
+/* Deletes what stands beside a row, and also the row, which must be there. */
+JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side);
 JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
 /* Frees the key of a job that ended, if it has one. */
 JOBQ__INTERNAL int jobq__store_key_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
@@ -3707,6 +3916,8 @@ JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq_
 JOBQ__INTERNAL int jobq__store_unsave(struct jobq__db *db, int64_t id, int side);
 /* NULL in *data if nothing was saved; the caller frees it. */
 JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **data, size_t *size);
+/* The highest id that has one, or 0. */
+JOBQ__INTERNAL int jobq__store_extra_max(struct jobq__db *db, int64_t *id);
 
 /* ---- Housekeeping ---- */
 
@@ -3787,10 +3998,114 @@ static void jobq__store_bind_row(sqlite3_stmt *s, int at, const struct jobq__row
 
 #define JOBQ__ROW_PARAMETERS 12
 
+/* ---- What these statements read ---- */
+
+#define JOBQ__ID {"id", 1, JOBQ__ID_MAX, JOBQ__HOLDS_NUMBER, false}
+#define JOBQ__NUMBER(name, min, max) {name, min, max, JOBQ__HOLDS_NUMBER, false}
+
+/* JOBQ__TEXT_ROW */
+enum { JOBQ__AT_ID, JOBQ__AT_STATE, JOBQ__AT_LANE, JOBQ__AT_RUN_AT, JOBQ__AT_KIND,
+       JOBQ__AT_PRIORITY, JOBQ__AT_RUNS, JOBQ__AT_CREATED, JOBQ__AT_SIDE, JOBQ__AT_PAYLOAD,
+       JOBQ__AT_QUEUE, JOBQ__AT_ATTEMPT, JOBQ__AT_CRASHES, JOBQ__AT_DELAY, JOBQ__AT_END };
+
+static const struct jobq__column jobq__store_row_list[] = {
+    JOBQ__ID,
+    JOBQ__NUMBER("state", JOBQ__WAITING, JOBQ__CANCELLED),
+    {"lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true},
+    JOBQ__NUMBER("run_at", 0, JOBQ_NEVER),
+    JOBQ__NUMBER("kind", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX),
+    JOBQ__NUMBER("priority", INT32_MIN, INT32_MAX),
+    JOBQ__NUMBER("runs", 0, INT32_MAX),
+    {"created_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true},
+    JOBQ__NUMBER("side", 0, JOBQ__SIDE_ALL),
+    {"payload", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true},
+    JOBQ__NUMBER("queue", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX),
+    JOBQ__NUMBER("attempt", 1, INT32_MAX),
+    JOBQ__NUMBER("crashes", 0, INT32_MAX),
+    JOBQ__NUMBER("delay_ms", 0, JOBQ_NEVER),
+};
+static const struct jobq__columns jobq__store_row_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_row_list, JOBQ__AT_ID);
+
+static const struct jobq__column jobq__store_max_list[] = {JOBQ__NUMBER("id", 0, JOBQ__ID_MAX)};
+static const struct jobq__columns jobq__store_max_columns =
+    JOBQ__COLUMNS("jobq_claims or jobq_job", jobq__store_max_list, -1);
+
+static const struct jobq__column jobq__store_name_id_list[] = {
+    JOBQ__NUMBER("id", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX)};
+static const struct jobq__columns jobq__store_name_id_columns =
+    JOBQ__COLUMNS("jobq_name", jobq__store_name_id_list, -1);
+
+static const struct jobq__column jobq__store_count_list[] = {
+    JOBQ__NUMBER("count", 0, INT64_MAX)};
+static const struct jobq__columns jobq__store_count_columns =
+    JOBQ__COLUMNS("jobq_name", jobq__store_count_list, -1);
+
+static const struct jobq__column jobq__store_name_list[] = {
+    JOBQ__NUMBER("id", 1, JOBQ__NAME_ID_MAX),
+    {"name", 1, JOBQ_NAME_MAX, JOBQ__HOLDS_TEXT, false}};
+static const struct jobq__columns jobq__store_name_columns =
+    JOBQ__COLUMNS("jobq_name", jobq__store_name_list, 0);
+
+/* The job that has a key has not ended. */
+static const struct jobq__column jobq__store_key_list[] = {
+    JOBQ__NUMBER("job", 1, JOBQ__ID_MAX),
+    {"state of that job", JOBQ__WAITING, JOBQ__CLAIMED, JOBQ__HOLDS_NUMBER, true},
+    {"side of that job", JOBQ__SIDE_KEY, JOBQ__SIDE_ALL, JOBQ__HOLDS_NUMBER, true}};
+static const struct jobq__columns jobq__store_key_columns =
+    JOBQ__COLUMNS("jobq_unique", jobq__store_key_list, 0);
+
+static const struct jobq__column jobq__store_due_list[] = {
+    {"run_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true}};
+static const struct jobq__columns jobq__store_due_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_due_list, -1);
+
+static const struct jobq__column jobq__store_lane_list[] = {
+    {"lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true}};
+static const struct jobq__columns jobq__store_lane_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_lane_list, -1);
+
+static const struct jobq__column jobq__store_claims_list[] = {
+    JOBQ__NUMBER("one", 1, 1),
+    {"ids", 0, JOBQ__CLAIMS_MAX * JOBQ__PACK_MAX, JOBQ__HOLDS_BLOB, true},
+    JOBQ__NUMBER("last_id", 0, JOBQ__ID_MAX)};
+static const struct jobq__columns jobq__store_claims_columns =
+    JOBQ__COLUMNS("jobq_claims", jobq__store_claims_list, -1);
+
+static const struct jobq__column jobq__store_saved_list[] = {
+    {"saved", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true}};
+static const struct jobq__columns jobq__store_saved_columns =
+    JOBQ__COLUMNS("jobq_extra", jobq__store_saved_list, -1);
+
+static const struct jobq__column jobq__store_extra_list[] = {
+    {"job", 1, JOBQ__ID_MAX, JOBQ__HOLDS_NUMBER, true}};
+static const struct jobq__columns jobq__store_extra_columns =
+    JOBQ__COLUMNS("jobq_extra", jobq__store_extra_list, -1);
+
+static const struct jobq__column jobq__store_prune_list[] = {
+    JOBQ__ID, JOBQ__NUMBER("side", 0, JOBQ__SIDE_ALL),
+    JOBQ__NUMBER("state", JOBQ__DONE, JOBQ__CANCELLED), JOBQ__NUMBER("prune_at", 0, JOBQ_NEVER)};
+static const struct jobq__columns jobq__store_prune_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_prune_list, 0);
+
+static const struct jobq__column jobq__store_prune_at_list[] = {
+    {"prune_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true}};
+static const struct jobq__columns jobq__store_prune_at_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_prune_at_list, -1);
+
 /* Steps and reports the rows changed. */
 static int jobq__store_change(struct jobq__db *db, sqlite3_stmt *s, int *changed) {
     int rc = jobq__db_step(db, s);
     if (changed) *changed = rc == JOBQ_OK ? sqlite3_changes(db->handle) : 0;
+    return rc;
+}
+
+/* For a row that was read in this transaction: if it cannot be found again, then an index points
+ * to where it is not, and whoever goes on would meet it again and again. */
+static int jobq__store_change_row(struct jobq__db *db, sqlite3_stmt *s, int64_t id) {
+    int changed, rc = jobq__store_change(db, s, &changed);
+    if (rc == JOBQ_OK && changed != 1)
+        rc = jobq__db_fault(db, "jobq_job", id, "the row", "is not where an index says");
     return rc;
 }
 
@@ -3816,7 +4131,10 @@ JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db) {
 }
 
 JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db) {
-    return jobq__db_do(db, JOBQ__SQL_SYNC);
+    int changed, rc = jobq__store_change(db, jobq__db_get(db, JOBQ__SQL_SYNC), &changed);
+    if (rc == JOBQ_OK && changed != 1)
+        rc = jobq__db_fault(db, "jobq_meta", 0, "the row syncs", "is missing");
+    return rc;
 }
 
 JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db) {
@@ -3828,28 +4146,26 @@ JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db) {
 /* ---- Names ---- */
 
 /* The first column of a one-row statement, or fallback. */
-static int jobq__store_pick(struct jobq__db *db, sqlite3_stmt *s, int64_t fallback,
-                            int64_t *value) {
+static int jobq__store_pick(struct jobq__db *db, sqlite3_stmt *s,
+                            const struct jobq__columns *what, int64_t fallback, int64_t *value) {
+    int64_t values[JOBQ__AT_END];
     bool row;
-    int rc = jobq__db_next(db, s, &row);
-    *value = fallback;
-    if (row) {
-        if (sqlite3_column_type(s, 0) != SQLITE_NULL) *value = sqlite3_column_int64(s, 0);
-        jobq__db_reset(s);
-    }
+    int rc = jobq__column_one(db, s, what, values, &row);
+    *value = row && values[0] != JOBQ__NULL ? values[0] : fallback;
     return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_ID);
     if (s) sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
-    return jobq__store_pick(db, s, 0, id);
+    return jobq__store_pick(db, s, &jobq__store_name_id_columns, 0, id);
 }
 
 JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id) {
     sqlite3_stmt *s;
     int64_t count;
-    int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT), 0, &count);
+    int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT),
+                              &jobq__store_count_columns, 0, &count);
     if (rc != JOBQ_OK) return rc;
     if (count > JOBQ_NAMES_MAX) {
         db->sqlite_code = SQLITE_OK; /* it is not the disk */
@@ -3859,18 +4175,21 @@ JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, i
     if (s) sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
     rc = jobq__db_step(db, s);
     *id = rc == JOBQ_OK ? sqlite3_last_insert_rowid(db->handle) : 0;
+    if (rc == JOBQ_OK && (*id <= JOBQ__LANE_SUSPECT || *id > JOBQ__NAME_ID_MAX))
+        rc = jobq__db_fault(db, "jobq_name", *id, "id", "leaves no room for a new name");
     return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_TEXT);
+    int64_t values[2];
     bool row;
     int rc;
     if (s) sqlite3_bind_int64(s, 1, id);
-    rc = jobq__db_next(db, s, &row);
+    rc = jobq__column_next(db, s, &jobq__store_name_columns, values, &row);
     if (rc != JOBQ_OK) return rc;
-    if (!row) return JOBQ_NOT_FOUND;
-    jobq__err_copy_text(text, JOBQ_NAME_MAX + 1, (const char *)sqlite3_column_text(s, 0));
+    if (!row) return jobq__db_fault(db, "jobq_name", id, "the name", "is missing");
+    jobq__err_copy_text(text, JOBQ_NAME_MAX + 1, (const char *)sqlite3_column_text(s, 1));
     jobq__db_reset(s);
     return JOBQ_OK;
 }
@@ -3878,7 +4197,8 @@ JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *
 /* ---- Enqueue ---- */
 
 JOBQ__INTERNAL int jobq__store_max_id(struct jobq__db *db, int64_t *id) {
-    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_MAX_ID), 0, id);
+    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_MAX_ID), &jobq__store_max_columns, 0,
+                            id);
 }
 
 JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__row *rows,
@@ -3910,8 +4230,14 @@ static sqlite3_stmt *jobq__store_bind_key(struct jobq__db *db, enum jobq__sql wh
 }
 
 JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const char *key,
-                                        int64_t *id) {
-    return jobq__store_pick(db, jobq__store_bind_key(db, JOBQ__SQL_UNIQUE_FIND, kind, key), 0, id);
+                                        int64_t *id, bool *stored) {
+    int64_t values[JOBQ__COUNT(jobq__store_key_list)];
+    bool row;
+    int rc = jobq__column_one(db, jobq__store_bind_key(db, JOBQ__SQL_UNIQUE_FIND, kind, key),
+                              &jobq__store_key_columns, values, &row);
+    *id = row ? values[0] : 0;
+    *stored = row && values[1] != JOBQ__NULL;
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
@@ -3937,8 +4263,8 @@ static sqlite3_stmt *jobq__store_bind_ids(struct jobq__db *db, enum jobq__sql wh
 
 JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int64_t id,
                                           int64_t *holder) {
-    return jobq__store_pick(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_HOLDER, kind, id), 0,
-                            holder);
+    return jobq__store_pick(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_HOLDER, kind, id),
+                            &jobq__store_key_columns, 0, holder);
 }
 
 JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
@@ -3951,40 +4277,84 @@ JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int6
 /* ---- Claim ---- */
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit) {
+    db->walk_lane = lane;
     return jobq__store_bind_ids(db, JOBQ__SQL_READY, lane, limit);
 }
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__store_due(struct jobq__db *db, int64_t now_ms, int limit) {
+    db->walk_lane = JOBQ__LANE_SCHEDULED;
     return jobq__store_bind_ids(db, JOBQ__SQL_DUE, now_ms, limit);
 }
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__store_by_id(struct jobq__db *db, int64_t id) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_ROW);
+    db->walk_lane = JOBQ__NULL;
     if (s) sqlite3_bind_int64(s, 1, id);
     return s;
 }
 
+/* What the columns of a row say together; NULL, or which of them cannot be true. A lane that is
+ * not the walk's comes from an index that does not agree with the table: whoever moves or claims
+ * such a row would find it there for ever. */
+static const char *jobq__store_row_wrong(const struct jobq__row *row, int64_t walk_lane) {
+    bool waits = row->state == JOBQ__WAITING;
+    if (waits != (row->lane != JOBQ__LANE_NONE)) return "lane";
+    if (waits && row->lane < JOBQ__LANE_SCHEDULED && row->lane != -row->kind) return "lane";
+    if (walk_lane != JOBQ__NULL && row->lane != walk_lane) return "lane";
+    if (waits ? row->runs == INT32_MAX : row->state == JOBQ__CLAIMED && row->runs < 1)
+        return "runs";
+    return NULL;
+}
+
+/* What is not read of a row has its usual value: it is not trusted, so it need not be checked. */
+static int jobq__store_read_row(struct jobq__db *db, sqlite3_stmt *s, int64_t *at) {
+    const struct jobq__columns *what = &jobq__store_row_columns;
+    int rc = jobq__column_part(db, s, what, 0, JOBQ__AT_QUEUE, at);
+    if (rc != JOBQ_OK) return rc;
+    if (at[JOBQ__AT_LANE] > JOBQ__LANE_SUSPECT) at[JOBQ__AT_QUEUE] = at[JOBQ__AT_LANE];
+    else rc = jobq__column_part(db, s, what, JOBQ__AT_QUEUE, JOBQ__AT_ATTEMPT, at);
+    at[JOBQ__AT_ATTEMPT] = 1;
+    at[JOBQ__AT_CRASHES] = at[JOBQ__AT_DELAY] = 0;
+    if (rc != JOBQ_OK || !at[JOBQ__AT_RUNS]) return rc;
+    return jobq__column_part(db, s, what, JOBQ__AT_ATTEMPT, JOBQ__AT_END, at);
+}
+
+static void jobq__store_fill_row(struct jobq__row *row, const int64_t *at, sqlite3_stmt *s) {
+    row->id = at[JOBQ__AT_ID];
+    row->state = (int)at[JOBQ__AT_STATE];
+    row->lane = at[JOBQ__AT_LANE] == JOBQ__NULL ? JOBQ__LANE_NONE : (int32_t)at[JOBQ__AT_LANE];
+    row->run_at_ms = at[JOBQ__AT_RUN_AT];
+    row->kind = (int32_t)at[JOBQ__AT_KIND];
+    row->queue = (int32_t)at[JOBQ__AT_QUEUE];
+    row->priority = (int)at[JOBQ__AT_PRIORITY];
+    row->attempt = (int)at[JOBQ__AT_ATTEMPT];
+    row->runs = (int)at[JOBQ__AT_RUNS];
+    row->crashes = (int)at[JOBQ__AT_CRASHES];
+    row->delay_ms = at[JOBQ__AT_DELAY];
+    row->created_at_ms = at[JOBQ__AT_CREATED] == JOBQ__NULL ? row->run_at_ms
+                                                            : at[JOBQ__AT_CREATED];
+    row->side = (int)at[JOBQ__AT_SIDE];
+    row->size = at[JOBQ__AT_PAYLOAD] == JOBQ__NULL ? 0 : (size_t)at[JOBQ__AT_PAYLOAD];
+    row->payload = row->size ? sqlite3_column_blob(s, JOBQ__AT_PAYLOAD) : NULL;
+}
+
 JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, sqlite3_stmt *s, struct jobq__row *row,
                                     bool *more) {
+    int64_t at[JOBQ__AT_END];
+    const char *wrong = NULL;
     int rc = jobq__db_next(db, s, more);
     if (!*more) return rc;
-    row->id = sqlite3_column_int64(s, 0);
-    row->state = sqlite3_column_int(s, 1);
-    row->lane = sqlite3_column_type(s, 2) == SQLITE_NULL ? JOBQ__LANE_NONE
-                                                         : sqlite3_column_int(s, 2);
-    row->run_at_ms = sqlite3_column_int64(s, 3);
-    row->kind = sqlite3_column_int(s, 4);
-    row->queue = sqlite3_column_int(s, 5);
-    row->priority = sqlite3_column_int(s, 6);
-    row->attempt = sqlite3_column_int(s, 7);
-    row->runs = sqlite3_column_int(s, 8);
-    row->crashes = sqlite3_column_int(s, 9);
-    row->delay_ms = sqlite3_column_int64(s, 10);
-    row->created_at_ms = sqlite3_column_type(s, 11) == SQLITE_NULL ? row->run_at_ms
-                                                                   : sqlite3_column_int64(s, 11);
-    row->side = sqlite3_column_int(s, 12);
-    row->payload = sqlite3_column_blob(s, 13);
-    row->size = (size_t)sqlite3_column_bytes(s, 13);
+    rc = jobq__store_read_row(db, s, at);
+    if (rc == JOBQ_OK) {
+        jobq__store_fill_row(row, at, s);
+        wrong = jobq__store_row_wrong(row, db->walk_lane);
+        if (!wrong && (row->payload || !row->size)) return rc;
+        sqlite3_reset(s);
+        db->sqlite_code = SQLITE_NOMEM;
+        rc = wrong ? jobq__db_fault(db, "jobq_job", row->id, wrong, "does not agree with the rest")
+                   : JOBQ_NO_MEMORY;
+    }
+    *more = false;
     return rc;
 }
 
@@ -4019,7 +4389,7 @@ static sqlite3_stmt *jobq__store_bind_lane(struct jobq__db *db, enum jobq__sql w
 }
 
 JOBQ__INTERNAL int jobq__store_move(struct jobq__db *db, int64_t id, int64_t lane, int ord) {
-    return jobq__db_step(db, jobq__store_bind_lane(db, JOBQ__SQL_MOVE, id, lane, ord));
+    return jobq__store_change_row(db, jobq__store_bind_lane(db, JOBQ__SQL_MOVE, id, lane, ord), id);
 }
 
 JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_t lane, int ord,
@@ -4030,13 +4400,18 @@ JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_
 }
 
 JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms) {
-    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NEXT_DUE), JOBQ_NEVER, at_ms);
+    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NEXT_DUE), &jobq__store_due_columns,
+                            JOBQ_NEVER, at_ms);
 }
 
 JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int64_t *next) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_LANE_AFTER);
+    int rc;
     if (s) sqlite3_bind_int64(s, 1, lane);
-    return jobq__store_pick(db, s, 0, next);
+    rc = jobq__store_pick(db, s, &jobq__store_lane_columns, 0, next);
+    if (rc == JOBQ_OK && *next && *next <= lane)
+        rc = jobq__db_fault(db, "jobq_job", 0, "the index jobq_live", "is out of order");
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,
@@ -4050,28 +4425,42 @@ JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, 
     return jobq__db_step(db, s);
 }
 
-/* A copy of the first column of a one-row statement. */
-static int jobq__store_copy(struct jobq__db *db, sqlite3_stmt *s, void **data, size_t *size) {
-    bool row;
-    int rc = jobq__db_next(db, s, &row);
-    *data = NULL;
-    *size = 0;
-    if (!row) return rc;
-    if (sqlite3_column_type(s, 0) != SQLITE_NULL) {
-        const void *blob = sqlite3_column_blob(s, 0);
-        *size = (size_t)sqlite3_column_bytes(s, 0);
-        *data = jobq__mem_copy(blob, *size);
-        if (!*data) {
-            db->sqlite_code = SQLITE_NOMEM;
-            rc = JOBQ_NO_MEMORY;
-        }
-    }
-    jobq__db_reset(s);
-    return rc;
+/* A copy of a blob of the row that s stands on; bytes as jobq__column_read tells them. */
+static int jobq__store_copy(struct jobq__db *db, sqlite3_stmt *s, int column, int64_t bytes,
+                            void **data, size_t *size) {
+    const void *blob = bytes > 0 ? sqlite3_column_blob(s, column) : "";
+    if (bytes == JOBQ__NULL) return JOBQ_OK;
+    if (blob) *data = jobq__mem_copy(blob, (size_t)bytes);
+    if (*data) *size = (size_t)bytes;
+    else db->sqlite_code = SQLITE_NOMEM;
+    return *data ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
 JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_t *size) {
-    return jobq__store_copy(db, jobq__db_get(db, JOBQ__SQL_CLAIMS_GET), ids, size);
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_CLAIMS_GET);
+    int64_t values[JOBQ__COUNT(jobq__store_claims_list)];
+    bool row, second = false;
+    int rc = jobq__column_next(db, s, &jobq__store_claims_columns, values, &row);
+    *ids = NULL;
+    *size = 0;
+    if (rc == JOBQ_OK && row) rc = jobq__store_copy(db, s, 1, values[1], ids, size);
+    if (rc == JOBQ_OK && row) rc = jobq__db_next(db, s, &second);
+    if (s) jobq__db_reset(s);
+    if (rc == JOBQ_OK && (!row || second))
+        rc = jobq__db_fault(db, "jobq_claims", 1, "the row", row ? "stands twice" : "is missing");
+    if (rc == JOBQ_OK) return rc;
+    jobq__mem_free(*ids);
+    *ids = NULL;
+    *size = 0;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_claims_next(struct jobq__db *db, const void *ids, size_t size,
+                                           size_t *at, int64_t *id) {
+    size_t used = jobq__store_unpack((const unsigned char *)ids + *at, size - *at, id);
+    *at += used;
+    if (used && *id >= 1 && *id <= JOBQ__ID_MAX) return JOBQ_OK;
+    return jobq__db_fault(db, "jobq_claims", 1, "ids", "is no list of ids");
 }
 
 /* ---- Settle ---- */
@@ -4152,11 +4541,17 @@ static int jobq__store_step_id(struct jobq__db *db, enum jobq__sql which, int64_
     return jobq__db_step(db, s);
 }
 
-JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t id, int side) {
+JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side) {
     int rc = jobq__store_key_drop(db, kind, id, side);
     if (rc == JOBQ_OK && side) rc = jobq__store_step_id(db, JOBQ__SQL_EXTRA_DROP, id);
-    if (rc == JOBQ_OK) rc = jobq__store_step_id(db, JOBQ__SQL_DROP, id);
     return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t id, int side) {
+    int rc = jobq__store_drop_side(db, kind, id, side);
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_DROP);
+    if (s) sqlite3_bind_int64(s, 1, id);
+    return rc == JOBQ_OK ? jobq__store_change_row(db, s, id) : rc;
 }
 
 JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq__extra what,
@@ -4183,8 +4578,21 @@ JOBQ__INTERNAL int jobq__store_unsave(struct jobq__db *db, int64_t id, int side)
 
 JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **data, size_t *size) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_EXTRA_READ_SAVED);
+    int64_t bytes;
+    bool row;
+    int rc;
+    *data = NULL;
+    *size = 0;
     if (s) sqlite3_bind_int64(s, 1, id);
-    return jobq__store_copy(db, s, data, size);
+    rc = jobq__column_next(db, s, &jobq__store_saved_columns, &bytes, &row);
+    if (rc == JOBQ_OK && row) rc = jobq__store_copy(db, s, 0, bytes, data, size);
+    if (s) jobq__db_reset(s);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_extra_max(struct jobq__db *db, int64_t *id) {
+    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_EXTRA_MAX), &jobq__store_extra_columns,
+                            0, id);
 }
 
 /* ---- Housekeeping ---- */
@@ -4196,11 +4604,13 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
         int side;
     } rows[JOBQ__PRUNE_ROWS];
     sqlite3_stmt *s = jobq__store_bind_ids(db, which, a, b);
+    int64_t at[JOBQ__COUNT(jobq__store_prune_list)];
     int n = 0, i, rc;
     bool more;
-    while ((rc = jobq__db_next(db, s, &more)) == JOBQ_OK && more && n < JOBQ__PRUNE_ROWS) {
-        rows[n].id = sqlite3_column_int64(s, 0);
-        rows[n++].side = sqlite3_column_int(s, 1);
+    while ((rc = jobq__column_next(db, s, &jobq__store_prune_columns, at, &more)) == JOBQ_OK
+           && more && n < JOBQ__PRUNE_ROWS) {
+        rows[n].id = at[0];
+        rows[n++].side = (int)at[1];
     }
     if (s) jobq__db_reset(s);
     /* A key went when its job ended. */
@@ -4230,7 +4640,8 @@ JOBQ__INTERNAL int jobq__store_prune_done(struct jobq__db *db, int limit, int *c
 }
 
 JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms) {
-    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_PRUNE_NEXT), JOBQ_NEVER, at_ms);
+    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_PRUNE_NEXT),
+                            &jobq__store_prune_at_columns, JOBQ_NEVER, at_ms);
 }
 
 /* ---- The claims row ---- */
@@ -4299,35 +4710,91 @@ JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db) {
     return jobq__store_bytes(db) - jobq__db_file_size(db);
 }
 
+/* JOBQ__TEXT_INFO */
+enum { JOBQ__INFO_ID, JOBQ__INFO_STATE, JOBQ__INFO_LANE, JOBQ__INFO_PRIORITY, JOBQ__INFO_ATTEMPT,
+       JOBQ__INFO_RUNS, JOBQ__INFO_CRASHES, JOBQ__INFO_CREATED, JOBQ__INFO_RUN_AT,
+       JOBQ__INFO_FINISHED, JOBQ__INFO_PAYLOAD, JOBQ__INFO_KIND, JOBQ__INFO_QUEUE, JOBQ__INFO_KEY,
+       JOBQ__INFO_ERROR, JOBQ__INFO_RESULT, JOBQ__INFO_PRUNE_AT, JOBQ__INFO_ORD, JOBQ__INFO_END };
+
+#define JOBQ__NUMBER_IN(name, min, max, null) {name, min, max, JOBQ__HOLDS_NUMBER, null}
+#define JOBQ__TEXT_IN(name, min, max, null) {name, min, max, JOBQ__HOLDS_TEXT, null}
+
+static const struct jobq__column jobq__store_info_list[] = {
+    JOBQ__NUMBER_IN("id", 1, JOBQ__ID_MAX, false),
+    JOBQ__NUMBER_IN("state", JOBQ__WAITING, JOBQ__CANCELLED, false),
+    JOBQ__NUMBER_IN("lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, true),
+    JOBQ__NUMBER_IN("priority", INT32_MIN, INT32_MAX, false),
+    JOBQ__NUMBER_IN("attempt", 1, INT32_MAX, false),
+    JOBQ__NUMBER_IN("runs", 0, INT32_MAX, false),
+    JOBQ__NUMBER_IN("crashes", 0, INT32_MAX, false),
+    JOBQ__NUMBER_IN("created_at", 0, JOBQ_NEVER, true),
+    JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false),
+    JOBQ__NUMBER_IN("finished_at", 0, JOBQ_NEVER, true),
+    JOBQ__NUMBER_IN("payload", 0, JOBQ_PAYLOAD_MAX, true),
+    JOBQ__TEXT_IN("the name of its kind", 1, JOBQ_NAME_MAX, false),
+    JOBQ__TEXT_IN("the name of its queue", 1, JOBQ_NAME_MAX, false),
+    JOBQ__TEXT_IN("key", 1, JOBQ_KEY_MAX, true),
+    JOBQ__TEXT_IN("error", 0, JOBQ_TEXT_MAX, true),
+    JOBQ__NUMBER_IN("result", 0, JOBQ_PAYLOAD_MAX, true),
+    JOBQ__NUMBER_IN("prune_at", 0, JOBQ_NEVER, true),
+    JOBQ__NUMBER_IN("ord", INT32_MIN, INT32_MAX, false),
+};
+static const struct jobq__columns jobq__store_info_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_info_list, JOBQ__INFO_ID);
+
 static void jobq__store_column_text(sqlite3_stmt *s, int column, char *to, size_t capacity) {
     const char *text = (const char *)sqlite3_column_text(s, column);
     jobq__err_copy_text(to, capacity, text ? text : "");
 }
 
+/* What the columns of a row say together; NULL, or which of them cannot be true. */
+static const char *jobq__store_info_wrong(const int64_t *at) {
+    int64_t state = at[JOBQ__INFO_STATE];
+    bool ended = jobq__state_terminal((int)state);
+    if ((state == JOBQ__WAITING) != (at[JOBQ__INFO_LANE] != JOBQ__NULL)) return "lane";
+    if (ended != (at[JOBQ__INFO_FINISHED] != JOBQ__NULL)) return "finished_at";
+    if (ended != (at[JOBQ__INFO_PRUNE_AT] != JOBQ__NULL)) return "prune_at";
+    return state == JOBQ__CLAIMED && at[JOBQ__INFO_RUNS] < 1 ? "runs" : NULL;
+}
+
+/* Steps and reads the row's numbers; the texts are read from s. */
+static int jobq__store_next_info(struct jobq__db *db, sqlite3_stmt *s, int64_t *at, bool *row) {
+    int rc = jobq__column_next(db, s, &jobq__store_info_columns, at, row);
+    const char *wrong = *row ? jobq__store_info_wrong(at) : NULL;
+    if (!wrong) return rc;
+    *row = false;
+    jobq__db_reset(s);
+    return jobq__db_fault(db, "jobq_job", at[JOBQ__INFO_ID], wrong,
+                          "does not agree with the rest");
+}
+
+static int64_t jobq__store_or(int64_t value, int64_t otherwise) {
+    return value == JOBQ__NULL ? otherwise : value;
+}
+
 static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s,
-                                  jobq_info *info) {
-    int state = sqlite3_column_int(s, 1);
-    int64_t lane = sqlite3_column_int64(s, 2);
-    bool waiting = sqlite3_column_type(s, 2) != SQLITE_NULL;
+                                  const int64_t *at, jobq_info *info) {
+    int state = (int)at[JOBQ__INFO_STATE];
+    int64_t lane = at[JOBQ__INFO_LANE];
     memset(info, 0, sizeof *info);
-    info->id = sqlite3_column_int64(s, 0);
+    info->id = at[JOBQ__INFO_ID];
     info->state = jobq__state_public(state, state == JOBQ__CLAIMED
                                                 && look->runs(look->ctx, info->id));
-    info->parked = waiting && lane < 0;
-    info->priority = sqlite3_column_int(s, 3);
-    info->attempt = sqlite3_column_int(s, 4);
-    info->runs = sqlite3_column_int(s, 5);
-    info->crashes = sqlite3_column_int(s, 6);
-    info->created_at_ms = sqlite3_column_int64(s, 7);
-    info->run_at_ms = sqlite3_column_int64(s, 8);
-    info->scheduled = waiting && lane == JOBQ__LANE_SCHEDULED && info->run_at_ms > look->now_ms;
-    info->finished_at_ms = sqlite3_column_int64(s, 9);
-    info->payload_size = (size_t)sqlite3_column_int64(s, 10);
-    jobq__store_column_text(s, 11, info->kind, sizeof info->kind);
-    jobq__store_column_text(s, 12, info->queue, sizeof info->queue);
-    jobq__store_column_text(s, 13, info->key, sizeof info->key);
-    jobq__store_column_text(s, 14, info->error, sizeof info->error);
-    info->result_size = (size_t)sqlite3_column_int64(s, 15);
+    info->parked = lane != JOBQ__NULL && lane < 0;
+    info->priority = (int)at[JOBQ__INFO_PRIORITY];
+    info->attempt = (int)at[JOBQ__INFO_ATTEMPT];
+    info->runs = (int)at[JOBQ__INFO_RUNS];
+    info->crashes = (int)at[JOBQ__INFO_CRASHES];
+    info->run_at_ms = at[JOBQ__INFO_RUN_AT];
+    info->created_at_ms = jobq__store_or(at[JOBQ__INFO_CREATED], info->run_at_ms);
+    info->scheduled = lane == JOBQ__LANE_SCHEDULED && info->run_at_ms > look->now_ms;
+    info->finished_at_ms = jobq__store_or(at[JOBQ__INFO_FINISHED], 0);
+    info->payload_size = (size_t)jobq__store_or(at[JOBQ__INFO_PAYLOAD], 0);
+    jobq__store_column_text(s, JOBQ__INFO_KIND, info->kind, sizeof info->kind);
+    jobq__store_column_text(s, JOBQ__INFO_QUEUE, info->queue, sizeof info->queue);
+    jobq__store_column_text(s, JOBQ__INFO_KEY, info->key, sizeof info->key);
+    jobq__store_column_text(s, JOBQ__INFO_ERROR, info->error, sizeof info->error);
+    info->result_size = (size_t)jobq__store_or(at[JOBQ__INFO_RESULT], 0);
     /* A claim that has not started is not a run yet. */
     if (state == JOBQ__CLAIMED && info->state == JOBQ_STATE_PENDING) info->runs--;
 }
@@ -4335,15 +4802,16 @@ static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s
 JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info,
                                     bool *claimed) {
     sqlite3_stmt *s = jobq__db_get(look->db, JOBQ__SQL_INFO);
+    int64_t at[JOBQ__INFO_END];
     bool row;
     int rc;
     if (s) sqlite3_bind_int64(s, 1, id);
-    rc = jobq__db_next(look->db, s, &row);
+    rc = jobq__store_next_info(look->db, s, at, &row);
     if (rc != JOBQ_OK) return rc;
     *claimed = false;
     if (!row) return JOBQ_NOT_FOUND;
-    jobq__store_read_info(look, s, info);
-    *claimed = sqlite3_column_int(s, 1) == JOBQ__CLAIMED && info->state == JOBQ_STATE_PENDING;
+    jobq__store_read_info(look, s, at, info);
+    *claimed = at[JOBQ__INFO_STATE] == JOBQ__CLAIMED && info->state == JOBQ_STATE_PENDING;
     jobq__db_reset(s);
     return JOBQ_OK;
 }
@@ -4387,27 +4855,29 @@ static sqlite3_stmt *jobq__store_list_walk(struct jobq__store_listing *list) {
     return s;
 }
 
-static void jobq__store_list_move(struct jobq__store_listing *list, sqlite3_stmt *s) {
-    int64_t *after = list->cursor->after;
-    switch (list->cursor->stage) {
-    case JOBQ__LIST_IDS:
-        after[0] = sqlite3_column_int64(s, 0);
-        break;
-    case JOBQ__LIST_FINISHED:
-        after[0] = sqlite3_column_int64(s, 16);
-        after[1] = sqlite3_column_int64(s, 0);
-        break;
-    default:
-        after[0] = sqlite3_column_int64(s, 2);
-        after[1] = sqlite3_column_int64(s, 17);
-        after[2] = sqlite3_column_int64(s, 8);
-        after[3] = sqlite3_column_int64(s, 0);
+/* Moves the cursor to the row; it must be beyond, or a listing would never end. */
+static int jobq__store_list_move(struct jobq__store_listing *list, const int64_t *at) {
+    static const int ids[] = {JOBQ__INFO_ID}, finished[] = {JOBQ__INFO_PRUNE_AT, JOBQ__INFO_ID};
+    static const int live[] = {JOBQ__INFO_LANE, JOBQ__INFO_ORD, JOBQ__INFO_RUN_AT, JOBQ__INFO_ID};
+    int stage = list->cursor->stage, i;
+    const int *key = stage == JOBQ__LIST_IDS ? ids : stage == JOBQ__LIST_LIVE ? live : finished;
+    int count = stage == JOBQ__LIST_IDS ? 1 : stage == JOBQ__LIST_LIVE ? 4 : 2;
+    bool beyond = false, before = false;
+    for (i = 0; i < count; i++) {
+        int64_t *after = &list->cursor->after[i];
+        beyond = beyond || (!before && at[key[i]] > *after);
+        before = before || (!beyond && at[key[i]] < *after);
+        *after = at[key[i]];
     }
+    if (beyond) return JOBQ_OK;
+    return jobq__db_fault(list->look->db, "jobq_job", at[JOBQ__INFO_ID], "the row",
+                          "does not stand in order");
 }
 
-static void jobq__store_list_row(struct jobq__store_listing *list, sqlite3_stmt *s) {
+static void jobq__store_list_row(struct jobq__store_listing *list, sqlite3_stmt *s,
+                                 const int64_t *at) {
     jobq_info *info = &list->infos[list->count];
-    jobq__store_read_info(list->look, s, info);
+    jobq__store_read_info(list->look, s, at, info);
     if (jobq__store_matches(list->filter, info)) list->count++;
     list->budget--;
 }
@@ -4415,13 +4885,14 @@ static void jobq__store_list_row(struct jobq__store_listing *list, sqlite3_stmt 
 /* Walks one index; *end when it has no more rows. */
 static int jobq__store_list_index(struct jobq__store_listing *list, bool *end) {
     sqlite3_stmt *s = jobq__store_list_walk(list);
+    int64_t at[JOBQ__INFO_END];
     bool row = true;
     int rc = JOBQ_OK;
     while (list->count < list->capacity && list->budget > 0) {
-        rc = jobq__db_next(list->look->db, s, &row);
+        rc = jobq__store_next_info(list->look->db, s, at, &row);
+        if (rc == JOBQ_OK && row) rc = jobq__store_list_move(list, at);
         if (rc != JOBQ_OK || !row) break;
-        jobq__store_list_move(list, s);
-        jobq__store_list_row(list, s);
+        jobq__store_list_row(list, s, at);
     }
     *end = !row;
     if (s) jobq__db_reset(s);
@@ -4435,14 +4906,14 @@ static int jobq__store_list_claims(struct jobq__store_listing *list, bool *end) 
     int rc = s ? JOBQ_OK : jobq__db_code(list->look->db->sqlite_code);
     *end = false;
     while (rc == JOBQ_OK && !*end && list->count < list->capacity && list->budget > 0) {
-        unsigned char *ids = NULL;
-        size_t size, at = 0, used;
-        int64_t id = 0, next = INT64_MAX;
+        void *ids = NULL;
+        size_t size, at = 0;
+        int64_t id = 0, next = INT64_MAX, info[JOBQ__INFO_END];
         bool row;
         /* The smallest claimed id above the last one: the set changes between calls. */
-        rc = jobq__store_claims_get(list->look->db, (void **)&ids, &size);
-        while (rc == JOBQ_OK && (used = jobq__store_unpack(ids + at, size - at, &id)) > 0) {
-            at += used;
+        rc = jobq__store_claims_get(list->look->db, &ids, &size);
+        while (rc == JOBQ_OK && at < size) {
+            rc = jobq__store_claims_next(list->look->db, ids, size, &at, &id);
             if (id > last && id < next) next = id;
         }
         jobq__mem_free(ids);
@@ -4450,8 +4921,8 @@ static int jobq__store_list_claims(struct jobq__store_listing *list, bool *end) 
         if (rc != JOBQ_OK || *end) break;
         list->cursor->after[0] = last = next;
         sqlite3_bind_int64(s, 1, next);
-        rc = jobq__db_next(list->look->db, s, &row);
-        if (rc == JOBQ_OK && row) jobq__store_list_row(list, s);
+        rc = jobq__store_next_info(list->look->db, s, info, &row);
+        if (rc == JOBQ_OK && row) jobq__store_list_row(list, s, info);
         jobq__db_reset(s);
     }
     return rc;
@@ -4499,51 +4970,84 @@ JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_fi
     return rc;
 }
 
+static const struct jobq__column jobq__store_payload_list[] = {
+    JOBQ__NUMBER_IN("id", 1, JOBQ__ID_MAX, false),
+    {"payload", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true}};
+static const struct jobq__columns jobq__store_payload_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_payload_list, 0);
+
+static const struct jobq__column jobq__store_result_list[] = {
+    JOBQ__NUMBER_IN("job", 1, JOBQ__ID_MAX, false),
+    {"result", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true}};
+static const struct jobq__columns jobq__store_result_columns =
+    JOBQ__COLUMNS("jobq_extra", jobq__store_result_list, 0);
+
 JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, bool result,
                                     void *buffer, size_t capacity, size_t *size) {
     sqlite3_stmt *s = jobq__db_get(look->db, result ? JOBQ__SQL_RESULT : JOBQ__SQL_PAYLOAD);
+    const struct jobq__columns *what = result ? &jobq__store_result_columns
+                                              : &jobq__store_payload_columns;
     const void *blob;
+    int64_t at[2];
     bool row;
     int rc;
     *size = 0;
     if (s) sqlite3_bind_int64(s, 1, id);
-    rc = jobq__db_next(look->db, s, &row);
+    rc = jobq__column_next(look->db, s, what, at, &row);
     if (rc != JOBQ_OK) return rc;
     if (!row) return JOBQ_NOT_FOUND;
-    blob = sqlite3_column_blob(s, 0);
-    *size = (size_t)sqlite3_column_bytes(s, 0);
+    blob = sqlite3_column_blob(s, 1);
+    *size = (size_t)jobq__store_or(at[1], 0);
     if (blob && capacity) memcpy(buffer, blob, JOBQ__MIN(capacity, *size));
     jobq__db_reset(s);
     return JOBQ_OK;
 }
 
-static void jobq__store_count_row(const struct jobq__look *look, int64_t id, int state,
-                                  int64_t lane, int64_t run_at_ms, jobq_counts *counts) {
-    if (state == JOBQ__CLAIMED && look->runs(look->ctx, id)) counts->running++;
+static const struct jobq__column jobq__store_counted_list[] = {
+    JOBQ__NUMBER_IN("id", 1, JOBQ__ID_MAX, false),
+    JOBQ__NUMBER_IN("state", JOBQ__WAITING, JOBQ__CANCELLED, false),
+    JOBQ__NUMBER_IN("lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, true),
+    JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false)};
+static const struct jobq__columns jobq__store_counted_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_counted_list, 0);
+
+/* at: the columns of JOBQ__SQL_COUNT. */
+static void jobq__store_count_row(const struct jobq__look *look, const int64_t *at,
+                                  jobq_counts *counts) {
+    int64_t state = at[1], lane = at[2];
+    if (state == JOBQ__CLAIMED && look->runs(look->ctx, at[0])) counts->running++;
     else if (state == JOBQ__CLAIMED) counts->ready++;
     else if (state == JOBQ__DONE) counts->done++;
     else if (state == JOBQ__FAILED) counts->failed++;
     else if (state == JOBQ__CANCELLED) counts->cancelled++;
     else if (lane < 0) counts->parked++;
-    else if (lane == JOBQ__LANE_SCHEDULED && run_at_ms > look->now_ms) counts->scheduled++;
+    else if (lane == JOBQ__LANE_SCHEDULED && at[3] > look->now_ms) counts->scheduled++;
     else counts->ready++;
 }
 
 JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *after,
                                      jobq_counts *counts, bool *done) {
     sqlite3_stmt *s = jobq__db_get(look->db, JOBQ__SQL_COUNT);
+    int64_t at[JOBQ__COUNT(jobq__store_counted_list)];
     int rows = 0, rc;
     bool row;
     if (s) {
         sqlite3_bind_int64(s, 1, *after);
         sqlite3_bind_int(s, 2, JOBQ__COUNT_ROWS);
     }
-    while ((rc = jobq__db_next(look->db, s, &row)) == JOBQ_OK && row) {
-        *after = sqlite3_column_int64(s, 0);
-        jobq__store_count_row(look, *after, sqlite3_column_int(s, 1), sqlite3_column_int64(s, 2),
-                              sqlite3_column_int64(s, 3), counts);
+    while ((rc = jobq__column_next(look->db, s, &jobq__store_counted_columns, at, &row)) == JOBQ_OK
+           && row) {
+        if ((at[1] == JOBQ__WAITING) != (at[2] != JOBQ__NULL))
+            rc = jobq__db_fault(look->db, "jobq_job", at[0], "lane",
+                                "does not agree with the rest");
+        else if (at[0] <= *after)
+            rc = jobq__db_fault(look->db, "jobq_job", at[0], "the row", "does not stand in order");
+        if (rc != JOBQ_OK) break;
+        *after = at[0];
+        jobq__store_count_row(look, at, counts);
         rows++;
     }
+    if (s) jobq__db_reset(s);
     *done = rows < JOBQ__COUNT_ROWS;
     return rc;
 }
@@ -4822,8 +5326,7 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
     struct jobq__name *name = jobq__registry_by_id(registry, id);
     size_t bucket = jobq__registry_bucket(text);
     if (name) return name;
-    /* Ids are dense; a wild one can only come from a damaged file. */
-    if (id <= 0 || id > 16 * JOBQ_NAMES_MAX) return NULL;
+    if (id <= 0 || id > JOBQ__NAME_ID_MAX) return NULL;
     if (!jobq__registry_grow(registry, (size_t)id + 1)) return NULL;
     name = jobq__mem_new(sizeof *name);
     if (!name) return NULL;
@@ -5139,6 +5642,7 @@ struct jobq {
     int32_t inside;             /* atomic: calls under way */
     int32_t closing;            /* atomic */
     int32_t failed;             /* atomic: the latched reason, or JOBQ_OK */
+    struct jobq__fault fault;   /* pool.mu: and what is damaged, if jobq itself found it */
 
     struct jobq__owner owner;
     struct jobq__commit commit;
@@ -5180,6 +5684,10 @@ JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index,
 
 /* Stops the queue for good; the first reason stays. */
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);
+/* Does so if rc says that the file is damaged, whoever found out, by that connection. */
+JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__db *db);
+/* Fills err for a code that may be the one which has stopped the queue. */
+JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err);
 
 /* True if the outcomes that were handed in should be committed now, or the ring filled: with
  * pool.mu held. An outcome waits for company only while the ring has work, or while a caller
@@ -5247,6 +5755,23 @@ JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
         jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
     jobq__os_broadcast(&q->pool.quiet);
     jobq__os_unlock(&q->pool.mu);
+}
+
+JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__db *db) {
+    if (rc != JOBQ_CORRUPT && rc != JOBQ_NOT_A_DB) return;
+    jobq__os_lock(&q->pool.mu);
+    if (jobq__os_load(&q->failed) == JOBQ_OK && rc == JOBQ_CORRUPT) q->fault = db->fault;
+    jobq__os_unlock(&q->pool.mu);
+    jobq__core_fail(q, JOBQ_CORRUPT);
+}
+
+JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
+    struct jobq__fault fault;
+    jobq__os_lock(&q->pool.mu);
+    fault = q->fault;
+    jobq__os_unlock(&q->pool.mu);
+    if (rc == JOBQ_CORRUPT && fault.table) return jobq__db_say_fault(&fault, err);
+    return jobq__err_set(err, rc, NULL);
 }
 
 JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
@@ -5796,6 +6321,10 @@ JOBQ__INTERNAL const char *jobq__tx_text(const struct jobq__entry *entry);
 /* Remembers the last job, in order, that this transaction claims of a lane. */
 JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry);
 JOBQ__INTERNAL bool jobq__tx_handled(jobq *q, int64_t kind);
+/* A row that cannot be found, or changed, where it was seen: the file is damaged. */
+JOBQ__INTERNAL int jobq__tx_stray(jobq *q, int64_t id);
+/* The name of that id is known to the registry, or will be after COMMIT. */
+JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id);
 /* NULL if the lane's name is not known here. */
 JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(jobq *q, int64_t lane);
 /* Counts an entry among those that this transaction claims. */
@@ -6093,24 +6622,23 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     tx->add = mark->add;
 }
 
-/* An event names the kind, which nobody may have asked for yet since the queue was opened. */
-static int jobq__tx_know_kind(jobq *q, int64_t kind) {
+JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id) {
     char text[JOBQ_NAME_MAX + 1];
     size_t i;
     int rc;
-    if (!q->events.call || jobq__registry_by_id(&q->names, kind)) return JOBQ_OK;
+    if (jobq__registry_by_id(&q->names, id)) return JOBQ_OK;
     for (i = 0; i < q->tx.new_count; i++)
-        if (q->tx.new_names[i].id == kind) return JOBQ_OK;
-    rc = jobq__store_name_text(q->tx.db, kind, text);
-    if (rc == JOBQ_NOT_FOUND) return JOBQ_CORRUPT;
+        if (q->tx.new_names[i].id == id) return JOBQ_OK;
+    rc = jobq__store_name_text(q->tx.db, id, text);
     if (rc != JOBQ_OK) return rc;
-    return jobq__registry_add(&q->names, kind, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
+    return jobq__registry_add(&q->names, id, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
 JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
                                    const char *text) {
     struct jobq__tx *tx = &q->tx;
-    int rc = jobq__tx_know_kind(q, kind);
+    /* An event names the kind, which nobody may have asked for yet since the queue was opened. */
+    int rc = q->events.call ? jobq__tx_know(q, kind) : JOBQ_OK;
     if (rc != JOBQ_OK) return rc;
     if (tx->changes_count == tx->changes_capacity) {
         size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2 : 16;
@@ -6377,7 +6905,7 @@ static int jobq__tx_finish(jobq *q, struct jobq__entry *entry, int *changed) {
     if (keep_ms == JOBQ_NONE) {
         rc = jobq__store_drop_runs(db, row->id, row->id, row->runs, changed);
         if (rc == JOBQ_OK && *changed && row->side)
-            rc = jobq__store_drop(db, row->kind, row->id, row->side);
+            rc = jobq__store_drop_side(db, row->kind, row->id, row->side);
         return rc;
     }
     rc = jobq__store_finish(db, row->id, JOBQ__CLAIMED, row->runs, verdict->state, q->tx.now_ms,
@@ -6511,7 +7039,8 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
         rc = jobq__store_finish(db, row->id, row->state, row->runs, state, q->tx.now_ms,
                                 jobq__tx_prune_at(q, keep_ms), text ? JOBQ__SIDE_EXTRA : 0,
                                 &changed);
-        if (rc == JOBQ_OK && !changed) rc = JOBQ_CORRUPT;
+        if (rc == JOBQ_OK && !changed)
+            rc = jobq__tx_stray(q, row->id);
         if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
         if (rc == JOBQ_OK && text)
             rc = jobq__tx_store_extra(q, row->id, JOBQ__EXTRA_ERROR, text, strlen(text));
@@ -6587,7 +7116,7 @@ JOBQ__INTERNAL int jobq__tx_unclaim(jobq *q, struct jobq__entry *entry) {
     row.lane = row.crashes > 0 ? JOBQ__LANE_SUSPECT : row.queue;
     rc = jobq__store_give_back(q->tx.db, row.id, row.lane, row.priority, &changed);
     if (rc != JOBQ_OK) return rc;
-    jobq__assert(changed == 1);
+    /* Not changed: somebody else has taken the row away, and it is no longer ours to give. */
     q->tx.claims_changed = true;
     if (jobq__list_empty(&entry->lane->ready))
         jobq__list_append(&q->ready, &entry->lane->ready);
@@ -6641,6 +7170,10 @@ static int jobq__tx_narrow(jobq *q, struct jobq__name *lane, const struct jobq__
     return rc;
 }
 
+JOBQ__INTERNAL int jobq__tx_stray(jobq *q, int64_t id) {
+    return jobq__db_fault(q->tx.db, "jobq_job", id, "the row", "is not where an index says");
+}
+
 /* Claims one row that is ready, in or out of turn. */
 JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t id) {
     jobq__walk *walk = jobq__store_by_id(q->tx.db, id);
@@ -6653,11 +7186,11 @@ JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t 
         entry = jobq__tx_entry(q, &row, jobq__registry_by_id(&q->names, row.kind), lane);
     if (walk) jobq__store_end(walk);
     if (rc != JOBQ_OK) return rc;
-    if (!entry) return more ? JOBQ_NO_MEMORY : JOBQ_CORRUPT;
-    rc = jobq__store_claim(q->tx.db, id, id, &changed);
-    if (rc == JOBQ_OK && changed != 1) rc = JOBQ_CORRUPT;
+    if (!entry && more) return JOBQ_NO_MEMORY;
+    rc = more ? jobq__store_claim(q->tx.db, id, id, &changed) : JOBQ_OK;
+    if (rc == JOBQ_OK && (!more || changed != 1)) rc = jobq__tx_stray(q, id);
     if (rc != JOBQ_OK) {
-        jobq__tx_recycle(q, entry);
+        if (entry) jobq__tx_recycle(q, entry);
         return rc;
     }
     entry->row.runs++;
@@ -6718,6 +7251,8 @@ JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
     if (rc != JOBQ_OK) return rc;
     if (found) *name = jobq__registry_add(&q->names, found, text);
     else rc = jobq__tx_new_name(q, text, &found);
+    if (*name && strcmp((*name)->text, text) != 0)
+        rc = jobq__db_fault(q->tx.db, "jobq_name", found, "name", "is not what its index says");
     *id = (int32_t)found;
     return rc;
 }
@@ -6836,7 +7371,7 @@ static int jobq__tx_claim_entries(jobq *q, struct jobq__link *first) {
         for (link = link->next; link != &q->tx.claimed; link = link->next, to++)
             if (JOBQ__LINKED(link)->row.id != to + 1) break;
         rc = jobq__store_claim(q->tx.db, from, to, &changed);
-        if (rc == JOBQ_OK && changed != (int)(to - from + 1)) rc = JOBQ_CORRUPT;
+        if (rc == JOBQ_OK && changed != (int)(to - from + 1)) rc = jobq__tx_stray(q, from);
         if (rc != JOBQ_OK) return rc;
     }
     for (link = first; link != &q->tx.claimed; link = link->next) {
@@ -6872,8 +7407,10 @@ static bool jobq__tx_unfit(jobq *q, const struct jobq__row *row) {
 
 static int jobq__tx_park_or_fail(jobq *q, const struct jobq__row *row) {
     static const char text[] = "crashed: the process died while this job ran, too often";
-    if (!jobq__tx_handled(q, row->kind))
-        return jobq__store_move(q->tx.db, row->id, -row->kind, 0);
+    if (!jobq__tx_handled(q, row->kind)) {
+        int rc = jobq__tx_know(q, row->kind);
+        return rc == JOBQ_OK ? jobq__store_move(q->tx.db, row->id, -row->kind, 0) : rc;
+    }
     q->tx.add.crashed++;
     return jobq__tx_end(q, row, JOBQ__FAILED, text, JOBQ_CRASHED);
 }
@@ -6950,9 +7487,10 @@ static int jobq__tx_claim(jobq *q) {
 /* ---- Promote ---- */
 
 static int jobq__tx_move(jobq *q, struct jobq__row *row, int32_t lane) {
-    int rc;
+    int rc = lane ? jobq__tx_know(q, lane < 0 ? -lane : lane) : JOBQ_OK;
     row->lane = lane;
-    rc = jobq__store_move(q->tx.db, row->id, row->lane, row->lane > 0 ? row->priority : 0);
+    if (rc == JOBQ_OK)
+        rc = jobq__store_move(q->tx.db, row->id, row->lane, row->lane > 0 ? row->priority : 0);
     if (rc == JOBQ_OK && row->lane > 0) rc = jobq__tx_ready(q, row);
     return rc;
 }
@@ -6990,6 +7528,11 @@ static int jobq__tx_promote(jobq *q) {
         if (rc == JOBQ_NO_MEMORY) rc = jobq__tx_move(q, row, jobq__tx_lane(q, row));
     }
     q->tx.due_stale = true;
+    /* Or else it would be due for ever. */
+    if (rc != JOBQ_OK || q->tx.aside_count) return rc;
+    rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
+    if (rc == JOBQ_OK && q->tx.next_due_ms <= q->tx.now_ms && q->tx.next_due_ms != JOBQ_NEVER)
+        rc = jobq__db_fault(q->tx.db, "jobq_job", 0, "the index jobq_live", "is out of order");
     return rc;
 }
 
@@ -7028,7 +7571,7 @@ static int jobq__tx_look_lanes(jobq *q) {
         name = jobq__tx_lane_name(q, lane);
         if (!name) {
             rc = jobq__store_name_text(q->tx.db, lane, text);
-            if (rc != JOBQ_OK) return rc == JOBQ_NOT_FOUND ? JOBQ_CORRUPT : rc;
+            if (rc != JOBQ_OK) return rc;
             name = jobq__registry_add(&q->names, lane, text);
         }
         if (!name) return JOBQ_NO_MEMORY;
@@ -7305,7 +7848,7 @@ JOBQ__INTERNAL void jobq__commit_release(jobq *q) {
 static int jobq__commit_sqlite(jobq *q, struct jobq__request *r, int rc) {
     if (rc == JOBQ_OK || !r->err || r->err->code == rc) return rc;
     if (jobq__db_code(q->tx.db->sqlite_code) == rc) return jobq__db_fail(q->tx.db, r->err);
-    return jobq__err_set(r->err, rc, NULL);
+    return jobq__core_say(q, rc, r->err);
 }
 
 /* Tries a request. *lost: it failed, and what it had written cannot be undone by itself. */
@@ -7346,8 +7889,10 @@ static int jobq__commit_write(jobq *q, struct jobq__request *r) {
         if (lost) return rc == JOBQ_OK ? JOBQ__AGAIN : rc;
         if (rc == JOBQ_OK) rc = JOBQ__AGAIN;
     } while (rc == JOBQ__AGAIN && tries++ < 2);
-    if (rc == JOBQ__AGAIN) rc = JOBQ_CORRUPT;
-    if (rc != JOBQ_OK && lost) return rc;
+    if (rc == JOBQ__AGAIN)
+        rc = jobq__db_fault(q->tx.db, "jobq_job", q->tx.last_id + 1, "the id", "is taken for ever");
+    /* A damaged file stops the queue, whoever finds out. */
+    if (rc != JOBQ_OK && (lost || rc == JOBQ_CORRUPT)) return rc;
     r->rc = jobq__commit_sqlite(q, r, rc);
     return JOBQ_OK;
 }
@@ -7508,7 +8053,7 @@ static bool jobq__commit_certain(jobq *q, int rc, bool ended) {
 static void jobq__commit_failed(jobq *q, int rc) {
     struct jobq__pool *pool = &q->pool;
     jobq__tx_failed(q);
-    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
+    jobq__core_heed(q, rc, q->tx.db);
     jobq__os_lock(&pool->mu);
     pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
                                JOBQ__RETRY_MAX_US);
@@ -7536,7 +8081,7 @@ static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
             jobq__commit_after(q, list, JOBQ__COMMIT_ONE);
             continue;
         }
-        if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
+        jobq__core_heed(q, rc, q->tx.db);
         if (!jobq__commit_certain(q, rc, ended)) {
             jobq__core_fail(q, JOBQ_IO);
             rc = JOBQ_UNKNOWN;
@@ -7898,6 +8443,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     rc = jobq__db_in_transaction(&q->job) && !q->job.lost ? JOBQ_OK : JOBQ_MISUSE;
     if (rc == JOBQ_OK && keep) rc = jobq__commit_job_end(q, entry, &wakes);
     if (rc == JOBQ_FULL) jobq__disk_full(q);
+    jobq__core_heed(q, rc, q->tx.db);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(&q->job);
@@ -7919,6 +8465,7 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
     request->rc = JOBQ_OK;
     request->atomic = true;
     rc = jobq__commit_write(q, request);
+    jobq__core_heed(q, rc, q->tx.db);
     return rc == JOBQ_OK ? request->rc : jobq__commit_sqlite(q, request, rc);
 }
 
@@ -8386,6 +8933,7 @@ static int jobq__run_read_info(jobq_run *run, jobq_info *info) {
     if (rc != JOBQ_OK) return rc;
     rc = jobq__store_info(&look, entry->row.id, info, &claimed);
     jobq__run_looked(run);
+    jobq__core_heed(run->q, rc, look.db);
     return rc;
 }
 
@@ -8585,8 +9133,9 @@ JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
     bool unread = !run->saved_read && (run->entry->row.side & JOBQ__SIDE_EXTRA);
     struct jobq__look look;
     if (unread && !jobq__run_forked(run) && jobq__run_look(run, &look) == JOBQ_OK) {
-        jobq__store_saved(look.db, run->entry->row.id, &run->saved, &run->saved_size);
+        int rc = jobq__store_saved(look.db, run->entry->row.id, &run->saved, &run->saved_size);
         jobq__run_looked(run);
+        jobq__core_heed(run->q, rc, look.db);
     }
     run->saved_read = true;
     if (size) *size = run->saved ? run->saved_size : 0;
@@ -9380,7 +9929,8 @@ static int jobq__sched_all(jobq *q, int64_t *ran) {
     return rc;
 }
 
-static int jobq__sched_fail(jobq_error *err, int rc) {
+static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
+    if (jobq__os_load(&q->failed) == rc) return rc ? jobq__core_say(q, rc, err) : rc;
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
     if (rc == JOBQ_STALLED)
         return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms, or was"
@@ -9401,7 +9951,7 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
     jobq__os_unlock(&q->pool.mu);
     rc = all ? jobq__sched_all(q, ran) : jobq__sched_one(q, ran);
     jobq__sched_leave(q);
-    return jobq__sched_fail(err, rc);
+    return jobq__sched_fail(q, err, rc);
 }
 
 /* ---- Advance ---- */
@@ -9489,12 +10039,12 @@ static int jobq__sched_advance_on(jobq *q, int64_t target_ms, bool next, jobq_er
     int rc = jobq__sched_settle(q, target_ms);
     while (rc == JOBQ_OK && jobq__sched_to_wake(q, target_ms)) {
         rc = jobq__sched_settle(q, target_ms);
-        if (next) return jobq__sched_fail(err, rc);
+        if (next) return jobq__sched_fail(q, err, rc);
     }
-    if (rc != JOBQ_OK) return jobq__sched_fail(err, rc);
+    if (rc != JOBQ_OK) return jobq__sched_fail(q, err, rc);
     if (next) return jobq__err_set(err, JOBQ_NOT_FOUND, "no wake is pending");
     jobq__clock_set(q->clock, target_ms);
-    return jobq__sched_fail(err, jobq__sched_settle(q, target_ms));
+    return jobq__sched_fail(q, err, jobq__sched_settle(q, target_ms));
 }
 
 JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, int *fired,
@@ -9880,8 +10430,10 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     row.lane = row.crashes > 0 ? JOBQ__LANE_SUSPECT : row.queue;
     row.side = 0;
     if (trace == JOBQ__TRACE_NONE)
-        return jobq__store_give_back(q->tx.db, id, row.lane, row.priority, &changed);
-    rc = jobq__store_requeue(q->tx.db, &row, row.priority, &changed);
+        rc = jobq__store_give_back(q->tx.db, id, row.lane, row.priority, &changed);
+    else
+        rc = jobq__store_requeue(q->tx.db, &row, row.priority, &changed);
+    if (rc == JOBQ_OK && changed != 1) rc = jobq__tx_stray(q, id);
     if (rc != JOBQ_OK || !blamed) return rc;
     q->tx.add.crashed++;
     if (!q->events.call) return rc;
@@ -9901,19 +10453,22 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
 /* *more: there was no room for all of them in one transaction, which is so on a full disk only. The
  * claims row stays until the last; what was given back is known by its state. */
 static int jobq__api_recover_rows(jobq *q, bool *more) {
-    unsigned char *ids = NULL;
-    size_t size = 0, at = 0, used;
-    int64_t id = 0;
+    void *ids = NULL;
+    size_t size = 0, at = 0;
+    int64_t id = 0, extra = 0;
     int room = jobq__disk_batch(q, INT32_MAX);
-    int rc = jobq__store_claims_get(q->tx.db, (void **)&ids, &size);
+    int rc = jobq__store_claims_get(q->tx.db, &ids, &size);
     while (rc == JOBQ_OK && at < size && room >= 0) {
-        used = jobq__store_unpack(ids + at, size - at, &id);
-        rc = used ? jobq__api_recover_row(q, id, &room) : JOBQ_CORRUPT;
-        at += used;
+        rc = jobq__store_claims_next(q->tx.db, ids, size, &at, &id);
+        if (rc == JOBQ_OK) rc = jobq__api_recover_row(q, id, &room);
     }
     jobq__mem_free(ids);
     *more = room < 0;
     if (rc == JOBQ_OK) rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
+    /* What stands beside a job that does not exist yet would become the next one's. */
+    if (rc == JOBQ_OK) rc = jobq__store_extra_max(q->tx.db, &extra);
+    if (rc == JOBQ_OK && extra > q->tx.last_id)
+        rc = jobq__db_fault(q->tx.db, "jobq_extra", extra, "the row", "has no job");
     if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(q);
     if (rc == JOBQ_OK) rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
     if (rc == JOBQ_OK) rc = jobq__store_prune_next(q->tx.db, &q->tx.prune_at_ms);
@@ -10160,7 +10715,7 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
     if (q->step_mode)
         rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode there are no workers to start");
     else if (jobq__os_load(&q->failed))
-        rc = jobq__err_set(err, jobq__os_load(&q->failed), NULL);
+        rc = jobq__core_say(q, jobq__os_load(&q->failed), err);
     else
         rc = jobq__pool_start(q, err);
     return jobq__api_leave(q, rc);
@@ -10292,8 +10847,12 @@ struct jobq__enqueue {
 
 static int jobq__jobs_write_key(jobq *q, const jobq_job *job, int64_t kind, struct jobq__row *row,
                                 int64_t *existing) {
-    bool taken;
-    int rc = jobq__store_key_find(q->tx.db, kind, job->key, existing);
+    bool taken, stored;
+    int rc = jobq__store_key_find(q->tx.db, kind, job->key, existing, &stored);
+    /* The last rows of this very call may not have been written yet. */
+    if (rc == JOBQ_OK && *existing && !stored
+        && (*existing > q->tx.last_id || *existing <= q->tx.last_id - q->tx.rows_count))
+        rc = jobq__db_fault(q->tx.db, "jobq_unique", *existing, "the key", "belongs to no job");
     if (rc != JOBQ_OK || *existing) return rc;
     row->side = JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY;
     /* The id that tx_add is about to give. */
@@ -10648,7 +11207,7 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
     if (q->memory) jobq__commit_release(q);
     else jobq__os_unlock(&q->reader_mu);
-    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
+    jobq__core_heed(q, rc, look->db);
     return rc;
 }
 
@@ -10853,7 +11412,7 @@ static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout
                                                              : jobq__os_load(&q->failed);
     if (rc == JOBQ_OK && !waiter->done) rc = JOBQ_TIMEOUT;
     jobq__os_unlock(&pool->mu);
-    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
     if (info->state == JOBQ_STATE_NONE)
         return jobq__err_set(err, JOBQ_NOT_FOUND, "the job was deleted");
     /* What is kept tells more than what the settling thread could say. */

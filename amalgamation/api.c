@@ -108,8 +108,10 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     row.lane = row.crashes > 0 ? JOBQ__LANE_SUSPECT : row.queue;
     row.side = 0;
     if (trace == JOBQ__TRACE_NONE)
-        return jobq__store_give_back(q->tx.db, id, row.lane, row.priority, &changed);
-    rc = jobq__store_requeue(q->tx.db, &row, row.priority, &changed);
+        rc = jobq__store_give_back(q->tx.db, id, row.lane, row.priority, &changed);
+    else
+        rc = jobq__store_requeue(q->tx.db, &row, row.priority, &changed);
+    if (rc == JOBQ_OK && changed != 1) rc = jobq__tx_stray(q, id);
     if (rc != JOBQ_OK || !blamed) return rc;
     q->tx.add.crashed++;
     if (!q->events.call) return rc;
@@ -129,19 +131,22 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
 /* *more: there was no room for all of them in one transaction, which is so on a full disk only. The
  * claims row stays until the last; what was given back is known by its state. */
 static int jobq__api_recover_rows(jobq *q, bool *more) {
-    unsigned char *ids = NULL;
-    size_t size = 0, at = 0, used;
-    int64_t id = 0;
+    void *ids = NULL;
+    size_t size = 0, at = 0;
+    int64_t id = 0, extra = 0;
     int room = jobq__disk_batch(q, INT32_MAX);
-    int rc = jobq__store_claims_get(q->tx.db, (void **)&ids, &size);
+    int rc = jobq__store_claims_get(q->tx.db, &ids, &size);
     while (rc == JOBQ_OK && at < size && room >= 0) {
-        used = jobq__store_unpack(ids + at, size - at, &id);
-        rc = used ? jobq__api_recover_row(q, id, &room) : JOBQ_CORRUPT;
-        at += used;
+        rc = jobq__store_claims_next(q->tx.db, ids, size, &at, &id);
+        if (rc == JOBQ_OK) rc = jobq__api_recover_row(q, id, &room);
     }
     jobq__mem_free(ids);
     *more = room < 0;
     if (rc == JOBQ_OK) rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
+    /* What stands beside a job that does not exist yet would become the next one's. */
+    if (rc == JOBQ_OK) rc = jobq__store_extra_max(q->tx.db, &extra);
+    if (rc == JOBQ_OK && extra > q->tx.last_id)
+        rc = jobq__db_fault(q->tx.db, "jobq_extra", extra, "the row", "has no job");
     if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(q);
     if (rc == JOBQ_OK) rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
     if (rc == JOBQ_OK) rc = jobq__store_prune_next(q->tx.db, &q->tx.prune_at_ms);
@@ -388,7 +393,7 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
     if (q->step_mode)
         rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode there are no workers to start");
     else if (jobq__os_load(&q->failed))
-        rc = jobq__err_set(err, jobq__os_load(&q->failed), NULL);
+        rc = jobq__core_say(q, jobq__os_load(&q->failed), err);
     else
         rc = jobq__pool_start(q, err);
     return jobq__api_leave(q, rc);

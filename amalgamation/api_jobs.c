@@ -13,8 +13,12 @@ struct jobq__enqueue {
 
 static int jobq__jobs_write_key(jobq *q, const jobq_job *job, int64_t kind, struct jobq__row *row,
                                 int64_t *existing) {
-    bool taken;
-    int rc = jobq__store_key_find(q->tx.db, kind, job->key, existing);
+    bool taken, stored;
+    int rc = jobq__store_key_find(q->tx.db, kind, job->key, existing, &stored);
+    /* The last rows of this very call may not have been written yet. */
+    if (rc == JOBQ_OK && *existing && !stored
+        && (*existing > q->tx.last_id || *existing <= q->tx.last_id - q->tx.rows_count))
+        rc = jobq__db_fault(q->tx.db, "jobq_unique", *existing, "the key", "belongs to no job");
     if (rc != JOBQ_OK || *existing) return rc;
     row->side = JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY;
     /* The id that tx_add is about to give. */
@@ -369,7 +373,7 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
     if (q->memory) jobq__commit_release(q);
     else jobq__os_unlock(&q->reader_mu);
-    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
+    jobq__core_heed(q, rc, look->db);
     return rc;
 }
 
@@ -574,7 +578,7 @@ static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout
                                                              : jobq__os_load(&q->failed);
     if (rc == JOBQ_OK && !waiter->done) rc = JOBQ_TIMEOUT;
     jobq__os_unlock(&pool->mu);
-    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
     if (info->state == JOBQ_STATE_NONE)
         return jobq__err_set(err, JOBQ_NOT_FOUND, "the job was deleted");
     /* What is kept tells more than what the settling thread could say. */

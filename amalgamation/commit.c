@@ -136,7 +136,7 @@ JOBQ__INTERNAL void jobq__commit_release(jobq *q) {
 static int jobq__commit_sqlite(jobq *q, struct jobq__request *r, int rc) {
     if (rc == JOBQ_OK || !r->err || r->err->code == rc) return rc;
     if (jobq__db_code(q->tx.db->sqlite_code) == rc) return jobq__db_fail(q->tx.db, r->err);
-    return jobq__err_set(r->err, rc, NULL);
+    return jobq__core_say(q, rc, r->err);
 }
 
 /* Tries a request. *lost: it failed, and what it had written cannot be undone by itself. */
@@ -177,8 +177,10 @@ static int jobq__commit_write(jobq *q, struct jobq__request *r) {
         if (lost) return rc == JOBQ_OK ? JOBQ__AGAIN : rc;
         if (rc == JOBQ_OK) rc = JOBQ__AGAIN;
     } while (rc == JOBQ__AGAIN && tries++ < 2);
-    if (rc == JOBQ__AGAIN) rc = JOBQ_CORRUPT;
-    if (rc != JOBQ_OK && lost) return rc;
+    if (rc == JOBQ__AGAIN)
+        rc = jobq__db_fault(q->tx.db, "jobq_job", q->tx.last_id + 1, "the id", "is taken for ever");
+    /* A damaged file stops the queue, whoever finds out. */
+    if (rc != JOBQ_OK && (lost || rc == JOBQ_CORRUPT)) return rc;
     r->rc = jobq__commit_sqlite(q, r, rc);
     return JOBQ_OK;
 }
@@ -339,7 +341,7 @@ static bool jobq__commit_certain(jobq *q, int rc, bool ended) {
 static void jobq__commit_failed(jobq *q, int rc) {
     struct jobq__pool *pool = &q->pool;
     jobq__tx_failed(q);
-    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
+    jobq__core_heed(q, rc, q->tx.db);
     jobq__os_lock(&pool->mu);
     pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
                                JOBQ__RETRY_MAX_US);
@@ -367,7 +369,7 @@ static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
             jobq__commit_after(q, list, JOBQ__COMMIT_ONE);
             continue;
         }
-        if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT);
+        jobq__core_heed(q, rc, q->tx.db);
         if (!jobq__commit_certain(q, rc, ended)) {
             jobq__core_fail(q, JOBQ_IO);
             rc = JOBQ_UNKNOWN;
@@ -729,6 +731,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     rc = jobq__db_in_transaction(&q->job) && !q->job.lost ? JOBQ_OK : JOBQ_MISUSE;
     if (rc == JOBQ_OK && keep) rc = jobq__commit_job_end(q, entry, &wakes);
     if (rc == JOBQ_FULL) jobq__disk_full(q);
+    jobq__core_heed(q, rc, q->tx.db);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(&q->job);
@@ -750,5 +753,6 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
     request->rc = JOBQ_OK;
     request->atomic = true;
     rc = jobq__commit_write(q, request);
+    jobq__core_heed(q, rc, q->tx.db);
     return rc == JOBQ_OK ? request->rc : jobq__commit_sqlite(q, request, rc);
 }

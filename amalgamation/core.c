@@ -47,6 +47,23 @@ JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
     jobq__os_unlock(&q->pool.mu);
 }
 
+JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__db *db) {
+    if (rc != JOBQ_CORRUPT && rc != JOBQ_NOT_A_DB) return;
+    jobq__os_lock(&q->pool.mu);
+    if (jobq__os_load(&q->failed) == JOBQ_OK && rc == JOBQ_CORRUPT) q->fault = db->fault;
+    jobq__os_unlock(&q->pool.mu);
+    jobq__core_fail(q, JOBQ_CORRUPT);
+}
+
+JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
+    struct jobq__fault fault;
+    jobq__os_lock(&q->pool.mu);
+    fault = q->fault;
+    jobq__os_unlock(&q->pool.mu);
+    if (rc == JOBQ_CORRUPT && fault.table) return jobq__db_say_fault(&fault, err);
+    return jobq__err_set(err, rc, NULL);
+}
+
 JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
     const struct jobq__pool *pool = &q->pool;
     jobq__assert(jobq__os_held(&pool->mu));

@@ -294,6 +294,7 @@ struct jobq {
     int32_t inside;             /* atomic: calls under way */
     int32_t closing;            /* atomic */
     int32_t failed;             /* atomic: the latched reason, or JOBQ_OK */
+    struct jobq__fault fault;   /* pool.mu: and what is damaged, if jobq itself found it */
 
     struct jobq__owner owner;
     struct jobq__commit commit;
@@ -335,6 +336,10 @@ JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index,
 
 /* Stops the queue for good; the first reason stays. */
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);
+/* Does so if rc says that the file is damaged, whoever found out, by that connection. */
+JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__db *db);
+/* Fills err for a code that may be the one which has stopped the queue. */
+JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err);
 
 /* True if the outcomes that were handed in should be committed now, or the ring filled: with
  * pool.mu held. An outcome waits for company only while the ring has work, or while a caller

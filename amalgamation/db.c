@@ -78,14 +78,32 @@ JOBQ__INTERNAL int jobq__db_code(int sqlite_code) {
 }
 
 static int jobq__db_note(struct jobq__db *db) {
+    db->fault.table = NULL;
     db->sqlite_code = db->handle ? sqlite3_extended_errcode(db->handle) : SQLITE_NOMEM;
     return jobq__db_code(db->sqlite_code);
+}
+
+JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_error *err) {
+    jobq__err_set(err, JOBQ_CORRUPT, "the file is damaged: table %s, row %lld: %s %s; the queue"
+                  " stops. Restore a copy, or mend this row and open it again", fault->table,
+                  (long long)fault->row, fault->column, fault->what);
+    if (err) err->sqlite_code = SQLITE_CORRUPT;
+    return JOBQ_CORRUPT;
 }
 
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err) {
     int code = jobq__db_code(db->sqlite_code);
     if (code == JOBQ_OK) code = JOBQ_IO;
+    if (code == JOBQ_CORRUPT && db->fault.table) return jobq__db_say_fault(&db->fault, err);
     return jobq__err_sqlite(err, code, db->sqlite_code, sqlite3_errstr(db->sqlite_code));
+}
+
+JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_t row,
+                                  const char *column, const char *what) {
+    struct jobq__fault fault = {table, column, what, row};
+    db->fault = fault;
+    db->sqlite_code = SQLITE_CORRUPT;
+    return JOBQ_CORRUPT;
 }
 
 JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text) {
@@ -100,7 +118,8 @@ JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_
     *number = fallback;
     if (sqlite3_prepare_v2(db->handle, text, -1, &statement, NULL)) return jobq__db_note(db);
     rc = jobq__db_next(db, statement, &row);
-    if (rc == JOBQ_OK && row) *number = sqlite3_column_int64(statement, 0);
+    if (rc == JOBQ_OK && row && sqlite3_column_type(statement, 0) == SQLITE_INTEGER)
+        *number = sqlite3_column_int64(statement, 0);
     sqlite3_finalize(statement);
     return rc;
 }

@@ -28,10 +28,18 @@ enum jobq__db_use {
     JOBQ__DB_JOB     /* handed to handlers, so with the application's settings */
 };
 
+/* A value that jobq never writes, and where it stands. */
+struct jobq__fault {
+    const char *table, *column, *what; /* table NULL: none */
+    int64_t row;
+};
+
 struct jobq__db {
     sqlite3 *handle;
     sqlite3_stmt *statements[JOBQ__SQL_COUNT_];
     int sqlite_code;    /* extended, of the last failure */
+    struct jobq__fault fault; /* SQLITE_CORRUPT, but it was jobq that saw it */
+    int64_t walk_lane;  /* store_write.c: what the walk under way reads; JOBQ__NULL: anything */
     int busy_ms;
     int wal_pages;      /* in the log after the last commit of this connection */
     /* Else the commit hook vetoes. SQLite may end a transaction by itself, go on, and commit what
@@ -64,7 +72,7 @@ JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db);
 
 /* Runs text, which may hold several statements. */
 JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text);
-/* One number that text selects, or fallback if there is no row. */
+/* One number that text selects, or fallback if there is none. */
 JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_t fallback,
                                    int64_t *number);
 
@@ -88,6 +96,13 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
 /* The code for db->sqlite_code, and the record with SQLite's own words. */
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
+
+/* The record for it; returns JOBQ_CORRUPT. */
+JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_error *err);
+/* Notes what is wrong with the file, for jobq__db_fail to say; returns JOBQ_CORRUPT. row 0: it is
+ * not one row. */
+JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_t row,
+                                  const char *column, const char *what);
 
 /* Bytes of the database's file as it stands, without the log; 0 if it cannot be told. */
 JOBQ__INTERNAL int64_t jobq__db_file_size(struct jobq__db *db);

@@ -67,6 +67,16 @@
 /* Payload bytes that a recycled entry keeps room for. */
 #define JOBQ__ENTRY_KEEP 256
 
+/* ---- What a file may hold ---- */
+
+/* Names and gates are numbered densely; a wild number can only come from a damaged file. */
+#define JOBQ__NAME_ID_MAX (16 * JOBQ_NAMES_MAX)
+/* A million jobs each millisecond for a century come to less; the next ids never overflow. */
+#define JOBQ__ID_MAX (INT64_C(1) << 62)
+/* Jobs claimed at a time: a ring that one transaction filled and widened, handed in while the next
+ * one does the same, and a run on each worker. */
+#define JOBQ__CLAIMS_MAX (2 * (JOBQ__RING + JOBQ__BATCH) + JOBQ_WORKERS_MAX)
+
 /* ---- The disk ---- */
 
 /* Less than this holds no transaction with its checkpoint. */

@@ -46,8 +46,7 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
     struct jobq__name *name = jobq__registry_by_id(registry, id);
     size_t bucket = jobq__registry_bucket(text);
     if (name) return name;
-    /* Ids are dense; a wild one can only come from a damaged file. */
-    if (id <= 0 || id > 16 * JOBQ_NAMES_MAX) return NULL;
+    if (id <= 0 || id > JOBQ__NAME_ID_MAX) return NULL;
     if (!jobq__registry_grow(registry, (size_t)id + 1)) return NULL;
     name = jobq__mem_new(sizeof *name);
     if (!name) return NULL;

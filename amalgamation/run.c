@@ -424,6 +424,7 @@ static int jobq__run_read_info(jobq_run *run, jobq_info *info) {
     if (rc != JOBQ_OK) return rc;
     rc = jobq__store_info(&look, entry->row.id, info, &claimed);
     jobq__run_looked(run);
+    jobq__core_heed(run->q, rc, look.db);
     return rc;
 }
 
@@ -623,8 +624,9 @@ JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
     bool unread = !run->saved_read && (run->entry->row.side & JOBQ__SIDE_EXTRA);
     struct jobq__look look;
     if (unread && !jobq__run_forked(run) && jobq__run_look(run, &look) == JOBQ_OK) {
-        jobq__store_saved(look.db, run->entry->row.id, &run->saved, &run->saved_size);
+        int rc = jobq__store_saved(look.db, run->entry->row.id, &run->saved, &run->saved_size);
         jobq__run_looked(run);
+        jobq__core_heed(run->q, rc, look.db);
     }
     run->saved_read = true;
     if (size) *size = run->saved ? run->saved_size : 0;

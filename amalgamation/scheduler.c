@@ -304,7 +304,8 @@ static int jobq__sched_all(jobq *q, int64_t *ran) {
     return rc;
 }
 
-static int jobq__sched_fail(jobq_error *err, int rc) {
+static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
+    if (jobq__os_load(&q->failed) == rc) return rc ? jobq__core_say(q, rc, err) : rc;
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
     if (rc == JOBQ_STALLED)
         return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms, or was"
@@ -325,7 +326,7 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
     jobq__os_unlock(&q->pool.mu);
     rc = all ? jobq__sched_all(q, ran) : jobq__sched_one(q, ran);
     jobq__sched_leave(q);
-    return jobq__sched_fail(err, rc);
+    return jobq__sched_fail(q, err, rc);
 }
 
 /* ---- Advance ---- */
@@ -413,12 +414,12 @@ static int jobq__sched_advance_on(jobq *q, int64_t target_ms, bool next, jobq_er
     int rc = jobq__sched_settle(q, target_ms);
     while (rc == JOBQ_OK && jobq__sched_to_wake(q, target_ms)) {
         rc = jobq__sched_settle(q, target_ms);
-        if (next) return jobq__sched_fail(err, rc);
+        if (next) return jobq__sched_fail(q, err, rc);
     }
-    if (rc != JOBQ_OK) return jobq__sched_fail(err, rc);
+    if (rc != JOBQ_OK) return jobq__sched_fail(q, err, rc);
     if (next) return jobq__err_set(err, JOBQ_NOT_FOUND, "no wake is pending");
     jobq__clock_set(q->clock, target_ms);
-    return jobq__sched_fail(err, jobq__sched_settle(q, target_ms));
+    return jobq__sched_fail(q, err, jobq__sched_settle(q, target_ms));
 }
 
 JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, int *fired,

@@ -12,10 +12,12 @@
  * settled by one BETWEEN statement; the caller compares the number of changed rows. created_at is
  * NULL while it equals run_at.
  *
- * Columns that a job needs to be run, in the order that jobq__store_next reads them: */
+ * Columns that a job needs to be run, in the order that jobq__store_next reads them: first what
+ * it always needs, then its queue, which a ready row has for a lane, and last what is 1, 0 and 0
+ * before the first run: */
 #define JOBQ__TEXT_ROW \
-    "id, state, lane, run_at, kind, queue, priority, attempt, runs, crashes," \
-    " delay_ms, created_at, side, payload"
+    "id, state, lane, run_at, kind, priority, runs, created_at, side, payload," \
+    " queue, attempt, crashes, delay_ms"
 
 #define JOBQ__TEXT_VALUES "(?,?,?,?,?,?,?,?,1,?,0,0,?,?,?)"
 #define JOBQ__TEXT_INSERT \
@@ -25,11 +27,16 @@
 /* What jobq_get and jobq_list read, in the order that store_read.c expects. */
 #define JOBQ__TEXT_INFO \
     "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes," \
-    " coalesce(j.created_at, j.run_at)," \
-    " j.run_at, j.finished_at, length(j.payload), k.name, q.name, x.key, x.error," \
-    " length(x.result), j.prune_at, j.ord FROM jobq_job j" \
+    " j.created_at, j.run_at, j.finished_at," \
+    " iif(typeof(j.payload) IN ('null', 'blob'), length(j.payload), -1), k.name, q.name, x.key," \
+    " x.error, iif(typeof(x.result) IN ('null', 'blob'), length(x.result), -1)," \
+    " j.prune_at, j.ord FROM jobq_job j" \
     " LEFT JOIN jobq_name k ON k.id = j.kind LEFT JOIN jobq_name q ON q.id = j.queue" \
     " LEFT JOIN jobq_extra x ON x.job = j.id AND j.side <> 0 "
+
+/* Finished rows that are kept for a time, in the order that jobq__store_prune_walk reads them. */
+#define JOBQ__TEXT_PRUNE \
+    "SELECT id, side, state, prune_at FROM jobq_job WHERE prune_at IS NOT NULL"
 
 #define JOBQ__SQL_LIST(X) \
     X(BEGIN, "BEGIN IMMEDIATE") \
@@ -44,7 +51,7 @@
     X(NAME_ID, "SELECT id FROM jobq_name WHERE name = ?1") \
     X(NAME_ADD, "INSERT INTO jobq_name(name) VALUES(?1)") \
     X(NAME_COUNT, "SELECT count(*) FROM jobq_name") \
-    X(NAME_TEXT, "SELECT name FROM jobq_name WHERE id = ?1") \
+    X(NAME_TEXT, "SELECT id, name FROM jobq_name WHERE id = ?1") \
     X(LANE_AFTER, "SELECT min(lane) FROM jobq_job WHERE lane IS NOT NULL AND lane > ?1") \
     /* enqueue */ \
     X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_job), 0)," \
@@ -53,11 +60,12 @@
     X(INSERT_MANY, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
       "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
       "," JOBQ__TEXT_VALUES) \
-    X(UNIQUE_FIND, "SELECT job FROM jobq_unique WHERE kind = ?1 AND key = ?2") \
+    X(UNIQUE_FIND, "SELECT u.job, j.state, j.side FROM jobq_unique u" \
+                   " LEFT JOIN jobq_job j ON j.id = u.job WHERE u.kind = ?1 AND u.key = ?2") \
     X(UNIQUE_ADD, "INSERT INTO jobq_unique(kind, key, job) VALUES(?1, ?2, ?3)") \
     X(UNIQUE_DROP, "DELETE FROM jobq_unique WHERE job = ?2 AND kind = ?1" \
                    " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
-    X(UNIQUE_HOLDER, "SELECT job FROM jobq_unique WHERE kind = ?1" \
+    X(UNIQUE_HOLDER, "SELECT job, NULL, NULL FROM jobq_unique WHERE kind = ?1" \
                      " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
     X(UNIQUE_AGAIN, "INSERT INTO jobq_unique(kind, key, job)" \
                     " SELECT ?1, key, ?2 FROM jobq_extra WHERE job = ?2 AND key IS NOT NULL") \
@@ -80,8 +88,9 @@
                  " WHERE id = ?1 AND state = 1") \
     X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2") \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
-    X(SYNC, "UPDATE jobq_meta SET value = value + 1 WHERE key = 'syncs'") \
-    X(CLAIMS_GET, "SELECT ids FROM jobq_claims") \
+    X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
+            " WHERE key = 'syncs'") \
+    X(CLAIMS_GET, "SELECT one, ids, last_id FROM jobq_claims") \
     /* settle */ \
     X(DROP_RUNS, "DELETE FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
     X(FINISH_RUNS, "UPDATE jobq_job SET state = ?4, finished_at = ?5, prune_at = ?6" \
@@ -106,16 +115,16 @@
     X(EXTRA_SAVED, "INSERT INTO jobq_extra(job, saved) VALUES(?1, ?2)" \
                    " ON CONFLICT(job) DO UPDATE SET saved = excluded.saved") \
     X(EXTRA_READ_SAVED, "SELECT saved FROM jobq_extra WHERE job = ?1") \
+    X(EXTRA_MAX, "SELECT max(job) FROM jobq_extra") \
     X(EXTRA_DROP, "DELETE FROM jobq_extra WHERE job = ?1") \
     /* housekeeping */ \
-    X(PRUNE_DUE, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL AND prune_at <= ?1" \
+    X(PRUNE_DUE, JOBQ__TEXT_PRUNE " AND prune_at <= ?1" \
                  " ORDER BY prune_at LIMIT ?2") \
     /* done or cancelled, but not what is kept for ever */ \
-    X(PRUNE_DONE, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL AND prune_at < ?1" \
+    X(PRUNE_DONE, JOBQ__TEXT_PRUNE " AND prune_at < ?1" \
                   " AND state <> 3 ORDER BY prune_at LIMIT ?2") \
     X(PRUNE_NEXT, "SELECT min(prune_at) FROM jobq_job WHERE prune_at IS NOT NULL") \
-    X(PRUNE_OVER, "SELECT id, side FROM jobq_job WHERE prune_at IS NOT NULL" \
-                  " ORDER BY prune_at LIMIT min(?1, max(0," \
+    X(PRUNE_OVER, JOBQ__TEXT_PRUNE " ORDER BY prune_at LIMIT min(?1, max(0," \
                   " (SELECT count(*) FROM jobq_job WHERE prune_at IS NOT NULL) - ?2))") \
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
@@ -131,8 +140,8 @@
                      " ORDER BY j.id LIMIT ?2) UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO \
                      "WHERE j.prune_at IS NOT NULL AND j.prune_at > ?1" \
                      " ORDER BY j.prune_at, j.id LIMIT ?2)") \
-    X(PAYLOAD, "SELECT payload FROM jobq_job WHERE id = ?1") \
-    X(RESULT, "SELECT x.result FROM jobq_job j LEFT JOIN jobq_extra x ON x.job = j.id" \
+    X(PAYLOAD, "SELECT id, payload FROM jobq_job WHERE id = ?1") \
+    X(RESULT, "SELECT j.id, x.result FROM jobq_job j LEFT JOIN jobq_extra x ON x.job = j.id" \
               " WHERE j.id = ?1") \
     X(COUNT, "SELECT id, state, lane, run_at FROM jobq_job WHERE id > ?1 ORDER BY id LIMIT ?2")
 

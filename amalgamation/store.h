@@ -2,6 +2,7 @@
 #ifndef JOBQ__STORE_H
 #define JOBQ__STORE_H
 
+#include "column.h"
 #include "mem.h"
 #include "schema.h"
 #include "state.h"
@@ -17,7 +18,8 @@
 /* jobq_job.side: what else there is to clean up when the job ends. */
 enum {
     JOBQ__SIDE_EXTRA = 1, /* a row in jobq_extra */
-    JOBQ__SIDE_KEY = 2    /* and one in jobq_unique */
+    JOBQ__SIDE_KEY = 2,   /* and one in jobq_unique */
+    JOBQ__SIDE_ALL = 7    /* every bit that a row may have */
 };
 
 struct jobq__row {
@@ -55,7 +57,7 @@ JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id);
 /* JOBQ_FULL beyond JOBQ_NAMES_MAX. */
 JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id);
-/* JOBQ_NOT_FOUND if the id has none. text has room for JOBQ_NAME_MAX + 1. */
+/* JOBQ_CORRUPT if the id has none. text has room for JOBQ_NAME_MAX + 1. */
 JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text);
 
 /* ---- Enqueue ---- */
@@ -64,9 +66,9 @@ JOBQ__INTERNAL int jobq__store_max_id(struct jobq__db *db, int64_t *id);
 /* Ids are the caller's. *taken: one of them exists, nothing was inserted. */
 JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__row *rows,
                                       size_t count, bool *taken);
-/* 0 in *id if no unfinished job of the kind has the key. */
+/* 0 in *id if no unfinished job of the kind has the key; *stored: the job's row is there. */
 JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const char *key,
-                                        int64_t *id);
+                                        int64_t *id, bool *stored);
 /* *taken: the id is another job's. */
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
                                        int64_t id, bool *taken);
@@ -94,6 +96,7 @@ JOBQ__INTERNAL int jobq__store_row(struct jobq__db *db, int64_t id, struct jobq_
 
 JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t last,
                                      int *changed);
+/* The row must be there and wait. */
 JOBQ__INTERNAL int jobq__store_move(struct jobq__db *db, int64_t id, int64_t lane, int ord);
 JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_t lane, int ord,
                                          int *changed);
@@ -106,6 +109,9 @@ JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, 
                                           int64_t last_id);
 /* *ids is the caller's to free. */
 JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_t *size);
+/* The next of these ids, after *id, which is 0 before the first; as long as *at is below size. */
+JOBQ__INTERNAL int jobq__store_claims_next(struct jobq__db *db, const void *ids, size_t size,
+                                           size_t *at, int64_t *id);
 
 /* ---- Settle: fenced by state and runs ---- */
 
@@ -124,7 +130,8 @@ JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from,
 JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t lane, int ord,
                                       int64_t run_at_ms);
 JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int side);
-/* Deletes a row and what stands beside it. */
+/* Deletes what stands beside a row, and also the row, which must be there. */
+JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side);
 JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
 /* Frees the key of a job that ended, if it has one. */
 JOBQ__INTERNAL int jobq__store_key_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
@@ -137,6 +144,8 @@ JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq_
 JOBQ__INTERNAL int jobq__store_unsave(struct jobq__db *db, int64_t id, int side);
 /* NULL in *data if nothing was saved; the caller frees it. */
 JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **data, size_t *size);
+/* The highest id that has one, or 0. */
+JOBQ__INTERNAL int jobq__store_extra_max(struct jobq__db *db, int64_t *id);
 
 /* ---- Housekeeping ---- */
 

@@ -32,35 +32,91 @@ JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db) {
     return jobq__store_bytes(db) - jobq__db_file_size(db);
 }
 
+/* JOBQ__TEXT_INFO */
+enum { JOBQ__INFO_ID, JOBQ__INFO_STATE, JOBQ__INFO_LANE, JOBQ__INFO_PRIORITY, JOBQ__INFO_ATTEMPT,
+       JOBQ__INFO_RUNS, JOBQ__INFO_CRASHES, JOBQ__INFO_CREATED, JOBQ__INFO_RUN_AT,
+       JOBQ__INFO_FINISHED, JOBQ__INFO_PAYLOAD, JOBQ__INFO_KIND, JOBQ__INFO_QUEUE, JOBQ__INFO_KEY,
+       JOBQ__INFO_ERROR, JOBQ__INFO_RESULT, JOBQ__INFO_PRUNE_AT, JOBQ__INFO_ORD, JOBQ__INFO_END };
+
+#define JOBQ__NUMBER_IN(name, min, max, null) {name, min, max, JOBQ__HOLDS_NUMBER, null}
+#define JOBQ__TEXT_IN(name, min, max, null) {name, min, max, JOBQ__HOLDS_TEXT, null}
+
+static const struct jobq__column jobq__store_info_list[] = {
+    JOBQ__NUMBER_IN("id", 1, JOBQ__ID_MAX, false),
+    JOBQ__NUMBER_IN("state", JOBQ__WAITING, JOBQ__CANCELLED, false),
+    JOBQ__NUMBER_IN("lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, true),
+    JOBQ__NUMBER_IN("priority", INT32_MIN, INT32_MAX, false),
+    JOBQ__NUMBER_IN("attempt", 1, INT32_MAX, false),
+    JOBQ__NUMBER_IN("runs", 0, INT32_MAX, false),
+    JOBQ__NUMBER_IN("crashes", 0, INT32_MAX, false),
+    JOBQ__NUMBER_IN("created_at", 0, JOBQ_NEVER, true),
+    JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false),
+    JOBQ__NUMBER_IN("finished_at", 0, JOBQ_NEVER, true),
+    JOBQ__NUMBER_IN("payload", 0, JOBQ_PAYLOAD_MAX, true),
+    JOBQ__TEXT_IN("the name of its kind", 1, JOBQ_NAME_MAX, false),
+    JOBQ__TEXT_IN("the name of its queue", 1, JOBQ_NAME_MAX, false),
+    JOBQ__TEXT_IN("key", 1, JOBQ_KEY_MAX, true),
+    JOBQ__TEXT_IN("error", 0, JOBQ_TEXT_MAX, true),
+    JOBQ__NUMBER_IN("result", 0, JOBQ_PAYLOAD_MAX, true),
+    JOBQ__NUMBER_IN("prune_at", 0, JOBQ_NEVER, true),
+    JOBQ__NUMBER_IN("ord", INT32_MIN, INT32_MAX, false),
+};
+static const struct jobq__columns jobq__store_info_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_info_list, JOBQ__INFO_ID);
+
 static void jobq__store_column_text(sqlite3_stmt *s, int column, char *to, size_t capacity) {
     const char *text = (const char *)sqlite3_column_text(s, column);
     jobq__err_copy_text(to, capacity, text ? text : "");
 }
 
+/* What the columns of a row say together; NULL, or which of them cannot be true. */
+static const char *jobq__store_info_wrong(const int64_t *at) {
+    int64_t state = at[JOBQ__INFO_STATE];
+    bool ended = jobq__state_terminal((int)state);
+    if ((state == JOBQ__WAITING) != (at[JOBQ__INFO_LANE] != JOBQ__NULL)) return "lane";
+    if (ended != (at[JOBQ__INFO_FINISHED] != JOBQ__NULL)) return "finished_at";
+    if (ended != (at[JOBQ__INFO_PRUNE_AT] != JOBQ__NULL)) return "prune_at";
+    return state == JOBQ__CLAIMED && at[JOBQ__INFO_RUNS] < 1 ? "runs" : NULL;
+}
+
+/* Steps and reads the row's numbers; the texts are read from s. */
+static int jobq__store_next_info(struct jobq__db *db, sqlite3_stmt *s, int64_t *at, bool *row) {
+    int rc = jobq__column_next(db, s, &jobq__store_info_columns, at, row);
+    const char *wrong = *row ? jobq__store_info_wrong(at) : NULL;
+    if (!wrong) return rc;
+    *row = false;
+    jobq__db_reset(s);
+    return jobq__db_fault(db, "jobq_job", at[JOBQ__INFO_ID], wrong,
+                          "does not agree with the rest");
+}
+
+static int64_t jobq__store_or(int64_t value, int64_t otherwise) {
+    return value == JOBQ__NULL ? otherwise : value;
+}
+
 static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s,
-                                  jobq_info *info) {
-    int state = sqlite3_column_int(s, 1);
-    int64_t lane = sqlite3_column_int64(s, 2);
-    bool waiting = sqlite3_column_type(s, 2) != SQLITE_NULL;
+                                  const int64_t *at, jobq_info *info) {
+    int state = (int)at[JOBQ__INFO_STATE];
+    int64_t lane = at[JOBQ__INFO_LANE];
     memset(info, 0, sizeof *info);
-    info->id = sqlite3_column_int64(s, 0);
+    info->id = at[JOBQ__INFO_ID];
     info->state = jobq__state_public(state, state == JOBQ__CLAIMED
                                                 && look->runs(look->ctx, info->id));
-    info->parked = waiting && lane < 0;
-    info->priority = sqlite3_column_int(s, 3);
-    info->attempt = sqlite3_column_int(s, 4);
-    info->runs = sqlite3_column_int(s, 5);
-    info->crashes = sqlite3_column_int(s, 6);
-    info->created_at_ms = sqlite3_column_int64(s, 7);
-    info->run_at_ms = sqlite3_column_int64(s, 8);
-    info->scheduled = waiting && lane == JOBQ__LANE_SCHEDULED && info->run_at_ms > look->now_ms;
-    info->finished_at_ms = sqlite3_column_int64(s, 9);
-    info->payload_size = (size_t)sqlite3_column_int64(s, 10);
-    jobq__store_column_text(s, 11, info->kind, sizeof info->kind);
-    jobq__store_column_text(s, 12, info->queue, sizeof info->queue);
-    jobq__store_column_text(s, 13, info->key, sizeof info->key);
-    jobq__store_column_text(s, 14, info->error, sizeof info->error);
-    info->result_size = (size_t)sqlite3_column_int64(s, 15);
+    info->parked = lane != JOBQ__NULL && lane < 0;
+    info->priority = (int)at[JOBQ__INFO_PRIORITY];
+    info->attempt = (int)at[JOBQ__INFO_ATTEMPT];
+    info->runs = (int)at[JOBQ__INFO_RUNS];
+    info->crashes = (int)at[JOBQ__INFO_CRASHES];
+    info->run_at_ms = at[JOBQ__INFO_RUN_AT];
+    info->created_at_ms = jobq__store_or(at[JOBQ__INFO_CREATED], info->run_at_ms);
+    info->scheduled = lane == JOBQ__LANE_SCHEDULED && info->run_at_ms > look->now_ms;
+    info->finished_at_ms = jobq__store_or(at[JOBQ__INFO_FINISHED], 0);
+    info->payload_size = (size_t)jobq__store_or(at[JOBQ__INFO_PAYLOAD], 0);
+    jobq__store_column_text(s, JOBQ__INFO_KIND, info->kind, sizeof info->kind);
+    jobq__store_column_text(s, JOBQ__INFO_QUEUE, info->queue, sizeof info->queue);
+    jobq__store_column_text(s, JOBQ__INFO_KEY, info->key, sizeof info->key);
+    jobq__store_column_text(s, JOBQ__INFO_ERROR, info->error, sizeof info->error);
+    info->result_size = (size_t)jobq__store_or(at[JOBQ__INFO_RESULT], 0);
     /* A claim that has not started is not a run yet. */
     if (state == JOBQ__CLAIMED && info->state == JOBQ_STATE_PENDING) info->runs--;
 }
@@ -68,15 +124,16 @@ static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s
 JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info,
                                     bool *claimed) {
     sqlite3_stmt *s = jobq__db_get(look->db, JOBQ__SQL_INFO);
+    int64_t at[JOBQ__INFO_END];
     bool row;
     int rc;
     if (s) sqlite3_bind_int64(s, 1, id);
-    rc = jobq__db_next(look->db, s, &row);
+    rc = jobq__store_next_info(look->db, s, at, &row);
     if (rc != JOBQ_OK) return rc;
     *claimed = false;
     if (!row) return JOBQ_NOT_FOUND;
-    jobq__store_read_info(look, s, info);
-    *claimed = sqlite3_column_int(s, 1) == JOBQ__CLAIMED && info->state == JOBQ_STATE_PENDING;
+    jobq__store_read_info(look, s, at, info);
+    *claimed = at[JOBQ__INFO_STATE] == JOBQ__CLAIMED && info->state == JOBQ_STATE_PENDING;
     jobq__db_reset(s);
     return JOBQ_OK;
 }
@@ -120,27 +177,29 @@ static sqlite3_stmt *jobq__store_list_walk(struct jobq__store_listing *list) {
     return s;
 }
 
-static void jobq__store_list_move(struct jobq__store_listing *list, sqlite3_stmt *s) {
-    int64_t *after = list->cursor->after;
-    switch (list->cursor->stage) {
-    case JOBQ__LIST_IDS:
-        after[0] = sqlite3_column_int64(s, 0);
-        break;
-    case JOBQ__LIST_FINISHED:
-        after[0] = sqlite3_column_int64(s, 16);
-        after[1] = sqlite3_column_int64(s, 0);
-        break;
-    default:
-        after[0] = sqlite3_column_int64(s, 2);
-        after[1] = sqlite3_column_int64(s, 17);
-        after[2] = sqlite3_column_int64(s, 8);
-        after[3] = sqlite3_column_int64(s, 0);
+/* Moves the cursor to the row; it must be beyond, or a listing would never end. */
+static int jobq__store_list_move(struct jobq__store_listing *list, const int64_t *at) {
+    static const int ids[] = {JOBQ__INFO_ID}, finished[] = {JOBQ__INFO_PRUNE_AT, JOBQ__INFO_ID};
+    static const int live[] = {JOBQ__INFO_LANE, JOBQ__INFO_ORD, JOBQ__INFO_RUN_AT, JOBQ__INFO_ID};
+    int stage = list->cursor->stage, i;
+    const int *key = stage == JOBQ__LIST_IDS ? ids : stage == JOBQ__LIST_LIVE ? live : finished;
+    int count = stage == JOBQ__LIST_IDS ? 1 : stage == JOBQ__LIST_LIVE ? 4 : 2;
+    bool beyond = false, before = false;
+    for (i = 0; i < count; i++) {
+        int64_t *after = &list->cursor->after[i];
+        beyond = beyond || (!before && at[key[i]] > *after);
+        before = before || (!beyond && at[key[i]] < *after);
+        *after = at[key[i]];
     }
+    if (beyond) return JOBQ_OK;
+    return jobq__db_fault(list->look->db, "jobq_job", at[JOBQ__INFO_ID], "the row",
+                          "does not stand in order");
 }
 
-static void jobq__store_list_row(struct jobq__store_listing *list, sqlite3_stmt *s) {
+static void jobq__store_list_row(struct jobq__store_listing *list, sqlite3_stmt *s,
+                                 const int64_t *at) {
     jobq_info *info = &list->infos[list->count];
-    jobq__store_read_info(list->look, s, info);
+    jobq__store_read_info(list->look, s, at, info);
     if (jobq__store_matches(list->filter, info)) list->count++;
     list->budget--;
 }
@@ -148,13 +207,14 @@ static void jobq__store_list_row(struct jobq__store_listing *list, sqlite3_stmt 
 /* Walks one index; *end when it has no more rows. */
 static int jobq__store_list_index(struct jobq__store_listing *list, bool *end) {
     sqlite3_stmt *s = jobq__store_list_walk(list);
+    int64_t at[JOBQ__INFO_END];
     bool row = true;
     int rc = JOBQ_OK;
     while (list->count < list->capacity && list->budget > 0) {
-        rc = jobq__db_next(list->look->db, s, &row);
+        rc = jobq__store_next_info(list->look->db, s, at, &row);
+        if (rc == JOBQ_OK && row) rc = jobq__store_list_move(list, at);
         if (rc != JOBQ_OK || !row) break;
-        jobq__store_list_move(list, s);
-        jobq__store_list_row(list, s);
+        jobq__store_list_row(list, s, at);
     }
     *end = !row;
     if (s) jobq__db_reset(s);
@@ -168,14 +228,14 @@ static int jobq__store_list_claims(struct jobq__store_listing *list, bool *end) 
     int rc = s ? JOBQ_OK : jobq__db_code(list->look->db->sqlite_code);
     *end = false;
     while (rc == JOBQ_OK && !*end && list->count < list->capacity && list->budget > 0) {
-        unsigned char *ids = NULL;
-        size_t size, at = 0, used;
-        int64_t id = 0, next = INT64_MAX;
+        void *ids = NULL;
+        size_t size, at = 0;
+        int64_t id = 0, next = INT64_MAX, info[JOBQ__INFO_END];
         bool row;
         /* The smallest claimed id above the last one: the set changes between calls. */
-        rc = jobq__store_claims_get(list->look->db, (void **)&ids, &size);
-        while (rc == JOBQ_OK && (used = jobq__store_unpack(ids + at, size - at, &id)) > 0) {
-            at += used;
+        rc = jobq__store_claims_get(list->look->db, &ids, &size);
+        while (rc == JOBQ_OK && at < size) {
+            rc = jobq__store_claims_next(list->look->db, ids, size, &at, &id);
             if (id > last && id < next) next = id;
         }
         jobq__mem_free(ids);
@@ -183,8 +243,8 @@ static int jobq__store_list_claims(struct jobq__store_listing *list, bool *end) 
         if (rc != JOBQ_OK || *end) break;
         list->cursor->after[0] = last = next;
         sqlite3_bind_int64(s, 1, next);
-        rc = jobq__db_next(list->look->db, s, &row);
-        if (rc == JOBQ_OK && row) jobq__store_list_row(list, s);
+        rc = jobq__store_next_info(list->look->db, s, info, &row);
+        if (rc == JOBQ_OK && row) jobq__store_list_row(list, s, info);
         jobq__db_reset(s);
     }
     return rc;
@@ -232,51 +292,84 @@ JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_fi
     return rc;
 }
 
+static const struct jobq__column jobq__store_payload_list[] = {
+    JOBQ__NUMBER_IN("id", 1, JOBQ__ID_MAX, false),
+    {"payload", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true}};
+static const struct jobq__columns jobq__store_payload_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_payload_list, 0);
+
+static const struct jobq__column jobq__store_result_list[] = {
+    JOBQ__NUMBER_IN("job", 1, JOBQ__ID_MAX, false),
+    {"result", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true}};
+static const struct jobq__columns jobq__store_result_columns =
+    JOBQ__COLUMNS("jobq_extra", jobq__store_result_list, 0);
+
 JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, bool result,
                                     void *buffer, size_t capacity, size_t *size) {
     sqlite3_stmt *s = jobq__db_get(look->db, result ? JOBQ__SQL_RESULT : JOBQ__SQL_PAYLOAD);
+    const struct jobq__columns *what = result ? &jobq__store_result_columns
+                                              : &jobq__store_payload_columns;
     const void *blob;
+    int64_t at[2];
     bool row;
     int rc;
     *size = 0;
     if (s) sqlite3_bind_int64(s, 1, id);
-    rc = jobq__db_next(look->db, s, &row);
+    rc = jobq__column_next(look->db, s, what, at, &row);
     if (rc != JOBQ_OK) return rc;
     if (!row) return JOBQ_NOT_FOUND;
-    blob = sqlite3_column_blob(s, 0);
-    *size = (size_t)sqlite3_column_bytes(s, 0);
+    blob = sqlite3_column_blob(s, 1);
+    *size = (size_t)jobq__store_or(at[1], 0);
     if (blob && capacity) memcpy(buffer, blob, JOBQ__MIN(capacity, *size));
     jobq__db_reset(s);
     return JOBQ_OK;
 }
 
-static void jobq__store_count_row(const struct jobq__look *look, int64_t id, int state,
-                                  int64_t lane, int64_t run_at_ms, jobq_counts *counts) {
-    if (state == JOBQ__CLAIMED && look->runs(look->ctx, id)) counts->running++;
+static const struct jobq__column jobq__store_counted_list[] = {
+    JOBQ__NUMBER_IN("id", 1, JOBQ__ID_MAX, false),
+    JOBQ__NUMBER_IN("state", JOBQ__WAITING, JOBQ__CANCELLED, false),
+    JOBQ__NUMBER_IN("lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, true),
+    JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false)};
+static const struct jobq__columns jobq__store_counted_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_counted_list, 0);
+
+/* at: the columns of JOBQ__SQL_COUNT. */
+static void jobq__store_count_row(const struct jobq__look *look, const int64_t *at,
+                                  jobq_counts *counts) {
+    int64_t state = at[1], lane = at[2];
+    if (state == JOBQ__CLAIMED && look->runs(look->ctx, at[0])) counts->running++;
     else if (state == JOBQ__CLAIMED) counts->ready++;
     else if (state == JOBQ__DONE) counts->done++;
     else if (state == JOBQ__FAILED) counts->failed++;
     else if (state == JOBQ__CANCELLED) counts->cancelled++;
     else if (lane < 0) counts->parked++;
-    else if (lane == JOBQ__LANE_SCHEDULED && run_at_ms > look->now_ms) counts->scheduled++;
+    else if (lane == JOBQ__LANE_SCHEDULED && at[3] > look->now_ms) counts->scheduled++;
     else counts->ready++;
 }
 
 JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *after,
                                      jobq_counts *counts, bool *done) {
     sqlite3_stmt *s = jobq__db_get(look->db, JOBQ__SQL_COUNT);
+    int64_t at[JOBQ__COUNT(jobq__store_counted_list)];
     int rows = 0, rc;
     bool row;
     if (s) {
         sqlite3_bind_int64(s, 1, *after);
         sqlite3_bind_int(s, 2, JOBQ__COUNT_ROWS);
     }
-    while ((rc = jobq__db_next(look->db, s, &row)) == JOBQ_OK && row) {
-        *after = sqlite3_column_int64(s, 0);
-        jobq__store_count_row(look, *after, sqlite3_column_int(s, 1), sqlite3_column_int64(s, 2),
-                              sqlite3_column_int64(s, 3), counts);
+    while ((rc = jobq__column_next(look->db, s, &jobq__store_counted_columns, at, &row)) == JOBQ_OK
+           && row) {
+        if ((at[1] == JOBQ__WAITING) != (at[2] != JOBQ__NULL))
+            rc = jobq__db_fault(look->db, "jobq_job", at[0], "lane",
+                                "does not agree with the rest");
+        else if (at[0] <= *after)
+            rc = jobq__db_fault(look->db, "jobq_job", at[0], "the row", "does not stand in order");
+        if (rc != JOBQ_OK) break;
+        *after = at[0];
+        jobq__store_count_row(look, at, counts);
         rows++;
     }
+    if (s) jobq__db_reset(s);
     *done = rows < JOBQ__COUNT_ROWS;
     return rc;
 }

@@ -27,10 +27,114 @@ static void jobq__store_bind_row(sqlite3_stmt *s, int at, const struct jobq__row
 
 #define JOBQ__ROW_PARAMETERS 12
 
+/* ---- What these statements read ---- */
+
+#define JOBQ__ID {"id", 1, JOBQ__ID_MAX, JOBQ__HOLDS_NUMBER, false}
+#define JOBQ__NUMBER(name, min, max) {name, min, max, JOBQ__HOLDS_NUMBER, false}
+
+/* JOBQ__TEXT_ROW */
+enum { JOBQ__AT_ID, JOBQ__AT_STATE, JOBQ__AT_LANE, JOBQ__AT_RUN_AT, JOBQ__AT_KIND,
+       JOBQ__AT_PRIORITY, JOBQ__AT_RUNS, JOBQ__AT_CREATED, JOBQ__AT_SIDE, JOBQ__AT_PAYLOAD,
+       JOBQ__AT_QUEUE, JOBQ__AT_ATTEMPT, JOBQ__AT_CRASHES, JOBQ__AT_DELAY, JOBQ__AT_END };
+
+static const struct jobq__column jobq__store_row_list[] = {
+    JOBQ__ID,
+    JOBQ__NUMBER("state", JOBQ__WAITING, JOBQ__CANCELLED),
+    {"lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true},
+    JOBQ__NUMBER("run_at", 0, JOBQ_NEVER),
+    JOBQ__NUMBER("kind", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX),
+    JOBQ__NUMBER("priority", INT32_MIN, INT32_MAX),
+    JOBQ__NUMBER("runs", 0, INT32_MAX),
+    {"created_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true},
+    JOBQ__NUMBER("side", 0, JOBQ__SIDE_ALL),
+    {"payload", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true},
+    JOBQ__NUMBER("queue", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX),
+    JOBQ__NUMBER("attempt", 1, INT32_MAX),
+    JOBQ__NUMBER("crashes", 0, INT32_MAX),
+    JOBQ__NUMBER("delay_ms", 0, JOBQ_NEVER),
+};
+static const struct jobq__columns jobq__store_row_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_row_list, JOBQ__AT_ID);
+
+static const struct jobq__column jobq__store_max_list[] = {JOBQ__NUMBER("id", 0, JOBQ__ID_MAX)};
+static const struct jobq__columns jobq__store_max_columns =
+    JOBQ__COLUMNS("jobq_claims or jobq_job", jobq__store_max_list, -1);
+
+static const struct jobq__column jobq__store_name_id_list[] = {
+    JOBQ__NUMBER("id", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX)};
+static const struct jobq__columns jobq__store_name_id_columns =
+    JOBQ__COLUMNS("jobq_name", jobq__store_name_id_list, -1);
+
+static const struct jobq__column jobq__store_count_list[] = {
+    JOBQ__NUMBER("count", 0, INT64_MAX)};
+static const struct jobq__columns jobq__store_count_columns =
+    JOBQ__COLUMNS("jobq_name", jobq__store_count_list, -1);
+
+static const struct jobq__column jobq__store_name_list[] = {
+    JOBQ__NUMBER("id", 1, JOBQ__NAME_ID_MAX),
+    {"name", 1, JOBQ_NAME_MAX, JOBQ__HOLDS_TEXT, false}};
+static const struct jobq__columns jobq__store_name_columns =
+    JOBQ__COLUMNS("jobq_name", jobq__store_name_list, 0);
+
+/* The job that has a key has not ended. */
+static const struct jobq__column jobq__store_key_list[] = {
+    JOBQ__NUMBER("job", 1, JOBQ__ID_MAX),
+    {"state of that job", JOBQ__WAITING, JOBQ__CLAIMED, JOBQ__HOLDS_NUMBER, true},
+    {"side of that job", JOBQ__SIDE_KEY, JOBQ__SIDE_ALL, JOBQ__HOLDS_NUMBER, true}};
+static const struct jobq__columns jobq__store_key_columns =
+    JOBQ__COLUMNS("jobq_unique", jobq__store_key_list, 0);
+
+static const struct jobq__column jobq__store_due_list[] = {
+    {"run_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true}};
+static const struct jobq__columns jobq__store_due_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_due_list, -1);
+
+static const struct jobq__column jobq__store_lane_list[] = {
+    {"lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true}};
+static const struct jobq__columns jobq__store_lane_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_lane_list, -1);
+
+static const struct jobq__column jobq__store_claims_list[] = {
+    JOBQ__NUMBER("one", 1, 1),
+    {"ids", 0, JOBQ__CLAIMS_MAX * JOBQ__PACK_MAX, JOBQ__HOLDS_BLOB, true},
+    JOBQ__NUMBER("last_id", 0, JOBQ__ID_MAX)};
+static const struct jobq__columns jobq__store_claims_columns =
+    JOBQ__COLUMNS("jobq_claims", jobq__store_claims_list, -1);
+
+static const struct jobq__column jobq__store_saved_list[] = {
+    {"saved", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true}};
+static const struct jobq__columns jobq__store_saved_columns =
+    JOBQ__COLUMNS("jobq_extra", jobq__store_saved_list, -1);
+
+static const struct jobq__column jobq__store_extra_list[] = {
+    {"job", 1, JOBQ__ID_MAX, JOBQ__HOLDS_NUMBER, true}};
+static const struct jobq__columns jobq__store_extra_columns =
+    JOBQ__COLUMNS("jobq_extra", jobq__store_extra_list, -1);
+
+static const struct jobq__column jobq__store_prune_list[] = {
+    JOBQ__ID, JOBQ__NUMBER("side", 0, JOBQ__SIDE_ALL),
+    JOBQ__NUMBER("state", JOBQ__DONE, JOBQ__CANCELLED), JOBQ__NUMBER("prune_at", 0, JOBQ_NEVER)};
+static const struct jobq__columns jobq__store_prune_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_prune_list, 0);
+
+static const struct jobq__column jobq__store_prune_at_list[] = {
+    {"prune_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true}};
+static const struct jobq__columns jobq__store_prune_at_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_prune_at_list, -1);
+
 /* Steps and reports the rows changed. */
 static int jobq__store_change(struct jobq__db *db, sqlite3_stmt *s, int *changed) {
     int rc = jobq__db_step(db, s);
     if (changed) *changed = rc == JOBQ_OK ? sqlite3_changes(db->handle) : 0;
+    return rc;
+}
+
+/* For a row that was read in this transaction: if it cannot be found again, then an index points
+ * to where it is not, and whoever goes on would meet it again and again. */
+static int jobq__store_change_row(struct jobq__db *db, sqlite3_stmt *s, int64_t id) {
+    int changed, rc = jobq__store_change(db, s, &changed);
+    if (rc == JOBQ_OK && changed != 1)
+        rc = jobq__db_fault(db, "jobq_job", id, "the row", "is not where an index says");
     return rc;
 }
 
@@ -56,7 +160,10 @@ JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db) {
 }
 
 JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db) {
-    return jobq__db_do(db, JOBQ__SQL_SYNC);
+    int changed, rc = jobq__store_change(db, jobq__db_get(db, JOBQ__SQL_SYNC), &changed);
+    if (rc == JOBQ_OK && changed != 1)
+        rc = jobq__db_fault(db, "jobq_meta", 0, "the row syncs", "is missing");
+    return rc;
 }
 
 JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db) {
@@ -68,28 +175,26 @@ JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db) {
 /* ---- Names ---- */
 
 /* The first column of a one-row statement, or fallback. */
-static int jobq__store_pick(struct jobq__db *db, sqlite3_stmt *s, int64_t fallback,
-                            int64_t *value) {
+static int jobq__store_pick(struct jobq__db *db, sqlite3_stmt *s,
+                            const struct jobq__columns *what, int64_t fallback, int64_t *value) {
+    int64_t values[JOBQ__AT_END];
     bool row;
-    int rc = jobq__db_next(db, s, &row);
-    *value = fallback;
-    if (row) {
-        if (sqlite3_column_type(s, 0) != SQLITE_NULL) *value = sqlite3_column_int64(s, 0);
-        jobq__db_reset(s);
-    }
+    int rc = jobq__column_one(db, s, what, values, &row);
+    *value = row && values[0] != JOBQ__NULL ? values[0] : fallback;
     return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_ID);
     if (s) sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
-    return jobq__store_pick(db, s, 0, id);
+    return jobq__store_pick(db, s, &jobq__store_name_id_columns, 0, id);
 }
 
 JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id) {
     sqlite3_stmt *s;
     int64_t count;
-    int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT), 0, &count);
+    int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT),
+                              &jobq__store_count_columns, 0, &count);
     if (rc != JOBQ_OK) return rc;
     if (count > JOBQ_NAMES_MAX) {
         db->sqlite_code = SQLITE_OK; /* it is not the disk */
@@ -99,18 +204,21 @@ JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, i
     if (s) sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
     rc = jobq__db_step(db, s);
     *id = rc == JOBQ_OK ? sqlite3_last_insert_rowid(db->handle) : 0;
+    if (rc == JOBQ_OK && (*id <= JOBQ__LANE_SUSPECT || *id > JOBQ__NAME_ID_MAX))
+        rc = jobq__db_fault(db, "jobq_name", *id, "id", "leaves no room for a new name");
     return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_TEXT);
+    int64_t values[2];
     bool row;
     int rc;
     if (s) sqlite3_bind_int64(s, 1, id);
-    rc = jobq__db_next(db, s, &row);
+    rc = jobq__column_next(db, s, &jobq__store_name_columns, values, &row);
     if (rc != JOBQ_OK) return rc;
-    if (!row) return JOBQ_NOT_FOUND;
-    jobq__err_copy_text(text, JOBQ_NAME_MAX + 1, (const char *)sqlite3_column_text(s, 0));
+    if (!row) return jobq__db_fault(db, "jobq_name", id, "the name", "is missing");
+    jobq__err_copy_text(text, JOBQ_NAME_MAX + 1, (const char *)sqlite3_column_text(s, 1));
     jobq__db_reset(s);
     return JOBQ_OK;
 }
@@ -118,7 +226,8 @@ JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *
 /* ---- Enqueue ---- */
 
 JOBQ__INTERNAL int jobq__store_max_id(struct jobq__db *db, int64_t *id) {
-    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_MAX_ID), 0, id);
+    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_MAX_ID), &jobq__store_max_columns, 0,
+                            id);
 }
 
 JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__row *rows,
@@ -150,8 +259,14 @@ static sqlite3_stmt *jobq__store_bind_key(struct jobq__db *db, enum jobq__sql wh
 }
 
 JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const char *key,
-                                        int64_t *id) {
-    return jobq__store_pick(db, jobq__store_bind_key(db, JOBQ__SQL_UNIQUE_FIND, kind, key), 0, id);
+                                        int64_t *id, bool *stored) {
+    int64_t values[JOBQ__COUNT(jobq__store_key_list)];
+    bool row;
+    int rc = jobq__column_one(db, jobq__store_bind_key(db, JOBQ__SQL_UNIQUE_FIND, kind, key),
+                              &jobq__store_key_columns, values, &row);
+    *id = row ? values[0] : 0;
+    *stored = row && values[1] != JOBQ__NULL;
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
@@ -177,8 +292,8 @@ static sqlite3_stmt *jobq__store_bind_ids(struct jobq__db *db, enum jobq__sql wh
 
 JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int64_t id,
                                           int64_t *holder) {
-    return jobq__store_pick(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_HOLDER, kind, id), 0,
-                            holder);
+    return jobq__store_pick(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_HOLDER, kind, id),
+                            &jobq__store_key_columns, 0, holder);
 }
 
 JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
@@ -191,40 +306,84 @@ JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int6
 /* ---- Claim ---- */
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit) {
+    db->walk_lane = lane;
     return jobq__store_bind_ids(db, JOBQ__SQL_READY, lane, limit);
 }
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__store_due(struct jobq__db *db, int64_t now_ms, int limit) {
+    db->walk_lane = JOBQ__LANE_SCHEDULED;
     return jobq__store_bind_ids(db, JOBQ__SQL_DUE, now_ms, limit);
 }
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__store_by_id(struct jobq__db *db, int64_t id) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_ROW);
+    db->walk_lane = JOBQ__NULL;
     if (s) sqlite3_bind_int64(s, 1, id);
     return s;
 }
 
+/* What the columns of a row say together; NULL, or which of them cannot be true. A lane that is
+ * not the walk's comes from an index that does not agree with the table: whoever moves or claims
+ * such a row would find it there for ever. */
+static const char *jobq__store_row_wrong(const struct jobq__row *row, int64_t walk_lane) {
+    bool waits = row->state == JOBQ__WAITING;
+    if (waits != (row->lane != JOBQ__LANE_NONE)) return "lane";
+    if (waits && row->lane < JOBQ__LANE_SCHEDULED && row->lane != -row->kind) return "lane";
+    if (walk_lane != JOBQ__NULL && row->lane != walk_lane) return "lane";
+    if (waits ? row->runs == INT32_MAX : row->state == JOBQ__CLAIMED && row->runs < 1)
+        return "runs";
+    return NULL;
+}
+
+/* What is not read of a row has its usual value: it is not trusted, so it need not be checked. */
+static int jobq__store_read_row(struct jobq__db *db, sqlite3_stmt *s, int64_t *at) {
+    const struct jobq__columns *what = &jobq__store_row_columns;
+    int rc = jobq__column_part(db, s, what, 0, JOBQ__AT_QUEUE, at);
+    if (rc != JOBQ_OK) return rc;
+    if (at[JOBQ__AT_LANE] > JOBQ__LANE_SUSPECT) at[JOBQ__AT_QUEUE] = at[JOBQ__AT_LANE];
+    else rc = jobq__column_part(db, s, what, JOBQ__AT_QUEUE, JOBQ__AT_ATTEMPT, at);
+    at[JOBQ__AT_ATTEMPT] = 1;
+    at[JOBQ__AT_CRASHES] = at[JOBQ__AT_DELAY] = 0;
+    if (rc != JOBQ_OK || !at[JOBQ__AT_RUNS]) return rc;
+    return jobq__column_part(db, s, what, JOBQ__AT_ATTEMPT, JOBQ__AT_END, at);
+}
+
+static void jobq__store_fill_row(struct jobq__row *row, const int64_t *at, sqlite3_stmt *s) {
+    row->id = at[JOBQ__AT_ID];
+    row->state = (int)at[JOBQ__AT_STATE];
+    row->lane = at[JOBQ__AT_LANE] == JOBQ__NULL ? JOBQ__LANE_NONE : (int32_t)at[JOBQ__AT_LANE];
+    row->run_at_ms = at[JOBQ__AT_RUN_AT];
+    row->kind = (int32_t)at[JOBQ__AT_KIND];
+    row->queue = (int32_t)at[JOBQ__AT_QUEUE];
+    row->priority = (int)at[JOBQ__AT_PRIORITY];
+    row->attempt = (int)at[JOBQ__AT_ATTEMPT];
+    row->runs = (int)at[JOBQ__AT_RUNS];
+    row->crashes = (int)at[JOBQ__AT_CRASHES];
+    row->delay_ms = at[JOBQ__AT_DELAY];
+    row->created_at_ms = at[JOBQ__AT_CREATED] == JOBQ__NULL ? row->run_at_ms
+                                                            : at[JOBQ__AT_CREATED];
+    row->side = (int)at[JOBQ__AT_SIDE];
+    row->size = at[JOBQ__AT_PAYLOAD] == JOBQ__NULL ? 0 : (size_t)at[JOBQ__AT_PAYLOAD];
+    row->payload = row->size ? sqlite3_column_blob(s, JOBQ__AT_PAYLOAD) : NULL;
+}
+
 JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, sqlite3_stmt *s, struct jobq__row *row,
                                     bool *more) {
+    int64_t at[JOBQ__AT_END];
+    const char *wrong = NULL;
     int rc = jobq__db_next(db, s, more);
     if (!*more) return rc;
-    row->id = sqlite3_column_int64(s, 0);
-    row->state = sqlite3_column_int(s, 1);
-    row->lane = sqlite3_column_type(s, 2) == SQLITE_NULL ? JOBQ__LANE_NONE
-                                                         : sqlite3_column_int(s, 2);
-    row->run_at_ms = sqlite3_column_int64(s, 3);
-    row->kind = sqlite3_column_int(s, 4);
-    row->queue = sqlite3_column_int(s, 5);
-    row->priority = sqlite3_column_int(s, 6);
-    row->attempt = sqlite3_column_int(s, 7);
-    row->runs = sqlite3_column_int(s, 8);
-    row->crashes = sqlite3_column_int(s, 9);
-    row->delay_ms = sqlite3_column_int64(s, 10);
-    row->created_at_ms = sqlite3_column_type(s, 11) == SQLITE_NULL ? row->run_at_ms
-                                                                   : sqlite3_column_int64(s, 11);
-    row->side = sqlite3_column_int(s, 12);
-    row->payload = sqlite3_column_blob(s, 13);
-    row->size = (size_t)sqlite3_column_bytes(s, 13);
+    rc = jobq__store_read_row(db, s, at);
+    if (rc == JOBQ_OK) {
+        jobq__store_fill_row(row, at, s);
+        wrong = jobq__store_row_wrong(row, db->walk_lane);
+        if (!wrong && (row->payload || !row->size)) return rc;
+        sqlite3_reset(s);
+        db->sqlite_code = SQLITE_NOMEM;
+        rc = wrong ? jobq__db_fault(db, "jobq_job", row->id, wrong, "does not agree with the rest")
+                   : JOBQ_NO_MEMORY;
+    }
+    *more = false;
     return rc;
 }
 
@@ -259,7 +418,7 @@ static sqlite3_stmt *jobq__store_bind_lane(struct jobq__db *db, enum jobq__sql w
 }
 
 JOBQ__INTERNAL int jobq__store_move(struct jobq__db *db, int64_t id, int64_t lane, int ord) {
-    return jobq__db_step(db, jobq__store_bind_lane(db, JOBQ__SQL_MOVE, id, lane, ord));
+    return jobq__store_change_row(db, jobq__store_bind_lane(db, JOBQ__SQL_MOVE, id, lane, ord), id);
 }
 
 JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_t lane, int ord,
@@ -270,13 +429,18 @@ JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_
 }
 
 JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms) {
-    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NEXT_DUE), JOBQ_NEVER, at_ms);
+    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NEXT_DUE), &jobq__store_due_columns,
+                            JOBQ_NEVER, at_ms);
 }
 
 JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int64_t *next) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_LANE_AFTER);
+    int rc;
     if (s) sqlite3_bind_int64(s, 1, lane);
-    return jobq__store_pick(db, s, 0, next);
+    rc = jobq__store_pick(db, s, &jobq__store_lane_columns, 0, next);
+    if (rc == JOBQ_OK && *next && *next <= lane)
+        rc = jobq__db_fault(db, "jobq_job", 0, "the index jobq_live", "is out of order");
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,
@@ -290,28 +454,42 @@ JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, 
     return jobq__db_step(db, s);
 }
 
-/* A copy of the first column of a one-row statement. */
-static int jobq__store_copy(struct jobq__db *db, sqlite3_stmt *s, void **data, size_t *size) {
-    bool row;
-    int rc = jobq__db_next(db, s, &row);
-    *data = NULL;
-    *size = 0;
-    if (!row) return rc;
-    if (sqlite3_column_type(s, 0) != SQLITE_NULL) {
-        const void *blob = sqlite3_column_blob(s, 0);
-        *size = (size_t)sqlite3_column_bytes(s, 0);
-        *data = jobq__mem_copy(blob, *size);
-        if (!*data) {
-            db->sqlite_code = SQLITE_NOMEM;
-            rc = JOBQ_NO_MEMORY;
-        }
-    }
-    jobq__db_reset(s);
-    return rc;
+/* A copy of a blob of the row that s stands on; bytes as jobq__column_read tells them. */
+static int jobq__store_copy(struct jobq__db *db, sqlite3_stmt *s, int column, int64_t bytes,
+                            void **data, size_t *size) {
+    const void *blob = bytes > 0 ? sqlite3_column_blob(s, column) : "";
+    if (bytes == JOBQ__NULL) return JOBQ_OK;
+    if (blob) *data = jobq__mem_copy(blob, (size_t)bytes);
+    if (*data) *size = (size_t)bytes;
+    else db->sqlite_code = SQLITE_NOMEM;
+    return *data ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
 JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_t *size) {
-    return jobq__store_copy(db, jobq__db_get(db, JOBQ__SQL_CLAIMS_GET), ids, size);
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_CLAIMS_GET);
+    int64_t values[JOBQ__COUNT(jobq__store_claims_list)];
+    bool row, second = false;
+    int rc = jobq__column_next(db, s, &jobq__store_claims_columns, values, &row);
+    *ids = NULL;
+    *size = 0;
+    if (rc == JOBQ_OK && row) rc = jobq__store_copy(db, s, 1, values[1], ids, size);
+    if (rc == JOBQ_OK && row) rc = jobq__db_next(db, s, &second);
+    if (s) jobq__db_reset(s);
+    if (rc == JOBQ_OK && (!row || second))
+        rc = jobq__db_fault(db, "jobq_claims", 1, "the row", row ? "stands twice" : "is missing");
+    if (rc == JOBQ_OK) return rc;
+    jobq__mem_free(*ids);
+    *ids = NULL;
+    *size = 0;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_claims_next(struct jobq__db *db, const void *ids, size_t size,
+                                           size_t *at, int64_t *id) {
+    size_t used = jobq__store_unpack((const unsigned char *)ids + *at, size - *at, id);
+    *at += used;
+    if (used && *id >= 1 && *id <= JOBQ__ID_MAX) return JOBQ_OK;
+    return jobq__db_fault(db, "jobq_claims", 1, "ids", "is no list of ids");
 }
 
 /* ---- Settle ---- */
@@ -392,11 +570,17 @@ static int jobq__store_step_id(struct jobq__db *db, enum jobq__sql which, int64_
     return jobq__db_step(db, s);
 }
 
-JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t id, int side) {
+JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side) {
     int rc = jobq__store_key_drop(db, kind, id, side);
     if (rc == JOBQ_OK && side) rc = jobq__store_step_id(db, JOBQ__SQL_EXTRA_DROP, id);
-    if (rc == JOBQ_OK) rc = jobq__store_step_id(db, JOBQ__SQL_DROP, id);
     return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t id, int side) {
+    int rc = jobq__store_drop_side(db, kind, id, side);
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_DROP);
+    if (s) sqlite3_bind_int64(s, 1, id);
+    return rc == JOBQ_OK ? jobq__store_change_row(db, s, id) : rc;
 }
 
 JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq__extra what,
@@ -423,8 +607,21 @@ JOBQ__INTERNAL int jobq__store_unsave(struct jobq__db *db, int64_t id, int side)
 
 JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **data, size_t *size) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_EXTRA_READ_SAVED);
+    int64_t bytes;
+    bool row;
+    int rc;
+    *data = NULL;
+    *size = 0;
     if (s) sqlite3_bind_int64(s, 1, id);
-    return jobq__store_copy(db, s, data, size);
+    rc = jobq__column_next(db, s, &jobq__store_saved_columns, &bytes, &row);
+    if (rc == JOBQ_OK && row) rc = jobq__store_copy(db, s, 0, bytes, data, size);
+    if (s) jobq__db_reset(s);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_extra_max(struct jobq__db *db, int64_t *id) {
+    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_EXTRA_MAX), &jobq__store_extra_columns,
+                            0, id);
 }
 
 /* ---- Housekeeping ---- */
@@ -436,11 +633,13 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
         int side;
     } rows[JOBQ__PRUNE_ROWS];
     sqlite3_stmt *s = jobq__store_bind_ids(db, which, a, b);
+    int64_t at[JOBQ__COUNT(jobq__store_prune_list)];
     int n = 0, i, rc;
     bool more;
-    while ((rc = jobq__db_next(db, s, &more)) == JOBQ_OK && more && n < JOBQ__PRUNE_ROWS) {
-        rows[n].id = sqlite3_column_int64(s, 0);
-        rows[n++].side = sqlite3_column_int(s, 1);
+    while ((rc = jobq__column_next(db, s, &jobq__store_prune_columns, at, &more)) == JOBQ_OK
+           && more && n < JOBQ__PRUNE_ROWS) {
+        rows[n].id = at[0];
+        rows[n++].side = (int)at[1];
     }
     if (s) jobq__db_reset(s);
     /* A key went when its job ended. */
@@ -470,7 +669,8 @@ JOBQ__INTERNAL int jobq__store_prune_done(struct jobq__db *db, int limit, int *c
 }
 
 JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms) {
-    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_PRUNE_NEXT), JOBQ_NEVER, at_ms);
+    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_PRUNE_NEXT),
+                            &jobq__store_prune_at_columns, JOBQ_NEVER, at_ms);
 }
 
 /* ---- The claims row ---- */

@@ -278,24 +278,23 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     tx->add = mark->add;
 }
 
-/* An event names the kind, which nobody may have asked for yet since the queue was opened. */
-static int jobq__tx_know_kind(jobq *q, int64_t kind) {
+JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id) {
     char text[JOBQ_NAME_MAX + 1];
     size_t i;
     int rc;
-    if (!q->events.call || jobq__registry_by_id(&q->names, kind)) return JOBQ_OK;
+    if (jobq__registry_by_id(&q->names, id)) return JOBQ_OK;
     for (i = 0; i < q->tx.new_count; i++)
-        if (q->tx.new_names[i].id == kind) return JOBQ_OK;
-    rc = jobq__store_name_text(q->tx.db, kind, text);
-    if (rc == JOBQ_NOT_FOUND) return JOBQ_CORRUPT;
+        if (q->tx.new_names[i].id == id) return JOBQ_OK;
+    rc = jobq__store_name_text(q->tx.db, id, text);
     if (rc != JOBQ_OK) return rc;
-    return jobq__registry_add(&q->names, kind, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
+    return jobq__registry_add(&q->names, id, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
 JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
                                    const char *text) {
     struct jobq__tx *tx = &q->tx;
-    int rc = jobq__tx_know_kind(q, kind);
+    /* An event names the kind, which nobody may have asked for yet since the queue was opened. */
+    int rc = q->events.call ? jobq__tx_know(q, kind) : JOBQ_OK;
     if (rc != JOBQ_OK) return rc;
     if (tx->changes_count == tx->changes_capacity) {
         size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2 : 16;

@@ -119,6 +119,10 @@ JOBQ__INTERNAL const char *jobq__tx_text(const struct jobq__entry *entry);
 /* Remembers the last job, in order, that this transaction claims of a lane. */
 JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry);
 JOBQ__INTERNAL bool jobq__tx_handled(jobq *q, int64_t kind);
+/* A row that cannot be found, or changed, where it was seen: the file is damaged. */
+JOBQ__INTERNAL int jobq__tx_stray(jobq *q, int64_t id);
+/* The name of that id is known to the registry, or will be after COMMIT. */
+JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id);
 /* NULL if the lane's name is not known here. */
 JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(jobq *q, int64_t lane);
 /* Counts an entry among those that this transaction claims. */

@@ -55,7 +55,7 @@ static int jobq__tx_claim_entries(jobq *q, struct jobq__link *first) {
         for (link = link->next; link != &q->tx.claimed; link = link->next, to++)
             if (JOBQ__LINKED(link)->row.id != to + 1) break;
         rc = jobq__store_claim(q->tx.db, from, to, &changed);
-        if (rc == JOBQ_OK && changed != (int)(to - from + 1)) rc = JOBQ_CORRUPT;
+        if (rc == JOBQ_OK && changed != (int)(to - from + 1)) rc = jobq__tx_stray(q, from);
         if (rc != JOBQ_OK) return rc;
     }
     for (link = first; link != &q->tx.claimed; link = link->next) {
@@ -91,8 +91,10 @@ static bool jobq__tx_unfit(jobq *q, const struct jobq__row *row) {
 
 static int jobq__tx_park_or_fail(jobq *q, const struct jobq__row *row) {
     static const char text[] = "crashed: the process died while this job ran, too often";
-    if (!jobq__tx_handled(q, row->kind))
-        return jobq__store_move(q->tx.db, row->id, -row->kind, 0);
+    if (!jobq__tx_handled(q, row->kind)) {
+        int rc = jobq__tx_know(q, row->kind);
+        return rc == JOBQ_OK ? jobq__store_move(q->tx.db, row->id, -row->kind, 0) : rc;
+    }
     q->tx.add.crashed++;
     return jobq__tx_end(q, row, JOBQ__FAILED, text, JOBQ_CRASHED);
 }
@@ -169,9 +171,10 @@ static int jobq__tx_claim(jobq *q) {
 /* ---- Promote ---- */
 
 static int jobq__tx_move(jobq *q, struct jobq__row *row, int32_t lane) {
-    int rc;
+    int rc = lane ? jobq__tx_know(q, lane < 0 ? -lane : lane) : JOBQ_OK;
     row->lane = lane;
-    rc = jobq__store_move(q->tx.db, row->id, row->lane, row->lane > 0 ? row->priority : 0);
+    if (rc == JOBQ_OK)
+        rc = jobq__store_move(q->tx.db, row->id, row->lane, row->lane > 0 ? row->priority : 0);
     if (rc == JOBQ_OK && row->lane > 0) rc = jobq__tx_ready(q, row);
     return rc;
 }
@@ -209,6 +212,11 @@ static int jobq__tx_promote(jobq *q) {
         if (rc == JOBQ_NO_MEMORY) rc = jobq__tx_move(q, row, jobq__tx_lane(q, row));
     }
     q->tx.due_stale = true;
+    /* Or else it would be due for ever. */
+    if (rc != JOBQ_OK || q->tx.aside_count) return rc;
+    rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
+    if (rc == JOBQ_OK && q->tx.next_due_ms <= q->tx.now_ms && q->tx.next_due_ms != JOBQ_NEVER)
+        rc = jobq__db_fault(q->tx.db, "jobq_job", 0, "the index jobq_live", "is out of order");
     return rc;
 }
 
@@ -247,7 +255,7 @@ static int jobq__tx_look_lanes(jobq *q) {
         name = jobq__tx_lane_name(q, lane);
         if (!name) {
             rc = jobq__store_name_text(q->tx.db, lane, text);
-            if (rc != JOBQ_OK) return rc == JOBQ_NOT_FOUND ? JOBQ_CORRUPT : rc;
+            if (rc != JOBQ_OK) return rc;
             name = jobq__registry_add(&q->names, lane, text);
         }
         if (!name) return JOBQ_NO_MEMORY;

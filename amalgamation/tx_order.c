@@ -53,7 +53,7 @@ JOBQ__INTERNAL int jobq__tx_unclaim(jobq *q, struct jobq__entry *entry) {
     row.lane = row.crashes > 0 ? JOBQ__LANE_SUSPECT : row.queue;
     rc = jobq__store_give_back(q->tx.db, row.id, row.lane, row.priority, &changed);
     if (rc != JOBQ_OK) return rc;
-    jobq__assert(changed == 1);
+    /* Not changed: somebody else has taken the row away, and it is no longer ours to give. */
     q->tx.claims_changed = true;
     if (jobq__list_empty(&entry->lane->ready))
         jobq__list_append(&q->ready, &entry->lane->ready);
@@ -107,6 +107,10 @@ static int jobq__tx_narrow(jobq *q, struct jobq__name *lane, const struct jobq__
     return rc;
 }
 
+JOBQ__INTERNAL int jobq__tx_stray(jobq *q, int64_t id) {
+    return jobq__db_fault(q->tx.db, "jobq_job", id, "the row", "is not where an index says");
+}
+
 /* Claims one row that is ready, in or out of turn. */
 JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t id) {
     jobq__walk *walk = jobq__store_by_id(q->tx.db, id);
@@ -119,11 +123,11 @@ JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t 
         entry = jobq__tx_entry(q, &row, jobq__registry_by_id(&q->names, row.kind), lane);
     if (walk) jobq__store_end(walk);
     if (rc != JOBQ_OK) return rc;
-    if (!entry) return more ? JOBQ_NO_MEMORY : JOBQ_CORRUPT;
-    rc = jobq__store_claim(q->tx.db, id, id, &changed);
-    if (rc == JOBQ_OK && changed != 1) rc = JOBQ_CORRUPT;
+    if (!entry && more) return JOBQ_NO_MEMORY;
+    rc = more ? jobq__store_claim(q->tx.db, id, id, &changed) : JOBQ_OK;
+    if (rc == JOBQ_OK && (!more || changed != 1)) rc = jobq__tx_stray(q, id);
     if (rc != JOBQ_OK) {
-        jobq__tx_recycle(q, entry);
+        if (entry) jobq__tx_recycle(q, entry);
         return rc;
     }
     entry->row.runs++;
@@ -184,6 +188,8 @@ JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
     if (rc != JOBQ_OK) return rc;
     if (found) *name = jobq__registry_add(&q->names, found, text);
     else rc = jobq__tx_new_name(q, text, &found);
+    if (*name && strcmp((*name)->text, text) != 0)
+        rc = jobq__db_fault(q->tx.db, "jobq_name", found, "name", "is not what its index says");
     *id = (int32_t)found;
     return rc;
 }

@@ -92,7 +92,7 @@ static int jobq__tx_finish(jobq *q, struct jobq__entry *entry, int *changed) {
     if (keep_ms == JOBQ_NONE) {
         rc = jobq__store_drop_runs(db, row->id, row->id, row->runs, changed);
         if (rc == JOBQ_OK && *changed && row->side)
-            rc = jobq__store_drop(db, row->kind, row->id, row->side);
+            rc = jobq__store_drop_side(db, row->kind, row->id, row->side);
         return rc;
     }
     rc = jobq__store_finish(db, row->id, JOBQ__CLAIMED, row->runs, verdict->state, q->tx.now_ms,
@@ -226,7 +226,8 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
         rc = jobq__store_finish(db, row->id, row->state, row->runs, state, q->tx.now_ms,
                                 jobq__tx_prune_at(q, keep_ms), text ? JOBQ__SIDE_EXTRA : 0,
                                 &changed);
-        if (rc == JOBQ_OK && !changed) rc = JOBQ_CORRUPT;
+        if (rc == JOBQ_OK && !changed)
+            rc = jobq__tx_stray(q, row->id);
         if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
         if (rc == JOBQ_OK && text)
             rc = jobq__tx_store_extra(q, row->id, JOBQ__EXTRA_ERROR, text, strlen(text));
