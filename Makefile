@@ -1,17 +1,22 @@
 # The promises of this tree, one target each; `make help` lists them.
 #
 # An application does not need this file: it compiles jobq.c with its own flags.
-#
 # CC, CXX, CPPFLAGS, CFLAGS, LDFLAGS and LDLIBS are yours and come after ours, so they win.
-# SQLITE_DIR=folder  use the sqlite3.c and sqlite3.h in there (see sqlite3/README.md)
-# lanes=n            test programs at a time; as many as there are processors
-# T=name             run only the test programs with that in their names
-# N=name             and of those only the tests with that in their names
-# show=              print the whole command lines of the compiler
+#
+#   SQLITE_DIR=folder  the sqlite3.c and sqlite3.h in there are used (see sqlite3/README.md)
+#   T=name             only the test programs with that in their names
+#   N=name             and of those only the tests with that in their names
+#   lanes=n            so many test programs at a time; else as many as -j says, or processors
+#   variant=name       what debug, asan, ubsan, tsan and modules set: make sim variant=asan
+#   show=              the whole command lines of the compiler are printed
+#   TEST_EFFORT=n      the tests that search do so n times as long; make test has 0.25
+#
+# One target by itself uses all processors; where several are named, -j is yours to give.
 # Everything that is built goes into build/.
 
 variant = plain
 B = build/$(variant)
+.DEFAULT_GOAL = all
 
 warnings = -Wall -Wextra -Wpedantic -Wconversion -Wunused-function
 slow = -DJOBQ_DEBUG -DJOBQ_TEST_SCALE=4 -DTEST_SANITIZED -fno-omit-frame-pointer
@@ -20,41 +25,65 @@ flags_debug = -DJOBQ_DEBUG
 flags_asan = $(slow) -fsanitize=address
 flags_ubsan = $(slow) -fsanitize=undefined -fno-sanitize-recover=undefined
 flags_tsan = $(slow) -fsanitize=thread
-flags_modules = -DJOBQ_MODULES -DJOBQ_TEST_SCALE=4 -iquote amalgamation -I. -I$(B)
+flags_modules = -DJOBQ_MODULES -DJOBQ_TEST_SCALE=4
 
-our_flags = -std=c99 -O2 -g $(warnings) -pthread -iquote tests/rig $(flags_$(variant)) $(sqlite_include)
+# The tests themselves are compiled fast where they run fast enough.
+optimised_tests = $(if $(filter asan ubsan tsan,$(variant)),-O1,-O0)
+our_flags = -std=c99 -O2 -g $(warnings) -pthread $(flags_$(variant)) $(sqlite_include)
 compile = $(CC) $(our_flags) $(CPPFLAGS) $(CFLAGS)
+compile_test = $(CC) $(our_flags) $(optimised_tests) -iquote tests/rig $(CPPFLAGS) $(CFLAGS)
 link = $(LDFLAGS) $(sqlite_library) -pthread $(LDLIBS)
 show = @echo '  $@';
 depend = -MMD -MP -MF $@.d -MT $@
 
-modules := $(shell sed -n 's/^\([a-z_]*\.c\) .*/\1/p' amalgamation/MANIFEST)
-headers := $(shell sed -n 's/^\([a-z_]*\.h\) .*/\1/p' amalgamation/MANIFEST)
+modules := $(shell sed -n 's/^\([a-z0-9_]*\.c\) .*/\1/p' amalgamation/MANIFEST)
+headers := $(shell sed -n 's/^\([a-z0-9_]*\.h\) .*/\1/p' amalgamation/MANIFEST)
 ifeq ($(variant),modules)
 library = $(modules:%.c=$(B)/%.o)
-unit_library = $(library)
-unit_needs = $(B)/modules.h
+inside = $(library)
 else
 library = $(B)/jobq.o
-unit_library =
-unit_needs = jobq.c
+inside = $(B)/inside.o
 endif
 
-# The programs of the suite: tests/api/order.c becomes api_order. tests/example_* are scripts that
-# try the larger examples.
-kinds = unit api fault crash sim stress header
+# The programs of the suite: tests/api/order.c becomes api_order. The kinds that take long come
+# first, so that the others fill the lanes at the end. tests/example_* are scripts that try the
+# larger examples.
+kinds = fault sim stress crash unit api header
 program = $(B)/$(subst /,_,$(patsubst tests/%.c,%,$1))
 tests = $(foreach source,$(wildcard $(kinds:%=tests/%/*.c)),$(call program,$(source)))
+quick = $(filter $(B)/unit_% $(B)/api_% $(B)/header_%,$(tests))
+with_figures = $(filter $(foreach source,$(shell grep -l test_figure tests/*/*.c),\
+    $(call program,$(source))),$(call chosen,$(tests)))
 examples = $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 compared = $(foreach e,$(examples),$(if $(wildcard $(call expected,$e)),$e))
 expected = examples/expected/$(notdir $1).txt
 scripts = $(filter-out %.c %.md,$(wildcard tests/example_*))
 chosen = $(if $(T),$(foreach p,$1,$(if $(findstring $(T),$(notdir $p)),$p)),$1)
 
+# Only a command line -j wins over this one, and it is to be seen in recipes only.
+processors := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 MAKEFLAGS += --no-print-directory
+ifeq ($(MAKELEVEL),0)
+ifeq ($(filter-out 0 1,$(words $(MAKECMDGOALS))),)
+MAKEFLAGS += -j$(processors)
+endif
+endif
+
+lanes = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(processors))
+effort = 0.25
+run_tests = JOBQ_BUILD='$(CURDIR)/$(B)' TESTS_OF_ONE='$(N)' \
+    TEST_EFFORT="$${TEST_EFFORT:-$(effort)}" \
+    ASAN_OPTIONS="$${ASAN_OPTIONS:-detect_stack_use_after_return=1}" \
+    UBSAN_OPTIONS="$${UBSAN_OPTIONS:-print_stacktrace=1}" \
+    TSAN_OPTIONS="$${TSAN_OPTIONS:-die_after_fork=0:second_deadlock_stack=1}" \
+    tests/run -j $(lanes) $(if $(run_wrapper),-w '$(run_wrapper)')
+# The thread sanitizer of some compilers cannot bear how far newer kernels scatter memory.
+run_wrapper = $(if $(filter tsan,$(variant)),$(shell setarch -R true 2>/dev/null && echo setarch -R))
+tools = CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' SQLITE_DIR='$(sqlite_dir)'
 
 # Where SQLite comes from. `sqlite3/get` does nothing if the system's library works.
-ifneq ($(filter-out clean help tidy verify jobq.c,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out ci clean help tidy verify jobq.c,$(or $(MAKECMDGOALS),all)),)
 sqlite_dir := $(SQLITE_DIR)
 ifeq ($(sqlite_dir),)
 sqlite_dir := $(shell CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' LDLIBS='$(LDLIBS)' \
@@ -69,29 +98,23 @@ else
 sqlite_include = -isystem $(sqlite_dir)
 sqlite_library = build/sqlite/$(subst /,_,$(sqlite_dir)).o
 endif
-sqlite_object = $(filter %.o,$(sqlite_library))
 endif
+sqlite_object = $(filter %.o,$(sqlite_library))
+
+# ---- The promises ----
 
 # all - the queue as an object file, and the examples
 all: $(B)/jobq.o $(examples)
 
-# run - start the larger example on this tree: the SHA-256 of every file, as durable jobs
-run: $(B)/examples/digest
-	@$< $(ARGS)
+# check - the quick part, within half a minute: the modules and the API
+check: effort = 0.1
+check: $(quick)
+	@$(run_tests) $(quick)
 
-# test - the whole suite: unit, api, crash, stress, examples; ends with "N passed, N failed"
-to_run = $(foreach p,$(call chosen,$(tests)),$p) \
-    $(foreach e,$(call chosen,$(compared)),$e=$(call expected,$e)) $(call chosen,$(scripts))
+# test - the whole suite, within three minutes on two processors; ends with "N passed, N failed"
 test: $(call chosen,$(tests)) $(call chosen,$(compared)) $(if $(call chosen,$(scripts)),$(examples))
-	@$(run_environment) tests/run -j $(lanes) $(if $(run_wrapper),-w '$(run_wrapper)') $(to_run)
-
-lanes = $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
-run_environment = JOBQ_BUILD='$(CURDIR)/$(B)' TESTS_OF_ONE='$(N)' \
-    ASAN_OPTIONS="$${ASAN_OPTIONS:-detect_stack_use_after_return=1}" \
-    UBSAN_OPTIONS="$${UBSAN_OPTIONS:-print_stacktrace=1}" \
-    TSAN_OPTIONS="$${TSAN_OPTIONS:-die_after_fork=0:second_deadlock_stack=1}"
-# The thread sanitizer of some compilers cannot bear how far newer kernels scatter memory.
-run_wrapper = $(if $(filter tsan,$(variant)),$(shell setarch -R true 2>/dev/null && echo setarch -R))
+	@$(run_tests) $(call chosen,$(tests)) $(call chosen,$(scripts)) \
+	    $(foreach example,$(call chosen,$(compared)),$(example)=$(call expected,$(example)))
 
 # debug - the suite with the assertions inside jobq switched on
 # asan - the suite under the address sanitizer, with assertions
@@ -101,9 +124,17 @@ run_wrapper = $(if $(filter tsan,$(variant)),$(shell setarch -R true 2>/dev/null
 debug asan ubsan tsan modules: jobq.c $(sqlite_object)
 	@$(MAKE) test variant=$@
 
+# ci - everything that has to hold before a change is merged (ARGS="steps"); .ci/run installs first
+ci:
+	@tests/ci $(ARGS)
+
+# run - start the larger example on this tree: the SHA-256 of every file, as durable jobs
+run: $(B)/examples/digest
+	@$< $(ARGS)
+
 # bench - build the benchmark and print its table (ARGS="rows")
 bench: build/bench/bench
-	@CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' SQLITE_DIR='$(sqlite_dir)' BENCH=$< tests/bench/run $(ARGS)
+	@$(tools) BENCH=$< tests/bench/run $(ARGS)
 
 # sim - lives of a simulated device, and how to see again what failed (SEED=1 N=100 LIFE=storm)
 sim: $(B)/sim_life
@@ -111,18 +142,16 @@ sim: $(B)/sim_life
 	    SIM_LIFE='$(LIFE)' $< lives
 
 # scoreboard - the guarantees as figures: everything that the fault rig searches (EFFORT=1)
-# soak - the same with seed after seed for hours, until something breaks (HOURS=8 EFFORT=20)
-with_figures = $(filter $(foreach source,$(shell grep -l test_figure tests/*/*.c),\
-    $(call program,$(source))),$(call chosen,$(tests)))
 scoreboard: $(with_figures)
 	@tests/scoreboard -e $(or $(EFFORT),1) $(if $(T),,-m) $^
+
+# soak - the same with seed after seed for hours, until something breaks (HOURS=8 EFFORT=20)
 soak: $(with_figures)
 	@tests/scoreboard -e $(or $(EFFORT),20) -s $(or $(HOURS),8) $^
 
 # mutants - break jobq on purpose, one defect at a time: which test notices? (ARGS="part of a name")
 mutants:
-	@CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' LDLIBS='$(LDLIBS)' \
-	    SQLITE_DIR='$(sqlite_dir)' tests/mutants/run $(ARGS)
+	@$(tools) LDFLAGS='$(LDFLAGS)' LDLIBS='$(LDLIBS)' tests/mutants/run $(ARGS)
 
 # jobq.c - generate it from amalgamation/; everything that needs it does so by itself
 jobq.c: jobq.h amalgamation/MANIFEST amalgamation/generate $(wildcard amalgamation/*.[ch])
@@ -143,44 +172,12 @@ tidy:
 	@amalgamation/tidy
 
 # warnings - everything compiles without one, with every compiler at hand; the header as C++ too
-compilers = $(CC) $(filter-out $(CC),gcc clang)
 warnings: jobq.c $(B)/modules.h
-	@for cc in $(compilers); do \
-	    command -v $$cc >/dev/null || { echo "$$cc is not installed: skipped"; continue; }; \
-	    strict="$$cc -std=c99 $(warnings) -Werror -pthread $(sqlite_include) $(CPPFLAGS)"; \
-	    for how in -O2 '-O2 -DJOBQ_DEBUG' -Os '-O2 -DJOBQ_LINES'; do \
-	        $$strict $$how -c jobq.c -o build/warnings.o || exit 1; \
-	    done; \
-	    for module in $(modules); do \
-	        $$strict -O2 -I. -c amalgamation/$$module -o build/warnings.o || exit 1; \
-	    done; \
-	    for source in $(wildcard tests/*/*.c examples/*.c); do \
-	        $$strict -iquote tests/rig -I. -fsyntax-only $$source || exit 1; \
-	    done; \
-	    if echo | $$cc -x c++ -fsyntax-only - 2>/dev/null; then \
-	        $$cc -x c++ -std=c++11 -Wall -Wextra -Wpedantic -Wold-style-cast -Werror -fsyntax-only \
-	            tests/header/cxx.cpp \
-	            || exit 1; \
-	    else echo "$$cc cannot compile C++: tests/header/cxx.cpp skipped"; fi; \
-	    echo "no warnings from $$cc"; \
-	done
+	@CC='$(CC)' MODULES_H=$(B) FLAGS='$(warnings) -pthread $(sqlite_include) $(CPPFLAGS)' tests/warnings
 
 # symbols - jobq.o exports what jobq.h declares and nothing else; what is inside is called jobq__
 symbols: jobq.c
-	@mkdir -p build
-	@$(CC) -std=c99 -O0 -pthread $(sqlite_include) $(CPPFLAGS) $(CFLAGS) -c jobq.c -o build/symbols.o
-	@nm -P build/symbols.o | awk '$$2 ~ /^[TDBRCVW]$$/ { print $$1 }' | sort >build/exported
-	@awk '/^JOBQ_API/ && match($$0, /jobq_[a-z0-9_]+\(/) { print substr($$0, RSTART, RLENGTH - 1) }' \
-	    jobq.h | sort >build/declared
-	@sed -n 's/^ *PUBLIC(\(.*\)),$$/\1/p' tests/header/symbols.c | sort >build/mentioned
-	@status=0; \
-	diff build/declared build/exported >build/symbols.diff || { status=1; \
-	    sed -n 's/^</declared in jobq.h, not defined:/p; s/^>/exported, not in jobq.h:/p' build/symbols.diff; }; \
-	diff build/declared build/mentioned >build/symbols.diff || { status=1; \
-	    sed -n 's/^[<>]/tests\/header\/symbols.c and jobq.h differ in:/p' build/symbols.diff; }; \
-	nm -P build/symbols.o | awk '$$2 ~ /^[tdbr]$$/ && $$1 !~ /^jobq__/ && $$1 !~ /\./ { \
-	    print "inside, but not called jobq__:", $$1; bad = 1 } END { exit bad }' || status=1; \
-	[ $$status -ne 0 ] || echo "$$(wc -l <build/exported) functions, all in jobq.h"; exit $$status
+	@CC='$(CC)' FLAGS='$(sqlite_include) $(CPPFLAGS) $(CFLAGS)' tests/symbols
 
 # size - bytes of code when jobq.c is optimised for size
 size: jobq.c
@@ -191,15 +188,19 @@ size: jobq.c
 
 # help - this list
 help:
-	@awk '/^# [a-z_.]+ - / { split($$0, part, / - /); printf "  make %-10s %s\n", \
+	@echo 'make target [name=value ...]'
+	@awk '/^# [a-z_.]+ - / { split($$0, part, / - /); printf "  %-14s %s\n", \
 	    substr(part[1], 3), substr($$0, length(part[1]) + 4) }' Makefile
+	@echo 'names'
+	@awk '/^#   [A-Za-z_]+=/ { sub(/^#   /, ""); name = $$1; sub(/^[^ ]+ +/, ""); \
+	    printf "  %-14s %s\n", name, $$0 }' Makefile
 
 # clean - remove build/
 clean:
 	rm -rf build
 
-.PHONY: all run test debug asan ubsan tsan modules bench sim scoreboard soak mutants verify tidy
-.PHONY: warnings symbols size help clean FORCE
+.PHONY: all check test debug asan ubsan tsan modules ci run bench sim scoreboard soak mutants verify
+.PHONY: tidy warnings symbols size help clean FORCE
 .DELETE_ON_ERROR:
 
 # ---- How things are built ----
@@ -207,20 +208,35 @@ clean:
 # Holds the command line; it changes, and everything is compiled again, when that does.
 $(B)/flags: FORCE
 	@mkdir -p $(B)/examples
-	@echo '$(subst ','\'',$(compile) $(link))' | cmp -s - $@ || \
-	    echo '$(subst ','\'',$(compile) $(link))' >$@
+	@echo '$(subst ','\'',$(compile_test) $(link))' | cmp -s - $@ || \
+	    echo '$(subst ','\'',$(compile_test) $(link))' >$@
 
 $(B)/jobq.o: jobq.c $(B)/flags
 	$(show) $(compile) $(depend) -c $< -o $@
 
+# jobq.c again, with what is static in it open to the unit tests (see tests/rig/unit.h).
+$(B)/inside.o: jobq.c $(B)/flags
+	$(show) $(compile) -DJOBQ__INTERNAL=extern $(depend) -c $< -o $@
+
+# An archive: a test that includes jobq.c itself needs nothing out of it.
+$(B)/inside.a: $(inside)
+	@rm -f $@
+	@$(AR) rcs $@ $^
+
 $(B)/%.o: amalgamation/%.c $(B)/flags
-	$(show) $(compile) $(depend) -c $< -o $@
+	$(show) $(compile) -I. $(depend) -c $< -o $@
 
 $(B)/modules.h: amalgamation/MANIFEST $(B)/flags
 	@printf '#include "%s"\n' $(headers) >$@
 
-$(B)/unit_%: tests/unit/%.c $(unit_needs) $(unit_library) $(sqlite_object) $(B)/flags
-	$(show) $(compile) $(depend) $< $(unit_library) -o $@ $(link)
+$(B)/unit_%: tests/unit/%.c $(B)/inside.a $(B)/modules.h $(sqlite_object)
+	$(show) $(compile_test) -iquote amalgamation -I. -I$(B) $(depend) $< $(B)/inside.a -o $@ $(link)
+
+define rule_of_kind
+$$(B)/$(1)_%: tests/$(1)/%.c $$(library) $$(sqlite_object)
+	$$(show) $$(compile_test) $$(depend) $$< $$(library) -o $$@ $$(link)
+endef
+$(foreach kind,$(filter-out unit,$(kinds)),$(eval $(call rule_of_kind,$(kind))))
 
 $(B)/examples/%: examples/%.c $(library) $(sqlite_object)
 	$(show) $(compile) $(depend) $< $(library) -o $@ $(link)
@@ -228,12 +244,6 @@ $(B)/examples/%: examples/%.c $(library) $(sqlite_object)
 build/bench/bench: $(wildcard tests/bench/*.[ch]) $(library) $(sqlite_object)
 	@mkdir -p $(@D)
 	$(show) $(compile) -I. $(filter %.c,$^) $(library) -o $@ $(link) -lm
-
-define rule_of_kind
-$$(B)/$(1)_%: tests/$(1)/%.c $$(library) $$(sqlite_object)
-	$$(show) $$(compile) $$(depend) $$< $$(library) -o $$@ $$(link)
-endef
-$(foreach kind,$(filter-out unit,$(kinds)),$(eval $(call rule_of_kind,$(kind))))
 
 build/sqlite/%.o: $(if $(sqlite_object),$(sqlite_dir)/sqlite3.c)
 	@mkdir -p $(@D)

@@ -134,8 +134,10 @@
 #include <string.h>
 
 /* Linkage is written here and nowhere else: JOBQ__INTERNAL is shared between modules,
- * so it is static in the generated file and extern when the modules are built apart. */
-#ifdef JOBQ_AMALGAMATION
+ * so it is static in the generated file and extern when the modules are built apart. The unit
+ * tests set it, to reach into the generated file. */
+#ifdef JOBQ__INTERNAL
+#elif defined JOBQ_AMALGAMATION
 #define JOBQ__INTERNAL static
 #else
 #define JOBQ__INTERNAL extern

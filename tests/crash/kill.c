@@ -11,7 +11,6 @@
  * with what was told; after 30 the queue is drained and compared, and a new file begins.
  *
  * Counted: deaths, acknowledged jobs, lost ones, rows written by jobs and jobs done. */
-#define TEST_SECONDS 300
 #include "crash.h"
 
 enum {

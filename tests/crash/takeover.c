@@ -8,7 +8,6 @@
  *
  * Counted: from the kill to the word of the next owner, by a third process; acknowledgements, in
  * pipes; owners and runs, by marks in shared memory. */
-#define TEST_SECONDS 300
 #include "crash.h"
 
 enum {

@@ -17,7 +17,6 @@
  * after a commit that failed, ids that are used again, and more.
  *
  * make sim SEED=n N=k LIFE=storm replays k lives from seed n on; without a seed it draws one. */
-#define TEST_SECONDS 300 /* of one life, or of what does not belong to any */
 #include "sim_life.h"
 
 /* ---- Tests ---- */

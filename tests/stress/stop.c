@@ -21,7 +21,6 @@
  * Most orders share a file with the orders before, whose jobs they go on with; now and then all of
  * it is run to its end and compared with what the callers and handlers have noted (audit). The
  * others are in memory. An order that takes seconds is a hang. */
-#define TEST_SECONDS 300 /* for a machine that does other things as well */
 #include "stress_jobs.h"
 
 #if defined __SANITIZE_THREAD__

@@ -80,6 +80,7 @@ static void *memory_sqlite_realloc(void *block, int size) {
 #define JOBQ_REALLOC memory_realloc
 #define JOBQ_FREE memory_free
 #endif
+#define UNIT_INCLUDES_JOBQ_C
 #include "unit.h"
 
 /* False where jobq's allocator is not ours. */

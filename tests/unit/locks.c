@@ -7,6 +7,7 @@
 #if !defined JOBQ_MODULES && !defined JOBQ_DEBUG /* the modules are compiled already, as release */
 #define JOBQ_DEBUG
 #endif
+#define UNIT_INCLUDES_JOBQ_C
 #include "helpers.h"
 #include "unit.h"
 
