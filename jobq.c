@@ -16,8 +16,8 @@
  *     err.c           codes to names, error records
  *     os.h            threads, clocks, atomics, lock file: the whole porting contract
  *     os.c            threads, clocks, atomics, lock file for POSIX
- *     clock.h         the injected clock: the system's or an artificial one
- *     clock.c         the injected clock: the system's or an artificial one
+ *     clock.h         the readings of time: wall, monotonic, and an artificial clock's
+ *     clock.c         the readings of time: wall, monotonic, and an artificial clock's
  *     files.h         which files a path means: resolved once, looked at, made, watched
  *     files.c         which files a path means: resolved once, looked at, made, watched
  *     owner.h         one owner per file: lock, slots, forks
@@ -170,6 +170,12 @@ static inline int64_t jobq__sub(int64_t a, int64_t b) {
     return a - b;
 }
 
+/* Milliseconds in microseconds, saturating. */
+static inline int64_t jobq__to_us(int64_t ms) {
+    if (ms > INT64_MAX / 1000) return INT64_MAX;
+    return ms < INT64_MIN / 1000 ? INT64_MIN : ms * 1000;
+}
+
 #endif
 
 /*==== limits.h ====*/
@@ -284,6 +290,10 @@ static inline int64_t jobq__sub(int64_t a, int64_t b) {
 #define JOBQ__COUNT_ROWS 10000            /* one slice of a count: no long snapshots */
 #define JOBQ__EVENTS_MAX 4096             /* workers pause while a callback is so far behind */
 #define JOBQ__WAL_TRUNCATE 4              /* times wal_pages: shrink the log by force */
+
+/* A scheduler thread that waits by the monotonic clock, although something is due by the wall,
+ * looks at the wall this often: a step of it is seen no later. */
+#define JOBQ__STEP_SEEN_MS JOBQ_SECOND
 
 /* A handler that is still busy this long after its clock was advanced is taken to be waiting
  * for its deadline. Real time; only jobq_advance over a handler's deadline knows it. */
@@ -928,16 +938,17 @@ JOBQ__INTERNAL void jobq__os_wait(struct jobq__cond *cond, struct jobq__mutex *m
     jobq__os_now_held(mu);
 }
 
+/* Some systems refuse far futures, and a time_t of 32 bits ends in 2038. Who waits for something
+ * later than this is woken then, finds it too early and waits again. */
+#define JOBQ__OS_SECONDS_MAX (sizeof(time_t) < 8 ? (int64_t)INT32_MAX : INT64_C(4000000000))
+
 JOBQ__INTERNAL bool jobq__os_wait_until(struct jobq__cond *cond, struct jobq__mutex *mu,
                                         int64_t at_us) {
     struct timespec at;
-    int64_t seconds = at_us / 1000000;
     int failed;
-    /* Some systems refuse far futures; waking once in 30 years does no harm. */
-    if (seconds > 4000000000) seconds = 4000000000;
-    if (at_us < 0) seconds = 0;
-    at.tv_sec = (time_t)seconds;
-    at.tv_nsec = at_us < 0 ? 0 : (long)(at_us % 1000000) * 1000;
+    at_us = JOBQ__MAX(JOBQ__MIN(at_us, JOBQ__OS_SECONDS_MAX * 1000000), 0);
+    at.tv_sec = (time_t)(at_us / 1000000);
+    at.tv_nsec = (long)(at_us % 1000000) * 1000;
     jobq__os_not_held(mu);
     failed = pthread_cond_timedwait(&cond->raw, &mu->raw, &at);
     jobq__os_now_held(mu);
@@ -1017,7 +1028,7 @@ JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {
 /* ---- Clocks ---- */
 
 static int64_t jobq__os_time_us(clockid_t id) {
-    struct timespec t;
+    struct timespec t = {0, 0};
     clock_gettime(id, &t);
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
@@ -1468,54 +1479,191 @@ JOBQ__INTERNAL int jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void))
 }
 
 /*==== clock.h ====*/
-/* clock.h - the injected clock: the system's or an artificial one. */
+/* clock.h - the readings of time: wall, monotonic, and an artificial clock's. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/clock.h"
 #endif
 #ifndef JOBQ__CLOCK_H
 #define JOBQ__CLOCK_H
 
+/* #include "list.h" */
 /* #include "os.h" */
 
-/* Two clocks, never mixed. The injected one (jobq_clock_now) gives milliseconds of the epoch:
- * due times, backoff, deadlines. The monotonic one gives microseconds of real time: grace,
- * measured rates, waits of threads. */
+/* Three readings, never mixed; nothing else reads time.
+ *
+ *   wall      milliseconds of the epoch, never negative; it may be set forth and back at any time.
+ *             Due times, history, housekeeping: what stands in the file.
+ *   monotonic milliseconds since some moment; it only goes on. Durations of this process: a run's
+ *             deadline and length, a sleep, a wait. No step of the wall reaches them.
+ *   real      the monotonic reading in microseconds, of the system whatever the queue's clock is:
+ *             grace, stall, busy waits, measured rates.
+ *
+ * An artificial clock has the first two, and they are not the same number: its monotonic reading
+ * begins at 0, as after a boot, so that whoever mixes them is found out by every test. */
 
-/* The same as jobq_clock_now, under an internal name. clock NULL is the system's. */
-JOBQ__INTERNAL int64_t jobq__clock_now_ms(jobq_clock *clock);
+struct jobq__now {
+    int64_t wall_ms, mono_ms;
+};
 
-/* Moves an artificial clock to at_ms, never backwards. */
-JOBQ__INTERNAL void jobq__clock_set(jobq_clock *clock, int64_t at_ms);
+/* Both at one moment. clock NULL is the system's, here and below. */
+JOBQ__INTERNAL struct jobq__now jobq__clock_read(jobq_clock *clock);
+JOBQ__INTERNAL int64_t jobq__clock_now_ms(jobq_clock *clock); /* the wall alone */
+JOBQ__INTERNAL int64_t jobq__clock_mono_ms(jobq_clock *clock);
+JOBQ__INTERNAL int64_t jobq__clock_mono_us(void); /* real */
 
-JOBQ__INTERNAL int64_t jobq__clock_mono_us(void);
+/* When the wall will show what now does, if nobody sets it until the monotonic reading is at_ms;
+ * and the reverse. Never stays never. */
+JOBQ__INTERNAL int64_t jobq__clock_on_wall(struct jobq__now now, int64_t at_ms);
+JOBQ__INTERNAL int64_t jobq__clock_on_mono(struct jobq__now now, int64_t at_ms);
+
+/* Moves an artificial clock forward, both readings, until the monotonic one is at_ms. */
+JOBQ__INTERNAL void jobq__clock_move(jobq_clock *clock, int64_t at_ms);
+
+/* Who has to hear of a step of an artificial clock's wall: called on the thread that steps it, with
+ * no lock held, and never after leave has returned. The struct is the caller's. */
+struct jobq__clock_user {
+    struct jobq__link link;
+    void (*stepped)(void *arg);
+    void *arg;
+    int64_t heard;  /* of how many steps */
+    int telling;    /* threads that are about to call, or inside */
+};
+
+/* clock NULL: nothing; the system tells who waits by its wall. */
+JOBQ__INTERNAL void jobq__clock_join(jobq_clock *clock, struct jobq__clock_user *user,
+                                     void (*stepped)(void *arg), void *arg);
+JOBQ__INTERNAL void jobq__clock_leave(jobq_clock *clock, struct jobq__clock_user *user);
 
 #endif
 
 /*==== clock.c ====*/
-/* clock.c - the injected clock: the system's or an artificial one. */
+/* clock.c - the readings of time: wall, monotonic, and an artificial clock's. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/clock.c"
 #endif
 /* #include "clock.h" */
 
 struct jobq_clock {
-    struct jobq__mutex mu; /* guards writes of now_ms; reads are atomic */
-    int64_t now_ms;
+    /* Written under mu, read without; the wall is the sum. */
+    int64_t mono_ms, offset_ms;
+    struct jobq__mutex mu;      /* guards what follows, and the users' fields */
+    struct jobq__cond told;
+    struct jobq__link users;
+    int64_t steps;
 };
 
-JOBQ__INTERNAL int64_t jobq__clock_now_ms(jobq_clock *clock) {
-    return clock ? jobq__os_load64(&clock->now_ms) : jobq__os_time_wall_us() / 1000;
+/* ---- Reading ---- */
+
+/* The last moment comes, never does not: so a job of now is one that can be due. */
+static int64_t jobq__clock_wall(int64_t ms) {
+    return JOBQ__MIN(JOBQ__MAX(ms, 0), INT64_MAX - 1);
 }
 
-JOBQ__INTERNAL void jobq__clock_set(jobq_clock *clock, int64_t at_ms) {
-    jobq__os_lock(&clock->mu);
-    if (at_ms > clock->now_ms) jobq__os_store64(&clock->now_ms, at_ms);
-    jobq__os_unlock(&clock->mu);
+/* Of one moment: the offset was the same before and after. */
+static struct jobq__now jobq__clock_shows(const jobq_clock *clock) {
+    struct jobq__now now;
+    int64_t offset_ms;
+    do {
+        offset_ms = jobq__os_load64(&clock->offset_ms);
+        now.mono_ms = jobq__os_load64(&clock->mono_ms);
+    } while (jobq__os_load64(&clock->offset_ms) != offset_ms);
+    now.wall_ms = jobq__add(now.mono_ms, offset_ms);
+    return now;
+}
+
+JOBQ__INTERNAL struct jobq__now jobq__clock_read(jobq_clock *clock) {
+    struct jobq__now now;
+    if (clock) {
+        now = jobq__clock_shows(clock);
+    } else {
+        now.wall_ms = jobq__os_time_wall_us() / 1000;
+        now.mono_ms = jobq__os_time_mono_us() / 1000;
+    }
+    now.wall_ms = jobq__clock_wall(now.wall_ms);
+    return now;
+}
+
+JOBQ__INTERNAL int64_t jobq__clock_now_ms(jobq_clock *clock) {
+    return jobq__clock_wall(clock ? jobq__clock_shows(clock).wall_ms
+                                  : jobq__os_time_wall_us() / 1000);
+}
+
+JOBQ__INTERNAL int64_t jobq__clock_mono_ms(jobq_clock *clock) {
+    return clock ? jobq__os_load64(&clock->mono_ms) : jobq__os_time_mono_us() / 1000;
 }
 
 JOBQ__INTERNAL int64_t jobq__clock_mono_us(void) {
     return jobq__os_time_mono_us();
 }
+
+JOBQ__INTERNAL int64_t jobq__clock_on_wall(struct jobq__now now, int64_t at_ms) {
+    if (at_ms == JOBQ_NEVER) return JOBQ_NEVER;
+    return jobq__add(now.wall_ms, jobq__sub(at_ms, now.mono_ms));
+}
+
+JOBQ__INTERNAL int64_t jobq__clock_on_mono(struct jobq__now now, int64_t at_ms) {
+    if (at_ms == JOBQ_NEVER) return JOBQ_NEVER;
+    return jobq__add(now.mono_ms, jobq__sub(at_ms, now.wall_ms));
+}
+
+/* ---- Moving an artificial clock ---- */
+
+JOBQ__INTERNAL void jobq__clock_move(jobq_clock *clock, int64_t at_ms) {
+    jobq__os_lock(&clock->mu);
+    if (at_ms > clock->mono_ms) jobq__os_store64(&clock->mono_ms, at_ms);
+    jobq__os_unlock(&clock->mu);
+}
+
+/* One who has not heard of the last step yet, and is kept from leaving; NULL: all have. */
+static struct jobq__clock_user *jobq__clock_next_user(jobq_clock *clock) {
+    struct jobq__link *link;
+    jobq__assert(jobq__os_held(&clock->mu));
+    for (link = clock->users.next; link != &clock->users; link = link->next) {
+        struct jobq__clock_user *user = JOBQ__CONTAINER(link, struct jobq__clock_user, link);
+        if (user->heard == clock->steps) continue;
+        user->heard = clock->steps;
+        user->telling++;
+        return user;
+    }
+    return NULL;
+}
+
+static void jobq__clock_tell(jobq_clock *clock) {
+    struct jobq__clock_user *user;
+    jobq__os_lock(&clock->mu);
+    clock->steps++;
+    while ((user = jobq__clock_next_user(clock)) != NULL) {
+        jobq__os_unlock(&clock->mu);
+        user->stepped(user->arg);
+        jobq__os_lock(&clock->mu);
+        user->telling--;
+        jobq__os_broadcast(&clock->told);
+    }
+    jobq__os_unlock(&clock->mu);
+}
+
+JOBQ__INTERNAL void jobq__clock_join(jobq_clock *clock, struct jobq__clock_user *user,
+                                     void (*stepped)(void *arg), void *arg) {
+    if (!clock) return;
+    user->stepped = stepped;
+    user->arg = arg;
+    user->telling = 0;
+    jobq__os_lock(&clock->mu);
+    user->heard = clock->steps;
+    jobq__list_append(&clock->users, &user->link);
+    jobq__os_unlock(&clock->mu);
+}
+
+JOBQ__INTERNAL void jobq__clock_leave(jobq_clock *clock, struct jobq__clock_user *user) {
+    if (!clock || !user->stepped) return;
+    jobq__os_lock(&clock->mu);
+    jobq__list_remove(&user->link);
+    while (user->telling) jobq__os_wait(&clock->told, &clock->mu);
+    jobq__os_unlock(&clock->mu);
+    user->stepped = NULL;
+}
+
+/* ---- The public part ---- */
 
 JOBQ_API jobq_clock *jobq_clock_artificial(int64_t start_at_ms) {
     jobq_clock *clock = jobq__mem_new(sizeof *clock);
@@ -1524,25 +1672,40 @@ JOBQ_API jobq_clock *jobq_clock_artificial(int64_t start_at_ms) {
         jobq__mem_free(clock);
         return NULL;
     }
-    clock->now_ms = start_at_ms < 0 ? 0 : start_at_ms;
+    if (jobq__os_cond_init(&clock->told, JOBQ__OS_MONO)) {
+        jobq__os_mutex_fini(&clock->mu);
+        jobq__mem_free(clock);
+        return NULL;
+    }
+    jobq__list_init(&clock->users);
+    clock->offset_ms = JOBQ__MAX(start_at_ms, 0);
     return clock;
 }
 
 JOBQ_API void jobq_clock_free(jobq_clock *clock) {
     if (!clock) return;
+    jobq__os_cond_fini(&clock->told);
     jobq__os_mutex_fini(&clock->mu);
     jobq__mem_free(clock);
 }
 
 JOBQ_API int64_t jobq_clock_now(jobq_clock *clock) {
-    return jobq__clock_now_ms(clock);
+    return clock ? jobq__clock_shows(clock).wall_ms : jobq__clock_now_ms(NULL);
 }
 
 JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms) {
     if (!clock || duration_ms <= 0) return;
     jobq__os_lock(&clock->mu);
-    jobq__os_store64(&clock->now_ms, jobq__add(clock->now_ms, duration_ms));
+    jobq__os_store64(&clock->mono_ms, jobq__add(clock->mono_ms, duration_ms));
     jobq__os_unlock(&clock->mu);
+}
+
+JOBQ_API void jobq_clock_set(jobq_clock *clock, int64_t at_ms) {
+    if (!clock) return;
+    jobq__os_lock(&clock->mu);
+    jobq__os_store64(&clock->offset_ms, jobq__sub(JOBQ__MAX(at_ms, 0), clock->mono_ms));
+    jobq__os_unlock(&clock->mu);
+    jobq__clock_tell(clock);
 }
 
 /*==== files.h ====*/
@@ -2586,11 +2749,10 @@ struct jobq__backoff {
 JOBQ__INTERNAL int64_t jobq__backoff_delay(const struct jobq__backoff *backoff, int attempt,
                                            uint64_t seed, int64_t id, int runs);
 
-/* True if a failure at now_ms of an attempt that was scheduled for scheduled_at_ms says nothing
- * about the failures before it, so that counting begins anew: it came later than three times the
- * delay that was waited. The first attempt has nothing to forget. */
-JOBQ__INTERNAL bool jobq__backoff_recovered(int attempt, int64_t now_ms, int64_t scheduled_at_ms,
-                                            int64_t previous_delay_ms);
+/* True if the failure of an attempt that ran for run_ms says nothing about the failures before it,
+ * so that counting begins anew: it ran longer than three times the delay that was waited. The
+ * first attempt has nothing to forget. */
+JOBQ__INTERNAL bool jobq__backoff_recovered(int attempt, int64_t run_ms, int64_t previous_delay_ms);
 
 #endif
 
@@ -2671,13 +2833,13 @@ JOBQ__INTERNAL int64_t jobq__backoff_delay(const struct jobq__backoff *backoff, 
     return low_ms + (int64_t)above_low;
 }
 
-JOBQ__INTERNAL bool jobq__backoff_recovered(int attempt, int64_t now_ms, int64_t scheduled_at_ms,
+JOBQ__INTERNAL bool jobq__backoff_recovered(int attempt, int64_t run_ms,
                                             int64_t previous_delay_ms) {
     jobq__assert(attempt >= 1);
     jobq__assert(previous_delay_ms >= 0);
     if (attempt <= 1) return false;
     if (previous_delay_ms > INT64_MAX / 3) return false; /* nothing is later than that */
-    return jobq__sub(now_ms, scheduled_at_ms) > 3 * previous_delay_ms;
+    return run_ms > 3 * previous_delay_ms;
 }
 
 /*==== state.h ====*/
@@ -5381,6 +5543,7 @@ struct jobq__verdict {
     int state;              /* JOBQ__WAITING or terminal */
     int attempt, crashes;
     int64_t run_at_ms, delay_ms;
+    bool due;               /* its time has come, whatever the wall shows when this is written */
 };
 
 /* What a handler said at length; most say nothing. */
@@ -5401,6 +5564,7 @@ struct jobq__entry {
     bool gone;                  /* baton: settled or taken out by the transaction under way */
     int64_t serial;             /* baton: when the transaction under way claimed it */
     struct jobq__verdict verdict;
+    int64_t due_ms;             /* monotonic: when its time had come, as far as the wall tells */
     int64_t wait_ms, run_ms;
     struct jobq__said *said;    /* or NULL */
     size_t capacity;            /* bytes of payload that fit */
@@ -5432,7 +5596,7 @@ struct jobq__new_name {
 
 struct jobq__tx {
     struct jobq__db *db;
-    int64_t now_ms;
+    int64_t now_ms, mono_ms;    /* one reading for all that it does */
     struct jobq__link settled;  /* entries handed in; changed under pool.mu, for who looks */
     struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
     struct jobq__link dropped;  /* entries claimed here and given back again */
@@ -5499,7 +5663,7 @@ struct jobq__commit {
 
 enum { JOBQ__STOP_ASKED = 1, JOBQ__STOP_SHUTDOWN = 2 };
 
-enum jobq__wake { JOBQ__WAKE_DUE, JOBQ__WAKE_DEADLINE, JOBQ__WAKE_SLEEP, JOBQ__WAKE_WAITER };
+enum jobq__wake { JOBQ__WAKE_DEADLINE, JOBQ__WAKE_SLEEP, JOBQ__WAKE_WAITER };
 
 struct jobq__alarm {
     struct jobq__timer timer;
@@ -5515,7 +5679,7 @@ struct jobq_run {
     int32_t stop;                   /* atomic */
     int32_t handling;               /* atomic; raised under pool.mu: the handler has not returned */
     int64_t id;                     /* pool.mu: of the job; 0: none */
-    int64_t started_ms, deadline_ms;
+    int64_t started_ms, deadline_ms; /* monotonic */
     void *outer;                    /* what its thread was at before */
     struct jobq__alarm deadline, sleep; /* pool.mu */
     bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */
@@ -5591,9 +5755,10 @@ struct jobq__pool {
     int running, sleeping;
     struct jobq__cond quiet;    /* signalled when the pool may have come to rest or stopped */
     int quiet_waiters;
-    struct jobq__wheel wheel;
-    struct jobq__alarm due;     /* the earliest scheduled job */
-    int64_t prune_at_ms;        /* housekeeping is no wake: it waits for the end of an advance */
+    struct jobq__wheel wheel;   /* monotonic: deadlines, sleeps, waits */
+    int64_t due_at_ms;          /* wall: the earliest scheduled job, the one wake of the table */
+    bool due_fired;             /* a transaction has yet to see to it */
+    int64_t prune_at_ms;        /* wall; no wake: it waits for the end of an advance */
     int64_t poll_at_us;         /* real time; INT64_MAX: no polling */
     struct jobq__link waiters;
     jobq_stats stats;
@@ -5640,6 +5805,7 @@ struct jobq {
     bool asks_owner;            /* a client that may write only while the owner allows it */
     bool ours;                  /* the file is known to be a queue that we own */
     jobq_clock *clock;
+    struct jobq__clock_user steps; /* hears of its steps */
 
     int32_t inside;             /* atomic: calls under way */
     int32_t closing;            /* atomic */
@@ -6283,6 +6449,8 @@ JOBQ__INTERNAL int jobq__tx_flush(jobq *q);
 
 /* The lane for a job of this kind, queue, time and number of crashes. */
 JOBQ__INTERNAL int32_t jobq__tx_lane(jobq *q, const struct jobq__row *row);
+/* The same if its time has come, whatever the wall shows. */
+JOBQ__INTERNAL int32_t jobq__tx_due_lane(jobq *q, const struct jobq__row *row);
 /* A row has just become ready in its lane; keeps I2 and I3. */
 JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row);
 /* A row now waits in lane 0 until at_ms. */
@@ -6373,6 +6541,8 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__ro
     }
     entry->kind = kind;
     entry->lane = lane;
+    entry->due_ms = jobq__sub(q->tx.mono_ms,
+                              JOBQ__MAX(jobq__sub(q->tx.now_ms, row->run_at_ms), 0));
     entry->cancel = 0;
     entry->in_ring = entry->gone = false;
     jobq__list_init(&entry->link);
@@ -6466,6 +6636,7 @@ static void jobq__tx_take_handed(jobq *q) {
 }
 
 JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
+    struct jobq__now now;
     q->tx.db = db;
     q->tx.single_rows = false;
     jobq__assert(jobq__list_empty(&q->tx.settled));
@@ -6473,7 +6644,9 @@ JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
         jobq__tx_take_handed(q);
     }
     /* After that, so that no outcome is from the future. */
-    q->tx.now_ms = jobq__clock_now_ms(q->clock);
+    now = jobq__clock_read(q->clock);
+    q->tx.now_ms = now.wall_ms;
+    q->tx.mono_ms = now.mono_ms;
 }
 
 static void jobq__tx_snapshot(jobq *q) {
@@ -6749,7 +6922,7 @@ static void jobq__tx_wake_workers(struct jobq__pool *pool, int jobs, struct jobq
 static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     struct jobq__pool *pool = &q->pool;
     struct jobq__tx *tx = &q->tx;
-    int64_t due_ms = pool->due.timer.at_ms;
+    int64_t due_ms = pool->due_at_ms;
     int jobs = 0;
     jobq__os_lock(&pool->mu);
     while (!jobq__list_empty(&tx->claimed)) {
@@ -6761,8 +6934,10 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     jobq__tx_add_stats(&pool->stats, &tx->add);
     pool->stats.wal_pages = tx->db->wal_pages;
     pool->more = jobq__tx_more(q);
-    if (!q->client && (q->next_due_ms != due_ms || !jobq__timer_pending(&pool->due.timer)))
-        jobq__wheel_add(&pool->wheel, &pool->due.timer, q->next_due_ms);
+    if (!q->client) {
+        pool->due_at_ms = q->next_due_ms;
+        pool->due_fired = false;
+    }
     /* Several transactions may share one set of wakes. */
     wakes->loop = wakes->loop || tx->ready || q->next_due_ms < due_ms;
     wakes->scheduler = wakes->scheduler || q->next_due_ms < due_ms
@@ -6885,7 +7060,7 @@ static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
     row.delay_ms = verdict->delay_ms;
     row.crashes = verdict->crashes;
     row.side = text ? JOBQ__SIDE_EXTRA : 0;
-    row.lane = jobq__tx_lane(q, &row);
+    row.lane = verdict->due ? jobq__tx_due_lane(q, &row) : jobq__tx_lane(q, &row);
     rc = jobq__store_requeue(q->tx.db, &row, row.lane > 0 ? row.priority : 0, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
     if (text) rc = jobq__tx_store_extra(q, row.id, JOBQ__EXTRA_ERROR, text, strlen(text));
@@ -7075,6 +7250,10 @@ JOBQ__INTERNAL bool jobq__tx_handled(jobq *q, int64_t kind) {
 
 JOBQ__INTERNAL int32_t jobq__tx_lane(jobq *q, const struct jobq__row *row) {
     if (row->run_at_ms > q->tx.now_ms || row->run_at_ms == JOBQ_NEVER) return JOBQ__LANE_SCHEDULED;
+    return jobq__tx_due_lane(q, row);
+}
+
+JOBQ__INTERNAL int32_t jobq__tx_due_lane(jobq *q, const struct jobq__row *row) {
     /* A client does not know who handles what; the owner parks when it finds out. */
     if (!q->client && !jobq__tx_handled(q, row->kind)) return -row->kind;
     return row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
@@ -8523,7 +8702,7 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     jobq__assert(jobq__os_held(&q->pool.mu));
     run->entry = entry;
     run->id = entry->row.id;
-    run->started_ms = jobq__clock_now_ms(q->clock);
+    run->started_ms = jobq__clock_mono_ms(q->clock);
     run->deadline_ms = JOBQ_NEVER;
     run->said = JOBQ_OUTCOME_NONE;
     run->in_tx = run->joined = run->no_memory = false;
@@ -8573,8 +8752,9 @@ static void jobq__run_end_as(struct jobq__entry *entry, int state) {
 }
 
 static void jobq__run_again(struct jobq__entry *entry, int attempt, int64_t run_at_ms,
-                            int64_t delay_ms) {
+                            int64_t delay_ms, int64_t now_ms) {
     entry->verdict.state = JOBQ__WAITING;
+    entry->verdict.due = run_at_ms <= now_ms;
     entry->verdict.attempt = attempt;
     entry->verdict.run_at_ms = run_at_ms;
     entry->verdict.delay_ms = delay_ms;
@@ -8583,11 +8763,10 @@ static void jobq__run_again(struct jobq__entry *entry, int attempt, int64_t run_
 /* A run that lasted for hours was healthy: its failure begins a new series. Measured from the start
  * of the run and against the longest delay (at least an hour); against the last one, as Galoy has
  * it, a handler that times out after some seconds would begin anew for ever. */
-static bool jobq__run_was_healthy(const struct jobq__entry *entry, int64_t started_ms,
-                                  int64_t now_ms) {
+static bool jobq__run_was_healthy(const struct jobq__entry *entry) {
     int64_t longest_ms = JOBQ__MAX(entry->row.delay_ms, entry->kind->spec.backoff_max_ms);
     longest_ms = JOBQ__MAX(longest_ms, JOBQ__BACKOFF_MAX_MS);
-    return jobq__backoff_recovered(entry->row.attempt, now_ms, started_ms, longest_ms);
+    return jobq__backoff_recovered(entry->row.attempt, entry->run_ms, longest_ms);
 }
 
 /* From now on the job is to blame if the process dies, unless the queue is being stopped. */
@@ -8621,7 +8800,7 @@ static void jobq__run_failed(struct jobq_run *run, int64_t now_ms) {
                                     spec->jitter_percent};
     int attempt = row->attempt;
     int64_t delay_ms;
-    if (jobq__run_was_healthy(entry, run->started_ms, now_ms)) attempt = 1;
+    if (jobq__run_was_healthy(entry)) attempt = 1;
     if (spec->attempts_max != JOBQ_UNLIMITED && attempt >= spec->attempts_max) {
         jobq__run_end_as(entry, JOBQ__FAILED);
         return;
@@ -8631,7 +8810,7 @@ static void jobq__run_failed(struct jobq_run *run, int64_t now_ms) {
                                                    row->id, row->runs);
     if (delay_ms < 0) jobq__run_end_as(entry, JOBQ__FAILED);
     else jobq__run_again(entry, attempt < INT32_MAX ? attempt + 1 : attempt,
-                         jobq__add(now_ms, delay_ms), delay_ms);
+                         jobq__add(now_ms, delay_ms), delay_ms, now_ms);
 }
 
 static void jobq__run_say(struct jobq_run *run, const char *text) {
@@ -8657,11 +8836,11 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
         jobq__run_end_as(entry, JOBQ__CANCELLED);
         break;
     case JOBQ_SNOOZE:
-        jobq__run_again(entry, row->attempt, at_ms, row->delay_ms);
+        jobq__run_again(entry, row->attempt, at_ms, row->delay_ms, now_ms);
         break;
     case JOBQ_RESCHEDULE:
         entry->verdict.crashes = 0;
-        jobq__run_again(entry, 1, at_ms, 0);
+        jobq__run_again(entry, 1, at_ms, 0, now_ms);
         break;
     default:
         jobq__run_failed(run, now_ms);
@@ -8669,11 +8848,13 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
 }
 
 /* What the handler returned, made sense of. */
-static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outcome) {
+static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outcome,
+                                        int64_t now_ms) {
     if (outcome == JOBQ_RETRY && (jobq__os_load(&run->stop) & JOBQ__STOP_SHUTDOWN)) {
-        /* Interrupted by a stop: not a failure. */
+        /* Interrupted by a stop: not a failure, and its time had come, even if the wall was set
+         * back since. */
         run->said = JOBQ_SNOOZE;
-        run->at_ms = run->entry->row.run_at_ms;
+        run->at_ms = JOBQ__MIN(run->entry->row.run_at_ms, now_ms);
         return JOBQ_SNOOZE;
     }
     if (run->said != outcome) run->text[0] = 0;
@@ -8686,7 +8867,7 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
         return JOBQ_RETRY;
     }
     if (outcome == JOBQ_RETRY && !run->text[0] && run->deadline_ms != JOBQ_NEVER
-        && jobq__clock_now_ms(run->q->clock) >= run->deadline_ms)
+        && jobq__add(run->started_ms, run->entry->run_ms) >= run->deadline_ms)
         jobq__run_say(run, "the run took longer than its timeout");
     return outcome;
 }
@@ -8765,13 +8946,13 @@ static void jobq__run_event(struct jobq_run *run) {
     const struct jobq__entry *entry = run->entry;
     jobq_event event;
     memset(&event, 0, sizeof event);
-    event.now_ms = run->started_ms;
+    event.now_ms = jobq__clock_now_ms(run->q->clock);
     event.id = entry->row.id;
     event.kind = entry->kind->text;
     event.from = JOBQ_STATE_PENDING;
     event.to = JOBQ_STATE_RUNNING;
     event.attempt = entry->row.attempt;
-    event.wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);
+    event.wait_ms = entry->wait_ms;
     jobq__event_add(&run->q->events, &event);
     jobq__run_tell(run->q);
 }
@@ -8781,23 +8962,23 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     struct jobq__entry *entry = run->entry;
     const jobq_kind *spec = &entry->kind->spec;
     jobq_outcome outcome;
-    int64_t now_ms;
+    struct jobq__now now;
     jobq__run_enter(run);
+    entry->wait_ms = jobq__sub(run->started_ms, entry->due_ms);
     if (run->q->events.call) jobq__run_event(run);
     jobq__assert(jobq__os_may_call_out());
     outcome = spec->run(run, spec->ctx);
     jobq__os_store(&run->handling, 0);
     jobq__owner_ended(&run->q->owner, worker->index, run->outer);
-    now_ms = jobq__clock_now_ms(run->q->clock);
-    entry->wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);
-    entry->run_ms = JOBQ__MAX(jobq__sub(now_ms, run->started_ms), 0);
-    outcome = jobq__run_interpret(run, outcome);
+    now = jobq__clock_read(run->q->clock);
+    entry->run_ms = jobq__sub(now.mono_ms, run->started_ms);
+    outcome = jobq__run_interpret(run, outcome, now.wall_ms);
     if (run->in_tx && outcome != JOBQ_DONE) outcome = jobq__run_abandon(run, outcome);
-    jobq__run_decide(run, outcome, now_ms);
+    jobq__run_decide(run, outcome, now.wall_ms);
     jobq__run_hand_over(run, outcome);
     jobq__mem_free(run->saved);
     run->saved = NULL;
-    return run->in_tx && jobq__run_settle(run, now_ms);
+    return run->in_tx && jobq__run_settle(run, now.wall_ms);
 }
 
 /* ---- Outcomes ---- */
@@ -8919,7 +9100,7 @@ JOBQ_API const void *jobq_run_payload(const jobq_run *run, size_t *size) {
 }
 
 JOBQ_API int64_t jobq_run_deadline(const jobq_run *run) {
-    return run->deadline_ms;
+    return jobq__clock_on_wall(jobq__clock_read(run->q->clock), run->deadline_ms);
 }
 
 /* What stands beside the row; most jobs have nothing there, and then nothing is read. */
@@ -8966,43 +9147,34 @@ JOBQ_API bool jobq_should_stop(jobq_run *run) {
     if (jobq__os_load(&run->stop) || jobq__os_load(&run->entry->cancel)) return true;
     if (jobq__run_forked(run)) return true;
     if (run->deadline_ms == JOBQ_NEVER) return false;
-    if (jobq__clock_now_ms(run->q->clock) < run->deadline_ms) return false;
+    if (jobq__clock_mono_ms(run->q->clock) < run->deadline_ms) return false;
     jobq__os_or(&run->stop, JOBQ__STOP_ASKED);
     return true;
 }
 
 /* ---- Sleeping ---- */
 
-/* In step mode nobody else moves an artificial clock; the system's is waited for. */
-static void jobq__run_sleep_alone(struct jobq_run *run, int64_t until_ms) {
+/* Until it is woken, or should stop, or its time has come. An artificial clock comes to us: advance
+ * fires the wake. The system's is waited for right here, so that a sleep takes no longer because
+ * the scheduler is busy. With pool.mu held. */
+static void jobq__run_doze(struct jobq_run *run, int64_t until_ms) {
     jobq *q = run->q;
-    until_ms = JOBQ__MIN(until_ms, run->deadline_ms);
-    if (q->clock) {
-        jobq__clock_set(q->clock, until_ms);
-        return;
-    }
-    jobq__os_lock(&q->pool.mu);
-    run->sleeping = true;
-    q->pool.sleeping++;
+    int64_t until_us = jobq__to_us(JOBQ__MIN(until_ms, run->deadline_ms));
     while (run->sleeping && !jobq_should_stop(run)) {
-        int64_t left_ms = jobq__sub(until_ms, jobq__clock_now_ms(NULL));
-        if (left_ms <= 0) break;
-        /* A step of the wall clock is noticed within a second. */
-        left_ms = JOBQ__MIN(left_ms, JOBQ_SECOND);
-        jobq__os_wait_until(&run->worker->cond, &q->pool.mu,
-                            jobq__clock_mono_us() + left_ms * 1000);
+        if (q->clock || until_us == INT64_MAX) jobq__os_wait(&run->worker->cond, &q->pool.mu);
+        else if (jobq__clock_mono_us() >= until_us) break;
+        else jobq__os_wait_until(&run->worker->cond, &q->pool.mu, until_us);
     }
-    jobq__run_awaken(run);
-    jobq__os_unlock(&q->pool.mu);
 }
 
 JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     jobq *q = run->q;
     struct jobq__pool *pool = &q->pool;
-    int64_t until_ms = jobq__add(jobq__clock_now_ms(q->clock), JOBQ__MAX(duration_ms, 0));
+    int64_t until_ms = jobq__add(jobq__clock_mono_ms(q->clock), JOBQ__MAX(duration_ms, 0));
     if (run->in_tx || duration_ms <= 0 || jobq__run_forked(run)) return jobq_should_stop(run);
-    if (q->step_mode) {
-        jobq__run_sleep_alone(run, until_ms);
+    if (q->step_mode && q->clock) {
+        /* Nobody else moves it. */
+        jobq__clock_move(q->clock, JOBQ__MIN(until_ms, run->deadline_ms));
         return jobq_should_stop(run);
     }
     jobq__os_lock(&pool->mu);
@@ -9011,9 +9183,9 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     pool->sleeping++;
     if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
-    jobq__core_kick(q);
+    if (q->clock) jobq__core_kick(q);
     jobq__os_lock(&pool->mu);
-    while (run->sleeping && !jobq_should_stop(run)) jobq__os_wait(&run->worker->cond, &pool->mu);
+    jobq__run_doze(run, until_ms);
     jobq__run_awaken(run);
     jobq__wheel_del(&pool->wheel, &run->sleep.timer);
     jobq__os_unlock(&pool->mu);
@@ -9211,16 +9383,25 @@ JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q);
  *
  * Firing a wake only raises a flag or wakes a thread, under pool.mu; what follows from it is a
  * transaction like any other. The table is the truth: a wake that comes for nothing does no harm.
- * Wakes: the earliest scheduled job, a running handler's deadline or sleep, a waiter's timeout.
- * Housekeeping is no wake: it is seen to whenever the clock has passed its time. */
+ * Wakes: the earliest scheduled job, by the wall; a running handler's deadline or sleep and a
+ * waiter's timeout, by the monotonic reading. Housekeeping is no wake: it is seen to whenever the
+ * wall has passed its time.
+ *
+ * By the system's clock the thread itself waits for what is due by the wall only, until that very
+ * time of the wall, so that the system wakes it when the clock is set or the machine resumes. By an
+ * artificial clock it waits for nothing: advance and set kick it. */
 
 JOBQ__INTERNAL void jobq__sched_main(void *q);
+
+/* When the next wake is, by the wall as it goes now. With pool.mu held. */
+JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now);
 
 /* Prunes finished jobs and looks for others' jobs, if it is time. */
 JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q);
 
 JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error *err);
-/* To target_ms, or, if next, to the first wake. */
+/* Moves the artificial clock until its monotonic reading is target_ms, or, if next, to the first
+ * wake. */
 JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, int *fired,
                                        jobq_error *err);
 
@@ -9393,9 +9574,7 @@ JOBQ__INTERNAL int jobq__pool_init(jobq *q) {
     jobq__list_init(&pool->idle);
     jobq__list_init(&pool->waiters);
     jobq__wheel_init(&pool->wheel, 0);
-    pool->due.what = JOBQ__WAKE_DUE;
-    jobq__timer_init(&pool->due.timer);
-    pool->due.timer.at_ms = JOBQ_NEVER;
+    pool->due_at_ms = JOBQ_NEVER;
     pool->prune_at_ms = JOBQ_NEVER;
     pool->poll_at_us = INT64_MAX;
     pool->job_ns = JOBQ__RING_WINDOW_US * 1000; /* unknown yet: a small ring */
@@ -9636,19 +9815,20 @@ static bool jobq__sched_due(int64_t at_ms, int64_t now_ms) {
 /* ---- Wakes ---- */
 
 /* Fires what is due; true if a scheduled job is. With pool.mu held. */
-static bool jobq__sched_fire(jobq *q, int64_t now_ms) {
+static bool jobq__sched_fire(jobq *q, struct jobq__now now) {
     struct jobq__pool *pool = &q->pool;
+    bool promote = !pool->due_fired && jobq__sched_due(pool->due_at_ms, now.wall_ms);
     struct jobq__timer *timer;
-    bool promote = false;
     jobq__assert(jobq__os_held(&pool->mu));
-    while ((timer = jobq__wheel_expire(&pool->wheel, now_ms)) != NULL) {
+    if (promote) {
+        pool->due_fired = pool->more = true;
+        pool->fired++;
+    }
+    while ((timer = jobq__wheel_expire(&pool->wheel, now.mono_ms)) != NULL) {
         struct jobq__alarm *alarm = JOBQ__CONTAINER(timer, struct jobq__alarm, timer);
         struct jobq__waiter *waiter;
         pool->fired++;
         switch (alarm->what) {
-        case JOBQ__WAKE_DUE:
-            promote = true;
-            break;
         case JOBQ__WAKE_DEADLINE:
             jobq__run_stop(JOBQ__CONTAINER(alarm, struct jobq_run, deadline), JOBQ__STOP_ASKED);
             break;
@@ -9662,8 +9842,19 @@ static bool jobq__sched_fire(jobq *q, int64_t now_ms) {
             break;
         }
     }
-    if (promote) pool->more = true;
     return promote && pool->claiming;
+}
+
+/* When the next wake is, by the monotonic reading. With pool.mu held. */
+static int64_t jobq__sched_next_wake(const jobq *q, struct jobq__now now) {
+    const struct jobq__pool *pool = &q->pool;
+    int64_t due_ms = pool->due_fired ? JOBQ_NEVER : jobq__clock_on_mono(now, pool->due_at_ms);
+    jobq__assert(jobq__os_held(&pool->mu));
+    return JOBQ__MIN(due_ms, jobq__wheel_next(&pool->wheel));
+}
+
+JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now) {
+    return jobq__clock_on_wall(now, jobq__sched_next_wake(q, now));
 }
 
 /* ---- Housekeeping ---- */
@@ -9761,13 +9952,13 @@ static void jobq__sched_checkpoint(jobq *q) {
 /* Does one round of work; false if there was none. With pool.mu held, before and after. */
 static bool jobq__sched_round(jobq *q, int64_t now_us) {
     struct jobq__pool *pool = &q->pool;
-    int64_t now_ms = jobq__clock_now_ms(q->clock);
+    struct jobq__now now = jobq__clock_read(q->clock);
     bool failed = jobq__os_load(&q->failed) != JOBQ_OK, owed = pool->owed;
-    bool promote = jobq__sched_fire(q, now_ms);
+    bool promote = jobq__sched_fire(q, now);
     bool commit = !owed && (promote || pool->look);
     bool overdue = !owed && jobq__core_commit_due(q, now_us)
                 && (now_us - pool->handed_since_us >= JOBQ__DEFER_US || !pool->handed_count);
-    bool house = !owed && (jobq__sched_due(pool->prune_at_ms, now_ms)
+    bool house = !owed && (jobq__sched_due(pool->prune_at_ms, now.wall_ms)
                            || pool->poll_at_us <= now_us);
     bool checkpoint = !owed && pool->checkpoint;
     bool events;
@@ -9782,28 +9973,26 @@ static bool jobq__sched_round(jobq *q, int64_t now_us) {
 }
 
 /* When to look again, by which clock. now_us is what the round went by: what it found too early is
- * still to come then, even if its time has passed meanwhile. */
+ * still to come then, even if its time has passed meanwhile. Deadlines, sleeps and waits by the
+ * system's clock are no concern of ours: each is waited for by the thread that has it. */
 static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
     struct jobq__pool *pool = &q->pool;
-    int64_t until_us = pool->poll_at_us, at_ms;
-    *wall = false;
+    int64_t until_us = pool->poll_at_us, at_ms, left_ms;
     bool writes = !pool->owed && !jobq__os_load(&q->failed);
+    *wall = false;
     if (!writes) until_us = INT64_MAX;
     if (writes && pool->scheduler_armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
     if (writes && (pool->handed_count || pool->more) && pool->retry_at_us > now_us)
         until_us = JOBQ__MIN(until_us, pool->retry_at_us);
-    /* An artificial clock comes to us: advance kicks. */
-    if (q->clock) return until_us;
-    at_ms = jobq__wheel_next(&pool->wheel);
-    if (writes) at_ms = JOBQ__MIN(at_ms, pool->prune_at_ms);
+    /* An artificial clock comes to us: advance and set kick. */
+    if (q->clock || !writes) return until_us;
+    at_ms = JOBQ__MIN(pool->due_fired ? JOBQ_NEVER : pool->due_at_ms, pool->prune_at_ms);
     if (at_ms == JOBQ_NEVER) return until_us;
-    if (until_us == INT64_MAX) {
-        *wall = true;
-        return at_ms > INT64_MAX / 1000 ? INT64_MAX - 1 : at_ms * 1000;
-    }
-    at_ms = jobq__sub(at_ms, jobq__clock_now_ms(NULL));
-    if (at_ms < JOBQ_DAY) until_us = JOBQ__MIN(until_us, now_us + JOBQ__MAX(at_ms, 0) * 1000);
-    return until_us;
+    *wall = until_us == INT64_MAX;
+    if (*wall) return JOBQ__MIN(jobq__to_us(at_ms), INT64_MAX - 1);
+    /* A thread waits by one clock only: it looks often enough to see a step of the other. */
+    left_ms = JOBQ__MIN(jobq__sub(at_ms, jobq__clock_now_ms(NULL)), JOBQ__STEP_SEEN_MS);
+    return JOBQ__MIN(until_us, now_us + JOBQ__MAX(left_ms, 0) * 1000);
 }
 
 static void jobq__sched_sleep(jobq *q, int64_t now_us, int64_t commits) {
@@ -9918,12 +10107,27 @@ static int jobq__sched_one(jobq *q, int64_t *ran) {
     return jobq__commit_now(q);
 }
 
-/* All jobs: each commit settles one and claims the next. */
-static int jobq__sched_all(jobq *q, int64_t *ran) {
+/* True if there is a job to run, and no time left for it. */
+static bool jobq__sched_overtime(jobq *q, int64_t until_us) {
+    bool waits;
+    if (until_us == INT64_MAX || jobq__clock_mono_us() < until_us) return false;
+    jobq__os_lock(&q->pool.mu);
+    waits = q->pool.ring.count > 0;
+    jobq__os_unlock(&q->pool.mu);
+    return waits;
+}
+
+/* All jobs: each commit settles one and claims the next. One that is always due again would keep
+ * us for ever: real time decides whether to give up, and nothing else. */
+static int jobq__sched_all(jobq *q, int64_t until_us, int64_t *ran) {
     int rc;
     jobq__sched_claiming(q, true);
     while ((rc = jobq__commit_now(q)) == JOBQ_OK) {
         jobq__event_deliver(&q->events, true);
+        if (*ran > 0 && jobq__sched_overtime(q, until_us)) {
+            rc = JOBQ_STALLED;
+            break;
+        }
         if (jobq__sched_run_one(q)) ++*ran;
         else if (!jobq__sched_again(q, &rc)) break;
     }
@@ -9935,8 +10139,8 @@ static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
     if (jobq__os_load(&q->failed) == rc) return rc ? jobq__core_say(q, rc, err) : rc;
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
     if (rc == JOBQ_STALLED)
-        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms, or was"
-                             " stopped");
+        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms: a handler"
+                             " has not returned, or a job is always due again; or it was stopped");
     if (rc != JOBQ_OK)
         jobq__err_set(err, rc, "%s; outcomes are kept and written by the next step",
                       jobq_code_text(rc));
@@ -9945,13 +10149,15 @@ static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
 
 JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error *err) {
     int rc = jobq__sched_enter(q, err);
+    struct jobq__now now;
     *ran = 0;
     if (rc != JOBQ_OK) return rc;
     jobq__sched_housekeeping(q);
+    now = jobq__clock_read(q->clock);
     jobq__os_lock(&q->pool.mu);
-    jobq__sched_fire(q, jobq__clock_now_ms(q->clock));
+    jobq__sched_fire(q, now);
     jobq__os_unlock(&q->pool.mu);
-    rc = all ? jobq__sched_all(q, ran) : jobq__sched_one(q, ran);
+    rc = all ? jobq__sched_all(q, INT64_MAX, ran) : jobq__sched_one(q, ran);
     jobq__sched_leave(q);
     return jobq__sched_fail(q, err, rc);
 }
@@ -9961,7 +10167,7 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
 /* True if the next wake is the deadline of a handler that runs. With pool.mu held. */
 static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
     const struct jobq__pool *pool = &q->pool;
-    int64_t next_ms = jobq__wheel_next(&pool->wheel);
+    int64_t next_ms = jobq__sched_next_wake(q, jobq__clock_read(q->clock));
     int i;
     for (i = 0; i < pool->worker_count && next_ms <= target_ms; i++) {
         const struct jobq_run *run = &pool->workers[i].run;
@@ -9972,12 +10178,16 @@ static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
 }
 
 static bool jobq__sched_at_rest(const jobq *q) {
-    int64_t now_ms = jobq__clock_now_ms(q->clock);
+    struct jobq__now now = jobq__clock_read(q->clock);
     if (!jobq__pool_at_rest(q)) return false;
     /* Nobody is there to see to these unless the pool runs. */
     return !q->pool.scheduler_started
-        || (!jobq__sched_due(jobq__wheel_next(&q->pool.wheel), now_ms)
-            && !jobq__sched_due(q->pool.prune_at_ms, now_ms));
+        || (!jobq__sched_due(jobq__sched_next_wake(q, now), now.mono_ms)
+            && !jobq__sched_due(q->pool.prune_at_ms, now.wall_ms));
+}
+
+static int64_t jobq__sched_stalls_us(const jobq *q) {
+    return jobq__add(jobq__clock_mono_us(), jobq__to_us(q->options.stall_ms));
 }
 
 /* Waits until ring, handlers and outcomes are empty. A handler that waits for its own deadline
@@ -9985,8 +10195,7 @@ static bool jobq__sched_at_rest(const jobq *q) {
 static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
     struct jobq__pool *pool = &q->pool;
     int64_t now_us = jobq__clock_mono_us(), moved_us = now_us, started = -1;
-    int64_t until_us = jobq__add(now_us, q->options.stall_ms > INT64_MAX / 2000
-                                 ? INT64_MAX : q->options.stall_ms * 1000);
+    int64_t until_us = jobq__sched_stalls_us(q);
     int rc = JOBQ_OK;
     jobq__os_lock(&pool->mu);
     pool->quiet_waiters++;
@@ -10014,7 +10223,7 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
 static int jobq__sched_settle(jobq *q, int64_t target_ms) {
     int64_t ran = 0;
     if (q->step_mode) {
-        int rc = jobq__sched_all(q, &ran);
+        int rc = jobq__sched_all(q, jobq__sched_stalls_us(q), &ran);
         if (rc != JOBQ_OK || !jobq__sched_halted(q)) return rc;
         return jobq__os_load(&q->closing) ? JOBQ_CLOSED : JOBQ_STALLED;
     }
@@ -10027,12 +10236,12 @@ static bool jobq__sched_to_wake(jobq *q, int64_t target_ms) {
     struct jobq__pool *pool = &q->pool;
     int64_t next_ms;
     jobq__os_lock(&pool->mu);
-    next_ms = jobq__wheel_next(&pool->wheel);
+    next_ms = jobq__sched_next_wake(q, jobq__clock_read(q->clock));
     jobq__os_unlock(&pool->mu);
     if (next_ms == JOBQ_NEVER || next_ms > target_ms) return false;
-    jobq__clock_set(q->clock, next_ms);
+    jobq__clock_move(q->clock, next_ms);
     jobq__os_lock(&pool->mu);
-    if (jobq__sched_fire(q, jobq__clock_now_ms(q->clock))) pool->look = true;
+    if (jobq__sched_fire(q, jobq__clock_read(q->clock))) pool->look = true;
     jobq__os_unlock(&pool->mu);
     return true;
 }
@@ -10045,7 +10254,7 @@ static int jobq__sched_advance_on(jobq *q, int64_t target_ms, bool next, jobq_er
     }
     if (rc != JOBQ_OK) return jobq__sched_fail(q, err, rc);
     if (next) return jobq__err_set(err, JOBQ_NOT_FOUND, "no wake is pending");
-    jobq__clock_set(q->clock, target_ms);
+    jobq__clock_move(q->clock, target_ms);
     return jobq__sched_fail(q, err, jobq__sched_settle(q, target_ms));
 }
 
@@ -10405,6 +10614,7 @@ static int jobq__api_init(jobq *q) {
 }
 
 static void jobq__api_free(jobq *q) {
+    jobq__clock_leave(q->clock, &q->steps);
     jobq__tx_fini(q);
     jobq__registry_fini(&q->names);
     jobq__event_fini(&q->events);
@@ -10617,6 +10827,11 @@ static int jobq__api_check_version(int header, jobq_error *err) {
                          header / 1000 % 1000, header % 1000, JOBQ_VERSION);
 }
 
+/* The artificial clock was set: what it shows now may be late for something. */
+static void jobq__api_stepped(void *arg) {
+    jobq__core_kick(arg);
+}
+
 JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **out,
                           jobq_error *err, int header_version) {
     jobq *q;
@@ -10651,6 +10866,7 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
         jobq__api_free(q);
         return rc;
     }
+    jobq__clock_join(q->clock, &q->steps, jobq__api_stepped, q);
     *out = q;
     return JOBQ_OK;
 }
@@ -11374,23 +11590,20 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
 /* Until the waiter is told, its time is over or the queue closes. With pool.mu held. */
 static void jobq__jobs_await(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
     struct jobq__pool *pool = &q->pool;
+    int64_t until_us = jobq__to_us(until_ms);
     while (!waiter->done && !waiter->late && !jobq__os_load(&q->closing)
            && !jobq__os_load(&q->failed)) {
-        if (q->clock || until_ms == JOBQ_NEVER || pool->scheduler_started) {
-            jobq__os_wait(&waiter->cond, &pool->mu);
-            continue;
-        }
-        /* Nobody may be there to fire the wake: look at the time ourselves. */
-        if (jobq__clock_now_ms(NULL) >= until_ms) break;
-        jobq__os_wait_until(&waiter->cond, &pool->mu, jobq__clock_mono_us() + JOBQ__MIN(
-            jobq__sub(until_ms, jobq__clock_now_ms(NULL)), JOBQ_SECOND) * 1000);
+        /* An artificial clock comes to us: advance fires the wake. */
+        if (q->clock || until_us == INT64_MAX) jobq__os_wait(&waiter->cond, &pool->mu);
+        else if (jobq__clock_mono_us() >= until_us) break;
+        else jobq__os_wait_until(&waiter->cond, &pool->mu, until_us);
     }
 }
 
 static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
                            jobq_info *info, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
-    int64_t until_ms = jobq__add(jobq__clock_now_ms(q->clock), timeout_ms);
+    int64_t until_ms = jobq__add(jobq__clock_mono_ms(q->clock), timeout_ms);
     int rc = jobq__jobs_read(q, waiter->id, info, err);
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) return rc;
     jobq__os_lock(&pool->mu);
@@ -11405,7 +11618,7 @@ static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout
     if (timeout_ms > 0 && !waiter->done) {
         jobq__wheel_add(&pool->wheel, &waiter->alarm.timer, until_ms);
         jobq__os_unlock(&pool->mu);
-        jobq__core_kick(q);
+        if (q->clock) jobq__core_kick(q);
         jobq__os_lock(&pool->mu);
         jobq__jobs_await(q, waiter, until_ms);
     }
@@ -11460,7 +11673,7 @@ static int jobq__jobs_advance(jobq *q, int64_t duration_ms, bool next, int *fire
     else
         rc = jobq__config_span("duration_ms", duration_ms, err);
     if (rc == JOBQ_OK)
-        rc = jobq__sched_advance(q, jobq__add(jobq__clock_now_ms(q->clock), duration_ms), next,
+        rc = jobq__sched_advance(q, jobq__add(jobq__clock_mono_ms(q->clock), duration_ms), next,
                                  fired, err);
     return jobq__api_leave(q, rc);
 }
@@ -11478,6 +11691,7 @@ JOBQ_API int jobq_wakes(jobq *q) {
     if (jobq__api_enter(q, NULL) != JOBQ_OK) return 0;
     jobq__os_lock(&q->pool.mu);
     count = jobq__wheel_count(&q->pool.wheel);
+    if (q->pool.due_at_ms != JOBQ_NEVER && !q->pool.due_fired) count++;
     jobq__os_unlock(&q->pool.mu);
     jobq__api_leave(q, JOBQ_OK);
     return count;
@@ -11510,15 +11724,17 @@ JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err) {
 
 JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     struct jobq__pool *pool;
+    struct jobq__now now;
     int rc = jobq__api_enter_owner(q, err);
     if (rc != JOBQ_OK) return rc;
     if (!at_ms)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "at_ms must not be NULL"));
     pool = &q->pool;
+    now = jobq__clock_read(q->clock);
     jobq__os_lock(&pool->mu);
-    *at_ms = jobq__wheel_next(&pool->wheel);
+    *at_ms = jobq__sched_next(q, now);
     if (pool->ring.count || pool->handed_count || pool->more || pool->look)
-        *at_ms = JOBQ__MIN(*at_ms, jobq__clock_now_ms(q->clock));
+        *at_ms = JOBQ__MIN(*at_ms, now.wall_ms);
     jobq__os_unlock(&pool->mu);
     if (jobq__os_load(&q->failed)) *at_ms = JOBQ_NEVER;
     return jobq__api_leave(q, JOBQ_OK);

@@ -23,6 +23,11 @@
  * for good (JOBQ_CORRUPT, JOBQ_IO, JOBQ_MOVED; see jobq_stats.failed_code), though calls
  * that only look may still answer then.
  *
+ * Time. Points in time (..._at_ms) follow the wall clock and every step of it. What lasts while
+ * the process lives (a timeout, a sleep, a wait, a grace) is measured by the monotonic clock: a
+ * step of the wall neither ends nor delays it, and on Linux it stands still while the machine is
+ * suspended. A delay, a backoff and a snooze become points in time when they begin.
+ *
  * ---------------------------------------------------------------------------
  * MIT No Attribution (MIT-0)
  *
@@ -205,8 +210,8 @@ typedef struct jobq_event {
     jobq_state from, to; /* from is NONE when the job is new */
     int attempt;         /* the attempt that was settled, or is due */
     jobq_outcome outcome;
-    int64_t wait_ms;     /* settled: from due to started */
-    int64_t run_ms;      /* settled: from started to finished */
+    int64_t wait_ms;     /* settled: from due (by the wall, when it was claimed) to started */
+    int64_t run_ms;      /* settled: from started to finished, whatever the wall does */
 } jobq_event;
 
 /* The threads that a queue starts. Numbers are never used again; new ones come at the end. */
@@ -235,7 +240,7 @@ typedef struct jobq_options {
                                finished; default: wal_pages pages and 64 KiB, and on a disk
                                that fills up a third of the database more; >= 64 KiB, but on
                                a small disk 1/16 of what is free; JOBQ_NONE = none */
-    int64_t stall_ms;       /* real time that jobq_advance waits for rest; default 10 s */
+    int64_t stall_ms;       /* real time that jobq_advance gives to each rest; default 10 s */
     int mode;               /* of the files that are made, whatever the umask; default 0600; clients
                                of other users need 0660 (with group_id) or 0666 */
     int64_t group_id;       /* and their group; default the system's choice */
@@ -378,7 +383,8 @@ JOBQ_API const char *jobq_run_kind(const jobq_run *run);
 JOBQ_API int jobq_run_attempt(const jobq_run *run);   /* from 1 */
 JOBQ_API int jobq_run_crashes(const jobq_run *run);   /* process deaths so far */
 JOBQ_API const void *jobq_run_payload(const jobq_run *run, size_t *size); /* size may be NULL */
-JOBQ_API int64_t jobq_run_deadline(const jobq_run *run); /* at_ms, or JOBQ_NEVER */
+JOBQ_API int64_t jobq_run_deadline(const jobq_run *run); /* at_ms, as the wall goes now, or
+                                                            JOBQ_NEVER; ask again after a step */
 
 /* The same and more in one record: queue, key, priority, runs, times, the last failure's message.
  * Valid until the handler returns. Reads the file if the job has a key or a message; NULL if that
@@ -389,7 +395,7 @@ JOBQ_API const jobq_info *jobq_run_info(const jobq_run *run);
  * true. Any thread, as long as the handler has not returned. */
 JOBQ_API bool jobq_should_stop(jobq_run *run);
 
-/* Waits until the queue's clock has moved by duration_ms or jobq_should_stop is true.
+/* Waits until duration_ms have passed by the queue's clock or jobq_should_stop is true.
  * Under an artificial clock this is a wake that jobq_advance fires; in step mode it
  * moves the artificial clock itself. Returns true if the run should stop.
  * Only in the handler, on its thread, and not after jobq_run_db. */
@@ -600,13 +606,21 @@ JOBQ_API int64_t jobq_clock_now(jobq_clock *clock);
  * a test takes five minutes. Saturates; negative moves nothing. Any thread. */
 JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms);
 
+/* Steps an artificial clock to at_ms, forth or back (negative is 0), as whoever sets the system's
+ * clock does. No time passes by it: a deadline, a sleep and a wait take as long as before, and a
+ * run is as old as it was. Scheduled jobs follow: due at once if their time has come, else at
+ * their time; a job that was made ready before stays so. A pool notices by itself; a queue that
+ * is in step mode, or not started, with its next call. Any thread. */
+JOBQ_API void jobq_clock_set(jobq_clock *clock, int64_t at_ms);
+
 /* Moves the queue's artificial clock by duration_ms, from wake to wake, firing each at its own
  * time and letting the queue come to rest in between: handlers run, retries that fall due within
  * the span run too. *fired (may be NULL) is how many wakes were fired. In step mode the jobs run
  * on the caller's thread. A running handler's deadline, or its jobq_run_sleep, is a wake as well.
  * A handler that waits for its deadline without jobq_run_sleep is given 100 ms of real time.
- * Fails: MISUSE (system clock, from a handler, client), BAD_TIME, STALLED (no rest for stall_ms
- * of real time, or jobq_stop ended it; the clock stays where it has come to), and as
+ * Fails: MISUSE (system clock, from a handler, client), BAD_TIME, STALLED (no rest within stall_ms
+ * of real time, in step mode too, as with a job that is always due again, or jobq_stop ended it;
+ * the clock stays where it has come to, and the next call goes on there), and as
  * jobq_enqueue. */
 JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *err);
 
@@ -625,12 +639,15 @@ JOBQ_API int jobq_wakes(jobq *q);
 JOBQ_API int jobq_step(jobq *q, int *ran, jobq_error *err);
 
 /* Step mode: runs due jobs until none is due; *ran (may be NULL) counts them. Each commit settles
- * one job and claims the next. Otherwise as jobq_step. */
+ * one job and claims the next. It takes as long as that takes: a job that is always due again keeps
+ * it until jobq_stop, from another thread; who wants another end counts calls of jobq_step.
+ * Otherwise as jobq_step. */
 JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err);
 
 /* *at_ms is when the queue next has something to do by its clock: now or earlier if a job is, or
  * may be, ready; JOBQ_NEVER if nothing is known. With on_wake this is all that a foreign event
- * loop needs. Threads: any. Fails: MISUSE (client), CLOSED, FORKED. */
+ * loop needs. A run's deadline and other durations are told as the wall goes now: ask again when
+ * it was set. Threads: any. Fails: MISUSE (client), CLOSED, FORKED. */
 JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err);
 
 #ifdef __cplusplus

@@ -81,6 +81,7 @@ static int jobq__api_init(jobq *q) {
 }
 
 static void jobq__api_free(jobq *q) {
+    jobq__clock_leave(q->clock, &q->steps);
     jobq__tx_fini(q);
     jobq__registry_fini(&q->names);
     jobq__event_fini(&q->events);
@@ -293,6 +294,11 @@ static int jobq__api_check_version(int header, jobq_error *err) {
                          header / 1000 % 1000, header % 1000, JOBQ_VERSION);
 }
 
+/* The artificial clock was set: what it shows now may be late for something. */
+static void jobq__api_stepped(void *arg) {
+    jobq__core_kick(arg);
+}
+
 JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **out,
                           jobq_error *err, int header_version) {
     jobq *q;
@@ -327,6 +333,7 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
         jobq__api_free(q);
         return rc;
     }
+    jobq__clock_join(q->clock, &q->steps, jobq__api_stepped, q);
     *out = q;
     return JOBQ_OK;
 }

@@ -538,23 +538,20 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
 /* Until the waiter is told, its time is over or the queue closes. With pool.mu held. */
 static void jobq__jobs_await(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
     struct jobq__pool *pool = &q->pool;
+    int64_t until_us = jobq__to_us(until_ms);
     while (!waiter->done && !waiter->late && !jobq__os_load(&q->closing)
            && !jobq__os_load(&q->failed)) {
-        if (q->clock || until_ms == JOBQ_NEVER || pool->scheduler_started) {
-            jobq__os_wait(&waiter->cond, &pool->mu);
-            continue;
-        }
-        /* Nobody may be there to fire the wake: look at the time ourselves. */
-        if (jobq__clock_now_ms(NULL) >= until_ms) break;
-        jobq__os_wait_until(&waiter->cond, &pool->mu, jobq__clock_mono_us() + JOBQ__MIN(
-            jobq__sub(until_ms, jobq__clock_now_ms(NULL)), JOBQ_SECOND) * 1000);
+        /* An artificial clock comes to us: advance fires the wake. */
+        if (q->clock || until_us == INT64_MAX) jobq__os_wait(&waiter->cond, &pool->mu);
+        else if (jobq__clock_mono_us() >= until_us) break;
+        else jobq__os_wait_until(&waiter->cond, &pool->mu, until_us);
     }
 }
 
 static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
                            jobq_info *info, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
-    int64_t until_ms = jobq__add(jobq__clock_now_ms(q->clock), timeout_ms);
+    int64_t until_ms = jobq__add(jobq__clock_mono_ms(q->clock), timeout_ms);
     int rc = jobq__jobs_read(q, waiter->id, info, err);
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) return rc;
     jobq__os_lock(&pool->mu);
@@ -569,7 +566,7 @@ static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout
     if (timeout_ms > 0 && !waiter->done) {
         jobq__wheel_add(&pool->wheel, &waiter->alarm.timer, until_ms);
         jobq__os_unlock(&pool->mu);
-        jobq__core_kick(q);
+        if (q->clock) jobq__core_kick(q);
         jobq__os_lock(&pool->mu);
         jobq__jobs_await(q, waiter, until_ms);
     }
@@ -624,7 +621,7 @@ static int jobq__jobs_advance(jobq *q, int64_t duration_ms, bool next, int *fire
     else
         rc = jobq__config_span("duration_ms", duration_ms, err);
     if (rc == JOBQ_OK)
-        rc = jobq__sched_advance(q, jobq__add(jobq__clock_now_ms(q->clock), duration_ms), next,
+        rc = jobq__sched_advance(q, jobq__add(jobq__clock_mono_ms(q->clock), duration_ms), next,
                                  fired, err);
     return jobq__api_leave(q, rc);
 }
@@ -642,6 +639,7 @@ JOBQ_API int jobq_wakes(jobq *q) {
     if (jobq__api_enter(q, NULL) != JOBQ_OK) return 0;
     jobq__os_lock(&q->pool.mu);
     count = jobq__wheel_count(&q->pool.wheel);
+    if (q->pool.due_at_ms != JOBQ_NEVER && !q->pool.due_fired) count++;
     jobq__os_unlock(&q->pool.mu);
     jobq__api_leave(q, JOBQ_OK);
     return count;
@@ -674,15 +672,17 @@ JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err) {
 
 JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     struct jobq__pool *pool;
+    struct jobq__now now;
     int rc = jobq__api_enter_owner(q, err);
     if (rc != JOBQ_OK) return rc;
     if (!at_ms)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "at_ms must not be NULL"));
     pool = &q->pool;
+    now = jobq__clock_read(q->clock);
     jobq__os_lock(&pool->mu);
-    *at_ms = jobq__wheel_next(&pool->wheel);
+    *at_ms = jobq__sched_next(q, now);
     if (pool->ring.count || pool->handed_count || pool->more || pool->look)
-        *at_ms = JOBQ__MIN(*at_ms, jobq__clock_now_ms(q->clock));
+        *at_ms = JOBQ__MIN(*at_ms, now.wall_ms);
     jobq__os_unlock(&pool->mu);
     if (jobq__os_load(&q->failed)) *at_ms = JOBQ_NEVER;
     return jobq__api_leave(q, JOBQ_OK);

@@ -71,11 +71,11 @@ JOBQ__INTERNAL int64_t jobq__backoff_delay(const struct jobq__backoff *backoff, 
     return low_ms + (int64_t)above_low;
 }
 
-JOBQ__INTERNAL bool jobq__backoff_recovered(int attempt, int64_t now_ms, int64_t scheduled_at_ms,
+JOBQ__INTERNAL bool jobq__backoff_recovered(int attempt, int64_t run_ms,
                                             int64_t previous_delay_ms) {
     jobq__assert(attempt >= 1);
     jobq__assert(previous_delay_ms >= 0);
     if (attempt <= 1) return false;
     if (previous_delay_ms > INT64_MAX / 3) return false; /* nothing is later than that */
-    return jobq__sub(now_ms, scheduled_at_ms) > 3 * previous_delay_ms;
+    return run_ms > 3 * previous_delay_ms;
 }

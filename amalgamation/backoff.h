@@ -18,10 +18,9 @@ struct jobq__backoff {
 JOBQ__INTERNAL int64_t jobq__backoff_delay(const struct jobq__backoff *backoff, int attempt,
                                            uint64_t seed, int64_t id, int runs);
 
-/* True if a failure at now_ms of an attempt that was scheduled for scheduled_at_ms says nothing
- * about the failures before it, so that counting begins anew: it came later than three times the
- * delay that was waited. The first attempt has nothing to forget. */
-JOBQ__INTERNAL bool jobq__backoff_recovered(int attempt, int64_t now_ms, int64_t scheduled_at_ms,
-                                            int64_t previous_delay_ms);
+/* True if the failure of an attempt that ran for run_ms says nothing about the failures before it,
+ * so that counting begins anew: it ran longer than three times the delay that was waited. The
+ * first attempt has nothing to forget. */
+JOBQ__INTERNAL bool jobq__backoff_recovered(int attempt, int64_t run_ms, int64_t previous_delay_ms);
 
 #endif

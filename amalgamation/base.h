@@ -55,4 +55,10 @@ static inline int64_t jobq__sub(int64_t a, int64_t b) {
     return a - b;
 }
 
+/* Milliseconds in microseconds, saturating. */
+static inline int64_t jobq__to_us(int64_t ms) {
+    if (ms > INT64_MAX / 1000) return INT64_MAX;
+    return ms < INT64_MIN / 1000 ? INT64_MIN : ms * 1000;
+}
+
 #endif

@@ -1,19 +1,53 @@
-/* clock.h - the injected clock: the system's or an artificial one. */
+/* clock.h - the readings of time: wall, monotonic, and an artificial clock's. */
 #ifndef JOBQ__CLOCK_H
 #define JOBQ__CLOCK_H
 
+#include "list.h"
 #include "os.h"
 
-/* Two clocks, never mixed. The injected one (jobq_clock_now) gives milliseconds of the epoch:
- * due times, backoff, deadlines. The monotonic one gives microseconds of real time: grace,
- * measured rates, waits of threads. */
+/* Three readings, never mixed; nothing else reads time.
+ *
+ *   wall      milliseconds of the epoch, never negative; it may be set forth and back at any time.
+ *             Due times, history, housekeeping: what stands in the file.
+ *   monotonic milliseconds since some moment; it only goes on. Durations of this process: a run's
+ *             deadline and length, a sleep, a wait. No step of the wall reaches them.
+ *   real      the monotonic reading in microseconds, of the system whatever the queue's clock is:
+ *             grace, stall, busy waits, measured rates.
+ *
+ * An artificial clock has the first two, and they are not the same number: its monotonic reading
+ * begins at 0, as after a boot, so that whoever mixes them is found out by every test. */
 
-/* The same as jobq_clock_now, under an internal name. clock NULL is the system's. */
-JOBQ__INTERNAL int64_t jobq__clock_now_ms(jobq_clock *clock);
+struct jobq__now {
+    int64_t wall_ms, mono_ms;
+};
 
-/* Moves an artificial clock to at_ms, never backwards. */
-JOBQ__INTERNAL void jobq__clock_set(jobq_clock *clock, int64_t at_ms);
+/* Both at one moment. clock NULL is the system's, here and below. */
+JOBQ__INTERNAL struct jobq__now jobq__clock_read(jobq_clock *clock);
+JOBQ__INTERNAL int64_t jobq__clock_now_ms(jobq_clock *clock); /* the wall alone */
+JOBQ__INTERNAL int64_t jobq__clock_mono_ms(jobq_clock *clock);
+JOBQ__INTERNAL int64_t jobq__clock_mono_us(void); /* real */
 
-JOBQ__INTERNAL int64_t jobq__clock_mono_us(void);
+/* When the wall will show what now does, if nobody sets it until the monotonic reading is at_ms;
+ * and the reverse. Never stays never. */
+JOBQ__INTERNAL int64_t jobq__clock_on_wall(struct jobq__now now, int64_t at_ms);
+JOBQ__INTERNAL int64_t jobq__clock_on_mono(struct jobq__now now, int64_t at_ms);
+
+/* Moves an artificial clock forward, both readings, until the monotonic one is at_ms. */
+JOBQ__INTERNAL void jobq__clock_move(jobq_clock *clock, int64_t at_ms);
+
+/* Who has to hear of a step of an artificial clock's wall: called on the thread that steps it, with
+ * no lock held, and never after leave has returned. The struct is the caller's. */
+struct jobq__clock_user {
+    struct jobq__link link;
+    void (*stepped)(void *arg);
+    void *arg;
+    int64_t heard;  /* of how many steps */
+    int telling;    /* threads that are about to call, or inside */
+};
+
+/* clock NULL: nothing; the system tells who waits by its wall. */
+JOBQ__INTERNAL void jobq__clock_join(jobq_clock *clock, struct jobq__clock_user *user,
+                                     void (*stepped)(void *arg), void *arg);
+JOBQ__INTERNAL void jobq__clock_leave(jobq_clock *clock, struct jobq__clock_user *user);
 
 #endif

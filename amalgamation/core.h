@@ -31,6 +31,7 @@ struct jobq__verdict {
     int state;              /* JOBQ__WAITING or terminal */
     int attempt, crashes;
     int64_t run_at_ms, delay_ms;
+    bool due;               /* its time has come, whatever the wall shows when this is written */
 };
 
 /* What a handler said at length; most say nothing. */
@@ -51,6 +52,7 @@ struct jobq__entry {
     bool gone;                  /* baton: settled or taken out by the transaction under way */
     int64_t serial;             /* baton: when the transaction under way claimed it */
     struct jobq__verdict verdict;
+    int64_t due_ms;             /* monotonic: when its time had come, as far as the wall tells */
     int64_t wait_ms, run_ms;
     struct jobq__said *said;    /* or NULL */
     size_t capacity;            /* bytes of payload that fit */
@@ -82,7 +84,7 @@ struct jobq__new_name {
 
 struct jobq__tx {
     struct jobq__db *db;
-    int64_t now_ms;
+    int64_t now_ms, mono_ms;    /* one reading for all that it does */
     struct jobq__link settled;  /* entries handed in; changed under pool.mu, for who looks */
     struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
     struct jobq__link dropped;  /* entries claimed here and given back again */
@@ -149,7 +151,7 @@ struct jobq__commit {
 
 enum { JOBQ__STOP_ASKED = 1, JOBQ__STOP_SHUTDOWN = 2 };
 
-enum jobq__wake { JOBQ__WAKE_DUE, JOBQ__WAKE_DEADLINE, JOBQ__WAKE_SLEEP, JOBQ__WAKE_WAITER };
+enum jobq__wake { JOBQ__WAKE_DEADLINE, JOBQ__WAKE_SLEEP, JOBQ__WAKE_WAITER };
 
 struct jobq__alarm {
     struct jobq__timer timer;
@@ -165,7 +167,7 @@ struct jobq_run {
     int32_t stop;                   /* atomic */
     int32_t handling;               /* atomic; raised under pool.mu: the handler has not returned */
     int64_t id;                     /* pool.mu: of the job; 0: none */
-    int64_t started_ms, deadline_ms;
+    int64_t started_ms, deadline_ms; /* monotonic */
     void *outer;                    /* what its thread was at before */
     struct jobq__alarm deadline, sleep; /* pool.mu */
     bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */
@@ -241,9 +243,10 @@ struct jobq__pool {
     int running, sleeping;
     struct jobq__cond quiet;    /* signalled when the pool may have come to rest or stopped */
     int quiet_waiters;
-    struct jobq__wheel wheel;
-    struct jobq__alarm due;     /* the earliest scheduled job */
-    int64_t prune_at_ms;        /* housekeeping is no wake: it waits for the end of an advance */
+    struct jobq__wheel wheel;   /* monotonic: deadlines, sleeps, waits */
+    int64_t due_at_ms;          /* wall: the earliest scheduled job, the one wake of the table */
+    bool due_fired;             /* a transaction has yet to see to it */
+    int64_t prune_at_ms;        /* wall; no wake: it waits for the end of an advance */
     int64_t poll_at_us;         /* real time; INT64_MAX: no polling */
     struct jobq__link waiters;
     jobq_stats stats;
@@ -290,6 +293,7 @@ struct jobq {
     bool asks_owner;            /* a client that may write only while the owner allows it */
     bool ours;                  /* the file is known to be a queue that we own */
     jobq_clock *clock;
+    struct jobq__clock_user steps; /* hears of its steps */
 
     int32_t inside;             /* atomic: calls under way */
     int32_t closing;            /* atomic */

@@ -107,6 +107,10 @@
 #define JOBQ__EVENTS_MAX 4096             /* workers pause while a callback is so far behind */
 #define JOBQ__WAL_TRUNCATE 4              /* times wal_pages: shrink the log by force */
 
+/* A scheduler thread that waits by the monotonic clock, although something is due by the wall,
+ * looks at the wall this often: a step of it is seen no later. */
+#define JOBQ__STEP_SEEN_MS JOBQ_SECOND
+
 /* A handler that is still busy this long after its clock was advanced is taken to be waiting
  * for its deadline. Real time; only jobq_advance over a handler's deadline knows it. */
 #define JOBQ__PATIENCE_US 100000

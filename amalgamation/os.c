@@ -143,16 +143,17 @@ JOBQ__INTERNAL void jobq__os_wait(struct jobq__cond *cond, struct jobq__mutex *m
     jobq__os_now_held(mu);
 }
 
+/* Some systems refuse far futures, and a time_t of 32 bits ends in 2038. Who waits for something
+ * later than this is woken then, finds it too early and waits again. */
+#define JOBQ__OS_SECONDS_MAX (sizeof(time_t) < 8 ? (int64_t)INT32_MAX : INT64_C(4000000000))
+
 JOBQ__INTERNAL bool jobq__os_wait_until(struct jobq__cond *cond, struct jobq__mutex *mu,
                                         int64_t at_us) {
     struct timespec at;
-    int64_t seconds = at_us / 1000000;
     int failed;
-    /* Some systems refuse far futures; waking once in 30 years does no harm. */
-    if (seconds > 4000000000) seconds = 4000000000;
-    if (at_us < 0) seconds = 0;
-    at.tv_sec = (time_t)seconds;
-    at.tv_nsec = at_us < 0 ? 0 : (long)(at_us % 1000000) * 1000;
+    at_us = JOBQ__MAX(JOBQ__MIN(at_us, JOBQ__OS_SECONDS_MAX * 1000000), 0);
+    at.tv_sec = (time_t)(at_us / 1000000);
+    at.tv_nsec = (long)(at_us % 1000000) * 1000;
     jobq__os_not_held(mu);
     failed = pthread_cond_timedwait(&cond->raw, &mu->raw, &at);
     jobq__os_now_held(mu);
@@ -232,7 +233,7 @@ JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {
 /* ---- Clocks ---- */
 
 static int64_t jobq__os_time_us(clockid_t id) {
-    struct timespec t;
+    struct timespec t = {0, 0};
     clock_gettime(id, &t);
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }

@@ -161,9 +161,7 @@ JOBQ__INTERNAL int jobq__pool_init(jobq *q) {
     jobq__list_init(&pool->idle);
     jobq__list_init(&pool->waiters);
     jobq__wheel_init(&pool->wheel, 0);
-    pool->due.what = JOBQ__WAKE_DUE;
-    jobq__timer_init(&pool->due.timer);
-    pool->due.timer.at_ms = JOBQ_NEVER;
+    pool->due_at_ms = JOBQ_NEVER;
     pool->prune_at_ms = JOBQ_NEVER;
     pool->poll_at_us = INT64_MAX;
     pool->job_ns = JOBQ__RING_WINDOW_US * 1000; /* unknown yet: a small ring */

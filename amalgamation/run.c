@@ -12,7 +12,7 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     jobq__assert(jobq__os_held(&q->pool.mu));
     run->entry = entry;
     run->id = entry->row.id;
-    run->started_ms = jobq__clock_now_ms(q->clock);
+    run->started_ms = jobq__clock_mono_ms(q->clock);
     run->deadline_ms = JOBQ_NEVER;
     run->said = JOBQ_OUTCOME_NONE;
     run->in_tx = run->joined = run->no_memory = false;
@@ -62,8 +62,9 @@ static void jobq__run_end_as(struct jobq__entry *entry, int state) {
 }
 
 static void jobq__run_again(struct jobq__entry *entry, int attempt, int64_t run_at_ms,
-                            int64_t delay_ms) {
+                            int64_t delay_ms, int64_t now_ms) {
     entry->verdict.state = JOBQ__WAITING;
+    entry->verdict.due = run_at_ms <= now_ms;
     entry->verdict.attempt = attempt;
     entry->verdict.run_at_ms = run_at_ms;
     entry->verdict.delay_ms = delay_ms;
@@ -72,11 +73,10 @@ static void jobq__run_again(struct jobq__entry *entry, int attempt, int64_t run_
 /* A run that lasted for hours was healthy: its failure begins a new series. Measured from the start
  * of the run and against the longest delay (at least an hour); against the last one, as Galoy has
  * it, a handler that times out after some seconds would begin anew for ever. */
-static bool jobq__run_was_healthy(const struct jobq__entry *entry, int64_t started_ms,
-                                  int64_t now_ms) {
+static bool jobq__run_was_healthy(const struct jobq__entry *entry) {
     int64_t longest_ms = JOBQ__MAX(entry->row.delay_ms, entry->kind->spec.backoff_max_ms);
     longest_ms = JOBQ__MAX(longest_ms, JOBQ__BACKOFF_MAX_MS);
-    return jobq__backoff_recovered(entry->row.attempt, now_ms, started_ms, longest_ms);
+    return jobq__backoff_recovered(entry->row.attempt, entry->run_ms, longest_ms);
 }
 
 /* From now on the job is to blame if the process dies, unless the queue is being stopped. */
@@ -110,7 +110,7 @@ static void jobq__run_failed(struct jobq_run *run, int64_t now_ms) {
                                     spec->jitter_percent};
     int attempt = row->attempt;
     int64_t delay_ms;
-    if (jobq__run_was_healthy(entry, run->started_ms, now_ms)) attempt = 1;
+    if (jobq__run_was_healthy(entry)) attempt = 1;
     if (spec->attempts_max != JOBQ_UNLIMITED && attempt >= spec->attempts_max) {
         jobq__run_end_as(entry, JOBQ__FAILED);
         return;
@@ -120,7 +120,7 @@ static void jobq__run_failed(struct jobq_run *run, int64_t now_ms) {
                                                    row->id, row->runs);
     if (delay_ms < 0) jobq__run_end_as(entry, JOBQ__FAILED);
     else jobq__run_again(entry, attempt < INT32_MAX ? attempt + 1 : attempt,
-                         jobq__add(now_ms, delay_ms), delay_ms);
+                         jobq__add(now_ms, delay_ms), delay_ms, now_ms);
 }
 
 static void jobq__run_say(struct jobq_run *run, const char *text) {
@@ -146,11 +146,11 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
         jobq__run_end_as(entry, JOBQ__CANCELLED);
         break;
     case JOBQ_SNOOZE:
-        jobq__run_again(entry, row->attempt, at_ms, row->delay_ms);
+        jobq__run_again(entry, row->attempt, at_ms, row->delay_ms, now_ms);
         break;
     case JOBQ_RESCHEDULE:
         entry->verdict.crashes = 0;
-        jobq__run_again(entry, 1, at_ms, 0);
+        jobq__run_again(entry, 1, at_ms, 0, now_ms);
         break;
     default:
         jobq__run_failed(run, now_ms);
@@ -158,11 +158,13 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
 }
 
 /* What the handler returned, made sense of. */
-static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outcome) {
+static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outcome,
+                                        int64_t now_ms) {
     if (outcome == JOBQ_RETRY && (jobq__os_load(&run->stop) & JOBQ__STOP_SHUTDOWN)) {
-        /* Interrupted by a stop: not a failure. */
+        /* Interrupted by a stop: not a failure, and its time had come, even if the wall was set
+         * back since. */
         run->said = JOBQ_SNOOZE;
-        run->at_ms = run->entry->row.run_at_ms;
+        run->at_ms = JOBQ__MIN(run->entry->row.run_at_ms, now_ms);
         return JOBQ_SNOOZE;
     }
     if (run->said != outcome) run->text[0] = 0;
@@ -175,7 +177,7 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
         return JOBQ_RETRY;
     }
     if (outcome == JOBQ_RETRY && !run->text[0] && run->deadline_ms != JOBQ_NEVER
-        && jobq__clock_now_ms(run->q->clock) >= run->deadline_ms)
+        && jobq__add(run->started_ms, run->entry->run_ms) >= run->deadline_ms)
         jobq__run_say(run, "the run took longer than its timeout");
     return outcome;
 }
@@ -254,13 +256,13 @@ static void jobq__run_event(struct jobq_run *run) {
     const struct jobq__entry *entry = run->entry;
     jobq_event event;
     memset(&event, 0, sizeof event);
-    event.now_ms = run->started_ms;
+    event.now_ms = jobq__clock_now_ms(run->q->clock);
     event.id = entry->row.id;
     event.kind = entry->kind->text;
     event.from = JOBQ_STATE_PENDING;
     event.to = JOBQ_STATE_RUNNING;
     event.attempt = entry->row.attempt;
-    event.wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);
+    event.wait_ms = entry->wait_ms;
     jobq__event_add(&run->q->events, &event);
     jobq__run_tell(run->q);
 }
@@ -270,23 +272,23 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     struct jobq__entry *entry = run->entry;
     const jobq_kind *spec = &entry->kind->spec;
     jobq_outcome outcome;
-    int64_t now_ms;
+    struct jobq__now now;
     jobq__run_enter(run);
+    entry->wait_ms = jobq__sub(run->started_ms, entry->due_ms);
     if (run->q->events.call) jobq__run_event(run);
     jobq__assert(jobq__os_may_call_out());
     outcome = spec->run(run, spec->ctx);
     jobq__os_store(&run->handling, 0);
     jobq__owner_ended(&run->q->owner, worker->index, run->outer);
-    now_ms = jobq__clock_now_ms(run->q->clock);
-    entry->wait_ms = JOBQ__MAX(jobq__sub(run->started_ms, entry->row.run_at_ms), 0);
-    entry->run_ms = JOBQ__MAX(jobq__sub(now_ms, run->started_ms), 0);
-    outcome = jobq__run_interpret(run, outcome);
+    now = jobq__clock_read(run->q->clock);
+    entry->run_ms = jobq__sub(now.mono_ms, run->started_ms);
+    outcome = jobq__run_interpret(run, outcome, now.wall_ms);
     if (run->in_tx && outcome != JOBQ_DONE) outcome = jobq__run_abandon(run, outcome);
-    jobq__run_decide(run, outcome, now_ms);
+    jobq__run_decide(run, outcome, now.wall_ms);
     jobq__run_hand_over(run, outcome);
     jobq__mem_free(run->saved);
     run->saved = NULL;
-    return run->in_tx && jobq__run_settle(run, now_ms);
+    return run->in_tx && jobq__run_settle(run, now.wall_ms);
 }
 
 /* ---- Outcomes ---- */
@@ -408,7 +410,7 @@ JOBQ_API const void *jobq_run_payload(const jobq_run *run, size_t *size) {
 }
 
 JOBQ_API int64_t jobq_run_deadline(const jobq_run *run) {
-    return run->deadline_ms;
+    return jobq__clock_on_wall(jobq__clock_read(run->q->clock), run->deadline_ms);
 }
 
 /* What stands beside the row; most jobs have nothing there, and then nothing is read. */
@@ -455,43 +457,34 @@ JOBQ_API bool jobq_should_stop(jobq_run *run) {
     if (jobq__os_load(&run->stop) || jobq__os_load(&run->entry->cancel)) return true;
     if (jobq__run_forked(run)) return true;
     if (run->deadline_ms == JOBQ_NEVER) return false;
-    if (jobq__clock_now_ms(run->q->clock) < run->deadline_ms) return false;
+    if (jobq__clock_mono_ms(run->q->clock) < run->deadline_ms) return false;
     jobq__os_or(&run->stop, JOBQ__STOP_ASKED);
     return true;
 }
 
 /* ---- Sleeping ---- */
 
-/* In step mode nobody else moves an artificial clock; the system's is waited for. */
-static void jobq__run_sleep_alone(struct jobq_run *run, int64_t until_ms) {
+/* Until it is woken, or should stop, or its time has come. An artificial clock comes to us: advance
+ * fires the wake. The system's is waited for right here, so that a sleep takes no longer because
+ * the scheduler is busy. With pool.mu held. */
+static void jobq__run_doze(struct jobq_run *run, int64_t until_ms) {
     jobq *q = run->q;
-    until_ms = JOBQ__MIN(until_ms, run->deadline_ms);
-    if (q->clock) {
-        jobq__clock_set(q->clock, until_ms);
-        return;
-    }
-    jobq__os_lock(&q->pool.mu);
-    run->sleeping = true;
-    q->pool.sleeping++;
+    int64_t until_us = jobq__to_us(JOBQ__MIN(until_ms, run->deadline_ms));
     while (run->sleeping && !jobq_should_stop(run)) {
-        int64_t left_ms = jobq__sub(until_ms, jobq__clock_now_ms(NULL));
-        if (left_ms <= 0) break;
-        /* A step of the wall clock is noticed within a second. */
-        left_ms = JOBQ__MIN(left_ms, JOBQ_SECOND);
-        jobq__os_wait_until(&run->worker->cond, &q->pool.mu,
-                            jobq__clock_mono_us() + left_ms * 1000);
+        if (q->clock || until_us == INT64_MAX) jobq__os_wait(&run->worker->cond, &q->pool.mu);
+        else if (jobq__clock_mono_us() >= until_us) break;
+        else jobq__os_wait_until(&run->worker->cond, &q->pool.mu, until_us);
     }
-    jobq__run_awaken(run);
-    jobq__os_unlock(&q->pool.mu);
 }
 
 JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     jobq *q = run->q;
     struct jobq__pool *pool = &q->pool;
-    int64_t until_ms = jobq__add(jobq__clock_now_ms(q->clock), JOBQ__MAX(duration_ms, 0));
+    int64_t until_ms = jobq__add(jobq__clock_mono_ms(q->clock), JOBQ__MAX(duration_ms, 0));
     if (run->in_tx || duration_ms <= 0 || jobq__run_forked(run)) return jobq_should_stop(run);
-    if (q->step_mode) {
-        jobq__run_sleep_alone(run, until_ms);
+    if (q->step_mode && q->clock) {
+        /* Nobody else moves it. */
+        jobq__clock_move(q->clock, JOBQ__MIN(until_ms, run->deadline_ms));
         return jobq_should_stop(run);
     }
     jobq__os_lock(&pool->mu);
@@ -500,9 +493,9 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     pool->sleeping++;
     if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
-    jobq__core_kick(q);
+    if (q->clock) jobq__core_kick(q);
     jobq__os_lock(&pool->mu);
-    while (run->sleeping && !jobq_should_stop(run)) jobq__os_wait(&run->worker->cond, &pool->mu);
+    jobq__run_doze(run, until_ms);
     jobq__run_awaken(run);
     jobq__wheel_del(&pool->wheel, &run->sleep.timer);
     jobq__os_unlock(&pool->mu);

@@ -9,19 +9,20 @@ static bool jobq__sched_due(int64_t at_ms, int64_t now_ms) {
 /* ---- Wakes ---- */
 
 /* Fires what is due; true if a scheduled job is. With pool.mu held. */
-static bool jobq__sched_fire(jobq *q, int64_t now_ms) {
+static bool jobq__sched_fire(jobq *q, struct jobq__now now) {
     struct jobq__pool *pool = &q->pool;
+    bool promote = !pool->due_fired && jobq__sched_due(pool->due_at_ms, now.wall_ms);
     struct jobq__timer *timer;
-    bool promote = false;
     jobq__assert(jobq__os_held(&pool->mu));
-    while ((timer = jobq__wheel_expire(&pool->wheel, now_ms)) != NULL) {
+    if (promote) {
+        pool->due_fired = pool->more = true;
+        pool->fired++;
+    }
+    while ((timer = jobq__wheel_expire(&pool->wheel, now.mono_ms)) != NULL) {
         struct jobq__alarm *alarm = JOBQ__CONTAINER(timer, struct jobq__alarm, timer);
         struct jobq__waiter *waiter;
         pool->fired++;
         switch (alarm->what) {
-        case JOBQ__WAKE_DUE:
-            promote = true;
-            break;
         case JOBQ__WAKE_DEADLINE:
             jobq__run_stop(JOBQ__CONTAINER(alarm, struct jobq_run, deadline), JOBQ__STOP_ASKED);
             break;
@@ -35,8 +36,19 @@ static bool jobq__sched_fire(jobq *q, int64_t now_ms) {
             break;
         }
     }
-    if (promote) pool->more = true;
     return promote && pool->claiming;
+}
+
+/* When the next wake is, by the monotonic reading. With pool.mu held. */
+static int64_t jobq__sched_next_wake(const jobq *q, struct jobq__now now) {
+    const struct jobq__pool *pool = &q->pool;
+    int64_t due_ms = pool->due_fired ? JOBQ_NEVER : jobq__clock_on_mono(now, pool->due_at_ms);
+    jobq__assert(jobq__os_held(&pool->mu));
+    return JOBQ__MIN(due_ms, jobq__wheel_next(&pool->wheel));
+}
+
+JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now) {
+    return jobq__clock_on_wall(now, jobq__sched_next_wake(q, now));
 }
 
 /* ---- Housekeeping ---- */
@@ -134,13 +146,13 @@ static void jobq__sched_checkpoint(jobq *q) {
 /* Does one round of work; false if there was none. With pool.mu held, before and after. */
 static bool jobq__sched_round(jobq *q, int64_t now_us) {
     struct jobq__pool *pool = &q->pool;
-    int64_t now_ms = jobq__clock_now_ms(q->clock);
+    struct jobq__now now = jobq__clock_read(q->clock);
     bool failed = jobq__os_load(&q->failed) != JOBQ_OK, owed = pool->owed;
-    bool promote = jobq__sched_fire(q, now_ms);
+    bool promote = jobq__sched_fire(q, now);
     bool commit = !owed && (promote || pool->look);
     bool overdue = !owed && jobq__core_commit_due(q, now_us)
                 && (now_us - pool->handed_since_us >= JOBQ__DEFER_US || !pool->handed_count);
-    bool house = !owed && (jobq__sched_due(pool->prune_at_ms, now_ms)
+    bool house = !owed && (jobq__sched_due(pool->prune_at_ms, now.wall_ms)
                            || pool->poll_at_us <= now_us);
     bool checkpoint = !owed && pool->checkpoint;
     bool events;
@@ -155,28 +167,26 @@ static bool jobq__sched_round(jobq *q, int64_t now_us) {
 }
 
 /* When to look again, by which clock. now_us is what the round went by: what it found too early is
- * still to come then, even if its time has passed meanwhile. */
+ * still to come then, even if its time has passed meanwhile. Deadlines, sleeps and waits by the
+ * system's clock are no concern of ours: each is waited for by the thread that has it. */
 static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
     struct jobq__pool *pool = &q->pool;
-    int64_t until_us = pool->poll_at_us, at_ms;
-    *wall = false;
+    int64_t until_us = pool->poll_at_us, at_ms, left_ms;
     bool writes = !pool->owed && !jobq__os_load(&q->failed);
+    *wall = false;
     if (!writes) until_us = INT64_MAX;
     if (writes && pool->scheduler_armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
     if (writes && (pool->handed_count || pool->more) && pool->retry_at_us > now_us)
         until_us = JOBQ__MIN(until_us, pool->retry_at_us);
-    /* An artificial clock comes to us: advance kicks. */
-    if (q->clock) return until_us;
-    at_ms = jobq__wheel_next(&pool->wheel);
-    if (writes) at_ms = JOBQ__MIN(at_ms, pool->prune_at_ms);
+    /* An artificial clock comes to us: advance and set kick. */
+    if (q->clock || !writes) return until_us;
+    at_ms = JOBQ__MIN(pool->due_fired ? JOBQ_NEVER : pool->due_at_ms, pool->prune_at_ms);
     if (at_ms == JOBQ_NEVER) return until_us;
-    if (until_us == INT64_MAX) {
-        *wall = true;
-        return at_ms > INT64_MAX / 1000 ? INT64_MAX - 1 : at_ms * 1000;
-    }
-    at_ms = jobq__sub(at_ms, jobq__clock_now_ms(NULL));
-    if (at_ms < JOBQ_DAY) until_us = JOBQ__MIN(until_us, now_us + JOBQ__MAX(at_ms, 0) * 1000);
-    return until_us;
+    *wall = until_us == INT64_MAX;
+    if (*wall) return JOBQ__MIN(jobq__to_us(at_ms), INT64_MAX - 1);
+    /* A thread waits by one clock only: it looks often enough to see a step of the other. */
+    left_ms = JOBQ__MIN(jobq__sub(at_ms, jobq__clock_now_ms(NULL)), JOBQ__STEP_SEEN_MS);
+    return JOBQ__MIN(until_us, now_us + JOBQ__MAX(left_ms, 0) * 1000);
 }
 
 static void jobq__sched_sleep(jobq *q, int64_t now_us, int64_t commits) {
@@ -291,12 +301,27 @@ static int jobq__sched_one(jobq *q, int64_t *ran) {
     return jobq__commit_now(q);
 }
 
-/* All jobs: each commit settles one and claims the next. */
-static int jobq__sched_all(jobq *q, int64_t *ran) {
+/* True if there is a job to run, and no time left for it. */
+static bool jobq__sched_overtime(jobq *q, int64_t until_us) {
+    bool waits;
+    if (until_us == INT64_MAX || jobq__clock_mono_us() < until_us) return false;
+    jobq__os_lock(&q->pool.mu);
+    waits = q->pool.ring.count > 0;
+    jobq__os_unlock(&q->pool.mu);
+    return waits;
+}
+
+/* All jobs: each commit settles one and claims the next. One that is always due again would keep
+ * us for ever: real time decides whether to give up, and nothing else. */
+static int jobq__sched_all(jobq *q, int64_t until_us, int64_t *ran) {
     int rc;
     jobq__sched_claiming(q, true);
     while ((rc = jobq__commit_now(q)) == JOBQ_OK) {
         jobq__event_deliver(&q->events, true);
+        if (*ran > 0 && jobq__sched_overtime(q, until_us)) {
+            rc = JOBQ_STALLED;
+            break;
+        }
         if (jobq__sched_run_one(q)) ++*ran;
         else if (!jobq__sched_again(q, &rc)) break;
     }
@@ -308,8 +333,8 @@ static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
     if (jobq__os_load(&q->failed) == rc) return rc ? jobq__core_say(q, rc, err) : rc;
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
     if (rc == JOBQ_STALLED)
-        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms, or was"
-                             " stopped");
+        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms: a handler"
+                             " has not returned, or a job is always due again; or it was stopped");
     if (rc != JOBQ_OK)
         jobq__err_set(err, rc, "%s; outcomes are kept and written by the next step",
                       jobq_code_text(rc));
@@ -318,13 +343,15 @@ static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
 
 JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error *err) {
     int rc = jobq__sched_enter(q, err);
+    struct jobq__now now;
     *ran = 0;
     if (rc != JOBQ_OK) return rc;
     jobq__sched_housekeeping(q);
+    now = jobq__clock_read(q->clock);
     jobq__os_lock(&q->pool.mu);
-    jobq__sched_fire(q, jobq__clock_now_ms(q->clock));
+    jobq__sched_fire(q, now);
     jobq__os_unlock(&q->pool.mu);
-    rc = all ? jobq__sched_all(q, ran) : jobq__sched_one(q, ran);
+    rc = all ? jobq__sched_all(q, INT64_MAX, ran) : jobq__sched_one(q, ran);
     jobq__sched_leave(q);
     return jobq__sched_fail(q, err, rc);
 }
@@ -334,7 +361,7 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
 /* True if the next wake is the deadline of a handler that runs. With pool.mu held. */
 static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
     const struct jobq__pool *pool = &q->pool;
-    int64_t next_ms = jobq__wheel_next(&pool->wheel);
+    int64_t next_ms = jobq__sched_next_wake(q, jobq__clock_read(q->clock));
     int i;
     for (i = 0; i < pool->worker_count && next_ms <= target_ms; i++) {
         const struct jobq_run *run = &pool->workers[i].run;
@@ -345,12 +372,16 @@ static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
 }
 
 static bool jobq__sched_at_rest(const jobq *q) {
-    int64_t now_ms = jobq__clock_now_ms(q->clock);
+    struct jobq__now now = jobq__clock_read(q->clock);
     if (!jobq__pool_at_rest(q)) return false;
     /* Nobody is there to see to these unless the pool runs. */
     return !q->pool.scheduler_started
-        || (!jobq__sched_due(jobq__wheel_next(&q->pool.wheel), now_ms)
-            && !jobq__sched_due(q->pool.prune_at_ms, now_ms));
+        || (!jobq__sched_due(jobq__sched_next_wake(q, now), now.mono_ms)
+            && !jobq__sched_due(q->pool.prune_at_ms, now.wall_ms));
+}
+
+static int64_t jobq__sched_stalls_us(const jobq *q) {
+    return jobq__add(jobq__clock_mono_us(), jobq__to_us(q->options.stall_ms));
 }
 
 /* Waits until ring, handlers and outcomes are empty. A handler that waits for its own deadline
@@ -358,8 +389,7 @@ static bool jobq__sched_at_rest(const jobq *q) {
 static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
     struct jobq__pool *pool = &q->pool;
     int64_t now_us = jobq__clock_mono_us(), moved_us = now_us, started = -1;
-    int64_t until_us = jobq__add(now_us, q->options.stall_ms > INT64_MAX / 2000
-                                 ? INT64_MAX : q->options.stall_ms * 1000);
+    int64_t until_us = jobq__sched_stalls_us(q);
     int rc = JOBQ_OK;
     jobq__os_lock(&pool->mu);
     pool->quiet_waiters++;
@@ -387,7 +417,7 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
 static int jobq__sched_settle(jobq *q, int64_t target_ms) {
     int64_t ran = 0;
     if (q->step_mode) {
-        int rc = jobq__sched_all(q, &ran);
+        int rc = jobq__sched_all(q, jobq__sched_stalls_us(q), &ran);
         if (rc != JOBQ_OK || !jobq__sched_halted(q)) return rc;
         return jobq__os_load(&q->closing) ? JOBQ_CLOSED : JOBQ_STALLED;
     }
@@ -400,12 +430,12 @@ static bool jobq__sched_to_wake(jobq *q, int64_t target_ms) {
     struct jobq__pool *pool = &q->pool;
     int64_t next_ms;
     jobq__os_lock(&pool->mu);
-    next_ms = jobq__wheel_next(&pool->wheel);
+    next_ms = jobq__sched_next_wake(q, jobq__clock_read(q->clock));
     jobq__os_unlock(&pool->mu);
     if (next_ms == JOBQ_NEVER || next_ms > target_ms) return false;
-    jobq__clock_set(q->clock, next_ms);
+    jobq__clock_move(q->clock, next_ms);
     jobq__os_lock(&pool->mu);
-    if (jobq__sched_fire(q, jobq__clock_now_ms(q->clock))) pool->look = true;
+    if (jobq__sched_fire(q, jobq__clock_read(q->clock))) pool->look = true;
     jobq__os_unlock(&pool->mu);
     return true;
 }
@@ -418,7 +448,7 @@ static int jobq__sched_advance_on(jobq *q, int64_t target_ms, bool next, jobq_er
     }
     if (rc != JOBQ_OK) return jobq__sched_fail(q, err, rc);
     if (next) return jobq__err_set(err, JOBQ_NOT_FOUND, "no wake is pending");
-    jobq__clock_set(q->clock, target_ms);
+    jobq__clock_move(q->clock, target_ms);
     return jobq__sched_fail(q, err, jobq__sched_settle(q, target_ms));
 }
 

@@ -13,16 +13,25 @@
  *
  * Firing a wake only raises a flag or wakes a thread, under pool.mu; what follows from it is a
  * transaction like any other. The table is the truth: a wake that comes for nothing does no harm.
- * Wakes: the earliest scheduled job, a running handler's deadline or sleep, a waiter's timeout.
- * Housekeeping is no wake: it is seen to whenever the clock has passed its time. */
+ * Wakes: the earliest scheduled job, by the wall; a running handler's deadline or sleep and a
+ * waiter's timeout, by the monotonic reading. Housekeeping is no wake: it is seen to whenever the
+ * wall has passed its time.
+ *
+ * By the system's clock the thread itself waits for what is due by the wall only, until that very
+ * time of the wall, so that the system wakes it when the clock is set or the machine resumes. By an
+ * artificial clock it waits for nothing: advance and set kick it. */
 
 JOBQ__INTERNAL void jobq__sched_main(void *q);
+
+/* When the next wake is, by the wall as it goes now. With pool.mu held. */
+JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now);
 
 /* Prunes finished jobs and looks for others' jobs, if it is time. */
 JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q);
 
 JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error *err);
-/* To target_ms, or, if next, to the first wake. */
+/* Moves the artificial clock until its monotonic reading is target_ms, or, if next, to the first
+ * wake. */
 JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, int *fired,
                                        jobq_error *err);
 

@@ -27,6 +27,8 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__ro
     }
     entry->kind = kind;
     entry->lane = lane;
+    entry->due_ms = jobq__sub(q->tx.mono_ms,
+                              JOBQ__MAX(jobq__sub(q->tx.now_ms, row->run_at_ms), 0));
     entry->cancel = 0;
     entry->in_ring = entry->gone = false;
     jobq__list_init(&entry->link);
@@ -120,6 +122,7 @@ static void jobq__tx_take_handed(jobq *q) {
 }
 
 JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
+    struct jobq__now now;
     q->tx.db = db;
     q->tx.single_rows = false;
     jobq__assert(jobq__list_empty(&q->tx.settled));
@@ -127,7 +130,9 @@ JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
         jobq__tx_take_handed(q);
     }
     /* After that, so that no outcome is from the future. */
-    q->tx.now_ms = jobq__clock_now_ms(q->clock);
+    now = jobq__clock_read(q->clock);
+    q->tx.now_ms = now.wall_ms;
+    q->tx.mono_ms = now.mono_ms;
 }
 
 static void jobq__tx_snapshot(jobq *q) {
@@ -403,7 +408,7 @@ static void jobq__tx_wake_workers(struct jobq__pool *pool, int jobs, struct jobq
 static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     struct jobq__pool *pool = &q->pool;
     struct jobq__tx *tx = &q->tx;
-    int64_t due_ms = pool->due.timer.at_ms;
+    int64_t due_ms = pool->due_at_ms;
     int jobs = 0;
     jobq__os_lock(&pool->mu);
     while (!jobq__list_empty(&tx->claimed)) {
@@ -415,8 +420,10 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     jobq__tx_add_stats(&pool->stats, &tx->add);
     pool->stats.wal_pages = tx->db->wal_pages;
     pool->more = jobq__tx_more(q);
-    if (!q->client && (q->next_due_ms != due_ms || !jobq__timer_pending(&pool->due.timer)))
-        jobq__wheel_add(&pool->wheel, &pool->due.timer, q->next_due_ms);
+    if (!q->client) {
+        pool->due_at_ms = q->next_due_ms;
+        pool->due_fired = false;
+    }
     /* Several transactions may share one set of wakes. */
     wakes->loop = wakes->loop || tx->ready || q->next_due_ms < due_ms;
     wakes->scheduler = wakes->scheduler || q->next_due_ms < due_ms

@@ -79,6 +79,8 @@ JOBQ__INTERNAL int jobq__tx_flush(jobq *q);
 
 /* The lane for a job of this kind, queue, time and number of crashes. */
 JOBQ__INTERNAL int32_t jobq__tx_lane(jobq *q, const struct jobq__row *row);
+/* The same if its time has come, whatever the wall shows. */
+JOBQ__INTERNAL int32_t jobq__tx_due_lane(jobq *q, const struct jobq__row *row);
 /* A row has just become ready in its lane; keeps I2 and I3. */
 JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row);
 /* A row now waits in lane 0 until at_ms. */

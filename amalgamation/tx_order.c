@@ -10,6 +10,10 @@ JOBQ__INTERNAL bool jobq__tx_handled(jobq *q, int64_t kind) {
 
 JOBQ__INTERNAL int32_t jobq__tx_lane(jobq *q, const struct jobq__row *row) {
     if (row->run_at_ms > q->tx.now_ms || row->run_at_ms == JOBQ_NEVER) return JOBQ__LANE_SCHEDULED;
+    return jobq__tx_due_lane(q, row);
+}
+
+JOBQ__INTERNAL int32_t jobq__tx_due_lane(jobq *q, const struct jobq__row *row) {
     /* A client does not know who handles what; the owner parks when it finds out. */
     if (!q->client && !jobq__tx_handled(q, row->kind)) return -row->kind;
     return row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;

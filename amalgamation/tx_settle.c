@@ -70,7 +70,7 @@ static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
     row.delay_ms = verdict->delay_ms;
     row.crashes = verdict->crashes;
     row.side = text ? JOBQ__SIDE_EXTRA : 0;
-    row.lane = jobq__tx_lane(q, &row);
+    row.lane = verdict->due ? jobq__tx_due_lane(q, &row) : jobq__tx_lane(q, &row);
     rc = jobq__store_requeue(q->tx.db, &row, row.lane > 0 ? row.priority : 0, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
     if (text) rc = jobq__tx_store_extra(q, row.id, JOBQ__EXTRA_ERROR, text, strlen(text));

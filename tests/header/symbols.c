@@ -66,6 +66,7 @@ static const struct {
     PUBLIC(jobq_clock_free),
     PUBLIC(jobq_clock_now),
     PUBLIC(jobq_clock_advance),
+    PUBLIC(jobq_clock_set),
     PUBLIC(jobq_advance),
     PUBLIC(jobq_advance_to_next),
     PUBLIC(jobq_wakes),

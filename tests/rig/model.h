@@ -11,7 +11,12 @@
  *   model_may_be_gone            a finished job whose time is over may be there still
  *   crashes >= crashes_max       such a job fails when its turn comes
  *   due                          its time has come, by an earlier clock that may have been set back
- *                                since; a job is never early again */
+ *                                since; a job is never early again
+ *   due_unsure                   it had come when the clock was set back, but perhaps the queue had
+ *                                not looked by then
+ *
+ * Two times: wall is what a clock shows and what stands in a file, monotonic is what passes; when a
+ * clock is set only the first changes. */
 #ifndef JOBQ_TEST_MODEL_H
 #define JOBQ_TEST_MODEL_H
 
@@ -65,7 +70,9 @@ struct model_job {
     int64_t id;
     struct model_spec spec;
     jobq_state state;
-    bool due, over; /* its time has come; it is one too many of those that are kept */
+    bool due, due_unsure; /* its time has come, */
+    bool early; /* and the clock has shown an earlier one since */
+    bool over; /* it is one too many of those that are kept */
     int attempt, runs, crashes, error;
     int64_t created_ms, run_at_ms, run_at_max_ms;
     int64_t finished_ms, finished_max_ms, keep_ms; /* terminal: between these two; how long kept */
@@ -73,7 +80,8 @@ struct model_job {
     bool has_saved, saved_unsure;
     /* While it runs, and until its outcome is on the disk. */
     bool returned, cancel;
-    int64_t started_ms, returned_ms;
+    int64_t started_ms, ran_ms;  /* monotonic */
+    int64_t returned_ms;
     struct model_verdict verdict;
 };
 
@@ -170,6 +178,7 @@ static inline int64_t model_next_wake(const struct model *m, int64_t now_ms) {
     for (int i = 0; i < m->count; i++) {
         const struct model_job *job = &m->jobs[i];
         if (job->state != JOBQ_STATE_PENDING || job->due || job->run_at_ms <= now_ms) continue;
+        if (job->due_unsure) continue;
         if (job->run_at_ms < next_ms) next_ms = job->run_at_ms;
     }
     return next_ms;
@@ -179,6 +188,23 @@ static inline int64_t model_next_wake(const struct model *m, int64_t now_ms) {
 static inline void model_promote(struct model *m, int64_t now_ms) {
     for (int i = 0; i < m->count; i++)
         if (model_its_time(&m->jobs[i], now_ms)) m->jobs[i].due = true;
+}
+
+/* The clock shows now_ms, perhaps an earlier time than before. */
+static inline void model_set_back(struct model *m, int64_t now_ms) {
+    for (int i = 0; i < m->count; i++) {
+        struct model_job *job = &m->jobs[i];
+        if ((job->due || job->due_unsure) && job->run_at_ms > now_ms) job->early = true;
+    }
+}
+
+/* The clock is about to be set: who was due by it is so still if the queue has looked. */
+static inline void model_step(struct model *m, int64_t now_ms) {
+    for (int i = 0; i < m->count; i++) {
+        struct model_job *job = &m->jobs[i];
+        if (job->state != JOBQ_STATE_PENDING || job->due || job->run_at_ms > now_ms) continue;
+        job->due_unsure = true;
+    }
 }
 
 /* ---- The end of a job ---- */
@@ -214,7 +240,7 @@ static inline void model_end(struct model *m, const struct model_rules *rules,
     int64_t done_ms = kind->handled ? kind->keep_done_ms : rules->keep_done_ms;
     int64_t failed_ms = kind->handled ? kind->keep_failed_ms : rules->keep_failed_ms;
     job->state = state;
-    job->due = job->over = false;
+    job->due = job->due_unsure = job->over = false;
     job->finished_ms = job->finished_max_ms = now_ms;
     job->keep_ms = state == JOBQ_STATE_FAILED ? failed_ms : done_ms;
     if (job->keep_ms == JOBQ_NONE) model_remove(m, job);
@@ -281,6 +307,7 @@ static inline int model_retry_now(struct model *m, struct model_job *job, int64_
     if (model_holder(m, job->spec.kind, job->spec.key, job)) return JOBQ_EXISTS;
     job->state = JOBQ_STATE_PENDING;
     job->due = true;
+    job->early = false;
     job->attempt = 1;
     job->crashes = 0;
     job->has_saved = job->saved_unsure = false;
@@ -314,9 +341,10 @@ static inline int model_do(struct model *m, const struct model_rules *rules, str
 
 /* ---- A run ---- */
 
+/* now_ms is monotonic. */
 static inline void model_start(struct model_job *job, int64_t now_ms) {
     job->state = JOBQ_STATE_RUNNING;
-    job->due = job->returned = job->cancel = false;
+    job->due = job->due_unsure = job->returned = job->cancel = false;
     job->runs++;
     job->started_ms = now_ms;
 }
@@ -345,7 +373,7 @@ static inline void model_failed(const struct model_rules *rules, const struct mo
     const struct model_kind *kind = &rules->kinds[job->spec.kind];
     int64_t healthy_ms = kind->max_ms > JOBQ_HOUR ? kind->max_ms : JOBQ_HOUR, low_ms, high_ms;
     int attempt = job->attempt;
-    if (job->returned_ms - job->started_ms > 3 * healthy_ms) attempt = 1;
+    if (job->ran_ms > 3 * healthy_ms) attempt = 1;
     v->state = JOBQ_STATE_FAILED;
     if (kind->attempts_max != JOBQ_UNLIMITED && attempt >= kind->attempts_max) return;
     model_backoff(kind, attempt, &low_ms, &high_ms);
@@ -398,6 +426,7 @@ static inline void model_settle(struct model *m, const struct model_rules *rules
     job->crashes = v.crashes;
     job->run_at_ms = v.run_at_ms;
     job->run_at_max_ms = v.run_at_max_ms;
+    job->early = false;
     job->due = model_its_time(job, now_ms);
 }
 

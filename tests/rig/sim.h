@@ -13,14 +13,15 @@
 #include "helpers.h"
 #include "model.h"
 
-enum { SIM_LINES = 60, SIM_LINE = 150, SIM_PASTS = 800, SIM_EVENTS = 1024, SIM_AWAITED = 256,
-       SIM_MAYBES = 8, SIM_ENDS = 6, SIM_GHOSTS = 256 };
+enum { SIM_LINES = 60, SIM_LINE = 150, SIM_PASTS = 2400, SIM_EVENTS = 1024, SIM_AWAITED = 256,
+       SIM_MAYBES = 8, SIM_ENDS = 6, SIM_GHOSTS = 256, SIM_STEPS = 64 };
 
 /* What a life is like. Chances are per thousand calls. */
 struct sim_profile {
     const char *name;
     bool memory;          /* a queue in ":memory:", which cannot die */
-    bool chaos;           /* the clock is set back, forth, and to 1970 between sessions */
+    bool chaos;           /* the clock is set back, forth, and to 1970 between sessions, */
+    int steps;            /* and before a call, or in a handler, by this chance */
     bool power;           /* the power may fail */
     int faults, deaths;   /* a fault is planned before a call; the device dies after one */
     int sessions, calls;  /* at most so many, and so many calls of each */
@@ -45,7 +46,7 @@ struct sim_end {
 struct sim_run_state {
     int64_t id;             /* 0: none */
     jobq_run *run;          /* while its handler runs */
-    int64_t deadline_ms, hits;
+    int64_t deadline_ms, hits; /* monotonic; */
     bool in_tx, tx_ended;
     int effects;            /* rows written in its transaction */
     uint64_t effect_sum;
@@ -55,7 +56,9 @@ struct sim_run_state {
 };
 
 struct sim_awaited {
-    int64_t id, wait_ms, run_ms;
+    int64_t id, run_ms;
+    int64_t started_ms, run_at_ms; /* what was waited follows; the first is monotonic, or -1 */
+    bool early;
     jobq_state from, to;
     int attempt;
     jobq_outcome outcome;
@@ -63,6 +66,7 @@ struct sim_awaited {
 
 struct sim_figures {
     int64_t lives, sessions, calls, runs, plans, deaths, cuts, unknowns, opens_failed, backwards;
+    int64_t steps, steps_in_runs;
     int64_t lived_ms, effects, crashes;
     int64_t edges[6][6][JOBQ_CRASHED + 1]; /* from, to, outcome */
     int64_t deleted[6], pruned[6], uncharged;
@@ -85,7 +89,7 @@ static struct {
     struct model_rules rules;
     struct model m;         /* the truth, as far as it is known */
     int64_t high_ms;        /* the latest time that a clock has shown */
-    int64_t wall_ms;        /* when the next session begins */
+    int64_t wall_ms;        /* when the next session begins, by a clock that nobody has set */
     bool wrote;             /* a handler has asked for its transaction */
     struct sim_past pasts[SIM_PASTS]; /* in order; the last is the truth */
     int past_count;
@@ -98,6 +102,8 @@ static struct {
     /* Of this session. */
     jobq *q;
     jobq_clock *clock;
+    int64_t offsets[SIM_STEPS]; /* of its wall from its monotonic reading; now: the last */
+    int offset_count;
     struct fault_log log;
     bool logging;
     bool leaving;           /* jobq_mark_exit was called */
@@ -110,7 +116,9 @@ static struct {
     jobq_stats stats;       /* as they should be, of these the counters */
     int64_t wakes;          /* calls of on_wake */
     /* Of this call of the application. */
-    int64_t call_hits, call_ms, last_ms;
+    int64_t call_hits, last_ms;
+    int64_t low_ms, top_ms; /* what the clock has shown meanwhile */
+    bool stepped;           /* it was set */
     int call_runs, call_log, call_latched;
     bool advancing, stepping;
     struct sim_run_state run;
@@ -209,7 +217,14 @@ static inline bool sim_over(void) {
 static inline int64_t sim_now(void) {
     int64_t now_ms = jobq_clock_now(sim.clock);
     if (now_ms > sim.high_ms) sim.high_ms = now_ms;
+    if (now_ms > sim.top_ms) sim.top_ms = now_ms;
+    if (now_ms < sim.low_ms) sim.low_ms = now_ms;
     return now_ms;
+}
+
+/* The monotonic reading: what has passed since the session began. */
+static inline int64_t sim_mono(void) {
+    return sim_now() - sim.offsets[sim.offset_count - 1];
 }
 
 /* ---- The disk's troubles ---- */

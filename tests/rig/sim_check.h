@@ -106,7 +106,8 @@ static inline void sim_adopt(struct model_job *job, const jobq_info *info) {
     if (model_finished(job)) job->finished_ms = job->finished_max_ms = info->finished_at_ms;
     /* By an earlier clock, then. */
     if (job->state == JOBQ_STATE_PENDING && !info->scheduled && info->run_at_ms > sim_now())
-        job->due = true;
+        job->due = job->early = true;
+    job->due_unsure = false;
 }
 
 /* ---- The run whose outcome may be on the disk ---- */
@@ -115,7 +116,6 @@ static inline void sim_await_event(const struct model_job *job, jobq_state from,
                                    jobq_outcome outcome) {
     struct sim_awaited *a = &sim.awaited[sim.awaited_count];
     bool settled = from == JOBQ_STATE_RUNNING && outcome != JOBQ_CRASHED;
-    int64_t wait_ms = job->started_ms - job->run_at_ms;
     if (sim.awaited_count == SIM_AWAITED) {
         sim_broken("%d events have not come", sim.awaited_count);
         return;
@@ -126,8 +126,10 @@ static inline void sim_await_event(const struct model_job *job, jobq_state from,
     a->to = to;
     a->attempt = job->attempt;
     a->outcome = outcome;
-    if (settled || to == JOBQ_STATE_RUNNING) a->wait_ms = wait_ms > 0 ? wait_ms : 0;
-    if (settled) a->run_ms = job->returned_ms - job->started_ms;
+    a->started_ms = settled || to == JOBQ_STATE_RUNNING ? job->started_ms : -1;
+    a->run_at_ms = job->run_at_ms;
+    a->early = job->early;
+    if (settled) a->run_ms = job->ran_ms;
     sim.awaited_count++;
 }
 
@@ -188,11 +190,11 @@ static inline bool sim_fits(const struct model_verdict *v, const jobq_info *info
     job = model_find(world, sim.run.id);
     job->verdict = *v;
     before = *job;
-    model_settle(world, &sim.rules, job, late ? sim.call_ms : job->returned_ms);
+    model_settle(world, &sim.rules, job, late ? sim.low_ms : job->returned_ms);
     model_age(world, &sim.rules);
     job = model_find(world, before.id);
     if (job && sim.tight && job->state != JOBQ_STATE_FAILED) job->over = true;
-    if (late && job) job->finished_max_ms = job->finished_ms ? sim_now() : 0;
+    if (late && job) job->finished_max_ms = job->finished_ms ? sim.top_ms : 0;
     if (job && !info && !model_may_be_gone(job, sim.high_ms)) return false;
     if (info && (!job || sim_row_differs(job, info))) return false;
     if (!info && sim_told_otherwise(before.id, sim_end_state(&before, v))) return false;
@@ -260,7 +262,7 @@ static inline struct model_job *sim_note_end(struct model_job *job, const jobq_i
     sim_await_event(job, JOBQ_STATE_PENDING, JOBQ_STATE_FAILED, JOBQ_CRASHED);
     sim.stats.failed++;
     sim.stats.crashed++;
-    model_give_up(&sim.m, &sim.rules, job, sim.call_ms, sim_now());
+    model_give_up(&sim.m, &sim.rules, job, sim.low_ms, sim.top_ms);
     return model_find(&sim.m, id);
 }
 
@@ -342,12 +344,25 @@ static inline bool sim_hear_end(const jobq_event *event) {
     return true;
 }
 
+/* From due to started: by the clock's wall until it was claimed, by what has passed from then on.
+ * When that was is not known, only what the clock may have shown. */
+static inline bool sim_waited(const struct sim_awaited *a, int64_t wait_ms) {
+    if (a->started_ms < 0) return wait_ms == 0;
+    for (int i = 0; i < sim.offset_count; i++) {
+        int64_t since_ms = a->started_ms + sim.offsets[i] - a->run_at_ms;
+        if (wait_ms == since_ms) return true;
+        if (!a->early || wait_ms < since_ms) continue;
+        if (wait_ms >= 0 && wait_ms <= a->started_ms) return true;
+    }
+    return false;
+}
+
 static inline bool sim_hear_awaited(const jobq_event *event) {
     for (int i = 0; i < sim.awaited_count; i++) {
         const struct sim_awaited *a = &sim.awaited[i];
         if (a->id != event->id) continue;
         if (a->from != event->from || a->to != event->to || a->attempt != event->attempt
-            || a->outcome != event->outcome || a->wait_ms != event->wait_ms
+            || a->outcome != event->outcome || !sim_waited(a, event->wait_ms)
             || a->run_ms != event->run_ms) return false;
         sim.awaited_count--;
         memmove(&sim.awaited[i], &sim.awaited[i + 1],
@@ -359,7 +374,8 @@ static inline bool sim_hear_awaited(const jobq_event *event) {
 
 static inline void sim_hear_one(const jobq_event *event) {
     const struct model_job *job = model_find(&sim.m, event->id);
-    if (event->now_ms < sim.event_ms || event->now_ms > sim_now())
+    if (sim.stepped ? event->now_ms < sim.low_ms || event->now_ms > sim.top_ms
+                    : event->now_ms < sim.event_ms || event->now_ms > sim_now())
         sim_broken("an event of %" PRId64 " after one of %" PRId64, event->now_ms, sim.event_ms);
     sim.event_ms = event->now_ms;
     if (job && strcmp(event->kind, sim_kinds[job->spec.kind]) != 0)

@@ -38,7 +38,10 @@ static inline void sim_maybe_settled(void) {
         job->verdict = *v;
         model_settle(world, &sim.rules, job, job->returned_ms);
         job = model_find(world, sim.run.id);
-        if (job && model_finished(job)) job->finished_max_ms = sim_now();
+        if (job && model_finished(job)) {
+            job->finished_ms = sim.low_ms < job->finished_ms ? sim.low_ms : job->finished_ms;
+            job->finished_max_ms = sim.top_ms;
+        }
         sim_maybe(world);
     }
 }

@@ -48,7 +48,7 @@ static inline void sim_check_start(const struct model_job *job, int64_t id, int6
     head = model_head(&sim.m, &sim.rules, model_line(job), now_ms);
     if (job->state != JOBQ_STATE_PENDING)
         sim_broken("job %" PRId64 " starts, but it is %s", id, jobq_state_name(job->state));
-    else if (!model_its_time(job, now_ms))
+    else if (!model_its_time(job, now_ms) && !job->due_unsure)
         sim_broken("job %" PRId64 " starts %" PRId64 " ms early", id, job->run_at_ms - now_ms);
     else if (!sim.rules.kinds[job->spec.kind].handled)
         sim_broken("job %" PRId64 " starts, but its kind has no handler", id);
@@ -69,6 +69,11 @@ static inline void sim_adopt_saved(struct model_job *job, const void *saved, siz
         sim_broken("the checkpoint of job %" PRId64 " is none of its own", job->id);
 }
 
+/* What the clock will show when so much has passed. */
+static inline int64_t sim_on_wall(int64_t at_ms) {
+    return at_ms == JOBQ_NEVER ? at_ms : at_ms + sim.offsets[sim.offset_count - 1];
+}
+
 /* What the run says of itself. */
 static inline void sim_check_run(struct model_job *job, jobq_run *run) {
     const struct model_kind *kind = &sim.rules.kinds[job->spec.kind];
@@ -83,7 +88,7 @@ static inline void sim_check_run(struct model_job *job, jobq_run *run) {
     sim_shut_eye(&eye);
     sim.run.deadline_ms = deadline_ms;
     if (jobq_run_attempt(run) != job->attempt || jobq_run_crashes(run) != job->crashes
-        || jobq_run_deadline(run) != deadline_ms || jobq_run_handle(run) != sim.q
+        || jobq_run_deadline(run) != sim_on_wall(deadline_ms) || jobq_run_handle(run) != sim.q
         || strcmp(jobq_run_kind(run), sim_kinds[job->spec.kind]) != 0)
         sim_broken("the run of job %" PRId64 " says: attempt %d, crashes %d, deadline %" PRId64,
                    job->id, jobq_run_attempt(run), jobq_run_crashes(run), jobq_run_deadline(run));
@@ -109,7 +114,7 @@ static inline void sim_begin_run(jobq_run *run) {
     job = model_find(&sim.m, id);
     sim_check_start(job, id, now_ms);
     if (sim_over()) return;
-    model_start(job, now_ms);
+    model_start(job, sim_mono());
     sim_await_event(job, JOBQ_STATE_PENDING, JOBQ_STATE_RUNNING, JOBQ_OUTCOME_NONE);
     sim_hear();
     job = model_find(&sim.m, id); /* others may be gone by what was heard */
@@ -186,15 +191,15 @@ static inline bool sim_use_db(void) {
 /* ---- What a handler does ---- */
 
 static inline void sim_sleep(void) {
-    int64_t now_ms = sim_now(), duration_ms = sim_duration() / 8;
+    int64_t now_ms = sim_mono(), duration_ms = sim_duration() / 8;
     int64_t until_ms = model_later(now_ms, duration_ms);
     const struct model_job *job = model_find(&sim.m, sim.run.id);
     bool stop = jobq_run_sleep(sim.run.run, duration_ms);
     if (until_ms > sim.run.deadline_ms) until_ms = sim.run.deadline_ms;
     if (until_ms < now_ms || sim.run.in_tx) until_ms = now_ms;
     sim_say("    sleeps %" PRId64 " ms", duration_ms);
-    if (sim_now() != until_ms) sim_broken("a sleep has moved the clock to %" PRId64, sim_now());
-    if (stop != (job->cancel || sim_now() >= sim.run.deadline_ms))
+    if (sim_mono() != until_ms) sim_broken("a sleep has moved the clock to %" PRId64, sim_now());
+    if (stop != (job->cancel || sim_mono() >= sim.run.deadline_ms))
         sim_broken("after a sleep, should_stop is %d", stop);
 }
 
@@ -291,7 +296,7 @@ static inline void sim_judge(const struct sim_answer *a) {
     const struct model_job *job = model_find(&sim.m, sim.run.id);
     const struct model_kind *kind = &sim.rules.kinds[job->spec.kind];
     bool nonsense = a->outcome >= JOBQ_CRASHED, failed = a->outcome == JOBQ_RETRY
-                 || a->outcome == JOBQ_FAIL, late = sim_now() >= sim.run.deadline_ms;
+                 || a->outcome == JOBQ_FAIL, late = sim_mono() >= sim.run.deadline_ms;
     int error = nonsense ? MODEL_NONSENSE : failed ? a->error : MODEL_SILENT;
     if (a->outcome == JOBQ_RETRY && !error && late) error = MODEL_LATE;
     sim.run.may_count = 0;
@@ -311,10 +316,11 @@ static inline void sim_end_run(const struct sim_answer *a) {
     struct model_job *job = model_find(&sim.m, sim.run.id);
     struct model_job *in_tx = sim.run.in_tx ? model_find(&sim.run.tx, sim.run.id) : NULL;
     if (sim_chance(200) && jobq_should_stop(sim.run.run)
-                           != (job->cancel || sim_now() >= sim.run.deadline_ms))
+                           != (job->cancel || sim_mono() >= sim.run.deadline_ms))
         sim_broken("should_stop is wrong");
     job->returned = true;
     job->returned_ms = sim.last_ms = sim_now();
+    job->ran_ms = sim_mono() - job->started_ms;
     sim_judge(a);
     if (in_tx) *in_tx = *job;
     sim_say("  job %" PRId64 " returns %s, error %d, at %" PRId64, job->id,

@@ -83,7 +83,10 @@ static inline void sim_begin_call(void) {
     else if (!sim_planned() && sim_bad_luck(sim.profile->faults)) sim_plan_fault();
     limits = fault.space || fault.wal_limit;
     sim.call_hits = limits ? -1 : sim_hits();
-    sim.call_ms = sim.last_ms = sim_now();
+    sim.low_ms = sim.top_ms = sim.last_ms = jobq_clock_now(sim.clock);
+    if (sim.stepped) sim.event_ms = sim.last_ms;
+    sim.stepped = false;
+    sim_now();
     sim.call_log = sim.logging ? fault_log_now(&sim.log) : 0;
     model_age(&sim.m, &sim.rules);
     sim.call_runs = 0;
@@ -156,13 +159,14 @@ static inline void sim_run_all(void) {
 }
 
 static inline void sim_advance(int64_t duration_ms) {
-    int64_t target_ms = model_later(sim_now(), duration_ms);
+    int64_t target_ms = model_later(sim_mono(), duration_ms), last_ms;
     int code;
     sim.advancing = true;
     code = jobq_advance(sim.q, duration_ms, NULL, NULL);
     if (!sim_ran("jobq_advance", code, -1, sim_now())) return;
-    if (sim_now() != (sim.last_ms > target_ms ? sim.last_ms : target_ms))
-        sim_broken("the clock stands at %" PRId64 ", not at %" PRId64, sim_now(), target_ms);
+    last_ms = sim.last_ms - sim.offsets[sim.offset_count - 1];
+    if (sim_mono() != (last_ms > target_ms ? last_ms : target_ms))
+        sim_broken("so much has passed: %" PRId64 ", not %" PRId64, sim_mono(), target_ms);
     sim_check_idle();
 }
 
@@ -247,7 +251,11 @@ static inline void sim_draw_options(void) {
 static inline bool sim_begin_session(int64_t now_ms) {
     struct sim_eye eye;
     sim.clock = sim.options.clock = jobq_clock_artificial(now_ms);
-    sim.event_ms = sim_now();
+    sim.offsets[0] = now_ms;
+    sim.offset_count = 1;
+    sim.event_ms = sim.low_ms = sim.top_ms = now_ms;
+    sim.stepped = false;
+    sim_now();
     sim.leaving = sim.corrupt = sim.tight = false;
     for (int i = 0; i < MODEL_KINDS; i++)
         sim.rules.kinds[i].handled = sim.rules.kinds[i].unsure = false;
@@ -264,6 +272,7 @@ static inline bool sim_begin_session(int64_t now_ms) {
     sim_find_world();
     sim.m.kept = 0;
     sim_shut_eye(&eye);
+    model_set_back(&sim.m, now_ms);
     if (sim.crash_events_unsure) sim.stats.crashed = stats_of(sim.q).crashed;
     return !sim.broken;
 }
@@ -328,7 +337,7 @@ static inline void sim_session(bool last) {
         }
         if (last || sim.profile->memory) sim_drain();
     }
-    lived_ms = jobq_clock_now(sim.clock) - began_ms;
+    lived_ms = sim_mono();
     sim.wall_ms += lived_ms;
     sim.figures.lived_ms += lived_ms;
     sim_end_session_somehow();
