@@ -1,5 +1,5 @@
-/* txn.c - the job's transaction: what a handler writes through jobq_run_db is visible if
- * and only if the completion of its run is; and what a handler may do wrong with it.
+/* txn.c - the job's transaction: what a handler writes through jobq_run_db is visible
+ * if and only if the completion of its run is; and what a handler may do wrong with it.
  *
  * The queue joins an application's file with a table "note"; after each run another
  * connection counts its rows. */

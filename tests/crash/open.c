@@ -11,7 +11,7 @@
  * after a short spin, which also meets what happens in mapped memory and in the lock file.
  *
  * Counted: kills, crashes charged to each job after them. */
-#include "crash_play.h"
+#include "crash_lives.h"
 
 enum {
     GOOD = 40,

@@ -5,7 +5,7 @@
  * behind it run. Broken on purpose: handlers that end their process in five ways, at every start
  * or at some, and power cuts, for which the boot that the lock file names is made another one.
  * Counted: starts, by the handlers themselves, in memory that outlives them. */
-#include "crash_play.h"
+#include "crash_lives.h"
 
 /* Gets one step further in each life and saves it before it dies. */
 static jobq_outcome run_steps(jobq_run *run, void *ctx) {

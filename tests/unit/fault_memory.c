@@ -1,14 +1,14 @@
 /* fault/memory.c - memory runs out: the n-th allocation fails, in jobq and in SQLite, once and
  * from then on, until a run of the story meets no fault.
  *
- * What is promised stands at the head of fault_tale.h; besides, no block is left behind, and the
+ * What is promised stands at the head of fault_sweep.h; besides, no block is left behind, and the
  * queue works again when there is memory again, without being opened anew. Both allocators are
  * replaced: SQLite's by its configuration, jobq's by the macros of mem.c, for which jobq.c is part
  * of this program. Where the modules are linked instead, jobq's cannot be, and only SQLite's are
  * failed.
  *
  * An effort of 1 takes samples; TEST_EFFORT=100 takes every n. */
-#include "fault_tale.h"
+#include "fault_sweep.h"
 
 #include <fcntl.h>
 #include <sched.h>

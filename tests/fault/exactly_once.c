@@ -1,4 +1,4 @@
-/* exact.c - exactly once for rows: what a handler writes in the job's transaction is visible
+/* exactly_once.c - exactly once for rows: what a handler writes in the job's transaction is visible
  * if and only if the job is done, whatever happens to the transaction meanwhile.
  *
  * A handler says six things: it inserts a row, changes one, deletes one, enqueues a child, inserts

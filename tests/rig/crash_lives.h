@@ -1,13 +1,13 @@
-/* crash_play.h - plays of several lives over one queue, for the tests of crash about jobs that kill
- * their process.
+/* crash_lives.h - plays of several lives over one queue, for the tests of crash about jobs that
+ * kill their process.
  *
  * A play has a file, jobs known by their place in the setup (their payload is that number), and
  * kinds, which every life registers before it starts the pool. A life that runs is run_all(); what
  * has to outlive it stands in shared memory (stage). Between lives look_at_all() has a further
  * child open the file without registering anything, so that the dead life is recovered and
  * charged, and write down what the file says of every job. Handlers meet through pipes. */
-#ifndef JOBQ_TEST_CRASH_PLAY_H
-#define JOBQ_TEST_CRASH_PLAY_H
+#ifndef JOBQ_TEST_CRASH_LIVES_H
+#define JOBQ_TEST_CRASH_LIVES_H
 
 #include "crash.h"
 

@@ -1,6 +1,6 @@
-/* tmpfs.c - full disks of every size on a file system of the operating system.
+/* full_tmpfs.c - full disks of every size on a file system of the operating system.
  *
- * The same story as fault/full.c, with nothing of the rig in between: a child process mounts a
+ * The same story as fault/full_disk.c, with nothing of the rig in between: a child process mounts a
  * tmpfs of that size in a name space of its own, which vanishes with it. Space is taken by the
  * queue itself, or by a file beside it that grows until nothing is left; it comes back when the
  * file system is made larger. Needs Linux, and root or unprivileged name spaces; where there are
@@ -8,7 +8,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
-#include "fault_full.h"
+#include "fault_full_disk.h"
 
 #ifdef __linux__
 #include <fcntl.h>

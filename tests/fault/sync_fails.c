@@ -1,4 +1,4 @@
-/* sync.c - ghosts: work that was reported as not done and is found after a power cut.
+/* sync_fails.c - ghosts: work that was reported as not done and is found after a power cut.
  *
  * A COMMIT whose sync fails has left its frames in the log. The call returns an error, the row
  * cannot be seen, and yet a power cut or a kill may bring it back. What is promised: whatever a
@@ -10,7 +10,7 @@
  *
  * The same on systems where a sync that failed has lost what it should have written. */
 #include "fault_power.h"
-#include "fault_tale.h"
+#include "fault_sweep.h"
 
 /* As stored in jobq_job.state. */
 enum { WAITING, CLAIMED, DONE, FAILED, CANCELLED };

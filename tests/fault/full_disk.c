@@ -1,11 +1,11 @@
-/* full.c - full disks of every size: what was accepted is finished, what was not is refused
+/* full_disk.c - full disks of every size: what was accepted is finished, what was not is refused
  * with JOBQ_FULL, and when there is space again new work is accepted, without a restart.
  *
  * The disk is the one in memory; it holds so many bytes, the log, its shared memory and jobq's own
  * reserve in the lock file counted in. It becomes full in two ways: the queue itself fills it, or
- * somebody else takes all that is free at some moment. fault/tmpfs.c does the same on a file system
- * of the operating system. */
-#include "fault_full.h"
+ * somebody else takes all that is free at some moment. fault/full_tmpfs.c does the same on a file
+ * system of the operating system. */
+#include "fault_full_disk.h"
 #include "fault_vfs.h"
 
 #include <sys/statvfs.h>

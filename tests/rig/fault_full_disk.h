@@ -1,9 +1,10 @@
-/* fault_full.h - the story of the full disks: what fault/full.c and fault/tmpfs.c share.
+/* fault_full_disk.h - the story of the full disks: what fault/full_disk.c and fault/full_tmpfs.c
+ * share.
  *
  * Jobs are enqueued until the disk has no more room; then all of them have to come
  * to their end, each once, as the handler counts them. */
-#ifndef JOBQ_FAULT_FULL_H
-#define JOBQ_FAULT_FULL_H
+#ifndef JOBQ_FAULT_FULL_DISK_H
+#define JOBQ_FAULT_FULL_DISK_H
 
 #include "helpers.h"
 

@@ -1,4 +1,4 @@
-/* halt.c - step mode: stop and close beside a thread that steps.
+/* stop_in_step_mode.c - step mode: stop and close beside a thread that steps.
  *
  * There are no workers to stop, but a thread that runs jobs by itself is one for as long as it does
  * so. Handlers here end only when they are asked to: what is not asked hangs. */

@@ -1,5 +1,5 @@
-/* rig.c - does the rig itself see what it is made to see? Plain SQLite on the disk in memory,
- * with the safety on and off: a rig that finds nothing when it should proves nothing. */
+/* rig_itself.c - does the rig itself see what it is made to see? Plain SQLite on the disk in
+ * memory, with the safety on and off: a rig that finds nothing when it should proves nothing. */
 #include "fault_power.h"
 #include "helpers.h"
 

@@ -1,11 +1,11 @@
-/* callback.c - callbacks that kill their process: it goes on all the same.
+/* callback_dies.c - callbacks that kill their process: it goes on all the same.
  *
  * Promised: a job whose own callback kills the process (the one that computes its delay, the event
  * that it starts) is found out like one whose handler does, by its three chances, and the innocent
  * jobs beside it are done in the end. An event of something that is committed can kill a process
  * once: it is not told again, so every life gets further than the one before. Broken on purpose:
  * the callbacks end the process in each way. Counted: deaths, starts, chances lost. */
-#include "crash_play.h"
+#include "crash_lives.h"
 
 enum { NEIGHBOURS = 30 };
 

@@ -1,4 +1,4 @@
-/* fair.c - many writers get equal shares of one file, and nobody waits long.
+/* fair_writers.c - many writers get equal shares of one file, and nobody waits long.
  *
  * Promised: whoever wants to write is served in the order of coming, by groups, so that no thread
  * starves, none is told JOBQ_BUSY by the others of its own process, and the pool, which writes as

@@ -1,4 +1,5 @@
-/* repeat.c - a commit group that is repeated: what a request saw the first time may be gone.
+/* commit_repeated.c - a commit group that is repeated: what a request saw the first time may be
+ * gone.
  *
  * When the commit of a group fails the outcomes are written first, by themselves, and then each
  * request alone. Jobs that ran at the first attempt have ended by the second, and the memory that

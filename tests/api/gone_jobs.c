@@ -1,4 +1,4 @@
-/* ghosts.c - a job that is gone leaves nothing behind.
+/* gone_jobs.c - a job that is gone leaves nothing behind.
  *
  * A job can have more than its row: a key, a message, a result, a checkpoint stand in tables of
  * their own. However the job goes - dropped at its end, pruned when its time is over, deleted in

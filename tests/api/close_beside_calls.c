@@ -1,4 +1,4 @@
-/* door.c - close lets nobody in any more, and goes only when everybody is out.
+/* close_beside_calls.c - close lets nobody in any more, and goes only when everybody is out.
  *
  * A call that is inside when close begins uses memory that close is about to free. Here a call is
  * held inside for as long as the test likes: in step mode it wakes the foreign loop itself, by a

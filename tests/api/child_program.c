@@ -1,4 +1,4 @@
-/* program.c - a program that an owner starts does not inherit the ownership.
+/* child_program.c - a program that an owner starts does not inherit the ownership.
  *
  * An application starts other programs, and they may live longer than it does. Unlike a forked
  * child (api/fork.c) such a program runs no code of ours, so nothing of the queue may be open in

@@ -1,4 +1,4 @@
-/* late.c - a result that comes too late is counted and never applied.
+/* late_results.c - a result that comes too late is counted and never applied.
  *
  * Every settle is fenced: it asks whether the row is still claimed by this very run, and looks at
  * how many rows it has changed. With one owner per file nobody should ever change a row of a job

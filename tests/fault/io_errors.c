@@ -1,7 +1,7 @@
-/* io.c - every I/O call of a queue's life fails, once and for good, in every way in which
+/* io_errors.c - every I/O call of a queue's life fails, once and for good, in every way in which
  * such a call can fail, until a run of the story meets no fault.
  *
- * What is promised stands at the head of fault_tale.h. It is looked for in the file as it stands,
+ * What is promised stands at the head of fault_sweep.h. It is looked for in the file as it stands,
  * in the copy that a kill before the close would leave, and after a power cut there and at the end,
  * with what was not synced damaged in each of five ways. What a run leaves behind of memory, open
  * files and descriptors is counted, too.
@@ -9,7 +9,7 @@
  * An effort of 1 takes every n where an error passes, samples of the rest, and does not look
  * everywhere; TEST_EFFORT=20 takes every n of everything and looks everywhere. */
 #include "fault_power.h"
-#include "fault_tale.h"
+#include "fault_sweep.h"
 
 #include <fcntl.h>
 

@@ -1,10 +1,10 @@
-/* leave.c - processes that end on purpose, and jobs that had returned: nobody is charged.
+/* process_ends.c - processes that end on purpose, and jobs that had returned: nobody is charged.
  *
  * Promised: what jobq_mark_exit, exit() or the grace of a stop has let go loses none of its crash
  * chances when the process ends, however it does; neither does a job that had returned but whose
  * outcome was not on the disk yet. All of them run again. Broken on purpose: the process ends in
  * each way beside handlers that run. Counted: crashes and starts, by the handlers themselves. */
-#include "crash_play.h"
+#include "crash_lives.h"
 
 #include <poll.h>
 

@@ -1,4 +1,4 @@
-/* beside.c - who is blamed for a death, and who is not.
+/* blame.c - who is blamed for a death, and who is not.
  *
  * Promised: a death is charged to the jobs that ran and to nobody else; a job that is charged is a
  * suspect, and two suspects never run at the same time, so an innocent job that ran beside a
@@ -10,7 +10,7 @@
  * time after three others have come to run beside it.
  *
  * Counted: chances lost, by every job after every death; starts of the guilty ones. */
-#include "crash_play.h"
+#include "crash_lives.h"
 
 enum {
     BESIDE = 5,    /* good jobs that run while a suspect stays */

@@ -1,8 +1,9 @@
-/* latch.c - a queue that has stopped for good says so to everybody, and gives one reason.
+/* stopped_for_good.c - a queue that has stopped for good says so to everybody, and gives one
+ * reason.
  *
  * When the disk fails in such a way that nobody can know what is on it, the queue latches: nothing
- * is written any more. fault/group.c shows that every later call is refused; here are those who
- * wait already, and what comes after the first reason. */
+ * is written any more. fault/commit_fails.c shows that every later call is refused; here are those
+ * who wait already, and what comes after the first reason. */
 #include "fault_vfs.h"
 #include "helpers.h"
 

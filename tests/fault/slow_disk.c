@@ -1,4 +1,4 @@
-/* slow.c - a disk that takes long: what may wait for the writer is done all the same. */
+/* slow_disk.c - a disk that takes long: what may wait for the writer is done all the same. */
 #include "fault_vfs.h"
 #include "helpers.h"
 

@@ -1,4 +1,4 @@
-/* evidence.c - what an open makes of what a dead owner has left behind.
+/* dead_owner.c - what an open makes of what a dead owner has left behind.
  *
  * Two things tell of a job that was running: the claims row in the database, and a slot of the
  * mapped file beside it, which outlives the process but not the power. A handler copies all of that

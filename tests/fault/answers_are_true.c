@@ -1,4 +1,4 @@
-/* told.c - what is told is what has happened, and it is told once.
+/* answers_are_true.c - what is told is what has happened, and it is told once.
  *
  * Waiters, events and counters hear of a commit only after it. So here commits fail, in the middle
  * or at their end, and are repeated, and meanwhile and afterwards everything that is told is held

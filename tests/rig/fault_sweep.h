@@ -1,4 +1,4 @@
-/* fault_tale.h - a story of a queue's life, told while calls fail, and what has to be found after.
+/* fault_sweep.h - a story of a queue's life, told while calls fail, and what has to be found after.
  *
  * What is promised: a call that returned OK has happened, one that returned an error has not and
  * never will, and JOBQ_UNKNOWN may be either (G2); every job that was stored comes to its end (G3),
@@ -18,8 +18,8 @@
  *     story_end(&s);
  *
  * story_check opens the file on a disk that works, lets everything run, and compares. */
-#ifndef JOBQ_FAULT_TALE_H
-#define JOBQ_FAULT_TALE_H
+#ifndef JOBQ_FAULT_SWEEP_H
+#define JOBQ_FAULT_SWEEP_H
 
 #include "fault_vfs.h"
 #include "helpers.h"

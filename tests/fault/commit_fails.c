@@ -1,4 +1,4 @@
-/* group.c - commits on a disk that is full, fails or is held by somebody else: what a call
+/* commit_fails.c - commits on a disk that is full, fails or is held by somebody else: what a call
  * returned is what has happened, no outcome is lost, and nothing that was refused comes back. */
 #include "fault_vfs.h"
 #include "helpers.h"

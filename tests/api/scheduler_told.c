@@ -1,4 +1,5 @@
-/* baton.c - the scheduler, which does not wait for a job's transaction, is told of its end.
+/* scheduler_told.c - the scheduler, which does not wait for a job's transaction, is told of its
+ * end.
  *
  * A job's transaction holds the file's only writer for as long as its handler likes. The scheduler
  * waits for it only briefly, and then leaves what it has to write until it is told; were it not

@@ -1,4 +1,4 @@
-/* jumps.c - a pool whose transactions fail tries again, whatever time passes meanwhile.
+/* pool_tries_again.c - a pool whose transactions fail tries again, whatever time passes meanwhile.
  *
  * Between two readings of the clock any time may pass: a thread can be put aside at any
  * instruction. Here it is the clock that jumps, so that on an idle machine, too, much lies between
