@@ -167,9 +167,10 @@ verify:
 	@if cmp build/verify.c jobq.c; then echo 'jobq.c is up to date'; \
 	else echo 'jobq.c is not what amalgamation/ generates. Fix: make jobq.c, and commit it'; exit 1; fi
 
-# tidy - the rules of the house: who may call what, lengths, names; do maps and mutants still fit?
+# tidy - the rules of the house: who may call what, lengths, names; do defaults, map, mutants fit?
 tidy:
 	@amalgamation/tidy
+	@amalgamation/defaults
 	@tests/mutants/run -c
 
 # warnings - everything compiles without one, with every compiler at hand; the header as C++ too
