@@ -2950,6 +2950,7 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
         [JOBQ_RETRY] = "retry",            [JOBQ_FAIL] = "fail",
         [JOBQ_RESCHEDULE] = "reschedule",  [JOBQ_SNOOZE] = "snooze",
         [JOBQ_CANCELLED] = "cancelled",    [JOBQ_CRASHED] = "crashed",
+        [JOBQ_STOPPED] = "stopped",
     };
     if ((int)outcome < 0 || (size_t)outcome >= JOBQ__COUNT(names)) return "?";
     return names[outcome];
@@ -3026,6 +3027,7 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(UNIQUE_ADD, "INSERT INTO jobq_unique(kind, key, job) VALUES(?1, ?2, ?3)") \
     X(UNIQUE_DROP, "DELETE FROM jobq_unique WHERE job = ?2 AND kind = ?1" \
                    " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
+    X(KEY_TEXT, "SELECT job, key FROM jobq_extra WHERE job = ?1") \
     X(UNIQUE_HOLDER, "SELECT job, NULL, NULL FROM jobq_unique WHERE kind = ?1" \
                      " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
     X(UNIQUE_AGAIN, "INSERT INTO jobq_unique(kind, key, job)" \
@@ -4009,6 +4011,8 @@ JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
                                        int64_t id, bool *taken);
 /* Takes the key of a finished job again; *taken if another job has it now. */
+/* The key of a job, or ""; text has JOBQ_KEY_MAX + 1 bytes. */
+JOBQ__INTERNAL int jobq__store_key_text(struct jobq__db *db, int64_t id, char *text);
 /* *holder: who has the key that the ended job id once had. */
 JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int64_t id,
                                           int64_t *holder);
@@ -4219,6 +4223,12 @@ static const struct jobq__column jobq__store_key_list[] = {
 static const struct jobq__columns jobq__store_key_columns =
     JOBQ__COLUMNS("jobq_unique", jobq__store_key_list, 0);
 
+static const struct jobq__column jobq__store_own_key_list[] = {
+    JOBQ__NUMBER("job", 1, JOBQ__ID_MAX),
+    {"key", 1, JOBQ_KEY_MAX, JOBQ__HOLDS_TEXT, true}};
+static const struct jobq__columns jobq__store_own_key_columns =
+    JOBQ__COLUMNS("jobq_extra", jobq__store_own_key_list, 0);
+
 static const struct jobq__column jobq__store_due_list[] = {
     {"run_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_due_columns =
@@ -4423,6 +4433,21 @@ static sqlite3_stmt *jobq__store_bind_ids(struct jobq__db *db, enum jobq__sql wh
     sqlite3_bind_int64(s, 1, a);
     sqlite3_bind_int64(s, 2, b);
     return s;
+}
+
+JOBQ__INTERNAL int jobq__store_key_text(struct jobq__db *db, int64_t id, char *text) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_KEY_TEXT);
+    int64_t values[JOBQ__COUNT(jobq__store_own_key_list)];
+    bool row;
+    int rc;
+    text[0] = 0;
+    if (s) sqlite3_bind_int64(s, 1, id);
+    rc = jobq__column_next(db, s, &jobq__store_own_key_columns, values, &row);
+    if (rc != JOBQ_OK || !row) return rc;
+    if (values[1] != JOBQ__NULL)
+        jobq__err_copy_text(text, JOBQ_KEY_MAX + 1, (const char *)sqlite3_column_text(s, 1));
+    jobq__db_reset(s);
+    return JOBQ_OK;
 }
 
 JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int64_t id,
@@ -5224,6 +5249,7 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
 #ifndef JOBQ__EVENT_H
 #define JOBQ__EVENT_H
 
+/* #include "mem.h" */
 /* #include "os.h" */
 
 /* Design note.
@@ -5236,29 +5262,57 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
  * callback, this queue's or another's, does not wait, for it could be waited for itself: the one
  * who delivers goes on to what it has added. The list grows while a callback is
  * slow; workers wait before their next job once it is long, which bounds it. Without a callback
- * nothing is ever appended. */
+ * nothing is ever appended.
+ *
+ * Events have serial numbers, from 1 in the order of appending. Who waits for the end of a job is
+ * let go when the event of that end was told: the deliverer says after each call how far it has
+ * come, as long as anybody waits. Between a COMMIT and the appending of its events (`committing`)
+ * others can read what is not in the list yet. */
+
+/* One event with its own copies of the strings that would not last. */
+struct jobq__told {
+    jobq_event event;
+    char *strings;              /* what key and message point into, or NULL */
+};
 
 struct jobq__events {
     struct jobq__mutex mu;
     struct jobq__cond room;     /* signalled when somebody has delivered */
     void (*call)(const jobq_event *event, void *ctx);
     void *ctx;
-    jobq_event *list;           /* guarded by mu: head .. head + count, circular */
+    void (*after)(void *arg, uint64_t told); /* for those who wait, outside mu */
+    void *arg;
+    struct jobq__told *list;    /* guarded by mu: head .. head + count, circular */
     size_t head, count, capacity;
     uint64_t told;              /* how many were delivered; the next stands in the list until its
                                    call has returned */
     uint64_t until;             /* how many whoever delivers is to deliver */
     bool delivering;
+    bool committing;            /* a transaction is between COMMIT and its events */
+    int waiters;                /* threads for which `after` is called */
 };
 
 JOBQ__INTERNAL int jobq__event_init(struct jobq__events *events,
                                     void (*call)(const jobq_event *event, void *ctx), void *ctx);
 JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events);
 
+/* A copy of event, its strings included; without memory they are "". To be added or dropped. */
+JOBQ__INTERNAL void jobq__event_make(struct jobq__told *told, const jobq_event *event);
+JOBQ__INTERNAL void jobq__event_drop(struct jobq__told *told);
+
 /* Makes room so that the next count appends cannot fail. Does nothing without a callback. */
 JOBQ__INTERNAL int jobq__event_reserve(struct jobq__events *events, size_t count);
-/* Appends; an event that finds no room is dropped. */
-JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_event *event);
+/* Appends, and takes over the strings; returns the serial number. 0: there was no room, and the
+ * event is dropped. */
+JOBQ__INTERNAL uint64_t jobq__event_add(struct jobq__events *events, struct jobq__told *told);
+/* Before a COMMIT, and when its events are appended or it has failed. */
+JOBQ__INTERNAL void jobq__event_commit(struct jobq__events *events, bool committing);
+/* Somebody waits, or no longer does: `after` is called meanwhile. */
+JOBQ__INTERNAL void jobq__event_watch(struct jobq__events *events, int by);
+/* The serial number of the last event of a job that can be read as ended; 0 if all was told. */
+JOBQ__INTERNAL uint64_t jobq__event_find(struct jobq__events *events, int64_t id);
+/* True if the event with that number was told. */
+JOBQ__INTERNAL bool jobq__event_was_told(struct jobq__events *events, uint64_t serial);
 /* Calls the callback for all that is there. If another thread is at it: waits until all of that is
  * told, and tells what that thread leaves; or, without wait, leaves it to that thread. True if
  * there is something more by now, and nobody delivers it. */
@@ -5288,7 +5342,34 @@ JOBQ__INTERNAL int jobq__event_init(struct jobq__events *events,
     return rc;
 }
 
+/* ---- Strings ---- */
+
+JOBQ__INTERNAL void jobq__event_make(struct jobq__told *told, const jobq_event *event) {
+    size_t key = event->key ? strlen(event->key) : 0;
+    size_t message = event->message ? strlen(event->message) : 0;
+    told->event = *event;
+    told->event.key = told->event.message = "";
+    told->strings = key + message ? jobq__mem_new(key + message + 2) : NULL;
+    if (!told->strings) return;
+    memcpy(told->strings, event->key ? event->key : "", key + 1);
+    memcpy(told->strings + key + 1, event->message ? event->message : "", message + 1);
+    told->event.key = told->strings;
+    told->event.message = told->strings + key + 1;
+}
+
+JOBQ__INTERNAL void jobq__event_drop(struct jobq__told *told) {
+    jobq__mem_free(told->strings);
+    told->strings = NULL;
+}
+
+/* ---- The list ---- */
+
 JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events) {
+    while (events->count) {
+        jobq__event_drop(&events->list[events->head]);
+        events->head = (events->head + 1) % events->capacity;
+        events->count--;
+    }
     jobq__mem_free(events->list);
     jobq__os_cond_fini(&events->room);
     jobq__os_mutex_fini(&events->mu);
@@ -5296,7 +5377,7 @@ JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events) {
 
 static int jobq__event_grow(struct jobq__events *events, size_t count) {
     size_t capacity = events->capacity ? events->capacity : 64, i;
-    jobq_event *list;
+    struct jobq__told *list;
     jobq__assert(jobq__os_held(&events->mu));
     while (capacity < events->count + count) capacity *= 2;
     if (capacity == events->capacity) return JOBQ_OK;
@@ -5320,28 +5401,81 @@ JOBQ__INTERNAL int jobq__event_reserve(struct jobq__events *events, size_t count
     return rc;
 }
 
-JOBQ__INTERNAL void jobq__event_add(struct jobq__events *events, const jobq_event *event) {
+JOBQ__INTERNAL uint64_t jobq__event_add(struct jobq__events *events, struct jobq__told *told) {
+    uint64_t serial = 0;
+    if (!events->call) return 0;
+    jobq__os_lock(&events->mu);
+    if (events->count < events->capacity || jobq__event_grow(events, 1) == JOBQ_OK) {
+        events->list[(events->head + events->count++) % events->capacity] = *told;
+        told->strings = NULL;
+        serial = events->told + events->count;
+    }
+    jobq__os_unlock(&events->mu);
+    jobq__event_drop(told);
+    return serial;
+}
+
+JOBQ__INTERNAL void jobq__event_commit(struct jobq__events *events, bool committing) {
     if (!events->call) return;
     jobq__os_lock(&events->mu);
-    if (events->count < events->capacity || jobq__event_grow(events, 1) == JOBQ_OK)
-        events->list[(events->head + events->count++) % events->capacity] = *event;
+    events->committing = committing;
+    if (!committing && events->waiters) jobq__os_broadcast(&events->room);
     jobq__os_unlock(&events->mu);
 }
+
+/* ---- Who waits ---- */
+
+JOBQ__INTERNAL void jobq__event_watch(struct jobq__events *events, int by) {
+    if (!events->call) return;
+    jobq__os_lock(&events->mu);
+    events->waiters += by;
+    jobq__os_unlock(&events->mu);
+}
+
+JOBQ__INTERNAL uint64_t jobq__event_find(struct jobq__events *events, int64_t id) {
+    uint64_t serial = 0;
+    size_t i;
+    if (!events->call) return 0;
+    jobq__os_lock(&events->mu);
+    while (events->committing) jobq__os_wait(&events->room, &events->mu);
+    for (i = 0; i < events->count; i++)
+        if (events->list[(events->head + i) % events->capacity].event.id == id)
+            serial = events->told + i + 1;
+    jobq__os_unlock(&events->mu);
+    return serial;
+}
+
+JOBQ__INTERNAL bool jobq__event_was_told(struct jobq__events *events, uint64_t serial) {
+    bool told;
+    if (!serial) return true;
+    jobq__os_lock(&events->mu);
+    told = events->told >= serial;
+    jobq__os_unlock(&events->mu);
+    return told;
+}
+
+/* ---- Delivery ---- */
 
 /* Calls the callback until as many events were told as shall be. With mu held, before and after. */
 static void jobq__event_tell(struct jobq__events *events) {
     struct jobq__os_call call;
     events->delivering = true;
     while (events->told < events->until) {
-        jobq_event event = events->list[events->head];
+        struct jobq__told told = events->list[events->head];
+        uint64_t serial = events->told + 1;
         jobq__os_unlock(&events->mu);
         jobq__os_call_begin(&call, events);
-        events->call(&event, events->ctx);
+        events->call(&told.event, events->ctx);
         jobq__os_call_end(&call);
+        jobq__event_drop(&told);
         jobq__os_lock(&events->mu);
         events->head = (events->head + 1) % events->capacity;
         events->count--;
-        events->told++;
+        events->told = serial;
+        if (!events->waiters) continue;
+        jobq__os_unlock(&events->mu);
+        events->after(events->arg, serial);
+        jobq__os_lock(&events->mu);
     }
     events->delivering = false;
     jobq__os_broadcast(&events->room);
@@ -5567,6 +5701,8 @@ struct jobq__entry {
     int64_t due_ms;             /* monotonic: when its time had come, as far as the wall tells */
     int64_t wait_ms, run_ms;
     struct jobq__said *said;    /* or NULL */
+    struct jobq__name *queue;   /* for events; else NULL */
+    char *key;                  /* for events, or NULL */
     size_t capacity;            /* bytes of payload that fit */
     unsigned char payload[];    /* and a zero */
 };
@@ -5584,8 +5720,9 @@ struct jobq__gate {
 /* ---- The transaction under way (tx.c); baton ---- */
 
 struct jobq__change {
-    jobq_event event;           /* without the kind's name, which may not be committed yet */
-    int64_t kind;
+    struct jobq__told told;     /* without the names, which may not be committed yet */
+    int64_t kind, queue;
+    uint64_t serial;            /* of the event, once it is appended */
     const char *text;           /* the entry's; until the entries are recycled */
 };
 
@@ -5722,6 +5859,8 @@ struct jobq__waiter {
     struct jobq__cond cond;
     int64_t id;
     bool done, late;
+    bool ended;                 /* the job has, but its event is to be told first */
+    uint64_t serial;            /* of that event */
     jobq_info info;
 };
 
@@ -5867,6 +6006,9 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us);
 JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
                                       jobq_error *err);
 
+/* Events were told up to this number: lets go who waits for them. arg is the queue. */
+JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told);
+
 /* Wakes the scheduler thread, or makes it look again before it sleeps. */
 JOBQ__INTERNAL void jobq__core_kick(jobq *q);
 
@@ -5970,6 +6112,19 @@ JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__d
     jobq__db_close(db);
     return jobq__err_set(err, JOBQ_MOVED, "%.250s is not the file any more that the queue was"
                          " opened with; put it back, or close the queue", q->files.path);
+}
+
+JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told) {
+    jobq *q = arg;
+    struct jobq__link *link;
+    jobq__os_lock(&q->pool.mu);
+    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
+        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
+        if (!waiter->ended || waiter->done || waiter->serial > told) continue;
+        waiter->done = true;
+        jobq__os_signal(&waiter->cond);
+    }
+    jobq__os_unlock(&q->pool.mu);
 }
 
 /*==== disk.h ====*/
@@ -6467,9 +6622,14 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
                                 jobq_outcome outcome);
 /* Frees what the handler said, if anything. */
 JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry);
-/* Notes what is to be told after COMMIT; the kind's name is filled in then. */
-JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
-                                   const char *text);
+/* Notes what is to be told of the row after COMMIT; the names are filled in then. key and text, of
+ * a failure, may be NULL; text has to stay until the transaction ends. */
+JOBQ__INTERNAL int jobq__tx_change(jobq *q, jobq_event *event, const struct jobq__row *row,
+                                   const char *key, const char *text);
+/* The row's key, if there is one and an event will tell it: key has JOBQ_KEY_MAX + 1 bytes. */
+JOBQ__INTERNAL int jobq__tx_key(jobq *q, const struct jobq__row *row, char *key);
+/* What the events of the jobs that this transaction claims will tell. */
+JOBQ__INTERNAL int jobq__tx_know_claimed(jobq *q);
 /* Moves a slice of rows that were parked for want of a handler; *more: there may be others. */
 JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int32_t kind, bool *more);
 /* The row is about to end or go: its id stays known, and it may have been the next one due. */
@@ -6543,6 +6703,8 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__ro
     entry->lane = lane;
     entry->due_ms = jobq__sub(q->tx.mono_ms,
                               JOBQ__MAX(jobq__sub(q->tx.now_ms, row->run_at_ms), 0));
+    entry->queue = NULL;
+    entry->key = NULL;
     entry->cancel = 0;
     entry->in_ring = entry->gone = false;
     jobq__list_init(&entry->link);
@@ -6566,6 +6728,8 @@ JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry) {
     jobq__list_remove(&entry->link);
     jobq__list_remove(&entry->claimed);
     jobq__tx_forget_said(entry);
+    jobq__mem_free(entry->key);
+    entry->key = NULL;
     if (entry->capacity > JOBQ__ENTRY_KEEP || q->spare_count >= JOBQ__RING + JOBQ__BATCH) {
         jobq__mem_free(entry);
         return;
@@ -6579,6 +6743,12 @@ static void jobq__tx_recycle_all(jobq *q, struct jobq__link *list) {
 }
 
 /* ---- Life of a transaction ---- */
+
+/* Forgets the changes from there on. */
+static void jobq__tx_drop_changes(jobq *q, size_t from) {
+    struct jobq__tx *tx = &q->tx;
+    while (tx->changes_count > from) jobq__event_drop(&tx->changes[--tx->changes_count].told);
+}
 
 JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     struct jobq__tx *tx = &q->tx;
@@ -6603,6 +6773,7 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
         jobq__tx_recycle(q, entry);
     }
     while (!jobq__list_empty(&q->spare)) jobq__mem_free(JOBQ__LINKED(jobq__list_pop(&q->spare)));
+    jobq__tx_drop_changes(q, 0);
     jobq__mem_free(tx->changes);
     jobq__mem_free(tx->new_names);
     jobq__mem_free(tx->order);
@@ -6700,7 +6871,7 @@ JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
     jobq__assert(jobq__tx_all_claimed(q));
     tx->claims_changed = tx->due_stale = tx->ready = false;
     tx->suspects = tx->released = tx->rows_count = 0;
-    tx->changes_count = 0;
+    jobq__tx_drop_changes(q, 0);
     tx->grows = 0;
     tx->new_count = 0;
     tx->unparked = NULL;
@@ -6784,7 +6955,7 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     }
     jobq__os_unlock(&q->pool.mu);
     tx->rows_count = 0;
-    tx->changes_count = mark->changes;
+    jobq__tx_drop_changes(q, mark->changes);
     tx->new_count = mark->new_names;
     tx->room = mark->room;
     tx->over = mark->over;
@@ -6796,6 +6967,8 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     tx->released = mark->released;
     tx->add = mark->add;
 }
+
+/* ---- What is to be told ---- */
 
 JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id) {
     char text[JOBQ_NAME_MAX + 1];
@@ -6809,11 +6982,39 @@ JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id) {
     return jobq__registry_add(&q->names, id, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
-JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
-                                   const char *text) {
+JOBQ__INTERNAL int jobq__tx_key(jobq *q, const struct jobq__row *row, char *key) {
+    key[0] = 0;
+    if (!q->events.call || !(row->side & JOBQ__SIDE_KEY)) return JOBQ_OK;
+    return jobq__store_key_text(q->tx.db, row->id, key);
+}
+
+static int jobq__tx_know_entry(jobq *q, struct jobq__entry *entry) {
+    char key[JOBQ_KEY_MAX + 1];
+    int rc = jobq__tx_know(q, entry->row.queue);
+    if (rc == JOBQ_OK) rc = jobq__tx_key(q, &entry->row, key);
+    if (rc != JOBQ_OK) return rc;
+    entry->queue = jobq__registry_by_id(&q->names, entry->row.queue);
+    if (key[0]) entry->key = jobq__mem_copy(key, strlen(key));
+    return JOBQ_OK;
+}
+
+/* The thread that starts a run tells of it without asking the database. */
+JOBQ__INTERNAL int jobq__tx_know_claimed(jobq *q) {
+    struct jobq__link *link;
+    int rc = JOBQ_OK;
+    if (!q->events.call) return rc;
+    for (link = q->tx.claimed.next; link != &q->tx.claimed && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_know_entry(q, JOBQ__LINKED(link));
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__tx_change(jobq *q, jobq_event *event, const struct jobq__row *row,
+                                   const char *key, const char *text) {
     struct jobq__tx *tx = &q->tx;
-    /* An event names the kind, which nobody may have asked for yet since the queue was opened. */
-    int rc = q->events.call ? jobq__tx_know(q, kind) : JOBQ_OK;
+    struct jobq__change *change;
+    /* Nobody may have asked for the names since the queue was opened. */
+    int rc = q->events.call ? jobq__tx_know(q, row->kind) : JOBQ_OK;
+    if (rc == JOBQ_OK && q->events.call) rc = jobq__tx_know(q, row->queue);
     if (rc != JOBQ_OK) return rc;
     if (tx->changes_count == tx->changes_capacity) {
         size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2 : 16;
@@ -6822,9 +7023,14 @@ JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kin
         tx->changes = changes;
         tx->changes_capacity = capacity;
     }
-    tx->changes[tx->changes_count].event = *event;
-    tx->changes[tx->changes_count].kind = kind;
-    tx->changes[tx->changes_count++].text = text;
+    change = &tx->changes[tx->changes_count++];
+    event->key = q->events.call ? key : NULL;
+    event->message = q->events.call ? text : NULL;
+    jobq__event_make(&change->told, event);
+    change->kind = row->kind;
+    change->queue = row->queue;
+    change->serial = 0;
+    change->text = text;
     return JOBQ_OK;
 }
 
@@ -6873,13 +7079,17 @@ static bool jobq__tx_more(const jobq *q) {
     return false;
 }
 
-static void jobq__tx_tell(jobq *q, int64_t id, int state, int attempt, const char *text) {
+/* Tells those who wait for the job; when it has an event, that has to be told first. */
+static void jobq__tx_tell(jobq *q, int64_t id, int state, int attempt, const char *text,
+                          uint64_t serial) {
     struct jobq__link *link;
     if (!jobq__state_terminal(state)) return;
     for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
         struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
-        if (waiter->id != id || waiter->done) continue;
-        waiter->done = true;
+        if (waiter->id != id || waiter->done || waiter->ended) continue;
+        waiter->done = !serial;
+        waiter->ended = true;
+        waiter->serial = serial;
         waiter->info.id = id;
         waiter->info.state = jobq__state_public(state, false);
         waiter->info.attempt = attempt;
@@ -6894,15 +7104,17 @@ static void jobq__tx_tell_waiters(jobq *q) {
     if (jobq__list_empty(&q->pool.waiters)) return;
     for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) {
         const struct jobq__entry *entry = JOBQ__LINKED(link);
-        if (entry->verdict.outcome != JOBQ_OUTCOME_NONE)
+        if (entry->verdict.outcome != JOBQ_OUTCOME_NONE && !q->events.call)
             jobq__tx_tell(q, entry->row.id, entry->verdict.state, entry->row.attempt,
-                          jobq__tx_text(entry));
+                          jobq__tx_text(entry), 0);
     }
     for (i = 0; i < q->tx.changes_count; i++) {
         const struct jobq__change *change = &q->tx.changes[i];
-        int state = change->event.to == JOBQ_STATE_CANCELLED ? JOBQ__CANCELLED
-                  : change->event.to == JOBQ_STATE_FAILED ? JOBQ__FAILED : JOBQ__WAITING;
-        jobq__tx_tell(q, change->event.id, state, change->event.attempt, change->text);
+        const jobq_event *event = &change->told.event;
+        int state = event->to == JOBQ_STATE_CANCELLED ? JOBQ__CANCELLED
+                  : event->to == JOBQ_STATE_FAILED ? JOBQ__FAILED
+                  : event->to == JOBQ_STATE_DONE ? JOBQ__DONE : JOBQ__WAITING;
+        jobq__tx_tell(q, event->id, state, event->attempt, change->text, change->serial);
     }
 }
 
@@ -6957,9 +7169,12 @@ static void jobq__tx_emit(jobq *q) {
     for (i = 0; i < q->tx.changes_count; i++) {
         struct jobq__change *change = &q->tx.changes[i];
         const struct jobq__name *kind = jobq__registry_by_id(&q->names, change->kind);
-        change->event.kind = kind ? kind->text : "";
-        jobq__event_add(&q->events, &change->event);
+        const struct jobq__name *queue = jobq__registry_by_id(&q->names, change->queue);
+        change->told.event.kind = kind ? kind->text : "";
+        change->told.event.queue = queue ? queue->text : "";
+        change->serial = jobq__event_add(&q->events, &change->told);
     }
+    jobq__event_commit(&q->events, false);
 }
 
 JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
@@ -7046,7 +7261,7 @@ static int jobq__tx_settled(jobq *q, struct jobq__entry *entry, bool applied) {
     event.outcome = entry->verdict.outcome;
     event.wait_ms = entry->wait_ms;
     event.run_ms = entry->run_ms;
-    return jobq__tx_change(q, &event, entry->row.kind, jobq__tx_text(entry));
+    return jobq__tx_change(q, &event, &entry->row, entry->key, jobq__tx_text(entry));
 }
 
 static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
@@ -7204,8 +7419,10 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
         : jobq__disk_saves_room(q) ? JOBQ_NONE
         : (handled ? kind->spec.keep_done_ms : q->options.keep_done_ms);
     struct jobq__db *db = q->tx.db;
+    char key[JOBQ_KEY_MAX + 1];
     jobq_event event;
-    int changed = 1, rc;
+    int changed = 1, rc = jobq__tx_key(q, row, key);
+    if (rc != JOBQ_OK) return rc;
     memset(&event, 0, sizeof event);
     jobq__tx_leaves(q, row);
     if (keep_ms == JOBQ_NONE) {
@@ -7231,7 +7448,7 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
     event.to = jobq__state_public(state, false);
     event.attempt = row->attempt;
     event.outcome = outcome;
-    return jobq__tx_change(q, &event, row->kind, text);
+    return jobq__tx_change(q, &event, row, key, text);
 }
 
 /*==== tx_order.c ====*/
@@ -7801,6 +8018,7 @@ JOBQ__INTERNAL int jobq__tx_fill(jobq *q) {
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_promote(q);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(q);
     if (rc == JOBQ_OK && tx->due_stale) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
+    if (rc == JOBQ_OK) rc = jobq__tx_know_claimed(q);
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(q);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;
@@ -8121,9 +8339,11 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
         if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
         if (rc == JOBQ_OK) {
             *ended = true;
+            jobq__event_commit(&q->events, true);
             rc = jobq__store_commit(q->tx.db);
         }
         if (rc != JOBQ_OK) {
+            jobq__event_commit(&q->events, false);
             jobq__store_rollback(q->tx.db);
             q->look_lanes = true;
         }
@@ -8602,11 +8822,13 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     if (rc == JOBQ_OK) rc = jobq__tx_check_undone(q);
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc != JOBQ_OK) return rc;
+    jobq__event_commit(&q->events, true);
     rc = jobq__store_commit(&q->job);
     if (rc == JOBQ_OK) {
         jobq__tx_applied(q, wakes);
         return rc;
     }
+    jobq__event_commit(&q->events, false);
     jobq__store_rollback(&q->job);
     q->tx.db = &q->writer;
     jobq__commit_settles(q, entry, false);
@@ -8836,6 +9058,7 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
         jobq__run_end_as(entry, JOBQ__CANCELLED);
         break;
     case JOBQ_SNOOZE:
+    case JOBQ_STOPPED:
         jobq__run_again(entry, row->attempt, at_ms, row->delay_ms, now_ms);
         break;
     case JOBQ_RESCHEDULE:
@@ -8853,9 +9076,9 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
     if (outcome == JOBQ_RETRY && (jobq__os_load(&run->stop) & JOBQ__STOP_SHUTDOWN)) {
         /* Interrupted by a stop: not a failure, and its time had come, even if the wall was set
          * back since. */
-        run->said = JOBQ_SNOOZE;
+        run->said = JOBQ_STOPPED;
         run->at_ms = JOBQ__MIN(run->entry->row.run_at_ms, now_ms);
-        return JOBQ_SNOOZE;
+        return JOBQ_STOPPED;
     }
     if (run->said != outcome) run->text[0] = 0;
     if (outcome == JOBQ_DONE && run->no_memory) {
@@ -8944,16 +9167,20 @@ static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
 
 static void jobq__run_event(struct jobq_run *run) {
     const struct jobq__entry *entry = run->entry;
+    struct jobq__told told;
     jobq_event event;
     memset(&event, 0, sizeof event);
     event.now_ms = jobq__clock_now_ms(run->q->clock);
     event.id = entry->row.id;
     event.kind = entry->kind->text;
+    event.queue = entry->queue ? entry->queue->text : "";
+    event.key = entry->key;
     event.from = JOBQ_STATE_PENDING;
     event.to = JOBQ_STATE_RUNNING;
     event.attempt = entry->row.attempt;
     event.wait_ms = entry->wait_ms;
-    jobq__event_add(&run->q->events, &event);
+    jobq__event_make(&told, &event);
+    jobq__event_add(&run->q->events, &told);
     jobq__run_tell(run->q);
 }
 
@@ -10605,6 +10832,8 @@ static int jobq__api_init(jobq *q) {
     jobq__tx_init(q);
     if (rc == JOBQ_OK) rc = jobq__commit_init(q);
     if (rc == JOBQ_OK) rc = jobq__event_init(&q->events, q->options.on_event, q->options.ctx);
+    q->events.after = jobq__core_told;
+    q->events.arg = q;
     if (rc == JOBQ_OK) rc = jobq__os_mutex_init(&q->reader_mu);
     if (rc == JOBQ_OK) jobq__os_mutex_patient(&q->reader_mu);
     q->next_due_ms = JOBQ_NEVER;
@@ -10630,12 +10859,14 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     enum jobq__trace trace;
     struct jobq__row row;
     jobq_event event;
-    char text[JOBQ_NAME_MAX + 1];
+    char key[JOBQ_KEY_MAX + 1];
     bool blamed;
     int changed, rc = jobq__store_row(q->tx.db, id, &row);
     if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
     if (rc != JOBQ_OK) return rc;
     if (--*room < 0) return JOBQ_OK;
+    rc = jobq__tx_key(q, &row, key);
+    if (rc != JOBQ_OK) return rc;
     trace = jobq__owner_trace(&q->owner, id, row.runs);
     blamed = trace == JOBQ__TRACE_STARTED && (q->owner.same_boot || q->options.charge_reboots);
     if (blamed) row.crashes = row.crashes < INT32_MAX ? row.crashes + 1 : row.crashes;
@@ -10649,9 +10880,6 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     if (rc != JOBQ_OK || !blamed) return rc;
     q->tx.add.crashed++;
     if (!q->events.call) return rc;
-    rc = jobq__store_name_text(q->tx.db, row.kind, text);
-    if (rc != JOBQ_OK) return rc;
-    if (!jobq__registry_add(&q->names, row.kind, text)) return JOBQ_NO_MEMORY;
     memset(&event, 0, sizeof event);
     event.now_ms = q->tx.now_ms;
     event.id = id;
@@ -10659,7 +10887,7 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     event.to = JOBQ_STATE_PENDING;
     event.attempt = row.attempt;
     event.outcome = JOBQ_CRASHED;
-    return jobq__tx_change(q, &event, row.kind, NULL);
+    return jobq__tx_change(q, &event, &row, key, NULL);
 }
 
 /* *more: there was no room for all of them in one transaction, which is so on a full disk only. The
@@ -11083,7 +11311,7 @@ static int64_t jobq__jobs_run_at(const jobq *q, const jobq_job *job) {
     return job->run_at_ms ? job->run_at_ms : q->tx.now_ms;
 }
 
-static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row) {
+static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row, const char *key) {
     jobq_event event;
     if (!q->events.call) return JOBQ_OK;
     memset(&event, 0, sizeof event);
@@ -11091,7 +11319,7 @@ static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row) {
     event.id = row->id;
     event.to = JOBQ_STATE_PENDING;
     event.attempt = 1;
-    return jobq__tx_change(q, &event, row->kind, NULL);
+    return jobq__tx_change(q, &event, row, key, NULL);
 }
 
 /* Says which row of a bulk call an error is about. */
@@ -11132,7 +11360,7 @@ static int jobq__jobs_write_one(jobq *q, const jobq_job *job, int64_t *id, int64
     row.size = jobq__config_job_size(job);
     rc = jobq__tx_add(q, &row, kind, queue);
     *id = row.id;
-    return rc == JOBQ_OK ? jobq__jobs_tell_new(q, &row) : rc;
+    return rc == JOBQ_OK ? jobq__jobs_tell_new(q, &row, job->key) : rc;
 }
 
 static int jobq__jobs_write_row(jobq *q, const jobq_job *job, jobq_stored *row, int64_t first,
@@ -11309,10 +11537,12 @@ static int jobq__jobs_key_gone(jobq *q, const struct jobq__row *row, jobq_error 
 static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     struct jobq__alter *alter = r->arg;
     struct jobq__row row;
+    char key[JOBQ_KEY_MAX + 1];
     jobq_event event;
     bool taken = false;
     bool due;
     int from, rc = jobq__store_row(q->tx.db, alter->id, &row);
+    if (rc == JOBQ_OK) rc = jobq__tx_key(q, &row, key);
     if (rc != JOBQ_OK) return rc;
     from = row.state;
     /* Its time may have come, and nobody has looked yet. */
@@ -11341,7 +11571,7 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     event.from = jobq__state_public(from, false);
     event.to = JOBQ_STATE_PENDING;
     event.attempt = 1;
-    return jobq__tx_change(q, &event, row.kind, NULL);
+    return jobq__tx_change(q, &event, &row, key, NULL);
 }
 
 static int jobq__jobs_write_delete(jobq *q, struct jobq__request *r) {
@@ -11366,8 +11596,8 @@ static void jobq__jobs_after_delete(jobq *q, struct jobq__request *r) {
     jobq__os_lock(&q->pool.mu);
     for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
         struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
-        if (waiter->id != alter->id || waiter->done) continue;
-        waiter->done = true;
+        if (waiter->id != alter->id || waiter->done || waiter->ended) continue;
+        waiter->done = waiter->ended = true;
         waiter->info.state = JOBQ_STATE_NONE;
         jobq__os_signal(&waiter->cond);
     }
@@ -11587,12 +11817,29 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
 
 /* ---- Wait ---- */
 
+/* True if the event of the job's end was told. The deliverer says so later, too, so nobody need ask
+ * twice. With pool.mu held, before and after. */
+static bool jobq__jobs_told(jobq *q, const struct jobq__waiter *waiter) {
+    uint64_t serial = waiter->serial;
+    bool told;
+    jobq__os_unlock(&q->pool.mu);
+    told = jobq__event_was_told(&q->events, serial);
+    jobq__os_lock(&q->pool.mu);
+    return told;
+}
+
 /* Until the waiter is told, its time is over or the queue closes. With pool.mu held. */
 static void jobq__jobs_await(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
     struct jobq__pool *pool = &q->pool;
     int64_t until_us = jobq__to_us(until_ms);
+    bool asked = false;
     while (!waiter->done && !waiter->late && !jobq__os_load(&q->closing)
            && !jobq__os_load(&q->failed)) {
+        if (waiter->ended && !asked) {
+            asked = true;
+            if (jobq__jobs_told(q, waiter)) break;
+            continue;
+        }
         /* An artificial clock comes to us: advance fires the wake. */
         if (q->clock || until_us == INT64_MAX) jobq__os_wait(&waiter->cond, &pool->mu);
         else if (jobq__clock_mono_us() >= until_us) break;
@@ -11600,21 +11847,34 @@ static void jobq__jobs_await(jobq *q, struct jobq__waiter *waiter, int64_t until
     }
 }
 
+/* What can be known without waiting. The job may have ended, and its event be on its way yet. */
+static int jobq__jobs_wait_begin(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
+                                 jobq_info *info, jobq_error *err) {
+    uint64_t serial = 0;
+    jobq_error told;
+    int rc = jobq__jobs_read(q, waiter->id, info, &told);
+    if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE && timeout_ms > 0)
+        serial = jobq__event_find(&q->events, waiter->id);
+    jobq__os_lock(&q->pool.mu);
+    if (rc == JOBQ_NOT_FOUND && waiter->ended) rc = JOBQ_OK;
+    else if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE && !waiter->ended) {
+        waiter->ended = true;
+        waiter->done = !serial;
+        waiter->serial = serial;
+        waiter->info = *info;
+    }
+    jobq__os_unlock(&q->pool.mu);
+    if (rc != JOBQ_OK && err) *err = told;
+    return rc;
+}
+
 static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
                            jobq_info *info, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
     int64_t until_ms = jobq__add(jobq__clock_mono_ms(q->clock), timeout_ms);
-    int rc = jobq__jobs_read(q, waiter->id, info, err);
-    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) return rc;
+    int rc = jobq__jobs_wait_begin(q, waiter, timeout_ms, info, err);
+    if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&pool->mu);
-    if (rc == JOBQ_NOT_FOUND && !waiter->done) {
-        jobq__os_unlock(&pool->mu);
-        return rc;
-    }
-    if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE) {
-        jobq__os_unlock(&pool->mu);
-        return rc;
-    }
     if (timeout_ms > 0 && !waiter->done) {
         jobq__wheel_add(&pool->wheel, &waiter->alarm.timer, until_ms);
         jobq__os_unlock(&pool->mu);
@@ -11622,10 +11882,10 @@ static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout
         jobq__os_lock(&pool->mu);
         jobq__jobs_await(q, waiter, until_ms);
     }
-    if (waiter->done) *info = waiter->info;
-    rc = waiter->done ? JOBQ_OK : jobq__os_load(&q->closing) ? JOBQ_CLOSED
-                                                             : jobq__os_load(&q->failed);
-    if (rc == JOBQ_OK && !waiter->done) rc = JOBQ_TIMEOUT;
+    if (waiter->ended) *info = waiter->info;
+    rc = waiter->ended ? JOBQ_OK : jobq__os_load(&q->closing) ? JOBQ_CLOSED
+                                                              : jobq__os_load(&q->failed);
+    if (rc == JOBQ_OK && !waiter->ended) rc = JOBQ_TIMEOUT;
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
     if (info->state == JOBQ_STATE_NONE)
@@ -11649,10 +11909,12 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
     jobq__timer_init(&waiter.alarm.timer);
     rc = jobq__os_cond_init(&waiter.cond, JOBQ__OS_MONO);
     if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+    jobq__event_watch(&q->events, 1);
     jobq__os_lock(&q->pool.mu);
     jobq__list_append(&q->pool.waiters, &waiter.link);
     jobq__os_unlock(&q->pool.mu);
     rc = jobq__jobs_wait(q, &waiter, timeout_ms, info ? info : &scratch, err);
+    jobq__event_watch(&q->events, -1);
     jobq__os_lock(&q->pool.mu);
     jobq__list_remove(&waiter.link);
     jobq__wheel_del(&q->pool.wheel, &waiter.alarm.timer);

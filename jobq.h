@@ -193,7 +193,9 @@ typedef enum jobq_outcome {
     JOBQ_RESCHEDULE,    /* not a failure: again at a time, as attempt 1 */
     JOBQ_SNOOZE,        /* not a failure: again later, same attempt */
     JOBQ_CANCELLED,     /* gave up because it was cancelled */
-    JOBQ_CRASHED        /* events only: the process died while the job ran */
+    JOBQ_CRASHED,       /* events only: the process died while the job ran */
+    JOBQ_STOPPED        /* events only: ended by jobq_stop or jobq_close; again at the next start,
+                           same attempt */
 } jobq_outcome;
 
 /* "pending", "done" and the like; never NULL. Any thread. */
@@ -202,11 +204,14 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome);
 
 /* A change of a job, reported after it was committed: new (from NONE), started (to RUNNING; this
  * one is told, not committed), settled, cancelled, revived, crashed. A delete is not told. The
- * event of a new job may come after jobq_enqueue has returned, or before. */
+ * event of a new job may come after jobq_enqueue has returned, or before; that of a job's end comes
+ * before jobq_wait returns. When memory is out key and message may be "". */
 typedef struct jobq_event {
     int64_t now_ms;      /* the queue's clock */
     int64_t id;
-    const char *kind;    /* valid while the queue is open */
+    const char *kind, *queue; /* valid while the queue is open */
+    const char *key;     /* "" if it has none */
+    const char *message; /* of the failure that was settled, or "" */
     jobq_state from, to; /* from is NONE when the job is new */
     int attempt;         /* the attempt that was settled, or is due */
     jobq_outcome outcome;

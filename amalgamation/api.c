@@ -72,6 +72,8 @@ static int jobq__api_init(jobq *q) {
     jobq__tx_init(q);
     if (rc == JOBQ_OK) rc = jobq__commit_init(q);
     if (rc == JOBQ_OK) rc = jobq__event_init(&q->events, q->options.on_event, q->options.ctx);
+    q->events.after = jobq__core_told;
+    q->events.arg = q;
     if (rc == JOBQ_OK) rc = jobq__os_mutex_init(&q->reader_mu);
     if (rc == JOBQ_OK) jobq__os_mutex_patient(&q->reader_mu);
     q->next_due_ms = JOBQ_NEVER;
@@ -97,12 +99,14 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     enum jobq__trace trace;
     struct jobq__row row;
     jobq_event event;
-    char text[JOBQ_NAME_MAX + 1];
+    char key[JOBQ_KEY_MAX + 1];
     bool blamed;
     int changed, rc = jobq__store_row(q->tx.db, id, &row);
     if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
     if (rc != JOBQ_OK) return rc;
     if (--*room < 0) return JOBQ_OK;
+    rc = jobq__tx_key(q, &row, key);
+    if (rc != JOBQ_OK) return rc;
     trace = jobq__owner_trace(&q->owner, id, row.runs);
     blamed = trace == JOBQ__TRACE_STARTED && (q->owner.same_boot || q->options.charge_reboots);
     if (blamed) row.crashes = row.crashes < INT32_MAX ? row.crashes + 1 : row.crashes;
@@ -116,9 +120,6 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     if (rc != JOBQ_OK || !blamed) return rc;
     q->tx.add.crashed++;
     if (!q->events.call) return rc;
-    rc = jobq__store_name_text(q->tx.db, row.kind, text);
-    if (rc != JOBQ_OK) return rc;
-    if (!jobq__registry_add(&q->names, row.kind, text)) return JOBQ_NO_MEMORY;
     memset(&event, 0, sizeof event);
     event.now_ms = q->tx.now_ms;
     event.id = id;
@@ -126,7 +127,7 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     event.to = JOBQ_STATE_PENDING;
     event.attempt = row.attempt;
     event.outcome = JOBQ_CRASHED;
-    return jobq__tx_change(q, &event, row.kind, NULL);
+    return jobq__tx_change(q, &event, &row, key, NULL);
 }
 
 /* *more: there was no room for all of them in one transaction, which is so on a full disk only. The

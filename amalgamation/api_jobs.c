@@ -31,7 +31,7 @@ static int64_t jobq__jobs_run_at(const jobq *q, const jobq_job *job) {
     return job->run_at_ms ? job->run_at_ms : q->tx.now_ms;
 }
 
-static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row) {
+static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row, const char *key) {
     jobq_event event;
     if (!q->events.call) return JOBQ_OK;
     memset(&event, 0, sizeof event);
@@ -39,7 +39,7 @@ static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row) {
     event.id = row->id;
     event.to = JOBQ_STATE_PENDING;
     event.attempt = 1;
-    return jobq__tx_change(q, &event, row->kind, NULL);
+    return jobq__tx_change(q, &event, row, key, NULL);
 }
 
 /* Says which row of a bulk call an error is about. */
@@ -80,7 +80,7 @@ static int jobq__jobs_write_one(jobq *q, const jobq_job *job, int64_t *id, int64
     row.size = jobq__config_job_size(job);
     rc = jobq__tx_add(q, &row, kind, queue);
     *id = row.id;
-    return rc == JOBQ_OK ? jobq__jobs_tell_new(q, &row) : rc;
+    return rc == JOBQ_OK ? jobq__jobs_tell_new(q, &row, job->key) : rc;
 }
 
 static int jobq__jobs_write_row(jobq *q, const jobq_job *job, jobq_stored *row, int64_t first,
@@ -257,10 +257,12 @@ static int jobq__jobs_key_gone(jobq *q, const struct jobq__row *row, jobq_error 
 static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     struct jobq__alter *alter = r->arg;
     struct jobq__row row;
+    char key[JOBQ_KEY_MAX + 1];
     jobq_event event;
     bool taken = false;
     bool due;
     int from, rc = jobq__store_row(q->tx.db, alter->id, &row);
+    if (rc == JOBQ_OK) rc = jobq__tx_key(q, &row, key);
     if (rc != JOBQ_OK) return rc;
     from = row.state;
     /* Its time may have come, and nobody has looked yet. */
@@ -289,7 +291,7 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     event.from = jobq__state_public(from, false);
     event.to = JOBQ_STATE_PENDING;
     event.attempt = 1;
-    return jobq__tx_change(q, &event, row.kind, NULL);
+    return jobq__tx_change(q, &event, &row, key, NULL);
 }
 
 static int jobq__jobs_write_delete(jobq *q, struct jobq__request *r) {
@@ -314,8 +316,8 @@ static void jobq__jobs_after_delete(jobq *q, struct jobq__request *r) {
     jobq__os_lock(&q->pool.mu);
     for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
         struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
-        if (waiter->id != alter->id || waiter->done) continue;
-        waiter->done = true;
+        if (waiter->id != alter->id || waiter->done || waiter->ended) continue;
+        waiter->done = waiter->ended = true;
         waiter->info.state = JOBQ_STATE_NONE;
         jobq__os_signal(&waiter->cond);
     }
@@ -535,12 +537,29 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
 
 /* ---- Wait ---- */
 
+/* True if the event of the job's end was told. The deliverer says so later, too, so nobody need ask
+ * twice. With pool.mu held, before and after. */
+static bool jobq__jobs_told(jobq *q, const struct jobq__waiter *waiter) {
+    uint64_t serial = waiter->serial;
+    bool told;
+    jobq__os_unlock(&q->pool.mu);
+    told = jobq__event_was_told(&q->events, serial);
+    jobq__os_lock(&q->pool.mu);
+    return told;
+}
+
 /* Until the waiter is told, its time is over or the queue closes. With pool.mu held. */
 static void jobq__jobs_await(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
     struct jobq__pool *pool = &q->pool;
     int64_t until_us = jobq__to_us(until_ms);
+    bool asked = false;
     while (!waiter->done && !waiter->late && !jobq__os_load(&q->closing)
            && !jobq__os_load(&q->failed)) {
+        if (waiter->ended && !asked) {
+            asked = true;
+            if (jobq__jobs_told(q, waiter)) break;
+            continue;
+        }
         /* An artificial clock comes to us: advance fires the wake. */
         if (q->clock || until_us == INT64_MAX) jobq__os_wait(&waiter->cond, &pool->mu);
         else if (jobq__clock_mono_us() >= until_us) break;
@@ -548,21 +567,34 @@ static void jobq__jobs_await(jobq *q, struct jobq__waiter *waiter, int64_t until
     }
 }
 
+/* What can be known without waiting. The job may have ended, and its event be on its way yet. */
+static int jobq__jobs_wait_begin(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
+                                 jobq_info *info, jobq_error *err) {
+    uint64_t serial = 0;
+    jobq_error told;
+    int rc = jobq__jobs_read(q, waiter->id, info, &told);
+    if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE && timeout_ms > 0)
+        serial = jobq__event_find(&q->events, waiter->id);
+    jobq__os_lock(&q->pool.mu);
+    if (rc == JOBQ_NOT_FOUND && waiter->ended) rc = JOBQ_OK;
+    else if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE && !waiter->ended) {
+        waiter->ended = true;
+        waiter->done = !serial;
+        waiter->serial = serial;
+        waiter->info = *info;
+    }
+    jobq__os_unlock(&q->pool.mu);
+    if (rc != JOBQ_OK && err) *err = told;
+    return rc;
+}
+
 static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
                            jobq_info *info, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
     int64_t until_ms = jobq__add(jobq__clock_mono_ms(q->clock), timeout_ms);
-    int rc = jobq__jobs_read(q, waiter->id, info, err);
-    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) return rc;
+    int rc = jobq__jobs_wait_begin(q, waiter, timeout_ms, info, err);
+    if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&pool->mu);
-    if (rc == JOBQ_NOT_FOUND && !waiter->done) {
-        jobq__os_unlock(&pool->mu);
-        return rc;
-    }
-    if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE) {
-        jobq__os_unlock(&pool->mu);
-        return rc;
-    }
     if (timeout_ms > 0 && !waiter->done) {
         jobq__wheel_add(&pool->wheel, &waiter->alarm.timer, until_ms);
         jobq__os_unlock(&pool->mu);
@@ -570,10 +602,10 @@ static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout
         jobq__os_lock(&pool->mu);
         jobq__jobs_await(q, waiter, until_ms);
     }
-    if (waiter->done) *info = waiter->info;
-    rc = waiter->done ? JOBQ_OK : jobq__os_load(&q->closing) ? JOBQ_CLOSED
-                                                             : jobq__os_load(&q->failed);
-    if (rc == JOBQ_OK && !waiter->done) rc = JOBQ_TIMEOUT;
+    if (waiter->ended) *info = waiter->info;
+    rc = waiter->ended ? JOBQ_OK : jobq__os_load(&q->closing) ? JOBQ_CLOSED
+                                                              : jobq__os_load(&q->failed);
+    if (rc == JOBQ_OK && !waiter->ended) rc = JOBQ_TIMEOUT;
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
     if (info->state == JOBQ_STATE_NONE)
@@ -597,10 +629,12 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
     jobq__timer_init(&waiter.alarm.timer);
     rc = jobq__os_cond_init(&waiter.cond, JOBQ__OS_MONO);
     if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+    jobq__event_watch(&q->events, 1);
     jobq__os_lock(&q->pool.mu);
     jobq__list_append(&q->pool.waiters, &waiter.link);
     jobq__os_unlock(&q->pool.mu);
     rc = jobq__jobs_wait(q, &waiter, timeout_ms, info ? info : &scratch, err);
+    jobq__event_watch(&q->events, -1);
     jobq__os_lock(&q->pool.mu);
     jobq__list_remove(&waiter.link);
     jobq__wheel_del(&q->pool.wheel, &waiter.alarm.timer);

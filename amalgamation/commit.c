@@ -228,9 +228,11 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
         if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
         if (rc == JOBQ_OK) {
             *ended = true;
+            jobq__event_commit(&q->events, true);
             rc = jobq__store_commit(q->tx.db);
         }
         if (rc != JOBQ_OK) {
+            jobq__event_commit(&q->events, false);
             jobq__store_rollback(q->tx.db);
             q->look_lanes = true;
         }
@@ -709,11 +711,13 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     if (rc == JOBQ_OK) rc = jobq__tx_check_undone(q);
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc != JOBQ_OK) return rc;
+    jobq__event_commit(&q->events, true);
     rc = jobq__store_commit(&q->job);
     if (rc == JOBQ_OK) {
         jobq__tx_applied(q, wakes);
         return rc;
     }
+    jobq__event_commit(&q->events, false);
     jobq__store_rollback(&q->job);
     q->tx.db = &q->writer;
     jobq__commit_settles(q, entry, false);

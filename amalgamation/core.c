@@ -93,3 +93,16 @@ JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__d
     return jobq__err_set(err, JOBQ_MOVED, "%.250s is not the file any more that the queue was"
                          " opened with; put it back, or close the queue", q->files.path);
 }
+
+JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told) {
+    jobq *q = arg;
+    struct jobq__link *link;
+    jobq__os_lock(&q->pool.mu);
+    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
+        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
+        if (!waiter->ended || waiter->done || waiter->serial > told) continue;
+        waiter->done = true;
+        jobq__os_signal(&waiter->cond);
+    }
+    jobq__os_unlock(&q->pool.mu);
+}

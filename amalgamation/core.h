@@ -55,6 +55,8 @@ struct jobq__entry {
     int64_t due_ms;             /* monotonic: when its time had come, as far as the wall tells */
     int64_t wait_ms, run_ms;
     struct jobq__said *said;    /* or NULL */
+    struct jobq__name *queue;   /* for events; else NULL */
+    char *key;                  /* for events, or NULL */
     size_t capacity;            /* bytes of payload that fit */
     unsigned char payload[];    /* and a zero */
 };
@@ -72,8 +74,9 @@ struct jobq__gate {
 /* ---- The transaction under way (tx.c); baton ---- */
 
 struct jobq__change {
-    jobq_event event;           /* without the kind's name, which may not be committed yet */
-    int64_t kind;
+    struct jobq__told told;     /* without the names, which may not be committed yet */
+    int64_t kind, queue;
+    uint64_t serial;            /* of the event, once it is appended */
     const char *text;           /* the entry's; until the entries are recycled */
 };
 
@@ -210,6 +213,8 @@ struct jobq__waiter {
     struct jobq__cond cond;
     int64_t id;
     bool done, late;
+    bool ended;                 /* the job has, but its event is to be told first */
+    uint64_t serial;            /* of that event */
     jobq_info info;
 };
 
@@ -354,6 +359,9 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us);
  * On failure *db is closed. */
 JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
                                       jobq_error *err);
+
+/* Events were told up to this number: lets go who waits for them. arg is the queue. */
+JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told);
 
 /* Wakes the scheduler thread, or makes it look again before it sleeps. */
 JOBQ__INTERNAL void jobq__core_kick(jobq *q);

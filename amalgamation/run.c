@@ -146,6 +146,7 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
         jobq__run_end_as(entry, JOBQ__CANCELLED);
         break;
     case JOBQ_SNOOZE:
+    case JOBQ_STOPPED:
         jobq__run_again(entry, row->attempt, at_ms, row->delay_ms, now_ms);
         break;
     case JOBQ_RESCHEDULE:
@@ -163,9 +164,9 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
     if (outcome == JOBQ_RETRY && (jobq__os_load(&run->stop) & JOBQ__STOP_SHUTDOWN)) {
         /* Interrupted by a stop: not a failure, and its time had come, even if the wall was set
          * back since. */
-        run->said = JOBQ_SNOOZE;
+        run->said = JOBQ_STOPPED;
         run->at_ms = JOBQ__MIN(run->entry->row.run_at_ms, now_ms);
-        return JOBQ_SNOOZE;
+        return JOBQ_STOPPED;
     }
     if (run->said != outcome) run->text[0] = 0;
     if (outcome == JOBQ_DONE && run->no_memory) {
@@ -254,16 +255,20 @@ static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
 
 static void jobq__run_event(struct jobq_run *run) {
     const struct jobq__entry *entry = run->entry;
+    struct jobq__told told;
     jobq_event event;
     memset(&event, 0, sizeof event);
     event.now_ms = jobq__clock_now_ms(run->q->clock);
     event.id = entry->row.id;
     event.kind = entry->kind->text;
+    event.queue = entry->queue ? entry->queue->text : "";
+    event.key = entry->key;
     event.from = JOBQ_STATE_PENDING;
     event.to = JOBQ_STATE_RUNNING;
     event.attempt = entry->row.attempt;
     event.wait_ms = entry->wait_ms;
-    jobq__event_add(&run->q->events, &event);
+    jobq__event_make(&told, &event);
+    jobq__event_add(&run->q->events, &told);
     jobq__run_tell(run->q);
 }
 

@@ -65,6 +65,7 @@
     X(UNIQUE_ADD, "INSERT INTO jobq_unique(kind, key, job) VALUES(?1, ?2, ?3)") \
     X(UNIQUE_DROP, "DELETE FROM jobq_unique WHERE job = ?2 AND kind = ?1" \
                    " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
+    X(KEY_TEXT, "SELECT job, key FROM jobq_extra WHERE job = ?1") \
     X(UNIQUE_HOLDER, "SELECT job, NULL, NULL FROM jobq_unique WHERE kind = ?1" \
                      " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
     X(UNIQUE_AGAIN, "INSERT INTO jobq_unique(kind, key, job)" \

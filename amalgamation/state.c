@@ -63,6 +63,7 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
         [JOBQ_RETRY] = "retry",            [JOBQ_FAIL] = "fail",
         [JOBQ_RESCHEDULE] = "reschedule",  [JOBQ_SNOOZE] = "snooze",
         [JOBQ_CANCELLED] = "cancelled",    [JOBQ_CRASHED] = "crashed",
+        [JOBQ_STOPPED] = "stopped",
     };
     if ((int)outcome < 0 || (size_t)outcome >= JOBQ__COUNT(names)) return "?";
     return names[outcome];

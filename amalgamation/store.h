@@ -73,6 +73,8 @@ JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
                                        int64_t id, bool *taken);
 /* Takes the key of a finished job again; *taken if another job has it now. */
+/* The key of a job, or ""; text has JOBQ_KEY_MAX + 1 bytes. */
+JOBQ__INTERNAL int jobq__store_key_text(struct jobq__db *db, int64_t id, char *text);
 /* *holder: who has the key that the ended job id once had. */
 JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int64_t id,
                                           int64_t *holder);

@@ -84,6 +84,12 @@ static const struct jobq__column jobq__store_key_list[] = {
 static const struct jobq__columns jobq__store_key_columns =
     JOBQ__COLUMNS("jobq_unique", jobq__store_key_list, 0);
 
+static const struct jobq__column jobq__store_own_key_list[] = {
+    JOBQ__NUMBER("job", 1, JOBQ__ID_MAX),
+    {"key", 1, JOBQ_KEY_MAX, JOBQ__HOLDS_TEXT, true}};
+static const struct jobq__columns jobq__store_own_key_columns =
+    JOBQ__COLUMNS("jobq_extra", jobq__store_own_key_list, 0);
+
 static const struct jobq__column jobq__store_due_list[] = {
     {"run_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_due_columns =
@@ -288,6 +294,21 @@ static sqlite3_stmt *jobq__store_bind_ids(struct jobq__db *db, enum jobq__sql wh
     sqlite3_bind_int64(s, 1, a);
     sqlite3_bind_int64(s, 2, b);
     return s;
+}
+
+JOBQ__INTERNAL int jobq__store_key_text(struct jobq__db *db, int64_t id, char *text) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_KEY_TEXT);
+    int64_t values[JOBQ__COUNT(jobq__store_own_key_list)];
+    bool row;
+    int rc;
+    text[0] = 0;
+    if (s) sqlite3_bind_int64(s, 1, id);
+    rc = jobq__column_next(db, s, &jobq__store_own_key_columns, values, &row);
+    if (rc != JOBQ_OK || !row) return rc;
+    if (values[1] != JOBQ__NULL)
+        jobq__err_copy_text(text, JOBQ_KEY_MAX + 1, (const char *)sqlite3_column_text(s, 1));
+    jobq__db_reset(s);
+    return JOBQ_OK;
 }
 
 JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int64_t id,

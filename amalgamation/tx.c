@@ -29,6 +29,8 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__ro
     entry->lane = lane;
     entry->due_ms = jobq__sub(q->tx.mono_ms,
                               JOBQ__MAX(jobq__sub(q->tx.now_ms, row->run_at_ms), 0));
+    entry->queue = NULL;
+    entry->key = NULL;
     entry->cancel = 0;
     entry->in_ring = entry->gone = false;
     jobq__list_init(&entry->link);
@@ -52,6 +54,8 @@ JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry) {
     jobq__list_remove(&entry->link);
     jobq__list_remove(&entry->claimed);
     jobq__tx_forget_said(entry);
+    jobq__mem_free(entry->key);
+    entry->key = NULL;
     if (entry->capacity > JOBQ__ENTRY_KEEP || q->spare_count >= JOBQ__RING + JOBQ__BATCH) {
         jobq__mem_free(entry);
         return;
@@ -65,6 +69,12 @@ static void jobq__tx_recycle_all(jobq *q, struct jobq__link *list) {
 }
 
 /* ---- Life of a transaction ---- */
+
+/* Forgets the changes from there on. */
+static void jobq__tx_drop_changes(jobq *q, size_t from) {
+    struct jobq__tx *tx = &q->tx;
+    while (tx->changes_count > from) jobq__event_drop(&tx->changes[--tx->changes_count].told);
+}
 
 JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     struct jobq__tx *tx = &q->tx;
@@ -89,6 +99,7 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
         jobq__tx_recycle(q, entry);
     }
     while (!jobq__list_empty(&q->spare)) jobq__mem_free(JOBQ__LINKED(jobq__list_pop(&q->spare)));
+    jobq__tx_drop_changes(q, 0);
     jobq__mem_free(tx->changes);
     jobq__mem_free(tx->new_names);
     jobq__mem_free(tx->order);
@@ -186,7 +197,7 @@ JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
     jobq__assert(jobq__tx_all_claimed(q));
     tx->claims_changed = tx->due_stale = tx->ready = false;
     tx->suspects = tx->released = tx->rows_count = 0;
-    tx->changes_count = 0;
+    jobq__tx_drop_changes(q, 0);
     tx->grows = 0;
     tx->new_count = 0;
     tx->unparked = NULL;
@@ -270,7 +281,7 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     }
     jobq__os_unlock(&q->pool.mu);
     tx->rows_count = 0;
-    tx->changes_count = mark->changes;
+    jobq__tx_drop_changes(q, mark->changes);
     tx->new_count = mark->new_names;
     tx->room = mark->room;
     tx->over = mark->over;
@@ -282,6 +293,8 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     tx->released = mark->released;
     tx->add = mark->add;
 }
+
+/* ---- What is to be told ---- */
 
 JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id) {
     char text[JOBQ_NAME_MAX + 1];
@@ -295,11 +308,39 @@ JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id) {
     return jobq__registry_add(&q->names, id, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
-JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
-                                   const char *text) {
+JOBQ__INTERNAL int jobq__tx_key(jobq *q, const struct jobq__row *row, char *key) {
+    key[0] = 0;
+    if (!q->events.call || !(row->side & JOBQ__SIDE_KEY)) return JOBQ_OK;
+    return jobq__store_key_text(q->tx.db, row->id, key);
+}
+
+static int jobq__tx_know_entry(jobq *q, struct jobq__entry *entry) {
+    char key[JOBQ_KEY_MAX + 1];
+    int rc = jobq__tx_know(q, entry->row.queue);
+    if (rc == JOBQ_OK) rc = jobq__tx_key(q, &entry->row, key);
+    if (rc != JOBQ_OK) return rc;
+    entry->queue = jobq__registry_by_id(&q->names, entry->row.queue);
+    if (key[0]) entry->key = jobq__mem_copy(key, strlen(key));
+    return JOBQ_OK;
+}
+
+/* The thread that starts a run tells of it without asking the database. */
+JOBQ__INTERNAL int jobq__tx_know_claimed(jobq *q) {
+    struct jobq__link *link;
+    int rc = JOBQ_OK;
+    if (!q->events.call) return rc;
+    for (link = q->tx.claimed.next; link != &q->tx.claimed && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_know_entry(q, JOBQ__LINKED(link));
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__tx_change(jobq *q, jobq_event *event, const struct jobq__row *row,
+                                   const char *key, const char *text) {
     struct jobq__tx *tx = &q->tx;
-    /* An event names the kind, which nobody may have asked for yet since the queue was opened. */
-    int rc = q->events.call ? jobq__tx_know(q, kind) : JOBQ_OK;
+    struct jobq__change *change;
+    /* Nobody may have asked for the names since the queue was opened. */
+    int rc = q->events.call ? jobq__tx_know(q, row->kind) : JOBQ_OK;
+    if (rc == JOBQ_OK && q->events.call) rc = jobq__tx_know(q, row->queue);
     if (rc != JOBQ_OK) return rc;
     if (tx->changes_count == tx->changes_capacity) {
         size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2 : 16;
@@ -308,9 +349,14 @@ JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kin
         tx->changes = changes;
         tx->changes_capacity = capacity;
     }
-    tx->changes[tx->changes_count].event = *event;
-    tx->changes[tx->changes_count].kind = kind;
-    tx->changes[tx->changes_count++].text = text;
+    change = &tx->changes[tx->changes_count++];
+    event->key = q->events.call ? key : NULL;
+    event->message = q->events.call ? text : NULL;
+    jobq__event_make(&change->told, event);
+    change->kind = row->kind;
+    change->queue = row->queue;
+    change->serial = 0;
+    change->text = text;
     return JOBQ_OK;
 }
 
@@ -359,13 +405,17 @@ static bool jobq__tx_more(const jobq *q) {
     return false;
 }
 
-static void jobq__tx_tell(jobq *q, int64_t id, int state, int attempt, const char *text) {
+/* Tells those who wait for the job; when it has an event, that has to be told first. */
+static void jobq__tx_tell(jobq *q, int64_t id, int state, int attempt, const char *text,
+                          uint64_t serial) {
     struct jobq__link *link;
     if (!jobq__state_terminal(state)) return;
     for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
         struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
-        if (waiter->id != id || waiter->done) continue;
-        waiter->done = true;
+        if (waiter->id != id || waiter->done || waiter->ended) continue;
+        waiter->done = !serial;
+        waiter->ended = true;
+        waiter->serial = serial;
         waiter->info.id = id;
         waiter->info.state = jobq__state_public(state, false);
         waiter->info.attempt = attempt;
@@ -380,15 +430,17 @@ static void jobq__tx_tell_waiters(jobq *q) {
     if (jobq__list_empty(&q->pool.waiters)) return;
     for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) {
         const struct jobq__entry *entry = JOBQ__LINKED(link);
-        if (entry->verdict.outcome != JOBQ_OUTCOME_NONE)
+        if (entry->verdict.outcome != JOBQ_OUTCOME_NONE && !q->events.call)
             jobq__tx_tell(q, entry->row.id, entry->verdict.state, entry->row.attempt,
-                          jobq__tx_text(entry));
+                          jobq__tx_text(entry), 0);
     }
     for (i = 0; i < q->tx.changes_count; i++) {
         const struct jobq__change *change = &q->tx.changes[i];
-        int state = change->event.to == JOBQ_STATE_CANCELLED ? JOBQ__CANCELLED
-                  : change->event.to == JOBQ_STATE_FAILED ? JOBQ__FAILED : JOBQ__WAITING;
-        jobq__tx_tell(q, change->event.id, state, change->event.attempt, change->text);
+        const jobq_event *event = &change->told.event;
+        int state = event->to == JOBQ_STATE_CANCELLED ? JOBQ__CANCELLED
+                  : event->to == JOBQ_STATE_FAILED ? JOBQ__FAILED
+                  : event->to == JOBQ_STATE_DONE ? JOBQ__DONE : JOBQ__WAITING;
+        jobq__tx_tell(q, event->id, state, event->attempt, change->text, change->serial);
     }
 }
 
@@ -443,9 +495,12 @@ static void jobq__tx_emit(jobq *q) {
     for (i = 0; i < q->tx.changes_count; i++) {
         struct jobq__change *change = &q->tx.changes[i];
         const struct jobq__name *kind = jobq__registry_by_id(&q->names, change->kind);
-        change->event.kind = kind ? kind->text : "";
-        jobq__event_add(&q->events, &change->event);
+        const struct jobq__name *queue = jobq__registry_by_id(&q->names, change->queue);
+        change->told.event.kind = kind ? kind->text : "";
+        change->told.event.queue = queue ? queue->text : "";
+        change->serial = jobq__event_add(&q->events, &change->told);
     }
+    jobq__event_commit(&q->events, false);
 }
 
 JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {

@@ -97,9 +97,14 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
                                 jobq_outcome outcome);
 /* Frees what the handler said, if anything. */
 JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry);
-/* Notes what is to be told after COMMIT; the kind's name is filled in then. */
-JOBQ__INTERNAL int jobq__tx_change(jobq *q, const jobq_event *event, int64_t kind,
-                                   const char *text);
+/* Notes what is to be told of the row after COMMIT; the names are filled in then. key and text, of
+ * a failure, may be NULL; text has to stay until the transaction ends. */
+JOBQ__INTERNAL int jobq__tx_change(jobq *q, jobq_event *event, const struct jobq__row *row,
+                                   const char *key, const char *text);
+/* The row's key, if there is one and an event will tell it: key has JOBQ_KEY_MAX + 1 bytes. */
+JOBQ__INTERNAL int jobq__tx_key(jobq *q, const struct jobq__row *row, char *key);
+/* What the events of the jobs that this transaction claims will tell. */
+JOBQ__INTERNAL int jobq__tx_know_claimed(jobq *q);
 /* Moves a slice of rows that were parked for want of a handler; *more: there may be others. */
 JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int32_t kind, bool *more);
 /* The row is about to end or go: its id stays known, and it may have been the next one due. */

@@ -304,6 +304,7 @@ JOBQ__INTERNAL int jobq__tx_fill(jobq *q) {
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_promote(q);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(q);
     if (rc == JOBQ_OK && tx->due_stale) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
+    if (rc == JOBQ_OK) rc = jobq__tx_know_claimed(q);
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(q);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;

@@ -56,7 +56,7 @@ static int jobq__tx_settled(jobq *q, struct jobq__entry *entry, bool applied) {
     event.outcome = entry->verdict.outcome;
     event.wait_ms = entry->wait_ms;
     event.run_ms = entry->run_ms;
-    return jobq__tx_change(q, &event, entry->row.kind, jobq__tx_text(entry));
+    return jobq__tx_change(q, &event, &entry->row, entry->key, jobq__tx_text(entry));
 }
 
 static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
@@ -214,8 +214,10 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
         : jobq__disk_saves_room(q) ? JOBQ_NONE
         : (handled ? kind->spec.keep_done_ms : q->options.keep_done_ms);
     struct jobq__db *db = q->tx.db;
+    char key[JOBQ_KEY_MAX + 1];
     jobq_event event;
-    int changed = 1, rc;
+    int changed = 1, rc = jobq__tx_key(q, row, key);
+    if (rc != JOBQ_OK) return rc;
     memset(&event, 0, sizeof event);
     jobq__tx_leaves(q, row);
     if (keep_ms == JOBQ_NONE) {
@@ -241,5 +243,5 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
     event.to = jobq__state_public(state, false);
     event.attempt = row->attempt;
     event.outcome = outcome;
-    return jobq__tx_change(q, &event, row->kind, text);
+    return jobq__tx_change(q, &event, row, key, text);
 }

@@ -52,6 +52,7 @@ TEST(states_and_outcomes_have_names) {
     CHECK_STR(jobq_state_name((jobq_state)99), "?");
     CHECK_STR(jobq_outcome_name(JOBQ_DONE), "done");
     CHECK_STR(jobq_outcome_name(JOBQ_CRASHED), "crashed");
+    CHECK_STR(jobq_outcome_name(JOBQ_STOPPED), "stopped");
     CHECK_STR(jobq_outcome_name((jobq_outcome)99), "?");
 }
 

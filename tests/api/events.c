@@ -359,7 +359,7 @@ TEST(pool_tells_what_a_caller_leaves) {
     REQUIRE_INT(pthread_create(&thread, NULL, put_the_first, f.q), 0);
     gate_await(&l.gate, 1);
     start(f.q);
-    finish(f.q, 1);
+    while (state_of(f.q, 1) != JOBQ_STATE_DONE) test_pause_ms(1);
     test_pause_ms(20); /* for the scheduler to fall asleep */
     gate_open(&l.gate);
     pthread_join(thread, NULL);
@@ -372,7 +372,191 @@ TEST(pool_tells_what_a_caller_leaves) {
     gate_free(&l.gate);
 }
 
+/* ---- What an event tells ---- */
+
+static jobq_outcome fail_with_words(jobq_run *run, void *ctx) {
+    (void)ctx;
+    return jobq_run_attempt(run) == 1 ? jobq_retry(run, "smtp said %d", 450)
+                                      : jobq_fail(run, "smtp said %d", 550);
+}
+
+/* All events of a job name its kind, queue and key; the failures their message, others none. */
+static void check_words(event_log *log, int64_t id, const char *queue, const char *key) {
+    static const char *const messages[] = {"", "", "smtp said 450", "", "smtp said 550"};
+    jobq_event told[5];
+    if (!CHECK_INT(events_of(log, id, told, 5), 5)) return;
+    for (int i = 0; i < 5; i++) {
+        CHECK_STR(told[i].kind, "k");
+        CHECK_STR(told[i].queue, queue);
+        CHECK_STR(told[i].key, key);
+        CHECK_STR(told[i].message, messages[i]);
+    }
+}
+
+static void fail_with_a_log(int workers, int64_t keep_failed_ms) {
+    event_log *log = event_log_new();
+    int64_t keyed, plain;
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = workers, .keep_failed_ms = keep_failed_ms,
+                                            .on_event = log_event, .ctx = log}));
+    handle(f.q, "k", fail_with_words, NULL);
+    if (workers != JOBQ_NONE) start(f.q);
+    keyed = put_job(f.q, (jobq_job){.kind = "k", .queue = "mail", .key = "user 42"});
+    plain = put(f.q, "k");
+    advance(f.q, JOBQ_MINUTE);
+    if (workers != JOBQ_NONE) WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
+    check_words(log, keyed, "mail", "user 42");
+    check_words(log, plain, "default", "");
+    fixture_remove(&f);
+    event_log_free(log);
+}
+
+/* Goal: an event tells queue, key and the message of a failure, also of a job that is not kept.
+ * Method: a retry and a failure, in step mode and in a pool, kept and not. */
+TEST(event_tells_queue_key_and_message) {
+    fail_with_a_log(JOBQ_NONE, 0);
+    fail_with_a_log(JOBQ_NONE, JOBQ_NONE);
+    fail_with_a_log(2, 0);
+    fail_with_a_log(2, JOBQ_NONE);
+}
+
+/* Goal: what a caller does to a job that waits is told with its queue and key, too; and so is what
+ * a restart finds. Method: cancel and retry, kept and not, of a queue opened anew. */
+TEST(events_of_callers_tell_queue_and_key) {
+    event_log *log = event_log_new();
+    jobq_event told[4];
+    int64_t id, dropped;
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .on_event = log_event,
+                                            .ctx = log}));
+    id = put_job(f.q, (jobq_job){.kind = "k", .queue = "mail", .key = "a"});
+    f.options.keep_done_ms = JOBQ_NONE;
+    WORKS(jobq_cancel(f.q, id, &err));
+    CHECK_INT(events_of(log, id, told, 4), 2);
+    CHECK_STR(told[1].queue, "mail");
+    CHECK_STR(told[1].key, "a");
+    REQUIRE(fixture_reopen(&f));
+    WORKS(jobq_retry_now(f.q, id, &err));
+    dropped = put_job(f.q, (jobq_job){.kind = "k", .queue = "mail", .key = "b"});
+    WORKS(jobq_cancel(f.q, dropped, &err));
+    CHECK_INT(events_of(log, id, told, 4), 3);
+    CHECK_STR(told[2].kind, "k");
+    CHECK_STR(told[2].queue, "mail");
+    CHECK_STR(told[2].key, "a");
+    CHECK_INT(events_of(log, dropped, told, 4), 2);
+    CHECK_STR(told[1].queue, "mail");
+    CHECK_STR(told[1].key, "b");
+    CHECK_STR(told[1].message, "");
+    fixture_close(&f);
+    event_log_free(log);
+}
+
+static jobq_outcome retry_when_told(jobq_run *run, void *ctx) {
+    gate_pass((gate *)ctx);
+    return jobq_should_stop(run) ? jobq_retry(run, "told to stop") : JOBQ_DONE;
+}
+
+/* Goal: what a stop interrupts is told as that, not as something that the handler never said.
+ * Method: a handler that gives up when told to. */
+TEST(stopped_run_is_told_as_stopped) {
+    event_log *log = event_log_new();
+    jobq_event told[4];
+    int64_t id;
+    gate g;
+    fixture f;
+    gate_init(&g);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .on_event = log_event, .ctx = log}));
+    handle(f.q, "k", retry_when_told, &g);
+    start(f.q);
+    id = put(f.q, "k");
+    gate_await(&g, 1);
+    FAILS(JOBQ_TIMEOUT, jobq_stop(f.q, JOBQ_NONE, &err));
+    gate_open(&g);
+    WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
+    CHECK_INT(events_of(log, id, told, 4), 3);
+    CHECK_INT(told[2].outcome, JOBQ_STOPPED);
+    CHECK_INT(told[2].to, JOBQ_STATE_PENDING);
+    CHECK_INT(told[2].attempt, 1);
+    CHECK_INT(stats_of(f.q).retried, 0);
+    fixture_close(&f);
+    event_log_free(log);
+    gate_free(&g);
+}
+
+/* ---- The end is told before the wait is over ---- */
+
+struct watcher {
+    gate gate;             /* where the callback stands with the event of a job's end */
+    int told;              /* atomic: it has returned */
+    jobq *q;
+    int64_t id, timeout_ms;
+    int code, told_first;  /* of jobq_wait; whether the event was told by then */
+    jobq_info info;
+};
+
+static void watch(const jobq_event *event, void *ctx) {
+    struct watcher *w = (struct watcher *)ctx;
+    if (event->to < JOBQ_STATE_DONE) return;
+    gate_pass(&w->gate);
+    __atomic_store_n(&w->told, 1, __ATOMIC_SEQ_CST);
+}
+
+static void *watch_the_end(void *arg) {
+    struct watcher *w = (struct watcher *)arg;
+    w->code = jobq_wait(w->q, w->id, w->timeout_ms, &w->info, NULL);
+    w->told_first = __atomic_load_n(&w->told, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+/* Waits for a job, from before it runs or from when it has ended, while its event stands at the
+ * gate; it is let go after a while, or only when the wait is over. */
+static void wait_and_listen(struct watcher *w, bool late, bool let_go) {
+    pthread_t waiter;
+    memset(w, 0, sizeof *w);
+    gate_init(&w->gate);
+    REQUIRE_CODE(jobq_open(test_path("q.db"), &(jobq_options){.workers = 1, .on_event = watch,
+                           .ctx = w, .durability = JOBQ_RELAXED}, &w->q, NULL), JOBQ_OK);
+    handle(w->q, "k", do_nothing, NULL);
+    w->timeout_ms = let_go ? JOBQ_HOUR : 20;
+    w->id = put(w->q, "k");
+    if (late) start(w->q);
+    if (late) gate_await(&w->gate, 1);
+    REQUIRE(pthread_create(&waiter, NULL, watch_the_end, w) == 0);
+    if (!late) start(w->q);
+    gate_await(&w->gate, 1);
+    if (let_go) test_pause_ms(30); /* for a wait that does not wait for the event */
+    else pthread_join(waiter, NULL);
+    gate_open(&w->gate);
+    if (let_go) pthread_join(waiter, NULL);
+    close_queue(&w->q);
+    gate_free(&w->gate);
+}
+
+/* Goal: whoever waits for a job has heard of its end when jobq_wait returns. Method: the callback
+ * stands with that event while a wait is on, or begins. */
+TEST(end_is_told_before_the_wait_is_over) {
+    for (int late = 0; late < 2; late++) {
+        struct watcher w;
+        wait_and_listen(&w, late == 1, true);
+        CHECK_CODE(w.code, JOBQ_OK);
+        CHECK_INT(w.info.state, JOBQ_STATE_DONE);
+        CHECK_INT(w.told_first, 1);
+    }
+}
+
+/* Goal: a callback that does not come back holds nobody longer than he would wait: the job has ended
+ * and the answer says so. Method: the same, but the callback is let go after the wait only. */
+TEST(waiting_for_an_event_ends_with_the_time) {
+    struct watcher w;
+    wait_and_listen(&w, true, false);
+    CHECK_CODE(w.code, JOBQ_OK);
+    CHECK_INT(w.info.state, JOBQ_STATE_DONE);
+    CHECK_INT(w.told_first, 0);
+}
+
 TEST_MAIN(waiting_events_keep_their_order, no_event_is_lost, a_caller_hears_its_own_events,
           callbacks_of_two_queues_call_each_other, events_of_a_callback_are_told,
           events_of_a_start_are_told_before_it, job_with_the_writer_waits_for_no_callback,
-          pool_tells_what_a_caller_leaves)
+          pool_tells_what_a_caller_leaves, event_tells_queue_key_and_message,
+          events_of_callers_tell_queue_and_key, stopped_run_is_told_as_stopped,
+          end_is_told_before_the_wait_is_over, waiting_for_an_event_ends_with_the_time)

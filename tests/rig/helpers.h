@@ -320,12 +320,14 @@ static inline jobq_outcome stand_at_gate(jobq_run *run, void *ctx) {
 
 #define EVENTS_MAX 8192
 
-/* To be given as on_event and ctx. Copies of events; kind stays valid while the queue is
- * open. */
+/* To be given as on_event and ctx. Copies of events, with their key and message; kind and queue
+ * stay valid while the queue is open. */
 typedef struct event_log {
     pthread_mutex_t mutex; /* guards what follows */
     size_t n;
     jobq_event rows[EVENTS_MAX];
+    char keys[EVENTS_MAX][JOBQ_KEY_MAX + 1];
+    char messages[EVENTS_MAX][JOBQ_TEXT_MAX + 1];
 } event_log;
 
 static inline event_log *event_log_new(void) {
@@ -343,7 +345,14 @@ static inline void event_log_free(event_log *log) {
 static inline void log_event(const jobq_event *event, void *ctx) {
     event_log *log = (event_log *)ctx;
     pthread_mutex_lock(&log->mutex);
-    if (log->n < EVENTS_MAX) log->rows[log->n++] = *event;
+    if (log->n < EVENTS_MAX) {
+        size_t n = log->n++;
+        log->rows[n] = *event;
+        snprintf(log->keys[n], sizeof log->keys[n], "%s", event->key);
+        snprintf(log->messages[n], sizeof log->messages[n], "%s", event->message);
+        log->rows[n].key = log->keys[n];
+        log->rows[n].message = log->messages[n];
+    }
     pthread_mutex_unlock(&log->mutex);
 }
 
