@@ -227,8 +227,8 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
         rc = jobq__commit_body(q, list, part);
         if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
         if (rc == JOBQ_OK) {
-            *ended = true;
             jobq__event_commit(&q->events, true);
+            *ended = true;
             rc = jobq__store_commit(q->tx.db);
         }
         if (rc != JOBQ_OK) {

@@ -544,8 +544,8 @@ TEST(end_is_told_before_the_wait_is_over) {
     }
 }
 
-/* Goal: a callback that does not come back holds nobody longer than he would wait: the job has ended
- * and the answer says so. Method: the same, but the callback is let go after the wait only. */
+/* Goal: a callback that does not come back holds nobody longer than he would wait: the job has
+ * ended and the answer says so. Method: the same, but the callback is let go after the wait. */
 TEST(waiting_for_an_event_ends_with_the_time) {
     struct watcher w;
     wait_and_listen(&w, true, false);
