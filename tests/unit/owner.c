@@ -1,0 +1,358 @@
+/* owner.c - the lock of a queue file, and what its page says about a process that is dead.
+ *
+ * Promised by the head of owner.h: one owner of a file, also within a process; a slot says which
+ * run a worker was in, with the runs that tell it from another; who is leaving blames nobody; a
+ * page that somebody else has written, or another boot, decides no more than it can; clients see
+ * what the owner allows. A death is an owner that is dropped with its slots as they are, for the
+ * page outlives it in the same way. */
+#include "helpers.h"
+#include "unit.h"
+
+#include <fcntl.h>
+
+/* A file, its owner, and the owner before. */
+struct place {
+    const char *path;
+    struct jobq__files files;
+    struct jobq__owner owner;
+};
+
+static bool place_take(struct place *p, bool shared) {
+    jobq_error err;
+    return CHECK_CODE(jobq__owner_take(&p->owner, &p->files, shared, &err), JOBQ_OK);
+}
+
+static bool place_open(struct place *p, const char *path) {
+    jobq_options options = {0};
+    jobq_error err;
+    p->path = path;
+    if (!CHECK_CODE(jobq__files_find(&p->files, path, &options, &err), JOBQ_OK)) return false;
+    if (!place_take(p, false)) return false;
+    jobq__owner_begin(&p->owner);
+    return true;
+}
+
+/* The process dies; the next one owns the file. */
+static void place_next(struct place *p) {
+    jobq__os_thread_is_at(NULL);
+    jobq__owner_drop(&p->owner);
+    place_take(p, false);
+}
+
+static void place_close(struct place *p) {
+    jobq__os_thread_is_at(NULL);
+    jobq__owner_drop(&p->owner);
+    jobq__files_fini(&p->files);
+}
+
+/* Writes over the page of an owner who is gone. */
+static void scribble(const struct place *p, size_t at, const void *bytes, size_t size) {
+    int fd = open(p->files.lock, O_WRONLY);
+    CHECK(fd >= 0 && pwrite(fd, bytes, size, (off_t)at) == (ssize_t)size);
+    close(fd);
+}
+
+static void start_all(struct place *p) {
+    for (int slot = 0; slot < JOBQ_WORKERS_MAX; slot++)
+        jobq__owner_started(&p->owner, slot, 100 + slot, slot + 1);
+}
+
+/* Goal: each slot is evidence of exactly the run that it names. Method: all slots, the first and
+ * the last too; the same job with other runs, and other jobs with the same. */
+TEST(each_slot_names_its_run) {
+    struct place p;
+    REQUIRE(place_open(&p, test_path("q.db")));
+    start_all(&p);
+    place_next(&p);
+    for (int slot = 0; slot < JOBQ_WORKERS_MAX; slot++) {
+        CHECK_INT(jobq__owner_trace(&p.owner, 100 + slot, slot + 1), JOBQ__TRACE_STARTED);
+        CHECK_INT(jobq__owner_trace(&p.owner, 100 + slot, slot), JOBQ__TRACE_NONE);
+        CHECK_INT(jobq__owner_trace(&p.owner, 100 + slot, slot + 2), JOBQ__TRACE_NONE);
+    }
+    CHECK_INT(jobq__owner_trace(&p.owner, 99, 1), JOBQ__TRACE_NONE);
+    CHECK_INT(jobq__owner_trace(&p.owner, 0, 0), JOBQ__TRACE_NONE);
+    place_close(&p);
+}
+
+/* Goal: what has returned is no evidence, what was let go blames nobody, and its neighbours are as
+ * they were. Method: three runs, of which one ends and one is released. */
+TEST(ended_and_released_runs) {
+    struct place p;
+    REQUIRE(place_open(&p, test_path("q.db")));
+    for (int slot = 0; slot < 3; slot++) jobq__owner_started(&p.owner, slot, 7 + slot, 1);
+    jobq__owner_ended(&p.owner, 0, NULL);
+    jobq__owner_release(&p.owner, 1);
+    CHECK(!jobq__owner_runs(&p.owner, 7));
+    CHECK(jobq__owner_runs(&p.owner, 8));
+    CHECK(jobq__owner_runs(&p.owner, 9));
+    place_next(&p);
+    CHECK_INT(jobq__owner_trace(&p.owner, 7, 1), JOBQ__TRACE_NONE);
+    CHECK_INT(jobq__owner_trace(&p.owner, 8, 1), JOBQ__TRACE_RELEASED);
+    CHECK_INT(jobq__owner_trace(&p.owner, 9, 1), JOBQ__TRACE_STARTED);
+    place_close(&p);
+}
+
+/* Goal: the evidence stays until its recovery has committed, whoever dies meanwhile, and is gone
+ * after that. Method: two owners that die before they begin, and one that begins. */
+TEST(evidence_lasts_until_it_is_used) {
+    struct place p;
+    REQUIRE(place_open(&p, test_path("q.db")));
+    jobq__owner_started(&p.owner, 5, 1, 1);
+    jobq__owner_doubts(&p.owner, true);
+    for (int death = 0; death < 3; death++) {
+        place_next(&p);
+        CHECK_INT(jobq__owner_trace(&p.owner, 1, 1), JOBQ__TRACE_STARTED);
+        CHECK(jobq__owner_doubtful(&p.owner));
+    }
+    jobq__owner_begin(&p.owner);
+    CHECK_INT(jobq__owner_trace(&p.owner, 1, 1), JOBQ__TRACE_NONE);
+    CHECK(!jobq__owner_doubtful(&p.owner));
+    place_next(&p);
+    CHECK_INT(jobq__owner_trace(&p.owner, 1, 1), JOBQ__TRACE_NONE);
+    place_close(&p);
+}
+
+/* Goal: a process that is leaving blames nobody, not even what begins after that; one that stays
+ * after all does. Method: runs before jobq_mark_exit, after it, and after jobq__owner_stay. */
+TEST(leaving_and_staying) {
+    struct place p;
+    REQUIRE(place_open(&p, test_path("q.db")));
+    jobq__owner_started(&p.owner, 0, 1, 1);
+    jobq_mark_exit();
+    jobq__owner_started(&p.owner, 1, 2, 1);
+    place_next(&p);
+    CHECK_INT(jobq__owner_trace(&p.owner, 1, 1), JOBQ__TRACE_RELEASED);
+    CHECK_INT(jobq__owner_trace(&p.owner, 2, 1), JOBQ__TRACE_RELEASED);
+    jobq__owner_begin(&p.owner);
+    jobq_mark_exit();
+    jobq__owner_stay(&p.owner);
+    jobq__owner_started(&p.owner, 0, 1, 1);
+    place_next(&p);
+    CHECK_INT(jobq__owner_trace(&p.owner, 1, 1), JOBQ__TRACE_STARTED);
+    place_close(&p);
+}
+
+/* Goal: a run within a run of the same thread gives back what the thread was in. Method: two
+ * queues, one job within the other's. */
+TEST(a_run_within_a_run) {
+    struct place outer, inner;
+    void *before, *between;
+    REQUIRE(place_open(&outer, test_path("outer.db")));
+    REQUIRE(place_open(&inner, test_path("inner.db")));
+    before = jobq__owner_started(&outer.owner, 0, 1, 1);
+    CHECK(before == NULL);
+    between = jobq__owner_started(&inner.owner, 0, 2, 1);
+    CHECK(between == &outer.owner.page->slots[0]);
+    jobq__owner_ended(&inner.owner, 0, between);
+    CHECK(jobq__os_thread_is_at(between) == between);
+    jobq__owner_ended(&outer.owner, 0, before);
+    CHECK(jobq__os_thread_is_at(NULL) == NULL);
+    place_close(&inner);
+    place_close(&outer);
+}
+
+/* Goal: a page of another version or byte order, or of nobody, says nothing. Method: each byte of
+ * its mark, changed by one bit; everything else stays. */
+TEST(a_page_that_is_not_ours) {
+    for (size_t at = 0; at < sizeof((struct jobq__page *)0)->magic; at++) {
+        struct place p;
+        unsigned char byte;
+        REQUIRE(place_open(&p, test_path("q.db")));
+        jobq__owner_started(&p.owner, 0, 1, 1);
+        jobq__owner_doubts(&p.owner, true);
+        jobq__owner_note_reserve(&p.owner, 4096);
+        byte = (unsigned char)(p.owner.page->magic[at] ^ 1);
+        jobq__owner_drop(&p.owner);
+        scribble(&p, at, &byte, 1);
+        REQUIRE(place_take(&p, false));
+        CHECK_INT(jobq__owner_trace(&p.owner, 1, 1), JOBQ__TRACE_NONE);
+        CHECK(!jobq__owner_runs(&p.owner, 1));
+        CHECK(!jobq__owner_doubtful(&p.owner));
+        CHECK_INT(jobq__owner_noted_reserve(&p.owner), 0);
+        CHECK(!p.owner.same_boot && !p.owner.other_boot);
+        place_close(&p);
+    }
+}
+
+/* Goal: the worst that a page can say costs nothing: a reserve that is no number of bytes is none.
+ * Method: the extremes. */
+TEST(a_reserve_that_cannot_be) {
+    static const int64_t noted[] = {-1, INT64_MIN, 0, 1, INT64_MAX};
+    struct place p;
+    REQUIRE(place_open(&p, test_path("q.db")));
+    for (size_t i = 0; i < sizeof noted / sizeof noted[0]; i++) {
+        jobq__owner_drop(&p.owner);
+        scribble(&p, offsetof(struct jobq__page, reserve), &noted[i], sizeof noted[i]);
+        REQUIRE(place_take(&p, false));
+        CHECK_INT(jobq__owner_noted_reserve(&p.owner), noted[i] < 0 ? 0 : noted[i]);
+    }
+    place_close(&p);
+}
+
+/* Goal: another boot is known as one, and a boot that nobody can tell is neither the same nor
+ * another. Method: the page's boot, changed and emptied; without a boot of our own nothing can be
+ * compared, and nothing is claimed. */
+TEST(boots) {
+    struct place p;
+    char none[sizeof p.owner.page->boot_id], other[sizeof none], ours[sizeof none];
+    memset(none, 0, sizeof none);
+    memset(other, 0, sizeof other);
+    memcpy(other, "another boot", 12);
+    REQUIRE(place_open(&p, test_path("q.db")));
+    jobq__os_boot_id(ours, sizeof ours);
+    place_next(&p);
+    CHECK_INT(p.owner.same_boot, *ours != '\0');
+    CHECK(!p.owner.other_boot);
+    jobq__owner_doubts(&p.owner, true);
+    jobq__owner_drop(&p.owner);
+    scribble(&p, offsetof(struct jobq__page, boot_id), other, sizeof other);
+    REQUIRE(place_take(&p, false));
+    CHECK(!p.owner.same_boot);
+    CHECK_INT(p.owner.other_boot, *ours != '\0');
+    CHECK_INT(jobq__owner_doubtful(&p.owner), *ours == '\0'); /* what was in memory is gone */
+    jobq__owner_drop(&p.owner);
+    scribble(&p, offsetof(struct jobq__page, boot_id), none, sizeof none);
+    REQUIRE(place_take(&p, false));
+    CHECK(!p.owner.same_boot && !p.owner.other_boot);
+    place_close(&p);
+}
+
+/* ---- One owner ---- */
+
+/* Goal: a process owns a file once, by whatever name, and any number in memory; a second one is
+ * told who has it. Method: take what is taken, let it go, take it again. */
+TEST(one_owner_in_a_process) {
+    struct place p, memory[2];
+    struct jobq__owner second;
+    jobq_error err;
+    REQUIRE(place_open(&p, test_path("q.db")));
+    CHECK_CODE(jobq__owner_take(&second, &p.files, true, &err), JOBQ_LOCKED);
+    CHECK(strstr(err.text, "q.db") != NULL);
+    CHECK_INT(p.owner.page->shared, JOBQ__WRITES_ALONE); /* it has changed nothing */
+    for (int i = 0; i < 2; i++) REQUIRE(place_open(&memory[i], ":memory:"));
+    for (int i = 0; i < 2; i++) place_close(&memory[i]);
+    place_next(&p);
+    place_close(&p);
+}
+
+/* Goal: the table of a process has its bound, says so, and forgets who has gone. Method: queues in
+ * memory until there is no more room; one goes, another comes. */
+TEST(as_many_owners_as_a_process_may_have) {
+    enum { TOO_MANY = 1000 };
+    static struct jobq__owner owners[TOO_MANY];
+    struct jobq__files files = {0};
+    jobq_error err;
+    int count = 0, rc = JOBQ_OK;
+    files.path = (char *)":memory:";
+    while (count < TOO_MANY && rc == JOBQ_OK)
+        rc = jobq__owner_take(&owners[count++], &files, false, &err);
+    count--;
+    CHECK_CODE(rc, JOBQ_FULL);
+    CHECK(count >= 64);
+    jobq__owner_drop(&owners[count / 2]);
+    CHECK_CODE(jobq__owner_take(&owners[count / 2], &files, false, &err), JOBQ_OK);
+    CHECK_CODE(jobq__owner_take(&owners[count], &files, false, &err), JOBQ_FULL);
+    for (int i = 0; i < count; i++) jobq__owner_drop(&owners[i]);
+}
+
+static void look_in_child(void *arg) {
+    struct place *p = (struct place *)arg;
+    struct jobq__owner mine;
+    jobq_error err;
+    CHECK(jobq__owner_forked(&p->owner));
+    CHECK_CODE(jobq__owner_take(&mine, &p->files, false, &err), JOBQ_LOCKED);
+    CHECK_INT(err.id, getppid());
+}
+
+/* Goal: a forked child is no owner, knows that, and is told who is. Method: ask there, and ask the
+ * parent after it. */
+TEST(a_child_is_no_owner) {
+    struct place p;
+    REQUIRE(place_open(&p, test_path("q.db")));
+    CHECK(!jobq__owner_forked(&p.owner));
+    CHECK_INT(test_fork(look_in_child, &p), 0);
+    CHECK(!jobq__owner_forked(&p.owner));
+    place_close(&p);
+}
+
+/* Goal: a lock file that is not the one that its name names is noticed. Method: moved away,
+ * replaced, and put back. */
+TEST(a_lock_file_that_was_moved) {
+    struct place p;
+    const char *away = test_path("away");
+    int fd;
+    REQUIRE(place_open(&p, test_path("q.db")));
+    CHECK(!jobq__owner_moved(&p.owner));
+    CHECK_INT(rename(p.files.lock, away), 0);
+    CHECK(jobq__owner_moved(&p.owner));
+    fd = open(p.files.lock, O_CREAT | O_RDWR, 0600);
+    CHECK(fd >= 0);
+    close(fd);
+    CHECK(jobq__owner_moved(&p.owner));
+    CHECK_INT(rename(away, p.files.lock), 0);
+    CHECK(!jobq__owner_moved(&p.owner));
+    place_close(&p);
+}
+
+/* ---- Clients ---- */
+
+/* Goal: a client may write beside an owner that allows it, after one that left by itself, and where
+ * there never was one; not beside one that does not, and not after that has died. Method: the
+ * client watches from before the first owner on. */
+TEST(what_a_client_may) {
+    struct place p;
+    struct jobq__owner client;
+    int32_t alone = JOBQ__WRITES_ALONE;
+    jobq_options options = {0};
+    jobq_error err;
+    CHECK_CODE(jobq__files_find(&p.files, test_path("q.db"), &options, &err), JOBQ_OK);
+    REQUIRE_INT(jobq__owner_watch(&client, &p.files, &err), JOBQ_OK);
+    CHECK_CODE(jobq__owner_allows(&client, &err), JOBQ_OK);
+    REQUIRE(place_take(&p, false));
+    CHECK_CODE(jobq__owner_allows(&client, &err), JOBQ_UNSAFE_SQLITE);
+    jobq__owner_drop(&p.owner);
+    CHECK_CODE(jobq__owner_allows(&client, &err), JOBQ_OK);
+    REQUIRE(place_take(&p, true));
+    CHECK_CODE(jobq__owner_allows(&client, &err), JOBQ_OK);
+    jobq__owner_drop(&p.owner);
+    scribble(&p, offsetof(struct jobq__page, shared), &alone, sizeof alone);
+    CHECK_CODE(jobq__owner_allows(&client, &err), JOBQ_UNSAFE_SQLITE);
+    /* It says nothing about the owner, and marks nothing as its own. */
+    jobq__owner_doubts(&client, true);
+    jobq__owner_note_reserve(&client, 1);
+    CHECK_CODE(jobq__owner_reserve(&client, 65536), JOBQ_IO);
+    CHECK(!jobq__owner_moved(&client));
+    jobq__owner_drop(&client);
+    REQUIRE(place_take(&p, false));
+    CHECK_INT(p.owner.page->doubt, 0);
+    CHECK_INT(p.owner.page->reserve, 0);
+    place_close(&p);
+}
+
+/* ---- The reserve ---- */
+
+/* Goal: what is set aside stands behind the page, grows and shrinks, is known to the next owner,
+ * and leaves the page alone. Method: sizes up and down, with a run in a slot. */
+TEST(reserve_behind_the_page) {
+    static const int64_t sizes[] = {65536, 1, 1000000, 4096, 0};
+    struct place p;
+    struct stat st;
+    REQUIRE(place_open(&p, test_path("q.db")));
+    jobq__owner_started(&p.owner, JOBQ_WORKERS_MAX - 1, 1, 1);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        CHECK_CODE(jobq__owner_reserve(&p.owner, sizes[i]), JOBQ_OK);
+        CHECK_INT(p.owner.reserved, sizes[i]);
+        CHECK_INT(stat(p.files.lock, &st), 0);
+        CHECK(st.st_size >= (off_t)sizeof(struct jobq__page) + sizes[i]);
+        place_next(&p);
+        CHECK_INT(p.owner.reserved, sizes[i]);
+        CHECK_INT(jobq__owner_trace(&p.owner, 1, 1), JOBQ__TRACE_STARTED);
+    }
+    place_close(&p);
+}
+
+TEST_MAIN(each_slot_names_its_run, ended_and_released_runs, evidence_lasts_until_it_is_used,
+          leaving_and_staying, a_run_within_a_run, a_page_that_is_not_ours,
+          a_reserve_that_cannot_be, boots, one_owner_in_a_process,
+          as_many_owners_as_a_process_may_have, a_child_is_no_owner, a_lock_file_that_was_moved,
+          what_a_client_may, reserve_behind_the_page)
