@@ -156,14 +156,14 @@ static int jobq__api_recover_rows(jobq *q, bool *more) {
     return rc;
 }
 
-static int jobq__api_recover_some(jobq *q, int64_t until_us, bool *more) {
+static int jobq__api_recover_some(jobq *q, bool *more) {
     struct jobq__wakes wakes;
     int rc;
     memset(&wakes, 0, sizeof wakes);
     *more = false;
     jobq__tx_open(q, &q->writer, false);
     jobq__tx_reset(q);
-    rc = jobq__turn_begin_within(q, &q->writer, until_us);
+    rc = jobq__store_begin(&q->writer);
     if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q, more);
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
@@ -174,11 +174,11 @@ static int jobq__api_recover_some(jobq *q, int64_t until_us, bool *more) {
 
 /* One transaction, unless the disk is full. The slots are cleared after the commit, so a recovery
  * that is itself killed finds the same evidence again. */
-static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
+static int jobq__api_recover(jobq *q, jobq_error *err) {
     bool more = false, again, all;
     int rc;
     do {
-        rc = jobq__api_recover_some(q, until_us, &more);
+        rc = jobq__api_recover_some(q, &more);
         again = rc == JOBQ_FULL && jobq__disk_full(q);
         if (!again && (rc != JOBQ_OK || !more)) break;
         jobq__disk_copying(q);
@@ -203,7 +203,6 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
 }
 
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
-    int64_t until_us;
     int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
     if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
     else if (rc == JOBQ_OK)
@@ -213,18 +212,12 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
         rc = jobq__db_fail(&q->writer, err);
     if (rc == JOBQ_OK && !q->memory)
         rc = jobq__core_connect(q, &q->reader, JOBQ__DB_READER, err);
-    if (rc == JOBQ_OK && !q->memory && !q->client)
-        rc = jobq__core_connect(q, &q->copier, JOBQ__DB_COPIER, err);
     if (rc != JOBQ_OK) return rc;
     q->writer.may_commit = false;
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
     if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     if (!q->client) rc = jobq__api_copy_doubtful(q, err);
-    /* From now on waiting is done outside SQLite (turn.h). */
-    until_us = q->writer.until_us;
-    jobq__db_impatient(&q->writer);
-    if (rc != JOBQ_OK) return rc;
-    if (!q->client) return jobq__api_recover(q, until_us, err);
+    if (rc != JOBQ_OK || !q->client) return rc == JOBQ_OK ? jobq__api_recover(q, err) : rc;
     if (jobq__store_max_id(&q->writer, &q->last_id) != JOBQ_OK)
         return jobq__db_fail(&q->writer, err);
     return JOBQ_OK;
@@ -252,13 +245,11 @@ static void jobq__api_close_files(jobq *q) {
     if (failed && failed != JOBQ_IO) {
         jobq__db_disown(&q->writer);
         jobq__db_disown(&q->reader);
-        jobq__db_disown(&q->copier);
         jobq__db_disown(&q->job);
     } else if (!failed && q->ours && !q->memory) {
         jobq__db_checkpoint(&q->writer, true, &all);
     }
     jobq__db_close(&q->job);
-    jobq__db_close(&q->copier);
     jobq__db_close(&q->reader);
     jobq__db_close(&q->writer);
     jobq__owner_drop(&q->owner);
@@ -270,7 +261,6 @@ static int jobq__api_open_twice(jobq *q, jobq_error *err) {
     jobq_error first;
     int rc = jobq__api_open_db(q, &first);
     if (rc == JOBQ_FULL && q->owner.reserved > 0 && jobq__disk_full(q)) {
-        jobq__db_close(&q->copier);
         jobq__db_close(&q->reader);
         jobq__db_close(&q->writer);
         return jobq__api_open_db(q, err);
@@ -368,7 +358,6 @@ static void jobq__api_await_calls(jobq *q) {
 JOBQ_API int jobq_close(jobq **at) {
     jobq *q;
     bool mine;
-    int rc;
     if (!at) return JOBQ_MISUSE;
     /* Of several who close at the same time the others are calls like any other. They read the
      * handle and come in at one moment, so that who clears it can wait for them. */
@@ -392,7 +381,8 @@ JOBQ_API int jobq_close(jobq **at) {
     if (!q->client) jobq__owner_release_all(&q->owner);
     jobq__api_leave(q, JOBQ_OK);
     jobq__api_await_calls(q);
-    rc = jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
+    jobq__pool_stop(q, INT64_MAX, NULL);
+    if (!q->client) jobq__pool_give_back(q, INT64_MAX);
     jobq__event_deliver(&q->events, true);
     jobq__os_global_lock();
     *at = NULL; /* only now: handlers and callbacks may have read it */
@@ -400,7 +390,7 @@ JOBQ_API int jobq_close(jobq **at) {
     jobq__api_await_calls(q);
     jobq__api_close_files(q);
     jobq__api_free(q);
-    return rc;
+    return JOBQ_OK;
 }
 
 /* ---- Start, stop, register ---- */
@@ -426,7 +416,7 @@ JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
     rc = jobq__config_span("grace_ms", grace_ms, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     grace_us = grace_ms > INT64_MAX / 1000 ? INT64_MAX : grace_ms * 1000;
-    return jobq__api_leave(q, jobq__pool_stop(q, grace_us, INT64_MAX, err));
+    return jobq__api_leave(q, jobq__pool_stop(q, grace_us, err));
 }
 
 struct jobq__api_kind {

@@ -5,6 +5,11 @@
 #ifdef __cplusplus
 #error "jobq.c is C: compile it by a C compiler and link it; jobq.h is for C and C++"
 #endif
+/* Files over 2 GiB and times after 2038 on 32 bits, whatever the compiler is told. */
+#undef _FILE_OFFSET_BITS
+#define _FILE_OFFSET_BITS 64
+#undef _TIME_BITS
+#define _TIME_BITS 64
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
 #endif

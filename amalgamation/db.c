@@ -91,11 +91,24 @@ JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_erro
     return JOBQ_CORRUPT;
 }
 
-JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err) {
-    int code = jobq__db_code(db->sqlite_code);
+static int jobq__db_tell(const struct jobq__db *db, const char *path, jobq_error *err) {
+    const char *words = sqlite3_errstr(db->sqlite_code);
+    int code = jobq__db_code(db->sqlite_code), primary = db->sqlite_code & 0xff, os_code = 0;
     if (code == JOBQ_OK) code = JOBQ_IO;
-    if (code == JOBQ_CORRUPT && db->fault.table) return jobq__db_say_fault(&db->fault, err);
-    return jobq__err_sqlite(err, code, db->sqlite_code, sqlite3_errstr(db->sqlite_code));
+    if (db->handle && (primary == SQLITE_CANTOPEN || primary == SQLITE_IOERR))
+        os_code = sqlite3_system_errno(db->handle);
+    if (os_code) jobq__err_os(err, code, os_code, "SQLite:", path, words);
+    else if (path && *path) jobq__err_set(err, code, "%s: %.200s (SQLite: %s)",
+                                          jobq_code_text(code), path, words);
+    else jobq__err_set(err, code, "%s (SQLite: %s)", jobq_code_text(code), words);
+    if (err) err->sqlite_code = db->sqlite_code;
+    return code;
+}
+
+JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err) {
+    if (jobq__db_code(db->sqlite_code) == JOBQ_CORRUPT && db->fault.table)
+        return jobq__db_say_fault(&db->fault, err);
+    return jobq__db_tell(db, db->handle ? sqlite3_db_filename(db->handle, "main") : NULL, err);
 }
 
 JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_t row,
@@ -210,13 +223,12 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db) {
 JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all) {
     int frames = 0, copied = 0;
     int mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
-    int64_t until_us = db->until_us;
     int rc;
     jobq__assert(jobq__os_may_block());
     /* Who waits for readers here keeps everybody else waiting. */
-    db->until_us = 0;
+    sqlite3_busy_timeout(db->handle, 0);
     rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, &frames, &copied);
-    db->until_us = until_us;
+    sqlite3_busy_timeout(db->handle, db->busy_ms);
     *all = rc == SQLITE_OK && frames == copied;
     if ((rc & 0xff) == SQLITE_BUSY || rc == SQLITE_OK) return JOBQ_OK;
     return jobq__db_note(db);
@@ -240,21 +252,6 @@ static int jobq__db_before_commit(void *arg) {
 static void jobq__db_rolled_back(void *arg) {
     struct jobq__db *db = arg;
     db->lost = true;
-}
-
-static int jobq__db_wait(void *arg, int tries) {
-    struct jobq__db *db = arg;
-    int64_t now_us;
-    if (!db->patience_us && !db->until_us) return 0;
-    now_us = jobq__clock_mono_us();
-    if (db->patience_us && !tries) db->until_us = jobq__add(now_us, db->patience_us);
-    if (now_us >= db->until_us) return 0;
-    jobq__os_sleep_us(JOBQ__MIN(db->until_us - now_us, JOBQ__TURN_PAUSE_MAX_US));
-    return 1;
-}
-
-JOBQ__INTERNAL void jobq__db_impatient(struct jobq__db *db) {
-    db->until_us = 0;
 }
 
 static void jobq__db_harden(struct jobq__db *db) {
@@ -284,18 +281,12 @@ static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
 static int jobq__db_cannot_open(struct jobq__db *db, const char *path, const char *vfs,
                                 jobq_error *err) {
     const sqlite3_vfs *found = sqlite3_vfs_find(vfs);
-    int os_code = db->handle ? sqlite3_system_errno(db->handle) : 0;
     int rc = jobq__db_note(db);
     if (rc == JOBQ_CANT_OPEN && found && strlen(path) + 8 > (size_t)found->mxPathname)
-        jobq__err_set(err, rc, "the absolute path has %llu bytes, SQLite opens at most %d: %.250s",
-                      (unsigned long long)strlen(path), found->mxPathname - 8, path);
-    else if (rc == JOBQ_CANT_OPEN && os_code)
-        jobq__err_os(err, rc, os_code, "SQLite: open", path, NULL);
-    else
-        jobq__err_set(err, rc, "%s: %.250s (SQLite: %s)", jobq_code_text(rc), path,
-                      sqlite3_errstr(db->sqlite_code));
-    if (err) err->sqlite_code = db->sqlite_code;
-    return rc;
+        return jobq__err_set(err, rc, "the absolute path has %llu bytes, SQLite opens at most %d:"
+                             " %.250s", (unsigned long long)strlen(path), found->mxPathname - 8,
+                             path);
+    return jobq__db_tell(db, path, err);
 }
 
 /* A build, or an extension that opens with every connection, may have left things on it. */
@@ -310,6 +301,7 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
                                  jobq_error *err) {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE
               | (use == JOBQ__DB_JOB ? SQLITE_OPEN_FULLMUTEX : SQLITE_OPEN_NOMUTEX);
+    int busy_ms = (int)JOBQ__MIN(options->busy_ms, INT32_MAX);
     int rc;
     memset(db, 0, sizeof *db);
     db->may_commit = use != JOBQ__DB_JOB;
@@ -320,11 +312,8 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
     }
     sqlite3_extended_result_codes(db->handle, 1);
     jobq__db_clear(db);
-    sqlite3_busy_handler(db->handle, jobq__db_wait, db);
-    if (use == JOBQ__DB_WRITER) db->until_us = options->until_us;
-    else if (use != JOBQ__DB_JOB) db->patience_us = JOBQ__DB_PATIENCE_US;
-    if (use == JOBQ__DB_COPIER)
-        sqlite3_db_config(db->handle, SQLITE_DBCONFIG_LOOKASIDE, (void *)NULL, 0, 0);
+    sqlite3_busy_timeout(db->handle, busy_ms);
+    db->busy_ms = busy_ms;
     if (use != JOBQ__DB_JOB) jobq__db_harden(db);
     /* Until the file is known to be ours nothing of it may be touched. */
     if (use == JOBQ__DB_WRITER || options->client)

@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -31,7 +33,8 @@ static __thread const struct jobq__mutex *jobq__os_mine; /* the one that this th
 
 JOBQ__INTERNAL int jobq__os_mutex_init(struct jobq__mutex *mu) {
     memset(mu, 0, sizeof *mu);
-    return pthread_mutex_init(&mu->raw, NULL) ? JOBQ_NO_MEMORY : JOBQ_OK;
+    mu->made = !pthread_mutex_init(&mu->raw, NULL);
+    return mu->made ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
 JOBQ__INTERNAL void jobq__os_mutex_patient(struct jobq__mutex *mu) {
@@ -43,7 +46,8 @@ JOBQ__INTERNAL void jobq__os_mutex_patient(struct jobq__mutex *mu) {
 }
 
 JOBQ__INTERNAL void jobq__os_mutex_fini(struct jobq__mutex *mu) {
-    pthread_mutex_destroy(&mu->raw);
+    if (mu->made) pthread_mutex_destroy(&mu->raw);
+    mu->made = false;
 }
 
 static void jobq__os_now_held(struct jobq__mutex *mu) {
@@ -125,16 +129,19 @@ JOBQ__INTERNAL bool jobq__os_in_call(const void *owner) {
 JOBQ__INTERNAL int jobq__os_cond_init(struct jobq__cond *cond, enum jobq__os_time time) {
     pthread_condattr_t attr;
     int failed;
+    cond->made = false;
     if (pthread_condattr_init(&attr)) return JOBQ_NO_MEMORY;
     pthread_condattr_setclock(&attr, time == JOBQ__OS_MONO ? CLOCK_MONOTONIC : CLOCK_REALTIME);
     cond->time = time;
     failed = pthread_cond_init(&cond->raw, &attr);
     pthread_condattr_destroy(&attr);
+    cond->made = !failed;
     return failed ? JOBQ_NO_MEMORY : JOBQ_OK;
 }
 
 JOBQ__INTERNAL void jobq__os_cond_fini(struct jobq__cond *cond) {
-    pthread_cond_destroy(&cond->raw);
+    if (cond->made) pthread_cond_destroy(&cond->raw);
+    cond->made = false;
 }
 
 JOBQ__INTERNAL void jobq__os_wait(struct jobq__cond *cond, struct jobq__mutex *mu) {
@@ -218,19 +225,21 @@ JOBQ__INTERNAL void jobq__os_yield(void) {
     sched_yield();
 }
 
+JOBQ__INTERNAL void jobq__os_thread_deafen(void) {
+    static const int own[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+    sigset_t set;
+    size_t i;
+    sigfillset(&set);
+    for (i = 0; i < JOBQ__COUNT(own); i++) sigdelset(&set, own[i]);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 static __thread void *jobq__os_at;
 
 JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what) {
     void *before = jobq__os_at;
     jobq__os_at = what;
     return before;
-}
-
-JOBQ__INTERNAL void jobq__os_sleep_us(int64_t duration_us) {
-    struct timespec left;
-    left.tv_sec = (time_t)(duration_us / 1000000);
-    left.tv_nsec = (long)(duration_us % 1000000) * 1000;
-    if (duration_us > 0) nanosleep(&left, NULL);
 }
 
 JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {
@@ -485,6 +494,13 @@ static void jobq__os_match(int fd, const struct jobq__os_file *like) {
     if ((int)(st.st_mode & 0777) != like->mode && fchmod(fd, (mode_t)like->mode)) return;
 }
 
+/* True if the system would kill the process (SIGXFSZ) for a file of this size. */
+static bool jobq__os_forbidden(int64_t size) {
+    struct rlimit limit;
+    return !getrlimit(RLIMIT_FSIZE, &limit) && limit.rlim_cur != RLIM_INFINITY
+        && (uint64_t)size > (uint64_t)limit.rlim_cur;
+}
+
 /* Real zeros: a store into a hole of a mapped file kills the process when the disk is full. */
 static int jobq__os_fill(int fd, off_t from, size_t size) {
     static const char zeros[512];
@@ -500,12 +516,9 @@ static int jobq__os_fill(int fd, off_t from, size_t size) {
 
 /* A pipe in its place must not keep us waiting, nor a link lead us to another file. */
 static int jobq__os_page_file(const char *path, bool make, jobq_error *err) {
-    int flags = O_NOFOLLOW | O_NONBLOCK;
-    int fd = jobq__os_open(path, flags | O_RDWR | (make ? O_CREAT : 0), 0600), failed;
+    int flags = O_NOFOLLOW | O_NONBLOCK | (make ? O_RDWR | O_CREAT : O_RDONLY);
+    int fd = jobq__os_open(path, flags, 0600), failed = errno;
     struct stat st;
-    /* A client that may not write there can read all the same. */
-    if (fd < 0 && !make) fd = jobq__os_open(path, flags | O_RDONLY, 0);
-    failed = errno;
     if (fd < 0)
         jobq__err_os(err, jobq__os_code(failed), failed, "open", path,
                      failed == ELOOP ? "the lock file may not be a link; remove it"
@@ -527,6 +540,8 @@ static int jobq__os_page_lock(int fd, const char *path, size_t size, jobq_error 
     }
     /* Only the owner may change the size: another mapping would die of a shrunken file. */
     if (fstat(fd, &st)) return jobq__err_os(err, JOBQ_IO, errno, "fstat", path, NULL);
+    if (st.st_size < (off_t)size && jobq__os_forbidden((int64_t)size))
+        return jobq__err_os(err, JOBQ_IO, EFBIG, "write", path, "see RLIMIT_FSIZE");
     if (st.st_size < (off_t)size) rc = jobq__os_fill(fd, st.st_size, size);
     return rc == JOBQ_OK ? rc : jobq__err_os(err, rc, errno, "write", path, NULL);
 }
@@ -571,11 +586,6 @@ JOBQ__INTERNAL void *jobq__os_page_blank(size_t size) {
     return page == MAP_FAILED ? NULL : page;
 }
 
-JOBQ__INTERNAL void jobq__os_write_at(int fd, size_t at, const void *data, size_t size) {
-    ssize_t written = pwrite(fd, data, size, (off_t)at);
-    (void)written;
-}
-
 JOBQ__INTERNAL void jobq__os_page_unlock(int fd) {
     flock(fd, LOCK_UN);
 }
@@ -602,7 +612,7 @@ static int jobq__os_extend(int fd, off_t from, off_t to) {
 JOBQ__INTERNAL int jobq__os_allocate(int fd, int64_t size) {
     struct stat st;
     int failed = 0;
-    if (fstat(fd, &st)) return JOBQ_IO;
+    if (fstat(fd, &st) || (st.st_size < (off_t)size && jobq__os_forbidden(size))) return JOBQ_IO;
     if (st.st_size > (off_t)size) failed = ftruncate(fd, (off_t)size) ? errno : 0;
     else if (st.st_size < (off_t)size) failed = jobq__os_extend(fd, st.st_size, (off_t)size);
     if (!failed) return JOBQ_OK;

@@ -10,8 +10,11 @@
 /* ---- Locks. In a debug build they know their holder, and a thread may hold one at a time:
  * that rule (core.h) leaves no lock order to get wrong. ---- */
 
+/* What is all zero was never made, and to unmake it does nothing: so a start that has failed half
+ * way ends like any other. */
 struct jobq__mutex {
     pthread_mutex_t raw;
+    bool made;
 #ifdef JOBQ_DEBUG
     pthread_t holder;
     int held;
@@ -50,6 +53,7 @@ enum jobq__os_time { JOBQ__OS_MONO, JOBQ__OS_WALL };
 
 struct jobq__cond {
     pthread_cond_t raw;
+    bool made;
     enum jobq__os_time time;
 };
 
@@ -73,7 +77,9 @@ JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread);
 JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void);
 JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b);
 JOBQ__INTERNAL void jobq__os_yield(void);
-JOBQ__INTERNAL void jobq__os_sleep_us(int64_t duration_us);
+/* No signal is delivered to the calling thread from now on, but for those that it brings on itself:
+ * an application's handlers need not run on it. */
+JOBQ__INTERNAL void jobq__os_thread_deafen(void);
 /* What the calling thread is at, for who asks on that thread; returns what it was at before. */
 JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what);
 
@@ -159,8 +165,6 @@ JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size,
                                       jobq_error *err);
 /* A page of memory that a file may be mapped over later; NULL if there is no memory. */
 JOBQ__INTERNAL void *jobq__os_page_blank(size_t size);
-/* Writes to an open file where it has bytes already; not at all if it may not. */
-JOBQ__INTERNAL void jobq__os_write_at(int fd, size_t at, const void *data, size_t size);
 /* Gives the lock up, although a forked child may hold copies of the descriptor. */
 JOBQ__INTERNAL void jobq__os_page_unlock(int fd);
 /* The lock goes with the last copy of the descriptor. */

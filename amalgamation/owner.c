@@ -230,10 +230,13 @@ JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct job
 JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, jobq_error *err) {
     jobq_error why;
     int rc = jobq__owner_look(owner, &why), shared = jobq__os_load(&owner->page->shared);
-    if (rc != JOBQ_OK)
-        return jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "SQLite before 3.51.3 may lose data with two"
-                             " writers, and nobody knows whether the owner has .shared = true:"
-                             " %.300s", why.text);
+    if (rc != JOBQ_OK) {
+        jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "SQLite before 3.51.3 may lose data with two"
+                      " writers, and nobody knows whether the owner has .shared = true: %.300s",
+                      why.text);
+        if (err) err->os_code = why.os_code;
+        return JOBQ_UNSAFE_SQLITE;
+    }
     if (owner->fd < 0 || shared == JOBQ__SHARES || shared == JOBQ__NOBODY) return JOBQ_OK;
     return jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "SQLite before 3.51.3 may lose data with two"
                          " writers: the owner, process %d now or before, was opened without .shared"
@@ -341,23 +344,6 @@ JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
 JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner) {
     return owner->writable && owner->mapped
         && jobq__files_one_moved(owner->files, owner->files->lock, &owner->id);
-}
-
-static void jobq__owner_set_wanted(struct jobq__owner *owner, int32_t value) {
-    if (owner->writable) jobq__os_store(&owner->page->wanted, value);
-    else jobq__os_write_at(owner->fd, offsetof(struct jobq__page, wanted), &value, sizeof value);
-}
-
-JOBQ__INTERNAL void jobq__owner_want(struct jobq__owner *owner) {
-    jobq__owner_set_wanted(owner, 1);
-}
-
-JOBQ__INTERNAL void jobq__owner_serve(struct jobq__owner *owner) {
-    jobq__owner_set_wanted(owner, 0);
-}
-
-JOBQ__INTERNAL bool jobq__owner_wanted(const struct jobq__owner *owner) {
-    return jobq__os_load(&owner->page->wanted) != 0;
 }
 
 JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner) {

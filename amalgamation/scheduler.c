@@ -77,7 +77,7 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     memset(&request, 0, sizeof request);
     request.write = jobq__sched_write_prune;
     request.arg = &prune;
-    request.atomic = request.once = true;
+    request.atomic = true;
     /* Whoever finishes a job meanwhile may set an earlier time again. */
     jobq__os_lock(&q->pool.mu);
     q->pool.prune_at_ms = JOBQ_NEVER;
@@ -149,13 +149,12 @@ static bool jobq__sched_round(jobq *q, int64_t now_us) {
     struct jobq__now now = jobq__clock_read(q->clock);
     bool failed = jobq__os_load(&q->failed) != JOBQ_OK, owed = pool->owed;
     bool promote = jobq__sched_fire(q, now);
-    bool early = now_us < pool->retry_at_us; /* nobody could write a moment ago */
-    bool commit = !owed && !early && (promote || pool->look);
+    bool commit = !owed && (promote || pool->look);
     bool overdue = !owed && jobq__core_commit_due(q, now_us)
                 && (now_us - pool->handed_since_us >= JOBQ__DEFER_US || !pool->handed_count);
     bool house = !owed && (jobq__sched_due(pool->prune_at_ms, now.wall_ms)
                            || pool->poll_at_us <= now_us);
-    bool checkpoint = !owed && !early && pool->checkpoint;
+    bool checkpoint = !owed && pool->checkpoint;
     bool events;
     jobq__os_unlock(&pool->mu);
     if (!failed && house) jobq__sched_housekeeping(q);
@@ -177,8 +176,7 @@ static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
     *wall = false;
     if (!writes) until_us = INT64_MAX;
     if (writes && pool->scheduler_armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
-    if (writes && pool->retry_at_us > now_us
-        && (pool->handed_count || pool->more || pool->look || pool->checkpoint))
+    if (writes && (pool->handed_count || pool->more) && pool->retry_at_us > now_us)
         until_us = JOBQ__MIN(until_us, pool->retry_at_us);
     /* An artificial clock comes to us: advance and set kick. */
     if (q->clock || !writes) return until_us;
@@ -211,6 +209,7 @@ JOBQ__INTERNAL void jobq__sched_main(void *arg) {
     jobq *q = arg;
     struct jobq__pool *pool = &q->pool;
     int64_t now_us, commits = 0;
+    jobq__os_thread_deafen();
     jobq__core_tell_thread(q, JOBQ_THREAD_SCHEDULER, 0, true);
     jobq__os_lock(&pool->mu);
     if (q->options.poll_ms != JOBQ_NONE) pool->poll_at_us = 0;
@@ -258,10 +257,7 @@ static bool jobq__sched_halted(jobq *q) {
 }
 
 static void jobq__sched_leave(jobq *q) {
-    if (jobq__sched_halted(q)) {
-        int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
-        jobq__pool_give_back(q, until_us, INT64_MAX, NULL);
-    }
+    if (jobq__sched_halted(q)) jobq__pool_give_back(q, INT64_MAX);
     jobq__os_lock(&q->pool.mu);
     q->pool.stepping = q->pool.claiming = false;
     jobq__os_broadcast(&q->pool.quiet);

@@ -472,6 +472,61 @@ TEST(owner_without_shared_depends_on_sqlite) {
     CHECK_CODE(jobq_close(&owner), JOBQ_OK);
 }
 
+/* Tries to store a job; says what it was told if that is not what it should be. */
+static void put_as_client(jobq *client, int wanted, const char *says) {
+    jobq_error told = {.code = 0};
+    CHECK_CODE(jobq_enqueue(client, &(jobq_job){.kind = "k"}, NULL, &told), wanted);
+    if (wanted != JOBQ_OK && !CHECK(strstr(told.text, says) != NULL)) test_note("%s", told.text);
+}
+
+/* Goal: whether the owner shares is asked before each write, for owners come and go. Method: a
+ * client outlives owners that share and that do not, and a lock file that is another by then. */
+TEST(client_asks_each_owner) {
+    const char *path = test_path("q.db"), *lock = test_path("q.db-jobq");
+    jobq_options alone = {.workers = JOBQ_NONE}, shares = {.workers = JOBQ_NONE, .shared = true};
+    int refused = sqlite_needs_shared() ? JOBQ_UNSAFE_SQLITE : JOBQ_OK;
+    jobq *owner = NULL, *client = NULL;
+    make_queue(path, true);
+    REQUIRE_INT(unlink(lock), 0);
+    WORKS(jobq_open(path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &client, &err));
+    REQUIRE(client != NULL);
+    put_as_client(client, JOBQ_OK, ""); /* nobody was ever there, as it seems */
+    for (int turn = 0; turn < 3; turn++) {
+        WORKS(jobq_open(path, &alone, &owner, &err));
+        REQUIRE(owner != NULL);
+        put_as_client(client, refused, "the owner, process");
+        put(owner, "k");
+        CHECK_INT(total(client), total(owner));
+        CHECK_CODE(jobq_close(&owner), JOBQ_OK);
+        put_as_client(client, JOBQ_OK, "");
+        WORKS(jobq_open(path, &shares, &owner, &err));
+        REQUIRE(owner != NULL);
+        put_as_client(client, JOBQ_OK, "");
+        CHECK_CODE(jobq_close(&owner), JOBQ_OK);
+        if (turn == 1) REQUIRE_INT(unlink(lock), 0);
+    }
+    CHECK_CODE(jobq_close(&client), JOBQ_OK);
+}
+
+/* Goal: a client is told which side has to share, and "cannot read" is taken for no. Method: a
+ * client without .shared, and a lock file without rights; root, who may read all, finds one that
+ * is too short to say anything. */
+TEST(client_says_who_has_to_share) {
+    const char *path = test_path("q.db");
+    jobq_error told = {.code = 0};
+    jobq *client = NULL;
+    make_queue(path, true);
+    if (!sqlite_needs_shared()) return;
+    CHECK_CODE(jobq_open(path, &(jobq_options){.role = JOBQ_CLIENT}, &client, &told),
+               JOBQ_UNSAFE_SQLITE);
+    CHECK(strstr(told.text, "this client was opened without .shared") != NULL);
+    if (geteuid() == 0) REQUIRE_INT(truncate(test_path("q.db-jobq"), 3), 0);
+    else REQUIRE_INT(chmod(test_path("q.db-jobq"), 0), 0);
+    CHECK_CODE(jobq_open(path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &client,
+                         &told), JOBQ_UNSAFE_SQLITE);
+    if (!CHECK(strstr(told.text, "nobody knows") != NULL)) test_note("%s", told.text);
+}
+
 /* ---- Files of others ---- */
 
 /* An application's database, with marks that jobq must leave alone. */
@@ -683,6 +738,7 @@ TEST_MAIN(open_creates_a_private_file, closed_file_is_a_sound_database, defaults
           second_owner_in_another_process_is_locked_out, forked_child_is_locked_out,
           ownership_dies_with_the_owner, client_needs_a_queue, clients_need_no_ownership,
           client_without_shared_depends_on_sqlite, owner_without_shared_depends_on_sqlite,
+          client_asks_each_owner, client_says_who_has_to_share,
           application_file_is_foreign, join_leaves_the_application_alone, join_makes_a_new_file,
           tables_of_another_shape_are_foreign, queue_with_a_replaced_table_is_foreign,
           trigger_on_a_table_of_jobq_is_refused, trigger_of_the_application_is_allowed,

@@ -2,7 +2,7 @@
  *
  * Everything that jobq opens later has to be the file that was opened first, wherever the process
  * has gone meanwhile. Tests that change the working directory do so in a child. */
-#include "../rig/helpers.h"
+#include "helpers.h"
 
 #include <fcntl.h>
 #include <sys/mount.h>

@@ -1,0 +1,179 @@
+/* sqlite.c - however the application has set up SQLite: caches, threads, extensions, VFS.
+ *
+ * SQLite is one for the whole process, and other parts of it have a say in how it works. What is
+ * set for good is set in a child. */
+#include "helpers.h"
+
+static jobq *open_steps(const char *path) {
+    jobq *q = NULL;
+    WORKS(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
+    return q;
+}
+
+static jobq_outcome write_a_row(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    (void)ctx;
+    if (jobq_run_db(run, &db, NULL) != JOBQ_OK) return JOBQ_FAIL;
+    if (sqlite3_exec(db, "CREATE TABLE IF NOT EXISTS t(x); INSERT INTO t VALUES(1)", NULL, NULL,
+                     NULL) != SQLITE_OK) return JOBQ_FAIL;
+    return JOBQ_DONE;
+}
+
+/* Everything that a queue opens connections for. */
+static void work_a_little(const char *path) {
+    jobq *q = open_steps(path);
+    REQUIRE(q != NULL);
+    handle(q, "k", write_a_row, NULL);
+    for (int i = 0; i < 20; i++) {
+        int64_t id = put(q, "k");
+        CHECK_INT(state_of(q, id), JOBQ_STATE_PENDING);
+        CHECK_INT(drain(q), 1);
+        CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
+    }
+    CHECK_INT(total(q), 20);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+/* ---- The shared cache ---- */
+
+struct looker {
+    jobq *q;
+    int32_t end; /* atomic */
+    int refused;
+};
+
+static void *look_all_the_time(void *arg) {
+    struct looker *l = (struct looker *)arg;
+    jobq_counts counts;
+    while (!__atomic_load_n(&l->end, __ATOMIC_ACQUIRE))
+        l->refused += jobq_count(l->q, &counts, NULL) != JOBQ_OK;
+    return NULL;
+}
+
+static void share_the_cache(void *arg) {
+    struct looker l = {NULL, 0, 0};
+    pthread_t thread;
+    sqlite3_enable_shared_cache(1);
+    l.q = open_pool((const char *)arg, 2);
+    REQUIRE(l.q != NULL);
+    handle(l.q, "k", do_nothing, NULL);
+    start(l.q);
+    REQUIRE_INT(pthread_create(&thread, NULL, look_all_the_time, &l), 0);
+    for (int i = 0; i < 200; i++) put(l.q, "k");
+    __atomic_store_n(&l.end, 1, __ATOMIC_RELEASE);
+    pthread_join(thread, NULL);
+    CHECK_INT(l.refused, 0);
+    CHECK_CODE(jobq_close(&l.q), JOBQ_OK);
+    CHECK_CODE(jobq_open(":memory:", NULL, &l.q, NULL), JOBQ_OK);
+    CHECK_CODE(jobq_close(&l.q), JOBQ_OK);
+}
+
+/* Goal: where the application shares its caches, jobq's connections do not meet in one. */
+TEST(shared_cache_is_not_shared) {
+    CHECK_INT(test_fork(share_the_cache, (void *)(uintptr_t)test_path("q.db")), 0);
+}
+
+/* ---- Threads ---- */
+
+static void open_single_threaded(void *arg) {
+    jobq *q = NULL;
+    REQUIRE_INT(sqlite3_config(SQLITE_CONFIG_SINGLETHREAD), SQLITE_OK);
+    FAILS(JOBQ_BAD_SQLITE, jobq_open((const char *)arg, NULL, &q, &err));
+    CHECK(!exists((const char *)arg));
+}
+
+static void open_multi_threaded(void *arg) {
+    REQUIRE_INT(sqlite3_config(SQLITE_CONFIG_MULTITHREAD), SQLITE_OK);
+    work_a_little((const char *)arg);
+}
+
+/* Goal: a SQLite without mutexes is refused, however it came to that; one that has them only where
+ * they are needed will do. */
+TEST(single_thread_config_is_refused) {
+    if (!sqlite3_threadsafe()) return;
+    CHECK_INT(test_fork(open_single_threaded, (void *)(uintptr_t)test_path("a.db")), 0);
+    CHECK_INT(test_fork(open_multi_threaded, (void *)(uintptr_t)test_path("b.db")), 0);
+}
+
+/* ---- Extensions that open with every connection ---- */
+
+static int deny(void *arg, int what, const char *a, const char *b, const char *c, const char *d) {
+    (void)arg, (void)a, (void)b, (void)c, (void)d;
+    return what == SQLITE_TRANSACTION ? SQLITE_DENY : SQLITE_OK;
+}
+
+static int interrupt(void *arg) {
+    (void)arg;
+    return 1;
+}
+
+static int meddle(sqlite3 *db, char **message, const void *api) {
+    (void)message, (void)api;
+    sqlite3_exec(db, "PRAGMA synchronous=OFF; PRAGMA query_only=1; PRAGMA temp_store=FILE;"
+                     " PRAGMA foreign_keys=1; PRAGMA recursive_triggers=1;"
+                     " PRAGMA journal_size_limit=0; PRAGMA mmap_size=268435456;"
+                     " PRAGMA wal_autocheckpoint=1; PRAGMA busy_timeout=0;"
+                     " PRAGMA locking_mode=EXCLUSIVE", NULL, NULL, NULL);
+    sqlite3_set_authorizer(db, deny, NULL);
+    sqlite3_progress_handler(db, 1, interrupt, NULL);
+    return SQLITE_OK;
+}
+
+static int ask_sync(void *arg, int columns, char **values, char **names) {
+    (void)columns, (void)names;
+    *(int *)arg = atoi(values[0]);
+    return 0;
+}
+
+static jobq_outcome ask_pragmas(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    if (jobq_run_db(run, &db, NULL) != JOBQ_OK) return JOBQ_FAIL;
+    sqlite3_exec(db, "PRAGMA synchronous", ask_sync, ctx, NULL);
+    return JOBQ_DONE;
+}
+
+static void open_with_extension(void *arg) {
+    const char *path = (const char *)arg;
+    jobq *q;
+    int synchronous = -1;
+    REQUIRE_INT(sqlite3_auto_extension((void (*)(void))meddle), SQLITE_OK);
+    work_a_little(path);
+    q = open_steps(path);
+    REQUIRE(q != NULL);
+    handle(q, "ask", ask_pragmas, &synchronous);
+    put(q, "ask");
+    CHECK_INT(drain(q), 1);
+    CHECK_INT(synchronous, 2);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+/* Goal: what an extension or a build sets on every connection does not undo what jobq stands on.
+ * Method: one that sets whatever would harm. */
+TEST(extensions_do_not_meddle) {
+    CHECK_INT(test_fork(open_with_extension, (void *)(uintptr_t)test_path("q.db")), 0);
+}
+
+/* ---- How files are opened ---- */
+
+static void change_the_vfs(void *arg) {
+    jobq *q = open_steps((const char *)arg);
+    REQUIRE(q != NULL);
+    handle(q, "k", write_a_row, NULL);
+    put(q, "k");
+    /* From now on it is the default for all who do not say what they want. */
+    REQUIRE_INT(sqlite3_vfs_register(sqlite3_vfs_find("unix-dotfile"), 1), SQLITE_OK);
+    CHECK_INT(drain(q), 1);
+    CHECK_INT(count_all(q).done, 1);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    FAILS(JOBQ_BAD_SQLITE, jobq_open(test_path("other.db"), NULL, &q, &err));
+}
+
+/* Goal: all connections of a queue open the file in the same way, or their locks would not meet; a
+ * way without shared memory is refused. Method: another default before the job's connection. */
+TEST(one_vfs_for_a_queue) {
+    if (!sqlite3_vfs_find("unix-dotfile")) return;
+    CHECK_INT(test_fork(change_the_vfs, (void *)(uintptr_t)test_path("q.db")), 0);
+}
+
+TEST_MAIN(shared_cache_is_not_shared, single_thread_config_is_refused, extensions_do_not_meddle,
+          one_vfs_for_a_queue)

@@ -1,0 +1,329 @@
+/* surroundings.c - what a process brings along: descriptors, limits, masks, other users.
+ *
+ * Nobody asks a library about these, and a service manager may have set any of them. Whatever is
+ * changed for the whole process is changed in a child. */
+#include "helpers.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+
+static bool is_root(void) {
+    return geteuid() == 0;
+}
+
+static jobq *open_steps(const char *path, jobq_options options) {
+    jobq *q = NULL;
+    options.workers = JOBQ_NONE;
+    WORKS(jobq_open(path, &options, &q, &err));
+    return q;
+}
+
+/* ---- Descriptors ---- */
+
+struct low {
+    const char *path;
+    int closed; /* a bit for each standard descriptor */
+    bool client;
+};
+
+static bool is_open(int fd) {
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+static bool is_file(int fd, const char *path) {
+    struct stat open, named;
+    return fstat(fd, &open) == 0 && stat(path, &named) == 0 && open.st_ino == named.st_ino
+        && open.st_dev == named.st_dev;
+}
+
+/* A bit for each thing that went wrong, because nothing can be printed. */
+static void open_without_standard(void *arg) {
+    static const char *const endings[] = {"", "-wal", "-shm", "-jobq"};
+    const struct low *low = (const struct low *)arg;
+    jobq_options options = {.workers = JOBQ_NONE, .shared = true,
+                            .role = low->client ? JOBQ_CLIENT : JOBQ_OWNER};
+    jobq *q = NULL;
+    int wrong = 0;
+    for (int fd = 0; fd < 3; fd++) if (low->closed >> fd & 1) close(fd);
+    if (jobq_open(low->path, &options, &q, NULL) != JOBQ_OK) _exit(64);
+    if (jobq_enqueue(q, &(jobq_job){.kind = "k"}, NULL, NULL) != JOBQ_OK) wrong |= 1;
+    for (int fd = 0; fd < 3; fd++) {
+        for (size_t i = 0; i < 4; i++) {
+            char name[1024];
+            snprintf(name, sizeof name, "%s%s", low->path, endings[i]);
+            if (is_file(fd, name)) wrong |= 2;
+        }
+    }
+    /* What somebody prints must not land in a file of ours. */
+    for (int fd = 0; fd < 3; fd++)
+        if ((low->closed >> fd & 1) && is_open(fd) && write(fd, "x", 1) == 1) wrong |= 4;
+    if (jobq_close(&q) != JOBQ_OK) wrong |= 8;
+    _exit(wrong);
+}
+
+/* Goal: with standard descriptors closed none of the files takes their place. Method: each
+ * combination of the three, owner and client. */
+TEST(no_file_is_a_standard_descriptor) {
+    struct low low = {.path = test_path("q.db")};
+    jobq *q = open_steps(low.path, (jobq_options){.shared = true});
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    for (low.closed = 1; low.closed < 8; low.closed++) {
+        for (int client = 0; client < 2; client++) {
+            int status;
+            low.client = client == 1;
+            status = test_fork(open_without_standard, &low);
+            if (!CHECK_INT(status, 0)) test_note("closed %d, client %d", low.closed, client);
+        }
+    }
+}
+
+static int count_open(void) {
+    int n = 0;
+    for (int fd = 0; fd < 256; fd++) n += is_open(fd);
+    return n;
+}
+
+static void open_with_few_descriptors(void *arg) {
+    const char *path = (const char *)arg;
+    struct rlimit limit;
+    int failures = 0, base;
+    jobq *q = NULL;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    q = open_steps(path, (jobq_options){0}); /* what is opened once for the process */
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    base = count_open();
+    for (limit.rlim_cur = (rlim_t)base; limit.rlim_cur < (rlim_t)base + 40; limit.rlim_cur++) {
+        jobq_error told = {.code = 0};
+        int rc;
+        REQUIRE_INT(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        rc = jobq_open(path, &(jobq_options){.workers = JOBQ_NONE}, &q, &told);
+        if (rc == JOBQ_OK) break;
+        failures++;
+        CHECK_CODE(rc, JOBQ_CANT_OPEN);
+        if (!CHECK_INT(told.os_code, EMFILE)) test_note("%s", told.text);
+        CHECK(strstr(told.text, path) != NULL);
+        CHECK_INT(count_open(), base);
+    }
+    CHECK(failures > 0);
+    REQUIRE(q != NULL);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+/* Goal: without descriptors an open says so, with the path, and leaves none behind. Method: one
+ * more is allowed at each try, until there are enough. */
+TEST(no_descriptors_left) {
+    CHECK_INT(test_fork(open_with_few_descriptors, (void *)(uintptr_t)test_path("q.db")), 0);
+}
+
+/* ---- The size of files ---- */
+
+static void open_with_small_files(void *arg) {
+    struct rlimit limit;
+    jobq_error told = {.code = 0};
+    jobq *q = NULL;
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = 1000;
+    REQUIRE_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    CHECK_CODE(jobq_open((const char *)arg, NULL, &q, &told), JOBQ_IO);
+    CHECK_INT(told.os_code, EFBIG);
+    limit.rlim_cur = 512 * 1024;
+    REQUIRE_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    q = open_steps((const char *)arg, (jobq_options){0});
+    REQUIRE(q != NULL);
+    handle(q, "k", do_nothing, NULL);
+    put(q, "k");
+    CHECK_INT(drain(q), 1);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+/* Goal: where the process may write only small files, what jobq itself would write beyond that is
+ * not written: the system would end the process. Method: less than the page, than the reserve. */
+TEST(files_may_be_small_only) {
+    CHECK_INT(test_fork(open_with_small_files, (void *)(uintptr_t)test_path("q.db")), 0);
+}
+
+/* ---- Signals ---- */
+
+struct masks {
+    pthread_mutex_t mutex; /* guards what follows */
+    sigset_t of[2];        /* of a worker, of the scheduler */
+};
+
+static void note_mask(jobq_thread what, int index, bool begins, void *ctx) {
+    struct masks *m = (struct masks *)ctx;
+    (void)index;
+    if (!begins) return;
+    pthread_mutex_lock(&m->mutex);
+    pthread_sigmask(SIG_SETMASK, NULL, &m->of[what == JOBQ_THREAD_SCHEDULER]);
+    pthread_mutex_unlock(&m->mutex);
+}
+
+/* Goal: the scheduler takes no signal of the application's but what it would bring on itself;
+ * workers, which may start programs that inherit it, have the mask of who started them. */
+TEST(scheduler_takes_no_signals) {
+    static const int sync[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    struct masks m;
+    jobq_options options = {.workers = 1, .on_thread = note_mask, .ctx = &m};
+    jobq *q = NULL;
+    pthread_mutex_init(&m.mutex, NULL);
+    sigemptyset(&m.of[0]);
+    sigemptyset(&m.of[1]);
+    WORKS(jobq_open(test_path("q.db"), &options, &q, &err));
+    REQUIRE(q != NULL);
+    start(q);
+    CHECK_CODE(jobq_stop(q, JOBQ_NEVER, NULL), JOBQ_OK);
+    CHECK(sigismember(&m.of[1], SIGTERM) == 1 && sigismember(&m.of[1], SIGUSR1) == 1);
+    CHECK(sigismember(&m.of[0], SIGTERM) == 0 && sigismember(&m.of[0], SIGPIPE) == 0);
+    for (size_t i = 0; i < sizeof sync / sizeof sync[0]; i++)
+        CHECK_INT(sigismember(&m.of[1], sync[i]), 0);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    pthread_mutex_destroy(&m.mutex);
+}
+
+/* ---- Modes and users ---- */
+
+static int mode_of(const char *name) {
+    struct stat st;
+    return stat(test_path(name), &st) ? -1 : (int)(st.st_mode & 07777);
+}
+
+/* Goal: all four files get the mode that was asked for, whatever the umask, and 0600 if none was;
+ * a file that is there keeps its own, and the lock file follows it. */
+TEST(files_have_the_mode_asked_for) {
+    static const char *const names[] = {"q.db", "q.db-wal", "q.db-shm", "q.db-jobq"};
+    static const int masks[] = {0, 022, 077, 0777};
+    static const int modes[] = {0, 0600, 0640, 0660, 0666};
+    for (size_t m = 0; m < 4; m++) {
+        for (size_t k = 0; k < 5; k++) {
+            mode_t before = umask((mode_t)masks[m]);
+            jobq *q = open_steps(test_path("q.db"), (jobq_options){.mode = modes[k]});
+            umask(before);
+            for (size_t i = 0; i < 4; i++)
+                if (!CHECK_INT(mode_of(names[i]), modes[k] ? modes[k] : 0600))
+                    test_note("%s, umask %o", names[i], (unsigned)masks[m]);
+            CHECK_CODE(jobq_close(&q), JOBQ_OK);
+            if (k == 4) {
+                REQUIRE_INT(chmod(test_path("q.db"), 0640), 0);
+                q = open_steps(test_path("q.db"), (jobq_options){0});
+                for (size_t i = 0; i < 4; i++) CHECK_INT(mode_of(names[i]), 0640);
+                CHECK_CODE(jobq_close(&q), JOBQ_OK);
+            }
+            for (size_t i = 0; i < 4; i++) unlink(test_path(names[i]));
+        }
+    }
+    for (int bad = 0; bad < 4; bad++) {
+        static const int wrong[] = {0400, 0755, -1, 04600};
+        jobq *q = NULL;
+        FAILS(JOBQ_MISUSE, jobq_open(test_path("q.db"), &(jobq_options){.mode = wrong[bad]}, &q,
+                                     &err));
+        CHECK(!exists(test_path("q.db")));
+    }
+}
+
+enum { SOMEBODY = 65534, THEIR_GROUP = 4711 };
+
+/* A directory that others may enter, unlike the test's own. */
+struct common {
+    char dir[64], path[80], lock[100], log[100];
+};
+
+static void common_make(struct common *c) {
+    snprintf(c->dir, sizeof c->dir, "/tmp/jobq-common-XXXXXX");
+    if (!mkdtemp(c->dir)) test_give_up("mkdtemp");
+    snprintf(c->path, sizeof c->path, "%s/q.db", c->dir);
+    snprintf(c->lock, sizeof c->lock, "%s-jobq", c->path);
+    snprintf(c->log, sizeof c->log, "%s-wal", c->path);
+}
+
+static void be_somebody(gid_t group) {
+    if (setgid(group) || setuid(SOMEBODY)) test_give_up("setuid");
+}
+
+/* A client of another user that shares the group. */
+static void enqueue_as_another(void *arg) {
+    jobq *q = NULL;
+    be_somebody(THEIR_GROUP);
+    WORKS(jobq_open((const char *)arg, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q,
+                    &err));
+    REQUIRE(q != NULL);
+    put(q, "k");
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+static void be_refused_as_a_stranger(void *arg) {
+    jobq_error told = {.code = 0};
+    jobq *q = NULL;
+    be_somebody(SOMEBODY);
+    CHECK(jobq_open((const char *)arg, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q,
+                    &told) != JOBQ_OK);
+    CHECK_INT(told.os_code, EACCES);
+    if (!CHECK(strstr(told.text, "permission denied") != NULL)) test_note("%s", told.text);
+}
+
+/* Goal: with mode 0660 and a group clients of that group work, beside the owner and without one,
+ * and nobody else. Method: other users, in children; root only. */
+TEST(clients_of_another_user) {
+    struct common c;
+    const char *path = c.path;
+    jobq *q;
+    struct stat st;
+    if (!is_root()) {
+        test_note("only root can be others: skipped");
+        return;
+    }
+    common_make(&c);
+    REQUIRE(chown(c.dir, 0, THEIR_GROUP) == 0 && chmod(c.dir, 0771) == 0);
+    q = open_steps(path, (jobq_options){.shared = true, .mode = 0660, .group_id = THEIR_GROUP});
+    REQUIRE(q != NULL);
+    CHECK(stat(c.lock, &st) == 0 && st.st_gid == THEIR_GROUP);
+    CHECK(stat(c.log, &st) == 0 && st.st_gid == THEIR_GROUP);
+    CHECK_INT(test_fork(enqueue_as_another, (void *)(uintptr_t)path), 0);
+    CHECK_INT(total(q), 1);
+    CHECK_INT(test_fork(be_refused_as_a_stranger, (void *)(uintptr_t)path), 0);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    /* Now it is the client who makes the log. */
+    CHECK_INT(test_fork(enqueue_as_another, (void *)(uintptr_t)path), 0);
+    q = open_steps(path, (jobq_options){.shared = true});
+    REQUIRE(q != NULL);
+    CHECK_INT(total(q), 2);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    test_remove(c.dir);
+}
+
+static void make_as_another(void *arg) {
+    jobq *q;
+    be_somebody(SOMEBODY);
+    q = open_steps((const char *)arg, (jobq_options){0});
+    REQUIRE(q != NULL);
+    put(q, "k");
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+/* Goal: root works on somebody's queue without locking them out: what it makes beside the database
+ * is theirs. Method: their database alone, opened as root, then by them again. */
+TEST(root_leaves_files_to_their_owner) {
+    struct common c;
+    const char *path = c.path;
+    struct stat st;
+    jobq *q;
+    if (!is_root()) {
+        test_note("only root can be others: skipped");
+        return;
+    }
+    common_make(&c);
+    REQUIRE(chown(c.dir, SOMEBODY, SOMEBODY) == 0);
+    CHECK_INT(test_fork(make_as_another, (void *)(uintptr_t)path), 0);
+    REQUIRE_INT(unlink(c.lock), 0);
+    q = open_steps(path, (jobq_options){0});
+    REQUIRE(q != NULL);
+    put(q, "k");
+    CHECK(stat(c.lock, &st) == 0 && st.st_uid == SOMEBODY);
+    CHECK(stat(c.log, &st) == 0 && st.st_uid == SOMEBODY);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    CHECK_INT(test_fork(make_as_another, (void *)(uintptr_t)path), 0);
+    test_remove(c.dir);
+}
+
+TEST_MAIN(no_file_is_a_standard_descriptor, no_descriptors_left, files_may_be_small_only,
+          scheduler_takes_no_signals, files_have_the_mode_asked_for, clients_of_another_user,
+          root_leaves_files_to_their_owner)
