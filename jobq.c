@@ -3103,14 +3103,15 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(FINISH_RUNS, "UPDATE jobq_job SET state = ?4, finished_at = ?5, prune_at = ?6" \
                    " WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
     X(REQUEUE, "UPDATE jobq_job SET state = 0, lane = ?3, ord = ?4, run_at = ?5, attempt = ?6," \
-               " delay_ms = ?7, crashes = ?8, side = side | ?9," \
+               " delay_ms = ?7, crashes = ?8, side = (side | ?9) & ~4," \
                " created_at = coalesce(created_at, run_at)" \
                " WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(END, "UPDATE jobq_job SET state = ?2, lane = NULL, finished_at = ?3, prune_at = ?4," \
-           " side = side | ?5 WHERE id = ?1 AND state = ?6 AND runs = ?7") \
+           " side = (side | ?5) & ~4 WHERE id = ?1 AND state = ?6 AND runs = ?7") \
     X(REVIVE, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, run_at = ?4, attempt = 1," \
-              " crashes = 0, delay_ms = 0, finished_at = NULL, prune_at = NULL," \
+              " crashes = 0, delay_ms = 0, finished_at = NULL, prune_at = NULL, side = side & ~4," \
               " created_at = coalesce(created_at, run_at) WHERE id = ?1") \
+    X(WISH, "UPDATE jobq_job SET side = side | 4 WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(FORGIVE, "UPDATE jobq_job SET crashes = 0, side = side | ?2 WHERE id = ?1 AND state = 1") \
     X(DROP, "DELETE FROM jobq_job WHERE id = ?1") \
     /* the side row */ \
@@ -4008,6 +4009,10 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool jo
 enum {
     JOBQ__SIDE_EXTRA = 1, /* a row in jobq_extra */
     JOBQ__SIDE_KEY = 2,   /* and one in jobq_unique */
+    /* Of a claimed row, and a number in the texts of sql.h: somebody wants it cancelled. Whatever
+     * settles the row takes it away again. 0.1.0 does not know it and does no harm with it: there
+     * the job runs once more. */
+    JOBQ__SIDE_CANCEL = 4,
     JOBQ__SIDE_ALL = 7    /* every bit that a row may have */
 };
 
@@ -4120,6 +4125,8 @@ JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from,
                                       int *changed);
 JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t lane, int ord,
                                       int64_t run_at_ms);
+/* Writes down that a running job is to be cancelled, whatever becomes of the process. */
+JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed);
 JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int side);
 /* Deletes what stands beside a row, and also the row, which must be there. */
 JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side);
@@ -4764,6 +4771,10 @@ JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t l
     sqlite3_stmt *s = jobq__store_bind_lane(db, JOBQ__SQL_REVIVE, id, lane, ord);
     if (s) sqlite3_bind_int64(s, 4, run_at_ms);
     return jobq__db_step(db, s);
+}
+
+JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed) {
+    return jobq__store_change(db, jobq__store_bind_ids(db, JOBQ__SQL_WISH, id, runs), changed);
 }
 
 JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int side) {
@@ -6668,7 +6679,7 @@ JOBQ__INTERNAL int jobq__tx_unclaim(jobq *q, struct jobq__entry *entry);
 /* Gives back everything in the ring. */
 JOBQ__INTERNAL int jobq__tx_give_back(jobq *q);
 
-/* Ends a job that is not running, in any state but claimed; entry may be NULL. */
+/* Ends a job that nobody runs: one that waits, or is claimed by a process that is no more. */
 JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
                                 jobq_outcome outcome);
 /* Frees what the handler said, if anything. */
@@ -7380,7 +7391,8 @@ static int jobq__tx_settle_one(jobq *q, struct jobq__entry *entry) {
 
 /* True if the row needs nothing but one statement that can serve its neighbours as well. */
 static bool jobq__tx_plain(const struct jobq__entry *entry) {
-    return entry->verdict.state != JOBQ__WAITING && !entry->row.side && !entry->said;
+    return entry->verdict.state != JOBQ__WAITING && !entry->row.side && !entry->said
+        && !jobq__os_load(&entry->cancel);
 }
 
 static size_t jobq__tx_run_length(jobq *q, size_t first, size_t count) {
@@ -7453,7 +7465,7 @@ JOBQ__INTERNAL int jobq__tx_settle(jobq *q) {
     return rc;
 }
 
-/* ---- The end of a job that is not running ---- */
+/* ---- The end of a job that nobody runs ---- */
 
 JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row) {
     /* It may be a client's, above all ids that we know. */
@@ -7495,7 +7507,7 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
     if (state == JOBQ__CANCELLED) q->tx.add.cancelled++;
     event.now_ms = q->tx.now_ms;
     event.id = row->id;
-    event.from = JOBQ_STATE_PENDING;
+    event.from = jobq__state_public(row->state, true);
     event.to = jobq__state_public(state, false);
     event.attempt = row->attempt;
     event.outcome = outcome;
@@ -10918,6 +10930,8 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
     if (rc != JOBQ_OK) return rc;
     if (--*room < 0) return JOBQ_OK;
+    if (row.side & JOBQ__SIDE_CANCEL)
+        return jobq__tx_end(q, &row, JOBQ__CANCELLED, NULL, JOBQ_CANCELLED);
     rc = jobq__tx_key(q, &row, key);
     if (rc != JOBQ_OK) return rc;
     trace = jobq__owner_trace(&q->owner, id, row.runs);
@@ -11553,11 +11567,19 @@ static int jobq__jobs_reach(jobq *q, struct jobq__alter *alter, struct jobq__row
     return jobq__store_row(q->tx.db, alter->id, row);
 }
 
+/* The wish is written down: it outlives the process. A second one changes nothing. */
+static int jobq__jobs_wish(jobq *q, const struct jobq__entry *running) {
+    int changed, rc;
+    if (jobq__os_load(&running->cancel)) return JOBQ_OK;
+    rc = jobq__store_wish(q->tx.db, running->row.id, running->row.runs, &changed);
+    return rc == JOBQ_OK && !changed ? JOBQ_NOT_FOUND : rc;
+}
+
 static int jobq__jobs_write_cancel(jobq *q, struct jobq__request *r) {
     struct jobq__alter *alter = r->arg;
     struct jobq__row row;
     int rc = jobq__jobs_reach(q, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running) return JOBQ_OK;
+    if (rc == JOBQ_BUSY && alter->running) return jobq__jobs_wish(q, alter->running);
     if (rc != JOBQ_OK) return rc;
     if (jobq__state_terminal(row.state))
         return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is finished already");

@@ -498,8 +498,9 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err);
 
 /* ==== 7. Change =========================================================== */
 
-/* Pending: cancelled at once. Running: raises its stop flag; if the handler then returns
- * JOBQ_DONE or JOBQ_FAIL that stands, everything else becomes cancelled.
+/* Pending: cancelled at once. Running: raises its stop flag, and is written down; if the handler
+ * then returns JOBQ_DONE or JOBQ_FAIL that stands, everything else becomes cancelled, also if the
+ * process ends first: then the next open does it. Again is allowed, and does nothing more.
  * Fails: NOT_FOUND, BAD_STATE (terminal already), MISUSE (client), as jobq_enqueue. */
 JOBQ_API int jobq_cancel(jobq *q, int64_t id, jobq_error *err);
 

@@ -105,6 +105,8 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
     if (rc != JOBQ_OK) return rc;
     if (--*room < 0) return JOBQ_OK;
+    if (row.side & JOBQ__SIDE_CANCEL)
+        return jobq__tx_end(q, &row, JOBQ__CANCELLED, NULL, JOBQ_CANCELLED);
     rc = jobq__tx_key(q, &row, key);
     if (rc != JOBQ_OK) return rc;
     trace = jobq__owner_trace(&q->owner, id, row.runs);

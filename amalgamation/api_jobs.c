@@ -220,11 +220,19 @@ static int jobq__jobs_reach(jobq *q, struct jobq__alter *alter, struct jobq__row
     return jobq__store_row(q->tx.db, alter->id, row);
 }
 
+/* The wish is written down: it outlives the process. A second one changes nothing. */
+static int jobq__jobs_wish(jobq *q, const struct jobq__entry *running) {
+    int changed, rc;
+    if (jobq__os_load(&running->cancel)) return JOBQ_OK;
+    rc = jobq__store_wish(q->tx.db, running->row.id, running->row.runs, &changed);
+    return rc == JOBQ_OK && !changed ? JOBQ_NOT_FOUND : rc;
+}
+
 static int jobq__jobs_write_cancel(jobq *q, struct jobq__request *r) {
     struct jobq__alter *alter = r->arg;
     struct jobq__row row;
     int rc = jobq__jobs_reach(q, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running) return JOBQ_OK;
+    if (rc == JOBQ_BUSY && alter->running) return jobq__jobs_wish(q, alter->running);
     if (rc != JOBQ_OK) return rc;
     if (jobq__state_terminal(row.state))
         return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is finished already");

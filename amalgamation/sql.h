@@ -97,14 +97,15 @@
     X(FINISH_RUNS, "UPDATE jobq_job SET state = ?4, finished_at = ?5, prune_at = ?6" \
                    " WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
     X(REQUEUE, "UPDATE jobq_job SET state = 0, lane = ?3, ord = ?4, run_at = ?5, attempt = ?6," \
-               " delay_ms = ?7, crashes = ?8, side = side | ?9," \
+               " delay_ms = ?7, crashes = ?8, side = (side | ?9) & ~4," \
                " created_at = coalesce(created_at, run_at)" \
                " WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(END, "UPDATE jobq_job SET state = ?2, lane = NULL, finished_at = ?3, prune_at = ?4," \
-           " side = side | ?5 WHERE id = ?1 AND state = ?6 AND runs = ?7") \
+           " side = (side | ?5) & ~4 WHERE id = ?1 AND state = ?6 AND runs = ?7") \
     X(REVIVE, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, run_at = ?4, attempt = 1," \
-              " crashes = 0, delay_ms = 0, finished_at = NULL, prune_at = NULL," \
+              " crashes = 0, delay_ms = 0, finished_at = NULL, prune_at = NULL, side = side & ~4," \
               " created_at = coalesce(created_at, run_at) WHERE id = ?1") \
+    X(WISH, "UPDATE jobq_job SET side = side | 4 WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(FORGIVE, "UPDATE jobq_job SET crashes = 0, side = side | ?2 WHERE id = ?1 AND state = 1") \
     X(DROP, "DELETE FROM jobq_job WHERE id = ?1") \
     /* the side row */ \

@@ -19,6 +19,10 @@
 enum {
     JOBQ__SIDE_EXTRA = 1, /* a row in jobq_extra */
     JOBQ__SIDE_KEY = 2,   /* and one in jobq_unique */
+    /* Of a claimed row, and a number in the texts of sql.h: somebody wants it cancelled. Whatever
+     * settles the row takes it away again. 0.1.0 does not know it and does no harm with it: there
+     * the job runs once more. */
+    JOBQ__SIDE_CANCEL = 4,
     JOBQ__SIDE_ALL = 7    /* every bit that a row may have */
 };
 
@@ -131,6 +135,8 @@ JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from,
                                       int *changed);
 JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t lane, int ord,
                                       int64_t run_at_ms);
+/* Writes down that a running job is to be cancelled, whatever becomes of the process. */
+JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed);
 JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int side);
 /* Deletes what stands beside a row, and also the row, which must be there. */
 JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side);

@@ -576,6 +576,10 @@ JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t l
     return jobq__db_step(db, s);
 }
 
+JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed) {
+    return jobq__store_change(db, jobq__store_bind_ids(db, JOBQ__SQL_WISH, id, runs), changed);
+}
+
 JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int side) {
     return jobq__db_step(db, jobq__store_bind_ids(db, JOBQ__SQL_FORGIVE, id, side));
 }

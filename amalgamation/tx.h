@@ -92,7 +92,7 @@ JOBQ__INTERNAL int jobq__tx_unclaim(jobq *q, struct jobq__entry *entry);
 /* Gives back everything in the ring. */
 JOBQ__INTERNAL int jobq__tx_give_back(jobq *q);
 
-/* Ends a job that is not running, in any state but claimed; entry may be NULL. */
+/* Ends a job that nobody runs: one that waits, or is claimed by a process that is no more. */
 JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
                                 jobq_outcome outcome);
 /* Frees what the handler said, if anything. */

@@ -124,7 +124,8 @@ static int jobq__tx_settle_one(jobq *q, struct jobq__entry *entry) {
 
 /* True if the row needs nothing but one statement that can serve its neighbours as well. */
 static bool jobq__tx_plain(const struct jobq__entry *entry) {
-    return entry->verdict.state != JOBQ__WAITING && !entry->row.side && !entry->said;
+    return entry->verdict.state != JOBQ__WAITING && !entry->row.side && !entry->said
+        && !jobq__os_load(&entry->cancel);
 }
 
 static size_t jobq__tx_run_length(jobq *q, size_t first, size_t count) {
@@ -197,7 +198,7 @@ JOBQ__INTERNAL int jobq__tx_settle(jobq *q) {
     return rc;
 }
 
-/* ---- The end of a job that is not running ---- */
+/* ---- The end of a job that nobody runs ---- */
 
 JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row) {
     /* It may be a client's, above all ids that we know. */
@@ -239,7 +240,7 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
     if (state == JOBQ__CANCELLED) q->tx.add.cancelled++;
     event.now_ms = q->tx.now_ms;
     event.id = row->id;
-    event.from = JOBQ_STATE_PENDING;
+    event.from = jobq__state_public(row->state, true);
     event.to = jobq__state_public(state, false);
     event.attempt = row->attempt;
     event.outcome = outcome;

@@ -192,6 +192,11 @@ static inline bool judge_fits(const struct judge *j, int job, const struct told 
     if (!told || !told->there) return !seen;
     if (!seen) return told->pruned;
     if (j->s->loose) return seen->state == told->info.state;
+    if (told->wished) {
+        jobq_info wished = told->info;
+        wished.finished_at_ms = seen->finished_at_ms; /* when it was opened again */
+        return story_same_info(seen, &wished);
+    }
     if (!died) return story_same_info(seen, &told->info);
     charged = judge_charged(j, &told->info);
     /* After a power cut the claim itself may be lost. */

@@ -51,6 +51,7 @@ enum story_plan {
 struct told {
     int act; /* -1: before the story */
     bool there;
+    bool wished;     /* it runs, and is to be cancelled: what the next open finds */
     bool pruned;     /* some time later: finished, and its time was over */
     jobq_info info;  /* if it is there */
     int effects;     /* rows */
@@ -262,6 +263,18 @@ static inline void story_saved(struct story *s, struct story_job *job, int tag) 
     story_act(s, "checkpoint");
 }
 
+/* The job that runs is to be cancelled: whatever becomes of the process, it does not run again. */
+static inline void story_wished(struct story *s, struct story_job *job) {
+    struct told *last = &job->told[job->count - 1], *next = &job->told[job->count++];
+    if (job->count == STORY_TOLD) test_give_up("too much happens to one job");
+    *next = *last;
+    next->act = s->act_count;
+    next->info.state = JOBQ_STATE_CANCELLED;
+    next->info.runs++;
+    next->wished = true;
+    story_act(s, "cancel in a handler");
+}
+
 /* ---- Handlers ---- */
 
 static inline uint64_t story_random(struct story *s, uint64_t n) {
@@ -332,6 +345,7 @@ static inline jobq_outcome story_do(struct story *s, jobq_run *run, struct story
         return jobq_reschedule_in(run, 2 * JOBQ_MINUTE);
     case STORY_QUIT:
         WORKS(jobq_cancel(s->q, job->id, &err));
+        story_wished(s, job);
         return JOBQ_RETRY;
     case STORY_SAVE:
         s->tags++;

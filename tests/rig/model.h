@@ -440,12 +440,21 @@ enum model_death {
 };
 
 /* id and runs: the run that it is known to have died in, or 0. A start of which nothing is known
- * any more, or whose handler had returned, does not count. */
+ * any more, or whose handler had returned, does not count. Who was to be cancelled is: between the
+ * two times, and nobody is charged. */
 static inline void model_recover(struct model *m, const struct model_rules *rules,
-                                 enum model_death death, int64_t id, int runs) {
-    for (int i = 0; i < m->count; i++) {
+                                 enum model_death death, int64_t id, int runs, int64_t from_ms,
+                                 int64_t to_ms) {
+    for (int i = m->count - 1; i >= 0; i--) {
         struct model_job *job = &m->jobs[i];
+        int count = m->count;
         if (job->state != JOBQ_STATE_RUNNING) continue;
+        if (job->cancel) {
+            job->returned = job->cancel = false;
+            model_end(m, rules, job, JOBQ_STATE_CANCELLED, from_ms);
+            if (m->count == count) job->finished_max_ms = to_ms;
+            continue;
+        }
         if (job->id != id || job->runs != runs) job->runs--;
         else if (death == MODEL_DIED || (death == MODEL_REBOOT && rules->charge_reboots))
             job->crashes++;

@@ -69,7 +69,7 @@ struct sim_figures {
     int64_t steps, steps_in_runs;
     int64_t lived_ms, effects, crashes;
     int64_t edges[6][6][JOBQ_CRASHED + 1]; /* from, to, outcome */
-    int64_t deleted[6], pruned[6], uncharged;
+    int64_t deleted[6], pruned[6], uncharged, wishes;
 };
 
 static struct {
@@ -133,7 +133,7 @@ static struct {
     int64_t event_ms;
     struct sim_awaited awaited[SIM_AWAITED];
     int awaited_count;
-    bool crash_events_unsure;
+    bool crash_events_unsure, wishes_unsure;
     struct model scratch[2];
 } sim;
 

@@ -372,6 +372,13 @@ static inline bool sim_hear_awaited(const jobq_event *event) {
     return false;
 }
 
+/* Of the worlds that fit some had a job that was to be cancelled, and others not; it is not kept,
+ * so that only this event tells. */
+static inline bool sim_hear_wish(const jobq_event *event) {
+    return sim.wishes_unsure && event->from == JOBQ_STATE_RUNNING
+        && event->to == JOBQ_STATE_CANCELLED && event->wait_ms == 0 && event->run_ms == 0;
+}
+
 static inline void sim_hear_one(const jobq_event *event) {
     const struct model_job *job = model_find(&sim.m, event->id);
     if (sim.stepped ? event->now_ms < sim.low_ms || event->now_ms > sim.top_ms
@@ -380,7 +387,7 @@ static inline void sim_hear_one(const jobq_event *event) {
     sim.event_ms = event->now_ms;
     if (job && strcmp(event->kind, sim_kinds[job->spec.kind]) != 0)
         sim_broken("an event of job %" PRId64 " names the kind %s", event->id, event->kind);
-    if (!sim_hear_awaited(event) && !sim_hear_end(event))
+    if (!sim_hear_awaited(event) && !sim_hear_end(event) && !sim_hear_wish(event))
         sim_broken("an event that should not be: job %" PRId64 ", %s to %s, attempt %d, outcome %s,"
                    " waited %" PRId64 " ms, ran %" PRId64 " ms", event->id,
                    jobq_state_name(event->from), jobq_state_name(event->to), event->attempt,
@@ -400,7 +407,10 @@ static inline void sim_hear_all(void) {
     const struct sim_awaited *a = &sim.awaited[0];
     sim_hear();
     if (sim.crash_events_unsure) sim.awaited_count = 0;
-    sim.crash_events_unsure = false;
+    while (sim.wishes_unsure && sim.awaited_count > 0 && a->to == JOBQ_STATE_CANCELLED)
+        memmove(&sim.awaited[0], &sim.awaited[1],
+                (size_t)--sim.awaited_count * sizeof sim.awaited[0]);
+    sim.crash_events_unsure = sim.wishes_unsure = false;
     if (!sim_over() && sim.awaited_count > 0)
         sim_broken("no event: job %" PRId64 ", %s to %s, attempt %d", a->id,
                    jobq_state_name(a->from), jobq_state_name(a->to), a->attempt);

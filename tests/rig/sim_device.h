@@ -213,7 +213,13 @@ static inline void sim_recovered(struct model *world, const struct model *past,
                                  const struct sim_end *end, int rows) {
     model_copy(world, past);
     sim_recover_doomed(world, rows);
-    model_recover(world, &sim.rules, end->death, end->id, end->runs);
+    model_recover(world, &sim.rules, end->death, end->id, end->runs,
+                  sim.crash_events_unsure ? 0 : sim_now(), sim_now());
+    /* On a full disk what has ended need not be kept. */
+    for (int i = 0; i < past->count && sim.tight; i++) {
+        struct model_job *job = model_find(world, past->jobs[i].id);
+        if (job && past->jobs[i].cancel && model_finished(job)) job->over = true;
+    }
     if (end->power) sim_recover_halves(world, end, rows);
     model_age(world, &sim.rules);
 }
@@ -247,6 +253,15 @@ static inline void sim_awake(const struct model *past, const struct sim_end *end
     model_copy(before, past);
     sim_recovered(&sim.m, past, end, rows);
     sim.ghost_count = 0;
+    for (int i = 0; i < before->count; i++) {
+        const struct model_job *job = &before->jobs[i];
+        if (job->state != JOBQ_STATE_RUNNING || !job->cancel) continue;
+        sim_await_event(job, JOBQ_STATE_RUNNING, JOBQ_STATE_CANCELLED, JOBQ_CANCELLED);
+        sim.awaited[sim.awaited_count - 1].started_ms = -1; /* nothing of that run is known */
+        sim.awaited[sim.awaited_count - 1].run_ms = 0;
+        sim.stats.cancelled++;
+        sim.figures.wishes++;
+    }
     for (int i = sim.m.count - 1; i >= 0; i--) {
         struct model_job *job = &sim.m.jobs[i];
         const struct model_job *then = model_find(before, job->id);
@@ -301,6 +316,7 @@ static inline void sim_find_world(void) {
         return;
     }
     if (found < sim.maybe_count) sim_say("what was unknown has happened");
+    sim.wishes_unsure = fit > 1;
     sim_awake(sim_candidate(found), &sim.ends[found_end], rows);
     sim.m.last_id = last_id;
     sim.ids_unsure = sim.ids_unsure || last_id != newest_id;

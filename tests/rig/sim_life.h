@@ -274,6 +274,8 @@ static inline bool sim_begin_session(int64_t now_ms) {
     sim_shut_eye(&eye);
     model_set_back(&sim.m, now_ms);
     if (sim.crash_events_unsure) sim.stats.crashed = stats_of(sim.q).crashed;
+    if (sim.crash_events_unsure || sim.wishes_unsure)
+        sim.stats.cancelled = stats_of(sim.q).cancelled;
     return !sim.broken;
 }
 

@@ -28,6 +28,7 @@ static void check_ends(void) {
     CHECK(sim.figures.deleted[JOBQ_STATE_PENDING] > 0);
     CHECK_INT(sim.figures.deleted[JOBQ_STATE_RUNNING], 0);
     CHECK(sim.figures.uncharged > 0);
+    CHECK(sim.figures.wishes > 0);
     CHECK(sim.figures.unknowns > 0);
 }
 
@@ -82,7 +83,7 @@ TEST(same_seed_same_history) {
     }
     for (uint64_t i = 0; i < 20; i++)
         calm = calm * 31 + sim_live(sim_profile_of("calm"), 1 + i);
-    if (!CHECK(calm == UINT64_C(0xb3b0afb83cdef2c))) test_note("the hash is 0x%" PRIx64, calm);
+    if (!CHECK(calm == UINT64_C(0x5345f7a1485b07a3))) test_note("the hash is 0x%" PRIx64, calm);
     test_figure("R30 determinism", "same seed, same history, in every build",
                 "%" PRId64 " lives twice: equal; 20 calm ones: 0x%016" PRIx64, lives, calm);
 }
