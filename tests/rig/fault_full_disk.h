@@ -78,7 +78,7 @@ static inline int put_one(struct story *s) {
     jobq_job job = {.kind = "work", .payload = payload};
     int64_t id = 0;
     int rc;
-    job.size = (size_t)(test_random(&s->random) % s->payload_max);
+    job.size = 1 + (size_t)(test_random(&s->random) % (s->payload_max - 1));
     job.priority = (int)(test_random(&s->random) % 3);
     rc = jobq_enqueue(s->q, &job, &id, NULL);
     if (rc == JOBQ_OK) s->accepted++;

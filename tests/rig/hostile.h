@@ -18,7 +18,7 @@
 
 struct hostile_seen {
     int code;             /* the first that tells of damage; JOBQ_OK: none did */
-    char text[256];       /* its sentence */
+    char text[sizeof ((jobq_error *)NULL)->text];       /* its sentence */
     int latched;          /* jobq_stats.failed_code at the end; the open's code if it failed */
     int64_t ran;          /* handlers that ran */
     int64_t wrong;        /* payloads that are none of ours */
@@ -244,7 +244,7 @@ static inline void hostile_note(struct hostile_seen *seen, int rc, const jobq_er
 
 #define HOSTILE_TRY(call) \
     do { \
-        jobq_error err = {0, 0, ""}; \
+        jobq_error err = {.code = JOBQ_OK}; \
         hostile_note(seen, (call), &err); \
     } while (0)
 
@@ -255,7 +255,7 @@ static inline void hostile_list(jobq *q, struct hostile_seen *seen, jobq_state s
     filter.state = state;
     while (rc == JOBQ_OK && !cursor.done) {
         jobq_info infos[8];
-        jobq_error err = {0, 0, ""};
+        jobq_error err = {.code = JOBQ_OK};
         size_t count = 0;
         rc = jobq_list(q, &filter, &cursor, infos, 8, &count, &err);
         hostile_note(seen, rc, &err);
@@ -331,7 +331,7 @@ static inline void hostile_play(const char *path, bool client, bool look_first,
                                 struct hostile_seen *seen) {
     jobq_clock *clock = jobq_clock_artificial(T0 + JOBQ_MINUTE);
     jobq_options options = {0};
-    jobq_error err = {0, 0, ""};
+    jobq_error err = {.code = JOBQ_OK};
     jobq *q = NULL;
     int rc;
     memset(seen, 0, sizeof *seen);
