@@ -1552,6 +1552,9 @@ JOBQ__INTERNAL int64_t jobq__clock_now_ms(jobq_clock *clock); /* the wall alone 
 JOBQ__INTERNAL int64_t jobq__clock_mono_ms(jobq_clock *clock);
 JOBQ__INTERNAL int64_t jobq__clock_mono_us(void); /* real */
 
+/* The monotonic reading when duration_ms will have passed, all of them. */
+JOBQ__INTERNAL int64_t jobq__clock_after(jobq_clock *clock, int64_t duration_ms);
+
 /* When the wall will show what now does, if nobody sets it until the monotonic reading is at_ms;
  * and the reverse. Never stays never. */
 JOBQ__INTERNAL int64_t jobq__clock_on_wall(struct jobq__now now, int64_t at_ms);
@@ -1635,6 +1638,11 @@ JOBQ__INTERNAL int64_t jobq__clock_mono_ms(jobq_clock *clock) {
 
 JOBQ__INTERNAL int64_t jobq__clock_mono_us(void) {
     return jobq__os_time_mono_us();
+}
+
+JOBQ__INTERNAL int64_t jobq__clock_after(jobq_clock *clock, int64_t duration_ms) {
+    int64_t begun_ms = clock ? jobq__clock_mono_ms(clock) : (jobq__os_time_mono_us() + 999) / 1000;
+    return jobq__add(begun_ms, duration_ms);
 }
 
 JOBQ__INTERNAL int64_t jobq__clock_on_wall(struct jobq__now now, int64_t at_ms) {
@@ -9461,7 +9469,7 @@ static void jobq__run_doze(struct jobq_run *run, int64_t until_ms) {
 JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     jobq *q = run->q;
     struct jobq__pool *pool = &q->pool;
-    int64_t until_ms = jobq__add(jobq__clock_mono_ms(q->clock), JOBQ__MAX(duration_ms, 0));
+    int64_t until_ms = jobq__clock_after(q->clock, JOBQ__MAX(duration_ms, 0));
     if (run->in_tx || duration_ms <= 0 || jobq__run_forked(run)) return jobq_should_stop(run);
     if (q->step_mode && q->clock) {
         /* Nobody else moves it. */
@@ -11946,7 +11954,7 @@ static int jobq__jobs_wait_begin(jobq *q, struct jobq__waiter *waiter, int64_t t
 static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
                            jobq_info *info, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
-    int64_t until_ms = jobq__add(jobq__clock_mono_ms(q->clock), timeout_ms);
+    int64_t until_ms = jobq__clock_after(q->clock, timeout_ms);
     int rc = jobq__jobs_wait_begin(q, waiter, timeout_ms, info, err);
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&pool->mu);

@@ -599,7 +599,7 @@ static int jobq__jobs_wait_begin(jobq *q, struct jobq__waiter *waiter, int64_t t
 static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
                            jobq_info *info, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
-    int64_t until_ms = jobq__add(jobq__clock_mono_ms(q->clock), timeout_ms);
+    int64_t until_ms = jobq__clock_after(q->clock, timeout_ms);
     int rc = jobq__jobs_wait_begin(q, waiter, timeout_ms, info, err);
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&pool->mu);

@@ -54,6 +54,11 @@ JOBQ__INTERNAL int64_t jobq__clock_mono_us(void) {
     return jobq__os_time_mono_us();
 }
 
+JOBQ__INTERNAL int64_t jobq__clock_after(jobq_clock *clock, int64_t duration_ms) {
+    int64_t begun_ms = clock ? jobq__clock_mono_ms(clock) : (jobq__os_time_mono_us() + 999) / 1000;
+    return jobq__add(begun_ms, duration_ms);
+}
+
 JOBQ__INTERNAL int64_t jobq__clock_on_wall(struct jobq__now now, int64_t at_ms) {
     if (at_ms == JOBQ_NEVER) return JOBQ_NEVER;
     return jobq__add(now.wall_ms, jobq__sub(at_ms, now.mono_ms));

@@ -27,6 +27,9 @@ JOBQ__INTERNAL int64_t jobq__clock_now_ms(jobq_clock *clock); /* the wall alone 
 JOBQ__INTERNAL int64_t jobq__clock_mono_ms(jobq_clock *clock);
 JOBQ__INTERNAL int64_t jobq__clock_mono_us(void); /* real */
 
+/* The monotonic reading when duration_ms will have passed, all of them. */
+JOBQ__INTERNAL int64_t jobq__clock_after(jobq_clock *clock, int64_t duration_ms);
+
 /* When the wall will show what now does, if nobody sets it until the monotonic reading is at_ms;
  * and the reverse. Never stays never. */
 JOBQ__INTERNAL int64_t jobq__clock_on_wall(struct jobq__now now, int64_t at_ms);

@@ -485,7 +485,7 @@ static void jobq__run_doze(struct jobq_run *run, int64_t until_ms) {
 JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     jobq *q = run->q;
     struct jobq__pool *pool = &q->pool;
-    int64_t until_ms = jobq__add(jobq__clock_mono_ms(q->clock), JOBQ__MAX(duration_ms, 0));
+    int64_t until_ms = jobq__clock_after(q->clock, JOBQ__MAX(duration_ms, 0));
     if (run->in_tx || duration_ms <= 0 || jobq__run_forked(run)) return jobq_should_stop(run);
     if (q->step_mode && q->clock) {
         /* Nobody else moves it. */

@@ -27,6 +27,40 @@ static inline struct model_spec sim_some_spec(void) {
     return spec;
 }
 
+/* ---- The clock is set ---- */
+
+/* To where somebody might set it: some time or none ahead or behind, to 1970, or right. */
+static inline int64_t sim_some_wall(void) {
+    static const int64_t by_ms[] = {JOBQ_HOUR, -JOBQ_HOUR, JOBQ_DAY, -JOBQ_DAY, 1, -1};
+    int64_t right_ms = sim.wall_ms + sim_mono(), to_ms;
+    switch (sim_pick(8)) {
+    case 0: return sim_pick(1000000);
+    case 1: case 2: return right_ms;
+    case 3: to_ms = right_ms + (sim_chance(500) ? sim_duration() : -sim_duration()); break;
+    default: to_ms = sim_now() + by_ms[sim_pick(6)];
+    }
+    return to_ms < 0 ? 0 : to_ms;
+}
+
+/* Not while an outcome is on its way: by which time it will be written is not known then. */
+static inline void sim_step_clock(void) {
+    int64_t to_ms = sim_some_wall(), from_ms = sim_now(), mono_ms = sim_mono();
+    if (sim_over() || (sim.run.id && !sim.run.run) || sim.offset_count == SIM_STEPS) return;
+    model_step(&sim.m, from_ms);
+    if (sim.run.run && sim.run.in_tx) model_step(&sim.run.tx, from_ms);
+    jobq_clock_set(sim.clock, to_ms);
+    sim.offsets[sim.offset_count++] = to_ms - mono_ms;
+    sim.stepped = true;
+    sim.last_ms = sim_now();
+    model_set_back(&sim.m, to_ms);
+    if (sim.run.run && sim.run.in_tx) model_set_back(&sim.run.tx, to_ms);
+    sim.figures.steps++;
+    sim.figures.steps_in_runs += sim.run.run != NULL;
+    sim_say("%sthe clock is set from %" PRId64 " to %" PRId64, sim.run.run ? "    " : "", from_ms,
+            to_ms);
+    if (to_ms != sim_now()) sim_broken("the clock shows %" PRId64, sim_now());
+}
+
 /* ---- Writing calls ---- */
 
 static unsigned char sim_bytes[MODEL_MANY][16384];
