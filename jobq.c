@@ -50,6 +50,8 @@
  *     core.c          struct jobq: the few questions that every room asks
  *     disk.h          the disk under the queue: the reserve, full-disk mode, files that moved
  *     disk.c          the disk under the queue: the reserve, full-disk mode, files that moved
+ *     turn.h          whose turn it is to write: other connections, other processes
+ *     turn.c          whose turn it is to write: other connections, other processes
  *     ring.h          the ordered window of claimed jobs
  *     ring.c          the ordered window of claimed jobs
  *     tx.h            what one transaction does: settle, store, promote, claim
@@ -255,6 +257,16 @@ static inline int64_t jobq__to_us(int64_t ms) {
 /* Pruning waits as long as so many commits take: the one under way, and the next takes it along. */
 #define JOBQ__PRUNE_COMMITS 4
 #define JOBQ__PRUNE_WAIT_US 250000
+/* Somebody else has the file: who waits looks again after so long, twice as long each time. */
+#define JOBQ__TURN_PAUSE_US 100
+#define JOBQ__TURN_PAUSE_MAX_US 2000
+/* Who has written for so long without a pause, and is told that others wait, leaves the file to
+ * them for so long: time for each of them to look once. A process that yields to nobody loses
+ * nothing; one that does, a part of what the others gain. */
+#define JOBQ__TURN_US 5000
+#define JOBQ__TURN_AWAY_US 3000
+/* A reader meets a lock only while somebody recovers the log. */
+#define JOBQ__DB_PATIENCE_US 1000000
 /* Rows that one statement of a bulk insert carries. */
 #define JOBQ__INSERT_ROWS 8
 /* Payload bytes that a recycled entry keeps room for. */
@@ -691,6 +703,7 @@ JOBQ__INTERNAL void jobq__os_yield(void);
 /* No signal is delivered to the calling thread from now on, but for those that it brings on itself:
  * an application's handlers need not run on it. */
 JOBQ__INTERNAL void jobq__os_thread_deafen(void);
+JOBQ__INTERNAL void jobq__os_sleep_us(int64_t duration_us);
 /* What the calling thread is at, for who asks on that thread; returns what it was at before. */
 JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what);
 
@@ -776,6 +789,8 @@ JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size,
                                       jobq_error *err);
 /* A page of memory that a file may be mapped over later; NULL if there is no memory. */
 JOBQ__INTERNAL void *jobq__os_page_blank(size_t size);
+/* Writes to an open file where it has bytes already; not at all if it may not. */
+JOBQ__INTERNAL void jobq__os_write_at(int fd, size_t at, const void *data, size_t size);
 /* Gives the lock up, although a forked child may hold copies of the descriptor. */
 JOBQ__INTERNAL void jobq__os_page_unlock(int fd);
 /* The lock goes with the last copy of the descriptor. */
@@ -1053,6 +1068,13 @@ JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what) {
     return before;
 }
 
+JOBQ__INTERNAL void jobq__os_sleep_us(int64_t duration_us) {
+    struct timespec left;
+    left.tv_sec = (time_t)(duration_us / 1000000);
+    left.tv_nsec = (long)(duration_us % 1000000) * 1000;
+    if (duration_us > 0) nanosleep(&left, NULL);
+}
+
 JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {
     return pthread_equal(a, b) != 0;
 }
@@ -1327,9 +1349,12 @@ static int jobq__os_fill(int fd, off_t from, size_t size) {
 
 /* A pipe in its place must not keep us waiting, nor a link lead us to another file. */
 static int jobq__os_page_file(const char *path, bool make, jobq_error *err) {
-    int flags = O_NOFOLLOW | O_NONBLOCK | (make ? O_RDWR | O_CREAT : O_RDONLY);
-    int fd = jobq__os_open(path, flags, 0600), failed = errno;
+    int flags = O_NOFOLLOW | O_NONBLOCK;
+    int fd = jobq__os_open(path, flags | O_RDWR | (make ? O_CREAT : 0), 0600), failed;
     struct stat st;
+    /* A client that may not write there can read all the same. */
+    if (fd < 0 && !make) fd = jobq__os_open(path, flags | O_RDONLY, 0);
+    failed = errno;
     if (fd < 0)
         jobq__err_os(err, jobq__os_code(failed), failed, "open", path,
                      failed == ELOOP ? "the lock file may not be a link; remove it"
@@ -1395,6 +1420,11 @@ JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size,
 JOBQ__INTERNAL void *jobq__os_page_blank(size_t size) {
     void *page = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return page == MAP_FAILED ? NULL : page;
+}
+
+JOBQ__INTERNAL void jobq__os_write_at(int fd, size_t at, const void *data, size_t size) {
+    ssize_t written = pwrite(fd, data, size, (off_t)at);
+    (void)written;
 }
 
 JOBQ__INTERNAL void jobq__os_page_unlock(int fd) {
@@ -1984,6 +2014,11 @@ JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files) {
  * reads as whole until the power fails, and what is appended to it is lost with it. The page says
  * so (doubt), for the next owner has to copy the log before it adds to it.
  *
+ * A process that has found the database taken by another one raises a word behind the slots
+ * (wanted); who writes without a pause lowers it and lets others go first for a moment (turn.h).
+ * A client writes it through the file: what it maps, it can only read. Nobody owns the word, and no
+ * value of it does more harm than that short rest.
+ *
  * A slot that the next owner finds STARTED, with the runs of a row that is still claimed, is a
  * suspect. The next owner clears the slots after its recovery has committed, so a recovery that
  * is itself killed starts over with the same evidence.
@@ -2016,6 +2051,8 @@ struct jobq__page {
     char boot_id[48];
     int64_t reserve;            /* bytes that the log needs to be set aside: see disk.h */
     struct jobq__slot slots[JOBQ_WORKERS_MAX];
+    char apart[1024];
+    int32_t wanted;             /* atomic: somebody waits for his turn to write; anybody's */
 };
 
 struct jobq__owner {
@@ -2078,6 +2115,11 @@ JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
 /* Says that the log is in doubt, or is no more; and whether the owner before has left it so. */
 JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt);
 JOBQ__INTERNAL bool jobq__owner_doubtful(const struct jobq__owner *owner);
+
+/* Somebody waits for his turn to write; his turn has come; does anybody? */
+JOBQ__INTERNAL void jobq__owner_want(struct jobq__owner *owner);
+JOBQ__INTERNAL void jobq__owner_serve(struct jobq__owner *owner);
+JOBQ__INTERNAL bool jobq__owner_wanted(const struct jobq__owner *owner);
 
 /* True in a process that was forked after the queue was opened. */
 JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner);
@@ -2434,6 +2476,23 @@ JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
 JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner) {
     return owner->writable && owner->mapped
         && jobq__files_one_moved(owner->files, owner->files->lock, &owner->id);
+}
+
+static void jobq__owner_set_wanted(struct jobq__owner *owner, int32_t value) {
+    if (owner->writable) jobq__os_store(&owner->page->wanted, value);
+    else jobq__os_write_at(owner->fd, offsetof(struct jobq__page, wanted), &value, sizeof value);
+}
+
+JOBQ__INTERNAL void jobq__owner_want(struct jobq__owner *owner) {
+    jobq__owner_set_wanted(owner, 1);
+}
+
+JOBQ__INTERNAL void jobq__owner_serve(struct jobq__owner *owner) {
+    jobq__owner_set_wanted(owner, 0);
+}
+
+JOBQ__INTERNAL bool jobq__owner_wanted(const struct jobq__owner *owner) {
+    return jobq__os_load(&owner->page->wanted) != 0;
 }
 
 JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner) {
@@ -3178,8 +3237,8 @@ enum jobq__sql {
 #ifndef JOBQ__DB_H
 #define JOBQ__DB_H
 
+/* #include "clock.h" */
 /* #include "err.h" */
-/* #include "os.h" */
 /* #include "sql.h" */
 
 #ifndef JOBQ_SQLITE_HEADER
@@ -3193,14 +3252,17 @@ enum jobq__sql {
 
 /* Design note.
  *
- * Three connections at most, each guarded by whoever may use it: the writer and the job's (the
- * holder of the baton), the reader (its own lock). Automatic checkpoints are off on all of them.
+ * Four connections at most, each guarded by whoever may use it: the writer, the job's and the one
+ * that copies the log (the holder of the baton), the reader (its own lock). Nobody waits inside
+ * SQLite for somebody else's transaction, but while the queue is being opened (until_us). Automatic
+ * checkpoints are off on all of them.
  * Statements are prepared once, on first use, and are reset before a function returns, so that no
  * read transaction outlives a call. */
 
 enum jobq__db_use {
     JOBQ__DB_WRITER, /* hardened: no triggers, views or clever schemas run on it */
-    JOBQ__DB_READER, /* the same, read only; also takes the checkpoints */
+    JOBQ__DB_READER, /* the same, read only */
+    JOBQ__DB_COPIER, /* takes the checkpoints, and nothing else */
     JOBQ__DB_JOB     /* handed to handlers, so with the application's settings */
 };
 
@@ -3216,7 +3278,9 @@ struct jobq__db {
     int sqlite_code;    /* extended, of the last failure */
     struct jobq__fault fault; /* SQLITE_CORRUPT, but it was jobq that saw it */
     int64_t walk_lane;  /* store_write.c: what the walk under way reads; JOBQ__NULL: anything */
-    int busy_ms;
+    /* How long SQLite waits when the file is locked: the reader and the copier a while each time,
+     * the others until a moment of the monotonic clock; 0: not at all. */
+    int64_t patience_us, until_us;
     int wal_pages;      /* in the log after the last commit of this connection */
     /* Else the commit hook vetoes. SQLite may end a transaction by itself, go on, and commit what
      * comes then statement by statement: the job's connection never may but at its COMMIT, the
@@ -3227,7 +3291,7 @@ struct jobq__db {
 
 struct jobq__db_options {
     jobq_durability durability;
-    int64_t busy_ms;
+    int64_t until_us;   /* the writer waits for locks until then; see jobq__db_impatient */
     bool client;        /* leaves the log alone when it closes */
 };
 
@@ -3245,6 +3309,8 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
                                  enum jobq__db_use use, const struct jobq__db_options *options,
                                  jobq_error *err);
 JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db);
+/* From now on a lock that somebody holds is reported at once. */
+JOBQ__INTERNAL void jobq__db_impatient(struct jobq__db *db);
 
 /* Runs text, which may hold several statements. */
 JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text);
@@ -3526,12 +3592,13 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db) {
 JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all) {
     int frames = 0, copied = 0;
     int mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
+    int64_t until_us = db->until_us;
     int rc;
     jobq__assert(jobq__os_may_block());
     /* Who waits for readers here keeps everybody else waiting. */
-    sqlite3_busy_timeout(db->handle, 0);
+    db->until_us = 0;
     rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, &frames, &copied);
-    sqlite3_busy_timeout(db->handle, db->busy_ms);
+    db->until_us = until_us;
     *all = rc == SQLITE_OK && frames == copied;
     if ((rc & 0xff) == SQLITE_BUSY || rc == SQLITE_OK) return JOBQ_OK;
     return jobq__db_note(db);
@@ -3555,6 +3622,21 @@ static int jobq__db_before_commit(void *arg) {
 static void jobq__db_rolled_back(void *arg) {
     struct jobq__db *db = arg;
     db->lost = true;
+}
+
+static int jobq__db_wait(void *arg, int tries) {
+    struct jobq__db *db = arg;
+    int64_t now_us;
+    if (!db->patience_us && !db->until_us) return 0;
+    now_us = jobq__clock_mono_us();
+    if (db->patience_us && !tries) db->until_us = jobq__add(now_us, db->patience_us);
+    if (now_us >= db->until_us) return 0;
+    jobq__os_sleep_us(JOBQ__MIN(db->until_us - now_us, JOBQ__TURN_PAUSE_MAX_US));
+    return 1;
+}
+
+JOBQ__INTERNAL void jobq__db_impatient(struct jobq__db *db) {
+    db->until_us = 0;
 }
 
 static void jobq__db_harden(struct jobq__db *db) {
@@ -3604,7 +3686,6 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
                                  jobq_error *err) {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE
               | (use == JOBQ__DB_JOB ? SQLITE_OPEN_FULLMUTEX : SQLITE_OPEN_NOMUTEX);
-    int busy_ms = (int)JOBQ__MIN(options->busy_ms, INT32_MAX);
     int rc;
     memset(db, 0, sizeof *db);
     db->may_commit = use != JOBQ__DB_JOB;
@@ -3615,8 +3696,11 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
     }
     sqlite3_extended_result_codes(db->handle, 1);
     jobq__db_clear(db);
-    sqlite3_busy_timeout(db->handle, busy_ms);
-    db->busy_ms = busy_ms;
+    sqlite3_busy_handler(db->handle, jobq__db_wait, db);
+    if (use == JOBQ__DB_WRITER) db->until_us = options->until_us;
+    else if (use != JOBQ__DB_JOB) db->patience_us = JOBQ__DB_PATIENCE_US;
+    if (use == JOBQ__DB_COPIER)
+        sqlite3_db_config(db->handle, SQLITE_DBCONFIG_LOOKASIDE, (void *)NULL, 0, 0);
     if (use != JOBQ__DB_JOB) jobq__db_harden(db);
     /* Until the file is known to be ours nothing of it may be touched. */
     if (use == JOBQ__DB_WRITER || options->client)
@@ -5735,9 +5819,16 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
  *   reader_mu    the reader's connection
  *   a gate's mu  that gate
  *
- * The baton is no mutex but a right: its holder may write. It guards the writer's and the job's
- * connection, tx, names, claimed, and whatever says "baton" below; it may be held while a handler
- * runs (the job's transaction) and while one of the mutexes is taken for a moment. */
+ * The baton is no mutex but a right: its holder may write. It guards the connections of the writer,
+ * the job and the copier, turn, tx, names, claimed, and whatever says "baton" below; it may be held
+ * while a handler runs (the job's transaction), while a caller waits for another connection to let
+ * go of the file (turn.h), and while one of the mutexes is taken for a moment. */
+
+/* Internal codes, never seen by a caller. */
+enum {
+    JOBQ__AGAIN = 100, /* undo this part, read last_id anew, and write it again */
+    JOBQ__TAKEN        /* somebody else writes to the file: nothing has happened yet */
+};
 
 /* ---- One claimed job ---- */
 
@@ -5849,6 +5940,8 @@ struct jobq__request {
     int64_t adds;               /* bytes of new work, about; 0: it only finishes what there is */
     int64_t largest;            /* of them in one payload */
     bool hold;                  /* wants the baton itself, not a group */
+    bool once;                  /* does not wait for other connections */
+    int64_t until_us;           /* waits for them until then; 0: as long as for the baton */
     int32_t state;              /* atomic */
     int rc;
     jobq_error *err;
@@ -5864,6 +5957,16 @@ struct jobq__commit {
     struct jobq__request *head, **tail;
     struct jobq__gate *gates;
     int64_t busy_us;            /* how long a caller waits */
+};
+
+/* ---- Turns with other connections and processes (turn.c); baton ---- */
+
+struct jobq__turn {
+    int32_t taken;              /* atomic: SQLite's code when the file was taken; 0: it was not */
+    int64_t since_us;           /* since when this process has written without a pause */
+    int64_t left_us;            /* when it last let go of the file */
+    int64_t away_us;            /* until when it leaves the file to others; 0: it does not */
+    int64_t begun_us;           /* when the job's transaction began */
 };
 
 /* ---- Workers ---- */
@@ -6030,7 +6133,8 @@ struct jobq {
     struct jobq__db reader;     /* guarded by reader_mu */
 
     /* Baton: */
-    struct jobq__db writer, job;
+    struct jobq__db writer, job, copier;
+    struct jobq__turn turn;
     struct jobq__tx tx;
     struct jobq__disk disk;
     struct jobq__registry names;
@@ -6175,8 +6279,10 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
 
 JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
                                       jobq_error *err) {
-    struct jobq__db_options options = {q->options.durability, q->options.busy_ms, q->client};
-    int rc = jobq__db_open(db, q->files.path, q->vfs, use, &options, err);
+    struct jobq__db_options options = {q->options.durability, 0, q->client};
+    int rc;
+    options.until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
+    rc = jobq__db_open(db, q->files.path, q->vfs, use, &options, err);
     if (rc != JOBQ_OK || (!jobq__db_moved(db) && !jobq__files_moved(&q->files))) return rc;
     jobq__db_disown(db);
     jobq__db_close(db);
@@ -6484,6 +6590,120 @@ JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us) {
     return JOBQ_OK;
 }
 
+/*==== turn.h ====*/
+/* turn.h - whose turn it is to write: other connections, other processes. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/turn.h"
+#endif
+#ifndef JOBQ__TURN_H
+#define JOBQ__TURN_H
+
+/* #include "core.h" */
+
+/* Design note.
+ *
+ * SQLite has one writer at a time. Inside this process the baton says who that is; beside it there
+ * may be the application's own connection, another program, and clients of the queue. Nobody knows
+ * when they let go of the file, so who finds it taken looks again: soon at first, then every two
+ * milliseconds. He does that by his own time limit, and nobody else waits for longer than that:
+ *   - a caller keeps the baton meanwhile, for nobody could do anything with it, and one look for
+ *     each process is enough. Others queue behind him and leave when their own time is over; when
+ *     his is over he hands the baton on, and the next one looks.
+ *   - a worker and the scheduler lay the baton down at once and come again (pool.retry_at_us):
+ *     handlers run, wakes are fired and events told, whatever the file does.
+ *
+ * Fair among processes. Who enqueues without a pause lets go of the file for some microseconds at
+ * a time, and who looks every two milliseconds would hardly ever meet one of them. So who finds the
+ * file taken raises a word in the lock file; who has written for five milliseconds without a pause,
+ * and finds it raised, lowers it and stays away for three. If nobody comes, that was all; a process
+ * that died while it waited costs that once. Who stays away fails nobody: a caller whose time is
+ * over tries all the same. All times are real.
+ *
+ * Everything here belongs to the holder of the baton, but taken, which says why others wait. */
+
+/* BEGIN IMMEDIATE on db. JOBQ__TAKEN: somebody else has the file, or it is their turn; nothing has
+ * happened. insist: even if it is their turn. */
+JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist);
+
+/* The same, looking again until until_us: then JOBQ_BUSY. */
+JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t until_us);
+
+/* Sleeps before the next look, until until_us at most; *pause_us begins at 0. */
+JOBQ__INTERNAL void jobq__turn_pause(int64_t *pause_us, int64_t now_us, int64_t until_us);
+
+/* The file was written to, without a pause, from one moment to the other. */
+JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us);
+
+/* JOBQ_BUSY, and a sentence that says who was in the way; did: what has not happened. */
+JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err);
+
+#endif
+
+/*==== turn.c ====*/
+/* turn.c - whose turn it is to write: other connections, other processes. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/turn.c"
+#endif
+/* #include "turn.h" */
+
+JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist) {
+    struct jobq__turn *turn = &q->turn;
+    int rc;
+    if (turn->away_us && !insist && jobq__clock_mono_us() < turn->away_us) return JOBQ__TAKEN;
+    rc = jobq__store_begin(db);
+    if (rc == JOBQ_BUSY) {
+        jobq__os_store(&turn->taken, db->sqlite_code);
+        jobq__owner_want(&q->owner);
+        return JOBQ__TAKEN;
+    }
+    if (jobq__os_load(&turn->taken) || turn->away_us) {
+        jobq__os_store(&turn->taken, 0);
+        turn->away_us = 0;
+        turn->since_us = jobq__clock_mono_us();
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__turn_pause(int64_t *pause_us, int64_t now_us, int64_t until_us) {
+    *pause_us = *pause_us ? JOBQ__MIN(*pause_us * 2, JOBQ__TURN_PAUSE_MAX_US)
+                          : JOBQ__TURN_PAUSE_US;
+    jobq__os_sleep_us(JOBQ__MIN(*pause_us, until_us - now_us));
+}
+
+JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t until_us) {
+    int64_t pause_us = 0, now_us;
+    int rc;
+    for (;;) {
+        now_us = jobq__clock_mono_us();
+        rc = jobq__turn_begin(q, db, now_us >= until_us);
+        if (rc != JOBQ__TAKEN) return rc;
+        if (now_us >= until_us) return JOBQ_BUSY;
+        jobq__turn_pause(&pause_us, now_us, until_us);
+    }
+}
+
+JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us) {
+    struct jobq__turn *turn = &q->turn;
+    if (from_us - turn->left_us >= JOBQ__TURN_PAUSE_MAX_US) turn->since_us = from_us;
+    turn->left_us = to_us;
+    if (to_us - turn->since_us < JOBQ__TURN_US || !jobq__owner_wanted(&q->owner)) return;
+    jobq__owner_serve(&q->owner);
+    turn->away_us = to_us + JOBQ__TURN_AWAY_US;
+}
+
+JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err) {
+    int32_t code = jobq__os_load(&q->turn.taken);
+    long long busy_ms = (long long)q->options.busy_ms;
+    if (!code)
+        return jobq__err_set(err, JOBQ_BUSY, "a job's transaction (jobq_run_db), or another call,"
+                             " had the database for all of the %lld ms of busy_ms; %s", busy_ms,
+                             did);
+    jobq__err_set(err, JOBQ_BUSY, "another connection wrote to the file for all of the %lld ms of"
+                  " busy_ms; %s: call again, or keep that transaction shorter", busy_ms, did);
+    if (err) err->sqlite_code = code;
+    return JOBQ_BUSY;
+}
+
 /*==== ring.h ====*/
 /* ring.h - the ordered window of claimed jobs. */
 #ifdef JOBQ_LINES
@@ -6599,6 +6819,7 @@ JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id) {
 
 /* #include "disk.h" */
 /* #include "ring.h" */
+/* #include "turn.h" */
 
 /* Design note.
  *
@@ -6625,9 +6846,6 @@ JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id) {
 
 #define JOBQ__LINKED(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, link)
 #define JOBQ__CLAIMED_ENTRY(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, claimed)
-
-/* Internal codes, never seen by a caller. */
-enum { JOBQ__AGAIN = 100 /* undo this part, read last_id anew, and write it again */ };
 
 /* What is to be woken after the commit, outside all locks. */
 struct jobq__wakes {
@@ -8116,6 +8334,11 @@ JOBQ__INTERNAL int jobq__tx_fill(jobq *q) {
  *   request: WAITING -> TAKEN (in a group) -> DONE
  *            WAITING -> LEAD  (has the baton now: leads a group, or holds)
  *            WAITING -> gone  (busy_ms over: JOBQ_BUSY, did not happen)
+ *            TAKEN -> WAITING (another connection had the file when it was to be tried again)
+ *
+ * A leader takes the file first (BEGIN IMMEDIATE), and only then the requests: so while another
+ * connection writes they stay in the list, and each leaves it when its own time is over. turn.h
+ * says who waits how.
  *
  * Failure path of a group: lost before COMMIT, it is repeated once without the stores, so that
  * outcomes and claims survive somebody's bad row or a full disk; the stores are then tried one by
@@ -8146,8 +8369,9 @@ JOBQ__INTERNAL int jobq__commit_now(jobq *q);
 
 /* For workers: takes the baton if it is free. */
 JOBQ__INTERNAL bool jobq__commit_try(jobq *q);
-/* For who has the baton: leads one group and hands the baton on. */
-JOBQ__INTERNAL int jobq__commit_lead(jobq *q);
+/* For workers and the scheduler, who wait for nobody: leads one group and hands the baton on. If
+ * another connection has the file nothing happens, and the pool comes again soon. */
+JOBQ__INTERNAL void jobq__commit_lead(jobq *q);
 
 /* The baton for oneself; JOBQ_BUSY after wait_us of real time. */
 JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t wait_us);
@@ -8171,7 +8395,8 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request);
 /* Signals what a commit has made ready. Outside all locks. */
 JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes);
 
-/* With the baton held: copies the log into the database; on a full disk cuts it off, too. */
+/* With the baton held: copies the log into the database; on a full disk cuts it off, too. Put off
+ * if another connection has the file. */
 JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q);
 
 #endif
@@ -8381,46 +8606,55 @@ static int jobq__commit_body(jobq *q, struct jobq__request *list, enum jobq__com
     return rc == JOBQ_OK ? jobq__tx_fill(q) : rc;
 }
 
-/* True if the transaction has to be synced although the queue is RELAXED. */
-static bool jobq__commit_wants_sync(const jobq *q, const struct jobq__request *list,
-                                    enum jobq__commit_part part) {
-    if (q->options.durability != JOBQ_RELAXED || part == JOBQ__COMMIT_NO_STORES) return false;
-    for (; list; list = list->next) {
-        if (list->sync) return true;
-        if (part == JOBQ__COMMIT_ONE) break;
-    }
-    return false;
+/* True if this request's transaction is to be synced although the queue is RELAXED. */
+static bool jobq__commit_syncs(const jobq *q, const struct jobq__request *r) {
+    return q->options.durability == JOBQ_RELAXED && r && r->sync;
 }
 
-/* Tries once, from BEGIN to COMMIT. *began: the failure came after BEGIN; *ended: at COMMIT. */
-static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
-                                bool *began, bool *ended) {
-    bool sync = jobq__commit_wants_sync(q, list, part);
-    int rc;
-    *began = *ended = false;
+/* BEGIN; sync: the transaction is to be synced although the queue is RELAXED, which SQLite has to
+ * be told before. */
+static int jobq__commit_begin(jobq *q, bool sync, bool insist) {
+    int rc = JOBQ_OK;
     /* A job's transaction that could not be ended for want of memory would be in the way. */
     if (q->job.handle) jobq__store_rollback(&q->job);
+    jobq__disk_begin(q);
+    if (sync) rc = jobq__db_do(&q->writer, JOBQ__SQL_SYNC_FULL);
+    if (rc == JOBQ_OK) rc = jobq__turn_begin(q, &q->writer, insist);
+    if (rc == JOBQ__TAKEN) jobq__disk_end(q);
+    return rc;
+}
+
+/* From there to COMMIT, or back. *ended: the failure came at COMMIT. */
+static int jobq__commit_transact(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
+                                 bool *ended) {
+    int rc;
+    *ended = false;
+    jobq__tx_reset(q);
+    rc = jobq__commit_body(q, list, part);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
+    if (rc == JOBQ_OK) {
+        jobq__event_commit(&q->events, true);
+        *ended = true;
+        rc = jobq__store_commit(q->tx.db);
+    }
+    if (rc != JOBQ_OK) {
+        jobq__event_commit(&q->events, false);
+        jobq__store_rollback(q->tx.db);
+        q->look_lanes = true;
+    }
+    return rc;
+}
+
+/* Both, once more. */
+static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
+                                bool sync, bool *ended) {
+    int rc;
+    *ended = false;
     do {
-        jobq__disk_begin(q);
-        jobq__tx_reset(q);
-        rc = sync ? jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL) : JOBQ_OK;
-        if (rc == JOBQ_OK) rc = jobq__store_begin(q->tx.db);
-        if (rc != JOBQ_OK) break;
-        *began = true;
-        rc = jobq__commit_body(q, list, part);
-        if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
-        if (rc == JOBQ_OK) {
-            jobq__event_commit(&q->events, true);
-            *ended = true;
-            rc = jobq__store_commit(q->tx.db);
-        }
-        if (rc != JOBQ_OK) {
-            jobq__event_commit(&q->events, false);
-            jobq__store_rollback(q->tx.db);
-            q->look_lanes = true;
-        }
+        rc = jobq__commit_begin(q, sync, true);
+        if (rc == JOBQ_OK) rc = jobq__commit_transact(q, list, part, ended);
     } while (rc == JOBQ__AGAIN);
-    if (sync) jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_NORMAL);
+    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
     return rc;
 }
 
@@ -8429,7 +8663,9 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
 static int jobq__commit_scrub(jobq *q) {
     int rc;
     rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);
-    if (rc == JOBQ_OK) rc = jobq__store_begin(q->tx.db);
+    if (rc == JOBQ_OK)
+        rc = jobq__turn_begin_within(q, q->tx.db, jobq__add(jobq__clock_mono_us(),
+                                                            q->commit.busy_us));
     if (rc == JOBQ_OK) rc = jobq__store_sync(q->tx.db);
     if (rc == JOBQ_OK) rc = jobq__store_commit(q->tx.db);
     if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
@@ -8442,23 +8678,36 @@ static int jobq__commit_scrub(jobq *q) {
 /* The writer holds its lock meanwhile, so no commit can wrap the log under the checkpoint: that
  * is the race that damaged databases before SQLite 3.51.3. */
 static int jobq__commit_passive(jobq *q, bool *all) {
-    int rc = jobq__store_begin(&q->writer);
+    int rc = jobq__turn_begin(q, &q->writer, true);
     *all = false;
     if (rc != JOBQ_OK) return rc;
-    jobq__os_lock(&q->reader_mu);
-    rc = jobq__db_checkpoint(&q->reader, false, all);
-    jobq__os_unlock(&q->reader_mu);
+    rc = jobq__db_checkpoint(&q->copier, false, all);
     jobq__store_rollback(&q->writer);
     return rc;
+}
+
+/* Another connection has the file: the pool comes again when it may be free. */
+static void jobq__commit_put_off(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t at_us = jobq__clock_mono_us() + JOBQ__TURN_PAUSE_MAX_US;
+    jobq__os_lock(&pool->mu);
+    pool->retry_at_us = JOBQ__MAX(at_us, q->turn.away_us);
+    jobq__os_unlock(&pool->mu);
+    jobq__core_kick(q);
 }
 
 static void jobq__commit_copy(jobq *q) {
     int64_t pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages), cap;
     bool all;
+    int rc;
     if (q->memory || jobq__os_load(&q->failed)) return;
     jobq__disk_copying(q);
-    if (jobq__commit_passive(q, &all) == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY)
-        jobq__disk_full(q);
+    rc = jobq__commit_passive(q, &all);
+    if (rc == JOBQ__TAKEN) {
+        jobq__commit_put_off(q);
+        return;
+    }
+    if (rc == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY) jobq__disk_full(q);
     if (pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages || q->disk.level != JOBQ__DISK_ROOMY)
         jobq__db_checkpoint(&q->writer, true, &all);
     if (all) q->writer.wal_pages = q->job.wal_pages = 0;
@@ -8536,10 +8785,10 @@ static void jobq__commit_failed(jobq *q, int rc) {
     jobq__core_kick(q);
 }
 
-static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
-                                     struct jobq__wakes *wakes) {
-    bool began, ended;
-    int rc = JOBQ_OK;
+static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
+                                      struct jobq__wakes *wakes) {
+    bool ended;
+    int rc;
     for (; list; list = list->next) {
         if (!list->write) continue;
         rc = jobq__os_load(&q->failed);
@@ -8548,10 +8797,14 @@ static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
             continue;
         }
         jobq__tx_open(q, &q->writer, false);
-        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ONE, &began, &ended);
+        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ONE, jobq__commit_syncs(q, list), &ended);
         if (rc == JOBQ_OK) {
             jobq__tx_applied(q, wakes);
             jobq__commit_after(q, list, JOBQ__COMMIT_ONE);
+            continue;
+        }
+        if (rc == JOBQ__TAKEN) {
+            list->rc = rc;
             continue;
         }
         jobq__core_heed(q, rc, q->tx.db);
@@ -8563,7 +8816,6 @@ static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
         jobq__tx_failed(q);
         if (rc == JOBQ_FULL && jobq__disk_full(q)) jobq__commit_checkpoint(q);
     }
-    return rc;
 }
 
 /* On a full disk: gives something up, and takes as many outcomes as then fit. False if there is
@@ -8576,10 +8828,16 @@ static bool jobq__commit_make_room(jobq *q) {
     return true;
 }
 
+/* They go back to the list, and are tried when the file is free. */
+static int jobq__commit_not_yet(struct jobq__request *list) {
+    for (; list; list = list->next) list->rc = JOBQ__TAKEN;
+    return JOBQ__TAKEN;
+}
+
 /* The stores' own trouble must not keep outcomes from the disk. */
 static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool ended,
                               struct jobq__wakes *wakes) {
-    bool began;
+    if (rc == JOBQ__TAKEN) return jobq__commit_not_yet(list);
     if (!jobq__commit_certain(q, rc, ended)) {
         jobq__core_fail(q, JOBQ_IO);
         jobq__commit_all(list, JOBQ_UNKNOWN, q);
@@ -8591,7 +8849,8 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
     }
     do {
         if (rc == JOBQ_FULL && !jobq__commit_make_room(q)) break;
-        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, &began, &ended);
+        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, false, &ended);
+        if (rc == JOBQ__TAKEN) return jobq__commit_not_yet(list);
         if (rc != JOBQ_OK && !jobq__commit_certain(q, rc, ended)) {
             jobq__core_fail(q, JOBQ_IO);
             break;
@@ -8615,36 +8874,10 @@ static int jobq__commit_look(jobq *q) {
 }
 
 /* A client asks the owner each time: the next owner may be another. */
-static int jobq__commit_may_write(jobq *q, struct jobq__request *list) {
-    jobq_error why;
+static int jobq__commit_may_write(jobq *q, jobq_error *why) {
     int rc = jobq__commit_look(q);
-    if (rc != JOBQ_OK || !q->asks_owner) return rc;
-    rc = jobq__owner_allows(&q->owner, &why);
-    for (; rc != JOBQ_OK && list; list = list->next)
-        if (list->err) *list->err = why;
-    return rc;
-}
-
-static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__wakes *wakes) {
-    bool began, ended;
-    struct jobq__request *r;
-    int rc = jobq__commit_may_write(q, list);
-    if (rc != JOBQ_OK) {
-        jobq__commit_all(list, rc, q);
-        return rc;
-    }
-    for (r = list; r; r = r->next) r->rc = JOBQ_OK;
-    jobq__tx_open(q, &q->writer, true);
-    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ALL, &began, &ended);
-    if (rc == JOBQ_OK) {
-        jobq__tx_applied(q, wakes);
-        jobq__commit_after(q, list, JOBQ__COMMIT_ALL);
-        return rc;
-    }
-    if (began) rc = jobq__commit_again(q, list, rc, ended, wakes);
-    else jobq__commit_all(list, rc, q);
-    if (rc != JOBQ_OK) jobq__commit_failed(q, rc);
-    return rc;
+    if (rc != JOBQ_OK) return jobq__core_say(q, rc, why);
+    return q->asks_owner ? jobq__owner_allows(&q->owner, why) : rc;
 }
 
 /* ---- Room for new work ---- */
@@ -8675,12 +8908,23 @@ static void jobq__commit_relieve(jobq *q, struct jobq__wakes *wakes) {
 
 /* ---- Leading ---- */
 
-static struct jobq__request *jobq__commit_collect(jobq *q) {
+static bool jobq__commit_first_syncs(jobq *q) {
+    bool sync;
+    if (q->options.durability != JOBQ_RELAXED) return false;
+    jobq__os_lock(&q->commit.mu);
+    sync = jobq__commit_syncs(q, q->commit.head);
+    jobq__os_unlock(&q->commit.mu);
+    return sync;
+}
+
+/* Up to the first that wants the baton for itself, or a sync that this transaction does not do. */
+static struct jobq__request *jobq__commit_collect(jobq *q, bool sync) {
     struct jobq__request *list, **end = &q->commit.head;
     int count = 0;
     jobq__os_lock(&q->commit.mu);
     list = q->commit.head;
-    while (*end && !(*end)->hold && count < JOBQ__GROUP) {
+    while (*end && !(*end)->hold && count < JOBQ__GROUP
+           && (sync || !jobq__commit_syncs(q, *end))) {
         jobq__os_store(&(*end)->state, JOBQ__REQUEST_TAKEN);
         end = &(*end)->next;
         count++;
@@ -8696,6 +8940,44 @@ static struct jobq__request *jobq__commit_collect(jobq *q) {
     return list;
 }
 
+/* JOBQ__TAKEN with *list NULL: another connection has the file. */
+static int jobq__commit_group(jobq *q, bool insist, struct jobq__request **list,
+                              struct jobq__wakes *wakes) {
+    bool ended, sync = jobq__commit_first_syncs(q);
+    struct jobq__request *r;
+    jobq_error why;
+    int rc = jobq__commit_may_write(q, &why);
+    if (rc != JOBQ_OK) {
+        *list = jobq__commit_collect(q, true);
+        for (r = *list; r; r = r->next)
+            if (r->err) *r->err = why;
+        jobq__commit_all(*list, rc, q);
+        return rc;
+    }
+    rc = jobq__commit_begin(q, sync, insist);
+    if (rc == JOBQ_OK) {
+        *list = jobq__commit_collect(q, sync);
+        for (r = *list; r; r = r->next) r->rc = JOBQ_OK;
+        jobq__tx_open(q, &q->writer, true);
+        rc = jobq__commit_transact(q, *list, JOBQ__COMMIT_ALL, &ended);
+        if (rc == JOBQ__AGAIN)
+            rc = jobq__commit_attempt(q, *list, JOBQ__COMMIT_ALL, sync, &ended);
+        if (rc == JOBQ_OK) {
+            jobq__tx_applied(q, wakes);
+            jobq__commit_after(q, *list, JOBQ__COMMIT_ALL);
+        } else {
+            rc = jobq__commit_again(q, *list, rc, ended, wakes);
+        }
+        if (rc == JOBQ__TAKEN) jobq__tx_failed(q);
+    } else if (rc != JOBQ__TAKEN) {
+        *list = jobq__commit_collect(q, true);
+        jobq__commit_all(*list, rc, q);
+    }
+    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
+    if (rc != JOBQ_OK && rc != JOBQ__TAKEN) jobq__commit_failed(q, rc);
+    return rc;
+}
+
 static void jobq__commit_note_times(jobq *q, bool stores, int64_t from_us, int64_t to_us) {
     struct jobq__pool *pool = &q->pool;
     jobq__os_lock(&pool->mu);
@@ -8707,32 +8989,66 @@ static void jobq__commit_note_times(jobq *q, bool stores, int64_t from_us, int64
     jobq__os_unlock(&pool->mu);
 }
 
-JOBQ__INTERNAL int jobq__commit_lead(jobq *q) {
-    struct jobq__gate *gates[JOBQ__GROUP], *next;
-    struct jobq__request *list = jobq__commit_collect(q), *r, *after;
+/* What has been decided is done, the rest goes back to the front of the list; returns how many
+ * gates are to be opened. With commit.mu held. */
+static int jobq__commit_finish(jobq *q, struct jobq__request *list, struct jobq__gate **gates) {
+    struct jobq__request *r, *after, *back = NULL, **end = &back;
     jobq__thread self = jobq__os_thread_self();
-    struct jobq__wakes wakes;
-    int64_t from_us = jobq__clock_mono_us();
-    int count = 0, i, rc;
-    wakes.count = 0;
-    wakes.scheduler = wakes.loop = false;
-    rc = jobq__commit_group(q, list, &wakes);
-    jobq__commit_note_times(q, list != NULL, from_us, jobq__clock_mono_us());
-    jobq__commit_mind_log(q, &wakes);
-    jobq__commit_relieve(q, &wakes);
-    jobq__os_lock(&q->commit.mu);
+    int count = 0;
     for (r = list; r; r = after) {
         after = r->next;
         if (!jobq__os_thread_same(r->thread, self)) gates[count++] = r->gate;
-        jobq__os_store(&r->state, JOBQ__REQUEST_DONE); /* r may vanish now */
+        if (r->rc == JOBQ__TAKEN) {
+            *end = r;
+            end = &r->next;
+            jobq__os_store(&r->state, JOBQ__REQUEST_WAITING);
+        } else {
+            jobq__os_store(&r->state, JOBQ__REQUEST_DONE); /* r may vanish now */
+        }
     }
-    next = jobq__commit_hand_on(q);
+    if (!back) return count;
+    *end = q->commit.head;
+    if (!q->commit.head) q->commit.tail = end;
+    q->commit.head = back;
+    return count;
+}
+
+/* Leads one group and hands the baton on. JOBQ__TAKEN: another connection has the file, and if
+ * there is a request of one's own that has to wait for it, one still has the baton. */
+static int jobq__commit_lead_once(jobq *q, const struct jobq__request *own, bool insist) {
+    struct jobq__gate *gates[JOBQ__GROUP], *next = NULL;
+    struct jobq__request *list = NULL;
+    struct jobq__wakes wakes;
+    int64_t from_us = jobq__clock_mono_us(), to_us;
+    int count, i, rc;
+    bool keep;
+    wakes.count = 0;
+    wakes.scheduler = wakes.loop = false;
+    rc = jobq__commit_group(q, insist, &list, &wakes);
+    if (rc == JOBQ__TAKEN && !list && own) return rc;
+    if (rc == JOBQ__TAKEN) {
+        jobq__commit_put_off(q);
+    } else {
+        to_us = jobq__clock_mono_us();
+        jobq__commit_note_times(q, list != NULL, from_us, to_us);
+        jobq__turn_end(q, from_us, to_us);
+        jobq__commit_mind_log(q, &wakes);
+        jobq__commit_relieve(q, &wakes);
+    }
+    jobq__os_lock(&q->commit.mu);
+    count = jobq__commit_finish(q, list, gates);
+    keep = own && jobq__os_load(&own->state) != JOBQ__REQUEST_DONE;
+    if (!keep) next = jobq__commit_hand_on(q);
     jobq__os_unlock(&q->commit.mu);
     if (next) jobq__commit_gate_open(next);
     jobq__commit_wake(q, &wakes);
     for (i = 0; i < count; i++) jobq__commit_gate_open(gates[i]);
-    if (!next) jobq__commit_rouse(q);
-    return rc;
+    if (!next && !keep) jobq__commit_rouse(q);
+    return keep ? JOBQ__TAKEN : rc;
+}
+
+JOBQ__INTERNAL void jobq__commit_lead(jobq *q) {
+    jobq__commit_lead_once(q, NULL, false);
 }
 
 JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes) {
@@ -8771,9 +9087,9 @@ static int jobq__commit_await(jobq *q, struct jobq__request *r, int64_t until_us
     int state;
     while ((state = jobq__os_load(&r->state)) == JOBQ__REQUEST_WAITING
            || state == JOBQ__REQUEST_TAKEN) {
-        if (jobq__commit_gate_wait(r->gate, until_us)) continue;
+        int64_t limit_us = state == JOBQ__REQUEST_WAITING ? until_us : INT64_MAX;
+        if (jobq__commit_gate_wait(r->gate, limit_us)) continue;
         if (jobq__commit_withdraw(q, r)) return JOBQ__REQUEST_WAITING;
-        until_us = INT64_MAX;
     }
     return state;
 }
@@ -8781,6 +9097,7 @@ static int jobq__commit_await(jobq *q, struct jobq__request *r, int64_t until_us
 /* Queues the request; the state it has reached when this thread has something to do. */
 static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us) {
     int state = JOBQ__REQUEST_LEAD;
+    int64_t until_us;
     bool wait;
     r->thread = jobq__os_thread_self();
     r->gate = NULL;
@@ -8798,12 +9115,31 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us)
         return state;
     }
     if (!wait) return state;
-    state = jobq__commit_await(q, r, jobq__add(jobq__clock_mono_us(), wait_us));
+    until_us = jobq__add(jobq__clock_mono_us(), wait_us);
+    if (!r->until_us) r->until_us = until_us;
+    state = jobq__commit_await(q, r, until_us);
     jobq__os_store(&r->gate->used, 0);
-    if (state == JOBQ__REQUEST_WAITING)
-        r->rc = jobq__err_set(r->err, JOBQ_BUSY, "a job's transaction or another writer held the"
-                              " database for busy_ms; nothing was stored");
+    if (state == JOBQ__REQUEST_WAITING) r->rc = jobq__turn_busy(q, "nothing was stored", r->err);
     return state;
+}
+
+/* For who has the baton and a request in the list: leads until that is done or its time is over. */
+static int jobq__commit_lead_own(jobq *q, struct jobq__request *r, int64_t wait_us) {
+    int64_t pause_us = 0, now_us;
+    bool last = false;
+    int rc;
+    jobq__os_store(&r->state, JOBQ__REQUEST_WAITING);
+    while ((rc = jobq__commit_lead_once(q, r, last)) == JOBQ__TAKEN && !last && !r->once) {
+        now_us = jobq__clock_mono_us();
+        if (!r->until_us) r->until_us = jobq__add(now_us, wait_us);
+        last = now_us >= r->until_us;
+        if (!last) jobq__turn_pause(&pause_us, now_us, r->until_us);
+    }
+    if (rc != JOBQ__TAKEN) return rc;
+    jobq__commit_withdraw(q, r);
+    r->rc = jobq__turn_busy(q, "nothing was stored", r->err);
+    jobq__commit_release(q);
+    return r->rc;
 }
 
 /* In a queue that serves from step mode, or is not started, callers hear their own events, also
@@ -8824,7 +9160,8 @@ static void jobq__commit_events(jobq *q) {
 
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
                                                int64_t wait_us) {
-    if (jobq__commit_enter(q, request, wait_us) == JOBQ__REQUEST_LEAD) jobq__commit_lead(q);
+    if (jobq__commit_enter(q, request, wait_us) == JOBQ__REQUEST_LEAD)
+        jobq__commit_lead_own(q, request, wait_us);
     jobq__commit_events(q);
     return request->rc;
 }
@@ -8837,7 +9174,9 @@ JOBQ__INTERNAL int jobq__commit_now(jobq *q) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
     if (jobq__commit_enter(q, &request, INT64_MAX) == JOBQ__REQUEST_LEAD) {
-        int rc = jobq__commit_lead(q);
+        int rc;
+        request.until_us = 0; /* the time for other connections begins now */
+        rc = jobq__commit_lead_own(q, &request, q->commit.busy_us);
         if (request.rc == JOBQ_OK) request.rc = rc;
     }
     return request.rc;
@@ -8929,6 +9268,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         jobq__tx_failed(q);
     }
     q->tx.db = &q->writer;
+    jobq__turn_end(q, q->turn.begun_us, jobq__clock_mono_us());
     jobq__commit_mind_log(q, &wakes);
     jobq__commit_release(q);
     jobq__commit_wake(q, &wakes);
@@ -9493,7 +9833,9 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
 
 /* ---- The job's transaction ---- */
 
-static int jobq__run_begin_tx(struct jobq_run *run, jobq_error *err) {
+static const char jobq__run_not_begun[] = "the job's transaction did not begin";
+
+static int jobq__run_begin_tx(struct jobq_run *run, int64_t until_us, jobq_error *err) {
     jobq *q = run->q;
     int rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
@@ -9502,13 +9844,15 @@ static int jobq__run_begin_tx(struct jobq_run *run, jobq_error *err) {
         if (rc != JOBQ_OK) return rc;
     }
     jobq__disk_begin(q);
-    rc = jobq__store_begin(&q->job);
+    rc = jobq__turn_begin_within(q, &q->job, until_us);
     if (rc != JOBQ_OK) {
-        rc = jobq__db_fail(&q->job, err);
+        if (rc == JOBQ_BUSY) jobq__turn_busy(q, jobq__run_not_begun, err);
+        else rc = jobq__db_fail(&q->job, err);
         jobq__store_rollback(&q->job);
         jobq__disk_end(q);
         return rc;
     }
+    q->turn.begun_us = jobq__clock_mono_us();
     q->job.lost = false;
     jobq__tx_open(q, &q->job, false);
     jobq__tx_reset(q);
@@ -9526,10 +9870,11 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
         return jobq__err_set(err, JOBQ_MISUSE, "a queue in \":memory:\" has one connection only;"
                              " the job's transaction needs a file");
     if (!run->in_tx) {
+        int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
         rc = jobq__commit_hold(q, q->commit.busy_us);
-        if (rc != JOBQ_OK)
-            return jobq__err_set(err, rc, "the database's only writer was taken for busy_ms");
-        rc = jobq__run_begin_tx(run, err);
+        if (rc == JOBQ_BUSY) return jobq__turn_busy(q, jobq__run_not_begun, err);
+        if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+        rc = jobq__run_begin_tx(run, until_us, err);
         if (rc != JOBQ_OK) {
             jobq__commit_release(q);
             return rc;
@@ -9641,18 +9986,25 @@ JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
  *
  * Shutdown order: 1 claims off, 2 stop flags, 3 give back, 4 wait for handlers within the grace,
  * 5 workers end and are joined, 6 the last outcomes are committed, 7 the scheduler ends and is
- * joined. If the grace runs out at 4 the slots are released, and a later stop goes on there. */
+ * joined. If the grace runs out at 4 the slots are released, and a later stop goes on there. At 3
+ * and 6 another connection may have the file: then the outcomes stay handed in, the stop says so
+ * when its time is over, and whatever commits next takes them along: another stop, a start, a call.
+ * Only close gives them up, and says that it does. */
 
 JOBQ__INTERNAL int jobq__pool_init(jobq *q);
 JOBQ__INTERNAL void jobq__pool_fini(jobq *q);
 
 JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err);
-JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err);
+/* Handlers get grace_us; when they have returned, the last outcomes get what is left of it to be
+ * written, and write_us at most. */
+JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us, jobq_error *err);
 /* Steps 1 and 2 of the shutdown order. With pool.mu held. */
 JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q);
-/* Gives back what is claimed and not started, and settles what was handed in; it waits at most
- * wait_us for the baton. */
-JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us);
+/* Gives back what is claimed and not started, and settles what was handed in. It waits for other
+ * connections until until_us, and least_us for a transaction of this process. JOBQ_OK: no outcome
+ * is left; or else a sentence that says how many are, and why. */
+JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least_us,
+                                        jobq_error *err);
 
 /* Takes and runs one job on the calling thread, which is a worker's or, in step mode, the
  * stepper's. False if the ring is empty. With pool.mu held, before and after. */
@@ -9935,7 +10287,7 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     if (life == JOBQ__STOPPING && jobq__os_load(&q->closing))
         return jobq__err_set(err, JOBQ_CLOSED, NULL);
     /* The handlers that outlived the grace may have returned since. */
-    if (life == JOBQ__STOPPING && jobq__pool_stop(q, 0, NULL) == JOBQ_OK)
+    if (life == JOBQ__STOPPING && jobq__pool_stop(q, 0, 0, NULL) == JOBQ_OK)
         return jobq__pool_start(q, err);
     if (life == JOBQ__STOPPING)
         return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet");
@@ -9946,7 +10298,7 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) {
-        jobq__pool_stop(q, INT64_MAX, NULL);
+        jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
         return jobq__err_set(err, rc, "a thread could not be started");
     }
     jobq__core_kick(q);
@@ -9958,23 +10310,53 @@ static int jobq__pool_write_back(jobq *q, struct jobq__request *r) {
     return jobq__tx_give_back(q);
 }
 
-static int jobq__pool_left(jobq *q) {
+/* Outcomes that are not on the disk, and, if claims, jobs that are claimed and have not started.
+ * One that a transaction is about to settle counts: it may fail. */
+static int jobq__pool_left(jobq *q, bool claims) {
+    const struct jobq__link *link;
     int left;
     jobq__os_lock(&q->pool.mu);
-    left = q->pool.handed_count + q->pool.ring.count;
+    left = q->pool.handed_count + (claims ? q->pool.ring.count : 0);
+    for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) left++;
     jobq__os_unlock(&q->pool.mu);
     return left;
 }
 
-/* On a full disk one transaction takes some of them only. */
-JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us) {
+static int jobq__pool_unwritten(jobq *q, int left, int rc, jobq_error *err) {
+    if (jobq__os_load(&q->failed))
+        return jobq__err_set(err, rc, "%d outcomes of jobs that have run are not on the disk (%s);"
+                             " these jobs run again when the queue is opened next", left,
+                             jobq_code_text(rc));
+    return jobq__err_set(err, rc, "%d outcomes of jobs that have run are not on the disk yet (%s);"
+                         " they are kept: jobq_stop again, or jobq_start, writes them", left,
+                         rc == JOBQ_BUSY ? "another connection writes to the file"
+                                         : jobq_code_text(rc));
+}
+
+/* On a full disk one transaction takes some of them only. With nothing to write the file is not
+ * asked for; but a transaction under way may claim still, so its end is waited for. */
+JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least_us,
+                                        jobq_error *err) {
     struct jobq__request request;
+    int left = jobq__pool_left(q, true) + jobq__os_load(&q->commit.busy), rc = JOBQ_OK;
     memset(&request, 0, sizeof request);
     request.write = jobq__pool_write_back;
     request.atomic = true;
-    do {
-        jobq__commit_request_within(q, &request, wait_us);
-    } while (request.rc == JOBQ_OK && jobq__pool_left(q) > 0);
+    while (left > 0 && rc == JOBQ_OK) {
+        int64_t wait_us = JOBQ__MAX(until_us - jobq__clock_mono_us(), 0);
+        request.until_us = until_us;
+        if (!jobq__os_load(&q->turn.taken)) wait_us = JOBQ__MAX(wait_us, least_us);
+        rc = jobq__commit_request_within(q, &request, wait_us);
+        left = jobq__pool_left(q, true);
+    }
+    left = jobq__pool_left(q, false);
+    return left && rc != JOBQ_OK ? jobq__pool_unwritten(q, left, rc, err) : JOBQ_OK;
+}
+
+/* When nobody runs handlers any more. The last commit may just be under way. */
+static int jobq__pool_write_last(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
+    int64_t most_us = jobq__add(jobq__clock_mono_us(), write_us);
+    return jobq__pool_give_back(q, JOBQ__MIN(until_us, most_us), JOBQ__END_US, err);
 }
 
 /* True while this stop has something to wait for: another may have finished it, and the pool may
@@ -10004,13 +10386,13 @@ static bool jobq__pool_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
     return true;
 }
 
-static void jobq__pool_join(jobq *q) {
+static int jobq__pool_join(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
     struct jobq__link *link;
-    int i;
+    int i, rc;
     for (i = 0; i < pool->worker_count; i++)
         if (pool->workers[i].started) jobq__os_thread_join(pool->workers[i].handle);
-    jobq__pool_give_back(q, INT64_MAX);
+    rc = jobq__pool_write_last(q, until_us, write_us, err);
     jobq__os_lock(&pool->mu);
     for (i = 0; i < pool->worker_count; i++)
         pool->workers[i].started = pool->workers[i].ended = false;
@@ -10026,6 +10408,7 @@ static void jobq__pool_join(jobq *q) {
         jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
     jobq__os_unlock(&pool->mu);
     jobq__event_deliver(&q->events, true);
+    return rc;
 }
 
 JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
@@ -10059,12 +10442,12 @@ static int jobq__pool_halt(jobq *q, int64_t until_us, jobq_error *err) {
     return ended ? JOBQ_OK : jobq__pool_late(q, err);
 }
 
-JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
+JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
+                                   jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
-    int64_t until_us = grace_us == INT64_MAX ? INT64_MAX
-                                             : jobq__add(jobq__clock_mono_us(), grace_us);
+    int64_t until_us = jobq__add(jobq__clock_mono_us(), grace_us), epoch, first_us;
     bool ended = false, mine = false;
-    int64_t epoch;
+    int rc;
     jobq__os_lock(&pool->mu);
     /* Another thread may be starting or stopping: it goes first. */
     while (pool->changing && pool->life != JOBQ__STOPPED) {
@@ -10073,12 +10456,14 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
     }
     if (pool->life == JOBQ__STOPPED) {
         jobq__os_unlock(&pool->mu);
-        return q->step_mode ? jobq__pool_halt(q, until_us, err) : JOBQ_OK;
+        rc = q->step_mode ? jobq__pool_halt(q, until_us, err) : JOBQ_OK;
+        return rc == JOBQ_OK ? jobq__pool_write_last(q, until_us, write_us, err) : rc;
     }
     jobq__pool_raise_flags(q);
     epoch = pool->epoch;
     jobq__os_unlock(&pool->mu);
-    jobq__pool_give_back(q, JOBQ__MIN(grace_us, q->commit.busy_us));
+    first_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
+    jobq__pool_give_back(q, JOBQ__MIN(until_us, first_us), 0, NULL);
     jobq__os_lock(&pool->mu);
     /* One of those who wait joins the threads, when nobody starts them any more: a close may have
      * come in between. */
@@ -10090,13 +10475,13 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
     if (ended && jobq__pool_stopping(q, epoch)) mine = pool->changing = true;
     jobq__os_unlock(&pool->mu);
     if (!ended) return jobq__pool_late(q, err);
-    if (!mine) return JOBQ_OK;
-    jobq__pool_join(q);
+    if (!mine) return jobq__pool_write_last(q, until_us, write_us, err);
+    rc = jobq__pool_join(q, until_us, write_us, err);
     jobq__os_lock(&pool->mu);
     pool->changing = false;
     jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
-    return JOBQ_OK;
+    return rc;
 }
 
 /*==== scheduler.c ====*/
@@ -10182,7 +10567,7 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     memset(&request, 0, sizeof request);
     request.write = jobq__sched_write_prune;
     request.arg = &prune;
-    request.atomic = true;
+    request.atomic = request.once = true;
     /* Whoever finishes a job meanwhile may set an earlier time again. */
     jobq__os_lock(&q->pool.mu);
     q->pool.prune_at_ms = JOBQ_NEVER;
@@ -10254,12 +10639,13 @@ static bool jobq__sched_round(jobq *q, int64_t now_us) {
     struct jobq__now now = jobq__clock_read(q->clock);
     bool failed = jobq__os_load(&q->failed) != JOBQ_OK, owed = pool->owed;
     bool promote = jobq__sched_fire(q, now);
-    bool commit = !owed && (promote || pool->look);
+    bool early = now_us < pool->retry_at_us; /* nobody could write a moment ago */
+    bool commit = !owed && !early && (promote || pool->look);
     bool overdue = !owed && jobq__core_commit_due(q, now_us)
                 && (now_us - pool->handed_since_us >= JOBQ__DEFER_US || !pool->handed_count);
     bool house = !owed && (jobq__sched_due(pool->prune_at_ms, now.wall_ms)
                            || pool->poll_at_us <= now_us);
-    bool checkpoint = !owed && pool->checkpoint;
+    bool checkpoint = !owed && !early && pool->checkpoint;
     bool events;
     jobq__os_unlock(&pool->mu);
     if (!failed && house) jobq__sched_housekeeping(q);
@@ -10281,7 +10667,8 @@ static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
     *wall = false;
     if (!writes) until_us = INT64_MAX;
     if (writes && pool->scheduler_armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
-    if (writes && (pool->handed_count || pool->more) && pool->retry_at_us > now_us)
+    if (writes && pool->retry_at_us > now_us
+        && (pool->handed_count || pool->more || pool->look || pool->checkpoint))
         until_us = JOBQ__MIN(until_us, pool->retry_at_us);
     /* An artificial clock comes to us: advance and set kick. */
     if (q->clock || !writes) return until_us;
@@ -10362,7 +10749,10 @@ static bool jobq__sched_halted(jobq *q) {
 }
 
 static void jobq__sched_leave(jobq *q) {
-    if (jobq__sched_halted(q)) jobq__pool_give_back(q, INT64_MAX);
+    if (jobq__sched_halted(q)) {
+        int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
+        jobq__pool_give_back(q, until_us, INT64_MAX, NULL);
+    }
     jobq__os_lock(&q->pool.mu);
     q->pool.stepping = q->pool.claiming = false;
     jobq__os_broadcast(&q->pool.quiet);
@@ -10991,14 +11381,14 @@ static int jobq__api_recover_rows(jobq *q, bool *more) {
     return rc;
 }
 
-static int jobq__api_recover_some(jobq *q, bool *more) {
+static int jobq__api_recover_some(jobq *q, int64_t until_us, bool *more) {
     struct jobq__wakes wakes;
     int rc;
     memset(&wakes, 0, sizeof wakes);
     *more = false;
     jobq__tx_open(q, &q->writer, false);
     jobq__tx_reset(q);
-    rc = jobq__store_begin(&q->writer);
+    rc = jobq__turn_begin_within(q, &q->writer, until_us);
     if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q, more);
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
@@ -11009,11 +11399,11 @@ static int jobq__api_recover_some(jobq *q, bool *more) {
 
 /* One transaction, unless the disk is full. The slots are cleared after the commit, so a recovery
  * that is itself killed finds the same evidence again. */
-static int jobq__api_recover(jobq *q, jobq_error *err) {
+static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
     bool more = false, again, all;
     int rc;
     do {
-        rc = jobq__api_recover_some(q, &more);
+        rc = jobq__api_recover_some(q, until_us, &more);
         again = rc == JOBQ_FULL && jobq__disk_full(q);
         if (!again && (rc != JOBQ_OK || !more)) break;
         jobq__disk_copying(q);
@@ -11038,6 +11428,7 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
 }
 
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
+    int64_t until_us;
     int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
     if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
     else if (rc == JOBQ_OK)
@@ -11047,12 +11438,18 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
         rc = jobq__db_fail(&q->writer, err);
     if (rc == JOBQ_OK && !q->memory)
         rc = jobq__core_connect(q, &q->reader, JOBQ__DB_READER, err);
+    if (rc == JOBQ_OK && !q->memory && !q->client)
+        rc = jobq__core_connect(q, &q->copier, JOBQ__DB_COPIER, err);
     if (rc != JOBQ_OK) return rc;
     q->writer.may_commit = false;
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
     if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     if (!q->client) rc = jobq__api_copy_doubtful(q, err);
-    if (rc != JOBQ_OK || !q->client) return rc == JOBQ_OK ? jobq__api_recover(q, err) : rc;
+    /* From now on waiting is done outside SQLite (turn.h). */
+    until_us = q->writer.until_us;
+    jobq__db_impatient(&q->writer);
+    if (rc != JOBQ_OK) return rc;
+    if (!q->client) return jobq__api_recover(q, until_us, err);
     if (jobq__store_max_id(&q->writer, &q->last_id) != JOBQ_OK)
         return jobq__db_fail(&q->writer, err);
     return JOBQ_OK;
@@ -11080,11 +11477,13 @@ static void jobq__api_close_files(jobq *q) {
     if (failed && failed != JOBQ_IO) {
         jobq__db_disown(&q->writer);
         jobq__db_disown(&q->reader);
+        jobq__db_disown(&q->copier);
         jobq__db_disown(&q->job);
     } else if (!failed && q->ours && !q->memory) {
         jobq__db_checkpoint(&q->writer, true, &all);
     }
     jobq__db_close(&q->job);
+    jobq__db_close(&q->copier);
     jobq__db_close(&q->reader);
     jobq__db_close(&q->writer);
     jobq__owner_drop(&q->owner);
@@ -11096,6 +11495,7 @@ static int jobq__api_open_twice(jobq *q, jobq_error *err) {
     jobq_error first;
     int rc = jobq__api_open_db(q, &first);
     if (rc == JOBQ_FULL && q->owner.reserved > 0 && jobq__disk_full(q)) {
+        jobq__db_close(&q->copier);
         jobq__db_close(&q->reader);
         jobq__db_close(&q->writer);
         return jobq__api_open_db(q, err);
@@ -11193,6 +11593,7 @@ static void jobq__api_await_calls(jobq *q) {
 JOBQ_API int jobq_close(jobq **at) {
     jobq *q;
     bool mine;
+    int rc;
     if (!at) return JOBQ_MISUSE;
     /* Of several who close at the same time the others are calls like any other. They read the
      * handle and come in at one moment, so that who clears it can wait for them. */
@@ -11216,8 +11617,7 @@ JOBQ_API int jobq_close(jobq **at) {
     if (!q->client) jobq__owner_release_all(&q->owner);
     jobq__api_leave(q, JOBQ_OK);
     jobq__api_await_calls(q);
-    jobq__pool_stop(q, INT64_MAX, NULL);
-    if (!q->client) jobq__pool_give_back(q, INT64_MAX);
+    rc = jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
     jobq__event_deliver(&q->events, true);
     jobq__os_global_lock();
     *at = NULL; /* only now: handlers and callbacks may have read it */
@@ -11225,7 +11625,7 @@ JOBQ_API int jobq_close(jobq **at) {
     jobq__api_await_calls(q);
     jobq__api_close_files(q);
     jobq__api_free(q);
-    return JOBQ_OK;
+    return rc;
 }
 
 /* ---- Start, stop, register ---- */
@@ -11251,7 +11651,7 @@ JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
     rc = jobq__config_span("grace_ms", grace_ms, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     grace_us = grace_ms > INT64_MAX / 1000 ? INT64_MAX : grace_ms * 1000;
-    return jobq__api_leave(q, jobq__pool_stop(q, grace_us, err));
+    return jobq__api_leave(q, jobq__pool_stop(q, grace_us, INT64_MAX, err));
 }
 
 struct jobq__api_kind {

@@ -233,7 +233,8 @@ typedef struct jobq_options {
     bool linked;            /* open a file that has several names (hard links) or is mounted by
                                itself, too; not safe: under another name it has another owner */
     bool charge_reboots;    /* a power cut counts as a crash of the jobs it met */
-    int64_t busy_ms;        /* wait for other writers; default 5 s; JOBQ_NONE = do not */
+    int64_t busy_ms;        /* wait for others that write; default 5 s; JOBQ_NONE = do not.
+                               Others: a job's transaction, connections, processes */
     int64_t poll_ms;        /* look for jobs of client processes; default off */
     int64_t keep_done_ms;   /* keep done and cancelled jobs; default 24 h; JOBQ_NONE = drop */
     int64_t keep_failed_ms; /* keep failed jobs; default 7 days; JOBQ_NONE = drop */
@@ -300,9 +301,15 @@ static inline int jobq_open(const char *path, const jobq_options *options, jobq 
  * closes, and sets *q to NULL, which handlers and callbacks may read until they have
  * ended. Calls that race with it get JOBQ_CLOSED; a handle
  * that was closed must not be used again. Does not delete anything.
- * Threads: any but a handler's or callback's. Blocks: until handlers return.
+ * When the last handler has returned, what is finished gets busy_ms to be written. If that cannot
+ * be done (another connection writes, the disk is full, the queue has failed) the queue is closed
+ * all the same, and the code says why: outcomes were dropped, and their jobs run again, charged
+ * nothing, as after a crash that came before their commit. Who does not want that calls jobq_stop
+ * until it is OK, and closes then.
+ * Threads: any but a handler's or callback's. Blocks: until handlers return, and busy_ms.
  * Fails: MISUSE (NULL, or from a handler or callback; nothing is closed), FORKED
- * (nothing but memory of the child is touched). */
+ * (nothing but memory of the child is touched); closed, but with outcomes dropped: BUSY, FULL, IO,
+ * NO_MEMORY, CORRUPT, MOVED. */
 JOBQ_API int jobq_close(jobq **q);
 
 /* ==== 5. Kinds and handlers =============================================== */
@@ -351,11 +358,14 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err);
  * wait, JOBQ_NEVER = for ever) for the handlers to return. A handler that returns
  * JOBQ_RETRY after the flag was raised keeps its attempt and is due at once.
  * Returns JOBQ_OK at rest; JOBQ_TIMEOUT if handlers still run: they go on, what they
- * return is still settled, and if the process ends they are charged nothing.
+ * return is still settled, and if the process ends they are charged nothing. Another code, BUSY
+ * mostly: the handlers have returned, but another connection kept the file, or the disk failed,
+ * until the grace was over; the text tells how many outcomes are not on the disk. They are kept,
+ * and the next jobq_stop, jobq_start or call that writes takes them along.
  * In step mode it ends the call by which another thread steps, runs or advances, after the
  * job that runs; the next such call goes on.
  * Idempotent, from several threads too. Threads: any but a handler's or a callback's.
- * Fails: TIMEOUT, BAD_TIME, MISUSE. */
+ * Fails: TIMEOUT, BAD_TIME, MISUSE; outcomes not written yet: BUSY, FULL, IO, NO_MEMORY. */
 JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err);
 
 /* Says that this process is about to end on purpose, so that no job that still runs, or

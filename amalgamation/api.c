@@ -158,14 +158,14 @@ static int jobq__api_recover_rows(jobq *q, bool *more) {
     return rc;
 }
 
-static int jobq__api_recover_some(jobq *q, bool *more) {
+static int jobq__api_recover_some(jobq *q, int64_t until_us, bool *more) {
     struct jobq__wakes wakes;
     int rc;
     memset(&wakes, 0, sizeof wakes);
     *more = false;
     jobq__tx_open(q, &q->writer, false);
     jobq__tx_reset(q);
-    rc = jobq__store_begin(&q->writer);
+    rc = jobq__turn_begin_within(q, &q->writer, until_us);
     if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q, more);
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
@@ -176,11 +176,11 @@ static int jobq__api_recover_some(jobq *q, bool *more) {
 
 /* One transaction, unless the disk is full. The slots are cleared after the commit, so a recovery
  * that is itself killed finds the same evidence again. */
-static int jobq__api_recover(jobq *q, jobq_error *err) {
+static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
     bool more = false, again, all;
     int rc;
     do {
-        rc = jobq__api_recover_some(q, &more);
+        rc = jobq__api_recover_some(q, until_us, &more);
         again = rc == JOBQ_FULL && jobq__disk_full(q);
         if (!again && (rc != JOBQ_OK || !more)) break;
         jobq__disk_copying(q);
@@ -205,6 +205,7 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
 }
 
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
+    int64_t until_us;
     int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
     if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
     else if (rc == JOBQ_OK)
@@ -214,12 +215,18 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
         rc = jobq__db_fail(&q->writer, err);
     if (rc == JOBQ_OK && !q->memory)
         rc = jobq__core_connect(q, &q->reader, JOBQ__DB_READER, err);
+    if (rc == JOBQ_OK && !q->memory && !q->client)
+        rc = jobq__core_connect(q, &q->copier, JOBQ__DB_COPIER, err);
     if (rc != JOBQ_OK) return rc;
     q->writer.may_commit = false;
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
     if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     if (!q->client) rc = jobq__api_copy_doubtful(q, err);
-    if (rc != JOBQ_OK || !q->client) return rc == JOBQ_OK ? jobq__api_recover(q, err) : rc;
+    /* From now on waiting is done outside SQLite (turn.h). */
+    until_us = q->writer.until_us;
+    jobq__db_impatient(&q->writer);
+    if (rc != JOBQ_OK) return rc;
+    if (!q->client) return jobq__api_recover(q, until_us, err);
     if (jobq__store_max_id(&q->writer, &q->last_id) != JOBQ_OK)
         return jobq__db_fail(&q->writer, err);
     return JOBQ_OK;
@@ -247,11 +254,13 @@ static void jobq__api_close_files(jobq *q) {
     if (failed && failed != JOBQ_IO) {
         jobq__db_disown(&q->writer);
         jobq__db_disown(&q->reader);
+        jobq__db_disown(&q->copier);
         jobq__db_disown(&q->job);
     } else if (!failed && q->ours && !q->memory) {
         jobq__db_checkpoint(&q->writer, true, &all);
     }
     jobq__db_close(&q->job);
+    jobq__db_close(&q->copier);
     jobq__db_close(&q->reader);
     jobq__db_close(&q->writer);
     jobq__owner_drop(&q->owner);
@@ -263,6 +272,7 @@ static int jobq__api_open_twice(jobq *q, jobq_error *err) {
     jobq_error first;
     int rc = jobq__api_open_db(q, &first);
     if (rc == JOBQ_FULL && q->owner.reserved > 0 && jobq__disk_full(q)) {
+        jobq__db_close(&q->copier);
         jobq__db_close(&q->reader);
         jobq__db_close(&q->writer);
         return jobq__api_open_db(q, err);
@@ -360,6 +370,7 @@ static void jobq__api_await_calls(jobq *q) {
 JOBQ_API int jobq_close(jobq **at) {
     jobq *q;
     bool mine;
+    int rc;
     if (!at) return JOBQ_MISUSE;
     /* Of several who close at the same time the others are calls like any other. They read the
      * handle and come in at one moment, so that who clears it can wait for them. */
@@ -383,8 +394,7 @@ JOBQ_API int jobq_close(jobq **at) {
     if (!q->client) jobq__owner_release_all(&q->owner);
     jobq__api_leave(q, JOBQ_OK);
     jobq__api_await_calls(q);
-    jobq__pool_stop(q, INT64_MAX, NULL);
-    if (!q->client) jobq__pool_give_back(q, INT64_MAX);
+    rc = jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
     jobq__event_deliver(&q->events, true);
     jobq__os_global_lock();
     *at = NULL; /* only now: handlers and callbacks may have read it */
@@ -392,7 +402,7 @@ JOBQ_API int jobq_close(jobq **at) {
     jobq__api_await_calls(q);
     jobq__api_close_files(q);
     jobq__api_free(q);
-    return JOBQ_OK;
+    return rc;
 }
 
 /* ---- Start, stop, register ---- */
@@ -418,7 +428,7 @@ JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
     rc = jobq__config_span("grace_ms", grace_ms, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     grace_us = grace_ms > INT64_MAX / 1000 ? INT64_MAX : grace_ms * 1000;
-    return jobq__api_leave(q, jobq__pool_stop(q, grace_us, err));
+    return jobq__api_leave(q, jobq__pool_stop(q, grace_us, INT64_MAX, err));
 }
 
 struct jobq__api_kind {

@@ -199,46 +199,55 @@ static int jobq__commit_body(jobq *q, struct jobq__request *list, enum jobq__com
     return rc == JOBQ_OK ? jobq__tx_fill(q) : rc;
 }
 
-/* True if the transaction has to be synced although the queue is RELAXED. */
-static bool jobq__commit_wants_sync(const jobq *q, const struct jobq__request *list,
-                                    enum jobq__commit_part part) {
-    if (q->options.durability != JOBQ_RELAXED || part == JOBQ__COMMIT_NO_STORES) return false;
-    for (; list; list = list->next) {
-        if (list->sync) return true;
-        if (part == JOBQ__COMMIT_ONE) break;
-    }
-    return false;
+/* True if this request's transaction is to be synced although the queue is RELAXED. */
+static bool jobq__commit_syncs(const jobq *q, const struct jobq__request *r) {
+    return q->options.durability == JOBQ_RELAXED && r && r->sync;
 }
 
-/* Tries once, from BEGIN to COMMIT. *began: the failure came after BEGIN; *ended: at COMMIT. */
-static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
-                                bool *began, bool *ended) {
-    bool sync = jobq__commit_wants_sync(q, list, part);
-    int rc;
-    *began = *ended = false;
+/* BEGIN; sync: the transaction is to be synced although the queue is RELAXED, which SQLite has to
+ * be told before. */
+static int jobq__commit_begin(jobq *q, bool sync, bool insist) {
+    int rc = JOBQ_OK;
     /* A job's transaction that could not be ended for want of memory would be in the way. */
     if (q->job.handle) jobq__store_rollback(&q->job);
+    jobq__disk_begin(q);
+    if (sync) rc = jobq__db_do(&q->writer, JOBQ__SQL_SYNC_FULL);
+    if (rc == JOBQ_OK) rc = jobq__turn_begin(q, &q->writer, insist);
+    if (rc == JOBQ__TAKEN) jobq__disk_end(q);
+    return rc;
+}
+
+/* From there to COMMIT, or back. *ended: the failure came at COMMIT. */
+static int jobq__commit_transact(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
+                                 bool *ended) {
+    int rc;
+    *ended = false;
+    jobq__tx_reset(q);
+    rc = jobq__commit_body(q, list, part);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
+    if (rc == JOBQ_OK) {
+        jobq__event_commit(&q->events, true);
+        *ended = true;
+        rc = jobq__store_commit(q->tx.db);
+    }
+    if (rc != JOBQ_OK) {
+        jobq__event_commit(&q->events, false);
+        jobq__store_rollback(q->tx.db);
+        q->look_lanes = true;
+    }
+    return rc;
+}
+
+/* Both, once more. */
+static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
+                                bool sync, bool *ended) {
+    int rc;
+    *ended = false;
     do {
-        jobq__disk_begin(q);
-        jobq__tx_reset(q);
-        rc = sync ? jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL) : JOBQ_OK;
-        if (rc == JOBQ_OK) rc = jobq__store_begin(q->tx.db);
-        if (rc != JOBQ_OK) break;
-        *began = true;
-        rc = jobq__commit_body(q, list, part);
-        if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
-        if (rc == JOBQ_OK) {
-            jobq__event_commit(&q->events, true);
-            *ended = true;
-            rc = jobq__store_commit(q->tx.db);
-        }
-        if (rc != JOBQ_OK) {
-            jobq__event_commit(&q->events, false);
-            jobq__store_rollback(q->tx.db);
-            q->look_lanes = true;
-        }
+        rc = jobq__commit_begin(q, sync, true);
+        if (rc == JOBQ_OK) rc = jobq__commit_transact(q, list, part, ended);
     } while (rc == JOBQ__AGAIN);
-    if (sync) jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_NORMAL);
+    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
     return rc;
 }
 
@@ -247,7 +256,9 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
 static int jobq__commit_scrub(jobq *q) {
     int rc;
     rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);
-    if (rc == JOBQ_OK) rc = jobq__store_begin(q->tx.db);
+    if (rc == JOBQ_OK)
+        rc = jobq__turn_begin_within(q, q->tx.db, jobq__add(jobq__clock_mono_us(),
+                                                            q->commit.busy_us));
     if (rc == JOBQ_OK) rc = jobq__store_sync(q->tx.db);
     if (rc == JOBQ_OK) rc = jobq__store_commit(q->tx.db);
     if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
@@ -260,23 +271,36 @@ static int jobq__commit_scrub(jobq *q) {
 /* The writer holds its lock meanwhile, so no commit can wrap the log under the checkpoint: that
  * is the race that damaged databases before SQLite 3.51.3. */
 static int jobq__commit_passive(jobq *q, bool *all) {
-    int rc = jobq__store_begin(&q->writer);
+    int rc = jobq__turn_begin(q, &q->writer, true);
     *all = false;
     if (rc != JOBQ_OK) return rc;
-    jobq__os_lock(&q->reader_mu);
-    rc = jobq__db_checkpoint(&q->reader, false, all);
-    jobq__os_unlock(&q->reader_mu);
+    rc = jobq__db_checkpoint(&q->copier, false, all);
     jobq__store_rollback(&q->writer);
     return rc;
+}
+
+/* Another connection has the file: the pool comes again when it may be free. */
+static void jobq__commit_put_off(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t at_us = jobq__clock_mono_us() + JOBQ__TURN_PAUSE_MAX_US;
+    jobq__os_lock(&pool->mu);
+    pool->retry_at_us = JOBQ__MAX(at_us, q->turn.away_us);
+    jobq__os_unlock(&pool->mu);
+    jobq__core_kick(q);
 }
 
 static void jobq__commit_copy(jobq *q) {
     int64_t pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages), cap;
     bool all;
+    int rc;
     if (q->memory || jobq__os_load(&q->failed)) return;
     jobq__disk_copying(q);
-    if (jobq__commit_passive(q, &all) == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY)
-        jobq__disk_full(q);
+    rc = jobq__commit_passive(q, &all);
+    if (rc == JOBQ__TAKEN) {
+        jobq__commit_put_off(q);
+        return;
+    }
+    if (rc == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY) jobq__disk_full(q);
     if (pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages || q->disk.level != JOBQ__DISK_ROOMY)
         jobq__db_checkpoint(&q->writer, true, &all);
     if (all) q->writer.wal_pages = q->job.wal_pages = 0;
@@ -354,10 +378,10 @@ static void jobq__commit_failed(jobq *q, int rc) {
     jobq__core_kick(q);
 }
 
-static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
-                                     struct jobq__wakes *wakes) {
-    bool began, ended;
-    int rc = JOBQ_OK;
+static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
+                                      struct jobq__wakes *wakes) {
+    bool ended;
+    int rc;
     for (; list; list = list->next) {
         if (!list->write) continue;
         rc = jobq__os_load(&q->failed);
@@ -366,10 +390,14 @@ static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
             continue;
         }
         jobq__tx_open(q, &q->writer, false);
-        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ONE, &began, &ended);
+        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ONE, jobq__commit_syncs(q, list), &ended);
         if (rc == JOBQ_OK) {
             jobq__tx_applied(q, wakes);
             jobq__commit_after(q, list, JOBQ__COMMIT_ONE);
+            continue;
+        }
+        if (rc == JOBQ__TAKEN) {
+            list->rc = rc;
             continue;
         }
         jobq__core_heed(q, rc, q->tx.db);
@@ -381,7 +409,6 @@ static int jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
         jobq__tx_failed(q);
         if (rc == JOBQ_FULL && jobq__disk_full(q)) jobq__commit_checkpoint(q);
     }
-    return rc;
 }
 
 /* On a full disk: gives something up, and takes as many outcomes as then fit. False if there is
@@ -394,10 +421,16 @@ static bool jobq__commit_make_room(jobq *q) {
     return true;
 }
 
+/* They go back to the list, and are tried when the file is free. */
+static int jobq__commit_not_yet(struct jobq__request *list) {
+    for (; list; list = list->next) list->rc = JOBQ__TAKEN;
+    return JOBQ__TAKEN;
+}
+
 /* The stores' own trouble must not keep outcomes from the disk. */
 static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool ended,
                               struct jobq__wakes *wakes) {
-    bool began;
+    if (rc == JOBQ__TAKEN) return jobq__commit_not_yet(list);
     if (!jobq__commit_certain(q, rc, ended)) {
         jobq__core_fail(q, JOBQ_IO);
         jobq__commit_all(list, JOBQ_UNKNOWN, q);
@@ -409,7 +442,8 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
     }
     do {
         if (rc == JOBQ_FULL && !jobq__commit_make_room(q)) break;
-        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, &began, &ended);
+        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, false, &ended);
+        if (rc == JOBQ__TAKEN) return jobq__commit_not_yet(list);
         if (rc != JOBQ_OK && !jobq__commit_certain(q, rc, ended)) {
             jobq__core_fail(q, JOBQ_IO);
             break;
@@ -433,36 +467,10 @@ static int jobq__commit_look(jobq *q) {
 }
 
 /* A client asks the owner each time: the next owner may be another. */
-static int jobq__commit_may_write(jobq *q, struct jobq__request *list) {
-    jobq_error why;
+static int jobq__commit_may_write(jobq *q, jobq_error *why) {
     int rc = jobq__commit_look(q);
-    if (rc != JOBQ_OK || !q->asks_owner) return rc;
-    rc = jobq__owner_allows(&q->owner, &why);
-    for (; rc != JOBQ_OK && list; list = list->next)
-        if (list->err) *list->err = why;
-    return rc;
-}
-
-static int jobq__commit_group(jobq *q, struct jobq__request *list, struct jobq__wakes *wakes) {
-    bool began, ended;
-    struct jobq__request *r;
-    int rc = jobq__commit_may_write(q, list);
-    if (rc != JOBQ_OK) {
-        jobq__commit_all(list, rc, q);
-        return rc;
-    }
-    for (r = list; r; r = r->next) r->rc = JOBQ_OK;
-    jobq__tx_open(q, &q->writer, true);
-    rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ALL, &began, &ended);
-    if (rc == JOBQ_OK) {
-        jobq__tx_applied(q, wakes);
-        jobq__commit_after(q, list, JOBQ__COMMIT_ALL);
-        return rc;
-    }
-    if (began) rc = jobq__commit_again(q, list, rc, ended, wakes);
-    else jobq__commit_all(list, rc, q);
-    if (rc != JOBQ_OK) jobq__commit_failed(q, rc);
-    return rc;
+    if (rc != JOBQ_OK) return jobq__core_say(q, rc, why);
+    return q->asks_owner ? jobq__owner_allows(&q->owner, why) : rc;
 }
 
 /* ---- Room for new work ---- */
@@ -493,12 +501,23 @@ static void jobq__commit_relieve(jobq *q, struct jobq__wakes *wakes) {
 
 /* ---- Leading ---- */
 
-static struct jobq__request *jobq__commit_collect(jobq *q) {
+static bool jobq__commit_first_syncs(jobq *q) {
+    bool sync;
+    if (q->options.durability != JOBQ_RELAXED) return false;
+    jobq__os_lock(&q->commit.mu);
+    sync = jobq__commit_syncs(q, q->commit.head);
+    jobq__os_unlock(&q->commit.mu);
+    return sync;
+}
+
+/* Up to the first that wants the baton for itself, or a sync that this transaction does not do. */
+static struct jobq__request *jobq__commit_collect(jobq *q, bool sync) {
     struct jobq__request *list, **end = &q->commit.head;
     int count = 0;
     jobq__os_lock(&q->commit.mu);
     list = q->commit.head;
-    while (*end && !(*end)->hold && count < JOBQ__GROUP) {
+    while (*end && !(*end)->hold && count < JOBQ__GROUP
+           && (sync || !jobq__commit_syncs(q, *end))) {
         jobq__os_store(&(*end)->state, JOBQ__REQUEST_TAKEN);
         end = &(*end)->next;
         count++;
@@ -514,6 +533,44 @@ static struct jobq__request *jobq__commit_collect(jobq *q) {
     return list;
 }
 
+/* JOBQ__TAKEN with *list NULL: another connection has the file. */
+static int jobq__commit_group(jobq *q, bool insist, struct jobq__request **list,
+                              struct jobq__wakes *wakes) {
+    bool ended, sync = jobq__commit_first_syncs(q);
+    struct jobq__request *r;
+    jobq_error why;
+    int rc = jobq__commit_may_write(q, &why);
+    if (rc != JOBQ_OK) {
+        *list = jobq__commit_collect(q, true);
+        for (r = *list; r; r = r->next)
+            if (r->err) *r->err = why;
+        jobq__commit_all(*list, rc, q);
+        return rc;
+    }
+    rc = jobq__commit_begin(q, sync, insist);
+    if (rc == JOBQ_OK) {
+        *list = jobq__commit_collect(q, sync);
+        for (r = *list; r; r = r->next) r->rc = JOBQ_OK;
+        jobq__tx_open(q, &q->writer, true);
+        rc = jobq__commit_transact(q, *list, JOBQ__COMMIT_ALL, &ended);
+        if (rc == JOBQ__AGAIN)
+            rc = jobq__commit_attempt(q, *list, JOBQ__COMMIT_ALL, sync, &ended);
+        if (rc == JOBQ_OK) {
+            jobq__tx_applied(q, wakes);
+            jobq__commit_after(q, *list, JOBQ__COMMIT_ALL);
+        } else {
+            rc = jobq__commit_again(q, *list, rc, ended, wakes);
+        }
+        if (rc == JOBQ__TAKEN) jobq__tx_failed(q);
+    } else if (rc != JOBQ__TAKEN) {
+        *list = jobq__commit_collect(q, true);
+        jobq__commit_all(*list, rc, q);
+    }
+    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
+    if (rc != JOBQ_OK && rc != JOBQ__TAKEN) jobq__commit_failed(q, rc);
+    return rc;
+}
+
 static void jobq__commit_note_times(jobq *q, bool stores, int64_t from_us, int64_t to_us) {
     struct jobq__pool *pool = &q->pool;
     jobq__os_lock(&pool->mu);
@@ -525,32 +582,66 @@ static void jobq__commit_note_times(jobq *q, bool stores, int64_t from_us, int64
     jobq__os_unlock(&pool->mu);
 }
 
-JOBQ__INTERNAL int jobq__commit_lead(jobq *q) {
-    struct jobq__gate *gates[JOBQ__GROUP], *next;
-    struct jobq__request *list = jobq__commit_collect(q), *r, *after;
+/* What has been decided is done, the rest goes back to the front of the list; returns how many
+ * gates are to be opened. With commit.mu held. */
+static int jobq__commit_finish(jobq *q, struct jobq__request *list, struct jobq__gate **gates) {
+    struct jobq__request *r, *after, *back = NULL, **end = &back;
     jobq__thread self = jobq__os_thread_self();
-    struct jobq__wakes wakes;
-    int64_t from_us = jobq__clock_mono_us();
-    int count = 0, i, rc;
-    wakes.count = 0;
-    wakes.scheduler = wakes.loop = false;
-    rc = jobq__commit_group(q, list, &wakes);
-    jobq__commit_note_times(q, list != NULL, from_us, jobq__clock_mono_us());
-    jobq__commit_mind_log(q, &wakes);
-    jobq__commit_relieve(q, &wakes);
-    jobq__os_lock(&q->commit.mu);
+    int count = 0;
     for (r = list; r; r = after) {
         after = r->next;
         if (!jobq__os_thread_same(r->thread, self)) gates[count++] = r->gate;
-        jobq__os_store(&r->state, JOBQ__REQUEST_DONE); /* r may vanish now */
+        if (r->rc == JOBQ__TAKEN) {
+            *end = r;
+            end = &r->next;
+            jobq__os_store(&r->state, JOBQ__REQUEST_WAITING);
+        } else {
+            jobq__os_store(&r->state, JOBQ__REQUEST_DONE); /* r may vanish now */
+        }
     }
-    next = jobq__commit_hand_on(q);
+    if (!back) return count;
+    *end = q->commit.head;
+    if (!q->commit.head) q->commit.tail = end;
+    q->commit.head = back;
+    return count;
+}
+
+/* Leads one group and hands the baton on. JOBQ__TAKEN: another connection has the file, and if
+ * there is a request of one's own that has to wait for it, one still has the baton. */
+static int jobq__commit_lead_once(jobq *q, const struct jobq__request *own, bool insist) {
+    struct jobq__gate *gates[JOBQ__GROUP], *next = NULL;
+    struct jobq__request *list = NULL;
+    struct jobq__wakes wakes;
+    int64_t from_us = jobq__clock_mono_us(), to_us;
+    int count, i, rc;
+    bool keep;
+    wakes.count = 0;
+    wakes.scheduler = wakes.loop = false;
+    rc = jobq__commit_group(q, insist, &list, &wakes);
+    if (rc == JOBQ__TAKEN && !list && own) return rc;
+    if (rc == JOBQ__TAKEN) {
+        jobq__commit_put_off(q);
+    } else {
+        to_us = jobq__clock_mono_us();
+        jobq__commit_note_times(q, list != NULL, from_us, to_us);
+        jobq__turn_end(q, from_us, to_us);
+        jobq__commit_mind_log(q, &wakes);
+        jobq__commit_relieve(q, &wakes);
+    }
+    jobq__os_lock(&q->commit.mu);
+    count = jobq__commit_finish(q, list, gates);
+    keep = own && jobq__os_load(&own->state) != JOBQ__REQUEST_DONE;
+    if (!keep) next = jobq__commit_hand_on(q);
     jobq__os_unlock(&q->commit.mu);
     if (next) jobq__commit_gate_open(next);
     jobq__commit_wake(q, &wakes);
     for (i = 0; i < count; i++) jobq__commit_gate_open(gates[i]);
-    if (!next) jobq__commit_rouse(q);
-    return rc;
+    if (!next && !keep) jobq__commit_rouse(q);
+    return keep ? JOBQ__TAKEN : rc;
+}
+
+JOBQ__INTERNAL void jobq__commit_lead(jobq *q) {
+    jobq__commit_lead_once(q, NULL, false);
 }
 
 JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes) {
@@ -589,9 +680,9 @@ static int jobq__commit_await(jobq *q, struct jobq__request *r, int64_t until_us
     int state;
     while ((state = jobq__os_load(&r->state)) == JOBQ__REQUEST_WAITING
            || state == JOBQ__REQUEST_TAKEN) {
-        if (jobq__commit_gate_wait(r->gate, until_us)) continue;
+        int64_t limit_us = state == JOBQ__REQUEST_WAITING ? until_us : INT64_MAX;
+        if (jobq__commit_gate_wait(r->gate, limit_us)) continue;
         if (jobq__commit_withdraw(q, r)) return JOBQ__REQUEST_WAITING;
-        until_us = INT64_MAX;
     }
     return state;
 }
@@ -599,6 +690,7 @@ static int jobq__commit_await(jobq *q, struct jobq__request *r, int64_t until_us
 /* Queues the request; the state it has reached when this thread has something to do. */
 static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us) {
     int state = JOBQ__REQUEST_LEAD;
+    int64_t until_us;
     bool wait;
     r->thread = jobq__os_thread_self();
     r->gate = NULL;
@@ -616,12 +708,31 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us)
         return state;
     }
     if (!wait) return state;
-    state = jobq__commit_await(q, r, jobq__add(jobq__clock_mono_us(), wait_us));
+    until_us = jobq__add(jobq__clock_mono_us(), wait_us);
+    if (!r->until_us) r->until_us = until_us;
+    state = jobq__commit_await(q, r, until_us);
     jobq__os_store(&r->gate->used, 0);
-    if (state == JOBQ__REQUEST_WAITING)
-        r->rc = jobq__err_set(r->err, JOBQ_BUSY, "a job's transaction or another writer held the"
-                              " database for busy_ms; nothing was stored");
+    if (state == JOBQ__REQUEST_WAITING) r->rc = jobq__turn_busy(q, "nothing was stored", r->err);
     return state;
+}
+
+/* For who has the baton and a request in the list: leads until that is done or its time is over. */
+static int jobq__commit_lead_own(jobq *q, struct jobq__request *r, int64_t wait_us) {
+    int64_t pause_us = 0, now_us;
+    bool last = false;
+    int rc;
+    jobq__os_store(&r->state, JOBQ__REQUEST_WAITING);
+    while ((rc = jobq__commit_lead_once(q, r, last)) == JOBQ__TAKEN && !last && !r->once) {
+        now_us = jobq__clock_mono_us();
+        if (!r->until_us) r->until_us = jobq__add(now_us, wait_us);
+        last = now_us >= r->until_us;
+        if (!last) jobq__turn_pause(&pause_us, now_us, r->until_us);
+    }
+    if (rc != JOBQ__TAKEN) return rc;
+    jobq__commit_withdraw(q, r);
+    r->rc = jobq__turn_busy(q, "nothing was stored", r->err);
+    jobq__commit_release(q);
+    return r->rc;
 }
 
 /* In a queue that serves from step mode, or is not started, callers hear their own events, also
@@ -642,7 +753,8 @@ static void jobq__commit_events(jobq *q) {
 
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
                                                int64_t wait_us) {
-    if (jobq__commit_enter(q, request, wait_us) == JOBQ__REQUEST_LEAD) jobq__commit_lead(q);
+    if (jobq__commit_enter(q, request, wait_us) == JOBQ__REQUEST_LEAD)
+        jobq__commit_lead_own(q, request, wait_us);
     jobq__commit_events(q);
     return request->rc;
 }
@@ -655,7 +767,9 @@ JOBQ__INTERNAL int jobq__commit_now(jobq *q) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
     if (jobq__commit_enter(q, &request, INT64_MAX) == JOBQ__REQUEST_LEAD) {
-        int rc = jobq__commit_lead(q);
+        int rc;
+        request.until_us = 0; /* the time for other connections begins now */
+        rc = jobq__commit_lead_own(q, &request, q->commit.busy_us);
         if (request.rc == JOBQ_OK) request.rc = rc;
     }
     return request.rc;
@@ -747,6 +861,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         jobq__tx_failed(q);
     }
     q->tx.db = &q->writer;
+    jobq__turn_end(q, q->turn.begun_us, jobq__clock_mono_us());
     jobq__commit_mind_log(q, &wakes);
     jobq__commit_release(q);
     jobq__commit_wake(q, &wakes);

@@ -15,6 +15,11 @@
  *   request: WAITING -> TAKEN (in a group) -> DONE
  *            WAITING -> LEAD  (has the baton now: leads a group, or holds)
  *            WAITING -> gone  (busy_ms over: JOBQ_BUSY, did not happen)
+ *            TAKEN -> WAITING (another connection had the file when it was to be tried again)
+ *
+ * A leader takes the file first (BEGIN IMMEDIATE), and only then the requests: so while another
+ * connection writes they stay in the list, and each leaves it when its own time is over. turn.h
+ * says who waits how.
  *
  * Failure path of a group: lost before COMMIT, it is repeated once without the stores, so that
  * outcomes and claims survive somebody's bad row or a full disk; the stores are then tried one by
@@ -45,8 +50,9 @@ JOBQ__INTERNAL int jobq__commit_now(jobq *q);
 
 /* For workers: takes the baton if it is free. */
 JOBQ__INTERNAL bool jobq__commit_try(jobq *q);
-/* For who has the baton: leads one group and hands the baton on. */
-JOBQ__INTERNAL int jobq__commit_lead(jobq *q);
+/* For workers and the scheduler, who wait for nobody: leads one group and hands the baton on. If
+ * another connection has the file nothing happens, and the pool comes again soon. */
+JOBQ__INTERNAL void jobq__commit_lead(jobq *q);
 
 /* The baton for oneself; JOBQ_BUSY after wait_us of real time. */
 JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t wait_us);
@@ -70,7 +76,8 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request);
 /* Signals what a commit has made ready. Outside all locks. */
 JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes);
 
-/* With the baton held: copies the log into the database; on a full disk cuts it off, too. */
+/* With the baton held: copies the log into the database; on a full disk cuts it off, too. Put off
+ * if another connection has the file. */
 JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q);
 
 #endif

@@ -85,8 +85,10 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
 
 JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
                                       jobq_error *err) {
-    struct jobq__db_options options = {q->options.durability, q->options.busy_ms, q->client};
-    int rc = jobq__db_open(db, q->files.path, q->vfs, use, &options, err);
+    struct jobq__db_options options = {q->options.durability, 0, q->client};
+    int rc;
+    options.until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
+    rc = jobq__db_open(db, q->files.path, q->vfs, use, &options, err);
     if (rc != JOBQ_OK || (!jobq__db_moved(db) && !jobq__files_moved(&q->files))) return rc;
     jobq__db_disown(db);
     jobq__db_close(db);

@@ -19,9 +19,16 @@
  *   reader_mu    the reader's connection
  *   a gate's mu  that gate
  *
- * The baton is no mutex but a right: its holder may write. It guards the writer's and the job's
- * connection, tx, names, claimed, and whatever says "baton" below; it may be held while a handler
- * runs (the job's transaction) and while one of the mutexes is taken for a moment. */
+ * The baton is no mutex but a right: its holder may write. It guards the connections of the writer,
+ * the job and the copier, turn, tx, names, claimed, and whatever says "baton" below; it may be held
+ * while a handler runs (the job's transaction), while a caller waits for another connection to let
+ * go of the file (turn.h), and while one of the mutexes is taken for a moment. */
+
+/* Internal codes, never seen by a caller. */
+enum {
+    JOBQ__AGAIN = 100, /* undo this part, read last_id anew, and write it again */
+    JOBQ__TAKEN        /* somebody else writes to the file: nothing has happened yet */
+};
 
 /* ---- One claimed job ---- */
 
@@ -133,6 +140,8 @@ struct jobq__request {
     int64_t adds;               /* bytes of new work, about; 0: it only finishes what there is */
     int64_t largest;            /* of them in one payload */
     bool hold;                  /* wants the baton itself, not a group */
+    bool once;                  /* does not wait for other connections */
+    int64_t until_us;           /* waits for them until then; 0: as long as for the baton */
     int32_t state;              /* atomic */
     int rc;
     jobq_error *err;
@@ -148,6 +157,16 @@ struct jobq__commit {
     struct jobq__request *head, **tail;
     struct jobq__gate *gates;
     int64_t busy_us;            /* how long a caller waits */
+};
+
+/* ---- Turns with other connections and processes (turn.c); baton ---- */
+
+struct jobq__turn {
+    int32_t taken;              /* atomic: SQLite's code when the file was taken; 0: it was not */
+    int64_t since_us;           /* since when this process has written without a pause */
+    int64_t left_us;            /* when it last let go of the file */
+    int64_t away_us;            /* until when it leaves the file to others; 0: it does not */
+    int64_t begun_us;           /* when the job's transaction began */
 };
 
 /* ---- Workers ---- */
@@ -314,7 +333,8 @@ struct jobq {
     struct jobq__db reader;     /* guarded by reader_mu */
 
     /* Baton: */
-    struct jobq__db writer, job;
+    struct jobq__db writer, job, copier;
+    struct jobq__turn turn;
     struct jobq__tx tx;
     struct jobq__disk disk;
     struct jobq__registry names;

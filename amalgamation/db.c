@@ -223,12 +223,13 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db) {
 JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all) {
     int frames = 0, copied = 0;
     int mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
+    int64_t until_us = db->until_us;
     int rc;
     jobq__assert(jobq__os_may_block());
     /* Who waits for readers here keeps everybody else waiting. */
-    sqlite3_busy_timeout(db->handle, 0);
+    db->until_us = 0;
     rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, &frames, &copied);
-    sqlite3_busy_timeout(db->handle, db->busy_ms);
+    db->until_us = until_us;
     *all = rc == SQLITE_OK && frames == copied;
     if ((rc & 0xff) == SQLITE_BUSY || rc == SQLITE_OK) return JOBQ_OK;
     return jobq__db_note(db);
@@ -252,6 +253,21 @@ static int jobq__db_before_commit(void *arg) {
 static void jobq__db_rolled_back(void *arg) {
     struct jobq__db *db = arg;
     db->lost = true;
+}
+
+static int jobq__db_wait(void *arg, int tries) {
+    struct jobq__db *db = arg;
+    int64_t now_us;
+    if (!db->patience_us && !db->until_us) return 0;
+    now_us = jobq__clock_mono_us();
+    if (db->patience_us && !tries) db->until_us = jobq__add(now_us, db->patience_us);
+    if (now_us >= db->until_us) return 0;
+    jobq__os_sleep_us(JOBQ__MIN(db->until_us - now_us, JOBQ__TURN_PAUSE_MAX_US));
+    return 1;
+}
+
+JOBQ__INTERNAL void jobq__db_impatient(struct jobq__db *db) {
+    db->until_us = 0;
 }
 
 static void jobq__db_harden(struct jobq__db *db) {
@@ -301,7 +317,6 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
                                  jobq_error *err) {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE
               | (use == JOBQ__DB_JOB ? SQLITE_OPEN_FULLMUTEX : SQLITE_OPEN_NOMUTEX);
-    int busy_ms = (int)JOBQ__MIN(options->busy_ms, INT32_MAX);
     int rc;
     memset(db, 0, sizeof *db);
     db->may_commit = use != JOBQ__DB_JOB;
@@ -312,8 +327,11 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
     }
     sqlite3_extended_result_codes(db->handle, 1);
     jobq__db_clear(db);
-    sqlite3_busy_timeout(db->handle, busy_ms);
-    db->busy_ms = busy_ms;
+    sqlite3_busy_handler(db->handle, jobq__db_wait, db);
+    if (use == JOBQ__DB_WRITER) db->until_us = options->until_us;
+    else if (use != JOBQ__DB_JOB) db->patience_us = JOBQ__DB_PATIENCE_US;
+    if (use == JOBQ__DB_COPIER)
+        sqlite3_db_config(db->handle, SQLITE_DBCONFIG_LOOKASIDE, (void *)NULL, 0, 0);
     if (use != JOBQ__DB_JOB) jobq__db_harden(db);
     /* Until the file is known to be ours nothing of it may be touched. */
     if (use == JOBQ__DB_WRITER || options->client)

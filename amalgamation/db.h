@@ -2,8 +2,8 @@
 #ifndef JOBQ__DB_H
 #define JOBQ__DB_H
 
+#include "clock.h"
 #include "err.h"
-#include "os.h"
 #include "sql.h"
 
 #ifndef JOBQ_SQLITE_HEADER
@@ -17,14 +17,17 @@
 
 /* Design note.
  *
- * Three connections at most, each guarded by whoever may use it: the writer and the job's (the
- * holder of the baton), the reader (its own lock). Automatic checkpoints are off on all of them.
+ * Four connections at most, each guarded by whoever may use it: the writer, the job's and the one
+ * that copies the log (the holder of the baton), the reader (its own lock). Nobody waits inside
+ * SQLite for somebody else's transaction, but while the queue is being opened (until_us). Automatic
+ * checkpoints are off on all of them.
  * Statements are prepared once, on first use, and are reset before a function returns, so that no
  * read transaction outlives a call. */
 
 enum jobq__db_use {
     JOBQ__DB_WRITER, /* hardened: no triggers, views or clever schemas run on it */
-    JOBQ__DB_READER, /* the same, read only; also takes the checkpoints */
+    JOBQ__DB_READER, /* the same, read only */
+    JOBQ__DB_COPIER, /* takes the checkpoints, and nothing else */
     JOBQ__DB_JOB     /* handed to handlers, so with the application's settings */
 };
 
@@ -40,7 +43,9 @@ struct jobq__db {
     int sqlite_code;    /* extended, of the last failure */
     struct jobq__fault fault; /* SQLITE_CORRUPT, but it was jobq that saw it */
     int64_t walk_lane;  /* store_write.c: what the walk under way reads; JOBQ__NULL: anything */
-    int busy_ms;
+    /* How long SQLite waits when the file is locked: the reader and the copier a while each time,
+     * the others until a moment of the monotonic clock; 0: not at all. */
+    int64_t patience_us, until_us;
     int wal_pages;      /* in the log after the last commit of this connection */
     /* Else the commit hook vetoes. SQLite may end a transaction by itself, go on, and commit what
      * comes then statement by statement: the job's connection never may but at its COMMIT, the
@@ -51,7 +56,7 @@ struct jobq__db {
 
 struct jobq__db_options {
     jobq_durability durability;
-    int64_t busy_ms;
+    int64_t until_us;   /* the writer waits for locks until then; see jobq__db_impatient */
     bool client;        /* leaves the log alone when it closes */
 };
 
@@ -69,6 +74,8 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
                                  enum jobq__db_use use, const struct jobq__db_options *options,
                                  jobq_error *err);
 JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db);
+/* From now on a lock that somebody holds is reported at once. */
+JOBQ__INTERNAL void jobq__db_impatient(struct jobq__db *db);
 
 /* Runs text, which may hold several statements. */
 JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text);

@@ -62,6 +62,16 @@
 /* Pruning waits as long as so many commits take: the one under way, and the next takes it along. */
 #define JOBQ__PRUNE_COMMITS 4
 #define JOBQ__PRUNE_WAIT_US 250000
+/* Somebody else has the file: who waits looks again after so long, twice as long each time. */
+#define JOBQ__TURN_PAUSE_US 100
+#define JOBQ__TURN_PAUSE_MAX_US 2000
+/* Who has written for so long without a pause, and is told that others wait, leaves the file to
+ * them for so long: time for each of them to look once. A process that yields to nobody loses
+ * nothing; one that does, a part of what the others gain. */
+#define JOBQ__TURN_US 5000
+#define JOBQ__TURN_AWAY_US 3000
+/* A reader meets a lock only while somebody recovers the log. */
+#define JOBQ__DB_PATIENCE_US 1000000
 /* Rows that one statement of a bulk insert carries. */
 #define JOBQ__INSERT_ROWS 8
 /* Payload bytes that a recycled entry keeps room for. */

@@ -242,6 +242,13 @@ JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what) {
     return before;
 }
 
+JOBQ__INTERNAL void jobq__os_sleep_us(int64_t duration_us) {
+    struct timespec left;
+    left.tv_sec = (time_t)(duration_us / 1000000);
+    left.tv_nsec = (long)(duration_us % 1000000) * 1000;
+    if (duration_us > 0) nanosleep(&left, NULL);
+}
+
 JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {
     return pthread_equal(a, b) != 0;
 }
@@ -516,9 +523,12 @@ static int jobq__os_fill(int fd, off_t from, size_t size) {
 
 /* A pipe in its place must not keep us waiting, nor a link lead us to another file. */
 static int jobq__os_page_file(const char *path, bool make, jobq_error *err) {
-    int flags = O_NOFOLLOW | O_NONBLOCK | (make ? O_RDWR | O_CREAT : O_RDONLY);
-    int fd = jobq__os_open(path, flags, 0600), failed = errno;
+    int flags = O_NOFOLLOW | O_NONBLOCK;
+    int fd = jobq__os_open(path, flags | O_RDWR | (make ? O_CREAT : 0), 0600), failed;
     struct stat st;
+    /* A client that may not write there can read all the same. */
+    if (fd < 0 && !make) fd = jobq__os_open(path, flags | O_RDONLY, 0);
+    failed = errno;
     if (fd < 0)
         jobq__err_os(err, jobq__os_code(failed), failed, "open", path,
                      failed == ELOOP ? "the lock file may not be a link; remove it"
@@ -584,6 +594,11 @@ JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size,
 JOBQ__INTERNAL void *jobq__os_page_blank(size_t size) {
     void *page = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return page == MAP_FAILED ? NULL : page;
+}
+
+JOBQ__INTERNAL void jobq__os_write_at(int fd, size_t at, const void *data, size_t size) {
+    ssize_t written = pwrite(fd, data, size, (off_t)at);
+    (void)written;
 }
 
 JOBQ__INTERNAL void jobq__os_page_unlock(int fd) {

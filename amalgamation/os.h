@@ -80,6 +80,7 @@ JOBQ__INTERNAL void jobq__os_yield(void);
 /* No signal is delivered to the calling thread from now on, but for those that it brings on itself:
  * an application's handlers need not run on it. */
 JOBQ__INTERNAL void jobq__os_thread_deafen(void);
+JOBQ__INTERNAL void jobq__os_sleep_us(int64_t duration_us);
 /* What the calling thread is at, for who asks on that thread; returns what it was at before. */
 JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what);
 
@@ -165,6 +166,8 @@ JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size,
                                       jobq_error *err);
 /* A page of memory that a file may be mapped over later; NULL if there is no memory. */
 JOBQ__INTERNAL void *jobq__os_page_blank(size_t size);
+/* Writes to an open file where it has bytes already; not at all if it may not. */
+JOBQ__INTERNAL void jobq__os_write_at(int fd, size_t at, const void *data, size_t size);
 /* Gives the lock up, although a forked child may hold copies of the descriptor. */
 JOBQ__INTERNAL void jobq__os_page_unlock(int fd);
 /* The lock goes with the last copy of the descriptor. */

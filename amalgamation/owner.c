@@ -346,6 +346,23 @@ JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner) {
         && jobq__files_one_moved(owner->files, owner->files->lock, &owner->id);
 }
 
+static void jobq__owner_set_wanted(struct jobq__owner *owner, int32_t value) {
+    if (owner->writable) jobq__os_store(&owner->page->wanted, value);
+    else jobq__os_write_at(owner->fd, offsetof(struct jobq__page, wanted), &value, sizeof value);
+}
+
+JOBQ__INTERNAL void jobq__owner_want(struct jobq__owner *owner) {
+    jobq__owner_set_wanted(owner, 1);
+}
+
+JOBQ__INTERNAL void jobq__owner_serve(struct jobq__owner *owner) {
+    jobq__owner_set_wanted(owner, 0);
+}
+
+JOBQ__INTERNAL bool jobq__owner_wanted(const struct jobq__owner *owner) {
+    return jobq__os_load(&owner->page->wanted) != 0;
+}
+
 JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner) {
     return owner->generation != jobq__os_load(&jobq__owner_generation);
 }

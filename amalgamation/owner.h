@@ -21,6 +21,11 @@
  * reads as whole until the power fails, and what is appended to it is lost with it. The page says
  * so (doubt), for the next owner has to copy the log before it adds to it.
  *
+ * A process that has found the database taken by another one raises a word behind the slots
+ * (wanted); who writes without a pause lowers it and lets others go first for a moment (turn.h).
+ * A client writes it through the file: what it maps, it can only read. Nobody owns the word, and no
+ * value of it does more harm than that short rest.
+ *
  * A slot that the next owner finds STARTED, with the runs of a row that is still claimed, is a
  * suspect. The next owner clears the slots after its recovery has committed, so a recovery that
  * is itself killed starts over with the same evidence.
@@ -53,6 +58,8 @@ struct jobq__page {
     char boot_id[48];
     int64_t reserve;            /* bytes that the log needs to be set aside: see disk.h */
     struct jobq__slot slots[JOBQ_WORKERS_MAX];
+    char apart[1024];
+    int32_t wanted;             /* atomic: somebody waits for his turn to write; anybody's */
 };
 
 struct jobq__owner {
@@ -115,6 +122,11 @@ JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
 /* Says that the log is in doubt, or is no more; and whether the owner before has left it so. */
 JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt);
 JOBQ__INTERNAL bool jobq__owner_doubtful(const struct jobq__owner *owner);
+
+/* Somebody waits for his turn to write; his turn has come; does anybody? */
+JOBQ__INTERNAL void jobq__owner_want(struct jobq__owner *owner);
+JOBQ__INTERNAL void jobq__owner_serve(struct jobq__owner *owner);
+JOBQ__INTERNAL bool jobq__owner_wanted(const struct jobq__owner *owner);
 
 /* True in a process that was forked after the queue was opened. */
 JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner);

@@ -223,7 +223,7 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     if (life == JOBQ__STOPPING && jobq__os_load(&q->closing))
         return jobq__err_set(err, JOBQ_CLOSED, NULL);
     /* The handlers that outlived the grace may have returned since. */
-    if (life == JOBQ__STOPPING && jobq__pool_stop(q, 0, NULL) == JOBQ_OK)
+    if (life == JOBQ__STOPPING && jobq__pool_stop(q, 0, 0, NULL) == JOBQ_OK)
         return jobq__pool_start(q, err);
     if (life == JOBQ__STOPPING)
         return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet");
@@ -234,7 +234,7 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) {
-        jobq__pool_stop(q, INT64_MAX, NULL);
+        jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
         return jobq__err_set(err, rc, "a thread could not be started");
     }
     jobq__core_kick(q);
@@ -246,23 +246,53 @@ static int jobq__pool_write_back(jobq *q, struct jobq__request *r) {
     return jobq__tx_give_back(q);
 }
 
-static int jobq__pool_left(jobq *q) {
+/* Outcomes that are not on the disk, and, if claims, jobs that are claimed and have not started.
+ * One that a transaction is about to settle counts: it may fail. */
+static int jobq__pool_left(jobq *q, bool claims) {
+    const struct jobq__link *link;
     int left;
     jobq__os_lock(&q->pool.mu);
-    left = q->pool.handed_count + q->pool.ring.count;
+    left = q->pool.handed_count + (claims ? q->pool.ring.count : 0);
+    for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) left++;
     jobq__os_unlock(&q->pool.mu);
     return left;
 }
 
-/* On a full disk one transaction takes some of them only. */
-JOBQ__INTERNAL void jobq__pool_give_back(jobq *q, int64_t wait_us) {
+static int jobq__pool_unwritten(jobq *q, int left, int rc, jobq_error *err) {
+    if (jobq__os_load(&q->failed))
+        return jobq__err_set(err, rc, "%d outcomes of jobs that have run are not on the disk (%s);"
+                             " these jobs run again when the queue is opened next", left,
+                             jobq_code_text(rc));
+    return jobq__err_set(err, rc, "%d outcomes of jobs that have run are not on the disk yet (%s);"
+                         " they are kept: jobq_stop again, or jobq_start, writes them", left,
+                         rc == JOBQ_BUSY ? "another connection writes to the file"
+                                         : jobq_code_text(rc));
+}
+
+/* On a full disk one transaction takes some of them only. With nothing to write the file is not
+ * asked for; but a transaction under way may claim still, so its end is waited for. */
+JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least_us,
+                                        jobq_error *err) {
     struct jobq__request request;
+    int left = jobq__pool_left(q, true) + jobq__os_load(&q->commit.busy), rc = JOBQ_OK;
     memset(&request, 0, sizeof request);
     request.write = jobq__pool_write_back;
     request.atomic = true;
-    do {
-        jobq__commit_request_within(q, &request, wait_us);
-    } while (request.rc == JOBQ_OK && jobq__pool_left(q) > 0);
+    while (left > 0 && rc == JOBQ_OK) {
+        int64_t wait_us = JOBQ__MAX(until_us - jobq__clock_mono_us(), 0);
+        request.until_us = until_us;
+        if (!jobq__os_load(&q->turn.taken)) wait_us = JOBQ__MAX(wait_us, least_us);
+        rc = jobq__commit_request_within(q, &request, wait_us);
+        left = jobq__pool_left(q, true);
+    }
+    left = jobq__pool_left(q, false);
+    return left && rc != JOBQ_OK ? jobq__pool_unwritten(q, left, rc, err) : JOBQ_OK;
+}
+
+/* When nobody runs handlers any more. The last commit may just be under way. */
+static int jobq__pool_write_last(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
+    int64_t most_us = jobq__add(jobq__clock_mono_us(), write_us);
+    return jobq__pool_give_back(q, JOBQ__MIN(until_us, most_us), JOBQ__END_US, err);
 }
 
 /* True while this stop has something to wait for: another may have finished it, and the pool may
@@ -292,13 +322,13 @@ static bool jobq__pool_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
     return true;
 }
 
-static void jobq__pool_join(jobq *q) {
+static int jobq__pool_join(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
     struct jobq__link *link;
-    int i;
+    int i, rc;
     for (i = 0; i < pool->worker_count; i++)
         if (pool->workers[i].started) jobq__os_thread_join(pool->workers[i].handle);
-    jobq__pool_give_back(q, INT64_MAX);
+    rc = jobq__pool_write_last(q, until_us, write_us, err);
     jobq__os_lock(&pool->mu);
     for (i = 0; i < pool->worker_count; i++)
         pool->workers[i].started = pool->workers[i].ended = false;
@@ -314,6 +344,7 @@ static void jobq__pool_join(jobq *q) {
         jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
     jobq__os_unlock(&pool->mu);
     jobq__event_deliver(&q->events, true);
+    return rc;
 }
 
 JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
@@ -347,12 +378,12 @@ static int jobq__pool_halt(jobq *q, int64_t until_us, jobq_error *err) {
     return ended ? JOBQ_OK : jobq__pool_late(q, err);
 }
 
-JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
+JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
+                                   jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
-    int64_t until_us = grace_us == INT64_MAX ? INT64_MAX
-                                             : jobq__add(jobq__clock_mono_us(), grace_us);
+    int64_t until_us = jobq__add(jobq__clock_mono_us(), grace_us), epoch, first_us;
     bool ended = false, mine = false;
-    int64_t epoch;
+    int rc;
     jobq__os_lock(&pool->mu);
     /* Another thread may be starting or stopping: it goes first. */
     while (pool->changing && pool->life != JOBQ__STOPPED) {
@@ -361,12 +392,14 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
     }
     if (pool->life == JOBQ__STOPPED) {
         jobq__os_unlock(&pool->mu);
-        return q->step_mode ? jobq__pool_halt(q, until_us, err) : JOBQ_OK;
+        rc = q->step_mode ? jobq__pool_halt(q, until_us, err) : JOBQ_OK;
+        return rc == JOBQ_OK ? jobq__pool_write_last(q, until_us, write_us, err) : rc;
     }
     jobq__pool_raise_flags(q);
     epoch = pool->epoch;
     jobq__os_unlock(&pool->mu);
-    jobq__pool_give_back(q, JOBQ__MIN(grace_us, q->commit.busy_us));
+    first_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
+    jobq__pool_give_back(q, JOBQ__MIN(until_us, first_us), 0, NULL);
     jobq__os_lock(&pool->mu);
     /* One of those who wait joins the threads, when nobody starts them any more: a close may have
      * come in between. */
@@ -378,11 +411,11 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, jobq_error *err) {
     if (ended && jobq__pool_stopping(q, epoch)) mine = pool->changing = true;
     jobq__os_unlock(&pool->mu);
     if (!ended) return jobq__pool_late(q, err);
-    if (!mine) return JOBQ_OK;
-    jobq__pool_join(q);
+    if (!mine) return jobq__pool_write_last(q, until_us, write_us, err);
+    rc = jobq__pool_join(q, until_us, write_us, err);
     jobq__os_lock(&pool->mu);
     pool->changing = false;
     jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
-    return JOBQ_OK;
+    return rc;
 }

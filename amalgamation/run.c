@@ -509,7 +509,9 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
 
 /* ---- The job's transaction ---- */
 
-static int jobq__run_begin_tx(struct jobq_run *run, jobq_error *err) {
+static const char jobq__run_not_begun[] = "the job's transaction did not begin";
+
+static int jobq__run_begin_tx(struct jobq_run *run, int64_t until_us, jobq_error *err) {
     jobq *q = run->q;
     int rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
@@ -518,13 +520,15 @@ static int jobq__run_begin_tx(struct jobq_run *run, jobq_error *err) {
         if (rc != JOBQ_OK) return rc;
     }
     jobq__disk_begin(q);
-    rc = jobq__store_begin(&q->job);
+    rc = jobq__turn_begin_within(q, &q->job, until_us);
     if (rc != JOBQ_OK) {
-        rc = jobq__db_fail(&q->job, err);
+        if (rc == JOBQ_BUSY) jobq__turn_busy(q, jobq__run_not_begun, err);
+        else rc = jobq__db_fail(&q->job, err);
         jobq__store_rollback(&q->job);
         jobq__disk_end(q);
         return rc;
     }
+    q->turn.begun_us = jobq__clock_mono_us();
     q->job.lost = false;
     jobq__tx_open(q, &q->job, false);
     jobq__tx_reset(q);
@@ -542,10 +546,11 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
         return jobq__err_set(err, JOBQ_MISUSE, "a queue in \":memory:\" has one connection only;"
                              " the job's transaction needs a file");
     if (!run->in_tx) {
+        int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
         rc = jobq__commit_hold(q, q->commit.busy_us);
-        if (rc != JOBQ_OK)
-            return jobq__err_set(err, rc, "the database's only writer was taken for busy_ms");
-        rc = jobq__run_begin_tx(run, err);
+        if (rc == JOBQ_BUSY) return jobq__turn_busy(q, jobq__run_not_begun, err);
+        if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+        rc = jobq__run_begin_tx(run, until_us, err);
         if (rc != JOBQ_OK) {
             jobq__commit_release(q);
             return rc;

@@ -77,7 +77,7 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     memset(&request, 0, sizeof request);
     request.write = jobq__sched_write_prune;
     request.arg = &prune;
-    request.atomic = true;
+    request.atomic = request.once = true;
     /* Whoever finishes a job meanwhile may set an earlier time again. */
     jobq__os_lock(&q->pool.mu);
     q->pool.prune_at_ms = JOBQ_NEVER;
@@ -149,12 +149,13 @@ static bool jobq__sched_round(jobq *q, int64_t now_us) {
     struct jobq__now now = jobq__clock_read(q->clock);
     bool failed = jobq__os_load(&q->failed) != JOBQ_OK, owed = pool->owed;
     bool promote = jobq__sched_fire(q, now);
-    bool commit = !owed && (promote || pool->look);
+    bool early = now_us < pool->retry_at_us; /* nobody could write a moment ago */
+    bool commit = !owed && !early && (promote || pool->look);
     bool overdue = !owed && jobq__core_commit_due(q, now_us)
                 && (now_us - pool->handed_since_us >= JOBQ__DEFER_US || !pool->handed_count);
     bool house = !owed && (jobq__sched_due(pool->prune_at_ms, now.wall_ms)
                            || pool->poll_at_us <= now_us);
-    bool checkpoint = !owed && pool->checkpoint;
+    bool checkpoint = !owed && !early && pool->checkpoint;
     bool events;
     jobq__os_unlock(&pool->mu);
     if (!failed && house) jobq__sched_housekeeping(q);
@@ -176,7 +177,8 @@ static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
     *wall = false;
     if (!writes) until_us = INT64_MAX;
     if (writes && pool->scheduler_armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
-    if (writes && (pool->handed_count || pool->more) && pool->retry_at_us > now_us)
+    if (writes && pool->retry_at_us > now_us
+        && (pool->handed_count || pool->more || pool->look || pool->checkpoint))
         until_us = JOBQ__MIN(until_us, pool->retry_at_us);
     /* An artificial clock comes to us: advance and set kick. */
     if (q->clock || !writes) return until_us;
@@ -257,7 +259,10 @@ static bool jobq__sched_halted(jobq *q) {
 }
 
 static void jobq__sched_leave(jobq *q) {
-    if (jobq__sched_halted(q)) jobq__pool_give_back(q, INT64_MAX);
+    if (jobq__sched_halted(q)) {
+        int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
+        jobq__pool_give_back(q, until_us, INT64_MAX, NULL);
+    }
     jobq__os_lock(&q->pool.mu);
     q->pool.stepping = q->pool.claiming = false;
     jobq__os_broadcast(&q->pool.quiet);

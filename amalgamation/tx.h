@@ -4,6 +4,7 @@
 
 #include "disk.h"
 #include "ring.h"
+#include "turn.h"
 
 /* Design note.
  *
@@ -30,9 +31,6 @@
 
 #define JOBQ__LINKED(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, link)
 #define JOBQ__CLAIMED_ENTRY(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, claimed)
-
-/* Internal codes, never seen by a caller. */
-enum { JOBQ__AGAIN = 100 /* undo this part, read last_id anew, and write it again */ };
 
 /* What is to be woken after the commit, outside all locks. */
 struct jobq__wakes {

@@ -394,9 +394,11 @@ static inline void story_flush(struct story *s) {
 }
 
 static inline void story_close(struct story *s) {
-    int failed = stats_of(s->q).failed_code;
+    int failed = stats_of(s->q).failed_code, code;
     if (failed != JOBQ_OK) s->stopped = failed;
-    CHECK_CODE(jobq_close(&s->q), JOBQ_OK);
+    /* What it could not write it says, and that is so only where something goes wrong. */
+    code = jobq_close(&s->q);
+    if (code != JOBQ_OK) CHECK(failed != JOBQ_OK || story_strikes(s) > 0);
     CHECK(s->q == NULL);
 }
 

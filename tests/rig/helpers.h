@@ -78,15 +78,24 @@ static inline bool fixture_open(fixture *f, jobq_options options) {
     return false;
 }
 
+/* Closes. A queue that has stopped for good may have outcomes that it could not write, and then it
+ * says why it stopped; any other loses none. */
+static inline void close_whatever(jobq **q) {
+    jobq_stats stats;
+    int code, failed = jobq_stat(*q, &stats, NULL) == JOBQ_OK ? stats.failed_code : JOBQ_OK;
+    code = jobq_close(q);
+    CHECK_CODE(code, code == failed ? failed : JOBQ_OK);
+    CHECK(*q == NULL);
+}
+
 /* Closes the queue and opens it again, under the same clock. */
 static inline bool fixture_reopen(fixture *f) {
-    CHECK_CODE(jobq_close(&f->q), JOBQ_OK);
+    close_whatever(&f->q);
     return CHECK_CODE(jobq_open(f->path, &f->options, &f->q, NULL), JOBQ_OK);
 }
 
 static inline void fixture_close(fixture *f) {
-    CHECK_CODE(jobq_close(&f->q), JOBQ_OK);
-    CHECK(f->q == NULL);
+    close_whatever(&f->q);
     jobq_clock_free(f->clock);
     f->clock = NULL;
 }

@@ -1,0 +1,60 @@
+/* turn.c - whose turn it is to write: other connections, other processes. */
+#include "turn.h"
+
+JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist) {
+    struct jobq__turn *turn = &q->turn;
+    int rc;
+    if (turn->away_us && !insist && jobq__clock_mono_us() < turn->away_us) return JOBQ__TAKEN;
+    rc = jobq__store_begin(db);
+    if (rc == JOBQ_BUSY) {
+        jobq__os_store(&turn->taken, db->sqlite_code);
+        jobq__owner_want(&q->owner);
+        return JOBQ__TAKEN;
+    }
+    if (jobq__os_load(&turn->taken) || turn->away_us) {
+        jobq__os_store(&turn->taken, 0);
+        turn->away_us = 0;
+        turn->since_us = jobq__clock_mono_us();
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__turn_pause(int64_t *pause_us, int64_t now_us, int64_t until_us) {
+    *pause_us = *pause_us ? JOBQ__MIN(*pause_us * 2, JOBQ__TURN_PAUSE_MAX_US)
+                          : JOBQ__TURN_PAUSE_US;
+    jobq__os_sleep_us(JOBQ__MIN(*pause_us, until_us - now_us));
+}
+
+JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t until_us) {
+    int64_t pause_us = 0, now_us;
+    int rc;
+    for (;;) {
+        now_us = jobq__clock_mono_us();
+        rc = jobq__turn_begin(q, db, now_us >= until_us);
+        if (rc != JOBQ__TAKEN) return rc;
+        if (now_us >= until_us) return JOBQ_BUSY;
+        jobq__turn_pause(&pause_us, now_us, until_us);
+    }
+}
+
+JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us) {
+    struct jobq__turn *turn = &q->turn;
+    if (from_us - turn->left_us >= JOBQ__TURN_PAUSE_MAX_US) turn->since_us = from_us;
+    turn->left_us = to_us;
+    if (to_us - turn->since_us < JOBQ__TURN_US || !jobq__owner_wanted(&q->owner)) return;
+    jobq__owner_serve(&q->owner);
+    turn->away_us = to_us + JOBQ__TURN_AWAY_US;
+}
+
+JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err) {
+    int32_t code = jobq__os_load(&q->turn.taken);
+    long long busy_ms = (long long)q->options.busy_ms;
+    if (!code)
+        return jobq__err_set(err, JOBQ_BUSY, "a job's transaction (jobq_run_db), or another call,"
+                             " had the database for all of the %lld ms of busy_ms; %s", busy_ms,
+                             did);
+    jobq__err_set(err, JOBQ_BUSY, "another connection wrote to the file for all of the %lld ms of"
+                  " busy_ms; %s: call again, or keep that transaction shorter", busy_ms, did);
+    if (err) err->sqlite_code = code;
+    return JOBQ_BUSY;
+}

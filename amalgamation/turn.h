@@ -1,0 +1,44 @@
+/* turn.h - whose turn it is to write: other connections, other processes. */
+#ifndef JOBQ__TURN_H
+#define JOBQ__TURN_H
+
+#include "core.h"
+
+/* Design note.
+ *
+ * SQLite has one writer at a time. Inside this process the baton says who that is; beside it there
+ * may be the application's own connection, another program, and clients of the queue. Nobody knows
+ * when they let go of the file, so who finds it taken looks again: soon at first, then every two
+ * milliseconds. He does that by his own time limit, and nobody else waits for longer than that:
+ *   - a caller keeps the baton meanwhile, for nobody could do anything with it, and one look for
+ *     each process is enough. Others queue behind him and leave when their own time is over; when
+ *     his is over he hands the baton on, and the next one looks.
+ *   - a worker and the scheduler lay the baton down at once and come again (pool.retry_at_us):
+ *     handlers run, wakes are fired and events told, whatever the file does.
+ *
+ * Fair among processes. Who enqueues without a pause lets go of the file for some microseconds at
+ * a time, and who looks every two milliseconds would hardly ever meet one of them. So who finds the
+ * file taken raises a word in the lock file; who has written for five milliseconds without a pause,
+ * and finds it raised, lowers it and stays away for three. If nobody comes, that was all; a process
+ * that died while it waited costs that once. Who stays away fails nobody: a caller whose time is
+ * over tries all the same. All times are real.
+ *
+ * Everything here belongs to the holder of the baton, but taken, which says why others wait. */
+
+/* BEGIN IMMEDIATE on db. JOBQ__TAKEN: somebody else has the file, or it is their turn; nothing has
+ * happened. insist: even if it is their turn. */
+JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist);
+
+/* The same, looking again until until_us: then JOBQ_BUSY. */
+JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t until_us);
+
+/* Sleeps before the next look, until until_us at most; *pause_us begins at 0. */
+JOBQ__INTERNAL void jobq__turn_pause(int64_t *pause_us, int64_t now_us, int64_t until_us);
+
+/* The file was written to, without a pause, from one moment to the other. */
+JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us);
+
+/* JOBQ_BUSY, and a sentence that says who was in the way; did: what has not happened. */
+JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err);
+
+#endif

@@ -1,0 +1,420 @@
+/* foreign.c - another connection writes to the file for as long as it likes.
+ *
+ * Promised: nobody waits for it longer than his own time. Wakes, sleeps, deadlines and stops go on,
+ * a call waits for busy_ms and then has not happened, and nothing that a handler has finished is
+ * dropped without a word. The other connection lets go of the file only when the test has seen
+ * what it wanted: a queue that waits for it hangs, however slow the machine is. See also
+ * stress/turns.c for other processes, and fault/slow.c for what waits for the disk. */
+#include "helpers.h"
+
+enum { SOON_MS = 20 };
+
+static jobq *open_with(jobq_options options) {
+    jobq *q = NULL;
+    options.shared = true;
+    options.durability = JOBQ_RELAXED;
+    WORKS(jobq_open(test_path("q.db"), &options, &q, &err));
+    return q;
+}
+
+static sqlite3 *take_the_file(void) {
+    sqlite3 *db = sql_open(test_path("q.db"));
+    CHECK_INT(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    return db;
+}
+
+static void give_the_file_back(sqlite3 **db) {
+    CHECK_INT(sqlite3_exec(*db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(*db);
+    *db = NULL;
+}
+
+/* ---- What goes on ---- */
+
+/* Handlers that wait for time, between two gates. */
+struct waits {
+    gate begin, sleep, deadline;
+};
+
+static jobq_outcome sleep_a_little(jobq_run *run, void *ctx) {
+    struct waits *w = (struct waits *)ctx;
+    gate_pass(&w->begin);
+    jobq_run_sleep(run, SOON_MS);
+    gate_pass(&w->sleep);
+    return JOBQ_DONE;
+}
+
+static jobq_outcome wait_for_the_deadline(jobq_run *run, void *ctx) {
+    struct waits *w = (struct waits *)ctx;
+    gate_pass(&w->begin);
+    while (!jobq_should_stop(run)) jobq_run_sleep(run, JOBQ_DAY);
+    gate_pass(&w->deadline);
+    return JOBQ_DONE;
+}
+
+/* Goal: a sleep, a deadline, the time of a wait and a stop's grace come while another connection
+ * writes, and while the pool has outcomes and due jobs that it cannot write; all is written as soon
+ * as the file is free. Method: busy_ms is a day. */
+TEST(time_goes_on) {
+    struct waits w;
+    int64_t ids[3], never;
+    sqlite3 *db;
+    jobq *q = open_with((jobq_options){.workers = 3, .busy_ms = JOBQ_DAY});
+    REQUIRE(q != NULL);
+    gate_init(&w.begin);
+    gate_init(&w.sleep);
+    gate_init(&w.deadline);
+    handle(q, "sleep", sleep_a_little, &w);
+    handle_kind(q, (jobq_kind){.name = "deadline", .run = wait_for_the_deadline, .ctx = &w,
+                               .timeout_ms = SOON_MS});
+    handle(q, "plain", do_nothing, NULL);
+    ids[0] = put(q, "sleep");
+    ids[1] = put(q, "deadline");
+    never = put_job(q, (jobq_job){.kind = "plain", .delay_ms = JOBQ_DAY});
+    start(q);
+    gate_await(&w.begin, 2);
+    ids[2] = put_job(q, (jobq_job){.kind = "plain", .delay_ms = SOON_MS});
+    db = take_the_file();
+    gate_open(&w.begin);
+    gate_await(&w.sleep, 1);
+    gate_await(&w.deadline, 1);
+    FAILS(JOBQ_TIMEOUT, jobq_wait(q, never, 2 * SOON_MS, NULL, &err));
+    gate_open(&w.sleep); /* now the pool has outcomes, and nowhere to put them */
+    FAILS(JOBQ_TIMEOUT, jobq_wait(q, ids[0], 2 * SOON_MS, NULL, &err));
+    FAILS(JOBQ_TIMEOUT, jobq_wait(q, ids[2], SOON_MS, NULL, &err));
+    FAILS(JOBQ_TIMEOUT, jobq_stop(q, SOON_MS, &err)); /* the other handler stands at its gate */
+    gate_open(&w.deadline);
+    give_the_file_back(&db);
+    WORKS(jobq_stop(q, JOBQ_NEVER, &err));
+    for (int i = 0; i < 2; i++) CHECK_INT(state_of(q, ids[i]), JOBQ_STATE_DONE);
+    start(q);
+    CHECK_INT(finish(q, ids[2]).state, JOBQ_STATE_DONE);
+    close_queue(&q);
+    gate_free(&w.begin);
+    gate_free(&w.sleep);
+    gate_free(&w.deadline);
+}
+
+/* Goal: what is finished while another connection writes is on the disk soon after that, though
+ * nothing else happens. Method: the job is waited for. */
+TEST(outcome_is_written_when_the_file_is_free) {
+    gate g;
+    int64_t id;
+    sqlite3 *db;
+    jobq *q = open_with((jobq_options){.workers = 1});
+    REQUIRE(q != NULL);
+    gate_init(&g);
+    handle(q, "k", stand_at_gate, &g);
+    id = put(q, "k");
+    start(q);
+    gate_await(&g, 1);
+    db = take_the_file();
+    gate_open(&g);
+    FAILS(JOBQ_TIMEOUT, jobq_wait(q, id, SOON_MS, NULL, &err));
+    CHECK_INT(state_of(q, id), JOBQ_STATE_RUNNING);
+    give_the_file_back(&db);
+    CHECK_INT(finish(q, id).runs, 1);
+    close_queue(&q);
+    gate_free(&g);
+}
+
+/* ---- Calls ---- */
+
+struct caller {
+    pthread_t thread;
+    jobq *q;
+    int64_t id;
+    int code;
+    gate *begin; /* or NULL */
+};
+
+static void *enqueue_one(void *arg) {
+    struct caller *c = (struct caller *)arg;
+    if (c->begin) gate_pass(c->begin);
+    c->code = jobq_enqueue(c->q, &(jobq_job){.kind = "k"}, &c->id, NULL);
+    return NULL;
+}
+
+static void call(struct caller *c) {
+    if (pthread_create(&c->thread, NULL, enqueue_one, c) != 0) test_give_up("thread");
+}
+
+/* Goal: each of several callers gets BUSY when busy_ms is over, nothing is stored, and the sentence
+ * names the other connection. Method: more callers than could lead one after the other within one
+ * busy_ms if each waited anew. */
+TEST(each_caller_waits_as_long_as_it_says) {
+    enum { CALLERS = 8 };
+    struct caller callers[CALLERS];
+    jobq_error told = {0};
+    gate begin;
+    sqlite3 *db;
+    jobq *q = open_with((jobq_options){.workers = JOBQ_NONE, .busy_ms = 100});
+    REQUIRE(q != NULL);
+    db = take_the_file();
+    gate_init(&begin);
+    for (int i = 0; i < CALLERS; i++) {
+        callers[i] = (struct caller){.q = q, .begin = &begin};
+        call(&callers[i]);
+    }
+    gate_await(&begin, CALLERS);
+    gate_open(&begin);
+    for (int i = 0; i < CALLERS; i++) {
+        pthread_join(callers[i].thread, NULL);
+        CHECK_CODE(callers[i].code, JOBQ_BUSY);
+        CHECK_INT(callers[i].id, 0);
+    }
+    CHECK_CODE(jobq_enqueue(q, &(jobq_job){.kind = "k"}, NULL, &told), JOBQ_BUSY);
+    CHECK(strstr(told.text, "another connection") != NULL);
+    CHECK(strstr(told.text, "100 ms") != NULL);
+    CHECK_INT(told.sqlite_code & 255, SQLITE_BUSY);
+    CHECK_INT(total(q), 0);
+    give_the_file_back(&db);
+    CHECK(put(q, "k") > 0);
+    close_queue(&q);
+    gate_free(&begin);
+}
+
+/* Goal: a call that does not wait at all finds a free file, and one that does finds it when it
+ * becomes free. Method: busy_ms = JOBQ_NONE; then a day, in a thread that has been waiting. */
+TEST(free_file_is_found) {
+    struct caller c = {0};
+    sqlite3 *db;
+    jobq *q = open_with((jobq_options){.workers = JOBQ_NONE, .busy_ms = JOBQ_NONE});
+    REQUIRE(q != NULL);
+    db = take_the_file();
+    FAILS(JOBQ_BUSY, jobq_enqueue(q, &(jobq_job){.kind = "k"}, NULL, &err));
+    give_the_file_back(&db);
+    put(q, "k");
+    close_queue(&q);
+    q = open_with((jobq_options){.workers = JOBQ_NONE, .busy_ms = JOBQ_DAY});
+    REQUIRE(q != NULL);
+    db = take_the_file();
+    c.q = q;
+    call(&c);
+    test_pause_ms(SOON_MS); /* either way it has to succeed; mostly it waits by then */
+    give_the_file_back(&db);
+    pthread_join(c.thread, NULL);
+    CHECK_CODE(c.code, JOBQ_OK);
+    CHECK_INT(total(q), 2);
+    close_queue(&q);
+}
+
+/* Goal: a stop beside a caller that waits for the file keeps its own time, and so does a wait; the
+ * caller goes on. Method: the caller's busy_ms is a day. */
+TEST(stop_beside_a_caller_that_waits) {
+    struct caller c = {0};
+    gate g;
+    int64_t id;
+    sqlite3 *db;
+    jobq *q = open_with((jobq_options){.workers = 1, .busy_ms = JOBQ_DAY});
+    REQUIRE(q != NULL);
+    gate_init(&g);
+    handle(q, "k", do_nothing, NULL);
+    handle(q, "stand", stand_at_gate, &g);
+    id = put(q, "stand");
+    start(q);
+    gate_await(&g, 1);
+    db = take_the_file();
+    c.q = q;
+    call(&c);
+    gate_open(&g);
+    FAILS(JOBQ_TIMEOUT, jobq_wait(q, id, SOON_MS, NULL, &err));
+    FAILS(JOBQ_BUSY, jobq_stop(q, SOON_MS, &err));
+    give_the_file_back(&db);
+    pthread_join(c.thread, NULL);
+    CHECK_CODE(c.code, JOBQ_OK);
+    WORKS(jobq_stop(q, SOON_MS, &err));
+    CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
+    close_queue(&q);
+    gate_free(&g);
+}
+
+struct asking {
+    gate begin, refused;
+};
+
+static jobq_outcome ask_for_the_writer(jobq_run *run, void *ctx) {
+    struct asking *a = (struct asking *)ctx;
+    sqlite3 *db = NULL;
+    gate_pass(&a->begin);
+    FAILS(JOBQ_BUSY, jobq_run_db(run, &db, &err));
+    CHECK(db == NULL);
+    gate_pass(&a->refused);
+    WORKS(jobq_run_db(run, &db, &err));
+    if (db) CHECK_INT(sqlite3_exec(db, "CREATE TABLE mine(x)", NULL, NULL, NULL), SQLITE_OK);
+    return JOBQ_DONE;
+}
+
+/* Goal: a job's transaction waits by busy_ms, too, has not begun then, and begins later. Method:
+ * the handler asks twice. */
+TEST(job_transaction_waits_as_long_as_it_says) {
+    struct asking a;
+    int64_t id;
+    sqlite3 *db;
+    jobq *q = open_with((jobq_options){.workers = 1, .busy_ms = SOON_MS});
+    REQUIRE(q != NULL);
+    gate_init(&a.begin);
+    gate_init(&a.refused);
+    handle(q, "k", ask_for_the_writer, &a);
+    id = put(q, "k");
+    start(q);
+    gate_await(&a.begin, 1);
+    db = take_the_file();
+    gate_open(&a.begin);
+    gate_await(&a.refused, 1);
+    give_the_file_back(&db);
+    gate_open(&a.refused);
+    CHECK_INT(finish(q, id).state, JOBQ_STATE_DONE);
+    CHECK_INT(sql_int(test_path("q.db"), "SELECT count(*) FROM mine"), 0);
+    close_queue(&q);
+    gate_free(&a.begin);
+    gate_free(&a.refused);
+}
+
+/* ---- Stop, close, open ---- */
+
+/* A job has run, and its outcome cannot be written. */
+static bool begin_with_an_outcome(jobq **q, gate *g, int64_t *id, sqlite3 **db) {
+    *q = open_with((jobq_options){.workers = 1, .busy_ms = SOON_MS});
+    if (!*q) return false;
+    gate_init(g);
+    handle(*q, "k", stand_at_gate, g);
+    *id = put(*q, "k");
+    start(*q);
+    gate_await(g, 1);
+    *db = take_the_file();
+    gate_open(g);
+    return true;
+}
+
+/* Goal: a stop that cannot write an outcome says so and how many there are; the next one writes it.
+ * Method: the other connection lets go between the two. */
+TEST(stop_says_what_it_could_not_write) {
+    gate g;
+    int64_t id;
+    sqlite3 *db;
+    jobq *q;
+    jobq_error told = {0};
+    REQUIRE(begin_with_an_outcome(&q, &g, &id, &db));
+    CHECK_CODE(jobq_stop(q, SOON_MS, &told), JOBQ_BUSY);
+    CHECK(strstr(told.text, "1 outcome") != NULL);
+    CHECK(strstr(told.text, "jobq_stop again") != NULL);
+    CHECK(!stats_of(q).started_now);
+    FAILS(JOBQ_BUSY, jobq_stop(q, JOBQ_NONE, &err));
+    CHECK_INT(state_of(q, id), JOBQ_STATE_RUNNING);
+    give_the_file_back(&db);
+    WORKS(jobq_stop(q, JOBQ_NONE, &err));
+    CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
+    close_queue(&q);
+    gate_free(&g);
+}
+
+/* Goal: so does the next start, or any other call that writes. Method: as above. */
+TEST(start_writes_what_a_stop_could_not) {
+    for (int enqueues = 0; enqueues < 2; enqueues++) {
+        gate g;
+        int64_t id;
+        sqlite3 *db;
+        jobq *q;
+        REQUIRE(begin_with_an_outcome(&q, &g, &id, &db));
+        FAILS(JOBQ_BUSY, jobq_stop(q, SOON_MS, &err));
+        give_the_file_back(&db);
+        if (enqueues) put(q, "later");
+        else start(q);
+        CHECK_INT(enqueues ? look(q, id).runs : finish(q, id).runs, 1);
+        CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
+        close_queue(&q);
+        gate_free(&g);
+    }
+}
+
+/* Goal: a close that drops an outcome says so, after busy_ms; the job runs again, as after a crash
+ * that came before its commit, and is not blamed. Method: the queue is opened again. */
+TEST(close_says_what_it_drops) {
+    gate g;
+    int64_t id;
+    sqlite3 *db;
+    jobq *q;
+    REQUIRE(begin_with_an_outcome(&q, &g, &id, &db));
+    CHECK_CODE(jobq_close(&q), JOBQ_BUSY);
+    CHECK(q == NULL);
+    give_the_file_back(&db);
+    q = open_with((jobq_options){.workers = 1});
+    REQUIRE(q != NULL);
+    CHECK_INT(look(q, id).crashes, 0);
+    handle(q, "k", stand_at_gate, &g);
+    start(q);
+    CHECK_INT(finish(q, id).state, JOBQ_STATE_DONE);
+    CHECK_INT(g.entered, 2);
+    close_queue(&q);
+    gate_free(&g);
+}
+
+static jobq_outcome let_it_write(jobq_run *run, void *ctx) {
+    (void)run;
+    *(sqlite3 **)ctx = take_the_file();
+    return JOBQ_DONE;
+}
+
+/* Goal: the same in step mode. Method: the handler lets the other connection begin. */
+TEST(stop_in_step_mode_says_it_too) {
+    int64_t id;
+    sqlite3 *db = NULL;
+    jobq *q = open_with((jobq_options){.workers = JOBQ_NONE, .busy_ms = JOBQ_NONE});
+    REQUIRE(q != NULL);
+    handle(q, "k", let_it_write, &db);
+    id = put(q, "k");
+    FAILS(JOBQ_BUSY, jobq_step(q, NULL, &err));
+    FAILS(JOBQ_BUSY, jobq_stop(q, JOBQ_NONE, &err));
+    CHECK_INT(state_of(q, id), JOBQ_STATE_RUNNING);
+    give_the_file_back(&db);
+    WORKS(jobq_stop(q, JOBQ_NONE, &err));
+    CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
+    CHECK_INT(look(q, id).runs, 1);
+    close_queue(&q);
+}
+
+/* Goal: a stop and a close with nothing to write do not ask for the file. Method: the pool is at
+ * rest, and the stop has no time at all. */
+TEST(stop_with_nothing_to_write) {
+    int64_t id;
+    sqlite3 *db;
+    jobq *q = open_with((jobq_options){.workers = 2, .busy_ms = JOBQ_DAY});
+    REQUIRE(q != NULL);
+    handle(q, "k", do_nothing, NULL);
+    start(q);
+    id = put(q, "k");
+    finish(q, id);
+    WORKS(jobq_stop(q, JOBQ_NEVER, &err)); /* its last transaction is over */
+    start(q);
+    while (stats_of(q).claimed > 0 || stats_of(q).running > 0) test_pause_ms(1);
+    db = take_the_file();
+    WORKS(jobq_stop(q, JOBQ_NONE, &err));
+    close_queue(&q);
+    give_the_file_back(&db);
+}
+
+/* Goal: open waits for busy_ms in all, takes nothing, and can be repeated. Method: as owner. */
+TEST(open_waits_as_long_as_it_says) {
+    jobq_options options = {.busy_ms = SOON_MS, .shared = true};
+    int64_t began_ms;
+    sqlite3 *db;
+    jobq *q = open_with((jobq_options){.workers = 1});
+    REQUIRE(q != NULL);
+    close_queue(&q);
+    db = take_the_file();
+    began_ms = test_real_ms();
+    FAILS(JOBQ_BUSY, jobq_open(test_path("q.db"), &options, &q, &err));
+    CHECK(test_real_ms() - began_ms >= SOON_MS - 1);
+    CHECK(q == NULL);
+    give_the_file_back(&db);
+    WORKS(jobq_open(test_path("q.db"), &options, &q, &err));
+    close_queue(&q);
+}
+
+TEST_MAIN(time_goes_on, outcome_is_written_when_the_file_is_free,
+          each_caller_waits_as_long_as_it_says, free_file_is_found,
+          stop_beside_a_caller_that_waits, job_transaction_waits_as_long_as_it_says,
+          stop_says_what_it_could_not_write, start_writes_what_a_stop_could_not,
+          close_says_what_it_drops, stop_in_step_mode_says_it_too, stop_with_nothing_to_write,
+          open_waits_as_long_as_it_says)
