@@ -203,6 +203,7 @@ static inline int64_t jobq__to_us(int64_t ms) {
 
 #define JOBQ__WORKERS 4
 #define JOBQ__BUSY_MS (5 * JOBQ_SECOND)
+#define JOBQ__SHARED_POLL_MS JOBQ_SECOND /* of a queue that is shared; others do not poll */
 #define JOBQ__KEEP_DONE_MS (24 * JOBQ_HOUR)
 #define JOBQ__KEEP_FAILED_MS (7 * JOBQ_DAY)
 #define JOBQ__PAYLOAD_MAX (1024 * 1024)
@@ -3120,6 +3121,7 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(SAVE_END, "RELEASE jobq_part") \
     X(SYNC_FULL, "PRAGMA synchronous=FULL") \
     X(SYNC_NORMAL, "PRAGMA synchronous=NORMAL") \
+    X(DATA_VERSION, "PRAGMA data_version") \
     /* names */ \
     X(NAME_ID, "SELECT id FROM jobq_name WHERE name = ?1") \
     X(NAME_ADD, "INSERT INTO jobq_name(name) VALUES(?1)") \
@@ -4129,6 +4131,10 @@ JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db);
 
 /* ---- The file (store_read.c) ---- */
 
+/* A number that differs from what it was whenever another connection has committed since. A read,
+ * which takes no lock that a writer wants. */
+JOBQ__INTERNAL int jobq__store_version(struct jobq__db *db, int64_t *version);
+
 JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db);
 /* Bytes by which the database file will grow when the log is copied, the open transaction
  * included. */
@@ -5029,6 +5035,17 @@ JOBQ__INTERNAL size_t jobq__store_unpack(const unsigned char *from, size_t size,
  * that state; its cursor is the index's key, so rows that come and go meanwhile are neither
  * repeated nor do they displace others. Claimed rows stand in no index: they are listed from the
  * claims row. */
+
+JOBQ__INTERNAL int jobq__store_version(struct jobq__db *db, int64_t *version) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_DATA_VERSION);
+    bool row;
+    int rc = jobq__db_next(db, s, &row);
+    *version = 0;
+    if (rc != JOBQ_OK || !row) return rc;
+    *version = sqlite3_column_int64(s, 0);
+    jobq__db_reset(s);
+    return rc;
+}
 
 JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db) {
     int64_t size;
@@ -6148,6 +6165,7 @@ struct jobq {
     int64_t last_id, next_due_ms;
     int64_t wal_next;           /* pages at which the next checkpoint is due */
     bool look_lanes;            /* the set of lanes may have grown */
+    int64_t seen;               /* the file's version at the last poll; 0: not known */
     struct jobq_run *job_run;   /* whose transaction it is, while in_job */
 };
 
@@ -9236,6 +9254,7 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     jobq__event_commit(&q->events, true);
     rc = jobq__store_commit(&q->job);
     if (rc == JOBQ_OK) {
+        q->seen = 0; /* to the writer this was another connection */
         jobq__tx_applied(q, wakes);
         return rc;
     }
@@ -10227,7 +10246,8 @@ JOBQ__INTERNAL int jobq__pool_init(jobq *q) {
     jobq__wheel_init(&pool->wheel, 0);
     pool->due_at_ms = JOBQ_NEVER;
     pool->prune_at_ms = JOBQ_NEVER;
-    pool->poll_at_us = INT64_MAX;
+    /* The scheduler begins with a look; in step mode the first step does. */
+    pool->poll_at_us = q->step_mode && q->options.poll_ms != JOBQ_NONE ? 0 : INT64_MAX;
     pool->job_ns = JOBQ__RING_WINDOW_US * 1000; /* unknown yet: a small ring */
     rc = jobq__os_mutex_init(&pool->mu);
     if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->quiet, JOBQ__OS_MONO);
@@ -10586,28 +10606,6 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     jobq__os_unlock(&q->pool.mu);
 }
 
-JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    bool prune;
-    int64_t now_us;
-    if (jobq__os_load(&q->failed)) return;
-    do {
-        int64_t now_ms = jobq__clock_now_ms(q->clock);
-        jobq__os_lock(&pool->mu);
-        prune = jobq__sched_due(pool->prune_at_ms, now_ms);
-        jobq__os_unlock(&pool->mu);
-        if (prune) jobq__sched_prune(q, now_ms);
-    } while (prune);
-    if (q->options.poll_ms == JOBQ_NONE) return;
-    now_us = jobq__clock_mono_us();
-    jobq__os_lock(&pool->mu);
-    if (pool->poll_at_us <= now_us) {
-        pool->poll_at_us = jobq__add(now_us, JOBQ__MIN(q->options.poll_ms, JOBQ_DAY) * 1000);
-        pool->look = true;
-    }
-    jobq__os_unlock(&pool->mu);
-}
-
 /* The scheduler must not wait for a job's transaction: deadlines would pass meanwhile. Whoever lays
  * the baton down tells it. */
 static bool jobq__sched_hold(jobq *q) {
@@ -10619,6 +10617,41 @@ static bool jobq__sched_hold(jobq *q) {
     /* It may have been laid down just before. */
     held = jobq__commit_try(q);
     return held;
+}
+
+/* Has somebody else written? That is asked by reading: a transaction follows only what was found.
+ * On the writer, to which its own commits are nothing new. Under an artificial clock a step asks
+ * each time, for only real time could tell when. */
+static void jobq__sched_poll(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t now_us = jobq__clock_mono_us(), version;
+    bool due, changed;
+    if (q->options.poll_ms == JOBQ_NONE) return;
+    jobq__os_lock(&pool->mu);
+    due = pool->poll_at_us <= now_us || (q->step_mode && q->clock);
+    jobq__os_unlock(&pool->mu);
+    if (!due || !jobq__sched_hold(q)) return;
+    changed = jobq__store_version(&q->writer, &version) != JOBQ_OK || version != q->seen;
+    q->seen = version;
+    jobq__commit_release(q);
+    jobq__os_lock(&pool->mu);
+    pool->poll_at_us = jobq__add(now_us, JOBQ__MIN(q->options.poll_ms, JOBQ_DAY) * 1000);
+    if (changed) pool->look = pool->more = true;
+    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    bool prune;
+    if (jobq__os_load(&q->failed)) return;
+    do {
+        int64_t now_ms = jobq__clock_now_ms(q->clock);
+        jobq__os_lock(&pool->mu);
+        prune = jobq__sched_due(pool->prune_at_ms, now_ms);
+        jobq__os_unlock(&pool->mu);
+        if (prune) jobq__sched_prune(q, now_ms);
+    } while (prune);
+    jobq__sched_poll(q);
 }
 
 static void jobq__sched_commit(jobq *q) {
@@ -11031,7 +11064,9 @@ static int jobq__config_count(const char *what, int64_t given, int64_t fallback,
 static int jobq__config_times(const jobq_options *given, jobq_options *o, jobq_error *err) {
     int rc = jobq__config_ms("busy_ms", given->busy_ms, JOBQ__BUSY_MS, true, &o->busy_ms, err);
     if (rc == JOBQ_OK)
-        rc = jobq__config_ms("poll_ms", given->poll_ms, JOBQ_NONE, true, &o->poll_ms, err);
+        rc = jobq__config_ms("poll_ms", given->poll_ms,
+                             given->shared ? JOBQ__SHARED_POLL_MS : JOBQ_NONE, true, &o->poll_ms,
+                             err);
     if (rc == JOBQ_OK)
         rc = jobq__config_ms("keep_done_ms", given->keep_done_ms, JOBQ__KEEP_DONE_MS, true,
                              &o->keep_done_ms, err);
@@ -12470,6 +12505,7 @@ JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err) {
 JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     struct jobq__pool *pool;
     struct jobq__now now;
+    int64_t poll_us;
     int rc = jobq__api_enter_owner(q, err);
     if (rc != JOBQ_OK) return rc;
     if (!at_ms)
@@ -12480,7 +12516,12 @@ JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     *at_ms = jobq__sched_next(q, now);
     if (pool->ring.count || pool->handed_count || pool->more || pool->look)
         *at_ms = JOBQ__MIN(*at_ms, now.wall_ms);
+    poll_us = pool->poll_at_us;
     jobq__os_unlock(&pool->mu);
+    /* When to look for others' jobs is real time, of which an artificial clock knows nothing. */
+    if (!q->clock && poll_us != INT64_MAX)
+        *at_ms = JOBQ__MIN(*at_ms, jobq__add(now.wall_ms, JOBQ__MAX(
+            poll_us - jobq__clock_mono_us() + 999, 0) / 1000));
     if (jobq__os_load(&q->failed)) *at_ms = JOBQ_NEVER;
     return jobq__api_leave(q, JOBQ_OK);
 }

@@ -235,7 +235,10 @@ typedef struct jobq_options {
     bool charge_reboots;    /* a power cut counts as a crash of the jobs it met */
     int64_t busy_ms;        /* wait for others that write; default 5 s; JOBQ_NONE = do not.
                                Others: a job's transaction, connections, processes */
-    int64_t poll_ms;        /* look for jobs of client processes; default off */
+    int64_t poll_ms;        /* look so often for what others have put into the file; default off,
+                               with .shared 1 s; JOBQ_NONE = off. A look that finds nothing new
+                               only reads. Real time; in step mode each step looks, when it is
+                               time, and jobq_next_deadline says when that is */
     int64_t keep_done_ms;   /* keep done and cancelled jobs; default 24 h; JOBQ_NONE = drop */
     int64_t keep_failed_ms; /* keep failed jobs; default 7 days; JOBQ_NONE = drop */
     int64_t keep_max;       /* keep at most so many finished jobs, looked at once a minute;
@@ -502,7 +505,8 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
  * before survives power loss. DURABLE: does nothing. Fails as jobq_enqueue. */
 JOBQ_API int jobq_flush(jobq *q, jobq_error *err);
 
-/* Owner: look now for jobs that another connection has committed. Cheap; any thread.
+/* Owner: look now for jobs that another connection has committed; without this, or poll_ms, they
+ * are found when the queue is opened next, or by chance. Cheap; any thread.
  * Fails: MISUSE (client). */
 JOBQ_API int jobq_notify(jobq *q, jobq_error *err);
 
@@ -661,7 +665,8 @@ JOBQ_API int jobq_step(jobq *q, int *ran, jobq_error *err);
 JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err);
 
 /* *at_ms is when the queue next has something to do by its clock: now or earlier if a job is, or
- * may be, ready; JOBQ_NEVER if nothing is known. With on_wake this is all that a foreign event
+ * may be, ready, or when it is to look for others' jobs (poll_ms; not by an artificial clock);
+ * JOBQ_NEVER if nothing is known. With on_wake this is all that a foreign event
  * loop needs. A run's deadline and other durations are told as the wall goes now: ask again when
  * it was set. Threads: any. Fails: MISUSE (client), CLOSED, FORKED. */
 JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err);

@@ -715,6 +715,7 @@ JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err) {
 JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     struct jobq__pool *pool;
     struct jobq__now now;
+    int64_t poll_us;
     int rc = jobq__api_enter_owner(q, err);
     if (rc != JOBQ_OK) return rc;
     if (!at_ms)
@@ -725,7 +726,12 @@ JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     *at_ms = jobq__sched_next(q, now);
     if (pool->ring.count || pool->handed_count || pool->more || pool->look)
         *at_ms = JOBQ__MIN(*at_ms, now.wall_ms);
+    poll_us = pool->poll_at_us;
     jobq__os_unlock(&pool->mu);
+    /* When to look for others' jobs is real time, of which an artificial clock knows nothing. */
+    if (!q->clock && poll_us != INT64_MAX)
+        *at_ms = JOBQ__MIN(*at_ms, jobq__add(now.wall_ms, JOBQ__MAX(
+            poll_us - jobq__clock_mono_us() + 999, 0) / 1000));
     if (jobq__os_load(&q->failed)) *at_ms = JOBQ_NEVER;
     return jobq__api_leave(q, JOBQ_OK);
 }

@@ -32,7 +32,9 @@ static int jobq__config_count(const char *what, int64_t given, int64_t fallback,
 static int jobq__config_times(const jobq_options *given, jobq_options *o, jobq_error *err) {
     int rc = jobq__config_ms("busy_ms", given->busy_ms, JOBQ__BUSY_MS, true, &o->busy_ms, err);
     if (rc == JOBQ_OK)
-        rc = jobq__config_ms("poll_ms", given->poll_ms, JOBQ_NONE, true, &o->poll_ms, err);
+        rc = jobq__config_ms("poll_ms", given->poll_ms,
+                             given->shared ? JOBQ__SHARED_POLL_MS : JOBQ_NONE, true, &o->poll_ms,
+                             err);
     if (rc == JOBQ_OK)
         rc = jobq__config_ms("keep_done_ms", given->keep_done_ms, JOBQ__KEEP_DONE_MS, true,
                              &o->keep_done_ms, err);

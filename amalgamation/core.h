@@ -348,6 +348,7 @@ struct jobq {
     int64_t last_id, next_due_ms;
     int64_t wal_next;           /* pages at which the next checkpoint is due */
     bool look_lanes;            /* the set of lanes may have grown */
+    int64_t seen;               /* the file's version at the last poll; 0: not known */
     struct jobq_run *job_run;   /* whose transaction it is, while in_job */
 };
 

@@ -8,6 +8,7 @@
 
 #define JOBQ__WORKERS 4
 #define JOBQ__BUSY_MS (5 * JOBQ_SECOND)
+#define JOBQ__SHARED_POLL_MS JOBQ_SECOND /* of a queue that is shared; others do not poll */
 #define JOBQ__KEEP_DONE_MS (24 * JOBQ_HOUR)
 #define JOBQ__KEEP_FAILED_MS (7 * JOBQ_DAY)
 #define JOBQ__PAYLOAD_MAX (1024 * 1024)

@@ -163,7 +163,8 @@ JOBQ__INTERNAL int jobq__pool_init(jobq *q) {
     jobq__wheel_init(&pool->wheel, 0);
     pool->due_at_ms = JOBQ_NEVER;
     pool->prune_at_ms = JOBQ_NEVER;
-    pool->poll_at_us = INT64_MAX;
+    /* The scheduler begins with a look; in step mode the first step does. */
+    pool->poll_at_us = q->step_mode && q->options.poll_ms != JOBQ_NONE ? 0 : INT64_MAX;
     pool->job_ns = JOBQ__RING_WINDOW_US * 1000; /* unknown yet: a small ring */
     rc = jobq__os_mutex_init(&pool->mu);
     if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->quiet, JOBQ__OS_MONO);

@@ -96,28 +96,6 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     jobq__os_unlock(&q->pool.mu);
 }
 
-JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    bool prune;
-    int64_t now_us;
-    if (jobq__os_load(&q->failed)) return;
-    do {
-        int64_t now_ms = jobq__clock_now_ms(q->clock);
-        jobq__os_lock(&pool->mu);
-        prune = jobq__sched_due(pool->prune_at_ms, now_ms);
-        jobq__os_unlock(&pool->mu);
-        if (prune) jobq__sched_prune(q, now_ms);
-    } while (prune);
-    if (q->options.poll_ms == JOBQ_NONE) return;
-    now_us = jobq__clock_mono_us();
-    jobq__os_lock(&pool->mu);
-    if (pool->poll_at_us <= now_us) {
-        pool->poll_at_us = jobq__add(now_us, JOBQ__MIN(q->options.poll_ms, JOBQ_DAY) * 1000);
-        pool->look = true;
-    }
-    jobq__os_unlock(&pool->mu);
-}
-
 /* The scheduler must not wait for a job's transaction: deadlines would pass meanwhile. Whoever lays
  * the baton down tells it. */
 static bool jobq__sched_hold(jobq *q) {
@@ -129,6 +107,41 @@ static bool jobq__sched_hold(jobq *q) {
     /* It may have been laid down just before. */
     held = jobq__commit_try(q);
     return held;
+}
+
+/* Has somebody else written? That is asked by reading: a transaction follows only what was found.
+ * On the writer, to which its own commits are nothing new. Under an artificial clock a step asks
+ * each time, for only real time could tell when. */
+static void jobq__sched_poll(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t now_us = jobq__clock_mono_us(), version;
+    bool due, changed;
+    if (q->options.poll_ms == JOBQ_NONE) return;
+    jobq__os_lock(&pool->mu);
+    due = pool->poll_at_us <= now_us || (q->step_mode && q->clock);
+    jobq__os_unlock(&pool->mu);
+    if (!due || !jobq__sched_hold(q)) return;
+    changed = jobq__store_version(&q->writer, &version) != JOBQ_OK || version != q->seen;
+    q->seen = version;
+    jobq__commit_release(q);
+    jobq__os_lock(&pool->mu);
+    pool->poll_at_us = jobq__add(now_us, JOBQ__MIN(q->options.poll_ms, JOBQ_DAY) * 1000);
+    if (changed) pool->look = pool->more = true;
+    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    bool prune;
+    if (jobq__os_load(&q->failed)) return;
+    do {
+        int64_t now_ms = jobq__clock_now_ms(q->clock);
+        jobq__os_lock(&pool->mu);
+        prune = jobq__sched_due(pool->prune_at_ms, now_ms);
+        jobq__os_unlock(&pool->mu);
+        if (prune) jobq__sched_prune(q, now_ms);
+    } while (prune);
+    jobq__sched_poll(q);
 }
 
 static void jobq__sched_commit(jobq *q) {

@@ -47,6 +47,7 @@
     X(SAVE_END, "RELEASE jobq_part") \
     X(SYNC_FULL, "PRAGMA synchronous=FULL") \
     X(SYNC_NORMAL, "PRAGMA synchronous=NORMAL") \
+    X(DATA_VERSION, "PRAGMA data_version") \
     /* names */ \
     X(NAME_ID, "SELECT id FROM jobq_name WHERE name = ?1") \
     X(NAME_ADD, "INSERT INTO jobq_name(name) VALUES(?1)") \

@@ -47,6 +47,10 @@ JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db);
 
 /* ---- The file (store_read.c) ---- */
 
+/* A number that differs from what it was whenever another connection has committed since. A read,
+ * which takes no lock that a writer wants. */
+JOBQ__INTERNAL int jobq__store_version(struct jobq__db *db, int64_t *version);
+
 JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db);
 /* Bytes by which the database file will grow when the log is copied, the open transaction
  * included. */

@@ -9,6 +9,17 @@
  * repeated nor do they displace others. Claimed rows stand in no index: they are listed from the
  * claims row. */
 
+JOBQ__INTERNAL int jobq__store_version(struct jobq__db *db, int64_t *version) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_DATA_VERSION);
+    bool row;
+    int rc = jobq__db_next(db, s, &row);
+    *version = 0;
+    if (rc != JOBQ_OK || !row) return rc;
+    *version = sqlite3_column_int64(s, 0);
+    jobq__db_reset(s);
+    return rc;
+}
+
 JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db) {
     int64_t size;
     return jobq__db_number(db, "PRAGMA page_size", 0, &size) == JOBQ_OK ? size : 0;

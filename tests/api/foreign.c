@@ -412,9 +412,109 @@ TEST(open_waits_as_long_as_it_says) {
     close_queue(&q);
 }
 
+/* ---- What others have put into the file ---- */
+
+/* By a client's handle in this process: to the owner that is another connection like any other. */
+static int64_t put_from_outside(void) {
+    jobq_options options = {.role = JOBQ_CLIENT, .shared = true};
+    jobq *client = NULL;
+    int64_t id = 0;
+    WORKS(jobq_open(test_path("q.db"), &options, &client, &err));
+    if (!client) return 0;
+    id = put(client, "k");
+    close_queue(&client);
+    return id;
+}
+
+/* Goal: a queue that polls and finds nothing new does not write: neither does it commit, nor is it
+ * in the way of anybody who does. Method: commits are counted while it polls every millisecond, and
+ * another connection, which does not wait, finds the file free each time. */
+TEST(polling_does_not_write) {
+    enum { LOOKS = 200 };
+    int64_t commits;
+    int taken = 0;
+    sqlite3 *db;
+    jobq *q = open_with((jobq_options){.workers = 1, .poll_ms = 1});
+    REQUIRE(q != NULL);
+    handle(q, "k", do_nothing, NULL);
+    start(q);
+    CHECK_INT(finish(q, put_from_outside()).state, JOBQ_STATE_DONE); /* it does poll */
+    CHECK_INT(finish(q, put_from_outside()).state, JOBQ_STATE_DONE);
+    while (stats_of(q).claimed > 0 || stats_of(q).running > 0) test_pause_ms(1);
+    test_pause_ms(SOON_MS); /* the last of them may have been found twice */
+    db = sql_open(test_path("q.db"));
+    sqlite3_busy_timeout(db, 0);
+    commits = stats_of(q).commits;
+    for (int i = 0; i < LOOKS; i++) {
+        taken += sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK;
+        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+        test_pause_ms(1);
+    }
+    CHECK_INT(taken, 0);
+    CHECK_INT(stats_of(q).commits, commits);
+    CHECK_INT(finish(q, put_from_outside()).state, JOBQ_STATE_DONE);
+    sqlite3_close(db);
+    close_queue(&q);
+}
+
+static jobq_outcome write_through_the_job(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    (void)ctx;
+    WORKS(jobq_run_db(run, &db, &err));
+    if (db) sqlite3_exec(db, "CREATE TABLE IF NOT EXISTS mine(x)", NULL, NULL, NULL);
+    return JOBQ_DONE;
+}
+
+/* Goal: the same when jobs of the queue write through their own transactions, which to the writer
+ * are another connection's. Method: the job of a client comes after such a one. */
+TEST(polling_beside_transactions_of_jobs) {
+    jobq *q = open_with((jobq_options){.workers = 2, .poll_ms = 1});
+    REQUIRE(q != NULL);
+    handle(q, "k", write_through_the_job, NULL);
+    start(q);
+    for (int i = 0; i < 20; i++) {
+        put(q, "k");
+        CHECK_INT(finish(q, put_from_outside()).state, JOBQ_STATE_DONE);
+    }
+    close_queue(&q);
+}
+
+/* Goal: in step mode a foreign loop that goes by jobq_next_deadline finds them, too; by default
+ * once a second where the queue is shared, and not at all where that is switched off. Method: the
+ * loop sleeps until the deadline, and steps. */
+TEST(polling_in_step_mode) {
+    int64_t at_ms, now_ms = jobq_clock_now(NULL), ran = 0;
+    jobq *q = open_with((jobq_options){.workers = JOBQ_NONE, .poll_ms = 5});
+    REQUIRE(q != NULL);
+    handle(q, "k", do_nothing, NULL);
+    CHECK_INT(drain(q), 0);
+    put_from_outside();
+    while (ran == 0) {
+        WORKS(jobq_next_deadline(q, &at_ms, &err));
+        now_ms = jobq_clock_now(NULL);
+        CHECK(at_ms <= now_ms + 5);
+        if (at_ms > now_ms) test_pause_ms(at_ms - now_ms);
+        ran = drain(q);
+    }
+    close_queue(&q);
+    q = open_with((jobq_options){.workers = JOBQ_NONE});
+    REQUIRE(q != NULL);
+    drain(q);
+    WORKS(jobq_next_deadline(q, &at_ms, &err));
+    CHECK(at_ms <= jobq_clock_now(NULL) + JOBQ_SECOND);
+    close_queue(&q);
+    q = open_with((jobq_options){.workers = JOBQ_NONE, .poll_ms = JOBQ_NONE});
+    REQUIRE(q != NULL);
+    drain(q);
+    WORKS(jobq_next_deadline(q, &at_ms, &err));
+    CHECK(at_ms == JOBQ_NEVER);
+    close_queue(&q);
+}
+
 TEST_MAIN(time_goes_on, outcome_is_written_when_the_file_is_free,
           each_caller_waits_as_long_as_it_says, free_file_is_found,
           stop_beside_a_caller_that_waits, job_transaction_waits_as_long_as_it_says,
           stop_says_what_it_could_not_write, start_writes_what_a_stop_could_not,
           close_says_what_it_drops, stop_in_step_mode_says_it_too, stop_with_nothing_to_write,
-          open_waits_as_long_as_it_says)
+          open_waits_as_long_as_it_says, polling_does_not_write,
+          polling_beside_transactions_of_jobs, polling_in_step_mode)
