@@ -73,7 +73,8 @@
  *     config.c        defaults and checks of what the caller gives
  *     api.h           the door: every public call goes in and out through it
  *     api.c           open, start, stop, close, register
- *     api_jobs.c      enqueue, cancel, retry, delete, wait, look inside
+ *     api_jobs.c      enqueue, cancel, retry, delete, look inside, time
+ *     api_wait.c      waits for a job, and says what it waits for
  *
  * ---------------------------------------------------------------------------
  * MIT No Attribution (MIT-0)
@@ -705,6 +706,8 @@ JOBQ__INTERNAL void jobq__os_yield(void);
  * an application's handlers need not run on it. */
 JOBQ__INTERNAL void jobq__os_thread_deafen(void);
 JOBQ__INTERNAL void jobq__os_sleep_us(int64_t duration_us);
+/* True if it is certain that the process has no other thread. */
+JOBQ__INTERNAL bool jobq__os_alone(void);
 /* What the calling thread is at, for who asks on that thread; returns what it was at before. */
 JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what);
 
@@ -841,6 +844,10 @@ JOBQ__INTERNAL int jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void))
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 32))
+#include <sys/single_threaded.h>
+#define JOBQ__OS_KNOWS_THREADS 1
+#endif
 #if defined(__linux__)
 #include <sys/vfs.h>
 #elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)
@@ -1046,6 +1053,14 @@ JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread) {
 
 JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void) {
     return pthread_self();
+}
+
+JOBQ__INTERNAL bool jobq__os_alone(void) {
+#ifdef JOBQ__OS_KNOWS_THREADS
+    return __libc_single_threaded != 0;
+#else
+    return false;
+#endif
 }
 
 JOBQ__INTERNAL void jobq__os_yield(void) {
@@ -10319,7 +10334,9 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) {
         jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
-        return jobq__err_set(err, rc, "a thread could not be started");
+        return jobq__err_set(err, rc, "a thread could not be started: the system has no room"
+                             " for %d workers and a scheduler (ulimit -u, memory; fewer .workers or"
+                             " smaller .stack_bytes)", pool->worker_count);
     }
     jobq__core_kick(q);
     return JOBQ_OK;
@@ -11045,11 +11062,14 @@ static int jobq__config_ms(const char *what, int64_t given, int64_t fallback, bo
     *ms = given ? given : fallback;
     if (given == JOBQ_UNLIMITED) return jobq__config_endless(what, err);
     if (*ms >= 0 || (none && *ms == JOBQ_NONE)) return JOBQ_OK;
-    return jobq__err_set(err, JOBQ_BAD_TIME, "%s is negative", what);
+    return jobq__err_set(err, JOBQ_BAD_TIME, "%s is %lld; a duration is not negative%s", what,
+                         (long long)given, none ? ", but it may be JOBQ_NONE (-1)" : "");
 }
 
 JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, jobq_error *err) {
-    if (ms < 0) return jobq__err_set(err, JOBQ_BAD_TIME, "%s is negative", what);
+    if (ms < 0)
+        return jobq__err_set(err, JOBQ_BAD_TIME, "%s is %lld; a duration is not negative", what,
+                             (long long)ms);
     return ms == JOBQ_UNLIMITED ? jobq__config_endless(what, err) : JOBQ_OK;
 }
 
@@ -11057,8 +11077,8 @@ static int jobq__config_count(const char *what, int64_t given, int64_t fallback,
                               int64_t high, int64_t *count, jobq_error *err) {
     *count = given ? given : fallback;
     if (*count >= low && *count <= high) return JOBQ_OK;
-    return jobq__err_set(err, JOBQ_MISUSE, "%s must be between %lld and %lld", what,
-                         (long long)low, (long long)high);
+    return jobq__err_set(err, JOBQ_MISUSE, "%s is %lld; it must be between %lld and %lld",
+                         what, (long long)given, (long long)low, (long long)high);
 }
 
 static int jobq__config_times(const jobq_options *given, jobq_options *o, jobq_error *err) {
@@ -11123,6 +11143,20 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
     return rc;
 }
 
+/* The least delay and the longest: two that are given must agree, a default gives way. */
+static int jobq__config_backoff(const jobq_kind *given, jobq_kind *kind, jobq_error *err) {
+    int64_t *min_ms = &kind->backoff_min_ms, *max_ms = &kind->backoff_max_ms;
+    if (*min_ms == JOBQ_NONE) *min_ms = 0;
+    if (*max_ms == JOBQ_NONE) *max_ms = 0;
+    if (*min_ms <= *max_ms) return JOBQ_OK;
+    if (given->backoff_min_ms && given->backoff_max_ms)
+        return jobq__err_set(err, JOBQ_BAD_TIME, "backoff_min_ms, %lld, is longer than"
+                             " backoff_max_ms, %lld", (long long)*min_ms, (long long)*max_ms);
+    if (given->backoff_min_ms) *max_ms = *min_ms;
+    else *min_ms = *max_ms;
+    return JOBQ_OK;
+}
+
 static int jobq__config_kind_times(const jobq_options *options, const jobq_kind *given,
                                    jobq_kind *kind, jobq_error *err) {
     int rc = jobq__config_ms("backoff_min_ms", given->backoff_min_ms, JOBQ__BACKOFF_MIN_MS, true,
@@ -11139,9 +11173,8 @@ static int jobq__config_kind_times(const jobq_options *options, const jobq_kind 
     if (rc == JOBQ_OK)
         rc = jobq__config_ms("keep_failed_ms", given->keep_failed_ms, options->keep_failed_ms,
                              true, &kind->keep_failed_ms, err);
+    if (rc == JOBQ_OK) rc = jobq__config_backoff(given, kind, err);
     if (kind->timeout_ms == JOBQ_NEVER) kind->timeout_ms = JOBQ_NONE;
-    if (kind->backoff_min_ms == JOBQ_NONE) kind->backoff_min_ms = 0;
-    if (kind->backoff_max_ms == JOBQ_NONE) kind->backoff_max_ms = 0;
     return rc;
 }
 
@@ -11166,7 +11199,8 @@ JOBQ__INTERNAL int jobq__config_kind(const jobq_options *options, const jobq_kin
     if (given->jitter_percent == JOBQ_NONE) kind->jitter_percent = 0;
     else if (!given->jitter_percent) kind->jitter_percent = JOBQ__JITTER_PERCENT;
     if (kind->jitter_percent < 0 || kind->jitter_percent > 100)
-        return jobq__err_set(err, JOBQ_MISUSE, "jitter_percent must be between 1 and 100");
+        return jobq__err_set(err, JOBQ_MISUSE, "jitter_percent is %d; it must be between 1 and 100,"
+                             " or JOBQ_NONE", given->jitter_percent);
     return JOBQ_OK;
 }
 
@@ -11216,7 +11250,9 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
     if (rc != JOBQ_OK) return rc;
     if (job->run_at_ms && job->delay_ms)
         return jobq__err_set(err, JOBQ_MISUSE, "run_at_ms and delay_ms exclude each other");
-    if (job->run_at_ms < 0) return jobq__err_set(err, JOBQ_BAD_TIME, "run_at_ms is negative");
+    if (job->run_at_ms < 0)
+        return jobq__err_set(err, JOBQ_BAD_TIME, "run_at_ms is negative; it counts milliseconds"
+                             " since 1970");
     rc = jobq__config_span("delay_ms", job->delay_ms, err);
     if (rc != JOBQ_OK) return rc;
     if (job->delay_ms != JOBQ_NEVER && job->delay_ms > INT64_MAX - now_ms)
@@ -11238,10 +11274,10 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
 /* Counts the call as inside, so that close waits for it, or says why it may not enter: MISUSE for
  * NULL, FORKED, CLOSED. */
 JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err);
-/* The same for calls of the owner only. */
-JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, jobq_error *err);
+/* The same for calls of the owner only; call is the name of the function. */
+JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err);
 /* And for those that neither a handler nor the event callback may make. */
-JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, jobq_error *err);
+JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, jobq_error *err);
 /* Returns rc. */
 JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
 
@@ -11249,6 +11285,9 @@ JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
  * transaction, as part of that. */
 JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, bool join,
                                      jobq_error *err);
+
+/* What jobq_get does, inside. */
+JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err);
 
 #endif
 
@@ -11282,25 +11321,34 @@ JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc) {
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, jobq_error *err) {
+static int jobq__api_refuse_client(const char *call, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_MISUSE, "%s is for the owner of the queue; a client enqueues,"
+                         " flushes and looks inside (get, list, count, stat). To have the owner do"
+                         " it, enqueue a job whose handler does", call);
+}
+
+JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err) {
     int rc = jobq__api_enter(q, err);
     if (rc == JOBQ_OK && q->client)
-        rc = jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "a client may not do this"));
+        rc = jobq__api_leave(q, jobq__api_refuse_client(call, err));
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, jobq_error *err) {
+JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, jobq_error *err) {
     int rc = jobq__api_come_in(q, err);
     if (rc != JOBQ_OK) return rc;
     /* Before CLOSED: a handler or callback is inside, so the queue is not freed yet. */
     if (jobq__core_in_handler(q))
-        rc = jobq__err_set(err, JOBQ_MISUSE, "a handler may not do this");
+        rc = jobq__err_set(err, JOBQ_MISUSE, "a handler may not call %s, which would wait for it;"
+                           " let another thread do that, or return jobq_snooze and look again with"
+                           " jobq_get", call);
     else if (jobq__core_in_callback(q))
-        rc = jobq__err_set(err, JOBQ_MISUSE, "on_event and on_wake may not do this");
+        rc = jobq__err_set(err, JOBQ_MISUSE, "on_event and on_wake may not call %s, for others wait"
+                           " until they return; let another thread do that", call);
     else if (jobq__os_load(&q->closing))
         rc = jobq__err_set(err, JOBQ_CLOSED, NULL);
     else if (q->client)
-        rc = jobq__err_set(err, JOBQ_MISUSE, "a client may not do this");
+        rc = jobq__api_refuse_client(call, err);
     return rc == JOBQ_OK ? rc : jobq__api_leave(q, rc);
 }
 
@@ -11666,10 +11714,12 @@ JOBQ_API int jobq_close(jobq **at) {
 /* ---- Start, stop, register ---- */
 
 JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
-    int rc = jobq__api_enter_outside(q, err);
+    int rc = jobq__api_enter_outside(q, "jobq_start", err);
     if (rc != JOBQ_OK) return rc;
     if (q->step_mode)
-        rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode there are no workers to start");
+        rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode (workers = JOBQ_NONE) there are no"
+                           " workers to start; call jobq_step, jobq_run_until_idle or"
+                           " jobq_advance");
     else if (jobq__os_load(&q->failed))
         rc = jobq__core_say(q, jobq__os_load(&q->failed), err);
     else
@@ -11679,7 +11729,7 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
 
 JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
     int64_t grace_us;
-    int rc = jobq__api_enter_outside(q, err);
+    int rc = jobq__api_enter_outside(q, "jobq_stop", err);
     if (rc != JOBQ_OK) return rc;
     if (grace_ms == 0) grace_ms = JOBQ__GRACE_MS;
     if (grace_ms == JOBQ_NONE) grace_ms = 0;
@@ -11756,7 +11806,7 @@ static void jobq__api_unpark(jobq *q, struct jobq__api_kind *kind) {
 JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
     struct jobq__api_kind kind;
     struct jobq__request request;
-    int rc = jobq__api_enter_owner(q, err);
+    int rc = jobq__api_enter_owner(q, "jobq_register", err);
     if (rc != JOBQ_OK) return rc;
     memset(&kind, 0, sizeof kind);
     memset(&request, 0, sizeof request);
@@ -11774,7 +11824,7 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
 }
 
 JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
-    int rc = jobq__api_enter_owner(q, err);
+    int rc = jobq__api_enter_owner(q, "jobq_notify", err);
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&q->pool.mu);
     q->pool.look = q->pool.more = true;
@@ -11785,7 +11835,7 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
 }
 
 /*==== api_jobs.c ====*/
-/* api_jobs.c - enqueue, cancel, retry, delete, wait, look inside. */
+/* api_jobs.c - enqueue, cancel, retry, delete, look inside, time. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/api_jobs.c"
 #endif
@@ -12122,12 +12172,12 @@ static void jobq__jobs_after_delete(jobq *q, struct jobq__request *r) {
     jobq__os_unlock(&q->pool.mu);
 }
 
-static int jobq__jobs_alter(jobq *q, int64_t id,
+static int jobq__jobs_alter(jobq *q, const char *call, int64_t id,
                             int (*write)(jobq *q, struct jobq__request *r),
                             void (*after)(jobq *q, struct jobq__request *r), jobq_error *err) {
     struct jobq__alter alter = {id, NULL};
     struct jobq__request request;
-    int rc = jobq__api_enter_owner(q, err);
+    int rc = jobq__api_enter_owner(q, call, err);
     if (rc != JOBQ_OK) return rc;
     memset(&request, 0, sizeof request);
     request.write = write;
@@ -12141,15 +12191,17 @@ static int jobq__jobs_alter(jobq *q, int64_t id,
 }
 
 JOBQ_API int jobq_cancel(jobq *q, int64_t id, jobq_error *err) {
-    return jobq__jobs_alter(q, id, jobq__jobs_write_cancel, jobq__jobs_after_cancel, err);
+    return jobq__jobs_alter(q, "jobq_cancel", id, jobq__jobs_write_cancel,
+                            jobq__jobs_after_cancel, err);
 }
 
 JOBQ_API int jobq_retry_now(jobq *q, int64_t id, jobq_error *err) {
-    return jobq__jobs_alter(q, id, jobq__jobs_write_retry, NULL, err);
+    return jobq__jobs_alter(q, "jobq_retry_now", id, jobq__jobs_write_retry, NULL, err);
 }
 
 JOBQ_API int jobq_delete(jobq *q, int64_t id, jobq_error *err) {
-    return jobq__jobs_alter(q, id, jobq__jobs_write_delete, jobq__jobs_after_delete, err);
+    return jobq__jobs_alter(q, "jobq_delete", id, jobq__jobs_write_delete,
+                            jobq__jobs_after_delete, err);
 }
 
 /* ---- Look inside ---- */
@@ -12209,7 +12261,7 @@ static int jobq__jobs_read_row(jobq *q, int64_t id, jobq_info *info, bool *claim
     return jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info, claimed), err);
 }
 
-static int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
+JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
     enum jobq__whereabouts where = JOBQ__NOWHERE;
     bool claimed;
     int rc, tries = 0;
@@ -12268,6 +12320,7 @@ JOBQ_API int jobq_get_result(jobq *q, int64_t id, void *buffer, size_t capacity,
 static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *cursor,
                                  const jobq_info *infos, size_t capacity, const size_t *count,
                                  jobq_error *err) {
+    int rc = JOBQ_OK;
     if (!cursor || !count || (!infos && capacity))
         return jobq__err_set(err, JOBQ_MISUSE, "cursor, infos and count must not be NULL");
     if (!capacity)
@@ -12277,8 +12330,12 @@ static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *c
     if (!jobq__store_cursor_valid(cursor))
         return jobq__err_set(err, JOBQ_MISUSE, "the cursor was not zeroed before the first call");
     if (filter->rows_max < 0)
-        return jobq__err_set(err, JOBQ_MISUSE, "rows_max is negative");
-    return JOBQ_OK;
+        return jobq__err_set(err, JOBQ_MISUSE, "rows_max is %lld; it is a number of rows, and 0 the"
+                             " default", (long long)filter->rows_max);
+    if (filter->kind) rc = jobq__config_name("the filter's kind", filter->kind, JOBQ_NAME_MAX, err);
+    if (rc == JOBQ_OK && filter->queue)
+        rc = jobq__config_name("the filter's queue", filter->queue, JOBQ_NAME_MAX, err);
+    return rc;
 }
 
 JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor, jobq_info *infos,
@@ -12333,11 +12390,116 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
     return jobq__api_leave(q, JOBQ_OK);
 }
 
-/* ---- Wait ---- */
+/* ---- Time ---- */
+
+static int jobq__jobs_advance(jobq *q, const char *call, int64_t duration_ms, bool next,
+                              int *fired, jobq_error *err) {
+    int rc = jobq__api_enter_outside(q, call, err);
+    if (fired) *fired = 0;
+    if (rc != JOBQ_OK) return rc;
+    if (!q->clock)
+        rc = jobq__err_set(err, JOBQ_MISUSE, "the system's clock cannot be advanced; open the queue"
+                           " with .clock = jobq_clock_artificial(...)");
+    else
+        rc = jobq__config_span("duration_ms", duration_ms, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__sched_advance(q, jobq__add(jobq__clock_mono_ms(q->clock), duration_ms), next,
+                                 fired, err);
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *err) {
+    return jobq__jobs_advance(q, "jobq_advance", duration_ms, false, fired, err);
+}
+
+JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err) {
+    return jobq__jobs_advance(q, "jobq_advance_to_next", JOBQ_NEVER, true, NULL, err);
+}
+
+JOBQ_API int jobq_wakes(jobq *q) {
+    int count;
+    if (jobq__api_enter(q, NULL) != JOBQ_OK) return 0;
+    jobq__os_lock(&q->pool.mu);
+    count = jobq__wheel_count(&q->pool.wheel);
+    if (q->pool.due_at_ms != JOBQ_NEVER && !q->pool.due_fired) count++;
+    jobq__os_unlock(&q->pool.mu);
+    jobq__api_leave(q, JOBQ_OK);
+    return count;
+}
+
+static int jobq__jobs_step(jobq *q, const char *call, bool all, int64_t *ran, jobq_error *err) {
+    int rc = jobq__api_enter_outside(q, call, err);
+    *ran = 0;
+    if (rc != JOBQ_OK) return rc;
+    if (!q->step_mode)
+        rc = jobq__err_set(err, JOBQ_MISUSE, "only a queue with workers = JOBQ_NONE is stepped");
+    else
+        rc = jobq__sched_step(q, all, ran, err);
+    return jobq__api_leave(q, rc);
+}
+
+JOBQ_API int jobq_step(jobq *q, int *ran, jobq_error *err) {
+    int64_t count = 0;
+    int rc = jobq__jobs_step(q, "jobq_step", false, &count, err);
+    if (ran) *ran = (int)count;
+    return rc;
+}
+
+JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err) {
+    int64_t count = 0;
+    int rc = jobq__jobs_step(q, "jobq_run_until_idle", true, &count, err);
+    if (ran) *ran = count;
+    return rc;
+}
+
+JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
+    struct jobq__pool *pool;
+    struct jobq__now now;
+    int64_t poll_us;
+    int rc = jobq__api_enter_owner(q, "jobq_next_deadline", err);
+    if (rc != JOBQ_OK) return rc;
+    if (!at_ms)
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "at_ms must not be NULL"));
+    pool = &q->pool;
+    now = jobq__clock_read(q->clock);
+    jobq__os_lock(&pool->mu);
+    *at_ms = jobq__sched_next(q, now);
+    if (pool->ring.count || pool->handed_count || pool->more || pool->look)
+        *at_ms = JOBQ__MIN(*at_ms, now.wall_ms);
+    poll_us = pool->poll_at_us;
+    jobq__os_unlock(&pool->mu);
+    /* When to look for others' jobs is real time, of which an artificial clock knows nothing. */
+    if (!q->clock && poll_us != INT64_MAX)
+        *at_ms = JOBQ__MIN(*at_ms, jobq__add(now.wall_ms, JOBQ__MAX(
+            poll_us - jobq__clock_mono_us() + 999, 0) / 1000));
+    if (jobq__os_load(&q->failed)) *at_ms = JOBQ_NEVER;
+    return jobq__api_leave(q, JOBQ_OK);
+}
+
+/*==== api_wait.c ====*/
+/* api_wait.c - waits for a job, and says what it waits for. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/api_wait.c"
+#endif
+/* #include "api.h" */
+
+#include <stdio.h>
+
+/* Design note.
+ *
+ * A wait ends by the first of: the job has ended and its event was told; the time is over (the job
+ * may have ended then, and only its event be late: that is OK); the queue closes or has stopped for
+ * good. A wait that another thread may end waits. One that certainly nobody can end does not: in a
+ * process without another thread nobody can step, start or advance meanwhile. And an artificial
+ * clock stands for a test, where nothing going on for stall_ms of real time means that nothing
+ * will. Whatever ends a wait early or late says what the job waits for.
+ *
+ * The waiter enters the list before it looks at the table, so that an end in between is not
+ * missed. */
 
 /* True if the event of the job's end was told. The deliverer says so later, too, so nobody need ask
  * twice. With pool.mu held, before and after. */
-static bool jobq__jobs_told(jobq *q, const struct jobq__waiter *waiter) {
+static bool jobq__wait_told(jobq *q, const struct jobq__waiter *waiter) {
     uint64_t serial = waiter->serial;
     bool told;
     jobq__os_unlock(&q->pool.mu);
@@ -12346,28 +12508,123 @@ static bool jobq__jobs_told(jobq *q, const struct jobq__waiter *waiter) {
     return told;
 }
 
-/* Until the waiter is told, its time is over or the queue closes. With pool.mu held. */
-static void jobq__jobs_await(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
+/* ---- Does anything go on? ---- */
+
+/* Under an artificial clock: what has changed when something goes on. */
+struct jobq__wait_pulse {
+    int64_t commits, started, fired, now_ms;
+    bool busy;
+};
+
+/* With pool.mu held. */
+static struct jobq__wait_pulse jobq__wait_feel(jobq *q) {
+    const struct jobq__pool *pool = &q->pool;
+    struct jobq__wait_pulse pulse;
+    pulse.commits = pool->stats.commits;
+    pulse.started = pool->stats.started;
+    pulse.fired = pool->fired;
+    pulse.now_ms = jobq__clock_now_ms(q->clock);
+    pulse.busy = pool->running > pool->sleeping || pool->stepping || pool->handed_count
+              || jobq__os_load(&q->commit.busy);
+    return pulse;
+}
+
+static bool jobq__wait_same(const struct jobq__wait_pulse *a, const struct jobq__wait_pulse *b) {
+    return !b->busy && a->commits == b->commits && a->started == b->started
+        && a->fired == b->fired && a->now_ms == b->now_ms;
+}
+
+/* An artificial clock comes to us: advance fires the wake. False if nothing went on for stall_ms of
+ * real time. With pool.mu held. */
+static bool jobq__wait_for_clock(jobq *q, struct jobq__waiter *waiter, int64_t *until_us,
+                                 struct jobq__wait_pulse *last) {
+    struct jobq__wait_pulse pulse = jobq__wait_feel(q);
+    if (waiter->ended || !jobq__wait_same(last, &pulse))
+        *until_us = jobq__add(jobq__clock_mono_us(), jobq__to_us(q->options.stall_ms));
+    *last = pulse;
+    if (jobq__clock_mono_us() >= *until_us) return false;
+    jobq__os_wait_until(&waiter->cond, &q->pool.mu, *until_us);
+    return true;
+}
+
+/* Until the waiter is told, its time is over or the queue closes. False: nothing goes on any more.
+ * With pool.mu held. */
+static bool jobq__wait_sleep(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
     struct jobq__pool *pool = &q->pool;
-    int64_t until_us = jobq__to_us(until_ms);
+    struct jobq__wait_pulse pulse = {-1, -1, -1, -1, true};
+    int64_t until_us = jobq__to_us(until_ms), stall_us = 0;
     bool asked = false;
     while (!waiter->done && !waiter->late && !jobq__os_load(&q->closing)
            && !jobq__os_load(&q->failed)) {
         if (waiter->ended && !asked) {
             asked = true;
-            if (jobq__jobs_told(q, waiter)) break;
+            if (jobq__wait_told(q, waiter)) break;
             continue;
         }
-        /* An artificial clock comes to us: advance fires the wake. */
-        if (q->clock || until_us == INT64_MAX) jobq__os_wait(&waiter->cond, &pool->mu);
+        if (q->clock) {
+            if (!jobq__wait_for_clock(q, waiter, &stall_us, &pulse)) return false;
+            continue;
+        }
+        if (until_us == INT64_MAX) jobq__os_wait(&waiter->cond, &pool->mu);
         else if (jobq__clock_mono_us() >= until_us) break;
         else jobq__os_wait_until(&waiter->cond, &pool->mu, until_us);
     }
+    return true;
 }
 
+/* ---- What does it wait for? ---- */
+
+static void jobq__wait_why_pending(jobq *q, const jobq_info *info, char *text, size_t size) {
+    int64_t left_ms = jobq__sub(info->run_at_ms, jobq__clock_now_ms(q->clock));
+    bool runs;
+    jobq__os_lock(&q->pool.mu);
+    runs = q->pool.life == JOBQ__RUNNING;
+    jobq__os_unlock(&q->pool.mu);
+    if (info->parked)
+        snprintf(text, size, "is parked: no handler of its kind %s is registered, see"
+                 " jobq_register", info->kind);
+    else if (q->step_mode)
+        snprintf(text, size, "waits for another thread to call jobq_step, jobq_run_until_idle or"
+                 " jobq_advance: this queue is in step mode");
+    else if (!runs)
+        snprintf(text, size, "waits for jobq_start: the pool is not started");
+    else if (left_ms > 0)
+        snprintf(text, size, "is due in %lld ms, as attempt %d%s%s%s", (long long)left_ms,
+                 info->attempt, q->clock ? "; only jobq_advance moves an artificial clock" : "",
+                 info->error[0] ? "; its last failure: " : "", info->error);
+    else
+        snprintf(text, size, "is ready and waits for its turn");
+}
+
+/* Fails with a beginning of the sentence; its end is what the job waits for. */
+static int jobq__wait_fail(jobq *q, int64_t id, int code, const char *why, jobq_error *err) {
+    char text[sizeof err->text] = "is gone";
+    jobq_info info;
+    if (!err) return code;
+    if (jobq__jobs_read(q, id, &info, NULL) == JOBQ_OK) {
+        if (info.state == JOBQ_STATE_PENDING) jobq__wait_why_pending(q, &info, text, sizeof text);
+        else if (info.state == JOBQ_STATE_RUNNING)
+            snprintf(text, sizeof text, "runs, as attempt %d", info.attempt);
+        else snprintf(text, sizeof text, "is %s by now", jobq_state_name(info.state));
+    }
+    return jobq__err_set(err, code, "%s: job %lld %.380s", why, (long long)id, text);
+}
+
+/* Nobody can step, start or advance meanwhile. */
+static bool jobq__wait_in_vain(jobq *q) {
+    bool idle;
+    if (!jobq__os_alone()) return false;
+    jobq__os_lock(&q->pool.mu);
+    idle = q->step_mode || q->pool.life == JOBQ__STOPPED;
+    jobq__os_unlock(&q->pool.mu);
+    return idle;
+}
+
+/* ---- The wait ---- */
+
 /* What can be known without waiting. The job may have ended, and its event be on its way yet. */
-static int jobq__jobs_wait_begin(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
-                                 jobq_info *info, jobq_error *err) {
+static int jobq__wait_begin(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
+                            jobq_info *info, jobq_error *err) {
     uint64_t serial = 0;
     jobq_error told;
     int rc = jobq__jobs_read(q, waiter->id, info, &told);
@@ -12386,28 +12643,46 @@ static int jobq__jobs_wait_begin(jobq *q, struct jobq__waiter *waiter, int64_t t
     return rc;
 }
 
-static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
-                           jobq_info *info, jobq_error *err) {
+/* OK: the job has ended. *goes_on: false if nothing else will happen. */
+static int jobq__wait_for_end(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
+                              jobq_info *info, bool *goes_on) {
     struct jobq__pool *pool = &q->pool;
     int64_t until_ms = jobq__clock_after(q->clock, timeout_ms);
-    int rc = jobq__jobs_wait_begin(q, waiter, timeout_ms, info, err);
-    if (rc != JOBQ_OK) return rc;
+    int rc;
     jobq__os_lock(&pool->mu);
     if (timeout_ms > 0 && !waiter->done) {
         jobq__wheel_add(&pool->wheel, &waiter->alarm.timer, until_ms);
         jobq__os_unlock(&pool->mu);
         if (q->clock) jobq__core_kick(q);
         jobq__os_lock(&pool->mu);
-        jobq__jobs_await(q, waiter, until_ms);
+        *goes_on = jobq__wait_sleep(q, waiter, until_ms);
     }
     if (waiter->ended) *info = waiter->info;
     rc = waiter->ended ? JOBQ_OK : jobq__os_load(&q->closing) ? JOBQ_CLOSED
                                                               : jobq__os_load(&q->failed);
     if (rc == JOBQ_OK && !waiter->ended) rc = JOBQ_TIMEOUT;
     jobq__os_unlock(&pool->mu);
+    return rc;
+}
+
+static int jobq__wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms, jobq_info *info,
+                      jobq_error *err) {
+    bool goes_on = true;
+    int rc = jobq__wait_begin(q, waiter, timeout_ms, info, err);
+    if (rc != JOBQ_OK) return rc;
+    if (timeout_ms > 0 && jobq__wait_in_vain(q) && !waiter->ended)
+        return jobq__wait_fail(q, waiter->id, JOBQ_BAD_STATE,
+                               "this would wait for ever, for the process has no other thread",
+                               err);
+    rc = jobq__wait_for_end(q, waiter, timeout_ms, info, &goes_on);
+    if (rc == JOBQ_TIMEOUT && !goes_on)
+        return jobq__wait_fail(q, waiter->id, JOBQ_STALLED,
+                               "nothing went on for stall_ms of real time", err);
+    if (rc == JOBQ_TIMEOUT)
+        return jobq__wait_fail(q, waiter->id, rc, "the time allowed for waiting is over", err);
     if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
     if (info->state == JOBQ_STATE_NONE)
-        return jobq__err_set(err, JOBQ_NOT_FOUND, "the job was deleted");
+        return jobq__err_set(err, JOBQ_NOT_FOUND, "job %lld was deleted", (long long)waiter->id);
     /* What is kept tells more than what the settling thread could say. */
     if (jobq__jobs_read(q, waiter->id, info, NULL) != JOBQ_OK) *info = waiter->info;
     return JOBQ_OK;
@@ -12417,7 +12692,7 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
                        jobq_error *err) {
     struct jobq__waiter waiter;
     jobq_info scratch;
-    int rc = jobq__api_enter_outside(q, err);
+    int rc = jobq__api_enter_outside(q, "jobq_wait", err);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__config_span("timeout_ms", timeout_ms, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
@@ -12431,7 +12706,7 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
     jobq__os_lock(&q->pool.mu);
     jobq__list_append(&q->pool.waiters, &waiter.link);
     jobq__os_unlock(&q->pool.mu);
-    rc = jobq__jobs_wait(q, &waiter, timeout_ms, info ? info : &scratch, err);
+    rc = jobq__wait(q, &waiter, timeout_ms, info ? info : &scratch, err);
     jobq__event_watch(&q->events, -1);
     jobq__os_lock(&q->pool.mu);
     jobq__list_remove(&waiter.link);
@@ -12439,89 +12714,4 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
     jobq__os_unlock(&q->pool.mu);
     jobq__os_cond_fini(&waiter.cond);
     return jobq__api_leave(q, rc);
-}
-
-/* ---- Time ---- */
-
-static int jobq__jobs_advance(jobq *q, int64_t duration_ms, bool next, int *fired,
-                              jobq_error *err) {
-    int rc = jobq__api_enter_outside(q, err);
-    if (fired) *fired = 0;
-    if (rc != JOBQ_OK) return rc;
-    if (!q->clock)
-        rc = jobq__err_set(err, JOBQ_MISUSE, "the system's clock cannot be advanced");
-    else
-        rc = jobq__config_span("duration_ms", duration_ms, err);
-    if (rc == JOBQ_OK)
-        rc = jobq__sched_advance(q, jobq__add(jobq__clock_mono_ms(q->clock), duration_ms), next,
-                                 fired, err);
-    return jobq__api_leave(q, rc);
-}
-
-JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *err) {
-    return jobq__jobs_advance(q, duration_ms, false, fired, err);
-}
-
-JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err) {
-    return jobq__jobs_advance(q, JOBQ_NEVER, true, NULL, err);
-}
-
-JOBQ_API int jobq_wakes(jobq *q) {
-    int count;
-    if (jobq__api_enter(q, NULL) != JOBQ_OK) return 0;
-    jobq__os_lock(&q->pool.mu);
-    count = jobq__wheel_count(&q->pool.wheel);
-    if (q->pool.due_at_ms != JOBQ_NEVER && !q->pool.due_fired) count++;
-    jobq__os_unlock(&q->pool.mu);
-    jobq__api_leave(q, JOBQ_OK);
-    return count;
-}
-
-static int jobq__jobs_step(jobq *q, bool all, int64_t *ran, jobq_error *err) {
-    int rc = jobq__api_enter_outside(q, err);
-    *ran = 0;
-    if (rc != JOBQ_OK) return rc;
-    if (!q->step_mode)
-        rc = jobq__err_set(err, JOBQ_MISUSE, "only a queue with workers = JOBQ_NONE is stepped");
-    else
-        rc = jobq__sched_step(q, all, ran, err);
-    return jobq__api_leave(q, rc);
-}
-
-JOBQ_API int jobq_step(jobq *q, int *ran, jobq_error *err) {
-    int64_t count = 0;
-    int rc = jobq__jobs_step(q, false, &count, err);
-    if (ran) *ran = (int)count;
-    return rc;
-}
-
-JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err) {
-    int64_t count = 0;
-    int rc = jobq__jobs_step(q, true, &count, err);
-    if (ran) *ran = count;
-    return rc;
-}
-
-JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
-    struct jobq__pool *pool;
-    struct jobq__now now;
-    int64_t poll_us;
-    int rc = jobq__api_enter_owner(q, err);
-    if (rc != JOBQ_OK) return rc;
-    if (!at_ms)
-        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "at_ms must not be NULL"));
-    pool = &q->pool;
-    now = jobq__clock_read(q->clock);
-    jobq__os_lock(&pool->mu);
-    *at_ms = jobq__sched_next(q, now);
-    if (pool->ring.count || pool->handed_count || pool->more || pool->look)
-        *at_ms = JOBQ__MIN(*at_ms, now.wall_ms);
-    poll_us = pool->poll_at_us;
-    jobq__os_unlock(&pool->mu);
-    /* When to look for others' jobs is real time, of which an artificial clock knows nothing. */
-    if (!q->clock && poll_us != INT64_MAX)
-        *at_ms = JOBQ__MIN(*at_ms, jobq__add(now.wall_ms, JOBQ__MAX(
-            poll_us - jobq__clock_mono_us() + 999, 0) / 1000));
-    if (jobq__os_load(&q->failed)) *at_ms = JOBQ_NEVER;
-    return jobq__api_leave(q, JOBQ_OK);
 }

@@ -108,8 +108,8 @@ JOBQ_API int jobq_version_number(void);
     X(JOBQ_TOO_BIG, -4, "the payload or result is larger than the queue allows") \
     X(JOBQ_NO_MEMORY, -5, "memory could not be had") \
     X(JOBQ_NOT_FOUND, -6, "there is no such job") \
-    X(JOBQ_BAD_STATE, -7, "the job is not in a state that allows this") \
-    X(JOBQ_BUSY, -8, "somebody else holds the database or the job") \
+    X(JOBQ_BAD_STATE, -7, "the job or the queue is not in a state that allows this") \
+    X(JOBQ_BUSY, -8, "a transaction (your own?) holds the database, or the job runs") \
     X(JOBQ_LOCKED, -9, "another process owns this queue") \
     X(JOBQ_FULL, -10, "the disk is full or a limit has been reached") \
     X(JOBQ_IO, -11, "the disk or the operating system reported an error") \
@@ -124,7 +124,7 @@ JOBQ_API int jobq_version_number(void);
     X(JOBQ_CLOSED, -20, "the queue is closed or being closed") \
     X(JOBQ_FORKED, -21, "the queue was opened by the parent of this process") \
     X(JOBQ_TIMEOUT, -22, "the time allowed for waiting is over") \
-    X(JOBQ_STALLED, -23, "the pool did not come to rest; the clock stopped there") \
+    X(JOBQ_STALLED, -23, "the queue did not come to rest, or nothing moved its artificial clock") \
     X(JOBQ_BAD_SQLITE, -24, "this SQLite is too old, single-threaded or mismatched") \
     X(JOBQ_UNSAFE_SQLITE, -25, "this SQLite is only safe for two writers if both say shared") \
     X(JOBQ_MOVED, -26, "the file was moved, replaced or deleted; nothing more is touched") \
@@ -577,7 +577,7 @@ typedef struct jobq_cursor {
 /* Writes up to capacity matching jobs into infos and *count; call again with the same
  * cursor until cursor->done. A call that reaches its row budget may write fewer, even none.
  * Without a state the order is by id; pending jobs come by lane and due time, finished ones by
- * the time until which they are kept. No snapshot across calls. Fails: MISUSE, IO. */
+ * the time until which they are kept. No snapshot across calls. Fails: MISUSE, BAD_NAME, IO. */
 JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor,
                        jobq_info *infos, size_t capacity, size_t *count, jobq_error *err);
 
@@ -604,11 +604,14 @@ typedef struct jobq_stats {
 JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err);
 
 /* Waits up to timeout_ms of the queue's clock (0 = do not wait, JOBQ_NEVER = for ever) until
- * the job is terminal. *info (may be NULL) is what jobq_get would have told at that moment;
- * for a job that is not kept only id, state, attempt and error. In step mode another thread
- * has to step.
- * Threads: any but a handler's or a callback's. Fails: TIMEOUT, NOT_FOUND (or deleted while we
- * waited), BAD_TIME, MISUSE (client). */
+ * the job is terminal and on_event, if there is one, has been told of it; when only the telling
+ * takes longer than timeout_ms the answer is JOBQ_OK all the same. *info (may be NULL) is what
+ * jobq_get would have told at that moment; for a job that is not kept only id, state, attempt and
+ * error. In step mode another thread has to step. Hold nothing that on_event wants.
+ * Threads: any but a handler's or a callback's. Blocks: until then. Fails, and says what the job
+ * waits for: TIMEOUT; BAD_STATE (nobody could end this: the process has no other thread, and the
+ * pool is not started, or it is step mode); STALLED (artificial clock: nothing went on for stall_ms
+ * of real time). Also: NOT_FOUND (or deleted while we waited), BAD_TIME, MISUSE (client), IO. */
 JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
                        jobq_error *err);
 

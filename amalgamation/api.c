@@ -24,25 +24,34 @@ JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc) {
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, jobq_error *err) {
+static int jobq__api_refuse_client(const char *call, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_MISUSE, "%s is for the owner of the queue; a client enqueues,"
+                         " flushes and looks inside (get, list, count, stat). To have the owner do"
+                         " it, enqueue a job whose handler does", call);
+}
+
+JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err) {
     int rc = jobq__api_enter(q, err);
     if (rc == JOBQ_OK && q->client)
-        rc = jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "a client may not do this"));
+        rc = jobq__api_leave(q, jobq__api_refuse_client(call, err));
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, jobq_error *err) {
+JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, jobq_error *err) {
     int rc = jobq__api_come_in(q, err);
     if (rc != JOBQ_OK) return rc;
     /* Before CLOSED: a handler or callback is inside, so the queue is not freed yet. */
     if (jobq__core_in_handler(q))
-        rc = jobq__err_set(err, JOBQ_MISUSE, "a handler may not do this");
+        rc = jobq__err_set(err, JOBQ_MISUSE, "a handler may not call %s, which would wait for it;"
+                           " let another thread do that, or return jobq_snooze and look again with"
+                           " jobq_get", call);
     else if (jobq__core_in_callback(q))
-        rc = jobq__err_set(err, JOBQ_MISUSE, "on_event and on_wake may not do this");
+        rc = jobq__err_set(err, JOBQ_MISUSE, "on_event and on_wake may not call %s, for others wait"
+                           " until they return; let another thread do that", call);
     else if (jobq__os_load(&q->closing))
         rc = jobq__err_set(err, JOBQ_CLOSED, NULL);
     else if (q->client)
-        rc = jobq__err_set(err, JOBQ_MISUSE, "a client may not do this");
+        rc = jobq__api_refuse_client(call, err);
     return rc == JOBQ_OK ? rc : jobq__api_leave(q, rc);
 }
 
@@ -408,10 +417,12 @@ JOBQ_API int jobq_close(jobq **at) {
 /* ---- Start, stop, register ---- */
 
 JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
-    int rc = jobq__api_enter_outside(q, err);
+    int rc = jobq__api_enter_outside(q, "jobq_start", err);
     if (rc != JOBQ_OK) return rc;
     if (q->step_mode)
-        rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode there are no workers to start");
+        rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode (workers = JOBQ_NONE) there are no"
+                           " workers to start; call jobq_step, jobq_run_until_idle or"
+                           " jobq_advance");
     else if (jobq__os_load(&q->failed))
         rc = jobq__core_say(q, jobq__os_load(&q->failed), err);
     else
@@ -421,7 +432,7 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
 
 JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
     int64_t grace_us;
-    int rc = jobq__api_enter_outside(q, err);
+    int rc = jobq__api_enter_outside(q, "jobq_stop", err);
     if (rc != JOBQ_OK) return rc;
     if (grace_ms == 0) grace_ms = JOBQ__GRACE_MS;
     if (grace_ms == JOBQ_NONE) grace_ms = 0;
@@ -498,7 +509,7 @@ static void jobq__api_unpark(jobq *q, struct jobq__api_kind *kind) {
 JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
     struct jobq__api_kind kind;
     struct jobq__request request;
-    int rc = jobq__api_enter_owner(q, err);
+    int rc = jobq__api_enter_owner(q, "jobq_register", err);
     if (rc != JOBQ_OK) return rc;
     memset(&kind, 0, sizeof kind);
     memset(&request, 0, sizeof request);
@@ -516,7 +527,7 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
 }
 
 JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
-    int rc = jobq__api_enter_owner(q, err);
+    int rc = jobq__api_enter_owner(q, "jobq_notify", err);
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&q->pool.mu);
     q->pool.look = q->pool.more = true;

@@ -8,10 +8,10 @@
 /* Counts the call as inside, so that close waits for it, or says why it may not enter: MISUSE for
  * NULL, FORKED, CLOSED. */
 JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err);
-/* The same for calls of the owner only. */
-JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, jobq_error *err);
+/* The same for calls of the owner only; call is the name of the function. */
+JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err);
 /* And for those that neither a handler nor the event callback may make. */
-JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, jobq_error *err);
+JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, jobq_error *err);
 /* Returns rc. */
 JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
 
@@ -19,5 +19,8 @@ JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
  * transaction, as part of that. */
 JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, bool join,
                                      jobq_error *err);
+
+/* What jobq_get does, inside. */
+JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err);
 
 #endif

@@ -1,4 +1,4 @@
-/* api_jobs.c - enqueue, cancel, retry, delete, wait, look inside. */
+/* api_jobs.c - enqueue, cancel, retry, delete, look inside, time. */
 #include "api.h"
 
 #include <stdio.h>
@@ -332,12 +332,12 @@ static void jobq__jobs_after_delete(jobq *q, struct jobq__request *r) {
     jobq__os_unlock(&q->pool.mu);
 }
 
-static int jobq__jobs_alter(jobq *q, int64_t id,
+static int jobq__jobs_alter(jobq *q, const char *call, int64_t id,
                             int (*write)(jobq *q, struct jobq__request *r),
                             void (*after)(jobq *q, struct jobq__request *r), jobq_error *err) {
     struct jobq__alter alter = {id, NULL};
     struct jobq__request request;
-    int rc = jobq__api_enter_owner(q, err);
+    int rc = jobq__api_enter_owner(q, call, err);
     if (rc != JOBQ_OK) return rc;
     memset(&request, 0, sizeof request);
     request.write = write;
@@ -351,15 +351,17 @@ static int jobq__jobs_alter(jobq *q, int64_t id,
 }
 
 JOBQ_API int jobq_cancel(jobq *q, int64_t id, jobq_error *err) {
-    return jobq__jobs_alter(q, id, jobq__jobs_write_cancel, jobq__jobs_after_cancel, err);
+    return jobq__jobs_alter(q, "jobq_cancel", id, jobq__jobs_write_cancel,
+                            jobq__jobs_after_cancel, err);
 }
 
 JOBQ_API int jobq_retry_now(jobq *q, int64_t id, jobq_error *err) {
-    return jobq__jobs_alter(q, id, jobq__jobs_write_retry, NULL, err);
+    return jobq__jobs_alter(q, "jobq_retry_now", id, jobq__jobs_write_retry, NULL, err);
 }
 
 JOBQ_API int jobq_delete(jobq *q, int64_t id, jobq_error *err) {
-    return jobq__jobs_alter(q, id, jobq__jobs_write_delete, jobq__jobs_after_delete, err);
+    return jobq__jobs_alter(q, "jobq_delete", id, jobq__jobs_write_delete,
+                            jobq__jobs_after_delete, err);
 }
 
 /* ---- Look inside ---- */
@@ -419,7 +421,7 @@ static int jobq__jobs_read_row(jobq *q, int64_t id, jobq_info *info, bool *claim
     return jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info, claimed), err);
 }
 
-static int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
+JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
     enum jobq__whereabouts where = JOBQ__NOWHERE;
     bool claimed;
     int rc, tries = 0;
@@ -478,6 +480,7 @@ JOBQ_API int jobq_get_result(jobq *q, int64_t id, void *buffer, size_t capacity,
 static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *cursor,
                                  const jobq_info *infos, size_t capacity, const size_t *count,
                                  jobq_error *err) {
+    int rc = JOBQ_OK;
     if (!cursor || !count || (!infos && capacity))
         return jobq__err_set(err, JOBQ_MISUSE, "cursor, infos and count must not be NULL");
     if (!capacity)
@@ -487,8 +490,12 @@ static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *c
     if (!jobq__store_cursor_valid(cursor))
         return jobq__err_set(err, JOBQ_MISUSE, "the cursor was not zeroed before the first call");
     if (filter->rows_max < 0)
-        return jobq__err_set(err, JOBQ_MISUSE, "rows_max is negative");
-    return JOBQ_OK;
+        return jobq__err_set(err, JOBQ_MISUSE, "rows_max is %lld; it is a number of rows, and 0 the"
+                             " default", (long long)filter->rows_max);
+    if (filter->kind) rc = jobq__config_name("the filter's kind", filter->kind, JOBQ_NAME_MAX, err);
+    if (rc == JOBQ_OK && filter->queue)
+        rc = jobq__config_name("the filter's queue", filter->queue, JOBQ_NAME_MAX, err);
+    return rc;
 }
 
 JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor, jobq_info *infos,
@@ -543,123 +550,16 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
     return jobq__api_leave(q, JOBQ_OK);
 }
 
-/* ---- Wait ---- */
-
-/* True if the event of the job's end was told. The deliverer says so later, too, so nobody need ask
- * twice. With pool.mu held, before and after. */
-static bool jobq__jobs_told(jobq *q, const struct jobq__waiter *waiter) {
-    uint64_t serial = waiter->serial;
-    bool told;
-    jobq__os_unlock(&q->pool.mu);
-    told = jobq__event_was_told(&q->events, serial);
-    jobq__os_lock(&q->pool.mu);
-    return told;
-}
-
-/* Until the waiter is told, its time is over or the queue closes. With pool.mu held. */
-static void jobq__jobs_await(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
-    struct jobq__pool *pool = &q->pool;
-    int64_t until_us = jobq__to_us(until_ms);
-    bool asked = false;
-    while (!waiter->done && !waiter->late && !jobq__os_load(&q->closing)
-           && !jobq__os_load(&q->failed)) {
-        if (waiter->ended && !asked) {
-            asked = true;
-            if (jobq__jobs_told(q, waiter)) break;
-            continue;
-        }
-        /* An artificial clock comes to us: advance fires the wake. */
-        if (q->clock || until_us == INT64_MAX) jobq__os_wait(&waiter->cond, &pool->mu);
-        else if (jobq__clock_mono_us() >= until_us) break;
-        else jobq__os_wait_until(&waiter->cond, &pool->mu, until_us);
-    }
-}
-
-/* What can be known without waiting. The job may have ended, and its event be on its way yet. */
-static int jobq__jobs_wait_begin(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
-                                 jobq_info *info, jobq_error *err) {
-    uint64_t serial = 0;
-    jobq_error told;
-    int rc = jobq__jobs_read(q, waiter->id, info, &told);
-    if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE && timeout_ms > 0)
-        serial = jobq__event_find(&q->events, waiter->id);
-    jobq__os_lock(&q->pool.mu);
-    if (rc == JOBQ_NOT_FOUND && waiter->ended) rc = JOBQ_OK;
-    else if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE && !waiter->ended) {
-        waiter->ended = true;
-        waiter->done = !serial;
-        waiter->serial = serial;
-        waiter->info = *info;
-    }
-    jobq__os_unlock(&q->pool.mu);
-    if (rc != JOBQ_OK && err) *err = told;
-    return rc;
-}
-
-static int jobq__jobs_wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
-                           jobq_info *info, jobq_error *err) {
-    struct jobq__pool *pool = &q->pool;
-    int64_t until_ms = jobq__clock_after(q->clock, timeout_ms);
-    int rc = jobq__jobs_wait_begin(q, waiter, timeout_ms, info, err);
-    if (rc != JOBQ_OK) return rc;
-    jobq__os_lock(&pool->mu);
-    if (timeout_ms > 0 && !waiter->done) {
-        jobq__wheel_add(&pool->wheel, &waiter->alarm.timer, until_ms);
-        jobq__os_unlock(&pool->mu);
-        if (q->clock) jobq__core_kick(q);
-        jobq__os_lock(&pool->mu);
-        jobq__jobs_await(q, waiter, until_ms);
-    }
-    if (waiter->ended) *info = waiter->info;
-    rc = waiter->ended ? JOBQ_OK : jobq__os_load(&q->closing) ? JOBQ_CLOSED
-                                                              : jobq__os_load(&q->failed);
-    if (rc == JOBQ_OK && !waiter->ended) rc = JOBQ_TIMEOUT;
-    jobq__os_unlock(&pool->mu);
-    if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
-    if (info->state == JOBQ_STATE_NONE)
-        return jobq__err_set(err, JOBQ_NOT_FOUND, "the job was deleted");
-    /* What is kept tells more than what the settling thread could say. */
-    if (jobq__jobs_read(q, waiter->id, info, NULL) != JOBQ_OK) *info = waiter->info;
-    return JOBQ_OK;
-}
-
-JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
-                       jobq_error *err) {
-    struct jobq__waiter waiter;
-    jobq_info scratch;
-    int rc = jobq__api_enter_outside(q, err);
-    if (rc != JOBQ_OK) return rc;
-    rc = jobq__config_span("timeout_ms", timeout_ms, err);
-    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
-    memset(&waiter, 0, sizeof waiter);
-    waiter.id = id;
-    waiter.alarm.what = JOBQ__WAKE_WAITER;
-    jobq__timer_init(&waiter.alarm.timer);
-    rc = jobq__os_cond_init(&waiter.cond, JOBQ__OS_MONO);
-    if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
-    jobq__event_watch(&q->events, 1);
-    jobq__os_lock(&q->pool.mu);
-    jobq__list_append(&q->pool.waiters, &waiter.link);
-    jobq__os_unlock(&q->pool.mu);
-    rc = jobq__jobs_wait(q, &waiter, timeout_ms, info ? info : &scratch, err);
-    jobq__event_watch(&q->events, -1);
-    jobq__os_lock(&q->pool.mu);
-    jobq__list_remove(&waiter.link);
-    jobq__wheel_del(&q->pool.wheel, &waiter.alarm.timer);
-    jobq__os_unlock(&q->pool.mu);
-    jobq__os_cond_fini(&waiter.cond);
-    return jobq__api_leave(q, rc);
-}
-
 /* ---- Time ---- */
 
-static int jobq__jobs_advance(jobq *q, int64_t duration_ms, bool next, int *fired,
-                              jobq_error *err) {
-    int rc = jobq__api_enter_outside(q, err);
+static int jobq__jobs_advance(jobq *q, const char *call, int64_t duration_ms, bool next,
+                              int *fired, jobq_error *err) {
+    int rc = jobq__api_enter_outside(q, call, err);
     if (fired) *fired = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->clock)
-        rc = jobq__err_set(err, JOBQ_MISUSE, "the system's clock cannot be advanced");
+        rc = jobq__err_set(err, JOBQ_MISUSE, "the system's clock cannot be advanced; open the queue"
+                           " with .clock = jobq_clock_artificial(...)");
     else
         rc = jobq__config_span("duration_ms", duration_ms, err);
     if (rc == JOBQ_OK)
@@ -669,11 +569,11 @@ static int jobq__jobs_advance(jobq *q, int64_t duration_ms, bool next, int *fire
 }
 
 JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *err) {
-    return jobq__jobs_advance(q, duration_ms, false, fired, err);
+    return jobq__jobs_advance(q, "jobq_advance", duration_ms, false, fired, err);
 }
 
 JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err) {
-    return jobq__jobs_advance(q, JOBQ_NEVER, true, NULL, err);
+    return jobq__jobs_advance(q, "jobq_advance_to_next", JOBQ_NEVER, true, NULL, err);
 }
 
 JOBQ_API int jobq_wakes(jobq *q) {
@@ -687,8 +587,8 @@ JOBQ_API int jobq_wakes(jobq *q) {
     return count;
 }
 
-static int jobq__jobs_step(jobq *q, bool all, int64_t *ran, jobq_error *err) {
-    int rc = jobq__api_enter_outside(q, err);
+static int jobq__jobs_step(jobq *q, const char *call, bool all, int64_t *ran, jobq_error *err) {
+    int rc = jobq__api_enter_outside(q, call, err);
     *ran = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->step_mode)
@@ -700,14 +600,14 @@ static int jobq__jobs_step(jobq *q, bool all, int64_t *ran, jobq_error *err) {
 
 JOBQ_API int jobq_step(jobq *q, int *ran, jobq_error *err) {
     int64_t count = 0;
-    int rc = jobq__jobs_step(q, false, &count, err);
+    int rc = jobq__jobs_step(q, "jobq_step", false, &count, err);
     if (ran) *ran = (int)count;
     return rc;
 }
 
 JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err) {
     int64_t count = 0;
-    int rc = jobq__jobs_step(q, true, &count, err);
+    int rc = jobq__jobs_step(q, "jobq_run_until_idle", true, &count, err);
     if (ran) *ran = count;
     return rc;
 }
@@ -716,7 +616,7 @@ JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     struct jobq__pool *pool;
     struct jobq__now now;
     int64_t poll_us;
-    int rc = jobq__api_enter_owner(q, err);
+    int rc = jobq__api_enter_owner(q, "jobq_next_deadline", err);
     if (rc != JOBQ_OK) return rc;
     if (!at_ms)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "at_ms must not be NULL"));

@@ -13,11 +13,14 @@ static int jobq__config_ms(const char *what, int64_t given, int64_t fallback, bo
     *ms = given ? given : fallback;
     if (given == JOBQ_UNLIMITED) return jobq__config_endless(what, err);
     if (*ms >= 0 || (none && *ms == JOBQ_NONE)) return JOBQ_OK;
-    return jobq__err_set(err, JOBQ_BAD_TIME, "%s is negative", what);
+    return jobq__err_set(err, JOBQ_BAD_TIME, "%s is %lld; a duration is not negative%s", what,
+                         (long long)given, none ? ", but it may be JOBQ_NONE (-1)" : "");
 }
 
 JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, jobq_error *err) {
-    if (ms < 0) return jobq__err_set(err, JOBQ_BAD_TIME, "%s is negative", what);
+    if (ms < 0)
+        return jobq__err_set(err, JOBQ_BAD_TIME, "%s is %lld; a duration is not negative", what,
+                             (long long)ms);
     return ms == JOBQ_UNLIMITED ? jobq__config_endless(what, err) : JOBQ_OK;
 }
 
@@ -25,8 +28,8 @@ static int jobq__config_count(const char *what, int64_t given, int64_t fallback,
                               int64_t high, int64_t *count, jobq_error *err) {
     *count = given ? given : fallback;
     if (*count >= low && *count <= high) return JOBQ_OK;
-    return jobq__err_set(err, JOBQ_MISUSE, "%s must be between %lld and %lld", what,
-                         (long long)low, (long long)high);
+    return jobq__err_set(err, JOBQ_MISUSE, "%s is %lld; it must be between %lld and %lld",
+                         what, (long long)given, (long long)low, (long long)high);
 }
 
 static int jobq__config_times(const jobq_options *given, jobq_options *o, jobq_error *err) {
@@ -91,6 +94,20 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
     return rc;
 }
 
+/* The least delay and the longest: two that are given must agree, a default gives way. */
+static int jobq__config_backoff(const jobq_kind *given, jobq_kind *kind, jobq_error *err) {
+    int64_t *min_ms = &kind->backoff_min_ms, *max_ms = &kind->backoff_max_ms;
+    if (*min_ms == JOBQ_NONE) *min_ms = 0;
+    if (*max_ms == JOBQ_NONE) *max_ms = 0;
+    if (*min_ms <= *max_ms) return JOBQ_OK;
+    if (given->backoff_min_ms && given->backoff_max_ms)
+        return jobq__err_set(err, JOBQ_BAD_TIME, "backoff_min_ms, %lld, is longer than"
+                             " backoff_max_ms, %lld", (long long)*min_ms, (long long)*max_ms);
+    if (given->backoff_min_ms) *max_ms = *min_ms;
+    else *min_ms = *max_ms;
+    return JOBQ_OK;
+}
+
 static int jobq__config_kind_times(const jobq_options *options, const jobq_kind *given,
                                    jobq_kind *kind, jobq_error *err) {
     int rc = jobq__config_ms("backoff_min_ms", given->backoff_min_ms, JOBQ__BACKOFF_MIN_MS, true,
@@ -107,9 +124,8 @@ static int jobq__config_kind_times(const jobq_options *options, const jobq_kind 
     if (rc == JOBQ_OK)
         rc = jobq__config_ms("keep_failed_ms", given->keep_failed_ms, options->keep_failed_ms,
                              true, &kind->keep_failed_ms, err);
+    if (rc == JOBQ_OK) rc = jobq__config_backoff(given, kind, err);
     if (kind->timeout_ms == JOBQ_NEVER) kind->timeout_ms = JOBQ_NONE;
-    if (kind->backoff_min_ms == JOBQ_NONE) kind->backoff_min_ms = 0;
-    if (kind->backoff_max_ms == JOBQ_NONE) kind->backoff_max_ms = 0;
     return rc;
 }
 
@@ -134,7 +150,8 @@ JOBQ__INTERNAL int jobq__config_kind(const jobq_options *options, const jobq_kin
     if (given->jitter_percent == JOBQ_NONE) kind->jitter_percent = 0;
     else if (!given->jitter_percent) kind->jitter_percent = JOBQ__JITTER_PERCENT;
     if (kind->jitter_percent < 0 || kind->jitter_percent > 100)
-        return jobq__err_set(err, JOBQ_MISUSE, "jitter_percent must be between 1 and 100");
+        return jobq__err_set(err, JOBQ_MISUSE, "jitter_percent is %d; it must be between 1 and 100,"
+                             " or JOBQ_NONE", given->jitter_percent);
     return JOBQ_OK;
 }
 
@@ -184,7 +201,9 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
     if (rc != JOBQ_OK) return rc;
     if (job->run_at_ms && job->delay_ms)
         return jobq__err_set(err, JOBQ_MISUSE, "run_at_ms and delay_ms exclude each other");
-    if (job->run_at_ms < 0) return jobq__err_set(err, JOBQ_BAD_TIME, "run_at_ms is negative");
+    if (job->run_at_ms < 0)
+        return jobq__err_set(err, JOBQ_BAD_TIME, "run_at_ms is negative; it counts milliseconds"
+                             " since 1970");
     rc = jobq__config_span("delay_ms", job->delay_ms, err);
     if (rc != JOBQ_OK) return rc;
     if (job->delay_ms != JOBQ_NEVER && job->delay_ms > INT64_MAX - now_ms)

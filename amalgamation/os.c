@@ -14,6 +14,10 @@
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 32))
+#include <sys/single_threaded.h>
+#define JOBQ__OS_KNOWS_THREADS 1
+#endif
 #if defined(__linux__)
 #include <sys/vfs.h>
 #elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)
@@ -219,6 +223,14 @@ JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread) {
 
 JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void) {
     return pthread_self();
+}
+
+JOBQ__INTERNAL bool jobq__os_alone(void) {
+#ifdef JOBQ__OS_KNOWS_THREADS
+    return __libc_single_threaded != 0;
+#else
+    return false;
+#endif
 }
 
 JOBQ__INTERNAL void jobq__os_yield(void) {

@@ -81,6 +81,8 @@ JOBQ__INTERNAL void jobq__os_yield(void);
  * an application's handlers need not run on it. */
 JOBQ__INTERNAL void jobq__os_thread_deafen(void);
 JOBQ__INTERNAL void jobq__os_sleep_us(int64_t duration_us);
+/* True if it is certain that the process has no other thread. */
+JOBQ__INTERNAL bool jobq__os_alone(void);
 /* What the calling thread is at, for who asks on that thread; returns what it was at before. */
 JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what);
 

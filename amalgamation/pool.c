@@ -236,7 +236,9 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) {
         jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
-        return jobq__err_set(err, rc, "a thread could not be started");
+        return jobq__err_set(err, rc, "a thread could not be started: the system has no room"
+                             " for %d workers and a scheduler (ulimit -u, memory; fewer .workers or"
+                             " smaller .stack_bytes)", pool->worker_count);
     }
     jobq__core_kick(q);
     return JOBQ_OK;

@@ -479,6 +479,8 @@ TEST(bad_filters_are_refused) {
                                  &n, &err));
     FAILS(JOBQ_MISUSE, jobq_list(f.q, &(jobq_filter){.rows_max = -2}, &cursor, &info, 1, &n,
                                  &err));
+    FAILS(JOBQ_BAD_NAME, jobq_list(f.q, &(jobq_filter){.kind = ""}, &cursor, &info, 1, &n, &err));
+    FAILS(JOBQ_BAD_NAME, jobq_list(f.q, &(jobq_filter){.queue = ""}, &cursor, &info, 1, &n, &err));
     WORKS(jobq_list(f.q, &(jobq_filter){.kind = "nobody"}, &cursor, &info, 1, &n, &err));
     CHECK_INT(n, 0);
     CHECK(cursor.done);

@@ -26,6 +26,7 @@ static inline void sim_draw_kind(struct model_kind *kind) {
     if (sim_chance(500)) kind->jitter_percent = jitters[sim_pick(4)];
     if (sim_chance(500)) kind->min_ms = mins_ms[sim_pick(5)];
     if (sim_chance(500)) kind->max_ms = maxs_ms[sim_pick(5)];
+    if (kind->max_ms < kind->min_ms) kind->max_ms = kind->min_ms;
     if (sim_chance(400)) kind->timeout_ms = 1 + sim_pick(100000);
     if (sim_chance(400)) kind->keep_done_ms = keeps_ms[sim_pick(5)];
     if (sim_chance(400)) kind->keep_failed_ms = keeps_ms[sim_pick(5)];

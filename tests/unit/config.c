@@ -236,6 +236,11 @@ TEST(kind_times) {
     GOOD_KIND(backoff_min_ms, JOBQ_NEVER, JOBQ_NEVER);
     GOOD_KIND(timeout_ms, JOBQ_NEVER, JOBQ_NONE);
     KIND(JOBQ_BAD_TIME, .backoff_min_ms = JOBQ_UNLIMITED);
+    KIND(JOBQ_BAD_TIME, .backoff_min_ms = 2, .backoff_max_ms = 1);
+    KIND(JOBQ_BAD_TIME, .backoff_min_ms = 1, .backoff_max_ms = JOBQ_NONE);
+    KIND(JOBQ_OK, .backoff_min_ms = 1, .backoff_max_ms = 1);
+    GOOD_KIND(backoff_min_ms, JOBQ_DAY, JOBQ_DAY); /* the default of the other gives way */
+    GOOD_KIND(backoff_max_ms, 5, 5);
     KIND(JOBQ_BAD_TIME, .backoff_max_ms = JOBQ_UNLIMITED);
     KIND(JOBQ_BAD_TIME, .timeout_ms = JOBQ_UNLIMITED);
     KIND(JOBQ_BAD_TIME, .keep_done_ms = JOBQ_UNLIMITED);
