@@ -957,7 +957,7 @@ TEST(calls_that_race_with_close_get_closed) {
     start(q);
     held = put(q, "held");
     gate_await(&g, 1);
-    REQUIRE(pthread_create(&thread, NULL, close_it, &c) == 0);
+    thread = thread_start(close_it, &c);
     FAILS(JOBQ_CLOSED, enqueue_until_refused(q, &stored, &err));
     FAILS(JOBQ_CLOSED, jobq_get(q, held, &info, &err));
     FAILS(JOBQ_CLOSED, jobq_start(q, &err));
@@ -987,7 +987,7 @@ TEST(wait_ends_when_the_queue_is_closed) {
     REQUIRE(fixture_open(&f, (jobq_options){.workers = 1}));
     c.id = put(f.q, "parked");
     c.q = f.q;
-    REQUIRE(pthread_create(&thread, NULL, wait_a_day, &c) == 0);
+    thread = thread_start(wait_a_day, &c);
     while (jobq_wakes(f.q) == 0) sched_yield();
     fixture_close(&f);
     pthread_join(thread, NULL);

@@ -509,7 +509,7 @@ static void waiter_begin(struct waiter *w, jobq *q, int64_t id, int64_t timeout_
     w->q = q;
     w->id = id;
     w->timeout_ms = timeout_ms;
-    if (pthread_create(&w->thread, NULL, wait_in_thread, w)) test_give_up("thread");
+    w->thread = thread_start(wait_in_thread, w);
 }
 
 static bool waiter_is_done(struct waiter *w) {

@@ -333,7 +333,7 @@ TEST(on_wake_tells_an_event_loop) {
     CHECK(rings(&b) > n);
     CHECK_INT(drain(f.q), 1);
     n = rings(&b);
-    REQUIRE(pthread_create(&thread, NULL, put_from_thread, f.q) == 0);
+    thread = thread_start(put_from_thread, f.q);
     pthread_join(thread, NULL);
     CHECK(rings(&b) > n);
     CHECK_INT(drain(f.q), 1);
@@ -423,7 +423,7 @@ TEST(only_one_thread_steps) {
     put(f.q, "k");
     put(f.q, "k");
     s.q = f.q;
-    REQUIRE(pthread_create(&thread, NULL, step_in_thread, &s) == 0);
+    thread = thread_start(step_in_thread, &s);
     gate_await(&s.g, 1);
     FAILS(JOBQ_BUSY, jobq_step(f.q, NULL, &err));
     FAILS(JOBQ_BUSY, jobq_run_until_idle(f.q, NULL, &err));

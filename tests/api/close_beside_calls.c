@@ -44,12 +44,6 @@ static bool is_closed(struct door *d) {
     return closed;
 }
 
-static pthread_t go(void *(*body)(void *), struct door *d) {
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, body, d)) test_give_up("pthread_create");
-    return thread;
-}
-
 /* Goal: close waits for a call that is inside, and the call returns what it would have. Method: a
  * thread is held inside jobq_enqueue, another closes; after a while that is long enough for a close
  * that does not wait it must not have returned. The first is let go, then both return. */
@@ -64,9 +58,9 @@ TEST(close_waits_for_calls) {
                                           .ctx = &d}, &d.q, &err));
     REQUIRE(d.q != NULL);
     handle(d.q, "k", do_nothing, NULL);
-    inside = go(enqueue_once, &d);
+    inside = thread_start(enqueue_once, &d);
     gate_await(&g, 1);
-    closer = go(close_it, &d);
+    closer = thread_start(close_it, &d);
     for (int i = 0; i < 20 && !is_closed(&d); i++) test_pause_ms(5);
     REQUIRE(!is_closed(&d));
     CHECK_CODE(jobq_enqueue(d.q, &(jobq_job){.kind = "k"}, NULL, NULL), JOBQ_CLOSED);

@@ -623,7 +623,7 @@ static void produce_in_threads(jobq *q, struct producer producers[THREADS]) {
         producers[i].q = q;
         producers[i].number = i;
         producers[i].failures = 0;
-        if (pthread_create(&threads[i], NULL, produce, &producers[i])) test_give_up("thread");
+        threads[i] = thread_start(produce, &producers[i]);
     }
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
 }
@@ -696,7 +696,7 @@ TEST(many_threads_with_one_key_store_one_job) {
     REQUIRE(open_step(&f, (jobq_options){0}));
     for (int i = 0; i < THREADS; i++) {
         s[i] = (struct same_key){f.q, -1, 0};
-        REQUIRE(pthread_create(&threads[i], NULL, put_the_key, &s[i]) == 0);
+        threads[i] = thread_start(put_the_key, &s[i]);
     }
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     for (int i = 0; i < THREADS; i++) {

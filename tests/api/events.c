@@ -206,7 +206,7 @@ TEST(callbacks_of_two_queues_call_each_other) {
     }
     for (int i = 0; i < 2; i++) r[i].to = r[!i].q;
     for (int i = 0; i < 2; i++)
-        REQUIRE_INT(pthread_create(&threads[i], NULL, put_mine, &r[i]), 0);
+        threads[i] = thread_start(put_mine, &r[i]);
     gate_await(&both, 2);
     gate_open(&both);
     for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
@@ -316,7 +316,7 @@ TEST(job_with_the_writer_waits_for_no_callback) {
     start(c.b);
     put(c.b, "k");
     gate_await(&c.job, 1);
-    REQUIRE_INT(pthread_create(&thread, NULL, put_into_a, &c), 0);
+    thread = thread_start(put_into_a, &c);
     gate_await(&c.callback, 1);
     gate_open(&c.job);
     test_pause_ms(10); /* for the job to be in its call */
@@ -356,7 +356,7 @@ TEST(pool_tells_what_a_caller_leaves) {
     REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .on_event = stand_with_the_first,
                                             .ctx = &l}));
     handle(f.q, "k", do_nothing, NULL);
-    REQUIRE_INT(pthread_create(&thread, NULL, put_the_first, f.q), 0);
+    thread = thread_start(put_the_first, f.q);
     gate_await(&l.gate, 1);
     start(f.q);
     while (state_of(f.q, 1) != JOBQ_STATE_DONE) test_pause_ms(1);
@@ -521,7 +521,7 @@ static void wait_and_listen(struct watcher *w, bool late, bool let_go) {
     w->id = put(w->q, "k");
     if (late) start(w->q);
     if (late) gate_await(&w->gate, 1);
-    REQUIRE(pthread_create(&waiter, NULL, watch_the_end, w) == 0);
+    waiter = thread_start(watch_the_end, w);
     if (!late) start(w->q);
     gate_await(&w->gate, 1);
     if (let_go) test_pause_ms(30); /* for a wait that does not wait for the event */

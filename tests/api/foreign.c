@@ -136,7 +136,7 @@ static void *enqueue_one(void *arg) {
 }
 
 static void call(struct caller *c) {
-    if (pthread_create(&c->thread, NULL, enqueue_one, c) != 0) test_give_up("thread");
+    c->thread = thread_start(enqueue_one, c);
 }
 
 /* Goal: each of several callers gets BUSY when busy_ms is over, nothing is stored, and the sentence

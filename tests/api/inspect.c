@@ -808,7 +808,7 @@ TEST(claimed_job_is_never_seen_as_running) {
     handle(l.q, "k", run_until_stopped, &g);
     WORKS(jobq_enqueue(l.q, &(jobq_job){.kind = "k", .priority = -1}, NULL, &err));
     put(l.q, "k");
-    REQUIRE_INT(pthread_create(&thread, NULL, look_for_the_second, &l), 0);
+    thread = thread_start(look_for_the_second, &l);
     for (int i = 1; i <= TEST_SCALED(100); i++) {
         start(l.q);
         gate_await(&g, i);

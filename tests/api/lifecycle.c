@@ -245,7 +245,7 @@ TEST(close_after_expired_stop) {
     start(q);
     gate_await(&g, 1);
     FAILS(JOBQ_TIMEOUT, jobq_stop(q, JOBQ_NONE, &err));
-    REQUIRE_INT(pthread_create(&thread, NULL, open_when_closing, &c), 0);
+    thread = thread_start(open_when_closing, &c);
     close_queue(&q);
     pthread_join(thread, NULL);
     q = open_pool(test_path("q.db"), 1);
@@ -293,7 +293,7 @@ TEST(stop_from_several_threads) {
     start(q);
     gate_await(&p.entered, 1);
     for (int i = 0; i < 4; i++)
-        if (pthread_create(&threads[i], NULL, stop_for_ever, q) != 0) test_give_up("thread");
+        threads[i] = thread_start(stop_for_ever, q);
     for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
     CHECK(has_returned(&p));
     CHECK(!stats_of(q).started_now);
@@ -607,8 +607,7 @@ TEST(calls_racing_with_close) {
         init_callers(callers, q, &ready, &closed);
         prepare_callers(callers, q);
         for (int i = 0; i < CALLERS; i++)
-            if (pthread_create(&threads[i], NULL, call_until_closed, &callers[i]) != 0)
-                test_give_up("thread");
+            threads[i] = thread_start(call_until_closed, &callers[i]);
         gate_await(&ready, CALLERS + 1);
         close_queue(&q);
         for (int i = 0; i < CALLERS; i++) pthread_join(threads[i], NULL);
@@ -678,8 +677,7 @@ TEST(several_may_close_one_handle) {
         WORKS(jobq_open(":memory:", &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
         for (int i = 0; i < CLOSERS; i++) {
             closers[i] = (struct closer){&q, JOBQ_IO};
-            if (pthread_create(&threads[i], NULL, close_the_same, &closers[i]))
-                test_give_up("pthread_create");
+            threads[i] = thread_start(close_the_same, &closers[i]);
         }
         for (int i = 0; i < CLOSERS; i++) {
             pthread_join(threads[i], NULL);

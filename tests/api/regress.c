@@ -16,12 +16,6 @@ static jobq *open_queue(jobq_options options) {
     return q;
 }
 
-static pthread_t thread_start(void *(*fn)(void *), void *arg) {
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, fn, arg) != 0) test_give_up("pthread_create");
-    return thread;
-}
-
 /* Enqueues count jobs in one call. */
 static void put_many(jobq *q, const jobq_job *job, size_t count) {
     jobq_job *jobs = (jobq_job *)calloc(count, sizeof *jobs);
@@ -42,12 +36,6 @@ static void *run_until_closed(void *arg) {
     return NULL;
 }
 
-static void *close_it(void *arg) {
-    jobq *q = (jobq *)arg;
-    CHECK_CODE(jobq_close(&q), JOBQ_OK);
-    return NULL;
-}
-
 /* Goal: in step mode a close from another thread ends run_until_idle after the job in hand.
  * Method: the first of many jobs stands at a gate until other calls are told that the queue
  * is being closed. */
@@ -62,7 +50,7 @@ TEST(close_ends_a_run_until_idle) {
     put_many(q, &(jobq_job){.kind = "k"}, CROWD);
     runner = thread_start(run_until_closed, q);
     gate_await(&g, 1);
-    closer = thread_start(close_it, q);
+    closer = thread_start(close_in_thread, q);
     while (jobq_stat(q, &stats, NULL) == JOBQ_OK) sched_yield();
     gate_open(&g);
     pthread_join(runner, NULL);
@@ -633,7 +621,7 @@ TEST(telling_events_ends) {
     jobq_options options = {.workers = JOBQ_NONE, .on_event = tell_slowly, .ctx = &t};
     pthread_t other;
     REQUIRE_CODE(jobq_open(test_path("tell.db"), &options, &t.q, NULL), JOBQ_OK);
-    REQUIRE_INT(pthread_create(&other, NULL, enqueue_until_left, &t), 0);
+    other = thread_start(enqueue_until_left, &t);
     put(t.q, "k");
     pthread_mutex_lock(&t.mutex);
     t.left = 1;

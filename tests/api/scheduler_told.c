@@ -6,13 +6,6 @@
  * told, no scheduled job would ever become ready again. */
 #include "helpers.h"
 
-static jobq_outcome hold_the_writer(jobq_run *run, void *ctx) {
-    sqlite3 *db = NULL;
-    if (!CHECK_CODE(jobq_run_db(run, &db, NULL), JOBQ_OK)) return JOBQ_FAIL;
-    gate_pass((gate *)ctx);
-    return JOBQ_DONE;
-}
-
 /* Goal: after a job's transaction, however long, time goes on. Method: the scheduler is asked to
  * write while a handler holds the writer, for long enough to give up; when the handler has returned
  * a scheduled job has to run in its time. */

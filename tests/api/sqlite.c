@@ -58,7 +58,7 @@ static void share_the_cache(void *arg) {
     REQUIRE(l.q != NULL);
     handle(l.q, "k", do_nothing, NULL);
     start(l.q);
-    REQUIRE_INT(pthread_create(&thread, NULL, look_all_the_time, &l), 0);
+    thread = thread_start(look_all_the_time, &l);
     for (int i = 0; i < 200; i++) put(l.q, "k");
     __atomic_store_n(&l.end, 1, __ATOMIC_RELEASE);
     pthread_join(thread, NULL);

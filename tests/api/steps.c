@@ -220,7 +220,7 @@ TEST(a_wait_outlives_steps) {
     start(f.q);
     w.q = f.q;
     w.id = put(f.q, "nobody");
-    if (pthread_create(&thread, NULL, wait_a_minute, &w)) test_give_up("pthread_create");
+    thread = thread_start(wait_a_minute, &w);
     while (jobq_wakes(f.q) == 0) sched_yield();
     for (int i = 0; i < WALLS; i++) {
         jobq_clock_set(f.clock, walls_ms[i]);
@@ -424,7 +424,7 @@ TEST(queues_come_and_go_beside_steps) {
     REQUIRE(fixture_open(&f, (jobq_options){.workers = 2, .durability = JOBQ_RELAXED}));
     s.clock = f.clock;
     for (int i = 0; i < 2; i++)
-        if (pthread_create(&threads[i], NULL, set_and_set, &s)) test_give_up("pthread_create");
+        threads[i] = thread_start(set_and_set, &s);
     for (int i = 0; i < TEST_SCALED(40); i++) {
         handle(f.q, "k", do_nothing, NULL);
         start(f.q);

@@ -176,9 +176,9 @@ TEST(close_beside_a_stop_that_waits) {
     id = put(q, "k");
     start(q);
     gate_await(&g, 1);
-    if (pthread_create(&stopper, NULL, stop_for_ever, &party) != 0) test_give_up("thread");
+    stopper = thread_start(stop_for_ever, &party);
     while (stats_of(q).started_now) sched_yield();
-    if (pthread_create(&opener, NULL, open_when_closing, &party) != 0) test_give_up("thread");
+    opener = thread_start(open_when_closing, &party);
     close_queue(&q);
     pthread_join(stopper, NULL);
     pthread_join(opener, NULL);
@@ -239,7 +239,7 @@ static int64_t cost_of_starting(struct teller *t) {
     struct timespec used = {0, 0};
     clockid_t clock;
     pthread_t starter;
-    if (pthread_create(&starter, NULL, start_meanwhile, t->q) != 0) test_give_up("thread");
+    starter = thread_start(start_meanwhile, t->q);
     test_pause_ms(30);
     CHECK(pthread_getcpuclockid(starter, &clock) == 0 && clock_gettime(clock, &used) == 0);
     gate_open(&t->told);
@@ -260,7 +260,7 @@ static bool start_beside_one_stop(void) {
     put(t.q, "k");
     start(t.q);
     gate_await(&t.asleep, 1);
-    if (pthread_create(&stopper, NULL, stop_and_tell, &t) != 0) test_give_up("thread");
+    stopper = thread_start(stop_and_tell, &t);
     gate_await(&t.told, 1);
     if (t.caught) CHECK(cost_of_starting(&t) < 15);
     gate_open(&t.told);

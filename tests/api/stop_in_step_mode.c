@@ -44,7 +44,7 @@ static bool stepper_begin(struct stepper *s, fixture *f, int jobs, int64_t delay
     handle(f->q, "k", run_until_asked, s);
     for (int i = 0; i < jobs; i++)
         WORKS(jobq_enqueue(f->q, &(jobq_job){.kind = "k", .delay_ms = i * delay_ms}, NULL, &err));
-    if (pthread_create(thread, NULL, call, s)) test_give_up("pthread_create");
+    *thread = thread_start(call, s);
     gate_await(&s->gate, 1);
     return true;
 }
@@ -116,7 +116,7 @@ static void stop_when_done(const jobq_event *event, void *ctx) {
     struct stepper *s = (struct stepper *)ctx;
     pthread_t thread;
     if (event->to != JOBQ_STATE_DONE || s->runs > 1) return;
-    if (pthread_create(&thread, NULL, stop_at_once, s)) test_give_up("pthread_create");
+    thread = thread_start(stop_at_once, s);
     pthread_join(thread, NULL);
 }
 
@@ -171,7 +171,7 @@ TEST(close_ends_an_advance_of_a_pool) {
     put(f.q, "k");
     start(f.q);
     gate_await(&s.gate, 1);
-    if (pthread_create(&thread, NULL, advance_far, &s)) test_give_up("pthread_create");
+    thread = thread_start(advance_far, &s);
     test_pause_ms(20); /* for the call to be inside */
     CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
     pthread_join(thread, NULL);

@@ -703,7 +703,7 @@ TEST(failed_enqueue_inside_harms_nothing) {
 }
 
 /* A handler that begins and then stands at the gate. */
-static jobq_outcome hold_the_writer(jobq_run *run, void *ctx) {
+static jobq_outcome write_two_and_hold(jobq_run *run, void *ctx) {
     sqlite3 *db = NULL;
     WORKS(jobq_run_db(run, &db, &err));
     CHECK_INT(run_sql(db, WRITE_TWO), SQLITE_OK);
@@ -726,12 +726,12 @@ TEST(other_threads_wait_for_the_writer) {
     int64_t held;
     gate_init(&g);
     REQUIRE(open_joined(&f, (jobq_options){.workers = 1, .busy_ms = JOBQ_HOUR}));
-    handle(f.q, "k", hold_the_writer, &g);
+    handle(f.q, "k", write_two_and_hold, &g);
     start(f.q);
     held = put(f.q, "k");
     gate_await(&g, 1);
     for (int i = 0; i < 3; i++)
-        REQUIRE(pthread_create(&threads[i], NULL, put_in_thread, f.q) == 0);
+        threads[i] = thread_start(put_in_thread, f.q);
     CHECK_INT(state_of(f.q, held), JOBQ_STATE_RUNNING); /* looking does not wait */
     CHECK_INT(notes(&f), 0);
     gate_open(&g);
@@ -752,7 +752,7 @@ TEST(other_threads_get_busy_in_time) {
     int64_t held, other;
     gate_init(&g);
     REQUIRE(open_joined(&f, (jobq_options){.workers = 1, .busy_ms = 20}));
-    handle(f.q, "k", hold_the_writer, &g);
+    handle(f.q, "k", write_two_and_hold, &g);
     start(f.q);
     other = put(f.q, "parked");
     held = put(f.q, "k");
@@ -803,7 +803,7 @@ TEST(second_transaction_gets_busy) {
     gate_init(&s.after);
     gate_open(&s.after);
     REQUIRE(open_joined(&f, (jobq_options){.workers = 2, .busy_ms = 20}));
-    handle(f.q, "k", hold_the_writer, &g);
+    handle(f.q, "k", write_two_and_hold, &g);
     handle_kind(f.q, (jobq_kind){.name = "second", .run = want_the_writer, .ctx = &s,
                                  .attempts_max = 1});
     start(f.q);
@@ -869,7 +869,7 @@ static int64_t raise_alarm(int attempt, int64_t id, void *ctx) {
     pthread_t thread;
     (void)attempt, (void)id;
     a->id = put(a->q, "alarm");
-    if (pthread_create(&thread, NULL, put_beside, a)) test_give_up("pthread_create");
+    thread = thread_start(put_beside, a);
     pthread_join(thread, NULL);
     return JOBQ_HOUR;
 }

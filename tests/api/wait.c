@@ -85,7 +85,7 @@ TEST(end_between_look_and_sleep) {
     w.q = f.q;
     w.id = put(f.q, "k");
     gate_await(&g, 1);
-    if (pthread_create(&thread, NULL, wait_held, &w)) test_give_up("pthread_create");
+    thread = thread_start(wait_held, &w);
     await_held();
     gate_open(&g);
     while (stats_of(f.q).done == 0) sched_yield();

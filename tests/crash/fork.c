@@ -113,7 +113,7 @@ TEST(forked_beside_busy_threads) {
     start(q);
     for (int i = 0; i < PRODUCERS; i++) {
         producers[i] = (struct producer){q, &stop, 0};
-        REQUIRE_INT(pthread_create(&threads[i], NULL, produce, &producers[i]), 0);
+        threads[i] = thread_start(produce, &producers[i]);
     }
     for (int64_t i = 0; i < forks; i++) CHECK_INT(test_fork(try_the_locks, q), 0);
     __atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
@@ -150,7 +150,7 @@ TEST(forked_beside_close) {
     for (int64_t round = test_effort(ROUNDS); round > 0 && test_failures() == 0; round--) {
         pthread_t thread;
         int32_t stop = 0;
-        REQUIRE_INT(pthread_create(&thread, NULL, open_and_close, &stop), 0);
+        thread = thread_start(open_and_close, &stop);
         for (int i = 0; i < CHILDREN; i++) test_spawn(stay, NULL);
         hear(scene.ready, CHILDREN);
         __atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
@@ -174,7 +174,7 @@ static void open_beside_children(void *arg) {
     pthread_t thread;
     (void)arg;
     is_child = true;
-    REQUIRE_INT(pthread_create(&thread, NULL, open_and_stay, NULL), 0);
+    thread = thread_start(open_and_stay, NULL);
     for (int i = 0; i < HEIRS; i++) test_spawn(stay, NULL);
     pthread_join(thread, NULL);
     pipe_say(scene.ready);

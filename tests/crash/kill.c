@@ -218,7 +218,7 @@ static void live(void *arg) {
     for (int i = 0; i < count; i++) {
         producers[i].q = q;
         producers[i].random = test_random(&random);
-        REQUIRE_INT(pthread_create(&threads[i], NULL, produce, &producers[i]), 0);
+        threads[i] = thread_start(produce, &producers[i]);
     }
     for (int i = 0; i < count; i++) pthread_join(threads[i], NULL);
     if (test_failures() > 0) return;

@@ -277,21 +277,14 @@ TEST(expired_stop_charges_nobody) {
     nobody_is_charged(stop_and_die);
 }
 
-static void *close_it(void *arg) {
-    jobq *q = (jobq *)arg;
-    jobq_close(&q);
-    return NULL;
-}
-
 /* Dies beside a close that waits for three handlers. */
 static void close_and_die(void *arg) {
     jobq_stats stats;
     jobq *q = start_queue();
-    pthread_t thread;
     (void)arg;
     REQUIRE(q != NULL);
     hear(play.started, HOLDERS);
-    REQUIRE_INT(pthread_create(&thread, NULL, close_it, q), 0);
+    thread_start(close_in_thread, q);
     while (jobq_stat(q, &stats, NULL) == JOBQ_OK) test_pause_ms(1);
     test_pause_ms(10); /* closing is seen by callers a moment before handlers hear of it */
     play.die();
@@ -326,7 +319,7 @@ static void *mark_until_end(void *arg) {
 TEST(mark_exit_beside_close) {
     struct marker m = {PTHREAD_MUTEX_INITIALIZER, false};
     pthread_t thread;
-    REQUIRE_INT(pthread_create(&thread, NULL, mark_until_end, &m), 0);
+    thread = thread_start(mark_until_end, &m);
     for (int i = TEST_SCALED(1000); i > 0; i--) {
         jobq_options options = {.workers = JOBQ_NONE};
         jobq *q = NULL;

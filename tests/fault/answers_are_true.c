@@ -25,37 +25,14 @@ static size_t count_events(event_log *events, int64_t id) {
 
 /* ---- An outcome ---- */
 
-struct waiter {
-    jobq *q;
-    int64_t id;
-    pthread_t thread;
-    jobq_info info;
-    int code;
-};
-
-static void *wait_for_job(void *arg) {
-    struct waiter *w = (struct waiter *)arg;
-    w->code = jobq_wait(w->q, w->id, JOBQ_HOUR, &w->info, NULL);
-    return NULL;
-}
-
 enum { WAITERS = 4, FAILURES = 8 };
-
-static void start_waiters(struct waiter *waiters, jobq *q, int64_t id) {
-    for (int i = 0; i < WAITERS; i++) {
-        waiters[i] = (struct waiter){.q = q, .id = id};
-        if (pthread_create(&waiters[i].thread, NULL, wait_for_job, &waiters[i]))
-            test_give_up("pthread_create");
-    }
-    while (jobq_wakes(q) < WAITERS) sched_yield(); /* all of them wait */
-}
 
 /* Goal: nobody hears of an outcome whose commit has failed, and when it succeeds everybody hears of
  * it once. Method: the disk is full for so many commits; threads wait for the job, under a clock
  * that stands. */
 TEST(outcome_is_told_after_its_commit) {
     event_log *events = event_log_new();
-    struct waiter waiters[WAITERS];
+    struct job_waiter waiters[WAITERS];
     jobq_stats s;
     fixture f;
     int64_t id;
@@ -66,7 +43,7 @@ TEST(outcome_is_told_after_its_commit) {
     start(f.q);
     id = put(f.q, "k");
     gate_await(&g, 1);
-    start_waiters(waiters, f.q, id);
+    start_job_waiters(waiters, WAITERS, f.q, id);
     fault_plan(FAULT_WAL_WRITE, "x*", SQLITE_FULL);
     gate_open(&g);
     fault_await(FAULT_WAL_WRITE, FAILURES);

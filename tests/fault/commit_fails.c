@@ -253,13 +253,6 @@ static void *produce(void *arg) {
     return NULL;
 }
 
-static jobq_outcome hold_the_writer(jobq_run *run, void *ctx) {
-    sqlite3 *db = NULL;
-    WORKS(jobq_run_db(run, &db, &err));
-    gate_pass((gate *)ctx);
-    return JOBQ_DONE;
-}
-
 enum { HERD = 8 };
 
 /* A pool whose only job holds the writer at a gate, and threads that are to queue behind it. */
@@ -290,8 +283,7 @@ static bool herd_open(struct herd *h) {
 /* Lets them line up and go. That they form one group is likely; nothing may depend on it. */
 static void herd_go(struct herd *h) {
     for (int i = 0; i < HERD; i++)
-        if (pthread_create(&h->producers[i].thread, NULL, produce, &h->producers[i]))
-            test_give_up("pthread_create");
+        h->producers[i].thread = thread_start(produce, &h->producers[i]);
     gate_await(&h->lined_up, HERD);
     for (int i = 0; i < 200; i++) sched_yield();
     gate_open(&h->held);

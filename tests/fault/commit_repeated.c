@@ -67,7 +67,7 @@ static void *put_another(void *arg) {
 /* Starts a call that has to wait for the writer, and gives it the time to queue up. */
 static pthread_t queue_up(void *(*call)(void *arg), struct repeated *r) {
     pthread_t thread;
-    if (pthread_create(&thread, NULL, call, r)) test_give_up("pthread_create");
+    thread = thread_start(call, r);
     test_pause_ms(50);
     return thread;
 }

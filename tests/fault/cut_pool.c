@@ -181,7 +181,7 @@ static void tell(void) {
     CHECK_INT(produce_one("money"), 1);
     start(story.q);
     for (int i = 0; i < THREADS; i++)
-        if (pthread_create(&threads[i], NULL, produce, NULL)) test_give_up("pthread_create");
+        threads[i] = thread_start(produce, NULL);
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     advance(story.q, JOBQ_MINUTE);
     stats = stats_of(story.q);

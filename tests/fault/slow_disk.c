@@ -47,7 +47,7 @@ TEST(pruning_finds_its_turn) {
     finish(f.q, 1);
     fault_log_begin(&log, test_path("q.db"));
     fault_log_watch(&log, take_time, NULL);
-    REQUIRE_INT(pthread_create(&thread, NULL, produce, &p), 0);
+    thread = thread_start(produce, &p);
     while (stats_of(f.q).enqueued < 30) test_pause_ms(1);
     while (rc == JOBQ_OK && minutes++ < 4) {
         jobq_clock_advance(f.clock, 2 * JOBQ_MINUTE);
@@ -120,9 +120,9 @@ TEST(stop_waits_for_a_commit) {
     pthread_mutex_lock(&fault.mutex);
     w.armed = true;
     pthread_mutex_unlock(&fault.mutex);
-    REQUIRE_INT(pthread_create(&threads[0], NULL, write_one, &w), 0);
+    threads[0] = thread_start(write_one, &w);
     gate_await(&w.writing, 1);
-    REQUIRE_INT(pthread_create(&threads[1], NULL, let_it_write, &w), 0);
+    threads[1] = thread_start(let_it_write, &w);
     WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
     CHECK_INT(stats_of(f.q).claimed, 0);
     for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);

@@ -22,24 +22,11 @@ static void break_queue(jobq *q) {
 
 /* ---- Who waits ---- */
 
-struct waiter {
-    jobq *q;
-    int64_t id;
-    pthread_t thread;
-    int code;
-};
-
-static void *wait_for_job(void *arg) {
-    struct waiter *w = (struct waiter *)arg;
-    w->code = jobq_wait(w->q, w->id, JOBQ_HOUR, NULL, NULL);
-    return NULL;
-}
-
 /* Goal: who waits for a job hears that it will not end. Method: threads wait under a clock that
  * stands, so nothing but the latch can wake them; the disk dies while the job stands at a gate. */
 TEST(waiters_hear_of_it) {
     enum { WAITERS = 4 };
-    struct waiter waiters[WAITERS];
+    struct job_waiter waiters[WAITERS];
     fixture f;
     int64_t id;
     gate g;
@@ -50,12 +37,7 @@ TEST(waiters_hear_of_it) {
     start(f.q);
     id = put(f.q, "k");
     gate_await(&g, 1);
-    for (int i = 0; i < WAITERS; i++) {
-        waiters[i] = (struct waiter){.q = f.q, .id = id};
-        if (pthread_create(&waiters[i].thread, NULL, wait_for_job, &waiters[i]))
-            test_give_up("pthread_create");
-    }
-    while (jobq_wakes(f.q) < WAITERS) sched_yield(); /* all of them wait */
+    start_job_waiters(waiters, WAITERS, f.q, id);
     break_queue(f.q);
     for (int i = 0; i < WAITERS; i++) {
         pthread_join(waiters[i].thread, NULL);

@@ -9,6 +9,8 @@
 
 #include "test.h"
 
+#include <sched.h>
+
 #include <sqlite3.h>
 
 /* The artificial clock starts here: a day in November 2023. */
@@ -276,6 +278,12 @@ static inline jobq_outcome record(jobq_run *run, void *ctx) {
     return t->outcome;
 }
 
+static inline pthread_t thread_start(void *(*fn)(void *), void *arg) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, fn, arg) != 0) test_give_up("pthread_create");
+    return thread;
+}
+
 /* A place where handlers stand until the test lets them go on. */
 typedef struct gate {
     pthread_mutex_t mutex; /* guards what follows */
@@ -316,6 +324,45 @@ static inline void gate_open(gate *g) {
     g->open = true;
     pthread_cond_broadcast(&g->changed);
     pthread_mutex_unlock(&g->mutex);
+}
+
+/* A handler that has begun its transaction stands at ctx, a gate: nobody else can write. */
+static inline jobq_outcome hold_the_writer(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    if (!CHECK_CODE(jobq_run_db(run, &db, NULL), JOBQ_OK)) return JOBQ_FAIL;
+    gate_pass((gate *)ctx);
+    return JOBQ_DONE;
+}
+
+/* A thread that closes a queue. */
+static inline void *close_in_thread(void *arg) {
+    jobq *q = (jobq *)arg;
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    return NULL;
+}
+
+/* A thread that waits for a job. */
+struct job_waiter {
+    jobq *q;
+    int64_t id;
+    pthread_t thread;
+    jobq_info info;
+    int code;
+};
+
+static inline void *wait_for_job_in_thread(void *arg) {
+    struct job_waiter *w = (struct job_waiter *)arg;
+    w->code = jobq_wait(w->q, w->id, JOBQ_HOUR, &w->info, NULL);
+    return NULL;
+}
+
+/* So many of them; returns when all of them wait. */
+static inline void start_job_waiters(struct job_waiter *waiters, int count, jobq *q, int64_t id) {
+    for (int i = 0; i < count; i++) {
+        waiters[i] = (struct job_waiter){.q = q, .id = id};
+        waiters[i].thread = thread_start(wait_for_job_in_thread, &waiters[i]);
+    }
+    while (jobq_wakes(q) < count) sched_yield();
 }
 
 /* ctx is a gate. */

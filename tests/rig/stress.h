@@ -23,12 +23,6 @@ static inline void set_to(int *counter, int n) {
 
 /* ---- Threads ---- */
 
-static inline pthread_t thread_start(void *(*fn)(void *), void *arg) {
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, fn, arg) != 0) test_give_up("thread");
-    return thread;
-}
-
 static inline void join_all(pthread_t *threads, int n) {
     for (int i = 0; i < n; i++) pthread_join(threads[i], NULL);
 }

@@ -20,9 +20,15 @@ struct listener {
     gate *at;          /* where the first event waits, or NULL */
 };
 
+/* Returns its serial number. */
+static uint64_t append_with(struct listener *l, jobq_event event) {
+    struct jobq__told told;
+    jobq__event_make(&told, &event);
+    return jobq__event_add(&l->events, &told);
+}
+
 static void append(struct listener *l, int64_t id) {
-    jobq_event event = {.id = id};
-    jobq__event_add(&l->events, &event);
+    append_with(l, (jobq_event){.id = id});
 }
 
 static void hear(const jobq_event *event, void *ctx) {
@@ -125,6 +131,87 @@ TEST(too_much_is_refused) {
     stop_listening(l);
 }
 
+/* ---- What an event says, and who waits for it ---- */
+
+static void hear_words(const jobq_event *event, void *ctx) {
+    int *count = (int *)ctx;
+    CHECK_STR(event->key, ++*count == 1 ? "key" : *count == 2 ? "" : "other");
+    CHECK_STR(event->message, *count == 1 ? "" : *count == 2 ? "message" : "words");
+}
+
+/* Goal: the words of an event last until it is told, are never NULL, and are given back whether it
+ * is told or not. Method: words in memory that is used again at once; the last event is left over
+ * for jobq__event_fini, where a sanitizer sees a leak. */
+TEST(words_last_until_they_are_told) {
+    static const char *words[][2] = {{"key", NULL}, {NULL, "message"}, {"other", "words"}};
+    struct listener l;
+    int count = 0;
+    memset(&l, 0, sizeof l);
+    REQUIRE_INT(jobq__event_init(&l.events, hear_words, &count), JOBQ_OK);
+    for (int i = 0; i < 3; i++) {
+        char key[16], message[16];
+        snprintf(key, sizeof key, "%s", words[i][0] ? words[i][0] : "");
+        snprintf(message, sizeof message, "%s", words[i][1] ? words[i][1] : "");
+        append_with(&l, (jobq_event){.id = i, .key = words[i][0] ? key : NULL,
+                                     .message = words[i][1] ? message : NULL});
+        memset(key, 'x', sizeof key - 1);
+        memset(message, 'x', sizeof message - 1);
+    }
+    jobq__event_deliver(&l.events, true);
+    CHECK_INT(count, 3);
+    append_with(&l, (jobq_event){.key = "left", .message = "over"});
+    jobq__event_fini(&l.events);
+}
+
+/* Goal: a job's last event can be found by the job until it was told, and asked for by its number
+ * ever after. Method: two events of one job among others, told in two parts. */
+TEST(the_last_event_of_a_job) {
+    struct listener *l = listen_to(true);
+    uint64_t first = append_with(l, (jobq_event){.id = 7}), last;
+    append(l, 8);
+    CHECK_INT((int64_t)jobq__event_find(&l->events, 7), (int64_t)first);
+    last = append_with(l, (jobq_event){.id = 7});
+    CHECK(last == first + 2);
+    CHECK_INT((int64_t)jobq__event_find(&l->events, 7), (int64_t)last);
+    CHECK_INT((int64_t)jobq__event_find(&l->events, 9), 0);
+    CHECK(!jobq__event_was_told(&l->events, first));
+    jobq__event_deliver(&l->events, true);
+    CHECK(jobq__event_was_told(&l->events, last));
+    CHECK_INT((int64_t)jobq__event_find(&l->events, 7), 0);
+    CHECK(jobq__event_was_told(&l->events, 0));
+    first = append_with(l, (jobq_event){.id = 7});
+    CHECK(first == last + 1);
+    CHECK(!jobq__event_was_told(&l->events, first));
+    stop_listening(l);
+}
+
+static void note_told(void *arg, uint64_t told) {
+    int *next = (int *)arg;
+    CHECK_INT((int64_t)told, ++*next);
+}
+
+/* Goal: who waits hears after each call how far the telling has come; without anybody nothing is
+ * said. Method: three events that somebody waits for, and three that nobody does. */
+TEST(who_waits_hears_how_far_it_is) {
+    struct listener *l = listen_to(true);
+    int next = 0;
+    l->events.after = note_told;
+    l->events.arg = &next;
+    jobq__event_watch(&l->events, 1);
+    for (int64_t id = 1; id <= 3; id++) append(l, id);
+    CHECK_INT(next, 0);
+    jobq__event_deliver(&l->events, true);
+    CHECK_INT(next, 3);
+    jobq__event_watch(&l->events, -1);
+    for (int64_t id = 4; id <= 6; id++) append(l, id);
+    jobq__event_deliver(&l->events, true);
+    CHECK_INT(next, 3);
+    CHECK_INT(heard(l), 6);
+    stop_listening(l);
+}
+
+/* ---- Delivery ---- */
+
 /* Goal: who delivers tells what was there when it began, and says that there is more. Method: the
  * callback of the second event adds one; it is there after the call, and the next call tells it. */
 TEST(no_more_than_was_there) {
@@ -163,12 +250,6 @@ static void *deliver_all(void *arg) {
     return NULL;
 }
 
-static pthread_t begin(void *(*body)(void *), struct listener *l) {
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, body, l)) test_give_up("pthread_create");
-    return thread;
-}
-
 /* Goal: beside a slow callback, who does not want to wait goes on at once; who does returns when
  * its own events were told; the thread in the callback tells no more than was there when it began.
  * Method: the first event waits at a gate; two come meanwhile, and a second thread for them. */
@@ -179,14 +260,14 @@ TEST(two_threads_deliver) {
     gate_init(&at);
     l->at = &at;
     append(l, 1);
-    first = begin(deliver_all, l);
+    first = thread_start(deliver_all, l);
     gate_await(&at, 1);
     append(l, 2);
     append(l, 3);
     CHECK(!jobq__event_deliver(&l->events, false));
     CHECK(!jobq__event_waiting(&l->events));
     CHECK_INT(heard(l), 1);
-    second = begin(deliver_all, l);
+    second = thread_start(deliver_all, l);
     gate_open(&at);
     pthread_join(second, NULL);
     check_in_order(l, 3);
@@ -218,7 +299,7 @@ TEST(many_threads_deliver) {
     struct listener *l = listen_to(true);
     int each = TEST_SCALED(EACH), *times = (int *)calloc((size_t)each + 1, sizeof *times);
     pthread_t threads[THREADS];
-    for (int i = 0; i < THREADS; i++) threads[i] = begin(add_and_deliver, l);
+    for (int i = 0; i < THREADS; i++) threads[i] = thread_start(add_and_deliver, l);
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     CHECK_INT(heard(l), THREADS * each);
     times[0] = THREADS;
@@ -251,11 +332,11 @@ TEST(workers_wait_for_a_slow_callback) {
     l = listen_to(true);
     l->at = &at;
     for (int64_t id = 1; id <= JOBQ__EVENTS_MAX; id++) append(l, id);
-    slow = begin(deliver_all, l);
+    slow = thread_start(deliver_all, l);
     gate_await(&at, 1);
     jobq__event_throttle(&l->events); /* at the bound */
     append(l, JOBQ__EVENTS_MAX + 1);
-    worker = begin(throttle, l);
+    worker = thread_start(throttle, l);
     for (int i = 0; i < 10; i++) {
         test_pause_ms(2);
         CHECK_INT(__atomic_load_n(&l->went_on, __ATOMIC_SEQ_CST), 0);
@@ -269,5 +350,7 @@ TEST(workers_wait_for_a_slow_callback) {
 }
 
 TEST_MAIN(order_while_it_grows, without_a_callback_nothing_is_kept, reserved_room_is_enough,
-          too_much_is_refused, no_more_than_was_there, a_callback_does_not_wait_for_itself,
+          too_much_is_refused, words_last_until_they_are_told, the_last_event_of_a_job,
+          who_waits_hears_how_far_it_is, no_more_than_was_there,
+          a_callback_does_not_wait_for_itself,
           two_threads_deliver, many_threads_deliver, workers_wait_for_a_slow_callback)

@@ -175,7 +175,7 @@ static void check_late(const struct play *p, int64_t id) {
 static void play_runs(struct play *p, int *step) {
     pthread_t thread;
     int64_t from_us, parked = put(p->q, "nobody");
-    if (pthread_create(&thread, NULL, set_clock_soon, step)) test_give_up("pthread_create");
+    thread = thread_start(set_clock_soon, step);
     p->slept = put(p->q, "sleeps");
     p->timed = put(p->q, "looks");
     p->overslept = put(p->q, "oversleeps");
@@ -194,7 +194,7 @@ static void play_stop(struct play *p, int *step) {
     int64_t from_us;
     p->deaf = put(p->q, "deaf");
     gate_await(&p->g, 1);
-    if (pthread_create(&thread, NULL, set_clock_soon, step)) test_give_up("pthread_create");
+    thread = thread_start(set_clock_soon, step);
     from_us = real_us();
     CHECK_CODE(jobq_stop(p->q, LONG_MS, NULL), JOBQ_TIMEOUT);
     check_lasted("a stop", from_us, LONG_MS);
@@ -270,7 +270,7 @@ TEST(steps_reach_no_sleep_in_step_mode) {
         REQUIRE(q != NULL);
         handle(q, "k", sleep_long, NULL);
         put(q, "k");
-        if (pthread_create(&thread, NULL, set_clock_soon, &step)) test_give_up("pthread_create");
+        thread = thread_start(set_clock_soon, &step);
         CHECK_INT(drain(q), 1);
         pthread_join(thread, NULL);
         CHECK_CODE(jobq_close(&q), JOBQ_OK);
@@ -309,7 +309,7 @@ TEST(far_futures_are_waited_for) {
         w.at_us = ats_us[i / 2];
         REQUIRE_CODE(jobq__os_mutex_init(&w.mu), JOBQ_OK);
         REQUIRE_CODE(jobq__os_cond_init(&w.cond, i % 2 ? JOBQ__OS_WALL : JOBQ__OS_MONO), JOBQ_OK);
-        if (pthread_create(&thread, NULL, wait_far, &w)) test_give_up("pthread_create");
+        thread = thread_start(wait_far, &w);
         test_pause_ms(20);
         jobq__os_lock(&w.mu);
         w.told = true;
