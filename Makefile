@@ -83,7 +83,7 @@ run_wrapper = $(if $(filter tsan,$(variant)),$(shell setarch -R true 2>/dev/null
 tools = CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' SQLITE_DIR='$(sqlite_dir)'
 
 # Where SQLite comes from. `sqlite3/get` does nothing if the system's library works.
-ifneq ($(filter-out ci clean help tidy verify jobq.c,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out ci m32 sqlites clean help tidy verify jobq.c,$(or $(MAKECMDGOALS),all)),)
 sqlite_dir := $(SQLITE_DIR)
 ifeq ($(sqlite_dir),)
 sqlite_dir := $(shell CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' LDLIBS='$(LDLIBS)' \
@@ -123,6 +123,11 @@ test: $(call chosen,$(tests)) $(call chosen,$(compared)) $(if $(call chosen,$(sc
 # modules - the suite against the modules compiled apart, not against jobq.c
 debug asan ubsan tsan modules: jobq.c $(sqlite_object)
 	@$(MAKE) test variant=$@
+
+# m32 - the modules and the API as programs of 32 bits, SQLite among them
+# sqlites - opening and the examples on SQLite built in unusual ways
+m32 sqlites:
+	@CC='$(CC)' tests/builds $@
 
 # ci - everything that has to hold before a change is merged (ARGS="steps"); .ci/run installs first
 ci:
@@ -201,7 +206,7 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: all check test debug asan ubsan tsan modules ci run bench sim scoreboard soak mutants verify
+.PHONY: all check test debug asan ubsan tsan modules m32 sqlites ci run bench sim scoreboard soak mutants verify
 .PHONY: tidy warnings symbols size help clean FORCE
 .DELETE_ON_ERROR:
 

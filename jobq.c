@@ -1937,6 +1937,21 @@ static int jobq__files_check_beside(const struct jobq__files *files, bool linked
     return JOBQ_OK;
 }
 
+/* Asked of the directory too, for the file may not have been made yet. */
+static int jobq__files_check_near(struct jobq__files *files, jobq_error *err) {
+    char *end = strrchr(files->path, '/'), kept;
+    bool remote;
+    if (end == files->path) end++;
+    kept = *end;
+    *end = 0;
+    remote = jobq__os_remote(files->path);
+    *end = kept;
+    if (!remote && !jobq__os_remote(files->path)) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_REMOTE, "%.250s is on a network or FUSE file system, where locks"
+                         " and log are not safe; .remote = true opens it all the same",
+                         files->path);
+}
+
 static int jobq__files_check(struct jobq__files *files, const char *path,
                              const jobq_options *options, jobq_error *err) {
     int rc = jobq__files_look(files->path, &files->db, err);
@@ -1944,16 +1959,14 @@ static int jobq__files_check(struct jobq__files *files, const char *path,
     if (files->db.kind == JOBQ__OS_MISSING && options->role == JOBQ_CLIENT)
         return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %.250s; the owner makes it",
                              files->path);
-    if (files->db.kind == JOBQ__OS_MISSING) rc = jobq__files_make(files, options, err);
+    if (!options->remote) rc = jobq__files_check_near(files, err);
+    if (rc == JOBQ_OK && files->db.kind == JOBQ__OS_MISSING)
+        rc = jobq__files_make(files, options, err);
     if (rc != JOBQ_OK) return rc;
     if (files->db.kind != JOBQ__OS_FILE)
         return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s is not a regular file", path);
     if (!options->linked) rc = jobq__files_check_names(files, err);
-    if (rc == JOBQ_OK) rc = jobq__files_check_beside(files, options->linked, err);
-    if (rc != JOBQ_OK || options->remote || !jobq__os_remote(files->path)) return rc;
-    return jobq__err_set(err, JOBQ_REMOTE, "%.250s is on a network or FUSE file system, where locks"
-                         " and log are not safe; .remote = true opens it all the same",
-                         files->path);
+    return rc == JOBQ_OK ? jobq__files_check_beside(files, options->linked, err) : rc;
 }
 
 JOBQ__INTERNAL int jobq__files_find(struct jobq__files *files, const char *path,
@@ -6288,6 +6301,10 @@ JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
     fault = q->fault;
     jobq__os_unlock(&q->pool.mu);
     if (rc == JOBQ_CORRUPT && fault.table) return jobq__db_say_fault(&fault, err);
+    if (rc == JOBQ_MOVED)
+        return jobq__err_set(err, rc, "%.250s, its log or its lock file was moved, replaced or"
+                             " deleted: nothing more is written; put it back and open the queue"
+                             " again", q->files.path);
     return jobq__err_set(err, rc, NULL);
 }
 

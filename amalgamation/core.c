@@ -61,6 +61,10 @@ JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
     fault = q->fault;
     jobq__os_unlock(&q->pool.mu);
     if (rc == JOBQ_CORRUPT && fault.table) return jobq__db_say_fault(&fault, err);
+    if (rc == JOBQ_MOVED)
+        return jobq__err_set(err, rc, "%.250s, its log or its lock file was moved, replaced or"
+                             " deleted: nothing more is written; put it back and open the queue"
+                             " again", q->files.path);
     return jobq__err_set(err, rc, NULL);
 }
 

@@ -95,6 +95,18 @@ TEST(single_thread_config_is_refused) {
     CHECK_INT(test_fork(open_multi_threaded, (void *)(uintptr_t)test_path("b.db")), 0);
 }
 
+/* Goal: a build of SQLite that jobq cannot stand on is refused before anything is made. Method: as
+ * the build says of itself; the usual ones will do. */
+TEST(build_that_will_not_do_is_refused) {
+    bool bad = !sqlite3_threadsafe() || sqlite3_compileoption_used("OMIT_WAL");
+    jobq_error told = {.code = 0};
+    jobq *q = NULL;
+    int rc = jobq_open(test_path("q.db"), NULL, &q, &told);
+    if (!CHECK_CODE(rc, bad ? JOBQ_BAD_SQLITE : JOBQ_OK)) test_note("%s", told.text);
+    CHECK_INT(exists(test_path("q.db")), !bad);
+    if (q) CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
 /* ---- Extensions that open with every connection ---- */
 
 static int deny(void *arg, int what, const char *a, const char *b, const char *c, const char *d) {
@@ -175,5 +187,5 @@ TEST(one_vfs_for_a_queue) {
     CHECK_INT(test_fork(change_the_vfs, (void *)(uintptr_t)test_path("q.db")), 0);
 }
 
-TEST_MAIN(shared_cache_is_not_shared, single_thread_config_is_refused, extensions_do_not_meddle,
-          one_vfs_for_a_queue)
+TEST_MAIN(shared_cache_is_not_shared, single_thread_config_is_refused,
+          build_that_will_not_do_is_refused, extensions_do_not_meddle, one_vfs_for_a_queue)

@@ -52,14 +52,6 @@ static struct {
 #if defined(__linux__) && defined(__x86_64__)
 enum { CAN_PRETEND = 1 };
 
-static int open_or_pretend(const char *path, int flags, int mode) {
-    if (boot.id != TOLD && strcmp(path, "/proc/sys/kernel/random/boot_id") == 0) {
-        if (boot.id == EMPTY_FILE) path = "/dev/null";
-        else path = "/no such file";
-    }
-    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
-}
-
 /* These stand before the system's own. */
 int open(const char *path, int flags, ...) {
     va_list args;
@@ -67,17 +59,9 @@ int open(const char *path, int flags, ...) {
     va_start(args, flags);
     mode = flags & O_CREAT ? va_arg(args, int) : 0;
     va_end(args);
-    return open_or_pretend(path, flags, mode);
-}
-
-int open64(const char *path, int flags, ...);
-int open64(const char *path, int flags, ...) {
-    va_list args;
-    int mode;
-    va_start(args, flags);
-    mode = flags & O_CREAT ? va_arg(args, int) : 0;
-    va_end(args);
-    return open_or_pretend(path, flags, mode);
+    if (boot.id != TOLD && strcmp(path, "/proc/sys/kernel/random/boot_id") == 0)
+        path = boot.id == EMPTY_FILE ? "/dev/null" : "/no such file";
+    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }
 
 int clock_gettime(clockid_t id, struct timespec *t) {

@@ -8,6 +8,7 @@
 #include "fault_full_disk.h"
 #include "fault_vfs.h"
 
+#include <fcntl.h>
 #include <sys/statvfs.h>
 
 /* jobq asks the operating system for its reserve and for what is free: here the disk in memory

@@ -59,6 +59,11 @@
 #ifndef JOBQ_TEST_H
 #define JOBQ_TEST_H
 
+/* As jobq.c has them, so that functions which stand before the system's are those that it calls. */
+#undef _FILE_OFFSET_BITS
+#define _FILE_OFFSET_BITS 64
+#undef _TIME_BITS
+#define _TIME_BITS 64
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
 #endif
