@@ -319,7 +319,7 @@ TEST(children_of_every_state) {
         if (test_failures() > before) test_note("forked %s", states[i].name);
     }
     munmap(scene.sums, FILES * sizeof *scene.sums);
-    test_figure("R17 forked child", "JOBQ_FORKED, no lock held, files untouched",
+    test_figure("forked child", "JOBQ_FORKED, no lock held, files untouched",
                 "%d states of a queue", (int)STATES);
 }
 

@@ -219,7 +219,8 @@ TEST(only_the_guilty_fails) {
     memset(&tally, 0, sizeof tally);
     for (int64_t i = test_effort(SEEDS); i > 0 && test_failures() == 0; i--) play_one(&random);
     CHECK(tally.claimed_max >= CLAIMED);
-    test_figure("R8 crash-poison", "starts <= crashes_max, only the guilty fails as crashed",
+    test_figure("jobs that kill their process",
+                "starts <= crashes_max, only the guilty fails as crashed",
                 "%d guilty jobs, %d deaths in %d ways, %d failed after 3 starts; %d innocent jobs"
                 " ran beside them: chances lost at most %d, 0 failed; 64 to %d jobs claimed at %d"
                 " of the first deaths", tally.plays, tally.deaths, (int)WAYS, tally.failed,

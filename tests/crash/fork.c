@@ -125,7 +125,7 @@ TEST(forked_beside_busy_threads) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
     CHECK_INT(test_fork(take_over, NULL), 0);
     clear_scene();
-    test_figure("R17 forks beside threads", "no hang, nothing lost, each job once",
+    test_figure("forks beside threads", "no hang, nothing lost, each job once",
                 "%" PRId64 " forks beside %d producers and a pool, %" PRId64 " jobs", forks,
                 PRODUCERS, made + 1);
 }

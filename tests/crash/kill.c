@@ -392,12 +392,12 @@ static void kill_with(jobq_durability durability, const char *row) {
 /* Goal: at DURABLE no acknowledged job is lost by kill, each ends done, and effects through
  * the job's transaction are there once. Method: kills at random moments, then a drain. */
 TEST(killed_at_durable) {
-    kill_with(JOBQ_DURABLE, "R7 kill -9, DURABLE");
+    kill_with(JOBQ_DURABLE, "kill -9, DURABLE");
 }
 
 /* Goal: the same holds at RELAXED, which may lose only to a power cut. Method: the same. */
 TEST(killed_at_relaxed) {
-    kill_with(JOBQ_RELAXED, "R7 kill -9, RELAXED");
+    kill_with(JOBQ_RELAXED, "kill -9, RELAXED");
 }
 
 TEST_MAIN(killed_at_durable, killed_at_relaxed)

@@ -218,7 +218,7 @@ TEST(recovery_is_killed_at_every_step) {
     memset(&swept, 0, sizeof swept);
     for (int64_t i = 0; i < sweeps && test_failures() == 0; i++) sweep(wreck, &random);
     CHECK(swept.steps > STEPS_MIN);
-    test_figure("R7 kill -9 in recovery", "0 lost, charged once",
+    test_figure("kill -9 in recovery", "0 lost, charged once",
                 "%" PRId64 " kills, before each of %" PRId64 " steps of open and close: 0 lost,"
                 " %d charged once", swept.kills, swept.steps, HOLDERS + 1);
     end();
@@ -257,7 +257,7 @@ TEST(creation_is_killed_at_every_step) {
         CHECK_INT(test_fork(use, &fatal), 0);
     }
     CHECK(fatal > STEPS_MIN);
-    test_figure("R7 kill -9 in creation", "the next open works",
+    test_figure("kill -9 in creation", "the next open works",
                 "killed before each of %" PRId64 " steps of open and close", fatal - 1);
     end();
 }
@@ -298,7 +298,7 @@ TEST(recovery_is_killed_at_any_time) {
         look_at_wreck(i);
     }
     CHECK(kills > 0);
-    test_figure("R7 kill -9 at any time of open", "0 lost, charged once",
+    test_figure("kill -9 at any time of open", "0 lost, charged once",
                 "%" PRId64 " kills in %" PRId64 " opens: 0 lost, %d charged once",
                 kills, lives, HOLDERS + 1);
     end();

@@ -295,7 +295,7 @@ TEST(one_of_many_openers_owns) {
     pipe_free(race.again);
     pipe_free(race.leave);
     munmap(race.told, sizeof *race.told);
-    test_figure("R17 openers at once", "exactly one owns, the others are told which",
+    test_figure("owners, several at once", "exactly one owns, the others are told which",
                 "%" PRId64 " races of %d processes", races, RACERS);
 }
 

@@ -250,7 +250,7 @@ TEST(killed_owner_is_followed_at_once) {
         run_relay(&random, times + i * TAKEOVERS);
     CHECK(tally.acked > 0);
     qsort(times, (size_t)count, sizeof *times, compare_times);
-    test_figure("R17 takeover", "< 1000 ms after kill -9",
+    test_figure("owners, takeover after kill -9", "< 1000 ms after kill -9",
                 "%" PRId64 " takeovers, median %" PRId64 " ms, longest %" PRId64 " ms; %" PRId64
                 " acknowledged, %" PRId64 " lost, %" PRId64 " effects of %" PRId64 " jobs done",
                 count, times[count / 2], times[count - 1], tally.acked, tally.lost,
@@ -330,7 +330,7 @@ TEST(at_most_one_owns) {
     for (int64_t i = 0; i < rounds && test_failures() == 0; i++) run_fight(&random);
     CHECK(tally.acked > 0);
     CHECK(tally.refused > 0);
-    test_figure("R17 one owner", "at most one at any moment, 0 lost",
+    test_figure("owners, never two", "at most one at any moment, 0 lost",
                 "%d processes, %" PRId64 " kills, %" PRId64 " times owner, %" PRId64 " times"
                 " refused, never two; %" PRId64 " acknowledged, %" PRId64 " lost", RIVALS,
                 rounds * RIVAL_KILLS, tally.opens, tally.refused, tally.acked, tally.lost);

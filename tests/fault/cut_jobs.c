@@ -220,25 +220,26 @@ static void by_the_seed(jobq_durability durability, int64_t images) {
     judge_checks(total);
 }
 
-/* Goal: R1. Method: all of the above in any order. */
+/* Goal: what was acknowledged is there, what was refused is not, after a power cut at any moment.
+ * Method: all of the above in any order. */
 TEST(durable) {
     const struct tally *t = &totals[JOBQ_DURABLE];
     by_the_seed(JOBQ_DURABLE, test_effort(20000));
     CHECK_INT(t->shorter, 0);
-    test_figure("R1 powercut-durable", "20,000 images; 0 lost, ghosts, double effects, corrupt",
+    test_figure("power cut, DURABLE", "20,000 images; 0 lost, ghosts, double effects, corrupt",
                 "%" PRId64 " images of %d stories, %" PRId64 " of them kills; %" PRId64 " lost, %"
                 PRId64 " ghosts or torn, %" PRId64 " doubled, %" PRId64 " corrupt; %" PRId64 "/s",
                 t->images, t->stories, t->kills, t->lost, t->ghosts + t->torn, t->twice,
                 t->corrupt + t->shut, judge_per_second(t));
 }
 
-/* Goal: R2. Method: the same at RELAXED; that a rig which finds no loss at all would be blind is
- * checked as well. */
+/* Goal: what a power cut takes at RELAXED are the last commits, none before a flush. Method: the
+ * same at RELAXED; that a rig which finds no loss at all would be blind is checked as well. */
 TEST(relaxed) {
     const struct tally *t = &totals[JOBQ_RELAXED];
     by_the_seed(JOBQ_RELAXED, test_effort(10000));
     CHECK(t->shorter > t->images / 100);
-    test_figure("R2 powercut-relaxed", "0 corrupt, the loss is a suffix, none before a flush",
+    test_figure("power cut, RELAXED", "0 corrupt, the loss is a suffix, none before a flush",
                 "%" PRId64 " images of %d stories, %" PRId64 " of them kills; %" PRId64
                 " corrupt, %" PRId64 " lost before a flush, %" PRId64 " not a suffix; %" PRId64
                 " lack up to %d acts; %" PRId64 "/s", t->images, t->stories, t->kills,

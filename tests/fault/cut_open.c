@@ -211,12 +211,13 @@ static void tell_any(jobq_durability durability) {
     judge_it(5000);
 }
 
-/* Goal: R3. Method: all of the above in any order. */
+/* Goal: whatever an interrupted creation, open or recovery leaves, the next open works. Method:
+ * all of the above in any order. */
 TEST(any_order) {
     int64_t images = sum.images + test_effort(3000);
     while (sum.images < images) both_levels(tell_any);
     judge_checks(&sum);
-    test_figure("R3 powercut-open", "100 % reopen, 0 partial schemas",
+    test_figure("power cut in creation, open and recovery", "100 % reopen, 0 partial schemas",
                 "%" PRId64 " images, %" PRId64 " of them kills, of %d stories that began with an"
                 " empty folder, a queue or an image; %" PRId64 " did not open, %" PRId64
                 " lost, %" PRId64 " ghosts or torn, %" PRId64 " doubled, %" PRId64

@@ -210,7 +210,7 @@ static struct tally crash_pool(jobq_durability durability) {
 TEST(durable_pool) {
     struct tally t = crash_pool(JOBQ_DURABLE);
     CHECK(t.images > 100);
-    test_figure("R1 powercut-durable, pool", "0 lost, ghosts, double effects, corrupt",
+    test_figure("power cut beside a pool, DURABLE", "0 lost, ghosts, double effects, corrupt",
                 "%" PRId64 " images, %" PRId64 " of them kills; %" PRId64 " lost, %" PRId64
                 " ghosts or torn, %" PRId64 " doubled, %" PRId64 " corrupt; %" PRId64 "/s",
                 t.images, t.kills, t.lost, t.ghosts + t.torn, t.twice, t.corrupt + t.shut,
@@ -221,7 +221,7 @@ TEST(durable_pool) {
 TEST(relaxed_pool) {
     struct tally t = crash_pool(JOBQ_RELAXED);
     CHECK(t.shorter > 0);
-    test_figure("R2 powercut-relaxed, pool", "0 corrupt, the loss is a suffix",
+    test_figure("power cut beside a pool, RELAXED", "0 corrupt, the loss is a suffix",
                 "%" PRId64 " images, %" PRId64 " of them kills; %" PRId64 " corrupt, %" PRId64
                 " not a suffix; %" PRId64 " lack up to %d acts; %" PRId64 "/s", t.images, t.kills,
                 t.corrupt + t.shut, t.torn + t.ghosts + t.twice, t.shorter, t.deepest,

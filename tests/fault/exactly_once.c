@@ -319,7 +319,7 @@ TEST(own_savepoint_loses_no_neighbour) {
     fixture_close(&f);
 }
 
-/* Goal (R10): the sum of the effects is the sum of what is done, always. Method: as described at
+/* Goal: the sum of the effects is the sum of what is done, always. Method: as described at
  * the head of the file: each trouble, at each place, with each outcome. */
 TEST(exactly_once) {
     static const jobq_outcome outcomes[] = {JOBQ_DONE, JOBQ_RETRY, JOBQ_FAIL};
@@ -340,7 +340,8 @@ TEST(exactly_once) {
     }
     CHECK(sum.refused > 100);
     CHECK(sum.stopped > 0); /* UNKNOWN was among the answers */
-    test_figure("R10 exactly-once", "effects = done", "%d kinds of trouble, %" PRId64 " met, %"
+    test_figure("rows of handlers, exactly once", "effects = done",
+                "%d kinds of trouble, %" PRId64 " met, %"
                 PRId64 " statements refused, %" PRId64 " runs, 0 differences", TROUBLES - 1,
                 sum.faults, sum.refused, sum.runs);
 }

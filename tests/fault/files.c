@@ -157,7 +157,7 @@ TEST(lock_file_deleted) {
     FAILS(JOBQ_MOVED, jobq_step(f.q, &ran, &err));
     CHECK_INT(ran, 0);
     fixture_close(&f);
-    test_figure("R18 lock-loss", "detected, 0 silent acks", "9 of 9: database, log and lock file"
+    test_figure("files taken away", "detected, 0 silent acks", "9 of 9: database, log and lock file"
                 " renamed, deleted, replaced: seen before the next commit (10 ms)");
 }
 

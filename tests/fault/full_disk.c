@@ -83,7 +83,7 @@ TEST(own_work_fills_the_disk) {
         one_disk((struct disk){.size = size, .workers = JOBQ_NONE});
         sizes++;
     }
-    test_figure("R9 disk-full", "drains to 0, takes work again", "%d sizes from 256 KiB to 4 MiB,"
+    test_figure("full disk", "drains to 0, takes work again", "%d sizes from 256 KiB to 4 MiB,"
                 " filled by the queue", sizes);
 }
 
@@ -94,7 +94,7 @@ TEST(others_fill_the_disk) {
         one_disk((struct disk){.size = size, .workers = JOBQ_NONE, .stolen = true});
         sizes++;
     }
-    test_figure("R9 disk-full", "drains to 0, takes work again", "%d sizes from 256 KiB to 4 MiB,"
+    test_figure("full disk", "drains to 0, takes work again", "%d sizes from 256 KiB to 4 MiB,"
                 " space taken by others", sizes);
 }
 
@@ -113,7 +113,7 @@ TEST(results_that_fill_the_reserve) {
     int sizes = 0;
     for (int64_t n = step; n <= LARGEST_RESULT && !test_failures(); n += step, sizes++)
         one_disk((struct disk){.size = 1216 * KIB, .workers = JOBQ_NONE, .result_size = (size_t)n});
-    test_figure("R9 disk-full", "drains to 0, takes work again",
+    test_figure("full disk", "drains to 0, takes work again",
                 "results of %d sizes up to 1 MiB on a full disk", sizes);
 }
 
@@ -126,7 +126,7 @@ TEST(all_jobs_fail_on_a_full_disk) {
         for (size_t most = 2048; most >= 32; most /= 8, disks++)
             one_disk((struct disk){.size = size, .workers = JOBQ_NONE, .fails = true,
                                    .payload_max = most});
-    test_figure("R9 disk-full", "drains to 0, takes work again",
+    test_figure("full disk", "drains to 0, takes work again",
                 "%d disks on which every job fails twice", disks);
 }
 
@@ -269,7 +269,7 @@ TEST(history_gives_way) {
         fault_remove(s.path);
         disks++;
     }
-    test_figure("R9 disk-full", "drains to 0, takes work again",
+    test_figure("full disk", "drains to 0, takes work again",
                 "%d disks full of jobs that are done and kept", disks);
 }
 

@@ -167,7 +167,7 @@ static void sweep_all(const struct sweep *rows, size_t count) {
     CHECK(sum.unknown > 0 && sum.stopped > 0);
 }
 
-/* Goal (R4): at whatever call the disk fails, in whatever way, once or for good, or dies, what was
+/* Goal: at whatever call the disk fails, in whatever way, once or for good, or dies, what was
  * said is what is found. Method: the story from a file that is not there yet to its second close,
  * again for every call. Where SQLite takes holes for zeros it is only seen that nothing crashes,
  * hangs or leaks. */
@@ -189,7 +189,8 @@ TEST(ioerr_sweep) {
         {FAULT_IO, "X", JOBQ_RELAXED, 60, NULL, story_tell}};
     fault_begin();
     sweep_all(rows, sizeof rows / sizeof rows[0]);
-    test_figure("R4 ioerr-sweep", "0 wrong", "%" PRId64 " runs with %" PRId64 " faults, %" PRId64
+    test_figure("every I/O call fails", "0 wrong",
+                "%" PRId64 " runs with %" PRId64 " faults, %" PRId64
                 " files looked at, 0 wrong, 0 leaks", sum.runs, sum.faults, sum.files);
 }
 
@@ -248,7 +249,7 @@ static void tell_recovery(struct story *s) {
     story_close(s);
 }
 
-/* Goal (R4): the same for the recovery of what a kill has left. Method: the file and the slots of a
+/* Goal: the same for the recovery of what a kill has left. Method: the file and the slots of a
  * pool that died in the middle; every call from the open on. */
 TEST(ioerr_in_recovery) {
     static const struct sweep rows[] = {
@@ -264,7 +265,7 @@ TEST(ioerr_in_recovery) {
     prepare_the_dead(JOBQ_DURABLE);
     sweep_all(rows, sizeof rows / sizeof rows[0]);
     fault_remove(dead.path);
-    test_figure("R4 ioerr-sweep, recovery", "0 wrong", "%" PRId64 " runs with %" PRId64
+    test_figure("every I/O call fails, in recovery", "0 wrong", "%" PRId64 " runs with %" PRId64
                 " faults, %" PRId64 " files looked at, 0 wrong, 0 leaks", sum.runs, sum.faults,
                 sum.files);
 }

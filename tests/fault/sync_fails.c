@@ -189,7 +189,7 @@ static void sweep(const struct plan *plan, uint64_t *seed) {
                   plan->forget ? ", forgetting" : "");
 }
 
-/* Goal (R5): nothing that was refused comes back, nothing that was acknowledged goes, and nothing
+/* Goal: nothing that was refused comes back, nothing that was acknowledged goes, and nothing
  * is found by halves. Method: every sync of the story, of the log and of the database. */
 TEST(fsync_ghost) {
     static const struct plan plans[] = {
@@ -202,7 +202,8 @@ TEST(fsync_ghost) {
     fault_begin();
     for (size_t i = 0; i < sizeof plans / sizeof plans[0]; i++) sweep(&plans[i], &seed);
     CHECK(sum.unknown > 0);
-    test_figure("R5 fsync-ghost", "0 ghosts", "%" PRId64 " syncs failed in %" PRId64 " runs, %"
+    test_figure("every sync fails, then a power cut", "0 ghosts",
+                "%" PRId64 " syncs failed in %" PRId64 " runs, %"
                 PRId64 " boundaries, %" PRId64 " images, 0 ghosts", sum.syncs, sum.runs,
                 sum.boundaries, sum.images);
 }

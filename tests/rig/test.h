@@ -39,7 +39,7 @@
  *                            0.1 or 1000): for searches that find more the longer they run
  *   test_seed()              TEST_SEED of the environment, or a fixed number
  *   test_figure(row, goal, format, ...)
- *                            a line of the scoreboard, such as ("R7 kill -9", "0 lost", "500 kills,
+ *                            a line of the scoreboard, such as ("kill -9", "0 lost", "500 kills,
  *                            81,022 acknowledged, 0 lost"): appended to the file that TEST_FIGURES
  *                            of the environment names, with the seed and whether the test's checks
  *                            have held so far. Called once, at the end of the test; the checks

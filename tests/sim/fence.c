@@ -202,7 +202,8 @@ TEST(all_orders) {
     fall_asleep();
     sim_end_life();
     if (play.length >= 4) sim_check_edges();
-    test_figure("R11 fence", "all orders: 0 illegal transitions, every edge gone",
+    test_figure("all orders of events on two jobs",
+                "all orders: 0 illegal transitions, every edge gone",
                 "%" PRId64 " orders of %d events, %" PRId64 " runs, %" PRId64
                 " deaths, %d edges of %d, %d violations", play.words, play.length,
                 sim.figures.runs, sim.figures.deaths, SIM_EDGES, SIM_EDGES, test_failures());

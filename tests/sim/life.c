@@ -52,7 +52,7 @@ TEST(lives) {
     if (lives >= 100) sim_check_edges();
     if (lives >= 100) check_ends();
     CHECK(sim_years() >= 50 || lives < 100);
-    test_figure("R12 simulator", ">= 50 device-years (night >= 10,000), 0 violations",
+    test_figure("simulated lives of a device", ">= 50 device-years (night >= 10,000), 0 violations",
                 "%.0f device-years, %" PRId64 " lives, %" PRId64 " runs, %" PRId64
                 " planned faults, %" PRId64 " deaths, %" PRId64 " of them power cuts, %" PRId64
                 " unknown outcomes, %d edges of %d, %d violations", sim_years(), sim.figures.lives,
@@ -67,7 +67,8 @@ TEST(lives) {
 TEST(clocks) {
     sim_live_all("clocks", test_seed(), test_effort(80));
     CHECK(sim.figures.backwards > 0 && sim.figures.steps_in_runs > 0);
-    test_figure("R15 clock chaos", "10^6 simulated days: 0 lost, 0 early, 0 runs reached by a step",
+    test_figure("clock steps, simulated",
+                "10^6 simulated days: 0 lost, 0 early, 0 runs reached by a step",
                 "%.0f days, %" PRId64 " sessions, the clock set back before %" PRId64
                 " of them and set %" PRId64 " times in them, %" PRId64 " times during a run, %"
                 PRId64 " runs, %d violations", sim_years() * 365.25, sim.figures.sessions,
@@ -88,7 +89,7 @@ TEST(same_seed_same_history) {
     for (uint64_t i = 0; i < 20; i++)
         calm = calm * 31 + sim_live(sim_profile_of("calm"), 1 + i);
     if (!CHECK(calm == UINT64_C(0x3a46615c7f28ddea))) test_note("the hash is 0x%" PRIx64, calm);
-    test_figure("R30 determinism", "same seed, same history, in every build",
+    test_figure("determinism", "same seed, same history, in every build",
                 "%" PRId64 " lives twice: equal; 20 calm ones: 0x%016" PRIx64, lives, calm);
 }
 

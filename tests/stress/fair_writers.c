@@ -146,7 +146,7 @@ TEST(writers_share_fairly) {
     struct shares relaxed = share("relaxed", JOBQ_RELAXED, "later");
     struct shares durable = share("durable", JOBQ_DURABLE, "later");
     struct shares pool = share("pool", JOBQ_DURABLE, "run");
-    test_figure("R19 fair", "min/max >= 0.5, max wait <= 250 ms, 0 BUSY",
+    test_figure("fair writers", "min/max >= 0.5, max wait <= 250 ms, 0 BUSY",
                 "%d writers: min/max %d %% relaxed, %d %% durable, %d %% beside a pool; longest"
                 " wait %d, %d, %d ms; %d BUSY", WRITERS, relaxed.percent, durable.percent,
                 pool.percent, relaxed.wait_ms, durable.wait_ms, pool.wait_ms,

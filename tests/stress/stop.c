@@ -575,7 +575,8 @@ TEST(stop_storm) {
     calm_end();
     test_note("TEST_SEED=%" PRIu64 ", %d orders, %d calls, %d jobs, the slowest order took %d ms",
               test_seed(), number, all_calls, all_stored, (int)slowest_ms);
-    test_figure("R22 stop-storm", "10,000 orders under TSan: 0 races, 0 hangs (2 s), 0 leaks",
+    test_figure("storm of starts, stops and closes",
+                "10,000 orders under TSan: 0 races, 0 hangs (2 s), 0 leaks",
                 "%d orders of " BUILD ", %d calls of %d threads, %d saw the close, %d jobs, 0 lost,"
                 " 0 hangs (slowest %d ms), 0 files and threads left", number, all_calls, CALLERS,
                 all_closed, all_stored, (int)slowest_ms);

@@ -243,7 +243,7 @@ TEST(agrees_with_exact_arithmetic) {
     uint64_t state = test_seed();
     int64_t draws = test_effort(1000000), n = 0;
     while (n < draws && delay_is_exact(&state)) n++;
-    test_figure("R14 backoff", "0 differences", "%" PRId64 " delays against exact arithmetic,"
+    test_figure("retry delays", "0 differences", "%" PRId64 " delays against exact arithmetic,"
                 " %" PRId64 " differ", n, draws - n);
 }
 

@@ -308,22 +308,22 @@ static void tell_story(struct story *s, const struct shortage *w, int64_t n) {
     story_tell(s);
 }
 
-/* Goal (R6): whatever allocation of jobq's fails, what was said is what is found, nothing is left
+/* Goal: whatever allocation of jobq's fails, what was said is what is found, nothing is left
  * behind, and the queue works when there is memory again. Method: the story, again for every n. */
 TEST(memory_runs_out_in_jobq) {
     if (!memory_is_ours()) return;
     sweep_begin();
     sweep_all(tell_story, JOBQ, 100);
     CHECK(sum.runs >= 4);
-    tell_figure("R6 oom-sweep, jobq");
+    tell_figure("every allocation fails, of jobq");
 }
 
-/* Goal (R6): the same for SQLite's. Method: as above. */
+/* Goal: the same for SQLite's. Method: as above. */
 TEST(memory_runs_out_in_sqlite) {
     sweep_begin();
     sweep_all(tell_story, SQLITE, 90);
     CHECK(sum.runs >= 4);
-    tell_figure("R6 oom-sweep, SQLite");
+    tell_figure("every allocation fails, of SQLite");
 }
 
 /* The statements of the calls that are to come, prepared and used. */
@@ -354,14 +354,14 @@ static void tell_of_a_schema(struct story *s, const struct shortage *w, int64_t 
     story_close(s);
 }
 
-/* Goal (R6): the same where SQLite prepares statements again inside a transaction: if it runs out
+/* Goal: the same where SQLite prepares statements again inside a transaction: if it runs out
  * of memory there it may end the transaction by itself, and then go on; or there is none to end
  * it. Method: every n of two calls behind a change of the schema. */
 TEST(memory_runs_out_while_the_schema_changes) {
     sweep_begin();
     sweep(&(struct shortage){tell_of_a_schema, SQLITE, false, true, 2000});
     CHECK(sum.runs > test_effort(100) / 2);
-    tell_figure("R6 oom-sweep, schema");
+    tell_figure("every allocation fails, when the schema changes");
 }
 
 /* ---- With threads ---- */
@@ -389,13 +389,13 @@ static void tell_pool(struct story *s, const struct shortage *w, int64_t n) {
     story_close(s);
 }
 
-/* Goal (R6): a pool does no worse: nothing wrong, nothing left, no hang. Method: a sample; the
+/* Goal: a pool does no worse: nothing wrong, nothing left, no hang. Method: a sample; the
  * watchdog is the limit. */
 TEST(memory_runs_out_in_a_pool) {
     sweep_begin();
     sweep_all(tell_pool, SQLITE, 12);
     if (memory_is_ours()) sweep_all(tell_pool, JOBQ, 12);
-    tell_figure("R6 oom-sweep, pool");
+    tell_figure("every allocation fails, beside a pool");
 }
 
 /* Goal: what cannot be claimed for want of memory is tried again now and then, not all the time,

@@ -217,7 +217,8 @@ TEST(steps_reach_nothing_that_runs) {
         play_stop(&p, i == AND_BACK ? &step : &next);
         end_play(&p);
     }
-    test_figure("R31 clock steps", "0 runs failed, no sleep, wait, timeout or grace early or late",
+    test_figure("clock steps, real threads",
+                "0 runs failed, no sleep, wait, timeout or grace early or late",
                 "the system's clock set by +-1 h, +-1 day, to 1970 and back, under %" PRId64
                 " sleeps, waits, timeouts and graces: %" PRId64 " early, %" PRId64 " late",
                 measured, early, late);

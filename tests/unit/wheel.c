@@ -271,7 +271,7 @@ TEST(jumps_of_ten_years) {
     }
     qsort(took_us, (size_t)jumps, sizeof took_us[0], compare_us);
     CHECK(took_us[jumps / 2] <= 5000);
-    test_figure("R14 wheel", "<= 5 ms", "a jump over ten years and 60 timers: %" PRId64 " us",
+    test_figure("timing wheel", "<= 5 ms", "a jump over ten years and 60 timers: %" PRId64 " us",
                 took_us[jumps / 2]);
 }
 
@@ -420,7 +420,7 @@ TEST(agrees_with_a_sorted_list) {
         }
         model_drain();
     }
-    test_figure("R14 wheel", "0 early, 0 lost", "%" PRId64 " operations against a sorted list,"
+    test_figure("timing wheel", "0 early, 0 lost", "%" PRId64 " operations against a sorted list,"
                 " spans to 2^62 ms", round * MODEL_STEPS);
 }
 
