@@ -9286,7 +9286,6 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     jobq__event_commit(&q->events, true);
     rc = jobq__store_commit(&q->job);
     if (rc == JOBQ_OK) {
-        q->seen = 0; /* to the writer this was another connection */
         jobq__tx_applied(q, wakes);
         return rc;
     }
