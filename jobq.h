@@ -8,12 +8,28 @@
  * No job ever runs twice at the same moment. Rows that a handler writes through
  * jobq_run_db are visible if and only if the completion of that run is.
  *
+ * Caveats, before anything else.
+ *   - At least once. A handler may be run again for a job that it has finished: after a crash, a
+ *     power cut, a full or failing disk, or a jobq_stop or jobq_close that could not write what had
+ *     been finished, and says so. What must happen once goes through jobq_run_db.
+ *   - One owner per file, on a local disk, by one path. The file, its -wal, its -shm and its -jobq
+ *     belong together: do not copy, move or delete them while a queue is open.
+ *   - Tables called jobq_... are jobq's. Your own connections to the same file set
+ *     sqlite3_busy_timeout, keep their transactions short, and both sides say .shared = true.
+ *   - Fork before you open. A child may not use the queue, and must end by exec or _exit if it was
+ *     forked in a handler.
+ *   - No exception and no longjmp may leave a handler or a callback; neither may end its thread.
+ *   - Calls want up to 20 KiB of stack; the threads of the pool have the system's default unless
+ *     stack_bytes says otherwise.
+ *   - Names of kinds and queues stay in the file for ever: JOBQ_NAMES_MAX of them.
+ *
  * How to read this file: a program needs the sections 4 to 7; the rest is for
  * looking inside, for tests and for event loops. Every comment of a function
  * says, where it is not plain: Does, Returns, Owns, Threads, Blocks, Fails.
  *
  * Habits. Zero is always the default, so designated initialisers read like a
- * sentence. JOBQ_NONE (-1) is "none" or "off", JOBQ_UNLIMITED is "no limit".
+ * sentence. JOBQ_NONE (-1) is "none" or "off", JOBQ_UNLIMITED is "no limit" of a
+ * count, JOBQ_NEVER a duration without end.
  * Times are int64_t milliseconds since the Unix epoch (..._at_ms) or durations
  * (..._ms). Functions that can fail return an int code: JOBQ_OK is 0, every other
  * code is an error, and their last argument is a jobq_error that may be NULL. Besides
@@ -22,6 +38,26 @@
  * opened it), JOBQ_NO_MEMORY, and with the reason for which the queue has stopped
  * for good (JOBQ_CORRUPT, JOBQ_IO, JOBQ_MOVED; see jobq_stats.failed_code), though calls
  * that only look may still answer then.
+ *
+ * Who may call what. c: a client. h: a handler, on its own thread. t: the same after jobq_run_db.
+ * e: on_event, on_wake and on_thread. What has a - there is JOBQ_MISUSE; the owner's other threads
+ * may call everything.
+ *   c h t e  jobq_enqueue jobq_enqueue_many jobq_get jobq_get_payload jobq_get_result jobq_list
+ *            jobq_count jobq_stat jobq_wakes
+ *   c h - e  jobq_flush (durable: t, too)
+ *   - h t e  jobq_notify jobq_next_deadline
+ *   - h - e  jobq_register jobq_cancel jobq_retry_now jobq_delete
+ *   c - - -  jobq_close
+ *   - - - -  jobq_start jobq_stop jobq_wait jobq_step jobq_run_until_idle jobq_advance
+ *            jobq_advance_to_next
+ * With a run, on its handler's thread: jobq_done jobq_retry jobq_fail jobq_reschedule_in
+ *            jobq_reschedule_at jobq_snooze jobq_run_id jobq_run_handle jobq_run_kind
+ *            jobq_run_attempt jobq_run_crashes jobq_run_payload jobq_run_deadline jobq_run_info
+ *            jobq_run_sleep (not t) jobq_run_db jobq_checkpoint (not t) jobq_run_checkpoint, and on
+ *            any thread until it returns: jobq_should_stop
+ * Everywhere: jobq_open_as (and jobq_open) jobq_mark_exit jobq_version_number jobq_code_name
+ *            jobq_code_text jobq_state_name jobq_outcome_name jobq_clock_artificial jobq_clock_free
+ *            jobq_clock_now jobq_clock_advance jobq_clock_set
  *
  * Time. Points in time (..._at_ms) follow the wall clock and every step of it. What lasts while
  * the process lives (a timeout, a sleep, a wait, a grace) is measured by the monotonic clock: a
@@ -258,8 +294,8 @@ typedef struct jobq_options {
     /* Called after a commit, one at a time, outside all locks, in commit order:
      * by workers and the scheduler thread, or, in step mode and while the pool is not
      * started, by the caller whose call committed. It should be quick: whoever tells events
-     * tells all that came before, and other callers wait for theirs. It may call anything but
-     * start, stop, close, wait, step and advance; what it does is told when it has returned.
+     * tells all that came before, and other callers wait for theirs. What it may call: e in the
+     * list above; what it does is told when it has returned.
      * The event is valid during the call. */
     void (*on_event)(const jobq_event *event, void *ctx);
     /* Step mode: called outside all locks, by any thread, when a job became ready
@@ -318,10 +354,8 @@ JOBQ_API int jobq_close(jobq **q);
 /* ==== 5. Kinds and handlers =============================================== */
 
 /* A handler. It runs on a worker thread (step mode: on the caller's), outside all
- * locks, and returns an outcome. run is valid until it returns. It may call
- * everything but jobq_start, jobq_stop, jobq_close, jobq_wait, jobq_step,
- * jobq_run_until_idle, jobq_advance and jobq_advance_to_next. A child that it forks must end by
- * exec or _exit, not return. */
+ * locks, and returns an outcome. run is valid until it returns. What it may call: h and t
+ * in the list above. A child that it forks must end by exec or _exit, not return. */
 typedef jobq_outcome (*jobq_handler)(jobq_run *run, void *ctx);
 
 typedef struct jobq_kind {

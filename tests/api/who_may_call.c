@@ -1,0 +1,320 @@
+/* who_may_call.c - clients, handlers and callbacks may call what the list in jobq.h says.
+ *
+ * The list is read from jobq.h itself: every public function stands in it once, and every call that
+ * takes a queue is made from each of those places. */
+#include "helpers.h"
+
+enum { CALLS_MAX = 100, TEXT_MAX = 128 * 1024 };
+
+enum place { CLIENT, HANDLER, IN_TX, CALLBACK, PLACES };
+
+struct entry {
+    char name[64];
+    bool flagged;          /* stands in a line with the four letters */
+    bool may[PLACES];
+};
+
+static struct {
+    char text[TEXT_MAX];   /* of jobq.h */
+    struct entry entries[CALLS_MAX];
+    int count;
+} list;
+
+/* ---- Reading the list ---- */
+
+static bool read_header(void) {
+    FILE *file = fopen("jobq.h", "r");
+    size_t size;
+    if (!file) return false;
+    size = fread(list.text, 1, sizeof list.text - 1, file);
+    fclose(file);
+    list.text[size] = '\0';
+    return size > 0;
+}
+
+/* "c h - e" at the beginning of a line of the list. */
+static bool read_flags(const char *line, bool may[PLACES]) {
+    static const char letters[] = "chte";
+    for (int i = 0; i < PLACES; i++) {
+        char c = line[2 * i];
+        if ((c != letters[i] && c != '-') || line[2 * i + 1] != ' ') return false;
+        may[i] = c != '-';
+    }
+    return true;
+}
+
+static void add_entry(const char *name, size_t size, bool flagged, const bool may[PLACES]) {
+    struct entry *e = &list.entries[list.count];
+    if (list.count == CALLS_MAX || size >= sizeof e->name) return;
+    memcpy(e->name, name, size);
+    e->name[size] = '\0';
+    e->flagged = flagged;
+    memcpy(e->may, may, sizeof e->may);
+    list.count++;
+}
+
+static size_t word_length(const char *at) {
+    return strspn(at, "abcdefghijklmnopqrstuvwxyz0123456789_");
+}
+
+static void read_line(const char *line, size_t size, bool *flagged, bool may[PLACES]) {
+    const char *end = line + size;
+    if (read_flags(line + 5, may)) *flagged = true;
+    else if (line[3] != ' ') *flagged = false;
+    for (const char *at = line; (at = strstr(at, "jobq_")) != NULL && at < end;) {
+        size_t length = word_length(at);
+        /* In the words around the list, not a part of it. */
+        if (strncmp(at, "jobq_open)", 10) != 0) add_entry(at, length, *flagged, may);
+        at += length;
+    }
+}
+
+static bool read_list(void) {
+    const char *line = strstr(list.text, "\n * Who may call what.");
+    const char *stop = line ? strstr(line, "\n *\n") : NULL;
+    bool flagged = false, may[PLACES] = {false};
+    list.count = 0;
+    if (!stop) return false;
+    line = strstr(line, "\n *   c"); /* behind the words that explain it */
+    while (line && line < stop) {
+        const char *next = strchr(line + 1, '\n');
+        if (!next) break;
+        read_line(line, (size_t)(next - line), &flagged, may);
+        line = next;
+    }
+    return list.count > 0;
+}
+
+static const struct entry *find_entry(const char *name, size_t size) {
+    const struct entry *found = NULL;
+    for (int i = 0; i < list.count; i++) {
+        if (strlen(list.entries[i].name) != size || memcmp(list.entries[i].name, name, size) != 0)
+            continue;
+        if (!CHECK(found == NULL)) test_note("%s stands there twice", list.entries[i].name);
+        found = &list.entries[i];
+    }
+    return found;
+}
+
+/* Goal: every public function stands in the list, once. Method: the declarations of jobq.h. */
+TEST(list_is_complete) {
+    int declared = 0;
+    REQUIRE(read_header());
+    REQUIRE(read_list());
+    for (const char *at = list.text; (at = strstr(at, "\nJOBQ_API ")) != NULL; at++) {
+        const char *name = strstr(at, "jobq_"), *end = strchr(at, '(');
+        /* The type before it may be one of ours. */
+        while (name && end && name < end && name[word_length(name)] != '(')
+            name = strstr(name + 1, "jobq_");
+        REQUIRE(name != NULL && end != NULL);
+        if (!CHECK(find_entry(name, word_length(name)) != NULL))
+            test_note("%.*s is missing", (int)word_length(name), name);
+        declared++;
+    }
+    CHECK_INT(list.count, declared);
+}
+
+/* ---- Codes ---- */
+
+static bool is_code(const char *word, size_t size) {
+    char name[64];
+    if (size + 6 > sizeof name) return false;
+    snprintf(name, sizeof name, "JOBQ_%.*s", (int)size, word);
+#define IS_CODE(code, value, sentence) if (strcmp(name, #code) == 0) return true;
+    JOBQ_CODES(IS_CODE)
+#undef IS_CODE
+    return false;
+}
+
+/* The words in capitals of one comment, from "Fails" on. */
+static int check_codes(const char *at, const char *end) {
+    static const char capitals[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_";
+    static const char others[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+    int codes = 0;
+    while (at < end) {
+        size_t size = strspn(at, capitals), word = size + strspn(at + size, others);
+        bool code = size > 1 && size == word && strncmp(at, "NULL", 4) != 0
+                 && strncmp(at, "JOBQ_", 5) != 0;
+        if (code && !CHECK(is_code(at, size))) test_note("%.*s is no code", (int)size, at);
+        codes += code;
+        at += word ? word : 1;
+    }
+    return codes;
+}
+
+/* Goal: what a function is said to fail with exists. Method: each comment of jobq.h, from "Fails"
+ * on: words in capitals are codes. */
+TEST(codes_that_are_named_exist) {
+    const char *at;
+    int codes = 0;
+    REQUIRE(read_header());
+    at = strstr(list.text, "#ifndef JOBQ_H"); /* what stands before it is no function's */
+    for (; at && (at = strstr(at, "Fails")) != NULL; at++) {
+        const char *end = strstr(at, "*/");
+        REQUIRE(end != NULL);
+        codes += check_codes(at, end);
+    }
+    CHECK(codes > 50);
+}
+
+/* ---- The calls ---- */
+
+static int number; /* of kinds that were registered */
+
+static int make_call(const char *name, jobq *q, jobq_error *err) {
+    char kind_name[32];
+    jobq_job job = {.kind = "other"};
+    jobq_kind kind = {.name = kind_name, .run = do_nothing};
+    jobq_cursor cursor = {.done = false};
+    jobq_info info;
+    jobq_counts counts;
+    jobq_stats stats;
+    int64_t at_ms;
+    size_t n;
+    snprintf(kind_name, sizeof kind_name, "kind %d", ++number);
+#define CALL(call, ...) if (strcmp(name, #call) == 0) return call(q, __VA_ARGS__)
+    CALL(jobq_enqueue, &job, NULL, err);
+    CALL(jobq_enqueue_many, &job, 1, NULL, err);
+    CALL(jobq_flush, err);
+    CALL(jobq_get, 1, &info, err);
+    CALL(jobq_get_payload, 1, NULL, 0, NULL, err);
+    CALL(jobq_get_result, 1, NULL, 0, NULL, err);
+    CALL(jobq_list, NULL, &cursor, &info, 1, &n, err);
+    CALL(jobq_count, &counts, err);
+    CALL(jobq_stat, &stats, err);
+    CALL(jobq_notify, err);
+    CALL(jobq_next_deadline, &at_ms, err);
+    CALL(jobq_register, &kind, err);
+    CALL(jobq_cancel, 1, err);
+    CALL(jobq_retry_now, 1, err);
+    CALL(jobq_delete, 1, err);
+    CALL(jobq_start, err);
+    CALL(jobq_stop, JOBQ_NONE, err);
+    CALL(jobq_wait, 1, 0, NULL, err);
+    CALL(jobq_step, NULL, err);
+    CALL(jobq_run_until_idle, NULL, err);
+    CALL(jobq_advance, 0, NULL, err);
+    CALL(jobq_advance_to_next, err);
+#undef CALL
+    if (strcmp(name, "jobq_wakes") == 0) return jobq_wakes(q) < 0 ? JOBQ_IO : JOBQ_OK;
+    if (strcmp(name, "jobq_close") == 0) {
+        jobq *copy = q;
+        return jobq_close(&copy);
+    }
+    test_note("no call of %s in this test", name);
+    return JOBQ_IO;
+}
+
+/* Every call from there: refused with a sentence that names it, or not refused. A client's close
+ * comes last, and is another's. */
+static void call_all(jobq *q, enum place place) {
+    for (int i = 0; i < list.count; i++) {
+        const struct entry *e = &list.entries[i];
+        bool closes = strcmp(e->name, "jobq_close") == 0;
+        jobq_error err = {.code = JOBQ_OK};
+        int code;
+        if (!e->flagged || (closes && e->may[place])) continue;
+        code = make_call(e->name, q, &err);
+        if (!CHECK_INT(code != JOBQ_MISUSE, e->may[place]))
+            test_note("place %d: %s is %s: %s", place, e->name, jobq_code_name(code), err.text);
+        /* In a job's transaction the sentence is that of the transaction. */
+        if (code == JOBQ_MISUSE && !closes && place != IN_TX
+            && !CHECK(strstr(err.text, e->name) != NULL)) test_note("%s", err.text);
+    }
+}
+
+/* ---- The places ---- */
+
+static struct {
+    jobq *q;
+    bool armed, inside;    /* the callbacks: to call all, or at it */
+    int called;
+} callback;
+
+static void call_all_once(void) {
+    if (!callback.armed || callback.inside) return;
+    callback.inside = true;
+    callback.armed = false;
+    callback.called++;
+    call_all(callback.q, CALLBACK);
+    callback.inside = false;
+}
+
+static void on_event(const jobq_event *event, void *ctx) {
+    (void)event;
+    (void)ctx;
+    call_all_once();
+}
+
+static void on_wake(void *ctx) {
+    (void)ctx;
+    call_all_once();
+}
+
+static jobq_outcome in_handler(jobq_run *run, void *ctx) {
+    (void)ctx;
+    call_all(jobq_run_handle(run), HANDLER);
+    return JOBQ_DONE;
+}
+
+static jobq_outcome in_transaction(jobq_run *run, void *ctx) {
+    struct sqlite3 *db = NULL;
+    (void)ctx;
+    WORKS(jobq_run_db(run, &db, &err));
+    call_all(jobq_run_handle(run), IN_TX);
+    return JOBQ_DONE;
+}
+
+/* RELAXED, for there a flush writes. */
+static bool open_place(fixture *f, jobq_options options) {
+    options.workers = JOBQ_NONE;
+    options.durability = JOBQ_RELAXED;
+    options.shared = true;
+    return read_header() && read_list() && fixture_open(f, options);
+}
+
+/* Goal: a client may call what the list says. Method: every call; then it closes. */
+TEST(clients_call_what_the_list_says) {
+    jobq *client = NULL;
+    fixture f;
+    REQUIRE(open_place(&f, (jobq_options){0}));
+    put(f.q, "other");
+    WORKS(jobq_open(f.path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true, .clock = f.clock},
+                    &client, &err));
+    REQUIRE(client != NULL);
+    call_all(client, CLIENT);
+    CHECK_CODE(jobq_close(&client), JOBQ_OK);
+    fixture_close(&f);
+}
+
+/* Goal: so may a handler. Method: every call, before and after jobq_run_db. */
+TEST(handlers_call_what_the_list_says) {
+    fixture f;
+    REQUIRE(open_place(&f, (jobq_options){0}));
+    handle(f.q, "k", in_handler, NULL);
+    handle(f.q, "t", in_transaction, NULL);
+    put(f.q, "k");
+    drain(f.q);
+    put(f.q, "t");
+    drain(f.q);
+    fixture_close(&f);
+}
+
+/* Goal: and the callbacks. Method: on_event and on_wake of a queue in step mode, each alone. */
+TEST(callbacks_call_what_the_list_says) {
+    for (int wake = 0; wake < 2; wake++) {
+        fixture f;
+        memset(&callback, 0, sizeof callback);
+        REQUIRE(open_place(&f, wake ? (jobq_options){.on_wake = on_wake}
+                                    : (jobq_options){.on_event = on_event}));
+        handle(f.q, "k", do_nothing, NULL);
+        callback.q = f.q;
+        callback.armed = true;
+        put(f.q, "k");
+        CHECK_INT(callback.called, 1);
+        fixture_remove(&f);
+    }
+}
+
+TEST_MAIN(list_is_complete, codes_that_are_named_exist, clients_call_what_the_list_says,
+          handlers_call_what_the_list_says, callbacks_call_what_the_list_says)
