@@ -4019,6 +4019,18 @@ static int jobq__schema_compare(struct jobq__db *db, jobq_error *err) {
     return rc;
 }
 
+/* SQLite believes what the header says of them until it needs one. */
+static int jobq__schema_pages(struct jobq__db *db, jobq_error *err) {
+    int64_t pages = 0, free = 0;
+    int rc = jobq__db_number(db, "PRAGMA page_count", 0, &pages);
+    if (rc == JOBQ_OK) rc = jobq__db_number(db, "PRAGMA freelist_count", 0, &free);
+    if (rc == JOBQ_OK && (free < 0 || free >= JOBQ__MAX(pages, 1)))
+        jobq__db_fault(db, "(header)", 0, "the number of free pages", "is not that of this file");
+    else if (rc == JOBQ_OK)
+        return rc;
+    return jobq__db_fail(db, err);
+}
+
 /* Reads the version first: a newer schema may well look different. */
 static int jobq__schema_version(struct jobq__db *db, jobq_error *err) {
     int64_t version;
@@ -4031,7 +4043,8 @@ static int jobq__schema_version(struct jobq__db *db, jobq_error *err) {
                              (long long)version, JOBQ__SCHEMA_VERSION);
     if (version < 1)
         return jobq__err_set(err, JOBQ_FOREIGN, "jobq_meta does not name a schema");
-    return jobq__schema_compare(db, err);
+    rc = jobq__schema_pages(db, err);
+    return rc == JOBQ_OK ? jobq__schema_compare(db, err) : rc;
 }
 
 static int jobq__schema_look(struct jobq__db *db, int64_t *ours, int64_t *objects,
@@ -5090,8 +5103,10 @@ JOBQ__INTERNAL int64_t jobq__store_bytes(struct jobq__db *db) {
     return jobq__store_pages(db, "PRAGMA page_count");
 }
 
+/* The header says what it likes. */
 JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
-    return jobq__store_pages(db, "PRAGMA freelist_count");
+    int64_t free = jobq__store_pages(db, "PRAGMA freelist_count");
+    return JOBQ__MIN(JOBQ__MAX(free, 0), jobq__store_bytes(db));
 }
 
 JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db) {

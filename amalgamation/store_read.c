@@ -35,8 +35,10 @@ JOBQ__INTERNAL int64_t jobq__store_bytes(struct jobq__db *db) {
     return jobq__store_pages(db, "PRAGMA page_count");
 }
 
+/* The header says what it likes. */
 JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
-    return jobq__store_pages(db, "PRAGMA freelist_count");
+    int64_t free = jobq__store_pages(db, "PRAGMA freelist_count");
+    return JOBQ__MIN(JOBQ__MAX(free, 0), jobq__store_bytes(db));
 }
 
 JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db) {

@@ -340,6 +340,7 @@ static inline void hostile_play(const char *path, bool client, bool look_first,
     options.clock = clock;
     options.shared = true;
     options.busy_ms = 50;
+    options.wal_pages = 100;
     options.durability = JOBQ_RELAXED;
     rc = jobq_open(path, &options, &q, &err);
     hostile_note(seen, rc, &err);
