@@ -310,6 +310,11 @@ static inline int64_t jobq__to_us(int64_t ms) {
 
 #define JOBQ__PRUNE_ROWS 500              /* one slice; longer ones stall writers */
 #define JOBQ__PRUNE_PAUSE_MS JOBQ_MINUTE  /* kept rows are looked at this often at most */
+/* Free pages are given back a while after a burst, what is above a part of the database; less than
+ * that is used again soon. A slice is short: a page that is moved is a few frames in the log. */
+#define JOBQ__SHRINK_KEEP (256 * 1024)
+#define JOBQ__SHRINK_PART 4
+#define JOBQ__SHRINK_BYTES (256 * 1024)
 #define JOBQ__COUNT_ROWS 10000            /* one slice of a count: no long snapshots */
 #define JOBQ__EVENTS_MAX 4096             /* workers pause while a callback is so far behind */
 #define JOBQ__WAL_TRUNCATE 4              /* times wal_pages: shrink the log by force */
@@ -3914,6 +3919,7 @@ JOBQ__INTERNAL int jobq__column_one(struct jobq__db *db, sqlite3_stmt *s,
 /* #include "db.h" */
 
 #define JOBQ__SCHEMA_VERSION 1
+#define JOBQ__APPLICATION_ID 1785684593 /* "jobq" in ASCII */
 
 /* Makes sure that db holds a queue of this version: creates the tables in one transaction if the
  * file is empty (or join is set), and refuses what it does not know. created says that the file
@@ -3940,8 +3946,6 @@ JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err);
  * application's. The text of every object is compared with what is written here: a table of
  * another shape, or a trigger on one of ours, is somebody else's and is refused. Why the row looks
  * as it does: sql.h. */
-
-#define JOBQ__APPLICATION_ID 1785684593 /* "jobq" in ASCII */
 
 static const struct {
     const char *name, *text;
@@ -4183,6 +4187,11 @@ JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db);
 /* Bytes of the database's pages, all and free ones; 0 if it cannot be told. */
 JOBQ__INTERNAL int64_t jobq__store_bytes(struct jobq__db *db);
 JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db);
+
+/* True if free pages of the file may be given back: jobq has made it, and so that they can be. */
+JOBQ__INTERNAL bool jobq__store_shrinks(struct jobq__db *db);
+/* Gives at most so many free pages back. */
+JOBQ__INTERNAL int jobq__store_shrink(struct jobq__db *db, int64_t pages);
 
 /* ---- Names ---- */
 
@@ -5034,6 +5043,12 @@ JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms) {
                             &jobq__store_prune_at_columns, JOBQ_NEVER, at_ms);
 }
 
+JOBQ__INTERNAL int jobq__store_shrink(struct jobq__db *db, int64_t pages) {
+    char text[64];
+    sqlite3_snprintf(sizeof text, text, "PRAGMA incremental_vacuum(%lld)", (long long)pages);
+    return jobq__db_exec(db, text);
+}
+
 /* ---- The claims row ---- */
 
 JOBQ__INTERNAL size_t jobq__store_pack(unsigned char *to, int64_t previous, int64_t id) {
@@ -5107,6 +5122,13 @@ JOBQ__INTERNAL int64_t jobq__store_bytes(struct jobq__db *db) {
 JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
     int64_t free = jobq__store_pages(db, "PRAGMA freelist_count");
     return JOBQ__MIN(JOBQ__MAX(free, 0), jobq__store_bytes(db));
+}
+
+JOBQ__INTERNAL bool jobq__store_shrinks(struct jobq__db *db) {
+    int64_t vacuum = 0, id = 0;
+    return jobq__db_number(db, "PRAGMA auto_vacuum", 0, &vacuum) == JOBQ_OK && vacuum == 2
+        && jobq__db_number(db, "PRAGMA application_id", 0, &id) == JOBQ_OK
+        && id == JOBQ__APPLICATION_ID;
 }
 
 JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db) {
@@ -5976,6 +5998,7 @@ struct jobq__tx {
     struct jobq__row rows[JOBQ__INSERT_ROWS]; /* to be inserted by one statement */
     int rows_count;
     int64_t grows;              /* bytes that it stores: payloads, results, messages */
+    int64_t frees;              /* bytes of the rows that it ends, about */
     bool ready;                 /* something became ready: a foreign loop wants to know */
     struct jobq__change *changes;
     size_t changes_count, changes_capacity;
@@ -6162,6 +6185,10 @@ struct jobq__disk {
     int64_t page_size;
     int64_t held;               /* not ROOMY: bytes of reserve between transactions */
     int64_t spare;              /* not ROOMY: bytes of free pages when the log was copied */
+    bool shrinks;               /* free pages may be given back */
+    bool shrinking;             /* and are, slice by slice */
+    int64_t freed;              /* bytes of rows that ended since somebody has looked */
+    int64_t least_free;         /* of the bytes of free pages, since then */
     int64_t refused;            /* bytes of new work that found no room; 0: none has */
     int64_t looked_us;          /* when the names of the files were looked at */
 };
@@ -6405,6 +6432,11 @@ JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told) {
  * nobody will ever find. Its name, its log's and the lock file's are looked at before a commit, at
  * most every 10 ms.
  *
+ * And a file that was large once becomes small again: some time after rows have ended, what is free
+ * beyond a part of the database and has not been used meanwhile is given back, slice by slice, with
+ * the housekeeping, and the log is copied then. Not on a full disk, where free pages are what new
+ * work lives on, and only in a file that jobq has made: another's free pages are not ours to move.
+ *
  * All of it belongs to the holder of the baton. A client has no reserve, a memory database no disk:
  * both stay ROOMY. */
 
@@ -6444,6 +6476,12 @@ JOBQ__INTERNAL int jobq__disk_batch(const jobq *q, int roomy);
 JOBQ__INTERNAL bool jobq__disk_saves_room(const jobq *q);
 /* At how many pages of the log a checkpoint is due. */
 JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q);
+
+/* So many bytes of rows have ended. When to look whether pages can be given back; JOBQ_NEVER: there
+ * is no need yet. */
+JOBQ__INTERNAL int64_t jobq__disk_freed(jobq *q, int64_t bytes, int64_t now_ms);
+/* In a transaction: gives a slice back if it is time to. When to look again. */
+JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms);
 
 /* JOBQ_MOVED if the files are no longer where they were; looks at most every 10 ms of now_us. */
 JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us);
@@ -6493,6 +6531,24 @@ static void jobq__disk_hold(jobq *q) {
     q->disk.held = q->owner.reserved;
 }
 
+/* What is used again soon: that stays. */
+static int64_t jobq__disk_keeps(struct jobq__db *db, int64_t free) {
+    return JOBQ__MAX(JOBQ__SHRINK_KEEP, (jobq__store_bytes(db) - free) / JOBQ__SHRINK_PART);
+}
+
+/* The owner before us may have left more free pages than are of use. */
+static void jobq__disk_look_back(jobq *q) {
+    struct jobq__disk *disk = &q->disk;
+    int64_t at_ms = jobq__add(jobq__clock_now_ms(q->clock), JOBQ__PRUNE_PAUSE_MS);
+    disk->shrinks = jobq__store_shrinks(&q->writer);
+    disk->least_free = jobq__store_free_bytes(&q->writer);
+    if (!disk->shrinks || disk->least_free < 2 * jobq__disk_keeps(&q->writer, disk->least_free))
+        return;
+    jobq__os_lock(&q->pool.mu);
+    q->pool.prune_at_ms = JOBQ__MIN(q->pool.prune_at_ms, at_ms);
+    jobq__os_unlock(&q->pool.mu);
+}
+
 JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     int rc;
@@ -6501,6 +6557,7 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
     /* 0 if there was no memory to ask. */
     disk->page_size = jobq__store_page_size(&q->writer);
     if (disk->page_size < 512) disk->page_size = 4096;
+    jobq__disk_look_back(q);
     if (q->options.reserve_bytes == JOBQ_NONE) {
         jobq__owner_reserve(&q->owner, 0);
         return;
@@ -6616,6 +6673,7 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q) {
     if (!disk->base) return;
     disk->wanted = jobq__disk_wanted(q);
     disk->spare = jobq__store_free_bytes(&q->writer);
+    disk->least_free = JOBQ__MIN(disk->least_free, disk->spare);
     if (disk->level == JOBQ__DISK_ROOMY && q->owner.reserved != disk->wanted
         && jobq__owner_reserve(&q->owner, disk->wanted) != JOBQ_OK) {
         disk->level = JOBQ__DISK_TIGHT;
@@ -6643,6 +6701,39 @@ JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q) {
     if (!q->disk.base) return q->options.wal_pages;
     pages = (q->disk.base - JOBQ__RESERVE_SLACK) / q->disk.page_size;
     return JOBQ__MIN(q->options.wal_pages, JOBQ__MAX(pages, 1));
+}
+
+/* ---- A file that was large once ---- */
+
+JOBQ__INTERNAL int64_t jobq__disk_freed(jobq *q, int64_t bytes, int64_t now_ms) {
+    struct jobq__disk *disk = &q->disk;
+    disk->freed = jobq__add(disk->freed, bytes);
+    if (!disk->shrinks || disk->freed < 2 * JOBQ__SHRINK_KEEP) return JOBQ_NEVER;
+    disk->freed = 0;
+    return jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
+}
+
+JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms) {
+    struct jobq__disk *disk = &q->disk;
+    int64_t free, keeps, least = disk->least_free, pages;
+    *again_ms = JOBQ_NEVER;
+    if (!disk->shrinks || disk->level != JOBQ__DISK_ROOMY) return JOBQ_OK;
+    free = jobq__store_free_bytes(q->tx.db);
+    keeps = jobq__disk_keeps(q->tx.db, free);
+    disk->least_free = free;
+    if (!disk->shrinking && free < 2 * keeps) return JOBQ_OK;
+    *again_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
+    /* Some of it was in use when somebody last looked: it may be again. */
+    if (JOBQ__MIN(free, least) < 2 * keeps && !disk->shrinking) return JOBQ_OK;
+    pages = JOBQ__MIN(free - keeps, JOBQ__SHRINK_BYTES) / disk->page_size;
+    disk->shrinking = pages > 0;
+    *again_ms = disk->shrinking ? now_ms : JOBQ_NEVER;
+    if (!disk->shrinking) {
+        q->wal_next = 0; /* the file is cut off when the log has been copied */
+        return JOBQ_OK;
+    }
+    q->tx.grows = jobq__add(q->tx.grows, 2 * pages * disk->page_size);
+    return jobq__store_shrink(q->tx.db, pages);
 }
 
 /* ---- Moved files ---- */
@@ -7226,6 +7317,7 @@ JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
     tx->suspects = tx->released = tx->rows_count = 0;
     jobq__tx_drop_changes(q, 0);
     tx->grows = 0;
+    tx->frees = 0;
     tx->new_count = 0;
     tx->unparked = NULL;
     tx->starved = false;
@@ -7537,6 +7629,7 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     q->last_id = tx->last_id;
     q->next_due_ms = tx->next_due_ms;
     q->suspects_claimed += tx->suspects - tx->released;
+    tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
     if (tx->unparked) jobq__list_remove(&tx->unparked->parked);
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
@@ -7598,6 +7691,7 @@ static int jobq__tx_settled(jobq *q, struct jobq__entry *entry, bool applied) {
     jobq_event event;
     entry->gone = true;
     q->tx.claims_changed = true;
+    q->tx.frees += (int64_t)entry->row.size + JOBQ__ROW_BYTES;
     if (entry->lane == q->suspects) q->tx.released++;
     if (!applied) {
         entry->verdict.outcome = JOBQ_OUTCOME_NONE;
@@ -7761,6 +7855,7 @@ JOBQ__INTERNAL int jobq__tx_settle(jobq *q) {
 JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row) {
     /* It may be a client's, above all ids that we know. */
     q->tx.last_id = JOBQ__MAX(q->tx.last_id, row->id);
+    q->tx.frees += (int64_t)row->size + JOBQ__ROW_BYTES;
     if (row->state == JOBQ__WAITING && row->lane == JOBQ__LANE_SCHEDULED) q->tx.due_stale = true;
 }
 
@@ -10615,6 +10710,7 @@ struct jobq__sched_prune {
     int count;
     bool more;
     int64_t next_ms;
+    int64_t shrink_ms;
 };
 
 static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
@@ -10625,11 +10721,12 @@ static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
                                &q->tx.last_id);
     prune->more = prune->count >= most;
     q->tx.claims_changed = true; /* it also remembers the highest id */
-    return rc == JOBQ_OK ? jobq__store_prune_next(q->tx.db, &prune->next_ms) : rc;
+    if (rc == JOBQ_OK) rc = jobq__store_prune_next(q->tx.db, &prune->next_ms);
+    return rc == JOBQ_OK ? jobq__disk_shrink(q, q->tx.now_ms, &prune->shrink_ms) : rc;
 }
 
 static void jobq__sched_prune(jobq *q, int64_t now_ms) {
-    struct jobq__sched_prune prune = {0, false, JOBQ_NEVER};
+    struct jobq__sched_prune prune = {0, false, JOBQ_NEVER, JOBQ_NEVER};
     struct jobq__request request;
     int64_t next_ms, wait_us;
     memset(&request, 0, sizeof request);
@@ -10646,9 +10743,11 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     /* There is no hurry: rather a minute later than a deadline that passes while a job's
      * transaction has the baton. But a busy queue on a slow disk must not keep us out for ever. */
     wait_us = JOBQ__MAX(wait_us, JOBQ__SCHED_HOLD_US);
-    if (jobq__commit_request_within(q, &request, wait_us) == JOBQ_OK)
+    if (jobq__commit_request_within(q, &request, wait_us) == JOBQ_OK) {
         next_ms = prune.more ? now_ms
                 : prune.next_ms == JOBQ_NEVER ? JOBQ_NEVER : JOBQ__MAX(prune.next_ms, next_ms);
+        next_ms = JOBQ__MIN(next_ms, prune.shrink_ms);
+    }
     jobq__os_lock(&q->pool.mu);
     q->pool.prune_at_ms = JOBQ__MIN(q->pool.prune_at_ms, next_ms);
     jobq__os_unlock(&q->pool.mu);

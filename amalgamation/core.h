@@ -116,6 +116,7 @@ struct jobq__tx {
     struct jobq__row rows[JOBQ__INSERT_ROWS]; /* to be inserted by one statement */
     int rows_count;
     int64_t grows;              /* bytes that it stores: payloads, results, messages */
+    int64_t frees;              /* bytes of the rows that it ends, about */
     bool ready;                 /* something became ready: a foreign loop wants to know */
     struct jobq__change *changes;
     size_t changes_count, changes_capacity;
@@ -302,6 +303,10 @@ struct jobq__disk {
     int64_t page_size;
     int64_t held;               /* not ROOMY: bytes of reserve between transactions */
     int64_t spare;              /* not ROOMY: bytes of free pages when the log was copied */
+    bool shrinks;               /* free pages may be given back */
+    bool shrinking;             /* and are, slice by slice */
+    int64_t freed;              /* bytes of rows that ended since somebody has looked */
+    int64_t least_free;         /* of the bytes of free pages, since then */
     int64_t refused;            /* bytes of new work that found no room; 0: none has */
     int64_t looked_us;          /* when the names of the files were looked at */
 };

@@ -37,6 +37,24 @@ static void jobq__disk_hold(jobq *q) {
     q->disk.held = q->owner.reserved;
 }
 
+/* What is used again soon: that stays. */
+static int64_t jobq__disk_keeps(struct jobq__db *db, int64_t free) {
+    return JOBQ__MAX(JOBQ__SHRINK_KEEP, (jobq__store_bytes(db) - free) / JOBQ__SHRINK_PART);
+}
+
+/* The owner before us may have left more free pages than are of use. */
+static void jobq__disk_look_back(jobq *q) {
+    struct jobq__disk *disk = &q->disk;
+    int64_t at_ms = jobq__add(jobq__clock_now_ms(q->clock), JOBQ__PRUNE_PAUSE_MS);
+    disk->shrinks = jobq__store_shrinks(&q->writer);
+    disk->least_free = jobq__store_free_bytes(&q->writer);
+    if (!disk->shrinks || disk->least_free < 2 * jobq__disk_keeps(&q->writer, disk->least_free))
+        return;
+    jobq__os_lock(&q->pool.mu);
+    q->pool.prune_at_ms = JOBQ__MIN(q->pool.prune_at_ms, at_ms);
+    jobq__os_unlock(&q->pool.mu);
+}
+
 JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     int rc;
@@ -45,6 +63,7 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
     /* 0 if there was no memory to ask. */
     disk->page_size = jobq__store_page_size(&q->writer);
     if (disk->page_size < 512) disk->page_size = 4096;
+    jobq__disk_look_back(q);
     if (q->options.reserve_bytes == JOBQ_NONE) {
         jobq__owner_reserve(&q->owner, 0);
         return;
@@ -160,6 +179,7 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q) {
     if (!disk->base) return;
     disk->wanted = jobq__disk_wanted(q);
     disk->spare = jobq__store_free_bytes(&q->writer);
+    disk->least_free = JOBQ__MIN(disk->least_free, disk->spare);
     if (disk->level == JOBQ__DISK_ROOMY && q->owner.reserved != disk->wanted
         && jobq__owner_reserve(&q->owner, disk->wanted) != JOBQ_OK) {
         disk->level = JOBQ__DISK_TIGHT;
@@ -187,6 +207,39 @@ JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q) {
     if (!q->disk.base) return q->options.wal_pages;
     pages = (q->disk.base - JOBQ__RESERVE_SLACK) / q->disk.page_size;
     return JOBQ__MIN(q->options.wal_pages, JOBQ__MAX(pages, 1));
+}
+
+/* ---- A file that was large once ---- */
+
+JOBQ__INTERNAL int64_t jobq__disk_freed(jobq *q, int64_t bytes, int64_t now_ms) {
+    struct jobq__disk *disk = &q->disk;
+    disk->freed = jobq__add(disk->freed, bytes);
+    if (!disk->shrinks || disk->freed < 2 * JOBQ__SHRINK_KEEP) return JOBQ_NEVER;
+    disk->freed = 0;
+    return jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
+}
+
+JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms) {
+    struct jobq__disk *disk = &q->disk;
+    int64_t free, keeps, least = disk->least_free, pages;
+    *again_ms = JOBQ_NEVER;
+    if (!disk->shrinks || disk->level != JOBQ__DISK_ROOMY) return JOBQ_OK;
+    free = jobq__store_free_bytes(q->tx.db);
+    keeps = jobq__disk_keeps(q->tx.db, free);
+    disk->least_free = free;
+    if (!disk->shrinking && free < 2 * keeps) return JOBQ_OK;
+    *again_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
+    /* Some of it was in use when somebody last looked: it may be again. */
+    if (JOBQ__MIN(free, least) < 2 * keeps && !disk->shrinking) return JOBQ_OK;
+    pages = JOBQ__MIN(free - keeps, JOBQ__SHRINK_BYTES) / disk->page_size;
+    disk->shrinking = pages > 0;
+    *again_ms = disk->shrinking ? now_ms : JOBQ_NEVER;
+    if (!disk->shrinking) {
+        q->wal_next = 0; /* the file is cut off when the log has been copied */
+        return JOBQ_OK;
+    }
+    q->tx.grows = jobq__add(q->tx.grows, 2 * pages * disk->page_size);
+    return jobq__store_shrink(q->tx.db, pages);
 }
 
 /* ---- Moved files ---- */

@@ -31,6 +31,11 @@
  * nobody will ever find. Its name, its log's and the lock file's are looked at before a commit, at
  * most every 10 ms.
  *
+ * And a file that was large once becomes small again: some time after rows have ended, what is free
+ * beyond a part of the database and has not been used meanwhile is given back, slice by slice, with
+ * the housekeeping, and the log is copied then. Not on a full disk, where free pages are what new
+ * work lives on, and only in a file that jobq has made: another's free pages are not ours to move.
+ *
  * All of it belongs to the holder of the baton. A client has no reserve, a memory database no disk:
  * both stay ROOMY. */
 
@@ -70,6 +75,12 @@ JOBQ__INTERNAL int jobq__disk_batch(const jobq *q, int roomy);
 JOBQ__INTERNAL bool jobq__disk_saves_room(const jobq *q);
 /* At how many pages of the log a checkpoint is due. */
 JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q);
+
+/* So many bytes of rows have ended. When to look whether pages can be given back; JOBQ_NEVER: there
+ * is no need yet. */
+JOBQ__INTERNAL int64_t jobq__disk_freed(jobq *q, int64_t bytes, int64_t now_ms);
+/* In a transaction: gives a slice back if it is time to. When to look again. */
+JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms);
 
 /* JOBQ_MOVED if the files are no longer where they were; looks at most every 10 ms of now_us. */
 JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us);

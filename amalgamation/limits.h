@@ -114,6 +114,11 @@
 
 #define JOBQ__PRUNE_ROWS 500              /* one slice; longer ones stall writers */
 #define JOBQ__PRUNE_PAUSE_MS JOBQ_MINUTE  /* kept rows are looked at this often at most */
+/* Free pages are given back a while after a burst, what is above a part of the database; less than
+ * that is used again soon. A slice is short: a page that is moved is a few frames in the log. */
+#define JOBQ__SHRINK_KEEP (256 * 1024)
+#define JOBQ__SHRINK_PART 4
+#define JOBQ__SHRINK_BYTES (256 * 1024)
 #define JOBQ__COUNT_ROWS 10000            /* one slice of a count: no long snapshots */
 #define JOBQ__EVENTS_MAX 4096             /* workers pause while a callback is so far behind */
 #define JOBQ__WAL_TRUNCATE 4              /* times wal_pages: shrink the log by force */

@@ -57,6 +57,7 @@ struct jobq__sched_prune {
     int count;
     bool more;
     int64_t next_ms;
+    int64_t shrink_ms;
 };
 
 static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
@@ -67,11 +68,12 @@ static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
                                &q->tx.last_id);
     prune->more = prune->count >= most;
     q->tx.claims_changed = true; /* it also remembers the highest id */
-    return rc == JOBQ_OK ? jobq__store_prune_next(q->tx.db, &prune->next_ms) : rc;
+    if (rc == JOBQ_OK) rc = jobq__store_prune_next(q->tx.db, &prune->next_ms);
+    return rc == JOBQ_OK ? jobq__disk_shrink(q, q->tx.now_ms, &prune->shrink_ms) : rc;
 }
 
 static void jobq__sched_prune(jobq *q, int64_t now_ms) {
-    struct jobq__sched_prune prune = {0, false, JOBQ_NEVER};
+    struct jobq__sched_prune prune = {0, false, JOBQ_NEVER, JOBQ_NEVER};
     struct jobq__request request;
     int64_t next_ms, wait_us;
     memset(&request, 0, sizeof request);
@@ -88,9 +90,11 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     /* There is no hurry: rather a minute later than a deadline that passes while a job's
      * transaction has the baton. But a busy queue on a slow disk must not keep us out for ever. */
     wait_us = JOBQ__MAX(wait_us, JOBQ__SCHED_HOLD_US);
-    if (jobq__commit_request_within(q, &request, wait_us) == JOBQ_OK)
+    if (jobq__commit_request_within(q, &request, wait_us) == JOBQ_OK) {
         next_ms = prune.more ? now_ms
                 : prune.next_ms == JOBQ_NEVER ? JOBQ_NEVER : JOBQ__MAX(prune.next_ms, next_ms);
+        next_ms = JOBQ__MIN(next_ms, prune.shrink_ms);
+    }
     jobq__os_lock(&q->pool.mu);
     q->pool.prune_at_ms = JOBQ__MIN(q->pool.prune_at_ms, next_ms);
     jobq__os_unlock(&q->pool.mu);

@@ -8,8 +8,6 @@
  * another shape, or a trigger on one of ours, is somebody else's and is refused. Why the row looks
  * as it does: sql.h. */
 
-#define JOBQ__APPLICATION_ID 1785684593 /* "jobq" in ASCII */
-
 static const struct {
     const char *name, *text;
 } jobq__schema_objects[] = {

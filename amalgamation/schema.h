@@ -5,6 +5,7 @@
 #include "db.h"
 
 #define JOBQ__SCHEMA_VERSION 1
+#define JOBQ__APPLICATION_ID 1785684593 /* "jobq" in ASCII */
 
 /* Makes sure that db holds a queue of this version: creates the tables in one transaction if the
  * file is empty (or join is set), and refuses what it does not know. created says that the file

@@ -59,6 +59,11 @@ JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db);
 JOBQ__INTERNAL int64_t jobq__store_bytes(struct jobq__db *db);
 JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db);
 
+/* True if free pages of the file may be given back: jobq has made it, and so that they can be. */
+JOBQ__INTERNAL bool jobq__store_shrinks(struct jobq__db *db);
+/* Gives at most so many free pages back. */
+JOBQ__INTERNAL int jobq__store_shrink(struct jobq__db *db, int64_t pages);
+
 /* ---- Names ---- */
 
 /* 0 in *id if there is no such name. */

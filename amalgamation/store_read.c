@@ -41,6 +41,13 @@ JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
     return JOBQ__MIN(JOBQ__MAX(free, 0), jobq__store_bytes(db));
 }
 
+JOBQ__INTERNAL bool jobq__store_shrinks(struct jobq__db *db) {
+    int64_t vacuum = 0, id = 0;
+    return jobq__db_number(db, "PRAGMA auto_vacuum", 0, &vacuum) == JOBQ_OK && vacuum == 2
+        && jobq__db_number(db, "PRAGMA application_id", 0, &id) == JOBQ_OK
+        && id == JOBQ__APPLICATION_ID;
+}
+
 JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db) {
     return jobq__store_bytes(db) - jobq__db_file_size(db);
 }

@@ -698,6 +698,12 @@ JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms) {
                             &jobq__store_prune_at_columns, JOBQ_NEVER, at_ms);
 }
 
+JOBQ__INTERNAL int jobq__store_shrink(struct jobq__db *db, int64_t pages) {
+    char text[64];
+    sqlite3_snprintf(sizeof text, text, "PRAGMA incremental_vacuum(%lld)", (long long)pages);
+    return jobq__db_exec(db, text);
+}
+
 /* ---- The claims row ---- */
 
 JOBQ__INTERNAL size_t jobq__store_pack(unsigned char *to, int64_t previous, int64_t id) {

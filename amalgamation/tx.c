@@ -199,6 +199,7 @@ JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
     tx->suspects = tx->released = tx->rows_count = 0;
     jobq__tx_drop_changes(q, 0);
     tx->grows = 0;
+    tx->frees = 0;
     tx->new_count = 0;
     tx->unparked = NULL;
     tx->starved = false;
@@ -510,6 +511,7 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     q->last_id = tx->last_id;
     q->next_due_ms = tx->next_due_ms;
     q->suspects_claimed += tx->suspects - tx->released;
+    tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
     if (tx->unparked) jobq__list_remove(&tx->unparked->parked);
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);

@@ -40,6 +40,7 @@ static int jobq__tx_settled(jobq *q, struct jobq__entry *entry, bool applied) {
     jobq_event event;
     entry->gone = true;
     q->tx.claims_changed = true;
+    q->tx.frees += (int64_t)entry->row.size + JOBQ__ROW_BYTES;
     if (entry->lane == q->suspects) q->tx.released++;
     if (!applied) {
         entry->verdict.outcome = JOBQ_OUTCOME_NONE;
@@ -203,6 +204,7 @@ JOBQ__INTERNAL int jobq__tx_settle(jobq *q) {
 JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row) {
     /* It may be a client's, above all ids that we know. */
     q->tx.last_id = JOBQ__MAX(q->tx.last_id, row->id);
+    q->tx.frees += (int64_t)row->size + JOBQ__ROW_BYTES;
     if (row->state == JOBQ__WAITING && row->lane == JOBQ__LANE_SCHEDULED) q->tx.due_stale = true;
 }
 

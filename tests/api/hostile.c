@@ -152,5 +152,26 @@ TEST(undamaged_rows_play) {
     CHECK(seen.listed > 60);
 }
 
-TEST_MAIN(undamaged_rows_play, damaged_rows_end_with_a_code,
+/* Goal: the header's number of free pages is not believed: it would make the reserve as large as
+ * the disk. Method: it is changed in the file; open refuses, and nothing was set aside. */
+TEST(free_pages_are_counted) {
+    static const unsigned char odd[][4] = {
+        {0x7f, 0xff, 0xff, 0xff}, {0x80, 0, 0, 0}, {0xff, 0xff, 0xff, 0xff}, {0, 0, 0x40, 0}};
+    struct hostile_file good = hostile_good(40, 1000, false, 0);
+    const char *path = test_path("hostile.db");
+    size_t i;
+    for (i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        struct hostile_seen seen;
+        struct stat st;
+        memcpy(good.db + 36, odd[i], 4);
+        if (!hostile_write(path, &good)) break;
+        hostile_play(path, false, true, &seen);
+        CHECK_CODE(seen.latched, JOBQ_CORRUPT);
+        CHECK(strstr(seen.text, "free pages") != NULL);
+        CHECK(stat(hostile_beside(path, "-jobq"), &st) == 0 && st.st_size < (16 << 20));
+    }
+    hostile_free(&good);
+}
+
+TEST_MAIN(undamaged_rows_play, free_pages_are_counted, damaged_rows_end_with_a_code,
           damaged_rows_end_with_a_code_when_they_run)

@@ -378,7 +378,51 @@ TEST(finished_but_not_committed_is_not_charged) {
     end();
 }
 
-TEST_MAIN(mark_exit_charges_nobody, mark_exit_holds_for_later_starts, exit_charges_nobody,
+/* ---- A job that had returned, and its outcome is not on the disk ---- */
+
+/* Takes the file, so that what comes of this job cannot be written. */
+static jobq_outcome run_then_blocked(jobq_run *run, void *ctx) {
+    sqlite3 *other = NULL;
+    (void)run;
+    CHECK_INT(sqlite3_open((const char *)ctx, &other), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    return JOBQ_DONE; /* the connection lives as long as the process */
+}
+
+static void end_with_an_outcome(void *arg) {
+    jobq_options options = {.workers = JOBQ_NONE, .busy_ms = JOBQ_NONE, .shared = true};
+    jobq_kind kind = {.name = "k", .run = run_then_blocked};
+    jobq_job job = {.kind = "k"};
+    int status = 0;
+    jobq *q = NULL;
+    kind.ctx = arg;
+    REQUIRE_CODE(jobq_open((const char *)arg, &options, &q, NULL), JOBQ_OK);
+    CHECK_CODE(jobq_register(q, &kind, NULL), JOBQ_OK);
+    CHECK_CODE(jobq_enqueue(q, &job, NULL, NULL), JOBQ_OK);
+    CHECK_CODE(jobq_step(q, &status, NULL), JOBQ_BUSY);
+    _exit(test_failures() ? 1 : 0);
+}
+
+/* Goal: a job whose handler has returned is not to blame for the death of its process, although
+ * its outcome could not be written. Method: the handler itself takes the file, so the step ends
+ * with BUSY and the row stays claimed; then the process ends. */
+TEST(returned_job_is_not_blamed) {
+    const char *path = test_path("q.db");
+    jobq_options options = {.workers = JOBQ_NONE};
+    jobq_info info = {0};
+    jobq *q = NULL;
+    int status = test_fork(end_with_an_outcome, (void *)(uintptr_t)path);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    REQUIRE_CODE(jobq_open(path, &options, &q, NULL), JOBQ_OK);
+    CHECK_CODE(jobq_get(q, 1, &info, NULL), JOBQ_OK);
+    CHECK_INT(info.state, JOBQ_STATE_PENDING);
+    CHECK_INT(info.crashes, 0);
+    CHECK_INT(info.attempt, 1);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+TEST_MAIN(returned_job_is_not_blamed,
+          mark_exit_charges_nobody, mark_exit_holds_for_later_starts, exit_charges_nobody,
           exit_in_a_handler_is_charged_to_it_alone, exit_in_a_stepped_handler_is_charged,
           exit_after_mark_exit_charges_nobody, expired_stop_charges_nobody, close_charges_nobody,
           mark_exit_beside_close, finished_but_not_committed_is_not_charged)

@@ -209,9 +209,10 @@ static void run_sql(sqlite3 *db, const char *sql) {
 
 /* The index is hidden while the rows change, and comes back as it was. */
 static void damage_index(sqlite3 *db, const char *sql) {
-    run_sql(db, "PRAGMA writable_schema = 1; CREATE TEMP TABLE hidden AS SELECT * FROM sqlite_master"
-                " WHERE name IN ('jobq_live', 'jobq_finished'); DELETE FROM sqlite_master"
-                " WHERE name IN ('jobq_live', 'jobq_finished'); PRAGMA writable_schema = RESET");
+    run_sql(db, "PRAGMA writable_schema = 1; CREATE TEMP TABLE hidden AS SELECT * FROM"
+                " sqlite_master WHERE name IN ('jobq_live', 'jobq_finished');"
+                " DELETE FROM sqlite_master WHERE name IN ('jobq_live', 'jobq_finished');"
+                " PRAGMA writable_schema = RESET");
     run_sql(db, sql);
     run_sql(db, "PRAGMA writable_schema = 1; INSERT INTO sqlite_master SELECT * FROM hidden;"
                 " DROP TABLE hidden");
