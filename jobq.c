@@ -6045,6 +6045,7 @@ struct jobq__commit {
     bool in_job;                /* the baton belongs to a job's transaction */
     jobq__thread holder;
     struct jobq__request *head, **tail;
+    int32_t syncs;              /* atomic, written under mu: how many of them want a sync */
     struct jobq__gate *gates;
     int64_t busy_us;            /* how long a caller waits */
 };
@@ -9094,7 +9095,7 @@ static void jobq__commit_relieve(jobq *q, struct jobq__wakes *wakes) {
 
 static bool jobq__commit_first_syncs(jobq *q) {
     bool sync;
-    if (q->options.durability != JOBQ_RELAXED) return false;
+    if (!jobq__os_load(&q->commit.syncs)) return false;
     jobq__os_lock(&q->commit.mu);
     sync = jobq__commit_syncs(q, q->commit.head);
     jobq__os_unlock(&q->commit.mu);
@@ -9109,6 +9110,7 @@ static struct jobq__request *jobq__commit_collect(jobq *q, bool sync) {
     list = q->commit.head;
     while (*end && !(*end)->hold && count < JOBQ__GROUP
            && (sync || !jobq__commit_syncs(q, *end))) {
+        if ((*end)->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs - 1);
         jobq__os_store(&(*end)->state, JOBQ__REQUEST_TAKEN);
         end = &(*end)->next;
         count++;
@@ -9185,6 +9187,7 @@ static int jobq__commit_finish(jobq *q, struct jobq__request *list, struct jobq_
         if (r->rc == JOBQ__TAKEN) {
             *end = r;
             end = &r->next;
+            if (r->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs + 1);
             jobq__os_store(&r->state, JOBQ__REQUEST_WAITING);
         } else {
             jobq__os_store(&r->state, JOBQ__REQUEST_DONE); /* r may vanish now */
@@ -9246,6 +9249,7 @@ JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes) 
 
 static void jobq__commit_append(jobq *q, struct jobq__request *r) {
     r->next = NULL;
+    if (r->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs + 1);
     *q->commit.tail = r;
     q->commit.tail = &r->next;
 }
@@ -9259,6 +9263,7 @@ static bool jobq__commit_withdraw(jobq *q, struct jobq__request *r) {
         for (at = &q->commit.head; *at != r; at = &(*at)->next) {}
         *at = r->next;
         if (!r->next) q->commit.tail = at;
+        if (r->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs - 1);
         found = true;
     }
     jobq__os_unlock(&q->commit.mu);
@@ -10795,9 +10800,10 @@ static bool jobq__sched_hold(jobq *q) {
  * each time, for only real time could tell when. */
 static void jobq__sched_poll(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    int64_t now_us = jobq__clock_mono_us(), version;
+    int64_t now_us, version;
     bool due, changed;
     if (q->options.poll_ms == JOBQ_NONE) return;
+    now_us = jobq__clock_mono_us();
     jobq__os_lock(&pool->mu);
     due = pool->poll_at_us <= now_us || (q->step_mode && q->clock);
     jobq__os_unlock(&pool->mu);

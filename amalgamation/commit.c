@@ -503,7 +503,7 @@ static void jobq__commit_relieve(jobq *q, struct jobq__wakes *wakes) {
 
 static bool jobq__commit_first_syncs(jobq *q) {
     bool sync;
-    if (q->options.durability != JOBQ_RELAXED) return false;
+    if (!jobq__os_load(&q->commit.syncs)) return false;
     jobq__os_lock(&q->commit.mu);
     sync = jobq__commit_syncs(q, q->commit.head);
     jobq__os_unlock(&q->commit.mu);
@@ -518,6 +518,7 @@ static struct jobq__request *jobq__commit_collect(jobq *q, bool sync) {
     list = q->commit.head;
     while (*end && !(*end)->hold && count < JOBQ__GROUP
            && (sync || !jobq__commit_syncs(q, *end))) {
+        if ((*end)->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs - 1);
         jobq__os_store(&(*end)->state, JOBQ__REQUEST_TAKEN);
         end = &(*end)->next;
         count++;
@@ -594,6 +595,7 @@ static int jobq__commit_finish(jobq *q, struct jobq__request *list, struct jobq_
         if (r->rc == JOBQ__TAKEN) {
             *end = r;
             end = &r->next;
+            if (r->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs + 1);
             jobq__os_store(&r->state, JOBQ__REQUEST_WAITING);
         } else {
             jobq__os_store(&r->state, JOBQ__REQUEST_DONE); /* r may vanish now */
@@ -655,6 +657,7 @@ JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes) 
 
 static void jobq__commit_append(jobq *q, struct jobq__request *r) {
     r->next = NULL;
+    if (r->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs + 1);
     *q->commit.tail = r;
     q->commit.tail = &r->next;
 }
@@ -668,6 +671,7 @@ static bool jobq__commit_withdraw(jobq *q, struct jobq__request *r) {
         for (at = &q->commit.head; *at != r; at = &(*at)->next) {}
         *at = r->next;
         if (!r->next) q->commit.tail = at;
+        if (r->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs - 1);
         found = true;
     }
     jobq__os_unlock(&q->commit.mu);

@@ -156,6 +156,7 @@ struct jobq__commit {
     bool in_job;                /* the baton belongs to a job's transaction */
     jobq__thread holder;
     struct jobq__request *head, **tail;
+    int32_t syncs;              /* atomic, written under mu: how many of them want a sync */
     struct jobq__gate *gates;
     int64_t busy_us;            /* how long a caller waits */
 };

@@ -118,9 +118,10 @@ static bool jobq__sched_hold(jobq *q) {
  * each time, for only real time could tell when. */
 static void jobq__sched_poll(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    int64_t now_us = jobq__clock_mono_us(), version;
+    int64_t now_us, version;
     bool due, changed;
     if (q->options.poll_ms == JOBQ_NONE) return;
+    now_us = jobq__clock_mono_us();
     jobq__os_lock(&pool->mu);
     due = pool->poll_at_us <= now_us || (q->step_mode && q->clock);
     jobq__os_unlock(&pool->mu);

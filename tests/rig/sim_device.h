@@ -144,7 +144,8 @@ static inline void sim_forget_session(void) {
 
 /* The remains of a process that has died are put away. */
 static inline void sim_bury(void) {
-    if (jobq_close(&sim.q) != JOBQ_OK || sim.q) sim_broken("jobq_close failed");
+    jobq_close(&sim.q); /* what the dead one had in hand is lost, and is told as lost */
+    if (sim.q) sim_broken("jobq_close failed");
     sim_calm_disk();
     sim_swap_paths();
     sim_forget_session();
@@ -152,6 +153,8 @@ static inline void sim_bury(void) {
 
 static inline void sim_close(void) {
     int64_t hits = sim_hits();
+    bool open = sim.run.id != 0;
+    int code;
     char wal[DISK_NAME];
     sim_say("close");
     if (!sim.latched && !sim.run.id) sim_check_all(false);
@@ -159,7 +162,10 @@ static inline void sim_close(void) {
     sim_maybe_settled();
     sim.end_count = 0;
     sim_add_end(MODEL_DIED, false, 0, 0);
-    if (jobq_close(&sim.q) != JOBQ_OK || sim.q) sim_broken("jobq_close failed");
+    code = jobq_close(&sim.q);
+    /* Only an outcome that it could not write may trouble it. */
+    if (sim.q || (code != JOBQ_OK && !open))
+        sim_broken("jobq_close is %s", jobq_code_name(code));
     snprintf(wal, sizeof wal, "%s-wal", sim.path);
     if (!sim_trouble_since(hits) && !sim.latched && disk_find(wal))
         sim_broken("a clean close has left the log behind");
