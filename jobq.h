@@ -201,8 +201,7 @@ struct sqlite3;
 
 typedef enum jobq_role {
     JOBQ_OWNER,  /* runs jobs; at most one per file, held by a lock that dies with it */
-    JOBQ_CLIENT  /* enqueues and looks inside a queue that exists. Both sides say .shared, so that
-                    the owner looks for its jobs by itself (poll_ms) */
+    JOBQ_CLIENT  /* enqueues and looks inside a queue that exists */
 } jobq_role;
 
 typedef enum jobq_durability {
@@ -281,13 +280,9 @@ typedef struct jobq_options {
     int64_t keep_max;       /* keep at most so many finished jobs, looked at once a minute;
                                default no limit */
     int64_t payload_max;    /* bytes; default 1 MiB; at most JOBQ_PAYLOAD_MAX */
-    int page_size;          /* of a file that is made here; default 4096; a power of two from 512
-                               to 65536; a file that is there keeps its own */
-    int wal_pages;          /* checkpoint when the log has so many pages; default 1000, and of
-                               pages that are not 4096 bytes as many as make 4 MB; >= 16 */
+    int wal_pages;          /* checkpoint when the log has so many pages; default 1000; >= 16 */
     int64_t reserve_bytes;  /* of disk, set aside so that on a full one jobs can still be
-                               finished; default: wal_pages pages and 64 KiB (16 pages, if
-                               that is more), and on a disk
+                               finished; default: wal_pages pages and 64 KiB, and on a disk
                                that fills up a third of the database more; >= 64 KiB, but on
                                a small disk 1/16 of what is free; JOBQ_NONE = none */
     int64_t stall_ms;       /* real time that jobq_advance gives to each rest; default 10 s */
@@ -319,14 +314,17 @@ typedef struct jobq_options {
 
 /* Opens or creates the queue in the SQLite file path (":memory:" for none) and,
  * as owner, takes the ownership lock and recovers the jobs of a dead owner.
- * options may be NULL. A file made here gets mode 0600; a lock file path + "-jobq"
- * stands beside it and is never deleted; it also holds the reserve (reserve_bytes).
+ * options may be NULL. The path is resolved once: later changes of directory or of
+ * links do not matter, and it is never a URI. What is made gets mode 0600 (mode); a lock
+ * file path + "-jobq" stands beside it and is never deleted; it also holds the reserve
+ * (reserve_bytes), which is left out where RLIMIT_FSIZE forbids it.
  * Returns JOBQ_OK and *q; on failure *q is NULL and nothing needs closing.
  * Owns: the caller closes *q with jobq_close. path and options are copied.
  * Threads: any. Blocks: on the disk.
  * Fails: MISUSE, BAD_TIME, LOCKED, CANT_OPEN, NOT_A_FILE, NOT_A_DB, FOREIGN, NEWER,
- * READ_ONLY, BAD_SQLITE, UNSAFE_SQLITE, REMOTE, NOT_FOUND (client: no queue there), BUSY,
- * FULL, IO, CORRUPT, MOVED, NO_MEMORY. */
+ * READ_ONLY, BAD_SQLITE, UNSAFE_SQLITE (also at each later write of a client, as the owner
+ * is by then), REMOTE, LINKED, NOT_FOUND (client: no queue there), BUSY, FULL, IO,
+ * CORRUPT, MOVED, NO_MEMORY. */
 static inline int jobq_open(const char *path, const jobq_options *options, jobq **q,
                             jobq_error *err);
 
@@ -391,10 +389,8 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *kind, jobq_error *err);
 
 /* Starts the workers and the scheduler thread. Again after a stop is allowed; when
  * started already it does nothing.
- * Threads: any but a handler's or a callback's. Blocks: until the threads exist, and for a stop
- * that is under way. Fails: MISUSE (client or step mode), BUSY (handlers that outlived the last
- * stop's grace still run), NO_MEMORY (also: no thread could be had), and the reason for which the
- * queue has stopped for good. */
+ * Threads: any but a handler's. Fails: MISUSE (client or step mode), BUSY (handlers
+ * that outlived the last stop's grace still run), NO_MEMORY, CLOSED. */
 JOBQ_API int jobq_start(jobq *q, jobq_error *err);
 
 /* Starts no further job, raises the stop flag of those that run, gives back what
@@ -471,7 +467,7 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * thread is then JOBQ_MISUSE.
  * Returns JOBQ_OK and *db, the same on each call. Owns: jobq; do not close it.
  * Fails: BUSY (did not begin; jobq_snooze then costs no attempt), MISUSE (":memory:"), IO,
- * FULL, NO_MEMORY, CANT_OPEN, CORRUPT, MOVED, FORKED. */
+ * FULL, NO_MEMORY. */
 JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err);
 
 /* Saves up to payload_max bytes that the next attempt of this job will find again, and
@@ -528,11 +524,10 @@ enum jobq_how {
  * part of that transaction). Blocks: for one commit, shared with other callers.
  * Fails: MISUSE (run_at_ms and delay_ms together; a payload without a size, or a size without one;
  * text beside payload or size), EXISTS, BAD_NAME, BAD_TIME, TOO_BIG, BUSY, FULL, IO, UNKNOWN,
- * NO_MEMORY, CLOSED, FORKED, CORRUPT, MOVED, UNSAFE_SQLITE (client: see shared).
- * FULL: the file holds JOBQ_NAMES_MAX names, or the disk is full, or would leave no room to finish
- * what is in the queue. Jobs go on; done and cancelled ones may be dropped before their time then,
- * messages and results not be stored. New work is accepted when there is space, or when older jobs
- * that are done have given way. */
+ * NO_MEMORY, CLOSED, FORKED, CORRUPT, MOVED.
+ * FULL: the disk is, or would leave no room to finish what is in the queue. Jobs go on; done
+ * and cancelled ones may be dropped before their time then, messages and results not be stored.
+ * New work is accepted when there is space, or when older jobs that are done have given way. */
 JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err);
 
 /* Stores count jobs in one transaction: all of them or none. Rows with JOBQ_KEEP whose key is taken
@@ -544,12 +539,12 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
                                jobq_error *err);
 
 /* RELAXED: one commit that is synced; when it returns JOBQ_OK everything acknowledged
- * before survives power loss. DURABLE: does nothing. Threads: any. Fails as jobq_enqueue. */
+ * before survives power loss. DURABLE: does nothing. Fails as jobq_enqueue. */
 JOBQ_API int jobq_flush(jobq *q, jobq_error *err);
 
 /* Owner: look now for jobs that another connection has committed; without this, or poll_ms, they
- * are found when the queue is opened next, or by chance. Threads: any. Blocks: no.
- * Fails: MISUSE (client), CLOSED, FORKED. */
+ * are found when the queue is opened next, or by chance. Cheap; any thread.
+ * Fails: MISUSE (client). */
 JOBQ_API int jobq_notify(jobq *q, jobq_error *err);
 
 /* ==== 7. Change =========================================================== */
@@ -557,18 +552,18 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err);
 /* Pending: cancelled at once. Running: raises its stop flag, and is written down; if the handler
  * then returns JOBQ_DONE or JOBQ_FAIL that stands, everything else becomes cancelled, also if the
  * process ends first: then the next open does it. Again is allowed, and does nothing more.
- * Threads: any. Blocks: one commit. Fails: NOT_FOUND, BAD_STATE (terminal already), MISUSE
- * (client), as jobq_enqueue. */
+ * Fails: NOT_FOUND, BAD_STATE (terminal already), MISUSE (client), as jobq_enqueue. */
 JOBQ_API int jobq_cancel(jobq *q, int64_t id, jobq_error *err);
 
 /* Makes a failed, cancelled or scheduled job due at once, in a new round: attempt 1, its crashes
  * forgiven, without a checkpoint; the last failure's message stays until the next.
- * Threads: any. Blocks: one commit. Fails: EXISTS (another job has its key by now: err->id),
- * NOT_FOUND, BAD_STATE (done, running or due already), MISUSE (client), as jobq_enqueue. */
+ * Fails: EXISTS (another job has its key by now: err->id), NOT_FOUND, BAD_STATE (done, running or
+ * due already), MISUSE (client), as
+ * jobq_enqueue. */
 JOBQ_API int jobq_retry_now(jobq *q, int64_t id, jobq_error *err);
 
-/* Forgets a job in any state but running. Who waits for it gets NOT_FOUND. Threads: any. Blocks:
- * one commit. Fails: NOT_FOUND, BUSY (running), MISUSE (client), as jobq_enqueue. */
+/* Forgets a job in any state but running. Fails: NOT_FOUND, BUSY (running), MISUSE
+ * (client), as jobq_enqueue. */
 JOBQ_API int jobq_delete(jobq *q, int64_t id, jobq_error *err);
 
 /* ==== 8. Look inside ====================================================== */
@@ -592,8 +587,7 @@ struct jobq_info {
 };
 
 /* Reads one job. Threads: any. Blocks: shortly, never for a writer.
- * Fails: NOT_FOUND (also: finished and not kept), MISUSE, BUSY (":memory:" only: somebody has
- * written for busy_ms), IO, CORRUPT, NO_MEMORY, CLOSED, FORKED. */
+ * Fails: NOT_FOUND (also: finished and not kept), MISUSE, IO, CLOSED. */
 JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err);
 
 /* Copies up to capacity bytes of a job's payload, or of its result, into buffer; *size (may be
@@ -620,8 +614,7 @@ typedef struct jobq_cursor {
 /* Writes up to capacity matching jobs into infos and *count; call again with the same
  * cursor until cursor->done. A call that reaches its row budget may write fewer, even none.
  * Without a state the order is by id; pending jobs come by lane and due time, finished ones by
- * the time until which they are kept. No snapshot across calls. Threads: any.
- * Blocks: shortly. Fails: MISUSE, BAD_NAME, and as jobq_get but for NOT_FOUND. */
+ * the time until which they are kept. No snapshot across calls. Fails: MISUSE, BAD_NAME, IO. */
 JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor,
                        jobq_info *infos, size_t capacity, size_t *count, jobq_error *err);
 
@@ -630,8 +623,7 @@ typedef struct jobq_counts {
 } jobq_counts;
 
 /* Counts the jobs by walking the table in slices; jobs that change meanwhile may be counted
- * in either state. O(rows): not for every frame. Threads: any. Fails: MISUSE, and as jobq_get
- * but for NOT_FOUND. */
+ * in either state. O(rows): not for every frame. Fails: MISUSE, IO, CLOSED. */
 JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err);
 
 typedef struct jobq_stats {
@@ -645,8 +637,7 @@ typedef struct jobq_stats {
     int failed_code;     /* JOBQ_OK, or why the queue has stopped for good */
 } jobq_stats;
 
-/* Counters since open, O(1), no disk. A client's are of its own calls: of the owner it knows
- * nothing. Threads: any. Fails: MISUSE, CLOSED, FORKED. */
+/* Counters since open, O(1), no disk. Any thread. Fails: MISUSE, CLOSED, FORKED. */
 JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err);
 
 /* Waits up to timeout_ms of the queue's clock (0 = do not wait, JOBQ_NEVER = for ever) until
@@ -657,8 +648,7 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err);
  * Threads: any but a handler's or a callback's. Blocks: until then. Fails, and says what the job
  * waits for: TIMEOUT; BAD_STATE (nobody could end this: the process has no other thread, and the
  * pool is not started, or it is step mode); STALLED (artificial clock: nothing went on for stall_ms
- * of real time). Also: NOT_FOUND (or deleted while we waited), BAD_TIME, MISUSE (client), CLOSED
- * (the queue is being closed), and as jobq_get. */
+ * of real time). Also: NOT_FOUND (or deleted while we waited), BAD_TIME, MISUSE (client), IO. */
 JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
                        jobq_error *err);
 
@@ -699,8 +689,7 @@ JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *
  * two minutes of it. */
 JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err);
 
-/* How many wakes are pending: scheduled jobs count as one, for the earliest. 0 on error.
- * Threads: any. */
+/* How many wakes are pending: scheduled jobs count as one, for the earliest. 0 on error. */
 JOBQ_API int jobq_wakes(jobq *q);
 
 /* Step mode (workers = JOBQ_NONE): runs at most one due job on this thread and returns when its

@@ -218,9 +218,7 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
     if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
     else if (rc == JOBQ_OK)
-        rc = jobq__schema_ready(&q->writer,
-                                q->files.created || q->memory ? q->options.page_size : 0,
-                                q->options.join, err);
+        rc = jobq__schema_ready(&q->writer, q->files.created || q->memory, q->options.join, err);
     if (rc == JOBQ_OK && q->options.durability == JOBQ_RELAXED
         && jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL) != JOBQ_OK)
         rc = jobq__db_fail(&q->writer, err);
@@ -343,7 +341,6 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
         return rc;
     }
     q->client = q->options.role == JOBQ_CLIENT;
-    q->wal_by_default = !options || !options->wal_pages;
     q->step_mode = q->options.workers == JOBQ_NONE && !q->client;
     q->memory = strcmp(path, ":memory:") == 0;
     q->clock = q->options.clock;

@@ -5,6 +5,7 @@
 #include "helpers.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <sys/resource.h>
 
 static bool is_root(void) {
@@ -235,18 +236,23 @@ static void common_make(struct common *c) {
     snprintf(c->log, sizeof c->log, "%s-wal", c->path);
 }
 
+/* Belongs to a group of nobody's, and to this one besides. */
 static void be_somebody(gid_t group) {
-    if (setgid(group) || setuid(SOMEBODY)) test_give_up("setuid");
+    if (setgroups(1, &group) || setgid(SOMEBODY) || setuid(SOMEBODY)) test_give_up("setuid");
 }
 
 /* A client of another user that shares the group. */
 static void enqueue_as_another(void *arg) {
+    char log[100];
+    struct stat st;
     jobq *q = NULL;
     be_somebody(THEIR_GROUP);
     WORKS(jobq_open((const char *)arg, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q,
                     &err));
     REQUIRE(q != NULL);
     put(q, "k");
+    snprintf(log, sizeof log, "%s-wal", (const char *)arg);
+    CHECK(stat(log, &st) == 0 && st.st_gid == THEIR_GROUP);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 

@@ -171,6 +171,29 @@ TEST(page_says_anything) {
     }
 }
 
+/* Goal: a page of another version, or of a machine with another byte order, blames nobody. Method:
+ * remains of a death, under another mark. */
+TEST(page_of_another_kind_says_nothing) {
+    static const char *const marks[] = {"jobq-2l", "jobq-2b", "jobq-1\n", "jobq-3l"};
+    const char *copy = test_path("copy.db");
+    int charged = 0;
+    fault_begin();
+    for (size_t i = 0; i < 4; i++) {
+        int64_t id = leave_behind(copy);
+        char name[512];
+        FILE *file;
+        jobq *q = NULL;
+        snprintf(name, sizeof name, "%s-jobq", copy);
+        file = fopen(name, "r+b");
+        if (!file || fwrite(marks[i], 1, 8, file) != 8 || fclose(file)) test_give_up(name);
+        WORKS(jobq_open(copy, &STEP, &q, &err));
+        REQUIRE(q != NULL);
+        charged += look(q, id).crashes;
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+    CHECK_INT(charged, 1); /* by the one that is of this machine */
+}
+
 /* Makes the boot of which the slots tell another one; false if this system does not tell them. */
 static bool reboot(const char *copy) {
     char name[512], page[8192], boot_id[64];
@@ -317,4 +340,5 @@ TEST(old_slots_say_nothing) {
 }
 
 TEST_MAIN(reboot_charges_nobody, boot_without_an_id, page_says_anything,
-          failed_recovery_keeps_the_evidence, old_slots_say_nothing)
+          page_of_another_kind_says_nothing, failed_recovery_keeps_the_evidence,
+          old_slots_say_nothing)

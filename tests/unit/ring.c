@@ -236,7 +236,7 @@ static bool oracle_agrees(const struct bench *b, const struct oracle *o) {
 static void random_put(struct bench *b, struct oracle *o, int i, uint64_t *state) {
     int lane = (int)(test_random(state) % LANES);
     if (!oracle_end(b, o, lane, false)) o->turns[o->turn_count++] = lane;
-    b->entries[i]->row.size = test_random(state) % 100;
+    b->entries[i]->row.size = (size_t)(test_random(state) % 100);
     put(b, i, lane, (int)(test_random(state) % 3) - 1, (int64_t)(test_random(state) % 4));
     o->inside[i] = true;
 }
