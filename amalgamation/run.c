@@ -228,9 +228,10 @@ static jobq_outcome jobq__run_abandon(struct jobq_run *run, jobq_outcome outcome
 }
 
 /* The job's transaction ends with the run; false if the outcome has yet to be settled. */
-static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
+static bool jobq__run_settle(struct jobq_run *run) {
     struct jobq__entry *entry = run->entry;
     jobq *q = run->q;
+    int64_t now_ms;
     int rc;
     if (run->joined) q->look_lanes = true;
     rc = jobq__run_end_tx(run, true);
@@ -239,6 +240,7 @@ static bool jobq__run_settle(struct jobq_run *run, int64_t now_ms) {
         return true;
     }
     jobq__tx_forget_said(entry);
+    now_ms = jobq__clock_now_ms(q->clock);
     if (rc == JOBQ_MISUSE) {
         jobq__run_say(run, jobq__run_broken);
         jobq__run_decide(run, JOBQ_RETRY, now_ms);
@@ -277,7 +279,7 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     struct jobq__entry *entry = run->entry;
     const jobq_kind *spec = &entry->kind->spec;
     jobq_outcome outcome;
-    struct jobq__now now;
+    int64_t now_ms = 0;
     jobq__run_enter(run);
     entry->wait_ms = jobq__sub(run->started_ms, entry->due_ms);
     if (run->q->events.call) jobq__run_event(run);
@@ -285,15 +287,16 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     outcome = spec->run(run, spec->ctx);
     jobq__os_store(&run->handling, 0);
     jobq__owner_ended(&run->q->owner, worker->index, run->outer);
-    now = jobq__clock_read(run->q->clock);
-    entry->run_ms = jobq__sub(now.mono_ms, run->started_ms);
-    outcome = jobq__run_interpret(run, outcome, now.wall_ms);
+    entry->run_ms = jobq__sub(jobq__clock_mono_ms(run->q->clock), run->started_ms);
+    /* What is done has no next time. */
+    if (outcome != JOBQ_DONE || run->no_memory) now_ms = jobq__clock_now_ms(run->q->clock);
+    outcome = jobq__run_interpret(run, outcome, now_ms);
     if (run->in_tx && outcome != JOBQ_DONE) outcome = jobq__run_abandon(run, outcome);
-    jobq__run_decide(run, outcome, now.wall_ms);
+    jobq__run_decide(run, outcome, now_ms);
     jobq__run_hand_over(run, outcome);
     jobq__mem_free(run->saved);
     run->saved = NULL;
-    return run->in_tx && jobq__run_settle(run, now.wall_ms);
+    return run->in_tx && jobq__run_settle(run);
 }
 
 /* ---- Outcomes ---- */

@@ -374,7 +374,7 @@ TEST(housekeeping_follows_the_wall) {
 /* ---- Who notices ---- */
 
 /* Goal: a pool notices a step without any call, and so does every other queue of the clock. Method:
- * two pools, a job in each; nobody calls but to wait for the end. */
+ * two pools, a job in each; nobody calls but to look. */
 TEST(pools_notice_a_step) {
     fixture f;
     jobq *other = NULL;
@@ -394,8 +394,11 @@ TEST(pools_notice_a_step) {
         advance(other, 1);
         jobq_clock_set(f.clock, T0 - i * JOBQ_HOUR);
         jobq_clock_set(f.clock, at_ms);
-        CHECK_INT(finish(f.q, a).finished_at_ms, at_ms);
-        CHECK_INT(finish(other, b).finished_at_ms, at_ms);
+        /* By looking, which wakes nobody; a wait would. */
+        while (state_of(f.q, a) != JOBQ_STATE_DONE) test_pause_ms(1);
+        while (state_of(other, b) != JOBQ_STATE_DONE) test_pause_ms(1);
+        CHECK_INT(look(f.q, a).finished_at_ms, at_ms);
+        CHECK_INT(look(other, b).finished_at_ms, at_ms);
     }
     CHECK_CODE(jobq_close(&other), JOBQ_OK);
     fixture_close(&f);
@@ -532,9 +535,117 @@ TEST(never_does_not_come_at_the_end) {
     }
 }
 
+/* ---- Times of every size ---- */
+
+struct edges {
+    jobq *q;
+    jobq_clock *clock;
+    uint64_t random;
+    int64_t high_ms; /* the latest time that the clock has shown */
+    int runs;
+};
+
+/* Times where arithmetic may go wrong, and their neighbours. */
+static int64_t some_edge(struct edges *e) {
+    static const int64_t edges_ms[] = {
+        0, INT64_MAX, INT64_MIN, INT64_MAX / 2, INT64_MIN / 2, INT64_MAX / 1000, INT64_MIN / 1000,
+        INT64_MAX - T0, INT32_MAX, INT64_C(1000) * INT32_MAX, INT64_C(1000) * UINT32_MAX, T0,
+        JOBQ_DAY, 1000};
+    uint64_t r = test_random(&e->random);
+    int64_t at_ms = edges_ms[r % (sizeof edges_ms / sizeof edges_ms[0])];
+    int by = (int)((r >> 20) % 5) - 2;
+    if (by > 0 && at_ms > INT64_MAX - by) return at_ms;
+    if (by < 0 && at_ms < INT64_MIN - by) return at_ms;
+    return at_ms + by;
+}
+
+static int64_t some_duration(struct edges *e) {
+    int64_t ms = some_edge(e);
+    return ms < 0 ? 1 : ms;
+}
+
+static void note_time(struct edges *e) {
+    int64_t now_ms = jobq_clock_now(e->clock);
+    CHECK(now_ms >= 0);
+    if (now_ms > e->high_ms) e->high_ms = now_ms;
+}
+
+static jobq_outcome answer_with_edges(jobq_run *run, void *ctx) {
+    struct edges *e = (struct edges *)ctx;
+    int64_t at_ms = jobq_run_info(run)->run_at_ms;
+    note_time(e);
+    CHECK(at_ms <= e->high_ms && at_ms != JOBQ_NEVER);
+    CHECK(jobq_run_deadline(run) >= 0);
+    if (e->runs++ > 200) return JOBQ_DONE;
+    switch (test_random(&e->random) % 10) {
+    case 0: return jobq_reschedule_at(run, some_edge(e));
+    case 1: return jobq_reschedule_in(run, some_edge(e));
+    case 2: return jobq_snooze(run, some_edge(e));
+    case 3: return JOBQ_RETRY;
+    case 4: jobq_clock_advance(e->clock, some_edge(e)); break;
+    case 5: jobq_clock_set(e->clock, some_edge(e)); break;
+    case 6: jobq_run_sleep(run, some_edge(e)); break;
+    default: jobq_should_stop(run);
+    }
+    note_time(e);
+    return JOBQ_DONE;
+}
+
+static void call_with_edges(struct edges *e) {
+    int64_t at_ms = 0;
+    jobq_job job = {.kind = "k"};
+    switch (test_random(&e->random) % 10) {
+    case 0:
+    case 1:
+        job.run_at_ms = some_edge(e);
+        jobq_enqueue(e->q, &job, NULL, NULL);
+        break;
+    case 2:
+        job.delay_ms = some_edge(e);
+        jobq_enqueue(e->q, &job, NULL, NULL);
+        break;
+    case 3: jobq_enqueue(e->q, &job, NULL, NULL); break;
+    case 4: jobq_clock_set(e->clock, some_edge(e)); break;
+    case 5: jobq_clock_advance(e->clock, some_edge(e)); break;
+    case 6: jobq_advance(e->q, some_edge(e), NULL, NULL); break;
+    case 7: jobq_advance_to_next(e->q, NULL); break;
+    case 8: WORKS(jobq_run_until_idle(e->q, NULL, &err)); break;
+    default:
+        WORKS(jobq_next_deadline(e->q, &at_ms, &err));
+        CHECK(jobq_wakes(e->q) >= 0);
+    }
+    note_time(e);
+}
+
+/* Goal: with times and durations of every size nothing overflows, nothing runs early, every call
+ * comes to its end. Method: random calls with the numbers where sums overflow, in step mode; under
+ * the sanitizer for undefined behaviour this sees more. */
+TEST(times_of_every_size) {
+    struct edges e;
+    memset(&e, 0, sizeof e);
+    e.random = test_seed();
+    for (int i = 0; i < test_effort(40) && !test_failures(); i++) {
+        jobq_options options = {.workers = JOBQ_NONE, .stall_ms = some_duration(&e)};
+        jobq_kind kind = {.name = "k", .run = answer_with_edges, .ctx = &e};
+        e.clock = options.clock = jobq_clock_artificial(some_edge(&e));
+        options.keep_done_ms = some_duration(&e);
+        kind.timeout_ms = some_duration(&e);
+        kind.backoff_min_ms = kind.backoff_max_ms = some_duration(&e);
+        e.high_ms = e.runs = 0;
+        REQUIRE(e.clock != NULL);
+        note_time(&e);
+        WORKS(jobq_open(":memory:", &options, &e.q, &err));
+        REQUIRE(e.q != NULL);
+        handle_kind(e.q, kind);
+        for (int call = 0; call < 60; call++) call_with_edges(&e);
+        CHECK_CODE(jobq_close(&e.q), JOBQ_OK);
+        jobq_clock_free(e.clock);
+    }
+}
+
 TEST_MAIN(a_clock_can_be_set, a_timeout_outlives_steps, a_step_is_no_health,
           a_sleep_outlives_steps_in_step_mode, a_sleep_outlives_steps_with_a_pool,
           a_wait_outlives_steps, scheduled_jobs_follow_the_wall, ready_stays_ready,
           due_at_once_is_due_at_once, interrupted_is_due, housekeeping_follows_the_wall,
           pools_notice_a_step, queues_come_and_go_beside_steps, step_mode_stalls_too,
-          long_is_not_for_ever, never_does_not_come_at_the_end)
+          long_is_not_for_ever, never_does_not_come_at_the_end, times_of_every_size)
