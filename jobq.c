@@ -33,6 +33,8 @@
  *     sql.h           every statement, by name
  *     db.h            connections, pragmas, statements, SQLite's codes
  *     db.c            connections, pragmas, statements, SQLite's codes
+ *     guard.h         the connection that handlers get: what they may do, how the next finds it
+ *     guard.c         the connection that handlers get: what they may do, how the next finds it
  *     column.h        what a row may hold: each value is checked where it enters
  *     column.c        what a row may hold: each value is checked where it enters
  *     schema.h        tables, identity, version
@@ -305,6 +307,9 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__TIGHT_BYTES (16 * 1024)
 /* How often, at most, the names of the files are looked at: three system calls. */
 #define JOBQ__LOOK_US 10000
+
+/* Databases that an application may attach where it may at all: SQLite's own default. */
+#define JOBQ__ATTACHED_MAX 10
 
 /* ---- Housekeeping ---- */
 
@@ -3307,6 +3312,13 @@ struct jobq__fault {
     int64_t row;
 };
 
+/* What guard.c knows of a connection that handlers get. */
+struct jobq__guard {
+    bool temp;          /* something of the temporary schema was made or changed by a handler */
+    int asked;          /* how often the authorizer was, to see that it is ours still */
+    int configs[16], limits[16]; /* as on_connect left them */
+};
+
 struct jobq__db {
     sqlite3 *handle;
     sqlite3_stmt *statements[JOBQ__SQL_COUNT_];
@@ -3322,12 +3334,17 @@ struct jobq__db {
      * writer neither once it is open. */
     bool may_commit;
     bool lost;          /* the job's: the transaction was rolled back behind jobq's back */
+    bool speaks;        /* jobq's own statement is being prepared or stepped, not a handler's */
+    struct jobq__guard guard;
 };
 
 struct jobq__db_options {
     jobq_durability durability;
     int64_t until_us;   /* the writer waits for locks until then; see jobq__db_impatient */
     bool client;        /* leaves the log alone when it closes */
+    int (*on_connect)(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                      void *ctx);
+    void *ctx;
 };
 
 /* SQLite is started, new enough, safe with threads and the one that the header describes. */
@@ -3343,6 +3360,14 @@ JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void);
 JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,
                                  enum jobq__db_use use, const struct jobq__db_options *options,
                                  jobq_error *err);
+/* The application's turn with an open connection, once the schema stands; what it may not change is
+ * put right again. */
+JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
+                                  const struct jobq__db_options *options, jobq_error *err);
+/* No triggers, views or clever schemas run on it; or as SQLite has it. */
+JOBQ__INTERNAL void jobq__db_harden(struct jobq__db *db, bool hard);
+/* Ours and nobody else's: hooks and the busy handler. False if the hooks were another's. */
+JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job);
 JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db);
 /* From now on a lock that somebody holds is reported at once. */
 JOBQ__INTERNAL void jobq__db_impatient(struct jobq__db *db);
@@ -3524,7 +3549,32 @@ JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_
 }
 
 JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text) {
-    return sqlite3_exec(db->handle, text, NULL, NULL, NULL) ? jobq__db_note(db) : JOBQ_OK;
+    bool before = db->speaks;
+    int code;
+    db->speaks = true;
+    code = sqlite3_exec(db->handle, text, NULL, NULL, NULL);
+    db->speaks = before;
+    return code ? jobq__db_note(db) : JOBQ_OK;
+}
+
+static int jobq__db_prepare(struct jobq__db *db, const char *text, unsigned flags,
+                            sqlite3_stmt **statement) {
+    bool before = db->speaks;
+    int code;
+    db->speaks = true;
+    code = sqlite3_prepare_v3(db->handle, text, -1, flags, statement, NULL);
+    db->speaks = before;
+    return code;
+}
+
+/* A change of the schema has a statement prepared anew by its first step. */
+static int jobq__db_step_once(struct jobq__db *db, sqlite3_stmt *statement) {
+    bool before = db->speaks;
+    int step;
+    db->speaks = true;
+    step = sqlite3_step(statement);
+    db->speaks = before;
+    return step;
 }
 
 JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_t fallback,
@@ -3533,7 +3583,7 @@ JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_
     bool row;
     int rc;
     *number = fallback;
-    if (sqlite3_prepare_v2(db->handle, text, -1, &statement, NULL)) return jobq__db_note(db);
+    if (jobq__db_prepare(db, text, 0, &statement)) return jobq__db_note(db);
     rc = jobq__db_next(db, statement, &row);
     if (rc == JOBQ_OK && row && sqlite3_column_type(statement, 0) == SQLITE_INTEGER)
         *number = sqlite3_column_int64(statement, 0);
@@ -3543,8 +3593,8 @@ JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__db_get(struct jobq__db *db, enum jobq__sql which) {
     sqlite3_stmt **statement = &db->statements[which];
-    if (!*statement && sqlite3_prepare_v3(db->handle, jobq__db_texts[which], -1,
-                                          SQLITE_PREPARE_PERSISTENT, statement, NULL))
+    if (!*statement && jobq__db_prepare(db, jobq__db_texts[which], SQLITE_PREPARE_PERSISTENT,
+                                        statement))
         jobq__db_note(db);
     return *statement;
 }
@@ -3555,7 +3605,7 @@ JOBQ__INTERNAL int jobq__db_step(struct jobq__db *db, sqlite3_stmt *statement) {
     if (!statement) return jobq__db_code(db->sqlite_code);
     /* PRAGMA answers with a row; nobody wants it. */
     for (;;) {
-        int step = sqlite3_step(statement);
+        int step = jobq__db_step_once(db, statement);
         if (step == SQLITE_ROW) continue;
         if (step != SQLITE_DONE) rc = jobq__db_note(db);
         break;
@@ -3569,7 +3619,7 @@ JOBQ__INTERNAL int jobq__db_next(struct jobq__db *db, sqlite3_stmt *statement, b
     jobq__assert(jobq__os_may_block());
     *row = false;
     if (!statement) return jobq__db_code(db->sqlite_code);
-    step = sqlite3_step(statement);
+    step = jobq__db_step_once(db, statement);
     if (step == SQLITE_ROW) {
         *row = true;
         return JOBQ_OK;
@@ -3674,12 +3724,25 @@ JOBQ__INTERNAL void jobq__db_impatient(struct jobq__db *db) {
     db->until_us = 0;
 }
 
-static void jobq__db_harden(struct jobq__db *db) {
-    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL);
-    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, (int *)NULL);
-    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, (int *)NULL);
-    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_VIEW, 0, (int *)NULL);
-    sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 0);
+JOBQ__INTERNAL void jobq__db_harden(struct jobq__db *db, bool hard) {
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, hard, (int *)NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, !hard, (int *)NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, !hard, (int *)NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_VIEW, !hard, (int *)NULL);
+    sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, hard ? 0 : JOBQ__ATTACHED_MAX);
+}
+
+JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job) {
+    const void *commit = sqlite3_commit_hook(db->handle, jobq__db_before_commit, db);
+    const void *rollback = sqlite3_rollback_hook(db->handle, of_job ? jobq__db_rolled_back : NULL,
+                                                 db);
+    sqlite3_busy_handler(db->handle, jobq__db_wait, db);
+    sqlite3_progress_handler(db->handle, 0, NULL, NULL);
+    sqlite3_update_hook(db->handle, NULL, NULL);
+    sqlite3_trace_v2(db->handle, 0, NULL, NULL);
+    /* Replaces the automatic checkpoint, too. */
+    sqlite3_wal_hook(db->handle, jobq__db_after_commit, db);
+    return commit == db && (!of_job || rollback == db);
 }
 
 static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
@@ -3716,11 +3779,65 @@ static void jobq__db_clear(struct jobq__db *db) {
     sqlite3_update_hook(db->handle, NULL, NULL);
 }
 
+/* The application's hook, with the connection as it is; its words, or SQLite's, if it refuses. */
+static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage stage,
+                        const struct jobq__db_options *options, jobq_error *err) {
+    static const jobq_connection which[] = {
+        [JOBQ__DB_WRITER] = JOBQ_CONNECTION_WRITER,
+        [JOBQ__DB_READER] = JOBQ_CONNECTION_READER,
+        [JOBQ__DB_COPIER] = JOBQ_CONNECTION_COPIER,
+        [JOBQ__DB_JOB] = JOBQ_CONNECTION_JOB,
+    };
+    static const char *const names[] = {
+        [JOBQ__DB_WRITER] = "writer's",
+        [JOBQ__DB_READER] = "reader's",
+        [JOBQ__DB_COPIER] = "copier's",
+        [JOBQ__DB_JOB] = "job's",
+    };
+    bool commits = db->may_commit, speaks = db->speaks;
+    struct jobq__os_call call;
+    jobq_error words;
+    int refused, code;
+    if (!options->on_connect) return JOBQ_OK;
+    memset(&words, 0, sizeof words);
+    db->may_commit = db->speaks = true;
+    jobq__os_call_begin(&call, db);
+    refused = options->on_connect(db->handle, which[use], stage, &words, options->ctx);
+    jobq__os_call_end(&call);
+    db->may_commit = commits;
+    db->speaks = speaks;
+    if (!refused && sqlite3_get_autocommit(db->handle)) return JOBQ_OK;
+    code = sqlite3_extended_errcode(db->handle);
+    db->sqlite_code = code;
+    if (!refused)
+        return jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect left a transaction open on the %s"
+                             " connection; end it there", names[use]);
+    words.text[sizeof words.text - 1] = 0;
+    jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect refused the %s connection: %.350s", names[use],
+                  words.text[0] ? words.text : sqlite3_errmsg(db->handle));
+    if (err) err->sqlite_code = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : code;
+    return JOBQ_CANT_OPEN;
+}
+
+JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
+                                  const struct jobq__db_options *options, jobq_error *err) {
+    int rc = jobq__db_ask(db, use, JOBQ_STAGE_SETUP, options, err);
+    if (rc != JOBQ_OK || !options->on_connect) return rc;
+    jobq__db_reset_all(db);
+    sqlite3_set_authorizer(db->handle, NULL, NULL);
+    sqlite3_extended_result_codes(db->handle, 1);
+    jobq__db_hooks(db, use == JOBQ__DB_JOB);
+    if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
+    rc = jobq__db_pragmas(db, use, options);
+    return rc == JOBQ_OK ? rc : jobq__db_fail(db, err);
+}
+
 JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,
                                  enum jobq__db_use use, const struct jobq__db_options *options,
                                  jobq_error *err) {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE
-              | (use == JOBQ__DB_JOB ? SQLITE_OPEN_FULLMUTEX : SQLITE_OPEN_NOMUTEX);
+              | (use == JOBQ__DB_JOB || strcmp(path, ":memory:") == 0 ? SQLITE_OPEN_FULLMUTEX
+                                                                       : SQLITE_OPEN_NOMUTEX);
     int rc;
     memset(db, 0, sizeof *db);
     db->may_commit = use != JOBQ__DB_JOB;
@@ -3731,19 +3848,20 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
     }
     sqlite3_extended_result_codes(db->handle, 1);
     jobq__db_clear(db);
-    sqlite3_busy_handler(db->handle, jobq__db_wait, db);
     if (use == JOBQ__DB_WRITER) db->until_us = options->until_us;
     else if (use != JOBQ__DB_JOB) db->patience_us = JOBQ__DB_PATIENCE_US;
     if (use == JOBQ__DB_COPIER)
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_LOOKASIDE, (void *)NULL, 0, 0);
-    if (use != JOBQ__DB_JOB) jobq__db_harden(db);
+    rc = jobq__db_ask(db, use, JOBQ_STAGE_KEY, options, err);
+    if (rc != JOBQ_OK) {
+        jobq__db_close(db);
+        return rc;
+    }
+    if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
     /* Until the file is known to be ours nothing of it may be touched. */
     if (use == JOBQ__DB_WRITER || options->client)
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
-    /* Replaces the automatic checkpoint, too. */
-    sqlite3_wal_hook(db->handle, jobq__db_after_commit, db);
-    sqlite3_commit_hook(db->handle, jobq__db_before_commit, db);
-    if (use == JOBQ__DB_JOB) sqlite3_rollback_hook(db->handle, jobq__db_rolled_back, db);
+    jobq__db_hooks(db, use == JOBQ__DB_JOB);
     rc = jobq__db_pragmas(db, use, options);
     if (rc != JOBQ_OK) {
         rc = jobq__db_fail(db, err);
@@ -3759,6 +3877,206 @@ JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db) {
     /* A handler may have left statements of its own: with close_v2 they do no harm. */
     sqlite3_close_v2(db->handle);
     memset(db, 0, sizeof *db);
+}
+
+/*==== guard.h ====*/
+/* guard.h - the connection that handlers get: what they may do there, and how the next finds it. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/guard.h"
+#endif
+#ifndef JOBQ__GUARD_H
+#define JOBQ__GUARD_H
+
+/* #include "db.h" */
+
+/* Design note.
+ *
+ * An authorizer, set once, is asked when a statement is prepared. While jobq speaks (db.c) it
+ * allows everything: a change of the schema has jobq's own statements prepared anew in the middle
+ * of a job's transaction. Of a handler's statements it refuses what would end the transaction,
+ * outlive the job, or change jobq's tables. Temporary tables are allowed, but noted: they go with
+ * the job.
+ * What can be set by calls of SQLite only is put back after each job; that hooks and authorizer are
+ * still ours is looked at before anything is committed.
+ *
+ * Called by the holder of the baton. */
+
+/* When on_connect has had its turn: from now on this is how handlers find it. */
+JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db);
+/* Takes the temporary schema away, of a connection that cannot be opened anew. */
+JOBQ__INTERNAL void jobq__guard_drop_temp(struct jobq__db *db);
+/* Before a job's transaction begins. soft: the connection is hardened between jobs. */
+JOBQ__INTERNAL void jobq__guard_begin(struct jobq__db *db, bool soft);
+/* Before statements of jobq's own in it: a handler's limits and settings would bind them, too. */
+JOBQ__INTERNAL void jobq__guard_settings(struct jobq__db *db);
+/* The same before its end; false if the handler has put itself in place of jobq. */
+JOBQ__INTERNAL bool jobq__guard_intact(struct jobq__db *db);
+/* After it; false if the connection has to be opened anew to be as it was. hard: see above. */
+JOBQ__INTERNAL bool jobq__guard_restore(struct jobq__db *db, bool hard);
+
+#endif
+
+/*==== guard.c ====*/
+/* guard.c - the connection that handlers get: what they may do there, and how the next finds it. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/guard.c"
+#endif
+/* #include "guard.h" */
+
+/* ---- What a handler may do ---- */
+
+static bool jobq__guard_is(const char *name, const char *other) {
+    return name && sqlite3_stricmp(name, other) == 0;
+}
+
+/* Also temporary ones: such a table would stand before ours. What is attached is another's. */
+static bool jobq__guard_ours(const char *name, const char *schema) {
+    if (!name || sqlite3_strnicmp(name, "jobq_", 5) != 0) return false;
+    return !schema || jobq__guard_is(schema, "main") || jobq__guard_is(schema, "temp");
+}
+
+/* Those that only tell, and those that end with the transaction. */
+static bool jobq__guard_pragma(const char *name, const char *value) {
+    static const char *const allowed[] = {
+        "table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo",
+        "foreign_key_list", "foreign_key_check", "integrity_check", "quick_check", "user_version",
+        "defer_foreign_keys"};
+    size_t i;
+    for (i = 0; i < JOBQ__COUNT(allowed); i++)
+        if (jobq__guard_is(name, allowed[i])) return true;
+    return !value && !jobq__guard_is(name, "wal_checkpoint")
+        && !jobq__guard_is(name, "incremental_vacuum") && !jobq__guard_is(name, "optimize");
+}
+
+static int jobq__guard_answer(struct jobq__db *db, int action, const char *a, const char *b,
+                              const char *schema) {
+    switch (action) {
+    case SQLITE_TRANSACTION:
+        /* Who believes to have ended it must not be told later that all is done. */
+        if (!jobq__guard_is(a, "BEGIN")) db->lost = true;
+        return SQLITE_DENY;
+    case SQLITE_ATTACH: case SQLITE_DETACH:
+        return SQLITE_DENY;
+    case SQLITE_PRAGMA:
+        return jobq__guard_pragma(a, b) ? SQLITE_OK : SQLITE_DENY;
+    case SQLITE_ALTER_TABLE: /* the schema comes first */
+        return jobq__guard_ours(b, a) ? SQLITE_DENY : SQLITE_OK;
+    case SQLITE_CREATE_TEMP_TABLE: case SQLITE_CREATE_TEMP_VIEW: case SQLITE_CREATE_TEMP_INDEX:
+    case SQLITE_CREATE_TEMP_TRIGGER: case SQLITE_DROP_TEMP_TABLE: case SQLITE_DROP_TEMP_VIEW:
+    case SQLITE_DROP_TEMP_INDEX: case SQLITE_DROP_TEMP_TRIGGER:
+        db->guard.temp = true;
+        return jobq__guard_ours(a, NULL) || jobq__guard_ours(b, NULL) ? SQLITE_DENY : SQLITE_OK;
+    case SQLITE_INSERT: case SQLITE_UPDATE: case SQLITE_DELETE: case SQLITE_CREATE_VTABLE:
+    case SQLITE_DROP_VTABLE:
+        if (jobq__guard_is(schema, "temp")) db->guard.temp = true;
+        return jobq__guard_ours(a, schema) ? SQLITE_DENY : SQLITE_OK;
+    case SQLITE_CREATE_TABLE: case SQLITE_CREATE_VIEW: case SQLITE_CREATE_INDEX:
+    case SQLITE_CREATE_TRIGGER: case SQLITE_DROP_TABLE: case SQLITE_DROP_VIEW:
+    case SQLITE_DROP_INDEX: case SQLITE_DROP_TRIGGER:
+        /* An index and a trigger name their table second. */
+        return jobq__guard_ours(a, schema) || jobq__guard_ours(b, schema) ? SQLITE_DENY : SQLITE_OK;
+    default:
+        return SQLITE_OK;
+    }
+}
+
+static int jobq__guard_asked(void *arg, int action, const char *a, const char *b,
+                             const char *schema, const char *trigger) {
+    struct jobq__db *db = arg;
+    (void)trigger;
+    db->guard.asked++;
+    return db->speaks ? SQLITE_OK : jobq__guard_answer(db, action, a, b, schema);
+}
+
+/* ---- How the next job finds it ---- */
+
+static const int jobq__guard_configs[] = {
+    SQLITE_DBCONFIG_ENABLE_FKEY, SQLITE_DBCONFIG_ENABLE_TRIGGER, SQLITE_DBCONFIG_ENABLE_VIEW,
+    SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION,
+    SQLITE_DBCONFIG_ENABLE_QPSG, SQLITE_DBCONFIG_TRIGGER_EQP, SQLITE_DBCONFIG_DEFENSIVE,
+    SQLITE_DBCONFIG_WRITABLE_SCHEMA, SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, SQLITE_DBCONFIG_DQS_DML,
+    SQLITE_DBCONFIG_DQS_DDL, SQLITE_DBCONFIG_LEGACY_FILE_FORMAT, SQLITE_DBCONFIG_TRUSTED_SCHEMA};
+
+static const int jobq__guard_limits[] = {
+    SQLITE_LIMIT_LENGTH, SQLITE_LIMIT_SQL_LENGTH, SQLITE_LIMIT_COLUMN, SQLITE_LIMIT_EXPR_DEPTH,
+    SQLITE_LIMIT_COMPOUND_SELECT, SQLITE_LIMIT_VDBE_OP, SQLITE_LIMIT_FUNCTION_ARG,
+    SQLITE_LIMIT_ATTACHED, SQLITE_LIMIT_LIKE_PATTERN_LENGTH, SQLITE_LIMIT_VARIABLE_NUMBER,
+    SQLITE_LIMIT_TRIGGER_DEPTH, SQLITE_LIMIT_WORKER_THREADS};
+
+static int jobq__guard_config(struct jobq__db *db, int which, int value) {
+    int is = 0;
+    sqlite3_db_config(db->handle, which, value, &is);
+    return is;
+}
+
+JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db) {
+    struct jobq__guard *guard = &db->guard;
+    size_t i;
+    for (i = 0; i < JOBQ__COUNT(jobq__guard_configs); i++)
+        guard->configs[i] = jobq__guard_config(db, jobq__guard_configs[i], -1);
+    for (i = 0; i < JOBQ__COUNT(jobq__guard_limits); i++)
+        guard->limits[i] = sqlite3_limit(db->handle, jobq__guard_limits[i], -1);
+    guard->temp = false;
+    jobq__db_hooks(db, true);
+    sqlite3_set_authorizer(db->handle, jobq__guard_asked, db);
+}
+
+/* The text that drops the first of them, or NULL. */
+static char *jobq__guard_next_temp(struct jobq__db *db) {
+    sqlite3_stmt *s = NULL;
+    char *text = NULL;
+    if (sqlite3_prepare_v2(db->handle, "SELECT type, name FROM sqlite_temp_master WHERE name NOT"
+                           " LIKE 'sqlite\\_%' ESCAPE '\\' LIMIT 1", -1, &s, NULL) == SQLITE_OK
+        && sqlite3_step(s) == SQLITE_ROW)
+        text = sqlite3_mprintf("DROP %s temp.\"%w\"", sqlite3_column_text(s, 0),
+                               sqlite3_column_text(s, 1));
+    sqlite3_finalize(s);
+    return text;
+}
+
+JOBQ__INTERNAL void jobq__guard_drop_temp(struct jobq__db *db) {
+    int rc = JOBQ_OK;
+    char *text;
+    db->may_commit = db->speaks = true;
+    while (rc == JOBQ_OK && (text = jobq__guard_next_temp(db)) != NULL) {
+        rc = jobq__db_exec(db, text);
+        sqlite3_free(text);
+    }
+    db->may_commit = db->speaks = false;
+}
+
+JOBQ__INTERNAL void jobq__guard_begin(struct jobq__db *db, bool soft) {
+    if (soft) jobq__guard_settings(db);
+    sqlite3_set_last_insert_rowid(db->handle, 0);
+}
+
+JOBQ__INTERNAL void jobq__guard_settings(struct jobq__db *db) {
+    const struct jobq__guard *guard = &db->guard;
+    size_t i;
+    for (i = 0; i < JOBQ__COUNT(jobq__guard_configs); i++)
+        if (jobq__guard_config(db, jobq__guard_configs[i], -1) != guard->configs[i])
+            jobq__guard_config(db, jobq__guard_configs[i], guard->configs[i]);
+    for (i = 0; i < JOBQ__COUNT(jobq__guard_limits); i++)
+        sqlite3_limit(db->handle, jobq__guard_limits[i], guard->limits[i]);
+}
+
+/* SQLite does not tell who its authorizer is: whether ours is asked tells. */
+JOBQ__INTERNAL bool jobq__guard_intact(struct jobq__db *db) {
+    sqlite3_stmt *probe = NULL;
+    int asked = db->guard.asked;
+    bool hooks = jobq__db_hooks(db, true);
+    jobq__guard_settings(db);
+    if (sqlite3_prepare_v2(db->handle, "SAVEPOINT jobq_probe", -1, &probe, NULL) == SQLITE_NOMEM)
+        asked--;
+    sqlite3_finalize(probe);
+    if (db->guard.asked == asked) sqlite3_set_authorizer(db->handle, jobq__guard_asked, db);
+    return hooks && db->guard.asked != asked;
+}
+
+JOBQ__INTERNAL bool jobq__guard_restore(struct jobq__db *db, bool hard) {
+    if (hard) jobq__db_harden(db, true);
+    else jobq__guard_settings(db);
+    return !db->guard.temp;
 }
 
 /*==== column.h ====*/
@@ -3925,6 +4243,8 @@ JOBQ__INTERNAL int jobq__column_one(struct jobq__db *db, sqlite3_stmt *s,
  * file is empty (or join is set), and refuses what it does not know. created says that the file
  * was made by jobq just now, so that its settings may be chosen.
  * FOREIGN, NEWER, NOT_A_DB, and as the disk. */
+/* Puts the file into WAL mode, if it is not; so, it stays. */
+JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err);
 JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool join,
                                       jobq_error *err);
 
@@ -4076,7 +4396,7 @@ static int jobq__schema_settings(struct jobq__db *db) {
     return jobq__db_exec(db, text);
 }
 
-static int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
+JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
     sqlite3_stmt *statement = NULL;
     bool row = false, wal = false;
     int rc;
@@ -5887,6 +6207,7 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
 /* #include "backoff.h" */
 /* #include "clock.h" */
 /* #include "event.h" */
+/* #include "guard.h" */
 /* #include "owner.h" */
 /* #include "registry.h" */
 /* #include "wheel.h" */
@@ -5976,6 +6297,7 @@ struct jobq__new_name {
 
 struct jobq__tx {
     struct jobq__db *db;
+    bool of_job;                /* it is a job's transaction */
     int64_t now_ms, mono_ms;    /* one reading for all that it does */
     struct jobq__link settled;  /* entries handed in; changed under pool.mu, for who looks */
     struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
@@ -6237,6 +6559,7 @@ struct jobq {
     int64_t wal_next;           /* pages at which the next checkpoint is due */
     bool look_lanes;            /* the set of lanes may have grown */
     int64_t seen;               /* the file's version at the last poll; 0: not known */
+    bool shares_job;            /* in memory: the writer is set up for handlers, too */
     struct jobq_run *job_run;   /* whose transaction it is, while in_job */
 };
 
@@ -6268,6 +6591,23 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us);
  * On failure *db is closed. */
 JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
                                       jobq_error *err);
+/* The application's turn with a connection, when jobq's tables stand. */
+JOBQ__INTERNAL int jobq__core_setup(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+                                    jobq_error *err);
+
+/* Both, for a connection that is opened when they do; it is closed again if that fails. */
+JOBQ__INTERNAL int jobq__core_join_in(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+                                      jobq_error *err);
+
+/* The connection that handlers get: one of its own, but in a memory database. */
+static inline struct jobq__db *jobq__core_job(jobq *q) {
+    return q->memory ? &q->writer : &q->job;
+}
+
+/* With the baton: it is open and as on_connect leaves it. */
+JOBQ__INTERNAL int jobq__core_open_job(jobq *q, jobq_error *err);
+/* A job's transaction is over: the next shall find the connection as this one did. */
+JOBQ__INTERNAL void jobq__core_leave_job(jobq *q);
 
 /* Events were told up to this number: lets go who waits for them. arg is the queue. */
 JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told);
@@ -6370,17 +6710,65 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
     jobq__os_unlock(&pool->mu);
 }
 
+static struct jobq__db_options jobq__core_db_options(const jobq *q) {
+    struct jobq__db_options options = {q->options.durability, 0, q->client, q->options.on_connect,
+                                       q->options.ctx};
+    options.until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
+    return options;
+}
+
 JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
                                       jobq_error *err) {
-    struct jobq__db_options options = {q->options.durability, 0, q->client};
-    int rc;
-    options.until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
-    rc = jobq__db_open(db, q->files.path, q->vfs, use, &options, err);
+    struct jobq__db_options options = jobq__core_db_options(q);
+    int rc = jobq__db_open(db, q->files.path, q->vfs, use, &options, err);
     if (rc != JOBQ_OK || (!jobq__db_moved(db) && !jobq__files_moved(&q->files))) return rc;
     jobq__db_disown(db);
     jobq__db_close(db);
     return jobq__err_set(err, JOBQ_MOVED, "%.250s is not the file any more that the queue was"
                          " opened with; put it back, or close the queue", q->files.path);
+}
+
+JOBQ__INTERNAL int jobq__core_setup(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+                                    jobq_error *err) {
+    struct jobq__db_options options = jobq__core_db_options(q);
+    return jobq__db_setup(db, use, &options, err);
+}
+
+JOBQ__INTERNAL int jobq__core_join_in(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+                                      jobq_error *err) {
+    int rc = jobq__core_connect(q, db, use, err);
+    if (rc == JOBQ_OK) rc = jobq__core_setup(q, db, use, err);
+    if (rc != JOBQ_OK) jobq__db_close(db);
+    return rc;
+}
+
+/* In memory it is the writer's, which is hardened between jobs, and cannot be opened anew. */
+static int jobq__core_share_job(jobq *q, jobq_error *err) {
+    int rc = JOBQ_OK;
+    if (q->shares_job && !q->writer.guard.temp) return rc;
+    jobq__db_harden(&q->writer, false);
+    if (q->writer.guard.temp) jobq__guard_drop_temp(&q->writer);
+    rc = jobq__core_setup(q, &q->writer, JOBQ__DB_JOB, err);
+    q->shares_job = rc == JOBQ_OK;
+    if (rc == JOBQ_OK) jobq__guard_set(&q->writer);
+    jobq__db_harden(&q->writer, true);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__core_open_job(jobq *q, jobq_error *err) {
+    int rc;
+    if (q->memory) return jobq__core_share_job(q, err);
+    if (q->job.handle) return JOBQ_OK;
+    rc = jobq__core_join_in(q, &q->job, JOBQ__DB_JOB, err);
+    if (rc == JOBQ_OK) jobq__guard_set(&q->job);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__core_leave_job(jobq *q) {
+    if (jobq__guard_restore(jobq__core_job(q), q->memory) || q->memory) return;
+    /* What it knows of the log is still so. */
+    q->writer.wal_pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages);
+    jobq__db_close(&q->job);
 }
 
 JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told) {
@@ -7254,7 +7642,7 @@ static void jobq__tx_take_handed(jobq *q) {
 JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
     struct jobq__now now;
     q->tx.db = db;
-    q->tx.single_rows = false;
+    q->tx.of_job = q->tx.single_rows = false;
     jobq__assert(jobq__list_empty(&q->tx.settled));
     if (outcomes) {
         jobq__tx_take_handed(q);
@@ -7277,7 +7665,7 @@ static void jobq__tx_snapshot(jobq *q) {
      * given back, slice by slice on a full disk. */
     tx->ordered = (pool->claiming || (q->step_mode && pool->ring.count))
                && !jobq__os_load(&q->failed);
-    tx->may_claim = tx->ordered && pool->claiming && tx->db == &q->writer;
+    tx->may_claim = tx->ordered && pool->claiming && !tx->of_job;
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
@@ -9399,13 +9787,13 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc != JOBQ_OK) return rc;
     jobq__event_commit(&q->events, true);
-    rc = jobq__store_commit(&q->job);
+    rc = jobq__store_commit(q->tx.db);
     if (rc == JOBQ_OK) {
         jobq__tx_applied(q, wakes);
         return rc;
     }
     jobq__event_commit(&q->events, false);
-    jobq__store_rollback(&q->job);
+    jobq__store_rollback(q->tx.db);
     q->tx.db = &q->writer;
     jobq__commit_settles(q, entry, false);
     if (!jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
@@ -9413,19 +9801,21 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
 }
 
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep) {
+    struct jobq__db *job = jobq__core_job(q);
     struct jobq__wakes wakes;
     int rc;
     wakes.count = 0;
     wakes.scheduler = wakes.loop = false;
-    jobq__db_reset_all(&q->job);
+    jobq__db_reset_all(job);
     /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
-    rc = jobq__db_in_transaction(&q->job) && !q->job.lost ? JOBQ_OK : JOBQ_MISUSE;
+    rc = jobq__guard_intact(job) && jobq__db_in_transaction(job) && !job->lost ? JOBQ_OK
+                                                                                : JOBQ_MISUSE;
     if (rc == JOBQ_OK && keep) rc = jobq__commit_job_end(q, entry, &wakes);
     if (rc == JOBQ_FULL) jobq__disk_full(q);
     jobq__core_heed(q, rc, q->tx.db);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
-        jobq__store_rollback(&q->job);
+        jobq__store_rollback(job);
         jobq__commit_settles(q, entry, false);
         /* It is still claimed, and the claims row has to go on saying so. */
         entry->gone = false;
@@ -9433,6 +9823,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         jobq__tx_failed(q);
     }
     q->tx.db = &q->writer;
+    jobq__core_leave_job(q);
     jobq__turn_end(q, q->turn.begun_us, jobq__clock_mono_us());
     jobq__commit_mind_log(q, &wakes);
     jobq__commit_release(q);
@@ -9444,6 +9835,7 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
     int rc;
     request->rc = JOBQ_OK;
     request->atomic = true;
+    jobq__guard_settings(q->tx.db);
     rc = jobq__commit_write(q, request);
     jobq__core_heed(q, rc, q->tx.db);
     return rc == JOBQ_OK ? request->rc : jobq__commit_sqlite(q, request, rc);
@@ -9544,7 +9936,8 @@ JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run) {
 /* ---- The verdict ---- */
 
 static const char jobq__run_broken[] =
-    "the job's transaction was ended by the handler or by SQLite; nothing was kept";
+    "the job's transaction was ended by the handler or by SQLite, or its hooks were replaced;"
+    " nothing was kept. COMMIT and ROLLBACK are jobq's: return an outcome, or use savepoints";
 
 static void jobq__run_end_as(struct jobq__entry *entry, int state) {
     entry->verdict.state = state;
@@ -9871,14 +10264,14 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     look->now_ms = run->started_ms;
     look->runs = jobq__run_runs;
     look->ctx = NULL;
-    if (q->memory) return jobq__commit_hold(q, INT64_MAX);
+    if (q->memory) return run->in_tx ? JOBQ_OK : jobq__commit_hold(q, INT64_MAX);
     jobq__os_lock(&q->reader_mu);
     return JOBQ_OK;
 }
 
 static void jobq__run_looked(struct jobq_run *run) {
-    if (run->q->memory) jobq__commit_release(run->q);
-    else jobq__os_unlock(&run->q->reader_mu);
+    if (!run->q->memory) jobq__os_unlock(&run->q->reader_mu);
+    else if (!run->in_tx) jobq__commit_release(run->q);
 }
 
 JOBQ_API int64_t jobq_run_id(const jobq_run *run) {
@@ -10005,24 +10398,26 @@ static const char jobq__run_not_begun[] = "the job's transaction did not begin";
 
 static int jobq__run_begin_tx(struct jobq_run *run, int64_t until_us, jobq_error *err) {
     jobq *q = run->q;
+    struct jobq__db *job = jobq__core_job(q);
     int rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
-    if (!q->job.handle) {
-        rc = jobq__core_connect(q, &q->job, JOBQ__DB_JOB, err);
-        if (rc != JOBQ_OK) return rc;
-    }
+    rc = jobq__core_open_job(q, err);
+    if (rc != JOBQ_OK) return rc;
     jobq__disk_begin(q);
-    rc = jobq__turn_begin_within(q, &q->job, until_us);
+    jobq__guard_begin(job, q->memory);
+    rc = jobq__turn_begin_within(q, job, until_us);
     if (rc != JOBQ_OK) {
         if (rc == JOBQ_BUSY) jobq__turn_busy(q, jobq__run_not_begun, err);
-        else rc = jobq__db_fail(&q->job, err);
-        jobq__store_rollback(&q->job);
+        else rc = jobq__db_fail(job, err);
+        jobq__store_rollback(job);
+        jobq__core_leave_job(q);
         jobq__disk_end(q);
         return rc;
     }
     q->turn.begun_us = jobq__clock_mono_us();
-    q->job.lost = false;
-    jobq__tx_open(q, &q->job, false);
+    job->lost = false;
+    jobq__tx_open(q, job, false);
+    q->tx.of_job = true;
     jobq__tx_reset(q);
     return JOBQ_OK;
 }
@@ -10034,9 +10429,6 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
     *db = NULL;
     q = run->q;
     if (jobq__run_forked(run)) return jobq__err_set(err, JOBQ_FORKED, NULL);
-    if (q->memory)
-        return jobq__err_set(err, JOBQ_MISUSE, "a queue in \":memory:\" has one connection only;"
-                             " the job's transaction needs a file");
     if (!run->in_tx) {
         int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
         rc = jobq__commit_hold(q, q->commit.busy_us);
@@ -10052,7 +10444,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
         q->job_run = run;
         jobq__commit_set_job(q, true);
     }
-    *db = q->job.handle;
+    *db = jobq__core_job(q)->handle;
     return JOBQ_OK;
 }
 
@@ -11649,19 +12041,31 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     return all ? rc : jobq__err_set(err, JOBQ_BUSY, "somebody reads a log that has to be copied");
 }
 
+/* The application's turn with the writer, which may have changed the journal. Who has read in WAL
+ * mode keeps the others from changing it. */
+static int jobq__api_set_up_writer(jobq *q, jobq_error *err) {
+    int64_t objects;
+    int rc = jobq__core_setup(q, &q->writer, JOBQ__DB_WRITER, err);
+    if (rc == JOBQ_OK && q->options.on_connect) rc = jobq__schema_wal(&q->writer, err);
+    if (rc == JOBQ_OK && q->options.on_connect
+        && jobq__db_number(&q->writer, "SELECT count(*) FROM sqlite_master", 0, &objects))
+        rc = jobq__db_fail(&q->writer, err);
+    if (rc != JOBQ_OK || q->options.durability != JOBQ_RELAXED) return rc;
+    rc = jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
+    return rc == JOBQ_OK ? rc : jobq__db_fail(&q->writer, err);
+}
+
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int64_t until_us;
     int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
     if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
     else if (rc == JOBQ_OK)
         rc = jobq__schema_ready(&q->writer, q->files.created || q->memory, q->options.join, err);
-    if (rc == JOBQ_OK && q->options.durability == JOBQ_RELAXED
-        && jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL) != JOBQ_OK)
-        rc = jobq__db_fail(&q->writer, err);
+    if (rc == JOBQ_OK) rc = jobq__api_set_up_writer(q, err);
     if (rc == JOBQ_OK && !q->memory)
-        rc = jobq__core_connect(q, &q->reader, JOBQ__DB_READER, err);
+        rc = jobq__core_join_in(q, &q->reader, JOBQ__DB_READER, err);
     if (rc == JOBQ_OK && !q->memory && !q->client)
-        rc = jobq__core_connect(q, &q->copier, JOBQ__DB_COPIER, err);
+        rc = jobq__core_join_in(q, &q->copier, JOBQ__DB_COPIER, err);
     if (rc != JOBQ_OK) return rc;
     q->writer.may_commit = false;
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
@@ -12355,6 +12759,8 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look) {
     look->runs = jobq__jobs_runs;
     look->now_ms = jobq__clock_now_ms(q->clock);
     look->db = q->memory ? &q->writer : &q->reader;
+    /* Its handler holds it, and sees what it has written. */
+    if (q->memory && jobq__commit_in_job(q)) return JOBQ_OK;
     if (q->memory) return jobq__commit_hold(q, q->commit.busy_us);
     jobq__os_lock(&q->reader_mu);
     return JOBQ_OK;
@@ -12362,8 +12768,8 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look) {
 
 static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
-    if (q->memory) jobq__commit_release(q);
-    else jobq__os_unlock(&q->reader_mu);
+    if (!q->memory) jobq__os_unlock(&q->reader_mu);
+    else if (!jobq__commit_in_job(q)) jobq__commit_release(q);
     jobq__core_heed(q, rc, look->db);
     return rc;
 }

@@ -258,6 +258,18 @@ typedef struct jobq_event {
 /* The threads that a queue starts. Numbers are never used again; new ones come at the end. */
 typedef enum jobq_thread { JOBQ_THREAD_WORKER, JOBQ_THREAD_SCHEDULER } jobq_thread;
 
+/* The connections that a queue opens: the writer, the reader, an owner's copier (it takes the
+ * checkpoints), and the job's when a handler first asks for it; on ":memory:" one, which is the
+ * writer's and the job's. on_connect is called twice for each: when it
+ * is open and nothing was read yet, and when jobq's tables stand. */
+typedef enum jobq_connection {
+    JOBQ_CONNECTION_WRITER, JOBQ_CONNECTION_READER, JOBQ_CONNECTION_JOB, JOBQ_CONNECTION_COPIER
+} jobq_connection;
+typedef enum jobq_stage {
+    JOBQ_STAGE_KEY,  /* PRAGMA key and its like, for SQLite builds that encrypt; nothing else */
+    JOBQ_STAGE_SETUP /* pragmas, functions, collations; on the job's ATTACH and temporary tables */
+} jobq_stage;
+
 typedef struct jobq_options {
     jobq_role role;
     jobq_durability durability;
@@ -309,7 +321,17 @@ typedef struct jobq_options {
     void (*on_thread)(jobq_thread what, int index, bool begins, void *ctx);
     int64_t stack_bytes;    /* of these threads; default the system's; >= 64 KiB, and what your
                                handlers need on top of 40 KiB */
-    void *ctx;              /* given to on_event, on_wake and on_thread */
+    /* The application's turn with each connection, on the thread that opens it: jobq_open's, for
+     * the job's a handler's. Handlers find the job's connection as this left it, so PRAGMA
+     * foreign_keys belongs here. A non-zero answer refuses the connection: jobq_open, or
+     * jobq_run_db, fails with JOBQ_CANT_OPEN and the words that it may have put into err->text,
+     * else SQLite's. jobq puts right again what it lives by: the journal, synchronous, locking and
+     * query_only modes, busy handler, authorizer, every hook, progress handler and trace; on all
+     * but the job's also triggers and views, which are off there. Built-in functions must not be
+     * redefined. It may not call jobq, nor leave a transaction open, nor touch jobq_* tables. */
+    int (*on_connect)(struct sqlite3 *db, jobq_connection which, jobq_stage stage,
+                      jobq_error *err, void *ctx);
+    void *ctx;              /* given to on_event, on_wake, on_thread and on_connect */
 } jobq_options;
 
 /* Opens or creates the queue in the SQLite file path (":memory:" for none) and,
@@ -460,14 +482,21 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * read and write tables of its own. What it writes, and the jobs it enqueues from then
  * on, is committed together with JOBQ_DONE and rolled back with everything else. Call
  * it late: it holds the file's only writer until the handler returns; other writers
- * wait up to busy_ms and then get JOBQ_BUSY. The handler must not end the transaction:
- * if it does (or SQLite does, after an error), nothing of it is kept and the run counts
- * as JOBQ_RETRY. Savepoints of its own are allowed; a job enqueued in one that is rolled
- * back is gone, but on_event and the statistics tell of it. Any other writing call on this
- * thread is then JOBQ_MISUSE.
+ * wait up to busy_ms and then get JOBQ_BUSY.
+ * COMMIT and ROLLBACK are refused (SQLITE_AUTH), and so are ATTACH, pragmas that would
+ * stay, and changes of tables named jobq_*; reading these is allowed. If the handler tries
+ * to end the transaction all the same (or SQLite does end it, after an error), nothing of
+ * it is kept and the run counts as JOBQ_RETRY. Savepoints of its own are allowed; a job
+ * enqueued in one that is rolled back is gone, but on_event and the statistics tell of it.
+ * Any other writing call on this thread is then JOBQ_MISUSE.
+ * The next job finds the connection as on_connect left it: temporary tables, limits,
+ * settings and hooks of this one are gone, some of them at the next call of jobq. Only
+ * functions and collations that a handler registers may stay. Keep no statement for another
+ * job: the connection may be another then. On ":memory:" there is one connection: other
+ * threads that look inside wait meanwhile, and a look by the handler sees what it has written.
  * Returns JOBQ_OK and *db, the same on each call. Owns: jobq; do not close it.
- * Fails: BUSY (did not begin; jobq_snooze then costs no attempt), MISUSE (":memory:"), IO,
- * FULL, NO_MEMORY. */
+ * Fails: BUSY (did not begin; jobq_snooze then costs no attempt), CANT_OPEN, MOVED, IO, FULL,
+ * NO_MEMORY. */
 JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err);
 
 /* Saves up to payload_max bytes that the next attempt of this job will find again, and

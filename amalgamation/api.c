@@ -213,19 +213,31 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     return all ? rc : jobq__err_set(err, JOBQ_BUSY, "somebody reads a log that has to be copied");
 }
 
+/* The application's turn with the writer, which may have changed the journal. Who has read in WAL
+ * mode keeps the others from changing it. */
+static int jobq__api_set_up_writer(jobq *q, jobq_error *err) {
+    int64_t objects;
+    int rc = jobq__core_setup(q, &q->writer, JOBQ__DB_WRITER, err);
+    if (rc == JOBQ_OK && q->options.on_connect) rc = jobq__schema_wal(&q->writer, err);
+    if (rc == JOBQ_OK && q->options.on_connect
+        && jobq__db_number(&q->writer, "SELECT count(*) FROM sqlite_master", 0, &objects))
+        rc = jobq__db_fail(&q->writer, err);
+    if (rc != JOBQ_OK || q->options.durability != JOBQ_RELAXED) return rc;
+    rc = jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
+    return rc == JOBQ_OK ? rc : jobq__db_fail(&q->writer, err);
+}
+
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int64_t until_us;
     int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
     if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
     else if (rc == JOBQ_OK)
         rc = jobq__schema_ready(&q->writer, q->files.created || q->memory, q->options.join, err);
-    if (rc == JOBQ_OK && q->options.durability == JOBQ_RELAXED
-        && jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL) != JOBQ_OK)
-        rc = jobq__db_fail(&q->writer, err);
+    if (rc == JOBQ_OK) rc = jobq__api_set_up_writer(q, err);
     if (rc == JOBQ_OK && !q->memory)
-        rc = jobq__core_connect(q, &q->reader, JOBQ__DB_READER, err);
+        rc = jobq__core_join_in(q, &q->reader, JOBQ__DB_READER, err);
     if (rc == JOBQ_OK && !q->memory && !q->client)
-        rc = jobq__core_connect(q, &q->copier, JOBQ__DB_COPIER, err);
+        rc = jobq__core_join_in(q, &q->copier, JOBQ__DB_COPIER, err);
     if (rc != JOBQ_OK) return rc;
     q->writer.may_commit = false;
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");

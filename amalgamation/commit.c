@@ -831,13 +831,13 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc != JOBQ_OK) return rc;
     jobq__event_commit(&q->events, true);
-    rc = jobq__store_commit(&q->job);
+    rc = jobq__store_commit(q->tx.db);
     if (rc == JOBQ_OK) {
         jobq__tx_applied(q, wakes);
         return rc;
     }
     jobq__event_commit(&q->events, false);
-    jobq__store_rollback(&q->job);
+    jobq__store_rollback(q->tx.db);
     q->tx.db = &q->writer;
     jobq__commit_settles(q, entry, false);
     if (!jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
@@ -845,19 +845,21 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
 }
 
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep) {
+    struct jobq__db *job = jobq__core_job(q);
     struct jobq__wakes wakes;
     int rc;
     wakes.count = 0;
     wakes.scheduler = wakes.loop = false;
-    jobq__db_reset_all(&q->job);
+    jobq__db_reset_all(job);
     /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
-    rc = jobq__db_in_transaction(&q->job) && !q->job.lost ? JOBQ_OK : JOBQ_MISUSE;
+    rc = jobq__guard_intact(job) && jobq__db_in_transaction(job) && !job->lost ? JOBQ_OK
+                                                                                : JOBQ_MISUSE;
     if (rc == JOBQ_OK && keep) rc = jobq__commit_job_end(q, entry, &wakes);
     if (rc == JOBQ_FULL) jobq__disk_full(q);
     jobq__core_heed(q, rc, q->tx.db);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
-        jobq__store_rollback(&q->job);
+        jobq__store_rollback(job);
         jobq__commit_settles(q, entry, false);
         /* It is still claimed, and the claims row has to go on saying so. */
         entry->gone = false;
@@ -865,6 +867,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         jobq__tx_failed(q);
     }
     q->tx.db = &q->writer;
+    jobq__core_leave_job(q);
     jobq__turn_end(q, q->turn.begun_us, jobq__clock_mono_us());
     jobq__commit_mind_log(q, &wakes);
     jobq__commit_release(q);
@@ -876,6 +879,7 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
     int rc;
     request->rc = JOBQ_OK;
     request->atomic = true;
+    jobq__guard_settings(q->tx.db);
     rc = jobq__commit_write(q, request);
     jobq__core_heed(q, rc, q->tx.db);
     return rc == JOBQ_OK ? request->rc : jobq__commit_sqlite(q, request, rc);

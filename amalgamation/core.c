@@ -87,17 +87,65 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
     jobq__os_unlock(&pool->mu);
 }
 
+static struct jobq__db_options jobq__core_db_options(const jobq *q) {
+    struct jobq__db_options options = {q->options.durability, 0, q->client, q->options.on_connect,
+                                       q->options.ctx};
+    options.until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
+    return options;
+}
+
 JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
                                       jobq_error *err) {
-    struct jobq__db_options options = {q->options.durability, 0, q->client};
-    int rc;
-    options.until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
-    rc = jobq__db_open(db, q->files.path, q->vfs, use, &options, err);
+    struct jobq__db_options options = jobq__core_db_options(q);
+    int rc = jobq__db_open(db, q->files.path, q->vfs, use, &options, err);
     if (rc != JOBQ_OK || (!jobq__db_moved(db) && !jobq__files_moved(&q->files))) return rc;
     jobq__db_disown(db);
     jobq__db_close(db);
     return jobq__err_set(err, JOBQ_MOVED, "%.250s is not the file any more that the queue was"
                          " opened with; put it back, or close the queue", q->files.path);
+}
+
+JOBQ__INTERNAL int jobq__core_setup(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+                                    jobq_error *err) {
+    struct jobq__db_options options = jobq__core_db_options(q);
+    return jobq__db_setup(db, use, &options, err);
+}
+
+JOBQ__INTERNAL int jobq__core_join_in(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+                                      jobq_error *err) {
+    int rc = jobq__core_connect(q, db, use, err);
+    if (rc == JOBQ_OK) rc = jobq__core_setup(q, db, use, err);
+    if (rc != JOBQ_OK) jobq__db_close(db);
+    return rc;
+}
+
+/* In memory it is the writer's, which is hardened between jobs, and cannot be opened anew. */
+static int jobq__core_share_job(jobq *q, jobq_error *err) {
+    int rc = JOBQ_OK;
+    if (q->shares_job && !q->writer.guard.temp) return rc;
+    jobq__db_harden(&q->writer, false);
+    if (q->writer.guard.temp) jobq__guard_drop_temp(&q->writer);
+    rc = jobq__core_setup(q, &q->writer, JOBQ__DB_JOB, err);
+    q->shares_job = rc == JOBQ_OK;
+    if (rc == JOBQ_OK) jobq__guard_set(&q->writer);
+    jobq__db_harden(&q->writer, true);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__core_open_job(jobq *q, jobq_error *err) {
+    int rc;
+    if (q->memory) return jobq__core_share_job(q, err);
+    if (q->job.handle) return JOBQ_OK;
+    rc = jobq__core_join_in(q, &q->job, JOBQ__DB_JOB, err);
+    if (rc == JOBQ_OK) jobq__guard_set(&q->job);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__core_leave_job(jobq *q) {
+    if (jobq__guard_restore(jobq__core_job(q), q->memory) || q->memory) return;
+    /* What it knows of the log is still so. */
+    q->writer.wal_pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages);
+    jobq__db_close(&q->job);
 }
 
 JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told) {

@@ -5,6 +5,7 @@
 #include "backoff.h"
 #include "clock.h"
 #include "event.h"
+#include "guard.h"
 #include "owner.h"
 #include "registry.h"
 #include "wheel.h"
@@ -94,6 +95,7 @@ struct jobq__new_name {
 
 struct jobq__tx {
     struct jobq__db *db;
+    bool of_job;                /* it is a job's transaction */
     int64_t now_ms, mono_ms;    /* one reading for all that it does */
     struct jobq__link settled;  /* entries handed in; changed under pool.mu, for who looks */
     struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
@@ -355,6 +357,7 @@ struct jobq {
     int64_t wal_next;           /* pages at which the next checkpoint is due */
     bool look_lanes;            /* the set of lanes may have grown */
     int64_t seen;               /* the file's version at the last poll; 0: not known */
+    bool shares_job;            /* in memory: the writer is set up for handlers, too */
     struct jobq_run *job_run;   /* whose transaction it is, while in_job */
 };
 
@@ -386,6 +389,23 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us);
  * On failure *db is closed. */
 JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
                                       jobq_error *err);
+/* The application's turn with a connection, when jobq's tables stand. */
+JOBQ__INTERNAL int jobq__core_setup(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+                                    jobq_error *err);
+
+/* Both, for a connection that is opened when they do; it is closed again if that fails. */
+JOBQ__INTERNAL int jobq__core_join_in(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+                                      jobq_error *err);
+
+/* The connection that handlers get: one of its own, but in a memory database. */
+static inline struct jobq__db *jobq__core_job(jobq *q) {
+    return q->memory ? &q->writer : &q->job;
+}
+
+/* With the baton: it is open and as on_connect leaves it. */
+JOBQ__INTERNAL int jobq__core_open_job(jobq *q, jobq_error *err);
+/* A job's transaction is over: the next shall find the connection as this one did. */
+JOBQ__INTERNAL void jobq__core_leave_job(jobq *q);
 
 /* Events were told up to this number: lets go who waits for them. arg is the queue. */
 JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told);

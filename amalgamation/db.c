@@ -120,7 +120,32 @@ JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_
 }
 
 JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text) {
-    return sqlite3_exec(db->handle, text, NULL, NULL, NULL) ? jobq__db_note(db) : JOBQ_OK;
+    bool before = db->speaks;
+    int code;
+    db->speaks = true;
+    code = sqlite3_exec(db->handle, text, NULL, NULL, NULL);
+    db->speaks = before;
+    return code ? jobq__db_note(db) : JOBQ_OK;
+}
+
+static int jobq__db_prepare(struct jobq__db *db, const char *text, unsigned flags,
+                            sqlite3_stmt **statement) {
+    bool before = db->speaks;
+    int code;
+    db->speaks = true;
+    code = sqlite3_prepare_v3(db->handle, text, -1, flags, statement, NULL);
+    db->speaks = before;
+    return code;
+}
+
+/* A change of the schema has a statement prepared anew by its first step. */
+static int jobq__db_step_once(struct jobq__db *db, sqlite3_stmt *statement) {
+    bool before = db->speaks;
+    int step;
+    db->speaks = true;
+    step = sqlite3_step(statement);
+    db->speaks = before;
+    return step;
 }
 
 JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_t fallback,
@@ -129,7 +154,7 @@ JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_
     bool row;
     int rc;
     *number = fallback;
-    if (sqlite3_prepare_v2(db->handle, text, -1, &statement, NULL)) return jobq__db_note(db);
+    if (jobq__db_prepare(db, text, 0, &statement)) return jobq__db_note(db);
     rc = jobq__db_next(db, statement, &row);
     if (rc == JOBQ_OK && row && sqlite3_column_type(statement, 0) == SQLITE_INTEGER)
         *number = sqlite3_column_int64(statement, 0);
@@ -139,8 +164,8 @@ JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__db_get(struct jobq__db *db, enum jobq__sql which) {
     sqlite3_stmt **statement = &db->statements[which];
-    if (!*statement && sqlite3_prepare_v3(db->handle, jobq__db_texts[which], -1,
-                                          SQLITE_PREPARE_PERSISTENT, statement, NULL))
+    if (!*statement && jobq__db_prepare(db, jobq__db_texts[which], SQLITE_PREPARE_PERSISTENT,
+                                        statement))
         jobq__db_note(db);
     return *statement;
 }
@@ -151,7 +176,7 @@ JOBQ__INTERNAL int jobq__db_step(struct jobq__db *db, sqlite3_stmt *statement) {
     if (!statement) return jobq__db_code(db->sqlite_code);
     /* PRAGMA answers with a row; nobody wants it. */
     for (;;) {
-        int step = sqlite3_step(statement);
+        int step = jobq__db_step_once(db, statement);
         if (step == SQLITE_ROW) continue;
         if (step != SQLITE_DONE) rc = jobq__db_note(db);
         break;
@@ -165,7 +190,7 @@ JOBQ__INTERNAL int jobq__db_next(struct jobq__db *db, sqlite3_stmt *statement, b
     jobq__assert(jobq__os_may_block());
     *row = false;
     if (!statement) return jobq__db_code(db->sqlite_code);
-    step = sqlite3_step(statement);
+    step = jobq__db_step_once(db, statement);
     if (step == SQLITE_ROW) {
         *row = true;
         return JOBQ_OK;
@@ -270,12 +295,25 @@ JOBQ__INTERNAL void jobq__db_impatient(struct jobq__db *db) {
     db->until_us = 0;
 }
 
-static void jobq__db_harden(struct jobq__db *db) {
-    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL);
-    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, (int *)NULL);
-    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, (int *)NULL);
-    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_VIEW, 0, (int *)NULL);
-    sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 0);
+JOBQ__INTERNAL void jobq__db_harden(struct jobq__db *db, bool hard) {
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, hard, (int *)NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, !hard, (int *)NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, !hard, (int *)NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_VIEW, !hard, (int *)NULL);
+    sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, hard ? 0 : JOBQ__ATTACHED_MAX);
+}
+
+JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job) {
+    const void *commit = sqlite3_commit_hook(db->handle, jobq__db_before_commit, db);
+    const void *rollback = sqlite3_rollback_hook(db->handle, of_job ? jobq__db_rolled_back : NULL,
+                                                 db);
+    sqlite3_busy_handler(db->handle, jobq__db_wait, db);
+    sqlite3_progress_handler(db->handle, 0, NULL, NULL);
+    sqlite3_update_hook(db->handle, NULL, NULL);
+    sqlite3_trace_v2(db->handle, 0, NULL, NULL);
+    /* Replaces the automatic checkpoint, too. */
+    sqlite3_wal_hook(db->handle, jobq__db_after_commit, db);
+    return commit == db && (!of_job || rollback == db);
 }
 
 static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
@@ -312,11 +350,65 @@ static void jobq__db_clear(struct jobq__db *db) {
     sqlite3_update_hook(db->handle, NULL, NULL);
 }
 
+/* The application's hook, with the connection as it is; its words, or SQLite's, if it refuses. */
+static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage stage,
+                        const struct jobq__db_options *options, jobq_error *err) {
+    static const jobq_connection which[] = {
+        [JOBQ__DB_WRITER] = JOBQ_CONNECTION_WRITER,
+        [JOBQ__DB_READER] = JOBQ_CONNECTION_READER,
+        [JOBQ__DB_COPIER] = JOBQ_CONNECTION_COPIER,
+        [JOBQ__DB_JOB] = JOBQ_CONNECTION_JOB,
+    };
+    static const char *const names[] = {
+        [JOBQ__DB_WRITER] = "writer's",
+        [JOBQ__DB_READER] = "reader's",
+        [JOBQ__DB_COPIER] = "copier's",
+        [JOBQ__DB_JOB] = "job's",
+    };
+    bool commits = db->may_commit, speaks = db->speaks;
+    struct jobq__os_call call;
+    jobq_error words;
+    int refused, code;
+    if (!options->on_connect) return JOBQ_OK;
+    memset(&words, 0, sizeof words);
+    db->may_commit = db->speaks = true;
+    jobq__os_call_begin(&call, db);
+    refused = options->on_connect(db->handle, which[use], stage, &words, options->ctx);
+    jobq__os_call_end(&call);
+    db->may_commit = commits;
+    db->speaks = speaks;
+    if (!refused && sqlite3_get_autocommit(db->handle)) return JOBQ_OK;
+    code = sqlite3_extended_errcode(db->handle);
+    db->sqlite_code = code;
+    if (!refused)
+        return jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect left a transaction open on the %s"
+                             " connection; end it there", names[use]);
+    words.text[sizeof words.text - 1] = 0;
+    jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect refused the %s connection: %.350s", names[use],
+                  words.text[0] ? words.text : sqlite3_errmsg(db->handle));
+    if (err) err->sqlite_code = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : code;
+    return JOBQ_CANT_OPEN;
+}
+
+JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
+                                  const struct jobq__db_options *options, jobq_error *err) {
+    int rc = jobq__db_ask(db, use, JOBQ_STAGE_SETUP, options, err);
+    if (rc != JOBQ_OK || !options->on_connect) return rc;
+    jobq__db_reset_all(db);
+    sqlite3_set_authorizer(db->handle, NULL, NULL);
+    sqlite3_extended_result_codes(db->handle, 1);
+    jobq__db_hooks(db, use == JOBQ__DB_JOB);
+    if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
+    rc = jobq__db_pragmas(db, use, options);
+    return rc == JOBQ_OK ? rc : jobq__db_fail(db, err);
+}
+
 JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,
                                  enum jobq__db_use use, const struct jobq__db_options *options,
                                  jobq_error *err) {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE
-              | (use == JOBQ__DB_JOB ? SQLITE_OPEN_FULLMUTEX : SQLITE_OPEN_NOMUTEX);
+              | (use == JOBQ__DB_JOB || strcmp(path, ":memory:") == 0 ? SQLITE_OPEN_FULLMUTEX
+                                                                       : SQLITE_OPEN_NOMUTEX);
     int rc;
     memset(db, 0, sizeof *db);
     db->may_commit = use != JOBQ__DB_JOB;
@@ -327,19 +419,20 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
     }
     sqlite3_extended_result_codes(db->handle, 1);
     jobq__db_clear(db);
-    sqlite3_busy_handler(db->handle, jobq__db_wait, db);
     if (use == JOBQ__DB_WRITER) db->until_us = options->until_us;
     else if (use != JOBQ__DB_JOB) db->patience_us = JOBQ__DB_PATIENCE_US;
     if (use == JOBQ__DB_COPIER)
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_LOOKASIDE, (void *)NULL, 0, 0);
-    if (use != JOBQ__DB_JOB) jobq__db_harden(db);
+    rc = jobq__db_ask(db, use, JOBQ_STAGE_KEY, options, err);
+    if (rc != JOBQ_OK) {
+        jobq__db_close(db);
+        return rc;
+    }
+    if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
     /* Until the file is known to be ours nothing of it may be touched. */
     if (use == JOBQ__DB_WRITER || options->client)
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
-    /* Replaces the automatic checkpoint, too. */
-    sqlite3_wal_hook(db->handle, jobq__db_after_commit, db);
-    sqlite3_commit_hook(db->handle, jobq__db_before_commit, db);
-    if (use == JOBQ__DB_JOB) sqlite3_rollback_hook(db->handle, jobq__db_rolled_back, db);
+    jobq__db_hooks(db, use == JOBQ__DB_JOB);
     rc = jobq__db_pragmas(db, use, options);
     if (rc != JOBQ_OK) {
         rc = jobq__db_fail(db, err);

@@ -37,6 +37,13 @@ struct jobq__fault {
     int64_t row;
 };
 
+/* What guard.c knows of a connection that handlers get. */
+struct jobq__guard {
+    bool temp;          /* something of the temporary schema was made or changed by a handler */
+    int asked;          /* how often the authorizer was, to see that it is ours still */
+    int configs[16], limits[16]; /* as on_connect left them */
+};
+
 struct jobq__db {
     sqlite3 *handle;
     sqlite3_stmt *statements[JOBQ__SQL_COUNT_];
@@ -52,12 +59,17 @@ struct jobq__db {
      * writer neither once it is open. */
     bool may_commit;
     bool lost;          /* the job's: the transaction was rolled back behind jobq's back */
+    bool speaks;        /* jobq's own statement is being prepared or stepped, not a handler's */
+    struct jobq__guard guard;
 };
 
 struct jobq__db_options {
     jobq_durability durability;
     int64_t until_us;   /* the writer waits for locks until then; see jobq__db_impatient */
     bool client;        /* leaves the log alone when it closes */
+    int (*on_connect)(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                      void *ctx);
+    void *ctx;
 };
 
 /* SQLite is started, new enough, safe with threads and the one that the header describes. */
@@ -73,6 +85,14 @@ JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void);
 JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,
                                  enum jobq__db_use use, const struct jobq__db_options *options,
                                  jobq_error *err);
+/* The application's turn with an open connection, once the schema stands; what it may not change is
+ * put right again. */
+JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
+                                  const struct jobq__db_options *options, jobq_error *err);
+/* No triggers, views or clever schemas run on it; or as SQLite has it. */
+JOBQ__INTERNAL void jobq__db_harden(struct jobq__db *db, bool hard);
+/* Ours and nobody else's: hooks and the busy handler. False if the hooks were another's. */
+JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job);
 JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db);
 /* From now on a lock that somebody holds is reported at once. */
 JOBQ__INTERNAL void jobq__db_impatient(struct jobq__db *db);

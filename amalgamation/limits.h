@@ -110,6 +110,9 @@
 /* How often, at most, the names of the files are looked at: three system calls. */
 #define JOBQ__LOOK_US 10000
 
+/* Databases that an application may attach where it may at all: SQLite's own default. */
+#define JOBQ__ATTACHED_MAX 10
+
 /* ---- Housekeeping ---- */
 
 #define JOBQ__PRUNE_ROWS 500              /* one slice; longer ones stall writers */

@@ -55,7 +55,8 @@ JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run) {
 /* ---- The verdict ---- */
 
 static const char jobq__run_broken[] =
-    "the job's transaction was ended by the handler or by SQLite; nothing was kept";
+    "the job's transaction was ended by the handler or by SQLite, or its hooks were replaced;"
+    " nothing was kept. COMMIT and ROLLBACK are jobq's: return an outcome, or use savepoints";
 
 static void jobq__run_end_as(struct jobq__entry *entry, int state) {
     entry->verdict.state = state;
@@ -382,14 +383,14 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     look->now_ms = run->started_ms;
     look->runs = jobq__run_runs;
     look->ctx = NULL;
-    if (q->memory) return jobq__commit_hold(q, INT64_MAX);
+    if (q->memory) return run->in_tx ? JOBQ_OK : jobq__commit_hold(q, INT64_MAX);
     jobq__os_lock(&q->reader_mu);
     return JOBQ_OK;
 }
 
 static void jobq__run_looked(struct jobq_run *run) {
-    if (run->q->memory) jobq__commit_release(run->q);
-    else jobq__os_unlock(&run->q->reader_mu);
+    if (!run->q->memory) jobq__os_unlock(&run->q->reader_mu);
+    else if (!run->in_tx) jobq__commit_release(run->q);
 }
 
 JOBQ_API int64_t jobq_run_id(const jobq_run *run) {
@@ -516,24 +517,26 @@ static const char jobq__run_not_begun[] = "the job's transaction did not begin";
 
 static int jobq__run_begin_tx(struct jobq_run *run, int64_t until_us, jobq_error *err) {
     jobq *q = run->q;
+    struct jobq__db *job = jobq__core_job(q);
     int rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
-    if (!q->job.handle) {
-        rc = jobq__core_connect(q, &q->job, JOBQ__DB_JOB, err);
-        if (rc != JOBQ_OK) return rc;
-    }
+    rc = jobq__core_open_job(q, err);
+    if (rc != JOBQ_OK) return rc;
     jobq__disk_begin(q);
-    rc = jobq__turn_begin_within(q, &q->job, until_us);
+    jobq__guard_begin(job, q->memory);
+    rc = jobq__turn_begin_within(q, job, until_us);
     if (rc != JOBQ_OK) {
         if (rc == JOBQ_BUSY) jobq__turn_busy(q, jobq__run_not_begun, err);
-        else rc = jobq__db_fail(&q->job, err);
-        jobq__store_rollback(&q->job);
+        else rc = jobq__db_fail(job, err);
+        jobq__store_rollback(job);
+        jobq__core_leave_job(q);
         jobq__disk_end(q);
         return rc;
     }
     q->turn.begun_us = jobq__clock_mono_us();
-    q->job.lost = false;
-    jobq__tx_open(q, &q->job, false);
+    job->lost = false;
+    jobq__tx_open(q, job, false);
+    q->tx.of_job = true;
     jobq__tx_reset(q);
     return JOBQ_OK;
 }
@@ -545,9 +548,6 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
     *db = NULL;
     q = run->q;
     if (jobq__run_forked(run)) return jobq__err_set(err, JOBQ_FORKED, NULL);
-    if (q->memory)
-        return jobq__err_set(err, JOBQ_MISUSE, "a queue in \":memory:\" has one connection only;"
-                             " the job's transaction needs a file");
     if (!run->in_tx) {
         int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
         rc = jobq__commit_hold(q, q->commit.busy_us);
@@ -563,7 +563,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
         q->job_run = run;
         jobq__commit_set_job(q, true);
     }
-    *db = q->job.handle;
+    *db = jobq__core_job(q)->handle;
     return JOBQ_OK;
 }
 

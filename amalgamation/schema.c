@@ -137,7 +137,7 @@ static int jobq__schema_settings(struct jobq__db *db) {
     return jobq__db_exec(db, text);
 }
 
-static int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
+JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
     sqlite3_stmt *statement = NULL;
     bool row = false, wal = false;
     int rc;

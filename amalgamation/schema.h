@@ -11,6 +11,8 @@
  * file is empty (or join is set), and refuses what it does not know. created says that the file
  * was made by jobq just now, so that its settings may be chosen.
  * FOREIGN, NEWER, NOT_A_DB, and as the disk. */
+/* Puts the file into WAL mode, if it is not; so, it stays. */
+JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err);
 JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool join,
                                       jobq_error *err);
 

@@ -135,7 +135,7 @@ static void jobq__tx_take_handed(jobq *q) {
 JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
     struct jobq__now now;
     q->tx.db = db;
-    q->tx.single_rows = false;
+    q->tx.of_job = q->tx.single_rows = false;
     jobq__assert(jobq__list_empty(&q->tx.settled));
     if (outcomes) {
         jobq__tx_take_handed(q);
@@ -158,7 +158,7 @@ static void jobq__tx_snapshot(jobq *q) {
      * given back, slice by slice on a full disk. */
     tx->ordered = (pool->claiming || (q->step_mode && pool->ring.count))
                && !jobq__os_load(&q->failed);
-    tx->may_claim = tx->ordered && pool->claiming && tx->db == &q->writer;
+    tx->may_claim = tx->ordered && pool->claiming && !tx->of_job;
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;

@@ -192,9 +192,10 @@ static jobq_outcome imitate(jobq_run *run, void *ctx) {
     if (jobq_run_attempt(run) > 1) return JOBQ_DONE;
     if (!CHECK_CODE(jobq_run_db(run, &db, NULL), JOBQ_OK)) return JOBQ_FAIL;
     CHECK_INT(sqlite3_exec(db, "INSERT INTO note VALUES('before')", NULL, NULL, NULL), SQLITE_OK);
-    CHECK_INT(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
-    CHECK_INT(sqlite3_exec(db, "BEGIN IMMEDIATE; SAVEPOINT jobq_run;"
-                               " INSERT INTO note VALUES('after')", NULL, NULL, NULL), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_AUTH);
+    CHECK_INT(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_AUTH);
+    CHECK_INT(sqlite3_exec(db, "SAVEPOINT jobq_run; INSERT INTO note VALUES('after')", NULL, NULL,
+                           NULL), SQLITE_OK);
     return JOBQ_DONE;
 }
 

@@ -541,7 +541,7 @@ static jobq_outcome beget_and_roll_back(jobq_run *run, void *ctx) {
     (void)ctx;
     WORKS(jobq_run_db(run, &db, &err));
     WORKS(jobq_enqueue(jobq_run_handle(run), &(jobq_job){.kind = "child"}, NULL, &err));
-    CHECK_INT(run_sql(db, "ROLLBACK"), SQLITE_OK);
+    CHECK_INT(run_sql(db, "ROLLBACK"), SQLITE_AUTH);
     return JOBQ_DONE;
 }
 
@@ -826,30 +826,7 @@ TEST(second_transaction_gets_busy) {
     gate_free(&s.after);
 }
 
-/* ---- Where there is none ---- */
-
-static jobq_outcome begin_in_memory(jobq_run *run, void *ctx) {
-    sqlite3 *db = NULL;
-    (void)ctx;
-    FAILS(JOBQ_MISUSE, jobq_run_db(run, &db, &err));
-    CHECK(db == NULL);
-    FAILS(JOBQ_MISUSE, jobq_run_db(run, NULL, &err));
-    return JOBQ_DONE;
-}
-
-/* Goal: ":memory:" has one connection and so no transaction for jobs. Method: ask; the job is
- * done nevertheless. */
-TEST(memory_queue_has_no_transaction) {
-    jobq *q = NULL;
-    int64_t id;
-    WORKS(jobq_open(":memory:", &STEP, &q, &err));
-    REQUIRE(q != NULL);
-    handle(q, "k", begin_in_memory, NULL);
-    id = put(q, "k");
-    CHECK_INT(drain(q), 1);
-    CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
-    CHECK_CODE(jobq_close(&q), JOBQ_OK);
-}
+/* ---- The delay ---- */
 
 struct alarm {
     jobq *q;
@@ -962,6 +939,6 @@ TEST_MAIN(done_keeps_what_was_written, other_outcomes_take_back_what_was_written
           error_that_ends_the_transaction, statement_left_open_is_reset,
           other_writing_calls_inside_are_misuse, failed_enqueue_inside_harms_nothing,
           other_threads_wait_for_the_writer, other_threads_get_busy_in_time,
-          second_transaction_gets_busy, memory_queue_has_no_transaction,
+          second_transaction_gets_busy,
           put_back_jobs_wake_all_workers,
           backoff_is_asked_outside_the_transaction)

@@ -266,7 +266,8 @@ static inline void sim_change(enum model_call call, int64_t id) {
     memset(&op, 0, sizeof op);
     op.call = call;
     op.id = id;
-    if (id != sim.run.id) sim_look(id); /* it may have been dropped meanwhile */
+    /* It may have been dropped meanwhile; but in memory a transaction sees its own jobs. */
+    if (id != sim.run.id && !(sim.profile->memory && sim.run.run && sim.run.in_tx)) sim_look(id);
     if (call == MODEL_CHECKPOINT) op.saved = sim_blob();
     sim_write(&op);
 }

@@ -501,30 +501,48 @@ static inline void sim_check_counts(void) {
 /* ---- The application's own rows ---- */
 
 /* Their number and the sum of what stands in them; an own connection that leaves the log alone. */
-static inline void sim_read_effects(int64_t *count, uint64_t *sum) {
-    sqlite3 *db = NULL;
+static inline void sim_add_effects(sqlite3 *db, int64_t *count, uint64_t *sum) {
     sqlite3_stmt *s = NULL;
     *count = 0;
     *sum = 0;
-    if (!sim.wrote) return;
-    CHECK_INT(sqlite3_open_v2(sim.path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
-    sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     if (sqlite3_prepare_v2(db, "SELECT n FROM effect", -1, &s, NULL) == SQLITE_OK)
         while (sqlite3_step(s) == SQLITE_ROW) {
             ++*count;
             *sum += (uint64_t)sqlite3_column_int64(s, 0);
         }
     sqlite3_finalize(s);
+}
+
+static inline void sim_read_effects(int64_t *count, uint64_t *sum) {
+    sqlite3 *db = NULL;
+    *count = 0;
+    *sum = 0;
+    if (!sim.wrote) return;
+    CHECK_INT(sqlite3_open_v2(sim.path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sim_add_effects(db, count, sum);
     CHECK_INT(sqlite3_close(db), SQLITE_OK);
+}
+
+static inline void sim_compare_effects(int64_t count, uint64_t sum) {
+    if (count != sim.m.effects || sum != sim.m.effect_sum)
+        sim_broken("%" PRId64 " rows of handlers are in the file, should be %" PRId64
+                   ", or not these", count, sim.m.effects);
+}
+
+static inline void sim_count_effects(sqlite3 *db) {
+    int64_t count;
+    uint64_t sum;
+    sim_add_effects(db, &count, &sum);
+    sim_compare_effects(count, sum);
 }
 
 static inline void sim_check_effects(void) {
     int64_t count;
     uint64_t sum;
+    if (sim.profile->memory) return;
     sim_read_effects(&count, &sum);
-    if (count != sim.m.effects || sum != sim.m.effect_sum)
-        sim_broken("%" PRId64 " rows of handlers are in the file, should be %" PRId64
-                   ", or not these", count, sim.m.effects);
+    sim_compare_effects(count, sum);
 }
 
 /* ---- Counters and bounds ---- */

@@ -16,6 +16,7 @@ static void call(const char *name, int64_t calls) {
 TEST(calls_in_memory) {
     call("memory", test_effort(60000));
     CHECK_INT(sim.figures.opens_failed + sim.figures.deaths, 0);
+    CHECK(sim.figures.effects > 0);
     test_figure("random calls against a model, in memory", "10 M calls: 0 differences",
                 "%" PRId64 " calls, %" PRId64 " runs, %d differences", sim.figures.calls,
                 sim.figures.runs, test_failures());

@@ -1,0 +1,540 @@
+/* job_connection.c - the connections that jobq opens: the application's turn with each of them, and
+ * what a handler may do with the one that it gets, which the next job finds as it was. */
+#include "helpers.h"
+
+#define STEP ((jobq_options){.workers = JOBQ_NONE})
+
+static int run_sql(sqlite3 *db, const char *sql) {
+    return sqlite3_exec(db, sql, NULL, NULL, NULL);
+}
+
+static int64_t ask(sqlite3 *db, const char *sql) {
+    sqlite3_stmt *stmt = NULL;
+    int64_t value = -1;
+    if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK
+        && sqlite3_step(stmt) == SQLITE_ROW) value = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    return value;
+}
+
+/* A file, or ":memory:". */
+static bool open_at(fixture *f, bool memory, jobq_options options) {
+    f->path = memory ? ":memory:" : test_path("q.db");
+    f->q = NULL;
+    f->clock = jobq_clock_artificial(T0);
+    f->options = options;
+    f->options.clock = f->clock;
+    WORKS(jobq_open(f->path, &f->options, &f->q, &err));
+    return f->q != NULL;
+}
+
+static void close_at(fixture *f, bool memory) {
+    if (memory) fixture_close(f);
+    else fixture_remove(f);
+}
+
+/* ---- on_connect ---- */
+
+enum { CALLS_MAX = 16 };
+
+/* What the hook was called for, and what it is to do at one of these. */
+struct visits {
+    int count;
+    struct {
+        jobq_connection which;
+        jobq_stage stage;
+    } calls[CALLS_MAX];
+    int refuse_at;      /* -1: never */
+    const char *words;  /* or NULL */
+    const char *sql;    /* run at SETUP of each connection, or NULL */
+};
+
+static int visit(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err, void *ctx) {
+    struct visits *v = (struct visits *)ctx;
+    int n = v->count++;
+    CHECK(db != NULL && err != NULL);
+    if (n < CALLS_MAX) {
+        v->calls[n].which = which;
+        v->calls[n].stage = stage;
+    }
+    if (stage == JOBQ_STAGE_SETUP && v->sql) run_sql(db, v->sql);
+    /* The schema stands at SETUP. */
+    if (stage == JOBQ_STAGE_SETUP) CHECK_INT(ask(db, "SELECT count(*) FROM jobq_claims"), 1);
+    if (n != v->refuse_at) return 0;
+    if (v->words) snprintf(err->text, sizeof err->text, "%s", v->words);
+    else run_sql(db, "SELECT nonsense FROM nowhere");
+    return 1;
+}
+
+static jobq_outcome only_begin(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    jobq_error err;
+    int code = jobq_run_db(run, &db, &err);
+    if (ctx) *(jobq_error *)ctx = err;
+    if (ctx) ((jobq_error *)ctx)->code = code;
+    return code == JOBQ_OK ? JOBQ_DONE : jobq_fail(run, "%s", err.text);
+}
+
+/* Goal: each connection is shown twice, before the first read and when the schema stands: on a file
+ * the writer, the reader and the copier at open, the job's at its first use and never again; in
+ * memory the one connection in both its roles. */
+TEST(each_connection_is_shown) {
+    static const int file[] = {JOBQ_CONNECTION_WRITER, JOBQ_CONNECTION_WRITER,
+                               JOBQ_CONNECTION_READER, JOBQ_CONNECTION_READER,
+                               JOBQ_CONNECTION_COPIER, JOBQ_CONNECTION_COPIER,
+                               JOBQ_CONNECTION_JOB, JOBQ_CONNECTION_JOB};
+    static const int memory[] = {JOBQ_CONNECTION_WRITER, JOBQ_CONNECTION_WRITER,
+                                 JOBQ_CONNECTION_JOB};
+    for (int in_memory = 0; in_memory < 2; in_memory++) {
+        struct visits v = {.refuse_at = -1};
+        int all = in_memory ? 3 : 8, at_open = in_memory ? 2 : 6;
+        fixture f;
+        REQUIRE(open_at(&f, in_memory, (jobq_options){.workers = JOBQ_NONE, .on_connect = visit,
+                                                      .ctx = &v}));
+        CHECK_INT(v.count, at_open);
+        handle(f.q, "k", only_begin, NULL);
+        for (int i = 0; i < 3; i++) put(f.q, "k");
+        CHECK_INT(drain(f.q), 3);
+        CHECK_INT(count_all(f.q).done, 3);
+        CHECK_INT(v.count, all);
+        for (int i = 0; i < all; i++) {
+            CHECK_INT(v.calls[i].which, in_memory ? memory[i] : file[i]);
+            CHECK_INT(v.calls[i].stage, i == 2 && in_memory ? JOBQ_STAGE_SETUP
+                                        : i % 2 ? JOBQ_STAGE_SETUP : JOBQ_STAGE_KEY);
+        }
+        close_at(&f, in_memory);
+    }
+}
+
+/* Goal: an answer that is not zero refuses the connection, with the hook's words or SQLite's;
+ * nothing is left that would be in the way of the next open. Method: each call of them in turn. */
+TEST(hook_may_refuse) {
+    for (int n = 0; n < 6; n++) {
+        struct visits v = {.refuse_at = n, .words = n % 2 ? "the key is wrong" : NULL};
+        jobq_options options = {.workers = JOBQ_NONE, .on_connect = visit, .ctx = &v};
+        jobq_error err;
+        jobq *q = NULL;
+        CHECK_CODE(jobq_open(test_path("q.db"), &options, &q, &err), JOBQ_CANT_OPEN);
+        CHECK(q == NULL);
+        CHECK(strstr(err.text, "on_connect") != NULL);
+        if (!CHECK(strstr(err.text, n % 2 ? "the key is wrong" : "nowhere") != NULL))
+            test_note("%s", err.text);
+        v.count = 0;
+        v.refuse_at = -1;
+        WORKS(jobq_open(test_path("q.db"), &options, &q, &err));
+        REQUIRE(q != NULL);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+}
+
+/* Goal: the job's connection may be refused, too: the handler is told; the next is asked anew. */
+TEST(hook_may_refuse_the_job) {
+    for (int n = 0; n < 3; n++) {
+        bool memory = n == 2;
+        struct visits v = {.refuse_at = memory ? 2 : 6 + n, .words = "not today"};
+        jobq_error told;
+        fixture f;
+        REQUIRE(open_at(&f, memory, (jobq_options){.workers = JOBQ_NONE, .on_connect = visit,
+                                                   .ctx = &v}));
+        handle(f.q, "k", only_begin, &told);
+        put(f.q, "k");
+        CHECK_INT(drain(f.q), 1);
+        CHECK_CODE(told.code, JOBQ_CANT_OPEN);
+        CHECK(strstr(told.text, "not today") && strstr(told.text, "job's"));
+        put(f.q, "k");
+        CHECK_INT(drain(f.q), 1);
+        CHECK_CODE(told.code, JOBQ_OK);
+        CHECK_INT(count_all(f.q).done, 1);
+        close_at(&f, memory);
+    }
+}
+
+static jobq_outcome forget_the_user(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    WORKS(jobq_run_db(run, &db, &err));
+    *(int64_t *)ctx = ask(db, "PRAGMA foreign_keys");
+    if (jobq_run_attempt(run) == 1) {
+        CHECK_INT(run_sql(db, "CREATE TABLE IF NOT EXISTS user(id INTEGER PRIMARY KEY);"
+                              "CREATE TABLE IF NOT EXISTS mail(user REFERENCES user ON DELETE"
+                              " CASCADE);"
+                              "INSERT INTO user VALUES(1); INSERT INTO mail VALUES(1)"), SQLITE_OK);
+    }
+    CHECK_INT(run_sql(db, "DELETE FROM user WHERE id = 1"), SQLITE_OK);
+    CHECK_INT(ask(db, "SELECT count(*) FROM mail"), 0);
+    return JOBQ_DONE;
+}
+
+/* Goal: what can be set only before a transaction can be set: foreign keys hold for handlers. */
+TEST(foreign_keys_hold) {
+    for (int memory = 0; memory < 2; memory++) {
+        struct visits v = {.refuse_at = -1, .sql = "PRAGMA foreign_keys = ON"};
+        int64_t on = -1;
+        fixture f;
+        REQUIRE(open_at(&f, memory, (jobq_options){.workers = JOBQ_NONE, .on_connect = visit,
+                                                   .ctx = &v}));
+        handle(f.q, "k", forget_the_user, &on);
+        put(f.q, "k");
+        CHECK_INT(drain(f.q), 1);
+        CHECK_INT(on, 1);
+        CHECK_INT(count_all(f.q).done, 1);
+        close_at(&f, memory);
+    }
+}
+
+static int veto(void *arg) {
+    (void)arg;
+    return 1;
+}
+
+static int deny(void *arg, int action, const char *a, const char *b, const char *c,
+                const char *d) {
+    (void)arg, (void)action, (void)a, (void)b, (void)c, (void)d;
+    return SQLITE_DENY;
+}
+
+/* Sets everything that jobq lives by to what it must not be. */
+static int wreck(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err, void *ctx) {
+    (void)which, (void)err, (void)ctx;
+    if (stage != JOBQ_STAGE_SETUP) return 0;
+    run_sql(db, "PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF;"
+                " PRAGMA locking_mode = EXCLUSIVE; PRAGMA query_only = 1;"
+                " PRAGMA wal_autocheckpoint = 1");
+    sqlite3_commit_hook(db, veto, NULL);
+    sqlite3_progress_handler(db, 1, veto, NULL);
+    sqlite3_busy_timeout(db, 60000);
+    sqlite3_set_authorizer(db, deny, NULL);
+    return 0;
+}
+
+/* Goal: a hook that breaks what jobq lives by breaks nothing. Method: all of it on each connection;
+ * jobs with and without a transaction are done, the file stays in WAL mode and open to others. */
+TEST(hook_cannot_break_the_queue) {
+    for (int memory = 0; memory < 2; memory++) {
+        fixture f;
+        REQUIRE(open_at(&f, memory, (jobq_options){.workers = JOBQ_NONE, .on_connect = wreck}));
+        handle(f.q, "k", only_begin, NULL);
+        handle(f.q, "plain", do_nothing, NULL);
+        for (int i = 0; i < 3; i++) put(f.q, i % 2 ? "k" : "plain");
+        CHECK_INT(drain(f.q), 3);
+        put(f.q, "k");
+        CHECK_INT(drain(f.q), 1);
+        CHECK_INT(count_all(f.q).done, 4);
+        if (!memory) {
+            char mode[16];
+            sql_text(f.path, "PRAGMA journal_mode", mode, sizeof mode);
+            CHECK_STR(mode, "wal");
+            CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_job"), 4);
+        }
+        close_at(&f, memory);
+    }
+}
+
+/* Goal: a hook that leaves a transaction open is refused, with a sentence that says so. */
+TEST(hook_must_end_its_transaction) {
+    struct visits v = {.refuse_at = -1, .sql = "BEGIN"};
+    jobq_options options = {.workers = JOBQ_NONE, .on_connect = visit, .ctx = &v};
+    jobq_error err;
+    jobq *q = NULL;
+    CHECK_CODE(jobq_open(test_path("q.db"), &options, &q, &err), JOBQ_CANT_OPEN);
+    CHECK(strstr(err.text, "transaction") != NULL);
+    CHECK(q == NULL);
+}
+
+/* ---- What a handler may do ---- */
+
+struct deed {
+    const char *sql;
+    int code;        /* of it */
+    int seen;        /* what came of it */
+    int64_t before;  /* what the connection was like before it */
+    const char *look;
+};
+
+static jobq_outcome do_the_deed(jobq_run *run, void *ctx) {
+    struct deed *d = (struct deed *)ctx;
+    sqlite3 *db = NULL;
+    WORKS(jobq_run_db(run, &db, &err));
+    if (d->look) d->before = ask(db, d->look);
+    d->seen = run_sql(db, d->sql);
+    return JOBQ_DONE;
+}
+
+/* Goal: what would outlive the job, or change jobq's tables, is refused with SQLITE_AUTH; what only
+ * tells, and the handler's own tables and savepoints, is allowed. The job is done all the same. */
+TEST(handler_may_do_its_own_only) {
+    static const struct deed deeds[] = {
+        {.sql = "DELETE FROM jobq_job", .code = SQLITE_AUTH},
+        {.sql = "UPDATE jobq_job SET state = 2", .code = SQLITE_AUTH},
+        {.sql = "INSERT INTO jobq_meta VALUES('a', 1)", .code = SQLITE_AUTH},
+        {.sql = "DELETE FROM main.JOBQ_JOB", .code = SQLITE_AUTH},
+        {.sql = "DROP TABLE jobq_extra", .code = SQLITE_AUTH},
+        {.sql = "ALTER TABLE jobq_job ADD COLUMN mine", .code = SQLITE_AUTH},
+        {.sql = "CREATE INDEX mine ON jobq_job(payload)", .code = SQLITE_AUTH},
+        {.sql = "CREATE TRIGGER mine AFTER INSERT ON jobq_job BEGIN SELECT 1; END",
+         .code = SQLITE_AUTH},
+        {.sql = "CREATE TEMP TRIGGER mine AFTER UPDATE ON main.jobq_job BEGIN SELECT 1; END",
+         .code = SQLITE_AUTH},
+        {.sql = "CREATE TEMP TABLE jobq_job(id)", .code = SQLITE_AUTH},
+        {.sql = "CREATE TEMP VIEW jobq_job AS SELECT 1 AS id", .code = SQLITE_AUTH},
+        {.sql = "CREATE TABLE jobq_mine(x)", .code = SQLITE_AUTH},
+        {.sql = "ATTACH ':memory:' AS other", .code = SQLITE_AUTH},
+        {.sql = "PRAGMA query_only = 1", .code = SQLITE_AUTH},
+        {.sql = "PRAGMA foreign_keys = ON", .code = SQLITE_AUTH},
+        {.sql = "PRAGMA synchronous = OFF", .code = SQLITE_AUTH},
+        {.sql = "PRAGMA writable_schema = 1", .code = SQLITE_AUTH},
+        {.sql = "PRAGMA wal_checkpoint", .code = SQLITE_AUTH},
+        {.sql = "BEGIN", .code = SQLITE_AUTH},
+        {.sql = "SELECT count(*) FROM jobq_job", .code = SQLITE_OK},
+        {.sql = "PRAGMA table_info(jobq_job)", .code = SQLITE_OK},
+        {.sql = "PRAGMA foreign_keys", .code = SQLITE_OK},
+        {.sql = "PRAGMA user_version = 7", .code = SQLITE_OK},
+        {.sql = "SAVEPOINT a; CREATE TABLE own(x); ROLLBACK TO a; RELEASE a", .code = SQLITE_OK},
+        {.sql = "CREATE TABLE own(x); INSERT INTO own VALUES(1); DROP TABLE own",
+         .code = SQLITE_OK},
+    };
+    for (int memory = 0; memory < 2; memory++) {
+        for (size_t i = 0; i < sizeof deeds / sizeof deeds[0]; i++) {
+            struct deed d = deeds[i];
+            fixture f;
+            REQUIRE(open_at(&f, memory, STEP));
+            handle(f.q, "k", do_the_deed, &d);
+            put(f.q, "k");
+            CHECK_INT(drain(f.q), 1);
+            if (!CHECK_INT(d.seen, d.code)) test_note("%s", d.sql);
+            CHECK_INT(count_all(f.q).done, 1);
+            close_at(&f, memory);
+        }
+    }
+}
+
+/* ---- How the next job finds it ---- */
+
+static int hook_calls;
+
+static int count_progress(void *arg) {
+    (void)arg;
+    hook_calls++;
+    return 0;
+}
+
+static void count_update(void *arg, int what, const char *db, const char *table,
+                         sqlite3_int64 row) {
+    (void)arg, (void)what, (void)db, (void)table, (void)row;
+    hook_calls++;
+}
+
+/* The first changes what it can; the second looks at what is left. */
+static jobq_outcome leave_it_changed(jobq_run *run, void *ctx) {
+    int *runs = (int *)ctx, on = -1;
+    sqlite3 *db = NULL;
+    WORKS(jobq_run_db(run, &db, &err));
+    CHECK_INT(ask(db, "SELECT count(*) FROM sqlite_temp_master"), 1);
+    CHECK_INT(ask(db, "SELECT count(*) FROM temp.of_the_application"), 1);
+    CHECK_INT(sqlite3_last_insert_rowid(db), 0);
+    CHECK(sqlite3_limit(db, SQLITE_LIMIT_VARIABLE_NUMBER, -1) > 10);
+    CHECK_INT(sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, -1, &on), SQLITE_OK);
+    CHECK_INT(on, 1);
+    hook_calls = 0;
+    CHECK_INT(run_sql(db, "CREATE TABLE IF NOT EXISTS note(text); INSERT INTO note VALUES('a')"),
+              SQLITE_OK);
+    CHECK_INT(hook_calls, 0);
+    if ((*runs)++ % 2) return JOBQ_DONE;
+    CHECK_INT(run_sql(db, "CREATE TEMP TABLE left_behind(x); INSERT INTO left_behind VALUES(1);"
+                          "CREATE TEMP VIEW note AS SELECT 5 AS text;"
+                          "DELETE FROM temp.of_the_application; SAVEPOINT open"), SQLITE_OK);
+    sqlite3_limit(db, SQLITE_LIMIT_VARIABLE_NUMBER, 3);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, (int *)NULL);
+    sqlite3_progress_handler(db, 1, count_progress, NULL);
+    sqlite3_update_hook(db, count_update, NULL);
+    sqlite3_busy_timeout(db, 1);
+    return *runs % 3 ? JOBQ_DONE : JOBQ_FAIL;
+}
+
+/* Goal: each job finds the connection as on_connect left it, whatever the one before has done and
+ * come to. Method: temporary tables, settings, limits, hooks, a savepoint; in a file, in memory. */
+TEST(next_job_finds_it_as_it_was) {
+    for (int memory = 0; memory < 2; memory++) {
+        struct visits v = {.refuse_at = -1,
+                           .sql = "CREATE TEMP TABLE of_the_application(x);"
+                                  "INSERT INTO of_the_application VALUES(1)"};
+        int runs = 0;
+        fixture f;
+        REQUIRE(open_at(&f, memory, (jobq_options){.workers = JOBQ_NONE, .on_connect = visit,
+                                                   .ctx = &v}));
+        handle(f.q, "k", leave_it_changed, &runs);
+        for (int i = 0; i < 8; i++) put(f.q, "k");
+        CHECK_INT(drain(f.q), 8);
+        CHECK_INT(runs, 8);
+        close_at(&f, memory);
+    }
+}
+
+/* ---- In place of jobq ---- */
+
+static void forget_rollback(void *arg) {
+    (void)arg;
+}
+
+static int allow(void *arg, int action, const char *a, const char *b, const char *c,
+                 const char *d) {
+    (void)arg, (void)action, (void)a, (void)b, (void)c, (void)d;
+    return SQLITE_OK;
+}
+
+/* Takes the place of one of jobq's hooks, and does what it stood against. */
+static jobq_outcome take_its_place(jobq_run *run, void *ctx) {
+    int way = *(const int *)ctx;
+    sqlite3 *db = NULL;
+    if (jobq_run_attempt(run) > 1) return JOBQ_DONE;
+    WORKS(jobq_run_db(run, &db, &err));
+    CHECK_INT(run_sql(db, "CREATE TABLE note(text); INSERT INTO note VALUES('a')"), SQLITE_OK);
+    if (way == 0) sqlite3_commit_hook(db, NULL, NULL);
+    if (way == 1) sqlite3_rollback_hook(db, forget_rollback, NULL);
+    if (way == 2) sqlite3_set_authorizer(db, allow, NULL);
+    if (way == 3) sqlite3_set_authorizer(db, NULL, NULL);
+    return JOBQ_DONE;
+}
+
+/* Goal: a handler that puts itself in place of jobq keeps nothing and is told so; the next job has
+ * a connection that is guarded again. Method: commit hook, rollback hook, authorizer. */
+TEST(taking_the_place_of_jobq_keeps_nothing) {
+    for (int n = 0; n < 8; n++) {
+        bool memory = n % 2;
+        int way = n / 2;
+        struct deed d = {.sql = "DELETE FROM jobq_job", .look = "SELECT count(*) FROM"
+                         " sqlite_master WHERE name = 'note'"};
+        fixture f;
+        jobq_info info;
+        REQUIRE(open_at(&f, memory, STEP));
+        handle(f.q, "k", take_its_place, &way);
+        handle(f.q, "next", do_the_deed, &d);
+        info = look(f.q, put(f.q, "k"));
+        put(f.q, "next");
+        CHECK_INT(drain(f.q), 2);
+        info = look(f.q, info.id);
+        CHECK_INT(info.state, JOBQ_STATE_PENDING);
+        CHECK_INT(info.attempt, 2);
+        CHECK(strstr(info.error, "hooks") != NULL);
+        CHECK_INT(d.before, 0);
+        CHECK_INT(d.seen, SQLITE_AUTH);
+        close_at(&f, memory);
+    }
+}
+
+/* ---- The schema changes in the middle ---- */
+
+static jobq_outcome change_the_schema(jobq_run *run, void *ctx) {
+    static const char *const sqls[] = {"CREATE TABLE a(x)", "ALTER TABLE a ADD COLUMN y",
+                                       "CREATE INDEX a_y ON a(y)", "DROP TABLE a"};
+    jobq *q = jobq_run_handle(run);
+    sqlite3 *db = NULL;
+    (void)ctx;
+    WORKS(jobq_run_db(run, &db, &err));
+    for (int i = 0; i < 4; i++) {
+        CHECK_INT(run_sql(db, sqls[i]), SQLITE_OK);
+        WORKS(jobq_enqueue(q, &(jobq_job){.kind = "child", .key = sqls[i]}, NULL, &err));
+    }
+    return jobq_done(run, "result", 6);
+}
+
+/* Goal: jobq's own statements, which a change of the schema has prepared anew, are never taken for
+ * a handler's. Method: children with keys between changes, and a result. */
+TEST(schema_may_change_in_the_middle) {
+    for (int memory = 0; memory < 2; memory++) {
+        fixture f;
+        REQUIRE(open_at(&f, memory, STEP));
+        handle(f.q, "k", change_the_schema, NULL);
+        handle(f.q, "child", do_nothing, NULL);
+        for (int i = 0; i < 3; i++) {
+            put(f.q, "k");
+            CHECK_INT(drain(f.q), 5);
+        }
+        CHECK_INT(count_all(f.q).done, 15);
+        close_at(&f, memory);
+    }
+}
+
+/* ---- In memory ---- */
+
+struct ledger {
+    jobq_outcome outcome;
+    int64_t seen, other, children;
+};
+
+/* Writes a row and begets a job; tells what was there before. */
+static jobq_outcome write_in_memory(jobq_run *run, void *ctx) {
+    struct ledger *l = (struct ledger *)ctx;
+    jobq *q = jobq_run_handle(run);
+    sqlite3 *db = NULL;
+    FAILS(JOBQ_MISUSE, jobq_run_db(run, NULL, &err));
+    WORKS(jobq_run_db(run, &db, &err));
+    CHECK_INT(run_sql(db, "CREATE TABLE IF NOT EXISTS note(id INTEGER PRIMARY KEY)"), SQLITE_OK);
+    l->seen = ask(db, "SELECT count(*) FROM note");
+    CHECK_INT(run_sql(db, "INSERT INTO note DEFAULT VALUES"), SQLITE_OK);
+    WORKS(jobq_enqueue(q, &(jobq_job){.kind = "child"}, &l->children, &err));
+    CHECK_INT(state_of(q, l->other), JOBQ_STATE_PENDING);
+    CHECK_INT(state_of(q, jobq_run_id(run)), JOBQ_STATE_RUNNING);
+    CHECK(jobq_run_info(run) != NULL);
+    FAILS(JOBQ_MISUSE, jobq_cancel(q, l->other, &err));
+    FAILS(JOBQ_MISUSE, jobq_checkpoint(run, "x", 1, &err));
+    return l->outcome;
+}
+
+/* Goal: handlers that use their transaction can be tried in memory: done keeps rows and children,
+ * everything else takes them back. Method: each outcome, then a look by the next job. */
+TEST(memory_has_the_transaction_too) {
+    static const jobq_outcome outcomes[] = {JOBQ_DONE, JOBQ_RETRY, JOBQ_FAIL, JOBQ_SNOOZE,
+                                            JOBQ_RESCHEDULE, JOBQ_CANCELLED};
+    struct ledger l;
+    fixture f;
+    int64_t rows = 0, kept = 0;
+    memset(&l, 0, sizeof l);
+    REQUIRE(open_at(&f, true, STEP));
+    handle(f.q, "k", write_in_memory, &l);
+    l.other = put(f.q, "parked");
+    for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++) {
+        int64_t id = put(f.q, "k");
+        l.outcome = outcomes[i];
+        CHECK_INT(drain(f.q), 1);
+        CHECK_INT(l.seen, rows);
+        if (l.outcome == JOBQ_DONE) rows++;
+        kept += l.outcome == JOBQ_DONE;
+        CHECK_INT(count_all(f.q).parked, 1 + kept);
+        CHECK_INT(state_of(f.q, l.children) == JOBQ_STATE_PENDING, l.outcome == JOBQ_DONE);
+        WORKS(jobq_delete(f.q, id, &err));
+    }
+    fixture_close(&f);
+}
+
+static jobq_outcome count_up(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    if (jobq_run_db(run, &db, NULL) != JOBQ_OK) return JOBQ_RETRY;
+    if (run_sql(db, "CREATE TABLE IF NOT EXISTS n(x); INSERT INTO n VALUES(1)") != SQLITE_OK)
+        return JOBQ_FAIL;
+    if (jobq_run_attempt(run) == 1 && jobq_run_id(run) % 3 == 0) return JOBQ_RETRY;
+    *(int64_t *)ctx = ask(db, "SELECT count(*) FROM n");
+    return JOBQ_DONE;
+}
+
+/* Goal: the same with a pool, whose threads look, store and run meanwhile. Method: 60 jobs on four
+ * workers, plain ones among them; every row once. */
+TEST(memory_pool_loses_nothing) {
+    jobq_options options = {.workers = 4, .busy_ms = JOBQ_MINUTE};
+    int64_t ids[120], rows = 0;
+    jobq *q = NULL;
+    WORKS(jobq_open(":memory:", &options, &q, &err));
+    REQUIRE(q != NULL);
+    handle_kind(q, (jobq_kind){.name = "k", .run = count_up, .ctx = &rows, .backoff_min_ms = 1});
+    handle(q, "plain", do_nothing, NULL);
+    start(q);
+    for (int i = 0; i < 120; i++) ids[i] = put(q, i % 2 ? "k" : "plain");
+    for (int i = 0; i < 120; i++) CHECK_INT(finish(q, ids[i]).state, JOBQ_STATE_DONE);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    CHECK_INT(rows, 60);
+}
+
+TEST_MAIN(each_connection_is_shown, hook_may_refuse, hook_may_refuse_the_job, foreign_keys_hold,
+          hook_cannot_break_the_queue, hook_must_end_its_transaction, handler_may_do_its_own_only,
+          next_job_finds_it_as_it_was, taking_the_place_of_jobq_keeps_nothing,
+          schema_may_change_in_the_middle, memory_has_the_transaction_too,
+          memory_pool_loses_nothing)
