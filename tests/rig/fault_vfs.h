@@ -43,6 +43,8 @@
  *   fault_forget(true)                    a sync that fails loses what it should have written, as
  *                                         some systems do: it can be read, but no later sync will
  *                                         bring it to the disk
+ *   fault_taken(true)                     another connection writes: whoever wants to begin a
+ *                                         transaction that writes is told SQLITE_BUSY
  *
  * A call that fails changes nothing. Any thread. */
 #ifndef JOBQ_FAULT_VFS_H
@@ -131,7 +133,7 @@ static struct {
     int64_t wal_limit, space;
     char beside[DISK_NAME + 8];
     struct fault_log *log;
-    bool lie, forget;
+    bool lie, forget, taken;
 } fault = {.mutex = PTHREAD_MUTEX_INITIALIZER, .failed = PTHREAD_COND_INITIALIZER};
 
 static const char *const fault_endings[] = {"", "-wal", "-journal"};
@@ -370,6 +372,11 @@ static inline int fault_shm_lock(sqlite3_file *file, int at, int count, int flag
     int rc = SQLITE_OK;
     pthread_mutex_lock(&fault.mutex);
     if (flags & SQLITE_SHM_LOCK) rc = fault_strike(FAULT_SHM_LOCK);
+    /* Of the locks of a log the first is the writer's. */
+    if (!rc && fault.taken && at == 0 && (flags & SQLITE_SHM_LOCK)) {
+        rc = SQLITE_BUSY;
+        fault_hit(FAULT_SHM_LOCK);
+    }
     if (!rc) rc = disk_shm_lock(fault_handle(file), at, count, flags);
     pthread_mutex_unlock(&fault.mutex);
     return rc;
@@ -476,7 +483,7 @@ static inline void fault_off(void) {
     fault.fitting = NULL;
     fault.dead = 0;
     fault.wal_limit = fault.space = 0;
-    fault.lie = fault.forget = false;
+    fault.lie = fault.forget = fault.taken = false;
     pthread_mutex_unlock(&fault.mutex);
 }
 
@@ -534,6 +541,12 @@ static inline void fault_space(int64_t bytes, const char *path) {
 static inline void fault_take_space(void) {
     pthread_mutex_lock(&fault.mutex);
     if (fault.space) fault.space -= fault_free();
+    pthread_mutex_unlock(&fault.mutex);
+}
+
+static inline void fault_taken(bool taken) {
+    pthread_mutex_lock(&fault.mutex);
+    fault.taken = taken;
     pthread_mutex_unlock(&fault.mutex);
 }
 

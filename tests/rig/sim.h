@@ -248,7 +248,7 @@ static inline bool sim_trouble(void) {
 static inline bool sim_planned(void) {
     for (int i = 0; i < FAULT_KINDS; i++)
         if (fault.plans[i] && *fault.plans[i]) return true;
-    return fault.dead || fault.space || fault.wal_limit;
+    return fault.dead || fault.space || fault.wal_limit || fault.taken;
 }
 
 static inline void sim_plan_space(void) {
@@ -292,6 +292,11 @@ static inline void sim_plan_fault(void) {
         sim_plan_space();
         return;
     }
+    if (sim_chance(100)) {
+        sim_say("another connection takes the file");
+        fault_taken(true);
+        return;
+    }
     sim_say("planned: call %d of kind %d and on: %s, code %d", nth, (int)what, plan, code);
     fault_nth(what, nth, plan, code);
 }
@@ -302,6 +307,7 @@ static inline void sim_calm_disk(void) {
     memset(fault.plans, 0, sizeof fault.plans);
     fault.dead = 0;
     fault.wal_limit = fault.space = 0;
+    fault.taken = false;
     pthread_mutex_unlock(&fault.mutex);
 }
 
@@ -310,6 +316,7 @@ struct sim_eye {
     const char *plans[FAULT_KINDS];
     int64_t skip[FAULT_KINDS], hits[FAULT_KINDS], wal_limit, space;
     int dead;
+    bool taken;
 };
 
 static inline void sim_open_eye(struct sim_eye *eye) {
@@ -321,6 +328,8 @@ static inline void sim_open_eye(struct sim_eye *eye) {
     eye->wal_limit = fault.wal_limit;
     eye->space = fault.space;
     eye->dead = fault.dead;
+    eye->taken = fault.taken;
+    fault.taken = false;
     fault.wal_limit = fault.space = 0;
     fault.dead = 0;
     pthread_mutex_unlock(&fault.mutex);
@@ -334,6 +343,7 @@ static inline void sim_shut_eye(const struct sim_eye *eye) {
     fault.wal_limit = eye->wal_limit;
     fault.space = eye->space;
     fault.dead = eye->dead;
+    fault.taken = eye->taken;
     pthread_mutex_unlock(&fault.mutex);
 }
 
