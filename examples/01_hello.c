@@ -26,7 +26,7 @@ static jobq_outcome hello(jobq_run *run, void *ctx)
 /* Returns false, and says why, if a call failed. */
 static int ok(int rc, const char *what, const jobq_error *err)
 {
-    if (rc >= 0) return 1;
+    if (rc == JOBQ_OK) return 1;
     fprintf(stderr, "hello: cannot %s: %s\n", what, err->text);
     return 0;
 }

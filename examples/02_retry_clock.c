@@ -22,7 +22,7 @@ static jobq_outcome always_fails(jobq_run *run, void *ctx)
 
 static void check(int rc, const jobq_error *err)
 {
-    if (rc >= 0) return;
+    if (rc == JOBQ_OK) return;
     fprintf(stderr, "retry_clock: %s: %s\n", jobq_code_name(rc), err->text);
     exit(1);
 }

@@ -32,7 +32,7 @@ static jobq_outcome add(jobq_run *run, void *ctx)
 {
     (void)ctx;
     int32_t number;
-    memcpy(&number, jobq_run_payload(run, NULL), sizeof number); /* bytes, not aligned */
+    memcpy(&number, jobq_run_payload(run, NULL), sizeof number); /* aligned to 8, and bytes */
     pthread_mutex_lock(&sum_lock); /* handlers run on several threads */
     sum += number;
     pthread_mutex_unlock(&sum_lock);
@@ -41,7 +41,7 @@ static jobq_outcome add(jobq_run *run, void *ctx)
 
 static void check(int rc, const jobq_error *err)
 {
-    if (rc >= 0) return;
+    if (rc == JOBQ_OK) return;
     fprintf(stderr, "producers: %s: %s\n", jobq_code_name(rc), err->text);
     exit(1);
 }

@@ -25,7 +25,7 @@ static bool finished; /* only the loop's thread runs handlers, so no lock is nee
 
 static void check(int rc, const jobq_error *err)
 {
-    if (rc >= 0) return;
+    if (rc == JOBQ_OK) return;
     fprintf(stderr, "event_loop: %s: %s\n", jobq_code_name(rc), err->text);
     exit(1);
 }

@@ -18,7 +18,7 @@
 
 static void check(int rc, const jobq_error *err)
 {
-    if (rc >= 0) return;
+    if (rc == JOBQ_OK) return;
     fprintf(stderr, "exactly_once: %s: %s\n", jobq_code_name(rc), err->text);
     exit(1);
 }
