@@ -211,6 +211,7 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__KEEP_FAILED_MS (7 * JOBQ_DAY)
 #define JOBQ__PAYLOAD_MAX (1024 * 1024)
 #define JOBQ__WAL_PAGES 1000
+#define JOBQ__PAGE_SIZE 4096
 #define JOBQ__STALL_MS (10 * JOBQ_SECOND)
 #define JOBQ__GRACE_MS (5 * JOBQ_SECOND)
 #define JOBQ__ROWS_MAX 10000
@@ -288,8 +289,11 @@ static inline int64_t jobq__to_us(int64_t ms) {
 
 /* ---- The disk ---- */
 
-/* Less than this holds no transaction with its checkpoint. */
+/* What wal_pages may be set to at least. */
+#define JOBQ__WAL_PAGES_MIN 16
+/* Less than this holds no transaction with its checkpoint; and so many pages, if they are large. */
 #define JOBQ__RESERVE_MIN (64 * 1024)
+#define JOBQ__RESERVE_MIN_PAGES 16
 /* On a small disk the reserve takes this part of what is free. */
 #define JOBQ__RESERVE_SHARE 16
 /* What part of the database it may grow by while all jobs are tried again and fail: 32 % were
@@ -299,12 +303,14 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__RESERVE_ROOMY 4
 /* Pages that a transaction changes besides the rows: names, indexes, claims. */
 #define JOBQ__RESERVE_SLACK (32 * 1024)
+#define JOBQ__RESERVE_SLACK_PAGES 8
 /* Bytes of a row besides its payload, with its index entries. */
 #define JOBQ__ROW_BYTES 160
 /* Jobs of a transaction on a full disk, and bytes of the reserve for each: a job may touch a page
  * of the table, one of each index and one of the side table. */
 #define JOBQ__TIGHT_BATCH 16
 #define JOBQ__TIGHT_BYTES (16 * 1024)
+#define JOBQ__TIGHT_PAGES 4
 /* How often, at most, the names of the files are looked at: three system calls. */
 #define JOBQ__LOOK_US 10000
 
@@ -4239,13 +4245,14 @@ JOBQ__INTERNAL int jobq__column_one(struct jobq__db *db, sqlite3_stmt *s,
 #define JOBQ__SCHEMA_VERSION 1
 #define JOBQ__APPLICATION_ID 1785684593 /* "jobq" in ASCII */
 
-/* Makes sure that db holds a queue of this version: creates the tables in one transaction if the
- * file is empty (or join is set), and refuses what it does not know. created says that the file
- * was made by jobq just now, so that its settings may be chosen.
- * FOREIGN, NEWER, NOT_A_DB, and as the disk. */
 /* Puts the file into WAL mode, if it is not; so, it stays. */
 JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err);
-JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool join,
+
+/* Makes sure that db holds a queue of this version: creates the tables in one transaction if the
+ * file is empty (or join is set), and refuses what it does not know. page_size is 0 unless the file
+ * was made by jobq just now, so that its settings may be chosen.
+ * FOREIGN, NEWER, NOT_A_DB, and as the disk. */
+JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool join,
                                       jobq_error *err);
 
 /* A client: the queue must be there. NOT_FOUND, FOREIGN, NEWER. */
@@ -4389,10 +4396,10 @@ JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
 }
 
 /* Only in a file that jobq made, before its first table. */
-static int jobq__schema_settings(struct jobq__db *db) {
-    char text[96];
-    sqlite3_snprintf(sizeof text, text, "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id=%d",
-                     JOBQ__APPLICATION_ID);
+static int jobq__schema_settings(struct jobq__db *db, int page_size) {
+    char text[128];
+    sqlite3_snprintf(sizeof text, text, "PRAGMA page_size=%d; PRAGMA auto_vacuum=INCREMENTAL;"
+                     " PRAGMA application_id=%d", page_size, JOBQ__APPLICATION_ID);
     return jobq__db_exec(db, text);
 }
 
@@ -4416,7 +4423,7 @@ JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool join,
+JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool join,
                                       jobq_error *err) {
     int64_t ours, objects;
     int rc = jobq__schema_look(db, &ours, &objects, err);
@@ -4428,7 +4435,8 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool jo
     if (objects && !join)
         return jobq__err_set(err, JOBQ_FOREIGN,
                              "the file holds tables of another application; .join allows that");
-    if (created && jobq__schema_settings(db) != JOBQ_OK) return jobq__db_fail(db, err);
+    if (page_size && jobq__schema_settings(db, page_size) != JOBQ_OK)
+        return jobq__db_fail(db, err);
     rc = jobq__schema_wal(db, err);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__db_do(db, JOBQ__SQL_BEGIN);
@@ -6524,6 +6532,7 @@ struct jobq {
     struct jobq__files files;
     char vfs[64];               /* SQLite's name of how it opens files */
     bool memory, step_mode, client;
+    bool wal_by_default;        /* wal_pages was not given: it follows the size of the pages */
     bool asks_owner;            /* a client that may write only while the owner allows it */
     bool ours;                  /* the file is known to be a queue that we own */
     jobq_clock *clock;
@@ -6886,6 +6895,19 @@ JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us);
 
 /* ---- The reserve ---- */
 
+/* What is counted in bytes takes whole pages, and these may be large. */
+static int64_t jobq__disk_slack(const jobq *q) {
+    return JOBQ__MAX(JOBQ__RESERVE_SLACK, JOBQ__RESERVE_SLACK_PAGES * q->disk.page_size);
+}
+
+static int64_t jobq__disk_least(const jobq *q) {
+    return JOBQ__MAX(JOBQ__RESERVE_MIN, JOBQ__RESERVE_MIN_PAGES * q->disk.page_size);
+}
+
+static int64_t jobq__disk_each(const jobq *q) {
+    return JOBQ__MAX(JOBQ__TIGHT_BYTES, JOBQ__TIGHT_PAGES * q->disk.page_size);
+}
+
 /* Rows grow by a few bytes when their jobs fail or are tried again. */
 static int64_t jobq__disk_tail(jobq *q) {
     int64_t used = jobq__store_bytes(&q->writer) - jobq__store_free_bytes(&q->writer);
@@ -6895,10 +6917,10 @@ static int64_t jobq__disk_tail(jobq *q) {
 /* As much as the options say, or as the log may hold and a little for what else has to be written;
  * on a small disk one sixteenth of what is free; not less than the owner before us had. */
 static int64_t jobq__disk_base(jobq *q) {
-    int64_t log = q->options.wal_pages * q->disk.page_size + 2 * JOBQ__RESERVE_SLACK;
+    int64_t log = q->options.wal_pages * q->disk.page_size + 2 * jobq__disk_slack(q);
     int64_t most = q->options.reserve_bytes ? q->options.reserve_bytes : log;
     int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
-    int64_t wanted = JOBQ__MIN(most, JOBQ__MAX(share, JOBQ__RESERVE_MIN));
+    int64_t wanted = JOBQ__MIN(most, JOBQ__MAX(share, jobq__disk_least(q)));
     return JOBQ__MAX(wanted, JOBQ__MIN(jobq__owner_noted_reserve(&q->owner),
                                        jobq__add(most, 3 * q->options.payload_max)));
 }
@@ -6945,7 +6967,10 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
     if (q->client) return;
     /* 0 if there was no memory to ask. */
     disk->page_size = jobq__store_page_size(&q->writer);
-    if (disk->page_size < 512) disk->page_size = 4096;
+    if (disk->page_size < 512) disk->page_size = JOBQ__PAGE_SIZE;
+    if (q->wal_by_default)
+        q->options.wal_pages = (int)JOBQ__MAX(JOBQ__WAL_PAGES * JOBQ__PAGE_SIZE / disk->page_size,
+                                              JOBQ__WAL_PAGES_MIN);
     jobq__disk_look_back(q);
     if (q->options.reserve_bytes == JOBQ_NONE) {
         jobq__owner_reserve(&q->owner, 0);
@@ -6998,7 +7023,7 @@ JOBQ__INTERNAL void jobq__disk_end(jobq *q) {
 
 JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q) {
     int64_t logged = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) * q->disk.page_size;
-    int64_t most = jobq__add(logged + JOBQ__RESERVE_SLACK, 2 * q->tx.grows), growth;
+    int64_t most = jobq__add(logged + jobq__disk_slack(q), 2 * q->tx.grows), growth;
     if (q->memory || q->client || q->options.reserve_bytes == JOBQ_NONE) return JOBQ_OK;
     /* Nobody knows what a handler writes. */
     if (q->disk.level == JOBQ__DISK_ROOMY && q->tx.db == &q->writer && most <= q->owner.reserved)
@@ -7018,7 +7043,7 @@ JOBQ__INTERNAL void jobq__disk_copying(jobq *q) {
  * old ones into the log. */
 static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
     struct jobq__disk *disk = &q->disk;
-    int64_t need = jobq__add(3 * largest, 2 * JOBQ__RESERVE_SLACK);
+    int64_t need = jobq__add(3 * largest, 2 * jobq__disk_slack(q));
     if (need <= disk->base) return true;
     if (jobq__owner_reserve(&q->owner, jobq__add(disk->wanted, need - disk->base)) != JOBQ_OK)
         return false;
@@ -7075,7 +7100,7 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q) {
 JOBQ__INTERNAL int jobq__disk_batch(const jobq *q, int roomy) {
     if (q->disk.level == JOBQ__DISK_ROOMY) return roomy;
     if (q->disk.level == JOBQ__DISK_SINGLE) return 1;
-    return (int)JOBQ__MAX(JOBQ__MIN(q->disk.held / JOBQ__TIGHT_BYTES, JOBQ__TIGHT_BATCH), 1);
+    return (int)JOBQ__MAX(JOBQ__MIN(q->disk.held / jobq__disk_each(q), JOBQ__TIGHT_BATCH), 1);
 }
 
 JOBQ__INTERNAL bool jobq__disk_saves_room(const jobq *q) {
@@ -7088,7 +7113,7 @@ JOBQ__INTERNAL bool jobq__disk_saves_room(const jobq *q) {
 JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q) {
     int64_t pages;
     if (!q->disk.base) return q->options.wal_pages;
-    pages = (q->disk.base - JOBQ__RESERVE_SLACK) / q->disk.page_size;
+    pages = (q->disk.base - jobq__disk_slack(q)) / q->disk.page_size;
     return JOBQ__MIN(q->options.wal_pages, JOBQ__MAX(pages, 1));
 }
 
@@ -11632,6 +11657,14 @@ static int jobq__config_times(const jobq_options *given, jobq_options *o, jobq_e
     return rc;
 }
 
+static int jobq__config_page_size(int given, jobq_options *o, jobq_error *err) {
+    o->page_size = given ? given : JOBQ__PAGE_SIZE;
+    if (o->page_size >= 512 && o->page_size <= 65536 && !(o->page_size & (o->page_size - 1)))
+        return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_MISUSE, "page_size must be a power of two between 512 and"
+                         " 65536");
+}
+
 JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options *o,
                                         jobq_error *err) {
     static const jobq_options defaults;
@@ -11657,7 +11690,8 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
         rc = jobq__config_count("payload_max", given->payload_max, JOBQ__PAYLOAD_MAX, 1,
                                 JOBQ_PAYLOAD_MAX, &o->payload_max, err);
     if (rc == JOBQ_OK)
-        rc = jobq__config_count("wal_pages", given->wal_pages, JOBQ__WAL_PAGES, 16, 1000000,
+        rc = jobq__config_count("wal_pages", given->wal_pages, JOBQ__WAL_PAGES,
+                                JOBQ__WAL_PAGES_MIN, 1000000,
                                 &wal_pages, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("keep_max", given->keep_max, JOBQ_UNLIMITED, 1, INT64_MAX,
@@ -11671,7 +11705,7 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
     if (rc != JOBQ_OK) return rc;
     o->workers = (int)workers;
     o->wal_pages = (int)wal_pages;
-    return rc;
+    return jobq__config_page_size(given->page_size, o, err);
 }
 
 /* The least delay and the longest: two that are given must agree, a default gives way. */
@@ -12060,7 +12094,9 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
     if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
     else if (rc == JOBQ_OK)
-        rc = jobq__schema_ready(&q->writer, q->files.created || q->memory, q->options.join, err);
+        rc = jobq__schema_ready(&q->writer,
+                                q->files.created || q->memory ? q->options.page_size : 0,
+                                q->options.join, err);
     if (rc == JOBQ_OK) rc = jobq__api_set_up_writer(q, err);
     if (rc == JOBQ_OK && !q->memory)
         rc = jobq__core_join_in(q, &q->reader, JOBQ__DB_READER, err);
@@ -12181,6 +12217,7 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
         return rc;
     }
     q->client = q->options.role == JOBQ_CLIENT;
+    q->wal_by_default = !options || !options->wal_pages;
     q->step_mode = q->options.workers == JOBQ_NONE && !q->client;
     q->memory = strcmp(path, ":memory:") == 0;
     q->clock = q->options.clock;

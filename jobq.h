@@ -292,9 +292,13 @@ typedef struct jobq_options {
     int64_t keep_max;       /* keep at most so many finished jobs, looked at once a minute;
                                default no limit */
     int64_t payload_max;    /* bytes; default 1 MiB; at most JOBQ_PAYLOAD_MAX */
-    int wal_pages;          /* checkpoint when the log has so many pages; default 1000; >= 16 */
+    int page_size;          /* of a file that is made here; default 4096; a power of two from 512
+                               to 65536; a file that is there keeps its own */
+    int wal_pages;          /* checkpoint when the log has so many pages; default 1000, and of
+                               pages that are not 4096 bytes as many as make 4 MB; >= 16 */
     int64_t reserve_bytes;  /* of disk, set aside so that on a full one jobs can still be
-                               finished; default: wal_pages pages and 64 KiB, and on a disk
+                               finished; default: wal_pages pages and 64 KiB (16 pages, if
+                               that is more), and on a disk
                                that fills up a third of the database more; >= 64 KiB, but on
                                a small disk 1/16 of what is free; JOBQ_NONE = none */
     int64_t stall_ms;       /* real time that jobq_advance gives to each rest; default 10 s */

@@ -232,7 +232,9 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
     if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
     else if (rc == JOBQ_OK)
-        rc = jobq__schema_ready(&q->writer, q->files.created || q->memory, q->options.join, err);
+        rc = jobq__schema_ready(&q->writer,
+                                q->files.created || q->memory ? q->options.page_size : 0,
+                                q->options.join, err);
     if (rc == JOBQ_OK) rc = jobq__api_set_up_writer(q, err);
     if (rc == JOBQ_OK && !q->memory)
         rc = jobq__core_join_in(q, &q->reader, JOBQ__DB_READER, err);
@@ -353,6 +355,7 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
         return rc;
     }
     q->client = q->options.role == JOBQ_CLIENT;
+    q->wal_by_default = !options || !options->wal_pages;
     q->step_mode = q->options.workers == JOBQ_NONE && !q->client;
     q->memory = strcmp(path, ":memory:") == 0;
     q->clock = q->options.clock;

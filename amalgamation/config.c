@@ -52,6 +52,14 @@ static int jobq__config_times(const jobq_options *given, jobq_options *o, jobq_e
     return rc;
 }
 
+static int jobq__config_page_size(int given, jobq_options *o, jobq_error *err) {
+    o->page_size = given ? given : JOBQ__PAGE_SIZE;
+    if (o->page_size >= 512 && o->page_size <= 65536 && !(o->page_size & (o->page_size - 1)))
+        return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_MISUSE, "page_size must be a power of two between 512 and"
+                         " 65536");
+}
+
 JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options *o,
                                         jobq_error *err) {
     static const jobq_options defaults;
@@ -77,7 +85,8 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
         rc = jobq__config_count("payload_max", given->payload_max, JOBQ__PAYLOAD_MAX, 1,
                                 JOBQ_PAYLOAD_MAX, &o->payload_max, err);
     if (rc == JOBQ_OK)
-        rc = jobq__config_count("wal_pages", given->wal_pages, JOBQ__WAL_PAGES, 16, 1000000,
+        rc = jobq__config_count("wal_pages", given->wal_pages, JOBQ__WAL_PAGES,
+                                JOBQ__WAL_PAGES_MIN, 1000000,
                                 &wal_pages, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("keep_max", given->keep_max, JOBQ_UNLIMITED, 1, INT64_MAX,
@@ -91,7 +100,7 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
     if (rc != JOBQ_OK) return rc;
     o->workers = (int)workers;
     o->wal_pages = (int)wal_pages;
-    return rc;
+    return jobq__config_page_size(given->page_size, o, err);
 }
 
 /* The least delay and the longest: two that are given must agree, a default gives way. */

@@ -322,6 +322,7 @@ struct jobq {
     struct jobq__files files;
     char vfs[64];               /* SQLite's name of how it opens files */
     bool memory, step_mode, client;
+    bool wal_by_default;        /* wal_pages was not given: it follows the size of the pages */
     bool asks_owner;            /* a client that may write only while the owner allows it */
     bool ours;                  /* the file is known to be a queue that we own */
     jobq_clock *clock;

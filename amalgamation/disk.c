@@ -3,6 +3,19 @@
 
 /* ---- The reserve ---- */
 
+/* What is counted in bytes takes whole pages, and these may be large. */
+static int64_t jobq__disk_slack(const jobq *q) {
+    return JOBQ__MAX(JOBQ__RESERVE_SLACK, JOBQ__RESERVE_SLACK_PAGES * q->disk.page_size);
+}
+
+static int64_t jobq__disk_least(const jobq *q) {
+    return JOBQ__MAX(JOBQ__RESERVE_MIN, JOBQ__RESERVE_MIN_PAGES * q->disk.page_size);
+}
+
+static int64_t jobq__disk_each(const jobq *q) {
+    return JOBQ__MAX(JOBQ__TIGHT_BYTES, JOBQ__TIGHT_PAGES * q->disk.page_size);
+}
+
 /* Rows grow by a few bytes when their jobs fail or are tried again. */
 static int64_t jobq__disk_tail(jobq *q) {
     int64_t used = jobq__store_bytes(&q->writer) - jobq__store_free_bytes(&q->writer);
@@ -12,10 +25,10 @@ static int64_t jobq__disk_tail(jobq *q) {
 /* As much as the options say, or as the log may hold and a little for what else has to be written;
  * on a small disk one sixteenth of what is free; not less than the owner before us had. */
 static int64_t jobq__disk_base(jobq *q) {
-    int64_t log = q->options.wal_pages * q->disk.page_size + 2 * JOBQ__RESERVE_SLACK;
+    int64_t log = q->options.wal_pages * q->disk.page_size + 2 * jobq__disk_slack(q);
     int64_t most = q->options.reserve_bytes ? q->options.reserve_bytes : log;
     int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
-    int64_t wanted = JOBQ__MIN(most, JOBQ__MAX(share, JOBQ__RESERVE_MIN));
+    int64_t wanted = JOBQ__MIN(most, JOBQ__MAX(share, jobq__disk_least(q)));
     return JOBQ__MAX(wanted, JOBQ__MIN(jobq__owner_noted_reserve(&q->owner),
                                        jobq__add(most, 3 * q->options.payload_max)));
 }
@@ -62,7 +75,10 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
     if (q->client) return;
     /* 0 if there was no memory to ask. */
     disk->page_size = jobq__store_page_size(&q->writer);
-    if (disk->page_size < 512) disk->page_size = 4096;
+    if (disk->page_size < 512) disk->page_size = JOBQ__PAGE_SIZE;
+    if (q->wal_by_default)
+        q->options.wal_pages = (int)JOBQ__MAX(JOBQ__WAL_PAGES * JOBQ__PAGE_SIZE / disk->page_size,
+                                              JOBQ__WAL_PAGES_MIN);
     jobq__disk_look_back(q);
     if (q->options.reserve_bytes == JOBQ_NONE) {
         jobq__owner_reserve(&q->owner, 0);
@@ -115,7 +131,7 @@ JOBQ__INTERNAL void jobq__disk_end(jobq *q) {
 
 JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q) {
     int64_t logged = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) * q->disk.page_size;
-    int64_t most = jobq__add(logged + JOBQ__RESERVE_SLACK, 2 * q->tx.grows), growth;
+    int64_t most = jobq__add(logged + jobq__disk_slack(q), 2 * q->tx.grows), growth;
     if (q->memory || q->client || q->options.reserve_bytes == JOBQ_NONE) return JOBQ_OK;
     /* Nobody knows what a handler writes. */
     if (q->disk.level == JOBQ__DISK_ROOMY && q->tx.db == &q->writer && most <= q->owner.reserved)
@@ -135,7 +151,7 @@ JOBQ__INTERNAL void jobq__disk_copying(jobq *q) {
  * old ones into the log. */
 static bool jobq__disk_reserve_for(jobq *q, int64_t largest) {
     struct jobq__disk *disk = &q->disk;
-    int64_t need = jobq__add(3 * largest, 2 * JOBQ__RESERVE_SLACK);
+    int64_t need = jobq__add(3 * largest, 2 * jobq__disk_slack(q));
     if (need <= disk->base) return true;
     if (jobq__owner_reserve(&q->owner, jobq__add(disk->wanted, need - disk->base)) != JOBQ_OK)
         return false;
@@ -192,7 +208,7 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q) {
 JOBQ__INTERNAL int jobq__disk_batch(const jobq *q, int roomy) {
     if (q->disk.level == JOBQ__DISK_ROOMY) return roomy;
     if (q->disk.level == JOBQ__DISK_SINGLE) return 1;
-    return (int)JOBQ__MAX(JOBQ__MIN(q->disk.held / JOBQ__TIGHT_BYTES, JOBQ__TIGHT_BATCH), 1);
+    return (int)JOBQ__MAX(JOBQ__MIN(q->disk.held / jobq__disk_each(q), JOBQ__TIGHT_BATCH), 1);
 }
 
 JOBQ__INTERNAL bool jobq__disk_saves_room(const jobq *q) {
@@ -205,7 +221,7 @@ JOBQ__INTERNAL bool jobq__disk_saves_room(const jobq *q) {
 JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q) {
     int64_t pages;
     if (!q->disk.base) return q->options.wal_pages;
-    pages = (q->disk.base - JOBQ__RESERVE_SLACK) / q->disk.page_size;
+    pages = (q->disk.base - jobq__disk_slack(q)) / q->disk.page_size;
     return JOBQ__MIN(q->options.wal_pages, JOBQ__MAX(pages, 1));
 }
 

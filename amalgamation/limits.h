@@ -13,6 +13,7 @@
 #define JOBQ__KEEP_FAILED_MS (7 * JOBQ_DAY)
 #define JOBQ__PAYLOAD_MAX (1024 * 1024)
 #define JOBQ__WAL_PAGES 1000
+#define JOBQ__PAGE_SIZE 4096
 #define JOBQ__STALL_MS (10 * JOBQ_SECOND)
 #define JOBQ__GRACE_MS (5 * JOBQ_SECOND)
 #define JOBQ__ROWS_MAX 10000
@@ -90,8 +91,11 @@
 
 /* ---- The disk ---- */
 
-/* Less than this holds no transaction with its checkpoint. */
+/* What wal_pages may be set to at least. */
+#define JOBQ__WAL_PAGES_MIN 16
+/* Less than this holds no transaction with its checkpoint; and so many pages, if they are large. */
 #define JOBQ__RESERVE_MIN (64 * 1024)
+#define JOBQ__RESERVE_MIN_PAGES 16
 /* On a small disk the reserve takes this part of what is free. */
 #define JOBQ__RESERVE_SHARE 16
 /* What part of the database it may grow by while all jobs are tried again and fail: 32 % were
@@ -101,12 +105,14 @@
 #define JOBQ__RESERVE_ROOMY 4
 /* Pages that a transaction changes besides the rows: names, indexes, claims. */
 #define JOBQ__RESERVE_SLACK (32 * 1024)
+#define JOBQ__RESERVE_SLACK_PAGES 8
 /* Bytes of a row besides its payload, with its index entries. */
 #define JOBQ__ROW_BYTES 160
 /* Jobs of a transaction on a full disk, and bytes of the reserve for each: a job may touch a page
  * of the table, one of each index and one of the side table. */
 #define JOBQ__TIGHT_BATCH 16
 #define JOBQ__TIGHT_BYTES (16 * 1024)
+#define JOBQ__TIGHT_PAGES 4
 /* How often, at most, the names of the files are looked at: three system calls. */
 #define JOBQ__LOOK_US 10000
 

@@ -130,10 +130,10 @@ JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
 }
 
 /* Only in a file that jobq made, before its first table. */
-static int jobq__schema_settings(struct jobq__db *db) {
-    char text[96];
-    sqlite3_snprintf(sizeof text, text, "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id=%d",
-                     JOBQ__APPLICATION_ID);
+static int jobq__schema_settings(struct jobq__db *db, int page_size) {
+    char text[128];
+    sqlite3_snprintf(sizeof text, text, "PRAGMA page_size=%d; PRAGMA auto_vacuum=INCREMENTAL;"
+                     " PRAGMA application_id=%d", page_size, JOBQ__APPLICATION_ID);
     return jobq__db_exec(db, text);
 }
 
@@ -157,7 +157,7 @@ JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool join,
+JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool join,
                                       jobq_error *err) {
     int64_t ours, objects;
     int rc = jobq__schema_look(db, &ours, &objects, err);
@@ -169,7 +169,8 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool jo
     if (objects && !join)
         return jobq__err_set(err, JOBQ_FOREIGN,
                              "the file holds tables of another application; .join allows that");
-    if (created && jobq__schema_settings(db) != JOBQ_OK) return jobq__db_fail(db, err);
+    if (page_size && jobq__schema_settings(db, page_size) != JOBQ_OK)
+        return jobq__db_fail(db, err);
     rc = jobq__schema_wal(db, err);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__db_do(db, JOBQ__SQL_BEGIN);

@@ -7,13 +7,14 @@
 #define JOBQ__SCHEMA_VERSION 1
 #define JOBQ__APPLICATION_ID 1785684593 /* "jobq" in ASCII */
 
-/* Makes sure that db holds a queue of this version: creates the tables in one transaction if the
- * file is empty (or join is set), and refuses what it does not know. created says that the file
- * was made by jobq just now, so that its settings may be chosen.
- * FOREIGN, NEWER, NOT_A_DB, and as the disk. */
 /* Puts the file into WAL mode, if it is not; so, it stays. */
 JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err);
-JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, bool created, bool join,
+
+/* Makes sure that db holds a queue of this version: creates the tables in one transaction if the
+ * file is empty (or join is set), and refuses what it does not know. page_size is 0 unless the file
+ * was made by jobq just now, so that its settings may be chosen.
+ * FOREIGN, NEWER, NOT_A_DB, and as the disk. */
+JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool join,
                                       jobq_error *err);
 
 /* A client: the queue must be there. NOT_FOUND, FOREIGN, NEWER. */

@@ -45,6 +45,7 @@ struct disk {
     size_t result_size; /* 0: small */
     bool tx, fails;
     size_t payload_max; /* 0: 2 KiB */
+    int page_size;
 };
 
 static void one_disk(struct disk d) {
@@ -54,7 +55,7 @@ static void one_disk(struct disk d) {
     uint64_t seed = test_seed() + (uint64_t)size + d.result_size;
     fault_begin();
     fault_space(size, test_path("full.db"));
-    if (!story_begin(&s, d.workers, seed)) return;
+    if (!story_begin_with(&s, d.workers, seed, d.page_size)) return;
     if (d.result_size) s.result_size = d.result_size;
     if (d.payload_max) s.payload_max = d.payload_max;
     s.tx = d.tx;
@@ -85,6 +86,29 @@ TEST(own_work_fills_the_disk) {
     }
     test_figure("full disk", "drains to 0, takes work again", "%d sizes from 256 KiB to 4 MiB,"
                 " filled by the queue", sizes);
+}
+
+/* Goal: whatever pages the file is made of. Method: small and large ones, on disks that hold at
+ * least some dozens of them; filled by the queue itself and by somebody else. */
+TEST(pages_of_every_size) {
+    static const struct {
+        int page_size;
+        int64_t size;
+        size_t payload_max;
+    } disks[] = {{512, 512 * KIB, 2048},    {1024, 512 * KIB, 2048},  {1024, 2048 * KIB, 2048},
+                 {2048, 512 * KIB, 2048},   {2048, 2048 * KIB, 2048}, {8192, 2048 * KIB, 2048},
+                 {65536, 8192 * KIB, 32768}, {65536, 16384 * KIB, 32768}};
+    size_t i, count = sizeof disks / sizeof disks[0];
+    for (i = 0; i < 2 * count && !test_failures(); i++) {
+        struct disk d = {.workers = JOBQ_NONE, .stolen = i >= count};
+        d.size = disks[i % count].size;
+        d.page_size = disks[i % count].page_size;
+        d.payload_max = disks[i % count].payload_max;
+        one_disk(d);
+        if (test_failures()) test_note("pages of %d bytes", d.page_size);
+    }
+    test_figure("full disk", "drains to 0, takes work again", "%d disks, pages of 512 bytes to"
+                " 64 KiB", (int)(2 * count));
 }
 
 /* Goal: the same when somebody else takes what is free. Method: every size, at a random moment. */
@@ -273,7 +297,7 @@ TEST(history_gives_way) {
                 "%d disks full of jobs that are done and kept", disks);
 }
 
-TEST_MAIN(own_work_fills_the_disk, others_fill_the_disk, a_pool_on_a_full_disk,
+TEST_MAIN(own_work_fills_the_disk, pages_of_every_size, others_fill_the_disk, a_pool_on_a_full_disk,
           results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk, history_gives_way,
           reserve_is_part_of_the_disk, transactions_of_jobs_end, large_payloads_end,
           open_keeps_the_reserve, close_writes_outcomes)

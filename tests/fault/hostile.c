@@ -356,7 +356,7 @@ static bool judge(int status) {
  * that a handler gets altered although its damage could be known. Method: see above. */
 TEST(damage_by_the_thousand) {
     struct batch batch = {test_seed() * 1000000, 25};
-    int files = (int)test_effort(1500), bad = 0;
+    int files = (int)test_effort(400), bad = 0;
     struct rusage usage;
     if (!begin()) return;
     for (; files > 0 && bad < 5; files -= batch.count, batch.first += (uint64_t)batch.count)

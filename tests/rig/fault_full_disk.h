@@ -20,6 +20,7 @@ struct story {
     int workers;        /* JOBQ_NONE: step mode */
     size_t result_size; /* of the jobs that have a result */
     size_t payload_max; /* they are of any size up to this */
+    int page_size;      /* of the file; 0: the default */
     gate *gate;         /* where the handlers stand first, or NULL */
     bool tx;            /* their handlers ask for the job's transaction */
     bool fails;         /* all jobs are tried twice and fail for good, with long messages */
@@ -47,15 +48,17 @@ static inline jobq_outcome work(jobq_run *run, void *ctx) {
 }
 
 static inline bool story_open(struct story *s) {
-    jobq_options options = {.workers = s->workers, .durability = JOBQ_RELAXED, .clock = s->clock};
+    jobq_options options = {.workers = s->workers, .durability = JOBQ_RELAXED, .clock = s->clock,
+                            .page_size = s->page_size};
     WORKS(jobq_open(s->path, &options, &s->q, &err));
     if (!s->q) return false;
     WORKS(jobq_register(s->q, &(jobq_kind){.name = "work", .run = work, .ctx = s}, &err));
     return true;
 }
 
-static inline bool story_begin(struct story *s, int workers, uint64_t seed) {
+static inline bool story_begin_with(struct story *s, int workers, uint64_t seed, int page_size) {
     memset(s, 0, sizeof *s);
+    s->page_size = page_size;
     s->workers = workers;
     s->result_size = 200;
     s->payload_max = 2048;
@@ -65,6 +68,10 @@ static inline bool story_begin(struct story *s, int workers, uint64_t seed) {
     s->ends = (unsigned char *)calloc(JOBS_MAX + 1, 1);
     if (!s->ends) test_give_up("no memory");
     return story_open(s);
+}
+
+static inline bool story_begin(struct story *s, int workers, uint64_t seed) {
+    return story_begin_with(s, workers, seed, 0);
 }
 
 static inline void story_end(struct story *s) {

@@ -39,6 +39,7 @@ static void check_defaults(const jobq_options *o) {
     CHECK_INT(o->keep_max, JOBQ_UNLIMITED);
     CHECK_INT(o->payload_max, 1024 * 1024);
     CHECK_INT(o->wal_pages, 1000);
+    CHECK_INT(o->page_size, 4096);
     CHECK_INT(o->stall_ms, 10 * JOBQ_SECOND);
     CHECK_INT((int64_t)o->seed, 0);
     CHECK(!o->clock && !o->on_event && !o->on_wake && !o->ctx);
@@ -107,6 +108,12 @@ TEST(option_counts) {
     OPTION(JOBQ_MISUSE, .reserve_bytes = 65535);
     OPTION(JOBQ_MISUSE, .reserve_bytes = -2);
     OPTION(JOBQ_MISUSE, .reserve_bytes = INT64_MAX);
+    GOOD(page_size, 512, 512);
+    GOOD(page_size, 65536, 65536);
+    OPTION(JOBQ_MISUSE, .page_size = 256);
+    OPTION(JOBQ_MISUSE, .page_size = 131072);
+    OPTION(JOBQ_MISUSE, .page_size = 3000);
+    OPTION(JOBQ_MISUSE, .page_size = JOBQ_NONE);
     GOOD(wal_pages, 16, 16);
     GOOD(wal_pages, 1000000, 1000000);
     OPTION(JOBQ_MISUSE, .wal_pages = 15);
