@@ -38,7 +38,8 @@ jobq *bench_queue_open(const struct bench_queue *how, struct bench_work *work) {
         .durability = how->durability,
         .workers = how->workers,
         .keep_done_ms = how->keep_done ? 0 : JOBQ_NONE,
-        .wal_pages = FLOOR_CHECKPOINT_PAGES,
+        .page_size = how->page_size,
+        .wal_pages = how->page_size ? 0 : FLOOR_CHECKPOINT_PAGES,
     };
     jobq_kind kind = {.name = BENCH_KIND, .run = count_job, .ctx = work};
     jobq *q = NULL;

@@ -26,7 +26,7 @@ static const char schema[] =
     " priority INT NOT NULL, run_at INT NOT NULL, attempt INT NOT NULL, payload BLOB);"
     "CREATE INDEX job_waiting ON job(queue, priority, run_at, id) WHERE state = 0;";
 
-enum statement { BEGIN, COMMIT, STORE, NEXT, CLAIM, FORGET, TOUCH, STATEMENTS };
+enum statement { BEGIN, COMMIT, STORE, NEXT, CLAIM, FORGET, TOUCH, KEEP, STATEMENTS };
 
 static const char *const statement_text[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",
@@ -37,6 +37,7 @@ static const char *const statement_text[STATEMENTS] = {
              " ORDER BY priority, run_at, id LIMIT ?1",
     [CLAIM] = "UPDATE job SET state = 1, attempt = attempt + 1 WHERE id = ?1",
     [FORGET] = "DELETE FROM job WHERE id = ?1",
+    [KEEP] = "UPDATE job SET state = 2, ended_at = ?2 WHERE id = ?1",
     [TOUCH] = "UPDATE job SET attempt = attempt + 1 WHERE id = ?1",
 };
 
@@ -44,6 +45,7 @@ struct floor {
     sqlite3 *db;
     sqlite3_stmt *statement[STATEMENTS];
     int64_t stored;   /* jobs ever */
+    bool keeps;
     int log_pages;    /* after the last commit; only kept by floor_checkpoint_ms */
     uint64_t random;
     unsigned char payload[FLOOR_PAYLOAD_SIZE];
@@ -67,6 +69,11 @@ static void finish_id(struct floor *f, enum statement which, int64_t id) {
     finish(f, which);
 }
 
+static void prepare(struct floor *f, enum statement which) {
+    check(f, sqlite3_prepare_v3(f->db, statement_text[which], -1, SQLITE_PREPARE_PERSISTENT,
+                                &f->statement[which], NULL) == SQLITE_OK, statement_text[which]);
+}
+
 struct floor *floor_open(const char *path, bool synced) {
     struct floor *f = bench_alloc(sizeof *f);
     memset(f->payload, FLOOR_PAYLOAD_BYTE, sizeof f->payload);
@@ -76,10 +83,7 @@ struct floor *floor_open(const char *path, bool synced) {
     execute(f, pragmas);
     sqlite3_wal_autocheckpoint(f->db, FLOOR_CHECKPOINT_PAGES);
     execute(f, schema);
-    for (int i = 0; i < STATEMENTS; i++) {
-        check(f, sqlite3_prepare_v3(f->db, statement_text[i], -1, SQLITE_PREPARE_PERSISTENT,
-                                    &f->statement[i], NULL) == SQLITE_OK, statement_text[i]);
-    }
+    for (int i = 0; i < KEEP; i++) prepare(f, (enum statement)i);
     return f;
 }
 
@@ -104,6 +108,18 @@ void floor_enqueue(struct floor *f, int64_t jobs, int batch) {
     }
 }
 
+void floor_keep(struct floor *f) {
+    execute(f, "ALTER TABLE job ADD COLUMN ended_at INT;"
+               " CREATE INDEX job_ended ON job(ended_at) WHERE ended_at IS NOT NULL");
+    prepare(f, KEEP);
+    f->keeps = true;
+}
+
+static void end_job(struct floor *f, int64_t id) {
+    if (f->keeps) sqlite3_bind_int64(f->statement[KEEP], 2, INT64_C(1700000000000));
+    finish_id(f, f->keeps ? KEEP : FORGET, id);
+}
+
 int64_t floor_cycle(struct floor *f, int batch) {
     sqlite3_stmt *next = f->statement[NEXT];
     int64_t *running = bench_alloc(sizeof *running * (size_t)batch);
@@ -112,7 +128,7 @@ int64_t floor_cycle(struct floor *f, int batch) {
     int count = 0;
     do {
         finish(f, BEGIN);
-        for (int i = 0; i < count; i++) finish_id(f, FORGET, running[i]);
+        for (int i = 0; i < count; i++) end_job(f, running[i]);
         total += count;
         count = 0;
         sqlite3_bind_int(next, 1, batch);

@@ -30,6 +30,10 @@ void floor_enqueue(struct floor *f, int64_t jobs, int batch);
  * many jobs went through. */
 int64_t floor_cycle(struct floor *f, int batch);
 
+/* From now on jobs just finished are not deleted: they are marked and stand in a second index by
+ * the time of their end, so that they can be dropped some day. */
+void floor_keep(struct floor *f);
+
 /* Milliseconds that one PASSIVE checkpoint takes when rows all over the table, 16 a transaction,
  * have been changed twice each (as by claim and settle) until the log was pages long. */
 double floor_checkpoint_ms(struct floor *f, int pages);

