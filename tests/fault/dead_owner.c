@@ -44,8 +44,9 @@ static int64_t leave_behind(const char *copy) {
 /* ---- A reboot ---- */
 
 /* What the system tells of its boot. */
+enum { TOLD, NO_FILE, EMPTY_FILE };
 static struct {
-    enum { TOLD, NO_FILE, EMPTY_FILE } id;
+    int id; /* one of these */
     int64_t wall_s, up_s; /* added to the clocks */
 } boot;
 
