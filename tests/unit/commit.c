@@ -1,0 +1,292 @@
+/* commit.c - the baton and the groups: who commits, for whom, and what a failure takes along.
+ *
+ * Promised by the head of commit.h: one holder at a time, in the order of coming; a group takes
+ * what queues meanwhile into one transaction; who waits too long is gone without a trace,
+ * wherever in the line it stood; what fails alone is undone alone. The requests here are made by
+ * hand: they write rows into a table of their own, and fail as they are told. The queue holds
+ * nothing else. */
+#include "helpers.h"
+#include "unit.h"
+
+#include <sched.h>
+
+struct order {
+    jobq *q;
+    struct jobq__request request;
+    pthread_t thread;
+    int number, rows;    /* rows: to be written before it ends */
+    int fails;           /* the code that its write returns after that, or JOBQ_OK */
+    int64_t wait_us;
+    int written, after;  /* how often each was called */
+    int returned;        /* atomic */
+    jobq_error err;
+};
+
+static struct {
+    fixture f;
+    int commits;         /* of the writer's connection, by SQLite's own hook */
+    int order[64], count; /* numbers, as they were written; by the holder of the baton */
+} place;
+
+static int count_commit(void *ctx) {
+    (void)ctx;
+    place.commits++;
+    return 0;
+}
+
+static bool place_open(void) {
+    memset(&place, 0, sizeof place);
+    if (!fixture_open(&place.f, (jobq_options){.workers = JOBQ_NONE})) return false;
+    sql_run(place.f.path, "CREATE TABLE mine(n)");
+    sqlite3_commit_hook(place.f.q->writer.handle, count_commit, NULL);
+    return true;
+}
+
+static int64_t rows_of(int number) {
+    char sql[64];
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM mine WHERE n = %d", number);
+    return sql_int(place.f.path, sql);
+}
+
+static int write_rows(jobq *q, struct jobq__request *r) {
+    struct order *o = (struct order *)r->arg;
+    char sql[64];
+    if (place.count < 64) place.order[place.count++] = o->number;
+    o->written++;
+    snprintf(sql, sizeof sql, "INSERT INTO mine VALUES(%d)", o->number);
+    for (int i = 0; i < o->rows; i++)
+        CHECK_INT(sqlite3_exec(q->tx.db->handle, sql, NULL, NULL, NULL), SQLITE_OK);
+    return o->fails;
+}
+
+static void note_after(jobq *q, struct jobq__request *r) {
+    (void)q;
+    ((struct order *)r->arg)->after++;
+}
+
+static void prepare(struct order *o, int number) {
+    memset(o, 0, sizeof *o);
+    o->q = place.f.q;
+    o->number = number;
+    o->rows = 2;
+    o->wait_us = INT64_MAX / 4;
+    o->request.write = write_rows;
+    o->request.after = note_after;
+    o->request.arg = o;
+    o->request.atomic = true;
+    o->request.err = &o->err;
+}
+
+static void *give(void *arg) {
+    struct order *o = (struct order *)arg;
+    jobq__commit_request_within(o->q, &o->request, o->wait_us);
+    __atomic_store_n(&o->returned, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+/* How many stand in line; the list has to end where its tail says. */
+static int in_line(jobq *q) {
+    struct jobq__request **at = &q->commit.head;
+    int count = 0;
+    jobq__os_lock(&q->commit.mu);
+    for (; *at; at = &(*at)->next) count++;
+    CHECK(q->commit.tail == at);
+    jobq__os_unlock(&q->commit.mu);
+    return count;
+}
+
+static void start_order(struct order *o, int number, int position) {
+    prepare(o, number);
+    o->thread = thread_start(give, o);
+    while (in_line(o->q) < position) sched_yield();
+}
+
+/* Goal: the baton is one, lies free when nobody has it, and its holder is known as a job's only
+ * when it says so, and to its own thread only. Method: take it twice, give it back, take it
+ * again. */
+static void *ask_in_job(void *arg) {
+    jobq *q = (jobq *)arg;
+    CHECK(jobq__commit_by_job(q));
+    CHECK(!jobq__commit_in_job(q));
+    CHECK(!jobq__commit_try(q));
+    CHECK_CODE(jobq__commit_hold(q, 1000), JOBQ_BUSY);
+    return NULL;
+}
+
+TEST(one_baton) {
+    pthread_t thread;
+    jobq *q;
+    REQUIRE(place_open());
+    q = place.f.q;
+    CHECK(jobq__commit_try(q));
+    CHECK(!jobq__commit_try(q));
+    CHECK(!jobq__commit_by_job(q) && !jobq__commit_in_job(q));
+    jobq__commit_set_job(q, true);
+    CHECK(jobq__commit_by_job(q) && jobq__commit_in_job(q));
+    thread = thread_start(ask_in_job, q);
+    pthread_join(thread, NULL);
+    CHECK_INT(in_line(q), 0);
+    jobq__commit_release(q);
+    CHECK(!jobq__commit_by_job(q) && !jobq__commit_in_job(q));
+    CHECK_CODE(jobq__commit_hold(q, 0), JOBQ_OK);
+    CHECK(!jobq__commit_by_job(q));
+    jobq__commit_release(q);
+    fixture_close(&place.f);
+}
+
+/* Goal: what queues while the baton is held becomes one transaction, in the order of coming, and
+ * everybody hears of it. Method: a line of five behind a held baton; SQLite counts its commits. */
+TEST(a_line_becomes_one_transaction) {
+    enum { LINE = 5 };
+    struct order line[LINE];
+    REQUIRE(place_open());
+    REQUIRE(jobq__commit_try(place.f.q));
+    for (int i = 0; i < LINE; i++) start_order(&line[i], i, i + 1);
+    jobq__commit_release(place.f.q);
+    for (int i = 0; i < LINE; i++) {
+        pthread_join(line[i].thread, NULL);
+        CHECK_CODE(line[i].request.rc, JOBQ_OK);
+        CHECK_INT(line[i].written, 1);
+        CHECK_INT(line[i].after, 1);
+        CHECK_INT(place.order[i], i);
+        CHECK_INT(rows_of(i), 2);
+    }
+    CHECK_INT(place.commits, 1);
+    fixture_close(&place.f);
+}
+
+/* Goal: what fails by itself is undone by itself, with its own code, and is not called after the
+ * commit; its neighbours are committed in the same transaction. Method: the first, the middle and
+ * the last of a line fail after they have written. */
+TEST(a_failure_takes_nobody_along) {
+    enum { LINE = 3 };
+    for (int bad = 0; bad < LINE; bad++) {
+        struct order line[LINE];
+        REQUIRE(place_open());
+        REQUIRE(jobq__commit_try(place.f.q));
+        for (int i = 0; i < LINE; i++) {
+            prepare(&line[i], i);
+            if (i == bad) line[i].fails = JOBQ_NOT_FOUND;
+            line[i].thread = thread_start(give, &line[i]);
+            while (in_line(place.f.q) < i + 1) sched_yield();
+        }
+        jobq__commit_release(place.f.q);
+        for (int i = 0; i < LINE; i++) {
+            pthread_join(line[i].thread, NULL);
+            CHECK_CODE(line[i].request.rc, i == bad ? JOBQ_NOT_FOUND : JOBQ_OK);
+            CHECK_INT(line[i].after, i != bad);
+            CHECK_INT(rows_of(i), i == bad ? 0 : 2);
+        }
+        CHECK_INT(place.commits, 1);
+        fixture_remove(&place.f);
+    }
+}
+
+/* Goal: a request that cannot be undone alone costs the transaction, and the others are written
+ * again: each is there once. Method: one of three has no savepoint, writes, and fails. */
+TEST(a_lost_transaction_is_written_again) {
+    enum { LINE = 3 };
+    struct order line[LINE];
+    REQUIRE(place_open());
+    REQUIRE(jobq__commit_try(place.f.q));
+    for (int i = 0; i < LINE; i++) {
+        prepare(&line[i], i);
+        line[i].fails = i == 1 ? JOBQ_NOT_FOUND : JOBQ_OK;
+        line[i].request.atomic = i != 1;
+        line[i].thread = thread_start(give, &line[i]);
+        while (in_line(place.f.q) < i + 1) sched_yield();
+    }
+    jobq__commit_release(place.f.q);
+    for (int i = 0; i < LINE; i++) {
+        pthread_join(line[i].thread, NULL);
+        CHECK_CODE(line[i].request.rc, i == 1 ? JOBQ_NOT_FOUND : JOBQ_OK);
+        CHECK_INT(rows_of(i), i == 1 ? 0 : 2);
+        CHECK_INT(line[i].after, i != 1);
+    }
+    CHECK(line[0].written >= 2);
+    fixture_close(&place.f);
+}
+
+/* Goal: who has waited long enough leaves the line whole, wherever it stood: nothing of it is
+ * written, and who came before and after is served. Method: the first, the middle and the last of
+ * three wait for a moment only; a fourth comes when it is gone. */
+TEST(who_leaves_the_line_leaves_it_whole) {
+    enum { LINE = 3 };
+    for (int hasty = 0; hasty < LINE; hasty++) {
+        struct order line[LINE + 1];
+        REQUIRE(place_open());
+        REQUIRE(jobq__commit_try(place.f.q));
+        for (int i = 0; i < LINE; i++) {
+            prepare(&line[i], i);
+            if (i == hasty) line[i].wait_us = 200000;
+            line[i].thread = thread_start(give, &line[i]);
+            while (in_line(place.f.q) < i + 1
+                   && (i < hasty || !__atomic_load_n(&line[hasty].returned, __ATOMIC_SEQ_CST)))
+                sched_yield();
+        }
+        pthread_join(line[hasty].thread, NULL);
+        CHECK_CODE(line[hasty].request.rc, JOBQ_BUSY);
+        CHECK_CODE(line[hasty].err.code, JOBQ_BUSY);
+        while (in_line(place.f.q) < LINE - 1) sched_yield();
+        start_order(&line[LINE], LINE, LINE);
+        jobq__commit_release(place.f.q);
+        for (int i = 0; i <= LINE; i++) {
+            if (i != hasty) pthread_join(line[i].thread, NULL);
+            CHECK_INT(line[i].written, i != hasty);
+            CHECK_INT(rows_of(i), i == hasty ? 0 : 2);
+        }
+        CHECK_INT(in_line(place.f.q), 0);
+        fixture_remove(&place.f);
+    }
+}
+
+static void *hold_and_note(void *arg) {
+    struct order *o = (struct order *)arg;
+    o->request.rc = jobq__commit_hold(o->q, o->wait_us);
+    place.order[place.count++] = o->number;
+    jobq__commit_release(o->q);
+    return NULL;
+}
+
+/* Goal: who wants the baton for itself stands in the same line, and divides it into groups. Method:
+ * two requests, one holder, two requests; the holder comes between two transactions. */
+TEST(a_holder_divides_the_line) {
+    enum { LINE = 5, HOLDER = 2 };
+    struct order line[LINE];
+    REQUIRE(place_open());
+    REQUIRE(jobq__commit_try(place.f.q));
+    for (int i = 0; i < LINE; i++) {
+        prepare(&line[i], i);
+        line[i].thread = thread_start(i == HOLDER ? hold_and_note : give, &line[i]);
+        while (in_line(place.f.q) < i + 1) sched_yield();
+    }
+    jobq__commit_release(place.f.q);
+    for (int i = 0; i < LINE; i++) {
+        pthread_join(line[i].thread, NULL);
+        CHECK_CODE(line[i].request.rc, JOBQ_OK);
+    }
+    for (int i = 0; i < LINE; i++) CHECK_INT(place.order[i], i);
+    CHECK_INT(place.commits, 2);
+    fixture_close(&place.f);
+}
+
+/* Goal: no group is larger than its bound, so a leader returns. Method: more in line than that. */
+TEST(a_group_has_its_bound) {
+    enum { LINE = JOBQ__GROUP + 10 };
+    static struct order line[LINE];
+    REQUIRE(place_open());
+    REQUIRE(jobq__commit_try(place.f.q));
+    for (int i = 0; i < LINE; i++) start_order(&line[i], i, i + 1);
+    jobq__commit_release(place.f.q);
+    for (int i = 0; i < LINE; i++) {
+        pthread_join(line[i].thread, NULL);
+        CHECK_CODE(line[i].request.rc, JOBQ_OK);
+    }
+    CHECK_INT(place.commits, 2);
+    CHECK_INT(sql_int(place.f.path, "SELECT count(*) FROM mine"), 2 * LINE);
+    fixture_close(&place.f);
+}
+
+TEST_MAIN(one_baton, a_line_becomes_one_transaction, a_failure_takes_nobody_along,
+          a_lost_transaction_is_written_again, who_leaves_the_line_leaves_it_whole,
+          a_holder_divides_the_line, a_group_has_its_bound)
