@@ -292,10 +292,10 @@ typedef struct jobq_options {
     int64_t keep_max;       /* keep at most so many finished jobs, looked at once a minute;
                                default no limit */
     int64_t payload_max;    /* bytes; default 1 MiB; at most JOBQ_PAYLOAD_MAX */
-    int page_size;          /* of a file that is made here; default 4096; a power of two from 512
+    int page_size;          /* of a file that is made here; default 2048; a power of two from 512
                                to 65536; a file that is there keeps its own */
-    int wal_pages;          /* checkpoint when the log has so many pages; default 1000, and of
-                               pages that are not 4096 bytes as many as make 4 MB; >= 16 */
+    int wal_pages;          /* checkpoint when the log has so many pages; default 2000, and of
+                               pages that are not 2048 bytes as many as make 4 MB; >= 16 */
     int64_t reserve_bytes;  /* of disk, set aside so that on a full one jobs can still be
                                finished; default: wal_pages pages and 64 KiB (16 pages, if
                                that is more), and on a disk

@@ -158,13 +158,13 @@ TEST(pages_are_as_asked_for) {
         sqlite3_stmt *s = NULL;
         fixture f;
         if (!open_here(&f, (jobq_options){.page_size = sizes[i]})) return;
-        f.options.page_size = 2048;
+        f.options.page_size = 8192;
         put_large(f.q, 1);
         if (!fixture_reopen(&f)) return;
         CHECK_INT(sqlite3_open(f.path, &db), SQLITE_OK);
         if (CHECK_INT(sqlite3_prepare_v2(db, "PRAGMA page_size", -1, &s, NULL), SQLITE_OK)
             && CHECK_INT(sqlite3_step(s), SQLITE_ROW))
-            CHECK_INT(sqlite3_column_int(s, 0), sizes[i] ? sizes[i] : 4096);
+            CHECK_INT(sqlite3_column_int(s, 0), sizes[i] ? sizes[i] : 2048);
         sqlite3_finalize(s);
         sqlite3_close(db);
         CHECK(bytes_of(test_path("q.db-jobq")) < 5 << 20);

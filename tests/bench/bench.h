@@ -112,7 +112,7 @@ struct bench_queue {
     jobq_durability durability;
     int workers;
     bool keep_done;               /* else finished jobs are dropped */
-    int page_size;                /* 0: the default, and the floor's length of the log */
+    int page_size;                /* 0: the default */
 };
 
 /* Opens bench_queue_path with the floor's checkpoint pages and registers BENCH_KIND. */

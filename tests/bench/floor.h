@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The one place for what both sides must have in common. jobq is opened with the same number of
- * log pages; its cache is SQLite's default as well, so it is not set here. */
+/* The one place for what both sides must have in common. jobq's log is as long in
+ * bytes by default; its cache is SQLite's default as well, so it is not set here. */
 #define FLOOR_CHECKPOINT_PAGES 1000
 #define FLOOR_PAYLOAD_SIZE 100
 #define FLOOR_PAYLOAD_BYTE 'x'

@@ -191,7 +191,7 @@ static void run_until_killed(const struct bench_queue *how) {
 /* Opens without registering a kind, so nothing but opening and recovery is in the time. */
 static double open_ms(const struct bench_queue *how, bool look) {
     jobq_options options = {.durability = how->durability, .workers = how->workers,
-                            .keep_done_ms = JOBQ_NONE, .wal_pages = FLOOR_CHECKPOINT_PAGES};
+                            .keep_done_ms = JOBQ_NONE};
     jobq *q = NULL;
     jobq_error err;
     int64_t begin = bench_now();

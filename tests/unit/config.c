@@ -38,8 +38,8 @@ static void check_defaults(const jobq_options *o) {
     CHECK_INT(o->keep_failed_ms, 7 * JOBQ_DAY);
     CHECK_INT(o->keep_max, JOBQ_UNLIMITED);
     CHECK_INT(o->payload_max, 1024 * 1024);
-    CHECK_INT(o->wal_pages, 1000);
-    CHECK_INT(o->page_size, 4096);
+    CHECK_INT(o->wal_pages, 2000);
+    CHECK_INT(o->page_size, 2048);
     CHECK_INT(o->stall_ms, 10 * JOBQ_SECOND);
     CHECK_INT((int64_t)o->seed, 0);
     CHECK(!o->clock && !o->on_event && !o->on_wake && !o->ctx);
