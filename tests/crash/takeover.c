@@ -13,7 +13,7 @@
 enum {
     ROUNDS = 2,        /* files */
     TAKEOVERS = 40,    /* of one file */
-    TAKEOVER_MS = 1000,
+    TAKEOVER_MS = 1000,   /* half of them; each in ten times that, beside other programs */
     LATER = 2000,      /* jobs that stand in the file and are not due */
     WORDS_MAX = 40,    /* heard of an owner before it is killed */
     ACKS_MAX = 2000,   /* of one owner, so that a slow parent does not drown */
@@ -231,7 +231,7 @@ static void run_relay(uint64_t *random, int64_t *times) {
     expect_word(owner.in, OWNS);
     for (int i = 0; i < TAKEOVERS && test_failures() == 0; i++) {
         times[i] = take_over(&owner, random);
-        CHECK(times[i] < TAKEOVER_MS * JOBQ_TEST_SCALE);
+        CHECK(times[i] < 10 * TAKEOVER_MS * JOBQ_TEST_SCALE);
     }
     kill_runner(&owner);
     settle_accounts();
@@ -250,6 +250,7 @@ TEST(killed_owner_is_followed_at_once) {
         run_relay(&random, times + i * TAKEOVERS);
     CHECK(tally.acked > 0);
     qsort(times, (size_t)count, sizeof *times, compare_times);
+    CHECK(times[count / 2] < TAKEOVER_MS * JOBQ_TEST_SCALE);
     test_figure("owners, takeover after kill -9", "< 1000 ms after kill -9",
                 "%" PRId64 " takeovers, median %" PRId64 " ms, longest %" PRId64 " ms; %" PRId64
                 " acknowledged, %" PRId64 " lost, %" PRId64 " effects of %" PRId64 " jobs done",

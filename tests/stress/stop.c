@@ -35,7 +35,7 @@
 
 enum {
     ORDERS = 2000,
-    PATIENCE_MS = 2000,
+    PATIENCE_MS = 30000, /* nothing but a hang takes as long, on a slow machine either */
     FILE_ORDERS = 200, /* that share a file */
     CALLERS = 3,
     CALLS_MAX = 16, /* of an order, before the keeper comes */
@@ -586,7 +586,7 @@ TEST(stop_storm) {
     test_note("TEST_SEED=%" PRIu64 ", %d orders, %d calls, %d jobs, the slowest order took %d ms",
               test_seed(), number, all_calls, all_stored, (int)slowest_ms);
     test_figure("storm of starts, stops and closes",
-                "10,000 orders under TSan: 0 races, 0 hangs (2 s), 0 leaks",
+                "10,000 orders under TSan: 0 races, 0 hangs, 0 leaks",
                 "%d orders of " BUILD ", %d calls of %d threads, %d saw the close, %d jobs, 0 lost,"
                 " 0 hangs (slowest %d ms), 0 files and threads left", number, all_calls, CALLERS,
                 all_closed, all_stored, (int)slowest_ms);
