@@ -147,6 +147,8 @@ static int jobq__store_change_row(struct jobq__db *db, sqlite3_stmt *s, int64_t 
 /* ---- Transactions ---- */
 
 JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db) {
+    /* What ends the transaction if memory runs out in it. */
+    if (!jobq__db_get(db, JOBQ__SQL_ROLLBACK)) return jobq__db_code(db->sqlite_code);
     int rc = JOBQ_OK;
     /* There may have been no memory to end the last one. */
     if (jobq__db_in_transaction(db)) rc = jobq__db_do(db, JOBQ__SQL_ROLLBACK);

@@ -447,6 +447,36 @@ TEST(stepping_without_memory_returns) {
     CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
     fixture_close(&f);
 }
+
+static jobq_outcome write_without_memory(jobq_run *run, void *ctx) {
+    sqlite3 *db;
+    (void)ctx;
+    if (!CHECK_CODE(jobq_run_db(run, &db, NULL), JOBQ_OK)) return JOBQ_FAIL;
+    CHECK_INT(sqlite3_exec(db, "INSERT INTO mine VALUES(1)", NULL, NULL, NULL), SQLITE_OK);
+    memory_out(SQLITE);
+    return JOBQ_FAIL;
+}
+
+/* Goal: a transaction ends although memory has run out in it: what stayed open would keep the file
+ * from everybody. Method: a handler that writes, and takes all memory away before it fails; the
+ * statement that takes back what it wrote is the first of its connection. */
+TEST(a_transaction_ends_without_memory) {
+    fixture f;
+    int64_t ran;
+    memory_begin();
+    fault_begin();
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .keep_failed_ms = JOBQ_NONE}));
+    handle(f.q, "k", write_without_memory, NULL);
+    sql_run(f.path, "CREATE TABLE mine(x)");
+    put(f.q, "k");
+    jobq_step(f.q, NULL, NULL);
+    CHECK(sqlite3_get_autocommit(f.q->job.handle));
+    memory_again();
+    CHECK_CODE(jobq_run_until_idle(f.q, &ran, NULL), JOBQ_OK);
+    fixture_close(&f);
+}
+
 TEST_MAIN(memory_runs_out_in_jobq, memory_runs_out_in_sqlite,
           memory_runs_out_while_the_schema_changes, memory_runs_out_in_a_pool,
-          claiming_without_memory_is_no_loop, stepping_without_memory_returns)
+          claiming_without_memory_is_no_loop, stepping_without_memory_returns,
+          a_transaction_ends_without_memory)
