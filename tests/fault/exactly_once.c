@@ -21,7 +21,7 @@ enum { ROW_DONE = 2 };
 
 struct trouble {
     const char *name;
-    enum { DISK, PAGES, MEMORY, INTERRUPT, SPEAK } how;
+    enum { DISK, LENGTH, MEMORY, INTERRUPT, SPEAK } how;
     enum fault_what what; /* DISK */
     const char *plan;
     int code;
@@ -33,7 +33,7 @@ static const struct trouble troubles[] = {
     {"none", SPEAK, FAULT_ANY, NULL, 0, NULL, NULL, false, false},
     {"full, once", DISK, FAULT_WAL_WRITE, "x", SQLITE_FULL, NULL, NULL, false, false},
     {"full", DISK, FAULT_WAL_WRITE, "x*", SQLITE_FULL, NULL, NULL, false, false},
-    {"no page left", PAGES, FAULT_ANY, NULL, 0, NULL, NULL, false, false},
+    {"no long rows", LENGTH, FAULT_ANY, NULL, 0, NULL, NULL, false, false},
     {"write, once", DISK, FAULT_WAL_WRITE, "x", SQLITE_IOERR_WRITE, NULL, NULL, false, false},
     {"write", DISK, FAULT_WAL_WRITE, "x*", SQLITE_IOERR_WRITE, NULL, NULL, false, false},
     {"read of the log", DISK, FAULT_WAL_READ, "x", SQLITE_IOERR_READ, NULL, NULL, false, false},
@@ -91,20 +91,12 @@ static void speak(sqlite3 *db, const char *sql) {
 }
 
 static void trouble_begin(const struct trouble *t, sqlite3 *db, struct job *job) {
-    char sql[64];
-    sqlite3_stmt *s = NULL;
     switch (t->how) {
     case DISK: fault_plan(t->what, t->plan, t->code); break;
     case MEMORY: sqlite3_hard_heap_limit64(sqlite3_memory_used()); break;
     case INTERRUPT: sqlite3_progress_handler(db, 1, interrupt, db); break;
     case SPEAK: speak(db, t->sql); break;
-    case PAGES:
-        sqlite3_prepare_v2(db, "PRAGMA page_count", -1, &s, NULL);
-        if (CHECK(s && sqlite3_step(s) == SQLITE_ROW)) {
-            snprintf(sql, sizeof sql, "PRAGMA max_page_count=%d", sqlite3_column_int(s, 0));
-            sqlite3_finalize(s);
-            speak(db, sql);
-        }
+    case LENGTH: sqlite3_limit(db, SQLITE_LIMIT_LENGTH, 1000); break;
     }
     if (t->undoes_before) job->said[job->runs] = 0;
     sum.faults++;
@@ -116,7 +108,7 @@ static void trouble_over(sqlite3 *db) {
     sqlite3_hard_heap_limit64(0);
     if (!db) return;
     sqlite3_progress_handler(db, 0, NULL, NULL);
-    speak(db, "PRAGMA max_page_count=1000000");
+    sqlite3_limit(db, SQLITE_LIMIT_LENGTH, 1000000000);
 }
 
 static bool say(jobq_run *run, sqlite3 *db, int n, int what, sqlite3_stmt **open) {
@@ -153,8 +145,6 @@ static jobq_outcome act(jobq_run *run, void *ctx) {
     WORKS(jobq_run_db(run, &db, &err));
     if (!CHECK(db != NULL)) return JOBQ_FAIL;
     trouble_over(db);
-    /* Little to remember by: statements read and, when much has changed, write the log. */
-    speak(db, "PRAGMA cache_size=2");
     speak(db, "SAVEPOINT first");
     said = &job->said[job->runs];
     *said = 0;
@@ -234,6 +224,15 @@ static void verify(const struct play *p, const char *path) {
 
 /* ---- The play ---- */
 
+/* Little to remember by: statements read and, when much has changed, write the log. */
+static int shrink(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                  void *ctx) {
+    (void)err, (void)ctx;
+    if (which == JOBQ_CONNECTION_JOB && stage == JOBQ_STAGE_SETUP)
+        speak(db, "PRAGMA cache_size=2");
+    return 0;
+}
+
 static bool play_begin(struct play *p, const struct trouble *t) {
     char sql[256];
     memset(p, 0, sizeof *p);
@@ -245,7 +244,8 @@ static bool play_begin(struct play *p, const struct trouble *t) {
              " SELECT n FROM t", TOKENS);
     sql_run(test_path("q.db"), sql);
     if (!fixture_open(&p->f, (jobq_options){.workers = JOBQ_NONE, .shared = true, .join = true,
-                                            .busy_ms = 5, .durability = JOBQ_DURABLE}))
+                                            .busy_ms = 5, .durability = JOBQ_DURABLE,
+                                            .on_connect = shrink}))
         return false;
     handle(p->f.q, "act", act, p);
     handle(p->f.q, "child", do_nothing, NULL);
