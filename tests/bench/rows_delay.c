@@ -331,7 +331,49 @@ static void scheduled(const struct bench *b, const void *arg) {
     free(late_us);
 }
 
+/* ---- get: jobq_get beside a pool that is drained, with its commits and checkpoints ---- */
+
+#define GET_SAMPLES 5000
+#define GET_JOBS 200000
+
+static void get_beside(const struct bench *b, const void *arg) {
+    struct bench_work work = {.jobs = GET_JOBS};
+    struct bench_queue how = {.durability = JOBQ_DURABLE, .workers = 1};
+    jobq *q = bench_queue_open(&how, &work);
+    double *took = bench_alloc(sizeof *took * GET_SAMPLES);
+    jobq_job later = {.kind = BENCH_KIND, .delay_ms = JOBQ_DAY};
+    jobq_stats stats = {.done = 0};
+    jobq_info info;
+    jobq_error err;
+    int64_t id = 0;
+    int n = 0;
+    (void)arg;
+    check(jobq_enqueue(q, &later, &id, &err), &err, "jobq_enqueue");
+    bench_queue_enqueue(q, GET_JOBS, 1000);
+    bench_queue_start(q);
+    while (n < GET_SAMPLES && stats.done < GET_JOBS) {
+        int64_t begin = bench_now();
+        check(jobq_get(q, id, &info, &err), &err, "jobq_get");
+        took[n++] = (double)(bench_now() - begin) * 1e-3;
+        bench_sleep_until(bench_now() + 200000);
+        check(jobq_stat(q, &stats, &err), &err, "jobq_stat");
+    }
+    bench_queue_await(q, &work);
+    check(jobq_stat(q, &stats, &err), &err, "jobq_stat");
+    struct bench_line line = {.what = "jobq_get beside checkpoints, DURABLE, p99",
+                              .unit = BENCH_US, .jobq = bench_percentile(took, n, 99),
+                              .against = BENCH_ABSENT, .ratio = BENCH_ABSENT,
+                              .goal = BENCH_FOR_INFORMATION};
+    snprintf(line.note, sizeof line.note, "p50 %.0f us, longest %.0f us, %d calls, %d checkpoints",
+             bench_percentile(took, n, 50), bench_percentile(took, n, 100), n,
+             (int)stats.checkpoints);
+    bench_report(b, &line);
+    bench_queue_close(q);
+    free(took);
+}
+
 const struct bench_row bench_delay_rows[] = {
+    {"get", get_beside, NULL, false},
     {"start-relaxed-2ms", paced, &paced_relaxed_2, false},
     {"start-relaxed-20ms", paced, &paced_relaxed_20, false},
     {"start-durable-2ms", paced, &paced_durable_2, false},
