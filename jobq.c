@@ -2123,9 +2123,10 @@ JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq
 /* A client: sees the page if there is one, now or later. */
 JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
                                      jobq_error *err);
-/* A client, before each write; with the baton: JOBQ_UNSAFE_SQLITE unless the owner is known to
- * allow other writers, or there never was one. */
-JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, jobq_error *err);
+/* A client, before each write; with the baton: MISUSE if the owner has said that nobody else
+ * writes, for then it does not look either. unsafe: UNSAFE_SQLITE unless it is known to have said
+ * that others may, or there never was one. */
+JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jobq_error *err);
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner);
 
@@ -2407,17 +2408,22 @@ JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct job
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, jobq_error *err) {
+JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jobq_error *err) {
     jobq_error why;
     int rc = jobq__owner_look(owner, &why), shared = jobq__os_load(&owner->page->shared);
-    if (rc != JOBQ_OK) {
+    if (rc != JOBQ_OK && unsafe) {
         jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "SQLite before 3.51.3 may lose data with two"
                       " writers, and nobody knows whether the owner has .shared = true: %.300s",
                       why.text);
         if (err) err->os_code = why.os_code;
         return JOBQ_UNSAFE_SQLITE;
     }
-    if (owner->fd < 0 || shared == JOBQ__SHARES || shared == JOBQ__NOBODY) return JOBQ_OK;
+    if (rc != JOBQ_OK || owner->fd < 0 || shared != JOBQ__WRITES_ALONE) return JOBQ_OK;
+    if (!unsafe)
+        return jobq__err_set(err, JOBQ_MISUSE, "the owner, process %d now or before, was opened"
+                             " without .shared = true: it does not look for what clients enqueue;"
+                             " open it with that",
+                             (int)jobq__os_load(&owner->page->pid));
     return jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "SQLite before 3.51.3 may lose data with two"
                          " writers: the owner, process %d now or before, was opened without .shared"
                          " = true; open it with that, or use a newer SQLite",
@@ -6538,7 +6544,7 @@ struct jobq {
     char vfs[64];               /* SQLite's name of how it opens files */
     bool memory, step_mode, client;
     bool wal_by_default;        /* wal_pages was not given: it follows the size of the pages */
-    bool asks_owner;            /* a client that may write only while the owner allows it */
+    bool unsafe;                /* this SQLite, with several writers that do not all say so */
     bool ours;                  /* the file is known to be a queue that we own */
     jobq_clock *clock;
     struct jobq__clock_user steps; /* hears of its steps */
@@ -9456,7 +9462,7 @@ static int jobq__commit_look(jobq *q) {
 static int jobq__commit_may_write(jobq *q, jobq_error *why) {
     int rc = jobq__commit_look(q);
     if (rc != JOBQ_OK) return jobq__core_say(q, rc, why);
-    return q->asks_owner ? jobq__owner_allows(&q->owner, why) : rc;
+    return q->client ? jobq__owner_allows(&q->owner, q->unsafe, why) : rc;
 }
 
 /* ---- Room for new work ---- */
@@ -12126,14 +12132,14 @@ static int jobq__api_own(jobq *q, jobq_error *err) {
     int rc;
     if (!q->client) return jobq__owner_take(&q->owner, &q->files, q->options.shared, err);
     rc = jobq__owner_watch(&q->owner, &q->files, err);
-    if (rc != JOBQ_OK || !jobq__db_wal_reset_bug()) return rc;
-    if (!q->options.shared)
+    if (rc != JOBQ_OK) return rc;
+    q->unsafe = jobq__db_wal_reset_bug();
+    if (q->unsafe && !q->options.shared)
         return jobq__err_set(err, JOBQ_UNSAFE_SQLITE,
                              "SQLite before 3.51.3 may lose data with two writers: this client was"
                              " opened without .shared = true; open it with that, and the owner"
                              " too, or use a newer SQLite");
-    q->asks_owner = true;
-    return jobq__owner_allows(&q->owner, err);
+    return q->unsafe ? jobq__owner_allows(&q->owner, true, err) : rc;
 }
 
 static void jobq__api_close_files(jobq *q) {

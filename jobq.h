@@ -275,8 +275,9 @@ typedef struct jobq_options {
     jobq_durability durability;
     int workers;            /* threads; default 4; JOBQ_NONE = step mode, section 9 */
     bool join;              /* allow making a queue in a file with another's tables */
-    bool shared;            /* other connections write too (needed on both sides with
-                               SQLite before 3.51.3, but for 3.44.6 and 3.50.7) */
+    bool shared;            /* other connections write too: an owner looks for their jobs (poll_ms),
+                               and clients may not write where it does not say so. With SQLite
+                               before 3.51.3, but for 3.44.6 and 3.50.7, clients say it as well */
     bool remote;            /* open a file on a network or FUSE file system, too; not safe */
     bool linked;            /* open a file that has several names (hard links) or is mounted by
                                itself, too; not safe: under another name it has another owner */

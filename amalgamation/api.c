@@ -259,14 +259,14 @@ static int jobq__api_own(jobq *q, jobq_error *err) {
     int rc;
     if (!q->client) return jobq__owner_take(&q->owner, &q->files, q->options.shared, err);
     rc = jobq__owner_watch(&q->owner, &q->files, err);
-    if (rc != JOBQ_OK || !jobq__db_wal_reset_bug()) return rc;
-    if (!q->options.shared)
+    if (rc != JOBQ_OK) return rc;
+    q->unsafe = jobq__db_wal_reset_bug();
+    if (q->unsafe && !q->options.shared)
         return jobq__err_set(err, JOBQ_UNSAFE_SQLITE,
                              "SQLite before 3.51.3 may lose data with two writers: this client was"
                              " opened without .shared = true; open it with that, and the owner"
                              " too, or use a newer SQLite");
-    q->asks_owner = true;
-    return jobq__owner_allows(&q->owner, err);
+    return q->unsafe ? jobq__owner_allows(&q->owner, true, err) : rc;
 }
 
 static void jobq__api_close_files(jobq *q) {

@@ -470,7 +470,7 @@ static int jobq__commit_look(jobq *q) {
 static int jobq__commit_may_write(jobq *q, jobq_error *why) {
     int rc = jobq__commit_look(q);
     if (rc != JOBQ_OK) return jobq__core_say(q, rc, why);
-    return q->asks_owner ? jobq__owner_allows(&q->owner, why) : rc;
+    return q->client ? jobq__owner_allows(&q->owner, q->unsafe, why) : rc;
 }
 
 /* ---- Room for new work ---- */

@@ -323,7 +323,7 @@ struct jobq {
     char vfs[64];               /* SQLite's name of how it opens files */
     bool memory, step_mode, client;
     bool wal_by_default;        /* wal_pages was not given: it follows the size of the pages */
-    bool asks_owner;            /* a client that may write only while the owner allows it */
+    bool unsafe;                /* this SQLite, with several writers that do not all say so */
     bool ours;                  /* the file is known to be a queue that we own */
     jobq_clock *clock;
     struct jobq__clock_user steps; /* hears of its steps */

@@ -227,17 +227,22 @@ JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct job
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, jobq_error *err) {
+JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jobq_error *err) {
     jobq_error why;
     int rc = jobq__owner_look(owner, &why), shared = jobq__os_load(&owner->page->shared);
-    if (rc != JOBQ_OK) {
+    if (rc != JOBQ_OK && unsafe) {
         jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "SQLite before 3.51.3 may lose data with two"
                       " writers, and nobody knows whether the owner has .shared = true: %.300s",
                       why.text);
         if (err) err->os_code = why.os_code;
         return JOBQ_UNSAFE_SQLITE;
     }
-    if (owner->fd < 0 || shared == JOBQ__SHARES || shared == JOBQ__NOBODY) return JOBQ_OK;
+    if (rc != JOBQ_OK || owner->fd < 0 || shared != JOBQ__WRITES_ALONE) return JOBQ_OK;
+    if (!unsafe)
+        return jobq__err_set(err, JOBQ_MISUSE, "the owner, process %d now or before, was opened"
+                             " without .shared = true: it does not look for what clients enqueue;"
+                             " open it with that",
+                             (int)jobq__os_load(&owner->page->pid));
     return jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "SQLite before 3.51.3 may lose data with two"
                          " writers: the owner, process %d now or before, was opened without .shared"
                          " = true; open it with that, or use a newer SQLite",

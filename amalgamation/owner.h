@@ -82,9 +82,10 @@ JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq
 /* A client: sees the page if there is one, now or later. */
 JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
                                      jobq_error *err);
-/* A client, before each write; with the baton: JOBQ_UNSAFE_SQLITE unless the owner is known to
- * allow other writers, or there never was one. */
-JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, jobq_error *err);
+/* A client, before each write; with the baton: MISUSE if the owner has said that nobody else
+ * writes, for then it does not look either. unsafe: UNSAFE_SQLITE unless it is known to have said
+ * that others may, or there never was one. */
+JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jobq_error *err);
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner);
 

@@ -455,7 +455,8 @@ TEST(client_without_shared_depends_on_sqlite) {
     CHECK_CODE(jobq_close(&owner), JOBQ_OK);
 }
 
-/* Goal: the owner has to say it as well. Method: an owner without .shared, a client with. */
+/* Goal: the owner has to say it as well: else clients are refused, or with a safe SQLite what they
+ * write, which it would not look for. Method: an owner without .shared, a client with. */
 TEST(owner_without_shared_depends_on_sqlite) {
     const char *path = test_path("q.db");
     jobq_options options = {.role = JOBQ_CLIENT, .shared = true};
@@ -467,6 +468,8 @@ TEST(owner_without_shared_depends_on_sqlite) {
         CHECK(client == NULL);
     } else {
         WORKS(jobq_open(path, &options, &client, &err));
+        FAILS(JOBQ_MISUSE, jobq_enqueue(client, &(jobq_job){.kind = "k"}, NULL, &err));
+        CHECK_INT(total(client), 0);
         CHECK_CODE(jobq_close(&client), JOBQ_OK);
     }
     CHECK_CODE(jobq_close(&owner), JOBQ_OK);
@@ -484,7 +487,7 @@ static void put_as_client(jobq *client, int wanted, const char *says) {
 TEST(client_asks_each_owner) {
     const char *path = test_path("q.db"), *lock = test_path("q.db-jobq");
     jobq_options alone = {.workers = JOBQ_NONE}, shares = {.workers = JOBQ_NONE, .shared = true};
-    int refused = sqlite_needs_shared() ? JOBQ_UNSAFE_SQLITE : JOBQ_OK;
+    int refused = sqlite_needs_shared() ? JOBQ_UNSAFE_SQLITE : JOBQ_MISUSE;
     jobq *owner = NULL, *client = NULL;
     make_queue(path, true);
     REQUIRE_INT(unlink(lock), 0);
