@@ -412,6 +412,46 @@ TEST(open_waits_as_long_as_it_says) {
     close_queue(&q);
 }
 
+/* ---- Turns ---- */
+
+/* True if somebody says, behind the slots of the lock file, that he waits to write. */
+static bool somebody_waits(void) {
+    enum { FROM = 2560, TO = 4096 };
+    static const char zeros[TO - FROM];
+    char page[TO] = "", path[1024];
+    FILE *f;
+    snprintf(path, sizeof path, "%s-jobq", test_path("q.db"));
+    f = fopen(path, "rb");
+    if (!CHECK(f != NULL)) return false;
+    CHECK(fread(page, 1, sizeof page, f) == sizeof page);
+    fclose(f);
+    return memcmp(page + FROM, zeros, sizeof zeros) != 0;
+}
+
+/* Goal: who finds the file taken says so to the other processes, and who writes all the time hears
+ * of it. Method: a client waits in vain; then the owner enqueues without a pause. */
+TEST(who_waits_is_heard) {
+    enum { COMMITS_MAX = 100000 };
+    jobq_options options = {.role = JOBQ_CLIENT, .shared = true, .busy_ms = SOON_MS};
+    sqlite3 *db;
+    jobq *client = NULL, *q = open_with((jobq_options){.workers = JOBQ_NONE});
+    int commits = 0;
+    REQUIRE(q != NULL);
+    put(q, "k");
+    WORKS(jobq_open(test_path("q.db"), &options, &client, &err));
+    REQUIRE(client != NULL);
+    CHECK(!somebody_waits());
+    db = take_the_file();
+    FAILS(JOBQ_BUSY, jobq_enqueue(client, &(jobq_job){.kind = "k"}, NULL, &err));
+    give_the_file_back(&db);
+    CHECK(somebody_waits());
+    while (somebody_waits() && commits < COMMITS_MAX)
+        for (int i = 0; i < 100; i++) commits += put(q, "k") > 0;
+    CHECK(commits < COMMITS_MAX);
+    close_queue(&client);
+    close_queue(&q);
+}
+
 /* ---- What others have put into the file ---- */
 
 /* By a client's handle in this process: to the owner that is another connection like any other. */
@@ -516,5 +556,5 @@ TEST_MAIN(time_goes_on, outcome_is_written_when_the_file_is_free,
           stop_beside_a_caller_that_waits, job_transaction_waits_as_long_as_it_says,
           stop_says_what_it_could_not_write, start_writes_what_a_stop_could_not,
           close_says_what_it_drops, stop_in_step_mode_says_it_too, stop_with_nothing_to_write,
-          open_waits_as_long_as_it_says, polling_does_not_write,
+          open_waits_as_long_as_it_says, who_waits_is_heard, polling_does_not_write,
           polling_beside_transactions_of_jobs, polling_in_step_mode)
