@@ -31,11 +31,16 @@ static int on_statement_end(unsigned what, void *ctx, void *statement, void *det
     return 0;
 }
 
-/* SQLite calls it for every connection that is opened from now on. */
-static int on_connection(sqlite3 *db, const char **message, const void *api) {
-    (void)message;
-    (void)api;
-    return sqlite3_trace_v2(db, SQLITE_TRACE_PROFILE, on_statement_end, NULL);
+/* jobq takes a trace off when it opens; later it does not look. */
+static sqlite3 *reader;
+
+static int remember_reader(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                           void *ctx) {
+    (void)stage;
+    (void)err;
+    (void)ctx;
+    if (which == JOBQ_CONNECTION_READER) reader = db;
+    return 0;
 }
 
 struct wait {
@@ -78,8 +83,8 @@ TEST(end_between_look_and_sleep) {
     fixture f;
     gate g;
     gate_init(&g);
-    CHECK_INT(sqlite3_auto_extension((void (*)(void))on_connection), SQLITE_OK);
-    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1}));
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .on_connect = remember_reader}));
+    CHECK_INT(sqlite3_trace_v2(reader, SQLITE_TRACE_PROFILE, on_statement_end, NULL), SQLITE_OK);
     handle(f.q, "k", stand_at_gate, &g);
     start(f.q);
     w.q = f.q;
@@ -96,7 +101,6 @@ TEST(end_between_look_and_sleep) {
     CHECK_CODE(w.code, JOBQ_OK);
     CHECK_INT(w.info.state, JOBQ_STATE_DONE);
     fixture_close(&f);
-    sqlite3_cancel_auto_extension((void (*)(void))on_connection);
     gate_free(&g);
 }
 
