@@ -2087,8 +2087,9 @@ struct jobq__slot {
 
 enum { JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED, JOBQ__SLOT_RELEASED, JOBQ__SLOT_GUILTY };
 
-/* What an owner says of other writers; NOBODY: there is none now, and it has left by itself. */
-enum { JOBQ__WRITES_ALONE, JOBQ__SHARES, JOBQ__NOBODY };
+/* What an owner says of other writers. NOBODY: there is no owner now, and it has left by itself.
+ * HAS_IT_ALL: nobody else may so much as open the file. */
+enum { JOBQ__WRITES_ALONE, JOBQ__SHARES, JOBQ__NOBODY, JOBQ__HAS_IT_ALL };
 
 struct jobq__page {
     char magic[8];              /* version and byte order */
@@ -2118,7 +2119,7 @@ struct jobq__owner {
 /* Takes the lock that stands beside these files (":memory:": none). They must outlive the owner.
  * JOBQ_LOCKED names the owner's pid in err. */
 JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq__files *files,
-                                    bool shared, jobq_error *err);
+                                    int32_t writers, jobq_error *err);
 
 /* A client: sees the page if there is one, now or later. */
 JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
@@ -2127,6 +2128,9 @@ JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct job
  * writes, for then it does not look either. unsafe: UNSAFE_SQLITE unless it is known to have said
  * that others may, or there never was one. */
 JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jobq_error *err);
+
+/* A client that opens: JOBQ_LOCKED if the owner has the file for itself. */
+JOBQ__INTERNAL int jobq__owner_admits(struct jobq__owner *owner, jobq_error *err);
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner);
 
@@ -2374,7 +2378,7 @@ static int jobq__owner_get(struct jobq__owner *owner, jobq_error *err) {
 }
 
 JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq__files *files,
-                                    bool shared, jobq_error *err) {
+                                    int32_t writers, jobq_error *err) {
     char boot_id[sizeof owner->page->boot_id];
     int rc;
     jobq__owner_init(owner, files);
@@ -2383,7 +2387,7 @@ JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq
     jobq__os_global_unlock();
     if (rc != JOBQ_OK) return rc;
     /* Clients that are there already hear of it before we touch the database. */
-    jobq__os_store(&owner->page->shared, shared ? JOBQ__SHARES : JOBQ__WRITES_ALONE);
+    jobq__os_store(&owner->page->shared, writers);
     jobq__os_store(&owner->page->pid, jobq__os_pid());
     if (!jobq__owner_knows(owner->page)) return rc;
     jobq__os_boot_id(boot_id, sizeof boot_id);
@@ -2428,6 +2432,16 @@ JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jo
                          " writers: the owner, process %d now or before, was opened without .shared"
                          " = true; open it with that, or use a newer SQLite",
                          (int)jobq__os_load(&owner->page->pid));
+}
+
+JOBQ__INTERNAL int jobq__owner_admits(struct jobq__owner *owner, jobq_error *err) {
+    int32_t pid = jobq__os_load(&owner->page->pid);
+    if (jobq__os_load(&owner->page->shared) != JOBQ__HAS_IT_ALL) return JOBQ_OK;
+    jobq__err_set(err, JOBQ_LOCKED, "the owner of %.250s, process %d now or before, has the file"
+                  " for itself (.exclusive = true); open it there without that", owner->files->path,
+                  (int)pid);
+    jobq__err_id(err, pid);
+    return JOBQ_LOCKED;
 }
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {
@@ -3364,9 +3378,11 @@ struct jobq__db_options {
 
 /* SQLite is started, new enough, safe with threads and the one that the header describes. */
 JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err);
-/* The name of what is at this moment SQLite's default way to open files. All connections of a queue
- * have to use one and the same, or their locks do not meet. */
-JOBQ__INTERNAL int jobq__db_vfs_name(char *name, size_t capacity, jobq_error *err);
+/* The name of what is at this moment SQLite's default way to open files, or of that which lets no
+ * other process in. All connections of a queue have to use one and the same, or their locks do not
+ * meet. */
+JOBQ__INTERNAL int jobq__db_vfs_name(bool exclusive, char *name, size_t capacity,
+                                     jobq_error *err);
 /* True if this SQLite may lose commits when two connections write and one checkpoints. */
 JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void);
 
@@ -3489,8 +3505,12 @@ JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err) {
     return jobq__db_check_mutexes(err);
 }
 
-JOBQ__INTERNAL int jobq__db_vfs_name(char *name, size_t capacity, jobq_error *err) {
-    const sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+JOBQ__INTERNAL int jobq__db_vfs_name(bool exclusive, char *name, size_t capacity,
+                                     jobq_error *err) {
+    const sqlite3_vfs *vfs = sqlite3_vfs_find(exclusive ? "unix-excl" : NULL);
+    if (!vfs && exclusive)
+        return jobq__err_set(err, JOBQ_BAD_SQLITE, "this SQLite has no VFS unix-excl; open without"
+                             " .exclusive");
     if (!vfs || strlen(vfs->zName) >= capacity)
         return jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite has no default VFS that can be named");
     jobq__err_copy_text(name, capacity, vfs->zName);
@@ -11687,6 +11707,9 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
         return jobq__err_set(err, JOBQ_MISUSE, "role is not one of jobq_role");
     if (given->durability != JOBQ_DURABLE && given->durability != JOBQ_RELAXED)
         return jobq__err_set(err, JOBQ_MISUSE, "durability is not one of jobq_durability");
+    if (given->exclusive && (given->shared || given->role == JOBQ_CLIENT))
+        return jobq__err_set(err, JOBQ_MISUSE, "exclusive is for an owner whose file nobody else"
+                             " opens: no client may say it, and no owner that says shared");
     rc = jobq__config_times(given, o, err);
     if (rc == JOBQ_OK && given->workers == JOBQ_NONE)
         workers = JOBQ_NONE;
@@ -12129,9 +12152,12 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
 }
 
 static int jobq__api_own(jobq *q, jobq_error *err) {
+    int32_t writers = q->options.exclusive ? JOBQ__HAS_IT_ALL
+                    : q->options.shared ? JOBQ__SHARES : JOBQ__WRITES_ALONE;
     int rc;
-    if (!q->client) return jobq__owner_take(&q->owner, &q->files, q->options.shared, err);
+    if (!q->client) return jobq__owner_take(&q->owner, &q->files, writers, err);
     rc = jobq__owner_watch(&q->owner, &q->files, err);
+    if (rc == JOBQ_OK) rc = jobq__owner_admits(&q->owner, err);
     if (rc != JOBQ_OK) return rc;
     q->unsafe = jobq__db_wal_reset_bug();
     if (q->unsafe && !q->options.shared)
@@ -12180,7 +12206,8 @@ static int jobq__api_open_twice(jobq *q, jobq_error *err) {
 static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     int rc = jobq__files_find(&q->files, path, &q->options, err);
     if (rc == JOBQ_OK) rc = jobq__api_own(q, err);
-    if (rc == JOBQ_OK) rc = jobq__db_vfs_name(q->vfs, sizeof q->vfs, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__db_vfs_name(q->options.exclusive, q->vfs, sizeof q->vfs, err);
     if (rc == JOBQ_OK) rc = jobq__api_open_twice(q, err);
     if (rc != JOBQ_OK) return rc;
     jobq__files_opened(&q->files);

@@ -278,6 +278,10 @@ typedef struct jobq_options {
     bool shared;            /* other connections write too: an owner looks for their jobs (poll_ms),
                                and clients may not write where it does not say so. With SQLite
                                before 3.51.3, but for 3.44.6 and 3.50.7, clients say it as well */
+    bool exclusive;         /* no other process may open the file: SQLite's unix-excl VFS, without
+                               shared memory, which makes commits cheaper. Connections of your own
+                               in this process name that VFS, too. MISUSE with .shared and for a
+                               client, BAD_SQLITE where there is no such VFS */
     bool remote;            /* open a file on a network or FUSE file system, too; not safe */
     bool linked;            /* open a file that has several names (hard links) or is mounted by
                                itself, too; not safe: under another name it has another owner */

@@ -256,9 +256,12 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
 }
 
 static int jobq__api_own(jobq *q, jobq_error *err) {
+    int32_t writers = q->options.exclusive ? JOBQ__HAS_IT_ALL
+                    : q->options.shared ? JOBQ__SHARES : JOBQ__WRITES_ALONE;
     int rc;
-    if (!q->client) return jobq__owner_take(&q->owner, &q->files, q->options.shared, err);
+    if (!q->client) return jobq__owner_take(&q->owner, &q->files, writers, err);
     rc = jobq__owner_watch(&q->owner, &q->files, err);
+    if (rc == JOBQ_OK) rc = jobq__owner_admits(&q->owner, err);
     if (rc != JOBQ_OK) return rc;
     q->unsafe = jobq__db_wal_reset_bug();
     if (q->unsafe && !q->options.shared)
@@ -307,7 +310,8 @@ static int jobq__api_open_twice(jobq *q, jobq_error *err) {
 static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     int rc = jobq__files_find(&q->files, path, &q->options, err);
     if (rc == JOBQ_OK) rc = jobq__api_own(q, err);
-    if (rc == JOBQ_OK) rc = jobq__db_vfs_name(q->vfs, sizeof q->vfs, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__db_vfs_name(q->options.exclusive, q->vfs, sizeof q->vfs, err);
     if (rc == JOBQ_OK) rc = jobq__api_open_twice(q, err);
     if (rc != JOBQ_OK) return rc;
     jobq__files_opened(&q->files);

@@ -71,6 +71,9 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
         return jobq__err_set(err, JOBQ_MISUSE, "role is not one of jobq_role");
     if (given->durability != JOBQ_DURABLE && given->durability != JOBQ_RELAXED)
         return jobq__err_set(err, JOBQ_MISUSE, "durability is not one of jobq_durability");
+    if (given->exclusive && (given->shared || given->role == JOBQ_CLIENT))
+        return jobq__err_set(err, JOBQ_MISUSE, "exclusive is for an owner whose file nobody else"
+                             " opens: no client may say it, and no owner that says shared");
     rc = jobq__config_times(given, o, err);
     if (rc == JOBQ_OK && given->workers == JOBQ_NONE)
         workers = JOBQ_NONE;

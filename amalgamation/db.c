@@ -45,8 +45,12 @@ JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err) {
     return jobq__db_check_mutexes(err);
 }
 
-JOBQ__INTERNAL int jobq__db_vfs_name(char *name, size_t capacity, jobq_error *err) {
-    const sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+JOBQ__INTERNAL int jobq__db_vfs_name(bool exclusive, char *name, size_t capacity,
+                                     jobq_error *err) {
+    const sqlite3_vfs *vfs = sqlite3_vfs_find(exclusive ? "unix-excl" : NULL);
+    if (!vfs && exclusive)
+        return jobq__err_set(err, JOBQ_BAD_SQLITE, "this SQLite has no VFS unix-excl; open without"
+                             " .exclusive");
     if (!vfs || strlen(vfs->zName) >= capacity)
         return jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite has no default VFS that can be named");
     jobq__err_copy_text(name, capacity, vfs->zName);

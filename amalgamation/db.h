@@ -74,9 +74,11 @@ struct jobq__db_options {
 
 /* SQLite is started, new enough, safe with threads and the one that the header describes. */
 JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err);
-/* The name of what is at this moment SQLite's default way to open files. All connections of a queue
- * have to use one and the same, or their locks do not meet. */
-JOBQ__INTERNAL int jobq__db_vfs_name(char *name, size_t capacity, jobq_error *err);
+/* The name of what is at this moment SQLite's default way to open files, or of that which lets no
+ * other process in. All connections of a queue have to use one and the same, or their locks do not
+ * meet. */
+JOBQ__INTERNAL int jobq__db_vfs_name(bool exclusive, char *name, size_t capacity,
+                                     jobq_error *err);
 /* True if this SQLite may lose commits when two connections write and one checkpoints. */
 JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void);
 

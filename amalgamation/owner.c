@@ -193,7 +193,7 @@ static int jobq__owner_get(struct jobq__owner *owner, jobq_error *err) {
 }
 
 JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq__files *files,
-                                    bool shared, jobq_error *err) {
+                                    int32_t writers, jobq_error *err) {
     char boot_id[sizeof owner->page->boot_id];
     int rc;
     jobq__owner_init(owner, files);
@@ -202,7 +202,7 @@ JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq
     jobq__os_global_unlock();
     if (rc != JOBQ_OK) return rc;
     /* Clients that are there already hear of it before we touch the database. */
-    jobq__os_store(&owner->page->shared, shared ? JOBQ__SHARES : JOBQ__WRITES_ALONE);
+    jobq__os_store(&owner->page->shared, writers);
     jobq__os_store(&owner->page->pid, jobq__os_pid());
     if (!jobq__owner_knows(owner->page)) return rc;
     jobq__os_boot_id(boot_id, sizeof boot_id);
@@ -247,6 +247,16 @@ JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jo
                          " writers: the owner, process %d now or before, was opened without .shared"
                          " = true; open it with that, or use a newer SQLite",
                          (int)jobq__os_load(&owner->page->pid));
+}
+
+JOBQ__INTERNAL int jobq__owner_admits(struct jobq__owner *owner, jobq_error *err) {
+    int32_t pid = jobq__os_load(&owner->page->pid);
+    if (jobq__os_load(&owner->page->shared) != JOBQ__HAS_IT_ALL) return JOBQ_OK;
+    jobq__err_set(err, JOBQ_LOCKED, "the owner of %.250s, process %d now or before, has the file"
+                  " for itself (.exclusive = true); open it there without that", owner->files->path,
+                  (int)pid);
+    jobq__err_id(err, pid);
+    return JOBQ_LOCKED;
 }
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {

@@ -46,8 +46,9 @@ struct jobq__slot {
 
 enum { JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED, JOBQ__SLOT_RELEASED, JOBQ__SLOT_GUILTY };
 
-/* What an owner says of other writers; NOBODY: there is none now, and it has left by itself. */
-enum { JOBQ__WRITES_ALONE, JOBQ__SHARES, JOBQ__NOBODY };
+/* What an owner says of other writers. NOBODY: there is no owner now, and it has left by itself.
+ * HAS_IT_ALL: nobody else may so much as open the file. */
+enum { JOBQ__WRITES_ALONE, JOBQ__SHARES, JOBQ__NOBODY, JOBQ__HAS_IT_ALL };
 
 struct jobq__page {
     char magic[8];              /* version and byte order */
@@ -77,7 +78,7 @@ struct jobq__owner {
 /* Takes the lock that stands beside these files (":memory:": none). They must outlive the owner.
  * JOBQ_LOCKED names the owner's pid in err. */
 JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq__files *files,
-                                    bool shared, jobq_error *err);
+                                    int32_t writers, jobq_error *err);
 
 /* A client: sees the page if there is one, now or later. */
 JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
@@ -86,6 +87,9 @@ JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct job
  * writes, for then it does not look either. unsafe: UNSAFE_SQLITE unless it is known to have said
  * that others may, or there never was one. */
 JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jobq_error *err);
+
+/* A client that opens: JOBQ_LOCKED if the owner has the file for itself. */
+JOBQ__INTERNAL int jobq__owner_admits(struct jobq__owner *owner, jobq_error *err);
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner);
 

@@ -530,6 +530,56 @@ TEST(client_says_who_has_to_share) {
     if (!CHECK(strstr(told.text, "nobody knows") != NULL)) test_note("%s", told.text);
 }
 
+/* ---- A file for one process ---- */
+
+/* What another process meets: a client is told at once, SQLite finds the file locked. */
+static void knock(void *arg) {
+    struct other *o = (struct other *)arg;
+    jobq_options client = {.role = JOBQ_CLIENT, .shared = true};
+    jobq_error told = {.code = 0};
+    sqlite3 *db = NULL;
+    jobq *q = NULL;
+    pipe_hear(o->go);
+    CHECK_CODE(jobq_open(o->path, &client, &q, &told), JOBQ_LOCKED);
+    CHECK(strstr(told.text, ".exclusive") != NULL);
+    CHECK_INT(told.id, o->owner);
+    CHECK_INT(sqlite3_open_v2(o->path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(db, "SELECT * FROM jobq_job", NULL, NULL, NULL), SQLITE_BUSY);
+    sqlite3_close(db);
+}
+
+/* Goal: .exclusive keeps every other process out, clients with a sentence; jobs are stored, run,
+ * looked at and checkpointed as ever, and what was written is there for an owner without it.
+ * Method: an owner with all its connections, a child forked before that knocks, and one without. */
+TEST(exclusive_lets_nobody_in) {
+    const char *path = test_path("q.db");
+    struct other o = {path, getpid(), {0, 0}, {0, 0}};
+    jobq_options options = {.workers = 2, .exclusive = true, .wal_pages = 16};
+    jobq *q = NULL;
+    pid_t child;
+    pipe_make(o.go);
+    child = test_spawn(knock, &o);
+    WORKS(jobq_open(path, &options, &q, &err));
+    REQUIRE(q != NULL);
+    CHECK(access(test_path("q.db-shm"), F_OK) != 0);
+    handle(q, "k", do_nothing, NULL);
+    start(q);
+    for (int i = 0; i < 50; i++) put(q, "k");
+    finish(q, put(q, "k"));
+    pipe_say(o.go);
+    CHECK_INT(test_wait(child), 0);
+    pipe_free(o.go);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    make_queue(path, true);
+    FAILS(JOBQ_MISUSE, jobq_open(path, &(jobq_options){.exclusive = true, .shared = true}, &q,
+                                 &err));
+    FAILS(JOBQ_MISUSE, jobq_open(path, &(jobq_options){.exclusive = true, .role = JOBQ_CLIENT},
+                                 &q, &err));
+    WORKS(jobq_open(path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q, &err));
+    CHECK_INT(count_all(q).done, 51);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
 /* ---- Files of others ---- */
 
 /* An application's database, with marks that jobq must leave alone. */
@@ -741,7 +791,7 @@ TEST_MAIN(open_creates_a_private_file, closed_file_is_a_sound_database, defaults
           second_owner_in_another_process_is_locked_out, forked_child_is_locked_out,
           ownership_dies_with_the_owner, client_needs_a_queue, clients_need_no_ownership,
           client_without_shared_depends_on_sqlite, owner_without_shared_depends_on_sqlite,
-          client_asks_each_owner, client_says_who_has_to_share,
+          client_asks_each_owner, client_says_who_has_to_share, exclusive_lets_nobody_in,
           application_file_is_foreign, join_leaves_the_application_alone, join_makes_a_new_file,
           tables_of_another_shape_are_foreign, queue_with_a_replaced_table_is_foreign,
           trigger_on_a_table_of_jobq_is_refused, trigger_of_the_application_is_allowed,

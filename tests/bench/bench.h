@@ -113,6 +113,7 @@ struct bench_queue {
     int workers;
     bool keep_done;               /* else finished jobs are dropped */
     int page_size;                /* 0: the default */
+    bool exclusive;
 };
 
 /* Opens bench_queue_path with the floor's checkpoint pages and registers BENCH_KIND. */

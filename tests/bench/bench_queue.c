@@ -39,6 +39,7 @@ jobq *bench_queue_open(const struct bench_queue *how, struct bench_work *work) {
         .workers = how->workers,
         .keep_done_ms = how->keep_done ? 0 : JOBQ_NONE,
         .page_size = how->page_size,
+        .exclusive = how->exclusive,
         .wal_pages = 0, /* as many bytes as the floor's */
     };
     jobq_kind kind = {.name = BENCH_KIND, .run = count_job, .ctx = work};

@@ -41,17 +41,31 @@ static double enqueue_floor(const void *arg) {
     return rate;
 }
 
-static double enqueue_jobq(const void *arg) {
-    const struct enqueue *e = arg;
+static double enqueue_as(const struct enqueue *e, bool alone) {
     struct bench_work work = {.jobs = 0};
     struct bench_queue how = {.durability = e->durability, .workers = WORKERS,
-                              .page_size = e->page_size};
+                              .page_size = e->page_size, .exclusive = alone};
     jobq *q = bench_queue_open(&how, &work);
     int64_t begin = bench_now();
     bench_queue_enqueue(q, e->jobs, e->batch);
     double rate = per_second(e->jobs, begin);
     bench_queue_close(q);
     return rate;
+}
+
+static double enqueue_jobq(const void *arg) {
+    return enqueue_as(arg, false);
+}
+
+/* The same with the file for itself. */
+static double enqueue_exclusive(const void *arg) {
+    return enqueue_as(arg, true);
+}
+
+static void exclusive(const struct bench *b, const void *arg) {
+    const struct enqueue *e = arg;
+    report_pair(b, e->what, bench_pairs(b->pairs, enqueue_jobq, enqueue_exclusive, e),
+                BENCH_RATIO_MIN, e->goal);
 }
 
 static void enqueue(const struct bench *b, const void *arg) {
@@ -64,6 +78,8 @@ static const struct enqueue
     enqueue_one = {"enqueue one by one, RELAXED / floor", JOBQ_RELAXED, 50000, 1, 0.9, 0},
     enqueue_many = {"enqueue by 1000, RELAXED / floor", JOBQ_RELAXED, 300000, 1000, 0.8, 0},
     enqueue_durable = {"enqueue one by one, DURABLE / floor", JOBQ_DURABLE, 5000, 1, 0, 0},
+    enqueue_alone = {"enqueue one by one, RELAXED, exclusive / not", JOBQ_RELAXED, 50000, 1, 1.15,
+                     0},
     enqueue_4k = {"page sizes: enqueue one by one, 4 KiB / floor", JOBQ_RELAXED, 50000, 1, 0, 4096},
     enqueue_2k = {"page sizes: enqueue one by one, 2 KiB / floor", JOBQ_RELAXED, 50000, 1, 0, 2048},
     enqueue_1k = {"page sizes: enqueue one by one, 1 KiB / floor", JOBQ_RELAXED, 50000, 1, 0, 1024};
@@ -228,6 +244,7 @@ const struct bench_row bench_speed_rows[] = {
     {"enqueue-one", enqueue, &enqueue_one, false},
     {"enqueue-many", enqueue, &enqueue_many, false},
     {"enqueue-durable", enqueue, &enqueue_durable, false},
+    {"exclusive", exclusive, &enqueue_alone, false},
     {"drain-relaxed-1", drain, &drain_relaxed_1, false},
     {"drain-relaxed-2", drain, &drain_relaxed_2, false},
     {"drain-durable-1", drain, &drain_durable_1, false},

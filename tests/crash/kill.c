@@ -34,6 +34,7 @@ static struct {
 static struct {
     const char *path;
     jobq_durability durability;
+    bool exclusive;
     uint64_t seed; /* of the next life */
     int out;       /* where a life tells its words */
 } plan;
@@ -128,6 +129,7 @@ static jobq *open_queue(int workers) {
     is_child = true;
     begin_life();
     options.durability = plan.durability;
+    options.exclusive = plan.exclusive;
     if (plan.seed % 3 == 0) options.wal_pages = LOG_PAGES_MIN + (int)(plan.seed % 100);
     WORKS(jobq_open(plan.path, &options, &q, &err));
     if (!q) return NULL;
@@ -400,4 +402,11 @@ TEST(killed_at_relaxed) {
     kill_with(JOBQ_RELAXED, "kill -9, RELAXED");
 }
 
-TEST_MAIN(killed_at_durable, killed_at_relaxed)
+/* Goal: and for an owner that has the file for itself. Method: the same. */
+TEST(killed_with_the_file_for_itself) {
+    plan.exclusive = true;
+    kill_with(JOBQ_DURABLE, "kill -9, exclusive");
+    plan.exclusive = false;
+}
+
+TEST_MAIN(killed_at_durable, killed_at_relaxed, killed_with_the_file_for_itself)

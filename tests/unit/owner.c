@@ -296,6 +296,13 @@ TEST(a_lock_file_that_was_moved) {
 
 /* ---- Clients ---- */
 
+/* A client is refused, and why depends on whether its SQLite is safe with several writers. */
+static int refuses(struct jobq__owner *client) {
+    jobq_error err;
+    CHECK_CODE(jobq__owner_allows(client, false, &err), JOBQ_MISUSE);
+    return jobq__owner_allows(client, true, &err);
+}
+
 /* Goal: a client may write beside an owner that allows it, after one that left by itself, and where
  * there never was one; not beside one that does not, and not after that has died. Method: the
  * client watches from before the first owner on. */
@@ -307,16 +314,16 @@ TEST(what_a_client_may) {
     jobq_error err;
     CHECK_CODE(jobq__files_find(&p.files, test_path("q.db"), &options, &err), JOBQ_OK);
     REQUIRE_INT(jobq__owner_watch(&client, &p.files, &err), JOBQ_OK);
-    CHECK_CODE(jobq__owner_allows(&client, &err), JOBQ_OK);
+    CHECK_CODE(jobq__owner_allows(&client, true, &err), JOBQ_OK);
     REQUIRE(place_take(&p, false));
-    CHECK_CODE(jobq__owner_allows(&client, &err), JOBQ_UNSAFE_SQLITE);
+    CHECK_CODE(refuses(&client), JOBQ_UNSAFE_SQLITE);
     jobq__owner_drop(&p.owner);
-    CHECK_CODE(jobq__owner_allows(&client, &err), JOBQ_OK);
+    CHECK_CODE(jobq__owner_allows(&client, true, &err), JOBQ_OK);
     REQUIRE(place_take(&p, true));
-    CHECK_CODE(jobq__owner_allows(&client, &err), JOBQ_OK);
+    CHECK_CODE(jobq__owner_allows(&client, true, &err), JOBQ_OK);
     jobq__owner_drop(&p.owner);
     scribble(&p, offsetof(struct jobq__page, shared), &alone, sizeof alone);
-    CHECK_CODE(jobq__owner_allows(&client, &err), JOBQ_UNSAFE_SQLITE);
+    CHECK_CODE(refuses(&client), JOBQ_UNSAFE_SQLITE);
     /* It says nothing about the owner, and marks nothing as its own. */
     jobq__owner_doubts(&client, true);
     jobq__owner_note_reserve(&client, 1);
