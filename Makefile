@@ -198,7 +198,7 @@ size: jobq.c
 # help - this list
 help:
 	@echo 'make target [name=value ...]'
-	@awk '/^# [a-z_.]+ - / { split($$0, part, / - /); printf "  %-14s %s\n", \
+	@awk '/^# [a-z0-9_.]+ - / { split($$0, part, / - /); printf "  %-14s %s\n", \
 	    substr(part[1], 3), substr($$0, length(part[1]) + 4) }' Makefile
 	@echo 'names'
 	@awk '/^#   [A-Za-z_]+=/ { sub(/^#   /, ""); name = $$1; sub(/^[^ ]+ +/, ""); \

@@ -201,7 +201,8 @@ struct sqlite3;
 
 typedef enum jobq_role {
     JOBQ_OWNER,  /* runs jobs; at most one per file, held by a lock that dies with it */
-    JOBQ_CLIENT  /* enqueues and looks inside a queue that exists */
+    JOBQ_CLIENT  /* enqueues and looks inside a queue that exists. Both sides say .shared, so that
+                    the owner looks for its jobs by itself (poll_ms) */
 } jobq_role;
 
 typedef enum jobq_durability {
@@ -420,8 +421,10 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *kind, jobq_error *err);
 
 /* Starts the workers and the scheduler thread. Again after a stop is allowed; when
  * started already it does nothing.
- * Threads: any but a handler's. Fails: MISUSE (client or step mode), BUSY (handlers
- * that outlived the last stop's grace still run), NO_MEMORY, CLOSED. */
+ * Threads: any but a handler's or a callback's. Blocks: until the threads exist, and for a stop
+ * that is under way. Fails: MISUSE (client or step mode), BUSY (handlers that outlived the last
+ * stop's grace still run), NO_MEMORY (also: no thread could be had), and the reason for which the
+ * queue has stopped for good. */
 JOBQ_API int jobq_start(jobq *q, jobq_error *err);
 
 /* Starts no further job, raises the stop flag of those that run, gives back what
@@ -504,8 +507,8 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * job: the connection may be another then. On ":memory:" there is one connection: other
  * threads that look inside wait meanwhile, and a look by the handler sees what it has written.
  * Returns JOBQ_OK and *db, the same on each call. Owns: jobq; do not close it.
- * Fails: BUSY (did not begin; jobq_snooze then costs no attempt), CANT_OPEN, MOVED, IO, FULL,
- * NO_MEMORY. */
+ * Blocks: at most busy_ms for the writer. Fails: BUSY (did not begin; jobq_snooze then costs no
+ * attempt), CANT_OPEN, MOVED, IO, FULL, NO_MEMORY, CORRUPT, FORKED. */
 JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err);
 
 /* Saves up to payload_max bytes that the next attempt of this job will find again, and
@@ -562,10 +565,11 @@ enum jobq_how {
  * part of that transaction). Blocks: for one commit, shared with other callers.
  * Fails: MISUSE (run_at_ms and delay_ms together; a payload without a size, or a size without one;
  * text beside payload or size), EXISTS, BAD_NAME, BAD_TIME, TOO_BIG, BUSY, FULL, IO, UNKNOWN,
- * NO_MEMORY, CLOSED, FORKED, CORRUPT, MOVED.
- * FULL: the disk is, or would leave no room to finish what is in the queue. Jobs go on; done
- * and cancelled ones may be dropped before their time then, messages and results not be stored.
- * New work is accepted when there is space, or when older jobs that are done have given way. */
+ * NO_MEMORY, CLOSED, FORKED, CORRUPT, MOVED, UNSAFE_SQLITE (client: see shared).
+ * FULL: the file holds JOBQ_NAMES_MAX names, or the disk is full, or would leave no room to finish
+ * what is in the queue. Jobs go on; done and cancelled ones may be dropped before their time then,
+ * messages and results not be stored. New work is accepted when there is space, or when older jobs
+ * that are done have given way. */
 JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err);
 
 /* Stores count jobs in one transaction: all of them or none. Rows with JOBQ_KEEP whose key is taken
@@ -577,12 +581,12 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
                                jobq_error *err);
 
 /* RELAXED: one commit that is synced; when it returns JOBQ_OK everything acknowledged
- * before survives power loss. DURABLE: does nothing. Fails as jobq_enqueue. */
+ * before survives power loss. DURABLE: does nothing. Threads: any. Fails as jobq_enqueue. */
 JOBQ_API int jobq_flush(jobq *q, jobq_error *err);
 
 /* Owner: look now for jobs that another connection has committed; without this, or poll_ms, they
- * are found when the queue is opened next, or by chance. Cheap; any thread.
- * Fails: MISUSE (client). */
+ * are found when the queue is opened next, or by chance. Threads: any. Blocks: no.
+ * Fails: MISUSE (client), CLOSED, FORKED. */
 JOBQ_API int jobq_notify(jobq *q, jobq_error *err);
 
 /* ==== 7. Change =========================================================== */
@@ -590,18 +594,18 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err);
 /* Pending: cancelled at once. Running: raises its stop flag, and is written down; if the handler
  * then returns JOBQ_DONE or JOBQ_FAIL that stands, everything else becomes cancelled, also if the
  * process ends first: then the next open does it. Again is allowed, and does nothing more.
- * Fails: NOT_FOUND, BAD_STATE (terminal already), MISUSE (client), as jobq_enqueue. */
+ * Threads: any. Blocks: one commit. Fails: NOT_FOUND, BAD_STATE (terminal already), MISUSE
+ * (client), as jobq_enqueue. */
 JOBQ_API int jobq_cancel(jobq *q, int64_t id, jobq_error *err);
 
 /* Makes a failed, cancelled or scheduled job due at once, in a new round: attempt 1, its crashes
  * forgiven, without a checkpoint; the last failure's message stays until the next.
- * Fails: EXISTS (another job has its key by now: err->id), NOT_FOUND, BAD_STATE (done, running or
- * due already), MISUSE (client), as
- * jobq_enqueue. */
+ * Threads: any. Blocks: one commit. Fails: EXISTS (another job has its key by now: err->id),
+ * NOT_FOUND, BAD_STATE (done, running or due already), MISUSE (client), as jobq_enqueue. */
 JOBQ_API int jobq_retry_now(jobq *q, int64_t id, jobq_error *err);
 
-/* Forgets a job in any state but running. Fails: NOT_FOUND, BUSY (running), MISUSE
- * (client), as jobq_enqueue. */
+/* Forgets a job in any state but running. Who waits for it gets NOT_FOUND. Threads: any. Blocks:
+ * one commit. Fails: NOT_FOUND, BUSY (running), MISUSE (client), as jobq_enqueue. */
 JOBQ_API int jobq_delete(jobq *q, int64_t id, jobq_error *err);
 
 /* ==== 8. Look inside ====================================================== */
@@ -625,11 +629,13 @@ struct jobq_info {
 };
 
 /* Reads one job. Threads: any. Blocks: shortly, never for a writer.
- * Fails: NOT_FOUND (also: finished and not kept), MISUSE, IO, CLOSED. */
+ * Fails: NOT_FOUND (also: finished and not kept), MISUSE, BUSY (":memory:" only: somebody has
+ * written for busy_ms), IO, CORRUPT, NO_MEMORY, CLOSED, FORKED. */
 JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err);
 
 /* Copies up to capacity bytes of a job's payload, or of its result, into buffer; *size (may be
- * NULL) is the whole size. Fails as jobq_get. */
+ * NULL) is the whole size. Owns: the caller's buffer. Threads, blocks and fails: as jobq_get, and
+ * MISUSE (buffer NULL with a capacity). */
 JOBQ_API int jobq_get_payload(jobq *q, int64_t id, void *buffer, size_t capacity,
                               size_t *size, jobq_error *err);
 JOBQ_API int jobq_get_result(jobq *q, int64_t id, void *buffer, size_t capacity,
@@ -652,7 +658,8 @@ typedef struct jobq_cursor {
 /* Writes up to capacity matching jobs into infos and *count; call again with the same
  * cursor until cursor->done. A call that reaches its row budget may write fewer, even none.
  * Without a state the order is by id; pending jobs come by lane and due time, finished ones by
- * the time until which they are kept. No snapshot across calls. Fails: MISUSE, BAD_NAME, IO. */
+ * the time until which they are kept. No snapshot across calls. Threads: any.
+ * Blocks: shortly. Fails: MISUSE, BAD_NAME, and as jobq_get but for NOT_FOUND. */
 JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor,
                        jobq_info *infos, size_t capacity, size_t *count, jobq_error *err);
 
@@ -661,7 +668,8 @@ typedef struct jobq_counts {
 } jobq_counts;
 
 /* Counts the jobs by walking the table in slices; jobs that change meanwhile may be counted
- * in either state. O(rows): not for every frame. Fails: MISUSE, IO, CLOSED. */
+ * in either state. O(rows): not for every frame. Threads: any. Fails: MISUSE, and as jobq_get
+ * but for NOT_FOUND. */
 JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err);
 
 typedef struct jobq_stats {
@@ -675,7 +683,8 @@ typedef struct jobq_stats {
     int failed_code;     /* JOBQ_OK, or why the queue has stopped for good */
 } jobq_stats;
 
-/* Counters since open, O(1), no disk. Any thread. Fails: MISUSE, CLOSED, FORKED. */
+/* Counters since open, O(1), no disk. A client's are of its own calls: of the owner it knows
+ * nothing. Threads: any. Fails: MISUSE, CLOSED, FORKED. */
 JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err);
 
 /* Waits up to timeout_ms of the queue's clock (0 = do not wait, JOBQ_NEVER = for ever) until
@@ -686,7 +695,8 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err);
  * Threads: any but a handler's or a callback's. Blocks: until then. Fails, and says what the job
  * waits for: TIMEOUT; BAD_STATE (nobody could end this: the process has no other thread, and the
  * pool is not started, or it is step mode); STALLED (artificial clock: nothing went on for stall_ms
- * of real time). Also: NOT_FOUND (or deleted while we waited), BAD_TIME, MISUSE (client), IO. */
+ * of real time). Also: NOT_FOUND (or deleted while we waited), BAD_TIME, MISUSE (client), CLOSED
+ * (the queue is being closed), and as jobq_get. */
 JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
                        jobq_error *err);
 
@@ -716,6 +726,7 @@ JOBQ_API void jobq_clock_set(jobq_clock *clock, int64_t at_ms);
  * the span run too. *fired (may be NULL) is how many wakes were fired. In step mode the jobs run
  * on the caller's thread. A running handler's deadline, or its jobq_run_sleep, is a wake as well.
  * A handler that waits for its deadline without jobq_run_sleep is given 100 ms of real time.
+ * Threads: any, one at a time in step mode. Blocks: until the queue rests.
  * Fails: MISUSE (system clock, from a handler, client), BAD_TIME, STALLED (no rest within stall_ms
  * of real time, in step mode too, as with a job that is always due again, or jobq_stop ended it;
  * the clock stays where it has come to, and the next call goes on there), and as
@@ -727,11 +738,13 @@ JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *
  * two minutes of it. */
 JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err);
 
-/* How many wakes are pending: scheduled jobs count as one, for the earliest. 0 on error. */
+/* How many wakes are pending: scheduled jobs count as one, for the earliest. 0 on error.
+ * Threads: any. */
 JOBQ_API int jobq_wakes(jobq *q);
 
 /* Step mode (workers = JOBQ_NONE): runs at most one due job on this thread and returns when its
- * outcome is durable. *ran (may be NULL) is 0 or 1. One thread at a time.
+ * outcome is durable. *ran (may be NULL) is 0 or 1. Threads: any, one at a time. Blocks: for the
+ * handler, and for a commit before and after it.
  * Fails: MISUSE (not step mode, from a handler, client), BUSY (another thread steps), and as
  * jobq_enqueue; an outcome that could not be written is kept and written by the next step. */
 JOBQ_API int jobq_step(jobq *q, int *ran, jobq_error *err);

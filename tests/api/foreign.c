@@ -4,7 +4,7 @@
  * a call waits for busy_ms and then has not happened, and nothing that a handler has finished is
  * dropped without a word. The other connection lets go of the file only when the test has seen
  * what it wanted: a queue that waits for it hangs, however slow the machine is. See also
- * stress/turns.c for other processes, and fault/slow.c for what waits for the disk. */
+ * stress/processes.c for other processes, and fault/foreign.c for commits that are repeated. */
 #include "helpers.h"
 
 enum { SOON_MS = 20 };

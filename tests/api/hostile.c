@@ -1,4 +1,4 @@
-/* api_hostile.c - rows that jobq never writes: each ends with JOBQ_CORRUPT and a sentence that
+/* hostile.c - rows that jobq never writes: each ends with JOBQ_CORRUPT and a sentence that
  * names it, at the first touch, and stops the queue.
  *
  * The file is damaged by SQL, as another program with a bug would do it, so SQLite itself finds

@@ -350,8 +350,9 @@ static jobq_outcome leave_it_changed(jobq_run *run, void *ctx) {
     return *runs % 3 ? JOBQ_DONE : JOBQ_FAIL;
 }
 
-/* Goal: each job finds the connection as on_connect left it, whatever the one before has done and
- * come to. Method: temporary tables, settings, limits, hooks, a savepoint; in a file, in memory. */
+/* Goal: the connection is what the application has made of it for every job, whatever the one
+ * before has done and come to. Method: temporary tables, settings, limits, hooks, a savepoint; in a
+ * file, in memory. */
 TEST(next_job_finds_it_as_it_was) {
     for (int memory = 0; memory < 2; memory++) {
         struct visits v = {.refuse_at = -1,

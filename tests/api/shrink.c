@@ -1,4 +1,4 @@
-/* api_shrink.c - a file that was large once becomes small again, some time after, and no other. */
+/* shrink.c - a file that was large once becomes small again, some time after, and no other. */
 #include "helpers.h"
 
 #define LARGE (1 << 20)

@@ -75,9 +75,9 @@ int clock_gettime(clockid_t id, struct timespec *t) {
 enum { CAN_PRETEND = 0 };
 #endif
 
-/* Goal: where the system tells no boot, the time of the boot decides, and in doubt nobody is
- * charged. Method: remains of a death, opened where the boot has the same time, another one, one
- * that a clock without battery has at each boot, or where the id is told again. */
+/* Goal: where the system tells no boot, the time of the boot decides, and where that is unknown
+ * nobody is charged. Method: remains of a death, opened where the boot has the same time, another
+ * one, one that a clock without battery has at each boot, or where the id is told again. */
 TEST(boot_without_an_id) {
     static const struct {
         int id_then, id_now;

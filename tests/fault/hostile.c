@@ -1,4 +1,4 @@
-/* fault_hostile.c - files damaged by the thousand, from a seed: only codes come out.
+/* hostile.c - files damaged by the thousand, from a seed: only codes come out.
  *
  * Good queue files of several shapes are damaged in one of many ways: bytes, whole pages, fields of
  * the header, the free list, the log, the shared memory; rows by SQL that no type holds back;
@@ -20,7 +20,8 @@
 #define SHAPES 6
 #define FILE_SECONDS (20 * (JOBQ_TEST_SCALE > 1 ? 10 : 1))
 
-/* No file may become larger: the reserve's default, 1000 pages, is the most, and plays set less. */
+/* No file may become larger: the reserve's default, as much as the log, is the most, and plays set
+ * less. */
 #define MOST_BYTES (24 << 20)
 
 static struct hostile_file shapes[SHAPES];

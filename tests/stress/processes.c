@@ -103,7 +103,7 @@ TEST(processes_take_turns) {
     CHECK_INT(sql_int(test_path("q.db"), "SELECT count(*) FROM jobq_job"), commits);
     test_note("%d commits, the slowest has %d %% of the fastest after %d rounds, the longest wait"
               " was %d ms", commits, percent, rounds, wait_ms);
-    test_figure("R33 foreign writers", "min/max >= 0.5, 0 BUSY", "%d clients and the owner: min/max"
+    test_figure("foreign writers", "min/max >= 0.5, 0 BUSY", "%d clients and the owner: min/max"
                 " %d %%, %d commits, %d refused, longest wait %d ms", CLIENTS, percent, commits,
                 refused, wait_ms);
     pipe_free(all->here);

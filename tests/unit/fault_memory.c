@@ -1,4 +1,4 @@
-/* fault/memory.c - memory runs out: the n-th allocation fails, in jobq and in SQLite, once and
+/* fault_memory.c - memory runs out: the n-th allocation fails, in jobq and in SQLite, once and
  * from then on, until a run of the story meets no fault.
  *
  * What is promised stands at the head of fault_sweep.h; besides, no block is left behind, and the
