@@ -1076,7 +1076,12 @@ JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void) {
 
 JOBQ__INTERNAL bool jobq__os_alone(void) {
 #ifdef JOBQ__OS_KNOWS_THREADS
-    return __libc_single_threaded != 0;
+    if (__libc_single_threaded) return true;
+#endif
+#if defined(__linux__)
+    /* A folder for each thread, besides the two names that every folder has. */
+    struct stat st;
+    return stat("/proc/self/task", &st) == 0 && st.st_nlink == 3;
 #else
     return false;
 #endif
@@ -13230,14 +13235,19 @@ static int jobq__wait_fail(jobq *q, int64_t id, int code, const char *why, jobq_
     return jobq__err_set(err, code, "%s: job %lld %.380s", why, (long long)id, text);
 }
 
-/* Nobody can step, start or advance meanwhile. */
+/* Nobody can step, start or advance meanwhile. A thread that was joined just now may be seen for a
+ * moment still. */
 static bool jobq__wait_in_vain(jobq *q) {
     bool idle;
-    if (!jobq__os_alone()) return false;
+    int looks;
     jobq__os_lock(&q->pool.mu);
     idle = q->step_mode || q->pool.life == JOBQ__STOPPED;
     jobq__os_unlock(&q->pool.mu);
-    return idle;
+    for (looks = 0; idle && looks < JOBQ__LOOKS_MAX; looks++) {
+        if (jobq__os_alone()) return true;
+        jobq__os_sleep_us(1000);
+    }
+    return false;
 }
 
 /* ---- The wait ---- */

@@ -261,7 +261,7 @@ typedef enum jobq_thread { JOBQ_THREAD_WORKER, JOBQ_THREAD_SCHEDULER } jobq_thre
 
 /* The connections that a queue opens: the writer, the reader, an owner's copier (it takes the
  * checkpoints), and the job's when a handler first asks for it; on ":memory:" one, which is the
- * writer's and the job's. on_connect is called twice for each: when it
+ * writer's and the job's and gets both. on_connect is called twice for each: when it
  * is open and nothing was read yet, and when jobq's tables stand. */
 typedef enum jobq_connection {
     JOBQ_CONNECTION_WRITER, JOBQ_CONNECTION_READER, JOBQ_CONNECTION_JOB, JOBQ_CONNECTION_COPIER
@@ -310,7 +310,7 @@ typedef struct jobq_options {
     int64_t stall_ms;       /* real time that jobq_advance gives to each rest; default 10 s */
     int mode;               /* of the files that are made, whatever the umask; default 0600; clients
                                of other users need 0660 (with group_id) or 0666 */
-    int64_t group_id;       /* and their group; default the system's choice */
+    int64_t group_id;       /* and their group; default, or 0, the system's choice */
     uint64_t seed;          /* of the jitter; 0 is a seed like any other */
     jobq_clock *clock;      /* default: the system's; must outlive the queue */
     /* Called after a commit, one at a time, outside all locks, in commit order:
@@ -318,7 +318,8 @@ typedef struct jobq_options {
      * started, by the caller whose call committed. It should be quick: whoever tells events
      * tells all that came before, and other callers wait for theirs. What it may call: e in the
      * list above; what it does is told when it has returned.
-     * The event is valid during the call. */
+     * The event is valid during the call. Of a client's jobs the owner does not tell that they are
+     * new, and nothing tells that the queue has stopped for good: jobq_stats.failed_code does. */
     void (*on_event)(const jobq_event *event, void *ctx);
     /* Step mode: called outside all locks, by any thread, when a job became ready
      * or the next deadline moved earlier. It should only wake the event loop; what on_event
@@ -379,7 +380,7 @@ static inline int jobq_open(const char *path, const jobq_options *options, jobq 
  * be done (another connection writes, the disk is full, the queue has failed) the queue is closed
  * all the same, and the code says why: outcomes were dropped, and their jobs run again, charged
  * nothing, as after a crash that came before their commit. Who does not want that calls jobq_stop
- * until it is OK, and closes then.
+ * while it is TIMEOUT, BUSY or FULL, and closes then.
  * Threads: any but a handler's or callback's. Blocks: until handlers return, and busy_ms.
  * Fails: MISUSE (NULL, or from a handler or callback; nothing is closed), FORKED
  * (nothing but memory of the child is touched); closed, but with outcomes dropped: BUSY, FULL, IO,
@@ -401,13 +402,15 @@ typedef struct jobq_kind {
                                than 3 x backoff_max_ms, and 3 h, counts as the first again */
     int64_t backoff_min_ms; /* default 1 s. Delay after failing attempt n:           */
     int64_t backoff_max_ms; /* default 1 h. min(max, min * 2^min(n-1, 30)), then     */
-    int jitter_percent;     /* default 20: uniform in +-20 %, and again min with max */
-    int64_t timeout_ms;     /* of one run: then jobq_should_stop is true; default none */
-    int crashes_max;        /* process deaths until failed; default 3 */
+    int jitter_percent;     /* default 20: uniform in +-20 %, and again min with max; 1 to 100, or
+                               JOBQ_NONE */
+    int64_t timeout_ms;     /* of one run: then jobq_should_stop is true, and nothing else happens:
+                               what the handler returns counts. Default none, as JOBQ_NONE */
+    int crashes_max;        /* process deaths until failed; default 3; JOBQ_UNLIMITED */
     int64_t keep_done_ms;   /* default: the queue's */
     int64_t keep_failed_ms; /* default: the queue's */
     /* If set, gives the delay in place of formula, jitter and maximum; negative = fail for
-     * good. Called on the handler's thread, outside all locks. */
+     * good. Called on the handler's thread, outside all locks; it may call what a handler may. */
     int64_t (*backoff)(int attempt, int64_t id, void *ctx);
 } jobq_kind;
 
@@ -439,7 +442,9 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err);
  * In step mode it ends the call by which another thread steps, runs or advances, after the
  * job that runs; the next such call goes on.
  * Idempotent, from several threads too. Threads: any but a handler's or a callback's.
- * Fails: TIMEOUT, BAD_TIME, MISUSE; outcomes not written yet: BUSY, FULL, IO, NO_MEMORY. */
+ * Fails: TIMEOUT, BAD_TIME, MISUSE; outcomes not written yet: BUSY, FULL, NO_MEMORY; not written,
+ * and their jobs run again when the queue is opened next, for it has stopped for good: IO, UNKNOWN,
+ * CORRUPT, MOVED. */
 JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err);
 
 /* Says that this process is about to end on purpose, so that no job that still runs, or
@@ -540,7 +545,7 @@ typedef struct jobq_job {
     size_t size;
     const char *text;    /* or: a string; the payload is its bytes without the zero */
     int priority;        /* lower is more urgent; default 0 */
-    int64_t run_at_ms;   /* not before; default now */
+    int64_t run_at_ms;   /* not before; default now. Milliseconds: time(NULL) * JOBQ_SECOND + ... */
     int64_t delay_ms;    /* or: not before now plus this */
     const char *key;     /* at most one unfinished job per kind and key */
     jobq_conflict conflict;
@@ -657,7 +662,7 @@ typedef struct jobq_cursor {
 
 /* Writes up to capacity matching jobs into infos and *count; call again with the same
  * cursor until cursor->done. A call that reaches its row budget may write fewer, even none.
- * Without a state the order is by id; pending jobs come by lane and due time, finished ones by
+ * Without a state the order is by id; pending jobs come by queue and due time, finished ones by
  * the time until which they are kept. No snapshot across calls. Threads: any.
  * Blocks: shortly. Fails: MISUSE, BAD_NAME, and as jobq_get but for NOT_FOUND. */
 JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor,
@@ -675,7 +680,8 @@ JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err);
 typedef struct jobq_stats {
     int64_t kept;        /* not stored, because a job had the key (JOBQ_KEEP); since open */
     int64_t enqueued, started, done, retried, failed, cancelled, crashed; /* since open */
-    int64_t commits, checkpoints, lost_outcomes; /* lost: came after the job was settled */
+    int64_t commits, checkpoints;
+    int64_t lost_outcomes; /* came when the job had ended, or was run again, by then */
     int64_t wal_pages;   /* pages in the log after the last commit */
     int running, claimed;/* now */
     int workers;

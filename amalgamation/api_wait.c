@@ -128,14 +128,19 @@ static int jobq__wait_fail(jobq *q, int64_t id, int code, const char *why, jobq_
     return jobq__err_set(err, code, "%s: job %lld %.380s", why, (long long)id, text);
 }
 
-/* Nobody can step, start or advance meanwhile. */
+/* Nobody can step, start or advance meanwhile. A thread that was joined just now may be seen for a
+ * moment still. */
 static bool jobq__wait_in_vain(jobq *q) {
     bool idle;
-    if (!jobq__os_alone()) return false;
+    int looks;
     jobq__os_lock(&q->pool.mu);
     idle = q->step_mode || q->pool.life == JOBQ__STOPPED;
     jobq__os_unlock(&q->pool.mu);
-    return idle;
+    for (looks = 0; idle && looks < JOBQ__LOOKS_MAX; looks++) {
+        if (jobq__os_alone()) return true;
+        jobq__os_sleep_us(1000);
+    }
+    return false;
 }
 
 /* ---- The wait ---- */

@@ -227,7 +227,12 @@ JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void) {
 
 JOBQ__INTERNAL bool jobq__os_alone(void) {
 #ifdef JOBQ__OS_KNOWS_THREADS
-    return __libc_single_threaded != 0;
+    if (__libc_single_threaded) return true;
+#endif
+#if defined(__linux__)
+    /* A folder for each thread, besides the two names that every folder has. */
+    struct stat st;
+    return stat("/proc/self/task", &st) == 0 && st.st_nlink == 3;
 #else
     return false;
 #endif

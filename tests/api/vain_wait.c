@@ -40,6 +40,10 @@ TEST(lone_thread_does_not_wait_in_vain) {
     wait_says(wanted, pool, id, timeout_ms, "jobq_start");
     start(pool);
     WORKS(jobq_wait(pool, id, JOBQ_NEVER, NULL, &err));
+    WORKS(jobq_stop(pool, JOBQ_NEVER, &err));
+    /* The pool's threads are gone again; the C library does not say so. */
+    id = put(pool, "k");
+    wait_says(wanted, pool, id, timeout_ms, "jobq_start");
     close_queue(&step);
     close_queue(&pool);
 }
