@@ -3434,6 +3434,8 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
 /* The code for db->sqlite_code, and the record with SQLite's own words. */
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
+/* The same without the file's path. */
+JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err);
 
 /* The record for it; returns JOBQ_CORRUPT. */
 JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_error *err);
@@ -3572,6 +3574,10 @@ static int jobq__db_tell(const struct jobq__db *db, const char *path, jobq_error
     else jobq__err_set(err, code, "%s (SQLite: %s)", jobq_code_text(code), words);
     if (err) err->sqlite_code = db->sqlite_code;
     return code;
+}
+
+JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err) {
+    return jobq__db_tell(db, NULL, err);
 }
 
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err) {
@@ -4531,6 +4537,10 @@ struct jobq__row {
 
 JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db);
+/* The same for a job's transaction. JOBQ__REFUSED, an internal code: what the handler wrote cannot
+ * be committed, on whatever disk, and *why has SQLite's words; the file is as it was. */
+enum { JOBQ__REFUSED = 102 };
+JOBQ__INTERNAL int jobq__store_commit_job(struct jobq__db *db, jobq_error *why);
 /* Changes a counter, so that the commit has something to write, and so to sync. */
 JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db);
 /* Ends whatever transaction is left; never fails. */
@@ -4872,6 +4882,19 @@ JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db) {
     rc = jobq__db_do(db, JOBQ__SQL_COMMIT);
     db->may_commit = false;
     return rc;
+}
+
+/* COMMIT asks the rows (deferred foreign keys) and the virtual tables; jobq's own have neither. */
+static bool jobq__store_refused(int sqlite_code) {
+    int primary = sqlite_code & 0xff;
+    return primary == SQLITE_CONSTRAINT || primary == SQLITE_ERROR || primary == SQLITE_MISMATCH
+        || primary == SQLITE_TOOBIG || sqlite_code == SQLITE_CORRUPT_VTAB;
+}
+
+JOBQ__INTERNAL int jobq__store_commit_job(struct jobq__db *db, jobq_error *why) {
+    int rc = jobq__store_commit(db);
+    if (rc == JOBQ_OK || !jobq__store_refused(db->sqlite_code)) return rc;
+    return jobq__err_set(why, JOBQ__REFUSED, "%s", sqlite3_errmsg(db->handle));
 }
 
 JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db) {
@@ -6271,7 +6294,7 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
  * while a handler runs (the job's transaction), while a caller waits for another connection to let
  * go of the file (turn.h), and while one of the mutexes is taken for a moment. */
 
-/* Internal codes, never seen by a caller. */
+/* Internal codes, never seen by a caller; one more is in store.h. */
 enum {
     JOBQ__AGAIN = 100, /* undo this part, read last_id anew, and write it again */
     JOBQ__TAKEN        /* somebody else writes to the file: nothing has happened yet */
@@ -8708,7 +8731,7 @@ static int jobq__tx_park_or_fail(jobq *q, const struct jobq__row *row) {
         int rc = jobq__tx_know(q, row->kind);
         return rc == JOBQ_OK ? jobq__store_move(q->tx.db, row->id, -row->kind, 0) : rc;
     }
-    q->tx.add.crashed++;
+    /* The crash itself was counted when it was found out. */
     return jobq__tx_end(q, row, JOBQ__FAILED, text, JOBQ_CRASHED);
 }
 
@@ -8996,8 +9019,10 @@ JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q);
 
 /* Ends the job's transaction and hands the baton on. If what the handler wrote is to be kept it is
  * committed with the entry's verdict; otherwise, and on failure, nothing is kept and the entry is
- * still the caller's. JOBQ_MISUSE if the transaction had been ended behind jobq's back. */
-JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep);
+ * still the caller's. JOBQ_MISUSE if the transaction had been ended behind jobq's back; else *why
+ * has the reason, and JOBQ__REFUSED says that it is what the handler wrote. */
+JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
+                                    jobq_error *why);
 
 /* Writes one request inside the job's transaction; the holder calls it. */
 JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request);
@@ -9836,8 +9861,15 @@ static void jobq__commit_settles(jobq *q, struct jobq__entry *entry, bool settle
     jobq__os_unlock(&q->pool.mu);
 }
 
+/* For a job's message, which has no room for a path. */
+static void jobq__commit_why(jobq *q, struct jobq__db *job, int rc, jobq_error *why) {
+    if (jobq__db_code(job->sqlite_code) == rc) jobq__db_why(job, why);
+    else jobq__core_say(q, rc, why);
+}
+
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
-static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes) {
+static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes,
+                                jobq_error *why) {
     int rc = jobq__commit_look(q);
     if (rc != JOBQ_OK) return rc;
     q->tx.now_ms = jobq__clock_now_ms(q->clock);
@@ -9848,7 +9880,7 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc != JOBQ_OK) return rc;
     jobq__event_commit(&q->events, true);
-    rc = jobq__store_commit(q->tx.db);
+    rc = jobq__store_commit_job(q->tx.db, why);
     if (rc == JOBQ_OK) {
         jobq__tx_applied(q, wakes);
         return rc;
@@ -9857,11 +9889,12 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     jobq__store_rollback(q->tx.db);
     q->tx.db = &q->writer;
     jobq__commit_settles(q, entry, false);
-    if (!jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
+    if (rc != JOBQ__REFUSED && !jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep) {
+JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
+                                    jobq_error *why) {
     struct jobq__db *job = jobq__core_job(q);
     struct jobq__wakes wakes;
     int rc;
@@ -9871,7 +9904,10 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
     rc = jobq__guard_intact(job) && jobq__db_in_transaction(job) && !job->lost ? JOBQ_OK
                                                                                 : JOBQ_MISUSE;
-    if (rc == JOBQ_OK && keep) rc = jobq__commit_job_end(q, entry, &wakes);
+    if (rc == JOBQ_OK && keep) {
+        rc = jobq__commit_job_end(q, entry, &wakes, why);
+        if (rc != JOBQ_OK && rc != JOBQ__REFUSED) jobq__commit_why(q, job, rc, why);
+    }
     if (rc == JOBQ_FULL) jobq__disk_full(q);
     jobq__core_heed(q, rc, q->tx.db);
     if (rc != JOBQ_OK || !keep) {
@@ -10157,17 +10193,22 @@ static void jobq__run_tell(jobq *q) {
     if (jobq__event_deliver(&q->events, q->step_mode) && !q->step_mode) jobq__core_kick(q);
 }
 
-static int jobq__run_end_tx(struct jobq_run *run, bool keep) {
+static int jobq__run_end_tx(struct jobq_run *run, bool keep, jobq_error *why) {
     jobq__os_call_end(&run->call);
     run->in_tx = false;
-    return jobq__commit_job(run->q, run->entry, keep);
+    return jobq__commit_job(run->q, run->entry, keep, why);
 }
 
 /* Nothing of the job's transaction is kept. Before the verdict, for backoff may write. */
 static jobq_outcome jobq__run_abandon(struct jobq_run *run, jobq_outcome outcome) {
-    if (jobq__run_end_tx(run, false) == JOBQ_OK) return outcome;
+    if (jobq__run_end_tx(run, false, NULL) == JOBQ_OK) return outcome;
     jobq__run_say(run, jobq__run_broken);
     return JOBQ_RETRY;
+}
+
+static void jobq__run_not_committed(struct jobq_run *run, const char *why) {
+    snprintf(run->text, sizeof run->text, "the job's transaction could not be committed, nothing"
+             " was kept: %s", why);
 }
 
 /* The job's transaction ends with the run; false if the outcome has yet to be settled. */
@@ -10175,9 +10216,10 @@ static bool jobq__run_settle(struct jobq_run *run) {
     struct jobq__entry *entry = run->entry;
     jobq *q = run->q;
     int64_t now_ms;
+    jobq_error why;
     int rc;
     if (run->joined) q->look_lanes = true;
-    rc = jobq__run_end_tx(run, true);
+    rc = jobq__run_end_tx(run, true, &why);
     if (rc == JOBQ_OK) {
         jobq__run_tell(q);
         return true;
@@ -10187,9 +10229,12 @@ static bool jobq__run_settle(struct jobq_run *run) {
     if (rc == JOBQ_MISUSE) {
         jobq__run_say(run, jobq__run_broken);
         jobq__run_decide(run, JOBQ_RETRY, now_ms);
+    } else if (rc == JOBQ__REFUSED) {
+        jobq__run_not_committed(run, why.text);
+        jobq__run_decide(run, JOBQ_RETRY, now_ms);
     } else {
         /* The disk's fault, not the job's: no attempt is charged. */
-        jobq__run_say(run, "the job's transaction could not be committed; nothing was kept");
+        jobq__run_not_committed(run, why.text);
         run->at_ms = jobq__add(now_ms, entry->kind->spec.backoff_min_ms);
         run->said = JOBQ_SNOOZE;
         jobq__run_decide(run, JOBQ_SNOOZE, now_ms);

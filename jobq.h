@@ -230,7 +230,8 @@ typedef enum jobq_outcome {
     JOBQ_RESCHEDULE,    /* not a failure: again at a time, as attempt 1 */
     JOBQ_SNOOZE,        /* not a failure: again later, same attempt */
     JOBQ_CANCELLED,     /* gave up because it was cancelled */
-    JOBQ_CRASHED,       /* events only: the process died while the job ran */
+    JOBQ_CRASHED,       /* events only. From running to pending: the process died while the job ran.
+                           From pending to failed: it has done so crashes_max times */
     JOBQ_STOPPED        /* events only: ended by jobq_stop or jobq_close; again at the next start,
                            same attempt */
 } jobq_outcome;
@@ -501,11 +502,13 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * it late: it holds the file's only writer until the handler returns; other writers
  * wait up to busy_ms and then get JOBQ_BUSY.
  * COMMIT and ROLLBACK are refused (SQLITE_AUTH), and so are ATTACH, pragmas that would
- * stay, and changes of tables named jobq_*; reading these is allowed. If the handler tries
- * to end the transaction all the same (or SQLite does end it, after an error), nothing of
- * it is kept and the run counts as JOBQ_RETRY. Savepoints of its own are allowed; a job
- * enqueued in one that is rolled back is gone, but on_event and the statistics tell of it.
- * Any other writing call on this thread is then JOBQ_MISUSE.
+ * stay, and changes of tables named jobq_*; reading these is allowed. If the handler tries to end
+ * the transaction all the same (or SQLite does end it, after an error), nothing of it is kept and
+ * the run counts as JOBQ_RETRY; so it is when COMMIT is refused for what the handler wrote (a
+ * deferred foreign key, mostly), with SQLite's words as the message. When the disk refuses it the
+ * job runs again after backoff_min_ms, and no attempt is charged. Savepoints of its own are
+ * allowed; a job enqueued in one that is rolled back is gone, but on_event and the statistics tell
+ * of it. Any other writing call on this thread is then JOBQ_MISUSE.
  * The next job finds the connection as on_connect left it: temporary tables, limits,
  * settings and hooks of this one are gone, some of them at the next call of jobq. Only
  * functions and collations that a handler registers may stay. Keep no statement for another

@@ -819,8 +819,15 @@ static void jobq__commit_settles(jobq *q, struct jobq__entry *entry, bool settle
     jobq__os_unlock(&q->pool.mu);
 }
 
+/* For a job's message, which has no room for a path. */
+static void jobq__commit_why(jobq *q, struct jobq__db *job, int rc, jobq_error *why) {
+    if (jobq__db_code(job->sqlite_code) == rc) jobq__db_why(job, why);
+    else jobq__core_say(q, rc, why);
+}
+
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
-static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes) {
+static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes,
+                                jobq_error *why) {
     int rc = jobq__commit_look(q);
     if (rc != JOBQ_OK) return rc;
     q->tx.now_ms = jobq__clock_now_ms(q->clock);
@@ -831,7 +838,7 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc != JOBQ_OK) return rc;
     jobq__event_commit(&q->events, true);
-    rc = jobq__store_commit(q->tx.db);
+    rc = jobq__store_commit_job(q->tx.db, why);
     if (rc == JOBQ_OK) {
         jobq__tx_applied(q, wakes);
         return rc;
@@ -840,11 +847,12 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     jobq__store_rollback(q->tx.db);
     q->tx.db = &q->writer;
     jobq__commit_settles(q, entry, false);
-    if (!jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
+    if (rc != JOBQ__REFUSED && !jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep) {
+JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
+                                    jobq_error *why) {
     struct jobq__db *job = jobq__core_job(q);
     struct jobq__wakes wakes;
     int rc;
@@ -854,7 +862,10 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
     rc = jobq__guard_intact(job) && jobq__db_in_transaction(job) && !job->lost ? JOBQ_OK
                                                                                 : JOBQ_MISUSE;
-    if (rc == JOBQ_OK && keep) rc = jobq__commit_job_end(q, entry, &wakes);
+    if (rc == JOBQ_OK && keep) {
+        rc = jobq__commit_job_end(q, entry, &wakes, why);
+        if (rc != JOBQ_OK && rc != JOBQ__REFUSED) jobq__commit_why(q, job, rc, why);
+    }
     if (rc == JOBQ_FULL) jobq__disk_full(q);
     jobq__core_heed(q, rc, q->tx.db);
     if (rc != JOBQ_OK || !keep) {

@@ -67,8 +67,10 @@ JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q);
 
 /* Ends the job's transaction and hands the baton on. If what the handler wrote is to be kept it is
  * committed with the entry's verdict; otherwise, and on failure, nothing is kept and the entry is
- * still the caller's. JOBQ_MISUSE if the transaction had been ended behind jobq's back. */
-JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep);
+ * still the caller's. JOBQ_MISUSE if the transaction had been ended behind jobq's back; else *why
+ * has the reason, and JOBQ__REFUSED says that it is what the handler wrote. */
+JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
+                                    jobq_error *why);
 
 /* Writes one request inside the job's transaction; the holder calls it. */
 JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request);

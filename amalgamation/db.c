@@ -109,6 +109,10 @@ static int jobq__db_tell(const struct jobq__db *db, const char *path, jobq_error
     return code;
 }
 
+JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err) {
+    return jobq__db_tell(db, NULL, err);
+}
+
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err) {
     if (jobq__db_code(db->sqlite_code) == JOBQ_CORRUPT && db->fault.table)
         return jobq__db_say_fault(&db->fault, err);

@@ -125,6 +125,8 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
 /* The code for db->sqlite_code, and the record with SQLite's own words. */
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
+/* The same without the file's path. */
+JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err);
 
 /* The record for it; returns JOBQ_CORRUPT. */
 JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_error *err);

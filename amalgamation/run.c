@@ -215,17 +215,22 @@ static void jobq__run_tell(jobq *q) {
     if (jobq__event_deliver(&q->events, q->step_mode) && !q->step_mode) jobq__core_kick(q);
 }
 
-static int jobq__run_end_tx(struct jobq_run *run, bool keep) {
+static int jobq__run_end_tx(struct jobq_run *run, bool keep, jobq_error *why) {
     jobq__os_call_end(&run->call);
     run->in_tx = false;
-    return jobq__commit_job(run->q, run->entry, keep);
+    return jobq__commit_job(run->q, run->entry, keep, why);
 }
 
 /* Nothing of the job's transaction is kept. Before the verdict, for backoff may write. */
 static jobq_outcome jobq__run_abandon(struct jobq_run *run, jobq_outcome outcome) {
-    if (jobq__run_end_tx(run, false) == JOBQ_OK) return outcome;
+    if (jobq__run_end_tx(run, false, NULL) == JOBQ_OK) return outcome;
     jobq__run_say(run, jobq__run_broken);
     return JOBQ_RETRY;
+}
+
+static void jobq__run_not_committed(struct jobq_run *run, const char *why) {
+    snprintf(run->text, sizeof run->text, "the job's transaction could not be committed, nothing"
+             " was kept: %s", why);
 }
 
 /* The job's transaction ends with the run; false if the outcome has yet to be settled. */
@@ -233,9 +238,10 @@ static bool jobq__run_settle(struct jobq_run *run) {
     struct jobq__entry *entry = run->entry;
     jobq *q = run->q;
     int64_t now_ms;
+    jobq_error why;
     int rc;
     if (run->joined) q->look_lanes = true;
-    rc = jobq__run_end_tx(run, true);
+    rc = jobq__run_end_tx(run, true, &why);
     if (rc == JOBQ_OK) {
         jobq__run_tell(q);
         return true;
@@ -245,9 +251,12 @@ static bool jobq__run_settle(struct jobq_run *run) {
     if (rc == JOBQ_MISUSE) {
         jobq__run_say(run, jobq__run_broken);
         jobq__run_decide(run, JOBQ_RETRY, now_ms);
+    } else if (rc == JOBQ__REFUSED) {
+        jobq__run_not_committed(run, why.text);
+        jobq__run_decide(run, JOBQ_RETRY, now_ms);
     } else {
         /* The disk's fault, not the job's: no attempt is charged. */
-        jobq__run_say(run, "the job's transaction could not be committed; nothing was kept");
+        jobq__run_not_committed(run, why.text);
         run->at_ms = jobq__add(now_ms, entry->kind->spec.backoff_min_ms);
         run->said = JOBQ_SNOOZE;
         jobq__run_decide(run, JOBQ_SNOOZE, now_ms);

@@ -167,6 +167,19 @@ JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db) {
     return rc;
 }
 
+/* COMMIT asks the rows (deferred foreign keys) and the virtual tables; jobq's own have neither. */
+static bool jobq__store_refused(int sqlite_code) {
+    int primary = sqlite_code & 0xff;
+    return primary == SQLITE_CONSTRAINT || primary == SQLITE_ERROR || primary == SQLITE_MISMATCH
+        || primary == SQLITE_TOOBIG || sqlite_code == SQLITE_CORRUPT_VTAB;
+}
+
+JOBQ__INTERNAL int jobq__store_commit_job(struct jobq__db *db, jobq_error *why) {
+    int rc = jobq__store_commit(db);
+    if (rc == JOBQ_OK || !jobq__store_refused(db->sqlite_code)) return rc;
+    return jobq__err_set(why, JOBQ__REFUSED, "%s", sqlite3_errmsg(db->handle));
+}
+
 JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db) {
     int changed, rc = jobq__store_change(db, jobq__db_get(db, JOBQ__SQL_SYNC), &changed);
     if (rc == JOBQ_OK && changed != 1)

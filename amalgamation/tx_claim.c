@@ -95,7 +95,7 @@ static int jobq__tx_park_or_fail(jobq *q, const struct jobq__row *row) {
         int rc = jobq__tx_know(q, row->kind);
         return rc == JOBQ_OK ? jobq__store_move(q->tx.db, row->id, -row->kind, 0) : rc;
     }
-    q->tx.add.crashed++;
+    /* The crash itself was counted when it was found out. */
     return jobq__tx_end(q, row, JOBQ__FAILED, text, JOBQ_CRASHED);
 }
 

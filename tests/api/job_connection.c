@@ -181,6 +181,150 @@ TEST(foreign_keys_hold) {
     }
 }
 
+/* ---- What COMMIT refuses ---- */
+
+/* A virtual table that takes whatever is written and refuses when it is to be committed. */
+static int refusal_of_table; /* what it says then */
+
+static int table_connect(sqlite3 *db, void *aux, int argc, const char *const *argv,
+                         sqlite3_vtab **table, char **message) {
+    (void)aux, (void)argc, (void)argv, (void)message;
+    *table = (sqlite3_vtab *)sqlite3_malloc(sizeof **table);
+    if (!*table) return SQLITE_NOMEM;
+    memset(*table, 0, sizeof **table);
+    return sqlite3_declare_vtab(db, "CREATE TABLE x(n)");
+}
+
+static int table_leave(sqlite3_vtab *table) {
+    sqlite3_free(table);
+    return SQLITE_OK;
+}
+
+static int table_plan(sqlite3_vtab *table, sqlite3_index_info *plan) {
+    (void)table, (void)plan;
+    return SQLITE_OK;
+}
+
+static int table_write(sqlite3_vtab *table, int argc, sqlite3_value **argv, sqlite3_int64 *id) {
+    (void)table, (void)argc, (void)argv;
+    *id = 1;
+    return SQLITE_OK;
+}
+
+static int table_begin(sqlite3_vtab *table) {
+    (void)table;
+    return SQLITE_OK;
+}
+
+static int table_sync(sqlite3_vtab *table) {
+    if (refusal_of_table) table->zErrMsg = sqlite3_mprintf("the table says no");
+    return refusal_of_table;
+}
+
+static sqlite3_module stubborn = {.iVersion = 1, .xCreate = table_connect,
+    .xConnect = table_connect, .xBestIndex = table_plan, .xDisconnect = table_leave,
+    .xDestroy = table_leave, .xUpdate = table_write, .xBegin = table_begin, .xSync = table_sync};
+
+static int prepare_to_refuse(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                             void *ctx) {
+    (void)err, (void)ctx;
+    if (which != JOBQ_CONNECTION_JOB || stage != JOBQ_STAGE_SETUP) return 0;
+    sqlite3_create_module(db, "stubborn", &stubborn, NULL);
+    return run_sql(db, "PRAGMA foreign_keys = ON;"
+                       "CREATE TABLE IF NOT EXISTS user(id INTEGER PRIMARY KEY);"
+                       "CREATE TABLE IF NOT EXISTS mail(user REFERENCES user"
+                       " DEFERRABLE INITIALLY DEFERRED);"
+                       "CREATE VIRTUAL TABLE IF NOT EXISTS temp.x USING stubborn");
+}
+
+struct refused {
+    const char *sql;
+    int table_code;
+    const char *words;
+    int runs;
+    int64_t asked_id; /* stored by the backoff, outside the transaction */
+    jobq *q;
+};
+
+static jobq_outcome write_what_is_refused(jobq_run *run, void *ctx) {
+    struct refused *r = (struct refused *)ctx;
+    sqlite3 *db = NULL;
+    r->runs++;
+    refusal_of_table = 0;
+    WORKS(jobq_run_db(run, &db, &err));
+    if (!CHECK_INT(run_sql(db, r->sql), SQLITE_OK)) test_note("%s", sqlite3_errmsg(db));
+    WORKS(jobq_enqueue(r->q, &(jobq_job){.kind = "child"}, NULL, &err));
+    refusal_of_table = r->table_code;
+    return jobq_done(run, "result", 6);
+}
+
+static int64_t store_and_wait(int attempt, int64_t id, void *ctx) {
+    struct refused *r = (struct refused *)ctx;
+    (void)attempt, (void)id;
+    refusal_of_table = 0;
+    if (!r->asked_id) r->asked_id = put(r->q, "asked");
+    return JOBQ_SECOND;
+}
+
+static void check_refused(bool memory, struct refused r) {
+    jobq_options options = {.workers = JOBQ_NONE, .on_connect = prepare_to_refuse};
+    jobq_event rows[8];
+    event_log *log = event_log_new();
+    fixture f;
+    jobq_info info;
+    int64_t id;
+    options.on_event = log_event;
+    options.ctx = log;
+    refusal_of_table = 0;
+    REQUIRE(open_at(&f, memory, options));
+    r.q = f.q;
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = write_what_is_refused, .ctx = &r,
+                                 .attempts_max = 3, .backoff = store_and_wait});
+    id = put(f.q, "k");
+    WORKS(jobq_step(f.q, NULL, &err));
+    info = look(f.q, id);
+    CHECK_INT(info.state, JOBQ_STATE_PENDING);
+    CHECK_INT(info.attempt, 2);
+    CHECK_INT(info.run_at_ms, T0 + JOBQ_SECOND);
+    if (!CHECK(strstr(info.error, r.words) != NULL)) test_note("%s", info.error);
+    CHECK(r.asked_id > 0 && state_of(f.q, r.asked_id) == JOBQ_STATE_PENDING);
+    CHECK_INT(total(f.q), 2); /* no child */
+    CHECK_INT(stats_of(f.q).failed_code, JOBQ_OK);
+    advance(f.q, JOBQ_MINUTE);
+    info = look(f.q, id);
+    CHECK_INT(info.state, JOBQ_STATE_FAILED);
+    CHECK_INT(r.runs, 3);
+    if (!CHECK(strstr(info.error, r.words) != NULL)) test_note("%s", info.error);
+    if (CHECK_INT(events_of(log, id, rows, 8), 7)) {
+        CHECK_INT(rows[2].outcome, JOBQ_RETRY);
+        CHECK(strstr(rows[2].message, r.words) != NULL);
+        CHECK_INT(rows[6].outcome, JOBQ_RETRY);
+        CHECK_INT(rows[6].to, JOBQ_STATE_FAILED);
+        CHECK(strstr(rows[6].message, r.words) != NULL);
+    }
+    CHECK_INT(total(f.q), 2);
+    close_at(&f, memory);
+    event_log_free(log);
+}
+
+/* Goal: a transaction that COMMIT refuses for what is in it fails its run: an attempt is charged,
+ * SQLite's words are the message, and it comes to an end. Method: a deferred foreign key without a
+ * parent, and a virtual table that refuses; in a file and in memory. */
+TEST(what_commit_refuses_is_a_failure) {
+    static const struct refused cases[] = {
+        {.sql = "INSERT INTO mail VALUES(99)", .words = "FOREIGN KEY constraint failed"},
+        {.sql = "INSERT INTO x VALUES(1)", .table_code = SQLITE_ERROR,
+         .words = "the table says no"},
+        {.sql = "INSERT INTO x VALUES(1)", .table_code = SQLITE_CONSTRAINT_VTAB,
+         .words = "the table says no"},
+        {.sql = "INSERT INTO x VALUES(1)", .table_code = SQLITE_CORRUPT_VTAB,
+         .words = "the table says no"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (int memory = 0; memory < 2; memory++) check_refused(memory, cases[i]);
+}
+
+/* ---- What the next job finds ---- */
+
 static int veto(void *arg) {
     (void)arg;
     return 1;
@@ -537,5 +681,5 @@ TEST(memory_pool_loses_nothing) {
 TEST_MAIN(each_connection_is_shown, hook_may_refuse, hook_may_refuse_the_job, foreign_keys_hold,
           hook_cannot_break_the_queue, hook_must_end_its_transaction, handler_may_do_its_own_only,
           next_job_finds_it_as_it_was, taking_the_place_of_jobq_keeps_nothing,
-          schema_may_change_in_the_middle, memory_has_the_transaction_too,
-          memory_pool_loses_nothing)
+          what_commit_refuses_is_a_failure, schema_may_change_in_the_middle,
+          memory_has_the_transaction_too, memory_pool_loses_nothing)

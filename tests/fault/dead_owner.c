@@ -195,6 +195,39 @@ TEST(page_of_another_kind_says_nothing) {
     CHECK_INT(charged, 1); /* by the one that is of this machine */
 }
 
+/* Goal: a death is counted once, also when it is the last that is allowed: what the events tell
+ * second is that the job fails for it. Method: one crash allowed; the remains of one death. */
+TEST(last_death_is_counted_once) {
+    const char *copy = test_path("copy.db");
+    event_log *log = event_log_new();
+    jobq_options options = STEP;
+    jobq_event rows[4];
+    int64_t id;
+    jobq *q = NULL;
+    fault_begin();
+    id = leave_behind(copy);
+    options.on_event = log_event;
+    options.ctx = log;
+    WORKS(jobq_open(copy, &options, &q, &err));
+    REQUIRE(q != NULL);
+    handle_kind(q, (jobq_kind){.name = "k", .run = do_nothing, .crashes_max = 1});
+    CHECK_INT(drain(q), 0);
+    CHECK_INT(look(q, id).state, JOBQ_STATE_FAILED);
+    CHECK_INT(look(q, id).crashes, 1);
+    CHECK_INT(stats_of(q).crashed, 1);
+    CHECK_INT(stats_of(q).failed, 1);
+    if (CHECK_INT(events_of(log, id, rows, 4), 2)) {
+        CHECK_INT(rows[0].from, JOBQ_STATE_RUNNING);
+        CHECK_INT(rows[0].to, JOBQ_STATE_PENDING);
+        CHECK_INT(rows[0].outcome, JOBQ_CRASHED);
+        CHECK_INT(rows[1].from, JOBQ_STATE_PENDING);
+        CHECK_INT(rows[1].to, JOBQ_STATE_FAILED);
+        CHECK_INT(rows[1].outcome, JOBQ_CRASHED);
+    }
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    event_log_free(log);
+}
+
 /* Makes the boot of which the slots tell another one; false if this system does not tell them. */
 static bool reboot(const char *copy) {
     char name[512], page[8192], boot_id[64];
@@ -340,6 +373,6 @@ TEST(old_slots_say_nothing) {
     gate_free(&g);
 }
 
-TEST_MAIN(reboot_charges_nobody, boot_without_an_id, page_says_anything,
+TEST_MAIN(last_death_is_counted_once, reboot_charges_nobody, boot_without_an_id, page_says_anything,
           page_of_another_kind_says_nothing, failed_recovery_keeps_the_evidence,
           old_slots_say_nothing)

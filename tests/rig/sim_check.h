@@ -261,7 +261,6 @@ static inline struct model_job *sim_note_end(struct model_job *job, const jobq_i
     if (info && info->state != JOBQ_STATE_FAILED) return job;
     sim_await_event(job, JOBQ_STATE_PENDING, JOBQ_STATE_FAILED, JOBQ_CRASHED);
     sim.stats.failed++;
-    sim.stats.crashed++;
     model_give_up(&sim.m, &sim.rules, job, sim.low_ms, sim.top_ms);
     return model_find(&sim.m, id);
 }
@@ -340,7 +339,6 @@ static inline bool sim_hear_end(const jobq_event *event) {
     if (event->to != JOBQ_STATE_FAILED || event->attempt != job->attempt) return false;
     model_give_up(&sim.m, &sim.rules, job, event->now_ms, event->now_ms);
     sim.stats.failed++;
-    sim.stats.crashed++;
     return true;
 }
 
