@@ -7551,9 +7551,12 @@ JOBQ__INTERNAL int jobq__tx_know_claimed(jobq *q);
 JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int32_t kind, bool *more);
 /* The row is about to end or go: its id stays known, and it may have been the next one due. */
 JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row);
-/* Before the COMMIT of a job's transaction: a handler may have rolled back to a savepoint of its
- * own, and with it names that this transaction had added: those are forgotten; and jobs that it
- * had given back to the table: those are given back again. */
+/* Whenever a job's transaction goes on after its handler: it may have rolled back to a savepoint of
+ * its own, and with it names that this transaction had added. Those are forgotten, before a row
+ * gets a number that by now is another name's. */
+JOBQ__INTERNAL int jobq__tx_check_names(jobq *q);
+/* The same before its COMMIT, also for jobs that were given back to the table: those are given back
+ * again. */
 JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q);
 
 /* ---- Between the four files ---- */
@@ -7952,9 +7955,8 @@ JOBQ__INTERNAL int jobq__tx_change(jobq *q, jobq_event *event, const struct jobq
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
+JOBQ__INTERNAL int jobq__tx_check_names(jobq *q) {
     struct jobq__tx *tx = &q->tx;
-    struct jobq__link *link;
     size_t i, kept = 0;
     for (i = 0; i < tx->new_count; i++) {
         int64_t id;
@@ -7963,11 +7965,20 @@ JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
         if (id == tx->new_names[i].id) tx->new_names[kept++] = tx->new_names[i];
     }
     tx->new_count = kept;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
+    struct jobq__tx *tx = &q->tx;
+    struct jobq__link *link;
+    int rc = jobq__tx_check_names(q);
+    if (rc != JOBQ_OK) return rc;
     for (link = tx->taken.next; link != &tx->taken; link = link->next) {
         /* Changes nothing where the row waits already. */
         const struct jobq__row *row = &JOBQ__LINKED(link)->row;
         int64_t lane = row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
-        int changed, rc = jobq__store_give_back(tx->db, row->id, lane, row->priority, &changed);
+        int changed;
+        rc = jobq__store_give_back(tx->db, row->id, lane, row->priority, &changed);
         if (rc != JOBQ_OK) return rc;
     }
     return JOBQ_OK;
@@ -9933,7 +9944,8 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
     request->rc = JOBQ_OK;
     request->atomic = true;
     jobq__guard_settings(q->tx.db);
-    rc = jobq__commit_write(q, request);
+    rc = jobq__tx_check_names(q);
+    if (rc == JOBQ_OK) rc = jobq__commit_write(q, request);
     jobq__core_heed(q, rc, q->tx.db);
     return rc == JOBQ_OK ? request->rc : jobq__commit_sqlite(q, request, rc);
 }

@@ -891,7 +891,8 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
     request->rc = JOBQ_OK;
     request->atomic = true;
     jobq__guard_settings(q->tx.db);
-    rc = jobq__commit_write(q, request);
+    rc = jobq__tx_check_names(q);
+    if (rc == JOBQ_OK) rc = jobq__commit_write(q, request);
     jobq__core_heed(q, rc, q->tx.db);
     return rc == JOBQ_OK ? request->rc : jobq__commit_sqlite(q, request, rc);
 }

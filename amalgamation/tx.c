@@ -361,9 +361,8 @@ JOBQ__INTERNAL int jobq__tx_change(jobq *q, jobq_event *event, const struct jobq
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
+JOBQ__INTERNAL int jobq__tx_check_names(jobq *q) {
     struct jobq__tx *tx = &q->tx;
-    struct jobq__link *link;
     size_t i, kept = 0;
     for (i = 0; i < tx->new_count; i++) {
         int64_t id;
@@ -372,11 +371,20 @@ JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
         if (id == tx->new_names[i].id) tx->new_names[kept++] = tx->new_names[i];
     }
     tx->new_count = kept;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
+    struct jobq__tx *tx = &q->tx;
+    struct jobq__link *link;
+    int rc = jobq__tx_check_names(q);
+    if (rc != JOBQ_OK) return rc;
     for (link = tx->taken.next; link != &tx->taken; link = link->next) {
         /* Changes nothing where the row waits already. */
         const struct jobq__row *row = &JOBQ__LINKED(link)->row;
         int64_t lane = row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
-        int changed, rc = jobq__store_give_back(tx->db, row->id, lane, row->priority, &changed);
+        int changed;
+        rc = jobq__store_give_back(tx->db, row->id, lane, row->priority, &changed);
         if (rc != JOBQ_OK) return rc;
     }
     return JOBQ_OK;

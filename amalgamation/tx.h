@@ -107,9 +107,12 @@ JOBQ__INTERNAL int jobq__tx_know_claimed(jobq *q);
 JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int32_t kind, bool *more);
 /* The row is about to end or go: its id stays known, and it may have been the next one due. */
 JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row);
-/* Before the COMMIT of a job's transaction: a handler may have rolled back to a savepoint of its
- * own, and with it names that this transaction had added: those are forgotten; and jobs that it
- * had given back to the table: those are given back again. */
+/* Whenever a job's transaction goes on after its handler: it may have rolled back to a savepoint of
+ * its own, and with it names that this transaction had added. Those are forgotten, before a row
+ * gets a number that by now is another name's. */
+JOBQ__INTERNAL int jobq__tx_check_names(jobq *q);
+/* The same before its COMMIT, also for jobs that were given back to the table: those are given back
+ * again. */
 JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q);
 
 /* ---- Between the four files ---- */

@@ -118,6 +118,68 @@ TEST(advance_of_a_pool_that_was_not_started) {
 
 /* ---- Names and ids ---- */
 
+struct undone {
+    bool release; /* the savepoint, too */
+    const char *kinds[4]; /* stored in this order: the first is taken back */
+    int64_t ids[4];
+};
+
+static jobq_outcome take_back_and_go_on(jobq_run *run, void *ctx) {
+    struct undone *u = (struct undone *)ctx;
+    jobq *q = jobq_run_handle(run);
+    sqlite3 *db = NULL;
+    WORKS(jobq_run_db(run, &db, &err));
+    CHECK_INT(sqlite3_exec(db, "SAVEPOINT mine", NULL, NULL, NULL), SQLITE_OK);
+    for (int i = 0; i < 4 && u->kinds[i]; i++) {
+        jobq_job job = {.kind = u->kinds[i], .queue = "fresh", .key = i < 2 ? "same" : NULL};
+        WORKS(jobq_enqueue(q, &job, &u->ids[i], &err));
+        if (i == 0) CHECK_INT(sqlite3_exec(db, "ROLLBACK TO mine", NULL, NULL, NULL), SQLITE_OK);
+        if (i == 0 && u->release) sqlite3_exec(db, "RELEASE mine", NULL, NULL, NULL);
+    }
+    return JOBQ_DONE;
+}
+
+static void check_taken_back(struct undone u, const char *path) {
+    bool memory = strcmp(path, ":memory:") == 0;
+    jobq_options options = STEP;
+    jobq *q = NULL;
+    WORKS(jobq_open(path, &options, &q, &err));
+    REQUIRE(q != NULL);
+    handle(q, "parent", take_back_and_go_on, &u);
+    put(q, "parent");
+    CHECK_INT(drain(q), 1);
+    for (int reopened = 0; reopened < (memory ? 1 : 2); reopened++) {
+        for (int i = 1; i < 4 && u.kinds[i]; i++) {
+            CHECK_STR(look(q, u.ids[i]).kind, u.kinds[i]);
+            CHECK_STR(look(q, u.ids[i]).queue, "fresh");
+        }
+        CHECK_CODE(stats_of(q).failed_code, JOBQ_OK);
+        if (memory || reopened) continue;
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        WORKS(jobq_open(path, &options, &q, &err));
+        REQUIRE(q != NULL);
+    }
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+/* Goal: each job keeps the kind and the queue that it was stored with, also when names that were
+ * new in the same transaction were taken back with a savepoint before. Method: the taken name once
+ * more, another that gets its number, and both. */
+TEST(savepoint_of_a_handler_and_more_jobs) {
+    static const struct undone cases[] = {{.kinds = {"ghost", "ghost"}},
+                                          {.kinds = {"ghost", "other"}},
+                                          {.kinds = {"ghost", "other", "ghost", "other"}}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (int release = 0; release < 2; release++) {
+            struct undone u = cases[i];
+            char name[16];
+            snprintf(name, sizeof name, "%d-%d.db", (int)i, release);
+            u.release = release;
+            check_taken_back(u, test_path(name));
+            check_taken_back(u, ":memory:");
+        }
+}
+
 static jobq_outcome enqueue_and_take_back(jobq_run *run, void *ctx) {
     jobq_job ghost = {.kind = "ghost", .queue = "ghosts"};
     jobq *q = jobq_run_handle(run);
@@ -635,7 +697,7 @@ TEST(telling_events_ends) {
 TEST_MAIN(telling_events_ends,
           close_ends_a_run_until_idle, stop_without_grace_leaves_a_transaction_alone,
           advance_of_a_pool_that_was_not_started, savepoint_of_a_handler_leaves_no_name,
-          savepoint_of_a_handler_and_a_handler_after_it,
+          savepoint_of_a_handler_and_a_handler_after_it, savepoint_of_a_handler_and_more_jobs,
           id_of_a_deleted_client_job_is_not_used_again, big_jobs_wake_idle_workers,
           time_goes_on_beside_a_transaction, urgent_child_is_next,
           busy_between_slices_of_a_registration, cancel_of_the_only_scheduled_job_leaves_no_wake,
