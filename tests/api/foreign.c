@@ -95,6 +95,77 @@ TEST(time_goes_on) {
     gate_free(&w.deadline);
 }
 
+/* Handlers that measure, and how late they were. */
+struct late {
+    gate begin, end;
+    int64_t sleep_ms, timeout_ms;
+};
+
+enum { TIMEOUT_MS = 10 * SOON_MS };
+
+static jobq_outcome measure_a_sleep(jobq_run *run, void *ctx) {
+    struct late *late = (struct late *)ctx;
+    gate_pass(&late->begin);
+    late->sleep_ms = -test_real_ms() - SOON_MS;
+    jobq_run_sleep(run, SOON_MS);
+    late->sleep_ms += test_real_ms();
+    gate_pass(&late->end);
+    return JOBQ_DONE;
+}
+
+static jobq_outcome measure_a_timeout(jobq_run *run, void *ctx) {
+    struct late *late = (struct late *)ctx;
+    late->timeout_ms = -test_real_ms() - TIMEOUT_MS;
+    gate_pass(&late->begin);
+    while (!jobq_should_stop(run)) jobq_run_sleep(run, JOBQ_DAY);
+    late->timeout_ms += test_real_ms();
+    gate_pass(&late->end);
+    return JOBQ_DONE;
+}
+
+/* Goal: how late a wait, a sleep, a timeout and a stop are while another connection has the file:
+ * as late as without it. Method: it has the file until all of them have come; measured in real
+ * time, so the bound is for machines that do other things. */
+TEST(lateness_is_measured) {
+    enum { GOAL_MS = 50, LATE_MS = 2000 * JOBQ_TEST_SCALE };
+    struct late late = {.sleep_ms = 0};
+    int64_t never, wait_ms, stop_ms;
+    sqlite3 *db;
+    jobq *q = open_with((jobq_options){.workers = 2, .busy_ms = JOBQ_DAY});
+    REQUIRE(q != NULL);
+    gate_init(&late.begin);
+    gate_init(&late.end);
+    handle(q, "sleep", measure_a_sleep, &late);
+    handle_kind(q, (jobq_kind){.name = "timeout", .run = measure_a_timeout, .ctx = &late,
+                               .timeout_ms = TIMEOUT_MS});
+    put(q, "sleep");
+    put(q, "timeout");
+    never = put_job(q, (jobq_job){.kind = "sleep", .delay_ms = JOBQ_DAY});
+    start(q);
+    gate_await(&late.begin, 2);
+    db = take_the_file();
+    gate_open(&late.begin);
+    wait_ms = -test_real_ms() - SOON_MS;
+    FAILS(JOBQ_TIMEOUT, jobq_wait(q, never, SOON_MS, NULL, &err));
+    wait_ms += test_real_ms();
+    gate_await(&late.end, 2);
+    stop_ms = -test_real_ms() - SOON_MS;
+    FAILS(JOBQ_TIMEOUT, jobq_stop(q, SOON_MS, &err));
+    stop_ms += test_real_ms();
+    give_the_file_back(&db);
+    gate_open(&late.end);
+    WORKS(jobq_stop(q, JOBQ_NEVER, &err));
+    CHECK(wait_ms < LATE_MS && late.sleep_ms < LATE_MS && late.timeout_ms < LATE_MS
+          && stop_ms < LATE_MS);
+    test_figure("file held by another", "50 ms late", "late by: wait %d ms, sleep %d ms, timeout"
+                " %d ms, stop %d ms%s", (int)wait_ms, (int)late.sleep_ms, (int)late.timeout_ms,
+                (int)stop_ms, wait_ms > GOAL_MS || late.sleep_ms > GOAL_MS || stop_ms > GOAL_MS
+                || late.timeout_ms > GOAL_MS ? ": missed" : "");
+    close_queue(&q);
+    gate_free(&late.begin);
+    gate_free(&late.end);
+}
+
 /* Goal: what is finished while another connection writes is on the disk soon after that, though
  * nothing else happens. Method: the job is waited for. */
 TEST(outcome_is_written_when_the_file_is_free) {
@@ -123,7 +194,7 @@ TEST(outcome_is_written_when_the_file_is_free) {
 struct caller {
     pthread_t thread;
     jobq *q;
-    int64_t id;
+    int64_t id, took_ms;
     int code;
     gate *begin; /* or NULL */
 };
@@ -131,7 +202,9 @@ struct caller {
 static void *enqueue_one(void *arg) {
     struct caller *c = (struct caller *)arg;
     if (c->begin) gate_pass(c->begin);
+    c->took_ms = -test_real_ms();
     c->code = jobq_enqueue(c->q, &(jobq_job){.kind = "k"}, &c->id, NULL);
+    c->took_ms += test_real_ms();
     return NULL;
 }
 
@@ -139,16 +212,16 @@ static void call(struct caller *c) {
     c->thread = thread_start(enqueue_one, c);
 }
 
-/* Goal: each of several callers gets BUSY when busy_ms is over, nothing is stored, and the sentence
- * names the other connection. Method: more callers than could lead one after the other within one
- * busy_ms if each waited anew. */
+/* Goal: each of several callers gets BUSY when busy_ms is over and not before, nothing is stored,
+ * and the sentence names the other connection. Method: so many callers that the last would need far
+ * longer if each waited anew once the one before it has given up. */
 TEST(each_caller_waits_as_long_as_it_says) {
-    enum { CALLERS = 8 };
+    enum { CALLERS = 8, WAIT_MS = 400, LATE_MS = 4 * WAIT_MS };
     struct caller callers[CALLERS];
     jobq_error told = {0};
     gate begin;
     sqlite3 *db;
-    jobq *q = open_with((jobq_options){.workers = JOBQ_NONE, .busy_ms = 100});
+    jobq *q = open_with((jobq_options){.workers = JOBQ_NONE, .busy_ms = WAIT_MS});
     REQUIRE(q != NULL);
     db = take_the_file();
     gate_init(&begin);
@@ -162,10 +235,13 @@ TEST(each_caller_waits_as_long_as_it_says) {
         pthread_join(callers[i].thread, NULL);
         CHECK_CODE(callers[i].code, JOBQ_BUSY);
         CHECK_INT(callers[i].id, 0);
+        CHECK(callers[i].took_ms >= WAIT_MS - 1);
+        if (!CHECK(callers[i].took_ms < WAIT_MS + LATE_MS * JOBQ_TEST_SCALE))
+            test_note("one took %d ms", (int)callers[i].took_ms);
     }
     CHECK_CODE(jobq_enqueue(q, &(jobq_job){.kind = "k"}, NULL, &told), JOBQ_BUSY);
     CHECK(strstr(told.text, "another connection") != NULL);
-    CHECK(strstr(told.text, "100 ms") != NULL);
+    CHECK(strstr(told.text, "400 ms") != NULL);
     CHECK_INT(told.sqlite_code & 255, SQLITE_BUSY);
     CHECK_INT(total(q), 0);
     give_the_file_back(&db);
@@ -551,7 +627,7 @@ TEST(polling_in_step_mode) {
     close_queue(&q);
 }
 
-TEST_MAIN(time_goes_on, outcome_is_written_when_the_file_is_free,
+TEST_MAIN(time_goes_on, lateness_is_measured, outcome_is_written_when_the_file_is_free,
           each_caller_waits_as_long_as_it_says, free_file_is_found,
           stop_beside_a_caller_that_waits, job_transaction_waits_as_long_as_it_says,
           stop_says_what_it_could_not_write, start_writes_what_a_stop_could_not,

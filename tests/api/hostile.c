@@ -173,5 +173,171 @@ TEST(free_pages_are_counted) {
     hostile_free(&good);
 }
 
+/* ---- Rows that agree by themselves, but not with each other ---- */
+
+/* What happens to the table while the index does not follow. */
+struct disagreement {
+    const char *index;
+    struct damage damage;
+    bool look_first;
+};
+
+static const struct disagreement disagreements[] = {
+    {"jobq_live",
+     {"UPDATE jobq_job SET state = 2, lane = NULL, finished_at = 5, prune_at = 9000000000000000000 WHERE lane > 1",
+      "jobq_job", "lane does not agree"}, false},
+    {"jobq_finished",
+     {"UPDATE jobq_job SET state = 0, lane = 2, finished_at = NULL, prune_at = NULL"
+      " WHERE prune_at IS NOT NULL", "jobq_job", "prune_at does not agree"}, true},
+    {"jobq_finished",
+     {"UPDATE jobq_job SET state = 0, lane = 2, finished_at = NULL, prune_at = NULL"
+      " WHERE prune_at IS NOT NULL", "jobq_job", "is not where an index says"}, false},
+};
+
+/* For as long as sql runs the index covers no row. */
+static void damage_beside_index(const char *path, const char *index, const char *sql) {
+    char text[400];
+    snprintf(text, sizeof text, "PRAGMA writable_schema = ON; CREATE TABLE kept AS SELECT sql FROM"
+             " sqlite_master WHERE name = '%s'; UPDATE sqlite_master SET sql = sql || ' AND id < 0'"
+             " WHERE name = '%s'", index, index);
+    damage_it(path, text);
+    damage_it(path, sql);
+    snprintf(text, sizeof text, "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql ="
+             " (SELECT sql FROM kept) WHERE name = '%s'; DROP TABLE kept", index);
+    damage_it(path, text);
+}
+
+/* A walk over rows out of order may have no end, within a call: then the child is killed. */
+static void watch_the_child(void) {
+    signal(SIGALRM, SIG_DFL);
+    alarm(30 * JOBQ_TEST_SCALE);
+}
+
+struct play {
+    const char *path;
+    const struct damage *damage;
+    bool look_first;
+};
+
+static void play_in_child(void *arg) {
+    const struct play *play = (const struct play *)arg;
+    struct hostile_seen seen;
+    watch_the_child();
+    hostile_play(play->path, false, play->look_first, &seen);
+    CHECK_CODE(seen.code, JOBQ_CORRUPT);
+    CHECK_CODE(seen.latched, JOBQ_CORRUPT);
+    CHECK(!seen.endless);
+    if (!CHECK(strstr(seen.text, play->damage->table) && strstr(seen.text, play->damage->column)))
+        test_note("%s: \"%s\"", play->damage->sql, seen.text);
+}
+
+/* Goal: an index that points to rows which are something else is damage, found at the first walk.
+ * Method: rows change while the index does not follow; the play, in a child with little time. */
+TEST(index_that_does_not_agree) {
+    struct hostile_file good = hostile_good(40, 1000, false, 0);
+    const char *path = test_path("hostile.db");
+    for (size_t i = 0; i < sizeof disagreements / sizeof disagreements[0]; i++) {
+        const struct disagreement *d = &disagreements[i];
+        struct play play = {path, &d->damage, d->look_first};
+        if (!hostile_write(path, &good)) break;
+        damage_beside_index(path, d->index, d->damage.sql);
+        CHECK_INT(test_fork(play_in_child, &play), 0);
+    }
+    hostile_free(&good);
+}
+
+/* The file's only page of jobs, whose rows SQLite finds by these offsets. */
+static unsigned char *offsets_of_jobs(struct hostile_file *file, int *count) {
+    int64_t root, size;
+    unsigned char *page;
+    hostile_write(test_path("root.db"), file);
+    root = sql_int(test_path("root.db"),
+                   "SELECT rootpage FROM sqlite_master WHERE name = 'jobq_job'");
+    size = sql_int(test_path("root.db"), "PRAGMA page_size");
+    page = file->db + (root - 1) * size;
+    *count = page[3] << 8 | page[4];
+    return CHECK_INT(page[0], 13) && CHECK(*count > 4) ? page + 8 : NULL;
+}
+
+static void list_in_child(void *arg) {
+    const struct play *play = (const struct play *)arg;
+    jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED};
+    struct hostile_seen seen = {0};
+    jobq *q = NULL;
+    watch_the_child();
+    WORKS(jobq_open(play->path, &options, &q, &err));
+    if (!q) return;
+    if (play->look_first) {
+        hostile_list(q, &seen, JOBQ_STATE_NONE);
+    } else {
+        jobq_counts counts;
+        jobq_error told = {.code = JOBQ_OK};
+        hostile_note(&seen, jobq_count(q, &counts, &told), &told);
+    }
+    CHECK_CODE(seen.code, JOBQ_CORRUPT);
+    CHECK(!seen.endless);
+    CHECK(strstr(seen.text, "does not stand in order") != NULL);
+    jobq_close(&q);
+}
+
+/* Goal: rows that do not stand in the order of their ids are damage for who lists and who counts,
+ * not an endless walk. Method: two rows change places; a child with little time. */
+TEST(rows_out_of_order) {
+    struct hostile_file good = hostile_good(12, 24, false, 0);
+    struct play play = {test_path("hostile.db"), NULL, false};
+    int count;
+    unsigned char *offsets = offsets_of_jobs(&good, &count), other[2];
+    REQUIRE(offsets != NULL);
+    memcpy(other, offsets + 2, 2);
+    memcpy(offsets + 2, offsets + 2 * (count - 2), 2);
+    memcpy(offsets + 2 * (count - 2), other, 2);
+    for (int lists = 0; lists < 2; lists++) {
+        play.look_first = lists;
+        if (!hostile_write(play.path, &good)) break;
+        CHECK_INT(test_fork(list_in_child, &play), 0);
+    }
+    hostile_free(&good);
+}
+
+/* Goal: what stands beside the id that comes next is damage, also if it came while the queue was
+ * open; nobody tries again and again. Method: another connection puts it there. */
+TEST(next_id_is_taken) {
+    jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED, .shared = true};
+    const char *path = test_path("q.db");
+    jobq_error told = {.code = JOBQ_OK};
+    jobq *q = NULL;
+    WORKS(jobq_open(path, &options, &q, &err));
+    REQUIRE(q != NULL);
+    put(q, "k");
+    damage_it(path, "INSERT INTO jobq_extra(job, key) VALUES(2, 'ghost')");
+    CHECK_CODE(jobq_enqueue(q, &(jobq_job){.kind = "k", .key = "mine"}, NULL, &told),
+               JOBQ_CORRUPT);
+    CHECK(strstr(told.text, "is taken for ever") != NULL);
+    CHECK_CODE(stats_of(q).failed_code, JOBQ_CORRUPT);
+    jobq_close(&q);
+}
+
+/* Goal: a name that the index gives another's id is damage. Method: the index of the names is
+ * changed for another one, in which two of them have the same. */
+TEST(name_of_another) {
+    struct hostile_file good = hostile_good(40, 1000, false, 0);
+    static const struct damage damage = {"", "jobq_name", "is not what its index says"};
+    const char *path = test_path("hostile.db");
+    struct play play = {path, &damage, false};
+    REQUIRE(hostile_write(path, &good));
+    damage_it(path, "CREATE TABLE other(id INTEGER PRIMARY KEY, name TEXT);"
+                    "CREATE UNIQUE INDEX other_name ON other(name) WHERE id > 0;"
+                    "INSERT INTO other SELECT id, 'mail' FROM jobq_name WHERE name = 'report'");
+    damage_beside_index(path, "other_name", "DELETE FROM other WHERE id > 0");
+    damage_it(path, "INSERT INTO other SELECT id, name FROM jobq_name WHERE name <> 'mail'");
+    damage_it(path, "PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage ="
+                    " (SELECT sum(rootpage) FROM sqlite_master WHERE name IN ('other_name',"
+                    " 'sqlite_autoindex_jobq_name_1')) - rootpage WHERE name IN ('other_name',"
+                    " 'sqlite_autoindex_jobq_name_1')");
+    CHECK_INT(test_fork(play_in_child, &play), 0);
+    hostile_free(&good);
+}
+
 TEST_MAIN(undamaged_rows_play, free_pages_are_counted, damaged_rows_end_with_a_code,
-          damaged_rows_end_with_a_code_when_they_run)
+          damaged_rows_end_with_a_code_when_they_run, index_that_does_not_agree,
+          rows_out_of_order, next_id_is_taken, name_of_another)

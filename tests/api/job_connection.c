@@ -106,6 +106,40 @@ TEST(each_connection_is_shown) {
     }
 }
 
+/* Pages that the connection has read so far. */
+static int pages_read(sqlite3 *db) {
+    int hits = 0, misses = 0, most = 0;
+    CHECK_INT(sqlite3_db_status(db, SQLITE_DBSTATUS_CACHE_HIT, &hits, &most, 0), SQLITE_OK);
+    CHECK_INT(sqlite3_db_status(db, SQLITE_DBSTATUS_CACHE_MISS, &misses, &most, 0), SQLITE_OK);
+    return hits + misses;
+}
+
+static int see_what_was_read(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                             void *ctx) {
+    int *stages = (int *)ctx;
+    (void)err;
+    if (stage == JOBQ_STAGE_KEY) CHECK_INT(pages_read(db), 0);
+    else CHECK(pages_read(db) > 0);
+    if (stage == JOBQ_STAGE_KEY) stages[which]++;
+    return 0;
+}
+
+/* Goal: where a file is encrypted its key can be given: each connection asks for it before it reads
+ * the first page. Method: a file that is there already; SQLite counts what is read. */
+TEST(key_comes_first) {
+    int stages[JOBQ_CONNECTION_COPIER + 1] = {0};
+    fixture f;
+    REQUIRE(open_at(&f, false, STEP));
+    put(f.q, "k");
+    f.options.on_connect = see_what_was_read;
+    f.options.ctx = stages;
+    REQUIRE(fixture_reopen(&f));
+    handle(f.q, "k", only_begin, NULL);
+    CHECK_INT(drain(f.q), 1);
+    for (int i = 0; i <= JOBQ_CONNECTION_COPIER; i++) CHECK_INT(stages[i], 1);
+    close_at(&f, false);
+}
+
 /* Goal: an answer that is not zero refuses the connection, with the hook's words or SQLite's;
  * nothing is left that would be in the way of the next open. Method: each call of them in turn. */
 TEST(hook_may_refuse) {
@@ -678,8 +712,9 @@ TEST(memory_pool_loses_nothing) {
     CHECK_INT(rows, 60);
 }
 
-TEST_MAIN(each_connection_is_shown, hook_may_refuse, hook_may_refuse_the_job, foreign_keys_hold,
-          hook_cannot_break_the_queue, hook_must_end_its_transaction, handler_may_do_its_own_only,
-          next_job_finds_it_as_it_was, taking_the_place_of_jobq_keeps_nothing,
-          what_commit_refuses_is_a_failure, schema_may_change_in_the_middle,
-          memory_has_the_transaction_too, memory_pool_loses_nothing)
+TEST_MAIN(each_connection_is_shown, key_comes_first, hook_may_refuse, hook_may_refuse_the_job,
+          foreign_keys_hold, hook_cannot_break_the_queue, hook_must_end_its_transaction,
+          handler_may_do_its_own_only, next_job_finds_it_as_it_was,
+          taking_the_place_of_jobq_keeps_nothing, what_commit_refuses_is_a_failure,
+          schema_may_change_in_the_middle, memory_has_the_transaction_too,
+          memory_pool_loses_nothing)

@@ -213,6 +213,22 @@ TEST(file_with_two_names_is_refused) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
+/* Goal: .linked lets in a second name of what stands beside the database, as well. Method: the lock
+ * file has one. */
+TEST(second_name_beside) {
+    const char *path = test_path("q.db");
+    jobq_options linked = {.workers = JOBQ_NONE, .linked = true};
+    jobq *q = open_steps(path);
+    REQUIRE(q != NULL);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    touch(test_path("q.db-jobq"));
+    REQUIRE_INT(link(test_path("q.db-jobq"), test_path("other")), 0);
+    open_in_vain(path, JOBQ_LINKED, "has 2 names");
+    WORKS(jobq_open(path, &linked, &q, &err));
+    REQUIRE(q != NULL);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
 /* Goal: neither links nor other things stand beside the database; nothing is written through
  * them, and a pipe keeps nobody waiting. Method: each ending, each thing. */
 TEST(what_stands_beside_is_a_plain_file) {
@@ -321,5 +337,5 @@ TEST(moved_directory_is_moved) {
 TEST_MAIN(relative_path_keeps_its_file, later_connection_gets_the_same_file_or_none,
           links_are_followed_once, names_are_never_uris, bad_paths_say_why,
           path_longer_than_sqlite_takes, file_with_two_names_is_refused,
-          what_stands_beside_is_a_plain_file, mounted_file_is_refused, cannot_look_is_not_moved,
-          moved_directory_is_moved)
+          second_name_beside, what_stands_beside_is_a_plain_file, mounted_file_is_refused,
+          cannot_look_is_not_moved, moved_directory_is_moved)

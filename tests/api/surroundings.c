@@ -266,6 +266,36 @@ static void be_refused_as_a_stranger(void *arg) {
     if (!CHECK(strstr(told.text, "permission denied") != NULL)) test_note("%s", told.text);
 }
 
+/* A group that this process may give a file to, and that it would not have anyway; 0: none. */
+static gid_t other_group(void) {
+    gid_t groups[64];
+    int n = getgroups(64, groups);
+    if (is_root()) return THEIR_GROUP;
+    for (int i = 0; i < n; i++) if (groups[i] != 0 && groups[i] != getegid()) return groups[i];
+    return 0;
+}
+
+/* Goal: what is made for a group belongs to it, the database and all beside it. */
+TEST(file_has_its_group) {
+    static const char *const endings[] = {"", "-wal", "-shm", "-jobq"};
+    gid_t group = other_group();
+    jobq *q;
+    if (!group) {
+        test_note("this user has one group only: skipped");
+        return;
+    }
+    q = open_steps(test_path("q.db"), (jobq_options){.mode = 0640, .group_id = group});
+    REQUIRE(q != NULL);
+    put(q, "k");
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        char name[1024];
+        struct stat st;
+        snprintf(name, sizeof name, "%s%s", test_path("q.db"), endings[i]);
+        CHECK(stat(name, &st) == 0 && st.st_gid == group && (st.st_mode & 0777) == 0640);
+    }
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
 /* Goal: with mode 0660 and a group clients of that group work, beside the owner and without one,
  * and nobody else. Method: other users, in children; root only. */
 TEST(clients_of_another_user) {
@@ -331,5 +361,6 @@ TEST(root_leaves_files_to_their_owner) {
 }
 
 TEST_MAIN(no_file_is_a_standard_descriptor, no_descriptors_left, files_may_be_small_only,
-          scheduler_takes_no_signals, files_have_the_mode_asked_for, clients_of_another_user,
+          scheduler_takes_no_signals, files_have_the_mode_asked_for, file_has_its_group,
+          clients_of_another_user,
           root_leaves_files_to_their_owner)
