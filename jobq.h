@@ -19,7 +19,7 @@
  *   - Fork before you open. A child may not use the queue, and must end by exec or _exit if it was
  *     forked in a handler.
  *   - No exception and no longjmp may leave a handler or a callback; neither may end its thread.
- *   - Calls want up to 24 KiB of stack; the threads of the pool have the system's default unless
+ *   - Calls want up to 32 KiB of stack; the threads of the pool have the system's default unless
  *     stack_bytes says otherwise.
  *   - Names of kinds and queues stay in the file for ever: JOBQ_NAMES_MAX of them.
  *
