@@ -184,7 +184,8 @@ struct disagreement {
 
 static const struct disagreement disagreements[] = {
     {"jobq_live",
-     {"UPDATE jobq_job SET state = 2, lane = NULL, finished_at = 5, prune_at = 9000000000000000000 WHERE lane > 1",
+     {"UPDATE jobq_job SET state = 2, lane = NULL, finished_at = 5, prune_at = 9000000000000000000"
+      " WHERE lane > 1",
       "jobq_job", "lane does not agree"}, false},
     {"jobq_finished",
      {"UPDATE jobq_job SET state = 0, lane = 2, finished_at = NULL, prune_at = NULL"
