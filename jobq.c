@@ -1121,10 +1121,14 @@ JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {
 
 /* ---- Clocks ---- */
 
+/* A clock that cannot be read stands still for this thread: to be 1970 for a moment would end
+ * nothing that waits, and what is stored then would be the first of all. */
 static int64_t jobq__os_time_us(clockid_t id) {
-    struct timespec t = {0, 0};
-    clock_gettime(id, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+    static __thread int64_t last_us[2];
+    int64_t *last = &last_us[id == CLOCK_MONOTONIC];
+    struct timespec t;
+    if (!clock_gettime(id, &t)) *last = (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+    return *last;
 }
 
 JOBQ__INTERNAL int64_t jobq__os_time_wall_us(void) {

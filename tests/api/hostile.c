@@ -65,6 +65,7 @@ static const struct damage rows[] = {
     {"DELETE FROM jobq_name WHERE name = 'slow'", "jobq_", ""},
     {"UPDATE jobq_name SET id = 9000000 WHERE name = 'mail'", "jobq_job", "name of its kind"},
     {"INSERT INTO jobq_name VALUES(9223372036854775807, 'end')", "jobq_name", "id"},
+    {"INSERT INTO jobq_name VALUES(65536, 'end')", "jobq_name", "leaves no room"},
     {"UPDATE jobq_extra SET key = x'17' WHERE key IS NOT NULL", "jobq_job", "key"},
     {"UPDATE jobq_extra SET key = hex(zeroblob(200)) WHERE key IS NOT NULL", "jobq_job", "key"},
     {"UPDATE jobq_extra SET error = x'00' WHERE error IS NOT NULL", "jobq_job", "error"},
