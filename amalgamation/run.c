@@ -230,7 +230,7 @@ static jobq_outcome jobq__run_abandon(struct jobq_run *run, jobq_outcome outcome
 
 static void jobq__run_not_committed(struct jobq_run *run, const char *why) {
     snprintf(run->text, sizeof run->text, "the job's transaction could not be committed, nothing"
-             " was kept: %s", why);
+             " was kept: %.127s", why);
 }
 
 /* The job's transaction ends with the run; false if the outcome has yet to be settled. */

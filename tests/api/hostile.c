@@ -181,19 +181,28 @@ struct disagreement {
     const char *index;
     struct damage damage;
     bool look_first;
+    const char *then; /* and what happens when the index follows again, or NULL */
 };
+
+#define TWICE_IN_THE_INDEX "UPDATE aside SET run_at = run_at + 1;" \
+    " INSERT INTO jobq_job SELECT * FROM aside; DROP TABLE aside"
 
 static const struct disagreement disagreements[] = {
     {"jobq_live",
+     {"CREATE TABLE aside AS SELECT * FROM jobq_job WHERE lane = 0;"
+      " DELETE FROM jobq_job WHERE lane = 0", "jobq_job", "lane does not agree"}, false,
+     TWICE_IN_THE_INDEX},
+    {"jobq_live",
      {"UPDATE jobq_job SET state = 2, lane = NULL, finished_at = 5, prune_at = 9000000000000000000"
       " WHERE lane > 1",
-      "jobq_job", "lane does not agree"}, false},
+      "jobq_job", "lane does not agree"}, false, NULL},
     {"jobq_finished",
      {"UPDATE jobq_job SET state = 0, lane = 2, finished_at = NULL, prune_at = NULL"
-      " WHERE prune_at IS NOT NULL", "jobq_job", "prune_at does not agree"}, true},
+      " WHERE prune_at IS NOT NULL", "jobq_job", "prune_at does not agree"}, true, NULL},
     {"jobq_finished",
      {"UPDATE jobq_job SET state = 0, lane = 2, finished_at = NULL, prune_at = NULL"
-      " WHERE prune_at IS NOT NULL", "jobq_job", "is not where an index says"}, false},
+      " WHERE prune_at IS NOT NULL", "jobq_job", "is not where an index says"}, false,
+     NULL},
 };
 
 /* For as long as sql runs the index covers no row. */
@@ -243,8 +252,38 @@ TEST(index_that_does_not_agree) {
         struct play play = {path, &d->damage, d->look_first};
         if (!hostile_write(path, &good)) break;
         damage_beside_index(path, d->index, d->damage.sql);
+        if (d->then) damage_it(path, d->then);
         CHECK_INT(test_fork(play_in_child, &play), 0);
     }
+    hostile_free(&good);
+}
+
+static void run_in_child(void *arg) {
+    jobq_options options = {.workers = 32, .durability = JOBQ_RELAXED};
+    jobq_error told = {.code = JOBQ_OK};
+    jobq *q = NULL;
+    watch_the_child();
+    WORKS(jobq_open((const char *)arg, &options, &q, &err));
+    REQUIRE(q != NULL);
+    handle(q, "mail", do_nothing, NULL);
+    handle(q, "report", do_nothing, NULL);
+    start(q);
+    while (stats_of(q).failed_code == JOBQ_OK) test_pause_ms(1);
+    CHECK_CODE(jobq_enqueue(q, &(jobq_job){.kind = "mail"}, NULL, &told), JOBQ_CORRUPT);
+    if (!CHECK(strstr(told.text, "is not where an index says"))) test_note("%s", told.text);
+    jobq_close(&q);
+}
+
+/* Goal: a row that stands twice in the index is claimed once, and then it is damage. Method: a
+ * pool, which claims many in one walk; in a child with little time. */
+TEST(row_that_stands_twice) {
+    struct hostile_file good = hostile_good(40, 1000, false, 0);
+    const char *path = test_path("hostile.db");
+    REQUIRE(hostile_write(path, &good));
+    damage_beside_index(path, "jobq_live", "CREATE TABLE aside AS SELECT * FROM jobq_job WHERE"
+                        " lane > 1; DELETE FROM jobq_job WHERE lane > 1");
+    damage_it(path, TWICE_IN_THE_INDEX);
+    CHECK_INT(test_fork(run_in_child, (void *)(uintptr_t)path), 0);
     hostile_free(&good);
 }
 
@@ -361,4 +400,5 @@ TEST(name_of_another) {
 
 TEST_MAIN(undamaged_rows_play, free_pages_are_counted, damaged_rows_end_with_a_code,
           damaged_rows_end_with_a_code_when_they_run, index_that_does_not_agree,
-          rows_out_of_order, count_looks_at_lanes, next_id_is_taken, name_of_another)
+          row_that_stands_twice, rows_out_of_order, count_looks_at_lanes, next_id_is_taken,
+          name_of_another)
