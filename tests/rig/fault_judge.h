@@ -284,7 +284,8 @@ static inline bool judge_live(const struct told *told) {
 
 static inline bool judge_has_bytes(const void *data, size_t size, int tag) {
     char bytes[STORY_BIG];
-    return size == story_size(tag) && memcmp(data ? data : "", story_bytes(tag, bytes), size) == 0;
+    if (size != story_size(tag)) return false;
+    return size == 0 || (data && memcmp(data, story_bytes(tag, bytes), size) == 0);
 }
 
 /* Acts whose state looks the same may differ in the checkpoint. */
