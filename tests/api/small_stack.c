@@ -17,7 +17,7 @@ static int64_t stack_of(void *(*body)(void *), void *arg) {
     unsigned char *stack = (unsigned char *)mmap(NULL, STACK, PROT_READ | PROT_WRITE,
                                                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     pthread_attr_t attr;
-    pthread_t thread;
+    pthread_t thread = pthread_self();
     int64_t untouched = 0;
     if (stack == MAP_FAILED) test_give_up("mmap");
     memset(stack, PAINT, STACK);
