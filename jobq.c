@@ -3353,6 +3353,7 @@ struct jobq__fault {
 /* What guard.c knows of a connection that handlers get. */
 struct jobq__guard {
     bool temp;          /* something of the temporary schema was made or changed by a handler */
+    bool spoilt;        /* something that a handler left on it is in jobq's own way */
     int asked;          /* how often the authorizer was, to see that it is ours still */
     int configs[16], limits[16]; /* as on_connect left them */
 };
@@ -3372,6 +3373,7 @@ struct jobq__db {
      * writer neither once it is open. */
     bool may_commit;
     bool lost;          /* the job's: the transaction was rolled back behind jobq's back */
+    bool keys;          /* foreign keys hold, as SQLite opened it */
     bool speaks;        /* jobq's own statement is being prepared or stepped, not a handler's */
     struct jobq__guard guard;
 };
@@ -3401,11 +3403,14 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
                                  enum jobq__db_use use, const struct jobq__db_options *options,
                                  jobq_error *err);
 /* The application's turn with an open connection, once the schema stands; what it may not change is
- * put right again. */
+ * put right again, also when it refuses. */
 JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
                                   const struct jobq__db_options *options, jobq_error *err);
-/* No triggers, views or clever schemas run on it; or as SQLite has it. */
+/* No triggers, foreign keys, views or clever schemas run on it; or as SQLite has it. */
 JOBQ__INTERNAL void jobq__db_harden(struct jobq__db *db, bool hard);
+/* Nor does what binds others bind jobq's own statements: limits, and foreign keys of tables that
+ * refer to ours. */
+JOBQ__INTERNAL void jobq__db_unbind(struct jobq__db *db);
 /* Ours and nobody else's: hooks and the busy handler. False if the hooks were another's. */
 JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job);
 JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db);
@@ -3440,6 +3445,10 @@ JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
 /* The same without the file's path. */
 JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err);
+
+/* True if the last failure was SQLite's refusal of a statement that jobq knows to be good: the file
+ * is damaged, or else somebody has put a function of his own in the place of one of SQLite's. */
+JOBQ__INTERNAL bool jobq__db_disturbed(const struct jobq__db *db);
 
 /* The record for it; returns JOBQ_CORRUPT. */
 JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_error *err);
@@ -3588,6 +3597,10 @@ JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err) {
     if (jobq__db_code(db->sqlite_code) == JOBQ_CORRUPT && db->fault.table)
         return jobq__db_say_fault(&db->fault, err);
     return jobq__db_tell(db, db->handle ? sqlite3_db_filename(db->handle, "main") : NULL, err);
+}
+
+JOBQ__INTERNAL bool jobq__db_disturbed(const struct jobq__db *db) {
+    return (db->sqlite_code & 0xff) == SQLITE_ERROR;
 }
 
 JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_t row,
@@ -3774,12 +3787,34 @@ JOBQ__INTERNAL void jobq__db_impatient(struct jobq__db *db) {
     db->until_us = 0;
 }
 
+static const int jobq__db_limits[] = {
+    SQLITE_LIMIT_LENGTH, SQLITE_LIMIT_SQL_LENGTH, SQLITE_LIMIT_COLUMN, SQLITE_LIMIT_EXPR_DEPTH,
+    SQLITE_LIMIT_COMPOUND_SELECT, SQLITE_LIMIT_VDBE_OP, SQLITE_LIMIT_FUNCTION_ARG,
+    SQLITE_LIMIT_LIKE_PATTERN_LENGTH, SQLITE_LIMIT_VARIABLE_NUMBER, SQLITE_LIMIT_TRIGGER_DEPTH};
+
+enum { JOBQ__DB_LIMITS = JOBQ__COUNT(jobq__db_limits) };
+
+/* As much as the build allows. */
+static void jobq__db_raise(struct jobq__db *db, int *before) {
+    int i;
+    for (i = 0; i < JOBQ__DB_LIMITS; i++)
+        before[i] = sqlite3_limit(db->handle, jobq__db_limits[i], INT32_MAX);
+}
+
+JOBQ__INTERNAL void jobq__db_unbind(struct jobq__db *db) {
+    int before[JOBQ__DB_LIMITS];
+    jobq__db_raise(db, before);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, 0, (int *)NULL);
+}
+
 JOBQ__INTERNAL void jobq__db_harden(struct jobq__db *db, bool hard) {
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, hard, (int *)NULL);
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, !hard, (int *)NULL);
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, !hard, (int *)NULL);
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_VIEW, !hard, (int *)NULL);
     sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, hard ? 0 : JOBQ__ATTACHED_MAX);
+    if (hard) jobq__db_unbind(db);
+    else sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, db->keys, (int *)NULL);
 }
 
 JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job) {
@@ -3797,16 +3832,20 @@ JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job) {
 
 static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
                             const struct jobq__db_options *options) {
+    bool full = options->durability == JOBQ_DURABLE || use == JOBQ__DB_WRITER;
+    int i, rc, before[JOBQ__DB_LIMITS];
+    jobq__db_raise(db, before);
     /* On a Mac only a full sync reaches the platter, that of a flush or a checkpoint at RELAXED
      * just as a commit's; elsewhere it changes nothing. */
-    int rc = jobq__db_exec(db, "PRAGMA locking_mode=NORMAL; PRAGMA mmap_size=0;"
-                               " PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=1;"
-                               " PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;"
-                               " PRAGMA journal_size_limit=-1; PRAGMA query_only=0");
-    bool full = options->durability == JOBQ_DURABLE || use == JOBQ__DB_WRITER;
+    rc = jobq__db_exec(db, "PRAGMA locking_mode=NORMAL; PRAGMA mmap_size=0;"
+                           " PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=1;"
+                           " PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;"
+                           " PRAGMA journal_size_limit=-1; PRAGMA query_only=0");
     if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
     if (rc == JOBQ_OK)
         rc = jobq__db_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
+    for (i = 0; i < JOBQ__DB_LIMITS; i++)
+        sqlite3_limit(db->handle, jobq__db_limits[i], before[i]);
     return rc;
 }
 
@@ -3824,6 +3863,9 @@ static int jobq__db_cannot_open(struct jobq__db *db, const char *path, const cha
 
 /* A build, or an extension that opens with every connection, may have left things on it. */
 static void jobq__db_clear(struct jobq__db *db) {
+    int keys = 0;
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &keys);
+    db->keys = keys != 0;
     sqlite3_set_authorizer(db->handle, NULL, NULL);
     sqlite3_progress_handler(db->handle, 0, NULL, NULL);
     sqlite3_update_hook(db->handle, NULL, NULL);
@@ -3871,15 +3913,17 @@ static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage s
 
 JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
                                   const struct jobq__db_options *options, jobq_error *err) {
-    int rc = jobq__db_ask(db, use, JOBQ_STAGE_SETUP, options, err);
-    if (rc != JOBQ_OK || !options->on_connect) return rc;
+    int put, rc = jobq__db_ask(db, use, JOBQ_STAGE_SETUP, options, err);
+    if (!options->on_connect) return rc;
+    /* In memory a connection that was refused to the job stays the writer's. */
     jobq__db_reset_all(db);
     sqlite3_set_authorizer(db->handle, NULL, NULL);
     sqlite3_extended_result_codes(db->handle, 1);
     jobq__db_hooks(db, use == JOBQ__DB_JOB);
     if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
-    rc = jobq__db_pragmas(db, use, options);
-    return rc == JOBQ_OK ? rc : jobq__db_fail(db, err);
+    if (jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_ROLLBACK);
+    put = jobq__db_pragmas(db, use, options);
+    return rc == JOBQ_OK && put != JOBQ_OK ? jobq__db_fail(db, err) : rc;
 }
 
 JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,
@@ -3955,11 +3999,17 @@ JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db) {
 JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db);
 /* Takes the temporary schema away, of a connection that cannot be opened anew. */
 JOBQ__INTERNAL void jobq__guard_drop_temp(struct jobq__db *db);
-/* Before a job's transaction begins. soft: the connection is hardened between jobs. */
-JOBQ__INTERNAL void jobq__guard_begin(struct jobq__db *db, bool soft);
-/* Before statements of jobq's own in it: a handler's limits and settings would bind them, too. */
-JOBQ__INTERNAL void jobq__guard_settings(struct jobq__db *db);
-/* The same before its end; false if the handler has put itself in place of jobq. */
+/* Before a job's transaction begins. */
+JOBQ__INTERNAL void jobq__guard_begin(struct jobq__db *db);
+/* Before statements of jobq's own: the application's limits and settings would bind them, too. */
+JOBQ__INTERNAL void jobq__guard_enter(struct jobq__db *db);
+/* After them: as on_connect left it. */
+JOBQ__INTERNAL void jobq__guard_leave(struct jobq__db *db);
+/* After a failure in a job's transaction, in a file: true if it says nothing of the file, but of
+ * what a handler has left on the connection, which is not used again then. */
+JOBQ__INTERNAL bool jobq__guard_spoilt(struct jobq__db *db, int rc);
+/* As jobq__guard_enter, before a job's transaction ends; false if the handler has put itself in
+ * place of jobq. */
 JOBQ__INTERNAL bool jobq__guard_intact(struct jobq__db *db);
 /* After it; false if the connection has to be opened anew to be as it was. hard: see above. */
 JOBQ__INTERNAL bool jobq__guard_restore(struct jobq__db *db, bool hard);
@@ -4066,7 +4116,7 @@ JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db) {
         guard->configs[i] = jobq__guard_config(db, jobq__guard_configs[i], -1);
     for (i = 0; i < JOBQ__COUNT(jobq__guard_limits); i++)
         guard->limits[i] = sqlite3_limit(db->handle, jobq__guard_limits[i], -1);
-    guard->temp = false;
+    guard->temp = guard->spoilt = false;
     jobq__db_hooks(db, true);
     sqlite3_set_authorizer(db->handle, jobq__guard_asked, db);
 }
@@ -4095,12 +4145,7 @@ JOBQ__INTERNAL void jobq__guard_drop_temp(struct jobq__db *db) {
     db->may_commit = db->speaks = false;
 }
 
-JOBQ__INTERNAL void jobq__guard_begin(struct jobq__db *db, bool soft) {
-    if (soft) jobq__guard_settings(db);
-    sqlite3_set_last_insert_rowid(db->handle, 0);
-}
-
-JOBQ__INTERNAL void jobq__guard_settings(struct jobq__db *db) {
+JOBQ__INTERNAL void jobq__guard_leave(struct jobq__db *db) {
     const struct jobq__guard *guard = &db->guard;
     size_t i;
     for (i = 0; i < JOBQ__COUNT(jobq__guard_configs); i++)
@@ -4110,12 +4155,28 @@ JOBQ__INTERNAL void jobq__guard_settings(struct jobq__db *db) {
         sqlite3_limit(db->handle, jobq__guard_limits[i], guard->limits[i]);
 }
 
+JOBQ__INTERNAL void jobq__guard_enter(struct jobq__db *db) {
+    jobq__guard_leave(db);
+    jobq__db_unbind(db);
+}
+
+JOBQ__INTERNAL void jobq__guard_begin(struct jobq__db *db) {
+    jobq__guard_enter(db);
+    sqlite3_set_last_insert_rowid(db->handle, 0);
+}
+
+JOBQ__INTERNAL bool jobq__guard_spoilt(struct jobq__db *db, int rc) {
+    if (rc != JOBQ_CORRUPT || !jobq__db_disturbed(db)) return false;
+    db->guard.spoilt = true;
+    return true;
+}
+
 /* SQLite does not tell who its authorizer is: whether ours is asked tells. */
 JOBQ__INTERNAL bool jobq__guard_intact(struct jobq__db *db) {
     sqlite3_stmt *probe = NULL;
     int asked = db->guard.asked;
     bool hooks = jobq__db_hooks(db, true);
-    jobq__guard_settings(db);
+    jobq__guard_enter(db);
     if (sqlite3_prepare_v2(db->handle, "SAVEPOINT jobq_probe", -1, &probe, NULL) == SQLITE_NOMEM)
         asked--;
     sqlite3_finalize(probe);
@@ -4125,8 +4186,8 @@ JOBQ__INTERNAL bool jobq__guard_intact(struct jobq__db *db) {
 
 JOBQ__INTERNAL bool jobq__guard_restore(struct jobq__db *db, bool hard) {
     if (hard) jobq__db_harden(db, true);
-    else jobq__guard_settings(db);
-    return !db->guard.temp;
+    else jobq__guard_leave(db);
+    return !db->guard.temp && !db->guard.spoilt;
 }
 
 /*==== column.h ====*/
@@ -9882,6 +9943,10 @@ static void jobq__commit_why(jobq *q, struct jobq__db *job, int rc, jobq_error *
     else jobq__core_say(q, rc, why);
 }
 
+static const char jobq__commit_spoilt[] =
+    "SQLite refuses jobq's own statements on the job's connection: a function that the handler"
+    " registered there stands in the place of one of SQLite's; give it another name";
+
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes,
                                 jobq_error *why) {
@@ -9924,6 +9989,8 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         if (rc != JOBQ_OK && rc != JOBQ__REFUSED) jobq__commit_why(q, job, rc, why);
     }
     if (rc == JOBQ_FULL) jobq__disk_full(q);
+    if (!q->memory && jobq__guard_spoilt(job, rc))
+        rc = jobq__err_set(why, JOBQ__REFUSED, "%s", jobq__commit_spoilt);
     jobq__core_heed(q, rc, q->tx.db);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
@@ -9947,11 +10014,17 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
     int rc;
     request->rc = JOBQ_OK;
     request->atomic = true;
-    jobq__guard_settings(q->tx.db);
+    jobq__guard_enter(q->tx.db);
     rc = jobq__tx_check_names(q);
     if (rc == JOBQ_OK) rc = jobq__commit_write(q, request);
+    if (rc == JOBQ_OK) rc = request->rc;
+    else if (!q->memory && jobq__guard_spoilt(q->tx.db, rc))
+        rc = jobq__err_set(request->err, JOBQ_MISUSE, "%s", jobq__commit_spoilt);
+    else
+        rc = jobq__commit_sqlite(q, request, rc);
     jobq__core_heed(q, rc, q->tx.db);
-    return rc == JOBQ_OK ? request->rc : jobq__commit_sqlite(q, request, rc);
+    jobq__guard_leave(q->tx.db);
+    return rc;
 }
 
 /*==== run.h ====*/
@@ -10386,14 +10459,16 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     look->now_ms = run->started_ms;
     look->runs = jobq__run_runs;
     look->ctx = NULL;
-    if (q->memory) return run->in_tx ? JOBQ_OK : jobq__commit_hold(q, INT64_MAX);
-    jobq__os_lock(&q->reader_mu);
+    if (q->memory && !run->in_tx) return jobq__commit_hold(q, INT64_MAX);
+    if (q->memory) jobq__guard_enter(look->db);
+    else jobq__os_lock(&q->reader_mu);
     return JOBQ_OK;
 }
 
 static void jobq__run_looked(struct jobq_run *run) {
     if (!run->q->memory) jobq__os_unlock(&run->q->reader_mu);
-    else if (!run->in_tx) jobq__commit_release(run->q);
+    else if (run->in_tx) jobq__guard_leave(&run->q->writer);
+    else jobq__commit_release(run->q);
 }
 
 JOBQ_API int64_t jobq_run_id(const jobq_run *run) {
@@ -10526,7 +10601,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t until_us, jobq_error
     rc = jobq__core_open_job(q, err);
     if (rc != JOBQ_OK) return rc;
     jobq__disk_begin(q);
-    jobq__guard_begin(job, q->memory);
+    jobq__guard_begin(job);
     rc = jobq__turn_begin_within(q, job, until_us);
     if (rc != JOBQ_OK) {
         if (rc == JOBQ_BUSY) jobq__turn_busy(q, jobq__run_not_begun, err);
@@ -10541,6 +10616,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t until_us, jobq_error
     jobq__tx_open(q, job, false);
     q->tx.of_job = true;
     jobq__tx_reset(q);
+    jobq__guard_leave(job);
     return JOBQ_OK;
 }
 
@@ -12901,16 +12977,17 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look) {
     look->now_ms = jobq__clock_now_ms(q->clock);
     look->db = q->memory ? &q->writer : &q->reader;
     /* Its handler holds it, and sees what it has written. */
-    if (q->memory && jobq__commit_in_job(q)) return JOBQ_OK;
-    if (q->memory) return jobq__commit_hold(q, q->commit.busy_us);
-    jobq__os_lock(&q->reader_mu);
+    if (q->memory && !jobq__commit_in_job(q)) return jobq__commit_hold(q, q->commit.busy_us);
+    if (q->memory) jobq__guard_enter(look->db);
+    else jobq__os_lock(&q->reader_mu);
     return JOBQ_OK;
 }
 
 static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
     if (!q->memory) jobq__os_unlock(&q->reader_mu);
-    else if (!jobq__commit_in_job(q)) jobq__commit_release(q);
+    else if (jobq__commit_in_job(q)) jobq__guard_leave(look->db);
+    else jobq__commit_release(q);
     jobq__core_heed(q, rc, look->db);
     return rc;
 }

@@ -377,16 +377,17 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look) {
     look->now_ms = jobq__clock_now_ms(q->clock);
     look->db = q->memory ? &q->writer : &q->reader;
     /* Its handler holds it, and sees what it has written. */
-    if (q->memory && jobq__commit_in_job(q)) return JOBQ_OK;
-    if (q->memory) return jobq__commit_hold(q, q->commit.busy_us);
-    jobq__os_lock(&q->reader_mu);
+    if (q->memory && !jobq__commit_in_job(q)) return jobq__commit_hold(q, q->commit.busy_us);
+    if (q->memory) jobq__guard_enter(look->db);
+    else jobq__os_lock(&q->reader_mu);
     return JOBQ_OK;
 }
 
 static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
     if (!q->memory) jobq__os_unlock(&q->reader_mu);
-    else if (!jobq__commit_in_job(q)) jobq__commit_release(q);
+    else if (jobq__commit_in_job(q)) jobq__guard_leave(look->db);
+    else jobq__commit_release(q);
     jobq__core_heed(q, rc, look->db);
     return rc;
 }

@@ -825,6 +825,10 @@ static void jobq__commit_why(jobq *q, struct jobq__db *job, int rc, jobq_error *
     else jobq__core_say(q, rc, why);
 }
 
+static const char jobq__commit_spoilt[] =
+    "SQLite refuses jobq's own statements on the job's connection: a function that the handler"
+    " registered there stands in the place of one of SQLite's; give it another name";
+
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes,
                                 jobq_error *why) {
@@ -867,6 +871,8 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         if (rc != JOBQ_OK && rc != JOBQ__REFUSED) jobq__commit_why(q, job, rc, why);
     }
     if (rc == JOBQ_FULL) jobq__disk_full(q);
+    if (!q->memory && jobq__guard_spoilt(job, rc))
+        rc = jobq__err_set(why, JOBQ__REFUSED, "%s", jobq__commit_spoilt);
     jobq__core_heed(q, rc, q->tx.db);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
@@ -890,9 +896,15 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
     int rc;
     request->rc = JOBQ_OK;
     request->atomic = true;
-    jobq__guard_settings(q->tx.db);
+    jobq__guard_enter(q->tx.db);
     rc = jobq__tx_check_names(q);
     if (rc == JOBQ_OK) rc = jobq__commit_write(q, request);
+    if (rc == JOBQ_OK) rc = request->rc;
+    else if (!q->memory && jobq__guard_spoilt(q->tx.db, rc))
+        rc = jobq__err_set(request->err, JOBQ_MISUSE, "%s", jobq__commit_spoilt);
+    else
+        rc = jobq__commit_sqlite(q, request, rc);
     jobq__core_heed(q, rc, q->tx.db);
-    return rc == JOBQ_OK ? request->rc : jobq__commit_sqlite(q, request, rc);
+    jobq__guard_leave(q->tx.db);
+    return rc;
 }

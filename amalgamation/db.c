@@ -119,6 +119,10 @@ JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err) {
     return jobq__db_tell(db, db->handle ? sqlite3_db_filename(db->handle, "main") : NULL, err);
 }
 
+JOBQ__INTERNAL bool jobq__db_disturbed(const struct jobq__db *db) {
+    return (db->sqlite_code & 0xff) == SQLITE_ERROR;
+}
+
 JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_t row,
                                   const char *column, const char *what) {
     struct jobq__fault fault = {table, column, what, row};
@@ -303,12 +307,34 @@ JOBQ__INTERNAL void jobq__db_impatient(struct jobq__db *db) {
     db->until_us = 0;
 }
 
+static const int jobq__db_limits[] = {
+    SQLITE_LIMIT_LENGTH, SQLITE_LIMIT_SQL_LENGTH, SQLITE_LIMIT_COLUMN, SQLITE_LIMIT_EXPR_DEPTH,
+    SQLITE_LIMIT_COMPOUND_SELECT, SQLITE_LIMIT_VDBE_OP, SQLITE_LIMIT_FUNCTION_ARG,
+    SQLITE_LIMIT_LIKE_PATTERN_LENGTH, SQLITE_LIMIT_VARIABLE_NUMBER, SQLITE_LIMIT_TRIGGER_DEPTH};
+
+enum { JOBQ__DB_LIMITS = JOBQ__COUNT(jobq__db_limits) };
+
+/* As much as the build allows. */
+static void jobq__db_raise(struct jobq__db *db, int *before) {
+    int i;
+    for (i = 0; i < JOBQ__DB_LIMITS; i++)
+        before[i] = sqlite3_limit(db->handle, jobq__db_limits[i], INT32_MAX);
+}
+
+JOBQ__INTERNAL void jobq__db_unbind(struct jobq__db *db) {
+    int before[JOBQ__DB_LIMITS];
+    jobq__db_raise(db, before);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, 0, (int *)NULL);
+}
+
 JOBQ__INTERNAL void jobq__db_harden(struct jobq__db *db, bool hard) {
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, hard, (int *)NULL);
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, !hard, (int *)NULL);
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, !hard, (int *)NULL);
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_VIEW, !hard, (int *)NULL);
     sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, hard ? 0 : JOBQ__ATTACHED_MAX);
+    if (hard) jobq__db_unbind(db);
+    else sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, db->keys, (int *)NULL);
 }
 
 JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job) {
@@ -326,16 +352,20 @@ JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job) {
 
 static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
                             const struct jobq__db_options *options) {
+    bool full = options->durability == JOBQ_DURABLE || use == JOBQ__DB_WRITER;
+    int i, rc, before[JOBQ__DB_LIMITS];
+    jobq__db_raise(db, before);
     /* On a Mac only a full sync reaches the platter, that of a flush or a checkpoint at RELAXED
      * just as a commit's; elsewhere it changes nothing. */
-    int rc = jobq__db_exec(db, "PRAGMA locking_mode=NORMAL; PRAGMA mmap_size=0;"
-                               " PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=1;"
-                               " PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;"
-                               " PRAGMA journal_size_limit=-1; PRAGMA query_only=0");
-    bool full = options->durability == JOBQ_DURABLE || use == JOBQ__DB_WRITER;
+    rc = jobq__db_exec(db, "PRAGMA locking_mode=NORMAL; PRAGMA mmap_size=0;"
+                           " PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=1;"
+                           " PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;"
+                           " PRAGMA journal_size_limit=-1; PRAGMA query_only=0");
     if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
     if (rc == JOBQ_OK)
         rc = jobq__db_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
+    for (i = 0; i < JOBQ__DB_LIMITS; i++)
+        sqlite3_limit(db->handle, jobq__db_limits[i], before[i]);
     return rc;
 }
 
@@ -353,6 +383,9 @@ static int jobq__db_cannot_open(struct jobq__db *db, const char *path, const cha
 
 /* A build, or an extension that opens with every connection, may have left things on it. */
 static void jobq__db_clear(struct jobq__db *db) {
+    int keys = 0;
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &keys);
+    db->keys = keys != 0;
     sqlite3_set_authorizer(db->handle, NULL, NULL);
     sqlite3_progress_handler(db->handle, 0, NULL, NULL);
     sqlite3_update_hook(db->handle, NULL, NULL);
@@ -400,15 +433,17 @@ static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage s
 
 JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
                                   const struct jobq__db_options *options, jobq_error *err) {
-    int rc = jobq__db_ask(db, use, JOBQ_STAGE_SETUP, options, err);
-    if (rc != JOBQ_OK || !options->on_connect) return rc;
+    int put, rc = jobq__db_ask(db, use, JOBQ_STAGE_SETUP, options, err);
+    if (!options->on_connect) return rc;
+    /* In memory a connection that was refused to the job stays the writer's. */
     jobq__db_reset_all(db);
     sqlite3_set_authorizer(db->handle, NULL, NULL);
     sqlite3_extended_result_codes(db->handle, 1);
     jobq__db_hooks(db, use == JOBQ__DB_JOB);
     if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
-    rc = jobq__db_pragmas(db, use, options);
-    return rc == JOBQ_OK ? rc : jobq__db_fail(db, err);
+    if (jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_ROLLBACK);
+    put = jobq__db_pragmas(db, use, options);
+    return rc == JOBQ_OK && put != JOBQ_OK ? jobq__db_fail(db, err) : rc;
 }
 
 JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,

@@ -40,6 +40,7 @@ struct jobq__fault {
 /* What guard.c knows of a connection that handlers get. */
 struct jobq__guard {
     bool temp;          /* something of the temporary schema was made or changed by a handler */
+    bool spoilt;        /* something that a handler left on it is in jobq's own way */
     int asked;          /* how often the authorizer was, to see that it is ours still */
     int configs[16], limits[16]; /* as on_connect left them */
 };
@@ -59,6 +60,7 @@ struct jobq__db {
      * writer neither once it is open. */
     bool may_commit;
     bool lost;          /* the job's: the transaction was rolled back behind jobq's back */
+    bool keys;          /* foreign keys hold, as SQLite opened it */
     bool speaks;        /* jobq's own statement is being prepared or stepped, not a handler's */
     struct jobq__guard guard;
 };
@@ -88,11 +90,14 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
                                  enum jobq__db_use use, const struct jobq__db_options *options,
                                  jobq_error *err);
 /* The application's turn with an open connection, once the schema stands; what it may not change is
- * put right again. */
+ * put right again, also when it refuses. */
 JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
                                   const struct jobq__db_options *options, jobq_error *err);
-/* No triggers, views or clever schemas run on it; or as SQLite has it. */
+/* No triggers, foreign keys, views or clever schemas run on it; or as SQLite has it. */
 JOBQ__INTERNAL void jobq__db_harden(struct jobq__db *db, bool hard);
+/* Nor does what binds others bind jobq's own statements: limits, and foreign keys of tables that
+ * refer to ours. */
+JOBQ__INTERNAL void jobq__db_unbind(struct jobq__db *db);
 /* Ours and nobody else's: hooks and the busy handler. False if the hooks were another's. */
 JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job);
 JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db);
@@ -127,6 +132,10 @@ JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
 /* The same without the file's path. */
 JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err);
+
+/* True if the last failure was SQLite's refusal of a statement that jobq knows to be good: the file
+ * is damaged, or else somebody has put a function of his own in the place of one of SQLite's. */
+JOBQ__INTERNAL bool jobq__db_disturbed(const struct jobq__db *db);
 
 /* The record for it; returns JOBQ_CORRUPT. */
 JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_error *err);

@@ -94,7 +94,7 @@ JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db) {
         guard->configs[i] = jobq__guard_config(db, jobq__guard_configs[i], -1);
     for (i = 0; i < JOBQ__COUNT(jobq__guard_limits); i++)
         guard->limits[i] = sqlite3_limit(db->handle, jobq__guard_limits[i], -1);
-    guard->temp = false;
+    guard->temp = guard->spoilt = false;
     jobq__db_hooks(db, true);
     sqlite3_set_authorizer(db->handle, jobq__guard_asked, db);
 }
@@ -123,12 +123,7 @@ JOBQ__INTERNAL void jobq__guard_drop_temp(struct jobq__db *db) {
     db->may_commit = db->speaks = false;
 }
 
-JOBQ__INTERNAL void jobq__guard_begin(struct jobq__db *db, bool soft) {
-    if (soft) jobq__guard_settings(db);
-    sqlite3_set_last_insert_rowid(db->handle, 0);
-}
-
-JOBQ__INTERNAL void jobq__guard_settings(struct jobq__db *db) {
+JOBQ__INTERNAL void jobq__guard_leave(struct jobq__db *db) {
     const struct jobq__guard *guard = &db->guard;
     size_t i;
     for (i = 0; i < JOBQ__COUNT(jobq__guard_configs); i++)
@@ -138,12 +133,28 @@ JOBQ__INTERNAL void jobq__guard_settings(struct jobq__db *db) {
         sqlite3_limit(db->handle, jobq__guard_limits[i], guard->limits[i]);
 }
 
+JOBQ__INTERNAL void jobq__guard_enter(struct jobq__db *db) {
+    jobq__guard_leave(db);
+    jobq__db_unbind(db);
+}
+
+JOBQ__INTERNAL void jobq__guard_begin(struct jobq__db *db) {
+    jobq__guard_enter(db);
+    sqlite3_set_last_insert_rowid(db->handle, 0);
+}
+
+JOBQ__INTERNAL bool jobq__guard_spoilt(struct jobq__db *db, int rc) {
+    if (rc != JOBQ_CORRUPT || !jobq__db_disturbed(db)) return false;
+    db->guard.spoilt = true;
+    return true;
+}
+
 /* SQLite does not tell who its authorizer is: whether ours is asked tells. */
 JOBQ__INTERNAL bool jobq__guard_intact(struct jobq__db *db) {
     sqlite3_stmt *probe = NULL;
     int asked = db->guard.asked;
     bool hooks = jobq__db_hooks(db, true);
-    jobq__guard_settings(db);
+    jobq__guard_enter(db);
     if (sqlite3_prepare_v2(db->handle, "SAVEPOINT jobq_probe", -1, &probe, NULL) == SQLITE_NOMEM)
         asked--;
     sqlite3_finalize(probe);
@@ -153,6 +164,6 @@ JOBQ__INTERNAL bool jobq__guard_intact(struct jobq__db *db) {
 
 JOBQ__INTERNAL bool jobq__guard_restore(struct jobq__db *db, bool hard) {
     if (hard) jobq__db_harden(db, true);
-    else jobq__guard_settings(db);
-    return !db->guard.temp;
+    else jobq__guard_leave(db);
+    return !db->guard.temp && !db->guard.spoilt;
 }

@@ -20,11 +20,17 @@
 JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db);
 /* Takes the temporary schema away, of a connection that cannot be opened anew. */
 JOBQ__INTERNAL void jobq__guard_drop_temp(struct jobq__db *db);
-/* Before a job's transaction begins. soft: the connection is hardened between jobs. */
-JOBQ__INTERNAL void jobq__guard_begin(struct jobq__db *db, bool soft);
-/* Before statements of jobq's own in it: a handler's limits and settings would bind them, too. */
-JOBQ__INTERNAL void jobq__guard_settings(struct jobq__db *db);
-/* The same before its end; false if the handler has put itself in place of jobq. */
+/* Before a job's transaction begins. */
+JOBQ__INTERNAL void jobq__guard_begin(struct jobq__db *db);
+/* Before statements of jobq's own: the application's limits and settings would bind them, too. */
+JOBQ__INTERNAL void jobq__guard_enter(struct jobq__db *db);
+/* After them: as on_connect left it. */
+JOBQ__INTERNAL void jobq__guard_leave(struct jobq__db *db);
+/* After a failure in a job's transaction, in a file: true if it says nothing of the file, but of
+ * what a handler has left on the connection, which is not used again then. */
+JOBQ__INTERNAL bool jobq__guard_spoilt(struct jobq__db *db, int rc);
+/* As jobq__guard_enter, before a job's transaction ends; false if the handler has put itself in
+ * place of jobq. */
 JOBQ__INTERNAL bool jobq__guard_intact(struct jobq__db *db);
 /* After it; false if the connection has to be opened anew to be as it was. hard: see above. */
 JOBQ__INTERNAL bool jobq__guard_restore(struct jobq__db *db, bool hard);

@@ -392,14 +392,16 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     look->now_ms = run->started_ms;
     look->runs = jobq__run_runs;
     look->ctx = NULL;
-    if (q->memory) return run->in_tx ? JOBQ_OK : jobq__commit_hold(q, INT64_MAX);
-    jobq__os_lock(&q->reader_mu);
+    if (q->memory && !run->in_tx) return jobq__commit_hold(q, INT64_MAX);
+    if (q->memory) jobq__guard_enter(look->db);
+    else jobq__os_lock(&q->reader_mu);
     return JOBQ_OK;
 }
 
 static void jobq__run_looked(struct jobq_run *run) {
     if (!run->q->memory) jobq__os_unlock(&run->q->reader_mu);
-    else if (!run->in_tx) jobq__commit_release(run->q);
+    else if (run->in_tx) jobq__guard_leave(&run->q->writer);
+    else jobq__commit_release(run->q);
 }
 
 JOBQ_API int64_t jobq_run_id(const jobq_run *run) {
@@ -532,7 +534,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t until_us, jobq_error
     rc = jobq__core_open_job(q, err);
     if (rc != JOBQ_OK) return rc;
     jobq__disk_begin(q);
-    jobq__guard_begin(job, q->memory);
+    jobq__guard_begin(job);
     rc = jobq__turn_begin_within(q, job, until_us);
     if (rc != JOBQ_OK) {
         if (rc == JOBQ_BUSY) jobq__turn_busy(q, jobq__run_not_begun, err);
@@ -547,6 +549,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t until_us, jobq_error
     jobq__tx_open(q, job, false);
     q->tx.of_job = true;
     jobq__tx_reset(q);
+    jobq__guard_leave(job);
     return JOBQ_OK;
 }
 
