@@ -2082,7 +2082,9 @@ JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files) {
  *
  * Anybody may have written into the page. What it says is taken for true only if it bears the mark
  * of this version and byte order, and then the worst that it can do is to have one run of one job
- * blamed or not. Where the boot cannot be told, nobody is blamed.
+ * blamed or not. Where the boot cannot be told, nobody is blamed. The page of 0.1.0 is laid out the
+ * same but tells no byte order: it is read if its numbers make sense in ours, for a log that it
+ * doubts must be copied, and bears our mark once the recovery has committed.
  *
  * Most versions of SQLite are only safe with two writers if both know of each other (`shared`): the
  * owner says in the page whether it does, before it opens the database, and a client looks there
@@ -2197,6 +2199,11 @@ JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner);
 
 #define JOBQ__OWNERS_MAX 64 /* queue files that one process may own */
 #define JOBQ__PAGE_ROOM 4096 /* of the lock file; behind it lies the reserve */
+#define JOBQ__PAGE_OLD "jobq-1\n" /* the mark of 0.1.0 */
+
+/* What is beyond in a page of 0.1.0 is of another byte order. */
+#define JOBQ__PID_MAX (1 << 22)
+#define JOBQ__PAGE_RESERVE_MAX ((int64_t)1 << 40)
 
 /* The process's table. Pages are read by a signal handler, so they are atomic pointers;
  * everything else is under the global lock. */
@@ -2229,8 +2236,34 @@ static const char *jobq__owner_magic(void) {
     return *(const char *)&one ? "jobq-2l" : "jobq-2b";
 }
 
-static bool jobq__owner_knows(const struct jobq__page *page) {
+static bool jobq__owner_wrote(const struct jobq__page *page) {
     return memcmp(page->magic, jobq__owner_magic(), sizeof page->magic) == 0;
+}
+
+/* By 0.1.0. The fields of version 2 stand where they stood. */
+static bool jobq__owner_wrote_old(const struct jobq__page *page) {
+    return memcmp(page->magic, JOBQ__PAGE_OLD, sizeof page->magic) == 0;
+}
+
+/* Such a page does not say in which byte order it is: in another one these would be other
+ * numbers. */
+static bool jobq__owner_makes_sense(const struct jobq__page *page) {
+    int32_t pid = jobq__os_load(&page->pid);
+    int i;
+    if (pid < 1 || pid > JOBQ__PID_MAX) return false;
+    if (page->reserve < 0 || page->reserve > JOBQ__PAGE_RESERVE_MAX) return false;
+    if ((jobq__os_load(&page->leaving) | jobq__os_load(&page->doubt)) & ~1) return false;
+    for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
+        int32_t state = jobq__os_load(&page->slots[i].state);
+        if (state < JOBQ__SLOT_IDLE || state > JOBQ__SLOT_RELEASED || page->slots[i].runs < 0)
+            return false;
+    }
+    return true;
+}
+
+static bool jobq__owner_knows(const struct jobq__page *page) {
+    return jobq__owner_wrote(page)
+        || (jobq__owner_wrote_old(page) && jobq__owner_makes_sense(page));
 }
 
 /* Lets go of all runs but the guilty one's. */
@@ -2395,6 +2428,9 @@ JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq
     rc = jobq__owner_get(owner, err);
     jobq__os_global_unlock();
     if (rc != JOBQ_OK) return rc;
+    /* Our pid would make sense of what makes none. */
+    if (jobq__owner_wrote_old(owner->page) && !jobq__owner_makes_sense(owner->page))
+        memset(owner->page->magic, 0, sizeof owner->page->magic);
     /* Clients that are there already hear of it before we touch the database. */
     jobq__os_store(&owner->page->shared, writers);
     jobq__os_store(&owner->page->pid, jobq__os_pid());

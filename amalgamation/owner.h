@@ -32,7 +32,9 @@
  *
  * Anybody may have written into the page. What it says is taken for true only if it bears the mark
  * of this version and byte order, and then the worst that it can do is to have one run of one job
- * blamed or not. Where the boot cannot be told, nobody is blamed.
+ * blamed or not. Where the boot cannot be told, nobody is blamed. The page of 0.1.0 is laid out the
+ * same but tells no byte order: it is read if its numbers make sense in ours, for a log that it
+ * doubts must be copied, and bears our mark once the recovery has committed.
  *
  * Most versions of SQLite are only safe with two writers if both know of each other (`shared`): the
  * owner says in the page whether it does, before it opens the database, and a client looks there

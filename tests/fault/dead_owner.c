@@ -129,7 +129,8 @@ static void scribble(const char *copy, uint64_t *random) {
         for (size_t i = at; i < at + size && i < sizeof page; i++)
             page[i] = (unsigned char)(how == 1 ? 0xff : how == 2 ? 0x7f : test_random(random));
     }
-    if (test_random(random) % 2) memcpy(page, "jobq-2l", 8);
+    if (test_random(random) % 2)
+        memcpy(page, test_random(random) % 4 ? "jobq-2l" : "jobq-1\n", 8);
     rewind(file);
     fwrite(page, 1, sizeof page, file);
     fclose(file);
@@ -175,7 +176,7 @@ TEST(page_says_anything) {
 /* Goal: a page of another version, or of a machine with another byte order, blames nobody. Method:
  * remains of a death, under another mark. */
 TEST(page_of_another_kind_says_nothing) {
-    static const char *const marks[] = {"jobq-2l", "jobq-2b", "jobq-1\n", "jobq-3l"};
+    static const char *const marks[] = {"jobq-2l", "jobq-2b", "jobq-1l", "jobq-3l"};
     const char *copy = test_path("copy.db");
     int charged = 0;
     fault_begin();
@@ -226,6 +227,155 @@ TEST(last_death_is_counted_once) {
     }
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
     event_log_free(log);
+}
+
+/* ---- The page of 0.1.0 ---- */
+
+/* What that version wrote beside its file; the reserve begins at 4096. */
+struct old_page {
+    char mark[8];
+    int32_t pid, leaving, shared, doubt;
+    char boot_id[48];
+    int64_t reserve;
+    struct {
+        int64_t id;
+        int32_t runs, state;
+    } slots[120];
+    char room[4096 - 80 - 120 * 16];
+};
+
+static void turn_around(void *number, size_t size) {
+    unsigned char *bytes = (unsigned char *)number;
+    for (size_t i = 0; i < size / 2; i++) {
+        unsigned char byte = bytes[i];
+        bytes[i] = bytes[size - 1 - i];
+        bytes[size - 1 - i] = byte;
+    }
+}
+
+/* As on a machine of the other byte order. */
+static void turn_page_around(struct old_page *page) {
+    int32_t *const numbers[] = {&page->pid, &page->leaving, &page->shared, &page->doubt};
+    for (size_t i = 0; i < 4; i++) turn_around(numbers[i], sizeof *numbers[i]);
+    turn_around(&page->reserve, sizeof page->reserve);
+    for (int i = 0; i < 120; i++) {
+        turn_around(&page->slots[i].id, sizeof page->slots[i].id);
+        turn_around(&page->slots[i].runs, sizeof page->slots[i].runs);
+        turn_around(&page->slots[i].state, sizeof page->slots[i].state);
+    }
+}
+
+/* Writes such a page over that of the remains; the boot is the one that stands there. */
+static void leave_old_page(const char *copy, struct old_page *page) {
+    struct old_page there;
+    char name[512];
+    FILE *file;
+    snprintf(name, sizeof name, "%s-jobq", copy);
+    file = fopen(name, "r+b");
+    if (!file || fread(&there, sizeof there, 1, file) != 1) test_give_up(name);
+    memcpy(page->boot_id, there.boot_id, sizeof page->boot_id);
+    fclose(file);
+    file = fopen(name, "wb");
+    if (!file || fwrite(page, sizeof *page, 1, file) != 1 || fclose(file)) test_give_up(name);
+}
+
+enum nonsense { SENSE, OTHER_ORDER, NO_PID, LARGE_PID, DOUBT_OF_TWO, LEAVING_OF_TWO, STATE_OF_THREE,
+                LESS_THAN_NO_RESERVE, TOO_LARGE_RESERVE, NONSENSE_END };
+
+static void talk_nonsense(struct old_page *page, enum nonsense what) {
+    if (what == OTHER_ORDER) turn_page_around(page);
+    if (what == NO_PID) page->pid = 0;
+    if (what == LARGE_PID) page->pid = INT32_MAX;
+    if (what == DOUBT_OF_TWO) page->doubt = 2;
+    if (what == LEAVING_OF_TWO) page->leaving = 2;
+    if (what == STATE_OF_THREE) page->slots[119].state = 3;
+    if (what == LESS_THAN_NO_RESERVE) page->reserve = -1;
+    if (what == TOO_LARGE_RESERVE) page->reserve = INT64_MAX;
+}
+
+static struct old_page old_page_of(int64_t id) {
+    struct old_page page = {.mark = "jobq-1\n", .pid = 4711, .reserve = 4 * 1024 * 1024};
+    page.slots[3].id = id;
+    page.slots[3].runs = page.slots[3].state = 1;
+    return page;
+}
+
+/* Goal: the page that an owner of 0.1.0 has left is believed if its numbers make sense: its job is
+ * charged, once; of one that makes none nothing is. Method: remains of a death, under a page as
+ * that version wrote it; one number out of its bounds at a time. */
+TEST(page_of_0_1_0_charges) {
+    const char *copy = test_path("copy.db");
+    fault_begin();
+    for (int what = SENSE; what < NONSENSE_END; what++) {
+        int64_t id = leave_behind(copy);
+        struct old_page page = old_page_of(id);
+        talk_nonsense(&page, (enum nonsense)what);
+        leave_old_page(copy, &page);
+        for (int open = 0; open < 2; open++) {
+            jobq *q = NULL;
+            WORKS(jobq_open(copy, &STEP, &q, &err));
+            REQUIRE(q != NULL);
+            if (!CHECK_INT(look(q, id).crashes, what == SENSE)) test_note("case %d", what);
+            CHECK_INT(look(q, id).state, JOBQ_STATE_PENDING);
+            CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        }
+    }
+}
+
+/* Goal: a run that 0.1.0 had let go is not charged; what its page says of a leaving owner is heard.
+ * Method: a slot that is released, and one that is started by who leaves. */
+TEST(page_of_0_1_0_lets_go) {
+    const char *copy = test_path("copy.db");
+    fault_begin();
+    for (int leaving = 0; leaving < 2; leaving++) {
+        int64_t id = leave_behind(copy);
+        struct old_page page = old_page_of(id);
+        jobq *q = NULL;
+        page.leaving = leaving;
+        page.slots[3].state = leaving ? 1 : 2;
+        leave_old_page(copy, &page);
+        WORKS(jobq_open(copy, &STEP, &q, &err));
+        REQUIRE(q != NULL);
+        CHECK_INT(look(q, id).crashes, 0);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+}
+
+/* Goal: a log that 0.1.0 could not sync goes into the database before anything is added to it, for
+ * a power cut would lose that together with it. Method: its page says so, or does not; whether the
+ * open writes to the database file, which it does for no other reason. */
+TEST(page_of_0_1_0_doubts_its_log) {
+    const char *copy = test_path("copy.db");
+    fault_begin();
+    for (int doubt = 0; doubt < 2; doubt++) {
+        struct old_page page = old_page_of(leave_behind(copy));
+        jobq *q = NULL;
+        page.doubt = doubt;
+        leave_old_page(copy, &page);
+        fault_off();
+        WORKS(jobq_open(copy, &STEP, &q, &err));
+        REQUIRE(q != NULL);
+        CHECK_INT(fault_calls(FAULT_DB_WRITE) > 0, doubt);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+}
+
+/* Goal: a client beside an owner of 0.1.0 sees what runs. Method: its page, and no owner. */
+TEST(page_of_0_1_0_says_what_runs) {
+    const char *copy = test_path("copy.db");
+    jobq_options client = {.role = JOBQ_CLIENT, .shared = true};
+    struct old_page page;
+    jobq *q = NULL;
+    int64_t id;
+    fault_begin();
+    id = leave_behind(copy);
+    page = old_page_of(id);
+    page.shared = 1;
+    leave_old_page(copy, &page);
+    WORKS(jobq_open(copy, &client, &q, &err));
+    REQUIRE(q != NULL);
+    CHECK_INT(state_of(q, id), JOBQ_STATE_RUNNING);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
 /* Makes the boot of which the slots tell another one; false if this system does not tell them. */
@@ -373,6 +523,7 @@ TEST(old_slots_say_nothing) {
     gate_free(&g);
 }
 
-TEST_MAIN(last_death_is_counted_once, reboot_charges_nobody, boot_without_an_id, page_says_anything,
-          page_of_another_kind_says_nothing, failed_recovery_keeps_the_evidence,
-          old_slots_say_nothing)
+TEST_MAIN(boot_without_an_id, page_says_anything, page_of_another_kind_says_nothing,
+          last_death_is_counted_once, page_of_0_1_0_charges, page_of_0_1_0_lets_go,
+          page_of_0_1_0_doubts_its_log, page_of_0_1_0_says_what_runs, reboot_charges_nobody,
+          failed_recovery_keeps_the_evidence, old_slots_say_nothing)
