@@ -4390,11 +4390,12 @@ JOBQ__INTERNAL int jobq__column_one(struct jobq__db *db, sqlite3_stmt *s,
 JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err);
 
 /* Makes sure that db holds a queue of this version: creates the tables in one transaction if the
- * file is empty (or join is set), and refuses what it does not know. page_size is 0 unless the file
- * was made by jobq just now, so that its settings may be chosen.
+ * file is empty (or join is set), and refuses what it does not know. A file that was made by jobq
+ * just now gets settings of our choice, and so does one that has no page yet: whoever made it has
+ * put nothing there, and it may have been a process of ours that died at once.
  * FOREIGN, NEWER, NOT_A_DB, and as the disk. */
-JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool join,
-                                      jobq_error *err);
+JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool made,
+                                      bool join, jobq_error *err);
 
 /* A client: the queue must be there. NOT_FOUND, FOREIGN, NEWER. */
 JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err);
@@ -4536,7 +4537,7 @@ JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
     return jobq__schema_version(db, err);
 }
 
-/* Only in a file that jobq made, before its first table. */
+/* Only in a file that jobq made, or that is empty, before its first table. */
 static int jobq__schema_settings(struct jobq__db *db, int page_size) {
     char text[128];
     sqlite3_snprintf(sizeof text, text, "PRAGMA page_size=%d; PRAGMA auto_vacuum=INCREMENTAL;"
@@ -4564,9 +4565,9 @@ JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool join,
-                                      jobq_error *err) {
-    int64_t ours, objects;
+JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool made,
+                                      bool join, jobq_error *err) {
+    int64_t ours, objects, pages;
     int rc = jobq__schema_look(db, &ours, &objects, err);
     if (rc != JOBQ_OK) return rc;
     if (ours) {
@@ -4576,8 +4577,9 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool j
     if (objects && !join)
         return jobq__err_set(err, JOBQ_FOREIGN,
                              "the file holds tables of another application; .join allows that");
-    if (page_size && jobq__schema_settings(db, page_size) != JOBQ_OK)
-        return jobq__db_fail(db, err);
+    rc = jobq__db_number(db, "PRAGMA page_count", 0, &pages);
+    if (rc == JOBQ_OK && (made || !pages)) rc = jobq__schema_settings(db, page_size);
+    if (rc != JOBQ_OK) return jobq__db_fail(db, err);
     rc = jobq__schema_wal(db, err);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__db_do(db, JOBQ__SQL_BEGIN);
@@ -12306,8 +12308,7 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
     if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
     else if (rc == JOBQ_OK)
-        rc = jobq__schema_ready(&q->writer,
-                                q->files.created || q->memory ? q->options.page_size : 0,
+        rc = jobq__schema_ready(&q->writer, q->options.page_size, q->files.created || q->memory,
                                 q->options.join, err);
     if (rc == JOBQ_OK) rc = jobq__api_set_up_writer(q, err);
     if (rc == JOBQ_OK && !q->memory)

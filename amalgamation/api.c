@@ -232,8 +232,7 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
     if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
     else if (rc == JOBQ_OK)
-        rc = jobq__schema_ready(&q->writer,
-                                q->files.created || q->memory ? q->options.page_size : 0,
+        rc = jobq__schema_ready(&q->writer, q->options.page_size, q->files.created || q->memory,
                                 q->options.join, err);
     if (rc == JOBQ_OK) rc = jobq__api_set_up_writer(q, err);
     if (rc == JOBQ_OK && !q->memory)

@@ -129,7 +129,7 @@ JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
     return jobq__schema_version(db, err);
 }
 
-/* Only in a file that jobq made, before its first table. */
+/* Only in a file that jobq made, or that is empty, before its first table. */
 static int jobq__schema_settings(struct jobq__db *db, int page_size) {
     char text[128];
     sqlite3_snprintf(sizeof text, text, "PRAGMA page_size=%d; PRAGMA auto_vacuum=INCREMENTAL;"
@@ -157,9 +157,9 @@ JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool join,
-                                      jobq_error *err) {
-    int64_t ours, objects;
+JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool made,
+                                      bool join, jobq_error *err) {
+    int64_t ours, objects, pages;
     int rc = jobq__schema_look(db, &ours, &objects, err);
     if (rc != JOBQ_OK) return rc;
     if (ours) {
@@ -169,8 +169,9 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool j
     if (objects && !join)
         return jobq__err_set(err, JOBQ_FOREIGN,
                              "the file holds tables of another application; .join allows that");
-    if (page_size && jobq__schema_settings(db, page_size) != JOBQ_OK)
-        return jobq__db_fail(db, err);
+    rc = jobq__db_number(db, "PRAGMA page_count", 0, &pages);
+    if (rc == JOBQ_OK && (made || !pages)) rc = jobq__schema_settings(db, page_size);
+    if (rc != JOBQ_OK) return jobq__db_fail(db, err);
     rc = jobq__schema_wal(db, err);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__db_do(db, JOBQ__SQL_BEGIN);

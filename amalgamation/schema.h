@@ -11,11 +11,12 @@
 JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err);
 
 /* Makes sure that db holds a queue of this version: creates the tables in one transaction if the
- * file is empty (or join is set), and refuses what it does not know. page_size is 0 unless the file
- * was made by jobq just now, so that its settings may be chosen.
+ * file is empty (or join is set), and refuses what it does not know. A file that was made by jobq
+ * just now gets settings of our choice, and so does one that has no page yet: whoever made it has
+ * put nothing there, and it may have been a process of ours that died at once.
  * FOREIGN, NEWER, NOT_A_DB, and as the disk. */
-JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool join,
-                                      jobq_error *err);
+JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool made,
+                                      bool join, jobq_error *err);
 
 /* A client: the queue must be there. NOT_FOUND, FOREIGN, NEWER. */
 JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err);

@@ -122,18 +122,22 @@ TEST(reopening_keeps_outcomes) {
     fixture_close(&f);
 }
 
-/* Goal: a file of no bytes is as good as none. Method: make one, open it. */
+/* Goal: a file of no bytes is as good as none, and gets the settings of a new one. Method: make
+ * one, open it; ask SQLite what it finds. */
 TEST(empty_file_becomes_a_queue) {
     const char *path = test_path("empty.db");
     FILE *file = fopen(path, "w");
     jobq *q = NULL;
     REQUIRE(file != NULL);
     fclose(file);
-    WORKS(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
+    WORKS(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE, .page_size = 1024}, &q, &err));
     REQUIRE(q != NULL);
     put(q, "k");
     CHECK_INT(total(q), 1);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    CHECK_INT(sql_int(path, "PRAGMA page_size"), 1024);
+    CHECK_INT(sql_int(path, "PRAGMA auto_vacuum"), 2);
+    CHECK(sql_int(path, "PRAGMA application_id") != 0);
 }
 
 /* Goal: path and options are copied. Method: spoil both after open, then work. */
