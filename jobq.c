@@ -679,17 +679,22 @@ JOBQ__INTERNAL bool jobq__os_held(const struct jobq__mutex *mu);
 JOBQ__INTERNAL bool jobq__os_may_call_out(void);
 JOBQ__INTERNAL bool jobq__os_may_block(void);
 
-/* The application's callbacks that a thread is inside of, innermost first: whose each is. Links lie
- * on the thread's stack. */
+/* The application's callbacks that a thread is inside of, innermost first: whose each is, and its
+ * name (NULL: it is no callback, but a time in which one of others is not to be waited for). Links
+ * lie on the thread's stack. */
 struct jobq__os_call {
     const void *owner;
+    const char *name;
     struct jobq__os_call *outer;
 };
 
-JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner);
+JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner,
+                                        const char *name);
 JOBQ__INTERNAL void jobq__os_call_end(const struct jobq__os_call *call);
 /* True if the calling thread is inside one of owner's; NULL: of anybody's. */
 JOBQ__INTERNAL bool jobq__os_in_call(const void *owner);
+/* The name of the innermost; NULL if it has none, or there is none. */
+JOBQ__INTERNAL const char *jobq__os_call_name(void);
 
 /* A condition that waits by one of two clocks: deadlines of the wall are absolute, so that the
  * system itself re-arms them when the clock is set or the machine resumes. */
@@ -768,7 +773,9 @@ struct jobq__os_id {
     uint64_t device, file;
 };
 
-enum jobq__os_kind { JOBQ__OS_MISSING, JOBQ__OS_FILE, JOBQ__OS_LINK, JOBQ__OS_OTHER };
+enum jobq__os_kind {
+    JOBQ__OS_MISSING, JOBQ__OS_FILE, JOBQ__OS_LINK, JOBQ__OS_DIRECTORY, JOBQ__OS_OTHER
+};
 
 /* What stands under a name. */
 struct jobq__os_file {
@@ -961,9 +968,11 @@ JOBQ__INTERNAL bool jobq__os_may_block(void) {
 
 static __thread struct jobq__os_call *jobq__os_calls;
 
-JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner) {
+JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner,
+                                        const char *name) {
     jobq__assert(jobq__os_may_call_out());
     call->owner = owner;
+    call->name = name;
     call->outer = jobq__os_calls;
     jobq__os_calls = call;
 }
@@ -977,6 +986,10 @@ JOBQ__INTERNAL bool jobq__os_in_call(const void *owner) {
     const struct jobq__os_call *call = jobq__os_calls;
     while (call && owner && call->owner != owner) call = call->outer;
     return call != NULL;
+}
+
+JOBQ__INTERNAL const char *jobq__os_call_name(void) {
+    return jobq__os_calls ? jobq__os_calls->name : NULL;
 }
 
 JOBQ__INTERNAL int jobq__os_cond_init(struct jobq__cond *cond, enum jobq__os_time time) {
@@ -1166,7 +1179,8 @@ JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file) {
     memset(file, 0, sizeof *file);
     if (lstat(path, &st)) return errno == ENOENT || errno == ENOTDIR ? 0 : errno;
     file->kind = S_ISREG(st.st_mode) ? JOBQ__OS_FILE
-               : S_ISLNK(st.st_mode) ? JOBQ__OS_LINK : JOBQ__OS_OTHER;
+               : S_ISLNK(st.st_mode) ? JOBQ__OS_LINK
+               : S_ISDIR(st.st_mode) ? JOBQ__OS_DIRECTORY : JOBQ__OS_OTHER;
     file->id = jobq__os_id(&st);
     file->names = (int64_t)st.st_nlink;
     file->mode = (int)(st.st_mode & 0777);
@@ -1942,6 +1956,11 @@ static int jobq__files_check_names(const struct jobq__files *files, jobq_error *
     return JOBQ_OK;
 }
 
+static const char *jobq__files_what(enum jobq__os_kind kind) {
+    if (kind == JOBQ__OS_DIRECTORY) return "is a directory";
+    return kind == JOBQ__OS_LINK ? "is a symbolic link" : "is not a regular file";
+}
+
 /* What stands beside the database has to be a plain file with one name, too. */
 static int jobq__files_check_beside(const struct jobq__files *files, bool linked,
                                     jobq_error *err) {
@@ -1954,9 +1973,8 @@ static int jobq__files_check_beside(const struct jobq__files *files, bool linked
         if (rc != JOBQ_OK) return rc;
         if (file.kind == JOBQ__OS_MISSING) continue;
         if (file.kind != JOBQ__OS_FILE)
-            return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s is %s; it is in the way and has to"
-                                 " be removed", names[i], file.kind == JOBQ__OS_LINK
-                                 ? "a symbolic link" : "not a regular file");
+            return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s %s; it is in the way and has to be"
+                                 " removed", names[i], jobq__files_what(file.kind));
         if (file.names > 1 && !linked)
             return jobq__err_set(err, JOBQ_LINKED, "%.250s has %lld names (hard links) and may"
                                  " belong to another database; leave it only one, or say"
@@ -1992,7 +2010,8 @@ static int jobq__files_check(struct jobq__files *files, const char *path,
         rc = jobq__files_make(files, options, err);
     if (rc != JOBQ_OK) return rc;
     if (files->db.kind != JOBQ__OS_FILE)
-        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s is not a regular file", path);
+        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s %s; give the path of a database", path,
+                             jobq__files_what(files->db.kind));
     if (!options->linked) rc = jobq__files_check_names(files, err);
     return rc == JOBQ_OK ? jobq__files_check_beside(files, options->linked, err) : rc;
 }
@@ -3929,7 +3948,7 @@ static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage s
     if (!options->on_connect) return JOBQ_OK;
     memset(&words, 0, sizeof words);
     db->may_commit = db->speaks = true;
-    jobq__os_call_begin(&call, db);
+    jobq__os_call_begin(&call, db, "on_connect");
     refused = options->on_connect(db->handle, which[use], stage, &words, options->ctx);
     jobq__os_call_end(&call);
     db->may_commit = commits;
@@ -4533,7 +4552,9 @@ JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
     int64_t ours, objects;
     int rc = jobq__schema_look(db, &ours, &objects, err);
     if (rc != JOBQ_OK) return rc;
-    if (!ours) return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no queue in this file");
+    if (!ours)
+        return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no queue in this file; its owner makes"
+                             " one (with .join beside other tables)");
     return jobq__schema_version(db, err);
 }
 
@@ -6190,7 +6211,7 @@ static void jobq__event_tell(struct jobq__events *events) {
         struct jobq__told told = events->list[events->head];
         uint64_t serial = events->told + 1;
         jobq__os_unlock(&events->mu);
-        jobq__os_call_begin(&call, events);
+        jobq__os_call_begin(&call, events, "on_event");
         events->call(&told.event, events->ctx);
         jobq__os_call_end(&call);
         jobq__event_drop(&told);
@@ -6739,6 +6760,12 @@ JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q);
 
 /* True when this thread is inside on_event or on_wake of q. */
 JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q);
+/* Inside which code of the application the calling thread is, by its name in a sentence; NULL: in
+ * none that others wait for. */
+JOBQ__INTERNAL const char *jobq__core_where(jobq *q);
+enum { JOBQ__CULPRIT = JOBQ_NAME_MAX + 80 };
+/* "job 7 of kind mail (and 2 more) still runs"; false if no handler runs. With pool.mu held. */
+JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size);
 
 /* Step mode: tells the application's event loop. */
 JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q);
@@ -6795,6 +6822,8 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q);
 #endif
 /* #include "core.h" */
 
+#include <stdio.h>
+
 JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     jobq__thread self = jobq__os_thread_self();
@@ -6813,10 +6842,48 @@ JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q) {
     return jobq__os_in_call(&q->events);
 }
 
+JOBQ__INTERNAL const char *jobq__core_where(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__thread self = jobq__os_thread_self();
+    const char *name = jobq__os_call_name(), *where = NULL;
+    int i;
+    jobq__os_lock(&pool->mu);
+    for (i = 0; i < pool->worker_count && !where; i++) {
+        const struct jobq__worker *worker = &pool->workers[i];
+        if (!worker->run.entry || !jobq__os_thread_same(worker->thread, self)) continue;
+        where = name ? name : jobq__os_load(&worker->run.handling) ? "a handler"
+                                                                   : "a kind's backoff";
+    }
+    jobq__os_unlock(&pool->mu);
+    if (!where && jobq__core_in_callback(q)) where = name ? name : "a callback";
+    return where;
+}
+
+JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size) {
+    const struct jobq__pool *pool = &q->pool;
+    const struct jobq_run *first = NULL;
+    int i, others = 0;
+    jobq__assert(jobq__os_held(&pool->mu));
+    for (i = 0; i < pool->worker_count; i++) {
+        const struct jobq_run *run = &pool->workers[i].run;
+        if (!run->entry || !jobq__os_load(&run->handling)) continue;
+        if (first) others++;
+        else first = run;
+    }
+    if (!first) return false;
+    if (others)
+        snprintf(text, size, "job %lld of kind %s (and %d more) still runs", (long long)first->id,
+                 first->entry->kind->text, others);
+    else
+        snprintf(text, size, "job %lld of kind %s still runs", (long long)first->id,
+                 first->entry->kind->text);
+    return true;
+}
+
 JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q) {
     struct jobq__os_call call;
     if (!q->step_mode || !q->options.on_wake) return;
-    jobq__os_call_begin(&call, &q->events);
+    jobq__os_call_begin(&call, &q->events, "on_wake");
     q->options.on_wake(q->options.ctx);
     jobq__os_call_end(&call);
 }
@@ -6824,7 +6891,7 @@ JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q) {
 JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index, bool begins) {
     struct jobq__os_call call;
     if (!q->options.on_thread) return;
-    jobq__os_call_begin(&call, &q->events);
+    jobq__os_call_begin(&call, &q->events, "on_thread");
     q->options.on_thread(what, index, begins, q->options.ctx);
     jobq__os_call_end(&call);
 }
@@ -7430,8 +7497,9 @@ JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err) {
         return jobq__err_set(err, JOBQ_BUSY, "a job's transaction (jobq_run_db), or another call,"
                              " had the database for all of the %lld ms of busy_ms; %s", busy_ms,
                              did);
-    jobq__err_set(err, JOBQ_BUSY, "another connection wrote to the file for all of the %lld ms of"
-                  " busy_ms; %s: call again, or keep that transaction shorter", busy_ms, did);
+    jobq__err_set(err, JOBQ_BUSY, "another connection (your own on this thread?) wrote to the"
+                  " file for all of the %lld ms of busy_ms; %s: call again, or keep that"
+                  " transaction shorter", busy_ms, did);
     if (err) err->sqlite_code = code;
     return JOBQ_BUSY;
 }
@@ -10335,7 +10403,7 @@ static jobq_outcome jobq__run_abandon(struct jobq_run *run, jobq_outcome outcome
 
 static void jobq__run_not_committed(struct jobq_run *run, const char *why) {
     snprintf(run->text, sizeof run->text, "the job's transaction could not be committed, nothing"
-             " was kept: %.127s", why);
+             " was kept: %.190s", why);
 }
 
 /* The job's transaction ends with the run; false if the outcome has yet to be settled. */
@@ -10676,7 +10744,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
             return rc;
         }
         run->in_tx = true;
-        jobq__os_call_begin(&run->call, run);
+        jobq__os_call_begin(&run->call, run, NULL);
         q->job_run = run;
         jobq__commit_set_job(q, true);
     }
@@ -11122,12 +11190,13 @@ static int jobq__pool_left(jobq *q, bool claims) {
 }
 
 static int jobq__pool_unwritten(jobq *q, int left, int rc, jobq_error *err) {
+    const char *many = left == 1 ? " of a job that has run is" : "s of jobs that have run are";
     if (jobq__os_load(&q->failed))
-        return jobq__err_set(err, rc, "%d outcomes of jobs that have run are not on the disk (%s);"
-                             " these jobs run again when the queue is opened next", left,
-                             jobq_code_text(rc));
-    return jobq__err_set(err, rc, "%d outcomes of jobs that have run are not on the disk yet (%s);"
-                         " they are kept: jobq_stop again, or jobq_start, writes them", left,
+        return jobq__err_set(err, rc, "%d outcome%s not on the disk (%s); %s again when the queue"
+                             " is opened next", left, many, jobq_code_text(rc),
+                             left == 1 ? "it runs" : "they run");
+    return jobq__err_set(err, rc, "%d outcome%s not on the disk yet (%s); nothing is lost:"
+                         " jobq_stop again, or jobq_start, writes what is left", left, many,
                          rc == JOBQ_BUSY ? "another connection writes to the file"
                                          : jobq_code_text(rc));
 }
@@ -11224,8 +11293,13 @@ JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
 }
 
 static int jobq__pool_late(jobq *q, jobq_error *err) {
+    char culprit[JOBQ__CULPRIT] = "handlers still run";
     jobq__owner_release_all(&q->owner);
-    return jobq__err_set(err, JOBQ_TIMEOUT, "handlers still run; what they return is settled");
+    jobq__os_lock(&q->pool.mu);
+    jobq__core_culprit(q, culprit, sizeof culprit);
+    jobq__os_unlock(&q->pool.mu);
+    return jobq__err_set(err, JOBQ_TIMEOUT, "%s; what is returned is settled. A handler that takes"
+                         " long has to look at jobq_should_stop", culprit);
 }
 
 /* Step mode: whoever steps gives back what it has claimed and leaves. */
@@ -11642,12 +11716,24 @@ static int jobq__sched_all(jobq *q, int64_t until_us, int64_t *ran) {
     return rc;
 }
 
+static int jobq__sched_stalled(jobq *q, jobq_error *err) {
+    char culprit[JOBQ__CULPRIT] = "a job is always due again";
+    bool halted;
+    jobq__os_lock(&q->pool.mu);
+    jobq__core_culprit(q, culprit, sizeof culprit);
+    halted = q->pool.halted;
+    jobq__os_unlock(&q->pool.mu);
+    if (halted)
+        return jobq__err_set(err, JOBQ_STALLED, "jobq_stop has ended this call before the queue"
+                             " came to rest; the next one goes on");
+    return jobq__err_set(err, JOBQ_STALLED, "the queue did not come to rest within the %lld ms of"
+                         " stall_ms: %s", (long long)q->options.stall_ms, culprit);
+}
+
 static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
     if (jobq__os_load(&q->failed) == rc) return rc ? jobq__core_say(q, rc, err) : rc;
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
-    if (rc == JOBQ_STALLED)
-        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms: a handler"
-                             " has not returned, or a job is always due again; or it was stopped");
+    if (rc == JOBQ_STALLED) return jobq__sched_stalled(q, err);
     if (rc != JOBQ_OK)
         jobq__err_set(err, rc, "%s; outcomes are kept and written by the next step",
                       jobq_code_text(rc));
@@ -11876,6 +11962,20 @@ static int jobq__config_page_size(int given, jobq_options *o, jobq_error *err) {
                          " 65536");
 }
 
+static bool jobq__config_mode_fits(int mode) {
+    return (mode & 0600) == 0600 && !(mode & ~0666);
+}
+
+/* 640 is 01200. */
+static int jobq__config_no_mode(int mode, jobq_error *err) {
+    int hundreds = mode / 100, tens = mode / 10 % 10, ones = mode % 10;
+    bool forgot = hundreds <= 7 && tens <= 7 && ones <= 7 && mode >= 0
+               && jobq__config_mode_fits(hundreds * 64 + tens * 8 + ones);
+    return jobq__err_set(err, JOBQ_MISUSE, "mode is 0%o%s; it must hold 0600 and no bit outside"
+                         " 0666, such as 0660 for clients of the same group", (unsigned)mode,
+                         forgot ? " (written without the leading 0?)" : "");
+}
+
 JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options *o,
                                         jobq_error *err) {
     static const jobq_options defaults;
@@ -11897,9 +11997,7 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
         rc = jobq__config_count("workers", given->workers, JOBQ__WORKERS, 1, JOBQ_WORKERS_MAX,
                                 &workers, err);
     o->mode = given->mode ? given->mode : JOBQ__FILE_MODE;
-    if (rc == JOBQ_OK && ((o->mode & 0600) != 0600 || (o->mode & ~0666)))
-        rc = jobq__err_set(err, JOBQ_MISUSE, "mode is %o; it must hold 0600 and no bit outside"
-                           " 0666, such as 0660 for clients of the same group", (unsigned)o->mode);
+    if (rc == JOBQ_OK && !jobq__config_mode_fits(o->mode)) rc = jobq__config_no_mode(o->mode, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("payload_max", given->payload_max, JOBQ__PAYLOAD_MAX, 1,
                                 JOBQ_PAYLOAD_MAX, &o->payload_max, err);
@@ -12055,8 +12153,9 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
 JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err);
 /* The same for calls of the owner only; call is the name of the function. */
 JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err);
-/* And for those that neither a handler nor the event callback may make. */
-JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, jobq_error *err);
+/* And for those that neither a handler nor a callback may make; what they are to do instead. */
+JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char *way_out,
+                                           jobq_error *err);
 /* Returns rc. */
 JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
 
@@ -12113,17 +12212,23 @@ JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, jobq_error *err) {
+/* In step mode the runs of a handler that was left by a jump never end. */
+static int jobq__api_refuse_inside(const jobq *q, const char *where, const char *call,
+                                   const char *way_out, jobq_error *err) {
+    const char *perhaps = " (or an exception or longjmp has left a handler on this thread)";
+    return jobq__err_set(err, JOBQ_MISUSE, "%s may not call %s, which would wait for it%s; %s",
+                         where, call, q->step_mode ? perhaps : "", way_out);
+}
+
+JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char *way_out,
+                                           jobq_error *err) {
+    const char *where;
     int rc = jobq__api_come_in(q, err);
     if (rc != JOBQ_OK) return rc;
     /* Before CLOSED: a handler or callback is inside, so the queue is not freed yet. */
-    if (jobq__core_in_handler(q))
-        rc = jobq__err_set(err, JOBQ_MISUSE, "a handler may not call %s, which would wait for it;"
-                           " let another thread do that, or return jobq_snooze and look again with"
-                           " jobq_get", call);
-    else if (jobq__core_in_callback(q))
-        rc = jobq__err_set(err, JOBQ_MISUSE, "on_event and on_wake may not call %s, for others wait"
-                           " until they return; let another thread do that", call);
+    where = jobq__core_where(q);
+    if (where)
+        rc = jobq__api_refuse_inside(q, where, call, way_out, err);
     else if (jobq__os_load(&q->closing))
         rc = jobq__err_set(err, JOBQ_CLOSED, NULL);
     else if (q->client)
@@ -12442,7 +12547,8 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
     rc = jobq__api_init(q);
     if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
     else if (q->memory && q->client)
-        rc = jobq__err_set(err, JOBQ_NOT_FOUND, "a client cannot open \":memory:\"");
+        rc = jobq__err_set(err, JOBQ_NOT_FOUND, "a client cannot open \":memory:\", which only its"
+                           " owner sees; give both the path of a file");
     else rc = jobq__api_open_files(q, path, err);
     if (rc != JOBQ_OK) {
         jobq__api_close_files(q);
@@ -12511,7 +12617,8 @@ JOBQ_API int jobq_close(jobq **at) {
 /* ---- Start, stop, register ---- */
 
 JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
-    int rc = jobq__api_enter_outside(q, "jobq_start", err);
+    int rc = jobq__api_enter_outside(q, "jobq_start", "let the thread do that that opened"
+                                     " the queue, or another", err);
     if (rc != JOBQ_OK) return rc;
     if (q->step_mode)
         rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode (workers = JOBQ_NONE) there are no"
@@ -12526,7 +12633,8 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
 
 JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
     int64_t grace_us;
-    int rc = jobq__api_enter_outside(q, "jobq_stop", err);
+    int rc = jobq__api_enter_outside(q, "jobq_stop", "tell another thread to stop the"
+                                     " queue, and return", err);
     if (rc != JOBQ_OK) return rc;
     if (grace_ms == 0) grace_ms = JOBQ__GRACE_MS;
     if (grace_ms == JOBQ_NONE) grace_ms = 0;
@@ -12835,10 +12943,57 @@ JOBQ_API int jobq_flush(jobq *q, jobq_error *err) {
 
 /* ---- Change ---- */
 
+static bool jobq__jobs_in_list(const struct jobq__link *list, int64_t id) {
+    const struct jobq__link *link = list->next;
+    while (link != list && JOBQ__LINKED(link)->row.id != id) link = link->next;
+    return link != list;
+}
+
+enum jobq__whereabouts { JOBQ__NOWHERE, JOBQ__WAITS, JOBQ__RUNS };
+
+/* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
+ * its handler is just being called, or has returned and the outcome is on its way to the disk: that
+ * is running still. Nowhere: a commit has changed it since the row was read, or says in a moment
+ * that it was claimed. */
+static enum jobq__whereabouts jobq__jobs_find(jobq *q, int64_t id) {
+    struct jobq__pool *pool = &q->pool;
+    bool waits, runs;
+    int i;
+    jobq__os_lock(&pool->mu);
+    waits = jobq__ring_has(&pool->ring, id) || jobq__jobs_in_list(&q->tx.taken, id);
+    runs = jobq__jobs_in_list(&pool->handed, id) || jobq__jobs_in_list(&q->tx.settled, id);
+    for (i = 0; i < pool->worker_count; i++) runs = runs || pool->workers[i].run.id == id;
+    jobq__os_unlock(&pool->mu);
+    return waits ? JOBQ__WAITS : runs ? JOBQ__RUNS : JOBQ__NOWHERE;
+}
+
 struct jobq__alter {
     int64_t id;
     struct jobq__entry *running;
 };
+
+/* "job 7 of kind mail", with a job's id and, where its name can be had, its kind. */
+static void jobq__jobs_call(jobq *q, const struct jobq__row *row, char *text, size_t size) {
+    const struct jobq__name *kind = NULL;
+    if (jobq__tx_know(q, row->kind) == JOBQ_OK) kind = jobq__registry_by_id(&q->names, row->kind);
+    snprintf(text, size, "job %lld%s%s", (long long)row->id, kind ? " of kind " : "",
+             kind ? kind->text : "");
+}
+
+/* The job is not in a state for this call, which it is told with a way out. */
+static int jobq__jobs_bad_state(jobq *q, const struct jobq__row *row, const char *way_out,
+                                jobq_error *err) {
+    char job[JOBQ_NAME_MAX + 64];
+    const char *state = jobq_state_name(jobq__state_public(row->state, false));
+    bool waits = row->state == JOBQ__WAITING || jobq__jobs_find(q, row->id) == JOBQ__WAITS;
+    if (!err) return JOBQ_BAD_STATE;
+    jobq__jobs_call(q, row, job, sizeof job);
+    if (row->lane < 0 && row->state == JOBQ__WAITING)
+        return jobq__err_set(err, JOBQ_BAD_STATE, "%s is parked: no handler of its kind is"
+                             " registered (jobq_register)", job);
+    if (!jobq__state_terminal(row->state)) state = waits ? "due" : "running";
+    return jobq__err_set(err, JOBQ_BAD_STATE, "%s is %s already%s", job, state, way_out);
+}
 
 /* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
  * what it is now. JOBQ_BUSY with alter->running set if it runs. */
@@ -12872,7 +13027,7 @@ static int jobq__jobs_write_cancel(jobq *q, struct jobq__request *r) {
     if (rc == JOBQ_BUSY && alter->running) return jobq__jobs_wish(q, alter->running);
     if (rc != JOBQ_OK) return rc;
     if (jobq__state_terminal(row.state))
-        return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is finished already");
+        return jobq__jobs_bad_state(q, &row, "; what has ended is not cancelled", r->err);
     return jobq__tx_end(q, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
 }
 
@@ -12913,9 +13068,9 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     /* Its time may have come, and nobody has looked yet. */
     due = row.lane != JOBQ__LANE_SCHEDULED || row.run_at_ms <= q->tx.now_ms;
     if (from == JOBQ__DONE)
-        return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is done");
+        return jobq__jobs_bad_state(q, &row, "; to do it again store another", r->err);
     if (from == JOBQ__CLAIMED || (from == JOBQ__WAITING && due))
-        return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is running or due already");
+        return jobq__jobs_bad_state(q, &row, "", r->err);
     jobq__assert(jobq__state_legal(from, JOBQ__WAITING));
     if (jobq__state_terminal(from) && (row.side & JOBQ__SIDE_KEY))
         rc = jobq__store_key_again(q->tx.db, row.kind, row.id, &taken);
@@ -12941,10 +13096,14 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
 
 static int jobq__jobs_write_delete(jobq *q, struct jobq__request *r) {
     struct jobq__alter *alter = r->arg;
+    char job[JOBQ_NAME_MAX + 64];
     struct jobq__row row;
     int rc = jobq__jobs_reach(q, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running)
-        return jobq__err_set(r->err, JOBQ_BUSY, "the job is running; cancel it first");
+    if (rc == JOBQ_BUSY && alter->running) {
+        jobq__jobs_call(q, &alter->running->row, job, sizeof job);
+        return jobq__err_set(r->err, rc, "%s is running; cancel it (jobq_cancel), and delete it"
+                             " when it has ended", job);
+    }
     if (rc != JOBQ_OK) return rc;
     /* The highest id may go with it; the claims row remembers it. */
     jobq__tx_leaves(q, &row);
@@ -13027,30 +13186,6 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     else jobq__commit_release(q);
     jobq__core_heed(q, rc, look->db);
     return rc;
-}
-
-static bool jobq__jobs_in_list(const struct jobq__link *list, int64_t id) {
-    const struct jobq__link *link = list->next;
-    while (link != list && JOBQ__LINKED(link)->row.id != id) link = link->next;
-    return link != list;
-}
-
-enum jobq__whereabouts { JOBQ__NOWHERE, JOBQ__WAITS, JOBQ__RUNS };
-
-/* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
- * its handler is just being called, or has returned and the outcome is on its way to the disk: that
- * is running still. Nowhere: a commit has changed it since the row was read, or says in a moment
- * that it was claimed. */
-static enum jobq__whereabouts jobq__jobs_find(jobq *q, int64_t id) {
-    struct jobq__pool *pool = &q->pool;
-    bool waits, runs;
-    int i;
-    jobq__os_lock(&pool->mu);
-    waits = jobq__ring_has(&pool->ring, id) || jobq__jobs_in_list(&q->tx.taken, id);
-    runs = jobq__jobs_in_list(&pool->handed, id) || jobq__jobs_in_list(&q->tx.settled, id);
-    for (i = 0; i < pool->worker_count; i++) runs = runs || pool->workers[i].run.id == id;
-    jobq__os_unlock(&pool->mu);
-    return waits ? JOBQ__WAITS : runs ? JOBQ__RUNS : JOBQ__NOWHERE;
 }
 
 static int jobq__jobs_read_row(jobq *q, int64_t id, jobq_info *info, bool *claimed,
@@ -13194,7 +13329,8 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
 
 static int jobq__jobs_advance(jobq *q, const char *call, int64_t duration_ms, bool next,
                               int *fired, jobq_error *err) {
-    int rc = jobq__api_enter_outside(q, call, err);
+    int rc = jobq__api_enter_outside(q, call, "what is due runs after you have returned, and"
+                                     " jobq_run_sleep lets a handler's time pass", err);
     if (fired) *fired = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->clock)
@@ -13228,7 +13364,8 @@ JOBQ_API int jobq_wakes(jobq *q) {
 }
 
 static int jobq__jobs_step(jobq *q, const char *call, bool all, int64_t *ran, jobq_error *err) {
-    int rc = jobq__api_enter_outside(q, call, err);
+    int rc = jobq__api_enter_outside(q, call, "what you store here runs after you have returned",
+                                     err);
     *ran = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->step_mode)
@@ -13376,9 +13513,11 @@ static bool jobq__wait_sleep(jobq *q, struct jobq__waiter *waiter, int64_t until
 
 static void jobq__wait_why_pending(jobq *q, const jobq_info *info, char *text, size_t size) {
     int64_t left_ms = jobq__sub(info->run_at_ms, jobq__clock_now_ms(q->clock));
+    char culprit[JOBQ__CULPRIT] = "";
     bool runs;
     jobq__os_lock(&q->pool.mu);
     runs = q->pool.life == JOBQ__RUNNING;
+    jobq__core_culprit(q, culprit, sizeof culprit);
     jobq__os_unlock(&q->pool.mu);
     if (info->parked)
         snprintf(text, size, "is parked: no handler of its kind %s is registered, see"
@@ -13393,7 +13532,8 @@ static void jobq__wait_why_pending(jobq *q, const jobq_info *info, char *text, s
                  info->attempt, q->clock ? "; only jobq_advance moves an artificial clock" : "",
                  info->error[0] ? "; its last failure: " : "", info->error);
     else
-        snprintf(text, size, "is ready and waits for its turn");
+        snprintf(text, size, "is ready and waits for its turn%s%s", culprit[0] ? "; " : "",
+                 culprit);
 }
 
 /* Fails with a beginning of the sentence; its end is what the job waits for. */
@@ -13497,7 +13637,9 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
                        jobq_error *err) {
     struct jobq__waiter waiter;
     jobq_info scratch;
-    int rc = jobq__api_enter_outside(q, "jobq_wait", err);
+    int rc = jobq__api_enter_outside(q, "jobq_wait", "let another thread wait, or return"
+                                     " jobq_snooze from the handler and look again with jobq_get",
+                                     err);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__config_span("timeout_ms", timeout_ms, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);

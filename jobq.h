@@ -158,7 +158,7 @@ JOBQ_API int jobq_version_number(void);
     X(JOBQ_NEWER, -18, "the queue was written by a newer jobq") \
     X(JOBQ_READ_ONLY, -19, "the file or its directory cannot be written") \
     X(JOBQ_CLOSED, -20, "the queue is closed or being closed") \
-    X(JOBQ_FORKED, -21, "the queue was opened by the parent of this process") \
+    X(JOBQ_FORKED, -21, "opened by the parent of this process; open it after the fork") \
     X(JOBQ_TIMEOUT, -22, "the time allowed for waiting is over") \
     X(JOBQ_STALLED, -23, "the queue did not come to rest, or nothing moved its artificial clock") \
     X(JOBQ_BAD_SQLITE, -24, "this SQLite is too old, single-threaded or mismatched") \
@@ -609,7 +609,8 @@ JOBQ_API int jobq_cancel(jobq *q, int64_t id, jobq_error *err);
 /* Makes a failed, cancelled or scheduled job due at once, in a new round: attempt 1, its crashes
  * forgiven, without a checkpoint; the last failure's message stays until the next.
  * Threads: any. Blocks: one commit. Fails: EXISTS (another job has its key by now: err->id),
- * NOT_FOUND, BAD_STATE (done, running or due already), MISUSE (client), as jobq_enqueue. */
+ * NOT_FOUND, BAD_STATE (done, running, due already, or parked: its kind wants jobq_register),
+ * MISUSE (client), as jobq_enqueue. */
 JOBQ_API int jobq_retry_now(jobq *q, int64_t id, jobq_error *err);
 
 /* Forgets a job in any state but running. Who waits for it gets NOT_FOUND. Threads: any. Blocks:

@@ -37,17 +37,23 @@ JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, jobq_error *err) {
+/* In step mode the runs of a handler that was left by a jump never end. */
+static int jobq__api_refuse_inside(const jobq *q, const char *where, const char *call,
+                                   const char *way_out, jobq_error *err) {
+    const char *perhaps = " (or an exception or longjmp has left a handler on this thread)";
+    return jobq__err_set(err, JOBQ_MISUSE, "%s may not call %s, which would wait for it%s; %s",
+                         where, call, q->step_mode ? perhaps : "", way_out);
+}
+
+JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char *way_out,
+                                           jobq_error *err) {
+    const char *where;
     int rc = jobq__api_come_in(q, err);
     if (rc != JOBQ_OK) return rc;
     /* Before CLOSED: a handler or callback is inside, so the queue is not freed yet. */
-    if (jobq__core_in_handler(q))
-        rc = jobq__err_set(err, JOBQ_MISUSE, "a handler may not call %s, which would wait for it;"
-                           " let another thread do that, or return jobq_snooze and look again with"
-                           " jobq_get", call);
-    else if (jobq__core_in_callback(q))
-        rc = jobq__err_set(err, JOBQ_MISUSE, "on_event and on_wake may not call %s, for others wait"
-                           " until they return; let another thread do that", call);
+    where = jobq__core_where(q);
+    if (where)
+        rc = jobq__api_refuse_inside(q, where, call, way_out, err);
     else if (jobq__os_load(&q->closing))
         rc = jobq__err_set(err, JOBQ_CLOSED, NULL);
     else if (q->client)
@@ -366,7 +372,8 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
     rc = jobq__api_init(q);
     if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
     else if (q->memory && q->client)
-        rc = jobq__err_set(err, JOBQ_NOT_FOUND, "a client cannot open \":memory:\"");
+        rc = jobq__err_set(err, JOBQ_NOT_FOUND, "a client cannot open \":memory:\", which only its"
+                           " owner sees; give both the path of a file");
     else rc = jobq__api_open_files(q, path, err);
     if (rc != JOBQ_OK) {
         jobq__api_close_files(q);
@@ -435,7 +442,8 @@ JOBQ_API int jobq_close(jobq **at) {
 /* ---- Start, stop, register ---- */
 
 JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
-    int rc = jobq__api_enter_outside(q, "jobq_start", err);
+    int rc = jobq__api_enter_outside(q, "jobq_start", "let the thread do that that opened"
+                                     " the queue, or another", err);
     if (rc != JOBQ_OK) return rc;
     if (q->step_mode)
         rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode (workers = JOBQ_NONE) there are no"
@@ -450,7 +458,8 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
 
 JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
     int64_t grace_us;
-    int rc = jobq__api_enter_outside(q, "jobq_stop", err);
+    int rc = jobq__api_enter_outside(q, "jobq_stop", "tell another thread to stop the"
+                                     " queue, and return", err);
     if (rc != JOBQ_OK) return rc;
     if (grace_ms == 0) grace_ms = JOBQ__GRACE_MS;
     if (grace_ms == JOBQ_NONE) grace_ms = 0;

@@ -198,10 +198,57 @@ JOBQ_API int jobq_flush(jobq *q, jobq_error *err) {
 
 /* ---- Change ---- */
 
+static bool jobq__jobs_in_list(const struct jobq__link *list, int64_t id) {
+    const struct jobq__link *link = list->next;
+    while (link != list && JOBQ__LINKED(link)->row.id != id) link = link->next;
+    return link != list;
+}
+
+enum jobq__whereabouts { JOBQ__NOWHERE, JOBQ__WAITS, JOBQ__RUNS };
+
+/* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
+ * its handler is just being called, or has returned and the outcome is on its way to the disk: that
+ * is running still. Nowhere: a commit has changed it since the row was read, or says in a moment
+ * that it was claimed. */
+static enum jobq__whereabouts jobq__jobs_find(jobq *q, int64_t id) {
+    struct jobq__pool *pool = &q->pool;
+    bool waits, runs;
+    int i;
+    jobq__os_lock(&pool->mu);
+    waits = jobq__ring_has(&pool->ring, id) || jobq__jobs_in_list(&q->tx.taken, id);
+    runs = jobq__jobs_in_list(&pool->handed, id) || jobq__jobs_in_list(&q->tx.settled, id);
+    for (i = 0; i < pool->worker_count; i++) runs = runs || pool->workers[i].run.id == id;
+    jobq__os_unlock(&pool->mu);
+    return waits ? JOBQ__WAITS : runs ? JOBQ__RUNS : JOBQ__NOWHERE;
+}
+
 struct jobq__alter {
     int64_t id;
     struct jobq__entry *running;
 };
+
+/* "job 7 of kind mail", with a job's id and, where its name can be had, its kind. */
+static void jobq__jobs_call(jobq *q, const struct jobq__row *row, char *text, size_t size) {
+    const struct jobq__name *kind = NULL;
+    if (jobq__tx_know(q, row->kind) == JOBQ_OK) kind = jobq__registry_by_id(&q->names, row->kind);
+    snprintf(text, size, "job %lld%s%s", (long long)row->id, kind ? " of kind " : "",
+             kind ? kind->text : "");
+}
+
+/* The job is not in a state for this call, which it is told with a way out. */
+static int jobq__jobs_bad_state(jobq *q, const struct jobq__row *row, const char *way_out,
+                                jobq_error *err) {
+    char job[JOBQ_NAME_MAX + 64];
+    const char *state = jobq_state_name(jobq__state_public(row->state, false));
+    bool waits = row->state == JOBQ__WAITING || jobq__jobs_find(q, row->id) == JOBQ__WAITS;
+    if (!err) return JOBQ_BAD_STATE;
+    jobq__jobs_call(q, row, job, sizeof job);
+    if (row->lane < 0 && row->state == JOBQ__WAITING)
+        return jobq__err_set(err, JOBQ_BAD_STATE, "%s is parked: no handler of its kind is"
+                             " registered (jobq_register)", job);
+    if (!jobq__state_terminal(row->state)) state = waits ? "due" : "running";
+    return jobq__err_set(err, JOBQ_BAD_STATE, "%s is %s already%s", job, state, way_out);
+}
 
 /* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
  * what it is now. JOBQ_BUSY with alter->running set if it runs. */
@@ -235,7 +282,7 @@ static int jobq__jobs_write_cancel(jobq *q, struct jobq__request *r) {
     if (rc == JOBQ_BUSY && alter->running) return jobq__jobs_wish(q, alter->running);
     if (rc != JOBQ_OK) return rc;
     if (jobq__state_terminal(row.state))
-        return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is finished already");
+        return jobq__jobs_bad_state(q, &row, "; what has ended is not cancelled", r->err);
     return jobq__tx_end(q, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
 }
 
@@ -276,9 +323,9 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     /* Its time may have come, and nobody has looked yet. */
     due = row.lane != JOBQ__LANE_SCHEDULED || row.run_at_ms <= q->tx.now_ms;
     if (from == JOBQ__DONE)
-        return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is done");
+        return jobq__jobs_bad_state(q, &row, "; to do it again store another", r->err);
     if (from == JOBQ__CLAIMED || (from == JOBQ__WAITING && due))
-        return jobq__err_set(r->err, JOBQ_BAD_STATE, "the job is running or due already");
+        return jobq__jobs_bad_state(q, &row, "", r->err);
     jobq__assert(jobq__state_legal(from, JOBQ__WAITING));
     if (jobq__state_terminal(from) && (row.side & JOBQ__SIDE_KEY))
         rc = jobq__store_key_again(q->tx.db, row.kind, row.id, &taken);
@@ -304,10 +351,14 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
 
 static int jobq__jobs_write_delete(jobq *q, struct jobq__request *r) {
     struct jobq__alter *alter = r->arg;
+    char job[JOBQ_NAME_MAX + 64];
     struct jobq__row row;
     int rc = jobq__jobs_reach(q, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running)
-        return jobq__err_set(r->err, JOBQ_BUSY, "the job is running; cancel it first");
+    if (rc == JOBQ_BUSY && alter->running) {
+        jobq__jobs_call(q, &alter->running->row, job, sizeof job);
+        return jobq__err_set(r->err, rc, "%s is running; cancel it (jobq_cancel), and delete it"
+                             " when it has ended", job);
+    }
     if (rc != JOBQ_OK) return rc;
     /* The highest id may go with it; the claims row remembers it. */
     jobq__tx_leaves(q, &row);
@@ -390,30 +441,6 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     else jobq__commit_release(q);
     jobq__core_heed(q, rc, look->db);
     return rc;
-}
-
-static bool jobq__jobs_in_list(const struct jobq__link *list, int64_t id) {
-    const struct jobq__link *link = list->next;
-    while (link != list && JOBQ__LINKED(link)->row.id != id) link = link->next;
-    return link != list;
-}
-
-enum jobq__whereabouts { JOBQ__NOWHERE, JOBQ__WAITS, JOBQ__RUNS };
-
-/* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
- * its handler is just being called, or has returned and the outcome is on its way to the disk: that
- * is running still. Nowhere: a commit has changed it since the row was read, or says in a moment
- * that it was claimed. */
-static enum jobq__whereabouts jobq__jobs_find(jobq *q, int64_t id) {
-    struct jobq__pool *pool = &q->pool;
-    bool waits, runs;
-    int i;
-    jobq__os_lock(&pool->mu);
-    waits = jobq__ring_has(&pool->ring, id) || jobq__jobs_in_list(&q->tx.taken, id);
-    runs = jobq__jobs_in_list(&pool->handed, id) || jobq__jobs_in_list(&q->tx.settled, id);
-    for (i = 0; i < pool->worker_count; i++) runs = runs || pool->workers[i].run.id == id;
-    jobq__os_unlock(&pool->mu);
-    return waits ? JOBQ__WAITS : runs ? JOBQ__RUNS : JOBQ__NOWHERE;
 }
 
 static int jobq__jobs_read_row(jobq *q, int64_t id, jobq_info *info, bool *claimed,
@@ -557,7 +584,8 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
 
 static int jobq__jobs_advance(jobq *q, const char *call, int64_t duration_ms, bool next,
                               int *fired, jobq_error *err) {
-    int rc = jobq__api_enter_outside(q, call, err);
+    int rc = jobq__api_enter_outside(q, call, "what is due runs after you have returned, and"
+                                     " jobq_run_sleep lets a handler's time pass", err);
     if (fired) *fired = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->clock)
@@ -591,7 +619,8 @@ JOBQ_API int jobq_wakes(jobq *q) {
 }
 
 static int jobq__jobs_step(jobq *q, const char *call, bool all, int64_t *ran, jobq_error *err) {
-    int rc = jobq__api_enter_outside(q, call, err);
+    int rc = jobq__api_enter_outside(q, call, "what you store here runs after you have returned",
+                                     err);
     *ran = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->step_mode)

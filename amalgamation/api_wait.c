@@ -94,9 +94,11 @@ static bool jobq__wait_sleep(jobq *q, struct jobq__waiter *waiter, int64_t until
 
 static void jobq__wait_why_pending(jobq *q, const jobq_info *info, char *text, size_t size) {
     int64_t left_ms = jobq__sub(info->run_at_ms, jobq__clock_now_ms(q->clock));
+    char culprit[JOBQ__CULPRIT] = "";
     bool runs;
     jobq__os_lock(&q->pool.mu);
     runs = q->pool.life == JOBQ__RUNNING;
+    jobq__core_culprit(q, culprit, sizeof culprit);
     jobq__os_unlock(&q->pool.mu);
     if (info->parked)
         snprintf(text, size, "is parked: no handler of its kind %s is registered, see"
@@ -111,7 +113,8 @@ static void jobq__wait_why_pending(jobq *q, const jobq_info *info, char *text, s
                  info->attempt, q->clock ? "; only jobq_advance moves an artificial clock" : "",
                  info->error[0] ? "; its last failure: " : "", info->error);
     else
-        snprintf(text, size, "is ready and waits for its turn");
+        snprintf(text, size, "is ready and waits for its turn%s%s", culprit[0] ? "; " : "",
+                 culprit);
 }
 
 /* Fails with a beginning of the sentence; its end is what the job waits for. */
@@ -215,7 +218,9 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
                        jobq_error *err) {
     struct jobq__waiter waiter;
     jobq_info scratch;
-    int rc = jobq__api_enter_outside(q, "jobq_wait", err);
+    int rc = jobq__api_enter_outside(q, "jobq_wait", "let another thread wait, or return"
+                                     " jobq_snooze from the handler and look again with jobq_get",
+                                     err);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__config_span("timeout_ms", timeout_ms, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);

@@ -60,6 +60,20 @@ static int jobq__config_page_size(int given, jobq_options *o, jobq_error *err) {
                          " 65536");
 }
 
+static bool jobq__config_mode_fits(int mode) {
+    return (mode & 0600) == 0600 && !(mode & ~0666);
+}
+
+/* 640 is 01200. */
+static int jobq__config_no_mode(int mode, jobq_error *err) {
+    int hundreds = mode / 100, tens = mode / 10 % 10, ones = mode % 10;
+    bool forgot = hundreds <= 7 && tens <= 7 && ones <= 7 && mode >= 0
+               && jobq__config_mode_fits(hundreds * 64 + tens * 8 + ones);
+    return jobq__err_set(err, JOBQ_MISUSE, "mode is 0%o%s; it must hold 0600 and no bit outside"
+                         " 0666, such as 0660 for clients of the same group", (unsigned)mode,
+                         forgot ? " (written without the leading 0?)" : "");
+}
+
 JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options *o,
                                         jobq_error *err) {
     static const jobq_options defaults;
@@ -81,9 +95,7 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
         rc = jobq__config_count("workers", given->workers, JOBQ__WORKERS, 1, JOBQ_WORKERS_MAX,
                                 &workers, err);
     o->mode = given->mode ? given->mode : JOBQ__FILE_MODE;
-    if (rc == JOBQ_OK && ((o->mode & 0600) != 0600 || (o->mode & ~0666)))
-        rc = jobq__err_set(err, JOBQ_MISUSE, "mode is %o; it must hold 0600 and no bit outside"
-                           " 0666, such as 0660 for clients of the same group", (unsigned)o->mode);
+    if (rc == JOBQ_OK && !jobq__config_mode_fits(o->mode)) rc = jobq__config_no_mode(o->mode, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("payload_max", given->payload_max, JOBQ__PAYLOAD_MAX, 1,
                                 JOBQ_PAYLOAD_MAX, &o->payload_max, err);

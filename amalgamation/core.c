@@ -1,6 +1,8 @@
 /* core.c - struct jobq: the few questions that every room asks. */
 #include "core.h"
 
+#include <stdio.h>
+
 JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     jobq__thread self = jobq__os_thread_self();
@@ -19,10 +21,48 @@ JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q) {
     return jobq__os_in_call(&q->events);
 }
 
+JOBQ__INTERNAL const char *jobq__core_where(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__thread self = jobq__os_thread_self();
+    const char *name = jobq__os_call_name(), *where = NULL;
+    int i;
+    jobq__os_lock(&pool->mu);
+    for (i = 0; i < pool->worker_count && !where; i++) {
+        const struct jobq__worker *worker = &pool->workers[i];
+        if (!worker->run.entry || !jobq__os_thread_same(worker->thread, self)) continue;
+        where = name ? name : jobq__os_load(&worker->run.handling) ? "a handler"
+                                                                   : "a kind's backoff";
+    }
+    jobq__os_unlock(&pool->mu);
+    if (!where && jobq__core_in_callback(q)) where = name ? name : "a callback";
+    return where;
+}
+
+JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size) {
+    const struct jobq__pool *pool = &q->pool;
+    const struct jobq_run *first = NULL;
+    int i, others = 0;
+    jobq__assert(jobq__os_held(&pool->mu));
+    for (i = 0; i < pool->worker_count; i++) {
+        const struct jobq_run *run = &pool->workers[i].run;
+        if (!run->entry || !jobq__os_load(&run->handling)) continue;
+        if (first) others++;
+        else first = run;
+    }
+    if (!first) return false;
+    if (others)
+        snprintf(text, size, "job %lld of kind %s (and %d more) still runs", (long long)first->id,
+                 first->entry->kind->text, others);
+    else
+        snprintf(text, size, "job %lld of kind %s still runs", (long long)first->id,
+                 first->entry->kind->text);
+    return true;
+}
+
 JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q) {
     struct jobq__os_call call;
     if (!q->step_mode || !q->options.on_wake) return;
-    jobq__os_call_begin(&call, &q->events);
+    jobq__os_call_begin(&call, &q->events, "on_wake");
     q->options.on_wake(q->options.ctx);
     jobq__os_call_end(&call);
 }
@@ -30,7 +70,7 @@ JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q) {
 JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index, bool begins) {
     struct jobq__os_call call;
     if (!q->options.on_thread) return;
-    jobq__os_call_begin(&call, &q->events);
+    jobq__os_call_begin(&call, &q->events, "on_thread");
     q->options.on_thread(what, index, begins, q->options.ctx);
     jobq__os_call_end(&call);
 }

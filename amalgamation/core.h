@@ -367,6 +367,12 @@ JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q);
 
 /* True when this thread is inside on_event or on_wake of q. */
 JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q);
+/* Inside which code of the application the calling thread is, by its name in a sentence; NULL: in
+ * none that others wait for. */
+JOBQ__INTERNAL const char *jobq__core_where(jobq *q);
+enum { JOBQ__CULPRIT = JOBQ_NAME_MAX + 80 };
+/* "job 7 of kind mail (and 2 more) still runs"; false if no handler runs. With pool.mu held. */
+JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size);
 
 /* Step mode: tells the application's event loop. */
 JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q);

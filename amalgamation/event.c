@@ -134,7 +134,7 @@ static void jobq__event_tell(struct jobq__events *events) {
         struct jobq__told told = events->list[events->head];
         uint64_t serial = events->told + 1;
         jobq__os_unlock(&events->mu);
-        jobq__os_call_begin(&call, events);
+        jobq__os_call_begin(&call, events, "on_event");
         events->call(&told.event, events->ctx);
         jobq__os_call_end(&call);
         jobq__event_drop(&told);

@@ -54,6 +54,11 @@ static int jobq__files_check_names(const struct jobq__files *files, jobq_error *
     return JOBQ_OK;
 }
 
+static const char *jobq__files_what(enum jobq__os_kind kind) {
+    if (kind == JOBQ__OS_DIRECTORY) return "is a directory";
+    return kind == JOBQ__OS_LINK ? "is a symbolic link" : "is not a regular file";
+}
+
 /* What stands beside the database has to be a plain file with one name, too. */
 static int jobq__files_check_beside(const struct jobq__files *files, bool linked,
                                     jobq_error *err) {
@@ -66,9 +71,8 @@ static int jobq__files_check_beside(const struct jobq__files *files, bool linked
         if (rc != JOBQ_OK) return rc;
         if (file.kind == JOBQ__OS_MISSING) continue;
         if (file.kind != JOBQ__OS_FILE)
-            return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s is %s; it is in the way and has to"
-                                 " be removed", names[i], file.kind == JOBQ__OS_LINK
-                                 ? "a symbolic link" : "not a regular file");
+            return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s %s; it is in the way and has to be"
+                                 " removed", names[i], jobq__files_what(file.kind));
         if (file.names > 1 && !linked)
             return jobq__err_set(err, JOBQ_LINKED, "%.250s has %lld names (hard links) and may"
                                  " belong to another database; leave it only one, or say"
@@ -104,7 +108,8 @@ static int jobq__files_check(struct jobq__files *files, const char *path,
         rc = jobq__files_make(files, options, err);
     if (rc != JOBQ_OK) return rc;
     if (files->db.kind != JOBQ__OS_FILE)
-        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s is not a regular file", path);
+        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s %s; give the path of a database", path,
+                             jobq__files_what(files->db.kind));
     if (!options->linked) rc = jobq__files_check_names(files, err);
     return rc == JOBQ_OK ? jobq__files_check_beside(files, options->linked, err) : rc;
 }

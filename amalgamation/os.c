@@ -112,9 +112,11 @@ JOBQ__INTERNAL bool jobq__os_may_block(void) {
 
 static __thread struct jobq__os_call *jobq__os_calls;
 
-JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner) {
+JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner,
+                                        const char *name) {
     jobq__assert(jobq__os_may_call_out());
     call->owner = owner;
+    call->name = name;
     call->outer = jobq__os_calls;
     jobq__os_calls = call;
 }
@@ -128,6 +130,10 @@ JOBQ__INTERNAL bool jobq__os_in_call(const void *owner) {
     const struct jobq__os_call *call = jobq__os_calls;
     while (call && owner && call->owner != owner) call = call->outer;
     return call != NULL;
+}
+
+JOBQ__INTERNAL const char *jobq__os_call_name(void) {
+    return jobq__os_calls ? jobq__os_calls->name : NULL;
 }
 
 JOBQ__INTERNAL int jobq__os_cond_init(struct jobq__cond *cond, enum jobq__os_time time) {
@@ -317,7 +323,8 @@ JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file) {
     memset(file, 0, sizeof *file);
     if (lstat(path, &st)) return errno == ENOENT || errno == ENOTDIR ? 0 : errno;
     file->kind = S_ISREG(st.st_mode) ? JOBQ__OS_FILE
-               : S_ISLNK(st.st_mode) ? JOBQ__OS_LINK : JOBQ__OS_OTHER;
+               : S_ISLNK(st.st_mode) ? JOBQ__OS_LINK
+               : S_ISDIR(st.st_mode) ? JOBQ__OS_DIRECTORY : JOBQ__OS_OTHER;
     file->id = jobq__os_id(&st);
     file->names = (int64_t)st.st_nlink;
     file->mode = (int)(st.st_mode & 0777);

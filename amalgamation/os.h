@@ -35,17 +35,22 @@ JOBQ__INTERNAL bool jobq__os_held(const struct jobq__mutex *mu);
 JOBQ__INTERNAL bool jobq__os_may_call_out(void);
 JOBQ__INTERNAL bool jobq__os_may_block(void);
 
-/* The application's callbacks that a thread is inside of, innermost first: whose each is. Links lie
- * on the thread's stack. */
+/* The application's callbacks that a thread is inside of, innermost first: whose each is, and its
+ * name (NULL: it is no callback, but a time in which one of others is not to be waited for). Links
+ * lie on the thread's stack. */
 struct jobq__os_call {
     const void *owner;
+    const char *name;
     struct jobq__os_call *outer;
 };
 
-JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner);
+JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner,
+                                        const char *name);
 JOBQ__INTERNAL void jobq__os_call_end(const struct jobq__os_call *call);
 /* True if the calling thread is inside one of owner's; NULL: of anybody's. */
 JOBQ__INTERNAL bool jobq__os_in_call(const void *owner);
+/* The name of the innermost; NULL if it has none, or there is none. */
+JOBQ__INTERNAL const char *jobq__os_call_name(void);
 
 /* A condition that waits by one of two clocks: deadlines of the wall are absolute, so that the
  * system itself re-arms them when the clock is set or the machine resumes. */
@@ -124,7 +129,9 @@ struct jobq__os_id {
     uint64_t device, file;
 };
 
-enum jobq__os_kind { JOBQ__OS_MISSING, JOBQ__OS_FILE, JOBQ__OS_LINK, JOBQ__OS_OTHER };
+enum jobq__os_kind {
+    JOBQ__OS_MISSING, JOBQ__OS_FILE, JOBQ__OS_LINK, JOBQ__OS_DIRECTORY, JOBQ__OS_OTHER
+};
 
 /* What stands under a name. */
 struct jobq__os_file {

@@ -262,12 +262,13 @@ static int jobq__pool_left(jobq *q, bool claims) {
 }
 
 static int jobq__pool_unwritten(jobq *q, int left, int rc, jobq_error *err) {
+    const char *many = left == 1 ? " of a job that has run is" : "s of jobs that have run are";
     if (jobq__os_load(&q->failed))
-        return jobq__err_set(err, rc, "%d outcomes of jobs that have run are not on the disk (%s);"
-                             " these jobs run again when the queue is opened next", left,
-                             jobq_code_text(rc));
-    return jobq__err_set(err, rc, "%d outcomes of jobs that have run are not on the disk yet (%s);"
-                         " they are kept: jobq_stop again, or jobq_start, writes them", left,
+        return jobq__err_set(err, rc, "%d outcome%s not on the disk (%s); %s again when the queue"
+                             " is opened next", left, many, jobq_code_text(rc),
+                             left == 1 ? "it runs" : "they run");
+    return jobq__err_set(err, rc, "%d outcome%s not on the disk yet (%s); nothing is lost:"
+                         " jobq_stop again, or jobq_start, writes what is left", left, many,
                          rc == JOBQ_BUSY ? "another connection writes to the file"
                                          : jobq_code_text(rc));
 }
@@ -364,8 +365,13 @@ JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
 }
 
 static int jobq__pool_late(jobq *q, jobq_error *err) {
+    char culprit[JOBQ__CULPRIT] = "handlers still run";
     jobq__owner_release_all(&q->owner);
-    return jobq__err_set(err, JOBQ_TIMEOUT, "handlers still run; what they return is settled");
+    jobq__os_lock(&q->pool.mu);
+    jobq__core_culprit(q, culprit, sizeof culprit);
+    jobq__os_unlock(&q->pool.mu);
+    return jobq__err_set(err, JOBQ_TIMEOUT, "%s; what is returned is settled. A handler that takes"
+                         " long has to look at jobq_should_stop", culprit);
 }
 
 /* Step mode: whoever steps gives back what it has claimed and leaves. */

@@ -230,7 +230,7 @@ static jobq_outcome jobq__run_abandon(struct jobq_run *run, jobq_outcome outcome
 
 static void jobq__run_not_committed(struct jobq_run *run, const char *why) {
     snprintf(run->text, sizeof run->text, "the job's transaction could not be committed, nothing"
-             " was kept: %.127s", why);
+             " was kept: %.190s", why);
 }
 
 /* The job's transaction ends with the run; false if the outcome has yet to be settled. */
@@ -571,7 +571,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
             return rc;
         }
         run->in_tx = true;
-        jobq__os_call_begin(&run->call, run);
+        jobq__os_call_begin(&run->call, run, NULL);
         q->job_run = run;
         jobq__commit_set_job(q, true);
     }

@@ -353,12 +353,24 @@ static int jobq__sched_all(jobq *q, int64_t until_us, int64_t *ran) {
     return rc;
 }
 
+static int jobq__sched_stalled(jobq *q, jobq_error *err) {
+    char culprit[JOBQ__CULPRIT] = "a job is always due again";
+    bool halted;
+    jobq__os_lock(&q->pool.mu);
+    jobq__core_culprit(q, culprit, sizeof culprit);
+    halted = q->pool.halted;
+    jobq__os_unlock(&q->pool.mu);
+    if (halted)
+        return jobq__err_set(err, JOBQ_STALLED, "jobq_stop has ended this call before the queue"
+                             " came to rest; the next one goes on");
+    return jobq__err_set(err, JOBQ_STALLED, "the queue did not come to rest within the %lld ms of"
+                         " stall_ms: %s", (long long)q->options.stall_ms, culprit);
+}
+
 static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
     if (jobq__os_load(&q->failed) == rc) return rc ? jobq__core_say(q, rc, err) : rc;
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
-    if (rc == JOBQ_STALLED)
-        return jobq__err_set(err, rc, "the queue did not come to rest within stall_ms: a handler"
-                             " has not returned, or a job is always due again; or it was stopped");
+    if (rc == JOBQ_STALLED) return jobq__sched_stalled(q, err);
     if (rc != JOBQ_OK)
         jobq__err_set(err, rc, "%s; outcomes are kept and written by the next step",
                       jobq_code_text(rc));

@@ -125,7 +125,9 @@ JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
     int64_t ours, objects;
     int rc = jobq__schema_look(db, &ours, &objects, err);
     if (rc != JOBQ_OK) return rc;
-    if (!ours) return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no queue in this file");
+    if (!ours)
+        return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no queue in this file; its owner makes"
+                             " one (with .join beside other tables)");
     return jobq__schema_version(db, err);
 }
 

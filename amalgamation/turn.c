@@ -53,8 +53,9 @@ JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err) {
         return jobq__err_set(err, JOBQ_BUSY, "a job's transaction (jobq_run_db), or another call,"
                              " had the database for all of the %lld ms of busy_ms; %s", busy_ms,
                              did);
-    jobq__err_set(err, JOBQ_BUSY, "another connection wrote to the file for all of the %lld ms of"
-                  " busy_ms; %s: call again, or keep that transaction shorter", busy_ms, did);
+    jobq__err_set(err, JOBQ_BUSY, "another connection (your own on this thread?) wrote to the"
+                  " file for all of the %lld ms of busy_ms; %s: call again, or keep that"
+                  " transaction shorter", busy_ms, did);
     if (err) err->sqlite_code = code;
     return JOBQ_BUSY;
 }

@@ -164,7 +164,7 @@ TEST(bad_paths_say_why) {
     open_in_vain(test_path("file/q.db"), JOBQ_CANT_OPEN, "not a directory");
     open_in_vain(test_path("file/"), JOBQ_CANT_OPEN, "not a directory");
     open_in_vain(test_path("none/"), JOBQ_CANT_OPEN, "no such file or directory");
-    open_in_vain(test_dir(), JOBQ_NOT_A_FILE, "is not a regular file");
+    open_in_vain(test_dir(), JOBQ_NOT_A_FILE, "is a directory");
     open_in_vain("/dev/null", JOBQ_NOT_A_FILE, "is not a regular file");
     CHECK_CODE(jobq_open(test_path("none/q.db"), NULL, &q, &told), JOBQ_CANT_OPEN);
     CHECK_INT(told.os_code, ENOENT);
@@ -249,7 +249,7 @@ TEST(what_stands_beside_is_a_plain_file) {
         open_in_vain(path, JOBQ_NOT_A_FILE, "is not a regular file");
         unlink(beside);
         REQUIRE_INT(mkdir(beside, 0700), 0);
-        open_in_vain(path, JOBQ_NOT_A_FILE, "is not a regular file");
+        open_in_vain(path, JOBQ_NOT_A_FILE, "is a directory");
         rmdir(beside);
         REQUIRE_INT(link(test_path("precious"), beside), 0);
         open_in_vain(path, JOBQ_LINKED, "has 2 names");

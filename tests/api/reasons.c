@@ -1,0 +1,231 @@
+/* reasons.c - what is refused says of which job or call that is, why, and what to do instead. */
+#include "helpers.h"
+
+/* The record has the code, and its sentence all of the words, which are separated by bars. */
+static void check_says(const jobq_error *told, int wanted, const char *words, int line) {
+    char copy[256];
+    bool all = true;
+    snprintf(copy, sizeof copy, "%s", words);
+    for (char *word = strtok(copy, "|"); word; word = strtok(NULL, "|"))
+        all = all && strstr(told->text, word);
+    test_check(told->code == wanted && all, __FILE__, line, words);
+    if (told->code != wanted || !all) test_note("%s: %s", jobq_code_name(told->code), told->text);
+}
+
+#define SAYS(wanted, words, call) \
+    do { \
+        jobq_error err = {.code = 0}; \
+        CHECK_CODE((call), wanted); \
+        check_says(&err, wanted, words, __LINE__); \
+    } while (0)
+
+/* ---- The state of a job ---- */
+
+static jobq_outcome refuse_itself(jobq_run *run, void *ctx) {
+    jobq *q = jobq_run_handle(run);
+    int64_t id = jobq_run_id(run);
+    (void)ctx;
+    SAYS(JOBQ_BAD_STATE, "job 1 of kind self is running already", jobq_retry_now(q, id, &err));
+    SAYS(JOBQ_BUSY, "job 1 of kind self is running|jobq_cancel", jobq_delete(q, id, &err));
+    return JOBQ_DONE;
+}
+
+/* Goal: a call that a job's state forbids names the job and its state. Method: each state that one
+ * of them is refused in, in step mode and with jobs that wait in the ring. */
+TEST(state_is_named) {
+    int64_t parked, due, ringed;
+    gate g;
+    jobq *q;
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
+    handle(f.q, "self", refuse_itself, NULL);
+    put(f.q, "self");
+    due = put(f.q, "self");
+    SAYS(JOBQ_BAD_STATE, "job 2 of kind self is due already", jobq_retry_now(f.q, due, &err));
+    WORKS(jobq_cancel(f.q, due, &err));
+    SAYS(JOBQ_BAD_STATE, "job 2 of kind self is cancelled already", jobq_cancel(f.q, due, &err));
+    parked = put(f.q, "typo");
+    CHECK_INT(drain(f.q), 1);
+    SAYS(JOBQ_BAD_STATE, "job 1 of kind self is done already", jobq_cancel(f.q, 1, &err));
+    SAYS(JOBQ_BAD_STATE, "job 1 of kind self is done already|store another",
+         jobq_retry_now(f.q, 1, &err));
+    SAYS(JOBQ_BAD_STATE, "job 3 of kind typo is parked|jobq_register",
+         jobq_retry_now(f.q, parked, &err));
+    fixture_close(&f);
+    gate_init(&g);
+    q = open_pool(test_path("pool.db"), 1);
+    REQUIRE(q != NULL);
+    handle(q, "slow", stand_at_gate, &g);
+    start(q);
+    put(q, "slow");
+    gate_await(&g, 1);
+    ringed = put(q, "slow");
+    SAYS(JOBQ_BAD_STATE, "job 2 of kind slow is due already", jobq_retry_now(q, ringed, &err));
+    SAYS(JOBQ_BAD_STATE, "job 1 of kind slow is running already", jobq_retry_now(q, 1, &err));
+    gate_open(&g);
+    close_queue(&q);
+    gate_free(&g);
+}
+
+/* ---- Where a call comes from ---- */
+
+static struct {
+    jobq *q;
+    bool told, woken, asked;
+} inside;
+
+static jobq_outcome call_what_waits(jobq_run *run, void *ctx) {
+    jobq *q = jobq_run_handle(run);
+    int64_t ran;
+    (void)ctx;
+    SAYS(JOBQ_MISUSE, "a handler may not call jobq_wait|jobq_snooze",
+         jobq_wait(q, 1, JOBQ_NEVER, NULL, &err));
+    SAYS(JOBQ_MISUSE, "a handler may not call jobq_step|longjmp|after you have returned",
+         jobq_step(q, NULL, &err));
+    SAYS(JOBQ_MISUSE, "a handler may not call jobq_run_until_idle|after you have returned",
+         jobq_run_until_idle(q, &ran, &err));
+    SAYS(JOBQ_MISUSE, "a handler may not call jobq_advance|jobq_run_sleep",
+         jobq_advance(q, 1, NULL, &err));
+    SAYS(JOBQ_MISUSE, "a handler may not call jobq_stop|another thread",
+         jobq_stop(q, 0, &err));
+    SAYS(JOBQ_MISUSE, "a handler may not call jobq_start|another", jobq_start(q, &err));
+    return JOBQ_RETRY;
+}
+
+static int64_t stop_in_backoff(int attempt, int64_t id, void *ctx) {
+    (void)attempt, (void)id, (void)ctx;
+    inside.asked = true;
+    SAYS(JOBQ_MISUSE, "a kind's backoff may not call jobq_stop", jobq_stop(inside.q, 0, &err));
+    return JOBQ_HOUR;
+}
+
+static void stop_in_event(const jobq_event *event, void *ctx) {
+    (void)event, (void)ctx;
+    if (!inside.q) return;
+    inside.told = true;
+    SAYS(JOBQ_MISUSE, "on_event may not call jobq_stop", jobq_stop(inside.q, 0, &err));
+}
+
+static void step_in_wake(void *ctx) {
+    (void)ctx;
+    if (!inside.q) return;
+    inside.woken = true;
+    SAYS(JOBQ_MISUSE, "on_wake may not call jobq_step", jobq_step(inside.q, NULL, &err));
+}
+
+static int wait_in_connect(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                           void *ctx) {
+    (void)db, (void)stage, (void)err, (void)ctx;
+    if (which == JOBQ_CONNECTION_JOB)
+        SAYS(JOBQ_MISUSE, "on_connect may not call jobq_wait",
+             jobq_wait(inside.q, 1, 0, NULL, &err));
+    return 0;
+}
+
+static jobq_outcome connect_only(jobq_run *run, void *ctx) {
+    sqlite3 *db;
+    (void)ctx;
+    WORKS(jobq_run_db(run, &db, &err));
+    return JOBQ_DONE;
+}
+
+/* Goal: who calls what would wait for it is told where it is and what else to do. Method: step
+ * mode; from a handler, its backoff, and each callback that runs while the queue is open. */
+TEST(place_is_named) {
+    fixture f;
+    memset(&inside, 0, sizeof inside);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .on_event = stop_in_event,
+                                            .on_wake = step_in_wake,
+                                            .on_connect = wait_in_connect}));
+    inside.q = f.q;
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = call_what_waits,
+                                 .backoff = stop_in_backoff});
+    handle(f.q, "connects", connect_only, NULL);
+    put(f.q, "k");
+    put(f.q, "connects");
+    CHECK_INT(drain(f.q), 2);
+    CHECK(inside.told && inside.woken && inside.asked);
+    inside.q = NULL;
+    fixture_close(&f);
+}
+
+static void stop_in_thread(jobq_thread what, int index, bool begins, void *ctx) {
+    (void)what, (void)index, (void)begins, (void)ctx;
+    SAYS(JOBQ_MISUSE, "on_thread may not call jobq_stop", jobq_stop(inside.q, 0, &err));
+}
+
+/* Goal: the same in the pool's threads. */
+TEST(thread_hook_is_named) {
+    jobq_options options = {.workers = 2, .on_thread = stop_in_thread};
+    WORKS(jobq_open(":memory:", &options, &inside.q, &err));
+    REQUIRE(inside.q != NULL);
+    start(inside.q);
+    WORKS(jobq_stop(inside.q, JOBQ_NEVER, &err));
+    close_queue(&inside.q);
+}
+
+/* ---- Who keeps us waiting ---- */
+
+/* Goal: a stop, an advance and a wait that are kept waiting name the job whose handler runs.
+ * Method: a pool with handlers at a gate, under an artificial clock with little patience. */
+TEST(culprit_is_named) {
+    jobq_options options = {.workers = 3, .stall_ms = 20};
+    int64_t waits;
+    fixture f;
+    gate g;
+    gate_init(&g);
+    REQUIRE(fixture_open(&f, options));
+    handle(f.q, "slow", stand_at_gate, &g);
+    start(f.q);
+    put(f.q, "slow");
+    gate_await(&g, 1);
+    SAYS(JOBQ_STALLED, "20 ms|job 1 of kind slow still runs", jobq_advance(f.q, 1, NULL, &err));
+    put(f.q, "slow");
+    put(f.q, "slow");
+    gate_await(&g, 3);
+    waits = put(f.q, "slow");
+    SAYS(JOBQ_TIMEOUT, "job 4 is ready|of kind slow (and 2 more) still runs",
+         jobq_wait(f.q, waits, 0, NULL, &err));
+    SAYS(JOBQ_TIMEOUT, "of kind slow (and 2 more) still runs|jobq_should_stop",
+         jobq_stop(f.q, JOBQ_NONE, &err));
+    gate_open(&g);
+    WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
+    fixture_close(&f);
+    gate_free(&g);
+}
+
+static jobq_outcome snooze_for_ever(jobq_run *run, void *ctx) {
+    (void)ctx;
+    return jobq_snooze(run, 0);
+}
+
+/* Goal: where no handler runs, none is blamed. Method: a job that is always due again. */
+TEST(nobody_is_blamed) {
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .stall_ms = 20}));
+    handle(f.q, "k", snooze_for_ever, NULL);
+    put(f.q, "k");
+    SAYS(JOBQ_STALLED, "always due again", jobq_advance(f.q, 1, NULL, &err));
+    fixture_close(&f);
+}
+
+/* ---- Options and paths ---- */
+
+/* Goal: what is easily mistaken is said to be. Method: a mode without its leading 0, and one that
+ * is none in any notation; a client of memory; a file without a queue. */
+TEST(slip_is_named) {
+    jobq_options options = {.mode = 640}, client = {.role = JOBQ_CLIENT, .shared = true};
+    const char *path = test_path("other.db");
+    jobq *q = NULL;
+    SAYS(JOBQ_MISUSE, "mode is 01200 (written without the leading 0?)",
+         jobq_open(path, &options, &q, &err));
+    options.mode = 0777;
+    SAYS(JOBQ_MISUSE, "mode is 0777;", jobq_open(path, &options, &q, &err));
+    SAYS(JOBQ_NOT_FOUND, ":memory:|path of a file", jobq_open(":memory:", &client, &q, &err));
+    sql_run(path, "CREATE TABLE mine(n)");
+    SAYS(JOBQ_NOT_FOUND, "no queue in this file; its owner makes one",
+         jobq_open(path, &client, &q, &err));
+}
+
+TEST_MAIN(state_is_named, place_is_named, thread_hook_is_named, culprit_is_named, nobody_is_blamed,
+          slip_is_named)
