@@ -3408,6 +3408,7 @@ struct jobq__fault {
 /* What guard.c knows of a connection that handlers get. */
 struct jobq__guard {
     bool temp;          /* something of the temporary schema was made or changed by a handler */
+    bool altered;       /* a table may have got a name that is jobq's, now or by a later job */
     bool spoilt;        /* something that a handler left on it is in jobq's own way */
     int asked;          /* how often the authorizer was, to see that it is ours still */
     int configs[16], limits[16]; /* as on_connect left them */
@@ -4114,8 +4115,9 @@ static int jobq__guard_answer(struct jobq__db *db, int action, const char *a, co
         return SQLITE_DENY;
     case SQLITE_PRAGMA:
         return jobq__guard_pragma(a, b) ? SQLITE_OK : SQLITE_DENY;
-    case SQLITE_ALTER_TABLE: /* the schema comes first */
-        return jobq__guard_ours(b, a) ? SQLITE_DENY : SQLITE_OK;
+    case SQLITE_ALTER_TABLE: /* the schema comes first; the new name is not told */
+        db->guard.altered = true;
+        return jobq__guard_is(a, "temp") || jobq__guard_ours(b, a) ? SQLITE_DENY : SQLITE_OK;
     case SQLITE_CREATE_TEMP_TABLE: case SQLITE_CREATE_TEMP_VIEW: case SQLITE_CREATE_TEMP_INDEX:
     case SQLITE_CREATE_TEMP_TRIGGER: case SQLITE_DROP_TEMP_TABLE: case SQLITE_DROP_TEMP_VIEW:
     case SQLITE_DROP_TEMP_INDEX: case SQLITE_DROP_TEMP_TRIGGER:
@@ -4171,7 +4173,7 @@ JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db) {
         guard->configs[i] = jobq__guard_config(db, jobq__guard_configs[i], -1);
     for (i = 0; i < JOBQ__COUNT(jobq__guard_limits); i++)
         guard->limits[i] = sqlite3_limit(db->handle, jobq__guard_limits[i], -1);
-    guard->temp = guard->spoilt = false;
+    guard->temp = guard->spoilt = guard->altered = false;
     jobq__db_hooks(db, true);
     sqlite3_set_authorizer(db->handle, jobq__guard_asked, db);
 }
@@ -9224,6 +9226,7 @@ JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q);
 #line 1 "amalgamation/commit.c"
 #endif
 /* #include "commit.h" */
+/* #include "schema.h" */
 
 /* ---- Gates: where a thread sleeps until its request is done. They are kept until close, so a
  * late signal can only wake somebody who looks again. ---- */
@@ -10053,10 +10056,17 @@ static const char jobq__commit_spoilt[] =
     "SQLite refuses jobq's own statements on the job's connection: a function that the handler"
     " registered there stands in the place of one of SQLite's; give it another name";
 
+/* With a table of somebody else's named jobq_* nobody could open the file again. */
+static int jobq__commit_altered(jobq *q, jobq_error *why) {
+    int rc = jobq__schema_check(q->tx.db, why);
+    return rc == JOBQ_FOREIGN ? JOBQ__REFUSED : rc;
+}
+
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes,
                                 jobq_error *why) {
     int rc = jobq__commit_look(q);
+    if (rc == JOBQ_OK && q->tx.db->guard.altered) rc = jobq__commit_altered(q, why);
     if (rc != JOBQ_OK) return rc;
     q->tx.now_ms = jobq__clock_now_ms(q->clock);
     jobq__commit_settles(q, entry, true);

@@ -1,5 +1,6 @@
 /* commit.c - the baton and the commit groups. */
 #include "commit.h"
+#include "schema.h"
 
 /* ---- Gates: where a thread sleeps until its request is done. They are kept until close, so a
  * late signal can only wake somebody who looks again. ---- */
@@ -829,10 +830,17 @@ static const char jobq__commit_spoilt[] =
     "SQLite refuses jobq's own statements on the job's connection: a function that the handler"
     " registered there stands in the place of one of SQLite's; give it another name";
 
+/* With a table of somebody else's named jobq_* nobody could open the file again. */
+static int jobq__commit_altered(jobq *q, jobq_error *why) {
+    int rc = jobq__schema_check(q->tx.db, why);
+    return rc == JOBQ_FOREIGN ? JOBQ__REFUSED : rc;
+}
+
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes,
                                 jobq_error *why) {
     int rc = jobq__commit_look(q);
+    if (rc == JOBQ_OK && q->tx.db->guard.altered) rc = jobq__commit_altered(q, why);
     if (rc != JOBQ_OK) return rc;
     q->tx.now_ms = jobq__clock_now_ms(q->clock);
     jobq__commit_settles(q, entry, true);

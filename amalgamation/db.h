@@ -40,6 +40,7 @@ struct jobq__fault {
 /* What guard.c knows of a connection that handlers get. */
 struct jobq__guard {
     bool temp;          /* something of the temporary schema was made or changed by a handler */
+    bool altered;       /* a table may have got a name that is jobq's, now or by a later job */
     bool spoilt;        /* something that a handler left on it is in jobq's own way */
     int asked;          /* how often the authorizer was, to see that it is ours still */
     int configs[16], limits[16]; /* as on_connect left them */

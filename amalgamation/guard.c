@@ -37,8 +37,9 @@ static int jobq__guard_answer(struct jobq__db *db, int action, const char *a, co
         return SQLITE_DENY;
     case SQLITE_PRAGMA:
         return jobq__guard_pragma(a, b) ? SQLITE_OK : SQLITE_DENY;
-    case SQLITE_ALTER_TABLE: /* the schema comes first */
-        return jobq__guard_ours(b, a) ? SQLITE_DENY : SQLITE_OK;
+    case SQLITE_ALTER_TABLE: /* the schema comes first; the new name is not told */
+        db->guard.altered = true;
+        return jobq__guard_is(a, "temp") || jobq__guard_ours(b, a) ? SQLITE_DENY : SQLITE_OK;
     case SQLITE_CREATE_TEMP_TABLE: case SQLITE_CREATE_TEMP_VIEW: case SQLITE_CREATE_TEMP_INDEX:
     case SQLITE_CREATE_TEMP_TRIGGER: case SQLITE_DROP_TEMP_TABLE: case SQLITE_DROP_TEMP_VIEW:
     case SQLITE_DROP_TEMP_INDEX: case SQLITE_DROP_TEMP_TRIGGER:
@@ -94,7 +95,7 @@ JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db) {
         guard->configs[i] = jobq__guard_config(db, jobq__guard_configs[i], -1);
     for (i = 0; i < JOBQ__COUNT(jobq__guard_limits); i++)
         guard->limits[i] = sqlite3_limit(db->handle, jobq__guard_limits[i], -1);
-    guard->temp = guard->spoilt = false;
+    guard->temp = guard->spoilt = guard->altered = false;
     jobq__db_hooks(db, true);
     sqlite3_set_authorizer(db->handle, jobq__guard_asked, db);
 }

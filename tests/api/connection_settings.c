@@ -1,5 +1,5 @@
-/* connection_settings.c - limits, foreign keys and functions that the application puts on jobq's
- * connections: they bind the application, and never jobq. */
+/* connection_settings.c - limits, foreign keys, functions and names that the application puts on
+ * jobq's connections or into its file: they bind the application, and never jobq. */
 #include "helpers.h"
 
 #define STEP ((jobq_options){.workers = JOBQ_NONE})
@@ -196,6 +196,47 @@ TEST(functions_of_a_handler_are_its_own_trouble) {
     close_way(&q, clock);
 }
 
+/* ---- Names ---- */
+
+static jobq_outcome rename_to(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    char sql[100];
+    WORKS(jobq_run_db(run, &db, &err));
+    snprintf(sql, sizeof sql, "CREATE TABLE mine(x); ALTER TABLE mine RENAME TO %s",
+             (const char *)ctx);
+    CHECK_INT(run_sql(db, sql), SQLITE_OK);
+    CHECK(run_sql(db, "CREATE TEMP TABLE t(id); ALTER TABLE t RENAME TO jobq_job") != SQLITE_OK);
+    return JOBQ_DONE;
+}
+
+/* Goal: a handler may rename its tables, but to no name that is jobq's: the file could not be
+ * opened again. Method: both, then the file is opened. */
+TEST(tables_get_no_name_of_jobq) {
+    for (int way = 0; way < 2; way++) {
+        jobq_options options = STEP;
+        const char *path;
+        jobq_clock *clock;
+        jobq *q = open_way(way, &path, options, &clock);
+        int64_t bad, good;
+        REQUIRE(q != NULL);
+        handle_kind(q, (jobq_kind){.name = "bad", .run = rename_to, .ctx = "jobq_mine",
+                                   .attempts_max = 1});
+        handle(q, "good", rename_to, "yours");
+        bad = put(q, "bad");
+        good = put(q, "good");
+        CHECK_INT(drain(q), 2);
+        CHECK_INT(state_of(q, bad), JOBQ_STATE_FAILED);
+        CHECK(strstr(look(q, bad).error, "jobq_mine") != NULL);
+        CHECK_INT(state_of(q, good), JOBQ_STATE_DONE);
+        CHECK_CODE(stats_of(q).failed_code, JOBQ_OK);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        options.clock = clock;
+        WORKS(jobq_open(path, &options, &q, &err));
+        REQUIRE(q != NULL);
+        close_way(&q, clock);
+    }
+}
+
 /* ---- A refusal ---- */
 
 static int refuse(void *arg) {
@@ -251,4 +292,5 @@ TEST(refused_connection_is_put_right) {
 }
 
 TEST_MAIN(limits_bind_handlers_only, foreign_keys_do_not_bind_jobq,
-          functions_of_a_handler_are_its_own_trouble, refused_connection_is_put_right)
+          functions_of_a_handler_are_its_own_trouble, tables_get_no_name_of_jobq,
+          refused_connection_is_put_right)
