@@ -545,8 +545,12 @@ JOBQ_API const char *jobq_code_text(int code) {
 }
 
 JOBQ__INTERNAL void jobq__err_copy_text(char *to, size_t capacity, const char *text) {
-    size_t size = 0;
+    size_t size = 0, back = 0;
     while (size + 1 < capacity && text[size]) size++;
+    /* Cut at the beginning of a character: one that is not whole is invalid in UTF-8. */
+    if (text[size])
+        for (; back < 3 && back < size && (text[size - back] & 0xc0) == 0x80; back++) {}
+    if ((text[size - back] & 0xc0) == 0xc0) size -= back;
     memcpy(to, text, size);
     to[size] = 0;
 }
@@ -5672,7 +5676,8 @@ static const struct jobq__column jobq__store_info_list[] = {
     JOBQ__TEXT_IN("the name of its kind", 1, JOBQ_NAME_MAX, false),
     JOBQ__TEXT_IN("the name of its queue", 1, JOBQ_NAME_MAX, false),
     JOBQ__TEXT_IN("key", 1, JOBQ_KEY_MAX, true),
-    JOBQ__TEXT_IN("error", 0, JOBQ_TEXT_MAX, true),
+    /* In a file of UTF-16 a byte that is no UTF-8 comes back as three. */
+    JOBQ__TEXT_IN("error", 0, 3 * JOBQ_TEXT_MAX, true),
     JOBQ__NUMBER_IN("result", 0, JOBQ_PAYLOAD_MAX, true),
     JOBQ__NUMBER_IN("prune_at", 0, JOBQ_NEVER, true),
     JOBQ__NUMBER_IN("ord", INT32_MIN, INT32_MAX, false),
@@ -10495,8 +10500,9 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
 /* ---- Outcomes ---- */
 
 static void jobq__run_format(struct jobq_run *run, const char *format, va_list args) {
-    run->text[0] = 0;
-    if (format) vsnprintf(run->text, sizeof run->text, format, args);
+    char text[sizeof run->text + 1] = ""; /* one more tells whether it is cut */
+    if (format) vsnprintf(text, sizeof text, format, args);
+    jobq__err_copy_text(run->text, sizeof run->text, text);
 }
 
 static void jobq__run_drop_result(struct jobq_run *run) {

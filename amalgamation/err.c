@@ -29,8 +29,12 @@ JOBQ_API const char *jobq_code_text(int code) {
 }
 
 JOBQ__INTERNAL void jobq__err_copy_text(char *to, size_t capacity, const char *text) {
-    size_t size = 0;
+    size_t size = 0, back = 0;
     while (size + 1 < capacity && text[size]) size++;
+    /* Cut at the beginning of a character: one that is not whole is invalid in UTF-8. */
+    if (text[size])
+        for (; back < 3 && back < size && (text[size - back] & 0xc0) == 0x80; back++) {}
+    if ((text[size - back] & 0xc0) == 0xc0) size -= back;
     memcpy(to, text, size);
     to[size] = 0;
 }

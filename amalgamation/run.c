@@ -312,8 +312,9 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
 /* ---- Outcomes ---- */
 
 static void jobq__run_format(struct jobq_run *run, const char *format, va_list args) {
-    run->text[0] = 0;
-    if (format) vsnprintf(run->text, sizeof run->text, format, args);
+    char text[sizeof run->text + 1] = ""; /* one more tells whether it is cut */
+    if (format) vsnprintf(text, sizeof text, format, args);
+    jobq__err_copy_text(run->text, sizeof run->text, text);
 }
 
 static void jobq__run_drop_result(struct jobq_run *run) {

@@ -76,7 +76,8 @@ static const struct jobq__column jobq__store_info_list[] = {
     JOBQ__TEXT_IN("the name of its kind", 1, JOBQ_NAME_MAX, false),
     JOBQ__TEXT_IN("the name of its queue", 1, JOBQ_NAME_MAX, false),
     JOBQ__TEXT_IN("key", 1, JOBQ_KEY_MAX, true),
-    JOBQ__TEXT_IN("error", 0, JOBQ_TEXT_MAX, true),
+    /* In a file of UTF-16 a byte that is no UTF-8 comes back as three. */
+    JOBQ__TEXT_IN("error", 0, 3 * JOBQ_TEXT_MAX, true),
     JOBQ__NUMBER_IN("result", 0, JOBQ_PAYLOAD_MAX, true),
     JOBQ__NUMBER_IN("prune_at", 0, JOBQ_NEVER, true),
     JOBQ__NUMBER_IN("ord", INT32_MIN, INT32_MAX, false),

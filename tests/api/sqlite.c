@@ -187,5 +187,48 @@ TEST(one_vfs_for_a_queue) {
     CHECK_INT(test_fork(change_the_vfs, (void *)(uintptr_t)test_path("q.db")), 0);
 }
 
+/* A message that is too long, of two-byte characters or of bytes that are none. */
+static jobq_outcome say_too_much(jobq_run *run, void *ctx) {
+    char text[2 * JOBQ_TEXT_MAX];
+    size_t size = 0;
+    while (size + 2 < sizeof text) {
+        text[size++] = '\xc3';
+        text[size++] = *(const bool *)ctx ? '\xa9' : '\xc3';
+    }
+    text[size] = '\0';
+    return jobq_fail(run, "%s", text);
+}
+
+/* Goal: in a file of UTF-16 a long message is cut, not taken for damage, and no character in two.
+ * Method: one whose bytes SQLite keeps, and one of bytes that it replaces by longer ones; the queue
+ * goes on, and opens again. */
+TEST(long_message_in_a_file_of_utf16) {
+    static const bool good[] = {true, false};
+    const char *path = test_path("utf16.db");
+    jobq_options options = {.workers = JOBQ_NONE, .join = true};
+    int64_t ids[2];
+    sql_run(path, "PRAGMA encoding='UTF-16'; CREATE TABLE app(x)");
+    for (int open = 0; open < 2; open++) {
+        jobq *q = NULL;
+        WORKS(jobq_open(path, &options, &q, &err));
+        REQUIRE(q != NULL);
+        handle(q, "good", say_too_much, (void *)(uintptr_t)&good[0]);
+        handle(q, "bad", say_too_much, (void *)(uintptr_t)&good[1]);
+        if (!open) {
+            ids[0] = put(q, "good");
+            ids[1] = put(q, "bad");
+            CHECK_INT(drain(q), 2);
+        }
+        for (int i = 0; i < 2; i++) {
+            jobq_info info = look(q, ids[i]);
+            CHECK_INT(info.state, JOBQ_STATE_FAILED);
+            CHECK(strlen(info.error) >= JOBQ_TEXT_MAX - 3);
+            if (i == 0) CHECK_INT(strlen(info.error) % 2, 0); /* whole characters */
+        }
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+}
+
 TEST_MAIN(shared_cache_is_not_shared, single_thread_config_is_refused,
-          build_that_will_not_do_is_refused, extensions_do_not_meddle, one_vfs_for_a_queue)
+          build_that_will_not_do_is_refused, extensions_do_not_meddle, one_vfs_for_a_queue,
+          long_message_in_a_file_of_utf16)
