@@ -289,7 +289,9 @@ typedef struct jobq_options {
                                itself, too; not safe: under another name it has another owner */
     bool charge_reboots;    /* a power cut counts as a crash of the jobs it met */
     int64_t busy_ms;        /* wait for others that write; default 5 s; JOBQ_NONE = do not.
-                               Others: a job's transaction, connections, processes */
+                               Others: a job's transaction, connections, processes; with
+                               JOBQ_NONE also another thread whose call is writing just then.
+                               On ":memory:" it bounds looks, too, and that of jobq_wait */
     int64_t poll_ms;        /* look so often for what others have put into the file; default off,
                                with .shared 1 s; JOBQ_NONE = off. A look that finds nothing new
                                only reads. Real time; in step mode each step looks, when it is
