@@ -11352,7 +11352,9 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
     epoch = pool->epoch;
     jobq__os_unlock(&pool->mu);
     first_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
-    jobq__pool_give_back(q, JOBQ__MIN(until_us, first_us), 0, NULL);
+    /* Even without a grace: a commit of our own that is under way ends soon. */
+    jobq__pool_give_back(q, JOBQ__MIN(until_us, first_us),
+                         jobq__commit_by_job(q) ? 0 : JOBQ__END_US, NULL);
     jobq__os_lock(&pool->mu);
     /* One of those who wait joins the threads, when nobody starts them any more: a close may have
      * come in between. */
