@@ -706,109 +706,6 @@ TEST(wait_refuses_negative_timeouts) {
     fixture_close(&f);
 }
 
-/* ---- Wrong places ---- */
-
-struct inside {
-    jobq *expected;
-    int handlers, events;
-};
-
-/* Calls that no handler may make; all of them have to leave everything as it is. */
-static jobq_outcome misbehave(jobq_run *run, void *ctx) {
-    struct inside *in = (struct inside *)ctx;
-    jobq *q = jobq_run_handle(run), *kept = q;
-    int64_t id = jobq_run_id(run);
-    CHECK(q == in->expected);
-    CHECK_CODE(jobq_close(&q), JOBQ_MISUSE);
-    CHECK(q == kept);
-    FAILS(JOBQ_MISUSE, jobq_stop(q, JOBQ_NONE, &err));
-    FAILS(JOBQ_MISUSE, jobq_wait(q, id, 0, NULL, &err));
-    FAILS(JOBQ_MISUSE, jobq_wait(q, id, JOBQ_NEVER, NULL, &err));
-    FAILS(JOBQ_MISUSE, jobq_step(q, NULL, &err));
-    FAILS(JOBQ_MISUSE, jobq_run_until_idle(q, NULL, &err));
-    FAILS(JOBQ_MISUSE, jobq_advance(q, 1000, NULL, &err));
-    FAILS(JOBQ_MISUSE, jobq_advance_to_next(q, &err));
-    FAILS(JOBQ_MISUSE, jobq_start(q, &err));
-    in->handlers++;
-    return JOBQ_DONE;
-}
-
-/* Goal: close, stop, wait, step and advance from inside a handler are refused. Method: a
- * handler in step mode tries all of them; afterwards the queue works. */
-TEST(handler_may_not_close_wait_or_step) {
-    fixture f;
-    struct inside in;
-    int64_t id;
-    memset(&in, 0, sizeof in);
-    REQUIRE(open_probe(&f, (jobq_options){0}));
-    in.expected = f.q;
-    handle(f.q, "bad", misbehave, &in);
-    id = put(f.q, "bad");
-    CHECK_INT(drain(f.q), 1);
-    CHECK_INT(in.handlers, 1);
-    CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
-    CHECK_INT(fixture_elapsed(&f), 0);
-    still_works(f.q, 1);
-    fixture_close(&f);
-}
-
-static jobq_outcome misbehave_in_pool(jobq_run *run, void *ctx) {
-    struct inside *in = (struct inside *)ctx;
-    jobq *q = jobq_run_handle(run);
-    CHECK_CODE(jobq_close(&q), JOBQ_MISUSE);
-    FAILS(JOBQ_MISUSE, jobq_stop(q, JOBQ_NEVER, &err));
-    FAILS(JOBQ_MISUSE, jobq_wait(q, jobq_run_id(run), JOBQ_NEVER, NULL, &err));
-    FAILS(JOBQ_MISUSE, jobq_start(q, &err));
-    in->handlers++;
-    return JOBQ_DONE;
-}
-
-/* Goal: the same on a worker's thread, where close or wait would wait for themselves.
- * Method: a pool of one. */
-TEST(handler_of_a_pool_may_not_close_or_wait) {
-    fixture f;
-    struct inside in;
-    memset(&in, 0, sizeof in);
-    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1}));
-    handle(f.q, "bad", misbehave_in_pool, &in);
-    start(f.q);
-    CHECK_INT(finish(f.q, put(f.q, "bad")).state, JOBQ_STATE_DONE);
-    CHECK_INT(in.handlers, 1);
-    CHECK(stats_of(f.q).started_now);
-    fixture_close(&f);
-}
-
-/* Calls that no event callback may make. Its own queue comes from ctx. */
-static void misbehave_in_event(const jobq_event *event, void *ctx) {
-    struct inside *in = (struct inside *)ctx;
-    jobq *q = in->expected, *kept = q;
-    if (!q) return;
-    CHECK_CODE(jobq_close(&q), JOBQ_MISUSE);
-    CHECK(q == kept);
-    FAILS(JOBQ_MISUSE, jobq_stop(kept, JOBQ_NONE, &err));
-    FAILS(JOBQ_MISUSE, jobq_wait(kept, event->id, JOBQ_NEVER, NULL, &err));
-    FAILS(JOBQ_MISUSE, jobq_step(kept, NULL, &err));
-    FAILS(JOBQ_MISUSE, jobq_run_until_idle(kept, NULL, &err));
-    FAILS(JOBQ_MISUSE, jobq_advance(kept, 1000, NULL, &err));
-    in->events++;
-}
-
-/* Goal: the same for event callbacks. Method: the callback tries at every event. */
-TEST(event_callback_may_not_close_wait_or_step) {
-    fixture f;
-    struct inside in;
-    memset(&in, 0, sizeof in);
-    REQUIRE(open_probe(&f, (jobq_options){.on_event = misbehave_in_event, .ctx = &in}));
-    in.expected = f.q;
-    put(f.q, "probe");
-    CHECK_INT(drain(f.q), 1);
-    CHECK(in.events >= 2);
-    CHECK_INT(fixture_elapsed(&f), 0);
-    still_works(f.q, 1);
-    in.expected = NULL;
-    fixture_close(&f);
-}
-
 /* ---- Somebody else holds the database ---- */
 
 /* Goal: while another connection writes, calls get BUSY after busy_ms, with SQLite's code, and
@@ -819,16 +716,14 @@ TEST(foreign_writer_makes_busy) {
     jobq_error told = {.code = 0};
     jobq_job job = {.kind = "k"};
     REQUIRE(open_probe(&f, (jobq_options){.busy_ms = 10, .shared = true}));
-    db = sql_open(f.path);
-    REQUIRE_INT(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    db = take_the_file(f.path);
     FAILS(JOBQ_BUSY, jobq_enqueue(f.q, &job, NULL, &err));
     FAILS(JOBQ_BUSY, jobq_enqueue_many(f.q, &job, 1, NULL, &err));
     CHECK_CODE(jobq_enqueue(f.q, &job, NULL, &told), JOBQ_BUSY);
     CHECK_INT(told.sqlite_code & 255, SQLITE_BUSY);
     CHECK_INT(total(f.q), 0);
-    CHECK_INT(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    give_the_file_back(&db);
     still_works(f.q, 0);
-    sqlite3_close(db);
     fixture_close(&f);
 }
 
@@ -950,13 +845,9 @@ TEST(calls_that_race_with_close_get_closed) {
     jobq *q;
     jobq_info info;
     int64_t stored, held;
-    gate_init(&g);
     REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .durability = JOBQ_RELAXED}));
     q = c.q = f.q;
-    handle(q, "held", stand_at_gate, &g);
-    start(q);
-    held = put(q, "held");
-    gate_await(&g, 1);
+    held = start_with_one_at(&g, q, "held");
     thread = thread_start(close_it, &c);
     FAILS(JOBQ_CLOSED, enqueue_until_refused(q, &stored, &err));
     FAILS(JOBQ_CLOSED, jobq_get(q, held, &info, &err));
@@ -1006,8 +897,6 @@ TEST_MAIN(codes_have_names_and_sentences, states_and_outcomes_have_names,
           path_that_cannot_be_opened, database_of_another_application, damaged_database,
           read_only_directory, client_may_not_run_or_change, wrong_mode_is_misuse,
           advance_does_not_go_back, wait_refuses_negative_timeouts,
-          handler_may_not_close_wait_or_step, handler_of_a_pool_may_not_close_or_wait,
-          event_callback_may_not_close_wait_or_step, foreign_writer_makes_busy,
-          outcome_is_kept_while_busy, foreign_writer_makes_open_busy,
+          foreign_writer_makes_busy, outcome_is_kept_while_busy, foreign_writer_makes_open_busy,
           forked_child_may_not_use_the_handle, calls_that_race_with_close_get_closed,
           wait_ends_when_the_queue_is_closed)

@@ -7,12 +7,6 @@
 
 #include <sched.h>
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE})
-
-static const jobq_outcome retry_always = JOBQ_RETRY, fail_always = JOBQ_FAIL;
-#define RETRY_ALWAYS ((void *)(uintptr_t)&retry_always)
-#define FAIL_ALWAYS ((void *)(uintptr_t)&fail_always)
-
 /* A queue with one job in every state but running. */
 struct zoo {
     fixture f;
@@ -22,8 +16,8 @@ struct zoo {
 static bool zoo_open(struct zoo *z) {
     if (!fixture_open(&z->f, STEP)) return false;
     handle(z->f.q, "done", do_nothing, NULL);
-    handle(z->f.q, "fail", answer, FAIL_ALWAYS);
-    handle(z->f.q, "retry", answer, RETRY_ALWAYS);
+    handle(z->f.q, "fail", fail_always, NULL);
+    handle(z->f.q, "retry", retry_always, NULL);
     z->done = put(z->f.q, "done");
     z->failed = put(z->f.q, "fail");
     z->waiting = put(z->f.q, "retry");
@@ -112,9 +106,7 @@ TEST(cancel_running_job_and_each_outcome) {
         struct own_cancel c = {cases[i].outcome, true, false, {1, 1}};
         fixture f;
         int64_t id;
-        REQUIRE(fixture_open(&f, STEP));
-        handle(f.q, "k", cancel_itself, &c);
-        id = put(f.q, "k");
+        REQUIRE(fixture_open_job(&f, (jobq_kind){.run = cancel_itself, .ctx = &c}, &id));
         CHECK_INT(drain(f.q), 1);
         CHECK(!c.before);
         CHECK(c.after);
@@ -170,34 +162,47 @@ TEST(cancel_reaches_a_sleeping_handler) {
     }
 }
 
-/* Goal: jobs that a pool has prefetched are pending and can be cancelled. Method: one worker
- * at a gate, 50 jobs behind it, all cancelled; none of them runs. */
-TEST(cancel_prefetched_jobs) {
+enum { BACKLOG = 50 };
+
+/* Jobs that a pool has prefetched, behind its only worker, which stands at a gate. */
+struct backlog {
     fixture f;
     trace *t;
     gate g;
-    int64_t ids[50], held;
-    gate_init(&g);
-    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1}));
-    t = trace_new(f.clock);
-    handle(f.q, "gate", stand_at_gate, &g);
-    handle(f.q, "k", record, t);
-    start(f.q);
-    held = put(f.q, "gate");
-    gate_await(&g, 1);
-    for (int i = 0; i < 50; i++) ids[i] = put(f.q, "k");
-    for (int i = 0; i < 50; i++) {
-        CHECK_INT(state_of(f.q, ids[i]), JOBQ_STATE_PENDING);
-        WORKS(jobq_cancel(f.q, ids[i], &err));
-        CHECK_INT(state_of(f.q, ids[i]), JOBQ_STATE_CANCELLED);
+    int64_t held, ids[BACKLOG];
+};
+
+static bool backlog_open(struct backlog *b) {
+    if (!fixture_open(&b->f, (jobq_options){.workers = 1})) return false;
+    b->t = trace_new(b->f.clock);
+    handle(b->f.q, "k", record, b->t);
+    b->held = start_with_one_at(&b->g, b->f.q, "gate");
+    for (int i = 0; i < BACKLOG; i++) b->ids[i] = put(b->f.q, "k");
+    return true;
+}
+
+/* None of them is to have run when the worker has gone on, and the next one runs. */
+static void backlog_end(struct backlog *b) {
+    gate_open(&b->g);
+    finish(b->f.q, b->held);
+    CHECK_INT(finish(b->f.q, put(b->f.q, "k")).state, JOBQ_STATE_DONE);
+    CHECK_INT(trace_count(b->t), 1);
+    fixture_close(&b->f);
+    gate_free(&b->g);
+    trace_free(b->t);
+}
+
+/* Goal: jobs that a pool has prefetched are pending and can be cancelled. Method: all of a backlog
+ * are; none of them runs. */
+TEST(cancel_prefetched_jobs) {
+    struct backlog b;
+    REQUIRE(backlog_open(&b));
+    for (int i = 0; i < BACKLOG; i++) {
+        CHECK_INT(state_of(b.f.q, b.ids[i]), JOBQ_STATE_PENDING);
+        WORKS(jobq_cancel(b.f.q, b.ids[i], &err));
+        CHECK_INT(state_of(b.f.q, b.ids[i]), JOBQ_STATE_CANCELLED);
     }
-    gate_open(&g);
-    finish(f.q, held);
-    CHECK_INT(finish(f.q, put(f.q, "k")).state, JOBQ_STATE_DONE);
-    CHECK_INT(trace_count(t), 1);
-    fixture_close(&f);
-    gate_free(&g);
-    trace_free(t);
+    backlog_end(&b);
 }
 
 /* ---- Retry now ---- */
@@ -243,6 +248,7 @@ TEST(retry_now_is_refused_for_done_and_due) {
     fixture_close(&z.f);
 }
 
+/* ctx is the code. */
 static jobq_outcome retry_itself_now(jobq_run *run, void *ctx) {
     *(int *)ctx = jobq_retry_now(jobq_run_handle(run), jobq_run_id(run), NULL);
     return JOBQ_DONE;
@@ -253,13 +259,19 @@ TEST(retry_now_is_refused_for_running) {
     fixture f;
     int code = 0;
     int64_t id;
-    REQUIRE(fixture_open(&f, STEP));
-    handle(f.q, "k", retry_itself_now, &code);
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = retry_itself_now, .ctx = &code}, &id));
     CHECK_INT(drain(f.q), 1);
     CHECK_CODE(code, JOBQ_BAD_STATE);
     CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
     fixture_close(&f);
+}
+
+/* A job with the key "x", which has failed. */
+static bool open_with_failed_key(fixture *f, int64_t *id) {
+    if (!fixture_open(f, STEP)) return false;
+    handle(f->q, "k", fail_always, NULL);
+    *id = put_job(f->q, (jobq_job){.kind = "k", .key = "x"});
+    return CHECK_INT(drain(f->q), 1);
 }
 
 /* Goal: if the key was taken meanwhile nothing happens and it is said so. Method: a failed job
@@ -268,10 +280,7 @@ TEST(retry_now_with_a_taken_key) {
     fixture f;
     jobq_error told = {.code = 0};
     int64_t first, second;
-    REQUIRE(fixture_open(&f, STEP));
-    handle(f.q, "k", answer, FAIL_ALWAYS);
-    first = put_job(f.q, (jobq_job){.kind = "k", .key = "x"});
-    CHECK_INT(drain(f.q), 1);
+    REQUIRE(open_with_failed_key(&f, &first));
     second = put_job(f.q, (jobq_job){.kind = "k", .key = "x", .delay_ms = JOBQ_HOUR});
     FAILS(JOBQ_EXISTS, jobq_retry_now(f.q, first, &err));
     CHECK_CODE(jobq_retry_now(f.q, first, &told), JOBQ_EXISTS);
@@ -289,10 +298,7 @@ TEST(retry_now_with_a_taken_key) {
 TEST(retry_now_takes_the_key_back) {
     fixture f;
     int64_t first, id = 0;
-    REQUIRE(fixture_open(&f, STEP));
-    handle(f.q, "k", answer, FAIL_ALWAYS);
-    first = put_job(f.q, (jobq_job){.kind = "k", .key = "x"});
-    CHECK_INT(drain(f.q), 1);
+    REQUIRE(open_with_failed_key(&f, &first));
     WORKS(jobq_retry_now(f.q, first, &err));
     CHECK_CODE(jobq_enqueue(f.q, &(jobq_job){.kind = "k", .key = "x"}, &id, NULL), JOBQ_OK);
     CHECK_INT(id, first);
@@ -307,10 +313,7 @@ TEST(retry_now_takes_the_key_back) {
 TEST(retry_now_gives_all_attempts_again) {
     fixture f;
     int64_t id;
-    REQUIRE(fixture_open(&f, STEP));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = answer, .ctx = RETRY_ALWAYS,
-                                 .attempts_max = 2});
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = retry_always, .attempts_max = 2}, &id));
     for (int i = 1; i <= 2; i++) {
         CHECK_INT(drain(f.q), 1);
         advance(f.q, JOBQ_MINUTE);
@@ -372,9 +375,7 @@ TEST(delete_running_is_busy) {
     fixture f;
     int code = 0;
     int64_t id;
-    REQUIRE(fixture_open(&f, STEP));
-    handle(f.q, "k", delete_itself, &code);
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = delete_itself, .ctx = &code}, &id));
     CHECK_INT(drain(f.q), 1);
     CHECK_CODE(code, JOBQ_BUSY);
     CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
@@ -385,29 +386,12 @@ TEST(delete_running_is_busy) {
 
 /* Goal: prefetched jobs can be deleted and do not run. Method: as for cancel. */
 TEST(delete_prefetched_jobs) {
-    fixture f;
-    trace *t;
-    gate g;
-    int64_t ids[20], held;
-    gate_init(&g);
-    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1}));
-    t = trace_new(f.clock);
-    handle(f.q, "gate", stand_at_gate, &g);
-    handle(f.q, "k", record, t);
-    start(f.q);
-    held = put(f.q, "gate");
-    gate_await(&g, 1);
-    FAILS(JOBQ_BUSY, jobq_delete(f.q, held, &err));
-    for (int i = 0; i < 20; i++) ids[i] = put(f.q, "k");
-    for (int i = 0; i < 20; i++) WORKS(jobq_delete(f.q, ids[i], &err));
-    CHECK_INT(total(f.q), 1);
-    gate_open(&g);
-    finish(f.q, held);
-    CHECK_INT(finish(f.q, put(f.q, "k")).state, JOBQ_STATE_DONE);
-    CHECK_INT(trace_count(t), 1);
-    fixture_close(&f);
-    gate_free(&g);
-    trace_free(t);
+    struct backlog b;
+    REQUIRE(backlog_open(&b));
+    FAILS(JOBQ_BUSY, jobq_delete(b.f.q, b.held, &err));
+    for (int i = 0; i < BACKLOG; i++) WORKS(jobq_delete(b.f.q, b.ids[i], &err));
+    CHECK_INT(total(b.f.q), 1);
+    backlog_end(&b);
 }
 
 /* Goal: changes are durable. Method: cancel, retry now and delete, then reopen. */
@@ -512,6 +496,11 @@ static void waiter_begin(struct waiter *w, jobq *q, int64_t id, int64_t timeout_
     w->thread = thread_start(wait_in_thread, w);
 }
 
+/* Their timeouts show as wakes. */
+static void await_waiters(jobq *q, int count) {
+    while (jobq_wakes(q) < count) sched_yield();
+}
+
 static bool waiter_is_done(struct waiter *w) {
     bool done;
     pthread_mutex_lock(&w->mutex);
@@ -547,15 +536,15 @@ TEST(wait_times_out_by_the_artificial_clock) {
     }
 }
 
-/* Goal: in step mode a thread waits while another one steps. Method: step once the waiter's
- * timeout shows as a wake. */
+/* Goal: in step mode a thread waits while another one steps. Method: step once the waiter
+ * is inside. */
 TEST(wait_while_another_thread_steps) {
     struct waiter w;
     fixture f;
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .keep_done_ms = JOBQ_NEVER}));
     handle(f.q, "k", do_nothing, NULL);
     waiter_begin(&w, f.q, put(f.q, "k"), JOBQ_DAY);
-    while (jobq_wakes(f.q) == 0) sched_yield();
+    await_waiters(f.q, 1);
     CHECK_INT(drain(f.q), 1);
     waiter_end(&w);
     CHECK_CODE(w.code, JOBQ_OK);
@@ -572,10 +561,10 @@ TEST(wait_for_a_job_that_is_not_kept) {
     fixture f;
     int64_t id;
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .keep_failed_ms = JOBQ_NONE}));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = answer, .ctx = FAIL_ALWAYS});
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = fail_always});
     id = put(f.q, "k");
     waiter_begin(&w, f.q, id, JOBQ_DAY);
-    while (jobq_wakes(f.q) == 0) sched_yield();
+    await_waiters(f.q, 1);
     CHECK_INT(drain(f.q), 1);
     waiter_end(&w);
     CHECK_CODE(w.code, JOBQ_OK);
@@ -595,9 +584,8 @@ TEST(wait_ends_with_cancel_and_delete) {
     cancelled = put(f.q, "parked");
     deleted = put(f.q, "parked");
     waiter_begin(&a, f.q, cancelled, JOBQ_DAY);
-    while (jobq_wakes(f.q) < 1) sched_yield();
     waiter_begin(&b, f.q, deleted, 2 * JOBQ_DAY);
-    while (jobq_wakes(f.q) < 2) sched_yield();
+    await_waiters(f.q, 2);
     WORKS(jobq_cancel(f.q, cancelled, &err));
     waiter_end(&a);
     CHECK_CODE(a.code, JOBQ_OK);

@@ -6,15 +6,7 @@
 
 #include <sched.h>
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE})
 #define LEAN .keep_done_ms = JOBQ_NONE, .keep_failed_ms = JOBQ_NONE
-
-static const jobq_outcome retry_always = JOBQ_RETRY;
-#define RETRY_ALWAYS ((void *)(uintptr_t)&retry_always)
-
-static int64_t put_in(jobq *q, int64_t delay_ms) {
-    return put_job(q, (jobq_job){.kind = "k", .delay_ms = delay_ms});
-}
 
 /* ---- The clock itself ---- */
 
@@ -770,14 +762,14 @@ TEST(history_survives_reopening) {
         fixture f;
         int64_t id;
         REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .seed = 5}));
-        handle(f.q, "k", answer, RETRY_ALWAYS);
+        handle(f.q, "k", retry_always, NULL);
         id = put_in(f.q, 1);
         for (int i = 0; i < 6; i++) {
             WORKS(jobq_advance_to_next(f.q, &err));
             at[restart][i] = look(f.q, id).run_at_ms;
             if (!restart) continue;
             REQUIRE(fixture_reopen(&f));
-            handle(f.q, "k", answer, RETRY_ALWAYS);
+            handle(f.q, "k", retry_always, NULL);
         }
         fixture_remove(&f);
     }

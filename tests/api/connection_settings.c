@@ -2,12 +2,6 @@
  * jobq's connections or into its file: they bind the application, and never jobq. */
 #include "helpers.h"
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE})
-
-static int run_sql(sqlite3 *db, const char *sql) {
-    return sqlite3_exec(db, sql, NULL, NULL, NULL);
-}
-
 /* A file of that name, or ":memory:" for each second. */
 static jobq *open_way(int way, const char **path, jobq_options options, jobq_clock **clock) {
     char name[16];
@@ -239,17 +233,6 @@ TEST(tables_get_no_name_of_jobq) {
 
 /* ---- A refusal ---- */
 
-static int refuse(void *arg) {
-    (void)arg;
-    return 1;
-}
-
-static int deny(void *arg, int action, const char *a, const char *b, const char *c,
-                const char *d) {
-    (void)arg, (void)action, (void)a, (void)b, (void)c, (void)d;
-    return SQLITE_DENY;
-}
-
 /* Refuses the job its connection, and leaves it in disorder. */
 static int wreck_and_refuse(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
                             void *ctx) {
@@ -257,8 +240,8 @@ static int wreck_and_refuse(sqlite3 *db, jobq_connection which, jobq_stage stage
     if (which != JOBQ_CONNECTION_JOB || stage != JOBQ_STAGE_SETUP) return 0;
     run_sql(db, "PRAGMA foreign_keys = ON; PRAGMA query_only = 1; BEGIN");
     sqlite3_limit(db, SQLITE_LIMIT_SQL_LENGTH, 10);
-    sqlite3_commit_hook(db, refuse, NULL);
-    sqlite3_progress_handler(db, 1, refuse, NULL);
+    sqlite3_commit_hook(db, veto, NULL);
+    sqlite3_progress_handler(db, 1, veto, NULL);
     sqlite3_set_authorizer(db, deny, NULL);
     return *(int *)ctx;
 }

@@ -10,23 +10,9 @@
 enum { SOON_MS = 20 };
 
 static jobq *open_with(jobq_options options) {
-    jobq *q = NULL;
     options.shared = true;
     options.durability = JOBQ_RELAXED;
-    WORKS(jobq_open(test_path("q.db"), &options, &q, &err));
-    return q;
-}
-
-static sqlite3 *take_the_file(void) {
-    sqlite3 *db = sql_open(test_path("q.db"));
-    CHECK_INT(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
-    return db;
-}
-
-static void give_the_file_back(sqlite3 **db) {
-    CHECK_INT(sqlite3_exec(*db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(*db);
-    *db = NULL;
+    return open_queue_at(test_path("q.db"), options);
 }
 
 /* ---- What goes on ---- */
@@ -74,7 +60,7 @@ TEST(time_goes_on) {
     start(q);
     gate_await(&w.begin, 2);
     ids[2] = put_job(q, (jobq_job){.kind = "plain", .delay_ms = SOON_MS});
-    db = take_the_file();
+    db = take_the_file(test_path("q.db"));
     gate_open(&w.begin);
     gate_await(&w.sleep, 1);
     gate_await(&w.deadline, 1);
@@ -143,7 +129,7 @@ TEST(lateness_is_measured) {
     never = put_job(q, (jobq_job){.kind = "sleep", .delay_ms = JOBQ_DAY});
     start(q);
     gate_await(&late.begin, 2);
-    db = take_the_file();
+    db = take_the_file(test_path("q.db"));
     gate_open(&late.begin);
     wait_ms = -test_real_ms() - SOON_MS;
     FAILS(JOBQ_TIMEOUT, jobq_wait(q, never, SOON_MS, NULL, &err));
@@ -174,12 +160,8 @@ TEST(outcome_is_written_when_the_file_is_free) {
     sqlite3 *db;
     jobq *q = open_with((jobq_options){.workers = 1});
     REQUIRE(q != NULL);
-    gate_init(&g);
-    handle(q, "k", stand_at_gate, &g);
-    id = put(q, "k");
-    start(q);
-    gate_await(&g, 1);
-    db = take_the_file();
+    id = start_with_one_at(&g, q, "k");
+    db = take_the_file(test_path("q.db"));
     gate_open(&g);
     FAILS(JOBQ_TIMEOUT, jobq_wait(q, id, SOON_MS, NULL, &err));
     CHECK_INT(state_of(q, id), JOBQ_STATE_RUNNING);
@@ -223,7 +205,7 @@ TEST(each_caller_waits_as_long_as_it_says) {
     sqlite3 *db;
     jobq *q = open_with((jobq_options){.workers = JOBQ_NONE, .busy_ms = WAIT_MS});
     REQUIRE(q != NULL);
-    db = take_the_file();
+    db = take_the_file(test_path("q.db"));
     gate_init(&begin);
     for (int i = 0; i < CALLERS; i++) {
         callers[i] = (struct caller){.q = q, .begin = &begin};
@@ -257,14 +239,14 @@ TEST(free_file_is_found) {
     sqlite3 *db;
     jobq *q = open_with((jobq_options){.workers = JOBQ_NONE, .busy_ms = JOBQ_NONE});
     REQUIRE(q != NULL);
-    db = take_the_file();
+    db = take_the_file(test_path("q.db"));
     FAILS(JOBQ_BUSY, jobq_enqueue(q, &(jobq_job){.kind = "k"}, NULL, &err));
     give_the_file_back(&db);
     put(q, "k");
     close_queue(&q);
     q = open_with((jobq_options){.workers = JOBQ_NONE, .busy_ms = JOBQ_DAY});
     REQUIRE(q != NULL);
-    db = take_the_file();
+    db = take_the_file(test_path("q.db"));
     c.q = q;
     call(&c);
     test_pause_ms(SOON_MS); /* either way it has to succeed; mostly it waits by then */
@@ -284,13 +266,9 @@ TEST(stop_beside_a_caller_that_waits) {
     sqlite3 *db;
     jobq *q = open_with((jobq_options){.workers = 1, .busy_ms = JOBQ_DAY});
     REQUIRE(q != NULL);
-    gate_init(&g);
     handle(q, "k", do_nothing, NULL);
-    handle(q, "stand", stand_at_gate, &g);
-    id = put(q, "stand");
-    start(q);
-    gate_await(&g, 1);
-    db = take_the_file();
+    id = start_with_one_at(&g, q, "stand");
+    db = take_the_file(test_path("q.db"));
     c.q = q;
     call(&c);
     gate_open(&g);
@@ -335,7 +313,7 @@ TEST(job_transaction_waits_as_long_as_it_says) {
     id = put(q, "k");
     start(q);
     gate_await(&a.begin, 1);
-    db = take_the_file();
+    db = take_the_file(test_path("q.db"));
     gate_open(&a.begin);
     gate_await(&a.refused, 1);
     give_the_file_back(&db);
@@ -358,7 +336,7 @@ static bool begin_with_an_outcome(jobq **q, gate *g, int64_t *id, sqlite3 **db) 
     *id = put(*q, "k");
     start(*q);
     gate_await(g, 1);
-    *db = take_the_file();
+    *db = take_the_file(test_path("q.db"));
     gate_open(g);
     return true;
 }
@@ -428,7 +406,7 @@ TEST(close_says_what_it_drops) {
 
 static jobq_outcome let_it_write(jobq_run *run, void *ctx) {
     (void)run;
-    *(sqlite3 **)ctx = take_the_file();
+    *(sqlite3 **)ctx = take_the_file(test_path("q.db"));
     return JOBQ_DONE;
 }
 
@@ -464,7 +442,7 @@ TEST(stop_with_nothing_to_write) {
     WORKS(jobq_stop(q, JOBQ_NEVER, &err)); /* its last transaction is over */
     start(q);
     while (stats_of(q).claimed > 0 || stats_of(q).running > 0) test_pause_ms(1);
-    db = take_the_file();
+    db = take_the_file(test_path("q.db"));
     WORKS(jobq_stop(q, JOBQ_NONE, &err));
     close_queue(&q);
     give_the_file_back(&db);
@@ -478,7 +456,7 @@ TEST(open_waits_as_long_as_it_says) {
     jobq *q = open_with((jobq_options){.workers = 1});
     REQUIRE(q != NULL);
     close_queue(&q);
-    db = take_the_file();
+    db = take_the_file(test_path("q.db"));
     began_ms = test_real_ms();
     FAILS(JOBQ_BUSY, jobq_open(test_path("q.db"), &options, &q, &err));
     CHECK(test_real_ms() - began_ms >= SOON_MS - 1);
@@ -517,7 +495,7 @@ TEST(who_waits_is_heard) {
     WORKS(jobq_open(test_path("q.db"), &options, &client, &err));
     REQUIRE(client != NULL);
     CHECK(!somebody_waits());
-    db = take_the_file();
+    db = take_the_file(test_path("q.db"));
     FAILS(JOBQ_BUSY, jobq_enqueue(client, &(jobq_job){.kind = "k"}, NULL, &err));
     give_the_file_back(&db);
     CHECK(somebody_waits());

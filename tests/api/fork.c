@@ -181,8 +181,6 @@ static void open_scene(jobq_options options, jobq_handler run) {
 }
 
 #define POOL ((jobq_options){.workers = 1})
-#define STEP ((jobq_options){.workers = JOBQ_NONE})
-
 static void be_open(void) {
     open_scene(POOL, do_nothing);
     fork_here(NULL);
@@ -273,15 +271,10 @@ enum { STATES = sizeof states / sizeof states[0] };
 
 /* Owns after the parent, while the child lives. */
 static void take_over(void *arg) {
-    jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED};
-    jobq *q = NULL;
+    jobq *q = open_pool(scene.path, JOBQ_NONE);
     (void)arg;
-    WORKS(jobq_open(scene.path, &options, &q, &err));
     REQUIRE(q != NULL);
-    handle(q, "k", do_nothing, NULL);
-    put(q, "k");
-    CHECK_INT(drain(q), 1);
-    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    run_one_and_close(&q);
     check_sound(scene.path);
 }
 
@@ -342,16 +335,12 @@ TEST(children_of_clients_and_of_memory) {
 
 /* Opens a queue of its own, and is told that the parent's has an owner. */
 static void own_another(void *arg) {
-    jobq_options options = {.workers = JOBQ_NONE};
     jobq *q = NULL;
-    FAILS(JOBQ_LOCKED, jobq_open((const char *)arg, &options, &q, &err));
+    FAILS(JOBQ_LOCKED, jobq_open((const char *)arg, &STEP, &q, &err));
     CHECK(q == NULL);
-    WORKS(jobq_open(test_path("own.db"), &options, &q, &err));
+    q = open_queue_at(test_path("own.db"), STEP);
     REQUIRE(q != NULL);
-    handle(q, "k", do_nothing, NULL);
-    put(q, "k");
-    CHECK_INT(drain(q), 1);
-    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    run_one_and_close(&q);
 }
 
 /* Goal: a forked child may own a queue of its own, but not the parent's; once that is closed, it

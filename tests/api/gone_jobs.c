@@ -8,7 +8,7 @@
 
 #include <sched.h>
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED})
+#define RELAXED_STEP ((jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED})
 
 enum { KEYS = 2, OUTCOMES = 5 };
 static const jobq_outcome outcomes[OUTCOMES] = {JOBQ_DONE, JOBQ_RETRY, JOBQ_FAIL, JOBQ_CANCELLED,
@@ -54,7 +54,7 @@ static void check_tables_empty(const char *path) {
 }
 
 static bool open_with(fixture *f, jobq_kind kind) {
-    if (!fixture_open(f, STEP)) return false;
+    if (!fixture_open(f, RELAXED_STEP)) return false;
     kind.name = "k";
     kind.run = grant;
     kind.jitter_percent = JOBQ_NONE;
@@ -139,18 +139,6 @@ TEST(deleted_jobs_leave_nothing) {
     }
 }
 
-/* Somebody else writes while the outcomes of all jobs are handed in: so they wait for each other,
- * and one statement settles them when he has finished. */
-static void settle_together(fixture *f, gate *g, int jobs) {
-    sqlite3 *db = sql_open(f->path);
-    gate_await(g, jobs);
-    CHECK_INT(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
-    gate_open(g);
-    while (stats_of(f->q).running > 0) sched_yield();
-    CHECK_INT(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
-
 /* Goal: neighbours that are settled together leave no more than one that ends alone. Method: four
  * jobs with consecutive ids, each with a key; dropped at once, or kept. */
 TEST(neighbours_leave_nothing) {
@@ -168,7 +156,7 @@ TEST(neighbours_leave_nothing) {
                                      .keep_done_ms = keep_ms[n]});
         start(f.q);
         WORKS(jobq_enqueue_many(f.q, jobs, NEIGHBOURS, NULL, &err));
-        settle_together(&f, &g, NEIGHBOURS);
+        settle_together(&f, &g, NEIGHBOURS, "");
         WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
         CHECK_INT(stats_of(f.q).done, NEIGHBOURS);
         if (keep_ms[n] == JOBQ_NONE) check_tables_empty(f.path);

@@ -2,7 +2,7 @@
  * header about the memory that it sees and the words that it leaves. */
 #include "helpers.h"
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED})
+#define RELAXED_STEP ((jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED})
 
 static bool aligned(const void *at) {
     return (uintptr_t)at % 8 == 0;
@@ -36,7 +36,7 @@ static jobq_outcome look_at_bytes(jobq_run *run, void *ctx) {
 TEST(bytes_are_aligned_and_whole) {
     static const char *const places[] = {":memory:", "q.db"};
     for (int place = 0; place < 2; place++) {
-        jobq_options options = STEP;
+        jobq_options options = RELAXED_STEP;
         unsigned char bytes[SIZE_MAX_TRIED];
         jobq *q = NULL;
         options.clock = jobq_clock_artificial(T0);
@@ -83,7 +83,7 @@ static jobq_outcome tell_of_itself(jobq_run *run, void *ctx) {
  * key and a queue of their own, two attempts each, in a file and in memory. */
 TEST(run_tells_of_its_job) {
     for (int n = 0; n < 8; n++) {
-        jobq_options options = STEP;
+        jobq_options options = RELAXED_STEP;
         jobq_info want = {.priority = n - 3, .payload_size = (size_t)n};
         jobq *q = NULL;
         int64_t id;
@@ -103,6 +103,33 @@ TEST(run_tells_of_its_job) {
         CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
         CHECK_CODE(jobq_close(&q), JOBQ_OK);
         jobq_clock_free(options.clock);
+    }
+}
+
+static jobq_outcome return_bytes(jobq_run *run, void *ctx) {
+    static const char bytes[101];
+    return jobq_done(run, bytes, *(const size_t *)ctx);
+}
+
+/* Goal: a result has the limit of a payload; with a larger one the job fails for good and says why.
+ * Method: a limit of 100 bytes, and one more. */
+TEST(large_result_fails_the_job) {
+    for (size_t size = 100; size <= 101; size++) {
+        jobq_options options = RELAXED_STEP;
+        jobq_info info;
+        fixture f;
+        int64_t id;
+        options.payload_max = 100;
+        REQUIRE(fixture_open(&f, options));
+        handle(f.q, "k", return_bytes, &size);
+        id = put(f.q, "k");
+        CHECK_INT(drain(f.q), 1);
+        info = look(f.q, id);
+        CHECK_INT(info.state, size > 100 ? JOBQ_STATE_FAILED : JOBQ_STATE_DONE);
+        CHECK_INT(info.result_size, size > 100 ? 0 : 100);
+        CHECK_STR(info.error, size > 100 ? "the result of 101 bytes is larger than payload_max"
+                                         : "");
+        fixture_remove(&f);
     }
 }
 
@@ -130,7 +157,7 @@ TEST(detail_of_another_outcome_is_dropped) {
     enum { ALL = sizeof all / sizeof all[0] };
     struct words w;
     fixture f;
-    REQUIRE(fixture_open(&f, STEP));
+    REQUIRE(fixture_open(&f, RELAXED_STEP));
     handle(f.q, "k", say_one_thing, &w);
     for (int n = 0; n < ALL * ALL; n++) {
         bool same = n / ALL == n % ALL;
@@ -172,7 +199,7 @@ static jobq_outcome take_an_hour(jobq_run *run, void *ctx) {
  * that takes an hour inside an advance of two minutes. */
 TEST(handler_may_move_the_clock) {
     fixture f;
-    REQUIRE(fixture_open(&f, STEP));
+    REQUIRE(fixture_open(&f, RELAXED_STEP));
     handle_kind(f.q, (jobq_kind){.name = "k", .run = take_an_hour, .ctx = f.clock,
                                  .timeout_ms = JOBQ_SECOND});
     put_job(f.q, (jobq_job){.kind = "k", .delay_ms = JOBQ_MINUTE});
@@ -202,7 +229,7 @@ static jobq_outcome imitate(jobq_run *run, void *ctx) {
 /* Goal: a transaction that is not jobq's own is never committed as if it were, however much it
  * looks like it. Method: a handler that rolls back and begins anew with the same savepoint. */
 TEST(imitated_transaction_keeps_nothing) {
-    jobq_options options = STEP;
+    jobq_options options = RELAXED_STEP;
     fixture f;
     jobq_info info;
     int64_t id;
@@ -222,5 +249,6 @@ TEST(imitated_transaction_keeps_nothing) {
     fixture_close(&f);
 }
 
-TEST_MAIN(bytes_are_aligned_and_whole, run_tells_of_its_job, detail_of_another_outcome_is_dropped,
+TEST_MAIN(bytes_are_aligned_and_whole, run_tells_of_its_job, large_result_fails_the_job,
+          detail_of_another_outcome_is_dropped,
           handler_may_move_the_clock, imitated_transaction_keeps_nothing)

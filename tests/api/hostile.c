@@ -109,6 +109,9 @@ static bool play_damage(const struct hostile_file *good, const struct damage *da
     damage_it(path, damage->sql);
     hostile_play(path, false, look_first, &seen);
     named = strstr(seen.text, damage->table) && strstr(seen.text, damage->column);
+    /* The row, too; but the next time is read without asking whose it is. */
+    if (strcmp(damage->table, "jobq_job") == 0 && !strstr("id run_at prune_at", damage->column))
+        named = named && !strstr(seen.text, "row 0:");
     if (!look_first) named = seen.code == JOBQ_OK || strstr(seen.text, "jobq_");
     if ((look_first && !CHECK_CODE(seen.code, JOBQ_CORRUPT)) || !CHECK(named))
         test_note("%s: \"%s\"", damage->sql, seen.text);

@@ -5,12 +5,6 @@
 #include <limits.h>
 #include <sched.h>
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE})
-
-static const jobq_outcome retry_always = JOBQ_RETRY, fail_always = JOBQ_FAIL;
-#define RETRY_ALWAYS ((void *)(uintptr_t)&retry_always)
-#define FAIL_ALWAYS ((void *)(uintptr_t)&fail_always)
-
 /* ---- Get ---- */
 
 struct self_look {
@@ -182,7 +176,7 @@ static bool fill(fixture *f, int64_t ids[MANY]) {
     static const char *const queues[] = {"left", "right"};
     if (!fixture_open(f, STEP)) return false;
     handle(f->q, "done", do_nothing, NULL);
-    handle(f->q, "fail", answer, FAIL_ALWAYS);
+    handle(f->q, "fail", fail_always, NULL);
     for (int i = 0; i < MANY / 2; i++)
         ids[i] = put_job(f->q, (jobq_job){.kind = kinds[i % 3], .queue = queues[i % 2]});
     drain(f->q);
@@ -470,8 +464,8 @@ TEST(statistics_count_since_open) {
     jobq_stats s;
     REQUIRE(fixture_open(&f, STEP));
     handle(f.q, "done", do_nothing, NULL);
-    handle(f.q, "fail", answer, FAIL_ALWAYS);
-    handle(f.q, "retry", answer, RETRY_ALWAYS);
+    handle(f.q, "fail", fail_always, NULL);
+    handle(f.q, "retry", retry_always, NULL);
     for (int i = 0; i < 4; i++) put(f.q, "done");
     for (int i = 0; i < 2; i++) put(f.q, "fail");
     put(f.q, "retry");
@@ -647,8 +641,8 @@ TEST(events_come_after_the_commit) {
                                             .ctx = &w}));
     w.q = f.q;
     handle(f.q, "done", do_nothing, NULL);
-    handle(f.q, "fail", answer, FAIL_ALWAYS);
-    handle(f.q, "retry", answer, RETRY_ALWAYS);
+    handle(f.q, "fail", fail_always, NULL);
+    handle(f.q, "retry", retry_always, NULL);
     put(f.q, "done");
     put(f.q, "fail");
     put(f.q, "retry");

@@ -2,12 +2,6 @@
  * what a handler may do with the one that it gets, which the next job finds as it was. */
 #include "helpers.h"
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE})
-
-static int run_sql(sqlite3 *db, const char *sql) {
-    return sqlite3_exec(db, sql, NULL, NULL, NULL);
-}
-
 static int64_t ask(sqlite3 *db, const char *sql) {
     sqlite3_stmt *stmt = NULL;
     int64_t value = -1;
@@ -358,17 +352,6 @@ TEST(what_commit_refuses_is_a_failure) {
 }
 
 /* ---- What the next job finds ---- */
-
-static int veto(void *arg) {
-    (void)arg;
-    return 1;
-}
-
-static int deny(void *arg, int action, const char *a, const char *b, const char *c,
-                const char *d) {
-    (void)arg, (void)action, (void)a, (void)b, (void)c, (void)d;
-    return SQLITE_DENY;
-}
 
 /* Sets everything that jobq lives by to what it must not be. */
 static int wreck(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err, void *ctx) {

@@ -9,7 +9,7 @@
 
 #include <sched.h>
 
-#define STEP \
+#define SHARED_STEP \
     ((jobq_options){.workers = JOBQ_NONE, .shared = true, .durability = JOBQ_RELAXED})
 
 /* What the other hand does to the row of a job. */
@@ -80,7 +80,7 @@ TEST(late_result_is_not_applied) {
     static const jobq_outcome outcomes[] = {JOBQ_DONE, JOBQ_RETRY, JOBQ_FAIL, JOBQ_RESCHEDULE,
                                             JOBQ_SNOOZE, JOBQ_CANCELLED};
     enum { OUTCOMES = sizeof outcomes / sizeof outcomes[0] };
-    jobq_options options = STEP;
+    jobq_options options = SHARED_STEP;
     struct late late;
     fixture f;
     options.on_event = log_event;
@@ -108,25 +108,6 @@ TEST(late_result_is_not_applied) {
 
 enum { JOBS = 4 };
 
-static void await_handlers(jobq *q) {
-    while (stats_of(q).running > 0) sched_yield();
-}
-
-/* The outcomes of all jobs are handed in while somebody else writes, so they are settled by one
- * statement when he has finished; meanwhile he has changed one of the rows. */
-static void settle_beside(fixture *f, gate *g, int hand, int64_t id) {
-    sqlite3 *db = sql_open(f->path);
-    char sql[256];
-    snprintf(sql, sizeof sql, hands[hand], (long long)id);
-    gate_await(g, JOBS);
-    CHECK_INT(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
-    gate_open(g);
-    await_handlers(f->q);
-    CHECK_INT(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    CHECK_INT(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
-
 static void check_late_neighbour(int hand, int which, int64_t keep_ms) {
     jobq_job jobs[JOBS] = {{.kind = "k"}, {.kind = "k"}, {.kind = "k"}, {.kind = "k"}};
     jobq_stored results[JOBS];
@@ -140,7 +121,8 @@ static void check_late_neighbour(int hand, int which, int64_t keep_ms) {
                                  .keep_done_ms = keep_ms});
     start(f.q);
     WORKS(jobq_enqueue_many(f.q, jobs, JOBS, results, &err));
-    settle_beside(&f, &g, hand, results[which].id);
+    snprintf(sql, sizeof sql, hands[hand], (long long)results[which].id);
+    settle_together(&f, &g, JOBS, sql);
     for (int i = 0; i < JOBS; i++)
         if (i != which) jobq_wait(f.q, results[i].id, JOBQ_NEVER, NULL, NULL);
     WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));

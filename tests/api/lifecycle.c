@@ -193,11 +193,7 @@ TEST(stop_without_grace) {
     jobq *q = open_pool(test_path("q.db"), 2);
     int64_t id;
     REQUIRE(q != NULL);
-    gate_init(&g);
-    handle(q, "k", stand_at_gate, &g);
-    id = put(q, "k");
-    start(q);
-    gate_await(&g, 1);
+    id = start_with_one_at(&g, q, "k");
     FAILS(JOBQ_TIMEOUT, jobq_stop(q, JOBQ_NONE, &err));
     FAILS(JOBQ_TIMEOUT, jobq_stop(q, 10, &err));
     FAILS(JOBQ_BUSY, jobq_start(q, &err));
@@ -214,38 +210,18 @@ TEST(stop_without_grace) {
     gate_free(&g);
 }
 
-struct closing {
-    jobq *q;
-    gate *g;
-};
-
-/* Opens the gate as soon as the queue says that it is being closed. */
-static void *open_when_closing(void *arg) {
-    struct closing *c = (struct closing *)arg;
-    jobq_stats s;
-    while (jobq_stat(c->q, &s, NULL) == JOBQ_OK) sched_yield();
-    gate_open(c->g);
-    return NULL;
-}
-
 /* Goal: close after a stop that timed out waits for the handler and settles its outcome.
  * Method: the gate is opened only when close has begun. */
 TEST(close_after_expired_stop) {
     gate g;
     pthread_t thread;
-    struct closing c;
     jobq *q = open_pool(test_path("q.db"), 1);
+    struct gatekeeper keeper = {q, &g};
     int64_t id;
     REQUIRE(q != NULL);
-    gate_init(&g);
-    c.q = q;
-    c.g = &g;
-    handle(q, "k", stand_at_gate, &g);
-    id = put(q, "k");
-    start(q);
-    gate_await(&g, 1);
+    id = start_with_one_at(&g, q, "k");
     FAILS(JOBQ_TIMEOUT, jobq_stop(q, JOBQ_NONE, &err));
-    thread = thread_start(open_when_closing, &c);
+    thread = thread_start(open_when_closing, &keeper);
     close_queue(&q);
     pthread_join(thread, NULL);
     q = open_pool(test_path("q.db"), 1);
@@ -262,22 +238,13 @@ TEST(grace_is_real_time) {
     gate g;
     fixture f;
     REQUIRE(fixture_open(&f, (jobq_options){.workers = 1}));
-    gate_init(&g);
-    handle(f.q, "k", stand_at_gate, &g);
-    put(f.q, "k");
-    start(f.q);
-    gate_await(&g, 1);
+    start_with_one_at(&g, f.q, "k");
     FAILS(JOBQ_TIMEOUT, jobq_stop(f.q, 10, &err));
     CHECK_INT(fixture_elapsed(&f), 0);
     gate_open(&g);
     WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
     fixture_close(&f);
     gate_free(&g);
-}
-
-static void *stop_for_ever(void *arg) {
-    CHECK_CODE(jobq_stop((jobq *)arg, JOBQ_NEVER, NULL), JOBQ_OK);
-    return NULL;
 }
 
 /* Goal: several threads may stop at once and all of them return. Method: four stops beside
@@ -293,7 +260,7 @@ TEST(stop_from_several_threads) {
     start(q);
     gate_await(&p.entered, 1);
     for (int i = 0; i < 4; i++)
-        threads[i] = thread_start(stop_for_ever, q);
+        threads[i] = thread_start(stop_in_thread, q);
     for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
     CHECK(has_returned(&p));
     CHECK(!stats_of(q).started_now);

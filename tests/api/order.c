@@ -19,8 +19,6 @@ static void close_trace(fixture *f, trace *t) {
     trace_free(t);
 }
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE})
-
 static int64_t put_urgent(jobq *q, int priority) {
     return put_job(q, (jobq_job){.kind = "k", .priority = priority});
 }
@@ -38,59 +36,56 @@ static void check_order(jobq *q, trace *t, const int64_t *ids, size_t n) {
 
 /* ---- One queue ---- */
 
-/* Goal: jobs of one priority and time run in the order of their ids. Method: ten. */
-TEST(equal_jobs_run_in_order_of_id) {
+/* Enqueues the jobs in this order, and checks that they run in that one. */
+static void check_runs(const jobq_job *jobs, const size_t *order, size_t n) {
     fixture f;
     trace *t;
-    int64_t ids[10];
+    int64_t ids[16], wanted[16];
     REQUIRE(open_trace(&f, &t, STEP));
-    for (int i = 0; i < 10; i++) ids[i] = put(f.q, "k");
-    check_order(f.q, t, ids, 10);
+    for (size_t i = 0; i < n; i++) {
+        jobq_job job = jobs[i];
+        job.kind = "k";
+        ids[i] = put_job(f.q, job);
+    }
+    for (size_t i = 0; i < n; i++) wanted[i] = ids[order[i]];
+    check_order(f.q, t, wanted, n);
     close_trace(&f, t);
+}
+
+/* Goal: jobs of one priority and time run in the order of their ids. Method: ten. */
+TEST(equal_jobs_run_in_order_of_id) {
+    static const jobq_job jobs[10];
+    static const size_t order[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+    check_runs(jobs, order, 10);
 }
 
 /* Goal: lower numbers are more urgent, over the whole range of int. Method: seven priorities
  * enqueued in another order. */
 TEST(lower_priority_numbers_run_first) {
-    static const int priorities[] = {5, INT32_MAX, 0, -1, 1, INT32_MIN, -100};
+    static const jobq_job jobs[] = {{.priority = 5}, {.priority = INT32_MAX}, {.priority = 0},
+                                    {.priority = -1}, {.priority = 1}, {.priority = INT32_MIN},
+                                    {.priority = -100}};
     static const size_t order[] = {5, 6, 3, 2, 4, 0, 1};
-    fixture f;
-    trace *t;
-    int64_t ids[7], wanted[7];
-    REQUIRE(open_trace(&f, &t, STEP));
-    for (int i = 0; i < 7; i++) ids[i] = put_urgent(f.q, priorities[i]);
-    for (int i = 0; i < 7; i++) wanted[i] = ids[order[i]];
-    check_order(f.q, t, wanted, 7);
-    close_trace(&f, t);
+    check_runs(jobs, order, 7);
 }
 
 /* Goal: within a priority the earlier time runs first, and the lower id among equal times.
  * Method: past and present times, enqueued backwards. */
 TEST(earlier_times_run_first) {
-    static const int64_t times[] = {T0 - 1, T0 - 500, T0 - 2, T0 - 500, 1};
+    static const jobq_job jobs[] = {{.run_at_ms = T0 - 1}, {.run_at_ms = T0 - 500},
+                                    {.run_at_ms = T0 - 2}, {.run_at_ms = T0 - 500},
+                                    {.run_at_ms = 1}};
     static const size_t order[] = {4, 1, 3, 2, 0};
-    fixture f;
-    trace *t;
-    int64_t ids[5], wanted[5];
-    REQUIRE(open_trace(&f, &t, STEP));
-    for (int i = 0; i < 5; i++)
-        ids[i] = put_job(f.q, (jobq_job){.kind = "k", .run_at_ms = times[i]});
-    for (int i = 0; i < 5; i++) wanted[i] = ids[order[i]];
-    check_order(f.q, t, wanted, 5);
-    close_trace(&f, t);
+    check_runs(jobs, order, 5);
 }
 
 /* Goal: priority counts before time. Method: an urgent job of now against a lesser one that
  * has been due for long. */
 TEST(priority_counts_before_time) {
-    fixture f;
-    trace *t;
-    int64_t ids[2];
-    REQUIRE(open_trace(&f, &t, STEP));
-    ids[1] = put_job(f.q, (jobq_job){.kind = "k", .priority = 1, .run_at_ms = 1});
-    ids[0] = put_job(f.q, (jobq_job){.kind = "k", .priority = 0, .run_at_ms = T0});
-    check_order(f.q, t, ids, 2);
-    close_trace(&f, t);
+    static const jobq_job jobs[] = {{.priority = 1, .run_at_ms = 1},
+                                    {.priority = 0, .run_at_ms = T0}};
+    static const size_t order[] = {1, 0};
+    check_runs(jobs, order, 2);
 }
 
 struct model_job {
@@ -356,13 +351,11 @@ TEST(parked_jobs_run_after_register) {
  * slice in which an engine may move them. */
 TEST(many_parked_jobs_run_after_register) {
     enum { N = 1500 };
-    static jobq_job jobs[N];
     fixture f;
     trace *t;
     REQUIRE(open_trace(&f, &t, (jobq_options){.workers = JOBQ_NONE,
                                               .durability = JOBQ_RELAXED}));
-    for (int i = 0; i < N; i++) jobs[i] = (jobq_job){.kind = "late"};
-    WORKS(jobq_enqueue_many(f.q, jobs, N, NULL, &err));
+    put_many(f.q, &(jobq_job){.kind = "late"}, N);
     CHECK_INT(drain(f.q), 0);
     handle(f.q, "late", record, t);
     CHECK_INT(drain(f.q), N);
@@ -424,9 +417,19 @@ enum { BACKLOG = 1000 };
 
 /* Queues a thousand lesser jobs in one batch. */
 static void put_backlog(jobq *q) {
-    static jobq_job jobs[BACKLOG];
-    for (int i = 0; i < BACKLOG; i++) jobs[i] = (jobq_job){.kind = "k", .priority = 10};
-    WORKS(jobq_enqueue_many(q, jobs, BACKLOG, NULL, &err));
+    put_many(q, &(jobq_job){.kind = "k", .priority = 10}, BACKLOG);
+}
+
+/* One worker of the pool stands at the gate. */
+static bool open_trace_at_gate(fixture *f, trace **t, gate *g, jobq_options options) {
+    if (!open_trace(f, t, options)) return false;
+    start_with_one_at(g, f->q, "gate");
+    return true;
+}
+
+static void close_trace_at_gate(fixture *f, trace *t, gate *g) {
+    close_trace(f, t);
+    gate_free(g);
 }
 
 /* Where in the trace a job stands, or -1. */
@@ -446,12 +449,7 @@ TEST(urgent_job_starts_next_with_one_worker) {
     trace *t;
     gate g;
     int64_t urgent;
-    gate_init(&g);
-    REQUIRE(open_trace(&f, &t, (jobq_options){.workers = 1}));
-    handle(f.q, "gate", stand_at_gate, &g);
-    start(f.q);
-    put(f.q, "gate");
-    gate_await(&g, 1);
+    REQUIRE(open_trace_at_gate(&f, &t, &g, (jobq_options){.workers = 1}));
     put_backlog(f.q);
     urgent = put_urgent(f.q, 1);
     gate_open(&g);
@@ -459,9 +457,7 @@ TEST(urgent_job_starts_next_with_one_worker) {
     CHECK_INT(place_of(t, urgent), 0);
     while (count_all(f.q).done < BACKLOG + 2) sched_yield();
     CHECK_INT(trace_count(t), BACKLOG + 1);
-    fixture_close(&f);
-    gate_free(&g);
-    trace_free(t);
+    close_trace_at_gate(&f, t, &g);
 }
 
 /* Goal: the same for a job that becomes due by the clock. Method: as before, but the urgent
@@ -471,22 +467,15 @@ TEST(due_job_starts_next_with_one_worker) {
     trace *t;
     gate g;
     int64_t urgent;
-    gate_init(&g);
-    REQUIRE(open_trace(&f, &t, (jobq_options){.workers = 1}));
-    handle(f.q, "gate", stand_at_gate, &g);
-    start(f.q);
+    REQUIRE(open_trace_at_gate(&f, &t, &g, (jobq_options){.workers = 1}));
     urgent = put_job(f.q, (jobq_job){.kind = "k", .priority = 1, .delay_ms = 10});
-    put(f.q, "gate");
-    gate_await(&g, 1);
     put_backlog(f.q);
     jobq_clock_advance(f.clock, 10);
     put_urgent(f.q, 11); /* a commit, which promotes what is due */
     gate_open(&g);
     finish(f.q, urgent);
     CHECK(place_of(t, urgent) >= 0 && place_of(t, urgent) <= 1);
-    fixture_close(&f);
-    gate_free(&g);
-    trace_free(t);
+    close_trace_at_gate(&f, t, &g);
 }
 
 /* A gate through which handlers are let one at a time, so that starts come one after another
@@ -556,12 +545,8 @@ TEST(one_worker_keeps_the_order) {
     fixture f;
     trace *t;
     gate g;
-    gate_init(&g);
-    REQUIRE(open_trace(&f, &t, (jobq_options){.workers = 1, .durability = JOBQ_RELAXED}));
-    handle(f.q, "gate", stand_at_gate, &g);
-    start(f.q);
-    put(f.q, "gate");
-    gate_await(&g, 1);
+    REQUIRE(open_trace_at_gate(&f, &t, &g, (jobq_options){.workers = 1,
+                                                          .durability = JOBQ_RELAXED}));
     for (int i = 0; i < N; i++) {
         jobs[i].priority = (int)(test_random(&random) % 9) - 4;
         jobs[i].run_at = T0;
@@ -572,9 +557,7 @@ TEST(one_worker_keeps_the_order) {
     qsort(jobs, N, sizeof jobs[0], compare_jobs);
     REQUIRE_INT(trace_count(t), N);
     for (int i = 0; i < N; i++) CHECK_INT(t->rows[i].id, jobs[i].id);
-    fixture_close(&f);
-    gate_free(&g);
-    trace_free(t);
+    close_trace_at_gate(&f, t, &g);
 }
 
 /* Goal: a job that is queued while a worker is busy is started by another one, not kept for
@@ -584,20 +567,14 @@ TEST(busy_worker_keeps_no_job_back) {
     trace *t;
     gate g;
     int64_t ids[50], held;
-    gate_init(&g);
     REQUIRE(open_trace(&f, &t, (jobq_options){.workers = 2}));
-    handle(f.q, "gate", stand_at_gate, &g);
-    start(f.q);
-    held = put(f.q, "gate");
-    gate_await(&g, 1);
+    held = start_with_one_at(&g, f.q, "gate");
     for (int i = 0; i < 50; i++) ids[i] = put(f.q, "k");
     for (int i = 0; i < 50; i++) CHECK_INT(finish(f.q, ids[i]).state, JOBQ_STATE_DONE);
     CHECK_INT(state_of(f.q, held), JOBQ_STATE_RUNNING);
     gate_open(&g);
     CHECK_INT(finish(f.q, held).state, JOBQ_STATE_DONE);
-    fixture_close(&f);
-    gate_free(&g);
-    trace_free(t);
+    close_trace_at_gate(&f, t, &g);
 }
 
 TEST_MAIN(equal_jobs_run_in_order_of_id, lower_priority_numbers_run_first,

@@ -15,9 +15,7 @@ static bool is_root(void) {
 }
 
 static jobq *open_steps(const char *path) {
-    jobq *q = NULL;
-    WORKS(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
-    return q;
+    return open_queue_at(path, STEP);
 }
 
 static void touch(const char *path) {

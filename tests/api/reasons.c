@@ -52,13 +52,9 @@ TEST(state_is_named) {
     SAYS(JOBQ_BAD_STATE, "job 3 of kind typo is parked|jobq_register",
          jobq_retry_now(f.q, parked, &err));
     fixture_close(&f);
-    gate_init(&g);
     q = open_pool(test_path("pool.db"), 1);
     REQUIRE(q != NULL);
-    handle(q, "slow", stand_at_gate, &g);
-    start(q);
-    put(q, "slow");
-    gate_await(&g, 1);
+    start_with_one_at(&g, q, "slow");
     ringed = put(q, "slow");
     SAYS(JOBQ_BAD_STATE, "job 2 of kind slow is due already", jobq_retry_now(q, ringed, &err));
     SAYS(JOBQ_BAD_STATE, "job 1 of kind slow is running already", jobq_retry_now(q, 1, &err));
@@ -149,14 +145,14 @@ TEST(place_is_named) {
     fixture_close(&f);
 }
 
-static void stop_in_thread(jobq_thread what, int index, bool begins, void *ctx) {
+static void stop_from_thread_hook(jobq_thread what, int index, bool begins, void *ctx) {
     (void)what, (void)index, (void)begins, (void)ctx;
     SAYS(JOBQ_MISUSE, "on_thread may not call jobq_stop", jobq_stop(inside.q, 0, &err));
 }
 
 /* Goal: the same in the pool's threads. */
 TEST(thread_hook_is_named) {
-    jobq_options options = {.workers = 2, .on_thread = stop_in_thread};
+    jobq_options options = {.workers = 2, .on_thread = stop_from_thread_hook};
     WORKS(jobq_open(":memory:", &options, &inside.q, &err));
     REQUIRE(inside.q != NULL);
     start(inside.q);
@@ -173,12 +169,8 @@ TEST(culprit_is_named) {
     int64_t waits;
     fixture f;
     gate g;
-    gate_init(&g);
     REQUIRE(fixture_open(&f, options));
-    handle(f.q, "slow", stand_at_gate, &g);
-    start(f.q);
-    put(f.q, "slow");
-    gate_await(&g, 1);
+    start_with_one_at(&g, f.q, "slow");
     SAYS(JOBQ_STALLED, "20 ms|job 1 of kind slow still runs", jobq_advance(f.q, 1, NULL, &err));
     put(f.q, "slow");
     put(f.q, "slow");

@@ -6,23 +6,10 @@
 
 #include <sched.h>
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE})
-
 enum { WORKERS = 4, ROUNDS = 60, BIG = 100 * 1000, PARKED = 4000, CROWD = 20, PAGE = 4096 };
 
 static jobq *open_queue(jobq_options options) {
-    jobq *q = NULL;
-    WORKS(jobq_open(test_path("q.db"), &options, &q, &err));
-    return q;
-}
-
-/* Enqueues count jobs in one call. */
-static void put_many(jobq *q, const jobq_job *job, size_t count) {
-    jobq_job *jobs = (jobq_job *)calloc(count, sizeof *jobs);
-    if (!jobs) test_give_up("no memory");
-    for (size_t i = 0; i < count; i++) jobs[i] = *job;
-    WORKS(jobq_enqueue_many(q, jobs, count, NULL, &err));
-    free(jobs);
+    return open_queue_at(test_path("q.db"), options);
 }
 
 /* ---- Start, stop and close ---- */
@@ -527,9 +514,8 @@ static jobq_outcome cancel_itself_and_retry(jobq_run *run, void *ctx) {
 TEST(cancel_of_the_last_attempt) {
     fixture f;
     int64_t id;
-    REQUIRE(fixture_open(&f, STEP));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = cancel_itself_and_retry, .attempts_max = 1});
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = cancel_itself_and_retry,
+                                             .attempts_max = 1}, &id));
     CHECK_INT(drain(f.q), 1);
     CHECK_INT(state_of(f.q, id), JOBQ_STATE_CANCELLED);
     CHECK_INT(stats_of(f.q).cancelled, 1);

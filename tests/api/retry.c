@@ -5,12 +5,6 @@
  * known to the millisecond. */
 #include "helpers.h"
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE})
-
-static const jobq_outcome retry_always = JOBQ_RETRY, fail_always = JOBQ_FAIL;
-#define RETRY_ALWAYS ((void *)(uintptr_t)&retry_always)
-#define FAIL_ALWAYS ((void *)(uintptr_t)&fail_always)
-
 /* Runs the job's next attempt, wherever it lies, and returns what is known afterwards. */
 static jobq_info next_attempt(fixture *f, int64_t id) {
     if (look(f->q, id).scheduled) {
@@ -29,10 +23,8 @@ TEST(default_backoff_table) {
     fixture f;
     int64_t id, delay = JOBQ_SECOND;
     jobq_info info;
-    REQUIRE(fixture_open(&f, STEP));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = answer, .ctx = RETRY_ALWAYS,
-                                 .jitter_percent = JOBQ_NONE});
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = retry_always,
+                                             .jitter_percent = JOBQ_NONE}, &id));
     for (int n = 1; n < 30; n++) {
         info = next_attempt(&f, id);
         CHECK_INT(info.state, JOBQ_STATE_PENDING);
@@ -60,8 +52,7 @@ TEST(backoff_told_by_events) {
     size_t n, settled = 0;
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .on_event = log_event,
                                             .ctx = log}));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = answer, .ctx = RETRY_ALWAYS,
-                                 .jitter_percent = JOBQ_NONE});
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = retry_always, .jitter_percent = JOBQ_NONE});
     id = put(f.q, "k");
     CHECK_INT(drain(f.q), 1);
     advance(f.q, JOBQ_DAY);
@@ -85,11 +76,9 @@ TEST(backoff_of_a_kind) {
     static const int64_t delays[] = {70, 140, 280, 500, 500, 500};
     fixture f;
     int64_t id;
-    REQUIRE(fixture_open(&f, STEP));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = answer, .ctx = RETRY_ALWAYS,
-                                 .backoff_min_ms = 70, .backoff_max_ms = 500,
-                                 .jitter_percent = JOBQ_NONE});
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = retry_always, .backoff_min_ms = 70,
+                                             .backoff_max_ms = 500,
+                                             .jitter_percent = JOBQ_NONE}, &id));
     for (int n = 0; n < 6; n++) {
         jobq_info info = next_attempt(&f, id);
         CHECK_INT(info.run_at_ms - jobq_clock_now(f.clock), delays[n]);
@@ -103,7 +92,7 @@ static void delays_of(uint64_t seed, int percent, int64_t *delays, int n) {
     int64_t id;
     memset(delays, 0, (size_t)n * sizeof *delays);
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .seed = seed}));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = answer, .ctx = RETRY_ALWAYS,
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = retry_always,
                                  .backoff_min_ms = 1000, .backoff_max_ms = 60000,
                                  .jitter_percent = percent});
     id = put(f.q, "k");
@@ -159,7 +148,7 @@ TEST(jitter_spreads_jobs) {
     int64_t ids[20];
     int different = 0;
     REQUIRE(fixture_open(&f, STEP));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = answer, .ctx = RETRY_ALWAYS,
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = retry_always,
                                  .backoff_min_ms = JOBQ_HOUR, .backoff_max_ms = JOBQ_DAY});
     for (int i = 0; i < 20; i++) ids[i] = put(f.q, "k");
     CHECK_INT(drain(f.q), 20);
@@ -196,10 +185,9 @@ TEST(backoff_callback_decides) {
     fixture f;
     int64_t id;
     jobq_info info;
-    REQUIRE(fixture_open(&f, STEP));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = retry_with_message, .ctx = &b,
-                                 .jitter_percent = JOBQ_NONE, .backoff = seven_seconds_each});
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = retry_with_message, .ctx = &b,
+                                             .jitter_percent = JOBQ_NONE,
+                                             .backoff = seven_seconds_each}, &id));
     for (int n = 1; n <= 3; n++) {
         info = next_attempt(&f, id);
         CHECK_INT(info.run_at_ms - jobq_clock_now(f.clock), n * 7000);
@@ -225,10 +213,8 @@ static int64_t at_once(int attempt, int64_t id, void *ctx) {
 TEST(backoff_of_zero_is_due_at_once) {
     fixture f;
     int64_t id;
-    REQUIRE(fixture_open(&f, STEP));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = answer, .ctx = RETRY_ALWAYS,
-                                 .attempts_max = 5, .backoff = at_once});
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = retry_always, .attempts_max = 5,
+                                             .backoff = at_once}, &id));
     CHECK_INT(drain(f.q), 5);
     CHECK_INT(state_of(f.q, id), JOBQ_STATE_FAILED);
     CHECK_INT(fixture_elapsed(&f), 0);
@@ -243,9 +229,7 @@ TEST(exhausted_job_fails_with_its_message) {
     fixture f;
     int64_t id;
     jobq_info info;
-    REQUIRE(fixture_open(&f, STEP));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = retry_with_message, .attempts_max = 3});
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = retry_with_message, .attempts_max = 3}, &id));
     info = next_attempt(&f, id);
     CHECK_STR(info.error, "attempt 1 was no good");
     CHECK_INT(info.state, JOBQ_STATE_PENDING);
@@ -264,10 +248,7 @@ TEST(exhausted_job_fails_with_its_message) {
 TEST(single_attempt) {
     fixture f;
     int64_t id;
-    REQUIRE(fixture_open(&f, STEP));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = answer, .ctx = RETRY_ALWAYS,
-                                 .attempts_max = 1});
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = retry_always, .attempts_max = 1}, &id));
     CHECK_INT(next_attempt(&f, id).state, JOBQ_STATE_FAILED);
     fixture_close(&f);
 }
@@ -278,8 +259,7 @@ TEST(unlimited_attempts) {
     int64_t id;
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE,
                                             .durability = JOBQ_RELAXED}));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = answer, .ctx = RETRY_ALWAYS,
-                                 .attempts_max = JOBQ_UNLIMITED,
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = retry_always, .attempts_max = JOBQ_UNLIMITED,
                                  .jitter_percent = JOBQ_NONE});
     id = put(f.q, "k");
     for (int n = 1; n <= 200; n++) CHECK_INT(next_attempt(&f, id).attempt, n + 1);
@@ -297,9 +277,7 @@ TEST(retried_job_may_succeed) {
     fixture f;
     int64_t id;
     jobq_info info;
-    REQUIRE(fixture_open(&f, STEP));
-    handle(f.q, "k", succeed_as_third, NULL);
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = succeed_as_third}, &id));
     drain(f.q);
     advance(f.q, JOBQ_MINUTE);
     info = look(f.q, id);
@@ -313,9 +291,7 @@ TEST(retried_job_may_succeed) {
 TEST(attempts_are_kept_over_reopening) {
     fixture f;
     int64_t id;
-    REQUIRE(fixture_open(&f, STEP));
-    handle(f.q, "k", succeed_as_third, NULL);
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = succeed_as_third}, &id));
     next_attempt(&f, id);
     next_attempt(&f, id);
     REQUIRE(fixture_reopen(&f));
@@ -340,7 +316,7 @@ TEST(failing_for_good) {
     jobq_info info;
     REQUIRE(fixture_open(&f, STEP));
     handle(f.q, "text", fail_with_message, (void *)(uintptr_t) "no such user");
-    handle(f.q, "bare", answer, FAIL_ALWAYS);
+    handle(f.q, "bare", fail_always, NULL);
     with_text = put(f.q, "text");
     without = put(f.q, "bare");
     CHECK_INT(drain(f.q), 2);
@@ -469,9 +445,7 @@ TEST(reschedule_in_resets_the_attempt) {
     fixture f;
     int64_t id;
     jobq_info info;
-    REQUIRE(fixture_open(&f, STEP));
-    handle(f.q, "k", follow_plan, &p);
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = follow_plan, .ctx = &p}, &id));
     next_attempt(&f, id);
     CHECK_INT(next_attempt(&f, id).attempt, 3);
     info = next_attempt(&f, id);
@@ -493,9 +467,7 @@ TEST(reschedule_at_names_the_time) {
     fixture f;
     int64_t id;
     jobq_info info;
-    REQUIRE(fixture_open(&f, STEP));
-    handle(f.q, "k", follow_plan, &p);
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = follow_plan, .ctx = &p}, &id));
     next_attempt(&f, id);
     info = next_attempt(&f, id);
     CHECK_INT(info.run_at_ms, T0 + 12 * JOBQ_HOUR);
@@ -541,10 +513,8 @@ TEST(bare_outcome_waits_for_the_backoff) {
         int64_t id;
         jobq_info info;
         p.run_at[1] = rows[i].step;
-        REQUIRE(fixture_open(&f, STEP));
-        handle_kind(f.q, (jobq_kind){.name = "k", .run = follow_plan, .ctx = &p,
-                                     .backoff_min_ms = rows[i].min_ms});
-        id = put(f.q, "k");
+        REQUIRE(fixture_open_job(&f, (jobq_kind){.run = follow_plan, .ctx = &p,
+                                                 .backoff_min_ms = rows[i].min_ms}, &id));
         next_attempt(&f, id);
         jobq_clock_advance(f.clock, JOBQ_MINUTE);
         WORKS(jobq_step(f.q, NULL, &err));
@@ -564,9 +534,7 @@ TEST(snooze_keeps_the_attempt) {
     fixture f;
     int64_t id;
     jobq_info info;
-    REQUIRE(fixture_open(&f, STEP));
-    handle(f.q, "k", follow_plan, &p);
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = follow_plan, .ctx = &p}, &id));
     next_attempt(&f, id);
     for (int i = 0; i < 2; i++) {
         info = next_attempt(&f, id);
@@ -585,9 +553,8 @@ TEST(snooze_uses_no_attempt) {
     struct plan p = {0, {plan_snooze_30_s, plan_snooze_30_s, plan_snooze_30_s, plan_done}};
     fixture f;
     int64_t id;
-    REQUIRE(fixture_open(&f, STEP));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = follow_plan, .ctx = &p, .attempts_max = 1});
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = follow_plan, .ctx = &p,
+                                             .attempts_max = 1}, &id));
     for (int i = 0; i < 3; i++) CHECK_INT(next_attempt(&f, id).attempt, 1);
     CHECK_INT(next_attempt(&f, id).state, JOBQ_STATE_DONE);
     fixture_close(&f);
@@ -647,7 +614,7 @@ TEST(slow_failures_come_to_an_end) {
     fixture f;
     int64_t id;
     REQUIRE(fixture_open(&f, STEP));
-    handle_kind(f.q, (jobq_kind){.name = "k", .run = fail_slowly, .ctx = f.clock});
+    handle(f.q, "k", fail_slowly, f.clock);
     id = put(f.q, "k");
     WORKS(jobq_advance(f.q, 30 * JOBQ_DAY / 10, NULL, &err));
     CHECK_INT(state_of(f.q, id), JOBQ_STATE_FAILED);
@@ -795,7 +762,7 @@ TEST(nothing_is_kept_with_none) {
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .keep_done_ms = JOBQ_NONE,
                                             .keep_failed_ms = JOBQ_NONE}));
     handle(f.q, "done", do_nothing, NULL);
-    handle(f.q, "fail", answer, FAIL_ALWAYS);
+    handle(f.q, "fail", fail_always, NULL);
     for (int i = 0; i < 6; i++) last = put(f.q, i % 2 ? "done" : "fail");
     CHECK_INT(drain(f.q), 6);
     CHECK_INT(total(f.q), 0);
@@ -813,8 +780,7 @@ TEST(retention_of_a_kind) {
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .keep_done_ms = JOBQ_NONE}));
     handle_kind(f.q, (jobq_kind){.name = "keep", .run = do_nothing, .keep_done_ms = JOBQ_HOUR});
     handle_kind(f.q, (jobq_kind){.name = "drop", .run = do_nothing});
-    handle_kind(f.q, (jobq_kind){.name = "fail", .run = answer, .ctx = FAIL_ALWAYS,
-                                 .keep_failed_ms = JOBQ_NONE});
+    handle_kind(f.q, (jobq_kind){.name = "fail", .run = fail_always, .keep_failed_ms = JOBQ_NONE});
     kept = put(f.q, "keep");
     dropped = put(f.q, "drop");
     failed = put(f.q, "fail");
@@ -846,14 +812,12 @@ TEST(keep_max_bounds_finished_jobs) {
  * jobs grow old beside one that is scheduled and one that is parked. */
 TEST(pruning_leaves_unfinished_jobs) {
     enum { N = 1200 };
-    static jobq_job jobs[N];
     fixture f;
     int64_t later, parked;
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .keep_done_ms = JOBQ_HOUR,
                                             .durability = JOBQ_RELAXED}));
     handle(f.q, "k", do_nothing, NULL);
-    for (int i = 0; i < N; i++) jobs[i] = (jobq_job){.kind = "k"};
-    WORKS(jobq_enqueue_many(f.q, jobs, N, NULL, &err));
+    put_many(f.q, &(jobq_job){.kind = "k"}, N);
     CHECK_INT(drain(f.q), N);
     later = put_job(f.q, (jobq_job){.kind = "k", .delay_ms = 90 * JOBQ_DAY});
     parked = put(f.q, "nobody");
@@ -882,9 +846,7 @@ TEST(result_is_stored) {
     int64_t id;
     char back[16];
     size_t size = 0;
-    REQUIRE(fixture_open(&f, STEP));
-    handle(f.q, "k", done_with_result, NULL);
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = done_with_result}, &id));
     CHECK_INT(next_attempt(&f, id).result_size, 7);
     for (int i = 0; i < 2; i++) {
         WORKS(jobq_get_result(f.q, id, back, sizeof back, &size, &err));
@@ -928,9 +890,7 @@ TEST(checkpoint_is_found_by_the_next_attempt) {
     fixture f;
     int64_t id;
     memset(&s, 0, sizeof s);
-    REQUIRE(fixture_open(&f, STEP));
-    handle(f.q, "k", work_in_steps, &s);
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = work_in_steps, .ctx = &s}, &id));
     next_attempt(&f, id);
     next_attempt(&f, id);
     REQUIRE(fixture_reopen(&f));
@@ -1019,9 +979,7 @@ static void check_found(const char *save, size_t size, jobq_outcome outcome, boo
     struct finder s = {save, size, outcome, true, 7};
     fixture f;
     int64_t id;
-    REQUIRE(fixture_open(&f, STEP));
-    handle(f.q, "k", find_and_save, &s);
-    id = put(f.q, "k");
+    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = find_and_save, .ctx = &s}, &id));
     CHECK_INT(drain(f.q), 1);
     CHECK(!s.found);
     CHECK_INT(s.found_size, 0);

@@ -39,17 +39,6 @@ static void pass_minutes(jobq *q, int minutes) {
     while (minutes-- > 0) WORKS(jobq_advance(q, JOBQ_MINUTE, NULL, &err));
 }
 
-static void check_sound(const char *path) {
-    sqlite3 *db = NULL;
-    sqlite3_stmt *s = NULL;
-    if (CHECK_INT(sqlite3_open(path, &db), SQLITE_OK)
-        && CHECK_INT(sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &s, NULL), SQLITE_OK)
-        && CHECK_INT(sqlite3_step(s), SQLITE_ROW))
-        CHECK_STR((const char *)sqlite3_column_text(s, 0), "ok");
-    sqlite3_finalize(s);
-    sqlite3_close(db);
-}
-
 /* Goal: the disk that a burst took is given back. Method: 24 MiB of jobs, done at once; some
  * minutes later the file has what its rows need and a little more, and nothing is lost. */
 TEST(burst_is_given_back) {

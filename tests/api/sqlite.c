@@ -5,9 +5,7 @@
 #include "helpers.h"
 
 static jobq *open_steps(const char *path) {
-    jobq *q = NULL;
-    WORKS(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
-    return q;
+    return open_queue_at(path, STEP);
 }
 
 static jobq_outcome write_a_row(jobq_run *run, void *ctx) {
@@ -109,7 +107,8 @@ TEST(build_that_will_not_do_is_refused) {
 
 /* ---- Extensions that open with every connection ---- */
 
-static int deny(void *arg, int what, const char *a, const char *b, const char *c, const char *d) {
+static int deny_transactions(void *arg, int what, const char *a, const char *b, const char *c,
+                             const char *d) {
     (void)arg, (void)a, (void)b, (void)c, (void)d;
     return what == SQLITE_TRANSACTION ? SQLITE_DENY : SQLITE_OK;
 }
@@ -126,7 +125,7 @@ static int meddle(sqlite3 *db, char **message, const void *api) {
                      " PRAGMA journal_size_limit=0; PRAGMA mmap_size=268435456;"
                      " PRAGMA wal_autocheckpoint=1; PRAGMA busy_timeout=0;"
                      " PRAGMA locking_mode=EXCLUSIVE", NULL, NULL, NULL);
-    sqlite3_set_authorizer(db, deny, NULL);
+    sqlite3_set_authorizer(db, deny_transactions, NULL);
     sqlite3_progress_handler(db, 1, interrupt, NULL);
     return SQLITE_OK;
 }

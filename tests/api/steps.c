@@ -5,16 +5,10 @@
 
 #include <sched.h>
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE})
-
 /* Where the wall is set to, one after the other. */
 static const int64_t walls_ms[] = {T0 + JOBQ_HOUR, T0 - JOBQ_HOUR, T0 + JOBQ_DAY, T0 - JOBQ_DAY,
                                    1000, T0, 0, T0 + 400 * JOBQ_DAY};
 enum { WALLS = sizeof walls_ms / sizeof walls_ms[0] };
-
-static int64_t put_in(jobq *q, int64_t delay_ms) {
-    return put_job(q, (jobq_job){.kind = "k", .delay_ms = delay_ms});
-}
 
 static int64_t next_deadline(jobq *q) {
     int64_t at = -77;

@@ -19,11 +19,7 @@ TEST(grace_is_kept) {
     int64_t began_ms, took_ms;
     jobq *q = open_pool(test_path("q.db"), 2);
     REQUIRE(q != NULL);
-    gate_init(&g);
-    handle(q, "k", stand_at_gate, &g);
-    put(q, "k");
-    start(q);
-    gate_await(&g, 1);
+    start_with_one_at(&g, q, "k");
     began_ms = test_real_ms();
     FAILS(JOBQ_TIMEOUT, jobq_stop(q, GRACE_MS, &err));
     took_ms = test_real_ms() - began_ms;
@@ -142,43 +138,20 @@ TEST(late_results_are_settled) {
     gate_free(&g);
 }
 
-struct party {
-    jobq *q;
-    gate *g;
-};
-
-static void *stop_for_ever(void *arg) {
-    CHECK_CODE(jobq_stop(((struct party *)arg)->q, JOBQ_NEVER, NULL), JOBQ_OK);
-    return NULL;
-}
-
-static void *open_when_closing(void *arg) {
-    struct party *p = (struct party *)arg;
-    jobq_stats s;
-    while (jobq_stat(p->q, &s, NULL) == JOBQ_OK) sched_yield();
-    gate_open(p->g);
-    return NULL;
-}
-
 /* Goal: a close beside a stop that waits for a handler waits for both, and both succeed. Method:
  * nobody but the stop lets the pool look stopped, so then it is inside; the handler's gate is
  * opened when the queue is closing. */
 TEST(close_beside_a_stop_that_waits) {
     gate g;
-    struct party party = {.g = &g};
     pthread_t stopper, opener;
     jobq *q = open_pool(test_path("q.db"), 2);
+    struct gatekeeper keeper = {q, &g};
     int64_t id;
     REQUIRE(q != NULL);
-    gate_init(&g);
-    party.q = q;
-    handle(q, "k", stand_at_gate, &g);
-    id = put(q, "k");
-    start(q);
-    gate_await(&g, 1);
-    stopper = thread_start(stop_for_ever, &party);
+    id = start_with_one_at(&g, q, "k");
+    stopper = thread_start(stop_in_thread, q);
     while (stats_of(q).started_now) sched_yield();
-    opener = thread_start(open_when_closing, &party);
+    opener = thread_start(open_when_closing, &keeper);
     close_queue(&q);
     pthread_join(stopper, NULL);
     pthread_join(opener, NULL);

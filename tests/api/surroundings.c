@@ -13,10 +13,8 @@ static bool is_root(void) {
 }
 
 static jobq *open_steps(const char *path, jobq_options options) {
-    jobq *q = NULL;
     options.workers = JOBQ_NONE;
-    WORKS(jobq_open(path, &options, &q, &err));
-    return q;
+    return open_queue_at(path, options);
 }
 
 /* ---- Descriptors ---- */
@@ -131,10 +129,7 @@ static void open_with_small_files(void *arg) {
     REQUIRE_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
     q = open_steps((const char *)arg, (jobq_options){0});
     REQUIRE(q != NULL);
-    handle(q, "k", do_nothing, NULL);
-    put(q, "k");
-    CHECK_INT(drain(q), 1);
-    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    run_one_and_close(&q);
 }
 
 /* Goal: where the process may write only small files, what jobq itself would write beyond that is

@@ -5,8 +5,6 @@
  * connection counts its rows. */
 #include "helpers.h"
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE})
-
 /* Opens "q.db" as a joined application file. */
 static bool open_joined(fixture *f, jobq_options options) {
     options.join = true;
@@ -17,10 +15,6 @@ static bool open_joined(fixture *f, jobq_options options) {
 
 static int64_t notes(const fixture *f) {
     return sql_int(f->path, "SELECT count(*) FROM note");
-}
-
-static int run_sql(sqlite3 *db, const char *sql) {
-    return sqlite3_exec(db, sql, NULL, NULL, NULL);
 }
 
 /* What the writing handler does: sql in the job's transaction, then outcome. */
@@ -297,19 +291,26 @@ static jobq_outcome write_and_beget(jobq_run *run, void *ctx) {
     return p->outcome;
 }
 
+static bool open_with_parent(fixture *f, struct parent *p, jobq_options options, int64_t *id) {
+    if (!open_joined(f, options)) return false;
+    handle(f->q, "k", write_and_beget, p);
+    handle(f->q, "child", do_nothing, NULL);
+    *id = put(f->q, "k");
+    return true;
+}
+
 /* Goal: jobs enqueued inside join: with done they are there and run. Method: three children;
  * they run in the same drain. */
 TEST(children_are_committed_with_done) {
     struct parent p = {JOBQ_DONE, {0, 0, 0}, 1};
     fixture f;
-    REQUIRE(open_joined(&f, STEP));
-    handle(f.q, "k", write_and_beget, &p);
-    handle(f.q, "child", do_nothing, NULL);
-    put(f.q, "k");
+    int64_t id;
+    REQUIRE(open_with_parent(&f, &p, STEP, &id));
     CHECK_INT(drain(f.q), 4);
     CHECK_CODE(p.code, JOBQ_OK);
     for (int i = 0; i < 3; i++) CHECK_INT(state_of(f.q, p.children[i]), JOBQ_STATE_DONE);
     CHECK_INT(notes(&f), 2);
+    CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
     CHECK_INT(stats_of(f.q).enqueued, 4);
     fixture_close(&f);
 }
@@ -319,12 +320,11 @@ TEST(children_are_committed_with_done) {
 TEST(children_vanish_with_the_rollback) {
     struct parent p = {JOBQ_RETRY, {0, 0, 0}, 1};
     fixture f;
-    REQUIRE(open_joined(&f, STEP));
-    handle(f.q, "k", write_and_beget, &p);
-    handle(f.q, "child", do_nothing, NULL);
-    put(f.q, "k");
+    int64_t id;
+    REQUIRE(open_with_parent(&f, &p, STEP, &id));
     CHECK_INT(drain(f.q), 1);
     CHECK_CODE(p.code, JOBQ_OK);
+    CHECK_INT(look(f.q, id).attempt, 2);
     CHECK_INT(total(f.q), 1);
     CHECK_CODE(jobq_enqueue(f.q, &(jobq_job){.kind = "child", .key = "only"}, NULL, NULL),
                JOBQ_OK);
@@ -343,17 +343,15 @@ TEST(events_of_children_follow_the_commit) {
     fixture f;
     jobq_event rows[8];
     int64_t lost, id;
-    REQUIRE(open_joined(&f, (jobq_options){.workers = JOBQ_NONE, .on_event = log_event,
-                                           .ctx = log}));
-    handle(f.q, "k", write_and_beget, &p);
-    id = put(f.q, "k");
+    REQUIRE(open_with_parent(&f, &p, (jobq_options){.workers = JOBQ_NONE, .on_event = log_event,
+                                                    .ctx = log}, &id));
     CHECK_INT(drain(f.q), 1);
     lost = p.children[0];
     CHECK(lost != id);
     CHECK_INT(events_of(log, lost, rows, 8), 0);
     p.outcome = JOBQ_DONE;
     WORKS(jobq_retry_now(f.q, id, &err));
-    CHECK_INT(drain(f.q), 1);
+    CHECK_INT(drain(f.q), 4);
     CHECK(events_of(log, p.children[2], rows, 8) >= 1);
     CHECK_INT(rows[0].from, JOBQ_STATE_NONE);
     fixture_close(&f);
@@ -674,6 +672,33 @@ TEST(other_writing_calls_inside_are_misuse) {
     fixture_close(&f);
 }
 
+static jobq_outcome sleep_inside(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    (void)ctx;
+    WORKS(jobq_run_db(run, &db, &err));
+    CHECK(!jobq_run_sleep(run, JOBQ_DAY));
+    return JOBQ_DONE;
+}
+
+/* Goal: nobody sleeps while everybody waits for the writer: a sleep inside returns at once. Method:
+ * in step mode, where a sleep moves the clock, and on a worker, whom nobody would wake. */
+TEST(no_sleep_inside) {
+    static const int workers[] = {JOBQ_NONE, 1};
+    for (int i = 0; i < 2; i++) {
+        fixture f;
+        int64_t id;
+        REQUIRE(open_joined(&f, (jobq_options){.workers = workers[i]}));
+        handle(f.q, "k", sleep_inside, NULL);
+        if (i == 1) start(f.q);
+        id = put(f.q, "k");
+        if (i == 1) finish(f.q, id);
+        else drain(f.q);
+        CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
+        CHECK_INT(fixture_elapsed(&f), 0);
+        fixture_remove(&f);
+    }
+}
+
 /* A bad argument inside is an error of that call and not of the transaction. */
 static jobq_outcome enqueue_badly(jobq_run *run, void *ctx) {
     sqlite3 *db = NULL;
@@ -937,7 +962,8 @@ TEST_MAIN(done_keeps_what_was_written, other_outcomes_take_back_what_was_written
           broken_transaction_is_a_retry_whatever_is_returned,
           children_vanish_with_a_broken_transaction, error_that_leaves_the_transaction_alive,
           error_that_ends_the_transaction, statement_left_open_is_reset,
-          other_writing_calls_inside_are_misuse, failed_enqueue_inside_harms_nothing,
+          other_writing_calls_inside_are_misuse, no_sleep_inside,
+          failed_enqueue_inside_harms_nothing,
           other_threads_wait_for_the_writer, other_threads_get_busy_in_time,
           second_transaction_gets_busy,
           put_back_jobs_wake_all_workers,

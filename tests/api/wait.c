@@ -1,8 +1,9 @@
 /* wait.c - a wait that begins while its job ends misses nothing.
  *
  * jobq_wait looks at the table and then goes to sleep; a job that ends in between must not be
- * missed. To be there at that very moment the test has SQLite call it when a statement ends, and
- * holds the thread that waits right behind its look until the job has ended. */
+ * missed. To be there at that very moment the test has SQLite call it when a statement begins, or
+ * ends, and holds the thread that waits right before its look, or behind it, until the job has
+ * ended. */
 #include "helpers.h"
 
 #include <sched.h>
@@ -15,7 +16,7 @@ static struct {
     bool armed, held, go;
 } hold = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-static int on_statement_end(unsigned what, void *ctx, void *statement, void *detail) {
+static int hold_it(unsigned what, void *ctx, void *statement, void *detail) {
     (void)what;
     (void)ctx;
     (void)statement;
@@ -28,18 +29,6 @@ static int on_statement_end(unsigned what, void *ctx, void *statement, void *det
         while (!hold.go) pthread_cond_wait(&hold.changed, &hold.mutex);
     }
     pthread_mutex_unlock(&hold.mutex);
-    return 0;
-}
-
-/* jobq takes a trace off when it opens; later it does not look. */
-static sqlite3 *reader;
-
-static int remember_reader(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
-                           void *ctx) {
-    (void)stage;
-    (void)err;
-    (void)ctx;
-    if (which == JOBQ_CONNECTION_READER) reader = db;
     return 0;
 }
 
@@ -75,21 +64,20 @@ static void let_go(void) {
     pthread_mutex_unlock(&hold.mutex);
 }
 
-/* Goal: the end of a job is not missed by who has just seen it running. Method: as above; should
- * the wait have gone to sleep all the same, then its time comes, and it says so. */
-TEST(end_between_look_and_sleep) {
+/* The thread is held before its look, or behind it. */
+static void end_while_it_is_held(unsigned when, int64_t keep_ms) {
     struct wait w = {.returned = 0};
+    sqlite3 *reader = NULL;
     pthread_t thread;
     fixture f;
     gate g;
-    gate_init(&g);
-    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .on_connect = remember_reader}));
-    CHECK_INT(sqlite3_trace_v2(reader, SQLITE_TRACE_PROFILE, on_statement_end, NULL), SQLITE_OK);
-    handle(f.q, "k", stand_at_gate, &g);
-    start(f.q);
+    hold.held = hold.go = false;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .keep_done_ms = keep_ms, .ctx = &reader,
+                                            .on_connect = remember_reader}));
+    /* jobq takes a trace off when it opens; later it does not look. */
+    CHECK_INT(sqlite3_trace_v2(reader, when, hold_it, NULL), SQLITE_OK);
     w.q = f.q;
-    w.id = put(f.q, "k");
-    gate_await(&g, 1);
+    w.id = start_with_one_at(&g, f.q, "k");
     thread = thread_start(wait_held, &w);
     await_held();
     gate_open(&g);
@@ -100,8 +88,21 @@ TEST(end_between_look_and_sleep) {
     pthread_join(thread, NULL);
     CHECK_CODE(w.code, JOBQ_OK);
     CHECK_INT(w.info.state, JOBQ_STATE_DONE);
-    fixture_close(&f);
+    fixture_remove(&f);
     gate_free(&g);
 }
 
-TEST_MAIN(end_between_look_and_sleep)
+/* Goal: the end of a job is not missed by who has just seen it running. Method: as above; should
+ * the wait have gone to sleep all the same, then its time comes, and it says so. */
+TEST(end_between_look_and_sleep) {
+    end_while_it_is_held(SQLITE_TRACE_PROFILE, 0);
+}
+
+/* Goal: nor by who is about to look, when there is nothing to be seen any more. Method: the job is
+ * not kept. */
+TEST(end_between_entry_and_look) {
+    end_while_it_is_held(SQLITE_TRACE_STMT, 0);
+    end_while_it_is_held(SQLITE_TRACE_STMT, JOBQ_NONE);
+}
+
+TEST_MAIN(end_between_look_and_sleep, end_between_entry_and_look)

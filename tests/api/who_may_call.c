@@ -199,7 +199,9 @@ static int make_call(const char *name, jobq *q, jobq_error *err) {
     if (strcmp(name, "jobq_wakes") == 0) return jobq_wakes(q) < 0 ? JOBQ_IO : JOBQ_OK;
     if (strcmp(name, "jobq_close") == 0) {
         jobq *copy = q;
-        return jobq_close(&copy);
+        int code = jobq_close(&copy);
+        CHECK(copy == (code == JOBQ_OK ? NULL : q));
+        return code;
     }
     test_note("no call of %s in this test", name);
     return JOBQ_IO;
@@ -267,7 +269,7 @@ static jobq_outcome in_transaction(jobq_run *run, void *ctx) {
 
 /* RELAXED, for there a flush writes. */
 static bool open_place(fixture *f, jobq_options options) {
-    options.workers = JOBQ_NONE;
+    if (!options.workers) options.workers = JOBQ_NONE;
     options.durability = JOBQ_RELAXED;
     options.shared = true;
     return read_header() && read_list() && fixture_open(f, options);
@@ -287,20 +289,32 @@ TEST(clients_call_what_the_list_says) {
     fixture_close(&f);
 }
 
-/* Goal: so may a handler. Method: every call, before and after jobq_run_db. */
+/* Goal: so may a handler, and what it may not harms nothing. Method: every call, before and after
+ * jobq_run_db; on the thread that steps, and on a worker's, where close or wait would wait for
+ * themselves. */
 TEST(handlers_call_what_the_list_says) {
-    fixture f;
-    REQUIRE(open_place(&f, (jobq_options){0}));
-    handle(f.q, "k", in_handler, NULL);
-    handle(f.q, "t", in_transaction, NULL);
-    put(f.q, "k");
-    drain(f.q);
-    put(f.q, "t");
-    drain(f.q);
-    fixture_close(&f);
+    static const int workers[] = {JOBQ_NONE, 1};
+    for (int i = 0; i < 2; i++) {
+        fixture f;
+        int64_t ids[2];
+        REQUIRE(open_place(&f, (jobq_options){.workers = workers[i]}));
+        handle(f.q, "k", in_handler, NULL);
+        handle(f.q, "t", in_transaction, NULL);
+        if (workers[i] > 0) start(f.q);
+        for (int n = 0; n < 2; n++) {
+            ids[n] = put(f.q, n ? "t" : "k");
+            if (workers[i] > 0) finish(f.q, ids[n]);
+            else drain(f.q);
+            CHECK_INT(state_of(f.q, ids[n]), JOBQ_STATE_DONE);
+        }
+        CHECK_INT(stats_of(f.q).started_now, workers[i] > 0);
+        CHECK_INT(fixture_elapsed(&f), 0);
+        fixture_remove(&f);
+    }
 }
 
-/* Goal: and the callbacks. Method: on_event and on_wake of a queue in step mode, each alone. */
+/* Goal: and the callbacks. Method: on_event and on_wake of a queue in step mode, each alone; events
+ * of a caller and of a run. */
 TEST(callbacks_call_what_the_list_says) {
     for (int wake = 0; wake < 2; wake++) {
         fixture f;
@@ -312,6 +326,10 @@ TEST(callbacks_call_what_the_list_says) {
         callback.armed = true;
         put(f.q, "k");
         CHECK_INT(callback.called, 1);
+        callback.armed = !wake;
+        CHECK_INT(drain(f.q), 1);
+        CHECK_INT(callback.called, wake ? 1 : 2);
+        CHECK_INT(fixture_elapsed(&f), 0);
         fixture_remove(&f);
     }
 }

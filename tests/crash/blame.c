@@ -102,15 +102,13 @@ static void charged_are_the_started(void (*die)(void)) {
     add("hold", -2, HOLDERS);
     add("last", -1, 1);
     add("good", 0, 40);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     CHECK(died(live_through(run_all, NULL)));
     look_at_all();
     check_waiting(0, HOLDERS + 1, 1);
     check_waiting(HOLDERS + 1, play.jobs, 0);
     for (int n = 0; n < play.jobs; n++) CHECK_INT(stage->starts[n], n <= HOLDERS);
-    play.cured = true;
-    CHECK_INT(live_until_well(), 0);
-    look_at_all();
+    live_cured();
     check_done(0, HOLDERS + 1, 1);
     check_done(HOLDERS + 1, play.jobs, 0);
     end();
@@ -129,7 +127,7 @@ TEST(suspects_never_meet) {
     begin_with(4);
     add("suspect", -1, 4);
     add("tell", 0, 40);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     barrier = 4;
     CHECK(died(live_through(run_all, NULL)));
     look_at_all();
@@ -163,7 +161,7 @@ static void cast(uint64_t *random) {
     add("guilty", 0, 1);
     add("beside", 0, TEAM - 1 - place);
     for (int i = 0; i < BEHIND; i++) add(test_random(random) % 2 ? "beside" : "good", 0, 1);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
 }
 
 /* After so many deaths: the guilty one was charged each time, others once if they stood there. */

@@ -65,7 +65,7 @@ static void cast_beside(const char *guilty) {
     add("neighbour", 0, HOLDERS);
     add(guilty, 0, 1);
     add("good", 0, NEIGHBOURS);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
 }
 
 static void check_found_out(void) {
@@ -135,7 +135,7 @@ TEST(done_event_that_kills_is_told_once) {
     for (size_t i = 0; i < WAYS; i++) {
         begin_with(ways[i], die_at_done);
         add("good", 0, NEIGHBOURS);
-        CHECK_INT(test_fork(fill, NULL), 0);
+        fill_queue();
         CHECK_INT(live_until_well(), 1);
         look_at_all();
         check_done(0, play.jobs, 1);
@@ -158,7 +158,7 @@ TEST(crash_event_that_kills_is_told_once) {
         add("poison", -1, 1);
         add("good", 0, NEIGHBOURS);
         play.workers = 1;
-        CHECK_INT(test_fork(fill, NULL), 0);
+        fill_queue();
         CHECK_INT(live_until_well(), 6);
         look_at_all();
         check_failed(0, 3);

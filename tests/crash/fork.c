@@ -42,10 +42,7 @@ static void send_away(int children) {
 }
 
 static jobq *open_queue(int workers) {
-    jobq_options options = {.workers = workers, .durability = JOBQ_RELAXED};
-    jobq *q = NULL;
-    WORKS(jobq_open(scene.path, &options, &q, &err));
-    return q;
+    return open_pool(scene.path, workers);
 }
 
 /* Owns after the others, and runs a job. */
@@ -53,10 +50,7 @@ static void take_over(void *arg) {
     jobq *q = open_queue(JOBQ_NONE);
     (void)arg;
     REQUIRE(q != NULL);
-    handle(q, "k", do_nothing, NULL);
-    put(q, "k");
-    CHECK_INT(drain(q), 1);
-    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    run_one_and_close(&q);
     check_sound(scene.path);
 }
 

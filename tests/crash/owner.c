@@ -183,11 +183,7 @@ static void own_a_started_job(void *arg) {
     gate g;
     jobq *q = open_pool(f->path, 2);
     REQUIRE(q != NULL);
-    gate_init(&g);
-    handle(q, "k", stand_at_gate, &g);
-    put(q, "k");
-    start(q);
-    gate_await(&g, 1);
+    start_with_one_at(&g, q, "k");
     CHECK_INT(test_fork(leave_by_request, f), 0);
     if (test_failures() == 0) kill(getpid(), SIGKILL);
 }

@@ -71,7 +71,7 @@ static void poison_alone(void (*die)(void)) {
     play.die = die;
     add("poison", -1, 1);
     add("good", 0, 6);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     for (int deaths = 1; deaths <= 2; deaths++) {
         CHECK(died(live_through(run_all, NULL)));
         look_at_all();
@@ -98,7 +98,7 @@ TEST(crashes_max_belongs_to_the_kind) {
     begin_with(1);
     add("poison1", -1, 1);
     add("poison5", 0, 1);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     for (int deaths = 0; deaths < 6; deaths++) {
         CHECK(died(live_through(run_all, NULL)));
         look_at_all();
@@ -121,7 +121,7 @@ TEST(two_poisons_among_many) {
     add("good", 0, 20);
     add("poison", 0, 1);
     add("good", 0, 30);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     CHECK(live_until_well() <= 6);
     look_at_all();
     check_failed(10, 3);
@@ -148,16 +148,14 @@ static void revive(void *arg) {
 TEST(retry_now_revives_the_crashed) {
     begin_with(2);
     add("poison", 0, 1);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     CHECK_INT(live_until_well(), 3);
     look_at_all();
     check_failed(0, 3);
     CHECK_INT(test_fork(revive, NULL), 0);
     look_at_all();
     check_waiting(0, 1, 0);
-    play.cured = true;
-    CHECK_INT(live_until_well(), 0);
-    look_at_all();
+    live_cured();
     check_done(0, 1, 0);
     CHECK_INT(stage->starts[0], 4);
     end();
@@ -171,7 +169,7 @@ TEST(death_at_some_attempts_adds_up) {
         play.die = ways[i];
         add("sometimes", -1, 1);
         add("good", 0, 6);
-        CHECK_INT(test_fork(fill, NULL), 0);
+        fill_queue();
         CHECK_INT(live_until_well(), 3);
         look_at_all();
         CHECK_INT(stage->infos[0].state, JOBQ_STATE_FAILED);
@@ -189,7 +187,7 @@ TEST(death_at_some_attempts_adds_up) {
 TEST(dying_midway_goes_on) {
     begin_with(2);
     add("mortal", 0, 30);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     CHECK(live_until_well() >= 4);
     look_at_all();
     check_done(0, play.jobs, LIVES_MAX);
@@ -201,15 +199,13 @@ TEST(dying_midway_goes_on) {
 TEST(checkpoint_forgives_crashes) {
     begin_with(1);
     add("steps", 0, 1);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     for (int life = 0; life < 6; life++) {
         CHECK(died(live_through(run_all, NULL)));
         look_at_all();
         check_waiting(0, 1, 1);
     }
-    play.cured = true;
-    CHECK_INT(live_until_well(), 0);
-    look_at_all();
+    live_cured();
     check_done(0, 1, 1);
     CHECK_INT(stage->starts[0], 7);
     end();
@@ -234,7 +230,7 @@ TEST(effects_of_the_dead_vanish) {
         begin_with(2);
         play.die = ways[i];
         add("writer", 0, 1);
-        CHECK_INT(test_fork(fill, NULL), 0);
+        fill_queue();
         CHECK_INT(test_fork(make_table, NULL), 0);
         for (int deaths = 1; deaths <= 2; deaths++) {
             CHECK(died(live_through(run_all, NULL)));
@@ -243,8 +239,7 @@ TEST(effects_of_the_dead_vanish) {
             CHECK_INT(test_fork(count_effects, NULL), 0);
             CHECK_INT(stage->effects, 0);
         }
-        play.cured = true;
-        CHECK_INT(live_until_well(), 0);
+        live_cured();
         CHECK_INT(test_fork(count_effects, NULL), 0);
         CHECK_INT(stage->effects, 1);
         end();
@@ -279,16 +274,14 @@ static void cut_power(bool charge) {
     add("hold", -2, HOLDERS);
     add("last", -1, 1);
     add("good", 0, 10);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     CHECK(died(live_through(run_all, NULL)));
     if (forge_boot()) {
         int charged = charge ? 1 : 0;
         look_at_all();
         for (int n = 0; n < play.jobs; n++)
             CHECK_INT(stage->infos[n].crashes, stage->starts[n] > 0 ? charged : 0);
-        play.cured = true;
-        CHECK_INT(live_until_well(), 0);
-        look_at_all();
+        live_cured();
         check_done(0, play.jobs, charged);
     } else if (test_failures() == 0) {
         test_note("this system does not name its boots");

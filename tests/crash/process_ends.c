@@ -88,9 +88,7 @@ static void begin_with(int workers) {
 static void check_nobody_charged(void) {
     look_at_all();
     check_waiting(0, play.jobs, 0);
-    play.cured = true;
-    CHECK_INT(live_until_well(), 0);
-    look_at_all();
+    live_cured();
     check_done(0, play.jobs, 0);
 }
 
@@ -101,7 +99,7 @@ TEST(mark_exit_charges_nobody) {
     add("hold", -2, HOLDERS);
     add("leave", -1, 1);
     add("good", 0, 10);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     CHECK_INT(test_fork(run_all, NULL), 0);
     CHECK_INT(stage->total_starts, HOLDERS + 1);
     check_nobody_charged();
@@ -129,14 +127,12 @@ TEST(mark_exit_holds_for_later_starts) {
     begin_with(1);
     add("first", -2, 1);
     add("hold", -1, 1);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     CHECK(died(test_fork(mark_and_linger, NULL)));
     look_at_all();
     CHECK_INT(stage->infos[0].crashes, 0);
     check_waiting(1, 2, 0);
-    play.cured = true;
-    CHECK_INT(live_until_well(), 0);
-    look_at_all();
+    live_cured();
     check_done(0, play.jobs, 0);
     end();
 }
@@ -158,7 +154,7 @@ TEST(exit_charges_nobody) {
     begin_with(HOLDERS);
     add("hold", -2, HOLDERS);
     add("good", 0, 10);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     CHECK_INT(test_fork(exit_beside_handlers, NULL), 0);
     CHECK_INT(stage->total_starts, HOLDERS);
     check_nobody_charged();
@@ -172,7 +168,7 @@ TEST(exit_in_a_handler_is_charged_to_it_alone) {
     add("patient", -2, HOLDERS);
     add("quitter", -1, 1);
     add("good", 0, 10);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     for (int life = 1; life <= 3; life++) {
         CHECK(died(test_fork(run_all, NULL)));
         look_at_all();
@@ -203,7 +199,7 @@ static void exit_when_stepped(const char *kind) {
     begin_with(JOBQ_NONE);
     add(kind, -1, 1);
     add("good", 0, 3);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     for (int life = 1; life <= 3; life++) {
         CHECK(died(test_fork(step_all, NULL)));
         look_at_all();
@@ -239,7 +235,7 @@ TEST(exit_after_mark_exit_charges_nobody) {
     add("hold", -2, HOLDERS);
     add("polite", -1, 1);
     add("good", 0, 10);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     CHECK(died(test_fork(run_all_with_term, NULL)));
     CHECK_INT(stage->total_starts, HOLDERS + 1);
     check_nobody_charged();
@@ -253,7 +249,7 @@ static void nobody_is_charged(void (*life)(void *arg)) {
         play.die = ways[i];
         add("hold", -2, HOLDERS);
         add("good", 0, 10);
-        CHECK_INT(test_fork(fill, NULL), 0);
+        fill_queue();
         CHECK(died(live_through(life, NULL)));
         CHECK_INT(stage->total_starts, HOLDERS);
         check_nobody_charged();
@@ -339,12 +335,10 @@ TEST(mark_exit_beside_close) {
 static void die_before_commit(void *arg) {
     struct pollfd second = {.fd = play.started[0], .events = POLLIN};
     jobq *q = start_queue();
-    sqlite3 *db;
     (void)arg;
     REQUIRE(q != NULL);
     pipe_hear(play.started);
-    db = sql_open(play.path);
-    CHECK_INT(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    take_the_file(play.path);
     pipe_say(play.go);
     if (poll(&second, 1, 3000) != 1)
         test_note("the worker waited for its commit; only the first job is told about");
@@ -360,7 +354,7 @@ TEST(finished_but_not_committed_is_not_charged) {
     add("first", -2, 1);
     add("hold", -1, 1);
     add("good", 0, 5);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     CHECK(died(test_fork(die_before_commit, NULL)));
     look_at_all();
     CHECK_INT(stage->starts[0], 1);
@@ -369,9 +363,7 @@ TEST(finished_but_not_committed_is_not_charged) {
     CHECK_INT(stage->infos[0].attempt, 1);
     check_waiting(1, 2, stage->starts[1]);
     check_waiting(2, play.jobs, 0);
-    play.cured = true;
-    CHECK_INT(live_until_well(), 0);
-    look_at_all();
+    live_cured();
     check_done(0, 1, 0);
     check_done(1, 2, 1);
     check_done(2, play.jobs, 0);
@@ -382,10 +374,8 @@ TEST(finished_but_not_committed_is_not_charged) {
 
 /* Takes the file, so that what comes of this job cannot be written. */
 static jobq_outcome run_then_blocked(jobq_run *run, void *ctx) {
-    sqlite3 *other = NULL;
     (void)run;
-    CHECK_INT(sqlite3_open((const char *)ctx, &other), SQLITE_OK);
-    CHECK_INT(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    take_the_file((const char *)ctx);
     return JOBQ_DONE; /* the connection lives as long as the process */
 }
 

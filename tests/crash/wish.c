@@ -91,7 +91,7 @@ static void wish_outlives(void (*die)(void), int stops) {
     stop_first = stops;
     add("stubborn", 0, HOLDERS);
     play.job[1].key = "only";
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     CHECK(died(live_through(cancel_and_end, NULL)));
     CHECK_INT(test_fork(take_the_key, NULL), 0);
     look_at_all();
@@ -100,10 +100,8 @@ static void wish_outlives(void (*die)(void), int stops) {
     CHECK_INT(stage->infos[1].runs, 1);
     CHECK(stage->infos[1].finished_at_ms > 0);
     CHECK_INT(stage->infos[0].state, JOBQ_STATE_PENDING);
-    play.cured = true;
-    CHECK_INT(live_until_well(), 0);
+    live_cured();
     CHECK_INT(stage->starts[1], 1);
-    look_at_all();
     CHECK_INT(stage->infos[1].state, JOBQ_STATE_CANCELLED);
     check_done(0, 1, 1);
     check_done(2, HOLDERS, 1);
@@ -144,7 +142,7 @@ TEST(wish_ends_with_its_run) {
     add("fails", 0, 1);
     add("done", 0, 1);
     add("retries", 0, 1);
-    CHECK_INT(test_fork(fill, NULL), 0);
+    fill_queue();
     CHECK(died(live_through(begin_anew, NULL)));
     CHECK_INT(sql_int(play.path, "SELECT count(*) FROM jobq_job WHERE side & 4"), 0);
     look_at_all();
@@ -154,4 +152,45 @@ TEST(wish_ends_with_its_run) {
     end();
 }
 
-TEST_MAIN(wish_outlives_the_process, wish_ends_with_its_run)
+struct settled {
+    gate g;
+    jobq_outcome outcome;
+};
+
+static jobq_outcome say_at_the_gate(jobq_run *run, void *ctx) {
+    struct settled *s = (struct settled *)ctx;
+    (void)run;
+    gate_pass(&s->g);
+    return s->outcome;
+}
+
+static void settle_with_wishes(jobq_outcome outcome, jobq_state state) {
+    enum { NEIGHBOURS = 4 };
+    struct settled s = {.outcome = outcome};
+    fixture f;
+    gate_init(&s.g);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = NEIGHBOURS, .shared = true,
+                                            .busy_ms = 5}));
+    handle(f.q, "k", say_at_the_gate, &s);
+    start(f.q);
+    put_many(f.q, &(jobq_job){.kind = "k"}, NEIGHBOURS);
+    gate_await(&s.g, NEIGHBOURS);
+    for (int64_t id = 1; id <= NEIGHBOURS; id++) WORKS(jobq_cancel(f.q, id, &err));
+    CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_job WHERE side & 4"), NEIGHBOURS);
+    settle_together(&f, &s.g, NEIGHBOURS, "");
+    for (int64_t id = 1; id <= NEIGHBOURS; id++) CHECK_INT(finish(f.q, id).state, state);
+    CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_job WHERE side & 4"), 0);
+    fixture_remove(&f);
+    gate_free(&s.g);
+}
+
+/* Goal: nor does a wish outlive its run when many are settled together. Method: neighbours, all to
+ * be cancelled, whose outcomes are handed in while another connection has the file. */
+TEST(wish_ends_with_its_neighbours) {
+    settle_with_wishes(JOBQ_DONE, JOBQ_STATE_DONE);
+    settle_with_wishes(JOBQ_FAIL, JOBQ_STATE_FAILED);
+    settle_with_wishes(JOBQ_RETRY, JOBQ_STATE_CANCELLED);
+    settle_with_wishes(JOBQ_CANCELLED, JOBQ_STATE_CANCELLED);
+}
+
+TEST_MAIN(wish_outlives_the_process, wish_ends_with_its_run, wish_ends_with_its_neighbours)

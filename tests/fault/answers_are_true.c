@@ -8,7 +8,7 @@
 
 #include <sched.h>
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE, .shared = true, .busy_ms = 5})
+#define SHARED_STEP ((jobq_options){.workers = JOBQ_NONE, .shared = true, .busy_ms = 5})
 #define POOL ((jobq_options){.workers = 1, .shared = true, .busy_ms = 5})
 
 static bool open_telling(fixture *f, jobq_options options, event_log *events) {
@@ -96,7 +96,7 @@ TEST(new_jobs_are_told_once) {
             int64_t jobs;
             fixture f;
             bool hit;
-            REQUIRE(open_telling(&f, STEP, events));
+            REQUIRE(open_telling(&f, SHARED_STEP, events));
             handle(f.q, "k", do_nothing, NULL);
             put(f.q, "k");
             hit = store_under_fault(&f, kinds[k].what, n, kinds[k].code);
@@ -152,7 +152,7 @@ TEST(failed_change_leaves_the_job_claimed) {
  * place of the failed commit is synced, so not even a power cut brings the job back. Method: the
  * n-th write fails; whenever one did the log was synced, though RELAXED commits are not. */
 TEST(refusal_is_synced) {
-    jobq_options options = STEP;
+    jobq_options options = SHARED_STEP;
     fixture f;
     bool hit = true;
     options.durability = JOBQ_RELAXED;

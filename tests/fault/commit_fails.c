@@ -5,7 +5,7 @@
 
 #include <sched.h>
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE, .shared = true, .busy_ms = 5})
+#define SHARED_STEP ((jobq_options){.workers = JOBQ_NONE, .shared = true, .busy_ms = 5})
 #define PATIENT_POOL ((jobq_options){.workers = 2, .shared = true})
 #define POOL ((jobq_options){.workers = 2, .shared = true, .busy_ms = 5})
 
@@ -20,7 +20,7 @@ static void check_file(const char *path) {
 /* Opens the file as the next owner would, long after, lets all jobs run, and returns how many there
  * are; all of them must come to be done. */
 static int64_t survivors(const char *path) {
-    jobq_options options = STEP;
+    jobq_options options = SHARED_STEP;
     jobq_counts c;
     jobq *q = NULL;
     memset(&c, 0, sizeof c);
@@ -65,7 +65,7 @@ static int put_code(jobq *q, const char *key) {
 TEST(full_disk_refuses_new_work) {
     fixture f;
     int64_t id = 77;
-    REQUIRE(begin(&f, STEP, do_nothing, NULL));
+    REQUIRE(begin(&f, SHARED_STEP, do_nothing, NULL));
     put(f.q, "k");
     fault_plan(FAULT_WAL_WRITE, "x*", SQLITE_FULL);
     FAILS(JOBQ_FULL, jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, &id, &err));
@@ -87,7 +87,7 @@ TEST(full_disk_leaves_no_key_and_no_name) {
     fixture f;
     jobq_job jobs[3] = {{.kind = "k", .key = "one"}, {.kind = "new"}, {.kind = "k", .queue = "q"}};
     jobq_stored results[3];
-    REQUIRE(begin(&f, STEP, do_nothing, NULL));
+    REQUIRE(begin(&f, SHARED_STEP, do_nothing, NULL));
     put(f.q, "k");
     fault_plan(FAULT_WAL_WRITE, "x*", SQLITE_FULL);
     FAILS(JOBQ_FULL, jobq_enqueue_many(f.q, jobs, 3, results, &err));
@@ -136,7 +136,7 @@ TEST(outcome_waits_for_space) {
         jobq_info info;
         int64_t id;
         int ran = 7;
-        REQUIRE(begin(&f, STEP, break_disk, &b));
+        REQUIRE(begin(&f, SHARED_STEP, break_disk, &b));
         id = put(f.q, "k");
         FAILS(JOBQ_FULL, jobq_step(f.q, &ran, &err));
         CHECK_INT(ran, 1);
@@ -216,7 +216,7 @@ TEST(pool_settles_when_space_returns) {
 TEST(full_disk_still_settles) {
     fixture f;
     int64_t id;
-    REQUIRE(begin(&f, STEP, do_nothing, NULL));
+    REQUIRE(begin(&f, SHARED_STEP, do_nothing, NULL));
     for (int i = 0; i < 50; i++) put(f.q, "k");
     id = put(f.q, "k");
     WORKS(jobq_step(f.q, NULL, &err));
@@ -320,7 +320,7 @@ TEST(one_request_too_big_for_the_disk) {
 TEST(flush_syncs_when_it_is_repeated) {
     static const int codes[] = {SQLITE_FULL, SQLITE_IOERR_WRITE};
     for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
-        jobq_options options = STEP;
+        jobq_options options = SHARED_STEP;
         fixture f;
         options.durability = JOBQ_RELAXED;
         REQUIRE(begin(&f, options, do_nothing, NULL));
@@ -358,7 +358,7 @@ TEST(sync_fails_at_commit) {
         fixture f;
         int64_t id = 77, left, copied;
         int code;
-        REQUIRE(begin(&f, STEP, do_nothing, NULL));
+        REQUIRE(begin(&f, SHARED_STEP, do_nothing, NULL));
         put(f.q, "k");
         fault_plan(FAULT_WAL_SYNC, rows[i].plan, SQLITE_IOERR_FSYNC);
         code = jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, &id, NULL);
@@ -409,7 +409,7 @@ TEST(unknown_stops_the_queue) {
     struct breaker b = {FAULT_WAL_SYNC, NULL, 0, JOBQ_FAIL, 0};
     fixture f;
     int64_t id, failed_id;
-    REQUIRE(begin(&f, STEP, break_disk, &b));
+    REQUIRE(begin(&f, SHARED_STEP, break_disk, &b));
     failed_id = put(f.q, "k");
     CHECK_INT(drain(f.q), 1);
     id = put(f.q, "k");
@@ -538,7 +538,7 @@ TEST(sync_fails_when_an_outcome_is_settled) {
         fixture f;
         int64_t id;
         int ran = 0;
-        REQUIRE(begin(&f, STEP, break_disk, &b));
+        REQUIRE(begin(&f, SHARED_STEP, break_disk, &b));
         id = put(f.q, "k");
         jobq_step(f.q, &ran, NULL);
         CHECK_INT(ran, 1);
@@ -566,7 +566,7 @@ TEST(foreign_writer_makes_busy) {
     sqlite3 *foreign;
     int64_t id = 77;
     int ran = 7;
-    REQUIRE(begin(&f, STEP, break_disk, &b));
+    REQUIRE(begin(&f, SHARED_STEP, break_disk, &b));
     put(f.q, "k");
     foreign = sql_open(f.path);
     run_on(foreign, "BEGIN IMMEDIATE; INSERT INTO note VALUES(1, 'x')");
@@ -599,7 +599,7 @@ TEST(step_keeps_an_outcome_while_busy) {
     sqlite3 *foreign;
     int64_t id;
     int ran = 7;
-    REQUIRE(begin(&f, STEP, do_nothing, NULL));
+    REQUIRE(begin(&f, SHARED_STEP, do_nothing, NULL));
     foreign = sql_open(f.path);
     handle(f.q, "f", let_foreign_in, foreign);
     id = put(f.q, "f");
@@ -671,7 +671,7 @@ TEST(job_transaction_meets_a_foreign_writer) {
     fixture f;
     sqlite3 *foreign;
     int64_t id;
-    REQUIRE(begin(&f, STEP, do_nothing, NULL));
+    REQUIRE(begin(&f, SHARED_STEP, do_nothing, NULL));
     foreign = sql_open(f.path);
     handle(f.q, "f", begin_foreign_then_want, foreign);
     id = put(f.q, "f");
@@ -712,7 +712,7 @@ TEST(job_transaction_cannot_be_committed) {
         fixture f;
         jobq_info info;
         int64_t id;
-        REQUIRE(begin(&f, STEP, do_nothing, NULL));
+        REQUIRE(begin(&f, SHARED_STEP, do_nothing, NULL));
         handle_kind(f.q, (jobq_kind){.name = "w", .run = write_and_break, .ctx = &b});
         id = put(f.q, "w");
         WORKS(jobq_step(f.q, NULL, &err));
@@ -747,7 +747,7 @@ TEST(job_transaction_on_a_dying_disk) {
         struct breaker b = {FAULT_WAL_SYNC, plans[i], SQLITE_IOERR_FSYNC, JOBQ_DONE, 0};
         const char *files[2];
         fixture f;
-        REQUIRE(begin(&f, STEP, do_nothing, NULL));
+        REQUIRE(begin(&f, SHARED_STEP, do_nothing, NULL));
         handle(f.q, "w", write_and_break, &b);
         put(f.q, "w");
         FAILS(JOBQ_IO, jobq_step(f.q, NULL, &err));
@@ -779,7 +779,7 @@ TEST(checkpoint_fails) {
     } rows[] = {{FAULT_DB_WRITE, SQLITE_FULL}, {FAULT_DB_WRITE, SQLITE_IOERR_WRITE},
                 {FAULT_DB_SYNC, SQLITE_IOERR_FSYNC}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        jobq_options options = STEP;
+        jobq_options options = SHARED_STEP;
         fixture f;
         options.wal_pages = 16;
         REQUIRE(begin(&f, options, do_nothing, NULL));

@@ -10,7 +10,7 @@
 #include <fcntl.h>
 #include <sys/syscall.h>
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE, .shared = true})
+#define SHARED_STEP ((jobq_options){.workers = JOBQ_NONE, .shared = true})
 
 /* ---- A death ---- */
 
@@ -32,7 +32,7 @@ static int64_t leave_behind(const char *copy) {
     fixture f;
     int64_t id;
     fault_remove(copy);
-    if (!fixture_open(&f, STEP)) return 0;
+    if (!fixture_open(&f, SHARED_STEP)) return 0;
     d.path = f.path;
     handle(f.q, "k", die, &d);
     id = put(f.q, "k");
@@ -95,7 +95,7 @@ TEST(boot_without_an_id) {
     }
     fault_begin();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        jobq_options options = STEP;
+        jobq_options options = SHARED_STEP;
         jobq *q = NULL;
         int64_t id;
         boot.wall_s = cases[i].wall_s;
@@ -157,7 +157,7 @@ TEST(page_says_anything) {
         scribble(copy, &random);
         rc = jobq_open(copy, &client, &other, &told);
         if (rc != JOBQ_OK && !CHECK_CODE(rc, JOBQ_UNSAFE_SQLITE)) test_note("%s", told.text);
-        WORKS(jobq_open(copy, &STEP, &q, &err));
+        WORKS(jobq_open(copy, &SHARED_STEP, &q, &err));
         REQUIRE(q != NULL);
         info = look(q, id);
         CHECK_INT(info.state, JOBQ_STATE_PENDING);
@@ -188,7 +188,7 @@ TEST(page_of_another_kind_says_nothing) {
         snprintf(name, sizeof name, "%s-jobq", copy);
         file = fopen(name, "r+b");
         if (!file || fwrite(marks[i], 1, 8, file) != 8 || fclose(file)) test_give_up(name);
-        WORKS(jobq_open(copy, &STEP, &q, &err));
+        WORKS(jobq_open(copy, &SHARED_STEP, &q, &err));
         REQUIRE(q != NULL);
         charged += look(q, id).crashes;
         CHECK_CODE(jobq_close(&q), JOBQ_OK);
@@ -201,7 +201,7 @@ TEST(page_of_another_kind_says_nothing) {
 TEST(last_death_is_counted_once) {
     const char *copy = test_path("copy.db");
     event_log *log = event_log_new();
-    jobq_options options = STEP;
+    jobq_options options = SHARED_STEP;
     jobq_event rows[4];
     int64_t id;
     jobq *q = NULL;
@@ -313,7 +313,7 @@ TEST(page_of_0_1_0_charges) {
         leave_old_page(copy, &page);
         for (int open = 0; open < 2; open++) {
             jobq *q = NULL;
-            WORKS(jobq_open(copy, &STEP, &q, &err));
+            WORKS(jobq_open(copy, &SHARED_STEP, &q, &err));
             REQUIRE(q != NULL);
             if (!CHECK_INT(look(q, id).crashes, what == SENSE)) test_note("case %d", what);
             CHECK_INT(look(q, id).state, JOBQ_STATE_PENDING);
@@ -334,7 +334,7 @@ TEST(page_of_0_1_0_lets_go) {
         page.leaving = leaving;
         page.slots[3].state = leaving ? 1 : 2;
         leave_old_page(copy, &page);
-        WORKS(jobq_open(copy, &STEP, &q, &err));
+        WORKS(jobq_open(copy, &SHARED_STEP, &q, &err));
         REQUIRE(q != NULL);
         CHECK_INT(look(q, id).crashes, 0);
         CHECK_CODE(jobq_close(&q), JOBQ_OK);
@@ -353,7 +353,7 @@ TEST(page_of_0_1_0_doubts_its_log) {
         page.doubt = doubt;
         leave_old_page(copy, &page);
         fault_off();
-        WORKS(jobq_open(copy, &STEP, &q, &err));
+        WORKS(jobq_open(copy, &SHARED_STEP, &q, &err));
         REQUIRE(q != NULL);
         CHECK_INT(fault_calls(FAULT_DB_WRITE) > 0, doubt);
         CHECK_CODE(jobq_close(&q), JOBQ_OK);
@@ -407,7 +407,7 @@ TEST(reboot_charges_nobody) {
     fault_begin();
     for (int n = 0; n < 4; n++) {
         bool other_boot = n % 2 == 1, charge = n / 2 == 1;
-        jobq_options options = STEP;
+        jobq_options options = SHARED_STEP;
         jobq_info info;
         jobq *q = NULL;
         int64_t id = leave_behind(copy);
@@ -449,12 +449,12 @@ TEST(failed_recovery_keeps_the_evidence) {
             bool hit;
             int code;
             fault_nth(kinds[k].what, n, "x", kinds[k].code);
-            code = jobq_open(copy, &STEP, &q, NULL);
+            code = jobq_open(copy, &SHARED_STEP, &q, NULL);
             hit = fault_hits(kinds[k].what) > 0;
             fault_off();
             if (code == JOBQ_OK) CHECK_CODE(jobq_close(&q), JOBQ_OK);
             else failed++;
-            WORKS(jobq_open(copy, &STEP, &q, &err));
+            WORKS(jobq_open(copy, &SHARED_STEP, &q, &err));
             REQUIRE(q != NULL);
             if (!CHECK_INT(look(q, id).crashes, 1))
                 test_note("call %d, the open was %s", n, jobq_code_name(code));

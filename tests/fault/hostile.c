@@ -204,18 +204,18 @@ static const char *const schema_sql[] = {
     "PRAGMA writable_schema = 1; DELETE FROM sqlite_master",
 };
 
-static void run_sql(sqlite3 *db, const char *sql) {
+static void try_sql(sqlite3 *db, const char *sql) {
     sqlite3_exec(db, sql, NULL, NULL, NULL); /* some damage does not fit on some other */
 }
 
 /* The index is hidden while the rows change, and comes back as it was. */
 static void damage_index(sqlite3 *db, const char *sql) {
-    run_sql(db, "PRAGMA writable_schema = 1; CREATE TEMP TABLE hidden AS SELECT * FROM"
+    try_sql(db, "PRAGMA writable_schema = 1; CREATE TEMP TABLE hidden AS SELECT * FROM"
                 " sqlite_master WHERE name IN ('jobq_live', 'jobq_finished');"
                 " DELETE FROM sqlite_master WHERE name IN ('jobq_live', 'jobq_finished');"
                 " PRAGMA writable_schema = RESET");
-    run_sql(db, sql);
-    run_sql(db, "PRAGMA writable_schema = 1; INSERT INTO sqlite_master SELECT * FROM hidden;"
+    try_sql(db, sql);
+    try_sql(db, "PRAGMA writable_schema = 1; INSERT INTO sqlite_master SELECT * FROM hidden;"
                 " DROP TABLE hidden");
 }
 
@@ -225,13 +225,13 @@ static void damage_by_sql(const char *path, uint64_t *r, int how) {
     int n = 1 + (int)pick(r, 3);
     if (sqlite3_open(path, &db) == SQLITE_OK) {
         sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 0, (int *)NULL);
-        run_sql(db, "PRAGMA cell_size_check = 0; PRAGMA synchronous = 0");
+        try_sql(db, "PRAGMA cell_size_check = 0; PRAGMA synchronous = 0");
         for (; n > 0 && how < 2; n--) {
             row_sql(sql, sizeof sql, r);
-            if (how == 0) run_sql(db, sql);
+            if (how == 0) try_sql(db, sql);
             else damage_index(db, sql);
         }
-        if (how == 2) run_sql(db, schema_sql[pick(r, COUNT(schema_sql))]);
+        if (how == 2) try_sql(db, schema_sql[pick(r, COUNT(schema_sql))]);
     }
     sqlite3_close(db);
 }

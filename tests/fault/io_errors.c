@@ -160,11 +160,13 @@ static void sweep(const struct sweep *w) {
                   w->durability == JOBQ_RELAXED ? "relaxed" : "durable");
 }
 
-static void sweep_all(const struct sweep *rows, size_t count) {
+static void sweep_all(const struct sweep *rows, size_t count, const char *figure) {
     memset(&sum, 0, sizeof sum);
     fault_off();
     for (size_t i = 0; i < count; i++) sweep(&rows[i]);
     CHECK(sum.unknown > 0 && sum.stopped > 0);
+    test_figure(figure, "0 wrong", "%" PRId64 " runs with %" PRId64 " faults, %" PRId64
+                " files looked at, 0 wrong, 0 leaks", sum.runs, sum.faults, sum.files);
 }
 
 /* Goal: at whatever call the disk fails, in whatever way, once or for good, or dies, what was
@@ -188,10 +190,7 @@ TEST(ioerr_sweep) {
         {FAULT_IO, "x*", JOBQ_RELAXED, 60, NULL, story_tell},
         {FAULT_IO, "X", JOBQ_RELAXED, 60, NULL, story_tell}};
     fault_begin();
-    sweep_all(rows, sizeof rows / sizeof rows[0]);
-    test_figure("every I/O call fails", "0 wrong",
-                "%" PRId64 " runs with %" PRId64 " faults, %" PRId64
-                " files looked at, 0 wrong, 0 leaks", sum.runs, sum.faults, sum.files);
+    sweep_all(rows, sizeof rows / sizeof rows[0], "every I/O call fails");
 }
 
 /* ---- Recovery ---- */
@@ -263,11 +262,8 @@ TEST(ioerr_in_recovery) {
         {FAULT_IO, "x", JOBQ_RELAXED, 50, begin_with_the_dead, tell_recovery},
         {FAULT_IO, "X", JOBQ_RELAXED, 50, begin_with_the_dead, tell_recovery}};
     prepare_the_dead(JOBQ_DURABLE);
-    sweep_all(rows, sizeof rows / sizeof rows[0]);
+    sweep_all(rows, sizeof rows / sizeof rows[0], "every I/O call fails, in recovery");
     fault_remove(dead.path);
-    test_figure("every I/O call fails, in recovery", "0 wrong", "%" PRId64 " runs with %" PRId64
-                " faults, %" PRId64 " files looked at, 0 wrong, 0 leaks", sum.runs, sum.faults,
-                sum.files);
 }
 
 TEST_MAIN(ioerr_sweep, ioerr_in_recovery)

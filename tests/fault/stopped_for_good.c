@@ -10,7 +10,7 @@
 #include <sched.h>
 
 #define POOL ((jobq_options){.workers = 2, .shared = true, .busy_ms = 5})
-#define STEP ((jobq_options){.workers = JOBQ_NONE, .shared = true, .busy_ms = 5})
+#define SHARED_STEP ((jobq_options){.workers = JOBQ_NONE, .shared = true, .busy_ms = 5})
 
 /* The disk dies under an enqueue, whose COMMIT then neither holds nor can be scrubbed. */
 static void break_queue(jobq *q) {
@@ -57,7 +57,7 @@ TEST(first_reason_stays) {
     int64_t id;
     int code;
     fault_begin();
-    REQUIRE(fixture_open(&f, STEP));
+    REQUIRE(fixture_open(&f, SHARED_STEP));
     id = put(f.q, "k");
     break_queue(f.q);
     fault_plan(FAULT_WAL_READ, "x*", SQLITE_CORRUPT);
@@ -75,7 +75,7 @@ TEST(damage_that_a_look_finds) {
     fixture f;
     int64_t id;
     fault_begin();
-    REQUIRE(fixture_open(&f, STEP));
+    REQUIRE(fixture_open(&f, SHARED_STEP));
     id = put(f.q, "k");
     fault_plan(FAULT_WAL_READ, "x*", SQLITE_CORRUPT);
     FAILS(JOBQ_CORRUPT, jobq_get(f.q, id, &(jobq_info){.id = 0}, &err));

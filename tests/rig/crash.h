@@ -194,10 +194,4 @@ static inline void remove_queue(const char *path) {
     }
 }
 
-static inline void check_sound(const char *path) {
-    char text[256];
-    sql_text(path, "PRAGMA integrity_check", text, sizeof text);
-    CHECK_STR(text, "ok");
-}
-
 #endif

@@ -137,6 +137,10 @@ static inline void fill(void *arg) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
+static inline void fill_queue(void) {
+    CHECK_INT(test_fork(fill, NULL), 0);
+}
+
 /* Opens the file, so that a dead life is recovered, and writes down every job. */
 static inline void read_infos(void *arg) {
     jobq *q = open_queue(JOBQ_NONE);
@@ -205,6 +209,13 @@ static inline int live_until_well(void) {
     }
     CHECK(deaths < LIVES_MAX);
     return deaths;
+}
+
+/* What was wrong with the jobs is mended: one more life runs all of them. */
+static inline void live_cured(void) {
+    play.cured = true;
+    CHECK_INT(live_until_well(), 0);
+    look_at_all();
 }
 
 /* Checks that jobs from..to-1 wait, were started as often as they say, and were charged

@@ -137,12 +137,6 @@ static inline void check_ends(const struct story *s) {
     CHECK_INT(twice, 0);
 }
 
-static inline void check_sound(const char *path) {
-    char text[64];
-    sql_text(path, "PRAGMA integrity_check", text, sizeof text);
-    CHECK_STR(text, "ok");
-}
-
 /* From full to empty, and to work again. The space comes back by give(); NULL: it does not. */
 static inline bool full_life(struct story *s, void (*give)(void *arg), void *arg) {
     bool drained = drain_all(s);

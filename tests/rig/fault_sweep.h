@@ -350,24 +350,26 @@ static inline void story_look(struct story *s) {
     if (code == JOBQ_OK && count) CHECK_MEM(result, "result", 6);
 }
 
-static inline void story_cancel(struct story *s) {
-    struct story_job *job = &s->jobs[STORY_CANCEL];
+/* Asks for a change of a job that was stored, and keeps what came of it. */
+static inline void story_ask(struct story *s, const struct story_job *job,
+                             int (*call)(jobq *q, int64_t id, jobq_error *err), const char *name,
+                             struct story_deed *deed) {
     jobq_error err = {.code = 0};
     int code;
     if (job->stored.fate != STORY_YES) return;
-    code = jobq_cancel(s->q, job->id, &err);
-    story_code(s, code, &err, "cancel");
-    job->cancelled = story_deed(s, code);
+    code = call(s->q, job->id, &err);
+    story_code(s, code, &err, name);
+    *deed = story_deed(s, code);
+}
+
+static inline void story_cancel(struct story *s) {
+    struct story_job *job = &s->jobs[STORY_CANCEL];
+    story_ask(s, job, jobq_cancel, "cancel", &job->cancelled);
 }
 
 static inline void story_delete(struct story *s) {
     struct story_job *job = &s->jobs[STORY_DELETE];
-    jobq_error err = {.code = 0};
-    int code;
-    if (job->stored.fate != STORY_YES) return;
-    code = jobq_delete(s->q, job->id, &err);
-    story_code(s, code, &err, "delete");
-    job->deleted = story_deed(s, code);
+    story_ask(s, job, jobq_delete, "delete", &job->deleted);
 }
 
 static inline void story_retry_now(struct story *s) {

@@ -16,6 +16,9 @@
 /* The artificial clock starts here: a day in November 2023. */
 #define T0 INT64_C(1700000000000)
 
+/* The options of step mode: nothing runs unless the test says so. */
+#define STEP ((jobq_options){.workers = JOBQ_NONE})
+
 /* ---- Errors ---- */
 
 /* Evaluates call, which has to name &err, and checks that it returns wanted and that err
@@ -120,12 +123,15 @@ static inline int64_t fixture_elapsed(const fixture *f) {
 
 /* ---- Short words for the usual calls ---- */
 
-/* RELAXED, under the system's clock; NULL if it failed. */
-static inline jobq *open_pool(const char *path, int workers) {
-    jobq_options options = {.workers = workers, .durability = JOBQ_RELAXED};
+/* Under the system's clock; NULL if it failed. */
+static inline jobq *open_queue_at(const char *path, jobq_options options) {
     jobq *q = NULL;
     WORKS(jobq_open(path, &options, &q, &err));
     return q;
+}
+
+static inline jobq *open_pool(const char *path, int workers) {
+    return open_queue_at(path, (jobq_options){.workers = workers, .durability = JOBQ_RELAXED});
 }
 
 static inline void close_queue(jobq **q) {
@@ -155,6 +161,19 @@ static inline int64_t put(jobq *q, const char *kind) {
     jobq_job job = {0};
     job.kind = kind;
     return put_job(q, job);
+}
+
+static inline int64_t put_in(jobq *q, int64_t delay_ms) {
+    return put_job(q, (jobq_job){.kind = "k", .delay_ms = delay_ms});
+}
+
+/* So many alike, in one call. */
+static inline void put_many(jobq *q, const jobq_job *job, size_t count) {
+    jobq_job *jobs = (jobq_job *)calloc(count, sizeof *jobs);
+    if (!jobs) test_give_up("no memory");
+    for (size_t i = 0; i < count; i++) jobs[i] = *job;
+    WORKS(jobq_enqueue_many(q, jobs, count, NULL, &err));
+    free(jobs);
 }
 
 /* What jobq_get tells; all zero (state NONE) if the job is not there. */
@@ -201,6 +220,15 @@ static inline int advance(jobq *q, int64_t duration_ms) {
     return fired;
 }
 
+/* A fixture in step mode, with one job "k" of this kind. */
+static inline bool fixture_open_job(fixture *f, jobq_kind kind, int64_t *id) {
+    if (!fixture_open(f, STEP)) return false;
+    kind.name = "k";
+    handle_kind(f->q, kind);
+    *id = put(f->q, "k");
+    return true;
+}
+
 static inline void start(jobq *q) {
     WORKS(jobq_start(q, &err));
 }
@@ -219,6 +247,26 @@ static inline jobq_outcome do_nothing(jobq_run *run, void *ctx) {
     (void)run;
     (void)ctx;
     return JOBQ_DONE;
+}
+
+/* Step mode: the queue does what it is there for; closes it. */
+static inline void run_one_and_close(jobq **q) {
+    handle(*q, "k", do_nothing, NULL);
+    put(*q, "k");
+    CHECK_INT(drain(*q), 1);
+    close_queue(q);
+}
+
+static inline jobq_outcome retry_always(jobq_run *run, void *ctx) {
+    (void)run;
+    (void)ctx;
+    return JOBQ_RETRY;
+}
+
+static inline jobq_outcome fail_always(jobq_run *run, void *ctx) {
+    (void)run;
+    (void)ctx;
+    return JOBQ_FAIL;
 }
 
 /* ctx is a jobq_outcome, which it returns. */
@@ -326,6 +374,24 @@ static inline void gate_open(gate *g) {
     pthread_mutex_unlock(&g->mutex);
 }
 
+/* ctx is a gate. */
+static inline jobq_outcome stand_at_gate(jobq_run *run, void *ctx) {
+    (void)run;
+    gate_pass((gate *)ctx);
+    return JOBQ_DONE;
+}
+
+/* Starts the pool, one worker of which then stands at the gate, in the job that this returns. */
+static inline int64_t start_with_one_at(gate *g, jobq *q, const char *kind) {
+    int64_t id;
+    gate_init(g);
+    handle(q, kind, stand_at_gate, g);
+    start(q);
+    id = put(q, kind);
+    gate_await(g, 1);
+    return id;
+}
+
 /* A handler that has begun its transaction stands at ctx, a gate: nobody else can write. */
 static inline jobq_outcome hold_the_writer(jobq_run *run, void *ctx) {
     sqlite3 *db = NULL;
@@ -338,6 +404,25 @@ static inline jobq_outcome hold_the_writer(jobq_run *run, void *ctx) {
 static inline void *close_in_thread(void *arg) {
     jobq *q = (jobq *)arg;
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    return NULL;
+}
+
+static inline void *stop_in_thread(void *arg) {
+    CHECK_CODE(jobq_stop((jobq *)arg, JOBQ_NEVER, NULL), JOBQ_OK);
+    return NULL;
+}
+
+/* A thread that opens a gate as soon as the queue says that it is being closed. */
+struct gatekeeper {
+    jobq *q;
+    gate *g;
+};
+
+static inline void *open_when_closing(void *arg) {
+    struct gatekeeper *keeper = (struct gatekeeper *)arg;
+    jobq_stats stats;
+    while (jobq_stat(keeper->q, &stats, NULL) == JOBQ_OK) sched_yield();
+    gate_open(keeper->g);
     return NULL;
 }
 
@@ -363,13 +448,6 @@ static inline void start_job_waiters(struct job_waiter *waiters, int count, jobq
         waiters[i].thread = thread_start(wait_for_job_in_thread, &waiters[i]);
     }
     while (jobq_wakes(q) < count) sched_yield();
-}
-
-/* ctx is a gate. */
-static inline jobq_outcome stand_at_gate(jobq_run *run, void *ctx) {
-    (void)run;
-    gate_pass((gate *)ctx);
-    return JOBQ_DONE;
 }
 
 /* ---- Events ---- */
@@ -462,6 +540,63 @@ static inline int64_t sql_int(const char *path, const char *sql) {
     char text[64];
     sql_text(path, sql, text, sizeof text);
     return strtoll(text, NULL, 10);
+}
+
+static inline void check_sound(const char *path) {
+    char text[256];
+    sql_text(path, "PRAGMA integrity_check", text, sizeof text);
+    CHECK_STR(text, "ok");
+}
+
+/* On a connection that is there; SQLite's code. */
+static inline int run_sql(sqlite3 *db, const char *sql) {
+    return sqlite3_exec(db, sql, NULL, NULL, NULL);
+}
+
+/* Another connection, which has the file until it gives it back: nobody else can write. */
+static inline sqlite3 *take_the_file(const char *path) {
+    sqlite3 *db = sql_open(path);
+    CHECK_INT(run_sql(db, "BEGIN IMMEDIATE"), SQLITE_OK);
+    return db;
+}
+
+static inline void give_the_file_back(sqlite3 **db) {
+    CHECK_INT(run_sql(*db, "COMMIT"), SQLITE_OK);
+    sqlite3_close(*db);
+    *db = NULL;
+}
+
+/* The outcomes of so many jobs, which stand at the gate, are handed in while another connection has
+ * the file: they are settled together when it gives it back. sql: what it writes meanwhile. */
+static inline void settle_together(const fixture *f, gate *g, int jobs, const char *sql) {
+    sqlite3 *db;
+    gate_await(g, jobs);
+    db = take_the_file(f->path);
+    gate_open(g);
+    while (stats_of(f->q).running > 0) sched_yield();
+    CHECK_INT(run_sql(db, sql), SQLITE_OK);
+    give_the_file_back(&db);
+}
+
+/* For hooks of SQLite: no. */
+static inline int veto(void *arg) {
+    (void)arg;
+    return 1;
+}
+
+/* For sqlite3_set_authorizer: nothing is allowed. */
+static inline int deny(void *arg, int action, const char *a, const char *b, const char *c,
+                       const char *d) {
+    (void)arg, (void)action, (void)a, (void)b, (void)c, (void)d;
+    return SQLITE_DENY;
+}
+
+/* An on_connect by which ctx, a sqlite3 *, becomes the connection that reads. */
+static inline int remember_reader(sqlite3 *db, jobq_connection which, jobq_stage stage,
+                                  jobq_error *err, void *ctx) {
+    (void)stage, (void)err;
+    if (which == JOBQ_CONNECTION_READER) *(sqlite3 **)ctx = db;
+    return 0;
 }
 
 /* SQLite's old defect: two connections that write are only safe if both say .shared. */

@@ -27,6 +27,38 @@ static inline void join_all(pthread_t *threads, int n) {
     for (int i = 0; i < n; i++) pthread_join(threads[i], NULL);
 }
 
+/* ---- What a storm draws ---- */
+
+static inline jobq_job drawn_job(uint64_t *random, int keys, char *key, size_t size) {
+    jobq_job job = {.kind = "mix", .payload = "some bytes", .size = 10};
+    job.priority = (int)(test_random(random) % 3);
+    if (test_random(random) % 3 == 0) job.delay_ms = (int64_t)(test_random(random) % 5);
+    if (test_random(random) % 4 == 0) job.queue = "other";
+    if (test_random(random) % 4 == 0) {
+        snprintf(key, size, "key %d", (int)(test_random(random) % (uint64_t)keys));
+        job.key = key;
+    }
+    return job;
+}
+
+/* Drawn from the id and the start, so that every job comes to an end. child enqueues another. */
+static inline jobq_outcome drawn_outcome(jobq_run *run, int starts,
+                                         jobq_outcome (*child)(jobq_run *run)) {
+    uint64_t random = (uint64_t)jobq_run_id(run) * 64 + (uint64_t)starts;
+    switch (test_random(&random) % 16) {
+    case 0: return jobq_retry(run, "drawn %d", starts);
+    case 1: return jobq_fail(run, "drawn %d", starts);
+    case 2: return starts < 8 ? jobq_snooze(run, 1) : JOBQ_DONE;
+    case 3: return starts < 8 ? jobq_reschedule_in(run, 2) : JOBQ_DONE;
+    case 4: return JOBQ_CANCELLED;
+    case 5: return jobq_run_sleep(run, 2) ? jobq_retry(run, NULL) : JOBQ_DONE;
+    case 6: return child(run);
+    case 7: return jobq_done(run, "result", 6);
+    case 8: CHECK_CODE(jobq_checkpoint(run, "so far", 6, NULL), JOBQ_OK); return JOBQ_DONE;
+    default: return JOBQ_DONE;
+    }
+}
+
 /* ---- A disk that does not sync: storms are not about power, and open and close very often. It
  * takes no lock of its own, which would hide races from the thread sanitizer. ---- */
 

@@ -70,21 +70,8 @@ static jobq_outcome enqueue_child(jobq_run *run) {
     return JOBQ_DONE;
 }
 
-/* Drawn from the id and the start, so that every job comes to an end. */
 static jobq_outcome work_mix(jobq_run *run, int starts) {
-    uint64_t random = (uint64_t)jobq_run_id(run) * 64 + (uint64_t)starts;
-    switch (test_random(&random) % 16) {
-    case 0: return jobq_retry(run, "drawn %d", starts);
-    case 1: return jobq_fail(run, "drawn %d", starts);
-    case 2: return starts < 8 ? jobq_snooze(run, 1) : JOBQ_DONE;
-    case 3: return starts < 8 ? jobq_reschedule_in(run, 2) : JOBQ_DONE;
-    case 4: return JOBQ_CANCELLED;
-    case 5: return jobq_run_sleep(run, 2) ? jobq_retry(run, NULL) : JOBQ_DONE;
-    case 6: return enqueue_child(run);
-    case 7: return jobq_done(run, "result", 6);
-    case 8: CHECK_CODE(jobq_checkpoint(run, "so far", 6, NULL), JOBQ_OK); return JOBQ_DONE;
-    default: return JOBQ_DONE;
-    }
+    return drawn_outcome(run, starts, enqueue_child);
 }
 
 /* Heeds no flag and no deadline. */

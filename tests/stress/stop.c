@@ -106,14 +106,8 @@ static int64_t draw_id(struct caller *c) {
 }
 
 static jobq_job draw_job(struct caller *c, char *key, size_t size) {
-    jobq_job job = {.payload = "some bytes", .size = 10};
-    job.kind = draw(c, 3) ? "mix" : draw(c, 4) ? "row" : "late";
-    job.priority = draw(c, 3);
-    if (draw(c, 3) == 0) job.delay_ms = draw(c, 4);
-    if (draw(c, 4) == 0) job.queue = "other";
-    if (draw(c, 4) > 0) return job;
-    snprintf(key, size, "key %d", draw(c, KEYS));
-    job.key = key;
+    jobq_job job = drawn_job(&c->random, KEYS, key, size);
+    if (draw(c, 3) == 0) job.kind = draw(c, 4) ? "row" : "late";
     return job;
 }
 
@@ -254,7 +248,7 @@ static int act_run_until_idle(struct caller *c) {
 /* ---- Who may do what ---- */
 
 /* Only so; READS and PATIENT not under the keeper whom that would wait for. */
-enum { POOL = 1, STEP = 2, BY_HAND = 4, READS = 8, PATIENT = 16 };
+enum { POOL = 1, STEPS = 2, BY_HAND = 4, READS = 8, PATIENT = 16 };
 
 #define OR(code) (1u << -(code))
 
@@ -286,12 +280,12 @@ static const struct act {
     {"wait", act_wait, READS, OR(JOBQ_NOT_FOUND) | OR(JOBQ_TIMEOUT)},
     {"advance", act_advance, BY_HAND, OR(JOBQ_STALLED) | OR(JOBQ_BUSY)},
     {"clock_advance", act_clock_advance, BY_HAND, 0},
-    {"step", act_step, STEP, OR(JOBQ_BUSY)},
-    {"run_until_idle", act_run_until_idle, STEP, OR(JOBQ_BUSY)},
-    {"run_until_idle", act_run_until_idle, STEP, OR(JOBQ_BUSY)}};
+    {"step", act_step, STEPS, OR(JOBQ_BUSY)},
+    {"run_until_idle", act_run_until_idle, STEPS, OR(JOBQ_BUSY)},
+    {"run_until_idle", act_run_until_idle, STEPS, OR(JOBQ_BUSY)}};
 
 static bool may(const struct act *act, int phase) {
-    int never = order.step ? POOL : STEP;
+    int never = order.step ? POOL : STEPS;
     if (!order.by_hand) never |= BY_HAND;
     if (phase == HELD && order.keeper == HANDLER) never |= PATIENT;
     if (phase == HELD && order.keeper == READER) never |= READS;
@@ -381,17 +375,7 @@ static int trace_statement(unsigned what, void *ctx, void *statement, void *sql)
     return 0;
 }
 
-/* jobq takes a trace off when it opens; later it does not look. */
 static sqlite3 *reader;
-
-static int remember_reader(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
-                           void *ctx) {
-    (void)stage;
-    (void)err;
-    (void)ctx;
-    if (which == JOBQ_CONNECTION_READER) reader = db;
-    return 0;
-}
 
 static void wake(void *ctx) {
     (void)ctx;
@@ -491,7 +475,8 @@ static void draw_order(int number, uint64_t *random) {
 }
 
 static bool open_order(uint64_t *random) {
-    jobq_options options = {.stall_ms = 2, .on_wake = wake, .on_connect = remember_reader};
+    jobq_options options = {.stall_ms = 2, .on_wake = wake, .on_connect = remember_reader,
+                            .ctx = &reader};
     options.workers = order.step ? JOBQ_NONE : 1 + (int)(test_random(random) % 3);
     options.durability = test_random(random) % 2 ? JOBQ_RELAXED : JOBQ_DURABLE;
     options.clock = order.clock;
@@ -500,6 +485,7 @@ static bool open_order(uint64_t *random) {
     if (test_random(random) % 8 == 0) options.poll_ms = 1;
     WORKS(jobq_open(now.memory ? ":memory:" : file.path, &options, &now.q, &err));
     if (!now.q) return false;
+    /* jobq takes a trace off when it opens; later it does not look. */
     if (order.keeper == READER) sqlite3_trace_v2(reader, SQLITE_TRACE_STMT, trace_statement, NULL);
     for (int i = 0; i < WORKS_COUNT; i++)
         if (i == 0 || test_random(random) % 4) CHECK_CODE(register_work(now.q, i), JOBQ_OK);

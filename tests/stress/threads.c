@@ -15,12 +15,6 @@ enum {
     CLOCK_JOBS = 1200 /* of each thread */
 };
 
-static void check_sound(const char *path) {
-    char text[256];
-    sql_text(path, "PRAGMA integrity_check", text, sizeof text);
-    CHECK_STR(text, "ok");
-}
-
 /* ---- The storm ---- */
 
 static struct storm {
@@ -67,22 +61,6 @@ static jobq_outcome enqueue_child(jobq_run *run) {
     return JOBQ_DONE;
 }
 
-/* The outcome is drawn from the id and the start, so that every job comes to an end. */
-static jobq_outcome draw_outcome(jobq_run *run, int starts) {
-    uint64_t random = (uint64_t)jobq_run_id(run) * 64 + (uint64_t)starts;
-    switch (test_random(&random) % 16) {
-    case 0: return jobq_retry(run, "drawn %d", starts);
-    case 1: return jobq_fail(run, "drawn %d", starts);
-    case 2: return starts < 20 ? jobq_snooze(run, 1) : JOBQ_DONE;
-    case 3: return starts < 20 ? jobq_reschedule_in(run, 2) : JOBQ_DONE;
-    case 4: return JOBQ_CANCELLED;
-    case 5: return jobq_run_sleep(run, 2) ? jobq_retry(run, NULL) : JOBQ_DONE;
-    case 6: return enqueue_child(run);
-    case 7: return jobq_done(run, "result", 6);
-    default: return JOBQ_DONE;
-    }
-}
-
 static jobq_outcome run_mix(jobq_run *run, void *ctx) {
     int64_t id = jobq_run_id(run);
     jobq_outcome outcome;
@@ -91,26 +69,14 @@ static jobq_outcome run_mix(jobq_run *run, void *ctx) {
     if (!CHECK(id > 0 && id < IDS_MAX)) return JOBQ_FAIL;
     CHECK_INT(add_to(&storm.running[id], 1), 1);
     starts = add_to(&storm.starts[id], 1);
-    outcome = draw_outcome(run, starts);
+    outcome = drawn_outcome(run, starts, enqueue_child);
     add_to(&storm.running[id], -1);
     return outcome;
 }
 
-static jobq_job storm_job(uint64_t *random, char *key, size_t size) {
-    jobq_job job = {.kind = "mix", .payload = "some bytes", .size = 10};
-    job.priority = (int)(test_random(random) % 3);
-    if (test_random(random) % 3 == 0) job.delay_ms = (int64_t)(test_random(random) % 5);
-    if (test_random(random) % 4 == 0) job.queue = "other";
-    if (test_random(random) % 4 == 0) {
-        snprintf(key, size, "key %d", (int)(test_random(random) % KEYS));
-        job.key = key;
-    }
-    return job;
-}
-
 static void storm_enqueue(uint64_t *random) {
     char key[32];
-    jobq_job job = storm_job(random, key, sizeof key);
+    jobq_job job = drawn_job(random, KEYS, key, sizeof key);
     int64_t id = 0;
     jobq_error err = {.code = 0};
     int code;
@@ -126,7 +92,8 @@ static void storm_enqueue_many(uint64_t *random) {
     jobq_job jobs[MANY_MAX];
     jobq_stored results[MANY_MAX];
     size_t count = 1 + (size_t)(test_random(random) % MANY_MAX);
-    for (size_t i = 0; i < count; i++) jobs[i] = storm_job(random, keys[i], sizeof keys[i]);
+    for (size_t i = 0; i < count; i++)
+        jobs[i] = drawn_job(random, KEYS, keys[i], sizeof keys[i]);
     if (!CHECK_CODE(jobq_enqueue_many(storm.q, jobs, count, results, NULL), JOBQ_OK)) return;
     for (size_t i = 0; i < count; i++) {
         if (results[i].how == JOBQ_NEW) stored(results[i].id);

@@ -34,12 +34,16 @@ static int count_commit(void *ctx) {
     return 0;
 }
 
-static bool place_open(void) {
+static bool place_open_with(jobq_options options) {
     memset(&place, 0, sizeof place);
-    if (!fixture_open(&place.f, (jobq_options){.workers = JOBQ_NONE})) return false;
+    if (!fixture_open(&place.f, options)) return false;
     sql_run(place.f.path, "CREATE TABLE mine(n)");
     sqlite3_commit_hook(place.f.q->writer.handle, count_commit, NULL);
     return true;
+}
+
+static bool place_open(void) {
+    return place_open_with(STEP);
 }
 
 static int64_t rows_of(int number) {
@@ -95,10 +99,22 @@ static int in_line(jobq *q) {
     return count;
 }
 
-static void start_order(struct order *o, int number, int position) {
-    prepare(o, number);
-    o->thread = thread_start(give, o);
+/* Goes to the end of the line, and returns when it stands there. */
+static void stand_in_line(struct order *o, void *(*what)(void *arg)) {
+    int position = in_line(o->q) + 1;
+    o->thread = thread_start(what, o);
     while (in_line(o->q) < position) sched_yield();
+}
+
+static void start_order(struct order *o, int number) {
+    prepare(o, number);
+    stand_in_line(o, give);
+}
+
+/* The baton is laid down, and all of them return. */
+static void serve(struct order *line, int count) {
+    jobq__commit_release(place.f.q);
+    for (int i = 0; i < count; i++) pthread_join(line[i].thread, NULL);
 }
 
 /* Goal: the baton is one, lies free when nobody has it, and its holder is known as a job's only
@@ -141,10 +157,9 @@ TEST(a_line_becomes_one_transaction) {
     struct order line[LINE];
     REQUIRE(place_open());
     REQUIRE(jobq__commit_try(place.f.q));
-    for (int i = 0; i < LINE; i++) start_order(&line[i], i, i + 1);
-    jobq__commit_release(place.f.q);
+    for (int i = 0; i < LINE; i++) start_order(&line[i], i);
+    serve(line, LINE);
     for (int i = 0; i < LINE; i++) {
-        pthread_join(line[i].thread, NULL);
         CHECK_CODE(line[i].request.rc, JOBQ_OK);
         CHECK_INT(line[i].written, 1);
         CHECK_INT(line[i].after, 1);
@@ -167,12 +182,10 @@ TEST(a_failure_takes_nobody_along) {
         for (int i = 0; i < LINE; i++) {
             prepare(&line[i], i);
             if (i == bad) line[i].fails = JOBQ_NOT_FOUND;
-            line[i].thread = thread_start(give, &line[i]);
-            while (in_line(place.f.q) < i + 1) sched_yield();
+            stand_in_line(&line[i], give);
         }
-        jobq__commit_release(place.f.q);
+        serve(line, LINE);
         for (int i = 0; i < LINE; i++) {
-            pthread_join(line[i].thread, NULL);
             CHECK_CODE(line[i].request.rc, i == bad ? JOBQ_NOT_FOUND : JOBQ_OK);
             CHECK_INT(line[i].after, i != bad);
             CHECK_INT(rows_of(i), i == bad ? 0 : 2);
@@ -193,12 +206,10 @@ TEST(a_lost_transaction_is_written_again) {
         prepare(&line[i], i);
         line[i].fails = i == 1 ? JOBQ_NOT_FOUND : JOBQ_OK;
         line[i].request.atomic = i != 1;
-        line[i].thread = thread_start(give, &line[i]);
-        while (in_line(place.f.q) < i + 1) sched_yield();
+        stand_in_line(&line[i], give);
     }
-    jobq__commit_release(place.f.q);
+    serve(line, LINE);
     for (int i = 0; i < LINE; i++) {
-        pthread_join(line[i].thread, NULL);
         CHECK_CODE(line[i].request.rc, i == 1 ? JOBQ_NOT_FOUND : JOBQ_OK);
         CHECK_INT(rows_of(i), i == 1 ? 0 : 2);
         CHECK_INT(line[i].after, i != 1);
@@ -228,7 +239,7 @@ TEST(who_leaves_the_line_leaves_it_whole) {
         CHECK_CODE(line[hasty].request.rc, JOBQ_BUSY);
         CHECK_CODE(line[hasty].err.code, JOBQ_BUSY);
         while (in_line(place.f.q) < LINE - 1) sched_yield();
-        start_order(&line[LINE], LINE, LINE);
+        start_order(&line[LINE], LINE);
         jobq__commit_release(place.f.q);
         for (int i = 0; i <= LINE; i++) {
             if (i != hasty) pthread_join(line[i].thread, NULL);
@@ -257,16 +268,36 @@ TEST(a_holder_divides_the_line) {
     REQUIRE(jobq__commit_try(place.f.q));
     for (int i = 0; i < LINE; i++) {
         prepare(&line[i], i);
-        line[i].thread = thread_start(i == HOLDER ? hold_and_note : give, &line[i]);
-        while (in_line(place.f.q) < i + 1) sched_yield();
+        stand_in_line(&line[i], i == HOLDER ? hold_and_note : give);
     }
-    jobq__commit_release(place.f.q);
+    serve(line, LINE);
     for (int i = 0; i < LINE; i++) {
-        pthread_join(line[i].thread, NULL);
         CHECK_CODE(line[i].request.rc, JOBQ_OK);
+        CHECK_INT(place.order[i], i);
     }
-    for (int i = 0; i < LINE; i++) CHECK_INT(place.order[i], i);
     CHECK_INT(place.commits, 2);
+    fixture_close(&place.f);
+}
+
+/* Goal: where commits are not synced, who wants a sync joins no group without one; others may join
+ * its own. Method: the third of five wants it; so there are two transactions. */
+TEST(a_sync_divides_the_line) {
+    enum { LINE = 5, SYNC = 2 };
+    struct order line[LINE];
+    REQUIRE(place_open_with((jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED}));
+    REQUIRE(jobq__commit_try(place.f.q));
+    for (int i = 0; i < LINE; i++) {
+        prepare(&line[i], i);
+        line[i].request.sync = i == SYNC;
+        stand_in_line(&line[i], give);
+    }
+    serve(line, LINE);
+    for (int i = 0; i < LINE; i++) {
+        CHECK_CODE(line[i].request.rc, JOBQ_OK);
+        CHECK_INT(place.order[i], i);
+    }
+    CHECK_INT(place.commits, 2);
+    CHECK_INT(place.f.q->commit.syncs, 0);
     fixture_close(&place.f);
 }
 
@@ -276,12 +307,9 @@ TEST(a_group_has_its_bound) {
     static struct order line[LINE];
     REQUIRE(place_open());
     REQUIRE(jobq__commit_try(place.f.q));
-    for (int i = 0; i < LINE; i++) start_order(&line[i], i, i + 1);
-    jobq__commit_release(place.f.q);
-    for (int i = 0; i < LINE; i++) {
-        pthread_join(line[i].thread, NULL);
-        CHECK_CODE(line[i].request.rc, JOBQ_OK);
-    }
+    for (int i = 0; i < LINE; i++) start_order(&line[i], i);
+    serve(line, LINE);
+    for (int i = 0; i < LINE; i++) CHECK_CODE(line[i].request.rc, JOBQ_OK);
     CHECK_INT(place.commits, 2);
     CHECK_INT(sql_int(place.f.path, "SELECT count(*) FROM mine"), 2 * LINE);
     fixture_close(&place.f);
@@ -289,4 +317,4 @@ TEST(a_group_has_its_bound) {
 
 TEST_MAIN(one_baton, a_line_becomes_one_transaction, a_failure_takes_nobody_along,
           a_lost_transaction_is_written_again, who_leaves_the_line_leaves_it_whole,
-          a_holder_divides_the_line, a_group_has_its_bound)
+          a_holder_divides_the_line, a_sync_divides_the_line, a_group_has_its_bound)

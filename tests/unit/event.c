@@ -250,6 +250,15 @@ static void *deliver_all(void *arg) {
     return NULL;
 }
 
+/* Another thread delivers, and stands at the gate in the callback of the first event. */
+static pthread_t deliver_slowly(struct listener *l, gate *at) {
+    pthread_t thread;
+    l->at = at;
+    thread = thread_start(deliver_all, l);
+    gate_await(at, 1);
+    return thread;
+}
+
 /* Goal: beside a slow callback, who does not want to wait goes on at once; who does returns when
  * its own events were told; the thread in the callback tells no more than was there when it began.
  * Method: the first event waits at a gate; two come meanwhile, and a second thread for them. */
@@ -258,10 +267,8 @@ TEST(two_threads_deliver) {
     pthread_t first, second;
     gate at;
     gate_init(&at);
-    l->at = &at;
     append(l, 1);
-    first = thread_start(deliver_all, l);
-    gate_await(&at, 1);
+    first = deliver_slowly(l, &at);
     append(l, 2);
     append(l, 3);
     CHECK(!jobq__event_deliver(&l->events, false));
@@ -276,6 +283,38 @@ TEST(two_threads_deliver) {
     CHECK(pthread_equal(l->by[1], second));
     CHECK(pthread_equal(l->by[2], second));
     gate_free(&at);
+    stop_listening(l);
+}
+
+struct look {
+    struct jobq__events *events;
+    uint64_t serial;
+    int done; /* atomic */
+};
+
+static void *look_for_seven(void *arg) {
+    struct look *look = (struct look *)arg;
+    look->serial = jobq__event_find(look->events, 7);
+    __atomic_store_n(&look->done, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+/* Goal: who looks for a job's last event waits for a commit that is under way, which may add it.
+ * Method: the event comes when the thread that looks has had time to come back without it. */
+TEST(who_looks_waits_for_a_commit) {
+    struct listener *l = listen_to(true);
+    struct look look = {.events = &l->events};
+    pthread_t thread;
+    jobq__event_watch(&l->events, 1);
+    jobq__event_commit(&l->events, true);
+    thread = thread_start(look_for_seven, &look);
+    for (int i = 0; i < 10 && !__atomic_load_n(&look.done, __ATOMIC_SEQ_CST); i++)
+        test_pause_ms(5);
+    append(l, 7);
+    jobq__event_commit(&l->events, false);
+    pthread_join(thread, NULL);
+    CHECK_INT((int64_t)look.serial, 1);
+    jobq__event_watch(&l->events, -1);
     stop_listening(l);
 }
 
@@ -325,15 +364,12 @@ TEST(workers_wait_for_a_slow_callback) {
     pthread_t slow, worker;
     gate at;
     gate_init(&at);
-    l->at = &at;
     for (int64_t id = 1; id <= JOBQ__EVENTS_MAX + 1; id++) append(l, id);
     jobq__event_throttle(&l->events); /* nobody delivers: it could wait forever */
     stop_listening(l);
     l = listen_to(true);
-    l->at = &at;
     for (int64_t id = 1; id <= JOBQ__EVENTS_MAX; id++) append(l, id);
-    slow = thread_start(deliver_all, l);
-    gate_await(&at, 1);
+    slow = deliver_slowly(l, &at);
     jobq__event_throttle(&l->events); /* at the bound */
     append(l, JOBQ__EVENTS_MAX + 1);
     worker = thread_start(throttle, l);
@@ -353,4 +389,5 @@ TEST_MAIN(order_while_it_grows, without_a_callback_nothing_is_kept, reserved_roo
           too_much_is_refused, words_last_until_they_are_told, the_last_event_of_a_job,
           who_waits_hears_how_far_it_is, no_more_than_was_there,
           a_callback_does_not_wait_for_itself,
-          two_threads_deliver, many_threads_deliver, workers_wait_for_a_slow_callback)
+          two_threads_deliver, who_looks_waits_for_a_commit, many_threads_deliver,
+          workers_wait_for_a_slow_callback)

@@ -136,7 +136,7 @@ static sqlite3 *look_into(const char *path) {
     return db;
 }
 
-static void run_sql(sqlite3 *db, const char *sql) {
+static void sql_on(sqlite3 *db, const char *sql) {
     if (!CHECK_INT(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK))
         test_note("%s: %s", sql, sqlite3_errmsg(db));
 }
@@ -152,7 +152,7 @@ TEST(damaged_claims_row_is_corrupt) {
         sqlite3 *db = look_into(path);
         char sql[96];
         snprintf(sql, sizeof sql, "UPDATE jobq_claims SET ids = %s", texts[i]);
-        run_sql(db, sql);
+        sql_on(db, sql);
         sqlite3_close(db);
         CHECK_CODE(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE}, &q, &err), JOBQ_CORRUPT);
         CHECK_INT(err.code, JOBQ_CORRUPT);
@@ -239,12 +239,12 @@ TEST(plans_in_a_new_file) {
  * the same on a filled and analysed database. */
 TEST(plans_after_analyze) {
     sqlite3 *db = look_into(make_queue());
-    run_sql(db, "INSERT INTO jobq_name(id, name) VALUES(2, 'kind'), (3, 'queue'), (4, 'other')");
-    run_sql(db, FILL);
-    run_sql(db, "INSERT INTO jobq_extra(job, key) SELECT id, id FROM jobq_job WHERE side");
-    run_sql(db, "INSERT INTO jobq_unique(kind, key, job) SELECT 2, id, id FROM jobq_job"
-                " WHERE side AND state = 0");
-    run_sql(db, "ANALYZE; ANALYZE sqlite_master");
+    sql_on(db, "INSERT INTO jobq_name(id, name) VALUES(2, 'kind'), (3, 'queue'), (4, 'other')");
+    sql_on(db, FILL);
+    sql_on(db, "INSERT INTO jobq_extra(job, key) SELECT id, id FROM jobq_job WHERE side");
+    sql_on(db, "INSERT INTO jobq_unique(kind, key, job) SELECT 2, id, id FROM jobq_job"
+               " WHERE side AND state = 0");
+    sql_on(db, "ANALYZE; ANALYZE sqlite_master");
     check_plans(db);
     sqlite3_close(db);
 }
@@ -280,7 +280,7 @@ TEST(a_listing_does_not_begin_again) {
     const int64_t live[2][4] = {{3, 0, 7, 1}, {3, 0, 7, 1999}};
     const int64_t finished[2][2] = {{99, 2001}, {99, 3999}};
     int first, last;
-    run_sql(db, fill);
+    sql_on(db, fill);
     first = steps_behind(db, "INFO_LIVE", live[0], 4);
     last = steps_behind(db, "INFO_LIVE", live[1], 4);
     if (!CHECK(last <= 2 * first)) test_note("ready rows: %d steps, then %d", first, last);
