@@ -708,54 +708,6 @@ TEST(wait_refuses_negative_timeouts) {
 
 /* ---- Somebody else holds the database ---- */
 
-/* Goal: while another connection writes, calls get BUSY after busy_ms, with SQLite's code, and
- * did not happen; afterwards they work. Method: a transaction held on a connection of ours. */
-TEST(foreign_writer_makes_busy) {
-    fixture f;
-    sqlite3 *db;
-    jobq_error told = {.code = 0};
-    jobq_job job = {.kind = "k"};
-    REQUIRE(open_probe(&f, (jobq_options){.busy_ms = 10, .shared = true}));
-    db = take_the_file(f.path);
-    FAILS(JOBQ_BUSY, jobq_enqueue(f.q, &job, NULL, &err));
-    FAILS(JOBQ_BUSY, jobq_enqueue_many(f.q, &job, 1, NULL, &err));
-    CHECK_CODE(jobq_enqueue(f.q, &job, NULL, &told), JOBQ_BUSY);
-    CHECK_INT(told.sqlite_code & 255, SQLITE_BUSY);
-    CHECK_INT(total(f.q), 0);
-    give_the_file_back(&db);
-    still_works(f.q, 0);
-    fixture_close(&f);
-}
-
-static jobq_outcome let_another_write(jobq_run *run, void *ctx) {
-    (void)run;
-    CHECK_INT(sqlite3_exec((sqlite3 *)ctx, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
-    return JOBQ_DONE;
-}
-
-/* Goal: an outcome that could not be written is kept and written by the next step; the job does
- * not run again. Method: its handler lets another connection begin. */
-TEST(outcome_is_kept_while_busy) {
-    fixture f;
-    sqlite3 *db;
-    int64_t id;
-    int ran = -1;
-    REQUIRE(open_probe(&f, (jobq_options){.busy_ms = 10, .shared = true}));
-    db = sql_open(f.path);
-    handle(f.q, "k", let_another_write, db);
-    id = put(f.q, "k");
-    FAILS(JOBQ_BUSY, jobq_step(f.q, NULL, &err));
-    CHECK(state_of(f.q, id) != JOBQ_STATE_DONE);
-    FAILS(JOBQ_BUSY, jobq_step(f.q, NULL, &err));
-    CHECK_INT(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
-    WORKS(jobq_step(f.q, &ran, &err));
-    CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
-    CHECK_INT(look(f.q, id).runs, 1);
-    still_works(f.q, 1);
-    sqlite3_close(db);
-    fixture_close(&f);
-}
-
 /* Goal: a file that somebody holds cannot be opened in time, and can be afterwards. Method: an
  * exclusive transaction on a file that has no queue yet. */
 TEST(foreign_writer_makes_open_busy) {
@@ -775,114 +727,18 @@ TEST(foreign_writer_makes_open_busy) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
-/* ---- A forked child ---- */
-
-static void use_the_parents_queue(void *arg) {
-    fixture *f = (fixture *)arg;
-    jobq_kind kind = {.name = "child", .run = do_nothing};
-    jobq_job job = {.kind = "child"};
-    jobq_info info;
-    jobq_stats stats;
-    jobq_counts counts;
-    FAILS(JOBQ_FORKED, jobq_enqueue(f->q, &job, NULL, &err));
-    FAILS(JOBQ_FORKED, jobq_enqueue_many(f->q, &job, 1, NULL, &err));
-    FAILS(JOBQ_FORKED, jobq_register(f->q, &kind, &err));
-    FAILS(JOBQ_FORKED, jobq_get(f->q, 1, &info, &err));
-    FAILS(JOBQ_FORKED, jobq_count(f->q, &counts, &err));
-    FAILS(JOBQ_FORKED, jobq_stat(f->q, &stats, &err));
-    FAILS(JOBQ_FORKED, jobq_cancel(f->q, 1, &err));
-    FAILS(JOBQ_FORKED, jobq_step(f->q, NULL, &err));
-    FAILS(JOBQ_FORKED, jobq_run_until_idle(f->q, NULL, &err));
-    FAILS(JOBQ_FORKED, jobq_flush(f->q, &err));
-    CHECK_CODE(jobq_close(&f->q), JOBQ_FORKED);
-}
-
-/* Goal: a child that uses its parent's handle is told so and changes nothing, not even when
- * it closes. Method: fork with a queue open and a job in it. */
-TEST(forked_child_may_not_use_the_handle) {
-    fixture f;
-    REQUIRE(open_probe(&f, (jobq_options){0}));
-    put(f.q, "probe");
-    CHECK_INT(test_fork(use_the_parents_queue, &f), 0);
-    CHECK_INT(drain(f.q), 1);
-    still_works(f.q, 1);
-    REQUIRE(fixture_reopen(&f));
-    CHECK_INT(total(f.q), 2);
-    fixture_close(&f);
-}
-
 /* ---- Racing with close ---- */
-
-struct closer {
-    jobq *q;
-    int code;
-    int64_t id;
-};
-
-static void *close_it(void *arg) {
-    struct closer *c = (struct closer *)arg;
-    c->code = jobq_close(&c->q);
-    return NULL;
-}
-
-/* Enqueues until something else than OK comes back; returns that. */
-static int enqueue_until_refused(jobq *q, int64_t *stored, jobq_error *err) {
-    jobq_job job = {.kind = "k"};
-    int code;
-    *stored = 0;
-    while ((code = jobq_enqueue(q, &job, NULL, err)) == JOBQ_OK) ++*stored;
-    return code;
-}
-
-/* Goal: calls that race with close get CLOSED, what was acknowledged is stored, and a handler
- * that still runs is settled. Method: a handler at a gate holds close back, so that the queue
- * surely exists while this thread enqueues until it is refused. */
-TEST(calls_that_race_with_close_get_closed) {
-    struct closer c = {NULL, 1, 0};
-    fixture f;
-    gate g;
-    pthread_t thread;
-    jobq *q;
-    jobq_info info;
-    int64_t stored, held;
-    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .durability = JOBQ_RELAXED}));
-    q = c.q = f.q;
-    held = start_with_one_at(&g, q, "held");
-    thread = thread_start(close_it, &c);
-    FAILS(JOBQ_CLOSED, enqueue_until_refused(q, &stored, &err));
-    FAILS(JOBQ_CLOSED, jobq_get(q, held, &info, &err));
-    FAILS(JOBQ_CLOSED, jobq_start(q, &err));
-    gate_open(&g);
-    pthread_join(thread, NULL);
-    CHECK_CODE(c.code, JOBQ_OK);
-    CHECK(c.q == NULL);
-    REQUIRE_CODE(jobq_open(f.path, &f.options, &f.q, NULL), JOBQ_OK);
-    CHECK_INT(total(f.q), stored + 1);
-    CHECK_INT(state_of(f.q, held), JOBQ_STATE_DONE);
-    fixture_close(&f);
-    gate_free(&g);
-}
-
-static void *wait_a_day(void *arg) {
-    struct closer *c = (struct closer *)arg;
-    c->code = jobq_wait(c->q, c->id, JOBQ_DAY, NULL, NULL);
-    return NULL;
-}
 
 /* Goal: a wait that is inside when the queue is closed ends with CLOSED. Method: its timeout
  * is a wake of the artificial clock, so jobq_wakes tells that it is inside. */
 TEST(wait_ends_when_the_queue_is_closed) {
-    struct closer c = {NULL, 1, 0};
+    struct job_waiter w;
     fixture f;
-    pthread_t thread;
     REQUIRE(fixture_open(&f, (jobq_options){.workers = 1}));
-    c.id = put(f.q, "parked");
-    c.q = f.q;
-    thread = thread_start(wait_a_day, &c);
-    while (jobq_wakes(f.q) == 0) sched_yield();
+    start_job_waiters(&w, 1, f.q, put(f.q, "parked"));
     fixture_close(&f);
-    pthread_join(thread, NULL);
-    CHECK_CODE(c.code, JOBQ_CLOSED);
+    pthread_join(w.thread, NULL);
+    CHECK_CODE(w.code, JOBQ_CLOSED);
 }
 
 TEST_MAIN(codes_have_names_and_sentences, states_and_outcomes_have_names,
@@ -896,7 +752,5 @@ TEST_MAIN(codes_have_names_and_sentences, states_and_outcomes_have_names,
           bad_filters_are_refused, path_that_is_no_regular_file, file_that_is_no_database,
           path_that_cannot_be_opened, database_of_another_application, damaged_database,
           read_only_directory, client_may_not_run_or_change, wrong_mode_is_misuse,
-          advance_does_not_go_back, wait_refuses_negative_timeouts,
-          foreign_writer_makes_busy, outcome_is_kept_while_busy, foreign_writer_makes_open_busy,
-          forked_child_may_not_use_the_handle, calls_that_race_with_close_get_closed,
+          advance_does_not_go_back, wait_refuses_negative_timeouts, foreign_writer_makes_open_busy,
           wait_ends_when_the_queue_is_closed)

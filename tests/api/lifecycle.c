@@ -361,111 +361,6 @@ TEST(events_and_counts_after_stop) {
     event_log_free(log);
 }
 
-/* ---- Calls from the wrong place ---- */
-
-/* Makes every call that would wait for itself. */
-static void check_waiting_calls(jobq *q, int64_t id) {
-    jobq *same = q;
-    FAILS(JOBQ_MISUSE, jobq_stop(q, 0, &err));
-    FAILS(JOBQ_MISUSE, jobq_stop(q, JOBQ_NONE, &err));
-    CHECK_CODE(jobq_close(&same), JOBQ_MISUSE);
-    CHECK(same == q);
-    FAILS(JOBQ_MISUSE, jobq_wait(q, id, 0, NULL, &err));
-    FAILS(JOBQ_MISUSE, jobq_wait(q, id, JOBQ_NEVER, NULL, &err));
-    FAILS(JOBQ_MISUSE, jobq_step(q, NULL, &err));
-    FAILS(JOBQ_MISUSE, jobq_run_until_idle(q, NULL, &err));
-    FAILS(JOBQ_MISUSE, jobq_advance(q, 1, NULL, &err));
-    FAILS(JOBQ_MISUSE, jobq_advance_to_next(q, &err));
-}
-
-static jobq_outcome misuse(jobq_run *run, void *ctx) {
-    jobq *q = jobq_run_handle(run);
-    (void)ctx;
-    check_waiting_calls(q, jobq_run_id(run));
-    FAILS(JOBQ_MISUSE, jobq_start(q, &err));
-    return JOBQ_DONE;
-}
-
-/* Goal: a handler cannot stop, close, wait, step or advance its own queue, and nothing of it
- * happens. Method: a handler on the pool and one in step mode try all; then a job runs. */
-TEST(handlers_cannot_wait_for_themselves) {
-    jobq *q = open_pool(test_path("pool.db"), 2);
-    fixture f;
-    REQUIRE(q != NULL);
-    handle(q, "k", misuse, NULL);
-    handle(q, "other", do_nothing, NULL);
-    start(q);
-    CHECK_INT(finish(q, put(q, "k")).state, JOBQ_STATE_DONE);
-    CHECK(stats_of(q).started_now);
-    CHECK_INT(finish(q, put(q, "other")).state, JOBQ_STATE_DONE);
-    close_queue(&q);
-    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
-    handle(f.q, "k", misuse, NULL);
-    put(f.q, "k");
-    put(f.q, "k");
-    CHECK_INT(drain(f.q), 2);
-    CHECK_INT(fixture_elapsed(&f), 0);
-    fixture_close(&f);
-}
-
-/* An event's callback that misuses the queue at each done job, and enqueues once. */
-struct nosy {
-    jobq *q;
-    int64_t child;
-    int dones;
-};
-
-static void misuse_in_event(const jobq_event *event, void *ctx) {
-    struct nosy *nosy = (struct nosy *)ctx;
-    if (event->to != JOBQ_STATE_DONE) return;
-    check_waiting_calls(nosy->q, event->id);
-    if (nosy->dones++ == 0) nosy->child = put(nosy->q, "k");
-}
-
-/* Goal: the same holds for the callback of events, while it may enqueue. Method: on the pool
- * and in step mode; callbacks come one at a time, so that they need no lock. */
-TEST(callbacks_cannot_wait_for_themselves) {
-    for (int workers = JOBQ_NONE; workers <= 2; workers += 3) {
-        struct nosy nosy = {NULL, 0, 0};
-        jobq_options options = {.workers = workers, .on_event = misuse_in_event, .ctx = &nosy};
-        jobq *q = NULL;
-        int64_t id;
-        WORKS(jobq_open(test_path(workers < 0 ? "step.db" : "pool.db"), &options, &q, &err));
-        REQUIRE(q != NULL);
-        nosy.q = q;
-        handle(q, "k", do_nothing, NULL);
-        id = put(q, "k");
-        if (workers < 0) CHECK_INT(drain(q) + drain(q), 2);
-        if (workers > 0) start(q);
-        while (count_all(q).done < 2) finish(q, id);
-        close_queue(&q);
-        CHECK_INT(nosy.dones, 2);
-        CHECK(nosy.child > id);
-    }
-}
-
-static void misuse_in_wake(void *ctx) {
-    struct nosy *nosy = (struct nosy *)ctx;
-    if (nosy->q) check_waiting_calls(nosy->q, 1);
-    nosy->dones++;
-}
-
-/* Goal: and for the callback of a foreign event loop. */
-TEST(wakes_cannot_wait_for_themselves) {
-    struct nosy nosy = {NULL, 0, 0};
-    jobq_options options = {.workers = JOBQ_NONE, .on_wake = misuse_in_wake, .ctx = &nosy};
-    jobq *q = NULL;
-    WORKS(jobq_open(test_path("q.db"), &options, &q, &err));
-    REQUIRE(q != NULL);
-    nosy.q = q;
-    handle(q, "k", do_nothing, NULL);
-    put(q, "k");
-    WORKS(jobq_notify(q, &err));
-    CHECK(nosy.dones >= 2);
-    CHECK_INT(drain(q), 1);
-    close_queue(&q);
-}
-
 /* ---- Calls that race with close ---- */
 
 struct caller {
@@ -570,7 +465,9 @@ TEST(calls_racing_with_close) {
         pthread_t threads[CALLERS];
         gate ready, closed;
         jobq *q = open_pool(test_path("q.db"), 2);
+        int64_t before;
         REQUIRE(q != NULL);
+        before = total(q);
         init_callers(callers, q, &ready, &closed);
         prepare_callers(callers, q);
         for (int i = 0; i < CALLERS; i++)
@@ -581,6 +478,7 @@ TEST(calls_racing_with_close) {
         q = open_pool(test_path("q.db"), 2);
         REQUIRE(q != NULL);
         CHECK_INT(state_of(q, callers[0].held), JOBQ_STATE_DONE);
+        CHECK_INT(total(q), before + 2 + callers[0].oks + 3 * callers[1].oks);
         for (int i = 0; i < 2; i++) CHECK_INT(state_of(q, callers[i].last), JOBQ_STATE_PENDING);
         close_queue(&q);
         gate_free(&ready);
@@ -660,7 +558,5 @@ TEST_MAIN(stop_and_start_in_any_order, close_without_stop_and_twice, random_orde
           the_rest_runs_after_the_next_start, close_waits_for_handlers,
           stopped_retry_keeps_its_attempt, stop_without_grace, close_after_expired_stop,
           grace_is_real_time, stop_from_several_threads, claimed_jobs_are_given_back,
-          events_and_counts_after_stop, handlers_cannot_wait_for_themselves,
-          callbacks_cannot_wait_for_themselves, wakes_cannot_wait_for_themselves,
-          calls_racing_with_close,
+          events_and_counts_after_stop, calls_racing_with_close,
           handlers_may_use_the_handle_until_they_end, several_may_close_one_handle)

@@ -354,44 +354,6 @@ TEST(forked_child_is_locked_out) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
-static void outlive_the_owner(void *arg) {
-    struct other *o = (struct other *)arg;
-    pipe_say(o->ready); /* only now has it surely let go of what it inherited */
-    pipe_hear(o->go);
-}
-
-/* Opens, leaves a child of its own behind, and waits to be killed. */
-static void own_and_wait(void *arg) {
-    struct other *o = (struct other *)arg;
-    jobq *q = NULL;
-    pid_t grandchild;
-    WORKS(jobq_open(o->path, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
-    put(q, "k");
-    grandchild = test_spawn(outlive_the_owner, o);
-    test_wait(grandchild);
-}
-
-/* Goal: the lock dies with the owner, even when a child of the owner lives on. Method: kill
- * an owner that has forked, open. */
-TEST(ownership_dies_with_the_owner) {
-    struct other o = {test_path("q.db"), 0, {0, 0}, {0, 0}};
-    jobq *q = NULL;
-    pid_t child;
-    pipe_make(o.ready);
-    pipe_make(o.go);
-    child = test_spawn(own_and_wait, &o);
-    pipe_hear(o.ready);
-    kill(child, SIGKILL);
-    test_wait(child);
-    WORKS(jobq_open(o.path, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
-    pipe_say(o.go);
-    pipe_free(o.ready);
-    pipe_free(o.go);
-    REQUIRE(q != NULL);
-    CHECK_INT(count_all(q).parked, 1);
-    CHECK_CODE(jobq_close(&q), JOBQ_OK);
-}
-
 /* ---- Clients ---- */
 
 static void make_queue(const char *path, bool shared) {
@@ -793,7 +755,7 @@ TEST_MAIN(open_creates_a_private_file, closed_file_is_a_sound_database, defaults
           negative_durations_are_refused, options_at_their_limits_are_accepted,
           second_owner_in_this_process_is_locked_out, another_name_is_the_same_queue,
           second_owner_in_another_process_is_locked_out, forked_child_is_locked_out,
-          ownership_dies_with_the_owner, client_needs_a_queue, clients_need_no_ownership,
+          client_needs_a_queue, clients_need_no_ownership,
           client_without_shared_depends_on_sqlite, owner_without_shared_depends_on_sqlite,
           client_asks_each_owner, client_says_who_has_to_share, exclusive_lets_nobody_in,
           application_file_is_foreign, join_leaves_the_application_alone, join_makes_a_new_file,

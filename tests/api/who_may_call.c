@@ -313,22 +313,28 @@ TEST(handlers_call_what_the_list_says) {
     }
 }
 
-/* Goal: and the callbacks. Method: on_event and on_wake of a queue in step mode, each alone; events
- * of a caller and of a run. */
+/* Goal: and the callbacks. Method: on_event in step mode and with a pool, for events of a caller
+ * and of a run, and on_wake; each alone. */
 TEST(callbacks_call_what_the_list_says) {
-    for (int wake = 0; wake < 2; wake++) {
+    enum { EVENTS, POOL_EVENTS, WAKES, WAYS };
+    for (int way = 0; way < WAYS; way++) {
+        jobq_options options = {.workers = way == POOL_EVENTS};
         fixture f;
+        int64_t id;
         memset(&callback, 0, sizeof callback);
-        REQUIRE(open_place(&f, wake ? (jobq_options){.on_wake = on_wake}
-                                    : (jobq_options){.on_event = on_event}));
+        if (way == WAKES) options.on_wake = on_wake;
+        else options.on_event = on_event;
+        REQUIRE(open_place(&f, options));
         handle(f.q, "k", do_nothing, NULL);
         callback.q = f.q;
         callback.armed = true;
-        put(f.q, "k");
+        id = put(f.q, "k");
         CHECK_INT(callback.called, 1);
-        callback.armed = !wake;
-        CHECK_INT(drain(f.q), 1);
-        CHECK_INT(callback.called, wake ? 1 : 2);
+        callback.armed = way != WAKES;
+        if (way == POOL_EVENTS) start(f.q);
+        if (way == POOL_EVENTS) finish(f.q, id);
+        else CHECK_INT(drain(f.q), 1);
+        CHECK_INT(callback.called, way == WAKES ? 1 : 2);
         CHECK_INT(fixture_elapsed(&f), 0);
         fixture_remove(&f);
     }

@@ -572,6 +572,7 @@ TEST(foreign_writer_makes_busy) {
     run_on(foreign, "BEGIN IMMEDIATE; INSERT INTO note VALUES(1, 'x')");
     FAILS(JOBQ_BUSY, jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, &id, &err));
     CHECK_INT(id, 0);
+    FAILS(JOBQ_BUSY, jobq_enqueue_many(f.q, &(jobq_job){.kind = "k"}, 1, NULL, &err));
     FAILS(JOBQ_BUSY, jobq_step(f.q, &ran, &err));
     CHECK_INT(ran, 0);
     CHECK_INT(b.runs, 0);
