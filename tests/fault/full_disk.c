@@ -220,6 +220,36 @@ TEST(open_keeps_the_reserve) {
     story_end(&s);
 }
 
+static int64_t set_aside(const char *path) {
+    char lock[1024];
+    struct stat st;
+    snprintf(lock, sizeof lock, "%s-jobq", path);
+    return CHECK_INT(stat(lock, &st), 0) ? (int64_t)st.st_size : 0;
+}
+
+/* Goal: the next owner sets no less aside than the one before it, though the disk has become full
+ * meanwhile: what is in the queue was taken in with that. Method: two opens, the second when little
+ * more is free than the first one's reserve. */
+TEST(next_owner_sets_as_much_aside) {
+    const char *path = test_path("full.db");
+    int64_t first;
+    jobq *q;
+    fault_begin();
+    fault_space(4 * 1024 * KIB, path);
+    q = open_queue_at(path, STEP);
+    REQUIRE(q != NULL);
+    first = set_aside(path);
+    CHECK(first > 128 * KIB);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    fault_take_space();
+    fault_space(fault.space + 256 * KIB, path);
+    q = open_queue_at(path, STEP);
+    REQUIRE(q != NULL);
+    if (!CHECK(set_aside(path) >= first))
+        test_note("%" PRId64 " after %" PRId64, set_aside(path), first);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
 /* Goal: a close on a full disk writes the outcomes that it finds, so nothing runs twice. Method:
  * eight handlers return at once, beside a ring of claimed jobs, when the disk has become full. The
  * jobs before are short, so that the ring is large. */
@@ -300,4 +330,4 @@ TEST(history_gives_way) {
 TEST_MAIN(own_work_fills_the_disk, pages_of_every_size, others_fill_the_disk, a_pool_on_a_full_disk,
           results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk, history_gives_way,
           reserve_is_part_of_the_disk, transactions_of_jobs_end, large_payloads_end,
-          open_keeps_the_reserve, close_writes_outcomes)
+          open_keeps_the_reserve, next_owner_sets_as_much_aside, close_writes_outcomes)
