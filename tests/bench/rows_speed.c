@@ -81,7 +81,8 @@ static const struct enqueue
     enqueue_alone = {"enqueue one by one, RELAXED, exclusive / not", JOBQ_RELAXED, 50000, 1, 1.15,
                      0},
     enqueue_4k = {"page sizes: enqueue one by one, 4 KiB / floor", JOBQ_RELAXED, 50000, 1, 0, 4096},
-    enqueue_2k = {"page sizes: enqueue one by one, 2 KiB / floor", JOBQ_RELAXED, 50000, 1, 0, 2048},
+    enqueue_2k = {"page sizes: enqueue one by one, 2 KiB / floor", JOBQ_RELAXED, 50000, 1, 1.25,
+                  2048},
     enqueue_1k = {"page sizes: enqueue one by one, 1 KiB / floor", JOBQ_RELAXED, 50000, 1, 0, 1024};
 
 /* ---- drain: from jobq_start until the last outcome is committed against cycle_b256 ---- */
@@ -139,7 +140,7 @@ static const struct drain
     drain_kept = {"drain, 1 worker, RELAXED, kept / floor that keeps", JOBQ_RELAXED, 1, true, 0.85,
                   0},
     drain_4k = {"page sizes: drain, 1 worker, 4 KiB / floor", JOBQ_RELAXED, 1, false, 0, 4096},
-    drain_2k = {"page sizes: drain, 1 worker, 2 KiB / floor", JOBQ_RELAXED, 1, false, 0, 2048},
+    drain_2k = {"page sizes: drain, 1 worker, 2 KiB / floor", JOBQ_RELAXED, 1, false, 0.85, 2048},
     drain_1k = {"page sizes: drain, 1 worker, 1 KiB / floor", JOBQ_RELAXED, 1, false, 0, 1024};
 
 /* ---- one producer: enqueue one by one while the pool runs the jobs against enqueue alone ---- */
