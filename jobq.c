@@ -793,6 +793,9 @@ struct jobq__os_file {
 /* Looks without opening: closing a descriptor of a database file would drop SQLite's locks. A
  * link is not followed. Returns 0, or errno if it may not look; what is missing is no error. */
 JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file);
+static inline bool jobq__os_same_file(const struct jobq__os_id *a, const struct jobq__os_id *b) {
+    return a->file == b->file && a->device == b->device;
+}
 /* True if path does not name that file any more: it is gone, or another stands there. That the
  * system does not let us look says nothing. */
 JOBQ__INTERNAL bool jobq__os_moved(const char *path, const struct jobq__os_id *id);
@@ -1196,7 +1199,7 @@ JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file) {
 JOBQ__INTERNAL bool jobq__os_moved(const char *path, const struct jobq__os_id *id) {
     struct jobq__os_file now;
     if (jobq__os_look(path, &now)) return false;
-    return now.kind == JOBQ__OS_MISSING || now.id.file != id->file || now.id.device != id->device;
+    return now.kind == JOBQ__OS_MISSING || !jobq__os_same_file(&now.id, id);
 }
 
 JOBQ__INTERNAL struct jobq__os_id jobq__os_id_of(int fd) {
@@ -1380,13 +1383,20 @@ JOBQ__INTERNAL void jobq__os_match_owner(const char *path, const struct jobq__os
     if (lchown(path, user, (gid_t)like->group)) return;
 }
 
+/* The mode for a file that has stayed with another group than the one that like is of: to that one
+ * its members are others, and so our group's are to like. */
+static int jobq__os_mode_of_others(int mode) {
+    return (mode & 0707) | (mode & 07) << 3;
+}
+
 static void jobq__os_match(int fd, const struct jobq__os_file *like) {
     uid_t user = jobq__os_new_user(like);
+    int mode = like->mode;
     struct stat st;
     if (fstat(fd, &st)) return;
     if (st.st_gid != (gid_t)like->group || (user != (uid_t)-1 && st.st_uid != user))
-        if (fchown(fd, user, (gid_t)like->group)) return;
-    if ((int)(st.st_mode & 0777) != like->mode && fchmod(fd, (mode_t)like->mode)) return;
+        if (fchown(fd, user, (gid_t)like->group)) mode = jobq__os_mode_of_others(mode);
+    if ((int)(st.st_mode & 0777) != mode && fchmod(fd, (mode_t)mode)) return;
 }
 
 /* True if the system would kill the process (SIGXFSZ) for a file of this size. */
@@ -1864,35 +1874,38 @@ JOBQ_API void jobq_clock_set(jobq_clock *clock, int64_t at_ms) {
  *
  * A path is asked for its meaning once, when the queue is opened. From then on everybody opens the
  * absolute name that came out, and makes sure that it got the same file: a connection of SQLite
- * that is opened later, the lock file, the look at the log. So it does not matter where the process
- * goes, which links are changed, or what SQLite takes for a URI.
+ * that is opened later, the lock file, the look at what stands beside it. So it does not matter
+ * where the process goes, which links are changed, or what SQLite takes for a URI.
  *
  * The names of log and lock are made from the database's name, so a file that has two of them
  * would have two logs and two owners. It is refused, and so is what is mounted by itself. A second
  * name that is made later does no harm until somebody opens it, who is then refused.
  *
- * A file has moved if its name is gone or names another file. That the system does not let us
+ * A file has moved if its name is gone or names another file. The log's shared memory (-shm) counts
+ * as much as the log: the locks lie in it, and where the log ends, so whoever makes a new one
+ * writes over what those with the old one add. Both stand as long as a connection does. Where
+ * SQLite shares no memory (unix-excl) a -shm is only left over. That the system does not let us
  * look, because the process has given up rights or lives in another root now, says nothing. */
 
 struct jobq__files {
     char *path;                 /* absolute, without a link in it; or ":memory:" */
     char *log, *shm, *lock;     /* what stands beside it; NULL for ":memory:" */
     struct jobq__os_file db;    /* as it was found */
-    struct jobq__os_id log_id, root_id;
+    struct jobq__os_file log_file, shm_file; /* once SQLite has opened them; MISSING: elsewhere */
+    struct jobq__os_id root_id;
     bool created;               /* by us, just now */
-    bool log_known;
 };
 
-/* Finds out what path means, and makes the database's file if an owner misses it. On failure
- * nothing but memory is held. */
+/* Finds out what path means, and makes the database's file if an owner misses it and nothing is in
+ * the way. On failure nothing but memory is held. */
 JOBQ__INTERNAL int jobq__files_find(struct jobq__files *files, const char *path,
                                     const jobq_options *options, jobq_error *err);
 JOBQ__INTERNAL void jobq__files_fini(struct jobq__files *files);
 
-/* Once the database is open: its log is the one that has to stay, and gets its owner. */
-JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files);
+/* Once the database is open: its log and shared memory have to stay, and get its owner. */
+JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files, bool shares_memory);
 
-/* True if the database or its log is no longer what its name names. */
+/* True if the database, its log or its shared memory is no longer what its name names. */
 JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files);
 /* The same for any other file that belongs to it. */
 JOBQ__INTERNAL bool jobq__files_one_moved(const struct jobq__files *files, const char *path,
@@ -1943,7 +1956,7 @@ static int jobq__files_make(struct jobq__files *files, const jobq_options *optio
                             jobq_error *err) {
     int rc = jobq__os_create(files->path, options->mode, options->group_id, &files->created, err);
     if (rc == JOBQ_OK) rc = jobq__files_look(files->path, &files->db, err);
-    if (rc != JOBQ_OK || files->db.kind == JOBQ__OS_FILE) return rc;
+    if (rc != JOBQ_OK || files->db.kind != JOBQ__OS_MISSING) return rc;
     return jobq__err_set(err, JOBQ_CANT_OPEN, "%.250s was made and is gone again", files->path);
 }
 
@@ -1963,6 +1976,15 @@ static int jobq__files_check_names(const struct jobq__files *files, jobq_error *
 static const char *jobq__files_what(enum jobq__os_kind kind) {
     if (kind == JOBQ__OS_DIRECTORY) return "is a directory";
     return kind == JOBQ__OS_LINK ? "is a symbolic link" : "is not a regular file";
+}
+
+/* What stands there is a database's file, by its look. */
+static int jobq__files_check_db(const struct jobq__files *files, const char *path, bool linked,
+                                jobq_error *err) {
+    if (files->db.kind != JOBQ__OS_FILE)
+        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s %s; give the path of a database", path,
+                             jobq__files_what(files->db.kind));
+    return linked ? JOBQ_OK : jobq__files_check_names(files, err);
 }
 
 /* What stands beside the database has to be a plain file with one name, too. */
@@ -2004,20 +2026,20 @@ static int jobq__files_check_near(struct jobq__files *files, jobq_error *err) {
 
 static int jobq__files_check(struct jobq__files *files, const char *path,
                              const jobq_options *options, jobq_error *err) {
+    bool missing;
     int rc = jobq__files_look(files->path, &files->db, err);
     if (rc != JOBQ_OK) return rc;
-    if (files->db.kind == JOBQ__OS_MISSING && options->role == JOBQ_CLIENT)
+    missing = files->db.kind == JOBQ__OS_MISSING;
+    if (missing && options->role == JOBQ_CLIENT)
         return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %.250s; the owner makes it",
                              files->path);
     if (!options->remote) rc = jobq__files_check_near(files, err);
-    if (rc == JOBQ_OK && files->db.kind == JOBQ__OS_MISSING)
-        rc = jobq__files_make(files, options, err);
-    if (rc != JOBQ_OK) return rc;
-    if (files->db.kind != JOBQ__OS_FILE)
-        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s %s; give the path of a database", path,
-                             jobq__files_what(files->db.kind));
-    if (!options->linked) rc = jobq__files_check_names(files, err);
-    return rc == JOBQ_OK ? jobq__files_check_beside(files, options->linked, err) : rc;
+    if (rc == JOBQ_OK && !missing) rc = jobq__files_check_db(files, path, options->linked, err);
+    if (rc == JOBQ_OK) rc = jobq__files_check_beside(files, options->linked, err);
+    if (rc != JOBQ_OK || !missing) return rc;
+    /* Last of all: of an open that was refused nothing shall remain. */
+    rc = jobq__files_make(files, options, err);
+    return rc == JOBQ_OK ? jobq__files_check_db(files, path, options->linked, err) : rc;
 }
 
 JOBQ__INTERNAL int jobq__files_find(struct jobq__files *files, const char *path,
@@ -2042,14 +2064,17 @@ JOBQ__INTERNAL void jobq__files_fini(struct jobq__files *files) {
     memset(files, 0, sizeof *files);
 }
 
-JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files) {
-    struct jobq__os_file log;
+/* Some ways to open files keep the one or the other elsewhere. */
+static void jobq__files_note(const char *path, struct jobq__os_file *beside,
+                             const struct jobq__os_file *db) {
+    jobq__os_match_owner(path, db);
+    if (jobq__os_look(path, beside)) beside->kind = JOBQ__OS_MISSING;
+}
+
+JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files, bool shares_memory) {
     if (!files->log) return;
-    jobq__os_match_owner(files->log, &files->db);
-    jobq__os_match_owner(files->shm, &files->db);
-    if (jobq__os_look(files->log, &log) || log.kind != JOBQ__OS_FILE) return;
-    files->log_id = log.id;
-    files->log_known = true;
+    jobq__files_note(files->log, &files->log_file, &files->db);
+    if (shares_memory) jobq__files_note(files->shm, &files->shm_file, &files->db);
 }
 
 JOBQ__INTERNAL bool jobq__files_one_moved(const struct jobq__files *files, const char *path,
@@ -2057,14 +2082,19 @@ JOBQ__INTERNAL bool jobq__files_one_moved(const struct jobq__files *files, const
     struct jobq__os_file root;
     if (!jobq__os_moved(path, id)) return false;
     /* In another root the name means another file, which says nothing of ours. */
-    return !jobq__os_look("/", &root) && root.id.file == files->root_id.file
-        && root.id.device == files->root_id.device;
+    return !jobq__os_look("/", &root) && jobq__os_same_file(&root.id, &files->root_id);
+}
+
+static bool jobq__files_beside_moved(const struct jobq__files *files, const char *path,
+                                     const struct jobq__os_file *beside) {
+    return beside->kind == JOBQ__OS_FILE && jobq__files_one_moved(files, path, &beside->id);
 }
 
 JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files) {
     if (!files->lock) return false;
-    if (jobq__files_one_moved(files, files->path, &files->db.id)) return true;
-    return files->log_known && jobq__files_one_moved(files, files->log, &files->log_id);
+    return jobq__files_one_moved(files, files->path, &files->db.id)
+        || jobq__files_beside_moved(files, files->log, &files->log_file)
+        || jobq__files_beside_moved(files, files->shm, &files->shm_file);
 }
 
 /*==== owner.h ====*/
@@ -6930,9 +6960,9 @@ JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
     jobq__os_unlock(&q->pool.mu);
     if (rc == JOBQ_CORRUPT && fault.table) return jobq__db_say_fault(&fault, err);
     if (rc == JOBQ_MOVED)
-        return jobq__err_set(err, rc, "%.250s, its log or its lock file was moved, replaced or"
-                             " deleted: nothing more is written; put it back and open the queue"
-                             " again", q->files.path);
+        return jobq__err_set(err, rc, "%.250s or what stands beside it (-wal, -shm, -jobq) was"
+                             " moved, replaced or deleted: nothing more is written; put back what"
+                             " can be (a -shm need not), and open the queue again", q->files.path);
     return jobq__err_set(err, rc, NULL);
 }
 
@@ -6969,8 +6999,9 @@ JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__d
     if (rc != JOBQ_OK || (!jobq__db_moved(db) && !jobq__files_moved(&q->files))) return rc;
     jobq__db_disown(db);
     jobq__db_close(db);
-    return jobq__err_set(err, JOBQ_MOVED, "%.250s is not the file any more that the queue was"
-                         " opened with; put it back, or close the queue", q->files.path);
+    return jobq__err_set(err, JOBQ_MOVED, "%.250s, its -wal or its -shm is not the file any more"
+                         " that the queue was opened with; put it back, or close the queue",
+                         q->files.path);
 }
 
 JOBQ__INTERNAL int jobq__core_setup(jobq *q, struct jobq__db *db, enum jobq__db_use use,
@@ -12426,14 +12457,22 @@ static int jobq__api_set_up_writer(jobq *q, jobq_error *err) {
     return rc == JOBQ_OK ? rc : jobq__db_fail(&q->writer, err);
 }
 
+/* The tables stand, and the file is in WAL mode: somebody may have taken it out of that. */
+static int jobq__api_ready(jobq *q, jobq_error *err) {
+    int rc;
+    if (!q->client)
+        return jobq__schema_ready(&q->writer, q->options.page_size, q->files.created || q->memory,
+                                  q->options.join, err);
+    rc = jobq__schema_check(&q->writer, err);
+    return rc == JOBQ_OK ? jobq__schema_wal(&q->writer, err) : rc;
+}
+
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int64_t until_us;
     int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
-    if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
-    else if (rc == JOBQ_OK)
-        rc = jobq__schema_ready(&q->writer, q->options.page_size, q->files.created || q->memory,
-                                q->options.join, err);
+    if (rc == JOBQ_OK) rc = jobq__api_ready(q, err);
     if (rc == JOBQ_OK) rc = jobq__api_set_up_writer(q, err);
+    if (rc == JOBQ_OK) jobq__files_opened(&q->files, !q->options.exclusive);
     if (rc == JOBQ_OK && !q->memory)
         rc = jobq__core_join_in(q, &q->reader, JOBQ__DB_READER, err);
     if (rc == JOBQ_OK && !q->memory && !q->client)
@@ -12512,7 +12551,6 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
         rc = jobq__db_vfs_name(q->options.exclusive, q->vfs, sizeof q->vfs, err);
     if (rc == JOBQ_OK) rc = jobq__api_open_twice(q, err);
     if (rc != JOBQ_OK) return rc;
-    jobq__files_opened(&q->files);
     jobq__disk_arm(q);
     rc = jobq__disk_look(q, jobq__clock_mono_us());
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);

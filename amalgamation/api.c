@@ -233,14 +233,22 @@ static int jobq__api_set_up_writer(jobq *q, jobq_error *err) {
     return rc == JOBQ_OK ? rc : jobq__db_fail(&q->writer, err);
 }
 
+/* The tables stand, and the file is in WAL mode: somebody may have taken it out of that. */
+static int jobq__api_ready(jobq *q, jobq_error *err) {
+    int rc;
+    if (!q->client)
+        return jobq__schema_ready(&q->writer, q->options.page_size, q->files.created || q->memory,
+                                  q->options.join, err);
+    rc = jobq__schema_check(&q->writer, err);
+    return rc == JOBQ_OK ? jobq__schema_wal(&q->writer, err) : rc;
+}
+
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int64_t until_us;
     int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
-    if (rc == JOBQ_OK && q->client) rc = jobq__schema_check(&q->writer, err);
-    else if (rc == JOBQ_OK)
-        rc = jobq__schema_ready(&q->writer, q->options.page_size, q->files.created || q->memory,
-                                q->options.join, err);
+    if (rc == JOBQ_OK) rc = jobq__api_ready(q, err);
     if (rc == JOBQ_OK) rc = jobq__api_set_up_writer(q, err);
+    if (rc == JOBQ_OK) jobq__files_opened(&q->files, !q->options.exclusive);
     if (rc == JOBQ_OK && !q->memory)
         rc = jobq__core_join_in(q, &q->reader, JOBQ__DB_READER, err);
     if (rc == JOBQ_OK && !q->memory && !q->client)
@@ -319,7 +327,6 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
         rc = jobq__db_vfs_name(q->options.exclusive, q->vfs, sizeof q->vfs, err);
     if (rc == JOBQ_OK) rc = jobq__api_open_twice(q, err);
     if (rc != JOBQ_OK) return rc;
-    jobq__files_opened(&q->files);
     jobq__disk_arm(q);
     rc = jobq__disk_look(q, jobq__clock_mono_us());
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);

@@ -102,9 +102,9 @@ JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
     jobq__os_unlock(&q->pool.mu);
     if (rc == JOBQ_CORRUPT && fault.table) return jobq__db_say_fault(&fault, err);
     if (rc == JOBQ_MOVED)
-        return jobq__err_set(err, rc, "%.250s, its log or its lock file was moved, replaced or"
-                             " deleted: nothing more is written; put it back and open the queue"
-                             " again", q->files.path);
+        return jobq__err_set(err, rc, "%.250s or what stands beside it (-wal, -shm, -jobq) was"
+                             " moved, replaced or deleted: nothing more is written; put back what"
+                             " can be (a -shm need not), and open the queue again", q->files.path);
     return jobq__err_set(err, rc, NULL);
 }
 
@@ -141,8 +141,9 @@ JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__d
     if (rc != JOBQ_OK || (!jobq__db_moved(db) && !jobq__files_moved(&q->files))) return rc;
     jobq__db_disown(db);
     jobq__db_close(db);
-    return jobq__err_set(err, JOBQ_MOVED, "%.250s is not the file any more that the queue was"
-                         " opened with; put it back, or close the queue", q->files.path);
+    return jobq__err_set(err, JOBQ_MOVED, "%.250s, its -wal or its -shm is not the file any more"
+                         " that the queue was opened with; put it back, or close the queue",
+                         q->files.path);
 }
 
 JOBQ__INTERNAL int jobq__core_setup(jobq *q, struct jobq__db *db, enum jobq__db_use use,

@@ -37,7 +37,7 @@ static int jobq__files_make(struct jobq__files *files, const jobq_options *optio
                             jobq_error *err) {
     int rc = jobq__os_create(files->path, options->mode, options->group_id, &files->created, err);
     if (rc == JOBQ_OK) rc = jobq__files_look(files->path, &files->db, err);
-    if (rc != JOBQ_OK || files->db.kind == JOBQ__OS_FILE) return rc;
+    if (rc != JOBQ_OK || files->db.kind != JOBQ__OS_MISSING) return rc;
     return jobq__err_set(err, JOBQ_CANT_OPEN, "%.250s was made and is gone again", files->path);
 }
 
@@ -57,6 +57,15 @@ static int jobq__files_check_names(const struct jobq__files *files, jobq_error *
 static const char *jobq__files_what(enum jobq__os_kind kind) {
     if (kind == JOBQ__OS_DIRECTORY) return "is a directory";
     return kind == JOBQ__OS_LINK ? "is a symbolic link" : "is not a regular file";
+}
+
+/* What stands there is a database's file, by its look. */
+static int jobq__files_check_db(const struct jobq__files *files, const char *path, bool linked,
+                                jobq_error *err) {
+    if (files->db.kind != JOBQ__OS_FILE)
+        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s %s; give the path of a database", path,
+                             jobq__files_what(files->db.kind));
+    return linked ? JOBQ_OK : jobq__files_check_names(files, err);
 }
 
 /* What stands beside the database has to be a plain file with one name, too. */
@@ -98,20 +107,20 @@ static int jobq__files_check_near(struct jobq__files *files, jobq_error *err) {
 
 static int jobq__files_check(struct jobq__files *files, const char *path,
                              const jobq_options *options, jobq_error *err) {
+    bool missing;
     int rc = jobq__files_look(files->path, &files->db, err);
     if (rc != JOBQ_OK) return rc;
-    if (files->db.kind == JOBQ__OS_MISSING && options->role == JOBQ_CLIENT)
+    missing = files->db.kind == JOBQ__OS_MISSING;
+    if (missing && options->role == JOBQ_CLIENT)
         return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %.250s; the owner makes it",
                              files->path);
     if (!options->remote) rc = jobq__files_check_near(files, err);
-    if (rc == JOBQ_OK && files->db.kind == JOBQ__OS_MISSING)
-        rc = jobq__files_make(files, options, err);
-    if (rc != JOBQ_OK) return rc;
-    if (files->db.kind != JOBQ__OS_FILE)
-        return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s %s; give the path of a database", path,
-                             jobq__files_what(files->db.kind));
-    if (!options->linked) rc = jobq__files_check_names(files, err);
-    return rc == JOBQ_OK ? jobq__files_check_beside(files, options->linked, err) : rc;
+    if (rc == JOBQ_OK && !missing) rc = jobq__files_check_db(files, path, options->linked, err);
+    if (rc == JOBQ_OK) rc = jobq__files_check_beside(files, options->linked, err);
+    if (rc != JOBQ_OK || !missing) return rc;
+    /* Last of all: of an open that was refused nothing shall remain. */
+    rc = jobq__files_make(files, options, err);
+    return rc == JOBQ_OK ? jobq__files_check_db(files, path, options->linked, err) : rc;
 }
 
 JOBQ__INTERNAL int jobq__files_find(struct jobq__files *files, const char *path,
@@ -136,14 +145,17 @@ JOBQ__INTERNAL void jobq__files_fini(struct jobq__files *files) {
     memset(files, 0, sizeof *files);
 }
 
-JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files) {
-    struct jobq__os_file log;
+/* Some ways to open files keep the one or the other elsewhere. */
+static void jobq__files_note(const char *path, struct jobq__os_file *beside,
+                             const struct jobq__os_file *db) {
+    jobq__os_match_owner(path, db);
+    if (jobq__os_look(path, beside)) beside->kind = JOBQ__OS_MISSING;
+}
+
+JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files, bool shares_memory) {
     if (!files->log) return;
-    jobq__os_match_owner(files->log, &files->db);
-    jobq__os_match_owner(files->shm, &files->db);
-    if (jobq__os_look(files->log, &log) || log.kind != JOBQ__OS_FILE) return;
-    files->log_id = log.id;
-    files->log_known = true;
+    jobq__files_note(files->log, &files->log_file, &files->db);
+    if (shares_memory) jobq__files_note(files->shm, &files->shm_file, &files->db);
 }
 
 JOBQ__INTERNAL bool jobq__files_one_moved(const struct jobq__files *files, const char *path,
@@ -151,12 +163,17 @@ JOBQ__INTERNAL bool jobq__files_one_moved(const struct jobq__files *files, const
     struct jobq__os_file root;
     if (!jobq__os_moved(path, id)) return false;
     /* In another root the name means another file, which says nothing of ours. */
-    return !jobq__os_look("/", &root) && root.id.file == files->root_id.file
-        && root.id.device == files->root_id.device;
+    return !jobq__os_look("/", &root) && jobq__os_same_file(&root.id, &files->root_id);
+}
+
+static bool jobq__files_beside_moved(const struct jobq__files *files, const char *path,
+                                     const struct jobq__os_file *beside) {
+    return beside->kind == JOBQ__OS_FILE && jobq__files_one_moved(files, path, &beside->id);
 }
 
 JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files) {
     if (!files->lock) return false;
-    if (jobq__files_one_moved(files, files->path, &files->db.id)) return true;
-    return files->log_known && jobq__files_one_moved(files, files->log, &files->log_id);
+    return jobq__files_one_moved(files, files->path, &files->db.id)
+        || jobq__files_beside_moved(files, files->log, &files->log_file)
+        || jobq__files_beside_moved(files, files->shm, &files->shm_file);
 }

@@ -9,35 +9,38 @@
  *
  * A path is asked for its meaning once, when the queue is opened. From then on everybody opens the
  * absolute name that came out, and makes sure that it got the same file: a connection of SQLite
- * that is opened later, the lock file, the look at the log. So it does not matter where the process
- * goes, which links are changed, or what SQLite takes for a URI.
+ * that is opened later, the lock file, the look at what stands beside it. So it does not matter
+ * where the process goes, which links are changed, or what SQLite takes for a URI.
  *
  * The names of log and lock are made from the database's name, so a file that has two of them
  * would have two logs and two owners. It is refused, and so is what is mounted by itself. A second
  * name that is made later does no harm until somebody opens it, who is then refused.
  *
- * A file has moved if its name is gone or names another file. That the system does not let us
+ * A file has moved if its name is gone or names another file. The log's shared memory (-shm) counts
+ * as much as the log: the locks lie in it, and where the log ends, so whoever makes a new one
+ * writes over what those with the old one add. Both stand as long as a connection does. Where
+ * SQLite shares no memory (unix-excl) a -shm is only left over. That the system does not let us
  * look, because the process has given up rights or lives in another root now, says nothing. */
 
 struct jobq__files {
     char *path;                 /* absolute, without a link in it; or ":memory:" */
     char *log, *shm, *lock;     /* what stands beside it; NULL for ":memory:" */
     struct jobq__os_file db;    /* as it was found */
-    struct jobq__os_id log_id, root_id;
+    struct jobq__os_file log_file, shm_file; /* once SQLite has opened them; MISSING: elsewhere */
+    struct jobq__os_id root_id;
     bool created;               /* by us, just now */
-    bool log_known;
 };
 
-/* Finds out what path means, and makes the database's file if an owner misses it. On failure
- * nothing but memory is held. */
+/* Finds out what path means, and makes the database's file if an owner misses it and nothing is in
+ * the way. On failure nothing but memory is held. */
 JOBQ__INTERNAL int jobq__files_find(struct jobq__files *files, const char *path,
                                     const jobq_options *options, jobq_error *err);
 JOBQ__INTERNAL void jobq__files_fini(struct jobq__files *files);
 
-/* Once the database is open: its log is the one that has to stay, and gets its owner. */
-JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files);
+/* Once the database is open: its log and shared memory have to stay, and get its owner. */
+JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files, bool shares_memory);
 
-/* True if the database or its log is no longer what its name names. */
+/* True if the database, its log or its shared memory is no longer what its name names. */
 JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files);
 /* The same for any other file that belongs to it. */
 JOBQ__INTERNAL bool jobq__files_one_moved(const struct jobq__files *files, const char *path,

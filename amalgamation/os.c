@@ -336,7 +336,7 @@ JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file) {
 JOBQ__INTERNAL bool jobq__os_moved(const char *path, const struct jobq__os_id *id) {
     struct jobq__os_file now;
     if (jobq__os_look(path, &now)) return false;
-    return now.kind == JOBQ__OS_MISSING || now.id.file != id->file || now.id.device != id->device;
+    return now.kind == JOBQ__OS_MISSING || !jobq__os_same_file(&now.id, id);
 }
 
 JOBQ__INTERNAL struct jobq__os_id jobq__os_id_of(int fd) {
@@ -520,13 +520,20 @@ JOBQ__INTERNAL void jobq__os_match_owner(const char *path, const struct jobq__os
     if (lchown(path, user, (gid_t)like->group)) return;
 }
 
+/* The mode for a file that has stayed with another group than the one that like is of: to that one
+ * its members are others, and so our group's are to like. */
+static int jobq__os_mode_of_others(int mode) {
+    return (mode & 0707) | (mode & 07) << 3;
+}
+
 static void jobq__os_match(int fd, const struct jobq__os_file *like) {
     uid_t user = jobq__os_new_user(like);
+    int mode = like->mode;
     struct stat st;
     if (fstat(fd, &st)) return;
     if (st.st_gid != (gid_t)like->group || (user != (uid_t)-1 && st.st_uid != user))
-        if (fchown(fd, user, (gid_t)like->group)) return;
-    if ((int)(st.st_mode & 0777) != like->mode && fchmod(fd, (mode_t)like->mode)) return;
+        if (fchown(fd, user, (gid_t)like->group)) mode = jobq__os_mode_of_others(mode);
+    if ((int)(st.st_mode & 0777) != mode && fchmod(fd, (mode_t)mode)) return;
 }
 
 /* True if the system would kill the process (SIGXFSZ) for a file of this size. */

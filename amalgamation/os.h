@@ -145,6 +145,9 @@ struct jobq__os_file {
 /* Looks without opening: closing a descriptor of a database file would drop SQLite's locks. A
  * link is not followed. Returns 0, or errno if it may not look; what is missing is no error. */
 JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file);
+static inline bool jobq__os_same_file(const struct jobq__os_id *a, const struct jobq__os_id *b) {
+    return a->file == b->file && a->device == b->device;
+}
 /* True if path does not name that file any more: it is gone, or another stands there. That the
  * system does not let us look says nothing. */
 JOBQ__INTERNAL bool jobq__os_moved(const char *path, const struct jobq__os_id *id);

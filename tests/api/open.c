@@ -403,6 +403,34 @@ TEST(clients_need_no_ownership) {
     CHECK_CODE(jobq_close(&b), JOBQ_OK);
 }
 
+/* Goal: a client that syncs less than every commit does so in WAL mode only: with a rollback
+ * journal a power cut would damage the file. Method: somebody takes the file out of WAL mode
+ * beforehand; each durability, with on_connect and without. */
+TEST(client_writes_in_wal_mode) {
+    const char *path = test_path("q.db");
+    for (int i = 0; i < 4; i++) {
+        jobq_options options = {.role = JOBQ_CLIENT, .shared = true,
+                                .durability = i % 2 ? JOBQ_DURABLE : JOBQ_RELAXED};
+        sqlite3 *reader = NULL;
+        jobq *q = NULL;
+        char mode[16];
+        if (i >= 2) {
+            options.on_connect = remember_reader;
+            options.ctx = &reader;
+        }
+        if (i == 0) make_queue(path, true);
+        sql_text(path, "PRAGMA journal_mode=DELETE", mode, sizeof mode);
+        CHECK_STR(mode, "delete");
+        WORKS(jobq_open(path, &options, &q, &err));
+        REQUIRE(q != NULL);
+        put(q, "k");
+        sql_text(path, "PRAGMA journal_mode", mode, sizeof mode);
+        CHECK_STR(mode, "wal");
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+    CHECK_INT(sql_int(path, "SELECT count(*) FROM jobq_job"), 5);
+}
+
 /* Goal: with a SQLite that is only safe if both sides say .shared, a client that does not is
  * refused; with any other it is let in. Method: open without, look at SQLite's version. */
 TEST(client_without_shared_depends_on_sqlite) {
@@ -755,7 +783,7 @@ TEST_MAIN(open_creates_a_private_file, closed_file_is_a_sound_database, defaults
           negative_durations_are_refused, options_at_their_limits_are_accepted,
           second_owner_in_this_process_is_locked_out, another_name_is_the_same_queue,
           second_owner_in_another_process_is_locked_out, forked_child_is_locked_out,
-          client_needs_a_queue, clients_need_no_ownership,
+          client_needs_a_queue, clients_need_no_ownership, client_writes_in_wal_mode,
           client_without_shared_depends_on_sqlite, owner_without_shared_depends_on_sqlite,
           client_asks_each_owner, client_says_who_has_to_share, exclusive_lets_nobody_in,
           application_file_is_foreign, join_leaves_the_application_alone, join_makes_a_new_file,

@@ -228,7 +228,8 @@ TEST(second_name_beside) {
 }
 
 /* Goal: neither links nor other things stand beside the database; nothing is written through
- * them, and a pipe keeps nobody waiting. Method: each ending, each thing. */
+ * them, a pipe keeps nobody waiting, and of an open that is refused nothing remains. Method: each
+ * ending, each thing. */
 TEST(what_stands_beside_is_a_plain_file) {
     static const char *const endings[] = {"-wal", "-shm", "-jobq"};
     for (size_t i = 0; i < 3; i++) {
@@ -252,6 +253,7 @@ TEST(what_stands_beside_is_a_plain_file) {
         REQUIRE_INT(link(test_path("precious"), beside), 0);
         open_in_vain(path, JOBQ_LINKED, "has 2 names");
         unlink(beside);
+        CHECK(!exists(path));
         CHECK(stat(test_path("precious"), &st) == 0 && st.st_size == 0);
         CHECK(!exists(test_path("nothing")));
     }

@@ -330,6 +330,47 @@ static void make_as_another(void *arg) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
+/* The lock file may not be given the group of the database, which is root's. */
+static void own_as_a_stranger(void *arg) {
+    const struct common *c = (const struct common *)arg;
+    struct stat st;
+    jobq *q;
+    be_somebody(SOMEBODY);
+    q = open_steps(c->path, (jobq_options){.join = true, .shared = true});
+    REQUIRE(q != NULL);
+    CHECK(stat(c->lock, &st) == 0 && st.st_gid == SOMEBODY);
+    CHECK_INT(st.st_mode & 0777, 0666);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+static void enqueue_as_a_third(void *arg) {
+    jobq *q = NULL;
+    if (setgroups(0, NULL) || setgid(THEIR_GROUP) || setuid(SOMEBODY - 1)) test_give_up("setuid");
+    WORKS(jobq_open((const char *)arg, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q,
+                    &err));
+    REQUIRE(q != NULL);
+    put(q, "k");
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+/* Goal: where everybody may write to the database, every client may read the lock file, although
+ * the owner may not give it the database's group. Method: a file of root's, mode 0666, an owner and
+ * a client of two other users. */
+TEST(lock_file_that_cannot_have_the_group) {
+    struct common c;
+    if (!is_root()) {
+        test_note("only root can be others: skipped");
+        return;
+    }
+    common_make(&c);
+    REQUIRE_INT(chmod(c.dir, 0777), 0);
+    sql_run(c.path, "CREATE TABLE theirs(x)");
+    REQUIRE_INT(chmod(c.path, 0666), 0);
+    CHECK_INT(test_fork(own_as_a_stranger, &c), 0);
+    CHECK_INT(test_fork(enqueue_as_a_third, c.path), 0);
+    test_remove(c.dir);
+}
+
 /* Goal: root works on somebody's queue without locking them out: what it makes beside the database
  * is theirs. Method: their database alone, opened as root, then by them again. */
 TEST(root_leaves_files_to_their_owner) {
@@ -357,5 +398,5 @@ TEST(root_leaves_files_to_their_owner) {
 
 TEST_MAIN(no_file_is_a_standard_descriptor, no_descriptors_left, files_may_be_small_only,
           scheduler_takes_no_signals, files_have_the_mode_asked_for, file_has_its_group,
-          clients_of_another_user,
+          clients_of_another_user, lock_file_that_cannot_have_the_group,
           root_leaves_files_to_their_owner)

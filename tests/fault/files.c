@@ -66,13 +66,14 @@ static bool stands(const char *path) {
     return access(path, F_OK) == 0;
 }
 
-static const char *const endings[] = {"", "-wal", "-jobq"};
+static const char *const endings[] = {"", "-wal", "-shm", "-jobq"};
+enum { FILES = sizeof endings / sizeof endings[0] };
 
 /* Goal: no job is acknowledged that nobody will find, the reason is told, and nothing is made or
  * deleted under the old names. Method: each file, renamed, deleted and replaced; step mode. */
 TEST(step_mode_stops_when_a_file_is_gone) {
     for (int what = RENAMED; what <= REPLACED; what++) {
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < FILES; i++) {
             fixture f;
             char name[1024];
             int ran = 7;
@@ -90,12 +91,10 @@ TEST(step_mode_stops_when_a_file_is_gone) {
             CHECK_INT(stands(name), what == REPLACED);
             test_remove(f.path);
             jobq_clock_free(f.clock);
-            for (size_t k = 0; k < 3; k++) {
+            for (size_t k = 0; k < FILES; k++) {
                 snprintf(name, sizeof name, "%s%s", f.path, endings[k]);
                 test_remove(name);
             }
-            snprintf(name, sizeof name, "%s-shm", f.path);
-            test_remove(name);
         }
     }
 }
@@ -157,8 +156,79 @@ TEST(lock_file_deleted) {
     FAILS(JOBQ_MOVED, jobq_step(f.q, &ran, &err));
     CHECK_INT(ran, 0);
     fixture_close(&f);
-    test_figure("files taken away", "detected, 0 silent acks", "9 of 9: database, log and lock file"
-                " renamed, deleted, replaced: seen before the next commit (10 ms)");
+    test_figure("files taken away", "detected, 0 silent acks", "12 of 12: database, log, its memory"
+                " and lock file renamed, deleted, replaced: seen before the next commit (10 ms)");
+}
+
+/* ---- The log's shared memory ---- */
+
+static struct {
+    const char *path;
+    int go[2], told[2];
+} others;
+
+/* Stores a job of its own each time that it is asked to, as a client that comes and goes. */
+static void store_when_asked(void *arg) {
+    jobq_options options = {.role = JOBQ_CLIENT, .shared = true};
+    (void)arg;
+    for (int i = 0; i < 2; i++) {
+        jobq *q = NULL;
+        pipe_hear(others.go);
+        WORKS(jobq_open(others.path, &options, &q, &err));
+        REQUIRE(q != NULL);
+        put(q, "theirs");
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        pipe_say(others.told);
+    }
+}
+
+/* Goal: two who share no memory any more do not write over each other: where the log ends the one
+ * of them knows from a file that the other does not see. Method: the owner's -shm is deleted, a
+ * process that comes then makes a new one and stores; every job that was acknowledged is found. */
+TEST(who_lost_the_shared_memory_writes_nothing) {
+    fixture f;
+    pid_t client;
+    others.path = test_path("q.db");
+    pipe_make(others.go);
+    pipe_make(others.told);
+    client = test_spawn(store_when_asked, NULL);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .shared = true}));
+    CHECK_STR(f.path, others.path);
+    CHECK_INT(put(f.q, "ours"), 1);
+    delete_file(f.path, "-shm");
+    for (int i = 0; i < 2; i++) {
+        pipe_say(others.go);
+        pipe_hear(others.told);
+        let_it_look();
+        CHECK_CODE(put_code(f.q), JOBQ_MOVED);
+    }
+    CHECK_INT(test_wait(client), 0);
+    CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
+    WORKS(jobq_open(f.path, &f.options, &f.q, &err));
+    CHECK_INT(total(f.q), 3);
+    CHECK_INT(put(f.q, "ours"), 4);
+    fixture_close(&f);
+    pipe_free(others.go);
+    pipe_free(others.told);
+}
+
+/* Goal: an owner that has the file for itself shares no memory: what stands there is left over, and
+ * may be deleted. Method: a -shm of before, deleted under an exclusive owner. */
+TEST(shared_memory_that_is_left_over_may_go) {
+    fixture f;
+    char name[1024];
+    FILE *file;
+    snprintf(name, sizeof name, "%s-shm", test_path("q.db"));
+    file = fopen(name, "wb");
+    if (!file) test_give_up(name);
+    fclose(file);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .exclusive = true}));
+    put(f.q, "k");
+    CHECK(stands(name));
+    unlink(name);
+    let_it_look();
+    CHECK_CODE(put_code(f.q), JOBQ_OK);
+    fixture_close(&f);
 }
 
 /* Goal: no queue on a network. Method: the operating system tells of each kind of file system. */
@@ -189,4 +259,5 @@ TEST(network_file_systems_are_refused) {
 }
 
 TEST_MAIN(step_mode_stops_when_a_file_is_gone, pool_stops_when_the_file_is_gone,
-          renamed_with_its_log, lock_file_deleted, network_file_systems_are_refused)
+          renamed_with_its_log, lock_file_deleted, who_lost_the_shared_memory_writes_nothing,
+          shared_memory_that_is_left_over_may_go, network_file_systems_are_refused)
