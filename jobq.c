@@ -3248,8 +3248,9 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
  * The row (tables in schema.c) is shaped by measurement: a claim and a settle must not change its
  * size, no index may have a predicate or a column that a claim touches but jobq_live itself, and
  * what is rare stands in jobq_extra. Consecutive ids, the normal case of a queue, are claimed and
- * settled by one BETWEEN statement; the caller compares the number of changed rows. created_at is
- * NULL while it equals run_at.
+ * settled by one BETWEEN statement; the caller compares the number of changed rows. What it reads
+ * is what is between, as long as SQLite believes no statistics of these tables (schema.c).
+ * created_at is NULL while it equals run_at.
  *
  * Columns that a job needs to be run, in the order that jobq__store_next reads them: first what
  * it always needs, then its queue, which a ready row has for a lane, and last what is 1, 0 and 0
@@ -3465,6 +3466,7 @@ struct jobq__db {
     bool lost;          /* the job's: the transaction was rolled back behind jobq's back */
     bool keys;          /* foreign keys hold, as SQLite opened it */
     bool speaks;        /* jobq's own statement is being prepared or stepped, not a handler's */
+    bool planned;       /* one was planned since schema.c has looked for statistics */
     struct jobq__guard guard;
 };
 
@@ -3746,8 +3748,9 @@ JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__db_get(struct jobq__db *db, enum jobq__sql which) {
     sqlite3_stmt **statement = &db->statements[which];
-    if (!*statement && jobq__db_prepare(db, jobq__db_texts[which], SQLITE_PREPARE_PERSISTENT,
-                                        statement))
+    if (*statement) return *statement;
+    db->planned = true;
+    if (jobq__db_prepare(db, jobq__db_texts[which], SQLITE_PREPARE_PERSISTENT, statement))
         jobq__db_note(db);
     return *statement;
 }
@@ -4031,6 +4034,8 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
         return rc;
     }
     sqlite3_extended_result_codes(db->handle, 1);
+    /* Until the file is known to be ours nothing of it may be touched. */
+    if (use == JOBQ__DB_WRITER || options->client) jobq__db_disown(db);
     jobq__db_clear(db);
     if (use == JOBQ__DB_WRITER) db->until_us = options->until_us;
     else if (use != JOBQ__DB_JOB) db->patience_us = JOBQ__DB_PATIENCE_US;
@@ -4042,9 +4047,6 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
         return rc;
     }
     if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
-    /* Until the file is known to be ours nothing of it may be touched. */
-    if (use == JOBQ__DB_WRITER || options->client)
-        sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
     jobq__db_hooks(db, use == JOBQ__DB_JOB);
     rc = jobq__db_pragmas(db, use, options);
     if (rc != JOBQ_OK) {
@@ -4147,6 +4149,8 @@ static int jobq__guard_answer(struct jobq__db *db, int action, const char *a, co
         return SQLITE_DENY;
     case SQLITE_ATTACH: case SQLITE_DETACH:
         return SQLITE_DENY;
+    case SQLITE_ANALYZE: /* of all tables: ours are left out (schema.c) */
+        return jobq__guard_ours(a, schema) ? SQLITE_IGNORE : SQLITE_OK;
     case SQLITE_PRAGMA:
         return jobq__guard_pragma(a, b) ? SQLITE_OK : SQLITE_DENY;
     case SQLITE_ALTER_TABLE: /* the schema comes first; the new name is not told */
@@ -4455,6 +4459,10 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool m
 /* A client: the queue must be there. NOT_FOUND, FOREIGN, NEWER. */
 JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err);
 
+/* Takes the statistics of jobq's tables away again, if somebody has had them gathered since; inside
+ * a transaction that writes. */
+JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
+
 #endif
 
 /*==== schema.c ====*/
@@ -4649,6 +4657,45 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool m
         if (taken) rc = jobq__err_set(err, JOBQ_FOREIGN, "a table named jobq_* is in the way");
     }
     return rc;
+}
+
+/* ---- Statistics ---- */
+
+/* *gone: there were some of our tables. Their names all stand within these bounds. */
+static int jobq__schema_delete(struct jobq__db *db, const char *table, bool *gone) {
+    char text[128];
+    int64_t there, before = jobq__db_changes(db);
+    int rc;
+    sqlite3_snprintf(sizeof text, text, "SELECT 1 FROM main.sqlite_master WHERE name = '%s'",
+                     table);
+    rc = jobq__db_number(db, text, 0, &there);
+    if (rc != JOBQ_OK || !there) return rc;
+    sqlite3_snprintf(sizeof text, text, "DELETE FROM main.%s WHERE tbl BETWEEN 'jobq_'"
+                     " AND 'jobq_z'", table);
+    rc = jobq__db_exec(db, text);
+    *gone = *gone || jobq__db_changes(db) != before;
+    return rc;
+}
+
+/* A queue is short at one moment and long at the next, so what ANALYZE says of it is wrong soon;
+ * and of a short one SQLite believes that a range of ids needs no end, and walks to the end of the
+ * table for each job. A change of the schema, that of a view which is gone again, has the other
+ * connections read anew what is left; undone changes have this one do so. */
+JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db) {
+    bool gone = false;
+    int rc;
+    if (!db->planned) return JOBQ_OK;
+    rc = jobq__schema_delete(db, "sqlite_stat1", &gone);
+    if (rc == JOBQ_OK) rc = jobq__schema_delete(db, "sqlite_stat4", &gone);
+    if (rc != JOBQ_OK) return rc;
+    /* If it is, the next transaction looks again: this one may be undone. */
+    db->planned = gone;
+    if (!gone) return rc;
+    rc = jobq__db_exec(db, "CREATE VIEW main.jobq_anew AS SELECT 1");
+    /* A build without views reads it when it opens the file again. */
+    if (rc != JOBQ_OK) return jobq__db_disturbed(db) ? JOBQ_OK : rc;
+    return jobq__db_exec(db, "DROP VIEW main.jobq_anew; SAVEPOINT jobq_part;"
+                             " ROLLBACK TO jobq_part; RELEASE jobq_part");
 }
 
 /*==== store.h ====*/
@@ -5009,6 +5056,7 @@ static const struct jobq__columns jobq__store_prune_at_columns =
 static int jobq__store_change(struct jobq__db *db, sqlite3_stmt *s, int *changed) {
     int rc = jobq__db_step(db, s);
     if (changed) *changed = rc == JOBQ_OK ? sqlite3_changes(db->handle) : 0;
+    if (s && sqlite3_stmt_status(s, SQLITE_STMTSTATUS_REPREPARE, true)) db->planned = true;
     return rc;
 }
 
@@ -5024,12 +5072,16 @@ static int jobq__store_change_row(struct jobq__db *db, sqlite3_stmt *s, int64_t 
 /* ---- Transactions ---- */
 
 JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db) {
+    int rc = JOBQ_OK;
     /* What ends the transaction if memory runs out in it. */
     if (!jobq__db_get(db, JOBQ__SQL_ROLLBACK)) return jobq__db_code(db->sqlite_code);
-    int rc = JOBQ_OK;
     /* There may have been no memory to end the last one. */
     if (jobq__db_in_transaction(db)) rc = jobq__db_do(db, JOBQ__SQL_ROLLBACK);
-    return rc == JOBQ_OK ? jobq__db_do(db, JOBQ__SQL_BEGIN) : rc;
+    if (rc == JOBQ_OK) rc = jobq__db_do(db, JOBQ__SQL_BEGIN);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__schema_unlearn(db);
+    if (rc != JOBQ_OK) jobq__store_rollback(db);
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db) {

@@ -503,14 +503,14 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * on, is committed together with JOBQ_DONE and rolled back with everything else. Call
  * it late: it holds the file's only writer until the handler returns; other writers
  * wait up to busy_ms and then get JOBQ_BUSY.
- * COMMIT and ROLLBACK are refused (SQLITE_AUTH), and so are ATTACH, pragmas that would
- * stay, and changes of tables named jobq_*; reading these is allowed. If the handler tries to end
- * the transaction all the same (or SQLite does end it, after an error), nothing of it is kept and
- * the run counts as JOBQ_RETRY; so it is when COMMIT is refused for what the handler wrote (a
- * deferred foreign key, mostly), with SQLite's words as the message. When the disk refuses it the
- * job runs again after backoff_min_ms, and no attempt is charged. Savepoints of its own are
- * allowed; a job enqueued in one that is rolled back is gone, but on_event and the statistics tell
- * of it. Any other writing call on this thread is then JOBQ_MISUSE.
+ * COMMIT and ROLLBACK are refused (SQLITE_AUTH), and so are ATTACH, pragmas that would stay, and
+ * changes of tables named jobq_*; reading these is allowed, and ANALYZE leaves them out. If the
+ * handler tries to end the transaction all the same (or SQLite does end it, after an error),
+ * nothing of it is kept and the run counts as JOBQ_RETRY; so it is when COMMIT is refused for what
+ * the handler wrote (a deferred foreign key, mostly), with SQLite's words as the message. When the
+ * disk refuses it the job runs again after backoff_min_ms, and no attempt is charged. Savepoints
+ * of its own are allowed; a job enqueued in one that is rolled back is gone, but on_event and the
+ * statistics tell of it. Any other writing call on this thread is then JOBQ_MISUSE.
  * The next job finds the connection as on_connect left it: temporary tables, limits,
  * settings and hooks of this one are gone, some of them at the next call of jobq. Only
  * functions and collations that a handler registers may stay. Keep no statement for another

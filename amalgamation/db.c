@@ -176,8 +176,9 @@ JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__db_get(struct jobq__db *db, enum jobq__sql which) {
     sqlite3_stmt **statement = &db->statements[which];
-    if (!*statement && jobq__db_prepare(db, jobq__db_texts[which], SQLITE_PREPARE_PERSISTENT,
-                                        statement))
+    if (*statement) return *statement;
+    db->planned = true;
+    if (jobq__db_prepare(db, jobq__db_texts[which], SQLITE_PREPARE_PERSISTENT, statement))
         jobq__db_note(db);
     return *statement;
 }
@@ -461,6 +462,8 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
         return rc;
     }
     sqlite3_extended_result_codes(db->handle, 1);
+    /* Until the file is known to be ours nothing of it may be touched. */
+    if (use == JOBQ__DB_WRITER || options->client) jobq__db_disown(db);
     jobq__db_clear(db);
     if (use == JOBQ__DB_WRITER) db->until_us = options->until_us;
     else if (use != JOBQ__DB_JOB) db->patience_us = JOBQ__DB_PATIENCE_US;
@@ -472,9 +475,6 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
         return rc;
     }
     if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
-    /* Until the file is known to be ours nothing of it may be touched. */
-    if (use == JOBQ__DB_WRITER || options->client)
-        sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
     jobq__db_hooks(db, use == JOBQ__DB_JOB);
     rc = jobq__db_pragmas(db, use, options);
     if (rc != JOBQ_OK) {

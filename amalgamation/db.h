@@ -63,6 +63,7 @@ struct jobq__db {
     bool lost;          /* the job's: the transaction was rolled back behind jobq's back */
     bool keys;          /* foreign keys hold, as SQLite opened it */
     bool speaks;        /* jobq's own statement is being prepared or stepped, not a handler's */
+    bool planned;       /* one was planned since schema.c has looked for statistics */
     struct jobq__guard guard;
 };
 

@@ -35,6 +35,8 @@ static int jobq__guard_answer(struct jobq__db *db, int action, const char *a, co
         return SQLITE_DENY;
     case SQLITE_ATTACH: case SQLITE_DETACH:
         return SQLITE_DENY;
+    case SQLITE_ANALYZE: /* of all tables: ours are left out (schema.c) */
+        return jobq__guard_ours(a, schema) ? SQLITE_IGNORE : SQLITE_OK;
     case SQLITE_PRAGMA:
         return jobq__guard_pragma(a, b) ? SQLITE_OK : SQLITE_DENY;
     case SQLITE_ALTER_TABLE: /* the schema comes first; the new name is not told */

@@ -187,3 +187,42 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool m
     }
     return rc;
 }
+
+/* ---- Statistics ---- */
+
+/* *gone: there were some of our tables. Their names all stand within these bounds. */
+static int jobq__schema_delete(struct jobq__db *db, const char *table, bool *gone) {
+    char text[128];
+    int64_t there, before = jobq__db_changes(db);
+    int rc;
+    sqlite3_snprintf(sizeof text, text, "SELECT 1 FROM main.sqlite_master WHERE name = '%s'",
+                     table);
+    rc = jobq__db_number(db, text, 0, &there);
+    if (rc != JOBQ_OK || !there) return rc;
+    sqlite3_snprintf(sizeof text, text, "DELETE FROM main.%s WHERE tbl BETWEEN 'jobq_'"
+                     " AND 'jobq_z'", table);
+    rc = jobq__db_exec(db, text);
+    *gone = *gone || jobq__db_changes(db) != before;
+    return rc;
+}
+
+/* A queue is short at one moment and long at the next, so what ANALYZE says of it is wrong soon;
+ * and of a short one SQLite believes that a range of ids needs no end, and walks to the end of the
+ * table for each job. A change of the schema, that of a view which is gone again, has the other
+ * connections read anew what is left; undone changes have this one do so. */
+JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db) {
+    bool gone = false;
+    int rc;
+    if (!db->planned) return JOBQ_OK;
+    rc = jobq__schema_delete(db, "sqlite_stat1", &gone);
+    if (rc == JOBQ_OK) rc = jobq__schema_delete(db, "sqlite_stat4", &gone);
+    if (rc != JOBQ_OK) return rc;
+    /* If it is, the next transaction looks again: this one may be undone. */
+    db->planned = gone;
+    if (!gone) return rc;
+    rc = jobq__db_exec(db, "CREATE VIEW main.jobq_anew AS SELECT 1");
+    /* A build without views reads it when it opens the file again. */
+    if (rc != JOBQ_OK) return jobq__db_disturbed(db) ? JOBQ_OK : rc;
+    return jobq__db_exec(db, "DROP VIEW main.jobq_anew; SAVEPOINT jobq_part;"
+                             " ROLLBACK TO jobq_part; RELEASE jobq_part");
+}

@@ -21,4 +21,8 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool m
 /* A client: the queue must be there. NOT_FOUND, FOREIGN, NEWER. */
 JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err);
 
+/* Takes the statistics of jobq's tables away again, if somebody has had them gathered since; inside
+ * a transaction that writes. */
+JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
+
 #endif

@@ -9,8 +9,9 @@
  * The row (tables in schema.c) is shaped by measurement: a claim and a settle must not change its
  * size, no index may have a predicate or a column that a claim touches but jobq_live itself, and
  * what is rare stands in jobq_extra. Consecutive ids, the normal case of a queue, are claimed and
- * settled by one BETWEEN statement; the caller compares the number of changed rows. created_at is
- * NULL while it equals run_at.
+ * settled by one BETWEEN statement; the caller compares the number of changed rows. What it reads
+ * is what is between, as long as SQLite believes no statistics of these tables (schema.c).
+ * created_at is NULL while it equals run_at.
  *
  * Columns that a job needs to be run, in the order that jobq__store_next reads them: first what
  * it always needs, then its queue, which a ready row has for a lane, and last what is 1, 0 and 0

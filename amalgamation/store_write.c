@@ -132,6 +132,7 @@ static const struct jobq__columns jobq__store_prune_at_columns =
 static int jobq__store_change(struct jobq__db *db, sqlite3_stmt *s, int *changed) {
     int rc = jobq__db_step(db, s);
     if (changed) *changed = rc == JOBQ_OK ? sqlite3_changes(db->handle) : 0;
+    if (s && sqlite3_stmt_status(s, SQLITE_STMTSTATUS_REPREPARE, true)) db->planned = true;
     return rc;
 }
 
@@ -147,12 +148,16 @@ static int jobq__store_change_row(struct jobq__db *db, sqlite3_stmt *s, int64_t 
 /* ---- Transactions ---- */
 
 JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db) {
+    int rc = JOBQ_OK;
     /* What ends the transaction if memory runs out in it. */
     if (!jobq__db_get(db, JOBQ__SQL_ROLLBACK)) return jobq__db_code(db->sqlite_code);
-    int rc = JOBQ_OK;
     /* There may have been no memory to end the last one. */
     if (jobq__db_in_transaction(db)) rc = jobq__db_do(db, JOBQ__SQL_ROLLBACK);
-    return rc == JOBQ_OK ? jobq__db_do(db, JOBQ__SQL_BEGIN) : rc;
+    if (rc == JOBQ_OK) rc = jobq__db_do(db, JOBQ__SQL_BEGIN);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__schema_unlearn(db);
+    if (rc != JOBQ_OK) jobq__store_rollback(db);
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db) {

@@ -2,6 +2,8 @@
  * what a handler may do with the one that it gets, which the next job finds as it was. */
 #include "helpers.h"
 
+#include <sys/stat.h>
+
 static int64_t ask(sqlite3 *db, const char *sql) {
     sqlite3_stmt *stmt = NULL;
     int64_t value = -1;
@@ -152,6 +154,43 @@ TEST(hook_may_refuse) {
         WORKS(jobq_open(test_path("q.db"), &options, &q, &err));
         REQUIRE(q != NULL);
         CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+}
+
+static int64_t file_size(const char *path, const char *ending) {
+    char name[1024];
+    struct stat is;
+    snprintf(name, sizeof name, "%s%s", path, ending);
+    return stat(name, &is) == 0 ? (int64_t)is.st_size : -1;
+}
+
+static int look_and_refuse(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                           void *ctx) {
+    (void)which, (void)ctx, (void)err;
+    if (stage == JOBQ_STAGE_KEY) CHECK_INT(ask(db, "SELECT x FROM another"), 1);
+    return 1;
+}
+
+/* Goal: of a file that is another's nothing is touched, not even what has not been copied out of
+ * its log yet, by a hook that tries its key and refuses. Method: a log that was left; an owner and
+ * a client. */
+TEST(refusal_leaves_the_log) {
+    const char *path = test_path("q.db");
+    sqlite3 *db = NULL;
+    int64_t log;
+    CHECK_INT(sqlite3_open(path, &db), SQLITE_OK);
+    CHECK_INT(run_sql(db, "PRAGMA journal_mode=WAL; CREATE TABLE another(x);"
+                          " INSERT INTO another VALUES(1)"), SQLITE_OK);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
+    CHECK_INT(sqlite3_close(db), SQLITE_OK);
+    log = file_size(path, "-wal");
+    REQUIRE(log > 0);
+    for (int client = 0; client < 2; client++) {
+        jobq_options options = {.workers = JOBQ_NONE, .on_connect = look_and_refuse};
+        jobq *q = NULL;
+        if (client) options = (jobq_options){.role = JOBQ_CLIENT, .on_connect = look_and_refuse};
+        FAILS_SOMEHOW(jobq_open(path, &options, &q, &err));
+        CHECK_INT(file_size(path, "-wal"), log);
     }
 }
 
@@ -444,6 +483,7 @@ TEST(handler_may_do_its_own_only) {
         {.sql = "PRAGMA synchronous = OFF", .code = SQLITE_AUTH},
         {.sql = "PRAGMA writable_schema = 1", .code = SQLITE_AUTH},
         {.sql = "PRAGMA wal_checkpoint", .code = SQLITE_AUTH},
+        {.sql = "PRAGMA optimize", .code = SQLITE_AUTH},
         {.sql = "BEGIN", .code = SQLITE_AUTH},
         {.sql = "SELECT count(*) FROM jobq_job", .code = SQLITE_OK},
         {.sql = "PRAGMA table_info(jobq_job)", .code = SQLITE_OK},
@@ -465,6 +505,31 @@ TEST(handler_may_do_its_own_only) {
             CHECK_INT(count_all(f.q).done, 1);
             close_at(&f, memory);
         }
+    }
+}
+
+static jobq_outcome analyze(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    (void)ctx;
+    WORKS(jobq_run_db(run, &db, &err));
+    CHECK_INT(run_sql(db, "CREATE TABLE own(x); CREATE INDEX own_x ON own(x);"
+                          " INSERT INTO own VALUES(1); ANALYZE; ANALYZE jobq_job"), SQLITE_OK);
+    CHECK_INT(ask(db, "SELECT count(*) FROM sqlite_stat1 WHERE tbl = 'own'"), 1);
+    CHECK_INT(ask(db, "SELECT count(*) FROM sqlite_stat1 WHERE tbl LIKE 'jobq%'"), 0);
+    return JOBQ_DONE;
+}
+
+/* Goal: a handler may gather statistics, of its own tables: of jobq's, whose size is never that of
+ * a moment ago, they would mislead SQLite. */
+TEST(handler_may_analyze_its_own) {
+    for (int memory = 0; memory < 2; memory++) {
+        fixture f;
+        REQUIRE(open_at(&f, memory, STEP));
+        handle(f.q, "k", analyze, NULL);
+        put(f.q, "k");
+        CHECK_INT(drain(f.q), 1);
+        CHECK_INT(count_all(f.q).done, 1);
+        close_at(&f, memory);
     }
 }
 
@@ -695,9 +760,10 @@ TEST(memory_pool_loses_nothing) {
     CHECK_INT(rows, 60);
 }
 
-TEST_MAIN(each_connection_is_shown, key_comes_first, hook_may_refuse, hook_may_refuse_the_job,
+TEST_MAIN(each_connection_is_shown, key_comes_first, hook_may_refuse, refusal_leaves_the_log,
+          hook_may_refuse_the_job,
           foreign_keys_hold, hook_cannot_break_the_queue, hook_must_end_its_transaction,
-          handler_may_do_its_own_only, next_job_finds_it_as_it_was,
+          handler_may_do_its_own_only, handler_may_analyze_its_own, next_job_finds_it_as_it_was,
           taking_the_place_of_jobq_keeps_nothing, what_commit_refuses_is_a_failure,
           schema_may_change_in_the_middle, memory_has_the_transaction_too,
           memory_pool_loses_nothing)
