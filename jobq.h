@@ -342,7 +342,8 @@ typedef struct jobq_options {
      * else SQLite's. jobq puts right again what it lives by: the journal, synchronous, locking and
      * query_only modes, busy handler, authorizer, every hook, progress handler and trace; on all
      * but the job's also triggers and views, which are off there. Built-in functions must not be
-     * redefined. It may not call jobq, nor leave a transaction open, nor touch jobq_* tables. */
+     * redefined. It may not call jobq, nor leave a transaction open, nor touch jobq_* tables, nor
+     * make anything temporary of such a name, or a temporary trigger on one (CANT_OPEN). */
     int (*on_connect)(struct sqlite3 *db, jobq_connection which, jobq_stage stage,
                       jobq_error *err, void *ctx);
     void *ctx;              /* given to on_event, on_wake, on_thread and on_connect */

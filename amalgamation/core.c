@@ -170,6 +170,7 @@ static int jobq__core_share_job(jobq *q, jobq_error *err) {
     q->shares_job = rc == JOBQ_OK;
     if (rc == JOBQ_OK) jobq__guard_set(&q->writer);
     jobq__db_harden(&q->writer, true);
+    if (rc != JOBQ_OK) jobq__guard_drop_temp(&q->writer); /* it goes on without */
     return rc;
 }
 

@@ -354,8 +354,7 @@ JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job) {
 static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
                             const struct jobq__db_options *options) {
     bool full = options->durability == JOBQ_DURABLE || use == JOBQ__DB_WRITER;
-    int i, rc, before[JOBQ__DB_LIMITS];
-    jobq__db_raise(db, before);
+    int rc;
     /* On a Mac only a full sync reaches the platter, that of a flush or a checkpoint at RELAXED
      * just as a commit's; elsewhere it changes nothing. */
     rc = jobq__db_exec(db, "PRAGMA locking_mode=NORMAL; PRAGMA mmap_size=0;"
@@ -365,6 +364,51 @@ static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
     if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
     if (rc == JOBQ_OK)
         rc = jobq__db_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
+    return rc;
+}
+
+static const char *const jobq__db_uses[] = {
+    [JOBQ__DB_WRITER] = "writer's",
+    [JOBQ__DB_READER] = "reader's",
+    [JOBQ__DB_COPIER] = "copier's",
+    [JOBQ__DB_JOB] = "job's",
+};
+
+static bool jobq__db_is_ours(const char *name) {
+    return name && sqlite3_strnicmp(name, "jobq_", 5) == 0;
+}
+
+/* For SQLite what is temporary stands before the file's own, and triggers that are temporary cannot
+ * be turned off. */
+static int jobq__db_refuse_temporary(struct jobq__db *db, enum jobq__db_use use, jobq_error *err) {
+    sqlite3_stmt *s = NULL;
+    bool row = true;
+    int rc = JOBQ_OK;
+    if (jobq__db_prepare(db, "SELECT type, name, tbl_name FROM sqlite_temp_master", 0, &s))
+        rc = jobq__db_note(db);
+    while (rc == JOBQ_OK && (rc = jobq__db_next(db, s, &row)) == JOBQ_OK && row) {
+        const char *type = (const char *)sqlite3_column_text(s, 0);
+        const char *name = (const char *)sqlite3_column_text(s, 1);
+        const char *table = (const char *)sqlite3_column_text(s, 2);
+        if (!jobq__db_is_ours(name) && !jobq__db_is_ours(table)) continue;
+        rc = jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect made the temporary %s %.64s (of %.64s)"
+                           " on the %s connection, in the way of jobq's own tables; use names that"
+                           " do not begin with jobq_, and no triggers on its tables",
+                           type ? type : "object", name ? name : "?", table ? table : "?",
+                           jobq__db_uses[use]);
+    }
+    sqlite3_finalize(s);
+    return rc == JOBQ_OK || rc == JOBQ_CANT_OPEN ? rc : jobq__db_fail(db, err);
+}
+
+/* What jobq lives by, whatever the application's limits are. */
+static int jobq__db_put_right(struct jobq__db *db, enum jobq__db_use use,
+                              const struct jobq__db_options *options, jobq_error *err) {
+    int i, rc, before[JOBQ__DB_LIMITS];
+    jobq__db_raise(db, before);
+    rc = jobq__db_pragmas(db, use, options);
+    if (rc != JOBQ_OK) rc = jobq__db_fail(db, err);
+    else if (options->on_connect) rc = jobq__db_refuse_temporary(db, use, err);
     for (i = 0; i < JOBQ__DB_LIMITS; i++)
         sqlite3_limit(db->handle, jobq__db_limits[i], before[i]);
     return rc;
@@ -401,12 +445,6 @@ static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage s
         [JOBQ__DB_COPIER] = JOBQ_CONNECTION_COPIER,
         [JOBQ__DB_JOB] = JOBQ_CONNECTION_JOB,
     };
-    static const char *const names[] = {
-        [JOBQ__DB_WRITER] = "writer's",
-        [JOBQ__DB_READER] = "reader's",
-        [JOBQ__DB_COPIER] = "copier's",
-        [JOBQ__DB_JOB] = "job's",
-    };
     bool commits = db->may_commit, speaks = db->speaks;
     struct jobq__os_call call;
     jobq_error words;
@@ -424,10 +462,10 @@ static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage s
     db->sqlite_code = code;
     if (!refused)
         return jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect left a transaction open on the %s"
-                             " connection; end it there", names[use]);
+                             " connection; end it there", jobq__db_uses[use]);
     words.text[sizeof words.text - 1] = 0;
-    jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect refused the %s connection: %.350s", names[use],
-                  words.text[0] ? words.text : sqlite3_errmsg(db->handle));
+    jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect refused the %s connection: %.350s",
+                  jobq__db_uses[use], words.text[0] ? words.text : sqlite3_errmsg(db->handle));
     if (err) err->sqlite_code = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : code;
     return JOBQ_CANT_OPEN;
 }
@@ -443,8 +481,8 @@ JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
     jobq__db_hooks(db, use == JOBQ__DB_JOB);
     if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
     if (jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_ROLLBACK);
-    put = jobq__db_pragmas(db, use, options);
-    return rc == JOBQ_OK && put != JOBQ_OK ? jobq__db_fail(db, err) : rc;
+    put = jobq__db_put_right(db, use, options, rc == JOBQ_OK ? err : NULL);
+    return rc == JOBQ_OK ? put : rc;
 }
 
 JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,
@@ -476,11 +514,8 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
     }
     if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
     jobq__db_hooks(db, use == JOBQ__DB_JOB);
-    rc = jobq__db_pragmas(db, use, options);
-    if (rc != JOBQ_OK) {
-        rc = jobq__db_fail(db, err);
-        jobq__db_close(db);
-    }
+    rc = jobq__db_put_right(db, use, options, err);
+    if (rc != JOBQ_OK) jobq__db_close(db);
     return rc;
 }
 

@@ -216,6 +216,102 @@ TEST(hook_may_refuse_the_job) {
     }
 }
 
+/* What is made at the n-th call of the hook. */
+struct in_the_way {
+    int n, at;
+    const char *sql;
+};
+
+static int stand_in_the_way(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                            void *ctx) {
+    struct in_the_way *way = (struct in_the_way *)ctx;
+    (void)which, (void)stage, (void)err;
+    if (way->n++ != way->at) return 0;
+    run_sql(db, "PRAGMA query_only = 0");
+    if (!CHECK_INT(run_sql(db, way->sql), SQLITE_OK)) test_note("%s", sqlite3_errmsg(db));
+    run_sql(db, "PRAGMA case_sensitive_like = 1");
+    sqlite3_limit(db, SQLITE_LIMIT_SQL_LENGTH, 10);
+    return 0;
+}
+
+/* Checks that the connection is refused with a sentence that names what is in the way, and that all
+ * is well when nothing is. What was made before the schema stands is gone by then. */
+static void check_in_the_way(bool memory, int at, const char *sql, const char *name) {
+    struct in_the_way way = {0, at, sql};
+    jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED,
+                            .on_connect = stand_in_the_way, .ctx = &way};
+    bool of_job = at >= (memory ? 2 : 6);
+    const char *path = memory ? ":memory:" : test_path("q.db");
+    jobq_error told;
+    jobq *q = NULL;
+    int code = jobq_open(path, &options, &q, &told);
+    if (of_job && CHECK_CODE(code, JOBQ_OK)) {
+        handle(q, "k", only_begin, &told);
+        put(q, "k");
+        CHECK_INT(drain(q), 1);
+        code = told.code;
+    }
+    if (at % 2 == (memory && of_job)) {
+        CHECK_CODE(code, JOBQ_OK);
+    } else if (!CHECK_CODE(code, JOBQ_CANT_OPEN) || !CHECK(strstr(told.text, "on_connect")
+                                                           && strstr(told.text, name))) {
+        test_note("%d, %s: %s", at, sql, told.text);
+    }
+    if (!q) WORKS(jobq_open(path, &options, &q, &err));
+    if (!q) return;
+    if (!of_job) handle(q, "k", only_begin, &told);
+    put(q, "k");
+    CHECK_INT(drain(q), 1);
+    CHECK_CODE(told.code, JOBQ_OK);
+    CHECK_INT(count_all(q).done, code == JOBQ_OK && of_job ? 2 : 1);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+/* Goal: what on_connect makes temporary is refused where it would stand before jobq's tables, or
+ * run with jobq's statements; it is told what, and by whom. Method: each connection, each time that
+ * it is shown. */
+TEST(nothing_temporary_is_in_the_way) {
+    static const struct {
+        const char *sql, *name;
+    } kinds[] = {
+        {"CREATE TEMP TABLE jobq_job(id)", "table jobq_job"},
+        {"CREATE TEMP TABLE t(a); CREATE TEMP TABLE JOBQ_Name(a)", "table JOBQ_Name"},
+        {"CREATE TEMP VIEW jobq_claims AS SELECT 1 AS one", "view jobq_claims"},
+        {"CREATE TEMP TABLE t(a); CREATE INDEX temp.jobq_live ON t(a)", "index jobq_live"},
+        {"CREATE TEMP TABLE t(a); CREATE TEMP TRIGGER jobq_t AFTER INSERT ON t BEGIN"
+         " SELECT 1; END", "trigger jobq_t"},
+        {"CREATE TEMP TRIGGER audit BEFORE INSERT ON jobq_job BEGIN SELECT RAISE(IGNORE); END",
+         "trigger audit (of jobq_job)"},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        for (int memory = 0; memory < 2; memory++)
+            for (int at = 0; at < (memory ? 3 : 8); at++) {
+                /* At the first call of all there is no table that a trigger could be of. */
+                if (at == 0 && strstr(kinds[i].name, "audit")) continue;
+                check_in_the_way(memory, at, kinds[i].sql, kinds[i].name);
+                unlink(test_path("q.db"));
+            }
+}
+
+/* Goal: anything else that is temporary is the application's own affair. */
+TEST(other_temporary_things_stay) {
+    for (int memory = 0; memory < 2; memory++)
+        for (int at = 0; at < (memory ? 3 : 8); at++) {
+            struct in_the_way way = {0, at, "CREATE TEMP TABLE t(a); CREATE TEMP VIEW jobs AS"
+                                            " SELECT 1; CREATE TEMP TRIGGER r AFTER INSERT ON t"
+                                            " BEGIN DELETE FROM t; END"};
+            fixture f;
+            REQUIRE(open_at(&f, memory, (jobq_options){.workers = JOBQ_NONE, .ctx = &way,
+                                                       .durability = JOBQ_RELAXED,
+                                                       .on_connect = stand_in_the_way}));
+            handle(f.q, "k", only_begin, NULL);
+            put(f.q, "k");
+            CHECK_INT(drain(f.q), 1);
+            CHECK_INT(count_all(f.q).done, 1);
+            close_at(&f, memory);
+        }
+}
+
 static jobq_outcome forget_the_user(jobq_run *run, void *ctx) {
     sqlite3 *db = NULL;
     WORKS(jobq_run_db(run, &db, &err));
@@ -761,7 +857,7 @@ TEST(memory_pool_loses_nothing) {
 }
 
 TEST_MAIN(each_connection_is_shown, key_comes_first, hook_may_refuse, refusal_leaves_the_log,
-          hook_may_refuse_the_job,
+          hook_may_refuse_the_job, nothing_temporary_is_in_the_way, other_temporary_things_stay,
           foreign_keys_hold, hook_cannot_break_the_queue, hook_must_end_its_transaction,
           handler_may_do_its_own_only, handler_may_analyze_its_own, next_job_finds_it_as_it_was,
           taking_the_place_of_jobq_keeps_nothing, what_commit_refuses_is_a_failure,
