@@ -167,6 +167,8 @@
 #define JOBQ__COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define JOBQ__CONTAINER(pointer, type, member) \
     ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define JOBQ__STRING_(text) #text
+#define JOBQ__STRING(text) JOBQ__STRING_(text)
 #define JOBQ__MIN(a, b) ((a) < (b) ? (a) : (b))
 #define JOBQ__MAX(a, b) ((a) > (b) ? (a) : (b))
 
@@ -3264,11 +3266,17 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     "INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs," \
     " crashes, delay_ms, created_at, side, payload) VALUES"
 
+/* A name, or what an id is called that has none (store.h). */
+#define JOBQ__TEXT_NAME(name, id) \
+    " coalesce(" name ", iif(typeof(" id ") = 'integer' AND " id " BETWEEN 2 AND " \
+    JOBQ__STRING(JOBQ__NAME_ID_MAX) ", 'lost:' || " id ", NULL)),"
+
 /* What jobq_get and jobq_list read, in the order that store_read.c expects. */
 #define JOBQ__TEXT_INFO \
     "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes," \
     " j.created_at, j.run_at, j.finished_at," \
-    " iif(typeof(j.payload) IN ('null', 'blob'), length(j.payload), -1), k.name, q.name, x.key," \
+    " iif(typeof(j.payload) IN ('null', 'blob'), length(j.payload), -1)," \
+    JOBQ__TEXT_NAME("k.name", "j.kind") JOBQ__TEXT_NAME("q.name", "j.queue") " x.key," \
     " x.error, iif(typeof(x.result) IN ('null', 'blob'), length(x.result), -1)," \
     " j.prune_at, j.ord FROM jobq_job j" \
     " LEFT JOIN jobq_name k ON k.id = j.kind LEFT JOIN jobq_name q ON q.id = j.queue" \
@@ -3288,11 +3296,12 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(SYNC_FULL, "PRAGMA synchronous=FULL") \
     X(SYNC_NORMAL, "PRAGMA synchronous=NORMAL") \
     X(DATA_VERSION, "PRAGMA data_version") \
-    /* names */ \
-    X(NAME_ID, "SELECT id FROM jobq_name WHERE name = ?1") \
-    X(NAME_ADD, "INSERT INTO jobq_name(name) VALUES(?1)") \
-    X(NAME_COUNT, "SELECT count(*) FROM jobq_name") \
+    /* names; NAME_ID also tells the text as the file would give it back */ \
+    X(NAME_ID, "SELECT (SELECT id FROM jobq_name WHERE name = ?1), ?1") \
+    X(NAME_ADD, "INSERT INTO jobq_name(id, name) VALUES(?1, ?2)") \
+    X(NAME_COUNT, "SELECT count(*), max(id) FROM jobq_name") \
     X(NAME_TEXT, "SELECT id, name FROM jobq_name WHERE id = ?1") \
+    X(NAME_USED, "SELECT 1 FROM jobq_job WHERE kind = ?1 OR queue = ?1 LIMIT 1") \
     X(LANE_AFTER, "SELECT min(lane) FROM jobq_job WHERE lane IS NOT NULL AND lane > ?1") \
     /* enqueue */ \
     X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_job), 0)," \
@@ -4541,7 +4550,7 @@ static const struct {
 
 /* Name 1 is the lane of the suspects, so no queue can have its id. */
 #define JOBQ__SCHEMA_ROWS \
-    "INSERT INTO jobq_meta VALUES('schema', 1), ('syncs', 0);" \
+    "INSERT INTO jobq_meta VALUES('schema', 1), ('syncs', 0), ('lost', 0);" \
     "INSERT INTO jobq_name(id, name) VALUES(1, '');" \
     "INSERT INTO jobq_claims VALUES(1, NULL, 0)"
 
@@ -4809,12 +4818,18 @@ JOBQ__INTERNAL int jobq__store_shrink(struct jobq__db *db, int64_t pages);
 
 /* ---- Names ---- */
 
-/* 0 in *id if there is no such name. */
+/* 0.1.0 could store jobs whose kind or queue is an id without a name. Such an id, 17 say, is called
+ * "lost:17" by whoever reads it, and has that for its name from the first transaction on that meets
+ * it. Until then no other new name gets the id. */
+
+/* 0 in *id if there is no such name; JOBQ_BAD_NAME if the file would not give it back as it is. */
 JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id);
-/* JOBQ_FULL beyond JOBQ_NAMES_MAX. */
+/* With a new id. JOBQ_FULL beyond JOBQ_NAMES_MAX. */
 JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id);
-/* JOBQ_CORRUPT if the id has none. text has room for JOBQ_NAME_MAX + 1. */
-JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text);
+/* With one that has none. */
+JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, const char *name);
+/* *lost: the id has none. text has room for JOBQ_NAME_MAX + 1. */
+JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text, bool *lost);
 
 /* ---- Enqueue ---- */
 
@@ -5019,19 +5034,28 @@ static const struct jobq__column jobq__store_max_list[] = {JOBQ__NUMBER("id", 0,
 static const struct jobq__columns jobq__store_max_columns =
     JOBQ__COLUMNS("jobq_claims or jobq_job", jobq__store_max_list, -1);
 
-static const struct jobq__column jobq__store_name_id_list[] = {
-    JOBQ__NUMBER("id", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX)};
-static const struct jobq__columns jobq__store_name_id_columns =
-    JOBQ__COLUMNS("jobq_name", jobq__store_name_id_list, -1);
+/* In a file of UTF-16 a byte that is no UTF-8 comes back as up to three. */
+#define JOBQ__TEXT_UP_TO(name, max, null) {name, 1, 3 * (max), JOBQ__HOLDS_TEXT, null}
 
-static const struct jobq__column jobq__store_count_list[] = {
-    JOBQ__NUMBER("count", 0, INT64_MAX)};
-static const struct jobq__columns jobq__store_count_columns =
-    JOBQ__COLUMNS("jobq_name", jobq__store_count_list, -1);
+static const struct jobq__column jobq__store_found_list[] = {
+    {"id", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true},
+    JOBQ__TEXT_UP_TO("name", JOBQ_NAME_MAX, false)};
+static const struct jobq__columns jobq__store_found_columns =
+    JOBQ__COLUMNS("jobq_name", jobq__store_found_list, 0);
+
+static const struct jobq__column jobq__store_names_list[] = {
+    JOBQ__NUMBER("count", 0, INT64_MAX),
+    {"id", JOBQ__LANE_SUSPECT, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true}};
+static const struct jobq__columns jobq__store_names_columns =
+    JOBQ__COLUMNS("jobq_name", jobq__store_names_list, 1);
+
+static const struct jobq__column jobq__store_used_list[] = {JOBQ__NUMBER("1", 1, 1)};
+static const struct jobq__columns jobq__store_used_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_used_list, -1);
 
 static const struct jobq__column jobq__store_name_list[] = {
     JOBQ__NUMBER("id", 1, JOBQ__NAME_ID_MAX),
-    {"name", 1, JOBQ_NAME_MAX, JOBQ__HOLDS_TEXT, false}};
+    JOBQ__TEXT_UP_TO("name", JOBQ_NAME_MAX, false)};
 static const struct jobq__columns jobq__store_name_columns =
     JOBQ__COLUMNS("jobq_name", jobq__store_name_list, 0);
 
@@ -5045,7 +5069,7 @@ static const struct jobq__columns jobq__store_key_columns =
 
 static const struct jobq__column jobq__store_own_key_list[] = {
     JOBQ__NUMBER("job", 1, JOBQ__ID_MAX),
-    {"key", 1, JOBQ_KEY_MAX, JOBQ__HOLDS_TEXT, true}};
+    JOBQ__TEXT_UP_TO("key", JOBQ_KEY_MAX, true)};
 static const struct jobq__columns jobq__store_own_key_columns =
     JOBQ__COLUMNS("jobq_extra", jobq__store_own_key_list, 0);
 
@@ -5169,43 +5193,120 @@ static int jobq__store_pick(struct jobq__db *db, sqlite3_stmt *s,
     return rc;
 }
 
+static sqlite3_stmt *jobq__store_bind_name(struct jobq__db *db, enum jobq__sql which, int at,
+                                           const char *name) {
+    sqlite3_stmt *s = jobq__db_get(db, which);
+    /* Another encoding wants memory. */
+    if (!s || sqlite3_bind_text(s, at, name, -1, SQLITE_STATIC) == SQLITE_OK) return s;
+    db->sqlite_code = SQLITE_NOMEM;
+    return NULL;
+}
+
 JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id) {
-    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_ID);
-    if (s) sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
-    return jobq__store_pick(db, s, &jobq__store_name_id_columns, 0, id);
+    sqlite3_stmt *s = jobq__store_bind_name(db, JOBQ__SQL_NAME_ID, 1, name);
+    int64_t values[JOBQ__COUNT(jobq__store_found_list)];
+    bool row, same;
+    int rc = jobq__column_next(db, s, &jobq__store_found_columns, values, &row);
+    *id = 0;
+    if (rc != JOBQ_OK || !row) return rc;
+    same = strcmp((const char *)sqlite3_column_text(s, 1), name) == 0;
+    jobq__db_reset(s);
+    if (values[0] != JOBQ__NULL) *id = values[0];
+    if (same) return JOBQ_OK;
+    db->sqlite_code = SQLITE_OK; /* it is not the disk */
+    return JOBQ_BAD_NAME;
 }
 
-JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id) {
-    sqlite3_stmt *s;
-    int64_t count;
-    int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT),
-                              &jobq__store_count_columns, 0, &count);
-    if (rc != JOBQ_OK) return rc;
-    if (count > JOBQ_NAMES_MAX) {
-        db->sqlite_code = SQLITE_OK; /* it is not the disk */
-        return JOBQ_FULL;
-    }
-    s = jobq__db_get(db, JOBQ__SQL_NAME_ADD);
-    if (s) sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
-    rc = jobq__db_step(db, s);
-    *id = rc == JOBQ_OK ? sqlite3_last_insert_rowid(db->handle) : 0;
-    if (rc == JOBQ_OK && (*id <= JOBQ__LANE_SUSPECT || *id > JOBQ__NAME_ID_MAX))
-        rc = jobq__db_fault(db, "jobq_name", *id, "id", "leaves no room for a new name");
-    return rc;
-}
-
-JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text) {
+JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text, bool *lost) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_TEXT);
-    int64_t values[2];
+    int64_t values[JOBQ__COUNT(jobq__store_name_list)];
     bool row;
     int rc;
     if (s) sqlite3_bind_int64(s, 1, id);
     rc = jobq__column_next(db, s, &jobq__store_name_columns, values, &row);
+    *lost = !row;
     if (rc != JOBQ_OK) return rc;
-    if (!row) return jobq__db_fault(db, "jobq_name", id, "the name", "is missing");
+    if (!row) {
+        sqlite3_snprintf(JOBQ_NAME_MAX + 1, text, "lost:%lld", (long long)id);
+        return JOBQ_OK;
+    }
     jobq__err_copy_text(text, JOBQ_NAME_MAX + 1, (const char *)sqlite3_column_text(s, 1));
     jobq__db_reset(s);
     return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, const char *name) {
+    sqlite3_stmt *s = jobq__store_bind_name(db, JOBQ__SQL_NAME_ADD, 2, name);
+    int rc;
+    if (s) sqlite3_bind_int64(s, 1, id);
+    rc = jobq__db_step(db, s);
+    if (rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT)
+        rc = jobq__db_fault(db, "jobq_name", id, "id or name", "is another row's, too");
+    return rc;
+}
+
+/* The id that such a name is made of, or 0. */
+static int64_t jobq__store_lost_id(const char *name) {
+    static const char lost[] = "lost:";
+    const char *digit = name + sizeof lost - 1;
+    int64_t id = 0;
+    if (strncmp(name, lost, sizeof lost - 1) != 0 || *digit == '0') return 0;
+    for (; *digit >= '0' && *digit <= '9' && id <= JOBQ__NAME_ID_MAX; digit++)
+        id = 10 * id + *digit - '0';
+    return !*digit && id > JOBQ__LANE_SUSPECT && id <= JOBQ__NAME_ID_MAX ? id : 0;
+}
+
+/* *id: which one a new name gets because jobs have it, and nothing else is called so; or 0. */
+static int jobq__store_name_of_lost(struct jobq__db *db, const char *name, int64_t *id) {
+    char text[JOBQ_NAME_MAX + 1];
+    int64_t lost = jobq__store_lost_id(name), used = 0;
+    bool unnamed = false;
+    int rc = lost ? jobq__store_name_text(db, lost, text, &unnamed) : JOBQ_OK;
+    if (rc == JOBQ_OK && unnamed) {
+        sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_USED);
+        if (s) sqlite3_bind_int64(s, 1, lost);
+        rc = jobq__store_pick(db, s, &jobq__store_used_columns, 0, &used);
+    }
+    *id = used ? lost : 0;
+    return rc;
+}
+
+/* The highest id that jobs may have without a name. In a file of 0.1.0 all jobs are asked, once,
+ * and the answer is kept: since then nothing is lost. What costs nothing to see is always seen. */
+static int jobq__store_lost_max(struct jobq__db *db, int64_t *id) {
+    static const char ask[] =
+        "SELECT max(value,"
+        " coalesce((SELECT max(lane) FROM jobq_job WHERE lane IS NOT NULL), 0),"
+        " -coalesce((SELECT min(lane) FROM jobq_job WHERE lane IS NOT NULL), 0))"
+        " FROM jobq_meta WHERE key = 'lost'";
+    int rc = jobq__db_number(db, ask, -1, id);
+    if (rc == JOBQ_OK && *id < 0)
+        rc = jobq__db_exec(db, "INSERT OR REPLACE INTO jobq_meta SELECT 'lost',"
+                           " coalesce(max(max(kind), max(queue)), 0) FROM jobq_job");
+    if (rc == JOBQ_OK && *id < 0) rc = jobq__db_number(db, ask, -1, id);
+    if (rc == JOBQ_OK && (*id < 0 || *id > JOBQ__NAME_ID_MAX))
+        rc = jobq__db_fault(db, "jobq_meta or jobq_job", 0, "lost or lane", "is no name's id");
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id) {
+    int64_t values[JOBQ__COUNT(jobq__store_names_list)], lost_max = 0;
+    bool row;
+    int rc = jobq__column_one(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT),
+                              &jobq__store_names_columns, values, &row);
+    if (rc != JOBQ_OK) return rc;
+    if (values[0] > JOBQ_NAMES_MAX) {
+        db->sqlite_code = SQLITE_OK; /* it is not the disk */
+        return JOBQ_FULL;
+    }
+    rc = jobq__store_name_of_lost(db, name, id);
+    if (rc == JOBQ_OK && !*id) {
+        rc = jobq__store_lost_max(db, &lost_max);
+        *id = JOBQ__MAX(JOBQ__MAX(values[1], lost_max), JOBQ__LANE_SUSPECT) + 1;
+    }
+    if (rc == JOBQ_OK && *id > JOBQ__NAME_ID_MAX)
+        rc = jobq__db_fault(db, "jobq_name", *id, "id", "leaves no room for a new name");
+    return rc == JOBQ_OK ? jobq__store_name_put(db, *id, name) : rc;
 }
 
 /* ---- Enqueue ---- */
@@ -5790,10 +5891,10 @@ static const struct jobq__column jobq__store_info_list[] = {
     JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false),
     JOBQ__NUMBER_IN("finished_at", 0, JOBQ_NEVER, true),
     JOBQ__NUMBER_IN("payload", 0, JOBQ_PAYLOAD_MAX, true),
-    JOBQ__TEXT_IN("the name of its kind", 1, JOBQ_NAME_MAX, false),
-    JOBQ__TEXT_IN("the name of its queue", 1, JOBQ_NAME_MAX, false),
-    JOBQ__TEXT_IN("key", 1, JOBQ_KEY_MAX, true),
     /* In a file of UTF-16 a byte that is no UTF-8 comes back as three. */
+    JOBQ__TEXT_IN("the name of its kind", 1, 3 * JOBQ_NAME_MAX, false),
+    JOBQ__TEXT_IN("the name of its queue", 1, 3 * JOBQ_NAME_MAX, false),
+    JOBQ__TEXT_IN("key", 1, 3 * JOBQ_KEY_MAX, true),
     JOBQ__TEXT_IN("error", 0, 3 * JOBQ_TEXT_MAX, true),
     JOBQ__NUMBER_IN("result", 0, JOBQ_PAYLOAD_MAX, true),
     JOBQ__NUMBER_IN("prune_at", 0, JOBQ_NEVER, true),
@@ -7807,9 +7908,10 @@ JOBQ__INTERNAL void jobq__tx_failed(jobq *q);
 JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark);
 JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark);
 
-/* The id of a name, adding it to the table if need be; *name is NULL if it is not committed yet. */
+/* The id of a name, adding it to the table if need be; *name is NULL if it is not committed yet.
+ * Fills err for BAD_NAME, and for FULL when there are too many. */
 JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
-                                    struct jobq__name **name);
+                                    struct jobq__name **name, jobq_error *err);
 /* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
  * id, is set here. The payload must stay until tx_flush. */
 JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__name *kind,
@@ -7870,8 +7972,13 @@ JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry);
 JOBQ__INTERNAL bool jobq__tx_handled(jobq *q, int64_t kind);
 /* A row that cannot be found, or changed, where it was seen: the file is damaged. */
 JOBQ__INTERNAL int jobq__tx_stray(jobq *q, int64_t id);
+/* Adds a name to the table and to those that the registry hears of after COMMIT; *id 0: with a new
+ * id. */
+JOBQ__INTERNAL int jobq__tx_new_name(jobq *q, const char *text, int64_t *id);
 /* The name of that id is known to the registry, or will be after COMMIT. */
 JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id);
+/* Its text, or NULL if it is not known. */
+JOBQ__INTERNAL const char *jobq__tx_name_text(const jobq *q, int64_t id);
 /* NULL if the lane's name is not known here. */
 JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(jobq *q, int64_t lane);
 /* Counts an entry among those that this transaction claims. */
@@ -8188,15 +8295,23 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
 
 /* ---- What is to be told ---- */
 
+JOBQ__INTERNAL const char *jobq__tx_name_text(const jobq *q, int64_t id) {
+    const struct jobq__name *name = jobq__registry_by_id(&q->names, id);
+    size_t i;
+    if (name) return name->text;
+    for (i = 0; i < q->tx.new_count; i++)
+        if (q->tx.new_names[i].id == id) return q->tx.new_names[i].text;
+    return NULL;
+}
+
 JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id) {
     char text[JOBQ_NAME_MAX + 1];
-    size_t i;
+    bool lost;
     int rc;
-    if (jobq__registry_by_id(&q->names, id)) return JOBQ_OK;
-    for (i = 0; i < q->tx.new_count; i++)
-        if (q->tx.new_names[i].id == id) return JOBQ_OK;
-    rc = jobq__store_name_text(q->tx.db, id, text);
+    if (jobq__tx_name_text(q, id)) return JOBQ_OK;
+    rc = jobq__store_name_text(q->tx.db, id, text, &lost);
     if (rc != JOBQ_OK) return rc;
+    if (lost) return jobq__tx_new_name(q, text, &id);
     return jobq__registry_add(&q->names, id, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
@@ -8403,6 +8518,15 @@ static void jobq__tx_emit(jobq *q) {
     jobq__event_commit(&q->events, false);
 }
 
+/* A name that was lost is committed now: who is claimed by such a queue has it for its events. */
+static void jobq__tx_name_queues(jobq *q) {
+    struct jobq__link *link;
+    for (link = q->tx.claimed.next; link != &q->tx.claimed; link = link->next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        if (!entry->queue) entry->queue = jobq__registry_by_id(&q->names, entry->row.queue);
+    }
+}
+
 JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     struct jobq__tx *tx = &q->tx;
     struct jobq__link *link;
@@ -8420,6 +8544,7 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     }
     for (i = 0; i < tx->new_count; i++)
         jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].text);
+    if (tx->new_count && q->events.call) jobq__tx_name_queues(q);
     /* Before the ring is filled: a worker tells of a start as soon as it finds the job there. */
     jobq__tx_emit(q);
     jobq__tx_publish(q, wakes);
@@ -8845,7 +8970,7 @@ JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row) {
 
 /* ---- Store ---- */
 
-static int jobq__tx_new_name(jobq *q, const char *text, int64_t *id) {
+JOBQ__INTERNAL int jobq__tx_new_name(jobq *q, const char *text, int64_t *id) {
     struct jobq__tx *tx = &q->tx;
     int rc;
     if (tx->new_count == tx->new_capacity) {
@@ -8855,15 +8980,24 @@ static int jobq__tx_new_name(jobq *q, const char *text, int64_t *id) {
         tx->new_names = names;
         tx->new_capacity = capacity;
     }
-    rc = jobq__store_name_add(tx->db, text, id);
+    rc = *id ? jobq__store_name_put(tx->db, *id, text) : jobq__store_name_add(tx->db, text, id);
     if (rc != JOBQ_OK) return rc;
     tx->new_names[tx->new_count].id = *id;
     jobq__err_copy_text(tx->new_names[tx->new_count++].text, JOBQ_NAME_MAX + 1, text);
     return JOBQ_OK;
 }
 
+static int jobq__tx_refuse_name(jobq *q, const char *text, int rc, jobq_error *err) {
+    if (rc == JOBQ_BAD_NAME)
+        jobq__err_set(err, rc, "the name %s is not UTF-8; this file keeps its texts as UTF-16, and"
+                      " other bytes would come back", text);
+    else if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
+        jobq__err_set(err, rc, "the file holds %d names already", JOBQ_NAMES_MAX);
+    return rc;
+}
+
 JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
-                                    struct jobq__name **name) {
+                                    struct jobq__name **name, jobq_error *err) {
     int64_t found;
     size_t i;
     int rc;
@@ -8876,13 +9010,13 @@ JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
             return JOBQ_OK;
         }
     rc = jobq__store_name_find(q->tx.db, text, &found);
-    if (rc != JOBQ_OK) return rc;
+    if (rc != JOBQ_OK) return jobq__tx_refuse_name(q, text, rc, err);
     if (found) *name = jobq__registry_add(&q->names, found, text);
     else rc = jobq__tx_new_name(q, text, &found);
     if (*name && strcmp((*name)->text, text) != 0)
         rc = jobq__db_fault(q->tx.db, "jobq_name", found, "name", "is not what its index says");
     *id = (int32_t)found;
-    return rc;
+    return jobq__tx_refuse_name(q, text, rc, err);
 }
 
 JOBQ__INTERNAL int jobq__tx_flush(jobq *q) {
@@ -9189,24 +9323,21 @@ static int jobq__tx_unpark_next(jobq *q) {
 
 /* Which lanes have rows: asked of the table at open, and when others may have written. */
 static int jobq__tx_look_lanes(jobq *q) {
-    char text[JOBQ_NAME_MAX + 1];
     int64_t lane = JOBQ__LANE_SCHEDULED;
+    bool again = false;
     int rc;
     for (;;) {
         struct jobq__name *name;
         rc = jobq__store_lane_after(q->tx.db, lane, &lane);
+        if (rc == JOBQ_OK && lane > 0) rc = jobq__tx_know(q, lane);
         if (rc != JOBQ_OK || lane <= 0) break;
         name = jobq__tx_lane_name(q, lane);
-        if (!name) {
-            rc = jobq__store_name_text(q->tx.db, lane, text);
-            if (rc != JOBQ_OK) return rc;
-            name = jobq__registry_add(&q->names, lane, text);
-        }
-        if (!name) return JOBQ_NO_MEMORY;
-        if (jobq__list_empty(&name->ready)) jobq__list_append(&q->ready, &name->ready);
+        /* One whose name was lost is a lane when the new one is committed. */
+        if (!name) again = true;
+        else if (jobq__list_empty(&name->ready)) jobq__list_append(&q->ready, &name->ready);
     }
     if (rc == JOBQ_OK) rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
-    if (rc == JOBQ_OK) q->look_lanes = false;
+    if (rc == JOBQ_OK) q->look_lanes = again;
     return rc;
 }
 
@@ -12797,9 +12928,7 @@ struct jobq__api_kind {
 static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
     struct jobq__api_kind *kind = r->arg;
     struct jobq__name *name;
-    int rc = jobq__tx_resolve(q, kind->spec.name, &kind->id, &name);
-    if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
-        return jobq__err_set(r->err, rc, "the file holds %d names already", JOBQ_NAMES_MAX);
+    int rc = jobq__tx_resolve(q, kind->spec.name, &kind->id, &name, r->err);
     if (rc != JOBQ_OK) return rc;
     if (name && jobq__os_load(&name->handled))
         return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already",
@@ -12952,15 +13081,16 @@ static int jobq__jobs_refuse(const jobq *q, const jobq_job *job, int64_t first, 
 }
 
 /* *existing: 0, or the job that has the key; nothing is stored then. */
-static int jobq__jobs_write_one(jobq *q, const jobq_job *job, int64_t *id, int64_t *existing) {
+static int jobq__jobs_write_one(jobq *q, const jobq_job *job, int64_t *id, int64_t *existing,
+                                jobq_error *err) {
     struct jobq__name *kind, *queue;
     struct jobq__row row;
     int rc;
     memset(&row, 0, sizeof row);
     *existing = 0;
-    rc = jobq__tx_resolve(q, job->kind, &row.kind, &kind);
+    rc = jobq__tx_resolve(q, job->kind, &row.kind, &kind, err);
     if (rc == JOBQ_OK)
-        rc = jobq__tx_resolve(q, job->queue ? job->queue : "default", &row.queue, &queue);
+        rc = jobq__tx_resolve(q, job->queue ? job->queue : "default", &row.queue, &queue, err);
     if (rc == JOBQ_OK && job->key) rc = jobq__jobs_write_key(q, job, row.kind, &row, existing);
     if (rc != JOBQ_OK || *existing) return rc;
     row.priority = job->priority;
@@ -12975,9 +13105,7 @@ static int jobq__jobs_write_one(jobq *q, const jobq_job *job, int64_t *id, int64
 static int jobq__jobs_write_row(jobq *q, const jobq_job *job, jobq_stored *row, int64_t first,
                                 jobq_error *err) {
     int64_t id = 0, existing;
-    int rc = jobq__jobs_write_one(q, job, &id, &existing);
-    if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
-        return jobq__err_set(err, rc, "the file holds %d names already", JOBQ_NAMES_MAX);
+    int rc = jobq__jobs_write_one(q, job, &id, &existing, err);
     if (rc != JOBQ_OK) return rc;
     if (existing && job->conflict == JOBQ_REFUSE)
         return jobq__jobs_refuse(q, job, first, existing, err);
@@ -13118,10 +13246,10 @@ struct jobq__alter {
 
 /* "job 7 of kind mail", with a job's id and, where its name can be had, its kind. */
 static void jobq__jobs_call(jobq *q, const struct jobq__row *row, char *text, size_t size) {
-    const struct jobq__name *kind = NULL;
-    if (jobq__tx_know(q, row->kind) == JOBQ_OK) kind = jobq__registry_by_id(&q->names, row->kind);
+    const char *kind = NULL;
+    if (jobq__tx_know(q, row->kind) == JOBQ_OK) kind = jobq__tx_name_text(q, row->kind);
     snprintf(text, size, "job %lld%s%s", (long long)row->id, kind ? " of kind " : "",
-             kind ? kind->text : "");
+             kind ? kind : "");
 }
 
 /* The job is not in a state for this call, which it is told with a way out. */
@@ -13223,6 +13351,8 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     row.run_at_ms = q->tx.now_ms;
     row.crashes = 0;
     row.lane = jobq__tx_lane(q, &row);
+    if (row.lane < 0) rc = jobq__tx_know(q, row.kind);
+    if (rc != JOBQ_OK) return rc;
     rc = jobq__store_revive(q->tx.db, row.id, row.lane, row.lane > 0 ? row.priority : 0,
                             row.run_at_ms);
     if (rc == JOBQ_OK) rc = jobq__store_unsave(q->tx.db, row.id, row.side);

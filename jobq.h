@@ -139,7 +139,7 @@ JOBQ_API int jobq_version_number(void);
 #define JOBQ_CODES(X) \
     X(JOBQ_OK, 0, "ok") \
     X(JOBQ_MISUSE, -1, "this call is not allowed here or with these arguments") \
-    X(JOBQ_BAD_NAME, -2, "the name is missing, empty or too long") \
+    X(JOBQ_BAD_NAME, -2, "the name is missing, empty, too long or none that the file can keep") \
     X(JOBQ_BAD_TIME, -3, "the time is negative or reaches past the end of time") \
     X(JOBQ_TOO_BIG, -4, "the payload or result is larger than the queue allows") \
     X(JOBQ_NO_MEMORY, -5, "memory could not be had") \
@@ -419,7 +419,9 @@ typedef struct jobq_kind {
 } jobq_kind;
 
 /* Tells who runs jobs of this kind. Jobs of a kind without a handler are parked:
- * visible, charged nothing; registering the kind makes them ready.
+ * visible, charged nothing; registering the kind makes them ready. A kind or queue whose name the
+ * file has lost (0.1.0 could do that) is called "lost:17", after its number: its jobs wait for a
+ * handler of that name, or run in that queue.
  * Owns: the struct and its strings are copied; ctx must live until close.
  * Threads: any; before or after jobq_start. Blocks: one commit, and one for each 256 parked jobs.
  * Fails: MISUSE (no handler, client, or registered already), BAD_NAME, BAD_TIME,
@@ -553,7 +555,8 @@ typedef struct jobq_job {
     int priority;        /* lower is more urgent; default 0 */
     int64_t run_at_ms;   /* not before; default now. Milliseconds: time(NULL) * JOBQ_SECOND + ... */
     int64_t delay_ms;    /* or: not before now plus this */
-    const char *key;     /* at most one unfinished job per kind and key */
+    const char *key;     /* at most one unfinished job per kind and key. In a file of UTF-16 all
+                            bytes that are no UTF-8 count as one and the same */
     jobq_conflict conflict;
 } jobq_job;
 
@@ -575,7 +578,8 @@ enum jobq_how {
  * Owns: everything is copied. Threads: any, handlers too (after jobq_run_db the job is
  * part of that transaction). Blocks: for one commit, shared with other callers.
  * Fails: MISUSE (run_at_ms and delay_ms together; a payload without a size, or a size without one;
- * text beside payload or size), EXISTS, BAD_NAME, BAD_TIME, TOO_BIG, BUSY, FULL, IO, UNKNOWN,
+ * text beside payload or size), EXISTS, BAD_NAME (in a file of UTF-16 also a kind or queue that is
+ * not UTF-8, and would come back as another), BAD_TIME, TOO_BIG, BUSY, FULL, IO, UNKNOWN,
  * NO_MEMORY, CLOSED, FORKED, CORRUPT, MOVED, UNSAFE_SQLITE (client: see shared).
  * FULL: the file holds JOBQ_NAMES_MAX names, or the disk is full, or would leave no room to finish
  * what is in the queue. Jobs go on; done and cancelled ones may be dropped before their time then,

@@ -485,9 +485,7 @@ struct jobq__api_kind {
 static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
     struct jobq__api_kind *kind = r->arg;
     struct jobq__name *name;
-    int rc = jobq__tx_resolve(q, kind->spec.name, &kind->id, &name);
-    if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
-        return jobq__err_set(r->err, rc, "the file holds %d names already", JOBQ_NAMES_MAX);
+    int rc = jobq__tx_resolve(q, kind->spec.name, &kind->id, &name, r->err);
     if (rc != JOBQ_OK) return rc;
     if (name && jobq__os_load(&name->handled))
         return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already",

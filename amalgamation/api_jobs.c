@@ -63,15 +63,16 @@ static int jobq__jobs_refuse(const jobq *q, const jobq_job *job, int64_t first, 
 }
 
 /* *existing: 0, or the job that has the key; nothing is stored then. */
-static int jobq__jobs_write_one(jobq *q, const jobq_job *job, int64_t *id, int64_t *existing) {
+static int jobq__jobs_write_one(jobq *q, const jobq_job *job, int64_t *id, int64_t *existing,
+                                jobq_error *err) {
     struct jobq__name *kind, *queue;
     struct jobq__row row;
     int rc;
     memset(&row, 0, sizeof row);
     *existing = 0;
-    rc = jobq__tx_resolve(q, job->kind, &row.kind, &kind);
+    rc = jobq__tx_resolve(q, job->kind, &row.kind, &kind, err);
     if (rc == JOBQ_OK)
-        rc = jobq__tx_resolve(q, job->queue ? job->queue : "default", &row.queue, &queue);
+        rc = jobq__tx_resolve(q, job->queue ? job->queue : "default", &row.queue, &queue, err);
     if (rc == JOBQ_OK && job->key) rc = jobq__jobs_write_key(q, job, row.kind, &row, existing);
     if (rc != JOBQ_OK || *existing) return rc;
     row.priority = job->priority;
@@ -86,9 +87,7 @@ static int jobq__jobs_write_one(jobq *q, const jobq_job *job, int64_t *id, int64
 static int jobq__jobs_write_row(jobq *q, const jobq_job *job, jobq_stored *row, int64_t first,
                                 jobq_error *err) {
     int64_t id = 0, existing;
-    int rc = jobq__jobs_write_one(q, job, &id, &existing);
-    if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
-        return jobq__err_set(err, rc, "the file holds %d names already", JOBQ_NAMES_MAX);
+    int rc = jobq__jobs_write_one(q, job, &id, &existing, err);
     if (rc != JOBQ_OK) return rc;
     if (existing && job->conflict == JOBQ_REFUSE)
         return jobq__jobs_refuse(q, job, first, existing, err);
@@ -229,10 +228,10 @@ struct jobq__alter {
 
 /* "job 7 of kind mail", with a job's id and, where its name can be had, its kind. */
 static void jobq__jobs_call(jobq *q, const struct jobq__row *row, char *text, size_t size) {
-    const struct jobq__name *kind = NULL;
-    if (jobq__tx_know(q, row->kind) == JOBQ_OK) kind = jobq__registry_by_id(&q->names, row->kind);
+    const char *kind = NULL;
+    if (jobq__tx_know(q, row->kind) == JOBQ_OK) kind = jobq__tx_name_text(q, row->kind);
     snprintf(text, size, "job %lld%s%s", (long long)row->id, kind ? " of kind " : "",
-             kind ? kind->text : "");
+             kind ? kind : "");
 }
 
 /* The job is not in a state for this call, which it is told with a way out. */
@@ -334,6 +333,8 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     row.run_at_ms = q->tx.now_ms;
     row.crashes = 0;
     row.lane = jobq__tx_lane(q, &row);
+    if (row.lane < 0) rc = jobq__tx_know(q, row.kind);
+    if (rc != JOBQ_OK) return rc;
     rc = jobq__store_revive(q->tx.db, row.id, row.lane, row.lane > 0 ? row.priority : 0,
                             row.run_at_ms);
     if (rc == JOBQ_OK) rc = jobq__store_unsave(q->tx.db, row.id, row.side);

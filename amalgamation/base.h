@@ -43,6 +43,8 @@
 #define JOBQ__COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define JOBQ__CONTAINER(pointer, type, member) \
     ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define JOBQ__STRING_(text) #text
+#define JOBQ__STRING(text) JOBQ__STRING_(text)
 #define JOBQ__MIN(a, b) ((a) < (b) ? (a) : (b))
 #define JOBQ__MAX(a, b) ((a) > (b) ? (a) : (b))
 

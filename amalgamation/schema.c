@@ -35,7 +35,7 @@ static const struct {
 
 /* Name 1 is the lane of the suspects, so no queue can have its id. */
 #define JOBQ__SCHEMA_ROWS \
-    "INSERT INTO jobq_meta VALUES('schema', 1), ('syncs', 0);" \
+    "INSERT INTO jobq_meta VALUES('schema', 1), ('syncs', 0), ('lost', 0);" \
     "INSERT INTO jobq_name(id, name) VALUES(1, '');" \
     "INSERT INTO jobq_claims VALUES(1, NULL, 0)"
 

@@ -25,11 +25,17 @@
     "INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs," \
     " crashes, delay_ms, created_at, side, payload) VALUES"
 
+/* A name, or what an id is called that has none (store.h). */
+#define JOBQ__TEXT_NAME(name, id) \
+    " coalesce(" name ", iif(typeof(" id ") = 'integer' AND " id " BETWEEN 2 AND " \
+    JOBQ__STRING(JOBQ__NAME_ID_MAX) ", 'lost:' || " id ", NULL)),"
+
 /* What jobq_get and jobq_list read, in the order that store_read.c expects. */
 #define JOBQ__TEXT_INFO \
     "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes," \
     " j.created_at, j.run_at, j.finished_at," \
-    " iif(typeof(j.payload) IN ('null', 'blob'), length(j.payload), -1), k.name, q.name, x.key," \
+    " iif(typeof(j.payload) IN ('null', 'blob'), length(j.payload), -1)," \
+    JOBQ__TEXT_NAME("k.name", "j.kind") JOBQ__TEXT_NAME("q.name", "j.queue") " x.key," \
     " x.error, iif(typeof(x.result) IN ('null', 'blob'), length(x.result), -1)," \
     " j.prune_at, j.ord FROM jobq_job j" \
     " LEFT JOIN jobq_name k ON k.id = j.kind LEFT JOIN jobq_name q ON q.id = j.queue" \
@@ -49,11 +55,12 @@
     X(SYNC_FULL, "PRAGMA synchronous=FULL") \
     X(SYNC_NORMAL, "PRAGMA synchronous=NORMAL") \
     X(DATA_VERSION, "PRAGMA data_version") \
-    /* names */ \
-    X(NAME_ID, "SELECT id FROM jobq_name WHERE name = ?1") \
-    X(NAME_ADD, "INSERT INTO jobq_name(name) VALUES(?1)") \
-    X(NAME_COUNT, "SELECT count(*) FROM jobq_name") \
+    /* names; NAME_ID also tells the text as the file would give it back */ \
+    X(NAME_ID, "SELECT (SELECT id FROM jobq_name WHERE name = ?1), ?1") \
+    X(NAME_ADD, "INSERT INTO jobq_name(id, name) VALUES(?1, ?2)") \
+    X(NAME_COUNT, "SELECT count(*), max(id) FROM jobq_name") \
     X(NAME_TEXT, "SELECT id, name FROM jobq_name WHERE id = ?1") \
+    X(NAME_USED, "SELECT 1 FROM jobq_job WHERE kind = ?1 OR queue = ?1 LIMIT 1") \
     X(LANE_AFTER, "SELECT min(lane) FROM jobq_job WHERE lane IS NOT NULL AND lane > ?1") \
     /* enqueue */ \
     X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_job), 0)," \

@@ -70,12 +70,18 @@ JOBQ__INTERNAL int jobq__store_shrink(struct jobq__db *db, int64_t pages);
 
 /* ---- Names ---- */
 
-/* 0 in *id if there is no such name. */
+/* 0.1.0 could store jobs whose kind or queue is an id without a name. Such an id, 17 say, is called
+ * "lost:17" by whoever reads it, and has that for its name from the first transaction on that meets
+ * it. Until then no other new name gets the id. */
+
+/* 0 in *id if there is no such name; JOBQ_BAD_NAME if the file would not give it back as it is. */
 JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id);
-/* JOBQ_FULL beyond JOBQ_NAMES_MAX. */
+/* With a new id. JOBQ_FULL beyond JOBQ_NAMES_MAX. */
 JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id);
-/* JOBQ_CORRUPT if the id has none. text has room for JOBQ_NAME_MAX + 1. */
-JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text);
+/* With one that has none. */
+JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, const char *name);
+/* *lost: the id has none. text has room for JOBQ_NAME_MAX + 1. */
+JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text, bool *lost);
 
 /* ---- Enqueue ---- */
 

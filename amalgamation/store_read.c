@@ -73,10 +73,10 @@ static const struct jobq__column jobq__store_info_list[] = {
     JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false),
     JOBQ__NUMBER_IN("finished_at", 0, JOBQ_NEVER, true),
     JOBQ__NUMBER_IN("payload", 0, JOBQ_PAYLOAD_MAX, true),
-    JOBQ__TEXT_IN("the name of its kind", 1, JOBQ_NAME_MAX, false),
-    JOBQ__TEXT_IN("the name of its queue", 1, JOBQ_NAME_MAX, false),
-    JOBQ__TEXT_IN("key", 1, JOBQ_KEY_MAX, true),
     /* In a file of UTF-16 a byte that is no UTF-8 comes back as three. */
+    JOBQ__TEXT_IN("the name of its kind", 1, 3 * JOBQ_NAME_MAX, false),
+    JOBQ__TEXT_IN("the name of its queue", 1, 3 * JOBQ_NAME_MAX, false),
+    JOBQ__TEXT_IN("key", 1, 3 * JOBQ_KEY_MAX, true),
     JOBQ__TEXT_IN("error", 0, 3 * JOBQ_TEXT_MAX, true),
     JOBQ__NUMBER_IN("result", 0, JOBQ_PAYLOAD_MAX, true),
     JOBQ__NUMBER_IN("prune_at", 0, JOBQ_NEVER, true),

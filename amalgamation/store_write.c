@@ -60,19 +60,28 @@ static const struct jobq__column jobq__store_max_list[] = {JOBQ__NUMBER("id", 0,
 static const struct jobq__columns jobq__store_max_columns =
     JOBQ__COLUMNS("jobq_claims or jobq_job", jobq__store_max_list, -1);
 
-static const struct jobq__column jobq__store_name_id_list[] = {
-    JOBQ__NUMBER("id", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX)};
-static const struct jobq__columns jobq__store_name_id_columns =
-    JOBQ__COLUMNS("jobq_name", jobq__store_name_id_list, -1);
+/* In a file of UTF-16 a byte that is no UTF-8 comes back as up to three. */
+#define JOBQ__TEXT_UP_TO(name, max, null) {name, 1, 3 * (max), JOBQ__HOLDS_TEXT, null}
 
-static const struct jobq__column jobq__store_count_list[] = {
-    JOBQ__NUMBER("count", 0, INT64_MAX)};
-static const struct jobq__columns jobq__store_count_columns =
-    JOBQ__COLUMNS("jobq_name", jobq__store_count_list, -1);
+static const struct jobq__column jobq__store_found_list[] = {
+    {"id", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true},
+    JOBQ__TEXT_UP_TO("name", JOBQ_NAME_MAX, false)};
+static const struct jobq__columns jobq__store_found_columns =
+    JOBQ__COLUMNS("jobq_name", jobq__store_found_list, 0);
+
+static const struct jobq__column jobq__store_names_list[] = {
+    JOBQ__NUMBER("count", 0, INT64_MAX),
+    {"id", JOBQ__LANE_SUSPECT, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true}};
+static const struct jobq__columns jobq__store_names_columns =
+    JOBQ__COLUMNS("jobq_name", jobq__store_names_list, 1);
+
+static const struct jobq__column jobq__store_used_list[] = {JOBQ__NUMBER("1", 1, 1)};
+static const struct jobq__columns jobq__store_used_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_used_list, -1);
 
 static const struct jobq__column jobq__store_name_list[] = {
     JOBQ__NUMBER("id", 1, JOBQ__NAME_ID_MAX),
-    {"name", 1, JOBQ_NAME_MAX, JOBQ__HOLDS_TEXT, false}};
+    JOBQ__TEXT_UP_TO("name", JOBQ_NAME_MAX, false)};
 static const struct jobq__columns jobq__store_name_columns =
     JOBQ__COLUMNS("jobq_name", jobq__store_name_list, 0);
 
@@ -86,7 +95,7 @@ static const struct jobq__columns jobq__store_key_columns =
 
 static const struct jobq__column jobq__store_own_key_list[] = {
     JOBQ__NUMBER("job", 1, JOBQ__ID_MAX),
-    {"key", 1, JOBQ_KEY_MAX, JOBQ__HOLDS_TEXT, true}};
+    JOBQ__TEXT_UP_TO("key", JOBQ_KEY_MAX, true)};
 static const struct jobq__columns jobq__store_own_key_columns =
     JOBQ__COLUMNS("jobq_extra", jobq__store_own_key_list, 0);
 
@@ -210,43 +219,120 @@ static int jobq__store_pick(struct jobq__db *db, sqlite3_stmt *s,
     return rc;
 }
 
+static sqlite3_stmt *jobq__store_bind_name(struct jobq__db *db, enum jobq__sql which, int at,
+                                           const char *name) {
+    sqlite3_stmt *s = jobq__db_get(db, which);
+    /* Another encoding wants memory. */
+    if (!s || sqlite3_bind_text(s, at, name, -1, SQLITE_STATIC) == SQLITE_OK) return s;
+    db->sqlite_code = SQLITE_NOMEM;
+    return NULL;
+}
+
 JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id) {
-    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_ID);
-    if (s) sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
-    return jobq__store_pick(db, s, &jobq__store_name_id_columns, 0, id);
+    sqlite3_stmt *s = jobq__store_bind_name(db, JOBQ__SQL_NAME_ID, 1, name);
+    int64_t values[JOBQ__COUNT(jobq__store_found_list)];
+    bool row, same;
+    int rc = jobq__column_next(db, s, &jobq__store_found_columns, values, &row);
+    *id = 0;
+    if (rc != JOBQ_OK || !row) return rc;
+    same = strcmp((const char *)sqlite3_column_text(s, 1), name) == 0;
+    jobq__db_reset(s);
+    if (values[0] != JOBQ__NULL) *id = values[0];
+    if (same) return JOBQ_OK;
+    db->sqlite_code = SQLITE_OK; /* it is not the disk */
+    return JOBQ_BAD_NAME;
 }
 
-JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id) {
-    sqlite3_stmt *s;
-    int64_t count;
-    int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT),
-                              &jobq__store_count_columns, 0, &count);
-    if (rc != JOBQ_OK) return rc;
-    if (count > JOBQ_NAMES_MAX) {
-        db->sqlite_code = SQLITE_OK; /* it is not the disk */
-        return JOBQ_FULL;
-    }
-    s = jobq__db_get(db, JOBQ__SQL_NAME_ADD);
-    if (s) sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
-    rc = jobq__db_step(db, s);
-    *id = rc == JOBQ_OK ? sqlite3_last_insert_rowid(db->handle) : 0;
-    if (rc == JOBQ_OK && (*id <= JOBQ__LANE_SUSPECT || *id > JOBQ__NAME_ID_MAX))
-        rc = jobq__db_fault(db, "jobq_name", *id, "id", "leaves no room for a new name");
-    return rc;
-}
-
-JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text) {
+JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text, bool *lost) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_TEXT);
-    int64_t values[2];
+    int64_t values[JOBQ__COUNT(jobq__store_name_list)];
     bool row;
     int rc;
     if (s) sqlite3_bind_int64(s, 1, id);
     rc = jobq__column_next(db, s, &jobq__store_name_columns, values, &row);
+    *lost = !row;
     if (rc != JOBQ_OK) return rc;
-    if (!row) return jobq__db_fault(db, "jobq_name", id, "the name", "is missing");
+    if (!row) {
+        sqlite3_snprintf(JOBQ_NAME_MAX + 1, text, "lost:%lld", (long long)id);
+        return JOBQ_OK;
+    }
     jobq__err_copy_text(text, JOBQ_NAME_MAX + 1, (const char *)sqlite3_column_text(s, 1));
     jobq__db_reset(s);
     return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, const char *name) {
+    sqlite3_stmt *s = jobq__store_bind_name(db, JOBQ__SQL_NAME_ADD, 2, name);
+    int rc;
+    if (s) sqlite3_bind_int64(s, 1, id);
+    rc = jobq__db_step(db, s);
+    if (rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT)
+        rc = jobq__db_fault(db, "jobq_name", id, "id or name", "is another row's, too");
+    return rc;
+}
+
+/* The id that such a name is made of, or 0. */
+static int64_t jobq__store_lost_id(const char *name) {
+    static const char lost[] = "lost:";
+    const char *digit = name + sizeof lost - 1;
+    int64_t id = 0;
+    if (strncmp(name, lost, sizeof lost - 1) != 0 || *digit == '0') return 0;
+    for (; *digit >= '0' && *digit <= '9' && id <= JOBQ__NAME_ID_MAX; digit++)
+        id = 10 * id + *digit - '0';
+    return !*digit && id > JOBQ__LANE_SUSPECT && id <= JOBQ__NAME_ID_MAX ? id : 0;
+}
+
+/* *id: which one a new name gets because jobs have it, and nothing else is called so; or 0. */
+static int jobq__store_name_of_lost(struct jobq__db *db, const char *name, int64_t *id) {
+    char text[JOBQ_NAME_MAX + 1];
+    int64_t lost = jobq__store_lost_id(name), used = 0;
+    bool unnamed = false;
+    int rc = lost ? jobq__store_name_text(db, lost, text, &unnamed) : JOBQ_OK;
+    if (rc == JOBQ_OK && unnamed) {
+        sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_USED);
+        if (s) sqlite3_bind_int64(s, 1, lost);
+        rc = jobq__store_pick(db, s, &jobq__store_used_columns, 0, &used);
+    }
+    *id = used ? lost : 0;
+    return rc;
+}
+
+/* The highest id that jobs may have without a name. In a file of 0.1.0 all jobs are asked, once,
+ * and the answer is kept: since then nothing is lost. What costs nothing to see is always seen. */
+static int jobq__store_lost_max(struct jobq__db *db, int64_t *id) {
+    static const char ask[] =
+        "SELECT max(value,"
+        " coalesce((SELECT max(lane) FROM jobq_job WHERE lane IS NOT NULL), 0),"
+        " -coalesce((SELECT min(lane) FROM jobq_job WHERE lane IS NOT NULL), 0))"
+        " FROM jobq_meta WHERE key = 'lost'";
+    int rc = jobq__db_number(db, ask, -1, id);
+    if (rc == JOBQ_OK && *id < 0)
+        rc = jobq__db_exec(db, "INSERT OR REPLACE INTO jobq_meta SELECT 'lost',"
+                           " coalesce(max(max(kind), max(queue)), 0) FROM jobq_job");
+    if (rc == JOBQ_OK && *id < 0) rc = jobq__db_number(db, ask, -1, id);
+    if (rc == JOBQ_OK && (*id < 0 || *id > JOBQ__NAME_ID_MAX))
+        rc = jobq__db_fault(db, "jobq_meta or jobq_job", 0, "lost or lane", "is no name's id");
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id) {
+    int64_t values[JOBQ__COUNT(jobq__store_names_list)], lost_max = 0;
+    bool row;
+    int rc = jobq__column_one(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT),
+                              &jobq__store_names_columns, values, &row);
+    if (rc != JOBQ_OK) return rc;
+    if (values[0] > JOBQ_NAMES_MAX) {
+        db->sqlite_code = SQLITE_OK; /* it is not the disk */
+        return JOBQ_FULL;
+    }
+    rc = jobq__store_name_of_lost(db, name, id);
+    if (rc == JOBQ_OK && !*id) {
+        rc = jobq__store_lost_max(db, &lost_max);
+        *id = JOBQ__MAX(JOBQ__MAX(values[1], lost_max), JOBQ__LANE_SUSPECT) + 1;
+    }
+    if (rc == JOBQ_OK && *id > JOBQ__NAME_ID_MAX)
+        rc = jobq__db_fault(db, "jobq_name", *id, "id", "leaves no room for a new name");
+    return rc == JOBQ_OK ? jobq__store_name_put(db, *id, name) : rc;
 }
 
 /* ---- Enqueue ---- */

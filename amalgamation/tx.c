@@ -297,15 +297,23 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
 
 /* ---- What is to be told ---- */
 
+JOBQ__INTERNAL const char *jobq__tx_name_text(const jobq *q, int64_t id) {
+    const struct jobq__name *name = jobq__registry_by_id(&q->names, id);
+    size_t i;
+    if (name) return name->text;
+    for (i = 0; i < q->tx.new_count; i++)
+        if (q->tx.new_names[i].id == id) return q->tx.new_names[i].text;
+    return NULL;
+}
+
 JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id) {
     char text[JOBQ_NAME_MAX + 1];
-    size_t i;
+    bool lost;
     int rc;
-    if (jobq__registry_by_id(&q->names, id)) return JOBQ_OK;
-    for (i = 0; i < q->tx.new_count; i++)
-        if (q->tx.new_names[i].id == id) return JOBQ_OK;
-    rc = jobq__store_name_text(q->tx.db, id, text);
+    if (jobq__tx_name_text(q, id)) return JOBQ_OK;
+    rc = jobq__store_name_text(q->tx.db, id, text, &lost);
     if (rc != JOBQ_OK) return rc;
+    if (lost) return jobq__tx_new_name(q, text, &id);
     return jobq__registry_add(&q->names, id, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
@@ -512,6 +520,15 @@ static void jobq__tx_emit(jobq *q) {
     jobq__event_commit(&q->events, false);
 }
 
+/* A name that was lost is committed now: who is claimed by such a queue has it for its events. */
+static void jobq__tx_name_queues(jobq *q) {
+    struct jobq__link *link;
+    for (link = q->tx.claimed.next; link != &q->tx.claimed; link = link->next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        if (!entry->queue) entry->queue = jobq__registry_by_id(&q->names, entry->row.queue);
+    }
+}
+
 JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     struct jobq__tx *tx = &q->tx;
     struct jobq__link *link;
@@ -529,6 +546,7 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     }
     for (i = 0; i < tx->new_count; i++)
         jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].text);
+    if (tx->new_count && q->events.call) jobq__tx_name_queues(q);
     /* Before the ring is filled: a worker tells of a start as soon as it finds the job there. */
     jobq__tx_emit(q);
     jobq__tx_publish(q, wakes);

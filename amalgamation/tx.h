@@ -66,9 +66,10 @@ JOBQ__INTERNAL void jobq__tx_failed(jobq *q);
 JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark);
 JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark);
 
-/* The id of a name, adding it to the table if need be; *name is NULL if it is not committed yet. */
+/* The id of a name, adding it to the table if need be; *name is NULL if it is not committed yet.
+ * Fills err for BAD_NAME, and for FULL when there are too many. */
 JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
-                                    struct jobq__name **name);
+                                    struct jobq__name **name, jobq_error *err);
 /* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
  * id, is set here. The payload must stay until tx_flush. */
 JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__name *kind,
@@ -129,8 +130,13 @@ JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry);
 JOBQ__INTERNAL bool jobq__tx_handled(jobq *q, int64_t kind);
 /* A row that cannot be found, or changed, where it was seen: the file is damaged. */
 JOBQ__INTERNAL int jobq__tx_stray(jobq *q, int64_t id);
+/* Adds a name to the table and to those that the registry hears of after COMMIT; *id 0: with a new
+ * id. */
+JOBQ__INTERNAL int jobq__tx_new_name(jobq *q, const char *text, int64_t *id);
 /* The name of that id is known to the registry, or will be after COMMIT. */
 JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id);
+/* Its text, or NULL if it is not known. */
+JOBQ__INTERNAL const char *jobq__tx_name_text(const jobq *q, int64_t id);
 /* NULL if the lane's name is not known here. */
 JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(jobq *q, int64_t lane);
 /* Counts an entry among those that this transaction claims. */

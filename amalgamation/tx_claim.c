@@ -245,24 +245,21 @@ static int jobq__tx_unpark_next(jobq *q) {
 
 /* Which lanes have rows: asked of the table at open, and when others may have written. */
 static int jobq__tx_look_lanes(jobq *q) {
-    char text[JOBQ_NAME_MAX + 1];
     int64_t lane = JOBQ__LANE_SCHEDULED;
+    bool again = false;
     int rc;
     for (;;) {
         struct jobq__name *name;
         rc = jobq__store_lane_after(q->tx.db, lane, &lane);
+        if (rc == JOBQ_OK && lane > 0) rc = jobq__tx_know(q, lane);
         if (rc != JOBQ_OK || lane <= 0) break;
         name = jobq__tx_lane_name(q, lane);
-        if (!name) {
-            rc = jobq__store_name_text(q->tx.db, lane, text);
-            if (rc != JOBQ_OK) return rc;
-            name = jobq__registry_add(&q->names, lane, text);
-        }
-        if (!name) return JOBQ_NO_MEMORY;
-        if (jobq__list_empty(&name->ready)) jobq__list_append(&q->ready, &name->ready);
+        /* One whose name was lost is a lane when the new one is committed. */
+        if (!name) again = true;
+        else if (jobq__list_empty(&name->ready)) jobq__list_append(&q->ready, &name->ready);
     }
     if (rc == JOBQ_OK) rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
-    if (rc == JOBQ_OK) q->look_lanes = false;
+    if (rc == JOBQ_OK) q->look_lanes = again;
     return rc;
 }
 

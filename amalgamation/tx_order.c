@@ -158,7 +158,7 @@ JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row) {
 
 /* ---- Store ---- */
 
-static int jobq__tx_new_name(jobq *q, const char *text, int64_t *id) {
+JOBQ__INTERNAL int jobq__tx_new_name(jobq *q, const char *text, int64_t *id) {
     struct jobq__tx *tx = &q->tx;
     int rc;
     if (tx->new_count == tx->new_capacity) {
@@ -168,15 +168,24 @@ static int jobq__tx_new_name(jobq *q, const char *text, int64_t *id) {
         tx->new_names = names;
         tx->new_capacity = capacity;
     }
-    rc = jobq__store_name_add(tx->db, text, id);
+    rc = *id ? jobq__store_name_put(tx->db, *id, text) : jobq__store_name_add(tx->db, text, id);
     if (rc != JOBQ_OK) return rc;
     tx->new_names[tx->new_count].id = *id;
     jobq__err_copy_text(tx->new_names[tx->new_count++].text, JOBQ_NAME_MAX + 1, text);
     return JOBQ_OK;
 }
 
+static int jobq__tx_refuse_name(jobq *q, const char *text, int rc, jobq_error *err) {
+    if (rc == JOBQ_BAD_NAME)
+        jobq__err_set(err, rc, "the name %s is not UTF-8; this file keeps its texts as UTF-16, and"
+                      " other bytes would come back", text);
+    else if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
+        jobq__err_set(err, rc, "the file holds %d names already", JOBQ_NAMES_MAX);
+    return rc;
+}
+
 JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
-                                    struct jobq__name **name) {
+                                    struct jobq__name **name, jobq_error *err) {
     int64_t found;
     size_t i;
     int rc;
@@ -189,13 +198,13 @@ JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
             return JOBQ_OK;
         }
     rc = jobq__store_name_find(q->tx.db, text, &found);
-    if (rc != JOBQ_OK) return rc;
+    if (rc != JOBQ_OK) return jobq__tx_refuse_name(q, text, rc, err);
     if (found) *name = jobq__registry_add(&q->names, found, text);
     else rc = jobq__tx_new_name(q, text, &found);
     if (*name && strcmp((*name)->text, text) != 0)
         rc = jobq__db_fault(q->tx.db, "jobq_name", found, "name", "is not what its index says");
     *id = (int32_t)found;
-    return rc;
+    return jobq__tx_refuse_name(q, text, rc, err);
 }
 
 JOBQ__INTERNAL int jobq__tx_flush(jobq *q) {

@@ -228,6 +228,132 @@ TEST(long_message_in_a_file_of_utf16) {
     }
 }
 
+static jobq *open_utf16(const char *path, event_log *log) {
+    jobq_options options = {.workers = JOBQ_NONE, .join = true};
+    jobq *q = NULL;
+    if (log) {
+        options.on_event = log_event;
+        options.ctx = log;
+    }
+    if (!exists(path)) sql_run(path, "PRAGMA encoding='UTF-16'; CREATE TABLE app(x)");
+    WORKS(jobq_open(path, &options, &q, &err));
+    return q;
+}
+
+static jobq_outcome see_key(jobq_run *run, void *ctx) {
+    const jobq_info *info = jobq_run_info(run);
+    snprintf((char *)ctx, JOBQ_KEY_MAX + 1, "%s", info ? info->key : "?");
+    return JOBQ_DONE;
+}
+
+/* A key as long as one may be, whose bytes SQLite keeps or replaces by longer ones. */
+static const char *long_key(bool good, char *key) {
+    for (int i = 0; i < JOBQ_KEY_MAX; i++) key[i] = good && i % 2 ? '\xa9' : '\xc3';
+    key[JOBQ_KEY_MAX] = '\0';
+    return key;
+}
+
+/* Goal: in a file of UTF-16 keys of any bytes are found, told and let go of; what is told is cut at
+ * a character. Method: with events and without; the queue goes on, and opens again. */
+TEST(keys_in_a_file_of_utf16) {
+    for (int i = 0; i < 4; i++) {
+        event_log *log = i & 1 ? event_log_new() : NULL;
+        bool good = i & 2;
+        char key[JOBQ_KEY_MAX + 1], seen[JOBQ_KEY_MAX + 1] = "";
+        char name[16];
+        jobq_job job = {.kind = "k", .key = long_key(good, key)};
+        int64_t id, next;
+        jobq *q;
+        snprintf(name, sizeof name, "%d.db", i);
+        REQUIRE((q = open_utf16(test_path(name), log)) != NULL);
+        id = put_job(q, job);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        REQUIRE((q = open_utf16(test_path(name), log)) != NULL);
+        CHECK_INT(put_job(q, job), id);
+        handle(q, "k", see_key, seen);
+        CHECK_INT(strlen(look(q, id).key), good ? JOBQ_KEY_MAX : JOBQ_KEY_MAX - JOBQ_KEY_MAX % 3);
+        if (good) CHECK_STR(look(q, id).key, key);
+        CHECK_INT(drain(q), 1);
+        CHECK_STR(seen, look(q, id).key);
+        CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
+        next = put_job(q, job);
+        CHECK(next > id);
+        WORKS(jobq_cancel(q, next, &err));
+        WORKS(jobq_retry_now(q, next, &err));
+        CHECK_INT(put_job(q, job), next);
+        CHECK_INT(drain(q), 1);
+        if (log) CHECK_STR(log->keys[log->n - 1], seen);
+        CHECK_INT(count_all(q).done, 2);
+        CHECK_CODE(stats_of(q).failed_code, JOBQ_OK);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        if (log) event_log_free(log);
+    }
+}
+
+/* Checks that what is called so is refused, with a sentence, and stores nothing. */
+static void check_bad_name(jobq *q, const char *name) {
+    jobq_kind kind = {.name = name, .run = do_nothing};
+    jobq_job jobs[] = {{.kind = "good"}, {.kind = "good", .queue = name}};
+    int64_t before = total(q);
+    jobq_error err;
+    CHECK_CODE(jobq_enqueue(q, &(jobq_job){.kind = name}, NULL, &err), JOBQ_BAD_NAME);
+    if (!CHECK(strstr(err.text, "UTF-16") != NULL)) test_note("%s", err.text);
+    FAILS(JOBQ_BAD_NAME, jobq_enqueue(q, &jobs[1], NULL, &err));
+    FAILS(JOBQ_BAD_NAME, jobq_register(q, &kind, &err));
+    CHECK_CODE(jobq_enqueue_many(q, jobs, 2, NULL, &err), JOBQ_BAD_NAME);
+    CHECK_INT(err.at, 1);
+    CHECK_INT(total(q), before);
+    CHECK_CODE(stats_of(q).failed_code, JOBQ_OK);
+}
+
+/* Goal: a name that a file of UTF-16 would not give back as it is is refused, and not taken for the
+ * one that would come back; every other is kept, as long as it may be. In one of UTF-8 all are. */
+TEST(names_in_a_file_of_utf16) {
+    static const char *const bad[] = {"M\xfcller", "\xff", "\x80", "a\xc3", "\xed\xa0\x80",
+                                      "\xef\xbf\xbf"};
+    char longest[JOBQ_NAME_MAX + 1];
+    jobq *q;
+    for (int i = 0; i < JOBQ_NAME_MAX; i++) longest[i] = i % 2 ? '\xa9' : '\xc3';
+    longest[JOBQ_NAME_MAX] = '\0';
+    for (int open = 0; open < 2; open++) {
+        REQUIRE((q = open_utf16(test_path("utf16.db"), NULL)) != NULL);
+        for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) check_bad_name(q, bad[i]);
+        CHECK_STR(look(q, put(q, "\xef\xbf\xbd")).kind, "\xef\xbf\xbd"); /* U+FFFD */
+        CHECK_STR(look(q, put(q, longest)).kind, longest);
+        CHECK_STR(look(q, put(q, "\xf0\x9f\x90\x9d")).kind, "\xf0\x9f\x90\x9d");
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+    REQUIRE((q = open_pool(test_path("utf8.db"), JOBQ_NONE)) != NULL);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        CHECK_STR(look(q, put(q, bad[i])).kind, bad[i]);
+    close_queue(&q);
+}
+
+/* Goal: a name that such a file has got from 0.1.0, with other bytes than it was given, is no
+ * damage; its jobs wait for who handles what the file says. Method: long ones, too. */
+TEST(old_names_in_a_file_of_utf16) {
+    jobq *q = open_utf16(test_path("utf16.db"), NULL);
+    int64_t ids[2];
+    REQUIRE(q != NULL);
+    ids[0] = put_job(q, (jobq_job){.kind = "short", .queue = "queue"});
+    ids[1] = put(q, "long");
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    sql_run(test_path("utf16.db"), "UPDATE jobq_name SET name = CASE name WHEN 'short' THEN 'M' ||"
+            " char(65533) ELSE substr(name, 1, 1) || replace(hex(zeroblob(31)), '0', char(65533))"
+            " END WHERE name IN ('short', 'long', 'queue')");
+    REQUIRE((q = open_utf16(test_path("utf16.db"), NULL)) != NULL);
+    check_bad_name(q, "M\xfc");
+    CHECK_STR(look(q, ids[0]).kind, "M\xef\xbf\xbd");
+    CHECK_INT(strlen(look(q, ids[1]).kind), 1 + 3 * (JOBQ_NAME_MAX / 3));
+    handle(q, "M\xef\xbf\xbd", do_nothing, NULL);
+    CHECK_INT(drain(q), 1);
+    CHECK_INT(state_of(q, ids[0]), JOBQ_STATE_DONE);
+    CHECK(look(q, ids[1]).parked);
+    CHECK_CODE(stats_of(q).failed_code, JOBQ_OK);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
 TEST_MAIN(shared_cache_is_not_shared, single_thread_config_is_refused,
           build_that_will_not_do_is_refused, extensions_do_not_meddle, one_vfs_for_a_queue,
-          long_message_in_a_file_of_utf16)
+          long_message_in_a_file_of_utf16, keys_in_a_file_of_utf16, names_in_a_file_of_utf16,
+          old_names_in_a_file_of_utf16)

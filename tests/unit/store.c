@@ -185,6 +185,7 @@ static const struct {
 static bool may_scan(const char *name, const char *step) {
     static const char *const walks[] = {
         "NAME_COUNT",  /* names: at most JOBQ_NAMES_MAX, when one is added */
+        "NAME_USED",   /* jobs, once for a new name that is made like one which was lost */
         "PRUNE_OVER",  /* counts the finished rows, with keep_max only */
     };
     if (strstr(step, "CONSTANT ROW")) return true;
