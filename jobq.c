@@ -264,6 +264,10 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__LOOKS_MAX 8
 /* The scheduler waits so long for the baton before it leaves the work to be told of it. */
 #define JOBQ__SCHED_HOLD_US 2000
+/* A wait that nobody may be there to end asks for other threads after so long, and again each time
+ * after twice as long. Under an artificial clock one that cannot look yet asks so often for the
+ * time. */
+#define JOBQ__WAIT_ASK_US 1000
 /* Pruning waits as long as so many commits take: the one under way, and the next takes it along. */
 #define JOBQ__PRUNE_COMMITS 4
 #define JOBQ__PRUNE_WAIT_US 250000
@@ -6762,7 +6766,11 @@ struct jobq__request {
     int64_t largest;            /* of them in one payload */
     bool hold;                  /* wants the baton itself, not a group */
     bool once;                  /* does not wait for other connections */
-    int64_t until_us;           /* waits for them until then; 0: as long as for the baton */
+    bool counts;                /* its time passes only while others have the file (turn.h) */
+    int64_t wait_us;            /* JOBQ_BUSY after so long */
+    int64_t from_us;            /* what its clock showed when it came */
+    int64_t until_us;           /* waits for other connections until then; 0: as long as for the
+                                   baton */
     int32_t state;              /* atomic */
     int rc;
     jobq_error *err;
@@ -6778,10 +6786,10 @@ struct jobq__commit {
     struct jobq__request *head, **tail;
     int32_t syncs;              /* atomic, written under mu: how many of them want a sync */
     struct jobq__gate *gates;
-    int64_t busy_us;            /* how long a caller waits */
+    int64_t busy_us;            /* how long others may keep a caller waiting */
 };
 
-/* ---- Turns with other connections and processes (turn.c); baton ---- */
+/* ---- Turns with other connections and processes (turn.c); baton, but for others ---- */
 
 struct jobq__turn {
     int32_t taken;              /* atomic: SQLite's code when the file was taken; 0: it was not */
@@ -6789,6 +6797,8 @@ struct jobq__turn {
     int64_t left_us;            /* when it last let go of the file */
     int64_t away_us;            /* until when it leaves the file to others; 0: it does not */
     int64_t begun_us;           /* when the job's transaction began */
+    int64_t others_us;          /* commit.mu: since when others have the file; 0: they do not */
+    int64_t others_had_us;      /* commit.mu: how long they had it before that, in all */
 };
 
 /* ---- Workers ---- */
@@ -7634,7 +7644,9 @@ JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us) {
  * milliseconds. He does that by his own time limit, and nobody else waits for longer than that:
  *   - a caller keeps the baton meanwhile, for nobody could do anything with it, and one look for
  *     each process is enough. Others queue behind him and leave when their own time is over; when
- *     his is over he hands the baton on, and the next one looks.
+ *     his is over he hands the baton on, and the next one looks. A caller's time (busy_ms) passes
+ *     while others have the file: another connection, or a job's transaction. It does not while he
+ *     stands behind commits of this process, which are short, and make his turn come.
  *   - a worker and the scheduler lay the baton down at once and come again (pool.retry_at_us):
  *     handlers run, wakes are fired and events told, whatever the file does.
  *
@@ -7645,7 +7657,8 @@ JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us) {
  * that died while it waited costs that once. Who stays away fails nobody: a caller whose time is
  * over tries all the same. All times are real.
  *
- * Everything here belongs to the holder of the baton, but taken, which says why others wait. */
+ * Everything here belongs to the holder of the baton, but taken, which says why others wait, and
+ * the time that others have had the file. */
 
 /* BEGIN IMMEDIATE on db. JOBQ__TAKEN: somebody else has the file, or it is their turn; nothing has
  * happened. insist: even if it is their turn. */
@@ -7656,6 +7669,13 @@ JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t
 
 /* Sleeps before the next look, until until_us at most; *pause_us begins at 0. */
 JOBQ__INTERNAL void jobq__turn_pause(int64_t *pause_us, int64_t now_us, int64_t until_us);
+
+/* From now on others have the file, or they do no longer. With the baton, and commit.mu held. */
+JOBQ__INTERNAL void jobq__turn_others(jobq *q, bool have_it);
+
+/* How long they have had it since the queue was opened, in all: the clock of who waits by busy_ms.
+ * With commit.mu held. */
+JOBQ__INTERNAL int64_t jobq__turn_others_had(const jobq *q, int64_t now_us);
 
 /* The file was written to, without a pause, from one moment to the other. */
 JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us);
@@ -7672,18 +7692,48 @@ JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err);
 #endif
 /* #include "turn.h" */
 
+#include <stdio.h>
+
+/* ---- Others ---- */
+
+JOBQ__INTERNAL void jobq__turn_others(jobq *q, bool have_it) {
+    struct jobq__turn *turn = &q->turn;
+    int64_t now_us;
+    jobq__assert(jobq__os_held(&q->commit.mu));
+    if (have_it == (turn->others_us != 0)) return;
+    now_us = jobq__clock_mono_us();
+    if (!have_it) turn->others_had_us += now_us - turn->others_us;
+    turn->others_us = have_it ? now_us : 0;
+}
+
+JOBQ__INTERNAL int64_t jobq__turn_others_had(const jobq *q, int64_t now_us) {
+    const struct jobq__turn *turn = &q->turn;
+    jobq__assert(jobq__os_held(&q->commit.mu));
+    if (!turn->others_us) return turn->others_had_us;
+    return turn->others_had_us + JOBQ__MAX(now_us - turn->others_us, 0);
+}
+
+static void jobq__turn_taken(jobq *q, int sqlite_code) {
+    jobq__os_store(&q->turn.taken, sqlite_code);
+    jobq__os_lock(&q->commit.mu);
+    jobq__turn_others(q, sqlite_code != 0);
+    jobq__os_unlock(&q->commit.mu);
+}
+
+/* ---- Taking the file ---- */
+
 JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist) {
     struct jobq__turn *turn = &q->turn;
     int rc;
     if (turn->away_us && !insist && jobq__clock_mono_us() < turn->away_us) return JOBQ__TAKEN;
     rc = jobq__store_begin(db);
     if (rc == JOBQ_BUSY) {
-        jobq__os_store(&turn->taken, db->sqlite_code);
+        jobq__turn_taken(q, db->sqlite_code);
         jobq__owner_want(&q->owner);
         return JOBQ__TAKEN;
     }
     if (jobq__os_load(&turn->taken) || turn->away_us) {
-        jobq__os_store(&turn->taken, 0);
+        jobq__turn_taken(q, 0);
         turn->away_us = 0;
         turn->since_us = jobq__clock_mono_us();
     }
@@ -7719,14 +7769,15 @@ JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us) {
 
 JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err) {
     int32_t code = jobq__os_load(&q->turn.taken);
-    long long busy_ms = (long long)q->options.busy_ms;
+    char time[64] = "and with busy_ms = JOBQ_NONE no call waits";
+    if (q->options.busy_ms)
+        snprintf(time, sizeof time, "for all of the %lld ms of busy_ms",
+                 (long long)q->options.busy_ms);
     if (!code)
-        return jobq__err_set(err, JOBQ_BUSY, "a job's transaction (jobq_run_db), or another call,"
-                             " had the database for all of the %lld ms of busy_ms; %s", busy_ms,
-                             did);
+        return jobq__err_set(err, JOBQ_BUSY, "a job's transaction (jobq_run_db) had the database"
+                             " %s; %s", time, did);
     jobq__err_set(err, JOBQ_BUSY, "another connection (your own on this thread?) wrote to the"
-                  " file for all of the %lld ms of busy_ms; %s: call again, or keep that"
-                  " transaction shorter", busy_ms, did);
+                  " file %s; %s: call again, or keep that transaction shorter", time, did);
     if (err) err->sqlite_code = code;
     return JOBQ_BUSY;
 }
@@ -9405,12 +9456,16 @@ JOBQ__INTERNAL int jobq__tx_fill(jobq *q) {
  *
  *   request: WAITING -> TAKEN (in a group) -> DONE
  *            WAITING -> LEAD  (has the baton now: leads a group, or holds)
- *            WAITING -> gone  (busy_ms over: JOBQ_BUSY, did not happen)
+ *            WAITING -> gone  (its time is over: JOBQ_BUSY, did not happen)
  *            TAKEN -> WAITING (another connection had the file when it was to be tried again)
  *
  * A leader takes the file first (BEGIN IMMEDIATE), and only then the requests: so while another
- * connection writes they stay in the list, and each leaves it when its own time is over. turn.h
- * says who waits how.
+ * connection writes they stay in the list, and each leaves it when its own time is over. A
+ * caller's time, busy_ms, passes only while others have the file: behind commits of this process it
+ * just stands in line. Nobody is woken when others take the file: who waits looks again when its
+ * time would be over had they had it all along, which is never too late, and at least two
+ * milliseconds later. The waits of the pool, of a stop and of a close end at their moment, whoever
+ * is in the way. turn.h says who waits how.
  *
  * Failure path of a group: lost before COMMIT, it is repeated once without the stores, so that
  * outcomes and claims survive somebody's bad row or a full disk; the stores are then tried one by
@@ -9430,13 +9485,14 @@ enum { JOBQ__REQUEST_WAITING, JOBQ__REQUEST_TAKEN, JOBQ__REQUEST_LEAD, JOBQ__REQ
 JOBQ__INTERNAL int jobq__commit_init(jobq *q);
 JOBQ__INTERNAL void jobq__commit_fini(jobq *q);
 
-/* Has the request written by some group and returns its code. Blocks for that commit. */
+/* Has the request written by some group and returns its code. Blocks for that commit; JOBQ_BUSY
+ * when others have had the file for busy_ms meanwhile. */
 JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request);
-/* The same, but JOBQ_BUSY after wait_us instead of busy_ms. */
+/* The same, but JOBQ_BUSY after wait_us of real time, whoever was in the way. */
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
                                                int64_t wait_us);
 
-/* A group without a request of one's own: settle and claim what there is. */
+/* A group without a request of one's own: settle and claim what there is. By busy_ms, too. */
 JOBQ__INTERNAL int jobq__commit_now(jobq *q);
 
 /* For workers: takes the baton if it is free. */
@@ -9445,8 +9501,11 @@ JOBQ__INTERNAL bool jobq__commit_try(jobq *q);
  * another connection has the file nothing happens, and the pool comes again soon. */
 JOBQ__INTERNAL void jobq__commit_lead(jobq *q);
 
-/* The baton for oneself; JOBQ_BUSY after wait_us of real time. */
-JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t wait_us);
+/* The baton for oneself; JOBQ_BUSY when others have had the file for *left_us, of which is taken
+ * what they had of it. */
+JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t *left_us);
+/* The same, but JOBQ_BUSY after wait_us of real time. */
+JOBQ__INTERNAL int jobq__commit_hold_within(jobq *q, int64_t wait_us);
 JOBQ__INTERNAL void jobq__commit_release(jobq *q);
 
 /* The holder is inside a job's transaction (or leaves it). */
@@ -9566,6 +9625,7 @@ static struct jobq__gate *jobq__commit_hand_on(jobq *q) {
     struct jobq__request *first = q->commit.head;
     jobq__assert(jobq__os_held(&q->commit.mu));
     q->commit.in_job = false;
+    jobq__turn_others(q, false); /* whoever is next sees for himself */
     if (!first) {
         jobq__os_store(&q->commit.busy, 0);
         return NULL;
@@ -10160,23 +10220,45 @@ static bool jobq__commit_withdraw(jobq *q, struct jobq__request *r) {
     return found;
 }
 
+/* What the clock shows by which the request waits. With commit.mu held. */
+static int64_t jobq__commit_shows(const jobq *q, const struct jobq__request *r, int64_t now_us) {
+    return r->counts ? jobq__turn_others_had(q, now_us) : now_us;
+}
+
+static int64_t jobq__commit_left(const jobq *q, const struct jobq__request *r, int64_t now_us) {
+    int64_t left_us = r->wait_us - (jobq__commit_shows(q, r, now_us) - r->from_us);
+    return JOBQ__MAX(left_us, 0);
+}
+
+/* When the request's time is over, if its clock goes on. While it stands still: when to look again,
+ * for it may begin to go at any moment. With commit.mu held. */
+static int64_t jobq__commit_until(const jobq *q, const struct jobq__request *r, int64_t now_us) {
+    int64_t left_us = jobq__commit_left(q, r, now_us);
+    if (r->counts && !q->turn.others_us) left_us = JOBQ__MAX(left_us, JOBQ__TURN_PAUSE_MAX_US);
+    return jobq__add(now_us, left_us);
+}
+
 /* Waits until the request is done or has the baton; returns that state, or WAITING if its time
  * was over and it was withdrawn. */
 static int jobq__commit_await(jobq *q, struct jobq__request *r, int64_t until_us) {
     int state;
     while ((state = jobq__os_load(&r->state)) == JOBQ__REQUEST_WAITING
            || state == JOBQ__REQUEST_TAKEN) {
-        int64_t limit_us = state == JOBQ__REQUEST_WAITING ? until_us : INT64_MAX;
+        int64_t limit_us = state == JOBQ__REQUEST_WAITING ? until_us : INT64_MAX, now_us;
         if (jobq__commit_gate_wait(r->gate, limit_us)) continue;
-        if (jobq__commit_withdraw(q, r)) return JOBQ__REQUEST_WAITING;
+        now_us = jobq__clock_mono_us();
+        jobq__os_lock(&q->commit.mu);
+        until_us = jobq__commit_until(q, r, now_us);
+        jobq__os_unlock(&q->commit.mu);
+        if (now_us >= until_us && jobq__commit_withdraw(q, r)) return JOBQ__REQUEST_WAITING;
     }
     return state;
 }
 
 /* Queues the request; the state it has reached when this thread has something to do. */
-static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us) {
+static int jobq__commit_enter(jobq *q, struct jobq__request *r) {
     int state = JOBQ__REQUEST_LEAD;
-    int64_t until_us;
+    int64_t now_us = 0, until_us = 0;
     bool wait;
     r->thread = jobq__os_thread_self();
     r->gate = NULL;
@@ -10184,6 +10266,10 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us)
     r->rc = JOBQ_OK;
     jobq__os_lock(&q->commit.mu);
     wait = q->commit.busy != 0;
+    /* Nobody asks for the time who need not wait: others have nothing while the baton is free. */
+    if (wait || !r->counts) now_us = jobq__clock_mono_us();
+    r->from_us = jobq__commit_shows(q, r, now_us);
+    if (wait) until_us = jobq__commit_until(q, r, now_us);
     if (wait) r->gate = jobq__commit_gate(q);
     if (!wait) jobq__commit_take_locked(q, r->thread);
     if (wait && !r->gate) state = JOBQ__REQUEST_DONE;
@@ -10194,8 +10280,6 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us)
         return state;
     }
     if (!wait) return state;
-    until_us = jobq__add(jobq__clock_mono_us(), wait_us);
-    if (!r->until_us) r->until_us = until_us;
     state = jobq__commit_await(q, r, until_us);
     jobq__os_store(&r->gate->used, 0);
     if (state == JOBQ__REQUEST_WAITING) r->rc = jobq__turn_busy(q, "nothing was stored", r->err);
@@ -10203,16 +10287,18 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us)
 }
 
 /* For who has the baton and a request in the list: leads until that is done or its time is over. */
-static int jobq__commit_lead_own(jobq *q, struct jobq__request *r, int64_t wait_us) {
-    int64_t pause_us = 0, now_us;
+static int jobq__commit_lead_own(jobq *q, struct jobq__request *r) {
+    int64_t pause_us = 0, now_us, until_us;
     bool last = false;
     int rc;
     jobq__os_store(&r->state, JOBQ__REQUEST_WAITING);
     while ((rc = jobq__commit_lead_once(q, r, last)) == JOBQ__TAKEN && !last && !r->once) {
         now_us = jobq__clock_mono_us();
-        if (!r->until_us) r->until_us = jobq__add(now_us, wait_us);
-        last = now_us >= r->until_us;
-        if (!last) jobq__turn_pause(&pause_us, now_us, r->until_us);
+        jobq__os_lock(&q->commit.mu);
+        until_us = r->until_us ? r->until_us : jobq__commit_until(q, r, now_us);
+        jobq__os_unlock(&q->commit.mu);
+        last = now_us >= until_us;
+        if (!last) jobq__turn_pause(&pause_us, now_us, until_us);
     }
     if (rc != JOBQ__TAKEN) return rc;
     jobq__commit_withdraw(q, r);
@@ -10237,41 +10323,61 @@ static void jobq__commit_events(jobq *q) {
     if (left) jobq__core_kick(q);
 }
 
-JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
-                                               int64_t wait_us) {
-    if (jobq__commit_enter(q, request, wait_us) == JOBQ__REQUEST_LEAD)
-        jobq__commit_lead_own(q, request, wait_us);
+static int jobq__commit_ask(jobq *q, struct jobq__request *request, bool counts,
+                            int64_t wait_us) {
+    request->counts = counts;
+    request->wait_us = wait_us;
+    if (jobq__commit_enter(q, request) == JOBQ__REQUEST_LEAD) jobq__commit_lead_own(q, request);
     jobq__commit_events(q);
     return request->rc;
 }
 
 JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request) {
-    return jobq__commit_request_within(q, request, q->commit.busy_us);
+    return jobq__commit_ask(q, request, true, q->commit.busy_us);
+}
+
+JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
+                                               int64_t wait_us) {
+    return jobq__commit_ask(q, request, false, wait_us);
 }
 
 JOBQ__INTERNAL int jobq__commit_now(jobq *q) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
-    if (jobq__commit_enter(q, &request, INT64_MAX) == JOBQ__REQUEST_LEAD) {
-        int rc;
-        request.until_us = 0; /* the time for other connections begins now */
-        rc = jobq__commit_lead_own(q, &request, q->commit.busy_us);
+    request.counts = true;
+    request.wait_us = q->commit.busy_us;
+    if (jobq__commit_enter(q, &request) == JOBQ__REQUEST_LEAD) {
+        int rc = jobq__commit_lead_own(q, &request);
         if (request.rc == JOBQ_OK) request.rc = rc;
     }
     return request.rc;
 }
 
-JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t wait_us) {
+JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t *left_us) {
+    struct jobq__request request;
+    memset(&request, 0, sizeof request);
+    request.hold = request.counts = true;
+    request.wait_us = *left_us;
+    jobq__commit_enter(q, &request);
+    jobq__os_lock(&q->commit.mu);
+    *left_us = jobq__commit_left(q, &request, jobq__clock_mono_us());
+    jobq__os_unlock(&q->commit.mu);
+    return request.rc;
+}
+
+JOBQ__INTERNAL int jobq__commit_hold_within(jobq *q, int64_t wait_us) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
     request.hold = true;
-    jobq__commit_enter(q, &request, wait_us);
+    request.wait_us = wait_us;
+    jobq__commit_enter(q, &request);
     return request.rc;
 }
 
 JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job) {
     jobq__os_lock(&q->commit.mu);
     q->commit.in_job = in_job;
+    jobq__turn_others(q, in_job);
     jobq__os_unlock(&q->commit.mu);
 }
 
@@ -10831,7 +10937,7 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     look->now_ms = run->started_ms;
     look->runs = jobq__run_runs;
     look->ctx = NULL;
-    if (q->memory && !run->in_tx) return jobq__commit_hold(q, INT64_MAX);
+    if (q->memory && !run->in_tx) return jobq__commit_hold_within(q, INT64_MAX);
     if (q->memory) jobq__guard_enter(look->db);
     else jobq__os_lock(&q->reader_mu);
     return JOBQ_OK;
@@ -10965,8 +11071,9 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
 
 static const char jobq__run_not_begun[] = "the job's transaction did not begin";
 
-static int jobq__run_begin_tx(struct jobq_run *run, int64_t until_us, jobq_error *err) {
+static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error *err) {
     jobq *q = run->q;
+    int64_t until_us = jobq__add(jobq__clock_mono_us(), wait_us);
     struct jobq__db *job = jobq__core_job(q);
     int rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
@@ -11000,11 +11107,11 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
     q = run->q;
     if (jobq__run_forked(run)) return jobq__err_set(err, JOBQ_FORKED, NULL);
     if (!run->in_tx) {
-        int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
-        rc = jobq__commit_hold(q, q->commit.busy_us);
+        int64_t left_us = q->commit.busy_us;
+        rc = jobq__commit_hold(q, &left_us);
         if (rc == JOBQ_BUSY) return jobq__turn_busy(q, jobq__run_not_begun, err);
         if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
-        rc = jobq__run_begin_tx(run, until_us, err);
+        rc = jobq__run_begin_tx(run, left_us, err);
         if (rc != JOBQ_OK) {
             jobq__commit_release(q);
             return rc;
@@ -11734,7 +11841,7 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
 /* The scheduler must not wait for a job's transaction: deadlines would pass meanwhile. Whoever lays
  * the baton down tells it. */
 static bool jobq__sched_hold(jobq *q) {
-    bool held = jobq__commit_hold(q, JOBQ__SCHED_HOLD_US) == JOBQ_OK;
+    bool held = jobq__commit_hold_within(q, JOBQ__SCHED_HOLD_US) == JOBQ_OK;
     if (held) return true;
     jobq__os_lock(&q->pool.mu);
     q->pool.owed = true;
@@ -12432,8 +12539,9 @@ JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
 JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, bool join,
                                      jobq_error *err);
 
-/* What jobq_get does, inside. */
-JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err);
+/* What jobq_get does, inside. In memory it waits for wait_us of a job's transaction: JOBQ_BUSY. */
+JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_info *info,
+                                   jobq_error *err);
 
 #endif
 
@@ -13440,14 +13548,20 @@ static bool jobq__jobs_runs(void *ctx, int64_t id) {
     return jobq__owner_runs(&((jobq *)ctx)->owner, id);
 }
 
-/* A memory database has one connection, so looking needs the baton there. */
-static int jobq__jobs_look(jobq *q, struct jobq__look *look) {
+/* A memory database has one connection, so looking needs the baton there. *left_us: how long others
+ * may have it meanwhile. */
+static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, jobq_error *err) {
+    int rc;
     look->ctx = q;
     look->runs = jobq__jobs_runs;
     look->now_ms = jobq__clock_now_ms(q->clock);
     look->db = q->memory ? &q->writer : &q->reader;
     /* Its handler holds it, and sees what it has written. */
-    if (q->memory && !jobq__commit_in_job(q)) return jobq__commit_hold(q, q->commit.busy_us);
+    if (q->memory && !jobq__commit_in_job(q)) {
+        rc = jobq__commit_hold(q, left_us);
+        if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was read", err);
+        return rc == JOBQ_OK ? rc : jobq__err_set(err, rc, NULL);
+    }
     if (q->memory) jobq__guard_enter(look->db);
     else jobq__os_lock(&q->reader_mu);
     return JOBQ_OK;
@@ -13462,22 +13576,23 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     return rc;
 }
 
-static int jobq__jobs_read_row(jobq *q, int64_t id, jobq_info *info, bool *claimed,
-                               jobq_error *err) {
+static int jobq__jobs_read_row(jobq *q, int64_t id, int64_t *left_us, jobq_info *info,
+                               bool *claimed, jobq_error *err) {
     struct jobq__look look;
-    int rc = jobq__jobs_look(q, &look);
-    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    int rc = jobq__jobs_look(q, &look, left_us, err);
+    if (rc != JOBQ_OK) return rc;
     return jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info, claimed), err);
 }
 
-JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
+JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_info *info,
+                                   jobq_error *err) {
     enum jobq__whereabouts where = JOBQ__NOWHERE;
     bool claimed;
     int rc, tries = 0;
     do {
         if (tries > 0) jobq__os_yield();
         claimed = false;
-        rc = jobq__jobs_read_row(q, id, info, &claimed, err);
+        rc = jobq__jobs_read_row(q, id, &wait_us, info, &claimed, err);
         if (claimed && !q->client) where = jobq__jobs_find(q, id);
     } while (claimed && !q->client && where == JOBQ__NOWHERE && tries++ < JOBQ__LOOKS_MAX);
     if (claimed && where == JOBQ__RUNS) {
@@ -13493,7 +13608,7 @@ JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
     int rc = jobq__api_enter(q, err);
     if (rc != JOBQ_OK) return rc;
     if (!info) rc = jobq__err_set(err, JOBQ_MISUSE, "info must not be NULL");
-    else rc = jobq__jobs_read(q, id, info, err);
+    else rc = jobq__jobs_read(q, id, q->commit.busy_us, info, err);
     return jobq__api_leave(q, rc);
 }
 
@@ -13501,13 +13616,15 @@ static int jobq__jobs_blob(jobq *q, int64_t id, bool result, void *buffer, size_
                            size_t *size, jobq_error *err) {
     struct jobq__look look;
     size_t whole = 0;
+    int64_t left_us;
     int rc = jobq__api_enter(q, err);
     if (size) *size = 0;
     if (rc != JOBQ_OK) return rc;
     if (!buffer && capacity)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "buffer must not be NULL"));
-    rc = jobq__jobs_look(q, &look);
-    if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+    left_us = q->commit.busy_us;
+    rc = jobq__jobs_look(q, &look, &left_us, err);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     rc = jobq__store_blob(&look, id, result, buffer, capacity, &whole);
     rc = jobq__jobs_looked(q, &look, rc, err);
     if (rc == JOBQ_NOT_FOUND)
@@ -13551,30 +13668,33 @@ JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor, 
                        size_t capacity, size_t *count, jobq_error *err) {
     static const jobq_filter everything;
     struct jobq__look look;
+    int64_t left_us;
     int rc = jobq__api_enter(q, err);
     if (count) *count = 0;
     if (rc != JOBQ_OK) return rc;
     if (!filter) filter = &everything;
     rc = jobq__jobs_check_list(filter, cursor, infos, capacity, count, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
-    rc = jobq__jobs_look(q, &look);
-    if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+    left_us = q->commit.busy_us;
+    rc = jobq__jobs_look(q, &look, &left_us, err);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     rc = jobq__store_list(&look, filter, cursor, infos, capacity, count);
     return jobq__api_leave(q, jobq__jobs_looked(q, &look, rc, err));
 }
 
 JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
     struct jobq__look look;
-    int64_t after = 0;
+    int64_t after = 0, left_us;
     bool done = false;
     int rc = jobq__api_enter(q, err);
     if (rc != JOBQ_OK) return rc;
     if (!counts)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "counts must not be NULL"));
     memset(counts, 0, sizeof *counts);
+    left_us = q->commit.busy_us;
     while (rc == JOBQ_OK && !done) {
-        rc = jobq__jobs_look(q, &look);
-        if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+        rc = jobq__jobs_look(q, &look, &left_us, err);
+        if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
         rc = jobq__store_count(&look, &after, counts, &done);
         rc = jobq__jobs_looked(q, &look, rc, err);
     }
@@ -13706,7 +13826,8 @@ JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
  * will. Whatever ends a wait early or late says what the job waits for.
  *
  * The waiter enters the list before it looks at the table, so that an end in between is not
- * missed. */
+ * missed. In memory it looks when it has the baton, which a job's transaction may keep: it stands
+ * in line as long as its own time lasts, and is told of the end there as well. */
 
 /* True if the event of the job's end was told. The deliverer says so later, too, so nobody need ask
  * twice. With pool.mu held, before and after. */
@@ -13745,25 +13866,46 @@ static bool jobq__wait_same(const struct jobq__wait_pulse *a, const struct jobq_
         && a->fired == b->fired && a->now_ms == b->now_ms;
 }
 
+/* What a wait has seen while it sleeps, in real time. */
+struct jobq__wait_watch {
+    struct jobq__wait_pulse pulse; /* the last one that was felt */
+    int64_t stall_us;              /* when it will have stood still for too long */
+    int64_t ask_us;                /* when to ask for other threads; INT64_MAX: no need */
+    int64_t pause_us;              /* how long after the last time that is */
+};
+
+/* Nobody can step, start or advance meanwhile. A thread that was joined just now may be seen for a
+ * moment still, and one that is there may end, so that is asked again. With pool.mu held. */
+static bool jobq__wait_in_vain(jobq *q, const struct jobq__waiter *waiter,
+                               struct jobq__wait_watch *watch) {
+    bool idle = (q->step_mode || q->pool.life == JOBQ__STOPPED) && !waiter->ended;
+    int64_t now_us = jobq__clock_mono_us();
+    if (idle && watch->ask_us != INT64_MAX && now_us < watch->ask_us) return false;
+    if (idle && jobq__os_alone()) return true;
+    watch->pause_us = idle && watch->pause_us ? 2 * watch->pause_us : JOBQ__WAIT_ASK_US;
+    watch->ask_us = idle ? now_us + watch->pause_us : INT64_MAX;
+    return false;
+}
+
 /* An artificial clock comes to us: advance fires the wake. False if nothing went on for stall_ms of
  * real time. With pool.mu held. */
-static bool jobq__wait_for_clock(jobq *q, struct jobq__waiter *waiter, int64_t *until_us,
-                                 struct jobq__wait_pulse *last) {
+static bool jobq__wait_for_clock(jobq *q, struct jobq__waiter *waiter,
+                                 struct jobq__wait_watch *watch) {
     struct jobq__wait_pulse pulse = jobq__wait_feel(q);
-    if (waiter->ended || !jobq__wait_same(last, &pulse))
-        *until_us = jobq__add(jobq__clock_mono_us(), jobq__to_us(q->options.stall_ms));
-    *last = pulse;
-    if (jobq__clock_mono_us() >= *until_us) return false;
-    jobq__os_wait_until(&waiter->cond, &q->pool.mu, *until_us);
+    if (waiter->ended || !jobq__wait_same(&watch->pulse, &pulse))
+        watch->stall_us = jobq__add(jobq__clock_mono_us(), jobq__to_us(q->options.stall_ms));
+    watch->pulse = pulse;
+    if (jobq__clock_mono_us() >= watch->stall_us) return false;
+    jobq__os_wait_until(&waiter->cond, &q->pool.mu, JOBQ__MIN(watch->stall_us, watch->ask_us));
     return true;
 }
 
-/* Until the waiter is told, its time is over or the queue closes. False: nothing goes on any more.
- * With pool.mu held. */
-static bool jobq__wait_sleep(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
+/* Until the waiter is told, its time is over or the queue closes. JOBQ_STALLED: nothing goes on any
+ * more; JOBQ_BAD_STATE: nor can anything. With pool.mu held. */
+static int jobq__wait_sleep(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
     struct jobq__pool *pool = &q->pool;
-    struct jobq__wait_pulse pulse = {-1, -1, -1, -1, true};
-    int64_t until_us = jobq__to_us(until_ms), stall_us = 0;
+    struct jobq__wait_watch watch = {{-1, -1, -1, -1, true}, 0, INT64_MAX, 0};
+    int64_t until_us = jobq__to_us(until_ms), limit_us;
     bool asked = false;
     while (!waiter->done && !waiter->late && !jobq__os_load(&q->closing)
            && !jobq__os_load(&q->failed)) {
@@ -13772,15 +13914,17 @@ static bool jobq__wait_sleep(jobq *q, struct jobq__waiter *waiter, int64_t until
             if (jobq__wait_told(q, waiter)) break;
             continue;
         }
+        if (jobq__wait_in_vain(q, waiter, &watch)) return JOBQ_BAD_STATE;
         if (q->clock) {
-            if (!jobq__wait_for_clock(q, waiter, &stall_us, &pulse)) return false;
+            if (!jobq__wait_for_clock(q, waiter, &watch)) return JOBQ_STALLED;
             continue;
         }
-        if (until_us == INT64_MAX) jobq__os_wait(&waiter->cond, &pool->mu);
+        limit_us = JOBQ__MIN(until_us, watch.ask_us);
+        if (limit_us == INT64_MAX) jobq__os_wait(&waiter->cond, &pool->mu);
         else if (jobq__clock_mono_us() >= until_us) break;
-        else jobq__os_wait_until(&waiter->cond, &pool->mu, until_us);
+        else jobq__os_wait_until(&waiter->cond, &pool->mu, limit_us);
     }
-    return true;
+    return JOBQ_OK;
 }
 
 /* ---- What does it wait for? ---- */
@@ -13810,47 +13954,95 @@ static void jobq__wait_why_pending(jobq *q, const jobq_info *info, char *text, s
                  culprit);
 }
 
+/* A job's transaction keeps us from looking at the job: what is known all the same. */
+static void jobq__wait_why_unseen(jobq *q, int64_t id, char *text, size_t size) {
+    char culprit[JOBQ__CULPRIT] = "a job still runs";
+    const struct jobq_run *run = NULL;
+    int i, attempt = 0;
+    jobq__os_lock(&q->pool.mu);
+    jobq__core_culprit(q, culprit, sizeof culprit);
+    for (i = 0; i < q->pool.worker_count; i++)
+        if (q->pool.workers[i].run.id == id) run = &q->pool.workers[i].run;
+    if (run) attempt = run->entry->row.attempt;
+    jobq__os_unlock(&q->pool.mu);
+    if (run)
+        snprintf(text, size, "runs, as attempt %d", attempt);
+    else
+        snprintf(text, size, "cannot be looked at while a job's transaction (jobq_run_db) has the"
+                 " only connection to \":memory:\": %s", culprit);
+}
+
 /* Fails with a beginning of the sentence; its end is what the job waits for. */
 static int jobq__wait_fail(jobq *q, int64_t id, int code, const char *why, jobq_error *err) {
     char text[sizeof err->text] = "is gone";
+    jobq_error told;
     jobq_info info;
+    int rc;
     if (!err) return code;
-    if (jobq__jobs_read(q, id, &info, NULL) == JOBQ_OK) {
+    rc = jobq__jobs_read(q, id, 0, &info, &told);
+    if (rc == JOBQ_OK) {
         if (info.state == JOBQ_STATE_PENDING) jobq__wait_why_pending(q, &info, text, sizeof text);
         else if (info.state == JOBQ_STATE_RUNNING)
             snprintf(text, sizeof text, "runs, as attempt %d", info.attempt);
         else snprintf(text, sizeof text, "is %s by now", jobq_state_name(info.state));
+    } else if (rc == JOBQ_BUSY && q->memory) {
+        jobq__wait_why_unseen(q, id, text, sizeof text);
+    } else if (rc != JOBQ_NOT_FOUND) {
+        snprintf(text, sizeof text, "cannot be looked at: %.350s", told.text);
     }
     return jobq__err_set(err, code, "%s: job %lld %.380s", why, (long long)id, text);
 }
 
-/* Nobody can step, start or advance meanwhile. A thread that was joined just now may be seen for a
- * moment still. */
-static bool jobq__wait_in_vain(jobq *q) {
-    bool idle;
-    int looks;
-    jobq__os_lock(&q->pool.mu);
-    idle = q->step_mode || q->pool.life == JOBQ__STOPPED;
-    jobq__os_unlock(&q->pool.mu);
-    for (looks = 0; idle && looks < JOBQ__LOOKS_MAX; looks++) {
-        if (jobq__os_alone()) return true;
-        jobq__os_sleep_us(1000);
-    }
-    return false;
-}
-
 /* ---- The wait ---- */
 
+/* What the wait has come to by now; JOBQ_OK: the job has ended. With pool.mu held. */
+static int jobq__wait_code(jobq *q, const struct jobq__waiter *waiter) {
+    int rc;
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    if (waiter->ended) return JOBQ_OK;
+    if (jobq__os_load(&q->closing)) return JOBQ_CLOSED;
+    rc = jobq__os_load(&q->failed);
+    return rc == JOBQ_OK ? JOBQ_TIMEOUT : rc;
+}
+
+/* How long a look may stand in line. No clock in the hand comes to us there: we ask for the time
+ * every now and then. */
+static int64_t jobq__wait_left_us(const jobq *q, int64_t until_ms) {
+    int64_t left_us;
+    if (q->clock) {
+        left_us = jobq__to_us(jobq__sub(until_ms, jobq__clock_mono_ms(q->clock)));
+        left_us = JOBQ__MIN(left_us, JOBQ__WAIT_ASK_US);
+    } else {
+        left_us = jobq__sub(jobq__to_us(until_ms), jobq__clock_mono_us());
+    }
+    return JOBQ__MAX(left_us, 0);
+}
+
+/* The look that begins a wait: as soon as it can be had, while the wait lasts. */
+static int jobq__wait_look(jobq *q, const struct jobq__waiter *waiter, int64_t until_ms,
+                           jobq_info *info, jobq_error *err) {
+    int64_t left_us = jobq__wait_left_us(q, until_ms);
+    int rc = jobq__jobs_read(q, waiter->id, left_us, info, err), code = JOBQ_TIMEOUT;
+    while (rc == JOBQ_BUSY && code == JOBQ_TIMEOUT && left_us > 0) {
+        jobq__os_lock(&q->pool.mu);
+        code = jobq__wait_code(q, waiter);
+        jobq__os_unlock(&q->pool.mu);
+        left_us = jobq__wait_left_us(q, until_ms);
+        if (code == JOBQ_TIMEOUT) rc = jobq__jobs_read(q, waiter->id, left_us, info, err);
+    }
+    return rc;
+}
+
 /* What can be known without waiting. The job may have ended, and its event be on its way yet. */
-static int jobq__wait_begin(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
+static int jobq__wait_begin(jobq *q, struct jobq__waiter *waiter, int64_t until_ms,
                             jobq_info *info, jobq_error *err) {
     uint64_t serial = 0;
     jobq_error told;
-    int rc = jobq__jobs_read(q, waiter->id, info, &told);
-    if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE && timeout_ms > 0)
+    int rc = jobq__wait_look(q, waiter, until_ms, info, &told);
+    if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE && until_ms > 0)
         serial = jobq__event_find(&q->events, waiter->id);
     jobq__os_lock(&q->pool.mu);
-    if (rc == JOBQ_NOT_FOUND && waiter->ended) rc = JOBQ_OK;
+    if (waiter->ended && (rc == JOBQ_NOT_FOUND || rc == JOBQ_BUSY)) rc = JOBQ_OK;
     else if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE && !waiter->ended) {
         waiter->ended = true;
         waiter->done = !serial;
@@ -13862,48 +14054,59 @@ static int jobq__wait_begin(jobq *q, struct jobq__waiter *waiter, int64_t timeou
     return rc;
 }
 
-/* OK: the job has ended. *goes_on: false if nothing else will happen. */
-static int jobq__wait_for_end(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
-                              jobq_info *info, bool *goes_on) {
+/* OK: the job has ended. TIMEOUT, or what ended the sleep earlier: it has not. */
+static int jobq__wait_for_end(jobq *q, struct jobq__waiter *waiter, int64_t until_ms,
+                              jobq_info *info) {
     struct jobq__pool *pool = &q->pool;
-    int64_t until_ms = jobq__clock_after(q->clock, timeout_ms);
-    int rc;
+    int rc, slept = JOBQ_OK;
     jobq__os_lock(&pool->mu);
-    if (timeout_ms > 0 && !waiter->done) {
+    if (until_ms > 0 && !waiter->done) {
         jobq__wheel_add(&pool->wheel, &waiter->alarm.timer, until_ms);
         jobq__os_unlock(&pool->mu);
         if (q->clock) jobq__core_kick(q);
         jobq__os_lock(&pool->mu);
-        *goes_on = jobq__wait_sleep(q, waiter, until_ms);
+        slept = jobq__wait_sleep(q, waiter, until_ms);
     }
     if (waiter->ended) *info = waiter->info;
-    rc = waiter->ended ? JOBQ_OK : jobq__os_load(&q->closing) ? JOBQ_CLOSED
-                                                              : jobq__os_load(&q->failed);
-    if (rc == JOBQ_OK && !waiter->ended) rc = JOBQ_TIMEOUT;
+    rc = jobq__wait_code(q, waiter);
     jobq__os_unlock(&pool->mu);
-    return rc;
+    return rc == JOBQ_TIMEOUT && slept != JOBQ_OK ? slept : rc;
+}
+
+static int jobq__wait_over(jobq *q, int64_t id, int rc, jobq_error *err) {
+    switch (rc) {
+    case JOBQ_TIMEOUT:
+        return jobq__wait_fail(q, id, rc, "the time allowed for waiting is over", err);
+    case JOBQ_STALLED:
+        return jobq__wait_fail(q, id, rc, "nothing went on for stall_ms of real time", err);
+    case JOBQ_BAD_STATE:
+        return jobq__wait_fail(q, id, rc,
+                               "this would wait for ever, for the process has no other thread",
+                               err);
+    default:
+        return jobq__core_say(q, rc, err);
+    }
 }
 
 static int jobq__wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms, jobq_info *info,
                       jobq_error *err) {
-    bool goes_on = true;
-    int rc = jobq__wait_begin(q, waiter, timeout_ms, info, err);
+    int64_t until_ms = timeout_ms ? jobq__clock_after(q->clock, timeout_ms) : 0, look_us;
+    int rc = jobq__wait_begin(q, waiter, until_ms, info, err);
+    if (rc == JOBQ_BUSY) {
+        /* Its time has passed without a look. */
+        jobq__os_lock(&q->pool.mu);
+        rc = jobq__wait_code(q, waiter);
+        jobq__os_unlock(&q->pool.mu);
+        if (rc != JOBQ_OK) return jobq__wait_over(q, waiter->id, rc, err);
+    }
     if (rc != JOBQ_OK) return rc;
-    if (timeout_ms > 0 && jobq__wait_in_vain(q) && !waiter->ended)
-        return jobq__wait_fail(q, waiter->id, JOBQ_BAD_STATE,
-                               "this would wait for ever, for the process has no other thread",
-                               err);
-    rc = jobq__wait_for_end(q, waiter, timeout_ms, info, &goes_on);
-    if (rc == JOBQ_TIMEOUT && !goes_on)
-        return jobq__wait_fail(q, waiter->id, JOBQ_STALLED,
-                               "nothing went on for stall_ms of real time", err);
-    if (rc == JOBQ_TIMEOUT)
-        return jobq__wait_fail(q, waiter->id, rc, "the time allowed for waiting is over", err);
-    if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
+    rc = jobq__wait_for_end(q, waiter, until_ms, info);
+    if (rc != JOBQ_OK) return jobq__wait_over(q, waiter->id, rc, err);
     if (info->state == JOBQ_STATE_NONE)
         return jobq__err_set(err, JOBQ_NOT_FOUND, "job %lld was deleted", (long long)waiter->id);
     /* What is kept tells more than what the settling thread could say. */
-    if (jobq__jobs_read(q, waiter->id, info, NULL) != JOBQ_OK) *info = waiter->info;
+    look_us = JOBQ__MIN(jobq__wait_left_us(q, until_ms), q->commit.busy_us);
+    if (jobq__jobs_read(q, waiter->id, look_us, info, NULL) != JOBQ_OK) *info = waiter->info;
     return JOBQ_OK;
 }
 

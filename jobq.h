@@ -289,9 +289,10 @@ typedef struct jobq_options {
                                itself, too; not safe: under another name it has another owner */
     bool charge_reboots;    /* a power cut counts as a crash of the jobs it met */
     int64_t busy_ms;        /* wait for others that write; default 5 s; JOBQ_NONE = do not.
-                               Others: a job's transaction, connections, processes; with
-                               JOBQ_NONE also another thread whose call is writing just then.
-                               On ":memory:" it bounds looks, too, and that of jobq_wait */
+                               Others: a job's transaction, connections, processes. Only while
+                               these have the file does this time pass: behind other calls of its
+                               own process a call waits until they are written. On ":memory:" a
+                               job's transaction keeps looks waiting, too */
     int64_t poll_ms;        /* look so often for what others have put into the file; default off,
                                with .shared 1 s; JOBQ_NONE = off. A look that finds nothing new
                                only reads. Real time; in step mode each step looks, when it is
@@ -645,8 +646,8 @@ struct jobq_info {
 };
 
 /* Reads one job. Threads: any. Blocks: shortly, never for a writer.
- * Fails: NOT_FOUND (also: finished and not kept), MISUSE, BUSY (":memory:" only: somebody has
- * written for busy_ms), IO, CORRUPT, NO_MEMORY, CLOSED, FORKED. */
+ * Fails: NOT_FOUND (also: finished and not kept), MISUSE, BUSY (":memory:" only: a job's
+ * transaction has lasted for busy_ms), IO, CORRUPT, NO_MEMORY, CLOSED, FORKED. */
 JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err);
 
 /* Copies up to capacity bytes of a job's payload, or of its result, into buffer; *size (may be

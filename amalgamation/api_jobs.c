@@ -422,14 +422,20 @@ static bool jobq__jobs_runs(void *ctx, int64_t id) {
     return jobq__owner_runs(&((jobq *)ctx)->owner, id);
 }
 
-/* A memory database has one connection, so looking needs the baton there. */
-static int jobq__jobs_look(jobq *q, struct jobq__look *look) {
+/* A memory database has one connection, so looking needs the baton there. *left_us: how long others
+ * may have it meanwhile. */
+static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, jobq_error *err) {
+    int rc;
     look->ctx = q;
     look->runs = jobq__jobs_runs;
     look->now_ms = jobq__clock_now_ms(q->clock);
     look->db = q->memory ? &q->writer : &q->reader;
     /* Its handler holds it, and sees what it has written. */
-    if (q->memory && !jobq__commit_in_job(q)) return jobq__commit_hold(q, q->commit.busy_us);
+    if (q->memory && !jobq__commit_in_job(q)) {
+        rc = jobq__commit_hold(q, left_us);
+        if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was read", err);
+        return rc == JOBQ_OK ? rc : jobq__err_set(err, rc, NULL);
+    }
     if (q->memory) jobq__guard_enter(look->db);
     else jobq__os_lock(&q->reader_mu);
     return JOBQ_OK;
@@ -444,22 +450,23 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     return rc;
 }
 
-static int jobq__jobs_read_row(jobq *q, int64_t id, jobq_info *info, bool *claimed,
-                               jobq_error *err) {
+static int jobq__jobs_read_row(jobq *q, int64_t id, int64_t *left_us, jobq_info *info,
+                               bool *claimed, jobq_error *err) {
     struct jobq__look look;
-    int rc = jobq__jobs_look(q, &look);
-    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    int rc = jobq__jobs_look(q, &look, left_us, err);
+    if (rc != JOBQ_OK) return rc;
     return jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info, claimed), err);
 }
 
-JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
+JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_info *info,
+                                   jobq_error *err) {
     enum jobq__whereabouts where = JOBQ__NOWHERE;
     bool claimed;
     int rc, tries = 0;
     do {
         if (tries > 0) jobq__os_yield();
         claimed = false;
-        rc = jobq__jobs_read_row(q, id, info, &claimed, err);
+        rc = jobq__jobs_read_row(q, id, &wait_us, info, &claimed, err);
         if (claimed && !q->client) where = jobq__jobs_find(q, id);
     } while (claimed && !q->client && where == JOBQ__NOWHERE && tries++ < JOBQ__LOOKS_MAX);
     if (claimed && where == JOBQ__RUNS) {
@@ -475,7 +482,7 @@ JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
     int rc = jobq__api_enter(q, err);
     if (rc != JOBQ_OK) return rc;
     if (!info) rc = jobq__err_set(err, JOBQ_MISUSE, "info must not be NULL");
-    else rc = jobq__jobs_read(q, id, info, err);
+    else rc = jobq__jobs_read(q, id, q->commit.busy_us, info, err);
     return jobq__api_leave(q, rc);
 }
 
@@ -483,13 +490,15 @@ static int jobq__jobs_blob(jobq *q, int64_t id, bool result, void *buffer, size_
                            size_t *size, jobq_error *err) {
     struct jobq__look look;
     size_t whole = 0;
+    int64_t left_us;
     int rc = jobq__api_enter(q, err);
     if (size) *size = 0;
     if (rc != JOBQ_OK) return rc;
     if (!buffer && capacity)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "buffer must not be NULL"));
-    rc = jobq__jobs_look(q, &look);
-    if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+    left_us = q->commit.busy_us;
+    rc = jobq__jobs_look(q, &look, &left_us, err);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     rc = jobq__store_blob(&look, id, result, buffer, capacity, &whole);
     rc = jobq__jobs_looked(q, &look, rc, err);
     if (rc == JOBQ_NOT_FOUND)
@@ -533,30 +542,33 @@ JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor, 
                        size_t capacity, size_t *count, jobq_error *err) {
     static const jobq_filter everything;
     struct jobq__look look;
+    int64_t left_us;
     int rc = jobq__api_enter(q, err);
     if (count) *count = 0;
     if (rc != JOBQ_OK) return rc;
     if (!filter) filter = &everything;
     rc = jobq__jobs_check_list(filter, cursor, infos, capacity, count, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
-    rc = jobq__jobs_look(q, &look);
-    if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+    left_us = q->commit.busy_us;
+    rc = jobq__jobs_look(q, &look, &left_us, err);
+    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     rc = jobq__store_list(&look, filter, cursor, infos, capacity, count);
     return jobq__api_leave(q, jobq__jobs_looked(q, &look, rc, err));
 }
 
 JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
     struct jobq__look look;
-    int64_t after = 0;
+    int64_t after = 0, left_us;
     bool done = false;
     int rc = jobq__api_enter(q, err);
     if (rc != JOBQ_OK) return rc;
     if (!counts)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "counts must not be NULL"));
     memset(counts, 0, sizeof *counts);
+    left_us = q->commit.busy_us;
     while (rc == JOBQ_OK && !done) {
-        rc = jobq__jobs_look(q, &look);
-        if (rc != JOBQ_OK) return jobq__api_leave(q, jobq__err_set(err, rc, NULL));
+        rc = jobq__jobs_look(q, &look, &left_us, err);
+        if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
         rc = jobq__store_count(&look, &after, counts, &done);
         rc = jobq__jobs_looked(q, &look, rc, err);
     }

@@ -13,7 +13,8 @@
  * will. Whatever ends a wait early or late says what the job waits for.
  *
  * The waiter enters the list before it looks at the table, so that an end in between is not
- * missed. */
+ * missed. In memory it looks when it has the baton, which a job's transaction may keep: it stands
+ * in line as long as its own time lasts, and is told of the end there as well. */
 
 /* True if the event of the job's end was told. The deliverer says so later, too, so nobody need ask
  * twice. With pool.mu held, before and after. */
@@ -52,25 +53,46 @@ static bool jobq__wait_same(const struct jobq__wait_pulse *a, const struct jobq_
         && a->fired == b->fired && a->now_ms == b->now_ms;
 }
 
+/* What a wait has seen while it sleeps, in real time. */
+struct jobq__wait_watch {
+    struct jobq__wait_pulse pulse; /* the last one that was felt */
+    int64_t stall_us;              /* when it will have stood still for too long */
+    int64_t ask_us;                /* when to ask for other threads; INT64_MAX: no need */
+    int64_t pause_us;              /* how long after the last time that is */
+};
+
+/* Nobody can step, start or advance meanwhile. A thread that was joined just now may be seen for a
+ * moment still, and one that is there may end, so that is asked again. With pool.mu held. */
+static bool jobq__wait_in_vain(jobq *q, const struct jobq__waiter *waiter,
+                               struct jobq__wait_watch *watch) {
+    bool idle = (q->step_mode || q->pool.life == JOBQ__STOPPED) && !waiter->ended;
+    int64_t now_us = jobq__clock_mono_us();
+    if (idle && watch->ask_us != INT64_MAX && now_us < watch->ask_us) return false;
+    if (idle && jobq__os_alone()) return true;
+    watch->pause_us = idle && watch->pause_us ? 2 * watch->pause_us : JOBQ__WAIT_ASK_US;
+    watch->ask_us = idle ? now_us + watch->pause_us : INT64_MAX;
+    return false;
+}
+
 /* An artificial clock comes to us: advance fires the wake. False if nothing went on for stall_ms of
  * real time. With pool.mu held. */
-static bool jobq__wait_for_clock(jobq *q, struct jobq__waiter *waiter, int64_t *until_us,
-                                 struct jobq__wait_pulse *last) {
+static bool jobq__wait_for_clock(jobq *q, struct jobq__waiter *waiter,
+                                 struct jobq__wait_watch *watch) {
     struct jobq__wait_pulse pulse = jobq__wait_feel(q);
-    if (waiter->ended || !jobq__wait_same(last, &pulse))
-        *until_us = jobq__add(jobq__clock_mono_us(), jobq__to_us(q->options.stall_ms));
-    *last = pulse;
-    if (jobq__clock_mono_us() >= *until_us) return false;
-    jobq__os_wait_until(&waiter->cond, &q->pool.mu, *until_us);
+    if (waiter->ended || !jobq__wait_same(&watch->pulse, &pulse))
+        watch->stall_us = jobq__add(jobq__clock_mono_us(), jobq__to_us(q->options.stall_ms));
+    watch->pulse = pulse;
+    if (jobq__clock_mono_us() >= watch->stall_us) return false;
+    jobq__os_wait_until(&waiter->cond, &q->pool.mu, JOBQ__MIN(watch->stall_us, watch->ask_us));
     return true;
 }
 
-/* Until the waiter is told, its time is over or the queue closes. False: nothing goes on any more.
- * With pool.mu held. */
-static bool jobq__wait_sleep(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
+/* Until the waiter is told, its time is over or the queue closes. JOBQ_STALLED: nothing goes on any
+ * more; JOBQ_BAD_STATE: nor can anything. With pool.mu held. */
+static int jobq__wait_sleep(jobq *q, struct jobq__waiter *waiter, int64_t until_ms) {
     struct jobq__pool *pool = &q->pool;
-    struct jobq__wait_pulse pulse = {-1, -1, -1, -1, true};
-    int64_t until_us = jobq__to_us(until_ms), stall_us = 0;
+    struct jobq__wait_watch watch = {{-1, -1, -1, -1, true}, 0, INT64_MAX, 0};
+    int64_t until_us = jobq__to_us(until_ms), limit_us;
     bool asked = false;
     while (!waiter->done && !waiter->late && !jobq__os_load(&q->closing)
            && !jobq__os_load(&q->failed)) {
@@ -79,15 +101,17 @@ static bool jobq__wait_sleep(jobq *q, struct jobq__waiter *waiter, int64_t until
             if (jobq__wait_told(q, waiter)) break;
             continue;
         }
+        if (jobq__wait_in_vain(q, waiter, &watch)) return JOBQ_BAD_STATE;
         if (q->clock) {
-            if (!jobq__wait_for_clock(q, waiter, &stall_us, &pulse)) return false;
+            if (!jobq__wait_for_clock(q, waiter, &watch)) return JOBQ_STALLED;
             continue;
         }
-        if (until_us == INT64_MAX) jobq__os_wait(&waiter->cond, &pool->mu);
+        limit_us = JOBQ__MIN(until_us, watch.ask_us);
+        if (limit_us == INT64_MAX) jobq__os_wait(&waiter->cond, &pool->mu);
         else if (jobq__clock_mono_us() >= until_us) break;
-        else jobq__os_wait_until(&waiter->cond, &pool->mu, until_us);
+        else jobq__os_wait_until(&waiter->cond, &pool->mu, limit_us);
     }
-    return true;
+    return JOBQ_OK;
 }
 
 /* ---- What does it wait for? ---- */
@@ -117,47 +141,95 @@ static void jobq__wait_why_pending(jobq *q, const jobq_info *info, char *text, s
                  culprit);
 }
 
+/* A job's transaction keeps us from looking at the job: what is known all the same. */
+static void jobq__wait_why_unseen(jobq *q, int64_t id, char *text, size_t size) {
+    char culprit[JOBQ__CULPRIT] = "a job still runs";
+    const struct jobq_run *run = NULL;
+    int i, attempt = 0;
+    jobq__os_lock(&q->pool.mu);
+    jobq__core_culprit(q, culprit, sizeof culprit);
+    for (i = 0; i < q->pool.worker_count; i++)
+        if (q->pool.workers[i].run.id == id) run = &q->pool.workers[i].run;
+    if (run) attempt = run->entry->row.attempt;
+    jobq__os_unlock(&q->pool.mu);
+    if (run)
+        snprintf(text, size, "runs, as attempt %d", attempt);
+    else
+        snprintf(text, size, "cannot be looked at while a job's transaction (jobq_run_db) has the"
+                 " only connection to \":memory:\": %s", culprit);
+}
+
 /* Fails with a beginning of the sentence; its end is what the job waits for. */
 static int jobq__wait_fail(jobq *q, int64_t id, int code, const char *why, jobq_error *err) {
     char text[sizeof err->text] = "is gone";
+    jobq_error told;
     jobq_info info;
+    int rc;
     if (!err) return code;
-    if (jobq__jobs_read(q, id, &info, NULL) == JOBQ_OK) {
+    rc = jobq__jobs_read(q, id, 0, &info, &told);
+    if (rc == JOBQ_OK) {
         if (info.state == JOBQ_STATE_PENDING) jobq__wait_why_pending(q, &info, text, sizeof text);
         else if (info.state == JOBQ_STATE_RUNNING)
             snprintf(text, sizeof text, "runs, as attempt %d", info.attempt);
         else snprintf(text, sizeof text, "is %s by now", jobq_state_name(info.state));
+    } else if (rc == JOBQ_BUSY && q->memory) {
+        jobq__wait_why_unseen(q, id, text, sizeof text);
+    } else if (rc != JOBQ_NOT_FOUND) {
+        snprintf(text, sizeof text, "cannot be looked at: %.350s", told.text);
     }
     return jobq__err_set(err, code, "%s: job %lld %.380s", why, (long long)id, text);
 }
 
-/* Nobody can step, start or advance meanwhile. A thread that was joined just now may be seen for a
- * moment still. */
-static bool jobq__wait_in_vain(jobq *q) {
-    bool idle;
-    int looks;
-    jobq__os_lock(&q->pool.mu);
-    idle = q->step_mode || q->pool.life == JOBQ__STOPPED;
-    jobq__os_unlock(&q->pool.mu);
-    for (looks = 0; idle && looks < JOBQ__LOOKS_MAX; looks++) {
-        if (jobq__os_alone()) return true;
-        jobq__os_sleep_us(1000);
-    }
-    return false;
-}
-
 /* ---- The wait ---- */
 
+/* What the wait has come to by now; JOBQ_OK: the job has ended. With pool.mu held. */
+static int jobq__wait_code(jobq *q, const struct jobq__waiter *waiter) {
+    int rc;
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    if (waiter->ended) return JOBQ_OK;
+    if (jobq__os_load(&q->closing)) return JOBQ_CLOSED;
+    rc = jobq__os_load(&q->failed);
+    return rc == JOBQ_OK ? JOBQ_TIMEOUT : rc;
+}
+
+/* How long a look may stand in line. No clock in the hand comes to us there: we ask for the time
+ * every now and then. */
+static int64_t jobq__wait_left_us(const jobq *q, int64_t until_ms) {
+    int64_t left_us;
+    if (q->clock) {
+        left_us = jobq__to_us(jobq__sub(until_ms, jobq__clock_mono_ms(q->clock)));
+        left_us = JOBQ__MIN(left_us, JOBQ__WAIT_ASK_US);
+    } else {
+        left_us = jobq__sub(jobq__to_us(until_ms), jobq__clock_mono_us());
+    }
+    return JOBQ__MAX(left_us, 0);
+}
+
+/* The look that begins a wait: as soon as it can be had, while the wait lasts. */
+static int jobq__wait_look(jobq *q, const struct jobq__waiter *waiter, int64_t until_ms,
+                           jobq_info *info, jobq_error *err) {
+    int64_t left_us = jobq__wait_left_us(q, until_ms);
+    int rc = jobq__jobs_read(q, waiter->id, left_us, info, err), code = JOBQ_TIMEOUT;
+    while (rc == JOBQ_BUSY && code == JOBQ_TIMEOUT && left_us > 0) {
+        jobq__os_lock(&q->pool.mu);
+        code = jobq__wait_code(q, waiter);
+        jobq__os_unlock(&q->pool.mu);
+        left_us = jobq__wait_left_us(q, until_ms);
+        if (code == JOBQ_TIMEOUT) rc = jobq__jobs_read(q, waiter->id, left_us, info, err);
+    }
+    return rc;
+}
+
 /* What can be known without waiting. The job may have ended, and its event be on its way yet. */
-static int jobq__wait_begin(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
+static int jobq__wait_begin(jobq *q, struct jobq__waiter *waiter, int64_t until_ms,
                             jobq_info *info, jobq_error *err) {
     uint64_t serial = 0;
     jobq_error told;
-    int rc = jobq__jobs_read(q, waiter->id, info, &told);
-    if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE && timeout_ms > 0)
+    int rc = jobq__wait_look(q, waiter, until_ms, info, &told);
+    if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE && until_ms > 0)
         serial = jobq__event_find(&q->events, waiter->id);
     jobq__os_lock(&q->pool.mu);
-    if (rc == JOBQ_NOT_FOUND && waiter->ended) rc = JOBQ_OK;
+    if (waiter->ended && (rc == JOBQ_NOT_FOUND || rc == JOBQ_BUSY)) rc = JOBQ_OK;
     else if (rc == JOBQ_OK && info->state >= JOBQ_STATE_DONE && !waiter->ended) {
         waiter->ended = true;
         waiter->done = !serial;
@@ -169,48 +241,59 @@ static int jobq__wait_begin(jobq *q, struct jobq__waiter *waiter, int64_t timeou
     return rc;
 }
 
-/* OK: the job has ended. *goes_on: false if nothing else will happen. */
-static int jobq__wait_for_end(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms,
-                              jobq_info *info, bool *goes_on) {
+/* OK: the job has ended. TIMEOUT, or what ended the sleep earlier: it has not. */
+static int jobq__wait_for_end(jobq *q, struct jobq__waiter *waiter, int64_t until_ms,
+                              jobq_info *info) {
     struct jobq__pool *pool = &q->pool;
-    int64_t until_ms = jobq__clock_after(q->clock, timeout_ms);
-    int rc;
+    int rc, slept = JOBQ_OK;
     jobq__os_lock(&pool->mu);
-    if (timeout_ms > 0 && !waiter->done) {
+    if (until_ms > 0 && !waiter->done) {
         jobq__wheel_add(&pool->wheel, &waiter->alarm.timer, until_ms);
         jobq__os_unlock(&pool->mu);
         if (q->clock) jobq__core_kick(q);
         jobq__os_lock(&pool->mu);
-        *goes_on = jobq__wait_sleep(q, waiter, until_ms);
+        slept = jobq__wait_sleep(q, waiter, until_ms);
     }
     if (waiter->ended) *info = waiter->info;
-    rc = waiter->ended ? JOBQ_OK : jobq__os_load(&q->closing) ? JOBQ_CLOSED
-                                                              : jobq__os_load(&q->failed);
-    if (rc == JOBQ_OK && !waiter->ended) rc = JOBQ_TIMEOUT;
+    rc = jobq__wait_code(q, waiter);
     jobq__os_unlock(&pool->mu);
-    return rc;
+    return rc == JOBQ_TIMEOUT && slept != JOBQ_OK ? slept : rc;
+}
+
+static int jobq__wait_over(jobq *q, int64_t id, int rc, jobq_error *err) {
+    switch (rc) {
+    case JOBQ_TIMEOUT:
+        return jobq__wait_fail(q, id, rc, "the time allowed for waiting is over", err);
+    case JOBQ_STALLED:
+        return jobq__wait_fail(q, id, rc, "nothing went on for stall_ms of real time", err);
+    case JOBQ_BAD_STATE:
+        return jobq__wait_fail(q, id, rc,
+                               "this would wait for ever, for the process has no other thread",
+                               err);
+    default:
+        return jobq__core_say(q, rc, err);
+    }
 }
 
 static int jobq__wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms, jobq_info *info,
                       jobq_error *err) {
-    bool goes_on = true;
-    int rc = jobq__wait_begin(q, waiter, timeout_ms, info, err);
+    int64_t until_ms = timeout_ms ? jobq__clock_after(q->clock, timeout_ms) : 0, look_us;
+    int rc = jobq__wait_begin(q, waiter, until_ms, info, err);
+    if (rc == JOBQ_BUSY) {
+        /* Its time has passed without a look. */
+        jobq__os_lock(&q->pool.mu);
+        rc = jobq__wait_code(q, waiter);
+        jobq__os_unlock(&q->pool.mu);
+        if (rc != JOBQ_OK) return jobq__wait_over(q, waiter->id, rc, err);
+    }
     if (rc != JOBQ_OK) return rc;
-    if (timeout_ms > 0 && jobq__wait_in_vain(q) && !waiter->ended)
-        return jobq__wait_fail(q, waiter->id, JOBQ_BAD_STATE,
-                               "this would wait for ever, for the process has no other thread",
-                               err);
-    rc = jobq__wait_for_end(q, waiter, timeout_ms, info, &goes_on);
-    if (rc == JOBQ_TIMEOUT && !goes_on)
-        return jobq__wait_fail(q, waiter->id, JOBQ_STALLED,
-                               "nothing went on for stall_ms of real time", err);
-    if (rc == JOBQ_TIMEOUT)
-        return jobq__wait_fail(q, waiter->id, rc, "the time allowed for waiting is over", err);
-    if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
+    rc = jobq__wait_for_end(q, waiter, until_ms, info);
+    if (rc != JOBQ_OK) return jobq__wait_over(q, waiter->id, rc, err);
     if (info->state == JOBQ_STATE_NONE)
         return jobq__err_set(err, JOBQ_NOT_FOUND, "job %lld was deleted", (long long)waiter->id);
     /* What is kept tells more than what the settling thread could say. */
-    if (jobq__jobs_read(q, waiter->id, info, NULL) != JOBQ_OK) *info = waiter->info;
+    look_us = JOBQ__MIN(jobq__wait_left_us(q, until_ms), q->commit.busy_us);
+    if (jobq__jobs_read(q, waiter->id, look_us, info, NULL) != JOBQ_OK) *info = waiter->info;
     return JOBQ_OK;
 }
 

@@ -85,6 +85,7 @@ static struct jobq__gate *jobq__commit_hand_on(jobq *q) {
     struct jobq__request *first = q->commit.head;
     jobq__assert(jobq__os_held(&q->commit.mu));
     q->commit.in_job = false;
+    jobq__turn_others(q, false); /* whoever is next sees for himself */
     if (!first) {
         jobq__os_store(&q->commit.busy, 0);
         return NULL;
@@ -679,23 +680,45 @@ static bool jobq__commit_withdraw(jobq *q, struct jobq__request *r) {
     return found;
 }
 
+/* What the clock shows by which the request waits. With commit.mu held. */
+static int64_t jobq__commit_shows(const jobq *q, const struct jobq__request *r, int64_t now_us) {
+    return r->counts ? jobq__turn_others_had(q, now_us) : now_us;
+}
+
+static int64_t jobq__commit_left(const jobq *q, const struct jobq__request *r, int64_t now_us) {
+    int64_t left_us = r->wait_us - (jobq__commit_shows(q, r, now_us) - r->from_us);
+    return JOBQ__MAX(left_us, 0);
+}
+
+/* When the request's time is over, if its clock goes on. While it stands still: when to look again,
+ * for it may begin to go at any moment. With commit.mu held. */
+static int64_t jobq__commit_until(const jobq *q, const struct jobq__request *r, int64_t now_us) {
+    int64_t left_us = jobq__commit_left(q, r, now_us);
+    if (r->counts && !q->turn.others_us) left_us = JOBQ__MAX(left_us, JOBQ__TURN_PAUSE_MAX_US);
+    return jobq__add(now_us, left_us);
+}
+
 /* Waits until the request is done or has the baton; returns that state, or WAITING if its time
  * was over and it was withdrawn. */
 static int jobq__commit_await(jobq *q, struct jobq__request *r, int64_t until_us) {
     int state;
     while ((state = jobq__os_load(&r->state)) == JOBQ__REQUEST_WAITING
            || state == JOBQ__REQUEST_TAKEN) {
-        int64_t limit_us = state == JOBQ__REQUEST_WAITING ? until_us : INT64_MAX;
+        int64_t limit_us = state == JOBQ__REQUEST_WAITING ? until_us : INT64_MAX, now_us;
         if (jobq__commit_gate_wait(r->gate, limit_us)) continue;
-        if (jobq__commit_withdraw(q, r)) return JOBQ__REQUEST_WAITING;
+        now_us = jobq__clock_mono_us();
+        jobq__os_lock(&q->commit.mu);
+        until_us = jobq__commit_until(q, r, now_us);
+        jobq__os_unlock(&q->commit.mu);
+        if (now_us >= until_us && jobq__commit_withdraw(q, r)) return JOBQ__REQUEST_WAITING;
     }
     return state;
 }
 
 /* Queues the request; the state it has reached when this thread has something to do. */
-static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us) {
+static int jobq__commit_enter(jobq *q, struct jobq__request *r) {
     int state = JOBQ__REQUEST_LEAD;
-    int64_t until_us;
+    int64_t now_us = 0, until_us = 0;
     bool wait;
     r->thread = jobq__os_thread_self();
     r->gate = NULL;
@@ -703,6 +726,10 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us)
     r->rc = JOBQ_OK;
     jobq__os_lock(&q->commit.mu);
     wait = q->commit.busy != 0;
+    /* Nobody asks for the time who need not wait: others have nothing while the baton is free. */
+    if (wait || !r->counts) now_us = jobq__clock_mono_us();
+    r->from_us = jobq__commit_shows(q, r, now_us);
+    if (wait) until_us = jobq__commit_until(q, r, now_us);
     if (wait) r->gate = jobq__commit_gate(q);
     if (!wait) jobq__commit_take_locked(q, r->thread);
     if (wait && !r->gate) state = JOBQ__REQUEST_DONE;
@@ -713,8 +740,6 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us)
         return state;
     }
     if (!wait) return state;
-    until_us = jobq__add(jobq__clock_mono_us(), wait_us);
-    if (!r->until_us) r->until_us = until_us;
     state = jobq__commit_await(q, r, until_us);
     jobq__os_store(&r->gate->used, 0);
     if (state == JOBQ__REQUEST_WAITING) r->rc = jobq__turn_busy(q, "nothing was stored", r->err);
@@ -722,16 +747,18 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r, int64_t wait_us)
 }
 
 /* For who has the baton and a request in the list: leads until that is done or its time is over. */
-static int jobq__commit_lead_own(jobq *q, struct jobq__request *r, int64_t wait_us) {
-    int64_t pause_us = 0, now_us;
+static int jobq__commit_lead_own(jobq *q, struct jobq__request *r) {
+    int64_t pause_us = 0, now_us, until_us;
     bool last = false;
     int rc;
     jobq__os_store(&r->state, JOBQ__REQUEST_WAITING);
     while ((rc = jobq__commit_lead_once(q, r, last)) == JOBQ__TAKEN && !last && !r->once) {
         now_us = jobq__clock_mono_us();
-        if (!r->until_us) r->until_us = jobq__add(now_us, wait_us);
-        last = now_us >= r->until_us;
-        if (!last) jobq__turn_pause(&pause_us, now_us, r->until_us);
+        jobq__os_lock(&q->commit.mu);
+        until_us = r->until_us ? r->until_us : jobq__commit_until(q, r, now_us);
+        jobq__os_unlock(&q->commit.mu);
+        last = now_us >= until_us;
+        if (!last) jobq__turn_pause(&pause_us, now_us, until_us);
     }
     if (rc != JOBQ__TAKEN) return rc;
     jobq__commit_withdraw(q, r);
@@ -756,41 +783,61 @@ static void jobq__commit_events(jobq *q) {
     if (left) jobq__core_kick(q);
 }
 
-JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
-                                               int64_t wait_us) {
-    if (jobq__commit_enter(q, request, wait_us) == JOBQ__REQUEST_LEAD)
-        jobq__commit_lead_own(q, request, wait_us);
+static int jobq__commit_ask(jobq *q, struct jobq__request *request, bool counts,
+                            int64_t wait_us) {
+    request->counts = counts;
+    request->wait_us = wait_us;
+    if (jobq__commit_enter(q, request) == JOBQ__REQUEST_LEAD) jobq__commit_lead_own(q, request);
     jobq__commit_events(q);
     return request->rc;
 }
 
 JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request) {
-    return jobq__commit_request_within(q, request, q->commit.busy_us);
+    return jobq__commit_ask(q, request, true, q->commit.busy_us);
+}
+
+JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
+                                               int64_t wait_us) {
+    return jobq__commit_ask(q, request, false, wait_us);
 }
 
 JOBQ__INTERNAL int jobq__commit_now(jobq *q) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
-    if (jobq__commit_enter(q, &request, INT64_MAX) == JOBQ__REQUEST_LEAD) {
-        int rc;
-        request.until_us = 0; /* the time for other connections begins now */
-        rc = jobq__commit_lead_own(q, &request, q->commit.busy_us);
+    request.counts = true;
+    request.wait_us = q->commit.busy_us;
+    if (jobq__commit_enter(q, &request) == JOBQ__REQUEST_LEAD) {
+        int rc = jobq__commit_lead_own(q, &request);
         if (request.rc == JOBQ_OK) request.rc = rc;
     }
     return request.rc;
 }
 
-JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t wait_us) {
+JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t *left_us) {
+    struct jobq__request request;
+    memset(&request, 0, sizeof request);
+    request.hold = request.counts = true;
+    request.wait_us = *left_us;
+    jobq__commit_enter(q, &request);
+    jobq__os_lock(&q->commit.mu);
+    *left_us = jobq__commit_left(q, &request, jobq__clock_mono_us());
+    jobq__os_unlock(&q->commit.mu);
+    return request.rc;
+}
+
+JOBQ__INTERNAL int jobq__commit_hold_within(jobq *q, int64_t wait_us) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
     request.hold = true;
-    jobq__commit_enter(q, &request, wait_us);
+    request.wait_us = wait_us;
+    jobq__commit_enter(q, &request);
     return request.rc;
 }
 
 JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job) {
     jobq__os_lock(&q->commit.mu);
     q->commit.in_job = in_job;
+    jobq__turn_others(q, in_job);
     jobq__os_unlock(&q->commit.mu);
 }
 

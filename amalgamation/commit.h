@@ -14,12 +14,16 @@
  *
  *   request: WAITING -> TAKEN (in a group) -> DONE
  *            WAITING -> LEAD  (has the baton now: leads a group, or holds)
- *            WAITING -> gone  (busy_ms over: JOBQ_BUSY, did not happen)
+ *            WAITING -> gone  (its time is over: JOBQ_BUSY, did not happen)
  *            TAKEN -> WAITING (another connection had the file when it was to be tried again)
  *
  * A leader takes the file first (BEGIN IMMEDIATE), and only then the requests: so while another
- * connection writes they stay in the list, and each leaves it when its own time is over. turn.h
- * says who waits how.
+ * connection writes they stay in the list, and each leaves it when its own time is over. A
+ * caller's time, busy_ms, passes only while others have the file: behind commits of this process it
+ * just stands in line. Nobody is woken when others take the file: who waits looks again when its
+ * time would be over had they had it all along, which is never too late, and at least two
+ * milliseconds later. The waits of the pool, of a stop and of a close end at their moment, whoever
+ * is in the way. turn.h says who waits how.
  *
  * Failure path of a group: lost before COMMIT, it is repeated once without the stores, so that
  * outcomes and claims survive somebody's bad row or a full disk; the stores are then tried one by
@@ -39,13 +43,14 @@ enum { JOBQ__REQUEST_WAITING, JOBQ__REQUEST_TAKEN, JOBQ__REQUEST_LEAD, JOBQ__REQ
 JOBQ__INTERNAL int jobq__commit_init(jobq *q);
 JOBQ__INTERNAL void jobq__commit_fini(jobq *q);
 
-/* Has the request written by some group and returns its code. Blocks for that commit. */
+/* Has the request written by some group and returns its code. Blocks for that commit; JOBQ_BUSY
+ * when others have had the file for busy_ms meanwhile. */
 JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request);
-/* The same, but JOBQ_BUSY after wait_us instead of busy_ms. */
+/* The same, but JOBQ_BUSY after wait_us of real time, whoever was in the way. */
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
                                                int64_t wait_us);
 
-/* A group without a request of one's own: settle and claim what there is. */
+/* A group without a request of one's own: settle and claim what there is. By busy_ms, too. */
 JOBQ__INTERNAL int jobq__commit_now(jobq *q);
 
 /* For workers: takes the baton if it is free. */
@@ -54,8 +59,11 @@ JOBQ__INTERNAL bool jobq__commit_try(jobq *q);
  * another connection has the file nothing happens, and the pool comes again soon. */
 JOBQ__INTERNAL void jobq__commit_lead(jobq *q);
 
-/* The baton for oneself; JOBQ_BUSY after wait_us of real time. */
-JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t wait_us);
+/* The baton for oneself; JOBQ_BUSY when others have had the file for *left_us, of which is taken
+ * what they had of it. */
+JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t *left_us);
+/* The same, but JOBQ_BUSY after wait_us of real time. */
+JOBQ__INTERNAL int jobq__commit_hold_within(jobq *q, int64_t wait_us);
 JOBQ__INTERNAL void jobq__commit_release(jobq *q);
 
 /* The holder is inside a job's transaction (or leaves it). */

@@ -144,7 +144,11 @@ struct jobq__request {
     int64_t largest;            /* of them in one payload */
     bool hold;                  /* wants the baton itself, not a group */
     bool once;                  /* does not wait for other connections */
-    int64_t until_us;           /* waits for them until then; 0: as long as for the baton */
+    bool counts;                /* its time passes only while others have the file (turn.h) */
+    int64_t wait_us;            /* JOBQ_BUSY after so long */
+    int64_t from_us;            /* what its clock showed when it came */
+    int64_t until_us;           /* waits for other connections until then; 0: as long as for the
+                                   baton */
     int32_t state;              /* atomic */
     int rc;
     jobq_error *err;
@@ -160,10 +164,10 @@ struct jobq__commit {
     struct jobq__request *head, **tail;
     int32_t syncs;              /* atomic, written under mu: how many of them want a sync */
     struct jobq__gate *gates;
-    int64_t busy_us;            /* how long a caller waits */
+    int64_t busy_us;            /* how long others may keep a caller waiting */
 };
 
-/* ---- Turns with other connections and processes (turn.c); baton ---- */
+/* ---- Turns with other connections and processes (turn.c); baton, but for others ---- */
 
 struct jobq__turn {
     int32_t taken;              /* atomic: SQLite's code when the file was taken; 0: it was not */
@@ -171,6 +175,8 @@ struct jobq__turn {
     int64_t left_us;            /* when it last let go of the file */
     int64_t away_us;            /* until when it leaves the file to others; 0: it does not */
     int64_t begun_us;           /* when the job's transaction began */
+    int64_t others_us;          /* commit.mu: since when others have the file; 0: they do not */
+    int64_t others_had_us;      /* commit.mu: how long they had it before that, in all */
 };
 
 /* ---- Workers ---- */

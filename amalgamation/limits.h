@@ -64,6 +64,10 @@
 #define JOBQ__LOOKS_MAX 8
 /* The scheduler waits so long for the baton before it leaves the work to be told of it. */
 #define JOBQ__SCHED_HOLD_US 2000
+/* A wait that nobody may be there to end asks for other threads after so long, and again each time
+ * after twice as long. Under an artificial clock one that cannot look yet asks so often for the
+ * time. */
+#define JOBQ__WAIT_ASK_US 1000
 /* Pruning waits as long as so many commits take: the one under way, and the next takes it along. */
 #define JOBQ__PRUNE_COMMITS 4
 #define JOBQ__PRUNE_WAIT_US 250000

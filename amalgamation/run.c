@@ -393,7 +393,7 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     look->now_ms = run->started_ms;
     look->runs = jobq__run_runs;
     look->ctx = NULL;
-    if (q->memory && !run->in_tx) return jobq__commit_hold(q, INT64_MAX);
+    if (q->memory && !run->in_tx) return jobq__commit_hold_within(q, INT64_MAX);
     if (q->memory) jobq__guard_enter(look->db);
     else jobq__os_lock(&q->reader_mu);
     return JOBQ_OK;
@@ -527,8 +527,9 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
 
 static const char jobq__run_not_begun[] = "the job's transaction did not begin";
 
-static int jobq__run_begin_tx(struct jobq_run *run, int64_t until_us, jobq_error *err) {
+static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error *err) {
     jobq *q = run->q;
+    int64_t until_us = jobq__add(jobq__clock_mono_us(), wait_us);
     struct jobq__db *job = jobq__core_job(q);
     int rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
@@ -562,11 +563,11 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
     q = run->q;
     if (jobq__run_forked(run)) return jobq__err_set(err, JOBQ_FORKED, NULL);
     if (!run->in_tx) {
-        int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
-        rc = jobq__commit_hold(q, q->commit.busy_us);
+        int64_t left_us = q->commit.busy_us;
+        rc = jobq__commit_hold(q, &left_us);
         if (rc == JOBQ_BUSY) return jobq__turn_busy(q, jobq__run_not_begun, err);
         if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
-        rc = jobq__run_begin_tx(run, until_us, err);
+        rc = jobq__run_begin_tx(run, left_us, err);
         if (rc != JOBQ_OK) {
             jobq__commit_release(q);
             return rc;

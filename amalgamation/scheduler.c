@@ -103,7 +103,7 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
 /* The scheduler must not wait for a job's transaction: deadlines would pass meanwhile. Whoever lays
  * the baton down tells it. */
 static bool jobq__sched_hold(jobq *q) {
-    bool held = jobq__commit_hold(q, JOBQ__SCHED_HOLD_US) == JOBQ_OK;
+    bool held = jobq__commit_hold_within(q, JOBQ__SCHED_HOLD_US) == JOBQ_OK;
     if (held) return true;
     jobq__os_lock(&q->pool.mu);
     q->pool.owed = true;

@@ -1,18 +1,48 @@
 /* turn.c - whose turn it is to write: other connections, other processes. */
 #include "turn.h"
 
+#include <stdio.h>
+
+/* ---- Others ---- */
+
+JOBQ__INTERNAL void jobq__turn_others(jobq *q, bool have_it) {
+    struct jobq__turn *turn = &q->turn;
+    int64_t now_us;
+    jobq__assert(jobq__os_held(&q->commit.mu));
+    if (have_it == (turn->others_us != 0)) return;
+    now_us = jobq__clock_mono_us();
+    if (!have_it) turn->others_had_us += now_us - turn->others_us;
+    turn->others_us = have_it ? now_us : 0;
+}
+
+JOBQ__INTERNAL int64_t jobq__turn_others_had(const jobq *q, int64_t now_us) {
+    const struct jobq__turn *turn = &q->turn;
+    jobq__assert(jobq__os_held(&q->commit.mu));
+    if (!turn->others_us) return turn->others_had_us;
+    return turn->others_had_us + JOBQ__MAX(now_us - turn->others_us, 0);
+}
+
+static void jobq__turn_taken(jobq *q, int sqlite_code) {
+    jobq__os_store(&q->turn.taken, sqlite_code);
+    jobq__os_lock(&q->commit.mu);
+    jobq__turn_others(q, sqlite_code != 0);
+    jobq__os_unlock(&q->commit.mu);
+}
+
+/* ---- Taking the file ---- */
+
 JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist) {
     struct jobq__turn *turn = &q->turn;
     int rc;
     if (turn->away_us && !insist && jobq__clock_mono_us() < turn->away_us) return JOBQ__TAKEN;
     rc = jobq__store_begin(db);
     if (rc == JOBQ_BUSY) {
-        jobq__os_store(&turn->taken, db->sqlite_code);
+        jobq__turn_taken(q, db->sqlite_code);
         jobq__owner_want(&q->owner);
         return JOBQ__TAKEN;
     }
     if (jobq__os_load(&turn->taken) || turn->away_us) {
-        jobq__os_store(&turn->taken, 0);
+        jobq__turn_taken(q, 0);
         turn->away_us = 0;
         turn->since_us = jobq__clock_mono_us();
     }
@@ -48,14 +78,15 @@ JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us) {
 
 JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err) {
     int32_t code = jobq__os_load(&q->turn.taken);
-    long long busy_ms = (long long)q->options.busy_ms;
+    char time[64] = "and with busy_ms = JOBQ_NONE no call waits";
+    if (q->options.busy_ms)
+        snprintf(time, sizeof time, "for all of the %lld ms of busy_ms",
+                 (long long)q->options.busy_ms);
     if (!code)
-        return jobq__err_set(err, JOBQ_BUSY, "a job's transaction (jobq_run_db), or another call,"
-                             " had the database for all of the %lld ms of busy_ms; %s", busy_ms,
-                             did);
+        return jobq__err_set(err, JOBQ_BUSY, "a job's transaction (jobq_run_db) had the database"
+                             " %s; %s", time, did);
     jobq__err_set(err, JOBQ_BUSY, "another connection (your own on this thread?) wrote to the"
-                  " file for all of the %lld ms of busy_ms; %s: call again, or keep that"
-                  " transaction shorter", busy_ms, did);
+                  " file %s; %s: call again, or keep that transaction shorter", time, did);
     if (err) err->sqlite_code = code;
     return JOBQ_BUSY;
 }

@@ -12,7 +12,9 @@
  * milliseconds. He does that by his own time limit, and nobody else waits for longer than that:
  *   - a caller keeps the baton meanwhile, for nobody could do anything with it, and one look for
  *     each process is enough. Others queue behind him and leave when their own time is over; when
- *     his is over he hands the baton on, and the next one looks.
+ *     his is over he hands the baton on, and the next one looks. A caller's time (busy_ms) passes
+ *     while others have the file: another connection, or a job's transaction. It does not while he
+ *     stands behind commits of this process, which are short, and make his turn come.
  *   - a worker and the scheduler lay the baton down at once and come again (pool.retry_at_us):
  *     handlers run, wakes are fired and events told, whatever the file does.
  *
@@ -23,7 +25,8 @@
  * that died while it waited costs that once. Who stays away fails nobody: a caller whose time is
  * over tries all the same. All times are real.
  *
- * Everything here belongs to the holder of the baton, but taken, which says why others wait. */
+ * Everything here belongs to the holder of the baton, but taken, which says why others wait, and
+ * the time that others have had the file. */
 
 /* BEGIN IMMEDIATE on db. JOBQ__TAKEN: somebody else has the file, or it is their turn; nothing has
  * happened. insist: even if it is their turn. */
@@ -34,6 +37,13 @@ JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t
 
 /* Sleeps before the next look, until until_us at most; *pause_us begins at 0. */
 JOBQ__INTERNAL void jobq__turn_pause(int64_t *pause_us, int64_t now_us, int64_t until_us);
+
+/* From now on others have the file, or they do no longer. With the baton, and commit.mu held. */
+JOBQ__INTERNAL void jobq__turn_others(jobq *q, bool have_it);
+
+/* How long they have had it since the queue was opened, in all: the clock of who waits by busy_ms.
+ * With commit.mu held. */
+JOBQ__INTERNAL int64_t jobq__turn_others_had(const jobq *q, int64_t now_us);
 
 /* The file was written to, without a pause, from one moment to the other. */
 JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us);

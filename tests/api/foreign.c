@@ -283,6 +283,49 @@ TEST(stop_beside_a_caller_that_waits) {
     gate_free(&g);
 }
 
+/* Somebody who calls again and again, in a file or in memory. */
+struct busy_caller {
+    pthread_t thread;
+    jobq *q;
+    int calls, refused;
+};
+
+static void *call_on_and_on(void *arg) {
+    struct busy_caller *c = (struct busy_caller *)arg;
+    for (int i = 0; i < c->calls; i++) {
+        jobq_info info;
+        int64_t id = 0;
+        c->refused += jobq_enqueue(c->q, &(jobq_job){.kind = "k"}, &id, NULL) != JOBQ_OK;
+        c->refused += jobq_get(c->q, id, &info, NULL) != JOBQ_OK;
+        c->refused += jobq_wait(c->q, id, 0, NULL, NULL) != JOBQ_TIMEOUT;
+    }
+    return NULL;
+}
+
+/* Goal: callers of one process do not refuse each other, though they wait for nobody else. Method:
+ * busy_ms = JOBQ_NONE; as many as like commit, and look, at a time. */
+TEST(callers_of_one_process_do_not_refuse_each_other) {
+    enum { CALLERS = 8 };
+    for (int memory = 0; memory < 2; memory++) {
+        struct busy_caller callers[CALLERS];
+        jobq_options options = {.workers = 2, .busy_ms = JOBQ_NONE, .durability = JOBQ_RELAXED};
+        jobq *q = NULL;
+        WORKS(jobq_open(memory ? ":memory:" : test_path("q.db"), &options, &q, &err));
+        REQUIRE(q != NULL);
+        start(q); /* the pool commits now and then, too */
+        for (int i = 0; i < CALLERS; i++) {
+            callers[i] = (struct busy_caller){.q = q, .calls = TEST_SCALED(200)};
+            callers[i].thread = thread_start(call_on_and_on, &callers[i]);
+        }
+        for (int i = 0; i < CALLERS; i++) {
+            pthread_join(callers[i].thread, NULL);
+            CHECK_INT(callers[i].refused, 0);
+        }
+        CHECK_INT(total(q), CALLERS * TEST_SCALED(200));
+        close_queue(&q);
+    }
+}
+
 struct asking {
     gate begin, refused;
 };
@@ -607,7 +650,8 @@ TEST(polling_in_step_mode) {
 
 TEST_MAIN(time_goes_on, lateness_is_measured, outcome_is_written_when_the_file_is_free,
           each_caller_waits_as_long_as_it_says, free_file_is_found,
-          stop_beside_a_caller_that_waits, job_transaction_waits_as_long_as_it_says,
+          stop_beside_a_caller_that_waits, callers_of_one_process_do_not_refuse_each_other,
+          job_transaction_waits_as_long_as_it_says,
           stop_says_what_it_could_not_write, start_writes_what_a_stop_could_not,
           close_says_what_it_drops, stop_in_step_mode_says_it_too, stop_with_nothing_to_write,
           open_waits_as_long_as_it_says, who_waits_is_heard, polling_does_not_write,

@@ -122,10 +122,13 @@ static void serve(struct order *line, int count) {
  * again. */
 static void *ask_in_job(void *arg) {
     jobq *q = (jobq *)arg;
+    int64_t left_us = 1000;
     CHECK(jobq__commit_by_job(q));
     CHECK(!jobq__commit_in_job(q));
     CHECK(!jobq__commit_try(q));
-    CHECK_CODE(jobq__commit_hold(q, 1000), JOBQ_BUSY);
+    CHECK_CODE(jobq__commit_hold_within(q, 1000), JOBQ_BUSY);
+    CHECK_CODE(jobq__commit_hold(q, &left_us), JOBQ_BUSY);
+    CHECK_INT(left_us, 0);
     return NULL;
 }
 
@@ -144,7 +147,7 @@ TEST(one_baton) {
     CHECK_INT(in_line(q), 0);
     jobq__commit_release(q);
     CHECK(!jobq__commit_by_job(q) && !jobq__commit_in_job(q));
-    CHECK_CODE(jobq__commit_hold(q, 0), JOBQ_OK);
+    CHECK_CODE(jobq__commit_hold_within(q, 0), JOBQ_OK);
     CHECK(!jobq__commit_by_job(q));
     jobq__commit_release(q);
     fixture_close(&place.f);
@@ -253,7 +256,7 @@ TEST(who_leaves_the_line_leaves_it_whole) {
 
 static void *hold_and_note(void *arg) {
     struct order *o = (struct order *)arg;
-    o->request.rc = jobq__commit_hold(o->q, o->wait_us);
+    o->request.rc = jobq__commit_hold_within(o->q, o->wait_us);
     place.order[place.count++] = o->number;
     jobq__commit_release(o->q);
     return NULL;
@@ -315,6 +318,106 @@ TEST(a_group_has_its_bound) {
     fixture_close(&place.f);
 }
 
+/* ---- Whose time it is ---- */
+
+static void *give_by_busy_ms(void *arg) {
+    struct order *o = (struct order *)arg;
+    jobq__commit_request(o->q, &o->request);
+    __atomic_store_n(&o->returned, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void start_by_busy_ms(struct order *o, int number) {
+    prepare(o, number);
+    o->thread = thread_start(give_by_busy_ms, o);
+    while (in_line(o->q) < 1 && !__atomic_load_n(&o->returned, __ATOMIC_SEQ_CST)) sched_yield();
+}
+
+/* Goal: who waits by busy_ms waits for commits of its own process without a limit, and by its limit
+ * for a job's transaction, also if that comes while it waits. Method: busy_ms = JOBQ_NONE, and the
+ * baton in our hand: first as anybody's, who lays it down; then as a job's. */
+TEST(no_time_passes_behind_our_own_commits) {
+    struct order o;
+    jobq *q;
+    REQUIRE(place_open());
+    q = place.f.q;
+    q->commit.busy_us = 0;
+    REQUIRE(jobq__commit_try(q));
+    start_by_busy_ms(&o, 1);
+    test_pause_ms(20); /* it may leave the line at any moment, and shall not */
+    CHECK_INT(in_line(q), 1);
+    jobq__commit_release(q);
+    pthread_join(o.thread, NULL);
+    CHECK_CODE(o.request.rc, JOBQ_OK);
+    CHECK_INT(rows_of(1), 2);
+    REQUIRE(jobq__commit_try(q));
+    start_by_busy_ms(&o, 2);
+    jobq__commit_set_job(q, true);
+    pthread_join(o.thread, NULL);
+    CHECK_CODE(o.request.rc, JOBQ_BUSY);
+    CHECK(strstr(o.err.text, "job's transaction") != NULL);
+    start_by_busy_ms(&o, 3);
+    pthread_join(o.thread, NULL);
+    CHECK_CODE(o.request.rc, JOBQ_BUSY);
+    CHECK_INT(in_line(q), 0);
+    jobq__commit_release(q);
+    CHECK_INT(rows_of(2) + rows_of(3), 0);
+    fixture_close(&place.f);
+}
+
+static int64_t others_had(jobq *q) {
+    int64_t had_us;
+    jobq__os_lock(&q->commit.mu);
+    had_us = jobq__turn_others_had(q, jobq__clock_mono_us());
+    jobq__os_unlock(&q->commit.mu);
+    return had_us;
+}
+
+static void *hold_by_busy_ms(void *arg) {
+    struct order *o = (struct order *)arg;
+    o->request.rc = jobq__commit_hold(o->q, &o->wait_us);
+    if (o->request.rc == JOBQ_OK) jobq__commit_release(o->q);
+    return NULL;
+}
+
+/* Goal: what others have had the file adds up, from one of them to the next, stands still when the
+ * baton is laid down, and is taken from the time of who waits. Method: two transactions of jobs,
+ * and one who waits for the third. */
+TEST(time_of_others_adds_up) {
+    enum { SPELL_US = 5000 };
+    struct order o;
+    int64_t had_us;
+    jobq *q;
+    REQUIRE(place_open());
+    q = place.f.q;
+    CHECK_INT(others_had(q), 0);
+    for (int i = 1; i <= 2; i++) {
+        REQUIRE(jobq__commit_try(q));
+        jobq__commit_set_job(q, true);
+        jobq__os_sleep_us(SPELL_US);
+        jobq__commit_release(q);
+        CHECK(others_had(q) >= i * SPELL_US);
+    }
+    had_us = others_had(q);
+    jobq__os_sleep_us(SPELL_US);
+    CHECK_INT(others_had(q), had_us);
+    REQUIRE(jobq__commit_try(q));
+    CHECK_INT(others_had(q), had_us);
+    prepare(&o, 1);
+    o.wait_us = INT64_C(3600000000);
+    o.thread = thread_start(hold_by_busy_ms, &o);
+    while (in_line(q) < 1) sched_yield();
+    jobq__commit_set_job(q, true);
+    jobq__os_sleep_us(SPELL_US);
+    jobq__commit_release(q);
+    pthread_join(o.thread, NULL);
+    CHECK_CODE(o.request.rc, JOBQ_OK);
+    CHECK(o.wait_us <= INT64_C(3600000000) - SPELL_US);
+    CHECK_INT(INT64_C(3600000000) - o.wait_us, others_had(q) - had_us);
+    fixture_close(&place.f);
+}
+
 TEST_MAIN(one_baton, a_line_becomes_one_transaction, a_failure_takes_nobody_along,
           a_lost_transaction_is_written_again, who_leaves_the_line_leaves_it_whole,
-          a_holder_divides_the_line, a_sync_divides_the_line, a_group_has_its_bound)
+          a_holder_divides_the_line, a_sync_divides_the_line, a_group_has_its_bound,
+          no_time_passes_behind_our_own_commits, time_of_others_adds_up)
