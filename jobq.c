@@ -11239,7 +11239,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us, 
 JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q);
 /* Gives back what is claimed and not started, and settles what was handed in. It waits for other
  * connections until until_us, and least_us for a transaction of this process. JOBQ_OK: no outcome
- * is left; or else a sentence that says how many are, and why. */
+ * is left, or the pool was started again; or else a sentence that says how many are, and why. */
 JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least_us,
                                         jobq_error *err);
 
@@ -11551,13 +11551,16 @@ static int jobq__pool_write_back(jobq *q, struct jobq__request *r) {
 }
 
 /* Outcomes that are not on the disk, and, if claims, jobs that are claimed and have not started.
- * One that a transaction is about to settle counts: it may fail. */
+ * One that a transaction is about to settle counts: it may fail. None if somebody claims again: the
+ * pool was started, or another thread steps, and sees to them. */
 static int jobq__pool_left(jobq *q, bool claims) {
     const struct jobq__link *link;
-    int left;
+    int left = 0;
     jobq__os_lock(&q->pool.mu);
-    left = q->pool.handed_count + (claims ? q->pool.ring.count : 0);
-    for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) left++;
+    if (!q->pool.claiming) {
+        left = q->pool.handed_count + (claims ? q->pool.ring.count : 0);
+        for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) left++;
+    }
     jobq__os_unlock(&q->pool.mu);
     return left;
 }

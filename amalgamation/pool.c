@@ -250,13 +250,16 @@ static int jobq__pool_write_back(jobq *q, struct jobq__request *r) {
 }
 
 /* Outcomes that are not on the disk, and, if claims, jobs that are claimed and have not started.
- * One that a transaction is about to settle counts: it may fail. */
+ * One that a transaction is about to settle counts: it may fail. None if somebody claims again: the
+ * pool was started, or another thread steps, and sees to them. */
 static int jobq__pool_left(jobq *q, bool claims) {
     const struct jobq__link *link;
-    int left;
+    int left = 0;
     jobq__os_lock(&q->pool.mu);
-    left = q->pool.handed_count + (claims ? q->pool.ring.count : 0);
-    for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) left++;
+    if (!q->pool.claiming) {
+        left = q->pool.handed_count + (claims ? q->pool.ring.count : 0);
+        for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) left++;
+    }
     jobq__os_unlock(&q->pool.mu);
     return left;
 }
