@@ -4650,11 +4650,13 @@ JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
     return jobq__schema_version(db, err);
 }
 
-/* Only in a file that jobq made, or that is empty, before its first table. */
+/* Only in a file that jobq made, or that is empty, before its first table. All of it or nothing: a
+ * file that has some of it is not empty any more. If it fails, the connection is closed. */
 static int jobq__schema_settings(struct jobq__db *db, int page_size) {
-    char text[128];
-    sqlite3_snprintf(sizeof text, text, "PRAGMA page_size=%d; PRAGMA auto_vacuum=INCREMENTAL;"
-                     " PRAGMA application_id=%d", page_size, JOBQ__APPLICATION_ID);
+    char text[160];
+    sqlite3_snprintf(sizeof text, text, "PRAGMA page_size=%d; BEGIN;"
+                     " PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id=%d; COMMIT",
+                     page_size, JOBQ__APPLICATION_ID);
     return jobq__db_exec(db, text);
 }
 
