@@ -761,8 +761,9 @@ JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err);
 JOBQ_API int jobq_wakes(jobq *q);
 
 /* Step mode (workers = JOBQ_NONE): runs at most one due job on this thread and returns when its
- * outcome is durable. *ran (may be NULL) is 0 or 1. Threads: any, one at a time. Blocks: for the
- * handler, and for a commit before and after it.
+ * outcome is durable. *ran (may be NULL) is 0 or 1. Housekeeping that is due (finished jobs are
+ * dropped, the file becomes smaller) goes on by a slice before and after. Threads: any, one at a
+ * time. Blocks: for the handler, and for a commit or two before and after it.
  * Fails: MISUSE (not step mode, from a handler, client), BUSY (another thread steps), and as
  * jobq_enqueue; an outcome that could not be written is kept and written by the next step. */
 JOBQ_API int jobq_step(jobq *q, int *ran, jobq_error *err);

@@ -160,6 +160,17 @@ static int jobq__db_step_once(struct jobq__db *db, sqlite3_stmt *statement) {
     return step;
 }
 
+JOBQ__INTERNAL int jobq__db_exec_until(struct jobq__db *db, const char *text, int64_t until_us) {
+    sqlite3_stmt *statement = NULL;
+    bool row;
+    int rc;
+    if (jobq__db_prepare(db, text, 0, &statement)) return jobq__db_note(db);
+    do rc = jobq__db_next(db, statement, &row);
+    while (rc == JOBQ_OK && row && jobq__clock_mono_us() < until_us);
+    sqlite3_finalize(statement);
+    return rc;
+}
+
 JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_t fallback,
                                    int64_t *number) {
     sqlite3_stmt *statement = NULL;

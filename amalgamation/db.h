@@ -108,6 +108,9 @@ JOBQ__INTERNAL void jobq__db_impatient(struct jobq__db *db);
 
 /* Runs text, which may hold several statements. */
 JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text);
+/* The same for one statement that answers with a row for each thing that it does: ends when the
+ * time has come, though not before the first; what is done is done. */
+JOBQ__INTERNAL int jobq__db_exec_until(struct jobq__db *db, const char *text, int64_t until_us);
 /* One number that text selects, or fallback if there is none. */
 JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_t fallback,
                                    int64_t *number);

@@ -192,10 +192,11 @@ JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq
 
 JOBQ__INTERNAL void jobq__disk_copied(jobq *q) {
     struct jobq__disk *disk = &q->disk;
+    int64_t free = jobq__store_free_bytes(&q->writer);
+    disk->least_free = JOBQ__MIN(disk->least_free, free);
     if (!disk->base) return;
+    disk->spare = free;
     disk->wanted = jobq__disk_wanted(q);
-    disk->spare = jobq__store_free_bytes(&q->writer);
-    disk->least_free = JOBQ__MIN(disk->least_free, disk->spare);
     if (disk->level == JOBQ__DISK_ROOMY && q->owner.reserved != disk->wanted
         && jobq__owner_reserve(&q->owner, disk->wanted) != JOBQ_OK) {
         disk->level = JOBQ__DISK_TIGHT;
@@ -237,7 +238,7 @@ JOBQ__INTERNAL int64_t jobq__disk_freed(jobq *q, int64_t bytes, int64_t now_ms) 
 
 JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms) {
     struct jobq__disk *disk = &q->disk;
-    int64_t free, keeps, least = disk->least_free, pages;
+    int64_t free, keeps, least = disk->least_free, pages, until_us = INT64_MAX;
     *again_ms = JOBQ_NEVER;
     if (!disk->shrinks || disk->level != JOBQ__DISK_ROOMY) return JOBQ_OK;
     free = jobq__store_free_bytes(q->tx.db);
@@ -255,7 +256,10 @@ JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms)
         return JOBQ_OK;
     }
     q->tx.grows = jobq__add(q->tx.grows, 2 * pages * disk->page_size);
-    return jobq__store_shrink(q->tx.db, pages);
+    /* An artificial clock is for who wants the same calls to have the same history. */
+    if (!q->clock) until_us = jobq__add(jobq__clock_mono_us(), JOBQ__SHRINK_US);
+    if (!q->clock) *again_ms = jobq__add(now_ms, JOBQ__SHRINK_PAUSE_MS);
+    return jobq__store_shrink(q->tx.db, pages, until_us);
 }
 
 /* ---- Moved files ---- */

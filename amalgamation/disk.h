@@ -33,8 +33,10 @@
  *
  * And a file that was large once becomes small again: some time after rows have ended, what is free
  * beyond a part of the database and has not been used meanwhile is given back, slice by slice, with
- * the housekeeping, and the log is copied then. Not on a full disk, where free pages are what new
- * work lives on, and only in a file that jobq has made: another's free pages are not ours to move.
+ * the housekeeping, and the log is copied then. A slice ends by the number of its pages and, but
+ * for an artificial clock, by real time, with a pause after it. Not on a full disk, where free
+ * pages are what new work lives on, and only in a file that jobq has made: another's free pages
+ * are not ours to move.
  *
  * All of it belongs to the holder of the baton. A client has no reserve, a memory database no disk:
  * both stay ROOMY. */

@@ -135,7 +135,7 @@ static void jobq__sched_poll(jobq *q) {
     jobq__os_unlock(&pool->mu);
 }
 
-JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q) {
+JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q, bool all) {
     struct jobq__pool *pool = &q->pool;
     bool prune;
     if (jobq__os_load(&q->failed)) return;
@@ -145,7 +145,7 @@ JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q) {
         prune = jobq__sched_due(pool->prune_at_ms, now_ms);
         jobq__os_unlock(&pool->mu);
         if (prune) jobq__sched_prune(q, now_ms);
-    } while (prune);
+    } while (prune && all);
     jobq__sched_poll(q);
 }
 
@@ -176,7 +176,7 @@ static bool jobq__sched_round(jobq *q, int64_t now_us) {
     bool checkpoint = !owed && !early && pool->checkpoint;
     bool events;
     jobq__os_unlock(&pool->mu);
-    if (!failed && house) jobq__sched_housekeeping(q);
+    if (!failed && house) jobq__sched_housekeeping(q, false);
     if (!failed && (commit || overdue)) jobq__sched_commit(q);
     if (!failed && checkpoint) jobq__sched_checkpoint(q);
     events = jobq__event_waiting(&q->events);
@@ -276,7 +276,7 @@ static bool jobq__sched_halted(jobq *q) {
     return halted;
 }
 
-static void jobq__sched_leave(jobq *q) {
+static void jobq__sched_leave(jobq *q, bool all) {
     if (jobq__sched_halted(q)) {
         int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
         jobq__pool_give_back(q, until_us, INT64_MAX, NULL);
@@ -286,7 +286,7 @@ static void jobq__sched_leave(jobq *q) {
     jobq__os_broadcast(&q->pool.quiet);
     jobq__os_unlock(&q->pool.mu);
     jobq__event_deliver(&q->events, true);
-    jobq__sched_housekeeping(q);
+    jobq__sched_housekeeping(q, all);
 }
 
 static bool jobq__sched_run_one(jobq *q) {
@@ -382,13 +382,13 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
     struct jobq__now now;
     *ran = 0;
     if (rc != JOBQ_OK) return rc;
-    jobq__sched_housekeeping(q);
+    jobq__sched_housekeeping(q, all);
     now = jobq__clock_read(q->clock);
     jobq__os_lock(&q->pool.mu);
     jobq__sched_fire(q, now);
     jobq__os_unlock(&q->pool.mu);
     rc = all ? jobq__sched_all(q, INT64_MAX, ran) : jobq__sched_one(q, ran);
-    jobq__sched_leave(q);
+    jobq__sched_leave(q, all);
     return jobq__sched_fail(q, err, rc);
 }
 
@@ -498,7 +498,7 @@ JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, in
     before = pool->fired;
     jobq__os_unlock(&pool->mu);
     rc = jobq__sched_advance_on(q, target_ms, next, err);
-    if (q->step_mode) jobq__sched_leave(q);
+    if (q->step_mode) jobq__sched_leave(q, true);
     jobq__os_lock(&pool->mu);
     if (fired) *fired = (int)JOBQ__MIN(pool->fired - before, INT32_MAX);
     jobq__os_unlock(&pool->mu);

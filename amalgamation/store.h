@@ -65,8 +65,8 @@ JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db);
 
 /* True if free pages of the file may be given back: jobq has made it, and so that they can be. */
 JOBQ__INTERNAL bool jobq__store_shrinks(struct jobq__db *db);
-/* Gives at most so many free pages back. */
-JOBQ__INTERNAL int jobq__store_shrink(struct jobq__db *db, int64_t pages);
+/* Gives at most so many free pages back, as many as it can until then, and one in any case. */
+JOBQ__INTERNAL int jobq__store_shrink(struct jobq__db *db, int64_t pages, int64_t until_us);
 
 /* ---- Names ---- */
 

@@ -804,10 +804,10 @@ JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms) {
                             &jobq__store_prune_at_columns, JOBQ_NEVER, at_ms);
 }
 
-JOBQ__INTERNAL int jobq__store_shrink(struct jobq__db *db, int64_t pages) {
+JOBQ__INTERNAL int jobq__store_shrink(struct jobq__db *db, int64_t pages, int64_t until_us) {
     char text[64];
     sqlite3_snprintf(sizeof text, text, "PRAGMA incremental_vacuum(%lld)", (long long)pages);
-    return jobq__db_exec(db, text);
+    return jobq__db_exec_until(db, text, until_us);
 }
 
 /* ---- The claims row ---- */

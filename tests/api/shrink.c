@@ -74,13 +74,39 @@ TEST(next_owner_gives_back) {
     check_sound(f.path);
 }
 
-/* Goal: a queue that needs its pages again and again keeps them. Method: ten rounds of 8 MiB, one
- * each half minute: no commit but those of the jobs, and the file keeps its size. */
-TEST(steady_queue_keeps_its_pages) {
+/* A file of so many MiB, almost all of them free, opened by its next owner. */
+static bool reopen_empty(fixture *f, int mib) {
+    if (!open_here(f, (jobq_options){0})) return false;
+    put_large(f->q, mib);
+    WORKS(jobq_run_until_idle(f->q, NULL, &err));
+    if (!fixture_reopen(f)) return false;
+    handle(f->q, "k", works, NULL);
+    return CHECK(bytes_of(f->path) >= mib * LARGE);
+}
+
+/* Goal: a step takes a short while, however much there is to give back, and the next ones go on
+ * with it. Method: 16 MiB; the log is copied after each commit. */
+TEST(step_gives_back_a_slice) {
+    fixture f;
+    int64_t size, steps = 0;
+    if (!reopen_empty(&f, 16)) return;
+    jobq_clock_advance(f.clock, 2 * JOBQ_MINUTE);
+    WORKS(jobq_step(f.q, NULL, &err));
+    CHECK(sql_int(f.path, "PRAGMA freelist_count") * sql_int(f.path, "PRAGMA page_size")
+          > 12 * LARGE);
+    while (steps++ < 1000 && sql_int(f.path, "PRAGMA freelist_count") > 256)
+        WORKS(jobq_step(f.q, NULL, &err));
+    CHECK(steps > 2);
+    fixture_close(&f);
+    size = bytes_of(f.path);
+    if (!CHECK(size < LARGE)) test_note("%" PRId64 " bytes", size);
+}
+
+static void be_steady(int64_t reserve_bytes) {
     fixture f;
     int64_t full = 0;
     int round;
-    if (!open_here(&f, (jobq_options){.wal_pages = 200})) return;
+    if (!open_here(&f, (jobq_options){.wal_pages = 200, .reserve_bytes = reserve_bytes})) return;
     for (round = 0; round < 10; round++) {
         put_large(f.q, 8);
         if (round == 0) full = bytes_of(f.path);
@@ -93,7 +119,15 @@ TEST(steady_queue_keeps_its_pages) {
     CHECK(bytes_of(f.path) < 2 * full);
     pass_minutes(f.q, 5);
     CHECK(bytes_of(f.path) < 1024 * 1024);
-    fixture_close(&f);
+    fixture_remove(&f);
+}
+
+/* Goal: a queue that needs its pages again and again keeps them. Method: ten rounds of 8 MiB, one
+ * each half minute: no commit but those of the jobs, and the file keeps its size. With and without
+ * a reserve. */
+TEST(steady_queue_keeps_its_pages) {
+    be_steady(0);
+    be_steady(JOBQ_NONE);
 }
 
 /* Goal: free pages of a file that another program has made are not ours to move, whether it can
@@ -162,5 +196,6 @@ TEST(pages_are_as_asked_for) {
 }
 
 TEST_MAIN(pages_are_as_asked_for,
-          burst_is_given_back, next_owner_gives_back, steady_queue_keeps_its_pages,
+          burst_is_given_back, next_owner_gives_back, step_gives_back_a_slice,
+          steady_queue_keeps_its_pages,
           joined_file_is_left_alone, small_file_is_not_looked_at)

@@ -134,4 +134,34 @@ TEST(stop_waits_for_a_commit) {
     gate_free(&w.writing);
 }
 
-TEST_MAIN(pruning_finds_its_turn, stop_waits_for_a_commit)
+/* ---- A file that becomes small ---- */
+
+/* Goal: a pool that gives a large file back can be stopped at once, and does what else is due in
+ * between. Method: 24 MiB that are free, in slices that take long; two of them, then a stop; most
+ * of the file is still there. */
+TEST(stop_comes_between_slices) {
+    enum { MIB = 1 << 20, SIZE = 24 };
+    static const char payload[MIB];
+    int64_t before;
+    struct fault_log log;
+    fixture f;
+    fault_begin();
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1}));
+    for (int i = 0; i < SIZE; i++)
+        put_job(f.q, (jobq_job){.kind = "k", .payload = payload, .size = sizeof payload});
+    for (int64_t id = 1; id <= SIZE; id++) WORKS(jobq_delete(f.q, id, &err));
+    REQUIRE(fixture_reopen(&f));
+    fault_log_begin(&log, f.path);
+    fault_log_watch(&log, take_time, NULL);
+    before = fault_shrunk();
+    start(f.q);
+    jobq_clock_set(f.clock, T0 + 2 * JOBQ_MINUTE);
+    while (fault_shrunk() < before + 2) test_pause_ms(1);
+    CHECK_CODE(jobq_stop(f.q, 0, NULL), JOBQ_OK);
+    CHECK(fault_shrunk() < before + 2 * SIZE);
+    fault_log_end(&log);
+    fixture_close(&f);
+    fault_log_free(&log);
+}
+
+TEST_MAIN(pruning_finds_its_turn, stop_waits_for_a_commit, stop_comes_between_slices)

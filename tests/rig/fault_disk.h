@@ -25,6 +25,7 @@ struct disk_file {
     int serial, handles;
     unsigned char *data;
     int64_t size, capacity;
+    uint32_t pages; /* a log: of the database, by its last commit */
     /* The locks of a rollback journal's world; WAL mode needs them at open and close. */
     int shared;
     const void *reserved, *pending, *exclusive;

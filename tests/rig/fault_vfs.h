@@ -27,6 +27,7 @@
  *   fault_calls(what), fault_hits(what)   so many calls, so many of them failed
  *   fault_await(what, n)                  waits until so many have failed; the watchdog limits it
  *   fault_wal_size()                      of the log that is open
+ *   fault_shrunk()                        commits by which a database became smaller, ever
  *   fault_handles()                       files that are open, those of copies too
  *   fault_copy(from, to)                  what a process that is killed now leaves behind: the
  *                                         database and its log as they stand, under another name
@@ -134,6 +135,7 @@ static struct {
     char beside[DISK_NAME + 8];
     struct fault_log *log;
     bool lie, forget, taken;
+    int64_t shrunk;
 } fault = {.mutex = PTHREAD_MUTEX_INITIALIZER, .failed = PTHREAD_COND_INITIALIZER};
 
 static const char *const fault_endings[] = {"", "-wal", "-journal"};
@@ -261,7 +263,18 @@ static inline int fault_read(sqlite3_file *file, void *to, int size, sqlite3_int
     return rc;
 }
 
+/* A frame's header stands before its page in the log; that of a commit says how many pages the
+ * database has from then on. */
+static inline void fault_note_frame(struct disk_file *f, const unsigned char *header) {
+    uint32_t pages = (uint32_t)header[4] << 24 | (uint32_t)header[5] << 16
+                   | (uint32_t)header[6] << 8 | header[7];
+    if (!pages) return;
+    if (pages < f->pages) fault.shrunk++;
+    f->pages = pages;
+}
+
 static inline int fault_write(sqlite3_file *file, const void *from, int size, sqlite3_int64 at) {
+    enum { LOG_HEADER = 32, FRAME_HEADER = 24 };
     struct disk_handle *h = fault_handle(file);
     enum fault_what what = fault_kind(h, FAULT_DB_WRITE);
     int rc;
@@ -273,6 +286,8 @@ static inline int fault_write(sqlite3_file *file, const void *from, int size, sq
     }
     if (!rc) {
         disk_write(h->file, from, size, at);
+        if ((h->flags & SQLITE_OPEN_WAL) && size == FRAME_HEADER && at >= LOG_HEADER)
+            fault_note_frame(h->file, (const unsigned char *)from);
         fault_log_data(fault_log_add(fault.log, FAULT_OP_WRITE, h->file), from, size, at);
     }
     pthread_mutex_unlock(&fault.mutex);
@@ -599,6 +614,14 @@ static inline int64_t fault_wal_size(void) {
         if (f->handles > 0 && fault_ends(f->name, "-wal")) size = f->size;
     pthread_mutex_unlock(&fault.mutex);
     return size;
+}
+
+static inline int64_t fault_shrunk(void) {
+    int64_t shrunk;
+    pthread_mutex_lock(&fault.mutex);
+    shrunk = fault.shrunk;
+    pthread_mutex_unlock(&fault.mutex);
+    return shrunk;
 }
 
 static inline int fault_handles(void) {

@@ -427,7 +427,38 @@ TEST(a_listing_does_not_begin_again) {
     sqlite3_close(db);
 }
 
+/* ---- A file that becomes small ---- */
+
+static int64_t free_pages(struct jobq__db *db) {
+    return jobq__store_free_bytes(db) / jobq__store_page_size(db);
+}
+
+/* Goal: a slice ends in time, wherever the file's last pages stand in the list of free ones; what
+ * it has given back by then is given back. Method: by a time that has passed, page by page; then by
+ * number. */
+TEST(slice_ends_in_time) {
+    const char *path = make_queue();
+    struct jobq__db db;
+    int64_t before;
+    memset(&db, 0, sizeof db);
+    db.handle = look_into(path);
+    run_sql(db.handle, "CREATE TABLE large(a); INSERT INTO large VALUES(zeroblob(1000000));"
+                       "DROP TABLE large");
+    before = free_pages(&db);
+    CHECK(before > 400);
+    run_sql(db.handle, "BEGIN IMMEDIATE");
+    for (int i = 1; i <= 3; i++) {
+        CHECK_CODE(jobq__store_shrink(&db, 100, 0), JOBQ_OK);
+        CHECK_INT(free_pages(&db), before - i);
+    }
+    run_sql(db.handle, "COMMIT");
+    CHECK_INT(free_pages(&db), before - 3);
+    CHECK_CODE(jobq__store_shrink(&db, 100, INT64_MAX), JOBQ_OK);
+    CHECK_INT(free_pages(&db), before - 103);
+    sqlite3_close(db.handle);
+}
+
 TEST_MAIN(pack_extremes, pack_random_ids, pack_is_short_and_pinned, unpack_text_cut_off,
           unpack_noise, damaged_claims_row_is_corrupt, plans_in_a_new_file, plans_after_analyze,
           statistics_of_a_short_queue_go, statistics_beside_an_open_queue_go,
-          a_listing_does_not_begin_again)
+          a_listing_does_not_begin_again, slice_ends_in_time)
