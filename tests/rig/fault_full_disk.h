@@ -14,9 +14,12 @@ enum { KIB = 1024, SMALLEST = 256 * KIB, LARGEST = 4096 * KIB, JOBS_MAX = 100000
 /* What the jobs came to, by id: the model of this test. */
 struct story {
     jobq *q;
+    jobq *client;       /* enqueues every other job, if the queue is shared */
     jobq_clock *clock;
     const char *path;
     uint64_t random;
+    bool shared;
+    bool steps;         /* the clock is set while all is drained */
     int workers;        /* JOBQ_NONE: step mode */
     size_t result_size; /* of the jobs that have a result */
     size_t payload_max; /* they are of any size up to this */
@@ -49,15 +52,19 @@ static inline jobq_outcome work(jobq_run *run, void *ctx) {
 
 static inline bool story_open(struct story *s) {
     jobq_options options = {.workers = s->workers, .durability = JOBQ_RELAXED, .clock = s->clock,
-                            .page_size = s->page_size};
+                            .page_size = s->page_size, .shared = s->shared};
     WORKS(jobq_open(s->path, &options, &s->q, &err));
     if (!s->q) return false;
+    options.role = JOBQ_CLIENT;
+    if (s->shared) WORKS(jobq_open(s->path, &options, &s->client, &err));
     WORKS(jobq_register(s->q, &(jobq_kind){.name = "work", .run = work, .ctx = s}, &err));
     return true;
 }
 
-static inline bool story_begin_with(struct story *s, int workers, uint64_t seed, int page_size) {
+static inline bool story_begin_with(struct story *s, int workers, uint64_t seed, int page_size,
+                                    bool shared) {
     memset(s, 0, sizeof *s);
+    s->shared = shared;
     s->page_size = page_size;
     s->workers = workers;
     s->result_size = 200;
@@ -71,11 +78,16 @@ static inline bool story_begin_with(struct story *s, int workers, uint64_t seed,
 }
 
 static inline bool story_begin(struct story *s, int workers, uint64_t seed) {
-    return story_begin_with(s, workers, seed, 0);
+    return story_begin_with(s, workers, seed, 0, false);
+}
+
+static inline void story_close(struct story *s) {
+    if (s->client) CHECK_CODE(jobq_close(&s->client), JOBQ_OK);
+    if (s->q) CHECK_CODE(jobq_close(&s->q), JOBQ_OK);
 }
 
 static inline void story_end(struct story *s) {
-    if (s->q) CHECK_CODE(jobq_close(&s->q), JOBQ_OK);
+    story_close(s);
     jobq_clock_free(s->clock);
     free(s->ends);
 }
@@ -87,7 +99,7 @@ static inline int put_one(struct story *s) {
     int rc;
     job.size = 1 + (size_t)(test_random(&s->random) % (s->payload_max - 1));
     job.priority = (int)(test_random(&s->random) % 3);
-    rc = jobq_enqueue(s->q, &job, &id, NULL);
+    rc = jobq_enqueue(s->client && s->accepted % 2 ? s->client : s->q, &job, &id, NULL);
     if (rc == JOBQ_OK) s->accepted++;
     else s->refused++;
     if (rc == JOBQ_OK) CHECK(id > s->last_id && id <= JOBS_MAX);
@@ -112,9 +124,14 @@ static inline void fill(struct story *s) {
     }
 }
 
+static inline void set_clock(struct story *s, int64_t by_ms) {
+    if (s->steps) jobq_clock_set(s->clock, jobq_clock_now(s->clock) + by_ms);
+}
+
 /* Runs everything; the disk has been full since before. */
 static inline bool drain_all(struct story *s) {
     jobq_counts c = {0};
+    set_clock(s, JOBQ_DAY);
     for (int i = 0; i < 3; i++) {
         if (s->workers == JOBQ_NONE
             && !CHECK_CODE(jobq_run_until_idle(s->q, NULL, NULL), JOBQ_OK))
@@ -122,6 +139,7 @@ static inline bool drain_all(struct story *s) {
         if (s->workers != JOBQ_NONE && !CHECK_CODE(jobq_start(s->q, NULL), JOBQ_OK)) return false;
         if (!CHECK_CODE(jobq_advance(s->q, JOBQ_MINUTE, NULL, NULL), JOBQ_OK)) return false;
     }
+    set_clock(s, -JOBQ_DAY);
     CHECK_CODE(jobq_count(s->q, &c, NULL), JOBQ_OK);
     return CHECK_INT(c.ready + c.scheduled + c.parked + c.running, 0);
 }
@@ -145,7 +163,7 @@ static inline bool full_life(struct story *s, void (*give)(void *arg), void *arg
     if (give) CHECK_CODE(put_one(s), JOBQ_OK);
     if (drained) drained = drain_all(s);
     CHECK_INT(stats_of(s->q).failed_code, JOBQ_OK);
-    CHECK_CODE(jobq_close(&s->q), JOBQ_OK);
+    story_close(s);
     if (!story_open(s)) return false;
     check_ends(s);
     return drained && drain_all(s);

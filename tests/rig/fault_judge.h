@@ -31,7 +31,7 @@ struct tally {
     int64_t lost, ghosts, torn, corrupt, twice, shut, wrong; /* mistakes */
     int64_t shorter;      /* RELAXED: acknowledged acts are missing, as they may */
     int deepest;          /* so many of them in one image */
-    int stories, notes;
+    int stories, notes, clients, steps;
 };
 
 struct judge_known {
@@ -155,6 +155,18 @@ static inline void judge_read_jobs(struct judge *j) {
     }
 }
 
+/* A file that jobq has made is known as such, and can become smaller, however it was made. */
+static inline void judge_settings(struct judge *j) {
+    static const char *const texts[] = {"PRAGMA auto_vacuum", "PRAGMA application_id"};
+    for (int i = 0; i < 2 && !j->s->options.join; i++) {
+        sqlite3_stmt *statement = NULL;
+        int64_t value = 0, none;
+        judge_row(j, texts[i], &value, &none, &statement);
+        sqlite3_finalize(statement);
+        if (!value) judge_complain(j, &j->tally->torn, "%s is not set", texts[i]);
+    }
+}
+
 static inline void judge_integrity(struct judge *j) {
     sqlite3_stmt *statement = NULL;
     const char *text = "it cannot be asked";
@@ -171,6 +183,7 @@ static inline void judge_integrity(struct judge *j) {
               &extra, &none, &statement);
     sqlite3_finalize(statement);
     if (extra) judge_complain(j, &j->tally->torn, "%" PRId64 " rows belong to no job", extra);
+    judge_settings(j);
 }
 
 /* ---- Is it the state after some act? ---- */
@@ -552,6 +565,8 @@ static inline void judge_story(struct story *s, struct tally *tally) {
     int64_t start_ms = test_real_ms();
     judge_cuts(&judges[0], s, tally, test_path("image.db"), NULL, NULL);
     tally->stories++;
+    tally->clients += s->clients;
+    tally->steps += s->steps;
     tally->ms += test_real_ms() - start_ms;
 }
 
@@ -582,7 +597,8 @@ static inline void judge_adopt(struct judge *j, struct story *to) {
     to->path = test_path("again.db");
     to->options = from->options;
     to->options.clock = to->clock;
-    jobq_clock_advance(to->clock, jobq_clock_now(from->clock) - T0);
+    jobq_clock_set(to->clock, jobq_clock_now(from->clock));
+    to->wrong_ms = from->wrong_ms;
     to->tags = from->tags;
     to->expired = from->expired;
     to->running = j->running;
@@ -643,6 +659,8 @@ static inline void judge_add(struct tally *to, const struct tally *tally) {
     to->wrong += tally->wrong;
     to->shorter += tally->shorter;
     to->stories += tally->stories;
+    to->clients += tally->clients;
+    to->steps += tally->steps;
     if (tally->deepest > to->deepest) to->deepest = tally->deepest;
 }
 

@@ -19,6 +19,10 @@
  * done, else none. Payloads and checkpoints follow from a number, the tag, so that they can be told
  * again.
  *
+ * The seed also decides what the file's pages are, whether SQLite's cache is so small that it
+ * writes in the middle of a transaction, and whether the queue is shared: then clients enqueue,
+ * too. The clock is set now and then, by half an hour and right again.
+ *
  * What the slots of the process said at each position is kept as well (story_watch). */
 #ifndef JOBQ_FAULT_STORY_H
 #define JOBQ_FAULT_STORY_H
@@ -96,6 +100,8 @@ struct story {
     bool recovering;    /* it ran in the process before */
     enum story_plan plan;
     int tags, expired;
+    int64_t wrong_ms;   /* so much the clock was set ahead, or behind */
+    int clients, steps; /* jobs of clients; times that the clock was set */
     struct story_act acts[STORY_ACTS];
     int act_count;
     struct story_job jobs[STORY_JOBS];
@@ -384,6 +390,16 @@ static inline jobq_outcome story_handle(jobq_run *run, void *ctx) {
 
 /* ---- Verbs ---- */
 
+static inline jobq_job story_some_kind(struct story *s) {
+    static const char *const queues[] = {NULL, "slow", "quick"};
+    jobq_job job = {0};
+    job.kind = story_kinds[story_random(s, 3)];
+    job.queue = queues[story_random(s, 3)];
+    if (story_random(s, 4) == 0) job.key = story_keys[story_random(s, 2)];
+    if (story_random(s, 4) == 0) job.delay_ms = 1 + (int64_t)story_random(s, JOBQ_MINUTE);
+    return job;
+}
+
 static inline jobq_kind story_kind(int which, jobq_handler run, void *ctx) {
     jobq_kind kind = {0};
     kind.name = story_kinds[which];
@@ -400,6 +416,22 @@ static inline void story_log(struct story *s) {
     story_watch(s, s->log.count);
     s->from = s->log.count;
     s->logged = true;
+}
+
+static inline int story_connect(sqlite3 *db, jobq_connection which, jobq_stage stage,
+                                jobq_error *e, void *ctx) {
+    (void)which;
+    (void)e;
+    (void)ctx;
+    if (stage != JOBQ_STAGE_SETUP) return JOBQ_OK;
+    return sqlite3_exec(db, "PRAGMA cache_size = 10", NULL, NULL, NULL) ? JOBQ_IO : JOBQ_OK;
+}
+
+static inline void story_vary(struct story *s) {
+    static const int page_sizes[] = {0, 1024, 4096};
+    s->options.page_size = page_sizes[s->seed % 3];
+    if (s->seed % 2) s->options.on_connect = story_connect;
+    s->options.shared = s->seed / 2 % 2;
 }
 
 /* Makes the file that a story begins with. */
@@ -422,6 +454,7 @@ static inline void story_init(struct story *s, const char *name, jobq_durability
     s->options.workers = JOBQ_NONE;
     s->options.wal_pages = 16;
     s->options.clock = s->clock;
+    story_vary(s);
 }
 
 static inline bool story_open(struct story *s) {
@@ -461,6 +494,18 @@ static inline void story_free(struct story *s) {
 static inline void story_enqueue(struct story *s, jobq_job job) {
     story_put(s, s->q, job);
     story_look(s, "enqueue");
+}
+
+/* Another connection enqueues, and the owner goes on beside it. */
+static inline void story_client(struct story *s) {
+    jobq_options options = s->options;
+    jobq *client = NULL;
+    options.role = JOBQ_CLIENT;
+    WORKS(jobq_open(s->path, &options, &client, &err));
+    if (client) story_put(s, client, story_some_kind(s));
+    CHECK_CODE(jobq_close(&client), JOBQ_OK);
+    story_look(s, "a client enqueues");
+    s->clients++;
 }
 
 /* The row in the middle has a key; if it is taken, only that row is kept out. */
@@ -510,6 +555,14 @@ static inline void story_advance(struct story *s, int64_t ms) {
     jobq_clock_advance(s->clock, ms);
 }
 
+static inline void story_set_clock(struct story *s) {
+    int64_t by_ms = story_random(s, 2) ? JOBQ_HOUR / 2 : -JOBQ_HOUR / 2;
+    if (s->wrong_ms) by_ms = -s->wrong_ms;
+    s->wrong_ms += by_ms;
+    jobq_clock_set(s->clock, jobq_clock_now(s->clock) + by_ms);
+    s->steps++;
+}
+
 static inline void story_flush(struct story *s) {
     WORKS(jobq_flush(s->q, &err));
     story_act(s, "flush")->flush = true;
@@ -534,20 +587,12 @@ static inline int64_t story_some_job(struct story *s) {
     return s->job_count ? s->jobs[story_random(s, (uint64_t)s->job_count)].id : 1;
 }
 
-static inline jobq_job story_some_kind(struct story *s) {
-    static const char *const queues[] = {NULL, "slow", "quick"};
-    jobq_job job = {0};
-    job.kind = story_kinds[story_random(s, 3)];
-    job.queue = queues[story_random(s, 3)];
-    if (story_random(s, 4) == 0) job.key = story_keys[story_random(s, 2)];
-    if (story_random(s, 4) == 0) job.delay_ms = 1 + (int64_t)story_random(s, JOBQ_MINUTE);
-    return job;
-}
-
 static inline void story_any(struct story *s) {
     static const char *const changes[] = {"cancel", "retry", "delete"};
-    uint64_t verb = story_random(s, 24);
-    if (verb < 5) story_enqueue(s, story_some_kind(s));
+    uint64_t verb = story_random(s, s->options.shared ? 29 : 25);
+    if (verb >= 25) story_client(s);
+    else if (verb >= 24) story_set_clock(s);
+    else if (verb < 5) story_enqueue(s, story_some_kind(s));
     else if (verb < 8) story_enqueue_many(s, 2 + (int)story_random(s, 11));
     else if (verb < 15) story_step(s, STORY_ANY);
     else if (verb < 16) story_idle(s, STORY_ANY);

@@ -35,7 +35,7 @@ struct model_kind {
 
 struct model_rules {
     struct model_kind kinds[MODEL_KINDS];
-    int64_t keep_done_ms, keep_failed_ms, keep_max;
+    int64_t keep_done_ms, keep_failed_ms, keep_max, payload_max;
     bool charge_reboots;
 };
 
@@ -316,12 +316,18 @@ static inline int model_retry_now(struct model *m, struct model_job *job, int64_
     return JOBQ_OK;
 }
 
+static inline bool model_too_big(const struct model_rules *rules, const struct model_op *op) {
+    bool too_big = op->call == MODEL_CHECKPOINT && op->saved.size > rules->payload_max;
+    for (int i = 0; i < op->count && op->call == MODEL_ENQUEUE; i++)
+        too_big = too_big || op->specs[i].payload.size > rules->payload_max;
+    return too_big;
+}
+
 static inline int model_do(struct model *m, const struct model_rules *rules, struct model_op *op,
                            int64_t now_ms) {
     struct model_job *job = op->call == MODEL_ENQUEUE ? NULL : model_find(m, op->id);
-    if (op->call == MODEL_ENQUEUE) {
-        return model_enqueue(m, op, now_ms);
-    }
+    if (model_too_big(rules, op)) return JOBQ_TOO_BIG;
+    if (op->call == MODEL_ENQUEUE) return model_enqueue(m, op, now_ms);
     if (!job) return JOBQ_NOT_FOUND;
     switch (op->call) {
     case MODEL_CANCEL: return model_cancel(m, rules, job, now_ms);

@@ -14,7 +14,8 @@
 #include "model.h"
 
 enum { SIM_LINES = 60, SIM_LINE = 150, SIM_PASTS = 2400, SIM_EVENTS = 1024, SIM_AWAITED = 256,
-       SIM_MAYBES = 8, SIM_ENDS = 6, SIM_GHOSTS = 256, SIM_STEPS = 64 };
+       SIM_MAYBES = 8, SIM_ENDS = 6, SIM_GHOSTS = 256, SIM_STEPS = 64,
+       SIM_BYTES = 1 << 16 };
 
 /* What a life is like. Chances are per thousand calls. */
 struct sim_profile {
@@ -23,9 +24,13 @@ struct sim_profile {
     bool chaos;           /* the clock is set back, forth, and to 1970 between sessions, */
     int steps;            /* and before a call, or in a handler, by this chance */
     bool power;           /* the power may fail */
+    bool tides;           /* the file grows to megabytes, empties, and becomes small again */
     int faults, deaths;   /* a fault is planned before a call; the device dies after one */
     int sessions, calls;  /* at most so many, and so many calls of each */
 };
+
+/* In a life with tides: the file grows, its jobs go, and then time passes. */
+enum sim_tide { SIM_NO_TIDE, SIM_FLOOD, SIM_EBB, SIM_SLACK };
 
 /* A state of the file that was, or may become, true. */
 struct sim_past {
@@ -70,6 +75,10 @@ struct sim_figures {
     int64_t lived_ms, effects, crashes;
     int64_t edges[6][6][JOBQ_CRASHED + 1]; /* from, to, outcome */
     int64_t deleted[6], pruned[6], uncharged, wishes;
+    int64_t compared, compared_bytes, too_big; /* payloads and results, byte for byte */
+    int64_t floods, shrunk, shrunk_calls;      /* commits that made the file smaller, and calls */
+    int64_t shrunk_deaths, shrunk_cuts, shrunk_troubles, shrunk_steps; /* of these: in which */
+    int64_t became_small, page_sizes[8];       /* lives */
 };
 
 static struct {
@@ -88,6 +97,7 @@ static struct {
     jobq_options options;
     struct model_rules rules;
     struct model m;         /* the truth, as far as it is known */
+    int64_t high_size;      /* of the database, ever */
     int64_t high_ms;        /* the latest time that a clock has shown */
     int64_t wall_ms;        /* when the next session begins, by a clock that nobody has set */
     bool wrote;             /* a handler has asked for its transaction */
@@ -104,6 +114,8 @@ static struct {
     jobq_clock *clock;
     int64_t offsets[SIM_STEPS]; /* of its wall from its monotonic reading; now: the last */
     int offset_count;
+    enum sim_tide tide;
+    int tide_left;          /* calls, until it turns */
     struct fault_log log;
     bool logging;
     bool leaving;           /* jobq_mark_exit was called */
@@ -120,6 +132,7 @@ static struct {
     int64_t low_ms, top_ms; /* what the clock has shown meanwhile */
     bool stepped;           /* it was set */
     int call_runs, call_log, call_latched;
+    int64_t call_shrunk;
     bool advancing, stepping;
     struct sim_run_state run;
     int passed[MODEL_QUEUES + 1]; /* steps that went past a line with work */
@@ -160,23 +173,38 @@ static inline int64_t sim_duration(void) {
     return (int64_t)(test_random(&sim.random) % (uint64_t)most);
 }
 
+/* With tides: some pages, or about as many bytes as may be, or one too many. */
+static inline int sim_large_size(void) {
+    int most = (int)sim.options.payload_max;
+    if (sim.tide == SIM_FLOOD) return most / 2 + sim_pick(most / 2);
+    if (sim_chance(700)) return 8 + sim_pick(most / 4);
+    return most + (sim_chance(300) ? 1 : -sim_pick(20));
+}
+
 static inline struct model_blob sim_blob(void) {
     struct model_blob blob = {0, (uint32_t)test_random(&sim.random)};
     if (sim_chance(200)) return blob;
     blob.size = (uint32_t)(8 + sim_pick(sim_chance(60) ? 9000 : 50));
+    if (sim.profile->tides && sim_chance(sim.tide == SIM_FLOOD ? 700 : 150))
+        blob.size = (uint32_t)sim_large_size();
     return blob;
 }
 
-/* The bytes say what they are, so that any of them can be told from noise. */
+/* The bytes say what they are, and then come from another place of the noise for each seed: no
+ * page of one blob can stand for a page of another. */
 static inline void sim_fill(struct model_blob blob, unsigned char *bytes) {
-    uint64_t state = blob.seed;
-    if (blob.size >= sizeof blob) memcpy(bytes, &blob, sizeof blob);
-    for (uint32_t i = sizeof blob; i < blob.size; i++)
-        bytes[i] = (unsigned char)((state = state * 69069 + 1) >> 24);
+    enum { SHIFTS = 65521 };
+    static unsigned char noise[SIM_BYTES + SHIFTS];
+    static size_t made;
+    static uint64_t state = 1;
+    while (made < sizeof noise) noise[made++] = (unsigned char)test_random(&state);
+    if (blob.size < sizeof blob) return;
+    memcpy(bytes, &blob, sizeof blob);
+    memcpy(bytes + sizeof blob, noise + blob.seed % SHIFTS, blob.size - sizeof blob);
 }
 
 static inline bool sim_same(struct model_blob blob, const void *bytes, size_t size) {
-    static unsigned char wanted[16384];
+    static unsigned char wanted[SIM_BYTES];
     if (size != blob.size) return false;
     sim_fill(blob, wanted);
     return size == 0 || memcmp(wanted, bytes, size) == 0;
@@ -253,8 +281,9 @@ static inline bool sim_planned(void) {
 
 static inline void sim_plan_space(void) {
     sim.tight = true;
-    int64_t room = disk_used() + sim_pick(60000);
-    if (sim_chance(500)) fault_wal_limit(4096 + sim_pick(300000));
+    int times = sim.profile->tides ? 8 : 1;
+    int64_t room = disk_used() + sim_pick(60000 * times);
+    if (sim_chance(500)) fault_wal_limit(4096 + sim_pick(300000 * times));
     else fault_space(room + 8192, sim.path);
     sim_say("the disk is small from now on");
 }

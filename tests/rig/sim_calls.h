@@ -63,7 +63,7 @@ static inline void sim_step_clock(void) {
 
 /* ---- Writing calls ---- */
 
-static unsigned char sim_bytes[MODEL_MANY][16384];
+static unsigned char sim_bytes[MODEL_MANY][SIM_BYTES];
 
 static inline jobq_job sim_job(const struct model_spec *spec, unsigned char *bytes) {
     jobq_job job;
@@ -191,6 +191,8 @@ static inline int sim_wanted(struct model *world, struct model_op *op) {
     wanted = model_do(world, &sim.rules, op, sim_now());
     if (op->call == MODEL_ENQUEUE && op->count == 0) return JOBQ_OK;
     if (in_tx && op->call != MODEL_ENQUEUE) return JOBQ_MISUSE;
+    sim.figures.too_big += wanted == JOBQ_TOO_BIG;
+    if (wanted == JOBQ_TOO_BIG) return wanted;
     return sim.latched && !in_tx ? sim.latched : wanted;
 }
 
@@ -276,7 +278,7 @@ static inline void sim_change(enum model_call call, int64_t id) {
 
 static inline void sim_read_blobs(int64_t id) {
     const struct model_job *job = model_find(&sim.m, id);
-    static unsigned char bytes[16384];
+    static unsigned char bytes[SIM_BYTES];
     struct sim_eye eye;
     size_t size = 7;
     int code;
@@ -288,10 +290,17 @@ static inline void sim_read_blobs(int64_t id) {
     if (code == JOBQ_OK) code = jobq_get_result(sim.q, id, bytes, sizeof bytes, &size, NULL);
     if (code == JOBQ_OK && !sim_same(job->result, bytes, size))
         sim_broken("the result of job %" PRId64 " differs", id);
+    sim.figures.compared++;
+    sim.figures.compared_bytes += (int64_t)job->spec.payload.size + (int64_t)job->result.size;
     if (code != JOBQ_OK && !(code == JOBQ_NOT_FOUND
                              && model_may_be_gone(job, sim.high_ms)))
         sim_broken("payload or result of job %" PRId64 ": %s", id, jobq_code_name(code));
     sim_shut_eye(&eye);
+}
+
+/* Every byte that stands in the file. */
+static inline void sim_read_all(void) {
+    for (int i = 0; i < sim.m.count && !sim_over(); i++) sim_read_blobs(sim.m.jobs[i].id);
 }
 
 /* A listing by state, kind and queue has the same rows as the model. */

@@ -111,6 +111,10 @@ static inline void sim_die(bool power) {
     }
     if (slots) sim_copy_slots(power);
     sim.dead = true;
+    if (fault_shrunk() != sim.call_shrunk) {
+        sim.figures.shrunk_deaths++;
+        sim.figures.shrunk_cuts += power;
+    }
     sim.figures.deaths++;
     sim_calm_disk();
     fault_plan(FAULT_ANY, "X*", SQLITE_IOERR);

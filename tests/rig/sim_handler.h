@@ -265,6 +265,7 @@ static inline struct sim_answer sim_some_answer(void) {
     if (a.bare) a.at_ms = sim_bare_at();
     if (sim_chance(700)) a.error = MODEL_SAID + sim_pick(1000);
     if (sim_chance(400)) a.result = sim_blob();
+    if (a.result.size > sim.rules.payload_max) a.result.size = (uint32_t)sim.rules.payload_max;
     return a;
 }
 

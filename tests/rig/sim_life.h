@@ -80,8 +80,9 @@ static inline void sim_register(int i) {
 
 static inline void sim_begin_call(void) {
     bool limits;
+    int faults = sim.profile->faults * (sim.tide == SIM_SLACK ? 5 : 1);
     if (sim_planned() && sim_chance(200)) sim_calm_disk();
-    else if (!sim_planned() && sim_bad_luck(sim.profile->faults)) sim_plan_fault();
+    else if (!sim_planned() && sim_bad_luck(faults)) sim_plan_fault();
     limits = fault.space || fault.wal_limit;
     sim.call_hits = limits ? -1 : sim_hits();
     sim.low_ms = sim.top_ms = sim.last_ms = jobq_clock_now(sim.clock);
@@ -89,6 +90,7 @@ static inline void sim_begin_call(void) {
     sim.stepped = false;
     sim_now();
     sim.call_log = sim.logging ? fault_log_now(&sim.log) : 0;
+    sim.call_shrunk = fault_shrunk();
     model_age(&sim.m, &sim.rules);
     sim.call_runs = 0;
     sim.call_latched = sim.latched;
@@ -97,8 +99,22 @@ static inline void sim_begin_call(void) {
     if (sim.run.id) sim.run.hits = -1;
 }
 
+/* The call has made the file smaller: nothing is missing in what was moved. */
+static inline void sim_check_shrunk(int64_t commits) {
+    sim.figures.shrunk += commits;
+    sim.figures.shrunk_calls++;
+    sim.figures.shrunk_troubles += sim_trouble();
+    sim.figures.shrunk_steps += sim.offset_count > 1;
+    sim_say("the file has become smaller by %" PRId64 " commits", commits);
+    sim_read_all();
+}
+
 /* After each call everything that it can have touched is compared. */
 static inline void sim_end_call(void) {
+    const struct disk_file *f = sim.profile->tides ? disk_find(sim.path) : NULL;
+    int64_t shrunk = fault_shrunk() - sim.call_shrunk;
+    int deaths = shrunk && sim.profile->deaths ? 300 : sim.profile->deaths;
+    if (f && f->size > sim.high_size) sim.high_size = f->size;
     sim_note_latch();
     sim_mind_death();
     if (sim_over()) return;
@@ -106,8 +122,9 @@ static inline void sim_end_call(void) {
     sim_hear_all();
     if (!sim_over()) sim_check_stats();
     if (sim_chance(80)) sim_check_all(false);
+    if (shrunk) sim_check_shrunk(shrunk);
     if (!sim_over()) sim_remember(false);
-    if (sim_bad_luck(sim.profile->deaths)) sim_die(sim.logging && sim_chance(500));
+    if (sim_bad_luck(deaths)) sim_die(sim.logging && sim_chance(500));
 }
 
 /* A call that runs jobs has returned: what was due when it looked last was seen to. */
@@ -210,9 +227,56 @@ static inline void sim_small_call(void) {
     }
 }
 
+/* ---- Tides ---- */
+
+static inline struct sim_answer sim_succeed(void) {
+    static const struct sim_answer done = {JOBQ_DONE, 0, 0, {0, 0}, false};
+    return done;
+}
+
+/* A dozen jobs go: they are deleted, or whatever is ready is done. */
+static inline void sim_ebb(void) {
+    if (sim_chance(300)) {
+        sim_script = sim_succeed;
+        sim_run_all();
+        sim_script = sim_improvise;
+        return;
+    }
+    for (int i = 0; i < MODEL_MANY && sim.m.count > 0 && !sim_over() && !sim.latched; i++)
+        sim_change(MODEL_DELETE, sim.m.jobs[sim_pick(sim.m.count)].id);
+}
+
+/* Time enough for the file to become small, or not quite. */
+static inline void sim_slack(void) {
+    int64_t duration_ms = JOBQ_MINUTE / 2 + sim_pick(JOBQ_MINUTE);
+    if (sim_chance(700)) {
+        sim_advance(duration_ms);
+        return;
+    }
+    jobq_clock_advance(sim.clock, duration_ms);
+    sim.last_ms = sim_now();
+    sim_step();
+}
+
+static inline void sim_tidal_call(void) {
+    static const int calls[] = {0, 4, 8, 8};
+    if (sim.tide_left-- <= 0) {
+        sim.tide = sim.tide == SIM_SLACK ? SIM_FLOOD : (enum sim_tide)(sim.tide + 1);
+        sim.tide_left = 1 + sim_pick(calls[sim.tide]);
+        sim.figures.floods += sim.tide == SIM_FLOOD;
+    }
+    if (sim.tide == SIM_FLOOD) sim_enqueue(MODEL_MANY);
+    else if (sim.tide == SIM_EBB) sim_ebb();
+    else sim_slack();
+}
+
 static inline void sim_any_call(void) {
     int dice = sim_pick(100);
     if (sim_chance(sim.profile->steps)) sim_step_clock();
+    if (sim.profile->tides && !sim.run.id && sim_chance(700)) {
+        sim_tidal_call();
+        return;
+    }
     /* While an outcome is on its way, what it does to its job is not known. */
     if (sim.run.id && (sim_planned() || sim.run.may_count > 1)
         && (dice >= 14 || sim.m.count > MODEL_JOBS / 2))
@@ -284,6 +348,7 @@ static inline bool sim_begin_session(int64_t now_ms) {
     sim_find_world();
     sim.m.kept = 0;
     sim_shut_eye(&eye);
+    if (sim.profile->tides) sim_read_all();
     model_set_back(&sim.m, now_ms);
     if (sim.crash_events_unsure) sim.stats.crashed = stats_of(sim.q).crashed;
     if (sim.crash_events_unsure || sim.wishes_unsure)
@@ -299,11 +364,6 @@ static inline void sim_end_session_somehow(void) {
 }
 
 /* ---- The end of a life ---- */
-
-static inline struct sim_answer sim_succeed(void) {
-    static const struct sim_answer done = {JOBQ_DONE, 0, 0, {0, 0}, false};
-    return done;
-}
 
 /* Everything that was acknowledged comes to an end, once the troubles are over. */
 static inline void sim_drain(void) {
@@ -326,6 +386,45 @@ static inline void sim_drain(void) {
             sim_broken("job %" PRId64 " has not come to an end", sim.m.jobs[i].id);
 }
 
+/* At most what the rows need, which may stand in pages of their own; what is kept to be used again:
+ * half of it, or half a megabyte; and half a megabyte that may end before somebody looks. */
+static inline int64_t sim_small_size(void) {
+    int64_t page = sim.options.page_size ? sim.options.page_size : 2048;
+    int64_t used = 40 * page + 50 * sim.m.effects;
+    for (int i = 0; i < sim.m.count; i++) {
+        const struct model_job *job = &sim.m.jobs[i];
+        used += (int64_t)job->spec.payload.size + (int64_t)job->result.size;
+        used += (int64_t)job->saved.size + 4 * page;
+    }
+    return used + (used > 1 << 20 ? used / 2 : 1 << 19) + (1 << 19);
+}
+
+/* Some minutes after the last job has ended, or was deleted, the file is small. */
+static inline int64_t sim_let_shrink(void) {
+    bool empty = sim_chance(500);
+    while (empty && sim.m.count > 0 && !sim_over()) {
+        sim_begin_call();
+        sim_change(MODEL_DELETE, sim.m.jobs[0].id);
+        sim_end_call();
+    }
+    for (int minutes = 0; minutes < 5 && !sim_over(); minutes++) {
+        sim_begin_call();
+        sim_advance(JOBQ_MINUTE);
+        sim_end_call();
+    }
+    sim_check_all(true);
+    return sim_small_size();
+}
+
+static inline void sim_check_small(int64_t most) {
+    const struct disk_file *f = disk_find(sim.path);
+    int64_t size = f ? f->size : 0;
+    if (sim.broken) return;
+    if (size > most)
+        sim_broken("the file has %" PRId64 " bytes, although %" PRId64 " are enough", size, most);
+    sim.figures.became_small += sim.high_size > most;
+}
+
 static inline void sim_register_some(void) {
     for (int i = 0; i < MODEL_KINDS && !sim_over(); i++) {
         if (sim_chance(i == MODEL_KINDS - 1 ? 500 : 100)) continue;
@@ -336,7 +435,7 @@ static inline void sim_register_some(void) {
 }
 
 static inline void sim_session(bool last) {
-    int64_t began_ms = sim_first_time(), lived_ms;
+    int64_t began_ms = sim_first_time(), lived_ms, most = 0;
     int calls = 1 + sim_pick(sim.profile->calls);
     sim.peace = last;
     if (last) sim_calm_disk();
@@ -350,14 +449,27 @@ static inline void sim_session(bool last) {
             if (sim.latched && sim_chance(400)) break;
         }
         if (last || sim.profile->memory) sim_drain();
+        if (last && sim.profile->tides && !sim_over()) most = sim_let_shrink();
     }
     lived_ms = sim_mono();
     sim.wall_ms += lived_ms;
     sim.figures.lived_ms += lived_ms;
     sim_end_session_somehow();
+    if (most) sim_check_small(most);
 }
 
 /* ---- Lives ---- */
+
+/* Payloads of some to many pages. */
+static inline void sim_draw_tides(void) {
+    static const int pages[] = {0, 512, 1024, 4096, 8192};
+    static const int payloads[] = {20000, 40000, 65000};
+    jobq_options *o = &sim.options;
+    int page = sim_pick(5);
+    o->page_size = pages[page];
+    o->payload_max = payloads[sim_pick(3)];
+    sim.figures.page_sizes[page]++;
+}
 
 static inline void sim_draw_life(void) {
     static const int64_t keeps_ms[] = {JOBQ_DAY, JOBQ_MINUTE, 60 * JOBQ_DAY, JOBQ_NONE};
@@ -377,6 +489,8 @@ static inline void sim_draw_life(void) {
     sim.rules.keep_done_ms = keep_ms;
     sim.rules.keep_failed_ms = 7 * JOBQ_DAY;
     sim.rules.keep_max = o->keep_max ? o->keep_max : INT64_MAX;
+    if (sim.profile->tides) sim_draw_tides();
+    sim.rules.payload_max = o->payload_max;
     for (int i = 0; i < MODEL_KINDS; i++) sim_draw_kind(&sim.rules.kinds[i]);
     sim.wall_ms = T0 + (int64_t)(test_random(&sim.random) % (uint64_t)JOBQ_DAY);
 }
@@ -436,6 +550,10 @@ static const struct sim_profile sim_profiles[] = {
     {.name = "calm", .chaos = true, .steps = 30, .deaths = 8, .sessions = 8, .calls = 90},
     {.name = "clocks", .chaos = true, .steps = 150, .power = true, .faults = 5, .deaths = 20,
      .sessions = 40, .calls = 12},
+    {.name = "tides", .chaos = true, .steps = 30, .power = true, .tides = true, .faults = 40,
+     .deaths = 6, .sessions = 5, .calls = 120},
+    /* The same on a disk that works. */
+    {.name = "moon", .tides = true, .sessions = 3, .calls = 150},
     {.name = "memory", .memory = true, .sessions = 1, .calls = 1500},
     {.name = "steady", .sessions = 3, .calls = 200},
 };

@@ -9,7 +9,8 @@
  *   G5      the rows that handlers wrote are those of the runs that are done, to the last
  *   G6, G7  the head of its line starts, lines take turns, never early, and on time if the clock
  *           is advanced
- *   G8      log and memory stay within bounds, and all memory comes back
+ *   G8      log and memory stay within bounds, and all memory comes back; a file that has emptied
+ *           is small some minutes later
  *   G9      the queue stops for good only if the disk gave it a reason, and then nothing happens
  *   G10     the same seed gives the same history
  * Broken on purpose (and seen to fail): attempts that rise with the claim, a crash that charges
@@ -76,15 +77,43 @@ TEST(clocks) {
                 sim.figures.runs, test_failures());
 }
 
+/* Goal: a file that grew and whose jobs have ended becomes small again, and not a byte of the
+ * others is lost on the way, nor of a payload that is as large as may be. Method: pages of five
+ * sizes; floods of large jobs that end or are deleted, minutes that pass, and then more often than
+ * else a fault, a death or a power cut. After each call that made the file smaller, and after each
+ * open, every payload and result is compared; at the end of a life the file's size is. */
+TEST(tides) {
+    const struct sim_figures *f = &sim.figures;
+    int64_t lives = test_effort(60);
+    sim_live_all("tides", test_seed(), lives);
+    if (lives >= 60) {
+        CHECK(f->shrunk_deaths > f->shrunk_cuts && f->shrunk_cuts > 0);
+        CHECK(f->shrunk_troubles > 0 && f->shrunk_steps > 0);
+        CHECK(f->became_small > 0 && f->too_big > 0);
+        for (int i = 0; i < 5; i++) CHECK(f->page_sizes[i] > 0);
+    }
+    test_figure("files that grow and become small, simulated",
+                "0 bytes differ, every file that has emptied is small",
+                "%" PRId64 " lives, %" PRId64 " floods; %" PRId64 " commits that made a file"
+                " smaller, in %" PRId64 " calls: %" PRId64 " ended with the power, %" PRId64
+                " with the process, %" PRId64 " met a disk that failed or was full, %" PRId64
+                " came after a step of the clock; %" PRId64 " files of megabytes became small;"
+                " %" PRId64 " payloads and results compared, %" PRId64 " MB; %d violations",
+                f->lives, f->floods, f->shrunk, f->shrunk_calls, f->shrunk_cuts,
+                f->shrunk_deaths - f->shrunk_cuts, f->shrunk_troubles, f->shrunk_steps,
+                f->became_small, f->compared, f->compared_bytes / 1000000, test_failures());
+}
+
 /* Goal: the same seed gives the same history, and in every build and with every SQLite if the disk
  * does not fail. Method: lives twice; and the hash of some calm ones, which changes only with the
  * simulator or with what jobq does: then it is to be put here anew. */
 TEST(same_seed_same_history) {
     uint64_t calm = 0, seed = test_seed();
-    int64_t lives = test_effort(6);
+    int64_t lives = 2 * test_effort(5);
     for (int64_t i = 0; i < lives; i++) {
-        uint64_t hash = sim_live(sim_profile_of("storm"), seed + (uint64_t)i);
-        CHECK(sim_live(sim_profile_of("storm"), seed + (uint64_t)i) == hash);
+        const struct sim_profile *profile = sim_profile_of(i % 2 ? "tides" : "storm");
+        uint64_t hash = sim_live(profile, seed + (uint64_t)i);
+        CHECK(sim_live(profile, seed + (uint64_t)i) == hash);
     }
     for (uint64_t i = 0; i < 20; i++)
         calm = calm * 31 + sim_live(sim_profile_of("calm"), 1 + i);
@@ -107,4 +136,4 @@ TEST(seeds) {
         sim_live(sim_profile_of(rows[i].name), rows[i].seed);
 }
 
-TEST_MAIN(lives, clocks, same_seed_same_history, seeds)
+TEST_MAIN(lives, tides, clocks, same_seed_same_history, seeds)

@@ -31,4 +31,16 @@ TEST(calls_in_a_file) {
                 sim.figures.calls, sim.figures.runs, sim.figures.effects, test_failures());
 }
 
-TEST_MAIN(calls_in_memory, calls_in_a_file)
+/* Goal: payloads as large as may be, in a file that grows to megabytes and becomes small again, are
+ * what they were, byte for byte. */
+TEST(calls_in_a_file_that_shrinks) {
+    call("moon", test_effort(8000));
+    CHECK_INT(sim.figures.opens_failed + sim.figures.deaths, 0);
+    CHECK(sim.figures.shrunk > 0);
+    test_figure("random calls against a model, in a file that shrinks", "0 differences",
+                "%" PRId64 " calls, %" PRId64 " runs, %" PRId64 " commits that made it smaller, %"
+                PRId64 " payloads and results compared, %d differences", sim.figures.calls,
+                sim.figures.runs, sim.figures.shrunk, sim.figures.compared, test_failures());
+}
+
+TEST_MAIN(calls_in_memory, calls_in_a_file, calls_in_a_file_that_shrinks)
