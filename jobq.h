@@ -576,11 +576,12 @@ enum jobq_how {
  * id; ids rise, and ids of committed jobs are never used again. If a job of this kind with this
  * key has not ended, nothing is stored and *id is that job (JOBQ_KEEP, counted in jobq_stats.kept),
  * or it is JOBQ_EXISTS with the job in err->id (JOBQ_REFUSE). On failure *id is 0.
+ * In a file of UTF-16 a kind or queue that is not UTF-8 is JOBQ_BAD_NAME: it would come back as
+ * another one.
  * Owns: everything is copied. Threads: any, handlers too (after jobq_run_db the job is
  * part of that transaction). Blocks: for one commit, shared with other callers.
  * Fails: MISUSE (run_at_ms and delay_ms together; a payload without a size, or a size without one;
- * text beside payload or size), EXISTS, BAD_NAME (in a file of UTF-16 also a kind or queue that is
- * not UTF-8, and would come back as another), BAD_TIME, TOO_BIG, BUSY, FULL, IO, UNKNOWN,
+ * text beside payload or size), EXISTS, BAD_NAME, BAD_TIME, TOO_BIG, BUSY, FULL, IO, UNKNOWN,
  * NO_MEMORY, CLOSED, FORKED, CORRUPT, MOVED, UNSAFE_SQLITE (client: see shared).
  * FULL: the file holds JOBQ_NAMES_MAX names, or the disk is full, or would leave no room to finish
  * what is in the queue. Jobs go on; done and cancelled ones may be dropped before their time then,

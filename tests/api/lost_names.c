@@ -5,7 +5,7 @@
  * of the same kind. The tests store jobs as ever and take the name away by SQL. */
 #include "helpers.h"
 
-#define STEP ((jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED})
+#define RELAXED_STEP ((jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED})
 
 /* A file is one of 0.1.0 without what 0.2.0 notes in it. */
 #define MADE_BY_0_1_0 "DELETE FROM jobq_meta WHERE key = 'lost'"
@@ -21,7 +21,7 @@ static void lose(const char *path, const char *name, char *lost) {
 }
 
 static bool open_step(fixture *f, event_log *log) {
-    jobq_options options = STEP;
+    jobq_options options = RELAXED_STEP;
     if (log) {
         options.on_event = log_event;
         options.ctx = log;
@@ -319,7 +319,7 @@ static jobq_outcome die(jobq_run *run, void *ctx) {
 /* A process that dies in a handler, with a job in its hands. */
 static void die_in_handler(void *arg) {
     jobq *q = NULL;
-    jobq_options options = STEP;
+    jobq_options options = RELAXED_STEP;
     WORKS(jobq_open((const char *)arg, &options, &q, &err));
     if (!q) return;
     put_job(q, (jobq_job){.kind = "child", .queue = "slow", .key = "mine"});
