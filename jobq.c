@@ -14,14 +14,14 @@
  *     mem.c           the one allocator
  *     err.h           codes to names, error records
  *     err.c           codes to names, error records
- *     os.h            threads, clocks, atomics, lock file: the whole porting contract
- *     os.c            threads, clocks, atomics, lock file for POSIX
+ *     os.h            threads, clocks, atomics, files: the whole porting contract
+ *     os.c            threads, clocks, atomics, files for POSIX
  *     clock.h         the readings of time: wall, monotonic, and an artificial clock's
  *     clock.c         the readings of time: wall, monotonic, and an artificial clock's
  *     files.h         which files a path means: resolved once, looked at, made, watched
  *     files.c         which files a path means: resolved once, looked at, made, watched
- *     owner.h         one owner per file: lock, slots, forks
- *     owner.c         one owner per file: lock, slots, forks
+ *     owner.h         one owner per file: the lock, the slots that outlive a process, forks
+ *     owner.c         one owner per file: the lock, the slots that outlive a process, forks
  *     wheel.h         hierarchical timing wheel; owns no clock, lock or memory
  *     wheel.c         hierarchical timing wheel; owns no clock, lock or memory
  *     backoff.h       retry delay and jitter, pure functions
@@ -281,6 +281,8 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__TURN_AWAY_US 3000
 /* A reader meets a lock only while somebody recovers the log. */
 #define JOBQ__DB_PATIENCE_US 1000000
+/* A client waits so long for a file that an owner has for itself, or had when it was killed. */
+#define JOBQ__KNOCK_US 100000
 /* Rows that one statement of a bulk insert carries. */
 #define JOBQ__INSERT_ROWS 8
 /* Payload bytes that a recycled entry keeps room for. */
@@ -2119,6 +2121,7 @@ JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files) {
 #define JOBQ__OWNER_H
 
 /* #include "files.h" */
+/* #include "list.h" */
 
 /* Design note.
  *
@@ -2131,16 +2134,24 @@ JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files) {
  *   STARTED -> RELEASED by stop, exit() and jobq_mark_exit: this run is not to be blamed
  *   STARTED -> GUILTY   by exit(), if it was called on this run's own thread
  *
- * The last three also say that the process is leaving, for runs that begin after that.
+ * exit() and jobq_mark_exit also say that the process is leaving, for runs that begin after that.
+ * They touch no page before the recovery has committed: until then it is the evidence of the
+ * process before.
  *
  * When a sync has failed the system may hold what was written as clean, and never write it: the log
  * reads as whole until the power fails, and what is appended to it is lost with it. The page says
- * so (doubt), for the next owner has to copy the log before it adds to it.
+ * so (doubt), for the next owner has to copy the log before it adds to it. After another boot it
+ * need not, but who can be sure of that; to copy costs no more than a checkpoint.
  *
  * A process that has found the database taken by another one raises a word behind the slots
  * (wanted); who writes without a pause lowers it and lets others go first for a moment (turn.h).
  * A client writes it through the file: what it maps, it can only read. Nobody owns the word, and no
  * value of it does more harm than that short rest.
+ *
+ * SQLite's own table of what it has locked goes along with a fork: a child that opens the same file
+ * believes to have locks that only its parent has. So everybody who has a file open, owner or
+ * client, is on a list of the process, and in a child that list refuses the file for ever: SQLite
+ * cannot be told to forget it.
  *
  * A slot that the next owner finds STARTED, with the runs of a row that is still claimed, is a
  * suspect. The next owner clears the slots after its recovery has committed, so a recovery that
@@ -2188,17 +2199,20 @@ struct jobq__owner {
     const struct jobq__files *files;
     struct jobq__os_id id;      /* of the lock file that is mapped */
     int64_t reserved;           /* bytes set aside behind the page */
-    int entry;                  /* in the process's table, or -1 */
-    bool same_boot, other_boot; /* than that of the page found at open; neither: nobody knows */
+    struct jobq__link all;      /* of this process */
+    bool entered;               /* there */
+    int entry;                  /* among the pages that have begun, or -1 */
+    bool same_boot;             /* as that of the page found at open, for sure */
     int32_t generation;         /* of forks, at open */
 };
 
-/* Takes the lock that stands beside these files (":memory:": none). They must outlive the owner.
- * JOBQ_LOCKED names the owner's pid in err. */
+/* Takes the lock that stands beside these files (":memory:": none). They must outlive the owner,
+ * who may not move. JOBQ_LOCKED names the owner's pid in err; JOBQ_FORKED: a process that this one
+ * was forked from had the file open. */
 JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq__files *files,
                                     int32_t writers, jobq_error *err);
 
-/* A client: sees the page if there is one, now or later. */
+/* A client: sees the page if there is one, now or later. JOBQ_FORKED as above. */
 JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
                                      jobq_error *err);
 /* A client, before each write; with the baton: MISUSE if the owner has said that nobody else
@@ -2206,8 +2220,11 @@ JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct job
  * that others may, or there never was one. */
 JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jobq_error *err);
 
-/* A client that opens: JOBQ_LOCKED if the owner has the file for itself. */
-JOBQ__INTERNAL int jobq__owner_admits(struct jobq__owner *owner, jobq_error *err);
+/* A client that opens: true if an owner has said that it has the file for itself. Whether it has
+ * still, or is dead, only SQLite's lock can tell. */
+JOBQ__INTERNAL bool jobq__owner_has_it_all(const struct jobq__owner *owner);
+/* It has: JOBQ_LOCKED. */
+JOBQ__INTERNAL int jobq__owner_keeps_out(const struct jobq__owner *owner, jobq_error *err);
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner);
 
@@ -2219,7 +2236,7 @@ JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owne
 /* True if a slot says that the job runs now. */
 JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id);
 
-/* After recovery: empty slots, this process's pid and boot. */
+/* After recovery: empty slots, this process's boot; who leaves marks the page from now on. */
 JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner);
 
 /* On the thread that runs it; returns what jobq__owner_ended is to be given: a handler may step
@@ -2271,28 +2288,32 @@ JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner);
 #define JOBQ__PID_MAX (1 << 22)
 #define JOBQ__PAGE_RESERVE_MAX ((int64_t)1 << 40)
 
-/* The process's table. Pages are read by a signal handler, so they are atomic pointers;
- * everything else is under the global lock. */
+typedef char jobq__owner_page_fits[sizeof(struct jobq__page) <= JOBQ__PAGE_ROOM ? 1 : -1];
+
+/* The pages of those that have begun, for exit() and a signal handler: atomic pointers, changed
+ * under the global lock. */
 static void *jobq__owner_pages[JOBQ__OWNERS_MAX];
-static struct jobq__os_id jobq__owner_files[JOBQ__OWNERS_MAX];
-static int jobq__owner_fds[JOBQ__OWNERS_MAX];
-static int32_t jobq__owner_generation;
 static int32_t jobq__owner_marking; /* calls of jobq_mark_exit that look at the pages; atomic */
+
+/* Who has a file open here, owners and clients, from before SQLite opens it until after it has
+ * closed it; in a child also whom it has inherited, for ever. Under the global lock. */
+static struct jobq__link jobq__owner_all = {&jobq__owner_all, &jobq__owner_all};
+static int32_t jobq__owner_generation;
 
 /* With the global lock held by the thread that forked: so no thread was between having a lock and
  * writing that down here, or the other way round. */
 static void jobq__owner_in_child(void) {
-    int i;
-    jobq__owner_generation++;
-    jobq__os_store(&jobq__owner_marking, 0); /* the threads that were at it are not here */
-    for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
-        if (!jobq__owner_pages[i]) continue;
-        /* The mapping holds the file open as well, and with it the parent's lock. */
-        jobq__os_page_close(jobq__owner_fds[i],
-                            jobq__owner_fds[i] >= 0 ? jobq__owner_pages[i] : NULL,
-                            sizeof(struct jobq__page));
-        jobq__owner_pages[i] = NULL;
+    struct jobq__link *link;
+    for (link = jobq__owner_all.next; link != &jobq__owner_all; link = link->next) {
+        const struct jobq__owner *owner = JOBQ__CONTAINER(link, struct jobq__owner, all);
+        /* Of older ones the parent has let go in its turn. The mapping holds the file open as
+         * well, and with it the parent's lock. */
+        if (owner->writable && owner->generation == jobq__owner_generation)
+            jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
     }
+    memset(jobq__owner_pages, 0, sizeof jobq__owner_pages);
+    jobq__os_store(&jobq__owner_marking, 0); /* the threads that were at it are not here */
+    jobq__owner_generation++;
     jobq__os_global_unlock();
 }
 
@@ -2366,37 +2387,56 @@ static void jobq__owner_at_exit(void) {
     jobq__owner_leave(jobq__os_thread_is_at(NULL));
 }
 
-/* Returns the entry, -1 if the file is owned in this process already, -2 if the table is full.
- * With the global lock held. */
-static int jobq__owner_enter(const struct jobq__owner *owner) {
-    int i, entry = -2;
-    for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
-        if (!jobq__owner_pages[i]) {
-            if (entry == -2) entry = i;
-        } else if (owner->mapped && jobq__owner_files[i].file == owner->files->db.id.file
-                   && jobq__owner_files[i].device == owner->files->db.id.device) {
-            entry = -1;
-            break;
-        }
-    }
-    if (entry >= 0) {
-        jobq__owner_files[entry] = owner->files->db.id;
-        jobq__owner_fds[entry] = owner->fd;
-        jobq__os_store_pointer(&jobq__owner_pages[entry], owner->page);
-    }
-    return entry;
+/* 0 if it does not tell. On one that was empty the new owner has only said who it is. */
+static int32_t jobq__owner_pid(const struct jobq__page *page) {
+    bool ours = page && (!page->magic[0] || jobq__owner_knows(page));
+    return ours ? JOBQ__MAX(jobq__os_load(&page->pid), 0) : 0;
 }
 
-/* A client sees the lock file that stands there at this moment, and without one an empty page. The
- * place of the page stays, because others may be reading it. */
+/* What others of this process say to one more who opens the file. With the global lock held. */
+static int jobq__owner_check_all(const struct jobq__owner *owner, bool owns, jobq_error *err) {
+    const char *path = owner->files->path;
+    const struct jobq__link *link;
+    int owners = 0;
+    for (link = jobq__owner_all.next; link != &jobq__owner_all; link = link->next) {
+        const struct jobq__owner *other = JOBQ__CONTAINER(link, struct jobq__owner, all);
+        bool inherited = other->generation != jobq__owner_generation;
+        if (other->writable && !inherited) owners++;
+        if (!jobq__os_same_file(&other->files->db.id, &owner->files->db.id)) continue;
+        /* SQLite believes in the child to have the locks that only the parent has. */
+        if (inherited)
+            return jobq__err_set(err, JOBQ_FORKED, "%.250s was open in the process that this one"
+                                 " was forked from; fork before it is opened, or exec", path);
+        if (!other->writable) continue;
+        /* With connections that share no memory SQLite's lock would keep nobody out here. */
+        if (!owns && jobq__owner_has_it_all(other)) return jobq__owner_keeps_out(other, err);
+        if (!owns) continue;
+        jobq__err_set(err, JOBQ_LOCKED, "this process, %d, owns the queue %.250s already: close"
+                      " the other handle, or use it", jobq__os_pid(), path);
+        jobq__err_id(err, jobq__os_pid());
+        return JOBQ_LOCKED;
+    }
+    if (owns && owners >= JOBQ__OWNERS_MAX)
+        return jobq__err_set(err, JOBQ_FULL, "one process may own %d queues at most",
+                             JOBQ__OWNERS_MAX);
+    return JOBQ_OK;
+}
+
+static void jobq__owner_enter(struct jobq__owner *owner) {
+    jobq__list_append(&jobq__owner_all, &owner->all);
+    owner->entered = true;
+}
+
+/* A client sees the lock file that stands there at this moment, and until there is one an empty
+ * page; one that is gone leaves what it said. The place of the page stays, because others may be
+ * reading it. */
 static int jobq__owner_look(struct jobq__owner *owner, jobq_error *err) {
     void *page = owner->page;
     struct jobq__os_file file;
     int fd, rc;
     if (!jobq__os_look(owner->files->lock, &file)) {
         if (file.kind == JOBQ__OS_MISSING) return JOBQ_OK;
-        if (owner->fd >= 0 && file.id.file == owner->id.file && file.id.device == owner->id.device)
-            return JOBQ_OK;
+        if (owner->fd >= 0 && jobq__os_same_file(&file.id, &owner->id)) return JOBQ_OK;
     }
     rc = jobq__os_page_open(owner->files->lock, sizeof *owner->page, NULL, &fd, &page, err);
     if (rc != JOBQ_OK) return rc;
@@ -2408,14 +2448,15 @@ static int jobq__owner_look(struct jobq__owner *owner, jobq_error *err) {
 
 static int jobq__owner_locked(int32_t pid, const char *path, jobq_error *err) {
     if (pid == jobq__os_pid())
-        jobq__err_set(err, JOBQ_LOCKED, "this process, %d, owns the queue %.250s already: close the"
-                      " other handle, or use it", (int)pid, path);
+        jobq__err_set(err, JOBQ_LOCKED, "a process with our own number, %d, owns the queue %.250s:"
+                      " one of another container, or another copy of jobq in this one", (int)pid,
+                      path);
     else if (pid > 0)
         jobq__err_set(err, JOBQ_LOCKED, "process %d owns the queue %.250s; open it as a client, or"
                       " end that process", (int)pid, path);
     else
         jobq__err_set(err, JOBQ_LOCKED, "another process owns the queue %.250s", path);
-    jobq__err_id(err, JOBQ__MAX(pid, 0));
+    jobq__err_id(err, pid);
     return JOBQ_LOCKED;
 }
 
@@ -2424,10 +2465,7 @@ static int jobq__owner_map(struct jobq__owner *owner, jobq_error *err) {
     void *page = NULL;
     int rc = jobq__os_page_open(files->lock, sizeof *owner->page, &files->db, &owner->fd, &page,
                                 err);
-    if (rc == JOBQ_LOCKED) {
-        const struct jobq__page *theirs = page;
-        jobq__owner_locked(theirs ? theirs->pid : 0, files->path, err);
-    }
+    if (rc == JOBQ_LOCKED) jobq__owner_locked(jobq__owner_pid(page), files->path, err);
     if (rc != JOBQ_OK) {
         jobq__os_page_close(-1, page, sizeof *owner->page);
         return rc;
@@ -2449,6 +2487,8 @@ static void jobq__owner_init(struct jobq__owner *owner, const struct jobq__files
 /* With the global lock held. */
 static void jobq__owner_let_go(struct jobq__owner *owner) {
     if (owner->entry >= 0) jobq__os_store_pointer(&jobq__owner_pages[owner->entry], NULL);
+    if (owner->entered) jobq__list_remove(&owner->all);
+    owner->entered = false;
     if (owner->page && owner->writable) jobq__os_store(&owner->page->shared, JOBQ__NOBODY);
     /* Who has the page in hand leaves in a moment, and the next finds NULL. By an addition, so that
      * each of them comes either before it or after. */
@@ -2462,27 +2502,20 @@ static void jobq__owner_let_go(struct jobq__owner *owner) {
     owner->fd = owner->entry = -1;
 }
 
-/* With the global lock held, from the lock of the file to the entry in the table. */
+/* With the global lock held, from the lock of the file to the entry among all. Who is in memory
+ * only has nothing that others, a child or the next process could find. */
 static int jobq__owner_get(struct jobq__owner *owner, jobq_error *err) {
-    int rc = jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit), entry;
+    int rc = jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
-    if (owner->files->lock) {
-        rc = jobq__owner_map(owner, err);
-    } else {
+    if (!owner->files->lock) {
         owner->page = jobq__mem_new(sizeof *owner->page);
         owner->writable = true;
-        if (!owner->page) rc = jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+        return owner->page ? JOBQ_OK : jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     }
-    if (rc != JOBQ_OK) return rc;
-    entry = jobq__owner_enter(owner);
-    if (entry >= 0) {
-        owner->entry = entry;
-        return JOBQ_OK;
-    }
-    jobq__owner_let_go(owner);
-    if (entry == -2) return jobq__err_set(err, JOBQ_FULL, "one process may own %d queues at most",
-                                          JOBQ__OWNERS_MAX);
-    return jobq__owner_locked(jobq__os_pid(), owner->files->path, err);
+    rc = jobq__owner_check_all(owner, true, err);
+    if (rc == JOBQ_OK) rc = jobq__owner_map(owner, err);
+    if (rc == JOBQ_OK) jobq__owner_enter(owner);
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq__files *files,
@@ -2503,22 +2536,27 @@ JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq
     if (!jobq__owner_knows(owner->page)) return rc;
     jobq__os_boot_id(boot_id, sizeof boot_id);
     owner->same_boot = jobq__os_same_boot(owner->page->boot_id, boot_id, sizeof boot_id);
-    owner->other_boot = !owner->same_boot && *boot_id && *owner->page->boot_id;
     return rc;
 }
 
 JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
                                      jobq_error *err) {
-    void *page;
+    void *page = jobq__os_page_blank(sizeof *owner->page);
     int rc;
     jobq__owner_init(owner, files);
-    jobq__os_global_lock();
-    rc = jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
-    jobq__os_global_unlock();
-    page = rc == JOBQ_OK ? jobq__os_page_blank(sizeof *owner->page) : NULL;
     if (!page) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     owner->page = page;
     owner->mapped = true;
+    jobq__os_global_lock();
+    rc = jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
+    if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
+    else rc = jobq__owner_check_all(owner, false, err);
+    if (rc == JOBQ_OK) jobq__owner_enter(owner);
+    jobq__os_global_unlock();
+    if (rc != JOBQ_OK) {
+        jobq__owner_drop(owner);
+        return rc;
+    }
     jobq__owner_look(owner, NULL);
     return JOBQ_OK;
 }
@@ -2545,11 +2583,14 @@ JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jo
                          (int)jobq__os_load(&owner->page->pid));
 }
 
-JOBQ__INTERNAL int jobq__owner_admits(struct jobq__owner *owner, jobq_error *err) {
-    int32_t pid = jobq__os_load(&owner->page->pid);
-    if (jobq__os_load(&owner->page->shared) != JOBQ__HAS_IT_ALL) return JOBQ_OK;
-    jobq__err_set(err, JOBQ_LOCKED, "the owner of %.250s, process %d now or before, has the file"
-                  " for itself (.exclusive = true); open it there without that", owner->files->path,
+JOBQ__INTERNAL bool jobq__owner_has_it_all(const struct jobq__owner *owner) {
+    return jobq__os_load(&owner->page->shared) == JOBQ__HAS_IT_ALL;
+}
+
+JOBQ__INTERNAL int jobq__owner_keeps_out(const struct jobq__owner *owner, jobq_error *err) {
+    int32_t pid = jobq__owner_pid(owner->page);
+    jobq__err_set(err, JOBQ_LOCKED, "the owner of %.250s, process %d, has the file for itself"
+                  " (.exclusive = true); open it there without that", owner->files->path,
                   (int)pid);
     jobq__err_id(err, pid);
     return JOBQ_LOCKED;
@@ -2587,6 +2628,18 @@ JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id
     return false;
 }
 
+/* From now on who leaves lets go of what runs here. Until now the slots were those of the process
+ * before, and what they say of its end is not ours to change. */
+static void jobq__owner_publish(struct jobq__owner *owner) {
+    int i = 0;
+    jobq__os_global_lock();
+    while (jobq__owner_pages[i]) i++; /* there is one for each owner of the process */
+    jobq__assert(i < JOBQ__OWNERS_MAX && owner->entry < 0);
+    owner->entry = i;
+    jobq__os_store_pointer(&jobq__owner_pages[i], owner->page);
+    jobq__os_global_unlock();
+}
+
 JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner) {
     struct jobq__page *page = owner->page;
     memset(page->slots, 0, sizeof page->slots);
@@ -2594,6 +2647,7 @@ JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner) {
     jobq__os_store(&page->leaving, 0);
     jobq__os_store(&page->doubt, 0);
     memcpy(page->magic, jobq__owner_magic(), sizeof page->magic);
+    if (owner->entered) jobq__owner_publish(owner);
 }
 
 JOBQ__INTERNAL void *jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
@@ -2627,13 +2681,11 @@ JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt) {
 }
 
 JOBQ__INTERNAL bool jobq__owner_doubtful(const struct jobq__owner *owner) {
-    return jobq__owner_knows(owner->page) && !owner->other_boot
-        && jobq__os_load(&owner->page->doubt);
+    return jobq__owner_knows(owner->page) && jobq__os_load(&owner->page->doubt);
 }
 
 JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes) {
     int rc = JOBQ_IO;
-    jobq__assert(sizeof *owner->page <= JOBQ__PAGE_ROOM);
     if (owner->fd >= 0 && owner->writable)
         rc = jobq__os_allocate(owner->fd, jobq__add(JOBQ__PAGE_ROOM, bytes));
     if (rc == JOBQ_OK) owner->reserved = bytes;
@@ -7209,7 +7261,11 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
 static struct jobq__db_options jobq__core_db_options(const jobq *q) {
     struct jobq__db_options options = {q->options.durability, 0, q->client, q->options.on_connect,
                                        q->options.ctx};
-    options.until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
+    int64_t busy_us = q->commit.busy_us;
+    /* Who has the file for itself keeps it until it ends. */
+    if (q->client && jobq__owner_has_it_all(&q->owner))
+        busy_us = JOBQ__MIN(busy_us, JOBQ__KNOCK_US);
+    options.until_us = jobq__add(jobq__clock_mono_us(), busy_us);
     return options;
 }
 
@@ -12858,7 +12914,6 @@ static int jobq__api_own(jobq *q, jobq_error *err) {
     int rc;
     if (!q->client) return jobq__owner_take(&q->owner, &q->files, writers, err);
     rc = jobq__owner_watch(&q->owner, &q->files, err);
-    if (rc == JOBQ_OK) rc = jobq__owner_admits(&q->owner, err);
     if (rc != JOBQ_OK) return rc;
     q->unsafe = jobq__db_wal_reset_bug();
     if (q->unsafe && !q->options.shared)
@@ -12905,11 +12960,12 @@ static int jobq__api_open_twice(jobq *q, jobq_error *err) {
 }
 
 static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
-    int rc = jobq__files_find(&q->files, path, &q->options, err);
+    int rc = jobq__db_vfs_name(q->options.exclusive, q->vfs, sizeof q->vfs, err);
+    if (rc == JOBQ_OK) rc = jobq__files_find(&q->files, path, &q->options, err);
     if (rc == JOBQ_OK) rc = jobq__api_own(q, err);
-    if (rc == JOBQ_OK)
-        rc = jobq__db_vfs_name(q->options.exclusive, q->vfs, sizeof q->vfs, err);
     if (rc == JOBQ_OK) rc = jobq__api_open_twice(q, err);
+    if (rc == JOBQ_BUSY && q->client && jobq__owner_has_it_all(&q->owner))
+        return jobq__owner_keeps_out(&q->owner, err);
     if (rc != JOBQ_OK) return rc;
     jobq__disk_arm(q);
     rc = jobq__disk_look(q, jobq__clock_mono_us());

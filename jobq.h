@@ -16,8 +16,9 @@
  *     belong together: do not copy, move or delete them while a queue is open.
  *   - Tables called jobq_... are jobq's. Your own connections to the same file set
  *     sqlite3_busy_timeout, keep their transactions short, and both sides say .shared = true.
- *   - Fork before you open. A child may not use the queue, and must end by exec or _exit if it was
- *     forked in a handler.
+ *   - Fork before you open. A child may neither use the queue nor open its file again, not even
+ *     when the parent has closed it: SQLite's locks do not bear a fork, only exec ends that. It
+ *     must end by exec or _exit if it was forked in a handler.
  *   - No exception and no longjmp may leave a handler or a callback; neither may end its thread.
  *   - Calls want up to 32 KiB of stack; the threads of the pool have the system's default unless
  *     stack_bytes says otherwise.
@@ -158,7 +159,7 @@ JOBQ_API int jobq_version_number(void);
     X(JOBQ_NEWER, -18, "the queue was written by a newer jobq") \
     X(JOBQ_READ_ONLY, -19, "the file or its directory cannot be written") \
     X(JOBQ_CLOSED, -20, "the queue is closed or being closed") \
-    X(JOBQ_FORKED, -21, "opened by the parent of this process; open it after the fork") \
+    X(JOBQ_FORKED, -21, "open in the process that this one was forked from; fork first, or exec") \
     X(JOBQ_TIMEOUT, -22, "the time allowed for waiting is over") \
     X(JOBQ_STALLED, -23, "the queue did not come to rest, or nothing moved its artificial clock") \
     X(JOBQ_BAD_SQLITE, -24, "this SQLite is too old, single-threaded or mismatched") \
@@ -362,7 +363,7 @@ typedef struct jobq_options {
  * Fails: MISUSE, BAD_TIME, LOCKED, CANT_OPEN, NOT_A_FILE, NOT_A_DB, FOREIGN, NEWER,
  * READ_ONLY, BAD_SQLITE, UNSAFE_SQLITE (also at each later write of a client, as the owner
  * is by then), REMOTE, LINKED, NOT_FOUND (client: no queue there), BUSY, FULL, IO,
- * CORRUPT, MOVED, NO_MEMORY. */
+ * CORRUPT, MOVED, FORKED (open when this process was forked, by its parent), NO_MEMORY. */
 static inline int jobq_open(const char *path, const jobq_options *options, jobq **q,
                             jobq_error *err);
 

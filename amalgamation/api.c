@@ -274,7 +274,6 @@ static int jobq__api_own(jobq *q, jobq_error *err) {
     int rc;
     if (!q->client) return jobq__owner_take(&q->owner, &q->files, writers, err);
     rc = jobq__owner_watch(&q->owner, &q->files, err);
-    if (rc == JOBQ_OK) rc = jobq__owner_admits(&q->owner, err);
     if (rc != JOBQ_OK) return rc;
     q->unsafe = jobq__db_wal_reset_bug();
     if (q->unsafe && !q->options.shared)
@@ -321,11 +320,12 @@ static int jobq__api_open_twice(jobq *q, jobq_error *err) {
 }
 
 static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
-    int rc = jobq__files_find(&q->files, path, &q->options, err);
+    int rc = jobq__db_vfs_name(q->options.exclusive, q->vfs, sizeof q->vfs, err);
+    if (rc == JOBQ_OK) rc = jobq__files_find(&q->files, path, &q->options, err);
     if (rc == JOBQ_OK) rc = jobq__api_own(q, err);
-    if (rc == JOBQ_OK)
-        rc = jobq__db_vfs_name(q->options.exclusive, q->vfs, sizeof q->vfs, err);
     if (rc == JOBQ_OK) rc = jobq__api_open_twice(q, err);
+    if (rc == JOBQ_BUSY && q->client && jobq__owner_has_it_all(&q->owner))
+        return jobq__owner_keeps_out(&q->owner, err);
     if (rc != JOBQ_OK) return rc;
     jobq__disk_arm(q);
     rc = jobq__disk_look(q, jobq__clock_mono_us());

@@ -130,7 +130,11 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
 static struct jobq__db_options jobq__core_db_options(const jobq *q) {
     struct jobq__db_options options = {q->options.durability, 0, q->client, q->options.on_connect,
                                        q->options.ctx};
-    options.until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
+    int64_t busy_us = q->commit.busy_us;
+    /* Who has the file for itself keeps it until it ends. */
+    if (q->client && jobq__owner_has_it_all(&q->owner))
+        busy_us = JOBQ__MIN(busy_us, JOBQ__KNOCK_US);
+    options.until_us = jobq__add(jobq__clock_mono_us(), busy_us);
     return options;
 }
 

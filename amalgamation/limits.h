@@ -81,6 +81,8 @@
 #define JOBQ__TURN_AWAY_US 3000
 /* A reader meets a lock only while somebody recovers the log. */
 #define JOBQ__DB_PATIENCE_US 1000000
+/* A client waits so long for a file that an owner has for itself, or had when it was killed. */
+#define JOBQ__KNOCK_US 100000
 /* Rows that one statement of a bulk insert carries. */
 #define JOBQ__INSERT_ROWS 8
 /* Payload bytes that a recycled entry keeps room for. */

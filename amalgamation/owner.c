@@ -9,28 +9,32 @@
 #define JOBQ__PID_MAX (1 << 22)
 #define JOBQ__PAGE_RESERVE_MAX ((int64_t)1 << 40)
 
-/* The process's table. Pages are read by a signal handler, so they are atomic pointers;
- * everything else is under the global lock. */
+typedef char jobq__owner_page_fits[sizeof(struct jobq__page) <= JOBQ__PAGE_ROOM ? 1 : -1];
+
+/* The pages of those that have begun, for exit() and a signal handler: atomic pointers, changed
+ * under the global lock. */
 static void *jobq__owner_pages[JOBQ__OWNERS_MAX];
-static struct jobq__os_id jobq__owner_files[JOBQ__OWNERS_MAX];
-static int jobq__owner_fds[JOBQ__OWNERS_MAX];
-static int32_t jobq__owner_generation;
 static int32_t jobq__owner_marking; /* calls of jobq_mark_exit that look at the pages; atomic */
+
+/* Who has a file open here, owners and clients, from before SQLite opens it until after it has
+ * closed it; in a child also whom it has inherited, for ever. Under the global lock. */
+static struct jobq__link jobq__owner_all = {&jobq__owner_all, &jobq__owner_all};
+static int32_t jobq__owner_generation;
 
 /* With the global lock held by the thread that forked: so no thread was between having a lock and
  * writing that down here, or the other way round. */
 static void jobq__owner_in_child(void) {
-    int i;
-    jobq__owner_generation++;
-    jobq__os_store(&jobq__owner_marking, 0); /* the threads that were at it are not here */
-    for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
-        if (!jobq__owner_pages[i]) continue;
-        /* The mapping holds the file open as well, and with it the parent's lock. */
-        jobq__os_page_close(jobq__owner_fds[i],
-                            jobq__owner_fds[i] >= 0 ? jobq__owner_pages[i] : NULL,
-                            sizeof(struct jobq__page));
-        jobq__owner_pages[i] = NULL;
+    struct jobq__link *link;
+    for (link = jobq__owner_all.next; link != &jobq__owner_all; link = link->next) {
+        const struct jobq__owner *owner = JOBQ__CONTAINER(link, struct jobq__owner, all);
+        /* Of older ones the parent has let go in its turn. The mapping holds the file open as
+         * well, and with it the parent's lock. */
+        if (owner->writable && owner->generation == jobq__owner_generation)
+            jobq__os_page_close(owner->fd, owner->page, sizeof *owner->page);
     }
+    memset(jobq__owner_pages, 0, sizeof jobq__owner_pages);
+    jobq__os_store(&jobq__owner_marking, 0); /* the threads that were at it are not here */
+    jobq__owner_generation++;
     jobq__os_global_unlock();
 }
 
@@ -104,37 +108,56 @@ static void jobq__owner_at_exit(void) {
     jobq__owner_leave(jobq__os_thread_is_at(NULL));
 }
 
-/* Returns the entry, -1 if the file is owned in this process already, -2 if the table is full.
- * With the global lock held. */
-static int jobq__owner_enter(const struct jobq__owner *owner) {
-    int i, entry = -2;
-    for (i = 0; i < JOBQ__OWNERS_MAX; i++) {
-        if (!jobq__owner_pages[i]) {
-            if (entry == -2) entry = i;
-        } else if (owner->mapped && jobq__owner_files[i].file == owner->files->db.id.file
-                   && jobq__owner_files[i].device == owner->files->db.id.device) {
-            entry = -1;
-            break;
-        }
-    }
-    if (entry >= 0) {
-        jobq__owner_files[entry] = owner->files->db.id;
-        jobq__owner_fds[entry] = owner->fd;
-        jobq__os_store_pointer(&jobq__owner_pages[entry], owner->page);
-    }
-    return entry;
+/* 0 if it does not tell. On one that was empty the new owner has only said who it is. */
+static int32_t jobq__owner_pid(const struct jobq__page *page) {
+    bool ours = page && (!page->magic[0] || jobq__owner_knows(page));
+    return ours ? JOBQ__MAX(jobq__os_load(&page->pid), 0) : 0;
 }
 
-/* A client sees the lock file that stands there at this moment, and without one an empty page. The
- * place of the page stays, because others may be reading it. */
+/* What others of this process say to one more who opens the file. With the global lock held. */
+static int jobq__owner_check_all(const struct jobq__owner *owner, bool owns, jobq_error *err) {
+    const char *path = owner->files->path;
+    const struct jobq__link *link;
+    int owners = 0;
+    for (link = jobq__owner_all.next; link != &jobq__owner_all; link = link->next) {
+        const struct jobq__owner *other = JOBQ__CONTAINER(link, struct jobq__owner, all);
+        bool inherited = other->generation != jobq__owner_generation;
+        if (other->writable && !inherited) owners++;
+        if (!jobq__os_same_file(&other->files->db.id, &owner->files->db.id)) continue;
+        /* SQLite believes in the child to have the locks that only the parent has. */
+        if (inherited)
+            return jobq__err_set(err, JOBQ_FORKED, "%.250s was open in the process that this one"
+                                 " was forked from; fork before it is opened, or exec", path);
+        if (!other->writable) continue;
+        /* With connections that share no memory SQLite's lock would keep nobody out here. */
+        if (!owns && jobq__owner_has_it_all(other)) return jobq__owner_keeps_out(other, err);
+        if (!owns) continue;
+        jobq__err_set(err, JOBQ_LOCKED, "this process, %d, owns the queue %.250s already: close"
+                      " the other handle, or use it", jobq__os_pid(), path);
+        jobq__err_id(err, jobq__os_pid());
+        return JOBQ_LOCKED;
+    }
+    if (owns && owners >= JOBQ__OWNERS_MAX)
+        return jobq__err_set(err, JOBQ_FULL, "one process may own %d queues at most",
+                             JOBQ__OWNERS_MAX);
+    return JOBQ_OK;
+}
+
+static void jobq__owner_enter(struct jobq__owner *owner) {
+    jobq__list_append(&jobq__owner_all, &owner->all);
+    owner->entered = true;
+}
+
+/* A client sees the lock file that stands there at this moment, and until there is one an empty
+ * page; one that is gone leaves what it said. The place of the page stays, because others may be
+ * reading it. */
 static int jobq__owner_look(struct jobq__owner *owner, jobq_error *err) {
     void *page = owner->page;
     struct jobq__os_file file;
     int fd, rc;
     if (!jobq__os_look(owner->files->lock, &file)) {
         if (file.kind == JOBQ__OS_MISSING) return JOBQ_OK;
-        if (owner->fd >= 0 && file.id.file == owner->id.file && file.id.device == owner->id.device)
-            return JOBQ_OK;
+        if (owner->fd >= 0 && jobq__os_same_file(&file.id, &owner->id)) return JOBQ_OK;
     }
     rc = jobq__os_page_open(owner->files->lock, sizeof *owner->page, NULL, &fd, &page, err);
     if (rc != JOBQ_OK) return rc;
@@ -146,14 +169,15 @@ static int jobq__owner_look(struct jobq__owner *owner, jobq_error *err) {
 
 static int jobq__owner_locked(int32_t pid, const char *path, jobq_error *err) {
     if (pid == jobq__os_pid())
-        jobq__err_set(err, JOBQ_LOCKED, "this process, %d, owns the queue %.250s already: close the"
-                      " other handle, or use it", (int)pid, path);
+        jobq__err_set(err, JOBQ_LOCKED, "a process with our own number, %d, owns the queue %.250s:"
+                      " one of another container, or another copy of jobq in this one", (int)pid,
+                      path);
     else if (pid > 0)
         jobq__err_set(err, JOBQ_LOCKED, "process %d owns the queue %.250s; open it as a client, or"
                       " end that process", (int)pid, path);
     else
         jobq__err_set(err, JOBQ_LOCKED, "another process owns the queue %.250s", path);
-    jobq__err_id(err, JOBQ__MAX(pid, 0));
+    jobq__err_id(err, pid);
     return JOBQ_LOCKED;
 }
 
@@ -162,10 +186,7 @@ static int jobq__owner_map(struct jobq__owner *owner, jobq_error *err) {
     void *page = NULL;
     int rc = jobq__os_page_open(files->lock, sizeof *owner->page, &files->db, &owner->fd, &page,
                                 err);
-    if (rc == JOBQ_LOCKED) {
-        const struct jobq__page *theirs = page;
-        jobq__owner_locked(theirs ? theirs->pid : 0, files->path, err);
-    }
+    if (rc == JOBQ_LOCKED) jobq__owner_locked(jobq__owner_pid(page), files->path, err);
     if (rc != JOBQ_OK) {
         jobq__os_page_close(-1, page, sizeof *owner->page);
         return rc;
@@ -187,6 +208,8 @@ static void jobq__owner_init(struct jobq__owner *owner, const struct jobq__files
 /* With the global lock held. */
 static void jobq__owner_let_go(struct jobq__owner *owner) {
     if (owner->entry >= 0) jobq__os_store_pointer(&jobq__owner_pages[owner->entry], NULL);
+    if (owner->entered) jobq__list_remove(&owner->all);
+    owner->entered = false;
     if (owner->page && owner->writable) jobq__os_store(&owner->page->shared, JOBQ__NOBODY);
     /* Who has the page in hand leaves in a moment, and the next finds NULL. By an addition, so that
      * each of them comes either before it or after. */
@@ -200,27 +223,20 @@ static void jobq__owner_let_go(struct jobq__owner *owner) {
     owner->fd = owner->entry = -1;
 }
 
-/* With the global lock held, from the lock of the file to the entry in the table. */
+/* With the global lock held, from the lock of the file to the entry among all. Who is in memory
+ * only has nothing that others, a child or the next process could find. */
 static int jobq__owner_get(struct jobq__owner *owner, jobq_error *err) {
-    int rc = jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit), entry;
+    int rc = jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
-    if (owner->files->lock) {
-        rc = jobq__owner_map(owner, err);
-    } else {
+    if (!owner->files->lock) {
         owner->page = jobq__mem_new(sizeof *owner->page);
         owner->writable = true;
-        if (!owner->page) rc = jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+        return owner->page ? JOBQ_OK : jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     }
-    if (rc != JOBQ_OK) return rc;
-    entry = jobq__owner_enter(owner);
-    if (entry >= 0) {
-        owner->entry = entry;
-        return JOBQ_OK;
-    }
-    jobq__owner_let_go(owner);
-    if (entry == -2) return jobq__err_set(err, JOBQ_FULL, "one process may own %d queues at most",
-                                          JOBQ__OWNERS_MAX);
-    return jobq__owner_locked(jobq__os_pid(), owner->files->path, err);
+    rc = jobq__owner_check_all(owner, true, err);
+    if (rc == JOBQ_OK) rc = jobq__owner_map(owner, err);
+    if (rc == JOBQ_OK) jobq__owner_enter(owner);
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq__files *files,
@@ -241,22 +257,27 @@ JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq
     if (!jobq__owner_knows(owner->page)) return rc;
     jobq__os_boot_id(boot_id, sizeof boot_id);
     owner->same_boot = jobq__os_same_boot(owner->page->boot_id, boot_id, sizeof boot_id);
-    owner->other_boot = !owner->same_boot && *boot_id && *owner->page->boot_id;
     return rc;
 }
 
 JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
                                      jobq_error *err) {
-    void *page;
+    void *page = jobq__os_page_blank(sizeof *owner->page);
     int rc;
     jobq__owner_init(owner, files);
-    jobq__os_global_lock();
-    rc = jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
-    jobq__os_global_unlock();
-    page = rc == JOBQ_OK ? jobq__os_page_blank(sizeof *owner->page) : NULL;
     if (!page) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     owner->page = page;
     owner->mapped = true;
+    jobq__os_global_lock();
+    rc = jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
+    if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
+    else rc = jobq__owner_check_all(owner, false, err);
+    if (rc == JOBQ_OK) jobq__owner_enter(owner);
+    jobq__os_global_unlock();
+    if (rc != JOBQ_OK) {
+        jobq__owner_drop(owner);
+        return rc;
+    }
     jobq__owner_look(owner, NULL);
     return JOBQ_OK;
 }
@@ -283,11 +304,14 @@ JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jo
                          (int)jobq__os_load(&owner->page->pid));
 }
 
-JOBQ__INTERNAL int jobq__owner_admits(struct jobq__owner *owner, jobq_error *err) {
-    int32_t pid = jobq__os_load(&owner->page->pid);
-    if (jobq__os_load(&owner->page->shared) != JOBQ__HAS_IT_ALL) return JOBQ_OK;
-    jobq__err_set(err, JOBQ_LOCKED, "the owner of %.250s, process %d now or before, has the file"
-                  " for itself (.exclusive = true); open it there without that", owner->files->path,
+JOBQ__INTERNAL bool jobq__owner_has_it_all(const struct jobq__owner *owner) {
+    return jobq__os_load(&owner->page->shared) == JOBQ__HAS_IT_ALL;
+}
+
+JOBQ__INTERNAL int jobq__owner_keeps_out(const struct jobq__owner *owner, jobq_error *err) {
+    int32_t pid = jobq__owner_pid(owner->page);
+    jobq__err_set(err, JOBQ_LOCKED, "the owner of %.250s, process %d, has the file for itself"
+                  " (.exclusive = true); open it there without that", owner->files->path,
                   (int)pid);
     jobq__err_id(err, pid);
     return JOBQ_LOCKED;
@@ -325,6 +349,18 @@ JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id
     return false;
 }
 
+/* From now on who leaves lets go of what runs here. Until now the slots were those of the process
+ * before, and what they say of its end is not ours to change. */
+static void jobq__owner_publish(struct jobq__owner *owner) {
+    int i = 0;
+    jobq__os_global_lock();
+    while (jobq__owner_pages[i]) i++; /* there is one for each owner of the process */
+    jobq__assert(i < JOBQ__OWNERS_MAX && owner->entry < 0);
+    owner->entry = i;
+    jobq__os_store_pointer(&jobq__owner_pages[i], owner->page);
+    jobq__os_global_unlock();
+}
+
 JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner) {
     struct jobq__page *page = owner->page;
     memset(page->slots, 0, sizeof page->slots);
@@ -332,6 +368,7 @@ JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner) {
     jobq__os_store(&page->leaving, 0);
     jobq__os_store(&page->doubt, 0);
     memcpy(page->magic, jobq__owner_magic(), sizeof page->magic);
+    if (owner->entered) jobq__owner_publish(owner);
 }
 
 JOBQ__INTERNAL void *jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
@@ -365,13 +402,11 @@ JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt) {
 }
 
 JOBQ__INTERNAL bool jobq__owner_doubtful(const struct jobq__owner *owner) {
-    return jobq__owner_knows(owner->page) && !owner->other_boot
-        && jobq__os_load(&owner->page->doubt);
+    return jobq__owner_knows(owner->page) && jobq__os_load(&owner->page->doubt);
 }
 
 JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes) {
     int rc = JOBQ_IO;
-    jobq__assert(sizeof *owner->page <= JOBQ__PAGE_ROOM);
     if (owner->fd >= 0 && owner->writable)
         rc = jobq__os_allocate(owner->fd, jobq__add(JOBQ__PAGE_ROOM, bytes));
     if (rc == JOBQ_OK) owner->reserved = bytes;

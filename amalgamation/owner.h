@@ -3,6 +3,7 @@
 #define JOBQ__OWNER_H
 
 #include "files.h"
+#include "list.h"
 
 /* Design note.
  *
@@ -15,16 +16,24 @@
  *   STARTED -> RELEASED by stop, exit() and jobq_mark_exit: this run is not to be blamed
  *   STARTED -> GUILTY   by exit(), if it was called on this run's own thread
  *
- * The last three also say that the process is leaving, for runs that begin after that.
+ * exit() and jobq_mark_exit also say that the process is leaving, for runs that begin after that.
+ * They touch no page before the recovery has committed: until then it is the evidence of the
+ * process before.
  *
  * When a sync has failed the system may hold what was written as clean, and never write it: the log
  * reads as whole until the power fails, and what is appended to it is lost with it. The page says
- * so (doubt), for the next owner has to copy the log before it adds to it.
+ * so (doubt), for the next owner has to copy the log before it adds to it. After another boot it
+ * need not, but who can be sure of that; to copy costs no more than a checkpoint.
  *
  * A process that has found the database taken by another one raises a word behind the slots
  * (wanted); who writes without a pause lowers it and lets others go first for a moment (turn.h).
  * A client writes it through the file: what it maps, it can only read. Nobody owns the word, and no
  * value of it does more harm than that short rest.
+ *
+ * SQLite's own table of what it has locked goes along with a fork: a child that opens the same file
+ * believes to have locks that only its parent has. So everybody who has a file open, owner or
+ * client, is on a list of the process, and in a child that list refuses the file for ever: SQLite
+ * cannot be told to forget it.
  *
  * A slot that the next owner finds STARTED, with the runs of a row that is still claimed, is a
  * suspect. The next owner clears the slots after its recovery has committed, so a recovery that
@@ -72,17 +81,20 @@ struct jobq__owner {
     const struct jobq__files *files;
     struct jobq__os_id id;      /* of the lock file that is mapped */
     int64_t reserved;           /* bytes set aside behind the page */
-    int entry;                  /* in the process's table, or -1 */
-    bool same_boot, other_boot; /* than that of the page found at open; neither: nobody knows */
+    struct jobq__link all;      /* of this process */
+    bool entered;               /* there */
+    int entry;                  /* among the pages that have begun, or -1 */
+    bool same_boot;             /* as that of the page found at open, for sure */
     int32_t generation;         /* of forks, at open */
 };
 
-/* Takes the lock that stands beside these files (":memory:": none). They must outlive the owner.
- * JOBQ_LOCKED names the owner's pid in err. */
+/* Takes the lock that stands beside these files (":memory:": none). They must outlive the owner,
+ * who may not move. JOBQ_LOCKED names the owner's pid in err; JOBQ_FORKED: a process that this one
+ * was forked from had the file open. */
 JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq__files *files,
                                     int32_t writers, jobq_error *err);
 
-/* A client: sees the page if there is one, now or later. */
+/* A client: sees the page if there is one, now or later. JOBQ_FORKED as above. */
 JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
                                      jobq_error *err);
 /* A client, before each write; with the baton: MISUSE if the owner has said that nobody else
@@ -90,8 +102,11 @@ JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct job
  * that others may, or there never was one. */
 JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jobq_error *err);
 
-/* A client that opens: JOBQ_LOCKED if the owner has the file for itself. */
-JOBQ__INTERNAL int jobq__owner_admits(struct jobq__owner *owner, jobq_error *err);
+/* A client that opens: true if an owner has said that it has the file for itself. Whether it has
+ * still, or is dead, only SQLite's lock can tell. */
+JOBQ__INTERNAL bool jobq__owner_has_it_all(const struct jobq__owner *owner);
+/* It has: JOBQ_LOCKED. */
+JOBQ__INTERNAL int jobq__owner_keeps_out(const struct jobq__owner *owner, jobq_error *err);
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner);
 
@@ -103,7 +118,7 @@ JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owne
 /* True if a slot says that the job runs now. */
 JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id);
 
-/* After recovery: empty slots, this process's pid and boot. */
+/* After recovery: empty slots, this process's boot; who leaves marks the page from now on. */
 JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner);
 
 /* On the thread that runs it; returns what jobq__owner_ended is to be given: a handler may step

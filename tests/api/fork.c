@@ -1,10 +1,12 @@
 /* fork.c - a child that is forked in whatever state of the queue can do nothing with it.
  *
  * Promised: in a child every call says JOBQ_FORKED, at once, whatever the parent's threads were
- * about when it forked; it touches no file, holds no lock, and the parent goes on as if nothing had
- * been. Broken on purpose: children are forked in every state of a queue and in every callback,
- * try every function that takes a queue or a run, and live on while the parent closes and another
- * process takes the queue over. Counted: sums of the files before and after, runs of each job. */
+ * about when it forked, and so does jobq_open of a file that was open then, for SQLite believes in
+ * the child to have the parent's locks; the child touches no file, holds no lock, and the parent
+ * goes on as if nothing had been. Broken on purpose: children are forked in every state of a queue
+ * and in every callback, try every function that takes a queue or a run, open the file anew, and
+ * live on while the parent closes and another process takes the queue over. Counted: sums of the
+ * files before and after, runs of each job. */
 #include "crash.h"
 
 enum { FILES = 3 };
@@ -15,7 +17,19 @@ struct heir {
     jobq *q;
     jobq_run *run; /* whose handler forked, or NULL */
     int64_t id;
+    const char *path; /* NULL: in memory */
 };
+
+static void try_opening(const char *path) {
+    for (int role = JOBQ_OWNER; role <= JOBQ_CLIENT; role++) {
+        jobq_options options = {.role = (jobq_role)role, .workers = JOBQ_NONE, .shared = true};
+        jobq_error told = {.code = 0};
+        jobq *q = NULL;
+        CHECK_CODE(jobq_open(path, &options, &q, &told), JOBQ_FORKED);
+        CHECK(q == NULL);
+        CHECK(strstr(told.text, path) != NULL && strstr(told.text, "exec") != NULL);
+    }
+}
 
 static void try_writing(jobq *q, int64_t id) {
     jobq_job job = {.kind = "k"};
@@ -85,6 +99,7 @@ static void try_everything(void *arg) {
     try_reading(q, heir->id);
     try_moving(q);
     if (heir->run) try_running(heir->run, heir->id);
+    if (heir->path) try_opening(heir->path);
     CHECK_CODE(jobq_close(&q), JOBQ_FORKED);
     CHECK(q == NULL);
     jobq_mark_exit();
@@ -132,7 +147,7 @@ static void try_and_stay(void *arg) {
 
 /* To be called in the state, by any thread; nobody else may write meanwhile. */
 static void fork_here(jobq_run *run) {
-    struct heir heir = {scene.q, run, scene.id};
+    struct heir heir = {scene.q, run, scene.id, scene.path};
     uint64_t before[FILES];
     CHECK_INT(test_fork(sum_files, NULL), 0);
     memcpy(before, scene.sums, sizeof before);
@@ -320,11 +335,12 @@ TEST(children_of_every_state) {
 TEST(children_of_clients_and_of_memory) {
     jobq_options options = {.workers = JOBQ_NONE, .shared = true};
     const char *path = test_path("q.db");
-    struct heir heir = {NULL, NULL, 1};
+    struct heir heir = {NULL, NULL, 1, NULL};
     WORKS(jobq_open(path, &options, &heir.q, &err));
     CHECK_CODE(jobq_close(&heir.q), JOBQ_OK);
     for (int i = 0; i < 2; i++) {
         options.role = i == 0 ? JOBQ_CLIENT : JOBQ_OWNER;
+        heir.path = i == 0 ? path : NULL;
         WORKS(jobq_open(i == 0 ? path : ":memory:", &options, &heir.q, &err));
         REQUIRE(heir.q != NULL);
         CHECK_INT(test_fork(try_everything, &heir), 0);
@@ -333,14 +349,22 @@ TEST(children_of_clients_and_of_memory) {
     }
 }
 
-/* Opens a queue of its own, and is told that the parent's has an owner. */
+static void inherit_from_both(void *arg) {
+    try_opening((const char *)arg);
+    try_opening(test_path("own.db"));
+}
+
+/* Opens a queue of its own, and is refused the parent's by each of its names; the child that it
+ * forks is refused both. */
 static void own_another(void *arg) {
-    jobq *q = NULL;
-    FAILS(JOBQ_LOCKED, jobq_open((const char *)arg, &STEP, &q, &err));
-    CHECK(q == NULL);
+    jobq *q;
+    try_opening((const char *)arg);
+    FAILS(JOBQ_FORKED, jobq_open(test_path("link.db"), &STEP, &q, &err));
     q = open_queue_at(test_path("own.db"), STEP);
     REQUIRE(q != NULL);
+    CHECK_INT(test_fork(inherit_from_both, arg), 0);
     run_one_and_close(&q);
+    try_opening((const char *)arg);
 }
 
 /* Goal: a forked child may own a queue of its own, but not the parent's; once that is closed, it
@@ -350,6 +374,7 @@ TEST(child_may_own_another_queue) {
     const char *path = test_path("q.db");
     jobq *q = open_pool(path, 2);
     REQUIRE(q != NULL);
+    REQUIRE_INT(symlink("q.db", test_path("link.db")), 0);
     handle(q, "k", do_nothing, NULL);
     start(q);
     WORKS(jobq_stop(q, JOBQ_NEVER, &err));

@@ -336,24 +336,6 @@ TEST(second_owner_in_another_process_is_locked_out) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
-static void try_at_once(void *arg) {
-    struct other *o = (struct other *)arg;
-    expect_locked(o->path, o->owner);
-}
-
-/* Goal: a child that inherits the owner's memory does not inherit the ownership. Method:
- * fork with the queue open; the child opens the same path freshly. */
-TEST(forked_child_is_locked_out) {
-    struct other o = {test_path("q.db"), getpid(), {0, 0}, {0, 0}};
-    jobq *q = NULL;
-    WORKS(jobq_open(o.path, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
-    REQUIRE(q != NULL);
-    CHECK_INT(test_fork(try_at_once, &o), 0);
-    put(q, "k");
-    CHECK_INT(total(q), 1);
-    CHECK_CODE(jobq_close(&q), JOBQ_OK);
-}
-
 /* ---- Clients ---- */
 
 static void make_queue(const char *path, bool shared) {
@@ -782,7 +764,7 @@ TEST_MAIN(open_creates_a_private_file, closed_file_is_a_sound_database, defaults
           memory_queue_has_a_pool, options_out_of_range_are_refused,
           negative_durations_are_refused, options_at_their_limits_are_accepted,
           second_owner_in_this_process_is_locked_out, another_name_is_the_same_queue,
-          second_owner_in_another_process_is_locked_out, forked_child_is_locked_out,
+          second_owner_in_another_process_is_locked_out,
           client_needs_a_queue, clients_need_no_ownership, client_writes_in_wal_mode,
           client_without_shared_depends_on_sqlite, owner_without_shared_depends_on_sqlite,
           client_asks_each_owner, client_says_who_has_to_share, exclusive_lets_nobody_in,

@@ -221,6 +221,7 @@ enum { SOMEBODY = 65534, THEIR_GROUP = 4711 };
 /* A directory that others may enter, unlike the test's own. */
 struct common {
     char dir[64], path[80], lock[100], log[100];
+    int go[2]; /* what is done by who was forked before */
 };
 
 static void common_make(struct common *c) {
@@ -229,6 +230,12 @@ static void common_make(struct common *c) {
     snprintf(c->path, sizeof c->path, "%s/q.db", c->dir);
     snprintf(c->lock, sizeof c->lock, "%s-jobq", c->path);
     snprintf(c->log, sizeof c->log, "%s-wal", c->path);
+    pipe_make(c->go);
+}
+
+static void common_free(struct common *c) {
+    test_remove(c->dir);
+    pipe_free(c->go);
 }
 
 /* Belongs to a group of nobody's, and to this one besides. */
@@ -238,24 +245,26 @@ static void be_somebody(gid_t group) {
 
 /* A client of another user that shares the group. */
 static void enqueue_as_another(void *arg) {
-    char log[100];
+    struct common *c = (struct common *)arg;
     struct stat st;
     jobq *q = NULL;
     be_somebody(THEIR_GROUP);
-    WORKS(jobq_open((const char *)arg, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q,
+    pipe_hear(c->go);
+    WORKS(jobq_open(c->path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q,
                     &err));
     REQUIRE(q != NULL);
     put(q, "k");
-    snprintf(log, sizeof log, "%s-wal", (const char *)arg);
-    CHECK(stat(log, &st) == 0 && st.st_gid == THEIR_GROUP);
+    CHECK(stat(c->log, &st) == 0 && st.st_gid == THEIR_GROUP);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
 static void be_refused_as_a_stranger(void *arg) {
+    struct common *c = (struct common *)arg;
     jobq_error told = {.code = 0};
     jobq *q = NULL;
     be_somebody(SOMEBODY);
-    CHECK(jobq_open((const char *)arg, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q,
+    pipe_hear(c->go);
+    CHECK(jobq_open(c->path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q,
                     &told) != JOBQ_OK);
     CHECK_INT(told.os_code, EACCES);
     if (!CHECK(strstr(told.text, "permission denied") != NULL)) test_note("%s", told.text);
@@ -296,6 +305,7 @@ TEST(file_has_its_group) {
 TEST(clients_of_another_user) {
     struct common c;
     const char *path = c.path;
+    pid_t stranger, another;
     jobq *q;
     struct stat st;
     if (!is_root()) {
@@ -304,21 +314,29 @@ TEST(clients_of_another_user) {
     }
     common_make(&c);
     REQUIRE(chown(c.dir, 0, THEIR_GROUP) == 0 && chmod(c.dir, 0771) == 0);
+    another = test_spawn(enqueue_as_another, &c);
     q = open_steps(path, (jobq_options){.shared = true, .mode = 0660, .group_id = THEIR_GROUP});
     REQUIRE(q != NULL);
     CHECK(stat(c.lock, &st) == 0 && st.st_gid == THEIR_GROUP);
     CHECK(stat(c.log, &st) == 0 && st.st_gid == THEIR_GROUP);
-    CHECK_INT(test_fork(enqueue_as_another, (void *)(uintptr_t)path), 0);
+    pipe_say(c.go);
+    CHECK_INT(test_wait(another), 0);
     CHECK_INT(total(q), 1);
-    CHECK_INT(test_fork(be_refused_as_a_stranger, (void *)(uintptr_t)path), 0);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    stranger = test_spawn(be_refused_as_a_stranger, &c);
+    q = open_steps(path, (jobq_options){.shared = true});
+    REQUIRE(q != NULL);
+    pipe_say(c.go);
+    CHECK_INT(test_wait(stranger), 0);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
     /* Now it is the client who makes the log. */
-    CHECK_INT(test_fork(enqueue_as_another, (void *)(uintptr_t)path), 0);
+    pipe_say(c.go);
+    CHECK_INT(test_fork(enqueue_as_another, &c), 0);
     q = open_steps(path, (jobq_options){.shared = true});
     REQUIRE(q != NULL);
     CHECK_INT(total(q), 2);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
-    test_remove(c.dir);
+    common_free(&c);
 }
 
 static void make_as_another(void *arg) {
@@ -368,7 +386,7 @@ TEST(lock_file_that_cannot_have_the_group) {
     REQUIRE_INT(chmod(c.path, 0666), 0);
     CHECK_INT(test_fork(own_as_a_stranger, &c), 0);
     CHECK_INT(test_fork(enqueue_as_a_third, c.path), 0);
-    test_remove(c.dir);
+    common_free(&c);
 }
 
 /* Goal: root works on somebody's queue without locking them out: what it makes beside the database
@@ -393,7 +411,7 @@ TEST(root_leaves_files_to_their_owner) {
     CHECK(stat(c.log, &st) == 0 && st.st_uid == SOMEBODY);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
     CHECK_INT(test_fork(make_as_another, (void *)(uintptr_t)path), 0);
-    test_remove(c.dir);
+    common_free(&c);
 }
 
 TEST_MAIN(no_file_is_a_standard_descriptor, no_descriptors_left, files_may_be_small_only,

@@ -328,6 +328,60 @@ TEST(mark_exit_beside_close) {
     pthread_join(thread, NULL);
 }
 
+/* ---- The process before ---- */
+
+static void die_beside_handlers(void *arg) {
+    jobq *q = start_queue();
+    (void)arg;
+    REQUIRE(q != NULL);
+    hear(play.started, HOLDERS);
+    if (test_failures() > 0) _exit(1);
+    die_kill();
+}
+
+/* The reader is opened when the file is owned, and before the recovery. */
+static int leave_at_reader(sqlite3 *db, jobq_connection which, jobq_stage stage_of, jobq_error *e,
+                           void *ctx) {
+    (void)db;
+    (void)stage_of;
+    (void)e;
+    if (which != JOBQ_CONNECTION_READER) return 0;
+    if (*(const bool *)ctx) exit(7);
+    jobq_mark_exit();
+    die_kill();
+    return 0;
+}
+
+static void end_while_opening(void *arg) {
+    jobq_options options = {.workers = 1, .join = true, .shared = true, .ctx = arg};
+    jobq *q = NULL;
+    options.on_connect = leave_at_reader;
+    be_a_child();
+    jobq_open(play.path, &options, &q, NULL);
+    CHECK(!"this process has ended");
+}
+
+/* Goal: who ends while it opens lets go of its own runs, of which there are none, and not of those
+ * by which the process before has died. Method: handlers run when their process is killed; the
+ * next one ends on purpose within jobq_open, each way; they are charged all the same. */
+TEST(end_while_opening_hides_no_death) {
+    for (int i = 0; i < 2; i++) {
+        bool by_exit = i == 1;
+        int status;
+        begin_with(HOLDERS);
+        add("hold", 0, HOLDERS);
+        fill_queue();
+        CHECK(died(test_fork(die_beside_handlers, NULL)));
+        status = test_fork(end_while_opening, &by_exit);
+        if (by_exit) CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+        else CHECK(died(status));
+        look_at_all();
+        for (int n = 0; n < play.jobs; n++) CHECK_INT(stage->infos[n].crashes, 1);
+        live_cured();
+        end();
+    }
+}
+
 /* ---- Outcomes that are not on the disk ---- */
 
 /* Holds the database while the first job returns, so that its outcome cannot commit; the
@@ -411,7 +465,7 @@ TEST(returned_job_is_not_blamed) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
-TEST_MAIN(returned_job_is_not_blamed,
+TEST_MAIN(returned_job_is_not_blamed, end_while_opening_hides_no_death,
           mark_exit_charges_nobody, mark_exit_holds_for_later_starts, exit_charges_nobody,
           exit_in_a_handler_is_charged_to_it_alone, exit_in_a_stepped_handler_is_charged,
           exit_after_mark_exit_charges_nobody, expired_stop_charges_nobody, close_charges_nobody,

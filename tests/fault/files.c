@@ -136,22 +136,45 @@ TEST(renamed_with_its_log) {
     fixture_close(&f);
 }
 
+/* A process that was forked before the file was opened: what it does when it is told to. */
+static struct {
+    const char *path;
+    int go[2], told[2];
+} other;
+
+static pid_t start_other(void (*fn)(void *arg)) {
+    other.path = test_path("q.db");
+    pipe_make(other.go);
+    pipe_make(other.told);
+    return test_spawn(fn, NULL);
+}
+
+static void end_other(pid_t pid) {
+    CHECK_INT(test_wait(pid), 0);
+    pipe_free(other.go);
+    pipe_free(other.told);
+}
+
 /* Goal: who has lost the lock file does not run beside a new owner. Method: delete it; a second
  * process becomes the owner, the first one may do nothing more. */
-static void second_owner(void *arg) {
+static void own_when_told(void *arg) {
     jobq *q = NULL;
-    WORKS(jobq_open((const char *)arg, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
+    (void)arg;
+    pipe_hear(other.go);
+    WORKS(jobq_open(other.path, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
     if (q) CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
 TEST(lock_file_deleted) {
+    pid_t second = start_other(own_when_told);
     fixture f;
     int ran = 0;
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
     handle(f.q, "k", do_nothing, NULL);
     put(f.q, "k");
     delete_file(f.path, "-jobq");
-    CHECK_INT(test_fork(second_owner, (void *)(uintptr_t)f.path), 0);
+    pipe_say(other.go);
+    end_other(second);
     let_it_look();
     FAILS(JOBQ_MOVED, jobq_step(f.q, &ran, &err));
     CHECK_INT(ran, 0);
@@ -162,23 +185,18 @@ TEST(lock_file_deleted) {
 
 /* ---- The log's shared memory ---- */
 
-static struct {
-    const char *path;
-    int go[2], told[2];
-} others;
-
 /* Stores a job of its own each time that it is asked to, as a client that comes and goes. */
 static void store_when_asked(void *arg) {
     jobq_options options = {.role = JOBQ_CLIENT, .shared = true};
     (void)arg;
     for (int i = 0; i < 2; i++) {
         jobq *q = NULL;
-        pipe_hear(others.go);
-        WORKS(jobq_open(others.path, &options, &q, &err));
+        pipe_hear(other.go);
+        WORKS(jobq_open(other.path, &options, &q, &err));
         REQUIRE(q != NULL);
         put(q, "theirs");
         CHECK_CODE(jobq_close(&q), JOBQ_OK);
-        pipe_say(others.told);
+        pipe_say(other.told);
     }
 }
 
@@ -186,30 +204,24 @@ static void store_when_asked(void *arg) {
  * of them knows from a file that the other does not see. Method: the owner's -shm is deleted, a
  * process that comes then makes a new one and stores; every job that was acknowledged is found. */
 TEST(who_lost_the_shared_memory_writes_nothing) {
+    pid_t client = start_other(store_when_asked);
     fixture f;
-    pid_t client;
-    others.path = test_path("q.db");
-    pipe_make(others.go);
-    pipe_make(others.told);
-    client = test_spawn(store_when_asked, NULL);
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .shared = true}));
-    CHECK_STR(f.path, others.path);
+    CHECK_STR(f.path, other.path);
     CHECK_INT(put(f.q, "ours"), 1);
     delete_file(f.path, "-shm");
     for (int i = 0; i < 2; i++) {
-        pipe_say(others.go);
-        pipe_hear(others.told);
+        pipe_say(other.go);
+        pipe_hear(other.told);
         let_it_look();
         CHECK_CODE(put_code(f.q), JOBQ_MOVED);
     }
-    CHECK_INT(test_wait(client), 0);
+    end_other(client);
     CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
     WORKS(jobq_open(f.path, &f.options, &f.q, &err));
     CHECK_INT(total(f.q), 3);
     CHECK_INT(put(f.q, "ours"), 4);
     fixture_close(&f);
-    pipe_free(others.go);
-    pipe_free(others.told);
 }
 
 /* Goal: an owner that has the file for itself shares no memory: what stands there is left over, and

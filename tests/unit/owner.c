@@ -112,6 +112,26 @@ TEST(evidence_lasts_until_it_is_used) {
     place_close(&p);
 }
 
+/* Goal: who leaves while it opens changes nothing of the evidence that it has not used yet: neither
+ * a run of the process before, nor that this one did not leave by itself. Method: jobq_mark_exit,
+ * once and again, between the lock and the recovery; then one that begins. */
+TEST(leaving_before_it_has_begun) {
+    struct place p;
+    REQUIRE(place_open(&p, test_path("q.db")));
+    jobq__owner_started(&p.owner, 5, 1, 1);
+    for (int death = 0; death < 3; death++) {
+        place_next(&p);
+        jobq_mark_exit();
+        CHECK_INT(jobq__owner_trace(&p.owner, 1, 1), JOBQ__TRACE_STARTED);
+    }
+    jobq__owner_begin(&p.owner);
+    jobq__owner_started(&p.owner, 5, 2, 1);
+    jobq_mark_exit();
+    place_next(&p);
+    CHECK_INT(jobq__owner_trace(&p.owner, 2, 1), JOBQ__TRACE_RELEASED);
+    place_close(&p);
+}
+
 /* Goal: a process that is leaving blames nobody, not even what begins after that; one that stays
  * after all does. Method: runs before jobq_mark_exit, after it, and after jobq__owner_stay. */
 TEST(leaving_and_staying) {
@@ -169,7 +189,7 @@ TEST(a_page_that_is_not_ours) {
         CHECK(!jobq__owner_runs(&p.owner, 1));
         CHECK(!jobq__owner_doubtful(&p.owner));
         CHECK_INT(jobq__owner_noted_reserve(&p.owner), 0);
-        CHECK(!p.owner.same_boot && !p.owner.other_boot);
+        CHECK(!p.owner.same_boot);
         place_close(&p);
     }
 }
@@ -189,9 +209,9 @@ TEST(a_reserve_that_cannot_be) {
     place_close(&p);
 }
 
-/* Goal: another boot is known as one, and a boot that nobody can tell is neither the same nor
- * another. Method: the page's boot, changed and emptied; without a boot of our own nothing can be
- * compared, and nothing is claimed. */
+/* Goal: the same boot is known as such, any other one is not, nor one that nobody can tell; and a
+ * log in doubt stays that: boots are told apart by a clock somewhere, and clocks are set. Method:
+ * the page's boot, changed and emptied. */
 TEST(boots) {
     struct place p;
     char none[sizeof p.owner.page->boot_id], other[sizeof none], ours[sizeof none];
@@ -202,18 +222,17 @@ TEST(boots) {
     jobq__os_boot_id(ours, sizeof ours);
     place_next(&p);
     CHECK_INT(p.owner.same_boot, *ours != '\0');
-    CHECK(!p.owner.other_boot);
     jobq__owner_doubts(&p.owner, true);
     jobq__owner_drop(&p.owner);
     scribble(&p, offsetof(struct jobq__page, boot_id), other, sizeof other);
     REQUIRE(place_take(&p, false));
     CHECK(!p.owner.same_boot);
-    CHECK_INT(p.owner.other_boot, *ours != '\0');
-    CHECK_INT(jobq__owner_doubtful(&p.owner), *ours == '\0'); /* what was in memory is gone */
+    CHECK(jobq__owner_doubtful(&p.owner));
     jobq__owner_drop(&p.owner);
     scribble(&p, offsetof(struct jobq__page, boot_id), none, sizeof none);
     REQUIRE(place_take(&p, false));
-    CHECK(!p.owner.same_boot && !p.owner.other_boot);
+    CHECK(!p.owner.same_boot);
+    CHECK(jobq__owner_doubtful(&p.owner));
     place_close(&p);
 }
 
@@ -235,24 +254,38 @@ TEST(one_owner_in_a_process) {
     place_close(&p);
 }
 
-/* Goal: the table of a process has its bound, says so, and forgets who has gone. Method: queues in
- * memory until there is no more room; one goes, another comes. */
+static int take_begin(struct place *p, jobq_error *err) {
+    int rc = jobq__owner_take(&p->owner, &p->files, JOBQ__WRITES_ALONE, err);
+    if (rc == JOBQ_OK) jobq__owner_begin(&p->owner);
+    return rc;
+}
+
+/* Goal: a process owns as many files as there is room for, says so, and forgets who has gone;
+ * queues in memory want no room. Method: files until there is no more room, those in memory beside
+ * them; one goes, another comes. */
 TEST(as_many_owners_as_a_process_may_have) {
-    enum { TOO_MANY = 1000 };
-    static struct jobq__owner owners[TOO_MANY];
-    struct jobq__files files = {0};
+    enum { TOO_MANY = 100 };
+    static struct place places[TOO_MANY];
+    struct place memory[2];
+    jobq_options options = {0};
     jobq_error err;
     int count = 0, rc = JOBQ_OK;
-    files.path = (char *)":memory:";
-    while (count < TOO_MANY && rc == JOBQ_OK)
-        rc = jobq__owner_take(&owners[count++], &files, false, &err);
+    while (count < TOO_MANY && rc == JOBQ_OK) {
+        struct place *p = &places[count++];
+        char name[16];
+        snprintf(name, sizeof name, "q%d.db", count);
+        REQUIRE_INT(jobq__files_find(&p->files, test_path(name), &options, &err), JOBQ_OK);
+        rc = take_begin(p, &err);
+    }
     count--;
     CHECK_CODE(rc, JOBQ_FULL);
-    CHECK(count >= 64);
-    jobq__owner_drop(&owners[count / 2]);
-    CHECK_CODE(jobq__owner_take(&owners[count / 2], &files, false, &err), JOBQ_OK);
-    CHECK_CODE(jobq__owner_take(&owners[count], &files, false, &err), JOBQ_FULL);
-    for (int i = 0; i < count; i++) jobq__owner_drop(&owners[i]);
+    CHECK_INT(count, 64);
+    for (int i = 0; i < 2; i++) REQUIRE(place_open(&memory[i], ":memory:"));
+    jobq__owner_drop(&places[count / 2].owner);
+    CHECK_CODE(take_begin(&places[count / 2], &err), JOBQ_OK);
+    CHECK_CODE(take_begin(&places[count], &err), JOBQ_FULL);
+    for (int i = 0; i < 2; i++) place_close(&memory[i]);
+    for (int i = 0; i <= count; i++) place_close(&places[i]);
 }
 
 static void look_in_child(void *arg) {
@@ -260,18 +293,28 @@ static void look_in_child(void *arg) {
     struct jobq__owner mine;
     jobq_error err;
     CHECK(jobq__owner_forked(&p->owner));
-    CHECK_CODE(jobq__owner_take(&mine, &p->files, false, &err), JOBQ_LOCKED);
-    CHECK_INT(err.id, getppid());
+    CHECK_CODE(jobq__owner_take(&mine, &p->files, false, &err), JOBQ_FORKED);
+    CHECK_CODE(jobq__owner_watch(&mine, &p->files, &err), JOBQ_FORKED);
 }
 
-/* Goal: a forked child is no owner, knows that, and is told who is. Method: ask there, and ask the
- * parent after it. */
+static void look_in_grandchild(void *arg) {
+    CHECK_INT(test_fork(look_in_child, arg), 0);
+    look_in_child(arg);
+}
+
+/* Goal: a forked child is no owner, knows that, and cannot become one of what was open: neither of
+ * what was owned nor of what a client had. Method: ask there, in a child of it, and ask the parent
+ * after it. */
 TEST(a_child_is_no_owner) {
     struct place p;
+    jobq_error err;
     REQUIRE(place_open(&p, test_path("q.db")));
     CHECK(!jobq__owner_forked(&p.owner));
-    CHECK_INT(test_fork(look_in_child, &p), 0);
+    CHECK_INT(test_fork(look_in_grandchild, &p), 0);
     CHECK(!jobq__owner_forked(&p.owner));
+    jobq__owner_drop(&p.owner);
+    CHECK_CODE(jobq__owner_watch(&p.owner, &p.files, &err), JOBQ_OK);
+    CHECK_INT(test_fork(look_in_grandchild, &p), 0);
     place_close(&p);
 }
 
@@ -359,7 +402,7 @@ TEST(reserve_behind_the_page) {
 }
 
 TEST_MAIN(each_slot_names_its_run, ended_and_released_runs, evidence_lasts_until_it_is_used,
-          leaving_and_staying, a_run_within_a_run, a_page_that_is_not_ours,
-          a_reserve_that_cannot_be, boots, one_owner_in_a_process,
+          leaving_before_it_has_begun, leaving_and_staying, a_run_within_a_run,
+          a_page_that_is_not_ours, a_reserve_that_cannot_be, boots, one_owner_in_a_process,
           as_many_owners_as_a_process_may_have, a_child_is_no_owner, a_lock_file_that_was_moved,
           what_a_client_may, reserve_behind_the_page)
