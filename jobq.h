@@ -13,7 +13,9 @@
  *     power cut, a full or failing disk, or a jobq_stop or jobq_close that could not write what had
  *     been finished, and says so. What must happen once goes through jobq_run_db.
  *   - One owner per file, on a local disk, by one path. The file, its -wal, its -shm and its -jobq
- *     belong together: do not copy, move or delete them while a queue is open.
+ *     belong together: do not copy, move or delete them while a queue is open. jobq looks at their
+ *     names every 10 ms at most: what it acknowledges before it sees that they are gone
+ *     (JOBQ_MOVED) is gone with them.
  *   - Tables called jobq_... are jobq's. Your own connections to the same file set
  *     sqlite3_busy_timeout, keep their transactions short, and both sides say .shared = true.
  *   - Fork before you open. A child may neither use the queue nor open its file again, not even
@@ -29,7 +31,8 @@
  * says, where it is not plain: Does, Returns, Owns, Threads, Blocks, Fails.
  *
  * Habits. Zero is always the default, so designated initialisers read like a
- * sentence. JOBQ_NONE (-1) is "none" or "off", JOBQ_UNLIMITED is "no limit" of a
+ * sentence; as an argument, too, where it is 5 s for jobq_stop and no time at all for
+ * jobq_wait. JOBQ_NONE (-1) is "none" or "off", JOBQ_UNLIMITED is "no limit" of a
  * count, JOBQ_NEVER a duration without end.
  * Times are int64_t milliseconds since the Unix epoch (..._at_ms) or durations
  * (..._ms). Functions that can fail return an int code: JOBQ_OK is 0, every other
@@ -387,7 +390,8 @@ static inline int jobq_open(const char *path, const jobq_options *options, jobq 
  * all the same, and the code says why: outcomes were dropped, and their jobs run again, charged
  * nothing, as after a crash that came before their commit. Who does not want that calls jobq_stop
  * while it is TIMEOUT, BUSY or FULL, and closes then.
- * Threads: any but a handler's or callback's. Blocks: until handlers return, and busy_ms.
+ * Threads: any but a handler's or callback's. Blocks: until calls and handlers have returned, and
+ * busy_ms.
  * Fails: MISUSE (NULL, or from a handler or callback; nothing is closed), FORKED
  * (nothing but memory of the child is touched); closed, but with outcomes dropped: BUSY, FULL, IO,
  * NO_MEMORY, CORRUPT, MOVED. */
@@ -439,8 +443,8 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *kind, jobq_error *err);
 JOBQ_API int jobq_start(jobq *q, jobq_error *err);
 
 /* Starts no further job, raises the stop flag of those that run, gives back what
- * was claimed, and waits up to grace_ms of real time (0 = 5 s, JOBQ_NONE = do not
- * wait, JOBQ_NEVER = for ever) for the handlers to return. A handler that returns
+ * was claimed, and waits up to grace_ms of real time (0 = the default, 5 s; JOBQ_NONE = do
+ * not wait; JOBQ_NEVER = for ever) for the handlers to return. A handler that returns
  * JOBQ_RETRY after the flag was raised keeps its attempt and is due at once.
  * Returns JOBQ_OK at rest; JOBQ_TIMEOUT if handlers still run: they go on, what they
  * return is still settled, and if the process ends they are charged nothing. Another code, BUSY
@@ -520,7 +524,8 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * settings and hooks of this one are gone, some of them at the next call of jobq. Only
  * functions and collations that a handler registers may stay. Keep no statement for another
  * job: the connection may be another then. On ":memory:" there is one connection: other
- * threads that look inside wait meanwhile, and a look by the handler sees what it has written.
+ * threads that look inside wait meanwhile, handlers that read their own checkpoint or info until
+ * the transaction ends; and a look by the handler sees what it has written.
  * Returns JOBQ_OK and *db, the same on each call. Owns: jobq; do not close it.
  * Blocks: at most busy_ms for the writer. Fails: BUSY (did not begin; jobq_snooze then costs no
  * attempt), CANT_OPEN, MOVED, IO, FULL, NO_MEMORY, CORRUPT, FORKED. */
@@ -707,16 +712,17 @@ typedef struct jobq_stats {
  * nothing. Threads: any. Fails: MISUSE, CLOSED, FORKED. */
 JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err);
 
-/* Waits up to timeout_ms of the queue's clock (0 = do not wait, JOBQ_NEVER = for ever) until
- * the job is terminal and on_event, if there is one, has been told of it; when only the telling
- * takes longer than timeout_ms the answer is JOBQ_OK all the same. *info (may be NULL) is what
- * jobq_get would have told at that moment; for a job that is not kept only id, state, attempt and
- * error. In step mode another thread has to step. Hold nothing that on_event wants.
- * Threads: any but a handler's or a callback's. Blocks: until then. Fails, and says what the job
- * waits for: TIMEOUT; BAD_STATE (nobody could end this: the process has no other thread, and the
- * pool is not started, or it is step mode); STALLED (artificial clock: nothing went on for stall_ms
- * of real time). Also: NOT_FOUND (or deleted while we waited), BAD_TIME, MISUSE (client), CLOSED
- * (the queue is being closed), and as jobq_get. */
+/* Waits up to timeout_ms of the queue's clock (0 = the default, as JOBQ_NONE: do not wait;
+ * JOBQ_NEVER = for ever) until the job is terminal and on_event, if there is one, has been told of
+ * it; when only the telling takes longer than timeout_ms the answer is JOBQ_OK all the same. *info
+ * (may be NULL) is what jobq_get would have told at that moment; for a job that is not kept only
+ * id, state, attempt and error. In step mode another thread has to step. Hold nothing that on_event
+ * wants. Threads: any but a handler's or a callback's. Blocks: until then; on ":memory:", where
+ * nobody can look beside a job's transaction, it waits for that by timeout_ms, too. Fails, and says
+ * what the job waits for: TIMEOUT; BAD_STATE (nobody could end this: the process has no other
+ * thread, and the pool is not started, or it is step mode); STALLED (artificial clock: nothing went
+ * on for stall_ms of real time). Also: NOT_FOUND (or deleted while we waited), BAD_TIME, MISUSE
+ * (client), CLOSED (the queue is being closed), and as jobq_get but for BUSY. */
 JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
                        jobq_error *err);
 

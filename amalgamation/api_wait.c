@@ -305,6 +305,7 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
                                      " jobq_snooze from the handler and look again with jobq_get",
                                      err);
     if (rc != JOBQ_OK) return rc;
+    if (timeout_ms == JOBQ_NONE) timeout_ms = 0;
     rc = jobq__config_span("timeout_ms", timeout_ms, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     memset(&waiter, 0, sizeof waiter);
