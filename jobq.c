@@ -7354,7 +7354,8 @@ JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told) {
  *   - a reserve, allocated bytes of the lock file that hold nothing. It is as large as the log may
  *     become, so that the log can always be copied into the database, which may grow by as much;
  *   - where the disk has no room for so large a reserve, a shorter log. jobq__disk_log_pages;
- *   - no commit that would leave the copy of the log without room. jobq__disk_hold_back;
+ *   - no commit that would leave the copy of the log without room, a client's neither.
+ *     jobq__disk_hold_back;
  *   - for rows that grow when their jobs are tried again or fail, a part of the database's size:
  *     set aside once the disk is about to become full, which is looked at after each checkpoint.
  *
@@ -7511,10 +7512,10 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     int rc;
     if (q->memory) return;
-    if (q->client) return;
     /* 0 if there was no memory to ask. */
     disk->page_size = jobq__store_page_size(&q->writer);
     if (disk->page_size < 512) disk->page_size = JOBQ__PAGE_SIZE;
+    if (q->client) return;
     if (q->wal_by_default)
         q->options.wal_pages = (int)JOBQ__MAX(JOBQ__WAL_PAGES * JOBQ__PAGE_SIZE / disk->page_size,
                                               JOBQ__WAL_PAGES_MIN);
@@ -7568,10 +7569,21 @@ JOBQ__INTERNAL void jobq__disk_end(jobq *q) {
     if (!jobq__disk_recover(q)) jobq__disk_hold(q);
 }
 
+/* A client's: the owner copies what it writes, with its reserve and with what is still free when
+ * the log has grown by that. */
+static int jobq__disk_leave_room(jobq *q, int64_t most) {
+    int64_t left = jobq__add(jobq__owner_disk_free(&q->owner),
+                             jobq__owner_noted_reserve(&q->owner));
+    if (jobq__add(most, most) <= left) return JOBQ_OK;
+    most = jobq__add(jobq__store_growth(q->tx.db), jobq__disk_slack(q));
+    return jobq__add(most, most) <= left ? JOBQ_OK : JOBQ_FULL;
+}
+
 JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q) {
     int64_t logged = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) * q->disk.page_size;
     int64_t most = jobq__add(logged + jobq__disk_slack(q), 2 * q->tx.grows), growth;
-    if (q->memory || q->client || q->options.reserve_bytes == JOBQ_NONE) return JOBQ_OK;
+    if (q->client) return jobq__disk_leave_room(q, most);
+    if (q->memory || q->options.reserve_bytes == JOBQ_NONE) return JOBQ_OK;
     /* Nobody knows what a handler writes. */
     if (q->disk.level == JOBQ__DISK_ROOMY && q->tx.db == &q->writer && most <= q->owner.reserved)
         return JOBQ_OK;

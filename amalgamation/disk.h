@@ -10,7 +10,8 @@
  *   - a reserve, allocated bytes of the lock file that hold nothing. It is as large as the log may
  *     become, so that the log can always be copied into the database, which may grow by as much;
  *   - where the disk has no room for so large a reserve, a shorter log. jobq__disk_log_pages;
- *   - no commit that would leave the copy of the log without room. jobq__disk_hold_back;
+ *   - no commit that would leave the copy of the log without room, a client's neither.
+ *     jobq__disk_hold_back;
  *   - for rows that grow when their jobs are tried again or fail, a part of the database's size:
  *     set aside once the disk is about to become full, which is looked at after each checkpoint.
  *

@@ -46,7 +46,7 @@ struct disk {
     bool tx, fails;
     size_t payload_max; /* 0: 2 KiB */
     int page_size;
-    bool shared, steps;
+    bool shared, alone, steps;
 };
 
 static void one_disk(struct disk d) {
@@ -58,6 +58,7 @@ static void one_disk(struct disk d) {
     fault_space(size, test_path("full.db"));
     if (!story_begin_with(&s, d.workers, seed, d.page_size, d.shared)) return;
     s.steps = d.steps;
+    s.alone = d.alone;
     if (d.result_size) s.result_size = d.result_size;
     if (d.payload_max) s.payload_max = d.payload_max;
     s.tx = d.tx;
@@ -91,8 +92,8 @@ TEST(own_work_fills_the_disk) {
 }
 
 /* Goal: whatever pages the file is made of. Method: small and large ones, on disks that hold at
- * least some dozens of them; filled by the queue itself and by somebody else, with jobs of its own
- * and of a client beside it, and the clock is set. */
+ * least some dozens of them; filled by the queue itself and by somebody else, with jobs of its own,
+ * of a client too, or of the client alone; and the clock is set. */
 TEST(pages_of_every_size) {
     static const struct {
         int page_size;
@@ -104,7 +105,7 @@ TEST(pages_of_every_size) {
     size_t i, count = sizeof disks / sizeof disks[0];
     for (i = 0; i < 2 * count && !test_failures(); i++) {
         struct disk d = {.workers = JOBQ_NONE, .stolen = i >= count, .steps = i % 2,
-                         .shared = i % 3 == 1};
+                         .shared = i % 3 > 0, .alone = i % 3 == 2};
         d.size = disks[i % count].size;
         d.page_size = disks[i % count].page_size;
         d.payload_max = disks[i % count].payload_max;

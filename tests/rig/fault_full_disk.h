@@ -14,7 +14,8 @@ enum { KIB = 1024, SMALLEST = 256 * KIB, LARGEST = 4096 * KIB, JOBS_MAX = 100000
 /* What the jobs came to, by id: the model of this test. */
 struct story {
     jobq *q;
-    jobq *client;       /* enqueues every other job, if the queue is shared */
+    jobq *client;       /* enqueues every other job, if the queue is shared, */
+    bool alone;         /* or all of them, and the owner does nothing meanwhile */
     jobq_clock *clock;
     const char *path;
     uint64_t random;
@@ -95,11 +96,13 @@ static inline void story_end(struct story *s) {
 static inline int put_one(struct story *s) {
     static const char payload[LARGEST_PAYLOAD];
     jobq_job job = {.kind = "work", .payload = payload};
+    jobq *q = s->q;
     int64_t id = 0;
     int rc;
     job.size = 1 + (size_t)(test_random(&s->random) % (s->payload_max - 1));
     job.priority = (int)(test_random(&s->random) % 3);
-    rc = jobq_enqueue(s->client && s->accepted % 2 ? s->client : s->q, &job, &id, NULL);
+    if (s->client && (s->alone || s->accepted % 2)) q = s->client;
+    rc = jobq_enqueue(q, &job, &id, NULL);
     if (rc == JOBQ_OK) s->accepted++;
     else s->refused++;
     if (rc == JOBQ_OK) CHECK(id > s->last_id && id <= JOBS_MAX);
