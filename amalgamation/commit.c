@@ -80,6 +80,15 @@ JOBQ__INTERNAL bool jobq__commit_try(jobq *q) {
     return free;
 }
 
+/* Gives the request back to its thread, which looks at the state without a lock and may be gone
+ * with it at once; returns where it sleeps, if it does. */
+static struct jobq__gate *jobq__commit_let_go(struct jobq__request *r, int32_t state) {
+    struct jobq__gate *gate = r->gate;
+    jobq__assert(jobq__os_load(&r->state) < JOBQ__REQUEST_LEAD);
+    jobq__os_store(&r->state, state);
+    return gate;
+}
+
 /* Hands the baton to the first who waits, or lays it down; returns whom to wake. */
 static struct jobq__gate *jobq__commit_hand_on(jobq *q) {
     struct jobq__request *first = q->commit.head;
@@ -95,8 +104,7 @@ static struct jobq__gate *jobq__commit_hand_on(jobq *q) {
         q->commit.head = first->next;
         if (!q->commit.head) q->commit.tail = &q->commit.head;
     }
-    jobq__os_store(&first->state, JOBQ__REQUEST_LEAD);
-    return first->gate;
+    return jobq__commit_let_go(first, JOBQ__REQUEST_LEAD);
 }
 
 /* When the baton lies free again, idle workers may have outcomes to commit, or jobs to
@@ -590,18 +598,18 @@ static void jobq__commit_note_times(jobq *q, bool stores, int64_t from_us, int64
 static int jobq__commit_finish(jobq *q, struct jobq__request *list, struct jobq__gate **gates) {
     struct jobq__request *r, *after, *back = NULL, **end = &back;
     jobq__thread self = jobq__os_thread_self();
+    struct jobq__gate *gate;
     int count = 0;
     for (r = list; r; r = after) {
+        bool own = jobq__os_thread_same(r->thread, self), again = r->rc == JOBQ__TAKEN;
         after = r->next;
-        if (!jobq__os_thread_same(r->thread, self)) gates[count++] = r->gate;
-        if (r->rc == JOBQ__TAKEN) {
+        if (again) {
             *end = r;
             end = &r->next;
             if (r->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs + 1);
-            jobq__os_store(&r->state, JOBQ__REQUEST_WAITING);
-        } else {
-            jobq__os_store(&r->state, JOBQ__REQUEST_DONE); /* r may vanish now */
         }
+        gate = jobq__commit_let_go(r, again ? JOBQ__REQUEST_WAITING : JOBQ__REQUEST_DONE);
+        if (!own) gates[count++] = gate;
     }
     if (!back) return count;
     *end = q->commit.head;

@@ -417,7 +417,84 @@ TEST(time_of_others_adds_up) {
     fixture_close(&place.f);
 }
 
+/* ---- Who was let go ---- */
+
+/* A thread that takes the baton for itself, and writes over its stack as soon as it has it. */
+struct gone {
+    jobq *q;
+    struct jobq__gate decoy;
+    int has_it, handed_on; /* atomic */
+};
+
+static void overwrite_stack(struct gone *g) {
+    struct jobq__gate *volatile stack[1024];
+    for (int i = 0; i < 1024; i++) stack[i] = &g->decoy;
+    __atomic_store_n(&g->has_it, 1, __ATOMIC_SEQ_CST);
+    while (!__atomic_load_n(&g->handed_on, __ATOMIC_SEQ_CST)) sched_yield();
+    CHECK(stack[0] == &g->decoy);
+}
+
+/* Well below what is written over. */
+static void take_baton(struct gone *g) {
+    volatile char above[256];
+    above[0] = 0;
+    CHECK_CODE(jobq__commit_hold_within(g->q, INT64_MAX / 4), JOBQ_OK);
+    CHECK(!above[0]);
+}
+
+static void *hold_and_vanish(void *arg) {
+    struct gone *g = (struct gone *)arg;
+    take_baton(g);
+    overwrite_stack(g);
+    jobq__commit_release(g->q);
+    return NULL;
+}
+
+/* One that opened this gate for another request may come late: who sleeps there looks again. */
+static void *open_late(void *arg) {
+    struct gone *g = (struct gone *)arg;
+    struct jobq__gate *gate = g->q->commit.gates;
+    while (!__atomic_load_n(&g->has_it, __ATOMIC_SEQ_CST)) {
+        jobq__os_lock(&gate->mu);
+        gate->open = true;
+        jobq__os_unlock(&gate->mu);
+        jobq__os_signal(&gate->cond);
+        sched_yield();
+    }
+    return NULL;
+}
+
+/* Goal: a request lies on the stack of its thread, which looks at it without a lock; so who hands
+ * the baton on does not touch the request once that says so. Method: somebody wakes the thread all
+ * the time, so it has the baton at once, and the place of its request holds another gate's
+ * address. */
+TEST(who_has_the_baton_may_vanish) {
+    struct gone g;
+    pthread_t holder, waker;
+    REQUIRE(place_open());
+    memset(&g, 0, sizeof g);
+    g.q = place.f.q;
+    REQUIRE_INT(jobq__os_mutex_init(&g.decoy.mu), 0);
+    REQUIRE_INT(jobq__os_cond_init(&g.decoy.cond, JOBQ__OS_MONO), 0);
+    for (int i = 0; i < 20; i++) {
+        REQUIRE(jobq__commit_try(g.q));
+        g.has_it = g.handed_on = 0;
+        holder = thread_start(hold_and_vanish, &g);
+        while (!in_line(g.q)) sched_yield();
+        waker = thread_start(open_late, &g);
+        jobq__commit_release(g.q);
+        __atomic_store_n(&g.handed_on, 1, __ATOMIC_SEQ_CST);
+        pthread_join(waker, NULL);
+        pthread_join(holder, NULL);
+    }
+    CHECK(!g.decoy.open);
+    jobq__os_cond_fini(&g.decoy.cond);
+    jobq__os_mutex_fini(&g.decoy.mu);
+    fixture_close(&place.f);
+}
+
 TEST_MAIN(one_baton, a_line_becomes_one_transaction, a_failure_takes_nobody_along,
           a_lost_transaction_is_written_again, who_leaves_the_line_leaves_it_whole,
           a_holder_divides_the_line, a_sync_divides_the_line, a_group_has_its_bound,
-          no_time_passes_behind_our_own_commits, time_of_others_adds_up)
+          no_time_passes_behind_our_own_commits, time_of_others_adds_up,
+          who_has_the_baton_may_vanish)
