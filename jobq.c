@@ -11343,7 +11343,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us, 
 /* Steps 1 and 2 of the shutdown order. With pool.mu held. */
 JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q);
 /* Gives back what is claimed and not started, and settles what was handed in. It waits for other
- * connections until until_us, and least_us for a transaction of this process. JOBQ_OK: no outcome
+ * connections until until_us, and least_us for transactions of this process. JOBQ_OK: no outcome
  * is left, or the pool was started again; or else a sentence that says how many are, and why. */
 JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least_us,
                                         jobq_error *err);
@@ -11630,11 +11630,16 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     /* A close that came after this call did may be what stops it. */
     if (life == JOBQ__STOPPING && jobq__os_load(&q->closing))
         return jobq__err_set(err, JOBQ_CLOSED, NULL);
-    /* The handlers that outlived the grace may have returned since. */
-    if (life == JOBQ__STOPPING && jobq__pool_stop(q, 0, 0, NULL) == JOBQ_OK)
-        return jobq__pool_start(q, err);
-    if (life == JOBQ__STOPPING)
+    if (life == JOBQ__STOPPING) {
+        /* The handlers that outlived the grace may have returned since; outcomes that the stop
+         * could not write are the new pool's to write. */
+        jobq__pool_stop(q, 0, 0, NULL);
+        jobq__os_lock(&pool->mu);
+        life = pool->life;
+        jobq__os_unlock(&pool->mu);
+        if (life != JOBQ__STOPPING) return jobq__pool_start(q, err);
         return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet");
+    }
     jobq__owner_stay(&q->owner);
     rc = jobq__pool_start_threads(q);
     jobq__os_lock(&pool->mu);
@@ -11679,8 +11684,9 @@ static int jobq__pool_unwritten(jobq *q, int left, int rc, jobq_error *err) {
                              left == 1 ? "it runs" : "they run");
     return jobq__err_set(err, rc, "%d outcome%s not on the disk yet (%s); nothing is lost:"
                          " jobq_stop again, or jobq_start, writes what is left", left, many,
-                         rc == JOBQ_BUSY ? "another connection writes to the file"
-                                         : jobq_code_text(rc));
+                         rc != JOBQ_BUSY ? jobq_code_text(rc)
+                         : jobq__os_load(&q->turn.taken) ? "another connection writes to the file"
+                                                         : "the time was over");
 }
 
 /* On a full disk one transaction takes some of them only. With nothing to write the file is not
@@ -11689,15 +11695,18 @@ JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least
                                         jobq_error *err) {
     struct jobq__request request;
     int left = jobq__pool_left(q, true) + jobq__os_load(&q->commit.busy), rc = JOBQ_OK;
+    int64_t now_us = jobq__clock_mono_us();
+    int64_t end_us = JOBQ__MAX(until_us, jobq__add(now_us, least_us));
     memset(&request, 0, sizeof request);
     request.write = jobq__pool_write_back;
     request.atomic = true;
     while (left > 0 && rc == JOBQ_OK) {
-        int64_t wait_us = JOBQ__MAX(until_us - jobq__clock_mono_us(), 0);
+        int64_t limit_us = jobq__os_load(&q->turn.taken) ? until_us : end_us;
         request.until_us = until_us;
-        if (!jobq__os_load(&q->turn.taken)) wait_us = JOBQ__MAX(wait_us, least_us);
-        rc = jobq__commit_request_within(q, &request, wait_us);
+        rc = jobq__commit_request_within(q, &request, JOBQ__MAX(limit_us - now_us, 0));
         left = jobq__pool_left(q, true);
+        now_us = jobq__clock_mono_us();
+        if (left > 0 && rc == JOBQ_OK && now_us >= end_us) rc = JOBQ_BUSY;
     }
     left = jobq__pool_left(q, false);
     return left && rc != JOBQ_OK ? jobq__pool_unwritten(q, left, rc, err) : JOBQ_OK;
@@ -11738,7 +11747,6 @@ static bool jobq__pool_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
 
 static int jobq__pool_join(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
-    struct jobq__link *link;
     int i, rc;
     for (i = 0; i < pool->worker_count; i++)
         if (pool->workers[i].started) jobq__os_thread_join(pool->workers[i].handle);
@@ -11753,9 +11761,6 @@ static int jobq__pool_join(jobq *q, int64_t until_us, int64_t write_us, jobq_err
     jobq__os_lock(&pool->mu);
     pool->scheduler_started = false;
     pool->life = JOBQ__STOPPED;
-    /* From now on they have to look at the time themselves. */
-    for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
-        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
     jobq__os_unlock(&pool->mu);
     jobq__event_deliver(&q->events, true);
     return rc;
@@ -11774,12 +11779,16 @@ JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
     }
 }
 
+/* Its time is over: handlers are left behind, uncharged. */
 static int jobq__pool_late(jobq *q, jobq_error *err) {
-    char culprit[JOBQ__CULPRIT] = "handlers still run";
+    char culprit[JOBQ__CULPRIT] = "a callback (on_event, on_thread) still runs";
+    bool handler;
     jobq__owner_release_all(&q->owner);
     jobq__os_lock(&q->pool.mu);
-    jobq__core_culprit(q, culprit, sizeof culprit);
+    handler = jobq__core_culprit(q, culprit, sizeof culprit);
     jobq__os_unlock(&q->pool.mu);
+    if (!handler)
+        return jobq__err_set(err, JOBQ_TIMEOUT, "%s; what is returned is settled", culprit);
     return jobq__err_set(err, JOBQ_TIMEOUT, "%s; what is returned is settled. A handler that takes"
                          " long has to look at jobq_should_stop", culprit);
 }
@@ -11797,10 +11806,24 @@ static int jobq__pool_halt(jobq *q, int64_t until_us, jobq_error *err) {
     return ended ? JOBQ_OK : jobq__pool_late(q, err);
 }
 
+/* Another thread's stop has the joining and the last outcomes to do: that is waited for as handlers
+ * are, but longer only if nobody else keeps the file from it. False if the time is over. With
+ * pool.mu held. */
+static bool jobq__pool_await_other(jobq *q, int64_t until_us, int64_t epoch) {
+    struct jobq__pool *pool = &q->pool;
+    while (pool->changing && jobq__pool_stopping(q, epoch)) {
+        int64_t now_us = jobq__clock_mono_us();
+        int64_t more_us = jobq__os_load(&q->turn.taken) ? 0 : JOBQ__END_US;
+        if (now_us >= jobq__add(until_us, more_us)) return false;
+        jobq__os_wait_until(&pool->quiet, &pool->mu, now_us + JOBQ__TURN_PAUSE_MAX_US);
+    }
+    return true;
+}
+
 JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
                                    jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
-    int64_t until_us = jobq__add(jobq__clock_mono_us(), grace_us), epoch, first_us;
+    int64_t now_us = jobq__clock_mono_us(), until_us = jobq__add(now_us, grace_us), epoch;
     bool ended = false, mine = false;
     int rc;
     jobq__os_lock(&pool->mu);
@@ -11817,18 +11840,16 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
     jobq__pool_raise_flags(q);
     epoch = pool->epoch;
     jobq__os_unlock(&pool->mu);
-    first_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
-    /* Even without a grace: a commit of our own that is under way ends soon. */
-    jobq__pool_give_back(q, JOBQ__MIN(until_us, first_us),
-                         jobq__commit_by_job(q) ? 0 : JOBQ__END_US, NULL);
+    /* Even without a grace: a commit of our own that is under way ends soon. Another connection
+     * that has the file is waited for when the last handler has returned. */
+    jobq__pool_give_back(q, now_us, jobq__commit_by_job(q) ? 0 : JOBQ__END_US, NULL);
     jobq__os_lock(&pool->mu);
     /* One of those who wait joins the threads, when nobody starts them any more: a close may have
      * come in between. */
     ended = jobq__pool_await_workers(q, until_us, epoch);
-    while (ended && pool->changing && jobq__pool_stopping(q, epoch)) {
-        jobq__os_wait(&pool->quiet, &pool->mu);
-        ended = jobq__pool_await_workers(q, until_us, epoch);
-    }
+    while (ended && pool->changing && jobq__pool_stopping(q, epoch))
+        ended = jobq__pool_await_other(q, until_us, epoch)
+             && jobq__pool_await_workers(q, until_us, epoch);
     if (ended && jobq__pool_stopping(q, epoch)) mine = pool->changing = true;
     jobq__os_unlock(&pool->mu);
     if (!ended) return jobq__pool_late(q, err);
@@ -11992,7 +12013,7 @@ JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q, bool all) {
         prune = jobq__sched_due(pool->prune_at_ms, now_ms);
         jobq__os_unlock(&pool->mu);
         if (prune) jobq__sched_prune(q, now_ms);
-    } while (prune && all);
+    } while (prune && all && !jobq__os_load(&q->closing));
     jobq__sched_poll(q);
 }
 
@@ -12214,7 +12235,15 @@ static int jobq__sched_stalled(jobq *q, jobq_error *err) {
                          " stall_ms: %s", (long long)q->options.stall_ms, culprit);
 }
 
+/* Another connection has the file: a loop that asks when to step again is to leave it some time. */
+static void jobq__sched_put_off(jobq *q) {
+    jobq__os_lock(&q->pool.mu);
+    q->pool.retry_at_us = jobq__clock_mono_us() + JOBQ__TURN_PAUSE_MAX_US;
+    jobq__os_unlock(&q->pool.mu);
+}
+
 static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
+    if (rc == JOBQ_BUSY) jobq__sched_put_off(q);
     if (jobq__os_load(&q->failed) == rc) return rc ? jobq__core_say(q, rc, err) : rc;
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
     if (rc == JOBQ_STALLED) return jobq__sched_stalled(q, err);
@@ -13892,10 +13921,17 @@ JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err) {
     return rc;
 }
 
+/* What the wall shows at a moment of real time, or has shown by then. */
+static int64_t jobq__jobs_on_wall(struct jobq__now now, int64_t at_us) {
+    int64_t left_us = jobq__sub(at_us, jobq__clock_mono_us());
+    if (at_us == INT64_MAX) return JOBQ_NEVER;
+    return jobq__add(now.wall_ms, (JOBQ__MAX(left_us, 0) + 999) / 1000);
+}
+
 JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     struct jobq__pool *pool;
     struct jobq__now now;
-    int64_t poll_us;
+    int64_t poll_us, prune_ms, retry_us;
     int rc = jobq__api_enter_owner(q, "jobq_next_deadline", err);
     if (rc != JOBQ_OK) return rc;
     if (!at_ms)
@@ -13904,14 +13940,17 @@ JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     now = jobq__clock_read(q->clock);
     jobq__os_lock(&pool->mu);
     *at_ms = jobq__sched_next(q, now);
-    if (pool->ring.count || pool->handed_count || pool->more || pool->look)
-        *at_ms = JOBQ__MIN(*at_ms, now.wall_ms);
+    retry_us = pool->ring.count || pool->handed_count || pool->more || pool->look
+             ? pool->retry_at_us : INT64_MAX;
     poll_us = pool->poll_at_us;
+    prune_ms = pool->prune_at_ms;
     jobq__os_unlock(&pool->mu);
-    /* When to look for others' jobs is real time, of which an artificial clock knows nothing. */
-    if (!q->clock && poll_us != INT64_MAX)
-        *at_ms = JOBQ__MIN(*at_ms, jobq__add(now.wall_ms, JOBQ__MAX(
-            poll_us - jobq__clock_mono_us() + 999, 0) / 1000));
+    /* What is real time, or no wake, is nothing that an artificial clock could be moved to. */
+    if (!q->clock)
+        *at_ms = JOBQ__MIN(JOBQ__MIN(*at_ms, prune_ms),
+                           jobq__jobs_on_wall(now, JOBQ__MIN(poll_us, retry_us)));
+    else if (retry_us != INT64_MAX)
+        *at_ms = JOBQ__MIN(*at_ms, now.wall_ms);
     if (jobq__os_load(&q->failed)) *at_ms = JOBQ_NEVER;
     return jobq__api_leave(q, JOBQ_OK);
 }

@@ -36,7 +36,8 @@
  * count, JOBQ_NEVER a duration without end.
  * Times are int64_t milliseconds since the Unix epoch (..._at_ms) or durations
  * (..._ms). Functions that can fail return an int code: JOBQ_OK is 0, every other
- * code is an error, and their last argument is a jobq_error that may be NULL. Besides
+ * code is an error, and their last argument is a jobq_error that may be NULL (jobq_close has none).
+ * Besides
  * what its comment names, every call on a queue may fail with JOBQ_MISUSE (NULL),
  * JOBQ_CLOSED (it is being closed), JOBQ_FORKED (in a child of the process that
  * opened it), JOBQ_NO_MEMORY, and with the reason for which the queue has stopped
@@ -247,7 +248,7 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome);
 /* A change of a job, reported after it was committed: new (from NONE), started (to RUNNING; this
  * one is told, not committed), settled, cancelled, revived, crashed. A delete is not told. The
  * event of a new job may come after jobq_enqueue has returned, or before; that of a job's end comes
- * before jobq_wait returns. When memory is out key and message may be "". */
+ * before jobq_wait returns. When memory is out each of the strings may be "". */
 typedef struct jobq_event {
     int64_t now_ms;      /* the queue's clock */
     int64_t id;
@@ -257,7 +258,7 @@ typedef struct jobq_event {
     jobq_state from, to; /* from is NONE when the job is new */
     int attempt;         /* the attempt that was settled, or is due */
     jobq_outcome outcome;
-    int64_t wait_ms;     /* settled: from due (by the wall, when it was claimed) to started */
+    int64_t wait_ms;     /* started, settled: from due (by the wall, when claimed) to started */
     int64_t run_ms;      /* settled: from started to finished, whatever the wall does */
 } jobq_event;
 
@@ -394,7 +395,7 @@ static inline int jobq_open(const char *path, const jobq_options *options, jobq 
  * busy_ms.
  * Fails: MISUSE (NULL, or from a handler or callback; nothing is closed), FORKED
  * (nothing but memory of the child is touched); closed, but with outcomes dropped: BUSY, FULL, IO,
- * NO_MEMORY, CORRUPT, MOVED. */
+ * UNKNOWN, NO_MEMORY, CORRUPT, MOVED. */
 JOBQ_API int jobq_close(jobq **q);
 
 /* ==== 5. Kinds and handlers =============================================== */
@@ -409,7 +410,8 @@ typedef struct jobq_kind {
     jobq_handler run;
     void *ctx;              /* given to run and backoff */
     int attempts_max;       /* default 30; JOBQ_UNLIMITED. A failure after a run that lasted longer
-                               than 3 x backoff_max_ms, and 3 h, counts as the first again */
+                               than 3 x backoff_max_ms (or the last delay, if that was longer),
+                               and 3 h, counts as the first again */
     int64_t backoff_min_ms; /* default 1 s. Delay after failing attempt n:           */
     int64_t backoff_max_ms; /* default 1 h. min(max, min * 2^min(n-1, 30)), then     */
     int jitter_percent;     /* default 20: uniform in +-20 %, and again min with max; 1 to 100, or
@@ -436,16 +438,18 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *kind, jobq_error *err);
 
 /* Starts the workers and the scheduler thread. Again after a stop is allowed; when
  * started already it does nothing.
- * Threads: any but a handler's or a callback's. Blocks: until the threads exist, and for a stop
- * that is under way. Fails: MISUSE (client or step mode), BUSY (handlers that outlived the last
- * stop's grace still run), NO_MEMORY (also: no thread could be had), and the reason for which the
- * queue has stopped for good. */
+ * Threads: any but a handler's or a callback's. Blocks: until the threads exist (a second caller
+ * meanwhile does not), and for a stop that is under way. Fails: MISUSE (client or step mode), BUSY
+ * (handlers that outlived the last stop's grace still run), NO_MEMORY (also: no thread could be
+ * had), and the reason for which the queue has stopped for good. */
 JOBQ_API int jobq_start(jobq *q, jobq_error *err);
 
 /* Starts no further job, raises the stop flag of those that run, gives back what
  * was claimed, and waits up to grace_ms of real time (0 = the default, 5 s; JOBQ_NONE = do
- * not wait; JOBQ_NEVER = for ever) for the handlers to return. A handler that returns
- * JOBQ_RETRY after the flag was raised keeps its attempt and is due at once.
+ * not wait; JOBQ_NEVER = for ever) for the handlers to return; a commit of this process that is
+ * under way, and a thread that has only to end, get up to 1 s more, and an on_event that is under
+ * way is waited for until it returns. A handler that returns JOBQ_RETRY after the flag was raised
+ * keeps its attempt and is due at once.
  * Returns JOBQ_OK at rest; JOBQ_TIMEOUT if handlers still run: they go on, what they
  * return is still settled, and if the process ends they are charged nothing. Another code, BUSY
  * mostly: the handlers have returned, but another connection kept the file, or the disk failed,
@@ -470,7 +474,8 @@ JOBQ_API void jobq_mark_exit(void);
 /* Outcomes with more to say. Each remembers its detail in run and returns the outcome
  * for the handler to return; the last one called counts. Text is cut at JOBQ_TEXT_MAX
  * bytes; format may be NULL; a negative time is now. A result of size 0 is kept as an empty one;
- * NULL is none. Only in the handler, on its thread.
+ * NULL is none; one of more than payload_max makes it JOBQ_FAIL, with a message that says so. Only
+ * in the handler, on its thread.
  * JOBQ_RESCHEDULE begins a new round: attempt 1, without crashes and checkpoint. JOBQ_SNOOZE and
  * JOBQ_RESCHEDULE returned without a time wait for the kind's backoff_min_ms. */
 JOBQ_API jobq_outcome jobq_done(jobq_run *run, const void *result, size_t size);
@@ -750,7 +755,8 @@ JOBQ_API void jobq_clock_set(jobq_clock *clock, int64_t at_ms);
 /* Moves the queue's artificial clock by duration_ms, from wake to wake, firing each at its own
  * time and letting the queue come to rest in between: handlers run, retries that fall due within
  * the span run too. *fired (may be NULL) is how many wakes were fired. In step mode the jobs run
- * on the caller's thread. A running handler's deadline, or its jobq_run_sleep, is a wake as well.
+ * on the caller's thread. A running handler's deadline, its jobq_run_sleep, and the end of another
+ * thread's jobq_wait are wakes as well.
  * A handler that waits for its deadline without jobq_run_sleep is given 100 ms of real time.
  * Threads: any, one at a time in step mode. Blocks: until the queue rests.
  * Fails: MISUSE (system clock, from a handler, client), BAD_TIME, STALLED (no rest within stall_ms
@@ -783,7 +789,8 @@ JOBQ_API int jobq_step(jobq *q, int *ran, jobq_error *err);
 JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err);
 
 /* *at_ms is when the queue next has something to do by its clock: now or earlier if a job is, or
- * may be, ready, or when it is to look for others' jobs (poll_ms; not by an artificial clock);
+ * may be, ready (soon, if another connection kept the last step from writing), or when it is to
+ * look for others' jobs (poll_ms) or to drop finished ones (these two not by an artificial clock);
  * JOBQ_NEVER if nothing is known. With on_wake this is all that a foreign event
  * loop needs. A run's deadline and other durations are told as the wall goes now: ask again when
  * it was set. Threads: any. Fails: MISUSE (client), CLOSED, FORKED. */

@@ -657,10 +657,17 @@ JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err) {
     return rc;
 }
 
+/* What the wall shows at a moment of real time, or has shown by then. */
+static int64_t jobq__jobs_on_wall(struct jobq__now now, int64_t at_us) {
+    int64_t left_us = jobq__sub(at_us, jobq__clock_mono_us());
+    if (at_us == INT64_MAX) return JOBQ_NEVER;
+    return jobq__add(now.wall_ms, (JOBQ__MAX(left_us, 0) + 999) / 1000);
+}
+
 JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     struct jobq__pool *pool;
     struct jobq__now now;
-    int64_t poll_us;
+    int64_t poll_us, prune_ms, retry_us;
     int rc = jobq__api_enter_owner(q, "jobq_next_deadline", err);
     if (rc != JOBQ_OK) return rc;
     if (!at_ms)
@@ -669,14 +676,17 @@ JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     now = jobq__clock_read(q->clock);
     jobq__os_lock(&pool->mu);
     *at_ms = jobq__sched_next(q, now);
-    if (pool->ring.count || pool->handed_count || pool->more || pool->look)
-        *at_ms = JOBQ__MIN(*at_ms, now.wall_ms);
+    retry_us = pool->ring.count || pool->handed_count || pool->more || pool->look
+             ? pool->retry_at_us : INT64_MAX;
     poll_us = pool->poll_at_us;
+    prune_ms = pool->prune_at_ms;
     jobq__os_unlock(&pool->mu);
-    /* When to look for others' jobs is real time, of which an artificial clock knows nothing. */
-    if (!q->clock && poll_us != INT64_MAX)
-        *at_ms = JOBQ__MIN(*at_ms, jobq__add(now.wall_ms, JOBQ__MAX(
-            poll_us - jobq__clock_mono_us() + 999, 0) / 1000));
+    /* What is real time, or no wake, is nothing that an artificial clock could be moved to. */
+    if (!q->clock)
+        *at_ms = JOBQ__MIN(JOBQ__MIN(*at_ms, prune_ms),
+                           jobq__jobs_on_wall(now, JOBQ__MIN(poll_us, retry_us)));
+    else if (retry_us != INT64_MAX)
+        *at_ms = JOBQ__MIN(*at_ms, now.wall_ms);
     if (jobq__os_load(&q->failed)) *at_ms = JOBQ_NEVER;
     return jobq__api_leave(q, JOBQ_OK);
 }

@@ -223,11 +223,16 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     /* A close that came after this call did may be what stops it. */
     if (life == JOBQ__STOPPING && jobq__os_load(&q->closing))
         return jobq__err_set(err, JOBQ_CLOSED, NULL);
-    /* The handlers that outlived the grace may have returned since. */
-    if (life == JOBQ__STOPPING && jobq__pool_stop(q, 0, 0, NULL) == JOBQ_OK)
-        return jobq__pool_start(q, err);
-    if (life == JOBQ__STOPPING)
+    if (life == JOBQ__STOPPING) {
+        /* The handlers that outlived the grace may have returned since; outcomes that the stop
+         * could not write are the new pool's to write. */
+        jobq__pool_stop(q, 0, 0, NULL);
+        jobq__os_lock(&pool->mu);
+        life = pool->life;
+        jobq__os_unlock(&pool->mu);
+        if (life != JOBQ__STOPPING) return jobq__pool_start(q, err);
         return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet");
+    }
     jobq__owner_stay(&q->owner);
     rc = jobq__pool_start_threads(q);
     jobq__os_lock(&pool->mu);
@@ -272,8 +277,9 @@ static int jobq__pool_unwritten(jobq *q, int left, int rc, jobq_error *err) {
                              left == 1 ? "it runs" : "they run");
     return jobq__err_set(err, rc, "%d outcome%s not on the disk yet (%s); nothing is lost:"
                          " jobq_stop again, or jobq_start, writes what is left", left, many,
-                         rc == JOBQ_BUSY ? "another connection writes to the file"
-                                         : jobq_code_text(rc));
+                         rc != JOBQ_BUSY ? jobq_code_text(rc)
+                         : jobq__os_load(&q->turn.taken) ? "another connection writes to the file"
+                                                         : "the time was over");
 }
 
 /* On a full disk one transaction takes some of them only. With nothing to write the file is not
@@ -282,15 +288,18 @@ JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least
                                         jobq_error *err) {
     struct jobq__request request;
     int left = jobq__pool_left(q, true) + jobq__os_load(&q->commit.busy), rc = JOBQ_OK;
+    int64_t now_us = jobq__clock_mono_us();
+    int64_t end_us = JOBQ__MAX(until_us, jobq__add(now_us, least_us));
     memset(&request, 0, sizeof request);
     request.write = jobq__pool_write_back;
     request.atomic = true;
     while (left > 0 && rc == JOBQ_OK) {
-        int64_t wait_us = JOBQ__MAX(until_us - jobq__clock_mono_us(), 0);
+        int64_t limit_us = jobq__os_load(&q->turn.taken) ? until_us : end_us;
         request.until_us = until_us;
-        if (!jobq__os_load(&q->turn.taken)) wait_us = JOBQ__MAX(wait_us, least_us);
-        rc = jobq__commit_request_within(q, &request, wait_us);
+        rc = jobq__commit_request_within(q, &request, JOBQ__MAX(limit_us - now_us, 0));
         left = jobq__pool_left(q, true);
+        now_us = jobq__clock_mono_us();
+        if (left > 0 && rc == JOBQ_OK && now_us >= end_us) rc = JOBQ_BUSY;
     }
     left = jobq__pool_left(q, false);
     return left && rc != JOBQ_OK ? jobq__pool_unwritten(q, left, rc, err) : JOBQ_OK;
@@ -331,7 +340,6 @@ static bool jobq__pool_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
 
 static int jobq__pool_join(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
-    struct jobq__link *link;
     int i, rc;
     for (i = 0; i < pool->worker_count; i++)
         if (pool->workers[i].started) jobq__os_thread_join(pool->workers[i].handle);
@@ -346,9 +354,6 @@ static int jobq__pool_join(jobq *q, int64_t until_us, int64_t write_us, jobq_err
     jobq__os_lock(&pool->mu);
     pool->scheduler_started = false;
     pool->life = JOBQ__STOPPED;
-    /* From now on they have to look at the time themselves. */
-    for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
-        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
     jobq__os_unlock(&pool->mu);
     jobq__event_deliver(&q->events, true);
     return rc;
@@ -367,12 +372,16 @@ JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
     }
 }
 
+/* Its time is over: handlers are left behind, uncharged. */
 static int jobq__pool_late(jobq *q, jobq_error *err) {
-    char culprit[JOBQ__CULPRIT] = "handlers still run";
+    char culprit[JOBQ__CULPRIT] = "a callback (on_event, on_thread) still runs";
+    bool handler;
     jobq__owner_release_all(&q->owner);
     jobq__os_lock(&q->pool.mu);
-    jobq__core_culprit(q, culprit, sizeof culprit);
+    handler = jobq__core_culprit(q, culprit, sizeof culprit);
     jobq__os_unlock(&q->pool.mu);
+    if (!handler)
+        return jobq__err_set(err, JOBQ_TIMEOUT, "%s; what is returned is settled", culprit);
     return jobq__err_set(err, JOBQ_TIMEOUT, "%s; what is returned is settled. A handler that takes"
                          " long has to look at jobq_should_stop", culprit);
 }
@@ -390,10 +399,24 @@ static int jobq__pool_halt(jobq *q, int64_t until_us, jobq_error *err) {
     return ended ? JOBQ_OK : jobq__pool_late(q, err);
 }
 
+/* Another thread's stop has the joining and the last outcomes to do: that is waited for as handlers
+ * are, but longer only if nobody else keeps the file from it. False if the time is over. With
+ * pool.mu held. */
+static bool jobq__pool_await_other(jobq *q, int64_t until_us, int64_t epoch) {
+    struct jobq__pool *pool = &q->pool;
+    while (pool->changing && jobq__pool_stopping(q, epoch)) {
+        int64_t now_us = jobq__clock_mono_us();
+        int64_t more_us = jobq__os_load(&q->turn.taken) ? 0 : JOBQ__END_US;
+        if (now_us >= jobq__add(until_us, more_us)) return false;
+        jobq__os_wait_until(&pool->quiet, &pool->mu, now_us + JOBQ__TURN_PAUSE_MAX_US);
+    }
+    return true;
+}
+
 JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
                                    jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
-    int64_t until_us = jobq__add(jobq__clock_mono_us(), grace_us), epoch, first_us;
+    int64_t now_us = jobq__clock_mono_us(), until_us = jobq__add(now_us, grace_us), epoch;
     bool ended = false, mine = false;
     int rc;
     jobq__os_lock(&pool->mu);
@@ -410,18 +433,16 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
     jobq__pool_raise_flags(q);
     epoch = pool->epoch;
     jobq__os_unlock(&pool->mu);
-    first_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
-    /* Even without a grace: a commit of our own that is under way ends soon. */
-    jobq__pool_give_back(q, JOBQ__MIN(until_us, first_us),
-                         jobq__commit_by_job(q) ? 0 : JOBQ__END_US, NULL);
+    /* Even without a grace: a commit of our own that is under way ends soon. Another connection
+     * that has the file is waited for when the last handler has returned. */
+    jobq__pool_give_back(q, now_us, jobq__commit_by_job(q) ? 0 : JOBQ__END_US, NULL);
     jobq__os_lock(&pool->mu);
     /* One of those who wait joins the threads, when nobody starts them any more: a close may have
      * come in between. */
     ended = jobq__pool_await_workers(q, until_us, epoch);
-    while (ended && pool->changing && jobq__pool_stopping(q, epoch)) {
-        jobq__os_wait(&pool->quiet, &pool->mu);
-        ended = jobq__pool_await_workers(q, until_us, epoch);
-    }
+    while (ended && pool->changing && jobq__pool_stopping(q, epoch))
+        ended = jobq__pool_await_other(q, until_us, epoch)
+             && jobq__pool_await_workers(q, until_us, epoch);
     if (ended && jobq__pool_stopping(q, epoch)) mine = pool->changing = true;
     jobq__os_unlock(&pool->mu);
     if (!ended) return jobq__pool_late(q, err);

@@ -35,7 +35,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us, 
 /* Steps 1 and 2 of the shutdown order. With pool.mu held. */
 JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q);
 /* Gives back what is claimed and not started, and settles what was handed in. It waits for other
- * connections until until_us, and least_us for a transaction of this process. JOBQ_OK: no outcome
+ * connections until until_us, and least_us for transactions of this process. JOBQ_OK: no outcome
  * is left, or the pool was started again; or else a sentence that says how many are, and why. */
 JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least_us,
                                         jobq_error *err);

@@ -145,7 +145,7 @@ JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q, bool all) {
         prune = jobq__sched_due(pool->prune_at_ms, now_ms);
         jobq__os_unlock(&pool->mu);
         if (prune) jobq__sched_prune(q, now_ms);
-    } while (prune && all);
+    } while (prune && all && !jobq__os_load(&q->closing));
     jobq__sched_poll(q);
 }
 
@@ -367,7 +367,15 @@ static int jobq__sched_stalled(jobq *q, jobq_error *err) {
                          " stall_ms: %s", (long long)q->options.stall_ms, culprit);
 }
 
+/* Another connection has the file: a loop that asks when to step again is to leave it some time. */
+static void jobq__sched_put_off(jobq *q) {
+    jobq__os_lock(&q->pool.mu);
+    q->pool.retry_at_us = jobq__clock_mono_us() + JOBQ__TURN_PAUSE_MAX_US;
+    jobq__os_unlock(&q->pool.mu);
+}
+
 static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
+    if (rc == JOBQ_BUSY) jobq__sched_put_off(q);
     if (jobq__os_load(&q->failed) == rc) return rc ? jobq__core_say(q, rc, err) : rc;
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
     if (rc == JOBQ_STALLED) return jobq__sched_stalled(q, err);

@@ -425,6 +425,61 @@ TEST(start_writes_what_a_stop_could_not) {
     }
 }
 
+static void *stop_for_ever(void *q) {
+    jobq_error told;
+    CHECK_CODE(jobq_stop((jobq *)q, JOBQ_NEVER, &told), JOBQ_OK);
+    return NULL;
+}
+
+/* Goal: a stop whose own time is over does not wait for another thread's that has more. Method:
+ * the other one waits for the file without end; a stop in vain would wait with it. */
+TEST(stop_beside_a_stop_that_waits) {
+    gate g;
+    int64_t id;
+    sqlite3 *db;
+    jobq *q;
+    pthread_t other;
+    jobq_error told;
+    REQUIRE(begin_with_an_outcome(&q, &g, &id, &db));
+    other = thread_start(stop_for_ever, q);
+    while (stats_of(q).started_now) test_pause_ms(1);
+    test_pause_ms(SOON_MS); /* until it joins the workers, most likely; else nothing is tested */
+    CHECK(jobq_stop(q, SOON_MS, &told) != JOBQ_OK);
+    give_the_file_back(&db);
+    pthread_join(other, NULL);
+    CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
+    close_queue(&q);
+    gate_free(&g);
+}
+
+static void count_ends(jobq_thread what, int index, bool begins, void *ctx) {
+    (void)index;
+    if (what == JOBQ_THREAD_WORKER && !begins) __atomic_add_fetch((int *)ctx, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Goal: when the handler that outlived a stop has returned, the pool starts at the first call,
+ * though its outcome could not be written yet. Method: the only worker's thread has come to its
+ * end; the other connection still has the file. */
+TEST(start_beside_a_writer_after_a_late_handler) {
+    gate g;
+    int ends = 0;
+    int64_t id;
+    sqlite3 *db;
+    jobq *q = open_with((jobq_options){.workers = 1, .busy_ms = SOON_MS, .on_thread = count_ends,
+                                       .ctx = &ends});
+    REQUIRE(q != NULL);
+    id = start_with_one_at(&g, q, "k");
+    FAILS(JOBQ_TIMEOUT, jobq_stop(q, JOBQ_NONE, &err));
+    db = take_the_file(test_path("q.db"));
+    gate_open(&g);
+    while (!__atomic_load_n(&ends, __ATOMIC_SEQ_CST)) test_pause_ms(1);
+    WORKS(jobq_start(q, &err));
+    give_the_file_back(&db);
+    CHECK_INT(finish(q, id).runs, 1);
+    close_queue(&q);
+    gate_free(&g);
+}
+
 /* Goal: a close that drops an outcome says so, after busy_ms; the job runs again, as after a crash
  * that came before its commit, and is not blamed. Method: the queue is opened again. */
 TEST(close_says_what_it_drops) {
@@ -455,13 +510,18 @@ static jobq_outcome let_it_write(jobq_run *run, void *ctx) {
 
 /* Goal: the same in step mode. Method: the handler lets the other connection begin. */
 TEST(stop_in_step_mode_says_it_too) {
-    int64_t id;
+    int64_t id, before_ms, at_ms;
     sqlite3 *db = NULL;
     jobq *q = open_with((jobq_options){.workers = JOBQ_NONE, .busy_ms = JOBQ_NONE});
     REQUIRE(q != NULL);
     handle(q, "k", let_it_write, &db);
     id = put(q, "k");
     FAILS(JOBQ_BUSY, jobq_step(q, NULL, &err));
+    /* A loop that goes by the deadline is not to spin meanwhile. */
+    before_ms = jobq_clock_now(NULL);
+    FAILS(JOBQ_BUSY, jobq_step(q, NULL, &err));
+    WORKS(jobq_next_deadline(q, &at_ms, &err));
+    CHECK(at_ms >= before_ms + 2);
     FAILS(JOBQ_BUSY, jobq_stop(q, JOBQ_NONE, &err));
     CHECK_INT(state_of(q, id), JOBQ_STATE_RUNNING);
     give_the_file_back(&db);
@@ -644,7 +704,7 @@ TEST(polling_in_step_mode) {
     REQUIRE(q != NULL);
     drain(q);
     WORKS(jobq_next_deadline(q, &at_ms, &err));
-    CHECK(at_ms == JOBQ_NEVER);
+    CHECK(at_ms > jobq_clock_now(NULL) + JOBQ_HOUR); /* the done job is dropped then */
     close_queue(&q);
 }
 
@@ -653,6 +713,7 @@ TEST_MAIN(time_goes_on, lateness_is_measured, outcome_is_written_when_the_file_i
           stop_beside_a_caller_that_waits, callers_of_one_process_do_not_refuse_each_other,
           job_transaction_waits_as_long_as_it_says,
           stop_says_what_it_could_not_write, start_writes_what_a_stop_could_not,
+          stop_beside_a_stop_that_waits, start_beside_a_writer_after_a_late_handler,
           close_says_what_it_drops, stop_in_step_mode_says_it_too, stop_with_nothing_to_write,
           open_waits_as_long_as_it_says, who_waits_is_heard, polling_does_not_write,
           polling_beside_transactions_of_jobs, polling_in_step_mode)

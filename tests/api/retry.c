@@ -829,6 +829,27 @@ TEST(pruning_leaves_unfinished_jobs) {
     fixture_close(&f);
 }
 
+/* Goal: however many jobs have grown old, a step that runs none drops some of them and returns; a
+ * call that works until nothing is due drops them all. Method: the clock alone is moved on; a slice
+ * has 500 rows, and a step takes one before and one after. */
+TEST(step_prunes_in_slices) {
+    enum { N = 2100, SLICE = 500 };
+    fixture f;
+    int ran = 0;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .keep_done_ms = JOBQ_HOUR,
+                                            .durability = JOBQ_RELAXED}));
+    handle(f.q, "k", do_nothing, NULL);
+    put_many(f.q, &(jobq_job){.kind = "k"}, N);
+    CHECK_INT(drain(f.q), N);
+    jobq_clock_advance(f.clock, JOBQ_DAY);
+    WORKS(jobq_step(f.q, &ran, &err));
+    CHECK_INT(ran, 0);
+    CHECK_INT(count_all(f.q).done, N - 2 * SLICE);
+    CHECK_INT(drain(f.q), 0);
+    CHECK_INT(count_all(f.q).done, 0);
+    fixture_close(&f);
+}
+
 /* ---- Results and checkpoints ---- */
 
 static jobq_outcome done_with_result(jobq_run *run, void *ctx) {
@@ -1029,7 +1050,8 @@ TEST_MAIN(default_backoff_table, backoff_told_by_events, backoff_of_a_kind,
           deadline_is_seen_by_should_stop, no_timeout_no_deadline, done_after_the_deadline_stands,
           deadline_counts_from_each_start, finished_jobs_are_kept_and_vanish,
           cancelled_jobs_are_kept_like_done_ones, nothing_is_kept_with_none, retention_of_a_kind,
-          keep_max_bounds_finished_jobs, pruning_leaves_unfinished_jobs, result_is_stored,
+          keep_max_bounds_finished_jobs, pruning_leaves_unfinished_jobs, step_prunes_in_slices,
+          result_is_stored,
           checkpoint_is_found_by_the_next_attempt, checkpoint_has_a_limit,
           checkpoint_belongs_to_its_job, checkpoint_ends_with_its_round,
           checkpoint_may_be_empty_or_taken_away)
