@@ -738,16 +738,22 @@ JOBQ__INTERNAL void jobq__os_broadcast(struct jobq__cond *cond);
 
 typedef pthread_t jobq__thread;
 
-/* stack_bytes 0: the system's default. */
-JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, size_t stack_bytes,
-                                         void (*body)(void *), void *arg);
+/* No signal is delivered to a deaf thread, but for those that it brings on itself, so that an
+ * application's handlers need not run on it. In callbacks (jobq__os_call_begin) it has the mask of
+ * who started it: what is started there inherits that. */
+struct jobq__os_thread {
+    void (*body)(void *);
+    void *arg;
+    int64_t stack_bytes;        /* at least; 0: the system's default */
+    bool deaf;
+};
+
+/* NO_MEMORY: the system has no room; IO: it refuses such a thread, not even with a larger stack. */
+JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, const struct jobq__os_thread *what);
 JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread);
 JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void);
 JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b);
 JOBQ__INTERNAL void jobq__os_yield(void);
-/* No signal is delivered to the calling thread from now on, but for those that it brings on itself:
- * an application's handlers need not run on it. */
-JOBQ__INTERNAL void jobq__os_thread_deafen(void);
 JOBQ__INTERNAL void jobq__os_sleep_us(int64_t duration_us);
 /* True if it is certain that the process has no other thread. */
 JOBQ__INTERNAL bool jobq__os_alone(void);
@@ -817,9 +823,10 @@ JOBQ__INTERNAL bool jobq__os_moved(const char *path, const struct jobq__os_id *i
 
 /* True if the file lies on a network, or on something that does not say that it does not. */
 JOBQ__INTERNAL bool jobq__os_remote(const char *path);
-/* True if the file is a mount point by itself, as one that is bound to another place is. The path
- * must be a resolved one. */
-JOBQ__INTERNAL bool jobq__os_mounted(const char *path);
+/* Whether the file is a mount point by itself, as one that is bound to another place is. The path
+ * must be a resolved one. 0, or errno if there is no descriptor to look; where the system keeps no
+ * such list it is none. */
+JOBQ__INTERNAL int jobq__os_mounted(const char *path, bool *mounted);
 
 /* What path means at this moment: absolute and without a link. Of the last part nothing but a name
  * need be there. 0, or errno. */
@@ -989,6 +996,16 @@ JOBQ__INTERNAL bool jobq__os_may_block(void) {
 }
 
 static __thread struct jobq__os_call *jobq__os_calls;
+static __thread const sigset_t *jobq__os_mask; /* of a deaf thread: that of who started it */
+
+static void jobq__os_deafen(sigset_t *before) {
+    static const int own[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+    sigset_t set;
+    size_t i;
+    sigfillset(&set);
+    for (i = 0; i < JOBQ__COUNT(own); i++) sigdelset(&set, own[i]);
+    pthread_sigmask(SIG_BLOCK, &set, before);
+}
 
 JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner,
                                         const char *name) {
@@ -997,11 +1014,13 @@ JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *
     call->name = name;
     call->outer = jobq__os_calls;
     jobq__os_calls = call;
+    if (jobq__os_mask && !call->outer) pthread_sigmask(SIG_SETMASK, jobq__os_mask, NULL);
 }
 
 JOBQ__INTERNAL void jobq__os_call_end(const struct jobq__os_call *call) {
     jobq__assert(jobq__os_calls == call);
     jobq__os_calls = call->outer;
+    if (jobq__os_mask && !call->outer) jobq__os_deafen(NULL);
 }
 
 JOBQ__INTERNAL bool jobq__os_in_call(const void *owner) {
@@ -1066,39 +1085,59 @@ JOBQ__INTERNAL void jobq__os_broadcast(struct jobq__cond *cond) {
 /* ---- Threads ---- */
 
 struct jobq__os_start {
-    void (*body)(void *);
-    void *arg;
+    struct jobq__os_thread what;
+    sigset_t mask;
 };
 
 static void *jobq__os_thread_main(void *arg) {
     struct jobq__os_start start = *(struct jobq__os_start *)arg;
     jobq__mem_free(arg);
-    start.body(start.arg);
+    if (start.what.deaf) jobq__os_mask = &start.mask;
+    start.what.body(start.what.arg);
     return NULL;
 }
 
-/* Some systems want whole pages; none has larger ones than these. */
-static int jobq__os_set_stack(pthread_attr_t *attr, size_t stack_bytes) {
-    const size_t page = 65536;
-    if (!stack_bytes) return 0;
-    if (stack_bytes > SIZE_MAX - page) return EINVAL;
-    return pthread_attr_setstacksize(attr, (stack_bytes + page - 1) / page * page);
+static int jobq__os_thread_try(jobq__thread *thread, size_t stack_bytes,
+                               struct jobq__os_start *start) {
+    pthread_attr_t attr;
+    int failed = pthread_attr_init(&attr);
+    if (failed) return failed;
+    if (stack_bytes) failed = pthread_attr_setstacksize(&attr, stack_bytes);
+    if (!failed) failed = pthread_create(thread, &attr, jobq__os_thread_main, start);
+    pthread_attr_destroy(&attr);
+    return failed;
 }
 
-JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, size_t stack_bytes,
-                                         void (*body)(void *), void *arg) {
-    struct jobq__os_start *start = jobq__mem_new(sizeof *start);
-    pthread_attr_t attr;
-    int failed = start ? pthread_attr_init(&attr) : ENOMEM;
-    if (!failed) {
-        start->body = body;
-        start->arg = arg;
-        failed = jobq__os_set_stack(&attr, stack_bytes);
-        if (!failed) failed = pthread_create(thread, &attr, jobq__os_thread_main, start);
-        pthread_attr_destroy(&attr);
+/* Systems differ in how small a stack they take, and what thread-local data in it they count: where
+ * one is refused, a larger one is tried. Some want whole pages; none has larger ones than these. */
+static int jobq__os_thread_with(jobq__thread *thread, size_t stack_bytes,
+                                struct jobq__os_start *start) {
+    const size_t page = 65536, most = (size_t)64 << 20;
+    int failed;
+    if (stack_bytes > SIZE_MAX / 2) return EINVAL;
+    stack_bytes = (stack_bytes + page - 1) / page * page;
+    failed = jobq__os_thread_try(thread, stack_bytes, start);
+    while (failed == EINVAL && stack_bytes && stack_bytes < most) {
+        stack_bytes *= 2;
+        failed = jobq__os_thread_try(thread, stack_bytes, start);
     }
-    if (failed) jobq__mem_free(start);
-    return failed ? JOBQ_NO_MEMORY : JOBQ_OK;
+    return failed;
+}
+
+JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, const struct jobq__os_thread *what) {
+    struct jobq__os_start *start = jobq__mem_new(sizeof *start);
+    sigset_t mask;
+    int failed;
+    if (!start) return JOBQ_NO_MEMORY;
+    start->what = *what;
+    /* It begins with the mask that we have at this moment: not even its first step hears. */
+    if (what->deaf) jobq__os_deafen(&start->mask);
+    mask = start->mask;
+    failed = jobq__os_thread_with(thread, (size_t)what->stack_bytes, start);
+    if (what->deaf) pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    if (!failed) return JOBQ_OK;
+    jobq__mem_free(start);
+    return failed == EAGAIN || failed == ENOMEM ? JOBQ_NO_MEMORY : JOBQ_IO;
 }
 
 JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread) {
@@ -1126,15 +1165,6 @@ JOBQ__INTERNAL void jobq__os_yield(void) {
     sched_yield();
 }
 
-JOBQ__INTERNAL void jobq__os_thread_deafen(void) {
-    static const int own[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
-    sigset_t set;
-    size_t i;
-    sigfillset(&set);
-    for (i = 0; i < JOBQ__COUNT(own); i++) sigdelset(&set, own[i]);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-}
-
 static __thread void *jobq__os_at;
 
 JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what) {
@@ -1156,14 +1186,19 @@ JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {
 
 /* ---- Clocks ---- */
 
-/* A clock that cannot be read stands still for this thread: to be 1970 for a moment would end
- * nothing that waits, and what is stored then would be the first of all. */
+/* A clock that cannot be read stands still for this thread, and for one that has never read it
+ * where another thread has read it first: to be 1970 for a moment would end nothing that waits, and
+ * what is stored then would be the first of all. */
 static int64_t jobq__os_time_us(clockid_t id) {
     static __thread int64_t last_us[2];
-    int64_t *last = &last_us[id == CLOCK_MONOTONIC];
+    static int64_t first_us[2];
+    int64_t *last = &last_us[id == CLOCK_MONOTONIC], *first = &first_us[id == CLOCK_MONOTONIC];
     struct timespec t;
-    if (!clock_gettime(id, &t)) *last = (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-    return *last;
+    int64_t now_us;
+    if (clock_gettime(id, &t)) return *last ? *last : jobq__os_load64(first);
+    now_us = (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+    if (!*last) jobq__os_store64(first, now_us);
+    return *last = now_us;
 }
 
 JOBQ__INTERNAL int64_t jobq__os_time_wall_us(void) {
@@ -1287,17 +1322,17 @@ static bool jobq__os_in_mounts(int fd, const char *path) {
 }
 #endif
 
-JOBQ__INTERNAL bool jobq__os_mounted(const char *path) {
-    bool mounted = false;
+JOBQ__INTERNAL int jobq__os_mounted(const char *path, bool *mounted) {
 #if defined(__linux__)
     int fd = jobq__os_open("/proc/self/mountinfo", O_RDONLY, 0);
-    if (fd < 0) return false;
-    mounted = jobq__os_in_mounts(fd, path);
+    *mounted = fd >= 0 && jobq__os_in_mounts(fd, path);
+    if (fd < 0) return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? errno : 0;
     close(fd);
 #else
     (void)path;
+    *mounted = false;
 #endif
-    return mounted;
+    return 0;
 }
 
 /* "dir/" and name as one text; a dir of size 0 is not there. */
@@ -1319,6 +1354,7 @@ static int jobq__os_resolve_last(char **path, char **resolved) {
     size_t size = (size_t)(name - *path);
     char target[1024], *real, *dir;
     ssize_t length;
+    int failed;
     if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return ENOENT;
     length = readlink(*path, target, sizeof target - 1);
     if (length == (ssize_t)sizeof target - 1) return ENAMETOOLONG;
@@ -1333,8 +1369,9 @@ static int jobq__os_resolve_last(char **path, char **resolved) {
     dir = jobq__os_join(*path, size, ".");
     if (!dir) return ENOMEM;
     real = realpath(dir, NULL);
+    failed = real ? 0 : errno;
     jobq__mem_free(dir);
-    if (!real) return errno;
+    if (failed) return failed;
     *resolved = jobq__os_join(real, strlen(real), name);
     free(real);
     return *resolved ? 0 : ENOMEM;
@@ -1437,8 +1474,10 @@ static int jobq__os_fill(int fd, off_t from, size_t size) {
 /* A pipe in its place must not keep us waiting, nor a link lead us to another file. */
 static int jobq__os_page_file(const char *path, bool make, jobq_error *err) {
     int flags = O_NOFOLLOW | O_NONBLOCK;
-    int fd = jobq__os_open(path, flags | O_RDWR | (make ? O_CREAT : 0), 0600), failed;
+    int fd = jobq__os_open(path, flags | O_RDWR, 0600), failed;
     struct stat st;
+    /* In a directory for everybody a system may refuse this of a file that is there. */
+    if (fd < 0 && make && errno == ENOENT) fd = jobq__os_open(path, flags | O_RDWR | O_CREAT, 0600);
     /* A client that may not write there can read all the same. */
     if (fd < 0 && !make) fd = jobq__os_open(path, flags | O_RDONLY, 0);
     failed = errno;
@@ -1977,11 +2016,17 @@ static int jobq__files_make(struct jobq__files *files, const jobq_options *optio
 
 /* Only what has one name may be opened: see the design note. */
 static int jobq__files_check_names(const struct jobq__files *files, jobq_error *err) {
+    bool mounted;
+    int failed;
     if (files->db.names > 1)
         return jobq__err_set(err, JOBQ_LINKED, "%.250s has %lld names (hard links): under another"
                              " one its log and its owner would not be seen; leave it only one, or"
                              " say .linked = true", files->path, (long long)files->db.names);
-    if (jobq__os_mounted(files->path))
+    failed = jobq__os_mounted(files->path, &mounted);
+    if (failed)
+        return jobq__err_os(err, JOBQ_CANT_OPEN, failed, "open /proc/self/mountinfo for",
+                            files->path, "it says whether the file is mounted by itself");
+    if (mounted)
         return jobq__err_set(err, JOBQ_LINKED, "%.250s is mounted by itself: where it comes from"
                              " its log and its owner would not be seen; mount its directory, or"
                              " say .linked = true", files->path);
@@ -11594,16 +11639,17 @@ JOBQ__INTERNAL void jobq__pool_fini(jobq *q) {
 
 static int jobq__pool_start_threads(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    size_t stack = (size_t)q->options.stack_bytes;
-    int i, rc = jobq__os_thread_start(&pool->scheduler, stack, jobq__sched_main, q);
+    struct jobq__os_thread what = {jobq__sched_main, q, q->options.stack_bytes, true};
+    int i, rc = jobq__os_thread_start(&pool->scheduler, &what);
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&pool->mu);
     pool->scheduler_started = true;
     jobq__os_unlock(&pool->mu);
     for (i = 0; i < pool->worker_count && rc == JOBQ_OK; i++) {
         struct jobq__worker *worker = &pool->workers[i];
+        what = (struct jobq__os_thread){jobq__pool_work, worker, what.stack_bytes, false};
         /* Only who starts or joins touches the handle. */
-        rc = jobq__os_thread_start(&worker->handle, stack, jobq__pool_work, worker);
+        rc = jobq__os_thread_start(&worker->handle, &what);
         jobq__os_lock(&pool->mu);
         worker->started = rc == JOBQ_OK;
         jobq__os_unlock(&pool->mu);
@@ -11648,6 +11694,10 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) {
         jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
+        if (rc == JOBQ_IO)
+            return jobq__err_set(err, rc, "the system refuses threads with a stack of %lld bytes"
+                                 " or more; give another .stack_bytes, or none",
+                                 (long long)q->options.stack_bytes);
         return jobq__err_set(err, rc, "a thread could not be started: the system has no room"
                              " for %d workers and a scheduler (ulimit -u, memory; fewer .workers or"
                              " smaller .stack_bytes)", pool->worker_count);
@@ -12097,7 +12147,6 @@ JOBQ__INTERNAL void jobq__sched_main(void *arg) {
     jobq *q = arg;
     struct jobq__pool *pool = &q->pool;
     int64_t now_us, commits = 0;
-    jobq__os_thread_deafen();
     jobq__core_tell_thread(q, JOBQ_THREAD_SCHEDULER, 0, true);
     jobq__os_lock(&pool->mu);
     if (q->options.poll_ms != JOBQ_NONE) pool->poll_at_us = 0;

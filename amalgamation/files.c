@@ -43,11 +43,17 @@ static int jobq__files_make(struct jobq__files *files, const jobq_options *optio
 
 /* Only what has one name may be opened: see the design note. */
 static int jobq__files_check_names(const struct jobq__files *files, jobq_error *err) {
+    bool mounted;
+    int failed;
     if (files->db.names > 1)
         return jobq__err_set(err, JOBQ_LINKED, "%.250s has %lld names (hard links): under another"
                              " one its log and its owner would not be seen; leave it only one, or"
                              " say .linked = true", files->path, (long long)files->db.names);
-    if (jobq__os_mounted(files->path))
+    failed = jobq__os_mounted(files->path, &mounted);
+    if (failed)
+        return jobq__err_os(err, JOBQ_CANT_OPEN, failed, "open /proc/self/mountinfo for",
+                            files->path, "it says whether the file is mounted by itself");
+    if (mounted)
         return jobq__err_set(err, JOBQ_LINKED, "%.250s is mounted by itself: where it comes from"
                              " its log and its owner would not be seen; mount its directory, or"
                              " say .linked = true", files->path);

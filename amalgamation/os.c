@@ -111,6 +111,16 @@ JOBQ__INTERNAL bool jobq__os_may_block(void) {
 }
 
 static __thread struct jobq__os_call *jobq__os_calls;
+static __thread const sigset_t *jobq__os_mask; /* of a deaf thread: that of who started it */
+
+static void jobq__os_deafen(sigset_t *before) {
+    static const int own[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+    sigset_t set;
+    size_t i;
+    sigfillset(&set);
+    for (i = 0; i < JOBQ__COUNT(own); i++) sigdelset(&set, own[i]);
+    pthread_sigmask(SIG_BLOCK, &set, before);
+}
 
 JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner,
                                         const char *name) {
@@ -119,11 +129,13 @@ JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *
     call->name = name;
     call->outer = jobq__os_calls;
     jobq__os_calls = call;
+    if (jobq__os_mask && !call->outer) pthread_sigmask(SIG_SETMASK, jobq__os_mask, NULL);
 }
 
 JOBQ__INTERNAL void jobq__os_call_end(const struct jobq__os_call *call) {
     jobq__assert(jobq__os_calls == call);
     jobq__os_calls = call->outer;
+    if (jobq__os_mask && !call->outer) jobq__os_deafen(NULL);
 }
 
 JOBQ__INTERNAL bool jobq__os_in_call(const void *owner) {
@@ -188,39 +200,59 @@ JOBQ__INTERNAL void jobq__os_broadcast(struct jobq__cond *cond) {
 /* ---- Threads ---- */
 
 struct jobq__os_start {
-    void (*body)(void *);
-    void *arg;
+    struct jobq__os_thread what;
+    sigset_t mask;
 };
 
 static void *jobq__os_thread_main(void *arg) {
     struct jobq__os_start start = *(struct jobq__os_start *)arg;
     jobq__mem_free(arg);
-    start.body(start.arg);
+    if (start.what.deaf) jobq__os_mask = &start.mask;
+    start.what.body(start.what.arg);
     return NULL;
 }
 
-/* Some systems want whole pages; none has larger ones than these. */
-static int jobq__os_set_stack(pthread_attr_t *attr, size_t stack_bytes) {
-    const size_t page = 65536;
-    if (!stack_bytes) return 0;
-    if (stack_bytes > SIZE_MAX - page) return EINVAL;
-    return pthread_attr_setstacksize(attr, (stack_bytes + page - 1) / page * page);
+static int jobq__os_thread_try(jobq__thread *thread, size_t stack_bytes,
+                               struct jobq__os_start *start) {
+    pthread_attr_t attr;
+    int failed = pthread_attr_init(&attr);
+    if (failed) return failed;
+    if (stack_bytes) failed = pthread_attr_setstacksize(&attr, stack_bytes);
+    if (!failed) failed = pthread_create(thread, &attr, jobq__os_thread_main, start);
+    pthread_attr_destroy(&attr);
+    return failed;
 }
 
-JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, size_t stack_bytes,
-                                         void (*body)(void *), void *arg) {
-    struct jobq__os_start *start = jobq__mem_new(sizeof *start);
-    pthread_attr_t attr;
-    int failed = start ? pthread_attr_init(&attr) : ENOMEM;
-    if (!failed) {
-        start->body = body;
-        start->arg = arg;
-        failed = jobq__os_set_stack(&attr, stack_bytes);
-        if (!failed) failed = pthread_create(thread, &attr, jobq__os_thread_main, start);
-        pthread_attr_destroy(&attr);
+/* Systems differ in how small a stack they take, and what thread-local data in it they count: where
+ * one is refused, a larger one is tried. Some want whole pages; none has larger ones than these. */
+static int jobq__os_thread_with(jobq__thread *thread, size_t stack_bytes,
+                                struct jobq__os_start *start) {
+    const size_t page = 65536, most = (size_t)64 << 20;
+    int failed;
+    if (stack_bytes > SIZE_MAX / 2) return EINVAL;
+    stack_bytes = (stack_bytes + page - 1) / page * page;
+    failed = jobq__os_thread_try(thread, stack_bytes, start);
+    while (failed == EINVAL && stack_bytes && stack_bytes < most) {
+        stack_bytes *= 2;
+        failed = jobq__os_thread_try(thread, stack_bytes, start);
     }
-    if (failed) jobq__mem_free(start);
-    return failed ? JOBQ_NO_MEMORY : JOBQ_OK;
+    return failed;
+}
+
+JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, const struct jobq__os_thread *what) {
+    struct jobq__os_start *start = jobq__mem_new(sizeof *start);
+    sigset_t mask;
+    int failed;
+    if (!start) return JOBQ_NO_MEMORY;
+    start->what = *what;
+    /* It begins with the mask that we have at this moment: not even its first step hears. */
+    if (what->deaf) jobq__os_deafen(&start->mask);
+    mask = start->mask;
+    failed = jobq__os_thread_with(thread, (size_t)what->stack_bytes, start);
+    if (what->deaf) pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    if (!failed) return JOBQ_OK;
+    jobq__mem_free(start);
+    return failed == EAGAIN || failed == ENOMEM ? JOBQ_NO_MEMORY : JOBQ_IO;
 }
 
 JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread) {
@@ -248,15 +280,6 @@ JOBQ__INTERNAL void jobq__os_yield(void) {
     sched_yield();
 }
 
-JOBQ__INTERNAL void jobq__os_thread_deafen(void) {
-    static const int own[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
-    sigset_t set;
-    size_t i;
-    sigfillset(&set);
-    for (i = 0; i < JOBQ__COUNT(own); i++) sigdelset(&set, own[i]);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-}
-
 static __thread void *jobq__os_at;
 
 JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what) {
@@ -278,14 +301,19 @@ JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {
 
 /* ---- Clocks ---- */
 
-/* A clock that cannot be read stands still for this thread: to be 1970 for a moment would end
- * nothing that waits, and what is stored then would be the first of all. */
+/* A clock that cannot be read stands still for this thread, and for one that has never read it
+ * where another thread has read it first: to be 1970 for a moment would end nothing that waits, and
+ * what is stored then would be the first of all. */
 static int64_t jobq__os_time_us(clockid_t id) {
     static __thread int64_t last_us[2];
-    int64_t *last = &last_us[id == CLOCK_MONOTONIC];
+    static int64_t first_us[2];
+    int64_t *last = &last_us[id == CLOCK_MONOTONIC], *first = &first_us[id == CLOCK_MONOTONIC];
     struct timespec t;
-    if (!clock_gettime(id, &t)) *last = (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-    return *last;
+    int64_t now_us;
+    if (clock_gettime(id, &t)) return *last ? *last : jobq__os_load64(first);
+    now_us = (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+    if (!*last) jobq__os_store64(first, now_us);
+    return *last = now_us;
 }
 
 JOBQ__INTERNAL int64_t jobq__os_time_wall_us(void) {
@@ -409,17 +437,17 @@ static bool jobq__os_in_mounts(int fd, const char *path) {
 }
 #endif
 
-JOBQ__INTERNAL bool jobq__os_mounted(const char *path) {
-    bool mounted = false;
+JOBQ__INTERNAL int jobq__os_mounted(const char *path, bool *mounted) {
 #if defined(__linux__)
     int fd = jobq__os_open("/proc/self/mountinfo", O_RDONLY, 0);
-    if (fd < 0) return false;
-    mounted = jobq__os_in_mounts(fd, path);
+    *mounted = fd >= 0 && jobq__os_in_mounts(fd, path);
+    if (fd < 0) return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? errno : 0;
     close(fd);
 #else
     (void)path;
+    *mounted = false;
 #endif
-    return mounted;
+    return 0;
 }
 
 /* "dir/" and name as one text; a dir of size 0 is not there. */
@@ -441,6 +469,7 @@ static int jobq__os_resolve_last(char **path, char **resolved) {
     size_t size = (size_t)(name - *path);
     char target[1024], *real, *dir;
     ssize_t length;
+    int failed;
     if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return ENOENT;
     length = readlink(*path, target, sizeof target - 1);
     if (length == (ssize_t)sizeof target - 1) return ENAMETOOLONG;
@@ -455,8 +484,9 @@ static int jobq__os_resolve_last(char **path, char **resolved) {
     dir = jobq__os_join(*path, size, ".");
     if (!dir) return ENOMEM;
     real = realpath(dir, NULL);
+    failed = real ? 0 : errno;
     jobq__mem_free(dir);
-    if (!real) return errno;
+    if (failed) return failed;
     *resolved = jobq__os_join(real, strlen(real), name);
     free(real);
     return *resolved ? 0 : ENOMEM;
@@ -559,8 +589,10 @@ static int jobq__os_fill(int fd, off_t from, size_t size) {
 /* A pipe in its place must not keep us waiting, nor a link lead us to another file. */
 static int jobq__os_page_file(const char *path, bool make, jobq_error *err) {
     int flags = O_NOFOLLOW | O_NONBLOCK;
-    int fd = jobq__os_open(path, flags | O_RDWR | (make ? O_CREAT : 0), 0600), failed;
+    int fd = jobq__os_open(path, flags | O_RDWR, 0600), failed;
     struct stat st;
+    /* In a directory for everybody a system may refuse this of a file that is there. */
+    if (fd < 0 && make && errno == ENOENT) fd = jobq__os_open(path, flags | O_RDWR | O_CREAT, 0600);
     /* A client that may not write there can read all the same. */
     if (fd < 0 && !make) fd = jobq__os_open(path, flags | O_RDONLY, 0);
     failed = errno;

@@ -75,16 +75,22 @@ JOBQ__INTERNAL void jobq__os_broadcast(struct jobq__cond *cond);
 
 typedef pthread_t jobq__thread;
 
-/* stack_bytes 0: the system's default. */
-JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, size_t stack_bytes,
-                                         void (*body)(void *), void *arg);
+/* No signal is delivered to a deaf thread, but for those that it brings on itself, so that an
+ * application's handlers need not run on it. In callbacks (jobq__os_call_begin) it has the mask of
+ * who started it: what is started there inherits that. */
+struct jobq__os_thread {
+    void (*body)(void *);
+    void *arg;
+    int64_t stack_bytes;        /* at least; 0: the system's default */
+    bool deaf;
+};
+
+/* NO_MEMORY: the system has no room; IO: it refuses such a thread, not even with a larger stack. */
+JOBQ__INTERNAL int jobq__os_thread_start(jobq__thread *thread, const struct jobq__os_thread *what);
 JOBQ__INTERNAL void jobq__os_thread_join(jobq__thread thread);
 JOBQ__INTERNAL jobq__thread jobq__os_thread_self(void);
 JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b);
 JOBQ__INTERNAL void jobq__os_yield(void);
-/* No signal is delivered to the calling thread from now on, but for those that it brings on itself:
- * an application's handlers need not run on it. */
-JOBQ__INTERNAL void jobq__os_thread_deafen(void);
 JOBQ__INTERNAL void jobq__os_sleep_us(int64_t duration_us);
 /* True if it is certain that the process has no other thread. */
 JOBQ__INTERNAL bool jobq__os_alone(void);
@@ -154,9 +160,10 @@ JOBQ__INTERNAL bool jobq__os_moved(const char *path, const struct jobq__os_id *i
 
 /* True if the file lies on a network, or on something that does not say that it does not. */
 JOBQ__INTERNAL bool jobq__os_remote(const char *path);
-/* True if the file is a mount point by itself, as one that is bound to another place is. The path
- * must be a resolved one. */
-JOBQ__INTERNAL bool jobq__os_mounted(const char *path);
+/* Whether the file is a mount point by itself, as one that is bound to another place is. The path
+ * must be a resolved one. 0, or errno if there is no descriptor to look; where the system keeps no
+ * such list it is none. */
+JOBQ__INTERNAL int jobq__os_mounted(const char *path, bool *mounted);
 
 /* What path means at this moment: absolute and without a link. Of the last part nothing but a name
  * need be there. 0, or errno. */

@@ -187,16 +187,17 @@ JOBQ__INTERNAL void jobq__pool_fini(jobq *q) {
 
 static int jobq__pool_start_threads(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    size_t stack = (size_t)q->options.stack_bytes;
-    int i, rc = jobq__os_thread_start(&pool->scheduler, stack, jobq__sched_main, q);
+    struct jobq__os_thread what = {jobq__sched_main, q, q->options.stack_bytes, true};
+    int i, rc = jobq__os_thread_start(&pool->scheduler, &what);
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&pool->mu);
     pool->scheduler_started = true;
     jobq__os_unlock(&pool->mu);
     for (i = 0; i < pool->worker_count && rc == JOBQ_OK; i++) {
         struct jobq__worker *worker = &pool->workers[i];
+        what = (struct jobq__os_thread){jobq__pool_work, worker, what.stack_bytes, false};
         /* Only who starts or joins touches the handle. */
-        rc = jobq__os_thread_start(&worker->handle, stack, jobq__pool_work, worker);
+        rc = jobq__os_thread_start(&worker->handle, &what);
         jobq__os_lock(&pool->mu);
         worker->started = rc == JOBQ_OK;
         jobq__os_unlock(&pool->mu);
@@ -241,6 +242,10 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) {
         jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
+        if (rc == JOBQ_IO)
+            return jobq__err_set(err, rc, "the system refuses threads with a stack of %lld bytes"
+                                 " or more; give another .stack_bytes, or none",
+                                 (long long)q->options.stack_bytes);
         return jobq__err_set(err, rc, "a thread could not be started: the system has no room"
                              " for %d workers and a scheduler (ulimit -u, memory; fewer .workers or"
                              " smaller .stack_bytes)", pool->worker_count);

@@ -5,11 +5,13 @@
  * reaches on purpose. */
 #include "helpers.h"
 
+#include <fcntl.h>
 #include <sys/statvfs.h>
 
 static struct {
-    bool no_fork_hook, no_exit_hook, no_clock;
+    bool no_fork_hook, no_exit_hook, no_clock, sticky, no_descriptor;
     uint64_t blocks, block_bytes;
+    size_t least_stack;
 } answers;
 
 #ifndef JOBQ_MODULES
@@ -35,6 +37,20 @@ static int answer_statvfs(int fd, struct statvfs *st) {
     return 0;
 }
 
+static int answer_setstacksize(pthread_attr_t *attr, size_t bytes) {
+    return bytes < answers.least_stack ? EINVAL : pthread_attr_setstacksize(attr, bytes);
+}
+
+/* In a directory for everybody, of a file that somebody else has made. */
+static int answer_open(const char *path, int flags, mode_t mode) {
+    if (answers.sticky && (flags & O_CREAT) && access(path, F_OK) == 0) errno = EACCES;
+    else if (answers.no_descriptor && strstr(path, "mountinfo")) errno = EMFILE;
+    else return open(path, flags, mode);
+    return -1;
+}
+
+#define open(path, flags, mode) answer_open(path, flags, mode)
+#define pthread_attr_setstacksize answer_setstacksize
 #define pthread_atfork answer_atfork
 #define atexit answer_atexit
 #define clock_gettime answer_gettime
@@ -42,6 +58,8 @@ static int answer_statvfs(int fd, struct statvfs *st) {
 #endif
 #define UNIT_INCLUDES_JOBQ_C
 #include "unit.h"
+#undef open
+#undef pthread_attr_setstacksize
 #undef pthread_atfork
 #undef atexit
 #undef clock_gettime
@@ -95,10 +113,17 @@ TEST(large_disk_is_large) {
     }
 }
 
-/* Goal: a clock that cannot be read stands still; it is not 1970. Method: both clocks, then a job
- * stored meanwhile. */
+static void *read_both_clocks(void *arg) {
+    int64_t *now_us = (int64_t *)arg;
+    now_us[0] = jobq__os_time_wall_us();
+    now_us[1] = jobq__os_time_mono_us();
+    return NULL;
+}
+
+/* Goal: a clock that cannot be read stands still; it is not 1970, not even to a thread that has
+ * never read it. Method: both clocks, here and in a new thread, then a job stored meanwhile. */
 TEST(clock_that_fails_stands_still) {
-    int64_t wall_us, mono_us, now_ms, id;
+    int64_t wall_us, mono_us, now_ms, id, told_us[2] = {0, 0};
     jobq_info info;
     jobq *q;
     if (!can_answer()) return;
@@ -112,6 +137,9 @@ TEST(clock_that_fails_stands_still) {
     CHECK_INT(jobq__os_time_wall_us(), wall_us);
     CHECK_INT(jobq__os_time_mono_us(), mono_us);
     CHECK_INT(jobq__os_time_wall_us(), wall_us);
+    pthread_join(thread_start(read_both_clocks, told_us), NULL);
+    CHECK(told_us[0] > 0 && told_us[0] <= wall_us);
+    CHECK(told_us[1] > 0 && told_us[1] <= mono_us);
     id = put(q, "k");
     answers.no_clock = false;
     now_ms = jobq_clock_now(NULL);
@@ -119,6 +147,68 @@ TEST(clock_that_fails_stands_still) {
     CHECK(info.created_at_ms >= wall_us / 1000 && info.created_at_ms <= now_ms);
     CHECK(jobq__os_time_mono_us() >= mono_us);
     close_queue(&q);
+}
+
+/* Goal: where the system takes no stacks as small as were asked for a pool has larger ones; where
+ * it takes none at all that is told, and not that memory is short. Method: systems that want more
+ * and more. */
+TEST(larger_stacks_than_asked_for) {
+    jobq_options options = {.workers = 1, .stack_bytes = 256 * 1024};
+    jobq *q = NULL;
+    jobq_error told = {.code = 0};
+    if (!can_answer()) return;
+    WORKS(jobq_open(":memory:", &options, &q, &err));
+    REQUIRE(q != NULL);
+    handle(q, "k", do_nothing, NULL);
+    for (answers.least_stack = 1; answers.least_stack < 16 << 20; answers.least_stack *= 4) {
+        start(q);
+        finish(q, put(q, "k"));
+        WORKS(jobq_stop(q, JOBQ_NEVER, &err));
+    }
+    answers.least_stack = SIZE_MAX;
+    CHECK_CODE(jobq_start(q, &told), JOBQ_IO);
+    CHECK(strstr(told.text, ".stack_bytes") && !strstr(told.text, "smaller"));
+    answers.least_stack = 0;
+    start(q);
+    finish(q, put(q, "k"));
+    close_queue(&q);
+}
+
+/* Goal: a lock file that is there is opened and not made: in a sticky directory a system may refuse
+ * to make what another user has made. Method: a system that does, with and without the file. */
+TEST(lock_file_in_a_sticky_directory) {
+    if (!can_answer()) return;
+    answers.sticky = true;
+    for (int again = 0; again < 2; again++) {
+        jobq *q = NULL;
+        WORKS(jobq_open(test_path("q.db"), NULL, &q, &err));
+        REQUIRE(q != NULL);
+        close_queue(&q);
+    }
+    answers.sticky = false;
+}
+
+/* Goal: who has no descriptor to see whether the file is mounted by itself does not open it
+ * unseen. Method: the system has none for that; then it has. */
+TEST(cannot_look_for_mounts) {
+#ifdef __linux__
+    jobq_error told = {.code = 0};
+    jobq *q = NULL;
+    if (!can_answer()) return;
+    WORKS(jobq_open(test_path("q.db"), NULL, &q, &err));
+    close_queue(&q);
+    answers.no_descriptor = true;
+    CHECK_CODE(jobq_open(test_path("q.db"), NULL, &q, &told), JOBQ_CANT_OPEN);
+    CHECK_INT(told.os_code, EMFILE);
+    CHECK(strstr(told.text, test_path("q.db")) != NULL);
+    WORKS(jobq_open(test_path("q.db"), &(jobq_options){.linked = true}, &q, &err));
+    close_queue(&q);
+    answers.no_descriptor = false;
+    WORKS(jobq_open(test_path("q.db"), NULL, &q, &err));
+    close_queue(&q);
+#else
+    test_note("only Linux tells of mounts: skipped");
+#endif
 }
 
 /* Goal: more workers may be woken by one group than there are: who sleeps again meanwhile. The list
@@ -149,4 +239,5 @@ TEST(list_of_wakes_is_bounded) {
 }
 
 TEST_MAIN(hooks_are_needed, large_disk_is_large, clock_that_fails_stands_still,
+          larger_stacks_than_asked_for, lock_file_in_a_sticky_directory, cannot_look_for_mounts,
           list_of_wakes_is_bounded)
