@@ -3631,6 +3631,9 @@ JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text);
 /* The same for one statement that answers with a row for each thing that it does: ends when the
  * time has come, though not before the first; what is done is done. */
 JOBQ__INTERNAL int jobq__db_exec_until(struct jobq__db *db, const char *text, int64_t until_us);
+/* A statement that is used once, to be finalized by the caller; NULL if it fails. */
+JOBQ__INTERNAL int jobq__db_query(struct jobq__db *db, const char *text,
+                                  sqlite3_stmt **statement);
 /* One number that text selects, or fallback if there is none. */
 JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_t fallback,
                                    int64_t *number);
@@ -3642,6 +3645,9 @@ JOBQ__INTERNAL int jobq__db_step(struct jobq__db *db, sqlite3_stmt *statement);
 /* Steps a statement that returns rows: JOBQ_OK with *row telling whether there is one. At the end
  * and on failure the statement is reset. */
 JOBQ__INTERNAL int jobq__db_next(struct jobq__db *db, sqlite3_stmt *statement, bool *row);
+/* After texts and blobs of a row were asked for, right behind the step: JOBQ_NO_MEMORY if SQLite
+ * had none to hand one out, which looks as if it were NULL or empty; then it is reset, too. */
+JOBQ__INTERNAL int jobq__db_read(struct jobq__db *db, sqlite3_stmt *statement);
 JOBQ__INTERNAL void jobq__db_reset(sqlite3_stmt *statement);
 /* jobq__db_get and jobq__db_step for a statement without parameters. */
 JOBQ__INTERNAL int jobq__db_do(struct jobq__db *db, enum jobq__sql which);
@@ -3852,11 +3858,17 @@ static int jobq__db_step_once(struct jobq__db *db, sqlite3_stmt *statement) {
     return step;
 }
 
+JOBQ__INTERNAL int jobq__db_query(struct jobq__db *db, const char *text,
+                                  sqlite3_stmt **statement) {
+    *statement = NULL;
+    return jobq__db_prepare(db, text, 0, statement) ? jobq__db_note(db) : JOBQ_OK;
+}
+
 JOBQ__INTERNAL int jobq__db_exec_until(struct jobq__db *db, const char *text, int64_t until_us) {
-    sqlite3_stmt *statement = NULL;
+    sqlite3_stmt *statement;
     bool row;
-    int rc;
-    if (jobq__db_prepare(db, text, 0, &statement)) return jobq__db_note(db);
+    int rc = jobq__db_query(db, text, &statement);
+    if (rc != JOBQ_OK) return rc;
     do rc = jobq__db_next(db, statement, &row);
     while (rc == JOBQ_OK && row && jobq__clock_mono_us() < until_us);
     sqlite3_finalize(statement);
@@ -3865,13 +3877,12 @@ JOBQ__INTERNAL int jobq__db_exec_until(struct jobq__db *db, const char *text, in
 
 JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_t fallback,
                                    int64_t *number) {
-    sqlite3_stmt *statement = NULL;
-    bool row;
-    int rc;
+    sqlite3_stmt *statement;
+    bool row = false;
+    int rc = jobq__db_query(db, text, &statement);
     *number = fallback;
-    if (jobq__db_prepare(db, text, 0, &statement)) return jobq__db_note(db);
-    rc = jobq__db_next(db, statement, &row);
-    if (rc == JOBQ_OK && row && sqlite3_column_type(statement, 0) == SQLITE_INTEGER)
+    if (rc == JOBQ_OK) rc = jobq__db_next(db, statement, &row);
+    if (row && sqlite3_column_type(statement, 0) == SQLITE_INTEGER)
         *number = sqlite3_column_int64(statement, 0);
     sqlite3_finalize(statement);
     return rc;
@@ -3912,6 +3923,15 @@ JOBQ__INTERNAL int jobq__db_next(struct jobq__db *db, sqlite3_stmt *statement, b
         return JOBQ_OK;
     }
     if (step != SQLITE_DONE) rc = jobq__db_note(db);
+    sqlite3_reset(statement);
+    return rc;
+}
+
+/* The step before has told SQLITE_ROW, so what is told now is the columns'. */
+JOBQ__INTERNAL int jobq__db_read(struct jobq__db *db, sqlite3_stmt *statement) {
+    int rc;
+    if (sqlite3_errcode(db->handle) != SQLITE_NOMEM) return JOBQ_OK;
+    rc = jobq__db_note(db);
     sqlite3_reset(statement);
     return rc;
 }
@@ -4084,15 +4104,15 @@ static bool jobq__db_is_ours(const char *name) {
 /* For SQLite what is temporary stands before the file's own, and triggers that are temporary cannot
  * be turned off. */
 static int jobq__db_refuse_temporary(struct jobq__db *db, enum jobq__db_use use, jobq_error *err) {
-    sqlite3_stmt *s = NULL;
+    sqlite3_stmt *s;
     bool row = true;
-    int rc = JOBQ_OK;
-    if (jobq__db_prepare(db, "SELECT type, name, tbl_name FROM sqlite_temp_master", 0, &s))
-        rc = jobq__db_note(db);
+    int rc = jobq__db_query(db, "SELECT type, name, tbl_name FROM sqlite_temp_master", &s);
     while (rc == JOBQ_OK && (rc = jobq__db_next(db, s, &row)) == JOBQ_OK && row) {
         const char *type = (const char *)sqlite3_column_text(s, 0);
         const char *name = (const char *)sqlite3_column_text(s, 1);
         const char *table = (const char *)sqlite3_column_text(s, 2);
+        rc = jobq__db_read(db, s);
+        if (rc != JOBQ_OK) break;
         if (!jobq__db_is_ours(name) && !jobq__db_is_ours(table)) continue;
         rc = jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect made the temporary %s %.64s (of %.64s)"
                            " on the %s connection, in the way of jobq's own tables; use names that"
@@ -4384,10 +4404,10 @@ JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db) {
 
 /* The text that drops the first of them, or NULL. */
 static char *jobq__guard_next_temp(struct jobq__db *db) {
-    sqlite3_stmt *s = NULL;
+    sqlite3_stmt *s;
     char *text = NULL;
-    if (sqlite3_prepare_v2(db->handle, "SELECT type, name FROM sqlite_temp_master WHERE name NOT"
-                           " LIKE 'sqlite\\_%' ESCAPE '\\' LIMIT 1", -1, &s, NULL) == SQLITE_OK
+    if (jobq__db_query(db, "SELECT type, name FROM sqlite_temp_master WHERE name NOT"
+                       " LIKE 'sqlite\\_%' ESCAPE '\\' LIMIT 1", &s) == JOBQ_OK
         && sqlite3_step(s) == SQLITE_ROW)
         text = sqlite3_mprintf("DROP %s temp.\"%w\"", sqlite3_column_text(s, 0),
                                sqlite3_column_text(s, 1));
@@ -4493,7 +4513,7 @@ struct jobq__columns {
 /* What stands for NULL among the values: no column may hold it. */
 #define JOBQ__NULL INT64_MIN
 
-/* Reads the row that s stands on: numbers, and of texts and blobs the bytes. On JOBQ_CORRUPT
+/* Reads the row that s stands on: numbers, and of texts and blobs the bytes. If it fails
  * values are not to be used, and the statement has been reset. */
 JOBQ__INTERNAL int jobq__column_read(struct jobq__db *db, sqlite3_stmt *s,
                                      const struct jobq__columns *what, int64_t *values);
@@ -4569,6 +4589,7 @@ JOBQ__INTERNAL int jobq__column_part(struct jobq__db *db, sqlite3_stmt *s,
         } else if (jobq__column_other(s, i, type, column, &values[i])) {
             continue;
         }
+        if (jobq__db_read(db, s) != JOBQ_OK) return JOBQ_NO_MEMORY;
         jobq__db_fault(db, what->table, what->id >= 0 && what->id <= i ? values[what->id] : 0,
                        column->name, jobq__column_wrong(type, values[i], column));
         sqlite3_reset(s);
@@ -4694,21 +4715,22 @@ static const char *jobq__schema_text(const char *name) {
 
 /* Every object of the file that bears our name must be one of ours, whole. */
 static int jobq__schema_compare(struct jobq__db *db, jobq_error *err) {
-    sqlite3_stmt *statement = NULL;
+    sqlite3_stmt *statement;
     size_t found = 0;
     bool row;
-    int rc;
-    sqlite3_prepare_v2(db->handle, "SELECT name, sql, type FROM sqlite_master WHERE sql IS NOT NULL"
-                       " AND (name LIKE 'jobq\\_%' ESCAPE '\\' OR tbl_name LIKE 'jobq\\_%'"
-                       " ESCAPE '\\')", -1, &statement, NULL);
-    if (!statement) return jobq__db_fail(db, err);
-    while ((rc = jobq__db_next(db, statement, &row)) == JOBQ_OK && row) {
+    int rc = jobq__db_query(db, "SELECT name, sql, type FROM sqlite_master WHERE sql IS NOT NULL"
+                            " AND (name LIKE 'jobq\\_%' ESCAPE '\\' OR tbl_name LIKE 'jobq\\_%'"
+                            " ESCAPE '\\')", &statement);
+    while (rc == JOBQ_OK && (rc = jobq__db_next(db, statement, &row)) == JOBQ_OK && row) {
         const char *name = (const char *)sqlite3_column_text(statement, 0);
         const char *text = (const char *)sqlite3_column_text(statement, 1);
+        const char *type = (const char *)sqlite3_column_text(statement, 2);
         const char *ours = name ? jobq__schema_text(name) : NULL;
+        rc = jobq__db_read(db, statement);
+        if (rc != JOBQ_OK) break;
         if (!ours || !text || strcmp(ours, text) != 0) {
             rc = jobq__err_set(err, JOBQ_FOREIGN, "the %s %s is not as jobq makes it",
-                               (const char *)sqlite3_column_text(statement, 2), name ? name : "?");
+                               type ? type : "object", name ? name : "?");
             break;
         }
         found++;
@@ -4779,17 +4801,16 @@ static int jobq__schema_settings(struct jobq__db *db, int page_size) {
 }
 
 JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
-    sqlite3_stmt *statement = NULL;
+    sqlite3_stmt *statement;
     bool row = false, wal = false;
-    int rc;
-    if (sqlite3_prepare_v2(db->handle, "PRAGMA journal_mode=WAL", -1, &statement, NULL))
-        db->sqlite_code = sqlite3_extended_errcode(db->handle);
-    rc = jobq__db_next(db, statement, &row);
-    if (rc == JOBQ_OK && row) {
+    int rc = jobq__db_query(db, "PRAGMA journal_mode=WAL", &statement);
+    if (rc == JOBQ_OK) rc = jobq__db_next(db, statement, &row);
+    if (row) {
         const char *mode = (const char *)sqlite3_column_text(statement, 0);
         wal = mode && (strcmp(mode, "wal") == 0 || strcmp(mode, "memory") == 0);
+        rc = jobq__db_read(db, statement);
         /* It has answered, but only the next step commits: that may fail still. */
-        rc = jobq__db_next(db, statement, &row);
+        if (rc == JOBQ_OK) rc = jobq__db_next(db, statement, &row);
     }
     sqlite3_finalize(statement);
     if (rc != JOBQ_OK) return jobq__db_fail(db, err);
@@ -6282,6 +6303,8 @@ JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, b
     if (rc != JOBQ_OK) return rc;
     if (!row) return JOBQ_NOT_FOUND;
     blob = sqlite3_column_blob(s, 1);
+    rc = jobq__db_read(look->db, s);
+    if (rc != JOBQ_OK) return rc;
     *size = (size_t)jobq__store_or(at[1], 0);
     if (blob && capacity) memcpy(buffer, blob, JOBQ__MIN(capacity, *size));
     jobq__db_reset(s);

@@ -48,6 +48,7 @@ JOBQ__INTERNAL int jobq__column_part(struct jobq__db *db, sqlite3_stmt *s,
         } else if (jobq__column_other(s, i, type, column, &values[i])) {
             continue;
         }
+        if (jobq__db_read(db, s) != JOBQ_OK) return JOBQ_NO_MEMORY;
         jobq__db_fault(db, what->table, what->id >= 0 && what->id <= i ? values[what->id] : 0,
                        column->name, jobq__column_wrong(type, values[i], column));
         sqlite3_reset(s);

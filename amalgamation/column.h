@@ -36,7 +36,7 @@ struct jobq__columns {
 /* What stands for NULL among the values: no column may hold it. */
 #define JOBQ__NULL INT64_MIN
 
-/* Reads the row that s stands on: numbers, and of texts and blobs the bytes. On JOBQ_CORRUPT
+/* Reads the row that s stands on: numbers, and of texts and blobs the bytes. If it fails
  * values are not to be used, and the statement has been reset. */
 JOBQ__INTERNAL int jobq__column_read(struct jobq__db *db, sqlite3_stmt *s,
                                      const struct jobq__columns *what, int64_t *values);

@@ -160,11 +160,17 @@ static int jobq__db_step_once(struct jobq__db *db, sqlite3_stmt *statement) {
     return step;
 }
 
+JOBQ__INTERNAL int jobq__db_query(struct jobq__db *db, const char *text,
+                                  sqlite3_stmt **statement) {
+    *statement = NULL;
+    return jobq__db_prepare(db, text, 0, statement) ? jobq__db_note(db) : JOBQ_OK;
+}
+
 JOBQ__INTERNAL int jobq__db_exec_until(struct jobq__db *db, const char *text, int64_t until_us) {
-    sqlite3_stmt *statement = NULL;
+    sqlite3_stmt *statement;
     bool row;
-    int rc;
-    if (jobq__db_prepare(db, text, 0, &statement)) return jobq__db_note(db);
+    int rc = jobq__db_query(db, text, &statement);
+    if (rc != JOBQ_OK) return rc;
     do rc = jobq__db_next(db, statement, &row);
     while (rc == JOBQ_OK && row && jobq__clock_mono_us() < until_us);
     sqlite3_finalize(statement);
@@ -173,13 +179,12 @@ JOBQ__INTERNAL int jobq__db_exec_until(struct jobq__db *db, const char *text, in
 
 JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_t fallback,
                                    int64_t *number) {
-    sqlite3_stmt *statement = NULL;
-    bool row;
-    int rc;
+    sqlite3_stmt *statement;
+    bool row = false;
+    int rc = jobq__db_query(db, text, &statement);
     *number = fallback;
-    if (jobq__db_prepare(db, text, 0, &statement)) return jobq__db_note(db);
-    rc = jobq__db_next(db, statement, &row);
-    if (rc == JOBQ_OK && row && sqlite3_column_type(statement, 0) == SQLITE_INTEGER)
+    if (rc == JOBQ_OK) rc = jobq__db_next(db, statement, &row);
+    if (row && sqlite3_column_type(statement, 0) == SQLITE_INTEGER)
         *number = sqlite3_column_int64(statement, 0);
     sqlite3_finalize(statement);
     return rc;
@@ -220,6 +225,15 @@ JOBQ__INTERNAL int jobq__db_next(struct jobq__db *db, sqlite3_stmt *statement, b
         return JOBQ_OK;
     }
     if (step != SQLITE_DONE) rc = jobq__db_note(db);
+    sqlite3_reset(statement);
+    return rc;
+}
+
+/* The step before has told SQLITE_ROW, so what is told now is the columns'. */
+JOBQ__INTERNAL int jobq__db_read(struct jobq__db *db, sqlite3_stmt *statement) {
+    int rc;
+    if (sqlite3_errcode(db->handle) != SQLITE_NOMEM) return JOBQ_OK;
+    rc = jobq__db_note(db);
     sqlite3_reset(statement);
     return rc;
 }
@@ -392,15 +406,15 @@ static bool jobq__db_is_ours(const char *name) {
 /* For SQLite what is temporary stands before the file's own, and triggers that are temporary cannot
  * be turned off. */
 static int jobq__db_refuse_temporary(struct jobq__db *db, enum jobq__db_use use, jobq_error *err) {
-    sqlite3_stmt *s = NULL;
+    sqlite3_stmt *s;
     bool row = true;
-    int rc = JOBQ_OK;
-    if (jobq__db_prepare(db, "SELECT type, name, tbl_name FROM sqlite_temp_master", 0, &s))
-        rc = jobq__db_note(db);
+    int rc = jobq__db_query(db, "SELECT type, name, tbl_name FROM sqlite_temp_master", &s);
     while (rc == JOBQ_OK && (rc = jobq__db_next(db, s, &row)) == JOBQ_OK && row) {
         const char *type = (const char *)sqlite3_column_text(s, 0);
         const char *name = (const char *)sqlite3_column_text(s, 1);
         const char *table = (const char *)sqlite3_column_text(s, 2);
+        rc = jobq__db_read(db, s);
+        if (rc != JOBQ_OK) break;
         if (!jobq__db_is_ours(name) && !jobq__db_is_ours(table)) continue;
         rc = jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect made the temporary %s %.64s (of %.64s)"
                            " on the %s connection, in the way of jobq's own tables; use names that"

@@ -111,6 +111,9 @@ JOBQ__INTERNAL int jobq__db_exec(struct jobq__db *db, const char *text);
 /* The same for one statement that answers with a row for each thing that it does: ends when the
  * time has come, though not before the first; what is done is done. */
 JOBQ__INTERNAL int jobq__db_exec_until(struct jobq__db *db, const char *text, int64_t until_us);
+/* A statement that is used once, to be finalized by the caller; NULL if it fails. */
+JOBQ__INTERNAL int jobq__db_query(struct jobq__db *db, const char *text,
+                                  sqlite3_stmt **statement);
 /* One number that text selects, or fallback if there is none. */
 JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_t fallback,
                                    int64_t *number);
@@ -122,6 +125,9 @@ JOBQ__INTERNAL int jobq__db_step(struct jobq__db *db, sqlite3_stmt *statement);
 /* Steps a statement that returns rows: JOBQ_OK with *row telling whether there is one. At the end
  * and on failure the statement is reset. */
 JOBQ__INTERNAL int jobq__db_next(struct jobq__db *db, sqlite3_stmt *statement, bool *row);
+/* After texts and blobs of a row were asked for, right behind the step: JOBQ_NO_MEMORY if SQLite
+ * had none to hand one out, which looks as if it were NULL or empty; then it is reset, too. */
+JOBQ__INTERNAL int jobq__db_read(struct jobq__db *db, sqlite3_stmt *statement);
 JOBQ__INTERNAL void jobq__db_reset(sqlite3_stmt *statement);
 /* jobq__db_get and jobq__db_step for a statement without parameters. */
 JOBQ__INTERNAL int jobq__db_do(struct jobq__db *db, enum jobq__sql which);

@@ -104,10 +104,10 @@ JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db) {
 
 /* The text that drops the first of them, or NULL. */
 static char *jobq__guard_next_temp(struct jobq__db *db) {
-    sqlite3_stmt *s = NULL;
+    sqlite3_stmt *s;
     char *text = NULL;
-    if (sqlite3_prepare_v2(db->handle, "SELECT type, name FROM sqlite_temp_master WHERE name NOT"
-                           " LIKE 'sqlite\\_%' ESCAPE '\\' LIMIT 1", -1, &s, NULL) == SQLITE_OK
+    if (jobq__db_query(db, "SELECT type, name FROM sqlite_temp_master WHERE name NOT"
+                       " LIKE 'sqlite\\_%' ESCAPE '\\' LIMIT 1", &s) == JOBQ_OK
         && sqlite3_step(s) == SQLITE_ROW)
         text = sqlite3_mprintf("DROP %s temp.\"%w\"", sqlite3_column_text(s, 0),
                                sqlite3_column_text(s, 1));

@@ -57,21 +57,22 @@ static const char *jobq__schema_text(const char *name) {
 
 /* Every object of the file that bears our name must be one of ours, whole. */
 static int jobq__schema_compare(struct jobq__db *db, jobq_error *err) {
-    sqlite3_stmt *statement = NULL;
+    sqlite3_stmt *statement;
     size_t found = 0;
     bool row;
-    int rc;
-    sqlite3_prepare_v2(db->handle, "SELECT name, sql, type FROM sqlite_master WHERE sql IS NOT NULL"
-                       " AND (name LIKE 'jobq\\_%' ESCAPE '\\' OR tbl_name LIKE 'jobq\\_%'"
-                       " ESCAPE '\\')", -1, &statement, NULL);
-    if (!statement) return jobq__db_fail(db, err);
-    while ((rc = jobq__db_next(db, statement, &row)) == JOBQ_OK && row) {
+    int rc = jobq__db_query(db, "SELECT name, sql, type FROM sqlite_master WHERE sql IS NOT NULL"
+                            " AND (name LIKE 'jobq\\_%' ESCAPE '\\' OR tbl_name LIKE 'jobq\\_%'"
+                            " ESCAPE '\\')", &statement);
+    while (rc == JOBQ_OK && (rc = jobq__db_next(db, statement, &row)) == JOBQ_OK && row) {
         const char *name = (const char *)sqlite3_column_text(statement, 0);
         const char *text = (const char *)sqlite3_column_text(statement, 1);
+        const char *type = (const char *)sqlite3_column_text(statement, 2);
         const char *ours = name ? jobq__schema_text(name) : NULL;
+        rc = jobq__db_read(db, statement);
+        if (rc != JOBQ_OK) break;
         if (!ours || !text || strcmp(ours, text) != 0) {
             rc = jobq__err_set(err, JOBQ_FOREIGN, "the %s %s is not as jobq makes it",
-                               (const char *)sqlite3_column_text(statement, 2), name ? name : "?");
+                               type ? type : "object", name ? name : "?");
             break;
         }
         found++;
@@ -142,17 +143,16 @@ static int jobq__schema_settings(struct jobq__db *db, int page_size) {
 }
 
 JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
-    sqlite3_stmt *statement = NULL;
+    sqlite3_stmt *statement;
     bool row = false, wal = false;
-    int rc;
-    if (sqlite3_prepare_v2(db->handle, "PRAGMA journal_mode=WAL", -1, &statement, NULL))
-        db->sqlite_code = sqlite3_extended_errcode(db->handle);
-    rc = jobq__db_next(db, statement, &row);
-    if (rc == JOBQ_OK && row) {
+    int rc = jobq__db_query(db, "PRAGMA journal_mode=WAL", &statement);
+    if (rc == JOBQ_OK) rc = jobq__db_next(db, statement, &row);
+    if (row) {
         const char *mode = (const char *)sqlite3_column_text(statement, 0);
         wal = mode && (strcmp(mode, "wal") == 0 || strcmp(mode, "memory") == 0);
+        rc = jobq__db_read(db, statement);
         /* It has answered, but only the next step commits: that may fail still. */
-        rc = jobq__db_next(db, statement, &row);
+        if (rc == JOBQ_OK) rc = jobq__db_next(db, statement, &row);
     }
     sqlite3_finalize(statement);
     if (rc != JOBQ_OK) return jobq__db_fail(db, err);

@@ -340,6 +340,8 @@ JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, b
     if (rc != JOBQ_OK) return rc;
     if (!row) return JOBQ_NOT_FOUND;
     blob = sqlite3_column_blob(s, 1);
+    rc = jobq__db_read(look->db, s);
+    if (rc != JOBQ_OK) return rc;
     *size = (size_t)jobq__store_or(at[1], 0);
     if (blob && capacity) memcpy(buffer, blob, JOBQ__MIN(capacity, *size));
     jobq__db_reset(s);

@@ -476,7 +476,91 @@ TEST(a_transaction_ends_without_memory) {
     fixture_close(&f);
 }
 
-TEST_MAIN(memory_runs_out_in_jobq, memory_runs_out_in_sqlite,
+/* ---- What the codes say ---- */
+
+/* A queue in a file of either encoding, with a job whose texts are to be read. */
+static const char *make_file(bool utf16, int64_t *id) {
+    const char *path = test_path("encoded.db");
+    jobq *q = NULL;
+    fault_remove(path);
+    sql_run(path, utf16 ? "PRAGMA encoding='UTF-16'; CREATE TABLE app(x)" : "CREATE TABLE app(x)");
+    WORKS(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE, .join = true}, &q, &err));
+    *id = put_job(q, (jobq_job){.kind = "a kind of job", .key = "a key", .queue = "a queue"});
+    close_queue(&q);
+    return path;
+}
+
+static bool lacks_memory_only(int code, const jobq_error *err, int64_t n) {
+    if (code == JOBQ_OK || CHECK_CODE(code, JOBQ_NO_MEMORY)) return true;
+    test_note("allocation %" PRId64 ": %s", n, err->text);
+    return false;
+}
+
+/* Goal: a file that cannot be opened for want of memory is not called damaged, another's, or
+ * refused by its disk. Method: a sample of SQLite's allocations in jobq_open, both encodings. */
+TEST(opening_without_memory_says_so) {
+    jobq_options options = {.workers = JOBQ_NONE, .join = true};
+    memory_begin();
+    for (int utf16 = 0; utf16 < 2; utf16++) {
+        int64_t id, n = 1, step;
+        const char *path = make_file(utf16, &id);
+        jobq_error err = {.code = 0};
+        jobq *q = NULL;
+        bool hit = true;
+        memory_plan(SQLITE, 0, false);
+        WORKS(jobq_open(path, &options, &q, &err));
+        step = memory.calls[SQLITE] / test_effort(1000) + 1;
+        close_queue(&q);
+        for (; hit; n += step) {
+            int code;
+            memory_plan(SQLITE, n, false);
+            code = jobq_open(path, &options, &q, &err);
+            memory_again();
+            hit = memory_hits() > 0;
+            if (q) close_queue(&q);
+            if (!lacks_memory_only(code, &err, n)) break;
+        }
+    }
+}
+
+/* Reads all texts of a job, in one of three ways; the last takes it away. */
+static int read_texts(jobq *q, int way, int64_t id, jobq_error *err) {
+    jobq_cursor cursor = {0};
+    jobq_filter filter = {.rows_max = 10};
+    jobq_info info;
+    size_t count;
+    if (way == 0) return jobq_get(q, id, &info, err);
+    if (way == 1) return jobq_list(q, &filter, &cursor, &info, 1, &count, err);
+    return jobq_delete(q, id, err);
+}
+
+/* Goal: a row that cannot be read for want of memory is not called damaged, and the queue goes on.
+ * Method: every allocation of SQLite's in each call that reads texts, once its statements are
+ * there, both encodings. */
+TEST(reading_without_memory_says_so) {
+    memory_begin();
+    for (int i = 0; i < 6; i++) {
+        int64_t id, n = 0;
+        jobq *q = open_queue_at(make_file(i % 2, &id), (jobq_options){.workers = JOBQ_NONE});
+        jobq_error err = {.code = 0};
+        bool good = true;
+        REQUIRE(q != NULL);
+        while (good && (n < 2 || memory_hits())) {
+            int code;
+            id = put_job(q, (jobq_job){.kind = "a kind of job", .key = "its key"});
+            memory_plan(SQLITE, n++, false);
+            code = read_texts(q, i / 2, id, &err);
+            memory_again();
+            good = lacks_memory_only(code, &err, n);
+            if (i >= 4) jobq_delete(q, id, NULL);
+        }
+        CHECK_INT(stats_of(q).failed_code, JOBQ_OK);
+        close_queue(&q);
+    }
+}
+
+TEST_MAIN(opening_without_memory_says_so, reading_without_memory_says_so,
+          memory_runs_out_in_jobq, memory_runs_out_in_sqlite,
           memory_runs_out_while_the_schema_changes, memory_runs_out_in_a_pool,
           claiming_without_memory_is_no_loop, stepping_without_memory_returns,
           a_transaction_ends_without_memory)
