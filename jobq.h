@@ -26,8 +26,8 @@
  *     stack_bytes says otherwise.
  *   - Names of kinds and queues stay in the file for ever: JOBQ_NAMES_MAX of them.
  *
- * How to read this file: a program needs the sections 4 to 7; the rest is for
- * looking inside, for tests and for event loops. Every comment of a function
+ * How to read this file: a program needs the sections 3 to 7, and of 8 jobq_get and jobq_wait; the
+ * rest is for looking inside, for tests and for event loops. Every comment of a function
  * says, where it is not plain: Does, Returns, Owns, Threads, Blocks, Fails.
  *
  * Habits. Zero is always the default, so designated initialisers read like a
@@ -37,15 +37,15 @@
  * Times are int64_t milliseconds since the Unix epoch (..._at_ms) or durations
  * (..._ms). Functions that can fail return an int code: JOBQ_OK is 0, every other
  * code is an error, and their last argument is a jobq_error that may be NULL (jobq_close has none).
- * Besides
- * what its comment names, every call on a queue may fail with JOBQ_MISUSE (NULL),
- * JOBQ_CLOSED (it is being closed), JOBQ_FORKED (in a child of the process that
- * opened it), JOBQ_NO_MEMORY, and with the reason for which the queue has stopped
- * for good (JOBQ_CORRUPT, JOBQ_IO, JOBQ_MOVED; see jobq_stats.failed_code), though calls
- * that only look may still answer then.
+ * Besides what its comment names, every call on a queue may fail with JOBQ_MISUSE (NULL),
+ * JOBQ_CLOSED (it is being closed), JOBQ_FORKED (in a child of the process that opened it),
+ * JOBQ_NO_MEMORY, and with the reason for which the queue has stopped for good (JOBQ_CORRUPT,
+ * JOBQ_IO, JOBQ_MOVED; see jobq_stats.failed_code), though calls that only look may still answer
+ * then.
  *
  * Who may call what. c: a client. h: a handler, on its own thread. t: the same after jobq_run_db.
- * e: on_event, on_wake and on_thread. What has a - there is JOBQ_MISUSE; the owner's other threads
+ * e: on_event, on_wake and on_thread (a kind's backoff: as its handler; on_connect: none of
+ * these). What has a - there is JOBQ_MISUSE; the owner's other threads
  * may call everything.
  *   c h t e  jobq_enqueue jobq_enqueue_many jobq_get jobq_get_payload jobq_get_result jobq_list
  *            jobq_count jobq_stat jobq_wakes
@@ -121,7 +121,7 @@ JOBQ_API int jobq_version_number(void);
 /* ==== 2. Limits and units ================================================= */
 
 #define JOBQ_NONE (-1)                 /* none, off, zero */
-#define JOBQ_UNLIMITED INT32_MAX       /* of counts: no limit. No duration: that is BAD_TIME */
+#define JOBQ_UNLIMITED INT32_MAX       /* of counts: no limit; as a duration it is BAD_TIME */
 #define JOBQ_NEVER INT64_MAX           /* a time that does not come, a duration without end */
 
 #define JOBQ_SECOND INT64_C(1000)      /* milliseconds */
@@ -138,9 +138,9 @@ JOBQ_API int jobq_version_number(void);
 
 /* ==== 3. Codes and errors ================================================= */
 
-/* X(name, value, sentence). JOBQ_OK is 0 and every other code is an error: unless the sentence
- * says otherwise, nothing has happened and nothing will appear later. Retired, and never to be
- * used again: 1. */
+/* X(name, value, sentence). JOBQ_OK is 0 and every other code is an error: unless the sentence, or
+ * the function (jobq_stop, jobq_close), says otherwise, nothing has happened and nothing will
+ * appear later. Retired, and never to be used again: 1. */
 #define JOBQ_CODES(X) \
     X(JOBQ_OK, 0, "ok") \
     X(JOBQ_MISUSE, -1, "this call is not allowed here or with these arguments") \
@@ -770,7 +770,8 @@ JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *
  * two minutes of it. */
 JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err);
 
-/* How many wakes are pending: scheduled jobs count as one, for the earliest. 0 on error.
+/* How many wakes are pending, the moments at which something happens by itself: the earliest
+ * scheduled job, each running handler's deadline or sleep, each wait's end. 0 on error.
  * Threads: any. */
 JOBQ_API int jobq_wakes(jobq *q);
 

@@ -11,7 +11,6 @@
 #include "../jobq.h"
 
 #include <stdio.h>
-#include <string.h>
 
 /* A handler: runs on a worker thread and returns what became of the job. */
 static jobq_outcome hello(jobq_run *run, void *ctx)
@@ -42,7 +41,7 @@ int main(void)
     if (!ok(jobq_open("hello.db", NULL, &q, &err), "open hello.db", &err)) return 1;
 
     jobq_kind kind = { .name = "hello", .run = hello };
-    jobq_job job = { .kind = "hello", .payload = "world", .size = strlen("world") };
+    jobq_job job = { .kind = "hello", .text = "world" };
 
     if (ok(jobq_register(q, &kind, &err), "register", &err) &&
         ok(jobq_start(q, &err), "start", &err) &&

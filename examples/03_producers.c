@@ -32,7 +32,7 @@ static jobq_outcome add(jobq_run *run, void *ctx)
 {
     (void)ctx;
     int32_t number;
-    memcpy(&number, jobq_run_payload(run, NULL), sizeof number); /* aligned to 8, and bytes */
+    memcpy(&number, jobq_run_payload(run, NULL), sizeof number);
     pthread_mutex_lock(&sum_lock); /* handlers run on several threads */
     sum += number;
     pthread_mutex_unlock(&sum_lock);

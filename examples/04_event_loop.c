@@ -40,8 +40,8 @@ static jobq_outcome say(jobq_run *run, void *ctx)
         const char *second = "second, 20 ms after the first";
         const char *third = "third, 40 ms after the first";
         jobq_job later[] = {
-            { .kind = "say", .payload = third, .size = strlen(third), .delay_ms = 40 },
-            { .kind = "say", .payload = second, .size = strlen(second), .delay_ms = 20 },
+            { .kind = "say", .text = third, .delay_ms = 40 },
+            { .kind = "say", .text = second, .delay_ms = 20 },
         };
         jobq_error err;
         int rc = jobq_enqueue_many(jobq_run_handle(run), later, 2, NULL, &err);
@@ -60,7 +60,7 @@ static void wake(void *ctx) /* any thread; a full pipe will wake the loop as wel
 static void *other_thread(void *q)
 {
     const char *text = "first, enqueued by another thread";
-    jobq_job job = { .kind = "say", .payload = text, .size = strlen(text) };
+    jobq_job job = { .kind = "say", .text = text };
     jobq_error err;
     check(jobq_enqueue(q, &job, NULL, &err), &err);
     return NULL;

@@ -33,10 +33,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifdef __APPLE__
-#define st_mtim st_mtimespec
-#endif
-
 #define KIND "digest:file"
 #define BATCH 256                      /* jobs in one transaction */
 #define CHECKPOINT ((int64_t)8 << 20)  /* bytes hashed between two checkpoints */
