@@ -588,6 +588,7 @@ TEST(damaged_database) {
 struct locked_room {
     char dir[64];
     char old_queue[96], new_queue[96];
+    char shut[96], behind[2][112]; /* what lies behind cannot even be looked for */
 };
 
 static void try_read_only(void *arg) {
@@ -602,17 +603,23 @@ static void try_read_only(void *arg) {
     FAILS(JOBQ_READ_ONLY, jobq_open(room->old_queue, NULL, &q, &err));
     CHECK(q == NULL);
     CHECK(!exists(room->new_queue));
+    for (int i = 0; i < 2; i++) FAILS(JOBQ_READ_ONLY, jobq_open(room->behind[i], NULL, &q, &err));
 }
 
 /* Goal: a directory that cannot be written is told as read-only, for a new queue and for one
- * that is there. Method: a child without privileges, in a directory of mode 0555. The test's
+ * that is there, and so is one that cannot be entered. Method: a child without privileges, in a
+ * directory of mode 0555, beside one of mode 0. The test's
  * own directory will not do, as such a child may not look into it. */
 TEST(read_only_directory) {
-    struct locked_room room = {"/tmp/jobq-room-XXXXXX", "", ""};
+    struct locked_room room = {.dir = "/tmp/jobq-room-XXXXXX"};
     jobq *q = NULL;
     REQUIRE(mkdtemp(room.dir) != NULL);
     snprintf(room.old_queue, sizeof room.old_queue, "%s/old.db", room.dir);
     snprintf(room.new_queue, sizeof room.new_queue, "%s/new.db", room.dir);
+    snprintf(room.shut, sizeof room.shut, "%s/shut", room.dir);
+    snprintf(room.behind[0], sizeof room.behind[0], "%s/q.db", room.shut);
+    snprintf(room.behind[1], sizeof room.behind[1], "%s/deep/q.db", room.shut);
+    REQUIRE(mkdir(room.shut, 0) == 0);
     WORKS(jobq_open(room.old_queue, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
     put(q, "k");
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
@@ -620,6 +627,7 @@ TEST(read_only_directory) {
     CHECK_INT(chmod(room.dir, 0555), 0);
     CHECK_INT(test_fork(try_read_only, &room), 0);
     CHECK_INT(chmod(room.dir, 0700), 0);
+    CHECK_INT(rmdir(room.shut), 0);
     WORKS(jobq_open(room.old_queue, &(jobq_options){.workers = JOBQ_NONE}, &q, &err));
     CHECK_INT(total(q), 1);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);

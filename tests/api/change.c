@@ -248,21 +248,33 @@ TEST(retry_now_is_refused_for_done_and_due) {
     fixture_close(&z.f);
 }
 
-/* ctx is the code. */
-static jobq_outcome retry_itself_now(jobq_run *run, void *ctx) {
-    *(int *)ctx = jobq_retry_now(jobq_run_handle(run), jobq_run_id(run), NULL);
+struct own_change {
+    int (*call)(jobq *q, int64_t id, jobq_error *err);
+    int code;
+};
+
+static jobq_outcome change_itself(jobq_run *run, void *ctx) {
+    struct own_change *c = (struct own_change *)ctx;
+    c->code = c->call(jobq_run_handle(run), jobq_run_id(run), NULL);
     return JOBQ_DONE;
+}
+
+/* Opens; a job whose handler calls this for itself is told that code, and is done all the same. */
+static bool run_changing_itself(fixture *f, int (*call)(jobq *q, int64_t id, jobq_error *err),
+                                int code, int64_t *id) {
+    struct own_change c = {call, 1};
+    if (!fixture_open_job(f, (jobq_kind){.run = change_itself, .ctx = &c}, id)) return false;
+    CHECK_INT(drain(f->q), 1);
+    CHECK_CODE(c.code, code);
+    CHECK_INT(state_of(f->q, *id), JOBQ_STATE_DONE);
+    return true;
 }
 
 /* Goal: a running job cannot be made to run. Method: its own handler tries. */
 TEST(retry_now_is_refused_for_running) {
     fixture f;
-    int code = 0;
     int64_t id;
-    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = retry_itself_now, .ctx = &code}, &id));
-    CHECK_INT(drain(f.q), 1);
-    CHECK_CODE(code, JOBQ_BAD_STATE);
-    CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
+    REQUIRE(run_changing_itself(&f, jobq_retry_now, JOBQ_BAD_STATE, &id));
     fixture_close(&f);
 }
 
@@ -364,21 +376,12 @@ TEST(delete_in_every_state) {
     fixture_close(&z.f);
 }
 
-static jobq_outcome delete_itself(jobq_run *run, void *ctx) {
-    *(int *)ctx = jobq_delete(jobq_run_handle(run), jobq_run_id(run), NULL);
-    return JOBQ_DONE;
-}
-
 /* Goal: a running job is not deleted from under its handler. Method: its own handler tries;
  * afterwards it can be. */
 TEST(delete_running_is_busy) {
     fixture f;
-    int code = 0;
     int64_t id;
-    REQUIRE(fixture_open_job(&f, (jobq_kind){.run = delete_itself, .ctx = &code}, &id));
-    CHECK_INT(drain(f.q), 1);
-    CHECK_CODE(code, JOBQ_BUSY);
-    CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
+    REQUIRE(run_changing_itself(&f, jobq_delete, JOBQ_BUSY, &id));
     WORKS(jobq_delete(f.q, id, &err));
     CHECK_INT(state_of(f.q, id), JOBQ_STATE_NONE);
     fixture_close(&f);

@@ -544,6 +544,63 @@ TEST(end_is_told_before_the_wait_is_over) {
     }
 }
 
+/* A job whose end is told behind another one's. */
+struct second {
+    jobq *q;
+    int64_t id;
+    gate runs, first, own; /* where it runs, and where the callback stands with either end */
+    int returned;          /* atomic: the wait for it */
+    int code;
+};
+
+static void stand_with_each_end(const jobq_event *event, void *ctx) {
+    struct second *s = (struct second *)ctx;
+    if (event->to >= JOBQ_STATE_DONE) gate_pass(event->id == s->id ? &s->own : &s->first);
+}
+
+static void *wait_for_the_second(void *arg) {
+    struct second *s = (struct second *)arg;
+    s->code = jobq_wait(s->q, s->id, JOBQ_HOUR, NULL, NULL);
+    __atomic_store_n(&s->returned, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+/* Goal: a wait is not over because the end of another job was told. Method: both have ended; the
+ * callback stands with the one event, and then with the other. */
+TEST(wait_is_not_over_with_the_end_of_another) {
+    struct second s = {.returned = 0};
+    pthread_t waiter;
+    gate_init(&s.runs);
+    gate_init(&s.first);
+    gate_init(&s.own);
+    s.q = open_queue_at(test_path("q.db"), (jobq_options){.workers = 2, .ctx = &s,
+                                                          .on_event = stand_with_each_end});
+    REQUIRE(s.q != NULL);
+    handle(s.q, "first", do_nothing, NULL);
+    handle(s.q, "second", stand_at_gate, &s.runs);
+    put(s.q, "first");
+    s.id = put(s.q, "second");
+    waiter = thread_start(wait_for_the_second, &s);
+    start(s.q);
+    gate_await(&s.first, 1);
+    gate_open(&s.runs);
+    while (stats_of(s.q).done < 2) {
+        put(s.q, "nobody"); /* a commit, for the scheduler may stand in the callback */
+        test_pause_ms(1);
+    }
+    gate_open(&s.first);
+    gate_await(&s.own, 1);
+    test_pause_ms(30); /* for a wait that is over too early */
+    CHECK(!__atomic_load_n(&s.returned, __ATOMIC_SEQ_CST));
+    gate_open(&s.own);
+    pthread_join(waiter, NULL);
+    CHECK_CODE(s.code, JOBQ_OK);
+    close_queue(&s.q);
+    gate_free(&s.runs);
+    gate_free(&s.first);
+    gate_free(&s.own);
+}
+
 /* Goal: a callback that does not come back holds nobody longer than he would wait: the job has
  * ended and the answer says so. Method: the same, but the callback is let go after the wait. */
 TEST(waiting_for_an_event_ends_with_the_time) {
@@ -559,4 +616,5 @@ TEST_MAIN(waiting_events_keep_their_order, no_event_is_lost, a_caller_hears_its_
           events_of_a_start_are_told_before_it, job_with_the_writer_waits_for_no_callback,
           pool_tells_what_a_caller_leaves, event_tells_queue_key_and_message,
           events_of_callers_tell_queue_and_key, stopped_run_is_told_as_stopped,
-          end_is_told_before_the_wait_is_over, waiting_for_an_event_ends_with_the_time)
+          end_is_told_before_the_wait_is_over, wait_is_not_over_with_the_end_of_another,
+          waiting_for_an_event_ends_with_the_time)

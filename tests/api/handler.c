@@ -133,6 +133,22 @@ TEST(large_result_fails_the_job) {
     }
 }
 
+static jobq_outcome sleep_too_long(jobq_run *run, void *ctx) {
+    (void)ctx;
+    return jobq_run_sleep(run, JOBQ_DAY) && jobq_should_stop(run) ? JOBQ_DONE : JOBQ_FAIL;
+}
+
+/* Goal: a sleep ends with the deadline of its run. Method: the system's clock, a pool where nothing
+ * else happens, a sleep of a day; the watchdog is the limit. */
+TEST(sleep_ends_with_the_deadline) {
+    jobq *q = open_pool(test_path("q.db"), 1);
+    REQUIRE(q != NULL);
+    handle_kind(q, (jobq_kind){.name = "k", .run = sleep_too_long, .timeout_ms = 20});
+    start(q);
+    CHECK_INT(finish(q, put(q, "k")).state, JOBQ_STATE_DONE);
+    close_queue(&q);
+}
+
 /* ---- Words ---- */
 
 struct words {
@@ -250,5 +266,5 @@ TEST(imitated_transaction_keeps_nothing) {
 }
 
 TEST_MAIN(bytes_are_aligned_and_whole, run_tells_of_its_job, large_result_fails_the_job,
-          detail_of_another_outcome_is_dropped,
+          sleep_ends_with_the_deadline, detail_of_another_outcome_is_dropped,
           handler_may_move_the_clock, imitated_transaction_keeps_nothing)

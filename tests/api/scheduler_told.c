@@ -1,5 +1,5 @@
-/* scheduler_told.c - the scheduler, which does not wait for a job's transaction, is told of its
- * end.
+/* scheduler_told.c - the scheduler is told of what it cannot see: the end of a job's transaction,
+ * for which it does not wait, and a job that comes before the one that it waits for.
  *
  * A job's transaction holds the file's only writer for as long as its handler likes. The scheduler
  * waits for it only briefly, and then leaves what it has to write until it is told; were it not
@@ -31,4 +31,20 @@ TEST(scheduler_goes_on_after_a_transaction) {
     gate_free(&g);
 }
 
-TEST_MAIN(scheduler_goes_on_after_a_transaction)
+/* Goal: a job that is due earlier than all others is not missed by a scheduler that sleeps until
+ * then, by the wall. Method: the system's clock, a job of tomorrow, time to fall asleep, and a job
+ * of now; nothing else happens. */
+TEST(earlier_job_wakes_the_scheduler) {
+    jobq *q = open_pool(test_path("q.db"), 1);
+    int64_t id;
+    REQUIRE(q != NULL);
+    handle(q, "k", do_nothing, NULL);
+    start(q);
+    put_in(q, JOBQ_DAY);
+    test_pause_ms(50);
+    id = put_in(q, 20);
+    CHECK_INT(finish(q, id).state, JOBQ_STATE_DONE);
+    close_queue(&q);
+}
+
+TEST_MAIN(scheduler_goes_on_after_a_transaction, earlier_job_wakes_the_scheduler)

@@ -296,6 +296,7 @@ static void be_somebody(gid_t group) {
 /* A client of another user that shares the group. */
 static void enqueue_as_another(void *arg) {
     struct common *c = (struct common *)arg;
+    char memory[110];
     struct stat st;
     jobq *q = NULL;
     be_somebody(THEIR_GROUP);
@@ -305,6 +306,8 @@ static void enqueue_as_another(void *arg) {
     REQUIRE(q != NULL);
     put(q, "k");
     CHECK(stat(c->log, &st) == 0 && st.st_gid == THEIR_GROUP);
+    snprintf(memory, sizeof memory, "%s-shm", c->path);
+    CHECK(stat(memory, &st) == 0 && st.st_gid == THEIR_GROUP);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
