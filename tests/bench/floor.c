@@ -47,6 +47,7 @@ struct floor {
     int64_t stored;   /* jobs ever */
     bool keeps;
     int log_pages;    /* after the last commit; only kept by floor_checkpoint_ms */
+    int page_size;
     uint64_t random;
     unsigned char payload[FLOOR_PAYLOAD_SIZE];
 };
@@ -74,14 +75,20 @@ static void prepare(struct floor *f, enum statement which) {
                                 &f->statement[which], NULL) == SQLITE_OK, statement_text[which]);
 }
 
-struct floor *floor_open(const char *path, bool synced) {
+int floor_log_pages(const struct floor *f) { return FLOOR_LOG_BYTES / f->page_size; }
+
+struct floor *floor_open(const char *path, bool synced, int page_size) {
     struct floor *f = bench_alloc(sizeof *f);
+    char pages[64];
+    f->page_size = page_size ? page_size : FLOOR_PAGE_SIZE;
+    snprintf(pages, sizeof pages, "PRAGMA page_size = %d", f->page_size);
     memset(f->payload, FLOOR_PAYLOAD_BYTE, sizeof f->payload);
     check(f, sqlite3_open_v2(path, &f->db, FLOOR_FLAGS, NULL) == SQLITE_OK, path);
+    execute(f, pages);
     execute(f, "PRAGMA journal_mode = WAL");
     execute(f, synced ? synced_pragmas : relaxed_pragmas);
     execute(f, pragmas);
-    sqlite3_wal_autocheckpoint(f->db, FLOOR_CHECKPOINT_PAGES);
+    sqlite3_wal_autocheckpoint(f->db, floor_log_pages(f));
     execute(f, schema);
     for (int i = 0; i < KEEP; i++) prepare(f, (enum statement)i);
     return f;
@@ -176,6 +183,6 @@ double floor_checkpoint_ms(struct floor *f, int pages) {
     check(f, sqlite3_wal_checkpoint_v2(f->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL)
              == SQLITE_OK, "checkpoint");
     double ms = (double)(bench_now() - begin) * 1e-6;
-    sqlite3_wal_autocheckpoint(f->db, FLOOR_CHECKPOINT_PAGES);
+    sqlite3_wal_autocheckpoint(f->db, floor_log_pages(f));
     return ms;
 }

@@ -10,16 +10,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The one place for what both sides must have in common. jobq's log is as long in
- * bytes by default; its cache is SQLite's default as well, so it is not set here. */
-#define FLOOR_CHECKPOINT_PAGES 1000
+/* The one place for what both sides must have in common: jobq's defaults for pages and the length
+ * of the log. Its cache is SQLite's default as well, so it is not set here. */
+#define FLOOR_PAGE_SIZE 2048
+#define FLOOR_LOG_BYTES (4000 * 1024)
 #define FLOOR_PAYLOAD_SIZE 100
 #define FLOOR_PAYLOAD_BYTE 'x'
 
 struct floor;
 
-/* A fresh file with the floor's table; synced: synchronous=FULL, else NORMAL. */
-struct floor *floor_open(const char *path, bool synced);
+/* A fresh file with the floor's table; synced: synchronous=FULL, else NORMAL. page_size 0: jobq's
+ * default. */
+struct floor *floor_open(const char *path, bool synced, int page_size);
+/* How many pages the log has when it is time for a checkpoint. */
+int floor_log_pages(const struct floor *f);
 void floor_close(struct floor *f);
 
 /* enqueue_bN: stores so many jobs, batch of them in a transaction. */

@@ -53,7 +53,7 @@ static int64_t bytes_written(void) {
 
 static double bytes_floor(const void *arg) {
     const struct bytes *w = arg;
-    struct floor *f = floor_open(bench_floor_path(), false);
+    struct floor *f = floor_open(bench_floor_path(), false, 0);
     int64_t before = bytes_written();
     if (w->kind == CYCLE || w->kind == STEP) {
         floor_enqueue(f, w->jobs, 1000);

@@ -22,18 +22,21 @@ static void report_pair(const struct bench *b, const char *what, struct bench_pa
 
 /* ---- enqueue: jobq_enqueue or jobq_enqueue_many against enqueue_bN; no pool is started ---- */
 
+#define SQLITE_PAGES 4096
+
 struct enqueue {
     const char *what;
     jobq_durability durability;
     int64_t jobs;
     int batch;
     double goal; /* 0 = for information */
-    int page_size; /* jobq's; the floor has SQLite's default of 4 KiB */
+    int page_size; /* jobq's, against a floor with SQLite's default; 0: jobq's default, both */
 };
 
 static double enqueue_floor(const void *arg) {
     const struct enqueue *e = arg;
-    struct floor *f = floor_open(bench_floor_path(), e->durability == JOBQ_DURABLE);
+    struct floor *f = floor_open(bench_floor_path(), e->durability == JOBQ_DURABLE,
+                                 e->page_size ? SQLITE_PAGES : 0);
     int64_t begin = bench_now();
     floor_enqueue(f, e->jobs, e->batch);
     double rate = per_second(e->jobs, begin);
@@ -80,10 +83,12 @@ static const struct enqueue
     enqueue_durable = {"enqueue one by one, DURABLE / floor", JOBQ_DURABLE, 5000, 1, 0, 0},
     enqueue_alone = {"enqueue one by one, RELAXED, exclusive / not", JOBQ_RELAXED, 50000, 1, 1.15,
                      0},
-    enqueue_4k = {"page sizes: enqueue one by one, 4 KiB / floor", JOBQ_RELAXED, 50000, 1, 0, 4096},
-    enqueue_2k = {"page sizes: enqueue one by one, 2 KiB / floor", JOBQ_RELAXED, 50000, 1, 1.25,
-                  2048},
-    enqueue_1k = {"page sizes: enqueue one by one, 1 KiB / floor", JOBQ_RELAXED, 50000, 1, 0, 1024};
+    enqueue_4k = {"pages of 4 KiB: enqueue one by one / floor at 4 KiB",
+                  JOBQ_RELAXED, 50000, 1, 0, 4096},
+    enqueue_2k = {"pages of 2 KiB: enqueue one by one / floor at 4 KiB",
+                  JOBQ_RELAXED, 50000, 1, 1.25, 2048},
+    enqueue_1k = {"pages of 1 KiB: enqueue one by one / floor at 4 KiB",
+                  JOBQ_RELAXED, 50000, 1, 0, 1024};
 
 /* ---- drain: from jobq_start until the last outcome is committed against cycle_b256 ---- */
 
@@ -93,7 +98,7 @@ struct drain {
     int workers;
     bool keep_done; /* and so does the floor */
     double goal;
-    int page_size; /* jobq's */
+    int page_size; /* as above */
 };
 
 #define DRAIN_JOBS 200000
@@ -101,7 +106,8 @@ struct drain {
 
 static double drain_floor(const void *arg) {
     const struct drain *d = arg;
-    struct floor *f = floor_open(bench_floor_path(), d->durability == JOBQ_DURABLE);
+    struct floor *f = floor_open(bench_floor_path(), d->durability == JOBQ_DURABLE,
+                                 d->page_size ? SQLITE_PAGES : 0);
     if (d->keep_done) floor_keep(f);
     floor_enqueue(f, DRAIN_JOBS, 1000);
     int64_t begin = bench_now();
@@ -139,9 +145,12 @@ static const struct drain
     drain_durable_2 = {"drain, 2 workers, DURABLE / floor by 256", JOBQ_DURABLE, 2, false, 0.8, 0},
     drain_kept = {"drain, 1 worker, RELAXED, kept / floor that keeps", JOBQ_RELAXED, 1, true, 0.85,
                   0},
-    drain_4k = {"page sizes: drain, 1 worker, 4 KiB / floor", JOBQ_RELAXED, 1, false, 0, 4096},
-    drain_2k = {"page sizes: drain, 1 worker, 2 KiB / floor", JOBQ_RELAXED, 1, false, 0.85, 2048},
-    drain_1k = {"page sizes: drain, 1 worker, 1 KiB / floor", JOBQ_RELAXED, 1, false, 0, 1024};
+    drain_4k = {"pages of 4 KiB: drain, 1 worker / floor at 4 KiB",
+                  JOBQ_RELAXED, 1, false, 0, 4096},
+    drain_2k = {"pages of 2 KiB: drain, 1 worker / floor at 4 KiB",
+                  JOBQ_RELAXED, 1, false, 0.85, 2048},
+    drain_1k = {"pages of 1 KiB: drain, 1 worker / floor at 4 KiB",
+                  JOBQ_RELAXED, 1, false, 0, 1024};
 
 /* ---- one producer: enqueue one by one while the pool runs the jobs against enqueue alone ---- */
 
