@@ -25,8 +25,9 @@ static void judge_it(struct tally *tally) {
 /* Three jobs to begin with: one whose payload fills pages of its own, one with rows, one that is
  * not kept. */
 static bool scene_begin(const char *name, jobq_durability durability) {
+    static uint64_t scenes; /* each is told in another way */
     fault_begin();
-    story_init(&story, name, durability, test_seed());
+    story_init(&story, name, durability, test_seed() + scenes++);
     story_make(&story);
     story.tags = 6;
     if (!story_open(&story)) return false;
@@ -77,6 +78,7 @@ TEST(enqueue) {
 
 static void tell_enqueue_many(struct story *s) {
     story_enqueue_many(s, 12);
+    story_client(s);
     story_refused(s);
     story_enqueue_many(s, 9);
 }
@@ -91,6 +93,7 @@ static void tell_key(struct story *s) {
     for (int i = 0; i < 2; i++) {
         story_enqueue(s, (jobq_job){.kind = "plain", .key = story_keys[0]});
         story_enqueue(s, (jobq_job){.kind = "plain", .key = story_keys[0]});
+        story_client(s);
         story_idle(s, STORY_DONE);
     }
 }
@@ -103,14 +106,16 @@ TEST(key) {
 
 static void tell_settle(struct story *s) {
     story_step(s, STORY_DONE);
+    story_set_clock(s);
     story_step(s, STORY_RESULT);
     story_step(s, STORY_FAIL);
     story_enqueue_many(s, 4);
+    story_set_clock(s);
     story_idle(s, STORY_DONE);
 }
 
 /* Goal: who had ended never runs again, who had not does. Method: claim and settle one by one, and
- * each commit settling one and claiming the next. */
+ * each commit settling one and claiming the next; the clock is set meanwhile. */
 TEST(claim_and_settle) {
     scene("claim and settle", tell_settle);
 }
@@ -242,7 +247,7 @@ TEST(durable) {
     const struct tally *t = &totals[JOBQ_DURABLE];
     by_the_seed(JOBQ_DURABLE, test_effort(20000));
     CHECK_INT(t->shorter, 0);
-    CHECK(test_effort(100) < 100 || (t->clients > 0 && t->steps > 0));
+    CHECK(t->stories < 10 || (t->clients > 0 && t->steps > 0));
     test_figure("power cut, DURABLE", "20,000 images; 0 lost, ghosts, double effects, corrupt",
                 "%" PRId64 " images of %d stories with %d jobs of clients and %d steps of the"
                 " clock, %" PRId64 " of them kills; %" PRId64 " lost, %" PRId64 " ghosts or torn,"

@@ -163,7 +163,7 @@ static void *produce(void *arg) {
 static bool begin(jobq_durability durability) {
     fault_begin();
     memset(&known.from, 0, sizeof known - offsetof(struct known, from));
-    story_init(&story, "pool", durability, test_seed());
+    story_init(&story, "pool", durability, test_seed() + 1 + (uint64_t)durability);
     story.loose = true;
     story_make(&story);
     story.options.workers = 2;

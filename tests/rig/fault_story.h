@@ -496,10 +496,11 @@ static inline void story_enqueue(struct story *s, jobq_job job) {
     story_look(s, "enqueue");
 }
 
-/* Another connection enqueues, and the owner goes on beside it. */
+/* Another connection enqueues, if the queue is shared, and the owner goes on beside it. */
 static inline void story_client(struct story *s) {
     jobq_options options = s->options;
     jobq *client = NULL;
+    if (!options.shared) return;
     options.role = JOBQ_CLIENT;
     WORKS(jobq_open(s->path, &options, &client, &err));
     if (client) story_put(s, client, story_some_kind(s));

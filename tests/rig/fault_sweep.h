@@ -415,6 +415,7 @@ static inline void story_begin(struct story *s, const char *path, jobq_durabilit
     s->options.shared = true;
     s->options.busy_ms = JOBQ_NONE;
     s->options.wal_pages = 16;
+    s->options.page_size = durability == JOBQ_DURABLE ? 1024 : 4096;
     s->options.durability = durability;
     s->options.clock = jobq_clock_artificial(T0);
     if (!s->options.clock) test_give_up("no memory");
