@@ -381,6 +381,24 @@ TEST(what_a_client_may) {
 
 /* ---- The reserve ---- */
 
+/* Goal: a client, too, believes a page of 0.1.0 only if its numbers make sense. Method: a run that
+ * such a page tells of, with a pid that can be and with one that cannot. */
+TEST(an_old_page_that_a_client_sees) {
+    struct place p;
+    struct jobq__owner client;
+    jobq_error err;
+    REQUIRE(place_open(&p, test_path("q.db")));
+    jobq__owner_started(&p.owner, 3, 7, 1);
+    REQUIRE_INT(jobq__owner_watch(&client, &p.files, &err), JOBQ_OK);
+    CHECK(jobq__owner_runs(&client, 7));
+    memcpy(p.owner.page->magic, "jobq-1\n", sizeof p.owner.page->magic);
+    CHECK(jobq__owner_runs(&client, 7));
+    p.owner.page->pid = 0;
+    CHECK(!jobq__owner_runs(&client, 7));
+    jobq__owner_drop(&client);
+    place_close(&p);
+}
+
 /* Goal: what is set aside stands behind the page, grows and shrinks, is known to the next owner,
  * and leaves the page alone. Method: sizes up and down, with a run in a slot. */
 TEST(reserve_behind_the_page) {
@@ -405,4 +423,4 @@ TEST_MAIN(each_slot_names_its_run, ended_and_released_runs, evidence_lasts_until
           leaving_before_it_has_begun, leaving_and_staying, a_run_within_a_run,
           a_page_that_is_not_ours, a_reserve_that_cannot_be, boots, one_owner_in_a_process,
           as_many_owners_as_a_process_may_have, a_child_is_no_owner, a_lock_file_that_was_moved,
-          what_a_client_may, reserve_behind_the_page)
+          what_a_client_may, an_old_page_that_a_client_sees, reserve_behind_the_page)
