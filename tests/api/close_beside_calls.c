@@ -50,6 +50,7 @@ static bool is_closed(struct door *d) {
 TEST(close_waits_for_calls) {
     struct door d = {.mutex = PTHREAD_MUTEX_INITIALIZER};
     pthread_t inside, closer;
+    jobq_stats stats;
     const char *path = test_path("q.db");
     gate g;
     gate_init(&g);
@@ -61,6 +62,7 @@ TEST(close_waits_for_calls) {
     inside = thread_start(enqueue_once, &d);
     gate_await(&g, 1);
     closer = thread_start(close_it, &d);
+    while (!is_closed(&d) && jobq_stat(d.q, &stats, NULL) == JOBQ_OK) sched_yield();
     for (int i = 0; i < 20 && !is_closed(&d); i++) test_pause_ms(5);
     REQUIRE(!is_closed(&d));
     CHECK_CODE(jobq_enqueue(d.q, &(jobq_job){.kind = "k"}, NULL, NULL), JOBQ_CLOSED);

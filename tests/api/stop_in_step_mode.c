@@ -157,7 +157,15 @@ TEST(stop_has_a_grace_in_step_mode) {
     stepper_end(&s, &f);
 }
 
-/* Goal: close ends an advance of a pool, too. Method: a handler that waits to be asked. */
+static jobq_outcome sleep_and_run_until_asked(jobq_run *run, void *ctx) {
+    struct stepper *s = (struct stepper *)ctx;
+    gate_pass(&s->gate);
+    jobq_run_sleep(run, JOBQ_SECOND);
+    return run_until_asked(run, ctx);
+}
+
+/* Goal: close ends an advance of a pool, too. Method: a handler that sleeps until the advance wakes
+ * it, and then waits to be asked: once the clock has moved the call is inside. */
 TEST(close_ends_an_advance_of_a_pool) {
     struct stepper s = {.q = NULL};
     pthread_t thread;
@@ -166,13 +174,13 @@ TEST(close_ends_an_advance_of_a_pool) {
     gate_open(&s.gate);
     REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .stall_ms = JOBQ_DAY}));
     s.q = f.q;
-    handle(f.q, "k", run_until_asked, &s);
+    handle(f.q, "k", sleep_and_run_until_asked, &s);
     put(f.q, "k");
     put(f.q, "k");
     start(f.q);
     gate_await(&s.gate, 1);
     thread = thread_start(advance_far, &s);
-    test_pause_ms(20); /* for the call to be inside */
+    while (fixture_elapsed(&f) == 0) test_pause_ms(1);
     CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
     pthread_join(thread, NULL);
     CHECK_CODE(s.code, JOBQ_CLOSED);

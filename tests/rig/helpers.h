@@ -233,6 +233,18 @@ static inline void start(jobq *q) {
     WORKS(jobq_start(q, &err));
 }
 
+/* Pool: waits until every handler that has begun has returned. */
+static inline void until_nothing_runs(jobq *q) {
+    while (stats_of(q).running > 0) sched_yield();
+}
+
+/* The same, and what was claimed is given back, or has run. */
+static inline void until_at_rest(jobq *q) {
+    jobq_stats stats;
+    do stats = stats_of(q);
+    while (stats.claimed > 0 || stats.running > 0);
+}
+
 /* Pool: waits until the job is terminal; the watchdog is the limit. */
 static inline jobq_info finish(jobq *q, int64_t id) {
     jobq_info info;
@@ -573,7 +585,7 @@ static inline void settle_together(const fixture *f, gate *g, int jobs, const ch
     gate_await(g, jobs);
     db = take_the_file(f->path);
     gate_open(g);
-    while (stats_of(f->q).running > 0) sched_yield();
+    until_nothing_runs(f->q);
     CHECK_INT(run_sql(db, sql), SQLITE_OK);
     give_the_file_back(&db);
 }
