@@ -337,10 +337,11 @@ typedef struct jobq_options {
     /* Called on each thread that jobq_start starts, when it begins and when it is about to end: to
      * name it, to set its priority, to attach it to a JVM. index counts from 0 among its like. The
      * end counts as a part of the last handler's time in jobq_stop. Not in step mode. What on_event
-     * may not call, it may not either. */
+     * may not call, it may not either. The scheduler's thread takes no signals, but in callbacks it
+     * has, as workers have, the mask of who called jobq_start. */
     void (*on_thread)(jobq_thread what, int index, bool begins, void *ctx);
     int64_t stack_bytes;    /* of these threads; default the system's; >= 64 KiB, and what your
-                               handlers need on top of 40 KiB */
+                               handlers need on top of 40 KiB; more where the system wants that */
     /* The application's turn with each connection, on the thread that opens it: jobq_open's, for
      * the job's a handler's. Handlers find the job's connection as this left it, so PRAGMA
      * foreign_keys belongs here. A non-zero answer refuses the connection: jobq_open, or

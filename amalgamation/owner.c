@@ -114,33 +114,43 @@ static int32_t jobq__owner_pid(const struct jobq__page *page) {
     return ours ? JOBQ__MAX(jobq__os_load(&page->pid), 0) : 0;
 }
 
-/* What others of this process say to one more who opens the file. With the global lock held. */
-static int jobq__owner_check_all(const struct jobq__owner *owner, bool owns, jobq_error *err) {
+/* What another handle of this process on the same file says to one more. */
+static int jobq__owner_check_one(const struct jobq__owner *other, const struct jobq__owner *owner,
+                                 int32_t writers, jobq_error *err) {
     const char *path = owner->files->path;
-    const struct jobq__link *link;
-    int owners = 0;
-    for (link = jobq__owner_all.next; link != &jobq__owner_all; link = link->next) {
-        const struct jobq__owner *other = JOBQ__CONTAINER(link, struct jobq__owner, all);
-        bool inherited = other->generation != jobq__owner_generation;
-        if (other->writable && !inherited) owners++;
-        if (!jobq__os_same_file(&other->files->db.id, &owner->files->db.id)) continue;
-        /* SQLite believes in the child to have the locks that only the parent has. */
-        if (inherited)
-            return jobq__err_set(err, JOBQ_FORKED, "%.250s was open in the process that this one"
-                                 " was forked from; fork before it is opened, or exec", path);
-        if (!other->writable) continue;
-        /* With connections that share no memory SQLite's lock would keep nobody out here. */
-        if (!owns && jobq__owner_has_it_all(other)) return jobq__owner_keeps_out(other, err);
-        if (!owns) continue;
+    /* SQLite believes in the child to have the locks that only the parent has. */
+    if (other->generation != jobq__owner_generation)
+        return jobq__err_set(err, JOBQ_FORKED, "%.250s was open in the process that this one was"
+                             " forked from; fork before it is opened, or exec", path);
+    if (other->writable && writers != JOBQ__NOBODY) {
         jobq__err_set(err, JOBQ_LOCKED, "this process, %d, owns the queue %.250s already: close"
                       " the other handle, or use it", jobq__os_pid(), path);
         jobq__err_id(err, jobq__os_pid());
         return JOBQ_LOCKED;
     }
-    if (owns && owners >= JOBQ__OWNERS_MAX)
-        return jobq__err_set(err, JOBQ_FULL, "one process may own %d queues at most",
-                             JOBQ__OWNERS_MAX);
+    /* Within a process SQLite's lock keeps nobody out, and who shares memory lets others in. */
+    if (other->writable && jobq__owner_has_it_all(other)) return jobq__owner_keeps_out(other, err);
+    if (!other->writable && writers == JOBQ__HAS_IT_ALL)
+        return jobq__err_set(err, JOBQ_LOCKED, "this process has %.250s open as a client: close"
+                             " that first, or open it without .exclusive", path);
     return JOBQ_OK;
+}
+
+/* The same of all of them; a client says NOBODY. With the global lock held. */
+static int jobq__owner_check_all(const struct jobq__owner *owner, int32_t writers,
+                                 jobq_error *err) {
+    const struct jobq__link *link;
+    int owners = 0, rc = JOBQ_OK;
+    for (link = jobq__owner_all.next; link != &jobq__owner_all; link = link->next) {
+        const struct jobq__owner *other = JOBQ__CONTAINER(link, struct jobq__owner, all);
+        if (jobq__os_same_file(&other->files->db.id, &owner->files->db.id))
+            rc = jobq__owner_check_one(other, owner, writers, err);
+        if (rc != JOBQ_OK) return rc;
+        owners += other->writable && other->generation == jobq__owner_generation;
+    }
+    if (writers == JOBQ__NOBODY || owners < JOBQ__OWNERS_MAX) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_FULL, "one process may own %d queues at most",
+                         JOBQ__OWNERS_MAX);
 }
 
 static void jobq__owner_enter(struct jobq__owner *owner) {
@@ -225,7 +235,7 @@ static void jobq__owner_let_go(struct jobq__owner *owner) {
 
 /* With the global lock held, from the lock of the file to the entry among all. Who is in memory
  * only has nothing that others, a child or the next process could find. */
-static int jobq__owner_get(struct jobq__owner *owner, jobq_error *err) {
+static int jobq__owner_get(struct jobq__owner *owner, int32_t writers, jobq_error *err) {
     int rc = jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
     if (!owner->files->lock) {
@@ -233,7 +243,7 @@ static int jobq__owner_get(struct jobq__owner *owner, jobq_error *err) {
         owner->writable = true;
         return owner->page ? JOBQ_OK : jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     }
-    rc = jobq__owner_check_all(owner, true, err);
+    rc = jobq__owner_check_all(owner, writers, err);
     if (rc == JOBQ_OK) rc = jobq__owner_map(owner, err);
     if (rc == JOBQ_OK) jobq__owner_enter(owner);
     return rc;
@@ -245,7 +255,7 @@ JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq
     int rc;
     jobq__owner_init(owner, files);
     jobq__os_global_lock();
-    rc = jobq__owner_get(owner, err);
+    rc = jobq__owner_get(owner, writers, err);
     jobq__os_global_unlock();
     if (rc != JOBQ_OK) return rc;
     /* Our pid would make sense of what makes none. */
@@ -271,7 +281,7 @@ JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct job
     jobq__os_global_lock();
     rc = jobq__os_hooks(jobq__owner_in_child, jobq__owner_at_exit);
     if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
-    else rc = jobq__owner_check_all(owner, false, err);
+    else rc = jobq__owner_check_all(owner, JOBQ__NOBODY, err);
     if (rc == JOBQ_OK) jobq__owner_enter(owner);
     jobq__os_global_unlock();
     if (rc != JOBQ_OK) {
@@ -297,11 +307,11 @@ JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jo
         return jobq__err_set(err, JOBQ_MISUSE, "the owner, process %d now or before, was opened"
                              " without .shared = true: it does not look for what clients enqueue;"
                              " open it with that",
-                             (int)jobq__os_load(&owner->page->pid));
+                             (int)jobq__owner_pid(owner->page));
     return jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "SQLite before 3.51.3 may lose data with two"
                          " writers: the owner, process %d now or before, was opened without .shared"
                          " = true; open it with that, or use a newer SQLite",
-                         (int)jobq__os_load(&owner->page->pid));
+                         (int)jobq__owner_pid(owner->page));
 }
 
 JOBQ__INTERNAL bool jobq__owner_has_it_all(const struct jobq__owner *owner) {

@@ -531,13 +531,16 @@ TEST(exclusive_lets_nobody_in) {
     const char *path = test_path("q.db");
     struct other o = {path, getpid(), {0, 0}, {0, 0}};
     jobq_options options = {.workers = 2, .exclusive = true, .wal_pages = 16};
-    jobq *q = NULL;
+    jobq_options client = {.role = JOBQ_CLIENT, .shared = true};
+    jobq *q = NULL, *second = NULL;
     pid_t child;
     pipe_make(o.go);
     child = test_spawn(knock, &o);
     WORKS(jobq_open(path, &options, &q, &err));
     REQUIRE(q != NULL);
     CHECK(access(test_path("q.db-shm"), F_OK) != 0);
+    FAILS(JOBQ_LOCKED, jobq_open(path, &client, &second, &err));
+    CHECK(second == NULL);
     handle(q, "k", do_nothing, NULL);
     start(q);
     for (int i = 0; i < 50; i++) put(q, "k");
@@ -551,8 +554,10 @@ TEST(exclusive_lets_nobody_in) {
                                  &err));
     FAILS(JOBQ_MISUSE, jobq_open(path, &(jobq_options){.exclusive = true, .role = JOBQ_CLIENT},
                                  &q, &err));
-    WORKS(jobq_open(path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q, &err));
+    WORKS(jobq_open(path, &client, &q, &err));
     CHECK_INT(count_all(q).done, 51);
+    FAILS(JOBQ_LOCKED, jobq_open(path, &options, &second, &err));
+    CHECK(second == NULL);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
