@@ -5156,6 +5156,14 @@ static void jobq__store_bind_row(sqlite3_stmt *s, int at, const struct jobq__row
 
 #define JOBQ__ROW_PARAMETERS 12
 
+/* In a file of UTF-16 this wants memory. Returns s, or NULL with db->sqlite_code set. */
+static sqlite3_stmt *jobq__store_bind_text(struct jobq__db *db, sqlite3_stmt *s, int at,
+                                           const char *text, int size) {
+    if (!s || sqlite3_bind_text(s, at, text, size, SQLITE_STATIC) == SQLITE_OK) return s;
+    db->sqlite_code = SQLITE_NOMEM;
+    return NULL;
+}
+
 /* ---- What these statements read ---- */
 
 #define JOBQ__ID {"id", 1, JOBQ__ID_MAX, JOBQ__HOLDS_NUMBER, false}
@@ -5348,17 +5356,8 @@ static int jobq__store_pick(struct jobq__db *db, sqlite3_stmt *s,
     return rc;
 }
 
-static sqlite3_stmt *jobq__store_bind_name(struct jobq__db *db, enum jobq__sql which, int at,
-                                           const char *name) {
-    sqlite3_stmt *s = jobq__db_get(db, which);
-    /* Another encoding wants memory. */
-    if (!s || sqlite3_bind_text(s, at, name, -1, SQLITE_STATIC) == SQLITE_OK) return s;
-    db->sqlite_code = SQLITE_NOMEM;
-    return NULL;
-}
-
 JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id) {
-    sqlite3_stmt *s = jobq__store_bind_name(db, JOBQ__SQL_NAME_ID, 1, name);
+    sqlite3_stmt *s = jobq__store_bind_text(db, jobq__db_get(db, JOBQ__SQL_NAME_ID), 1, name, -1);
     int64_t values[JOBQ__COUNT(jobq__store_found_list)];
     bool row, same;
     int rc = jobq__column_next(db, s, &jobq__store_found_columns, values, &row);
@@ -5391,7 +5390,7 @@ JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *
 }
 
 JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, const char *name) {
-    sqlite3_stmt *s = jobq__store_bind_name(db, JOBQ__SQL_NAME_ADD, 2, name);
+    sqlite3_stmt *s = jobq__store_bind_text(db, jobq__db_get(db, JOBQ__SQL_NAME_ADD), 2, name, -1);
     int rc;
     if (s) sqlite3_bind_int64(s, 1, id);
     rc = jobq__db_step(db, s);
@@ -5495,8 +5494,7 @@ static sqlite3_stmt *jobq__store_bind_key(struct jobq__db *db, enum jobq__sql wh
     sqlite3_stmt *s = jobq__db_get(db, which);
     if (!s) return NULL;
     sqlite3_bind_int64(s, 1, kind);
-    sqlite3_bind_text(s, 2, key, -1, SQLITE_STATIC);
-    return s;
+    return jobq__store_bind_text(db, s, 2, key, -1);
 }
 
 JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const char *key,
@@ -5851,7 +5849,7 @@ JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq_
     if (s) {
         sqlite3_bind_int64(s, 1, id);
         if (what == JOBQ__EXTRA_ERROR)
-            sqlite3_bind_text(s, 2, data, (int)size, SQLITE_STATIC);
+            s = jobq__store_bind_text(db, s, 2, data, (int)size);
         else if (data)
             sqlite3_bind_blob64(s, 2, data, size, SQLITE_STATIC);
         else

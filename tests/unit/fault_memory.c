@@ -559,8 +559,55 @@ TEST(reading_without_memory_says_so) {
     }
 }
 
+/* What reads texts, and binds them: from UTF-16 and to it SQLite needs memory, row by row. */
+static void tell_in_utf16(jobq *q, int64_t n) {
+    char name[24];
+    jobq_cursor cursor = {.done = false};
+    jobq_filter filter = {.state = JOBQ_STATE_NONE};
+    jobq_info infos[4];
+    size_t count;
+    int64_t id = 0;
+    snprintf(name, sizeof name, "kind %d", (int)n);
+    jobq_enqueue(q, &(jobq_job){.kind = name, .key = name, .delay_ms = JOBQ_HOUR}, &id, NULL);
+    jobq_get(q, 1, infos, NULL);
+    jobq_list(q, &filter, &cursor, infos, 4, &count, NULL);
+    jobq_cancel(q, id ? id : 1, NULL);
+    jobq_retry_now(q, id ? id : 1, NULL);
+}
+
+static void hear_nothing(const jobq_event *event, void *ctx) {
+    (void)event;
+    (void)ctx;
+}
+
+/* Goal: in a file of UTF-16, too, memory that runs out is no damage. Method: each of SQLite's
+ * allocations, with events, which have keys and names read by who writes. */
+TEST(memory_runs_out_in_utf16) {
+    jobq_options options = {.workers = JOBQ_NONE, .join = true, .durability = JOBQ_RELAXED,
+                            .on_event = hear_nothing};
+    const char *path = test_path("utf16.db");
+    int64_t n = 1, hits = 1;
+    jobq *q = NULL;
+    memory_begin();
+    fault_begin();
+    sql_run(path, "PRAGMA encoding = 'UTF-16'; CREATE TABLE app(x)");
+    WORKS(jobq_open(path, &options, &q, &err));
+    REQUIRE(q != NULL);
+    put_job(q, (jobq_job){.kind = "k", .key = "key"});
+    tell_in_utf16(q, 0); /* what is prepared once is prepared */
+    for (; hits && stats_of(q).failed_code == JOBQ_OK; n++) {
+        memory_plan(SQLITE, n, false);
+        tell_in_utf16(q, n);
+        hits = memory_hits();
+        memory_again();
+    }
+    if (!CHECK_CODE(stats_of(q).failed_code, JOBQ_OK)) test_note("allocation %d", (int)n - 1);
+    CHECK(n > 50);
+    close_whatever(&q);
+}
+
 TEST_MAIN(opening_without_memory_says_so, reading_without_memory_says_so,
           memory_runs_out_in_jobq, memory_runs_out_in_sqlite,
           memory_runs_out_while_the_schema_changes, memory_runs_out_in_a_pool,
           claiming_without_memory_is_no_loop, stepping_without_memory_returns,
-          a_transaction_ends_without_memory)
+          a_transaction_ends_without_memory, memory_runs_out_in_utf16)
