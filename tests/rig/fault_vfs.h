@@ -482,7 +482,7 @@ static inline int fault_sleep(sqlite3_vfs *vfs, int microseconds) {
     bool wait;
     (void)vfs;
     pthread_mutex_lock(&fault.mutex);
-    wait = fault.fitting != fault_fitting[FAULT_BUSY];
+    wait = fault.fitting != fault_fitting[FAULT_BUSY] && !fault.taken;
     pthread_mutex_unlock(&fault.mutex);
     return wait ? fault.real->xSleep(fault.real, microseconds) : microseconds;
 }
