@@ -7036,7 +7036,6 @@ struct jobq__pool {
     bool claiming;              /* transactions may claim */
     bool more;                  /* a transaction would find something to do */
     bool starved;               /* the last one had no memory for what it could have claimed */
-    bool put_back;              /* jobs went back to the ring, and idle workers do not know */
     bool owed;                  /* the scheduler has work for the baton and could not get it */
     struct jobq__ring ring;
     struct jobq__link handed;   /* outcomes that wait for a transaction */
@@ -7161,8 +7160,9 @@ JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index,
 
 /* Stops the queue for good; the first reason stays. */
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);
-/* Does so if rc says that the file is damaged, whoever found out, by that connection. */
-JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__db *db);
+/* Does so if rc says that the file is damaged, whoever found out: fault is his connection's, or a
+ * copy from when it was his. */
+JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *fault);
 /* Fills err for a code that may be the one which has stopped the queue. */
 JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err);
 
@@ -7195,6 +7195,10 @@ JOBQ__INTERNAL void jobq__core_leave_job(jobq *q);
 
 /* Events were told up to this number: lets go who waits for them. arg is the queue. */
 JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told);
+
+/* The worker that was the last to idle is woken: to be signalled. NULL: none idles. With pool.mu
+ * held. */
+JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q);
 
 /* Wakes the scheduler thread, or makes it look again before it sleeps. */
 JOBQ__INTERNAL void jobq__core_kick(jobq *q);
@@ -7294,10 +7298,10 @@ JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
     jobq__os_unlock(&q->pool.mu);
 }
 
-JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__db *db) {
+JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *fault) {
     if (rc != JOBQ_CORRUPT && rc != JOBQ_NOT_A_DB) return;
     jobq__os_lock(&q->pool.mu);
-    if (jobq__os_load(&q->failed) == JOBQ_OK && rc == JOBQ_CORRUPT) q->fault = db->fault;
+    if (jobq__os_load(&q->failed) == JOBQ_OK && rc == JOBQ_CORRUPT) q->fault = *fault;
     jobq__os_unlock(&q->pool.mu);
     jobq__core_fail(q, JOBQ_CORRUPT);
 }
@@ -7324,6 +7328,16 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
     if (pool->ring.count) return false;
     if (pool->more && pool->claiming) return true;
     return pool->handed_count && !pool->stream;
+}
+
+JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q) {
+    struct jobq__link *link = jobq__list_pop(&q->pool.idle);
+    struct jobq__worker *worker = link ? JOBQ__CONTAINER(link, struct jobq__worker, link) : NULL;
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    if (!worker) return NULL;
+    worker->idle = false;
+    worker->woken = true;
+    return worker;
 }
 
 JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
@@ -8223,7 +8237,6 @@ JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t 
 #endif
 /* #include "tx.h" */
 
-
 /* ---- Entries: recycled under the baton, so the hot path does not allocate ---- */
 
 JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
@@ -8359,9 +8372,7 @@ JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
     q->tx.db = db;
     q->tx.of_job = q->tx.single_rows = false;
     jobq__assert(jobq__list_empty(&q->tx.settled));
-    if (outcomes) {
-        jobq__tx_take_handed(q);
-    }
+    if (outcomes) jobq__tx_take_handed(q);
     /* After that, so that no outcome is from the future. */
     now = jobq__clock_read(q->clock);
     q->tx.now_ms = now.wall_ms;
@@ -8376,15 +8387,33 @@ static void jobq__tx_snapshot(jobq *q) {
     if (pool->look) q->look_lanes = true;
     pool->look = false;
     target = jobq__tx_target(q);
-    /* In step mode a failed call may have left jobs in the ring; that of a pool which stops is
-     * given back, slice by slice on a full disk. */
-    tx->ordered = (pool->claiming || (q->step_mode && pool->ring.count))
+    /* A failed call of step mode may have left jobs in the ring, and a stop that found the file
+     * taken. Not more of them than could all be given back at once: on a full disk a pool that
+     * stops does that slice by slice. */
+    tx->ordered = (pool->claiming
+                   || (pool->ring.count && pool->ring.count <= jobq__disk_batch(q, INT32_MAX)))
                && !jobq__os_load(&q->failed);
     tx->may_claim = tx->ordered && pool->claiming && !tx->of_job;
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
     jobq__os_unlock(&pool->mu);
+}
+
+/* What was taken out of the ring after that link goes back there. Workers that idle hear of it at
+ * once: who has the baton next may keep it for long. */
+static void jobq__tx_put_back(jobq *q, const struct jobq__link *last) {
+    struct jobq__tx *tx = &q->tx;
+    jobq__os_lock(&q->pool.mu);
+    while (tx->taken.prev != last) {
+        struct jobq__entry *entry = JOBQ__LINKED(tx->taken.prev);
+        struct jobq__worker *worker = jobq__core_wake_idle(q);
+        jobq__list_remove(&entry->link);
+        entry->gone = false;
+        jobq__ring_put(&q->pool.ring, entry);
+        if (worker) jobq__os_signal(&worker->cond);
+    }
+    jobq__os_unlock(&q->pool.mu);
 }
 
 /* I1 between transactions: who is claimed is in the claims row; to be gone is for one of them. */
@@ -8406,14 +8435,7 @@ JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
         entry->lane->last_claimed = NULL;
         jobq__tx_recycle(q, entry);
     }
-    jobq__os_lock(&q->pool.mu);
-    while (!jobq__list_empty(&tx->taken)) {
-        struct jobq__entry *entry = JOBQ__LINKED(jobq__list_pop(&tx->taken));
-        entry->gone = false;
-        jobq__ring_put(&q->pool.ring, entry);
-        q->pool.put_back = true;
-    }
-    jobq__os_unlock(&q->pool.mu);
+    if (!jobq__list_empty(&tx->taken)) jobq__tx_put_back(q, &tx->taken);
     for (link = tx->settled.next; link != &tx->settled; link = link->next)
         JOBQ__LINKED(link)->gone = false;
     jobq__assert(jobq__tx_all_claimed(q));
@@ -8494,15 +8516,7 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     }
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next)
         jobq__tx_note_last(JOBQ__LINKED(link));
-    jobq__os_lock(&q->pool.mu);
-    while (tx->taken.prev != mark->taken) {
-        struct jobq__entry *entry = JOBQ__LINKED(tx->taken.prev);
-        jobq__list_remove(&entry->link);
-        entry->gone = false;
-        jobq__ring_put(&q->pool.ring, entry);
-        q->pool.put_back = true;
-    }
-    jobq__os_unlock(&q->pool.mu);
+    if (tx->taken.prev != mark->taken) jobq__tx_put_back(q, mark->taken);
     tx->rows_count = 0;
     jobq__tx_drop_changes(q, mark->changes);
     tx->new_count = mark->new_names;
@@ -8683,12 +8697,9 @@ static void jobq__tx_tell_waiters(jobq *q) {
     }
 }
 
-static void jobq__tx_wake_workers(struct jobq__pool *pool, int jobs, struct jobq__wakes *wakes) {
-    while (jobs-- > 0 && !jobq__list_empty(&pool->idle)) {
-        struct jobq__worker *worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
-        jobq__list_remove(&worker->link);
-        worker->idle = false;
-        worker->woken = true;
+static void jobq__tx_wake_workers(jobq *q, int jobs, struct jobq__wakes *wakes) {
+    struct jobq__worker *worker;
+    while (jobs-- > 0 && (worker = jobq__core_wake_idle(q)) != NULL) {
         /* One that was woken may sleep again by the next of several transactions. */
         if (wakes->count == JOBQ_WORKERS_MAX) jobq__os_signal(&worker->cond);
         else wakes->workers[wakes->count++] = worker;
@@ -8722,7 +8733,7 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     pool->prune_at_ms = JOBQ__MIN(pool->prune_at_ms, tx->prune_at_ms);
     jobq__tx_tell_waiters(q);
     jobq__list_move_all(&tx->dropped, &tx->settled);
-    jobq__tx_wake_workers(pool, jobs, wakes);
+    jobq__tx_wake_workers(q, jobs, wakes);
     pool->starved = tx->starved;
     pool->retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
     pool->retry_at_us = tx->starved ? jobq__clock_mono_us() + pool->retry_us : 0;
@@ -9820,28 +9831,19 @@ static struct jobq__gate *jobq__commit_hand_on(jobq *q) {
     return jobq__commit_let_go(first, JOBQ__REQUEST_LEAD);
 }
 
-/* When the baton lies free again, idle workers may have outcomes to commit, or jobs to
- * run that were put back. */
+/* When the baton lies free again an idle worker may have outcomes to commit. */
 static void jobq__commit_rouse(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int64_t now_us = jobq__clock_mono_us();
-    int wanted;
+    struct jobq__worker *worker;
     jobq__os_lock(&pool->mu);
     if (pool->owed) {
         pool->owed = false;
         pool->scheduler_kicked = true;
         jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
     }
-    wanted = jobq__core_commit_due(q, now_us) ? 1 : 0;
-    if (pool->put_back) wanted = JOBQ__MAX(wanted, pool->ring.count);
-    for (; wanted > 0 && !jobq__list_empty(&pool->idle); wanted--) {
-        struct jobq__worker *worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
-        jobq__list_remove(&worker->link);
-        worker->idle = false;
-        worker->woken = true;
-        jobq__os_signal(&worker->cond);
-    }
-    pool->put_back = false;
+    worker = jobq__core_commit_due(q, now_us) ? jobq__core_wake_idle(q) : NULL;
+    if (worker) jobq__os_signal(&worker->cond);
     if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
 }
@@ -9872,9 +9874,11 @@ static int jobq__commit_write_once(jobq *q, struct jobq__request *r, bool *lost)
     jobq__tx_mark(q, &mark);
     rc = r->atomic ? jobq__db_do(db, JOBQ__SQL_SAVE) : JOBQ_OK;
     if (rc == JOBQ_OK) rc = r->write(q, r);
-    if (rc != JOBQ_OK && r->atomic && jobq__db_in_transaction(db))
-        *lost = jobq__db_do(db, JOBQ__SQL_SAVE_UNDO) != JOBQ_OK;
-    else if (rc != JOBQ_OK)
+    if (rc != JOBQ_OK && r->atomic && jobq__db_in_transaction(db)) {
+        int undo = jobq__db_do(db, JOBQ__SQL_SAVE_UNDO);
+        *lost = undo != JOBQ_OK;
+        if (*lost && rc == JOBQ__AGAIN) rc = undo;
+    } else if (rc != JOBQ_OK)
         *lost = !jobq__db_in_transaction(db) || jobq__db_changes(db) != changes;
     if (rc != JOBQ_OK) jobq__tx_undo(q, &mark);
     if (r->atomic && jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_SAVE_END);
@@ -9898,9 +9902,13 @@ static int jobq__commit_write(jobq *q, struct jobq__request *r) {
         /* A client has stored jobs meanwhile: take ids above theirs. */
         rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
         q->last_id = JOBQ__MAX(q->last_id, q->tx.last_id);
-        if (lost) return rc == JOBQ_OK ? JOBQ__AGAIN : rc;
         if (rc == JOBQ_OK) rc = JOBQ__AGAIN;
-    } while (rc == JOBQ__AGAIN && tries++ < 2);
+    } while (rc == JOBQ__AGAIN && !lost && tries++ < 2);
+    if (rc == JOBQ__AGAIN && lost && !r->atomic) {
+        /* All of it is written once more, and this so that from now on it is undone alone. */
+        r->atomic = true;
+        return rc;
+    }
     if (rc == JOBQ__AGAIN)
         rc = jobq__db_fault(q->tx.db, "jobq_job", q->tx.last_id + 1, "the id", "is taken for ever");
     /* A damaged file stops the queue, whoever finds out. */
@@ -9961,7 +9969,8 @@ static int jobq__commit_transact(jobq *q, struct jobq__request *list, enum jobq_
     return rc;
 }
 
-/* Both, once more. */
+/* Both, once more; and again as long as somebody says so, which each request and the outcomes do
+ * once at most. */
 static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
                                 bool sync, bool *ended) {
     int rc;
@@ -10091,7 +10100,7 @@ static bool jobq__commit_certain(jobq *q, int rc, bool ended) {
 static void jobq__commit_failed(jobq *q, int rc) {
     struct jobq__pool *pool = &q->pool;
     jobq__tx_failed(q);
-    jobq__core_heed(q, rc, q->tx.db);
+    jobq__core_heed(q, rc, &q->tx.db->fault);
     jobq__os_lock(&pool->mu);
     pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
                                JOBQ__RETRY_MAX_US);
@@ -10123,7 +10132,7 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
             list->rc = rc;
             continue;
         }
-        jobq__core_heed(q, rc, q->tx.db);
+        jobq__core_heed(q, rc, &q->tx.db->fault);
         if (!jobq__commit_certain(q, rc, ended)) {
             jobq__core_fail(q, JOBQ_IO);
             rc = JOBQ_UNKNOWN;
@@ -10626,7 +10635,6 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     jobq__event_commit(&q->events, false);
     jobq__store_rollback(q->tx.db);
     q->tx.db = &q->writer;
-    jobq__commit_settles(q, entry, false);
     if (rc != JOBQ__REFUSED && !jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
     return rc;
 }
@@ -10649,7 +10657,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     if (rc == JOBQ_FULL) jobq__disk_full(q);
     if (!q->memory && jobq__guard_spoilt(job, rc))
         rc = jobq__err_set(why, JOBQ__REFUSED, "%s", jobq__commit_spoilt);
-    jobq__core_heed(q, rc, q->tx.db);
+    jobq__core_heed(q, rc, &job->fault);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(job);
@@ -10680,7 +10688,7 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
         rc = jobq__err_set(request->err, JOBQ_MISUSE, "%s", jobq__commit_spoilt);
     else
         rc = jobq__commit_sqlite(q, request, rc);
-    jobq__core_heed(q, rc, q->tx.db);
+    jobq__core_heed(q, rc, &q->tx.db->fault);
     jobq__guard_leave(q->tx.db);
     return rc;
 }
@@ -11115,7 +11123,7 @@ static bool jobq__run_runs(void *ctx, int64_t id) {
 static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     jobq *q = run->q;
     look->db = q->memory ? &q->writer : &q->reader;
-    look->now_ms = run->started_ms;
+    look->now_ms = jobq__clock_now_ms(q->clock);
     look->runs = jobq__run_runs;
     look->ctx = NULL;
     if (q->memory && !run->in_tx) return jobq__commit_hold_within(q, INT64_MAX);
@@ -11124,10 +11132,12 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     return JOBQ_OK;
 }
 
-static void jobq__run_looked(struct jobq_run *run) {
+static void jobq__run_looked(struct jobq_run *run, const struct jobq__look *look, int rc) {
+    struct jobq__fault fault = look->db->fault;
     if (!run->q->memory) jobq__os_unlock(&run->q->reader_mu);
     else if (run->in_tx) jobq__guard_leave(&run->q->writer);
     else jobq__commit_release(run->q);
+    jobq__core_heed(run->q, rc, &fault);
 }
 
 JOBQ_API int64_t jobq_run_id(const jobq_run *run) {
@@ -11171,8 +11181,7 @@ static int jobq__run_read_info(jobq_run *run, jobq_info *info) {
     rc = jobq__run_look(run, &look);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__store_info(&look, entry->row.id, info, &claimed);
-    jobq__run_looked(run);
-    jobq__core_heed(run->q, rc, look.db);
+    jobq__run_looked(run, &look, rc);
     return rc;
 }
 
@@ -11365,16 +11374,21 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
     return JOBQ_OK;
 }
 
-JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
-    bool unread = !run->saved_read && (run->entry->row.side & JOBQ__SIDE_EXTRA);
+static int jobq__run_read_saved(jobq_run *run) {
     struct jobq__look look;
-    if (unread && !jobq__run_forked(run) && jobq__run_look(run, &look) == JOBQ_OK) {
-        int rc = jobq__store_saved(look.db, run->entry->row.id, &run->saved, &run->saved_size);
-        jobq__run_looked(run);
-        jobq__core_heed(run->q, rc, look.db);
-    }
-    run->saved_read = true;
-    if (size) *size = run->saved ? run->saved_size : 0;
+    int rc;
+    if (!(run->entry->row.side & JOBQ__SIDE_EXTRA)) return JOBQ_OK;
+    if (jobq__run_forked(run)) return JOBQ_FORKED;
+    rc = jobq__run_look(run, &look);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__store_saved(look.db, run->entry->row.id, &run->saved, &run->saved_size);
+    jobq__run_looked(run, &look, rc);
+    return rc;
+}
+
+JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
+    if (!run->saved_read) run->saved_read = jobq__run_read_saved(run) == JOBQ_OK;
+    if (size) *size = !run->saved_read ? SIZE_MAX : run->saved ? run->saved_size : 0;
     return run->saved;
 }
 
@@ -13510,9 +13524,12 @@ JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error 
 
 JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq_stored *rows,
                                jobq_error *err) {
-    int rc = jobq__api_enter(q, err);
+    bool too_many = count > SIZE_MAX / sizeof *jobs;
+    int rc;
+    if (rows && count && !too_many) memset(rows, 0, count * sizeof *rows);
+    rc = jobq__api_enter(q, err);
     if (rc != JOBQ_OK) return rc;
-    if (count > SIZE_MAX / sizeof *jobs)
+    if (too_many)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "count is beyond all memory"));
     if (!jobs && count)
         rc = jobq__err_set(err, JOBQ_MISUSE, "jobs is NULL but count is not 0");
@@ -13786,11 +13803,12 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
 }
 
 static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
+    struct jobq__fault fault = look->db->fault;
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
     if (!q->memory) jobq__os_unlock(&q->reader_mu);
     else if (jobq__commit_in_job(q)) jobq__guard_leave(look->db);
     else jobq__commit_release(q);
-    jobq__core_heed(q, rc, look->db);
+    jobq__core_heed(q, rc, &fault);
     return rc;
 }
 

@@ -542,7 +542,8 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err);
  * a snooze, a stop and a crash leave it; a new round (JOBQ_RESCHEDULE, jobq_retry_now) begins
  * without one. Blocks: one commit. Fails as jobq_enqueue. Reading it: the bytes of the last save,
  * aligned to 8, valid until the handler returns or saves again; NULL and *size 0 if there is no
- * checkpoint. size may be NULL. */
+ * checkpoint; NULL and *size SIZE_MAX if it could not be read, and then JOBQ_RETRY is a good
+ * answer. size may be NULL. */
 JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_error *err);
 JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size);
 

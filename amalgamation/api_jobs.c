@@ -166,9 +166,12 @@ JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error 
 
 JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq_stored *rows,
                                jobq_error *err) {
-    int rc = jobq__api_enter(q, err);
+    bool too_many = count > SIZE_MAX / sizeof *jobs;
+    int rc;
+    if (rows && count && !too_many) memset(rows, 0, count * sizeof *rows);
+    rc = jobq__api_enter(q, err);
     if (rc != JOBQ_OK) return rc;
-    if (count > SIZE_MAX / sizeof *jobs)
+    if (too_many)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "count is beyond all memory"));
     if (!jobs && count)
         rc = jobq__err_set(err, JOBQ_MISUSE, "jobs is NULL but count is not 0");
@@ -442,11 +445,12 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
 }
 
 static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
+    struct jobq__fault fault = look->db->fault;
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
     if (!q->memory) jobq__os_unlock(&q->reader_mu);
     else if (jobq__commit_in_job(q)) jobq__guard_leave(look->db);
     else jobq__commit_release(q);
-    jobq__core_heed(q, rc, look->db);
+    jobq__core_heed(q, rc, &fault);
     return rc;
 }
 

@@ -107,28 +107,19 @@ static struct jobq__gate *jobq__commit_hand_on(jobq *q) {
     return jobq__commit_let_go(first, JOBQ__REQUEST_LEAD);
 }
 
-/* When the baton lies free again, idle workers may have outcomes to commit, or jobs to
- * run that were put back. */
+/* When the baton lies free again an idle worker may have outcomes to commit. */
 static void jobq__commit_rouse(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int64_t now_us = jobq__clock_mono_us();
-    int wanted;
+    struct jobq__worker *worker;
     jobq__os_lock(&pool->mu);
     if (pool->owed) {
         pool->owed = false;
         pool->scheduler_kicked = true;
         jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
     }
-    wanted = jobq__core_commit_due(q, now_us) ? 1 : 0;
-    if (pool->put_back) wanted = JOBQ__MAX(wanted, pool->ring.count);
-    for (; wanted > 0 && !jobq__list_empty(&pool->idle); wanted--) {
-        struct jobq__worker *worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
-        jobq__list_remove(&worker->link);
-        worker->idle = false;
-        worker->woken = true;
-        jobq__os_signal(&worker->cond);
-    }
-    pool->put_back = false;
+    worker = jobq__core_commit_due(q, now_us) ? jobq__core_wake_idle(q) : NULL;
+    if (worker) jobq__os_signal(&worker->cond);
     if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
 }
@@ -159,9 +150,11 @@ static int jobq__commit_write_once(jobq *q, struct jobq__request *r, bool *lost)
     jobq__tx_mark(q, &mark);
     rc = r->atomic ? jobq__db_do(db, JOBQ__SQL_SAVE) : JOBQ_OK;
     if (rc == JOBQ_OK) rc = r->write(q, r);
-    if (rc != JOBQ_OK && r->atomic && jobq__db_in_transaction(db))
-        *lost = jobq__db_do(db, JOBQ__SQL_SAVE_UNDO) != JOBQ_OK;
-    else if (rc != JOBQ_OK)
+    if (rc != JOBQ_OK && r->atomic && jobq__db_in_transaction(db)) {
+        int undo = jobq__db_do(db, JOBQ__SQL_SAVE_UNDO);
+        *lost = undo != JOBQ_OK;
+        if (*lost && rc == JOBQ__AGAIN) rc = undo;
+    } else if (rc != JOBQ_OK)
         *lost = !jobq__db_in_transaction(db) || jobq__db_changes(db) != changes;
     if (rc != JOBQ_OK) jobq__tx_undo(q, &mark);
     if (r->atomic && jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_SAVE_END);
@@ -185,9 +178,13 @@ static int jobq__commit_write(jobq *q, struct jobq__request *r) {
         /* A client has stored jobs meanwhile: take ids above theirs. */
         rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
         q->last_id = JOBQ__MAX(q->last_id, q->tx.last_id);
-        if (lost) return rc == JOBQ_OK ? JOBQ__AGAIN : rc;
         if (rc == JOBQ_OK) rc = JOBQ__AGAIN;
-    } while (rc == JOBQ__AGAIN && tries++ < 2);
+    } while (rc == JOBQ__AGAIN && !lost && tries++ < 2);
+    if (rc == JOBQ__AGAIN && lost && !r->atomic) {
+        /* All of it is written once more, and this so that from now on it is undone alone. */
+        r->atomic = true;
+        return rc;
+    }
     if (rc == JOBQ__AGAIN)
         rc = jobq__db_fault(q->tx.db, "jobq_job", q->tx.last_id + 1, "the id", "is taken for ever");
     /* A damaged file stops the queue, whoever finds out. */
@@ -248,7 +245,8 @@ static int jobq__commit_transact(jobq *q, struct jobq__request *list, enum jobq_
     return rc;
 }
 
-/* Both, once more. */
+/* Both, once more; and again as long as somebody says so, which each request and the outcomes do
+ * once at most. */
 static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
                                 bool sync, bool *ended) {
     int rc;
@@ -378,7 +376,7 @@ static bool jobq__commit_certain(jobq *q, int rc, bool ended) {
 static void jobq__commit_failed(jobq *q, int rc) {
     struct jobq__pool *pool = &q->pool;
     jobq__tx_failed(q);
-    jobq__core_heed(q, rc, q->tx.db);
+    jobq__core_heed(q, rc, &q->tx.db->fault);
     jobq__os_lock(&pool->mu);
     pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
                                JOBQ__RETRY_MAX_US);
@@ -410,7 +408,7 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
             list->rc = rc;
             continue;
         }
-        jobq__core_heed(q, rc, q->tx.db);
+        jobq__core_heed(q, rc, &q->tx.db->fault);
         if (!jobq__commit_certain(q, rc, ended)) {
             jobq__core_fail(q, JOBQ_IO);
             rc = JOBQ_UNKNOWN;
@@ -913,7 +911,6 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     jobq__event_commit(&q->events, false);
     jobq__store_rollback(q->tx.db);
     q->tx.db = &q->writer;
-    jobq__commit_settles(q, entry, false);
     if (rc != JOBQ__REFUSED && !jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
     return rc;
 }
@@ -936,7 +933,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     if (rc == JOBQ_FULL) jobq__disk_full(q);
     if (!q->memory && jobq__guard_spoilt(job, rc))
         rc = jobq__err_set(why, JOBQ__REFUSED, "%s", jobq__commit_spoilt);
-    jobq__core_heed(q, rc, q->tx.db);
+    jobq__core_heed(q, rc, &job->fault);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(job);
@@ -967,7 +964,7 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
         rc = jobq__err_set(request->err, JOBQ_MISUSE, "%s", jobq__commit_spoilt);
     else
         rc = jobq__commit_sqlite(q, request, rc);
-    jobq__core_heed(q, rc, q->tx.db);
+    jobq__core_heed(q, rc, &q->tx.db->fault);
     jobq__guard_leave(q->tx.db);
     return rc;
 }

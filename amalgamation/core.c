@@ -87,10 +87,10 @@ JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
     jobq__os_unlock(&q->pool.mu);
 }
 
-JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__db *db) {
+JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *fault) {
     if (rc != JOBQ_CORRUPT && rc != JOBQ_NOT_A_DB) return;
     jobq__os_lock(&q->pool.mu);
-    if (jobq__os_load(&q->failed) == JOBQ_OK && rc == JOBQ_CORRUPT) q->fault = db->fault;
+    if (jobq__os_load(&q->failed) == JOBQ_OK && rc == JOBQ_CORRUPT) q->fault = *fault;
     jobq__os_unlock(&q->pool.mu);
     jobq__core_fail(q, JOBQ_CORRUPT);
 }
@@ -117,6 +117,16 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
     if (pool->ring.count) return false;
     if (pool->more && pool->claiming) return true;
     return pool->handed_count && !pool->stream;
+}
+
+JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q) {
+    struct jobq__link *link = jobq__list_pop(&q->pool.idle);
+    struct jobq__worker *worker = link ? JOBQ__CONTAINER(link, struct jobq__worker, link) : NULL;
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    if (!worker) return NULL;
+    worker->idle = false;
+    worker->woken = true;
+    return worker;
 }
 
 JOBQ__INTERNAL void jobq__core_kick(jobq *q) {

@@ -263,7 +263,6 @@ struct jobq__pool {
     bool claiming;              /* transactions may claim */
     bool more;                  /* a transaction would find something to do */
     bool starved;               /* the last one had no memory for what it could have claimed */
-    bool put_back;              /* jobs went back to the ring, and idle workers do not know */
     bool owed;                  /* the scheduler has work for the baton and could not get it */
     struct jobq__ring ring;
     struct jobq__link handed;   /* outcomes that wait for a transaction */
@@ -388,8 +387,9 @@ JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index,
 
 /* Stops the queue for good; the first reason stays. */
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);
-/* Does so if rc says that the file is damaged, whoever found out, by that connection. */
-JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__db *db);
+/* Does so if rc says that the file is damaged, whoever found out: fault is his connection's, or a
+ * copy from when it was his. */
+JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *fault);
 /* Fills err for a code that may be the one which has stopped the queue. */
 JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err);
 
@@ -422,6 +422,10 @@ JOBQ__INTERNAL void jobq__core_leave_job(jobq *q);
 
 /* Events were told up to this number: lets go who waits for them. arg is the queue. */
 JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told);
+
+/* The worker that was the last to idle is woken: to be signalled. NULL: none idles. With pool.mu
+ * held. */
+JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q);
 
 /* Wakes the scheduler thread, or makes it look again before it sleeps. */
 JOBQ__INTERNAL void jobq__core_kick(jobq *q);

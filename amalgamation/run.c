@@ -390,7 +390,7 @@ static bool jobq__run_runs(void *ctx, int64_t id) {
 static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     jobq *q = run->q;
     look->db = q->memory ? &q->writer : &q->reader;
-    look->now_ms = run->started_ms;
+    look->now_ms = jobq__clock_now_ms(q->clock);
     look->runs = jobq__run_runs;
     look->ctx = NULL;
     if (q->memory && !run->in_tx) return jobq__commit_hold_within(q, INT64_MAX);
@@ -399,10 +399,12 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     return JOBQ_OK;
 }
 
-static void jobq__run_looked(struct jobq_run *run) {
+static void jobq__run_looked(struct jobq_run *run, const struct jobq__look *look, int rc) {
+    struct jobq__fault fault = look->db->fault;
     if (!run->q->memory) jobq__os_unlock(&run->q->reader_mu);
     else if (run->in_tx) jobq__guard_leave(&run->q->writer);
     else jobq__commit_release(run->q);
+    jobq__core_heed(run->q, rc, &fault);
 }
 
 JOBQ_API int64_t jobq_run_id(const jobq_run *run) {
@@ -446,8 +448,7 @@ static int jobq__run_read_info(jobq_run *run, jobq_info *info) {
     rc = jobq__run_look(run, &look);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__store_info(&look, entry->row.id, info, &claimed);
-    jobq__run_looked(run);
-    jobq__core_heed(run->q, rc, look.db);
+    jobq__run_looked(run, &look, rc);
     return rc;
 }
 
@@ -640,15 +641,20 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
     return JOBQ_OK;
 }
 
-JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
-    bool unread = !run->saved_read && (run->entry->row.side & JOBQ__SIDE_EXTRA);
+static int jobq__run_read_saved(jobq_run *run) {
     struct jobq__look look;
-    if (unread && !jobq__run_forked(run) && jobq__run_look(run, &look) == JOBQ_OK) {
-        int rc = jobq__store_saved(look.db, run->entry->row.id, &run->saved, &run->saved_size);
-        jobq__run_looked(run);
-        jobq__core_heed(run->q, rc, look.db);
-    }
-    run->saved_read = true;
-    if (size) *size = run->saved ? run->saved_size : 0;
+    int rc;
+    if (!(run->entry->row.side & JOBQ__SIDE_EXTRA)) return JOBQ_OK;
+    if (jobq__run_forked(run)) return JOBQ_FORKED;
+    rc = jobq__run_look(run, &look);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__store_saved(look.db, run->entry->row.id, &run->saved, &run->saved_size);
+    jobq__run_looked(run, &look, rc);
+    return rc;
+}
+
+JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
+    if (!run->saved_read) run->saved_read = jobq__run_read_saved(run) == JOBQ_OK;
+    if (size) *size = !run->saved_read ? SIZE_MAX : run->saved ? run->saved_size : 0;
     return run->saved;
 }

@@ -1,7 +1,6 @@
 /* tx.c - a transaction's life: open, reset, mark, undo, and what COMMIT makes true. */
 #include "tx.h"
 
-
 /* ---- Entries: recycled under the baton, so the hot path does not allocate ---- */
 
 JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
@@ -137,9 +136,7 @@ JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
     q->tx.db = db;
     q->tx.of_job = q->tx.single_rows = false;
     jobq__assert(jobq__list_empty(&q->tx.settled));
-    if (outcomes) {
-        jobq__tx_take_handed(q);
-    }
+    if (outcomes) jobq__tx_take_handed(q);
     /* After that, so that no outcome is from the future. */
     now = jobq__clock_read(q->clock);
     q->tx.now_ms = now.wall_ms;
@@ -154,15 +151,33 @@ static void jobq__tx_snapshot(jobq *q) {
     if (pool->look) q->look_lanes = true;
     pool->look = false;
     target = jobq__tx_target(q);
-    /* In step mode a failed call may have left jobs in the ring; that of a pool which stops is
-     * given back, slice by slice on a full disk. */
-    tx->ordered = (pool->claiming || (q->step_mode && pool->ring.count))
+    /* A failed call of step mode may have left jobs in the ring, and a stop that found the file
+     * taken. Not more of them than could all be given back at once: on a full disk a pool that
+     * stops does that slice by slice. */
+    tx->ordered = (pool->claiming
+                   || (pool->ring.count && pool->ring.count <= jobq__disk_batch(q, INT32_MAX)))
                && !jobq__os_load(&q->failed);
     tx->may_claim = tx->ordered && pool->claiming && !tx->of_job;
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
     jobq__os_unlock(&pool->mu);
+}
+
+/* What was taken out of the ring after that link goes back there. Workers that idle hear of it at
+ * once: who has the baton next may keep it for long. */
+static void jobq__tx_put_back(jobq *q, const struct jobq__link *last) {
+    struct jobq__tx *tx = &q->tx;
+    jobq__os_lock(&q->pool.mu);
+    while (tx->taken.prev != last) {
+        struct jobq__entry *entry = JOBQ__LINKED(tx->taken.prev);
+        struct jobq__worker *worker = jobq__core_wake_idle(q);
+        jobq__list_remove(&entry->link);
+        entry->gone = false;
+        jobq__ring_put(&q->pool.ring, entry);
+        if (worker) jobq__os_signal(&worker->cond);
+    }
+    jobq__os_unlock(&q->pool.mu);
 }
 
 /* I1 between transactions: who is claimed is in the claims row; to be gone is for one of them. */
@@ -184,14 +199,7 @@ JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
         entry->lane->last_claimed = NULL;
         jobq__tx_recycle(q, entry);
     }
-    jobq__os_lock(&q->pool.mu);
-    while (!jobq__list_empty(&tx->taken)) {
-        struct jobq__entry *entry = JOBQ__LINKED(jobq__list_pop(&tx->taken));
-        entry->gone = false;
-        jobq__ring_put(&q->pool.ring, entry);
-        q->pool.put_back = true;
-    }
-    jobq__os_unlock(&q->pool.mu);
+    if (!jobq__list_empty(&tx->taken)) jobq__tx_put_back(q, &tx->taken);
     for (link = tx->settled.next; link != &tx->settled; link = link->next)
         JOBQ__LINKED(link)->gone = false;
     jobq__assert(jobq__tx_all_claimed(q));
@@ -272,15 +280,7 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     }
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next)
         jobq__tx_note_last(JOBQ__LINKED(link));
-    jobq__os_lock(&q->pool.mu);
-    while (tx->taken.prev != mark->taken) {
-        struct jobq__entry *entry = JOBQ__LINKED(tx->taken.prev);
-        jobq__list_remove(&entry->link);
-        entry->gone = false;
-        jobq__ring_put(&q->pool.ring, entry);
-        q->pool.put_back = true;
-    }
-    jobq__os_unlock(&q->pool.mu);
+    if (tx->taken.prev != mark->taken) jobq__tx_put_back(q, mark->taken);
     tx->rows_count = 0;
     jobq__tx_drop_changes(q, mark->changes);
     tx->new_count = mark->new_names;
@@ -461,12 +461,9 @@ static void jobq__tx_tell_waiters(jobq *q) {
     }
 }
 
-static void jobq__tx_wake_workers(struct jobq__pool *pool, int jobs, struct jobq__wakes *wakes) {
-    while (jobs-- > 0 && !jobq__list_empty(&pool->idle)) {
-        struct jobq__worker *worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
-        jobq__list_remove(&worker->link);
-        worker->idle = false;
-        worker->woken = true;
+static void jobq__tx_wake_workers(jobq *q, int jobs, struct jobq__wakes *wakes) {
+    struct jobq__worker *worker;
+    while (jobs-- > 0 && (worker = jobq__core_wake_idle(q)) != NULL) {
         /* One that was woken may sleep again by the next of several transactions. */
         if (wakes->count == JOBQ_WORKERS_MAX) jobq__os_signal(&worker->cond);
         else wakes->workers[wakes->count++] = worker;
@@ -500,7 +497,7 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     pool->prune_at_ms = JOBQ__MIN(pool->prune_at_ms, tx->prune_at_ms);
     jobq__tx_tell_waiters(q);
     jobq__list_move_all(&tx->dropped, &tx->settled);
-    jobq__tx_wake_workers(pool, jobs, wakes);
+    jobq__tx_wake_workers(q, jobs, wakes);
     pool->starved = tx->starved;
     pool->retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
     pool->retry_at_us = tx->starved ? jobq__clock_mono_us() + pool->retry_us : 0;

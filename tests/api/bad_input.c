@@ -90,6 +90,7 @@ TEST(null_handle_is_misuse) {
     jobq_info info;
     jobq_counts counts;
     jobq_stats stats;
+    jobq_stored row = {.id = 7, .how = JOBQ_KEPT};
     int64_t at;
     size_t n;
     FAILS(JOBQ_MISUSE, jobq_register(NULL, &kind, &err));
@@ -97,6 +98,8 @@ TEST(null_handle_is_misuse) {
     FAILS(JOBQ_MISUSE, jobq_stop(NULL, 0, &err));
     FAILS(JOBQ_MISUSE, jobq_enqueue(NULL, &job, NULL, &err));
     FAILS(JOBQ_MISUSE, jobq_enqueue_many(NULL, &job, 1, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_enqueue_many(NULL, &job, 1, &row, &err));
+    CHECK(row.how == 0 && row.id == 0);
     FAILS(JOBQ_MISUSE, jobq_flush(NULL, &err));
     FAILS(JOBQ_MISUSE, jobq_notify(NULL, &err));
     FAILS(JOBQ_MISUSE, jobq_cancel(NULL, 1, &err));

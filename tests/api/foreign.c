@@ -730,6 +730,37 @@ TEST(polling_in_step_mode) {
     close_queue(&q);
 }
 
+/* Goal: jobs that a stop could not give back to the table do not go before an urgent one that is
+ * stored meanwhile. Method: one worker; the next start runs the urgent job first. */
+TEST(what_a_stop_could_not_give_back_keeps_its_place) {
+    enum { JOBS = 20 };
+    jobq *q = open_with((jobq_options){.workers = 1});
+    trace *t = trace_new(NULL);
+    int64_t urgent;
+    sqlite3 *db;
+    gate g;
+    int rc;
+    REQUIRE(q != NULL);
+    handle(q, "k", record, t);
+    start_with_one_at(&g, q, "stands");
+    for (int i = 0; i < JOBS; i++) put(q, "k");
+    db = take_the_file(test_path("q.db"));
+    FAILS(JOBQ_TIMEOUT, jobq_stop(q, SOON_MS, &err));
+    gate_open(&g);
+    do rc = jobq_stop(q, SOON_MS, NULL);
+    while (rc == JOBQ_TIMEOUT);
+    CHECK_CODE(rc, JOBQ_BUSY);
+    CHECK(stats_of(q).claimed > 0);
+    give_the_file_back(&db);
+    urgent = put_job(q, (jobq_job){.kind = "k", .priority = -1});
+    start(q);
+    finish(q, urgent);
+    CHECK_INT(t->rows[0].id, urgent);
+    close_queue(&q);
+    trace_free(t);
+    gate_free(&g);
+}
+
 TEST_MAIN(time_goes_on, nobody_is_late, outcome_is_written_when_the_file_is_free,
           each_caller_waits_as_long_as_it_says, free_file_is_found,
           stop_beside_a_caller_that_waits, callers_of_one_process_do_not_refuse_each_other,
@@ -738,4 +769,5 @@ TEST_MAIN(time_goes_on, nobody_is_late, outcome_is_written_when_the_file_is_free
           stop_beside_a_stop_that_waits, start_beside_a_writer_after_a_late_handler,
           close_says_what_it_drops, stop_in_step_mode_says_it_too, stop_with_nothing_to_write,
           open_waits_as_long_as_it_says, who_waits_is_heard, polling_does_not_write,
-          polling_beside_transactions_of_jobs, polling_in_step_mode)
+          polling_beside_transactions_of_jobs, polling_in_step_mode,
+          what_a_stop_could_not_give_back_keeps_its_place)

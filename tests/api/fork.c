@@ -34,10 +34,11 @@ static void try_opening(const char *path) {
 static void try_writing(jobq *q, int64_t id) {
     jobq_job job = {.kind = "k"};
     jobq_kind kind = {.name = "new", .run = do_nothing};
-    jobq_stored result;
+    jobq_stored result = {.id = 7, .how = JOBQ_KEPT};
     FAILS(JOBQ_FORKED, jobq_register(q, &kind, &err));
     FAILS(JOBQ_FORKED, jobq_enqueue(q, &job, &id, &err));
     FAILS(JOBQ_FORKED, jobq_enqueue_many(q, &job, 1, &result, &err));
+    CHECK(result.how == 0 && result.id == 0);
     FAILS(JOBQ_FORKED, jobq_flush(q, &err));
     FAILS(JOBQ_FORKED, jobq_notify(q, &err));
     FAILS(JOBQ_FORKED, jobq_cancel(q, id, &err));

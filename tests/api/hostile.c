@@ -411,6 +411,30 @@ TEST(next_id_is_taken) {
     CHECK_INT(test_fork(enqueue_in_child, (void *)(uintptr_t)test_path("q.db")), 0);
 }
 
+/* The name is new to the file, so the call has written before it finds out. */
+static void enqueue_beside_an_index(void *arg) {
+    jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED, .shared = true};
+    const char *path = (const char *)arg;
+    jobq_error told = {.code = JOBQ_OK};
+    jobq *q = NULL;
+    watch_the_child();
+    WORKS(jobq_open(path, &options, &q, &err));
+    REQUIRE(q != NULL);
+    put(q, "k");
+    damage_it(path, "CREATE UNIQUE INDEX other ON jobq_job(attempt)");
+    CHECK_CODE(jobq_enqueue(q, &(jobq_job){.kind = "new to it"}, NULL, &told), JOBQ_CORRUPT);
+    CHECK(strstr(told.text, "is taken for ever") != NULL);
+    CHECK_CODE(stats_of(q).failed_code, JOBQ_CORRUPT);
+    jobq_close(&q);
+}
+
+/* Goal: what keeps every new job out is found out in the end, also by a call whose transaction has
+ * to be begun anew for it. Method: an index that somebody adds while the queue is open; a child
+ * with little time. */
+TEST(no_new_job_can_stand) {
+    CHECK_INT(test_fork(enqueue_beside_an_index, (void *)(uintptr_t)test_path("q.db")), 0);
+}
+
 /* Goal: a name that the index gives another's id is damage. Method: the index of the names is
  * changed for another one, in which two of them have the same. */
 TEST(name_of_another) {
@@ -435,4 +459,4 @@ TEST(name_of_another) {
 TEST_MAIN(undamaged_rows_play, free_pages_are_counted, damaged_rows_end_with_a_code,
           damaged_rows_end_with_a_code_when_they_run, index_that_does_not_agree,
           lost_names_are_no_damage, row_that_stands_twice, rows_out_of_order, count_looks_at_lanes,
-          next_id_is_taken, name_of_another)
+          next_id_is_taken, no_new_job_can_stand, name_of_another)

@@ -971,6 +971,48 @@ TEST(checkpoint_belongs_to_its_job) {
     fixture_close(&f);
 }
 
+struct unreadable {
+    sqlite3 *reader;
+    int failures;
+};
+
+static jobq_outcome read_what_cannot_be_read(jobq_run *run, void *ctx) {
+    struct unreadable *u = (struct unreadable *)ctx;
+    const void *kept;
+    size_t size = 99;
+    if (jobq_run_attempt(run) == 1) {
+        WORKS(jobq_checkpoint(run, "half done", 9, &err));
+        return JOBQ_RETRY;
+    }
+    sqlite3_progress_handler(u->reader, 1, veto, NULL);
+    for (int i = 0; i < 2; i++) {
+        kept = jobq_run_checkpoint(run, &size);
+        u->failures += !kept && size == SIZE_MAX;
+    }
+    CHECK(jobq_run_checkpoint(run, NULL) == NULL);
+    sqlite3_progress_handler(u->reader, 0, NULL, NULL);
+    kept = jobq_run_checkpoint(run, &size);
+    CHECK_INT(size, 9);
+    if (CHECK(kept != NULL)) CHECK_MEM(kept, "half done", 9);
+    return JOBQ_DONE;
+}
+
+/* Goal: a checkpoint that cannot be read is not told as none, and is found by who asks again.
+ * Method: SQLite refuses the reader's statements for a while. */
+TEST(checkpoint_that_cannot_be_read) {
+    struct unreadable u = {NULL, 0};
+    fixture f;
+    int64_t id;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .on_connect = remember_reader,
+                                            .ctx = &u.reader}));
+    handle(f.q, "k", read_what_cannot_be_read, &u);
+    id = put(f.q, "k");
+    next_attempt(&f, id);
+    CHECK_INT(next_attempt(&f, id).state, JOBQ_STATE_DONE);
+    CHECK_INT(u.failures, 2);
+    fixture_close(&f);
+}
+
 /* Saves what its payload says, after it has told whether it has found something. */
 struct finder {
     const char *save; /* NULL: nothing; "-": NULL */
@@ -1053,5 +1095,6 @@ TEST_MAIN(default_backoff_table, backoff_told_by_events, backoff_of_a_kind,
           keep_max_bounds_finished_jobs, pruning_leaves_unfinished_jobs, step_prunes_in_slices,
           result_is_stored,
           checkpoint_is_found_by_the_next_attempt, checkpoint_has_a_limit,
-          checkpoint_belongs_to_its_job, checkpoint_ends_with_its_round,
+          checkpoint_belongs_to_its_job,
+          checkpoint_that_cannot_be_read, checkpoint_ends_with_its_round,
           checkpoint_may_be_empty_or_taken_away)

@@ -950,6 +950,65 @@ TEST(put_back_jobs_wake_all_workers) {
     gate_free(&r.held);
 }
 
+struct line {
+    gate brief, held;
+    jobq *q;
+    int asks, urgent_code; /* asks: atomic; the next may ask for its transaction */
+};
+
+static jobq_outcome narrow_and_hand_on(jobq_run *run, void *ctx) {
+    struct line *l = (struct line *)ctx;
+    sqlite3 *db;
+    if (jobq_run_attempt(run) > 1) return JOBQ_DONE;
+    gate_await(&l->brief, 2);
+    if (!CHECK_CODE(jobq_run_db(run, &db, NULL), JOBQ_OK)) return JOBQ_DONE;
+    l->urgent_code = jobq_enqueue(l->q, &(jobq_job){.kind = "held", .priority = -5}, NULL, NULL);
+    gate_open(&l->brief);
+    __atomic_store_n(&l->asks, 1, __ATOMIC_SEQ_CST);
+    while (stats_of(l->q).running > 2) test_pause_ms(1);
+    test_pause_ms(50); /* for the other to stand in line, and the idle ones to sleep */
+    return JOBQ_RETRY;
+}
+
+static jobq_outcome begin_and_wait_for_them(jobq_run *run, void *ctx) {
+    struct line *l = (struct line *)ctx;
+    sqlite3 *db;
+    while (!__atomic_load_n(&l->asks, __ATOMIC_SEQ_CST)) test_pause_ms(1);
+    if (!CHECK_CODE(jobq_run_db(run, &db, NULL), JOBQ_OK)) return JOBQ_FAIL;
+    gate_await(&l->held, 3);
+    gate_open(&l->held);
+    return JOBQ_DONE;
+}
+
+/* Goal: jobs that a failed transaction puts back are run by workers that idle, although the next
+ * transaction has begun already. Method: that of a job, which ends when three of them run, on the
+ * worker that is free now and on two that have slept; a test that hangs has failed. */
+TEST(put_back_jobs_do_not_wait_for_the_next_transaction) {
+    static const char *const kinds[] = {"hands on", "waits", "brief", "brief",
+                                        "held", "held", "held", "held"};
+    jobq_job jobs[8];
+    struct line l = {.q = NULL};
+    memset(jobs, 0, sizeof jobs);
+    for (int i = 0; i < 8; i++) jobs[i].kind = kinds[i];
+    gate_init(&l.brief);
+    gate_init(&l.held);
+    l.q = open_pool(test_path("q.db"), 4);
+    REQUIRE(l.q != NULL);
+    handle_kind(l.q, (jobq_kind){.name = "hands on", .run = narrow_and_hand_on, .ctx = &l,
+                                 .backoff_min_ms = JOBQ_HOUR});
+    handle(l.q, "waits", begin_and_wait_for_them, &l);
+    handle(l.q, "brief", stand_at_gate, &l.brief);
+    handle(l.q, "held", stand_at_gate, &l.held);
+    WORKS(jobq_enqueue_many(l.q, jobs, 8, NULL, &err));
+    start(l.q);
+    gate_await(&l.held, 3);
+    WORKS(jobq_stop(l.q, JOBQ_NEVER, &err));
+    CHECK_CODE(l.urgent_code, JOBQ_OK);
+    close_queue(&l.q);
+    gate_free(&l.brief);
+    gate_free(&l.held);
+}
+
 TEST_MAIN(done_keeps_what_was_written, other_outcomes_take_back_what_was_written,
           details_work_in_the_transaction, writes_of_a_job_that_is_not_kept,
           transaction_without_writes, triggers_of_the_application_fire, handler_may_create_tables,
@@ -966,5 +1025,5 @@ TEST_MAIN(done_keeps_what_was_written, other_outcomes_take_back_what_was_written
           failed_enqueue_inside_harms_nothing,
           other_threads_wait_for_the_writer, other_threads_get_busy_in_time,
           second_transaction_gets_busy,
-          put_back_jobs_wake_all_workers,
+          put_back_jobs_wake_all_workers, put_back_jobs_do_not_wait_for_the_next_transaction,
           backoff_is_asked_outside_the_transaction)
