@@ -48,10 +48,12 @@ endif
 
 # The programs of the suite: tests/api/order.c becomes api_order. The kinds that take long come
 # first, so that the others fill the lanes at the end. tests/example_* are scripts that try the
-# larger examples.
+# larger examples, tests/tools one that tries the tools of this tree.
 kinds = fault sim stress crash unit api header
 program = $(B)/$(subst /,_,$(patsubst tests/%.c,%,$1))
-tests = $(foreach source,$(wildcard $(kinds:%=tests/%/*.c)),$(call program,$(source)))
+# What tests/api/bits_32.c looks for cannot go wrong on 64 bits.
+tests = $(filter-out $(if $(filter m32,$(variant)),,$(B)/api_bits_32),\
+    $(foreach source,$(wildcard $(kinds:%=tests/%/*.c)),$(call program,$(source))))
 core = bad_input change clock enqueue events inspect lifecycle open order retry stop txn wait
 quick = $(core:%=$(B)/api_%) \
     $(filter-out $(B)/unit_fault_memory $(B)/unit_steps,$(filter $(B)/unit_%,$(tests)))
@@ -60,7 +62,8 @@ with_figures = $(filter $(foreach source,$(shell grep -l test_figure tests/*/*.c
 examples = $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 compared = $(foreach e,$(examples),$(if $(wildcard $(call expected,$e)),$e))
 expected = examples/expected/$(notdir $1).txt
-scripts = $(filter-out %.c %.md,$(wildcard tests/example_*))
+scripts = $(filter-out %.c %.md,$(wildcard tests/example_*)) \
+    $(if $(filter plain,$(variant)),$(if $(filter api,$(kinds)),tests/tools))
 chosen = $(if $(T),$(foreach p,$1,$(if $(findstring $(T),$(notdir $p)),$p)),$1)
 
 # Only a command line -j wins over this one, and it is to be seen in recipes only.
@@ -81,7 +84,8 @@ run_tests = JOBQ_BUILD='$(CURDIR)/$(B)' TESTS_OF_ONE='$(N)' \
     TSAN_OPTIONS="$${TSAN_OPTIONS:-die_after_fork=0:second_deadlock_stack=1}" \
     tests/run -j $(lanes) $(if $(run_wrapper),-w '$(run_wrapper)')
 # The thread sanitizer of some compilers cannot bear how far newer kernels scatter memory.
-run_wrapper = $(if $(filter tsan,$(variant)),$(shell setarch -R true 2>/dev/null && echo setarch -R))
+run_wrapper = $(if $(filter tsan,$(variant)),$(shell \
+    setarch -R true 2>/dev/null && echo setarch -R))
 tools = CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' SQLITE_DIR='$(sqlite_dir)'
 
 # Where SQLite comes from. `sqlite3/get` does nothing if the system's library works.
@@ -90,9 +94,11 @@ sqlite_dir := $(SQLITE_DIR)
 ifeq ($(sqlite_dir),)
 sqlite_dir := $(shell CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' LDLIBS='$(LDLIBS)' \
     sqlite3/get || echo missing; test ! -f sqlite3/sqlite3.c || echo sqlite3)
+else ifeq ($(wildcard $(sqlite_dir)/sqlite3.c),)
+$(error there is no sqlite3.c in SQLITE_DIR=$(sqlite_dir))
 endif
 ifneq ($(filter missing,$(sqlite_dir)),)
-$(error there is no SQLite to build with, see above)
+$(error nothing can be built, see above)
 endif
 ifeq ($(sqlite_dir),)
 sqlite_library = -lsqlite3
@@ -114,7 +120,8 @@ check: $(quick)
 	@$(run_tests) $(quick)
 
 # test - the whole suite, within three minutes on two processors; ends with "N passed, N failed"
-test: $(call chosen,$(tests)) $(call chosen,$(compared)) $(if $(call chosen,$(scripts)),$(examples))
+test: $(call chosen,$(tests)) $(call chosen,$(compared)) \
+    $(if $(filter tests/example_%,$(call chosen,$(scripts))),$(examples))
 	@$(run_tests) $(call chosen,$(tests)) $(call chosen,$(scripts)) \
 	    $(foreach example,$(call chosen,$(compared)),$(example)=$(call expected,$(example)))
 
@@ -182,7 +189,8 @@ tidy:
 
 # warnings - everything compiles without one, with every compiler at hand; the header as C++ too
 warnings: jobq.c $(B)/modules.h
-	@CC='$(CC)' MODULES_H=$(B) FLAGS='$(warnings) -pthread $(sqlite_include) $(CPPFLAGS)' tests/warnings
+	@CC='$(CC)' MODULES_H=$(B) FLAGS='$(warnings) -pthread $(sqlite_include) $(CPPFLAGS)' \
+	    tests/warnings
 
 # symbols - jobq.o exports what jobq.h declares and nothing else; what is inside is called jobq__
 symbols: jobq.c
@@ -198,18 +206,18 @@ size: jobq.c
 # help - this list
 help:
 	@echo 'make target [name=value ...]'
-	@awk '/^# [a-z0-9_.]+ - / { split($$0, part, / - /); printf "  %-14s %s\n", \
+	@awk '/^# [a-z0-9_.]+ - / { split($$0, part, / - /); printf "  %-17s %s\n", \
 	    substr(part[1], 3), substr($$0, length(part[1]) + 4) }' Makefile
 	@echo 'names'
 	@awk '/^#   [A-Za-z_]+=/ { sub(/^#   /, ""); name = $$1; sub(/^[^ ]+ +/, ""); \
-	    printf "  %-14s %s\n", name, $$0 }' Makefile
+	    printf "  %-17s %s\n", name, $$0 }' Makefile
 
 # clean - remove build/
 clean:
 	rm -rf build
 
-.PHONY: all check test debug asan ubsan tsan modules m32 sqlites ci run bench sim scoreboard soak mutants verify
-.PHONY: tidy warnings symbols size help clean FORCE
+.PHONY: all check test debug asan ubsan tsan modules m32 sqlites ci run bench sim scoreboard soak
+.PHONY: mutants verify tidy warnings symbols size help clean FORCE
 .DELETE_ON_ERROR:
 
 # ---- How things are built ----

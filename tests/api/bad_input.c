@@ -598,7 +598,7 @@ static void try_read_only(void *arg) {
     struct locked_room *room = (struct locked_room *)arg;
     jobq *q = NULL;
     if (geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0)) {
-        test_note("skipped: privileges cannot be dropped");
+        test_skip("privileges cannot be dropped");
         return;
     }
     FAILS(JOBQ_READ_ONLY, jobq_open(room->new_queue, NULL, &q, &err));

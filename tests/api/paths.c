@@ -271,7 +271,7 @@ static void open_what_is_mounted(void *arg) {
     if (syscall(SYS_unshare, 0x00020000 /* CLONE_NEWNS */) != 0
         || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0
         || mount(from, path, "", MS_BIND, NULL) != 0) {
-        test_note("may not mount: skipped");
+        test_skip("may not mount");
         return;
     }
     open_in_vain(path, JOBQ_LINKED, "mounted by itself");
@@ -286,7 +286,7 @@ TEST(mounted_file_is_refused) {
 #ifdef __linux__
     CHECK_INT(test_fork(open_what_is_mounted, NULL), 0);
 #else
-    test_note("only Linux mounts files: skipped");
+    test_skip("only Linux mounts files");
 #endif
 }
 
@@ -313,7 +313,7 @@ static void lose_sight(void *arg) {
  * queue works on. Method: both, in children; root only. */
 TEST(cannot_look_is_not_moved) {
     if (!is_root()) {
-        test_note("only root can give up rights: skipped");
+        test_skip("only root can give up rights");
         return;
     }
     REQUIRE_INT(mkdir(test_path("jail"), 0755), 0);

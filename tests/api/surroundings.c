@@ -338,7 +338,7 @@ TEST(file_has_its_group) {
     gid_t group = other_group();
     jobq *q;
     if (!group) {
-        test_note("this user has one group only: skipped");
+        test_skip("this user has one group only");
         return;
     }
     q = open_steps(test_path("q.db"), (jobq_options){.mode = 0640, .group_id = group});
@@ -362,7 +362,7 @@ TEST(clients_of_another_user) {
     jobq *q;
     struct stat st;
     if (!is_root()) {
-        test_note("only root can be others: skipped");
+        test_skip("only root can be others");
         return;
     }
     common_make(&c);
@@ -430,7 +430,7 @@ static void enqueue_as_a_third(void *arg) {
 TEST(lock_file_that_cannot_have_the_group) {
     struct common c;
     if (!is_root()) {
-        test_note("only root can be others: skipped");
+        test_skip("only root can be others");
         return;
     }
     common_make(&c);
@@ -450,7 +450,7 @@ TEST(root_leaves_files_to_their_owner) {
     struct stat st;
     jobq *q;
     if (!is_root()) {
-        test_note("only root can be others: skipped");
+        test_skip("only root can be others");
         return;
     }
     common_make(&c);

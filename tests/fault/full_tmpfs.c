@@ -92,7 +92,7 @@ static void every_size(bool hogged, const char *how) {
         sizes++;
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == CANNOT) {
-        test_note("this process may not mount a tmpfs: skipped");
+        test_skip("this process may not mount a tmpfs");
         return;
     }
     CHECK_INT(status, 0);
@@ -102,7 +102,7 @@ static void every_size(bool hogged, const char *how) {
 #else
 static void every_size(bool hogged, const char *how) {
     (void)hogged;
-    test_note("no tmpfs here: skipped, %s", how);
+    test_skip("no tmpfs here: %s", how);
 }
 #endif
 

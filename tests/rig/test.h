@@ -33,7 +33,9 @@
  * more than any test takes, also on a slow machine that does other things.
  *   test_path("a.db")        that name in the test's directory; valid until the test ends
  *   test_dir()               the directory itself
- *   test_note(format, ...)   prints a line, such as a seed or why something was skipped
+ *   test_note(format, ...)   prints a line, such as a seed
+ *   test_skip(format, ...)   prints why this test cannot be made here. It has then neither passed
+ *                            nor failed, unless a check fails all the same
  *   TEST_SCALED(n)           n iterations, fewer in slow builds, at least 1
  *   test_effort(n)           the same times TEST_EFFORT of the environment (1 if not set; may be
  *                            0.1 or 1000): for searches that find more the longer they run
@@ -53,7 +55,7 @@
  *                            as another process
  *
  * The program: one optional argument, a part of the names of the tests to run. It prints
- * the tests that failed, all tests if TEST_VERBOSE is set, and as its last line
+ * the tests that failed or were skipped, all tests if TEST_VERBOSE is set, and as its last line
  * "N passed, N failed"; its exit status is 1 if one failed.
  */
 #ifndef JOBQ_TEST_H
@@ -102,7 +104,11 @@
 /* The one place where tests are listed. The names come from the text of the arguments,
  * so that they need not be written twice. */
 #define TEST_MAIN(...) \
-    int main(int argc, char **argv) { \
+    TEST_LIST(main, __VA_ARGS__)
+
+/* The same for a program that has more to do than that: a function like main. */
+#define TEST_LIST(function, ...) \
+    int function(int argc, char **argv) { \
         static void (*const tests[])(void) = {__VA_ARGS__}; \
         return test_main(argc, argv, __FILE__, tests, sizeof tests / sizeof tests[0], \
                          #__VA_ARGS__); \
@@ -138,8 +144,9 @@ static struct {
     char dir[512];
     pthread_mutex_t mutex;
     int checks_failed;
+    bool skipped;
     struct test_path_link *paths;
-} test_state = {"", "", PTHREAD_MUTEX_INITIALIZER, 0, NULL};
+} test_state = {"", "", PTHREAD_MUTEX_INITIALIZER, 0, false, NULL};
 
 /* ---- Checks ---- */
 
@@ -152,6 +159,22 @@ static inline void test_note(const char *format, ...) {
     vprintf(format, args);
     putchar('\n');
     fflush(stdout);
+    pthread_mutex_unlock(&test_state.mutex);
+    va_end(args);
+}
+
+JOBQ_PRINTF(1, 2)
+static inline void test_skip(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    pthread_mutex_lock(&test_state.mutex);
+    if (!test_state.skipped) {
+        printf("  skipped: %s: ", test_state.name);
+        vprintf(format, args);
+        putchar('\n');
+        fflush(stdout);
+    }
+    test_state.skipped = true;
     pthread_mutex_unlock(&test_state.mutex);
     va_end(args);
 }
@@ -428,13 +451,14 @@ static inline int test_main(int argc, char **argv, const char *file, void (*cons
                             size_t count, const char *names) {
     const char *filter = argc > 1 ? argv[1] : "";
     bool verbose = getenv("TEST_VERBOSE") != NULL;
-    int passed = 0, failed = 0;
+    int passed = 0, failed = 0, skipped = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (size_t i = 0; i < count; i++) {
         int64_t start;
         names = test_next_name(names);
         if (!strstr(test_state.name, filter)) continue;
         test_state.checks_failed = 0;
+        test_state.skipped = false;
         test_make_dir();
         test_watch();
         start = test_real_ms();
@@ -444,15 +468,18 @@ static inline int test_main(int argc, char **argv, const char *file, void (*cons
         if (test_failures() > 0) {
             failed++;
             printf("FAILED %s (%s)\n", test_state.name, file);
+        } else if (test_state.skipped) {
+            skipped++;
         } else {
             passed++;
             if (verbose)
                 printf("passed %s, %" PRId64 " ms\n", test_state.name, test_real_ms() - start);
         }
     }
-    if (passed + failed == 0) printf("no test of %s has \"%s\" in its name\n", file, filter);
+    if (passed + failed + skipped == 0)
+        printf("no test of %s has \"%s\" in its name\n", file, filter);
     printf("%d passed, %d failed\n", passed, failed);
-    return failed > 0 || passed == 0;
+    return failed > 0 || passed + skipped == 0;
 }
 
 #endif

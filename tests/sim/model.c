@@ -17,7 +17,7 @@ TEST(calls_in_memory) {
     call("memory", test_effort(60000));
     CHECK_INT(sim.figures.opens_failed + sim.figures.deaths, 0);
     CHECK(sim.figures.effects > 0);
-    test_figure("random calls against a model, in memory", "10 M calls: 0 differences",
+    test_figure("random calls against a model, in memory", "0 differences",
                 "%" PRId64 " calls, %" PRId64 " runs, %d differences", sim.figures.calls,
                 sim.figures.runs, test_failures());
 }
@@ -26,7 +26,7 @@ TEST(calls_in_a_file) {
     call("steady", test_effort(40000));
     CHECK_INT(sim.figures.opens_failed + sim.figures.deaths, 0);
     CHECK(sim.figures.effects > 0);
-    test_figure("random calls against a model, in a file", "10 M calls: 0 differences",
+    test_figure("random calls against a model, in a file", "0 differences",
                 "%" PRId64 " calls, %" PRId64 " runs, %" PRId64 " rows of handlers, %d differences",
                 sim.figures.calls, sim.figures.runs, sim.figures.effects, test_failures());
 }

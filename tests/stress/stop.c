@@ -572,7 +572,7 @@ TEST(stop_storm) {
     test_note("TEST_SEED=%" PRIu64 ", %d orders, %d calls, %d jobs, the slowest order took %d ms",
               test_seed(), number, all_calls, all_stored, (int)slowest_ms);
     test_figure("storm of starts, stops and closes",
-                "10,000 orders under TSan: 0 races, 0 hangs, 0 leaks",
+                "0 lost, 0 hangs, 0 leaks; under TSan 0 races",
                 "%d orders of " BUILD ", %d calls of %d threads, %d saw the close, %d jobs, 0 lost,"
                 " 0 hangs (slowest %d ms), 0 files and threads left", number, all_calls, CALLERS,
                 all_closed, all_stored, (int)slowest_ms);

@@ -68,7 +68,7 @@ static int answer_open(const char *path, int flags, mode_t mode) {
 /* Says so if the modules are not part of this program. */
 static bool can_answer(void) {
 #ifdef JOBQ_MODULES
-    test_note("the modules are not part of this program: skipped");
+    test_skip("the modules are not part of this program");
     return false;
 #else
     return true;
@@ -207,7 +207,7 @@ TEST(cannot_look_for_mounts) {
     WORKS(jobq_open(test_path("q.db"), NULL, &q, &err));
     close_queue(&q);
 #else
-    test_note("only Linux tells of mounts: skipped");
+    test_skip("only Linux tells of mounts");
 #endif
 }
 
