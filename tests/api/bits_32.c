@@ -1,7 +1,7 @@
 /* bits_32.c - files over 2 GiB and times after 2038, on 32 bits (`make m32` only).
  *
- * Where numbers are too narrow these break: sizes and offsets of files, inode numbers, time_t. On 64
- * bits nothing here could fail, so it is not built there. */
+ * Where numbers are too narrow these break: sizes and offsets of files, inode numbers, time_t. With
+ * 64 bits nothing here could fail, so it is not built for them. */
 #include "helpers.h"
 
 /* Goal: a database of more than 2 GiB opens and works. Method: a queue's file made longer by a hole
