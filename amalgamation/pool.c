@@ -57,14 +57,25 @@ JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
 
 /* ---- Workers ---- */
 
+/* Outcomes that wait for company are the scheduler's to mind, but it may stand in a callback: until
+ * when an idle worker leaves them to it. With pool.mu held. */
+static int64_t jobq__pool_minds(const jobq *q) {
+    const struct jobq__pool *pool = &q->pool;
+    if (!pool->handed_count || pool->scheduler_waits || jobq__os_load(&q->commit.busy)
+        || jobq__os_load(&q->failed)) return INT64_MAX;
+    return JOBQ__MAX(pool->handed_since_us + JOBQ__DEFER_US, pool->retry_at_us);
+}
+
 static void jobq__pool_sleep(struct jobq__worker *worker) {
     struct jobq__pool *pool = &worker->run.q->pool;
+    int64_t until_us = jobq__pool_minds(worker->run.q);
     worker->idle = true;
     worker->woken = false;
     jobq__list_insert(pool->idle.next, &worker->link);
     if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
-    while (!worker->woken && pool->life == JOBQ__RUNNING)
-        jobq__os_wait(&worker->cond, &pool->mu);
+    while (!worker->woken && pool->life == JOBQ__RUNNING && jobq__clock_mono_us() < until_us)
+        if (until_us == INT64_MAX) jobq__os_wait(&worker->cond, &pool->mu);
+        else jobq__os_wait_until(&worker->cond, &pool->mu, until_us);
     if (worker->idle) jobq__list_remove(&worker->link);
     worker->idle = false;
     worker->free_us = jobq__clock_mono_us();

@@ -65,6 +65,21 @@ static void while_telling(struct listener *l, jobq *q, void (*act)(jobq *q, int 
     CHECK_INT(l->inside_max, 1);
 }
 
+static void run_some(jobq *q, int n) {
+    for (int i = 0; i < n; i++) put(q, "k");
+    while (count_all(q).done < n) test_pause_ms(1);
+}
+
+/* Goal: no outcome waits for a callback. Method: one caller stores job after job, so that outcomes
+ * wait for its commits to take them along; all are on the disk while the callback stands. */
+TEST(outcomes_do_not_wait_for_a_callback) {
+    fixture f;
+    struct listener l;
+    REQUIRE(listener_open(&l, &f));
+    while_telling(&l, f.q, run_some, JOBS);
+    listener_close(&l, &f);
+}
+
 /* A few alone; one event was told before, so the list has to grow while its first place is free. */
 static void put_batches(jobq *q, int n) {
     static jobq_job jobs[100];
@@ -611,7 +626,8 @@ TEST(waiting_for_an_event_ends_with_the_time) {
     CHECK_INT(w.told_first, 0);
 }
 
-TEST_MAIN(waiting_events_keep_their_order, no_event_is_lost, a_caller_hears_its_own_events,
+TEST_MAIN(outcomes_do_not_wait_for_a_callback, waiting_events_keep_their_order, no_event_is_lost,
+          a_caller_hears_its_own_events,
           callbacks_of_two_queues_call_each_other, events_of_a_callback_are_told,
           events_of_a_start_are_told_before_it, job_with_the_writer_waits_for_no_callback,
           pool_tells_what_a_caller_leaves, event_tells_queue_key_and_message,

@@ -43,7 +43,7 @@ struct disk {
     int workers;
     bool stolen;
     size_t result_size; /* 0: small */
-    bool tx, fails;
+    bool tx, fails, at_once;
     size_t payload_max; /* 0: 2 KiB */
     int page_size;
     bool shared, alone, steps;
@@ -63,6 +63,7 @@ static void one_disk(struct disk d) {
     if (d.payload_max) s.payload_max = d.payload_max;
     s.tx = d.tx;
     s.fails = d.fails;
+    s.at_once = d.at_once;
     if (d.stolen) {
         fill_some(&s, (int)(test_random(&s.random) % (uint64_t)(size / 2000)));
         /* Once the queue has met the full disk itself its reserve is given up already. */
@@ -157,6 +158,22 @@ TEST(all_jobs_fail_on_a_full_disk) {
                                    .payload_max = most});
     test_figure("full disk", "drains to 0, takes work again",
                 "%d disks on which every job fails twice", disks);
+}
+
+/* Goal: what it takes to make jobs ready is not more than there is. Method: all become due at one
+ * moment, a page each and several to a page, on disks that are full by then. */
+TEST(all_jobs_are_due_at_once) {
+    int64_t step = (LARGEST - SMALLEST) / test_effort(6);
+    int disks = 0;
+    for (int64_t size = SMALLEST; size <= LARGEST && !test_failures(); size += step, disks++) {
+        struct disk d = {.size = size, .workers = JOBQ_NONE, .at_once = true};
+        d.stolen = disks % 2;
+        d.payload_max = disks % 3 ? 4096 : 256;
+        d.page_size = disks % 4 < 2 ? 0 : 4096;
+        one_disk(d);
+    }
+    test_figure("full disk", "drains to 0, takes work again", "%d disks on which all jobs become"
+                " due at once", disks);
 }
 
 /* Goal: jobs whose handlers ask for their transaction come to their end, too. Method: some sizes;
@@ -333,6 +350,7 @@ TEST(history_gives_way) {
 }
 
 TEST_MAIN(own_work_fills_the_disk, pages_of_every_size, others_fill_the_disk, a_pool_on_a_full_disk,
-          results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk, history_gives_way,
+          results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk,
+          all_jobs_are_due_at_once, history_gives_way,
           reserve_is_part_of_the_disk, transactions_of_jobs_end, large_payloads_end,
           open_keeps_the_reserve, next_owner_sets_as_much_aside, close_writes_outcomes)

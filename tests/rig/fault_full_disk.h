@@ -27,6 +27,7 @@ struct story {
     int page_size;      /* of the file; 0: the default */
     gate *gate;         /* where the handlers stand first, or NULL */
     bool tx;            /* their handlers ask for the job's transaction */
+    bool at_once;       /* all jobs are scheduled, for one moment */
     bool fails;         /* all jobs are tried twice and fail for good, with long messages */
     int accepted, refused;
     int64_t last_id;
@@ -101,6 +102,7 @@ static inline int put_one(struct story *s) {
     int rc;
     job.size = 1 + (size_t)(test_random(&s->random) % (s->payload_max - 1));
     job.priority = (int)(test_random(&s->random) % 3);
+    if (s->at_once) job.run_at_ms = T0 + JOBQ_SECOND;
     if (s->client && (s->alone || s->accepted % 2)) q = s->client;
     rc = jobq_enqueue(q, &job, &id, NULL);
     if (rc == JOBQ_OK) s->accepted++;
