@@ -144,8 +144,8 @@ TEST(damaged_rows_end_with_a_code) {
     hostile_free(&good);
 }
 
-/* The same where nobody looks before handlers run, jobs are changed and time passes. Nearly all of
- * the damage is met then; the rest stands in what is pruned unread. */
+/* Goal: the same where nobody looks before handlers run, jobs are changed and time passes.
+ * Method: nearly all of the damage is met then; the rest stands in what is pruned unread. */
 TEST(damaged_rows_end_with_a_code_when_they_run) {
     struct hostile_file good = hostile_good(40, 1000, false, 0);
     size_t i, met = 0, count = sizeof rows / sizeof rows[0];

@@ -111,8 +111,6 @@ TEST(links_are_followed_once) {
 
 /* ---- What is no name of a queue ---- */
 
-/* Goal: no name means anything but a file, whatever SQLite would make of it. Method: names that are
- * URIs or look like ":memory:", each opened relative to the directory they have to lie in. */
 static void open_odd_names(void *arg) {
     static const char *const names[] = {
         "file:app.db", "file:m?mode=memory", "file::memory:", "file:x.db?vfs=none&immutable=1",
@@ -139,6 +137,8 @@ static void open_odd_names(void *arg) {
     CHECK(!exists("x.db"));
 }
 
+/* Goal: no name means anything but a file, whatever SQLite would make of it. Method: names that are
+ * URIs or look like ":memory:", each opened relative to the directory they have to lie in. */
 TEST(names_are_never_uris) {
     CHECK_INT(test_fork(open_odd_names, NULL), 0);
 }

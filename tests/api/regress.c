@@ -211,7 +211,8 @@ TEST(savepoint_of_a_handler_leaves_no_name) {
     trace_free(others);
 }
 
-/* The same the other way round: the handler was registered before the other name came. */
+/* Goal: the same the other way round. Method: the handler was registered before the other name
+ * came. */
 TEST(savepoint_of_a_handler_and_a_handler_after_it) {
     trace *ghosts = trace_new(NULL);
     fixture f;

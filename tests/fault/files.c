@@ -155,8 +155,6 @@ static void end_other(pid_t pid) {
     pipe_free(other.told);
 }
 
-/* Goal: who has lost the lock file does not run beside a new owner. Method: delete it; a second
- * process becomes the owner, the first one may do nothing more. */
 static void own_when_told(void *arg) {
     jobq *q = NULL;
     (void)arg;
@@ -165,6 +163,8 @@ static void own_when_told(void *arg) {
     if (q) CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
+/* Goal: who has lost the lock file does not run beside a new owner. Method: delete it; a second
+ * process becomes the owner, the first one may do nothing more. */
 TEST(lock_file_deleted) {
     pid_t second = start_other(own_when_told);
     fixture f;

@@ -13,6 +13,7 @@ static void call(const char *name, int64_t calls) {
     while (sim.figures.calls < calls && !sim.broken) sim_live(sim_profile_of(name), seed++);
 }
 
+/* Goal: no difference, in memory. Method: see above. */
 TEST(calls_in_memory) {
     call("memory", test_effort(60000));
     CHECK_INT(sim.figures.opens_failed + sim.figures.deaths, 0);
@@ -22,6 +23,7 @@ TEST(calls_in_memory) {
                 sim.figures.runs, test_failures());
 }
 
+/* Goal: no difference, in a file. Method: see above. */
 TEST(calls_in_a_file) {
     call("steady", test_effort(40000));
     CHECK_INT(sim.figures.opens_failed + sim.figures.deaths, 0);

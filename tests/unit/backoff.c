@@ -10,6 +10,8 @@
 static const struct jobq__backoff usual = {JOBQ_SECOND, JOBQ_HOUR, 20};
 static const struct jobq__backoff exact = {JOBQ_SECOND, JOBQ_HOUR, 0};
 
+/* Goal: doubled from a second to an hour, as published: 29 delays of 65,295 s. Method: the table,
+ * worked out by hand. */
 TEST(the_usual_schedule_without_jitter) {
     int64_t sum_ms = 0;
     int attempt;
@@ -22,6 +24,7 @@ TEST(the_usual_schedule_without_jitter) {
     CHECK_INT(sum_ms, 65295000);
 }
 
+/* Goal: without jitter neither seed, id nor run count. Method: a thousand of them. */
 TEST(no_jitter_asks_no_hash) {
     int64_t id;
     for (id = 0; id < 1000; ++id) {
@@ -29,6 +32,8 @@ TEST(no_jitter_asks_no_hash) {
     }
 }
 
+/* Goal: the jitter uses its whole range, and no more. Method: the least and the most of 2000
+ * jobs, at every attempt below the cap. */
 TEST(jitter_stays_in_its_bounds_and_reaches_them) {
     int attempt;
     for (attempt = 1; attempt <= 12; ++attempt) {
@@ -45,8 +50,9 @@ TEST(jitter_stays_in_its_bounds_and_reaches_them) {
     }
 }
 
-/* 5 values, 100,000 draws: 20,000 each, with a standard deviation of 126. The ids, the runs and the
- * seeds are counted up, which is what real ones do. */
+/* Goal: every value of the range comes as often as any other. Method: 5 values, 100,000 draws:
+ * 20,000 each, with a standard deviation of 126. The ids, the runs and the seeds are counted up,
+ * which is what real ones do. */
 TEST(every_millisecond_is_equally_likely) {
     static const struct jobq__backoff small = {10, 1000, 25}; /* 8 to 12 */
     int vary, value;
@@ -64,7 +70,8 @@ TEST(every_millisecond_is_equally_likely) {
     }
 }
 
-/* A remainder of 2^64 by two thirds of it would favour the lower half of the numbers. */
+/* Goal: so it is in a range near 2^64. Method: a remainder of 2^64 by two thirds of it would
+ * favour the lower half of the numbers. */
 TEST(a_vast_range_is_as_fair_as_a_small_one) {
     const int64_t third = (int64_t)(UINT64_MAX / 3);
     const struct jobq__backoff vast = {third, third, 100};
@@ -73,7 +80,8 @@ TEST(a_vast_range_is_as_fair_as_a_small_one) {
     CHECK(low > 2300 && low < 2700); /* a quarter; unfair would be a third */
 }
 
-/* Neighbours must not move together: the signs of their jitters agree in half of the cases. */
+/* Goal: neighbours do not move together. Method: the signs of their jitters agree in half of the
+ * cases. */
 TEST(neighbours_have_nothing_in_common) {
     int by_id = 0, by_run = 0, by_seed = 0, i;
     for (i = 1; i <= 10000; ++i) {
@@ -87,6 +95,7 @@ TEST(neighbours_have_nothing_in_common) {
     CHECK(by_seed > 4700 && by_seed < 5300);
 }
 
+/* Goal: nothing but the arguments counts. Method: each delay is asked for twice, among others. */
 TEST(the_same_arguments_give_the_same_delay) {
     int64_t id;
     int runs;
@@ -98,7 +107,8 @@ TEST(the_same_arguments_give_the_same_delay) {
     }
 }
 
-/* A recorded history is replayed by later versions and on other machines: these never change. */
+/* Goal: a recorded history is replayed by later versions and on other machines: these never
+ * change. Method: four delays that were written down. */
 TEST(the_formula_is_pinned) {
     CHECK_INT(jobq__backoff_delay(&usual, 1, 0, 1, 1), 1017);
     CHECK_INT(jobq__backoff_delay(&usual, 4, 0, 1, 4), 8085);
@@ -106,6 +116,8 @@ TEST(the_formula_is_pinned) {
     CHECK_INT(jobq__backoff_delay(&usual, 30, UINT64_MAX, INT64_MAX, INT32_MAX - 1), 3154911);
 }
 
+/* Goal: no delay is longer than the longest. Method: 10,000 jobs at the cap, half of which would
+ * be. */
 TEST(at_the_cap_jitter_only_shortens) {
     int64_t id, at_cap = 0;
     for (id = 1; id <= 10000; ++id) {
@@ -116,12 +128,15 @@ TEST(at_the_cap_jitter_only_shortens) {
     CHECK(at_cap > 4700 && at_cap < 5300); /* what would have been longer */
 }
 
+/* Goal: the jitter goes both ways from the first delay on. Method: a hundred first delays. */
 TEST(the_first_delay_may_be_less_than_min) {
     int64_t id, shorter = 0;
     for (id = 1; id <= 100; ++id) shorter += jobq__backoff_delay(&usual, 1, 9, id, 1) < JOBQ_SECOND;
     CHECK(shorter > 20 && shorter < 80);
 }
 
+/* Goal: no argument overflows, and each result lies where the rule puts it. Method: the longest
+ * delays, attempts without end, bounds of zero, bounds that cross. */
 TEST(extremes) {
     const struct jobq__backoff longest = {INT64_MAX, INT64_MAX, 100};
     const struct jobq__backoff growing = {1, INT64_MAX, 0};
@@ -145,7 +160,8 @@ TEST(extremes) {
     CHECK(above_half > 680 && above_half < 820); /* half of them are clamped, a quarter lie below */
 }
 
-/* Every whole percentage is rounded down, as delay * percent / 100 would be. */
+/* Goal: every whole percentage is rounded down, as delay * percent / 100 would be. Method: all
+ * percentages of many small delays. */
 TEST(jitter_of_small_delays_is_rounded_down) {
     struct jobq__backoff backoff = {0, 1000, 0};
     int64_t id;
@@ -161,6 +177,8 @@ TEST(jitter_of_small_delays_is_rounded_down) {
     }
 }
 
+/* Goal: the counter begins anew after a run that was good for more than three times its last
+ * delay, at whatever numbers. Method: both sides of the border, and the extremes. */
 TEST(a_late_failure_resets_the_counter) {
     CHECK(!jobq__backoff_recovered(2, 3000, 1000)); /* three times: not yet */
     CHECK(jobq__backoff_recovered(2, 3001, 1000));
@@ -238,7 +256,8 @@ static bool delay_is_exact(uint64_t *state) {
     return false;
 }
 
-/* Other seeds: TEST_SEED in the environment. */
+/* Goal: every delay lies in the range that exact arithmetic gives. Method: random numbers of
+ * every size, from TEST_SEED. */
 TEST(agrees_with_exact_arithmetic) {
     uint64_t state = test_seed();
     int64_t draws = test_effort(1000000), n = 0;

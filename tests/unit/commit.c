@@ -117,9 +117,6 @@ static void serve(struct order *line, int count) {
     for (int i = 0; i < count; i++) pthread_join(line[i].thread, NULL);
 }
 
-/* Goal: the baton is one, lies free when nobody has it, and its holder is known as a job's only
- * when it says so, and to its own thread only. Method: take it twice, give it back, take it
- * again. */
 static void *ask_in_job(void *arg) {
     jobq *q = (jobq *)arg;
     int64_t left_us = 1000;
@@ -132,6 +129,9 @@ static void *ask_in_job(void *arg) {
     return NULL;
 }
 
+/* Goal: the baton is one, lies free when nobody has it, and its holder is known as a job's only
+ * when it says so, and to its own thread only. Method: take it twice, give it back, take it
+ * again. */
 TEST(one_baton) {
     pthread_t thread;
     jobq *q;

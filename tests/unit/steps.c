@@ -281,8 +281,6 @@ TEST(steps_reach_no_sleep_in_step_mode) {
     __atomic_store_n(&shift_s, 0, __ATOMIC_SEQ_CST);
 }
 
-/* Goal: a wait of the system for a far future neither fails nor returns at once, whatever the size
- * of its time_t. Method: the last moment of all, by both clocks; a signal ends it. */
 struct far_wait {
     struct jobq__mutex mu;
     struct jobq__cond cond;
@@ -302,6 +300,8 @@ static void *wait_far(void *arg) {
     return NULL;
 }
 
+/* Goal: a wait of the system for a far future neither fails nor returns at once, whatever the size
+ * of its time_t. Method: the last moment of all, by both clocks; a signal ends it. */
 TEST(far_futures_are_waited_for) {
     static const int64_t ats_us[] = {INT64_MAX, INT64_MAX - 1, INT64_C(4102444800000000),
                                      INT64_C(2208988800000000)};

@@ -17,6 +17,8 @@ static bool comes(int64_t now_ms, const struct jobq__timer *timer) {
     return jobq__wheel_expire(&wheel, now_ms) == timer;
 }
 
+/* Goal: a timer comes at its millisecond, once. Method: one timer, looked at before, then and
+ * after. */
 TEST(fires_at_its_millisecond_and_once) {
     struct jobq__timer timer = {{NULL, NULL}, 0};
     jobq__wheel_init(&wheel, 1000);
@@ -35,6 +37,8 @@ TEST(fires_at_its_millisecond_and_once) {
     CHECK_INT(jobq__wheel_next(&wheel), JOBQ_NEVER);
 }
 
+/* Goal: what is set for the past is due at once, in order of time. Method: three such, one before
+ * 1970. */
 TEST(a_time_that_has_passed_is_due_at_once) {
     struct jobq__timer timers[3];
     int i;
@@ -50,8 +54,8 @@ TEST(a_time_that_has_passed_is_due_at_once) {
     CHECK(comes(1000, NULL));
 }
 
-/* Equal times, added while the cursor stands at different distances: the timers travel through
- * different levels and must still come out in order of adding. */
+/* Goal: equal times come out in order of adding. Method: they are added while the cursor stands
+ * at different distances, so that they travel through different levels. */
 TEST(equal_times_come_in_order_of_adding) {
     static const int64_t cursors_ms[] = {0, 1, 70000, 899999, 999000, 999936, 999999, 1000000};
     struct jobq__timer timers[24];
@@ -68,6 +72,8 @@ TEST(equal_times_come_in_order_of_adding) {
     CHECK(comes(1000000, NULL));
 }
 
+/* Goal: who is set again has his new time only. Method: one timer, moved far away, near, to never
+ * and into the past. */
 TEST(moving_a_pending_timer) {
     struct jobq__timer timer = {{NULL, NULL}, 0};
     jobq__wheel_init(&wheel, 0);
@@ -85,6 +91,8 @@ TEST(moving_a_pending_timer) {
     CHECK(comes(YEAR, NULL));
 }
 
+/* Goal: who is deleted does not come, from wherever he is, and nobody else is missed. Method: a
+ * timer of every level, deleted twice, and one that stays. */
 TEST(deleting_from_every_place) {
     static const int64_t places_ms[] = {5, 1000, 1001, 1063, 5000, INT64_C(1) << 62, JOBQ_NEVER};
     struct jobq__timer timers[7], other = {{NULL, NULL}, 0};
@@ -108,6 +116,8 @@ TEST(deleting_from_every_place) {
     CHECK(comes(INT64_MAX, NULL));
 }
 
+/* Goal: JOBQ_NEVER does not come, and the last millisecond of all does. Method: the clock goes to
+ * the end of time and back. */
 TEST(never_does_not_come) {
     struct jobq__timer never = {{NULL, NULL}, 0}, last = {{NULL, NULL}, 0};
     jobq__wheel_init(&wheel, 0);
@@ -128,7 +138,8 @@ TEST(never_does_not_come) {
     CHECK(!jobq__timer_pending(&never));
 }
 
-/* The clock runs a year ahead, timers are set there, then somebody sets it right. */
+/* Goal: a clock that is set back loses nothing and makes nothing early. Method: it runs a year
+ * ahead, timers are set there, then somebody sets it right. */
 TEST(a_clock_that_steps_back) {
     struct jobq__timer soon = {{NULL, NULL}, 0}, late = {{NULL, NULL}, 0};
     struct jobq__timer before = {{NULL, NULL}, 0}, again = {{NULL, NULL}, 0};
@@ -157,7 +168,8 @@ TEST(a_clock_that_steps_back) {
     CHECK_INT(jobq__wheel_count(&wheel), 0);
 }
 
-/* What was due, and not taken, when the clock stepped back, is due no longer. */
+/* Goal: what was due, and not taken, when the clock stepped back, is due no longer. Method: three
+ * timers, two such steps. */
 TEST(a_step_back_between_two_calls) {
     struct jobq__timer timers[3];
     int i;
@@ -174,6 +186,7 @@ TEST(a_step_back_between_two_calls) {
     CHECK(comes(300, &timers[2]));
 }
 
+/* Goal: times below zero are times. Method: a clock of 1969, and one of the beginning of time. */
 TEST(a_clock_before_1970) {
     struct jobq__timer timer = {{NULL, NULL}, 0}, other = {{NULL, NULL}, 0};
     jobq__wheel_init(&wheel, -YEAR);
@@ -193,7 +206,8 @@ TEST(a_clock_before_1970) {
     CHECK(comes(3, &other));
 }
 
-/* A handler's timer may be set again while the due ones are being taken out. */
+/* Goal: a handler's timer may be set again while the due ones are being taken out. Method: of
+ * three that are due one is set anew, one deleted. */
 TEST(adding_and_deleting_between_two_calls) {
     struct jobq__timer timers[3];
     int i;
@@ -223,7 +237,8 @@ static void cross(int64_t from_ms, int64_t at_ms) {
     CHECK_INT(jobq__wheel_count(&wheel), 0);
 }
 
-/* From around every power of two to around every greater one. */
+/* Goal: no border of a digit keeps a timer back, or lets it go early. Method: from around every
+ * power of two to around every greater one. */
 TEST(borders_of_the_digits) {
     int low, high, from, to;
     for (low = 1; low <= 62; ++low) {
@@ -248,8 +263,9 @@ static int64_t real_us(void) {
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-/* Were the cost of a jump its milliseconds, this would not end before the reader does. Half of
- * the jumps may be as slow as the machine likes. */
+/* Goal: a jump costs by its timers, not by its milliseconds: else this would not end before the
+ * reader does. Method: 60 timers over ten years; half of the jumps may be as slow as the machine
+ * likes. */
 TEST(jumps_of_ten_years) {
     enum { TIMERS = 60 };
     static struct jobq__timer timers[TIMERS];
@@ -405,8 +421,8 @@ static void model_begin(int bits_max) {
     jobq__wheel_init(&wheel, model_now_ms);
 }
 
-/* Other seeds: TEST_SEED in the environment. The first disagreement ends it, the rest would only
- * be its echo. */
+/* Goal: the wheel answers as a list does. Method: random operations on both, from TEST_SEED. The
+ * first disagreement ends it, the rest would only be its echo. */
 TEST(agrees_with_a_sorted_list) {
     int64_t rounds = test_effort(MODEL_ROUNDS), round;
     int step;
