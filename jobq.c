@@ -6983,6 +6983,7 @@ struct jobq_run {
     void *result;
     size_t result_size;
     struct jobq__said *result_said; /* to carry it, had beforehand */
+    bool too_big;               /* the result: it is a failure, whatever the handler returns */
     bool no_memory;
     /* The job's transaction. */
     bool in_tx;
@@ -10748,7 +10749,7 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     run->started_ms = jobq__clock_mono_ms(q->clock);
     run->deadline_ms = JOBQ_NEVER;
     run->said = JOBQ_OUTCOME_NONE;
-    run->in_tx = run->joined = run->no_memory = false;
+    run->in_tx = run->joined = run->no_memory = run->too_big = false;
     run->saved_read = run->info_read = false;
     run->text[0] = 0;
     jobq__os_store(&run->stop, 0);
@@ -10902,6 +10903,7 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
         run->at_ms = JOBQ__MIN(run->entry->row.run_at_ms, now_ms);
         return JOBQ_STOPPED;
     }
+    if (outcome == JOBQ_DONE && run->too_big && run->said == JOBQ_FAIL) return JOBQ_FAIL;
     if (run->said != outcome) run->text[0] = 0;
     if (outcome == JOBQ_DONE && run->no_memory) {
         jobq__run_say(run, "there was no memory to keep the result");
@@ -11032,7 +11034,8 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     jobq__owner_ended(&run->q->owner, worker->index, run->outer);
     entry->run_ms = jobq__sub(jobq__clock_mono_ms(run->q->clock), run->started_ms);
     /* What is done has no next time. */
-    if (outcome != JOBQ_DONE || run->no_memory) now_ms = jobq__clock_now_ms(run->q->clock);
+    if (outcome != JOBQ_DONE || run->no_memory || run->too_big)
+        now_ms = jobq__clock_now_ms(run->q->clock);
     outcome = jobq__run_interpret(run, outcome, now_ms);
     if (run->in_tx && outcome != JOBQ_DONE) outcome = jobq__run_abandon(run, outcome);
     jobq__run_decide(run, outcome, now_ms);
@@ -11056,13 +11059,14 @@ static void jobq__run_drop_result(struct jobq_run *run) {
     run->result = NULL;
     run->result_said = NULL;
     run->result_size = 0;
-    run->no_memory = false;
+    run->no_memory = run->too_big = false;
 }
 
 JOBQ_API jobq_outcome jobq_done(jobq_run *run, const void *result, size_t size) {
     jobq__run_drop_result(run);
     if (!result) size = 0;
-    if (size > (size_t)run->q->options.payload_max)
+    run->too_big = size > (size_t)run->q->options.payload_max;
+    if (run->too_big)
         return jobq_fail(run, "the result of %llu bytes is larger than payload_max",
                          (unsigned long long)size);
     if (result) {

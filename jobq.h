@@ -475,8 +475,8 @@ JOBQ_API void jobq_mark_exit(void);
 /* Outcomes with more to say. Each remembers its detail in run and returns the outcome
  * for the handler to return; the last one called counts. Text is cut at JOBQ_TEXT_MAX
  * bytes; format may be NULL; a negative time is now. A result of size 0 is kept as an empty one;
- * NULL is none; one of more than payload_max makes it JOBQ_FAIL, with a message that says so. Only
- * in the handler, on its thread.
+ * NULL is none; one of more than payload_max fails the job for good, with a message that says so.
+ * Only in the handler, on its thread.
  * JOBQ_RESCHEDULE begins a new round: attempt 1, without crashes and checkpoint. JOBQ_SNOOZE and
  * JOBQ_RESCHEDULE returned without a time wait for the kind's backoff_min_ms. */
 JOBQ_API jobq_outcome jobq_done(jobq_run *run, const void *result, size_t size);

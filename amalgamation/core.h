@@ -210,6 +210,7 @@ struct jobq_run {
     void *result;
     size_t result_size;
     struct jobq__said *result_said; /* to carry it, had beforehand */
+    bool too_big;               /* the result: it is a failure, whatever the handler returns */
     bool no_memory;
     /* The job's transaction. */
     bool in_tx;
