@@ -570,6 +570,27 @@ JOBQ__INTERNAL void jobq__err_copy_text(char *to, size_t capacity, const char *t
     to[size] = 0;
 }
 
+/* Bytes of the character that text begins with; 0 if it is none. */
+static size_t jobq__err_character(const unsigned char *text) {
+    size_t size = text[0] < 0x80 ? 1 : text[0] < 0xc2 ? 0 : text[0] < 0xe0 ? 2
+                : text[0] < 0xf0 ? 3 : text[0] < 0xf5 ? 4 : 0, i;
+    for (i = 1; i < size; i++)
+        if ((text[i] & 0xc0) != 0x80) return 0;
+    /* Longer than it need be, half of a pair of UTF-16, or beyond the last one. */
+    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] > 0x9f)
+        || (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f)) return 0;
+    return size;
+}
+
+/* A path is what bytes it likes, and it and other parts of a sentence may have been cut. */
+static void jobq__err_make_utf8(char *text) {
+    while (*text) {
+        size_t size = jobq__err_character((const unsigned char *)text);
+        if (!size) *text = '?';
+        text += size ? size : 1;
+    }
+}
+
 JOBQ__INTERNAL int jobq__err_set(jobq_error *err, int code, const char *format, ...) {
     va_list args;
     if (!err) return code;
@@ -584,6 +605,7 @@ JOBQ__INTERNAL int jobq__err_set(jobq_error *err, int code, const char *format, 
     va_start(args, format);
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
+    jobq__err_make_utf8(err->text);
     return code;
 }
 
@@ -3544,6 +3566,9 @@ enum jobq__sql {
 #if SQLITE_VERSION_NUMBER < 3035000
 #error "jobq needs SQLite 3.35 or later, or a library that is built on it (SQLCipher 4.5 is)"
 #endif
+#ifdef SQLITE_OMIT_AUTHORIZATION
+#error "jobq needs sqlite3_set_authorizer: build SQLite without SQLITE_OMIT_AUTHORIZATION"
+#endif
 
 /* Design note.
  *
@@ -3567,14 +3592,22 @@ struct jobq__fault {
     int64_t row;
 };
 
+enum { JOBQ__GUARD_CONFIGS = 24, JOBQ__GUARD_LIMITS = 12 };
+
 /* What guard.c knows of a connection that handlers get. */
 struct jobq__guard {
     bool temp;          /* something of the temporary schema was made or changed by a handler */
     bool altered;       /* a table may have got a name that is jobq's, now or by a later job */
     bool spoilt;        /* something that a handler left on it is in jobq's own way */
     int asked;          /* how often the authorizer was, to see that it is ours still */
-    int configs[16], limits[16]; /* as on_connect left them */
+    int configs[JOBQ__GUARD_CONFIGS], limits[JOBQ__GUARD_LIMITS]; /* as on_connect left them */
 };
+
+/* The limits of a connection that bind jobq's own statements like the application's. */
+#define JOBQ__DB_BINDING_LIMITS \
+    SQLITE_LIMIT_LENGTH, SQLITE_LIMIT_SQL_LENGTH, SQLITE_LIMIT_COLUMN, SQLITE_LIMIT_EXPR_DEPTH, \
+    SQLITE_LIMIT_COMPOUND_SELECT, SQLITE_LIMIT_VDBE_OP, SQLITE_LIMIT_FUNCTION_ARG, \
+    SQLITE_LIMIT_LIKE_PATTERN_LENGTH, SQLITE_LIMIT_VARIABLE_NUMBER, SQLITE_LIMIT_TRIGGER_DEPTH
 
 struct jobq__db {
     sqlite3 *handle;
@@ -3777,7 +3810,7 @@ JOBQ__INTERNAL int jobq__db_code(int sqlite_code) {
     if (sqlite_code == SQLITE_IOERR_SHMSIZE) return JOBQ_FULL;
     switch (sqlite_code & 0xff) {
     case SQLITE_OK: case SQLITE_ROW: case SQLITE_DONE: return JOBQ_OK;
-    case SQLITE_BUSY: case SQLITE_LOCKED: return JOBQ_BUSY;
+    case SQLITE_BUSY: case SQLITE_LOCKED: case SQLITE_PROTOCOL: return JOBQ_BUSY;
     case SQLITE_FULL: return JOBQ_FULL;
     case SQLITE_NOMEM: return JOBQ_NO_MEMORY;
     case SQLITE_READONLY: case SQLITE_PERM: case SQLITE_AUTH: return JOBQ_READ_ONLY;
@@ -4041,23 +4074,21 @@ JOBQ__INTERNAL void jobq__db_impatient(struct jobq__db *db) {
     db->until_us = 0;
 }
 
-static const int jobq__db_limits[] = {
-    SQLITE_LIMIT_LENGTH, SQLITE_LIMIT_SQL_LENGTH, SQLITE_LIMIT_COLUMN, SQLITE_LIMIT_EXPR_DEPTH,
-    SQLITE_LIMIT_COMPOUND_SELECT, SQLITE_LIMIT_VDBE_OP, SQLITE_LIMIT_FUNCTION_ARG,
-    SQLITE_LIMIT_LIKE_PATTERN_LENGTH, SQLITE_LIMIT_VARIABLE_NUMBER, SQLITE_LIMIT_TRIGGER_DEPTH};
+static const int jobq__db_limits[] = {JOBQ__DB_BINDING_LIMITS};
 
 enum { JOBQ__DB_LIMITS = JOBQ__COUNT(jobq__db_limits) };
 
-/* As much as the build allows. */
+/* As much as the build allows; before: as it was, or NULL. */
 static void jobq__db_raise(struct jobq__db *db, int *before) {
     int i;
-    for (i = 0; i < JOBQ__DB_LIMITS; i++)
-        before[i] = sqlite3_limit(db->handle, jobq__db_limits[i], INT32_MAX);
+    for (i = 0; i < JOBQ__DB_LIMITS; i++) {
+        int was = sqlite3_limit(db->handle, jobq__db_limits[i], INT32_MAX);
+        if (before) before[i] = was;
+    }
 }
 
 JOBQ__INTERNAL void jobq__db_unbind(struct jobq__db *db) {
-    int before[JOBQ__DB_LIMITS];
-    jobq__db_raise(db, before);
+    jobq__db_raise(db, NULL);
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, 0, (int *)NULL);
 }
 
@@ -4071,29 +4102,45 @@ JOBQ__INTERNAL void jobq__db_harden(struct jobq__db *db, bool hard) {
     else sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, db->keys, (int *)NULL);
 }
 
+/* Nobody looks over jobq's shoulder, and its failures tell what they are. */
+static void jobq__db_unhook(struct jobq__db *db) {
+    sqlite3_extended_result_codes(db->handle, 1);
+    sqlite3_update_hook(db->handle, NULL, NULL);
+#ifndef SQLITE_OMIT_PROGRESS_CALLBACK
+    sqlite3_progress_handler(db->handle, 0, NULL, NULL);
+#endif
+#ifndef SQLITE_OMIT_TRACE
+    sqlite3_trace_v2(db->handle, 0, NULL, NULL);
+#endif
+#ifdef SQLITE_ENABLE_PREUPDATE_HOOK
+    sqlite3_preupdate_hook(db->handle, NULL, NULL);
+#endif
+}
+
 JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job) {
     const void *commit = sqlite3_commit_hook(db->handle, jobq__db_before_commit, db);
     const void *rollback = sqlite3_rollback_hook(db->handle, of_job ? jobq__db_rolled_back : NULL,
                                                  db);
     sqlite3_busy_handler(db->handle, jobq__db_wait, db);
-    sqlite3_progress_handler(db->handle, 0, NULL, NULL);
-    sqlite3_update_hook(db->handle, NULL, NULL);
-    sqlite3_trace_v2(db->handle, 0, NULL, NULL);
+    jobq__db_unhook(db);
     /* Replaces the automatic checkpoint, too. */
     sqlite3_wal_hook(db->handle, jobq__db_after_commit, db);
     return commit == db && (!of_job || rollback == db);
 }
 
-static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
+/* theirs: what jobq only prefers is as handlers are to find it. */
+static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use, bool theirs,
                             const struct jobq__db_options *options) {
     bool full = options->durability == JOBQ_DURABLE || use == JOBQ__DB_WRITER;
-    int rc;
+    int rc = JOBQ_OK;
+    if (!theirs)
+        rc = jobq__db_exec(db, "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;"
+                               " PRAGMA cell_size_check=1; PRAGMA journal_size_limit=-1");
     /* On a Mac only a full sync reaches the platter, that of a flush or a checkpoint at RELAXED
      * just as a commit's; elsewhere it changes nothing. */
-    rc = jobq__db_exec(db, "PRAGMA locking_mode=NORMAL; PRAGMA mmap_size=0;"
-                           " PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=1;"
-                           " PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;"
-                           " PRAGMA journal_size_limit=-1; PRAGMA query_only=0");
+    if (rc == JOBQ_OK)
+        rc = jobq__db_exec(db, "PRAGMA locking_mode=NORMAL; PRAGMA fullfsync=1;"
+                               " PRAGMA checkpoint_fullfsync=1; PRAGMA query_only=0");
     if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
     if (rc == JOBQ_OK)
         rc = jobq__db_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
@@ -4135,11 +4182,11 @@ static int jobq__db_refuse_temporary(struct jobq__db *db, enum jobq__db_use use,
 }
 
 /* What jobq lives by, whatever the application's limits are. */
-static int jobq__db_put_right(struct jobq__db *db, enum jobq__db_use use,
+static int jobq__db_put_right(struct jobq__db *db, enum jobq__db_use use, bool theirs,
                               const struct jobq__db_options *options, jobq_error *err) {
     int i, rc, before[JOBQ__DB_LIMITS];
     jobq__db_raise(db, before);
-    rc = jobq__db_pragmas(db, use, options);
+    rc = jobq__db_pragmas(db, use, theirs, options);
     if (rc != JOBQ_OK) rc = jobq__db_fail(db, err);
     else if (options->on_connect) rc = jobq__db_refuse_temporary(db, use, err);
     for (i = 0; i < JOBQ__DB_LIMITS; i++)
@@ -4165,8 +4212,7 @@ static void jobq__db_clear(struct jobq__db *db) {
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &keys);
     db->keys = keys != 0;
     sqlite3_set_authorizer(db->handle, NULL, NULL);
-    sqlite3_progress_handler(db->handle, 0, NULL, NULL);
-    sqlite3_update_hook(db->handle, NULL, NULL);
+    jobq__db_unhook(db);
 }
 
 /* The application's hook, with the connection as it is; its words, or SQLite's, if it refuses. */
@@ -4210,11 +4256,10 @@ JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
     /* In memory a connection that was refused to the job stays the writer's. */
     jobq__db_reset_all(db);
     sqlite3_set_authorizer(db->handle, NULL, NULL);
-    sqlite3_extended_result_codes(db->handle, 1);
     jobq__db_hooks(db, use == JOBQ__DB_JOB);
     if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
     if (jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_ROLLBACK);
-    put = jobq__db_put_right(db, use, options, rc == JOBQ_OK ? err : NULL);
+    put = jobq__db_put_right(db, use, use == JOBQ__DB_JOB, options, rc == JOBQ_OK ? err : NULL);
     return rc == JOBQ_OK ? put : rc;
 }
 
@@ -4232,7 +4277,6 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
         jobq__db_close(db);
         return rc;
     }
-    sqlite3_extended_result_codes(db->handle, 1);
     /* Until the file is known to be ours nothing of it may be touched. */
     if (use == JOBQ__DB_WRITER || options->client) jobq__db_disown(db);
     jobq__db_clear(db);
@@ -4247,7 +4291,7 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
     }
     if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
     jobq__db_hooks(db, use == JOBQ__DB_JOB);
-    rc = jobq__db_put_right(db, use, options, err);
+    rc = jobq__db_put_right(db, use, false, options, err);
     if (rc != JOBQ_OK) jobq__db_close(db);
     return rc;
 }
@@ -4386,13 +4430,32 @@ static const int jobq__guard_configs[] = {
     SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION,
     SQLITE_DBCONFIG_ENABLE_QPSG, SQLITE_DBCONFIG_TRIGGER_EQP, SQLITE_DBCONFIG_DEFENSIVE,
     SQLITE_DBCONFIG_WRITABLE_SCHEMA, SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, SQLITE_DBCONFIG_DQS_DML,
-    SQLITE_DBCONFIG_DQS_DDL, SQLITE_DBCONFIG_LEGACY_FILE_FORMAT, SQLITE_DBCONFIG_TRUSTED_SCHEMA};
+    SQLITE_DBCONFIG_DQS_DDL, SQLITE_DBCONFIG_LEGACY_FILE_FORMAT, SQLITE_DBCONFIG_TRUSTED_SCHEMA,
+#ifdef SQLITE_DBCONFIG_STMT_SCANSTATUS
+    SQLITE_DBCONFIG_STMT_SCANSTATUS,
+#endif
+#ifdef SQLITE_DBCONFIG_REVERSE_SCANORDER
+    SQLITE_DBCONFIG_REVERSE_SCANORDER,
+#endif
+#ifdef SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE
+    SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE,
+#endif
+#ifdef SQLITE_DBCONFIG_ENABLE_COMMENTS
+    SQLITE_DBCONFIG_ENABLE_COMMENTS,
+#endif
+#ifdef SQLITE_DBCONFIG_FP_DIGITS
+    SQLITE_DBCONFIG_FP_DIGITS,
+#endif
+};
 
+/* Those that bind jobq's own statements, too, are db.c's; the others are put back only. */
 static const int jobq__guard_limits[] = {
-    SQLITE_LIMIT_LENGTH, SQLITE_LIMIT_SQL_LENGTH, SQLITE_LIMIT_COLUMN, SQLITE_LIMIT_EXPR_DEPTH,
-    SQLITE_LIMIT_COMPOUND_SELECT, SQLITE_LIMIT_VDBE_OP, SQLITE_LIMIT_FUNCTION_ARG,
-    SQLITE_LIMIT_ATTACHED, SQLITE_LIMIT_LIKE_PATTERN_LENGTH, SQLITE_LIMIT_VARIABLE_NUMBER,
-    SQLITE_LIMIT_TRIGGER_DEPTH, SQLITE_LIMIT_WORKER_THREADS};
+    JOBQ__DB_BINDING_LIMITS, SQLITE_LIMIT_ATTACHED, SQLITE_LIMIT_WORKER_THREADS};
+
+typedef char jobq__guard_configs_fit[
+    JOBQ__COUNT(jobq__guard_configs) <= JOBQ__GUARD_CONFIGS ? 1 : -1];
+typedef char jobq__guard_limits_fit[
+    JOBQ__COUNT(jobq__guard_limits) <= JOBQ__GUARD_LIMITS ? 1 : -1];
 
 static int jobq__guard_config(struct jobq__db *db, int which, int value) {
     int is = 0;
@@ -10964,8 +11027,10 @@ static jobq_outcome jobq__run_abandon(struct jobq_run *run, jobq_outcome outcome
 }
 
 static void jobq__run_not_committed(struct jobq_run *run, const char *why) {
+    char words[191];
+    jobq__err_copy_text(words, sizeof words, why);
     snprintf(run->text, sizeof run->text, "the job's transaction could not be committed, nothing"
-             " was kept: %.190s", why);
+             " was kept: %s", words);
 }
 
 /* The job's transaction ends with the run; false if the outcome has yet to be settled. */

@@ -348,9 +348,10 @@ typedef struct jobq_options {
      * jobq_run_db, fails with JOBQ_CANT_OPEN and the words that it may have put into err->text,
      * else SQLite's. jobq puts right again what it lives by: the journal, synchronous, locking and
      * query_only modes, busy handler, authorizer, every hook, progress handler and trace; on all
-     * but the job's also triggers and views, which are off there. Built-in functions must not be
-     * redefined. It may not call jobq, nor leave a transaction open, nor touch jobq_* tables, nor
-     * make anything temporary of such a name, or a temporary trigger on one (CANT_OPEN). */
+     * but the job's also triggers and views, which are off there, mmap_size, temp_store,
+     * cell_size_check and journal_size_limit. Built-in functions must not be redefined. It may not
+     * call jobq, nor leave a transaction open, nor touch jobq_* tables, nor make anything temporary
+     * of such a name, or a temporary trigger on one (CANT_OPEN). */
     int (*on_connect)(struct sqlite3 *db, jobq_connection which, jobq_stage stage,
                       jobq_error *err, void *ctx);
     void *ctx;              /* given to on_event, on_wake, on_thread and on_connect */
@@ -528,7 +529,9 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * statistics tell of it. Any other writing call on this thread is then JOBQ_MISUSE.
  * The next job finds the connection as on_connect left it: temporary tables, limits,
  * settings and hooks of this one are gone, some of them at the next call of jobq. Only
- * functions and collations that a handler registers may stay. Keep no statement for another
+ * functions and collations that a handler registers may stay, what it has given to
+ * sqlite3_collation_needed, and a pre-update hook where jobq.c was compiled without
+ * SQLITE_ENABLE_PREUPDATE_HOOK. Keep no statement for another
  * job: the connection may be another then. On ":memory:" there is one connection: other
  * threads that look inside wait meanwhile, handlers that read their own checkpoint or info until
  * the transaction ends; and a look by the handler sees what it has written.

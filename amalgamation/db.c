@@ -69,7 +69,7 @@ JOBQ__INTERNAL int jobq__db_code(int sqlite_code) {
     if (sqlite_code == SQLITE_IOERR_SHMSIZE) return JOBQ_FULL;
     switch (sqlite_code & 0xff) {
     case SQLITE_OK: case SQLITE_ROW: case SQLITE_DONE: return JOBQ_OK;
-    case SQLITE_BUSY: case SQLITE_LOCKED: return JOBQ_BUSY;
+    case SQLITE_BUSY: case SQLITE_LOCKED: case SQLITE_PROTOCOL: return JOBQ_BUSY;
     case SQLITE_FULL: return JOBQ_FULL;
     case SQLITE_NOMEM: return JOBQ_NO_MEMORY;
     case SQLITE_READONLY: case SQLITE_PERM: case SQLITE_AUTH: return JOBQ_READ_ONLY;
@@ -333,23 +333,21 @@ JOBQ__INTERNAL void jobq__db_impatient(struct jobq__db *db) {
     db->until_us = 0;
 }
 
-static const int jobq__db_limits[] = {
-    SQLITE_LIMIT_LENGTH, SQLITE_LIMIT_SQL_LENGTH, SQLITE_LIMIT_COLUMN, SQLITE_LIMIT_EXPR_DEPTH,
-    SQLITE_LIMIT_COMPOUND_SELECT, SQLITE_LIMIT_VDBE_OP, SQLITE_LIMIT_FUNCTION_ARG,
-    SQLITE_LIMIT_LIKE_PATTERN_LENGTH, SQLITE_LIMIT_VARIABLE_NUMBER, SQLITE_LIMIT_TRIGGER_DEPTH};
+static const int jobq__db_limits[] = {JOBQ__DB_BINDING_LIMITS};
 
 enum { JOBQ__DB_LIMITS = JOBQ__COUNT(jobq__db_limits) };
 
-/* As much as the build allows. */
+/* As much as the build allows; before: as it was, or NULL. */
 static void jobq__db_raise(struct jobq__db *db, int *before) {
     int i;
-    for (i = 0; i < JOBQ__DB_LIMITS; i++)
-        before[i] = sqlite3_limit(db->handle, jobq__db_limits[i], INT32_MAX);
+    for (i = 0; i < JOBQ__DB_LIMITS; i++) {
+        int was = sqlite3_limit(db->handle, jobq__db_limits[i], INT32_MAX);
+        if (before) before[i] = was;
+    }
 }
 
 JOBQ__INTERNAL void jobq__db_unbind(struct jobq__db *db) {
-    int before[JOBQ__DB_LIMITS];
-    jobq__db_raise(db, before);
+    jobq__db_raise(db, NULL);
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, 0, (int *)NULL);
 }
 
@@ -363,29 +361,45 @@ JOBQ__INTERNAL void jobq__db_harden(struct jobq__db *db, bool hard) {
     else sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, db->keys, (int *)NULL);
 }
 
+/* Nobody looks over jobq's shoulder, and its failures tell what they are. */
+static void jobq__db_unhook(struct jobq__db *db) {
+    sqlite3_extended_result_codes(db->handle, 1);
+    sqlite3_update_hook(db->handle, NULL, NULL);
+#ifndef SQLITE_OMIT_PROGRESS_CALLBACK
+    sqlite3_progress_handler(db->handle, 0, NULL, NULL);
+#endif
+#ifndef SQLITE_OMIT_TRACE
+    sqlite3_trace_v2(db->handle, 0, NULL, NULL);
+#endif
+#ifdef SQLITE_ENABLE_PREUPDATE_HOOK
+    sqlite3_preupdate_hook(db->handle, NULL, NULL);
+#endif
+}
+
 JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job) {
     const void *commit = sqlite3_commit_hook(db->handle, jobq__db_before_commit, db);
     const void *rollback = sqlite3_rollback_hook(db->handle, of_job ? jobq__db_rolled_back : NULL,
                                                  db);
     sqlite3_busy_handler(db->handle, jobq__db_wait, db);
-    sqlite3_progress_handler(db->handle, 0, NULL, NULL);
-    sqlite3_update_hook(db->handle, NULL, NULL);
-    sqlite3_trace_v2(db->handle, 0, NULL, NULL);
+    jobq__db_unhook(db);
     /* Replaces the automatic checkpoint, too. */
     sqlite3_wal_hook(db->handle, jobq__db_after_commit, db);
     return commit == db && (!of_job || rollback == db);
 }
 
-static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use,
+/* theirs: what jobq only prefers is as handlers are to find it. */
+static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use, bool theirs,
                             const struct jobq__db_options *options) {
     bool full = options->durability == JOBQ_DURABLE || use == JOBQ__DB_WRITER;
-    int rc;
+    int rc = JOBQ_OK;
+    if (!theirs)
+        rc = jobq__db_exec(db, "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;"
+                               " PRAGMA cell_size_check=1; PRAGMA journal_size_limit=-1");
     /* On a Mac only a full sync reaches the platter, that of a flush or a checkpoint at RELAXED
      * just as a commit's; elsewhere it changes nothing. */
-    rc = jobq__db_exec(db, "PRAGMA locking_mode=NORMAL; PRAGMA mmap_size=0;"
-                           " PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=1;"
-                           " PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;"
-                           " PRAGMA journal_size_limit=-1; PRAGMA query_only=0");
+    if (rc == JOBQ_OK)
+        rc = jobq__db_exec(db, "PRAGMA locking_mode=NORMAL; PRAGMA fullfsync=1;"
+                               " PRAGMA checkpoint_fullfsync=1; PRAGMA query_only=0");
     if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
     if (rc == JOBQ_OK)
         rc = jobq__db_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
@@ -427,11 +441,11 @@ static int jobq__db_refuse_temporary(struct jobq__db *db, enum jobq__db_use use,
 }
 
 /* What jobq lives by, whatever the application's limits are. */
-static int jobq__db_put_right(struct jobq__db *db, enum jobq__db_use use,
+static int jobq__db_put_right(struct jobq__db *db, enum jobq__db_use use, bool theirs,
                               const struct jobq__db_options *options, jobq_error *err) {
     int i, rc, before[JOBQ__DB_LIMITS];
     jobq__db_raise(db, before);
-    rc = jobq__db_pragmas(db, use, options);
+    rc = jobq__db_pragmas(db, use, theirs, options);
     if (rc != JOBQ_OK) rc = jobq__db_fail(db, err);
     else if (options->on_connect) rc = jobq__db_refuse_temporary(db, use, err);
     for (i = 0; i < JOBQ__DB_LIMITS; i++)
@@ -457,8 +471,7 @@ static void jobq__db_clear(struct jobq__db *db) {
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &keys);
     db->keys = keys != 0;
     sqlite3_set_authorizer(db->handle, NULL, NULL);
-    sqlite3_progress_handler(db->handle, 0, NULL, NULL);
-    sqlite3_update_hook(db->handle, NULL, NULL);
+    jobq__db_unhook(db);
 }
 
 /* The application's hook, with the connection as it is; its words, or SQLite's, if it refuses. */
@@ -502,11 +515,10 @@ JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
     /* In memory a connection that was refused to the job stays the writer's. */
     jobq__db_reset_all(db);
     sqlite3_set_authorizer(db->handle, NULL, NULL);
-    sqlite3_extended_result_codes(db->handle, 1);
     jobq__db_hooks(db, use == JOBQ__DB_JOB);
     if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
     if (jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_ROLLBACK);
-    put = jobq__db_put_right(db, use, options, rc == JOBQ_OK ? err : NULL);
+    put = jobq__db_put_right(db, use, use == JOBQ__DB_JOB, options, rc == JOBQ_OK ? err : NULL);
     return rc == JOBQ_OK ? put : rc;
 }
 
@@ -524,7 +536,6 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
         jobq__db_close(db);
         return rc;
     }
-    sqlite3_extended_result_codes(db->handle, 1);
     /* Until the file is known to be ours nothing of it may be touched. */
     if (use == JOBQ__DB_WRITER || options->client) jobq__db_disown(db);
     jobq__db_clear(db);
@@ -539,7 +550,7 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
     }
     if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
     jobq__db_hooks(db, use == JOBQ__DB_JOB);
-    rc = jobq__db_put_right(db, use, options, err);
+    rc = jobq__db_put_right(db, use, false, options, err);
     if (rc != JOBQ_OK) jobq__db_close(db);
     return rc;
 }

@@ -14,6 +14,9 @@
 #if SQLITE_VERSION_NUMBER < 3035000
 #error "jobq needs SQLite 3.35 or later, or a library that is built on it (SQLCipher 4.5 is)"
 #endif
+#ifdef SQLITE_OMIT_AUTHORIZATION
+#error "jobq needs sqlite3_set_authorizer: build SQLite without SQLITE_OMIT_AUTHORIZATION"
+#endif
 
 /* Design note.
  *
@@ -37,14 +40,22 @@ struct jobq__fault {
     int64_t row;
 };
 
+enum { JOBQ__GUARD_CONFIGS = 24, JOBQ__GUARD_LIMITS = 12 };
+
 /* What guard.c knows of a connection that handlers get. */
 struct jobq__guard {
     bool temp;          /* something of the temporary schema was made or changed by a handler */
     bool altered;       /* a table may have got a name that is jobq's, now or by a later job */
     bool spoilt;        /* something that a handler left on it is in jobq's own way */
     int asked;          /* how often the authorizer was, to see that it is ours still */
-    int configs[16], limits[16]; /* as on_connect left them */
+    int configs[JOBQ__GUARD_CONFIGS], limits[JOBQ__GUARD_LIMITS]; /* as on_connect left them */
 };
+
+/* The limits of a connection that bind jobq's own statements like the application's. */
+#define JOBQ__DB_BINDING_LIMITS \
+    SQLITE_LIMIT_LENGTH, SQLITE_LIMIT_SQL_LENGTH, SQLITE_LIMIT_COLUMN, SQLITE_LIMIT_EXPR_DEPTH, \
+    SQLITE_LIMIT_COMPOUND_SELECT, SQLITE_LIMIT_VDBE_OP, SQLITE_LIMIT_FUNCTION_ARG, \
+    SQLITE_LIMIT_LIKE_PATTERN_LENGTH, SQLITE_LIMIT_VARIABLE_NUMBER, SQLITE_LIMIT_TRIGGER_DEPTH
 
 struct jobq__db {
     sqlite3 *handle;

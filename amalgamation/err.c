@@ -39,6 +39,27 @@ JOBQ__INTERNAL void jobq__err_copy_text(char *to, size_t capacity, const char *t
     to[size] = 0;
 }
 
+/* Bytes of the character that text begins with; 0 if it is none. */
+static size_t jobq__err_character(const unsigned char *text) {
+    size_t size = text[0] < 0x80 ? 1 : text[0] < 0xc2 ? 0 : text[0] < 0xe0 ? 2
+                : text[0] < 0xf0 ? 3 : text[0] < 0xf5 ? 4 : 0, i;
+    for (i = 1; i < size; i++)
+        if ((text[i] & 0xc0) != 0x80) return 0;
+    /* Longer than it need be, half of a pair of UTF-16, or beyond the last one. */
+    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] > 0x9f)
+        || (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f)) return 0;
+    return size;
+}
+
+/* A path is what bytes it likes, and it and other parts of a sentence may have been cut. */
+static void jobq__err_make_utf8(char *text) {
+    while (*text) {
+        size_t size = jobq__err_character((const unsigned char *)text);
+        if (!size) *text = '?';
+        text += size ? size : 1;
+    }
+}
+
 JOBQ__INTERNAL int jobq__err_set(jobq_error *err, int code, const char *format, ...) {
     va_list args;
     if (!err) return code;
@@ -53,6 +74,7 @@ JOBQ__INTERNAL int jobq__err_set(jobq_error *err, int code, const char *format, 
     va_start(args, format);
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
+    jobq__err_make_utf8(err->text);
     return code;
 }
 

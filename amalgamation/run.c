@@ -230,8 +230,10 @@ static jobq_outcome jobq__run_abandon(struct jobq_run *run, jobq_outcome outcome
 }
 
 static void jobq__run_not_committed(struct jobq_run *run, const char *why) {
+    char words[191];
+    jobq__err_copy_text(words, sizeof words, why);
     snprintf(run->text, sizeof run->text, "the job's transaction could not be committed, nothing"
-             " was kept: %.190s", why);
+             " was kept: %s", words);
 }
 
 /* The job's transaction ends with the run; false if the outcome has yet to be settled. */

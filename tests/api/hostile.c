@@ -456,7 +456,64 @@ TEST(name_of_another) {
     hostile_free(&good);
 }
 
-TEST_MAIN(undamaged_rows_play, free_pages_are_counted, damaged_rows_end_with_a_code,
+struct looker {
+    jobq *q;
+    jobq_state state;
+    pthread_barrier_t *together;
+};
+
+static void *list_them(void *arg) {
+    struct looker *l = (struct looker *)arg;
+    jobq_filter filter = {.state = l->state, .kind = "none", .rows_max = 1000000};
+    jobq_cursor cursor = {0};
+    jobq_info info;
+    size_t count;
+    pthread_barrier_wait(l->together);
+    CHECK_CODE(jobq_list(l->q, &filter, &cursor, &info, 1, &count, NULL), JOBQ_CORRUPT);
+    return NULL;
+}
+
+/* Goal: what is told of a damaged file is of one row, also where two threads find two of them at
+ * the same time. Method: two long listings, each with a damaged row at its end, so that one waits
+ * for the other; the sentence that the queue gives afterwards. A thread sanitizer sees more. */
+TEST(two_threads_find_two_damages) {
+    enum { HALF = 400 };
+    static const char *const sentences[] = {"row 400: attempt is too small",
+                                            "row 800: runs holds a text"};
+    for (int round = 0; round < 5; round++) {
+        jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED};
+        const char *path = test_path("two.db");
+        jobq_error told = {.code = JOBQ_OK};
+        pthread_barrier_t together;
+        struct looker lookers[2];
+        pthread_t threads[2];
+        jobq *q = open_queue_at(path, options);
+        REQUIRE(q != NULL);
+        for (int i = 0; i < 2 * HALF; i++) put(q, "k");
+        close_queue(&q);
+        damage_it(path, "UPDATE jobq_job SET state = 2, lane = NULL, finished_at = id,"
+                        " prune_at = 8e12 + id WHERE id > 400");
+        damage_it(path, "UPDATE jobq_job SET attempt = -5 WHERE id = 400");
+        damage_it(path, "UPDATE jobq_job SET runs = 'x' WHERE id = 800");
+        q = open_queue_at(path, options);
+        REQUIRE(q != NULL);
+        pthread_barrier_init(&together, NULL, 2);
+        for (int i = 0; i < 2; i++) {
+            lookers[i] = (struct looker){q, i ? JOBQ_STATE_DONE : JOBQ_STATE_PENDING, &together};
+            threads[i] = thread_start(list_them, &lookers[i]);
+        }
+        for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+        pthread_barrier_destroy(&together);
+        CHECK_CODE(jobq_enqueue(q, &(jobq_job){.kind = "k"}, NULL, &told), JOBQ_CORRUPT);
+        if (!CHECK(strstr(told.text, sentences[0]) || strstr(told.text, sentences[1])))
+            test_note("%s", told.text);
+        close_whatever(&q);
+        remove(path);
+    }
+}
+
+TEST_MAIN(undamaged_rows_play, two_threads_find_two_damages, free_pages_are_counted,
+          damaged_rows_end_with_a_code,
           damaged_rows_end_with_a_code_when_they_run, index_that_does_not_agree,
           lost_names_are_no_damage, row_that_stands_twice, rows_out_of_order, count_looks_at_lanes,
           next_id_is_taken, no_new_job_can_stand, name_of_another)

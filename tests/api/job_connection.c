@@ -645,6 +645,19 @@ static void count_update(void *arg, int what, const char *db, const char *table,
     hook_calls++;
 }
 
+/* Switches that newer versions have, and the value that is not the usual one. */
+static const struct {
+    int which, off;
+} switches[] = {
+    {SQLITE_DBCONFIG_ENABLE_VIEW, 0},
+#ifdef SQLITE_DBCONFIG_REVERSE_SCANORDER
+    {SQLITE_DBCONFIG_REVERSE_SCANORDER, 1},
+#endif
+#ifdef SQLITE_DBCONFIG_ENABLE_COMMENTS
+    {SQLITE_DBCONFIG_ENABLE_COMMENTS, 0},
+#endif
+};
+
 /* The first changes what it can; the second looks at what is left. */
 static jobq_outcome leave_it_changed(jobq_run *run, void *ctx) {
     int *runs = (int *)ctx, on = -1;
@@ -656,10 +669,16 @@ static jobq_outcome leave_it_changed(jobq_run *run, void *ctx) {
     CHECK(sqlite3_limit(db, SQLITE_LIMIT_VARIABLE_NUMBER, -1) > 10);
     CHECK_INT(sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, -1, &on), SQLITE_OK);
     CHECK_INT(on, 1);
+    for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
+        CHECK_INT(sqlite3_db_config(db, switches[i].which, -1, &on), SQLITE_OK);
+        CHECK_INT(on, !switches[i].off);
+    }
     hook_calls = 0;
     CHECK_INT(run_sql(db, "CREATE TABLE IF NOT EXISTS note(text); INSERT INTO note VALUES('a')"),
               SQLITE_OK);
     CHECK_INT(hook_calls, 0);
+    CHECK_INT(run_sql(db, "CREATE TEMP TABLE one(x UNIQUE); INSERT INTO one VALUES(1), (1)"),
+              SQLITE_CONSTRAINT_UNIQUE);
     if ((*runs)++ % 2) return JOBQ_DONE;
     CHECK_INT(run_sql(db, "CREATE TEMP TABLE left_behind(x); INSERT INTO left_behind VALUES(1);"
                           "CREATE TEMP VIEW note AS SELECT 5 AS text;"
@@ -669,6 +688,9 @@ static jobq_outcome leave_it_changed(jobq_run *run, void *ctx) {
     sqlite3_progress_handler(db, 1, count_progress, NULL);
     sqlite3_update_hook(db, count_update, NULL);
     sqlite3_busy_timeout(db, 1);
+    sqlite3_extended_result_codes(db, 0);
+    for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++)
+        sqlite3_db_config(db, switches[i].which, switches[i].off, (int *)NULL);
     return *runs % 3 ? JOBQ_DONE : JOBQ_FAIL;
 }
 
@@ -688,6 +710,44 @@ TEST(next_job_finds_it_as_it_was) {
         for (int i = 0; i < 8; i++) put(f.q, "k");
         CHECK_INT(drain(f.q), 8);
         CHECK_INT(runs, 8);
+        close_at(&f, memory);
+    }
+}
+
+static int set_up_the_job(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                          void *ctx) {
+    (void)err, (void)ctx;
+    if (stage != JOBQ_STAGE_SETUP || which != JOBQ_CONNECTION_JOB) return 0;
+    return run_sql(db, "PRAGMA temp_store=FILE; PRAGMA mmap_size=65536; PRAGMA cell_size_check=0;"
+                       "PRAGMA cache_size=-900; CREATE TEMP TABLE mine(x);"
+                       "INSERT INTO mine VALUES(7)");
+}
+
+static jobq_outcome see_the_settings(jobq_run *run, void *ctx) {
+    bool memory = *(bool *)ctx;
+    sqlite3 *db = NULL;
+    WORKS(jobq_run_db(run, &db, &err));
+    CHECK_INT(ask(db, "SELECT x FROM temp.mine"), 7);
+    CHECK_INT(ask(db, "PRAGMA temp_store"), 1);
+    CHECK_INT(ask(db, "PRAGMA cache_size"), -900);
+    CHECK_INT(ask(db, "PRAGMA cell_size_check"), 0);
+    if (!memory) CHECK_INT(ask(db, "PRAGMA mmap_size"), 65536);
+    CHECK_INT(ask(db, "PRAGMA synchronous"), 2);
+    return JOBQ_DONE;
+}
+
+/* Goal: on the job's connection only what jobq lives by is put right; where the application has its
+ * temporary tables, and what it likes of the rest, stays, and so do the tables. */
+TEST(settings_of_the_hook_stay) {
+    for (int i = 0; i < 2; i++) {
+        bool memory = i == 1;
+        fixture f;
+        REQUIRE(open_at(&f, memory, (jobq_options){.workers = JOBQ_NONE,
+                                                   .on_connect = set_up_the_job}));
+        handle(f.q, "k", see_the_settings, &memory);
+        put(f.q, "k");
+        put(f.q, "k");
+        CHECK_INT(drain(f.q), 2);
         close_at(&f, memory);
     }
 }
@@ -860,6 +920,7 @@ TEST_MAIN(each_connection_is_shown, key_comes_first, hook_may_refuse, refusal_le
           hook_may_refuse_the_job, nothing_temporary_is_in_the_way, other_temporary_things_stay,
           foreign_keys_hold, hook_cannot_break_the_queue, hook_must_end_its_transaction,
           handler_may_do_its_own_only, handler_may_analyze_its_own, next_job_finds_it_as_it_was,
+          settings_of_the_hook_stay,
           taking_the_place_of_jobq_keeps_nothing, what_commit_refuses_is_a_failure,
           schema_may_change_in_the_middle, memory_has_the_transaction_too,
           memory_pool_loses_nothing)

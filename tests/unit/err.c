@@ -69,5 +69,46 @@ TEST(long_texts_are_cut) {
     CHECK_INT(strlen(err.text), sizeof err.text - 1);
 }
 
-TEST_MAIN(setting_sets_everything, row_and_id_are_added, system_speaks_in_words,
+static bool is_utf8(const char *text) {
+    for (const unsigned char *at = (const unsigned char *)text; *at;) {
+        int more = *at < 0x80 ? 0 : *at < 0xc2 ? -1 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2
+                 : *at < 0xf5 ? 3 : -1;
+        if (more < 0) return false;
+        for (at++; more > 0; more--, at++)
+            if ((*at & 0xc0) != 0x80) return false;
+    }
+    return true;
+}
+
+/* Goal: a sentence can be shown, stored and sent as UTF-8, whatever it names and wherever it was
+ * cut. Method: characters of two to four bytes, shifted so that each cut falls on each of their
+ * bytes; bytes that are no character; and what is whole stays as it is. */
+TEST(texts_are_utf8) {
+    static const char *const characters[] = {"\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x8c\x8d"};
+    static const char *const wrong[] = {"\xff", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80",
+                                        "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\x80", "\xe2\x82"};
+    jobq_error err = dirty();
+    char path[1200];
+    for (size_t i = 0; i < 12; i++) {
+        size_t size = i % 4;
+        memset(path, 'p', size);
+        while (size + 8 < sizeof path)
+            size += (size_t)snprintf(path + size, sizeof path - size, "%s", characters[i / 4]);
+        jobq__err_os(&err, JOBQ_CANT_OPEN, ENOENT, "open", path, "make it");
+        CHECK(is_utf8(err.text));
+        CHECK(strstr(err.text, "; make it") != NULL);
+        jobq__err_set(&err, JOBQ_MISUSE, "%s", path);
+        CHECK(is_utf8(err.text));
+        CHECK(strlen(err.text) >= sizeof err.text - 4);
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        jobq__err_set(&err, JOBQ_MISUSE, "a%sb%s", wrong[i], wrong[i]);
+        CHECK(is_utf8(err.text));
+        CHECK(strncmp(err.text, "a?", 2) == 0);
+    }
+    jobq__err_set(&err, JOBQ_MISUSE, "%s", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x8c\x8d");
+    CHECK_STR(err.text, "\xc3\xa9\xe2\x82\xac\xf0\x9f\x8c\x8d");
+}
+
+TEST_MAIN(texts_are_utf8, setting_sets_everything, row_and_id_are_added, system_speaks_in_words,
           long_texts_are_cut)
