@@ -345,7 +345,9 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__SHRINK_US 2000
 #define JOBQ__SHRINK_PAUSE_MS 5
 #define JOBQ__COUNT_ROWS 10000            /* one slice of a count: no long snapshots */
-#define JOBQ__EVENTS_MAX 4096             /* workers pause while a callback is so far behind */
+#define JOBQ__EVENTS_MAX 4096             /* who stores or runs pauses while on_event is so far
+                                             behind */
+#define JOBQ__EVENTS_KEEP 1024            /* places that stay when there is nothing to tell */
 #define JOBQ__WAL_TRUNCATE 4              /* times wal_pages: shrink the log by force */
 
 /* A scheduler thread that waits by the monotonic clock, although something is due by the wall,
@@ -721,8 +723,7 @@ JOBQ__INTERNAL bool jobq__os_may_call_out(void);
 JOBQ__INTERNAL bool jobq__os_may_block(void);
 
 /* The application's callbacks that a thread is inside of, innermost first: whose each is, and its
- * name (NULL: it is no callback, but a time in which one of others is not to be waited for). Links
- * lie on the thread's stack. */
+ * name. Links lie on the thread's stack. */
 struct jobq__os_call {
     const void *owner;
     const char *name;
@@ -732,9 +733,15 @@ struct jobq__os_call {
 JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner,
                                         const char *name);
 JOBQ__INTERNAL void jobq__os_call_end(const struct jobq__os_call *call);
-/* True if the calling thread is inside one of owner's; NULL: of anybody's. */
+/* True if the calling thread is inside one of owner's. */
 JOBQ__INTERNAL bool jobq__os_in_call(const void *owner);
-/* The name of the innermost; NULL if it has none, or there is none. */
+/* The calling thread has begun (1) or ended (-1) a job's transaction; no link, for it may begin
+ * inside a callback and outlast it. */
+JOBQ__INTERNAL void jobq__os_transaction(int by);
+/* True if the calling thread has one, or is inside a callback of anybody's: it must not wait for
+ * another's callback, which may wait for it. */
+JOBQ__INTERNAL bool jobq__os_awaited(void);
+/* The name of the innermost callback; NULL if there is none. */
 JOBQ__INTERNAL const char *jobq__os_call_name(void);
 
 /* A condition that waits by one of two clocks: deadlines of the wall are absolute, so that the
@@ -1047,8 +1054,18 @@ JOBQ__INTERNAL void jobq__os_call_end(const struct jobq__os_call *call) {
 
 JOBQ__INTERNAL bool jobq__os_in_call(const void *owner) {
     const struct jobq__os_call *call = jobq__os_calls;
-    while (call && owner && call->owner != owner) call = call->outer;
+    while (call && call->owner != owner) call = call->outer;
     return call != NULL;
+}
+
+static __thread int jobq__os_transactions;
+
+JOBQ__INTERNAL void jobq__os_transaction(int by) {
+    jobq__os_transactions += by;
+}
+
+JOBQ__INTERNAL bool jobq__os_awaited(void) {
+    return jobq__os_calls || jobq__os_transactions > 0;
 }
 
 JOBQ__INTERNAL const char *jobq__os_call_name(void) {
@@ -6450,9 +6467,10 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
  * delivers tells what was there when it began, no more, so it returns however many others add;
  * what they added is told by them, or by the scheduler thread. Only a thread that is inside a
  * callback, this queue's or another's, does not wait, for it could be waited for itself: the one
- * who delivers goes on to what it has added. The list grows while a callback is
- * slow; workers wait before their next job once it is long, which bounds it. Without a callback
- * nothing is ever appended.
+ * who delivers goes on to what it has added. The list grows while a callback is slow; once it is
+ * long, workers wait before their next job and callers before they return, which bounds it: by
+ * that, and what handlers and callbacks store, who never wait. What it was larger for a while is
+ * given back when it is empty. Without a callback nothing is ever appended.
  *
  * Events have serial numbers, from 1 in the order of appending. Who waits for the end of a job is
  * let go when the event of that end was told: the deliverer says after each call how far it has
@@ -6474,6 +6492,7 @@ struct jobq__events {
     void *arg;
     struct jobq__told *list;    /* guarded by mu: head .. head + count, circular */
     size_t head, count, capacity;
+    size_t reserved;            /* places for the holder of the baton, who cannot wait for memory */
     uint64_t told;              /* how many were delivered; the next stands in the list until its
                                    call has returned */
     uint64_t until;             /* how many whoever delivers is to deliver */
@@ -6490,11 +6509,13 @@ JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events);
 JOBQ__INTERNAL void jobq__event_make(struct jobq__told *told, const jobq_event *event);
 JOBQ__INTERNAL void jobq__event_drop(struct jobq__told *told);
 
-/* Makes room so that the next count appends cannot fail. Does nothing without a callback. */
+/* Makes room so that count appends of what was reserved cannot fail, whatever others append
+ * meanwhile, until jobq__event_commit says that they are done. Does nothing without a callback. */
 JOBQ__INTERNAL int jobq__event_reserve(struct jobq__events *events, size_t count);
-/* Appends, and takes over the strings; returns the serial number. 0: there was no room, and the
- * event is dropped. */
-JOBQ__INTERNAL uint64_t jobq__event_add(struct jobq__events *events, struct jobq__told *told);
+/* Appends, and takes over the strings; returns the serial number. reserved: by who has reserved
+ * it. 0: there was no room, and the event is dropped. */
+JOBQ__INTERNAL uint64_t jobq__event_add(struct jobq__events *events, struct jobq__told *told,
+                                        bool reserved);
 /* Before a COMMIT, and when its events are appended or it has failed. */
 JOBQ__INTERNAL void jobq__event_commit(struct jobq__events *events, bool committing);
 /* Somebody waits, or no longer does: `after` is called meanwhile. */
@@ -6509,7 +6530,9 @@ JOBQ__INTERNAL bool jobq__event_was_told(struct jobq__events *events, uint64_t s
 JOBQ__INTERNAL bool jobq__event_deliver(struct jobq__events *events, bool wait);
 /* True if there is something that nobody delivers. */
 JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events);
-/* For workers: waits until the callback has caught up. */
+/* True if the list is so long that who adds to it should wait. */
+JOBQ__INTERNAL bool jobq__event_crowded(struct jobq__events *events);
+/* For workers and callers: waits until the callback has caught up. */
 JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events);
 
 #endif
@@ -6582,20 +6605,32 @@ static int jobq__event_grow(struct jobq__events *events, size_t count) {
     return JOBQ_OK;
 }
 
+/* A list that was long once does not stay so. */
+static void jobq__event_shrink(struct jobq__events *events) {
+    jobq__assert(jobq__os_held(&events->mu));
+    if (events->count || events->reserved || events->capacity <= JOBQ__EVENTS_KEEP) return;
+    jobq__mem_free(events->list);
+    events->list = NULL;
+    events->head = events->capacity = 0;
+}
+
 JOBQ__INTERNAL int jobq__event_reserve(struct jobq__events *events, size_t count) {
     int rc;
     if (!events->call || !count) return JOBQ_OK;
     jobq__os_lock(&events->mu);
     rc = jobq__event_grow(events, count);
+    events->reserved = rc == JOBQ_OK ? count : 0;
     jobq__os_unlock(&events->mu);
     return rc;
 }
 
-JOBQ__INTERNAL uint64_t jobq__event_add(struct jobq__events *events, struct jobq__told *told) {
+JOBQ__INTERNAL uint64_t jobq__event_add(struct jobq__events *events, struct jobq__told *told,
+                                        bool reserved) {
     uint64_t serial = 0;
     if (!events->call) return 0;
     jobq__os_lock(&events->mu);
-    if (events->count < events->capacity || jobq__event_grow(events, 1) == JOBQ_OK) {
+    if (reserved && events->reserved) events->reserved--;
+    if (jobq__event_grow(events, events->reserved + 1) == JOBQ_OK) {
         events->list[(events->head + events->count++) % events->capacity] = *told;
         told->strings = NULL;
         serial = events->told + events->count;
@@ -6609,6 +6644,7 @@ JOBQ__INTERNAL void jobq__event_commit(struct jobq__events *events, bool committ
     if (!events->call) return;
     jobq__os_lock(&events->mu);
     events->committing = committing;
+    if (!committing) events->reserved = 0;
     if (!committing && events->waiters) jobq__os_broadcast(&events->room);
     jobq__os_unlock(&events->mu);
 }
@@ -6662,6 +6698,8 @@ static void jobq__event_tell(struct jobq__events *events) {
         events->head = (events->head + 1) % events->capacity;
         events->count--;
         events->told = serial;
+        if (events->count == JOBQ__EVENTS_MAX) jobq__os_broadcast(&events->room);
+        jobq__event_shrink(events);
         if (!events->waiters) continue;
         jobq__os_unlock(&events->mu);
         events->after(events->arg, serial);
@@ -6678,7 +6716,7 @@ JOBQ__INTERNAL bool jobq__event_deliver(struct jobq__events *events, bool wait) 
     jobq__os_lock(&events->mu);
     until = events->told + events->count;
     while (events->told < until) {
-        bool mine = !events->delivering || jobq__os_in_call(NULL);
+        bool mine = !events->delivering || jobq__os_awaited();
         if (mine) events->until = JOBQ__MAX(events->until, until);
         if (!events->delivering) jobq__event_tell(events);
         else if (mine || !wait) break;
@@ -6696,6 +6734,15 @@ JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events) {
     waiting = events->count && !events->delivering;
     jobq__os_unlock(&events->mu);
     return waiting;
+}
+
+JOBQ__INTERNAL bool jobq__event_crowded(struct jobq__events *events) {
+    bool crowded;
+    if (!events->call) return false;
+    jobq__os_lock(&events->mu);
+    crowded = events->delivering && events->count > JOBQ__EVENTS_MAX;
+    jobq__os_unlock(&events->mu);
+    return crowded;
 }
 
 JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events) {
@@ -7050,7 +7097,6 @@ struct jobq_run {
     bool no_memory;
     /* The job's transaction. */
     bool in_tx;
-    struct jobq__os_call call;      /* while in_tx: the thread may not wait for callbacks */
     bool joined;                    /* jobs were enqueued in it */
     /* The checkpoint. */
     void *saved;
@@ -8373,6 +8419,10 @@ static void jobq__tx_recycle_all(jobq *q, struct jobq__link *list) {
 static void jobq__tx_drop_changes(jobq *q, size_t from) {
     struct jobq__tx *tx = &q->tx;
     while (tx->changes_count > from) jobq__event_drop(&tx->changes[--tx->changes_count].told);
+    if (tx->changes_count || tx->changes_capacity <= JOBQ__EVENTS_KEEP) return;
+    jobq__mem_free(tx->changes);
+    tx->changes = NULL;
+    tx->changes_capacity = 0;
 }
 
 JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
@@ -8812,7 +8862,7 @@ static void jobq__tx_emit(jobq *q) {
         const struct jobq__name *queue = jobq__registry_by_id(&q->names, change->queue);
         change->told.event.kind = kind ? kind->text : "";
         change->told.event.queue = queue ? queue->text : "";
-        change->serial = jobq__event_add(&q->events, &change->told);
+        change->serial = jobq__event_add(&q->events, &change->told, true);
     }
     jobq__event_commit(&q->events, false);
 }
@@ -8847,6 +8897,7 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     /* Before the ring is filled: a worker tells of a start as soon as it finds the job there. */
     jobq__tx_emit(q);
     jobq__tx_publish(q, wakes);
+    jobq__tx_drop_changes(q, 0);
     jobq__tx_recycle_all(q, &tx->dropped);
 }
 
@@ -10586,8 +10637,16 @@ static int jobq__commit_ask(jobq *q, struct jobq__request *request, bool counts,
     return request->rc;
 }
 
+/* Callers wait for a callback that is far behind; not those who may be waited for. */
+static void jobq__commit_throttle(jobq *q) {
+    if (!jobq__event_crowded(&q->events) || jobq__os_awaited() || jobq__core_in_handler(q)) return;
+    jobq__event_throttle(&q->events);
+}
+
 JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request) {
-    return jobq__commit_ask(q, request, true, q->commit.busy_us);
+    int rc = jobq__commit_ask(q, request, true, q->commit.busy_us);
+    jobq__commit_throttle(q);
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
@@ -10802,25 +10861,28 @@ JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why);
 
 /* ---- Begin and end ---- */
 
+static void jobq__run_arm(struct jobq_run *run) {
+    int64_t timeout_ms = run->entry->kind->spec.timeout_ms;
+    if (timeout_ms == JOBQ_NONE) return;
+    run->deadline_ms = jobq__add(run->started_ms, timeout_ms);
+    jobq__wheel_add(&run->q->pool.wheel, &run->deadline.timer, run->deadline_ms);
+}
+
 JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__entry *entry) {
     struct jobq_run *run = &worker->run;
-    const jobq_kind *spec = &entry->kind->spec;
     jobq *q = run->q;
     jobq__assert(jobq__os_held(&q->pool.mu));
     run->entry = entry;
     run->id = entry->row.id;
     run->started_ms = jobq__clock_mono_ms(q->clock);
     run->deadline_ms = JOBQ_NEVER;
+    if (!q->events.call) jobq__run_arm(run);
     run->said = JOBQ_OUTCOME_NONE;
     run->in_tx = run->joined = run->no_memory = run->too_big = false;
     run->saved_read = run->info_read = false;
     run->text[0] = 0;
     jobq__os_store(&run->stop, 0);
     jobq__os_store(&run->handling, 1);
-    if (spec->timeout_ms != JOBQ_NONE) {
-        run->deadline_ms = jobq__add(run->started_ms, spec->timeout_ms);
-        jobq__wheel_add(&q->pool.wheel, &run->deadline.timer, run->deadline_ms);
-    }
     q->pool.running++;
     q->pool.stats.started++;
 }
@@ -11014,7 +11076,7 @@ static void jobq__run_tell(jobq *q) {
 }
 
 static int jobq__run_end_tx(struct jobq_run *run, bool keep, jobq_error *why) {
-    jobq__os_call_end(&run->call);
+    jobq__os_transaction(-1);
     run->in_tx = false;
     return jobq__commit_job(run->q, run->entry, keep, why);
 }
@@ -11065,6 +11127,7 @@ static bool jobq__run_settle(struct jobq_run *run) {
     return false;
 }
 
+/* Tells that it starts; the time that this takes is not the handler's. */
 static void jobq__run_event(struct jobq_run *run) {
     const struct jobq__entry *entry = run->entry;
     struct jobq__told told;
@@ -11080,8 +11143,12 @@ static void jobq__run_event(struct jobq_run *run) {
     event.attempt = entry->row.attempt;
     event.wait_ms = entry->wait_ms;
     jobq__event_make(&told, &event);
-    jobq__event_add(&run->q->events, &told);
+    jobq__event_add(&run->q->events, &told, false);
     jobq__run_tell(run->q);
+    jobq__os_lock(&run->q->pool.mu);
+    run->started_ms = jobq__clock_mono_ms(run->q->clock);
+    jobq__run_arm(run);
+    jobq__os_unlock(&run->q->pool.mu);
 }
 
 JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
@@ -11376,7 +11443,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
             return rc;
         }
         run->in_tx = true;
-        jobq__os_call_begin(&run->call, run, NULL);
+        jobq__os_transaction(1);
         q->job_run = run;
         jobq__commit_set_job(q, true);
     }

@@ -325,8 +325,9 @@ typedef struct jobq_options {
     /* Called after a commit, one at a time, outside all locks, in commit order:
      * by workers and the scheduler thread, or, in step mode and while the pool is not
      * started, by the caller whose call committed. It should be quick: whoever tells events
-     * tells all that came before, and other callers wait for theirs. What it may call: e in the
-     * list above; what it does is told when it has returned.
+     * tells all that came before, and other callers wait for theirs; while it is thousands of
+     * events behind, everybody who stores waits, but for handlers and callbacks. Hold nothing that
+     * it wants. What it may call: e in the list above; what it does is told when it has returned.
      * The event is valid during the call. Of a client's jobs the owner does not tell that they are
      * new, and nothing tells that the queue has stopped for good: jobq_stats.failed_code does. */
     void (*on_event)(const jobq_event *event, void *ctx);

@@ -798,8 +798,16 @@ static int jobq__commit_ask(jobq *q, struct jobq__request *request, bool counts,
     return request->rc;
 }
 
+/* Callers wait for a callback that is far behind; not those who may be waited for. */
+static void jobq__commit_throttle(jobq *q) {
+    if (!jobq__event_crowded(&q->events) || jobq__os_awaited() || jobq__core_in_handler(q)) return;
+    jobq__event_throttle(&q->events);
+}
+
 JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request) {
-    return jobq__commit_ask(q, request, true, q->commit.busy_us);
+    int rc = jobq__commit_ask(q, request, true, q->commit.busy_us);
+    jobq__commit_throttle(q);
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,

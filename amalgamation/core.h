@@ -214,7 +214,6 @@ struct jobq_run {
     bool no_memory;
     /* The job's transaction. */
     bool in_tx;
-    struct jobq__os_call call;      /* while in_tx: the thread may not wait for callbacks */
     bool joined;                    /* jobs were enqueued in it */
     /* The checkpoint. */
     void *saved;

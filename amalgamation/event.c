@@ -62,20 +62,32 @@ static int jobq__event_grow(struct jobq__events *events, size_t count) {
     return JOBQ_OK;
 }
 
+/* A list that was long once does not stay so. */
+static void jobq__event_shrink(struct jobq__events *events) {
+    jobq__assert(jobq__os_held(&events->mu));
+    if (events->count || events->reserved || events->capacity <= JOBQ__EVENTS_KEEP) return;
+    jobq__mem_free(events->list);
+    events->list = NULL;
+    events->head = events->capacity = 0;
+}
+
 JOBQ__INTERNAL int jobq__event_reserve(struct jobq__events *events, size_t count) {
     int rc;
     if (!events->call || !count) return JOBQ_OK;
     jobq__os_lock(&events->mu);
     rc = jobq__event_grow(events, count);
+    events->reserved = rc == JOBQ_OK ? count : 0;
     jobq__os_unlock(&events->mu);
     return rc;
 }
 
-JOBQ__INTERNAL uint64_t jobq__event_add(struct jobq__events *events, struct jobq__told *told) {
+JOBQ__INTERNAL uint64_t jobq__event_add(struct jobq__events *events, struct jobq__told *told,
+                                        bool reserved) {
     uint64_t serial = 0;
     if (!events->call) return 0;
     jobq__os_lock(&events->mu);
-    if (events->count < events->capacity || jobq__event_grow(events, 1) == JOBQ_OK) {
+    if (reserved && events->reserved) events->reserved--;
+    if (jobq__event_grow(events, events->reserved + 1) == JOBQ_OK) {
         events->list[(events->head + events->count++) % events->capacity] = *told;
         told->strings = NULL;
         serial = events->told + events->count;
@@ -89,6 +101,7 @@ JOBQ__INTERNAL void jobq__event_commit(struct jobq__events *events, bool committ
     if (!events->call) return;
     jobq__os_lock(&events->mu);
     events->committing = committing;
+    if (!committing) events->reserved = 0;
     if (!committing && events->waiters) jobq__os_broadcast(&events->room);
     jobq__os_unlock(&events->mu);
 }
@@ -142,6 +155,8 @@ static void jobq__event_tell(struct jobq__events *events) {
         events->head = (events->head + 1) % events->capacity;
         events->count--;
         events->told = serial;
+        if (events->count == JOBQ__EVENTS_MAX) jobq__os_broadcast(&events->room);
+        jobq__event_shrink(events);
         if (!events->waiters) continue;
         jobq__os_unlock(&events->mu);
         events->after(events->arg, serial);
@@ -158,7 +173,7 @@ JOBQ__INTERNAL bool jobq__event_deliver(struct jobq__events *events, bool wait) 
     jobq__os_lock(&events->mu);
     until = events->told + events->count;
     while (events->told < until) {
-        bool mine = !events->delivering || jobq__os_in_call(NULL);
+        bool mine = !events->delivering || jobq__os_awaited();
         if (mine) events->until = JOBQ__MAX(events->until, until);
         if (!events->delivering) jobq__event_tell(events);
         else if (mine || !wait) break;
@@ -176,6 +191,15 @@ JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events) {
     waiting = events->count && !events->delivering;
     jobq__os_unlock(&events->mu);
     return waiting;
+}
+
+JOBQ__INTERNAL bool jobq__event_crowded(struct jobq__events *events) {
+    bool crowded;
+    if (!events->call) return false;
+    jobq__os_lock(&events->mu);
+    crowded = events->delivering && events->count > JOBQ__EVENTS_MAX;
+    jobq__os_unlock(&events->mu);
+    return crowded;
 }
 
 JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events) {

@@ -13,9 +13,10 @@
  * delivers tells what was there when it began, no more, so it returns however many others add;
  * what they added is told by them, or by the scheduler thread. Only a thread that is inside a
  * callback, this queue's or another's, does not wait, for it could be waited for itself: the one
- * who delivers goes on to what it has added. The list grows while a callback is
- * slow; workers wait before their next job once it is long, which bounds it. Without a callback
- * nothing is ever appended.
+ * who delivers goes on to what it has added. The list grows while a callback is slow; once it is
+ * long, workers wait before their next job and callers before they return, which bounds it: by
+ * that, and what handlers and callbacks store, who never wait. What it was larger for a while is
+ * given back when it is empty. Without a callback nothing is ever appended.
  *
  * Events have serial numbers, from 1 in the order of appending. Who waits for the end of a job is
  * let go when the event of that end was told: the deliverer says after each call how far it has
@@ -37,6 +38,7 @@ struct jobq__events {
     void *arg;
     struct jobq__told *list;    /* guarded by mu: head .. head + count, circular */
     size_t head, count, capacity;
+    size_t reserved;            /* places for the holder of the baton, who cannot wait for memory */
     uint64_t told;              /* how many were delivered; the next stands in the list until its
                                    call has returned */
     uint64_t until;             /* how many whoever delivers is to deliver */
@@ -53,11 +55,13 @@ JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events);
 JOBQ__INTERNAL void jobq__event_make(struct jobq__told *told, const jobq_event *event);
 JOBQ__INTERNAL void jobq__event_drop(struct jobq__told *told);
 
-/* Makes room so that the next count appends cannot fail. Does nothing without a callback. */
+/* Makes room so that count appends of what was reserved cannot fail, whatever others append
+ * meanwhile, until jobq__event_commit says that they are done. Does nothing without a callback. */
 JOBQ__INTERNAL int jobq__event_reserve(struct jobq__events *events, size_t count);
-/* Appends, and takes over the strings; returns the serial number. 0: there was no room, and the
- * event is dropped. */
-JOBQ__INTERNAL uint64_t jobq__event_add(struct jobq__events *events, struct jobq__told *told);
+/* Appends, and takes over the strings; returns the serial number. reserved: by who has reserved
+ * it. 0: there was no room, and the event is dropped. */
+JOBQ__INTERNAL uint64_t jobq__event_add(struct jobq__events *events, struct jobq__told *told,
+                                        bool reserved);
 /* Before a COMMIT, and when its events are appended or it has failed. */
 JOBQ__INTERNAL void jobq__event_commit(struct jobq__events *events, bool committing);
 /* Somebody waits, or no longer does: `after` is called meanwhile. */
@@ -72,7 +76,9 @@ JOBQ__INTERNAL bool jobq__event_was_told(struct jobq__events *events, uint64_t s
 JOBQ__INTERNAL bool jobq__event_deliver(struct jobq__events *events, bool wait);
 /* True if there is something that nobody delivers. */
 JOBQ__INTERNAL bool jobq__event_waiting(struct jobq__events *events);
-/* For workers: waits until the callback has caught up. */
+/* True if the list is so long that who adds to it should wait. */
+JOBQ__INTERNAL bool jobq__event_crowded(struct jobq__events *events);
+/* For workers and callers: waits until the callback has caught up. */
 JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events);
 
 #endif

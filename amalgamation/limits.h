@@ -145,7 +145,9 @@
 #define JOBQ__SHRINK_US 2000
 #define JOBQ__SHRINK_PAUSE_MS 5
 #define JOBQ__COUNT_ROWS 10000            /* one slice of a count: no long snapshots */
-#define JOBQ__EVENTS_MAX 4096             /* workers pause while a callback is so far behind */
+#define JOBQ__EVENTS_MAX 4096             /* who stores or runs pauses while on_event is so far
+                                             behind */
+#define JOBQ__EVENTS_KEEP 1024            /* places that stay when there is nothing to tell */
 #define JOBQ__WAL_TRUNCATE 4              /* times wal_pages: shrink the log by force */
 
 /* A scheduler thread that waits by the monotonic clock, although something is due by the wall,

@@ -140,8 +140,18 @@ JOBQ__INTERNAL void jobq__os_call_end(const struct jobq__os_call *call) {
 
 JOBQ__INTERNAL bool jobq__os_in_call(const void *owner) {
     const struct jobq__os_call *call = jobq__os_calls;
-    while (call && owner && call->owner != owner) call = call->outer;
+    while (call && call->owner != owner) call = call->outer;
     return call != NULL;
+}
+
+static __thread int jobq__os_transactions;
+
+JOBQ__INTERNAL void jobq__os_transaction(int by) {
+    jobq__os_transactions += by;
+}
+
+JOBQ__INTERNAL bool jobq__os_awaited(void) {
+    return jobq__os_calls || jobq__os_transactions > 0;
 }
 
 JOBQ__INTERNAL const char *jobq__os_call_name(void) {

@@ -36,8 +36,7 @@ JOBQ__INTERNAL bool jobq__os_may_call_out(void);
 JOBQ__INTERNAL bool jobq__os_may_block(void);
 
 /* The application's callbacks that a thread is inside of, innermost first: whose each is, and its
- * name (NULL: it is no callback, but a time in which one of others is not to be waited for). Links
- * lie on the thread's stack. */
+ * name. Links lie on the thread's stack. */
 struct jobq__os_call {
     const void *owner;
     const char *name;
@@ -47,9 +46,15 @@ struct jobq__os_call {
 JOBQ__INTERNAL void jobq__os_call_begin(struct jobq__os_call *call, const void *owner,
                                         const char *name);
 JOBQ__INTERNAL void jobq__os_call_end(const struct jobq__os_call *call);
-/* True if the calling thread is inside one of owner's; NULL: of anybody's. */
+/* True if the calling thread is inside one of owner's. */
 JOBQ__INTERNAL bool jobq__os_in_call(const void *owner);
-/* The name of the innermost; NULL if it has none, or there is none. */
+/* The calling thread has begun (1) or ended (-1) a job's transaction; no link, for it may begin
+ * inside a callback and outlast it. */
+JOBQ__INTERNAL void jobq__os_transaction(int by);
+/* True if the calling thread has one, or is inside a callback of anybody's: it must not wait for
+ * another's callback, which may wait for it. */
+JOBQ__INTERNAL bool jobq__os_awaited(void);
+/* The name of the innermost callback; NULL if there is none. */
 JOBQ__INTERNAL const char *jobq__os_call_name(void);
 
 /* A condition that waits by one of two clocks: deadlines of the wall are absolute, so that the

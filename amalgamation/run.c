@@ -5,25 +5,28 @@
 
 /* ---- Begin and end ---- */
 
+static void jobq__run_arm(struct jobq_run *run) {
+    int64_t timeout_ms = run->entry->kind->spec.timeout_ms;
+    if (timeout_ms == JOBQ_NONE) return;
+    run->deadline_ms = jobq__add(run->started_ms, timeout_ms);
+    jobq__wheel_add(&run->q->pool.wheel, &run->deadline.timer, run->deadline_ms);
+}
+
 JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__entry *entry) {
     struct jobq_run *run = &worker->run;
-    const jobq_kind *spec = &entry->kind->spec;
     jobq *q = run->q;
     jobq__assert(jobq__os_held(&q->pool.mu));
     run->entry = entry;
     run->id = entry->row.id;
     run->started_ms = jobq__clock_mono_ms(q->clock);
     run->deadline_ms = JOBQ_NEVER;
+    if (!q->events.call) jobq__run_arm(run);
     run->said = JOBQ_OUTCOME_NONE;
     run->in_tx = run->joined = run->no_memory = run->too_big = false;
     run->saved_read = run->info_read = false;
     run->text[0] = 0;
     jobq__os_store(&run->stop, 0);
     jobq__os_store(&run->handling, 1);
-    if (spec->timeout_ms != JOBQ_NONE) {
-        run->deadline_ms = jobq__add(run->started_ms, spec->timeout_ms);
-        jobq__wheel_add(&q->pool.wheel, &run->deadline.timer, run->deadline_ms);
-    }
     q->pool.running++;
     q->pool.stats.started++;
 }
@@ -217,7 +220,7 @@ static void jobq__run_tell(jobq *q) {
 }
 
 static int jobq__run_end_tx(struct jobq_run *run, bool keep, jobq_error *why) {
-    jobq__os_call_end(&run->call);
+    jobq__os_transaction(-1);
     run->in_tx = false;
     return jobq__commit_job(run->q, run->entry, keep, why);
 }
@@ -268,6 +271,7 @@ static bool jobq__run_settle(struct jobq_run *run) {
     return false;
 }
 
+/* Tells that it starts; the time that this takes is not the handler's. */
 static void jobq__run_event(struct jobq_run *run) {
     const struct jobq__entry *entry = run->entry;
     struct jobq__told told;
@@ -283,8 +287,12 @@ static void jobq__run_event(struct jobq_run *run) {
     event.attempt = entry->row.attempt;
     event.wait_ms = entry->wait_ms;
     jobq__event_make(&told, &event);
-    jobq__event_add(&run->q->events, &told);
+    jobq__event_add(&run->q->events, &told, false);
     jobq__run_tell(run->q);
+    jobq__os_lock(&run->q->pool.mu);
+    run->started_ms = jobq__clock_mono_ms(run->q->clock);
+    jobq__run_arm(run);
+    jobq__os_unlock(&run->q->pool.mu);
 }
 
 JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
@@ -579,7 +587,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
             return rc;
         }
         run->in_tx = true;
-        jobq__os_call_begin(&run->call, run, NULL);
+        jobq__os_transaction(1);
         q->job_run = run;
         jobq__commit_set_job(q, true);
     }

@@ -73,6 +73,10 @@ static void jobq__tx_recycle_all(jobq *q, struct jobq__link *list) {
 static void jobq__tx_drop_changes(jobq *q, size_t from) {
     struct jobq__tx *tx = &q->tx;
     while (tx->changes_count > from) jobq__event_drop(&tx->changes[--tx->changes_count].told);
+    if (tx->changes_count || tx->changes_capacity <= JOBQ__EVENTS_KEEP) return;
+    jobq__mem_free(tx->changes);
+    tx->changes = NULL;
+    tx->changes_capacity = 0;
 }
 
 JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
@@ -512,7 +516,7 @@ static void jobq__tx_emit(jobq *q) {
         const struct jobq__name *queue = jobq__registry_by_id(&q->names, change->queue);
         change->told.event.kind = kind ? kind->text : "";
         change->told.event.queue = queue ? queue->text : "";
-        change->serial = jobq__event_add(&q->events, &change->told);
+        change->serial = jobq__event_add(&q->events, &change->told, true);
     }
     jobq__event_commit(&q->events, false);
 }
@@ -547,5 +551,6 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     /* Before the ring is filled: a worker tells of a start as soon as it finds the job there. */
     jobq__tx_emit(q);
     jobq__tx_publish(q, wakes);
+    jobq__tx_drop_changes(q, 0);
     jobq__tx_recycle_all(q, &tx->dropped);
 }

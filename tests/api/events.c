@@ -626,8 +626,49 @@ TEST(waiting_for_an_event_ends_with_the_time) {
     CHECK_INT(w.told_first, 0);
 }
 
-TEST_MAIN(outcomes_do_not_wait_for_a_callback, waiting_events_keep_their_order, no_event_is_lost,
-          a_caller_hears_its_own_events,
+enum { BATCH = 1000, BATCHES = 20 };
+
+struct producer {
+    jobq *q;
+    int stored; /* atomic: batches */
+};
+
+static void *store_batches(void *arg) {
+    struct producer *p = (struct producer *)arg;
+    for (int i = 0; i < BATCHES; i++) {
+        put_many(p->q, &(jobq_job){.kind = "k", .delay_ms = JOBQ_DAY}, BATCH);
+        __atomic_add_fetch(&p->stored, 1, __ATOMIC_SEQ_CST);
+    }
+    return NULL;
+}
+
+/* Goal: while a callback is far behind a caller that stores more and more waits before it returns,
+ * so the list of events has a bound; then it goes on. Method: the callback stands at its gate while
+ * a thread stores five times as much as the list may hold. */
+TEST(callers_wait_for_a_slow_callback) {
+    struct listener l;
+    struct producer p = {NULL, 0};
+    pthread_t thread;
+    fixture f;
+    REQUIRE(listener_open(&l, &f));
+    p.q = f.q;
+    put_in(f.q, JOBQ_DAY);
+    put_in(f.q, JOBQ_DAY);
+    gate_await(&l.gate, 1);
+    thread = thread_start(store_batches, &p);
+    while (__atomic_load_n(&p.stored, __ATOMIC_SEQ_CST) < 4) test_pause_ms(1);
+    for (int i = 0; i < 50; i++) {
+        test_pause_ms(10);
+        if (!CHECK(__atomic_load_n(&p.stored, __ATOMIC_SEQ_CST) <= 5)) break;
+    }
+    gate_open(&l.gate);
+    pthread_join(thread, NULL);
+    CHECK_INT(total(f.q), BATCHES * BATCH + 2);
+    listener_close(&l, &f);
+}
+
+TEST_MAIN(callers_wait_for_a_slow_callback, outcomes_do_not_wait_for_a_callback,
+          waiting_events_keep_their_order, no_event_is_lost, a_caller_hears_its_own_events,
           callbacks_of_two_queues_call_each_other, events_of_a_callback_are_told,
           events_of_a_start_are_told_before_it, job_with_the_writer_waits_for_no_callback,
           pool_tells_what_a_caller_leaves, event_tells_queue_key_and_message,

@@ -712,6 +712,45 @@ TEST(deadline_counts_from_each_start) {
     fixture_close(&f);
 }
 
+struct told_slowly {
+    jobq_clock *clock;
+    bool at_start;
+    int64_t deadline, run_ms;
+};
+
+static void tell_slowly(const jobq_event *event, void *ctx) {
+    struct told_slowly *t = (struct told_slowly *)ctx;
+    if (event->to == JOBQ_STATE_RUNNING) jobq_clock_advance(t->clock, 6000);
+    else if (event->from == JOBQ_STATE_RUNNING) t->run_ms = event->run_ms;
+}
+
+static jobq_outcome look_at_the_deadline(jobq_run *run, void *ctx) {
+    struct told_slowly *t = (struct told_slowly *)ctx;
+    t->at_start = jobq_should_stop(run);
+    t->deadline = jobq_run_deadline(run);
+    jobq_clock_advance(t->clock, 1000);
+    return JOBQ_DONE;
+}
+
+/* Goal: the time that it takes to tell of a start is not the handler's: neither its timeout nor its
+ * run_ms counts it. Method: on_event lets more than the timeout pass. */
+TEST(deadline_counts_from_the_handler) {
+    struct told_slowly t = {jobq_clock_artificial(T0), true, 0, 0};
+    jobq *q = open_queue_at(test_path("q.db"),
+                            (jobq_options){.workers = JOBQ_NONE, .clock = t.clock,
+                                           .on_event = tell_slowly, .ctx = &t});
+    REQUIRE(q != NULL);
+    handle_kind(q, (jobq_kind){.name = "k", .run = look_at_the_deadline, .ctx = &t,
+                               .timeout_ms = 5000});
+    put(q, "k");
+    CHECK_INT(drain(q), 1);
+    CHECK(!t.at_start);
+    CHECK_INT(t.deadline, T0 + 6000 + 5000);
+    CHECK_INT(t.run_ms, 1000);
+    close_queue(&q);
+    jobq_clock_free(t.clock);
+}
+
 /* ---- Retention ---- */
 
 /* Checks that a job with this outcome is there while it is kept and not afterwards. */
@@ -1090,7 +1129,8 @@ TEST_MAIN(default_backoff_table, backoff_told_by_events, backoff_of_a_kind,
           snooze_uses_no_attempt, counter_starts_anew_after_health,
           slow_failures_come_to_an_end,
           deadline_is_seen_by_should_stop, no_timeout_no_deadline, done_after_the_deadline_stands,
-          deadline_counts_from_each_start, finished_jobs_are_kept_and_vanish,
+          deadline_counts_from_each_start,
+          deadline_counts_from_the_handler, finished_jobs_are_kept_and_vanish,
           cancelled_jobs_are_kept_like_done_ones, nothing_is_kept_with_none, retention_of_a_kind,
           keep_max_bounds_finished_jobs, pruning_leaves_unfinished_jobs, step_prunes_in_slices,
           result_is_stored,

@@ -24,7 +24,7 @@ struct listener {
 static uint64_t append_with(struct listener *l, jobq_event event) {
     struct jobq__told told;
     jobq__event_make(&told, &event);
-    return jobq__event_add(&l->events, &told);
+    return jobq__event_add(&l->events, &told, false);
 }
 
 static void append(struct listener *l, int64_t id) {
@@ -111,12 +111,54 @@ TEST(reserved_room_is_enough) {
         if (before % 2) jobq__event_deliver(&l->events, true);
         CHECK_INT(jobq__event_reserve(&l->events, 200), JOBQ_OK);
         place = l->events.list;
-        for (int i = 0; i < 200; i++) append(l, ++id);
+        for (int i = 0; i < 200; i++) {
+            struct jobq__told told;
+            jobq__event_make(&told, &(jobq_event){.id = ++id});
+            CHECK_INT(jobq__event_add(&l->events, &told, true), id);
+        }
         CHECK(l->events.list == place);
         jobq__event_deliver(&l->events, true);
         check_in_order(l, before + 200);
         stop_listening(l);
     }
+}
+
+/* Goal: what others append meanwhile takes nothing of what was reserved, until that is given up.
+ * Method: they append as much as there is room, and beyond it. */
+TEST(reserved_room_is_not_for_others) {
+    struct listener *l = listen_to(true);
+    CHECK_INT(jobq__event_reserve(&l->events, 60), JOBQ_OK);
+    for (int64_t id = 1; id <= 200; id++) {
+        append(l, id);
+        CHECK(l->events.capacity - l->events.count >= 60);
+    }
+    jobq__event_commit(&l->events, false);
+    for (int64_t id = 201; id <= 256; id++) append(l, id);
+    CHECK_INT(l->events.capacity, 512);
+    jobq__event_deliver(&l->events, true);
+    check_in_order(l, 256);
+    stop_listening(l);
+}
+
+/* Goal: a list that was long gives its memory back when all is told, but not what is reserved, and
+ * goes on. Method: far more than it keeps. */
+TEST(long_list_becomes_short) {
+    enum { MANY = 4 * JOBQ__EVENTS_KEEP };
+    struct listener *l = listen_to(true);
+    for (int64_t id = 1; id <= MANY; id++) append(l, id);
+    CHECK(l->events.capacity >= MANY);
+    CHECK_INT(jobq__event_reserve(&l->events, 1), JOBQ_OK);
+    jobq__event_deliver(&l->events, true);
+    CHECK(l->events.capacity >= MANY);
+    jobq__event_commit(&l->events, false);
+    append(l, MANY + 1);
+    jobq__event_deliver(&l->events, true);
+    CHECK_INT(l->events.capacity, 0);
+    append(l, MANY + 2);
+    jobq__event_deliver(&l->events, true);
+    CHECK(l->events.capacity > 0 && l->events.capacity <= JOBQ__EVENTS_KEEP);
+    check_in_order(l, MANY + 2);
+    stop_listening(l);
 }
 
 /* Goal: a list that cannot grow so far says so, and keeps what it has. Method: a count that no
@@ -386,8 +428,7 @@ TEST(workers_wait_for_a_slow_callback) {
 }
 
 TEST_MAIN(order_while_it_grows, without_a_callback_nothing_is_kept, reserved_room_is_enough,
-          too_much_is_refused, words_last_until_they_are_told, the_last_event_of_a_job,
-          who_waits_hears_how_far_it_is, no_more_than_was_there,
-          a_callback_does_not_wait_for_itself,
-          two_threads_deliver, who_looks_waits_for_a_commit, many_threads_deliver,
-          workers_wait_for_a_slow_callback)
+          reserved_room_is_not_for_others, long_list_becomes_short, too_much_is_refused,
+          words_last_until_they_are_told, the_last_event_of_a_job, who_waits_hears_how_far_it_is,
+          no_more_than_was_there, a_callback_does_not_wait_for_itself, two_threads_deliver,
+          who_looks_waits_for_a_commit, many_threads_deliver, workers_wait_for_a_slow_callback)

@@ -352,5 +352,50 @@ TEST(a_timeout_gives_the_reason) {
     stage_close();
 }
 
-TEST_MAIN(each_outcome_has_its_verdict, the_slot_says_what_runs, a_run_beside_a_stop,
-          attempts_and_their_borders, words_belong_to_their_outcome, a_timeout_gives_the_reason)
+struct two_queues {
+    jobq *other;
+    jobq_run *run; /* whose transaction the other queue's callback begins */
+    int begun;
+};
+
+static void begin_for_the_handler(const jobq_event *event, void *ctx) {
+    struct two_queues *t = (struct two_queues *)ctx;
+    sqlite3 *db = NULL;
+    (void)event;
+    if (!t->run) return;
+    if (CHECK_CODE(jobq_run_db(t->run, &db, NULL), JOBQ_OK)) t->begun++;
+    t->run = NULL;
+}
+
+static jobq_outcome store_in_the_other(jobq_run *run, void *ctx) {
+    struct two_queues *t = (struct two_queues *)ctx;
+    t->run = t->begun ? NULL : run;
+    CHECK_CODE(jobq_enqueue(t->other, &(jobq_job){.kind = "k"}, NULL, NULL), JOBQ_OK);
+    return JOBQ_DONE;
+}
+
+/* Goal: a job's transaction may begin inside of a callback and outlast it; what the thread is then
+ * said to be inside of is so. Method: another queue's on_event begins it, on the handler's thread;
+ * a second job and a close, which a callback could not call, follow. */
+TEST(transaction_begins_inside_a_callback) {
+    struct two_queues t = {NULL, NULL, 0};
+    jobq *q = open_queue_at(test_path("q.db"), (jobq_options){.workers = JOBQ_NONE});
+    t.other = open_queue_at(test_path("other.db"),
+                            (jobq_options){.workers = JOBQ_NONE, .ctx = &t,
+                                           .on_event = begin_for_the_handler});
+    REQUIRE(q != NULL && t.other != NULL);
+    handle(q, "k", store_in_the_other, &t);
+    put(q, "k");
+    CHECK_INT(drain(q), 1);
+    CHECK_INT(t.begun, 1);
+    CHECK(!jobq__os_awaited());
+    put(q, "k");
+    CHECK_INT(drain(q), 1);
+    CHECK_INT(count_all(q).done, 2);
+    close_queue(&t.other);
+    close_queue(&q);
+}
+
+TEST_MAIN(transaction_begins_inside_a_callback, each_outcome_has_its_verdict,
+          the_slot_says_what_runs, a_run_beside_a_stop, attempts_and_their_borders,
+          words_belong_to_their_outcome, a_timeout_gives_the_reason)
