@@ -782,7 +782,7 @@ TEST(history_survives_reopening) {
 /* Goal: a notice does not keep the clock from moving when no pool is there to take it. */
 TEST(notified_queue_without_a_pool_advances) {
     fixture f;
-    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .stall_ms = 300}));
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .stall_ms = 30 * JOBQ_SECOND}));
     WORKS(jobq_notify(f.q, &err));
     advance(f.q, JOBQ_SECOND);
     CHECK_INT(fixture_elapsed(&f), JOBQ_SECOND);

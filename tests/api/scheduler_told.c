@@ -14,7 +14,7 @@ TEST(scheduler_goes_on_after_a_transaction) {
     int64_t holding, later;
     gate g;
     gate_init(&g);
-    REQUIRE(fixture_open(&f, (jobq_options){.workers = 2, .stall_ms = 3 * JOBQ_SECOND}));
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 2, .stall_ms = 30 * JOBQ_SECOND}));
     handle(f.q, "hold", hold_the_writer, &g);
     handle(f.q, "k", do_nothing, NULL);
     start(f.q);

@@ -50,7 +50,7 @@ TEST(a_failed_claim_is_tried_again) {
     int64_t failures = 0, id;
     fault_begin();
     jumps.random = test_seed();
-    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .stall_ms = 3000}));
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .stall_ms = 30 * JOBQ_SECOND}));
     handle(f.q, "k", do_nothing, NULL);
     start(f.q);
     for (int i = 0; i < ROUNDS * test_effort(1) && !test_failures(); i++) {
