@@ -560,19 +560,18 @@ TEST(reading_without_memory_says_so) {
 }
 
 /* What reads texts, and binds them: from UTF-16 and to it SQLite needs memory, row by row. */
-static void tell_in_utf16(jobq *q, int64_t n) {
-    char name[24];
+static int64_t tell_in_utf16(jobq *q, const char *name) {
     jobq_cursor cursor = {.done = false};
     jobq_filter filter = {.state = JOBQ_STATE_NONE};
     jobq_info infos[4];
     size_t count;
     int64_t id = 0;
-    snprintf(name, sizeof name, "kind %d", (int)n);
     jobq_enqueue(q, &(jobq_job){.kind = name, .key = name, .delay_ms = JOBQ_HOUR}, &id, NULL);
     jobq_get(q, 1, infos, NULL);
     jobq_list(q, &filter, &cursor, infos, 4, &count, NULL);
     jobq_cancel(q, id ? id : 1, NULL);
     jobq_retry_now(q, id ? id : 1, NULL);
+    return id;
 }
 
 static void hear_nothing(const jobq_event *event, void *ctx) {
@@ -580,8 +579,8 @@ static void hear_nothing(const jobq_event *event, void *ctx) {
     (void)ctx;
 }
 
-/* Goal: in a file of UTF-16, too, memory that runs out is no damage. Method: each of SQLite's
- * allocations, with events, which have keys and names read by who writes. */
+/* Goal: in a file of UTF-16, too, memory that runs out is no damage, and what is stored is whole.
+ * Method: each of SQLite's allocations, with events, for which who writes reads keys and names. */
 TEST(memory_runs_out_in_utf16) {
     jobq_options options = {.workers = JOBQ_NONE, .join = true, .durability = JOBQ_RELAXED,
                             .on_event = hear_nothing};
@@ -594,12 +593,17 @@ TEST(memory_runs_out_in_utf16) {
     WORKS(jobq_open(path, &options, &q, &err));
     REQUIRE(q != NULL);
     put_job(q, (jobq_job){.kind = "k", .key = "key"});
-    tell_in_utf16(q, 0); /* what is prepared once is prepared */
+    tell_in_utf16(q, "first"); /* what is prepared once is prepared */
     for (; hits && stats_of(q).failed_code == JOBQ_OK; n++) {
+        char name[24];
+        int64_t id;
+        snprintf(name, sizeof name, "kind %d", (int)n);
         memory_plan(SQLITE, n, false);
-        tell_in_utf16(q, n);
+        id = tell_in_utf16(q, name);
         hits = memory_hits();
         memory_again();
+        if (id) CHECK_STR(look(q, id).key, name);
+        if (id) CHECK_STR(look(q, id).kind, name);
     }
     if (!CHECK_CODE(stats_of(q).failed_code, JOBQ_OK)) test_note("allocation %d", (int)n - 1);
     CHECK(n > 50);
