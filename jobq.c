@@ -5078,12 +5078,12 @@ JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const
 /* *taken: the id is another job's. */
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
                                        int64_t id, bool *taken);
-/* Takes the key of a finished job again; *taken if another job has it now. */
 /* The key of a job, or ""; text has JOBQ_KEY_MAX + 1 bytes. */
 JOBQ__INTERNAL int jobq__store_key_text(struct jobq__db *db, int64_t id, char *text);
 /* *holder: who has the key that the ended job id once had. */
 JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int64_t id,
                                           int64_t *holder);
+/* Takes the key of a finished job again; *taken if another job has it now. */
 JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
                                          bool *taken);
 
@@ -5135,6 +5135,7 @@ JOBQ__INTERNAL int jobq__store_requeue(struct jobq__db *db, const struct jobq__r
 JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from, int runs,
                                       int state, int64_t now_ms, int64_t prune_at_ms, int side,
                                       int *changed);
+/* The row must be there, and have ended or wait. */
 JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t lane, int ord,
                                       int64_t run_at_ms);
 /* Writes down that a running job is to be cancelled, whatever becomes of the process. */
@@ -5431,7 +5432,9 @@ static int jobq__store_pick(struct jobq__db *db, sqlite3_stmt *s,
                             const struct jobq__columns *what, int64_t fallback, int64_t *value) {
     int64_t values[JOBQ__AT_END];
     bool row;
-    int rc = jobq__column_one(db, s, what, values, &row);
+    int rc;
+    jobq__assert(what->count <= JOBQ__AT_END && what->id < what->count);
+    rc = jobq__column_one(db, s, what, values, &row);
     *value = row && values[0] != JOBQ__NULL ? values[0] : fallback;
     return rc;
 }
@@ -5808,7 +5811,7 @@ JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_
     *size = 0;
     if (rc == JOBQ_OK && row) rc = jobq__store_copy(db, s, 1, values[1], ids, size);
     if (rc == JOBQ_OK && row) rc = jobq__db_next(db, s, &second);
-    if (s) jobq__db_reset(s);
+    jobq__db_reset(s);
     if (rc == JOBQ_OK && (!row || second))
         rc = jobq__db_fault(db, "jobq_claims", 1, "the row", row ? "stands twice" : "is missing");
     if (rc == JOBQ_OK) return rc;
@@ -5886,7 +5889,7 @@ JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t l
                                       int64_t run_at_ms) {
     sqlite3_stmt *s = jobq__store_bind_lane(db, JOBQ__SQL_REVIVE, id, lane, ord);
     if (s) sqlite3_bind_int64(s, 4, run_at_ms);
-    return jobq__db_step(db, s);
+    return jobq__store_change_row(db, s, id);
 }
 
 JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed) {
@@ -5953,7 +5956,7 @@ JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **dat
     if (s) sqlite3_bind_int64(s, 1, id);
     rc = jobq__column_next(db, s, &jobq__store_saved_columns, &bytes, &row);
     if (rc == JOBQ_OK && row) rc = jobq__store_copy(db, s, 0, bytes, data, size);
-    if (s) jobq__db_reset(s);
+    jobq__db_reset(s);
     return rc;
 }
 
@@ -5979,7 +5982,7 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
         rows[n].id = at[0];
         rows[n++].side = (int)at[1];
     }
-    if (s) jobq__db_reset(s);
+    jobq__db_reset(s);
     /* A key went when its job ended. */
     for (i = 0; i < n && rc == JOBQ_OK; i++) {
         rc = jobq__store_drop(db, 0, rows[i].id, rows[i].side & ~JOBQ__SIDE_KEY);
@@ -6289,7 +6292,7 @@ static int jobq__store_list_index(struct jobq__store_listing *list, bool *end) {
         jobq__store_list_row(list, s, at);
     }
     *end = !row;
-    if (s) jobq__db_reset(s);
+    jobq__db_reset(s);
     return rc;
 }
 
@@ -6443,7 +6446,7 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
         jobq__store_count_row(look, at, counts);
         rows++;
     }
-    if (s) jobq__db_reset(s);
+    jobq__db_reset(s);
     *done = rows < JOBQ__COUNT_ROWS;
     return rc;
 }

@@ -95,12 +95,12 @@ JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const
 /* *taken: the id is another job's. */
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
                                        int64_t id, bool *taken);
-/* Takes the key of a finished job again; *taken if another job has it now. */
 /* The key of a job, or ""; text has JOBQ_KEY_MAX + 1 bytes. */
 JOBQ__INTERNAL int jobq__store_key_text(struct jobq__db *db, int64_t id, char *text);
 /* *holder: who has the key that the ended job id once had. */
 JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int64_t id,
                                           int64_t *holder);
+/* Takes the key of a finished job again; *taken if another job has it now. */
 JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
                                          bool *taken);
 
@@ -152,6 +152,7 @@ JOBQ__INTERNAL int jobq__store_requeue(struct jobq__db *db, const struct jobq__r
 JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from, int runs,
                                       int state, int64_t now_ms, int64_t prune_at_ms, int side,
                                       int *changed);
+/* The row must be there, and have ended or wait. */
 JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t lane, int ord,
                                       int64_t run_at_ms);
 /* Writes down that a running job is to be cancelled, whatever becomes of the process. */

@@ -238,7 +238,7 @@ static int jobq__store_list_index(struct jobq__store_listing *list, bool *end) {
         jobq__store_list_row(list, s, at);
     }
     *end = !row;
-    if (s) jobq__db_reset(s);
+    jobq__db_reset(s);
     return rc;
 }
 
@@ -392,7 +392,7 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
         jobq__store_count_row(look, at, counts);
         rows++;
     }
-    if (s) jobq__db_reset(s);
+    jobq__db_reset(s);
     *done = rows < JOBQ__COUNT_ROWS;
     return rc;
 }

@@ -222,7 +222,9 @@ static int jobq__store_pick(struct jobq__db *db, sqlite3_stmt *s,
                             const struct jobq__columns *what, int64_t fallback, int64_t *value) {
     int64_t values[JOBQ__AT_END];
     bool row;
-    int rc = jobq__column_one(db, s, what, values, &row);
+    int rc;
+    jobq__assert(what->count <= JOBQ__AT_END && what->id < what->count);
+    rc = jobq__column_one(db, s, what, values, &row);
     *value = row && values[0] != JOBQ__NULL ? values[0] : fallback;
     return rc;
 }
@@ -599,7 +601,7 @@ JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_
     *size = 0;
     if (rc == JOBQ_OK && row) rc = jobq__store_copy(db, s, 1, values[1], ids, size);
     if (rc == JOBQ_OK && row) rc = jobq__db_next(db, s, &second);
-    if (s) jobq__db_reset(s);
+    jobq__db_reset(s);
     if (rc == JOBQ_OK && (!row || second))
         rc = jobq__db_fault(db, "jobq_claims", 1, "the row", row ? "stands twice" : "is missing");
     if (rc == JOBQ_OK) return rc;
@@ -677,7 +679,7 @@ JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t l
                                       int64_t run_at_ms) {
     sqlite3_stmt *s = jobq__store_bind_lane(db, JOBQ__SQL_REVIVE, id, lane, ord);
     if (s) sqlite3_bind_int64(s, 4, run_at_ms);
-    return jobq__db_step(db, s);
+    return jobq__store_change_row(db, s, id);
 }
 
 JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed) {
@@ -744,7 +746,7 @@ JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **dat
     if (s) sqlite3_bind_int64(s, 1, id);
     rc = jobq__column_next(db, s, &jobq__store_saved_columns, &bytes, &row);
     if (rc == JOBQ_OK && row) rc = jobq__store_copy(db, s, 0, bytes, data, size);
-    if (s) jobq__db_reset(s);
+    jobq__db_reset(s);
     return rc;
 }
 
@@ -770,7 +772,7 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
         rows[n].id = at[0];
         rows[n++].side = (int)at[1];
     }
-    if (s) jobq__db_reset(s);
+    jobq__db_reset(s);
     /* A key went when its job ended. */
     for (i = 0; i < n && rc == JOBQ_OK; i++) {
         rc = jobq__store_drop(db, 0, rows[i].id, rows[i].side & ~JOBQ__SIDE_KEY);
