@@ -7256,7 +7256,7 @@ struct jobq {
 /* True when this thread runs a handler of q. Takes pool.mu. */
 JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q);
 
-/* True when this thread is inside on_event or on_wake of q. */
+/* True when this thread is inside on_event, on_wake or on_thread of q. */
 JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q);
 /* Inside which code of the application the calling thread is, by its name in a sentence; NULL: in
  * none that others wait for. */
@@ -8097,7 +8097,8 @@ JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err) {
  * The ring holds what is claimed and not started. Within a lane it is kept in (priority, run_at,
  * id) order; across lanes it is served round robin. The transaction that fills it keeps the
  * invariant that makes the order of the table and of the ring one: every ready row of a lane that
- * stands in the table sorts after every job of that lane in the ring (tx.c). All under pool.mu. */
+ * stands in the table sorts after every job of that lane in the ring (tx_order.c). All under
+ * pool.mu. */
 
 JOBQ__INTERNAL void jobq__ring_init(struct jobq__ring *ring);
 
@@ -8110,6 +8111,8 @@ JOBQ__INTERNAL void jobq__ring_remove(struct jobq__ring *ring, struct jobq__entr
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring);
 /* True if the job is claimed and has not started. */
 JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id);
+/* True if lanes, turns and counts agree, and each lane is in order. For assertions. */
+JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring);
 /* The last of a lane, or NULL. */
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane);
 
@@ -8185,6 +8188,26 @@ JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id) {
             if (JOBQ__CONTAINER(link, const struct jobq__entry, link)->row.id == id) return true;
     }
     return false;
+}
+
+JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
+    const struct jobq__link *turn, *link;
+    int64_t bytes = 0;
+    int count = 0;
+    for (turn = ring->lanes.next; turn != &ring->lanes; turn = turn->next) {
+        const struct jobq__name *lane = JOBQ__CONTAINER(turn, const struct jobq__name, turn);
+        const struct jobq__row *before = NULL;
+        if (jobq__list_empty(&lane->ring)) return false;
+        for (link = lane->ring.next; link != &lane->ring; link = link->next) {
+            const struct jobq__entry *entry = JOBQ__CONTAINER(link, const struct jobq__entry, link);
+            if (!entry->in_ring || entry->lane != lane || entry->gone) return false;
+            if (before && jobq__ring_compare(before, &entry->row) >= 0) return false;
+            before = &entry->row;
+            bytes += (int64_t)entry->row.size;
+            count++;
+        }
+    }
+    return count == ring->count && bytes == ring->bytes;
 }
 
 /*==== tx.h ====*/
@@ -8308,6 +8331,10 @@ JOBQ__INTERNAL int jobq__tx_check_names(jobq *q);
 /* The same before its COMMIT, also for jobs that were given back to the table: those are given back
  * again. */
 JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q);
+
+/* After a commit of a debug build, with the baton held: what of I1 and of the ring can be seen
+ * without asking the file is asserted. I2 is where rows become ready (tx_ready). */
+JOBQ__INTERNAL void jobq__tx_check(jobq *q);
 
 /* ---- Between the four files ---- */
 
@@ -8531,6 +8558,29 @@ static void jobq__tx_put_back(jobq *q, const struct jobq__link *last) {
         if (worker) jobq__os_signal(&worker->cond);
     }
     jobq__os_unlock(&q->pool.mu);
+}
+
+JOBQ__INTERNAL void jobq__tx_check(jobq *q) {
+#ifdef JOBQ_DEBUG
+    const struct jobq__link *link;
+    int in_ring = 0, suspects = 0;
+    jobq__os_lock(&q->pool.mu);
+    for (link = q->claimed.next; link != &q->claimed; link = link->next) {
+        const struct jobq__entry *entry = JOBQ__CONTAINER(link, const struct jobq__entry, claimed);
+        jobq__assert(!entry->gone);
+        jobq__assert(!entry->lane->last_claimed);
+        in_ring += entry->in_ring;
+        suspects += entry->lane == q->suspects;
+    }
+    jobq__assert(in_ring == q->pool.ring.count);
+    jobq__assert(suspects == q->suspects_claimed);
+    jobq__assert(jobq__ring_sound(&q->pool.ring));
+    jobq__assert(jobq__list_empty(&q->tx.claimed) && jobq__list_empty(&q->tx.taken)
+                 && jobq__list_empty(&q->tx.settled) && jobq__list_empty(&q->tx.dropped));
+    jobq__os_unlock(&q->pool.mu);
+#else
+    (void)q;
+#endif
 }
 
 /* I1 between transactions: who is claimed is in the claims row; to be gone is for one of them. */
@@ -8902,6 +8952,7 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     jobq__tx_publish(q, wakes);
     jobq__tx_drop_changes(q, 0);
     jobq__tx_recycle_all(q, &tx->dropped);
+    jobq__tx_check(q);
 }
 
 /*==== tx_settle.c ====*/
@@ -9304,21 +9355,34 @@ JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t 
     return JOBQ_OK;
 }
 
+/* I2 for a row that has just become ready, unless the ring is larger than what a full disk lets a
+ * transaction give back. */
+static bool jobq__tx_in_order(jobq *q, struct jobq__name *lane, const struct jobq__row *row) {
+    if (lane == q->suspects || q->disk.level != JOBQ__DISK_ROOMY || jobq__os_load(&q->failed))
+        return true;
+    return !jobq__tx_before_tail(q, lane, row);
+}
+
 JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row) {
     struct jobq__name *lane = jobq__tx_lane_name(q, row->lane);
+    int rc;
     q->tx.ready = true;
     if (!lane) {
         q->look_lanes = true;
         return JOBQ_OK;
     }
     if (jobq__list_empty(&lane->ready)) jobq__list_append(&q->ready, &lane->ready);
-    if (!q->tx.ordered || lane == q->suspects || !jobq__tx_before_tail(q, lane, row))
+    if (!q->tx.ordered || lane == q->suspects || !jobq__tx_before_tail(q, lane, row)) {
+        jobq__assert(jobq__tx_in_order(q, lane, row));
         return JOBQ_OK;
+    }
     if (q->tx.may_claim && q->tx.over > 0) {
-        int rc = jobq__tx_claim_row(q, lane, row->id);
+        rc = jobq__tx_claim_row(q, lane, row->id);
         if (rc != JOBQ_NO_MEMORY) return rc;
     }
-    return jobq__tx_narrow(q, lane, row);
+    rc = jobq__tx_narrow(q, lane, row);
+    jobq__assert(rc != JOBQ_OK || jobq__tx_in_order(q, lane, row));
+    return rc;
 }
 
 /* ---- Store ---- */
@@ -10837,7 +10901,7 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
  *                                                   -> (else: handed in, settled by a group)
  *
  * The verdict is a pure function of outcome, row, kind and the time at which the handler returned;
- * nothing about it is decided later but a cancel that came meanwhile (tx.c). */
+ * nothing about it is decided later but a cancel that came meanwhile (tx_settle.c). */
 
 /* With pool.mu held: the worker has taken entry. */
 JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__entry *entry);

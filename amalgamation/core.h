@@ -370,7 +370,7 @@ struct jobq {
 /* True when this thread runs a handler of q. Takes pool.mu. */
 JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q);
 
-/* True when this thread is inside on_event or on_wake of q. */
+/* True when this thread is inside on_event, on_wake or on_thread of q. */
 JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q);
 /* Inside which code of the application the calling thread is, by its name in a sentence; NULL: in
  * none that others wait for. */

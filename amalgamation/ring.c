@@ -65,3 +65,23 @@ JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id) {
     }
     return false;
 }
+
+JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
+    const struct jobq__link *turn, *link;
+    int64_t bytes = 0;
+    int count = 0;
+    for (turn = ring->lanes.next; turn != &ring->lanes; turn = turn->next) {
+        const struct jobq__name *lane = JOBQ__CONTAINER(turn, const struct jobq__name, turn);
+        const struct jobq__row *before = NULL;
+        if (jobq__list_empty(&lane->ring)) return false;
+        for (link = lane->ring.next; link != &lane->ring; link = link->next) {
+            const struct jobq__entry *entry = JOBQ__CONTAINER(link, const struct jobq__entry, link);
+            if (!entry->in_ring || entry->lane != lane || entry->gone) return false;
+            if (before && jobq__ring_compare(before, &entry->row) >= 0) return false;
+            before = &entry->row;
+            bytes += (int64_t)entry->row.size;
+            count++;
+        }
+    }
+    return count == ring->count && bytes == ring->bytes;
+}

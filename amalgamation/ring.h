@@ -9,7 +9,8 @@
  * The ring holds what is claimed and not started. Within a lane it is kept in (priority, run_at,
  * id) order; across lanes it is served round robin. The transaction that fills it keeps the
  * invariant that makes the order of the table and of the ring one: every ready row of a lane that
- * stands in the table sorts after every job of that lane in the ring (tx.c). All under pool.mu. */
+ * stands in the table sorts after every job of that lane in the ring (tx_order.c). All under
+ * pool.mu. */
 
 JOBQ__INTERNAL void jobq__ring_init(struct jobq__ring *ring);
 
@@ -22,6 +23,8 @@ JOBQ__INTERNAL void jobq__ring_remove(struct jobq__ring *ring, struct jobq__entr
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring);
 /* True if the job is claimed and has not started. */
 JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id);
+/* True if lanes, turns and counts agree, and each lane is in order. For assertions. */
+JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring);
 /* The last of a lane, or NULL. */
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane);
 

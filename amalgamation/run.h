@@ -12,7 +12,7 @@
  *                                                   -> (else: handed in, settled by a group)
  *
  * The verdict is a pure function of outcome, row, kind and the time at which the handler returned;
- * nothing about it is decided later but a cancel that came meanwhile (tx.c). */
+ * nothing about it is decided later but a cancel that came meanwhile (tx_settle.c). */
 
 /* With pool.mu held: the worker has taken entry. */
 JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__entry *entry);

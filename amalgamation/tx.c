@@ -184,6 +184,29 @@ static void jobq__tx_put_back(jobq *q, const struct jobq__link *last) {
     jobq__os_unlock(&q->pool.mu);
 }
 
+JOBQ__INTERNAL void jobq__tx_check(jobq *q) {
+#ifdef JOBQ_DEBUG
+    const struct jobq__link *link;
+    int in_ring = 0, suspects = 0;
+    jobq__os_lock(&q->pool.mu);
+    for (link = q->claimed.next; link != &q->claimed; link = link->next) {
+        const struct jobq__entry *entry = JOBQ__CONTAINER(link, const struct jobq__entry, claimed);
+        jobq__assert(!entry->gone);
+        jobq__assert(!entry->lane->last_claimed);
+        in_ring += entry->in_ring;
+        suspects += entry->lane == q->suspects;
+    }
+    jobq__assert(in_ring == q->pool.ring.count);
+    jobq__assert(suspects == q->suspects_claimed);
+    jobq__assert(jobq__ring_sound(&q->pool.ring));
+    jobq__assert(jobq__list_empty(&q->tx.claimed) && jobq__list_empty(&q->tx.taken)
+                 && jobq__list_empty(&q->tx.settled) && jobq__list_empty(&q->tx.dropped));
+    jobq__os_unlock(&q->pool.mu);
+#else
+    (void)q;
+#endif
+}
+
 /* I1 between transactions: who is claimed is in the claims row; to be gone is for one of them. */
 static bool jobq__tx_all_claimed(const jobq *q) {
     const struct jobq__link *link;
@@ -553,4 +576,5 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     jobq__tx_publish(q, wakes);
     jobq__tx_drop_changes(q, 0);
     jobq__tx_recycle_all(q, &tx->dropped);
+    jobq__tx_check(q);
 }

@@ -116,6 +116,10 @@ JOBQ__INTERNAL int jobq__tx_check_names(jobq *q);
  * again. */
 JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q);
 
+/* After a commit of a debug build, with the baton held: what of I1 and of the ring can be seen
+ * without asking the file is asserted. I2 is where rows become ready (tx_ready). */
+JOBQ__INTERNAL void jobq__tx_check(jobq *q);
+
 /* ---- Between the four files ---- */
 
 /* An entry for row, with a copy of its payload; NULL if memory is out. */

@@ -139,21 +139,34 @@ JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t 
     return JOBQ_OK;
 }
 
+/* I2 for a row that has just become ready, unless the ring is larger than what a full disk lets a
+ * transaction give back. */
+static bool jobq__tx_in_order(jobq *q, struct jobq__name *lane, const struct jobq__row *row) {
+    if (lane == q->suspects || q->disk.level != JOBQ__DISK_ROOMY || jobq__os_load(&q->failed))
+        return true;
+    return !jobq__tx_before_tail(q, lane, row);
+}
+
 JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row) {
     struct jobq__name *lane = jobq__tx_lane_name(q, row->lane);
+    int rc;
     q->tx.ready = true;
     if (!lane) {
         q->look_lanes = true;
         return JOBQ_OK;
     }
     if (jobq__list_empty(&lane->ready)) jobq__list_append(&q->ready, &lane->ready);
-    if (!q->tx.ordered || lane == q->suspects || !jobq__tx_before_tail(q, lane, row))
+    if (!q->tx.ordered || lane == q->suspects || !jobq__tx_before_tail(q, lane, row)) {
+        jobq__assert(jobq__tx_in_order(q, lane, row));
         return JOBQ_OK;
+    }
     if (q->tx.may_claim && q->tx.over > 0) {
-        int rc = jobq__tx_claim_row(q, lane, row->id);
+        rc = jobq__tx_claim_row(q, lane, row->id);
         if (rc != JOBQ_NO_MEMORY) return rc;
     }
-    return jobq__tx_narrow(q, lane, row);
+    rc = jobq__tx_narrow(q, lane, row);
+    jobq__assert(rc != JOBQ_OK || jobq__tx_in_order(q, lane, row));
+    return rc;
 }
 
 /* ---- Store ---- */
