@@ -295,6 +295,7 @@ static struct evidence read_evidence(void) {
 /* Dies beside a close that waits for three handlers, as soon as it has said of each that it does.
  * Callers and handlers hear of the close a moment before. */
 static void close_and_die(void *arg) {
+    enum { ENOUGH = 20000 }; /* milliseconds; then it has not, and those who run are charged */
     struct evidence before, now;
     int changed = 0;
     jobq *q = start_queue();
@@ -303,7 +304,7 @@ static void close_and_die(void *arg) {
     hear(play.started, HOLDERS);
     before = read_evidence();
     thread_start(close_in_thread, q);
-    while (changed < HOLDERS) {
+    for (int looks = 0; changed < HOLDERS && looks < ENOUGH; looks++) {
         test_pause_ms(1);
         now = read_evidence();
         changed = 0;
