@@ -356,6 +356,7 @@ static bool jobq__pool_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
 
 static int jobq__pool_join(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
+    struct jobq__link *link;
     int i, rc;
     for (i = 0; i < pool->worker_count; i++)
         if (pool->workers[i].started) jobq__os_thread_join(pool->workers[i].handle);
@@ -370,6 +371,9 @@ static int jobq__pool_join(jobq *q, int64_t until_us, int64_t write_us, jobq_err
     jobq__os_lock(&pool->mu);
     pool->scheduler_started = false;
     pool->life = JOBQ__STOPPED;
+    /* Who waits for a job has to ask now whether anybody is left who could end that. */
+    for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
+        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
     jobq__os_unlock(&pool->mu);
     jobq__event_deliver(&q->events, true);
     return rc;

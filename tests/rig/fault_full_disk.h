@@ -24,7 +24,7 @@ struct story {
     int workers;        /* JOBQ_NONE: step mode */
     size_t result_size; /* of the jobs that have a result */
     size_t payload_max; /* they are of any size up to this */
-    int page_size;      /* of the file; 0: the default */
+    int page_size;      /* of the file; 0: 4 KiB, of which a reserve has fewer */
     gate *gate;         /* where the handlers stand first, or NULL */
     bool tx;            /* their handlers ask for the job's transaction */
     bool at_once;       /* all jobs are scheduled, for one moment */
@@ -54,7 +54,7 @@ static inline jobq_outcome work(jobq_run *run, void *ctx) {
 
 static inline bool story_open(struct story *s) {
     jobq_options options = {.workers = s->workers, .durability = JOBQ_RELAXED, .clock = s->clock,
-                            .page_size = s->page_size, .shared = s->shared};
+                            .page_size = s->page_size ? s->page_size : 4096, .shared = s->shared};
     WORKS(jobq_open(s->path, &options, &s->q, &err));
     if (!s->q) return false;
     options.role = JOBQ_CLIENT;

@@ -177,7 +177,10 @@ static inline void story_look_for_saved(jobq_run *run, const struct story *s) {
     size_t size = 77;
     bool found = jobq_run_checkpoint(run, &size) != NULL;
     if (s->before) before = story_fate(s->before, &s->before->saved, s->end);
-    if (!found && size == SIZE_MAX) return;
+    if (!found && size == SIZE_MAX) {
+        CHECK(story_strikes(s) > strikes);
+        return;
+    }
     CHECK_INT(size, found ? 5 : 0);
     if (found) CHECK(before != STORY_NO || s->saved.fate != STORY_NO);
     else if (story_strikes(s) == strikes) CHECK(before != STORY_YES && s->saved.fate != STORY_YES);
