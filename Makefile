@@ -56,7 +56,7 @@ tests = $(filter-out $(if $(filter m32,$(variant)),,$(B)/api_bits_32),\
     $(foreach source,$(wildcard $(kinds:%=tests/%/*.c)),$(call program,$(source))))
 core = bad_input change clock enqueue events inspect lifecycle open order retry stop txn wait
 quick = $(core:%=$(B)/api_%) \
-    $(filter-out $(B)/unit_fault_memory $(B)/unit_steps,$(filter $(B)/unit_%,$(tests)))
+    $(filter-out $(B)/unit_fault_memory $(B)/unit_clock_steps,$(filter $(B)/unit_%,$(tests)))
 with_figures = $(filter $(foreach source,$(shell grep -l test_figure tests/*/*.c),\
     $(call program,$(source))),$(call chosen,$(tests)))
 examples = $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))

@@ -1,8 +1,8 @@
 /* life.c - whole lives of a device, each drawn from one seed: calls, handlers, deaths of the
  * process and of the power, a disk that fails, clocks that are set back; a plain model beside it.
  *
- * What is promised is G1 to G10 of jobq.h and its README; the model (model.h) knows what that
- * means for each call, and after each call queue and model are compared (sim_check.h):
+ * What is promised is G1 to G10 (tests/README.md); the model (model.h) knows what that means for
+ * each call, and after each call queue and model are compared (sim_check.h):
  *   G1, G2  a past that the death allows is found again, by the last call or without it
  *   G3      at the end, when nothing fails any more, every job comes to its end
  *   G4      a job starts only if the run before has ended

@@ -2,7 +2,7 @@
  *
  * Promised by the head of clock.h: never stays never, whichever clock is ahead; each user of an
  * artificial clock hears of each step, and none that has left. What queues make of it is tested in
- * api/steps.c. */
+ * api/clock_steps.c. */
 #include "helpers.h"
 #include "unit.h"
 

@@ -1,4 +1,4 @@
-/* steps.c - the system's clock is set while real threads run, sleep and wait by it.
+/* clock_steps.c - the system's clock is set while real threads run, sleep and wait by it.
  *
  * Nobody sets the clock of this machine: jobq.c is compiled with a clock_gettime of our own, which
  * adds a shift to the wall, and with a pthread_cond_timedwait that does for the wall what the

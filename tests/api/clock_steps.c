@@ -1,6 +1,6 @@
-/* steps.c - the wall clock is set forth and back: nothing that runs, sleeps or waits notices, and
- * what is scheduled follows. And the ends of time: stalls in step mode, the last moment. The clocks
- * here are artificial; unit/steps.c sets the system's. */
+/* clock_steps.c - the wall clock is set forth and back: nothing that runs, sleeps or waits notices,
+ * and what is scheduled follows. And the ends of time: stalls in step mode, the last moment. The
+ * clocks here are artificial; unit/clock_steps.c sets the system's. */
 #include "helpers.h"
 
 #include <sched.h>

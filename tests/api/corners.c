@@ -1,4 +1,4 @@
-/* regress.c - defects that a review found, each with a test that it does not come back.
+/* corners.c - rare meetings of calls, files and moments, each of which is easily got wrong.
  *
  * Where the defect was a hang the watchdog is the failure: nothing here measures time. The
  * handlers stand at gates (helpers.h), so who comes first is the test's choice. */
