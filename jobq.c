@@ -865,16 +865,20 @@ JOBQ__INTERNAL int jobq__os_resolve(const char *path, char **resolved);
  * is false if one is there already. JOBQ_OK or a code. */
 JOBQ__INTERNAL int jobq__os_create(const char *path, int mode, int64_t group, bool *created,
                                    jobq_error *err);
+/* 0, or errno if the system lets us not read and write what stands at path. Asked, not tried, for
+ * what jobq__os_look says. */
+JOBQ__INTERNAL int jobq__os_writable(const char *path);
 /* Gives the file at path the owner and group of the other, as far as we may. */
 JOBQ__INTERNAL void jobq__os_match_owner(const char *path, const struct jobq__os_file *like);
 
-/* Opens a lock file and maps size bytes of it, in place of *page if that is not NULL. The owner
- * gives a file whose mode and owner it shall have: then it is made, and the lock taken that dies
- * with the process, or it is JOBQ_LOCKED with the page mapped for reading. A client gives NULL:
- * the file is mapped for reading if it is there. Nothing but a plain file is opened. */
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size,
-                                      const struct jobq__os_file *like, int *fd, void **page,
-                                      jobq_error *err);
+/* Opens a lock file and maps size bytes of it, in place of *page if that is not NULL. To own it is
+ * made, and the lock taken that dies with the process, or it is JOBQ_LOCKED with the page mapped
+ * for reading. A client finds the file mapped for reading if it is there. Nothing but a plain file
+ * is opened. */
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own, int *fd,
+                                      void **page, jobq_error *err);
+/* Gives an open file the mode, owner and group of the other, as far as we may. */
+JOBQ__INTERNAL void jobq__os_match(int fd, const struct jobq__os_file *like);
 /* A page of memory that a file may be mapped over later; NULL if there is no memory. */
 JOBQ__INTERNAL void *jobq__os_page_blank(size_t size);
 /* Writes to an open file where it has bytes already; not at all if it may not. */
@@ -1285,6 +1289,11 @@ JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file) {
     return 0;
 }
 
+JOBQ__INTERNAL int jobq__os_writable(const char *path) {
+    if (!faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS)) return 0;
+    return errno == EACCES || errno == EPERM || errno == EROFS ? errno : 0;
+}
+
 JOBQ__INTERNAL bool jobq__os_moved(const char *path, const struct jobq__os_id *id) {
     struct jobq__os_file now;
     if (jobq__os_look(path, &now)) return false;
@@ -1480,9 +1489,9 @@ static int jobq__os_mode_of_others(int mode) {
     return (mode & 0707) | (mode & 07) << 3;
 }
 
-static void jobq__os_match(int fd, const struct jobq__os_file *like) {
+JOBQ__INTERNAL void jobq__os_match(int fd, const struct jobq__os_file *like) {
     uid_t user = jobq__os_new_user(like);
-    int mode = like->mode;
+    int mode = like->mode | 0600; /* never less than we need to come in again */
     struct stat st;
     if (fstat(fd, &st)) return;
     if (st.st_gid != (gid_t)like->group || (user != (uid_t)-1 && st.st_uid != user))
@@ -1561,18 +1570,16 @@ static int jobq__os_page_map(int fd, const char *path, size_t size, bool writabl
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size,
-                                      const struct jobq__os_file *like, int *fd, void **page,
-                                      jobq_error *err) {
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own, int *fd,
+                                      void **page, jobq_error *err) {
     jobq_error local;
     int rc = JOBQ_OK;
     if (!err) err = &local;
-    *fd = jobq__os_page_file(path, like != NULL, err);
+    *fd = jobq__os_page_file(path, own, err);
     if (*fd < 0) return err->code;
-    if (like) rc = jobq__os_page_lock(*fd, path, size, err);
-    if (rc == JOBQ_OK && like) jobq__os_match(*fd, like);
+    if (own) rc = jobq__os_page_lock(*fd, path, size, err);
     if (rc == JOBQ_OK || rc == JOBQ_LOCKED) {
-        int mapped = jobq__os_page_map(*fd, path, size, like && rc == JOBQ_OK, page, err);
+        int mapped = jobq__os_page_map(*fd, path, size, own && rc == JOBQ_OK, page, err);
         if (rc == JOBQ_OK) rc = mapped;
     }
     if (rc != JOBQ_OK) {
@@ -2108,6 +2115,20 @@ static int jobq__files_check_beside(const struct jobq__files *files, bool linked
     return JOBQ_OK;
 }
 
+/* Asked before anything is made or locked: SQLite opens what it may only read without a word. */
+static int jobq__files_check_writable(const struct jobq__files *files, bool shares_memory,
+                                      jobq_error *err) {
+    const char *names[] = {files->path, files->log, files->shm};
+    size_t i, count = shares_memory ? JOBQ__COUNT(names) : JOBQ__COUNT(names) - 1;
+    for (i = 0; i < count; i++) {
+        int failed = jobq__os_writable(names[i]);
+        if (failed)
+            return jobq__err_os(err, JOBQ_READ_ONLY, failed, "access", names[i],
+                                "the owner reads and writes it: see to its mode, or be its user");
+    }
+    return JOBQ_OK;
+}
+
 /* Asked of the directory too, for the file may not have been made yet. */
 static int jobq__files_check_near(struct jobq__files *files, jobq_error *err) {
     char *end = strrchr(files->path, '/'), kept;
@@ -2135,6 +2156,8 @@ static int jobq__files_check(struct jobq__files *files, const char *path,
     if (!options->remote) rc = jobq__files_check_near(files, err);
     if (rc == JOBQ_OK && !missing) rc = jobq__files_check_db(files, path, options->linked, err);
     if (rc == JOBQ_OK) rc = jobq__files_check_beside(files, options->linked, err);
+    if (rc == JOBQ_OK && options->role == JOBQ_OWNER)
+        rc = jobq__files_check_writable(files, !options->exclusive, err);
     if (rc != JOBQ_OK || !missing) return rc;
     /* Last of all: of an open that was refused nothing shall remain. */
     rc = jobq__files_make(files, options, err);
@@ -2309,6 +2332,10 @@ JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jo
 JOBQ__INTERNAL bool jobq__owner_has_it_all(const struct jobq__owner *owner);
 /* It has: JOBQ_LOCKED. */
 JOBQ__INTERNAL int jobq__owner_keeps_out(const struct jobq__owner *owner, jobq_error *err);
+
+/* The lock file gets the mode and the owner of the database: last of all, for an open that is
+ * refused leaves it as it was. */
+JOBQ__INTERNAL void jobq__owner_match(struct jobq__owner *owner);
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner);
 
@@ -2532,7 +2559,7 @@ static int jobq__owner_look(struct jobq__owner *owner, jobq_error *err) {
         if (file.kind == JOBQ__OS_MISSING) return JOBQ_OK;
         if (owner->fd >= 0 && jobq__os_same_file(&file.id, &owner->id)) return JOBQ_OK;
     }
-    rc = jobq__os_page_open(owner->files->lock, sizeof *owner->page, NULL, &fd, &page, err);
+    rc = jobq__os_page_open(owner->files->lock, sizeof *owner->page, false, &fd, &page, err);
     if (rc != JOBQ_OK) return rc;
     if (owner->fd >= 0) jobq__os_page_close(owner->fd, NULL, 0);
     owner->fd = fd;
@@ -2557,8 +2584,7 @@ static int jobq__owner_locked(int32_t pid, const char *path, jobq_error *err) {
 static int jobq__owner_map(struct jobq__owner *owner, jobq_error *err) {
     const struct jobq__files *files = owner->files;
     void *page = NULL;
-    int rc = jobq__os_page_open(files->lock, sizeof *owner->page, &files->db, &owner->fd, &page,
-                                err);
+    int rc = jobq__os_page_open(files->lock, sizeof *owner->page, true, &owner->fd, &page, err);
     if (rc == JOBQ_LOCKED) jobq__owner_locked(jobq__owner_pid(page), files->path, err);
     if (rc != JOBQ_OK) {
         jobq__os_page_close(-1, page, sizeof *owner->page);
@@ -2688,6 +2714,10 @@ JOBQ__INTERNAL int jobq__owner_keeps_out(const struct jobq__owner *owner, jobq_e
                   (int)pid);
     jobq__err_id(err, pid);
     return JOBQ_LOCKED;
+}
+
+JOBQ__INTERNAL void jobq__owner_match(struct jobq__owner *owner) {
+    if (owner->mapped && owner->writable) jobq__os_match(owner->fd, &owner->files->db);
 }
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {
@@ -4291,6 +4321,15 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
     db->may_commit = use != JOBQ__DB_JOB;
     if (sqlite3_open_v2(path, &db->handle, flags, vfs)) {
         rc = jobq__db_cannot_open(db, path, vfs, err);
+        jobq__db_close(db);
+        return rc;
+    }
+    /* SQLite opens without a word for reading what it cannot open for writing, and begins there
+     * what it cannot write. */
+    if (!options->client && sqlite3_db_readonly(db->handle, "main") == 1) {
+        rc = jobq__err_set(err, JOBQ_READ_ONLY, "SQLite could open %.250s for reading only, and the"
+                           " owner writes; see to the file's mode, and open it again", path);
+        jobq__db_disown(db);
         jobq__db_close(db);
         return rc;
     }
@@ -13332,6 +13371,7 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     rc = jobq__disk_look(q, jobq__clock_mono_us());
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
     if (q->client) return rc;
+    jobq__owner_match(&q->owner);
     q->ours = true;
     jobq__db_adopt(&q->writer);
     return rc;

@@ -318,7 +318,8 @@ typedef struct jobq_options {
                                a small disk 1/16 of what is free; JOBQ_NONE = none */
     int64_t stall_ms;       /* real time that jobq_advance gives to each rest; default 10 s */
     int mode;               /* of the files that are made, whatever the umask; default 0600; clients
-                               of other users need 0660 (with group_id) or 0666 */
+                               of other users need 0660 (with group_id) or 0666. A lock file that
+                               is there follows the database's file when it was opened */
     int64_t group_id;       /* and their group; default, or 0, the system's choice */
     uint64_t seed;          /* of the jitter; 0 is a seed like any other */
     jobq_clock *clock;      /* default: the system's; must outlive the queue */
@@ -538,7 +539,7 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * the transaction ends; and a look by the handler sees what it has written.
  * Returns JOBQ_OK and *db, the same on each call. Owns: jobq; do not close it.
  * Blocks: at most busy_ms for the writer. Fails: BUSY (did not begin; jobq_snooze then costs no
- * attempt), CANT_OPEN, MOVED, IO, FULL, NO_MEMORY, CORRUPT, FORKED. */
+ * attempt), CANT_OPEN, READ_ONLY, MOVED, IO, FULL, NO_MEMORY, CORRUPT, FORKED. */
 JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err);
 
 /* Saves up to payload_max bytes that the next attempt of this job will find again, and

@@ -331,6 +331,7 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     rc = jobq__disk_look(q, jobq__clock_mono_us());
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
     if (q->client) return rc;
+    jobq__owner_match(&q->owner);
     q->ours = true;
     jobq__db_adopt(&q->writer);
     return rc;

@@ -536,6 +536,15 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
         jobq__db_close(db);
         return rc;
     }
+    /* SQLite opens without a word for reading what it cannot open for writing, and begins there
+     * what it cannot write. */
+    if (!options->client && sqlite3_db_readonly(db->handle, "main") == 1) {
+        rc = jobq__err_set(err, JOBQ_READ_ONLY, "SQLite could open %.250s for reading only, and the"
+                           " owner writes; see to the file's mode, and open it again", path);
+        jobq__db_disown(db);
+        jobq__db_close(db);
+        return rc;
+    }
     /* Until the file is known to be ours nothing of it may be touched. */
     if (use == JOBQ__DB_WRITER || options->client) jobq__db_disown(db);
     jobq__db_clear(db);

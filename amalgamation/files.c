@@ -96,6 +96,20 @@ static int jobq__files_check_beside(const struct jobq__files *files, bool linked
     return JOBQ_OK;
 }
 
+/* Asked before anything is made or locked: SQLite opens what it may only read without a word. */
+static int jobq__files_check_writable(const struct jobq__files *files, bool shares_memory,
+                                      jobq_error *err) {
+    const char *names[] = {files->path, files->log, files->shm};
+    size_t i, count = shares_memory ? JOBQ__COUNT(names) : JOBQ__COUNT(names) - 1;
+    for (i = 0; i < count; i++) {
+        int failed = jobq__os_writable(names[i]);
+        if (failed)
+            return jobq__err_os(err, JOBQ_READ_ONLY, failed, "access", names[i],
+                                "the owner reads and writes it: see to its mode, or be its user");
+    }
+    return JOBQ_OK;
+}
+
 /* Asked of the directory too, for the file may not have been made yet. */
 static int jobq__files_check_near(struct jobq__files *files, jobq_error *err) {
     char *end = strrchr(files->path, '/'), kept;
@@ -123,6 +137,8 @@ static int jobq__files_check(struct jobq__files *files, const char *path,
     if (!options->remote) rc = jobq__files_check_near(files, err);
     if (rc == JOBQ_OK && !missing) rc = jobq__files_check_db(files, path, options->linked, err);
     if (rc == JOBQ_OK) rc = jobq__files_check_beside(files, options->linked, err);
+    if (rc == JOBQ_OK && options->role == JOBQ_OWNER)
+        rc = jobq__files_check_writable(files, !options->exclusive, err);
     if (rc != JOBQ_OK || !missing) return rc;
     /* Last of all: of an open that was refused nothing shall remain. */
     rc = jobq__files_make(files, options, err);

@@ -371,6 +371,11 @@ JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file) {
     return 0;
 }
 
+JOBQ__INTERNAL int jobq__os_writable(const char *path) {
+    if (!faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS)) return 0;
+    return errno == EACCES || errno == EPERM || errno == EROFS ? errno : 0;
+}
+
 JOBQ__INTERNAL bool jobq__os_moved(const char *path, const struct jobq__os_id *id) {
     struct jobq__os_file now;
     if (jobq__os_look(path, &now)) return false;
@@ -566,9 +571,9 @@ static int jobq__os_mode_of_others(int mode) {
     return (mode & 0707) | (mode & 07) << 3;
 }
 
-static void jobq__os_match(int fd, const struct jobq__os_file *like) {
+JOBQ__INTERNAL void jobq__os_match(int fd, const struct jobq__os_file *like) {
     uid_t user = jobq__os_new_user(like);
-    int mode = like->mode;
+    int mode = like->mode | 0600; /* never less than we need to come in again */
     struct stat st;
     if (fstat(fd, &st)) return;
     if (st.st_gid != (gid_t)like->group || (user != (uid_t)-1 && st.st_uid != user))
@@ -647,18 +652,16 @@ static int jobq__os_page_map(int fd, const char *path, size_t size, bool writabl
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size,
-                                      const struct jobq__os_file *like, int *fd, void **page,
-                                      jobq_error *err) {
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own, int *fd,
+                                      void **page, jobq_error *err) {
     jobq_error local;
     int rc = JOBQ_OK;
     if (!err) err = &local;
-    *fd = jobq__os_page_file(path, like != NULL, err);
+    *fd = jobq__os_page_file(path, own, err);
     if (*fd < 0) return err->code;
-    if (like) rc = jobq__os_page_lock(*fd, path, size, err);
-    if (rc == JOBQ_OK && like) jobq__os_match(*fd, like);
+    if (own) rc = jobq__os_page_lock(*fd, path, size, err);
     if (rc == JOBQ_OK || rc == JOBQ_LOCKED) {
-        int mapped = jobq__os_page_map(*fd, path, size, like && rc == JOBQ_OK, page, err);
+        int mapped = jobq__os_page_map(*fd, path, size, own && rc == JOBQ_OK, page, err);
         if (rc == JOBQ_OK) rc = mapped;
     }
     if (rc != JOBQ_OK) {

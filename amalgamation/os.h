@@ -178,16 +178,20 @@ JOBQ__INTERNAL int jobq__os_resolve(const char *path, char **resolved);
  * is false if one is there already. JOBQ_OK or a code. */
 JOBQ__INTERNAL int jobq__os_create(const char *path, int mode, int64_t group, bool *created,
                                    jobq_error *err);
+/* 0, or errno if the system lets us not read and write what stands at path. Asked, not tried, for
+ * what jobq__os_look says. */
+JOBQ__INTERNAL int jobq__os_writable(const char *path);
 /* Gives the file at path the owner and group of the other, as far as we may. */
 JOBQ__INTERNAL void jobq__os_match_owner(const char *path, const struct jobq__os_file *like);
 
-/* Opens a lock file and maps size bytes of it, in place of *page if that is not NULL. The owner
- * gives a file whose mode and owner it shall have: then it is made, and the lock taken that dies
- * with the process, or it is JOBQ_LOCKED with the page mapped for reading. A client gives NULL:
- * the file is mapped for reading if it is there. Nothing but a plain file is opened. */
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size,
-                                      const struct jobq__os_file *like, int *fd, void **page,
-                                      jobq_error *err);
+/* Opens a lock file and maps size bytes of it, in place of *page if that is not NULL. To own it is
+ * made, and the lock taken that dies with the process, or it is JOBQ_LOCKED with the page mapped
+ * for reading. A client finds the file mapped for reading if it is there. Nothing but a plain file
+ * is opened. */
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own, int *fd,
+                                      void **page, jobq_error *err);
+/* Gives an open file the mode, owner and group of the other, as far as we may. */
+JOBQ__INTERNAL void jobq__os_match(int fd, const struct jobq__os_file *like);
 /* A page of memory that a file may be mapped over later; NULL if there is no memory. */
 JOBQ__INTERNAL void *jobq__os_page_blank(size_t size);
 /* Writes to an open file where it has bytes already; not at all if it may not. */

@@ -169,7 +169,7 @@ static int jobq__owner_look(struct jobq__owner *owner, jobq_error *err) {
         if (file.kind == JOBQ__OS_MISSING) return JOBQ_OK;
         if (owner->fd >= 0 && jobq__os_same_file(&file.id, &owner->id)) return JOBQ_OK;
     }
-    rc = jobq__os_page_open(owner->files->lock, sizeof *owner->page, NULL, &fd, &page, err);
+    rc = jobq__os_page_open(owner->files->lock, sizeof *owner->page, false, &fd, &page, err);
     if (rc != JOBQ_OK) return rc;
     if (owner->fd >= 0) jobq__os_page_close(owner->fd, NULL, 0);
     owner->fd = fd;
@@ -194,8 +194,7 @@ static int jobq__owner_locked(int32_t pid, const char *path, jobq_error *err) {
 static int jobq__owner_map(struct jobq__owner *owner, jobq_error *err) {
     const struct jobq__files *files = owner->files;
     void *page = NULL;
-    int rc = jobq__os_page_open(files->lock, sizeof *owner->page, &files->db, &owner->fd, &page,
-                                err);
+    int rc = jobq__os_page_open(files->lock, sizeof *owner->page, true, &owner->fd, &page, err);
     if (rc == JOBQ_LOCKED) jobq__owner_locked(jobq__owner_pid(page), files->path, err);
     if (rc != JOBQ_OK) {
         jobq__os_page_close(-1, page, sizeof *owner->page);
@@ -325,6 +324,10 @@ JOBQ__INTERNAL int jobq__owner_keeps_out(const struct jobq__owner *owner, jobq_e
                   (int)pid);
     jobq__err_id(err, pid);
     return JOBQ_LOCKED;
+}
+
+JOBQ__INTERNAL void jobq__owner_match(struct jobq__owner *owner) {
+    if (owner->mapped && owner->writable) jobq__os_match(owner->fd, &owner->files->db);
 }
 
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {

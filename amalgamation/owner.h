@@ -108,6 +108,10 @@ JOBQ__INTERNAL bool jobq__owner_has_it_all(const struct jobq__owner *owner);
 /* It has: JOBQ_LOCKED. */
 JOBQ__INTERNAL int jobq__owner_keeps_out(const struct jobq__owner *owner, jobq_error *err);
 
+/* The lock file gets the mode and the owner of the database: last of all, for an open that is
+ * refused leaves it as it was. */
+JOBQ__INTERNAL void jobq__owner_match(struct jobq__owner *owner);
+
 JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner);
 
 /* What the slots of the process before say of this run of a job that is still claimed. */

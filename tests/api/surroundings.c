@@ -15,6 +15,12 @@ static bool is_root(void) {
     return geteuid() == 0;
 }
 
+static void touch(const char *path) {
+    FILE *file = fopen(path, "a");
+    if (!file) test_give_up(path);
+    fclose(file);
+}
+
 static jobq *open_steps(const char *path, jobq_options options) {
     options.workers = JOBQ_NONE;
     return open_queue_at(path, options);
@@ -228,9 +234,13 @@ TEST(scheduler_takes_no_signals) {
 
 /* ---- Modes and users ---- */
 
-static int mode_of(const char *name) {
+static int mode_at(const char *path) {
     struct stat st;
-    return stat(test_path(name), &st) ? -1 : (int)(st.st_mode & 07777);
+    return stat(path, &st) ? -1 : (int)(st.st_mode & 07777);
+}
+
+static int mode_of(const char *name) {
+    return mode_at(test_path(name));
 }
 
 /* Goal: all four files get the mode that was asked for, whatever the umask, and 0600 if none was;
@@ -467,7 +477,138 @@ TEST(root_leaves_files_to_their_owner) {
     common_free(&c);
 }
 
+/* ---- What may not be written ---- */
+
+/* Opened as its owner, it says which file keeps it from writing, and leaves all as it was. */
+static void be_refused_by(const struct common *c, const char *file) {
+    jobq_error told = {.code = 0};
+    int lock = mode_at(c->lock), log = mode_at(c->log), before = mode_at(file);
+    jobq *q = NULL;
+    if (before < 0) touch(file);
+    REQUIRE_INT(chmod(file, 0400), 0);
+    if (strcmp(file, c->lock) == 0) lock = 0400;
+    if (strcmp(file, c->log) == 0) log = 0400;
+    CHECK_CODE(jobq_open(c->path, &(jobq_options){.workers = JOBQ_NONE}, &q, &told),
+               JOBQ_READ_ONLY);
+    CHECK(q == NULL);
+    CHECK_INT(told.os_code, EACCES);
+    if (!CHECK(strstr(told.text, file) && strstr(told.text, "permission denied")))
+        test_note("%s", told.text);
+    CHECK_INT(mode_at(c->lock), lock);
+    CHECK_INT(mode_at(c->log), log);
+    REQUIRE_INT(chmod(file, 0600), 0);
+    if (before < 0) REQUIRE_INT(unlink(file), 0);
+    q = open_steps(c->path, (jobq_options){.role = JOBQ_OWNER});
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+static void own_without_rights(void *arg) {
+    char memory[110];
+    struct common c;
+    jobq_error told = {.code = 0};
+    jobq *q;
+    (void)arg;
+    if (is_root()) be_somebody(SOMEBODY);
+    common_make(&c);
+    snprintf(memory, sizeof memory, "%s-shm", c.path);
+    q = open_steps(c.path, (jobq_options){.role = JOBQ_OWNER});
+    put(q, "k");
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    be_refused_by(&c, c.path);
+    be_refused_by(&c, c.log);
+    be_refused_by(&c, memory);
+    be_refused_by(&c, c.lock);
+    /* Where nothing can be made beside it. */
+    REQUIRE_INT(chmod(c.dir, 0500), 0);
+    CHECK_CODE(jobq_open(c.path, &(jobq_options){.workers = JOBQ_NONE}, &q, &told),
+               JOBQ_READ_ONLY);
+    if (!CHECK(strstr(told.text, c.path) != NULL)) test_note("%s", told.text);
+    REQUIRE_INT(chmod(c.dir, 0700), 0);
+    /* What others may do less with than we is not taken from us. */
+    REQUIRE_INT(chmod(c.path, 0660), 0);
+    q = open_steps(c.path, (jobq_options){.role = JOBQ_OWNER});
+    CHECK_INT(mode_at(c.lock), 0660);
+    CHECK_INT(total(q), 1);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    common_free(&c);
+}
+
+/* Goal: an owner that may not write is told so when it opens, with the file that is in the way; it
+ * makes nothing, and the lock file keeps its mode, so that the queue opens as soon as the file may
+ * be written again. Method: without root's rights, the database, its log, its shared memory, the
+ * lock file and the directory in turn. */
+TEST(owner_that_may_not_write) {
+    CHECK_INT(test_fork(own_without_rights, NULL), 0);
+}
+
+/* Goal: an open that is refused for another reason leaves the lock file's mode alone, too. Method:
+ * a database that is another application's, of a smaller mode than its lock file. */
+TEST(refused_open_leaves_the_lock_file) {
+    const char *path = test_path("q.db"), *lock = test_path("q.db-jobq");
+    jobq_error told = {.code = 0};
+    jobq *q = NULL;
+    sql_run(path, "CREATE TABLE theirs(a)");
+    REQUIRE_INT(chmod(path, 0600), 0);
+    touch(lock);
+    REQUIRE_INT(chmod(lock, 0666), 0);
+    CHECK_CODE(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE}, &q, &told), JOBQ_FOREIGN);
+    CHECK_INT(mode_at(lock), 0666);
+    q = open_steps(path, (jobq_options){.join = true});
+    CHECK_INT(mode_at(lock), 0600);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+static sqlite3_vfs *real_vfs;
+static bool reads_only;
+
+/* As SQLite does when the system refuses to have the file opened for writing. */
+static int open_for_reading(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags,
+                            int *out) {
+    (void)vfs;
+    if (reads_only && flags & SQLITE_OPEN_MAIN_DB)
+        flags = (flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)) | SQLITE_OPEN_READONLY;
+    return real_vfs->xOpen(real_vfs, name, file, flags, out);
+}
+
+static jobq_outcome begin_for_reading(jobq_run *run, void *ctx) {
+    jobq_error *told = (jobq_error *)ctx;
+    sqlite3 *db;
+    reads_only = true;
+    jobq_run_db(run, &db, told);
+    reads_only = false;
+    return JOBQ_DONE;
+}
+
+/* Goal: what SQLite opens for reading only, without a word, is no queue to own, nor a job's
+ * connection. Method: a way to open files that does so, from the beginning or later. */
+TEST(silently_read_only_is_refused) {
+    const char *path = test_path("q.db");
+    jobq_error told = {.code = 0};
+    sqlite3_vfs vfs;
+    jobq *q;
+    sqlite3_initialize();
+    real_vfs = sqlite3_vfs_find(NULL);
+    vfs = *real_vfs;
+    vfs.zName = "reading";
+    vfs.xOpen = open_for_reading;
+    REQUIRE_INT(sqlite3_vfs_register(&vfs, 1), SQLITE_OK);
+    q = open_steps(path, (jobq_options){.role = JOBQ_OWNER});
+    REQUIRE(q != NULL);
+    handle(q, "k", begin_for_reading, &told);
+    put(q, "k");
+    CHECK_INT(drain(q), 1);
+    CHECK_INT(told.code, JOBQ_READ_ONLY);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    reads_only = true;
+    CHECK_CODE(jobq_open(path, &(jobq_options){.workers = JOBQ_NONE}, &q, &told), JOBQ_READ_ONLY);
+    if (!CHECK(strstr(told.text, path) != NULL)) test_note("%s", told.text);
+    reads_only = false;
+    sqlite3_vfs_unregister(&vfs);
+}
+
 TEST_MAIN(no_file_is_a_standard_descriptor, no_descriptors_left, files_may_be_small_only,
           scheduler_takes_no_signals, files_have_the_mode_asked_for, file_has_its_group,
           clients_of_another_user, lock_file_that_cannot_have_the_group,
-          root_leaves_files_to_their_owner)
+          root_leaves_files_to_their_owner,
+          owner_that_may_not_write, refused_open_leaves_the_lock_file,
+          silently_read_only_is_refused)
