@@ -33,6 +33,13 @@ static bool jobq__column_other(sqlite3_stmt *s, int i, int type,
         && jobq__column_whole(s, i, *value);
 }
 
+/* Whose row that is; 0 if nobody can tell. */
+static int64_t jobq__column_row(const struct jobq__columns *what, int i, int type,
+                                const int64_t *values) {
+    if (what->id < 0 || what->id > i || values[what->id] == JOBQ__NULL) return 0;
+    return what->id < i || type == SQLITE_INTEGER ? values[what->id] : 0;
+}
+
 JOBQ__INTERNAL int jobq__column_part(struct jobq__db *db, sqlite3_stmt *s,
                                      const struct jobq__columns *what, int i, int end,
                                      int64_t *values) {
@@ -49,8 +56,8 @@ JOBQ__INTERNAL int jobq__column_part(struct jobq__db *db, sqlite3_stmt *s,
             continue;
         }
         if (jobq__db_read(db, s) != JOBQ_OK) return JOBQ_NO_MEMORY;
-        jobq__db_fault(db, what->table, what->id >= 0 && what->id <= i ? values[what->id] : 0,
-                       column->name, jobq__column_wrong(type, values[i], column));
+        jobq__db_fault(db, what->table, jobq__column_row(what, i, type, values), column->name,
+                       jobq__column_wrong(type, values[i], column));
         sqlite3_reset(s);
         return JOBQ_CORRUPT;
     }

@@ -71,7 +71,7 @@ static const struct damage rows[] = {
     {"UPDATE jobq_extra SET saved = 'text' WHERE saved IS NOT NULL", "jobq_extra", "saved"},
     {"INSERT INTO jobq_extra(job, key) VALUES(5000, 'ghost')", "jobq_extra", "has no job"},
     {"UPDATE jobq_unique SET job = 4711", "jobq_unique", "belongs to no job"},
-    {"UPDATE jobq_unique SET job = 'mine'", "jobq_unique", "job"},
+    {"UPDATE jobq_unique SET job = 'mine'", "jobq_unique", "row 0: job"},
     {"UPDATE jobq_unique SET job = (SELECT id FROM jobq_job WHERE state > 1 LIMIT 1)",
      "jobq_unique", "of that job"},
     {"UPDATE jobq_claims SET last_id = 9223372036854775807", "jobq_claims", "id"},
@@ -109,6 +109,20 @@ static void damage_it(const char *path, const char *sql) {
         test_note("%s: %s", sql, why);
     sqlite3_free(why);
     sqlite3_close(db);
+}
+
+/* For as long as sql runs the table or index is declared in another way. */
+static void damage_as_if(const char *path, const char *name, const char *declared,
+                         const char *sql) {
+    char text[400];
+    snprintf(text, sizeof text, "PRAGMA writable_schema = ON; CREATE TABLE kept AS SELECT sql FROM"
+             " sqlite_master WHERE name = '%s'; UPDATE sqlite_master SET sql = %s"
+             " WHERE name = '%s'", name, declared, name);
+    damage_it(path, text);
+    damage_it(path, sql);
+    snprintf(text, sizeof text, "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql ="
+             " (SELECT sql FROM kept) WHERE name = '%s'; DROP TABLE kept", name);
+    damage_it(path, text);
 }
 
 /* Returns whether the damage was met. */
@@ -151,6 +165,43 @@ TEST(damaged_rows_end_with_a_code_when_they_run) {
     size_t i, met = 0, count = sizeof rows / sizeof rows[0];
     for (i = 0; i < count; i++) met += play_damage(&good, &rows[i], false);
     CHECK(met >= count - 8);
+    hostile_free(&good);
+}
+
+/* Goal: a NULL where the schema forbids it is damage, told as such. Method: each column, while its
+ * table is declared without NOT NULL; look into it first. */
+TEST(nulls_are_damage) {
+    static const struct { const char *table, *column, *named; } nulls[] = {
+        {"jobq_job", "state", "row 1: state is NULL"},
+        {"jobq_job", "ord", "row 1: ord is NULL"},
+        {"jobq_job", "run_at", "row 1: run_at is NULL"},
+        {"jobq_job", "kind", "row 1: the name of its kind is NULL"},
+        {"jobq_job", "queue", "row 1: the name of its queue is NULL"},
+        {"jobq_job", "priority", "row 1: priority is NULL"},
+        {"jobq_job", "attempt", "row 1: attempt is NULL"},
+        {"jobq_job", "runs", "row 1: runs is NULL"},
+        {"jobq_job", "crashes", "row 1: crashes is NULL"},
+        {"jobq_job", "delay_ms", "delay_ms is NULL"},
+        {"jobq_job", "side", "side is NULL"},
+        {"jobq_claims", "last_id", "row 0: last_id is NULL"},
+        {"jobq_unique", "job", "row 0: job is NULL"},
+        {"jobq_name", "name", "name is NULL"},
+    };
+    struct hostile_file good = hostile_good(40, 1000, false, 0);
+    const char *path = test_path("hostile.db");
+    for (size_t i = 0; i < sizeof nulls / sizeof nulls[0] && !test_failures(); i++) {
+        struct hostile_seen seen;
+        char sql[100];
+        if (!hostile_write(path, &good)) break;
+        snprintf(sql, sizeof sql, "UPDATE %s SET %s = NULL", nulls[i].table, nulls[i].column);
+        damage_as_if(path, nulls[i].table, "replace(sql, ' NOT NULL', '')", sql);
+        hostile_play(path, false, true, &seen);
+        CHECK_CODE(seen.code, JOBQ_CORRUPT);
+        CHECK_CODE(seen.latched, JOBQ_CORRUPT);
+        if (!CHECK(strstr(seen.text, nulls[i].named) && strstr(seen.text, nulls[i].table)))
+            test_note("%s: \"%s\"", sql, seen.text);
+        CHECK_INT(seen.wrong, 0);
+    }
     hostile_free(&good);
 }
 
@@ -241,15 +292,7 @@ static const struct disagreement disagreements[] = {
 
 /* For as long as sql runs the index covers no row. */
 static void damage_beside_index(const char *path, const char *index, const char *sql) {
-    char text[400];
-    snprintf(text, sizeof text, "PRAGMA writable_schema = ON; CREATE TABLE kept AS SELECT sql FROM"
-             " sqlite_master WHERE name = '%s'; UPDATE sqlite_master SET sql = sql || ' AND id < 0'"
-             " WHERE name = '%s'", index, index);
-    damage_it(path, text);
-    damage_it(path, sql);
-    snprintf(text, sizeof text, "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql ="
-             " (SELECT sql FROM kept) WHERE name = '%s'; DROP TABLE kept", index);
-    damage_it(path, text);
+    damage_as_if(path, index, "sql || ' AND id < 0'", sql);
 }
 
 /* A walk over rows out of order may have no end, within a call: then the child is killed. */
@@ -513,7 +556,7 @@ TEST(two_threads_find_two_damages) {
 }
 
 TEST_MAIN(undamaged_rows_play, two_threads_find_two_damages, free_pages_are_counted,
-          damaged_rows_end_with_a_code,
+          damaged_rows_end_with_a_code, nulls_are_damage,
           damaged_rows_end_with_a_code_when_they_run, index_that_does_not_agree,
           lost_names_are_no_damage, row_that_stands_twice, rows_out_of_order, count_looks_at_lanes,
           next_id_is_taken, no_new_job_can_stand, name_of_another)
