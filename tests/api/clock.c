@@ -264,6 +264,22 @@ TEST(next_deadline_follows_the_jobs) {
     fixture_close(&f);
 }
 
+/* Goal: who is moved because its time has come leaves the next deadline exact, at once. Method: two
+ * scheduled jobs, and one step. */
+TEST(next_deadline_after_a_promotion) {
+    fixture f;
+    int ran = 0;
+    REQUIRE(fixture_open(&f, STEP));
+    handle(f.q, "k", do_nothing, NULL);
+    put_in(f.q, 2000);
+    put_in(f.q, 5000);
+    jobq_clock_advance(f.clock, 3000);
+    WORKS(jobq_step(f.q, &ran, &err));
+    CHECK_INT(ran, 1);
+    CHECK_INT(next_deadline(f.q), T0 + 5000);
+    fixture_close(&f);
+}
+
 /* Goal: the next deadline is known after reopening. Method: a scheduled job, reopen. */
 TEST(next_deadline_after_reopening) {
     fixture f;
@@ -793,7 +809,8 @@ TEST_MAIN(artificial_clock_moves_only_when_told, clocks_are_independent,
           null_is_the_systems_clock, advance_visits_wakes_in_order, advance_includes_its_target,
           advance_over_nothing, retries_inside_the_span_run_too, thirty_attempts_in_one_call,
           advance_to_next_goes_to_the_next_wake, advance_saturates, wakes_are_counted,
-          next_deadline_follows_the_jobs, next_deadline_after_reopening,
+          next_deadline_follows_the_jobs, next_deadline_after_a_promotion,
+          next_deadline_after_reopening,
           on_wake_tells_an_event_loop, event_loop_of_the_applications_own, step_runs_one_job,
           only_one_thread_steps, sleep_moves_the_clock_in_step_mode,
           sleep_inside_an_advance_in_step_mode, sleep_is_a_wake_with_a_pool,
