@@ -3684,6 +3684,7 @@ struct jobq__db_options {
     int (*on_connect)(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
                       void *ctx);
     void *ctx;
+    const void *owner;  /* whose callback on_connect is */
 };
 
 /* SQLite is started, new enough, safe with threads and the one that the header describes. */
@@ -4278,7 +4279,7 @@ static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage s
     if (!options->on_connect) return JOBQ_OK;
     memset(&words, 0, sizeof words);
     db->may_commit = db->speaks = true;
-    jobq__os_call_begin(&call, db, "on_connect");
+    jobq__os_call_begin(&call, options->owner, "on_connect");
     refused = options->on_connect(db->handle, which[use], stage, &words, options->ctx);
     jobq__os_call_end(&call);
     db->may_commit = commits;
@@ -7304,6 +7305,10 @@ JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q);
 
 /* True when this thread is inside on_event, on_wake or on_thread of q. */
 JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q);
+/* True when it is inside q's on_connect, which may not call q at all: the connection that it shows
+ * is opened with the baton in hand. */
+JOBQ__INTERNAL bool jobq__core_in_connect(const jobq *q);
+JOBQ__INTERNAL int jobq__core_refuse_connect(const char *call, jobq_error *err);
 /* Inside which code of the application the calling thread is, by its name in a sentence; NULL: in
  * none that others wait for. */
 JOBQ__INTERNAL const char *jobq__core_where(jobq *q);
@@ -7389,6 +7394,17 @@ JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q) {
 
 JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q) {
     return jobq__os_in_call(&q->events);
+}
+
+/* Its calls are q's own, the others' are the events': those may be made from handlers, too. */
+JOBQ__INTERNAL bool jobq__core_in_connect(const jobq *q) {
+    return jobq__os_in_call(q);
+}
+
+JOBQ__INTERNAL int jobq__core_refuse_connect(const char *call, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_MISUSE, "on_connect may not call %s: the queue waits for it with"
+                         " the file in hand; it has the connection for what it does, and jobs are"
+                         " for before or after jobq_run_db", call);
 }
 
 JOBQ__INTERNAL const char *jobq__core_where(jobq *q) {
@@ -7509,7 +7525,7 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
 
 static struct jobq__db_options jobq__core_db_options(const jobq *q) {
     struct jobq__db_options options = {q->options.durability, 0, q->client, q->options.on_connect,
-                                       q->options.ctx};
+                                       q->options.ctx, q};
     int64_t busy_us = q->commit.busy_us;
     /* Who has the file for itself keeps it until it ends. */
     if (q->client && jobq__owner_has_it_all(&q->owner))
@@ -11375,6 +11391,7 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     look->now_ms = jobq__clock_now_ms(q->clock);
     look->runs = jobq__run_runs;
     look->ctx = NULL;
+    if (jobq__core_in_connect(q)) return JOBQ_MISUSE;
     if (q->memory && !run->in_tx) return jobq__commit_hold_within(q, INT64_MAX);
     if (q->memory) jobq__guard_enter(look->db);
     else jobq__os_lock(&q->reader_mu);
@@ -11485,7 +11502,8 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     jobq *q = run->q;
     struct jobq__pool *pool = &q->pool;
     int64_t until_ms = jobq__clock_after(q->clock, JOBQ__MAX(duration_ms, 0));
-    if (run->in_tx || duration_ms <= 0 || jobq__run_forked(run)) return jobq_should_stop(run);
+    if (run->in_tx || duration_ms <= 0 || jobq__run_forked(run) || jobq__core_in_connect(q))
+        return jobq_should_stop(run);
     if (q->step_mode && q->clock) {
         /* Nobody else moves it. */
         jobq__clock_move(q->clock, JOBQ__MIN(until_ms, run->deadline_ms));
@@ -11545,6 +11563,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
     *db = NULL;
     q = run->q;
     if (jobq__run_forked(run)) return jobq__err_set(err, JOBQ_FORKED, NULL);
+    if (jobq__core_in_connect(q)) return jobq__core_refuse_connect("jobq_run_db", err);
     if (!run->in_tx) {
         int64_t left_us = q->commit.busy_us;
         rc = jobq__commit_hold(q, &left_us);
@@ -11593,8 +11612,11 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
     void *copy = NULL;
     int rc;
     if (!run || (!data && size))
-        return jobq__err_set(err, JOBQ_MISUSE, "run and data must not be NULL");
+        return jobq__err_set(err, JOBQ_MISUSE, run ? "data is NULL but has a size; NULL and 0 take"
+                             " the checkpoint away" : "run must not be NULL");
     if (jobq__run_forked(run)) return jobq__err_set(err, JOBQ_FORKED, NULL);
+    if (jobq__core_in_connect(run->q))
+        return jobq__core_refuse_connect("jobq_checkpoint", err);
     if (run->in_tx)
         return jobq__err_set(err, JOBQ_MISUSE, "a checkpoint cannot be saved after jobq_run_db");
     if (size > (size_t)run->q->options.payload_max)
@@ -13020,9 +13042,9 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
 /* #include "scheduler.h" */
 
 /* Counts the call as inside, so that close waits for it, or says why it may not enter: MISUSE for
- * NULL, FORKED, CLOSED. */
-JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err);
-/* The same for calls of the owner only; call is the name of the function. */
+ * NULL and from on_connect, FORKED, CLOSED. call is the name of the function. */
+JOBQ__INTERNAL int jobq__api_enter(jobq *q, const char *call, jobq_error *err);
+/* The same for calls of the owner only. */
 JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err);
 /* And for those that neither a handler nor a callback may make; what they are to do instead. */
 JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char *way_out,
@@ -13052,15 +13074,16 @@ JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_in
 
 /* ---- The door ---- */
 
-static int jobq__api_come_in(jobq *q, jobq_error *err) {
+static int jobq__api_come_in(jobq *q, const char *call, jobq_error *err) {
     if (!q) return jobq__err_set(err, JOBQ_MISUSE, "the queue is NULL");
     if (jobq__owner_forked(&q->owner)) return jobq__err_set(err, JOBQ_FORKED, NULL);
+    if (jobq__core_in_connect(q)) return jobq__core_refuse_connect(call, err);
     jobq__os_add(&q->inside, 1);
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err) {
-    int rc = jobq__api_come_in(q, err);
+JOBQ__INTERNAL int jobq__api_enter(jobq *q, const char *call, jobq_error *err) {
+    int rc = jobq__api_come_in(q, call, err);
     if (rc != JOBQ_OK || !jobq__os_load(&q->closing)) return rc;
     return jobq__api_leave(q, jobq__err_set(err, JOBQ_CLOSED, NULL));
 }
@@ -13078,7 +13101,7 @@ static int jobq__api_refuse_client(const char *call, jobq_error *err) {
 }
 
 JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err) {
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, call, err);
     if (rc == JOBQ_OK && q->client)
         rc = jobq__api_leave(q, jobq__api_refuse_client(call, err));
     return rc;
@@ -13095,7 +13118,7 @@ static int jobq__api_refuse_inside(const jobq *q, const char *where, const char 
 JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char *way_out,
                                            jobq_error *err) {
     const char *where;
-    int rc = jobq__api_come_in(q, err);
+    int rc = jobq__api_come_in(q, call, err);
     if (rc != JOBQ_OK) return rc;
     /* Before CLOSED: a handler or callback is inside, so the queue is not freed yet. */
     where = jobq__core_where(q);
@@ -13472,7 +13495,7 @@ JOBQ_API int jobq_close(jobq **at) {
         *at = NULL;
         return JOBQ_FORKED;
     }
-    if (jobq__core_in_handler(q) || jobq__core_in_callback(q))
+    if (jobq__core_in_handler(q) || jobq__core_in_callback(q) || jobq__core_in_connect(q))
         return jobq__api_leave(q, JOBQ_MISUSE);
     jobq__os_lock(&q->pool.mu);
     mine = !jobq__os_load(&q->closing);
@@ -13778,7 +13801,7 @@ static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_
 
 JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err) {
     jobq_stored stored = {0, 0};
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, "jobq_enqueue", err);
     if (id) *id = 0;
     if (rc != JOBQ_OK) return rc;
     if (!job) return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "the job is NULL"));
@@ -13792,7 +13815,7 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
     bool too_many = count > SIZE_MAX / sizeof *jobs;
     int rc;
     if (rows && count && !too_many) memset(rows, 0, count * sizeof *rows);
-    rc = jobq__api_enter(q, err);
+    rc = jobq__api_enter(q, "jobq_enqueue_many", err);
     if (rc != JOBQ_OK) return rc;
     if (too_many)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "count is beyond all memory"));
@@ -13811,7 +13834,7 @@ static int jobq__jobs_write_flush(jobq *q, struct jobq__request *r) {
 
 JOBQ_API int jobq_flush(jobq *q, jobq_error *err) {
     struct jobq__request request;
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, "jobq_flush", err);
     if (rc != JOBQ_OK) return rc;
     memset(&request, 0, sizeof request);
     request.write = jobq__jobs_write_flush;
@@ -14106,19 +14129,19 @@ JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_in
 }
 
 JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, "jobq_get", err);
     if (rc != JOBQ_OK) return rc;
     if (!info) rc = jobq__err_set(err, JOBQ_MISUSE, "info must not be NULL");
     else rc = jobq__jobs_read(q, id, q->commit.busy_us, info, err);
     return jobq__api_leave(q, rc);
 }
 
-static int jobq__jobs_blob(jobq *q, int64_t id, bool result, void *buffer, size_t capacity,
-                           size_t *size, jobq_error *err) {
+static int jobq__jobs_blob(jobq *q, const char *call, int64_t id, bool result, void *buffer,
+                           size_t capacity, size_t *size, jobq_error *err) {
     struct jobq__look look;
     size_t whole = 0;
     int64_t left_us;
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, call, err);
     if (size) *size = 0;
     if (rc != JOBQ_OK) return rc;
     if (!buffer && capacity)
@@ -14136,12 +14159,12 @@ static int jobq__jobs_blob(jobq *q, int64_t id, bool result, void *buffer, size_
 
 JOBQ_API int jobq_get_payload(jobq *q, int64_t id, void *buffer, size_t capacity, size_t *size,
                               jobq_error *err) {
-    return jobq__jobs_blob(q, id, false, buffer, capacity, size, err);
+    return jobq__jobs_blob(q, "jobq_get_payload", id, false, buffer, capacity, size, err);
 }
 
 JOBQ_API int jobq_get_result(jobq *q, int64_t id, void *buffer, size_t capacity, size_t *size,
                              jobq_error *err) {
-    return jobq__jobs_blob(q, id, true, buffer, capacity, size, err);
+    return jobq__jobs_blob(q, "jobq_get_result", id, true, buffer, capacity, size, err);
 }
 
 static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *cursor,
@@ -14170,7 +14193,7 @@ JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor, 
     static const jobq_filter everything;
     struct jobq__look look;
     int64_t left_us;
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, "jobq_list", err);
     if (count) *count = 0;
     if (rc != JOBQ_OK) return rc;
     if (!filter) filter = &everything;
@@ -14187,7 +14210,7 @@ JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
     struct jobq__look look;
     int64_t after = 0, left_us;
     bool done = false;
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, "jobq_count", err);
     if (rc != JOBQ_OK) return rc;
     if (!counts)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "counts must not be NULL"));
@@ -14204,7 +14227,7 @@ JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
 
 JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
     struct jobq__pool *pool;
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, "jobq_stat", err);
     if (rc != JOBQ_OK) return rc;
     if (!stats)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "stats must not be NULL"));
@@ -14249,7 +14272,7 @@ JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err) {
 
 JOBQ_API int jobq_wakes(jobq *q) {
     int count;
-    if (jobq__api_enter(q, NULL) != JOBQ_OK) return 0;
+    if (jobq__api_enter(q, "jobq_wakes", NULL) != JOBQ_OK) return 0;
     jobq__os_lock(&q->pool.mu);
     count = jobq__wheel_count(&q->pool.wheel);
     if (q->pool.due_at_ms != JOBQ_NEVER && !q->pool.due_fired) count++;

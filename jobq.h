@@ -45,7 +45,7 @@
  *
  * Who may call what. c: a client. h: a handler, on its own thread. t: the same after jobq_run_db.
  * e: on_event, on_wake and on_thread (a kind's backoff: as its handler; on_connect: none of
- * these). What has a - there is JOBQ_MISUSE; the owner's other threads
+ * these, nor with a run). What has a - there is JOBQ_MISUSE; the owner's other threads
  * may call everything.
  *   c h t e  jobq_enqueue jobq_enqueue_many jobq_get jobq_get_payload jobq_get_result jobq_list
  *            jobq_count jobq_stat jobq_wakes

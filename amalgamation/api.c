@@ -5,15 +5,16 @@
 
 /* ---- The door ---- */
 
-static int jobq__api_come_in(jobq *q, jobq_error *err) {
+static int jobq__api_come_in(jobq *q, const char *call, jobq_error *err) {
     if (!q) return jobq__err_set(err, JOBQ_MISUSE, "the queue is NULL");
     if (jobq__owner_forked(&q->owner)) return jobq__err_set(err, JOBQ_FORKED, NULL);
+    if (jobq__core_in_connect(q)) return jobq__core_refuse_connect(call, err);
     jobq__os_add(&q->inside, 1);
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err) {
-    int rc = jobq__api_come_in(q, err);
+JOBQ__INTERNAL int jobq__api_enter(jobq *q, const char *call, jobq_error *err) {
+    int rc = jobq__api_come_in(q, call, err);
     if (rc != JOBQ_OK || !jobq__os_load(&q->closing)) return rc;
     return jobq__api_leave(q, jobq__err_set(err, JOBQ_CLOSED, NULL));
 }
@@ -31,7 +32,7 @@ static int jobq__api_refuse_client(const char *call, jobq_error *err) {
 }
 
 JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err) {
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, call, err);
     if (rc == JOBQ_OK && q->client)
         rc = jobq__api_leave(q, jobq__api_refuse_client(call, err));
     return rc;
@@ -48,7 +49,7 @@ static int jobq__api_refuse_inside(const jobq *q, const char *where, const char 
 JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char *way_out,
                                            jobq_error *err) {
     const char *where;
-    int rc = jobq__api_come_in(q, err);
+    int rc = jobq__api_come_in(q, call, err);
     if (rc != JOBQ_OK) return rc;
     /* Before CLOSED: a handler or callback is inside, so the queue is not freed yet. */
     where = jobq__core_where(q);
@@ -425,7 +426,7 @@ JOBQ_API int jobq_close(jobq **at) {
         *at = NULL;
         return JOBQ_FORKED;
     }
-    if (jobq__core_in_handler(q) || jobq__core_in_callback(q))
+    if (jobq__core_in_handler(q) || jobq__core_in_callback(q) || jobq__core_in_connect(q))
         return jobq__api_leave(q, JOBQ_MISUSE);
     jobq__os_lock(&q->pool.mu);
     mine = !jobq__os_load(&q->closing);

@@ -6,9 +6,9 @@
 #include "scheduler.h"
 
 /* Counts the call as inside, so that close waits for it, or says why it may not enter: MISUSE for
- * NULL, FORKED, CLOSED. */
-JOBQ__INTERNAL int jobq__api_enter(jobq *q, jobq_error *err);
-/* The same for calls of the owner only; call is the name of the function. */
+ * NULL and from on_connect, FORKED, CLOSED. call is the name of the function. */
+JOBQ__INTERNAL int jobq__api_enter(jobq *q, const char *call, jobq_error *err);
+/* The same for calls of the owner only. */
 JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err);
 /* And for those that neither a handler nor a callback may make; what they are to do instead. */
 JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char *way_out,

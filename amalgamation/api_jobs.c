@@ -155,7 +155,7 @@ static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_
 
 JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err) {
     jobq_stored stored = {0, 0};
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, "jobq_enqueue", err);
     if (id) *id = 0;
     if (rc != JOBQ_OK) return rc;
     if (!job) return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "the job is NULL"));
@@ -169,7 +169,7 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
     bool too_many = count > SIZE_MAX / sizeof *jobs;
     int rc;
     if (rows && count && !too_many) memset(rows, 0, count * sizeof *rows);
-    rc = jobq__api_enter(q, err);
+    rc = jobq__api_enter(q, "jobq_enqueue_many", err);
     if (rc != JOBQ_OK) return rc;
     if (too_many)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "count is beyond all memory"));
@@ -188,7 +188,7 @@ static int jobq__jobs_write_flush(jobq *q, struct jobq__request *r) {
 
 JOBQ_API int jobq_flush(jobq *q, jobq_error *err) {
     struct jobq__request request;
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, "jobq_flush", err);
     if (rc != JOBQ_OK) return rc;
     memset(&request, 0, sizeof request);
     request.write = jobq__jobs_write_flush;
@@ -483,19 +483,19 @@ JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_in
 }
 
 JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, "jobq_get", err);
     if (rc != JOBQ_OK) return rc;
     if (!info) rc = jobq__err_set(err, JOBQ_MISUSE, "info must not be NULL");
     else rc = jobq__jobs_read(q, id, q->commit.busy_us, info, err);
     return jobq__api_leave(q, rc);
 }
 
-static int jobq__jobs_blob(jobq *q, int64_t id, bool result, void *buffer, size_t capacity,
-                           size_t *size, jobq_error *err) {
+static int jobq__jobs_blob(jobq *q, const char *call, int64_t id, bool result, void *buffer,
+                           size_t capacity, size_t *size, jobq_error *err) {
     struct jobq__look look;
     size_t whole = 0;
     int64_t left_us;
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, call, err);
     if (size) *size = 0;
     if (rc != JOBQ_OK) return rc;
     if (!buffer && capacity)
@@ -513,12 +513,12 @@ static int jobq__jobs_blob(jobq *q, int64_t id, bool result, void *buffer, size_
 
 JOBQ_API int jobq_get_payload(jobq *q, int64_t id, void *buffer, size_t capacity, size_t *size,
                               jobq_error *err) {
-    return jobq__jobs_blob(q, id, false, buffer, capacity, size, err);
+    return jobq__jobs_blob(q, "jobq_get_payload", id, false, buffer, capacity, size, err);
 }
 
 JOBQ_API int jobq_get_result(jobq *q, int64_t id, void *buffer, size_t capacity, size_t *size,
                              jobq_error *err) {
-    return jobq__jobs_blob(q, id, true, buffer, capacity, size, err);
+    return jobq__jobs_blob(q, "jobq_get_result", id, true, buffer, capacity, size, err);
 }
 
 static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *cursor,
@@ -547,7 +547,7 @@ JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor, 
     static const jobq_filter everything;
     struct jobq__look look;
     int64_t left_us;
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, "jobq_list", err);
     if (count) *count = 0;
     if (rc != JOBQ_OK) return rc;
     if (!filter) filter = &everything;
@@ -564,7 +564,7 @@ JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
     struct jobq__look look;
     int64_t after = 0, left_us;
     bool done = false;
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, "jobq_count", err);
     if (rc != JOBQ_OK) return rc;
     if (!counts)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "counts must not be NULL"));
@@ -581,7 +581,7 @@ JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
 
 JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
     struct jobq__pool *pool;
-    int rc = jobq__api_enter(q, err);
+    int rc = jobq__api_enter(q, "jobq_stat", err);
     if (rc != JOBQ_OK) return rc;
     if (!stats)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "stats must not be NULL"));
@@ -626,7 +626,7 @@ JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err) {
 
 JOBQ_API int jobq_wakes(jobq *q) {
     int count;
-    if (jobq__api_enter(q, NULL) != JOBQ_OK) return 0;
+    if (jobq__api_enter(q, "jobq_wakes", NULL) != JOBQ_OK) return 0;
     jobq__os_lock(&q->pool.mu);
     count = jobq__wheel_count(&q->pool.wheel);
     if (q->pool.due_at_ms != JOBQ_NEVER && !q->pool.due_fired) count++;

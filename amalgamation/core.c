@@ -21,6 +21,17 @@ JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q) {
     return jobq__os_in_call(&q->events);
 }
 
+/* Its calls are q's own, the others' are the events': those may be made from handlers, too. */
+JOBQ__INTERNAL bool jobq__core_in_connect(const jobq *q) {
+    return jobq__os_in_call(q);
+}
+
+JOBQ__INTERNAL int jobq__core_refuse_connect(const char *call, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_MISUSE, "on_connect may not call %s: the queue waits for it with"
+                         " the file in hand; it has the connection for what it does, and jobs are"
+                         " for before or after jobq_run_db", call);
+}
+
 JOBQ__INTERNAL const char *jobq__core_where(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     jobq__thread self = jobq__os_thread_self();
@@ -139,7 +150,7 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
 
 static struct jobq__db_options jobq__core_db_options(const jobq *q) {
     struct jobq__db_options options = {q->options.durability, 0, q->client, q->options.on_connect,
-                                       q->options.ctx};
+                                       q->options.ctx, q};
     int64_t busy_us = q->commit.busy_us;
     /* Who has the file for itself keeps it until it ends. */
     if (q->client && jobq__owner_has_it_all(&q->owner))

@@ -372,6 +372,10 @@ JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q);
 
 /* True when this thread is inside on_event, on_wake or on_thread of q. */
 JOBQ__INTERNAL bool jobq__core_in_callback(const jobq *q);
+/* True when it is inside q's on_connect, which may not call q at all: the connection that it shows
+ * is opened with the baton in hand. */
+JOBQ__INTERNAL bool jobq__core_in_connect(const jobq *q);
+JOBQ__INTERNAL int jobq__core_refuse_connect(const char *call, jobq_error *err);
 /* Inside which code of the application the calling thread is, by its name in a sentence; NULL: in
  * none that others wait for. */
 JOBQ__INTERNAL const char *jobq__core_where(jobq *q);

@@ -490,7 +490,7 @@ static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage s
     if (!options->on_connect) return JOBQ_OK;
     memset(&words, 0, sizeof words);
     db->may_commit = db->speaks = true;
-    jobq__os_call_begin(&call, db, "on_connect");
+    jobq__os_call_begin(&call, options->owner, "on_connect");
     refused = options->on_connect(db->handle, which[use], stage, &words, options->ctx);
     jobq__os_call_end(&call);
     db->may_commit = commits;

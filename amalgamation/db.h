@@ -85,6 +85,7 @@ struct jobq__db_options {
     int (*on_connect)(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
                       void *ctx);
     void *ctx;
+    const void *owner;  /* whose callback on_connect is */
 };
 
 /* SQLite is started, new enough, safe with threads and the one that the header describes. */

@@ -406,6 +406,7 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     look->now_ms = jobq__clock_now_ms(q->clock);
     look->runs = jobq__run_runs;
     look->ctx = NULL;
+    if (jobq__core_in_connect(q)) return JOBQ_MISUSE;
     if (q->memory && !run->in_tx) return jobq__commit_hold_within(q, INT64_MAX);
     if (q->memory) jobq__guard_enter(look->db);
     else jobq__os_lock(&q->reader_mu);
@@ -516,7 +517,8 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     jobq *q = run->q;
     struct jobq__pool *pool = &q->pool;
     int64_t until_ms = jobq__clock_after(q->clock, JOBQ__MAX(duration_ms, 0));
-    if (run->in_tx || duration_ms <= 0 || jobq__run_forked(run)) return jobq_should_stop(run);
+    if (run->in_tx || duration_ms <= 0 || jobq__run_forked(run) || jobq__core_in_connect(q))
+        return jobq_should_stop(run);
     if (q->step_mode && q->clock) {
         /* Nobody else moves it. */
         jobq__clock_move(q->clock, JOBQ__MIN(until_ms, run->deadline_ms));
@@ -576,6 +578,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
     *db = NULL;
     q = run->q;
     if (jobq__run_forked(run)) return jobq__err_set(err, JOBQ_FORKED, NULL);
+    if (jobq__core_in_connect(q)) return jobq__core_refuse_connect("jobq_run_db", err);
     if (!run->in_tx) {
         int64_t left_us = q->commit.busy_us;
         rc = jobq__commit_hold(q, &left_us);
@@ -624,8 +627,11 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
     void *copy = NULL;
     int rc;
     if (!run || (!data && size))
-        return jobq__err_set(err, JOBQ_MISUSE, "run and data must not be NULL");
+        return jobq__err_set(err, JOBQ_MISUSE, run ? "data is NULL but has a size; NULL and 0 take"
+                             " the checkpoint away" : "run must not be NULL");
     if (jobq__run_forked(run)) return jobq__err_set(err, JOBQ_FORKED, NULL);
+    if (jobq__core_in_connect(run->q))
+        return jobq__core_refuse_connect("jobq_checkpoint", err);
     if (run->in_tx)
         return jobq__err_set(err, JOBQ_MISUSE, "a checkpoint cannot be saved after jobq_run_db");
     if (size > (size_t)run->q->options.payload_max)

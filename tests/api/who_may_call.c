@@ -6,12 +6,12 @@
 
 enum { CALLS_MAX = 100, TEXT_MAX = 128 * 1024 };
 
-enum place { CLIENT, HANDLER, IN_TX, CALLBACK, PLACES };
+enum place { CLIENT, HANDLER, IN_TX, CALLBACK, PLACES, CONNECT = PLACES /* no letter */ };
 
 struct entry {
     char name[64];
     bool flagged;          /* stands in a line with the four letters */
-    bool may[PLACES];
+    bool may[PLACES + 1];  /* nothing from on_connect */
 };
 
 static struct {
@@ -50,7 +50,8 @@ static void add_entry(const char *name, size_t size, bool flagged, const bool ma
     memcpy(e->name, name, size);
     e->name[size] = '\0';
     e->flagged = flagged;
-    memcpy(e->may, may, sizeof e->may);
+    memcpy(e->may, may, PLACES * sizeof *may);
+    e->may[CONNECT] = false;
     list.count++;
 }
 
@@ -220,6 +221,7 @@ static void call_all(jobq *q, enum place place) {
         jobq_error err = {.code = JOBQ_OK};
         int code;
         if (!e->flagged || (closes && e->may[place])) continue;
+        if (place == CONNECT && strcmp(e->name, "jobq_wakes") == 0) continue; /* has no code */
         code = make_call(e->name, q, &err);
         if (!CHECK_INT(code != JOBQ_MISUSE, e->may[place]))
             test_note("place %d: %s is %s: %s", place, e->name, jobq_code_name(code), err.text);
@@ -277,6 +279,49 @@ static jobq_outcome in_transaction(jobq_run *run, void *ctx) {
     return JOBQ_DONE;
 }
 
+static struct {
+    jobq *q;               /* as jobq_open has left it */
+    jobq_run *run;
+    int called;            /* for how many connections */
+    bool failed;           /* then the rest could hang */
+} connecting;
+
+/* What hangs when it is not refused comes after what does not. */
+static int in_connect(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                      void *ctx) {
+    jobq_stats stats;
+    size_t size = 0;
+    (void)db, (void)err, (void)ctx;
+    if (stage != JOBQ_STAGE_SETUP) return 0;
+    connecting.called++;
+    CHECK_INT(which == JOBQ_CONNECTION_JOB, connecting.q != NULL);
+    connecting.failed |= !CHECK_CODE(jobq_stat(connecting.q, &stats, NULL), JOBQ_MISUSE);
+    if (connecting.q)
+        connecting.failed |= !CHECK(jobq_run_checkpoint(connecting.run, &size) == NULL)
+                          || !CHECK(size == SIZE_MAX);
+    if (!connecting.q || connecting.failed) return 0;
+    call_all(connecting.q, CONNECT);
+    CHECK_CODE(jobq_close(&connecting.q), JOBQ_MISUSE);
+    CHECK_CODE(jobq_run_db(connecting.run, &db, NULL), JOBQ_MISUSE);
+    CHECK_CODE(jobq_checkpoint(connecting.run, "x", 1, NULL), JOBQ_MISUSE);
+    CHECK(!jobq_run_sleep(connecting.run, JOBQ_HOUR));
+    return 0;
+}
+
+static jobq_outcome let_connect(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    (void)ctx;
+    connecting.run = run;
+    if (jobq_run_attempt(run) == 1) {
+        /* So that there is something to read. */
+        WORKS(jobq_checkpoint(run, "data", 4, &err));
+        return JOBQ_RETRY;
+    }
+    WORKS(jobq_run_db(run, &db, &err));
+    put(jobq_run_handle(run), "other");
+    return JOBQ_DONE;
+}
+
 /* RELAXED, for there a flush writes. */
 static bool open_place(fixture *f, jobq_options options) {
     if (!options.workers) options.workers = JOBQ_NONE;
@@ -321,6 +366,35 @@ TEST(handlers_call_what_the_list_says) {
         CHECK_INT(stats_of(f.q).started_now, workers[i] > 0);
         CHECK_INT(fixture_elapsed(&f), 0);
         fixture_remove(&f);
+    }
+}
+
+/* Goal: on_connect may not call the queue at all, and hears so at once. Method: at each connection
+ * that opening needs, when there is no queue yet, and at the job's, on a file and in memory, in
+ * step mode and on a worker: every call, those with the run as well; the job ends as it would. */
+TEST(connecting_calls_nothing) {
+    for (int way = 0; way < 4 && !connecting.failed; way++) {
+        bool memory = way & 1;
+        jobq_options options = {.workers = way & 2 ? 1 : JOBQ_NONE, .on_connect = in_connect,
+                                .durability = JOBQ_RELAXED};
+        jobq *q = NULL;
+        int64_t id;
+        memset(&connecting, 0, sizeof connecting);
+        REQUIRE(read_header() && read_list());
+        WORKS(jobq_open(memory ? ":memory:" : test_path("connect.db"), &options, &q, &err));
+        REQUIRE(q != NULL);
+        CHECK_INT(connecting.called, memory ? 1 : 3);
+        connecting.q = q;
+        handle_kind(q, (jobq_kind){.name = "k", .run = let_connect, .backoff_min_ms = JOBQ_NONE});
+        id = put(q, "k");
+        if (way & 2) start(q);
+        if (way & 2) finish(q, id);
+        else drain(q);
+        CHECK_INT(state_of(q, id), JOBQ_STATE_DONE);
+        CHECK_INT(count_all(q).parked, 1);
+        CHECK_INT(connecting.called, memory ? 2 : 4);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        remove(test_path("connect.db"));
     }
 }
 
@@ -375,5 +449,6 @@ TEST(callbacks_call_what_the_list_says) {
 }
 
 TEST_MAIN(list_is_complete, codes_that_are_named_exist, clients_call_what_the_list_says,
-          handlers_call_what_the_list_says, thread_callbacks_call_what_the_list_says,
+          connecting_calls_nothing, handlers_call_what_the_list_says,
+          thread_callbacks_call_what_the_list_says,
           callbacks_call_what_the_list_says)
