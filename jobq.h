@@ -420,8 +420,10 @@ typedef struct jobq_kind {
     int64_t backoff_max_ms; /* default 1 h. min(max, min * 2^min(n-1, 30)), then     */
     int jitter_percent;     /* default 20: uniform in +-20 %, and again min with max; 1 to 100, or
                                JOBQ_NONE */
-    int64_t timeout_ms;     /* of one run: then jobq_should_stop is true, and nothing else happens:
-                               what the handler returns counts. Default none, as JOBQ_NONE */
+    int64_t timeout_ms;     /* of one run, by the queue's clock (an artificial one stands unless
+                               somebody moves it): then jobq_should_stop is true, and nothing else
+                               happens: what the handler returns counts. Default none, as
+                               JOBQ_NONE */
     int crashes_max;        /* process deaths until failed; default 3; JOBQ_UNLIMITED */
     int64_t keep_done_ms;   /* default: the queue's */
     int64_t keep_failed_ms; /* default: the queue's */
@@ -513,7 +515,7 @@ JOBQ_API bool jobq_should_stop(jobq_run *run);
 /* Waits until duration_ms have passed by the queue's clock or jobq_should_stop is true.
  * Under an artificial clock this is a wake that jobq_advance fires; in step mode it
  * moves the artificial clock itself. Returns true if the run should stop.
- * Only in the handler, on its thread, and not after jobq_run_db. */
+ * Only in the handler, on its thread, and not after jobq_run_db: elsewhere it does not wait. */
 JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
 
 /* Begins the job's transaction and returns its connection, on which the handler may
@@ -538,14 +540,16 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * threads that look inside wait meanwhile, handlers that read their own checkpoint or info until
  * the transaction ends; and a look by the handler sees what it has written.
  * Returns JOBQ_OK and *db, the same on each call. Owns: jobq; do not close it.
- * Blocks: at most busy_ms for the writer. Fails: BUSY (did not begin; jobq_snooze then costs no
- * attempt), CANT_OPEN, READ_ONLY, MOVED, IO, FULL, NO_MEMORY, CORRUPT, FORKED. */
+ * Blocks: at most busy_ms for the writer. Fails: MISUSE (NULL, or another thread than the
+ * handler's), BUSY (did not begin; jobq_snooze then costs no attempt), CANT_OPEN, READ_ONLY, MOVED,
+ * IO, FULL, NO_MEMORY, CORRUPT, FORKED. */
 JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err);
 
 /* Saves up to payload_max bytes that the next attempt of this job will find again, and
  * forgives its crashes. data NULL: there is no checkpoint any more; "" of size 0 is one. A retry,
  * a snooze, a stop and a crash leave it; a new round (JOBQ_RESCHEDULE, jobq_retry_now) begins
- * without one. Blocks: one commit. Fails as jobq_enqueue. Reading it: the bytes of the last save,
+ * without one. Only in the handler, on its thread. Blocks: one commit. Fails: MISUSE (on another
+ * thread, or after jobq_run_db), and as jobq_enqueue. Reading it: the bytes of the last save,
  * aligned to 8, valid until the handler returns or saves again; NULL and *size 0 if there is no
  * checkpoint; NULL and *size SIZE_MAX if it could not be read, and then JOBQ_RETRY is a good
  * answer. size may be NULL. */
@@ -764,7 +768,9 @@ JOBQ_API void jobq_clock_set(jobq_clock *clock, int64_t at_ms);
  * the span run too. *fired (may be NULL) is how many wakes were fired. In step mode the jobs run
  * on the caller's thread. A running handler's deadline, its jobq_run_sleep, and the end of another
  * thread's jobq_wait are wakes as well.
- * A handler that waits for its deadline without jobq_run_sleep is given 100 ms of real time.
+ * A handler that waits for its deadline without jobq_run_sleep is given 100 ms of real time, if the
+ * deadline lies within the span; in step mode one that keeps looking at jobq_should_stop. A handler
+ * that waits for something else is waited for there: it has the thread.
  * Threads: any, one at a time in step mode. Blocks: until the queue rests.
  * Fails: MISUSE (system clock, from a handler, client), BAD_TIME, STALLED (no rest within stall_ms
  * of real time, in step mode too, as with a job that is always due again, or jobq_stop ended it;

@@ -200,6 +200,8 @@ struct jobq_run {
     int32_t handling;               /* atomic; raised under pool.mu: the handler has not returned */
     int64_t id;                     /* pool.mu: of the job; 0: none */
     int64_t started_ms, deadline_ms; /* monotonic */
+    int64_t polled_ms;              /* atomic: the clock when its flag was looked at; step mode */
+    int64_t polled_us;              /* atomic: and since when, real time, it has shown that */
     void *outer;                    /* what its thread was at before */
     struct jobq__alarm deadline, sleep; /* pool.mu */
     bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */
@@ -299,6 +301,7 @@ struct jobq__pool {
     struct jobq__cond tick_mono, tick_wall;
     bool tick_on_wall;          /* which of the two it sleeps on */
     bool stepping;              /* step mode: a thread is at it */
+    int64_t stepping_to_ms;     /* atomic: and advances the clock so far; 0: it does not */
     bool halted;                /* and is to end that */
 };
 

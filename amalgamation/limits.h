@@ -155,7 +155,8 @@
 #define JOBQ__STEP_SEEN_MS JOBQ_SECOND
 
 /* A handler that is still busy this long after its clock was advanced is taken to be waiting
- * for its deadline. Real time; only jobq_advance over a handler's deadline knows it. */
+ * for its deadline; in step mode, one that has looked at its flag for so long. Real time; only
+ * jobq_advance over a handler's deadline knows it. */
 #define JOBQ__PATIENCE_US 100000
 
 #if JOBQ__RING < 2 || JOBQ__BATCH < 1

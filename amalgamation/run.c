@@ -20,6 +20,7 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     run->id = entry->row.id;
     run->started_ms = jobq__clock_mono_ms(q->clock);
     run->deadline_ms = JOBQ_NEVER;
+    run->polled_ms = -1;
     if (!q->events.call) jobq__run_arm(run);
     run->said = JOBQ_OUTCOME_NONE;
     run->in_tx = run->joined = run->no_memory = run->too_big = false;
@@ -489,13 +490,50 @@ JOBQ_API const jobq_info *jobq_run_info(const jobq_run *run) {
     return info;
 }
 
+static void jobq__run_fire_deadline(struct jobq_run *run) {
+    struct jobq__pool *pool = &run->q->pool;
+    jobq__clock_move(run->q->clock, run->deadline_ms);
+    jobq__os_lock(&pool->mu);
+    if (jobq__timer_pending(&run->deadline.timer)) pool->fired++;
+    jobq__wheel_del(&pool->wheel, &run->deadline.timer);
+    jobq__os_unlock(&pool->mu);
+}
+
+/* In step mode the handler has the thread that moves the clock. If that is to go beyond the
+ * deadline, a handler that looks at its flag for so long is taken to wait for it. */
+static bool jobq__run_awaits_deadline(struct jobq_run *run, int64_t now_ms) {
+    int64_t now_us;
+    if (run->deadline_ms > jobq__os_load64(&run->q->pool.stepping_to_ms)) return false;
+    now_us = jobq__clock_mono_us();
+    if (jobq__os_load64(&run->polled_ms) != now_ms) {
+        jobq__os_store64(&run->polled_us, now_us);
+        jobq__os_store64(&run->polled_ms, now_ms);
+        return false;
+    }
+    if (now_us - jobq__os_load64(&run->polled_us) < JOBQ__PATIENCE_US) return false;
+    jobq__run_fire_deadline(run);
+    return true;
+}
+
 JOBQ_API bool jobq_should_stop(jobq_run *run) {
+    int64_t now_ms;
     if (jobq__os_load(&run->stop) || jobq__os_load(&run->entry->cancel)) return true;
     if (jobq__run_forked(run)) return true;
     if (run->deadline_ms == JOBQ_NEVER) return false;
-    if (jobq__clock_mono_ms(run->q->clock) < run->deadline_ms) return false;
+    now_ms = jobq__clock_mono_ms(run->q->clock);
+    if (now_ms < run->deadline_ms && !jobq__run_awaits_deadline(run, now_ms)) return false;
     jobq__os_or(&run->stop, JOBQ__STOP_ASKED);
     return true;
+}
+
+/* What only the handler may call, on its thread. The thread is set before the handler begins. */
+static bool jobq__run_is_ours(const struct jobq_run *run) {
+    return jobq__os_thread_same(run->worker->thread, jobq__os_thread_self());
+}
+
+static int jobq__run_refuse_thread(const char *call, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_MISUSE, "%s is for the handler's own thread; of its helpers only"
+                         " jobq_should_stop may be called", call);
 }
 
 /* ---- Sleeping ---- */
@@ -517,7 +555,8 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     jobq *q = run->q;
     struct jobq__pool *pool = &q->pool;
     int64_t until_ms = jobq__clock_after(q->clock, JOBQ__MAX(duration_ms, 0));
-    if (run->in_tx || duration_ms <= 0 || jobq__run_forked(run) || jobq__core_in_connect(q))
+    if (run->in_tx || duration_ms <= 0 || jobq__run_forked(run) || jobq__core_in_connect(q)
+        || !jobq__run_is_ours(run))
         return jobq_should_stop(run);
     if (q->step_mode && q->clock) {
         /* Nobody else moves it. */
@@ -579,6 +618,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
     q = run->q;
     if (jobq__run_forked(run)) return jobq__err_set(err, JOBQ_FORKED, NULL);
     if (jobq__core_in_connect(q)) return jobq__core_refuse_connect("jobq_run_db", err);
+    if (!jobq__run_is_ours(run)) return jobq__run_refuse_thread("jobq_run_db", err);
     if (!run->in_tx) {
         int64_t left_us = q->commit.busy_us;
         rc = jobq__commit_hold(q, &left_us);
@@ -632,6 +672,7 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
     if (jobq__run_forked(run)) return jobq__err_set(err, JOBQ_FORKED, NULL);
     if (jobq__core_in_connect(run->q))
         return jobq__core_refuse_connect("jobq_checkpoint", err);
+    if (!jobq__run_is_ours(run)) return jobq__run_refuse_thread("jobq_checkpoint", err);
     if (run->in_tx)
         return jobq__err_set(err, JOBQ_MISUSE, "a checkpoint cannot be saved after jobq_run_db");
     if (size > (size_t)run->q->options.payload_max)

@@ -504,8 +504,12 @@ JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, in
     jobq__os_lock(&pool->mu);
     before = pool->fired;
     jobq__os_unlock(&pool->mu);
+    if (q->step_mode) jobq__os_store64(&pool->stepping_to_ms, target_ms);
     rc = jobq__sched_advance_on(q, target_ms, next, err);
-    if (q->step_mode) jobq__sched_leave(q, true);
+    if (q->step_mode) {
+        jobq__os_store64(&pool->stepping_to_ms, 0);
+        jobq__sched_leave(q, true);
+    }
     jobq__os_lock(&pool->mu);
     if (fired) *fired = (int)JOBQ__MIN(pool->fired - before, INT32_MAX);
     jobq__os_unlock(&pool->mu);

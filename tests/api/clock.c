@@ -559,6 +559,67 @@ TEST(deadline_fires_without_rest) {
     fixture_close(&f);
 }
 
+struct patient {
+    jobq_clock *clock;
+    int64_t seen_ms; /* when the flag was up; 0: it was not, for as long as we looked */
+    int64_t look_ms; /* real time; 0: until it is up */
+};
+
+static jobq_outcome look_for_a_while(jobq_run *run, void *ctx) {
+    struct patient *p = (struct patient *)ctx;
+    int64_t until_ms = jobq_clock_now(NULL) + p->look_ms;
+    while (!jobq_should_stop(run)) {
+        if (p->look_ms && jobq_clock_now(NULL) >= until_ms) return JOBQ_DONE;
+        sched_yield();
+    }
+    p->seen_ms = jobq_clock_now(p->clock);
+    return JOBQ_DONE;
+}
+
+/* Goal: so it is in step mode, where the handler has the thread that moves the clock: its deadline
+ * comes at its time, counts as a wake, and the advance goes on from there. Method: the same
+ * handler, a job behind it, an advance as far as the deadline and one beyond. */
+TEST(deadline_fires_without_rest_in_step_mode) {
+    struct patient p = {.look_ms = 0};
+    int64_t later;
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = look_for_a_while, .ctx = &p,
+                                 .timeout_ms = JOBQ_MINUTE});
+    p.clock = f.clock;
+    handle(f.q, "later", do_nothing, NULL);
+    put(f.q, "k");
+    later = put_job(f.q, (jobq_job){.kind = "later", .delay_ms = 2 * JOBQ_MINUTE});
+    CHECK_INT(advance(f.q, JOBQ_MINUTE), 1);
+    CHECK_INT(p.seen_ms, T0 + JOBQ_MINUTE);
+    CHECK_INT(fixture_elapsed(&f), JOBQ_MINUTE);
+    CHECK_INT(state_of(f.q, later), JOBQ_STATE_PENDING);
+    CHECK_INT(advance(f.q, JOBQ_HOUR), 1);
+    CHECK_INT(look(f.q, later).finished_at_ms, T0 + 2 * JOBQ_MINUTE);
+    CHECK_INT(fixture_elapsed(&f), JOBQ_MINUTE + JOBQ_HOUR);
+    fixture_close(&f);
+}
+
+/* Goal: no deadline is fired to which nobody moves the clock, however long a handler looks: none
+ * beyond the span of an advance, and none while jobs are only run. Method: 300 ms of real time in
+ * both. */
+TEST(deadline_beyond_the_advance_in_step_mode) {
+    struct patient p = {.look_ms = 300};
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = look_for_a_while, .ctx = &p,
+                                 .timeout_ms = JOBQ_MINUTE});
+    put(f.q, "k");
+    CHECK_INT(advance(f.q, JOBQ_MINUTE - 1), 0);
+    CHECK_INT(fixture_elapsed(&f), JOBQ_MINUTE - 1);
+    put(f.q, "k");
+    CHECK_INT(drain(f.q), 1);
+    CHECK_INT(p.seen_ms, 0);
+    CHECK_INT(fixture_elapsed(&f), JOBQ_MINUTE - 1);
+    CHECK_INT(count_all(f.q).done, 2);
+    fixture_close(&f);
+}
+
 /* ---- Advance with a pool ---- */
 
 static jobq_outcome record_and_enqueue(jobq_run *run, void *ctx) {
@@ -815,6 +876,7 @@ TEST_MAIN(artificial_clock_moves_only_when_told, clocks_are_independent,
           only_one_thread_steps, sleep_moves_the_clock_in_step_mode,
           sleep_inside_an_advance_in_step_mode, sleep_is_a_wake_with_a_pool,
           deadline_is_a_wake_with_a_pool, deadline_fires_without_rest,
+          deadline_fires_without_rest_in_step_mode, deadline_beyond_the_advance_in_step_mode,
           advance_drains_the_pool_between_wakes, thirty_attempts_on_a_pool,
           advance_stalls_when_a_handler_blocks, one_clock_for_two_queues, same_seed_same_history,
           history_survives_reopening,

@@ -156,6 +156,57 @@ TEST(sleep_ends_with_the_deadline) {
     close_queue(&q);
 }
 
+struct helper {
+    jobq_run *run;
+    jobq_error db, checkpoint;
+    bool slept, stop, began;
+};
+
+static void *help(void *arg) {
+    struct helper *h = (struct helper *)arg;
+    sqlite3 *db = NULL;
+    h->stop = jobq_should_stop(h->run);
+    jobq_run_db(h->run, &db, &h->db);
+    h->began = db != NULL;
+    jobq_checkpoint(h->run, "a", 1, &h->checkpoint);
+    h->slept = jobq_run_sleep(h->run, JOBQ_DAY);
+    return NULL;
+}
+
+static jobq_outcome have_help(jobq_run *run, void *ctx) {
+    struct helper *h = (struct helper *)ctx;
+    h->run = run;
+    pthread_join(thread_start(help, h), NULL);
+    /* Neither is it in a transaction now, nor is anything saved. */
+    CHECK(jobq_run_checkpoint(run, NULL) == NULL);
+    CHECK_CODE(jobq_checkpoint(run, "b", 1, NULL), JOBQ_OK);
+    return JOBQ_DONE;
+}
+
+/* Goal: what belongs to the handler's thread is refused on another, with a sentence; only
+ * jobq_should_stop may be called there. Method: a helper that the handler waits for, in step mode
+ * and with a pool, whose sleep would last for a day. */
+TEST(helpers_of_a_handler_are_refused) {
+    for (int workers = JOBQ_NONE; workers <= 1; workers += 2) {
+        struct helper h;
+        fixture f;
+        memset(&h, 0, sizeof h);
+        REQUIRE(fixture_open(&f, (jobq_options){.workers = workers}));
+        handle(f.q, "k", have_help, &h);
+        put(f.q, "k");
+        if (workers == 1) start(f.q);
+        advance(f.q, 1);
+        CHECK_INT(count_all(f.q).done, 1);
+        CHECK(!h.stop && !h.slept && !h.began);
+        CHECK_INT(h.db.code, JOBQ_MISUSE);
+        CHECK(strstr(h.db.text, "jobq_run_db is for the handler's own thread") != NULL);
+        CHECK_INT(h.checkpoint.code, JOBQ_MISUSE);
+        CHECK(strstr(h.checkpoint.text, "jobq_checkpoint is for") != NULL);
+        CHECK_INT(fixture_elapsed(&f), 1);
+        fixture_remove(&f);
+    }
+}
+
 /* ---- Words ---- */
 
 struct words {
@@ -272,6 +323,7 @@ TEST(imitated_transaction_keeps_nothing) {
     fixture_close(&f);
 }
 
-TEST_MAIN(bytes_are_aligned_and_whole, run_tells_of_its_job, large_result_fails_the_job,
+TEST_MAIN(bytes_are_aligned_and_whole, run_tells_of_its_job,
+          helpers_of_a_handler_are_refused, large_result_fails_the_job,
           sleep_ends_with_the_deadline, detail_of_another_outcome_is_dropped,
           handler_may_move_the_clock, imitated_transaction_keeps_nothing)
