@@ -4,6 +4,7 @@
  * changed for the whole process is changed in a child. */
 #include "helpers.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <sys/resource.h>
@@ -199,7 +200,39 @@ static void check_deaf(struct masks *m) {
     CHECK(has(mask, SIGTERM) && has(mask, SIGUSR1) && has(mask, SIGUSR2) && has(mask, SIGCHLD));
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) CHECK(!has(mask, own[i]));
 }
+
+static bool some_thread_is_deaf(void) {
+    DIR *tasks = opendir("/proc/self/task");
+    bool found = false;
+    for (struct dirent *entry; tasks && !found && (entry = readdir(tasks)) != NULL;) {
+        uint64_t mask = entry->d_name[0] == '.' ? 0 : deaf_to(atol(entry->d_name));
+        /* A thread that is just being made may be deaf to everything. */
+        found = has(mask, SIGTERM) && !has(mask, SIGSEGV);
+    }
+    if (tasks) closedir(tasks);
+    return found;
+}
 #endif
+
+/* Goal: the scheduler is deaf from its first step on, not just since its first callback. Method: a
+ * queue that has none. */
+TEST(scheduler_begins_deaf) {
+#ifdef __linux__
+    jobq_options options = {.workers = 1};
+    jobq *q = NULL;
+    bool deaf = false;
+    WORKS(jobq_open(test_path("q.db"), &options, &q, &err));
+    REQUIRE(q != NULL);
+    CHECK(!some_thread_is_deaf());
+    start(q);
+    for (int i = 0; i < 5000 && !deaf; i++) {
+        deaf = some_thread_is_deaf();
+        if (!deaf) test_pause_ms(1);
+    }
+    CHECK(deaf);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+#endif
+}
 
 /* Goal: the scheduler takes no signal of the application's but what it would bring on itself; in
  * callbacks it has the mask of who started it, as workers always have: what is started there
@@ -607,7 +640,8 @@ TEST(silently_read_only_is_refused) {
 }
 
 TEST_MAIN(no_file_is_a_standard_descriptor, no_descriptors_left, files_may_be_small_only,
-          scheduler_takes_no_signals, files_have_the_mode_asked_for, file_has_its_group,
+          scheduler_takes_no_signals, scheduler_begins_deaf, files_have_the_mode_asked_for,
+          file_has_its_group,
           clients_of_another_user, lock_file_that_cannot_have_the_group,
           root_leaves_files_to_their_owner,
           owner_that_may_not_write, refused_open_leaves_the_lock_file,
