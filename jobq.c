@@ -257,6 +257,9 @@ static inline int64_t jobq__to_us(int64_t ms) {
 /* After a transaction that failed: wait before the outcomes are tried again. */
 #define JOBQ__RETRY_MIN_US 1000
 #define JOBQ__RETRY_MAX_US 1000000
+/* After a COMMIT that failed: wait for others at least so long to make sure that nothing of it will
+ * come back, for in doubt the queue stops. */
+#define JOBQ__SCRUB_US 5000000
 /* A stop gives a worker whose handler has returned so much longer than the grace: a commit and an
  * application's callback may stand between that and its end. */
 #define JOBQ__END_US 1000000
@@ -2367,6 +2370,9 @@ JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes)
 /* How many of them the log needs; told to the next owner, 0 if none was. */
 JOBQ__INTERNAL void jobq__owner_note_reserve(struct jobq__owner *owner, int64_t bytes);
 JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner);
+/* And how many are set aside at this moment, by whoever is the owner: fewer while it has lent them
+ * to a transaction, and after it was killed in one. */
+JOBQ__INTERNAL int64_t jobq__owner_held(const struct jobq__owner *owner);
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner);
 /* True if the lock file is not the one that its name names: somebody else may own the queue. */
 JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
@@ -2594,7 +2600,7 @@ static int jobq__owner_map(struct jobq__owner *owner, jobq_error *err) {
     owner->page = page;
     owner->mapped = owner->writable = true;
     owner->id = jobq__os_id_of(owner->fd);
-    owner->reserved = JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
+    owner->reserved = jobq__owner_held(owner);
     return rc;
 }
 
@@ -2823,6 +2829,10 @@ JOBQ__INTERNAL void jobq__owner_note_reserve(struct jobq__owner *owner, int64_t 
 
 JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner) {
     return jobq__owner_knows(owner->page) ? JOBQ__MAX(owner->page->reserve, 0) : 0;
+}
+
+JOBQ__INTERNAL int64_t jobq__owner_held(const struct jobq__owner *owner) {
+    return owner->fd < 0 ? 0 : JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
 }
 
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
@@ -7790,6 +7800,7 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
                                               JOBQ__WAL_PAGES_MIN);
     jobq__disk_look_back(q);
     if (q->options.reserve_bytes == JOBQ_NONE) {
+        jobq__owner_note_reserve(&q->owner, 0);
         jobq__owner_reserve(&q->owner, 0);
         return;
     }
@@ -7805,6 +7816,7 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
     } else {
         /* A file system that cannot set bytes aside: then there is no reserve, and no promise. */
         disk->base = disk->wanted = 0;
+        jobq__owner_note_reserve(&q->owner, 0);
     }
     q->wal_next = jobq__disk_log_pages(q);
 }
@@ -7839,10 +7851,15 @@ JOBQ__INTERNAL void jobq__disk_end(jobq *q) {
 }
 
 /* A client's: the owner copies what it writes, with its reserve and with what is still free when
- * the log has grown by that. */
+ * the log has grown by that. What the owner has lent to a transaction is not a client's to take: it
+ * may have been killed in that, and the next one has to finish what there is. */
 static int jobq__disk_leave_room(jobq *q, int64_t most) {
-    int64_t left = jobq__add(jobq__owner_disk_free(&q->owner),
-                             jobq__owner_noted_reserve(&q->owner));
+    int64_t noted = jobq__owner_noted_reserve(&q->owner), held = jobq__owner_held(&q->owner);
+    int64_t left = jobq__add(jobq__owner_disk_free(&q->owner), JOBQ__MIN(noted, held)), adds;
+    if (held < noted) {
+        adds = jobq__add(jobq__disk_slack(q), 2 * q->tx.grows);
+        if (jobq__add(jobq__add(noted, jobq__disk_tail(q)), adds) > left) return JOBQ_FULL;
+    }
     if (jobq__add(most, most) <= left) return JOBQ_OK;
     most = jobq__add(jobq__store_growth(q->tx.db), jobq__disk_slack(q));
     return jobq__add(most, most) <= left ? JOBQ_OK : JOBQ_FULL;
@@ -10232,13 +10249,13 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
 }
 
 /* A transaction whose COMMIT failed may still be in the log, to come back after a crash. A synced
- * commit of something else takes its place. */
+ * commit of something else takes its place. Others may have the file just now: what a call would
+ * not wait for, doubt is worth. */
 static int jobq__commit_scrub(jobq *q) {
-    int rc;
-    rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);
-    if (rc == JOBQ_OK)
-        rc = jobq__turn_begin_within(q, q->tx.db, jobq__add(jobq__clock_mono_us(),
-                                                            q->commit.busy_us));
+    int64_t wait_us = JOBQ__MAX(q->commit.busy_us, JOBQ__SCRUB_US), until_us;
+    int rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);
+    until_us = jobq__add(jobq__clock_mono_us(), wait_us);
+    if (rc == JOBQ_OK) rc = jobq__turn_begin_within(q, q->tx.db, until_us);
     if (rc == JOBQ_OK) rc = jobq__store_sync(q->tx.db);
     if (rc == JOBQ_OK) rc = jobq__store_commit(q->tx.db);
     if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);

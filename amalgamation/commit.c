@@ -260,13 +260,13 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
 }
 
 /* A transaction whose COMMIT failed may still be in the log, to come back after a crash. A synced
- * commit of something else takes its place. */
+ * commit of something else takes its place. Others may have the file just now: what a call would
+ * not wait for, doubt is worth. */
 static int jobq__commit_scrub(jobq *q) {
-    int rc;
-    rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);
-    if (rc == JOBQ_OK)
-        rc = jobq__turn_begin_within(q, q->tx.db, jobq__add(jobq__clock_mono_us(),
-                                                            q->commit.busy_us));
+    int64_t wait_us = JOBQ__MAX(q->commit.busy_us, JOBQ__SCRUB_US), until_us;
+    int rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);
+    until_us = jobq__add(jobq__clock_mono_us(), wait_us);
+    if (rc == JOBQ_OK) rc = jobq__turn_begin_within(q, q->tx.db, until_us);
     if (rc == JOBQ_OK) rc = jobq__store_sync(q->tx.db);
     if (rc == JOBQ_OK) rc = jobq__store_commit(q->tx.db);
     if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);

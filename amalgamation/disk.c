@@ -81,6 +81,7 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
                                               JOBQ__WAL_PAGES_MIN);
     jobq__disk_look_back(q);
     if (q->options.reserve_bytes == JOBQ_NONE) {
+        jobq__owner_note_reserve(&q->owner, 0);
         jobq__owner_reserve(&q->owner, 0);
         return;
     }
@@ -96,6 +97,7 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
     } else {
         /* A file system that cannot set bytes aside: then there is no reserve, and no promise. */
         disk->base = disk->wanted = 0;
+        jobq__owner_note_reserve(&q->owner, 0);
     }
     q->wal_next = jobq__disk_log_pages(q);
 }
@@ -130,10 +132,15 @@ JOBQ__INTERNAL void jobq__disk_end(jobq *q) {
 }
 
 /* A client's: the owner copies what it writes, with its reserve and with what is still free when
- * the log has grown by that. */
+ * the log has grown by that. What the owner has lent to a transaction is not a client's to take: it
+ * may have been killed in that, and the next one has to finish what there is. */
 static int jobq__disk_leave_room(jobq *q, int64_t most) {
-    int64_t left = jobq__add(jobq__owner_disk_free(&q->owner),
-                             jobq__owner_noted_reserve(&q->owner));
+    int64_t noted = jobq__owner_noted_reserve(&q->owner), held = jobq__owner_held(&q->owner);
+    int64_t left = jobq__add(jobq__owner_disk_free(&q->owner), JOBQ__MIN(noted, held)), adds;
+    if (held < noted) {
+        adds = jobq__add(jobq__disk_slack(q), 2 * q->tx.grows);
+        if (jobq__add(jobq__add(noted, jobq__disk_tail(q)), adds) > left) return JOBQ_FULL;
+    }
     if (jobq__add(most, most) <= left) return JOBQ_OK;
     most = jobq__add(jobq__store_growth(q->tx.db), jobq__disk_slack(q));
     return jobq__add(most, most) <= left ? JOBQ_OK : JOBQ_FULL;

@@ -57,6 +57,9 @@
 /* After a transaction that failed: wait before the outcomes are tried again. */
 #define JOBQ__RETRY_MIN_US 1000
 #define JOBQ__RETRY_MAX_US 1000000
+/* After a COMMIT that failed: wait for others at least so long to make sure that nothing of it will
+ * come back, for in doubt the queue stops. */
+#define JOBQ__SCRUB_US 5000000
 /* A stop gives a worker whose handler has returned so much longer than the grace: a commit and an
  * application's callback may stand between that and its end. */
 #define JOBQ__END_US 1000000

@@ -203,7 +203,7 @@ static int jobq__owner_map(struct jobq__owner *owner, jobq_error *err) {
     owner->page = page;
     owner->mapped = owner->writable = true;
     owner->id = jobq__os_id_of(owner->fd);
-    owner->reserved = JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
+    owner->reserved = jobq__owner_held(owner);
     return rc;
 }
 
@@ -432,6 +432,10 @@ JOBQ__INTERNAL void jobq__owner_note_reserve(struct jobq__owner *owner, int64_t 
 
 JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner) {
     return jobq__owner_knows(owner->page) ? JOBQ__MAX(owner->page->reserve, 0) : 0;
+}
+
+JOBQ__INTERNAL int64_t jobq__owner_held(const struct jobq__owner *owner) {
+    return owner->fd < 0 ? 0 : JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
 }
 
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {

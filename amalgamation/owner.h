@@ -141,6 +141,9 @@ JOBQ__INTERNAL int jobq__owner_reserve(struct jobq__owner *owner, int64_t bytes)
 /* How many of them the log needs; told to the next owner, 0 if none was. */
 JOBQ__INTERNAL void jobq__owner_note_reserve(struct jobq__owner *owner, int64_t bytes);
 JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner);
+/* And how many are set aside at this moment, by whoever is the owner: fewer while it has lent them
+ * to a transaction, and after it was killed in one. */
+JOBQ__INTERNAL int64_t jobq__owner_held(const struct jobq__owner *owner);
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner);
 /* True if the lock file is not the one that its name names: somebody else may own the queue. */
 JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);

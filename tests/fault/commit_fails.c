@@ -81,6 +81,36 @@ TEST(full_disk_refuses_new_work) {
     fixture_close(&f);
 }
 
+/* Goal: a full disk stops nobody because another connection comes in between. Method: an owner and
+ * a client that do not wait; the disk is full at COMMIT, and from each lock on some are refused,
+ * also those by which it is made sure that nothing of the commit stays. */
+TEST(full_disk_while_others_write) {
+    fixture f;
+    jobq_options options = {.role = JOBQ_CLIENT, .shared = true, .busy_ms = JOBQ_NONE};
+    jobq *client = NULL, *who;
+    int refused = 0;
+    REQUIRE(begin(&f, (jobq_options){.workers = JOBQ_NONE, .shared = true, .busy_ms = JOBQ_NONE},
+                  do_nothing, NULL));
+    put(f.q, "k");
+    WORKS(jobq_open(f.path, &options, &client, &err));
+    REQUIRE(client != NULL);
+    for (int i = 0; i < 40; i++) {
+        int rc;
+        who = i % 2 ? client : f.q;
+        fault_plan(FAULT_WAL_WRITE, "x", SQLITE_FULL);
+        fault_nth(FAULT_SHM_LOCK, i / 2 + 1, "xxx", SQLITE_BUSY);
+        rc = put_code(who, NULL);
+        if (rc == JOBQ_FULL) refused++;
+        else if (rc != JOBQ_OK) CHECK_CODE(rc, JOBQ_BUSY); /* it did not begin */
+        fault_off();
+        CHECK_CODE(put_code(who, NULL), JOBQ_OK);
+        CHECK_INT(stats_of(who).failed_code, JOBQ_OK);
+    }
+    CHECK(refused > 0);
+    CHECK_CODE(jobq_close(&client), JOBQ_OK);
+    fixture_close(&f);
+}
+
 /* Goal: neither a key, a name nor a part of a batch is left behind. Method: all of them new while
  * the disk is full; then the same calls again. */
 TEST(full_disk_leaves_no_key_and_no_name) {
@@ -800,7 +830,8 @@ TEST(checkpoint_fails) {
     }
 }
 
-TEST_MAIN(full_disk_refuses_new_work, full_disk_leaves_no_key_and_no_name, outcome_waits_for_space,
+TEST_MAIN(full_disk_refuses_new_work, full_disk_while_others_write,
+          full_disk_leaves_no_key_and_no_name, outcome_waits_for_space,
           pool_settles_when_space_returns, full_disk_still_settles,
           one_request_too_big_for_the_disk, flush_syncs_when_it_is_repeated, sync_fails_at_commit,
           unknown_stops_the_queue, unknown_stops_the_pool,

@@ -272,6 +272,53 @@ TEST(next_owner_sets_as_much_aside) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
+/* As an owner leaves it that is killed in a transaction of a full disk: what it had set aside it
+ * had lent to that. */
+static void lend_reserve(const char *path) {
+    char lock[1024];
+    snprintf(lock, sizeof lock, "%s-jobq", path);
+    CHECK_INT(truncate(lock, 4096), 0);
+}
+
+/* Goal: when an owner has died on a full disk its clients do not take the room in which the next
+ * one finishes what there is. Method: the queue fills disks of many sizes, and the owner is gone;
+ * clients go on until they are refused, with jobs that become smaller. */
+TEST(clients_leave_what_a_dead_owner_lent) {
+    int64_t step = (LARGEST - SMALLEST) / test_effort(8);
+    int disks = 0;
+    for (int64_t size = SMALLEST; size <= LARGEST && !test_failures(); size += step, disks++) {
+        struct story s;
+        int64_t before, left;
+        jobq *client;
+        fault_begin();
+        fault_space(size, test_path("full.db"));
+        if (!story_begin_with(&s, JOBQ_NONE, test_seed() + (uint64_t)size, 0, true)) return;
+        s.fails = disks % 2;
+        fill(&s);
+        CHECK_CODE(jobq_close(&s.q), JOBQ_OK);
+        lend_reserve(s.path);
+        before = fault_free();
+        s.alone = true;
+        s.payload_max = (size_t)size / 16; /* what makes the file grow as much as the log */
+        for (; s.payload_max > 8; s.payload_max /= 4) fill(&s);
+        client = s.client; /* who closes last copies the log */
+        if (!story_open(&s)) return;
+        left = fault_free() + set_aside(s.path);
+        /* They took of it only what was more than the next owner needs. */
+        if (!CHECK(4 * (left + 16 * KIB) >= 3 * before))
+            test_note("%d KiB, TEST_SEED=%" PRIu64 ": %" PRId64 " before, %" PRId64 " left",
+                      (int)(size / KIB), test_seed(), before, left);
+        drain_all(&s);
+        check_ends(&s);
+        CHECK_CODE(jobq_close(&client), JOBQ_OK);
+        story_end(&s);
+        check_sound(s.path);
+        fault_remove(s.path);
+    }
+    test_figure("full disk", "drains to 0, takes work again", "%d disks whose owner dies in a"
+                " transaction, filled by clients", disks);
+}
+
 /* Goal: a close on a full disk writes the outcomes that it finds, so nothing runs twice. Method:
  * eight handlers return at once, beside a ring of claimed jobs, when the disk has become full. The
  * jobs before are short, so that the ring is large. */
@@ -354,4 +401,5 @@ TEST_MAIN(own_work_fills_the_disk, pages_of_every_size, others_fill_the_disk, a_
           results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk,
           all_jobs_are_due_at_once, history_gives_way,
           reserve_is_part_of_the_disk, transactions_of_jobs_end, large_payloads_end,
-          open_keeps_the_reserve, next_owner_sets_as_much_aside, close_writes_outcomes)
+          open_keeps_the_reserve, next_owner_sets_as_much_aside,
+          clients_leave_what_a_dead_owner_lent, close_writes_outcomes)
