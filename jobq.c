@@ -10187,7 +10187,10 @@ enum jobq__commit_part { JOBQ__COMMIT_ALL, JOBQ__COMMIT_NO_STORES, JOBQ__COMMIT_
 
 static int jobq__commit_body(jobq *q, struct jobq__request *list, enum jobq__commit_part part) {
     struct jobq__request *r;
-    int rc = jobq__tx_settle(q);
+    /* What others have stored may be gone again, and nothing be in the way of its id. The owner
+     * sees each job before it goes. */
+    int rc = q->client ? jobq__store_max_id(q->tx.db, &q->tx.last_id) : JOBQ_OK;
+    if (rc == JOBQ_OK) rc = jobq__tx_settle(q);
     for (r = list; r && rc == JOBQ_OK && part != JOBQ__COMMIT_NO_STORES; r = r->next) {
         if (r->write) rc = jobq__commit_write(q, r);
         if (part == JOBQ__COMMIT_ONE) break;
@@ -12383,10 +12386,21 @@ static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
     return rc == JOBQ_OK ? jobq__disk_shrink(q, q->tx.now_ms, &prune->shrink_ms) : rc;
 }
 
+/* For what nobody else's commit takes along: a busy queue on a slow disk must not keep us out for
+ * ever. But rather later than a deadline that passes while a job's transaction has the baton. */
+static int64_t jobq__sched_patience_us(jobq *q) {
+    int64_t wait_us;
+    jobq__os_lock(&q->pool.mu);
+    wait_us = JOBQ__MIN(JOBQ__PRUNE_COMMITS * q->pool.commit_us, JOBQ__PRUNE_WAIT_US);
+    jobq__os_unlock(&q->pool.mu);
+    if (jobq__commit_by_job(q)) wait_us = 0;
+    return JOBQ__MAX(wait_us, JOBQ__SCHED_HOLD_US);
+}
+
 static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     struct jobq__sched_prune prune = {0, false, JOBQ_NEVER, JOBQ_NEVER};
     struct jobq__request request;
-    int64_t next_ms, wait_us;
+    int64_t next_ms;
     memset(&request, 0, sizeof request);
     request.write = jobq__sched_write_prune;
     request.arg = &prune;
@@ -12394,14 +12408,9 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     /* Whoever finishes a job meanwhile may set an earlier time again. */
     jobq__os_lock(&q->pool.mu);
     q->pool.prune_at_ms = JOBQ_NEVER;
-    wait_us = JOBQ__MIN(JOBQ__PRUNE_COMMITS * q->pool.commit_us, JOBQ__PRUNE_WAIT_US);
     jobq__os_unlock(&q->pool.mu);
-    if (jobq__commit_by_job(q)) wait_us = 0;
     next_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
-    /* There is no hurry: rather a minute later than a deadline that passes while a job's
-     * transaction has the baton. But a busy queue on a slow disk must not keep us out for ever. */
-    wait_us = JOBQ__MAX(wait_us, JOBQ__SCHED_HOLD_US);
-    if (jobq__commit_request_within(q, &request, wait_us) == JOBQ_OK) {
+    if (jobq__commit_request_within(q, &request, jobq__sched_patience_us(q)) == JOBQ_OK) {
         next_ms = prune.more ? now_ms
                 : prune.next_ms == JOBQ_NEVER ? JOBQ_NEVER : JOBQ__MAX(prune.next_ms, next_ms);
         next_ms = JOBQ__MIN(next_ms, prune.shrink_ms);
@@ -12413,15 +12422,13 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
 
 /* The scheduler must not wait for a job's transaction: deadlines would pass meanwhile. Whoever lays
  * the baton down tells it. */
-static bool jobq__sched_hold(jobq *q) {
-    bool held = jobq__commit_hold_within(q, JOBQ__SCHED_HOLD_US) == JOBQ_OK;
-    if (held) return true;
+static bool jobq__sched_hold(jobq *q, int64_t wait_us) {
+    if (jobq__commit_hold_within(q, wait_us) == JOBQ_OK) return true;
     jobq__os_lock(&q->pool.mu);
     q->pool.owed = true;
     jobq__os_unlock(&q->pool.mu);
     /* It may have been laid down just before. */
-    held = jobq__commit_try(q);
-    return held;
+    return jobq__commit_try(q);
 }
 
 /* Has somebody else written? That is asked by reading: a transaction follows only what was found.
@@ -12436,7 +12443,7 @@ static void jobq__sched_poll(jobq *q) {
     jobq__os_lock(&pool->mu);
     due = pool->poll_at_us <= now_us || (q->step_mode && q->clock);
     jobq__os_unlock(&pool->mu);
-    if (!due || !jobq__sched_hold(q)) return;
+    if (!due || !jobq__sched_hold(q, jobq__sched_patience_us(q))) return;
     changed = jobq__store_version(&q->writer, &version) != JOBQ_OK || version != q->seen;
     q->seen = version;
     jobq__commit_release(q);
@@ -12461,11 +12468,11 @@ JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q, bool all) {
 }
 
 static void jobq__sched_commit(jobq *q) {
-    if (jobq__sched_hold(q)) jobq__commit_lead(q);
+    if (jobq__sched_hold(q, JOBQ__SCHED_HOLD_US)) jobq__commit_lead(q);
 }
 
 static void jobq__sched_checkpoint(jobq *q) {
-    if (!jobq__sched_hold(q)) return;
+    if (!jobq__sched_hold(q, JOBQ__SCHED_HOLD_US)) return;
     jobq__commit_checkpoint(q);
     jobq__commit_release(q);
 }

@@ -453,9 +453,9 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err);
 /* Starts no further job, raises the stop flag of those that run, gives back what
  * was claimed, and waits up to grace_ms of real time (0 = the default, 5 s; JOBQ_NONE = do
  * not wait; JOBQ_NEVER = for ever) for the handlers to return; a commit of this process that is
- * under way, and a thread that has only to end, get up to 1 s more, and an on_event that is under
- * way is waited for until it returns. A handler that returns JOBQ_RETRY after the flag was raised
- * keeps its attempt and is due at once.
+ * under way, and a thread that has only to end, get up to 1 s more, and on_event is told first what
+ * it has not been told yet, however long it takes. A handler that returns JOBQ_RETRY after the flag
+ * was raised keeps its attempt and is due at once.
  * Returns JOBQ_OK at rest; JOBQ_TIMEOUT if handlers still run: they go on, what they
  * return is still settled, and if the process ends they are charged nothing. Another code, BUSY
  * mostly: the handlers have returned, but another connection kept the file, or the disk failed,

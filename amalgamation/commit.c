@@ -198,7 +198,10 @@ enum jobq__commit_part { JOBQ__COMMIT_ALL, JOBQ__COMMIT_NO_STORES, JOBQ__COMMIT_
 
 static int jobq__commit_body(jobq *q, struct jobq__request *list, enum jobq__commit_part part) {
     struct jobq__request *r;
-    int rc = jobq__tx_settle(q);
+    /* What others have stored may be gone again, and nothing be in the way of its id. The owner
+     * sees each job before it goes. */
+    int rc = q->client ? jobq__store_max_id(q->tx.db, &q->tx.last_id) : JOBQ_OK;
+    if (rc == JOBQ_OK) rc = jobq__tx_settle(q);
     for (r = list; r && rc == JOBQ_OK && part != JOBQ__COMMIT_NO_STORES; r = r->next) {
         if (r->write) rc = jobq__commit_write(q, r);
         if (part == JOBQ__COMMIT_ONE) break;

@@ -255,6 +255,30 @@ TEST(id_of_a_deleted_client_job_is_not_used_again) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
+/* Goal: nor by a client that was open all the time. Method: two clients take turns, and the owner
+ * runs each job and drops it before the next is stored. */
+TEST(id_of_a_job_that_is_gone_is_not_used_again_by_a_client) {
+    jobq_options client = {.role = JOBQ_CLIENT, .shared = true};
+    jobq *q = open_queue((jobq_options){.workers = JOBQ_NONE, .shared = true,
+                                        .keep_done_ms = JOBQ_NONE});
+    jobq *clients[2];
+    int64_t last = 0;
+    REQUIRE(q != NULL);
+    handle(q, "k", do_nothing, NULL);
+    for (int i = 0; i < 2; i++) REQUIRE((clients[i] = open_queue(client)) != NULL);
+    for (int i = 0; i < 6; i++) {
+        int64_t id = put(clients[i % 2], "k");
+        CHECK(id > last);
+        last = id;
+        WORKS(jobq_notify(q, &err));
+        CHECK_INT(drain(q), 1);
+        CHECK_INT(total(q), 0);
+    }
+    for (int i = 0; i < 2; i++) CHECK_CODE(jobq_close(&clients[i]), JOBQ_OK);
+    CHECK(put(q, "k") > last);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
 /* ---- Who runs when ---- */
 
 /* Where workers wait for each other. */
@@ -685,7 +709,8 @@ TEST_MAIN(telling_events_ends,
           close_ends_a_run_until_idle, stop_without_grace_leaves_a_transaction_alone,
           advance_of_a_pool_that_was_not_started, savepoint_of_a_handler_leaves_no_name,
           savepoint_of_a_handler_and_a_handler_after_it, savepoint_of_a_handler_and_more_jobs,
-          id_of_a_deleted_client_job_is_not_used_again, big_jobs_wake_idle_workers,
+          id_of_a_deleted_client_job_is_not_used_again,
+          id_of_a_job_that_is_gone_is_not_used_again_by_a_client, big_jobs_wake_idle_workers,
           time_goes_on_beside_a_transaction, urgent_child_is_next,
           busy_between_slices_of_a_registration, cancel_of_the_only_scheduled_job_leaves_no_wake,
           cancel_of_the_last_attempt, client_of_a_damaged_file,

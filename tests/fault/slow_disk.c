@@ -29,6 +29,13 @@ static void *produce(void *arg) {
     return NULL;
 }
 
+static void end_of_production(struct producer *p, pthread_t *threads, int count) {
+    pthread_mutex_lock(&p->mutex);
+    p->end = true;
+    pthread_mutex_unlock(&p->mutex);
+    while (count-- > 0) pthread_join(threads[count], NULL);
+}
+
 /* Goal: finished jobs are dropped although somebody writes at every moment. Method: a job that is
  * kept for a minute, and a producer who is at it for a while; then many minutes pass. */
 TEST(pruning_finds_its_turn) {
@@ -56,12 +63,46 @@ TEST(pruning_finds_its_turn) {
         rc = jobq_get(f.q, 1, &info, NULL);
     }
     CHECK_CODE(rc, JOBQ_NOT_FOUND);
-    pthread_mutex_lock(&p.mutex);
-    p.end = true;
-    pthread_mutex_unlock(&p.mutex);
-    pthread_join(thread, NULL);
+    end_of_production(&p, &thread, 1);
     fault_log_end(&log);
     fixture_close(&f);
+    fault_log_free(&log);
+}
+
+/* Goal: the owner looks for a client's jobs although its own threads write at every moment. Method:
+ * so many producers that one of them always has the writer next; the client's job has to run while
+ * they go on. */
+TEST(polling_finds_its_turn) {
+    enum { PRODUCERS = 8, COMMITS = 300 };
+    struct producer p = {NULL, PTHREAD_MUTEX_INITIALIZER, false};
+    jobq_options options = {.workers = 1, .shared = true, .poll_ms = 20};
+    pthread_t threads[PRODUCERS];
+    struct fault_log log;
+    jobq *client;
+    int64_t id, commits;
+    fault_begin();
+    p.q = open_queue_at(test_path("q.db"), options);
+    REQUIRE(p.q != NULL);
+    options.role = JOBQ_CLIENT;
+    client = open_queue_at(test_path("q.db"), options);
+    REQUIRE(client != NULL);
+    handle(p.q, "k", do_nothing, NULL);
+    handle(p.q, "client", do_nothing, NULL);
+    start(p.q);
+    fault_log_begin(&log, test_path("q.db"));
+    fault_log_watch(&log, take_time, NULL);
+    for (int i = 0; i < PRODUCERS; i++) threads[i] = thread_start(produce, &p);
+    while (stats_of(p.q).enqueued < 30) test_pause_ms(1);
+    id = put_job(client, (jobq_job){.kind = "client", .priority = -9});
+    commits = stats_of(p.q).commits;
+    while (state_of(p.q, id) != JOBQ_STATE_DONE && stats_of(p.q).commits < commits + COMMITS)
+        test_pause_ms(1);
+    CHECK_INT(state_of(p.q, id), JOBQ_STATE_DONE);
+    test_note("%d commits", (int)(stats_of(p.q).commits - commits));
+    end_of_production(&p, threads, PRODUCERS);
+    fault_log_end(&log);
+    CHECK_CODE(jobq_close(&client), JOBQ_OK);
+    close_queue(&p.q);
     fault_log_free(&log);
 }
 
@@ -164,4 +205,5 @@ TEST(stop_comes_between_slices) {
     fault_log_free(&log);
 }
 
-TEST_MAIN(pruning_finds_its_turn, stop_waits_for_a_commit, stop_comes_between_slices)
+TEST_MAIN(pruning_finds_its_turn, polling_finds_its_turn, stop_waits_for_a_commit,
+          stop_comes_between_slices)
