@@ -5530,12 +5530,19 @@ JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *
     return JOBQ_OK;
 }
 
+/* True if something else stands where a row was to be put. Not if the hook has refused: then SQLite
+ * had ended the transaction by itself, and this would have been one of its own. */
+static bool jobq__store_in_the_way(const struct jobq__db *db, int rc) {
+    return rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT
+        && db->sqlite_code != SQLITE_CONSTRAINT_COMMITHOOK;
+}
+
 JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, const char *name) {
     sqlite3_stmt *s = jobq__store_bind_text(db, jobq__db_get(db, JOBQ__SQL_NAME_ADD), 2, name, -1);
     int rc;
     if (s) sqlite3_bind_int64(s, 1, id);
     rc = jobq__db_step(db, s);
-    if (rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT)
+    if (jobq__store_in_the_way(db, rc))
         rc = jobq__db_fault(db, "jobq_name", id, "id or name", "is another row's, too");
     return rc;
 }
@@ -5626,7 +5633,7 @@ JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__ro
         rc = jobq__db_step(db, s);
         done += part;
     }
-    if (rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT) *taken = true;
+    *taken = jobq__store_in_the_way(db, rc);
     return rc;
 }
 
@@ -5657,7 +5664,7 @@ JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const 
     rc = jobq__db_step(db, s);
     if (rc == JOBQ_OK)
         rc = jobq__db_step(db, jobq__store_bind_key(db, JOBQ__SQL_EXTRA_KEY, id, key));
-    *taken = rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT;
+    *taken = jobq__store_in_the_way(db, rc);
     return rc;
 }
 
@@ -5694,7 +5701,7 @@ JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int
 JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
                                          bool *taken) {
     int rc = jobq__db_step(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_AGAIN, kind, id));
-    *taken = rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT;
+    *taken = jobq__store_in_the_way(db, rc);
     return rc;
 }
 
@@ -8194,8 +8201,10 @@ JOBQ__INTERNAL void jobq__ring_remove(struct jobq__ring *ring, struct jobq__entr
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring);
 /* True if the job is claimed and has not started. */
 JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id);
+#ifdef JOBQ_DEBUG
 /* True if lanes, turns and counts agree, and each lane is in order. For assertions. */
 JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring);
+#endif
 /* The last of a lane, or NULL. */
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane);
 
@@ -8273,6 +8282,7 @@ JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id) {
     return false;
 }
 
+#ifdef JOBQ_DEBUG
 JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
     const struct jobq__link *turn, *link;
     int64_t bytes = 0;
@@ -8292,6 +8302,7 @@ JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
     }
     return count == ring->count && bytes == ring->bytes;
 }
+#endif
 
 /*==== tx.h ====*/
 /* tx.h - what one transaction does: settle, store, promote, claim. */

@@ -66,6 +66,7 @@ JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id) {
     return false;
 }
 
+#ifdef JOBQ_DEBUG
 JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
     const struct jobq__link *turn, *link;
     int64_t bytes = 0;
@@ -85,3 +86,4 @@ JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
     }
     return count == ring->count && bytes == ring->bytes;
 }
+#endif

@@ -23,8 +23,10 @@ JOBQ__INTERNAL void jobq__ring_remove(struct jobq__ring *ring, struct jobq__entr
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring);
 /* True if the job is claimed and has not started. */
 JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id);
+#ifdef JOBQ_DEBUG
 /* True if lanes, turns and counts agree, and each lane is in order. For assertions. */
 JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring);
+#endif
 /* The last of a lane, or NULL. */
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane);
 

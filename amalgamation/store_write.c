@@ -262,12 +262,19 @@ JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *
     return JOBQ_OK;
 }
 
+/* True if something else stands where a row was to be put. Not if the hook has refused: then SQLite
+ * had ended the transaction by itself, and this would have been one of its own. */
+static bool jobq__store_in_the_way(const struct jobq__db *db, int rc) {
+    return rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT
+        && db->sqlite_code != SQLITE_CONSTRAINT_COMMITHOOK;
+}
+
 JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, const char *name) {
     sqlite3_stmt *s = jobq__store_bind_text(db, jobq__db_get(db, JOBQ__SQL_NAME_ADD), 2, name, -1);
     int rc;
     if (s) sqlite3_bind_int64(s, 1, id);
     rc = jobq__db_step(db, s);
-    if (rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT)
+    if (jobq__store_in_the_way(db, rc))
         rc = jobq__db_fault(db, "jobq_name", id, "id or name", "is another row's, too");
     return rc;
 }
@@ -358,7 +365,7 @@ JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__ro
         rc = jobq__db_step(db, s);
         done += part;
     }
-    if (rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT) *taken = true;
+    *taken = jobq__store_in_the_way(db, rc);
     return rc;
 }
 
@@ -389,7 +396,7 @@ JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const 
     rc = jobq__db_step(db, s);
     if (rc == JOBQ_OK)
         rc = jobq__db_step(db, jobq__store_bind_key(db, JOBQ__SQL_EXTRA_KEY, id, key));
-    *taken = rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT;
+    *taken = jobq__store_in_the_way(db, rc);
     return rc;
 }
 
@@ -426,7 +433,7 @@ JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int
 JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
                                          bool *taken) {
     int rc = jobq__db_step(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_AGAIN, kind, id));
-    *taken = rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT;
+    *taken = jobq__store_in_the_way(db, rc);
     return rc;
 }
 

@@ -215,24 +215,28 @@ TEST(cannot_look_for_mounts) {
  * of those to be woken keeps its bound, and nobody is forgotten. Method: one who sleeps again. */
 TEST(list_of_wakes_is_bounded) {
 #ifndef JOBQ_MODULES
-    static struct jobq__pool pool;
+    static jobq q;
     static struct jobq__worker worker;
     static struct {
         struct jobq__wakes wakes;
         void *beyond[16];
     } all;
-    jobq__list_init(&pool.idle);
+    jobq__list_init(&q.pool.idle);
+    REQUIRE_CODE(jobq__os_mutex_init(&q.pool.mu), JOBQ_OK);
     REQUIRE_CODE(jobq__os_cond_init(&worker.cond, JOBQ__OS_MONO), JOBQ_OK);
     for (int i = 0; i < JOBQ_WORKERS_MAX + 8; i++) {
         worker.idle = true;
         worker.woken = false;
-        jobq__list_append(&pool.idle, &worker.link);
-        jobq__tx_wake_workers(&pool, 1, &all.wakes);
+        jobq__list_append(&q.pool.idle, &worker.link);
+        jobq__os_lock(&q.pool.mu);
+        jobq__tx_wake_workers(&q, 1, &all.wakes);
+        jobq__os_unlock(&q.pool.mu);
         CHECK(worker.woken && !worker.idle);
         REQUIRE_INT(all.wakes.count, i < JOBQ_WORKERS_MAX ? i + 1 : JOBQ_WORKERS_MAX);
     }
     for (int i = 0; i < 16; i++) CHECK(all.beyond[i] == NULL);
     jobq__os_cond_fini(&worker.cond);
+    jobq__os_mutex_fini(&q.pool.mu);
 #else
     can_answer();
 #endif
