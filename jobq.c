@@ -2580,8 +2580,8 @@ static int jobq__owner_locked(int32_t pid, const char *path, jobq_error *err) {
                       " one of another container, or another copy of jobq in this one", (int)pid,
                       path);
     else if (pid > 0)
-        jobq__err_set(err, JOBQ_LOCKED, "process %d owns the queue %.250s; open it as a client, or"
-                      " end that process", (int)pid, path);
+        jobq__err_set(err, JOBQ_LOCKED, "process %d owns the queue %.250s; open it as a client"
+                      " (both sides with .shared = true), or end that process", (int)pid, path);
     else
         jobq__err_set(err, JOBQ_LOCKED, "another process owns the queue %.250s", path);
     jobq__err_id(err, pid);
@@ -4302,9 +4302,16 @@ static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage s
         return jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect left a transaction open on the %s"
                              " connection; end it there", jobq__db_uses[use]);
     words.text[sizeof words.text - 1] = 0;
-    jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect refused the %s connection: %.350s",
-                  jobq__db_uses[use], words.text[0] ? words.text : sqlite3_errmsg(db->handle));
-    if (err) err->sqlite_code = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : code;
+    if (code == SQLITE_ROW || code == SQLITE_DONE) code = SQLITE_OK;
+    if (!words.text[0] && code == SQLITE_OK)
+        jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect refused the %s connection: it returned %d"
+                      " and gave no reason, which belongs into err->text", jobq__db_uses[use],
+                      refused);
+    else
+        jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect refused the %s connection: %.350s",
+                      jobq__db_uses[use], words.text[0] ? words.text
+                                                        : sqlite3_errmsg(db->handle));
+    if (err) err->sqlite_code = code;
     return JOBQ_CANT_OPEN;
 }
 
@@ -7927,7 +7934,9 @@ JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq
             return JOBQ_OK;
         }
         disk->refused = JOBQ__MAX(disk->refused, adds);
-        return jobq__err_set(err, JOBQ_FULL, "the disk is full; jobs that are in the queue go on");
+        return jobq__err_set(err, JOBQ_FULL, "the disk is as good as full: what room there is, is"
+                             " kept to finish the jobs that are in the queue, which go on; free"
+                             " some, or wait for jobs to end and be dropped");
     }
     if (!disk->wanted || jobq__disk_reserve_for(q, largest)) return JOBQ_OK;
     return jobq__err_set(err, JOBQ_FULL, "the disk has no room for %lld bytes more",
@@ -11183,6 +11192,13 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
     }
 }
 
+static void jobq__run_no_outcome(struct jobq_run *run, jobq_outcome outcome) {
+    char text[JOBQ_TEXT_MAX + 1];
+    snprintf(text, sizeof text, "the handler returned a value that is no outcome of a run: %d%s",
+             (int)outcome, outcome ? "" : " (that is JOBQ_OK; what is done returns JOBQ_DONE)");
+    jobq__run_say(run, text);
+}
+
 /* What the handler returned, made sense of. */
 static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outcome,
                                         int64_t now_ms) {
@@ -11200,7 +11216,7 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
         return JOBQ_RETRY;
     }
     if (outcome <= JOBQ_OUTCOME_NONE || outcome >= JOBQ_CRASHED) {
-        jobq__run_say(run, "the handler returned a value that is no outcome");
+        jobq__run_no_outcome(run, outcome);
         return JOBQ_RETRY;
     }
     if (outcome == JOBQ_RETRY && !run->text[0] && run->deadline_ms != JOBQ_NEVER
@@ -12060,6 +12076,15 @@ static int jobq__pool_start_threads(jobq *q) {
     return rc;
 }
 
+static int jobq__pool_still_stops(jobq *q, jobq_error *err) {
+    char culprit[JOBQ__CULPRIT] = "what has run is not written";
+    jobq__os_lock(&q->pool.mu);
+    jobq__core_culprit(q, culprit, sizeof culprit);
+    jobq__os_unlock(&q->pool.mu);
+    return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet: %s; call"
+                         " jobq_stop again before jobq_start", culprit);
+}
+
 JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
     enum jobq__life life;
@@ -12087,7 +12112,7 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
         life = pool->life;
         jobq__os_unlock(&pool->mu);
         if (life != JOBQ__STOPPING) return jobq__pool_start(q, err);
-        return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet");
+        return jobq__pool_still_stops(q, err);
     }
     jobq__owner_stay(&q->owner);
     rc = jobq__pool_start_threads(q);
@@ -12862,7 +12887,7 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
 JOBQ__INTERNAL int jobq__config_kind(const jobq_options *options, const jobq_kind *given,
                                      jobq_kind *kind, jobq_error *err);
 /* A duration given to a call: not negative, and not JOBQ_UNLIMITED. */
-JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, jobq_error *err);
+JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, bool none, jobq_error *err);
 /* what is the field's name, for the sentence. */
 JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t max,
                                      jobq_error *err);
@@ -12886,29 +12911,33 @@ static int jobq__config_endless(const char *what, jobq_error *err) {
                          " without end is JOBQ_NEVER", what);
 }
 
+static int jobq__config_negative(const char *what, int64_t given, bool none, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_BAD_TIME, "%s is %lld; a duration is not negative%s", what,
+                         (long long)given, none ? ", but it may be JOBQ_NONE (-1)" : "");
+}
+
 /* A duration: 0 is the default, NONE passes where it means something, NEVER is without end. */
 static int jobq__config_ms(const char *what, int64_t given, int64_t fallback, bool none,
                            int64_t *ms, jobq_error *err) {
     *ms = given ? given : fallback;
     if (given == JOBQ_UNLIMITED) return jobq__config_endless(what, err);
     if (*ms >= 0 || (none && *ms == JOBQ_NONE)) return JOBQ_OK;
-    return jobq__err_set(err, JOBQ_BAD_TIME, "%s is %lld; a duration is not negative%s", what,
-                         (long long)given, none ? ", but it may be JOBQ_NONE (-1)" : "");
+    return jobq__config_negative(what, given, none, err);
 }
 
-JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, jobq_error *err) {
-    if (ms < 0)
-        return jobq__err_set(err, JOBQ_BAD_TIME, "%s is %lld; a duration is not negative", what,
-                             (long long)ms);
+JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, bool none, jobq_error *err) {
+    if (ms < 0) return jobq__config_negative(what, ms, none, err);
     return ms == JOBQ_UNLIMITED ? jobq__config_endless(what, err) : JOBQ_OK;
 }
 
+/* 0 is the default; special is what else it may be, in words. */
 static int jobq__config_count(const char *what, int64_t given, int64_t fallback, int64_t low,
-                              int64_t high, int64_t *count, jobq_error *err) {
+                              int64_t high, const char *special, int64_t *count, jobq_error *err) {
     *count = given ? given : fallback;
     if (*count >= low && *count <= high) return JOBQ_OK;
-    return jobq__err_set(err, JOBQ_MISUSE, "%s is %lld; it must be between %lld and %lld",
-                         what, (long long)given, (long long)low, (long long)high);
+    return jobq__err_set(err, JOBQ_MISUSE, "%s is %lld; it must be between %lld and %lld, or 0 for"
+                         " the default%s", what, (long long)given, (long long)low, (long long)high,
+                         special);
 }
 
 static int jobq__config_times(const jobq_options *given, jobq_options *o, jobq_error *err) {
@@ -12972,25 +13001,25 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
         workers = JOBQ_NONE;
     else if (rc == JOBQ_OK)
         rc = jobq__config_count("workers", given->workers, JOBQ__WORKERS, 1, JOBQ_WORKERS_MAX,
-                                &workers, err);
+                                ", or JOBQ_NONE for step mode", &workers, err);
     o->mode = given->mode ? given->mode : JOBQ__FILE_MODE;
     if (rc == JOBQ_OK && !jobq__config_mode_fits(o->mode)) rc = jobq__config_no_mode(o->mode, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("payload_max", given->payload_max, JOBQ__PAYLOAD_MAX, 1,
-                                JOBQ_PAYLOAD_MAX, &o->payload_max, err);
+                                JOBQ_PAYLOAD_MAX, "", &o->payload_max, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("wal_pages", given->wal_pages, JOBQ__WAL_PAGES,
-                                JOBQ__WAL_PAGES_MIN, 1000000,
-                                &wal_pages, err);
+                                JOBQ__WAL_PAGES_MIN, 1000000, "", &wal_pages, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("keep_max", given->keep_max, JOBQ_UNLIMITED, 1, INT64_MAX,
-                                &o->keep_max, err);
+                                ", or JOBQ_UNLIMITED", &o->keep_max, err);
     if (rc == JOBQ_OK && given->stack_bytes)
         rc = jobq__config_count("stack_bytes", given->stack_bytes, 0, JOBQ__STACK_MIN,
-                                JOBQ__STACK_MAX, &o->stack_bytes, err);
+                                JOBQ__STACK_MAX, "", &o->stack_bytes, err);
     if (rc == JOBQ_OK && given->reserve_bytes && given->reserve_bytes != JOBQ_NONE)
         rc = jobq__config_count("reserve_bytes", given->reserve_bytes, 0, JOBQ__RESERVE_MIN,
-                                INT64_MAX / 4, &o->reserve_bytes, err);
+                                INT64_MAX / 4, ", or JOBQ_NONE for no reserve", &o->reserve_bytes,
+                                err);
     if (rc != JOBQ_OK) return rc;
     o->workers = (int)workers;
     o->wal_pages = (int)wal_pages;
@@ -13043,10 +13072,10 @@ JOBQ__INTERNAL int jobq__config_kind(const jobq_options *options, const jobq_kin
     rc = jobq__config_kind_times(options, given, kind, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("attempts_max", given->attempts_max, JOBQ__ATTEMPTS_MAX, 1,
-                                JOBQ_UNLIMITED, &attempts, err);
+                                JOBQ_UNLIMITED, ", or JOBQ_UNLIMITED", &attempts, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("crashes_max", given->crashes_max, JOBQ__CRASHES_MAX, 1,
-                                JOBQ_UNLIMITED, &crashes, err);
+                                JOBQ_UNLIMITED, ", or JOBQ_UNLIMITED", &crashes, err);
     if (rc != JOBQ_OK) return rc;
     kind->attempts_max = (int)attempts;
     kind->crashes_max = (int)crashes;
@@ -13103,11 +13132,12 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
     rc = jobq__config_payload(options, job, err);
     if (rc != JOBQ_OK) return rc;
     if (job->run_at_ms && job->delay_ms)
-        return jobq__err_set(err, JOBQ_MISUSE, "run_at_ms and delay_ms exclude each other");
+        return jobq__err_set(err, JOBQ_MISUSE, "run_at_ms and delay_ms are both set; leave"
+                             " one of them 0");
     if (job->run_at_ms < 0)
         return jobq__err_set(err, JOBQ_BAD_TIME, "run_at_ms is negative; it counts milliseconds"
                              " since 1970");
-    rc = jobq__config_span("delay_ms", job->delay_ms, err);
+    rc = jobq__config_span("delay_ms", job->delay_ms, false, err);
     if (rc != JOBQ_OK) return rc;
     if (job->delay_ms != JOBQ_NEVER && job->delay_ms > INT64_MAX - now_ms)
         return jobq__err_set(err, JOBQ_BAD_TIME, "delay_ms reaches past the end of time");
@@ -13130,9 +13160,10 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
 JOBQ__INTERNAL int jobq__api_enter(jobq *q, const char *call, jobq_error *err);
 /* The same for calls of the owner only. */
 JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err);
-/* And for those that neither a handler nor a callback may make; what they are to do instead. */
+/* And for those that neither a handler nor a callback may make; what these, and a client, are to do
+ * instead. */
 JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char *way_out,
-                                           jobq_error *err);
+                                           const char *clients_way, jobq_error *err);
 /* Returns rc. */
 JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
 
@@ -13178,29 +13209,30 @@ JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc) {
     return rc;
 }
 
-static int jobq__api_refuse_client(const char *call, jobq_error *err) {
+static int jobq__api_refuse_client(const char *call, const char *way_out, jobq_error *err) {
     return jobq__err_set(err, JOBQ_MISUSE, "%s is for the owner of the queue; a client enqueues,"
-                         " flushes and looks inside (get, list, count, stat). To have the owner do"
-                         " it, enqueue a job whose handler does", call);
+                         " flushes and looks inside (get, list, count, stat). %s", call, way_out);
 }
 
 JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err) {
     int rc = jobq__api_enter(q, call, err);
     if (rc == JOBQ_OK && q->client)
-        rc = jobq__api_leave(q, jobq__api_refuse_client(call, err));
+        rc = jobq__api_leave(q, jobq__api_refuse_client(call, "To have the owner do it, enqueue a"
+                                                        " job whose handler does", err));
     return rc;
 }
 
 /* In step mode the runs of a handler that was left by a jump never end. */
 static int jobq__api_refuse_inside(const jobq *q, const char *where, const char *call,
                                    const char *way_out, jobq_error *err) {
-    const char *perhaps = " (or an exception or longjmp has left a handler on this thread)";
-    return jobq__err_set(err, JOBQ_MISUSE, "%s may not call %s, which would wait for it%s; %s",
-                         where, call, q->step_mode ? perhaps : "", way_out);
+    const char *perhaps = " (or has an exception or longjmp left a handler on this thread?)";
+    return jobq__err_set(err, JOBQ_MISUSE, "%s may not call %s, which would wait until it returns;"
+                         " %s%s", where, call, way_out,
+                         q->step_mode && !jobq__os_call_name() ? perhaps : "");
 }
 
 JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char *way_out,
-                                           jobq_error *err) {
+                                           const char *clients_way, jobq_error *err) {
     const char *where;
     int rc = jobq__api_come_in(q, call, err);
     if (rc != JOBQ_OK) return rc;
@@ -13211,7 +13243,7 @@ JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char
     else if (jobq__os_load(&q->closing))
         rc = jobq__err_set(err, JOBQ_CLOSED, NULL);
     else if (q->client)
-        rc = jobq__api_refuse_client(call, err);
+        rc = jobq__api_refuse_client(call, clients_way, err);
     return rc == JOBQ_OK ? rc : jobq__api_leave(q, rc);
 }
 
@@ -13605,7 +13637,7 @@ JOBQ_API int jobq_close(jobq **at) {
 
 JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
     int rc = jobq__api_enter_outside(q, "jobq_start", "let the thread do that that opened"
-                                     " the queue, or another", err);
+                                     " the queue, or another", "Only the owner's process can", err);
     if (rc != JOBQ_OK) return rc;
     if (q->step_mode)
         rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode (workers = JOBQ_NONE) there are no"
@@ -13621,11 +13653,11 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
 JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
     int64_t grace_us;
     int rc = jobq__api_enter_outside(q, "jobq_stop", "tell another thread to stop the"
-                                     " queue, and return", err);
+                                     " queue, and return", "Only the owner's process can", err);
     if (rc != JOBQ_OK) return rc;
     if (grace_ms == 0) grace_ms = JOBQ__GRACE_MS;
     if (grace_ms == JOBQ_NONE) grace_ms = 0;
-    rc = jobq__config_span("grace_ms", grace_ms, err);
+    rc = jobq__config_span("grace_ms", grace_ms, true, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     grace_us = grace_ms > INT64_MAX / 1000 ? INT64_MAX : grace_ms * 1000;
     return jobq__api_leave(q, jobq__pool_stop(q, grace_us, INT64_MAX, err));
@@ -13733,6 +13765,12 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
 
 #include <stdio.h>
 
+static int jobq__jobs_none(int64_t id, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no job %lld: it never was, was deleted, or"
+                         " has ended and is not kept any more (keep_done_ms, keep_failed_ms)",
+                         (long long)id);
+}
+
 /* ---- Enqueue ---- */
 
 struct jobq__enqueue {
@@ -13787,7 +13825,8 @@ static int jobq__jobs_refuse(const jobq *q, const jobq_job *job, int64_t first, 
     if (existing > first && existing <= q->tx.last_id)
         return jobq__err_set(err, JOBQ_EXISTS, "an earlier row of this call has the key %s",
                              job->key);
-    jobq__err_set(err, JOBQ_EXISTS, "job %lld has the key %s", (long long)existing, job->key);
+    jobq__err_set(err, JOBQ_EXISTS, "job %lld has the key %s; store this when that one has ended,"
+                  " or let it do for both (JOBQ_KEEP)", (long long)existing, job->key);
     jobq__err_id(err, existing);
     return JOBQ_EXISTS;
 }
@@ -14130,8 +14169,7 @@ static int jobq__jobs_alter(jobq *q, const char *call, int64_t id,
     request.arg = &alter;
     request.atomic = true;
     rc = jobq__api_request(q, &request, false, err);
-    if (rc == JOBQ_NOT_FOUND)
-        jobq__err_set(err, rc, "there is no job %lld", (long long)id);
+    if (rc == JOBQ_NOT_FOUND) jobq__jobs_none(id, err);
     return jobq__api_leave(q, rc);
 }
 
@@ -14207,8 +14245,7 @@ JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_in
         info->state = JOBQ_STATE_RUNNING;
         info->runs++;
     }
-    if (rc == JOBQ_NOT_FOUND)
-        jobq__err_set(err, rc, "there is no job %lld", (long long)id);
+    if (rc == JOBQ_NOT_FOUND) jobq__jobs_none(id, err);
     return rc;
 }
 
@@ -14235,8 +14272,7 @@ static int jobq__jobs_blob(jobq *q, const char *call, int64_t id, bool result, v
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     rc = jobq__store_blob(&look, id, result, buffer, capacity, &whole);
     rc = jobq__jobs_looked(q, &look, rc, err);
-    if (rc == JOBQ_NOT_FOUND)
-        jobq__err_set(err, rc, "there is no job %lld", (long long)id);
+    if (rc == JOBQ_NOT_FOUND) jobq__jobs_none(id, err);
     if (size) *size = whole;
     return jobq__api_leave(q, rc);
 }
@@ -14332,14 +14368,19 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
 static int jobq__jobs_advance(jobq *q, const char *call, int64_t duration_ms, bool next,
                               int *fired, jobq_error *err) {
     int rc = jobq__api_enter_outside(q, call, "what is due runs after you have returned, and"
-                                     " jobq_run_sleep lets a handler's time pass", err);
+                                     " jobq_run_sleep lets a handler's time pass",
+                                     "Only the owner's process can", err);
     if (fired) *fired = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->clock)
         rc = jobq__err_set(err, JOBQ_MISUSE, "the system's clock cannot be advanced; open the queue"
                            " with .clock = jobq_clock_artificial(...)");
     else
-        rc = jobq__config_span("duration_ms", duration_ms, err);
+        rc = jobq__config_span("duration_ms", duration_ms, false, err);
+    if (rc == JOBQ_OK && duration_ms == JOBQ_NEVER && !next)
+        rc = jobq__err_set(err, JOBQ_BAD_TIME, "duration_ms is JOBQ_NEVER, and there is no time"
+                           " after that; jobq_advance_to_next goes as far as there is something to"
+                           " do");
     if (rc == JOBQ_OK)
         rc = jobq__sched_advance(q, jobq__add(jobq__clock_mono_ms(q->clock), duration_ms), next,
                                  fired, err);
@@ -14367,7 +14408,7 @@ JOBQ_API int jobq_wakes(jobq *q) {
 
 static int jobq__jobs_step(jobq *q, const char *call, bool all, int64_t *ran, jobq_error *err) {
     int rc = jobq__api_enter_outside(q, call, "what you store here runs after you have returned",
-                                     err);
+                                     "Only the owner's process can", err);
     *ran = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->step_mode)
@@ -14560,9 +14601,13 @@ static void jobq__wait_why_pending(jobq *q, const jobq_info *info, char *text, s
                  " jobq_register", info->kind);
     else if (q->step_mode)
         snprintf(text, size, "waits for another thread to call jobq_step, jobq_run_until_idle or"
-                 " jobq_advance: this queue is in step mode");
+                 " jobq_advance, as this queue is in step mode");
     else if (!runs)
-        snprintf(text, size, "waits for jobq_start: the pool is not started");
+        snprintf(text, size, "waits for jobq_start, as the pool is not started; call that before"
+                 " jobq_wait");
+    else if (info->run_at_ms == JOBQ_NEVER)
+        snprintf(text, size, "is due never, as it was asked for; jobq_retry_now makes it due now,"
+                 " jobq_cancel ends it");
     else if (left_ms > 0)
         snprintf(text, size, "is due in %lld ms, as attempt %d%s%s%s", (long long)left_ms,
                  info->attempt, q->clock ? "; only jobq_advance moves an artificial clock" : "",
@@ -14699,7 +14744,7 @@ static int jobq__wait_over(jobq *q, int64_t id, int rc, jobq_error *err) {
         return jobq__wait_fail(q, id, rc, "nothing went on for stall_ms of real time", err);
     case JOBQ_BAD_STATE:
         return jobq__wait_fail(q, id, rc,
-                               "this would wait for ever, for the process has no other thread",
+                               "nobody could end this wait, for the process has no other thread",
                                err);
     default:
         return jobq__core_say(q, rc, err);
@@ -14732,12 +14777,12 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
                        jobq_error *err) {
     struct jobq__waiter waiter;
     jobq_info scratch;
-    int rc = jobq__api_enter_outside(q, "jobq_wait", "let another thread wait, or return"
-                                     " jobq_snooze from the handler and look again with jobq_get",
-                                     err);
+    int rc = jobq__api_enter_outside(q, "jobq_wait", "let another thread wait, or look"
+                                     " again later with jobq_get (a handler returns jobq_snooze"
+                                     " for that)", "Look again with jobq_get", err);
     if (rc != JOBQ_OK) return rc;
     if (timeout_ms == JOBQ_NONE) timeout_ms = 0;
-    rc = jobq__config_span("timeout_ms", timeout_ms, err);
+    rc = jobq__config_span("timeout_ms", timeout_ms, true, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     memset(&waiter, 0, sizeof waiter);
     waiter.id = id;

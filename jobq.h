@@ -314,8 +314,9 @@ typedef struct jobq_options {
     int64_t reserve_bytes;  /* of disk, set aside so that on a full one jobs can still be
                                finished; default: wal_pages pages and 64 KiB (16 pages, if
                                that is more), and on a disk
-                               that fills up a third of the database more; >= 64 KiB, but on
-                               a small disk 1/16 of what is free; JOBQ_NONE = none */
+                               that fills up a third of the database more; >= 64 KiB. Of any
+                               disk 1/16 of what is free at most, even if more is asked for;
+                               JOBQ_NONE = none */
     int64_t stall_ms;       /* real time that jobq_advance gives to each rest; default 10 s */
     int mode;               /* of the files that are made, whatever the umask; default 0600; clients
                                of other users need 0660 (with group_id) or 0666. A lock file that
@@ -348,12 +349,12 @@ typedef struct jobq_options {
      * the job's a handler's. Handlers find the job's connection as this left it, so PRAGMA
      * foreign_keys belongs here. A non-zero answer refuses the connection: jobq_open, or
      * jobq_run_db, fails with JOBQ_CANT_OPEN and the words that it may have put into err->text,
-     * else SQLite's. jobq puts right again what it lives by: the journal, synchronous, locking and
-     * query_only modes, busy handler, authorizer, every hook, progress handler and trace; on all
-     * but the job's also triggers and views, which are off there, mmap_size, temp_store,
-     * cell_size_check and journal_size_limit. Built-in functions must not be redefined. It may not
-     * call jobq, nor leave a transaction open, nor touch jobq_* tables, nor make anything temporary
-     * of such a name, or a temporary trigger on one (CANT_OPEN). */
+     * else SQLite's, or its answer. jobq puts right again what it lives by: the journal,
+     * synchronous, locking and query_only modes, busy handler, authorizer, every hook, progress
+     * handler and trace; on all but the job's also triggers and views, which are off there,
+     * mmap_size, temp_store, cell_size_check and journal_size_limit. Built-in functions must not be
+     * redefined. It may not call jobq, nor leave a transaction open, nor touch jobq_* tables, nor
+     * make anything temporary of such a name, or a temporary trigger on one (CANT_OPEN). */
     int (*on_connect)(struct sqlite3 *db, jobq_connection which, jobq_stage stage,
                       jobq_error *err, void *ctx);
     void *ctx;              /* given to on_event, on_wake, on_thread and on_connect */
@@ -365,7 +366,7 @@ typedef struct jobq_options {
  * links do not matter, and it is never a URI. What is made gets mode 0600 (mode); a lock
  * file path + "-jobq" stands beside it and is never deleted; it also holds the reserve
  * (reserve_bytes), which is left out where RLIMIT_FSIZE forbids it.
- * Returns JOBQ_OK and *q; on failure *q is NULL and nothing needs closing.
+ * Returns JOBQ_OK and *q; on failure *q is NULL and nothing needs closing; files made by then stay.
  * Owns: the caller closes *q with jobq_close. path and options are copied.
  * Threads: any. Blocks: on the disk.
  * Fails: MISUSE, BAD_TIME, LOCKED, CANT_OPEN, NOT_A_FILE, NOT_A_DB, FOREIGN, NEWER,
@@ -405,7 +406,8 @@ JOBQ_API int jobq_close(jobq **q);
 /* ==== 5. Kinds and handlers =============================================== */
 
 /* A handler. It runs on a worker thread (step mode: on the caller's), outside all
- * locks, and returns an outcome. run is valid until it returns. What it may call: h and t
+ * locks, and returns an outcome; any other value, 0 (JOBQ_OK) too, counts as JOBQ_RETRY, with a
+ * message that says so. run is valid until it returns. What it may call: h and t
  * in the list above. A child that it forks must end by exec or _exit, not return. */
 typedef jobq_outcome (*jobq_handler)(jobq_run *run, void *ctx);
 
@@ -478,9 +480,11 @@ JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err);
 JOBQ_API void jobq_mark_exit(void);
 
 /* Outcomes with more to say. Each remembers its detail in run and returns the outcome
- * for the handler to return; the last one called counts. Text is cut at JOBQ_TEXT_MAX
+ * for the handler to return. What the handler returns counts: the detail of the last one called
+ * goes with it, or is dropped if that was another outcome. Text is cut at JOBQ_TEXT_MAX
  * bytes; format may be NULL; a negative time is now. A result of size 0 is kept as an empty one;
- * NULL is none; one of more than payload_max fails the job for good, with a message that says so.
+ * NULL is none, whatever its size; one of more than payload_max fails the job for good, with a
+ * message that says so.
  * Only in the handler, on its thread.
  * JOBQ_RESCHEDULE begins a new round: attempt 1, without crashes and checkpoint. JOBQ_SNOOZE and
  * JOBQ_RESCHEDULE returned without a time wait for the kind's backoff_min_ms. */
@@ -509,7 +513,9 @@ JOBQ_API int64_t jobq_run_deadline(const jobq_run *run); /* at_ms, as the wall g
 JOBQ_API const jobq_info *jobq_run_info(const jobq_run *run);
 
 /* True once the run should end: cancelled, stopped, or past its deadline. It stays
- * true. Any thread, as long as the handler has not returned. */
+ * true. JOBQ_RETRY answers all three: a cancel makes it cancelled; a stop keeps the attempt, and
+ * drops the message; a timeout is a failed attempt ("the run took longer than its timeout", if the
+ * handler says nothing). Any thread, as long as the handler has not returned. */
 JOBQ_API bool jobq_should_stop(jobq_run *run);
 
 /* Waits until duration_ms have passed by the queue's clock or jobq_should_stop is true.
@@ -520,7 +526,8 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
 
 /* Begins the job's transaction and returns its connection, on which the handler may
  * read and write tables of its own. What it writes, and the jobs it enqueues from then
- * on, is committed together with JOBQ_DONE and rolled back with everything else. Call
+ * on, is committed together with JOBQ_DONE and rolled back with everything else; on a file jobq_get
+ * and its like do not see it before, in the handler neither. Call
  * it late: it holds the file's only writer until the handler returns; other writers
  * wait up to busy_ms and then get JOBQ_BUSY.
  * COMMIT and ROLLBACK are refused (SQLITE_AUTH), and so are ATTACH, pragmas that would stay, and
@@ -577,7 +584,8 @@ typedef struct jobq_job {
     const char *text;    /* or: a string; the payload is its bytes without the zero */
     int priority;        /* lower is more urgent; default 0 */
     int64_t run_at_ms;   /* not before; default now. Milliseconds: time(NULL) * JOBQ_SECOND + ... */
-    int64_t delay_ms;    /* or: not before now plus this */
+    int64_t delay_ms;    /* or: not before now plus this. With JOBQ_NEVER, here or there, it waits
+                            for jobq_retry_now or jobq_cancel */
     const char *key;     /* at most one unfinished job per kind and key. In a file of UTF-16 all
                             bytes that are no UTF-8 count as one and the same */
     jobq_conflict conflict;
@@ -596,8 +604,10 @@ enum jobq_how {
 
 /* Stores a job. When it returns JOBQ_OK the job is durable and *id (may be NULL) is its
  * id; ids rise, and ids of committed jobs are never used again. If a job of this kind with this
- * key has not ended, nothing is stored and *id is that job (JOBQ_KEEP, counted in jobq_stats.kept),
- * or it is JOBQ_EXISTS with the job in err->id (JOBQ_REFUSE). On failure *id is 0.
+ * key has not ended, nothing is stored, not the payload either, and *id is that job (JOBQ_KEEP,
+ * counted in jobq_stats.kept; jobq_enqueue_many tells which of the two it was), or it is
+ * JOBQ_EXISTS with the job in err->id (JOBQ_REFUSE). One that runs has not ended, and may have
+ * begun before what you wanted done had changed. On failure *id is 0.
  * In a file of UTF-16 a kind or queue that is not UTF-8 is JOBQ_BAD_NAME: it would come back as
  * another one.
  * Owns: everything is copied. Threads: any, handlers too (after jobq_run_db the job is
@@ -674,8 +684,9 @@ struct jobq_info {
 JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err);
 
 /* Copies up to capacity bytes of a job's payload, or of its result, into buffer; *size (may be
- * NULL) is the whole size. Owns: the caller's buffer. Threads, blocks and fails: as jobq_get, and
- * MISUSE (buffer NULL with a capacity). */
+ * NULL) is the whole size; no zero stands behind it. Of no result, of an empty one, and before the
+ * job has ended the size is 0. Owns: the caller's buffer. Threads, blocks and fails: as jobq_get,
+ * and MISUSE (buffer NULL with a capacity). */
 JOBQ_API int jobq_get_payload(jobq *q, int64_t id, void *buffer, size_t capacity,
                               size_t *size, jobq_error *err);
 JOBQ_API int jobq_get_result(jobq *q, int64_t id, void *buffer, size_t capacity,
@@ -772,10 +783,10 @@ JOBQ_API void jobq_clock_set(jobq_clock *clock, int64_t at_ms);
  * deadline lies within the span; in step mode one that keeps looking at jobq_should_stop. A handler
  * that waits for something else is waited for there: it has the thread.
  * Threads: any, one at a time in step mode. Blocks: until the queue rests.
- * Fails: MISUSE (system clock, from a handler, client), BAD_TIME, STALLED (no rest within stall_ms
- * of real time, in step mode too, as with a job that is always due again, or jobq_stop ended it;
- * the clock stays where it has come to, and the next call goes on there), and as
- * jobq_enqueue. */
+ * Fails: MISUSE (system clock, from a handler, client), BAD_TIME (JOBQ_NEVER, too), STALLED (no
+ * rest within stall_ms of real time, in step mode too, as with a job that is always due again, or
+ * jobq_stop ended it; the clock stays where it has come to, and the next call goes on there), and
+ * as jobq_enqueue. */
 JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *err);
 
 /* The same to the next wake, however far; JOBQ_NOT_FOUND if there is none. Housekeeping, such as

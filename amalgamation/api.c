@@ -25,29 +25,30 @@ JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc) {
     return rc;
 }
 
-static int jobq__api_refuse_client(const char *call, jobq_error *err) {
+static int jobq__api_refuse_client(const char *call, const char *way_out, jobq_error *err) {
     return jobq__err_set(err, JOBQ_MISUSE, "%s is for the owner of the queue; a client enqueues,"
-                         " flushes and looks inside (get, list, count, stat). To have the owner do"
-                         " it, enqueue a job whose handler does", call);
+                         " flushes and looks inside (get, list, count, stat). %s", call, way_out);
 }
 
 JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err) {
     int rc = jobq__api_enter(q, call, err);
     if (rc == JOBQ_OK && q->client)
-        rc = jobq__api_leave(q, jobq__api_refuse_client(call, err));
+        rc = jobq__api_leave(q, jobq__api_refuse_client(call, "To have the owner do it, enqueue a"
+                                                        " job whose handler does", err));
     return rc;
 }
 
 /* In step mode the runs of a handler that was left by a jump never end. */
 static int jobq__api_refuse_inside(const jobq *q, const char *where, const char *call,
                                    const char *way_out, jobq_error *err) {
-    const char *perhaps = " (or an exception or longjmp has left a handler on this thread)";
-    return jobq__err_set(err, JOBQ_MISUSE, "%s may not call %s, which would wait for it%s; %s",
-                         where, call, q->step_mode ? perhaps : "", way_out);
+    const char *perhaps = " (or has an exception or longjmp left a handler on this thread?)";
+    return jobq__err_set(err, JOBQ_MISUSE, "%s may not call %s, which would wait until it returns;"
+                         " %s%s", where, call, way_out,
+                         q->step_mode && !jobq__os_call_name() ? perhaps : "");
 }
 
 JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char *way_out,
-                                           jobq_error *err) {
+                                           const char *clients_way, jobq_error *err) {
     const char *where;
     int rc = jobq__api_come_in(q, call, err);
     if (rc != JOBQ_OK) return rc;
@@ -58,7 +59,7 @@ JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char
     else if (jobq__os_load(&q->closing))
         rc = jobq__err_set(err, JOBQ_CLOSED, NULL);
     else if (q->client)
-        rc = jobq__api_refuse_client(call, err);
+        rc = jobq__api_refuse_client(call, clients_way, err);
     return rc == JOBQ_OK ? rc : jobq__api_leave(q, rc);
 }
 
@@ -452,7 +453,7 @@ JOBQ_API int jobq_close(jobq **at) {
 
 JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
     int rc = jobq__api_enter_outside(q, "jobq_start", "let the thread do that that opened"
-                                     " the queue, or another", err);
+                                     " the queue, or another", "Only the owner's process can", err);
     if (rc != JOBQ_OK) return rc;
     if (q->step_mode)
         rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode (workers = JOBQ_NONE) there are no"
@@ -468,11 +469,11 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
 JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
     int64_t grace_us;
     int rc = jobq__api_enter_outside(q, "jobq_stop", "tell another thread to stop the"
-                                     " queue, and return", err);
+                                     " queue, and return", "Only the owner's process can", err);
     if (rc != JOBQ_OK) return rc;
     if (grace_ms == 0) grace_ms = JOBQ__GRACE_MS;
     if (grace_ms == JOBQ_NONE) grace_ms = 0;
-    rc = jobq__config_span("grace_ms", grace_ms, err);
+    rc = jobq__config_span("grace_ms", grace_ms, true, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     grace_us = grace_ms > INT64_MAX / 1000 ? INT64_MAX : grace_ms * 1000;
     return jobq__api_leave(q, jobq__pool_stop(q, grace_us, INT64_MAX, err));

@@ -3,6 +3,12 @@
 
 #include <stdio.h>
 
+static int jobq__jobs_none(int64_t id, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no job %lld: it never was, was deleted, or"
+                         " has ended and is not kept any more (keep_done_ms, keep_failed_ms)",
+                         (long long)id);
+}
+
 /* ---- Enqueue ---- */
 
 struct jobq__enqueue {
@@ -57,7 +63,8 @@ static int jobq__jobs_refuse(const jobq *q, const jobq_job *job, int64_t first, 
     if (existing > first && existing <= q->tx.last_id)
         return jobq__err_set(err, JOBQ_EXISTS, "an earlier row of this call has the key %s",
                              job->key);
-    jobq__err_set(err, JOBQ_EXISTS, "job %lld has the key %s", (long long)existing, job->key);
+    jobq__err_set(err, JOBQ_EXISTS, "job %lld has the key %s; store this when that one has ended,"
+                  " or let it do for both (JOBQ_KEEP)", (long long)existing, job->key);
     jobq__err_id(err, existing);
     return JOBQ_EXISTS;
 }
@@ -400,8 +407,7 @@ static int jobq__jobs_alter(jobq *q, const char *call, int64_t id,
     request.arg = &alter;
     request.atomic = true;
     rc = jobq__api_request(q, &request, false, err);
-    if (rc == JOBQ_NOT_FOUND)
-        jobq__err_set(err, rc, "there is no job %lld", (long long)id);
+    if (rc == JOBQ_NOT_FOUND) jobq__jobs_none(id, err);
     return jobq__api_leave(q, rc);
 }
 
@@ -477,8 +483,7 @@ JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_in
         info->state = JOBQ_STATE_RUNNING;
         info->runs++;
     }
-    if (rc == JOBQ_NOT_FOUND)
-        jobq__err_set(err, rc, "there is no job %lld", (long long)id);
+    if (rc == JOBQ_NOT_FOUND) jobq__jobs_none(id, err);
     return rc;
 }
 
@@ -505,8 +510,7 @@ static int jobq__jobs_blob(jobq *q, const char *call, int64_t id, bool result, v
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     rc = jobq__store_blob(&look, id, result, buffer, capacity, &whole);
     rc = jobq__jobs_looked(q, &look, rc, err);
-    if (rc == JOBQ_NOT_FOUND)
-        jobq__err_set(err, rc, "there is no job %lld", (long long)id);
+    if (rc == JOBQ_NOT_FOUND) jobq__jobs_none(id, err);
     if (size) *size = whole;
     return jobq__api_leave(q, rc);
 }
@@ -602,14 +606,19 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
 static int jobq__jobs_advance(jobq *q, const char *call, int64_t duration_ms, bool next,
                               int *fired, jobq_error *err) {
     int rc = jobq__api_enter_outside(q, call, "what is due runs after you have returned, and"
-                                     " jobq_run_sleep lets a handler's time pass", err);
+                                     " jobq_run_sleep lets a handler's time pass",
+                                     "Only the owner's process can", err);
     if (fired) *fired = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->clock)
         rc = jobq__err_set(err, JOBQ_MISUSE, "the system's clock cannot be advanced; open the queue"
                            " with .clock = jobq_clock_artificial(...)");
     else
-        rc = jobq__config_span("duration_ms", duration_ms, err);
+        rc = jobq__config_span("duration_ms", duration_ms, false, err);
+    if (rc == JOBQ_OK && duration_ms == JOBQ_NEVER && !next)
+        rc = jobq__err_set(err, JOBQ_BAD_TIME, "duration_ms is JOBQ_NEVER, and there is no time"
+                           " after that; jobq_advance_to_next goes as far as there is something to"
+                           " do");
     if (rc == JOBQ_OK)
         rc = jobq__sched_advance(q, jobq__add(jobq__clock_mono_ms(q->clock), duration_ms), next,
                                  fired, err);
@@ -637,7 +646,7 @@ JOBQ_API int jobq_wakes(jobq *q) {
 
 static int jobq__jobs_step(jobq *q, const char *call, bool all, int64_t *ran, jobq_error *err) {
     int rc = jobq__api_enter_outside(q, call, "what you store here runs after you have returned",
-                                     err);
+                                     "Only the owner's process can", err);
     *ran = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->step_mode)

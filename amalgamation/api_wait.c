@@ -129,9 +129,13 @@ static void jobq__wait_why_pending(jobq *q, const jobq_info *info, char *text, s
                  " jobq_register", info->kind);
     else if (q->step_mode)
         snprintf(text, size, "waits for another thread to call jobq_step, jobq_run_until_idle or"
-                 " jobq_advance: this queue is in step mode");
+                 " jobq_advance, as this queue is in step mode");
     else if (!runs)
-        snprintf(text, size, "waits for jobq_start: the pool is not started");
+        snprintf(text, size, "waits for jobq_start, as the pool is not started; call that before"
+                 " jobq_wait");
+    else if (info->run_at_ms == JOBQ_NEVER)
+        snprintf(text, size, "is due never, as it was asked for; jobq_retry_now makes it due now,"
+                 " jobq_cancel ends it");
     else if (left_ms > 0)
         snprintf(text, size, "is due in %lld ms, as attempt %d%s%s%s", (long long)left_ms,
                  info->attempt, q->clock ? "; only jobq_advance moves an artificial clock" : "",
@@ -268,7 +272,7 @@ static int jobq__wait_over(jobq *q, int64_t id, int rc, jobq_error *err) {
         return jobq__wait_fail(q, id, rc, "nothing went on for stall_ms of real time", err);
     case JOBQ_BAD_STATE:
         return jobq__wait_fail(q, id, rc,
-                               "this would wait for ever, for the process has no other thread",
+                               "nobody could end this wait, for the process has no other thread",
                                err);
     default:
         return jobq__core_say(q, rc, err);
@@ -301,12 +305,12 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
                        jobq_error *err) {
     struct jobq__waiter waiter;
     jobq_info scratch;
-    int rc = jobq__api_enter_outside(q, "jobq_wait", "let another thread wait, or return"
-                                     " jobq_snooze from the handler and look again with jobq_get",
-                                     err);
+    int rc = jobq__api_enter_outside(q, "jobq_wait", "let another thread wait, or look"
+                                     " again later with jobq_get (a handler returns jobq_snooze"
+                                     " for that)", "Look again with jobq_get", err);
     if (rc != JOBQ_OK) return rc;
     if (timeout_ms == JOBQ_NONE) timeout_ms = 0;
-    rc = jobq__config_span("timeout_ms", timeout_ms, err);
+    rc = jobq__config_span("timeout_ms", timeout_ms, true, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     memset(&waiter, 0, sizeof waiter);
     waiter.id = id;

@@ -7,29 +7,33 @@ static int jobq__config_endless(const char *what, jobq_error *err) {
                          " without end is JOBQ_NEVER", what);
 }
 
+static int jobq__config_negative(const char *what, int64_t given, bool none, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_BAD_TIME, "%s is %lld; a duration is not negative%s", what,
+                         (long long)given, none ? ", but it may be JOBQ_NONE (-1)" : "");
+}
+
 /* A duration: 0 is the default, NONE passes where it means something, NEVER is without end. */
 static int jobq__config_ms(const char *what, int64_t given, int64_t fallback, bool none,
                            int64_t *ms, jobq_error *err) {
     *ms = given ? given : fallback;
     if (given == JOBQ_UNLIMITED) return jobq__config_endless(what, err);
     if (*ms >= 0 || (none && *ms == JOBQ_NONE)) return JOBQ_OK;
-    return jobq__err_set(err, JOBQ_BAD_TIME, "%s is %lld; a duration is not negative%s", what,
-                         (long long)given, none ? ", but it may be JOBQ_NONE (-1)" : "");
+    return jobq__config_negative(what, given, none, err);
 }
 
-JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, jobq_error *err) {
-    if (ms < 0)
-        return jobq__err_set(err, JOBQ_BAD_TIME, "%s is %lld; a duration is not negative", what,
-                             (long long)ms);
+JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, bool none, jobq_error *err) {
+    if (ms < 0) return jobq__config_negative(what, ms, none, err);
     return ms == JOBQ_UNLIMITED ? jobq__config_endless(what, err) : JOBQ_OK;
 }
 
+/* 0 is the default; special is what else it may be, in words. */
 static int jobq__config_count(const char *what, int64_t given, int64_t fallback, int64_t low,
-                              int64_t high, int64_t *count, jobq_error *err) {
+                              int64_t high, const char *special, int64_t *count, jobq_error *err) {
     *count = given ? given : fallback;
     if (*count >= low && *count <= high) return JOBQ_OK;
-    return jobq__err_set(err, JOBQ_MISUSE, "%s is %lld; it must be between %lld and %lld",
-                         what, (long long)given, (long long)low, (long long)high);
+    return jobq__err_set(err, JOBQ_MISUSE, "%s is %lld; it must be between %lld and %lld, or 0 for"
+                         " the default%s", what, (long long)given, (long long)low, (long long)high,
+                         special);
 }
 
 static int jobq__config_times(const jobq_options *given, jobq_options *o, jobq_error *err) {
@@ -93,25 +97,25 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
         workers = JOBQ_NONE;
     else if (rc == JOBQ_OK)
         rc = jobq__config_count("workers", given->workers, JOBQ__WORKERS, 1, JOBQ_WORKERS_MAX,
-                                &workers, err);
+                                ", or JOBQ_NONE for step mode", &workers, err);
     o->mode = given->mode ? given->mode : JOBQ__FILE_MODE;
     if (rc == JOBQ_OK && !jobq__config_mode_fits(o->mode)) rc = jobq__config_no_mode(o->mode, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("payload_max", given->payload_max, JOBQ__PAYLOAD_MAX, 1,
-                                JOBQ_PAYLOAD_MAX, &o->payload_max, err);
+                                JOBQ_PAYLOAD_MAX, "", &o->payload_max, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("wal_pages", given->wal_pages, JOBQ__WAL_PAGES,
-                                JOBQ__WAL_PAGES_MIN, 1000000,
-                                &wal_pages, err);
+                                JOBQ__WAL_PAGES_MIN, 1000000, "", &wal_pages, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("keep_max", given->keep_max, JOBQ_UNLIMITED, 1, INT64_MAX,
-                                &o->keep_max, err);
+                                ", or JOBQ_UNLIMITED", &o->keep_max, err);
     if (rc == JOBQ_OK && given->stack_bytes)
         rc = jobq__config_count("stack_bytes", given->stack_bytes, 0, JOBQ__STACK_MIN,
-                                JOBQ__STACK_MAX, &o->stack_bytes, err);
+                                JOBQ__STACK_MAX, "", &o->stack_bytes, err);
     if (rc == JOBQ_OK && given->reserve_bytes && given->reserve_bytes != JOBQ_NONE)
         rc = jobq__config_count("reserve_bytes", given->reserve_bytes, 0, JOBQ__RESERVE_MIN,
-                                INT64_MAX / 4, &o->reserve_bytes, err);
+                                INT64_MAX / 4, ", or JOBQ_NONE for no reserve", &o->reserve_bytes,
+                                err);
     if (rc != JOBQ_OK) return rc;
     o->workers = (int)workers;
     o->wal_pages = (int)wal_pages;
@@ -164,10 +168,10 @@ JOBQ__INTERNAL int jobq__config_kind(const jobq_options *options, const jobq_kin
     rc = jobq__config_kind_times(options, given, kind, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("attempts_max", given->attempts_max, JOBQ__ATTEMPTS_MAX, 1,
-                                JOBQ_UNLIMITED, &attempts, err);
+                                JOBQ_UNLIMITED, ", or JOBQ_UNLIMITED", &attempts, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("crashes_max", given->crashes_max, JOBQ__CRASHES_MAX, 1,
-                                JOBQ_UNLIMITED, &crashes, err);
+                                JOBQ_UNLIMITED, ", or JOBQ_UNLIMITED", &crashes, err);
     if (rc != JOBQ_OK) return rc;
     kind->attempts_max = (int)attempts;
     kind->crashes_max = (int)crashes;
@@ -224,11 +228,12 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
     rc = jobq__config_payload(options, job, err);
     if (rc != JOBQ_OK) return rc;
     if (job->run_at_ms && job->delay_ms)
-        return jobq__err_set(err, JOBQ_MISUSE, "run_at_ms and delay_ms exclude each other");
+        return jobq__err_set(err, JOBQ_MISUSE, "run_at_ms and delay_ms are both set; leave"
+                             " one of them 0");
     if (job->run_at_ms < 0)
         return jobq__err_set(err, JOBQ_BAD_TIME, "run_at_ms is negative; it counts milliseconds"
                              " since 1970");
-    rc = jobq__config_span("delay_ms", job->delay_ms, err);
+    rc = jobq__config_span("delay_ms", job->delay_ms, false, err);
     if (rc != JOBQ_OK) return rc;
     if (job->delay_ms != JOBQ_NEVER && job->delay_ms > INT64_MAX - now_ms)
         return jobq__err_set(err, JOBQ_BAD_TIME, "delay_ms reaches past the end of time");

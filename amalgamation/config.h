@@ -11,7 +11,7 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
 JOBQ__INTERNAL int jobq__config_kind(const jobq_options *options, const jobq_kind *given,
                                      jobq_kind *kind, jobq_error *err);
 /* A duration given to a call: not negative, and not JOBQ_UNLIMITED. */
-JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, jobq_error *err);
+JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, bool none, jobq_error *err);
 /* what is the field's name, for the sentence. */
 JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t max,
                                      jobq_error *err);

@@ -502,9 +502,16 @@ static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage s
         return jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect left a transaction open on the %s"
                              " connection; end it there", jobq__db_uses[use]);
     words.text[sizeof words.text - 1] = 0;
-    jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect refused the %s connection: %.350s",
-                  jobq__db_uses[use], words.text[0] ? words.text : sqlite3_errmsg(db->handle));
-    if (err) err->sqlite_code = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : code;
+    if (code == SQLITE_ROW || code == SQLITE_DONE) code = SQLITE_OK;
+    if (!words.text[0] && code == SQLITE_OK)
+        jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect refused the %s connection: it returned %d"
+                      " and gave no reason, which belongs into err->text", jobq__db_uses[use],
+                      refused);
+    else
+        jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect refused the %s connection: %.350s",
+                      jobq__db_uses[use], words.text[0] ? words.text
+                                                        : sqlite3_errmsg(db->handle));
+    if (err) err->sqlite_code = code;
     return JOBQ_CANT_OPEN;
 }
 

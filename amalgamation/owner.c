@@ -183,8 +183,8 @@ static int jobq__owner_locked(int32_t pid, const char *path, jobq_error *err) {
                       " one of another container, or another copy of jobq in this one", (int)pid,
                       path);
     else if (pid > 0)
-        jobq__err_set(err, JOBQ_LOCKED, "process %d owns the queue %.250s; open it as a client, or"
-                      " end that process", (int)pid, path);
+        jobq__err_set(err, JOBQ_LOCKED, "process %d owns the queue %.250s; open it as a client"
+                      " (both sides with .shared = true), or end that process", (int)pid, path);
     else
         jobq__err_set(err, JOBQ_LOCKED, "another process owns the queue %.250s", path);
     jobq__err_id(err, pid);

@@ -216,6 +216,15 @@ static int jobq__pool_start_threads(jobq *q) {
     return rc;
 }
 
+static int jobq__pool_still_stops(jobq *q, jobq_error *err) {
+    char culprit[JOBQ__CULPRIT] = "what has run is not written";
+    jobq__os_lock(&q->pool.mu);
+    jobq__core_culprit(q, culprit, sizeof culprit);
+    jobq__os_unlock(&q->pool.mu);
+    return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet: %s; call"
+                         " jobq_stop again before jobq_start", culprit);
+}
+
 JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
     enum jobq__life life;
@@ -243,7 +252,7 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
         life = pool->life;
         jobq__os_unlock(&pool->mu);
         if (life != JOBQ__STOPPING) return jobq__pool_start(q, err);
-        return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet");
+        return jobq__pool_still_stops(q, err);
     }
     jobq__owner_stay(&q->owner);
     rc = jobq__pool_start_threads(q);

@@ -163,6 +163,13 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
     }
 }
 
+static void jobq__run_no_outcome(struct jobq_run *run, jobq_outcome outcome) {
+    char text[JOBQ_TEXT_MAX + 1];
+    snprintf(text, sizeof text, "the handler returned a value that is no outcome of a run: %d%s",
+             (int)outcome, outcome ? "" : " (that is JOBQ_OK; what is done returns JOBQ_DONE)");
+    jobq__run_say(run, text);
+}
+
 /* What the handler returned, made sense of. */
 static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outcome,
                                         int64_t now_ms) {
@@ -180,7 +187,7 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
         return JOBQ_RETRY;
     }
     if (outcome <= JOBQ_OUTCOME_NONE || outcome >= JOBQ_CRASHED) {
-        jobq__run_say(run, "the handler returned a value that is no outcome");
+        jobq__run_no_outcome(run, outcome);
         return JOBQ_RETRY;
     }
     if (outcome == JOBQ_RETRY && !run->text[0] && run->deadline_ms != JOBQ_NEVER

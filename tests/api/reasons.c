@@ -68,7 +68,13 @@ TEST(state_is_named) {
 static struct {
     jobq *q;
     bool told, woken, asked;
+    jobq_error err;
 } inside;
+
+/* What was said into inside.err. */
+static void says_nothing_of(const char *word, int code) {
+    CHECK(code != JOBQ_OK && !strstr(inside.err.text, word));
+}
 
 static jobq_outcome call_what_waits(jobq_run *run, void *ctx) {
     jobq *q = jobq_run_handle(run);
@@ -76,7 +82,8 @@ static jobq_outcome call_what_waits(jobq_run *run, void *ctx) {
     (void)ctx;
     SAYS(JOBQ_MISUSE, "a handler may not call jobq_wait|jobq_snooze",
          jobq_wait(q, 1, JOBQ_NEVER, NULL, &err));
-    SAYS(JOBQ_MISUSE, "a handler may not call jobq_step|longjmp|after you have returned",
+    SAYS(JOBQ_MISUSE, "a handler may not call jobq_step, which would wait until it returns|longjmp"
+         "|after you have returned",
          jobq_step(q, NULL, &err));
     SAYS(JOBQ_MISUSE, "a handler may not call jobq_run_until_idle|after you have returned",
          jobq_run_until_idle(q, &ran, &err));
@@ -107,6 +114,7 @@ static void step_in_wake(void *ctx) {
     if (!inside.q) return;
     inside.woken = true;
     SAYS(JOBQ_MISUSE, "on_wake may not call jobq_step", jobq_step(inside.q, NULL, &err));
+    says_nothing_of("longjmp", jobq_step(inside.q, NULL, &inside.err));
 }
 
 static int wait_in_connect(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
@@ -180,6 +188,8 @@ TEST(culprit_is_named) {
          jobq_wait(f.q, waits, 0, NULL, &err));
     SAYS(JOBQ_TIMEOUT, "of kind slow (and 2 more) still runs|jobq_should_stop",
          jobq_stop(f.q, JOBQ_NONE, &err));
+    SAYS(JOBQ_BUSY, "of kind slow (and 2 more) still runs|jobq_stop again",
+         jobq_start(f.q, &err));
     gate_open(&g);
     WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
     fixture_close(&f);
@@ -219,5 +229,104 @@ TEST(slip_is_named) {
          jobq_open(path, &client, &q, &err));
 }
 
-TEST_MAIN(state_is_named, place_is_named, thread_hook_is_named, culprit_is_named, nobody_is_blamed,
+static int refuse_without_words(sqlite3 *db, jobq_connection which, jobq_stage stage,
+                                jobq_error *err, void *ctx) {
+    (void)db, (void)which, (void)stage, (void)err, (void)ctx;
+    return 5;
+}
+
+/* Goal: who refuses a connection and says nothing is told what he has answered. */
+TEST(silent_refusal_is_named) {
+    jobq_options options = {.on_connect = refuse_without_words};
+    jobq *q = NULL;
+    SAYS(JOBQ_CANT_OPEN, "returned 5|err->text", jobq_open(":memory:", &options, &q, &err));
+}
+
+/* Goal: what else a value may be is said where it is out of range. Method: each that has more than
+ * a range. */
+TEST(special_values_are_named) {
+    fixture f;
+    jobq *q = NULL;
+    SAYS(JOBQ_MISUSE, "workers is 121|or 0 for the default|JOBQ_NONE",
+         jobq_open(":memory:", &(jobq_options){.workers = 121}, &q, &err));
+    SAYS(JOBQ_MISUSE, "reserve_bytes is 1;|JOBQ_NONE",
+         jobq_open(":memory:", &(jobq_options){.reserve_bytes = 1}, &q, &err));
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
+    SAYS(JOBQ_MISUSE, "attempts_max is -1|or JOBQ_UNLIMITED",
+         jobq_register(f.q, &(jobq_kind){.name = "k", .run = do_nothing, .attempts_max = -1},
+                       &err));
+    SAYS(JOBQ_BAD_TIME, "grace_ms is -7|JOBQ_NONE", jobq_stop(f.q, -7, &err));
+    SAYS(JOBQ_BAD_TIME, "timeout_ms is -100|JOBQ_NONE", jobq_wait(f.q, 1, -100, NULL, &err));
+    fixture_close(&f);
+}
+
+/* Goal: a client is told what it can do instead, which is not always a job for the owner. */
+TEST(client_is_told_its_way) {
+    jobq_options options = {.workers = JOBQ_NONE, .shared = true};
+    jobq *client = NULL;
+    fixture f;
+    REQUIRE(fixture_open(&f, options));
+    options.workers = 0;
+    options.role = JOBQ_CLIENT;
+    WORKS(jobq_open(f.path, &options, &client, &err));
+    REQUIRE(client != NULL);
+    SAYS(JOBQ_MISUSE, "jobq_wait is for the owner|jobq_get",
+         jobq_wait(client, 1, 0, NULL, &err));
+    SAYS(JOBQ_MISUSE, "jobq_start is for the owner|Only the owner's process",
+         jobq_start(client, &err));
+    SAYS(JOBQ_MISUSE, "jobq_cancel is for the owner|job whose handler does",
+         jobq_cancel(client, 1, &err));
+    close_queue(&client);
+    fixture_close(&f);
+}
+
+/* Goal: a job that is due never is told of as that, and time is not moved to where it ends. Method:
+ * each way to ask for it; then it is wanted after all. */
+TEST(never_is_named) {
+    fixture f;
+    int64_t ids[2] = {0};
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1}));
+    handle(f.q, "k", do_nothing, NULL);
+    start(f.q);
+    WORKS(jobq_enqueue(f.q, &(jobq_job){.kind = "k", .run_at_ms = JOBQ_NEVER}, &ids[0], &err));
+    WORKS(jobq_enqueue(f.q, &(jobq_job){.kind = "k", .delay_ms = JOBQ_NEVER}, &ids[1], &err));
+    SAYS(JOBQ_BAD_TIME, "duration_ms is JOBQ_NEVER|jobq_advance_to_next",
+         jobq_advance(f.q, JOBQ_NEVER, NULL, &err));
+    CHECK_INT(jobq_clock_now(f.clock), T0);
+    for (int i = 0; i < 2; i++) {
+        SAYS(JOBQ_TIMEOUT, "is due never|jobq_retry_now|jobq_cancel",
+             jobq_wait(f.q, ids[i], 0, NULL, &err));
+        WORKS(jobq_retry_now(f.q, ids[i], &err));
+        finish(f.q, ids[i]);
+    }
+    fixture_close(&f);
+}
+
+static jobq_outcome answer_ok(jobq_run *run, void *ctx) {
+    (void)ctx;
+    SAYS(JOBQ_MISUSE, "data is NULL but has a size", jobq_checkpoint(run, NULL, 5, &err));
+    return (jobq_outcome)JOBQ_OK;
+}
+
+/* Goal: a handler that returns a code hears which, and what it meant to return; who refuses a key
+ * or looks for a job that is not there, what to do. */
+TEST(way_out_is_named) {
+    fixture f;
+    int64_t id;
+    jobq_job job = {.kind = "k", .key = "x", .conflict = JOBQ_REFUSE};
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
+    handle(f.q, "k", answer_ok, NULL);
+    WORKS(jobq_enqueue(f.q, &job, &id, &err));
+    SAYS(JOBQ_EXISTS, "job 1 has the key x|JOBQ_KEEP", jobq_enqueue(f.q, &job, NULL, &err));
+    CHECK_INT(drain(f.q), 1);
+    CHECK(strstr(look(f.q, id).error, "no outcome of a run: 0 (that is JOBQ_OK"));
+    SAYS(JOBQ_NOT_FOUND, "there is no job 5: |not kept any more", jobq_cancel(f.q, 5, &err));
+    SAYS(JOBQ_MISUSE, "both set", jobq_enqueue(f.q, &(jobq_job){.kind = "k", .run_at_ms = 1,
+                                               .delay_ms = 1}, NULL, &err));
+    fixture_close(&f);
+}
+
+TEST_MAIN(state_is_named, silent_refusal_is_named, special_values_are_named,
+          client_is_told_its_way, never_is_named, way_out_is_named, place_is_named,
+          thread_hook_is_named, culprit_is_named, nobody_is_blamed,
           slip_is_named)
