@@ -567,8 +567,9 @@ JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size);
 
 /* Order. The ready jobs of a queue start by (priority, run time, id), from the return of the call
  * that made a job ready; with W workers a job is overtaken by at most W-1 later ones. Queues take
- * turns. Exceptions: a job that has met a crash waits while another such runs; of jobs that become
- * due, or whose kind is registered, at one moment, 256 at a time are made ready, by run time. */
+ * turns. Exceptions: a job that has met a crash waits while another such runs, until that one ends
+ * or saves a checkpoint; of jobs that become due, or whose kind is registered, at one moment, 256
+ * at a time are made ready, by run time. */
 
 /* A job whose key another one has that has not ended: */
 typedef enum jobq_conflict {

@@ -141,8 +141,9 @@ static void jobq__wait_why_pending(jobq *q, const jobq_info *info, char *text, s
                  info->attempt, q->clock ? "; only jobq_advance moves an artificial clock" : "",
                  info->error[0] ? "; its last failure: " : "", info->error);
     else
-        snprintf(text, size, "is ready and waits for its turn%s%s", culprit[0] ? "; " : "",
-                 culprit);
+        snprintf(text, size, "is ready and waits for its turn%s%s%s",
+                 info->crashes ? ", for jobs that have met a crash run one at a time" : "",
+                 culprit[0] ? "; " : "", culprit);
 }
 
 /* A job's transaction keeps us from looking at the job: what is known all the same. */

@@ -655,16 +655,31 @@ struct jobq__run_save {
 
 static int jobq__run_write_saved(jobq *q, struct jobq__request *r) {
     const struct jobq__run_save *save = r->arg;
-    int64_t id = save->run->entry->row.id;
+    const struct jobq__entry *entry = save->run->entry;
+    int64_t id = entry->row.id;
     int rc = jobq__store_extra(q->tx.db, id, JOBQ__EXTRA_SAVED, save->data, save->size);
+    /* For who is no suspect any more: the lane of its queue. */
+    if (rc == JOBQ_OK && entry->lane == q->suspects) rc = jobq__tx_know(q, entry->row.queue);
     return rc == JOBQ_OK ? jobq__store_forgive(q->tx.db, id, JOBQ__SIDE_EXTRA) : rc;
 }
 
+/* Its crashes are forgiven: others that have met one need not wait for it any more. */
+static void jobq__run_clear(jobq *q, struct jobq__entry *entry) {
+    struct jobq__name *lane = jobq__registry_by_id(&q->names, entry->row.queue);
+    if (entry->lane != q->suspects || !lane) return;
+    entry->lane = lane;
+    q->suspects_claimed--;
+    jobq__os_lock(&q->pool.mu);
+    q->pool.more = true;
+    jobq__os_unlock(&q->pool.mu);
+    jobq__core_kick(q);
+}
+
 static void jobq__run_after_saved(jobq *q, struct jobq__request *r) {
-    struct jobq__row *row = &((const struct jobq__run_save *)r->arg)->run->entry->row;
-    (void)q;
-    row->side |= JOBQ__SIDE_EXTRA;
-    row->crashes = 0;
+    struct jobq__entry *entry = ((const struct jobq__run_save *)r->arg)->run->entry;
+    entry->row.side |= JOBQ__SIDE_EXTRA;
+    entry->row.crashes = 0;
+    jobq__run_clear(q, entry);
 }
 
 JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_error *err) {

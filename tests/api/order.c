@@ -577,6 +577,62 @@ TEST(busy_worker_keeps_no_job_back) {
     close_trace_at_gate(&f, t, &g);
 }
 
+/* ---- After a crash ---- */
+
+struct suspicion {
+    int64_t ids[2];
+    int shorts;     /* runs of the short one */
+    int seen[2];    /* of those, before the checkpoint and after it */
+};
+
+static jobq_outcome run_short(jobq_run *run, void *ctx) {
+    (void)run;
+    __atomic_add_fetch(&((struct suspicion *)ctx)->shorts, 1, __ATOMIC_SEQ_CST);
+    return JOBQ_DONE;
+}
+
+static jobq_outcome run_long(jobq_run *run, void *ctx) {
+    struct suspicion *s = (struct suspicion *)ctx;
+    CHECK_INT(jobq_run_crashes(run), 1);
+    jobq_run_sleep(run, JOBQ_MINUTE);
+    s->seen[0] = __atomic_load_n(&s->shorts, __ATOMIC_SEQ_CST);
+    CHECK_CODE(jobq_checkpoint(run, "half", 4, NULL), JOBQ_OK);
+    CHECK_STR(jobq_run_info(run)->queue, "side");
+    jobq_run_sleep(run, JOBQ_MINUTE);
+    s->seen[1] = __atomic_load_n(&s->shorts, __ATOMIC_SEQ_CST);
+    return JOBQ_DONE;
+}
+
+/* Goal: a job that has met a crash waits for another such one, and says so, but not for one whose
+ * checkpoint has forgiven its crashes. Method: two of them, marked in the file; the first saves a
+ * checkpoint between two sleeps and goes on, with an idle worker beside it. */
+TEST(checkpoint_lets_the_next_suspect_run) {
+    struct suspicion s;
+    jobq_error told = {.code = 0};
+    fixture f;
+    memset(&s, 0, sizeof s);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 3}));
+    s.ids[0] = put_job(f.q, (jobq_job){.kind = "long", .queue = "side", .priority = -1});
+    s.ids[1] = put(f.q, "short");
+    CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
+    sql_run(f.path, "UPDATE jobq_job SET runs = 1, crashes = 1, lane = 1");
+    WORKS(jobq_open(f.path, &f.options, &f.q, &err));
+    REQUIRE(f.q != NULL);
+    handle(f.q, "long", run_long, &s);
+    handle(f.q, "short", run_short, &s);
+    start(f.q);
+    advance(f.q, JOBQ_MINUTE - 1);
+    CHECK_CODE(jobq_wait(f.q, s.ids[1], 0, NULL, &told), JOBQ_TIMEOUT);
+    if (!CHECK(strstr(told.text, "have met a crash run one at a time") != NULL))
+        test_note("%s", told.text);
+    advance(f.q, JOBQ_HOUR);
+    CHECK_INT(s.seen[0], 0);
+    CHECK_INT(s.seen[1], 1);
+    CHECK_INT(count_all(f.q).done, 2);
+    CHECK_INT(look(f.q, s.ids[0]).crashes, 0);
+    fixture_close(&f);
+}
+
 TEST_MAIN(equal_jobs_run_in_order_of_id, lower_priority_numbers_run_first,
           earlier_times_run_first, priority_counts_before_time, random_jobs_run_in_order,
           urgent_job_overtakes, urgent_job_from_a_handler_overtakes, jobs_run_at_their_time,
@@ -587,4 +643,5 @@ TEST_MAIN(equal_jobs_run_in_order_of_id, lower_priority_numbers_run_first,
           parked_after_reopening, scheduled_job_of_a_parked_kind,
           pool_runs_parked_jobs_after_register, urgent_job_starts_next_with_one_worker,
           due_job_starts_next_with_one_worker, urgent_jobs_are_overtaken_by_one_at_most,
-          one_worker_keeps_the_order, busy_worker_keeps_no_job_back)
+          one_worker_keeps_the_order, busy_worker_keeps_no_job_back,
+          checkpoint_lets_the_next_suspect_run)
