@@ -163,14 +163,16 @@ TEST(checkpoint) {
 }
 
 static void tell_truncate(jobq_durability durability) {
+    int64_t page_size;
     sqlite3 *reader;
     if (!begin("truncate", durability)) return;
+    page_size = sql_int(story.path, "PRAGMA page_size");
     story.tags = 6;
     story_enqueue(&story, (jobq_job){.kind = "plain"});
     reader = sql_open(story.path);
     CHECK_INT(sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM jobq_job", NULL, NULL, NULL),
               SQLITE_OK);
-    while (fault_wal_size() < 66 * 4096) story_enqueue_many(&story, 16);
+    while (fault_wal_size() < 66 * page_size) story_enqueue_many(&story, 16);
     story_step(&story, STORY_CHILDREN);
     CHECK_INT(operations(FAULT_OP_TRUNCATE, 1), 0);
     sqlite3_close(reader);
