@@ -352,8 +352,8 @@ TEST(statistics_beside_an_open_queue_go) {
     static const char *const ways[] = {
         "ANALYZE", "ANALYZE", "CREATE VIEW more AS SELECT 1; DROP VIEW more",
         "ANALYZE; CREATE VIEW more AS SELECT 1; DROP VIEW more",
-        "SELECT * FROM app WHERE x = 1; SELECT * FROM jobq_job WHERE prune_at = 1;"
-        " SELECT * FROM jobq_name WHERE name = 'k'; PRAGMA optimize(0x10002)"};
+        ("SELECT * FROM app WHERE x = 1; SELECT * FROM jobq_job WHERE prune_at = 1;"
+         " SELECT * FROM jobq_name WHERE name = 'k'; PRAGMA optimize(0x10002)")};
     fixture f;
     sqlite3 *db;
     REQUIRE(fixture_open(&f, STEP));
