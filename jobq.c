@@ -10272,8 +10272,8 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
 }
 
 /* A transaction whose COMMIT failed may still be in the log, to come back after a crash. A synced
- * commit of something else takes its place. Others may have the file just now: what a call would
- * not wait for, doubt is worth. */
+ * commit of something else takes its place. Others may have the file just now; to be certain is
+ * worth a longer wait than busy_ms may allow. */
 static int jobq__commit_scrub(jobq *q) {
     int64_t wait_us = JOBQ__MAX(q->commit.busy_us, JOBQ__SCRUB_US), until_us;
     int rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);
@@ -11857,10 +11857,6 @@ JOBQ__INTERNAL void jobq__sched_main(void *q);
 /* When the next wake is, by the wall as it goes now. With pool.mu held. */
 JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now);
 
-/* Prunes finished jobs, gives free pages back and looks for others' jobs, if it is time: all that
- * there is, or one slice, so that who has other things to do does them in between. */
-JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q, bool all);
-
 JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error *err);
 /* Moves the artificial clock until its monotonic reading is target_ms, or, if next, to the first
  * wake. */
@@ -11896,15 +11892,9 @@ static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_u
 /* Whoever takes the last job of the ring, knowing that there are more, wakes an idle worker to
  * claim them: this one may be busy for hours. With pool.mu held; returns whom to signal. */
 static struct jobq__worker *jobq__pool_rouse(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    struct jobq__worker *worker;
-    if (pool->ring.count || !pool->more || !pool->claiming || jobq__list_empty(&pool->idle)
-        || jobq__os_load(&q->commit.busy)) return NULL;
-    worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
-    jobq__list_remove(&worker->link);
-    worker->idle = false;
-    worker->woken = true;
-    return worker;
+    const struct jobq__pool *pool = &q->pool;
+    bool more = !pool->ring.count && pool->more && pool->claiming;
+    return more && !jobq__os_load(&q->commit.busy) ? jobq__core_wake_idle(q) : NULL;
 }
 
 JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
@@ -12504,7 +12494,9 @@ static void jobq__sched_poll(jobq *q) {
     jobq__os_unlock(&pool->mu);
 }
 
-JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q, bool all) {
+/* Prunes finished jobs, gives free pages back and looks for others' jobs, if it is time: all that
+ * there is, or one slice, so that who has other things to do does them in between. */
+static void jobq__sched_housekeeping(jobq *q, bool all) {
     struct jobq__pool *pool = &q->pool;
     bool prune;
     if (jobq__os_load(&q->failed)) return;

@@ -296,8 +296,10 @@ typedef struct jobq_options {
     int64_t busy_ms;        /* wait for others that write; default 5 s; JOBQ_NONE = do not.
                                Others: a job's transaction, connections, processes. Only while
                                these have the file does this time pass: behind other calls of its
-                               own process a call waits until they are written. On ":memory:" a
-                               job's transaction keeps looks waiting, too */
+                               own process a call waits until they are written. After a COMMIT
+                               that failed it may be up to 5 s all the same, to know for certain
+                               what has happened. On ":memory:" a job's transaction keeps looks
+                               waiting, too */
     int64_t poll_ms;        /* look so often for what others have put into the file; default off,
                                with .shared 1 s; JOBQ_NONE = off. A look that finds nothing new
                                only reads. Real time; in step mode each step looks, when it is

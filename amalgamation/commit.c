@@ -263,8 +263,8 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
 }
 
 /* A transaction whose COMMIT failed may still be in the log, to come back after a crash. A synced
- * commit of something else takes its place. Others may have the file just now: what a call would
- * not wait for, doubt is worth. */
+ * commit of something else takes its place. Others may have the file just now; to be certain is
+ * worth a longer wait than busy_ms may allow. */
 static int jobq__commit_scrub(jobq *q) {
     int64_t wait_us = JOBQ__MAX(q->commit.busy_us, JOBQ__SCRUB_US), until_us;
     int rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);

@@ -21,15 +21,9 @@ static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_u
 /* Whoever takes the last job of the ring, knowing that there are more, wakes an idle worker to
  * claim them: this one may be busy for hours. With pool.mu held; returns whom to signal. */
 static struct jobq__worker *jobq__pool_rouse(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    struct jobq__worker *worker;
-    if (pool->ring.count || !pool->more || !pool->claiming || jobq__list_empty(&pool->idle)
-        || jobq__os_load(&q->commit.busy)) return NULL;
-    worker = JOBQ__CONTAINER(pool->idle.next, struct jobq__worker, link);
-    jobq__list_remove(&worker->link);
-    worker->idle = false;
-    worker->woken = true;
-    return worker;
+    const struct jobq__pool *pool = &q->pool;
+    bool more = !pool->ring.count && pool->more && pool->claiming;
+    return more && !jobq__os_load(&q->commit.busy) ? jobq__core_wake_idle(q) : NULL;
 }
 
 JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {

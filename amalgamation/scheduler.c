@@ -139,7 +139,9 @@ static void jobq__sched_poll(jobq *q) {
     jobq__os_unlock(&pool->mu);
 }
 
-JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q, bool all) {
+/* Prunes finished jobs, gives free pages back and looks for others' jobs, if it is time: all that
+ * there is, or one slice, so that who has other things to do does them in between. */
+static void jobq__sched_housekeeping(jobq *q, bool all) {
     struct jobq__pool *pool = &q->pool;
     bool prune;
     if (jobq__os_load(&q->failed)) return;

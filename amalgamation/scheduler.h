@@ -26,10 +26,6 @@ JOBQ__INTERNAL void jobq__sched_main(void *q);
 /* When the next wake is, by the wall as it goes now. With pool.mu held. */
 JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now);
 
-/* Prunes finished jobs, gives free pages back and looks for others' jobs, if it is time: all that
- * there is, or one slice, so that who has other things to do does them in between. */
-JOBQ__INTERNAL void jobq__sched_housekeeping(jobq *q, bool all);
-
 JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error *err);
 /* Moves the artificial clock until its monotonic reading is target_ms, or, if next, to the first
  * wake. */

@@ -430,18 +430,22 @@ TEST(count_looks_at_lanes) {
     hostile_free(&good);
 }
 
+struct taken_id {
+    const char *path, *damage; /* by another connection, while the queue is open */
+    jobq_job job;              /* cannot be stored then */
+};
+
 static void enqueue_in_child(void *arg) {
+    const struct taken_id *taken = (const struct taken_id *)arg;
     jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED, .shared = true};
-    const char *path = (const char *)arg;
     jobq_error told = {.code = JOBQ_OK};
     jobq *q = NULL;
     watch_the_child();
-    WORKS(jobq_open(path, &options, &q, &err));
+    WORKS(jobq_open(taken->path, &options, &q, &err));
     REQUIRE(q != NULL);
     put(q, "k");
-    damage_it(path, "INSERT INTO jobq_extra(job, key) VALUES(2, 'ghost')");
-    CHECK_CODE(jobq_enqueue(q, &(jobq_job){.kind = "k", .key = "mine"}, NULL, &told),
-               JOBQ_CORRUPT);
+    damage_it(taken->path, taken->damage);
+    CHECK_CODE(jobq_enqueue(q, &taken->job, NULL, &told), JOBQ_CORRUPT);
     CHECK(strstr(told.text, "is taken for ever") != NULL);
     CHECK_CODE(stats_of(q).failed_code, JOBQ_CORRUPT);
     jobq_close(&q);
@@ -451,31 +455,20 @@ static void enqueue_in_child(void *arg) {
  * open; nobody tries again and again. Method: another connection puts it there; a child with little
  * time. */
 TEST(next_id_is_taken) {
-    CHECK_INT(test_fork(enqueue_in_child, (void *)(uintptr_t)test_path("q.db")), 0);
-}
-
-/* The name is new to the file, so the call has written before it finds out. */
-static void enqueue_beside_an_index(void *arg) {
-    jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED, .shared = true};
-    const char *path = (const char *)arg;
-    jobq_error told = {.code = JOBQ_OK};
-    jobq *q = NULL;
-    watch_the_child();
-    WORKS(jobq_open(path, &options, &q, &err));
-    REQUIRE(q != NULL);
-    put(q, "k");
-    damage_it(path, "CREATE UNIQUE INDEX other ON jobq_job(attempt)");
-    CHECK_CODE(jobq_enqueue(q, &(jobq_job){.kind = "new to it"}, NULL, &told), JOBQ_CORRUPT);
-    CHECK(strstr(told.text, "is taken for ever") != NULL);
-    CHECK_CODE(stats_of(q).failed_code, JOBQ_CORRUPT);
-    jobq_close(&q);
+    struct taken_id taken = {test_path("q.db"),
+                             "INSERT INTO jobq_extra(job, key) VALUES(2, 'ghost')",
+                             {.kind = "k", .key = "mine"}};
+    CHECK_INT(test_fork(enqueue_in_child, &taken), 0);
 }
 
 /* Goal: what keeps every new job out is found out in the end, also by a call whose transaction has
  * to be begun anew for it. Method: an index that somebody adds while the queue is open; a child
  * with little time. */
 TEST(no_new_job_can_stand) {
-    CHECK_INT(test_fork(enqueue_beside_an_index, (void *)(uintptr_t)test_path("q.db")), 0);
+    /* The name is new to the file, so the call has written before it finds out. */
+    struct taken_id taken = {test_path("q.db"), "CREATE UNIQUE INDEX other ON jobq_job(attempt)",
+                             {.kind = "new to it"}};
+    CHECK_INT(test_fork(enqueue_in_child, &taken), 0);
 }
 
 /* Goal: a name that the index gives another's id is damage. Method: the index of the names is
