@@ -62,17 +62,26 @@ static jobq_outcome transfer(jobq_run *run, void *ctx)
     return JOBQ_DONE;
 }
 
+/* Makes the application's own table, on the connection that writes, when jobq's tables stand. What
+ * is not 0 would refuse the connection, and jobq_open would fail with SQLite's words. */
+static int set_up(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err, void *ctx)
+{
+    (void)err;
+    (void)ctx;
+    if (which != JOBQ_CONNECTION_WRITER || stage != JOBQ_STAGE_SETUP) return 0;
+    return sqlite3_exec(db, "CREATE TABLE IF NOT EXISTS ledger(account TEXT, amount INT)",
+                        NULL, NULL, NULL);
+}
+
 int main(void)
 {
     jobq *q;
     jobq_error err;
 
-    ask("CREATE TABLE IF NOT EXISTS ledger(account TEXT, amount INT)");
-
-    /* join: the file is the application's and has tables already; jobq moves in. The
+    /* A file that has the application's tables before jobq's would need .join = true. The
      * clock and step mode only save this example the second before the retry. */
     jobq_clock *clock = jobq_clock_artificial(1000000 * JOBQ_DAY);
-    jobq_options options = { .join = true, .workers = JOBQ_NONE, .clock = clock };
+    jobq_options options = { .on_connect = set_up, .workers = JOBQ_NONE, .clock = clock };
     if (clock == NULL) return 1;
     check(jobq_open("ledger.db", &options, &q, &err), &err);
     check(jobq_register(q, &(jobq_kind){ .name = "transfer", .run = transfer }, &err), &err);

@@ -344,6 +344,56 @@ TEST(foreign_keys_hold) {
     }
 }
 
+struct deed {
+    const char *sql;
+    int code;        /* of it */
+    int seen;        /* what came of it */
+    int64_t before;  /* what the connection was like before it */
+    const char *look;
+};
+
+static jobq_outcome do_the_deed(jobq_run *run, void *ctx) {
+    struct deed *d = (struct deed *)ctx;
+    sqlite3 *db = NULL;
+    WORKS(jobq_run_db(run, &db, &err));
+    if (d->look) d->before = ask(db, d->look);
+    d->seen = run_sql(db, d->sql);
+    return JOBQ_DONE;
+}
+
+static int make_the_table(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                          void *ctx) {
+    (void)err, (void)ctx;
+    if (which != JOBQ_CONNECTION_WRITER || stage != JOBQ_STAGE_SETUP) return 0;
+    return run_sql(db, "BEGIN; CREATE TABLE IF NOT EXISTS own(x); CREATE TRIGGER IF NOT EXISTS"
+                       " twice AFTER INSERT ON own BEGIN INSERT INTO own VALUES(2); END; COMMIT");
+}
+
+/* Goal: an application makes its tables and triggers on the writer's connection, and needs no join
+ * for them, on any opening. Method: a new file, the same one again, then a client; in memory. */
+TEST(hook_may_make_tables) {
+    for (int memory = 0; memory < 2; memory++) {
+        struct deed d = {.sql = "INSERT INTO own VALUES(1)", .look = "SELECT count(*) FROM own"};
+        jobq_options of_client = {.role = JOBQ_CLIENT, .shared = true,
+                                  .on_connect = make_the_table};
+        jobq *client = NULL;
+        fixture f;
+        REQUIRE(open_at(&f, memory, (jobq_options){.workers = JOBQ_NONE, .shared = true,
+                                                   .on_connect = make_the_table}));
+        for (int opening = 0; opening < 2 - memory; opening++) {
+            if (opening > 0) REQUIRE(fixture_reopen(&f));
+            handle(f.q, "k", do_the_deed, &d);
+            put(f.q, "k");
+            CHECK_INT(drain(f.q), 1);
+            CHECK_INT(d.seen, SQLITE_OK);
+            CHECK_INT(d.before, 2 * opening);
+        }
+        if (!memory) WORKS(jobq_open(f.path, &of_client, &client, &err));
+        if (client) CHECK_CODE(jobq_close(&client), JOBQ_OK);
+        close_at(&f, memory);
+    }
+}
+
 /* ---- What COMMIT refuses ---- */
 
 /* A virtual table that takes whatever is written and refuses when it is to be committed. */
@@ -537,23 +587,6 @@ TEST(hook_must_end_its_transaction) {
 }
 
 /* ---- What a handler may do ---- */
-
-struct deed {
-    const char *sql;
-    int code;        /* of it */
-    int seen;        /* what came of it */
-    int64_t before;  /* what the connection was like before it */
-    const char *look;
-};
-
-static jobq_outcome do_the_deed(jobq_run *run, void *ctx) {
-    struct deed *d = (struct deed *)ctx;
-    sqlite3 *db = NULL;
-    WORKS(jobq_run_db(run, &db, &err));
-    if (d->look) d->before = ask(db, d->look);
-    d->seen = run_sql(db, d->sql);
-    return JOBQ_DONE;
-}
 
 /* Goal: what would outlive the job, or change jobq's tables, is refused with SQLITE_AUTH; what only
  * tells, and the handler's own tables and savepoints, is allowed. The job is done all the same. */
@@ -918,9 +951,9 @@ TEST(memory_pool_loses_nothing) {
 
 TEST_MAIN(each_connection_is_shown, key_comes_first, hook_may_refuse, refusal_leaves_the_log,
           hook_may_refuse_the_job, nothing_temporary_is_in_the_way, other_temporary_things_stay,
-          foreign_keys_hold, hook_cannot_break_the_queue, hook_must_end_its_transaction,
-          handler_may_do_its_own_only, handler_may_analyze_its_own, next_job_finds_it_as_it_was,
-          settings_of_the_hook_stay,
+          foreign_keys_hold, hook_may_make_tables, hook_cannot_break_the_queue,
+          hook_must_end_its_transaction, handler_may_do_its_own_only, handler_may_analyze_its_own,
+          next_job_finds_it_as_it_was, settings_of_the_hook_stay,
           taking_the_place_of_jobq_keeps_nothing, what_commit_refuses_is_a_failure,
           schema_may_change_in_the_middle, memory_has_the_transaction_too,
           memory_pool_loses_nothing)
