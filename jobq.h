@@ -16,8 +16,9 @@
  *     belong together: do not copy, move or delete them while a queue is open. jobq looks at their
  *     names every 10 ms at most: what it acknowledges before it sees that they are gone
  *     (JOBQ_MOVED) is gone with them.
- *   - Tables called jobq_... are jobq's. Your own connections to the same file set
- *     sqlite3_busy_timeout, keep their transactions short, and both sides say .shared = true.
+ *   - Tables called jobq_... are jobq's, and what ANALYZE says of them is deleted. Your own
+ *     connections to the same file set sqlite3_busy_timeout and keep their transactions short.
+ *   - A client and its owner both say .shared = true, or it may be refused.
  *   - Fork before you open. A child may neither use the queue nor open its file again, not even
  *     when the parent has closed it: SQLite's locks do not bear a fork, only exec ends that. It
  *     must end by exec or _exit if it was forked in a handler.
@@ -241,7 +242,7 @@ typedef enum jobq_outcome {
                            same attempt */
 } jobq_outcome;
 
-/* "pending", "done" and the like; never NULL. Any thread. */
+/* "pending", "done" and the like: static text, never NULL. Any thread. */
 JOBQ_API const char *jobq_state_name(jobq_state state);
 JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome);
 
@@ -274,7 +275,8 @@ typedef enum jobq_connection {
 } jobq_connection;
 typedef enum jobq_stage {
     JOBQ_STAGE_KEY,  /* PRAGMA key and its like, for SQLite builds that encrypt; nothing else */
-    JOBQ_STAGE_SETUP /* pragmas, functions, collations; on the job's ATTACH and temporary tables */
+    JOBQ_STAGE_SETUP /* pragmas, functions, collations; on the writer's CREATE TABLE IF NOT EXISTS
+                        for tables of your own; on the job's ATTACH and temporary tables */
 } jobq_stage;
 
 typedef struct jobq_options {
@@ -348,8 +350,10 @@ typedef struct jobq_options {
     int64_t stack_bytes;    /* of these threads; default the system's; >= 64 KiB, and what your
                                handlers need on top of 40 KiB; more where the system wants that */
     /* The application's turn with each connection, on the thread that opens it: jobq_open's, for
-     * the job's a handler's. Handlers find the job's connection as this left it, so PRAGMA
-     * foreign_keys belongs here. A non-zero answer refuses the connection: jobq_open, or
+     * the job's a handler's, and again whenever that is opened anew. Tables of the application's
+     * own are made on the writer's at JOBQ_STAGE_SETUP: jobq's stand by then, so that these want
+     * no .join; a client comes here, too. Handlers find the job's connection as this left it, so
+     * PRAGMA foreign_keys belongs here. A non-zero answer refuses the connection: jobq_open, or
      * jobq_run_db, fails with JOBQ_CANT_OPEN and the words that it may have put into err->text,
      * else SQLite's, or its answer. jobq puts right again what it lives by: the journal,
      * synchronous, locking and query_only modes, busy handler, authorizer, every hook, progress
@@ -370,7 +374,9 @@ typedef struct jobq_options {
  * (reserve_bytes), which is left out where RLIMIT_FSIZE forbids it.
  * Returns JOBQ_OK and *q; on failure *q is NULL and nothing needs closing; files made by then stay.
  * Owns: the caller closes *q with jobq_close. path and options are copied.
- * Threads: any. Blocks: on the disk.
+ * Threads: any. Blocks: on the disk, and for others that write by busy_ms.
+ * LOCKED: err->id is the owner's pid, or 0. A second instance of an application may open again with
+ * JOBQ_CLIENT (both with .shared), or leave; a standby tries until it is the owner.
  * Fails: MISUSE, BAD_TIME, LOCKED, CANT_OPEN, NOT_A_FILE, NOT_A_DB, FOREIGN, NEWER,
  * READ_ONLY, BAD_SQLITE, UNSAFE_SQLITE (also at each later write of a client, as the owner
  * is by then), REMOTE, LINKED, NOT_FOUND (client: no queue there), BUSY, FULL, IO,
@@ -380,7 +386,7 @@ static inline int jobq_open(const char *path, const jobq_options *options, jobq 
 
 /* The same for who cannot use this header (another language, a shared library): header_version is
  * the JOBQ_VERSION_NUMBER of the header by which the caller lays out the structs. MISUSE if it is
- * not of the library's own major and minor version. */
+ * not of the library's own major and minor version. Otherwise as jobq_open. */
 JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **q,
                           jobq_error *err, int header_version);
 
@@ -451,7 +457,7 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *kind, jobq_error *err);
  * Threads: any but a handler's or a callback's. Blocks: until the threads exist (a second caller
  * meanwhile does not), and for a stop that is under way. Fails: MISUSE (client or step mode), BUSY
  * (handlers that outlived the last stop's grace still run), NO_MEMORY (also: no thread could be
- * had), and the reason for which the queue has stopped for good. */
+ * had), IO (none with stack_bytes), and the reason for which the queue has stopped for good. */
 JOBQ_API int jobq_start(jobq *q, jobq_error *err);
 
 /* Starts no further job, raises the stop flag of those that run, gives back what
@@ -484,7 +490,8 @@ JOBQ_API void jobq_mark_exit(void);
 /* Outcomes with more to say. Each remembers its detail in run and returns the outcome
  * for the handler to return. What the handler returns counts: the detail of the last one called
  * goes with it, or is dropped if that was another outcome. Text is cut at JOBQ_TEXT_MAX
- * bytes; format may be NULL; a negative time is now. A result of size 0 is kept as an empty one;
+ * bytes; format may be NULL; a negative time is now. Text and result are copied; a result for which
+ * there is no memory makes it JOBQ_RETRY. A result of size 0 is kept as an empty one;
  * NULL is none, whatever its size; one of more than payload_max fails the job for good, with a
  * message that says so.
  * Only in the handler, on its thread.
@@ -617,7 +624,8 @@ enum jobq_how {
  * part of that transaction). Blocks: for one commit, shared with other callers.
  * Fails: MISUSE (run_at_ms and delay_ms together; a payload without a size, or a size without one;
  * text beside payload or size), EXISTS, BAD_NAME, BAD_TIME, TOO_BIG, BUSY, FULL, IO, UNKNOWN,
- * NO_MEMORY, CLOSED, FORKED, CORRUPT, MOVED, UNSAFE_SQLITE (client: see shared).
+ * NO_MEMORY, CLOSED, FORKED, CORRUPT, MOVED; a client also UNSAFE_SQLITE or MISUSE (the owner does
+ * not say .shared), READ_ONLY (it may look only).
  * FULL: the file holds JOBQ_NAMES_MAX names, or the disk is full, or would leave no room to finish
  * what is in the queue. Jobs go on; done and cancelled ones may be dropped before their time then,
  * messages and results not be stored. New work is accepted when there is space, or when older jobs
@@ -682,8 +690,9 @@ struct jobq_info {
 };
 
 /* Reads one job. Threads: any. Blocks: shortly, never for a writer.
- * Fails: NOT_FOUND (also: finished and not kept), MISUSE, BUSY (":memory:" only: a job's
- * transaction has lasted for busy_ms), IO, CORRUPT, NO_MEMORY, CLOSED, FORKED. */
+ * Fails: NOT_FOUND (also: finished and not kept), MISUSE, BUSY (":memory:": a job's transaction has
+ * lasted for busy_ms; a file: for 1 s its log was being recovered), IO, CORRUPT, NO_MEMORY, CLOSED,
+ * FORKED. */
 JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err);
 
 /* Copies up to capacity bytes of a job's payload, or of its result, into buffer; *size (may be
@@ -722,8 +731,8 @@ typedef struct jobq_counts {
 } jobq_counts;
 
 /* Counts the jobs by walking the table in slices; jobs that change meanwhile may be counted
- * in either state. O(rows): not for every frame. Threads: any. Fails: MISUSE, and as jobq_get
- * but for NOT_FOUND. */
+ * in either state. O(rows): not for every frame. Threads: any. Blocks: for that, never for a
+ * writer. Fails: MISUSE, and as jobq_get but for NOT_FOUND. */
 JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err);
 
 typedef struct jobq_stats {
@@ -758,8 +767,8 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
 
 /* ==== 9. Time in your hand: artificial clock, step mode, event loops ======= */
 
-/* A clock that moves only when told. Free it after the queues that use it are closed; one
- * clock may serve several. NULL if memory is out. */
+/* A clock that moves only when told; a negative start is 0. One may serve several queues; free it
+ * after they are closed. NULL if memory is out; to free NULL does nothing. Any thread. */
 JOBQ_API jobq_clock *jobq_clock_artificial(int64_t start_at_ms);
 JOBQ_API void jobq_clock_free(jobq_clock *clock);
 
@@ -767,7 +776,8 @@ JOBQ_API void jobq_clock_free(jobq_clock *clock);
 JOBQ_API int64_t jobq_clock_now(jobq_clock *clock);
 
 /* Moves an artificial clock forward by duration_ms and fires nothing: this is how a handler in
- * a test takes five minutes. Saturates; negative moves nothing. Any thread. */
+ * a test takes five minutes. Saturates; negative moves nothing, and nothing moves the system's
+ * (NULL). Any thread. */
 JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms);
 
 /* Steps an artificial clock to at_ms, forth or back (negative is 0), as whoever sets the system's
