@@ -308,6 +308,8 @@ static inline int64_t jobq__to_us(int64_t ms) {
 /* Less than this holds no transaction with its checkpoint; and so many pages, if they are large. */
 #define JOBQ__RESERVE_MIN (64 * 1024)
 #define JOBQ__RESERVE_MIN_PAGES 16
+/* An open on a full disk is lent half of the reserve, and then half of the rest. */
+#define JOBQ__OPEN_TRIES 8
 /* On a small disk the reserve takes this part of what is free. */
 #define JOBQ__RESERVE_SHARE 16
 /* What part of the database it may grow by while all jobs are tried again and fail: 32 % were
@@ -3788,6 +3790,9 @@ JOBQ__INTERNAL bool jobq__db_moved(struct jobq__db *db);
 JOBQ__INTERNAL void jobq__db_adopt(struct jobq__db *db);
 /* And from now on it may not. */
 JOBQ__INTERNAL void jobq__db_disown(struct jobq__db *db);
+/* In a transaction that writes: cuts off what others that were not committed have left behind the
+ * last commit of the log. */
+JOBQ__INTERNAL void jobq__db_cut_log(struct jobq__db *db, int64_t page_size);
 /* Copies the log into the database as far as readers allow; truncate also shortens it.
  * *all is false if somebody still needs the log. Nobody may write meanwhile. */
 JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all);
@@ -4096,6 +4101,26 @@ JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool 
     *all = rc == SQLITE_OK && frames == copied;
     if ((rc & 0xff) == SQLITE_BUSY || rc == SQLITE_OK) return JOBQ_OK;
     return jobq__db_note(db);
+}
+
+enum { JOBQ__INDEX_BYTES = 32768, JOBQ__INDEX_FRAMES = 4, JOBQ__LOG_HEADER = 32,
+       JOBQ__FRAME_HEADER = 24 };
+
+/* How many frames the log has up to its last commit stands in the log's shared memory, which is a
+ * part of SQLite's file format (sqlite.org/walformat.html). */
+JOBQ__INTERNAL void jobq__db_cut_log(struct jobq__db *db, int64_t page_size) {
+    sqlite3_file *file = NULL, *log = NULL;
+    void volatile *index = NULL;
+    sqlite3_int64 size = 0, end;
+    jobq__assert(jobq__db_in_transaction(db));
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (!file || !file->pMethods || file->pMethods->iVersion < 2 || !log || !log->pMethods) return;
+    if (file->pMethods->xShmMap(file, 0, JOBQ__INDEX_BYTES, 0, &index) || !index) return;
+    end = JOBQ__LOG_HEADER + ((const volatile uint32_t *)index)[JOBQ__INDEX_FRAMES]
+                                 * (page_size + JOBQ__FRAME_HEADER);
+    if (log->pMethods->xFileSize(log, &size) == SQLITE_OK && size > end)
+        log->pMethods->xTruncate(log, end);
 }
 
 /* ---- Opening ---- */
@@ -7654,13 +7679,18 @@ JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told) {
  *
  *   level    raised when a transaction meets a full disk; what it does
  *   ROOMY    nothing
- *   TIGHT    the reserve is given up for the time of each transaction; new work is refused, unless
+ *   TIGHT    the reserve is lent to each transaction; new work is refused, unless
  *            the database has free pages for it; transactions are small, and after each the log
  *            is copied and cut off; done and cancelled jobs are no longer kept, nor messages,
  *            once some of the reserve is used up and there are no free pages: a row that is
  *            changed takes room, one that is deleted makes some; and when new work was
  *            refused, those that are kept give way to it
  *   SINGLE   and a transaction settles one job
+ *
+ * The reserve is lent with the right to write in hand, and at no other time does it become smaller:
+ * a client, which has that right when it looks whether there is room, sees what is lent and leaves
+ * it alone. Who is killed with it may leave it in the log, behind the last commit, and that end of
+ * the log the next checkpoint cuts off.
  *
  * It falls to ROOMY once the reserve can be had again with half as much to spare. It is tried
  * after each checkpoint, and before new work is refused, so nobody has to restart.
@@ -7681,15 +7711,21 @@ JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told) {
 
 enum { JOBQ__DISK_ROOMY, JOBQ__DISK_TIGHT, JOBQ__DISK_SINGLE };
 
+/* Once the database is open: how large its pages are. */
+JOBQ__INTERNAL void jobq__disk_measure(jobq *q);
+/* An open has met a full disk: lends some of that outside of any transaction, for the log's shared
+ * memory, without which there are none. False if there is nothing left. */
+JOBQ__INTERNAL bool jobq__disk_lend_some(jobq *q);
 /* Once the database is open and recovered: remembers its files and has the reserve made. */
 JOBQ__INTERNAL void jobq__disk_arm(jobq *q);
 
-/* Before and after a transaction: while the disk is full it may take all that is left; afterwards
- * what is left is set aside, or all is well again. */
+/* At the begin of a transaction and after it: while the disk is full it may take all that is left;
+ * afterwards what is left is set aside, or all is well again. */
 JOBQ__INTERNAL void jobq__disk_begin(jobq *q);
 JOBQ__INTERNAL void jobq__disk_end(jobq *q);
 
-/* SQLite has met a full disk: raises the level. False if nothing is left to give up. */
+/* SQLite has met a full disk: raises the level, by which the next transaction is lent the reserve.
+ * False if nothing is left to give up. */
 JOBQ__INTERNAL bool jobq__disk_full(jobq *q);
 
 /* May new work be stored? adds: bytes that it takes about; largest: of them in one payload.
@@ -7701,7 +7737,7 @@ JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq
  * that much. */
 JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q);
 
-/* Before and after a checkpoint. */
+/* Before a checkpoint, in the writer's transaction, and after it. */
 JOBQ__INTERNAL void jobq__disk_copying(jobq *q);
 JOBQ__INTERNAL void jobq__disk_copied(jobq *q);
 
@@ -7801,14 +7837,24 @@ static void jobq__disk_look_back(jobq *q) {
     jobq__os_unlock(&q->pool.mu);
 }
 
+JOBQ__INTERNAL void jobq__disk_measure(jobq *q) {
+    if (q->memory) return;
+    /* 0 if there was no memory to ask. */
+    q->disk.page_size = jobq__store_page_size(&q->writer);
+    if (q->disk.page_size < 512) q->disk.page_size = JOBQ__PAGE_SIZE;
+}
+
+JOBQ__INTERNAL bool jobq__disk_lend_some(jobq *q) {
+    int64_t left = q->owner.reserved;
+    if (q->client || left <= 0) return false;
+    q->disk.level = JOBQ__MAX(q->disk.level, JOBQ__DISK_TIGHT);
+    return jobq__owner_reserve(&q->owner, left > JOBQ__RESERVE_MIN ? left / 2 : 0) == JOBQ_OK;
+}
+
 JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     int rc;
-    if (q->memory) return;
-    /* 0 if there was no memory to ask. */
-    disk->page_size = jobq__store_page_size(&q->writer);
-    if (disk->page_size < 512) disk->page_size = JOBQ__PAGE_SIZE;
-    if (q->client) return;
+    if (q->memory || q->client) return;
     if (q->wal_by_default)
         q->options.wal_pages = (int)JOBQ__MAX(JOBQ__WAL_PAGES * JOBQ__PAGE_SIZE / disk->page_size,
                                               JOBQ__WAL_PAGES_MIN);
@@ -7843,7 +7889,6 @@ JOBQ__INTERNAL bool jobq__disk_full(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     if (q->memory || q->client || disk->level == JOBQ__DISK_SINGLE) return false;
     if (disk->level++ == JOBQ__DISK_ROOMY) disk->held = q->owner.reserved;
-    jobq__owner_reserve(&q->owner, 0);
     return true;
 }
 
@@ -7851,10 +7896,7 @@ JOBQ__INTERNAL bool jobq__disk_full(jobq *q) {
 static bool jobq__disk_recover(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     if (disk->level == JOBQ__DISK_ROOMY) return true;
-    if (jobq__owner_reserve(&q->owner, disk->wanted + disk->wanted / 2) != JOBQ_OK) {
-        jobq__owner_reserve(&q->owner, 0);
-        return false;
-    }
+    if (jobq__owner_reserve(&q->owner, disk->wanted + disk->wanted / 2) != JOBQ_OK) return false;
     jobq__owner_reserve(&q->owner, disk->wanted);
     disk->level = JOBQ__DISK_ROOMY;
     return true;
@@ -7894,7 +7936,8 @@ JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q) {
 
 JOBQ__INTERNAL void jobq__disk_copying(jobq *q) {
     struct jobq__disk *disk = &q->disk;
-    if (disk->level != JOBQ__DISK_ROOMY) jobq__owner_reserve(&q->owner, 0);
+    jobq__disk_begin(q);
+    if (disk->level != JOBQ__DISK_ROOMY) jobq__db_cut_log(&q->writer, disk->page_size);
     else if (q->owner.reserved > disk->wanted) jobq__owner_reserve(&q->owner, disk->wanted);
 }
 
@@ -9997,8 +10040,11 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request);
 /* Signals what a commit has made ready. Outside all locks. */
 JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes);
 
-/* With the baton held: copies the log into the database; on a full disk cuts it off, too. Put off
- * if another connection has the file. */
+/* With the baton held, or before anybody else has the queue: copies the log into the database; on a
+ * full disk, or if told to, cuts it off, too. *all: nobody needs the log any more. JOBQ_BUSY:
+ * another connection has the file until then. */
+JOBQ__INTERNAL int jobq__commit_copy_log(jobq *q, int64_t until_us, bool cut, bool *all);
+/* With the baton held: the same. Put off if another connection has the file. */
 JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q);
 
 #endif
@@ -10229,9 +10275,9 @@ static int jobq__commit_begin(jobq *q, bool sync, bool insist) {
     int rc = JOBQ_OK;
     /* A job's transaction that could not be ended for want of memory would be in the way. */
     if (q->job.handle) jobq__store_rollback(&q->job);
-    jobq__disk_begin(q);
     if (sync) rc = jobq__db_do(&q->writer, JOBQ__SQL_SYNC_FULL);
     if (rc == JOBQ_OK) rc = jobq__turn_begin(q, &q->writer, insist);
+    if (rc == JOBQ_OK) jobq__disk_begin(q);
     if (rc == JOBQ__TAKEN) jobq__disk_end(q);
     return rc;
 }
@@ -10288,14 +10334,18 @@ static int jobq__commit_scrub(jobq *q) {
 
 /* ---- Checkpoints ---- */
 
-/* The writer holds its lock meanwhile, so no commit can wrap the log under the checkpoint: that
- * is the race that damaged databases before SQLite 3.51.3. */
-static int jobq__commit_passive(jobq *q, bool *all) {
-    int rc = jobq__turn_begin(q, &q->writer, true);
+/* The writer holds its lock meanwhile, so no commit can wrap the log under the checkpoint (that is
+ * the race that damaged databases before SQLite 3.51.3), nor take what is lent for it. */
+JOBQ__INTERNAL int jobq__commit_copy_log(jobq *q, int64_t until_us, bool cut, bool *all) {
+    int rc = jobq__turn_begin_within(q, &q->writer, until_us);
     *all = false;
     if (rc != JOBQ_OK) return rc;
-    rc = jobq__db_checkpoint(&q->copier, false, all);
+    do {
+        jobq__disk_copying(q);
+        rc = jobq__db_checkpoint(&q->copier, false, all);
+    } while (rc == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY && jobq__disk_full(q));
     jobq__store_rollback(&q->writer);
+    if (cut || q->disk.level != JOBQ__DISK_ROOMY) rc = jobq__db_checkpoint(&q->writer, true, all);
     return rc;
 }
 
@@ -10311,18 +10361,12 @@ static void jobq__commit_put_off(jobq *q) {
 
 static void jobq__commit_copy(jobq *q) {
     int64_t pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages), cap;
-    bool all;
-    int rc;
+    bool all, cut = pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages;
     if (q->memory || jobq__os_load(&q->failed)) return;
-    jobq__disk_copying(q);
-    rc = jobq__commit_passive(q, &all);
-    if (rc == JOBQ__TAKEN) {
+    if (jobq__commit_copy_log(q, 0, cut, &all) == JOBQ_BUSY) {
         jobq__commit_put_off(q);
         return;
     }
-    if (rc == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY) jobq__disk_full(q);
-    if (pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages || q->disk.level != JOBQ__DISK_ROOMY)
-        jobq__db_checkpoint(&q->writer, true, &all);
     if (all) q->writer.wal_pages = q->job.wal_pages = 0;
     jobq__disk_copied(q);
     cap = jobq__disk_log_pages(q);
@@ -11626,7 +11670,6 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
     rc = jobq__core_open_job(q, err);
     if (rc != JOBQ_OK) return rc;
-    jobq__disk_begin(q);
     jobq__guard_begin(job);
     rc = jobq__turn_begin_within(q, job, until_us);
     if (rc != JOBQ_OK) {
@@ -11634,9 +11677,9 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
         else rc = jobq__db_fail(job, err);
         jobq__store_rollback(job);
         jobq__core_leave_job(q);
-        jobq__disk_end(q);
         return rc;
     }
+    jobq__disk_begin(q);
     q->turn.begun_us = jobq__clock_mono_us();
     job->lost = false;
     jobq__tx_open(q, job, false);
@@ -13374,6 +13417,7 @@ static int jobq__api_recover_some(jobq *q, int64_t until_us, bool *more) {
     jobq__tx_open(q, &q->writer, false);
     jobq__tx_reset(q);
     rc = jobq__turn_begin_within(q, &q->writer, until_us);
+    if (rc == JOBQ_OK) jobq__disk_begin(q);
     if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q, more);
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
@@ -13391,8 +13435,7 @@ static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
         rc = jobq__api_recover_some(q, until_us, &more);
         again = rc == JOBQ_FULL && jobq__disk_full(q);
         if (!again && (rc != JOBQ_OK || !more)) break;
-        jobq__disk_copying(q);
-        jobq__db_checkpoint(&q->writer, true, &all);
+        jobq__commit_copy_log(q, until_us, true, &all);
     } while (true);
     if (rc != JOBQ_OK && jobq__db_code(q->writer.sqlite_code) == rc)
         return jobq__db_fail(&q->writer, err);
@@ -13407,7 +13450,7 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     bool all;
     int rc;
     if (!jobq__owner_doubtful(&q->owner)) return JOBQ_OK;
-    rc = jobq__db_checkpoint(&q->writer, true, &all);
+    rc = jobq__commit_copy_log(q, q->writer.until_us, true, &all);
     if (rc != JOBQ_OK) return jobq__db_fail(&q->writer, err);
     return all ? rc : jobq__err_set(err, JOBQ_BUSY, "somebody reads a log that has to be copied");
 }
@@ -13450,6 +13493,7 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
     q->writer.may_commit = false;
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
     if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    jobq__disk_measure(q);
     if (!q->client) rc = jobq__api_copy_doubtful(q, err);
     /* From now on waiting is done outside SQLite (turn.h). */
     until_us = q->writer.until_us;
@@ -13499,16 +13543,14 @@ static void jobq__api_close_files(jobq *q) {
 
 /* On a full disk not even the log's shared memory may have found room: the reserve of the owner
  * before us is for that, too. */
-static int jobq__api_open_twice(jobq *q, jobq_error *err) {
-    jobq_error first;
-    int rc = jobq__api_open_db(q, &first);
-    if (rc == JOBQ_FULL && q->owner.reserved > 0 && jobq__disk_full(q)) {
+static int jobq__api_open_again(jobq *q, jobq_error *err) {
+    int tries = 0, rc = jobq__api_open_db(q, err);
+    while (rc == JOBQ_FULL && tries++ < JOBQ__OPEN_TRIES && jobq__disk_lend_some(q)) {
         jobq__db_close(&q->copier);
         jobq__db_close(&q->reader);
         jobq__db_close(&q->writer);
-        return jobq__api_open_db(q, err);
+        rc = jobq__api_open_db(q, err);
     }
-    if (rc != JOBQ_OK && err) *err = first;
     return rc;
 }
 
@@ -13516,7 +13558,7 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     int rc = jobq__db_vfs_name(q->options.exclusive, q->vfs, sizeof q->vfs, err);
     if (rc == JOBQ_OK) rc = jobq__files_find(&q->files, path, &q->options, err);
     if (rc == JOBQ_OK) rc = jobq__api_own(q, err);
-    if (rc == JOBQ_OK) rc = jobq__api_open_twice(q, err);
+    if (rc == JOBQ_OK) rc = jobq__api_open_again(q, err);
     if (rc == JOBQ_BUSY && q->client && jobq__owner_has_it_all(&q->owner))
         return jobq__owner_keeps_out(&q->owner, err);
     if (rc != JOBQ_OK) return rc;

@@ -183,6 +183,7 @@ static int jobq__api_recover_some(jobq *q, int64_t until_us, bool *more) {
     jobq__tx_open(q, &q->writer, false);
     jobq__tx_reset(q);
     rc = jobq__turn_begin_within(q, &q->writer, until_us);
+    if (rc == JOBQ_OK) jobq__disk_begin(q);
     if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q, more);
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
@@ -200,8 +201,7 @@ static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
         rc = jobq__api_recover_some(q, until_us, &more);
         again = rc == JOBQ_FULL && jobq__disk_full(q);
         if (!again && (rc != JOBQ_OK || !more)) break;
-        jobq__disk_copying(q);
-        jobq__db_checkpoint(&q->writer, true, &all);
+        jobq__commit_copy_log(q, until_us, true, &all);
     } while (true);
     if (rc != JOBQ_OK && jobq__db_code(q->writer.sqlite_code) == rc)
         return jobq__db_fail(&q->writer, err);
@@ -216,7 +216,7 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     bool all;
     int rc;
     if (!jobq__owner_doubtful(&q->owner)) return JOBQ_OK;
-    rc = jobq__db_checkpoint(&q->writer, true, &all);
+    rc = jobq__commit_copy_log(q, q->writer.until_us, true, &all);
     if (rc != JOBQ_OK) return jobq__db_fail(&q->writer, err);
     return all ? rc : jobq__err_set(err, JOBQ_BUSY, "somebody reads a log that has to be copied");
 }
@@ -259,6 +259,7 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
     q->writer.may_commit = false;
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
     if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    jobq__disk_measure(q);
     if (!q->client) rc = jobq__api_copy_doubtful(q, err);
     /* From now on waiting is done outside SQLite (turn.h). */
     until_us = q->writer.until_us;
@@ -308,16 +309,14 @@ static void jobq__api_close_files(jobq *q) {
 
 /* On a full disk not even the log's shared memory may have found room: the reserve of the owner
  * before us is for that, too. */
-static int jobq__api_open_twice(jobq *q, jobq_error *err) {
-    jobq_error first;
-    int rc = jobq__api_open_db(q, &first);
-    if (rc == JOBQ_FULL && q->owner.reserved > 0 && jobq__disk_full(q)) {
+static int jobq__api_open_again(jobq *q, jobq_error *err) {
+    int tries = 0, rc = jobq__api_open_db(q, err);
+    while (rc == JOBQ_FULL && tries++ < JOBQ__OPEN_TRIES && jobq__disk_lend_some(q)) {
         jobq__db_close(&q->copier);
         jobq__db_close(&q->reader);
         jobq__db_close(&q->writer);
-        return jobq__api_open_db(q, err);
+        rc = jobq__api_open_db(q, err);
     }
-    if (rc != JOBQ_OK && err) *err = first;
     return rc;
 }
 
@@ -325,7 +324,7 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     int rc = jobq__db_vfs_name(q->options.exclusive, q->vfs, sizeof q->vfs, err);
     if (rc == JOBQ_OK) rc = jobq__files_find(&q->files, path, &q->options, err);
     if (rc == JOBQ_OK) rc = jobq__api_own(q, err);
-    if (rc == JOBQ_OK) rc = jobq__api_open_twice(q, err);
+    if (rc == JOBQ_OK) rc = jobq__api_open_again(q, err);
     if (rc == JOBQ_BUSY && q->client && jobq__owner_has_it_all(&q->owner))
         return jobq__owner_keeps_out(&q->owner, err);
     if (rc != JOBQ_OK) return rc;

@@ -220,9 +220,9 @@ static int jobq__commit_begin(jobq *q, bool sync, bool insist) {
     int rc = JOBQ_OK;
     /* A job's transaction that could not be ended for want of memory would be in the way. */
     if (q->job.handle) jobq__store_rollback(&q->job);
-    jobq__disk_begin(q);
     if (sync) rc = jobq__db_do(&q->writer, JOBQ__SQL_SYNC_FULL);
     if (rc == JOBQ_OK) rc = jobq__turn_begin(q, &q->writer, insist);
+    if (rc == JOBQ_OK) jobq__disk_begin(q);
     if (rc == JOBQ__TAKEN) jobq__disk_end(q);
     return rc;
 }
@@ -279,14 +279,18 @@ static int jobq__commit_scrub(jobq *q) {
 
 /* ---- Checkpoints ---- */
 
-/* The writer holds its lock meanwhile, so no commit can wrap the log under the checkpoint: that
- * is the race that damaged databases before SQLite 3.51.3. */
-static int jobq__commit_passive(jobq *q, bool *all) {
-    int rc = jobq__turn_begin(q, &q->writer, true);
+/* The writer holds its lock meanwhile, so no commit can wrap the log under the checkpoint (that is
+ * the race that damaged databases before SQLite 3.51.3), nor take what is lent for it. */
+JOBQ__INTERNAL int jobq__commit_copy_log(jobq *q, int64_t until_us, bool cut, bool *all) {
+    int rc = jobq__turn_begin_within(q, &q->writer, until_us);
     *all = false;
     if (rc != JOBQ_OK) return rc;
-    rc = jobq__db_checkpoint(&q->copier, false, all);
+    do {
+        jobq__disk_copying(q);
+        rc = jobq__db_checkpoint(&q->copier, false, all);
+    } while (rc == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY && jobq__disk_full(q));
     jobq__store_rollback(&q->writer);
+    if (cut || q->disk.level != JOBQ__DISK_ROOMY) rc = jobq__db_checkpoint(&q->writer, true, all);
     return rc;
 }
 
@@ -302,18 +306,12 @@ static void jobq__commit_put_off(jobq *q) {
 
 static void jobq__commit_copy(jobq *q) {
     int64_t pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages), cap;
-    bool all;
-    int rc;
+    bool all, cut = pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages;
     if (q->memory || jobq__os_load(&q->failed)) return;
-    jobq__disk_copying(q);
-    rc = jobq__commit_passive(q, &all);
-    if (rc == JOBQ__TAKEN) {
+    if (jobq__commit_copy_log(q, 0, cut, &all) == JOBQ_BUSY) {
         jobq__commit_put_off(q);
         return;
     }
-    if (rc == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY) jobq__disk_full(q);
-    if (pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages || q->disk.level != JOBQ__DISK_ROOMY)
-        jobq__db_checkpoint(&q->writer, true, &all);
     if (all) q->writer.wal_pages = q->job.wal_pages = 0;
     jobq__disk_copied(q);
     cap = jobq__disk_log_pages(q);

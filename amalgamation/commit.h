@@ -86,8 +86,11 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request);
 /* Signals what a commit has made ready. Outside all locks. */
 JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes);
 
-/* With the baton held: copies the log into the database; on a full disk cuts it off, too. Put off
- * if another connection has the file. */
+/* With the baton held, or before anybody else has the queue: copies the log into the database; on a
+ * full disk, or if told to, cuts it off, too. *all: nobody needs the log any more. JOBQ_BUSY:
+ * another connection has the file until then. */
+JOBQ__INTERNAL int jobq__commit_copy_log(jobq *q, int64_t until_us, bool cut, bool *all);
+/* With the baton held: the same. Put off if another connection has the file. */
 JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q);
 
 #endif

@@ -298,6 +298,26 @@ JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool 
     return jobq__db_note(db);
 }
 
+enum { JOBQ__INDEX_BYTES = 32768, JOBQ__INDEX_FRAMES = 4, JOBQ__LOG_HEADER = 32,
+       JOBQ__FRAME_HEADER = 24 };
+
+/* How many frames the log has up to its last commit stands in the log's shared memory, which is a
+ * part of SQLite's file format (sqlite.org/walformat.html). */
+JOBQ__INTERNAL void jobq__db_cut_log(struct jobq__db *db, int64_t page_size) {
+    sqlite3_file *file = NULL, *log = NULL;
+    void volatile *index = NULL;
+    sqlite3_int64 size = 0, end;
+    jobq__assert(jobq__db_in_transaction(db));
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (!file || !file->pMethods || file->pMethods->iVersion < 2 || !log || !log->pMethods) return;
+    if (file->pMethods->xShmMap(file, 0, JOBQ__INDEX_BYTES, 0, &index) || !index) return;
+    end = JOBQ__LOG_HEADER + ((const volatile uint32_t *)index)[JOBQ__INDEX_FRAMES]
+                                 * (page_size + JOBQ__FRAME_HEADER);
+    if (log->pMethods->xFileSize(log, &size) == SQLITE_OK && size > end)
+        log->pMethods->xTruncate(log, end);
+}
+
 /* ---- Opening ---- */
 
 static int jobq__db_after_commit(void *arg, sqlite3 *handle, const char *name, int pages) {

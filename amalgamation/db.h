@@ -178,6 +178,9 @@ JOBQ__INTERNAL bool jobq__db_moved(struct jobq__db *db);
 JOBQ__INTERNAL void jobq__db_adopt(struct jobq__db *db);
 /* And from now on it may not. */
 JOBQ__INTERNAL void jobq__db_disown(struct jobq__db *db);
+/* In a transaction that writes: cuts off what others that were not committed have left behind the
+ * last commit of the log. */
+JOBQ__INTERNAL void jobq__db_cut_log(struct jobq__db *db, int64_t page_size);
 /* Copies the log into the database as far as readers allow; truncate also shortens it.
  * *all is false if somebody still needs the log. Nobody may write meanwhile. */
 JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all);

@@ -68,14 +68,24 @@ static void jobq__disk_look_back(jobq *q) {
     jobq__os_unlock(&q->pool.mu);
 }
 
+JOBQ__INTERNAL void jobq__disk_measure(jobq *q) {
+    if (q->memory) return;
+    /* 0 if there was no memory to ask. */
+    q->disk.page_size = jobq__store_page_size(&q->writer);
+    if (q->disk.page_size < 512) q->disk.page_size = JOBQ__PAGE_SIZE;
+}
+
+JOBQ__INTERNAL bool jobq__disk_lend_some(jobq *q) {
+    int64_t left = q->owner.reserved;
+    if (q->client || left <= 0) return false;
+    q->disk.level = JOBQ__MAX(q->disk.level, JOBQ__DISK_TIGHT);
+    return jobq__owner_reserve(&q->owner, left > JOBQ__RESERVE_MIN ? left / 2 : 0) == JOBQ_OK;
+}
+
 JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     int rc;
-    if (q->memory) return;
-    /* 0 if there was no memory to ask. */
-    disk->page_size = jobq__store_page_size(&q->writer);
-    if (disk->page_size < 512) disk->page_size = JOBQ__PAGE_SIZE;
-    if (q->client) return;
+    if (q->memory || q->client) return;
     if (q->wal_by_default)
         q->options.wal_pages = (int)JOBQ__MAX(JOBQ__WAL_PAGES * JOBQ__PAGE_SIZE / disk->page_size,
                                               JOBQ__WAL_PAGES_MIN);
@@ -110,7 +120,6 @@ JOBQ__INTERNAL bool jobq__disk_full(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     if (q->memory || q->client || disk->level == JOBQ__DISK_SINGLE) return false;
     if (disk->level++ == JOBQ__DISK_ROOMY) disk->held = q->owner.reserved;
-    jobq__owner_reserve(&q->owner, 0);
     return true;
 }
 
@@ -118,10 +127,7 @@ JOBQ__INTERNAL bool jobq__disk_full(jobq *q) {
 static bool jobq__disk_recover(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     if (disk->level == JOBQ__DISK_ROOMY) return true;
-    if (jobq__owner_reserve(&q->owner, disk->wanted + disk->wanted / 2) != JOBQ_OK) {
-        jobq__owner_reserve(&q->owner, 0);
-        return false;
-    }
+    if (jobq__owner_reserve(&q->owner, disk->wanted + disk->wanted / 2) != JOBQ_OK) return false;
     jobq__owner_reserve(&q->owner, disk->wanted);
     disk->level = JOBQ__DISK_ROOMY;
     return true;
@@ -161,7 +167,8 @@ JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q) {
 
 JOBQ__INTERNAL void jobq__disk_copying(jobq *q) {
     struct jobq__disk *disk = &q->disk;
-    if (disk->level != JOBQ__DISK_ROOMY) jobq__owner_reserve(&q->owner, 0);
+    jobq__disk_begin(q);
+    if (disk->level != JOBQ__DISK_ROOMY) jobq__db_cut_log(&q->writer, disk->page_size);
     else if (q->owner.reserved > disk->wanted) jobq__owner_reserve(&q->owner, disk->wanted);
 }
 

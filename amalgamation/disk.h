@@ -17,13 +17,18 @@
  *
  *   level    raised when a transaction meets a full disk; what it does
  *   ROOMY    nothing
- *   TIGHT    the reserve is given up for the time of each transaction; new work is refused, unless
+ *   TIGHT    the reserve is lent to each transaction; new work is refused, unless
  *            the database has free pages for it; transactions are small, and after each the log
  *            is copied and cut off; done and cancelled jobs are no longer kept, nor messages,
  *            once some of the reserve is used up and there are no free pages: a row that is
  *            changed takes room, one that is deleted makes some; and when new work was
  *            refused, those that are kept give way to it
  *   SINGLE   and a transaction settles one job
+ *
+ * The reserve is lent with the right to write in hand, and at no other time does it become smaller:
+ * a client, which has that right when it looks whether there is room, sees what is lent and leaves
+ * it alone. Who is killed with it may leave it in the log, behind the last commit, and that end of
+ * the log the next checkpoint cuts off.
  *
  * It falls to ROOMY once the reserve can be had again with half as much to spare. It is tried
  * after each checkpoint, and before new work is refused, so nobody has to restart.
@@ -44,15 +49,21 @@
 
 enum { JOBQ__DISK_ROOMY, JOBQ__DISK_TIGHT, JOBQ__DISK_SINGLE };
 
+/* Once the database is open: how large its pages are. */
+JOBQ__INTERNAL void jobq__disk_measure(jobq *q);
+/* An open has met a full disk: lends some of that outside of any transaction, for the log's shared
+ * memory, without which there are none. False if there is nothing left. */
+JOBQ__INTERNAL bool jobq__disk_lend_some(jobq *q);
 /* Once the database is open and recovered: remembers its files and has the reserve made. */
 JOBQ__INTERNAL void jobq__disk_arm(jobq *q);
 
-/* Before and after a transaction: while the disk is full it may take all that is left; afterwards
- * what is left is set aside, or all is well again. */
+/* At the begin of a transaction and after it: while the disk is full it may take all that is left;
+ * afterwards what is left is set aside, or all is well again. */
 JOBQ__INTERNAL void jobq__disk_begin(jobq *q);
 JOBQ__INTERNAL void jobq__disk_end(jobq *q);
 
-/* SQLite has met a full disk: raises the level. False if nothing is left to give up. */
+/* SQLite has met a full disk: raises the level, by which the next transaction is lent the reserve.
+ * False if nothing is left to give up. */
 JOBQ__INTERNAL bool jobq__disk_full(jobq *q);
 
 /* May new work be stored? adds: bytes that it takes about; largest: of them in one payload.
@@ -64,7 +75,7 @@ JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq
  * that much. */
 JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q);
 
-/* Before and after a checkpoint. */
+/* Before a checkpoint, in the writer's transaction, and after it. */
 JOBQ__INTERNAL void jobq__disk_copying(jobq *q);
 JOBQ__INTERNAL void jobq__disk_copied(jobq *q);
 

@@ -108,6 +108,8 @@
 /* Less than this holds no transaction with its checkpoint; and so many pages, if they are large. */
 #define JOBQ__RESERVE_MIN (64 * 1024)
 #define JOBQ__RESERVE_MIN_PAGES 16
+/* An open on a full disk is lent half of the reserve, and then half of the rest. */
+#define JOBQ__OPEN_TRIES 8
 /* On a small disk the reserve takes this part of what is free. */
 #define JOBQ__RESERVE_SHARE 16
 /* What part of the database it may grow by while all jobs are tried again and fail: 32 % were

@@ -597,7 +597,6 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
     rc = jobq__core_open_job(q, err);
     if (rc != JOBQ_OK) return rc;
-    jobq__disk_begin(q);
     jobq__guard_begin(job);
     rc = jobq__turn_begin_within(q, job, until_us);
     if (rc != JOBQ_OK) {
@@ -605,9 +604,9 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
         else rc = jobq__db_fail(job, err);
         jobq__store_rollback(job);
         jobq__core_leave_job(q);
-        jobq__disk_end(q);
         return rc;
     }
+    jobq__disk_begin(q);
     q->turn.begun_us = jobq__clock_mono_us();
     job->lost = false;
     jobq__tx_open(q, job, false);

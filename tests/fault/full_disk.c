@@ -280,6 +280,138 @@ static void lend_reserve(const char *path) {
     CHECK_INT(truncate(lock, 4096), 0);
 }
 
+struct taken_disk {
+    const char *path;
+    int64_t held, least;
+    int refused;
+};
+
+static jobq_outcome meet_taken_disk(jobq_run *run, void *ctx) {
+    struct taken_disk *t = ctx;
+    sqlite3 *db;
+    if (t->refused) return JOBQ_DONE;
+    t->held = set_aside(t->path);
+    fault_taken(true);
+    t->refused = jobq_run_db(run, &db, NULL);
+    t->least = fault_beside();
+    fault_taken(false);
+    return jobq_snooze(run, 1);
+}
+
+/* Goal: nobody else can take the reserve when it is lent. Method: on a full disk, where it is lent
+ * to each transaction, another connection writes; how much is set aside when a commit or a job asks
+ * for its transaction? */
+TEST(lent_only_to_who_may_write) {
+    struct taken_disk t = {0};
+    struct story s;
+    fault_begin();
+    fault_space(1024 * KIB, test_path("full.db"));
+    if (!story_begin(&s, JOBQ_NONE, test_seed())) return;
+    fill(&s);
+    CHECK_CODE(jobq_close(&s.q), JOBQ_OK);
+    lend_reserve(s.path);
+    fault_take_space();
+    fault_space(fault.space + 128 * KIB, s.path); /* it wants more than that */
+    WORKS(jobq_open(s.path, &(jobq_options){.workers = JOBQ_NONE, .clock = s.clock,
+                                            .busy_ms = JOBQ_NONE}, &s.q, &err));
+    REQUIRE(s.q != NULL);
+    handle(s.q, "work", meet_taken_disk, &t);
+    t.path = s.path;
+    CHECK_CODE(jobq_step(s.q, NULL, NULL), JOBQ_OK);
+    CHECK_CODE(t.refused, JOBQ_BUSY);
+    CHECK(t.held > 4096);
+    if (!CHECK(t.least >= t.held))
+        test_note("a job: %" PRId64 " of %" PRId64, t.least, t.held);
+    t.held = set_aside(s.path);
+    fault_taken(true);
+    CHECK_CODE(jobq_step(s.q, NULL, NULL), JOBQ_BUSY);
+    t.least = fault_beside();
+    fault_taken(false);
+    CHECK(t.held > 4096);
+    if (!CHECK(t.least >= t.held && t.least < INT64_MAX))
+        test_note("a commit: %" PRId64 " of %" PRId64, t.least, t.held);
+    story_end(&s);
+}
+
+struct killed_owner {
+    struct story *story;
+    const char *to; /* what it leaves behind */
+    int stored;     /* by a client, since the log was copied */
+};
+
+static int small_cache(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                       void *ctx) {
+    (void)err;
+    (void)ctx;
+    if (which == JOBQ_CONNECTION_JOB && stage == JOBQ_STAGE_SETUP)
+        return sqlite3_exec(db, "PRAGMA cache_size = 5", NULL, NULL, NULL);
+    if (which == JOBQ_CONNECTION_WRITER && stage == JOBQ_STAGE_SETUP)
+        return sqlite3_exec(db, "CREATE TABLE IF NOT EXISTS own(data)", NULL, NULL, NULL);
+    return 0;
+}
+
+/* Clients make the database grow, in the log; then a job's transaction fills the disk. */
+static jobq_outcome die_in_transaction(jobq_run *run, void *ctx) {
+    struct killed_owner *k = ctx;
+    static const char payload[20000];
+    int64_t before;
+    sqlite3 *db;
+    while (k->stored < 5
+           && jobq_enqueue(k->story->client,
+                           &(jobq_job){.kind = "work", .payload = payload, .size = sizeof payload},
+                           NULL, NULL) == JOBQ_OK)
+        k->stored++;
+    k->story->accepted += k->stored;
+    if (!CHECK_CODE(jobq_run_db(run, &db, NULL), JOBQ_OK)) return JOBQ_RETRY;
+    while (sqlite3_exec(db, "INSERT INTO own VALUES(zeroblob(2000))", NULL, NULL, NULL)
+           == SQLITE_OK) {}
+    CHECK_INT(sqlite3_errcode(db), SQLITE_FULL);
+    before = disk_used();
+    fault_copy(k->story->path, k->to);
+    fault_copy_slots(k->story->path, k->to);
+    fault_space(fault.space + disk_used() - before, k->story->path);
+    return JOBQ_RETRY;
+}
+
+/* Goal: who is killed in a transaction that has filled the disk, with what was lent to it, has not
+ * taken the room in which the next owner finishes what is there. Method: a client's jobs make the
+ * database grow, and stand in the log; behind them a handler writes until the disk is full; what a
+ * kill would leave is opened on a disk that has not a byte more. */
+TEST(killed_with_all_that_was_lent) {
+    struct killed_owner k = {0};
+    struct story s;
+    jobq_options options = {.workers = JOBQ_NONE, .shared = true, .page_size = 4096,
+                            .on_connect = small_cache};
+    fault_begin();
+    fault_space(2048 * KIB, test_path("full.db"));
+    if (!story_begin_with(&s, JOBQ_NONE, test_seed(), 0, true)) return;
+    fill(&s);
+    story_close(&s);
+    lend_reserve(s.path);
+    fault_take_space();
+    fault_space(fault.space + 128 * KIB, s.path);
+    options.clock = s.clock;
+    WORKS(jobq_open(s.path, &options, &s.q, &err));
+    REQUIRE(s.q != NULL);
+    WORKS(jobq_open(s.path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &s.client, &err));
+    fault_space(fault.space + 700 * KIB, s.path); /* for the client, before the owner looks */
+    k.story = &s;
+    k.to = test_path("left.db");
+    handle(s.q, "work", die_in_transaction, &k);
+    CHECK_CODE(jobq_step(s.q, NULL, NULL), JOBQ_OK);
+    CHECK(k.stored > 0);
+    story_close(&s);
+    fault_remove(s.path);
+    s.path = k.to;
+    s.shared = false;
+    fault_space(1 << 30, s.path);
+    fault_space(disk_used() + set_aside(s.path) + DISK_REGION, s.path);
+    if (!story_open(&s)) return;
+    drain_all(&s);
+    check_ends(&s);
+    story_end(&s);
+}
+
 /* Goal: when an owner has died on a full disk its clients do not take the room in which the next
  * one finishes what there is. Method: the queue fills disks of many sizes, and the owner is gone;
  * clients go on until they are refused, with jobs that become smaller. */
@@ -398,7 +530,8 @@ TEST(history_gives_way) {
 }
 
 TEST_MAIN(own_work_fills_the_disk, pages_of_every_size, others_fill_the_disk, a_pool_on_a_full_disk,
-          results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk,
+          results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk, lent_only_to_who_may_write,
+          killed_with_all_that_was_lent,
           all_jobs_are_due_at_once, history_gives_way,
           reserve_is_part_of_the_disk, transactions_of_jobs_end, large_payloads_end,
           open_keeps_the_reserve, next_owner_sets_as_much_aside,

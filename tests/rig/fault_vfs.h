@@ -46,6 +46,8 @@
  *                                         bring it to the disk
  *   fault_taken(true)                     another connection writes: whoever wants to begin a
  *                                         transaction that writes is told SQLITE_BUSY
+ *   fault_beside()                        how small the real file beside the database was when,
+ *                                         since then, somebody wanted that
  *
  * A call that fails changes nothing. Any thread. */
 #ifndef JOBQ_FAULT_VFS_H
@@ -131,7 +133,7 @@ static struct {
     const int *fitting; /* of FAULT_ANY: a code for each kind, in place of the one code */
     int64_t calls[FAULT_KINDS], hits[FAULT_KINDS];
     int dead; /* the code, once the disk has died */
-    int64_t wal_limit, space;
+    int64_t wal_limit, space, least_beside;
     char beside[DISK_NAME + 8];
     struct fault_log *log;
     bool lie, forget, taken;
@@ -222,12 +224,15 @@ static inline enum fault_what fault_kind(const struct disk_handle *h, enum fault
     return db;
 }
 
+static inline int64_t fault_beside_now(void) {
+    struct stat st;
+    return stat(fault.beside, &st) == 0 ? (int64_t)st.st_size : 0;
+}
+
 /* What is left of the disk. The real file beside the database takes room as well. */
 static inline int64_t fault_free(void) {
-    int64_t left = fault.space - disk_used();
-    struct stat st;
+    int64_t left = fault.space - disk_used() - fault_beside_now();
     if (!fault.space) return INT64_MAX;
-    if (stat(fault.beside, &st) == 0) left -= (int64_t)st.st_size;
     return left > 0 ? left : 0;
 }
 
@@ -389,6 +394,8 @@ static inline int fault_shm_lock(sqlite3_file *file, int at, int count, int flag
     if (flags & SQLITE_SHM_LOCK) rc = fault_strike(FAULT_SHM_LOCK);
     /* Of the locks of a log the first is the writer's. */
     if (!rc && fault.taken && at == 0 && (flags & SQLITE_SHM_LOCK)) {
+        int64_t beside = fault_beside_now();
+        if (beside < fault.least_beside) fault.least_beside = beside;
         rc = SQLITE_BUSY;
         fault_hit(FAULT_SHM_LOCK);
     }
@@ -562,7 +569,16 @@ static inline void fault_take_space(void) {
 static inline void fault_taken(bool taken) {
     pthread_mutex_lock(&fault.mutex);
     fault.taken = taken;
+    fault.least_beside = INT64_MAX;
     pthread_mutex_unlock(&fault.mutex);
+}
+
+static inline int64_t fault_beside(void) {
+    int64_t least;
+    pthread_mutex_lock(&fault.mutex);
+    least = fault.least_beside;
+    pthread_mutex_unlock(&fault.mutex);
+    return least;
 }
 
 static inline void fault_lie(bool lie) {
