@@ -9,17 +9,30 @@ static const char *const jobq__db_texts[] = {
 #undef JOBQ__DB_TEXT
 };
 
+/* No connection comes about, whatever the file holds: an extension that opens with every connection
+ * may fail with any code, and so may what the process has put in place of SQLite's own. */
+static int jobq__db_no_connection(sqlite3 *handle, const char *path, jobq_error *err) {
+    int code = handle ? sqlite3_extended_errcode(handle) : SQLITE_NOMEM;
+    if (code == SQLITE_NOMEM) return jobq__err_sqlite(err, JOBQ_NO_MEMORY, code, "out of memory");
+    jobq__err_set(err, JOBQ_CANT_OPEN, "SQLite makes no connection to %.190s, which is not the"
+                  " file's fault: %.130s; mend what the process gave to sqlite3_auto_extension or"
+                  " sqlite3_vfs_register, or take it away", path, sqlite3_errmsg(handle));
+    if (err) err->sqlite_code = code;
+    return JOBQ_CANT_OPEN;
+}
+
 /* That SQLite was told at run time to do without mutexes can be seen on a connection only. */
 static int jobq__db_check_mutexes(jobq_error *err) {
     sqlite3 *handle = NULL;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_PRIVATECACHE;
-    int code = sqlite3_open_v2(":memory:", &handle, flags, NULL);
-    bool safe = code == SQLITE_OK && sqlite3_db_mutex(handle);
-    sqlite3_close(handle);
+    int code = sqlite3_open_v2(":memory:", &handle, flags, NULL), rc = JOBQ_OK;
     if (code != SQLITE_OK)
-        return jobq__err_sqlite(err, jobq__db_code(code), code, sqlite3_errstr(code));
-    return safe ? JOBQ_OK : jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite was set single-threaded:"
-                                          " sqlite3_config(SQLITE_CONFIG_SINGLETHREAD) has to go");
+        rc = jobq__db_no_connection(handle, ":memory:", err);
+    else if (!sqlite3_db_mutex(handle))
+        rc = jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite was set single-threaded:"
+                           " sqlite3_config(SQLITE_CONFIG_SINGLETHREAD) has to go");
+    sqlite3_close(handle);
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err) {
@@ -40,9 +53,12 @@ JOBQ__INTERNAL int jobq__db_check_sqlite(jobq_error *err) {
                              " jobq needs the write-ahead log");
     /* First of all, for builds that do not do it by themselves. */
     code = sqlite3_initialize();
-    if (code != SQLITE_OK)
-        return jobq__err_sqlite(err, jobq__db_code(code), code, sqlite3_errstr(code));
-    return jobq__db_check_mutexes(err);
+    if (code == SQLITE_OK) return jobq__db_check_mutexes(err);
+    jobq__err_set(err, code == SQLITE_NOMEM ? JOBQ_NO_MEMORY : JOBQ_BAD_SQLITE,
+                  "sqlite3_initialize failed (SQLite: %s); see what the process gave to"
+                  " sqlite3_config", sqlite3_errstr(code));
+    if (err) err->sqlite_code = code;
+    return code == SQLITE_NOMEM ? JOBQ_NO_MEMORY : JOBQ_BAD_SQLITE;
 }
 
 JOBQ__INTERNAL int jobq__db_vfs_name(bool exclusive, char *name, size_t capacity,
@@ -478,6 +494,10 @@ static int jobq__db_cannot_open(struct jobq__db *db, const char *path, const cha
                                 jobq_error *err) {
     const sqlite3_vfs *found = sqlite3_vfs_find(vfs);
     int rc = jobq__db_note(db);
+    /* What is about the file has no other words than those of its code. */
+    if (rc == JOBQ_CORRUPT || (db->handle && strcmp(sqlite3_errmsg(db->handle),
+                                                    sqlite3_errstr(db->sqlite_code)) != 0))
+        return jobq__db_no_connection(db->handle, path, err);
     if (rc == JOBQ_CANT_OPEN && found && strlen(path) + 8 > (size_t)found->mxPathname)
         return jobq__err_set(err, rc, "the absolute path has %llu bytes, SQLite opens at most %d:"
                              " %.250s", (unsigned long long)strlen(path), found->mxPathname - 8,
@@ -492,6 +512,7 @@ static void jobq__db_clear(struct jobq__db *db) {
     db->keys = keys != 0;
     sqlite3_set_authorizer(db->handle, NULL, NULL);
     jobq__db_unhook(db);
+    if (jobq__db_in_transaction(db)) sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
 }
 
 /* The application's hook, with the connection as it is; its words, or SQLite's, if it refuses. */

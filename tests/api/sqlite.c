@@ -124,7 +124,7 @@ static int meddle(sqlite3 *db, char **message, const void *api) {
                      " PRAGMA foreign_keys=1; PRAGMA recursive_triggers=1;"
                      " PRAGMA journal_size_limit=0; PRAGMA mmap_size=268435456;"
                      " PRAGMA wal_autocheckpoint=1; PRAGMA busy_timeout=0;"
-                     " PRAGMA locking_mode=EXCLUSIVE", NULL, NULL, NULL);
+                     " PRAGMA locking_mode=EXCLUSIVE; BEGIN", NULL, NULL, NULL);
     sqlite3_set_authorizer(db, deny_transactions, NULL);
     sqlite3_progress_handler(db, 1, interrupt, NULL);
     return SQLITE_OK;
@@ -162,6 +162,98 @@ static void open_with_extension(void *arg) {
  * Method: one that sets whatever would harm. */
 TEST(extensions_do_not_meddle) {
     CHECK_INT(test_fork(open_with_extension, (void *)(uintptr_t)test_path("q.db")), 0);
+}
+
+static int failure; /* what the extension below returns */
+
+static int fail_to_load(sqlite3 *db, char **message, const void *api) {
+    (void)db, (void)api;
+    *message = sqlite3_mprintf("there is no key");
+    return failure;
+}
+
+static jobq_outcome want_a_connection(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    return jobq_run_db(run, &db, (jobq_error *)ctx) == JOBQ_OK ? JOBQ_DONE : JOBQ_RETRY;
+}
+
+static void check_not_the_file(const jobq_error *told, const char *path) {
+    if (!CHECK_CODE(told->code, JOBQ_CANT_OPEN) || !CHECK(strstr(told->text, path))
+        || !CHECK(strstr(told->text, "there is no key"))
+        || !CHECK(strstr(told->text, "sqlite3_auto_extension")))
+        test_note("%d: %s", failure, told->text);
+    CHECK_INT(told->sqlite_code, failure);
+}
+
+static void fail_to_open(void *arg) {
+    static const int failures[] = {SQLITE_ERROR, SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_IOERR,
+                                   SQLITE_BUSY, SQLITE_READONLY, SQLITE_CANTOPEN, 99};
+    void (*extension)(void) = (void (*)(void))fail_to_load;
+    const char *path = (const char *)arg;
+    jobq_error told = {.code = JOBQ_OK};
+    jobq *q = NULL;
+    for (size_t i = 0; i < sizeof failures / sizeof failures[0]; i++) {
+        failure = failures[i];
+        sqlite3_auto_extension(extension);
+        jobq_open(path, NULL, &q, &told);
+        check_not_the_file(&told, ":memory:");
+        CHECK(!q && !exists(path));
+        sqlite3_cancel_auto_extension(extension);
+        q = open_queue_at(path, (jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED});
+        REQUIRE(q != NULL);
+        handle(q, "k", want_a_connection, &told);
+        put(q, "k");
+        sqlite3_auto_extension(extension);
+        CHECK_INT(drain(q), 1);
+        check_not_the_file(&told, path);
+        sqlite3_cancel_auto_extension(extension);
+        CHECK_CODE(stats_of(q).failed_code, JOBQ_OK);
+        WORKS(jobq_retry_now(q, 1, &err));
+        CHECK_INT(drain(q), 1);
+        CHECK_INT(state_of(q, 1), JOBQ_STATE_DONE);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        remove(path);
+    }
+}
+
+/* Goal: an extension that fails is not told as damage of the file, whatever it returns; its words
+ * are, and nothing happens to the queue. Method: codes that mean something else of a file; before
+ * the queue is opened, and before the job's connection is. */
+TEST(extension_that_fails_is_no_damage) {
+    CHECK_INT(test_fork(fail_to_open, (void *)(uintptr_t)test_path("q.db")), 0);
+}
+
+static int no_cache(void *arg) {
+    (void)arg;
+    return SQLITE_ERROR;
+}
+
+static void fail_to_initialize(void *arg) {
+    sqlite3_pcache_methods2 methods;
+    jobq_error told = {.code = JOBQ_OK};
+    jobq *q = NULL;
+    sqlite3_shutdown(); /* the child's own */
+    REQUIRE_INT(sqlite3_config(SQLITE_CONFIG_GETPCACHE2, &methods), SQLITE_OK);
+    methods.xInit = no_cache;
+    REQUIRE_INT(sqlite3_config(SQLITE_CONFIG_PCACHE2, &methods), SQLITE_OK);
+    CHECK_CODE(jobq_open((const char *)arg, NULL, &q, &told), JOBQ_BAD_SQLITE);
+    if (!CHECK(strstr(told.text, "sqlite3_initialize") && strstr(told.text, "sqlite3_config")))
+        test_note("%s", told.text);
+}
+
+static void open_without_a_vfs(void *arg) {
+    jobq_error told = {.code = JOBQ_OK};
+    jobq *q = NULL;
+    sqlite3_initialize();
+    while (sqlite3_vfs_find(NULL)) sqlite3_vfs_unregister(sqlite3_vfs_find(NULL));
+    CHECK_CODE(jobq_open((const char *)arg, NULL, &q, &told), JOBQ_CANT_OPEN);
+    if (!CHECK(strstr(told.text, "no such vfs"))) test_note("%s", told.text);
+}
+
+/* Goal: nor is a SQLite that cannot begin. Method: a page cache that fails; no way to open files. */
+TEST(setup_that_fails_is_no_damage) {
+    CHECK_INT(test_fork(fail_to_initialize, (void *)(uintptr_t)test_path("q.db")), 0);
+    CHECK_INT(test_fork(open_without_a_vfs, (void *)(uintptr_t)test_path("q.db")), 0);
 }
 
 /* ---- How files are opened ---- */
@@ -354,6 +446,7 @@ TEST(old_names_in_a_file_of_utf16) {
 }
 
 TEST_MAIN(shared_cache_is_not_shared, single_thread_config_is_refused,
-          build_that_will_not_do_is_refused, extensions_do_not_meddle, one_vfs_for_a_queue,
+          build_that_will_not_do_is_refused, extensions_do_not_meddle,
+          extension_that_fails_is_no_damage, setup_that_fails_is_no_damage, one_vfs_for_a_queue,
           long_message_in_a_file_of_utf16, keys_in_a_file_of_utf16, names_in_a_file_of_utf16,
           old_names_in_a_file_of_utf16)
