@@ -3527,6 +3527,8 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
            " ORDER BY run_at, id LIMIT ?2") \
     X(NEXT_DUE, "SELECT run_at FROM jobq_job WHERE lane = 0 AND ord = 0" \
                 " ORDER BY run_at LIMIT 1") \
+    X(NEVER_DUE, "SELECT id FROM jobq_job WHERE lane = 0 AND ord < 0 UNION ALL" \
+                 " SELECT id FROM jobq_job WHERE lane = 0 AND ord > 0 LIMIT 1") \
     X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE id = ?1") \
     /* A byte of lane goes; runs takes one when it becomes 2, else ord does, which means nothing \
      * then (0 and 1 take no byte, less than 128 one): a row of the same size is changed in \
@@ -3595,7 +3597,8 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(PAYLOAD, "SELECT id, payload FROM jobq_job WHERE id = ?1") \
     X(RESULT, "SELECT j.id, x.result FROM jobq_job j LEFT JOIN jobq_extra x ON x.job = j.id" \
               " WHERE j.id = ?1") \
-    X(COUNT, "SELECT id, state, lane, run_at FROM jobq_job WHERE id > ?1 ORDER BY id LIMIT ?2")
+    X(COUNT, "SELECT id, state, lane, run_at, ord FROM jobq_job WHERE id > ?1" \
+             " ORDER BY id LIMIT ?2")
 
 enum jobq__sql {
 #define JOBQ__SQL_ENUM(name, text) JOBQ__SQL_##name,
@@ -5220,6 +5223,8 @@ JOBQ__INTERNAL int jobq__store_move(struct jobq__db *db, int64_t id, int64_t lan
 JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_t lane, int ord,
                                          int *changed);
 JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms);
+/* JOBQ_CORRUPT if a row is scheduled in an order that neither of these two looks at. */
+JOBQ__INTERNAL int jobq__store_all_due(struct jobq__db *db);
 /* The smallest lane above lane that has rows, or 0 in *next. */
 JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int64_t *next);
 
@@ -5427,6 +5432,10 @@ static const struct jobq__column jobq__store_own_key_list[] = {
     JOBQ__TEXT_UP_TO("key", JOBQ_KEY_MAX, true)};
 static const struct jobq__columns jobq__store_own_key_columns =
     JOBQ__COLUMNS("jobq_extra", jobq__store_own_key_list, 0);
+
+static const struct jobq__column jobq__store_id_list[] = {JOBQ__ID};
+static const struct jobq__columns jobq__store_id_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_id_list, 0);
 
 static const struct jobq__column jobq__store_due_list[] = {
     {"run_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true}};
@@ -5888,6 +5897,14 @@ JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms) {
                             JOBQ_NEVER, at_ms);
 }
 
+JOBQ__INTERNAL int jobq__store_all_due(struct jobq__db *db) {
+    int64_t id;
+    int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NEVER_DUE), &jobq__store_id_columns, 0,
+                              &id);
+    if (rc != JOBQ_OK || !id) return rc;
+    return jobq__db_fault(db, "jobq_job", id, "ord", "does not agree with the rest");
+}
+
 JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int64_t *next) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_LANE_AFTER);
     int rc;
@@ -6267,6 +6284,7 @@ static const char *jobq__store_info_wrong(const int64_t *at) {
     int64_t state = at[JOBQ__INFO_STATE];
     bool ended = jobq__state_terminal((int)state);
     if ((state == JOBQ__WAITING) != (at[JOBQ__INFO_LANE] != JOBQ__NULL)) return "lane";
+    if (at[JOBQ__INFO_LANE] == JOBQ__LANE_SCHEDULED && at[JOBQ__INFO_ORD] != 0) return "ord";
     if (ended != (at[JOBQ__INFO_FINISHED] != JOBQ__NULL)) return "finished_at";
     if (ended != (at[JOBQ__INFO_PRUNE_AT] != JOBQ__NULL)) return "prune_at";
     return state == JOBQ__CLAIMED && at[JOBQ__INFO_RUNS] < 1 ? "runs" : NULL;
@@ -6524,11 +6542,17 @@ static const struct jobq__column jobq__store_counted_list[] = {
     JOBQ__NUMBER_IN("id", 1, JOBQ__ID_MAX, false),
     JOBQ__NUMBER_IN("state", JOBQ__WAITING, JOBQ__CANCELLED, false),
     JOBQ__NUMBER_IN("lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, true),
-    JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false)};
+    JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false),
+    JOBQ__NUMBER_IN("ord", INT32_MIN, INT32_MAX, false)};
 static const struct jobq__columns jobq__store_counted_columns =
     JOBQ__COLUMNS("jobq_job", jobq__store_counted_list, 0);
 
 /* at: the columns of JOBQ__SQL_COUNT. */
+static const char *jobq__store_count_wrong(const int64_t *at) {
+    if ((at[1] == JOBQ__WAITING) != (at[2] != JOBQ__NULL)) return "lane";
+    return at[2] == JOBQ__LANE_SCHEDULED && at[4] != 0 ? "ord" : NULL;
+}
+
 static void jobq__store_count_row(const struct jobq__look *look, const int64_t *at,
                                   jobq_counts *counts) {
     int64_t state = at[1], lane = at[2];
@@ -6554,8 +6578,9 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
     }
     while ((rc = jobq__column_next(look->db, s, &jobq__store_counted_columns, at, &row)) == JOBQ_OK
            && row) {
-        if ((at[1] == JOBQ__WAITING) != (at[2] != JOBQ__NULL))
-            rc = jobq__db_fault(look->db, "jobq_job", at[0], "lane",
+        const char *wrong = jobq__store_count_wrong(at);
+        if (wrong)
+            rc = jobq__db_fault(look->db, "jobq_job", at[0], wrong,
                                 "does not agree with the rest");
         else if (at[0] <= *after)
             rc = jobq__db_fault(look->db, "jobq_job", at[0], "the row", "does not stand in order");
@@ -9920,6 +9945,7 @@ static int jobq__tx_look_lanes(jobq *q) {
         if (!name) again = true;
         else if (jobq__list_empty(&name->ready)) jobq__list_append(&q->ready, &name->ready);
     }
+    if (rc == JOBQ_OK) rc = jobq__store_all_due(q->tx.db);
     if (rc == JOBQ_OK) rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
     if (rc == JOBQ_OK) q->look_lanes = again;
     return rc;

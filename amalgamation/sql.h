@@ -86,6 +86,8 @@
            " ORDER BY run_at, id LIMIT ?2") \
     X(NEXT_DUE, "SELECT run_at FROM jobq_job WHERE lane = 0 AND ord = 0" \
                 " ORDER BY run_at LIMIT 1") \
+    X(NEVER_DUE, "SELECT id FROM jobq_job WHERE lane = 0 AND ord < 0 UNION ALL" \
+                 " SELECT id FROM jobq_job WHERE lane = 0 AND ord > 0 LIMIT 1") \
     X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE id = ?1") \
     /* A byte of lane goes; runs takes one when it becomes 2, else ord does, which means nothing \
      * then (0 and 1 take no byte, less than 128 one): a row of the same size is changed in \
@@ -154,7 +156,8 @@
     X(PAYLOAD, "SELECT id, payload FROM jobq_job WHERE id = ?1") \
     X(RESULT, "SELECT j.id, x.result FROM jobq_job j LEFT JOIN jobq_extra x ON x.job = j.id" \
               " WHERE j.id = ?1") \
-    X(COUNT, "SELECT id, state, lane, run_at FROM jobq_job WHERE id > ?1 ORDER BY id LIMIT ?2")
+    X(COUNT, "SELECT id, state, lane, run_at, ord FROM jobq_job WHERE id > ?1" \
+             " ORDER BY id LIMIT ?2")
 
 enum jobq__sql {
 #define JOBQ__SQL_ENUM(name, text) JOBQ__SQL_##name,

@@ -126,6 +126,8 @@ JOBQ__INTERNAL int jobq__store_move(struct jobq__db *db, int64_t id, int64_t lan
 JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_t lane, int ord,
                                          int *changed);
 JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms);
+/* JOBQ_CORRUPT if a row is scheduled in an order that neither of these two looks at. */
+JOBQ__INTERNAL int jobq__store_all_due(struct jobq__db *db);
 /* The smallest lane above lane that has rows, or 0 in *next. */
 JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int64_t *next);
 

@@ -95,6 +95,7 @@ static const char *jobq__store_info_wrong(const int64_t *at) {
     int64_t state = at[JOBQ__INFO_STATE];
     bool ended = jobq__state_terminal((int)state);
     if ((state == JOBQ__WAITING) != (at[JOBQ__INFO_LANE] != JOBQ__NULL)) return "lane";
+    if (at[JOBQ__INFO_LANE] == JOBQ__LANE_SCHEDULED && at[JOBQ__INFO_ORD] != 0) return "ord";
     if (ended != (at[JOBQ__INFO_FINISHED] != JOBQ__NULL)) return "finished_at";
     if (ended != (at[JOBQ__INFO_PRUNE_AT] != JOBQ__NULL)) return "prune_at";
     return state == JOBQ__CLAIMED && at[JOBQ__INFO_RUNS] < 1 ? "runs" : NULL;
@@ -352,11 +353,17 @@ static const struct jobq__column jobq__store_counted_list[] = {
     JOBQ__NUMBER_IN("id", 1, JOBQ__ID_MAX, false),
     JOBQ__NUMBER_IN("state", JOBQ__WAITING, JOBQ__CANCELLED, false),
     JOBQ__NUMBER_IN("lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, true),
-    JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false)};
+    JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false),
+    JOBQ__NUMBER_IN("ord", INT32_MIN, INT32_MAX, false)};
 static const struct jobq__columns jobq__store_counted_columns =
     JOBQ__COLUMNS("jobq_job", jobq__store_counted_list, 0);
 
 /* at: the columns of JOBQ__SQL_COUNT. */
+static const char *jobq__store_count_wrong(const int64_t *at) {
+    if ((at[1] == JOBQ__WAITING) != (at[2] != JOBQ__NULL)) return "lane";
+    return at[2] == JOBQ__LANE_SCHEDULED && at[4] != 0 ? "ord" : NULL;
+}
+
 static void jobq__store_count_row(const struct jobq__look *look, const int64_t *at,
                                   jobq_counts *counts) {
     int64_t state = at[1], lane = at[2];
@@ -382,8 +389,9 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
     }
     while ((rc = jobq__column_next(look->db, s, &jobq__store_counted_columns, at, &row)) == JOBQ_OK
            && row) {
-        if ((at[1] == JOBQ__WAITING) != (at[2] != JOBQ__NULL))
-            rc = jobq__db_fault(look->db, "jobq_job", at[0], "lane",
+        const char *wrong = jobq__store_count_wrong(at);
+        if (wrong)
+            rc = jobq__db_fault(look->db, "jobq_job", at[0], wrong,
                                 "does not agree with the rest");
         else if (at[0] <= *after)
             rc = jobq__db_fault(look->db, "jobq_job", at[0], "the row", "does not stand in order");

@@ -107,6 +107,10 @@ static const struct jobq__column jobq__store_own_key_list[] = {
 static const struct jobq__columns jobq__store_own_key_columns =
     JOBQ__COLUMNS("jobq_extra", jobq__store_own_key_list, 0);
 
+static const struct jobq__column jobq__store_id_list[] = {JOBQ__ID};
+static const struct jobq__columns jobq__store_id_columns =
+    JOBQ__COLUMNS("jobq_job", jobq__store_id_list, 0);
+
 static const struct jobq__column jobq__store_due_list[] = {
     {"run_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_due_columns =
@@ -565,6 +569,14 @@ JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_
 JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms) {
     return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NEXT_DUE), &jobq__store_due_columns,
                             JOBQ_NEVER, at_ms);
+}
+
+JOBQ__INTERNAL int jobq__store_all_due(struct jobq__db *db) {
+    int64_t id;
+    int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NEVER_DUE), &jobq__store_id_columns, 0,
+                              &id);
+    if (rc != JOBQ_OK || !id) return rc;
+    return jobq__db_fault(db, "jobq_job", id, "ord", "does not agree with the rest");
 }
 
 JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int64_t *next) {

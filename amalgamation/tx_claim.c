@@ -258,6 +258,7 @@ static int jobq__tx_look_lanes(jobq *q) {
         if (!name) again = true;
         else if (jobq__list_empty(&name->ready)) jobq__list_append(&q->ready, &name->ready);
     }
+    if (rc == JOBQ_OK) rc = jobq__store_all_due(q->tx.db);
     if (rc == JOBQ_OK) rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
     if (rc == JOBQ_OK) q->look_lanes = again;
     return rc;

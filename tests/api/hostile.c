@@ -35,6 +35,8 @@ static const struct damage rows[] = {
     {"UPDATE jobq_job SET priority = 'high'", "jobq_job", "priority"},
     {"UPDATE jobq_job SET priority = 9223372036854775807", "jobq_job", "priority"},
     {"UPDATE jobq_job SET ord = 'first' WHERE state = 0", "jobq_job", "ord"},
+    {"UPDATE jobq_job SET ord = 5 WHERE lane = 0", "jobq_job", "ord"},
+    {"UPDATE jobq_job SET ord = -1 WHERE lane = 0", "jobq_job", "ord"},
     {"UPDATE jobq_job SET attempt = 0", "jobq_job", "attempt"},
     {"UPDATE jobq_job SET attempt = 9223372036854775807", "jobq_job", "attempt"},
     {"UPDATE jobq_job SET runs = -1", "jobq_job", "runs"},
@@ -418,16 +420,43 @@ TEST(rows_out_of_order) {
     hostile_free(&good);
 }
 
-/* Goal: a job that waits in no lane is damage for who counts, too. Method: the count alone. */
-TEST(count_looks_at_lanes) {
-    static const struct damage damage = {"UPDATE jobq_job SET lane = NULL WHERE state = 0",
-                                         "jobq_job", "lane does not agree"};
+/* Goal: a job that waits in no lane is damage for who counts or lists, too, and one that is
+ * scheduled where no walk looks. Method: the count alone, and the list. */
+TEST(lanes_are_looked_at) {
+    static const struct damage damages[] = {
+        {"UPDATE jobq_job SET lane = NULL WHERE state = 0", "jobq_job", "lane does not agree"},
+        {"UPDATE jobq_job SET ord = 1 WHERE lane = 0", "jobq_job", "ord does not agree"}};
     struct hostile_file good = hostile_good(12, 24, false, 0);
-    struct play play = {test_path("hostile.db"), &damage, false};
-    REQUIRE(hostile_write(play.path, &good));
-    damage_it(play.path, damage.sql);
-    CHECK_INT(test_fork(list_in_child, &play), 0);
+    for (int n = 0; n < 4; n++) {
+        struct play play = {test_path("hostile.db"), &damages[n / 2], n % 2 == 1};
+        REQUIRE(hostile_write(play.path, &good));
+        damage_it(play.path, play.damage->sql);
+        CHECK_INT(test_fork(list_in_child, &play), 0);
+    }
     hostile_free(&good);
+}
+
+/* Goal: a scheduled job that would never be due is damage before its time has come, for who only
+ * runs jobs. Method: one in an order that no walk asks for, before and behind the others. */
+TEST(scheduled_job_is_never_due) {
+    static const char *const damages[] = {"UPDATE jobq_job SET ord = 2147483647 WHERE id = 2",
+                                          "UPDATE jobq_job SET ord = -1 WHERE id = 2"};
+    for (int n = 0; n < 2; n++) {
+        jobq_job job = {.kind = "k", .delay_ms = JOBQ_HOUR};
+        jobq_error told = {.code = JOBQ_OK};
+        fixture f;
+        REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
+        handle(f.q, "k", do_nothing, NULL);
+        for (int i = 0; i < 3; i++) WORKS(jobq_enqueue(f.q, &job, NULL, &err));
+        close_queue(&f.q);
+        damage_it(f.path, damages[n]);
+        f.q = open_queue_at(f.path, (jobq_options){.workers = JOBQ_NONE, .clock = f.clock});
+        REQUIRE(f.q != NULL);
+        CHECK_CODE(jobq_step(f.q, NULL, &told), JOBQ_CORRUPT);
+        CHECK(strstr(told.text, "row 2: ord does not agree") != NULL);
+        CHECK_CODE(stats_of(f.q).failed_code, JOBQ_CORRUPT);
+        fixture_remove(&f);
+    }
 }
 
 struct taken_id {
@@ -551,5 +580,5 @@ TEST(two_threads_find_two_damages) {
 TEST_MAIN(undamaged_rows_play, two_threads_find_two_damages, free_pages_are_counted,
           damaged_rows_end_with_a_code, nulls_are_damage,
           damaged_rows_end_with_a_code_when_they_run, index_that_does_not_agree,
-          lost_names_are_no_damage, row_that_stands_twice, rows_out_of_order, count_looks_at_lanes,
-          next_id_is_taken, no_new_job_can_stand, name_of_another)
+          lost_names_are_no_damage, row_that_stands_twice, rows_out_of_order, lanes_are_looked_at,
+          scheduled_job_is_never_due, next_id_is_taken, no_new_job_can_stand, name_of_another)
