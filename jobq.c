@@ -1141,6 +1141,10 @@ struct jobq__os_start {
 static void *jobq__os_thread_main(void *arg) {
     struct jobq__os_start start = *(struct jobq__os_start *)arg;
     jobq__mem_free(arg);
+    /* Who cancels a thread of ours would take along what it holds. Some systems cannot. */
+#ifdef PTHREAD_CANCEL_DISABLE
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+#endif
     if (start.what.deaf) jobq__os_mask = &start.mask;
     start.what.body(start.what.arg);
     return NULL;

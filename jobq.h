@@ -23,6 +23,9 @@
  *     when the parent has closed it: SQLite's locks do not bear a fork, only exec ends that. It
  *     must end by exec or _exit if it was forked in a handler.
  *   - No exception and no longjmp may leave a handler or a callback; neither may end its thread.
+ *     Nor may pthread_cancel end one that is inside a call: what it holds nobody would let go of,
+ *     and the queue would stand still. Where threads are cancelled, disable that around calls
+ *     (pthread_setcancelstate); in the pool's threads it is disabled.
  *   - Calls want up to 32 KiB of stack; the threads of the pool have the system's default unless
  *     stack_bytes says otherwise.
  *   - Names of kinds and queues stay in the file for ever: JOBQ_NAMES_MAX of them.

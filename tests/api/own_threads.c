@@ -186,6 +186,45 @@ TEST(handler_has_the_stack_that_was_asked_for) {
 #endif
 }
 
-TEST_MAIN(threads_are_told, step_mode_has_no_threads, waiting_for_oneself_is_misuse,
-          smallest_stack_is_enough, stack_has_a_minimum,
+/* ---- Threads that are cancelled ---- */
+
+#ifdef PTHREAD_CANCEL_DISABLE
+static void cancel_the_scheduler(jobq_thread what, int index, bool begins, void *ctx) {
+    (void)index, (void)ctx;
+    if (what == JOBQ_THREAD_SCHEDULER && begins) pthread_cancel(pthread_self());
+}
+
+static jobq_outcome cancel_the_worker(jobq_run *run, void *ctx) {
+    (void)run, (void)ctx;
+    pthread_cancel(pthread_self());
+    test_pause_ms(1); /* where a thread that can be cancelled would end */
+    return JOBQ_DONE;
+}
+#endif
+
+/* Goal: who cancels a thread of ours ends none, and nothing stands still. Method: the scheduler is
+ * cancelled as it begins and the worker in each run; jobs of which the scheduler must know. */
+TEST(own_threads_cannot_be_cancelled) {
+#ifdef PTHREAD_CANCEL_DISABLE
+    jobq_options options = {.workers = 1, .on_thread = cancel_the_scheduler};
+    jobq_job job = {.kind = "k", .delay_ms = 20};
+    jobq *q = NULL;
+    WORKS(jobq_open(":memory:", &options, &q, &err));
+    REQUIRE(q != NULL);
+    handle(q, "k", cancel_the_worker, NULL);
+    start(q);
+    for (int i = 0; i < 3; i++) {
+        int64_t id = 0;
+        WORKS(jobq_enqueue(q, &job, &id, &err));
+        CHECK_INT(finish(q, id).state, JOBQ_STATE_DONE);
+    }
+    WORKS(jobq_stop(q, JOBQ_NEVER, &err));
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+#else
+    test_skip("this system cancels no threads");
+#endif
+}
+
+TEST_MAIN(threads_are_told, own_threads_cannot_be_cancelled, step_mode_has_no_threads,
+          waiting_for_oneself_is_misuse, smallest_stack_is_enough, stack_has_a_minimum,
           handler_has_the_stack_that_was_asked_for)
