@@ -297,7 +297,10 @@ typedef struct jobq_options {
     bool remote;            /* open a file on a network or FUSE file system, too; not safe */
     bool linked;            /* open a file that has several names (hard links) or is mounted by
                                itself, too; not safe: under another name it has another owner */
-    bool charge_reboots;    /* a power cut counts as a crash of the jobs it met */
+    bool charge_reboots;    /* a power cut counts as a crash of the jobs it met. Without this nobody
+                               is charged in doubt either: where the system does not name its boots
+                               and its clock is not known to be right (Linux without /proc and NTP)
+                               no death of a process counts */
     int64_t busy_ms;        /* wait for others that write; default 5 s; JOBQ_NONE = do not.
                                Others: a job's transaction, connections, processes. Only while
                                these have the file does this time pass: behind other calls of its

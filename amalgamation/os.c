@@ -19,6 +19,7 @@
 #define JOBQ__OS_KNOWS_THREADS 1
 #endif
 #if defined(__linux__)
+#include <sys/timex.h>
 #include <sys/vfs.h>
 #elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)
 #include <sys/mount.h>
@@ -755,6 +756,20 @@ static int64_t jobq__os_boot_at(void) {
 #endif
 }
 
+/* A device without a clock of its own may begin at the same time with every boot, in whatever year,
+ * until somebody has set it right; and only then is a time the boot's own. */
+static bool jobq__os_clock_is_right(void) {
+#if defined(__linux__)
+    struct timex t;
+    int state;
+    memset(&t, 0, sizeof t);
+    state = adjtimex(&t);
+    return state >= 0 && state != TIME_ERROR;
+#else
+    return true;
+#endif
+}
+
 #define JOBQ__OS_BOOT_AT "booted at " /* where there is no id of the boot */
 
 JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity) {
@@ -768,9 +783,8 @@ JOBQ__INTERNAL void jobq__os_boot_id(char *text, size_t capacity) {
     text[size > 0 ? size : 0] = 0;
     text[strcspn(text, "\n")] = 0;
     if (*text) return;
-    /* A device without a clock of its own is at the same time at every start. */
     at = jobq__os_boot_at();
-    if (at > JOBQ__OS_CLOCK_IS_SET)
+    if (at > JOBQ__OS_CLOCK_IS_SET && jobq__os_clock_is_right())
         snprintf(text, capacity, JOBQ__OS_BOOT_AT "%lld", (long long)at);
 }
 

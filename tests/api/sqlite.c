@@ -250,7 +250,7 @@ static void open_without_a_vfs(void *arg) {
     if (!CHECK(strstr(told.text, "no such vfs"))) test_note("%s", told.text);
 }
 
-/* Goal: nor is a SQLite that cannot begin. Method: a page cache that fails; no way to open files. */
+/* Goal: nor is a SQLite that cannot begin. Method: a page cache that fails; no VFS at all. */
 TEST(setup_that_fails_is_no_damage) {
     CHECK_INT(test_fork(fail_to_initialize, (void *)(uintptr_t)test_path("q.db")), 0);
     CHECK_INT(test_fork(open_without_a_vfs, (void *)(uintptr_t)test_path("q.db")), 0);

@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <sys/syscall.h>
+#include <sys/timex.h>
 
 #define SHARED_STEP ((jobq_options){.workers = JOBQ_NONE, .shared = true})
 
@@ -47,6 +48,7 @@ static int64_t leave_behind(const char *copy) {
 enum { TOLD, NO_FILE, EMPTY_FILE };
 static struct {
     int id; /* one of these */
+    bool unset; /* nobody has set the clock since */
     int64_t wall_s, up_s; /* added to the clocks */
 } boot;
 
@@ -71,23 +73,37 @@ int clock_gettime(clockid_t id, struct timespec *t) {
     if (id == CLOCK_BOOTTIME) t->tv_sec += boot.up_s;
     return rc;
 }
+
+int adjtimex(struct timex *t) {
+    (void)t;
+    return boot.unset ? TIME_ERROR : TIME_OK;
+}
 #else
 enum { CAN_PRETEND = 0 };
 #endif
 
 /* Goal: where the system tells no boot, the time of the boot decides, and where that is unknown
  * nobody is charged. Method: remains of a death, opened where the boot has the same time, another
- * one, one that a clock without battery has at each boot, or where the id is told again. */
+ * one, one that a clock without battery has at each boot until it is set, in whatever year it
+ * begins, or where the id is told again. */
 TEST(boot_without_an_id) {
     static const struct {
         int id_then, id_now;
         int64_t wall_s, up_s, later_s; /* when it died; and how much later the boot is now */
+        bool unset_then, unset_now;
         int charged;
     } cases[] = {
-        {NO_FILE, NO_FILE, 0, 0, 0, 1},  {EMPTY_FILE, EMPTY_FILE, 0, 0, 0, 1},
-        {NO_FILE, NO_FILE, 0, 0, 30, 0}, {EMPTY_FILE, NO_FILE, 0, 0, -7200, 0},
-        {NO_FILE, TOLD, 0, 0, 0, 0},     {TOLD, NO_FILE, 0, 0, 0, 0},
-        {TOLD, TOLD, 0, 0, 30, 1},       {NO_FILE, NO_FILE, -INT32_MAX, -1000, 0, 0}};
+        {NO_FILE, NO_FILE, 0, 0, 0, false, false, 1},
+        {EMPTY_FILE, EMPTY_FILE, 0, 0, 0, false, false, 1},
+        {NO_FILE, NO_FILE, 0, 0, 30, false, false, 0},
+        {EMPTY_FILE, NO_FILE, 0, 0, -7200, false, false, 0},
+        {NO_FILE, TOLD, 0, 0, 0, false, false, 0},
+        {TOLD, NO_FILE, 0, 0, 0, false, false, 0},
+        {TOLD, TOLD, 0, 0, 30, true, true, 1},
+        {NO_FILE, NO_FILE, -INT32_MAX, -1000, 0, false, false, 0},
+        {NO_FILE, NO_FILE, 0, 0, 0, true, true, 0},
+        {NO_FILE, NO_FILE, 0, 0, 0, true, false, 0},
+        {EMPTY_FILE, NO_FILE, 0, 0, 0, false, true, 0}};
     const char *copy = test_path("copy.db");
     if (!CAN_PRETEND) {
         test_skip("cannot stand before the system here");
@@ -101,14 +117,58 @@ TEST(boot_without_an_id) {
         boot.wall_s = cases[i].wall_s;
         boot.up_s = cases[i].up_s;
         boot.id = cases[i].id_then;
+        boot.unset = cases[i].unset_then;
         id = leave_behind(copy);
         boot.wall_s += cases[i].later_s;
         boot.id = cases[i].id_now;
+        boot.unset = cases[i].unset_now;
         WORKS(jobq_open(copy, &options, &q, &err));
         REQUIRE(q != NULL);
         if (!CHECK_INT(look(q, id).crashes, cases[i].charged)) test_note("case %d", (int)i);
         CHECK_CODE(jobq_close(&q), JOBQ_OK);
     }
+    memset(&boot, 0, sizeof boot);
+}
+
+/* A job that kills its process again and again, where no boot has an id. Returns its crashes. */
+static int die_again_and_again(const char *copy, int deaths) {
+    struct death d = {test_path("again.db"), copy};
+    int64_t id = leave_behind(copy);
+    jobq *q = NULL;
+    int crashes;
+    for (int i = 0;; i++) {
+        jobq_options options = SHARED_STEP;
+        fault_remove(d.path);
+        fault_copy(copy, d.path);
+        fault_copy_slots(copy, d.path);
+        WORKS(jobq_open(d.path, &options, &q, &err));
+        if (!q) return -1;
+        crashes = look(q, id).crashes;
+        if (i == deaths) break;
+        fault_remove(copy);
+        handle_kind(q, (jobq_kind){.name = "k", .run = die, .ctx = &d,
+                                   .crashes_max = JOBQ_UNLIMITED});
+        CHECK_INT(drain(q), 1);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    return crashes;
+}
+
+/* Goal: as long as nobody has set the clock no death is charged, and from then on each one is: no
+ * job kills its process for ever. Method: a job that does so again and again, in both. */
+TEST(clock_set_after_the_boot) {
+    const char *copy = test_path("copy.db");
+    if (!CAN_PRETEND) {
+        test_skip("cannot stand before the system here");
+        return;
+    }
+    fault_begin();
+    boot.id = NO_FILE;
+    boot.unset = true;
+    CHECK_INT(die_again_and_again(copy, 3), 0);
+    boot.unset = false;
+    CHECK_INT(die_again_and_again(copy, 3), 4);
     memset(&boot, 0, sizeof boot);
 }
 
@@ -523,7 +583,7 @@ TEST(old_slots_say_nothing) {
     gate_free(&g);
 }
 
-TEST_MAIN(boot_without_an_id, page_says_anything, page_of_another_kind_says_nothing,
-          last_death_is_counted_once, page_of_0_1_0_charges, page_of_0_1_0_lets_go,
-          page_of_0_1_0_doubts_its_log, page_of_0_1_0_says_what_runs, reboot_charges_nobody,
-          failed_recovery_keeps_the_evidence, old_slots_say_nothing)
+TEST_MAIN(boot_without_an_id, clock_set_after_the_boot, page_says_anything,
+          page_of_another_kind_says_nothing, last_death_is_counted_once, page_of_0_1_0_charges,
+          page_of_0_1_0_lets_go, page_of_0_1_0_doubts_its_log, page_of_0_1_0_says_what_runs,
+          reboot_charges_nobody, failed_recovery_keeps_the_evidence, old_slots_say_nothing)

@@ -236,6 +236,27 @@ TEST(boots) {
     place_close(&p);
 }
 
+/* Goal: of boots without an id the same time is the same boot, up to what passes between two
+ * readings, and what is no time is none. */
+TEST(times_of_boots) {
+    static const struct { const char *a, *b; bool same; } pairs[] = {
+        {"booted at 1700000000", "booted at 1700000000", true},
+        {"booted at 1700000000", "booted at 1700000001", true},
+        {"booted at 1700000001", "booted at 1700000000", true},
+        {"booted at 1700000000", "booted at 1700000002", false},
+        {"booted at 1700000002", "booted at 1700000000", false},
+        {"booted at 1700000000", "", false}, {"", "", false},
+        {"booted at 1700000000", "an id", false}, {"an id", "an id", true},
+        {"booted at 99999999999999999999999999", "booted at 1", false}};
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        char a[48] = "", b[48] = "";
+        snprintf(a, sizeof a, "%s", pairs[i].a);
+        snprintf(b, sizeof b, "%s", pairs[i].b);
+        if (!CHECK_INT(jobq__os_same_boot(a, b, sizeof a), pairs[i].same))
+            test_note("%s | %s", a, b);
+    }
+}
+
 /* ---- One owner ---- */
 
 /* Goal: a process owns a file once, by whatever name, and any number in memory; a second one is
@@ -421,6 +442,7 @@ TEST(reserve_behind_the_page) {
 
 TEST_MAIN(each_slot_names_its_run, ended_and_released_runs, evidence_lasts_until_it_is_used,
           leaving_before_it_has_begun, leaving_and_staying, a_run_within_a_run,
-          a_page_that_is_not_ours, a_reserve_that_cannot_be, boots, one_owner_in_a_process,
-          as_many_owners_as_a_process_may_have, a_child_is_no_owner, a_lock_file_that_was_moved,
-          what_a_client_may, an_old_page_that_a_client_sees, reserve_behind_the_page)
+          a_page_that_is_not_ours, a_reserve_that_cannot_be, boots, times_of_boots,
+          one_owner_in_a_process, as_many_owners_as_a_process_may_have, a_child_is_no_owner,
+          a_lock_file_that_was_moved, what_a_client_may, an_old_page_that_a_client_sees,
+          reserve_behind_the_page)
