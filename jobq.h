@@ -13,8 +13,8 @@
  *     power cut, a full or failing disk, or a jobq_stop or jobq_close that could not write what had
  *     been finished, and says so. What must happen once goes through jobq_run_db.
  *   - One owner per file, on a local disk, by one path. The file, its -wal, its -shm and its -jobq
- *     belong together: do not copy, move or delete them while a queue is open. jobq looks at their
- *     names every 10 ms at most: what it acknowledges before it sees that they are gone
+ *     belong together: do not copy, truncate, move or delete them while a queue is open. jobq looks
+ *     at their names every 10 ms at most: what it acknowledges before it sees that they are gone
  *     (JOBQ_MOVED) is gone with them.
  *   - Tables called jobq_... are jobq's, and what ANALYZE says of them is deleted. Your own
  *     connections to the same file set sqlite3_busy_timeout and keep their transactions short.
@@ -31,8 +31,8 @@
  *   - Names of kinds and queues stay in the file for ever: JOBQ_NAMES_MAX of them.
  *
  * How to read this file: a program needs the sections 3 to 7, and of 8 jobq_get and jobq_wait; the
- * rest is for looking inside, for tests and for event loops. Every comment of a function
- * says, where it is not plain: Does, Returns, Owns, Threads, Blocks, Fails.
+ * rest is for looking inside, for tests and for event loops. Every comment of a function says,
+ * where it is not plain: Does, Returns, Owns, Threads, Blocks (else it waits for nobody), Fails.
  *
  * Habits. Zero is always the default, so designated initialisers read like a
  * sentence; as an argument, too, where it is 5 s for jobq_stop and no time at all for
@@ -211,7 +211,8 @@ struct sqlite3;
 typedef enum jobq_role {
     JOBQ_OWNER,  /* runs jobs; at most one per file, held by a lock that dies with it */
     JOBQ_CLIENT  /* enqueues and looks inside a queue that exists. Both sides say .shared, so that
-                    the owner looks for its jobs by itself (poll_ms) */
+                    the owner looks for its jobs by itself (poll_ms). It cannot wait, but look again
+                    (jobq_get); that an owner lives only JOBQ_LOCKED tells who opens as one */
 } jobq_role;
 
 typedef enum jobq_durability {
@@ -523,8 +524,9 @@ JOBQ_API int64_t jobq_run_deadline(const jobq_run *run); /* at_ms, as the wall g
                                                             JOBQ_NEVER; ask again after a step */
 
 /* The same and more in one record: queue, key, priority, runs, times, the last failure's message.
- * Valid until the handler returns. Reads the file if the job has a key or a message; NULL if that
- * fails, and then JOBQ_RETRY is a good answer. A handler that does not call it pays nothing. */
+ * Valid until the handler returns, for its own thread only. Reads the file if the job has a key or
+ * a message; NULL if that fails, and then JOBQ_RETRY is a good answer. A handler that does not call
+ * it pays nothing. */
 JOBQ_API const jobq_info *jobq_run_info(const jobq_run *run);
 
 /* True once the run should end: cancelled, stopped, or past its deadline. It stays
@@ -685,7 +687,7 @@ struct jobq_info {
     char kind[JOBQ_NAME_MAX + 1];
     char queue[JOBQ_NAME_MAX + 1];
     char key[JOBQ_KEY_MAX + 1];
-    char error[JOBQ_TEXT_MAX + 1]; /* the last message of a failure */
+    char error[JOBQ_TEXT_MAX + 1]; /* the last failure's message, when done as well */
     int priority;
     int attempt;               /* due, running, or the last one */
     int runs;                  /* starts ever */
@@ -808,9 +810,9 @@ JOBQ_API void jobq_clock_set(jobq_clock *clock, int64_t at_ms);
  * as jobq_enqueue. */
 JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *err);
 
-/* The same to the next wake, however far; JOBQ_NOT_FOUND if there is none. Housekeeping, such as
- * dropping finished jobs whose time is over, is no wake: it is seen to when the clock moves, within
- * two minutes of it. */
+/* The same to the next wake, however far. Housekeeping, such as dropping finished jobs whose time
+ * is over, is no wake: it is seen to when the clock moves, within two minutes of it. Fails:
+ * NOT_FOUND (there is no wake); otherwise as jobq_advance. */
 JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err);
 
 /* How many wakes are pending, the moments at which something happens by itself: the earliest
