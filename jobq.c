@@ -260,6 +260,8 @@ static inline int64_t jobq__to_us(int64_t ms) {
 /* After a COMMIT that failed: wait for others at least so long to make sure that nothing of it will
  * come back, for in doubt the queue stops. */
 #define JOBQ__SCRUB_US 5000000
+/* Without memory that is tried so often, which takes about 0.2 s. */
+#define JOBQ__SCRUB_TRIES 100
 /* A stop gives a worker whose handler has returned so much longer than the grace: a commit and an
  * application's callback may stand between that and its end. */
 #define JOBQ__END_US 1000000
@@ -2343,6 +2345,10 @@ struct jobq__owner {
 JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq__files *files,
                                     int32_t writers, jobq_error *err);
 
+/* The same JOBQ_FORKED, for who has not touched SQLite yet: a thread that the parent had inside it
+ * at the fork has left its mutexes locked in the child for ever. */
+JOBQ__INTERNAL int jobq__owner_check_heir(const char *path, jobq_error *err);
+
 /* A client: sees the page if there is one, now or later. JOBQ_FORKED as above. */
 JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
                                      jobq_error *err);
@@ -2417,6 +2423,8 @@ JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner);
 #line 1 "amalgamation/owner.c"
 #endif
 /* #include "owner.h" */
+
+#include <errno.h>
 
 #define JOBQ__OWNERS_MAX 64 /* queue files that one process may own */
 #define JOBQ__PAGE_ROOM 4096 /* of the lock file; behind it lies the reserve */
@@ -2531,14 +2539,50 @@ static int32_t jobq__owner_pid(const struct jobq__page *page) {
     return ours ? JOBQ__MAX(jobq__os_load(&page->pid), 0) : 0;
 }
 
+/* SQLite believes in the child to have the locks that only the parent has. */
+static bool jobq__owner_inherited(const struct jobq__owner *other) {
+    return other->generation != jobq__owner_generation;
+}
+
+static int jobq__owner_refuse_heir(const char *path, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_FORKED, "%.250s was open in the process that this one was"
+                         " forked from; fork before it is opened, or exec", path);
+}
+
+static int jobq__owner_check_heir_of(const char *path, jobq_error *err) {
+    const struct jobq__link *link;
+    struct jobq__os_file file;
+    int rc = JOBQ_OK;
+    if (jobq__os_look(path, &file) || file.kind == JOBQ__OS_MISSING) return JOBQ_OK;
+    jobq__os_global_lock();
+    for (link = jobq__owner_all.next; link != &jobq__owner_all && rc == JOBQ_OK;
+         link = link->next) {
+        const struct jobq__owner *other = JOBQ__CONTAINER(link, struct jobq__owner, all);
+        if (jobq__owner_inherited(other)
+            && jobq__os_same_file(&other->files->db.id, &file.id))
+            rc = jobq__owner_refuse_heir(path, err);
+    }
+    jobq__os_global_unlock();
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__owner_check_heir(const char *path, jobq_error *err) {
+    char *resolved;
+    int failed, rc;
+    if (!jobq__os_load(&jobq__owner_generation)) return JOBQ_OK;
+    failed = jobq__os_resolve(path, &resolved);
+    if (failed == ENOMEM) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (failed) return JOBQ_OK; /* who opens it says why */
+    rc = jobq__owner_check_heir_of(resolved, err);
+    jobq__mem_free(resolved);
+    return rc;
+}
+
 /* What another handle of this process on the same file says to one more. */
 static int jobq__owner_check_one(const struct jobq__owner *other, const struct jobq__owner *owner,
                                  int32_t writers, jobq_error *err) {
     const char *path = owner->files->path;
-    /* SQLite believes in the child to have the locks that only the parent has. */
-    if (other->generation != jobq__owner_generation)
-        return jobq__err_set(err, JOBQ_FORKED, "%.250s was open in the process that this one was"
-                             " forked from; fork before it is opened, or exec", path);
+    if (jobq__owner_inherited(other)) return jobq__owner_refuse_heir(path, err);
     if (other->writable && writers != JOBQ__NOBODY) {
         jobq__err_set(err, JOBQ_LOCKED, "this process, %d, owns the queue %.250s already: close"
                       " the other handle, or use it", jobq__os_pid(), path);
@@ -7192,6 +7236,7 @@ struct jobq__request {
     bool hold;                  /* wants the baton itself, not a group */
     bool once;                  /* does not wait for other connections */
     bool counts;                /* its time passes only while others have the file (turn.h) */
+    int64_t *left_us;           /* of busy_ms, for a call that makes several; NULL: all of it */
     int64_t wait_us;            /* JOBQ_BUSY after so long */
     int64_t from_us;            /* what its clock showed when it came */
     int64_t until_us;           /* waits for other connections until then; 0: as long as for the
@@ -7245,6 +7290,7 @@ struct jobq_run {
     struct jobq__entry *entry;      /* NULL between runs */
     int32_t stop;                   /* atomic */
     int32_t handling;               /* atomic; raised under pool.mu: the handler has not returned */
+    int32_t asking;                 /* atomic: its kind's backoff runs */
     int64_t id;                     /* pool.mu: of the job; 0: none */
     int64_t started_ms, deadline_ms; /* monotonic */
     int64_t polled_ms;              /* atomic: the clock when its flag was looked at; step mode */
@@ -7343,6 +7389,7 @@ struct jobq__pool {
     bool scheduler_kicked;      /* something has changed since it last looked */
     bool scheduler_armed;       /* it looks again within a millisecond by itself */
     bool scheduler_waits;       /* and has found nothing to do */
+    bool scheduler_away;        /* in a callback, for as long as that likes; or not there yet */
     int64_t fired;              /* wakes, ever */
     bool checkpoint, look;      /* wanted: a checkpoint; a look for others' jobs */
     struct jobq__cond tick_mono, tick_wall;
@@ -7430,7 +7477,8 @@ JOBQ__INTERNAL int jobq__core_refuse_connect(const char *call, jobq_error *err);
  * none that others wait for. */
 JOBQ__INTERNAL const char *jobq__core_where(jobq *q);
 enum { JOBQ__CULPRIT = JOBQ_NAME_MAX + 80 };
-/* "job 7 of kind mail (and 2 more) still runs"; false if no handler runs. With pool.mu held. */
+/* "job 7 of kind mail (and 2 more) still runs". False if no handler runs: the text tells then of a
+ * kind's backoff that does, or is left as it is. With pool.mu held. */
 JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size);
 
 /* Step mode: tells the application's event loop. */
@@ -7449,7 +7497,8 @@ JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err);
 
 /* True if the outcomes that were handed in should be committed now, or the ring filled: with
  * pool.mu held. An outcome waits for company only while the ring has work, or while a caller
- * stores one job after the other and its next commit can take the outcome along. */
+ * stores one job after the other and its next commit can take the outcome along; and only if the
+ * scheduler is there to see that it does not wait for long. */
 JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us);
 
 /* Opens one more connection to the file that the queue has open; every connection comes from here.
@@ -7483,6 +7532,7 @@ JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q);
 
 /* Wakes the scheduler thread, or makes it look again before it sleeps. */
 JOBQ__INTERNAL void jobq__core_kick(jobq *q);
+JOBQ__INTERNAL void jobq__core_kick_locked(jobq *q); /* with pool.mu held */
 
 #endif
 
@@ -7543,15 +7593,20 @@ JOBQ__INTERNAL const char *jobq__core_where(jobq *q) {
 
 JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size) {
     const struct jobq__pool *pool = &q->pool;
-    const struct jobq_run *first = NULL;
+    const struct jobq_run *first = NULL, *asks = NULL;
     int i, others = 0;
     jobq__assert(jobq__os_held(&pool->mu));
     for (i = 0; i < pool->worker_count; i++) {
         const struct jobq_run *run = &pool->workers[i].run;
-        if (!run->entry || !jobq__os_load(&run->handling)) continue;
+        if (!run->entry) continue;
+        if (jobq__os_load(&run->asking)) asks = run;
+        if (!jobq__os_load(&run->handling)) continue;
         if (first) others++;
         else first = run;
     }
+    if (!first && asks)
+        snprintf(text, size, "the backoff of kind %s still runs, for job %lld",
+                 asks->entry->kind->text, (long long)asks->id);
     if (!first) return false;
     if (others)
         snprintf(text, size, "job %lld of kind %s (and %d more) still runs", (long long)first->id,
@@ -7616,6 +7671,7 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
     jobq__assert(jobq__os_held(&pool->mu));
     if (now_us < pool->retry_at_us || jobq__os_load(&q->failed)) return false;
     if (pool->handed_count >= JOBQ__BATCH) return true;
+    if (pool->handed_count && pool->scheduler_away) return true;
     if (pool->handed_count && now_us - pool->handed_since_us >= JOBQ__DEFER_US) return true;
     if (pool->ring.count) return false;
     if (pool->more && pool->claiming) return true;
@@ -7632,12 +7688,17 @@ JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q) {
     return worker;
 }
 
-JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
+JOBQ__INTERNAL void jobq__core_kick_locked(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    jobq__os_lock(&pool->mu);
+    jobq__assert(jobq__os_held(&pool->mu));
     pool->scheduler_kicked = true;
     jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
-    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
+    jobq__os_lock(&q->pool.mu);
+    jobq__core_kick_locked(q);
+    jobq__os_unlock(&q->pool.mu);
 }
 
 static struct jobq__db_options jobq__core_db_options(const jobq *q) {
@@ -10063,7 +10124,8 @@ JOBQ__INTERNAL int jobq__commit_init(jobq *q);
 JOBQ__INTERNAL void jobq__commit_fini(jobq *q);
 
 /* Has the request written by some group and returns its code. Blocks for that commit; JOBQ_BUSY
- * when others have had the file for busy_ms meanwhile. */
+ * when others have had the file for busy_ms meanwhile, or for *left_us, of which is taken what they
+ * had of it. */
 JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request);
 /* The same, but JOBQ_BUSY after wait_us of real time, whoever was in the way. */
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,
@@ -10233,11 +10295,8 @@ static void jobq__commit_rouse(jobq *q) {
     int64_t now_us = jobq__clock_mono_us();
     struct jobq__worker *worker;
     jobq__os_lock(&pool->mu);
-    if (pool->owed) {
-        pool->owed = false;
-        pool->scheduler_kicked = true;
-        jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
-    }
+    if (pool->owed) jobq__core_kick_locked(q);
+    pool->owed = false;
     worker = jobq__core_commit_due(q, now_us) ? jobq__core_wake_idle(q) : NULL;
     if (worker) jobq__os_signal(&worker->cond);
     if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
@@ -10383,17 +10442,28 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
 }
 
 /* A transaction whose COMMIT failed may still be in the log, to come back after a crash. A synced
- * commit of something else takes its place. Others may have the file just now; to be certain is
- * worth a longer wait than busy_ms may allow. */
-static int jobq__commit_scrub(jobq *q) {
-    int64_t wait_us = JOBQ__MAX(q->commit.busy_us, JOBQ__SCRUB_US), until_us;
+ * commit of something else takes its place. */
+static int jobq__commit_scrub_once(jobq *q, int64_t until_us) {
     int rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);
-    until_us = jobq__add(jobq__clock_mono_us(), wait_us);
     if (rc == JOBQ_OK) rc = jobq__turn_begin_within(q, q->tx.db, until_us);
     if (rc == JOBQ_OK) rc = jobq__store_sync(q->tx.db);
     if (rc == JOBQ_OK) rc = jobq__store_commit(q->tx.db);
     if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
     if (q->options.durability == JOBQ_RELAXED) jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_NORMAL);
+    return rc;
+}
+
+/* Others may have the file just now, or all of the memory; to be certain is worth a longer wait
+ * than busy_ms may allow. */
+static int jobq__commit_scrub(jobq *q) {
+    int64_t wait_us = JOBQ__MAX(q->commit.busy_us, JOBQ__SCRUB_US), pause_us = 0;
+    int64_t now_us = jobq__clock_mono_us(), until_us = jobq__add(now_us, wait_us);
+    int tries = 0, rc;
+    while ((rc = jobq__commit_scrub_once(q, until_us)) == JOBQ_NO_MEMORY
+           && ++tries < JOBQ__SCRUB_TRIES) {
+        now_us = jobq__clock_mono_us();
+        jobq__turn_pause(&pause_us, now_us, jobq__add(now_us, JOBQ__TURN_PAUSE_MAX_US));
+    }
     return rc;
 }
 
@@ -10925,8 +10995,19 @@ static void jobq__commit_throttle(jobq *q) {
     jobq__event_throttle(&q->events);
 }
 
+/* What the request has left of its time; others may still have the file. */
+static int64_t jobq__commit_rest(jobq *q, const struct jobq__request *request) {
+    int64_t now_us = jobq__clock_mono_us(), left_us;
+    jobq__os_lock(&q->commit.mu);
+    left_us = jobq__commit_left(q, request, now_us);
+    jobq__os_unlock(&q->commit.mu);
+    return left_us;
+}
+
 JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request) {
-    int rc = jobq__commit_ask(q, request, true, q->commit.busy_us);
+    int64_t wait_us = request->left_us ? *request->left_us : q->commit.busy_us;
+    int rc = jobq__commit_ask(q, request, true, wait_us);
+    if (request->left_us) *request->left_us = jobq__commit_rest(q, request);
     jobq__commit_throttle(q);
     return rc;
 }
@@ -10954,9 +11035,7 @@ JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t *left_us) {
     request.hold = request.counts = true;
     request.wait_us = *left_us;
     jobq__commit_enter(q, &request);
-    jobq__os_lock(&q->commit.mu);
-    *left_us = jobq__commit_left(q, &request, jobq__clock_mono_us());
-    jobq__os_unlock(&q->commit.mu);
+    *left_us = jobq__commit_rest(q, &request);
     return request.rc;
 }
 
@@ -11239,7 +11318,9 @@ static int64_t jobq__run_ask_backoff(struct jobq_run *run, int attempt) {
     int64_t delay_ms;
     jobq__run_enter(run);
     jobq__assert(jobq__os_may_call_out());
+    jobq__os_store(&run->asking, 1);
     delay_ms = spec->backoff(attempt, row->id, spec->ctx);
+    jobq__os_store(&run->asking, 0);
     jobq__owner_ended(&run->q->owner, run->worker->index, run->outer);
     return delay_ms;
 }
@@ -11990,8 +12071,8 @@ static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_u
         /* The scheduler takes care of it if nobody else does within a millisecond; while it is
          * armed it looks again by itself. */
         if (!pool->scheduler_armed && pool->scheduler_started) {
-            pool->scheduler_armed = pool->scheduler_kicked = true;
-            jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
+            pool->scheduler_armed = true;
+            jobq__core_kick_locked(q);
         }
     }
     jobq__list_append(&pool->handed, &entry->link);
@@ -12172,7 +12253,11 @@ JOBQ__INTERNAL void jobq__pool_fini(jobq *q) {
 static int jobq__pool_start_threads(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     struct jobq__os_thread what = {jobq__sched_main, q, q->options.stack_bytes, true};
-    int i, rc = jobq__os_thread_start(&pool->scheduler, &what);
+    int i, rc;
+    jobq__os_lock(&pool->mu);
+    pool->scheduler_away = true; /* until its on_thread returns */
+    jobq__os_unlock(&pool->mu);
+    rc = jobq__os_thread_start(&pool->scheduler, &what);
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&pool->mu);
     pool->scheduler_started = true;
@@ -12630,6 +12715,25 @@ static void jobq__sched_checkpoint(jobq *q) {
 
 /* ---- The thread ---- */
 
+/* Tells what there is to tell. The callback may take its time, and each worker begin a long job
+ * meanwhile: what is handed in by now is committed before, and what comes later by who brings
+ * it. */
+static bool jobq__sched_tell(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    bool commit;
+    if (!jobq__event_waiting(&q->events)) return false;
+    jobq__os_lock(&pool->mu);
+    pool->scheduler_away = true;
+    commit = jobq__core_commit_due(q, jobq__clock_mono_us());
+    jobq__os_unlock(&pool->mu);
+    if (commit) jobq__sched_commit(q);
+    jobq__event_deliver(&q->events, false);
+    jobq__os_lock(&pool->mu);
+    pool->scheduler_away = false;
+    jobq__os_unlock(&pool->mu);
+    return true;
+}
+
 /* Does one round of work; false if there was none. With pool.mu held, before and after. */
 static bool jobq__sched_round(jobq *q, int64_t now_us) {
     struct jobq__pool *pool = &q->pool;
@@ -12648,8 +12752,7 @@ static bool jobq__sched_round(jobq *q, int64_t now_us) {
     if (!failed && house) jobq__sched_housekeeping(q, false);
     if (!failed && (commit || overdue)) jobq__sched_commit(q);
     if (!failed && checkpoint) jobq__sched_checkpoint(q);
-    events = jobq__event_waiting(&q->events);
-    if (events) jobq__event_deliver(&q->events, false);
+    events = jobq__sched_tell(q);
     jobq__os_lock(&pool->mu);
     return (!failed && (commit || overdue || house || checkpoint)) || events;
 }
@@ -12700,6 +12803,7 @@ JOBQ__INTERNAL void jobq__sched_main(void *arg) {
     int64_t now_us, commits = 0;
     jobq__core_tell_thread(q, JOBQ_THREAD_SCHEDULER, 0, true);
     jobq__os_lock(&pool->mu);
+    pool->scheduler_away = false;
     if (q->options.poll_ms != JOBQ_NONE) pool->poll_at_us = 0;
     while (!pool->scheduler_quit) {
         pool->scheduler_kicked = false;
@@ -13662,7 +13766,8 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
     if (rc != JOBQ_OK) return rc;
     if (!path || !*path)
         return jobq__err_set(err, JOBQ_MISUSE, "the path must not be NULL or empty");
-    rc = jobq__db_check_sqlite(err);
+    rc = jobq__owner_check_heir(path, err);
+    if (rc == JOBQ_OK) rc = jobq__db_check_sqlite(err);
     if (rc != JOBQ_OK) return rc;
     q = jobq__mem_new(sizeof *q);
     if (!q) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
@@ -13781,6 +13886,7 @@ struct jobq__api_kind {
     jobq_kind spec;
     int32_t id;
     bool more;
+    int64_t left_us; /* of busy_ms, for all of the call */
 };
 
 static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
@@ -13834,6 +13940,7 @@ static void jobq__api_unpark(jobq *q, struct jobq__api_kind *kind) {
         request.after = jobq__api_after_unpark;
         request.arg = kind;
         request.atomic = true;
+        request.left_us = &kind->left_us;
         rc = jobq__api_request(q, &request, false, NULL);
     } while (rc == JOBQ_OK && kind->more);
     if (rc != JOBQ_OK) jobq_notify(q, NULL);
@@ -13854,6 +13961,8 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
     request.write = jobq__api_write_kind;
     request.after = jobq__api_after_kind;
     request.arg = &kind;
+    request.left_us = &kind.left_us;
+    kind.left_us = q->commit.busy_us;
     rc = jobq__api_request(q, &request, false, err);
     if (rc == JOBQ_OK) jobq__api_unpark(q, &kind);
     return jobq__api_leave(q, rc);

@@ -20,8 +20,10 @@
  *     connections to the same file set sqlite3_busy_timeout and keep their transactions short.
  *   - A client and its owner both say .shared = true, or it may be refused.
  *   - Fork before you open. A child may neither use the queue nor open its file again, not even
- *     when the parent has closed it: SQLite's locks do not bear a fork, only exec ends that. It
- *     must end by exec or _exit if it was forked in a handler.
+ *     when the parent has closed it: SQLite's locks do not bear a fork, only exec ends that. Nor
+ *     is another file safe to open there: if a thread of the parent was inside SQLite at the fork,
+ *     what it had locked stays locked, and the open hangs. It must end by exec or _exit if it was
+ *     forked in a handler.
  *   - No exception and no longjmp may leave a handler or a callback; neither may end its thread.
  *     Nor may pthread_cancel end one that is inside a call: what it holds nobody would let go of,
  *     and the queue would stand still. Where threads are cancelled, disable that around calls

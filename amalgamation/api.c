@@ -363,7 +363,8 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
     if (rc != JOBQ_OK) return rc;
     if (!path || !*path)
         return jobq__err_set(err, JOBQ_MISUSE, "the path must not be NULL or empty");
-    rc = jobq__db_check_sqlite(err);
+    rc = jobq__owner_check_heir(path, err);
+    if (rc == JOBQ_OK) rc = jobq__db_check_sqlite(err);
     if (rc != JOBQ_OK) return rc;
     q = jobq__mem_new(sizeof *q);
     if (!q) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
@@ -482,6 +483,7 @@ struct jobq__api_kind {
     jobq_kind spec;
     int32_t id;
     bool more;
+    int64_t left_us; /* of busy_ms, for all of the call */
 };
 
 static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
@@ -535,6 +537,7 @@ static void jobq__api_unpark(jobq *q, struct jobq__api_kind *kind) {
         request.after = jobq__api_after_unpark;
         request.arg = kind;
         request.atomic = true;
+        request.left_us = &kind->left_us;
         rc = jobq__api_request(q, &request, false, NULL);
     } while (rc == JOBQ_OK && kind->more);
     if (rc != JOBQ_OK) jobq_notify(q, NULL);
@@ -555,6 +558,8 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
     request.write = jobq__api_write_kind;
     request.after = jobq__api_after_kind;
     request.arg = &kind;
+    request.left_us = &kind.left_us;
+    kind.left_us = q->commit.busy_us;
     rc = jobq__api_request(q, &request, false, err);
     if (rc == JOBQ_OK) jobq__api_unpark(q, &kind);
     return jobq__api_leave(q, rc);

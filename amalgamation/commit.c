@@ -113,11 +113,8 @@ static void jobq__commit_rouse(jobq *q) {
     int64_t now_us = jobq__clock_mono_us();
     struct jobq__worker *worker;
     jobq__os_lock(&pool->mu);
-    if (pool->owed) {
-        pool->owed = false;
-        pool->scheduler_kicked = true;
-        jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
-    }
+    if (pool->owed) jobq__core_kick_locked(q);
+    pool->owed = false;
     worker = jobq__core_commit_due(q, now_us) ? jobq__core_wake_idle(q) : NULL;
     if (worker) jobq__os_signal(&worker->cond);
     if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
@@ -263,17 +260,28 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
 }
 
 /* A transaction whose COMMIT failed may still be in the log, to come back after a crash. A synced
- * commit of something else takes its place. Others may have the file just now; to be certain is
- * worth a longer wait than busy_ms may allow. */
-static int jobq__commit_scrub(jobq *q) {
-    int64_t wait_us = JOBQ__MAX(q->commit.busy_us, JOBQ__SCRUB_US), until_us;
+ * commit of something else takes its place. */
+static int jobq__commit_scrub_once(jobq *q, int64_t until_us) {
     int rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);
-    until_us = jobq__add(jobq__clock_mono_us(), wait_us);
     if (rc == JOBQ_OK) rc = jobq__turn_begin_within(q, q->tx.db, until_us);
     if (rc == JOBQ_OK) rc = jobq__store_sync(q->tx.db);
     if (rc == JOBQ_OK) rc = jobq__store_commit(q->tx.db);
     if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
     if (q->options.durability == JOBQ_RELAXED) jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_NORMAL);
+    return rc;
+}
+
+/* Others may have the file just now, or all of the memory; to be certain is worth a longer wait
+ * than busy_ms may allow. */
+static int jobq__commit_scrub(jobq *q) {
+    int64_t wait_us = JOBQ__MAX(q->commit.busy_us, JOBQ__SCRUB_US), pause_us = 0;
+    int64_t now_us = jobq__clock_mono_us(), until_us = jobq__add(now_us, wait_us);
+    int tries = 0, rc;
+    while ((rc = jobq__commit_scrub_once(q, until_us)) == JOBQ_NO_MEMORY
+           && ++tries < JOBQ__SCRUB_TRIES) {
+        now_us = jobq__clock_mono_us();
+        jobq__turn_pause(&pause_us, now_us, jobq__add(now_us, JOBQ__TURN_PAUSE_MAX_US));
+    }
     return rc;
 }
 
@@ -805,8 +813,19 @@ static void jobq__commit_throttle(jobq *q) {
     jobq__event_throttle(&q->events);
 }
 
+/* What the request has left of its time; others may still have the file. */
+static int64_t jobq__commit_rest(jobq *q, const struct jobq__request *request) {
+    int64_t now_us = jobq__clock_mono_us(), left_us;
+    jobq__os_lock(&q->commit.mu);
+    left_us = jobq__commit_left(q, request, now_us);
+    jobq__os_unlock(&q->commit.mu);
+    return left_us;
+}
+
 JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request) {
-    int rc = jobq__commit_ask(q, request, true, q->commit.busy_us);
+    int64_t wait_us = request->left_us ? *request->left_us : q->commit.busy_us;
+    int rc = jobq__commit_ask(q, request, true, wait_us);
+    if (request->left_us) *request->left_us = jobq__commit_rest(q, request);
     jobq__commit_throttle(q);
     return rc;
 }
@@ -834,9 +853,7 @@ JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t *left_us) {
     request.hold = request.counts = true;
     request.wait_us = *left_us;
     jobq__commit_enter(q, &request);
-    jobq__os_lock(&q->commit.mu);
-    *left_us = jobq__commit_left(q, &request, jobq__clock_mono_us());
-    jobq__os_unlock(&q->commit.mu);
+    *left_us = jobq__commit_rest(q, &request);
     return request.rc;
 }
 

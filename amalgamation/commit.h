@@ -44,7 +44,8 @@ JOBQ__INTERNAL int jobq__commit_init(jobq *q);
 JOBQ__INTERNAL void jobq__commit_fini(jobq *q);
 
 /* Has the request written by some group and returns its code. Blocks for that commit; JOBQ_BUSY
- * when others have had the file for busy_ms meanwhile. */
+ * when others have had the file for busy_ms meanwhile, or for *left_us, of which is taken what they
+ * had of it. */
 JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request);
 /* The same, but JOBQ_BUSY after wait_us of real time, whoever was in the way. */
 JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *request,

@@ -51,15 +51,20 @@ JOBQ__INTERNAL const char *jobq__core_where(jobq *q) {
 
 JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size) {
     const struct jobq__pool *pool = &q->pool;
-    const struct jobq_run *first = NULL;
+    const struct jobq_run *first = NULL, *asks = NULL;
     int i, others = 0;
     jobq__assert(jobq__os_held(&pool->mu));
     for (i = 0; i < pool->worker_count; i++) {
         const struct jobq_run *run = &pool->workers[i].run;
-        if (!run->entry || !jobq__os_load(&run->handling)) continue;
+        if (!run->entry) continue;
+        if (jobq__os_load(&run->asking)) asks = run;
+        if (!jobq__os_load(&run->handling)) continue;
         if (first) others++;
         else first = run;
     }
+    if (!first && asks)
+        snprintf(text, size, "the backoff of kind %s still runs, for job %lld",
+                 asks->entry->kind->text, (long long)asks->id);
     if (!first) return false;
     if (others)
         snprintf(text, size, "job %lld of kind %s (and %d more) still runs", (long long)first->id,
@@ -124,6 +129,7 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
     jobq__assert(jobq__os_held(&pool->mu));
     if (now_us < pool->retry_at_us || jobq__os_load(&q->failed)) return false;
     if (pool->handed_count >= JOBQ__BATCH) return true;
+    if (pool->handed_count && pool->scheduler_away) return true;
     if (pool->handed_count && now_us - pool->handed_since_us >= JOBQ__DEFER_US) return true;
     if (pool->ring.count) return false;
     if (pool->more && pool->claiming) return true;
@@ -140,12 +146,17 @@ JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q) {
     return worker;
 }
 
-JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
+JOBQ__INTERNAL void jobq__core_kick_locked(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    jobq__os_lock(&pool->mu);
+    jobq__assert(jobq__os_held(&pool->mu));
     pool->scheduler_kicked = true;
     jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
-    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
+    jobq__os_lock(&q->pool.mu);
+    jobq__core_kick_locked(q);
+    jobq__os_unlock(&q->pool.mu);
 }
 
 static struct jobq__db_options jobq__core_db_options(const jobq *q) {

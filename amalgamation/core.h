@@ -145,6 +145,7 @@ struct jobq__request {
     bool hold;                  /* wants the baton itself, not a group */
     bool once;                  /* does not wait for other connections */
     bool counts;                /* its time passes only while others have the file (turn.h) */
+    int64_t *left_us;           /* of busy_ms, for a call that makes several; NULL: all of it */
     int64_t wait_us;            /* JOBQ_BUSY after so long */
     int64_t from_us;            /* what its clock showed when it came */
     int64_t until_us;           /* waits for other connections until then; 0: as long as for the
@@ -198,6 +199,7 @@ struct jobq_run {
     struct jobq__entry *entry;      /* NULL between runs */
     int32_t stop;                   /* atomic */
     int32_t handling;               /* atomic; raised under pool.mu: the handler has not returned */
+    int32_t asking;                 /* atomic: its kind's backoff runs */
     int64_t id;                     /* pool.mu: of the job; 0: none */
     int64_t started_ms, deadline_ms; /* monotonic */
     int64_t polled_ms;              /* atomic: the clock when its flag was looked at; step mode */
@@ -296,6 +298,7 @@ struct jobq__pool {
     bool scheduler_kicked;      /* something has changed since it last looked */
     bool scheduler_armed;       /* it looks again within a millisecond by itself */
     bool scheduler_waits;       /* and has found nothing to do */
+    bool scheduler_away;        /* in a callback, for as long as that likes; or not there yet */
     int64_t fired;              /* wakes, ever */
     bool checkpoint, look;      /* wanted: a checkpoint; a look for others' jobs */
     struct jobq__cond tick_mono, tick_wall;
@@ -383,7 +386,8 @@ JOBQ__INTERNAL int jobq__core_refuse_connect(const char *call, jobq_error *err);
  * none that others wait for. */
 JOBQ__INTERNAL const char *jobq__core_where(jobq *q);
 enum { JOBQ__CULPRIT = JOBQ_NAME_MAX + 80 };
-/* "job 7 of kind mail (and 2 more) still runs"; false if no handler runs. With pool.mu held. */
+/* "job 7 of kind mail (and 2 more) still runs". False if no handler runs: the text tells then of a
+ * kind's backoff that does, or is left as it is. With pool.mu held. */
 JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size);
 
 /* Step mode: tells the application's event loop. */
@@ -402,7 +406,8 @@ JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err);
 
 /* True if the outcomes that were handed in should be committed now, or the ring filled: with
  * pool.mu held. An outcome waits for company only while the ring has work, or while a caller
- * stores one job after the other and its next commit can take the outcome along. */
+ * stores one job after the other and its next commit can take the outcome along; and only if the
+ * scheduler is there to see that it does not wait for long. */
 JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us);
 
 /* Opens one more connection to the file that the queue has open; every connection comes from here.
@@ -436,5 +441,6 @@ JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q);
 
 /* Wakes the scheduler thread, or makes it look again before it sleeps. */
 JOBQ__INTERNAL void jobq__core_kick(jobq *q);
+JOBQ__INTERNAL void jobq__core_kick_locked(jobq *q); /* with pool.mu held */
 
 #endif

@@ -60,6 +60,8 @@
 /* After a COMMIT that failed: wait for others at least so long to make sure that nothing of it will
  * come back, for in doubt the queue stops. */
 #define JOBQ__SCRUB_US 5000000
+/* Without memory that is tried so often, which takes about 0.2 s. */
+#define JOBQ__SCRUB_TRIES 100
 /* A stop gives a worker whose handler has returned so much longer than the grace: a commit and an
  * application's callback may stand between that and its end. */
 #define JOBQ__END_US 1000000

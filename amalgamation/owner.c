@@ -1,6 +1,8 @@
 /* owner.c - one owner per file: the lock, the slots that outlive a process, forks. */
 #include "owner.h"
 
+#include <errno.h>
+
 #define JOBQ__OWNERS_MAX 64 /* queue files that one process may own */
 #define JOBQ__PAGE_ROOM 4096 /* of the lock file; behind it lies the reserve */
 #define JOBQ__PAGE_OLD "jobq-1\n" /* the mark of 0.1.0 */
@@ -114,14 +116,50 @@ static int32_t jobq__owner_pid(const struct jobq__page *page) {
     return ours ? JOBQ__MAX(jobq__os_load(&page->pid), 0) : 0;
 }
 
+/* SQLite believes in the child to have the locks that only the parent has. */
+static bool jobq__owner_inherited(const struct jobq__owner *other) {
+    return other->generation != jobq__owner_generation;
+}
+
+static int jobq__owner_refuse_heir(const char *path, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_FORKED, "%.250s was open in the process that this one was"
+                         " forked from; fork before it is opened, or exec", path);
+}
+
+static int jobq__owner_check_heir_of(const char *path, jobq_error *err) {
+    const struct jobq__link *link;
+    struct jobq__os_file file;
+    int rc = JOBQ_OK;
+    if (jobq__os_look(path, &file) || file.kind == JOBQ__OS_MISSING) return JOBQ_OK;
+    jobq__os_global_lock();
+    for (link = jobq__owner_all.next; link != &jobq__owner_all && rc == JOBQ_OK;
+         link = link->next) {
+        const struct jobq__owner *other = JOBQ__CONTAINER(link, struct jobq__owner, all);
+        if (jobq__owner_inherited(other)
+            && jobq__os_same_file(&other->files->db.id, &file.id))
+            rc = jobq__owner_refuse_heir(path, err);
+    }
+    jobq__os_global_unlock();
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__owner_check_heir(const char *path, jobq_error *err) {
+    char *resolved;
+    int failed, rc;
+    if (!jobq__os_load(&jobq__owner_generation)) return JOBQ_OK;
+    failed = jobq__os_resolve(path, &resolved);
+    if (failed == ENOMEM) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (failed) return JOBQ_OK; /* who opens it says why */
+    rc = jobq__owner_check_heir_of(resolved, err);
+    jobq__mem_free(resolved);
+    return rc;
+}
+
 /* What another handle of this process on the same file says to one more. */
 static int jobq__owner_check_one(const struct jobq__owner *other, const struct jobq__owner *owner,
                                  int32_t writers, jobq_error *err) {
     const char *path = owner->files->path;
-    /* SQLite believes in the child to have the locks that only the parent has. */
-    if (other->generation != jobq__owner_generation)
-        return jobq__err_set(err, JOBQ_FORKED, "%.250s was open in the process that this one was"
-                             " forked from; fork before it is opened, or exec", path);
+    if (jobq__owner_inherited(other)) return jobq__owner_refuse_heir(path, err);
     if (other->writable && writers != JOBQ__NOBODY) {
         jobq__err_set(err, JOBQ_LOCKED, "this process, %d, owns the queue %.250s already: close"
                       " the other handle, or use it", jobq__os_pid(), path);

@@ -94,6 +94,10 @@ struct jobq__owner {
 JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq__files *files,
                                     int32_t writers, jobq_error *err);
 
+/* The same JOBQ_FORKED, for who has not touched SQLite yet: a thread that the parent had inside it
+ * at the fork has left its mutexes locked in the child for ever. */
+JOBQ__INTERNAL int jobq__owner_check_heir(const char *path, jobq_error *err);
+
 /* A client: sees the page if there is one, now or later. JOBQ_FORKED as above. */
 JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
                                      jobq_error *err);

@@ -11,8 +11,8 @@ static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_u
         /* The scheduler takes care of it if nobody else does within a millisecond; while it is
          * armed it looks again by itself. */
         if (!pool->scheduler_armed && pool->scheduler_started) {
-            pool->scheduler_armed = pool->scheduler_kicked = true;
-            jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
+            pool->scheduler_armed = true;
+            jobq__core_kick_locked(q);
         }
     }
     jobq__list_append(&pool->handed, &entry->link);
@@ -193,7 +193,11 @@ JOBQ__INTERNAL void jobq__pool_fini(jobq *q) {
 static int jobq__pool_start_threads(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     struct jobq__os_thread what = {jobq__sched_main, q, q->options.stack_bytes, true};
-    int i, rc = jobq__os_thread_start(&pool->scheduler, &what);
+    int i, rc;
+    jobq__os_lock(&pool->mu);
+    pool->scheduler_away = true; /* until its on_thread returns */
+    jobq__os_unlock(&pool->mu);
+    rc = jobq__os_thread_start(&pool->scheduler, &what);
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&pool->mu);
     pool->scheduler_started = true;

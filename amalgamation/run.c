@@ -101,7 +101,9 @@ static int64_t jobq__run_ask_backoff(struct jobq_run *run, int attempt) {
     int64_t delay_ms;
     jobq__run_enter(run);
     jobq__assert(jobq__os_may_call_out());
+    jobq__os_store(&run->asking, 1);
     delay_ms = spec->backoff(attempt, row->id, spec->ctx);
+    jobq__os_store(&run->asking, 0);
     jobq__owner_ended(&run->q->owner, run->worker->index, run->outer);
     return delay_ms;
 }

@@ -167,6 +167,25 @@ static void jobq__sched_checkpoint(jobq *q) {
 
 /* ---- The thread ---- */
 
+/* Tells what there is to tell. The callback may take its time, and each worker begin a long job
+ * meanwhile: what is handed in by now is committed before, and what comes later by who brings
+ * it. */
+static bool jobq__sched_tell(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    bool commit;
+    if (!jobq__event_waiting(&q->events)) return false;
+    jobq__os_lock(&pool->mu);
+    pool->scheduler_away = true;
+    commit = jobq__core_commit_due(q, jobq__clock_mono_us());
+    jobq__os_unlock(&pool->mu);
+    if (commit) jobq__sched_commit(q);
+    jobq__event_deliver(&q->events, false);
+    jobq__os_lock(&pool->mu);
+    pool->scheduler_away = false;
+    jobq__os_unlock(&pool->mu);
+    return true;
+}
+
 /* Does one round of work; false if there was none. With pool.mu held, before and after. */
 static bool jobq__sched_round(jobq *q, int64_t now_us) {
     struct jobq__pool *pool = &q->pool;
@@ -185,8 +204,7 @@ static bool jobq__sched_round(jobq *q, int64_t now_us) {
     if (!failed && house) jobq__sched_housekeeping(q, false);
     if (!failed && (commit || overdue)) jobq__sched_commit(q);
     if (!failed && checkpoint) jobq__sched_checkpoint(q);
-    events = jobq__event_waiting(&q->events);
-    if (events) jobq__event_deliver(&q->events, false);
+    events = jobq__sched_tell(q);
     jobq__os_lock(&pool->mu);
     return (!failed && (commit || overdue || house || checkpoint)) || events;
 }
@@ -237,6 +255,7 @@ JOBQ__INTERNAL void jobq__sched_main(void *arg) {
     int64_t now_us, commits = 0;
     jobq__core_tell_thread(q, JOBQ_THREAD_SCHEDULER, 0, true);
     jobq__os_lock(&pool->mu);
+    pool->scheduler_away = false;
     if (q->options.poll_ms != JOBQ_NONE) pool->poll_at_us = 0;
     while (!pool->scheduler_quit) {
         pool->scheduler_kicked = false;

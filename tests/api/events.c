@@ -80,6 +80,50 @@ TEST(outcomes_do_not_wait_for_a_callback) {
     listener_close(&l, &f);
 }
 
+/* ---- One worker, whose next job is long ---- */
+
+struct quick_and_long {
+    gate quick, callback, slow;
+};
+
+static void stand_in_callback(const jobq_event *event, void *ctx) {
+    if (event->id == 1) gate_pass(&((struct quick_and_long *)ctx)->callback);
+}
+
+/* Goal: no outcome waits for a callback and a long job. Method: the callback stands with the event
+ * of a job that nobody handles; the only worker runs a quick job and then a long one. When that has
+ * begun the quick one is done in the file. */
+TEST(outcome_is_written_before_a_long_job) {
+    jobq_job jobs[2] = {{.kind = "quick"}, {.kind = "long"}};
+    jobq_stored stored[2];
+    struct quick_and_long l;
+    fixture f;
+    gate_init(&l.quick);
+    gate_init(&l.callback);
+    gate_init(&l.slow);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .on_event = stand_in_callback, .ctx = &l,
+                                            .durability = JOBQ_RELAXED}));
+    handle(f.q, "quick", stand_at_gate, &l.quick);
+    handle(f.q, "long", stand_at_gate, &l.slow);
+    start(f.q);
+    put(f.q, "nobody's");
+    gate_await(&l.callback, 1);
+    WORKS(jobq_enqueue_many(f.q, jobs, 2, stored, &err));
+    gate_await(&l.quick, 1);
+    gate_open(&l.quick);
+    gate_await(&l.slow, 1);
+    CHECK_INT(state_of(f.q, stored[0].id), JOBQ_STATE_DONE);
+    gate_open(&l.callback);
+    gate_open(&l.slow);
+    CHECK_INT(finish(f.q, stored[1].id).state, JOBQ_STATE_DONE);
+    fixture_remove(&f);
+    gate_free(&l.quick);
+    gate_free(&l.callback);
+    gate_free(&l.slow);
+}
+
+/* ---- Many events ---- */
+
 /* A few alone; one event was told before, so the list has to grow while its first place is free. */
 static void put_batches(jobq *q, int n) {
     static jobq_job jobs[100];
@@ -668,6 +712,7 @@ TEST(callers_wait_for_a_slow_callback) {
 }
 
 TEST_MAIN(callers_wait_for_a_slow_callback, outcomes_do_not_wait_for_a_callback,
+          outcome_is_written_before_a_long_job,
           waiting_events_keep_their_order, no_event_is_lost, a_caller_hears_its_own_events,
           callbacks_of_two_queues_call_each_other, events_of_a_callback_are_told,
           events_of_a_start_are_told_before_it, job_with_the_writer_waits_for_no_callback,

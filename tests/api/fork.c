@@ -391,4 +391,46 @@ TEST(child_may_own_another_queue) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
-TEST_MAIN(children_of_every_state, children_of_clients_and_of_memory, child_may_own_another_queue)
+/* Inside SQLite, which has its lists and its memory locked, until it is told to go on. */
+static void *stand_in_sqlite(void *arg) {
+    sqlite3_mutex *lists = sqlite3_mutex_alloc(SQLITE_MUTEX_STATIC_MAIN);
+    sqlite3_mutex *memory = sqlite3_mutex_alloc(SQLITE_MUTEX_STATIC_MEM);
+    sqlite3_mutex_enter(lists);
+    sqlite3_mutex_enter(memory);
+    gate_pass((gate *)arg);
+    sqlite3_mutex_leave(memory);
+    sqlite3_mutex_leave(lists);
+    return NULL;
+}
+
+static void open_in_time(void *arg) {
+    jobq *q;
+    alarm(60); /* SQLite would never return */
+    try_opening((const char *)arg);
+    FAILS(JOBQ_FORKED, jobq_open(test_path("link.db"), &STEP, &q, &err));
+}
+
+/* Goal: a child is refused what its parent had open even if another thread of that was inside
+ * SQLite at the fork, where nobody will ever let go of what it had locked. Method: a thread locks
+ * SQLite's mutexes, and the process forks; by both names of the file. */
+TEST(child_is_refused_without_a_look_at_sqlite) {
+    const char *path = test_path("q.db");
+    jobq *q = open_queue_at(path, STEP);
+    pthread_t thread;
+    pid_t child;
+    gate g;
+    REQUIRE(q != NULL);
+    REQUIRE_INT(symlink("q.db", test_path("link.db")), 0);
+    gate_init(&g);
+    thread = thread_start(stand_in_sqlite, &g);
+    gate_await(&g, 1);
+    child = test_spawn(open_in_time, (void *)(uintptr_t)path);
+    gate_open(&g);
+    pthread_join(thread, NULL);
+    CHECK_INT(test_wait(child), 0);
+    close_queue(&q);
+    gate_free(&g);
+}
+
+TEST_MAIN(children_of_every_state, children_of_clients_and_of_memory, child_may_own_another_queue,
+          child_is_refused_without_a_look_at_sqlite)

@@ -196,6 +196,40 @@ TEST(culprit_is_named) {
     gate_free(&g);
 }
 
+static int64_t stand_in_backoff(int attempt, int64_t id, void *ctx) {
+    (void)attempt, (void)id;
+    gate_pass((gate *)ctx);
+    return JOBQ_DAY;
+}
+
+/* Goal: the same of a kind's backoff, which is no callback of the queue. Method: as above, but the
+ * handler has failed, and its backoff stands at the gate. */
+TEST(backoff_is_named_as_culprit) {
+    jobq_options options = {.workers = 1, .stall_ms = 20};
+    int64_t waits;
+    fixture f;
+    gate g;
+    REQUIRE(fixture_open(&f, options));
+    gate_init(&g);
+    handle_kind(f.q, (jobq_kind){.name = "slow", .run = retry_always, .ctx = &g,
+                                 .backoff = stand_in_backoff});
+    put(f.q, "slow");
+    start(f.q);
+    gate_await(&g, 1);
+    SAYS(JOBQ_STALLED, "20 ms|the backoff of kind slow still runs, for job 1",
+         jobq_advance(f.q, 1, NULL, &err));
+    waits = put(f.q, "slow");
+    SAYS(JOBQ_TIMEOUT, "job 2 is ready|the backoff of kind slow still runs",
+         jobq_wait(f.q, waits, 0, NULL, &err));
+    SAYS(JOBQ_TIMEOUT, "the backoff of kind slow still runs", jobq_stop(f.q, JOBQ_NONE, &err));
+    SAYS(JOBQ_BUSY, "the backoff of kind slow still runs|jobq_stop again",
+         jobq_start(f.q, &err));
+    gate_open(&g);
+    WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
+    fixture_close(&f);
+    gate_free(&g);
+}
+
 static jobq_outcome snooze_for_ever(jobq_run *run, void *ctx) {
     (void)ctx;
     return jobq_snooze(run, 0);
@@ -328,5 +362,6 @@ TEST(way_out_is_named) {
 
 TEST_MAIN(state_is_named, silent_refusal_is_named, special_values_are_named,
           client_is_told_its_way, never_is_named, way_out_is_named, place_is_named,
-          thread_hook_is_named, culprit_is_named, nobody_is_blamed,
+          thread_hook_is_named, culprit_is_named, backoff_is_named_as_culprit,
+          nobody_is_blamed,
           slip_is_named)

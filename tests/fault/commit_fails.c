@@ -371,6 +371,27 @@ TEST(flush_syncs_when_it_is_repeated) {
 
 /* ---- An error at COMMIT ---- */
 
+/* Goal: that memory is out at COMMIT, and at what makes certain that nothing of it comes back, does
+ * not stop the queue, unless that lasts. Method: so many writes of the log have none, and then
+ * all. */
+TEST(no_memory_at_commit) {
+    fixture f;
+    REQUIRE(begin(&f, SHARED_STEP, do_nothing, NULL));
+    put(f.q, "k");
+    fault_plan(FAULT_WAL_WRITE, "xxxxxxxx", SQLITE_IOERR_NOMEM);
+    put(f.q, "k");
+    CHECK_INT(fault_hits(FAULT_WAL_WRITE), 8);
+    CHECK_INT(stats_of(f.q).failed_code, JOBQ_OK);
+    fault_plan(FAULT_WAL_WRITE, "x*", SQLITE_IOERR_NOMEM);
+    FAILS(JOBQ_UNKNOWN, jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, NULL, &err));
+    CHECK_INT(stats_of(f.q).failed_code, JOBQ_IO);
+    fault_off();
+    CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
+    jobq_clock_free(f.clock);
+    CHECK_INT(survivors(f.path), 2);
+    test_remove(f.path);
+}
+
 /* Goal: an I/O error at COMMIT is OK, IO or UNKNOWN, and each of them is true: now, in the file
  * that is left, and in what a kill at that moment would leave. Method: plans that fail the sync of
  * the commit, of the scrub and of the second try; one job more is counted. */
@@ -833,7 +854,8 @@ TEST(checkpoint_fails) {
 TEST_MAIN(full_disk_refuses_new_work, full_disk_while_others_write,
           full_disk_leaves_no_key_and_no_name, outcome_waits_for_space,
           pool_settles_when_space_returns, full_disk_still_settles,
-          one_request_too_big_for_the_disk, flush_syncs_when_it_is_repeated, sync_fails_at_commit,
+          one_request_too_big_for_the_disk, flush_syncs_when_it_is_repeated, no_memory_at_commit,
+          sync_fails_at_commit,
           unknown_stops_the_queue, unknown_stops_the_pool,
           stopped_pool_is_idle, unknown_stops_the_rest_of_the_group,
           sync_fails_when_an_outcome_is_settled, foreign_writer_makes_busy,

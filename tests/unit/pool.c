@@ -1,7 +1,8 @@
-/* pool.c - a stop beside a pool that was started again.
+/* pool.c - a stop beside a pool that was started again; a scheduler that goes to tell events.
  *
  * A stop that comes to its end when another thread has ended it already, and started the pool anew,
- * has nothing to give back: what is claimed is the new pool's. */
+ * has nothing to give back: what is claimed is the new pool's. A scheduler that calls a callback is
+ * away for as long as that likes, and leaves no outcome behind that counts on it. */
 #include "helpers.h"
 #include "unit.h"
 
@@ -28,4 +29,60 @@ TEST(what_a_running_pool_has_claimed_is_its_own) {
     gate_free(&g);
 }
 
-TEST_MAIN(what_a_running_pool_has_claimed_is_its_own)
+enum { TOLD = 77 }; /* the id of the event that waits */
+
+static struct {
+    jobq *q;
+    jobq_state state; /* of the job that has run */
+    int told;
+} seen;
+
+static void look_and_quit(const jobq_event *event, void *ctx) {
+    (void)ctx;
+    if (event->id != TOLD) return;
+    seen.told++;
+    seen.state = state_of(seen.q, 1);
+    jobq__os_lock(&seen.q->pool.mu);
+    seen.q->pool.scheduler_quit = true;
+    jobq__os_unlock(&seen.q->pool.mu);
+}
+
+/* A job is claimed and run, and its outcome handed in. */
+static void run_by_hand(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__os_lock(&pool->mu);
+    pool->claiming = true;
+    jobq__os_unlock(&pool->mu);
+    CHECK_CODE(jobq__commit_now(q), JOBQ_OK);
+    jobq__os_lock(&pool->mu);
+    CHECK(jobq__pool_run_one(&pool->workers[0]));
+    CHECK_INT(pool->handed_count, 1);
+    pool->handed_since_us = INT64_MAX / 2; /* it is not overdue, and will not be */
+    jobq__os_unlock(&pool->mu);
+}
+
+/* Goal: what was handed in a moment ago is committed before the scheduler goes to tell events: the
+ * workers may all have begun long jobs by then. Method: the scheduler's own loop, on this thread,
+ * with an outcome and an event; the callback looks at the job, and ends the loop. */
+TEST(nothing_is_left_behind_by_who_goes_to_tell) {
+    jobq_event event = {.id = TOLD, .kind = "k", .queue = "", .key = "", .message = ""};
+    struct jobq__told told;
+    fixture f;
+    memset(&seen, 0, sizeof seen);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .on_event = look_and_quit}));
+    seen.q = f.q;
+    handle(f.q, "k", do_nothing, NULL);
+    CHECK_INT(put(f.q, "k"), 1);
+    run_by_hand(f.q);
+    jobq__event_make(&told, &event);
+    CHECK(jobq__event_add(&f.q->events, &told, false) > 0);
+    jobq__sched_main(f.q);
+    CHECK_INT(seen.told, 1);
+    CHECK_INT(seen.state, JOBQ_STATE_DONE);
+    jobq__os_lock(&f.q->pool.mu);
+    f.q->pool.claiming = f.q->pool.scheduler_quit = false;
+    jobq__os_unlock(&f.q->pool.mu);
+    fixture_close(&f);
+}
+
+TEST_MAIN(what_a_running_pool_has_claimed_is_its_own, nothing_is_left_behind_by_who_goes_to_tell)
