@@ -896,6 +896,8 @@ JOBQ__INTERNAL void jobq__os_page_unlock(int fd);
 /* The lock goes with the last copy of the descriptor. */
 JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size);
 
+/* There is no room on the disk, or none for this user. */
+JOBQ__INTERNAL bool jobq__os_full(int os_code);
 /* Makes the file size bytes long, all of them allocated, so that nobody else can take them.
  * JOBQ_FULL: there is no room, and the size is as it was. JOBQ_IO: this file system cannot. */
 JOBQ__INTERNAL int jobq__os_allocate(int fd, int64_t size);
@@ -1458,9 +1460,13 @@ JOBQ__INTERNAL int jobq__os_resolve(const char *path, char **resolved) {
     return failed;
 }
 
+JOBQ__INTERNAL bool jobq__os_full(int os_code) {
+    return os_code == ENOSPC || os_code == EDQUOT;
+}
+
 static int jobq__os_code(int os_code) {
     if (os_code == EROFS || os_code == EACCES || os_code == EPERM) return JOBQ_READ_ONLY;
-    if (os_code == ENOSPC || os_code == EDQUOT) return JOBQ_FULL;
+    if (jobq__os_full(os_code)) return JOBQ_FULL;
     if (os_code == ENOMEM) return JOBQ_NO_MEMORY;
     return JOBQ_CANT_OPEN;
 }
@@ -1644,7 +1650,7 @@ JOBQ__INTERNAL int jobq__os_allocate(int fd, int64_t size) {
     if (!failed) return JOBQ_OK;
     /* It may have got a part of it. */
     if (st.st_size < (off_t)size && ftruncate(fd, st.st_size)) return JOBQ_IO;
-    return failed == ENOSPC || failed == EDQUOT ? JOBQ_FULL : JOBQ_IO;
+    return jobq__os_full(failed) ? JOBQ_FULL : JOBQ_IO;
 }
 
 JOBQ__INTERNAL int64_t jobq__os_size(int fd) {
@@ -2031,6 +2037,8 @@ JOBQ__INTERNAL void jobq__files_fini(struct jobq__files *files);
 /* Once the database is open: its log and shared memory have to stay, and get its owner. */
 JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files, bool shares_memory);
 
+/* True if the database's name names another file now, in whichever root: not to be opened. */
+JOBQ__INTERNAL bool jobq__files_another(const struct jobq__files *files);
 /* True if the database, its log or its shared memory is no longer what its name names. */
 JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files);
 /* The same for any other file that belongs to it. */
@@ -2231,6 +2239,10 @@ JOBQ__INTERNAL bool jobq__files_one_moved(const struct jobq__files *files, const
     if (!jobq__os_moved(path, id)) return false;
     /* In another root the name means another file, which says nothing of ours. */
     return !jobq__os_look("/", &root) && jobq__os_same_file(&root.id, &files->root_id);
+}
+
+JOBQ__INTERNAL bool jobq__files_another(const struct jobq__files *files) {
+    return files->lock && jobq__os_moved(files->path, &files->db.id);
 }
 
 static bool jobq__files_beside_moved(const struct jobq__files *files, const char *path,
@@ -3967,10 +3979,28 @@ JOBQ__INTERNAL int jobq__db_code(int sqlite_code) {
     }
 }
 
-static int jobq__db_note(struct jobq__db *db) {
+/* SQLite does not know quotas: one that is used up is an I/O error to it. pointer: which file was
+ * written to. */
+static bool jobq__db_over_quota(struct jobq__db *db, int pointer) {
+    sqlite3_file *file = NULL;
+    int os_code = 0;
+    if (db->sqlite_code != SQLITE_IOERR_WRITE) return false;
+    sqlite3_file_control(db->handle, "main", pointer, &file);
+    return file && file->pMethods
+        && file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &os_code) == SQLITE_OK
+        && jobq__os_full(os_code);
+}
+
+static int jobq__db_note_of(struct jobq__db *db, int pointer) {
     db->fault.table = NULL;
     db->sqlite_code = db->handle ? sqlite3_extended_errcode(db->handle) : SQLITE_NOMEM;
+    if (jobq__db_over_quota(db, pointer)) db->sqlite_code = SQLITE_FULL;
     return jobq__db_code(db->sqlite_code);
+}
+
+/* Of a statement: these write to the log. */
+static int jobq__db_note(struct jobq__db *db) {
+    return jobq__db_note_of(db, SQLITE_FCNTL_JOURNAL_POINTER);
 }
 
 JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_error *err) {
@@ -4181,7 +4211,7 @@ JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool 
     db->until_us = until_us;
     *all = rc == SQLITE_OK && frames == copied;
     if ((rc & 0xff) == SQLITE_BUSY || rc == SQLITE_OK) return JOBQ_OK;
-    return jobq__db_note(db);
+    return jobq__db_note_of(db, SQLITE_FCNTL_FILE_POINTER);
 }
 
 enum { JOBQ__INDEX_BYTES = 32768, JOBQ__INDEX_FRAMES = 4, JOBQ__LOG_HEADER = 32,
@@ -4293,6 +4323,11 @@ JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job) {
     return commit == db && (!of_job || rollback == db);
 }
 
+static bool jobq__db_in_memory(struct jobq__db *db) {
+    const char *name = sqlite3_db_filename(db->handle, "main");
+    return !name || !*name;
+}
+
 /* theirs: what jobq only prefers is as handlers are to find it. */
 static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use, bool theirs,
                             const struct jobq__db_options *options) {
@@ -4309,6 +4344,9 @@ static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use, bool the
     if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
     if (rc == JOBQ_OK)
         rc = jobq__db_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
+    /* Else what is rolled back would stay. */
+    if (rc == JOBQ_OK && jobq__db_in_memory(db))
+        rc = jobq__db_exec(db, "PRAGMA main.journal_mode=MEMORY");
     return rc;
 }
 
@@ -7716,7 +7754,9 @@ JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__d
                                       jobq_error *err) {
     struct jobq__db_options options = jobq__core_db_options(q);
     int rc = jobq__db_open(db, q->files.path, q->vfs, use, &options, err);
-    if (rc != JOBQ_OK || (!jobq__db_moved(db) && !jobq__files_moved(&q->files))) return rc;
+    if (rc != JOBQ_OK || (!jobq__db_moved(db) && !jobq__files_moved(&q->files)
+                          && !jobq__files_another(&q->files)))
+        return rc;
     jobq__db_disown(db);
     jobq__db_close(db);
     return jobq__err_set(err, JOBQ_MOVED, "%.250s, its -wal or its -shm is not the file any more"
@@ -8160,6 +8200,7 @@ JOBQ__INTERNAL int64_t jobq__disk_freed(jobq *q, int64_t bytes, int64_t now_ms) 
 JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms) {
     struct jobq__disk *disk = &q->disk;
     int64_t free, keeps, least = disk->least_free, pages, until_us = INT64_MAX;
+    int rc;
     *again_ms = JOBQ_NEVER;
     if (!disk->shrinks || disk->level != JOBQ__DISK_ROOMY) return JOBQ_OK;
     free = jobq__store_free_bytes(q->tx.db);
@@ -8180,7 +8221,12 @@ JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms)
     /* An artificial clock is for who wants the same calls to have the same history. */
     if (!q->clock) until_us = jobq__add(jobq__clock_mono_us(), JOBQ__SHRINK_US);
     if (!q->clock) *again_ms = jobq__add(now_ms, JOBQ__SHRINK_PAUSE_MS);
-    return jobq__store_shrink(q->tx.db, pages, until_us);
+    rc = jobq__store_shrink(q->tx.db, pages, until_us);
+    if (rc != JOBQ_OK || jobq__store_free_bytes(q->tx.db) < free) return rc;
+    /* Somebody has made the file anew, as one that does not shrink. */
+    disk->shrinks = disk->shrinking = false;
+    *again_ms = JOBQ_NEVER;
+    return JOBQ_OK;
 }
 
 /* ---- Moved files ---- */

@@ -565,6 +565,8 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * job: the connection may be another then. On ":memory:" there is one connection: other
  * threads that look inside wait meanwhile, handlers that read their own checkpoint or info until
  * the transaction ends; and a look by the handler sees what it has written.
+ * It is opened when the first job asks for it, by the path: a process that gives up rights or
+ * changes its root does so before jobq_open.
  * Returns JOBQ_OK and *db, the same on each call. Owns: jobq; do not close it.
  * Blocks: at most busy_ms for the writer. Fails: MISUSE (NULL, or another thread than the
  * handler's), BUSY (did not begin; jobq_snooze then costs no attempt), CANT_OPEN, READ_ONLY, MOVED,

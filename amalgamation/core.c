@@ -174,7 +174,9 @@ JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__d
                                       jobq_error *err) {
     struct jobq__db_options options = jobq__core_db_options(q);
     int rc = jobq__db_open(db, q->files.path, q->vfs, use, &options, err);
-    if (rc != JOBQ_OK || (!jobq__db_moved(db) && !jobq__files_moved(&q->files))) return rc;
+    if (rc != JOBQ_OK || (!jobq__db_moved(db) && !jobq__files_moved(&q->files)
+                          && !jobq__files_another(&q->files)))
+        return rc;
     jobq__db_disown(db);
     jobq__db_close(db);
     return jobq__err_set(err, JOBQ_MOVED, "%.250s, its -wal or its -shm is not the file any more"

@@ -97,10 +97,28 @@ JOBQ__INTERNAL int jobq__db_code(int sqlite_code) {
     }
 }
 
-static int jobq__db_note(struct jobq__db *db) {
+/* SQLite does not know quotas: one that is used up is an I/O error to it. pointer: which file was
+ * written to. */
+static bool jobq__db_over_quota(struct jobq__db *db, int pointer) {
+    sqlite3_file *file = NULL;
+    int os_code = 0;
+    if (db->sqlite_code != SQLITE_IOERR_WRITE) return false;
+    sqlite3_file_control(db->handle, "main", pointer, &file);
+    return file && file->pMethods
+        && file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &os_code) == SQLITE_OK
+        && jobq__os_full(os_code);
+}
+
+static int jobq__db_note_of(struct jobq__db *db, int pointer) {
     db->fault.table = NULL;
     db->sqlite_code = db->handle ? sqlite3_extended_errcode(db->handle) : SQLITE_NOMEM;
+    if (jobq__db_over_quota(db, pointer)) db->sqlite_code = SQLITE_FULL;
     return jobq__db_code(db->sqlite_code);
+}
+
+/* Of a statement: these write to the log. */
+static int jobq__db_note(struct jobq__db *db) {
+    return jobq__db_note_of(db, SQLITE_FCNTL_JOURNAL_POINTER);
 }
 
 JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_error *err) {
@@ -311,7 +329,7 @@ JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool 
     db->until_us = until_us;
     *all = rc == SQLITE_OK && frames == copied;
     if ((rc & 0xff) == SQLITE_BUSY || rc == SQLITE_OK) return JOBQ_OK;
-    return jobq__db_note(db);
+    return jobq__db_note_of(db, SQLITE_FCNTL_FILE_POINTER);
 }
 
 enum { JOBQ__INDEX_BYTES = 32768, JOBQ__INDEX_FRAMES = 4, JOBQ__LOG_HEADER = 32,
@@ -423,6 +441,11 @@ JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job) {
     return commit == db && (!of_job || rollback == db);
 }
 
+static bool jobq__db_in_memory(struct jobq__db *db) {
+    const char *name = sqlite3_db_filename(db->handle, "main");
+    return !name || !*name;
+}
+
 /* theirs: what jobq only prefers is as handlers are to find it. */
 static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use, bool theirs,
                             const struct jobq__db_options *options) {
@@ -439,6 +462,9 @@ static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use, bool the
     if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
     if (rc == JOBQ_OK)
         rc = jobq__db_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
+    /* Else what is rolled back would stay. */
+    if (rc == JOBQ_OK && jobq__db_in_memory(db))
+        rc = jobq__db_exec(db, "PRAGMA main.journal_mode=MEMORY");
     return rc;
 }
 

@@ -266,6 +266,7 @@ JOBQ__INTERNAL int64_t jobq__disk_freed(jobq *q, int64_t bytes, int64_t now_ms) 
 JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms) {
     struct jobq__disk *disk = &q->disk;
     int64_t free, keeps, least = disk->least_free, pages, until_us = INT64_MAX;
+    int rc;
     *again_ms = JOBQ_NEVER;
     if (!disk->shrinks || disk->level != JOBQ__DISK_ROOMY) return JOBQ_OK;
     free = jobq__store_free_bytes(q->tx.db);
@@ -286,7 +287,12 @@ JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms)
     /* An artificial clock is for who wants the same calls to have the same history. */
     if (!q->clock) until_us = jobq__add(jobq__clock_mono_us(), JOBQ__SHRINK_US);
     if (!q->clock) *again_ms = jobq__add(now_ms, JOBQ__SHRINK_PAUSE_MS);
-    return jobq__store_shrink(q->tx.db, pages, until_us);
+    rc = jobq__store_shrink(q->tx.db, pages, until_us);
+    if (rc != JOBQ_OK || jobq__store_free_bytes(q->tx.db) < free) return rc;
+    /* Somebody has made the file anew, as one that does not shrink. */
+    disk->shrinks = disk->shrinking = false;
+    *again_ms = JOBQ_NEVER;
+    return JOBQ_OK;
 }
 
 /* ---- Moved files ---- */

@@ -188,6 +188,10 @@ JOBQ__INTERNAL bool jobq__files_one_moved(const struct jobq__files *files, const
     return !jobq__os_look("/", &root) && jobq__os_same_file(&root.id, &files->root_id);
 }
 
+JOBQ__INTERNAL bool jobq__files_another(const struct jobq__files *files) {
+    return files->lock && jobq__os_moved(files->path, &files->db.id);
+}
+
 static bool jobq__files_beside_moved(const struct jobq__files *files, const char *path,
                                      const struct jobq__os_file *beside) {
     return beside->kind == JOBQ__OS_FILE && jobq__files_one_moved(files, path, &beside->id);

@@ -40,6 +40,8 @@ JOBQ__INTERNAL void jobq__files_fini(struct jobq__files *files);
 /* Once the database is open: its log and shared memory have to stay, and get its owner. */
 JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files, bool shares_memory);
 
+/* True if the database's name names another file now, in whichever root: not to be opened. */
+JOBQ__INTERNAL bool jobq__files_another(const struct jobq__files *files);
 /* True if the database, its log or its shared memory is no longer what its name names. */
 JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files);
 /* The same for any other file that belongs to it. */

@@ -532,9 +532,13 @@ JOBQ__INTERNAL int jobq__os_resolve(const char *path, char **resolved) {
     return failed;
 }
 
+JOBQ__INTERNAL bool jobq__os_full(int os_code) {
+    return os_code == ENOSPC || os_code == EDQUOT;
+}
+
 static int jobq__os_code(int os_code) {
     if (os_code == EROFS || os_code == EACCES || os_code == EPERM) return JOBQ_READ_ONLY;
-    if (os_code == ENOSPC || os_code == EDQUOT) return JOBQ_FULL;
+    if (jobq__os_full(os_code)) return JOBQ_FULL;
     if (os_code == ENOMEM) return JOBQ_NO_MEMORY;
     return JOBQ_CANT_OPEN;
 }
@@ -718,7 +722,7 @@ JOBQ__INTERNAL int jobq__os_allocate(int fd, int64_t size) {
     if (!failed) return JOBQ_OK;
     /* It may have got a part of it. */
     if (st.st_size < (off_t)size && ftruncate(fd, st.st_size)) return JOBQ_IO;
-    return failed == ENOSPC || failed == EDQUOT ? JOBQ_FULL : JOBQ_IO;
+    return jobq__os_full(failed) ? JOBQ_FULL : JOBQ_IO;
 }
 
 JOBQ__INTERNAL int64_t jobq__os_size(int fd) {

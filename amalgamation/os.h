@@ -201,6 +201,8 @@ JOBQ__INTERNAL void jobq__os_page_unlock(int fd);
 /* The lock goes with the last copy of the descriptor. */
 JOBQ__INTERNAL void jobq__os_page_close(int fd, void *page, size_t size);
 
+/* There is no room on the disk, or none for this user. */
+JOBQ__INTERNAL bool jobq__os_full(int os_code);
 /* Makes the file size bytes long, all of them allocated, so that nobody else can take them.
  * JOBQ_FULL: there is no room, and the size is as it was. JOBQ_IO: this file system cannot. */
 JOBQ__INTERNAL int jobq__os_allocate(int fd, int64_t size);

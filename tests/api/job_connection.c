@@ -896,16 +896,23 @@ static jobq_outcome write_in_memory(jobq_run *run, void *ctx) {
     return l->outcome;
 }
 
-/* Goal: handlers that use their transaction can be tried in memory: done keeps rows and children,
- * everything else takes them back. Method: each outcome, then a look by the next job. */
-TEST(memory_has_the_transaction_too) {
+static int switch_journal_off(sqlite3 *db, jobq_connection which, jobq_stage stage,
+                              jobq_error *err, void *ctx) {
+    (void)which;
+    (void)stage;
+    (void)err;
+    (void)ctx;
+    return run_sql(db, "PRAGMA journal_mode = OFF");
+}
+
+static void try_each_outcome(jobq_options options) {
     static const jobq_outcome outcomes[] = {JOBQ_DONE, JOBQ_RETRY, JOBQ_FAIL, JOBQ_SNOOZE,
                                             JOBQ_RESCHEDULE, JOBQ_CANCELLED};
     struct ledger l;
     fixture f;
     int64_t rows = 0, kept = 0;
     memset(&l, 0, sizeof l);
-    REQUIRE(open_at(&f, true, STEP));
+    REQUIRE(open_at(&f, true, options));
     handle(f.q, "k", write_in_memory, &l);
     l.other = put(f.q, "parked");
     for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++) {
@@ -920,6 +927,17 @@ TEST(memory_has_the_transaction_too) {
         WORKS(jobq_delete(f.q, id, &err));
     }
     fixture_close(&f);
+}
+
+/* Goal: handlers that use their transaction can be tried in memory: done keeps rows and children,
+ * everything else takes them back. Method: each outcome, then a look by the next job. */
+TEST(memory_has_the_transaction_too) {
+    try_each_outcome((jobq_options){.workers = JOBQ_NONE});
+}
+
+/* Goal: even when the application has asked for a database without a journal. */
+TEST(memory_keeps_its_journal) {
+    try_each_outcome((jobq_options){.workers = JOBQ_NONE, .on_connect = switch_journal_off});
 }
 
 static jobq_outcome count_up(jobq_run *run, void *ctx) {
@@ -955,5 +973,5 @@ TEST_MAIN(each_connection_is_shown, key_comes_first, hook_may_refuse, refusal_le
           hook_must_end_its_transaction, handler_may_do_its_own_only, handler_may_analyze_its_own,
           next_job_finds_it_as_it_was, settings_of_the_hook_stay,
           taking_the_place_of_jobq_keeps_nothing, what_commit_refuses_is_a_failure,
-          schema_may_change_in_the_middle, memory_has_the_transaction_too,
+          schema_may_change_in_the_middle, memory_has_the_transaction_too, memory_keeps_its_journal,
           memory_pool_loses_nothing)

@@ -89,6 +89,32 @@ TEST(later_connection_gets_the_same_file_or_none) {
     jobq_clock_free(f.clock);
 }
 
+static void want_it_in_jail(void *jail) {
+    fixture f;
+    int rc = JOBQ_OK, ran = 0;
+    char inside[4096];
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
+    handle(f.q, "k", want_the_file, &rc);
+    put(f.q, "k");
+    snprintf(inside, sizeof inside, "mkdir -p '%s%s' && cp '%s' '%s%s'", (char *)jail, test_dir(),
+             f.path, (char *)jail, f.path);
+    REQUIRE_INT(system(inside), 0);
+    REQUIRE_INT(chroot(jail), 0);
+    jobq_step(f.q, &ran, NULL);
+    CHECK_CODE(rc, JOBQ_MOVED);
+    CHECK_INT(sql_int(f.path, "SELECT count(*) FROM sqlite_master WHERE name = 'own'"), 0);
+}
+
+/* Goal: nor after a process has gone into another root, where the name means another file. */
+TEST(another_root_has_another_file) {
+    if (!is_root()) {
+        test_skip("only root can change its root");
+        return;
+    }
+    REQUIRE_INT(mkdir(test_path("jail"), 0755), 0);
+    CHECK_INT(test_fork(want_it_in_jail, (void *)(uintptr_t)test_path("jail")), 0);
+}
+
 /* Goal: a path through links is the file at their end, which need not exist yet; what stands
  * beside it stands there. Method: a link to a directory, a link to a file, a chain of links that
  * leads to nothing, and a ring of links. */
@@ -335,7 +361,7 @@ TEST(moved_directory_is_moved) {
 }
 
 TEST_MAIN(relative_path_keeps_its_file, later_connection_gets_the_same_file_or_none,
-          links_are_followed_once, names_are_never_uris, bad_paths_say_why,
-          path_longer_than_sqlite_takes, file_with_two_names_is_refused,
+          another_root_has_another_file, links_are_followed_once, names_are_never_uris,
+          bad_paths_say_why, path_longer_than_sqlite_takes, file_with_two_names_is_refused,
           second_name_beside, what_stands_beside_is_a_plain_file, mounted_file_is_refused,
           cannot_look_is_not_moved, moved_directory_is_moved)

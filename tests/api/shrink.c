@@ -102,6 +102,20 @@ TEST(step_gives_back_a_slice) {
     if (!CHECK(size < LARGE)) test_note("%" PRId64 " bytes", size);
 }
 
+/* Goal: housekeeping has an end in a file that shrinks no more. Method: somebody else makes it anew
+ * as such a file, beside the queue that has made it. */
+TEST(file_that_was_made_anew) {
+    fixture f;
+    if (!open_here(&f, (jobq_options){.shared = true})) return;
+    put_large(f.q, 16);
+    sql_run(f.path, "PRAGMA auto_vacuum = NONE; VACUUM");
+    WORKS(jobq_run_until_idle(f.q, NULL, &err));
+    pass_minutes(f.q, 5);
+    CHECK(bytes_of(f.path) > 15 * LARGE);
+    fixture_close(&f);
+    check_sound(f.path);
+}
+
 static void be_steady(int64_t reserve_bytes) {
     fixture f;
     int64_t full = 0;
@@ -198,4 +212,4 @@ TEST(pages_are_as_asked_for) {
 TEST_MAIN(pages_are_as_asked_for,
           burst_is_given_back, next_owner_gives_back, step_gives_back_a_slice,
           steady_queue_keeps_its_pages,
-          joined_file_is_left_alone, small_file_is_not_looked_at)
+          file_that_was_made_anew, joined_file_is_left_alone, small_file_is_not_looked_at)

@@ -14,11 +14,12 @@
 /* jobq asks the operating system for its reserve and for what is free: here the disk in memory
  * answers, because these stand before the system's own. */
 int posix_fallocate(int fd, off_t at, off_t size) {
-    bool room;
+    bool room, quota;
     pthread_mutex_lock(&fault.mutex);
     room = size <= fault_free();
+    quota = fault.quota;
     pthread_mutex_unlock(&fault.mutex);
-    if (!room) return ENOSPC;
+    if (!room) return quota ? EDQUOT : ENOSPC;
     return ftruncate(fd, at + size) ? errno : 0;
 }
 
@@ -46,7 +47,7 @@ struct disk {
     bool tx, fails, at_once;
     size_t payload_max; /* 0: 2 KiB */
     int page_size;
-    bool shared, alone, steps;
+    bool shared, alone, steps, quota;
 };
 
 static void one_disk(struct disk d) {
@@ -56,6 +57,7 @@ static void one_disk(struct disk d) {
     uint64_t seed = test_seed() + (uint64_t)size + d.result_size;
     fault_begin();
     fault_space(size, test_path("full.db"));
+    fault_quota(d.quota);
     if (!story_begin_with(&s, d.workers, seed, d.page_size, d.shared)) return;
     s.steps = d.steps;
     s.alone = d.alone;
@@ -90,6 +92,14 @@ TEST(own_work_fills_the_disk) {
     }
     test_figure("full disk", "drains to 0, takes work again", "%d sizes from 256 KiB to 4 MiB,"
                 " filled by the queue", sizes);
+}
+
+/* Goal: a quota that is used up is a full disk. */
+TEST(quota_is_a_full_disk) {
+    for (int i = 0; i < 6; i++)
+        one_disk((struct disk){.size = (300 + 500 * (i / 2)) * KIB, .stolen = i / 2 == 1,
+                               .workers = i % 2 ? 2 : JOBQ_NONE, .shared = i / 2 == 2,
+                               .quota = true});
 }
 
 /* Goal: whatever pages the file is made of. Method: small and large ones, on disks that hold at
@@ -529,7 +539,8 @@ TEST(history_gives_way) {
                 "%d disks full of jobs that are done and kept", disks);
 }
 
-TEST_MAIN(own_work_fills_the_disk, pages_of_every_size, others_fill_the_disk, a_pool_on_a_full_disk,
+TEST_MAIN(own_work_fills_the_disk, quota_is_a_full_disk, pages_of_every_size,
+          others_fill_the_disk, a_pool_on_a_full_disk,
           results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk, lent_only_to_who_may_write,
           killed_with_all_that_was_lent,
           all_jobs_are_due_at_once, history_gives_way,

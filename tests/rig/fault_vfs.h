@@ -17,6 +17,8 @@
  *   fault_space(bytes, path)
  *       The disk holds no more than this, the real file beside the database at path (path-jobq)
  *       counted in; what would need more gets SQLITE_FULL. 0: no limit.
+ *   fault_quota(true)
+ *       It is this user's quota that is full then, which SQLite takes for an I/O error.
  *   fault_take_space()
  *       Somebody else takes what is free at this moment, for good.
  *   fault_wal_limit(bytes)
@@ -136,7 +138,7 @@ static struct {
     int64_t wal_limit, space, least_beside;
     char beside[DISK_NAME + 8];
     struct fault_log *log;
-    bool lie, forget, taken;
+    bool lie, forget, taken, quota;
     int64_t shrunk;
 } fault = {.mutex = PTHREAD_MUTEX_INITIALIZER, .failed = PTHREAD_COND_INITIALIZER};
 
@@ -286,7 +288,7 @@ static inline int fault_write(sqlite3_file *file, const void *from, int size, sq
     pthread_mutex_lock(&fault.mutex);
     rc = fault_strike(what);
     if (!rc && fault_no_room(h, at + size)) {
-        rc = SQLITE_FULL;
+        rc = fault.quota ? SQLITE_IOERR_WRITE : SQLITE_FULL;
         fault_hit(what);
     }
     if (!rc) {
@@ -360,8 +362,10 @@ static inline int fault_check_lock(sqlite3_file *file, int *result) {
 }
 
 static inline int fault_control(sqlite3_file *file, int what, void *arg) {
-    if (what != SQLITE_FCNTL_HAS_MOVED) return SQLITE_NOTFOUND;
-    *(int *)arg = fault_handle(file)->file->name[0] == '\0';
+    if (what == SQLITE_FCNTL_LAST_ERRNO) *(int *)arg = fault.quota ? EDQUOT : EIO;
+    else if (what == SQLITE_FCNTL_HAS_MOVED)
+        *(int *)arg = fault_handle(file)->file->name[0] == '\0';
+    else return SQLITE_NOTFOUND;
     return SQLITE_OK;
 }
 
@@ -505,7 +509,7 @@ static inline void fault_off(void) {
     fault.fitting = NULL;
     fault.dead = 0;
     fault.wal_limit = fault.space = 0;
-    fault.lie = fault.forget = fault.taken = false;
+    fault.lie = fault.forget = fault.taken = fault.quota = false;
     pthread_mutex_unlock(&fault.mutex);
 }
 
@@ -557,6 +561,12 @@ static inline void fault_space(int64_t bytes, const char *path) {
     pthread_mutex_lock(&fault.mutex);
     fault.space = bytes;
     snprintf(fault.beside, sizeof fault.beside, "%s-jobq", path);
+    pthread_mutex_unlock(&fault.mutex);
+}
+
+static inline void fault_quota(bool quota) {
+    pthread_mutex_lock(&fault.mutex);
+    fault.quota = quota;
     pthread_mutex_unlock(&fault.mutex);
 }
 
