@@ -3841,6 +3841,8 @@ JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db);
 JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
 /* The code for db->sqlite_code, and the record with SQLite's own words. */
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
+/* Of the file, absolute; ":memory:" if there is none. */
+JOBQ__INTERNAL const char *jobq__db_path(const struct jobq__db *db);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
 /* The same without the file's path. */
 JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err);
@@ -3850,7 +3852,8 @@ JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err);
 JOBQ__INTERNAL bool jobq__db_disturbed(const struct jobq__db *db);
 
 /* The record for it; returns JOBQ_CORRUPT. */
-JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_error *err);
+JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, const char *path,
+                                      jobq_error *err);
 /* Notes what is wrong with the file, for jobq__db_fail to say; returns JOBQ_CORRUPT. row 0: it is
  * not one row. */
 JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_t row,
@@ -4003,9 +4006,10 @@ static int jobq__db_note(struct jobq__db *db) {
     return jobq__db_note_of(db, SQLITE_FCNTL_JOURNAL_POINTER);
 }
 
-JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_error *err) {
-    jobq__err_set(err, JOBQ_CORRUPT, "the file is damaged: table %s, row %lld: %s %s; the queue"
-                  " stops. Restore a copy, or mend this row and open it again", fault->table,
+JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, const char *path,
+                                      jobq_error *err) {
+    jobq__err_set(err, JOBQ_CORRUPT, "%.250s is damaged: table %s, row %lld: %s %s; the queue"
+                  " stops. Restore a copy, or mend this row and open it again", path, fault->table,
                   (long long)fault->row, fault->column, fault->what);
     if (err) err->sqlite_code = SQLITE_CORRUPT;
     return JOBQ_CORRUPT;
@@ -4025,14 +4029,19 @@ static int jobq__db_tell(const struct jobq__db *db, const char *path, jobq_error
     return code;
 }
 
+JOBQ__INTERNAL const char *jobq__db_path(const struct jobq__db *db) {
+    const char *path = db->handle ? sqlite3_db_filename(db->handle, "main") : NULL;
+    return path && *path ? path : ":memory:";
+}
+
 JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err) {
     return jobq__db_tell(db, NULL, err);
 }
 
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err) {
     if (jobq__db_code(db->sqlite_code) == JOBQ_CORRUPT && db->fault.table)
-        return jobq__db_say_fault(&db->fault, err);
-    return jobq__db_tell(db, db->handle ? sqlite3_db_filename(db->handle, "main") : NULL, err);
+        return jobq__db_say_fault(&db->fault, jobq__db_path(db), err);
+    return jobq__db_tell(db, db->handle ? jobq__db_path(db) : NULL, err);
 }
 
 JOBQ__INTERNAL bool jobq__db_disturbed(const struct jobq__db *db) {
@@ -5033,15 +5042,18 @@ static int jobq__schema_compare(struct jobq__db *db, jobq_error *err) {
         rc = jobq__db_read(db, statement);
         if (rc != JOBQ_OK) break;
         if (!ours || !text || strcmp(ours, text) != 0) {
-            rc = jobq__err_set(err, JOBQ_FOREIGN, "the %s %s is not as jobq makes it",
-                               type ? type : "object", name ? name : "?");
+            rc = jobq__err_set(err, JOBQ_FOREIGN, "the %s %.64s in %.200s is not as jobq makes it:"
+                               " names that begin with jobq_, and triggers on its tables, are"
+                               " jobq's; drop it if it is yours, or use another file",
+                               type ? type : "object", name ? name : "?", jobq__db_path(db));
             break;
         }
         found++;
     }
     sqlite3_finalize(statement);
     if (rc == JOBQ_OK && found != JOBQ__COUNT(jobq__schema_objects))
-        rc = jobq__err_set(err, JOBQ_FOREIGN, "some of jobq's tables are missing");
+        rc = jobq__err_set(err, JOBQ_FOREIGN, "some of jobq's tables are missing in %.250s;"
+                           " restore a copy of the file, or use another one", jobq__db_path(db));
     else if (rc != JOBQ_OK && rc != JOBQ_FOREIGN)
         rc = jobq__db_fail(db, err);
     return rc;
@@ -5064,13 +5076,18 @@ static int jobq__schema_version(struct jobq__db *db, jobq_error *err) {
     int64_t version;
     int rc = jobq__db_number(db, "SELECT value FROM jobq_meta WHERE key = 'schema'", -1, &version);
     if (rc == JOBQ_CORRUPT && (db->sqlite_code & 0xff) == SQLITE_ERROR)
-        return jobq__err_set(err, JOBQ_FOREIGN, "jobq_meta is not as jobq makes it");
+        return jobq__err_set(err, JOBQ_FOREIGN, "the table jobq_meta in %.250s is not as jobq"
+                             " makes it; drop it if it is yours, or use another file",
+                             jobq__db_path(db));
     if (rc != JOBQ_OK) return jobq__db_fail(db, err);
     if (version > JOBQ__SCHEMA_VERSION)
-        return jobq__err_set(err, JOBQ_NEWER, "the queue has schema %lld, this jobq knows %d",
-                             (long long)version, JOBQ__SCHEMA_VERSION);
+        return jobq__err_set(err, JOBQ_NEWER, "%.250s has schema %lld, and this jobq, %s, knows"
+                             " %d; use a newer jobq", jobq__db_path(db), (long long)version,
+                             JOBQ_VERSION, JOBQ__SCHEMA_VERSION);
     if (version < 1)
-        return jobq__err_set(err, JOBQ_FOREIGN, "jobq_meta does not name a schema");
+        return jobq__err_set(err, JOBQ_FOREIGN, "the table jobq_meta in %.250s does not name a"
+                             " schema; drop it if it is yours, or use another file",
+                             jobq__db_path(db));
     rc = jobq__schema_pages(db, err);
     return rc == JOBQ_OK ? jobq__schema_compare(db, err) : rc;
 }
@@ -5089,8 +5106,8 @@ JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
     int rc = jobq__schema_look(db, &ours, &objects, err);
     if (rc != JOBQ_OK) return rc;
     if (!ours)
-        return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no queue in this file; its owner makes"
-                             " one (with .join beside other tables)");
+        return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no queue in %.250s; its owner makes one"
+                             " (with .join beside other tables)", jobq__db_path(db));
     return jobq__schema_version(db, err);
 }
 
@@ -5118,8 +5135,9 @@ JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
     }
     sqlite3_finalize(statement);
     if (rc != JOBQ_OK) return jobq__db_fail(db, err);
-    if (!wal) return jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite cannot put the file into WAL mode:"
-                                   " the VFS that the application chose has no shared memory");
+    if (!wal) return jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite cannot put %.250s into WAL mode:"
+                                   " the VFS that the application chose has no shared memory",
+                                   jobq__db_path(db));
     return JOBQ_OK;
 }
 
@@ -5134,7 +5152,8 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool m
     }
     if (objects && !join)
         return jobq__err_set(err, JOBQ_FOREIGN,
-                             "the file holds tables of another application; .join allows that");
+                             "%.250s holds tables of another application; .join = true makes the"
+                             " queue beside them", jobq__db_path(db));
     rc = jobq__db_number(db, "PRAGMA page_count", 0, &pages);
     if (rc == JOBQ_OK && (made || !pages)) rc = jobq__schema_settings(db, page_size);
     if (rc != JOBQ_OK) return jobq__db_fail(db, err);
@@ -5147,7 +5166,8 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool m
         bool taken = db->sqlite_code == SQLITE_ERROR; /* "already exists": jobq_* of another */
         rc = jobq__db_fail(db, err);
         if (jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_ROLLBACK);
-        if (taken) rc = jobq__err_set(err, JOBQ_FOREIGN, "a table named jobq_* is in the way");
+        if (taken) rc = jobq__err_set(err, JOBQ_FOREIGN, "a table named jobq_* is in the way"
+                                   " in %.250s; rename it, or use another file", jobq__db_path(db));
     }
     return rc;
 }
@@ -7696,12 +7716,13 @@ JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
     jobq__os_lock(&q->pool.mu);
     fault = q->fault;
     jobq__os_unlock(&q->pool.mu);
-    if (rc == JOBQ_CORRUPT && fault.table) return jobq__db_say_fault(&fault, err);
+    if (rc == JOBQ_CORRUPT && fault.table)
+        return jobq__db_say_fault(&fault, q->files.path, err);
     if (rc == JOBQ_MOVED)
         return jobq__err_set(err, rc, "%.250s or what stands beside it (-wal, -shm, -jobq) was"
                              " moved, replaced or deleted: nothing more is written; put back what"
                              " can be (a -shm need not), and open the queue again", q->files.path);
-    return jobq__err_set(err, rc, NULL);
+    return jobq__err_set(err, rc, "%s: %.250s", jobq_code_text(rc), q->files.path);
 }
 
 JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
@@ -8142,12 +8163,14 @@ JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq
             return JOBQ_OK;
         }
         disk->refused = JOBQ__MAX(disk->refused, adds);
-        return jobq__err_set(err, JOBQ_FULL, "the disk is as good as full: what room there is, is"
-                             " kept to finish the jobs that are in the queue, which go on; free"
-                             " some, or wait for jobs to end and be dropped");
+        return jobq__err_set(err, JOBQ_FULL, "the disk of %.200s is as good as full: what room"
+                             " there is, is kept to finish the jobs that are in the queue, which go"
+                             " on; free some, or wait for jobs to end and be dropped",
+                             q->files.path);
     }
     if (!disk->wanted || jobq__disk_reserve_for(q, largest)) return JOBQ_OK;
-    return jobq__err_set(err, JOBQ_FULL, "the disk has no room for %lld bytes more",
+    return jobq__err_set(err, JOBQ_FULL, "the disk of %.200s has no room for %lld bytes more;"
+                         " free some, or wait for jobs to end and be dropped", q->files.path,
                          (long long)adds);
 }
 
@@ -8387,10 +8410,11 @@ JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err) {
         snprintf(time, sizeof time, "for all of the %lld ms of busy_ms",
                  (long long)q->options.busy_ms);
     if (!code)
-        return jobq__err_set(err, JOBQ_BUSY, "a job's transaction (jobq_run_db) had the database"
-                             " %s; %s", time, did);
-    jobq__err_set(err, JOBQ_BUSY, "another connection (your own on this thread?) wrote to the"
-                  " file %s; %s: call again, or keep that transaction shorter", time, did);
+        return jobq__err_set(err, JOBQ_BUSY, "a job's transaction (jobq_run_db) had %.200s"
+                             " %s; %s", q->files.path, time, did);
+    jobq__err_set(err, JOBQ_BUSY, "another connection (your own on this thread?) wrote to"
+                  " %.200s %s; %s: call again, or keep that transaction shorter", q->files.path,
+                  time, did);
     if (err) err->sqlite_code = code;
     return JOBQ_BUSY;
 }
@@ -9726,7 +9750,9 @@ static int jobq__tx_refuse_name(jobq *q, const char *text, int rc, jobq_error *e
         jobq__err_set(err, rc, "the name %s is not UTF-8; this file keeps its texts as UTF-16, and"
                       " other bytes would come back", text);
     else if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
-        jobq__err_set(err, rc, "the file holds %d names already", JOBQ_NAMES_MAX);
+        jobq__err_set(err, rc, "%.200s holds %d names of kinds and queues already, and has"
+                      " no room for %.64s; use those again, or another file", q->files.path,
+                      JOBQ_NAMES_MAX, text);
     return rc;
 }
 
@@ -11859,7 +11885,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     int64_t until_us = jobq__add(jobq__clock_mono_us(), wait_us);
     struct jobq__db *job = jobq__core_job(q);
     int rc = jobq__os_load(&q->failed);
-    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
     rc = jobq__core_open_job(q, err);
     if (rc != JOBQ_OK) return rc;
     jobq__guard_begin(job);
@@ -11894,7 +11920,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
         int64_t left_us = q->commit.busy_us;
         rc = jobq__commit_hold(q, &left_us);
         if (rc == JOBQ_BUSY) return jobq__turn_busy(q, jobq__run_not_begun, err);
-        if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+        if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
         rc = jobq__run_begin_tx(run, left_us, err);
         if (rc != JOBQ_OK) {
             jobq__commit_release(q);
@@ -11960,9 +11986,13 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
         return jobq__core_refuse_connect("jobq_checkpoint", err);
     if (!jobq__run_is_ours(run)) return jobq__run_refuse_thread("jobq_checkpoint", err);
     if (run->in_tx)
-        return jobq__err_set(err, JOBQ_MISUSE, "a checkpoint cannot be saved after jobq_run_db");
+        return jobq__err_set(err, JOBQ_MISUSE, "jobq_checkpoint is not for after jobq_run_db,"
+                             " whose transaction keeps others from writing; save it before that, or"
+                             " the next run's state in a table of your own");
     if (size > (size_t)run->q->options.payload_max)
-        return jobq__err_set(err, JOBQ_TOO_BIG, "the checkpoint is larger than payload_max");
+        return jobq__err_set(err, JOBQ_TOO_BIG, "the checkpoint has %llu bytes; payload_max is"
+                             " %lld", (unsigned long long)size,
+                             (long long)run->q->options.payload_max);
     if (data) copy = jobq__mem_copy(data, size);
     if (data && !copy) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     local.code = JOBQ_OK;
@@ -12877,7 +12907,9 @@ static int jobq__sched_enter(jobq *q, jobq_error *err) {
         pool->workers[0].free_us = 0;
     }
     jobq__os_unlock(&pool->mu);
-    return busy ? jobq__err_set(err, JOBQ_BUSY, "another thread steps this queue") : JOBQ_OK;
+    if (!busy) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_BUSY, "another thread steps this queue; one does at a time: call"
+                         " again when it has returned");
 }
 
 static void jobq__sched_claiming(jobq *q, bool claiming) {
@@ -12998,8 +13030,8 @@ static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
     if (rc == JOBQ_STALLED) return jobq__sched_stalled(q, err);
     if (rc != JOBQ_OK)
-        jobq__err_set(err, rc, "%s; outcomes are kept and written by the next step",
-                      jobq_code_text(rc));
+        jobq__err_set(err, rc, "%s: %.200s; outcomes are kept and written by the next step",
+                      jobq_code_text(rc), q->files.path);
     return rc;
 }
 
@@ -13109,7 +13141,8 @@ static int jobq__sched_advance_on(jobq *q, int64_t target_ms, bool next, jobq_er
         if (next) return jobq__sched_fail(q, err, rc);
     }
     if (rc != JOBQ_OK) return jobq__sched_fail(q, err, rc);
-    if (next) return jobq__err_set(err, JOBQ_NOT_FOUND, "no wake is pending");
+    if (next) return jobq__err_set(err, JOBQ_NOT_FOUND, "no wake is pending: nothing is scheduled,"
+                                   " and no run or wait has an end");
     jobq__clock_move(q->clock, target_ms);
     return jobq__sched_fail(q, err, jobq__sched_settle(q, target_ms));
 }
@@ -13229,8 +13262,8 @@ static int jobq__config_page_size(int given, jobq_options *o, jobq_error *err) {
     o->page_size = given ? given : JOBQ__PAGE_SIZE;
     if (o->page_size >= 512 && o->page_size <= 65536 && !(o->page_size & (o->page_size - 1)))
         return JOBQ_OK;
-    return jobq__err_set(err, JOBQ_MISUSE, "page_size must be a power of two between 512 and"
-                         " 65536");
+    return jobq__err_set(err, JOBQ_MISUSE, "page_size is %d; it must be a power of two between"
+                         " 512 and 65536, or 0 for the default", given);
 }
 
 static bool jobq__config_mode_fits(int mode) {
@@ -13255,9 +13288,11 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
     if (!given) given = &defaults;
     *o = *given;
     if (given->role != JOBQ_OWNER && given->role != JOBQ_CLIENT)
-        return jobq__err_set(err, JOBQ_MISUSE, "role is not one of jobq_role");
+        return jobq__err_set(err, JOBQ_MISUSE, "role is %d, none of jobq_role",
+                             (int)given->role);
     if (given->durability != JOBQ_DURABLE && given->durability != JOBQ_RELAXED)
-        return jobq__err_set(err, JOBQ_MISUSE, "durability is not one of jobq_durability");
+        return jobq__err_set(err, JOBQ_MISUSE, "durability is %d, none of"
+                             " jobq_durability", (int)given->durability);
     if (given->exclusive && (given->shared || given->role == JOBQ_CLIENT))
         return jobq__err_set(err, JOBQ_MISUSE, "exclusive is for an owner whose file nobody else"
                              " opens: no client may say it, and no owner that says shared");
@@ -13333,7 +13368,8 @@ JOBQ__INTERNAL int jobq__config_kind(const jobq_options *options, const jobq_kin
     *kind = *given;
     rc = jobq__config_name("the kind's name", given->name, JOBQ_NAME_MAX, err);
     if (rc != JOBQ_OK) return rc;
-    if (!given->run) return jobq__err_set(err, JOBQ_MISUSE, "the kind has no handler");
+    if (!given->run)
+        return jobq__err_set(err, JOBQ_MISUSE, "the kind %s has no handler; set .run", given->name);
     rc = jobq__config_kind_times(options, given, kind, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("attempts_max", given->attempts_max, JOBQ__ATTEMPTS_MAX, 1,
@@ -13359,7 +13395,8 @@ JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t 
     while (size <= max && name[size]) size++;
     if (!size) return jobq__err_set(err, JOBQ_BAD_NAME, "%s is empty", what);
     if (size > max)
-        return jobq__err_set(err, JOBQ_BAD_NAME, "%s is longer than %d bytes", what, (int)max);
+        return jobq__err_set(err, JOBQ_BAD_NAME, "%s is longer than %d bytes: %.*s...", what,
+                             (int)max, (int)max, name);
     return JOBQ_OK;
 }
 
@@ -13374,7 +13411,8 @@ static int jobq__config_payload(const jobq_options *options, const jobq_job *job
         return jobq__err_set(err, JOBQ_MISUSE, "text is set together with payload or size; a job"
                              " has .text for a string, or .payload with .size");
     if (job->size && !job->payload)
-        return jobq__err_set(err, JOBQ_MISUSE, "the payload is NULL but has a size");
+        return jobq__err_set(err, JOBQ_MISUSE, "the payload is NULL but has a size, %llu; set"
+                             " .payload, or leave the size 0", (unsigned long long)job->size);
     if (job->payload && !job->size)
         return jobq__err_set(err, JOBQ_MISUSE, "the payload has no size: set .size, or .text in"
                              " place of .payload for a string; an empty payload is NULL");
@@ -13393,19 +13431,22 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
         rc = jobq__config_name("the key", job->key, JOBQ_KEY_MAX, err);
     if (rc != JOBQ_OK) return rc;
     if (job->conflict != JOBQ_KEEP && job->conflict != JOBQ_REFUSE)
-        return jobq__err_set(err, JOBQ_MISUSE, "conflict is not one of jobq_conflict");
+        return jobq__err_set(err, JOBQ_MISUSE, "conflict is %d, none of jobq_conflict",
+                             (int)job->conflict);
     rc = jobq__config_payload(options, job, err);
     if (rc != JOBQ_OK) return rc;
     if (job->run_at_ms && job->delay_ms)
         return jobq__err_set(err, JOBQ_MISUSE, "run_at_ms and delay_ms are both set; leave"
                              " one of them 0");
     if (job->run_at_ms < 0)
-        return jobq__err_set(err, JOBQ_BAD_TIME, "run_at_ms is negative; it counts milliseconds"
-                             " since 1970");
+        return jobq__err_set(err, JOBQ_BAD_TIME, "run_at_ms is %lld; it counts milliseconds since"
+                             " 1970", (long long)job->run_at_ms);
     rc = jobq__config_span("delay_ms", job->delay_ms, false, err);
     if (rc != JOBQ_OK) return rc;
     if (job->delay_ms != JOBQ_NEVER && job->delay_ms > INT64_MAX - now_ms)
-        return jobq__err_set(err, JOBQ_BAD_TIME, "delay_ms reaches past the end of time");
+        return jobq__err_set(err, JOBQ_BAD_TIME, "delay_ms, %lld, reaches past the end of time;"
+                             " a job that is not to be due is JOBQ_NEVER",
+                             (long long)job->delay_ms);
     return JOBQ_OK;
 }
 
@@ -13432,9 +13473,9 @@ JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char
 /* Returns rc. */
 JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
 
-/* Has a request written: by a group, or, where join is set and this thread is in its job's
- * transaction, as part of that. */
-JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, bool join,
+/* Has a request written: by a group, or, where this thread is in its job's transaction, as part of
+ * that; alone: the name of a call that cannot be part of it (MISUSE), else NULL. */
+JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, const char *alone,
                                      jobq_error *err);
 
 /* What jobq_get does, inside. In memory it waits for wait_us of a job's transaction: JOBQ_BUSY. */
@@ -13455,7 +13496,8 @@ JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_in
 /* ---- The door ---- */
 
 static int jobq__api_come_in(jobq *q, const char *call, jobq_error *err) {
-    if (!q) return jobq__err_set(err, JOBQ_MISUSE, "the queue is NULL");
+    if (!q) return jobq__err_set(err, JOBQ_MISUSE, "the queue is NULL: it was not opened, or is"
+                                " closed already");
     if (jobq__owner_forked(&q->owner)) return jobq__err_set(err, JOBQ_FORKED, NULL);
     if (jobq__core_in_connect(q)) return jobq__core_refuse_connect(call, err);
     jobq__os_add(&q->inside, 1);
@@ -13512,7 +13554,7 @@ JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char
     return rc == JOBQ_OK ? rc : jobq__api_leave(q, rc);
 }
 
-JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, bool join,
+JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, const char *alone,
                                      jobq_error *err) {
     jobq_error local;
     int rc;
@@ -13521,8 +13563,11 @@ JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, boo
     request->err = &local;
     if (!jobq__commit_in_job(q)) {
         rc = jobq__commit_request(q, request);
-    } else if (!join) {
-        return jobq__err_set(err, JOBQ_MISUSE, "after jobq_run_db this thread may only enqueue");
+    } else if (alone) {
+        return jobq__err_set(err, JOBQ_MISUSE, "after jobq_run_db this thread may not call %s,"
+                             " which would wait for the transaction of its own job; call it before"
+                             " that, or when the handler has returned (it may enqueue and look)",
+                             alone);
     } else {
         q->job_run->joined = true;
         rc = jobq__commit_join(q, request);
@@ -13655,7 +13700,9 @@ static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
     if (rc != JOBQ_OK && jobq__db_code(q->writer.sqlite_code) == rc)
         return jobq__db_fail(&q->writer, err);
     if (rc != JOBQ_OK)
-        return jobq__err_set(err, rc, "%s: the list of claimed jobs", jobq_code_text(rc));
+        return jobq__err_set(err, rc, "%s: the jobs that the owner before left running"
+                             " could not be given back in %.250s; open it again",
+                             jobq_code_text(rc), q->files.path);
     jobq__owner_begin(&q->owner);
     return JOBQ_OK;
 }
@@ -13667,7 +13714,10 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     if (!jobq__owner_doubtful(&q->owner)) return JOBQ_OK;
     rc = jobq__commit_copy_log(q, q->writer.until_us, true, &all);
     if (rc != JOBQ_OK) return jobq__db_fail(&q->writer, err);
-    return all ? rc : jobq__err_set(err, JOBQ_BUSY, "somebody reads a log that has to be copied");
+    if (all) return rc;
+    return jobq__err_set(err, JOBQ_BUSY, "the owner before could not sync the log of %.250s; it has"
+                         " to be copied first, and another connection reads it: end its"
+                         " transaction, and open the queue again", q->files.path);
 }
 
 /* The application's turn with the writer, which may have changed the journal. Who has read in WAL
@@ -13779,7 +13829,7 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     if (rc != JOBQ_OK) return rc;
     jobq__disk_arm(q);
     rc = jobq__disk_look(q, jobq__clock_mono_us());
-    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
     if (q->client) return rc;
     jobq__owner_match(&q->owner);
     q->ours = true;
@@ -13811,7 +13861,8 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
     rc = jobq__api_check_version(header_version, err);
     if (rc != JOBQ_OK) return rc;
     if (!path || !*path)
-        return jobq__err_set(err, JOBQ_MISUSE, "the path must not be NULL or empty");
+        return jobq__err_set(err, JOBQ_MISUSE, "the path must not be NULL or empty; a queue"
+                             " without a file is \":memory:\"");
     rc = jobq__owner_check_heir(path, err);
     if (rc == JOBQ_OK) rc = jobq__db_check_sqlite(err);
     if (rc != JOBQ_OK) return rc;
@@ -13941,8 +13992,8 @@ static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
     int rc = jobq__tx_resolve(q, kind->spec.name, &kind->id, &name, r->err);
     if (rc != JOBQ_OK) return rc;
     if (name && jobq__os_load(&name->handled))
-        return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already",
-                             kind->spec.name);
+        return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already, until the"
+                             " queue is closed", kind->spec.name);
     return JOBQ_OK;
 }
 
@@ -13955,8 +14006,8 @@ static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
     }
     /* Two threads may register the same kind in one group. */
     if (jobq__os_load(&name->handled)) {
-        r->rc = jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already",
-                              name->text);
+        r->rc = jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already, until the"
+                              " queue is closed", name->text);
         return;
     }
     name->spec = kind->spec;
@@ -13987,7 +14038,7 @@ static void jobq__api_unpark(jobq *q, struct jobq__api_kind *kind) {
         request.arg = kind;
         request.atomic = true;
         request.left_us = &kind->left_us;
-        rc = jobq__api_request(q, &request, false, NULL);
+        rc = jobq__api_request(q, &request, "jobq_register", NULL);
     } while (rc == JOBQ_OK && kind->more);
     if (rc != JOBQ_OK) jobq_notify(q, NULL);
 }
@@ -14009,7 +14060,7 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
     request.arg = &kind;
     request.left_us = &kind.left_us;
     kind.left_us = q->commit.busy_us;
-    rc = jobq__api_request(q, &request, false, err);
+    rc = jobq__api_request(q, &request, "jobq_register", err);
     if (rc == JOBQ_OK) jobq__api_unpark(q, &kind);
     return jobq__api_leave(q, rc);
 }
@@ -14188,7 +14239,7 @@ static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_
     if (rc != JOBQ_OK || !count) return rc;
     request.write = jobq__jobs_write_all;
     request.arg = &enqueue;
-    return jobq__api_request(q, &request, true, err);
+    return jobq__api_request(q, &request, NULL, err);
 }
 
 JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err) {
@@ -14210,7 +14261,9 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
     rc = jobq__api_enter(q, "jobq_enqueue_many", err);
     if (rc != JOBQ_OK) return rc;
     if (too_many)
-        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "count is beyond all memory"));
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "count is %llu, which"
+                                                 " is beyond all memory",
+                                                 (unsigned long long)count));
     if (!jobs && count)
         rc = jobq__err_set(err, JOBQ_MISUSE, "jobs is NULL but count is not 0");
     else
@@ -14232,7 +14285,7 @@ JOBQ_API int jobq_flush(jobq *q, jobq_error *err) {
     request.write = jobq__jobs_write_flush;
     request.sync = true;
     if (q->options.durability == JOBQ_RELAXED || jobq__os_load(&q->failed))
-        rc = jobq__api_request(q, &request, false, err);
+        rc = jobq__api_request(q, &request, "jobq_flush", err);
     return jobq__api_leave(q, rc);
 }
 
@@ -14437,7 +14490,7 @@ static int jobq__jobs_alter(jobq *q, const char *call, int64_t id,
     request.after = after;
     request.arg = &alter;
     request.atomic = true;
-    rc = jobq__api_request(q, &request, false, err);
+    rc = jobq__api_request(q, &request, call, err);
     if (rc == JOBQ_NOT_FOUND) jobq__jobs_none(id, err);
     return jobq__api_leave(q, rc);
 }
@@ -14474,7 +14527,7 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
     if (q->memory && !jobq__commit_in_job(q)) {
         rc = jobq__commit_hold(q, left_us);
         if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was read", err);
-        return rc == JOBQ_OK ? rc : jobq__err_set(err, rc, NULL);
+        return rc == JOBQ_OK ? rc : jobq__core_say(q, rc, err);
     }
     if (q->memory) jobq__guard_enter(look->db);
     else jobq__os_lock(&q->reader_mu);
@@ -14565,7 +14618,8 @@ static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *c
     if (!capacity)
         return jobq__err_set(err, JOBQ_MISUSE, "capacity must not be 0");
     if ((int)filter->state < JOBQ_STATE_NONE || filter->state > JOBQ_STATE_CANCELLED)
-        return jobq__err_set(err, JOBQ_MISUSE, "state is not one of jobq_state");
+        return jobq__err_set(err, JOBQ_MISUSE, "state is %d, none of jobq_state",
+                             (int)filter->state);
     if (!jobq__store_cursor_valid(cursor))
         return jobq__err_set(err, JOBQ_MISUSE, "the cursor was not zeroed before the first call");
     if (filter->rows_max < 0)
@@ -14681,7 +14735,9 @@ static int jobq__jobs_step(jobq *q, const char *call, bool all, int64_t *ran, jo
     *ran = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->step_mode)
-        rc = jobq__err_set(err, JOBQ_MISUSE, "only a queue with workers = JOBQ_NONE is stepped");
+        rc = jobq__err_set(err, JOBQ_MISUSE, "only a queue with workers = JOBQ_NONE is stepped;"
+                           " this one has %d: jobq_start has them run the jobs",
+                           q->options.workers);
     else
         rc = jobq__sched_step(q, all, ran, err);
     return jobq__api_leave(q, rc);
@@ -15036,7 +15092,8 @@ static int jobq__wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms, 
     rc = jobq__wait_for_end(q, waiter, until_ms, info);
     if (rc != JOBQ_OK) return jobq__wait_over(q, waiter->id, rc, err);
     if (info->state == JOBQ_STATE_NONE)
-        return jobq__err_set(err, JOBQ_NOT_FOUND, "job %lld was deleted", (long long)waiter->id);
+        return jobq__err_set(err, JOBQ_NOT_FOUND, "job %lld was deleted while this call waited"
+                             " for it", (long long)waiter->id);
     /* What is kept tells more than what the settling thread could say. */
     look_us = JOBQ__MIN(jobq__wait_left_us(q, until_ms), q->commit.busy_us);
     if (jobq__jobs_read(q, waiter->id, look_us, info, NULL) != JOBQ_OK) *info = waiter->info;

@@ -6,7 +6,8 @@
 /* ---- The door ---- */
 
 static int jobq__api_come_in(jobq *q, const char *call, jobq_error *err) {
-    if (!q) return jobq__err_set(err, JOBQ_MISUSE, "the queue is NULL");
+    if (!q) return jobq__err_set(err, JOBQ_MISUSE, "the queue is NULL: it was not opened, or is"
+                                " closed already");
     if (jobq__owner_forked(&q->owner)) return jobq__err_set(err, JOBQ_FORKED, NULL);
     if (jobq__core_in_connect(q)) return jobq__core_refuse_connect(call, err);
     jobq__os_add(&q->inside, 1);
@@ -63,7 +64,7 @@ JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char
     return rc == JOBQ_OK ? rc : jobq__api_leave(q, rc);
 }
 
-JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, bool join,
+JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, const char *alone,
                                      jobq_error *err) {
     jobq_error local;
     int rc;
@@ -72,8 +73,11 @@ JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, boo
     request->err = &local;
     if (!jobq__commit_in_job(q)) {
         rc = jobq__commit_request(q, request);
-    } else if (!join) {
-        return jobq__err_set(err, JOBQ_MISUSE, "after jobq_run_db this thread may only enqueue");
+    } else if (alone) {
+        return jobq__err_set(err, JOBQ_MISUSE, "after jobq_run_db this thread may not call %s,"
+                             " which would wait for the transaction of its own job; call it before"
+                             " that, or when the handler has returned (it may enqueue and look)",
+                             alone);
     } else {
         q->job_run->joined = true;
         rc = jobq__commit_join(q, request);
@@ -206,7 +210,9 @@ static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
     if (rc != JOBQ_OK && jobq__db_code(q->writer.sqlite_code) == rc)
         return jobq__db_fail(&q->writer, err);
     if (rc != JOBQ_OK)
-        return jobq__err_set(err, rc, "%s: the list of claimed jobs", jobq_code_text(rc));
+        return jobq__err_set(err, rc, "%s: the jobs that the owner before left running"
+                             " could not be given back in %.250s; open it again",
+                             jobq_code_text(rc), q->files.path);
     jobq__owner_begin(&q->owner);
     return JOBQ_OK;
 }
@@ -218,7 +224,10 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     if (!jobq__owner_doubtful(&q->owner)) return JOBQ_OK;
     rc = jobq__commit_copy_log(q, q->writer.until_us, true, &all);
     if (rc != JOBQ_OK) return jobq__db_fail(&q->writer, err);
-    return all ? rc : jobq__err_set(err, JOBQ_BUSY, "somebody reads a log that has to be copied");
+    if (all) return rc;
+    return jobq__err_set(err, JOBQ_BUSY, "the owner before could not sync the log of %.250s; it has"
+                         " to be copied first, and another connection reads it: end its"
+                         " transaction, and open the queue again", q->files.path);
 }
 
 /* The application's turn with the writer, which may have changed the journal. Who has read in WAL
@@ -330,7 +339,7 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     if (rc != JOBQ_OK) return rc;
     jobq__disk_arm(q);
     rc = jobq__disk_look(q, jobq__clock_mono_us());
-    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
     if (q->client) return rc;
     jobq__owner_match(&q->owner);
     q->ours = true;
@@ -362,7 +371,8 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
     rc = jobq__api_check_version(header_version, err);
     if (rc != JOBQ_OK) return rc;
     if (!path || !*path)
-        return jobq__err_set(err, JOBQ_MISUSE, "the path must not be NULL or empty");
+        return jobq__err_set(err, JOBQ_MISUSE, "the path must not be NULL or empty; a queue"
+                             " without a file is \":memory:\"");
     rc = jobq__owner_check_heir(path, err);
     if (rc == JOBQ_OK) rc = jobq__db_check_sqlite(err);
     if (rc != JOBQ_OK) return rc;
@@ -492,8 +502,8 @@ static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
     int rc = jobq__tx_resolve(q, kind->spec.name, &kind->id, &name, r->err);
     if (rc != JOBQ_OK) return rc;
     if (name && jobq__os_load(&name->handled))
-        return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already",
-                             kind->spec.name);
+        return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already, until the"
+                             " queue is closed", kind->spec.name);
     return JOBQ_OK;
 }
 
@@ -506,8 +516,8 @@ static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
     }
     /* Two threads may register the same kind in one group. */
     if (jobq__os_load(&name->handled)) {
-        r->rc = jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already",
-                              name->text);
+        r->rc = jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already, until the"
+                              " queue is closed", name->text);
         return;
     }
     name->spec = kind->spec;
@@ -538,7 +548,7 @@ static void jobq__api_unpark(jobq *q, struct jobq__api_kind *kind) {
         request.arg = kind;
         request.atomic = true;
         request.left_us = &kind->left_us;
-        rc = jobq__api_request(q, &request, false, NULL);
+        rc = jobq__api_request(q, &request, "jobq_register", NULL);
     } while (rc == JOBQ_OK && kind->more);
     if (rc != JOBQ_OK) jobq_notify(q, NULL);
 }
@@ -560,7 +570,7 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
     request.arg = &kind;
     request.left_us = &kind.left_us;
     kind.left_us = q->commit.busy_us;
-    rc = jobq__api_request(q, &request, false, err);
+    rc = jobq__api_request(q, &request, "jobq_register", err);
     if (rc == JOBQ_OK) jobq__api_unpark(q, &kind);
     return jobq__api_leave(q, rc);
 }

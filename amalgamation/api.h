@@ -17,9 +17,9 @@ JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char
 /* Returns rc. */
 JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
 
-/* Has a request written: by a group, or, where join is set and this thread is in its job's
- * transaction, as part of that. */
-JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, bool join,
+/* Has a request written: by a group, or, where this thread is in its job's transaction, as part of
+ * that; alone: the name of a call that cannot be part of it (MISUSE), else NULL. */
+JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, const char *alone,
                                      jobq_error *err);
 
 /* What jobq_get does, inside. In memory it waits for wait_us of a job's transaction: JOBQ_BUSY. */

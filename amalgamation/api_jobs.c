@@ -157,7 +157,7 @@ static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_
     if (rc != JOBQ_OK || !count) return rc;
     request.write = jobq__jobs_write_all;
     request.arg = &enqueue;
-    return jobq__api_request(q, &request, true, err);
+    return jobq__api_request(q, &request, NULL, err);
 }
 
 JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err) {
@@ -179,7 +179,9 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
     rc = jobq__api_enter(q, "jobq_enqueue_many", err);
     if (rc != JOBQ_OK) return rc;
     if (too_many)
-        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "count is beyond all memory"));
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "count is %llu, which"
+                                                 " is beyond all memory",
+                                                 (unsigned long long)count));
     if (!jobs && count)
         rc = jobq__err_set(err, JOBQ_MISUSE, "jobs is NULL but count is not 0");
     else
@@ -201,7 +203,7 @@ JOBQ_API int jobq_flush(jobq *q, jobq_error *err) {
     request.write = jobq__jobs_write_flush;
     request.sync = true;
     if (q->options.durability == JOBQ_RELAXED || jobq__os_load(&q->failed))
-        rc = jobq__api_request(q, &request, false, err);
+        rc = jobq__api_request(q, &request, "jobq_flush", err);
     return jobq__api_leave(q, rc);
 }
 
@@ -406,7 +408,7 @@ static int jobq__jobs_alter(jobq *q, const char *call, int64_t id,
     request.after = after;
     request.arg = &alter;
     request.atomic = true;
-    rc = jobq__api_request(q, &request, false, err);
+    rc = jobq__api_request(q, &request, call, err);
     if (rc == JOBQ_NOT_FOUND) jobq__jobs_none(id, err);
     return jobq__api_leave(q, rc);
 }
@@ -443,7 +445,7 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
     if (q->memory && !jobq__commit_in_job(q)) {
         rc = jobq__commit_hold(q, left_us);
         if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was read", err);
-        return rc == JOBQ_OK ? rc : jobq__err_set(err, rc, NULL);
+        return rc == JOBQ_OK ? rc : jobq__core_say(q, rc, err);
     }
     if (q->memory) jobq__guard_enter(look->db);
     else jobq__os_lock(&q->reader_mu);
@@ -534,7 +536,8 @@ static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *c
     if (!capacity)
         return jobq__err_set(err, JOBQ_MISUSE, "capacity must not be 0");
     if ((int)filter->state < JOBQ_STATE_NONE || filter->state > JOBQ_STATE_CANCELLED)
-        return jobq__err_set(err, JOBQ_MISUSE, "state is not one of jobq_state");
+        return jobq__err_set(err, JOBQ_MISUSE, "state is %d, none of jobq_state",
+                             (int)filter->state);
     if (!jobq__store_cursor_valid(cursor))
         return jobq__err_set(err, JOBQ_MISUSE, "the cursor was not zeroed before the first call");
     if (filter->rows_max < 0)
@@ -650,7 +653,9 @@ static int jobq__jobs_step(jobq *q, const char *call, bool all, int64_t *ran, jo
     *ran = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->step_mode)
-        rc = jobq__err_set(err, JOBQ_MISUSE, "only a queue with workers = JOBQ_NONE is stepped");
+        rc = jobq__err_set(err, JOBQ_MISUSE, "only a queue with workers = JOBQ_NONE is stepped;"
+                           " this one has %d: jobq_start has them run the jobs",
+                           q->options.workers);
     else
         rc = jobq__sched_step(q, all, ran, err);
     return jobq__api_leave(q, rc);

@@ -295,7 +295,8 @@ static int jobq__wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms, 
     rc = jobq__wait_for_end(q, waiter, until_ms, info);
     if (rc != JOBQ_OK) return jobq__wait_over(q, waiter->id, rc, err);
     if (info->state == JOBQ_STATE_NONE)
-        return jobq__err_set(err, JOBQ_NOT_FOUND, "job %lld was deleted", (long long)waiter->id);
+        return jobq__err_set(err, JOBQ_NOT_FOUND, "job %lld was deleted while this call waited"
+                             " for it", (long long)waiter->id);
     /* What is kept tells more than what the settling thread could say. */
     look_us = JOBQ__MIN(jobq__wait_left_us(q, until_ms), q->commit.busy_us);
     if (jobq__jobs_read(q, waiter->id, look_us, info, NULL) != JOBQ_OK) *info = waiter->info;

@@ -60,8 +60,8 @@ static int jobq__config_page_size(int given, jobq_options *o, jobq_error *err) {
     o->page_size = given ? given : JOBQ__PAGE_SIZE;
     if (o->page_size >= 512 && o->page_size <= 65536 && !(o->page_size & (o->page_size - 1)))
         return JOBQ_OK;
-    return jobq__err_set(err, JOBQ_MISUSE, "page_size must be a power of two between 512 and"
-                         " 65536");
+    return jobq__err_set(err, JOBQ_MISUSE, "page_size is %d; it must be a power of two between"
+                         " 512 and 65536, or 0 for the default", given);
 }
 
 static bool jobq__config_mode_fits(int mode) {
@@ -86,9 +86,11 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
     if (!given) given = &defaults;
     *o = *given;
     if (given->role != JOBQ_OWNER && given->role != JOBQ_CLIENT)
-        return jobq__err_set(err, JOBQ_MISUSE, "role is not one of jobq_role");
+        return jobq__err_set(err, JOBQ_MISUSE, "role is %d, none of jobq_role",
+                             (int)given->role);
     if (given->durability != JOBQ_DURABLE && given->durability != JOBQ_RELAXED)
-        return jobq__err_set(err, JOBQ_MISUSE, "durability is not one of jobq_durability");
+        return jobq__err_set(err, JOBQ_MISUSE, "durability is %d, none of"
+                             " jobq_durability", (int)given->durability);
     if (given->exclusive && (given->shared || given->role == JOBQ_CLIENT))
         return jobq__err_set(err, JOBQ_MISUSE, "exclusive is for an owner whose file nobody else"
                              " opens: no client may say it, and no owner that says shared");
@@ -164,7 +166,8 @@ JOBQ__INTERNAL int jobq__config_kind(const jobq_options *options, const jobq_kin
     *kind = *given;
     rc = jobq__config_name("the kind's name", given->name, JOBQ_NAME_MAX, err);
     if (rc != JOBQ_OK) return rc;
-    if (!given->run) return jobq__err_set(err, JOBQ_MISUSE, "the kind has no handler");
+    if (!given->run)
+        return jobq__err_set(err, JOBQ_MISUSE, "the kind %s has no handler; set .run", given->name);
     rc = jobq__config_kind_times(options, given, kind, err);
     if (rc == JOBQ_OK)
         rc = jobq__config_count("attempts_max", given->attempts_max, JOBQ__ATTEMPTS_MAX, 1,
@@ -190,7 +193,8 @@ JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t 
     while (size <= max && name[size]) size++;
     if (!size) return jobq__err_set(err, JOBQ_BAD_NAME, "%s is empty", what);
     if (size > max)
-        return jobq__err_set(err, JOBQ_BAD_NAME, "%s is longer than %d bytes", what, (int)max);
+        return jobq__err_set(err, JOBQ_BAD_NAME, "%s is longer than %d bytes: %.*s...", what,
+                             (int)max, (int)max, name);
     return JOBQ_OK;
 }
 
@@ -205,7 +209,8 @@ static int jobq__config_payload(const jobq_options *options, const jobq_job *job
         return jobq__err_set(err, JOBQ_MISUSE, "text is set together with payload or size; a job"
                              " has .text for a string, or .payload with .size");
     if (job->size && !job->payload)
-        return jobq__err_set(err, JOBQ_MISUSE, "the payload is NULL but has a size");
+        return jobq__err_set(err, JOBQ_MISUSE, "the payload is NULL but has a size, %llu; set"
+                             " .payload, or leave the size 0", (unsigned long long)job->size);
     if (job->payload && !job->size)
         return jobq__err_set(err, JOBQ_MISUSE, "the payload has no size: set .size, or .text in"
                              " place of .payload for a string; an empty payload is NULL");
@@ -224,18 +229,21 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
         rc = jobq__config_name("the key", job->key, JOBQ_KEY_MAX, err);
     if (rc != JOBQ_OK) return rc;
     if (job->conflict != JOBQ_KEEP && job->conflict != JOBQ_REFUSE)
-        return jobq__err_set(err, JOBQ_MISUSE, "conflict is not one of jobq_conflict");
+        return jobq__err_set(err, JOBQ_MISUSE, "conflict is %d, none of jobq_conflict",
+                             (int)job->conflict);
     rc = jobq__config_payload(options, job, err);
     if (rc != JOBQ_OK) return rc;
     if (job->run_at_ms && job->delay_ms)
         return jobq__err_set(err, JOBQ_MISUSE, "run_at_ms and delay_ms are both set; leave"
                              " one of them 0");
     if (job->run_at_ms < 0)
-        return jobq__err_set(err, JOBQ_BAD_TIME, "run_at_ms is negative; it counts milliseconds"
-                             " since 1970");
+        return jobq__err_set(err, JOBQ_BAD_TIME, "run_at_ms is %lld; it counts milliseconds since"
+                             " 1970", (long long)job->run_at_ms);
     rc = jobq__config_span("delay_ms", job->delay_ms, false, err);
     if (rc != JOBQ_OK) return rc;
     if (job->delay_ms != JOBQ_NEVER && job->delay_ms > INT64_MAX - now_ms)
-        return jobq__err_set(err, JOBQ_BAD_TIME, "delay_ms reaches past the end of time");
+        return jobq__err_set(err, JOBQ_BAD_TIME, "delay_ms, %lld, reaches past the end of time;"
+                             " a job that is not to be due is JOBQ_NEVER",
+                             (long long)job->delay_ms);
     return JOBQ_OK;
 }

@@ -121,9 +121,10 @@ static int jobq__db_note(struct jobq__db *db) {
     return jobq__db_note_of(db, SQLITE_FCNTL_JOURNAL_POINTER);
 }
 
-JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_error *err) {
-    jobq__err_set(err, JOBQ_CORRUPT, "the file is damaged: table %s, row %lld: %s %s; the queue"
-                  " stops. Restore a copy, or mend this row and open it again", fault->table,
+JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, const char *path,
+                                      jobq_error *err) {
+    jobq__err_set(err, JOBQ_CORRUPT, "%.250s is damaged: table %s, row %lld: %s %s; the queue"
+                  " stops. Restore a copy, or mend this row and open it again", path, fault->table,
                   (long long)fault->row, fault->column, fault->what);
     if (err) err->sqlite_code = SQLITE_CORRUPT;
     return JOBQ_CORRUPT;
@@ -143,14 +144,19 @@ static int jobq__db_tell(const struct jobq__db *db, const char *path, jobq_error
     return code;
 }
 
+JOBQ__INTERNAL const char *jobq__db_path(const struct jobq__db *db) {
+    const char *path = db->handle ? sqlite3_db_filename(db->handle, "main") : NULL;
+    return path && *path ? path : ":memory:";
+}
+
 JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err) {
     return jobq__db_tell(db, NULL, err);
 }
 
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err) {
     if (jobq__db_code(db->sqlite_code) == JOBQ_CORRUPT && db->fault.table)
-        return jobq__db_say_fault(&db->fault, err);
-    return jobq__db_tell(db, db->handle ? sqlite3_db_filename(db->handle, "main") : NULL, err);
+        return jobq__db_say_fault(&db->fault, jobq__db_path(db), err);
+    return jobq__db_tell(db, db->handle ? jobq__db_path(db) : NULL, err);
 }
 
 JOBQ__INTERNAL bool jobq__db_disturbed(const struct jobq__db *db) {

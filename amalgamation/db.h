@@ -152,6 +152,8 @@ JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db);
 JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
 /* The code for db->sqlite_code, and the record with SQLite's own words. */
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
+/* Of the file, absolute; ":memory:" if there is none. */
+JOBQ__INTERNAL const char *jobq__db_path(const struct jobq__db *db);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
 /* The same without the file's path. */
 JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err);
@@ -161,7 +163,8 @@ JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err);
 JOBQ__INTERNAL bool jobq__db_disturbed(const struct jobq__db *db);
 
 /* The record for it; returns JOBQ_CORRUPT. */
-JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, jobq_error *err);
+JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, const char *path,
+                                      jobq_error *err);
 /* Notes what is wrong with the file, for jobq__db_fail to say; returns JOBQ_CORRUPT. row 0: it is
  * not one row. */
 JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_t row,

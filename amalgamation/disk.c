@@ -208,12 +208,14 @@ JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq
             return JOBQ_OK;
         }
         disk->refused = JOBQ__MAX(disk->refused, adds);
-        return jobq__err_set(err, JOBQ_FULL, "the disk is as good as full: what room there is, is"
-                             " kept to finish the jobs that are in the queue, which go on; free"
-                             " some, or wait for jobs to end and be dropped");
+        return jobq__err_set(err, JOBQ_FULL, "the disk of %.200s is as good as full: what room"
+                             " there is, is kept to finish the jobs that are in the queue, which go"
+                             " on; free some, or wait for jobs to end and be dropped",
+                             q->files.path);
     }
     if (!disk->wanted || jobq__disk_reserve_for(q, largest)) return JOBQ_OK;
-    return jobq__err_set(err, JOBQ_FULL, "the disk has no room for %lld bytes more",
+    return jobq__err_set(err, JOBQ_FULL, "the disk of %.200s has no room for %lld bytes more;"
+                         " free some, or wait for jobs to end and be dropped", q->files.path,
                          (long long)adds);
 }
 

@@ -596,7 +596,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     int64_t until_us = jobq__add(jobq__clock_mono_us(), wait_us);
     struct jobq__db *job = jobq__core_job(q);
     int rc = jobq__os_load(&q->failed);
-    if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+    if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
     rc = jobq__core_open_job(q, err);
     if (rc != JOBQ_OK) return rc;
     jobq__guard_begin(job);
@@ -631,7 +631,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
         int64_t left_us = q->commit.busy_us;
         rc = jobq__commit_hold(q, &left_us);
         if (rc == JOBQ_BUSY) return jobq__turn_busy(q, jobq__run_not_begun, err);
-        if (rc != JOBQ_OK) return jobq__err_set(err, rc, NULL);
+        if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
         rc = jobq__run_begin_tx(run, left_us, err);
         if (rc != JOBQ_OK) {
             jobq__commit_release(q);
@@ -697,9 +697,13 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
         return jobq__core_refuse_connect("jobq_checkpoint", err);
     if (!jobq__run_is_ours(run)) return jobq__run_refuse_thread("jobq_checkpoint", err);
     if (run->in_tx)
-        return jobq__err_set(err, JOBQ_MISUSE, "a checkpoint cannot be saved after jobq_run_db");
+        return jobq__err_set(err, JOBQ_MISUSE, "jobq_checkpoint is not for after jobq_run_db,"
+                             " whose transaction keeps others from writing; save it before that, or"
+                             " the next run's state in a table of your own");
     if (size > (size_t)run->q->options.payload_max)
-        return jobq__err_set(err, JOBQ_TOO_BIG, "the checkpoint is larger than payload_max");
+        return jobq__err_set(err, JOBQ_TOO_BIG, "the checkpoint has %llu bytes; payload_max is"
+                             " %lld", (unsigned long long)size,
+                             (long long)run->q->options.payload_max);
     if (data) copy = jobq__mem_copy(data, size);
     if (data && !copy) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     local.code = JOBQ_OK;

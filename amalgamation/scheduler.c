@@ -283,7 +283,9 @@ static int jobq__sched_enter(jobq *q, jobq_error *err) {
         pool->workers[0].free_us = 0;
     }
     jobq__os_unlock(&pool->mu);
-    return busy ? jobq__err_set(err, JOBQ_BUSY, "another thread steps this queue") : JOBQ_OK;
+    if (!busy) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_BUSY, "another thread steps this queue; one does at a time: call"
+                         " again when it has returned");
 }
 
 static void jobq__sched_claiming(jobq *q, bool claiming) {
@@ -404,8 +406,8 @@ static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
     if (rc == JOBQ_STALLED) return jobq__sched_stalled(q, err);
     if (rc != JOBQ_OK)
-        jobq__err_set(err, rc, "%s; outcomes are kept and written by the next step",
-                      jobq_code_text(rc));
+        jobq__err_set(err, rc, "%s: %.200s; outcomes are kept and written by the next step",
+                      jobq_code_text(rc), q->files.path);
     return rc;
 }
 
@@ -515,7 +517,8 @@ static int jobq__sched_advance_on(jobq *q, int64_t target_ms, bool next, jobq_er
         if (next) return jobq__sched_fail(q, err, rc);
     }
     if (rc != JOBQ_OK) return jobq__sched_fail(q, err, rc);
-    if (next) return jobq__err_set(err, JOBQ_NOT_FOUND, "no wake is pending");
+    if (next) return jobq__err_set(err, JOBQ_NOT_FOUND, "no wake is pending: nothing is scheduled,"
+                                   " and no run or wait has an end");
     jobq__clock_move(q->clock, target_ms);
     return jobq__sched_fail(q, err, jobq__sched_settle(q, target_ms));
 }

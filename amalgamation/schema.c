@@ -71,15 +71,18 @@ static int jobq__schema_compare(struct jobq__db *db, jobq_error *err) {
         rc = jobq__db_read(db, statement);
         if (rc != JOBQ_OK) break;
         if (!ours || !text || strcmp(ours, text) != 0) {
-            rc = jobq__err_set(err, JOBQ_FOREIGN, "the %s %s is not as jobq makes it",
-                               type ? type : "object", name ? name : "?");
+            rc = jobq__err_set(err, JOBQ_FOREIGN, "the %s %.64s in %.200s is not as jobq makes it:"
+                               " names that begin with jobq_, and triggers on its tables, are"
+                               " jobq's; drop it if it is yours, or use another file",
+                               type ? type : "object", name ? name : "?", jobq__db_path(db));
             break;
         }
         found++;
     }
     sqlite3_finalize(statement);
     if (rc == JOBQ_OK && found != JOBQ__COUNT(jobq__schema_objects))
-        rc = jobq__err_set(err, JOBQ_FOREIGN, "some of jobq's tables are missing");
+        rc = jobq__err_set(err, JOBQ_FOREIGN, "some of jobq's tables are missing in %.250s;"
+                           " restore a copy of the file, or use another one", jobq__db_path(db));
     else if (rc != JOBQ_OK && rc != JOBQ_FOREIGN)
         rc = jobq__db_fail(db, err);
     return rc;
@@ -102,13 +105,18 @@ static int jobq__schema_version(struct jobq__db *db, jobq_error *err) {
     int64_t version;
     int rc = jobq__db_number(db, "SELECT value FROM jobq_meta WHERE key = 'schema'", -1, &version);
     if (rc == JOBQ_CORRUPT && (db->sqlite_code & 0xff) == SQLITE_ERROR)
-        return jobq__err_set(err, JOBQ_FOREIGN, "jobq_meta is not as jobq makes it");
+        return jobq__err_set(err, JOBQ_FOREIGN, "the table jobq_meta in %.250s is not as jobq"
+                             " makes it; drop it if it is yours, or use another file",
+                             jobq__db_path(db));
     if (rc != JOBQ_OK) return jobq__db_fail(db, err);
     if (version > JOBQ__SCHEMA_VERSION)
-        return jobq__err_set(err, JOBQ_NEWER, "the queue has schema %lld, this jobq knows %d",
-                             (long long)version, JOBQ__SCHEMA_VERSION);
+        return jobq__err_set(err, JOBQ_NEWER, "%.250s has schema %lld, and this jobq, %s, knows"
+                             " %d; use a newer jobq", jobq__db_path(db), (long long)version,
+                             JOBQ_VERSION, JOBQ__SCHEMA_VERSION);
     if (version < 1)
-        return jobq__err_set(err, JOBQ_FOREIGN, "jobq_meta does not name a schema");
+        return jobq__err_set(err, JOBQ_FOREIGN, "the table jobq_meta in %.250s does not name a"
+                             " schema; drop it if it is yours, or use another file",
+                             jobq__db_path(db));
     rc = jobq__schema_pages(db, err);
     return rc == JOBQ_OK ? jobq__schema_compare(db, err) : rc;
 }
@@ -127,8 +135,8 @@ JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
     int rc = jobq__schema_look(db, &ours, &objects, err);
     if (rc != JOBQ_OK) return rc;
     if (!ours)
-        return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no queue in this file; its owner makes"
-                             " one (with .join beside other tables)");
+        return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no queue in %.250s; its owner makes one"
+                             " (with .join beside other tables)", jobq__db_path(db));
     return jobq__schema_version(db, err);
 }
 
@@ -156,8 +164,9 @@ JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
     }
     sqlite3_finalize(statement);
     if (rc != JOBQ_OK) return jobq__db_fail(db, err);
-    if (!wal) return jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite cannot put the file into WAL mode:"
-                                   " the VFS that the application chose has no shared memory");
+    if (!wal) return jobq__err_set(err, JOBQ_BAD_SQLITE, "SQLite cannot put %.250s into WAL mode:"
+                                   " the VFS that the application chose has no shared memory",
+                                   jobq__db_path(db));
     return JOBQ_OK;
 }
 
@@ -172,7 +181,8 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool m
     }
     if (objects && !join)
         return jobq__err_set(err, JOBQ_FOREIGN,
-                             "the file holds tables of another application; .join allows that");
+                             "%.250s holds tables of another application; .join = true makes the"
+                             " queue beside them", jobq__db_path(db));
     rc = jobq__db_number(db, "PRAGMA page_count", 0, &pages);
     if (rc == JOBQ_OK && (made || !pages)) rc = jobq__schema_settings(db, page_size);
     if (rc != JOBQ_OK) return jobq__db_fail(db, err);
@@ -185,7 +195,8 @@ JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool m
         bool taken = db->sqlite_code == SQLITE_ERROR; /* "already exists": jobq_* of another */
         rc = jobq__db_fail(db, err);
         if (jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_ROLLBACK);
-        if (taken) rc = jobq__err_set(err, JOBQ_FOREIGN, "a table named jobq_* is in the way");
+        if (taken) rc = jobq__err_set(err, JOBQ_FOREIGN, "a table named jobq_* is in the way"
+                                   " in %.250s; rename it, or use another file", jobq__db_path(db));
     }
     return rc;
 }

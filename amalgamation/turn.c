@@ -83,10 +83,11 @@ JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err) {
         snprintf(time, sizeof time, "for all of the %lld ms of busy_ms",
                  (long long)q->options.busy_ms);
     if (!code)
-        return jobq__err_set(err, JOBQ_BUSY, "a job's transaction (jobq_run_db) had the database"
-                             " %s; %s", time, did);
-    jobq__err_set(err, JOBQ_BUSY, "another connection (your own on this thread?) wrote to the"
-                  " file %s; %s: call again, or keep that transaction shorter", time, did);
+        return jobq__err_set(err, JOBQ_BUSY, "a job's transaction (jobq_run_db) had %.200s"
+                             " %s; %s", q->files.path, time, did);
+    jobq__err_set(err, JOBQ_BUSY, "another connection (your own on this thread?) wrote to"
+                  " %.200s %s; %s: call again, or keep that transaction shorter", q->files.path,
+                  time, did);
     if (err) err->sqlite_code = code;
     return JOBQ_BUSY;
 }

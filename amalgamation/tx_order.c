@@ -193,7 +193,9 @@ static int jobq__tx_refuse_name(jobq *q, const char *text, int rc, jobq_error *e
         jobq__err_set(err, rc, "the name %s is not UTF-8; this file keeps its texts as UTF-16, and"
                       " other bytes would come back", text);
     else if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
-        jobq__err_set(err, rc, "the file holds %d names already", JOBQ_NAMES_MAX);
+        jobq__err_set(err, rc, "%.200s holds %d names of kinds and queues already, and has"
+                      " no room for %.64s; use those again, or another file", q->files.path,
+                      JOBQ_NAMES_MAX, text);
     return rc;
 }
 

@@ -259,7 +259,7 @@ TEST(slip_is_named) {
     SAYS(JOBQ_MISUSE, "mode is 0777;", jobq_open(path, &options, &q, &err));
     SAYS(JOBQ_NOT_FOUND, ":memory:|path of a file", jobq_open(":memory:", &client, &q, &err));
     sql_run(path, "CREATE TABLE mine(n)");
-    SAYS(JOBQ_NOT_FOUND, "no queue in this file; its owner makes one",
+    SAYS(JOBQ_NOT_FOUND, "no queue in |other.db; its owner makes one",
          jobq_open(path, &client, &q, &err));
 }
 
@@ -342,6 +342,118 @@ static jobq_outcome answer_ok(jobq_run *run, void *ctx) {
     return (jobq_outcome)JOBQ_OK;
 }
 
+/* Goal: a file that is no queue of ours is told by its path, with what is wrong in it and what to
+ * do. Method: each way to be another's. */
+TEST(foreign_file_is_named) {
+    static const struct { int code; const char *sql, *words; } files[] = {
+        {JOBQ_FOREIGN, "CREATE TABLE mine(n)", "mine.db holds tables of another|.join = true"},
+        {JOBQ_FOREIGN, "CREATE TABLE jobq_meta(n)", "jobq_meta in |mine.db|use another file"},
+        {JOBQ_FOREIGN, "CREATE TABLE jobq_meta(key, value)",
+         "mine.db does not name a schema|use another file"},
+        {JOBQ_FOREIGN, "CREATE TABLE jobq_meta(key, value);"
+                       "INSERT INTO jobq_meta VALUES('schema', 1)",
+         "the table jobq_meta in |mine.db is not as jobq makes it|drop it"},
+        {JOBQ_NEWER, "CREATE TABLE jobq_meta(key, value);"
+                     "INSERT INTO jobq_meta VALUES('schema', 99)",
+         "mine.db has schema 99|this jobq, " JOBQ_VERSION "|use a newer jobq"}};
+    const char *path = test_path("mine.db");
+    jobq *q = NULL;
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        sql_run(path, files[i].sql);
+        SAYS(files[i].code, files[i].words, jobq_open(path, NULL, &q, &err));
+        remove(path);
+    }
+    WORKS(jobq_open(path, NULL, &q, &err));
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    sql_run(path, "DROP TABLE jobq_unique");
+    SAYS(JOBQ_FOREIGN, "tables are missing in |mine.db|restore a copy",
+         jobq_open(path, NULL, &q, &err));
+    sql_run(path, "CREATE TRIGGER mine AFTER INSERT ON jobq_job BEGIN SELECT 1; END");
+    SAYS(JOBQ_FOREIGN, "the trigger mine in |mine.db|drop it", jobq_open(path, NULL, &q, &err));
+    sql_run(test_path("beside.db"), "CREATE TABLE jobq_claims(n)");
+    SAYS(JOBQ_FOREIGN, "jobq_* is in the way in |beside.db|another file",
+         jobq_open(test_path("beside.db"), &(jobq_options){.join = true}, &q, &err));
+}
+
+/* Goal: a value that is none of those that may be is told. */
+TEST(value_is_named) {
+    jobq_options role = {.role = (jobq_role)7}, durability = {.durability = (jobq_durability)9};
+    char name[JOBQ_NAME_MAX + 2];
+    fixture f;
+    jobq *q = NULL;
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    SAYS(JOBQ_MISUSE, "role is 7", jobq_open(":memory:", &role, &q, &err));
+    SAYS(JOBQ_MISUSE, "durability is 9", jobq_open(":memory:", &durability, &q, &err));
+    SAYS(JOBQ_MISUSE, "page_size is 1000;",
+         jobq_open(":memory:", &(jobq_options){.page_size = 1000}, &q, &err));
+    SAYS(JOBQ_MISUSE, "path|:memory:", jobq_open("", NULL, &q, &err));
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 2}));
+    SAYS(JOBQ_MISUSE, "the kind k has no handler|.run",
+         jobq_register(f.q, &(jobq_kind){.name = "k"}, &err));
+    handle(f.q, "k", do_nothing, NULL);
+    SAYS(JOBQ_MISUSE, "k is registered already, until",
+         jobq_register(f.q, &(jobq_kind){.name = "k", .run = do_nothing}, &err));
+    SAYS(JOBQ_BAD_NAME, "64 bytes: nnnnnnnn", jobq_enqueue(f.q, &(jobq_job){.kind = name}, NULL,
+                                                           &err));
+    SAYS(JOBQ_MISUSE, "conflict is 5",
+         jobq_enqueue(f.q, &(jobq_job){.kind = "k", .conflict = (jobq_conflict)5}, NULL, &err));
+    SAYS(JOBQ_MISUSE, "a size, 3; set .payload",
+         jobq_enqueue(f.q, &(jobq_job){.kind = "k", .size = 3}, NULL, &err));
+    SAYS(JOBQ_BAD_TIME, "run_at_ms is -4;",
+         jobq_enqueue(f.q, &(jobq_job){.kind = "k", .run_at_ms = -4}, NULL, &err));
+    SAYS(JOBQ_BAD_TIME, "delay_ms, 9223372036854775806, reaches|JOBQ_NEVER",
+         jobq_enqueue(f.q, &(jobq_job){.kind = "k", .delay_ms = JOBQ_NEVER - 1}, NULL, &err));
+    SAYS(JOBQ_MISUSE, "this one has 2: jobq_start", jobq_step(f.q, NULL, &err));
+    SAYS(JOBQ_NOT_FOUND, "no wake is pending: nothing is scheduled",
+         jobq_advance_to_next(f.q, &err));
+    fixture_close(&f);
+    SAYS(JOBQ_MISUSE, "NULL: it was not opened", jobq_enqueue(NULL, NULL, NULL, &err));
+}
+
+static jobq_outcome call_too_late(jobq_run *run, void *ctx) {
+    jobq *q = jobq_run_handle(run);
+    sqlite3 *db = NULL;
+    char large[101] = "";
+    (void)ctx;
+    SAYS(JOBQ_TOO_BIG, "the checkpoint has 101 bytes; payload_max is 100",
+         jobq_checkpoint(run, large, sizeof large, &err));
+    WORKS(jobq_run_db(run, &db, &err));
+    SAYS(JOBQ_MISUSE, "after jobq_run_db|may not call jobq_cancel|before that",
+         jobq_cancel(q, 5, &err));
+    SAYS(JOBQ_MISUSE, "may not call jobq_register|before that",
+         jobq_register(q, &(jobq_kind){.name = "n", .run = do_nothing}, &err));
+    SAYS(JOBQ_MISUSE, "may not call jobq_flush|before that", jobq_flush(q, &err));
+    SAYS(JOBQ_MISUSE, "jobq_checkpoint is not for after jobq_run_db|save it before",
+         jobq_checkpoint(run, "x", 1, &err));
+    return JOBQ_DONE;
+}
+
+/* Goal: what a job's transaction does not allow says which call that was, and when to make it. */
+TEST(late_call_is_named) {
+    jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED, .payload_max = 100};
+    fixture f;
+    REQUIRE(fixture_open(&f, options));
+    handle(f.q, "k", call_too_late, NULL);
+    put(f.q, "k");
+    CHECK_INT(drain(f.q), 1);
+    fixture_close(&f);
+}
+
+/* Goal: who finds the file taken is told which file that is. */
+TEST(taken_file_is_named) {
+    jobq_options options = {.workers = JOBQ_NONE, .busy_ms = JOBQ_NONE};
+    sqlite3 *other = NULL;
+    fixture f;
+    REQUIRE(fixture_open(&f, options));
+    REQUIRE_INT(sqlite3_open(f.path, &other), SQLITE_OK);
+    REQUIRE_INT(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    SAYS(JOBQ_BUSY, f.path, jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, NULL, &err));
+    SAYS(JOBQ_BUSY, f.path, jobq_step(f.q, NULL, &err));
+    sqlite3_close(other);
+    fixture_close(&f);
+}
+
 /* Goal: a handler that returns a code hears which, and what it meant to return; who refuses a key
  * or looks for a job that is not there, what to do. */
 TEST(way_out_is_named) {
@@ -362,6 +474,6 @@ TEST(way_out_is_named) {
 
 TEST_MAIN(state_is_named, silent_refusal_is_named, special_values_are_named,
           client_is_told_its_way, never_is_named, way_out_is_named, place_is_named,
-          thread_hook_is_named, culprit_is_named, backoff_is_named_as_culprit,
-          nobody_is_blamed,
+          foreign_file_is_named, value_is_named, late_call_is_named, taken_file_is_named,
+          thread_hook_is_named, culprit_is_named, backoff_is_named_as_culprit, nobody_is_blamed,
           slip_is_named)
