@@ -59,6 +59,9 @@ quick = $(core:%=$(B)/api_%) \
     $(filter-out $(B)/unit_fault_memory $(B)/unit_clock_steps,$(filter $(B)/unit_%,$(tests)))
 with_figures = $(filter $(foreach source,$(shell grep -l test_figure tests/*/*.c),\
     $(call program,$(source))),$(call chosen,$(tests)))
+# What is damaged is played under the sanitizers as well where one looks for long.
+hostile = $(if $(filter plain,$(variant)),\
+    $(call chosen,build/asan/fault_hostile build/ubsan/fault_hostile))
 examples = $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 compared = $(foreach e,$(examples),$(if $(wildcard $(call expected,$e)),$e))
 expected = examples/expected/$(notdir $1).txt
@@ -160,7 +163,7 @@ scoreboard: $(with_figures)
 	@tests/scoreboard -e $(or $(EFFORT),1) $(if $(T),,-m) $^
 
 # soak - the same with seed after seed for hours, until something breaks (HOURS=8 EFFORT=20)
-soak: $(with_figures)
+soak: $(with_figures) $(hostile)
 	@tests/scoreboard -e $(or $(EFFORT),20) -s $(or $(HOURS),8) $^
 
 # mutants - break jobq on purpose, one defect at a time: which test notices? (ARGS="part of a name")
@@ -234,6 +237,9 @@ $(B)/jobq.o: jobq.c $(B)/flags
 # jobq.c again, with what is static in it open to the unit tests (see tests/rig/unit.h).
 $(B)/inside.o: jobq.c $(B)/flags
 	$(show) $(compile) -DJOBQ__INTERNAL=extern $(depend) -c $< -o $@
+
+$(hostile): jobq.c $(sqlite_object) FORCE
+	@$(MAKE) $@ variant=$(word 2,$(subst /, ,$@))
 
 # An archive: a test that includes jobq.c itself needs nothing out of it.
 $(B)/inside.a: $(inside)
