@@ -387,8 +387,9 @@ TEST(job_transaction_waits_as_long_as_it_says) {
 /* ---- Stop, close, open ---- */
 
 /* A job has run, and its outcome cannot be written. */
-static bool begin_with_an_outcome(jobq **q, gate *g, int64_t *id, sqlite3 **db) {
-    *q = open_with((jobq_options){.workers = 1, .busy_ms = SOON_MS});
+static bool begin_with_an_outcome(jobq **q, int64_t busy_ms, gate *g, int64_t *id,
+                                  sqlite3 **db) {
+    *q = open_with((jobq_options){.workers = 1, .busy_ms = busy_ms});
     if (!*q) return false;
     gate_init(g);
     handle(*q, "k", stand_at_gate, g);
@@ -409,7 +410,7 @@ TEST(stop_says_what_it_could_not_write) {
     sqlite3 *db;
     jobq *q;
     jobq_error told = {0};
-    REQUIRE(begin_with_an_outcome(&q, &g, &id, &db));
+    REQUIRE(begin_with_an_outcome(&q, SOON_MS, &g, &id, &db));
     CHECK_CODE(jobq_stop(q, SOON_MS, &told), JOBQ_BUSY);
     CHECK(strstr(told.text, "1 outcome") != NULL);
     CHECK(strstr(told.text, "jobq_stop again") != NULL);
@@ -430,7 +431,7 @@ TEST(start_writes_what_a_stop_could_not) {
         int64_t id;
         sqlite3 *db;
         jobq *q;
-        REQUIRE(begin_with_an_outcome(&q, &g, &id, &db));
+        REQUIRE(begin_with_an_outcome(&q, SOON_MS, &g, &id, &db));
         FAILS(JOBQ_BUSY, jobq_stop(q, SOON_MS, &err));
         give_the_file_back(&db);
         if (enqueues) put(q, "later");
@@ -457,7 +458,7 @@ TEST(stop_beside_a_stop_that_waits) {
     jobq *q;
     pthread_t other;
     jobq_error told;
-    REQUIRE(begin_with_an_outcome(&q, &g, &id, &db));
+    REQUIRE(begin_with_an_outcome(&q, SOON_MS, &g, &id, &db));
     other = thread_start(stop_for_ever, q);
     while (stats_of(q).started_now) test_pause_ms(1);
     test_pause_ms(SOON_MS); /* until it joins the workers, most likely; else nothing is tested */
@@ -504,7 +505,7 @@ TEST(close_says_what_it_drops) {
     int64_t id;
     sqlite3 *db;
     jobq *q;
-    REQUIRE(begin_with_an_outcome(&q, &g, &id, &db));
+    REQUIRE(begin_with_an_outcome(&q, SOON_MS, &g, &id, &db));
     CHECK_CODE(jobq_close(&q), JOBQ_BUSY);
     CHECK(q == NULL);
     give_the_file_back(&db);
@@ -516,6 +517,24 @@ TEST(close_says_what_it_drops) {
     CHECK_INT(finish(q, id).state, JOBQ_STATE_DONE);
     CHECK_INT(g.entered, 2);
     close_queue(&q);
+    gate_free(&g);
+}
+
+/* Goal: a close with an outcome to write waits for others by busy_ms, and not by that for each
+ * thing that it does. Method: real time, which has to lie far from twice as much. */
+TEST(close_waits_for_busy_ms_once) {
+    enum { BUSY_MS = 3000 };
+    gate g;
+    int64_t id, took_ms;
+    sqlite3 *db;
+    jobq *q;
+    REQUIRE(begin_with_an_outcome(&q, BUSY_MS, &g, &id, &db));
+    took_ms = test_real_ms();
+    CHECK_CODE(jobq_close(&q), JOBQ_BUSY);
+    took_ms = test_real_ms() - took_ms;
+    CHECK(took_ms >= BUSY_MS - 100);
+    if (!CHECK(took_ms < 2 * BUSY_MS - 500)) test_note("%" PRId64 " ms", took_ms);
+    give_the_file_back(&db);
     gate_free(&g);
 }
 
@@ -767,7 +786,8 @@ TEST_MAIN(time_goes_on, nobody_is_late, outcome_is_written_when_the_file_is_free
           job_transaction_waits_as_long_as_it_says,
           stop_says_what_it_could_not_write, start_writes_what_a_stop_could_not,
           stop_beside_a_stop_that_waits, start_beside_a_writer_after_a_late_handler,
-          close_says_what_it_drops, stop_in_step_mode_says_it_too, stop_with_nothing_to_write,
+          close_says_what_it_drops, close_waits_for_busy_ms_once, stop_in_step_mode_says_it_too,
+          stop_with_nothing_to_write,
           open_waits_as_long_as_it_says, who_waits_is_heard, polling_does_not_write,
           polling_beside_transactions_of_jobs, polling_in_step_mode,
           what_a_stop_could_not_give_back_keeps_its_place)

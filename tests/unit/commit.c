@@ -417,6 +417,55 @@ TEST(time_of_others_adds_up) {
     fixture_close(&place.f);
 }
 
+/* A job's transaction that stands behind others in the line, and stays. */
+struct job_behind {
+    jobq *q;
+    gate gate;
+};
+
+static void *hold_as_job(void *arg) {
+    struct job_behind *job = (struct job_behind *)arg;
+    CHECK_CODE(jobq__commit_hold_within(job->q, INT64_MAX / 4), JOBQ_OK);
+    jobq__commit_set_job(job->q, true);
+    gate_pass(&job->gate);
+    jobq__commit_release(job->q);
+    return NULL;
+}
+
+static void *register_kind(void *arg) {
+    handle((jobq *)arg, "k", do_nothing, NULL);
+    return NULL;
+}
+
+/* Goal: who registers a kind waits for others by busy_ms, and not by that for each transaction that
+ * it takes. Method: busy_ms is an hour; the first transaction has waited for all of it but a
+ * moment when it gets the baton; then a job has that until the call has returned. */
+TEST(registering_waits_for_busy_ms_once) {
+    struct job_behind job;
+    pthread_t registers, holds;
+    jobq *q;
+    REQUIRE(place_open());
+    job.q = q = place.f.q;
+    gate_init(&job.gate);
+    q->commit.busy_us = INT64_C(3600000000);
+    REQUIRE(jobq__commit_try(q));
+    jobq__commit_set_job(q, true);
+    registers = thread_start(register_kind, q);
+    while (in_line(q) < 1) sched_yield();
+    holds = thread_start(hold_as_job, &job);
+    while (in_line(q) < 2) sched_yield();
+    jobq__os_lock(&q->commit.mu);
+    q->turn.others_had_us += q->commit.busy_us - 1000;
+    jobq__os_unlock(&q->commit.mu);
+    jobq__commit_release(q);
+    pthread_join(registers, NULL);
+    gate_open(&job.gate);
+    pthread_join(holds, NULL);
+    CHECK_INT(job.gate.entered, 1);
+    gate_free(&job.gate);
+    fixture_close(&place.f);
+}
+
 /* ---- Who was let go ---- */
 
 /* A thread that takes the baton for itself, and writes over its stack as soon as it has it. */
@@ -497,4 +546,5 @@ TEST_MAIN(one_baton, a_line_becomes_one_transaction, a_failure_takes_nobody_alon
           a_lost_transaction_is_written_again, who_leaves_the_line_leaves_it_whole,
           a_holder_divides_the_line, a_sync_divides_the_line, a_group_has_its_bound,
           no_time_passes_behind_our_own_commits, time_of_others_adds_up,
+          registering_waits_for_busy_ms_once,
           who_has_the_baton_may_vanish)
