@@ -843,6 +843,7 @@ enum jobq__os_kind {
 struct jobq__os_file {
     enum jobq__os_kind kind;
     struct jobq__os_id id;
+    int64_t size;
     int64_t names;              /* hard links to it */
     int mode;                   /* of access: 0600 and the like */
     int64_t user, group;
@@ -1297,6 +1298,7 @@ JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file) {
                : S_ISLNK(st.st_mode) ? JOBQ__OS_LINK
                : S_ISDIR(st.st_mode) ? JOBQ__OS_DIRECTORY : JOBQ__OS_OTHER;
     file->id = jobq__os_id(&st);
+    file->size = (int64_t)st.st_size;
     file->names = (int64_t)st.st_nlink;
     file->mode = (int)(st.st_mode & 0777);
     file->user = (int64_t)st.st_uid;
@@ -2017,7 +2019,11 @@ JOBQ_API void jobq_clock_set(jobq_clock *clock, int64_t at_ms) {
  * as much as the log: the locks lie in it, and where the log ends, so whoever makes a new one
  * writes over what those with the old one add. Both stand as long as a connection does. Where
  * SQLite shares no memory (unix-excl) a -shm is only left over. That the system does not let us
- * look, because the process has given up rights or lives in another root now, says nothing. */
+ * look, because the process has given up rights or lives in another root now, says nothing.
+ *
+ * A file that is cut short under its name is as good as gone. The -shm only grows while somebody
+ * has it open. The log is cut by who has copied it, in any process, but only when its memory says
+ * that nothing of it is used any more: so it is compared with that (disk.c). */
 
 struct jobq__files {
     char *path;                 /* absolute, without a link in it; or ":memory:" */
@@ -2039,8 +2045,11 @@ JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files, bool shares_me
 
 /* True if the database's name names another file now, in whichever root: not to be opened. */
 JOBQ__INTERNAL bool jobq__files_another(const struct jobq__files *files);
-/* True if the database, its log or its shared memory is no longer what its name names. */
-JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files);
+/* True if the database, its log or its shared memory is no longer what its name names, or the
+ * shared memory is shorter than it was. */
+JOBQ__INTERNAL bool jobq__files_moved(struct jobq__files *files);
+/* Of the log, in bytes; INT64_MAX where there is none, or it may not be looked at. */
+JOBQ__INTERNAL int64_t jobq__files_log_size(const struct jobq__files *files);
 /* The same for any other file that belongs to it. */
 JOBQ__INTERNAL bool jobq__files_one_moved(const struct jobq__files *files, const char *path,
                                           const struct jobq__os_id *id);
@@ -2250,11 +2259,33 @@ static bool jobq__files_beside_moved(const struct jobq__files *files, const char
     return beside->kind == JOBQ__OS_FILE && jobq__files_one_moved(files, path, &beside->id);
 }
 
-JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files) {
+/* How it stands there at this moment; false if it does not, or may not be looked at. */
+static bool jobq__files_stands(const char *path, const struct jobq__os_file *beside,
+                               struct jobq__os_file *now) {
+    return beside->kind == JOBQ__OS_FILE && !jobq__os_look(path, now)
+        && now->kind == JOBQ__OS_FILE && jobq__os_same_file(&now->id, &beside->id);
+}
+
+/* It is taken from under who has it mapped. */
+static bool jobq__files_memory_cut(struct jobq__files *files) {
+    struct jobq__os_file now;
+    if (!jobq__files_stands(files->shm, &files->shm_file, &now)) return false;
+    if (now.size < files->shm_file.size) return true;
+    files->shm_file.size = now.size;
+    return false;
+}
+
+JOBQ__INTERNAL int64_t jobq__files_log_size(const struct jobq__files *files) {
+    struct jobq__os_file now;
+    return jobq__files_stands(files->log, &files->log_file, &now) ? now.size : INT64_MAX;
+}
+
+JOBQ__INTERNAL bool jobq__files_moved(struct jobq__files *files) {
     if (!files->lock) return false;
     return jobq__files_one_moved(files, files->path, &files->db.id)
         || jobq__files_beside_moved(files, files->log, &files->log_file)
-        || jobq__files_beside_moved(files, files->shm, &files->shm_file);
+        || jobq__files_beside_moved(files, files->shm, &files->shm_file)
+        || jobq__files_memory_cut(files);
 }
 
 /*==== owner.h ====*/
@@ -3836,6 +3867,18 @@ JOBQ__INTERNAL int jobq__db_do(struct jobq__db *db, enum jobq__sql which);
 /* Rows changed since the connection was opened: to see whether something was written. */
 JOBQ__INTERNAL int64_t jobq__db_changes(const struct jobq__db *db);
 /* True inside a transaction: after some errors SQLite ends it by itself. */
+/* What the log's shared memory says of the log at this moment. Whoever changes the log changes the
+ * header: before he cuts it, and after he has written to it. */
+enum { JOBQ__DB_INDEX_HEADER = 48 };
+struct jobq__db_log {
+    unsigned char header[JOBQ__DB_INDEX_HEADER];
+    int64_t bytes;              /* that the log has to have */
+};
+/* False if it cannot be told. */
+JOBQ__INTERNAL bool jobq__db_log(struct jobq__db *db, struct jobq__db_log *log);
+/* True if the log begins with nothing: it was cut to nothing, and written to behind that. */
+JOBQ__INTERNAL bool jobq__db_log_has_gap(struct jobq__db *db);
+
 JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db);
 /* Resets whatever was left busy on the connection. */
 JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
@@ -4196,6 +4239,53 @@ JOBQ__INTERNAL int64_t jobq__db_file_size(struct jobq__db *db) {
     sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
     if (!file || !file->pMethods || file->pMethods->xFileSize(file, &size) != SQLITE_OK) return 0;
     return size;
+}
+
+/* The log's shared memory, as "WAL-mode File Format" of SQLite's documentation has it: its header
+ * stands there twice, and is whole when both are the same. */
+enum {
+    JOBQ__DB_INDEX_VERSION = 3007000,
+    JOBQ__DB_INDEX_REGION = 32768, /* mapped at a time */
+    JOBQ__DB_LOG_HEADER = 32, JOBQ__DB_FRAME_HEADER = 24
+};
+
+static bool jobq__db_index(struct jobq__db *db, unsigned char *header) {
+    unsigned char twice[2 * JOBQ__DB_INDEX_HEADER];
+    const volatile unsigned char *from;
+    volatile void *map = NULL;
+    sqlite3_file *file = NULL;
+    size_t i;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    if (!file || !file->pMethods || file->pMethods->iVersion < 2 || !file->pMethods->xShmMap
+        || file->pMethods->xShmMap(file, 0, JOBQ__DB_INDEX_REGION, 0, &map) != SQLITE_OK || !map)
+        return false;
+    from = map;
+    for (i = 0; i < sizeof twice; i++) twice[i] = from[i];
+    memcpy(header, twice, JOBQ__DB_INDEX_HEADER);
+    return memcmp(header, twice + JOBQ__DB_INDEX_HEADER, JOBQ__DB_INDEX_HEADER) == 0;
+}
+
+JOBQ__INTERNAL bool jobq__db_log(struct jobq__db *db, struct jobq__db_log *log) {
+    uint32_t version, frames;
+    uint16_t size;
+    if (!jobq__db_index(db, log->header)) return false;
+    memcpy(&version, log->header, sizeof version);
+    memcpy(&size, log->header + 14, sizeof size);
+    memcpy(&frames, log->header + 16, sizeof frames);
+    if (version != JOBQ__DB_INDEX_VERSION || !log->header[12]) return false;
+    log->bytes = !frames ? 0 : JOBQ__DB_LOG_HEADER
+               + (int64_t)frames * ((size == 1 ? 65536 : size) + JOBQ__DB_FRAME_HEADER);
+    return true;
+}
+
+JOBQ__INTERNAL bool jobq__db_log_has_gap(struct jobq__db *db) {
+    static const char none[JOBQ__DB_LOG_HEADER];
+    char header[JOBQ__DB_LOG_HEADER];
+    sqlite3_file *file = NULL;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
+    if (!file || !file->pMethods
+        || file->pMethods->xRead(file, header, sizeof header, 0) != SQLITE_OK) return false;
+    return memcmp(header, none, sizeof header) == 0;
 }
 
 JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db) {
@@ -7720,8 +7810,9 @@ JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
         return jobq__db_say_fault(&fault, q->files.path, err);
     if (rc == JOBQ_MOVED)
         return jobq__err_set(err, rc, "%.250s or what stands beside it (-wal, -shm, -jobq) was"
-                             " moved, replaced or deleted: nothing more is written; put back what"
-                             " can be (a -shm need not), and open the queue again", q->files.path);
+                             " moved, replaced, cut short or deleted: nothing more is written; put"
+                             " back what can be (a -shm need not), and open the queue again",
+                             q->files.path);
     return jobq__err_set(err, rc, "%s: %.250s", jobq_code_text(rc), q->files.path);
 }
 
@@ -8254,12 +8345,22 @@ JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms)
 
 /* ---- Moved files ---- */
 
+/* Somebody has cut the log, though what is in it is not in the database. Another process that has
+ * copied it may cut it just now: then it has said so before. */
+static bool jobq__disk_log_cut(jobq *q) {
+    struct jobq__db_log log, again;
+    if (!jobq__db_log(&q->writer, &log) || !log.bytes) return false;
+    if (jobq__files_log_size(&q->files) >= log.bytes) return jobq__db_log_has_gap(&q->writer);
+    return jobq__db_log(&q->writer, &again)
+        && memcmp(log.header, again.header, sizeof log.header) == 0;
+}
+
 JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us) {
     struct jobq__disk *disk = &q->disk;
     if (q->memory || now_us < disk->looked_us + JOBQ__LOOK_US) return JOBQ_OK;
     disk->looked_us = now_us;
     if (jobq__files_moved(&q->files) || jobq__owner_moved(&q->owner)) return JOBQ_MOVED;
-    return JOBQ_OK;
+    return q->files.log_file.kind == JOBQ__OS_FILE && jobq__disk_log_cut(q) ? JOBQ_MOVED : JOBQ_OK;
 }
 
 /*==== turn.h ====*/
@@ -10233,6 +10334,9 @@ JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q);
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
                                     jobq_error *why);
 
+/* With the baton held: may anything be written at all? If not, the queue stops. */
+JOBQ__INTERNAL int jobq__commit_look(jobq *q);
+
 /* Writes one request inside the job's transaction; the holder calls it. */
 JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request);
 
@@ -10729,8 +10833,8 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
     return JOBQ_OK;
 }
 
-/* May anything be written at all? A forked child may have come back from a callback. */
-static int jobq__commit_look(jobq *q) {
+/* A forked child may have come back from a callback. */
+JOBQ__INTERNAL int jobq__commit_look(jobq *q) {
     int rc = jobq__disk_look(q, jobq__clock_mono_us());
     if (rc == JOBQ_OK && jobq__owner_forked(&q->owner)) rc = JOBQ_FORKED;
     if (rc != JOBQ_OK) jobq__core_fail(q, rc);
@@ -12747,15 +12851,18 @@ static bool jobq__sched_hold(jobq *q, int64_t wait_us) {
 static void jobq__sched_poll(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int64_t now_us, version;
-    bool due, changed;
+    bool due, changed = false;
     if (q->options.poll_ms == JOBQ_NONE) return;
     now_us = jobq__clock_mono_us();
     jobq__os_lock(&pool->mu);
     due = pool->poll_at_us <= now_us || (q->step_mode && q->clock);
     jobq__os_unlock(&pool->mu);
     if (!due || !jobq__sched_hold(q, jobq__sched_patience_us(q))) return;
-    changed = jobq__store_version(&q->writer, &version) != JOBQ_OK || version != q->seen;
-    q->seen = version;
+    /* Not before the files were looked at: shared memory that was cut short is touched once. */
+    if (jobq__commit_look(q) == JOBQ_OK) {
+        changed = jobq__store_version(&q->writer, &version) != JOBQ_OK || version != q->seen;
+        q->seen = version;
+    }
     jobq__commit_release(q);
     jobq__os_lock(&pool->mu);
     pool->poll_at_us = jobq__add(now_us, JOBQ__MIN(q->options.poll_ms, JOBQ_DAY) * 1000);

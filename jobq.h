@@ -14,8 +14,10 @@
  *     been finished, and says so. What must happen once goes through jobq_run_db.
  *   - One owner per file, on a local disk, by one path. The file, its -wal, its -shm and its -jobq
  *     belong together: do not copy, truncate, move or delete them while a queue is open. jobq looks
- *     at their names every 10 ms at most: what it acknowledges before it sees that they are gone
- *     (JOBQ_MOVED) is gone with them.
+ *     at them every 10 ms at most, before it writes: what it acknowledges before it sees that they
+ *     are gone or cut short (JOBQ_MOVED) is gone with them. A log that was cut in its middle is not
+ *     seen if it was written to within these 10 ms, and who only looks inside a queue whose -shm
+ *     was cut short is ended by SIGBUS.
  *   - Tables called jobq_... are jobq's, and what ANALYZE says of them is deleted. Your own
  *     connections to the same file set sqlite3_busy_timeout and keep their transactions short.
  *   - A client and its owner both say .shared = true, or it may be refused.

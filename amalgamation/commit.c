@@ -475,8 +475,8 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
     return JOBQ_OK;
 }
 
-/* May anything be written at all? A forked child may have come back from a callback. */
-static int jobq__commit_look(jobq *q) {
+/* A forked child may have come back from a callback. */
+JOBQ__INTERNAL int jobq__commit_look(jobq *q) {
     int rc = jobq__disk_look(q, jobq__clock_mono_us());
     if (rc == JOBQ_OK && jobq__owner_forked(&q->owner)) rc = JOBQ_FORKED;
     if (rc != JOBQ_OK) jobq__core_fail(q, rc);

@@ -120,8 +120,9 @@ JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
         return jobq__db_say_fault(&fault, q->files.path, err);
     if (rc == JOBQ_MOVED)
         return jobq__err_set(err, rc, "%.250s or what stands beside it (-wal, -shm, -jobq) was"
-                             " moved, replaced or deleted: nothing more is written; put back what"
-                             " can be (a -shm need not), and open the queue again", q->files.path);
+                             " moved, replaced, cut short or deleted: nothing more is written; put"
+                             " back what can be (a -shm need not), and open the queue again",
+                             q->files.path);
     return jobq__err_set(err, rc, "%s: %.250s", jobq_code_text(rc), q->files.path);
 }
 

@@ -313,6 +313,53 @@ JOBQ__INTERNAL int64_t jobq__db_file_size(struct jobq__db *db) {
     return size;
 }
 
+/* The log's shared memory, as "WAL-mode File Format" of SQLite's documentation has it: its header
+ * stands there twice, and is whole when both are the same. */
+enum {
+    JOBQ__DB_INDEX_VERSION = 3007000,
+    JOBQ__DB_INDEX_REGION = 32768, /* mapped at a time */
+    JOBQ__DB_LOG_HEADER = 32, JOBQ__DB_FRAME_HEADER = 24
+};
+
+static bool jobq__db_index(struct jobq__db *db, unsigned char *header) {
+    unsigned char twice[2 * JOBQ__DB_INDEX_HEADER];
+    const volatile unsigned char *from;
+    volatile void *map = NULL;
+    sqlite3_file *file = NULL;
+    size_t i;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    if (!file || !file->pMethods || file->pMethods->iVersion < 2 || !file->pMethods->xShmMap
+        || file->pMethods->xShmMap(file, 0, JOBQ__DB_INDEX_REGION, 0, &map) != SQLITE_OK || !map)
+        return false;
+    from = map;
+    for (i = 0; i < sizeof twice; i++) twice[i] = from[i];
+    memcpy(header, twice, JOBQ__DB_INDEX_HEADER);
+    return memcmp(header, twice + JOBQ__DB_INDEX_HEADER, JOBQ__DB_INDEX_HEADER) == 0;
+}
+
+JOBQ__INTERNAL bool jobq__db_log(struct jobq__db *db, struct jobq__db_log *log) {
+    uint32_t version, frames;
+    uint16_t size;
+    if (!jobq__db_index(db, log->header)) return false;
+    memcpy(&version, log->header, sizeof version);
+    memcpy(&size, log->header + 14, sizeof size);
+    memcpy(&frames, log->header + 16, sizeof frames);
+    if (version != JOBQ__DB_INDEX_VERSION || !log->header[12]) return false;
+    log->bytes = !frames ? 0 : JOBQ__DB_LOG_HEADER
+               + (int64_t)frames * ((size == 1 ? 65536 : size) + JOBQ__DB_FRAME_HEADER);
+    return true;
+}
+
+JOBQ__INTERNAL bool jobq__db_log_has_gap(struct jobq__db *db) {
+    static const char none[JOBQ__DB_LOG_HEADER];
+    char header[JOBQ__DB_LOG_HEADER];
+    sqlite3_file *file = NULL;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
+    if (!file || !file->pMethods
+        || file->pMethods->xRead(file, header, sizeof header, 0) != SQLITE_OK) return false;
+    return memcmp(header, none, sizeof header) == 0;
+}
+
 JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db) {
     return !sqlite3_get_autocommit(db->handle);
 }

@@ -147,6 +147,18 @@ JOBQ__INTERNAL int jobq__db_do(struct jobq__db *db, enum jobq__sql which);
 /* Rows changed since the connection was opened: to see whether something was written. */
 JOBQ__INTERNAL int64_t jobq__db_changes(const struct jobq__db *db);
 /* True inside a transaction: after some errors SQLite ends it by itself. */
+/* What the log's shared memory says of the log at this moment. Whoever changes the log changes the
+ * header: before he cuts it, and after he has written to it. */
+enum { JOBQ__DB_INDEX_HEADER = 48 };
+struct jobq__db_log {
+    unsigned char header[JOBQ__DB_INDEX_HEADER];
+    int64_t bytes;              /* that the log has to have */
+};
+/* False if it cannot be told. */
+JOBQ__INTERNAL bool jobq__db_log(struct jobq__db *db, struct jobq__db_log *log);
+/* True if the log begins with nothing: it was cut to nothing, and written to behind that. */
+JOBQ__INTERNAL bool jobq__db_log_has_gap(struct jobq__db *db);
+
 JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db);
 /* Resets whatever was left busy on the connection. */
 JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);

@@ -299,10 +299,20 @@ JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms)
 
 /* ---- Moved files ---- */
 
+/* Somebody has cut the log, though what is in it is not in the database. Another process that has
+ * copied it may cut it just now: then it has said so before. */
+static bool jobq__disk_log_cut(jobq *q) {
+    struct jobq__db_log log, again;
+    if (!jobq__db_log(&q->writer, &log) || !log.bytes) return false;
+    if (jobq__files_log_size(&q->files) >= log.bytes) return jobq__db_log_has_gap(&q->writer);
+    return jobq__db_log(&q->writer, &again)
+        && memcmp(log.header, again.header, sizeof log.header) == 0;
+}
+
 JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us) {
     struct jobq__disk *disk = &q->disk;
     if (q->memory || now_us < disk->looked_us + JOBQ__LOOK_US) return JOBQ_OK;
     disk->looked_us = now_us;
     if (jobq__files_moved(&q->files) || jobq__owner_moved(&q->owner)) return JOBQ_MOVED;
-    return JOBQ_OK;
+    return q->files.log_file.kind == JOBQ__OS_FILE && jobq__disk_log_cut(q) ? JOBQ_MOVED : JOBQ_OK;
 }

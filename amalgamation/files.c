@@ -197,9 +197,31 @@ static bool jobq__files_beside_moved(const struct jobq__files *files, const char
     return beside->kind == JOBQ__OS_FILE && jobq__files_one_moved(files, path, &beside->id);
 }
 
-JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files) {
+/* How it stands there at this moment; false if it does not, or may not be looked at. */
+static bool jobq__files_stands(const char *path, const struct jobq__os_file *beside,
+                               struct jobq__os_file *now) {
+    return beside->kind == JOBQ__OS_FILE && !jobq__os_look(path, now)
+        && now->kind == JOBQ__OS_FILE && jobq__os_same_file(&now->id, &beside->id);
+}
+
+/* It is taken from under who has it mapped. */
+static bool jobq__files_memory_cut(struct jobq__files *files) {
+    struct jobq__os_file now;
+    if (!jobq__files_stands(files->shm, &files->shm_file, &now)) return false;
+    if (now.size < files->shm_file.size) return true;
+    files->shm_file.size = now.size;
+    return false;
+}
+
+JOBQ__INTERNAL int64_t jobq__files_log_size(const struct jobq__files *files) {
+    struct jobq__os_file now;
+    return jobq__files_stands(files->log, &files->log_file, &now) ? now.size : INT64_MAX;
+}
+
+JOBQ__INTERNAL bool jobq__files_moved(struct jobq__files *files) {
     if (!files->lock) return false;
     return jobq__files_one_moved(files, files->path, &files->db.id)
         || jobq__files_beside_moved(files, files->log, &files->log_file)
-        || jobq__files_beside_moved(files, files->shm, &files->shm_file);
+        || jobq__files_beside_moved(files, files->shm, &files->shm_file)
+        || jobq__files_memory_cut(files);
 }

@@ -20,7 +20,11 @@
  * as much as the log: the locks lie in it, and where the log ends, so whoever makes a new one
  * writes over what those with the old one add. Both stand as long as a connection does. Where
  * SQLite shares no memory (unix-excl) a -shm is only left over. That the system does not let us
- * look, because the process has given up rights or lives in another root now, says nothing. */
+ * look, because the process has given up rights or lives in another root now, says nothing.
+ *
+ * A file that is cut short under its name is as good as gone. The -shm only grows while somebody
+ * has it open. The log is cut by who has copied it, in any process, but only when its memory says
+ * that nothing of it is used any more: so it is compared with that (disk.c). */
 
 struct jobq__files {
     char *path;                 /* absolute, without a link in it; or ":memory:" */
@@ -42,8 +46,11 @@ JOBQ__INTERNAL void jobq__files_opened(struct jobq__files *files, bool shares_me
 
 /* True if the database's name names another file now, in whichever root: not to be opened. */
 JOBQ__INTERNAL bool jobq__files_another(const struct jobq__files *files);
-/* True if the database, its log or its shared memory is no longer what its name names. */
-JOBQ__INTERNAL bool jobq__files_moved(const struct jobq__files *files);
+/* True if the database, its log or its shared memory is no longer what its name names, or the
+ * shared memory is shorter than it was. */
+JOBQ__INTERNAL bool jobq__files_moved(struct jobq__files *files);
+/* Of the log, in bytes; INT64_MAX where there is none, or it may not be looked at. */
+JOBQ__INTERNAL int64_t jobq__files_log_size(const struct jobq__files *files);
 /* The same for any other file that belongs to it. */
 JOBQ__INTERNAL bool jobq__files_one_moved(const struct jobq__files *files, const char *path,
                                           const struct jobq__os_id *id);

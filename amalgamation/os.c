@@ -369,6 +369,7 @@ JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file) {
                : S_ISLNK(st.st_mode) ? JOBQ__OS_LINK
                : S_ISDIR(st.st_mode) ? JOBQ__OS_DIRECTORY : JOBQ__OS_OTHER;
     file->id = jobq__os_id(&st);
+    file->size = (int64_t)st.st_size;
     file->names = (int64_t)st.st_nlink;
     file->mode = (int)(st.st_mode & 0777);
     file->user = (int64_t)st.st_uid;

@@ -148,6 +148,7 @@ enum jobq__os_kind {
 struct jobq__os_file {
     enum jobq__os_kind kind;
     struct jobq__os_id id;
+    int64_t size;
     int64_t names;              /* hard links to it */
     int mode;                   /* of access: 0600 and the like */
     int64_t user, group;

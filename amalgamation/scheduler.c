@@ -123,15 +123,18 @@ static bool jobq__sched_hold(jobq *q, int64_t wait_us) {
 static void jobq__sched_poll(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int64_t now_us, version;
-    bool due, changed;
+    bool due, changed = false;
     if (q->options.poll_ms == JOBQ_NONE) return;
     now_us = jobq__clock_mono_us();
     jobq__os_lock(&pool->mu);
     due = pool->poll_at_us <= now_us || (q->step_mode && q->clock);
     jobq__os_unlock(&pool->mu);
     if (!due || !jobq__sched_hold(q, jobq__sched_patience_us(q))) return;
-    changed = jobq__store_version(&q->writer, &version) != JOBQ_OK || version != q->seen;
-    q->seen = version;
+    /* Not before the files were looked at: shared memory that was cut short is touched once. */
+    if (jobq__commit_look(q) == JOBQ_OK) {
+        changed = jobq__store_version(&q->writer, &version) != JOBQ_OK || version != q->seen;
+        q->seen = version;
+    }
     jobq__commit_release(q);
     jobq__os_lock(&pool->mu);
     pool->poll_at_us = jobq__add(now_us, JOBQ__MIN(q->options.poll_ms, JOBQ_DAY) * 1000);
