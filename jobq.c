@@ -279,6 +279,8 @@ static inline int64_t jobq__to_us(int64_t ms) {
 /* Somebody else has the file: who waits looks again after so long, twice as long each time. */
 #define JOBQ__TURN_PAUSE_US 100
 #define JOBQ__TURN_PAUSE_MAX_US 2000
+/* With each turn that it has missed the longest pause is half as long, up to so many. */
+#define JOBQ__TURN_MISSED_MAX 4
 /* Who has written for so long without a pause, and is told that others wait, leaves the file to
  * them for so long: time for each of them to look once. A process that yields to nobody loses
  * nothing; one that does, a part of what the others gain. */
@@ -2320,9 +2322,10 @@ JOBQ__INTERNAL bool jobq__files_moved(struct jobq__files *files) {
  * need not, but who can be sure of that; to copy costs no more than a checkpoint.
  *
  * A process that has found the database taken by another one raises a word behind the slots
- * (wanted); who writes without a pause lowers it and lets others go first for a moment (turn.h).
- * A client writes it through the file: what it maps, it can only read. Nobody owns the word, and no
- * value of it does more harm than that short rest.
+ * (wanted); who writes without a pause lowers it and lets others go first for a moment (turn.h): it
+ * is odd while raised, and another one for each turn. A client writes it through the file: what it
+ * maps, it can only read. Nobody owns the word, and no value of it does more harm than that short
+ * rest, or a look too many.
  *
  * SQLite's own table of what it has locked goes along with a fork: a child that opens the same file
  * believes to have locks that only its parent has. So everybody who has a file open, owner or
@@ -2365,7 +2368,7 @@ struct jobq__page {
     int64_t reserve;            /* bytes that the log needs to be set aside: see disk.h */
     struct jobq__slot slots[JOBQ_WORKERS_MAX];
     char apart[1024];
-    int32_t wanted;             /* atomic: somebody waits for his turn to write; anybody's */
+    int32_t wanted;             /* atomic: odd: somebody waits for his turn to write; anybody's */
 };
 
 struct jobq__owner {
@@ -2450,8 +2453,9 @@ JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
 JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt);
 JOBQ__INTERNAL bool jobq__owner_doubtful(const struct jobq__owner *owner);
 
-/* Somebody waits for his turn to write; his turn has come; does anybody? */
-JOBQ__INTERNAL void jobq__owner_want(struct jobq__owner *owner);
+/* Somebody waits for his turn to write; his turn has come; does anybody? The first returns a number
+ * that stays the same until the second, and is not 0. */
+JOBQ__INTERNAL int32_t jobq__owner_want(struct jobq__owner *owner);
 JOBQ__INTERNAL void jobq__owner_serve(struct jobq__owner *owner);
 JOBQ__INTERNAL bool jobq__owner_wanted(const struct jobq__owner *owner);
 
@@ -2956,16 +2960,20 @@ static void jobq__owner_set_wanted(struct jobq__owner *owner, int32_t value) {
     else jobq__os_write_at(owner->fd, offsetof(struct jobq__page, wanted), &value, sizeof value);
 }
 
-JOBQ__INTERNAL void jobq__owner_want(struct jobq__owner *owner) {
-    jobq__owner_set_wanted(owner, 1);
+/* Odd: somebody waits. */
+JOBQ__INTERNAL int32_t jobq__owner_want(struct jobq__owner *owner) {
+    int32_t wanted = jobq__os_load(&owner->page->wanted);
+    if (!(wanted & 1)) jobq__owner_set_wanted(owner, wanted | 1);
+    return wanted | 1;
 }
 
 JOBQ__INTERNAL void jobq__owner_serve(struct jobq__owner *owner) {
-    jobq__owner_set_wanted(owner, 0);
+    uint32_t wanted = (uint32_t)jobq__os_load(&owner->page->wanted) | 1;
+    jobq__owner_set_wanted(owner, (int32_t)((wanted + 1) & INT32_MAX));
 }
 
 JOBQ__INTERNAL bool jobq__owner_wanted(const struct jobq__owner *owner) {
-    return jobq__os_load(&owner->page->wanted) != 0;
+    return jobq__os_load(&owner->page->wanted) & 1;
 }
 
 JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner) {
@@ -7414,6 +7422,8 @@ struct jobq__turn {
     int64_t since_us;           /* since when this process has written without a pause */
     int64_t left_us;            /* when it last let go of the file */
     int64_t away_us;            /* until when it leaves the file to others; 0: it does not */
+    int32_t asked;              /* the turn that it has asked for and not had; 0: none */
+    int missed;                 /* how many it has missed since, as far as it counts them */
     int64_t begun_us;           /* when the job's transaction began */
     int64_t others_us;          /* commit.mu: since when others have the file; 0: they do not */
     int64_t others_had_us;      /* commit.mu: how long they had it before that, in all */
@@ -8391,8 +8401,9 @@ JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us) {
  * a time, and who looks every two milliseconds would hardly ever meet one of them. So who finds the
  * file taken raises a word in the lock file; who has written for five milliseconds without a pause,
  * and finds it raised, lowers it and stays away for three. If nobody comes, that was all; a process
- * that died while it waited costs that once. Who stays away fails nobody: a caller whose time is
- * over tries all the same. All times are real.
+ * that died while it waited costs that once. Who of several that wait comes first is chance: so the
+ * word is another one for each turn, and who finds that he has missed some looks more often. Who
+ * stays away fails nobody: a caller whose time is over tries all the same. All times are real.
  *
  * Everything here belongs to the holder of the baton, but taken, which says why others wait, and
  * the time that others have had the file. */
@@ -8404,8 +8415,12 @@ JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist);
 /* The same, looking again until until_us: then JOBQ_BUSY. */
 JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t until_us);
 
+/* The longest pause between two looks: the shorter, the more turns it has missed. */
+JOBQ__INTERNAL int64_t jobq__turn_pause_max_us(const jobq *q);
+
 /* Sleeps before the next look, until until_us at most; *pause_us begins at 0. */
-JOBQ__INTERNAL void jobq__turn_pause(int64_t *pause_us, int64_t now_us, int64_t until_us);
+JOBQ__INTERNAL void jobq__turn_pause(const jobq *q, int64_t *pause_us, int64_t now_us,
+                                     int64_t until_us);
 
 /* From now on others have the file, or they do no longer. With the baton, and commit.mu held. */
 JOBQ__INTERNAL void jobq__turn_others(jobq *q, bool have_it);
@@ -8459,6 +8474,14 @@ static void jobq__turn_taken(jobq *q, int sqlite_code) {
 
 /* ---- Taking the file ---- */
 
+/* The word is another one whenever somebody has given up a turn that we could not take. */
+static void jobq__turn_ask(jobq *q) {
+    struct jobq__turn *turn = &q->turn;
+    int32_t asked = jobq__owner_want(&q->owner);
+    if (turn->asked && turn->asked != asked && turn->missed < JOBQ__TURN_MISSED_MAX) turn->missed++;
+    turn->asked = asked;
+}
+
 JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist) {
     struct jobq__turn *turn = &q->turn;
     int rc;
@@ -8466,9 +8489,10 @@ JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist) {
     rc = jobq__store_begin(db);
     if (rc == JOBQ_BUSY) {
         jobq__turn_taken(q, db->sqlite_code);
-        jobq__owner_want(&q->owner);
+        jobq__turn_ask(q);
         return JOBQ__TAKEN;
     }
+    turn->asked = turn->missed = 0;
     if (jobq__os_load(&turn->taken) || turn->away_us) {
         jobq__turn_taken(q, 0);
         turn->away_us = 0;
@@ -8477,8 +8501,13 @@ JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist) {
     return rc;
 }
 
-JOBQ__INTERNAL void jobq__turn_pause(int64_t *pause_us, int64_t now_us, int64_t until_us) {
-    *pause_us = *pause_us ? JOBQ__MIN(*pause_us * 2, JOBQ__TURN_PAUSE_MAX_US)
+JOBQ__INTERNAL int64_t jobq__turn_pause_max_us(const jobq *q) {
+    return JOBQ__TURN_PAUSE_MAX_US >> q->turn.missed;
+}
+
+JOBQ__INTERNAL void jobq__turn_pause(const jobq *q, int64_t *pause_us, int64_t now_us,
+                                     int64_t until_us) {
+    *pause_us = *pause_us ? JOBQ__MIN(*pause_us * 2, jobq__turn_pause_max_us(q))
                           : JOBQ__TURN_PAUSE_US;
     jobq__os_sleep_us(JOBQ__MIN(*pause_us, until_us - now_us));
 }
@@ -8491,7 +8520,7 @@ JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t
         rc = jobq__turn_begin(q, db, now_us >= until_us);
         if (rc != JOBQ__TAKEN) return rc;
         if (now_us >= until_us) return JOBQ_BUSY;
-        jobq__turn_pause(&pause_us, now_us, until_us);
+        jobq__turn_pause(q, &pause_us, now_us, until_us);
     }
 }
 
@@ -10638,7 +10667,7 @@ static int jobq__commit_scrub(jobq *q) {
     while ((rc = jobq__commit_scrub_once(q, until_us)) == JOBQ_NO_MEMORY
            && ++tries < JOBQ__SCRUB_TRIES) {
         now_us = jobq__clock_mono_us();
-        jobq__turn_pause(&pause_us, now_us, jobq__add(now_us, JOBQ__TURN_PAUSE_MAX_US));
+        jobq__turn_pause(q, &pause_us, now_us, jobq__add(now_us, JOBQ__TURN_PAUSE_MAX_US));
     }
     return rc;
 }
@@ -10663,7 +10692,7 @@ JOBQ__INTERNAL int jobq__commit_copy_log(jobq *q, int64_t until_us, bool cut, bo
 /* Another connection has the file: the pool comes again when it may be free. */
 static void jobq__commit_put_off(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    int64_t at_us = jobq__clock_mono_us() + JOBQ__TURN_PAUSE_MAX_US;
+    int64_t at_us = jobq__clock_mono_us() + jobq__turn_pause_max_us(q);
     jobq__os_lock(&pool->mu);
     pool->retry_at_us = JOBQ__MAX(at_us, q->turn.away_us);
     jobq__os_unlock(&pool->mu);
@@ -11131,7 +11160,7 @@ static int jobq__commit_lead_own(jobq *q, struct jobq__request *r) {
         until_us = r->until_us ? r->until_us : jobq__commit_until(q, r, now_us);
         jobq__os_unlock(&q->commit.mu);
         last = now_us >= until_us;
-        if (!last) jobq__turn_pause(&pause_us, now_us, until_us);
+        if (!last) jobq__turn_pause(q, &pause_us, now_us, until_us);
     }
     if (rc != JOBQ__TAKEN) return rc;
     jobq__commit_withdraw(q, r);

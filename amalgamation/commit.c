@@ -280,7 +280,7 @@ static int jobq__commit_scrub(jobq *q) {
     while ((rc = jobq__commit_scrub_once(q, until_us)) == JOBQ_NO_MEMORY
            && ++tries < JOBQ__SCRUB_TRIES) {
         now_us = jobq__clock_mono_us();
-        jobq__turn_pause(&pause_us, now_us, jobq__add(now_us, JOBQ__TURN_PAUSE_MAX_US));
+        jobq__turn_pause(q, &pause_us, now_us, jobq__add(now_us, JOBQ__TURN_PAUSE_MAX_US));
     }
     return rc;
 }
@@ -305,7 +305,7 @@ JOBQ__INTERNAL int jobq__commit_copy_log(jobq *q, int64_t until_us, bool cut, bo
 /* Another connection has the file: the pool comes again when it may be free. */
 static void jobq__commit_put_off(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    int64_t at_us = jobq__clock_mono_us() + JOBQ__TURN_PAUSE_MAX_US;
+    int64_t at_us = jobq__clock_mono_us() + jobq__turn_pause_max_us(q);
     jobq__os_lock(&pool->mu);
     pool->retry_at_us = JOBQ__MAX(at_us, q->turn.away_us);
     jobq__os_unlock(&pool->mu);
@@ -773,7 +773,7 @@ static int jobq__commit_lead_own(jobq *q, struct jobq__request *r) {
         until_us = r->until_us ? r->until_us : jobq__commit_until(q, r, now_us);
         jobq__os_unlock(&q->commit.mu);
         last = now_us >= until_us;
-        if (!last) jobq__turn_pause(&pause_us, now_us, until_us);
+        if (!last) jobq__turn_pause(q, &pause_us, now_us, until_us);
     }
     if (rc != JOBQ__TAKEN) return rc;
     jobq__commit_withdraw(q, r);

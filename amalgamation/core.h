@@ -175,6 +175,8 @@ struct jobq__turn {
     int64_t since_us;           /* since when this process has written without a pause */
     int64_t left_us;            /* when it last let go of the file */
     int64_t away_us;            /* until when it leaves the file to others; 0: it does not */
+    int32_t asked;              /* the turn that it has asked for and not had; 0: none */
+    int missed;                 /* how many it has missed since, as far as it counts them */
     int64_t begun_us;           /* when the job's transaction began */
     int64_t others_us;          /* commit.mu: since when others have the file; 0: they do not */
     int64_t others_had_us;      /* commit.mu: how long they had it before that, in all */

@@ -79,6 +79,8 @@
 /* Somebody else has the file: who waits looks again after so long, twice as long each time. */
 #define JOBQ__TURN_PAUSE_US 100
 #define JOBQ__TURN_PAUSE_MAX_US 2000
+/* With each turn that it has missed the longest pause is half as long, up to so many. */
+#define JOBQ__TURN_MISSED_MAX 4
 /* Who has written for so long without a pause, and is told that others wait, leaves the file to
  * them for so long: time for each of them to look once. A process that yields to nobody loses
  * nothing; one that does, a part of what the others gain. */

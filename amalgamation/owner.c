@@ -490,16 +490,20 @@ static void jobq__owner_set_wanted(struct jobq__owner *owner, int32_t value) {
     else jobq__os_write_at(owner->fd, offsetof(struct jobq__page, wanted), &value, sizeof value);
 }
 
-JOBQ__INTERNAL void jobq__owner_want(struct jobq__owner *owner) {
-    jobq__owner_set_wanted(owner, 1);
+/* Odd: somebody waits. */
+JOBQ__INTERNAL int32_t jobq__owner_want(struct jobq__owner *owner) {
+    int32_t wanted = jobq__os_load(&owner->page->wanted);
+    if (!(wanted & 1)) jobq__owner_set_wanted(owner, wanted | 1);
+    return wanted | 1;
 }
 
 JOBQ__INTERNAL void jobq__owner_serve(struct jobq__owner *owner) {
-    jobq__owner_set_wanted(owner, 0);
+    uint32_t wanted = (uint32_t)jobq__os_load(&owner->page->wanted) | 1;
+    jobq__owner_set_wanted(owner, (int32_t)((wanted + 1) & INT32_MAX));
 }
 
 JOBQ__INTERNAL bool jobq__owner_wanted(const struct jobq__owner *owner) {
-    return jobq__os_load(&owner->page->wanted) != 0;
+    return jobq__os_load(&owner->page->wanted) & 1;
 }
 
 JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner) {

@@ -26,9 +26,10 @@
  * need not, but who can be sure of that; to copy costs no more than a checkpoint.
  *
  * A process that has found the database taken by another one raises a word behind the slots
- * (wanted); who writes without a pause lowers it and lets others go first for a moment (turn.h).
- * A client writes it through the file: what it maps, it can only read. Nobody owns the word, and no
- * value of it does more harm than that short rest.
+ * (wanted); who writes without a pause lowers it and lets others go first for a moment (turn.h): it
+ * is odd while raised, and another one for each turn. A client writes it through the file: what it
+ * maps, it can only read. Nobody owns the word, and no value of it does more harm than that short
+ * rest, or a look too many.
  *
  * SQLite's own table of what it has locked goes along with a fork: a child that opens the same file
  * believes to have locks that only its parent has. So everybody who has a file open, owner or
@@ -71,7 +72,7 @@ struct jobq__page {
     int64_t reserve;            /* bytes that the log needs to be set aside: see disk.h */
     struct jobq__slot slots[JOBQ_WORKERS_MAX];
     char apart[1024];
-    int32_t wanted;             /* atomic: somebody waits for his turn to write; anybody's */
+    int32_t wanted;             /* atomic: odd: somebody waits for his turn to write; anybody's */
 };
 
 struct jobq__owner {
@@ -156,8 +157,9 @@ JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
 JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt);
 JOBQ__INTERNAL bool jobq__owner_doubtful(const struct jobq__owner *owner);
 
-/* Somebody waits for his turn to write; his turn has come; does anybody? */
-JOBQ__INTERNAL void jobq__owner_want(struct jobq__owner *owner);
+/* Somebody waits for his turn to write; his turn has come; does anybody? The first returns a number
+ * that stays the same until the second, and is not 0. */
+JOBQ__INTERNAL int32_t jobq__owner_want(struct jobq__owner *owner);
 JOBQ__INTERNAL void jobq__owner_serve(struct jobq__owner *owner);
 JOBQ__INTERNAL bool jobq__owner_wanted(const struct jobq__owner *owner);
 

@@ -31,6 +31,14 @@ static void jobq__turn_taken(jobq *q, int sqlite_code) {
 
 /* ---- Taking the file ---- */
 
+/* The word is another one whenever somebody has given up a turn that we could not take. */
+static void jobq__turn_ask(jobq *q) {
+    struct jobq__turn *turn = &q->turn;
+    int32_t asked = jobq__owner_want(&q->owner);
+    if (turn->asked && turn->asked != asked && turn->missed < JOBQ__TURN_MISSED_MAX) turn->missed++;
+    turn->asked = asked;
+}
+
 JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist) {
     struct jobq__turn *turn = &q->turn;
     int rc;
@@ -38,9 +46,10 @@ JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist) {
     rc = jobq__store_begin(db);
     if (rc == JOBQ_BUSY) {
         jobq__turn_taken(q, db->sqlite_code);
-        jobq__owner_want(&q->owner);
+        jobq__turn_ask(q);
         return JOBQ__TAKEN;
     }
+    turn->asked = turn->missed = 0;
     if (jobq__os_load(&turn->taken) || turn->away_us) {
         jobq__turn_taken(q, 0);
         turn->away_us = 0;
@@ -49,8 +58,13 @@ JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist) {
     return rc;
 }
 
-JOBQ__INTERNAL void jobq__turn_pause(int64_t *pause_us, int64_t now_us, int64_t until_us) {
-    *pause_us = *pause_us ? JOBQ__MIN(*pause_us * 2, JOBQ__TURN_PAUSE_MAX_US)
+JOBQ__INTERNAL int64_t jobq__turn_pause_max_us(const jobq *q) {
+    return JOBQ__TURN_PAUSE_MAX_US >> q->turn.missed;
+}
+
+JOBQ__INTERNAL void jobq__turn_pause(const jobq *q, int64_t *pause_us, int64_t now_us,
+                                     int64_t until_us) {
+    *pause_us = *pause_us ? JOBQ__MIN(*pause_us * 2, jobq__turn_pause_max_us(q))
                           : JOBQ__TURN_PAUSE_US;
     jobq__os_sleep_us(JOBQ__MIN(*pause_us, until_us - now_us));
 }
@@ -63,7 +77,7 @@ JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t
         rc = jobq__turn_begin(q, db, now_us >= until_us);
         if (rc != JOBQ__TAKEN) return rc;
         if (now_us >= until_us) return JOBQ_BUSY;
-        jobq__turn_pause(&pause_us, now_us, until_us);
+        jobq__turn_pause(q, &pause_us, now_us, until_us);
     }
 }
 

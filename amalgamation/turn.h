@@ -22,8 +22,9 @@
  * a time, and who looks every two milliseconds would hardly ever meet one of them. So who finds the
  * file taken raises a word in the lock file; who has written for five milliseconds without a pause,
  * and finds it raised, lowers it and stays away for three. If nobody comes, that was all; a process
- * that died while it waited costs that once. Who stays away fails nobody: a caller whose time is
- * over tries all the same. All times are real.
+ * that died while it waited costs that once. Who of several that wait comes first is chance: so the
+ * word is another one for each turn, and who finds that he has missed some looks more often. Who
+ * stays away fails nobody: a caller whose time is over tries all the same. All times are real.
  *
  * Everything here belongs to the holder of the baton, but taken, which says why others wait, and
  * the time that others have had the file. */
@@ -35,8 +36,12 @@ JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist);
 /* The same, looking again until until_us: then JOBQ_BUSY. */
 JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t until_us);
 
+/* The longest pause between two looks: the shorter, the more turns it has missed. */
+JOBQ__INTERNAL int64_t jobq__turn_pause_max_us(const jobq *q);
+
 /* Sleeps before the next look, until until_us at most; *pause_us begins at 0. */
-JOBQ__INTERNAL void jobq__turn_pause(int64_t *pause_us, int64_t now_us, int64_t until_us);
+JOBQ__INTERNAL void jobq__turn_pause(const jobq *q, int64_t *pause_us, int64_t now_us,
+                                     int64_t until_us);
 
 /* From now on others have the file, or they do no longer. With the baton, and commit.mu held. */
 JOBQ__INTERNAL void jobq__turn_others(jobq *q, bool have_it);

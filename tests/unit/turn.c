@@ -1,9 +1,9 @@
 /* turn.c - whose turn it is to write: who gives it up, when, and for whom.
  *
- * Promised by the head of turn.h: who finds the file taken says that it waits; who has written for
- * long enough without a pause, and finds that said, stays away for a moment, but fails no caller
- * for it. The moments of a turn are given by hand here; a clock decides only whether a time that
- * lies far ahead has come. */
+ * Promised by the head of turn.h: who finds the file taken says that it waits, and looks more often
+ * the more turns it has missed; who has written for long enough without a pause, and finds that
+ * said, stays away for a moment, but fails no caller for it. The moments of a turn are given by
+ * hand here; a clock decides only whether a time that lies far ahead has come. */
 #include "helpers.h"
 #include "unit.h"
 
@@ -106,6 +106,40 @@ TEST(taken_file_is_asked_for) {
     fixture_close(&f);
 }
 
+/* Goal: who has missed turns looks more often, until he has had one; who waits for one that lasts
+ * does not. Method: the file is taken while turns are given up, more of them than count; whatever
+ * the word has been. */
+TEST(who_misses_turns_looks_more_often) {
+    static const int32_t words[] = {0, 1, 2, -1, INT32_MAX, INT32_MAX - 1, INT32_MIN, -2};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        struct jobq__turn *turn;
+        fixture f;
+        sqlite3 *db;
+        REQUIRE(fixture_open(&f, STEP));
+        turn = &f.q->turn;
+        f.q->owner.page->wanted = words[i];
+        db = take_the_file(f.path);
+        for (int n = 0; n < JOBQ__TURN_MISSED_MAX + 3; n++) {
+            int missed = n < JOBQ__TURN_MISSED_MAX ? n : JOBQ__TURN_MISSED_MAX;
+            for (int again = 0; again < 2; again++) CHECK_INT(begin(f.q, false), JOBQ__TAKEN);
+            CHECK(jobq__owner_wanted(&f.q->owner));
+            CHECK_INT(turn->missed, missed);
+            CHECK_INT(jobq__turn_pause_max_us(f.q), JOBQ__TURN_PAUSE_MAX_US >> missed);
+            jobq__owner_serve(&f.q->owner);
+            CHECK(!jobq__owner_wanted(&f.q->owner));
+        }
+        give_the_file_back(&db);
+        CHECK_INT(begin(f.q, false), JOBQ_OK);
+        CHECK_INT(turn->missed, 0);
+        db = take_the_file(f.path);
+        jobq__owner_serve(&f.q->owner);
+        CHECK_INT(begin(f.q, false), JOBQ__TAKEN);
+        CHECK_INT(turn->missed, 0);
+        give_the_file_back(&db);
+        fixture_close(&f);
+    }
+}
+
 /* Goal: the sentence says who was in the way: another connection, with SQLite's code, or a job of
  * our own, without one. */
 TEST(busy_says_who_was_in_the_way) {
@@ -124,4 +158,4 @@ TEST(busy_says_who_was_in_the_way) {
 }
 
 TEST_MAIN(who_stays_away_may_insist, turn_is_given_up_for_who_waits, taken_file_is_asked_for,
-          busy_says_who_was_in_the_way)
+          who_misses_turns_looks_more_often, busy_says_who_was_in_the_way)
