@@ -3669,9 +3669,10 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
            " side = (side | ?5) & ~4 WHERE id = ?1 AND state = ?6 AND runs = ?7") \
     X(REVIVE, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, run_at = ?4, attempt = 1," \
               " crashes = 0, delay_ms = 0, finished_at = NULL, prune_at = NULL, side = side & ~4," \
-              " created_at = coalesce(created_at, run_at) WHERE id = ?1") \
+              " created_at = coalesce(created_at, run_at) WHERE id = ?1 AND state = ?5") \
     X(WISH, "UPDATE jobq_job SET side = side | 4 WHERE id = ?1 AND state = 1 AND runs = ?2") \
-    X(FORGIVE, "UPDATE jobq_job SET crashes = 0, side = side | ?2 WHERE id = ?1 AND state = 1") \
+    X(FORGIVE, "UPDATE jobq_job SET crashes = 0, side = side | ?3" \
+               " WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(DROP, "DELETE FROM jobq_job WHERE id = ?1") \
     /* the side row */ \
     X(EXTRA_KEY, "INSERT INTO jobq_extra(job, key) VALUES(?1, ?2)") \
@@ -3790,7 +3791,9 @@ struct jobq__db {
     sqlite3_stmt *statements[JOBQ__SQL_COUNT_];
     int sqlite_code;    /* extended, of the last failure */
     struct jobq__fault fault; /* SQLITE_CORRUPT, but it was jobq that saw it */
-    int64_t walk_lane;  /* store_write.c: what the walk under way reads; JOBQ__NULL: anything */
+    /* store_write.c: the walk under way, one at a time, and what it reads; JOBQ__NULL: anything. */
+    sqlite3_stmt *walk;
+    int64_t walk_lane;
     /* How long SQLite waits when the file is locked: the reader and the copier a while each time,
      * the others until a moment of the monotonic clock; 0: not at all. */
     int64_t patience_us, until_us;
@@ -5469,12 +5472,13 @@ JOBQ__INTERNAL int jobq__store_requeue(struct jobq__db *db, const struct jobq__r
 JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from, int runs,
                                       int state, int64_t now_ms, int64_t prune_at_ms, int side,
                                       int *changed);
-/* The row must be there, and have ended or wait. */
-JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t lane, int ord,
-                                      int64_t run_at_ms);
+/* The row must be there, in the state from: ended or waiting. */
+JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int from, int64_t lane,
+                                      int ord, int64_t run_at_ms);
 /* Writes down that a running job is to be cancelled, whatever becomes of the process. */
 JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed);
-JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int side);
+JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int runs, int side,
+                                       int *changed);
 /* Deletes what stands beside a row, and also the row, which must be there. */
 JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side);
 JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
@@ -5494,8 +5498,8 @@ JOBQ__INTERNAL int jobq__store_extra_max(struct jobq__db *db, int64_t *id);
 
 /* ---- Housekeeping ---- */
 
-/* Deletes at most limit finished rows whose time is over, or that are more than keep_max; raises
- * *last_id to the highest of them. */
+/* Deletes at most limit finished rows whose time is over, or that are more than keep_max, unless
+ * that is JOBQ_UNLIMITED; raises *last_id to the highest of them. */
 JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_t keep_max,
                                      int limit, int *count, int64_t *last_id);
 /* The same before their time, for the room: the oldest done and cancelled ones. */
@@ -5987,21 +5991,25 @@ JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int6
 
 /* ---- Claim ---- */
 
-JOBQ__INTERNAL sqlite3_stmt *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit) {
+static sqlite3_stmt *jobq__store_walk(struct jobq__db *db, sqlite3_stmt *s, int64_t lane) {
+    db->walk = s;
     db->walk_lane = lane;
-    return jobq__store_bind_ids(db, JOBQ__SQL_READY, lane, limit);
+    return s;
+}
+
+JOBQ__INTERNAL sqlite3_stmt *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit) {
+    return jobq__store_walk(db, jobq__store_bind_ids(db, JOBQ__SQL_READY, lane, limit), lane);
 }
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__store_due(struct jobq__db *db, int64_t now_ms, int limit) {
-    db->walk_lane = JOBQ__LANE_SCHEDULED;
-    return jobq__store_bind_ids(db, JOBQ__SQL_DUE, now_ms, limit);
+    return jobq__store_walk(db, jobq__store_bind_ids(db, JOBQ__SQL_DUE, now_ms, limit),
+                            JOBQ__LANE_SCHEDULED);
 }
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__store_by_id(struct jobq__db *db, int64_t id) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_ROW);
-    db->walk_lane = JOBQ__NULL;
     if (s) sqlite3_bind_int64(s, 1, id);
-    return s;
+    return jobq__store_walk(db, s, JOBQ__NULL);
 }
 
 /* What the columns of a row say together; NULL, or which of them cannot be true. A lane that is
@@ -6053,7 +6061,9 @@ JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, sqlite3_stmt *s, struct
                                     bool *more) {
     int64_t at[JOBQ__AT_END];
     const char *wrong = NULL;
-    int rc = jobq__db_next(db, s, more);
+    int rc;
+    jobq__assert(s == db->walk);
+    rc = jobq__db_next(db, s, more);
     if (!*more) return rc;
     rc = jobq__store_read_row(db, s, at);
     if (rc == JOBQ_OK) {
@@ -6238,10 +6248,14 @@ JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from,
     return jobq__store_change(db, s, changed);
 }
 
-JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t lane, int ord,
-                                      int64_t run_at_ms) {
+JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int from, int64_t lane,
+                                      int ord, int64_t run_at_ms) {
     sqlite3_stmt *s = jobq__store_bind_lane(db, JOBQ__SQL_REVIVE, id, lane, ord);
-    if (s) sqlite3_bind_int64(s, 4, run_at_ms);
+    jobq__assert(jobq__state_legal(from, JOBQ__WAITING) && from != JOBQ__CLAIMED);
+    if (s) {
+        sqlite3_bind_int64(s, 4, run_at_ms);
+        sqlite3_bind_int(s, 5, from);
+    }
     return jobq__store_change_row(db, s, id);
 }
 
@@ -6249,8 +6263,11 @@ JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, i
     return jobq__store_change(db, jobq__store_bind_ids(db, JOBQ__SQL_WISH, id, runs), changed);
 }
 
-JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int side) {
-    return jobq__db_step(db, jobq__store_bind_ids(db, JOBQ__SQL_FORGIVE, id, side));
+JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int runs, int side,
+                                       int *changed) {
+    sqlite3_stmt *s = jobq__store_bind_ids(db, JOBQ__SQL_FORGIVE, id, runs);
+    if (s) sqlite3_bind_int(s, 3, side);
+    return jobq__store_change(db, s, changed);
 }
 
 JOBQ__INTERNAL int jobq__store_key_drop(struct jobq__db *db, int64_t kind, int64_t id, int side) {
@@ -6350,7 +6367,7 @@ JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_
     int rc;
     *count = 0;
     rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_DUE, now_ms, limit, count, last_id);
-    if (rc == JOBQ_OK && keep_max != INT64_MAX && *count < limit)
+    if (rc == JOBQ_OK && keep_max != JOBQ_UNLIMITED && *count < limit)
         rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_OVER, limit - *count, keep_max, count,
                                     last_id);
     return rc;
@@ -12080,10 +12097,15 @@ static int jobq__run_write_saved(jobq *q, struct jobq__request *r) {
     const struct jobq__run_save *save = r->arg;
     const struct jobq__entry *entry = save->run->entry;
     int64_t id = entry->row.id;
+    int changed = 0;
     int rc = jobq__store_extra(q->tx.db, id, JOBQ__EXTRA_SAVED, save->data, save->size);
     /* For who is no suspect any more: the lane of its queue. */
     if (rc == JOBQ_OK && entry->lane == q->suspects) rc = jobq__tx_know(q, entry->row.queue);
-    return rc == JOBQ_OK ? jobq__store_forgive(q->tx.db, id, JOBQ__SIDE_EXTRA) : rc;
+    if (rc == JOBQ_OK)
+        rc = jobq__store_forgive(q->tx.db, id, entry->row.runs, JOBQ__SIDE_EXTRA, &changed);
+    if (rc != JOBQ_OK || changed) return rc;
+    return jobq__err_set(r->err, JOBQ_NOT_FOUND, "this run of job %lld is over: another connection"
+                         " has changed or deleted its row; nothing was saved", (long long)id);
 }
 
 /* Its crashes are forgiven: others that have met one need not wait for it any more. */
@@ -12820,8 +12842,7 @@ struct jobq__sched_prune {
 static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
     struct jobq__sched_prune *prune = r->arg;
     int most = jobq__disk_batch(q, JOBQ__PRUNE_ROWS);
-    int64_t keep_max = q->options.keep_max == JOBQ_UNLIMITED ? INT64_MAX : q->options.keep_max;
-    int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, keep_max, most, &prune->count,
+    int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, q->options.keep_max, most, &prune->count,
                                &q->tx.last_id);
     prune->more = prune->count >= most;
     q->tx.claims_changed = true; /* it also remembers the highest id */
@@ -14555,7 +14576,6 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
         return jobq__jobs_bad_state(q, &row, "; to do it again store another", r->err);
     if (from == JOBQ__CLAIMED || (from == JOBQ__WAITING && due))
         return jobq__jobs_bad_state(q, &row, "", r->err);
-    jobq__assert(jobq__state_legal(from, JOBQ__WAITING));
     if (jobq__state_terminal(from) && (row.side & JOBQ__SIDE_KEY))
         rc = jobq__store_key_again(q->tx.db, row.kind, row.id, &taken);
     if (taken) return jobq__jobs_key_gone(q, &row, r->err);
@@ -14565,7 +14585,7 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     row.lane = jobq__tx_lane(q, &row);
     if (row.lane < 0) rc = jobq__tx_know(q, row.kind);
     if (rc != JOBQ_OK) return rc;
-    rc = jobq__store_revive(q->tx.db, row.id, row.lane, row.lane > 0 ? row.priority : 0,
+    rc = jobq__store_revive(q->tx.db, row.id, from, row.lane, row.lane > 0 ? row.priority : 0,
                             row.run_at_ms);
     if (rc == JOBQ_OK) rc = jobq__store_unsave(q->tx.db, row.id, row.side);
     if (rc == JOBQ_OK && row.lane > 0) rc = jobq__tx_ready(q, &row);

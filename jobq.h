@@ -579,7 +579,8 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err);
  * forgives its crashes. data NULL: there is no checkpoint any more; "" of size 0 is one. A retry,
  * a snooze, a stop and a crash leave it; a new round (JOBQ_RESCHEDULE, jobq_retry_now) begins
  * without one. Only in the handler, on its thread. Blocks: one commit. Fails: MISUSE (on another
- * thread, or after jobq_run_db), and as jobq_enqueue. Reading it: the bytes of the last save,
+ * thread, or after jobq_run_db), NOT_FOUND (another connection has taken the row away), and as
+ * jobq_enqueue. Reading it: the bytes of the last save,
  * aligned to 8, valid until the handler returns or saves again; NULL and *size 0 if there is no
  * checkpoint; NULL and *size SIZE_MAX if it could not be read, and then JOBQ_RETRY is a good
  * answer. size may be NULL. */

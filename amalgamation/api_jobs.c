@@ -337,7 +337,6 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
         return jobq__jobs_bad_state(q, &row, "; to do it again store another", r->err);
     if (from == JOBQ__CLAIMED || (from == JOBQ__WAITING && due))
         return jobq__jobs_bad_state(q, &row, "", r->err);
-    jobq__assert(jobq__state_legal(from, JOBQ__WAITING));
     if (jobq__state_terminal(from) && (row.side & JOBQ__SIDE_KEY))
         rc = jobq__store_key_again(q->tx.db, row.kind, row.id, &taken);
     if (taken) return jobq__jobs_key_gone(q, &row, r->err);
@@ -347,7 +346,7 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     row.lane = jobq__tx_lane(q, &row);
     if (row.lane < 0) rc = jobq__tx_know(q, row.kind);
     if (rc != JOBQ_OK) return rc;
-    rc = jobq__store_revive(q->tx.db, row.id, row.lane, row.lane > 0 ? row.priority : 0,
+    rc = jobq__store_revive(q->tx.db, row.id, from, row.lane, row.lane > 0 ? row.priority : 0,
                             row.run_at_ms);
     if (rc == JOBQ_OK) rc = jobq__store_unsave(q->tx.db, row.id, row.side);
     if (rc == JOBQ_OK && row.lane > 0) rc = jobq__tx_ready(q, &row);

@@ -62,7 +62,9 @@ struct jobq__db {
     sqlite3_stmt *statements[JOBQ__SQL_COUNT_];
     int sqlite_code;    /* extended, of the last failure */
     struct jobq__fault fault; /* SQLITE_CORRUPT, but it was jobq that saw it */
-    int64_t walk_lane;  /* store_write.c: what the walk under way reads; JOBQ__NULL: anything */
+    /* store_write.c: the walk under way, one at a time, and what it reads; JOBQ__NULL: anything. */
+    sqlite3_stmt *walk;
+    int64_t walk_lane;
     /* How long SQLite waits when the file is locked: the reader and the copier a while each time,
      * the others until a moment of the monotonic clock; 0: not at all. */
     int64_t patience_us, until_us;

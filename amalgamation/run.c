@@ -658,10 +658,15 @@ static int jobq__run_write_saved(jobq *q, struct jobq__request *r) {
     const struct jobq__run_save *save = r->arg;
     const struct jobq__entry *entry = save->run->entry;
     int64_t id = entry->row.id;
+    int changed = 0;
     int rc = jobq__store_extra(q->tx.db, id, JOBQ__EXTRA_SAVED, save->data, save->size);
     /* For who is no suspect any more: the lane of its queue. */
     if (rc == JOBQ_OK && entry->lane == q->suspects) rc = jobq__tx_know(q, entry->row.queue);
-    return rc == JOBQ_OK ? jobq__store_forgive(q->tx.db, id, JOBQ__SIDE_EXTRA) : rc;
+    if (rc == JOBQ_OK)
+        rc = jobq__store_forgive(q->tx.db, id, entry->row.runs, JOBQ__SIDE_EXTRA, &changed);
+    if (rc != JOBQ_OK || changed) return rc;
+    return jobq__err_set(r->err, JOBQ_NOT_FOUND, "this run of job %lld is over: another connection"
+                         " has changed or deleted its row; nothing was saved", (long long)id);
 }
 
 /* Its crashes are forgiven: others that have met one need not wait for it any more. */

@@ -63,8 +63,7 @@ struct jobq__sched_prune {
 static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
     struct jobq__sched_prune *prune = r->arg;
     int most = jobq__disk_batch(q, JOBQ__PRUNE_ROWS);
-    int64_t keep_max = q->options.keep_max == JOBQ_UNLIMITED ? INT64_MAX : q->options.keep_max;
-    int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, keep_max, most, &prune->count,
+    int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, q->options.keep_max, most, &prune->count,
                                &q->tx.last_id);
     prune->more = prune->count >= most;
     q->tx.claims_changed = true; /* it also remembers the highest id */

@@ -115,9 +115,10 @@
            " side = (side | ?5) & ~4 WHERE id = ?1 AND state = ?6 AND runs = ?7") \
     X(REVIVE, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, run_at = ?4, attempt = 1," \
               " crashes = 0, delay_ms = 0, finished_at = NULL, prune_at = NULL, side = side & ~4," \
-              " created_at = coalesce(created_at, run_at) WHERE id = ?1") \
+              " created_at = coalesce(created_at, run_at) WHERE id = ?1 AND state = ?5") \
     X(WISH, "UPDATE jobq_job SET side = side | 4 WHERE id = ?1 AND state = 1 AND runs = ?2") \
-    X(FORGIVE, "UPDATE jobq_job SET crashes = 0, side = side | ?2 WHERE id = ?1 AND state = 1") \
+    X(FORGIVE, "UPDATE jobq_job SET crashes = 0, side = side | ?3" \
+               " WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(DROP, "DELETE FROM jobq_job WHERE id = ?1") \
     /* the side row */ \
     X(EXTRA_KEY, "INSERT INTO jobq_extra(job, key) VALUES(?1, ?2)") \

@@ -154,12 +154,13 @@ JOBQ__INTERNAL int jobq__store_requeue(struct jobq__db *db, const struct jobq__r
 JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from, int runs,
                                       int state, int64_t now_ms, int64_t prune_at_ms, int side,
                                       int *changed);
-/* The row must be there, and have ended or wait. */
-JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t lane, int ord,
-                                      int64_t run_at_ms);
+/* The row must be there, in the state from: ended or waiting. */
+JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int from, int64_t lane,
+                                      int ord, int64_t run_at_ms);
 /* Writes down that a running job is to be cancelled, whatever becomes of the process. */
 JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed);
-JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int side);
+JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int runs, int side,
+                                       int *changed);
 /* Deletes what stands beside a row, and also the row, which must be there. */
 JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side);
 JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
@@ -179,8 +180,8 @@ JOBQ__INTERNAL int jobq__store_extra_max(struct jobq__db *db, int64_t *id);
 
 /* ---- Housekeeping ---- */
 
-/* Deletes at most limit finished rows whose time is over, or that are more than keep_max; raises
- * *last_id to the highest of them. */
+/* Deletes at most limit finished rows whose time is over, or that are more than keep_max, unless
+ * that is JOBQ_UNLIMITED; raises *last_id to the highest of them. */
 JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_t keep_max,
                                      int limit, int *count, int64_t *last_id);
 /* The same before their time, for the room: the oldest done and cancelled ones. */

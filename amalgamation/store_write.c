@@ -443,21 +443,25 @@ JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int6
 
 /* ---- Claim ---- */
 
-JOBQ__INTERNAL sqlite3_stmt *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit) {
+static sqlite3_stmt *jobq__store_walk(struct jobq__db *db, sqlite3_stmt *s, int64_t lane) {
+    db->walk = s;
     db->walk_lane = lane;
-    return jobq__store_bind_ids(db, JOBQ__SQL_READY, lane, limit);
+    return s;
+}
+
+JOBQ__INTERNAL sqlite3_stmt *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit) {
+    return jobq__store_walk(db, jobq__store_bind_ids(db, JOBQ__SQL_READY, lane, limit), lane);
 }
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__store_due(struct jobq__db *db, int64_t now_ms, int limit) {
-    db->walk_lane = JOBQ__LANE_SCHEDULED;
-    return jobq__store_bind_ids(db, JOBQ__SQL_DUE, now_ms, limit);
+    return jobq__store_walk(db, jobq__store_bind_ids(db, JOBQ__SQL_DUE, now_ms, limit),
+                            JOBQ__LANE_SCHEDULED);
 }
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__store_by_id(struct jobq__db *db, int64_t id) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_ROW);
-    db->walk_lane = JOBQ__NULL;
     if (s) sqlite3_bind_int64(s, 1, id);
-    return s;
+    return jobq__store_walk(db, s, JOBQ__NULL);
 }
 
 /* What the columns of a row say together; NULL, or which of them cannot be true. A lane that is
@@ -509,7 +513,9 @@ JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, sqlite3_stmt *s, struct
                                     bool *more) {
     int64_t at[JOBQ__AT_END];
     const char *wrong = NULL;
-    int rc = jobq__db_next(db, s, more);
+    int rc;
+    jobq__assert(s == db->walk);
+    rc = jobq__db_next(db, s, more);
     if (!*more) return rc;
     rc = jobq__store_read_row(db, s, at);
     if (rc == JOBQ_OK) {
@@ -694,10 +700,14 @@ JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from,
     return jobq__store_change(db, s, changed);
 }
 
-JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int64_t lane, int ord,
-                                      int64_t run_at_ms) {
+JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int from, int64_t lane,
+                                      int ord, int64_t run_at_ms) {
     sqlite3_stmt *s = jobq__store_bind_lane(db, JOBQ__SQL_REVIVE, id, lane, ord);
-    if (s) sqlite3_bind_int64(s, 4, run_at_ms);
+    jobq__assert(jobq__state_legal(from, JOBQ__WAITING) && from != JOBQ__CLAIMED);
+    if (s) {
+        sqlite3_bind_int64(s, 4, run_at_ms);
+        sqlite3_bind_int(s, 5, from);
+    }
     return jobq__store_change_row(db, s, id);
 }
 
@@ -705,8 +715,11 @@ JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, i
     return jobq__store_change(db, jobq__store_bind_ids(db, JOBQ__SQL_WISH, id, runs), changed);
 }
 
-JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int side) {
-    return jobq__db_step(db, jobq__store_bind_ids(db, JOBQ__SQL_FORGIVE, id, side));
+JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int runs, int side,
+                                       int *changed) {
+    sqlite3_stmt *s = jobq__store_bind_ids(db, JOBQ__SQL_FORGIVE, id, runs);
+    if (s) sqlite3_bind_int(s, 3, side);
+    return jobq__store_change(db, s, changed);
 }
 
 JOBQ__INTERNAL int jobq__store_key_drop(struct jobq__db *db, int64_t kind, int64_t id, int side) {
@@ -806,7 +819,7 @@ JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_
     int rc;
     *count = 0;
     rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_DUE, now_ms, limit, count, last_id);
-    if (rc == JOBQ_OK && keep_max != INT64_MAX && *count < limit)
+    if (rc == JOBQ_OK && keep_max != JOBQ_UNLIMITED && *count < limit)
         rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_OVER, limit - *count, keep_max, count,
                                     last_id);
     return rc;

@@ -147,4 +147,35 @@ TEST(late_result_among_neighbours) {
     }
 }
 
-TEST_MAIN(late_result_is_not_applied, late_result_among_neighbours)
+static jobq_outcome save_late(jobq_run *run, void *ctx) {
+    struct late *late = (struct late *)ctx;
+    jobq_error told = {.code = JOBQ_OK};
+    WORKS(jobq_checkpoint(run, "before", 6, &err));
+    interfere(late->path, late->hand, jobq_run_id(run));
+    picture(late->path, jobq_run_id(run), late->left, sizeof late->left);
+    CHECK_CODE(jobq_checkpoint(run, "after", 5, &told), JOBQ_NOT_FOUND);
+    CHECK(strstr(told.text, "is over") && strstr(told.text, "nothing was saved"));
+    return JOBQ_DONE;
+}
+
+/* Goal: a checkpoint of a run that is over is refused, and nothing of it is stored. Method: each
+ * hand, between two checkpoints. */
+TEST(late_checkpoint_is_refused) {
+    jobq_options options = SHARED_STEP;
+    struct late late;
+    fixture f;
+    options.on_event = log_event;
+    options.ctx = event_log_new();
+    REQUIRE(fixture_open(&f, options));
+    handle(f.q, "k", save_late, &late);
+    late.path = f.path;
+    for (late.hand = 0; late.hand < HANDS; late.hand++) {
+        check_late_result(&f, &late, "k");
+        CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_extra WHERE saved = CAST('after' AS"
+                          " BLOB)"), 0);
+    }
+    fixture_close(&f);
+    event_log_free((event_log *)options.ctx);
+}
+
+TEST_MAIN(late_result_is_not_applied, late_checkpoint_is_refused, late_result_among_neighbours)
