@@ -75,7 +75,10 @@
  * Time. Points in time (..._at_ms) follow the wall clock and every step of it. What lasts while
  * the process lives (a timeout, a sleep, a wait, a grace) is measured by the monotonic clock: a
  * step of the wall neither ends nor delays it, and on Linux it stands still while the machine is
- * suspended. A delay, a backoff and a snooze become points in time when they begin.
+ * suspended. A delay, a backoff and a snooze become points in time when they begin: if the wall
+ * clock is set back by two days, what is scheduled (retries, snoozes, recurring jobs) waits two
+ * days more, unless that is set right or jobq_retry_now makes it due; to enqueue a recurring job
+ * again by its key does not.
  *
  * ---------------------------------------------------------------------------
  * MIT No Attribution (MIT-0)
@@ -107,7 +110,9 @@ extern "C" {
 #endif
 
 /* Stands before every function. For a shared library that hides everything else, compile jobq.c
- * with -fvisibility=hidden '-DJOBQ_API=__attribute__((visibility("default")))'. */
+ * with -fvisibility=hidden '-DJOBQ_API=__attribute__((visibility("default")))'. A program of one
+ * file may say -DJOBQ_API=static -Wno-unused-function, and begin with #include "jobq.c". With a
+ * SQLite built with SQLITE_OMIT_PROGRESS_CALLBACK or SQLITE_OMIT_TRACE jobq.c wants these, too. */
 #ifndef JOBQ_API
 #define JOBQ_API
 #endif
@@ -276,8 +281,9 @@ typedef enum jobq_thread { JOBQ_THREAD_WORKER, JOBQ_THREAD_SCHEDULER } jobq_thre
 
 /* The connections that a queue opens: the writer, the reader, an owner's copier (it takes the
  * checkpoints), and the job's when a handler first asks for it; on ":memory:" one, which is the
- * writer's and the job's and gets both. on_connect is called twice for each: when it
- * is open and nothing was read yet, and when jobq's tables stand. */
+ * writer's and the job's. on_connect is called twice for each, when it is open and nothing
+ * was read yet, and when jobq's tables stand; on ":memory:" it is three calls: the writer's two and
+ * the job's second. */
 typedef enum jobq_connection {
     JOBQ_CONNECTION_WRITER, JOBQ_CONNECTION_READER, JOBQ_CONNECTION_JOB, JOBQ_CONNECTION_COPIER
 } jobq_connection;
@@ -294,7 +300,9 @@ typedef struct jobq_options {
     bool join;              /* allow making a queue in a file with another's tables */
     bool shared;            /* other connections write too: an owner looks for their jobs (poll_ms),
                                and clients may not write where it does not say so. With SQLite
-                               before 3.51.3, but for 3.44.6 and 3.50.7, clients say it as well */
+                               before 3.51.3, but for 3.44.6 and 3.50.7, which may lose what two
+                               write, clients say it as well, and may not even open the file, to
+                               look, where one side does not */
     bool exclusive;         /* no other process may open the file: SQLite's unix-excl VFS, without
                                shared memory, which makes commits cheaper. Connections of your own
                                in this process name that VFS, too. MISUSE with .shared and for a
@@ -334,8 +342,10 @@ typedef struct jobq_options {
                                JOBQ_NONE = none */
     int64_t stall_ms;       /* real time that jobq_advance gives to each rest; default 10 s */
     int mode;               /* of the files that are made, whatever the umask; default 0600; clients
-                               of other users need 0660 (with group_id) or 0666. A lock file that
-                               is there follows the database's file when it was opened */
+                               of other users need 0660 (with group_id) or 0666, and a directory
+                               that they may write: while no owner is there they make -wal and
+                               -shm anew. A lock file that is there follows the database's file
+                               when it was opened */
     int64_t group_id;       /* and their group; default, or 0, the system's choice */
     uint64_t seed;          /* of the jitter; 0 is a seed like any other */
     jobq_clock *clock;      /* default: the system's; must outlive the queue */
@@ -440,7 +450,8 @@ typedef struct jobq_kind {
     int64_t backoff_min_ms; /* default 1 s. Delay after failing attempt n:           */
     int64_t backoff_max_ms; /* default 1 h. min(max, min * 2^min(n-1, 30)), then     */
     int jitter_percent;     /* default 20: uniform in +-20 %, and again min with max; 1 to 100, or
-                               JOBQ_NONE */
+                               JOBQ_NONE. Min or max given alone moves the other's default
+                               along: a min of 2 h makes the max 2 h, a max of 100 ms the min */
     int64_t timeout_ms;     /* of one run, by the queue's clock (an artificial one stands unless
                                somebody moves it): then jobq_should_stop is true, and nothing else
                                happens: what the handler returns counts. Default none, as
@@ -454,9 +465,9 @@ typedef struct jobq_kind {
 } jobq_kind;
 
 /* Tells who runs jobs of this kind. Jobs of a kind without a handler are parked:
- * visible, charged nothing; registering the kind makes them ready. A kind or queue whose name the
- * file has lost (0.1.0 could do that) is called "lost:17", after its number: its jobs wait for a
- * handler of that name, or run in that queue.
+ * visible (jobq_count), charged nothing; registering the kind makes them ready. A kind or queue
+ * whose name the file has lost (0.1.0 could do that) is called "lost:17", after its number: its
+ * jobs wait for a handler of that name, or run in that queue.
  * Owns: the struct and its strings are copied; ctx must live until close.
  * Threads: any; before or after jobq_start. Blocks: one commit, and one for each 256 parked jobs.
  * Fails: MISUSE (no handler, client, or registered already), BAD_NAME, BAD_TIME,
@@ -566,7 +577,8 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * SQLITE_ENABLE_PREUPDATE_HOOK. Keep no statement for another
  * job: the connection may be another then. On ":memory:" there is one connection: other
  * threads that look inside wait meanwhile, handlers that read their own checkpoint or info until
- * the transaction ends; and a look by the handler sees what it has written.
+ * the transaction ends; and a look by the handler sees what it has written. Only
+ * jobs can read these rows there: a test that wants to takes a file in a temporary directory.
  * It is opened when the first job asks for it, by the path: a process that gives up rights or
  * changes its root does so before jobq_open.
  * Returns JOBQ_OK and *db, the same on each call. Owns: jobq; do not close it.

@@ -45,7 +45,7 @@ static jobq_outcome say(jobq_run *run, void *ctx)
         };
         jobq_error err;
         int rc = jobq_enqueue_many(jobq_run_handle(run), later, 2, NULL, &err);
-        if (rc != JOBQ_OK) return jobq_fail(run, "%s", err.text);
+        if (rc != JOBQ_OK) return jobq_retry(run, "%s", err.text);
     }
     if (strncmp(text, "third", 5) == 0) finished = true;
     return JOBQ_DONE;

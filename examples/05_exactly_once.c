@@ -46,11 +46,9 @@ static jobq_outcome transfer(jobq_run *run, void *ctx)
     jobq_error err;
 
     /* Slow work (asking a bank, say) belongs here, before the transaction begins. */
-    if (jobq_run_db(run, &db, &err) != JOBQ_OK) {
-        /* Most likely BUSY, which is no failure of the job's: it costs no attempt. */
-        fprintf(stderr, "exactly_once: %s\n", err.text);
-        return jobq_snooze(run, JOBQ_SECOND);
-    }
+    int rc = jobq_run_db(run, &db, &err);
+    if (rc == JOBQ_BUSY) return jobq_snooze(run, JOBQ_SECOND); /* no fault of the job's */
+    if (rc != JOBQ_OK) return jobq_retry(run, "%s", err.text);
     if (sqlite3_exec(db, "INSERT INTO ledger VALUES('alice', -5), ('bob', 5)",
                      NULL, NULL, NULL) != SQLITE_OK)
         return jobq_retry(run, "%s", sqlite3_errmsg(db));
