@@ -11319,6 +11319,14 @@ static int jobq__commit_altered(jobq *q, jobq_error *why) {
     return rc == JOBQ_FOREIGN ? JOBQ__REFUSED : rc;
 }
 
+/* SQLite commits our file first. When another one of the connection, attached or temporary, then
+ * fails, the job has ended all the same. */
+static bool jobq__commit_has_ended(jobq *q, const struct jobq__entry *entry) {
+    struct jobq__row row;
+    int rc = jobq__store_row(&q->writer, entry->row.id, &row);
+    return rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED);
+}
+
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes,
                                 jobq_error *why) {
@@ -11334,12 +11342,12 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     if (rc != JOBQ_OK) return rc;
     jobq__event_commit(&q->events, true);
     rc = jobq__store_commit_job(q->tx.db, why);
-    if (rc == JOBQ_OK) {
+    if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
+    if (rc == JOBQ_OK || (rc != JOBQ__REFUSED && jobq__commit_has_ended(q, entry))) {
         jobq__tx_applied(q, wakes);
-        return rc;
+        return JOBQ_OK;
     }
     jobq__event_commit(&q->events, false);
-    jobq__store_rollback(q->tx.db);
     q->tx.db = &q->writer;
     if (rc != JOBQ__REFUSED && !jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
     return rc;
@@ -11611,9 +11619,18 @@ static void jobq__run_no_outcome(struct jobq_run *run, jobq_outcome outcome) {
     jobq__run_say(run, text);
 }
 
+static bool jobq__run_is_late(const struct jobq_run *run) {
+    return run->deadline_ms != JOBQ_NEVER
+        && jobq__add(run->started_ms, run->entry->run_ms) >= run->deadline_ms;
+}
+
 /* What the handler returned, made sense of. */
 static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outcome,
                                         int64_t now_ms) {
+    /* It gave up because it was asked to, and cannot know that it was no cancel: of one that was,
+     * a retry makes a job that is cancelled. */
+    if (outcome == JOBQ_CANCELLED && (jobq__os_load(&run->stop) || jobq__run_is_late(run)))
+        outcome = JOBQ_RETRY;
     if (outcome == JOBQ_RETRY && (jobq__os_load(&run->stop) & JOBQ__STOP_SHUTDOWN)) {
         /* Interrupted by a stop: not a failure, and its time had come, even if the wall was set
          * back since. */
@@ -11631,8 +11648,7 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
         jobq__run_no_outcome(run, outcome);
         return JOBQ_RETRY;
     }
-    if (outcome == JOBQ_RETRY && !run->text[0] && run->deadline_ms != JOBQ_NEVER
-        && jobq__add(run->started_ms, run->entry->run_ms) >= run->deadline_ms)
+    if (outcome == JOBQ_RETRY && !run->text[0] && jobq__run_is_late(run))
         jobq__run_say(run, "the run took longer than its timeout");
     return outcome;
 }

@@ -248,7 +248,8 @@ typedef enum jobq_outcome {
     JOBQ_FAIL,          /* failed for good */
     JOBQ_RESCHEDULE,    /* not a failure: again at a time, as attempt 1 */
     JOBQ_SNOOZE,        /* not a failure: again later, same attempt */
-    JOBQ_CANCELLED,     /* gave up because it was cancelled */
+    JOBQ_CANCELLED,     /* gave up for good. Once jobq_should_stop is true: as JOBQ_RETRY, which
+                           is cancelled if that was why, and goes on after a stop */
     JOBQ_CRASHED,       /* events only. From running to pending: the process died while the job ran.
                            From pending to failed: it has done so crashes_max times */
     JOBQ_STOPPED        /* events only: ended by jobq_stop or jobq_close; again at the next start,
@@ -290,7 +291,9 @@ typedef enum jobq_connection {
 typedef enum jobq_stage {
     JOBQ_STAGE_KEY,  /* PRAGMA key and its like, for SQLite builds that encrypt; nothing else */
     JOBQ_STAGE_SETUP /* pragmas, functions, collations; on the writer's CREATE TABLE IF NOT EXISTS
-                        for tables of your own; on the job's ATTACH and temporary tables */
+                        for tables of your own; on the job's ATTACH and temporary tables. A file
+                        that is attached is committed after the queue's: if that fails, the job
+                        has been done without it */
 } jobq_stage;
 
 typedef struct jobq_options {

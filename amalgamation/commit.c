@@ -915,6 +915,14 @@ static int jobq__commit_altered(jobq *q, jobq_error *why) {
     return rc == JOBQ_FOREIGN ? JOBQ__REFUSED : rc;
 }
 
+/* SQLite commits our file first. When another one of the connection, attached or temporary, then
+ * fails, the job has ended all the same. */
+static bool jobq__commit_has_ended(jobq *q, const struct jobq__entry *entry) {
+    struct jobq__row row;
+    int rc = jobq__store_row(&q->writer, entry->row.id, &row);
+    return rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED);
+}
+
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes,
                                 jobq_error *why) {
@@ -930,12 +938,12 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     if (rc != JOBQ_OK) return rc;
     jobq__event_commit(&q->events, true);
     rc = jobq__store_commit_job(q->tx.db, why);
-    if (rc == JOBQ_OK) {
+    if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
+    if (rc == JOBQ_OK || (rc != JOBQ__REFUSED && jobq__commit_has_ended(q, entry))) {
         jobq__tx_applied(q, wakes);
-        return rc;
+        return JOBQ_OK;
     }
     jobq__event_commit(&q->events, false);
-    jobq__store_rollback(q->tx.db);
     q->tx.db = &q->writer;
     if (rc != JOBQ__REFUSED && !jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
     return rc;

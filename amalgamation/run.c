@@ -172,9 +172,18 @@ static void jobq__run_no_outcome(struct jobq_run *run, jobq_outcome outcome) {
     jobq__run_say(run, text);
 }
 
+static bool jobq__run_is_late(const struct jobq_run *run) {
+    return run->deadline_ms != JOBQ_NEVER
+        && jobq__add(run->started_ms, run->entry->run_ms) >= run->deadline_ms;
+}
+
 /* What the handler returned, made sense of. */
 static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outcome,
                                         int64_t now_ms) {
+    /* It gave up because it was asked to, and cannot know that it was no cancel: of one that was,
+     * a retry makes a job that is cancelled. */
+    if (outcome == JOBQ_CANCELLED && (jobq__os_load(&run->stop) || jobq__run_is_late(run)))
+        outcome = JOBQ_RETRY;
     if (outcome == JOBQ_RETRY && (jobq__os_load(&run->stop) & JOBQ__STOP_SHUTDOWN)) {
         /* Interrupted by a stop: not a failure, and its time had come, even if the wall was set
          * back since. */
@@ -192,8 +201,7 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
         jobq__run_no_outcome(run, outcome);
         return JOBQ_RETRY;
     }
-    if (outcome == JOBQ_RETRY && !run->text[0] && run->deadline_ms != JOBQ_NEVER
-        && jobq__add(run->started_ms, run->entry->run_ms) >= run->deadline_ms)
+    if (outcome == JOBQ_RETRY && !run->text[0] && jobq__run_is_late(run))
         jobq__run_say(run, "the run took longer than its timeout");
     return outcome;
 }

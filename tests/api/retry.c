@@ -662,6 +662,37 @@ TEST(deadline_is_seen_by_should_stop) {
     fixture_close(&f);
 }
 
+/* Sleeps as long as it may, and says that it gave up. */
+static jobq_outcome give_up(jobq_run *run, void *ctx) {
+    int64_t cancel = *(int64_t *)ctx;
+    if (cancel == jobq_run_id(run)) jobq_cancel(jobq_run_handle(run), cancel, NULL);
+    if (cancel >= 0) jobq_run_sleep(run, JOBQ_HOUR);
+    return JOBQ_CANCELLED;
+}
+
+/* Goal: who is asked to stop and says that he was cancelled, though nobody has, has failed as by
+ * any other timeout; one who was, or whom nobody asked, is cancelled. */
+TEST(giving_up_at_a_timeout) {
+    int64_t cancel = 0, id;
+    jobq_info info;
+    fixture f;
+    REQUIRE(fixture_open(&f, STEP));
+    handle_kind(f.q, (jobq_kind){.name = "k", .run = give_up, .ctx = &cancel, .timeout_ms = 5000});
+    id = put(f.q, "k");
+    info = next_attempt(&f, id);
+    CHECK_INT(info.state, JOBQ_STATE_PENDING);
+    CHECK_INT(info.attempt, 2);
+    CHECK_STR(info.error, "the run took longer than its timeout");
+    cancel = id;
+    info = next_attempt(&f, id);
+    CHECK_INT(info.state, JOBQ_STATE_CANCELLED);
+    cancel = -1;
+    id = put(f.q, "k");
+    CHECK_INT(drain(f.q), 1);
+    CHECK_INT(state_of(f.q, id), JOBQ_STATE_CANCELLED);
+    fixture_close(&f);
+}
+
 /* Goal: without a timeout there is no deadline. Method: the same five seconds pass. */
 TEST(no_timeout_no_deadline) {
     struct deadline_seen d;
@@ -1128,7 +1159,8 @@ TEST_MAIN(default_backoff_table, backoff_told_by_events, backoff_of_a_kind,
           snooze_keeps_the_attempt,
           snooze_uses_no_attempt, counter_starts_anew_after_health,
           slow_failures_come_to_an_end,
-          deadline_is_seen_by_should_stop, no_timeout_no_deadline, done_after_the_deadline_stands,
+          deadline_is_seen_by_should_stop,
+          giving_up_at_a_timeout, no_timeout_no_deadline, done_after_the_deadline_stands,
           deadline_counts_from_each_start,
           deadline_counts_from_the_handler, finished_jobs_are_kept_and_vanish,
           cancelled_jobs_are_kept_like_done_ones, nothing_is_kept_with_none, retention_of_a_kind,

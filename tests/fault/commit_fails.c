@@ -824,6 +824,76 @@ TEST(job_transaction_on_a_dying_disk) {
 
 /* ---- Checkpoints ---- */
 
+struct attached {
+    int started;
+    int64_t done;
+    int64_t child;
+};
+
+static int attach_another(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                          void *ctx) {
+    char text[4200];
+    (void)err;
+    (void)ctx;
+    if (which != JOBQ_CONNECTION_JOB || stage != JOBQ_STAGE_SETUP) return 0;
+    snprintf(text, sizeof text, "ATTACH '%s' AS other", test_path("other.db"));
+    return sqlite3_exec(db, text, NULL, NULL, NULL);
+}
+
+/* The queue's own file is committed first, and then the other cannot be. */
+static jobq_outcome write_to_both(jobq_run *run, void *ctx) {
+    struct attached *a = ctx;
+    sqlite3 *db = NULL;
+    a->started++;
+    WORKS(jobq_run_db(run, &db, &err));
+    if (!db) return JOBQ_FAIL;
+    run_on(db, "INSERT INTO note VALUES(1, 'both')");
+    run_on(db, "INSERT INTO other.own VALUES(1)");
+    if (!a->child) WORKS(jobq_enqueue(jobq_run_handle(run), &(jobq_job){.kind = "child"},
+                                      &a->child, &err));
+    fault_plan(FAULT_DB_WRITE, "x*", SQLITE_FULL);
+    return JOBQ_DONE;
+}
+
+static void count_done(const jobq_event *event, void *ctx) {
+    struct attached *a = ctx;
+    if (event->to == JOBQ_STATE_DONE) a->done++;
+}
+
+/* Goal: a COMMIT that fails after the queue's own file was committed has happened: no job runs once
+ * more, and its end is told. Method: the job's connection has another database, whose disk is full;
+ * in step mode and by a pool. */
+TEST(other_database_cannot_be_committed) {
+    for (int pool = 0; pool < 2; pool++) {
+        struct attached a = {0};
+        fixture f;
+        int64_t id;
+        if (!begin(&f, (jobq_options){.workers = pool ? 1 : JOBQ_NONE, .on_event = count_done,
+                                      .ctx = &a, .on_connect = attach_another},
+                   write_to_both, &a))
+            return;
+        handle(f.q, "child", do_nothing, NULL);
+        sql_run(test_path("other.db"), "CREATE TABLE own(a)");
+        id = put(f.q, "k");
+        if (pool) WORKS(jobq_start(f.q, &err));
+        if (pool) WORKS(jobq_wait(f.q, id, JOBQ_MINUTE, NULL, &err));
+        else WORKS(jobq_step(f.q, NULL, &err));
+        fault_off();
+        if (pool) WORKS(jobq_wait(f.q, a.child, JOBQ_MINUTE, NULL, &err));
+        else drain(f.q);
+        CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
+        CHECK_INT(state_of(f.q, a.child), JOBQ_STATE_DONE);
+        CHECK_INT(a.started, 1);
+        CHECK_INT(stats_of(f.q).done, 2);
+        CHECK_INT(stats_of(f.q).lost_outcomes, 0);
+        fixture_close(&f);
+        CHECK_INT(a.done, 2);
+        CHECK_INT(notes(test_path("q.db")), 1);
+        fault_remove(test_path("q.db"));
+        fault_remove(test_path("other.db"));
+    }
+}
+
 /* Goal: a checkpoint that fails does no harm, neither while the queue runs nor at close. Method:
  * the database itself can be neither written nor synced; jobs go through the log all the same. */
 TEST(checkpoint_fails) {
@@ -863,4 +933,5 @@ TEST_MAIN(full_disk_refuses_new_work, full_disk_while_others_write,
           sync_fails_when_an_outcome_is_settled, foreign_writer_makes_busy,
           step_keeps_an_outcome_while_busy, pool_keeps_outcomes_while_busy,
           job_transaction_meets_a_foreign_writer, job_transaction_cannot_be_committed,
-          job_transaction_on_a_dying_disk, checkpoint_fails)
+          job_transaction_on_a_dying_disk, other_database_cannot_be_committed,
+          checkpoint_fails)

@@ -296,13 +296,17 @@ static inline void sim_add_verdict(jobq_outcome outcome, int64_t at_ms, int erro
 static inline void sim_judge(const struct sim_answer *a) {
     const struct model_job *job = model_find(&sim.m, sim.run.id);
     const struct model_kind *kind = &sim.rules.kinds[job->spec.kind];
-    bool nonsense = a->outcome >= JOBQ_CRASHED, failed = a->outcome == JOBQ_RETRY
-                 || a->outcome == JOBQ_FAIL, late = sim_mono() >= sim.run.deadline_ms;
+    bool late = sim_mono() >= sim.run.deadline_ms;
+    /* Who is asked to stop cannot tell why, and says that he was cancelled. */
+    bool asked = a->outcome == JOBQ_CANCELLED && (job->cancel || late);
+    jobq_outcome outcome = asked ? JOBQ_RETRY : a->outcome;
+    bool nonsense = outcome >= JOBQ_CRASHED;
+    bool failed = (outcome == JOBQ_RETRY && !asked) || outcome == JOBQ_FAIL;
     int error = nonsense ? MODEL_NONSENSE : failed ? a->error : MODEL_SILENT;
-    if (a->outcome == JOBQ_RETRY && !error && late) error = MODEL_LATE;
+    if (outcome == JOBQ_RETRY && !error && late) error = MODEL_LATE;
     sim.run.may_count = 0;
     if (!sim.run.tx_ended) {
-        sim_add_verdict(nonsense ? JOBQ_RETRY : a->outcome, a->at_ms, error);
+        sim_add_verdict(nonsense ? JOBQ_RETRY : outcome, a->at_ms, error);
         if (a->outcome == JOBQ_DONE && kind->keep_done_ms != JOBQ_NONE)
             sim.run.may[0].result = a->result;
         sim.run.may[0].effects = a->outcome == JOBQ_DONE ? sim.run.effects : 0;
