@@ -7484,6 +7484,7 @@ struct jobq_run {
     bool no_memory;
     /* The job's transaction. */
     bool in_tx;
+    bool keeps;                     /* also when the job is not done, but runs again at a time */
     bool joined;                    /* jobs were enqueued in it */
     /* The checkpoint. */
     void *saved;
@@ -11470,7 +11471,7 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     run->polled_ms = -1;
     if (!q->events.call) jobq__run_arm(run);
     run->said = JOBQ_OUTCOME_NONE;
-    run->in_tx = run->joined = run->no_memory = run->too_big = false;
+    run->in_tx = run->keeps = run->joined = run->no_memory = run->too_big = false;
     run->saved_read = run->info_read = false;
     run->text[0] = 0;
     jobq__os_store(&run->stop, 0);
@@ -11690,6 +11691,11 @@ static int jobq__run_end_tx(struct jobq_run *run, bool keep, jobq_error *why) {
     return jobq__commit_job(run->q, run->entry, keep, why);
 }
 
+static bool jobq__run_keeps(const struct jobq_run *run, jobq_outcome outcome) {
+    return outcome == JOBQ_DONE
+        || (run->keeps && (outcome == JOBQ_SNOOZE || outcome == JOBQ_RESCHEDULE));
+}
+
 /* Nothing of the job's transaction is kept. Before the verdict, for backoff may write. */
 static jobq_outcome jobq__run_abandon(struct jobq_run *run, jobq_outcome outcome) {
     if (jobq__run_end_tx(run, false, NULL) == JOBQ_OK) return outcome;
@@ -11778,7 +11784,7 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     if (outcome != JOBQ_DONE || run->no_memory || run->too_big)
         now_ms = jobq__clock_now_ms(run->q->clock);
     outcome = jobq__run_interpret(run, outcome, now_ms);
-    if (run->in_tx && outcome != JOBQ_DONE) outcome = jobq__run_abandon(run, outcome);
+    if (run->in_tx && !jobq__run_keeps(run, outcome)) outcome = jobq__run_abandon(run, outcome);
     jobq__run_decide(run, outcome, now_ms);
     jobq__run_hand_over(run, outcome);
     jobq__mem_free(run->saved);
@@ -12099,6 +12105,11 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
     }
     *db = jobq__core_job(q)->handle;
     return JOBQ_OK;
+}
+
+JOBQ_API jobq_outcome jobq_keep_writes(jobq_run *run, jobq_outcome outcome) {
+    run->keeps = true;
+    return outcome;
 }
 
 /* ---- The checkpoint ---- */

@@ -66,8 +66,8 @@
  * With a run, on its handler's thread: jobq_done jobq_retry jobq_fail jobq_reschedule_in
  *            jobq_reschedule_at jobq_snooze jobq_run_id jobq_run_handle jobq_run_kind
  *            jobq_run_attempt jobq_run_crashes jobq_run_payload jobq_run_deadline jobq_run_info
- *            jobq_run_sleep (not t) jobq_run_db jobq_checkpoint (not t) jobq_run_checkpoint, and on
- *            any thread until it returns: jobq_should_stop
+ *            jobq_run_sleep (not t) jobq_run_db jobq_keep_writes jobq_checkpoint (not t)
+ *            jobq_run_checkpoint, and on any thread until it returns: jobq_should_stop
  * Everywhere: jobq_open_as (and jobq_open) jobq_mark_exit jobq_version_number jobq_code_name
  *            jobq_code_text jobq_state_name jobq_outcome_name jobq_clock_artificial jobq_clock_free
  *            jobq_clock_now jobq_clock_advance jobq_clock_set
@@ -589,6 +589,14 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * handler's), BUSY (did not begin; jobq_snooze then costs no attempt), CANT_OPEN, READ_ONLY, MOVED,
  * IO, FULL, NO_MEMORY, CORRUPT, FORKED. */
 JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err);
+
+/* Commits what was written through jobq_run_db, and the jobs enqueued with it, with JOBQ_SNOOZE and
+ * JOBQ_RESCHEDULE, too: for a job that runs again and again and writes rows each time.
+ *     return jobq_keep_writes(run, jobq_reschedule_in(run, JOBQ_MINUTE));
+ * If the job is cancelled meanwhile, it ends and its rows are kept. With any other outcome, or
+ * without jobq_run_db, it changes nothing. Returns outcome. Only in the handler, on its thread;
+ * waits for nobody, cannot fail. */
+JOBQ_API jobq_outcome jobq_keep_writes(jobq_run *run, jobq_outcome outcome);
 
 /* Saves up to payload_max bytes that the next attempt of this job will find again, and
  * forgives its crashes. data NULL: there is no checkpoint any more; "" of size 0 is one. A retry,

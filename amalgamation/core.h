@@ -220,6 +220,7 @@ struct jobq_run {
     bool no_memory;
     /* The job's transaction. */
     bool in_tx;
+    bool keeps;                     /* also when the job is not done, but runs again at a time */
     bool joined;                    /* jobs were enqueued in it */
     /* The checkpoint. */
     void *saved;

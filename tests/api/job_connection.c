@@ -874,11 +874,12 @@ TEST(schema_may_change_in_the_middle) {
 
 struct ledger {
     jobq_outcome outcome;
+    bool keeps;
     int64_t seen, other, children;
 };
 
 /* Writes a row and begets a job; tells what was there before. */
-static jobq_outcome write_in_memory(jobq_run *run, void *ctx) {
+static jobq_outcome write_and_beget(jobq_run *run, void *ctx) {
     struct ledger *l = (struct ledger *)ctx;
     jobq *q = jobq_run_handle(run);
     sqlite3 *db = NULL;
@@ -893,7 +894,7 @@ static jobq_outcome write_in_memory(jobq_run *run, void *ctx) {
     CHECK(jobq_run_info(run) != NULL);
     FAILS(JOBQ_MISUSE, jobq_cancel(q, l->other, &err));
     FAILS(JOBQ_MISUSE, jobq_checkpoint(run, "x", 1, &err));
-    return l->outcome;
+    return l->keeps ? jobq_keep_writes(run, l->outcome) : l->outcome;
 }
 
 static int switch_journal_off(sqlite3 *db, jobq_connection which, jobq_stage stage,
@@ -905,39 +906,80 @@ static int switch_journal_off(sqlite3 *db, jobq_connection which, jobq_stage sta
     return run_sql(db, "PRAGMA journal_mode = OFF");
 }
 
-static void try_each_outcome(jobq_options options) {
+static bool is_kept(const struct ledger *l) {
+    return l->outcome == JOBQ_DONE
+        || (l->keeps && (l->outcome == JOBQ_SNOOZE || l->outcome == JOBQ_RESCHEDULE));
+}
+
+static void try_each_outcome(jobq_options options, bool memory, bool keeps) {
     static const jobq_outcome outcomes[] = {JOBQ_DONE, JOBQ_RETRY, JOBQ_FAIL, JOBQ_SNOOZE,
                                             JOBQ_RESCHEDULE, JOBQ_CANCELLED};
     struct ledger l;
     fixture f;
     int64_t rows = 0, kept = 0;
     memset(&l, 0, sizeof l);
-    REQUIRE(open_at(&f, true, options));
-    handle(f.q, "k", write_in_memory, &l);
+    l.keeps = keeps;
+    REQUIRE(open_at(&f, memory, options));
+    handle(f.q, "k", write_and_beget, &l);
     l.other = put(f.q, "parked");
     for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++) {
         int64_t id = put(f.q, "k");
         l.outcome = outcomes[i];
         CHECK_INT(drain(f.q), 1);
         CHECK_INT(l.seen, rows);
-        if (l.outcome == JOBQ_DONE) rows++;
-        kept += l.outcome == JOBQ_DONE;
+        if (is_kept(&l)) rows++;
+        kept += is_kept(&l);
         CHECK_INT(count_all(f.q).parked, 1 + kept);
-        CHECK_INT(state_of(f.q, l.children) == JOBQ_STATE_PENDING, l.outcome == JOBQ_DONE);
+        CHECK_INT(state_of(f.q, l.children) == JOBQ_STATE_PENDING, is_kept(&l));
+        CHECK_INT(look(f.q, id).attempt, l.outcome == JOBQ_RETRY ? 2 : 1);
         WORKS(jobq_delete(f.q, id, &err));
     }
-    fixture_close(&f);
+    close_at(&f, memory);
 }
 
 /* Goal: handlers that use their transaction can be tried in memory: done keeps rows and children,
  * everything else takes them back. Method: each outcome, then a look by the next job. */
 TEST(memory_has_the_transaction_too) {
-    try_each_outcome((jobq_options){.workers = JOBQ_NONE});
+    try_each_outcome((jobq_options){.workers = JOBQ_NONE}, true, false);
+}
+
+/* Goal: the rows and children of a job that runs again at a time are kept if the handler says so,
+ * and of no other one that is not done. */
+TEST(rows_of_a_job_that_runs_again) {
+    try_each_outcome((jobq_options){.workers = JOBQ_NONE}, true, true);
+    try_each_outcome((jobq_options){.workers = JOBQ_NONE}, false, true);
+}
+
+static jobq_outcome write_each_minute(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL;
+    WORKS(jobq_run_db(run, &db, &err));
+    run_sql(db, "CREATE TABLE IF NOT EXISTS note(id INTEGER PRIMARY KEY)");
+    CHECK_INT(run_sql(db, "INSERT INTO note DEFAULT VALUES"), SQLITE_OK);
+    *(int64_t *)ctx = ask(db, "SELECT count(*) FROM note");
+    return jobq_keep_writes(run, jobq_reschedule_in(run, JOBQ_MINUTE));
+}
+
+/* Goal: a recurring job can write a row each time, exactly once. Method: an hour, a restart. */
+TEST(recurring_job_writes_rows) {
+    int64_t rows = 0;
+    fixture f;
+    REQUIRE(open_at(&f, false, STEP));
+    handle(f.q, "k", write_each_minute, &rows);
+    put(f.q, "k");
+    advance(f.q, JOBQ_HOUR / 2);
+    CHECK_INT(rows, 31);
+    REQUIRE(fixture_reopen(&f));
+    handle(f.q, "k", write_each_minute, &rows);
+    advance(f.q, JOBQ_HOUR / 2);
+    CHECK_INT(rows, 61);
+    CHECK_INT(sql_int(f.path, "SELECT count(*) FROM note"), 61);
+    close_at(&f, false);
 }
 
 /* Goal: even when the application has asked for a database without a journal. */
 TEST(memory_keeps_its_journal) {
-    try_each_outcome((jobq_options){.workers = JOBQ_NONE, .on_connect = switch_journal_off});
+    try_each_outcome((jobq_options){.workers = JOBQ_NONE, .on_connect = switch_journal_off}, true,
+                     false);
 }
 
 static jobq_outcome count_up(jobq_run *run, void *ctx) {
@@ -973,5 +1015,6 @@ TEST_MAIN(each_connection_is_shown, key_comes_first, hook_may_refuse, refusal_le
           hook_must_end_its_transaction, handler_may_do_its_own_only, handler_may_analyze_its_own,
           next_job_finds_it_as_it_was, settings_of_the_hook_stay,
           taking_the_place_of_jobq_keeps_nothing, what_commit_refuses_is_a_failure,
-          schema_may_change_in_the_middle, memory_has_the_transaction_too, memory_keeps_its_journal,
+          schema_may_change_in_the_middle, memory_has_the_transaction_too,
+          rows_of_a_job_that_runs_again, recurring_job_writes_rows, memory_keeps_its_journal,
           memory_pool_loses_nothing)

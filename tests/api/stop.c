@@ -101,8 +101,8 @@ static jobq_outcome come_late(jobq_run *run, void *ctx) {
 }
 
 /* Goal: whatever a handler returns that did not heed its flag is settled as if it had been in
- * time, but that a retry is no failure, nor to give up. Method: one handler for each outcome, all at
- * a gate while the queue is stopped without grace. */
+ * time, but that a retry is no failure, nor to give up. Method: one handler for each outcome, all
+ * at a gate while the queue is stopped without grace. */
 TEST(late_results_are_settled) {
     static const jobq_outcome outcomes[] = {JOBQ_DONE, JOBQ_FAIL, JOBQ_CANCELLED, JOBQ_RETRY,
                                             JOBQ_SNOOZE, JOBQ_RESCHEDULE};

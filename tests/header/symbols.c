@@ -41,6 +41,7 @@ static const struct {
     PUBLIC(jobq_should_stop),
     PUBLIC(jobq_run_sleep),
     PUBLIC(jobq_run_db),
+    PUBLIC(jobq_keep_writes),
     PUBLIC(jobq_checkpoint),
     PUBLIC(jobq_run_checkpoint),
     PUBLIC(jobq_run_info),

@@ -61,6 +61,7 @@ struct model_verdict {
     jobq_outcome outcome;
     jobq_state state;
     int attempt, crashes, error, effects;
+    bool kept;            /* what the handler wrote, if it had a transaction */
     uint64_t effect_sum;
     int64_t run_at_ms, run_at_max_ms;
     struct model_blob result;
@@ -417,11 +418,9 @@ static inline void model_settle(struct model *m, const struct model_rules *rules
         v.state = JOBQ_STATE_CANCELLED;
     job->returned = job->cancel = false;
     if (v.error) job->error = v.error;
-    if (v.state == JOBQ_STATE_DONE) {
-        job->result = v.result;
-        m->effects += v.effects;
-        m->effect_sum += v.effect_sum;
-    }
+    if (v.state == JOBQ_STATE_DONE) job->result = v.result;
+    m->effects += v.effects;
+    m->effect_sum += v.effect_sum;
     if (v.state != JOBQ_STATE_PENDING) {
         model_end(m, rules, job, v.state, now_ms);
         return;

@@ -98,6 +98,12 @@ static inline void sim_note_delay(const struct model_job *job, int64_t delay_ms)
     sim.delays[at].delay_ms = delay_ms;
 }
 
+/* The queue has looked; on a full disk it makes a few jobs ready at a time. */
+static inline void sim_promote(int64_t now_ms) {
+    if (sim.tight) model_step(&sim.m, now_ms);
+    else model_promote(&sim.m, now_ms);
+}
+
 /* What was open is known now. */
 static inline void sim_adopt(struct model_job *job, const jobq_info *info) {
     if (job->run_at_ms != job->run_at_max_ms)
@@ -155,7 +161,7 @@ static inline void sim_settled(const struct model *world, const struct model_job
     sim_await_event(before, JOBQ_STATE_RUNNING, state, outcome);
     sim_count_end(state, outcome);
     sim.figures.effects += v->effects;
-    for (int i = 0; sim.run.in_tx && v->state == JOBQ_STATE_DONE && i < sim.run.tx.count; i++) {
+    for (int i = 0; sim.run.in_tx && v->kept && i < sim.run.tx.count; i++) {
         if (sim.run.tx.jobs[i].id <= sim.m.last_id) continue;
         sim_await_event(&sim.run.tx.jobs[i], JOBQ_STATE_NONE, JOBQ_STATE_PENDING,
                         JOBQ_OUTCOME_NONE);
@@ -185,7 +191,7 @@ static inline bool sim_told_otherwise(int64_t id, jobq_state state) {
 static inline bool sim_fits(const struct model_verdict *v, const jobq_info *info, bool late) {
     struct model *world = &sim.scratch[0];
     struct model_job *job, before;
-    bool in_tx = sim.run.in_tx && v->state == JOBQ_STATE_DONE;
+    bool in_tx = sim.run.in_tx && v->kept;
     model_copy(world, in_tx ? &sim.run.tx : &sim.m);
     job = model_find(world, sim.run.id);
     job->verdict = *v;

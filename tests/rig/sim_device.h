@@ -32,7 +32,7 @@ static inline void sim_maybe_settled(void) {
     if (!sim.run.id || sim.run.run) return;
     for (int i = 0; i < sim.run.may_count; i++) {
         const struct model_verdict *v = &sim.run.may[i];
-        bool in_tx = sim.run.in_tx && v->state == JOBQ_STATE_DONE;
+        bool in_tx = sim.run.in_tx && v->kept;
         model_copy(world, in_tx ? &sim.run.tx : &sim.m);
         job = model_find(world, sim.run.id);
         job->verdict = *v;

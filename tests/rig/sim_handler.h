@@ -11,6 +11,7 @@ struct sim_answer {
     int error;      /* as model_job.error */
     struct model_blob result;
     bool bare;      /* JOBQ_SNOOZE, JOBQ_RESCHEDULE without a time: at_ms is what that comes to */
+    bool keeps;     /* its writes, if one of them */
 };
 
 /* ---- A start ---- */
@@ -111,7 +112,7 @@ static inline void sim_begin_run(jobq_run *run) {
                    sim.run.id);
     sim_check_clock(now_ms);
     if (!sim_over()) sim_remember(false);
-    model_promote(&sim.m, now_ms);
+    sim_promote(now_ms);
     job = model_find(&sim.m, id);
     sim_check_start(job, id, now_ms);
     if (sim_over()) return;
@@ -263,6 +264,7 @@ static inline struct sim_answer sim_some_answer(void) {
     if (a.outcome == JOBQ_RESCHEDULE && sim_chance(100)) a.at_ms = sim_pick(1000000);
     a.bare = (a.outcome == JOBQ_SNOOZE || a.outcome == JOBQ_RESCHEDULE) && sim_chance(250);
     if (a.bare) a.at_ms = sim_bare_at();
+    a.keeps = sim_chance(500);
     if (sim_chance(700)) a.error = MODEL_SAID + sim_pick(1000);
     if (sim_chance(400)) a.result = sim_blob();
     if (a.result.size > sim.rules.payload_max) a.result.size = (uint32_t)sim.rules.payload_max;
@@ -309,8 +311,10 @@ static inline void sim_judge(const struct sim_answer *a) {
         sim_add_verdict(nonsense ? JOBQ_RETRY : outcome, a->at_ms, error);
         if (a->outcome == JOBQ_DONE && kind->keep_done_ms != JOBQ_NONE)
             sim.run.may[0].result = a->result;
-        sim.run.may[0].effects = a->outcome == JOBQ_DONE ? sim.run.effects : 0;
-        sim.run.may[0].effect_sum = a->outcome == JOBQ_DONE ? sim.run.effect_sum : 0;
+        sim.run.may[0].kept = outcome == JOBQ_DONE
+            || (a->keeps && (outcome == JOBQ_SNOOZE || outcome == JOBQ_RESCHEDULE));
+        sim.run.may[0].effects = sim.run.may[0].kept ? sim.run.effects : 0;
+        sim.run.may[0].effect_sum = sim.run.may[0].kept ? sim.run.effect_sum : 0;
     }
     if (!sim.run.in_tx) return;
     sim_add_verdict(JOBQ_RETRY, 0, MODEL_ENDED);
@@ -351,7 +355,7 @@ static inline jobq_outcome sim_tell(jobq_run *run, const struct sim_answer *a) {
 }
 
 static inline jobq_outcome sim_run(jobq_run *run, void *ctx) {
-    static const struct sim_answer done = {JOBQ_DONE, 0, 0, {0, 0}, false};
+    static const struct sim_answer done = {JOBQ_DONE, 0, 0, {0, 0}, false, false};
     struct sim_answer a = done;
     (void)ctx;
     if (sim_over()) return JOBQ_DONE;
@@ -359,7 +363,7 @@ static inline jobq_outcome sim_run(jobq_run *run, void *ctx) {
     if (!sim_over() && sim.call_runs < 25) a = sim_script();
     if (sim_over()) return JOBQ_DONE;
     sim_end_run(&a);
-    return sim_tell(run, &a);
+    return a.keeps ? jobq_keep_writes(run, sim_tell(run, &a)) : sim_tell(run, &a);
 }
 
 #endif

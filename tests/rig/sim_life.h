@@ -146,7 +146,7 @@ static inline bool sim_ran(const char *name, int code, int64_t ran, int64_t look
     if (sim.run.id && !sim_trouble())
         sim_broken("job %" PRId64 " is not settled after %s", sim.run.id, name);
     sim_hear();
-    model_promote(&sim.m, looked_ms);
+    sim_promote(looked_ms);
     return !sim_over();
 }
 
@@ -230,7 +230,7 @@ static inline void sim_small_call(void) {
 /* ---- Tides ---- */
 
 static inline struct sim_answer sim_succeed(void) {
-    static const struct sim_answer done = {JOBQ_DONE, 0, 0, {0, 0}, false};
+    static const struct sim_answer done = {JOBQ_DONE, 0, 0, {0, 0}, false, false};
     return done;
 }
 

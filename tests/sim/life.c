@@ -117,7 +117,7 @@ TEST(same_seed_same_history) {
     }
     for (uint64_t i = 0; i < 20; i++)
         calm = calm * 31 + sim_live(sim_profile_of("calm"), 1 + i);
-    if (!CHECK(calm == UINT64_C(0xa6c19a1609dd9c62))) test_note("the hash is 0x%" PRIx64, calm);
+    if (!CHECK(calm == UINT64_C(0x27579b83f488659e))) test_note("the hash is 0x%" PRIx64, calm);
     test_figure("determinism", "same seed, same history, in every build",
                 "%" PRId64 " lives twice: equal; 20 calm ones: 0x%016" PRIx64, lives, calm);
 }
