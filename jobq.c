@@ -863,6 +863,8 @@ JOBQ__INTERNAL bool jobq__os_moved(const char *path, const struct jobq__os_id *i
 
 /* True if the file lies on a network, or on something that does not say that it does not. */
 JOBQ__INTERNAL bool jobq__os_remote(const char *path);
+/* True if files there have a second, short name besides their own (FAT). */
+JOBQ__INTERNAL bool jobq__os_short_names(const char *path);
 /* Whether the file is a mount point by itself, as one that is bound to another place is. The path
  * must be a resolved one. 0, or errno if there is no descriptor to look; where the system keeps no
  * such list it is none. */
@@ -1345,6 +1347,16 @@ JOBQ__INTERNAL bool jobq__os_remote(const char *path) {
 #elif defined(MNT_LOCAL)
     struct statfs st;
     return statfs(path, &st) == 0 && !(st.f_flags & MNT_LOCAL);
+#else
+    (void)path;
+    return false;
+#endif
+}
+
+JOBQ__INTERNAL bool jobq__os_short_names(const char *path) {
+#if defined(__linux__)
+    struct statfs st;
+    return statfs(path, &st) == 0 && (uint32_t)st.f_type == 0x4D44; /* msdos and vfat */
 #else
     (void)path;
     return false;
@@ -2175,18 +2187,40 @@ static int jobq__files_check_writable(const struct jobq__files *files, bool shar
 }
 
 /* Asked of the directory too, for the file may not have been made yet. */
-static int jobq__files_check_near(struct jobq__files *files, jobq_error *err) {
+static bool jobq__files_lie_on(struct jobq__files *files, bool (*what)(const char *path)) {
     char *end = strrchr(files->path, '/'), kept;
-    bool remote;
+    bool it;
     if (end == files->path) end++;
     kept = *end;
     *end = 0;
-    remote = jobq__os_remote(files->path);
+    it = what(files->path);
     *end = kept;
-    if (!remote && !jobq__os_remote(files->path)) return JOBQ_OK;
+    return it || what(files->path);
+}
+
+static int jobq__files_check_near(struct jobq__files *files, jobq_error *err) {
+    if (!jobq__files_lie_on(files, jobq__os_remote)) return JOBQ_OK;
     return jobq__err_set(err, JOBQ_REMOTE, "%.250s is on a network or FUSE file system, where locks"
                          " and log are not safe; .remote = true opens it all the same",
                          files->path);
+}
+
+/* As FAT makes them: eight bytes at most that end with a number behind a ~, and three at most. */
+static bool jobq__files_is_short(const char *name) {
+    size_t size = strcspn(name, "."), at = size;
+    const char *end = name + size;
+    while (at > 0 && name[at - 1] >= '0' && name[at - 1] <= '9') at--;
+    return size <= 8 && at < size && at > 1 && name[at - 1] == '~' && strlen(end) <= 4;
+}
+
+/* realpath leaves such a name as it is, and what stands beside it has another one. */
+static int jobq__files_check_short(struct jobq__files *files, jobq_error *err) {
+    const char *slash = strrchr(files->path, '/');
+    if (!slash || !jobq__files_is_short(slash + 1)
+        || !jobq__files_lie_on(files, jobq__os_short_names)) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_LINKED, "%.250s may be the short name (8.3) of a file that has a"
+                         " long one, beside which its log and its owner would not be seen; give the"
+                         " long name, or say .linked = true if there is none", files->path);
 }
 
 static int jobq__files_check(struct jobq__files *files, const char *path,
@@ -2199,6 +2233,7 @@ static int jobq__files_check(struct jobq__files *files, const char *path,
         return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %.250s; the owner makes it",
                              files->path);
     if (!options->remote) rc = jobq__files_check_near(files, err);
+    if (rc == JOBQ_OK && !options->linked) rc = jobq__files_check_short(files, err);
     if (rc == JOBQ_OK && !missing) rc = jobq__files_check_db(files, path, options->linked, err);
     if (rc == JOBQ_OK) rc = jobq__files_check_beside(files, options->linked, err);
     if (rc == JOBQ_OK && options->role == JOBQ_OWNER)

@@ -111,18 +111,40 @@ static int jobq__files_check_writable(const struct jobq__files *files, bool shar
 }
 
 /* Asked of the directory too, for the file may not have been made yet. */
-static int jobq__files_check_near(struct jobq__files *files, jobq_error *err) {
+static bool jobq__files_lie_on(struct jobq__files *files, bool (*what)(const char *path)) {
     char *end = strrchr(files->path, '/'), kept;
-    bool remote;
+    bool it;
     if (end == files->path) end++;
     kept = *end;
     *end = 0;
-    remote = jobq__os_remote(files->path);
+    it = what(files->path);
     *end = kept;
-    if (!remote && !jobq__os_remote(files->path)) return JOBQ_OK;
+    return it || what(files->path);
+}
+
+static int jobq__files_check_near(struct jobq__files *files, jobq_error *err) {
+    if (!jobq__files_lie_on(files, jobq__os_remote)) return JOBQ_OK;
     return jobq__err_set(err, JOBQ_REMOTE, "%.250s is on a network or FUSE file system, where locks"
                          " and log are not safe; .remote = true opens it all the same",
                          files->path);
+}
+
+/* As FAT makes them: eight bytes at most that end with a number behind a ~, and three at most. */
+static bool jobq__files_is_short(const char *name) {
+    size_t size = strcspn(name, "."), at = size;
+    const char *end = name + size;
+    while (at > 0 && name[at - 1] >= '0' && name[at - 1] <= '9') at--;
+    return size <= 8 && at < size && at > 1 && name[at - 1] == '~' && strlen(end) <= 4;
+}
+
+/* realpath leaves such a name as it is, and what stands beside it has another one. */
+static int jobq__files_check_short(struct jobq__files *files, jobq_error *err) {
+    const char *slash = strrchr(files->path, '/');
+    if (!slash || !jobq__files_is_short(slash + 1)
+        || !jobq__files_lie_on(files, jobq__os_short_names)) return JOBQ_OK;
+    return jobq__err_set(err, JOBQ_LINKED, "%.250s may be the short name (8.3) of a file that has a"
+                         " long one, beside which its log and its owner would not be seen; give the"
+                         " long name, or say .linked = true if there is none", files->path);
 }
 
 static int jobq__files_check(struct jobq__files *files, const char *path,
@@ -135,6 +157,7 @@ static int jobq__files_check(struct jobq__files *files, const char *path,
         return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no file %.250s; the owner makes it",
                              files->path);
     if (!options->remote) rc = jobq__files_check_near(files, err);
+    if (rc == JOBQ_OK && !options->linked) rc = jobq__files_check_short(files, err);
     if (rc == JOBQ_OK && !missing) rc = jobq__files_check_db(files, path, options->linked, err);
     if (rc == JOBQ_OK) rc = jobq__files_check_beside(files, options->linked, err);
     if (rc == JOBQ_OK && options->role == JOBQ_OWNER)

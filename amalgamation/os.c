@@ -420,6 +420,16 @@ JOBQ__INTERNAL bool jobq__os_remote(const char *path) {
 #endif
 }
 
+JOBQ__INTERNAL bool jobq__os_short_names(const char *path) {
+#if defined(__linux__)
+    struct statfs st;
+    return statfs(path, &st) == 0 && (uint32_t)st.f_type == 0x4D44; /* msdos and vfat */
+#else
+    (void)path;
+    return false;
+#endif
+}
+
 #if defined(__linux__)
 /* Looks for a line whose fifth field is path; blanks and the like stand there as \040. */
 static bool jobq__os_in_mounts(int fd, const char *path) {

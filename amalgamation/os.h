@@ -166,6 +166,8 @@ JOBQ__INTERNAL bool jobq__os_moved(const char *path, const struct jobq__os_id *i
 
 /* True if the file lies on a network, or on something that does not say that it does not. */
 JOBQ__INTERNAL bool jobq__os_remote(const char *path);
+/* True if files there have a second, short name besides their own (FAT). */
+JOBQ__INTERNAL bool jobq__os_short_names(const char *path);
 /* Whether the file is a mount point by itself, as one that is bound to another place is. The path
  * must be a resolved one. 0, or errno if there is no descriptor to look; where the system keeps no
  * such list it is none. */

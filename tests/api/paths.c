@@ -8,6 +8,7 @@
 #ifdef __linux__
 #include <sys/mount.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #endif
 
 static bool is_root(void) {
@@ -360,8 +361,66 @@ TEST(moved_directory_is_moved) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
+/* ---- Short names ---- */
+
+static bool all_is_fat; /* as the system tells it */
+
+#if defined(__linux__) && defined(__x86_64__)
+enum { CAN_PRETEND = 1 };
+
+/* These stand before the system's own. */
+int pretend(const char *path, struct statfs *st) __asm__("statfs");
+int pretend_large(const char *path, struct statfs *st) __asm__("statfs64");
+
+int pretend(const char *path, struct statfs *st) {
+    int rc = (int)syscall(SYS_statfs, path, st);
+    if (rc == 0 && all_is_fat) st->f_type = 0x4D44;
+    return rc;
+}
+
+int pretend_large(const char *path, struct statfs *st) {
+    return pretend(path, st);
+}
+#else
+enum { CAN_PRETEND = 0 };
+#endif
+
+/* Goal: on FAT, where a long name has a short one beside it that realpath does not know, what may
+ * be that is refused before anything is made, unless .linked says that it is none; all other names
+ * are good, and these are elsewhere. */
+TEST(short_name_is_refused) {
+    static const char *const aliases[] = {"LONGFI~1.DB", "longfi~1.db", "A~12345", "LONG~100.Q"};
+    static const char *const others[] = {"longfilename~1.db", "a~1.sqlite", "~1.db", "a~.db",
+                                         "a~1b.db", "a1.db", "jobs.db", "a.b~1"};
+    jobq_options linked = STEP;
+    linked.linked = true;
+    if (!CAN_PRETEND) {
+        test_skip("cannot stand before the system here");
+        return;
+    }
+    for (size_t i = 0; i < sizeof aliases / sizeof aliases[0]; i++) {
+        const char *path = test_path(aliases[i]);
+        jobq *q;
+        all_is_fat = true;
+        open_in_vain(path, JOBQ_LINKED, "short name (8.3)");
+        CHECK(!exists(path));
+        q = open_queue_at(path, linked);
+        if (q) close_queue(&q);
+        open_in_vain(path, JOBQ_LINKED, "give the long name, or say .linked = true");
+        all_is_fat = false;
+        q = open_steps(path);
+        if (q) close_queue(&q);
+    }
+    all_is_fat = true;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        jobq *q = open_steps(test_path(others[i]));
+        if (q) close_queue(&q);
+    }
+    all_is_fat = false;
+}
+
 TEST_MAIN(relative_path_keeps_its_file, later_connection_gets_the_same_file_or_none,
           another_root_has_another_file, links_are_followed_once, names_are_never_uris,
           bad_paths_say_why, path_longer_than_sqlite_takes, file_with_two_names_is_refused,
           second_name_beside, what_stands_beside_is_a_plain_file, mounted_file_is_refused,
-          cannot_look_is_not_moved, moved_directory_is_moved)
+          cannot_look_is_not_moved, moved_directory_is_moved, short_name_is_refused)
