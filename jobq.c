@@ -267,6 +267,8 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__END_US 1000000
 /* Times that a job is looked for when commits change it meanwhile. */
 #define JOBQ__LOOKS_MAX 8
+/* A long look lets others in for so long between two slices, if there are any: enough to wake. */
+#define JOBQ__LOOK_PAUSE_US 50
 /* The scheduler waits so long for the baton before it leaves the work to be told of it. */
 #define JOBQ__SCHED_HOLD_US 2000
 /* A wait that nobody may be there to end asks for other threads after so long, and again each time
@@ -354,6 +356,7 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__SHRINK_US 2000
 #define JOBQ__SHRINK_PAUSE_MS 5
 #define JOBQ__COUNT_ROWS 10000            /* one slice of a count: no long snapshots */
+#define JOBQ__LIST_ROWS 256               /* the same of a listing, whose rows are read whole */
 #define JOBQ__EVENTS_MAX 4096             /* who stores or runs pauses while on_event is so far
                                              behind */
 #define JOBQ__EVENTS_KEEP 1024            /* places that stay when there is nothing to tell */
@@ -6760,7 +6763,7 @@ JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_fi
                                     size_t *count) {
     struct jobq__store_listing list = {look, filter, cursor, infos, capacity, 0, 0};
     int rc = JOBQ_OK;
-    list.budget = filter->rows_max > 0 ? filter->rows_max : JOBQ__ROWS_MAX;
+    list.budget = filter->rows_max;
     while (rc == JOBQ_OK && !cursor->done && list.count < capacity && list.budget > 0) {
         bool end = cursor->stage == JOBQ__LIST_START;
         if (cursor->stage == JOBQ__LIST_CLAIMS) rc = jobq__store_list_claims(&list, &end);
@@ -7651,6 +7654,7 @@ struct jobq {
     struct jobq__pool pool;
     struct jobq__events events;
 
+    int32_t lookers;            /* atomic: threads that wait for reader_mu */
     struct jobq__mutex reader_mu;
     struct jobq__db reader;     /* guarded by reader_mu */
 
@@ -7697,6 +7701,9 @@ JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q);
 
 /* Tells the application that a thread of ours begins or ends; on that thread, without a lock. */
 JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index, bool begins);
+
+/* Takes reader_mu, and is seen to wait for it. */
+JOBQ__INTERNAL void jobq__core_look(jobq *q);
 
 /* Stops the queue for good; the first reason stays. */
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);
@@ -7854,6 +7861,12 @@ JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
         jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
     jobq__os_broadcast(&q->pool.quiet);
     jobq__os_unlock(&q->pool.mu);
+}
+
+JOBQ__INTERNAL void jobq__core_look(jobq *q) {
+    jobq__os_add(&q->lookers, 1);
+    jobq__os_lock(&q->reader_mu);
+    jobq__os_add(&q->lookers, -1);
 }
 
 JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *fault) {
@@ -11915,7 +11928,7 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     if (jobq__core_in_connect(q)) return JOBQ_MISUSE;
     if (q->memory && !run->in_tx) return jobq__commit_hold_within(q, INT64_MAX);
     if (q->memory) jobq__guard_enter(look->db);
-    else jobq__os_lock(&q->reader_mu);
+    else jobq__core_look(q);
     return JOBQ_OK;
 }
 
@@ -14316,6 +14329,7 @@ struct jobq__enqueue {
     const jobq_job *jobs;
     size_t count;
     jobq_stored *rows;          /* or NULL */
+    bool many;                  /* errors name the row */
 };
 
 static int jobq__jobs_write_key(jobq *q, const jobq_job *job, int64_t kind, struct jobq__row *row,
@@ -14350,9 +14364,9 @@ static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row, const char 
 }
 
 /* Says which row of a bulk call an error is about. */
-static void jobq__jobs_at_row(size_t i, size_t count, jobq_error *err) {
+static void jobq__jobs_at_row(const struct jobq__enqueue *enqueue, size_t i, jobq_error *err) {
     char text[sizeof err->text];
-    if (count == 1) return;
+    if (!enqueue->many) return;
     jobq__err_copy_text(text, sizeof text, err->text);
     snprintf(err->text, sizeof err->text, "row %llu: %.450s", (unsigned long long)i, text);
     jobq__err_at(err, i);
@@ -14418,7 +14432,7 @@ static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
         if (rc == JOBQ_OK) continue;
         if (told.code == rc && r->err) {
             *r->err = told;
-            jobq__jobs_at_row(i, enqueue->count, r->err);
+            jobq__jobs_at_row(enqueue, i, r->err);
         }
         return rc;
     }
@@ -14426,17 +14440,18 @@ static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
 }
 
 /* Checks the jobs, and says in the request what they take. */
-static int jobq__jobs_check_all(jobq *q, const jobq_job *jobs, size_t count,
+static int jobq__jobs_check_all(jobq *q, const struct jobq__enqueue *enqueue,
                                 struct jobq__request *request, jobq_error *err) {
     int64_t now_ms = jobq__clock_now_ms(q->clock);
+    const jobq_job *jobs = enqueue->jobs;
     jobq_error row;
     size_t i;
-    request->atomic = count > 1;
-    for (i = 0; i < count; i++) {
+    request->atomic = enqueue->count > 1;
+    for (i = 0; i < enqueue->count; i++) {
         int64_t size;
         int rc = jobq__config_job(&q->options, &jobs[i], now_ms, &row);
         if (rc != JOBQ_OK) {
-            jobq__jobs_at_row(i, count, &row);
+            jobq__jobs_at_row(enqueue, i, &row);
             if (err) *err = row;
             return rc;
         }
@@ -14448,14 +14463,12 @@ static int jobq__jobs_check_all(jobq *q, const jobq_job *jobs, size_t count,
     return JOBQ_OK;
 }
 
-static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_stored *rows,
-                              jobq_error *err) {
-    struct jobq__enqueue enqueue = {jobs, count, rows};
+static int jobq__jobs_enqueue(jobq *q, struct jobq__enqueue enqueue, jobq_error *err) {
     struct jobq__request request;
     int rc;
     memset(&request, 0, sizeof request);
-    rc = jobq__jobs_check_all(q, jobs, count, &request, err);
-    if (rc != JOBQ_OK || !count) return rc;
+    rc = jobq__jobs_check_all(q, &enqueue, &request, err);
+    if (rc != JOBQ_OK || !enqueue.count) return rc;
     request.write = jobq__jobs_write_all;
     request.arg = &enqueue;
     return jobq__api_request(q, &request, NULL, err);
@@ -14467,7 +14480,7 @@ JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error 
     if (id) *id = 0;
     if (rc != JOBQ_OK) return rc;
     if (!job) return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "the job is NULL"));
-    rc = jobq__jobs_enqueue(q, job, 1, &stored, err);
+    rc = jobq__jobs_enqueue(q, (struct jobq__enqueue){job, 1, &stored, false}, err);
     if (id && rc == JOBQ_OK) *id = stored.id;
     return jobq__api_leave(q, rc);
 }
@@ -14486,7 +14499,7 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
     if (!jobs && count)
         rc = jobq__err_set(err, JOBQ_MISUSE, "jobs is NULL but count is not 0");
     else
-        rc = jobq__jobs_enqueue(q, jobs, count, rows, err);
+        rc = jobq__jobs_enqueue(q, (struct jobq__enqueue){jobs, count, rows, true}, err);
     if (rc != JOBQ_OK && rows && count) memset(rows, 0, count * sizeof *rows);
     return jobq__api_leave(q, rc);
 }
@@ -14748,7 +14761,7 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
         return rc == JOBQ_OK ? rc : jobq__core_say(q, rc, err);
     }
     if (q->memory) jobq__guard_enter(look->db);
-    else jobq__os_lock(&q->reader_mu);
+    else jobq__core_look(q);
     return JOBQ_OK;
 }
 
@@ -14849,22 +14862,49 @@ static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *c
     return rc;
 }
 
+/* Between two slices of a long look. A lock goes to whoever runs when it is let go, and those who
+ * wait for it do not. */
+static void jobq__jobs_let_look(jobq *q) {
+    if (jobq__os_load(&q->lookers)) jobq__os_sleep_us(JOBQ__LOOK_PAUSE_US);
+}
+
+static int jobq__jobs_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor,
+                           jobq_info *infos, size_t capacity, size_t *count, jobq_error *err) {
+    int64_t left_us = q->commit.busy_us;
+    int64_t left = filter->rows_max ? filter->rows_max : JOBQ__ROWS_MAX;
+    jobq_filter slice = *filter;
+    struct jobq__look look;
+    for (;;) {
+        size_t more = 0;
+        int rc = jobq__jobs_look(q, &look, &left_us, err);
+        if (rc != JOBQ_OK) return rc;
+        slice.rows_max = JOBQ__MIN(left, JOBQ__LIST_ROWS);
+        rc = jobq__store_list(&look, &slice, cursor, infos + *count, capacity - *count, &more);
+        rc = jobq__jobs_looked(q, &look, rc, err);
+        *count += more;
+        left -= slice.rows_max;
+        if (rc != JOBQ_OK || cursor->done || *count == capacity || left <= 0) return rc;
+        jobq__jobs_let_look(q);
+    }
+}
+
 JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor, jobq_info *infos,
                        size_t capacity, size_t *count, jobq_error *err) {
     static const jobq_filter everything;
-    struct jobq__look look;
-    int64_t left_us;
+    jobq_cursor before;
     int rc = jobq__api_enter(q, "jobq_list", err);
     if (count) *count = 0;
     if (rc != JOBQ_OK) return rc;
     if (!filter) filter = &everything;
     rc = jobq__jobs_check_list(filter, cursor, infos, capacity, count, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
-    left_us = q->commit.busy_us;
-    rc = jobq__jobs_look(q, &look, &left_us, err);
-    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
-    rc = jobq__store_list(&look, filter, cursor, infos, capacity, count);
-    return jobq__api_leave(q, jobq__jobs_looked(q, &look, rc, err));
+    before = *cursor;
+    rc = jobq__jobs_list(q, filter, cursor, infos, capacity, count, err);
+    if (rc != JOBQ_OK) {
+        *cursor = before;
+        *count = 0;
+    }
+    return jobq__api_leave(q, rc);
 }
 
 JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
@@ -14882,6 +14922,7 @@ JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
         if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
         rc = jobq__store_count(&look, &after, counts, &done);
         rc = jobq__jobs_looked(q, &look, rc, err);
+        if (!done) jobq__jobs_let_look(q);
     }
     return jobq__api_leave(q, rc);
 }

@@ -15,6 +15,7 @@ struct jobq__enqueue {
     const jobq_job *jobs;
     size_t count;
     jobq_stored *rows;          /* or NULL */
+    bool many;                  /* errors name the row */
 };
 
 static int jobq__jobs_write_key(jobq *q, const jobq_job *job, int64_t kind, struct jobq__row *row,
@@ -49,9 +50,9 @@ static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row, const char 
 }
 
 /* Says which row of a bulk call an error is about. */
-static void jobq__jobs_at_row(size_t i, size_t count, jobq_error *err) {
+static void jobq__jobs_at_row(const struct jobq__enqueue *enqueue, size_t i, jobq_error *err) {
     char text[sizeof err->text];
-    if (count == 1) return;
+    if (!enqueue->many) return;
     jobq__err_copy_text(text, sizeof text, err->text);
     snprintf(err->text, sizeof err->text, "row %llu: %.450s", (unsigned long long)i, text);
     jobq__err_at(err, i);
@@ -117,7 +118,7 @@ static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
         if (rc == JOBQ_OK) continue;
         if (told.code == rc && r->err) {
             *r->err = told;
-            jobq__jobs_at_row(i, enqueue->count, r->err);
+            jobq__jobs_at_row(enqueue, i, r->err);
         }
         return rc;
     }
@@ -125,17 +126,18 @@ static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
 }
 
 /* Checks the jobs, and says in the request what they take. */
-static int jobq__jobs_check_all(jobq *q, const jobq_job *jobs, size_t count,
+static int jobq__jobs_check_all(jobq *q, const struct jobq__enqueue *enqueue,
                                 struct jobq__request *request, jobq_error *err) {
     int64_t now_ms = jobq__clock_now_ms(q->clock);
+    const jobq_job *jobs = enqueue->jobs;
     jobq_error row;
     size_t i;
-    request->atomic = count > 1;
-    for (i = 0; i < count; i++) {
+    request->atomic = enqueue->count > 1;
+    for (i = 0; i < enqueue->count; i++) {
         int64_t size;
         int rc = jobq__config_job(&q->options, &jobs[i], now_ms, &row);
         if (rc != JOBQ_OK) {
-            jobq__jobs_at_row(i, count, &row);
+            jobq__jobs_at_row(enqueue, i, &row);
             if (err) *err = row;
             return rc;
         }
@@ -147,14 +149,12 @@ static int jobq__jobs_check_all(jobq *q, const jobq_job *jobs, size_t count,
     return JOBQ_OK;
 }
 
-static int jobq__jobs_enqueue(jobq *q, const jobq_job *jobs, size_t count, jobq_stored *rows,
-                              jobq_error *err) {
-    struct jobq__enqueue enqueue = {jobs, count, rows};
+static int jobq__jobs_enqueue(jobq *q, struct jobq__enqueue enqueue, jobq_error *err) {
     struct jobq__request request;
     int rc;
     memset(&request, 0, sizeof request);
-    rc = jobq__jobs_check_all(q, jobs, count, &request, err);
-    if (rc != JOBQ_OK || !count) return rc;
+    rc = jobq__jobs_check_all(q, &enqueue, &request, err);
+    if (rc != JOBQ_OK || !enqueue.count) return rc;
     request.write = jobq__jobs_write_all;
     request.arg = &enqueue;
     return jobq__api_request(q, &request, NULL, err);
@@ -166,7 +166,7 @@ JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error 
     if (id) *id = 0;
     if (rc != JOBQ_OK) return rc;
     if (!job) return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "the job is NULL"));
-    rc = jobq__jobs_enqueue(q, job, 1, &stored, err);
+    rc = jobq__jobs_enqueue(q, (struct jobq__enqueue){job, 1, &stored, false}, err);
     if (id && rc == JOBQ_OK) *id = stored.id;
     return jobq__api_leave(q, rc);
 }
@@ -185,7 +185,7 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
     if (!jobs && count)
         rc = jobq__err_set(err, JOBQ_MISUSE, "jobs is NULL but count is not 0");
     else
-        rc = jobq__jobs_enqueue(q, jobs, count, rows, err);
+        rc = jobq__jobs_enqueue(q, (struct jobq__enqueue){jobs, count, rows, true}, err);
     if (rc != JOBQ_OK && rows && count) memset(rows, 0, count * sizeof *rows);
     return jobq__api_leave(q, rc);
 }
@@ -447,7 +447,7 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
         return rc == JOBQ_OK ? rc : jobq__core_say(q, rc, err);
     }
     if (q->memory) jobq__guard_enter(look->db);
-    else jobq__os_lock(&q->reader_mu);
+    else jobq__core_look(q);
     return JOBQ_OK;
 }
 
@@ -548,22 +548,49 @@ static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *c
     return rc;
 }
 
+/* Between two slices of a long look. A lock goes to whoever runs when it is let go, and those who
+ * wait for it do not. */
+static void jobq__jobs_let_look(jobq *q) {
+    if (jobq__os_load(&q->lookers)) jobq__os_sleep_us(JOBQ__LOOK_PAUSE_US);
+}
+
+static int jobq__jobs_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor,
+                           jobq_info *infos, size_t capacity, size_t *count, jobq_error *err) {
+    int64_t left_us = q->commit.busy_us;
+    int64_t left = filter->rows_max ? filter->rows_max : JOBQ__ROWS_MAX;
+    jobq_filter slice = *filter;
+    struct jobq__look look;
+    for (;;) {
+        size_t more = 0;
+        int rc = jobq__jobs_look(q, &look, &left_us, err);
+        if (rc != JOBQ_OK) return rc;
+        slice.rows_max = JOBQ__MIN(left, JOBQ__LIST_ROWS);
+        rc = jobq__store_list(&look, &slice, cursor, infos + *count, capacity - *count, &more);
+        rc = jobq__jobs_looked(q, &look, rc, err);
+        *count += more;
+        left -= slice.rows_max;
+        if (rc != JOBQ_OK || cursor->done || *count == capacity || left <= 0) return rc;
+        jobq__jobs_let_look(q);
+    }
+}
+
 JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor, jobq_info *infos,
                        size_t capacity, size_t *count, jobq_error *err) {
     static const jobq_filter everything;
-    struct jobq__look look;
-    int64_t left_us;
+    jobq_cursor before;
     int rc = jobq__api_enter(q, "jobq_list", err);
     if (count) *count = 0;
     if (rc != JOBQ_OK) return rc;
     if (!filter) filter = &everything;
     rc = jobq__jobs_check_list(filter, cursor, infos, capacity, count, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
-    left_us = q->commit.busy_us;
-    rc = jobq__jobs_look(q, &look, &left_us, err);
-    if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
-    rc = jobq__store_list(&look, filter, cursor, infos, capacity, count);
-    return jobq__api_leave(q, jobq__jobs_looked(q, &look, rc, err));
+    before = *cursor;
+    rc = jobq__jobs_list(q, filter, cursor, infos, capacity, count, err);
+    if (rc != JOBQ_OK) {
+        *cursor = before;
+        *count = 0;
+    }
+    return jobq__api_leave(q, rc);
 }
 
 JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
@@ -581,6 +608,7 @@ JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
         if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
         rc = jobq__store_count(&look, &after, counts, &done);
         rc = jobq__jobs_looked(q, &look, rc, err);
+        if (!done) jobq__jobs_let_look(q);
     }
     return jobq__api_leave(q, rc);
 }

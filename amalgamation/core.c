@@ -103,6 +103,12 @@ JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
     jobq__os_unlock(&q->pool.mu);
 }
 
+JOBQ__INTERNAL void jobq__core_look(jobq *q) {
+    jobq__os_add(&q->lookers, 1);
+    jobq__os_lock(&q->reader_mu);
+    jobq__os_add(&q->lookers, -1);
+}
+
 JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *fault) {
     if (rc != JOBQ_CORRUPT && rc != JOBQ_NOT_A_DB) return;
     jobq__os_lock(&q->pool.mu);

@@ -352,6 +352,7 @@ struct jobq {
     struct jobq__pool pool;
     struct jobq__events events;
 
+    int32_t lookers;            /* atomic: threads that wait for reader_mu */
     struct jobq__mutex reader_mu;
     struct jobq__db reader;     /* guarded by reader_mu */
 
@@ -398,6 +399,9 @@ JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q);
 
 /* Tells the application that a thread of ours begins or ends; on that thread, without a lock. */
 JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index, bool begins);
+
+/* Takes reader_mu, and is seen to wait for it. */
+JOBQ__INTERNAL void jobq__core_look(jobq *q);
 
 /* Stops the queue for good; the first reason stays. */
 JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);

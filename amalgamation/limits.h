@@ -67,6 +67,8 @@
 #define JOBQ__END_US 1000000
 /* Times that a job is looked for when commits change it meanwhile. */
 #define JOBQ__LOOKS_MAX 8
+/* A long look lets others in for so long between two slices, if there are any: enough to wake. */
+#define JOBQ__LOOK_PAUSE_US 50
 /* The scheduler waits so long for the baton before it leaves the work to be told of it. */
 #define JOBQ__SCHED_HOLD_US 2000
 /* A wait that nobody may be there to end asks for other threads after so long, and again each time
@@ -154,6 +156,7 @@
 #define JOBQ__SHRINK_US 2000
 #define JOBQ__SHRINK_PAUSE_MS 5
 #define JOBQ__COUNT_ROWS 10000            /* one slice of a count: no long snapshots */
+#define JOBQ__LIST_ROWS 256               /* the same of a listing, whose rows are read whole */
 #define JOBQ__EVENTS_MAX 4096             /* who stores or runs pauses while on_event is so far
                                              behind */
 #define JOBQ__EVENTS_KEEP 1024            /* places that stay when there is nothing to tell */

@@ -432,7 +432,7 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     if (jobq__core_in_connect(q)) return JOBQ_MISUSE;
     if (q->memory && !run->in_tx) return jobq__commit_hold_within(q, INT64_MAX);
     if (q->memory) jobq__guard_enter(look->db);
-    else jobq__os_lock(&q->reader_mu);
+    else jobq__core_look(q);
     return JOBQ_OK;
 }
 

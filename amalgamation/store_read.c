@@ -301,7 +301,7 @@ JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_fi
                                     size_t *count) {
     struct jobq__store_listing list = {look, filter, cursor, infos, capacity, 0, 0};
     int rc = JOBQ_OK;
-    list.budget = filter->rows_max > 0 ? filter->rows_max : JOBQ__ROWS_MAX;
+    list.budget = filter->rows_max;
     while (rc == JOBQ_OK && !cursor->done && list.count < capacity && list.budget > 0) {
         bool end = cursor->stage == JOBQ__LIST_START;
         if (cursor->stage == JOBQ__LIST_CLAIMS) rc = jobq__store_list_claims(&list, &end);

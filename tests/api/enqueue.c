@@ -510,6 +510,27 @@ static void refuse_batch(jobq *q, const char *key, int64_t by) {
     CHECK_INT(stats_of(q).kept, 0);
 }
 
+/* Goal: a batch of one row is a batch, and says which row it was; a single job has none. Method: a
+ * kind that is no name, and a key that is taken. */
+TEST(batch_of_one_names_its_row) {
+    const jobq_job jobs[] = {{.kind = ""}, {.kind = "a", .key = "old", .conflict = JOBQ_REFUSE}};
+    static const int codes[] = {JOBQ_BAD_NAME, JOBQ_EXISTS};
+    fixture f;
+    REQUIRE(open_step(&f, (jobq_options){0}));
+    put_job(f.q, (jobq_job){.kind = "a", .key = "old"});
+    for (int i = 0; i < 2; i++) {
+        jobq_error told = {.at = 77};
+        CHECK_CODE(jobq_enqueue_many(f.q, &jobs[i], 1, NULL, &told), codes[i]);
+        CHECK_INT(told.at, 0);
+        if (!CHECK(strstr(told.text, "row 0: ") == told.text)) test_note("%s", told.text);
+        told.at = 77;
+        CHECK_CODE(jobq_enqueue(f.q, &jobs[i], NULL, &told), codes[i]);
+        CHECK_INT(told.at, -1);
+        CHECK(strstr(told.text, "row") == NULL);
+    }
+    fixture_close(&f);
+}
+
 /* Goal: a batch is stored whole or not at all, also when one row is refused for its key. Method: a
  * key that is stored, and one that an earlier row has, which then names nobody. */
 TEST(refused_row_refuses_its_batch) {
@@ -941,6 +962,7 @@ TEST_MAIN(plain_job_has_the_defaults, fields_are_stored_as_given, id_may_be_null
           payload_may_be_empty, payload_of_the_limit_runs, job_is_copied, batch_of_different_jobs,
           batches_of_every_size, batch_runs_in_its_order, key_is_unique_within_its_kind,
           job_with_a_taken_key_is_kept_out_quietly, every_code_but_ok_is_negative,
+          batch_of_one_names_its_row,
           refused_row_refuses_its_batch, text_is_the_payload, key_is_kept_over_reopening,
           key_is_free_after_the_end,
           key_is_free_after_cancel_and_delete, key_is_reserved_through_retries,

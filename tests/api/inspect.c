@@ -400,6 +400,65 @@ TEST(listing_survives_changes) {
 
 /* ---- Counts and statistics ---- */
 
+/* ---- Beside a long look ---- */
+
+struct long_look {
+    jobq *q;
+    sqlite3 *reader;
+    int32_t steps, looked; /* atomic */
+};
+
+static int keep_the_reader(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                           void *ctx) {
+    (void)stage, (void)err;
+    if (which == JOBQ_CONNECTION_READER) ((struct long_look *)ctx)->reader = db;
+    return 0;
+}
+
+/* Within a slice: as slow as it takes until the other one has looked. */
+static int make_it_long(void *arg) {
+    struct long_look *l = (struct long_look *)arg;
+    __atomic_add_fetch(&l->steps, 1, __ATOMIC_SEQ_CST);
+    if (!__atomic_load_n(&l->looked, __ATOMIC_SEQ_CST)) test_pause_ms(1);
+    return 0;
+}
+
+static void *list_in_vain(void *arg) {
+    struct long_look *l = (struct long_look *)arg;
+    jobq_filter filter = {.kind = "none", .rows_max = INT64_MAX};
+    jobq_cursor cursor = {.done = false};
+    jobq_info info;
+    size_t count = 9;
+    WORKS(jobq_list(l->q, &filter, &cursor, &info, 1, &count, &err));
+    CHECK(cursor.done && count == 0);
+    return NULL;
+}
+
+/* Goal: who looks at one job waits for no whole listing of another thread. Method: that one is made
+ * slow until the other one has been answered, and goes on then; 30,000 jobs. */
+TEST(look_comes_between_the_slices_of_a_listing) {
+    static const jobq_job job = {.kind = "k"};
+    struct long_look l = {.q = NULL};
+    pthread_t thread;
+    int32_t steps;
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED,
+                                            .on_connect = keep_the_reader, .ctx = &l}));
+    REQUIRE(l.reader != NULL);
+    for (int i = 0; i < 30; i++) put_many(f.q, &job, 1000);
+    l.q = f.q;
+    sqlite3_progress_handler(l.reader, 1000, make_it_long, &l);
+    thread = thread_start(list_in_vain, &l);
+    while (!__atomic_load_n(&l.steps, __ATOMIC_SEQ_CST)) test_pause_ms(1);
+    CHECK_INT(state_of(f.q, 1), JOBQ_STATE_PENDING);
+    steps = __atomic_load_n(&l.steps, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&l.looked, 1, __ATOMIC_SEQ_CST);
+    pthread_join(thread, NULL);
+    if (!CHECK(l.steps > steps + 1)) test_note("%d of %d", (int)steps, (int)l.steps);
+    sqlite3_progress_handler(l.reader, 0, NULL, NULL);
+    fixture_close(&f);
+}
+
 /* Goal: counts add up and agree with the listing. Method: the mixed queue, each state. */
 TEST(counts_agree_with_listing) {
     int64_t ids[MANY];
@@ -823,6 +882,7 @@ TEST_MAIN(running_job_is_seen_as_running, times_are_of_the_queues_clock, get_fil
           listing_without_a_state_is_by_id, listing_tells_what_get_tells, listing_of_nothing,
           listing_with_a_wild_cursor,
           listing_leaves_out_what_is_not_kept, listing_survives_changes,
+          look_comes_between_the_slices_of_a_listing,
           counts_agree_with_listing, pending_jobs_are_told_apart, counts_of_many_rows,
           statistics_count_since_open, statistics_leave_out_conflicts, events_have_their_fields,
           events_of_changes, no_events_of_what_did_not_happen, events_come_after_the_commit,
