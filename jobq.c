@@ -8916,6 +8916,8 @@ JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t 
 
 /* ---- Entries: recycled under the baton, so the hot path does not allocate ---- */
 
+static const uint64_t jobq__tx_nothing; /* a payload of no bytes, aligned as any, with its zero */
+
 JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
                                           struct jobq__name *kind, struct jobq__name *lane) {
     struct jobq__link *spare = jobq__list_pop(&q->spare);
@@ -8932,7 +8934,7 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__ro
         entry->capacity = capacity;
     }
     entry->row = *row;
-    entry->row.payload = row->size ? entry->payload : (const unsigned char *)"";
+    entry->row.payload = row->size ? (const void *)entry->payload : &jobq__tx_nothing;
     if (row->size) {
         memcpy(entry->payload, row->payload, row->size);
         entry->payload[row->size] = 0;

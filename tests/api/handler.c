@@ -17,7 +17,8 @@ static jobq_outcome look_at_bytes(jobq_run *run, void *ctx) {
     const unsigned char *bytes = (const unsigned char *)jobq_run_payload(run, &size);
     const void *saved;
     (void)ctx;
-    CHECK(aligned(bytes));
+    CHECK(bytes != NULL && aligned(bytes));
+    CHECK_INT(bytes[size], 0);
     for (size_t i = 0; i < size; i++)
         if (!CHECK_INT(bytes[i], (unsigned char)(size + i))) break;
     if (jobq_run_attempt(run) == 1) {
@@ -26,13 +27,14 @@ static jobq_outcome look_at_bytes(jobq_run *run, void *ctx) {
         CHECK_CODE(jobq_checkpoint(run, bytes, size, NULL), JOBQ_OK);
     }
     saved = jobq_run_checkpoint(run, &saved_size);
-    CHECK(aligned(saved));
+    CHECK(saved != NULL && aligned(saved));
     if (CHECK_INT(saved_size, size)) CHECK_MEM(saved, bytes, size);
     return jobq_run_attempt(run) == 1 ? JOBQ_RETRY : JOBQ_DONE;
 }
 
-/* Goal: payload and checkpoint are aligned to 8 bytes, and whole. Method: every small size, so that
- * memory is used again for shorter and for longer ones; in a file and in memory; two attempts. */
+/* Goal: payload and checkpoint are aligned to 8 bytes, and whole, and a zero follows the payload.
+ * Method: every small size, none too, so that memory is used again for shorter and for longer ones;
+ * in a file and in memory; two attempts. */
 TEST(bytes_are_aligned_and_whole) {
     static const char *const places[] = {":memory:", "q.db"};
     for (int place = 0; place < 2; place++) {
@@ -48,9 +50,11 @@ TEST(bytes_are_aligned_and_whole) {
             for (size_t i = 0; i < size; i++) bytes[i] = (unsigned char)(size + i);
             put_job(q, (jobq_job){.kind = "k", .payload = bytes, .size = size});
         }
-        CHECK_INT(drain(q), SIZE_MAX_TRIED);
+        put(q, "k");
+        put_job(q, (jobq_job){.kind = "k", .text = ""});
+        CHECK_INT(drain(q), SIZE_MAX_TRIED + 2);
         advance(q, JOBQ_MINUTE);
-        CHECK_INT(count_all(q).done, SIZE_MAX_TRIED);
+        CHECK_INT(count_all(q).done, SIZE_MAX_TRIED + 2);
         CHECK_CODE(jobq_close(&q), JOBQ_OK);
         jobq_clock_free(options.clock);
     }
