@@ -538,13 +538,16 @@ TEST(what_commit_refuses_is_a_failure) {
 
 /* ---- What the next job finds ---- */
 
-/* Sets everything that jobq lives by to what it must not be. */
+/* Sets everything that jobq lives by to what it must not be, and keeps the connections. */
 static int wreck(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err, void *ctx) {
-    (void)which, (void)err, (void)ctx;
+    (void)err;
     if (stage != JOBQ_STAGE_SETUP) return 0;
+    ((sqlite3 **)ctx)[which] = db;
     run_sql(db, "PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF;"
                 " PRAGMA locking_mode = EXCLUSIVE; PRAGMA query_only = 1;"
-                " PRAGMA wal_autocheckpoint = 1");
+                " PRAGMA wal_autocheckpoint = 1; PRAGMA mmap_size = 1048576;"
+                " PRAGMA cell_size_check = 0; PRAGMA temp_store = FILE;"
+                " PRAGMA fullfsync = 0; PRAGMA checkpoint_fullfsync = 0");
     sqlite3_commit_hook(db, veto, NULL);
     sqlite3_progress_handler(db, 1, veto, NULL);
     sqlite3_busy_timeout(db, 60000);
@@ -556,8 +559,10 @@ static int wreck(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_erro
  * jobs with and without a transaction are done, the file stays in WAL mode and open to others. */
 TEST(hook_cannot_break_the_queue) {
     for (int memory = 0; memory < 2; memory++) {
+        sqlite3 *connections[JOBQ_CONNECTION_COPIER + 1];
         fixture f;
-        REQUIRE(open_at(&f, memory, (jobq_options){.workers = JOBQ_NONE, .on_connect = wreck}));
+        REQUIRE(open_at(&f, memory, (jobq_options){.workers = JOBQ_NONE, .on_connect = wreck,
+                                                   .ctx = connections}));
         handle(f.q, "k", only_begin, NULL);
         handle(f.q, "plain", do_nothing, NULL);
         for (int i = 0; i < 3; i++) put(f.q, i % 2 ? "k" : "plain");
@@ -572,6 +577,38 @@ TEST(hook_cannot_break_the_queue) {
             CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_job"), 4);
         }
         close_at(&f, memory);
+    }
+}
+
+/* Goal: whatever a hook sets, a connection of a file syncs as the options say, and maps nothing: a
+ * file that somebody cuts is an error then, not a signal. Method: each connection is asked, at both
+ * durabilities; at RELAXED the writer syncs as a flush wants it only then. See also
+ * fault/sync_fails.c. */
+TEST(hook_changes_neither_syncs_nor_maps) {
+    static const struct {
+        const char *sql;
+        int64_t value;
+    } settings[] = {{"PRAGMA cell_size_check", 1}, {"PRAGMA temp_store", 2},
+                    {"PRAGMA fullfsync", 1},       {"PRAGMA checkpoint_fullfsync", 1}};
+    for (int relaxed = 0; relaxed < 2; relaxed++) {
+        sqlite3 *connections[JOBQ_CONNECTION_COPIER + 1] = {NULL};
+        fixture f;
+        REQUIRE(open_at(&f, false, (jobq_options){.workers = JOBQ_NONE, .on_connect = wreck,
+                                                  .ctx = connections,
+                                                  .durability = relaxed ? JOBQ_RELAXED
+                                                                        : JOBQ_DURABLE}));
+        for (int i = 0; i <= JOBQ_CONNECTION_COPIER; i++) {
+            sqlite3 *db = connections[i];
+            if (i == JOBQ_CONNECTION_JOB) continue;
+            REQUIRE(db != NULL);
+            CHECK_INT(ask(db, "PRAGMA synchronous"), relaxed ? 1 : 2);
+            CHECK(ask(db, "PRAGMA mmap_size") <= 0);
+            CHECK_INT(ask(db, "PRAGMA query_only"), i == JOBQ_CONNECTION_READER);
+            for (size_t k = 0; k < sizeof settings / sizeof settings[0]; k++)
+                if (!CHECK_INT(ask(db, settings[k].sql), settings[k].value))
+                    test_note("%s", settings[k].sql);
+        }
+        close_at(&f, false);
     }
 }
 
@@ -1012,6 +1049,7 @@ TEST(memory_pool_loses_nothing) {
 TEST_MAIN(each_connection_is_shown, key_comes_first, hook_may_refuse, refusal_leaves_the_log,
           hook_may_refuse_the_job, nothing_temporary_is_in_the_way, other_temporary_things_stay,
           foreign_keys_hold, hook_may_make_tables, hook_cannot_break_the_queue,
+          hook_changes_neither_syncs_nor_maps,
           hook_must_end_its_transaction, handler_may_do_its_own_only, handler_may_analyze_its_own,
           next_job_finds_it_as_it_was, settings_of_the_hook_stay,
           taking_the_place_of_jobq_keeps_nothing, what_commit_refuses_is_a_failure,

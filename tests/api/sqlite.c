@@ -118,8 +118,13 @@ static int interrupt(void *arg) {
     return 1;
 }
 
+static sqlite3 *met[8]; /* the connections of a file that the extension was shown */
+static int met_count;
+
 static int meddle(sqlite3 *db, char **message, const void *api) {
+    const char *name = sqlite3_db_filename(db, "main");
     (void)message, (void)api;
+    if (name && *name && met_count < 8) met[met_count++] = db;
     sqlite3_exec(db, "PRAGMA synchronous=OFF; PRAGMA query_only=1; PRAGMA temp_store=FILE;"
                      " PRAGMA foreign_keys=1; PRAGMA recursive_triggers=1;"
                      " PRAGMA journal_size_limit=0; PRAGMA mmap_size=268435456;"
@@ -130,16 +135,23 @@ static int meddle(sqlite3 *db, char **message, const void *api) {
     return SQLITE_OK;
 }
 
-static int ask_sync(void *arg, int columns, char **values, char **names) {
+static int tell_number(void *arg, int columns, char **values, char **names) {
     (void)columns, (void)names;
     *(int *)arg = atoi(values[0]);
     return 0;
 }
 
+/* -1 if it tells nothing. */
+static int pragma(sqlite3 *db, const char *sql) {
+    int number = -1;
+    sqlite3_exec(db, sql, tell_number, &number, NULL);
+    return number;
+}
+
 static jobq_outcome ask_pragmas(jobq_run *run, void *ctx) {
     sqlite3 *db = NULL;
     if (jobq_run_db(run, &db, NULL) != JOBQ_OK) return JOBQ_FAIL;
-    sqlite3_exec(db, "PRAGMA synchronous", ask_sync, ctx, NULL);
+    *(int *)ctx = pragma(db, "PRAGMA synchronous");
     return JOBQ_DONE;
 }
 
@@ -149,12 +161,18 @@ static void open_with_extension(void *arg) {
     int synchronous = -1;
     REQUIRE_INT(sqlite3_auto_extension((void (*)(void))meddle), SQLITE_OK);
     work_a_little(path);
+    met_count = 0;
     q = open_steps(path);
     REQUIRE(q != NULL);
     handle(q, "ask", ask_pragmas, &synchronous);
     put(q, "ask");
     CHECK_INT(drain(q), 1);
     CHECK_INT(synchronous, 2);
+    CHECK_INT(met_count, 4); /* writer, reader, copier, job */
+    for (int i = 0; i < met_count; i++) {
+        CHECK_INT(pragma(met[i], "PRAGMA synchronous"), 2);
+        CHECK(pragma(met[i], "PRAGMA mmap_size") <= 0);
+    }
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 

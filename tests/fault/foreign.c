@@ -36,6 +36,65 @@ TEST(refused_lock_is_asked_for_again) {
     fixture_close(&f);
 }
 
+/* Goal: SQLite's other word for a file that others have, said when it gave up to find a place to
+ * read by, is no error of the disk: it is JOBQ_BUSY, and the queue goes on. Method: each lock is
+ * refused with that word; each way of looking, and of writing. */
+TEST(locks_that_give_up_are_busy) {
+    jobq_cursor cursor = {.done = false};
+    jobq_info info;
+    jobq_counts counts;
+    size_t count;
+    fixture f;
+    fault_begin();
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .busy_ms = 1}));
+    handle(f.q, "k", do_nothing, NULL);
+    put(f.q, "k");
+    fault_plan(FAULT_SHM_LOCK, "x*", SQLITE_PROTOCOL);
+    FAILS(JOBQ_BUSY, jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, NULL, &err));
+    FAILS(JOBQ_BUSY, jobq_step(f.q, NULL, &err));
+    FAILS(JOBQ_BUSY, jobq_cancel(f.q, 1, &err));
+    FAILS(JOBQ_BUSY, jobq_get(f.q, 1, &info, &err));
+    FAILS(JOBQ_BUSY, jobq_list(f.q, NULL, &cursor, &info, 1, &count, &err));
+    FAILS(JOBQ_BUSY, jobq_count(f.q, &counts, &err));
+    fault_off();
+    CHECK_INT(stats_of(f.q).failed_code, JOBQ_OK);
+    CHECK_INT(drain(f.q), 1);
+    CHECK_INT(count_all(f.q).done, 1);
+    fixture_close(&f);
+}
+
+/* Goal: a listing that fails half way has told nothing, and the same cursor tells all of it.
+ * Method: more rows than one look reads; each of its looks is refused in turn. */
+TEST(listing_that_fails_begins_anew) {
+    enum { JOBS = 600 };
+    static const jobq_job job = {.kind = "k"};
+    static jobq_info infos[JOBS];
+    int looks = 0;
+    bool hit;
+    fixture f;
+    fault_begin();
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED}));
+    put_many(f.q, &job, JOBS);
+    do {
+        jobq_cursor cursor = {.done = false};
+        size_t count = 9;
+        int rc;
+        fault_off();
+        fault_nth(FAULT_SHM_LOCK, ++looks, "x", SQLITE_PROTOCOL);
+        rc = jobq_list(f.q, NULL, &cursor, infos, JOBS, &count, NULL);
+        hit = fault_hits(FAULT_SHM_LOCK) > 0;
+        CHECK_CODE(rc, hit ? JOBQ_BUSY : JOBQ_OK);
+        CHECK_INT(count, hit ? 0 : JOBS);
+        fault_off();
+        WORKS(jobq_list(f.q, NULL, &cursor, infos, JOBS, &count, &err));
+        CHECK_INT(count, hit ? JOBS : 0);
+        for (int i = 0; i < JOBS; i++)
+            if (!CHECK_INT(infos[i].id, i + 1)) break;
+    } while (hit && test_failures() == 0);
+    CHECK(looks > 2);
+    fixture_close(&f);
+}
+
 /* ---- Many callers, a disk that fails, a connection that comes between ---- */
 
 enum { CALLERS = 4, CALLS = 40 };
@@ -179,5 +238,6 @@ TEST(a_look_waits_for_no_checkpoint) {
     pthread_cond_destroy(&s.changed);
 }
 
-TEST_MAIN(refused_lock_is_asked_for_again, groups_are_repeated_beside_another_writer,
+TEST_MAIN(refused_lock_is_asked_for_again, locks_that_give_up_are_busy,
+          listing_that_fails_begins_anew, groups_are_repeated_beside_another_writer,
           a_look_waits_for_no_checkpoint)

@@ -208,4 +208,36 @@ TEST(fsync_ghost) {
                 sum.boundaries, sum.images);
 }
 
-TEST_MAIN(fsync_ghost)
+/* ---- Who stops the syncs ---- */
+
+static int stop_syncing(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
+                        void *ctx) {
+    (void)which, (void)stage, (void)err, (void)ctx;
+    run_sql(db, "PRAGMA synchronous = OFF");
+    return 0;
+}
+
+/* Goal: what is told as durable was synced, whatever on_connect has set. Method: it turns syncs off
+ * on every connection; those of each call are counted, and those of the copy at the end. */
+TEST(hook_does_not_stop_the_syncs) {
+    fixture f;
+    int64_t id;
+    fault_begin();
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .on_connect = stop_syncing}));
+    handle(f.q, "k", do_nothing, NULL);
+    for (int i = 0; i < 3; i++) {
+        fault_off();
+        id = put(f.q, "k");
+        CHECK(fault_calls(FAULT_WAL_SYNC) > 0);
+        fault_off();
+        if (i) WORKS(jobq_cancel(f.q, id, &err));
+        else CHECK_INT(drain(f.q), 1);
+        CHECK(fault_calls(FAULT_WAL_SYNC) > 0);
+    }
+    fault_off();
+    fixture_close(&f);
+    CHECK(fault_calls(FAULT_DB_WRITE) > 0);
+    CHECK(fault_calls(FAULT_DB_SYNC) > 0);
+}
+
+TEST_MAIN(fsync_ghost, hook_does_not_stop_the_syncs)
