@@ -869,12 +869,14 @@ JOBQ__INTERNAL bool jobq__os_remote(const char *path);
 /* True if files there have a second, short name besides their own (FAT). */
 JOBQ__INTERNAL bool jobq__os_short_names(const char *path);
 /* Whether the file is a mount point by itself, as one that is bound to another place is. The path
- * must be a resolved one. 0, or errno if there is no descriptor to look; where the system keeps no
- * such list it is none. */
+ * must be a resolved one. 0, or errno if there is no descriptor to look; where neither the kernel
+ * nor a list of it tells, it is none. */
 JOBQ__INTERNAL int jobq__os_mounted(const char *path, bool *mounted);
 
 /* What path means at this moment: absolute and without a link. Of the last part nothing but a name
- * need be there. 0, or errno. */
+ * need be there. 0, errno, or this: the path leads to what no text names here, as a deleted file's
+ * descriptor does, and a path through the mounts of another process. */
+#define JOBQ__OS_ELSEWHERE (-1)
 JOBQ__INTERNAL int jobq__os_resolve(const char *path, char **resolved);
 
 /* Makes an empty file of this mode whatever the umask, and of this group if it is not 0. *created
@@ -955,6 +957,7 @@ JOBQ__INTERNAL int jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void))
 #define JOBQ__OS_KNOWS_THREADS 1
 #endif
 #if defined(__linux__)
+#include <sys/syscall.h>
 #include <sys/timex.h>
 #include <sys/vfs.h>
 #elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)
@@ -1402,11 +1405,30 @@ static bool jobq__os_in_mounts(int fd, const char *path) {
     }
     return found;
 }
+
+/* Asks the kernel itself; false if it does not know. Not on Android, which kills who makes a call
+ * that it has not heard of. */
+static bool jobq__os_tells_mount(const char *path, bool *mounted) {
+#if defined(SYS_statx) && !defined(__ANDROID__)
+    /* struct statx as words, and STATX_ATTR_MOUNT_ROOT: not every system's headers have them. */
+    enum { ATTRIBUTES = 1, KNOWN = 7, WORDS = 32, MOUNT_ROOT = 0x2000 };
+    uint64_t st[WORDS] = {0};
+    if (syscall(SYS_statx, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, 0, st)) return false;
+    *mounted = (st[ATTRIBUTES] & MOUNT_ROOT) != 0;
+    return (st[KNOWN] & MOUNT_ROOT) != 0;
+#else
+    (void)path;
+    (void)mounted;
+    return false;
+#endif
+}
 #endif
 
 JOBQ__INTERNAL int jobq__os_mounted(const char *path, bool *mounted) {
 #if defined(__linux__)
-    int fd = jobq__os_open("/proc/self/mountinfo", O_RDONLY, 0);
+    int fd;
+    if (jobq__os_tells_mount(path, mounted)) return 0;
+    fd = jobq__os_open("/proc/self/mountinfo", O_RDONLY, 0);
     *mounted = fd >= 0 && jobq__os_in_mounts(fd, path);
     if (fd < 0) return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? errno : 0;
     close(fd);
@@ -1426,6 +1448,37 @@ static char *jobq__os_join(const char *dir, size_t size, const char *name) {
     if (size && dir[size - 1] != '/') joined[size++] = '/';
     memcpy(joined + size, name, length + 1);
     return joined;
+}
+
+/* What path leads to is what stands under its text: some paths lead elsewhere, as those through
+ * /proc do. 0 or errno; what is gone by now leads nowhere. */
+static int jobq__os_compare(const char *path, const char *real) {
+    struct stat led, named;
+    struct jobq__os_id a, b;
+    if (stat(path, &led)) return errno == ENOENT ? 0 : errno;
+    if (stat(real, &named)) return errno == ENOENT ? JOBQ__OS_ELSEWHERE : errno;
+    a = jobq__os_id(&led);
+    b = jobq__os_id(&named);
+    return jobq__os_same_file(&a, &b) ? 0 : JOBQ__OS_ELSEWHERE;
+}
+
+/* The text of what stands at path; 0 or errno. */
+static int jobq__os_real(const char *path, char **real) {
+    struct stat st;
+    int failed = 0, again = 0;
+    *real = realpath(path, NULL);
+    if (!*real) failed = errno;
+    /* It may have been made just now; else its text is no name. */
+    if (failed == ENOENT && !stat(path, &st)) {
+        *real = realpath(path, NULL);
+        if (!*real) again = errno;
+        failed = again == ENOENT ? JOBQ__OS_ELSEWHERE : again;
+    }
+    if (!failed) failed = jobq__os_compare(path, *real);
+    if (!failed) return 0;
+    free(*real);
+    *real = NULL;
+    return failed;
 }
 
 /* The last part of *path is missing, or a link to what is missing: goes where the link leads, or
@@ -1450,8 +1503,7 @@ static int jobq__os_resolve_last(char **path, char **resolved) {
     }
     dir = jobq__os_join(*path, size, ".");
     if (!dir) return ENOMEM;
-    real = realpath(dir, NULL);
-    failed = real ? 0 : errno;
+    failed = jobq__os_real(dir, &real);
     jobq__mem_free(dir);
     if (failed) return failed;
     *resolved = jobq__os_join(real, strlen(real), name);
@@ -1464,14 +1516,12 @@ JOBQ__INTERNAL int jobq__os_resolve(const char *path, char **resolved) {
     int links = 0, failed = at ? 0 : ENOMEM;
     *resolved = NULL;
     while (!failed && !*resolved) {
-        real = realpath(at, NULL);
-        if (real) {
+        failed = jobq__os_real(at, &real);
+        if (!failed) {
             *resolved = jobq__mem_copy(real, strlen(real));
             free(real);
             failed = *resolved ? 0 : ENOMEM;
-        } else if (errno != ENOENT) {
-            failed = errno;
-        } else {
+        } else if (failed == ENOENT) {
             failed = links++ < 40 ? jobq__os_resolve_last(&at, resolved) : ELOOP;
         }
     }
@@ -2029,8 +2079,10 @@ JOBQ_API void jobq_clock_set(jobq_clock *clock, int64_t at_ms) {
  * where the process goes, which links are changed, or what SQLite takes for a URI.
  *
  * The names of log and lock are made from the database's name, so a file that has two of them
- * would have two logs and two owners. It is refused, and so is what is mounted by itself. A second
- * name that is made later does no harm until somebody opens it, who is then refused.
+ * would have two logs and two owners. It is refused, and so is what is mounted by itself, and what
+ * stands beside it likewise. A path that leads to another file than its text names is refused, for
+ * from then on the text is all that is used. A second name that is made later does no harm until
+ * somebody opens it, who is then refused.
  *
  * A file has moved if its name is gone or names another file. The log's shared memory (-shm) counts
  * as much as the log: the locks lie in it, and where the log ends, so whoever makes a new one
@@ -2094,6 +2146,10 @@ static char *jobq__files_beside(const char *path, const char *ending) {
 static int jobq__files_name(struct jobq__files *files, const char *path, jobq_error *err) {
     int failed = jobq__os_resolve(path, &files->path);
     if (failed == ENOMEM) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (failed == JOBQ__OS_ELSEWHERE)
+        return jobq__err_set(err, JOBQ_CANT_OPEN, "%.250s leads to a file that has no name here: it"
+                             " was deleted, or lies in another mount namespace; give a path by"
+                             " which this process finds it without /proc", path);
     if (failed)
         return jobq__err_os(err, failed == EACCES ? JOBQ_READ_ONLY : JOBQ_CANT_OPEN, failed,
                             "realpath", path, "its directory has to be there and to be entered");
@@ -2121,21 +2177,22 @@ static int jobq__files_make(struct jobq__files *files, const jobq_options *optio
 }
 
 /* Only what has one name may be opened: see the design note. */
-static int jobq__files_check_names(const struct jobq__files *files, jobq_error *err) {
+static int jobq__files_check_names(const char *path, const struct jobq__os_file *file,
+                                   jobq_error *err) {
     bool mounted;
     int failed;
-    if (files->db.names > 1)
-        return jobq__err_set(err, JOBQ_LINKED, "%.250s has %lld names (hard links): under another"
-                             " one its log and its owner would not be seen; leave it only one, or"
-                             " say .linked = true", files->path, (long long)files->db.names);
-    failed = jobq__os_mounted(files->path, &mounted);
+    if (file->names > 1)
+        return jobq__err_set(err, JOBQ_LINKED, "%.250s has %lld names (hard links), and by another"
+                             " one it has another log, another owner, or another database; leave it"
+                             " only one, or say .linked = true", path, (long long)file->names);
+    failed = jobq__os_mounted(path, &mounted);
     if (failed)
-        return jobq__err_os(err, JOBQ_CANT_OPEN, failed, "open /proc/self/mountinfo for",
-                            files->path, "it says whether the file is mounted by itself");
+        return jobq__err_os(err, JOBQ_CANT_OPEN, failed, "open /proc/self/mountinfo for", path,
+                            "it says whether the file is mounted by itself");
     if (mounted)
-        return jobq__err_set(err, JOBQ_LINKED, "%.250s is mounted by itself: where it comes from"
-                             " its log and its owner would not be seen; mount its directory, or"
-                             " say .linked = true", files->path);
+        return jobq__err_set(err, JOBQ_LINKED, "%.250s is mounted by itself: who does not see that"
+                             " mount has another log or another owner; mount its directory, or say"
+                             " .linked = true", path);
     return JOBQ_OK;
 }
 
@@ -2150,7 +2207,7 @@ static int jobq__files_check_db(const struct jobq__files *files, const char *pat
     if (files->db.kind != JOBQ__OS_FILE)
         return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s %s; give the path of a database", path,
                              jobq__files_what(files->db.kind));
-    return linked ? JOBQ_OK : jobq__files_check_names(files, err);
+    return linked ? JOBQ_OK : jobq__files_check_names(files->path, &files->db, err);
 }
 
 /* What stands beside the database has to be a plain file with one name, too. */
@@ -2167,10 +2224,8 @@ static int jobq__files_check_beside(const struct jobq__files *files, bool linked
         if (file.kind != JOBQ__OS_FILE)
             return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s %s; it is in the way and has to be"
                                  " removed", names[i], jobq__files_what(file.kind));
-        if (file.names > 1 && !linked)
-            return jobq__err_set(err, JOBQ_LINKED, "%.250s has %lld names (hard links) and may"
-                                 " belong to another database; leave it only one, or say"
-                                 " .linked = true", names[i], (long long)file.names);
+        if (!linked) rc = jobq__files_check_names(names[i], &file, err);
+        if (rc != JOBQ_OK) return rc;
     }
     return JOBQ_OK;
 }

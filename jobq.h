@@ -312,8 +312,8 @@ typedef struct jobq_options {
                                client, BAD_SQLITE where there is no such VFS */
     bool remote;            /* open a file on a network or FUSE file system, too; not safe */
     bool linked;            /* open a file that has several names (hard links; what looks like the
-                               short one on FAT) or is mounted by itself, too; not safe: under
-                               another name it has another owner */
+                               short one on FAT) or is mounted by itself, or whose -wal, -shm or
+                               -jobq is, too; not safe: under another name it has another owner */
     bool charge_reboots;    /* a power cut counts as a crash of the jobs it met. Without this nobody
                                is charged in doubt either: where the system does not name its boots
                                and its clock is not known to be right (Linux without /proc and NTP)

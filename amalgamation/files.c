@@ -15,6 +15,10 @@ static char *jobq__files_beside(const char *path, const char *ending) {
 static int jobq__files_name(struct jobq__files *files, const char *path, jobq_error *err) {
     int failed = jobq__os_resolve(path, &files->path);
     if (failed == ENOMEM) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (failed == JOBQ__OS_ELSEWHERE)
+        return jobq__err_set(err, JOBQ_CANT_OPEN, "%.250s leads to a file that has no name here: it"
+                             " was deleted, or lies in another mount namespace; give a path by"
+                             " which this process finds it without /proc", path);
     if (failed)
         return jobq__err_os(err, failed == EACCES ? JOBQ_READ_ONLY : JOBQ_CANT_OPEN, failed,
                             "realpath", path, "its directory has to be there and to be entered");
@@ -42,21 +46,22 @@ static int jobq__files_make(struct jobq__files *files, const jobq_options *optio
 }
 
 /* Only what has one name may be opened: see the design note. */
-static int jobq__files_check_names(const struct jobq__files *files, jobq_error *err) {
+static int jobq__files_check_names(const char *path, const struct jobq__os_file *file,
+                                   jobq_error *err) {
     bool mounted;
     int failed;
-    if (files->db.names > 1)
-        return jobq__err_set(err, JOBQ_LINKED, "%.250s has %lld names (hard links): under another"
-                             " one its log and its owner would not be seen; leave it only one, or"
-                             " say .linked = true", files->path, (long long)files->db.names);
-    failed = jobq__os_mounted(files->path, &mounted);
+    if (file->names > 1)
+        return jobq__err_set(err, JOBQ_LINKED, "%.250s has %lld names (hard links), and by another"
+                             " one it has another log, another owner, or another database; leave it"
+                             " only one, or say .linked = true", path, (long long)file->names);
+    failed = jobq__os_mounted(path, &mounted);
     if (failed)
-        return jobq__err_os(err, JOBQ_CANT_OPEN, failed, "open /proc/self/mountinfo for",
-                            files->path, "it says whether the file is mounted by itself");
+        return jobq__err_os(err, JOBQ_CANT_OPEN, failed, "open /proc/self/mountinfo for", path,
+                            "it says whether the file is mounted by itself");
     if (mounted)
-        return jobq__err_set(err, JOBQ_LINKED, "%.250s is mounted by itself: where it comes from"
-                             " its log and its owner would not be seen; mount its directory, or"
-                             " say .linked = true", files->path);
+        return jobq__err_set(err, JOBQ_LINKED, "%.250s is mounted by itself: who does not see that"
+                             " mount has another log or another owner; mount its directory, or say"
+                             " .linked = true", path);
     return JOBQ_OK;
 }
 
@@ -71,7 +76,7 @@ static int jobq__files_check_db(const struct jobq__files *files, const char *pat
     if (files->db.kind != JOBQ__OS_FILE)
         return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s %s; give the path of a database", path,
                              jobq__files_what(files->db.kind));
-    return linked ? JOBQ_OK : jobq__files_check_names(files, err);
+    return linked ? JOBQ_OK : jobq__files_check_names(files->path, &files->db, err);
 }
 
 /* What stands beside the database has to be a plain file with one name, too. */
@@ -88,10 +93,8 @@ static int jobq__files_check_beside(const struct jobq__files *files, bool linked
         if (file.kind != JOBQ__OS_FILE)
             return jobq__err_set(err, JOBQ_NOT_A_FILE, "%.250s %s; it is in the way and has to be"
                                  " removed", names[i], jobq__files_what(file.kind));
-        if (file.names > 1 && !linked)
-            return jobq__err_set(err, JOBQ_LINKED, "%.250s has %lld names (hard links) and may"
-                                 " belong to another database; leave it only one, or say"
-                                 " .linked = true", names[i], (long long)file.names);
+        if (!linked) rc = jobq__files_check_names(names[i], &file, err);
+        if (rc != JOBQ_OK) return rc;
     }
     return JOBQ_OK;
 }

@@ -13,8 +13,10 @@
  * where the process goes, which links are changed, or what SQLite takes for a URI.
  *
  * The names of log and lock are made from the database's name, so a file that has two of them
- * would have two logs and two owners. It is refused, and so is what is mounted by itself. A second
- * name that is made later does no harm until somebody opens it, who is then refused.
+ * would have two logs and two owners. It is refused, and so is what is mounted by itself, and what
+ * stands beside it likewise. A path that leads to another file than its text names is refused, for
+ * from then on the text is all that is used. A second name that is made later does no harm until
+ * somebody opens it, who is then refused.
  *
  * A file has moved if its name is gone or names another file. The log's shared memory (-shm) counts
  * as much as the log: the locks lie in it, and where the log ends, so whoever makes a new one

@@ -19,6 +19,7 @@
 #define JOBQ__OS_KNOWS_THREADS 1
 #endif
 #if defined(__linux__)
+#include <sys/syscall.h>
 #include <sys/timex.h>
 #include <sys/vfs.h>
 #elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)
@@ -466,11 +467,30 @@ static bool jobq__os_in_mounts(int fd, const char *path) {
     }
     return found;
 }
+
+/* Asks the kernel itself; false if it does not know. Not on Android, which kills who makes a call
+ * that it has not heard of. */
+static bool jobq__os_tells_mount(const char *path, bool *mounted) {
+#if defined(SYS_statx) && !defined(__ANDROID__)
+    /* struct statx as words, and STATX_ATTR_MOUNT_ROOT: not every system's headers have them. */
+    enum { ATTRIBUTES = 1, KNOWN = 7, WORDS = 32, MOUNT_ROOT = 0x2000 };
+    uint64_t st[WORDS] = {0};
+    if (syscall(SYS_statx, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, 0, st)) return false;
+    *mounted = (st[ATTRIBUTES] & MOUNT_ROOT) != 0;
+    return (st[KNOWN] & MOUNT_ROOT) != 0;
+#else
+    (void)path;
+    (void)mounted;
+    return false;
+#endif
+}
 #endif
 
 JOBQ__INTERNAL int jobq__os_mounted(const char *path, bool *mounted) {
 #if defined(__linux__)
-    int fd = jobq__os_open("/proc/self/mountinfo", O_RDONLY, 0);
+    int fd;
+    if (jobq__os_tells_mount(path, mounted)) return 0;
+    fd = jobq__os_open("/proc/self/mountinfo", O_RDONLY, 0);
     *mounted = fd >= 0 && jobq__os_in_mounts(fd, path);
     if (fd < 0) return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? errno : 0;
     close(fd);
@@ -490,6 +510,37 @@ static char *jobq__os_join(const char *dir, size_t size, const char *name) {
     if (size && dir[size - 1] != '/') joined[size++] = '/';
     memcpy(joined + size, name, length + 1);
     return joined;
+}
+
+/* What path leads to is what stands under its text: some paths lead elsewhere, as those through
+ * /proc do. 0 or errno; what is gone by now leads nowhere. */
+static int jobq__os_compare(const char *path, const char *real) {
+    struct stat led, named;
+    struct jobq__os_id a, b;
+    if (stat(path, &led)) return errno == ENOENT ? 0 : errno;
+    if (stat(real, &named)) return errno == ENOENT ? JOBQ__OS_ELSEWHERE : errno;
+    a = jobq__os_id(&led);
+    b = jobq__os_id(&named);
+    return jobq__os_same_file(&a, &b) ? 0 : JOBQ__OS_ELSEWHERE;
+}
+
+/* The text of what stands at path; 0 or errno. */
+static int jobq__os_real(const char *path, char **real) {
+    struct stat st;
+    int failed = 0, again = 0;
+    *real = realpath(path, NULL);
+    if (!*real) failed = errno;
+    /* It may have been made just now; else its text is no name. */
+    if (failed == ENOENT && !stat(path, &st)) {
+        *real = realpath(path, NULL);
+        if (!*real) again = errno;
+        failed = again == ENOENT ? JOBQ__OS_ELSEWHERE : again;
+    }
+    if (!failed) failed = jobq__os_compare(path, *real);
+    if (!failed) return 0;
+    free(*real);
+    *real = NULL;
+    return failed;
 }
 
 /* The last part of *path is missing, or a link to what is missing: goes where the link leads, or
@@ -514,8 +565,7 @@ static int jobq__os_resolve_last(char **path, char **resolved) {
     }
     dir = jobq__os_join(*path, size, ".");
     if (!dir) return ENOMEM;
-    real = realpath(dir, NULL);
-    failed = real ? 0 : errno;
+    failed = jobq__os_real(dir, &real);
     jobq__mem_free(dir);
     if (failed) return failed;
     *resolved = jobq__os_join(real, strlen(real), name);
@@ -528,14 +578,12 @@ JOBQ__INTERNAL int jobq__os_resolve(const char *path, char **resolved) {
     int links = 0, failed = at ? 0 : ENOMEM;
     *resolved = NULL;
     while (!failed && !*resolved) {
-        real = realpath(at, NULL);
-        if (real) {
+        failed = jobq__os_real(at, &real);
+        if (!failed) {
             *resolved = jobq__mem_copy(real, strlen(real));
             free(real);
             failed = *resolved ? 0 : ENOMEM;
-        } else if (errno != ENOENT) {
-            failed = errno;
-        } else {
+        } else if (failed == ENOENT) {
             failed = links++ < 40 ? jobq__os_resolve_last(&at, resolved) : ELOOP;
         }
     }

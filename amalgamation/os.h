@@ -169,12 +169,14 @@ JOBQ__INTERNAL bool jobq__os_remote(const char *path);
 /* True if files there have a second, short name besides their own (FAT). */
 JOBQ__INTERNAL bool jobq__os_short_names(const char *path);
 /* Whether the file is a mount point by itself, as one that is bound to another place is. The path
- * must be a resolved one. 0, or errno if there is no descriptor to look; where the system keeps no
- * such list it is none. */
+ * must be a resolved one. 0, or errno if there is no descriptor to look; where neither the kernel
+ * nor a list of it tells, it is none. */
 JOBQ__INTERNAL int jobq__os_mounted(const char *path, bool *mounted);
 
 /* What path means at this moment: absolute and without a link. Of the last part nothing but a name
- * need be there. 0, or errno. */
+ * need be there. 0, errno, or this: the path leads to what no text names here, as a deleted file's
+ * descriptor does, and a path through the mounts of another process. */
+#define JOBQ__OS_ELSEWHERE (-1)
 JOBQ__INTERNAL int jobq__os_resolve(const char *path, char **resolved);
 
 /* Makes an empty file of this mode whatever the umask, and of this group if it is not 0. *created

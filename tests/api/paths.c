@@ -8,6 +8,7 @@
 #ifdef __linux__
 #include <sys/mount.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/vfs.h>
 #endif
 
@@ -287,7 +288,18 @@ TEST(what_stands_beside_is_a_plain_file) {
 }
 
 #ifdef __linux__
-/* In mounts of its own, which end with it. */
+/* Gets mounts of its own, which end with the process; false if it may not. */
+static bool own_mounts(void) {
+    if (syscall(SYS_unshare, 0x00020000 /* CLONE_NEWNS */) == 0
+        && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0) return true;
+    test_skip("may not mount");
+    return false;
+}
+
+static bool bind_over(const char *from, const char *path) {
+    return CHECK_INT(mount(from, path, "", MS_BIND, NULL), 0);
+}
+
 static void open_what_is_mounted(void *arg) {
     const char *path = test_path("in side\\q.db"), *from = test_path("outside.db");
     jobq_options linked = {.workers = JOBQ_NONE, .linked = true};
@@ -295,15 +307,56 @@ static void open_what_is_mounted(void *arg) {
     (void)arg;
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
     touch(path);
-    if (syscall(SYS_unshare, 0x00020000 /* CLONE_NEWNS */) != 0
-        || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0
-        || mount(from, path, "", MS_BIND, NULL) != 0) {
-        test_skip("may not mount");
-        return;
-    }
+    if (!own_mounts() || !bind_over(from, path)) return;
     open_in_vain(path, JOBQ_LINKED, "mounted by itself");
     WORKS(jobq_open(path, &linked, &q, &err));
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+static void open_beside_what_is_mounted(void *arg) {
+    static const char *const endings[] = {"-wal", "-shm", "-jobq"};
+    const char *path = test_path("q.db"), *from = test_path("other");
+    jobq_options linked = {.workers = JOBQ_NONE, .linked = true};
+    jobq *q = open_steps(path);
+    (void)arg;
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    touch(from);
+    if (!own_mounts()) return;
+    for (size_t i = 0; i < 3; i++) {
+        char beside[1024], says[64];
+        snprintf(beside, sizeof beside, "%s%s", path, endings[i]);
+        snprintf(says, sizeof says, "q.db%s is mounted by itself", endings[i]);
+        touch(beside);
+        if (!bind_over(from, beside)) return;
+        open_in_vain(path, JOBQ_LINKED, says);
+        if (i == 2) {
+            WORKS(jobq_open(path, &linked, &q, &err));
+            CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        }
+        CHECK_INT(umount(beside), 0);
+        q = open_steps(path);
+        REQUIRE(q != NULL);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+}
+
+/* The kernel tells of mounts by itself since 5.8. */
+static bool kernel_tells_of_mounts(void) {
+    struct utsname name;
+    int major = 0, minor = 0;
+    if (uname(&name) || sscanf(name.release, "%d.%d", &major, &minor) != 2) return false;
+    return major > 5 || (major == 5 && minor >= 8);
+}
+
+static void open_what_is_mounted_unseen(void *arg) {
+    const char *path = test_path("q.db"), *from = test_path("outside.db");
+    jobq *q = open_steps(from);
+    (void)arg;
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    touch(path);
+    if (!own_mounts() || !bind_over(from, path)) return;
+    REQUIRE_INT(mount("none", "/proc", "tmpfs", 0, NULL), 0);
+    open_in_vain(path, JOBQ_LINKED, "mounted by itself");
 }
 #endif
 
@@ -314,6 +367,126 @@ TEST(mounted_file_is_refused) {
     CHECK_INT(test_fork(open_what_is_mounted, NULL), 0);
 #else
     test_skip("only Linux mounts files");
+#endif
+}
+
+/* Goal: so is a database beside which such a file stands: log, memory and lock are not those that
+ * others see. Method: each ending, mounted and unmounted. */
+TEST(mounted_file_beside_is_refused) {
+#ifdef __linux__
+    CHECK_INT(test_fork(open_beside_what_is_mounted, NULL), 0);
+#else
+    test_skip("only Linux mounts files");
+#endif
+}
+
+/* Goal: the same where no list of mounts is to be had. Method: nothing stands in /proc. */
+TEST(mounted_file_is_refused_without_proc) {
+#ifdef __linux__
+    if (kernel_tells_of_mounts()) CHECK_INT(test_fork(open_what_is_mounted_unseen, NULL), 0);
+    else test_skip("a kernel before 5.8");
+#else
+    test_skip("only Linux mounts files");
+#endif
+}
+
+/* ---- A name that leads where no name does ---- */
+
+#ifdef __linux__
+/* Another process has mounted a directory of its own over ours, and waits there. */
+struct elsewhere {
+    int said[2], go[2];
+};
+
+static void live_elsewhere(void *arg) {
+    struct elsewhere *e = (struct elsewhere *)arg;
+    const char *dir = test_path("dir");
+    bool may = own_mounts() && mount("none", dir, "tmpfs", 0, NULL) == 0;
+    jobq *q = may ? open_steps(test_path("dir/there.db")) : NULL;
+    if (q) {
+        put(q, "k");
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+    pipe_say(e->said);
+    pipe_hear(e->go);
+}
+
+static void open_by_another_root(pid_t pid, const char *name, const char *says) {
+    char path[1024];
+    snprintf(path, sizeof path, "/proc/%d/root%s/%s", (int)pid, test_path("dir"), name);
+    open_in_vain(path, JOBQ_CANT_OPEN, says);
+}
+#endif
+
+/* Goal: a path through another process's mounts, whose text means another file here, is refused,
+ * and nothing is made under that text. Method: a file that is there, one that is not, and a link to
+ * one that is not. */
+TEST(path_into_other_mounts) {
+#ifdef __linux__
+    static const char *const names[] = {"there.db", "new.db", "link.db"};
+    const char *dir = test_path("dir");
+    struct elsewhere e;
+    pid_t pid;
+    char root[1024];
+    struct stat here, there;
+    REQUIRE_INT(mkdir(dir, 0700), 0);
+    pipe_make(e.said);
+    pipe_make(e.go);
+    pid = test_spawn(live_elsewhere, &e);
+    pipe_hear(e.said);
+    snprintf(root, sizeof root, "/proc/%d/root%s", (int)pid, dir);
+    REQUIRE_INT(stat(dir, &here), 0);
+    if (stat(root, &there) != 0 || here.st_dev == there.st_dev) {
+        test_skip("may not mount");
+    } else {
+        snprintf(root, sizeof root, "/proc/%d/root%s/link.db", (int)pid, dir);
+        REQUIRE_INT(symlink("none.db", root), 0);
+        for (size_t i = 0; i < 3; i++) {
+            open_by_another_root(pid, names[i], "another mount namespace");
+            CHECK(!exists(test_path("dir/there.db")) && !exists(test_path("dir/new.db"))
+                  && !exists(test_path("dir/none.db")));
+        }
+    }
+    pipe_say(e.go);
+    CHECK_INT(test_wait(pid), 0);
+    pipe_free(e.said);
+    pipe_free(e.go);
+#else
+    test_skip("only Linux tells of other processes so");
+#endif
+}
+
+/* Goal: a descriptor's name is the file's own while that has one, and no name when that is deleted:
+ * then no other file is made. Method: a queue opened by the descriptor of its file, before and
+ * after that is deleted. */
+TEST(path_of_a_descriptor) {
+#ifdef __linux__
+    const char *path = test_path("q.db");
+    char name[64], ghost[1024];
+    jobq *q = open_steps(path), *again = NULL;
+    int fd;
+    REQUIRE(q != NULL);
+    put(q, "k");
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    if (!exists("/proc/self/fd")) {
+        test_skip("no /proc");
+        return;
+    }
+    fd = open(path, O_RDONLY);
+    REQUIRE(fd >= 0);
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    q = open_steps(name);
+    REQUIRE(q != NULL);
+    CHECK_INT(total(q), 1);
+    FAILS(JOBQ_LOCKED, jobq_open(path, NULL, &again, &err));
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    REQUIRE_INT(unlink(path), 0);
+    open_in_vain(name, JOBQ_CANT_OPEN, "deleted");
+    snprintf(ghost, sizeof ghost, "%s (deleted)", path);
+    CHECK(!exists(ghost));
+    close(fd);
+#else
+    test_skip("only Linux names descriptors so");
 #endif
 }
 
@@ -423,4 +596,6 @@ TEST_MAIN(relative_path_keeps_its_file, later_connection_gets_the_same_file_or_n
           another_root_has_another_file, links_are_followed_once, names_are_never_uris,
           bad_paths_say_why, path_longer_than_sqlite_takes, file_with_two_names_is_refused,
           second_name_beside, what_stands_beside_is_a_plain_file, mounted_file_is_refused,
+          mounted_file_beside_is_refused, mounted_file_is_refused_without_proc,
+          path_into_other_mounts, path_of_a_descriptor,
           cannot_look_is_not_moved, moved_directory_is_moved, short_name_is_refused)
