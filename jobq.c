@@ -13755,10 +13755,9 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
 JOBQ__INTERNAL int jobq__api_enter(jobq *q, const char *call, jobq_error *err);
 /* The same for calls of the owner only. */
 JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err);
-/* And for those that neither a handler nor a callback may make; what these, and a client, are to do
- * instead. */
+/* And for those that neither a handler nor a callback may make; what these are to do instead. */
 JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char *way_out,
-                                           const char *clients_way, jobq_error *err);
+                                           jobq_error *err);
 /* Returns rc. */
 JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
 
@@ -13805,16 +13804,39 @@ JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc) {
     return rc;
 }
 
-static int jobq__api_refuse_client(const char *call, const char *way_out, jobq_error *err) {
+/* The owner's calls, and what a client does instead. */
+static const struct jobq__api_instead {
+    const char *call, *way_out;
+} jobq__api_instead[] = {
+    {"jobq_register", "The owner does; jobs of a kind that it does not know wait there (parked)"},
+    {"jobq_start", "Jobs run where the owner is: its process starts the workers"},
+    {"jobq_stop", "The workers are in the owner's process; a client ends with jobq_close"},
+    {"jobq_notify", "An owner with .shared = true looks for a client's jobs by itself (poll_ms)"},
+    {"jobq_cancel", "To have the owner do it, enqueue a job whose handler does"},
+    {"jobq_retry_now", "To have the owner do it, enqueue a job whose handler does"},
+    {"jobq_delete", "To have the owner do it, enqueue a job whose handler does"},
+    {"jobq_wait", "Look again with jobq_get"},
+    {"jobq_step", "Jobs run where the owner is; jobq_get tells what has become of one"},
+    {"jobq_run_until_idle", "Jobs run where the owner is; jobq_get tells what has become of one"},
+    {"jobq_advance", "What is to happen happens there; jobq_clock_advance moves a clock alone"},
+    {"jobq_advance_to_next", "What is to happen happens there; jobq_clock_advance moves a clock"
+                             " alone"},
+    {"jobq_next_deadline", "A client has nothing to do at any time, and need not ask"},
+};
+
+static int jobq__api_refuse_client(const char *call, jobq_error *err) {
+    size_t i = 0;
+    while (i < JOBQ__COUNT(jobq__api_instead) - 1 && strcmp(jobq__api_instead[i].call, call)) i++;
+    jobq__assert(strcmp(jobq__api_instead[i].call, call) == 0);
     return jobq__err_set(err, JOBQ_MISUSE, "%s is for the owner of the queue; a client enqueues,"
-                         " flushes and looks inside (get, list, count, stat). %s", call, way_out);
+                         " flushes and looks inside (get, list, count, stat). %s", call,
+                         jobq__api_instead[i].way_out);
 }
 
 JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err) {
     int rc = jobq__api_enter(q, call, err);
     if (rc == JOBQ_OK && q->client)
-        rc = jobq__api_leave(q, jobq__api_refuse_client(call, "To have the owner do it, enqueue a"
-                                                        " job whose handler does", err));
+        rc = jobq__api_leave(q, jobq__api_refuse_client(call, err));
     return rc;
 }
 
@@ -13828,7 +13850,7 @@ static int jobq__api_refuse_inside(const jobq *q, const char *where, const char 
 }
 
 JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char *way_out,
-                                           const char *clients_way, jobq_error *err) {
+                                           jobq_error *err) {
     const char *where;
     int rc = jobq__api_come_in(q, call, err);
     if (rc != JOBQ_OK) return rc;
@@ -13839,7 +13861,7 @@ JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char
     else if (jobq__os_load(&q->closing))
         rc = jobq__err_set(err, JOBQ_CLOSED, NULL);
     else if (q->client)
-        rc = jobq__api_refuse_client(call, clients_way, err);
+        rc = jobq__api_refuse_client(call, err);
     return rc == JOBQ_OK ? rc : jobq__api_leave(q, rc);
 }
 
@@ -14242,7 +14264,7 @@ JOBQ_API int jobq_close(jobq **at) {
 
 JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
     int rc = jobq__api_enter_outside(q, "jobq_start", "let the thread do that that opened"
-                                     " the queue, or another", "Only the owner's process can", err);
+                                     " the queue, or another", err);
     if (rc != JOBQ_OK) return rc;
     if (q->step_mode)
         rc = jobq__err_set(err, JOBQ_MISUSE, "in step mode (workers = JOBQ_NONE) there are no"
@@ -14258,7 +14280,7 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
 JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
     int64_t grace_us;
     int rc = jobq__api_enter_outside(q, "jobq_stop", "tell another thread to stop the"
-                                     " queue, and return", "Only the owner's process can", err);
+                                     " queue, and return", err);
     if (rc != JOBQ_OK) return rc;
     if (grace_ms == 0) grace_ms = JOBQ__GRACE_MS;
     if (grace_ms == JOBQ_NONE) grace_ms = 0;
@@ -15007,8 +15029,7 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
 static int jobq__jobs_advance(jobq *q, const char *call, int64_t duration_ms, bool next,
                               int *fired, jobq_error *err) {
     int rc = jobq__api_enter_outside(q, call, "what is due runs after you have returned, and"
-                                     " jobq_run_sleep lets a handler's time pass",
-                                     "Only the owner's process can", err);
+                                     " jobq_run_sleep lets a handler's time pass", err);
     if (fired) *fired = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->clock)
@@ -15047,7 +15068,7 @@ JOBQ_API int jobq_wakes(jobq *q) {
 
 static int jobq__jobs_step(jobq *q, const char *call, bool all, int64_t *ran, jobq_error *err) {
     int rc = jobq__api_enter_outside(q, call, "what you store here runs after you have returned",
-                                     "Only the owner's process can", err);
+                                     err);
     *ran = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->step_mode)
@@ -15422,7 +15443,7 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
     jobq_info scratch;
     int rc = jobq__api_enter_outside(q, "jobq_wait", "let another thread wait, or look"
                                      " again later with jobq_get (a handler returns jobq_snooze"
-                                     " for that)", "Look again with jobq_get", err);
+                                     " for that)", err);
     if (rc != JOBQ_OK) return rc;
     if (timeout_ms == JOBQ_NONE) timeout_ms = 0;
     rc = jobq__config_span("timeout_ms", timeout_ms, true, err);

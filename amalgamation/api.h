@@ -10,10 +10,9 @@
 JOBQ__INTERNAL int jobq__api_enter(jobq *q, const char *call, jobq_error *err);
 /* The same for calls of the owner only. */
 JOBQ__INTERNAL int jobq__api_enter_owner(jobq *q, const char *call, jobq_error *err);
-/* And for those that neither a handler nor a callback may make; what these, and a client, are to do
- * instead. */
+/* And for those that neither a handler nor a callback may make; what these are to do instead. */
 JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char *way_out,
-                                           const char *clients_way, jobq_error *err);
+                                           jobq_error *err);
 /* Returns rc. */
 JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
 

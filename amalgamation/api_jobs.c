@@ -636,8 +636,7 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
 static int jobq__jobs_advance(jobq *q, const char *call, int64_t duration_ms, bool next,
                               int *fired, jobq_error *err) {
     int rc = jobq__api_enter_outside(q, call, "what is due runs after you have returned, and"
-                                     " jobq_run_sleep lets a handler's time pass",
-                                     "Only the owner's process can", err);
+                                     " jobq_run_sleep lets a handler's time pass", err);
     if (fired) *fired = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->clock)
@@ -676,7 +675,7 @@ JOBQ_API int jobq_wakes(jobq *q) {
 
 static int jobq__jobs_step(jobq *q, const char *call, bool all, int64_t *ran, jobq_error *err) {
     int rc = jobq__api_enter_outside(q, call, "what you store here runs after you have returned",
-                                     "Only the owner's process can", err);
+                                     err);
     *ran = 0;
     if (rc != JOBQ_OK) return rc;
     if (!q->step_mode)

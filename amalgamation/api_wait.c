@@ -309,7 +309,7 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
     jobq_info scratch;
     int rc = jobq__api_enter_outside(q, "jobq_wait", "let another thread wait, or look"
                                      " again later with jobq_get (a handler returns jobq_snooze"
-                                     " for that)", "Look again with jobq_get", err);
+                                     " for that)", err);
     if (rc != JOBQ_OK) return rc;
     if (timeout_ms == JOBQ_NONE) timeout_ms = 0;
     rc = jobq__config_span("timeout_ms", timeout_ms, true, err);

@@ -294,22 +294,42 @@ TEST(special_values_are_named) {
     fixture_close(&f);
 }
 
-/* Goal: a client is told what it can do instead, which is not always a job for the owner. */
+/* Goal: a client is told what it can do instead, which is another thing for each call. Method: all
+ * that are the owner's. */
 TEST(client_is_told_its_way) {
-    jobq_options options = {.workers = JOBQ_NONE, .shared = true};
+    jobq_options options = {.role = JOBQ_CLIENT, .shared = true};
+    jobq_kind kind = {.name = "k", .run = do_nothing};
     jobq *client = NULL;
     fixture f;
-    REQUIRE(fixture_open(&f, options));
-    options.workers = 0;
-    options.role = JOBQ_CLIENT;
+    int64_t at_ms;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .shared = true}));
+    options.clock = f.clock;
+    put(f.q, "k");
     WORKS(jobq_open(f.path, &options, &client, &err));
     REQUIRE(client != NULL);
-    SAYS(JOBQ_MISUSE, "jobq_wait is for the owner|jobq_get",
-         jobq_wait(client, 1, 0, NULL, &err));
-    SAYS(JOBQ_MISUSE, "jobq_start is for the owner|Only the owner's process",
-         jobq_start(client, &err));
-    SAYS(JOBQ_MISUSE, "jobq_cancel is for the owner|job whose handler does",
+    SAYS(JOBQ_MISUSE, "jobq_register is for the owner|parked", jobq_register(client, &kind, &err));
+    SAYS(JOBQ_MISUSE, "jobq_start is for the owner|run where", jobq_start(client, &err));
+    SAYS(JOBQ_MISUSE, "jobq_stop is for the owner|jobq_close",
+         jobq_stop(client, JOBQ_NONE, &err));
+    SAYS(JOBQ_MISUSE, "jobq_notify is for the owner|.shared = true|poll_ms",
+         jobq_notify(client, &err));
+    SAYS(JOBQ_MISUSE, "jobq_cancel is for the owner|enqueue a job",
          jobq_cancel(client, 1, &err));
+    SAYS(JOBQ_MISUSE, "jobq_retry_now is for the owner|enqueue a job",
+         jobq_retry_now(client, 1, &err));
+    SAYS(JOBQ_MISUSE, "jobq_delete is for the owner|enqueue a job",
+         jobq_delete(client, 1, &err));
+    SAYS(JOBQ_MISUSE, "jobq_wait is for the owner|again with jobq_get",
+         jobq_wait(client, 1, 0, NULL, &err));
+    SAYS(JOBQ_MISUSE, "jobq_step is for the owner|jobq_get", jobq_step(client, NULL, &err));
+    SAYS(JOBQ_MISUSE, "jobq_run_until_idle is for the owner|jobq_get",
+         jobq_run_until_idle(client, NULL, &err));
+    SAYS(JOBQ_MISUSE, "jobq_advance is for the owner|jobq_clock_advance",
+         jobq_advance(client, 1, NULL, &err));
+    SAYS(JOBQ_MISUSE, "jobq_advance_to_next is for the owner|jobq_clock_advance",
+         jobq_advance_to_next(client, &err));
+    SAYS(JOBQ_MISUSE, "jobq_next_deadline is for the owner|need not ask",
+         jobq_next_deadline(client, &at_ms, &err));
     close_queue(&client);
     fixture_close(&f);
 }
