@@ -13029,7 +13029,8 @@ static bool jobq__sched_hold(jobq *q, int64_t wait_us) {
 
 /* Has somebody else written? That is asked by reading: a transaction follows only what was found.
  * On the writer, to which its own commits are nothing new. Under an artificial clock a step asks
- * each time, for only real time could tell when. */
+ * each time, for only real time could tell when. Where the files are is asked as well: an owner
+ * without work has no other moment for that. */
 static void jobq__sched_poll(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int64_t now_us, version;

@@ -133,6 +133,36 @@ TEST(pool_stops_when_the_file_is_gone) {
     CHECK(!stands(f.path));
 }
 
+/* Goal: an owner that has nothing to do, but looks for others' jobs, stops as well: somebody else
+ * may own the queue of that name by now. Method: all files are deleted and another queue is opened
+ * by that path; step mode, where a step looks, and a pool, which looks by itself and is given no
+ * call that would. */
+TEST(idle_owner_notices) {
+    for (int workers = JOBQ_NONE; workers <= 1; workers += 2) {
+        jobq *second = NULL;
+        fixture f;
+        int ran;
+        REQUIRE(fixture_open(&f, (jobq_options){.workers = workers, .shared = true,
+                                                .poll_ms = 10}));
+        handle(f.q, "k", do_nothing, NULL);
+        if (workers > 0) start(f.q);
+        else WORKS(jobq_step(f.q, &ran, &err));
+        for (size_t i = 0; i < FILES; i++) delete_file(f.path, endings[i]);
+        WORKS(jobq_open(f.path, &f.options, &second, &err));
+        REQUIRE(second != NULL);
+        let_it_look();
+        if (workers > 0)
+            for (int n = 0; n < 999 && !stats_of(f.q).failed_code; n++) test_pause_ms(20);
+        else FAILS(JOBQ_MOVED, jobq_step(f.q, &ran, &err));
+        CHECK_INT(stats_of(f.q).failed_code, JOBQ_MOVED);
+        CHECK_CODE(put_code(f.q), JOBQ_MOVED);
+        CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
+        CHECK_INT(put(second, "k"), 1);
+        f.q = second;
+        fixture_remove(&f);
+    }
+}
+
 /* Goal: a renamed database goes on under its new name, and all that was acknowledged is there, if
  * its log is taken along. Method: rename both, open again. */
 TEST(renamed_with_its_log) {
@@ -425,7 +455,8 @@ TEST(network_file_systems_are_refused) {
 }
 
 TEST_MAIN(step_mode_stops_when_a_file_is_gone, pool_stops_when_the_file_is_gone,
-          renamed_with_its_log, lock_file_deleted, who_lost_the_shared_memory_writes_nothing,
+          idle_owner_notices, renamed_with_its_log, lock_file_deleted,
+          who_lost_the_shared_memory_writes_nothing,
           log_cut_short, log_that_was_cut_and_grew_again, shared_memory_cut_short,
           log_cut_off_by_who_has_copied_it, log_cut_off_during_a_look,
           shared_memory_that_is_left_over_may_go, network_file_systems_are_refused)
