@@ -513,6 +513,11 @@ JOBQ__INTERNAL void jobq__mem_free(void *block) {
 
 /* #include "limits.h" */
 
+/* The way out for who may not read or write. */
+#define JOBQ__ERR_RIGHTS \
+    "clients of another user than the owner's need its .mode = 0660 and .group_id, and a" \
+    " directory that this group may write, where -wal and -shm are made"
+
 /* The one struct that is written before the caller's version is known. */
 typedef char jobq__err_size[sizeof(jobq_error) == 512 ? 1 : -1];
 
@@ -883,9 +888,9 @@ JOBQ__INTERNAL int jobq__os_resolve(const char *path, char **resolved);
  * is false if one is there already. JOBQ_OK or a code. */
 JOBQ__INTERNAL int jobq__os_create(const char *path, int mode, int64_t group, bool *created,
                                    jobq_error *err);
-/* 0, or errno if the system lets us not read and write what stands at path. Asked, not tried, for
+/* 0, or errno if the system lets us not read (and write) what stands at path. Asked, not tried, for
  * what jobq__os_look says. */
-JOBQ__INTERNAL int jobq__os_writable(const char *path);
+JOBQ__INTERNAL int jobq__os_may(const char *path, bool write);
 /* Gives the file at path the owner and group of the other, as far as we may. */
 JOBQ__INTERNAL void jobq__os_match_owner(const char *path, const struct jobq__os_file *like);
 
@@ -1316,8 +1321,8 @@ JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file) {
     return 0;
 }
 
-JOBQ__INTERNAL int jobq__os_writable(const char *path) {
-    if (!faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS)) return 0;
+JOBQ__INTERNAL int jobq__os_may(const char *path, bool write) {
+    if (!faccessat(AT_FDCWD, path, write ? R_OK | W_OK : R_OK, AT_EACCESS)) return 0;
     return errno == EACCES || errno == EPERM || errno == EROFS ? errno : 0;
 }
 
@@ -1620,7 +1625,8 @@ static int jobq__os_page_file(const char *path, bool make, jobq_error *err) {
     if (fd < 0)
         jobq__err_os(err, jobq__os_code(failed), failed, "open", path,
                      failed == ELOOP ? "the lock file may not be a link; remove it"
-                                     : "the lock file has to be there for reading and writing");
+                     : make ? "the lock file has to be there for reading and writing"
+                     : jobq__os_code(failed) == JOBQ_READ_ONLY ? JOBQ__ERR_RIGHTS : NULL);
     else if (fstat(fd, &st) || !S_ISREG(st.st_mode))
         jobq__err_set(err, JOBQ_NOT_A_FILE, "the lock file %.250s is not a regular file; remove it",
                       path);
@@ -2230,16 +2236,19 @@ static int jobq__files_check_beside(const struct jobq__files *files, bool linked
     return JOBQ_OK;
 }
 
-/* Asked before anything is made or locked: SQLite opens what it may only read without a word. */
-static int jobq__files_check_writable(const struct jobq__files *files, bool shares_memory,
-                                      jobq_error *err) {
+/* Asked before anything is made or locked: SQLite opens what it may only read without a word, and
+ * of what it may not read it does not say which file that is. A client may look only. */
+static int jobq__files_check_rights(const struct jobq__files *files, const jobq_options *options,
+                                    jobq_error *err) {
     const char *names[] = {files->path, files->log, files->shm};
-    size_t i, count = shares_memory ? JOBQ__COUNT(names) : JOBQ__COUNT(names) - 1;
+    size_t i, count = options->exclusive ? JOBQ__COUNT(names) - 1 : JOBQ__COUNT(names);
+    bool owner = options->role == JOBQ_OWNER;
     for (i = 0; i < count; i++) {
-        int failed = jobq__os_writable(names[i]);
+        int failed = jobq__os_may(names[i], owner);
         if (failed)
             return jobq__err_os(err, JOBQ_READ_ONLY, failed, "access", names[i],
-                                "the owner reads and writes it: see to its mode, or be its user");
+                                owner ? "the owner reads and writes it: see to its mode, or be its"
+                                        " user" : JOBQ__ERR_RIGHTS);
     }
     return JOBQ_OK;
 }
@@ -2294,8 +2303,7 @@ static int jobq__files_check(struct jobq__files *files, const char *path,
     if (rc == JOBQ_OK && !options->linked) rc = jobq__files_check_short(files, err);
     if (rc == JOBQ_OK && !missing) rc = jobq__files_check_db(files, path, options->linked, err);
     if (rc == JOBQ_OK) rc = jobq__files_check_beside(files, options->linked, err);
-    if (rc == JOBQ_OK && options->role == JOBQ_OWNER)
-        rc = jobq__files_check_writable(files, !options->exclusive, err);
+    if (rc == JOBQ_OK) rc = jobq__files_check_rights(files, options, err);
     if (rc != JOBQ_OK || !missing) return rc;
     /* Last of all: of an open that was refused nothing shall remain. */
     rc = jobq__files_make(files, options, err);
@@ -2493,7 +2501,7 @@ JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct job
                                      jobq_error *err);
 /* A client, before each write; with the baton: MISUSE if the owner has said that nobody else
  * writes, for then it does not look either. unsafe: UNSAFE_SQLITE unless it is known to have said
- * that others may, or there never was one. */
+ * that others may, or there never was one; READ_ONLY if we may not look. */
 JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jobq_error *err);
 
 /* A client that opens: true if an owner has said that it has the file for itself. Whether it has
@@ -2896,11 +2904,12 @@ JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jo
     jobq_error why;
     int rc = jobq__owner_look(owner, &why), shared = jobq__os_load(&owner->page->shared);
     if (rc != JOBQ_OK && unsafe) {
-        jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "SQLite before 3.51.3 may lose data with two"
-                      " writers, and nobody knows whether the owner has .shared = true: %.300s",
-                      why.text);
+        if (rc == JOBQ_READ_ONLY) jobq__err_set(err, rc, "%s", why.text);
+        else rc = jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "%.300s; so nobody knows whether the owner"
+                                " has .shared = true, and SQLite before 3.51.3 may lose data with"
+                                " two writers", why.text);
         if (err) err->os_code = why.os_code;
-        return JOBQ_UNSAFE_SQLITE;
+        return rc;
     }
     if (rc != JOBQ_OK || owner->fd < 0 || shared != JOBQ__WRITES_ALONE) return JOBQ_OK;
     if (!unsafe)
@@ -4169,8 +4178,9 @@ static int jobq__db_tell(const struct jobq__db *db, const char *path, jobq_error
     if (db->handle && (primary == SQLITE_CANTOPEN || primary == SQLITE_IOERR))
         os_code = sqlite3_system_errno(db->handle);
     if (os_code) jobq__err_os(err, code, os_code, "SQLite:", path, words);
-    else if (path && *path) jobq__err_set(err, code, "%s: %.200s (SQLite: %s)",
-                                          jobq_code_text(code), path, words);
+    else if (path && *path) jobq__err_set(err, code, "%s: %.200s (SQLite: %s)%s",
+                                          jobq_code_text(code), path, words,
+                                          primary == SQLITE_READONLY ? "; " JOBQ__ERR_RIGHTS : "");
     else jobq__err_set(err, code, "%s (SQLite: %s)", jobq_code_text(code), words);
     if (err) err->sqlite_code = db->sqlite_code;
     return code;

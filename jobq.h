@@ -14,10 +14,10 @@
  *     been finished, and says so. What must happen once goes through jobq_run_db.
  *   - One owner per file, on a local disk, by one path. The file, its -wal, its -shm and its -jobq
  *     belong together: do not copy, truncate, move or delete them while a queue is open. jobq looks
- *     at them every 10 ms at most, before it writes: what it acknowledges before it sees that they
- *     are gone or cut short (JOBQ_MOVED) is gone with them. A log that was cut in its middle is not
- *     seen if it was written to within these 10 ms, and who only looks inside a queue whose -shm
- *     was cut short is ended by SIGBUS.
+ *     at them every 10 ms at most, before it writes and where it looks for others' jobs (poll_ms):
+ *     what it acknowledges before it sees that they are gone or cut short (JOBQ_MOVED) is gone with
+ *     them. A log that was cut in its middle is not seen if it was written to within these 10 ms,
+ *     and who only looks inside a queue whose -shm was cut short is ended by SIGBUS.
  *   - Tables called jobq_... are jobq's, and what ANALYZE says of them is deleted. Your own
  *     connections to the same file set sqlite3_busy_timeout and keep their transactions short.
  *   - A client and its owner both say .shared = true, or it may be refused.
@@ -469,9 +469,10 @@ typedef struct jobq_kind {
 } jobq_kind;
 
 /* Tells who runs jobs of this kind. Jobs of a kind without a handler are parked:
- * visible (jobq_count), charged nothing; registering the kind makes them ready. A kind or queue
- * whose name the file has lost (0.1.0 could do that) is called "lost:17", after its number: its
- * jobs wait for a handler of that name, or run in that queue.
+ * visible, charged nothing; registering the kind makes them ready. Nobody is told that they wait
+ * (for a name with a slip in it, say): jobq_count().parked and jobq_list show them.
+ * A kind or queue whose name the file has lost (0.1.0 could do that) is called "lost:17", after its
+ * number: its jobs wait for a handler of that name, or run in that queue.
  * Owns: the struct and its strings are copied; ctx must live until close.
  * Threads: any; before or after jobq_start. Blocks: one commit, and one for each 256 parked jobs.
  * Fails: MISUSE (no handler, client, or registered already), BAD_NAME, BAD_TIME,
@@ -664,7 +665,7 @@ enum jobq_how {
  * Fails: MISUSE (run_at_ms and delay_ms together; a payload without a size, or a size without one;
  * text beside payload or size), EXISTS, BAD_NAME, BAD_TIME, TOO_BIG, BUSY, FULL, IO, UNKNOWN,
  * NO_MEMORY, CLOSED, FORKED, CORRUPT, MOVED; a client also UNSAFE_SQLITE or MISUSE (the owner does
- * not say .shared), READ_ONLY (it may look only).
+ * not say .shared), READ_ONLY (it may look only: see mode).
  * FULL: the file holds JOBQ_NAMES_MAX names, or the disk is full, or would leave no room to finish
  * what is in the queue. Jobs go on; done and cancelled ones may be dropped before their time then,
  * messages and results not be stored. New work is accepted when there is space, or when older jobs

@@ -137,8 +137,9 @@ static int jobq__db_tell(const struct jobq__db *db, const char *path, jobq_error
     if (db->handle && (primary == SQLITE_CANTOPEN || primary == SQLITE_IOERR))
         os_code = sqlite3_system_errno(db->handle);
     if (os_code) jobq__err_os(err, code, os_code, "SQLite:", path, words);
-    else if (path && *path) jobq__err_set(err, code, "%s: %.200s (SQLite: %s)",
-                                          jobq_code_text(code), path, words);
+    else if (path && *path) jobq__err_set(err, code, "%s: %.200s (SQLite: %s)%s",
+                                          jobq_code_text(code), path, words,
+                                          primary == SQLITE_READONLY ? "; " JOBQ__ERR_RIGHTS : "");
     else jobq__err_set(err, code, "%s (SQLite: %s)", jobq_code_text(code), words);
     if (err) err->sqlite_code = db->sqlite_code;
     return code;

@@ -4,6 +4,11 @@
 
 #include "limits.h"
 
+/* The way out for who may not read or write. */
+#define JOBQ__ERR_RIGHTS \
+    "clients of another user than the owner's need its .mode = 0660 and .group_id, and a" \
+    " directory that this group may write, where -wal and -shm are made"
+
 /* The one struct that is written before the caller's version is known. */
 typedef char jobq__err_size[sizeof(jobq_error) == 512 ? 1 : -1];
 

@@ -99,16 +99,19 @@ static int jobq__files_check_beside(const struct jobq__files *files, bool linked
     return JOBQ_OK;
 }
 
-/* Asked before anything is made or locked: SQLite opens what it may only read without a word. */
-static int jobq__files_check_writable(const struct jobq__files *files, bool shares_memory,
-                                      jobq_error *err) {
+/* Asked before anything is made or locked: SQLite opens what it may only read without a word, and
+ * of what it may not read it does not say which file that is. A client may look only. */
+static int jobq__files_check_rights(const struct jobq__files *files, const jobq_options *options,
+                                    jobq_error *err) {
     const char *names[] = {files->path, files->log, files->shm};
-    size_t i, count = shares_memory ? JOBQ__COUNT(names) : JOBQ__COUNT(names) - 1;
+    size_t i, count = options->exclusive ? JOBQ__COUNT(names) - 1 : JOBQ__COUNT(names);
+    bool owner = options->role == JOBQ_OWNER;
     for (i = 0; i < count; i++) {
-        int failed = jobq__os_writable(names[i]);
+        int failed = jobq__os_may(names[i], owner);
         if (failed)
             return jobq__err_os(err, JOBQ_READ_ONLY, failed, "access", names[i],
-                                "the owner reads and writes it: see to its mode, or be its user");
+                                owner ? "the owner reads and writes it: see to its mode, or be its"
+                                        " user" : JOBQ__ERR_RIGHTS);
     }
     return JOBQ_OK;
 }
@@ -163,8 +166,7 @@ static int jobq__files_check(struct jobq__files *files, const char *path,
     if (rc == JOBQ_OK && !options->linked) rc = jobq__files_check_short(files, err);
     if (rc == JOBQ_OK && !missing) rc = jobq__files_check_db(files, path, options->linked, err);
     if (rc == JOBQ_OK) rc = jobq__files_check_beside(files, options->linked, err);
-    if (rc == JOBQ_OK && options->role == JOBQ_OWNER)
-        rc = jobq__files_check_writable(files, !options->exclusive, err);
+    if (rc == JOBQ_OK) rc = jobq__files_check_rights(files, options, err);
     if (rc != JOBQ_OK || !missing) return rc;
     /* Last of all: of an open that was refused nothing shall remain. */
     rc = jobq__files_make(files, options, err);

@@ -378,8 +378,8 @@ JOBQ__INTERNAL int jobq__os_look(const char *path, struct jobq__os_file *file) {
     return 0;
 }
 
-JOBQ__INTERNAL int jobq__os_writable(const char *path) {
-    if (!faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS)) return 0;
+JOBQ__INTERNAL int jobq__os_may(const char *path, bool write) {
+    if (!faccessat(AT_FDCWD, path, write ? R_OK | W_OK : R_OK, AT_EACCESS)) return 0;
     return errno == EACCES || errno == EPERM || errno == EROFS ? errno : 0;
 }
 
@@ -682,7 +682,8 @@ static int jobq__os_page_file(const char *path, bool make, jobq_error *err) {
     if (fd < 0)
         jobq__err_os(err, jobq__os_code(failed), failed, "open", path,
                      failed == ELOOP ? "the lock file may not be a link; remove it"
-                                     : "the lock file has to be there for reading and writing");
+                     : make ? "the lock file has to be there for reading and writing"
+                     : jobq__os_code(failed) == JOBQ_READ_ONLY ? JOBQ__ERR_RIGHTS : NULL);
     else if (fstat(fd, &st) || !S_ISREG(st.st_mode))
         jobq__err_set(err, JOBQ_NOT_A_FILE, "the lock file %.250s is not a regular file; remove it",
                       path);

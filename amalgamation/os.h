@@ -183,9 +183,9 @@ JOBQ__INTERNAL int jobq__os_resolve(const char *path, char **resolved);
  * is false if one is there already. JOBQ_OK or a code. */
 JOBQ__INTERNAL int jobq__os_create(const char *path, int mode, int64_t group, bool *created,
                                    jobq_error *err);
-/* 0, or errno if the system lets us not read and write what stands at path. Asked, not tried, for
+/* 0, or errno if the system lets us not read (and write) what stands at path. Asked, not tried, for
  * what jobq__os_look says. */
-JOBQ__INTERNAL int jobq__os_writable(const char *path);
+JOBQ__INTERNAL int jobq__os_may(const char *path, bool write);
 /* Gives the file at path the owner and group of the other, as far as we may. */
 JOBQ__INTERNAL void jobq__os_match_owner(const char *path, const struct jobq__os_file *like);
 

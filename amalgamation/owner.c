@@ -333,11 +333,12 @@ JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jo
     jobq_error why;
     int rc = jobq__owner_look(owner, &why), shared = jobq__os_load(&owner->page->shared);
     if (rc != JOBQ_OK && unsafe) {
-        jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "SQLite before 3.51.3 may lose data with two"
-                      " writers, and nobody knows whether the owner has .shared = true: %.300s",
-                      why.text);
+        if (rc == JOBQ_READ_ONLY) jobq__err_set(err, rc, "%s", why.text);
+        else rc = jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "%.300s; so nobody knows whether the owner"
+                                " has .shared = true, and SQLite before 3.51.3 may lose data with"
+                                " two writers", why.text);
         if (err) err->os_code = why.os_code;
-        return JOBQ_UNSAFE_SQLITE;
+        return rc;
     }
     if (rc != JOBQ_OK || owner->fd < 0 || shared != JOBQ__WRITES_ALONE) return JOBQ_OK;
     if (!unsafe)

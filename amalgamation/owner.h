@@ -104,7 +104,7 @@ JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct job
                                      jobq_error *err);
 /* A client, before each write; with the baton: MISUSE if the owner has said that nobody else
  * writes, for then it does not look either. unsafe: UNSAFE_SQLITE unless it is known to have said
- * that others may, or there never was one. */
+ * that others may, or there never was one; READ_ONLY if we may not look. */
 JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jobq_error *err);
 
 /* A client that opens: true if an owner has said that it has the file for itself. Whether it has

@@ -360,8 +360,8 @@ static void be_refused_as_a_stranger(void *arg) {
     jobq *q = NULL;
     be_somebody(SOMEBODY);
     pipe_hear(c->go);
-    CHECK(jobq_open(c->path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q,
-                    &told) != JOBQ_OK);
+    CHECK_CODE(jobq_open(c->path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q,
+                         &told), JOBQ_READ_ONLY);
     CHECK_INT(told.os_code, EACCES);
     if (!CHECK(strstr(told.text, "permission denied") != NULL)) test_note("%s", told.text);
 }
@@ -433,6 +433,83 @@ TEST(clients_of_another_user) {
     CHECK_INT(total(q), 2);
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
     common_free(&c);
+}
+
+/* What is missing to a client of the group, and how it is told. */
+static struct missing {
+    const char *file, *says; /* the one of this ending has that mode, and so the refusal begins */
+    int mode, dir_mode;
+    bool may_look;           /* then it is refused to write */
+} missing[] = {
+    {"", "access %s/q.db: permission denied", 0600, 0771, false},
+    {"-wal", "access %s/q.db-wal: permission denied", 0600, 0771, false},
+    {"-shm", "access %s/q.db-shm: permission denied", 0600, 0771, false},
+    {"-jobq", "open %s/q.db-jobq: permission denied", 0600, 0771, false},
+    {"", "the file or its directory cannot be written: %s/q.db (", 0640, 0771, true},
+    {"", "the file or its directory cannot be written: %s/q.db (", 0660, 0750, false},
+};
+
+static struct {
+    const struct missing *what;
+    const struct common *place;
+} wants;
+
+static void hear_what_is_missing(void *arg) {
+    jobq_options options = {.role = JOBQ_CLIENT, .shared = true};
+    jobq_error told = {.code = 0};
+    char says[200];
+    jobq *q = NULL;
+    int code;
+    (void)arg;
+    be_somebody(THEIR_GROUP);
+    code = jobq_open(wants.place->path, &options, &q, &told);
+    /* Whoever has a good SQLite needs the owner's word for nothing. */
+    if (strcmp(wants.what->file, "-jobq") == 0 && !sqlite_needs_shared()) {
+        CHECK_CODE(code, JOBQ_OK);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        return;
+    }
+    if (wants.what->may_look && CHECK_CODE(code, JOBQ_OK)) {
+        CHECK_INT(total(q), 1);
+        code = jobq_enqueue(q, &(jobq_job){.kind = "k"}, NULL, &told);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+    CHECK_CODE(code, JOBQ_READ_ONLY);
+    CHECK_CODE(told.code, JOBQ_READ_ONLY);
+    snprintf(says, sizeof says, wants.what->says, wants.place->dir);
+    if (!CHECK(strncmp(told.text, says, strlen(says)) == 0) || !CHECK(strstr(told.text, "0660"))
+        || !CHECK(strstr(told.text, ".group_id")) || !CHECK(strstr(told.text, "directory")))
+        test_note("%s", told.text);
+}
+
+/* Goal: a client of another user that may not do what it wants hears what the system refused, and
+ * what the owner gives to let it in; where it may read, it looks. Method: each file that it needs,
+ * and the directory, in turn; root only. */
+TEST(clients_hear_which_right_is_missing) {
+    if (!is_root()) {
+        test_skip("only root can be others");
+        return;
+    }
+    for (size_t i = 0; i < sizeof missing / sizeof missing[0]; i++) {
+        struct common c;
+        char file[110];
+        jobq *q;
+        common_make(&c);
+        REQUIRE_INT(chown(c.dir, 0, THEIR_GROUP), 0);
+        q = open_steps(c.path, (jobq_options){.shared = true, .mode = 0660,
+                                              .group_id = THEIR_GROUP});
+        REQUIRE(q != NULL);
+        put(q, "k");
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        snprintf(file, sizeof file, "%s%s", c.path, missing[i].file);
+        touch(file);
+        REQUIRE(chmod(file, (mode_t)missing[i].mode) == 0);
+        REQUIRE(chmod(c.dir, (mode_t)missing[i].dir_mode) == 0);
+        wants.what = &missing[i];
+        wants.place = &c;
+        CHECK_INT(test_fork(hear_what_is_missing, NULL), 0);
+        common_free(&c);
+    }
 }
 
 static void make_as_another(void *arg) {
@@ -641,8 +718,8 @@ TEST(silently_read_only_is_refused) {
 
 TEST_MAIN(no_file_is_a_standard_descriptor, no_descriptors_left, files_may_be_small_only,
           scheduler_takes_no_signals, scheduler_begins_deaf, files_have_the_mode_asked_for,
-          file_has_its_group,
-          clients_of_another_user, lock_file_that_cannot_have_the_group,
+          file_has_its_group, clients_of_another_user, clients_hear_which_right_is_missing,
+          lock_file_that_cannot_have_the_group,
           root_leaves_files_to_their_owner,
           owner_that_may_not_write, refused_open_leaves_the_lock_file,
           silently_read_only_is_refused)

@@ -400,6 +400,39 @@ TEST(what_a_client_may) {
     place_close(&p);
 }
 
+static void ask_without_rights(void *arg) {
+    struct jobq__owner *client = (struct jobq__owner *)arg;
+    jobq_error err;
+    if (geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0)) test_give_up("setuid");
+    CHECK_CODE(jobq__owner_allows(client, true, &err), JOBQ_READ_ONLY);
+    CHECK_CODE(err.code, JOBQ_READ_ONLY);
+    CHECK_INT(err.os_code, EACCES);
+    if (!CHECK(strncmp(err.text, "open ", 5) == 0)) test_note("%s", err.text);
+    CHECK_CODE(jobq__owner_allows(client, false, &err), JOBQ_OK);
+}
+
+/* Goal: a client that cannot see what the owner says hears first what kept it from that, and of its
+ * SQLite only where that is all; one whose SQLite is safe needs no word of the owner. Method: a
+ * directory in the place of the lock file, and no right to look. */
+TEST(what_a_client_cannot_see) {
+    static const char in_the_way[] = "the lock file ";
+    struct jobq__owner client;
+    struct jobq__files files;
+    jobq_options options = {0};
+    jobq_error err;
+    CHECK_CODE(jobq__files_find(&files, test_path("q.db"), &options, &err), JOBQ_OK);
+    REQUIRE_INT(jobq__owner_watch(&client, &files, &err), JOBQ_OK);
+    REQUIRE_INT(mkdir(files.lock, 0700), 0);
+    CHECK_CODE(jobq__owner_allows(&client, true, &err), JOBQ_UNSAFE_SQLITE);
+    CHECK(strncmp(err.text, in_the_way, strlen(in_the_way)) == 0);
+    CHECK_CODE(jobq__owner_allows(&client, false, &err), JOBQ_OK);
+    REQUIRE_INT(chmod(test_dir(), 0), 0);
+    CHECK_INT(test_fork(ask_without_rights, &client), 0);
+    REQUIRE_INT(chmod(test_dir(), 0700), 0);
+    jobq__owner_drop(&client);
+    jobq__files_fini(&files);
+}
+
 /* ---- The reserve ---- */
 
 /* Goal: a client, too, believes a page of 0.1.0 only if its numbers make sense. Method: a run that
@@ -444,5 +477,6 @@ TEST_MAIN(each_slot_names_its_run, ended_and_released_runs, evidence_lasts_until
           leaving_before_it_has_begun, leaving_and_staying, a_run_within_a_run,
           a_page_that_is_not_ours, a_reserve_that_cannot_be, boots, times_of_boots,
           one_owner_in_a_process, as_many_owners_as_a_process_may_have, a_child_is_no_owner,
-          a_lock_file_that_was_moved, what_a_client_may, an_old_page_that_a_client_sees,
+          a_lock_file_that_was_moved, what_a_client_may, what_a_client_cannot_see,
+          an_old_page_that_a_client_sees,
           reserve_behind_the_page)
