@@ -1,9 +1,11 @@
-/* files.c - files that are taken away under a running queue, and places where none should be.
+/* files.c - files that are taken away or cut short under a running queue, and places where none
+ * should be.
  *
- * SQLite goes on writing into a file that was renamed, replaced or deleted, and says OK; nobody
- * will ever find those jobs. jobq looks at the names of the database, of its log and of its lock
- * file before a commit, at most every 10 ms. These tests wait that long between two calls (the
- * only real time in them), because what happens within it is not promised. Real files. */
+ * SQLite goes on writing into a file that was renamed, replaced or deleted, and behind the end of a
+ * log that was cut, and says OK; nobody will ever find those jobs. jobq looks at the database, its
+ * log, the log's memory and its lock file before a commit, at most every 10 ms. These tests wait
+ * that long between two calls (the only real time in them), because what happens within it is not
+ * promised. Real files. */
 #include "helpers.h"
 
 #include <fcntl.h>
