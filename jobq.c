@@ -3979,7 +3979,6 @@ JOBQ__INTERNAL int jobq__db_do(struct jobq__db *db, enum jobq__sql which);
 
 /* Rows changed since the connection was opened: to see whether something was written. */
 JOBQ__INTERNAL int64_t jobq__db_changes(const struct jobq__db *db);
-/* True inside a transaction: after some errors SQLite ends it by itself. */
 /* What the log's shared memory says of the log at this moment. Whoever changes the log changes the
  * header: before he cuts it, and after he has written to it. */
 enum { JOBQ__DB_INDEX_HEADER = 48 };
@@ -3991,7 +3990,11 @@ struct jobq__db_log {
 JOBQ__INTERNAL bool jobq__db_log(struct jobq__db *db, struct jobq__db_log *log);
 /* True if the log begins with nothing: it was cut to nothing, and written to behind that. */
 JOBQ__INTERNAL bool jobq__db_log_has_gap(struct jobq__db *db);
+/* In a transaction that writes: cuts off what others that were not committed have left behind the
+ * last commit of the log. */
+JOBQ__INTERNAL void jobq__db_cut_log(struct jobq__db *db);
 
+/* True inside a transaction: after some errors SQLite ends it by itself. */
 JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db);
 /* Resets whatever was left busy on the connection. */
 JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
@@ -4026,9 +4029,6 @@ JOBQ__INTERNAL bool jobq__db_moved(struct jobq__db *db);
 JOBQ__INTERNAL void jobq__db_adopt(struct jobq__db *db);
 /* And from now on it may not. */
 JOBQ__INTERNAL void jobq__db_disown(struct jobq__db *db);
-/* In a transaction that writes: cuts off what others that were not committed have left behind the
- * last commit of the log. */
-JOBQ__INTERNAL void jobq__db_cut_log(struct jobq__db *db, int64_t page_size);
 /* Copies the log into the database as far as readers allow; truncate also shortens it.
  * *all is false if somebody still needs the log. Nobody may write meanwhile. */
 JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all);
@@ -4406,6 +4406,18 @@ JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db) {
     return !sqlite3_get_autocommit(db->handle);
 }
 
+JOBQ__INTERNAL void jobq__db_cut_log(struct jobq__db *db) {
+    struct jobq__db_log log;
+    sqlite3_file *file = NULL;
+    sqlite3_int64 size = 0;
+    jobq__assert(jobq__db_in_transaction(db));
+    if (!jobq__db_log(db, &log)) return;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
+    if (file && file->pMethods && file->pMethods->xFileSize(file, &size) == SQLITE_OK
+        && size > log.bytes)
+        file->pMethods->xTruncate(file, log.bytes);
+}
+
 JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db) {
     sqlite3_stmt *statement = NULL;
     while ((statement = sqlite3_next_stmt(db->handle, statement)) != NULL)
@@ -4425,26 +4437,6 @@ JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool 
     *all = rc == SQLITE_OK && frames == copied;
     if ((rc & 0xff) == SQLITE_BUSY || rc == SQLITE_OK) return JOBQ_OK;
     return jobq__db_note_of(db, SQLITE_FCNTL_FILE_POINTER);
-}
-
-enum { JOBQ__INDEX_BYTES = 32768, JOBQ__INDEX_FRAMES = 4, JOBQ__LOG_HEADER = 32,
-       JOBQ__FRAME_HEADER = 24 };
-
-/* How many frames the log has up to its last commit stands in the log's shared memory, which is a
- * part of SQLite's file format (sqlite.org/walformat.html). */
-JOBQ__INTERNAL void jobq__db_cut_log(struct jobq__db *db, int64_t page_size) {
-    sqlite3_file *file = NULL, *log = NULL;
-    void volatile *index = NULL;
-    sqlite3_int64 size = 0, end;
-    jobq__assert(jobq__db_in_transaction(db));
-    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
-    if (!file || !file->pMethods || file->pMethods->iVersion < 2 || !log || !log->pMethods) return;
-    if (file->pMethods->xShmMap(file, 0, JOBQ__INDEX_BYTES, 0, &index) || !index) return;
-    end = JOBQ__LOG_HEADER + ((const volatile uint32_t *)index)[JOBQ__INDEX_FRAMES]
-                                 * (page_size + JOBQ__FRAME_HEADER);
-    if (log->pMethods->xFileSize(log, &size) == SQLITE_OK && size > end)
-        log->pMethods->xTruncate(log, end);
 }
 
 /* ---- Opening ---- */
@@ -8355,7 +8347,7 @@ JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q) {
 JOBQ__INTERNAL void jobq__disk_copying(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     jobq__disk_begin(q);
-    if (disk->level != JOBQ__DISK_ROOMY) jobq__db_cut_log(&q->writer, disk->page_size);
+    if (disk->level != JOBQ__DISK_ROOMY) jobq__db_cut_log(&q->writer);
     else if (q->owner.reserved > disk->wanted) jobq__owner_reserve(&q->owner, disk->wanted);
 }
 

@@ -365,6 +365,18 @@ JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db) {
     return !sqlite3_get_autocommit(db->handle);
 }
 
+JOBQ__INTERNAL void jobq__db_cut_log(struct jobq__db *db) {
+    struct jobq__db_log log;
+    sqlite3_file *file = NULL;
+    sqlite3_int64 size = 0;
+    jobq__assert(jobq__db_in_transaction(db));
+    if (!jobq__db_log(db, &log)) return;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
+    if (file && file->pMethods && file->pMethods->xFileSize(file, &size) == SQLITE_OK
+        && size > log.bytes)
+        file->pMethods->xTruncate(file, log.bytes);
+}
+
 JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db) {
     sqlite3_stmt *statement = NULL;
     while ((statement = sqlite3_next_stmt(db->handle, statement)) != NULL)
@@ -384,26 +396,6 @@ JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool 
     *all = rc == SQLITE_OK && frames == copied;
     if ((rc & 0xff) == SQLITE_BUSY || rc == SQLITE_OK) return JOBQ_OK;
     return jobq__db_note_of(db, SQLITE_FCNTL_FILE_POINTER);
-}
-
-enum { JOBQ__INDEX_BYTES = 32768, JOBQ__INDEX_FRAMES = 4, JOBQ__LOG_HEADER = 32,
-       JOBQ__FRAME_HEADER = 24 };
-
-/* How many frames the log has up to its last commit stands in the log's shared memory, which is a
- * part of SQLite's file format (sqlite.org/walformat.html). */
-JOBQ__INTERNAL void jobq__db_cut_log(struct jobq__db *db, int64_t page_size) {
-    sqlite3_file *file = NULL, *log = NULL;
-    void volatile *index = NULL;
-    sqlite3_int64 size = 0, end;
-    jobq__assert(jobq__db_in_transaction(db));
-    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
-    if (!file || !file->pMethods || file->pMethods->iVersion < 2 || !log || !log->pMethods) return;
-    if (file->pMethods->xShmMap(file, 0, JOBQ__INDEX_BYTES, 0, &index) || !index) return;
-    end = JOBQ__LOG_HEADER + ((const volatile uint32_t *)index)[JOBQ__INDEX_FRAMES]
-                                 * (page_size + JOBQ__FRAME_HEADER);
-    if (log->pMethods->xFileSize(log, &size) == SQLITE_OK && size > end)
-        log->pMethods->xTruncate(log, end);
 }
 
 /* ---- Opening ---- */

@@ -148,7 +148,6 @@ JOBQ__INTERNAL int jobq__db_do(struct jobq__db *db, enum jobq__sql which);
 
 /* Rows changed since the connection was opened: to see whether something was written. */
 JOBQ__INTERNAL int64_t jobq__db_changes(const struct jobq__db *db);
-/* True inside a transaction: after some errors SQLite ends it by itself. */
 /* What the log's shared memory says of the log at this moment. Whoever changes the log changes the
  * header: before he cuts it, and after he has written to it. */
 enum { JOBQ__DB_INDEX_HEADER = 48 };
@@ -160,7 +159,11 @@ struct jobq__db_log {
 JOBQ__INTERNAL bool jobq__db_log(struct jobq__db *db, struct jobq__db_log *log);
 /* True if the log begins with nothing: it was cut to nothing, and written to behind that. */
 JOBQ__INTERNAL bool jobq__db_log_has_gap(struct jobq__db *db);
+/* In a transaction that writes: cuts off what others that were not committed have left behind the
+ * last commit of the log. */
+JOBQ__INTERNAL void jobq__db_cut_log(struct jobq__db *db);
 
+/* True inside a transaction: after some errors SQLite ends it by itself. */
 JOBQ__INTERNAL bool jobq__db_in_transaction(const struct jobq__db *db);
 /* Resets whatever was left busy on the connection. */
 JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
@@ -195,9 +198,6 @@ JOBQ__INTERNAL bool jobq__db_moved(struct jobq__db *db);
 JOBQ__INTERNAL void jobq__db_adopt(struct jobq__db *db);
 /* And from now on it may not. */
 JOBQ__INTERNAL void jobq__db_disown(struct jobq__db *db);
-/* In a transaction that writes: cuts off what others that were not committed have left behind the
- * last commit of the log. */
-JOBQ__INTERNAL void jobq__db_cut_log(struct jobq__db *db, int64_t page_size);
 /* Copies the log into the database as far as readers allow; truncate also shortens it.
  * *all is false if somebody still needs the log. Nobody may write meanwhile. */
 JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool *all);

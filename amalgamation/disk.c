@@ -168,7 +168,7 @@ JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q) {
 JOBQ__INTERNAL void jobq__disk_copying(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     jobq__disk_begin(q);
-    if (disk->level != JOBQ__DISK_ROOMY) jobq__db_cut_log(&q->writer, disk->page_size);
+    if (disk->level != JOBQ__DISK_ROOMY) jobq__db_cut_log(&q->writer);
     else if (q->owner.reserved > disk->wanted) jobq__owner_reserve(&q->owner, disk->wanted);
 }
 
