@@ -4809,6 +4809,19 @@ static bool jobq__guard_pragma(const char *name, const char *value) {
         && !jobq__guard_is(name, "incremental_vacuum") && !jobq__guard_is(name, "optimize");
 }
 
+static int jobq__guard_config(struct jobq__db *db, int which, int value) {
+    int is = 0;
+    sqlite3_db_config(db->handle, which, value, &is);
+    return is;
+}
+
+/* SQLite writes the table of the schema for each statement that changes it, and asks about that,
+ * too; a statement of the handler's own can name it only where a setting allows that. */
+static bool jobq__guard_by_hand(struct jobq__db *db, const char *table) {
+    return (jobq__guard_is(table, "sqlite_master") || jobq__guard_is(table, "sqlite_temp_master"))
+        && jobq__guard_config(db, SQLITE_DBCONFIG_WRITABLE_SCHEMA, -1);
+}
+
 static int jobq__guard_answer(struct jobq__db *db, int action, const char *a, const char *b,
                               const char *schema) {
     switch (action) {
@@ -4833,7 +4846,7 @@ static int jobq__guard_answer(struct jobq__db *db, int action, const char *a, co
     case SQLITE_INSERT: case SQLITE_UPDATE: case SQLITE_DELETE: case SQLITE_CREATE_VTABLE:
     case SQLITE_DROP_VTABLE:
         if (jobq__guard_is(schema, "temp")) db->guard.temp = true;
-        return jobq__guard_ours(a, schema) ? SQLITE_DENY : SQLITE_OK;
+        return jobq__guard_ours(a, schema) || jobq__guard_by_hand(db, a) ? SQLITE_DENY : SQLITE_OK;
     case SQLITE_CREATE_TABLE: case SQLITE_CREATE_VIEW: case SQLITE_CREATE_INDEX:
     case SQLITE_CREATE_TRIGGER: case SQLITE_DROP_TABLE: case SQLITE_DROP_VIEW:
     case SQLITE_DROP_INDEX: case SQLITE_DROP_TRIGGER:
@@ -4857,9 +4870,10 @@ static int jobq__guard_asked(void *arg, int action, const char *a, const char *b
 static const int jobq__guard_configs[] = {
     SQLITE_DBCONFIG_ENABLE_FKEY, SQLITE_DBCONFIG_ENABLE_TRIGGER, SQLITE_DBCONFIG_ENABLE_VIEW,
     SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION,
-    SQLITE_DBCONFIG_ENABLE_QPSG, SQLITE_DBCONFIG_TRIGGER_EQP, SQLITE_DBCONFIG_DEFENSIVE,
-    SQLITE_DBCONFIG_WRITABLE_SCHEMA, SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, SQLITE_DBCONFIG_DQS_DML,
-    SQLITE_DBCONFIG_DQS_DDL, SQLITE_DBCONFIG_LEGACY_FILE_FORMAT, SQLITE_DBCONFIG_TRUSTED_SCHEMA,
+    SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, SQLITE_DBCONFIG_ENABLE_QPSG, SQLITE_DBCONFIG_TRIGGER_EQP,
+    SQLITE_DBCONFIG_RESET_DATABASE, SQLITE_DBCONFIG_DEFENSIVE, SQLITE_DBCONFIG_WRITABLE_SCHEMA,
+    SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, SQLITE_DBCONFIG_DQS_DML, SQLITE_DBCONFIG_DQS_DDL,
+    SQLITE_DBCONFIG_LEGACY_FILE_FORMAT, SQLITE_DBCONFIG_TRUSTED_SCHEMA,
 #ifdef SQLITE_DBCONFIG_STMT_SCANSTATUS
     SQLITE_DBCONFIG_STMT_SCANSTATUS,
 #endif
@@ -4885,12 +4899,6 @@ typedef char jobq__guard_configs_fit[
     JOBQ__COUNT(jobq__guard_configs) <= JOBQ__GUARD_CONFIGS ? 1 : -1];
 typedef char jobq__guard_limits_fit[
     JOBQ__COUNT(jobq__guard_limits) <= JOBQ__GUARD_LIMITS ? 1 : -1];
-
-static int jobq__guard_config(struct jobq__db *db, int which, int value) {
-    int is = 0;
-    sqlite3_db_config(db->handle, which, value, &is);
-    return is;
-}
 
 JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db) {
     struct jobq__guard *guard = &db->guard;

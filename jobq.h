@@ -568,7 +568,8 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * it late: it holds the file's only writer until the handler returns; other writers
  * wait up to busy_ms and then get JOBQ_BUSY.
  * COMMIT and ROLLBACK are refused (SQLITE_AUTH), and so are ATTACH, pragmas that would stay, and
- * changes of tables named jobq_*; reading these is allowed, and ANALYZE leaves them out. If the
+ * changes of tables named jobq_*; reading these is allowed, and ANALYZE leaves them out. While
+ * SQLITE_DBCONFIG_WRITABLE_SCHEMA is on, every change of the schema is refused. If the
  * handler tries to end the transaction all the same (or SQLite does end it, after an error),
  * nothing of it is kept and the run counts as JOBQ_RETRY; so it is when COMMIT is refused for what
  * the handler wrote (a deferred foreign key, mostly), with SQLite's words as the message. When the

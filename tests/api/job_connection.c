@@ -784,6 +784,98 @@ TEST(next_job_finds_it_as_it_was) {
     }
 }
 
+enum { SETTINGS_FIRST = SQLITE_DBCONFIG_ENABLE_FKEY,
+       SETTINGS = SQLITE_DBCONFIG_MAX - SETTINGS_FIRST + 1 };
+
+struct settings {
+    int runs;
+    int first[SETTINGS]; /* as the first job found them */
+};
+
+/* Looks at all that are a number, and turns round the one whose turn it is. */
+static jobq_outcome turn_a_setting_round(jobq_run *run, void *ctx) {
+    struct settings *s = (struct settings *)ctx;
+    sqlite3 *db = NULL;
+    WORKS(jobq_run_db(run, &db, &err));
+    for (int i = 0; i < SETTINGS; i++) {
+        int is = -1;
+        if (sqlite3_db_config(db, SETTINGS_FIRST + i, -1, &is) != SQLITE_OK) continue;
+        if (!s->runs) s->first[i] = is;
+        if (!CHECK_INT(is, s->first[i])) test_note("%d by job %d", SETTINGS_FIRST + i, s->runs);
+    }
+    if (s->runs < SETTINGS)
+        sqlite3_db_config(db, SETTINGS_FIRST + s->runs, !s->first[s->runs], (int *)NULL);
+    s->runs++;
+    CHECK_INT(run_sql(db, "INSERT INTO own VALUES(1)"), SQLITE_OK);
+    return JOBQ_DONE;
+}
+
+/* Goal: no setting that SQLite has outlives the job that changed it, nor does it harm the queue.
+ * Method: one job for each of those that this SQLite knows; in a file, in memory. */
+TEST(every_setting_is_put_back) {
+    for (int memory = 0; memory < 2; memory++) {
+        struct settings s;
+        fixture f;
+        memset(&s, 0, sizeof s);
+        REQUIRE(open_at(&f, memory, (jobq_options){.workers = JOBQ_NONE,
+                                                   .on_connect = make_the_table}));
+        handle(f.q, "k", turn_a_setting_round, &s);
+        for (int i = 0; i <= SETTINGS; i++) {
+            int64_t id = put(f.q, "k");
+            CHECK_INT(drain(f.q), 1);
+            if (!CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE))
+                test_note("%d: %s", SETTINGS_FIRST + i, look(f.q, id).error);
+        }
+        WORKS(jobq_enqueue(f.q, &(jobq_job){.kind = "other", .key = "a"}, NULL, &err));
+        CHECK_INT(stats_of(f.q).failed_code, JOBQ_OK);
+        close_at(&f, memory);
+    }
+}
+
+/* What SQLite allows while the schema may be written by hand, and what it is for. */
+static jobq_outcome write_the_schema(jobq_run *run, void *ctx) {
+    static const char *const deeds[] = {
+        "DELETE FROM sqlite_master WHERE name = 'jobq_unique'",
+        "DELETE FROM sqlite_schema WHERE name = 'own'",
+        "UPDATE sqlite_master SET sql = sql || ' ' WHERE name = 'jobq_job'",
+        "INSERT INTO sqlite_master VALUES('table', 'jobq_mine', 'jobq_mine', 2,"
+        " 'CREATE TABLE jobq_mine(x)')",
+        "DELETE FROM sqlite_temp_master",
+        "INSERT INTO sqlite_temp_master VALUES('trigger', 't', 'jobq_job', 0,"
+        " 'CREATE TRIGGER t AFTER UPDATE ON jobq_job BEGIN SELECT 1; END')"};
+    sqlite3 *db = NULL;
+    (void)ctx;
+    WORKS(jobq_run_db(run, &db, &err));
+    CHECK_INT(run_sql(db, "CREATE TEMP TABLE passing(x)"), SQLITE_OK);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_WRITABLE_SCHEMA, 1, (int *)NULL);
+    for (size_t i = 0; i < sizeof deeds / sizeof deeds[0]; i++)
+        if (!CHECK_INT(run_sql(db, deeds[i]), SQLITE_AUTH)) test_note("%s", deeds[i]);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_WRITABLE_SCHEMA, 0, (int *)NULL);
+    CHECK_INT(run_sql(db, "CREATE TABLE mine(x); CREATE INDEX mine_x ON mine(x);"
+                          " ALTER TABLE mine ADD COLUMN y; DROP TABLE mine"), SQLITE_OK);
+    return JOBQ_DONE;
+}
+
+/* Goal: jobq's tables cannot be taken out of the schema, nor others be put there by hand; what
+ * SQLite itself writes there for a statement it writes. Method: the setting that allows it, about
+ * which no authorizer is asked; the file can be opened again, and has its keys. */
+TEST(schema_is_not_written_by_hand) {
+    for (int memory = 0; memory < 2; memory++) {
+        fixture f;
+        REQUIRE(open_at(&f, memory, STEP));
+        handle(f.q, "k", write_the_schema, NULL);
+        for (int i = 0; i < 2; i++) {
+            put(f.q, "k");
+            CHECK_INT(drain(f.q), 1);
+            CHECK_INT(count_all(f.q).done, i + 1);
+        }
+        WORKS(jobq_enqueue(f.q, &(jobq_job){.kind = "other", .key = "a"}, NULL, &err));
+        if (!memory) REQUIRE(fixture_reopen(&f));
+        CHECK_INT(count_all(f.q).done, 2);
+        close_at(&f, memory);
+    }
+}
+
 static int set_up_the_job(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
                           void *ctx) {
     (void)err, (void)ctx;
@@ -1051,8 +1143,8 @@ TEST_MAIN(each_connection_is_shown, key_comes_first, hook_may_refuse, refusal_le
           foreign_keys_hold, hook_may_make_tables, hook_cannot_break_the_queue,
           hook_changes_neither_syncs_nor_maps,
           hook_must_end_its_transaction, handler_may_do_its_own_only, handler_may_analyze_its_own,
-          next_job_finds_it_as_it_was, settings_of_the_hook_stay,
-          taking_the_place_of_jobq_keeps_nothing, what_commit_refuses_is_a_failure,
-          schema_may_change_in_the_middle, memory_has_the_transaction_too,
-          rows_of_a_job_that_runs_again, recurring_job_writes_rows, memory_keeps_its_journal,
-          memory_pool_loses_nothing)
+          next_job_finds_it_as_it_was, every_setting_is_put_back, schema_is_not_written_by_hand,
+          settings_of_the_hook_stay, taking_the_place_of_jobq_keeps_nothing,
+          what_commit_refuses_is_a_failure, schema_may_change_in_the_middle,
+          memory_has_the_transaction_too, rows_of_a_job_that_runs_again, recurring_job_writes_rows,
+          memory_keeps_its_journal, memory_pool_loses_nothing)
