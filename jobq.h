@@ -134,7 +134,8 @@ JOBQ_API int jobq_version_number(void);
 /* ==== 2. Limits and units ================================================= */
 
 #define JOBQ_NONE (-1)                 /* none, off, zero */
-#define JOBQ_UNLIMITED INT32_MAX       /* of counts: no limit; as a duration it is BAD_TIME */
+#define JOBQ_UNLIMITED INT32_MAX       /* of counts: no limit; as a duration it is BAD_TIME (where a
+                                          handler gives it: a failed attempt that says so) */
 #define JOBQ_NEVER INT64_MAX           /* a time that does not come, a duration without end */
 
 #define JOBQ_SECOND INT64_C(1000)      /* milliseconds */
@@ -464,7 +465,8 @@ typedef struct jobq_kind {
     int64_t keep_done_ms;   /* default: the queue's */
     int64_t keep_failed_ms; /* default: the queue's */
     /* If set, gives the delay in place of formula, jitter and maximum; negative = fail for
-     * good. Called on the handler's thread, outside all locks; it may call what a handler may. */
+     * good; JOBQ_UNLIMITED = the formula's, and a message that says so. Called on the handler's
+     * thread, outside all locks; it may call what a handler may. */
     int64_t (*backoff)(int attempt, int64_t id, void *ctx);
 } jobq_kind;
 
@@ -521,6 +523,7 @@ JOBQ_API void jobq_mark_exit(void);
  * there is no memory makes it JOBQ_RETRY. A result of size 0 is kept as an empty one;
  * NULL is none, whatever its size; one of more than payload_max fails the job for good, with a
  * message that says so.
+ * A delay of JOBQ_UNLIMITED makes it JOBQ_RETRY, with a message that says so.
  * Only in the handler, on its thread.
  * JOBQ_RESCHEDULE begins a new round: attempt 1, without crashes and checkpoint. JOBQ_SNOOZE and
  * JOBQ_RESCHEDULE returned without a time wait for the kind's backoff_min_ms. */
@@ -557,7 +560,8 @@ JOBQ_API bool jobq_should_stop(jobq_run *run);
 
 /* Waits until duration_ms have passed by the queue's clock or jobq_should_stop is true.
  * Under an artificial clock this is a wake that jobq_advance fires; in step mode it
- * moves the artificial clock itself. Returns true if the run should stop.
+ * moves the artificial clock itself. Returns true if the run should stop, as it should when
+ * duration_ms is JOBQ_UNLIMITED: that is no duration, and makes the run JOBQ_RETRY.
  * Only in the handler, on its thread, and not after jobq_run_db: elsewhere it does not wait. */
 JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
 
@@ -819,8 +823,8 @@ JOBQ_API void jobq_clock_free(jobq_clock *clock);
 JOBQ_API int64_t jobq_clock_now(jobq_clock *clock);
 
 /* Moves an artificial clock forward by duration_ms and fires nothing: this is how a handler in
- * a test takes five minutes. Saturates; negative moves nothing, and nothing moves the system's
- * (NULL). Any thread. */
+ * a test takes five minutes. Saturates; negative or JOBQ_UNLIMITED moves nothing, and nothing moves
+ * the system's (NULL). Any thread. */
 JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms);
 
 /* Steps an artificial clock to at_ms, forth or back (negative is 0), as whoever sets the system's

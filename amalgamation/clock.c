@@ -157,7 +157,7 @@ JOBQ_API int64_t jobq_clock_now(jobq_clock *clock) {
 }
 
 JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms) {
-    if (!clock || duration_ms <= 0) return;
+    if (!clock || duration_ms <= 0 || duration_ms == JOBQ_UNLIMITED) return;
     jobq__os_lock(&clock->mu);
     jobq__os_store64(&clock->mono_ms, jobq__add(clock->mono_ms, duration_ms));
     jobq__os_unlock(&clock->mu);

@@ -217,6 +217,8 @@ struct jobq_run {
     size_t result_size;
     struct jobq__said *result_said; /* to carry it, had beforehand */
     bool too_big;               /* the result: it is a failure, whatever the handler returns */
+    const char *endless;        /* the call that was given JOBQ_UNLIMITED for a duration, in words:
+                                   that is a failure, too; or NULL */
     bool no_memory;
     /* The job's transaction. */
     bool in_tx;

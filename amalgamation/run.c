@@ -25,6 +25,7 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     run->said = JOBQ_OUTCOME_NONE;
     run->in_tx = run->keeps = run->joined = run->no_memory = run->too_big = false;
     run->saved_read = run->info_read = false;
+    run->endless = NULL;
     run->text[0] = 0;
     jobq__os_store(&run->stop, 0);
     jobq__os_store(&run->handling, 1);
@@ -108,6 +109,18 @@ static int64_t jobq__run_ask_backoff(struct jobq_run *run, int attempt) {
     return delay_ms;
 }
 
+static void jobq__run_say(struct jobq_run *run, const char *text) {
+    jobq__err_copy_text(run->text, sizeof run->text, text);
+}
+
+/* A number of milliseconds that nobody can have meant: it would be 24.86 days. */
+static void jobq__run_say_endless(struct jobq_run *run, const char *what) {
+    char text[2 * JOBQ_TEXT_MAX];
+    snprintf(text, sizeof text, "%s JOBQ_UNLIMITED, which is for counts; a duration without end is"
+             " JOBQ_NEVER%s%s", what, run->text[0] ? "; and the handler: " : "", run->text);
+    jobq__run_say(run, text);
+}
+
 /* Order after Galoy: maybe reset the counter, then count, then the delay of this attempt. */
 static void jobq__run_failed(struct jobq_run *run, int64_t now_ms) {
     struct jobq__entry *entry = run->entry;
@@ -116,22 +129,19 @@ static void jobq__run_failed(struct jobq_run *run, int64_t now_ms) {
     struct jobq__backoff backoff = {spec->backoff_min_ms, spec->backoff_max_ms,
                                     spec->jitter_percent};
     int attempt = row->attempt;
-    int64_t delay_ms;
+    int64_t delay_ms = 0;
     if (jobq__run_was_healthy(entry)) attempt = 1;
     if (spec->attempts_max != JOBQ_UNLIMITED && attempt >= spec->attempts_max) {
         jobq__run_end_as(entry, JOBQ__FAILED);
         return;
     }
-    delay_ms = spec->backoff ? jobq__run_ask_backoff(run, attempt)
-                             : jobq__backoff_delay(&backoff, attempt, run->q->options.seed,
-                                                   row->id, row->runs);
+    if (spec->backoff) delay_ms = jobq__run_ask_backoff(run, attempt);
+    if (delay_ms == JOBQ_UNLIMITED) jobq__run_say_endless(run, "the kind's backoff returned");
+    if (!spec->backoff || delay_ms == JOBQ_UNLIMITED)
+        delay_ms = jobq__backoff_delay(&backoff, attempt, run->q->options.seed, row->id, row->runs);
     if (delay_ms < 0) jobq__run_end_as(entry, JOBQ__FAILED);
     else jobq__run_again(entry, attempt < INT32_MAX ? attempt + 1 : attempt,
                          jobq__add(now_ms, delay_ms), delay_ms, now_ms);
-}
-
-static void jobq__run_say(struct jobq_run *run, const char *text) {
-    jobq__err_copy_text(run->text, sizeof run->text, text);
 }
 
 static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t now_ms) {
@@ -193,6 +203,10 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
     }
     if (outcome == JOBQ_DONE && run->too_big && run->said == JOBQ_FAIL) return JOBQ_FAIL;
     if (run->said != outcome) run->text[0] = 0;
+    if (run->endless) {
+        jobq__run_say_endless(run, run->endless);
+        return JOBQ_RETRY;
+    }
     if (outcome == JOBQ_DONE && run->no_memory) {
         jobq__run_say(run, "there was no memory to keep the result");
         return JOBQ_RETRY;
@@ -333,7 +347,7 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     jobq__owner_ended(&run->q->owner, worker->index, run->outer);
     entry->run_ms = jobq__sub(jobq__clock_mono_ms(run->q->clock), run->started_ms);
     /* What is done has no next time. */
-    if (outcome != JOBQ_DONE || run->no_memory || run->too_big)
+    if (outcome != JOBQ_DONE || run->no_memory || run->too_big || run->endless)
         now_ms = jobq__clock_now_ms(run->q->clock);
     outcome = jobq__run_interpret(run, outcome, now_ms);
     if (run->in_tx && !jobq__run_keeps(run, outcome)) outcome = jobq__run_abandon(run, outcome);
@@ -400,10 +414,12 @@ JOBQ_API jobq_outcome jobq_reschedule_at(jobq_run *run, int64_t at_ms) {
 
 JOBQ_API jobq_outcome jobq_reschedule_in(jobq_run *run, int64_t delay_ms) {
     int64_t now_ms = jobq__clock_now_ms(run->q->clock);
+    if (delay_ms == JOBQ_UNLIMITED) run->endless = "jobq_reschedule_in was given";
     return jobq_reschedule_at(run, jobq__add(now_ms, JOBQ__MAX(delay_ms, 0)));
 }
 
 JOBQ_API jobq_outcome jobq_snooze(jobq_run *run, int64_t delay_ms) {
+    if (delay_ms == JOBQ_UNLIMITED) run->endless = "jobq_snooze was given";
     run->at_ms = jobq__add(jobq__clock_now_ms(run->q->clock), JOBQ__MAX(delay_ms, 0));
     return run->said = JOBQ_SNOOZE;
 }
@@ -580,6 +596,12 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     if (run->in_tx || duration_ms <= 0 || jobq__run_forked(run) || jobq__core_in_connect(q)
         || !jobq__run_is_ours(run))
         return jobq_should_stop(run);
+    if (duration_ms == JOBQ_UNLIMITED) {
+        /* It has no other way to tell, and who sleeps in a loop is to end it. */
+        run->endless = "jobq_run_sleep was given";
+        jobq__os_or(&run->stop, JOBQ__STOP_ASKED);
+        return true;
+    }
     if (q->step_mode && q->clock) {
         /* Nobody else moves it. */
         jobq__clock_move(q->clock, JOBQ__MIN(until_ms, run->deadline_ms));

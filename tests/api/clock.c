@@ -22,6 +22,7 @@ TEST(artificial_clock_moves_only_when_told) {
     jobq_clock_advance(clock, 0);
     jobq_clock_advance(clock, -1);
     jobq_clock_advance(clock, INT64_MIN);
+    jobq_clock_advance(clock, JOBQ_UNLIMITED); /* which is no duration */
     CHECK_INT(jobq_clock_now(clock), T0 + 1);
     jobq_clock_advance(clock, JOBQ_DAY);
     CHECK_INT(jobq_clock_now(clock), T0 + 1 + JOBQ_DAY);

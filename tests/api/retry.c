@@ -253,6 +253,71 @@ TEST(single_attempt) {
     fixture_close(&f);
 }
 
+/* What a handler that takes JOBQ_UNLIMITED for a duration does with it. */
+struct unlimited {
+    int way;
+    bool told_to_stop;
+};
+
+static jobq_outcome give_unlimited(jobq_run *run, void *ctx) {
+    struct unlimited *u = (struct unlimited *)ctx;
+    switch (u->way) {
+    case 0: return jobq_snooze(run, JOBQ_UNLIMITED);
+    case 1: return jobq_reschedule_in(run, JOBQ_UNLIMITED);
+    case 2:
+        jobq_snooze(run, JOBQ_UNLIMITED);
+        return JOBQ_SNOOZE;
+    case 3:
+        u->told_to_stop = jobq_run_sleep(run, JOBQ_UNLIMITED) && jobq_should_stop(run);
+        return jobq_done(run, "result", 6);
+    default: return jobq_retry(run, "no paper");
+    }
+}
+
+static int64_t wait_unlimited(int attempt, int64_t id, void *ctx) {
+    (void)attempt, (void)id, (void)ctx;
+    return JOBQ_UNLIMITED;
+}
+
+/* Goal: JOBQ_UNLIMITED is no duration, and not one of 24 days either: where a handler or a kind's
+ * backoff gives it, the run is a failed attempt that says so. Method: each call; no time passes,
+ * and the next attempt is due as after any failure. */
+TEST(unlimited_is_no_duration) {
+    static const char *const words[] = {
+        "jobq_snooze was given JOBQ_UNLIMITED", "jobq_reschedule_in was given JOBQ_UNLIMITED",
+        "jobq_snooze was given JOBQ_UNLIMITED", "jobq_run_sleep was given JOBQ_UNLIMITED",
+        "the kind's backoff returned JOBQ_UNLIMITED"};
+    for (int way = 0; way < 5; way++) {
+        struct unlimited u = {way, false};
+        fixture f;
+        int64_t id;
+        jobq_info info;
+        jobq_kind kind = {.run = give_unlimited, .ctx = &u, .attempts_max = 2};
+        if (way == 4) kind.backoff = wait_unlimited;
+        REQUIRE(fixture_open_job(&f, kind, &id));
+        CHECK_INT(drain(f.q), 1);
+        CHECK_INT(jobq_clock_now(f.clock), T0);
+        info = look(f.q, id);
+        CHECK_INT(info.state, JOBQ_STATE_PENDING);
+        CHECK_INT(info.attempt, 2);
+        CHECK(info.run_at_ms > T0 && info.run_at_ms < T0 + JOBQ_MINUTE);
+        if (!CHECK(strstr(info.error, words[way])) || !CHECK(strstr(info.error, "JOBQ_NEVER")))
+            test_note("%s", info.error);
+        CHECK(way != 4 || strstr(info.error, "no paper"));
+        CHECK_INT(u.told_to_stop, way == 3);
+        advance(f.q, JOBQ_MINUTE);
+        info = look(f.q, id);
+        CHECK_INT(info.state, JOBQ_STATE_FAILED);
+        CHECK_INT((int64_t)info.result_size, 0);
+        CHECK(strstr(info.error, way == 4 ? "no paper" : words[way]));
+        handle(f.q, "other", do_nothing, NULL);
+        put(f.q, "other"); /* by the same worker */
+        CHECK_INT(drain(f.q), 1);
+        CHECK_INT(count_all(f.q).done, 1);
+        fixture_remove(&f);
+    }
+}
+
 /* Goal: JOBQ_UNLIMITED attempts never end. Method: 200 of them, one hour apart at last. */
 TEST(unlimited_attempts) {
     fixture f;
@@ -1156,7 +1221,7 @@ TEST_MAIN(default_backoff_table, backoff_told_by_events, backoff_of_a_kind,
           long_message_is_cut, message_may_be_null, last_detail_counts,
           unknown_outcome_is_a_failure, reschedule_in_resets_the_attempt,
           reschedule_at_names_the_time, bare_outcome_waits_for_the_backoff,
-          snooze_keeps_the_attempt,
+          snooze_keeps_the_attempt, unlimited_is_no_duration,
           snooze_uses_no_attempt, counter_starts_anew_after_health,
           slow_failures_come_to_an_end,
           deadline_is_seen_by_should_stop,

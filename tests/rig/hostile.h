@@ -4,9 +4,10 @@
  * hostile_make writes the good file: jobs that wait, are due later, were claimed by a process that
  * died, were tried again, have keys, messages, results, checkpoints, large payloads, and the dead
  * letters. hostile_play opens such a file as owner or as client, does everything with it and
- * reports what it saw: the first code that tells of damage, its sentence, and whether calls ended.
- * The play itself never fails for a code; what must not happen is a crash, a spin, or a payload
- * that no job ever had. */
+ * reports what it saw: the first code that tells of damage, its sentence, and whether listings came
+ * to an end. The play itself never fails for a code; what must not happen is a crash, a listing
+ * without end, or a payload that no job ever had. Who plays has an alarm set for a call that does
+ * not return. */
 #ifndef JOBQ_TEST_HOSTILE_H
 #define JOBQ_TEST_HOSTILE_H
 
@@ -24,7 +25,6 @@ struct hostile_seen {
     int64_t wrong;        /* payloads that are none of ours */
     int64_t listed;       /* rows that listings told of */
     bool endless;         /* a listing went on and on */
-    int spins;            /* calls that did work without end */
 };
 
 /* ---- Payloads that tell whether they are whole ---- */
