@@ -122,6 +122,37 @@ TEST(outcome_is_written_before_a_long_job) {
     gate_free(&l.slow);
 }
 
+/* Goal: an outcome that could not be written waits for the file, and not for a callback as well.
+ * Method: the callback stands, another connection writes when the only job ends, and lets go a
+ * while later; the worker, which idles by then, has to come again by itself. */
+TEST(outcome_waits_for_the_file_and_not_for_a_callback) {
+    struct quick_and_long l;
+    sqlite3 *db;
+    fixture f;
+    int64_t id;
+    gate_init(&l.quick);
+    gate_init(&l.callback);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .on_event = stand_in_callback, .ctx = &l,
+                                            .durability = JOBQ_RELAXED, .shared = true}));
+    handle(f.q, "quick", stand_at_gate, &l.quick);
+    start(f.q);
+    put(f.q, "nobody's");
+    gate_await(&l.callback, 1);
+    id = put(f.q, "quick");
+    gate_await(&l.quick, 1);
+    db = take_the_file(f.path);
+    gate_open(&l.quick);
+    until_nothing_runs(f.q);
+    test_pause_ms(20);
+    give_the_file_back(&db);
+    for (int i = 0; i < 60000 && state_of(f.q, id) != JOBQ_STATE_DONE; i++) test_pause_ms(1);
+    CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
+    gate_open(&l.callback);
+    fixture_remove(&f);
+    gate_free(&l.quick);
+    gate_free(&l.callback);
+}
+
 /* ---- Many events ---- */
 
 /* A few alone; one event was told before, so the list has to grow while its first place is free. */
@@ -712,7 +743,7 @@ TEST(callers_wait_for_a_slow_callback) {
 }
 
 TEST_MAIN(callers_wait_for_a_slow_callback, outcomes_do_not_wait_for_a_callback,
-          outcome_is_written_before_a_long_job,
+          outcome_is_written_before_a_long_job, outcome_waits_for_the_file_and_not_for_a_callback,
           waiting_events_keep_their_order, no_event_is_lost, a_caller_hears_its_own_events,
           callbacks_of_two_queues_call_each_other, events_of_a_callback_are_told,
           events_of_a_start_are_told_before_it, job_with_the_writer_waits_for_no_callback,
