@@ -234,10 +234,18 @@ TEST(large_payloads_end) {
     }
 }
 
+static int64_t set_aside(const char *path) {
+    char lock[1024];
+    struct stat st;
+    snprintf(lock, sizeof lock, "%s-jobq", path);
+    return CHECK_INT(stat(lock, &st), 0) ? (int64_t)st.st_size : 0;
+}
+
 /* Goal: an open on a full disk does not let go of the reserve. Method: all that is free is taken,
  * but for the log's shared memory, and after the open again. */
 TEST(open_keeps_the_reserve) {
     struct story s;
+    int64_t before;
     fault_begin();
     fault_space(2 * LARGEST, test_path("full.db"));
     if (!story_begin(&s, JOBQ_NONE, test_seed())) return;
@@ -246,19 +254,14 @@ TEST(open_keeps_the_reserve) {
     CHECK_CODE(jobq_close(&s.q), JOBQ_OK);
     fault_take_space();
     fault_space(fault.space + 32 * KIB, s.path);
+    before = set_aside(s.path);
     WORKS(jobq_open(s.path, &(jobq_options){.workers = JOBQ_NONE, .clock = s.clock}, &s.q, &err));
+    CHECK(set_aside(s.path) >= before - 4096); /* in whole pages */
     fault_take_space();
     handle(s.q, "work", work, &s);
     drain_all(&s);
     check_ends(&s);
     story_end(&s);
-}
-
-static int64_t set_aside(const char *path) {
-    char lock[1024];
-    struct stat st;
-    snprintf(lock, sizeof lock, "%s-jobq", path);
-    return CHECK_INT(stat(lock, &st), 0) ? (int64_t)st.st_size : 0;
 }
 
 /* Goal: the next owner sets no less aside than the one before it, though the disk has become full
