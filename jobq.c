@@ -3865,10 +3865,12 @@ enum jobq__db_use {
     JOBQ__DB_JOB     /* handed to handlers, so with the application's settings */
 };
 
-/* A value that jobq never writes, and where it stands. */
+/* Why something failed: a value that jobq never writes, and where it stands, or else what SQLite
+ * and the system say. */
 struct jobq__fault {
     const char *table, *column, *what; /* table NULL: none */
     int64_t row;
+    int sqlite_code, os_code;
 };
 
 enum { JOBQ__GUARD_CONFIGS = 24, JOBQ__GUARD_LIMITS = 12 };
@@ -4010,9 +4012,12 @@ JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err);
  * is damaged, or else somebody has put a function of his own in the place of one of SQLite's. */
 JOBQ__INTERNAL bool jobq__db_disturbed(const struct jobq__db *db);
 
-/* The record for it; returns JOBQ_CORRUPT. */
-JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, const char *path,
-                                      jobq_error *err);
+/* The last failure, for when the connection is another's again. */
+JOBQ__INTERNAL struct jobq__fault jobq__db_reason(const struct jobq__db *db);
+/* The record for it, as code, which it returns. path NULL: not named; way_out NULL: none but for
+ * damage, which has its own. */
+JOBQ__INTERNAL int jobq__db_say(const struct jobq__fault *why, int code, const char *path,
+                                const char *way_out, jobq_error *err);
 /* Notes what is wrong with the file, for jobq__db_fail to say; returns JOBQ_CORRUPT. row 0: it is
  * not one row. */
 JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_t row,
@@ -4041,6 +4046,8 @@ JOBQ__INTERNAL int jobq__db_checkpoint(struct jobq__db *db, bool truncate, bool 
 #line 1 "amalgamation/db.c"
 #endif
 /* #include "db.h" */
+
+#include <stdio.h>
 
 #define JOBQ__SQLITE_OLDEST 3035000 /* upserts, RETURNING and materialised hints settled */
 
@@ -4162,28 +4169,52 @@ static int jobq__db_note(struct jobq__db *db) {
     return jobq__db_note_of(db, SQLITE_FCNTL_JOURNAL_POINTER);
 }
 
-JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, const char *path,
-                                      jobq_error *err) {
+JOBQ__INTERNAL struct jobq__fault jobq__db_reason(const struct jobq__db *db) {
+    struct jobq__fault why = db->fault;
+    int primary = db->sqlite_code & 0xff;
+    if (jobq__db_code(db->sqlite_code) != JOBQ_CORRUPT) why.table = NULL;
+    why.sqlite_code = db->sqlite_code;
+    why.os_code = db->handle && (primary == SQLITE_CANTOPEN || primary == SQLITE_IOERR)
+                ? sqlite3_system_errno(db->handle) : 0;
+    return why;
+}
+
+static void jobq__db_say_fault(const struct jobq__fault *fault, const char *path,
+                               jobq_error *err) {
     jobq__err_set(err, JOBQ_CORRUPT, "%.250s is damaged: table %s, row %lld: %s %s; the queue"
                   " stops. Restore a copy, or mend this row and open it again", path, fault->table,
                   (long long)fault->row, fault->column, fault->what);
-    if (err) err->sqlite_code = SQLITE_CORRUPT;
-    return JOBQ_CORRUPT;
+}
+
+JOBQ__INTERNAL int jobq__db_say(const struct jobq__fault *why, int code, const char *path,
+                                const char *way_out, jobq_error *err) {
+    const char *words = sqlite3_errstr(why->sqlite_code);
+    char advice[200];
+    if (!way_out && code == JOBQ_CORRUPT)
+        way_out = "restore a copy, or what sqlite3's .recover saves of it, and open that";
+    if (!way_out && path && (why->sqlite_code & 0xff) == SQLITE_READONLY)
+        way_out = JOBQ__ERR_RIGHTS;
+    if (code == JOBQ_CORRUPT && why->table && path) {
+        jobq__db_say_fault(why, path, err);
+    } else if (why->os_code && code != JOBQ_UNKNOWN) {
+        snprintf(advice, sizeof advice, "%s%s%s", words, way_out ? "; " : "",
+                 way_out ? way_out : "");
+        jobq__err_os(err, code, why->os_code, "SQLite:", path, advice);
+    } else {
+        jobq__err_set(err, code, "%s%s%.200s (SQLite: %s)%s%s", jobq_code_text(code),
+                      path ? ": " : "", path ? path : "", words, way_out ? "; " : "",
+                      way_out ? way_out : "");
+    }
+    if (err) err->sqlite_code = why->sqlite_code;
+    if (err) err->os_code = why->os_code;
+    return code;
 }
 
 static int jobq__db_tell(const struct jobq__db *db, const char *path, jobq_error *err) {
-    const char *words = sqlite3_errstr(db->sqlite_code);
-    int code = jobq__db_code(db->sqlite_code), primary = db->sqlite_code & 0xff, os_code = 0;
-    if (code == JOBQ_OK) code = JOBQ_IO;
-    if (db->handle && (primary == SQLITE_CANTOPEN || primary == SQLITE_IOERR))
-        os_code = sqlite3_system_errno(db->handle);
-    if (os_code) jobq__err_os(err, code, os_code, "SQLite:", path, words);
-    else if (path && *path) jobq__err_set(err, code, "%s: %.200s (SQLite: %s)%s",
-                                          jobq_code_text(code), path, words,
-                                          primary == SQLITE_READONLY ? "; " JOBQ__ERR_RIGHTS : "");
-    else jobq__err_set(err, code, "%s (SQLite: %s)", jobq_code_text(code), words);
-    if (err) err->sqlite_code = db->sqlite_code;
-    return code;
+    struct jobq__fault why = jobq__db_reason(db);
+    int code = jobq__db_code(db->sqlite_code);
+    return jobq__db_say(&why, code == JOBQ_OK ? JOBQ_IO : code, path && *path ? path : NULL, NULL,
+                        err);
 }
 
 JOBQ__INTERNAL const char *jobq__db_path(const struct jobq__db *db) {
@@ -4196,8 +4227,6 @@ JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err) {
 }
 
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err) {
-    if (jobq__db_code(db->sqlite_code) == JOBQ_CORRUPT && db->fault.table)
-        return jobq__db_say_fault(&db->fault, jobq__db_path(db), err);
     return jobq__db_tell(db, db->handle ? jobq__db_path(db) : NULL, err);
 }
 
@@ -4207,7 +4236,7 @@ JOBQ__INTERNAL bool jobq__db_disturbed(const struct jobq__db *db) {
 
 JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_t row,
                                   const char *column, const char *what) {
-    struct jobq__fault fault = {table, column, what, row};
+    struct jobq__fault fault = {table, column, what, row, SQLITE_CORRUPT, 0};
     db->fault = fault;
     db->sqlite_code = SQLITE_CORRUPT;
     return JOBQ_CORRUPT;
@@ -7714,7 +7743,7 @@ struct jobq {
     int32_t inside;             /* atomic: calls under way */
     int32_t closing;            /* atomic */
     int32_t failed;             /* atomic: the latched reason, or JOBQ_OK */
-    struct jobq__fault fault;   /* pool.mu: and what is damaged, if jobq itself found it */
+    struct jobq__fault fault;   /* pool.mu: and why, if SQLite or a value in the file said so */
 
     struct jobq__owner owner;
     struct jobq__commit commit;
@@ -7772,11 +7801,11 @@ JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index,
 /* Takes reader_mu, and is seen to wait for it. */
 JOBQ__INTERNAL void jobq__core_look(jobq *q);
 
-/* Stops the queue for good; the first reason stays. */
-JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);
-/* Does so if rc says that the file is damaged, whoever found out: fault is his connection's, or a
- * copy from when it was his. */
-JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *fault);
+/* Stops the queue for good; the first reason stays, for every later call to tell. why NULL: the
+ * code says it all. */
+JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code, const struct jobq__fault *why);
+/* Does so if rc says that the file is damaged, whoever found out. */
+JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *why);
 /* Fills err for a code that may be the one which has stopped the queue. */
 JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err);
 
@@ -7918,12 +7947,14 @@ JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index,
     jobq__os_call_end(&call);
 }
 
-JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
+JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code, const struct jobq__fault *why) {
     struct jobq__link *link;
-    if (jobq__os_load(&q->failed) != JOBQ_OK) return;
-    jobq__os_store(&q->failed, code);
-    /* Who waits for something to happen waits in vain. */
     jobq__os_lock(&q->pool.mu);
+    if (jobq__os_load(&q->failed) == JOBQ_OK) {
+        if (why) q->fault = *why;
+        jobq__os_store(&q->failed, code);
+    }
+    /* Who waits for something to happen waits in vain. */
     for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next)
         jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
     jobq__os_broadcast(&q->pool.quiet);
@@ -7936,26 +7967,25 @@ JOBQ__INTERNAL void jobq__core_look(jobq *q) {
     jobq__os_add(&q->lookers, -1);
 }
 
-JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *fault) {
-    if (rc != JOBQ_CORRUPT && rc != JOBQ_NOT_A_DB) return;
-    jobq__os_lock(&q->pool.mu);
-    if (jobq__os_load(&q->failed) == JOBQ_OK && rc == JOBQ_CORRUPT) q->fault = *fault;
-    jobq__os_unlock(&q->pool.mu);
-    jobq__core_fail(q, JOBQ_CORRUPT);
+JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *why) {
+    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT, why);
 }
 
 JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
-    struct jobq__fault fault;
+    static const char way_out[] = "the queue has stopped: see to the disk, and open it again";
+    struct jobq__fault why;
+    int failed;
     jobq__os_lock(&q->pool.mu);
-    fault = q->fault;
+    why = q->fault;
+    failed = jobq__os_load(&q->failed);
     jobq__os_unlock(&q->pool.mu);
-    if (rc == JOBQ_CORRUPT && fault.table)
-        return jobq__db_say_fault(&fault, q->files.path, err);
     if (rc == JOBQ_MOVED)
         return jobq__err_set(err, rc, "%.250s or what stands beside it (-wal, -shm, -jobq) was"
                              " moved, replaced, cut short or deleted: nothing more is written; put"
                              " back what can be (a -shm need not), and open the queue again",
                              q->files.path);
+    if (why.sqlite_code && (rc == failed || rc == JOBQ_UNKNOWN))
+        return jobq__db_say(&why, rc, q->files.path, failed == JOBQ_IO ? way_out : NULL, err);
     return jobq__err_set(err, rc, "%s: %.250s", jobq_code_text(rc), q->files.path);
 }
 
@@ -10891,23 +10921,31 @@ static void jobq__commit_after(jobq *q, struct jobq__request *list,
     }
 }
 
-/* After a failure: true if it is certain that nothing has happened. At COMMIT any error but BUSY
- * may have come after the frame that commits. If on a full disk not even the scrub can be written,
- * then the transaction's first frame could not either. */
-static bool jobq__commit_certain(jobq *q, int rc, bool ended) {
+/* After a failure of db's: true if it is certain that nothing has happened, else the queue stops.
+ * At COMMIT any error but BUSY may have come after the frame that commits. If on a full disk not
+ * even the scrub can be written, then the transaction's first frame could not either. */
+static bool jobq__commit_certain(jobq *q, const struct jobq__db *db, int rc, bool ended) {
+    struct jobq__fault why = jobq__db_reason(db); /* before the scrub fails, too */
     int scrub;
     if (!ended || rc == JOBQ_BUSY) return true;
     jobq__owner_doubts(&q->owner, rc != JOBQ_FULL);
     scrub = jobq__commit_scrub(q);
     if (scrub == JOBQ_OK) jobq__owner_doubts(&q->owner, false);
-    return scrub == JOBQ_OK || (rc == JOBQ_FULL && scrub == JOBQ_FULL);
+    if (scrub == JOBQ_OK || (rc == JOBQ_FULL && scrub == JOBQ_FULL)) return true;
+    jobq__core_fail(q, JOBQ_IO, &why);
+    return false;
+}
+
+static void jobq__commit_heed(jobq *q, int rc) {
+    struct jobq__fault why = jobq__db_reason(q->tx.db);
+    jobq__core_heed(q, rc, &why);
 }
 
 /* After a failure: the queue may have to stop, and nobody tries at once again. */
 static void jobq__commit_failed(jobq *q, int rc) {
     struct jobq__pool *pool = &q->pool;
     jobq__tx_failed(q);
-    jobq__core_heed(q, rc, &q->tx.db->fault);
+    jobq__commit_heed(q, rc);
     jobq__os_lock(&pool->mu);
     pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
                                JOBQ__RETRY_MAX_US);
@@ -10939,11 +10977,8 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
             list->rc = rc;
             continue;
         }
-        jobq__core_heed(q, rc, &q->tx.db->fault);
-        if (!jobq__commit_certain(q, rc, ended)) {
-            jobq__core_fail(q, JOBQ_IO);
-            rc = JOBQ_UNKNOWN;
-        }
+        jobq__commit_heed(q, rc);
+        if (!jobq__commit_certain(q, q->tx.db, rc, ended)) rc = JOBQ_UNKNOWN;
         list->rc = jobq__commit_sqlite(q, list, rc);
         jobq__tx_failed(q);
         if (rc == JOBQ_FULL && jobq__disk_full(q)) jobq__commit_checkpoint(q);
@@ -10970,8 +11005,7 @@ static int jobq__commit_not_yet(struct jobq__request *list) {
 static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool ended,
                               struct jobq__wakes *wakes) {
     if (rc == JOBQ__TAKEN) return jobq__commit_not_yet(list);
-    if (!jobq__commit_certain(q, rc, ended)) {
-        jobq__core_fail(q, JOBQ_IO);
+    if (!jobq__commit_certain(q, q->tx.db, rc, ended)) {
         jobq__commit_all(list, JOBQ_UNKNOWN, q);
         return rc;
     }
@@ -10983,10 +11017,7 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
         if (rc == JOBQ_FULL && !jobq__commit_make_room(q)) break;
         rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, false, &ended);
         if (rc == JOBQ__TAKEN) return jobq__commit_not_yet(list);
-        if (rc != JOBQ_OK && !jobq__commit_certain(q, rc, ended)) {
-            jobq__core_fail(q, JOBQ_IO);
-            break;
-        }
+        if (rc != JOBQ_OK && !jobq__commit_certain(q, q->tx.db, rc, ended)) break;
     } while (rc == JOBQ_FULL);
     if (rc != JOBQ_OK) {
         jobq__commit_all(list, rc, q);
@@ -11001,7 +11032,7 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
 JOBQ__INTERNAL int jobq__commit_look(jobq *q) {
     int rc = jobq__disk_look(q, jobq__clock_mono_us());
     if (rc == JOBQ_OK && jobq__owner_forked(&q->owner)) rc = JOBQ_FORKED;
-    if (rc != JOBQ_OK) jobq__core_fail(q, rc);
+    if (rc != JOBQ_OK) jobq__core_fail(q, rc, NULL);
     return jobq__os_load(&q->failed);
 }
 
@@ -11448,6 +11479,7 @@ static bool jobq__commit_has_ended(jobq *q, const struct jobq__entry *entry) {
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes,
                                 jobq_error *why) {
+    struct jobq__db *job = q->tx.db;
     int rc = jobq__commit_look(q);
     if (rc == JOBQ_OK && q->tx.db->guard.altered) rc = jobq__commit_altered(q, why);
     if (rc != JOBQ_OK) return rc;
@@ -11467,13 +11499,14 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     }
     jobq__event_commit(&q->events, false);
     q->tx.db = &q->writer;
-    if (rc != JOBQ__REFUSED && !jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
+    if (rc != JOBQ__REFUSED) jobq__commit_certain(q, job, rc, true);
     return rc;
 }
 
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
                                     jobq_error *why) {
     struct jobq__db *job = jobq__core_job(q);
+    struct jobq__fault cause;
     struct jobq__wakes wakes;
     int rc;
     wakes.count = 0;
@@ -11489,7 +11522,8 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     if (rc == JOBQ_FULL) jobq__disk_full(q);
     if (!q->memory && jobq__guard_spoilt(job, rc))
         rc = jobq__err_set(why, JOBQ__REFUSED, "%s", jobq__commit_spoilt);
-    jobq__core_heed(q, rc, &job->fault);
+    cause = jobq__db_reason(job);
+    jobq__core_heed(q, rc, &cause);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(job);
@@ -11520,7 +11554,7 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
         rc = jobq__err_set(request->err, JOBQ_MISUSE, "%s", jobq__commit_spoilt);
     else
         rc = jobq__commit_sqlite(q, request, rc);
-    jobq__core_heed(q, rc, &q->tx.db->fault);
+    jobq__commit_heed(q, rc);
     jobq__guard_leave(q->tx.db);
     return rc;
 }
@@ -12018,11 +12052,11 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
 }
 
 static void jobq__run_looked(struct jobq_run *run, const struct jobq__look *look, int rc) {
-    struct jobq__fault fault = look->db->fault;
+    struct jobq__fault why = jobq__db_reason(look->db);
     if (!run->q->memory) jobq__os_unlock(&run->q->reader_mu);
     else if (run->in_tx) jobq__guard_leave(&run->q->writer);
     else jobq__commit_release(run->q);
-    jobq__core_heed(run->q, rc, &fault);
+    jobq__core_heed(run->q, rc, &why);
 }
 
 JOBQ_API int64_t jobq_run_id(const jobq_run *run) {
@@ -12751,10 +12785,16 @@ static int jobq__pool_left(jobq *q, bool claims) {
 
 static int jobq__pool_unwritten(jobq *q, int left, int rc, jobq_error *err) {
     const char *many = left == 1 ? " of a job that has run is" : "s of jobs that have run are";
-    if (jobq__os_load(&q->failed))
-        return jobq__err_set(err, rc, "%d outcome%s not on the disk (%s); %s again when the queue"
-                             " is opened next", left, many, jobq_code_text(rc),
-                             left == 1 ? "it runs" : "they run");
+    int failed = jobq__os_load(&q->failed);
+    jobq_error why;
+    if (failed && err) {
+        jobq__core_say(q, failed, &why);
+        jobq__err_set(err, rc, "%d outcome%s not on the disk, and %s again when the queue is opened"
+                      " next: %.370s", left, many, left == 1 ? "it runs" : "they run", why.text);
+        err->sqlite_code = why.sqlite_code;
+        err->os_code = why.os_code;
+    }
+    if (failed) return rc;
     return jobq__err_set(err, rc, "%d outcome%s not on the disk yet (%s); nothing is lost:"
                          " jobq_stop again, or jobq_start, writes what is left", left, many,
                          rc != JOBQ_BUSY ? jobq_code_text(rc)
@@ -14880,12 +14920,12 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
 }
 
 static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
-    struct jobq__fault fault = look->db->fault;
+    struct jobq__fault why = jobq__db_reason(look->db);
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
     if (!q->memory) jobq__os_unlock(&q->reader_mu);
     else if (jobq__commit_in_job(q)) jobq__guard_leave(look->db);
     else jobq__commit_release(q);
-    jobq__core_heed(q, rc, &fault);
+    jobq__core_heed(q, rc, &why);
     return rc;
 }
 

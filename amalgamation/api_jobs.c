@@ -452,12 +452,12 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
 }
 
 static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
-    struct jobq__fault fault = look->db->fault;
+    struct jobq__fault why = jobq__db_reason(look->db);
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
     if (!q->memory) jobq__os_unlock(&q->reader_mu);
     else if (jobq__commit_in_job(q)) jobq__guard_leave(look->db);
     else jobq__commit_release(q);
-    jobq__core_heed(q, rc, &fault);
+    jobq__core_heed(q, rc, &why);
     return rc;
 }
 

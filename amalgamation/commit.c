@@ -369,23 +369,31 @@ static void jobq__commit_after(jobq *q, struct jobq__request *list,
     }
 }
 
-/* After a failure: true if it is certain that nothing has happened. At COMMIT any error but BUSY
- * may have come after the frame that commits. If on a full disk not even the scrub can be written,
- * then the transaction's first frame could not either. */
-static bool jobq__commit_certain(jobq *q, int rc, bool ended) {
+/* After a failure of db's: true if it is certain that nothing has happened, else the queue stops.
+ * At COMMIT any error but BUSY may have come after the frame that commits. If on a full disk not
+ * even the scrub can be written, then the transaction's first frame could not either. */
+static bool jobq__commit_certain(jobq *q, const struct jobq__db *db, int rc, bool ended) {
+    struct jobq__fault why = jobq__db_reason(db); /* before the scrub fails, too */
     int scrub;
     if (!ended || rc == JOBQ_BUSY) return true;
     jobq__owner_doubts(&q->owner, rc != JOBQ_FULL);
     scrub = jobq__commit_scrub(q);
     if (scrub == JOBQ_OK) jobq__owner_doubts(&q->owner, false);
-    return scrub == JOBQ_OK || (rc == JOBQ_FULL && scrub == JOBQ_FULL);
+    if (scrub == JOBQ_OK || (rc == JOBQ_FULL && scrub == JOBQ_FULL)) return true;
+    jobq__core_fail(q, JOBQ_IO, &why);
+    return false;
+}
+
+static void jobq__commit_heed(jobq *q, int rc) {
+    struct jobq__fault why = jobq__db_reason(q->tx.db);
+    jobq__core_heed(q, rc, &why);
 }
 
 /* After a failure: the queue may have to stop, and nobody tries at once again. */
 static void jobq__commit_failed(jobq *q, int rc) {
     struct jobq__pool *pool = &q->pool;
     jobq__tx_failed(q);
-    jobq__core_heed(q, rc, &q->tx.db->fault);
+    jobq__commit_heed(q, rc);
     jobq__os_lock(&pool->mu);
     pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
                                JOBQ__RETRY_MAX_US);
@@ -417,11 +425,8 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
             list->rc = rc;
             continue;
         }
-        jobq__core_heed(q, rc, &q->tx.db->fault);
-        if (!jobq__commit_certain(q, rc, ended)) {
-            jobq__core_fail(q, JOBQ_IO);
-            rc = JOBQ_UNKNOWN;
-        }
+        jobq__commit_heed(q, rc);
+        if (!jobq__commit_certain(q, q->tx.db, rc, ended)) rc = JOBQ_UNKNOWN;
         list->rc = jobq__commit_sqlite(q, list, rc);
         jobq__tx_failed(q);
         if (rc == JOBQ_FULL && jobq__disk_full(q)) jobq__commit_checkpoint(q);
@@ -448,8 +453,7 @@ static int jobq__commit_not_yet(struct jobq__request *list) {
 static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool ended,
                               struct jobq__wakes *wakes) {
     if (rc == JOBQ__TAKEN) return jobq__commit_not_yet(list);
-    if (!jobq__commit_certain(q, rc, ended)) {
-        jobq__core_fail(q, JOBQ_IO);
+    if (!jobq__commit_certain(q, q->tx.db, rc, ended)) {
         jobq__commit_all(list, JOBQ_UNKNOWN, q);
         return rc;
     }
@@ -461,10 +465,7 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
         if (rc == JOBQ_FULL && !jobq__commit_make_room(q)) break;
         rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, false, &ended);
         if (rc == JOBQ__TAKEN) return jobq__commit_not_yet(list);
-        if (rc != JOBQ_OK && !jobq__commit_certain(q, rc, ended)) {
-            jobq__core_fail(q, JOBQ_IO);
-            break;
-        }
+        if (rc != JOBQ_OK && !jobq__commit_certain(q, q->tx.db, rc, ended)) break;
     } while (rc == JOBQ_FULL);
     if (rc != JOBQ_OK) {
         jobq__commit_all(list, rc, q);
@@ -479,7 +480,7 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
 JOBQ__INTERNAL int jobq__commit_look(jobq *q) {
     int rc = jobq__disk_look(q, jobq__clock_mono_us());
     if (rc == JOBQ_OK && jobq__owner_forked(&q->owner)) rc = JOBQ_FORKED;
-    if (rc != JOBQ_OK) jobq__core_fail(q, rc);
+    if (rc != JOBQ_OK) jobq__core_fail(q, rc, NULL);
     return jobq__os_load(&q->failed);
 }
 
@@ -926,6 +927,7 @@ static bool jobq__commit_has_ended(jobq *q, const struct jobq__entry *entry) {
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes,
                                 jobq_error *why) {
+    struct jobq__db *job = q->tx.db;
     int rc = jobq__commit_look(q);
     if (rc == JOBQ_OK && q->tx.db->guard.altered) rc = jobq__commit_altered(q, why);
     if (rc != JOBQ_OK) return rc;
@@ -945,13 +947,14 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     }
     jobq__event_commit(&q->events, false);
     q->tx.db = &q->writer;
-    if (rc != JOBQ__REFUSED && !jobq__commit_certain(q, rc, true)) jobq__core_fail(q, JOBQ_IO);
+    if (rc != JOBQ__REFUSED) jobq__commit_certain(q, job, rc, true);
     return rc;
 }
 
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
                                     jobq_error *why) {
     struct jobq__db *job = jobq__core_job(q);
+    struct jobq__fault cause;
     struct jobq__wakes wakes;
     int rc;
     wakes.count = 0;
@@ -967,7 +970,8 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     if (rc == JOBQ_FULL) jobq__disk_full(q);
     if (!q->memory && jobq__guard_spoilt(job, rc))
         rc = jobq__err_set(why, JOBQ__REFUSED, "%s", jobq__commit_spoilt);
-    jobq__core_heed(q, rc, &job->fault);
+    cause = jobq__db_reason(job);
+    jobq__core_heed(q, rc, &cause);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(job);
@@ -998,7 +1002,7 @@ JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
         rc = jobq__err_set(request->err, JOBQ_MISUSE, "%s", jobq__commit_spoilt);
     else
         rc = jobq__commit_sqlite(q, request, rc);
-    jobq__core_heed(q, rc, &q->tx.db->fault);
+    jobq__commit_heed(q, rc);
     jobq__guard_leave(q->tx.db);
     return rc;
 }

@@ -91,12 +91,14 @@ JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index,
     jobq__os_call_end(&call);
 }
 
-JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code) {
+JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code, const struct jobq__fault *why) {
     struct jobq__link *link;
-    if (jobq__os_load(&q->failed) != JOBQ_OK) return;
-    jobq__os_store(&q->failed, code);
-    /* Who waits for something to happen waits in vain. */
     jobq__os_lock(&q->pool.mu);
+    if (jobq__os_load(&q->failed) == JOBQ_OK) {
+        if (why) q->fault = *why;
+        jobq__os_store(&q->failed, code);
+    }
+    /* Who waits for something to happen waits in vain. */
     for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next)
         jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
     jobq__os_broadcast(&q->pool.quiet);
@@ -109,26 +111,25 @@ JOBQ__INTERNAL void jobq__core_look(jobq *q) {
     jobq__os_add(&q->lookers, -1);
 }
 
-JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *fault) {
-    if (rc != JOBQ_CORRUPT && rc != JOBQ_NOT_A_DB) return;
-    jobq__os_lock(&q->pool.mu);
-    if (jobq__os_load(&q->failed) == JOBQ_OK && rc == JOBQ_CORRUPT) q->fault = *fault;
-    jobq__os_unlock(&q->pool.mu);
-    jobq__core_fail(q, JOBQ_CORRUPT);
+JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *why) {
+    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT, why);
 }
 
 JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
-    struct jobq__fault fault;
+    static const char way_out[] = "the queue has stopped: see to the disk, and open it again";
+    struct jobq__fault why;
+    int failed;
     jobq__os_lock(&q->pool.mu);
-    fault = q->fault;
+    why = q->fault;
+    failed = jobq__os_load(&q->failed);
     jobq__os_unlock(&q->pool.mu);
-    if (rc == JOBQ_CORRUPT && fault.table)
-        return jobq__db_say_fault(&fault, q->files.path, err);
     if (rc == JOBQ_MOVED)
         return jobq__err_set(err, rc, "%.250s or what stands beside it (-wal, -shm, -jobq) was"
                              " moved, replaced, cut short or deleted: nothing more is written; put"
                              " back what can be (a -shm need not), and open the queue again",
                              q->files.path);
+    if (why.sqlite_code && (rc == failed || rc == JOBQ_UNKNOWN))
+        return jobq__db_say(&why, rc, q->files.path, failed == JOBQ_IO ? way_out : NULL, err);
     return jobq__err_set(err, rc, "%s: %.250s", jobq_code_text(rc), q->files.path);
 }
 

@@ -347,7 +347,7 @@ struct jobq {
     int32_t inside;             /* atomic: calls under way */
     int32_t closing;            /* atomic */
     int32_t failed;             /* atomic: the latched reason, or JOBQ_OK */
-    struct jobq__fault fault;   /* pool.mu: and what is damaged, if jobq itself found it */
+    struct jobq__fault fault;   /* pool.mu: and why, if SQLite or a value in the file said so */
 
     struct jobq__owner owner;
     struct jobq__commit commit;
@@ -405,11 +405,11 @@ JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index,
 /* Takes reader_mu, and is seen to wait for it. */
 JOBQ__INTERNAL void jobq__core_look(jobq *q);
 
-/* Stops the queue for good; the first reason stays. */
-JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code);
-/* Does so if rc says that the file is damaged, whoever found out: fault is his connection's, or a
- * copy from when it was his. */
-JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *fault);
+/* Stops the queue for good; the first reason stays, for every later call to tell. why NULL: the
+ * code says it all. */
+JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code, const struct jobq__fault *why);
+/* Does so if rc says that the file is damaged, whoever found out. */
+JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *why);
 /* Fills err for a code that may be the one which has stopped the queue. */
 JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err);
 

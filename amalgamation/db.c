@@ -1,6 +1,8 @@
 /* db.c - connections, pragmas, statements, SQLite's codes. */
 #include "db.h"
 
+#include <stdio.h>
+
 #define JOBQ__SQLITE_OLDEST 3035000 /* upserts, RETURNING and materialised hints settled */
 
 static const char *const jobq__db_texts[] = {
@@ -121,28 +123,52 @@ static int jobq__db_note(struct jobq__db *db) {
     return jobq__db_note_of(db, SQLITE_FCNTL_JOURNAL_POINTER);
 }
 
-JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, const char *path,
-                                      jobq_error *err) {
+JOBQ__INTERNAL struct jobq__fault jobq__db_reason(const struct jobq__db *db) {
+    struct jobq__fault why = db->fault;
+    int primary = db->sqlite_code & 0xff;
+    if (jobq__db_code(db->sqlite_code) != JOBQ_CORRUPT) why.table = NULL;
+    why.sqlite_code = db->sqlite_code;
+    why.os_code = db->handle && (primary == SQLITE_CANTOPEN || primary == SQLITE_IOERR)
+                ? sqlite3_system_errno(db->handle) : 0;
+    return why;
+}
+
+static void jobq__db_say_fault(const struct jobq__fault *fault, const char *path,
+                               jobq_error *err) {
     jobq__err_set(err, JOBQ_CORRUPT, "%.250s is damaged: table %s, row %lld: %s %s; the queue"
                   " stops. Restore a copy, or mend this row and open it again", path, fault->table,
                   (long long)fault->row, fault->column, fault->what);
-    if (err) err->sqlite_code = SQLITE_CORRUPT;
-    return JOBQ_CORRUPT;
+}
+
+JOBQ__INTERNAL int jobq__db_say(const struct jobq__fault *why, int code, const char *path,
+                                const char *way_out, jobq_error *err) {
+    const char *words = sqlite3_errstr(why->sqlite_code);
+    char advice[200];
+    if (!way_out && code == JOBQ_CORRUPT)
+        way_out = "restore a copy, or what sqlite3's .recover saves of it, and open that";
+    if (!way_out && path && (why->sqlite_code & 0xff) == SQLITE_READONLY)
+        way_out = JOBQ__ERR_RIGHTS;
+    if (code == JOBQ_CORRUPT && why->table && path) {
+        jobq__db_say_fault(why, path, err);
+    } else if (why->os_code && code != JOBQ_UNKNOWN) {
+        snprintf(advice, sizeof advice, "%s%s%s", words, way_out ? "; " : "",
+                 way_out ? way_out : "");
+        jobq__err_os(err, code, why->os_code, "SQLite:", path, advice);
+    } else {
+        jobq__err_set(err, code, "%s%s%.200s (SQLite: %s)%s%s", jobq_code_text(code),
+                      path ? ": " : "", path ? path : "", words, way_out ? "; " : "",
+                      way_out ? way_out : "");
+    }
+    if (err) err->sqlite_code = why->sqlite_code;
+    if (err) err->os_code = why->os_code;
+    return code;
 }
 
 static int jobq__db_tell(const struct jobq__db *db, const char *path, jobq_error *err) {
-    const char *words = sqlite3_errstr(db->sqlite_code);
-    int code = jobq__db_code(db->sqlite_code), primary = db->sqlite_code & 0xff, os_code = 0;
-    if (code == JOBQ_OK) code = JOBQ_IO;
-    if (db->handle && (primary == SQLITE_CANTOPEN || primary == SQLITE_IOERR))
-        os_code = sqlite3_system_errno(db->handle);
-    if (os_code) jobq__err_os(err, code, os_code, "SQLite:", path, words);
-    else if (path && *path) jobq__err_set(err, code, "%s: %.200s (SQLite: %s)%s",
-                                          jobq_code_text(code), path, words,
-                                          primary == SQLITE_READONLY ? "; " JOBQ__ERR_RIGHTS : "");
-    else jobq__err_set(err, code, "%s (SQLite: %s)", jobq_code_text(code), words);
-    if (err) err->sqlite_code = db->sqlite_code;
-    return code;
+    struct jobq__fault why = jobq__db_reason(db);
+    int code = jobq__db_code(db->sqlite_code);
+    return jobq__db_say(&why, code == JOBQ_OK ? JOBQ_IO : code, path && *path ? path : NULL, NULL,
+                        err);
 }
 
 JOBQ__INTERNAL const char *jobq__db_path(const struct jobq__db *db) {
@@ -155,8 +181,6 @@ JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err) {
 }
 
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err) {
-    if (jobq__db_code(db->sqlite_code) == JOBQ_CORRUPT && db->fault.table)
-        return jobq__db_say_fault(&db->fault, jobq__db_path(db), err);
     return jobq__db_tell(db, db->handle ? jobq__db_path(db) : NULL, err);
 }
 
@@ -166,7 +190,7 @@ JOBQ__INTERNAL bool jobq__db_disturbed(const struct jobq__db *db) {
 
 JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_t row,
                                   const char *column, const char *what) {
-    struct jobq__fault fault = {table, column, what, row};
+    struct jobq__fault fault = {table, column, what, row, SQLITE_CORRUPT, 0};
     db->fault = fault;
     db->sqlite_code = SQLITE_CORRUPT;
     return JOBQ_CORRUPT;

@@ -34,10 +34,12 @@ enum jobq__db_use {
     JOBQ__DB_JOB     /* handed to handlers, so with the application's settings */
 };
 
-/* A value that jobq never writes, and where it stands. */
+/* Why something failed: a value that jobq never writes, and where it stands, or else what SQLite
+ * and the system say. */
 struct jobq__fault {
     const char *table, *column, *what; /* table NULL: none */
     int64_t row;
+    int sqlite_code, os_code;
 };
 
 enum { JOBQ__GUARD_CONFIGS = 24, JOBQ__GUARD_LIMITS = 12 };
@@ -179,9 +181,12 @@ JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err);
  * is damaged, or else somebody has put a function of his own in the place of one of SQLite's. */
 JOBQ__INTERNAL bool jobq__db_disturbed(const struct jobq__db *db);
 
-/* The record for it; returns JOBQ_CORRUPT. */
-JOBQ__INTERNAL int jobq__db_say_fault(const struct jobq__fault *fault, const char *path,
-                                      jobq_error *err);
+/* The last failure, for when the connection is another's again. */
+JOBQ__INTERNAL struct jobq__fault jobq__db_reason(const struct jobq__db *db);
+/* The record for it, as code, which it returns. path NULL: not named; way_out NULL: none but for
+ * damage, which has its own. */
+JOBQ__INTERNAL int jobq__db_say(const struct jobq__fault *why, int code, const char *path,
+                                const char *way_out, jobq_error *err);
 /* Notes what is wrong with the file, for jobq__db_fail to say; returns JOBQ_CORRUPT. row 0: it is
  * not one row. */
 JOBQ__INTERNAL int jobq__db_fault(struct jobq__db *db, const char *table, int64_t row,

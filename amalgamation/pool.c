@@ -294,10 +294,16 @@ static int jobq__pool_left(jobq *q, bool claims) {
 
 static int jobq__pool_unwritten(jobq *q, int left, int rc, jobq_error *err) {
     const char *many = left == 1 ? " of a job that has run is" : "s of jobs that have run are";
-    if (jobq__os_load(&q->failed))
-        return jobq__err_set(err, rc, "%d outcome%s not on the disk (%s); %s again when the queue"
-                             " is opened next", left, many, jobq_code_text(rc),
-                             left == 1 ? "it runs" : "they run");
+    int failed = jobq__os_load(&q->failed);
+    jobq_error why;
+    if (failed && err) {
+        jobq__core_say(q, failed, &why);
+        jobq__err_set(err, rc, "%d outcome%s not on the disk, and %s again when the queue is opened"
+                      " next: %.370s", left, many, left == 1 ? "it runs" : "they run", why.text);
+        err->sqlite_code = why.sqlite_code;
+        err->os_code = why.os_code;
+    }
+    if (failed) return rc;
     return jobq__err_set(err, rc, "%d outcome%s not on the disk yet (%s); nothing is lost:"
                          " jobq_stop again, or jobq_start, writes what is left", left, many,
                          rc != JOBQ_BUSY ? jobq_code_text(rc)

@@ -453,11 +453,11 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
 }
 
 static void jobq__run_looked(struct jobq_run *run, const struct jobq__look *look, int rc) {
-    struct jobq__fault fault = look->db->fault;
+    struct jobq__fault why = jobq__db_reason(look->db);
     if (!run->q->memory) jobq__os_unlock(&run->q->reader_mu);
     else if (run->in_tx) jobq__guard_leave(&run->q->writer);
     else jobq__commit_release(run->q);
-    jobq__core_heed(run->q, rc, &fault);
+    jobq__core_heed(run->q, rc, &why);
 }
 
 JOBQ_API int64_t jobq_run_id(const jobq_run *run) {

@@ -85,4 +85,115 @@ TEST(damage_that_a_look_finds) {
     fixture_close(&f);
 }
 
-TEST_MAIN(waiters_hear_of_it, first_reason_stays, damage_that_a_look_finds)
+/* The record names the file, SQLite's words and code, and the way out. */
+static void tells_why(const char *call, const jobq_error *told, const char *path, int sqlite_code,
+                      const char *way_out) {
+    CHECK_INT(told->sqlite_code, sqlite_code);
+    if (!CHECK(strstr(told->text, path) && strstr(told->text, sqlite3_errstr(sqlite_code))
+               && strstr(told->text, way_out)))
+        test_note("%s: %s", call, told->text);
+}
+
+#define TELLS_WHY(wanted, call, sqlite_code, way_out) \
+    do { \
+        jobq_error err; \
+        memset(&err, 0, sizeof err); \
+        CHECK_CODE((call), wanted); \
+        tells_why(#call, &err, f.path, sqlite_code, way_out); \
+    } while (0)
+
+static void stop_the_queue(jobq_run *run) {
+    jobq *q = jobq_run_handle(run);
+    fault_plan(FAULT_WAL_SYNC, "X", SQLITE_IOERR_FSYNC);
+    FAILS(JOBQ_UNKNOWN, jobq_enqueue(q, &(jobq_job){.kind = "k"}, NULL, &err));
+    fault_off();
+}
+
+static jobq_outcome stop_and_be_done(jobq_run *run, void *ctx) {
+    jobq_error *told = (jobq_error *)ctx;
+    sqlite3 *db = NULL;
+    stop_the_queue(run);
+    CHECK_CODE(jobq_checkpoint(run, "x", 1, told), JOBQ_IO);
+    CHECK_CODE(jobq_run_db(run, &db, told + 1), JOBQ_IO);
+    return JOBQ_DONE;
+}
+
+/* Goal: whoever asks is told why the queue has stopped: the first call, whose own outcome is not
+ * known, and every one after it. Method: the sync of a COMMIT fails, and after that the write that
+ * was to make it certain; each call that writes, waits or starts, in step mode. */
+TEST(every_call_tells_the_reason) {
+    static const char way_out[] = "open it again";
+    int64_t writes, id;
+    fixture f;
+    fault_begin();
+    REQUIRE(fixture_open(&f, SHARED_STEP));
+    put(f.q, "k");
+    fault_off();
+    id = put(f.q, "k");
+    writes = fault_calls(FAULT_WAL_WRITE);
+    CHECK(writes > 0);
+    fault_off();
+    fault_plan(FAULT_WAL_SYNC, "x", SQLITE_IOERR_FSYNC);
+    fault_nth(FAULT_WAL_WRITE, writes + 1, "x*", SQLITE_IOERR_WRITE);
+    TELLS_WHY(JOBQ_UNKNOWN, jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, NULL, &err),
+              SQLITE_IOERR_FSYNC, "may have happened");
+    CHECK(fault_hits(FAULT_WAL_WRITE) > 0);
+    fault_off();
+    for (int again = 0; again < 2; again++) {
+        TELLS_WHY(JOBQ_IO, jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, NULL, &err),
+                  SQLITE_IOERR_FSYNC, way_out);
+        TELLS_WHY(JOBQ_IO, jobq_register(f.q, &(jobq_kind){.name = "k", .run = do_nothing}, &err),
+                  SQLITE_IOERR_FSYNC, way_out);
+        TELLS_WHY(JOBQ_IO, jobq_cancel(f.q, id, &err), SQLITE_IOERR_FSYNC, way_out);
+        TELLS_WHY(JOBQ_IO, jobq_flush(f.q, &err), SQLITE_IOERR_FSYNC, way_out);
+        TELLS_WHY(JOBQ_IO, jobq_step(f.q, NULL, &err), SQLITE_IOERR_FSYNC, way_out);
+        TELLS_WHY(JOBQ_IO, jobq_advance(f.q, 5, NULL, &err), SQLITE_IOERR_FSYNC, way_out);
+        TELLS_WHY(JOBQ_IO, jobq_wait(f.q, id, JOBQ_NEVER, NULL, &err), SQLITE_IOERR_FSYNC, way_out);
+    }
+    fixture_remove(&f);
+}
+
+/* Goal: a handler is told as well, and so is who stops the queue with outcomes that cannot be
+ * written. Method: the disk dies while a job runs. */
+TEST(handlers_and_stop_tell_the_reason) {
+    jobq_error told[2];
+    fixture f;
+    memset(told, 0, sizeof told);
+    fault_begin();
+    REQUIRE(fixture_open(&f, SHARED_STEP));
+    handle(f.q, "k", stop_and_be_done, told);
+    put(f.q, "k");
+    TELLS_WHY(JOBQ_IO, jobq_step(f.q, NULL, &err), SQLITE_IOERR_FSYNC, "open it again");
+    for (int i = 0; i < 2; i++)
+        tells_why("handler", &told[i], f.path, SQLITE_IOERR_FSYNC, "open it again");
+    TELLS_WHY(JOBQ_IO, jobq_stop(f.q, 0, &err), SQLITE_IOERR_FSYNC, "1 outcome");
+    TELLS_WHY(JOBQ_IO, jobq_stop(f.q, 0, &err), SQLITE_IOERR_FSYNC, "it runs again");
+    CHECK_CODE(jobq_close(&f.q), JOBQ_IO);
+    jobq_clock_free(f.clock);
+    test_remove(f.path);
+}
+
+/* Goal: damage that SQLite has found is told to every later call as to the first. Method: a look
+ * finds it. */
+TEST(every_call_tells_the_damage) {
+    fixture f;
+    int64_t id;
+    fault_begin();
+    REQUIRE(fixture_open(&f, SHARED_STEP));
+    id = put(f.q, "k");
+    fault_plan(FAULT_WAL_READ, "x*", SQLITE_CORRUPT);
+    TELLS_WHY(JOBQ_CORRUPT, jobq_get(f.q, id, &(jobq_info){.id = 0}, &err), SQLITE_CORRUPT,
+              "restore a copy");
+    fault_off();
+    for (int again = 0; again < 2; again++) {
+        TELLS_WHY(JOBQ_CORRUPT, jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, NULL, &err),
+                  SQLITE_CORRUPT, "restore a copy");
+        TELLS_WHY(JOBQ_CORRUPT, jobq_run_until_idle(f.q, NULL, &err), SQLITE_CORRUPT,
+                  "restore a copy");
+    }
+    fixture_remove(&f);
+}
+
+TEST_MAIN(waiters_hear_of_it, first_reason_stays, damage_that_a_look_finds,
+          every_call_tells_the_reason, handlers_and_stop_tell_the_reason,
+          every_call_tells_the_damage)
