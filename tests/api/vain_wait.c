@@ -205,7 +205,7 @@ TEST(wait_that_everybody_leaves_is_in_vain) {
     id = put(q, "typo");
     start(q);
     other = thread_start(stop_later, q);
-    wait_says(JOBQ_BAD_STATE, q, id, JOBQ_NEVER, "parked");
+    wait_says(JOBQ_BAD_STATE, q, id, 30 * JOBQ_SECOND, "parked");
     pthread_join(other, NULL);
     close_queue(&q);
 }

@@ -58,6 +58,16 @@ static inline void error_speaks(const jobq_error *err, int code, const char *fil
                "the error's text is a sentence");
 }
 
+/* ---- What has to come ---- */
+
+/* Waits until condition holds, which is looked at each millisecond. What has not come in half a
+ * minute never will: that is a failure, and the test goes on. */
+#define UNTIL(condition) \
+    do { \
+        int64_t until_ms = test_real_ms() + JOBQ_TEST_SCALE * 30 * JOBQ_SECOND; \
+        while (!(condition) && CHECK(test_real_ms() < until_ms && #condition)) test_pause_ms(1); \
+    } while (0)
+
 /* ---- A queue under an artificial clock ---- */
 
 typedef struct fixture {
