@@ -67,7 +67,7 @@ static void while_telling(struct listener *l, jobq *q, void (*act)(jobq *q, int 
 
 static void run_some(jobq *q, int n) {
     for (int i = 0; i < n; i++) put(q, "k");
-    while (count_all(q).done < n) test_pause_ms(1);
+    UNTIL(count_all(q).done >= n);
 }
 
 /* Goal: no outcome waits for a callback. Method: one caller stores job after job, so that outcomes
@@ -151,6 +151,38 @@ TEST(outcome_waits_for_the_file_and_not_for_a_callback) {
     fixture_remove(&f);
     gate_free(&l.quick);
     gate_free(&l.callback);
+}
+
+static void stand_as_it_begins(jobq_thread what, int index, bool begins, void *ctx) {
+    (void)index;
+    if (what != JOBQ_THREAD_SCHEDULER || !begins) return;
+    gate_pass(&((struct quick_and_long *)ctx)->callback);
+}
+
+/* Goal: no outcome waits for on_thread and a long job. Method: as with a callback, but the
+ * scheduler stands in on_thread as it begins. */
+TEST(outcome_is_written_before_the_scheduler_begins) {
+    jobq_job jobs[2] = {{.kind = "quick"}, {.kind = "long"}};
+    jobq_stored stored[2];
+    struct quick_and_long l;
+    fixture f;
+    gate_init(&l.callback);
+    gate_init(&l.slow);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 1, .on_thread = stand_as_it_begins,
+                                            .ctx = &l, .durability = JOBQ_RELAXED}));
+    handle(f.q, "quick", do_nothing, NULL);
+    handle(f.q, "long", stand_at_gate, &l.slow);
+    WORKS(jobq_enqueue_many(f.q, jobs, 2, stored, &err));
+    start(f.q);
+    gate_await(&l.callback, 1);
+    gate_await(&l.slow, 1);
+    UNTIL(state_of(f.q, stored[0].id) == JOBQ_STATE_DONE);
+    gate_open(&l.callback);
+    gate_open(&l.slow);
+    CHECK_INT(finish(f.q, stored[1].id).state, JOBQ_STATE_DONE);
+    fixture_remove(&f);
+    gate_free(&l.callback);
+    gate_free(&l.slow);
 }
 
 /* ---- Many events ---- */
@@ -744,6 +776,7 @@ TEST(callers_wait_for_a_slow_callback) {
 
 TEST_MAIN(callers_wait_for_a_slow_callback, outcomes_do_not_wait_for_a_callback,
           outcome_is_written_before_a_long_job, outcome_waits_for_the_file_and_not_for_a_callback,
+          outcome_is_written_before_the_scheduler_begins,
           waiting_events_keep_their_order, no_event_is_lost, a_caller_hears_its_own_events,
           callbacks_of_two_queues_call_each_other, events_of_a_callback_are_told,
           events_of_a_start_are_told_before_it, job_with_the_writer_waits_for_no_callback,

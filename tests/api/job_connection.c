@@ -547,7 +547,8 @@ static int wreck(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_erro
                 " PRAGMA locking_mode = EXCLUSIVE; PRAGMA query_only = 1;"
                 " PRAGMA wal_autocheckpoint = 1; PRAGMA mmap_size = 1048576;"
                 " PRAGMA cell_size_check = 0; PRAGMA temp_store = FILE;"
-                " PRAGMA fullfsync = 0; PRAGMA checkpoint_fullfsync = 0");
+                " PRAGMA fullfsync = 0; PRAGMA checkpoint_fullfsync = 0;"
+                " PRAGMA journal_size_limit = 0");
     sqlite3_commit_hook(db, veto, NULL);
     sqlite3_progress_handler(db, 1, veto, NULL);
     sqlite3_busy_timeout(db, 60000);
@@ -589,7 +590,8 @@ TEST(hook_changes_neither_syncs_nor_maps) {
         const char *sql;
         int64_t value;
     } settings[] = {{"PRAGMA cell_size_check", 1}, {"PRAGMA temp_store", 2},
-                    {"PRAGMA fullfsync", 1},       {"PRAGMA checkpoint_fullfsync", 1}};
+                    {"PRAGMA fullfsync", 1},       {"PRAGMA checkpoint_fullfsync", 1},
+                    {"PRAGMA journal_size_limit", -1}};
     for (int relaxed = 0; relaxed < 2; relaxed++) {
         sqlite3 *connections[JOBQ_CONNECTION_COPIER + 1] = {NULL};
         fixture f;
@@ -715,6 +717,12 @@ static void count_update(void *arg, int what, const char *db, const char *table,
     hook_calls++;
 }
 
+static int count_trace(unsigned what, void *arg, void *statement, void *text) {
+    (void)what, (void)arg, (void)statement, (void)text;
+    hook_calls++;
+    return 0;
+}
+
 /* Switches that newer versions have, and the value that is not the usual one. */
 static const struct {
     int which, off;
@@ -757,6 +765,7 @@ static jobq_outcome leave_it_changed(jobq_run *run, void *ctx) {
     sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, (int *)NULL);
     sqlite3_progress_handler(db, 1, count_progress, NULL);
     sqlite3_update_hook(db, count_update, NULL);
+    sqlite3_trace_v2(db, SQLITE_TRACE_STMT, count_trace, NULL);
     sqlite3_busy_timeout(db, 1);
     sqlite3_extended_result_codes(db, 0);
     for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++)

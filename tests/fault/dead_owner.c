@@ -420,6 +420,30 @@ TEST(page_of_0_1_0_doubts_its_log) {
     }
 }
 
+/* Goal: while somebody reads such a log, so that it cannot be cut, the file is not opened, and who
+ * opens it is told why. Method: a reader that stands; it ends. */
+TEST(doubted_log_that_somebody_reads) {
+    const char *copy = test_path("copy.db");
+    struct old_page page;
+    jobq_error told = {.code = JOBQ_OK};
+    sqlite3 *reader;
+    jobq *q = NULL;
+    fault_begin();
+    page = old_page_of(leave_behind(copy));
+    page.doubt = 1;
+    leave_old_page(copy, &page);
+    reader = sql_open(copy);
+    run_sql(reader, "BEGIN; SELECT count(*) FROM jobq_job");
+    CHECK_CODE(jobq_open(copy, &SHARED_STEP, &q, &told), JOBQ_BUSY);
+    if (!CHECK(strstr(told.text, "could not sync the log") && strstr(told.text, copy)))
+        test_note("%s", told.text);
+    CHECK(q == NULL);
+    sqlite3_close(reader);
+    WORKS(jobq_open(copy, &SHARED_STEP, &q, &err));
+    REQUIRE(q != NULL);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
 /* Goal: a client beside an owner of 0.1.0 sees what runs. Method: its page, and no owner. */
 TEST(page_of_0_1_0_says_what_runs) {
     const char *copy = test_path("copy.db");
@@ -585,5 +609,6 @@ TEST(old_slots_say_nothing) {
 
 TEST_MAIN(boot_without_an_id, clock_set_after_the_boot, page_says_anything,
           page_of_another_kind_says_nothing, last_death_is_counted_once, page_of_0_1_0_charges,
-          page_of_0_1_0_lets_go, page_of_0_1_0_doubts_its_log, page_of_0_1_0_says_what_runs,
+          page_of_0_1_0_lets_go, page_of_0_1_0_doubts_its_log,
+          doubted_log_that_somebody_reads, page_of_0_1_0_says_what_runs,
           reboot_charges_nobody, failed_recovery_keeps_the_evidence, old_slots_say_nothing)

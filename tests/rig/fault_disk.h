@@ -42,6 +42,7 @@ struct disk_handle {
     struct disk_file *file;
     int flags; /* as it was opened */
     int level; /* of its lock */
+    int os_code; /* of the last write that failed */
     bool mapped;
     unsigned shm_shared, shm_exclusive; /* bits: the locks that it holds */
 };

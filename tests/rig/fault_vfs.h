@@ -287,8 +287,10 @@ static inline int fault_write(sqlite3_file *file, const void *from, int size, sq
     int rc;
     pthread_mutex_lock(&fault.mutex);
     rc = fault_strike(what);
+    if (rc) h->os_code = EIO;
     if (!rc && fault_no_room(h, at + size)) {
         rc = fault.quota ? SQLITE_IOERR_WRITE : SQLITE_FULL;
+        h->os_code = fault.quota ? EDQUOT : ENOSPC;
         fault_hit(what);
     }
     if (!rc) {
@@ -362,7 +364,7 @@ static inline int fault_check_lock(sqlite3_file *file, int *result) {
 }
 
 static inline int fault_control(sqlite3_file *file, int what, void *arg) {
-    if (what == SQLITE_FCNTL_LAST_ERRNO) *(int *)arg = fault.quota ? EDQUOT : EIO;
+    if (what == SQLITE_FCNTL_LAST_ERRNO) *(int *)arg = fault_handle(file)->os_code;
     else if (what == SQLITE_FCNTL_HAS_MOVED)
         *(int *)arg = fault_handle(file)->file->name[0] == '\0';
     else return SQLITE_NOTFOUND;

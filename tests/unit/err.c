@@ -86,7 +86,8 @@ static bool is_utf8(const char *text) {
 TEST(texts_are_utf8) {
     static const char *const characters[] = {"\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x8c\x8d"};
     static const char *const wrong[] = {"\xff", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80",
-                                        "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\x80", "\xe2\x82"};
+                                        "\xf0\x80\x80\x80", "\xf4\x90\x80\x80",
+                                        "\xf5\x80\x80\x80", "\x80", "\xe2\x82"};
     jobq_error err = dirty();
     char path[1200];
     for (size_t i = 0; i < 12; i++) {

@@ -473,10 +473,23 @@ TEST(reserve_behind_the_page) {
     place_close(&p);
 }
 
+/* Goal: a client reckons with no reserve that the owner before has noted, and this one does not
+ * have. Method: owners with one and without. */
+TEST(owner_without_a_reserve_notes_none) {
+    fixture f;
+    REQUIRE(fixture_open(&f, STEP));
+    CHECK(jobq__owner_noted_reserve(&f.q->owner) > 0);
+    f.options.reserve_bytes = JOBQ_NONE;
+    REQUIRE(fixture_reopen(&f));
+    CHECK_INT(jobq__owner_noted_reserve(&f.q->owner), 0);
+    CHECK_INT(jobq__owner_held(&f.q->owner), 0);
+    fixture_close(&f);
+}
+
 TEST_MAIN(each_slot_names_its_run, ended_and_released_runs, evidence_lasts_until_it_is_used,
           leaving_before_it_has_begun, leaving_and_staying, a_run_within_a_run,
           a_page_that_is_not_ours, a_reserve_that_cannot_be, boots, times_of_boots,
           one_owner_in_a_process, as_many_owners_as_a_process_may_have, a_child_is_no_owner,
           a_lock_file_that_was_moved, what_a_client_may, what_a_client_cannot_see,
           an_old_page_that_a_client_sees,
-          reserve_behind_the_page)
+          reserve_behind_the_page, owner_without_a_reserve_notes_none)

@@ -458,7 +458,41 @@ TEST(slice_ends_in_time) {
     sqlite3_close(db.handle);
 }
 
+/* ---- What stands in the way of a row ---- */
+
+/* Goal: when SQLite has ended a transaction by itself, and the hook refuses what would then be one
+ * of its own, that is no other row in the way: neither damage nor a key that is taken. Method: each
+ * statement that asks for that, outside of a transaction. */
+TEST(refused_commit_is_no_row_in_the_way) {
+    struct jobq__row row;
+    bool taken = true;
+    struct jobq__db *db;
+    fixture f;
+    int64_t id;
+    REQUIRE(fixture_open(&f, STEP));
+    id = put_job(f.q, (jobq_job){.kind = "k", .key = "old"});
+    WORKS(jobq_cancel(f.q, id, &err));
+    db = &f.q->writer;
+    REQUIRE(!jobq__db_in_transaction(db) && !db->may_commit);
+    CHECK_CODE(jobq__store_name_put(db, 77, "new"), JOBQ_IO);
+    CHECK_INT(db->sqlite_code, SQLITE_CONSTRAINT_COMMITHOOK);
+    CHECK_CODE(jobq__store_key_add(db, 1, "new", 77, &taken), JOBQ_IO);
+    CHECK(!taken);
+    taken = true;
+    CHECK_CODE(jobq__store_key_again(db, 1, id, &taken), JOBQ_IO);
+    CHECK(!taken);
+    memset(&row, 0, sizeof row);
+    row.id = 77;
+    row.kind = row.queue = row.attempt = 1;
+    taken = true;
+    CHECK_CODE(jobq__store_insert(db, &row, 1, &taken), JOBQ_IO);
+    CHECK(!taken);
+    CHECK_INT(total(f.q), 1);
+    fixture_close(&f);
+}
+
 TEST_MAIN(pack_extremes, pack_random_ids, pack_is_short_and_pinned, unpack_text_cut_off,
           unpack_noise, damaged_claims_row_is_corrupt, plans_in_a_new_file, plans_after_analyze,
           statistics_of_a_short_queue_go, statistics_beside_an_open_queue_go,
-          a_listing_does_not_begin_again, slice_ends_in_time)
+          a_listing_does_not_begin_again, slice_ends_in_time,
+          refused_commit_is_no_row_in_the_way)
