@@ -2532,7 +2532,7 @@ JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner);
 JOBQ__INTERNAL void *jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
                                          int runs);
 JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot, void *outer);
-/* The pool starts (again): jobs that run from now on may be blamed. */
+/* Somebody starts the pool, or one that runs: jobs that start from now on may be blamed. */
 JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner);
 JOBQ__INTERNAL void jobq__owner_release(struct jobq__owner *owner, int slot);
 JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner);
@@ -3892,6 +3892,7 @@ struct jobq__guard {
 
 struct jobq__db {
     sqlite3 *handle;
+    const char *path;   /* that it was opened by: the opener's; ":memory:" if there is no file */
     sqlite3_stmt *statements[JOBQ__SQL_COUNT_];
     int sqlite_code;    /* extended, of the last failure */
     struct jobq__fault fault; /* SQLITE_CORRUPT, but it was jobq that saw it */
@@ -4004,6 +4005,8 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
 /* Of the file, absolute; ":memory:" if there is none. */
 JOBQ__INTERNAL const char *jobq__db_path(const struct jobq__db *db);
+/* There is none: SQLite cannot tell, for a VFS may keep in memory what has the name of a file. */
+JOBQ__INTERNAL bool jobq__db_in_memory(const struct jobq__db *db);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
 /* The same without the file's path. */
 JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err);
@@ -4218,8 +4221,7 @@ static int jobq__db_tell(const struct jobq__db *db, const char *path, jobq_error
 }
 
 JOBQ__INTERNAL const char *jobq__db_path(const struct jobq__db *db) {
-    const char *path = db->handle ? sqlite3_db_filename(db->handle, "main") : NULL;
-    return path && *path ? path : ":memory:";
+    return db->path ? db->path : ":memory:";
 }
 
 JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err) {
@@ -4557,9 +4559,8 @@ JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job) {
     return commit == db && (!of_job || rollback == db);
 }
 
-static bool jobq__db_in_memory(struct jobq__db *db) {
-    const char *name = sqlite3_db_filename(db->handle, "main");
-    return !name || !*name;
+JOBQ__INTERNAL bool jobq__db_in_memory(const struct jobq__db *db) {
+    return strcmp(jobq__db_path(db), ":memory:") == 0;
 }
 
 /* theirs: what jobq only prefers is as handlers are to find it. */
@@ -4720,6 +4721,7 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
                                                                        : SQLITE_OPEN_NOMUTEX);
     int rc;
     memset(db, 0, sizeof *db);
+    db->path = path;
     db->may_commit = use != JOBQ__DB_JOB;
     if (sqlite3_open_v2(path, &db->handle, flags, vfs)) {
         rc = jobq__db_cannot_open(db, path, vfs, err);
@@ -5361,7 +5363,7 @@ JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
     if (rc == JOBQ_OK) rc = jobq__db_next(db, statement, &row);
     if (row) {
         const char *mode = (const char *)sqlite3_column_text(statement, 0);
-        wal = mode && (strcmp(mode, "wal") == 0 || strcmp(mode, "memory") == 0);
+        wal = mode && strcmp(mode, jobq__db_in_memory(db) ? "memory" : "wal") == 0;
         rc = jobq__db_read(db, statement);
         /* It has answered, but only the next step commits: that may fail still. */
         if (rc == JOBQ_OK) rc = jobq__db_next(db, statement, &row);
@@ -8965,6 +8967,9 @@ JOBQ__INTERNAL int jobq__tx_check_names(jobq *q);
 /* The same before its COMMIT, also for jobs that were given back to the table: those are given back
  * again. */
 JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q);
+/* After one that a handler may have committed by itself: entries that were given back in it, and
+ * are not claimed in the file any more, go. */
+JOBQ__INTERNAL int jobq__tx_check_taken(jobq *q);
 
 /* After a commit of a debug build, with the baton held: what of I1 and of the ring can be seen
  * without asking the file is asserted. I2 is where rows become ready (tx_ready). */
@@ -9433,6 +9438,22 @@ JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
         int changed;
         rc = jobq__store_give_back(tx->db, row->id, lane, row->priority, &changed);
         if (rc != JOBQ_OK) return rc;
+    }
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__tx_check_taken(jobq *q) {
+    struct jobq__link *link, *next;
+    for (link = q->tx.taken.next; link != &q->tx.taken; link = next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        struct jobq__row row;
+        int rc = jobq__store_row(&q->writer, entry->row.id, &row);
+        next = link->next;
+        if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) return rc;
+        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED && row.runs == entry->row.runs) continue;
+        jobq__assert(entry->lane != q->suspects);
+        jobq__list_remove(link);
+        jobq__list_append(&q->tx.dropped, link);
     }
     return JOBQ_OK;
 }
@@ -11503,18 +11524,27 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     return rc;
 }
 
+/* The handler may have committed: who cannot tell what starts nothing more. */
+static void jobq__commit_see_taken(jobq *q) {
+    struct jobq__fault why;
+    if (jobq__tx_check_taken(q) == JOBQ_OK) return;
+    why = jobq__db_reason(&q->writer);
+    jobq__core_fail(q, JOBQ_IO, &why);
+}
+
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
                                     jobq_error *why) {
     struct jobq__db *job = jobq__core_job(q);
     struct jobq__fault cause;
     struct jobq__wakes wakes;
+    bool intact;
     int rc;
     wakes.count = 0;
     wakes.scheduler = wakes.loop = false;
     jobq__db_reset_all(job);
     /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
-    rc = jobq__guard_intact(job) && jobq__db_in_transaction(job) && !job->lost ? JOBQ_OK
-                                                                                : JOBQ_MISUSE;
+    intact = jobq__guard_intact(job);
+    rc = intact && jobq__db_in_transaction(job) && !job->lost ? JOBQ_OK : JOBQ_MISUSE;
     if (rc == JOBQ_OK && keep) {
         rc = jobq__commit_job_end(q, entry, &wakes, why);
         if (rc != JOBQ_OK && rc != JOBQ__REFUSED) jobq__commit_why(q, job, rc, why);
@@ -11531,6 +11561,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         /* It is still claimed, and the claims row has to go on saying so. */
         entry->gone = false;
         q->look_lanes = true;
+        if (!intact) jobq__commit_see_taken(q);
         jobq__tx_failed(q);
     }
     q->tx.db = &q->writer;
@@ -11660,7 +11691,8 @@ JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run) {
 
 static const char jobq__run_broken[] =
     "the job's transaction was ended by the handler or by SQLite, or its hooks were replaced;"
-    " nothing was kept. COMMIT and ROLLBACK are jobq's: return an outcome, or use savepoints";
+    " what was not committed by then is gone. COMMIT and ROLLBACK are jobq's: return an outcome,"
+    " or use savepoints";
 
 static void jobq__run_end_as(struct jobq__entry *entry, int state) {
     entry->verdict.state = state;
@@ -12729,7 +12761,10 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
         pool->scheduler_quit = false;
     }
     jobq__os_unlock(&pool->mu);
-    if (life == JOBQ__RUNNING) return JOBQ_OK;
+    if (life == JOBQ__RUNNING) {
+        jobq__owner_stay(&q->owner);
+        return JOBQ_OK;
+    }
     /* A close that came after this call did may be what stops it. */
     if (life == JOBQ__STOPPING && jobq__os_load(&q->closing))
         return jobq__err_set(err, JOBQ_CLOSED, NULL);
@@ -13684,6 +13719,10 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
         rc = jobq__config_count("reserve_bytes", given->reserve_bytes, 0, JOBQ__RESERVE_MIN,
                                 INT64_MAX / 4, ", or JOBQ_NONE for no reserve", &o->reserve_bytes,
                                 err);
+    /* No more than the system's type can say, whose last value means "as it is". */
+    if (rc == JOBQ_OK && given->group_id)
+        rc = jobq__config_count("group_id", given->group_id, 0, 1, (int64_t)UINT32_MAX - 1, "",
+                                &o->group_id, err);
     if (rc != JOBQ_OK) return rc;
     o->workers = (int)workers;
     o->wal_pages = (int)wal_pages;

@@ -351,7 +351,8 @@ typedef struct jobq_options {
                                that they may write: while no owner is there they make -wal and
                                -shm anew. A lock file that is there follows the database's file
                                when it was opened */
-    int64_t group_id;       /* and their group; default, or 0, the system's choice */
+    int64_t group_id;       /* and their group, 1 to 4294967294; default, or 0, the system's
+                               choice */
     uint64_t seed;          /* of the jitter; 0 is a seed like any other */
     jobq_clock *clock;      /* default: the system's; must outlive the queue */
     /* Called after a commit, one at a time, outside all locks, in commit order:
@@ -482,7 +483,7 @@ typedef struct jobq_kind {
 JOBQ_API int jobq_register(jobq *q, const jobq_kind *kind, jobq_error *err);
 
 /* Starts the workers and the scheduler thread. Again after a stop is allowed; when
- * started already it does nothing.
+ * started already it does nothing but end what jobq_mark_exit began.
  * Threads: any but a handler's or a callback's. Blocks: until the threads exist (a second caller
  * meanwhile does not), and for a stop that is under way. Fails: MISUSE (client or step mode), BUSY
  * (handlers that outlived the last stop's grace still run), NO_MEMORY (also: no thread could be
@@ -509,7 +510,8 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err);
 JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err);
 
 /* Says that this process is about to end on purpose, so that no job that still runs, or
- * starts from now on, counts as crashed. In force until jobq_start. Safe in a signal handler, on
+ * starts from now on, counts as crashed. In force until jobq_start (of a pool that runs, too); in
+ * step mode until the queue is opened again. Safe in a signal handler, on
  * any thread: it only writes to mapped memory of the queues that are open. exit() does the same,
  * but for the job on whose own thread it is called (by the handler, its backoff, or a callback
  * between): that one counts as crashed, unless this was called before. Every other end, _exit,
@@ -575,7 +577,8 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * changes of tables named jobq_*; reading these is allowed, and ANALYZE leaves them out. While
  * SQLITE_DBCONFIG_WRITABLE_SCHEMA is on, every change of the schema is refused. If the
  * handler tries to end the transaction all the same (or SQLite does end it, after an error),
- * nothing of it is kept and the run counts as JOBQ_RETRY; so it is when COMMIT is refused for what
+ * nothing of it is kept, but for what a handler commits that has taken jobq's authorizer and commit
+ * hook away, and the run counts as JOBQ_RETRY; so it is when COMMIT is refused for what
  * the handler wrote (a deferred foreign key, mostly), with SQLite's words as the message. When the
  * disk refuses it the job runs again after backoff_min_ms, and no attempt is charged. Savepoints
  * of its own are allowed; a job enqueued in one that is rolled back is gone, but on_event and the

@@ -951,18 +951,27 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     return rc;
 }
 
+/* The handler may have committed: who cannot tell what starts nothing more. */
+static void jobq__commit_see_taken(jobq *q) {
+    struct jobq__fault why;
+    if (jobq__tx_check_taken(q) == JOBQ_OK) return;
+    why = jobq__db_reason(&q->writer);
+    jobq__core_fail(q, JOBQ_IO, &why);
+}
+
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
                                     jobq_error *why) {
     struct jobq__db *job = jobq__core_job(q);
     struct jobq__fault cause;
     struct jobq__wakes wakes;
+    bool intact;
     int rc;
     wakes.count = 0;
     wakes.scheduler = wakes.loop = false;
     jobq__db_reset_all(job);
     /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
-    rc = jobq__guard_intact(job) && jobq__db_in_transaction(job) && !job->lost ? JOBQ_OK
-                                                                                : JOBQ_MISUSE;
+    intact = jobq__guard_intact(job);
+    rc = intact && jobq__db_in_transaction(job) && !job->lost ? JOBQ_OK : JOBQ_MISUSE;
     if (rc == JOBQ_OK && keep) {
         rc = jobq__commit_job_end(q, entry, &wakes, why);
         if (rc != JOBQ_OK && rc != JOBQ__REFUSED) jobq__commit_why(q, job, rc, why);
@@ -979,6 +988,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         /* It is still claimed, and the claims row has to go on saying so. */
         entry->gone = false;
         q->look_lanes = true;
+        if (!intact) jobq__commit_see_taken(q);
         jobq__tx_failed(q);
     }
     q->tx.db = &q->writer;

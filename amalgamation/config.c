@@ -118,6 +118,10 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
         rc = jobq__config_count("reserve_bytes", given->reserve_bytes, 0, JOBQ__RESERVE_MIN,
                                 INT64_MAX / 4, ", or JOBQ_NONE for no reserve", &o->reserve_bytes,
                                 err);
+    /* No more than the system's type can say, whose last value means "as it is". */
+    if (rc == JOBQ_OK && given->group_id)
+        rc = jobq__config_count("group_id", given->group_id, 0, 1, (int64_t)UINT32_MAX - 1, "",
+                                &o->group_id, err);
     if (rc != JOBQ_OK) return rc;
     o->workers = (int)workers;
     o->wal_pages = (int)wal_pages;

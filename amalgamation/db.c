@@ -172,8 +172,7 @@ static int jobq__db_tell(const struct jobq__db *db, const char *path, jobq_error
 }
 
 JOBQ__INTERNAL const char *jobq__db_path(const struct jobq__db *db) {
-    const char *path = db->handle ? sqlite3_db_filename(db->handle, "main") : NULL;
-    return path && *path ? path : ":memory:";
+    return db->path ? db->path : ":memory:";
 }
 
 JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err) {
@@ -511,9 +510,8 @@ JOBQ__INTERNAL bool jobq__db_hooks(struct jobq__db *db, bool of_job) {
     return commit == db && (!of_job || rollback == db);
 }
 
-static bool jobq__db_in_memory(struct jobq__db *db) {
-    const char *name = sqlite3_db_filename(db->handle, "main");
-    return !name || !*name;
+JOBQ__INTERNAL bool jobq__db_in_memory(const struct jobq__db *db) {
+    return strcmp(jobq__db_path(db), ":memory:") == 0;
 }
 
 /* theirs: what jobq only prefers is as handlers are to find it. */
@@ -674,6 +672,7 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
                                                                        : SQLITE_OPEN_NOMUTEX);
     int rc;
     memset(db, 0, sizeof *db);
+    db->path = path;
     db->may_commit = use != JOBQ__DB_JOB;
     if (sqlite3_open_v2(path, &db->handle, flags, vfs)) {
         rc = jobq__db_cannot_open(db, path, vfs, err);

@@ -61,6 +61,7 @@ struct jobq__guard {
 
 struct jobq__db {
     sqlite3 *handle;
+    const char *path;   /* that it was opened by: the opener's; ":memory:" if there is no file */
     sqlite3_stmt *statements[JOBQ__SQL_COUNT_];
     int sqlite_code;    /* extended, of the last failure */
     struct jobq__fault fault; /* SQLITE_CORRUPT, but it was jobq that saw it */
@@ -173,6 +174,8 @@ JOBQ__INTERNAL void jobq__db_reset_all(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__db_code(int sqlite_code);
 /* Of the file, absolute; ":memory:" if there is none. */
 JOBQ__INTERNAL const char *jobq__db_path(const struct jobq__db *db);
+/* There is none: SQLite cannot tell, for a VFS may keep in memory what has the name of a file. */
+JOBQ__INTERNAL bool jobq__db_in_memory(const struct jobq__db *db);
 JOBQ__INTERNAL int jobq__db_fail(struct jobq__db *db, jobq_error *err);
 /* The same without the file's path. */
 JOBQ__INTERNAL int jobq__db_why(const struct jobq__db *db, jobq_error *err);

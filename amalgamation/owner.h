@@ -135,7 +135,7 @@ JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner);
 JOBQ__INTERNAL void *jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
                                          int runs);
 JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot, void *outer);
-/* The pool starts (again): jobs that run from now on may be blamed. */
+/* Somebody starts the pool, or one that runs: jobs that start from now on may be blamed. */
 JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner);
 JOBQ__INTERNAL void jobq__owner_release(struct jobq__owner *owner, int slot);
 JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner);

@@ -238,7 +238,10 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
         pool->scheduler_quit = false;
     }
     jobq__os_unlock(&pool->mu);
-    if (life == JOBQ__RUNNING) return JOBQ_OK;
+    if (life == JOBQ__RUNNING) {
+        jobq__owner_stay(&q->owner);
+        return JOBQ_OK;
+    }
     /* A close that came after this call did may be what stops it. */
     if (life == JOBQ__STOPPING && jobq__os_load(&q->closing))
         return jobq__err_set(err, JOBQ_CLOSED, NULL);

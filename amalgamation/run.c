@@ -61,7 +61,8 @@ JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run) {
 
 static const char jobq__run_broken[] =
     "the job's transaction was ended by the handler or by SQLite, or its hooks were replaced;"
-    " nothing was kept. COMMIT and ROLLBACK are jobq's: return an outcome, or use savepoints";
+    " what was not committed by then is gone. COMMIT and ROLLBACK are jobq's: return an outcome,"
+    " or use savepoints";
 
 static void jobq__run_end_as(struct jobq__entry *entry, int state) {
     entry->verdict.state = state;

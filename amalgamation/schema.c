@@ -157,7 +157,7 @@ JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
     if (rc == JOBQ_OK) rc = jobq__db_next(db, statement, &row);
     if (row) {
         const char *mode = (const char *)sqlite3_column_text(statement, 0);
-        wal = mode && (strcmp(mode, "wal") == 0 || strcmp(mode, "memory") == 0);
+        wal = mode && strcmp(mode, jobq__db_in_memory(db) ? "memory" : "wal") == 0;
         rc = jobq__db_read(db, statement);
         /* It has answered, but only the next step commits: that may fail still. */
         if (rc == JOBQ_OK) rc = jobq__db_next(db, statement, &row);

@@ -427,6 +427,22 @@ JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
     return JOBQ_OK;
 }
 
+JOBQ__INTERNAL int jobq__tx_check_taken(jobq *q) {
+    struct jobq__link *link, *next;
+    for (link = q->tx.taken.next; link != &q->tx.taken; link = next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        struct jobq__row row;
+        int rc = jobq__store_row(&q->writer, entry->row.id, &row);
+        next = link->next;
+        if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) return rc;
+        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED && row.runs == entry->row.runs) continue;
+        jobq__assert(entry->lane != q->suspects);
+        jobq__list_remove(link);
+        jobq__list_append(&q->tx.dropped, link);
+    }
+    return JOBQ_OK;
+}
+
 /* ---- After COMMIT ---- */
 
 static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {

@@ -115,6 +115,9 @@ JOBQ__INTERNAL int jobq__tx_check_names(jobq *q);
 /* The same before its COMMIT, also for jobs that were given back to the table: those are given back
  * again. */
 JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q);
+/* After one that a handler may have committed by itself: entries that were given back in it, and
+ * are not claimed in the file any more, go. */
+JOBQ__INTERNAL int jobq__tx_check_taken(jobq *q);
 
 /* After a commit of a debug build, with the baton held: what of I1 and of the ring can be seen
  * without asking the file is asserted. I2 is where rows become ready (tx_ready). */

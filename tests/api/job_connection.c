@@ -975,6 +975,78 @@ TEST(taking_the_place_of_jobq_keeps_nothing) {
     }
 }
 
+enum { TAKERS_JOBS = 12 };
+
+/* A job that commits by itself, and others, of which each is to be started once. */
+struct taker {
+    jobq_outcome outcome;
+    bool first;         /* to end the transaction, and then the jobs */
+    bool back;          /* it is rolled back */
+    int starts[2 * TAKERS_JOBS];
+};
+
+static jobq_outcome count_taken(jobq_run *run, void *ctx) {
+    struct taker *t = (struct taker *)ctx;
+    int64_t id = jobq_run_id(run);
+    if (CHECK(id < 2 * TAKERS_JOBS)) __atomic_add_fetch(&t->starts[id], 1, __ATOMIC_SEQ_CST);
+    return JOBQ_DONE;
+}
+
+/* Its jobs go before those that are claimed already. */
+static jobq_outcome commit_by_oneself(jobq_run *run, void *ctx) {
+    struct taker *t = (struct taker *)ctx;
+    jobq_job child = {.kind = "other", .priority = -5};
+    sqlite3 *db = NULL;
+    count_taken(run, ctx);
+    if (jobq_run_attempt(run) > 1) return JOBQ_DONE;
+    WORKS(jobq_run_db(run, &db, &err));
+    sqlite3_set_authorizer(db, NULL, NULL);
+    sqlite3_commit_hook(db, NULL, NULL);
+    if (!t->first) WORKS(jobq_enqueue(jobq_run_handle(run), &child, NULL, &err));
+    CHECK_INT(run_sql(db, t->back ? "ROLLBACK" : "CREATE TABLE note(text); COMMIT"), SQLITE_OK);
+    if (t->first) WORKS(jobq_enqueue(jobq_run_handle(run), &child, NULL, &err));
+    return t->outcome;
+}
+
+static void try_taker(const char *path, struct taker t) {
+    jobq_options options = {.workers = 1};
+    int64_t id, last = 0;
+    jobq *q = NULL;
+    WORKS(jobq_open(path, &options, &q, &err));
+    REQUIRE(q != NULL);
+    handle_kind(q, (jobq_kind){.name = "k", .run = commit_by_oneself, .ctx = &t,
+                               .backoff_min_ms = 1, .backoff_max_ms = 1});
+    handle(q, "other", count_taken, &t);
+    id = put_job(q, (jobq_job){.kind = "k", .priority = -9});
+    for (int i = 0; i < TAKERS_JOBS; i++) last = put(q, "other");
+    start(q);
+    CHECK_INT(finish(q, id).state, JOBQ_STATE_DONE);
+    CHECK(strstr(look(q, id).error, "hooks") != NULL);
+    if (t.first || !t.back) last++; /* the child */
+    for (int64_t i = id + 1; i <= last; i++) CHECK_INT(finish(q, i).state, JOBQ_STATE_DONE);
+    WORKS(jobq_stop(q, JOBQ_NEVER, &err));
+    CHECK_INT(total(q), last);
+    CHECK_INT(t.starts[id], 2);
+    for (int64_t i = id + 1; i <= last; i++) CHECK_INT(t.starts[i], 1);
+    CHECK_INT(stats_of(q).lost_outcomes, 0);
+    CHECK_CODE(stats_of(q).failed_code, JOBQ_OK);
+    close_queue(&q);
+}
+
+/* Goal: what a handler commits by itself, having put itself in place of jobq, is kept, but no job
+ * runs twice for it, and none is lost if it rolled back. Method: jobs that jobq gives back to the
+ * table in that transaction, since the handler's own go first: they are claimed in memory, and in
+ * the file no longer, or still. */
+TEST(commit_of_a_handlers_own_runs_nothing_twice) {
+    char name[] = "0.db";
+    for (int n = 0; n < 8; n++) {
+        struct taker t = {n & 1 ? JOBQ_DONE : JOBQ_FAIL, n & 2, n & 4, {0}};
+        try_taker(test_path(name), t);
+        try_taker(":memory:", t);
+        name[0]++;
+    }
+}
+
 /* ---- The schema changes in the middle ---- */
 
 static jobq_outcome change_the_schema(jobq_run *run, void *ctx) {
@@ -1154,6 +1226,7 @@ TEST_MAIN(each_connection_is_shown, key_comes_first, hook_may_refuse, refusal_le
           hook_must_end_its_transaction, handler_may_do_its_own_only, handler_may_analyze_its_own,
           next_job_finds_it_as_it_was, every_setting_is_put_back, schema_is_not_written_by_hand,
           settings_of_the_hook_stay, taking_the_place_of_jobq_keeps_nothing,
-          what_commit_refuses_is_a_failure, schema_may_change_in_the_middle,
-          memory_has_the_transaction_too, rows_of_a_job_that_runs_again, recurring_job_writes_rows,
-          memory_keeps_its_journal, memory_pool_loses_nothing)
+          commit_of_a_handlers_own_runs_nothing_twice, what_commit_refuses_is_a_failure,
+          schema_may_change_in_the_middle, memory_has_the_transaction_too,
+          rows_of_a_job_that_runs_again, recurring_job_writes_rows, memory_keeps_its_journal,
+          memory_pool_loses_nothing)

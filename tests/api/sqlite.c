@@ -296,6 +296,39 @@ TEST(one_vfs_for_a_queue) {
     CHECK_INT(test_fork(change_the_vfs, (void *)(uintptr_t)test_path("q.db")), 0);
 }
 
+static int keep_the_journal_in_memory(sqlite3 *db, jobq_connection which, jobq_stage stage,
+                                      jobq_error *err, void *ctx) {
+    (void)which, (void)stage, (void)err, (void)ctx;
+    sqlite3_exec(db, "PRAGMA journal_mode=MEMORY", NULL, NULL, NULL);
+    return 0;
+}
+
+/* What a VFS offers in place of a log on the disk. */
+static void open_by_another_vfs(void *arg) {
+    const char *vfs = (const char *)arg, *path = test_path("a.db");
+    jobq_options options = {.workers = JOBQ_NONE, .on_connect = keep_the_journal_in_memory};
+    jobq *q = NULL;
+    jobq_error told = {.code = JOBQ_OK};
+    sqlite3_initialize();
+    REQUIRE_INT(sqlite3_vfs_register(sqlite3_vfs_find(vfs), 1), SQLITE_OK);
+    CHECK_CODE(jobq_open(path, &STEP, &q, &told), JOBQ_BAD_SQLITE);
+    if (!CHECK(strstr(told.text, "a.db into WAL mode") != NULL)) test_note("%s", told.text);
+    CHECK_CODE(jobq_open(path, &options, &q, &told), JOBQ_BAD_SQLITE);
+    /* Nothing is to be kept there. */
+    WORKS(jobq_open(":memory:", &options, &q, &err));
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+/* Goal: nobody takes for a queue on the disk what SQLite keeps in memory, be it the file or its
+ * journal. Method: VFSs that have no log, and an application that wants none; ":memory:" does with
+ * each of them. */
+TEST(file_in_memory_is_no_file) {
+    static const char *const names[] = {"memdb", "unix-dotfile", "unix-none"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (sqlite3_vfs_find(names[i]))
+            CHECK_INT(test_fork(open_by_another_vfs, (void *)(uintptr_t)names[i]), 0);
+}
+
 /* A message that is too long, of two-byte characters or of bytes that are none. */
 static jobq_outcome say_too_much(jobq_run *run, void *ctx) {
     char text[2 * JOBQ_TEXT_MAX];
@@ -466,5 +499,5 @@ TEST(old_names_in_a_file_of_utf16) {
 TEST_MAIN(shared_cache_is_not_shared, single_thread_config_is_refused,
           build_that_will_not_do_is_refused, extensions_do_not_meddle,
           extension_that_fails_is_no_damage, setup_that_fails_is_no_damage, one_vfs_for_a_queue,
-          long_message_in_a_file_of_utf16, keys_in_a_file_of_utf16, names_in_a_file_of_utf16,
-          old_names_in_a_file_of_utf16)
+          file_in_memory_is_no_file, long_message_in_a_file_of_utf16, keys_in_a_file_of_utf16,
+          names_in_a_file_of_utf16, old_names_in_a_file_of_utf16)

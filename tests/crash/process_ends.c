@@ -137,6 +137,34 @@ TEST(mark_exit_holds_for_later_starts) {
     end();
 }
 
+/* As above, but the process goes on, and says so. */
+static void mark_and_stay(void *arg) {
+    jobq *q = start_queue();
+    (void)arg;
+    REQUIRE(q != NULL);
+    pipe_hear(play.started);
+    jobq_mark_exit();
+    WORKS(jobq_start(q, &err));
+    pipe_say(play.go);
+    pipe_hear(play.started);
+    if (test_failures() > 0) _exit(1);
+    die_kill();
+}
+
+/* Goal: jobq_start ends what jobq_mark_exit began, also of a pool that runs. Method: the same, and
+ * jobq_start before the second job starts: this one is charged. */
+TEST(start_of_a_running_pool_ends_the_mark) {
+    begin_with(1);
+    add("first", -2, 1);
+    add("hold", -1, 1);
+    fill_queue();
+    CHECK(died(test_fork(mark_and_stay, NULL)));
+    look_at_all();
+    CHECK_INT(stage->infos[0].crashes, 0);
+    CHECK_INT(stage->infos[1].crashes, 1);
+    end();
+}
+
 /* The handle stays reachable, as that of a program would that leaves by exit. */
 static jobq *left_open;
 
@@ -494,7 +522,8 @@ TEST(returned_job_is_not_blamed) {
 }
 
 TEST_MAIN(returned_job_is_not_blamed, end_while_opening_hides_no_death,
-          mark_exit_charges_nobody, mark_exit_holds_for_later_starts, exit_charges_nobody,
+          mark_exit_charges_nobody, mark_exit_holds_for_later_starts,
+          start_of_a_running_pool_ends_the_mark, exit_charges_nobody,
           exit_in_a_handler_is_charged_to_it_alone, exit_in_a_stepped_handler_is_charged,
           exit_after_mark_exit_charges_nobody, expired_stop_charges_nobody, close_charges_nobody,
           mark_exit_beside_close, finished_but_not_committed_is_not_charged)

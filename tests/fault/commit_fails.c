@@ -899,6 +899,57 @@ TEST(other_database_cannot_be_committed) {
     }
 }
 
+struct takers {
+    int commits, others;
+};
+
+/* Commits by itself, with jobs that were given back for its own, and then nobody can look. */
+static jobq_outcome commit_and_blind(jobq_run *run, void *ctx) {
+    struct takers *t = ctx;
+    sqlite3 *db = NULL;
+    if (t->commits++) return JOBQ_DONE;
+    WORKS(jobq_run_db(run, &db, &err));
+    sqlite3_set_authorizer(db, NULL, NULL);
+    sqlite3_commit_hook(db, NULL, NULL);
+    WORKS(jobq_enqueue(jobq_run_handle(run), &(jobq_job){.kind = "k", .priority = -5}, NULL, &err));
+    run_on(db, "INSERT INTO note VALUES(1, 'own'); COMMIT");
+    fault_plan(FAULT_WAL_READ, "x*", SQLITE_IOERR_READ);
+    return JOBQ_DONE;
+}
+
+static jobq_outcome count_other(jobq_run *run, void *ctx) {
+    (void)run;
+    ((struct takers *)ctx)->others++;
+    return JOBQ_DONE;
+}
+
+/* Goal: nothing starts when a handler has committed by itself and it cannot be seen what: it might
+ * run twice. Method: the log cannot be read; the next owner can. */
+TEST(commit_of_a_handlers_own_cannot_be_seen) {
+    struct takers t = {0};
+    fixture f;
+    int64_t id;
+    REQUIRE(begin(&f, (jobq_options){.workers = 1}, count_other, &t));
+    handle(f.q, "own", commit_and_blind, &t);
+    id = put_job(f.q, (jobq_job){.kind = "own", .priority = -9});
+    for (int i = 0; i < 5; i++) put(f.q, "k");
+    start(f.q);
+    FAILS(JOBQ_IO, jobq_wait(f.q, id, JOBQ_NEVER, NULL, &err));
+    fault_off();
+    CHECK_CODE(stats_of(f.q).failed_code, JOBQ_IO);
+    CHECK_CODE(jobq_close(&f.q), JOBQ_IO);
+    CHECK_INT(t.others, 0);
+    CHECK_INT(notes(f.path), 1);
+    f.options.workers = JOBQ_NONE;
+    WORKS(jobq_open(f.path, &f.options, &f.q, &err));
+    REQUIRE(f.q != NULL);
+    handle(f.q, "k", count_other, &t);
+    handle(f.q, "own", commit_and_blind, &t);
+    CHECK_INT(drain(f.q), 7);
+    CHECK_INT(t.others, 6);
+    fixture_close(&f);
+}
+
 /* Goal: a checkpoint that fails does no harm, neither while the queue runs nor at close. Method:
  * the database itself can be neither written nor synced; jobs go through the log all the same. */
 TEST(checkpoint_fails) {
@@ -939,4 +990,4 @@ TEST_MAIN(full_disk_refuses_new_work, full_disk_while_others_write,
           step_keeps_an_outcome_while_busy, pool_keeps_outcomes_while_busy,
           job_transaction_meets_a_foreign_writer, job_transaction_cannot_be_committed,
           job_transaction_on_a_dying_disk, other_database_cannot_be_committed,
-          checkpoint_fails)
+          commit_of_a_handlers_own_cannot_be_seen, checkpoint_fails)

@@ -119,6 +119,12 @@ TEST(option_counts) {
     OPTION(JOBQ_MISUSE, .wal_pages = 15);
     OPTION(JOBQ_MISUSE, .wal_pages = 1000001);
     OPTION(JOBQ_MISUSE, .wal_pages = JOBQ_NONE);
+    GOOD(group_id, 1, 1);
+    GOOD(group_id, INT64_C(4294967294), INT64_C(4294967294));
+    OPTION(JOBQ_MISUSE, .group_id = INT64_C(4294967295)); /* (gid_t)-1 */
+    OPTION(JOBQ_MISUSE, .group_id = (INT64_C(1) << 32) | 5);
+    OPTION(JOBQ_MISUSE, .group_id = JOBQ_NONE);
+    OPTION(JOBQ_MISUSE, .group_id = INT64_MIN);
     GOOD(keep_max, 1, 1);
     GOOD(keep_max, JOBQ_UNLIMITED, JOBQ_UNLIMITED);
     GOOD(keep_max, INT64_MAX, INT64_MAX);
