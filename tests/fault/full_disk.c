@@ -348,6 +348,30 @@ TEST(lent_only_to_who_may_write) {
     story_end(&s);
 }
 
+/* Goal: while the disk is full the log is cut off after each transaction, so that its room is there
+ * for the database. Method: an open that meets a full disk, and some jobs. */
+TEST(log_is_cut_while_the_disk_is_full) {
+    struct story s;
+    fault_begin();
+    fault_space(1024 * KIB, test_path("full.db"));
+    if (!story_begin(&s, JOBQ_NONE, test_seed())) return;
+    fill(&s);
+    CHECK_CODE(jobq_close(&s.q), JOBQ_OK);
+    lend_reserve(s.path);
+    fault_take_space();
+    fault_space(fault.space + 128 * KIB, s.path); /* it wants more than that */
+    WORKS(jobq_open(s.path, &(jobq_options){.workers = JOBQ_NONE, .clock = s.clock}, &s.q, &err));
+    REQUIRE(s.q != NULL);
+    handle(s.q, "work", do_nothing, NULL);
+    for (int i = 0; i < 10; i++) {
+        int ran = 0;
+        WORKS(jobq_step(s.q, &ran, &err));
+        CHECK_INT(ran, 1);
+        CHECK_INT(fault_wal_size(), 0);
+    }
+    story_end(&s);
+}
+
 struct killed_owner {
     struct story *story;
     const char *to; /* what it leaves behind */
@@ -547,6 +571,7 @@ TEST(history_gives_way) {
 TEST_MAIN(own_work_fills_the_disk, quota_is_a_full_disk, pages_of_every_size,
           others_fill_the_disk, a_pool_on_a_full_disk,
           results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk, lent_only_to_who_may_write,
+          log_is_cut_while_the_disk_is_full,
           killed_with_all_that_was_lent,
           all_jobs_are_due_at_once, history_gives_way,
           reserve_is_part_of_the_disk, transactions_of_jobs_end, large_payloads_end,
