@@ -145,8 +145,7 @@ TEST(outcome_waits_for_the_file_and_not_for_a_callback) {
     until_nothing_runs(f.q);
     test_pause_ms(20);
     give_the_file_back(&db);
-    for (int i = 0; i < 60000 && state_of(f.q, id) != JOBQ_STATE_DONE; i++) test_pause_ms(1);
-    CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
+    UNTIL(state_of(f.q, id) == JOBQ_STATE_DONE);
     gate_open(&l.callback);
     fixture_remove(&f);
     gate_free(&l.quick);
