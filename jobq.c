@@ -2521,6 +2521,8 @@ enum jobq__trace { JOBQ__TRACE_NONE, JOBQ__TRACE_STARTED, JOBQ__TRACE_RELEASED }
 JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owner, int64_t id,
                                                   int runs);
 
+/* The job that the process before last had in this slot; 0: none that is known. */
+JOBQ__INTERNAL int64_t jobq__owner_slot(const struct jobq__owner *owner, int slot);
 /* True if a slot says that the job runs now. */
 JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id);
 
@@ -2944,6 +2946,10 @@ JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {
     jobq__os_global_lock();
     jobq__owner_let_go(owner);
     jobq__os_global_unlock();
+}
+
+JOBQ__INTERNAL int64_t jobq__owner_slot(const struct jobq__owner *owner, int slot) {
+    return jobq__owner_knows(owner->page) ? owner->page->slots[slot].id : 0;
 }
 
 JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owner, int64_t id,
@@ -3725,13 +3731,14 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(INSERT_MANY, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
       "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
       "," JOBQ__TEXT_VALUES) \
-    X(UNIQUE_FIND, "SELECT u.job, j.state, j.side FROM jobq_unique u" \
+    X(UNIQUE_FIND, "SELECT u.job, j.state, j.side, iif(j.id IS NULL, NULL," \
+                   " ?2 IS (SELECT key FROM jobq_extra WHERE job = j.id)) FROM jobq_unique u" \
                    " LEFT JOIN jobq_job j ON j.id = u.job WHERE u.kind = ?1 AND u.key = ?2") \
     X(UNIQUE_ADD, "INSERT INTO jobq_unique(kind, key, job) VALUES(?1, ?2, ?3)") \
     X(UNIQUE_DROP, "DELETE FROM jobq_unique WHERE job = ?2 AND kind = ?1" \
                    " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
     X(KEY_TEXT, "SELECT job, key FROM jobq_extra WHERE job = ?1") \
-    X(UNIQUE_HOLDER, "SELECT job, NULL, NULL FROM jobq_unique WHERE kind = ?1" \
+    X(UNIQUE_HOLDER, "SELECT job, NULL, NULL, NULL FROM jobq_unique WHERE kind = ?1" \
                      " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
     X(UNIQUE_AGAIN, "INSERT INTO jobq_unique(kind, key, job)" \
                     " SELECT ?1, key, ?2 FROM jobq_extra WHERE job = ?2 AND key IS NOT NULL") \
@@ -5591,6 +5598,11 @@ JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_
 /* The next of these ids, after *id, which is 0 before the first; as long as *at is below size. */
 JOBQ__INTERNAL int jobq__store_claims_next(struct jobq__db *db, const void *ids, size_t size,
                                            size_t *at, int64_t *id);
+/* A row was just read that says it is claimed: damage if it is not among them, for then nobody will
+ * ever give it back. In the transaction, or beside the statement, by which it was read. */
+JOBQ__INTERNAL int jobq__store_claims_have(struct jobq__db *db, int64_t id);
+/* It is not: notes that, and returns JOBQ_CORRUPT. */
+JOBQ__INTERNAL int jobq__store_nobodys(struct jobq__db *db, int64_t id);
 
 /* ---- Settle: fenced by state and runs ---- */
 
@@ -5779,7 +5791,8 @@ static const struct jobq__columns jobq__store_name_columns =
 static const struct jobq__column jobq__store_key_list[] = {
     JOBQ__NUMBER("job", 1, JOBQ__ID_MAX),
     {"state of that job", JOBQ__WAITING, JOBQ__CLAIMED, JOBQ__HOLDS_NUMBER, true},
-    {"side of that job", JOBQ__SIDE_KEY, JOBQ__SIDE_ALL, JOBQ__HOLDS_NUMBER, true}};
+    {"side of that job", JOBQ__SIDE_KEY, JOBQ__SIDE_ALL, JOBQ__HOLDS_NUMBER, true},
+    {"key of that job", 0, 1, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_key_columns =
     JOBQ__COLUMNS("jobq_unique", jobq__store_key_list, 0);
 
@@ -6071,7 +6084,8 @@ JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const
                               &jobq__store_key_columns, values, &row);
     *id = row ? values[0] : 0;
     *stored = row && values[1] != JOBQ__NULL;
-    return rc;
+    if (!*stored || values[3] == 1) return rc;
+    return jobq__db_fault(db, "jobq_unique", *id, "key", "is not that of this job");
 }
 
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
@@ -6324,6 +6338,22 @@ JOBQ__INTERNAL int jobq__store_claims_next(struct jobq__db *db, const void *ids,
     *at += used;
     if (used && *id >= 1 && *id <= JOBQ__ID_MAX) return JOBQ_OK;
     return jobq__db_fault(db, "jobq_claims", 1, "ids", "is no list of ids");
+}
+
+JOBQ__INTERNAL int jobq__store_claims_have(struct jobq__db *db, int64_t id) {
+    void *ids = NULL;
+    size_t size, at = 0;
+    int64_t other = 0;
+    int rc = jobq__store_claims_get(db, &ids, &size);
+    while (rc == JOBQ_OK && other != id && at < size)
+        rc = jobq__store_claims_next(db, ids, size, &at, &other);
+    jobq__mem_free(ids);
+    return rc == JOBQ_OK && other != id ? jobq__store_nobodys(db, id) : rc;
+}
+
+JOBQ__INTERNAL int jobq__store_nobodys(struct jobq__db *db, int64_t id) {
+    return jobq__db_fault(db, "jobq_job", id, "state", "is that of a claimed job, which jobq_claims"
+                          " does not name");
 }
 
 /* ---- Settle ---- */
@@ -6659,11 +6689,24 @@ static const char *jobq__store_info_wrong(const int64_t *at) {
     return state == JOBQ__CLAIMED && at[JOBQ__INFO_RUNS] < 1 ? "runs" : NULL;
 }
 
+/* Asked while s stands on the row, so of the same moment. A handler in memory looks from within its
+ * own transaction, but a job's transaction claims nothing. */
+static int jobq__store_claimed_by(struct jobq__db *db, sqlite3_stmt *s, int64_t id) {
+    int rc = jobq__store_claims_have(db, id);
+    if (rc != JOBQ_OK) jobq__db_reset(s);
+    return rc;
+}
+
 /* Steps and reads the row's numbers; the texts are read from s. */
 static int jobq__store_next_info(struct jobq__db *db, sqlite3_stmt *s, int64_t *at, bool *row) {
     int rc = jobq__column_next(db, s, &jobq__store_info_columns, at, row);
     const char *wrong = *row ? jobq__store_info_wrong(at) : NULL;
-    if (!wrong) return rc;
+    if (!wrong && *row && at[JOBQ__INFO_STATE] == JOBQ__CLAIMED)
+        rc = jobq__store_claimed_by(db, s, at[JOBQ__INFO_ID]);
+    if (!wrong) {
+        *row = *row && rc == JOBQ_OK;
+        return rc;
+    }
     *row = false;
     jobq__db_reset(s);
     return jobq__db_fault(db, "jobq_job", at[JOBQ__INFO_ID], wrong,
@@ -6953,6 +6996,8 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
                                 "does not agree with the rest");
         else if (at[0] <= *after)
             rc = jobq__db_fault(look->db, "jobq_job", at[0], "the row", "does not stand in order");
+        else if (at[1] == JOBQ__CLAIMED)
+            rc = jobq__store_claimed_by(look->db, s, at[0]);
         if (rc != JOBQ_OK) break;
         *after = at[0];
         jobq__store_count_row(look, at, counts);
@@ -14068,6 +14113,21 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     return jobq__tx_change(q, &event, &row, key, NULL);
 }
 
+/* The slots say of some jobs that the owner before had them. One that is claimed still is missing
+ * in the claims row, and so may others be that nobody would ever run. */
+static int jobq__api_recover_slots(jobq *q) {
+    int slot, rc = JOBQ_OK;
+    for (slot = 0; slot < JOBQ_WORKERS_MAX && rc == JOBQ_OK; slot++) {
+        int64_t id = jobq__owner_slot(&q->owner, slot);
+        struct jobq__row row;
+        if (id < 1) continue;
+        rc = jobq__store_row(q->tx.db, id, &row);
+        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED) rc = jobq__store_nobodys(q->tx.db, id);
+        else if (rc == JOBQ_NOT_FOUND) rc = JOBQ_OK;
+    }
+    return rc;
+}
+
 /* *more: there was no room for all of them in one transaction, which is so on a full disk only. The
  * claims row stays until the last; what was given back is known by its state. */
 static int jobq__api_recover_rows(jobq *q, bool *more) {
@@ -14082,6 +14142,7 @@ static int jobq__api_recover_rows(jobq *q, bool *more) {
     }
     jobq__mem_free(ids);
     *more = room < 0;
+    if (rc == JOBQ_OK && !*more) rc = jobq__api_recover_slots(q);
     if (rc == JOBQ_OK) rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
     /* What stands beside a job that does not exist yet would become the next one's. */
     if (rc == JOBQ_OK) rc = jobq__store_extra_max(q->tx.db, &extra);
@@ -14768,6 +14829,17 @@ static int jobq__jobs_bad_state(jobq *q, const struct jobq__row *row, const char
     return jobq__err_set(err, JOBQ_BAD_STATE, "%s is %s already%s", job, state, way_out);
 }
 
+/* Whatever is claimed is the owner's. */
+static int jobq__jobs_row(jobq *q, int64_t id, struct jobq__row *row) {
+    const struct jobq__link *link;
+    int rc = jobq__store_row(q->tx.db, id, row);
+    if (rc != JOBQ_OK || row->state != JOBQ__CLAIMED || jobq__jobs_in_list(&q->tx.claimed, id))
+        return rc;
+    for (link = q->claimed.next; link != &q->claimed; link = link->next)
+        if (JOBQ__CLAIMED_ENTRY(link)->row.id == id) return rc;
+    return jobq__store_nobodys(q->tx.db, id);
+}
+
 /* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
  * what it is now. JOBQ_BUSY with alter->running set if it runs. */
 static int jobq__jobs_reach(jobq *q, struct jobq__alter *alter, struct jobq__row *row) {
@@ -14782,7 +14854,7 @@ static int jobq__jobs_reach(jobq *q, struct jobq__alter *alter, struct jobq__row
         int rc = jobq__tx_unclaim(q, entry);
         if (rc != JOBQ_OK) return rc;
     }
-    return jobq__store_row(q->tx.db, alter->id, row);
+    return jobq__jobs_row(q, alter->id, row);
 }
 
 /* The wish is written down: it outlives the process. A second one changes nothing. */
@@ -14834,7 +14906,7 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     jobq_event event;
     bool taken = false;
     bool due;
-    int from, rc = jobq__store_row(q->tx.db, alter->id, &row);
+    int from, rc = jobq__jobs_row(q, alter->id, &row);
     if (rc == JOBQ_OK) rc = jobq__tx_key(q, &row, key);
     if (rc != JOBQ_OK) return rc;
     from = row.state;

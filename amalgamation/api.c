@@ -176,6 +176,21 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     return jobq__tx_change(q, &event, &row, key, NULL);
 }
 
+/* The slots say of some jobs that the owner before had them. One that is claimed still is missing
+ * in the claims row, and so may others be that nobody would ever run. */
+static int jobq__api_recover_slots(jobq *q) {
+    int slot, rc = JOBQ_OK;
+    for (slot = 0; slot < JOBQ_WORKERS_MAX && rc == JOBQ_OK; slot++) {
+        int64_t id = jobq__owner_slot(&q->owner, slot);
+        struct jobq__row row;
+        if (id < 1) continue;
+        rc = jobq__store_row(q->tx.db, id, &row);
+        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED) rc = jobq__store_nobodys(q->tx.db, id);
+        else if (rc == JOBQ_NOT_FOUND) rc = JOBQ_OK;
+    }
+    return rc;
+}
+
 /* *more: there was no room for all of them in one transaction, which is so on a full disk only. The
  * claims row stays until the last; what was given back is known by its state. */
 static int jobq__api_recover_rows(jobq *q, bool *more) {
@@ -190,6 +205,7 @@ static int jobq__api_recover_rows(jobq *q, bool *more) {
     }
     jobq__mem_free(ids);
     *more = room < 0;
+    if (rc == JOBQ_OK && !*more) rc = jobq__api_recover_slots(q);
     if (rc == JOBQ_OK) rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
     /* What stands beside a job that does not exist yet would become the next one's. */
     if (rc == JOBQ_OK) rc = jobq__store_extra_max(q->tx.db, &extra);

@@ -261,6 +261,17 @@ static int jobq__jobs_bad_state(jobq *q, const struct jobq__row *row, const char
     return jobq__err_set(err, JOBQ_BAD_STATE, "%s is %s already%s", job, state, way_out);
 }
 
+/* Whatever is claimed is the owner's. */
+static int jobq__jobs_row(jobq *q, int64_t id, struct jobq__row *row) {
+    const struct jobq__link *link;
+    int rc = jobq__store_row(q->tx.db, id, row);
+    if (rc != JOBQ_OK || row->state != JOBQ__CLAIMED || jobq__jobs_in_list(&q->tx.claimed, id))
+        return rc;
+    for (link = q->claimed.next; link != &q->claimed; link = link->next)
+        if (JOBQ__CLAIMED_ENTRY(link)->row.id == id) return rc;
+    return jobq__store_nobodys(q->tx.db, id);
+}
+
 /* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
  * what it is now. JOBQ_BUSY with alter->running set if it runs. */
 static int jobq__jobs_reach(jobq *q, struct jobq__alter *alter, struct jobq__row *row) {
@@ -275,7 +286,7 @@ static int jobq__jobs_reach(jobq *q, struct jobq__alter *alter, struct jobq__row
         int rc = jobq__tx_unclaim(q, entry);
         if (rc != JOBQ_OK) return rc;
     }
-    return jobq__store_row(q->tx.db, alter->id, row);
+    return jobq__jobs_row(q, alter->id, row);
 }
 
 /* The wish is written down: it outlives the process. A second one changes nothing. */
@@ -327,7 +338,7 @@ static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
     jobq_event event;
     bool taken = false;
     bool due;
-    int from, rc = jobq__store_row(q->tx.db, alter->id, &row);
+    int from, rc = jobq__jobs_row(q, alter->id, &row);
     if (rc == JOBQ_OK) rc = jobq__tx_key(q, &row, key);
     if (rc != JOBQ_OK) return rc;
     from = row.state;

@@ -375,6 +375,10 @@ JOBQ__INTERNAL void jobq__owner_drop(struct jobq__owner *owner) {
     jobq__os_global_unlock();
 }
 
+JOBQ__INTERNAL int64_t jobq__owner_slot(const struct jobq__owner *owner, int slot) {
+    return jobq__owner_knows(owner->page) ? owner->page->slots[slot].id : 0;
+}
+
 JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owner, int64_t id,
                                                   int runs) {
     int i;

@@ -69,13 +69,14 @@
     X(INSERT_MANY, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
       "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
       "," JOBQ__TEXT_VALUES) \
-    X(UNIQUE_FIND, "SELECT u.job, j.state, j.side FROM jobq_unique u" \
+    X(UNIQUE_FIND, "SELECT u.job, j.state, j.side, iif(j.id IS NULL, NULL," \
+                   " ?2 IS (SELECT key FROM jobq_extra WHERE job = j.id)) FROM jobq_unique u" \
                    " LEFT JOIN jobq_job j ON j.id = u.job WHERE u.kind = ?1 AND u.key = ?2") \
     X(UNIQUE_ADD, "INSERT INTO jobq_unique(kind, key, job) VALUES(?1, ?2, ?3)") \
     X(UNIQUE_DROP, "DELETE FROM jobq_unique WHERE job = ?2 AND kind = ?1" \
                    " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
     X(KEY_TEXT, "SELECT job, key FROM jobq_extra WHERE job = ?1") \
-    X(UNIQUE_HOLDER, "SELECT job, NULL, NULL FROM jobq_unique WHERE kind = ?1" \
+    X(UNIQUE_HOLDER, "SELECT job, NULL, NULL, NULL FROM jobq_unique WHERE kind = ?1" \
                      " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
     X(UNIQUE_AGAIN, "INSERT INTO jobq_unique(kind, key, job)" \
                     " SELECT ?1, key, ?2 FROM jobq_extra WHERE job = ?2 AND key IS NOT NULL") \

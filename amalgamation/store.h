@@ -139,6 +139,11 @@ JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_
 /* The next of these ids, after *id, which is 0 before the first; as long as *at is below size. */
 JOBQ__INTERNAL int jobq__store_claims_next(struct jobq__db *db, const void *ids, size_t size,
                                            size_t *at, int64_t *id);
+/* A row was just read that says it is claimed: damage if it is not among them, for then nobody will
+ * ever give it back. In the transaction, or beside the statement, by which it was read. */
+JOBQ__INTERNAL int jobq__store_claims_have(struct jobq__db *db, int64_t id);
+/* It is not: notes that, and returns JOBQ_CORRUPT. */
+JOBQ__INTERNAL int jobq__store_nobodys(struct jobq__db *db, int64_t id);
 
 /* ---- Settle: fenced by state and runs ---- */
 

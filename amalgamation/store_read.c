@@ -101,11 +101,24 @@ static const char *jobq__store_info_wrong(const int64_t *at) {
     return state == JOBQ__CLAIMED && at[JOBQ__INFO_RUNS] < 1 ? "runs" : NULL;
 }
 
+/* Asked while s stands on the row, so of the same moment. A handler in memory looks from within its
+ * own transaction, but a job's transaction claims nothing. */
+static int jobq__store_claimed_by(struct jobq__db *db, sqlite3_stmt *s, int64_t id) {
+    int rc = jobq__store_claims_have(db, id);
+    if (rc != JOBQ_OK) jobq__db_reset(s);
+    return rc;
+}
+
 /* Steps and reads the row's numbers; the texts are read from s. */
 static int jobq__store_next_info(struct jobq__db *db, sqlite3_stmt *s, int64_t *at, bool *row) {
     int rc = jobq__column_next(db, s, &jobq__store_info_columns, at, row);
     const char *wrong = *row ? jobq__store_info_wrong(at) : NULL;
-    if (!wrong) return rc;
+    if (!wrong && *row && at[JOBQ__INFO_STATE] == JOBQ__CLAIMED)
+        rc = jobq__store_claimed_by(db, s, at[JOBQ__INFO_ID]);
+    if (!wrong) {
+        *row = *row && rc == JOBQ_OK;
+        return rc;
+    }
     *row = false;
     jobq__db_reset(s);
     return jobq__db_fault(db, "jobq_job", at[JOBQ__INFO_ID], wrong,
@@ -395,6 +408,8 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
                                 "does not agree with the rest");
         else if (at[0] <= *after)
             rc = jobq__db_fault(look->db, "jobq_job", at[0], "the row", "does not stand in order");
+        else if (at[1] == JOBQ__CLAIMED)
+            rc = jobq__store_claimed_by(look->db, s, at[0]);
         if (rc != JOBQ_OK) break;
         *after = at[0];
         jobq__store_count_row(look, at, counts);

@@ -97,7 +97,8 @@ static const struct jobq__columns jobq__store_name_columns =
 static const struct jobq__column jobq__store_key_list[] = {
     JOBQ__NUMBER("job", 1, JOBQ__ID_MAX),
     {"state of that job", JOBQ__WAITING, JOBQ__CLAIMED, JOBQ__HOLDS_NUMBER, true},
-    {"side of that job", JOBQ__SIDE_KEY, JOBQ__SIDE_ALL, JOBQ__HOLDS_NUMBER, true}};
+    {"side of that job", JOBQ__SIDE_KEY, JOBQ__SIDE_ALL, JOBQ__HOLDS_NUMBER, true},
+    {"key of that job", 0, 1, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_key_columns =
     JOBQ__COLUMNS("jobq_unique", jobq__store_key_list, 0);
 
@@ -389,7 +390,8 @@ JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const
                               &jobq__store_key_columns, values, &row);
     *id = row ? values[0] : 0;
     *stored = row && values[1] != JOBQ__NULL;
-    return rc;
+    if (!*stored || values[3] == 1) return rc;
+    return jobq__db_fault(db, "jobq_unique", *id, "key", "is not that of this job");
 }
 
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
@@ -642,6 +644,22 @@ JOBQ__INTERNAL int jobq__store_claims_next(struct jobq__db *db, const void *ids,
     *at += used;
     if (used && *id >= 1 && *id <= JOBQ__ID_MAX) return JOBQ_OK;
     return jobq__db_fault(db, "jobq_claims", 1, "ids", "is no list of ids");
+}
+
+JOBQ__INTERNAL int jobq__store_claims_have(struct jobq__db *db, int64_t id) {
+    void *ids = NULL;
+    size_t size, at = 0;
+    int64_t other = 0;
+    int rc = jobq__store_claims_get(db, &ids, &size);
+    while (rc == JOBQ_OK && other != id && at < size)
+        rc = jobq__store_claims_next(db, ids, size, &at, &other);
+    jobq__mem_free(ids);
+    return rc == JOBQ_OK && other != id ? jobq__store_nobodys(db, id) : rc;
+}
+
+JOBQ__INTERNAL int jobq__store_nobodys(struct jobq__db *db, int64_t id) {
+    return jobq__db_fault(db, "jobq_job", id, "state", "is that of a claimed job, which jobq_claims"
+                          " does not name");
 }
 
 /* ---- Settle ---- */

@@ -76,6 +76,9 @@ static const struct damage rows[] = {
     {"UPDATE jobq_unique SET job = 'mine'", "jobq_unique", "row 0: job"},
     {"UPDATE jobq_unique SET job = (SELECT id FROM jobq_job WHERE state > 1 LIMIT 1)",
      "jobq_unique", "of that job"},
+    {"UPDATE jobq_unique SET job = (SELECT u.job FROM jobq_unique u WHERE u.key <> jobq_unique.key"
+     " LIMIT 1)", "jobq_unique", "key is not that of this job"},
+    {"UPDATE jobq_extra SET key = NULL", "jobq_unique", "key is not that of this job"},
     {"UPDATE jobq_claims SET last_id = 9223372036854775807", "jobq_claims", "id"},
     {"UPDATE jobq_claims SET last_id = 'last'", "jobq_claims", "last_id"},
     {"UPDATE jobq_claims SET last_id = -1", "jobq_claims", "last_id"},
@@ -459,6 +462,78 @@ TEST(scheduled_job_is_never_due) {
     }
 }
 
+static jobq_outcome end_the_process(jobq_run *run, void *ctx) {
+    (void)run, (void)ctx;
+    _exit(0);
+}
+
+/* Leaves one job claimed of three. */
+static void die_with_a_job(void *arg) {
+    jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED};
+    jobq *q = open_queue_at((const char *)arg, options);
+    REQUIRE(q != NULL);
+    handle(q, "k", end_the_process, NULL);
+    for (int i = 0; i < 3; i++) put(q, "k");
+    jobq_step(q, NULL, NULL);
+}
+
+static const char nobodys[] = "row 1: state is that of a claimed job";
+
+/* Goal: a job that is claimed, but not in the row that says which are, is damage at the next open:
+ * nobody would ever give it back. Method: a process dies in a handler, the row is emptied, or names
+ * another; undamaged it is given back. */
+TEST(claimed_by_nobody_is_known_at_open) {
+    static const char *const damages[] = {"UPDATE jobq_claims SET ids = NULL",
+                                          "UPDATE jobq_claims SET ids = x'04'", "SELECT 1"};
+    const char *path = test_path("q.db");
+    for (int n = 0; n < 3; n++) {
+        jobq_options options = {.workers = JOBQ_NONE};
+        jobq_error told = {.code = JOBQ_OK};
+        jobq *q = NULL;
+        CHECK_INT(test_fork(die_with_a_job, (void *)(uintptr_t)path), 0);
+        damage_it(path, damages[n]);
+        CHECK_CODE(jobq_open(path, &options, &q, &told), n < 2 ? JOBQ_CORRUPT : JOBQ_OK);
+        if (n < 2 && !CHECK(strstr(told.text, nobodys) != NULL)) test_note("%s", told.text);
+        if (q) CHECK_INT(count_all(q).ready, 3);
+        if (q) close_whatever(&q);
+        hostile_remove(path);
+    }
+}
+
+/* Goal: where nothing beside the file says who was claimed, whoever looks at such a job or changes
+ * it is told. Method: the same, without the file beside; each call, and that of a client. */
+TEST(claimed_by_nobody_is_seen) {
+    const char *path = test_path("q.db");
+    for (int n = 0; n < 8; n++) {
+        jobq_options options = {.workers = JOBQ_NONE, .shared = true};
+        jobq_filter filter = {.state = JOBQ_STATE_NONE};
+        jobq_cursor cursor = {0};
+        jobq_error told = {.code = JOBQ_OK};
+        jobq_counts counts;
+        jobq_info info;
+        size_t count;
+        jobq *q = NULL;
+        int rc = JOBQ_OK;
+        CHECK_INT(test_fork(die_with_a_job, (void *)(uintptr_t)path), 0);
+        damage_it(path, "UPDATE jobq_claims SET ids = NULL");
+        unlink(hostile_beside(path, "-jobq"));
+        if (n > 5) options = (jobq_options){.role = JOBQ_CLIENT, .shared = true};
+        WORKS(jobq_open(path, &options, &q, &err));
+        REQUIRE(q != NULL);
+        if (n == 0 || n == 6) rc = jobq_get(q, 1, &info, &told);
+        if (n == 1 || n == 7) rc = jobq_count(q, &counts, &told);
+        if (n == 2) rc = jobq_list(q, &filter, &cursor, &info, 1, &count, &told);
+        if (n == 3) rc = jobq_cancel(q, 1, &told);
+        if (n == 4) rc = jobq_retry_now(q, 1, &told);
+        if (n == 5) rc = jobq_delete(q, 1, &told);
+        if (!CHECK_CODE(rc, JOBQ_CORRUPT) || !CHECK(strstr(told.text, nobodys) != NULL))
+            test_note("%d: %s", n, told.text);
+        CHECK_CODE(stats_of(q).failed_code, JOBQ_CORRUPT);
+        close_whatever(&q);
+        hostile_remove(path);
+    }
+}
+
 struct taken_id {
     const char *path, *damage; /* by another connection, while the queue is open */
     jobq_job job;              /* cannot be stored then */
@@ -581,4 +656,5 @@ TEST_MAIN(undamaged_rows_play, two_threads_find_two_damages, free_pages_are_coun
           damaged_rows_end_with_a_code, nulls_are_damage,
           damaged_rows_end_with_a_code_when_they_run, index_that_does_not_agree,
           lost_names_are_no_damage, row_that_stands_twice, rows_out_of_order, lanes_are_looked_at,
-          scheduled_job_is_never_due, next_id_is_taken, no_new_job_can_stand, name_of_another)
+          scheduled_job_is_never_due, claimed_by_nobody_is_known_at_open,
+          claimed_by_nobody_is_seen, next_id_is_taken, no_new_job_can_stand, name_of_another)

@@ -145,6 +145,7 @@ static const char *const values[] = {
     "4611686018427387904", "65536", "1700000000000", "1700000000000 + 86400000", "zeroblob(40)",
     "zeroblob(100000)", "hex(zeroblob(300))", "'a' || char(0) || 'b'", "cast(x'c328ff' AS TEXT)",
     "randomblob(9)", "abs(random() % 70)", "-abs(random() % 70)", "99", "-99", "x'8000'",
+    "(SELECT u.job FROM jobq_unique u ORDER BY random() LIMIT 1)",
 };
 
 #define COUNT(array) (sizeof(array) / sizeof (array)[0])
