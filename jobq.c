@@ -897,13 +897,18 @@ JOBQ__INTERNAL void jobq__os_match_owner(const char *path, const struct jobq__os
 /* Opens a lock file and maps size bytes of it, in place of *page if that is not NULL. To own it is
  * made, and the lock taken that dies with the process, or it is JOBQ_LOCKED with the page mapped
  * for reading. A client finds the file mapped for reading if it is there. Nothing but a plain file
- * is opened. */
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own, int *fd,
-                                      void **page, jobq_error *err);
+ * is opened, and nothing is written to it before the judge has seen what it holds. */
+typedef int jobq__os_judge(int fd, const char *path, jobq_error *err);
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own,
+                                      jobq__os_judge *judge, int *fd, void **page,
+                                      jobq_error *err);
 /* Gives an open file the mode, owner and group of the other, as far as we may. */
 JOBQ__INTERNAL void jobq__os_match(int fd, const struct jobq__os_file *like);
-/* A page of memory that a file may be mapped over later; NULL if there is no memory. */
-JOBQ__INTERNAL void *jobq__os_page_blank(size_t size);
+/* A page of memory that a file may be mapped over later, to be read only; or, in place of the file
+ * that is mapped at at, one to be written too. NULL if there is no memory. */
+JOBQ__INTERNAL void *jobq__os_page_blank(size_t size, void *at);
+/* How many bytes an open file has from at on, up to size; -1 and errno. */
+JOBQ__INTERNAL int64_t jobq__os_read_at(int fd, int64_t at, void *data, size_t size);
 /* Writes to an open file where it has bytes already; not at all if it may not. */
 JOBQ__INTERNAL void jobq__os_write_at(int fd, size_t at, const void *data, size_t size);
 /* Gives the lock up, although a forked child may hold copies of the descriptor. */
@@ -1664,14 +1669,16 @@ static int jobq__os_page_map(int fd, const char *path, size_t size, bool writabl
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own, int *fd,
-                                      void **page, jobq_error *err) {
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own,
+                                      jobq__os_judge *judge, int *fd, void **page,
+                                      jobq_error *err) {
     jobq_error local;
-    int rc = JOBQ_OK;
+    int rc;
     if (!err) err = &local;
     *fd = jobq__os_page_file(path, own, err);
     if (*fd < 0) return err->code;
-    if (own) rc = jobq__os_page_lock(*fd, path, size, err);
+    rc = judge(*fd, path, err);
+    if (rc == JOBQ_OK && own) rc = jobq__os_page_lock(*fd, path, size, err);
     if (rc == JOBQ_OK || rc == JOBQ_LOCKED) {
         int mapped = jobq__os_page_map(*fd, path, size, own && rc == JOBQ_OK, page, err);
         if (rc == JOBQ_OK) rc = mapped;
@@ -1683,9 +1690,23 @@ JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own, i
     return rc;
 }
 
-JOBQ__INTERNAL void *jobq__os_page_blank(size_t size) {
-    void *page = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+JOBQ__INTERNAL void *jobq__os_page_blank(size_t size, void *at) {
+    int protection = at ? PROT_READ | PROT_WRITE : PROT_READ;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | (at ? MAP_FIXED : 0);
+    void *page = mmap(at, size, protection, flags, -1, 0);
     return page == MAP_FAILED ? NULL : page;
+}
+
+JOBQ__INTERNAL int64_t jobq__os_read_at(int fd, int64_t at, void *data, size_t size) {
+    size_t done = 0;
+    while (done < size) {
+        ssize_t part = pread(fd, (char *)data + done, size - done, (off_t)at + (off_t)done);
+        if (part < 0 && errno == EINTR) continue;
+        if (part < 0) return -1;
+        if (!part) break;
+        done += (size_t)part;
+    }
+    return (int64_t)done;
 }
 
 JOBQ__INTERNAL void jobq__os_write_at(int fd, size_t at, const void *data, size_t size) {
@@ -2437,6 +2458,11 @@ JOBQ__INTERNAL bool jobq__files_moved(struct jobq__files *files) {
  * suspect. The next owner clears the slots after its recovery has committed, so a recovery that
  * is itself killed starts over with the same evidence.
  *
+ * What stands under the lock file's name may be somebody else's, and then not a byte of it may be
+ * changed. It is ours if it begins with a mark, of any version ("jobq-", a digit, one character, a
+ * zero), or if all that is there are parts of a mark and of a page, and zeros: so a kill before the
+ * owner has begun leaves it, or a power cut.
+ *
  * Anybody may have written into the page. What it says is taken for true only if it bears the mark
  * of this version and byte order, and then the worst that it can do is to have one run of one job
  * blamed or not. Where the boot cannot be told, nobody is blamed. The page of 0.1.0 is laid out the
@@ -2549,8 +2575,9 @@ JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner
  * to a transaction, and after it was killed in one. */
 JOBQ__INTERNAL int64_t jobq__owner_held(const struct jobq__owner *owner);
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner);
-/* True if the lock file is not the one that its name names: somebody else may own the queue. */
-JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
+/* True if the lock file is not the one that its name names, or was cut short: somebody else may own
+ * the queue. */
+JOBQ__INTERNAL bool jobq__owner_moved(struct jobq__owner *owner);
 
 /* Says that the log is in doubt, or is no more; and whether the owner before has left it so. */
 JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt);
@@ -2628,20 +2655,73 @@ static bool jobq__owner_wrote_old(const struct jobq__page *page) {
     return memcmp(page->magic, JOBQ__PAGE_OLD, sizeof page->magic) == 0;
 }
 
-/* Such a page does not say in which byte order it is: in another one these would be other
- * numbers. */
-static bool jobq__owner_makes_sense(const struct jobq__page *page) {
+/* Any page that jobq may have written, in our byte order. */
+static bool jobq__owner_could_be(const struct jobq__page *page) {
     int32_t pid = jobq__os_load(&page->pid);
     int i;
-    if (pid < 1 || pid > JOBQ__PID_MAX) return false;
+    if (pid < 0 || pid > JOBQ__PID_MAX) return false;
     if (page->reserve < 0 || page->reserve > JOBQ__PAGE_RESERVE_MAX) return false;
     if ((jobq__os_load(&page->leaving) | jobq__os_load(&page->doubt)) & ~1) return false;
     for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
         int32_t state = jobq__os_load(&page->slots[i].state);
-        if (state < JOBQ__SLOT_IDLE || state > JOBQ__SLOT_RELEASED || page->slots[i].runs < 0)
+        if (state < JOBQ__SLOT_IDLE || state > JOBQ__SLOT_GUILTY || page->slots[i].runs < 0)
             return false;
     }
     return true;
+}
+
+/* Such a page does not say in which byte order it is: in another one these would be other
+ * numbers. */
+static bool jobq__owner_makes_sense(const struct jobq__page *page) {
+    int i;
+    if (!jobq__owner_could_be(page) || !jobq__os_load(&page->pid)) return false;
+    for (i = 0; i < JOBQ_WORKERS_MAX; i++)
+        if (jobq__os_load(&page->slots[i].state) == JOBQ__SLOT_GUILTY) return false;
+    return true;
+}
+
+/* How much of a mark stands there, of whichever version: "jobq-", a digit, one more, and a zero. */
+static size_t jobq__owner_marked(const char *magic) {
+    static const char begins[] = "jobq-";
+    size_t size = 0;
+    while (begins[size] && magic[size] == begins[size]) size++;
+    if (size == 5 && magic[5] >= '0' && magic[5] <= '9') size++;
+    if (size == 6 && magic[6]) size++;
+    return size == 7 && !magic[7] ? 8 : size;
+}
+
+static bool jobq__owner_zeros_from(int fd, int64_t at) {
+    char bytes[2048];
+    int64_t size, i;
+    do {
+        size = jobq__os_read_at(fd, at, bytes, sizeof bytes);
+        for (i = 0; i < size; i++)
+            if (bytes[i]) return false;
+        at += size;
+    } while (size == (int64_t)sizeof bytes);
+    return size >= 0;
+}
+
+static int jobq__owner_refuse_foreign(const char *path, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_FOREIGN, "what %.250s holds is not jobq's, which would make it"
+                         " its lock file: move it away (if it is one, but damaged, delete it while"
+                         " nobody has the queue open), or give the queue another name", path);
+}
+
+/* Without a whole mark it is what an owner leaves that was killed before it began, or the power:
+ * parts of a page, and of a mark, and zeros. */
+static int jobq__owner_judge(int fd, const char *path, jobq_error *err) {
+    struct jobq__page page;
+    int64_t size = jobq__os_read_at(fd, 0, &page, sizeof page);
+    size_t marked;
+    if (size < 0) return jobq__err_os(err, JOBQ_IO, errno, "read", path, NULL);
+    memset((char *)&page + size, 0, sizeof page - (size_t)size);
+    marked = jobq__owner_marked(page.magic);
+    if (marked == sizeof page.magic) return JOBQ_OK;
+    for (; marked < sizeof page.magic; marked++)
+        if (page.magic[marked]) return jobq__owner_refuse_foreign(path, err);
+    if (jobq__owner_could_be(&page) && jobq__owner_zeros_from(fd, sizeof page)) return JOBQ_OK;
+    return jobq__owner_refuse_foreign(path, err);
 }
 
 static bool jobq__owner_knows(const struct jobq__page *page) {
@@ -2747,15 +2827,20 @@ static int jobq__owner_check_one(const struct jobq__owner *other, const struct j
     return JOBQ_OK;
 }
 
-/* The same of all of them; a client says NOBODY. With the global lock held. */
+/* The same of all of them; a client says NOBODY. With the global lock held. A database that is open
+ * here is not even looked at as a lock file: to close it would drop SQLite's locks. */
 static int jobq__owner_check_all(const struct jobq__owner *owner, int32_t writers,
                                  jobq_error *err) {
     const struct jobq__link *link;
+    struct jobq__os_file lock;
     int owners = 0, rc = JOBQ_OK;
+    bool stands = !jobq__os_look(owner->files->lock, &lock) && lock.kind == JOBQ__OS_FILE;
     for (link = jobq__owner_all.next; link != &jobq__owner_all; link = link->next) {
         const struct jobq__owner *other = JOBQ__CONTAINER(link, struct jobq__owner, all);
         if (jobq__os_same_file(&other->files->db.id, &owner->files->db.id))
             rc = jobq__owner_check_one(other, owner, writers, err);
+        else if (stands && jobq__os_same_file(&other->files->db.id, &lock.id))
+            rc = jobq__owner_refuse_foreign(owner->files->lock, err);
         if (rc != JOBQ_OK) return rc;
         owners += other->writable && other->generation == jobq__owner_generation;
     }
@@ -2769,6 +2854,14 @@ static void jobq__owner_enter(struct jobq__owner *owner) {
     owner->entered = true;
 }
 
+/* The file of the page is shorter than that: who touches what is not there any more is ended by the
+ * system, so that from now on the page is one of memory. */
+static bool jobq__owner_cut(struct jobq__owner *owner) {
+    bool cut = owner->fd >= 0 && jobq__os_size(owner->fd) < (int64_t)sizeof *owner->page;
+    if (cut) jobq__os_page_blank(sizeof *owner->page, owner->page);
+    return cut;
+}
+
 /* A client sees the lock file that stands there at this moment, and until there is one an empty
  * page; one that is gone leaves what it said. The place of the page stays, because others may be
  * reading it. */
@@ -2776,11 +2869,16 @@ static int jobq__owner_look(struct jobq__owner *owner, jobq_error *err) {
     void *page = owner->page;
     struct jobq__os_file file;
     int fd, rc;
+    if (jobq__owner_cut(owner)) {
+        jobq__os_page_close(owner->fd, NULL, 0);
+        owner->fd = -1;
+    }
     if (!jobq__os_look(owner->files->lock, &file)) {
         if (file.kind == JOBQ__OS_MISSING) return JOBQ_OK;
         if (owner->fd >= 0 && jobq__os_same_file(&file.id, &owner->id)) return JOBQ_OK;
     }
-    rc = jobq__os_page_open(owner->files->lock, sizeof *owner->page, false, &fd, &page, err);
+    rc = jobq__os_page_open(owner->files->lock, sizeof *owner->page, false, jobq__owner_judge, &fd,
+                            &page, err);
     if (rc != JOBQ_OK) return rc;
     if (owner->fd >= 0) jobq__os_page_close(owner->fd, NULL, 0);
     owner->fd = fd;
@@ -2805,7 +2903,8 @@ static int jobq__owner_locked(int32_t pid, const char *path, jobq_error *err) {
 static int jobq__owner_map(struct jobq__owner *owner, jobq_error *err) {
     const struct jobq__files *files = owner->files;
     void *page = NULL;
-    int rc = jobq__os_page_open(files->lock, sizeof *owner->page, true, &owner->fd, &page, err);
+    int rc = jobq__os_page_open(files->lock, sizeof *owner->page, true, jobq__owner_judge,
+                                &owner->fd, &page, err);
     if (rc == JOBQ_LOCKED) jobq__owner_locked(jobq__owner_pid(page), files->path, err);
     if (rc != JOBQ_OK) {
         jobq__os_page_close(-1, page, sizeof *owner->page);
@@ -2868,9 +2967,12 @@ JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq
     rc = jobq__owner_get(owner, writers, err);
     jobq__os_global_unlock();
     if (rc != JOBQ_OK) return rc;
-    /* Our pid would make sense of what makes none. */
-    if (jobq__owner_wrote_old(owner->page) && !jobq__owner_makes_sense(owner->page))
+    /* Our pid would make sense of what makes none. The mark goes last: a page without it has to be
+     * one that we may have written. */
+    if (jobq__owner_wrote_old(owner->page) && !jobq__owner_makes_sense(owner->page)) {
+        memset(&owner->page->pid, 0, sizeof *owner->page - offsetof(struct jobq__page, pid));
         memset(owner->page->magic, 0, sizeof owner->page->magic);
+    }
     /* Clients that are there already hear of it before we touch the database. */
     jobq__os_store(&owner->page->shared, writers);
     jobq__os_store(&owner->page->pid, jobq__os_pid());
@@ -2882,7 +2984,8 @@ JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq
 
 JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
                                      jobq_error *err) {
-    void *page = jobq__os_page_blank(sizeof *owner->page);
+    void *page = jobq__os_page_blank(sizeof *owner->page, NULL);
+    jobq_error why;
     int rc;
     jobq__owner_init(owner, files);
     if (!page) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
@@ -2894,17 +2997,16 @@ JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct job
     else rc = jobq__owner_check_all(owner, JOBQ__NOBODY, err);
     if (rc == JOBQ_OK) jobq__owner_enter(owner);
     jobq__os_global_unlock();
-    if (rc != JOBQ_OK) {
-        jobq__owner_drop(owner);
-        return rc;
-    }
-    jobq__owner_look(owner, NULL);
-    return JOBQ_OK;
+    if (rc == JOBQ_OK && jobq__owner_look(owner, &why) == JOBQ_FOREIGN)
+        rc = jobq__owner_refuse_foreign(files->lock, err);
+    if (rc != JOBQ_OK) jobq__owner_drop(owner);
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jobq_error *err) {
     jobq_error why;
-    int rc = jobq__owner_look(owner, &why), shared = jobq__os_load(&owner->page->shared);
+    int rc = jobq__owner_look(owner, &why);
+    int32_t shared = jobq__os_load(&owner->page->shared);
     if (rc != JOBQ_OK && unsafe) {
         if (rc == JOBQ_READ_ONLY) jobq__err_set(err, rc, "%s", why.text);
         else rc = jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "%.300s; so nobody knows whether the owner"
@@ -3058,9 +3160,10 @@ JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
     return owner->fd < 0 ? INT64_MAX : jobq__os_free_bytes(owner->fd);
 }
 
-JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner) {
+JOBQ__INTERNAL bool jobq__owner_moved(struct jobq__owner *owner) {
     return owner->writable && owner->mapped
-        && jobq__files_one_moved(owner->files, owner->files->lock, &owner->id);
+        && (jobq__owner_cut(owner)
+            || jobq__files_one_moved(owner->files, owner->files->lock, &owner->id));
 }
 
 static void jobq__owner_set_wanted(struct jobq__owner *owner, int32_t value) {

@@ -16,8 +16,9 @@
  *     belong together: do not copy, truncate, move or delete them while a queue is open. jobq looks
  *     at them every 10 ms at most, before it writes and where it looks for others' jobs (poll_ms):
  *     what it acknowledges before it sees that they are gone or cut short (JOBQ_MOVED) is gone with
- *     them. A log that was cut in its middle is not seen if it was written to within these 10 ms,
- *     and who only looks inside a queue whose -shm was cut short is ended by SIGBUS.
+ *     them. A log that was cut in its middle is not seen if it was written to within these 10 ms.
+ *     Who touches a -shm or -jobq that was cut short before that is seen, or only looks inside such
+ *     a queue, is ended by SIGBUS.
  *   - Tables called jobq_... are jobq's, and what ANALYZE says of them is deleted. Your own
  *     connections to the same file set sqlite3_busy_timeout and keep their transactions short.
  *   - A client and its owner both say .shared = true, or it may be refused.
@@ -173,7 +174,7 @@ JOBQ_API int jobq_version_number(void);
     X(JOBQ_CANT_OPEN, -14, "the file cannot be opened or created") \
     X(JOBQ_NOT_A_FILE, -15, "the path is not a regular file") \
     X(JOBQ_NOT_A_DB, -16, "the file is not a SQLite database") \
-    X(JOBQ_FOREIGN, -17, "the database belongs to something other than jobq") \
+    X(JOBQ_FOREIGN, -17, "the database, or its -jobq, belongs to something other than jobq") \
     X(JOBQ_NEWER, -18, "the queue was written by a newer jobq") \
     X(JOBQ_READ_ONLY, -19, "the file or its directory cannot be written") \
     X(JOBQ_CLOSED, -20, "the queue is closed or being closed") \
@@ -397,8 +398,9 @@ typedef struct jobq_options {
  * as owner, takes the ownership lock and recovers the jobs of a dead owner.
  * options may be NULL. The path is resolved once: later changes of directory or of
  * links do not matter, and it is never a URI. What is made gets mode 0600 (mode); a lock
- * file path + "-jobq" stands beside it and is never deleted; it also holds the reserve
- * (reserve_bytes), which is left out where RLIMIT_FSIZE forbids it.
+ * file path + "-jobq" stands beside it and is never deleted (what jobq did not make under that
+ * name is FOREIGN, and stays as it is); it also holds the reserve (reserve_bytes), which is left
+ * out where RLIMIT_FSIZE forbids it.
  * Returns JOBQ_OK and *q; on failure *q is NULL and nothing needs closing; files made by then stay.
  * Owns: the caller closes *q with jobq_close. path and options are copied.
  * Threads: any. Blocks: on the disk, and for others that write by busy_ms.

@@ -721,14 +721,16 @@ static int jobq__os_page_map(int fd, const char *path, size_t size, bool writabl
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own, int *fd,
-                                      void **page, jobq_error *err) {
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own,
+                                      jobq__os_judge *judge, int *fd, void **page,
+                                      jobq_error *err) {
     jobq_error local;
-    int rc = JOBQ_OK;
+    int rc;
     if (!err) err = &local;
     *fd = jobq__os_page_file(path, own, err);
     if (*fd < 0) return err->code;
-    if (own) rc = jobq__os_page_lock(*fd, path, size, err);
+    rc = judge(*fd, path, err);
+    if (rc == JOBQ_OK && own) rc = jobq__os_page_lock(*fd, path, size, err);
     if (rc == JOBQ_OK || rc == JOBQ_LOCKED) {
         int mapped = jobq__os_page_map(*fd, path, size, own && rc == JOBQ_OK, page, err);
         if (rc == JOBQ_OK) rc = mapped;
@@ -740,9 +742,23 @@ JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own, i
     return rc;
 }
 
-JOBQ__INTERNAL void *jobq__os_page_blank(size_t size) {
-    void *page = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+JOBQ__INTERNAL void *jobq__os_page_blank(size_t size, void *at) {
+    int protection = at ? PROT_READ | PROT_WRITE : PROT_READ;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | (at ? MAP_FIXED : 0);
+    void *page = mmap(at, size, protection, flags, -1, 0);
     return page == MAP_FAILED ? NULL : page;
+}
+
+JOBQ__INTERNAL int64_t jobq__os_read_at(int fd, int64_t at, void *data, size_t size) {
+    size_t done = 0;
+    while (done < size) {
+        ssize_t part = pread(fd, (char *)data + done, size - done, (off_t)at + (off_t)done);
+        if (part < 0 && errno == EINTR) continue;
+        if (part < 0) return -1;
+        if (!part) break;
+        done += (size_t)part;
+    }
+    return (int64_t)done;
 }
 
 JOBQ__INTERNAL void jobq__os_write_at(int fd, size_t at, const void *data, size_t size) {

@@ -192,13 +192,18 @@ JOBQ__INTERNAL void jobq__os_match_owner(const char *path, const struct jobq__os
 /* Opens a lock file and maps size bytes of it, in place of *page if that is not NULL. To own it is
  * made, and the lock taken that dies with the process, or it is JOBQ_LOCKED with the page mapped
  * for reading. A client finds the file mapped for reading if it is there. Nothing but a plain file
- * is opened. */
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own, int *fd,
-                                      void **page, jobq_error *err);
+ * is opened, and nothing is written to it before the judge has seen what it holds. */
+typedef int jobq__os_judge(int fd, const char *path, jobq_error *err);
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own,
+                                      jobq__os_judge *judge, int *fd, void **page,
+                                      jobq_error *err);
 /* Gives an open file the mode, owner and group of the other, as far as we may. */
 JOBQ__INTERNAL void jobq__os_match(int fd, const struct jobq__os_file *like);
-/* A page of memory that a file may be mapped over later; NULL if there is no memory. */
-JOBQ__INTERNAL void *jobq__os_page_blank(size_t size);
+/* A page of memory that a file may be mapped over later, to be read only; or, in place of the file
+ * that is mapped at at, one to be written too. NULL if there is no memory. */
+JOBQ__INTERNAL void *jobq__os_page_blank(size_t size, void *at);
+/* How many bytes an open file has from at on, up to size; -1 and errno. */
+JOBQ__INTERNAL int64_t jobq__os_read_at(int fd, int64_t at, void *data, size_t size);
 /* Writes to an open file where it has bytes already; not at all if it may not. */
 JOBQ__INTERNAL void jobq__os_write_at(int fd, size_t at, const void *data, size_t size);
 /* Gives the lock up, although a forked child may hold copies of the descriptor. */

@@ -55,20 +55,73 @@ static bool jobq__owner_wrote_old(const struct jobq__page *page) {
     return memcmp(page->magic, JOBQ__PAGE_OLD, sizeof page->magic) == 0;
 }
 
-/* Such a page does not say in which byte order it is: in another one these would be other
- * numbers. */
-static bool jobq__owner_makes_sense(const struct jobq__page *page) {
+/* Any page that jobq may have written, in our byte order. */
+static bool jobq__owner_could_be(const struct jobq__page *page) {
     int32_t pid = jobq__os_load(&page->pid);
     int i;
-    if (pid < 1 || pid > JOBQ__PID_MAX) return false;
+    if (pid < 0 || pid > JOBQ__PID_MAX) return false;
     if (page->reserve < 0 || page->reserve > JOBQ__PAGE_RESERVE_MAX) return false;
     if ((jobq__os_load(&page->leaving) | jobq__os_load(&page->doubt)) & ~1) return false;
     for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
         int32_t state = jobq__os_load(&page->slots[i].state);
-        if (state < JOBQ__SLOT_IDLE || state > JOBQ__SLOT_RELEASED || page->slots[i].runs < 0)
+        if (state < JOBQ__SLOT_IDLE || state > JOBQ__SLOT_GUILTY || page->slots[i].runs < 0)
             return false;
     }
     return true;
+}
+
+/* Such a page does not say in which byte order it is: in another one these would be other
+ * numbers. */
+static bool jobq__owner_makes_sense(const struct jobq__page *page) {
+    int i;
+    if (!jobq__owner_could_be(page) || !jobq__os_load(&page->pid)) return false;
+    for (i = 0; i < JOBQ_WORKERS_MAX; i++)
+        if (jobq__os_load(&page->slots[i].state) == JOBQ__SLOT_GUILTY) return false;
+    return true;
+}
+
+/* How much of a mark stands there, of whichever version: "jobq-", a digit, one more, and a zero. */
+static size_t jobq__owner_marked(const char *magic) {
+    static const char begins[] = "jobq-";
+    size_t size = 0;
+    while (begins[size] && magic[size] == begins[size]) size++;
+    if (size == 5 && magic[5] >= '0' && magic[5] <= '9') size++;
+    if (size == 6 && magic[6]) size++;
+    return size == 7 && !magic[7] ? 8 : size;
+}
+
+static bool jobq__owner_zeros_from(int fd, int64_t at) {
+    char bytes[2048];
+    int64_t size, i;
+    do {
+        size = jobq__os_read_at(fd, at, bytes, sizeof bytes);
+        for (i = 0; i < size; i++)
+            if (bytes[i]) return false;
+        at += size;
+    } while (size == (int64_t)sizeof bytes);
+    return size >= 0;
+}
+
+static int jobq__owner_refuse_foreign(const char *path, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_FOREIGN, "what %.250s holds is not jobq's, which would make it"
+                         " its lock file: move it away (if it is one, but damaged, delete it while"
+                         " nobody has the queue open), or give the queue another name", path);
+}
+
+/* Without a whole mark it is what an owner leaves that was killed before it began, or the power:
+ * parts of a page, and of a mark, and zeros. */
+static int jobq__owner_judge(int fd, const char *path, jobq_error *err) {
+    struct jobq__page page;
+    int64_t size = jobq__os_read_at(fd, 0, &page, sizeof page);
+    size_t marked;
+    if (size < 0) return jobq__err_os(err, JOBQ_IO, errno, "read", path, NULL);
+    memset((char *)&page + size, 0, sizeof page - (size_t)size);
+    marked = jobq__owner_marked(page.magic);
+    if (marked == sizeof page.magic) return JOBQ_OK;
+    for (; marked < sizeof page.magic; marked++)
+        if (page.magic[marked]) return jobq__owner_refuse_foreign(path, err);
+    if (jobq__owner_could_be(&page) && jobq__owner_zeros_from(fd, sizeof page)) return JOBQ_OK;
+    return jobq__owner_refuse_foreign(path, err);
 }
 
 static bool jobq__owner_knows(const struct jobq__page *page) {
@@ -174,15 +227,20 @@ static int jobq__owner_check_one(const struct jobq__owner *other, const struct j
     return JOBQ_OK;
 }
 
-/* The same of all of them; a client says NOBODY. With the global lock held. */
+/* The same of all of them; a client says NOBODY. With the global lock held. A database that is open
+ * here is not even looked at as a lock file: to close it would drop SQLite's locks. */
 static int jobq__owner_check_all(const struct jobq__owner *owner, int32_t writers,
                                  jobq_error *err) {
     const struct jobq__link *link;
+    struct jobq__os_file lock;
     int owners = 0, rc = JOBQ_OK;
+    bool stands = !jobq__os_look(owner->files->lock, &lock) && lock.kind == JOBQ__OS_FILE;
     for (link = jobq__owner_all.next; link != &jobq__owner_all; link = link->next) {
         const struct jobq__owner *other = JOBQ__CONTAINER(link, struct jobq__owner, all);
         if (jobq__os_same_file(&other->files->db.id, &owner->files->db.id))
             rc = jobq__owner_check_one(other, owner, writers, err);
+        else if (stands && jobq__os_same_file(&other->files->db.id, &lock.id))
+            rc = jobq__owner_refuse_foreign(owner->files->lock, err);
         if (rc != JOBQ_OK) return rc;
         owners += other->writable && other->generation == jobq__owner_generation;
     }
@@ -196,6 +254,14 @@ static void jobq__owner_enter(struct jobq__owner *owner) {
     owner->entered = true;
 }
 
+/* The file of the page is shorter than that: who touches what is not there any more is ended by the
+ * system, so that from now on the page is one of memory. */
+static bool jobq__owner_cut(struct jobq__owner *owner) {
+    bool cut = owner->fd >= 0 && jobq__os_size(owner->fd) < (int64_t)sizeof *owner->page;
+    if (cut) jobq__os_page_blank(sizeof *owner->page, owner->page);
+    return cut;
+}
+
 /* A client sees the lock file that stands there at this moment, and until there is one an empty
  * page; one that is gone leaves what it said. The place of the page stays, because others may be
  * reading it. */
@@ -203,11 +269,16 @@ static int jobq__owner_look(struct jobq__owner *owner, jobq_error *err) {
     void *page = owner->page;
     struct jobq__os_file file;
     int fd, rc;
+    if (jobq__owner_cut(owner)) {
+        jobq__os_page_close(owner->fd, NULL, 0);
+        owner->fd = -1;
+    }
     if (!jobq__os_look(owner->files->lock, &file)) {
         if (file.kind == JOBQ__OS_MISSING) return JOBQ_OK;
         if (owner->fd >= 0 && jobq__os_same_file(&file.id, &owner->id)) return JOBQ_OK;
     }
-    rc = jobq__os_page_open(owner->files->lock, sizeof *owner->page, false, &fd, &page, err);
+    rc = jobq__os_page_open(owner->files->lock, sizeof *owner->page, false, jobq__owner_judge, &fd,
+                            &page, err);
     if (rc != JOBQ_OK) return rc;
     if (owner->fd >= 0) jobq__os_page_close(owner->fd, NULL, 0);
     owner->fd = fd;
@@ -232,7 +303,8 @@ static int jobq__owner_locked(int32_t pid, const char *path, jobq_error *err) {
 static int jobq__owner_map(struct jobq__owner *owner, jobq_error *err) {
     const struct jobq__files *files = owner->files;
     void *page = NULL;
-    int rc = jobq__os_page_open(files->lock, sizeof *owner->page, true, &owner->fd, &page, err);
+    int rc = jobq__os_page_open(files->lock, sizeof *owner->page, true, jobq__owner_judge,
+                                &owner->fd, &page, err);
     if (rc == JOBQ_LOCKED) jobq__owner_locked(jobq__owner_pid(page), files->path, err);
     if (rc != JOBQ_OK) {
         jobq__os_page_close(-1, page, sizeof *owner->page);
@@ -295,9 +367,12 @@ JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq
     rc = jobq__owner_get(owner, writers, err);
     jobq__os_global_unlock();
     if (rc != JOBQ_OK) return rc;
-    /* Our pid would make sense of what makes none. */
-    if (jobq__owner_wrote_old(owner->page) && !jobq__owner_makes_sense(owner->page))
+    /* Our pid would make sense of what makes none. The mark goes last: a page without it has to be
+     * one that we may have written. */
+    if (jobq__owner_wrote_old(owner->page) && !jobq__owner_makes_sense(owner->page)) {
+        memset(&owner->page->pid, 0, sizeof *owner->page - offsetof(struct jobq__page, pid));
         memset(owner->page->magic, 0, sizeof owner->page->magic);
+    }
     /* Clients that are there already hear of it before we touch the database. */
     jobq__os_store(&owner->page->shared, writers);
     jobq__os_store(&owner->page->pid, jobq__os_pid());
@@ -309,7 +384,8 @@ JOBQ__INTERNAL int jobq__owner_take(struct jobq__owner *owner, const struct jobq
 
 JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct jobq__files *files,
                                      jobq_error *err) {
-    void *page = jobq__os_page_blank(sizeof *owner->page);
+    void *page = jobq__os_page_blank(sizeof *owner->page, NULL);
+    jobq_error why;
     int rc;
     jobq__owner_init(owner, files);
     if (!page) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
@@ -321,17 +397,16 @@ JOBQ__INTERNAL int jobq__owner_watch(struct jobq__owner *owner, const struct job
     else rc = jobq__owner_check_all(owner, JOBQ__NOBODY, err);
     if (rc == JOBQ_OK) jobq__owner_enter(owner);
     jobq__os_global_unlock();
-    if (rc != JOBQ_OK) {
-        jobq__owner_drop(owner);
-        return rc;
-    }
-    jobq__owner_look(owner, NULL);
-    return JOBQ_OK;
+    if (rc == JOBQ_OK && jobq__owner_look(owner, &why) == JOBQ_FOREIGN)
+        rc = jobq__owner_refuse_foreign(files->lock, err);
+    if (rc != JOBQ_OK) jobq__owner_drop(owner);
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__owner_allows(struct jobq__owner *owner, bool unsafe, jobq_error *err) {
     jobq_error why;
-    int rc = jobq__owner_look(owner, &why), shared = jobq__os_load(&owner->page->shared);
+    int rc = jobq__owner_look(owner, &why);
+    int32_t shared = jobq__os_load(&owner->page->shared);
     if (rc != JOBQ_OK && unsafe) {
         if (rc == JOBQ_READ_ONLY) jobq__err_set(err, rc, "%s", why.text);
         else rc = jobq__err_set(err, JOBQ_UNSAFE_SQLITE, "%.300s; so nobody knows whether the owner"
@@ -485,9 +560,10 @@ JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
     return owner->fd < 0 ? INT64_MAX : jobq__os_free_bytes(owner->fd);
 }
 
-JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner) {
+JOBQ__INTERNAL bool jobq__owner_moved(struct jobq__owner *owner) {
     return owner->writable && owner->mapped
-        && jobq__files_one_moved(owner->files, owner->files->lock, &owner->id);
+        && (jobq__owner_cut(owner)
+            || jobq__files_one_moved(owner->files, owner->files->lock, &owner->id));
 }
 
 static void jobq__owner_set_wanted(struct jobq__owner *owner, int32_t value) {

@@ -40,6 +40,11 @@
  * suspect. The next owner clears the slots after its recovery has committed, so a recovery that
  * is itself killed starts over with the same evidence.
  *
+ * What stands under the lock file's name may be somebody else's, and then not a byte of it may be
+ * changed. It is ours if it begins with a mark, of any version ("jobq-", a digit, one character, a
+ * zero), or if all that is there are parts of a mark and of a page, and zeros: so a kill before the
+ * owner has begun leaves it, or a power cut.
+ *
  * Anybody may have written into the page. What it says is taken for true only if it bears the mark
  * of this version and byte order, and then the worst that it can do is to have one run of one job
  * blamed or not. Where the boot cannot be told, nobody is blamed. The page of 0.1.0 is laid out the
@@ -152,8 +157,9 @@ JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner
  * to a transaction, and after it was killed in one. */
 JOBQ__INTERNAL int64_t jobq__owner_held(const struct jobq__owner *owner);
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner);
-/* True if the lock file is not the one that its name names: somebody else may own the queue. */
-JOBQ__INTERNAL bool jobq__owner_moved(const struct jobq__owner *owner);
+/* True if the lock file is not the one that its name names, or was cut short: somebody else may own
+ * the queue. */
+JOBQ__INTERNAL bool jobq__owner_moved(struct jobq__owner *owner);
 
 /* Says that the log is in doubt, or is no more; and whether the owner before has left it so. */
 JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt);

@@ -490,6 +490,143 @@ TEST(path_of_a_descriptor) {
 #endif
 }
 
+/* ---- What a lock file may hold ---- */
+
+static void write_bytes(const char *path, const void *bytes, size_t size) {
+    FILE *file = fopen(path, "wb");
+    if (!file || fwrite(bytes, 1, size, file) != size || fclose(file)) test_give_up(path);
+}
+
+static size_t read_bytes(const char *path, char *bytes, size_t capacity) {
+    FILE *file = fopen(path, "rb");
+    size_t size = file ? fread(bytes, 1, capacity, file) : 0;
+    if (file) fclose(file);
+    return size;
+}
+
+/* Neither role opens it, and not a byte of it is another one. */
+static void is_kept(const char *lock, const char *holds, size_t size) {
+    static const jobq_role roles[] = {JOBQ_OWNER, JOBQ_CLIENT, JOBQ_OWNER};
+    static char after[40000];
+    for (size_t i = 0; i < 3; i++) {
+        jobq_options options = {.role = roles[i], .shared = true};
+        jobq_error told = {.code = 0};
+        jobq *q = NULL;
+        CHECK_CODE(jobq_open(test_path("app"), &options, &q, &told), JOBQ_FOREIGN);
+        if (!CHECK(strstr(told.text, "app-jobq") && strstr(told.text, "move it away")))
+            test_note("%s", told.text);
+        CHECK(q == NULL);
+        if (!CHECK_INT(read_bytes(lock, after, sizeof after), size)
+            || !CHECK(memcmp(after, holds, size) == 0)) test_note("%.20s", holds);
+    }
+}
+
+/* Goal: a file of somebody else under the lock file's name is refused and stays as it is. Method:
+ * short and long ones, some that begin like a lock file or with zeros, and a database; then without
+ * it the queue opens. */
+TEST(lock_file_of_somebody_else) {
+    static const char *const texts[] = {"my precious notes, of years\n", "x", "jobq", "",
+                                        "jobq-notes\n", "jobq-1 of three\n", "jobq-22\n"};
+    static char holds[40000];
+    const char *lock = test_path("app-jobq");
+    jobq *q = open_steps(test_path("app"));
+    REQUIRE(q != NULL);
+    put(q, "k");
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        size_t size = strlen(texts[i]);
+        memset(holds, 0, sizeof holds);
+        memcpy(holds, texts[i], size);
+        if (size && strcmp(texts[i], "jobq") != 0) { /* that may be the begin of a mark */
+            write_bytes(lock, holds, size);
+            is_kept(lock, holds, size);
+        }
+        memset(holds + 10, 'P', 1000);
+        write_bytes(lock, holds, sizeof holds);
+        is_kept(lock, holds, sizeof holds);
+        memset(holds + size, 0, sizeof holds - size);
+        holds[sizeof holds - 1] = 'P';
+        write_bytes(lock, holds, sizeof holds);
+        is_kept(lock, holds, sizeof holds);
+    }
+    REQUIRE_INT(unlink(lock), 0);
+    sql_run(lock, "CREATE TABLE mine(n)");
+    is_kept(lock, holds, read_bytes(lock, holds, sizeof holds));
+    REQUIRE_INT(unlink(lock), 0);
+    q = open_steps(test_path("app"));
+    REQUIRE(q != NULL);
+    CHECK_INT(total(q), 1);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+}
+
+/* In another process: SQLite's locks on the file are those of its process, as far as they still
+ * are. */
+static void see_its_locks(void *arg) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0x40000000,
+                         .l_len = 1024};
+    int fd = open(test_path("app-jobq"), O_RDWR);
+    (void)arg;
+    CHECK_INT(fcntl(fd, F_GETLK, &lock), 0);
+    CHECK(lock.l_type != F_UNLCK);
+    close(fd);
+}
+
+/* Goal: two queues of which one is called as the other's lock file would be: the second to come is
+ * refused, and the first keeps its jobs and, if it is open, its locks. Method: closed, and open. */
+TEST(queue_named_as_a_lock_file) {
+    for (int open = 0; open < 2; open++) {
+        jobq *q = open_steps(test_path("app-jobq")), *second = NULL;
+        REQUIRE(q != NULL);
+        put(q, "k");
+        if (!open) CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        FAILS(JOBQ_FOREIGN, jobq_open(test_path("app"), NULL, &second, &err));
+        unlink(test_path("app"));
+        if (open) CHECK_INT(test_fork(see_its_locks, NULL), 0);
+        if (!open) q = open_steps(test_path("app-jobq"));
+        REQUIRE(q != NULL);
+        CHECK_INT(total(q), open + 1);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+}
+
+struct lock_part {
+    size_t from, size; /* of the page, and no more than that is there */
+    size_t whole;      /* the file's size; 0: as it was */
+};
+
+/* Goal: what a crash or a power cut leaves of a lock file opens: nothing, zeros, and a page of
+ * which only parts have come to the disk. Method: parts of a true one, zeros around them. */
+TEST(lock_file_that_was_torn) {
+    static const struct lock_part parts[] = {
+        {0, 0, 1}, {0, 0, 512}, {0, 0, 3000}, {0, 0, 0}, {0, 3, 3}, {0, 4, 0}, {0, 6, 0}, {0, 7, 7},
+        {0, 8, 8}, {0, 512, 512}, {0, 512, 0}, {512, 40000, 0}, {8, 40000, 0}, {8, 4, 0},
+        {2048, 2048, 0}, {0, 3000, 3000}, {0, 40000, 5000}};
+    static char page[40000], torn[40000];
+    const char *path = test_path("q.db"), *lock = test_path("q.db-jobq");
+    jobq_options options = {.workers = JOBQ_NONE, .shared = true, .reserve_bytes = 65536};
+    jobq_options client = {.role = JOBQ_CLIENT, .shared = true};
+    jobq *q = NULL, *other = NULL;
+    size_t size;
+    WORKS(jobq_open(path, &options, &q, &err));
+    REQUIRE(q != NULL);
+    size = read_bytes(lock, page, sizeof page); /* of an owner that is killed now */
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        const struct lock_part *p = &parts[i];
+        jobq_error told = {.code = 0};
+        int rc;
+        memset(torn, 0, sizeof torn);
+        for (size_t at = p->from; at < p->from + p->size && at < size; at++) torn[at] = page[at];
+        write_bytes(lock, torn, p->whole ? p->whole : size);
+        rc = jobq_open(path, &client, &other, &told);
+        if (rc != JOBQ_OK && !CHECK_CODE(rc, JOBQ_UNSAFE_SQLITE)) test_note("part %d", (int)i);
+        if (!CHECK_CODE(jobq_open(path, &options, &q, &told), JOBQ_OK))
+            test_note("part %d: %s", (int)i, told.text);
+        if (other) CHECK_CODE(jobq_close(&other), JOBQ_OK);
+        if (q) CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    }
+}
+
 /* ---- "May not look" is not "moved" ---- */
 
 /* Without rights, and without the root of before, whoever has the files open goes on. */
@@ -597,5 +734,6 @@ TEST_MAIN(relative_path_keeps_its_file, later_connection_gets_the_same_file_or_n
           bad_paths_say_why, path_longer_than_sqlite_takes, file_with_two_names_is_refused,
           second_name_beside, what_stands_beside_is_a_plain_file, mounted_file_is_refused,
           mounted_file_beside_is_refused, mounted_file_is_refused_without_proc,
-          path_into_other_mounts, path_of_a_descriptor,
+          path_into_other_mounts, path_of_a_descriptor, lock_file_of_somebody_else,
+          queue_named_as_a_lock_file, lock_file_that_was_torn,
           cannot_look_is_not_moved, moved_directory_is_moved, short_name_is_refused)

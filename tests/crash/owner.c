@@ -381,7 +381,8 @@ TEST(exclusive_owner_that_was_killed) {
 TEST(another_copy_in_this_process_is_locked_out) {
     const char *path = test_path("q.db");
     struct rival rival = {.path = path, .owner = getpid()};
-    int32_t strange[3] = {12345, 12345, 12345}; /* a mark and a number that jobq did not write */
+    char strange[12] = "jobq-9l"; /* a mark that is not of this version, and a number */
+    int32_t number = 12345;
     jobq_error told = {.code = 0};
     jobq *q;
     pid_t pid;
@@ -403,6 +404,7 @@ TEST(another_copy_in_this_process_is_locked_out) {
     CHECK_CODE(jobq_open(path, NULL, &q, &told), JOBQ_LOCKED);
     if (!CHECK(strstr(told.text, "container") != NULL)) test_note("%s", told.text);
     CHECK_INT(told.id, getpid());
+    memcpy(strange + 8, &number, sizeof number);
     CHECK_INT(pwrite(fd, strange, sizeof strange, 0), (int)sizeof strange);
     CHECK_CODE(jobq_open(path, NULL, &q, &told), JOBQ_LOCKED);
     CHECK_INT(told.id, 0);

@@ -359,6 +359,47 @@ TEST(shared_memory_cut_short) {
     }
 }
 
+static void cut_lock(void *arg) {
+    const int size = *(const int *)arg;
+    jobq_options options = {.role = JOBQ_CLIENT, .shared = true};
+    jobq *client = NULL;
+    jobq_info info;
+    fixture f;
+    int64_t id;
+    int rc;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .shared = true}));
+    WORKS(jobq_open(f.path, &options, &client, &err));
+    REQUIRE(client != NULL);
+    handle(f.q, "k", do_nothing, NULL);
+    id = put(f.q, "k");
+    cut(f.path, "-jobq", size);
+    let_it_look();
+    CHECK_CODE(put_code(f.q), JOBQ_MOVED);
+    CHECK_INT(stats_of(f.q).failed_code, JOBQ_MOVED);
+    rc = put_code(client);
+    if (rc != JOBQ_OK) CHECK_CODE(rc, JOBQ_UNSAFE_SQLITE);
+    CHECK_CODE(jobq_get(client, id, &info, NULL), JOBQ_OK);
+    jobq_mark_exit();
+    CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
+    /* The next owner makes it whole again, and the client hears of it. */
+    WORKS(jobq_open(f.path, &(jobq_options){.workers = JOBQ_NONE, .shared = true}, &f.q, &err));
+    REQUIRE(f.q != NULL);
+    CHECK_CODE(put_code(client), JOBQ_OK);
+    CHECK_CODE(jobq_close(&client), JOBQ_OK);
+    CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
+}
+
+/* Goal: a lock file that is cut short is as good as gone, to its owner and to a client that writes,
+ * and none of them touches it any more: the system would end the process. Method: to nothing and to
+ * a part, in children. */
+TEST(lock_file_cut_short) {
+    for (int size = 0; size < 200; size += 100) {
+        if (!CHECK_INT(test_fork(cut_lock, &size), 0)) test_note("to %d bytes", size);
+        test_remove(test_path("q.db"));
+        test_remove(test_path("q.db-jobq"));
+    }
+}
+
 /* Copies the log and cuts it off, and writes in between, until it is told to end. */
 static void copy_and_cut(void *arg) {
     (void)arg;
@@ -460,5 +501,6 @@ TEST_MAIN(step_mode_stops_when_a_file_is_gone, pool_stops_when_the_file_is_gone,
           idle_owner_notices, renamed_with_its_log, lock_file_deleted,
           who_lost_the_shared_memory_writes_nothing,
           log_cut_short, log_that_was_cut_and_grew_again, shared_memory_cut_short,
+          lock_file_cut_short,
           log_cut_off_by_who_has_copied_it, log_cut_off_during_a_look,
           shared_memory_that_is_left_over_may_go, network_file_systems_are_refused)

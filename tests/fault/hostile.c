@@ -249,6 +249,9 @@ static void damage_beside(const char *path, const char *ending, uint64_t *r) {
     unsigned char bytes[40000];
     size_t size = pick(r, sizeof bytes), i;
     for (i = 0; i < size; i++) bytes[i] = (unsigned char)test_random(r);
+    /* Without its mark a lock file is not looked at any further. */
+    if (strcmp(ending, "-jobq") == 0 && size >= 8 && pick(r, 4))
+        memcpy(bytes, pick(r, 4) ? "jobq-2l" : "jobq-1\n", 8);
     hostile_spill(hostile_beside(path, ending), bytes, size);
 }
 

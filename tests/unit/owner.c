@@ -171,11 +171,13 @@ TEST(a_run_within_a_run) {
     place_close(&outer);
 }
 
-/* Goal: a page of another version or byte order, or of nobody, says nothing. Method: each byte of
- * its mark, changed by one bit; everything else stays. */
+/* Goal: a page of another version or byte order says nothing, and one without a mark of ours is not
+ * taken. Method: each byte of its mark, changed by one bit; everything else stays. */
 TEST(a_page_that_is_not_ours) {
     for (size_t at = 0; at < sizeof((struct jobq__page *)0)->magic; at++) {
+        bool another_version = at == 5 || at == 6;
         struct place p;
+        jobq_error err;
         unsigned char byte;
         REQUIRE(place_open(&p, test_path("q.db")));
         jobq__owner_started(&p.owner, 0, 1, 1);
@@ -184,6 +186,11 @@ TEST(a_page_that_is_not_ours) {
         byte = (unsigned char)(p.owner.page->magic[at] ^ 1);
         jobq__owner_drop(&p.owner);
         scribble(&p, at, &byte, 1);
+        if (!another_version) {
+            CHECK_CODE(jobq__owner_take(&p.owner, &p.files, false, &err), JOBQ_FOREIGN);
+            CHECK_CODE(jobq__owner_watch(&p.owner, &p.files, &err), JOBQ_FOREIGN);
+            CHECK_INT(unlink(p.files.lock), 0);
+        }
         REQUIRE(place_take(&p, false));
         CHECK_INT(jobq__owner_trace(&p.owner, 1, 1), JOBQ__TRACE_NONE);
         CHECK(!jobq__owner_runs(&p.owner, 1));
@@ -192,6 +199,28 @@ TEST(a_page_that_is_not_ours) {
         CHECK(!p.owner.same_boot);
         place_close(&p);
     }
+}
+
+/* Goal: a page of 0.1.0 that makes no sense is not in the way of the next owner either, when the
+ * first was killed before it began. Method: numbers of another byte order, two owners that do not
+ * begin, and one that does. */
+TEST(a_page_that_makes_no_sense) {
+    static const int32_t odd[] = {INT32_MIN, 0x01000000, 0x01000000, 0x01000000};
+    struct place p;
+    REQUIRE(place_open(&p, test_path("q.db")));
+    start_all(&p);
+    jobq__owner_drop(&p.owner);
+    scribble(&p, 0, "jobq-1\n", sizeof p.owner.page->magic);
+    scribble(&p, offsetof(struct jobq__page, pid), odd, sizeof odd);
+    for (int death = 0; death < 2; death++) {
+        REQUIRE(place_take(&p, false));
+        CHECK_INT(jobq__owner_trace(&p.owner, 100, 1), JOBQ__TRACE_NONE);
+        CHECK(!jobq__owner_doubtful(&p.owner));
+        jobq__owner_drop(&p.owner);
+    }
+    REQUIRE(place_take(&p, false));
+    jobq__owner_begin(&p.owner);
+    place_close(&p);
 }
 
 /* Goal: the worst that a page can say costs nothing: a reserve that is no number of bytes is none.
@@ -488,8 +517,8 @@ TEST(owner_without_a_reserve_notes_none) {
 
 TEST_MAIN(each_slot_names_its_run, ended_and_released_runs, evidence_lasts_until_it_is_used,
           leaving_before_it_has_begun, leaving_and_staying, a_run_within_a_run,
-          a_page_that_is_not_ours, a_reserve_that_cannot_be, boots, times_of_boots,
-          one_owner_in_a_process, as_many_owners_as_a_process_may_have, a_child_is_no_owner,
-          a_lock_file_that_was_moved, what_a_client_may, what_a_client_cannot_see,
-          an_old_page_that_a_client_sees,
-          reserve_behind_the_page, owner_without_a_reserve_notes_none)
+          a_page_that_is_not_ours, a_page_that_makes_no_sense, a_reserve_that_cannot_be, boots,
+          times_of_boots, one_owner_in_a_process, as_many_owners_as_a_process_may_have,
+          a_child_is_no_owner, a_lock_file_that_was_moved, what_a_client_may,
+          what_a_client_cannot_see, an_old_page_that_a_client_sees, reserve_behind_the_page,
+          owner_without_a_reserve_notes_none)
