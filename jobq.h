@@ -388,7 +388,9 @@ typedef struct jobq_options {
      * handler and trace; on all but the job's also triggers and views, which are off there,
      * mmap_size, temp_store, cell_size_check and journal_size_limit. Built-in functions must not be
      * redefined. It may not call jobq, nor leave a transaction open, nor touch jobq_* tables, nor
-     * make anything temporary of such a name, or a temporary trigger on one (CANT_OPEN). */
+     * make anything temporary of such a name, or a temporary trigger on one (CANT_OPEN), nor read
+     * the file or change its journal mode while locking mode is EXCLUSIVE, which SQLite does not
+     * take back then (CANT_OPEN, or BUSY). */
     int (*on_connect)(struct sqlite3 *db, jobq_connection which, jobq_stage stage,
                       jobq_error *err, void *ctx);
     void *ctx;              /* given to on_event, on_wake, on_thread and on_connect */
@@ -513,11 +515,11 @@ JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err);
 
 /* Says that this process is about to end on purpose, so that no job that still runs, or
  * starts from now on, counts as crashed. In force until jobq_start (of a pool that runs, too); in
- * step mode until the queue is opened again. Safe in a signal handler, on
- * any thread: it only writes to mapped memory of the queues that are open. exit() does the same,
- * but for the job on whose own thread it is called (by the handler, its backoff, or a callback
- * between): that one counts as crashed, unless this was called before. Every other end, _exit,
- * quick_exit, abort or a signal, counts for all jobs that run at that moment. */
+ * step mode until the queue is opened again. Safe in a signal handler, on any thread: it only
+ * writes to mapped memory of the queues that are open. exit() does the same, but for the job on
+ * whose own thread it is called (by the handler, its backoff, or a callback between): that one
+ * counts as crashed, unless this was called before. Every other end, _exit, quick_exit, abort or a
+ * signal, counts for all jobs that run at that moment. */
 JOBQ_API void jobq_mark_exit(void);
 
 /* Outcomes with more to say. Each remembers its detail in run and returns the outcome

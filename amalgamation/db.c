@@ -570,6 +570,28 @@ static int jobq__db_refuse_temporary(struct jobq__db *db, enum jobq__db_use use,
     return rc == JOBQ_OK || rc == JOBQ_CANT_OPEN ? rc : jobq__db_fail(db, err);
 }
 
+/* Who has read the log in that locking mode keeps the file, and SQLite does not take it back. */
+static int jobq__db_refuse_exclusive(struct jobq__db *db, enum jobq__db_use use, jobq_error *err) {
+    sqlite3_stmt *s;
+    bool row = false, exclusive = false;
+    int rc;
+    if (jobq__db_in_memory(db)) return JOBQ_OK;
+    rc = jobq__db_query(db, "PRAGMA main.locking_mode", &s);
+    if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
+    if (row) {
+        const char *mode = (const char *)sqlite3_column_text(s, 0);
+        exclusive = mode && strcmp(mode, "exclusive") == 0;
+        rc = jobq__db_read(db, s);
+    }
+    sqlite3_finalize(s);
+    if (rc != JOBQ_OK) return jobq__db_fail(db, err);
+    if (!exclusive) return rc;
+    return jobq__err_set(err, JOBQ_CANT_OPEN, "on_connect has read %.200s on the %s connection with"
+                         " PRAGMA locking_mode=EXCLUSIVE, which keeps out jobq's other connections"
+                         " until it is closed; leave that out (.exclusive keeps out other"
+                         " processes)", jobq__db_path(db), jobq__db_uses[use]);
+}
+
 /* What jobq lives by, whatever the application's limits are. */
 static int jobq__db_put_right(struct jobq__db *db, enum jobq__db_use use, bool theirs,
                               const struct jobq__db_options *options, jobq_error *err) {
@@ -578,6 +600,7 @@ static int jobq__db_put_right(struct jobq__db *db, enum jobq__db_use use, bool t
     rc = jobq__db_pragmas(db, use, theirs, options);
     if (rc != JOBQ_OK) rc = jobq__db_fail(db, err);
     else if (options->on_connect) rc = jobq__db_refuse_temporary(db, use, err);
+    if (rc == JOBQ_OK && options->on_connect) rc = jobq__db_refuse_exclusive(db, use, err);
     for (i = 0; i < JOBQ__DB_LIMITS; i++)
         sqlite3_limit(db->handle, jobq__db_limits[i], before[i]);
     return rc;

@@ -614,6 +614,45 @@ TEST(hook_changes_neither_syncs_nor_maps) {
     }
 }
 
+/* What a hook says, on which connection, and when. */
+struct words {
+    const char *sql;
+    jobq_connection which;
+    jobq_stage stage;
+};
+
+static int say(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err, void *ctx) {
+    const struct words *w = (const struct words *)ctx;
+    (void)err;
+    if (which == w->which && stage == w->stage) run_sql(db, w->sql);
+    return 0;
+}
+
+/* Goal: a hook that takes the file for its connection, in a way that SQLite does not take back, is
+ * refused with a sentence that names it, and not because the file is busy; what can be put right
+ * is. Method: exclusive locking, with a read and without, of a file that is there. */
+TEST(hook_must_not_keep_the_file) {
+    struct words w = {"PRAGMA locking_mode=EXCLUSIVE; SELECT count(*) FROM sqlite_master",
+                      JOBQ_CONNECTION_WRITER, JOBQ_STAGE_KEY};
+    jobq_options options = {.workers = JOBQ_NONE, .on_connect = say, .ctx = &w, .busy_ms = 5};
+    jobq_error err;
+    jobq *q = NULL;
+    q = open_queue_at(test_path("q.db"), STEP);
+    close_queue(&q);
+    CHECK_CODE(jobq_open(test_path("q.db"), &options, &q, &err), JOBQ_CANT_OPEN);
+    if (!CHECK(strstr(err.text, "writer's") && strstr(err.text, "locking_mode")))
+        test_note("%s", err.text);
+    w.sql = "PRAGMA locking_mode=EXCLUSIVE";
+    for (int i = 0; i < 2; i++) {
+        w.stage = i ? JOBQ_STAGE_SETUP : JOBQ_STAGE_KEY;
+        WORKS(jobq_open(test_path("q.db"), &options, &q, &err));
+        REQUIRE(q != NULL);
+        put(q, "k");
+        CHECK_INT(total(q), i + 1);
+        close_queue(&q);
+    }
+}
+
 /* Goal: a hook that leaves a transaction open is refused, with a sentence that says so. */
 TEST(hook_must_end_its_transaction) {
     struct visits v = {.refuse_at = -1, .sql = "BEGIN"};
@@ -1222,7 +1261,7 @@ TEST(memory_pool_loses_nothing) {
 TEST_MAIN(each_connection_is_shown, key_comes_first, hook_may_refuse, refusal_leaves_the_log,
           hook_may_refuse_the_job, nothing_temporary_is_in_the_way, other_temporary_things_stay,
           foreign_keys_hold, hook_may_make_tables, hook_cannot_break_the_queue,
-          hook_changes_neither_syncs_nor_maps,
+          hook_changes_neither_syncs_nor_maps, hook_must_not_keep_the_file,
           hook_must_end_its_transaction, handler_may_do_its_own_only, handler_may_analyze_its_own,
           next_job_finds_it_as_it_was, every_setting_is_put_back, schema_is_not_written_by_hand,
           settings_of_the_hook_stay, taking_the_place_of_jobq_keeps_nothing,
