@@ -984,14 +984,16 @@ static jobq_outcome take_its_place(jobq_run *run, void *ctx) {
     if (way == 0) sqlite3_commit_hook(db, NULL, NULL);
     if (way == 1) sqlite3_rollback_hook(db, forget_rollback, NULL);
     if (way == 2) sqlite3_set_authorizer(db, allow, NULL);
-    if (way == 3) sqlite3_set_authorizer(db, NULL, NULL);
+    if (way >= 3) sqlite3_set_authorizer(db, NULL, NULL);
+    if (way == 4) CHECK(run_sql(db, "COMMIT") != SQLITE_OK);
     return JOBQ_DONE;
 }
 
 /* Goal: a handler that puts itself in place of jobq keeps nothing and is told so; the next job has
- * a connection that is guarded again. Method: commit hook, rollback hook, authorizer. */
+ * a connection that is guarded again. Method: commit hook, rollback hook, authorizer; and without
+ * that a COMMIT. */
 TEST(taking_the_place_of_jobq_keeps_nothing) {
-    for (int n = 0; n < 8; n++) {
+    for (int n = 0; n < 10; n++) {
         bool memory = n % 2;
         int way = n / 2;
         struct deed d = {.sql = "DELETE FROM jobq_job", .look = "SELECT count(*) FROM"

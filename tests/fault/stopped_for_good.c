@@ -27,18 +27,22 @@ static void break_queue(jobq *q) {
 TEST(waiters_hear_of_it) {
     enum { WAITERS = 4 };
     struct job_waiter waiters[WAITERS];
+    jobq_options options = POOL;
     fixture f;
     int64_t id;
     gate g;
     gate_init(&g);
     fault_begin();
-    REQUIRE(fixture_open(&f, POOL));
+    options.stall_ms = JOBQ_HOUR; /* by which they would give up */
+    REQUIRE(fixture_open(&f, options));
     handle(f.q, "k", stand_at_gate, &g);
     start(f.q);
     id = put(f.q, "k");
     gate_await(&g, 1);
     start_job_waiters(waiters, WAITERS, f.q, id);
     break_queue(f.q);
+    UNTIL(jobq_wakes(f.q) == 0);
+    if (test_failures()) _exit(1);
     for (int i = 0; i < WAITERS; i++) {
         pthread_join(waiters[i].thread, NULL);
         CHECK_CODE(waiters[i].code, JOBQ_IO);
