@@ -11660,11 +11660,18 @@ static int jobq__commit_altered(jobq *q, jobq_error *why) {
     return rc == JOBQ_FOREIGN ? JOBQ__REFUSED : rc;
 }
 
+/* Who cannot tell what was committed starts nothing more. */
+static void jobq__commit_blind(jobq *q) {
+    struct jobq__fault why = jobq__db_reason(&q->writer);
+    jobq__core_fail(q, JOBQ_IO, &why);
+}
+
 /* SQLite commits our file first. When another one of the connection, attached or temporary, then
  * fails, the job has ended all the same. */
 static bool jobq__commit_has_ended(jobq *q, const struct jobq__entry *entry) {
     struct jobq__row row;
     int rc = jobq__store_row(&q->writer, entry->row.id, &row);
+    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) jobq__commit_blind(q);
     return rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED);
 }
 
@@ -11693,14 +11700,6 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     q->tx.db = &q->writer;
     if (rc != JOBQ__REFUSED) jobq__commit_certain(q, job, rc, true);
     return rc;
-}
-
-/* The handler may have committed: who cannot tell what starts nothing more. */
-static void jobq__commit_see_taken(jobq *q) {
-    struct jobq__fault why;
-    if (jobq__tx_check_taken(q) == JOBQ_OK) return;
-    why = jobq__db_reason(&q->writer);
-    jobq__core_fail(q, JOBQ_IO, &why);
 }
 
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
@@ -11732,7 +11731,8 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         /* It is still claimed, and the claims row has to go on saying so. */
         entry->gone = false;
         q->look_lanes = true;
-        if (!intact) jobq__commit_see_taken(q);
+        /* The handler may have committed. */
+        if (!intact && jobq__tx_check_taken(q) != JOBQ_OK) jobq__commit_blind(q);
         jobq__tx_failed(q);
     }
     q->tx.db = &q->writer;

@@ -830,6 +830,7 @@ TEST(job_transaction_on_a_dying_disk) {
 /* ---- Checkpoints ---- */
 
 struct attached {
+    int blind_from; /* so many reads of the log later nobody can look what has happened */
     int started;
     int64_t done;
     int64_t child;
@@ -857,6 +858,7 @@ static jobq_outcome write_to_both(jobq_run *run, void *ctx) {
     if (!a->child) WORKS(jobq_enqueue(jobq_run_handle(run), &(jobq_job){.kind = "child"},
                                       &a->child, &err));
     fault_plan(FAULT_DB_WRITE, "x*", SQLITE_FULL);
+    if (a->blind_from) fault_nth(FAULT_WAL_READ, a->blind_from, "x*", SQLITE_IOERR_READ);
     return JOBQ_DONE;
 }
 
@@ -897,6 +899,38 @@ TEST(other_database_cannot_be_committed) {
         fault_remove(test_path("q.db"));
         fault_remove(test_path("other.db"));
     }
+}
+
+/* Goal: and if it cannot be seen whether it has, the queue stops: the job might run twice. The next
+ * owner can see it. Method: the log cannot be read from some moment on, which is moved over the end
+ * of the job. */
+TEST(other_database_fails_and_nobody_can_look) {
+    int stopped = 0;
+    for (int from = 1; from <= 12; from++) {
+        struct attached a = {.blind_from = from};
+        fixture f;
+        int64_t id;
+        REQUIRE(begin(&f, (jobq_options){.workers = JOBQ_NONE, .on_connect = attach_another},
+                      write_to_both, &a));
+        sql_run(test_path("other.db"), "CREATE TABLE own(a)");
+        id = put(f.q, "k");
+        jobq_step(f.q, NULL, NULL);
+        fault_off();
+        if (stats_of(f.q).failed_code == JOBQ_IO) {
+            stopped++;
+            CHECK_CODE(jobq_close(&f.q), JOBQ_IO);
+            WORKS(jobq_open(f.path, &f.options, &f.q, &err));
+            REQUIRE(f.q != NULL);
+            handle(f.q, "k", write_to_both, &a);
+            CHECK_INT(drain(f.q), 0);
+            CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
+        }
+        CHECK_INT(a.started, 1);
+        CHECK_INT(stats_of(f.q).lost_outcomes, 0);
+        fixture_remove(&f);
+        fault_remove(test_path("other.db"));
+    }
+    CHECK(stopped > 0);
 }
 
 struct takers {
@@ -983,11 +1017,11 @@ TEST_MAIN(full_disk_refuses_new_work, full_disk_while_others_write,
           full_disk_leaves_no_key_and_no_name, outcome_waits_for_space,
           pool_settles_when_space_returns, full_disk_still_settles,
           one_request_too_big_for_the_disk, flush_syncs_when_it_is_repeated, no_memory_at_commit,
-          sync_fails_at_commit,
-          unknown_stops_the_queue, unknown_stops_the_pool,
+          sync_fails_at_commit, unknown_stops_the_queue, unknown_stops_the_pool,
           stopped_pool_is_idle, unknown_stops_the_rest_of_the_group,
           sync_fails_when_an_outcome_is_settled, foreign_writer_makes_busy,
           step_keeps_an_outcome_while_busy, pool_keeps_outcomes_while_busy,
           job_transaction_meets_a_foreign_writer, job_transaction_cannot_be_committed,
           job_transaction_on_a_dying_disk, other_database_cannot_be_committed,
-          commit_of_a_handlers_own_cannot_be_seen, checkpoint_fails)
+          other_database_fails_and_nobody_can_look, commit_of_a_handlers_own_cannot_be_seen,
+          checkpoint_fails)
