@@ -11,6 +11,10 @@ static void call(const char *name, int64_t calls) {
     memset(&sim.figures, 0, sizeof sim.figures);
     sim.broken = false;
     while (sim.figures.calls < calls && !sim.broken) sim_live(sim_profile_of(name), seed++);
+    /* A few calls need not have met what they are for. */
+    while (strcmp(name, "moon") == 0 && !sim.figures.shrunk && sim.figures.calls < 8000
+           && !sim.broken)
+        sim_live(sim_profile_of(name), seed++);
 }
 
 /* Goal: no difference, in memory. Method: see above. */

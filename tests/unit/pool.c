@@ -6,10 +6,24 @@
 #include "helpers.h"
 #include "unit.h"
 
+static void *give_back_in_thread(void *arg) {
+    WORKS(jobq__pool_give_back((jobq *)arg, INT64_MAX, JOBQ__END_US, &err));
+    return NULL;
+}
+
+static bool somebody_asks(jobq *q) {
+    bool asks;
+    jobq__os_lock(&q->commit.mu);
+    asks = q->commit.head != NULL;
+    jobq__os_unlock(&q->commit.mu);
+    return asks;
+}
+
 /* Goal: such a stop leaves at once, whatever the pool has claimed. Method: a pool whose one worker
  * stands in a handler, with jobs behind that; what is given back is claimed again each time, so who
  * waits for an end of it waits for ever. */
 TEST(what_a_running_pool_has_claimed_is_its_own) {
+    pthread_t stopper;
     fixture f;
     gate g;
     gate_init(&g);
@@ -20,6 +34,13 @@ TEST(what_a_running_pool_has_claimed_is_its_own) {
     gate_await(&g, 1);
     while (stats_of(f.q).claimed < 1) test_pause_ms(1);
     WORKS(jobq__pool_give_back(f.q, INT64_MAX, JOBQ__END_US, &err));
+    CHECK(stats_of(f.q).claimed > 0);
+    /* Beside a commit, whose end such a stop waits for. */
+    UNTIL(jobq__commit_try(f.q));
+    stopper = thread_start(give_back_in_thread, f.q);
+    UNTIL(somebody_asks(f.q));
+    jobq__commit_release(f.q);
+    pthread_join(stopper, NULL);
     CHECK(stats_of(f.q).claimed > 0);
     CHECK(stats_of(f.q).started_now);
     gate_open(&g);
