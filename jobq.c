@@ -2547,7 +2547,7 @@ enum jobq__trace { JOBQ__TRACE_NONE, JOBQ__TRACE_STARTED, JOBQ__TRACE_RELEASED }
 JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owner, int64_t id,
                                                   int runs);
 
-/* The job that the process before last had in this slot; 0: none that is known. */
+/* The job that this slot says the owner before us had there; 0: none that is known. */
 JOBQ__INTERNAL int64_t jobq__owner_slot(const struct jobq__owner *owner, int slot);
 /* True if a slot says that the job runs now. */
 JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id);
@@ -8310,9 +8310,10 @@ JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told) {
  *            refused, those that are kept give way to it
  *   SINGLE   and a transaction settles one job
  *
- * The reserve is lent with the right to write in hand, and at no other time does it become smaller:
- * a client, which has that right when it looks whether there is room, sees what is lent and leaves
- * it alone. Who is killed with it may leave it in the log, behind the last commit, and that end of
+ * The reserve is lent with the right to write in hand, and at no other time does it become smaller,
+ * but for an open that finds no room for what that right takes (jobq__disk_lend_some): a client,
+ * which has the right when it looks whether there is room, sees what is lent and leaves it alone.
+ * Who is killed with it may leave it in the log, behind the last commit, and that end of
  * the log the next checkpoint cuts off.
  *
  * It falls to ROOMY once the reserve can be had again with half as much to spare. It is tried
@@ -8505,7 +8506,10 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
 }
 
 JOBQ__INTERNAL void jobq__disk_begin(jobq *q) {
-    if (q->disk.level != JOBQ__DISK_ROOMY) jobq__owner_reserve(&q->owner, 0);
+    if (q->disk.level == JOBQ__DISK_ROOMY) return;
+    jobq__assert(jobq__db_in_transaction(&q->writer)
+                 || (q->job.handle && jobq__db_in_transaction(&q->job)));
+    jobq__owner_reserve(&q->owner, 0);
 }
 
 JOBQ__INTERNAL bool jobq__disk_full(jobq *q) {

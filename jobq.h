@@ -406,6 +406,9 @@ typedef struct jobq_options {
  * Returns JOBQ_OK and *q; on failure *q is NULL and nothing needs closing; files made by then stay.
  * Owns: the caller closes *q with jobq_close. path and options are copied.
  * Threads: any. Blocks: on the disk, and for others that write by busy_ms.
+ * CANT_OPEN is also a path through /proc to a file that has no name here, and an extension of
+ * sqlite3_auto_extension that fails; BAD_SQLITE also a VFS that keeps the file or its journal in
+ * memory.
  * LOCKED: err->id is the owner's pid, or 0. A second instance of an application may open again with
  * JOBQ_CLIENT (both with .shared), or leave; a standby tries until it is the owner.
  * Fails: MISUSE, BAD_TIME, LOCKED, CANT_OPEN, NOT_A_FILE, NOT_A_DB, FOREIGN, NEWER,

@@ -113,7 +113,10 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
 }
 
 JOBQ__INTERNAL void jobq__disk_begin(jobq *q) {
-    if (q->disk.level != JOBQ__DISK_ROOMY) jobq__owner_reserve(&q->owner, 0);
+    if (q->disk.level == JOBQ__DISK_ROOMY) return;
+    jobq__assert(jobq__db_in_transaction(&q->writer)
+                 || (q->job.handle && jobq__db_in_transaction(&q->job)));
+    jobq__owner_reserve(&q->owner, 0);
 }
 
 JOBQ__INTERNAL bool jobq__disk_full(jobq *q) {

@@ -129,7 +129,7 @@ enum jobq__trace { JOBQ__TRACE_NONE, JOBQ__TRACE_STARTED, JOBQ__TRACE_RELEASED }
 JOBQ__INTERNAL enum jobq__trace jobq__owner_trace(const struct jobq__owner *owner, int64_t id,
                                                   int runs);
 
-/* The job that the process before last had in this slot; 0: none that is known. */
+/* The job that this slot says the owner before us had there; 0: none that is known. */
 JOBQ__INTERNAL int64_t jobq__owner_slot(const struct jobq__owner *owner, int slot);
 /* True if a slot says that the job runs now. */
 JOBQ__INTERNAL bool jobq__owner_runs(const struct jobq__owner *owner, int64_t id);
