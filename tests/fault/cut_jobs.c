@@ -142,6 +142,7 @@ TEST(retry_later) {
 static void tell_transaction(struct story *s) {
     story_step(s, STORY_EFFECT);
     story_step(s, STORY_CHILDREN);
+    story_step(s, STORY_KEEPS);
     story_step(s, STORY_UNDONE);
     story_step(s, STORY_SPOILED);
     story_enqueue_many(s, 3);
@@ -150,8 +151,8 @@ static void tell_transaction(struct story *s) {
     story_idle(s, STORY_EFFECT);
 }
 
-/* Goal: a run's rows and children are there if and only if it is done. Method: the job's
- * transaction kept, rolled back, and ended by the handler itself. */
+/* Goal: a run's rows and children are there if and only if its end is, done or put off. Method: the
+ * job's transaction kept with each, rolled back, and ended by the handler itself. */
 TEST(job_transaction) {
     scene("the job's transaction", tell_transaction);
 }

@@ -45,6 +45,7 @@ enum story_plan {
     STORY_STORE,      /* enqueues by a commit of its own, and is done */
     STORY_EFFECT,     /* writes a row, and is done */
     STORY_CHILDREN,   /* writes a row, enqueues two jobs with it, and is done */
+    STORY_KEEPS,      /* writes a row, enqueues a job with it, and runs again at a time */
     STORY_UNDONE,     /* writes a row, enqueues a job with it, and retries: neither is kept */
     STORY_SPOILED,    /* ends the job's transaction itself, which makes it a retry */
     STORY_PLANS,
@@ -324,6 +325,11 @@ static inline jobq_outcome story_in_transaction(struct story *s, jobq_run *run,
         story_put(s, s->q, (jobq_job){.kind = "plain"});
         story_put(s, s->q, (jobq_job){.kind = "money", .delay_ms = JOBQ_MINUTE});
         break;
+    case STORY_KEEPS:
+        story_put(s, s->q, (jobq_job){.kind = "plain"});
+        job->effects++;
+        job->saved = 0;
+        return jobq_keep_writes(run, jobq_reschedule_in(run, 2 * JOBQ_MINUTE));
     case STORY_UNDONE:
         story_enqueue_in_vain(run);
         return jobq_retry(run, "undone");
@@ -362,7 +368,8 @@ static inline jobq_outcome story_do(struct story *s, jobq_run *run, struct story
         story_put(s, s->q, (jobq_job){.kind = "plain", .priority = 5});
         story_look(s, "enqueue in a handler");
         return JOBQ_DONE;
-    case STORY_EFFECT: case STORY_CHILDREN: case STORY_UNDONE: case STORY_SPOILED:
+    case STORY_EFFECT: case STORY_CHILDREN: case STORY_KEEPS: case STORY_UNDONE:
+    case STORY_SPOILED:
         return story_in_transaction(s, run, job);
     default: return JOBQ_DONE;
     }
