@@ -106,4 +106,56 @@ TEST(nothing_is_left_behind_by_who_goes_to_tell) {
     fixture_close(&f);
 }
 
-TEST_MAIN(what_a_running_pool_has_claimed_is_its_own, nothing_is_left_behind_by_who_goes_to_tell)
+static int ring_of(jobq *q) {
+    int count;
+    jobq__os_lock(&q->pool.mu);
+    count = q->pool.ring.count;
+    jobq__os_unlock(&q->pool.mu);
+    return count;
+}
+
+/* True if the next transaction would keep the ring in order, which takes out of it whatever comes
+ * later than a job that has to wait. With the baton. */
+static bool keeps_order(jobq *q, bool claiming, int level) {
+    bool claimed;
+    jobq__os_lock(&q->pool.mu);
+    claimed = q->pool.claiming;
+    q->pool.claiming = claiming;
+    jobq__os_unlock(&q->pool.mu);
+    q->disk.level = level;
+    q->disk.held = 0; /* so that a slice of a tight disk is one job */
+    jobq__tx_reset(q);
+    q->disk.level = JOBQ__DISK_ROOMY;
+    jobq__os_lock(&q->pool.mu);
+    q->pool.claiming = claimed;
+    jobq__os_unlock(&q->pool.mu);
+    return q->tx.ordered;
+}
+
+/* Goal: a stop on a full disk gives back slice by slice: no transaction takes more out of the ring
+ * than it may write. Method: a ring that is longer than a slice, with room and without. */
+TEST(ring_of_a_stop_on_a_full_disk) {
+    fixture f;
+    gate g;
+    gate_init(&g);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 4}));
+    handle(f.q, "k", stand_at_gate, &g);
+    for (int i = 0; i < 20; i++) put(f.q, "k");
+    start(f.q);
+    gate_await(&g, 4);
+    UNTIL(ring_of(f.q) > 1);
+    UNTIL(jobq__commit_try(f.q));
+    CHECK(keeps_order(f.q, true, JOBQ__DISK_ROOMY));
+    CHECK(keeps_order(f.q, true, JOBQ__DISK_TIGHT));
+    CHECK(keeps_order(f.q, false, JOBQ__DISK_ROOMY));
+    CHECK(!keeps_order(f.q, false, JOBQ__DISK_TIGHT));
+    jobq__tx_reset(f.q);
+    jobq__commit_release(f.q);
+    gate_open(&g);
+    WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
+    fixture_close(&f);
+    gate_free(&g);
+}
+
+TEST_MAIN(what_a_running_pool_has_claimed_is_its_own, ring_of_a_stop_on_a_full_disk,
+          nothing_is_left_behind_by_who_goes_to_tell)
