@@ -611,7 +611,8 @@ TEST(many_threads_wait) {
     handle(f.q, "k", stand_at_gate, &g);
     start(f.q);
     for (int i = 0; i < 5; i++) ids[i] = put(f.q, "k");
-    for (int i = 0; i < 10; i++) waiter_begin(&w[i], f.q, ids[i % 5], JOBQ_NEVER);
+    for (int i = 0; i < 10; i++) waiter_begin(&w[i], f.q, ids[i % 5], JOBQ_HOUR);
+    await_waiters(f.q, 10);
     gate_open(&g);
     for (int i = 0; i < 10; i++) {
         waiter_end(&w[i]);
