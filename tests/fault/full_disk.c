@@ -295,6 +295,19 @@ static void lend_reserve(const char *path) {
     CHECK_INT(truncate(lock, 4096), 0);
 }
 
+/* The queue has filled its disk; its next owner finds less than it wants to set aside. */
+static bool open_on_full_disk(struct story *s, jobq_options options) {
+    fill(s);
+    story_close(s);
+    lend_reserve(s->path);
+    fault_take_space();
+    fault_space(fault.space + 128 * KIB, s->path);
+    options.workers = JOBQ_NONE;
+    options.clock = s->clock;
+    WORKS(jobq_open(s->path, &options, &s->q, &err));
+    return s->q != NULL;
+}
+
 struct taken_disk {
     const char *path;
     int64_t held, least;
@@ -322,14 +335,7 @@ TEST(lent_only_to_who_may_write) {
     fault_begin();
     fault_space(1024 * KIB, test_path("full.db"));
     if (!story_begin(&s, JOBQ_NONE, test_seed())) return;
-    fill(&s);
-    CHECK_CODE(jobq_close(&s.q), JOBQ_OK);
-    lend_reserve(s.path);
-    fault_take_space();
-    fault_space(fault.space + 128 * KIB, s.path); /* it wants more than that */
-    WORKS(jobq_open(s.path, &(jobq_options){.workers = JOBQ_NONE, .clock = s.clock,
-                                            .busy_ms = JOBQ_NONE}, &s.q, &err));
-    REQUIRE(s.q != NULL);
+    REQUIRE(open_on_full_disk(&s, (jobq_options){.busy_ms = JOBQ_NONE}));
     handle(s.q, "work", meet_taken_disk, &t);
     t.path = s.path;
     CHECK_CODE(jobq_step(s.q, NULL, NULL), JOBQ_OK);
@@ -355,13 +361,7 @@ TEST(log_is_cut_while_the_disk_is_full) {
     fault_begin();
     fault_space(1024 * KIB, test_path("full.db"));
     if (!story_begin(&s, JOBQ_NONE, test_seed())) return;
-    fill(&s);
-    CHECK_CODE(jobq_close(&s.q), JOBQ_OK);
-    lend_reserve(s.path);
-    fault_take_space();
-    fault_space(fault.space + 128 * KIB, s.path); /* it wants more than that */
-    WORKS(jobq_open(s.path, &(jobq_options){.workers = JOBQ_NONE, .clock = s.clock}, &s.q, &err));
-    REQUIRE(s.q != NULL);
+    REQUIRE(open_on_full_disk(&s, (jobq_options){.busy_ms = 0}));
     handle(s.q, "work", do_nothing, NULL);
     for (int i = 0; i < 10; i++) {
         int ran = 0;
@@ -424,14 +424,7 @@ TEST(killed_with_all_that_was_lent) {
     fault_begin();
     fault_space(2048 * KIB, test_path("full.db"));
     if (!story_begin_with(&s, JOBQ_NONE, test_seed(), 0, true)) return;
-    fill(&s);
-    story_close(&s);
-    lend_reserve(s.path);
-    fault_take_space();
-    fault_space(fault.space + 128 * KIB, s.path);
-    options.clock = s.clock;
-    WORKS(jobq_open(s.path, &options, &s.q, &err));
-    REQUIRE(s.q != NULL);
+    REQUIRE(open_on_full_disk(&s, options));
     WORKS(jobq_open(s.path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &s.client, &err));
     fault_space(fault.space + 700 * KIB, s.path); /* for the client, before the owner looks */
     k.story = &s;
