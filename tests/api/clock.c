@@ -602,14 +602,15 @@ TEST(deadline_fires_without_rest_in_step_mode) {
 }
 
 /* Goal: no deadline is fired to which nobody moves the clock, however long a handler looks: none
- * beyond the span of an advance, and none while jobs are only run. Method: 300 ms of real time in
- * both. */
+ * beyond the span of an advance, and none while jobs are only run, nor behind an advance that is
+ * over. Method: 300 ms of real time in each. */
 TEST(deadline_beyond_the_advance_in_step_mode) {
     struct patient p = {.look_ms = 300};
     fixture f;
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
     handle_kind(f.q, (jobq_kind){.name = "k", .run = look_for_a_while, .ctx = &p,
                                  .timeout_ms = JOBQ_MINUTE});
+    handle(f.q, "soon", do_nothing, NULL);
     put(f.q, "k");
     CHECK_INT(advance(f.q, JOBQ_MINUTE - 1), 0);
     CHECK_INT(fixture_elapsed(&f), JOBQ_MINUTE - 1);
@@ -617,7 +618,13 @@ TEST(deadline_beyond_the_advance_in_step_mode) {
     CHECK_INT(drain(f.q), 1);
     CHECK_INT(p.seen_ms, 0);
     CHECK_INT(fixture_elapsed(&f), JOBQ_MINUTE - 1);
-    CHECK_INT(count_all(f.q).done, 2);
+    put_job(f.q, (jobq_job){.kind = "soon", .delay_ms = 1});
+    WORKS(jobq_advance_to_next(f.q, &err));
+    put(f.q, "k");
+    CHECK_INT(drain(f.q), 1);
+    CHECK_INT(p.seen_ms, 0);
+    CHECK_INT(fixture_elapsed(&f), JOBQ_MINUTE);
+    CHECK_INT(count_all(f.q).done, 4);
     fixture_close(&f);
 }
 
