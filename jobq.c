@@ -8475,19 +8475,9 @@ JOBQ__INTERNAL bool jobq__disk_lend_some(jobq *q) {
     return jobq__owner_reserve(&q->owner, left > JOBQ__RESERVE_MIN ? left / 2 : 0) == JOBQ_OK;
 }
 
-JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
+static void jobq__disk_arm_reserve(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     int rc;
-    if (q->memory || q->client) return;
-    if (q->wal_by_default)
-        q->options.wal_pages = (int)JOBQ__MAX(JOBQ__WAL_PAGES * JOBQ__PAGE_SIZE / disk->page_size,
-                                              JOBQ__WAL_PAGES_MIN);
-    jobq__disk_look_back(q);
-    if (q->options.reserve_bytes == JOBQ_NONE) {
-        jobq__owner_note_reserve(&q->owner, 0);
-        jobq__owner_reserve(&q->owner, 0);
-        return;
-    }
     disk->base = jobq__disk_base(q);
     jobq__owner_note_reserve(&q->owner, disk->base);
     disk->wanted = jobq__disk_wanted(q);
@@ -8501,6 +8491,20 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
         /* A file system that cannot set bytes aside: then there is no reserve, and no promise. */
         disk->base = disk->wanted = 0;
         jobq__owner_note_reserve(&q->owner, 0);
+    }
+}
+
+JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
+    if (q->memory || q->client) return;
+    if (q->wal_by_default)
+        q->options.wal_pages = (int)JOBQ__MAX(
+            JOBQ__WAL_PAGES * JOBQ__PAGE_SIZE / q->disk.page_size, JOBQ__WAL_PAGES_MIN);
+    jobq__disk_look_back(q);
+    if (q->options.reserve_bytes == JOBQ_NONE) {
+        jobq__owner_note_reserve(&q->owner, 0);
+        jobq__owner_reserve(&q->owner, 0);
+    } else {
+        jobq__disk_arm_reserve(q);
     }
     q->wal_next = jobq__disk_log_pages(q);
 }
@@ -9083,6 +9087,8 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q);
 
 JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes);
 JOBQ__INTERNAL void jobq__tx_reset(jobq *q);
+/* The disk has room again, within a transaction: what is stored from now on is stored in order. */
+JOBQ__INTERNAL void jobq__tx_roomy(jobq *q);
 JOBQ__INTERNAL int jobq__tx_settle(jobq *q);
 JOBQ__INTERNAL int jobq__tx_fill(jobq *q);
 /* Rewrites the claims row from what is claimed. */
@@ -9339,6 +9345,23 @@ JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
     q->tx.mono_ms = now.mono_ms;
 }
 
+/* A failed call of step mode may have left jobs in the ring, and a stop that found the file taken.
+ * Not more of them than could all be given back at once: on a full disk a pool that stops does that
+ * slice by slice. */
+static bool jobq__tx_keeps_order(const jobq *q) {
+    const struct jobq__pool *pool = &q->pool;
+    jobq__assert(jobq__os_held(&pool->mu));
+    if (jobq__os_load(&q->failed)) return false;
+    return pool->claiming
+        || (pool->ring.count && pool->ring.count <= jobq__disk_batch(q, INT32_MAX));
+}
+
+JOBQ__INTERNAL void jobq__tx_roomy(jobq *q) {
+    jobq__os_lock(&q->pool.mu);
+    q->tx.ordered = jobq__tx_keeps_order(q);
+    jobq__os_unlock(&q->pool.mu);
+}
+
 static void jobq__tx_snapshot(jobq *q) {
     struct jobq__tx *tx = &q->tx;
     struct jobq__pool *pool = &q->pool;
@@ -9347,12 +9370,7 @@ static void jobq__tx_snapshot(jobq *q) {
     if (pool->look) q->look_lanes = true;
     pool->look = false;
     target = jobq__tx_target(q);
-    /* A failed call of step mode may have left jobs in the ring, and a stop that found the file
-     * taken. Not more of them than could all be given back at once: on a full disk a pool that
-     * stops does that slice by slice. */
-    tx->ordered = (pool->claiming
-                   || (pool->ring.count && pool->ring.count <= jobq__disk_batch(q, INT32_MAX)))
-               && !jobq__os_load(&q->failed);
+    tx->ordered = jobq__tx_keeps_order(q);
     tx->may_claim = tx->ordered && pool->claiming && !tx->of_job;
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
@@ -10913,8 +10931,10 @@ static int jobq__commit_write(jobq *q, struct jobq__request *r) {
     int rc, tries = 0;
     bool lost = false;
     if (r->adds) {
+        int level = q->disk.level;
         r->rc = jobq__disk_admit(q, r->adds, r->largest, r->err);
         if (r->rc != JOBQ_OK) return JOBQ_OK;
+        if (q->disk.level != level) jobq__tx_roomy(q);
         q->tx.grows = jobq__add(q->tx.grows, r->adds);
     }
     do {

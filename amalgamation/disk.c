@@ -82,19 +82,9 @@ JOBQ__INTERNAL bool jobq__disk_lend_some(jobq *q) {
     return jobq__owner_reserve(&q->owner, left > JOBQ__RESERVE_MIN ? left / 2 : 0) == JOBQ_OK;
 }
 
-JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
+static void jobq__disk_arm_reserve(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     int rc;
-    if (q->memory || q->client) return;
-    if (q->wal_by_default)
-        q->options.wal_pages = (int)JOBQ__MAX(JOBQ__WAL_PAGES * JOBQ__PAGE_SIZE / disk->page_size,
-                                              JOBQ__WAL_PAGES_MIN);
-    jobq__disk_look_back(q);
-    if (q->options.reserve_bytes == JOBQ_NONE) {
-        jobq__owner_note_reserve(&q->owner, 0);
-        jobq__owner_reserve(&q->owner, 0);
-        return;
-    }
     disk->base = jobq__disk_base(q);
     jobq__owner_note_reserve(&q->owner, disk->base);
     disk->wanted = jobq__disk_wanted(q);
@@ -108,6 +98,20 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
         /* A file system that cannot set bytes aside: then there is no reserve, and no promise. */
         disk->base = disk->wanted = 0;
         jobq__owner_note_reserve(&q->owner, 0);
+    }
+}
+
+JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
+    if (q->memory || q->client) return;
+    if (q->wal_by_default)
+        q->options.wal_pages = (int)JOBQ__MAX(
+            JOBQ__WAL_PAGES * JOBQ__PAGE_SIZE / q->disk.page_size, JOBQ__WAL_PAGES_MIN);
+    jobq__disk_look_back(q);
+    if (q->options.reserve_bytes == JOBQ_NONE) {
+        jobq__owner_note_reserve(&q->owner, 0);
+        jobq__owner_reserve(&q->owner, 0);
+    } else {
+        jobq__disk_arm_reserve(q);
     }
     q->wal_next = jobq__disk_log_pages(q);
 }

@@ -149,6 +149,23 @@ JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
     q->tx.mono_ms = now.mono_ms;
 }
 
+/* A failed call of step mode may have left jobs in the ring, and a stop that found the file taken.
+ * Not more of them than could all be given back at once: on a full disk a pool that stops does that
+ * slice by slice. */
+static bool jobq__tx_keeps_order(const jobq *q) {
+    const struct jobq__pool *pool = &q->pool;
+    jobq__assert(jobq__os_held(&pool->mu));
+    if (jobq__os_load(&q->failed)) return false;
+    return pool->claiming
+        || (pool->ring.count && pool->ring.count <= jobq__disk_batch(q, INT32_MAX));
+}
+
+JOBQ__INTERNAL void jobq__tx_roomy(jobq *q) {
+    jobq__os_lock(&q->pool.mu);
+    q->tx.ordered = jobq__tx_keeps_order(q);
+    jobq__os_unlock(&q->pool.mu);
+}
+
 static void jobq__tx_snapshot(jobq *q) {
     struct jobq__tx *tx = &q->tx;
     struct jobq__pool *pool = &q->pool;
@@ -157,12 +174,7 @@ static void jobq__tx_snapshot(jobq *q) {
     if (pool->look) q->look_lanes = true;
     pool->look = false;
     target = jobq__tx_target(q);
-    /* A failed call of step mode may have left jobs in the ring, and a stop that found the file
-     * taken. Not more of them than could all be given back at once: on a full disk a pool that
-     * stops does that slice by slice. */
-    tx->ordered = (pool->claiming
-                   || (pool->ring.count && pool->ring.count <= jobq__disk_batch(q, INT32_MAX)))
-               && !jobq__os_load(&q->failed);
+    tx->ordered = jobq__tx_keeps_order(q);
     tx->may_claim = tx->ordered && pool->claiming && !tx->of_job;
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;

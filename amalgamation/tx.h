@@ -56,6 +56,8 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q);
 
 JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes);
 JOBQ__INTERNAL void jobq__tx_reset(jobq *q);
+/* The disk has room again, within a transaction: what is stored from now on is stored in order. */
+JOBQ__INTERNAL void jobq__tx_roomy(jobq *q);
 JOBQ__INTERNAL int jobq__tx_settle(jobq *q);
 JOBQ__INTERNAL int jobq__tx_fill(jobq *q);
 /* Rewrites the claims row from what is claimed. */

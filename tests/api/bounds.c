@@ -145,6 +145,27 @@ TEST(claim_leaves_the_payload_alone) {
     fixture_close(&f);
 }
 
+/* Goal: a log of 4 MB is as many pages as make that, from the first one on. Method: pages of each
+ * kind, with a reserve and without; the log before its first checkpoint. */
+TEST(log_is_bounded_by_bytes) {
+    static const int sizes[] = {512, 2048, 65536};
+    static char bytes[16 * 1024];
+    for (int i = 0; i < 6; i++) {
+        jobq_options options = {.workers = JOBQ_NONE, .page_size = sizes[i / 2]};
+        int64_t longest = 0;
+        fixture f;
+        options.reserve_bytes = i % 2 ? JOBQ_NONE : 0;
+        REQUIRE(fixture_open(&f, options));
+        while (!stats_of(f.q).checkpoints && longest < 16 * 1024 * 1024) {
+            longest = stats_of(f.q).wal_pages * sizes[i / 2];
+            put_job(f.q, (jobq_job){.kind = "k", .payload = bytes, .size = sizeof bytes});
+        }
+        CHECK(longest > 3500 * 1024);
+        if (!CHECK(longest < 4500 * 1024)) test_note("pages of %d bytes", sizes[i / 2]);
+        fixture_remove(&f);
+    }
+}
+
 TEST_MAIN(ring_is_bounded_by_count, ring_is_bounded_by_bytes, refused_batch_does_not_run,
           outcome_does_not_wait_for_the_next_job,
-          claim_leaves_the_payload_alone)
+          claim_leaves_the_payload_alone, log_is_bounded_by_bytes)

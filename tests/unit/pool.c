@@ -157,5 +157,35 @@ TEST(ring_of_a_stop_on_a_full_disk) {
     gate_free(&g);
 }
 
+/* Goal: a job that is stored because there is room again starts in its order, too. Method: a ring
+ * that was longer than a slice when the transaction began, behind a stop that has not given it
+ * back. */
+TEST(room_again_within_a_transaction) {
+    fixture f;
+    gate g;
+    gate_init(&g);
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 4}));
+    handle(f.q, "k", stand_at_gate, &g);
+    for (int i = 0; i < 20; i++) put(f.q, "k");
+    start(f.q);
+    gate_await(&g, 4);
+    UNTIL(ring_of(f.q) > 1);
+    UNTIL(jobq__commit_try(f.q));
+    CHECK(!keeps_order(f.q, false, JOBQ__DISK_TIGHT));
+    f.q->disk.level = JOBQ__DISK_TIGHT;
+    jobq__os_lock(&f.q->pool.mu);
+    f.q->pool.claiming = false;
+    jobq__os_unlock(&f.q->pool.mu);
+    jobq__tx_reset(f.q);
+    jobq__commit_release(f.q);
+    put_job(f.q, (jobq_job){.kind = "k", .priority = -1});
+    CHECK_INT(f.q->disk.level, JOBQ__DISK_ROOMY);
+    CHECK_INT(ring_of(f.q), 0);
+    gate_open(&g);
+    WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
+    fixture_close(&f);
+    gate_free(&g);
+}
+
 TEST_MAIN(what_a_running_pool_has_claimed_is_its_own, ring_of_a_stop_on_a_full_disk,
-          nothing_is_left_behind_by_who_goes_to_tell)
+          room_again_within_a_transaction, nothing_is_left_behind_by_who_goes_to_tell)
