@@ -3991,6 +3991,7 @@ struct jobq__guard {
     bool altered;       /* a table may have got a name that is jobq's, now or by a later job */
     bool spoilt;        /* something that a handler left on it is in jobq's own way */
     int asked;          /* how often the authorizer was, to see that it is ours still */
+    int64_t row_id;     /* of the row that the handler inserted last, while jobq writes */
     int configs[JOBQ__GUARD_CONFIGS], limits[JOBQ__GUARD_LIMITS]; /* as on_connect left them */
 };
 
@@ -4924,11 +4925,11 @@ JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db) {
 JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db);
 /* Takes the temporary schema away, of a connection that cannot be opened anew. */
 JOBQ__INTERNAL void jobq__guard_drop_temp(struct jobq__db *db);
-/* Before a job's transaction begins. */
+/* As jobq__guard_enter, before a job's transaction begins: it has no row yet. */
 JOBQ__INTERNAL void jobq__guard_begin(struct jobq__db *db);
 /* Before statements of jobq's own: the application's limits and settings would bind them, too. */
 JOBQ__INTERNAL void jobq__guard_enter(struct jobq__db *db);
-/* After them: as on_connect left it. */
+/* After them: as on_connect left it, and the last row inserted is the handler's again. */
 JOBQ__INTERNAL void jobq__guard_leave(struct jobq__db *db);
 /* After a failure in a job's transaction, in a file: true if it says nothing of the file, but of
  * what a handler has left on the connection, which is not used again then. */
@@ -5100,7 +5101,7 @@ JOBQ__INTERNAL void jobq__guard_drop_temp(struct jobq__db *db) {
     db->may_commit = db->speaks = false;
 }
 
-JOBQ__INTERNAL void jobq__guard_leave(struct jobq__db *db) {
+static void jobq__guard_put_back(struct jobq__db *db) {
     const struct jobq__guard *guard = &db->guard;
     size_t i;
     for (i = 0; i < JOBQ__COUNT(jobq__guard_configs); i++)
@@ -5111,13 +5112,19 @@ JOBQ__INTERNAL void jobq__guard_leave(struct jobq__db *db) {
 }
 
 JOBQ__INTERNAL void jobq__guard_enter(struct jobq__db *db) {
-    jobq__guard_leave(db);
+    jobq__guard_put_back(db);
     jobq__db_unbind(db);
+    db->guard.row_id = sqlite3_last_insert_rowid(db->handle);
+}
+
+JOBQ__INTERNAL void jobq__guard_leave(struct jobq__db *db) {
+    jobq__guard_put_back(db);
+    sqlite3_set_last_insert_rowid(db->handle, db->guard.row_id);
 }
 
 JOBQ__INTERNAL void jobq__guard_begin(struct jobq__db *db) {
     jobq__guard_enter(db);
-    sqlite3_set_last_insert_rowid(db->handle, 0);
+    db->guard.row_id = 0;
 }
 
 JOBQ__INTERNAL bool jobq__guard_spoilt(struct jobq__db *db, int rc) {
@@ -5141,7 +5148,7 @@ JOBQ__INTERNAL bool jobq__guard_intact(struct jobq__db *db) {
 
 JOBQ__INTERNAL bool jobq__guard_restore(struct jobq__db *db, bool hard) {
     if (hard) jobq__db_harden(db, true);
-    else jobq__guard_leave(db);
+    else jobq__guard_put_back(db);
     return !db->guard.temp && !db->guard.spoilt;
 }
 

@@ -590,6 +590,9 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
  * disk refuses it the job runs again after backoff_min_ms, and no attempt is charged. Savepoints
  * of its own are allowed; a job enqueued in one that is rolled back is gone, but on_event and the
  * statistics tell of it. Any other writing call on this thread is then JOBQ_MISUSE.
+ * sqlite3_last_insert_rowid tells the handler's own last row, whatever it enqueues meanwhile;
+ * sqlite3_changes, sqlite3_total_changes and sqlite3_errmsg do not outlast a call of jobq: read
+ * them before it.
  * The next job finds the connection as on_connect left it: temporary tables, limits,
  * settings and hooks of this one are gone, some of them at the next call of jobq. Only
  * functions and collations that a handler registers may stay, what it has given to

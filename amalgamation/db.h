@@ -50,6 +50,7 @@ struct jobq__guard {
     bool altered;       /* a table may have got a name that is jobq's, now or by a later job */
     bool spoilt;        /* something that a handler left on it is in jobq's own way */
     int asked;          /* how often the authorizer was, to see that it is ours still */
+    int64_t row_id;     /* of the row that the handler inserted last, while jobq writes */
     int configs[JOBQ__GUARD_CONFIGS], limits[JOBQ__GUARD_LIMITS]; /* as on_connect left them */
 };
 

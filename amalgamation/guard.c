@@ -153,7 +153,7 @@ JOBQ__INTERNAL void jobq__guard_drop_temp(struct jobq__db *db) {
     db->may_commit = db->speaks = false;
 }
 
-JOBQ__INTERNAL void jobq__guard_leave(struct jobq__db *db) {
+static void jobq__guard_put_back(struct jobq__db *db) {
     const struct jobq__guard *guard = &db->guard;
     size_t i;
     for (i = 0; i < JOBQ__COUNT(jobq__guard_configs); i++)
@@ -164,13 +164,19 @@ JOBQ__INTERNAL void jobq__guard_leave(struct jobq__db *db) {
 }
 
 JOBQ__INTERNAL void jobq__guard_enter(struct jobq__db *db) {
-    jobq__guard_leave(db);
+    jobq__guard_put_back(db);
     jobq__db_unbind(db);
+    db->guard.row_id = sqlite3_last_insert_rowid(db->handle);
+}
+
+JOBQ__INTERNAL void jobq__guard_leave(struct jobq__db *db) {
+    jobq__guard_put_back(db);
+    sqlite3_set_last_insert_rowid(db->handle, db->guard.row_id);
 }
 
 JOBQ__INTERNAL void jobq__guard_begin(struct jobq__db *db) {
     jobq__guard_enter(db);
-    sqlite3_set_last_insert_rowid(db->handle, 0);
+    db->guard.row_id = 0;
 }
 
 JOBQ__INTERNAL bool jobq__guard_spoilt(struct jobq__db *db, int rc) {
@@ -194,6 +200,6 @@ JOBQ__INTERNAL bool jobq__guard_intact(struct jobq__db *db) {
 
 JOBQ__INTERNAL bool jobq__guard_restore(struct jobq__db *db, bool hard) {
     if (hard) jobq__db_harden(db, true);
-    else jobq__guard_leave(db);
+    else jobq__guard_put_back(db);
     return !db->guard.temp && !db->guard.spoilt;
 }

@@ -20,11 +20,11 @@
 JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db);
 /* Takes the temporary schema away, of a connection that cannot be opened anew. */
 JOBQ__INTERNAL void jobq__guard_drop_temp(struct jobq__db *db);
-/* Before a job's transaction begins. */
+/* As jobq__guard_enter, before a job's transaction begins: it has no row yet. */
 JOBQ__INTERNAL void jobq__guard_begin(struct jobq__db *db);
 /* Before statements of jobq's own: the application's limits and settings would bind them, too. */
 JOBQ__INTERNAL void jobq__guard_enter(struct jobq__db *db);
-/* After them: as on_connect left it. */
+/* After them: as on_connect left it, and the last row inserted is the handler's again. */
 JOBQ__INTERNAL void jobq__guard_leave(struct jobq__db *db);
 /* After a failure in a job's transaction, in a file: true if it says nothing of the file, but of
  * what a handler has left on the connection, which is not used again then. */

@@ -962,6 +962,81 @@ TEST(settings_of_the_hook_stay) {
     }
 }
 
+/* ---- The id of the last row ---- */
+
+enum { PARENT = 7000 };
+
+static void check_last_row(sqlite3 *db, int64_t id) {
+    CHECK_INT(sqlite3_last_insert_rowid(db), id);
+}
+
+/* Begins, and inserts nothing: what was saved before is no row of its own. */
+static sqlite3 *begin_without_a_row(jobq_run *run) {
+    sqlite3 *db = NULL;
+    WORKS(jobq_checkpoint(run, "half", 4, &err));
+    WORKS(jobq_run_db(run, &db, &err));
+    check_last_row(db, 0);
+    return db;
+}
+
+/* Every call that a handler may make in its transaction, allowed or not. */
+static jobq_outcome insert_and_call(jobq_run *run, void *ctx) {
+    const jobq_job held = {.kind = "child", .key = "held", .conflict = JOBQ_REFUSE};
+    const jobq_job three[] = {{.kind = "child"}, {.kind = "new", .key = "a"}, {.kind = "child"}};
+    const jobq_job refused[] = {{.kind = "child"}, {.kind = "newer", .key = "b"}, held};
+    jobq *q = jobq_run_handle(run);
+    sqlite3 *db = begin_without_a_row(run);
+    jobq_info info;
+    (void)ctx;
+    WORKS(jobq_enqueue(q, &(jobq_job){.kind = "child"}, NULL, &err));
+    check_last_row(db, 0);
+    CHECK_INT(run_sql(db, "CREATE TABLE parent(id INTEGER PRIMARY KEY);"
+                          "INSERT INTO parent VALUES(7000)"), SQLITE_OK);
+    check_last_row(db, PARENT);
+    WORKS(jobq_enqueue(q, &(jobq_job){.kind = "child"}, NULL, &err));
+    check_last_row(db, PARENT);
+    WORKS(jobq_enqueue(q, &(jobq_job){.kind = "named here", .key = "held", .text = "x"}, NULL,
+                       &err));
+    check_last_row(db, PARENT);
+    WORKS(jobq_enqueue_many(q, three, 3, NULL, &err));
+    check_last_row(db, PARENT);
+    FAILS(JOBQ_EXISTS, jobq_enqueue(q, &held, NULL, &err));
+    check_last_row(db, PARENT);
+    FAILS(JOBQ_EXISTS, jobq_enqueue_many(q, refused, 3, NULL, &err));
+    check_last_row(db, PARENT);
+    FAILS(JOBQ_BAD_NAME, jobq_enqueue(q, &(jobq_job){.kind = ""}, NULL, &err));
+    FAILS(JOBQ_MISUSE, jobq_checkpoint(run, "x", 1, &err));
+    FAILS(JOBQ_MISUSE, jobq_cancel(q, 1, &err));
+    WORKS(jobq_flush(q, &err)); /* durable: it has nothing to do */
+    FAILS(JOBQ_MISUSE, jobq_register(q, &(jobq_kind){.name = "z", .run = do_nothing}, &err));
+    jobq_get(q, 1, &info, NULL);
+    CHECK(jobq_run_info(run) != NULL);
+    WORKS(jobq_run_db(run, &db, &err));
+    check_last_row(db, PARENT);
+    /* As it is mostly used. */
+    CHECK_INT(run_sql(db, "CREATE TABLE part(parent); INSERT INTO part"
+                          " VALUES(last_insert_rowid())"), SQLITE_OK);
+    CHECK_INT(ask(db, "SELECT parent FROM part"), PARENT);
+    return JOBQ_DONE;
+}
+
+/* Goal: what a handler inserted last keeps its id in sqlite3_last_insert_rowid whatever of jobq it
+ * calls, so that rows never refer to jobq's. Method: each call, kept and refused; in a file, in
+ * memory. */
+TEST(id_of_the_last_row) {
+    for (int memory = 0; memory < 2; memory++) {
+        fixture f;
+        REQUIRE(open_at(&f, memory, STEP));
+        handle(f.q, "k", insert_and_call, NULL);
+        put_job(f.q, (jobq_job){.kind = "child", .key = "held"});
+        put(f.q, "k");
+        CHECK_INT(drain(f.q), 1);
+        CHECK_INT(count_all(f.q).done, 1);
+        CHECK_INT(count_all(f.q).parked, 7);
+        close_at(&f, memory);
+    }
+}
+
 /* ---- In place of jobq ---- */
 
 static void forget_rollback(void *arg) {
@@ -1266,7 +1341,8 @@ TEST_MAIN(each_connection_is_shown, key_comes_first, hook_may_refuse, refusal_le
           hook_changes_neither_syncs_nor_maps, hook_must_not_keep_the_file,
           hook_must_end_its_transaction, handler_may_do_its_own_only, handler_may_analyze_its_own,
           next_job_finds_it_as_it_was, every_setting_is_put_back, schema_is_not_written_by_hand,
-          settings_of_the_hook_stay, taking_the_place_of_jobq_keeps_nothing,
+          settings_of_the_hook_stay, id_of_the_last_row,
+          taking_the_place_of_jobq_keeps_nothing,
           commit_of_a_handlers_own_runs_nothing_twice, what_commit_refuses_is_a_failure,
           schema_may_change_in_the_middle, memory_has_the_transaction_too,
           rows_of_a_job_that_runs_again, recurring_job_writes_rows, memory_keeps_its_journal,
