@@ -178,6 +178,7 @@ static int jobq__commit_write(jobq *q, struct jobq__request *r) {
         rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
         q->last_id = JOBQ__MAX(q->last_id, q->tx.last_id);
         if (rc == JOBQ_OK) rc = JOBQ__AGAIN;
+        lost = lost || !jobq__db_in_transaction(q->tx.db);
     } while (rc == JOBQ__AGAIN && !lost && tries++ < 2);
     if (rc == JOBQ__AGAIN && lost && !r->atomic) {
         /* All of it is written once more, and this so that from now on it is undone alone. */
@@ -263,9 +264,9 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
 
 /* A transaction whose COMMIT failed may still be in the log, to come back after a crash. A synced
  * commit of something else takes its place. */
-static int jobq__commit_scrub_once(jobq *q, int64_t until_us) {
+static int jobq__commit_scrub_once(jobq *q, void *until_us) {
     int rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);
-    if (rc == JOBQ_OK) rc = jobq__turn_begin_within(q, q->tx.db, until_us);
+    if (rc == JOBQ_OK) rc = jobq__turn_begin_within(q, q->tx.db, *(int64_t *)until_us);
     if (rc == JOBQ_OK) rc = jobq__store_sync(q->tx.db);
     if (rc == JOBQ_OK) rc = jobq__store_commit(q->tx.db);
     if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
@@ -273,18 +274,23 @@ static int jobq__commit_scrub_once(jobq *q, int64_t until_us) {
     return rc;
 }
 
-/* Others may have the file just now, or all of the memory; to be certain is worth a longer wait
- * than busy_ms may allow. */
-static int jobq__commit_scrub(jobq *q) {
-    int64_t wait_us = JOBQ__MAX(q->commit.busy_us, JOBQ__SCRUB_US), pause_us = 0;
-    int64_t now_us = jobq__clock_mono_us(), until_us = jobq__add(now_us, wait_us);
+/* What has to be known for certain. Others may have all of the memory just now; to be certain is
+ * worth a wait. */
+static int jobq__commit_insist(jobq *q, int (*once)(jobq *q, void *arg), void *arg) {
+    int64_t pause_us = 0, now_us;
     int tries = 0, rc;
-    while ((rc = jobq__commit_scrub_once(q, until_us)) == JOBQ_NO_MEMORY
-           && ++tries < JOBQ__SCRUB_TRIES) {
+    while ((rc = once(q, arg)) == JOBQ_NO_MEMORY && ++tries < JOBQ__SCRUB_TRIES) {
         now_us = jobq__clock_mono_us();
         jobq__turn_pause(q, &pause_us, now_us, jobq__add(now_us, JOBQ__TURN_PAUSE_MAX_US));
     }
     return rc;
+}
+
+/* Others may have the file, and for longer than busy_ms allows. */
+static int jobq__commit_scrub(jobq *q) {
+    int64_t wait_us = JOBQ__MAX(q->commit.busy_us, JOBQ__SCRUB_US);
+    int64_t until_us = jobq__add(jobq__clock_mono_us(), wait_us);
+    return jobq__commit_insist(q, jobq__commit_scrub_once, &until_us);
 }
 
 /* ---- Checkpoints ---- */
@@ -425,6 +431,7 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
         }
         if (rc == JOBQ__TAKEN) {
             list->rc = rc;
+            jobq__tx_failed(q);
             continue;
         }
         jobq__commit_heed(q, rc);
@@ -924,13 +931,25 @@ static void jobq__commit_blind(jobq *q) {
     jobq__core_fail(q, JOBQ_IO, &why);
 }
 
+struct jobq__commit_found {
+    int64_t id;
+    struct jobq__row row;
+};
+
+static int jobq__commit_find(jobq *q, void *arg) {
+    struct jobq__commit_found *found = arg;
+    return jobq__store_row(&q->writer, found->id, &found->row);
+}
+
 /* SQLite commits our file first. When another one of the connection, attached or temporary, then
  * fails, the job has ended all the same. */
 static bool jobq__commit_has_ended(jobq *q, const struct jobq__entry *entry) {
-    struct jobq__row row;
-    int rc = jobq__store_row(&q->writer, entry->row.id, &row);
+    struct jobq__commit_found found;
+    int rc;
+    found.id = entry->row.id;
+    rc = jobq__commit_insist(q, jobq__commit_find, &found);
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) jobq__commit_blind(q);
-    return rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED);
+    return rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && found.row.state != JOBQ__CLAIMED);
 }
 
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
@@ -958,6 +977,11 @@ static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq_
     q->tx.db = &q->writer;
     if (rc != JOBQ__REFUSED) jobq__commit_certain(q, job, rc, true);
     return rc;
+}
+
+static int jobq__commit_check_taken(jobq *q, void *arg) {
+    (void)arg;
+    return jobq__tx_check_taken(q);
 }
 
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
@@ -990,7 +1014,8 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         entry->gone = false;
         q->look_lanes = true;
         /* The handler may have committed. */
-        if (!intact && jobq__tx_check_taken(q) != JOBQ_OK) jobq__commit_blind(q);
+        if (!intact && jobq__commit_insist(q, jobq__commit_check_taken, NULL) != JOBQ_OK)
+            jobq__commit_blind(q);
         jobq__tx_failed(q);
     }
     q->tx.db = &q->writer;

@@ -222,7 +222,7 @@ JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db) {
 
 /* ---- Names ---- */
 
-/* The first column of a one-row statement, or fallback. */
+/* The first column of a one-row statement, or fallback; after a failure *value is as before. */
 static int jobq__store_pick(struct jobq__db *db, sqlite3_stmt *s,
                             const struct jobq__columns *what, int64_t fallback, int64_t *value) {
     int64_t values[JOBQ__AT_END];
@@ -230,7 +230,7 @@ static int jobq__store_pick(struct jobq__db *db, sqlite3_stmt *s,
     int rc;
     jobq__assert(what->count <= JOBQ__AT_END && what->id < what->count);
     rc = jobq__column_one(db, s, what, values, &row);
-    *value = row && values[0] != JOBQ__NULL ? values[0] : fallback;
+    if (rc == JOBQ_OK) *value = row && values[0] != JOBQ__NULL ? values[0] : fallback;
     return rc;
 }
 

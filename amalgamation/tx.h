@@ -156,5 +156,8 @@ JOBQ__INTERNAL void jobq__tx_drop(jobq *q, struct jobq__entry *entry);
 JOBQ__INTERNAL void jobq__tx_take_out(jobq *q, struct jobq__entry *entry);
 /* Claims one row that is ready, in or out of turn. */
 JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t id);
+/* True if what came of that was no memory for an entry, and the job can as well wait in the table.
+ * SQLite's want of memory may have rolled all of the transaction back. */
+JOBQ__INTERNAL bool jobq__tx_can_wait(const jobq *q, int rc);
 
 #endif

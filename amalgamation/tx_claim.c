@@ -209,7 +209,7 @@ static int jobq__tx_promote(jobq *q) {
         bool direct = fits && q->tx.bytes > 0 && lane && jobq__list_empty(&lane->ready)
                    && !q->look_lanes && !row->crashes && jobq__tx_handled(q, row->kind);
         rc = direct ? jobq__tx_claim_row(q, lane, row->id) : JOBQ_NO_MEMORY;
-        if (rc == JOBQ_NO_MEMORY) rc = jobq__tx_move(q, row, jobq__tx_lane(q, row));
+        if (jobq__tx_can_wait(q, rc)) rc = jobq__tx_move(q, row, jobq__tx_lane(q, row));
     }
     q->tx.due_stale = true;
     /* Or else it would be due for ever. */

@@ -139,6 +139,10 @@ JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t 
     return JOBQ_OK;
 }
 
+JOBQ__INTERNAL bool jobq__tx_can_wait(const jobq *q, int rc) {
+    return rc == JOBQ_NO_MEMORY && jobq__db_in_transaction(q->tx.db);
+}
+
 /* I2 for a row that has just become ready, unless the ring is larger than what a full disk lets a
  * transaction give back. */
 static bool jobq__tx_in_order(jobq *q, struct jobq__name *lane, const struct jobq__row *row) {
@@ -162,7 +166,7 @@ JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row) {
     }
     if (q->tx.may_claim && q->tx.over > 0) {
         rc = jobq__tx_claim_row(q, lane, row->id);
-        if (rc != JOBQ_NO_MEMORY) return rc;
+        if (!jobq__tx_can_wait(q, rc)) return rc;
     }
     rc = jobq__tx_narrow(q, lane, row);
     jobq__assert(rc != JOBQ_OK || jobq__tx_in_order(q, lane, row));

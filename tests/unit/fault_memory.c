@@ -21,6 +21,7 @@ static struct {
     pthread_mutex_t mutex; /* guards what follows */
     int64_t calls[OWNERS], live[OWNERS], hits;
     int64_t nth[OWNERS];   /* this one fails; 0: none */
+    int64_t span;          /* and those after it, so many in all */
     bool for_good;         /* and all that come after it, of both */
     bool out[OWNERS];
     sqlite3_mem_methods sqlite;
@@ -30,7 +31,9 @@ static struct {
 static bool memory_strike(enum owner who) {
     bool out;
     pthread_mutex_lock(&memory.mutex);
-    out = ++memory.calls[who] == memory.nth[who] || memory.out[who];
+    memory.calls[who]++;
+    out = memory.out[who] || (memory.nth[who] && memory.calls[who] >= memory.nth[who]
+                              && memory.calls[who] - memory.nth[who] < memory.span);
     if (out && memory.for_good) memory.out[JOBQ] = memory.out[SQLITE] = true;
     memory.hits += out;
     memory.live[who] += !out;
@@ -113,8 +116,17 @@ static void memory_plan(enum owner who, int64_t nth, bool for_good) {
     memory.calls[JOBQ] = memory.calls[SQLITE] = memory.hits = 0;
     memory.nth[JOBQ] = memory.nth[SQLITE] = 0;
     memory.nth[who] = nth;
+    memory.span = 1;
     memory.for_good = for_good;
     memory.out[JOBQ] = memory.out[SQLITE] = false;
+    pthread_mutex_unlock(&memory.mutex);
+}
+
+/* So many fail, from the n-th of SQLite's on. */
+static void memory_lacks(int64_t nth, int64_t span) {
+    memory_plan(SQLITE, nth, false);
+    pthread_mutex_lock(&memory.mutex);
+    memory.span = span;
     pthread_mutex_unlock(&memory.mutex);
 }
 
@@ -476,6 +488,80 @@ TEST(a_transaction_ends_without_memory) {
     fixture_close(&f);
 }
 
+struct lack {
+    int64_t nth, span;
+};
+
+static jobq_outcome write_and_lack(jobq_run *run, void *ctx) {
+    const struct lack *lack = (const struct lack *)ctx;
+    sqlite3 *db;
+    if (!CHECK_CODE(jobq_run_db(run, &db, NULL), JOBQ_OK)) return JOBQ_FAIL;
+    CHECK_INT(sqlite3_exec(db, "INSERT INTO mine VALUES(1)", NULL, NULL, NULL), SQLITE_OK);
+    memory_lacks(lack->nth, lack->span);
+    return JOBQ_DONE;
+}
+
+/* Goal: memory that is out for a moment where a job's transaction is committed stops no queue, and
+ * the job's row is there once. Method: forty allocations fail, from each on. */
+TEST(a_moment_without_memory_at_a_commit) {
+    struct lack lack = {0, 40};
+    bool met = true;
+    memory_begin();
+    for (lack.nth = 1; met && !test_failures(); lack.nth++) {
+        fixture f;
+        int64_t ran = 0;
+        fault_begin();
+        REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE}));
+        handle_kind(f.q, (jobq_kind){.name = "k", .run = write_and_lack, .ctx = &lack,
+                                     .backoff_min_ms = JOBQ_NONE});
+        sql_run(f.path, "CREATE TABLE mine(x)");
+        put(f.q, "k");
+        jobq_step(f.q, NULL, NULL);
+        met = memory_hits() > 0;
+        memory_again();
+        if (!CHECK_CODE(stats_of(f.q).failed_code, JOBQ_OK))
+            test_note("from allocation %" PRId64 " on", lack.nth);
+        lack.span = 0;
+        CHECK_CODE(jobq_run_until_idle(f.q, &ran, NULL), JOBQ_OK);
+        lack.span = 40;
+        CHECK_INT(sql_int(f.path, "SELECT count(*) FROM mine"), 1);
+        fixture_close(&f);
+    }
+    CHECK(lack.nth > 50);
+}
+
+/* Goal: an id that was given out is never given out again, whatever fails. Method: an owner that
+ * finds a client's id where its own next one would be, and reads the highest without memory. */
+TEST(no_id_twice_without_memory) {
+    bool met = true;
+    int64_t n;
+    memory_begin();
+    for (n = 1; met && !test_failures(); n++) {
+        static const jobq_job three[3] = {{.kind = "k"}, {.kind = "k"}, {.kind = "k"}};
+        int64_t taken, next = 0;
+        jobq *client = NULL;
+        fixture f;
+        fault_begin();
+        REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .shared = true,
+                                                .keep_done_ms = JOBQ_NONE}));
+        handle(f.q, "k", do_nothing, NULL);
+        for (int i = 0; i < 3; i++) put(f.q, "k");
+        drain(f.q);
+        WORKS(jobq_open(f.path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &client,
+                        &err));
+        taken = put(client, "other");
+        memory_lacks(n, 1);
+        jobq_enqueue_many(f.q, three, 3, NULL, NULL);
+        met = memory_hits() > 0;
+        memory_again();
+        WORKS(jobq_enqueue(f.q, &three[0], &next, &err));
+        if (!CHECK(next > taken)) test_note("allocation %" PRId64, n);
+        close_queue(&client);
+        fixture_close(&f);
+    }
+    CHECK(n > 5);
+}
+
 /* ---- What the codes say ---- */
 
 /* A queue in a file of either encoding, with a job whose texts are to be read. */
@@ -614,4 +700,5 @@ TEST_MAIN(opening_without_memory_says_so, reading_without_memory_says_so,
           memory_runs_out_in_jobq, memory_runs_out_in_sqlite,
           memory_runs_out_while_the_schema_changes, memory_runs_out_in_a_pool,
           claiming_without_memory_is_no_loop, stepping_without_memory_returns,
-          a_transaction_ends_without_memory, memory_runs_out_in_utf16)
+          a_transaction_ends_without_memory, a_moment_without_memory_at_a_commit,
+          no_id_twice_without_memory, memory_runs_out_in_utf16)
