@@ -4304,6 +4304,10 @@ JOBQ__INTERNAL int jobq__db_say(const struct jobq__fault *why, int code, const c
                                 const char *way_out, jobq_error *err) {
     const char *words = sqlite3_errstr(why->sqlite_code);
     char advice[200];
+    /* The sentence of BUSY is also for a job that runs, of which SQLite knows nothing. */
+    const char *says = code != JOBQ_BUSY ? jobq_code_text(code)
+                     : "another connection (your own on this thread?) holds the database";
+    if (!way_out && code == JOBQ_BUSY) way_out = "call again, or keep that transaction shorter";
     if (!way_out && code == JOBQ_CORRUPT)
         way_out = "restore a copy, or what sqlite3's .recover saves of it, and open that";
     if (!way_out && path && (why->sqlite_code & 0xff) == SQLITE_READONLY)
@@ -4315,7 +4319,7 @@ JOBQ__INTERNAL int jobq__db_say(const struct jobq__fault *why, int code, const c
                  way_out ? way_out : "");
         jobq__err_os(err, code, why->os_code, "SQLite:", path, advice);
     } else {
-        jobq__err_set(err, code, "%s%s%.200s (SQLite: %s)%s%s", jobq_code_text(code),
+        jobq__err_set(err, code, "%s%s%.200s (SQLite: %s)%s%s", says,
                       path ? ": " : "", path ? path : "", words, way_out ? "; " : "",
                       way_out ? way_out : "");
     }
@@ -8786,6 +8790,9 @@ JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us);
 /* JOBQ_BUSY, and a sentence that says who was in the way; did: what has not happened. */
 JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err);
 
+/* The same where a connection was opened, which returned rc: if it was SQLite that said BUSY. */
+JOBQ__INTERNAL int jobq__turn_shut_out(jobq *q, int rc, const char *did, jobq_error *err);
+
 #endif
 
 /*==== turn.c ====*/
@@ -8893,11 +8900,17 @@ JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err) {
     if (!code)
         return jobq__err_set(err, JOBQ_BUSY, "a job's transaction (jobq_run_db) had %.200s"
                              " %s; %s", q->files.path, time, did);
-    jobq__err_set(err, JOBQ_BUSY, "another connection (your own on this thread?) wrote to"
+    jobq__err_set(err, JOBQ_BUSY, "another connection (your own on this thread?) held"
                   " %.200s %s; %s: call again, or keep that transaction shorter", q->files.path,
                   time, did);
     if (err) err->sqlite_code = code;
     return JOBQ_BUSY;
+}
+
+JOBQ__INTERNAL int jobq__turn_shut_out(jobq *q, int rc, const char *did, jobq_error *err) {
+    if (rc != JOBQ_BUSY || !err || !err->sqlite_code) return rc;
+    jobq__os_store(&q->turn.taken, err->sqlite_code);
+    return jobq__turn_busy(q, did, err);
 }
 
 /*==== ring.h ====*/
@@ -12041,9 +12054,14 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
 }
 
 static void jobq__run_no_outcome(struct jobq_run *run, jobq_outcome outcome) {
-    char text[JOBQ_TEXT_MAX + 1];
+    const char *name = jobq_code_name((int)outcome);
+    char text[JOBQ_TEXT_MAX + 1], meant[100] = "";
+    if (strncmp(name, "JOBQ_?", 6) != 0)
+        snprintf(meant, sizeof meant, " (that is %s; %s)", name,
+                 outcome ? "what is to be tried again returns jobq_retry"
+                         : "what is done returns JOBQ_DONE");
     snprintf(text, sizeof text, "the handler returned a value that is no outcome of a run: %d%s",
-             (int)outcome, outcome ? "" : " (that is JOBQ_OK; what is done returns JOBQ_DONE)");
+             (int)outcome, meant);
     jobq__run_say(run, text);
 }
 
@@ -12498,7 +12516,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     int rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
     rc = jobq__core_open_job(q, err);
-    if (rc != JOBQ_OK) return rc;
+    if (rc != JOBQ_OK) return jobq__turn_shut_out(q, rc, jobq__run_not_begun, err);
     jobq__guard_begin(job);
     rc = jobq__turn_begin_within(q, job, until_us);
     if (rc != JOBQ_OK) {
@@ -13663,13 +13681,14 @@ static void jobq__sched_put_off(jobq *q) {
 }
 
 static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
+    static const char kept[] = "outcomes are kept and written by the next step";
     if (rc == JOBQ_BUSY) jobq__sched_put_off(q);
     if (jobq__os_load(&q->failed) == rc) return rc ? jobq__core_say(q, rc, err) : rc;
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
     if (rc == JOBQ_STALLED) return jobq__sched_stalled(q, err);
+    if (rc == JOBQ_BUSY) return jobq__turn_busy(q, kept, err);
     if (rc != JOBQ_OK)
-        jobq__err_set(err, rc, "%s: %.200s; outcomes are kept and written by the next step",
-                      jobq_code_text(rc), q->files.path);
+        jobq__err_set(err, rc, "%s: %.200s; %s", jobq_code_text(rc), q->files.path, kept);
     return rc;
 }
 
@@ -14506,7 +14525,7 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     if (rc == JOBQ_OK) rc = jobq__api_open_again(q, err);
     if (rc == JOBQ_BUSY && q->client && jobq__owner_has_it_all(&q->owner))
         return jobq__owner_keeps_out(&q->owner, err);
-    if (rc != JOBQ_OK) return rc;
+    if (rc != JOBQ_OK) return jobq__turn_shut_out(q, rc, "the queue was not opened", err);
     jobq__disk_arm(q);
     rc = jobq__disk_look(q, jobq__clock_mono_us());
     if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);

@@ -855,6 +855,8 @@ JOBQ_API void jobq_clock_set(jobq_clock *clock, int64_t at_ms);
  * A handler that waits for its deadline without jobq_run_sleep is given 100 ms of real time, if the
  * deadline lies within the span; in step mode one that keeps looking at jobq_should_stop. A handler
  * that waits for something else is waited for there: it has the thread.
+ * A pool that was not started (jobq_start), or was stopped, runs nothing meanwhile, and that is no
+ * error: the clock moves as it does while a device is off.
  * Threads: any, one at a time in step mode. Blocks: until the queue rests.
  * Fails: MISUSE (system clock, from a handler, client), BAD_TIME (JOBQ_NEVER, too), STALLED (no
  * rest within stall_ms of real time, in step mode too, as with a job that is always due again, or

@@ -375,7 +375,7 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     if (rc == JOBQ_OK) rc = jobq__api_open_again(q, err);
     if (rc == JOBQ_BUSY && q->client && jobq__owner_has_it_all(&q->owner))
         return jobq__owner_keeps_out(&q->owner, err);
-    if (rc != JOBQ_OK) return rc;
+    if (rc != JOBQ_OK) return jobq__turn_shut_out(q, rc, "the queue was not opened", err);
     jobq__disk_arm(q);
     rc = jobq__disk_look(q, jobq__clock_mono_us());
     if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);

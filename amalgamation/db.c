@@ -144,6 +144,10 @@ JOBQ__INTERNAL int jobq__db_say(const struct jobq__fault *why, int code, const c
                                 const char *way_out, jobq_error *err) {
     const char *words = sqlite3_errstr(why->sqlite_code);
     char advice[200];
+    /* The sentence of BUSY is also for a job that runs, of which SQLite knows nothing. */
+    const char *says = code != JOBQ_BUSY ? jobq_code_text(code)
+                     : "another connection (your own on this thread?) holds the database";
+    if (!way_out && code == JOBQ_BUSY) way_out = "call again, or keep that transaction shorter";
     if (!way_out && code == JOBQ_CORRUPT)
         way_out = "restore a copy, or what sqlite3's .recover saves of it, and open that";
     if (!way_out && path && (why->sqlite_code & 0xff) == SQLITE_READONLY)
@@ -155,7 +159,7 @@ JOBQ__INTERNAL int jobq__db_say(const struct jobq__fault *why, int code, const c
                  way_out ? way_out : "");
         jobq__err_os(err, code, why->os_code, "SQLite:", path, advice);
     } else {
-        jobq__err_set(err, code, "%s%s%.200s (SQLite: %s)%s%s", jobq_code_text(code),
+        jobq__err_set(err, code, "%s%s%.200s (SQLite: %s)%s%s", says,
                       path ? ": " : "", path ? path : "", words, way_out ? "; " : "",
                       way_out ? way_out : "");
     }

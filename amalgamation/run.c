@@ -177,9 +177,14 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
 }
 
 static void jobq__run_no_outcome(struct jobq_run *run, jobq_outcome outcome) {
-    char text[JOBQ_TEXT_MAX + 1];
+    const char *name = jobq_code_name((int)outcome);
+    char text[JOBQ_TEXT_MAX + 1], meant[100] = "";
+    if (strncmp(name, "JOBQ_?", 6) != 0)
+        snprintf(meant, sizeof meant, " (that is %s; %s)", name,
+                 outcome ? "what is to be tried again returns jobq_retry"
+                         : "what is done returns JOBQ_DONE");
     snprintf(text, sizeof text, "the handler returned a value that is no outcome of a run: %d%s",
-             (int)outcome, outcome ? "" : " (that is JOBQ_OK; what is done returns JOBQ_DONE)");
+             (int)outcome, meant);
     jobq__run_say(run, text);
 }
 
@@ -634,7 +639,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     int rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
     rc = jobq__core_open_job(q, err);
-    if (rc != JOBQ_OK) return rc;
+    if (rc != JOBQ_OK) return jobq__turn_shut_out(q, rc, jobq__run_not_begun, err);
     jobq__guard_begin(job);
     rc = jobq__turn_begin_within(q, job, until_us);
     if (rc != JOBQ_OK) {

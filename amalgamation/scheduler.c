@@ -404,13 +404,14 @@ static void jobq__sched_put_off(jobq *q) {
 }
 
 static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
+    static const char kept[] = "outcomes are kept and written by the next step";
     if (rc == JOBQ_BUSY) jobq__sched_put_off(q);
     if (jobq__os_load(&q->failed) == rc) return rc ? jobq__core_say(q, rc, err) : rc;
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
     if (rc == JOBQ_STALLED) return jobq__sched_stalled(q, err);
+    if (rc == JOBQ_BUSY) return jobq__turn_busy(q, kept, err);
     if (rc != JOBQ_OK)
-        jobq__err_set(err, rc, "%s: %.200s; outcomes are kept and written by the next step",
-                      jobq_code_text(rc), q->files.path);
+        jobq__err_set(err, rc, "%s: %.200s; %s", jobq_code_text(rc), q->files.path, kept);
     return rc;
 }
 

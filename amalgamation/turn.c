@@ -99,9 +99,15 @@ JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err) {
     if (!code)
         return jobq__err_set(err, JOBQ_BUSY, "a job's transaction (jobq_run_db) had %.200s"
                              " %s; %s", q->files.path, time, did);
-    jobq__err_set(err, JOBQ_BUSY, "another connection (your own on this thread?) wrote to"
+    jobq__err_set(err, JOBQ_BUSY, "another connection (your own on this thread?) held"
                   " %.200s %s; %s: call again, or keep that transaction shorter", q->files.path,
                   time, did);
     if (err) err->sqlite_code = code;
     return JOBQ_BUSY;
+}
+
+JOBQ__INTERNAL int jobq__turn_shut_out(jobq *q, int rc, const char *did, jobq_error *err) {
+    if (rc != JOBQ_BUSY || !err || !err->sqlite_code) return rc;
+    jobq__os_store(&q->turn.taken, err->sqlite_code);
+    return jobq__turn_busy(q, did, err);
 }

@@ -56,4 +56,7 @@ JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us);
 /* JOBQ_BUSY, and a sentence that says who was in the way; did: what has not happened. */
 JOBQ__INTERNAL int jobq__turn_busy(jobq *q, const char *did, jobq_error *err);
 
+/* The same where a connection was opened, which returned rc: if it was SQLite that said BUSY. */
+JOBQ__INTERNAL int jobq__turn_shut_out(jobq *q, int rc, const char *did, jobq_error *err);
+
 #endif

@@ -356,6 +356,12 @@ TEST(never_is_named) {
     fixture_close(&f);
 }
 
+/* Returns what its payload says. */
+static jobq_outcome answer_number(jobq_run *run, void *ctx) {
+    (void)ctx;
+    return (jobq_outcome)atoi((const char *)jobq_run_payload(run, NULL));
+}
+
 static jobq_outcome answer_ok(jobq_run *run, void *ctx) {
     (void)ctx;
     SAYS(JOBQ_MISUSE, "data is NULL but has a size", jobq_checkpoint(run, NULL, 5, &err));
@@ -460,18 +466,43 @@ TEST(late_call_is_named) {
     fixture_close(&f);
 }
 
-/* Goal: who finds the file taken is told which file that is. */
+static jobq_outcome find_it_locked(jobq_run *run, void *ctx) {
+    sqlite3 *db = NULL, *other = NULL;
+    CHECK_INT(sqlite3_open((const char *)ctx, &other), SQLITE_OK);
+    CHECK_INT(run_sql(other, "BEGIN IMMEDIATE"), SQLITE_OK);
+    SAYS(JOBQ_BUSY, "own on this thread?) held|q.db|1 ms of busy_ms|did not begin: call again",
+         jobq_run_db(run, &db, &err));
+    sqlite3_close(other);
+    return JOBQ_DONE;
+}
+
+/* Goal: who finds the file taken is told which file that is, by whom, for how long he has waited,
+ * and what to do; nothing of jobs where none is meant. */
 TEST(taken_file_is_named) {
-    jobq_options options = {.workers = JOBQ_NONE, .busy_ms = JOBQ_NONE};
+    jobq_options options = {.workers = JOBQ_NONE, .busy_ms = 1};
     sqlite3 *other = NULL;
+    jobq *q = NULL;
     fixture f;
     REQUIRE(fixture_open(&f, options));
+    handle(f.q, "k", find_it_locked, (void *)(intptr_t)f.path);
+    put(f.q, "k");
+    CHECK_INT(drain(f.q), 1);
     REQUIRE_INT(sqlite3_open(f.path, &other), SQLITE_OK);
-    REQUIRE_INT(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
-    SAYS(JOBQ_BUSY, f.path, jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, NULL, &err));
-    SAYS(JOBQ_BUSY, f.path, jobq_step(f.q, NULL, &err));
+    REQUIRE_INT(run_sql(other, "BEGIN IMMEDIATE"), SQLITE_OK);
+    SAYS(JOBQ_BUSY, "held|q.db|1 ms of busy_ms|call again",
+         jobq_enqueue(f.q, &(jobq_job){.kind = "k"}, NULL, &err));
+    SAYS(JOBQ_BUSY, "held|q.db|1 ms of busy_ms|written by the next step: call again",
+         jobq_step(f.q, NULL, &err));
     sqlite3_close(other);
     fixture_close(&f);
+    REQUIRE_INT(sqlite3_open(f.path, &other), SQLITE_OK);
+    REQUIRE_INT(run_sql(other, "BEGIN IMMEDIATE"), SQLITE_OK);
+    SAYS(JOBQ_BUSY, "held|q.db|1 ms of busy_ms|was not opened: call again",
+         jobq_open(f.path, &options, &q, &err));
+    options.busy_ms = JOBQ_NONE;
+    SAYS(JOBQ_BUSY, "held|q.db|no call waits|was not opened: call again",
+         jobq_open(f.path, &options, &q, &err));
+    sqlite3_close(other);
 }
 
 /* Goal: a handler that returns a code hears which, and what it meant to return; who refuses a key
@@ -485,7 +516,14 @@ TEST(way_out_is_named) {
     WORKS(jobq_enqueue(f.q, &job, &id, &err));
     SAYS(JOBQ_EXISTS, "job 1 has the key x|JOBQ_KEEP", jobq_enqueue(f.q, &job, NULL, &err));
     CHECK_INT(drain(f.q), 1);
-    CHECK(strstr(look(f.q, id).error, "no outcome of a run: 0 (that is JOBQ_OK"));
+    CHECK(strstr(look(f.q, id).error, "no outcome of a run: 0 (that is JOBQ_OK; what is done"));
+    handle(f.q, "number", answer_number, NULL);
+    id = put_job(f.q, (jobq_job){.kind = "number", .text = "-8"});
+    put_job(f.q, (jobq_job){.kind = "number", .text = "-999"});
+    CHECK_INT(drain(f.q), 2);
+    CHECK(strstr(look(f.q, id).error, "-8 (that is JOBQ_BUSY; what is to be tried again"));
+    CHECK(strstr(look(f.q, id + 1).error, "no outcome of a run: -999"));
+    CHECK(!strchr(look(f.q, id + 1).error, '('));
     SAYS(JOBQ_NOT_FOUND, "there is no job 5: |not kept any more", jobq_cancel(f.q, 5, &err));
     SAYS(JOBQ_MISUSE, "both set", jobq_enqueue(f.q, &(jobq_job){.kind = "k", .run_at_ms = 1,
                                                .delay_ms = 1}, NULL, &err));
