@@ -356,7 +356,7 @@ static int list_table(const char *database)
     return 0;
 }
 
-/* Opens the queue and this program's reader, and starts the pool. */
+/* Opens the queue and this program's reader. */
 static void open_all(struct app *app)
 {
     jobq_error err;
@@ -379,7 +379,6 @@ static void open_all(struct app *app)
                               "SELECT size, mtime_ns FROM digest WHERE path = ?", &app->listed);
     app->since_ms = jobq_clock_now(NULL);
     app->before = count_jobs(app, JOBQ_STATE_PENDING);
-    if (jobq_start(app->q, &err) != JOBQ_OK) die("cannot start", err.text);
 }
 
 static int run(struct app *app, const char *directory)
@@ -398,6 +397,9 @@ static int run(struct app *app, const char *directory)
                (long long)app->before, (long long)app->unchanged);
         fflush(stdout);
     }
+    /* Not before the walk is over, which would find jobs of the last start both done and
+     * listed, and count their files twice. */
+    if (!interrupted && jobq_start(app->q, &err) != JOBQ_OK) die("cannot start", err.text);
     while (!interrupted && look(app, 100) > 0)
         if (jobq_stat(app->q, &stats, &err) == JOBQ_OK && stats.failed_code != JOBQ_OK)
             die("the queue has stopped", jobq_code_text(stats.failed_code));
