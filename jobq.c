@@ -307,6 +307,10 @@ static inline int64_t jobq__to_us(int64_t ms) {
  * one does the same, and a run on each worker. */
 #define JOBQ__CLAIMS_MAX (2 * (JOBQ__RING + JOBQ__BATCH) + JOBQ_WORKERS_MAX)
 
+/* ---- What a process may own ---- */
+
+#define JOBQ__OWNERS_MAX 64 /* queue files */
+
 /* ---- The disk ---- */
 
 /* What wal_pages may be set to at least. */
@@ -2603,7 +2607,6 @@ JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner);
 
 #include <errno.h>
 
-#define JOBQ__OWNERS_MAX 64 /* queue files that one process may own */
 #define JOBQ__PAGE_ROOM 4096 /* of the lock file; behind it lies the reserve */
 #define JOBQ__PAGE_OLD "jobq-1\n" /* the mark of 0.1.0 */
 

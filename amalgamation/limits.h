@@ -107,6 +107,10 @@
  * one does the same, and a run on each worker. */
 #define JOBQ__CLAIMS_MAX (2 * (JOBQ__RING + JOBQ__BATCH) + JOBQ_WORKERS_MAX)
 
+/* ---- What a process may own ---- */
+
+#define JOBQ__OWNERS_MAX 64 /* queue files */
+
 /* ---- The disk ---- */
 
 /* What wal_pages may be set to at least. */

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 
-#define JOBQ__OWNERS_MAX 64 /* queue files that one process may own */
 #define JOBQ__PAGE_ROOM 4096 /* of the lock file; behind it lies the reserve */
 #define JOBQ__PAGE_OLD "jobq-1\n" /* the mark of 0.1.0 */
 
