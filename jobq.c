@@ -3986,7 +3986,7 @@ struct jobq__fault {
     int sqlite_code, os_code;
 };
 
-enum { JOBQ__GUARD_CONFIGS = 24, JOBQ__GUARD_LIMITS = 12 };
+enum { JOBQ__GUARD_CONFIGS = 24, JOBQ__GUARD_LIMITS = 13 };
 
 /* What guard.c knows of a connection that handlers get. */
 struct jobq__guard {
@@ -5063,9 +5063,14 @@ static const int jobq__guard_configs[] = {
 #endif
 };
 
+/* By its number, for the SQLite that runs may be newer than the header; an older one says -1 of it
+ * and changes nothing. */
+enum { JOBQ__GUARD_PARSER_DEPTH = 12 };
+
 /* Those that bind jobq's own statements, too, are db.c's; the others are put back only. */
 static const int jobq__guard_limits[] = {
-    JOBQ__DB_BINDING_LIMITS, SQLITE_LIMIT_ATTACHED, SQLITE_LIMIT_WORKER_THREADS};
+    JOBQ__DB_BINDING_LIMITS, SQLITE_LIMIT_ATTACHED, SQLITE_LIMIT_WORKER_THREADS,
+    JOBQ__GUARD_PARSER_DEPTH};
 
 typedef char jobq__guard_configs_fit[
     JOBQ__COUNT(jobq__guard_configs) <= JOBQ__GUARD_CONFIGS ? 1 : -1];

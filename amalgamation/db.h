@@ -42,7 +42,7 @@ struct jobq__fault {
     int sqlite_code, os_code;
 };
 
-enum { JOBQ__GUARD_CONFIGS = 24, JOBQ__GUARD_LIMITS = 12 };
+enum { JOBQ__GUARD_CONFIGS = 24, JOBQ__GUARD_LIMITS = 13 };
 
 /* What guard.c knows of a connection that handlers get. */
 struct jobq__guard {

@@ -41,7 +41,8 @@ static const struct bound {
 } bounds[] = {{SQLITE_LIMIT_SQL_LENGTH, 100}, {SQLITE_LIMIT_EXPR_DEPTH, 1},
               {SQLITE_LIMIT_VDBE_OP, 25}, {SQLITE_LIMIT_COLUMN, 2},
               {SQLITE_LIMIT_FUNCTION_ARG, 1}, {SQLITE_LIMIT_LENGTH, 150},
-              {SQLITE_LIMIT_COMPOUND_SELECT, 1}, {SQLITE_LIMIT_VARIABLE_NUMBER, 1}};
+              {SQLITE_LIMIT_COMPOUND_SELECT, 1}, {SQLITE_LIMIT_VARIABLE_NUMBER, 1},
+              {SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1}, {SQLITE_LIMIT_TRIGGER_DEPTH, 0}};
 
 static int bind_it(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err,
                    void *ctx) {

@@ -880,6 +880,60 @@ TEST(every_setting_is_put_back) {
     }
 }
 
+/* More than any SQLite has: those that it lacks are -1. */
+enum { LIMITS_MAX = 32 };
+
+struct job_limits {
+    int runs, changed;
+    int first[LIMITS_MAX]; /* as the first job found them */
+};
+
+/* Looks at all that this SQLite has, and lowers the one whose turn it is; that which is zero, the
+ * threads that help, is raised. */
+static jobq_outcome lower_a_limit(jobq_run *run, void *ctx) {
+    struct job_limits *l = (struct job_limits *)ctx;
+    sqlite3 *db = NULL;
+    WORKS(jobq_run_db(run, &db, &err));
+    for (int i = 0; i < LIMITS_MAX; i++) {
+        int is = sqlite3_limit(db, i, -1);
+        if (!l->runs) l->first[i] = is;
+        if (!CHECK_INT(is, l->first[i])) test_note("limit %d by job %d", i, l->runs);
+    }
+    CHECK_INT(run_sql(db, "INSERT INTO own VALUES(1)"), SQLITE_OK);
+    if (l->runs < LIMITS_MAX && l->first[l->runs] >= 0) {
+        sqlite3_limit(db, l->runs, !l->first[l->runs]);
+        l->changed += sqlite3_limit(db, l->runs, -1) != l->first[l->runs];
+    }
+    l->runs++;
+    return JOBQ_DONE;
+}
+
+/* Goal: no limit that SQLite has outlives the job that changed it, nor does it harm the queue.
+ * Method: as for the settings, as low as each can be. A build without threads that help has a limit
+ * less that can be changed. */
+TEST(every_limit_is_put_back) {
+    for (int memory = 0; memory < 2; memory++) {
+        struct job_limits l;
+        fixture f;
+        int known = 0;
+        memset(&l, 0, sizeof l);
+        REQUIRE(open_at(&f, memory, (jobq_options){.workers = JOBQ_NONE,
+                                                   .on_connect = make_the_table}));
+        handle(f.q, "k", lower_a_limit, &l);
+        for (int i = 0; i <= LIMITS_MAX; i++) {
+            int64_t id = put(f.q, "k");
+            CHECK_INT(drain(f.q), 1);
+            if (!CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE))
+                test_note("limit %d: %s", i, look(f.q, id).error);
+        }
+        while (known < LIMITS_MAX && l.first[known] >= 0) known++;
+        CHECK(known > SQLITE_LIMIT_WORKER_THREADS && known < LIMITS_MAX);
+        CHECK(l.changed >= known - 1);
+        CHECK_INT(stats_of(f.q).failed_code, JOBQ_OK);
+        close_at(&f, memory);
+    }
+}
+
 /* What SQLite allows while the schema may be written by hand, and what it is for. */
 static jobq_outcome write_the_schema(jobq_run *run, void *ctx) {
     static const char *const deeds[] = {
@@ -1340,8 +1394,8 @@ TEST_MAIN(each_connection_is_shown, key_comes_first, hook_may_refuse, refusal_le
           foreign_keys_hold, hook_may_make_tables, hook_cannot_break_the_queue,
           hook_changes_neither_syncs_nor_maps, hook_must_not_keep_the_file,
           hook_must_end_its_transaction, handler_may_do_its_own_only, handler_may_analyze_its_own,
-          next_job_finds_it_as_it_was, every_setting_is_put_back, schema_is_not_written_by_hand,
-          settings_of_the_hook_stay, id_of_the_last_row,
+          next_job_finds_it_as_it_was, every_setting_is_put_back, every_limit_is_put_back,
+          schema_is_not_written_by_hand, settings_of_the_hook_stay, id_of_the_last_row,
           taking_the_place_of_jobq_keeps_nothing,
           commit_of_a_handlers_own_runs_nothing_twice, what_commit_refuses_is_a_failure,
           schema_may_change_in_the_middle, memory_has_the_transaction_too,
