@@ -4513,8 +4513,9 @@ enum {
 };
 
 static bool jobq__db_index(struct jobq__db *db, unsigned char *header) {
-    unsigned char twice[2 * JOBQ__DB_INDEX_HEADER];
-    const volatile unsigned char *from;
+    /* SQLite, too, reads it in numbers of this size. */
+    uint32_t twice[2 * JOBQ__DB_INDEX_HEADER / sizeof(uint32_t)];
+    const volatile uint32_t *from;
     volatile void *map = NULL;
     sqlite3_file *file = NULL;
     size_t i;
@@ -4523,9 +4524,9 @@ static bool jobq__db_index(struct jobq__db *db, unsigned char *header) {
         || file->pMethods->xShmMap(file, 0, JOBQ__DB_INDEX_REGION, 0, &map) != SQLITE_OK || !map)
         return false;
     from = map;
-    for (i = 0; i < sizeof twice; i++) twice[i] = from[i];
+    for (i = 0; i < JOBQ__COUNT(twice); i++) twice[i] = from[i];
     memcpy(header, twice, JOBQ__DB_INDEX_HEADER);
-    return memcmp(header, twice + JOBQ__DB_INDEX_HEADER, JOBQ__DB_INDEX_HEADER) == 0;
+    return memcmp(header, twice + JOBQ__COUNT(twice) / 2, JOBQ__DB_INDEX_HEADER) == 0;
 }
 
 JOBQ__INTERNAL bool jobq__db_log(struct jobq__db *db, struct jobq__db_log *log) {
