@@ -1272,10 +1272,7 @@ JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {
 /* A clock that cannot be read stands still for this thread, and for one that has never read it
  * where another thread has read it first: to be 1970 for a moment would end nothing that waits, and
  * what is stored then would be the first of all. */
-static int64_t jobq__os_time_us(clockid_t id) {
-    static __thread int64_t last_us[2];
-    static int64_t first_us[2];
-    int64_t *last = &last_us[id == CLOCK_MONOTONIC], *first = &first_us[id == CLOCK_MONOTONIC];
+static int64_t jobq__os_time_us(clockid_t id, int64_t *last, int64_t *first) {
     struct timespec t;
     int64_t now_us;
     if (clock_gettime(id, &t)) return *last ? *last : jobq__os_load64(first);
@@ -1285,11 +1282,15 @@ static int64_t jobq__os_time_us(clockid_t id) {
 }
 
 JOBQ__INTERNAL int64_t jobq__os_time_wall_us(void) {
-    return jobq__os_time_us(CLOCK_REALTIME);
+    static __thread int64_t last_us;
+    static int64_t first_us;
+    return jobq__os_time_us(CLOCK_REALTIME, &last_us, &first_us);
 }
 
 JOBQ__INTERNAL int64_t jobq__os_time_mono_us(void) {
-    return jobq__os_time_us(CLOCK_MONOTONIC);
+    static __thread int64_t last_us;
+    static int64_t first_us;
+    return jobq__os_time_us(CLOCK_MONOTONIC, &last_us, &first_us);
 }
 
 /* ---- Files and processes ---- */
@@ -10779,7 +10780,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
                                     jobq_error *why);
 
 /* With the baton held: may anything be written at all? If not, the queue stops. */
-JOBQ__INTERNAL int jobq__commit_look(jobq *q);
+JOBQ__INTERNAL int jobq__commit_look(jobq *q, int64_t now_us);
 
 /* Writes one request inside the job's transaction; the holder calls it. */
 JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request);
@@ -10912,12 +10913,12 @@ static struct jobq__gate *jobq__commit_hand_on(jobq *q) {
 /* When the baton lies free again an idle worker may have outcomes to commit. */
 static void jobq__commit_rouse(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    int64_t now_us = jobq__clock_mono_us();
-    struct jobq__worker *worker;
+    struct jobq__worker *worker = NULL;
     jobq__os_lock(&pool->mu);
     if (pool->owed) jobq__core_kick_locked(q);
     pool->owed = false;
-    worker = jobq__core_commit_due(q, now_us) ? jobq__core_wake_idle(q) : NULL;
+    if (!jobq__list_empty(&pool->idle) && jobq__core_commit_due(q, jobq__clock_mono_us()))
+        worker = jobq__core_wake_idle(q);
     if (worker) jobq__os_signal(&worker->cond);
     if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
@@ -11288,16 +11289,16 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
 }
 
 /* A forked child may have come back from a callback. */
-JOBQ__INTERNAL int jobq__commit_look(jobq *q) {
-    int rc = jobq__disk_look(q, jobq__clock_mono_us());
+JOBQ__INTERNAL int jobq__commit_look(jobq *q, int64_t now_us) {
+    int rc = jobq__disk_look(q, now_us);
     if (rc == JOBQ_OK && jobq__owner_forked(&q->owner)) rc = JOBQ_FORKED;
     if (rc != JOBQ_OK) jobq__core_fail(q, rc, NULL);
     return jobq__os_load(&q->failed);
 }
 
 /* A client asks the owner each time: the next owner may be another. */
-static int jobq__commit_may_write(jobq *q, jobq_error *why) {
-    int rc = jobq__commit_look(q);
+static int jobq__commit_may_write(jobq *q, int64_t now_us, jobq_error *why) {
+    int rc = jobq__commit_look(q, now_us);
     if (rc != JOBQ_OK) return jobq__core_say(q, rc, why);
     return q->client ? jobq__owner_allows(&q->owner, q->unsafe, why) : rc;
 }
@@ -11364,12 +11365,12 @@ static struct jobq__request *jobq__commit_collect(jobq *q, bool sync) {
 }
 
 /* JOBQ__TAKEN with *list NULL: another connection has the file. */
-static int jobq__commit_group(jobq *q, bool insist, struct jobq__request **list,
+static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq__request **list,
                               struct jobq__wakes *wakes) {
     bool ended, sync = jobq__commit_first_syncs(q);
     struct jobq__request *r;
     jobq_error why;
-    int rc = jobq__commit_may_write(q, &why);
+    int rc = jobq__commit_may_write(q, now_us, &why);
     if (rc != JOBQ_OK) {
         *list = jobq__commit_collect(q, true);
         for (r = *list; r; r = r->next)
@@ -11448,7 +11449,7 @@ static int jobq__commit_lead_once(jobq *q, const struct jobq__request *own, bool
     bool keep;
     wakes.count = 0;
     wakes.scheduler = wakes.loop = false;
-    rc = jobq__commit_group(q, insist, &list, &wakes);
+    rc = jobq__commit_group(q, from_us, insist, &list, &wakes);
     if (rc == JOBQ__TAKEN && !list && own) return rc;
     if (rc == JOBQ__TAKEN) {
         jobq__commit_put_off(q);
@@ -11758,7 +11759,7 @@ static bool jobq__commit_has_ended(jobq *q, const struct jobq__entry *entry) {
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes,
                                 jobq_error *why) {
     struct jobq__db *job = q->tx.db;
-    int rc = jobq__commit_look(q);
+    int rc = jobq__commit_look(q, jobq__clock_mono_us());
     if (rc == JOBQ_OK && q->tx.db->guard.altered) rc = jobq__commit_altered(q, why);
     if (rc != JOBQ_OK) return rc;
     q->tx.now_ms = jobq__clock_now_ms(q->clock);
@@ -13417,7 +13418,7 @@ static void jobq__sched_poll(jobq *q) {
     jobq__os_unlock(&pool->mu);
     if (!due || !jobq__sched_hold(q, jobq__sched_patience_us(q))) return;
     /* Not before the files were looked at: shared memory that was cut short is touched once. */
-    if (jobq__commit_look(q) == JOBQ_OK) {
+    if (jobq__commit_look(q, jobq__clock_mono_us()) == JOBQ_OK) {
         changed = jobq__store_version(&q->writer, &version) != JOBQ_OK || version != q->seen;
         q->seen = version;
     }
@@ -13435,10 +13436,13 @@ static void jobq__sched_housekeeping(jobq *q, bool all) {
     bool prune;
     if (jobq__os_load(&q->failed)) return;
     do {
-        int64_t now_ms = jobq__clock_now_ms(q->clock);
+        int64_t now_ms, at_ms;
         jobq__os_lock(&pool->mu);
-        prune = jobq__sched_due(pool->prune_at_ms, now_ms);
+        at_ms = pool->prune_at_ms;
         jobq__os_unlock(&pool->mu);
+        if (at_ms == JOBQ_NEVER) break; /* nobody asks for the time */
+        now_ms = jobq__clock_now_ms(q->clock);
+        prune = jobq__sched_due(at_ms, now_ms);
         if (prune) jobq__sched_prune(q, now_ms);
     } while (prune && all && !jobq__os_load(&q->closing));
     jobq__sched_poll(q);

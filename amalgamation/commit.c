@@ -110,12 +110,12 @@ static struct jobq__gate *jobq__commit_hand_on(jobq *q) {
 /* When the baton lies free again an idle worker may have outcomes to commit. */
 static void jobq__commit_rouse(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    int64_t now_us = jobq__clock_mono_us();
-    struct jobq__worker *worker;
+    struct jobq__worker *worker = NULL;
     jobq__os_lock(&pool->mu);
     if (pool->owed) jobq__core_kick_locked(q);
     pool->owed = false;
-    worker = jobq__core_commit_due(q, now_us) ? jobq__core_wake_idle(q) : NULL;
+    if (!jobq__list_empty(&pool->idle) && jobq__core_commit_due(q, jobq__clock_mono_us()))
+        worker = jobq__core_wake_idle(q);
     if (worker) jobq__os_signal(&worker->cond);
     if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
     jobq__os_unlock(&pool->mu);
@@ -486,16 +486,16 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
 }
 
 /* A forked child may have come back from a callback. */
-JOBQ__INTERNAL int jobq__commit_look(jobq *q) {
-    int rc = jobq__disk_look(q, jobq__clock_mono_us());
+JOBQ__INTERNAL int jobq__commit_look(jobq *q, int64_t now_us) {
+    int rc = jobq__disk_look(q, now_us);
     if (rc == JOBQ_OK && jobq__owner_forked(&q->owner)) rc = JOBQ_FORKED;
     if (rc != JOBQ_OK) jobq__core_fail(q, rc, NULL);
     return jobq__os_load(&q->failed);
 }
 
 /* A client asks the owner each time: the next owner may be another. */
-static int jobq__commit_may_write(jobq *q, jobq_error *why) {
-    int rc = jobq__commit_look(q);
+static int jobq__commit_may_write(jobq *q, int64_t now_us, jobq_error *why) {
+    int rc = jobq__commit_look(q, now_us);
     if (rc != JOBQ_OK) return jobq__core_say(q, rc, why);
     return q->client ? jobq__owner_allows(&q->owner, q->unsafe, why) : rc;
 }
@@ -562,12 +562,12 @@ static struct jobq__request *jobq__commit_collect(jobq *q, bool sync) {
 }
 
 /* JOBQ__TAKEN with *list NULL: another connection has the file. */
-static int jobq__commit_group(jobq *q, bool insist, struct jobq__request **list,
+static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq__request **list,
                               struct jobq__wakes *wakes) {
     bool ended, sync = jobq__commit_first_syncs(q);
     struct jobq__request *r;
     jobq_error why;
-    int rc = jobq__commit_may_write(q, &why);
+    int rc = jobq__commit_may_write(q, now_us, &why);
     if (rc != JOBQ_OK) {
         *list = jobq__commit_collect(q, true);
         for (r = *list; r; r = r->next)
@@ -646,7 +646,7 @@ static int jobq__commit_lead_once(jobq *q, const struct jobq__request *own, bool
     bool keep;
     wakes.count = 0;
     wakes.scheduler = wakes.loop = false;
-    rc = jobq__commit_group(q, insist, &list, &wakes);
+    rc = jobq__commit_group(q, from_us, insist, &list, &wakes);
     if (rc == JOBQ__TAKEN && !list && own) return rc;
     if (rc == JOBQ__TAKEN) {
         jobq__commit_put_off(q);
@@ -956,7 +956,7 @@ static bool jobq__commit_has_ended(jobq *q, const struct jobq__entry *entry) {
 static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes,
                                 jobq_error *why) {
     struct jobq__db *job = q->tx.db;
-    int rc = jobq__commit_look(q);
+    int rc = jobq__commit_look(q, jobq__clock_mono_us());
     if (rc == JOBQ_OK && q->tx.db->guard.altered) rc = jobq__commit_altered(q, why);
     if (rc != JOBQ_OK) return rc;
     q->tx.now_ms = jobq__clock_now_ms(q->clock);

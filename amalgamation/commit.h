@@ -82,7 +82,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
                                     jobq_error *why);
 
 /* With the baton held: may anything be written at all? If not, the queue stops. */
-JOBQ__INTERNAL int jobq__commit_look(jobq *q);
+JOBQ__INTERNAL int jobq__commit_look(jobq *q, int64_t now_us);
 
 /* Writes one request inside the job's transaction; the holder calls it. */
 JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request);

@@ -320,10 +320,7 @@ JOBQ__INTERNAL bool jobq__os_thread_same(jobq__thread a, jobq__thread b) {
 /* A clock that cannot be read stands still for this thread, and for one that has never read it
  * where another thread has read it first: to be 1970 for a moment would end nothing that waits, and
  * what is stored then would be the first of all. */
-static int64_t jobq__os_time_us(clockid_t id) {
-    static __thread int64_t last_us[2];
-    static int64_t first_us[2];
-    int64_t *last = &last_us[id == CLOCK_MONOTONIC], *first = &first_us[id == CLOCK_MONOTONIC];
+static int64_t jobq__os_time_us(clockid_t id, int64_t *last, int64_t *first) {
     struct timespec t;
     int64_t now_us;
     if (clock_gettime(id, &t)) return *last ? *last : jobq__os_load64(first);
@@ -333,11 +330,15 @@ static int64_t jobq__os_time_us(clockid_t id) {
 }
 
 JOBQ__INTERNAL int64_t jobq__os_time_wall_us(void) {
-    return jobq__os_time_us(CLOCK_REALTIME);
+    static __thread int64_t last_us;
+    static int64_t first_us;
+    return jobq__os_time_us(CLOCK_REALTIME, &last_us, &first_us);
 }
 
 JOBQ__INTERNAL int64_t jobq__os_time_mono_us(void) {
-    return jobq__os_time_us(CLOCK_MONOTONIC);
+    static __thread int64_t last_us;
+    static int64_t first_us;
+    return jobq__os_time_us(CLOCK_MONOTONIC, &last_us, &first_us);
 }
 
 /* ---- Files and processes ---- */

@@ -131,7 +131,7 @@ static void jobq__sched_poll(jobq *q) {
     jobq__os_unlock(&pool->mu);
     if (!due || !jobq__sched_hold(q, jobq__sched_patience_us(q))) return;
     /* Not before the files were looked at: shared memory that was cut short is touched once. */
-    if (jobq__commit_look(q) == JOBQ_OK) {
+    if (jobq__commit_look(q, jobq__clock_mono_us()) == JOBQ_OK) {
         changed = jobq__store_version(&q->writer, &version) != JOBQ_OK || version != q->seen;
         q->seen = version;
     }
@@ -149,10 +149,13 @@ static void jobq__sched_housekeeping(jobq *q, bool all) {
     bool prune;
     if (jobq__os_load(&q->failed)) return;
     do {
-        int64_t now_ms = jobq__clock_now_ms(q->clock);
+        int64_t now_ms, at_ms;
         jobq__os_lock(&pool->mu);
-        prune = jobq__sched_due(pool->prune_at_ms, now_ms);
+        at_ms = pool->prune_at_ms;
         jobq__os_unlock(&pool->mu);
+        if (at_ms == JOBQ_NEVER) break; /* nobody asks for the time */
+        now_ms = jobq__clock_now_ms(q->clock);
+        prune = jobq__sched_due(at_ms, now_ms);
         if (prune) jobq__sched_prune(q, now_ms);
     } while (prune && all && !jobq__os_load(&q->closing));
     jobq__sched_poll(q);
