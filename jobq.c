@@ -13596,21 +13596,26 @@ static bool jobq__sched_halted(jobq *q) {
 }
 
 static void jobq__sched_leave(jobq *q, bool all) {
-    if (jobq__sched_halted(q)) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__os_lock(&pool->mu);
+    if (pool->halted) {
         int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
+        jobq__os_unlock(&pool->mu);
         jobq__pool_give_back(q, until_us, INT64_MAX, NULL);
+        jobq__os_lock(&pool->mu);
     }
-    jobq__os_lock(&q->pool.mu);
-    q->pool.stepping = q->pool.claiming = false;
-    jobq__os_broadcast(&q->pool.quiet);
-    jobq__os_unlock(&q->pool.mu);
+    pool->stepping = pool->claiming = false;
+    jobq__os_broadcast(&pool->quiet);
+    jobq__os_unlock(&pool->mu);
     jobq__event_deliver(&q->events, true);
     jobq__sched_housekeeping(q, all);
 }
 
-static bool jobq__sched_run_one(jobq *q) {
+/* claiming: the next commit may claim more. */
+static bool jobq__sched_run_one(jobq *q, bool claiming) {
     bool ran;
     jobq__os_lock(&q->pool.mu);
+    q->pool.claiming = claiming && !q->pool.halted;
     ran = !q->pool.halted && jobq__pool_run_one(&q->pool.workers[0]);
     jobq__os_unlock(&q->pool.mu);
     return ran;
@@ -13627,19 +13632,17 @@ static bool jobq__sched_again(jobq *q, int *rc) {
     return again && *rc == JOBQ_OK;
 }
 
-/* One job; its outcome is durable when this returns. */
+/* One job; its outcome is durable when this returns. The pool claims when this is called. */
 static int jobq__sched_one(jobq *q, int64_t *ran) {
     int rc;
     bool none;
-    jobq__sched_claiming(q, true);
     do {
         rc = jobq__commit_now(q);
         jobq__os_lock(&q->pool.mu);
         none = rc == JOBQ_OK && !q->pool.ring.count;
         jobq__os_unlock(&q->pool.mu);
     } while (none && jobq__sched_again(q, &rc));
-    jobq__sched_claiming(q, false);
-    if (rc != JOBQ_OK || !jobq__sched_run_one(q)) return rc;
+    if (rc != JOBQ_OK || !jobq__sched_run_one(q, false)) return rc;
     ++*ran;
     return jobq__commit_now(q);
 }
@@ -13655,17 +13658,17 @@ static bool jobq__sched_overtime(jobq *q, int64_t until_us) {
 }
 
 /* All jobs: each commit settles one and claims the next. One that is always due again would keep
- * us for ever: real time decides whether to give up, and nothing else. */
+ * us for ever: real time decides whether to give up, and nothing else. The pool claims when this is
+ * called. */
 static int jobq__sched_all(jobq *q, int64_t until_us, int64_t *ran) {
     int rc;
-    jobq__sched_claiming(q, true);
     while ((rc = jobq__commit_now(q)) == JOBQ_OK) {
         jobq__event_deliver(&q->events, true);
         if (*ran > 0 && jobq__sched_overtime(q, until_us)) {
             rc = JOBQ_STALLED;
             break;
         }
-        if (jobq__sched_run_one(q)) ++*ran;
+        if (jobq__sched_run_one(q, true)) ++*ran;
         else if (!jobq__sched_again(q, &rc)) break;
     }
     jobq__sched_claiming(q, false);
@@ -13714,6 +13717,7 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
     now = jobq__clock_read(q->clock);
     jobq__os_lock(&q->pool.mu);
     jobq__sched_fire(q, now);
+    q->pool.claiming = !q->pool.halted;
     jobq__os_unlock(&q->pool.mu);
     rc = all ? jobq__sched_all(q, INT64_MAX, ran) : jobq__sched_one(q, ran);
     jobq__sched_leave(q, all);
@@ -13781,7 +13785,9 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
 static int jobq__sched_settle(jobq *q, int64_t target_ms) {
     int64_t ran = 0;
     if (q->step_mode) {
-        int rc = jobq__sched_all(q, jobq__sched_stalls_us(q), &ran);
+        int rc;
+        jobq__sched_claiming(q, true);
+        rc = jobq__sched_all(q, jobq__sched_stalls_us(q), &ran);
         if (rc != JOBQ_OK || !jobq__sched_halted(q)) return rc;
         return jobq__os_load(&q->closing) ? JOBQ_CLOSED : JOBQ_STALLED;
     }
