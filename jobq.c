@@ -9071,8 +9071,8 @@ JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
  *
  * A transaction goes through these in order; commit.c owns the control flow around them.
  *
- *   tx_open     takes the outcomes that were handed in
- *   tx_reset    before each attempt: nothing is claimed, nothing taken, counters are zero
+ *   tx_open     takes the outcomes that were handed in, and resets
+ *   tx_reset    before each further attempt: nothing is claimed, nothing taken, counters are zero
  *   tx_settle   writes the outcomes
  *   (requests)  tx_resolve, tx_add, tx_flush, tx_take, tx_ready ... on behalf of callers
  *   tx_fill     promotes what is due, claims for the ring, rewrites the claims row
@@ -9115,7 +9115,10 @@ struct jobq__tx_mark {
 JOBQ__INTERNAL void jobq__tx_init(jobq *q);
 JOBQ__INTERNAL void jobq__tx_fini(jobq *q);
 
-JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes);
+/* What one is for: of a group of requests, with or without the outcomes; or it is a job's. */
+enum jobq__tx_kind { JOBQ__TX_REQUESTS, JOBQ__TX_OUTCOMES, JOBQ__TX_OF_JOB };
+
+JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, enum jobq__tx_kind kind);
 JOBQ__INTERNAL void jobq__tx_reset(jobq *q);
 /* The disk has room again, within a transaction: what is stored from now on is stored in order. */
 JOBQ__INTERNAL void jobq__tx_roomy(jobq *q);
@@ -9355,7 +9358,7 @@ static int jobq__tx_target(const jobq *q) {
 static void jobq__tx_take_handed(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int batch = jobq__disk_batch(q, INT32_MAX);
-    jobq__os_lock(&pool->mu);
+    jobq__assert(jobq__os_held(&pool->mu));
     if (pool->handed_count <= batch) {
         jobq__list_move_all(&q->tx.settled, &pool->handed);
         pool->handed_count = 0;
@@ -9363,19 +9366,6 @@ static void jobq__tx_take_handed(jobq *q) {
         for (pool->handed_count -= batch; batch > 0; batch--)
             jobq__list_append(&q->tx.settled, jobq__list_pop(&pool->handed));
     }
-    jobq__os_unlock(&pool->mu);
-}
-
-JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
-    struct jobq__now now;
-    q->tx.db = db;
-    q->tx.of_job = q->tx.single_rows = false;
-    jobq__assert(jobq__list_empty(&q->tx.settled));
-    if (outcomes) jobq__tx_take_handed(q);
-    /* After that, so that no outcome is from the future. */
-    now = jobq__clock_read(q->clock);
-    q->tx.now_ms = now.wall_ms;
-    q->tx.mono_ms = now.mono_ms;
 }
 
 /* A failed call of step mode may have left jobs in the ring, and a stop that found the file taken.
@@ -9399,7 +9389,7 @@ static void jobq__tx_snapshot(jobq *q) {
     struct jobq__tx *tx = &q->tx;
     struct jobq__pool *pool = &q->pool;
     int target;
-    jobq__os_lock(&pool->mu);
+    jobq__assert(jobq__os_held(&pool->mu));
     if (pool->look) q->look_lanes = true;
     pool->look = false;
     target = jobq__tx_target(q);
@@ -9408,7 +9398,6 @@ static void jobq__tx_snapshot(jobq *q) {
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
-    jobq__os_unlock(&pool->mu);
 }
 
 /* What was taken out of the ring after that link goes back there. Workers that idle hear of it at
@@ -9458,7 +9447,7 @@ static bool jobq__tx_all_claimed(const jobq *q) {
     return true;
 }
 
-JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
+static void jobq__tx_clear(jobq *q) {
     struct jobq__tx *tx = &q->tx;
     struct jobq__link *link;
     jobq__tx_recycle_all(q, &tx->dropped);
@@ -9485,7 +9474,31 @@ JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
     tx->next_due_ms = q->next_due_ms;
     tx->prune_at_ms = JOBQ_NEVER;
     memset(&tx->add, 0, sizeof tx->add);
+}
+
+JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
+    jobq__tx_clear(q);
+    jobq__os_lock(&q->pool.mu);
     jobq__tx_snapshot(q);
+    jobq__os_unlock(&q->pool.mu);
+}
+
+JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, enum jobq__tx_kind kind) {
+    struct jobq__tx *tx = &q->tx;
+    struct jobq__now now;
+    jobq__assert(jobq__list_empty(&tx->settled));
+    tx->db = db;
+    tx->of_job = kind == JOBQ__TX_OF_JOB;
+    tx->single_rows = false;
+    jobq__tx_clear(q);
+    jobq__os_lock(&q->pool.mu);
+    if (kind == JOBQ__TX_OUTCOMES) jobq__tx_take_handed(q);
+    jobq__tx_snapshot(q);
+    jobq__os_unlock(&q->pool.mu);
+    /* After that, so that no outcome is from the future. */
+    now = jobq__clock_read(q->clock);
+    tx->now_ms = now.wall_ms;
+    tx->mono_ms = now.mono_ms;
 }
 
 JOBQ__INTERNAL void jobq__tx_failed(jobq *q) {
@@ -11030,12 +11043,12 @@ static int jobq__commit_begin(jobq *q, bool sync, bool insist) {
     return rc;
 }
 
-/* From there to COMMIT, or back. *ended: the failure came at COMMIT. */
+/* From there to COMMIT, or back, with a tx that is opened or reset. *ended: the failure came at
+ * COMMIT. */
 static int jobq__commit_transact(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
                                  bool *ended) {
     int rc;
     *ended = false;
-    jobq__tx_reset(q);
     rc = jobq__commit_body(q, list, part);
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc == JOBQ_OK) {
@@ -11059,7 +11072,9 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
     *ended = false;
     do {
         rc = jobq__commit_begin(q, sync, true);
-        if (rc == JOBQ_OK) rc = jobq__commit_transact(q, list, part, ended);
+        if (rc != JOBQ_OK) break;
+        jobq__tx_reset(q);
+        rc = jobq__commit_transact(q, list, part, ended);
     } while (rc == JOBQ__AGAIN);
     if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
     return rc;
@@ -11225,7 +11240,7 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
             list->rc = jobq__commit_sqlite(q, list, rc);
             continue;
         }
-        jobq__tx_open(q, &q->writer, false);
+        jobq__tx_open(q, &q->writer, JOBQ__TX_REQUESTS);
         rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ONE, jobq__commit_syncs(q, list), &ended);
         if (rc == JOBQ_OK) {
             jobq__tx_applied(q, wakes);
@@ -11251,7 +11266,7 @@ static bool jobq__commit_make_room(jobq *q) {
     if (!jobq__disk_full(q)) return false;
     jobq__tx_failed(q);
     jobq__commit_copy(q);
-    jobq__tx_open(q, &q->writer, true);
+    jobq__tx_open(q, &q->writer, JOBQ__TX_OUTCOMES);
     return true;
 }
 
@@ -11316,6 +11331,7 @@ static int jobq__commit_write_relief(jobq *q, struct jobq__request *r) {
 static void jobq__commit_relieve(jobq *q, struct jobq__wakes *wakes) {
     struct jobq__request request;
     int count = 0, dropped = 0;
+    if (!q->disk.refused) return;
     memset(&request, 0, sizeof request);
     request.write = jobq__commit_write_relief;
     request.arg = &count;
@@ -11382,7 +11398,7 @@ static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq_
     if (rc == JOBQ_OK) {
         *list = jobq__commit_collect(q, sync);
         for (r = *list; r; r = r->next) r->rc = JOBQ_OK;
-        jobq__tx_open(q, &q->writer, true);
+        jobq__tx_open(q, &q->writer, JOBQ__TX_OUTCOMES);
         rc = jobq__commit_transact(q, *list, JOBQ__COMMIT_ALL, &ended);
         if (rc == JOBQ__AGAIN)
             rc = jobq__commit_attempt(q, *list, JOBQ__COMMIT_ALL, sync, &ended);
@@ -12539,9 +12555,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     jobq__disk_begin(q);
     q->turn.begun_us = jobq__clock_mono_us();
     job->lost = false;
-    jobq__tx_open(q, job, false);
-    q->tx.of_job = true;
-    jobq__tx_reset(q);
+    jobq__tx_open(q, job, JOBQ__TX_OF_JOB);
     jobq__guard_leave(job);
     return JOBQ_OK;
 }
@@ -14392,8 +14406,7 @@ static int jobq__api_recover_some(jobq *q, int64_t until_us, bool *more) {
     int rc;
     memset(&wakes, 0, sizeof wakes);
     *more = false;
-    jobq__tx_open(q, &q->writer, false);
-    jobq__tx_reset(q);
+    jobq__tx_open(q, &q->writer, JOBQ__TX_REQUESTS);
     rc = jobq__turn_begin_within(q, &q->writer, until_us);
     if (rc == JOBQ_OK) jobq__disk_begin(q);
     if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q, more);

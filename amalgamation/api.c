@@ -223,8 +223,7 @@ static int jobq__api_recover_some(jobq *q, int64_t until_us, bool *more) {
     int rc;
     memset(&wakes, 0, sizeof wakes);
     *more = false;
-    jobq__tx_open(q, &q->writer, false);
-    jobq__tx_reset(q);
+    jobq__tx_open(q, &q->writer, JOBQ__TX_REQUESTS);
     rc = jobq__turn_begin_within(q, &q->writer, until_us);
     if (rc == JOBQ_OK) jobq__disk_begin(q);
     if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q, more);

@@ -227,12 +227,12 @@ static int jobq__commit_begin(jobq *q, bool sync, bool insist) {
     return rc;
 }
 
-/* From there to COMMIT, or back. *ended: the failure came at COMMIT. */
+/* From there to COMMIT, or back, with a tx that is opened or reset. *ended: the failure came at
+ * COMMIT. */
 static int jobq__commit_transact(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
                                  bool *ended) {
     int rc;
     *ended = false;
-    jobq__tx_reset(q);
     rc = jobq__commit_body(q, list, part);
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
     if (rc == JOBQ_OK) {
@@ -256,7 +256,9 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
     *ended = false;
     do {
         rc = jobq__commit_begin(q, sync, true);
-        if (rc == JOBQ_OK) rc = jobq__commit_transact(q, list, part, ended);
+        if (rc != JOBQ_OK) break;
+        jobq__tx_reset(q);
+        rc = jobq__commit_transact(q, list, part, ended);
     } while (rc == JOBQ__AGAIN);
     if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
     return rc;
@@ -422,7 +424,7 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
             list->rc = jobq__commit_sqlite(q, list, rc);
             continue;
         }
-        jobq__tx_open(q, &q->writer, false);
+        jobq__tx_open(q, &q->writer, JOBQ__TX_REQUESTS);
         rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ONE, jobq__commit_syncs(q, list), &ended);
         if (rc == JOBQ_OK) {
             jobq__tx_applied(q, wakes);
@@ -448,7 +450,7 @@ static bool jobq__commit_make_room(jobq *q) {
     if (!jobq__disk_full(q)) return false;
     jobq__tx_failed(q);
     jobq__commit_copy(q);
-    jobq__tx_open(q, &q->writer, true);
+    jobq__tx_open(q, &q->writer, JOBQ__TX_OUTCOMES);
     return true;
 }
 
@@ -513,6 +515,7 @@ static int jobq__commit_write_relief(jobq *q, struct jobq__request *r) {
 static void jobq__commit_relieve(jobq *q, struct jobq__wakes *wakes) {
     struct jobq__request request;
     int count = 0, dropped = 0;
+    if (!q->disk.refused) return;
     memset(&request, 0, sizeof request);
     request.write = jobq__commit_write_relief;
     request.arg = &count;
@@ -579,7 +582,7 @@ static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq_
     if (rc == JOBQ_OK) {
         *list = jobq__commit_collect(q, sync);
         for (r = *list; r; r = r->next) r->rc = JOBQ_OK;
-        jobq__tx_open(q, &q->writer, true);
+        jobq__tx_open(q, &q->writer, JOBQ__TX_OUTCOMES);
         rc = jobq__commit_transact(q, *list, JOBQ__COMMIT_ALL, &ended);
         if (rc == JOBQ__AGAIN)
             rc = jobq__commit_attempt(q, *list, JOBQ__COMMIT_ALL, sync, &ended);

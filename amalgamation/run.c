@@ -652,9 +652,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     jobq__disk_begin(q);
     q->turn.begun_us = jobq__clock_mono_us();
     job->lost = false;
-    jobq__tx_open(q, job, false);
-    q->tx.of_job = true;
-    jobq__tx_reset(q);
+    jobq__tx_open(q, job, JOBQ__TX_OF_JOB);
     jobq__guard_leave(job);
     return JOBQ_OK;
 }

@@ -126,7 +126,7 @@ static int jobq__tx_target(const jobq *q) {
 static void jobq__tx_take_handed(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int batch = jobq__disk_batch(q, INT32_MAX);
-    jobq__os_lock(&pool->mu);
+    jobq__assert(jobq__os_held(&pool->mu));
     if (pool->handed_count <= batch) {
         jobq__list_move_all(&q->tx.settled, &pool->handed);
         pool->handed_count = 0;
@@ -134,19 +134,6 @@ static void jobq__tx_take_handed(jobq *q) {
         for (pool->handed_count -= batch; batch > 0; batch--)
             jobq__list_append(&q->tx.settled, jobq__list_pop(&pool->handed));
     }
-    jobq__os_unlock(&pool->mu);
-}
-
-JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes) {
-    struct jobq__now now;
-    q->tx.db = db;
-    q->tx.of_job = q->tx.single_rows = false;
-    jobq__assert(jobq__list_empty(&q->tx.settled));
-    if (outcomes) jobq__tx_take_handed(q);
-    /* After that, so that no outcome is from the future. */
-    now = jobq__clock_read(q->clock);
-    q->tx.now_ms = now.wall_ms;
-    q->tx.mono_ms = now.mono_ms;
 }
 
 /* A failed call of step mode may have left jobs in the ring, and a stop that found the file taken.
@@ -170,7 +157,7 @@ static void jobq__tx_snapshot(jobq *q) {
     struct jobq__tx *tx = &q->tx;
     struct jobq__pool *pool = &q->pool;
     int target;
-    jobq__os_lock(&pool->mu);
+    jobq__assert(jobq__os_held(&pool->mu));
     if (pool->look) q->look_lanes = true;
     pool->look = false;
     target = jobq__tx_target(q);
@@ -179,7 +166,6 @@ static void jobq__tx_snapshot(jobq *q) {
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
-    jobq__os_unlock(&pool->mu);
 }
 
 /* What was taken out of the ring after that link goes back there. Workers that idle hear of it at
@@ -229,7 +215,7 @@ static bool jobq__tx_all_claimed(const jobq *q) {
     return true;
 }
 
-JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
+static void jobq__tx_clear(jobq *q) {
     struct jobq__tx *tx = &q->tx;
     struct jobq__link *link;
     jobq__tx_recycle_all(q, &tx->dropped);
@@ -256,7 +242,31 @@ JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
     tx->next_due_ms = q->next_due_ms;
     tx->prune_at_ms = JOBQ_NEVER;
     memset(&tx->add, 0, sizeof tx->add);
+}
+
+JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
+    jobq__tx_clear(q);
+    jobq__os_lock(&q->pool.mu);
     jobq__tx_snapshot(q);
+    jobq__os_unlock(&q->pool.mu);
+}
+
+JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, enum jobq__tx_kind kind) {
+    struct jobq__tx *tx = &q->tx;
+    struct jobq__now now;
+    jobq__assert(jobq__list_empty(&tx->settled));
+    tx->db = db;
+    tx->of_job = kind == JOBQ__TX_OF_JOB;
+    tx->single_rows = false;
+    jobq__tx_clear(q);
+    jobq__os_lock(&q->pool.mu);
+    if (kind == JOBQ__TX_OUTCOMES) jobq__tx_take_handed(q);
+    jobq__tx_snapshot(q);
+    jobq__os_unlock(&q->pool.mu);
+    /* After that, so that no outcome is from the future. */
+    now = jobq__clock_read(q->clock);
+    tx->now_ms = now.wall_ms;
+    tx->mono_ms = now.mono_ms;
 }
 
 JOBQ__INTERNAL void jobq__tx_failed(jobq *q) {

@@ -10,8 +10,8 @@
  *
  * A transaction goes through these in order; commit.c owns the control flow around them.
  *
- *   tx_open     takes the outcomes that were handed in
- *   tx_reset    before each attempt: nothing is claimed, nothing taken, counters are zero
+ *   tx_open     takes the outcomes that were handed in, and resets
+ *   tx_reset    before each further attempt: nothing is claimed, nothing taken, counters are zero
  *   tx_settle   writes the outcomes
  *   (requests)  tx_resolve, tx_add, tx_flush, tx_take, tx_ready ... on behalf of callers
  *   tx_fill     promotes what is due, claims for the ring, rewrites the claims row
@@ -54,7 +54,10 @@ struct jobq__tx_mark {
 JOBQ__INTERNAL void jobq__tx_init(jobq *q);
 JOBQ__INTERNAL void jobq__tx_fini(jobq *q);
 
-JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, bool outcomes);
+/* What one is for: of a group of requests, with or without the outcomes; or it is a job's. */
+enum jobq__tx_kind { JOBQ__TX_REQUESTS, JOBQ__TX_OUTCOMES, JOBQ__TX_OF_JOB };
+
+JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, enum jobq__tx_kind kind);
 JOBQ__INTERNAL void jobq__tx_reset(jobq *q);
 /* The disk has room again, within a transaction: what is stored from now on is stored in order. */
 JOBQ__INTERNAL void jobq__tx_roomy(jobq *q);
