@@ -8331,9 +8331,10 @@ JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told) {
  *            refused, those that are kept give way to it
  *   SINGLE   and a transaction settles one job
  *
- * The reserve is lent with the right to write in hand, and at no other time does it become smaller,
- * but for an open that finds no room for what that right takes (jobq__disk_lend_some): a client,
- * which has the right when it looks whether there is room, sees what is lent and leaves it alone.
+ * The reserve is lent with the right to write in hand, and at no other time does it become smaller
+ * than the lock file notes, but for an open that finds no room for what that right takes
+ * (jobq__disk_lend_some): a client, which has the right when it looks whether there is room, sees
+ * what is lent and leaves it alone.
  * Who is killed with it may leave it in the log, behind the last commit, and that end of
  * the log the next checkpoint cuts off.
  *
