@@ -10,7 +10,8 @@
  * size, no index may have a predicate or a column that a claim touches but jobq_live itself, and
  * what is rare stands in jobq_extra. Consecutive ids, the normal case of a queue, are claimed and
  * settled by one BETWEEN statement; the caller compares the number of changed rows. What it reads
- * is what is between, as long as SQLite believes no statistics of these tables (schema.c).
+ * is what is between, as long as SQLite believes no statistics of these tables (schema.c). One job
+ * alone is found by its id: SQLite changes or deletes it in passing, without a walk.
  * created_at is NULL while it equals run_at.
  *
  * Columns that a job needs to be run, in the order that jobq__store_next reads them: first what
@@ -24,6 +25,13 @@
 #define JOBQ__TEXT_INSERT \
     "INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs," \
     " crashes, delay_ms, created_at, side, payload) VALUES"
+
+/* A byte of lane goes; runs takes one when it becomes 2, else ord does, which means nothing then (0
+ * and 1 take no byte, less than 128 one): a row of the same size is changed in place, and a large
+ * payload is not touched. */
+#define JOBQ__TEXT_CLAIM \
+    "UPDATE jobq_job SET state = 1, lane = NULL, runs = runs + 1," \
+    " ord = iif(runs = 1, ord, iif(ord IN (0, 1), 2, iif(abs(ord) < 128, 128, ord)))"
 
 /* A name, or what an id is called that has none (store.h). */
 #define JOBQ__TEXT_NAME(name, id) \
@@ -90,12 +98,8 @@
     X(NEVER_DUE, "SELECT id FROM jobq_job WHERE lane = 0 AND ord < 0 UNION ALL" \
                  " SELECT id FROM jobq_job WHERE lane = 0 AND ord > 0 LIMIT 1") \
     X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE id = ?1") \
-    /* A byte of lane goes; runs takes one when it becomes 2, else ord does, which means nothing \
-     * then (0 and 1 take no byte, less than 128 one): a row of the same size is changed in \
-     * place, and a large payload is not touched. */ \
-    X(CLAIM, "UPDATE jobq_job SET state = 1, lane = NULL, runs = runs + 1," \
-             " ord = iif(runs = 1, ord, iif(ord IN (0, 1), 2, iif(abs(ord) < 128, 128, ord)))" \
-             " WHERE id BETWEEN ?1 AND ?2 AND state = 0") \
+    X(CLAIM, JOBQ__TEXT_CLAIM " WHERE id BETWEEN ?1 AND ?2 AND state = 0") \
+    X(CLAIM_ONE, JOBQ__TEXT_CLAIM " WHERE id = ?1 AND state = 0") \
     X(MOVE, "UPDATE jobq_job SET lane = ?2, ord = ?3 WHERE id = ?1 AND state = 0") \
     X(GIVE_BACK, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, runs = runs - 1" \
                  " WHERE id = ?1 AND state = 1") \
@@ -106,6 +110,7 @@
     X(CLAIMS_GET, "SELECT one, ids, last_id FROM jobq_claims") \
     /* settle */ \
     X(DROP_RUNS, "DELETE FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
+    X(DROP_ONE, "DELETE FROM jobq_job WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(FINISH_RUNS, "UPDATE jobq_job SET state = ?4, finished_at = ?5, prune_at = ?6" \
                    " WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
     X(REQUEUE, "UPDATE jobq_job SET state = 0, lane = ?3, ord = ?4, run_at = ?5, attempt = ?6," \

@@ -551,9 +551,11 @@ JOBQ__INTERNAL int jobq__store_row(struct jobq__db *db, int64_t id, struct jobq_
 
 JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t last,
                                      int *changed) {
+    sqlite3_stmt *s = jobq__db_get(db, first == last ? JOBQ__SQL_CLAIM_ONE : JOBQ__SQL_CLAIM);
     jobq__assert(jobq__state_legal(JOBQ__WAITING, JOBQ__CLAIMED));
-    return jobq__store_change(db, jobq__store_bind_ids(db, JOBQ__SQL_CLAIM, first, last),
-                              changed);
+    if (s) sqlite3_bind_int64(s, 1, first);
+    if (s && first != last) sqlite3_bind_int64(s, 2, last);
+    return jobq__store_change(db, s, changed);
 }
 
 static sqlite3_stmt *jobq__store_bind_lane(struct jobq__db *db, enum jobq__sql which, int64_t id,
@@ -666,8 +668,13 @@ JOBQ__INTERNAL int jobq__store_nobodys(struct jobq__db *db, int64_t id) {
 
 JOBQ__INTERNAL int jobq__store_drop_runs(struct jobq__db *db, int64_t first, int64_t last,
                                          int runs, int *changed) {
-    sqlite3_stmt *s = jobq__store_bind_ids(db, JOBQ__SQL_DROP_RUNS, first, last);
-    if (s) sqlite3_bind_int(s, 3, runs);
+    sqlite3_stmt *s;
+    if (first == last) {
+        s = jobq__store_bind_ids(db, JOBQ__SQL_DROP_ONE, first, runs);
+    } else {
+        s = jobq__store_bind_ids(db, JOBQ__SQL_DROP_RUNS, first, last);
+        if (s) sqlite3_bind_int(s, 3, runs);
+    }
     return jobq__store_change(db, s, changed);
 }
 
