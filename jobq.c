@@ -9394,7 +9394,7 @@ static bool jobq__tx_keeps_order(const jobq *q) {
 
 JOBQ__INTERNAL void jobq__tx_roomy(jobq *q) {
     jobq__os_lock(&q->pool.mu);
-    q->tx.ordered = jobq__tx_keeps_order(q);
+    q->tx.ordered = q->tx.ordered || jobq__tx_keeps_order(q);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -10996,8 +10996,8 @@ static int jobq__commit_write(jobq *q, struct jobq__request *r) {
     if (r->adds) {
         int level = q->disk.level;
         r->rc = jobq__disk_admit(q, r->adds, r->largest, r->err);
-        if (r->rc != JOBQ_OK) return JOBQ_OK;
         if (q->disk.level != level) jobq__tx_roomy(q);
+        if (r->rc != JOBQ_OK) return JOBQ_OK;
         q->tx.grows = jobq__add(q->tx.grows, r->adds);
     }
     do {

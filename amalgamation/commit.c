@@ -167,8 +167,8 @@ static int jobq__commit_write(jobq *q, struct jobq__request *r) {
     if (r->adds) {
         int level = q->disk.level;
         r->rc = jobq__disk_admit(q, r->adds, r->largest, r->err);
-        if (r->rc != JOBQ_OK) return JOBQ_OK;
         if (q->disk.level != level) jobq__tx_roomy(q);
+        if (r->rc != JOBQ_OK) return JOBQ_OK;
         q->tx.grows = jobq__add(q->tx.grows, r->adds);
     }
     do {

@@ -149,7 +149,7 @@ static bool jobq__tx_keeps_order(const jobq *q) {
 
 JOBQ__INTERNAL void jobq__tx_roomy(jobq *q) {
     jobq__os_lock(&q->pool.mu);
-    q->tx.ordered = jobq__tx_keeps_order(q);
+    q->tx.ordered = q->tx.ordered || jobq__tx_keeps_order(q);
     jobq__os_unlock(&q->pool.mu);
 }
 

@@ -157,35 +157,109 @@ TEST(ring_of_a_stop_on_a_full_disk) {
     gate_free(&g);
 }
 
-/* Goal: a job that is stored because there is room again starts in its order, too. Method: a ring
- * that was longer than a slice when the transaction began, behind a stop that has not given it
- * back. */
+/* A ring behind a stop that has not given it back, on a disk where it is longer than a slice; with
+ * the baton. */
+static bool stand_behind_a_stop(fixture *f, gate *g) {
+    gate_init(g);
+    if (!fixture_open(f, (jobq_options){.workers = 4})) return false;
+    handle(f->q, "k", stand_at_gate, g);
+    for (int i = 0; i < 20; i++) put(f->q, "k");
+    start(f->q);
+    gate_await(g, 4);
+    UNTIL(ring_of(f->q) > 1);
+    UNTIL(jobq__commit_try(f->q));
+    CHECK(!keeps_order(f->q, false, JOBQ__DISK_TIGHT));
+    f->q->disk.level = JOBQ__DISK_TIGHT;
+    jobq__os_lock(&f->q->pool.mu);
+    f->q->pool.claiming = false;
+    jobq__os_unlock(&f->q->pool.mu);
+    jobq__tx_reset(f->q);
+    return true;
+}
+
+static void end_of_a_stop(fixture *f, gate *g) {
+    gate_open(g);
+    WORKS(jobq_stop(f->q, JOBQ_NEVER, &err));
+    fixture_close(f);
+    gate_free(g);
+}
+
+/* Goal: a job that is stored because there is room again starts in its order, too. Method: an
+ * urgent one, behind such a stop. */
 TEST(room_again_within_a_transaction) {
     fixture f;
     gate g;
-    gate_init(&g);
-    REQUIRE(fixture_open(&f, (jobq_options){.workers = 4}));
-    handle(f.q, "k", stand_at_gate, &g);
-    for (int i = 0; i < 20; i++) put(f.q, "k");
-    start(f.q);
-    gate_await(&g, 4);
-    UNTIL(ring_of(f.q) > 1);
-    UNTIL(jobq__commit_try(f.q));
-    CHECK(!keeps_order(f.q, false, JOBQ__DISK_TIGHT));
-    f.q->disk.level = JOBQ__DISK_TIGHT;
-    jobq__os_lock(&f.q->pool.mu);
-    f.q->pool.claiming = false;
-    jobq__os_unlock(&f.q->pool.mu);
-    jobq__tx_reset(f.q);
+    REQUIRE(stand_behind_a_stop(&f, &g));
     jobq__commit_release(f.q);
     put_job(f.q, (jobq_job){.kind = "k", .priority = -1});
     CHECK_INT(f.q->disk.level, JOBQ__DISK_ROOMY);
     CHECK_INT(ring_of(f.q), 0);
-    gate_open(&g);
-    WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
+    end_of_a_stop(&f, &g);
+}
+
+static int write_nothing(jobq *q, struct jobq__request *request) {
+    (void)q;
+    (void)request;
+    return JOBQ_OK;
+}
+
+static void *ask_for_too_much(void *arg) {
+    struct jobq__request request;
+    memset(&request, 0, sizeof request);
+    request.write = write_nothing;
+    request.adds = 1;
+    request.largest = INT64_C(1) << 60;
+    CHECK_CODE(jobq__commit_request((jobq *)arg, &request), JOBQ_FULL);
+    return NULL;
+}
+
+static void *put_urgent(void *arg) {
+    put_job((jobq *)arg, (jobq_job){.kind = "k", .priority = -1});
+    return NULL;
+}
+
+static bool two_ask(jobq *q) {
+    bool two;
+    jobq__os_lock(&q->commit.mu);
+    two = q->commit.head && q->commit.head->next;
+    jobq__os_unlock(&q->commit.mu);
+    return two;
+}
+
+/* Goal: so does one whose transaction found the room for another, which was too large for it all
+ * the same. Method: both in one group. */
+TEST(room_again_but_not_for_all) {
+    pthread_t large, urgent;
+    fixture f;
+    gate g;
+    REQUIRE(stand_behind_a_stop(&f, &g));
+    large = thread_start(ask_for_too_much, f.q);
+    UNTIL(somebody_asks(f.q));
+    urgent = thread_start(put_urgent, f.q);
+    UNTIL(two_ask(f.q));
+    jobq__commit_release(f.q);
+    pthread_join(large, NULL);
+    pthread_join(urgent, NULL);
+    CHECK_INT(f.q->disk.level, JOBQ__DISK_ROOMY);
+    CHECK_INT(ring_of(f.q), 0);
+    end_of_a_stop(&f, &g);
+}
+
+/* Goal: a transaction that keeps the order goes on doing so: it may have claimed. Method: a stop
+ * that begins meanwhile, with an empty ring. */
+TEST(room_again_changes_no_order) {
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 4}));
+    UNTIL(jobq__commit_try(f.q));
+    CHECK(keeps_order(f.q, true, JOBQ__DISK_ROOMY));
+    jobq__tx_roomy(f.q);
+    CHECK(f.q->tx.ordered);
+    jobq__tx_reset(f.q);
+    CHECK(!f.q->tx.ordered);
+    jobq__commit_release(f.q);
     fixture_close(&f);
-    gate_free(&g);
 }
 
 TEST_MAIN(what_a_running_pool_has_claimed_is_its_own, ring_of_a_stop_on_a_full_disk,
-          room_again_within_a_transaction, nothing_is_left_behind_by_who_goes_to_tell)
+          room_again_within_a_transaction, room_again_but_not_for_all, room_again_changes_no_order,
+          nothing_is_left_behind_by_who_goes_to_tell)
