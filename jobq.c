@@ -4519,7 +4519,7 @@ enum {
 };
 
 static bool jobq__db_index(struct jobq__db *db, unsigned char *header) {
-    /* SQLite, too, reads it in numbers of this size. */
+    /* It is made of numbers of this size, and stands at the beginning of a page. */
     uint32_t twice[2 * JOBQ__DB_INDEX_HEADER / sizeof(uint32_t)];
     const volatile uint32_t *from;
     volatile void *map = NULL;
@@ -5070,14 +5070,13 @@ static const int jobq__guard_configs[] = {
 #endif
 };
 
-/* By its number, for the SQLite that runs may be newer than the header; an older one says -1 of it
- * and changes nothing. */
-enum { JOBQ__GUARD_PARSER_DEPTH = 12 };
-
 /* Those that bind jobq's own statements, too, are db.c's; the others are put back only. */
 static const int jobq__guard_limits[] = {
     JOBQ__DB_BINDING_LIMITS, SQLITE_LIMIT_ATTACHED, SQLITE_LIMIT_WORKER_THREADS,
-    JOBQ__GUARD_PARSER_DEPTH};
+#ifdef SQLITE_LIMIT_PARSER_DEPTH
+    SQLITE_LIMIT_PARSER_DEPTH,
+#endif
+};
 
 typedef char jobq__guard_configs_fit[
     JOBQ__COUNT(jobq__guard_configs) <= JOBQ__GUARD_CONFIGS ? 1 : -1];
@@ -12555,7 +12554,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     int rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
     rc = jobq__core_open_job(q, err);
-    if (rc != JOBQ_OK) return jobq__turn_shut_out(q, rc, jobq__run_not_begun, err);
+    if (rc != JOBQ_OK) return rc;
     jobq__guard_begin(job);
     rc = jobq__turn_begin_within(q, job, until_us);
     if (rc != JOBQ_OK) {

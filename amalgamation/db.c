@@ -350,7 +350,7 @@ enum {
 };
 
 static bool jobq__db_index(struct jobq__db *db, unsigned char *header) {
-    /* SQLite, too, reads it in numbers of this size. */
+    /* It is made of numbers of this size, and stands at the beginning of a page. */
     uint32_t twice[2 * JOBQ__DB_INDEX_HEADER / sizeof(uint32_t)];
     const volatile uint32_t *from;
     volatile void *map = NULL;

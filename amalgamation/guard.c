@@ -108,14 +108,13 @@ static const int jobq__guard_configs[] = {
 #endif
 };
 
-/* By its number, for the SQLite that runs may be newer than the header; an older one says -1 of it
- * and changes nothing. */
-enum { JOBQ__GUARD_PARSER_DEPTH = 12 };
-
 /* Those that bind jobq's own statements, too, are db.c's; the others are put back only. */
 static const int jobq__guard_limits[] = {
     JOBQ__DB_BINDING_LIMITS, SQLITE_LIMIT_ATTACHED, SQLITE_LIMIT_WORKER_THREADS,
-    JOBQ__GUARD_PARSER_DEPTH};
+#ifdef SQLITE_LIMIT_PARSER_DEPTH
+    SQLITE_LIMIT_PARSER_DEPTH,
+#endif
+};
 
 typedef char jobq__guard_configs_fit[
     JOBQ__COUNT(jobq__guard_configs) <= JOBQ__GUARD_CONFIGS ? 1 : -1];

@@ -639,7 +639,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     int rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
     rc = jobq__core_open_job(q, err);
-    if (rc != JOBQ_OK) return jobq__turn_shut_out(q, rc, jobq__run_not_begun, err);
+    if (rc != JOBQ_OK) return rc;
     jobq__guard_begin(job);
     rc = jobq__turn_begin_within(q, job, until_us);
     if (rc != JOBQ_OK) {

@@ -356,8 +356,7 @@ static int list_table(const char *database)
     return 0;
 }
 
-/* Opens the queue and this program's reader. */
-static void open_all(struct app *app)
+static void open_queue(struct app *app)
 {
     jobq_error err;
     /* RELAXED: what a power cut takes, the next walk finds to be missing and stores
@@ -375,34 +374,43 @@ static void open_all(struct app *app)
     if (jobq_register(app->q, &kind, &err) != JOBQ_OK) die("cannot register", err.text);
     app->own_file = realpath(app->database, NULL);
     if (app->own_file == NULL) die(app->database, strerror(errno));
-    app->reader = open_reader(app->database,
-                              "SELECT size, mtime_ns FROM digest WHERE path = ?", &app->listed);
     app->since_ms = jobq_clock_now(NULL);
     app->before = count_jobs(app, JOBQ_STATE_PENDING);
+}
+
+/* Until all that is stored has ended. */
+static void await_all(struct app *app)
+{
+    jobq_error err;
+    jobq_stats stats;
+    while (!interrupted && look(app, 100) > 0)
+        if (jobq_stat(app->q, &stats, &err) == JOBQ_OK && stats.failed_code != JOBQ_OK)
+            die("the queue has stopped", jobq_code_text(stats.failed_code));
 }
 
 static int run(struct app *app, const char *directory)
 {
     jobq_error err;
-    jobq_stats stats;
 
-    open_all(app);
-    walk(app, directory);
+    open_queue(app);
+    if (jobq_start(app->q, &err) != JOBQ_OK) die("cannot start", err.text);
+    /* First what is left from before, however often it is killed; the walk finds those files
+     * listed, and they are not to be counted twice. */
+    await_all(app);
+    app->unchanged = -app->done;
+    app->reader = open_reader(app->database,
+                              "SELECT size, mtime_ns FROM digest WHERE path = ?", &app->listed);
+    if (!interrupted) walk(app, directory);
     if (!interrupted) flush_batch(app);
     sqlite3_finalize(app->listed);
     sqlite3_close(app->reader);
-    if (!app->quiet) {
+    if (!app->quiet && !interrupted) {
         printf("%s%s: %lld files to digest, %lld left from before, %lld unchanged\n",
                bar ? "\r\033[K" : "", directory, (long long)app->stored,
                (long long)app->before, (long long)app->unchanged);
         fflush(stdout);
     }
-    /* Not before the walk is over, which would find jobs of the last start both done and
-     * listed, and count their files twice. */
-    if (!interrupted && jobq_start(app->q, &err) != JOBQ_OK) die("cannot start", err.text);
-    while (!interrupted && look(app, 100) > 0)
-        if (jobq_stat(app->q, &stats, &err) == JOBQ_OK && stats.failed_code != JOBQ_OK)
-            die("the queue has stopped", jobq_code_text(stats.failed_code));
+    await_all(app);
 
     if (jobq_stop(app->q, 0, &err) != JOBQ_OK) fprintf(stderr, "digest: %s\n", err.text);
     if (bar) printf("\r\033[K");
