@@ -132,34 +132,8 @@ static bool keeps_order(jobq *q, bool claiming, int level) {
     return q->tx.ordered;
 }
 
-/* Goal: a stop on a full disk gives back slice by slice: no transaction takes more out of the ring
- * than it may write. Method: a ring that is longer than a slice, with room and without. */
-TEST(ring_of_a_stop_on_a_full_disk) {
-    fixture f;
-    gate g;
-    gate_init(&g);
-    REQUIRE(fixture_open(&f, (jobq_options){.workers = 4}));
-    handle(f.q, "k", stand_at_gate, &g);
-    for (int i = 0; i < 20; i++) put(f.q, "k");
-    start(f.q);
-    gate_await(&g, 4);
-    UNTIL(ring_of(f.q) > 1);
-    UNTIL(jobq__commit_try(f.q));
-    CHECK(keeps_order(f.q, true, JOBQ__DISK_ROOMY));
-    CHECK(keeps_order(f.q, true, JOBQ__DISK_TIGHT));
-    CHECK(keeps_order(f.q, false, JOBQ__DISK_ROOMY));
-    CHECK(!keeps_order(f.q, false, JOBQ__DISK_TIGHT));
-    jobq__tx_reset(f.q);
-    jobq__commit_release(f.q);
-    gate_open(&g);
-    WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
-    fixture_close(&f);
-    gate_free(&g);
-}
-
-/* A ring behind a stop that has not given it back, on a disk where it is longer than a slice; with
- * the baton. */
-static bool stand_behind_a_stop(fixture *f, gate *g) {
+/* Workers that stand at the gate, a ring behind them, and the baton. */
+static bool stand_before_a_ring(fixture *f, gate *g) {
     gate_init(g);
     if (!fixture_open(f, (jobq_options){.workers = 4})) return false;
     handle(f->q, "k", stand_at_gate, g);
@@ -168,12 +142,6 @@ static bool stand_behind_a_stop(fixture *f, gate *g) {
     gate_await(g, 4);
     UNTIL(ring_of(f->q) > 1);
     UNTIL(jobq__commit_try(f->q));
-    CHECK(!keeps_order(f->q, false, JOBQ__DISK_TIGHT));
-    f->q->disk.level = JOBQ__DISK_TIGHT;
-    jobq__os_lock(&f->q->pool.mu);
-    f->q->pool.claiming = false;
-    jobq__os_unlock(&f->q->pool.mu);
-    jobq__tx_reset(f->q);
     return true;
 }
 
@@ -182,6 +150,33 @@ static void end_of_a_stop(fixture *f, gate *g) {
     WORKS(jobq_stop(f->q, JOBQ_NEVER, &err));
     fixture_close(f);
     gate_free(g);
+}
+
+/* Goal: a stop on a full disk gives back slice by slice: no transaction takes more out of the ring
+ * than it may write. Method: a ring that is longer than a slice, with room and without. */
+TEST(ring_of_a_stop_on_a_full_disk) {
+    fixture f;
+    gate g;
+    REQUIRE(stand_before_a_ring(&f, &g));
+    CHECK(keeps_order(f.q, true, JOBQ__DISK_ROOMY));
+    CHECK(keeps_order(f.q, true, JOBQ__DISK_TIGHT));
+    CHECK(keeps_order(f.q, false, JOBQ__DISK_ROOMY));
+    CHECK(!keeps_order(f.q, false, JOBQ__DISK_TIGHT));
+    jobq__tx_reset(f.q);
+    jobq__commit_release(f.q);
+    end_of_a_stop(&f, &g);
+}
+
+/* The same behind a stop that has not given it back, on a disk where it is longer than a slice. */
+static bool stand_behind_a_stop(fixture *f, gate *g) {
+    if (!stand_before_a_ring(f, g)) return false;
+    CHECK(!keeps_order(f->q, false, JOBQ__DISK_TIGHT));
+    f->q->disk.level = JOBQ__DISK_TIGHT;
+    jobq__os_lock(&f->q->pool.mu);
+    f->q->pool.claiming = false;
+    jobq__os_unlock(&f->q->pool.mu);
+    jobq__tx_reset(f->q);
+    return true;
 }
 
 /* Goal: a job that is stored because there is room again starts in its order, too. Method: an
