@@ -1,8 +1,9 @@
-/* pool.c - a stop beside a pool that was started again; a scheduler that goes to tell events.
+/* pool.c - stops, their rings on a full disk, and a scheduler that goes to tell events.
  *
  * A stop that comes to its end when another thread has ended it already, and started the pool anew,
- * has nothing to give back: what is claimed is the new pool's. A scheduler that calls a callback is
- * away for as long as that likes, and leaves no outcome behind that counts on it. */
+ * has nothing to give back: what is claimed is the new pool's. On a full disk a stop gives back
+ * slice by slice, and the order holds again once there is room. A scheduler that calls a callback
+ * is away for as long as that likes, and leaves no outcome behind that counts on it. */
 #include "helpers.h"
 #include "unit.h"
 
