@@ -7695,7 +7695,8 @@ struct jobq__new_name {
 };
 
 struct jobq__tx {
-    struct jobq__db *db;
+    jobq *q;
+    struct jobq__db *db;        /* on which it is */
     bool of_job;                /* it is a job's transaction */
     int64_t now_ms, mono_ms;    /* one reading for all that it does */
     struct jobq__link settled;  /* entries handed in; changed under pool.mu, for who looks */
@@ -7736,9 +7737,9 @@ struct jobq__tx {
 
 struct jobq__request {
     struct jobq__request *next;
-    int (*write)(jobq *q, struct jobq__request *r); /* in the transaction; NULL: nothing */
-    void (*after)(jobq *q, struct jobq__request *r); /* after COMMIT, with the baton; or NULL */
-    void *arg;
+    int (*write)(struct jobq__tx *tx,
+         struct jobq__request *r); /* in the transaction; NULL: nothing */ void (*after)(jobq *q,
+         struct jobq__request *r); /* after COMMIT, with the baton; or NULL */ void *arg;
     bool atomic;                /* several statements: needs a savepoint */
     bool sync;                  /* this commit at synchronous=FULL */
     int64_t adds;               /* bytes of new work, about; 0: it only finishes what there is */
@@ -8392,7 +8393,7 @@ JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq
 /* Before COMMIT: sets aside what the database will grow by when the log is copied, lest the log
  * take the room that its own copy needs, and both stand still for ever. JOBQ_FULL if there is not
  * that much. */
-JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q);
+JOBQ__INTERNAL int jobq__disk_hold_back(struct jobq__tx *tx);
 
 /* Before a checkpoint, in the writer's transaction, and after it. */
 JOBQ__INTERNAL void jobq__disk_copying(jobq *q);
@@ -8413,7 +8414,7 @@ JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q);
  * is no need yet. */
 JOBQ__INTERNAL int64_t jobq__disk_freed(jobq *q, int64_t bytes, int64_t now_ms);
 /* In a transaction: gives a slice back if it is time to. When to look again. */
-JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms);
+JOBQ__INTERNAL int jobq__disk_shrink(struct jobq__tx *tx, int64_t now_ms, int64_t *again_ms);
 
 /* JOBQ_MOVED if the files are no longer where they were; looks at most every 10 ms of now_us. */
 JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us);
@@ -8573,27 +8574,29 @@ JOBQ__INTERNAL void jobq__disk_end(jobq *q) {
 /* A client's: the owner copies what it writes, with its reserve and with what is still free when
  * the log has grown by that. What the owner has lent to a transaction is not a client's to take: it
  * may have been killed in that, and the next one has to finish what there is. */
-static int jobq__disk_leave_room(jobq *q, int64_t most) {
+static int jobq__disk_leave_room(struct jobq__tx *tx, int64_t most) {
+    jobq *q = tx->q;
     int64_t noted = jobq__owner_noted_reserve(&q->owner), held = jobq__owner_held(&q->owner);
     int64_t left = jobq__add(jobq__owner_disk_free(&q->owner), JOBQ__MIN(noted, held)), adds;
     if (held < noted) {
-        adds = jobq__add(jobq__disk_slack(q), 2 * q->tx.grows);
+        adds = jobq__add(jobq__disk_slack(q), 2 * tx->grows);
         if (jobq__add(jobq__add(noted, jobq__disk_tail(q)), adds) > left) return JOBQ_FULL;
     }
     if (jobq__add(most, most) <= left) return JOBQ_OK;
-    most = jobq__add(jobq__store_growth(q->tx.db), jobq__disk_slack(q));
+    most = jobq__add(jobq__store_growth(tx->db), jobq__disk_slack(q));
     return jobq__add(most, most) <= left ? JOBQ_OK : JOBQ_FULL;
 }
 
-JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q) {
+JOBQ__INTERNAL int jobq__disk_hold_back(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     int64_t logged = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) * q->disk.page_size;
-    int64_t most = jobq__add(logged + jobq__disk_slack(q), 2 * q->tx.grows), growth;
-    if (q->client) return jobq__disk_leave_room(q, most);
+    int64_t most = jobq__add(logged + jobq__disk_slack(q), 2 * tx->grows), growth;
+    if (q->client) return jobq__disk_leave_room(tx, most);
     if (q->memory || q->options.reserve_bytes == JOBQ_NONE) return JOBQ_OK;
     /* Nobody knows what a handler writes. */
-    if (q->disk.level == JOBQ__DISK_ROOMY && q->tx.db == &q->writer && most <= q->owner.reserved)
+    if (q->disk.level == JOBQ__DISK_ROOMY && tx->db == &q->writer && most <= q->owner.reserved)
         return JOBQ_OK;
-    growth = jobq__store_growth(q->tx.db);
+    growth = jobq__store_growth(tx->db);
     if (growth <= q->owner.reserved) return JOBQ_OK;
     return jobq__owner_reserve(&q->owner, growth) == JOBQ_FULL ? JOBQ_FULL : JOBQ_OK;
 }
@@ -8698,14 +8701,15 @@ JOBQ__INTERNAL int64_t jobq__disk_freed(jobq *q, int64_t bytes, int64_t now_ms) 
     return jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
 }
 
-JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms) {
+JOBQ__INTERNAL int jobq__disk_shrink(struct jobq__tx *tx, int64_t now_ms, int64_t *again_ms) {
+    jobq *q = tx->q;
     struct jobq__disk *disk = &q->disk;
     int64_t free, keeps, least = disk->least_free, pages, until_us = INT64_MAX;
     int rc;
     *again_ms = JOBQ_NEVER;
     if (!disk->shrinks || disk->level != JOBQ__DISK_ROOMY) return JOBQ_OK;
-    free = jobq__store_free_bytes(q->tx.db);
-    keeps = jobq__disk_keeps(q->tx.db, free);
+    free = jobq__store_free_bytes(tx->db);
+    keeps = jobq__disk_keeps(tx->db, free);
     disk->least_free = free;
     if (!disk->shrinking && free < 2 * keeps) return JOBQ_OK;
     *again_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
@@ -8718,12 +8722,12 @@ JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms)
         q->wal_next = 0; /* the file is cut off when the log has been copied */
         return JOBQ_OK;
     }
-    q->tx.grows = jobq__add(q->tx.grows, 2 * pages * disk->page_size);
+    tx->grows = jobq__add(tx->grows, 2 * pages * disk->page_size);
     /* An artificial clock is for who wants the same calls to have the same history. */
     if (!q->clock) until_us = jobq__add(jobq__clock_mono_us(), JOBQ__SHRINK_US);
     if (!q->clock) *again_ms = jobq__add(now_ms, JOBQ__SHRINK_PAUSE_MS);
-    rc = jobq__store_shrink(q->tx.db, pages, until_us);
-    if (rc != JOBQ_OK || jobq__store_free_bytes(q->tx.db) < free) return rc;
+    rc = jobq__store_shrink(tx->db, pages, until_us);
+    if (rc != JOBQ_OK || jobq__store_free_bytes(tx->db) < free) return rc;
     /* Somebody has made the file anew, as one that does not shrink. */
     disk->shrinks = disk->shrinking = false;
     *again_ms = JOBQ_NEVER;
@@ -9130,72 +9134,73 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q);
 /* What one is for: of a group of requests, with or without the outcomes; or it is a job's. */
 enum jobq__tx_kind { JOBQ__TX_REQUESTS, JOBQ__TX_OUTCOMES, JOBQ__TX_OF_JOB };
 
-JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, enum jobq__tx_kind kind);
-JOBQ__INTERNAL void jobq__tx_reset(jobq *q);
+JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, struct jobq__db *db,
+                                  enum jobq__tx_kind kind);
+JOBQ__INTERNAL void jobq__tx_reset(struct jobq__tx *tx);
 /* The disk has room again, within a transaction: what is stored from now on is stored in order. */
-JOBQ__INTERNAL void jobq__tx_roomy(jobq *q);
-JOBQ__INTERNAL int jobq__tx_settle(jobq *q);
-JOBQ__INTERNAL int jobq__tx_fill(jobq *q);
+JOBQ__INTERNAL void jobq__tx_roomy(struct jobq__tx *tx);
+JOBQ__INTERNAL int jobq__tx_settle(struct jobq__tx *tx);
+JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx);
 /* Rewrites the claims row from what is claimed. */
-JOBQ__INTERNAL int jobq__tx_touch(jobq *q);
-JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes);
-JOBQ__INTERNAL void jobq__tx_failed(jobq *q);
+JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx);
+JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wakes);
+JOBQ__INTERNAL void jobq__tx_failed(struct jobq__tx *tx);
 
-JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark);
-JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark);
+JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mark);
+JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mark *mark);
 
 /* The id of a name, adding it to the table if need be; *name is NULL if it is not committed yet.
  * Fills err for BAD_NAME, and for FULL when there are too many. */
-JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
+JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, const char *text, int32_t *id,
                                     struct jobq__name **name, jobq_error *err);
 /* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
  * id, is set here. The payload must stay until tx_flush. */
-JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__name *kind,
+JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row, struct jobq__name *kind,
                                 struct jobq__name *queue);
-JOBQ__INTERNAL int jobq__tx_flush(jobq *q);
+JOBQ__INTERNAL int jobq__tx_flush(struct jobq__tx *tx);
 
 /* The lane for a job of this kind, queue, time and number of crashes. */
-JOBQ__INTERNAL int32_t jobq__tx_lane(jobq *q, const struct jobq__row *row);
+JOBQ__INTERNAL int32_t jobq__tx_lane(struct jobq__tx *tx, const struct jobq__row *row);
 /* The same if its time has come, whatever the wall shows. */
-JOBQ__INTERNAL int32_t jobq__tx_due_lane(jobq *q, const struct jobq__row *row);
+JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row);
 /* A row has just become ready in its lane; keeps I2 and I3. */
-JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row);
+JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, const struct jobq__row *row);
 /* A row now waits in lane 0 until at_ms. */
-JOBQ__INTERNAL void jobq__tx_scheduled(jobq *q, int64_t at_ms);
+JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, int64_t at_ms);
 /* The entry of a claimed job, or NULL; if it has not started it is out of the ring from now on. */
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *taken);
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken);
 /* A taken entry's row waits in its lane again, as if it had never been claimed. */
-JOBQ__INTERNAL int jobq__tx_unclaim(jobq *q, struct jobq__entry *entry);
+JOBQ__INTERNAL int jobq__tx_unclaim(struct jobq__tx *tx, struct jobq__entry *entry);
 /* Gives back everything in the ring. */
-JOBQ__INTERNAL int jobq__tx_give_back(jobq *q);
+JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx);
 
 /* Ends a job that nobody runs: one that waits, or is claimed by a process that is no more. */
-JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
-                                jobq_outcome outcome);
+JOBQ__INTERNAL int jobq__tx_end(struct jobq__tx *tx, const struct jobq__row *row, int state,
+                                const char *text, jobq_outcome outcome);
 /* Frees what the handler said, if anything. */
 JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry);
 /* Notes what is to be told of the row after COMMIT; the names are filled in then. key and text, of
  * a failure, may be NULL; text has to stay until the transaction ends. */
-JOBQ__INTERNAL int jobq__tx_change(jobq *q, jobq_event *event, const struct jobq__row *row,
-                                   const char *key, const char *text);
+JOBQ__INTERNAL int jobq__tx_change(struct jobq__tx *tx, jobq_event *event,
+                                   const struct jobq__row *row, const char *key, const char *text);
 /* The row's key, if there is one and an event will tell it: key has JOBQ_KEY_MAX + 1 bytes. */
-JOBQ__INTERNAL int jobq__tx_key(jobq *q, const struct jobq__row *row, char *key);
+JOBQ__INTERNAL int jobq__tx_key(struct jobq__tx *tx, const struct jobq__row *row, char *key);
 /* What the events of the jobs that this transaction claims will tell. */
-JOBQ__INTERNAL int jobq__tx_know_claimed(jobq *q);
+JOBQ__INTERNAL int jobq__tx_know_claimed(struct jobq__tx *tx);
 /* Moves a slice of rows that were parked for want of a handler; *more: there may be others. */
-JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int32_t kind, bool *more);
+JOBQ__INTERNAL int jobq__tx_unpark(struct jobq__tx *tx, int32_t kind, bool *more);
 /* The row is about to end or go: its id stays known, and it may have been the next one due. */
-JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row);
+JOBQ__INTERNAL void jobq__tx_leaves(struct jobq__tx *tx, const struct jobq__row *row);
 /* Whenever a job's transaction goes on after its handler: it may have rolled back to a savepoint of
  * its own, and with it names that this transaction had added. Those are forgotten, before a row
  * gets a number that by now is another name's. */
-JOBQ__INTERNAL int jobq__tx_check_names(jobq *q);
+JOBQ__INTERNAL int jobq__tx_check_names(struct jobq__tx *tx);
 /* The same before its COMMIT, also for jobs that were given back to the table: those are given back
  * again. */
-JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q);
+JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx);
 /* After one that a handler may have committed by itself: entries that were given back in it, and
  * are not claimed in the file any more, go. */
-JOBQ__INTERNAL int jobq__tx_check_taken(jobq *q);
+JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx);
 
 /* After a commit of a debug build, with the baton held: what of I1 and of the ring can be seen
  * without asking the file is asserted. I2 is where rows become ready (tx_ready). */
@@ -9204,7 +9209,7 @@ JOBQ__INTERNAL void jobq__tx_check(jobq *q);
 /* ---- Between the four files ---- */
 
 /* An entry for row, with a copy of its payload; NULL if memory is out. */
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
                                                   struct jobq__name *kind,
                                                   struct jobq__name *lane);
 JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry);
@@ -9212,29 +9217,29 @@ JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry);
 JOBQ__INTERNAL const char *jobq__tx_text(const struct jobq__entry *entry);
 /* Remembers the last job, in order, that this transaction claims of a lane. */
 JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry);
-JOBQ__INTERNAL bool jobq__tx_handled(jobq *q, int64_t kind);
+JOBQ__INTERNAL bool jobq__tx_handled(struct jobq__tx *tx, int64_t kind);
 /* A row that cannot be found, or changed, where it was seen: the file is damaged. */
-JOBQ__INTERNAL int jobq__tx_stray(jobq *q, int64_t id);
+JOBQ__INTERNAL int jobq__tx_stray(struct jobq__tx *tx, int64_t id);
 /* Adds a name to the table and to those that the registry hears of after COMMIT; *id 0: with a new
  * id. */
-JOBQ__INTERNAL int jobq__tx_new_name(jobq *q, const char *text, int64_t *id);
+JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, const char *text, int64_t *id);
 /* The name of that id is known to the registry, or will be after COMMIT. */
-JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id);
+JOBQ__INTERNAL int jobq__tx_know(struct jobq__tx *tx, int64_t id);
 /* Its text, or NULL if it is not known. */
-JOBQ__INTERNAL const char *jobq__tx_name_text(const jobq *q, int64_t id);
+JOBQ__INTERNAL const char *jobq__tx_name_text(const struct jobq__tx *tx, int64_t id);
 /* NULL if the lane's name is not known here. */
-JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(jobq *q, int64_t lane);
+JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(struct jobq__tx *tx, int64_t lane);
 /* Counts an entry among those that this transaction claims. */
-JOBQ__INTERNAL void jobq__tx_claimed(jobq *q, struct jobq__entry *entry);
+JOBQ__INTERNAL void jobq__tx_claimed(struct jobq__tx *tx, struct jobq__entry *entry);
 /* A job that this very transaction has claimed is not to be run after all. */
-JOBQ__INTERNAL void jobq__tx_drop(jobq *q, struct jobq__entry *entry);
+JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry);
 /* Out of the ring, with pool.mu held. */
-JOBQ__INTERNAL void jobq__tx_take_out(jobq *q, struct jobq__entry *entry);
+JOBQ__INTERNAL void jobq__tx_take_out(struct jobq__tx *tx, struct jobq__entry *entry);
 /* Claims one row that is ready, in or out of turn. */
-JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t id);
+JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__name *lane, int64_t id);
 /* True if what came of that was no memory for an entry, and the job can as well wait in the table.
  * SQLite's want of memory may have rolled all of the transaction back. */
-JOBQ__INTERNAL bool jobq__tx_can_wait(const jobq *q, int rc);
+JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc);
 
 #endif
 
@@ -9249,8 +9254,9 @@ JOBQ__INTERNAL bool jobq__tx_can_wait(const jobq *q, int rc);
 
 static const uint64_t jobq__tx_nothing; /* a payload of no bytes, aligned as any, with its zero */
 
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
                                           struct jobq__name *kind, struct jobq__name *lane) {
+    jobq *q = tx->q;
     struct jobq__link *spare = jobq__list_pop(&q->spare);
     struct jobq__entry *entry = spare ? JOBQ__LINKED(spare) : NULL;
     size_t capacity = row->size ? (row->size / 32 + 1) * 32 : 0; /* a zero follows it */
@@ -9272,8 +9278,8 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__ro
     }
     entry->kind = kind;
     entry->lane = lane;
-    entry->due_ms = jobq__sub(q->tx.mono_ms,
-                              JOBQ__MAX(jobq__sub(q->tx.now_ms, row->run_at_ms), 0));
+    entry->due_ms = jobq__sub(tx->mono_ms,
+                              JOBQ__MAX(jobq__sub(tx->now_ms, row->run_at_ms), 0));
     entry->queue = NULL;
     entry->key = NULL;
     entry->cancel = 0;
@@ -9316,8 +9322,7 @@ static void jobq__tx_recycle_all(jobq *q, struct jobq__link *list) {
 /* ---- Life of a transaction ---- */
 
 /* Forgets the changes from there on. */
-static void jobq__tx_drop_changes(jobq *q, size_t from) {
-    struct jobq__tx *tx = &q->tx;
+static void jobq__tx_drop_changes(struct jobq__tx *tx, size_t from) {
     while (tx->changes_count > from) jobq__event_drop(&tx->changes[--tx->changes_count].told);
     if (tx->changes_count || tx->changes_capacity <= JOBQ__EVENTS_KEEP) return;
     jobq__mem_free(tx->changes);
@@ -9327,6 +9332,7 @@ static void jobq__tx_drop_changes(jobq *q, size_t from) {
 
 JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     struct jobq__tx *tx = &q->tx;
+    tx->q = q;
     jobq__list_init(&tx->settled);
     jobq__list_init(&tx->claimed);
     jobq__list_init(&tx->taken);
@@ -9348,7 +9354,7 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
         jobq__tx_recycle(q, entry);
     }
     while (!jobq__list_empty(&q->spare)) jobq__mem_free(JOBQ__LINKED(jobq__list_pop(&q->spare)));
-    jobq__tx_drop_changes(q, 0);
+    jobq__tx_drop_changes(&q->tx, 0);
     jobq__mem_free(tx->changes);
     jobq__mem_free(tx->new_names);
     jobq__mem_free(tx->order);
@@ -9367,16 +9373,17 @@ static int jobq__tx_target(const jobq *q) {
 }
 
 /* All of them, or on a full disk as many as fit into a transaction. */
-static void jobq__tx_take_handed(jobq *q) {
+static void jobq__tx_take_handed(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__pool *pool = &q->pool;
     int batch = jobq__disk_batch(q, INT32_MAX);
     jobq__assert(jobq__os_held(&pool->mu));
     if (pool->handed_count <= batch) {
-        jobq__list_move_all(&q->tx.settled, &pool->handed);
+        jobq__list_move_all(&tx->settled, &pool->handed);
         pool->handed_count = 0;
     } else {
         for (pool->handed_count -= batch; batch > 0; batch--)
-            jobq__list_append(&q->tx.settled, jobq__list_pop(&pool->handed));
+            jobq__list_append(&tx->settled, jobq__list_pop(&pool->handed));
     }
 }
 
@@ -9391,14 +9398,15 @@ static bool jobq__tx_keeps_order(const jobq *q) {
         || (pool->ring.count && pool->ring.count <= jobq__disk_batch(q, INT32_MAX));
 }
 
-JOBQ__INTERNAL void jobq__tx_roomy(jobq *q) {
+JOBQ__INTERNAL void jobq__tx_roomy(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     jobq__os_lock(&q->pool.mu);
-    q->tx.ordered = q->tx.ordered || jobq__tx_keeps_order(q);
+    tx->ordered = tx->ordered || jobq__tx_keeps_order(q);
     jobq__os_unlock(&q->pool.mu);
 }
 
-static void jobq__tx_snapshot(jobq *q) {
-    struct jobq__tx *tx = &q->tx;
+static void jobq__tx_snapshot(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__pool *pool = &q->pool;
     int target;
     jobq__assert(jobq__os_held(&pool->mu));
@@ -9414,8 +9422,8 @@ static void jobq__tx_snapshot(jobq *q) {
 
 /* What was taken out of the ring after that link goes back there. Workers that idle hear of it at
  * once: who has the baton next may keep it for long. */
-static void jobq__tx_put_back(jobq *q, const struct jobq__link *last) {
-    struct jobq__tx *tx = &q->tx;
+static void jobq__tx_put_back(struct jobq__tx *tx, const struct jobq__link *last) {
+    jobq *q = tx->q;
     jobq__os_lock(&q->pool.mu);
     while (tx->taken.prev != last) {
         struct jobq__entry *entry = JOBQ__LINKED(tx->taken.prev);
@@ -9459,8 +9467,8 @@ static bool jobq__tx_all_claimed(const jobq *q) {
     return true;
 }
 
-static void jobq__tx_clear(jobq *q) {
-    struct jobq__tx *tx = &q->tx;
+static void jobq__tx_clear(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__link *link;
     jobq__tx_recycle_all(q, &tx->dropped);
     while (!jobq__list_empty(&tx->claimed)) {
@@ -9470,13 +9478,13 @@ static void jobq__tx_clear(jobq *q) {
         entry->lane->last_claimed = NULL;
         jobq__tx_recycle(q, entry);
     }
-    if (!jobq__list_empty(&tx->taken)) jobq__tx_put_back(q, &tx->taken);
+    if (!jobq__list_empty(&tx->taken)) jobq__tx_put_back(tx, &tx->taken);
     for (link = tx->settled.next; link != &tx->settled; link = link->next)
         JOBQ__LINKED(link)->gone = false;
     jobq__assert(jobq__tx_all_claimed(q));
     tx->claims_changed = tx->due_stale = tx->ready = false;
     tx->suspects = tx->released = tx->rows_count = 0;
-    jobq__tx_drop_changes(q, 0);
+    jobq__tx_drop_changes(tx, 0);
     tx->grows = 0;
     tx->frees = 0;
     tx->new_count = 0;
@@ -9488,24 +9496,26 @@ static void jobq__tx_clear(jobq *q) {
     memset(&tx->add, 0, sizeof tx->add);
 }
 
-JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
-    jobq__tx_clear(q);
+JOBQ__INTERNAL void jobq__tx_reset(struct jobq__tx *tx) {
+    jobq *q = tx->q;
+    jobq__tx_clear(tx);
     jobq__os_lock(&q->pool.mu);
-    jobq__tx_snapshot(q);
+    jobq__tx_snapshot(tx);
     jobq__os_unlock(&q->pool.mu);
 }
 
-JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, enum jobq__tx_kind kind) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, struct jobq__db *db,
+                                  enum jobq__tx_kind kind) {
+    jobq *q = tx->q;
     struct jobq__now now;
     jobq__assert(jobq__list_empty(&tx->settled));
     tx->db = db;
     tx->of_job = kind == JOBQ__TX_OF_JOB;
     tx->single_rows = false;
-    jobq__tx_clear(q);
+    jobq__tx_clear(tx);
     jobq__os_lock(&q->pool.mu);
-    if (kind == JOBQ__TX_OUTCOMES) jobq__tx_take_handed(q);
-    jobq__tx_snapshot(q);
+    if (kind == JOBQ__TX_OUTCOMES) jobq__tx_take_handed(tx);
+    jobq__tx_snapshot(tx);
     jobq__os_unlock(&q->pool.mu);
     /* After that, so that no outcome is from the future. */
     now = jobq__clock_read(q->clock);
@@ -9513,22 +9523,22 @@ JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, enum jobq__tx_ki
     tx->mono_ms = now.mono_ms;
 }
 
-JOBQ__INTERNAL void jobq__tx_failed(jobq *q) {
+JOBQ__INTERNAL void jobq__tx_failed(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__pool *pool = &q->pool;
     struct jobq__link *link;
     int count = 0;
-    jobq__tx_reset(q);
-    for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) count++;
+    jobq__tx_reset(tx);
+    for (link = tx->settled.next; link != &tx->settled; link = link->next) count++;
     jobq__os_lock(&pool->mu);
     /* They are the oldest, so they go to the front. */
-    jobq__list_move_all(&q->tx.settled, &pool->handed);
-    jobq__list_move_all(&pool->handed, &q->tx.settled);
+    jobq__list_move_all(&tx->settled, &pool->handed);
+    jobq__list_move_all(&pool->handed, &tx->settled);
     pool->handed_count += count;
     jobq__os_unlock(&pool->mu);
 }
 
-JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mark) {
     mark->serial = tx->serial;
     mark->dropped = tx->dropped.prev;
     mark->taken = tx->taken.prev;
@@ -9559,8 +9569,8 @@ JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry) {
         lane->last_claimed = &entry->row;
 }
 
-JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mark *mark) {
+    jobq *q = tx->q;
     struct jobq__link *link;
     while (tx->dropped.prev != mark->dropped) {
         link = tx->dropped.prev;
@@ -9575,9 +9585,9 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     }
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next)
         jobq__tx_note_last(JOBQ__LINKED(link));
-    if (tx->taken.prev != mark->taken) jobq__tx_put_back(q, mark->taken);
+    if (tx->taken.prev != mark->taken) jobq__tx_put_back(tx, mark->taken);
     tx->rows_count = 0;
-    jobq__tx_drop_changes(q, mark->changes);
+    jobq__tx_drop_changes(tx, mark->changes);
     tx->new_count = mark->new_names;
     tx->room = mark->room;
     tx->over = mark->over;
@@ -9592,36 +9602,40 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
 
 /* ---- What is to be told ---- */
 
-JOBQ__INTERNAL const char *jobq__tx_name_text(const jobq *q, int64_t id) {
+JOBQ__INTERNAL const char *jobq__tx_name_text(const struct jobq__tx *tx, int64_t id) {
+    const jobq *q = tx->q;
     const struct jobq__name *name = jobq__registry_by_id(&q->names, id);
     size_t i;
     if (name) return name->text;
-    for (i = 0; i < q->tx.new_count; i++)
-        if (q->tx.new_names[i].id == id) return q->tx.new_names[i].text;
+    for (i = 0; i < tx->new_count; i++)
+        if (tx->new_names[i].id == id) return tx->new_names[i].text;
     return NULL;
 }
 
-JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id) {
+JOBQ__INTERNAL int jobq__tx_know(struct jobq__tx *tx, int64_t id) {
+    jobq *q = tx->q;
     char text[JOBQ_NAME_MAX + 1];
     bool lost;
     int rc;
-    if (jobq__tx_name_text(q, id)) return JOBQ_OK;
-    rc = jobq__store_name_text(q->tx.db, id, text, &lost);
+    if (jobq__tx_name_text(tx, id)) return JOBQ_OK;
+    rc = jobq__store_name_text(tx->db, id, text, &lost);
     if (rc != JOBQ_OK) return rc;
-    if (lost) return jobq__tx_new_name(q, text, &id);
+    if (lost) return jobq__tx_new_name(tx, text, &id);
     return jobq__registry_add(&q->names, id, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
-JOBQ__INTERNAL int jobq__tx_key(jobq *q, const struct jobq__row *row, char *key) {
+JOBQ__INTERNAL int jobq__tx_key(struct jobq__tx *tx, const struct jobq__row *row, char *key) {
+    jobq *q = tx->q;
     key[0] = 0;
     if (!q->events.call || !(row->side & JOBQ__SIDE_KEY)) return JOBQ_OK;
-    return jobq__store_key_text(q->tx.db, row->id, key);
+    return jobq__store_key_text(tx->db, row->id, key);
 }
 
-static int jobq__tx_know_entry(jobq *q, struct jobq__entry *entry) {
+static int jobq__tx_know_entry(struct jobq__tx *tx, struct jobq__entry *entry) {
+    jobq *q = tx->q;
     char key[JOBQ_KEY_MAX + 1];
-    int rc = jobq__tx_know(q, entry->row.queue);
-    if (rc == JOBQ_OK) rc = jobq__tx_key(q, &entry->row, key);
+    int rc = jobq__tx_know(tx, entry->row.queue);
+    if (rc == JOBQ_OK) rc = jobq__tx_key(tx, &entry->row, key);
     if (rc != JOBQ_OK) return rc;
     entry->queue = jobq__registry_by_id(&q->names, entry->row.queue);
     if (key[0]) entry->key = jobq__mem_copy(key, strlen(key));
@@ -9629,22 +9643,23 @@ static int jobq__tx_know_entry(jobq *q, struct jobq__entry *entry) {
 }
 
 /* The thread that starts a run tells of it without asking the database. */
-JOBQ__INTERNAL int jobq__tx_know_claimed(jobq *q) {
+JOBQ__INTERNAL int jobq__tx_know_claimed(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__link *link;
     int rc = JOBQ_OK;
     if (!q->events.call) return rc;
-    for (link = q->tx.claimed.next; link != &q->tx.claimed && rc == JOBQ_OK; link = link->next)
-        rc = jobq__tx_know_entry(q, JOBQ__LINKED(link));
+    for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_know_entry(tx, JOBQ__LINKED(link));
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__tx_change(jobq *q, jobq_event *event, const struct jobq__row *row,
-                                   const char *key, const char *text) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL int jobq__tx_change(struct jobq__tx *tx, jobq_event *event,
+                                   const struct jobq__row *row, const char *key, const char *text) {
+    jobq *q = tx->q;
     struct jobq__change *change;
     /* Nobody may have asked for the names since the queue was opened. */
-    int rc = q->events.call ? jobq__tx_know(q, row->kind) : JOBQ_OK;
-    if (rc == JOBQ_OK && q->events.call) rc = jobq__tx_know(q, row->queue);
+    int rc = q->events.call ? jobq__tx_know(tx, row->kind) : JOBQ_OK;
+    if (rc == JOBQ_OK && q->events.call) rc = jobq__tx_know(tx, row->queue);
     if (rc != JOBQ_OK) return rc;
     if (tx->changes_count == tx->changes_capacity) {
         size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2 : 16;
@@ -9664,8 +9679,7 @@ JOBQ__INTERNAL int jobq__tx_change(jobq *q, jobq_event *event, const struct jobq
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_check_names(jobq *q) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL int jobq__tx_check_names(struct jobq__tx *tx) {
     size_t i, kept = 0;
     for (i = 0; i < tx->new_count; i++) {
         int64_t id;
@@ -9677,10 +9691,9 @@ JOBQ__INTERNAL int jobq__tx_check_names(jobq *q) {
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx) {
     struct jobq__link *link;
-    int rc = jobq__tx_check_names(q);
+    int rc = jobq__tx_check_names(tx);
     if (rc != JOBQ_OK) return rc;
     for (link = tx->taken.next; link != &tx->taken; link = link->next) {
         /* Changes nothing where the row waits already. */
@@ -9693,9 +9706,10 @@ JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_check_taken(jobq *q) {
+JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__link *link, *next;
-    for (link = q->tx.taken.next; link != &q->tx.taken; link = next) {
+    for (link = tx->taken.next; link != &tx->taken; link = next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         struct jobq__row row;
         int rc = jobq__store_row(&q->writer, entry->row.id, &row);
@@ -9704,7 +9718,7 @@ JOBQ__INTERNAL int jobq__tx_check_taken(jobq *q) {
         if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED && row.runs == entry->row.runs) continue;
         jobq__assert(entry->lane != q->suspects);
         jobq__list_remove(link);
-        jobq__list_append(&q->tx.dropped, link);
+        jobq__list_append(&tx->dropped, link);
     }
     return JOBQ_OK;
 }
@@ -9724,10 +9738,11 @@ static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
 }
 
 /* True if another transaction would find something to claim, promote or move. */
-static bool jobq__tx_more(const jobq *q) {
+static bool jobq__tx_more(const struct jobq__tx *tx) {
+    const jobq *q = tx->q;
     const struct jobq__link *link;
     if (q->look_lanes || !jobq__list_empty(&q->parked)) return true;
-    if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= q->tx.now_ms) return true;
+    if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= tx->now_ms) return true;
     for (link = q->ready.next; link != &q->ready; link = link->next)
         if (link != &q->suspects->ready || !q->suspects_claimed) return true;
     return false;
@@ -9752,18 +9767,19 @@ static void jobq__tx_tell(jobq *q, int64_t id, int state, int attempt, const cha
     }
 }
 
-static void jobq__tx_tell_waiters(jobq *q) {
+static void jobq__tx_tell_waiters(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__link *link;
     size_t i;
     if (jobq__list_empty(&q->pool.waiters)) return;
-    for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) {
+    for (link = tx->settled.next; link != &tx->settled; link = link->next) {
         const struct jobq__entry *entry = JOBQ__LINKED(link);
         if (entry->verdict.outcome != JOBQ_OUTCOME_NONE && !q->events.call)
             jobq__tx_tell(q, entry->row.id, entry->verdict.state, entry->row.attempt,
                           jobq__tx_text(entry), 0);
     }
-    for (i = 0; i < q->tx.changes_count; i++) {
-        const struct jobq__change *change = &q->tx.changes[i];
+    for (i = 0; i < tx->changes_count; i++) {
+        const struct jobq__change *change = &tx->changes[i];
         const jobq_event *event = &change->told.event;
         int state = event->to == JOBQ_STATE_CANCELLED ? JOBQ__CANCELLED
                   : event->to == JOBQ_STATE_FAILED ? JOBQ__FAILED
@@ -9782,9 +9798,9 @@ static void jobq__tx_wake_workers(jobq *q, int jobs, struct jobq__wakes *wakes) 
 }
 
 /* Everything that the pool sees of a commit, in one go. */
-static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
+static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
+    jobq *q = tx->q;
     struct jobq__pool *pool = &q->pool;
-    struct jobq__tx *tx = &q->tx;
     int64_t due_ms = pool->due_at_ms;
     int jobs = 0;
     jobq__os_lock(&pool->mu);
@@ -9796,7 +9812,7 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     jobq__list_move_all(&tx->dropped, &tx->taken);
     jobq__tx_add_stats(&pool->stats, &tx->add);
     pool->stats.wal_pages = tx->db->wal_pages;
-    pool->more = jobq__tx_more(q);
+    pool->more = jobq__tx_more(tx);
     if (!q->client) {
         pool->due_at_ms = q->next_due_ms;
         pool->due_fired = false;
@@ -9806,7 +9822,7 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     wakes->scheduler = wakes->scheduler || q->next_due_ms < due_ms
                     || tx->prune_at_ms < pool->prune_at_ms;
     pool->prune_at_ms = JOBQ__MIN(pool->prune_at_ms, tx->prune_at_ms);
-    jobq__tx_tell_waiters(q);
+    jobq__tx_tell_waiters(tx);
     jobq__list_move_all(&tx->dropped, &tx->settled);
     jobq__tx_wake_workers(q, jobs, wakes);
     pool->starved = tx->starved;
@@ -9815,10 +9831,11 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     jobq__os_unlock(&pool->mu);
 }
 
-static void jobq__tx_emit(jobq *q) {
+static void jobq__tx_emit(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     size_t i;
-    for (i = 0; i < q->tx.changes_count; i++) {
-        struct jobq__change *change = &q->tx.changes[i];
+    for (i = 0; i < tx->changes_count; i++) {
+        struct jobq__change *change = &tx->changes[i];
         const struct jobq__name *kind = jobq__registry_by_id(&q->names, change->kind);
         const struct jobq__name *queue = jobq__registry_by_id(&q->names, change->queue);
         change->told.event.kind = kind ? kind->text : "";
@@ -9829,16 +9846,17 @@ static void jobq__tx_emit(jobq *q) {
 }
 
 /* A name that was lost is committed now: who is claimed by such a queue has it for its events. */
-static void jobq__tx_name_queues(jobq *q) {
+static void jobq__tx_name_queues(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__link *link;
-    for (link = q->tx.claimed.next; link != &q->tx.claimed; link = link->next) {
+    for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         if (!entry->queue) entry->queue = jobq__registry_by_id(&q->names, entry->row.queue);
     }
 }
 
-JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wakes) {
+    jobq *q = tx->q;
     struct jobq__link *link;
     size_t i;
     q->last_id = tx->last_id;
@@ -9854,11 +9872,11 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     }
     for (i = 0; i < tx->new_count; i++)
         jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].text);
-    if (tx->new_count && q->events.call) jobq__tx_name_queues(q);
+    if (tx->new_count && q->events.call) jobq__tx_name_queues(tx);
     /* Before the ring is filled: a worker tells of a start as soon as it finds the job there. */
-    jobq__tx_emit(q);
-    jobq__tx_publish(q, wakes);
-    jobq__tx_drop_changes(q, 0);
+    jobq__tx_emit(tx);
+    jobq__tx_publish(tx, wakes);
+    jobq__tx_drop_changes(tx, 0);
     jobq__tx_recycle_all(q, &tx->dropped);
     jobq__tx_check(q);
 }
@@ -9873,31 +9891,34 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
 /* ---- Settle ---- */
 
 /* How long a job that ended so is kept. */
-static int64_t jobq__tx_keep(const jobq *q, const struct jobq__entry *entry) {
+static int64_t jobq__tx_keep(const struct jobq__tx *tx, const struct jobq__entry *entry) {
+    const jobq *q = tx->q;
     const jobq_kind *spec = &entry->kind->spec;
     if (entry->verdict.state == JOBQ__FAILED) return spec->keep_failed_ms;
     return jobq__disk_saves_room(q) ? JOBQ_NONE : spec->keep_done_ms;
 }
 
 /* What a job has to say for itself is stored, unless every byte is needed. */
-static int jobq__tx_store_extra(jobq *q, int64_t id, enum jobq__extra what, const void *data,
-                                size_t size) {
+static int jobq__tx_store_extra(struct jobq__tx *tx, int64_t id, enum jobq__extra what,
+                                const void *data, size_t size) {
+    jobq *q = tx->q;
     if (jobq__disk_saves_room(q)) return JOBQ_OK;
-    q->tx.grows = jobq__add(q->tx.grows, (int64_t)size);
-    return jobq__store_extra(q->tx.db, id, what, data, size);
+    tx->grows = jobq__add(tx->grows, (int64_t)size);
+    return jobq__store_extra(tx->db, id, what, data, size);
 }
 
-static int64_t jobq__tx_prune_at(jobq *q, int64_t keep_ms) {
-    int64_t at_ms = jobq__add(q->tx.now_ms, keep_ms);
+static int64_t jobq__tx_prune_at(struct jobq__tx *tx, int64_t keep_ms) {
+    jobq *q = tx->q;
+    int64_t at_ms = jobq__add(tx->now_ms, keep_ms);
     if (q->options.keep_max != JOBQ_UNLIMITED)
-        q->tx.prune_at_ms = JOBQ__MIN(q->tx.prune_at_ms,
-                                      jobq__add(q->tx.now_ms, JOBQ__PRUNE_PAUSE_MS));
-    q->tx.prune_at_ms = JOBQ__MIN(q->tx.prune_at_ms, at_ms);
+        tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms,
+                                      jobq__add(tx->now_ms, JOBQ__PRUNE_PAUSE_MS));
+    tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, at_ms);
     return at_ms;
 }
 
-static void jobq__tx_count(jobq *q, const struct jobq__verdict *verdict) {
-    jobq_stats *add = &q->tx.add;
+static void jobq__tx_count(struct jobq__tx *tx, const struct jobq__verdict *verdict) {
+    jobq_stats *add = &tx->add;
     if (verdict->state == JOBQ__DONE) add->done++;
     else if (verdict->state == JOBQ__FAILED) add->failed++;
     else if (verdict->state == JOBQ__CANCELLED) add->cancelled++;
@@ -9905,20 +9926,21 @@ static void jobq__tx_count(jobq *q, const struct jobq__verdict *verdict) {
 }
 
 /* The fence held or not: the entry is dealt with either way. */
-static int jobq__tx_settled(jobq *q, struct jobq__entry *entry, bool applied) {
+static int jobq__tx_settled(struct jobq__tx *tx, struct jobq__entry *entry, bool applied) {
+    jobq *q = tx->q;
     jobq_event event;
     entry->gone = true;
-    q->tx.claims_changed = true;
-    q->tx.frees += (int64_t)entry->row.size + JOBQ__ROW_BYTES;
-    if (entry->lane == q->suspects) q->tx.released++;
+    tx->claims_changed = true;
+    tx->frees += (int64_t)entry->row.size + JOBQ__ROW_BYTES;
+    if (entry->lane == q->suspects) tx->released++;
     if (!applied) {
         entry->verdict.outcome = JOBQ_OUTCOME_NONE;
-        q->tx.add.lost_outcomes++;
+        tx->add.lost_outcomes++;
         return JOBQ_OK;
     }
-    jobq__tx_count(q, &entry->verdict);
+    jobq__tx_count(tx, &entry->verdict);
     if (!q->events.call) return JOBQ_OK;
-    event.now_ms = q->tx.now_ms;
+    event.now_ms = tx->now_ms;
     event.id = entry->row.id;
     event.from = JOBQ_STATE_RUNNING;
     event.to = jobq__state_public(entry->verdict.state, false);
@@ -9926,10 +9948,10 @@ static int jobq__tx_settled(jobq *q, struct jobq__entry *entry, bool applied) {
     event.outcome = entry->verdict.outcome;
     event.wait_ms = entry->wait_ms;
     event.run_ms = entry->run_ms;
-    return jobq__tx_change(q, &event, &entry->row, entry->key, jobq__tx_text(entry));
+    return jobq__tx_change(tx, &event, &entry->row, entry->key, jobq__tx_text(entry));
 }
 
-static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
+static int jobq__tx_requeue(struct jobq__tx *tx, struct jobq__entry *entry, int *changed) {
     const struct jobq__verdict *verdict = &entry->verdict;
     const char *text = jobq__tx_text(entry);
     struct jobq__row row = entry->row;
@@ -9940,24 +9962,24 @@ static int jobq__tx_requeue(jobq *q, struct jobq__entry *entry, int *changed) {
     row.delay_ms = verdict->delay_ms;
     row.crashes = verdict->crashes;
     row.side = text ? JOBQ__SIDE_EXTRA : 0;
-    row.lane = verdict->due ? jobq__tx_due_lane(q, &row) : jobq__tx_lane(q, &row);
-    rc = jobq__store_requeue(q->tx.db, &row, row.lane > 0 ? row.priority : 0, changed);
+    row.lane = verdict->due ? jobq__tx_due_lane(tx, &row) : jobq__tx_lane(tx, &row);
+    rc = jobq__store_requeue(tx->db, &row, row.lane > 0 ? row.priority : 0, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
-    if (text) rc = jobq__tx_store_extra(q, row.id, JOBQ__EXTRA_ERROR, text, strlen(text));
+    if (text) rc = jobq__tx_store_extra(tx, row.id, JOBQ__EXTRA_ERROR, text, strlen(text));
     if (rc == JOBQ_OK && verdict->outcome == JOBQ_RESCHEDULE)
-        rc = jobq__store_unsave(q->tx.db, row.id, entry->row.side);
+        rc = jobq__store_unsave(tx->db, row.id, entry->row.side);
     if (rc != JOBQ_OK) return rc;
-    if (row.lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(q, row.run_at_ms);
-    else if (row.lane > 0) rc = jobq__tx_ready(q, &row);
+    if (row.lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(tx, row.run_at_ms);
+    else if (row.lane > 0) rc = jobq__tx_ready(tx, &row);
     return rc;
 }
 
-static int jobq__tx_finish(jobq *q, struct jobq__entry *entry, int *changed) {
-    struct jobq__db *db = q->tx.db;
+static int jobq__tx_finish(struct jobq__tx *tx, struct jobq__entry *entry, int *changed) {
+    struct jobq__db *db = tx->db;
     const struct jobq__verdict *verdict = &entry->verdict;
     const struct jobq__row *row = &entry->row;
     const struct jobq__said *said = entry->said;
-    int64_t keep_ms = jobq__tx_keep(q, entry);
+    int64_t keep_ms = jobq__tx_keep(tx, entry);
     int rc;
     if (keep_ms == JOBQ_NONE) {
         rc = jobq__store_drop_runs(db, row->id, row->id, row->runs, changed);
@@ -9965,13 +9987,13 @@ static int jobq__tx_finish(jobq *q, struct jobq__entry *entry, int *changed) {
             rc = jobq__store_drop_side(db, row->kind, row->id, row->side);
         return rc;
     }
-    rc = jobq__store_finish(db, row->id, JOBQ__CLAIMED, row->runs, verdict->state, q->tx.now_ms,
-                            jobq__tx_prune_at(q, keep_ms), said ? JOBQ__SIDE_EXTRA : 0, changed);
+    rc = jobq__store_finish(db, row->id, JOBQ__CLAIMED, row->runs, verdict->state, tx->now_ms,
+                            jobq__tx_prune_at(tx, keep_ms), said ? JOBQ__SIDE_EXTRA : 0, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
     if (said && said->text)
-        rc = jobq__tx_store_extra(q, row->id, JOBQ__EXTRA_ERROR, said->text, strlen(said->text));
+        rc = jobq__tx_store_extra(tx, row->id, JOBQ__EXTRA_ERROR, said->text, strlen(said->text));
     if (rc == JOBQ_OK && said && said->result)
-        rc = jobq__tx_store_extra(q, row->id, JOBQ__EXTRA_RESULT, said->result,
+        rc = jobq__tx_store_extra(tx, row->id, JOBQ__EXTRA_RESULT, said->result,
                                   said->result_size);
     if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
     return rc;
@@ -9985,11 +10007,11 @@ static void jobq__tx_heed_cancel(struct jobq__entry *entry) {
     entry->verdict.outcome = JOBQ_CANCELLED;
 }
 
-static int jobq__tx_settle_one(jobq *q, struct jobq__entry *entry) {
+static int jobq__tx_settle_one(struct jobq__tx *tx, struct jobq__entry *entry) {
     int changed = 0;
-    int rc = entry->verdict.state == JOBQ__WAITING ? jobq__tx_requeue(q, entry, &changed)
-                                                   : jobq__tx_finish(q, entry, &changed);
-    return rc == JOBQ_OK ? jobq__tx_settled(q, entry, changed == 1) : rc;
+    int rc = entry->verdict.state == JOBQ__WAITING ? jobq__tx_requeue(tx, entry, &changed)
+                                                   : jobq__tx_finish(tx, entry, &changed);
+    return rc == JOBQ_OK ? jobq__tx_settled(tx, entry, changed == 1) : rc;
 }
 
 /* True if the row needs nothing but one statement that can serve its neighbours as well. */
@@ -9998,44 +10020,43 @@ static bool jobq__tx_plain(const struct jobq__entry *entry) {
         && !jobq__os_load(&entry->cancel);
 }
 
-static size_t jobq__tx_run_length(jobq *q, size_t first, size_t count) {
-    const struct jobq__entry *a = q->tx.order[first];
+static size_t jobq__tx_run_length(struct jobq__tx *tx, size_t first, size_t count) {
+    const struct jobq__entry *a = tx->order[first];
     size_t length = 1;
-    if (q->tx.single_rows || !jobq__tx_plain(a)) return 1;
+    if (tx->single_rows || !jobq__tx_plain(a)) return 1;
     while (first + length < count) {
-        const struct jobq__entry *b = q->tx.order[first + length];
+        const struct jobq__entry *b = tx->order[first + length];
         if (b->row.id != a->row.id + (int64_t)length || b->row.runs != a->row.runs
             || !jobq__tx_plain(b) || b->verdict.state != a->verdict.state
-            || jobq__tx_keep(q, b) != jobq__tx_keep(q, a)) break;
+            || jobq__tx_keep(tx, b) != jobq__tx_keep(tx, a)) break;
         length++;
     }
     return length;
 }
 
-static int jobq__tx_settle_run(jobq *q, size_t first, size_t length) {
-    struct jobq__entry **order = &q->tx.order[first];
+static int jobq__tx_settle_run(struct jobq__tx *tx, size_t first, size_t length) {
+    struct jobq__entry **order = &tx->order[first];
     const struct jobq__row *a = &order[0]->row;
-    int64_t last = a->id + (int64_t)length - 1, keep_ms = jobq__tx_keep(q, order[0]);
+    int64_t last = a->id + (int64_t)length - 1, keep_ms = jobq__tx_keep(tx, order[0]);
     int changed, rc;
     size_t i;
     if (keep_ms == JOBQ_NONE)
-        rc = jobq__store_drop_runs(q->tx.db, a->id, last, a->runs, &changed);
+        rc = jobq__store_drop_runs(tx->db, a->id, last, a->runs, &changed);
     else
-        rc = jobq__store_finish_runs(q->tx.db, a->id, last, a->runs, order[0]->verdict.state,
-                                     q->tx.now_ms, jobq__tx_prune_at(q, keep_ms), &changed);
+        rc = jobq__store_finish_runs(tx->db, a->id, last, a->runs, order[0]->verdict.state,
+                                     tx->now_ms, jobq__tx_prune_at(tx, keep_ms), &changed);
     if (rc != JOBQ_OK) return rc;
     if (changed != (int)length) {
         /* One of them is no longer ours; which one is found row by row, from the beginning. */
-        q->tx.single_rows = true;
+        tx->single_rows = true;
         return JOBQ__AGAIN;
     }
-    for (i = 0; i < length && rc == JOBQ_OK; i++) rc = jobq__tx_settled(q, order[i], true);
+    for (i = 0; i < length && rc == JOBQ_OK; i++) rc = jobq__tx_settled(tx, order[i], true);
     return rc;
 }
 
 /* By id; insertion sort, because what is handed in is nearly sorted. */
-static int jobq__tx_sort(jobq *q, size_t *count) {
-    struct jobq__tx *tx = &q->tx;
+static int jobq__tx_sort(struct jobq__tx *tx, size_t *count) {
     struct jobq__link *link;
     size_t n = 0;
     for (link = tx->settled.next; link != &tx->settled; link = link->next) {
@@ -10056,66 +10077,67 @@ static int jobq__tx_sort(jobq *q, size_t *count) {
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_settle(jobq *q) {
+JOBQ__INTERNAL int jobq__tx_settle(struct jobq__tx *tx) {
     size_t count = 0, i, length;
-    int rc = jobq__tx_sort(q, &count);
-    for (i = 0; i < count && rc == JOBQ_OK; i++) jobq__tx_heed_cancel(q->tx.order[i]);
+    int rc = jobq__tx_sort(tx, &count);
+    for (i = 0; i < count && rc == JOBQ_OK; i++) jobq__tx_heed_cancel(tx->order[i]);
     for (i = 0; i < count && rc == JOBQ_OK; i += length) {
-        length = jobq__tx_run_length(q, i, count);
-        rc = length > 1 ? jobq__tx_settle_run(q, i, length)
-                        : jobq__tx_settle_one(q, q->tx.order[i]);
+        length = jobq__tx_run_length(tx, i, count);
+        rc = length > 1 ? jobq__tx_settle_run(tx, i, length)
+                        : jobq__tx_settle_one(tx, tx->order[i]);
     }
     return rc;
 }
 
 /* ---- The end of a job that nobody runs ---- */
 
-JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row) {
+JOBQ__INTERNAL void jobq__tx_leaves(struct jobq__tx *tx, const struct jobq__row *row) {
     /* It may be a client's, above all ids that we know. */
-    q->tx.last_id = JOBQ__MAX(q->tx.last_id, row->id);
-    q->tx.frees += (int64_t)row->size + JOBQ__ROW_BYTES;
-    if (row->state == JOBQ__WAITING && row->lane == JOBQ__LANE_SCHEDULED) q->tx.due_stale = true;
+    tx->last_id = JOBQ__MAX(tx->last_id, row->id);
+    tx->frees += (int64_t)row->size + JOBQ__ROW_BYTES;
+    if (row->state == JOBQ__WAITING && row->lane == JOBQ__LANE_SCHEDULED) tx->due_stale = true;
 }
 
-JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
-                                jobq_outcome outcome) {
+JOBQ__INTERNAL int jobq__tx_end(struct jobq__tx *tx, const struct jobq__row *row, int state,
+                                const char *text, jobq_outcome outcome) {
+    jobq *q = tx->q;
     const struct jobq__name *kind = jobq__registry_by_id(&q->names, row->kind);
     bool handled = kind && jobq__os_load(&kind->handled);
     int64_t keep_ms = state == JOBQ__FAILED
         ? (handled ? kind->spec.keep_failed_ms : q->options.keep_failed_ms)
         : jobq__disk_saves_room(q) ? JOBQ_NONE
         : (handled ? kind->spec.keep_done_ms : q->options.keep_done_ms);
-    struct jobq__db *db = q->tx.db;
+    struct jobq__db *db = tx->db;
     char key[JOBQ_KEY_MAX + 1];
     jobq_event event;
-    int changed = 1, rc = jobq__tx_key(q, row, key);
+    int changed = 1, rc = jobq__tx_key(tx, row, key);
     if (rc != JOBQ_OK) return rc;
     memset(&event, 0, sizeof event);
-    jobq__tx_leaves(q, row);
+    jobq__tx_leaves(tx, row);
     if (keep_ms == JOBQ_NONE) {
         /* The highest row may go: the claims row remembers the id. */
-        q->tx.claims_changed = true;
+        tx->claims_changed = true;
         rc = jobq__store_drop(db, row->kind, row->id, row->side);
     } else {
-        rc = jobq__store_finish(db, row->id, row->state, row->runs, state, q->tx.now_ms,
-                                jobq__tx_prune_at(q, keep_ms), text ? JOBQ__SIDE_EXTRA : 0,
+        rc = jobq__store_finish(db, row->id, row->state, row->runs, state, tx->now_ms,
+                                jobq__tx_prune_at(tx, keep_ms), text ? JOBQ__SIDE_EXTRA : 0,
                                 &changed);
         if (rc == JOBQ_OK && !changed)
-            rc = jobq__tx_stray(q, row->id);
+            rc = jobq__tx_stray(tx, row->id);
         if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
         if (rc == JOBQ_OK && text)
-            rc = jobq__tx_store_extra(q, row->id, JOBQ__EXTRA_ERROR, text, strlen(text));
+            rc = jobq__tx_store_extra(tx, row->id, JOBQ__EXTRA_ERROR, text, strlen(text));
     }
     if (rc != JOBQ_OK) return rc;
-    if (state == JOBQ__FAILED) q->tx.add.failed++;
-    if (state == JOBQ__CANCELLED) q->tx.add.cancelled++;
-    event.now_ms = q->tx.now_ms;
+    if (state == JOBQ__FAILED) tx->add.failed++;
+    if (state == JOBQ__CANCELLED) tx->add.cancelled++;
+    event.now_ms = tx->now_ms;
     event.id = row->id;
     event.from = jobq__state_public(row->state, true);
     event.to = jobq__state_public(state, false);
     event.attempt = row->attempt;
     event.outcome = outcome;
-    return jobq__tx_change(q, &event, row, key, text);
+    return jobq__tx_change(tx, &event, row, key, text);
 }
 
 /*==== tx_order.c ====*/
@@ -10127,33 +10149,38 @@ JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state,
 
 /* ---- Places: lanes, order, the ring's window ---- */
 
-JOBQ__INTERNAL bool jobq__tx_handled(jobq *q, int64_t kind) {
+JOBQ__INTERNAL bool jobq__tx_handled(struct jobq__tx *tx, int64_t kind) {
+    jobq *q = tx->q;
     const struct jobq__name *name = jobq__registry_by_id(&q->names, kind);
     return name && jobq__os_load(&name->handled);
 }
 
-JOBQ__INTERNAL int32_t jobq__tx_lane(jobq *q, const struct jobq__row *row) {
-    if (row->run_at_ms > q->tx.now_ms || row->run_at_ms == JOBQ_NEVER) return JOBQ__LANE_SCHEDULED;
-    return jobq__tx_due_lane(q, row);
+JOBQ__INTERNAL int32_t jobq__tx_lane(struct jobq__tx *tx, const struct jobq__row *row) {
+    if (row->run_at_ms > tx->now_ms || row->run_at_ms == JOBQ_NEVER) return JOBQ__LANE_SCHEDULED;
+    return jobq__tx_due_lane(tx, row);
 }
 
-JOBQ__INTERNAL int32_t jobq__tx_due_lane(jobq *q, const struct jobq__row *row) {
+JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row) {
+    jobq *q = tx->q;
     /* A client does not know who handles what; the owner parks when it finds out. */
-    if (!q->client && !jobq__tx_handled(q, row->kind)) return -row->kind;
+    if (!q->client && !jobq__tx_handled(tx, row->kind)) return -row->kind;
     return row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
 }
 
-JOBQ__INTERNAL void jobq__tx_scheduled(jobq *q, int64_t at_ms) {
-    q->tx.next_due_ms = JOBQ__MIN(q->tx.next_due_ms, at_ms);
+JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, int64_t at_ms) {
+    tx->next_due_ms = JOBQ__MIN(tx->next_due_ms, at_ms);
 }
 
-JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(jobq *q, int64_t lane) {
+JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(struct jobq__tx *tx, int64_t lane) {
+    jobq *q = tx->q;
     if (lane == JOBQ__LANE_SUSPECT) return q->suspects;
     return jobq__registry_by_id(&q->names, lane);
 }
 
 /* True if row sorts before a job of its lane that is claimed already and has not started. */
-static bool jobq__tx_before_tail(jobq *q, struct jobq__name *lane, const struct jobq__row *row) {
+static bool jobq__tx_before_tail(struct jobq__tx *tx, struct jobq__name *lane,
+                                 const struct jobq__row *row) {
+    jobq *q = tx->q;
     struct jobq__entry *last;
     bool before;
     if (lane->last_claimed && jobq__ring_compare(row, lane->last_claimed) < 0) return true;
@@ -10164,143 +10191,152 @@ static bool jobq__tx_before_tail(jobq *q, struct jobq__name *lane, const struct 
     return before;
 }
 
-JOBQ__INTERNAL void jobq__tx_claimed(jobq *q, struct jobq__entry *entry) {
-    entry->serial = ++q->tx.serial;
-    jobq__list_append(&q->tx.claimed, &entry->link);
+JOBQ__INTERNAL void jobq__tx_claimed(struct jobq__tx *tx, struct jobq__entry *entry) {
+    jobq *q = tx->q;
+    entry->serial = ++tx->serial;
+    jobq__list_append(&tx->claimed, &entry->link);
     jobq__tx_note_last(entry);
-    q->tx.claims_changed = true;
-    q->tx.room--;
-    q->tx.over--;
-    q->tx.bytes -= (int64_t)entry->row.size;
-    if (entry->lane == q->suspects) q->tx.suspects++;
+    tx->claims_changed = true;
+    tx->room--;
+    tx->over--;
+    tx->bytes -= (int64_t)entry->row.size;
+    if (entry->lane == q->suspects) tx->suspects++;
 }
 
-JOBQ__INTERNAL int jobq__tx_unclaim(jobq *q, struct jobq__entry *entry) {
+JOBQ__INTERNAL int jobq__tx_unclaim(struct jobq__tx *tx, struct jobq__entry *entry) {
+    jobq *q = tx->q;
     struct jobq__row row = entry->row;
     int changed, rc;
     row.lane = row.crashes > 0 ? JOBQ__LANE_SUSPECT : row.queue;
-    rc = jobq__store_give_back(q->tx.db, row.id, row.lane, row.priority, &changed);
+    rc = jobq__store_give_back(tx->db, row.id, row.lane, row.priority, &changed);
     if (rc != JOBQ_OK) return rc;
     /* Not changed: somebody else has taken the row away, and it is no longer ours to give. */
-    q->tx.claims_changed = true;
+    tx->claims_changed = true;
     if (jobq__list_empty(&entry->lane->ready))
         jobq__list_append(&q->ready, &entry->lane->ready);
     return rc;
 }
 
-JOBQ__INTERNAL void jobq__tx_take_out(jobq *q, struct jobq__entry *entry) {
+JOBQ__INTERNAL void jobq__tx_take_out(struct jobq__tx *tx, struct jobq__entry *entry) {
+    jobq *q = tx->q;
     jobq__assert(jobq__os_held(&q->pool.mu));
     jobq__ring_remove(&q->pool.ring, entry);
-    jobq__list_append(&q->tx.taken, &entry->link);
+    jobq__list_append(&tx->taken, &entry->link);
     entry->gone = true;
 }
 
 /* A job that this very transaction has claimed is not to be run after all. */
-JOBQ__INTERNAL void jobq__tx_drop(jobq *q, struct jobq__entry *entry) {
+JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry) {
+    jobq *q = tx->q;
     struct jobq__link *link;
     jobq__list_remove(&entry->link);
-    jobq__list_append(&q->tx.dropped, &entry->link);
-    q->tx.room++;
-    q->tx.over++;
-    q->tx.bytes += (int64_t)entry->row.size;
-    if (entry->lane == q->suspects) q->tx.suspects--;
+    jobq__list_append(&tx->dropped, &entry->link);
+    tx->room++;
+    tx->over++;
+    tx->bytes += (int64_t)entry->row.size;
+    if (entry->lane == q->suspects) tx->suspects--;
     entry->lane->last_claimed = NULL;
-    for (link = q->tx.claimed.next; link != &q->tx.claimed; link = link->next)
+    for (link = tx->claimed.next; link != &tx->claimed; link = link->next)
         if (JOBQ__LINKED(link)->lane == entry->lane) jobq__tx_note_last(JOBQ__LINKED(link));
 }
 
 /* Keeps I2 when the ring may not grow: everything of the lane that sorts after row goes back to
  * the table, and the next claim takes the lane in order again. */
-static int jobq__tx_narrow(jobq *q, struct jobq__name *lane, const struct jobq__row *row) {
-    struct jobq__link *link, *next, *first = q->tx.taken.prev;
+static int jobq__tx_narrow(struct jobq__tx *tx, struct jobq__name *lane,
+                           const struct jobq__row *row) {
+    jobq *q = tx->q;
+    struct jobq__link *link, *next, *first = tx->taken.prev;
     int rc = JOBQ_OK;
     jobq__os_lock(&q->pool.mu);
     for (link = lane->ring.prev; link != &lane->ring; link = next) {
         next = link->prev;
         if (jobq__ring_compare(row, &JOBQ__LINKED(link)->row) >= 0) break;
-        jobq__tx_take_out(q, JOBQ__LINKED(link));
-        q->tx.room++;
-        q->tx.over++;
+        jobq__tx_take_out(tx, JOBQ__LINKED(link));
+        tx->room++;
+        tx->over++;
     }
     jobq__os_unlock(&q->pool.mu);
-    for (link = first->next; link != &q->tx.taken && rc == JOBQ_OK; link = link->next)
-        rc = jobq__tx_unclaim(q, JOBQ__LINKED(link));
-    for (link = q->tx.claimed.next; link != &q->tx.claimed && rc == JOBQ_OK; link = next) {
+    for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
+    for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         next = link->next;
         if (entry->lane != lane || jobq__ring_compare(row, &entry->row) >= 0) continue;
-        rc = jobq__tx_unclaim(q, entry);
-        jobq__tx_drop(q, entry);
+        rc = jobq__tx_unclaim(tx, entry);
+        jobq__tx_drop(tx, entry);
     }
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__tx_stray(jobq *q, int64_t id) {
-    return jobq__db_fault(q->tx.db, "jobq_job", id, "the row", "is not where an index says");
+JOBQ__INTERNAL int jobq__tx_stray(struct jobq__tx *tx, int64_t id) {
+    return jobq__db_fault(tx->db, "jobq_job", id, "the row", "is not where an index says");
 }
 
 /* Claims one row that is ready, in or out of turn. */
-JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t id) {
-    jobq__walk *walk = jobq__store_by_id(q->tx.db, id);
+JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__name *lane, int64_t id) {
+    jobq *q = tx->q;
+    jobq__walk *walk = jobq__store_by_id(tx->db, id);
     struct jobq__entry *entry = NULL;
     struct jobq__row row;
     bool more = false;
     int changed, rc;
-    rc = jobq__store_next(q->tx.db, walk, &row, &more);
+    rc = jobq__store_next(tx->db, walk, &row, &more);
     if (rc == JOBQ_OK && more)
-        entry = jobq__tx_entry(q, &row, jobq__registry_by_id(&q->names, row.kind), lane);
+        entry = jobq__tx_entry(tx, &row, jobq__registry_by_id(&q->names, row.kind), lane);
     if (walk) jobq__store_end(walk);
     if (rc != JOBQ_OK) return rc;
     if (!entry && more) return JOBQ_NO_MEMORY;
-    rc = more ? jobq__store_claim(q->tx.db, id, id, &changed) : JOBQ_OK;
-    if (rc == JOBQ_OK && (!more || changed != 1)) rc = jobq__tx_stray(q, id);
+    rc = more ? jobq__store_claim(tx->db, id, id, &changed) : JOBQ_OK;
+    if (rc == JOBQ_OK && (!more || changed != 1)) rc = jobq__tx_stray(tx, id);
     if (rc != JOBQ_OK) {
         if (entry) jobq__tx_recycle(q, entry);
         return rc;
     }
     entry->row.runs++;
-    jobq__tx_claimed(q, entry);
+    jobq__tx_claimed(tx, entry);
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL bool jobq__tx_can_wait(const jobq *q, int rc) {
-    return rc == JOBQ_NO_MEMORY && jobq__db_in_transaction(q->tx.db);
+JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc) {
+    return rc == JOBQ_NO_MEMORY && jobq__db_in_transaction(tx->db);
 }
 
 /* I2 for a row that has just become ready, unless the ring is larger than what a full disk lets a
  * transaction give back. */
-static bool jobq__tx_in_order(jobq *q, struct jobq__name *lane, const struct jobq__row *row) {
+static bool jobq__tx_in_order(struct jobq__tx *tx, struct jobq__name *lane,
+                              const struct jobq__row *row) {
+    jobq *q = tx->q;
     if (lane == q->suspects || q->disk.level != JOBQ__DISK_ROOMY || jobq__os_load(&q->failed))
         return true;
-    return !jobq__tx_before_tail(q, lane, row);
+    return !jobq__tx_before_tail(tx, lane, row);
 }
 
-JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row) {
-    struct jobq__name *lane = jobq__tx_lane_name(q, row->lane);
+JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, const struct jobq__row *row) {
+    jobq *q = tx->q;
+    struct jobq__name *lane = jobq__tx_lane_name(tx, row->lane);
     int rc;
-    q->tx.ready = true;
+    tx->ready = true;
     if (!lane) {
         q->look_lanes = true;
         return JOBQ_OK;
     }
     if (jobq__list_empty(&lane->ready)) jobq__list_append(&q->ready, &lane->ready);
-    if (!q->tx.ordered || lane == q->suspects || !jobq__tx_before_tail(q, lane, row)) {
-        jobq__assert(jobq__tx_in_order(q, lane, row));
+    if (!tx->ordered || lane == q->suspects || !jobq__tx_before_tail(tx, lane, row)) {
+        jobq__assert(jobq__tx_in_order(tx, lane, row));
         return JOBQ_OK;
     }
-    if (q->tx.may_claim && q->tx.over > 0) {
-        rc = jobq__tx_claim_row(q, lane, row->id);
-        if (!jobq__tx_can_wait(q, rc)) return rc;
+    if (tx->may_claim && tx->over > 0) {
+        rc = jobq__tx_claim_row(tx, lane, row->id);
+        if (!jobq__tx_can_wait(tx, rc)) return rc;
     }
-    rc = jobq__tx_narrow(q, lane, row);
-    jobq__assert(rc != JOBQ_OK || jobq__tx_in_order(q, lane, row));
+    rc = jobq__tx_narrow(tx, lane, row);
+    jobq__assert(rc != JOBQ_OK || jobq__tx_in_order(tx, lane, row));
     return rc;
 }
 
 /* ---- Store ---- */
 
-JOBQ__INTERNAL int jobq__tx_new_name(jobq *q, const char *text, int64_t *id) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, const char *text, int64_t *id) {
     int rc;
     if (tx->new_count == tx->new_capacity) {
         size_t capacity = tx->new_capacity ? tx->new_capacity * 2 : 4;
@@ -10316,87 +10352,88 @@ JOBQ__INTERNAL int jobq__tx_new_name(jobq *q, const char *text, int64_t *id) {
     return JOBQ_OK;
 }
 
-static int jobq__tx_refuse_name(jobq *q, const char *text, int rc, jobq_error *err) {
+static int jobq__tx_refuse_name(struct jobq__tx *tx, const char *text, int rc, jobq_error *err) {
+    jobq *q = tx->q;
     if (rc == JOBQ_BAD_NAME)
         jobq__err_set(err, rc, "the name %s is not UTF-8; this file keeps its texts as UTF-16, and"
                       " other bytes would come back", text);
-    else if (rc == JOBQ_FULL && jobq__db_code(q->tx.db->sqlite_code) != rc)
+    else if (rc == JOBQ_FULL && jobq__db_code(tx->db->sqlite_code) != rc)
         jobq__err_set(err, rc, "%.200s holds %d names of kinds and queues already, and has"
                       " no room for %.64s; use those again, or another file", q->files.path,
                       JOBQ_NAMES_MAX, text);
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
+JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, const char *text, int32_t *id,
                                     struct jobq__name **name, jobq_error *err) {
+    jobq *q = tx->q;
     int64_t found;
     size_t i;
     int rc;
     *name = jobq__registry_by_text(&q->names, text);
     *id = *name ? (int32_t)(*name)->id : 0;
     if (*name) return JOBQ_OK;
-    for (i = 0; i < q->tx.new_count; i++)
-        if (strcmp(q->tx.new_names[i].text, text) == 0) {
-            *id = (int32_t)q->tx.new_names[i].id;
+    for (i = 0; i < tx->new_count; i++)
+        if (strcmp(tx->new_names[i].text, text) == 0) {
+            *id = (int32_t)tx->new_names[i].id;
             return JOBQ_OK;
         }
-    rc = jobq__store_name_find(q->tx.db, text, &found);
-    if (rc != JOBQ_OK) return jobq__tx_refuse_name(q, text, rc, err);
+    rc = jobq__store_name_find(tx->db, text, &found);
+    if (rc != JOBQ_OK) return jobq__tx_refuse_name(tx, text, rc, err);
     if (found) *name = jobq__registry_add(&q->names, found, text);
-    else rc = jobq__tx_new_name(q, text, &found);
+    else rc = jobq__tx_new_name(tx, text, &found);
     if (*name && strcmp((*name)->text, text) != 0)
-        rc = jobq__db_fault(q->tx.db, "jobq_name", found, "name", "is not what its index says");
+        rc = jobq__db_fault(tx->db, "jobq_name", found, "name", "is not what its index says");
     *id = (int32_t)found;
-    return jobq__tx_refuse_name(q, text, rc, err);
+    return jobq__tx_refuse_name(tx, text, rc, err);
 }
 
-JOBQ__INTERNAL int jobq__tx_flush(jobq *q) {
+JOBQ__INTERNAL int jobq__tx_flush(struct jobq__tx *tx) {
     bool taken = false;
     int rc = JOBQ_OK;
-    if (q->tx.rows_count)
-        rc = jobq__store_insert(q->tx.db, q->tx.rows, (size_t)q->tx.rows_count, &taken);
-    q->tx.rows_count = 0;
+    if (tx->rows_count)
+        rc = jobq__store_insert(tx->db, tx->rows, (size_t)tx->rows_count, &taken);
+    tx->rows_count = 0;
     return taken ? JOBQ__AGAIN : rc;
 }
 
 /* A job that would be claimed by this very transaction is stored as claimed: no index entry is
  * written only to be removed. */
-static bool jobq__tx_at_once(jobq *q, const struct jobq__row *row, struct jobq__name *kind,
-                             struct jobq__name *lane) {
-    struct jobq__tx *tx = &q->tx;
+static bool jobq__tx_at_once(struct jobq__tx *tx, const struct jobq__row *row,
+                             struct jobq__name *kind, struct jobq__name *lane) {
+    jobq *q = tx->q;
     if (!tx->may_claim || !kind || !lane || lane == q->suspects) return false;
     if (tx->room > 0 && tx->bytes > 0 && jobq__list_empty(&lane->ready) && !q->look_lanes)
         return true;
-    return tx->over > 0 && jobq__tx_before_tail(q, lane, row);
+    return tx->over > 0 && jobq__tx_before_tail(tx, lane, row);
 }
 
-JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__name *kind,
+JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row, struct jobq__name *kind,
                                 struct jobq__name *queue) {
-    struct jobq__tx *tx = &q->tx;
     struct jobq__entry *entry = NULL;
     bool ready;
     int rc = JOBQ_OK;
     row->id = ++tx->last_id;
     row->attempt = 1;
     row->created_at_ms = tx->now_ms;
-    row->lane = jobq__tx_lane(q, row);
+    row->lane = jobq__tx_lane(tx, row);
     ready = row->lane > 0;
-    if (ready && jobq__tx_at_once(q, row, kind, queue)) {
-        entry = jobq__tx_entry(q, row, kind, queue);
+    if (ready && jobq__tx_at_once(tx, row, kind, queue)) {
+        entry = jobq__tx_entry(tx, row, kind, queue);
         if (entry) {
             row->state = entry->row.state = JOBQ__CLAIMED;
             row->lane = entry->row.lane = JOBQ__LANE_NONE;
             row->runs = entry->row.runs = 1;
-            jobq__tx_claimed(q, entry);
+            jobq__tx_claimed(tx, entry);
         }
     }
     tx->rows[tx->rows_count++] = *row;
-    if (tx->rows_count == JOBQ__INSERT_ROWS) rc = jobq__tx_flush(q);
-    if (row->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(q, row->run_at_ms);
+    if (tx->rows_count == JOBQ__INSERT_ROWS) rc = jobq__tx_flush(tx);
+    if (row->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(tx, row->run_at_ms);
     if (rc == JOBQ_OK && ready && !entry) {
         /* Out of order: the row must stand in the table before tx_ready sees to it. */
-        if (tx->ordered && queue && jobq__tx_before_tail(q, queue, row)) rc = jobq__tx_flush(q);
-        if (rc == JOBQ_OK) rc = jobq__tx_ready(q, row);
+        if (tx->ordered && queue && jobq__tx_before_tail(tx, queue, row)) rc = jobq__tx_flush(tx);
+        if (rc == JOBQ_OK) rc = jobq__tx_ready(tx, row);
     }
     tx->ready = tx->ready || entry;
     tx->add.enqueued++;
@@ -10412,7 +10449,8 @@ JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__nam
 
 /* ---- Claim ---- */
 
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *taken) {
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken) {
+    jobq *q = tx->q;
     struct jobq__link *link;
     *taken = false;
     for (link = q->claimed.next; link != &q->claimed; link = link->next) {
@@ -10420,25 +10458,26 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *take
         if (entry->row.id != id || entry->gone) continue;
         jobq__os_lock(&q->pool.mu);
         if (entry->in_ring) {
-            jobq__tx_take_out(q, entry);
-            q->tx.claims_changed = *taken = true;
-            if (entry->lane == q->suspects) q->tx.released++;
+            jobq__tx_take_out(tx, entry);
+            tx->claims_changed = *taken = true;
+            if (entry->lane == q->suspects) tx->released++;
         }
         jobq__os_unlock(&q->pool.mu);
         return entry;
     }
-    for (link = q->tx.claimed.next; link != &q->tx.claimed; link = link->next) {
+    for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         if (entry->row.id != id) continue;
-        jobq__tx_drop(q, entry);
+        jobq__tx_drop(tx, entry);
         *taken = true;
         return entry;
     }
     return NULL;
 }
 
-JOBQ__INTERNAL int jobq__tx_give_back(jobq *q) {
-    struct jobq__link *link, *first = q->tx.taken.prev;
+JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx) {
+    jobq *q = tx->q;
+    struct jobq__link *link, *first = tx->taken.prev;
     int room = jobq__disk_batch(q, INT32_MAX);
     int rc = JOBQ_OK;
     jobq__os_lock(&q->pool.mu);
@@ -10446,28 +10485,28 @@ JOBQ__INTERNAL int jobq__tx_give_back(jobq *q) {
         struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
         if (!entry->in_ring) continue;
         room--;
-        jobq__tx_take_out(q, entry);
-        if (entry->lane == q->suspects) q->tx.released++;
+        jobq__tx_take_out(tx, entry);
+        if (entry->lane == q->suspects) tx->released++;
     }
     jobq__os_unlock(&q->pool.mu);
-    for (link = first->next; link != &q->tx.taken && rc == JOBQ_OK; link = link->next)
-        rc = jobq__tx_unclaim(q, JOBQ__LINKED(link));
+    for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
     return rc;
 }
 
 /* Marks entries that stand at the end of the claimed list, from first on, by runs of ids. */
-static int jobq__tx_claim_entries(jobq *q, struct jobq__link *first) {
+static int jobq__tx_claim_entries(struct jobq__tx *tx, struct jobq__link *first) {
     struct jobq__link *link = first;
-    while (link != &q->tx.claimed) {
+    while (link != &tx->claimed) {
         int64_t from = JOBQ__LINKED(link)->row.id, to = from;
         int changed, rc;
-        for (link = link->next; link != &q->tx.claimed; link = link->next, to++)
+        for (link = link->next; link != &tx->claimed; link = link->next, to++)
             if (JOBQ__LINKED(link)->row.id != to + 1) break;
-        rc = jobq__store_claim(q->tx.db, from, to, &changed);
-        if (rc == JOBQ_OK && changed != (int)(to - from + 1)) rc = jobq__tx_stray(q, from);
+        rc = jobq__store_claim(tx->db, from, to, &changed);
+        if (rc == JOBQ_OK && changed != (int)(to - from + 1)) rc = jobq__tx_stray(tx, from);
         if (rc != JOBQ_OK) return rc;
     }
-    for (link = first; link != &q->tx.claimed; link = link->next) {
+    for (link = first; link != &tx->claimed; link = link->next) {
         JOBQ__LINKED(link)->row.runs++;
         JOBQ__LINKED(link)->row.state = JOBQ__CLAIMED;
     }
@@ -10476,8 +10515,7 @@ static int jobq__tx_claim_entries(jobq *q, struct jobq__link *first) {
 
 /* Rows that a walk meets and that are to be moved when it is over. One walk at a time: the rows are
  * not on the stack, which is the caller's and may be small. */
-static int jobq__tx_set_aside(jobq *q, const struct jobq__row *row) {
-    struct jobq__tx *tx = &q->tx;
+static int jobq__tx_set_aside(struct jobq__tx *tx, const struct jobq__row *row) {
     if (tx->aside_count == tx->aside_capacity) {
         size_t capacity = tx->aside_capacity ? tx->aside_capacity * 2 : 8;
         void *aside = jobq__mem_resize(tx->aside, capacity, sizeof *tx->aside);
@@ -10491,70 +10529,73 @@ static int jobq__tx_set_aside(jobq *q, const struct jobq__row *row) {
 }
 
 /* Not claimable, found at the head of a lane: no handler, or died too often. */
-static bool jobq__tx_unfit(jobq *q, const struct jobq__row *row) {
+static bool jobq__tx_unfit(struct jobq__tx *tx, const struct jobq__row *row) {
+    jobq *q = tx->q;
     const struct jobq__name *kind = jobq__registry_by_id(&q->names, row->kind);
     if (!kind || !jobq__os_load(&kind->handled)) return true;
     return row->crashes > 0 && kind->spec.crashes_max != JOBQ_UNLIMITED
         && row->crashes >= kind->spec.crashes_max;
 }
 
-static int jobq__tx_park_or_fail(jobq *q, const struct jobq__row *row) {
+static int jobq__tx_park_or_fail(struct jobq__tx *tx, const struct jobq__row *row) {
     static const char text[] = "crashed: the process died while this job ran, too often";
-    if (!jobq__tx_handled(q, row->kind)) {
-        int rc = jobq__tx_know(q, row->kind);
-        return rc == JOBQ_OK ? jobq__store_move(q->tx.db, row->id, -row->kind, 0) : rc;
+    if (!jobq__tx_handled(tx, row->kind)) {
+        int rc = jobq__tx_know(tx, row->kind);
+        return rc == JOBQ_OK ? jobq__store_move(tx->db, row->id, -row->kind, 0) : rc;
     }
     /* The crash itself was counted when it was found out. */
-    return jobq__tx_end(q, row, JOBQ__FAILED, text, JOBQ_CRASHED);
+    return jobq__tx_end(tx, row, JOBQ__FAILED, text, JOBQ_CRASHED);
 }
 
 /* Claims up to limit rows of a lane; *moved counts what was parked or failed. */
-static int jobq__tx_claim_lane(jobq *q, struct jobq__name *lane, int limit, int *claimed,
-                               int *moved) {
-    struct jobq__link *before = q->tx.claimed.prev;
-    jobq__walk *walk = jobq__store_ready(q->tx.db, lane->id, limit);
+static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__name *lane, int limit,
+                               int *claimed, int *moved) {
+    jobq *q = tx->q;
+    struct jobq__link *before = tx->claimed.prev;
+    jobq__walk *walk = jobq__store_ready(tx->db, lane->id, limit);
     struct jobq__row row;
     bool more = true, out_of_room = false;
     size_t i;
     int rc = JOBQ_OK;
-    q->tx.aside_count = 0;
+    tx->aside_count = 0;
     *claimed = *moved = 0;
     while (*claimed + *moved < limit && !out_of_room) {
         struct jobq__entry *entry;
-        rc = jobq__store_next(q->tx.db, walk, &row, &more);
+        rc = jobq__store_next(tx->db, walk, &row, &more);
         if (rc != JOBQ_OK || !more) break;
-        if (jobq__tx_unfit(q, &row)) {
-            rc = jobq__tx_set_aside(q, &row);
+        if (jobq__tx_unfit(tx, &row)) {
+            rc = jobq__tx_set_aside(tx, &row);
             if (rc != JOBQ_OK) break;
             ++*moved;
             continue;
         }
-        entry = jobq__tx_entry(q, &row, jobq__registry_by_id(&q->names, row.kind), lane);
+        entry = jobq__tx_entry(tx, &row, jobq__registry_by_id(&q->names, row.kind), lane);
         if (!entry) {
-            q->tx.starved = true;
+            tx->starved = true;
             break;
         }
-        jobq__tx_claimed(q, entry);
+        jobq__tx_claimed(tx, entry);
         ++*claimed;
-        out_of_room = q->tx.bytes <= 0;
+        out_of_room = tx->bytes <= 0;
     }
     if (walk) jobq__store_end(walk);
     if (rc == JOBQ_OK && !more) jobq__list_remove(&lane->ready);
-    if (rc == JOBQ_OK) rc = jobq__tx_claim_entries(q, before->next);
-    for (i = 0; i < q->tx.aside_count && rc == JOBQ_OK; i++)
-        rc = jobq__tx_park_or_fail(q, &q->tx.aside[i]);
+    if (rc == JOBQ_OK) rc = jobq__tx_claim_entries(tx, before->next);
+    for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
+        rc = jobq__tx_park_or_fail(tx, &tx->aside[i]);
     return rc;
 }
 
 /* Suspects never meet: one is claimed at a time. */
-static int jobq__tx_lane_limit(jobq *q, const struct jobq__name *lane, int limit) {
+static int jobq__tx_lane_limit(struct jobq__tx *tx, const struct jobq__name *lane, int limit) {
+    jobq *q = tx->q;
     if (lane != q->suspects) return limit;
-    return q->suspects_claimed - q->tx.released + q->tx.suspects > 0 ? 0 : 1;
+    return q->suspects_claimed - tx->released + tx->suspects > 0 ? 0 : 1;
 }
 
 /* Fills the ring from the lanes with ready rows, each its share, the next one first next time. */
-static int jobq__tx_claim(jobq *q) {
-    struct jobq__tx *tx = &q->tx;
+static int jobq__tx_claim(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__link *link;
     bool progress = true;
     int rc = JOBQ_OK;
@@ -10565,9 +10606,9 @@ static int jobq__tx_claim(jobq *q) {
         share = lanes ? JOBQ__MAX(tx->room / lanes, 1) : 0;
         while (lanes-- > 0 && rc == JOBQ_OK && tx->room > 0 && tx->bytes > 0) {
             struct jobq__name *lane = JOBQ__CONTAINER(q->ready.next, struct jobq__name, ready);
-            int limit = jobq__tx_lane_limit(q, lane, JOBQ__MIN(share, tx->room));
+            int limit = jobq__tx_lane_limit(tx, lane, JOBQ__MIN(share, tx->room));
             int claimed = 0, moved = 0;
-            if (limit > 0) rc = jobq__tx_claim_lane(q, lane, limit, &claimed, &moved);
+            if (limit > 0) rc = jobq__tx_claim_lane(tx, lane, limit, &claimed, &moved);
             progress = progress || claimed || moved;
             if (jobq__list_empty(&lane->ready)) continue;
             jobq__list_remove(&lane->ready);
@@ -10579,25 +10620,26 @@ static int jobq__tx_claim(jobq *q) {
 
 /* ---- Promote ---- */
 
-static int jobq__tx_move(jobq *q, struct jobq__row *row, int32_t lane) {
-    int rc = lane ? jobq__tx_know(q, lane < 0 ? -lane : lane) : JOBQ_OK;
+static int jobq__tx_move(struct jobq__tx *tx, struct jobq__row *row, int32_t lane) {
+    int rc = lane ? jobq__tx_know(tx, lane < 0 ? -lane : lane) : JOBQ_OK;
     row->lane = lane;
     if (rc == JOBQ_OK)
-        rc = jobq__store_move(q->tx.db, row->id, row->lane, row->lane > 0 ? row->priority : 0);
-    if (rc == JOBQ_OK && row->lane > 0) rc = jobq__tx_ready(q, row);
+        rc = jobq__store_move(tx->db, row->id, row->lane, row->lane > 0 ? row->priority : 0);
+    if (rc == JOBQ_OK && row->lane > 0) rc = jobq__tx_ready(tx, row);
     return rc;
 }
 
 /* Reads up to a batch of rows, on a full disk a small one; *more: there may be others. */
-static int jobq__tx_walk(jobq *q, jobq__walk *walk, bool *more) {
+static int jobq__tx_walk(struct jobq__tx *tx, jobq__walk *walk, bool *more) {
+    jobq *q = tx->q;
     struct jobq__row row;
     int batch = jobq__disk_batch(q, JOBQ__BATCH), rc = JOBQ_OK;
-    q->tx.aside_count = 0;
+    tx->aside_count = 0;
     *more = true;
     while (rc == JOBQ_OK && batch-- > 0) {
-        rc = jobq__store_next(q->tx.db, walk, &row, more);
+        rc = jobq__store_next(tx->db, walk, &row, more);
         if (rc != JOBQ_OK || !*more) break;
-        rc = jobq__tx_set_aside(q, &row);
+        rc = jobq__tx_set_aside(tx, &row);
     }
     if (walk) jobq__store_end(walk);
     return rc;
@@ -10605,78 +10647,80 @@ static int jobq__tx_walk(jobq *q, jobq__walk *walk, bool *more) {
 
 /* Due rows become ready; if all of them fit into the ring and nothing stands before them they are
  * claimed from where they are, without the write in between. */
-static int jobq__tx_promote(jobq *q) {
+static int jobq__tx_promote(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     bool more, fits;
     size_t i;
     int rc;
-    if (q->tx.next_due_ms == JOBQ_NEVER || q->tx.next_due_ms > q->tx.now_ms) return JOBQ_OK;
-    rc = jobq__tx_walk(q, jobq__store_due(q->tx.db, q->tx.now_ms, JOBQ__BATCH), &more);
-    fits = q->tx.room > 0 && q->tx.aside_count <= (size_t)q->tx.room;
-    for (i = 0; i < q->tx.aside_count && rc == JOBQ_OK; i++) {
-        struct jobq__row *row = &q->tx.aside[i];
+    if (tx->next_due_ms == JOBQ_NEVER || tx->next_due_ms > tx->now_ms) return JOBQ_OK;
+    rc = jobq__tx_walk(tx, jobq__store_due(tx->db, tx->now_ms, JOBQ__BATCH), &more);
+    fits = tx->room > 0 && tx->aside_count <= (size_t)tx->room;
+    for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++) {
+        struct jobq__row *row = &tx->aside[i];
         struct jobq__name *lane = jobq__registry_by_id(&q->names, row->queue);
-        bool direct = fits && q->tx.bytes > 0 && lane && jobq__list_empty(&lane->ready)
-                   && !q->look_lanes && !row->crashes && jobq__tx_handled(q, row->kind);
-        rc = direct ? jobq__tx_claim_row(q, lane, row->id) : JOBQ_NO_MEMORY;
-        if (jobq__tx_can_wait(q, rc)) rc = jobq__tx_move(q, row, jobq__tx_lane(q, row));
+        bool direct = fits && tx->bytes > 0 && lane && jobq__list_empty(&lane->ready)
+                   && !q->look_lanes && !row->crashes && jobq__tx_handled(tx, row->kind);
+        rc = direct ? jobq__tx_claim_row(tx, lane, row->id) : JOBQ_NO_MEMORY;
+        if (jobq__tx_can_wait(tx, rc)) rc = jobq__tx_move(tx, row, jobq__tx_lane(tx, row));
     }
-    q->tx.due_stale = true;
+    tx->due_stale = true;
     /* Or else it would be due for ever. */
-    if (rc != JOBQ_OK || q->tx.aside_count) return rc;
-    rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
-    if (rc == JOBQ_OK && q->tx.next_due_ms <= q->tx.now_ms && q->tx.next_due_ms != JOBQ_NEVER)
-        rc = jobq__db_fault(q->tx.db, "jobq_job", 0, "the index jobq_live", "is out of order");
+    if (rc != JOBQ_OK || tx->aside_count) return rc;
+    rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
+    if (rc == JOBQ_OK && tx->next_due_ms <= tx->now_ms && tx->next_due_ms != JOBQ_NEVER)
+        rc = jobq__db_fault(tx->db, "jobq_job", 0, "the index jobq_live", "is out of order");
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int32_t kind, bool *more) {
+JOBQ__INTERNAL int jobq__tx_unpark(struct jobq__tx *tx, int32_t kind, bool *more) {
     size_t i;
-    int rc = jobq__tx_walk(q, jobq__store_ready(q->tx.db, -kind, JOBQ__BATCH), more);
+    int rc = jobq__tx_walk(tx, jobq__store_ready(tx->db, -kind, JOBQ__BATCH), more);
     /* Their time has come, even if the clock was set back since they were parked. */
-    for (i = 0; i < q->tx.aside_count && rc == JOBQ_OK; i++) {
-        struct jobq__row *row = &q->tx.aside[i];
-        rc = jobq__tx_move(q, row, row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue);
+    for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++) {
+        struct jobq__row *row = &tx->aside[i];
+        rc = jobq__tx_move(tx, row, row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue);
     }
     return rc;
 }
 
 /* What jobq_register could not finish. */
-static int jobq__tx_unpark_next(jobq *q) {
+static int jobq__tx_unpark_next(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__name *kind;
     bool more;
     int rc;
     if (jobq__list_empty(&q->parked)) return JOBQ_OK;
     kind = JOBQ__CONTAINER(q->parked.next, struct jobq__name, parked);
-    rc = jobq__tx_unpark(q, (int32_t)kind->id, &more);
-    if (rc == JOBQ_OK && !more) q->tx.unparked = kind;
+    rc = jobq__tx_unpark(tx, (int32_t)kind->id, &more);
+    if (rc == JOBQ_OK && !more) tx->unparked = kind;
     return rc;
 }
 
 /* Which lanes have rows: asked of the table at open, and when others may have written. */
-static int jobq__tx_look_lanes(jobq *q) {
+static int jobq__tx_look_lanes(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     int64_t lane = JOBQ__LANE_SCHEDULED;
     bool again = false;
     int rc;
     for (;;) {
         struct jobq__name *name;
-        rc = jobq__store_lane_after(q->tx.db, lane, &lane);
-        if (rc == JOBQ_OK && lane > 0) rc = jobq__tx_know(q, lane);
+        rc = jobq__store_lane_after(tx->db, lane, &lane);
+        if (rc == JOBQ_OK && lane > 0) rc = jobq__tx_know(tx, lane);
         if (rc != JOBQ_OK || lane <= 0) break;
-        name = jobq__tx_lane_name(q, lane);
+        name = jobq__tx_lane_name(tx, lane);
         /* One whose name was lost is a lane when the new one is committed. */
         if (!name) again = true;
         else if (jobq__list_empty(&name->ready)) jobq__list_append(&q->ready, &name->ready);
     }
-    if (rc == JOBQ_OK) rc = jobq__store_all_due(q->tx.db);
-    if (rc == JOBQ_OK) rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
+    if (rc == JOBQ_OK) rc = jobq__store_all_due(tx->db);
+    if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
     if (rc == JOBQ_OK) q->look_lanes = again;
     return rc;
 }
 
 /* ---- The claims row ---- */
 
-static int jobq__tx_pack(jobq *q, size_t *size, int64_t *previous, int64_t id) {
-    struct jobq__tx *tx = &q->tx;
+static int jobq__tx_pack(struct jobq__tx *tx, size_t *size, int64_t *previous, int64_t id) {
     if (*size + JOBQ__PACK_MAX > tx->pack_capacity) {
         size_t capacity = tx->pack_capacity ? tx->pack_capacity * 2 : 256;
         void *pack = jobq__mem_resize(tx->pack, capacity, 1);
@@ -10689,30 +10733,31 @@ static int jobq__tx_pack(jobq *q, size_t *size, int64_t *previous, int64_t id) {
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_touch(jobq *q) {
+JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__link *link;
     size_t size = 0;
     int64_t previous = 0;
     int rc = JOBQ_OK;
     for (link = q->claimed.next; link != &q->claimed && rc == JOBQ_OK; link = link->next)
         if (!JOBQ__CLAIMED_ENTRY(link)->gone)
-            rc = jobq__tx_pack(q, &size, &previous, JOBQ__CLAIMED_ENTRY(link)->row.id);
-    for (link = q->tx.claimed.next; link != &q->tx.claimed && rc == JOBQ_OK; link = link->next)
-        rc = jobq__tx_pack(q, &size, &previous, JOBQ__LINKED(link)->row.id);
-    return rc == JOBQ_OK ? jobq__store_claims_set(q->tx.db, q->tx.pack, size, q->tx.last_id) : rc;
+            rc = jobq__tx_pack(tx, &size, &previous, JOBQ__CLAIMED_ENTRY(link)->row.id);
+    for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_pack(tx, &size, &previous, JOBQ__LINKED(link)->row.id);
+    return rc == JOBQ_OK ? jobq__store_claims_set(tx->db, tx->pack, size, tx->last_id) : rc;
 }
 
-JOBQ__INTERNAL int jobq__tx_fill(jobq *q) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     int rc = JOBQ_OK;
     /* Not while there are names that a rollback would take away. */
-    if (q->look_lanes && !q->client && !tx->new_count) rc = jobq__tx_look_lanes(q);
-    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_unpark_next(q);
-    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_promote(q);
-    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(q);
+    if (q->look_lanes && !q->client && !tx->new_count) rc = jobq__tx_look_lanes(tx);
+    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_unpark_next(tx);
+    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_promote(tx);
+    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(tx);
     if (rc == JOBQ_OK && tx->due_stale) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
-    if (rc == JOBQ_OK) rc = jobq__tx_know_claimed(q);
-    if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(q);
+    if (rc == JOBQ_OK) rc = jobq__tx_know_claimed(tx);
+    if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(tx);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;
 }
@@ -10808,7 +10853,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
 JOBQ__INTERNAL int jobq__commit_look(jobq *q, int64_t now_us);
 
 /* Writes one request inside the job's transaction; the holder calls it. */
-JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request);
+JOBQ__INTERNAL int jobq__commit_join(struct jobq__tx *tx, struct jobq__request *request);
 
 /* Signals what a commit has made ready. Outside all locks. */
 JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes);
@@ -10960,28 +11005,29 @@ JOBQ__INTERNAL void jobq__commit_release(jobq *q) {
 
 /* ---- One transaction ---- */
 
-static int jobq__commit_sqlite(jobq *q, struct jobq__request *r, int rc) {
+static int jobq__commit_sqlite(struct jobq__tx *tx, struct jobq__request *r, int rc) {
+    jobq *q = tx->q;
     if (rc == JOBQ_OK || !r->err || r->err->code == rc) return rc;
-    if (jobq__db_code(q->tx.db->sqlite_code) == rc) return jobq__db_fail(q->tx.db, r->err);
+    if (jobq__db_code(tx->db->sqlite_code) == rc) return jobq__db_fail(tx->db, r->err);
     return jobq__core_say(q, rc, r->err);
 }
 
 /* Tries a request. *lost: it failed, and what it had written cannot be undone by itself. */
-static int jobq__commit_write_once(jobq *q, struct jobq__request *r, bool *lost) {
-    struct jobq__db *db = q->tx.db;
+static int jobq__commit_write_once(struct jobq__tx *tx, struct jobq__request *r, bool *lost) {
+    struct jobq__db *db = tx->db;
     struct jobq__tx_mark mark;
     int64_t changes = jobq__db_changes(db);
     int rc;
-    jobq__tx_mark(q, &mark);
+    jobq__tx_mark(tx, &mark);
     rc = r->atomic ? jobq__db_do(db, JOBQ__SQL_SAVE) : JOBQ_OK;
-    if (rc == JOBQ_OK) rc = r->write(q, r);
+    if (rc == JOBQ_OK) rc = r->write(tx, r);
     if (rc != JOBQ_OK && r->atomic && jobq__db_in_transaction(db)) {
         int undo = jobq__db_do(db, JOBQ__SQL_SAVE_UNDO);
         *lost = undo != JOBQ_OK;
         if (*lost && rc == JOBQ__AGAIN) rc = undo;
     } else if (rc != JOBQ_OK)
         *lost = !jobq__db_in_transaction(db) || jobq__db_changes(db) != changes;
-    if (rc != JOBQ_OK) jobq__tx_undo(q, &mark);
+    if (rc != JOBQ_OK) jobq__tx_undo(tx, &mark);
     if (r->atomic && jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_SAVE_END);
     *lost = *lost || !jobq__db_in_transaction(db);
     return rc;
@@ -10989,24 +11035,25 @@ static int jobq__commit_write_once(jobq *q, struct jobq__request *r, bool *lost)
 
 /* Writes one request; what goes wrong with it alone is undone alone. Returns an error only if the
  * whole transaction is lost. */
-static int jobq__commit_write(jobq *q, struct jobq__request *r) {
+static int jobq__commit_write(struct jobq__tx *tx, struct jobq__request *r) {
+    jobq *q = tx->q;
     int rc, tries = 0;
     bool lost = false;
     if (r->adds) {
         int level = q->disk.level;
         r->rc = jobq__disk_admit(q, r->adds, r->largest, r->err);
-        if (q->disk.level != level) jobq__tx_roomy(q);
+        if (q->disk.level != level) jobq__tx_roomy(tx);
         if (r->rc != JOBQ_OK) return JOBQ_OK;
-        q->tx.grows = jobq__add(q->tx.grows, r->adds);
+        tx->grows = jobq__add(tx->grows, r->adds);
     }
     do {
-        rc = jobq__commit_write_once(q, r, &lost);
+        rc = jobq__commit_write_once(tx, r, &lost);
         if (rc != JOBQ__AGAIN) break;
         /* A client has stored jobs meanwhile: take ids above theirs. */
-        rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
-        q->last_id = JOBQ__MAX(q->last_id, q->tx.last_id);
+        rc = jobq__store_max_id(tx->db, &tx->last_id);
+        q->last_id = JOBQ__MAX(q->last_id, tx->last_id);
         if (rc == JOBQ_OK) rc = JOBQ__AGAIN;
-        lost = lost || !jobq__db_in_transaction(q->tx.db);
+        lost = lost || !jobq__db_in_transaction(tx->db);
     } while (rc == JOBQ__AGAIN && !lost && tries++ < 2);
     if (rc == JOBQ__AGAIN && lost && !r->atomic) {
         /* All of it is written once more, and this so that from now on it is undone alone. */
@@ -11014,27 +11061,29 @@ static int jobq__commit_write(jobq *q, struct jobq__request *r) {
         return rc;
     }
     if (rc == JOBQ__AGAIN)
-        rc = jobq__db_fault(q->tx.db, "jobq_job", q->tx.last_id + 1, "the id", "is taken for ever");
+        rc = jobq__db_fault(tx->db, "jobq_job", tx->last_id + 1, "the id", "is taken for ever");
     /* A damaged file stops the queue, whoever finds out. */
     if (rc != JOBQ_OK && (lost || rc == JOBQ_CORRUPT)) return rc;
-    r->rc = jobq__commit_sqlite(q, r, rc);
+    r->rc = jobq__commit_sqlite(tx, r, rc);
     return JOBQ_OK;
 }
 
 /* What a transaction is made of, besides outcomes and claims. */
 enum jobq__commit_part { JOBQ__COMMIT_ALL, JOBQ__COMMIT_NO_STORES, JOBQ__COMMIT_ONE };
 
-static int jobq__commit_body(jobq *q, struct jobq__request *list, enum jobq__commit_part part) {
+static int jobq__commit_body(struct jobq__tx *tx, struct jobq__request *list,
+                             enum jobq__commit_part part) {
+    jobq *q = tx->q;
     struct jobq__request *r;
     /* What others have stored may be gone again, and nothing be in the way of its id. The owner
      * sees each job before it goes. */
-    int rc = q->client ? jobq__store_max_id(q->tx.db, &q->tx.last_id) : JOBQ_OK;
-    if (rc == JOBQ_OK) rc = jobq__tx_settle(q);
+    int rc = q->client ? jobq__store_max_id(tx->db, &tx->last_id) : JOBQ_OK;
+    if (rc == JOBQ_OK) rc = jobq__tx_settle(tx);
     for (r = list; r && rc == JOBQ_OK && part != JOBQ__COMMIT_NO_STORES; r = r->next) {
-        if (r->write) rc = jobq__commit_write(q, r);
+        if (r->write) rc = jobq__commit_write(tx, r);
         if (part == JOBQ__COMMIT_ONE) break;
     }
-    return rc == JOBQ_OK ? jobq__tx_fill(q) : rc;
+    return rc == JOBQ_OK ? jobq__tx_fill(tx) : rc;
 }
 
 /* True if this request's transaction is to be synced although the queue is RELAXED. */
@@ -11057,20 +11106,21 @@ static int jobq__commit_begin(jobq *q, bool sync, bool insist) {
 
 /* From there to COMMIT, or back, with a tx that is opened or reset. *ended: the failure came at
  * COMMIT. */
-static int jobq__commit_transact(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
-                                 bool *ended) {
+static int jobq__commit_transact(struct jobq__tx *tx, struct jobq__request *list,
+                                 enum jobq__commit_part part, bool *ended) {
+    jobq *q = tx->q;
     int rc;
     *ended = false;
-    rc = jobq__commit_body(q, list, part);
-    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
+    rc = jobq__commit_body(tx, list, part);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(tx);
     if (rc == JOBQ_OK) {
         jobq__event_commit(&q->events, true);
         *ended = true;
-        rc = jobq__store_commit(q->tx.db);
+        rc = jobq__store_commit(tx->db);
     }
     if (rc != JOBQ_OK) {
         jobq__event_commit(&q->events, false);
-        jobq__store_rollback(q->tx.db);
+        jobq__store_rollback(tx->db);
         q->look_lanes = true;
     }
     return rc;
@@ -11078,15 +11128,16 @@ static int jobq__commit_transact(jobq *q, struct jobq__request *list, enum jobq_
 
 /* Both, once more; and again as long as somebody says so, which each request and the outcomes do
  * once at most. */
-static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
-                                bool sync, bool *ended) {
+static int jobq__commit_attempt(struct jobq__tx *tx, struct jobq__request *list,
+                                enum jobq__commit_part part, bool sync, bool *ended) {
+    jobq *q = tx->q;
     int rc;
     *ended = false;
     do {
         rc = jobq__commit_begin(q, sync, true);
         if (rc != JOBQ_OK) break;
-        jobq__tx_reset(q);
-        rc = jobq__commit_transact(q, list, part, ended);
+        jobq__tx_reset(tx);
+        rc = jobq__commit_transact(tx, list, part, ended);
     } while (rc == JOBQ__AGAIN);
     if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
     return rc;
@@ -11095,12 +11146,12 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
 /* A transaction whose COMMIT failed may still be in the log, to come back after a crash. A synced
  * commit of something else takes its place. */
 static int jobq__commit_scrub_once(jobq *q, void *until_us) {
-    int rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);
-    if (rc == JOBQ_OK) rc = jobq__turn_begin_within(q, q->tx.db, *(int64_t *)until_us);
-    if (rc == JOBQ_OK) rc = jobq__store_sync(q->tx.db);
-    if (rc == JOBQ_OK) rc = jobq__store_commit(q->tx.db);
-    if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
-    if (q->options.durability == JOBQ_RELAXED) jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_NORMAL);
+    int rc = jobq__db_do(&q->writer, JOBQ__SQL_SYNC_FULL);
+    if (rc == JOBQ_OK) rc = jobq__turn_begin_within(q, &q->writer, *(int64_t *)until_us);
+    if (rc == JOBQ_OK) rc = jobq__store_sync(&q->writer);
+    if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
+    if (rc != JOBQ_OK) jobq__store_rollback(&q->writer);
+    if (q->options.durability == JOBQ_RELAXED) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
     return rc;
 }
 
@@ -11196,7 +11247,7 @@ static void jobq__commit_mind_log(jobq *q, struct jobq__wakes *wakes) {
 /* ---- One group ---- */
 
 static void jobq__commit_all(struct jobq__request *list, int rc, jobq *q) {
-    for (; list; list = list->next) list->rc = jobq__commit_sqlite(q, list, rc);
+    for (; list; list = list->next) list->rc = jobq__commit_sqlite(&q->tx, list, rc);
 }
 
 static void jobq__commit_after(jobq *q, struct jobq__request *list,
@@ -11222,16 +11273,17 @@ static bool jobq__commit_certain(jobq *q, const struct jobq__db *db, int rc, boo
     return false;
 }
 
-static void jobq__commit_heed(jobq *q, int rc) {
-    struct jobq__fault why = jobq__db_reason(q->tx.db);
+static void jobq__commit_heed(struct jobq__tx *tx, int rc) {
+    jobq *q = tx->q;
+    struct jobq__fault why = jobq__db_reason(tx->db);
     jobq__core_heed(q, rc, &why);
 }
 
 /* After a failure: the queue may have to stop, and nobody tries at once again. */
 static void jobq__commit_failed(jobq *q, int rc) {
     struct jobq__pool *pool = &q->pool;
-    jobq__tx_failed(q);
-    jobq__commit_heed(q, rc);
+    jobq__tx_failed(&q->tx);
+    jobq__commit_heed(&q->tx, rc);
     jobq__os_lock(&pool->mu);
     pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
                                JOBQ__RETRY_MAX_US);
@@ -11249,25 +11301,26 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
         if (!list->write) continue;
         rc = jobq__os_load(&q->failed);
         if (rc != JOBQ_OK) {
-            list->rc = jobq__commit_sqlite(q, list, rc);
+            list->rc = jobq__commit_sqlite(&q->tx, list, rc);
             continue;
         }
-        jobq__tx_open(q, &q->writer, JOBQ__TX_REQUESTS);
-        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ONE, jobq__commit_syncs(q, list), &ended);
+        jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_REQUESTS);
+        rc = jobq__commit_attempt(&q->tx, list, JOBQ__COMMIT_ONE, jobq__commit_syncs(q, list),
+                                  &ended);
         if (rc == JOBQ_OK) {
-            jobq__tx_applied(q, wakes);
+            jobq__tx_applied(&q->tx, wakes);
             jobq__commit_after(q, list, JOBQ__COMMIT_ONE);
             continue;
         }
         if (rc == JOBQ__TAKEN) {
             list->rc = rc;
-            jobq__tx_failed(q);
+            jobq__tx_failed(&q->tx);
             continue;
         }
-        jobq__commit_heed(q, rc);
+        jobq__commit_heed(&q->tx, rc);
         if (!jobq__commit_certain(q, q->tx.db, rc, ended)) rc = JOBQ_UNKNOWN;
-        list->rc = jobq__commit_sqlite(q, list, rc);
-        jobq__tx_failed(q);
+        list->rc = jobq__commit_sqlite(&q->tx, list, rc);
+        jobq__tx_failed(&q->tx);
         if (rc == JOBQ_FULL && jobq__disk_full(q)) jobq__commit_checkpoint(q);
     }
 }
@@ -11276,9 +11329,9 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
  * nothing left to give up. */
 static bool jobq__commit_make_room(jobq *q) {
     if (!jobq__disk_full(q)) return false;
-    jobq__tx_failed(q);
+    jobq__tx_failed(&q->tx);
     jobq__commit_copy(q);
-    jobq__tx_open(q, &q->writer, JOBQ__TX_OUTCOMES);
+    jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_OUTCOMES);
     return true;
 }
 
@@ -11302,7 +11355,7 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
     }
     do {
         if (rc == JOBQ_FULL && !jobq__commit_make_room(q)) break;
-        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, false, &ended);
+        rc = jobq__commit_attempt(&q->tx, list, JOBQ__COMMIT_NO_STORES, false, &ended);
         if (rc == JOBQ__TAKEN) return jobq__commit_not_yet(list);
         if (rc != JOBQ_OK && !jobq__commit_certain(q, q->tx.db, rc, ended)) break;
     } while (rc == JOBQ_FULL);
@@ -11310,7 +11363,7 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
         jobq__commit_all(list, rc, q);
         return rc;
     }
-    jobq__tx_applied(q, wakes);
+    jobq__tx_applied(&q->tx, wakes);
     jobq__commit_stores_alone(q, list, wakes);
     return JOBQ_OK;
 }
@@ -11332,10 +11385,11 @@ static int jobq__commit_may_write(jobq *q, int64_t now_us, jobq_error *why) {
 
 /* ---- Room for new work ---- */
 
-static int jobq__commit_write_relief(jobq *q, struct jobq__request *r) {
-    q->tx.claims_changed = true; /* it also remembers the highest id */
-    return jobq__store_prune_done(q->tx.db, jobq__disk_batch(q, JOBQ__PRUNE_ROWS), r->arg,
-                                  &q->tx.last_id);
+static int jobq__commit_write_relief(struct jobq__tx *tx, struct jobq__request *r) {
+    jobq *q = tx->q;
+    tx->claims_changed = true; /* it also remembers the highest id */
+    return jobq__store_prune_done(tx->db, jobq__disk_batch(q, JOBQ__PRUNE_ROWS), r->arg,
+                                  &tx->last_id);
 }
 
 /* New work was refused on a full disk: the oldest jobs that are done go, a slice of them at a time,
@@ -11410,17 +11464,17 @@ static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq_
     if (rc == JOBQ_OK) {
         *list = jobq__commit_collect(q, sync);
         for (r = *list; r; r = r->next) r->rc = JOBQ_OK;
-        jobq__tx_open(q, &q->writer, JOBQ__TX_OUTCOMES);
-        rc = jobq__commit_transact(q, *list, JOBQ__COMMIT_ALL, &ended);
+        jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_OUTCOMES);
+        rc = jobq__commit_transact(&q->tx, *list, JOBQ__COMMIT_ALL, &ended);
         if (rc == JOBQ__AGAIN)
-            rc = jobq__commit_attempt(q, *list, JOBQ__COMMIT_ALL, sync, &ended);
+            rc = jobq__commit_attempt(&q->tx, *list, JOBQ__COMMIT_ALL, sync, &ended);
         if (rc == JOBQ_OK) {
-            jobq__tx_applied(q, wakes);
+            jobq__tx_applied(&q->tx, wakes);
             jobq__commit_after(q, *list, JOBQ__COMMIT_ALL);
         } else {
             rc = jobq__commit_again(q, *list, rc, ended, wakes);
         }
-        if (rc == JOBQ__TAKEN) jobq__tx_failed(q);
+        if (rc == JOBQ__TAKEN) jobq__tx_failed(&q->tx);
     } else if (rc != JOBQ__TAKEN) {
         *list = jobq__commit_collect(q, true);
         jobq__commit_all(*list, rc, q);
@@ -11733,10 +11787,11 @@ JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {
 }
 
 /* Puts it among those that the transaction settles, or takes it out. */
-static void jobq__commit_settles(jobq *q, struct jobq__entry *entry, bool settles) {
+static void jobq__commit_settles(struct jobq__tx *tx, struct jobq__entry *entry, bool settles) {
+    jobq *q = tx->q;
     jobq__os_lock(&q->pool.mu);
     jobq__list_remove(&entry->link);
-    if (settles) jobq__list_append(&q->tx.settled, &entry->link);
+    if (settles) jobq__list_append(&tx->settled, &entry->link);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -11751,8 +11806,8 @@ static const char jobq__commit_spoilt[] =
     " registered there stands in the place of one of SQLite's; give it another name";
 
 /* With a table of somebody else's named jobq_* nobody could open the file again. */
-static int jobq__commit_altered(jobq *q, jobq_error *why) {
-    int rc = jobq__schema_check(q->tx.db, why);
+static int jobq__commit_altered(struct jobq__tx *tx, jobq_error *why) {
+    int rc = jobq__schema_check(tx->db, why);
     return rc == JOBQ_FOREIGN ? JOBQ__REFUSED : rc;
 }
 
@@ -11784,35 +11839,36 @@ static bool jobq__commit_has_ended(jobq *q, const struct jobq__entry *entry) {
 }
 
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
-static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes,
-                                jobq_error *why) {
-    struct jobq__db *job = q->tx.db;
+static int jobq__commit_job_end(struct jobq__tx *tx, struct jobq__entry *entry,
+                                struct jobq__wakes *wakes, jobq_error *why) {
+    jobq *q = tx->q;
+    struct jobq__db *job = tx->db;
     int rc = jobq__commit_look(q, jobq__clock_mono_us());
-    if (rc == JOBQ_OK && q->tx.db->guard.altered) rc = jobq__commit_altered(q, why);
+    if (rc == JOBQ_OK && tx->db->guard.altered) rc = jobq__commit_altered(tx, why);
     if (rc != JOBQ_OK) return rc;
-    q->tx.now_ms = jobq__clock_now_ms(q->clock);
-    jobq__commit_settles(q, entry, true);
-    rc = jobq__tx_settle(q);
-    if (rc == JOBQ_OK) rc = jobq__tx_fill(q);
-    if (rc == JOBQ_OK) rc = jobq__tx_check_undone(q);
-    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
+    tx->now_ms = jobq__clock_now_ms(q->clock);
+    jobq__commit_settles(tx, entry, true);
+    rc = jobq__tx_settle(tx);
+    if (rc == JOBQ_OK) rc = jobq__tx_fill(tx);
+    if (rc == JOBQ_OK) rc = jobq__tx_check_undone(tx);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(tx);
     if (rc != JOBQ_OK) return rc;
     jobq__event_commit(&q->events, true);
-    rc = jobq__store_commit_job(q->tx.db, why);
-    if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
+    rc = jobq__store_commit_job(tx->db, why);
+    if (rc != JOBQ_OK) jobq__store_rollback(tx->db);
     if (rc == JOBQ_OK || (rc != JOBQ__REFUSED && jobq__commit_has_ended(q, entry))) {
-        jobq__tx_applied(q, wakes);
+        jobq__tx_applied(tx, wakes);
         return JOBQ_OK;
     }
     jobq__event_commit(&q->events, false);
-    q->tx.db = &q->writer;
+    tx->db = &q->writer;
     if (rc != JOBQ__REFUSED) jobq__commit_certain(q, job, rc, true);
     return rc;
 }
 
 static int jobq__commit_check_taken(jobq *q, void *arg) {
     (void)arg;
-    return jobq__tx_check_taken(q);
+    return jobq__tx_check_taken(&q->tx);
 }
 
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
@@ -11829,7 +11885,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     intact = jobq__guard_intact(job);
     rc = intact && jobq__db_in_transaction(job) && !job->lost ? JOBQ_OK : JOBQ_MISUSE;
     if (rc == JOBQ_OK && keep) {
-        rc = jobq__commit_job_end(q, entry, &wakes, why);
+        rc = jobq__commit_job_end(&q->tx, entry, &wakes, why);
         if (rc != JOBQ_OK && rc != JOBQ__REFUSED) jobq__commit_why(q, job, rc, why);
     }
     if (rc == JOBQ_FULL) jobq__disk_full(q);
@@ -11840,14 +11896,14 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(job);
-        jobq__commit_settles(q, entry, false);
+        jobq__commit_settles(&q->tx, entry, false);
         /* It is still claimed, and the claims row has to go on saying so. */
         entry->gone = false;
         q->look_lanes = true;
         /* The handler may have committed. */
         if (!intact && jobq__commit_insist(q, jobq__commit_check_taken, NULL) != JOBQ_OK)
             jobq__commit_blind(q);
-        jobq__tx_failed(q);
+        jobq__tx_failed(&q->tx);
     }
     q->tx.db = &q->writer;
     jobq__core_leave_job(q);
@@ -11858,20 +11914,21 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
+JOBQ__INTERNAL int jobq__commit_join(struct jobq__tx *tx, struct jobq__request *request) {
+    jobq *q = tx->q;
     int rc;
     request->rc = JOBQ_OK;
     request->atomic = true;
-    jobq__guard_enter(q->tx.db);
-    rc = jobq__tx_check_names(q);
-    if (rc == JOBQ_OK) rc = jobq__commit_write(q, request);
+    jobq__guard_enter(tx->db);
+    rc = jobq__tx_check_names(tx);
+    if (rc == JOBQ_OK) rc = jobq__commit_write(tx, request);
     if (rc == JOBQ_OK) rc = request->rc;
-    else if (!q->memory && jobq__guard_spoilt(q->tx.db, rc))
+    else if (!q->memory && jobq__guard_spoilt(tx->db, rc))
         rc = jobq__err_set(request->err, JOBQ_MISUSE, "%s", jobq__commit_spoilt);
     else
-        rc = jobq__commit_sqlite(q, request, rc);
-    jobq__commit_heed(q, rc);
-    jobq__guard_leave(q->tx.db);
+        rc = jobq__commit_sqlite(tx, request, rc);
+    jobq__commit_heed(tx, rc);
+    jobq__guard_leave(tx->db);
     return rc;
 }
 
@@ -12567,7 +12624,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     jobq__disk_begin(q);
     q->turn.begun_us = jobq__clock_mono_us();
     job->lost = false;
-    jobq__tx_open(q, job, JOBQ__TX_OF_JOB);
+    jobq__tx_open(&q->tx, job, JOBQ__TX_OF_JOB);
     jobq__guard_leave(job);
     return JOBQ_OK;
 }
@@ -12613,16 +12670,17 @@ struct jobq__run_save {
     size_t size;
 };
 
-static int jobq__run_write_saved(jobq *q, struct jobq__request *r) {
+static int jobq__run_write_saved(struct jobq__tx *tx, struct jobq__request *r) {
+    jobq *q = tx->q;
     const struct jobq__run_save *save = r->arg;
     const struct jobq__entry *entry = save->run->entry;
     int64_t id = entry->row.id;
     int changed = 0;
-    int rc = jobq__store_extra(q->tx.db, id, JOBQ__EXTRA_SAVED, save->data, save->size);
+    int rc = jobq__store_extra(tx->db, id, JOBQ__EXTRA_SAVED, save->data, save->size);
     /* For who is no suspect any more: the lane of its queue. */
-    if (rc == JOBQ_OK && entry->lane == q->suspects) rc = jobq__tx_know(q, entry->row.queue);
+    if (rc == JOBQ_OK && entry->lane == q->suspects) rc = jobq__tx_know(tx, entry->row.queue);
     if (rc == JOBQ_OK)
-        rc = jobq__store_forgive(q->tx.db, id, entry->row.runs, JOBQ__SIDE_EXTRA, &changed);
+        rc = jobq__store_forgive(tx->db, id, entry->row.runs, JOBQ__SIDE_EXTRA, &changed);
     if (rc != JOBQ_OK || changed) return rc;
     return jobq__err_set(r->err, JOBQ_NOT_FOUND, "this run of job %lld is over: another connection"
                          " has changed or deleted its row; nothing was saved", (long long)id);
@@ -13087,13 +13145,14 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
 }
 
 /* Unless somebody claims again since it was asked for. */
-static int jobq__pool_write_back(jobq *q, struct jobq__request *r) {
+static int jobq__pool_write_back(struct jobq__tx *tx, struct jobq__request *r) {
+    jobq *q = tx->q;
     bool claiming;
     (void)r;
     jobq__os_lock(&q->pool.mu);
     claiming = q->pool.claiming;
     jobq__os_unlock(&q->pool.mu);
-    return claiming ? JOBQ_OK : jobq__tx_give_back(q);
+    return claiming ? JOBQ_OK : jobq__tx_give_back(tx);
 }
 
 /* Outcomes that are not on the disk, and, if claims, jobs that are claimed and have not started.
@@ -13373,15 +13432,16 @@ struct jobq__sched_prune {
     int64_t shrink_ms;
 };
 
-static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
+static int jobq__sched_write_prune(struct jobq__tx *tx, struct jobq__request *r) {
+    jobq *q = tx->q;
     struct jobq__sched_prune *prune = r->arg;
     int most = jobq__disk_batch(q, JOBQ__PRUNE_ROWS);
-    int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, q->options.keep_max, most, &prune->count,
-                               &q->tx.last_id);
+    int rc = jobq__store_prune(tx->db, tx->now_ms, q->options.keep_max, most, &prune->count,
+                               &tx->last_id);
     prune->more = prune->count >= most;
-    q->tx.claims_changed = true; /* it also remembers the highest id */
-    if (rc == JOBQ_OK) rc = jobq__store_prune_next(q->tx.db, &prune->next_ms);
-    return rc == JOBQ_OK ? jobq__disk_shrink(q, q->tx.now_ms, &prune->shrink_ms) : rc;
+    tx->claims_changed = true; /* it also remembers the highest id */
+    if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &prune->next_ms);
+    return rc == JOBQ_OK ? jobq__disk_shrink(tx, tx->now_ms, &prune->shrink_ms) : rc;
 }
 
 /* For what nobody else's commit takes along: a busy queue on a slow disk must not keep us out for
@@ -14298,7 +14358,7 @@ JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, con
                              alone);
     } else {
         q->job_run->joined = true;
-        rc = jobq__commit_join(q, request);
+        rc = jobq__commit_join(&q->tx, request);
     }
     if (rc != JOBQ_OK && err) *err = local;
     return rc;
@@ -14334,19 +14394,20 @@ static void jobq__api_free(jobq *q) {
 }
 
 /* A job whose process died: given back, and blamed if it was running. */
-static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
+static int jobq__api_recover_row(struct jobq__tx *tx, int64_t id, int *room) {
+    jobq *q = tx->q;
     enum jobq__trace trace;
     struct jobq__row row;
     jobq_event event;
     char key[JOBQ_KEY_MAX + 1];
     bool blamed;
-    int changed, rc = jobq__store_row(q->tx.db, id, &row);
+    int changed, rc = jobq__store_row(tx->db, id, &row);
     if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
     if (rc != JOBQ_OK) return rc;
     if (--*room < 0) return JOBQ_OK;
     if (row.side & JOBQ__SIDE_CANCEL)
-        return jobq__tx_end(q, &row, JOBQ__CANCELLED, NULL, JOBQ_CANCELLED);
-    rc = jobq__tx_key(q, &row, key);
+        return jobq__tx_end(tx, &row, JOBQ__CANCELLED, NULL, JOBQ_CANCELLED);
+    rc = jobq__tx_key(tx, &row, key);
     if (rc != JOBQ_OK) return rc;
     trace = jobq__owner_trace(&q->owner, id, row.runs);
     blamed = trace == JOBQ__TRACE_STARTED && (q->owner.same_boot || q->options.charge_reboots);
@@ -14354,33 +14415,34 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     row.lane = row.crashes > 0 ? JOBQ__LANE_SUSPECT : row.queue;
     row.side = 0;
     if (trace == JOBQ__TRACE_NONE)
-        rc = jobq__store_give_back(q->tx.db, id, row.lane, row.priority, &changed);
+        rc = jobq__store_give_back(tx->db, id, row.lane, row.priority, &changed);
     else
-        rc = jobq__store_requeue(q->tx.db, &row, row.priority, &changed);
-    if (rc == JOBQ_OK && changed != 1) rc = jobq__tx_stray(q, id);
+        rc = jobq__store_requeue(tx->db, &row, row.priority, &changed);
+    if (rc == JOBQ_OK && changed != 1) rc = jobq__tx_stray(tx, id);
     if (rc != JOBQ_OK || !blamed) return rc;
-    q->tx.add.crashed++;
+    tx->add.crashed++;
     if (!q->events.call) return rc;
     memset(&event, 0, sizeof event);
-    event.now_ms = q->tx.now_ms;
+    event.now_ms = tx->now_ms;
     event.id = id;
     event.from = JOBQ_STATE_RUNNING;
     event.to = JOBQ_STATE_PENDING;
     event.attempt = row.attempt;
     event.outcome = JOBQ_CRASHED;
-    return jobq__tx_change(q, &event, &row, key, NULL);
+    return jobq__tx_change(tx, &event, &row, key, NULL);
 }
 
 /* The slots say of some jobs that the owner before had them. One that is claimed still is missing
  * in the claims row, and so may others be that nobody would ever run. */
-static int jobq__api_recover_slots(jobq *q) {
+static int jobq__api_recover_slots(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     int slot, rc = JOBQ_OK;
     for (slot = 0; slot < JOBQ_WORKERS_MAX && rc == JOBQ_OK; slot++) {
         int64_t id = jobq__owner_slot(&q->owner, slot);
         struct jobq__row row;
         if (id < 1) continue;
-        rc = jobq__store_row(q->tx.db, id, &row);
-        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED) rc = jobq__store_nobodys(q->tx.db, id);
+        rc = jobq__store_row(tx->db, id, &row);
+        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED) rc = jobq__store_nobodys(tx->db, id);
         else if (rc == JOBQ_NOT_FOUND) rc = JOBQ_OK;
     }
     return rc;
@@ -14388,28 +14450,29 @@ static int jobq__api_recover_slots(jobq *q) {
 
 /* *more: there was no room for all of them in one transaction, which is so on a full disk only. The
  * claims row stays until the last; what was given back is known by its state. */
-static int jobq__api_recover_rows(jobq *q, bool *more) {
+static int jobq__api_recover_rows(struct jobq__tx *tx, bool *more) {
+    jobq *q = tx->q;
     void *ids = NULL;
     size_t size = 0, at = 0;
     int64_t id = 0, extra = 0;
     int room = jobq__disk_batch(q, INT32_MAX);
-    int rc = jobq__store_claims_get(q->tx.db, &ids, &size);
+    int rc = jobq__store_claims_get(tx->db, &ids, &size);
     while (rc == JOBQ_OK && at < size && room >= 0) {
-        rc = jobq__store_claims_next(q->tx.db, ids, size, &at, &id);
-        if (rc == JOBQ_OK) rc = jobq__api_recover_row(q, id, &room);
+        rc = jobq__store_claims_next(tx->db, ids, size, &at, &id);
+        if (rc == JOBQ_OK) rc = jobq__api_recover_row(tx, id, &room);
     }
     jobq__mem_free(ids);
     *more = room < 0;
-    if (rc == JOBQ_OK && !*more) rc = jobq__api_recover_slots(q);
-    if (rc == JOBQ_OK) rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
+    if (rc == JOBQ_OK && !*more) rc = jobq__api_recover_slots(tx);
+    if (rc == JOBQ_OK) rc = jobq__store_max_id(tx->db, &tx->last_id);
     /* What stands beside a job that does not exist yet would become the next one's. */
-    if (rc == JOBQ_OK) rc = jobq__store_extra_max(q->tx.db, &extra);
-    if (rc == JOBQ_OK && extra > q->tx.last_id)
-        rc = jobq__db_fault(q->tx.db, "jobq_extra", extra, "the row", "has no job");
-    if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(q);
-    if (rc == JOBQ_OK) rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
-    if (rc == JOBQ_OK) rc = jobq__store_prune_next(q->tx.db, &q->tx.prune_at_ms);
-    if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, q->tx.changes_count);
+    if (rc == JOBQ_OK) rc = jobq__store_extra_max(tx->db, &extra);
+    if (rc == JOBQ_OK && extra > tx->last_id)
+        rc = jobq__db_fault(tx->db, "jobq_extra", extra, "the row", "has no job");
+    if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(tx);
+    if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
+    if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &tx->prune_at_ms);
+    if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;
 }
 
@@ -14418,13 +14481,13 @@ static int jobq__api_recover_some(jobq *q, int64_t until_us, bool *more) {
     int rc;
     memset(&wakes, 0, sizeof wakes);
     *more = false;
-    jobq__tx_open(q, &q->writer, JOBQ__TX_REQUESTS);
+    jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_REQUESTS);
     rc = jobq__turn_begin_within(q, &q->writer, until_us);
     if (rc == JOBQ_OK) jobq__disk_begin(q);
-    if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q, more);
-    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
+    if (rc == JOBQ_OK) rc = jobq__api_recover_rows(&q->tx, more);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(&q->tx);
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
-    if (rc == JOBQ_OK) jobq__tx_applied(q, &wakes);
+    if (rc == JOBQ_OK) jobq__tx_applied(&q->tx, &wakes);
     else jobq__store_rollback(&q->writer);
     return rc;
 }
@@ -14729,10 +14792,10 @@ struct jobq__api_kind {
     int64_t left_us; /* of busy_ms, for all of the call */
 };
 
-static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
+static int jobq__api_write_kind(struct jobq__tx *tx, struct jobq__request *r) {
     struct jobq__api_kind *kind = r->arg;
     struct jobq__name *name;
-    int rc = jobq__tx_resolve(q, kind->spec.name, &kind->id, &name, r->err);
+    int rc = jobq__tx_resolve(tx, kind->spec.name, &kind->id, &name, r->err);
     if (rc != JOBQ_OK) return rc;
     if (name && jobq__os_load(&name->handled))
         return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already, until the"
@@ -14759,9 +14822,9 @@ static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
     jobq__list_append(&q->parked, &name->parked);
 }
 
-static int jobq__api_write_unpark(jobq *q, struct jobq__request *r) {
+static int jobq__api_write_unpark(struct jobq__tx *tx, struct jobq__request *r) {
     struct jobq__api_kind *kind = r->arg;
-    return jobq__tx_unpark(q, kind->id, &kind->more);
+    return jobq__tx_unpark(tx, kind->id, &kind->more);
 }
 
 static void jobq__api_after_unpark(jobq *q, struct jobq__request *r) {
@@ -14843,35 +14906,36 @@ struct jobq__enqueue {
     bool many;                  /* errors name the row */
 };
 
-static int jobq__jobs_write_key(jobq *q, const jobq_job *job, int64_t kind, struct jobq__row *row,
-                                int64_t *existing) {
+static int jobq__jobs_write_key(struct jobq__tx *tx, const jobq_job *job, int64_t kind,
+                                struct jobq__row *row, int64_t *existing) {
     bool taken, stored;
-    int rc = jobq__store_key_find(q->tx.db, kind, job->key, existing, &stored);
+    int rc = jobq__store_key_find(tx->db, kind, job->key, existing, &stored);
     /* The last rows of this very call may not have been written yet. */
     if (rc == JOBQ_OK && *existing && !stored
-        && (*existing > q->tx.last_id || *existing <= q->tx.last_id - q->tx.rows_count))
-        rc = jobq__db_fault(q->tx.db, "jobq_unique", *existing, "the key", "belongs to no job");
+        && (*existing > tx->last_id || *existing <= tx->last_id - tx->rows_count))
+        rc = jobq__db_fault(tx->db, "jobq_unique", *existing, "the key", "belongs to no job");
     if (rc != JOBQ_OK || *existing) return rc;
     row->side = JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY;
     /* The id that tx_add is about to give. */
-    rc = jobq__store_key_add(q->tx.db, kind, job->key, q->tx.last_id + 1, &taken);
+    rc = jobq__store_key_add(tx->db, kind, job->key, tx->last_id + 1, &taken);
     return taken ? JOBQ__AGAIN : rc;
 }
 
-static int64_t jobq__jobs_run_at(const jobq *q, const jobq_job *job) {
-    if (job->delay_ms) return jobq__add(q->tx.now_ms, job->delay_ms);
-    return job->run_at_ms ? job->run_at_ms : q->tx.now_ms;
+static int64_t jobq__jobs_run_at(const struct jobq__tx *tx, const jobq_job *job) {
+    if (job->delay_ms) return jobq__add(tx->now_ms, job->delay_ms);
+    return job->run_at_ms ? job->run_at_ms : tx->now_ms;
 }
 
-static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row, const char *key) {
+static int jobq__jobs_tell_new(struct jobq__tx *tx, const struct jobq__row *row, const char *key) {
+    jobq *q = tx->q;
     jobq_event event;
     if (!q->events.call) return JOBQ_OK;
     memset(&event, 0, sizeof event);
-    event.now_ms = q->tx.now_ms;
+    event.now_ms = tx->now_ms;
     event.id = row->id;
     event.to = JOBQ_STATE_PENDING;
     event.attempt = 1;
-    return jobq__tx_change(q, &event, row, key, NULL);
+    return jobq__tx_change(tx, &event, row, key, NULL);
 }
 
 /* Says which row of a bulk call an error is about. */
@@ -14884,9 +14948,9 @@ static void jobq__jobs_at_row(const struct jobq__enqueue *enqueue, size_t i, job
 }
 
 /* The key is taken. An earlier row of the same call is not stored either when the call fails. */
-static int jobq__jobs_refuse(const jobq *q, const jobq_job *job, int64_t first, int64_t existing,
-                             jobq_error *err) {
-    if (existing > first && existing <= q->tx.last_id)
+static int jobq__jobs_refuse(const struct jobq__tx *tx, const jobq_job *job, int64_t first,
+                             int64_t existing, jobq_error *err) {
+    if (existing > first && existing <= tx->last_id)
         return jobq__err_set(err, JOBQ_EXISTS, "an earlier row of this call has the key %s",
                              job->key);
     jobq__err_set(err, JOBQ_EXISTS, "job %lld has the key %s; store this when that one has ended,"
@@ -14896,50 +14960,50 @@ static int jobq__jobs_refuse(const jobq *q, const jobq_job *job, int64_t first, 
 }
 
 /* *existing: 0, or the job that has the key; nothing is stored then. */
-static int jobq__jobs_write_one(jobq *q, const jobq_job *job, int64_t *id, int64_t *existing,
-                                jobq_error *err) {
+static int jobq__jobs_write_one(struct jobq__tx *tx, const jobq_job *job, int64_t *id,
+                                int64_t *existing, jobq_error *err) {
     struct jobq__name *kind, *queue;
     struct jobq__row row;
     int rc;
     memset(&row, 0, sizeof row);
     *existing = 0;
-    rc = jobq__tx_resolve(q, job->kind, &row.kind, &kind, err);
+    rc = jobq__tx_resolve(tx, job->kind, &row.kind, &kind, err);
     if (rc == JOBQ_OK)
-        rc = jobq__tx_resolve(q, job->queue ? job->queue : "default", &row.queue, &queue, err);
-    if (rc == JOBQ_OK && job->key) rc = jobq__jobs_write_key(q, job, row.kind, &row, existing);
+        rc = jobq__tx_resolve(tx, job->queue ? job->queue : "default", &row.queue, &queue, err);
+    if (rc == JOBQ_OK && job->key) rc = jobq__jobs_write_key(tx, job, row.kind, &row, existing);
     if (rc != JOBQ_OK || *existing) return rc;
     row.priority = job->priority;
-    row.run_at_ms = jobq__jobs_run_at(q, job);
+    row.run_at_ms = jobq__jobs_run_at(tx, job);
     row.payload = job->text ? job->text : job->payload;
     row.size = jobq__config_job_size(job);
-    rc = jobq__tx_add(q, &row, kind, queue);
+    rc = jobq__tx_add(tx, &row, kind, queue);
     *id = row.id;
-    return rc == JOBQ_OK ? jobq__jobs_tell_new(q, &row, job->key) : rc;
+    return rc == JOBQ_OK ? jobq__jobs_tell_new(tx, &row, job->key) : rc;
 }
 
-static int jobq__jobs_write_row(jobq *q, const jobq_job *job, jobq_stored *row, int64_t first,
-                                jobq_error *err) {
+static int jobq__jobs_write_row(struct jobq__tx *tx, const jobq_job *job, jobq_stored *row,
+                                int64_t first, jobq_error *err) {
     int64_t id = 0, existing;
-    int rc = jobq__jobs_write_one(q, job, &id, &existing, err);
+    int rc = jobq__jobs_write_one(tx, job, &id, &existing, err);
     if (rc != JOBQ_OK) return rc;
     if (existing && job->conflict == JOBQ_REFUSE)
-        return jobq__jobs_refuse(q, job, first, existing, err);
-    if (existing) q->tx.add.kept++;
+        return jobq__jobs_refuse(tx, job, first, existing, err);
+    if (existing) tx->add.kept++;
     row->id = existing ? existing : id;
     row->how = existing ? JOBQ_KEPT : JOBQ_NEW;
     return JOBQ_OK;
 }
 
-static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
+static int jobq__jobs_write_all(struct jobq__tx *tx, struct jobq__request *r) {
     const struct jobq__enqueue *enqueue = r->arg;
-    int64_t first = q->tx.last_id;
+    int64_t first = tx->last_id;
     jobq_error told;
     jobq_stored scratch;
     size_t i;
     told.code = JOBQ_OK;
     for (i = 0; i < enqueue->count; i++) {
         jobq_stored *row = enqueue->rows ? &enqueue->rows[i] : &scratch;
-        int rc = jobq__jobs_write_row(q, &enqueue->jobs[i], row, first, &told);
+        int rc = jobq__jobs_write_row(tx, &enqueue->jobs[i], row, first, &told);
         if (rc == JOBQ_OK) continue;
         if (told.code == rc && r->err) {
             *r->err = told;
@@ -14947,7 +15011,7 @@ static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
         }
         return rc;
     }
-    return jobq__tx_flush(q);
+    return jobq__tx_flush(tx);
 }
 
 /* Checks the jobs, and says in the request what they take. */
@@ -15015,9 +15079,9 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
     return jobq__api_leave(q, rc);
 }
 
-static int jobq__jobs_write_flush(jobq *q, struct jobq__request *r) {
+static int jobq__jobs_write_flush(struct jobq__tx *tx, struct jobq__request *r) {
     (void)r;
-    return jobq__store_sync(q->tx.db);
+    return jobq__store_sync(tx->db);
 }
 
 JOBQ_API int jobq_flush(jobq *q, jobq_error *err) {
@@ -15064,21 +15128,23 @@ struct jobq__alter {
 };
 
 /* "job 7 of kind mail", with a job's id and, where its name can be had, its kind. */
-static void jobq__jobs_call(jobq *q, const struct jobq__row *row, char *text, size_t size) {
+static void jobq__jobs_call(struct jobq__tx *tx, const struct jobq__row *row, char *text,
+                            size_t size) {
     const char *kind = NULL;
-    if (jobq__tx_know(q, row->kind) == JOBQ_OK) kind = jobq__tx_name_text(q, row->kind);
+    if (jobq__tx_know(tx, row->kind) == JOBQ_OK) kind = jobq__tx_name_text(tx, row->kind);
     snprintf(text, size, "job %lld%s%s", (long long)row->id, kind ? " of kind " : "",
              kind ? kind : "");
 }
 
 /* The job is not in a state for this call, which it is told with a way out. */
-static int jobq__jobs_bad_state(jobq *q, const struct jobq__row *row, const char *way_out,
-                                jobq_error *err) {
+static int jobq__jobs_bad_state(struct jobq__tx *tx, const struct jobq__row *row,
+                                const char *way_out, jobq_error *err) {
+    jobq *q = tx->q;
     char job[JOBQ_NAME_MAX + 64];
     const char *state = jobq_state_name(jobq__state_public(row->state, false));
     bool waits = row->state == JOBQ__WAITING || jobq__jobs_find(q, row->id) == JOBQ__WAITS;
     if (!err) return JOBQ_BAD_STATE;
-    jobq__jobs_call(q, row, job, sizeof job);
+    jobq__jobs_call(tx, row, job, sizeof job);
     if (row->lane < 0 && row->state == JOBQ__WAITING)
         return jobq__err_set(err, JOBQ_BAD_STATE, "%s is parked: no handler of its kind is"
                              " registered (jobq_register)", job);
@@ -15087,50 +15153,51 @@ static int jobq__jobs_bad_state(jobq *q, const struct jobq__row *row, const char
 }
 
 /* Whatever is claimed is the owner's. */
-static int jobq__jobs_row(jobq *q, int64_t id, struct jobq__row *row) {
+static int jobq__jobs_row(struct jobq__tx *tx, int64_t id, struct jobq__row *row) {
+    jobq *q = tx->q;
     const struct jobq__link *link;
-    int rc = jobq__store_row(q->tx.db, id, row);
-    if (rc != JOBQ_OK || row->state != JOBQ__CLAIMED || jobq__jobs_in_list(&q->tx.claimed, id))
+    int rc = jobq__store_row(tx->db, id, row);
+    if (rc != JOBQ_OK || row->state != JOBQ__CLAIMED || jobq__jobs_in_list(&tx->claimed, id))
         return rc;
     for (link = q->claimed.next; link != &q->claimed; link = link->next)
         if (JOBQ__CLAIMED_ENTRY(link)->row.id == id) return rc;
-    return jobq__store_nobodys(q->tx.db, id);
+    return jobq__store_nobodys(tx->db, id);
 }
 
 /* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
  * what it is now. JOBQ_BUSY with alter->running set if it runs. */
-static int jobq__jobs_reach(jobq *q, struct jobq__alter *alter, struct jobq__row *row) {
+static int jobq__jobs_reach(struct jobq__tx *tx, struct jobq__alter *alter, struct jobq__row *row) {
     bool taken;
-    struct jobq__entry *entry = jobq__tx_take(q, alter->id, &taken);
+    struct jobq__entry *entry = jobq__tx_take(tx, alter->id, &taken);
     alter->running = NULL; /* the group may be repeated, and the job have ended since */
     if (entry && !taken) {
         alter->running = entry;
         return JOBQ_BUSY;
     }
     if (taken) {
-        int rc = jobq__tx_unclaim(q, entry);
+        int rc = jobq__tx_unclaim(tx, entry);
         if (rc != JOBQ_OK) return rc;
     }
-    return jobq__jobs_row(q, alter->id, row);
+    return jobq__jobs_row(tx, alter->id, row);
 }
 
 /* The wish is written down: it outlives the process. A second one changes nothing. */
-static int jobq__jobs_wish(jobq *q, const struct jobq__entry *running) {
+static int jobq__jobs_wish(struct jobq__tx *tx, const struct jobq__entry *running) {
     int changed, rc;
     if (jobq__os_load(&running->cancel)) return JOBQ_OK;
-    rc = jobq__store_wish(q->tx.db, running->row.id, running->row.runs, &changed);
+    rc = jobq__store_wish(tx->db, running->row.id, running->row.runs, &changed);
     return rc == JOBQ_OK && !changed ? JOBQ_NOT_FOUND : rc;
 }
 
-static int jobq__jobs_write_cancel(jobq *q, struct jobq__request *r) {
+static int jobq__jobs_write_cancel(struct jobq__tx *tx, struct jobq__request *r) {
     struct jobq__alter *alter = r->arg;
     struct jobq__row row;
-    int rc = jobq__jobs_reach(q, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running) return jobq__jobs_wish(q, alter->running);
+    int rc = jobq__jobs_reach(tx, alter, &row);
+    if (rc == JOBQ_BUSY && alter->running) return jobq__jobs_wish(tx, alter->running);
     if (rc != JOBQ_OK) return rc;
     if (jobq__state_terminal(row.state))
-        return jobq__jobs_bad_state(q, &row, "; what has ended is not cancelled", r->err);
-    return jobq__tx_end(q, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
+        return jobq__jobs_bad_state(tx, &row, "; what has ended is not cancelled", r->err);
+    return jobq__tx_end(tx, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
 }
 
 static void jobq__jobs_after_cancel(jobq *q, struct jobq__request *r) {
@@ -15146,9 +15213,9 @@ static void jobq__jobs_after_cancel(jobq *q, struct jobq__request *r) {
 }
 
 /* A job that has ended gave its key away, and another has it. */
-static int jobq__jobs_key_gone(jobq *q, const struct jobq__row *row, jobq_error *err) {
+static int jobq__jobs_key_gone(struct jobq__tx *tx, const struct jobq__row *row, jobq_error *err) {
     int64_t holder;
-    int rc = jobq__store_key_holder(q->tx.db, row->kind, row->id, &holder);
+    int rc = jobq__store_key_holder(tx->db, row->kind, row->id, &holder);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__err_set(err, JOBQ_EXISTS, "job %lld has this job's key now; job %lld can run again"
                        " when that one has ended", (long long)holder, (long long)row->id);
@@ -15156,62 +15223,62 @@ static int jobq__jobs_key_gone(jobq *q, const struct jobq__row *row, jobq_error 
     return rc;
 }
 
-static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
+static int jobq__jobs_write_retry(struct jobq__tx *tx, struct jobq__request *r) {
     struct jobq__alter *alter = r->arg;
     struct jobq__row row;
     char key[JOBQ_KEY_MAX + 1];
     jobq_event event;
     bool taken = false;
     bool due;
-    int from, rc = jobq__jobs_row(q, alter->id, &row);
-    if (rc == JOBQ_OK) rc = jobq__tx_key(q, &row, key);
+    int from, rc = jobq__jobs_row(tx, alter->id, &row);
+    if (rc == JOBQ_OK) rc = jobq__tx_key(tx, &row, key);
     if (rc != JOBQ_OK) return rc;
     from = row.state;
     /* Its time may have come, and nobody has looked yet. */
-    due = row.lane != JOBQ__LANE_SCHEDULED || row.run_at_ms <= q->tx.now_ms;
+    due = row.lane != JOBQ__LANE_SCHEDULED || row.run_at_ms <= tx->now_ms;
     if (from == JOBQ__DONE)
-        return jobq__jobs_bad_state(q, &row, "; to do it again store another", r->err);
+        return jobq__jobs_bad_state(tx, &row, "; to do it again store another", r->err);
     if (from == JOBQ__CLAIMED || (from == JOBQ__WAITING && due))
-        return jobq__jobs_bad_state(q, &row, "", r->err);
+        return jobq__jobs_bad_state(tx, &row, "", r->err);
     if (jobq__state_terminal(from) && (row.side & JOBQ__SIDE_KEY))
-        rc = jobq__store_key_again(q->tx.db, row.kind, row.id, &taken);
-    if (taken) return jobq__jobs_key_gone(q, &row, r->err);
+        rc = jobq__store_key_again(tx->db, row.kind, row.id, &taken);
+    if (taken) return jobq__jobs_key_gone(tx, &row, r->err);
     if (rc != JOBQ_OK) return rc;
-    row.run_at_ms = q->tx.now_ms;
+    row.run_at_ms = tx->now_ms;
     row.crashes = 0;
-    row.lane = jobq__tx_lane(q, &row);
-    if (row.lane < 0) rc = jobq__tx_know(q, row.kind);
+    row.lane = jobq__tx_lane(tx, &row);
+    if (row.lane < 0) rc = jobq__tx_know(tx, row.kind);
     if (rc != JOBQ_OK) return rc;
-    rc = jobq__store_revive(q->tx.db, row.id, from, row.lane, row.lane > 0 ? row.priority : 0,
+    rc = jobq__store_revive(tx->db, row.id, from, row.lane, row.lane > 0 ? row.priority : 0,
                             row.run_at_ms);
-    if (rc == JOBQ_OK) rc = jobq__store_unsave(q->tx.db, row.id, row.side);
-    if (rc == JOBQ_OK && row.lane > 0) rc = jobq__tx_ready(q, &row);
+    if (rc == JOBQ_OK) rc = jobq__store_unsave(tx->db, row.id, row.side);
+    if (rc == JOBQ_OK && row.lane > 0) rc = jobq__tx_ready(tx, &row);
     if (rc != JOBQ_OK) return rc;
-    q->tx.due_stale = true;
+    tx->due_stale = true;
     memset(&event, 0, sizeof event);
-    event.now_ms = q->tx.now_ms;
+    event.now_ms = tx->now_ms;
     event.id = row.id;
     event.from = jobq__state_public(from, false);
     event.to = JOBQ_STATE_PENDING;
     event.attempt = 1;
-    return jobq__tx_change(q, &event, &row, key, NULL);
+    return jobq__tx_change(tx, &event, &row, key, NULL);
 }
 
-static int jobq__jobs_write_delete(jobq *q, struct jobq__request *r) {
+static int jobq__jobs_write_delete(struct jobq__tx *tx, struct jobq__request *r) {
     struct jobq__alter *alter = r->arg;
     char job[JOBQ_NAME_MAX + 64];
     struct jobq__row row;
-    int rc = jobq__jobs_reach(q, alter, &row);
+    int rc = jobq__jobs_reach(tx, alter, &row);
     if (rc == JOBQ_BUSY && alter->running) {
-        jobq__jobs_call(q, &alter->running->row, job, sizeof job);
+        jobq__jobs_call(tx, &alter->running->row, job, sizeof job);
         return jobq__err_set(r->err, rc, "%s is running; cancel it (jobq_cancel), and delete it"
                              " when it has ended", job);
     }
     if (rc != JOBQ_OK) return rc;
     /* The highest id may go with it; the claims row remembers it. */
-    jobq__tx_leaves(q, &row);
-    q->tx.claims_changed = true;
-    return jobq__store_drop(q->tx.db, row.kind, row.id,
+    jobq__tx_leaves(tx, &row);
+    tx->claims_changed = true;
+    return jobq__store_drop(tx->db, row.kind, row.id,
                             jobq__state_terminal(row.state) ? row.side & ~JOBQ__SIDE_KEY
                                                             : row.side);
 }
@@ -15232,7 +15299,7 @@ static void jobq__jobs_after_delete(jobq *q, struct jobq__request *r) {
 }
 
 static int jobq__jobs_alter(jobq *q, const char *call, int64_t id,
-                            int (*write)(jobq *q, struct jobq__request *r),
+                            int (*write)(struct jobq__tx *tx, struct jobq__request *r),
                             void (*after)(jobq *q, struct jobq__request *r), jobq_error *err) {
     struct jobq__alter alter = {id, NULL};
     struct jobq__request request;

@@ -103,7 +103,7 @@ JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, con
                              alone);
     } else {
         q->job_run->joined = true;
-        rc = jobq__commit_join(q, request);
+        rc = jobq__commit_join(&q->tx, request);
     }
     if (rc != JOBQ_OK && err) *err = local;
     return rc;
@@ -139,19 +139,20 @@ static void jobq__api_free(jobq *q) {
 }
 
 /* A job whose process died: given back, and blamed if it was running. */
-static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
+static int jobq__api_recover_row(struct jobq__tx *tx, int64_t id, int *room) {
+    jobq *q = tx->q;
     enum jobq__trace trace;
     struct jobq__row row;
     jobq_event event;
     char key[JOBQ_KEY_MAX + 1];
     bool blamed;
-    int changed, rc = jobq__store_row(q->tx.db, id, &row);
+    int changed, rc = jobq__store_row(tx->db, id, &row);
     if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
     if (rc != JOBQ_OK) return rc;
     if (--*room < 0) return JOBQ_OK;
     if (row.side & JOBQ__SIDE_CANCEL)
-        return jobq__tx_end(q, &row, JOBQ__CANCELLED, NULL, JOBQ_CANCELLED);
-    rc = jobq__tx_key(q, &row, key);
+        return jobq__tx_end(tx, &row, JOBQ__CANCELLED, NULL, JOBQ_CANCELLED);
+    rc = jobq__tx_key(tx, &row, key);
     if (rc != JOBQ_OK) return rc;
     trace = jobq__owner_trace(&q->owner, id, row.runs);
     blamed = trace == JOBQ__TRACE_STARTED && (q->owner.same_boot || q->options.charge_reboots);
@@ -159,33 +160,34 @@ static int jobq__api_recover_row(jobq *q, int64_t id, int *room) {
     row.lane = row.crashes > 0 ? JOBQ__LANE_SUSPECT : row.queue;
     row.side = 0;
     if (trace == JOBQ__TRACE_NONE)
-        rc = jobq__store_give_back(q->tx.db, id, row.lane, row.priority, &changed);
+        rc = jobq__store_give_back(tx->db, id, row.lane, row.priority, &changed);
     else
-        rc = jobq__store_requeue(q->tx.db, &row, row.priority, &changed);
-    if (rc == JOBQ_OK && changed != 1) rc = jobq__tx_stray(q, id);
+        rc = jobq__store_requeue(tx->db, &row, row.priority, &changed);
+    if (rc == JOBQ_OK && changed != 1) rc = jobq__tx_stray(tx, id);
     if (rc != JOBQ_OK || !blamed) return rc;
-    q->tx.add.crashed++;
+    tx->add.crashed++;
     if (!q->events.call) return rc;
     memset(&event, 0, sizeof event);
-    event.now_ms = q->tx.now_ms;
+    event.now_ms = tx->now_ms;
     event.id = id;
     event.from = JOBQ_STATE_RUNNING;
     event.to = JOBQ_STATE_PENDING;
     event.attempt = row.attempt;
     event.outcome = JOBQ_CRASHED;
-    return jobq__tx_change(q, &event, &row, key, NULL);
+    return jobq__tx_change(tx, &event, &row, key, NULL);
 }
 
 /* The slots say of some jobs that the owner before had them. One that is claimed still is missing
  * in the claims row, and so may others be that nobody would ever run. */
-static int jobq__api_recover_slots(jobq *q) {
+static int jobq__api_recover_slots(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     int slot, rc = JOBQ_OK;
     for (slot = 0; slot < JOBQ_WORKERS_MAX && rc == JOBQ_OK; slot++) {
         int64_t id = jobq__owner_slot(&q->owner, slot);
         struct jobq__row row;
         if (id < 1) continue;
-        rc = jobq__store_row(q->tx.db, id, &row);
-        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED) rc = jobq__store_nobodys(q->tx.db, id);
+        rc = jobq__store_row(tx->db, id, &row);
+        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED) rc = jobq__store_nobodys(tx->db, id);
         else if (rc == JOBQ_NOT_FOUND) rc = JOBQ_OK;
     }
     return rc;
@@ -193,28 +195,29 @@ static int jobq__api_recover_slots(jobq *q) {
 
 /* *more: there was no room for all of them in one transaction, which is so on a full disk only. The
  * claims row stays until the last; what was given back is known by its state. */
-static int jobq__api_recover_rows(jobq *q, bool *more) {
+static int jobq__api_recover_rows(struct jobq__tx *tx, bool *more) {
+    jobq *q = tx->q;
     void *ids = NULL;
     size_t size = 0, at = 0;
     int64_t id = 0, extra = 0;
     int room = jobq__disk_batch(q, INT32_MAX);
-    int rc = jobq__store_claims_get(q->tx.db, &ids, &size);
+    int rc = jobq__store_claims_get(tx->db, &ids, &size);
     while (rc == JOBQ_OK && at < size && room >= 0) {
-        rc = jobq__store_claims_next(q->tx.db, ids, size, &at, &id);
-        if (rc == JOBQ_OK) rc = jobq__api_recover_row(q, id, &room);
+        rc = jobq__store_claims_next(tx->db, ids, size, &at, &id);
+        if (rc == JOBQ_OK) rc = jobq__api_recover_row(tx, id, &room);
     }
     jobq__mem_free(ids);
     *more = room < 0;
-    if (rc == JOBQ_OK && !*more) rc = jobq__api_recover_slots(q);
-    if (rc == JOBQ_OK) rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
+    if (rc == JOBQ_OK && !*more) rc = jobq__api_recover_slots(tx);
+    if (rc == JOBQ_OK) rc = jobq__store_max_id(tx->db, &tx->last_id);
     /* What stands beside a job that does not exist yet would become the next one's. */
-    if (rc == JOBQ_OK) rc = jobq__store_extra_max(q->tx.db, &extra);
-    if (rc == JOBQ_OK && extra > q->tx.last_id)
-        rc = jobq__db_fault(q->tx.db, "jobq_extra", extra, "the row", "has no job");
-    if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(q);
-    if (rc == JOBQ_OK) rc = jobq__store_next_due(q->tx.db, &q->tx.next_due_ms);
-    if (rc == JOBQ_OK) rc = jobq__store_prune_next(q->tx.db, &q->tx.prune_at_ms);
-    if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, q->tx.changes_count);
+    if (rc == JOBQ_OK) rc = jobq__store_extra_max(tx->db, &extra);
+    if (rc == JOBQ_OK && extra > tx->last_id)
+        rc = jobq__db_fault(tx->db, "jobq_extra", extra, "the row", "has no job");
+    if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(tx);
+    if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
+    if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &tx->prune_at_ms);
+    if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;
 }
 
@@ -223,13 +226,13 @@ static int jobq__api_recover_some(jobq *q, int64_t until_us, bool *more) {
     int rc;
     memset(&wakes, 0, sizeof wakes);
     *more = false;
-    jobq__tx_open(q, &q->writer, JOBQ__TX_REQUESTS);
+    jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_REQUESTS);
     rc = jobq__turn_begin_within(q, &q->writer, until_us);
     if (rc == JOBQ_OK) jobq__disk_begin(q);
-    if (rc == JOBQ_OK) rc = jobq__api_recover_rows(q, more);
-    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
+    if (rc == JOBQ_OK) rc = jobq__api_recover_rows(&q->tx, more);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(&q->tx);
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
-    if (rc == JOBQ_OK) jobq__tx_applied(q, &wakes);
+    if (rc == JOBQ_OK) jobq__tx_applied(&q->tx, &wakes);
     else jobq__store_rollback(&q->writer);
     return rc;
 }
@@ -534,10 +537,10 @@ struct jobq__api_kind {
     int64_t left_us; /* of busy_ms, for all of the call */
 };
 
-static int jobq__api_write_kind(jobq *q, struct jobq__request *r) {
+static int jobq__api_write_kind(struct jobq__tx *tx, struct jobq__request *r) {
     struct jobq__api_kind *kind = r->arg;
     struct jobq__name *name;
-    int rc = jobq__tx_resolve(q, kind->spec.name, &kind->id, &name, r->err);
+    int rc = jobq__tx_resolve(tx, kind->spec.name, &kind->id, &name, r->err);
     if (rc != JOBQ_OK) return rc;
     if (name && jobq__os_load(&name->handled))
         return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already, until the"
@@ -564,9 +567,9 @@ static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
     jobq__list_append(&q->parked, &name->parked);
 }
 
-static int jobq__api_write_unpark(jobq *q, struct jobq__request *r) {
+static int jobq__api_write_unpark(struct jobq__tx *tx, struct jobq__request *r) {
     struct jobq__api_kind *kind = r->arg;
-    return jobq__tx_unpark(q, kind->id, &kind->more);
+    return jobq__tx_unpark(tx, kind->id, &kind->more);
 }
 
 static void jobq__api_after_unpark(jobq *q, struct jobq__request *r) {

@@ -18,35 +18,36 @@ struct jobq__enqueue {
     bool many;                  /* errors name the row */
 };
 
-static int jobq__jobs_write_key(jobq *q, const jobq_job *job, int64_t kind, struct jobq__row *row,
-                                int64_t *existing) {
+static int jobq__jobs_write_key(struct jobq__tx *tx, const jobq_job *job, int64_t kind,
+                                struct jobq__row *row, int64_t *existing) {
     bool taken, stored;
-    int rc = jobq__store_key_find(q->tx.db, kind, job->key, existing, &stored);
+    int rc = jobq__store_key_find(tx->db, kind, job->key, existing, &stored);
     /* The last rows of this very call may not have been written yet. */
     if (rc == JOBQ_OK && *existing && !stored
-        && (*existing > q->tx.last_id || *existing <= q->tx.last_id - q->tx.rows_count))
-        rc = jobq__db_fault(q->tx.db, "jobq_unique", *existing, "the key", "belongs to no job");
+        && (*existing > tx->last_id || *existing <= tx->last_id - tx->rows_count))
+        rc = jobq__db_fault(tx->db, "jobq_unique", *existing, "the key", "belongs to no job");
     if (rc != JOBQ_OK || *existing) return rc;
     row->side = JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY;
     /* The id that tx_add is about to give. */
-    rc = jobq__store_key_add(q->tx.db, kind, job->key, q->tx.last_id + 1, &taken);
+    rc = jobq__store_key_add(tx->db, kind, job->key, tx->last_id + 1, &taken);
     return taken ? JOBQ__AGAIN : rc;
 }
 
-static int64_t jobq__jobs_run_at(const jobq *q, const jobq_job *job) {
-    if (job->delay_ms) return jobq__add(q->tx.now_ms, job->delay_ms);
-    return job->run_at_ms ? job->run_at_ms : q->tx.now_ms;
+static int64_t jobq__jobs_run_at(const struct jobq__tx *tx, const jobq_job *job) {
+    if (job->delay_ms) return jobq__add(tx->now_ms, job->delay_ms);
+    return job->run_at_ms ? job->run_at_ms : tx->now_ms;
 }
 
-static int jobq__jobs_tell_new(jobq *q, const struct jobq__row *row, const char *key) {
+static int jobq__jobs_tell_new(struct jobq__tx *tx, const struct jobq__row *row, const char *key) {
+    jobq *q = tx->q;
     jobq_event event;
     if (!q->events.call) return JOBQ_OK;
     memset(&event, 0, sizeof event);
-    event.now_ms = q->tx.now_ms;
+    event.now_ms = tx->now_ms;
     event.id = row->id;
     event.to = JOBQ_STATE_PENDING;
     event.attempt = 1;
-    return jobq__tx_change(q, &event, row, key, NULL);
+    return jobq__tx_change(tx, &event, row, key, NULL);
 }
 
 /* Says which row of a bulk call an error is about. */
@@ -59,9 +60,9 @@ static void jobq__jobs_at_row(const struct jobq__enqueue *enqueue, size_t i, job
 }
 
 /* The key is taken. An earlier row of the same call is not stored either when the call fails. */
-static int jobq__jobs_refuse(const jobq *q, const jobq_job *job, int64_t first, int64_t existing,
-                             jobq_error *err) {
-    if (existing > first && existing <= q->tx.last_id)
+static int jobq__jobs_refuse(const struct jobq__tx *tx, const jobq_job *job, int64_t first,
+                             int64_t existing, jobq_error *err) {
+    if (existing > first && existing <= tx->last_id)
         return jobq__err_set(err, JOBQ_EXISTS, "an earlier row of this call has the key %s",
                              job->key);
     jobq__err_set(err, JOBQ_EXISTS, "job %lld has the key %s; store this when that one has ended,"
@@ -71,50 +72,50 @@ static int jobq__jobs_refuse(const jobq *q, const jobq_job *job, int64_t first, 
 }
 
 /* *existing: 0, or the job that has the key; nothing is stored then. */
-static int jobq__jobs_write_one(jobq *q, const jobq_job *job, int64_t *id, int64_t *existing,
-                                jobq_error *err) {
+static int jobq__jobs_write_one(struct jobq__tx *tx, const jobq_job *job, int64_t *id,
+                                int64_t *existing, jobq_error *err) {
     struct jobq__name *kind, *queue;
     struct jobq__row row;
     int rc;
     memset(&row, 0, sizeof row);
     *existing = 0;
-    rc = jobq__tx_resolve(q, job->kind, &row.kind, &kind, err);
+    rc = jobq__tx_resolve(tx, job->kind, &row.kind, &kind, err);
     if (rc == JOBQ_OK)
-        rc = jobq__tx_resolve(q, job->queue ? job->queue : "default", &row.queue, &queue, err);
-    if (rc == JOBQ_OK && job->key) rc = jobq__jobs_write_key(q, job, row.kind, &row, existing);
+        rc = jobq__tx_resolve(tx, job->queue ? job->queue : "default", &row.queue, &queue, err);
+    if (rc == JOBQ_OK && job->key) rc = jobq__jobs_write_key(tx, job, row.kind, &row, existing);
     if (rc != JOBQ_OK || *existing) return rc;
     row.priority = job->priority;
-    row.run_at_ms = jobq__jobs_run_at(q, job);
+    row.run_at_ms = jobq__jobs_run_at(tx, job);
     row.payload = job->text ? job->text : job->payload;
     row.size = jobq__config_job_size(job);
-    rc = jobq__tx_add(q, &row, kind, queue);
+    rc = jobq__tx_add(tx, &row, kind, queue);
     *id = row.id;
-    return rc == JOBQ_OK ? jobq__jobs_tell_new(q, &row, job->key) : rc;
+    return rc == JOBQ_OK ? jobq__jobs_tell_new(tx, &row, job->key) : rc;
 }
 
-static int jobq__jobs_write_row(jobq *q, const jobq_job *job, jobq_stored *row, int64_t first,
-                                jobq_error *err) {
+static int jobq__jobs_write_row(struct jobq__tx *tx, const jobq_job *job, jobq_stored *row,
+                                int64_t first, jobq_error *err) {
     int64_t id = 0, existing;
-    int rc = jobq__jobs_write_one(q, job, &id, &existing, err);
+    int rc = jobq__jobs_write_one(tx, job, &id, &existing, err);
     if (rc != JOBQ_OK) return rc;
     if (existing && job->conflict == JOBQ_REFUSE)
-        return jobq__jobs_refuse(q, job, first, existing, err);
-    if (existing) q->tx.add.kept++;
+        return jobq__jobs_refuse(tx, job, first, existing, err);
+    if (existing) tx->add.kept++;
     row->id = existing ? existing : id;
     row->how = existing ? JOBQ_KEPT : JOBQ_NEW;
     return JOBQ_OK;
 }
 
-static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
+static int jobq__jobs_write_all(struct jobq__tx *tx, struct jobq__request *r) {
     const struct jobq__enqueue *enqueue = r->arg;
-    int64_t first = q->tx.last_id;
+    int64_t first = tx->last_id;
     jobq_error told;
     jobq_stored scratch;
     size_t i;
     told.code = JOBQ_OK;
     for (i = 0; i < enqueue->count; i++) {
         jobq_stored *row = enqueue->rows ? &enqueue->rows[i] : &scratch;
-        int rc = jobq__jobs_write_row(q, &enqueue->jobs[i], row, first, &told);
+        int rc = jobq__jobs_write_row(tx, &enqueue->jobs[i], row, first, &told);
         if (rc == JOBQ_OK) continue;
         if (told.code == rc && r->err) {
             *r->err = told;
@@ -122,7 +123,7 @@ static int jobq__jobs_write_all(jobq *q, struct jobq__request *r) {
         }
         return rc;
     }
-    return jobq__tx_flush(q);
+    return jobq__tx_flush(tx);
 }
 
 /* Checks the jobs, and says in the request what they take. */
@@ -190,9 +191,9 @@ JOBQ_API int jobq_enqueue_many(jobq *q, const jobq_job *jobs, size_t count, jobq
     return jobq__api_leave(q, rc);
 }
 
-static int jobq__jobs_write_flush(jobq *q, struct jobq__request *r) {
+static int jobq__jobs_write_flush(struct jobq__tx *tx, struct jobq__request *r) {
     (void)r;
-    return jobq__store_sync(q->tx.db);
+    return jobq__store_sync(tx->db);
 }
 
 JOBQ_API int jobq_flush(jobq *q, jobq_error *err) {
@@ -239,21 +240,23 @@ struct jobq__alter {
 };
 
 /* "job 7 of kind mail", with a job's id and, where its name can be had, its kind. */
-static void jobq__jobs_call(jobq *q, const struct jobq__row *row, char *text, size_t size) {
+static void jobq__jobs_call(struct jobq__tx *tx, const struct jobq__row *row, char *text,
+                            size_t size) {
     const char *kind = NULL;
-    if (jobq__tx_know(q, row->kind) == JOBQ_OK) kind = jobq__tx_name_text(q, row->kind);
+    if (jobq__tx_know(tx, row->kind) == JOBQ_OK) kind = jobq__tx_name_text(tx, row->kind);
     snprintf(text, size, "job %lld%s%s", (long long)row->id, kind ? " of kind " : "",
              kind ? kind : "");
 }
 
 /* The job is not in a state for this call, which it is told with a way out. */
-static int jobq__jobs_bad_state(jobq *q, const struct jobq__row *row, const char *way_out,
-                                jobq_error *err) {
+static int jobq__jobs_bad_state(struct jobq__tx *tx, const struct jobq__row *row,
+                                const char *way_out, jobq_error *err) {
+    jobq *q = tx->q;
     char job[JOBQ_NAME_MAX + 64];
     const char *state = jobq_state_name(jobq__state_public(row->state, false));
     bool waits = row->state == JOBQ__WAITING || jobq__jobs_find(q, row->id) == JOBQ__WAITS;
     if (!err) return JOBQ_BAD_STATE;
-    jobq__jobs_call(q, row, job, sizeof job);
+    jobq__jobs_call(tx, row, job, sizeof job);
     if (row->lane < 0 && row->state == JOBQ__WAITING)
         return jobq__err_set(err, JOBQ_BAD_STATE, "%s is parked: no handler of its kind is"
                              " registered (jobq_register)", job);
@@ -262,50 +265,51 @@ static int jobq__jobs_bad_state(jobq *q, const struct jobq__row *row, const char
 }
 
 /* Whatever is claimed is the owner's. */
-static int jobq__jobs_row(jobq *q, int64_t id, struct jobq__row *row) {
+static int jobq__jobs_row(struct jobq__tx *tx, int64_t id, struct jobq__row *row) {
+    jobq *q = tx->q;
     const struct jobq__link *link;
-    int rc = jobq__store_row(q->tx.db, id, row);
-    if (rc != JOBQ_OK || row->state != JOBQ__CLAIMED || jobq__jobs_in_list(&q->tx.claimed, id))
+    int rc = jobq__store_row(tx->db, id, row);
+    if (rc != JOBQ_OK || row->state != JOBQ__CLAIMED || jobq__jobs_in_list(&tx->claimed, id))
         return rc;
     for (link = q->claimed.next; link != &q->claimed; link = link->next)
         if (JOBQ__CLAIMED_ENTRY(link)->row.id == id) return rc;
-    return jobq__store_nobodys(q->tx.db, id);
+    return jobq__store_nobodys(tx->db, id);
 }
 
 /* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
  * what it is now. JOBQ_BUSY with alter->running set if it runs. */
-static int jobq__jobs_reach(jobq *q, struct jobq__alter *alter, struct jobq__row *row) {
+static int jobq__jobs_reach(struct jobq__tx *tx, struct jobq__alter *alter, struct jobq__row *row) {
     bool taken;
-    struct jobq__entry *entry = jobq__tx_take(q, alter->id, &taken);
+    struct jobq__entry *entry = jobq__tx_take(tx, alter->id, &taken);
     alter->running = NULL; /* the group may be repeated, and the job have ended since */
     if (entry && !taken) {
         alter->running = entry;
         return JOBQ_BUSY;
     }
     if (taken) {
-        int rc = jobq__tx_unclaim(q, entry);
+        int rc = jobq__tx_unclaim(tx, entry);
         if (rc != JOBQ_OK) return rc;
     }
-    return jobq__jobs_row(q, alter->id, row);
+    return jobq__jobs_row(tx, alter->id, row);
 }
 
 /* The wish is written down: it outlives the process. A second one changes nothing. */
-static int jobq__jobs_wish(jobq *q, const struct jobq__entry *running) {
+static int jobq__jobs_wish(struct jobq__tx *tx, const struct jobq__entry *running) {
     int changed, rc;
     if (jobq__os_load(&running->cancel)) return JOBQ_OK;
-    rc = jobq__store_wish(q->tx.db, running->row.id, running->row.runs, &changed);
+    rc = jobq__store_wish(tx->db, running->row.id, running->row.runs, &changed);
     return rc == JOBQ_OK && !changed ? JOBQ_NOT_FOUND : rc;
 }
 
-static int jobq__jobs_write_cancel(jobq *q, struct jobq__request *r) {
+static int jobq__jobs_write_cancel(struct jobq__tx *tx, struct jobq__request *r) {
     struct jobq__alter *alter = r->arg;
     struct jobq__row row;
-    int rc = jobq__jobs_reach(q, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running) return jobq__jobs_wish(q, alter->running);
+    int rc = jobq__jobs_reach(tx, alter, &row);
+    if (rc == JOBQ_BUSY && alter->running) return jobq__jobs_wish(tx, alter->running);
     if (rc != JOBQ_OK) return rc;
     if (jobq__state_terminal(row.state))
-        return jobq__jobs_bad_state(q, &row, "; what has ended is not cancelled", r->err);
-    return jobq__tx_end(q, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
+        return jobq__jobs_bad_state(tx, &row, "; what has ended is not cancelled", r->err);
+    return jobq__tx_end(tx, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
 }
 
 static void jobq__jobs_after_cancel(jobq *q, struct jobq__request *r) {
@@ -321,9 +325,9 @@ static void jobq__jobs_after_cancel(jobq *q, struct jobq__request *r) {
 }
 
 /* A job that has ended gave its key away, and another has it. */
-static int jobq__jobs_key_gone(jobq *q, const struct jobq__row *row, jobq_error *err) {
+static int jobq__jobs_key_gone(struct jobq__tx *tx, const struct jobq__row *row, jobq_error *err) {
     int64_t holder;
-    int rc = jobq__store_key_holder(q->tx.db, row->kind, row->id, &holder);
+    int rc = jobq__store_key_holder(tx->db, row->kind, row->id, &holder);
     if (rc != JOBQ_OK) return rc;
     rc = jobq__err_set(err, JOBQ_EXISTS, "job %lld has this job's key now; job %lld can run again"
                        " when that one has ended", (long long)holder, (long long)row->id);
@@ -331,62 +335,62 @@ static int jobq__jobs_key_gone(jobq *q, const struct jobq__row *row, jobq_error 
     return rc;
 }
 
-static int jobq__jobs_write_retry(jobq *q, struct jobq__request *r) {
+static int jobq__jobs_write_retry(struct jobq__tx *tx, struct jobq__request *r) {
     struct jobq__alter *alter = r->arg;
     struct jobq__row row;
     char key[JOBQ_KEY_MAX + 1];
     jobq_event event;
     bool taken = false;
     bool due;
-    int from, rc = jobq__jobs_row(q, alter->id, &row);
-    if (rc == JOBQ_OK) rc = jobq__tx_key(q, &row, key);
+    int from, rc = jobq__jobs_row(tx, alter->id, &row);
+    if (rc == JOBQ_OK) rc = jobq__tx_key(tx, &row, key);
     if (rc != JOBQ_OK) return rc;
     from = row.state;
     /* Its time may have come, and nobody has looked yet. */
-    due = row.lane != JOBQ__LANE_SCHEDULED || row.run_at_ms <= q->tx.now_ms;
+    due = row.lane != JOBQ__LANE_SCHEDULED || row.run_at_ms <= tx->now_ms;
     if (from == JOBQ__DONE)
-        return jobq__jobs_bad_state(q, &row, "; to do it again store another", r->err);
+        return jobq__jobs_bad_state(tx, &row, "; to do it again store another", r->err);
     if (from == JOBQ__CLAIMED || (from == JOBQ__WAITING && due))
-        return jobq__jobs_bad_state(q, &row, "", r->err);
+        return jobq__jobs_bad_state(tx, &row, "", r->err);
     if (jobq__state_terminal(from) && (row.side & JOBQ__SIDE_KEY))
-        rc = jobq__store_key_again(q->tx.db, row.kind, row.id, &taken);
-    if (taken) return jobq__jobs_key_gone(q, &row, r->err);
+        rc = jobq__store_key_again(tx->db, row.kind, row.id, &taken);
+    if (taken) return jobq__jobs_key_gone(tx, &row, r->err);
     if (rc != JOBQ_OK) return rc;
-    row.run_at_ms = q->tx.now_ms;
+    row.run_at_ms = tx->now_ms;
     row.crashes = 0;
-    row.lane = jobq__tx_lane(q, &row);
-    if (row.lane < 0) rc = jobq__tx_know(q, row.kind);
+    row.lane = jobq__tx_lane(tx, &row);
+    if (row.lane < 0) rc = jobq__tx_know(tx, row.kind);
     if (rc != JOBQ_OK) return rc;
-    rc = jobq__store_revive(q->tx.db, row.id, from, row.lane, row.lane > 0 ? row.priority : 0,
+    rc = jobq__store_revive(tx->db, row.id, from, row.lane, row.lane > 0 ? row.priority : 0,
                             row.run_at_ms);
-    if (rc == JOBQ_OK) rc = jobq__store_unsave(q->tx.db, row.id, row.side);
-    if (rc == JOBQ_OK && row.lane > 0) rc = jobq__tx_ready(q, &row);
+    if (rc == JOBQ_OK) rc = jobq__store_unsave(tx->db, row.id, row.side);
+    if (rc == JOBQ_OK && row.lane > 0) rc = jobq__tx_ready(tx, &row);
     if (rc != JOBQ_OK) return rc;
-    q->tx.due_stale = true;
+    tx->due_stale = true;
     memset(&event, 0, sizeof event);
-    event.now_ms = q->tx.now_ms;
+    event.now_ms = tx->now_ms;
     event.id = row.id;
     event.from = jobq__state_public(from, false);
     event.to = JOBQ_STATE_PENDING;
     event.attempt = 1;
-    return jobq__tx_change(q, &event, &row, key, NULL);
+    return jobq__tx_change(tx, &event, &row, key, NULL);
 }
 
-static int jobq__jobs_write_delete(jobq *q, struct jobq__request *r) {
+static int jobq__jobs_write_delete(struct jobq__tx *tx, struct jobq__request *r) {
     struct jobq__alter *alter = r->arg;
     char job[JOBQ_NAME_MAX + 64];
     struct jobq__row row;
-    int rc = jobq__jobs_reach(q, alter, &row);
+    int rc = jobq__jobs_reach(tx, alter, &row);
     if (rc == JOBQ_BUSY && alter->running) {
-        jobq__jobs_call(q, &alter->running->row, job, sizeof job);
+        jobq__jobs_call(tx, &alter->running->row, job, sizeof job);
         return jobq__err_set(r->err, rc, "%s is running; cancel it (jobq_cancel), and delete it"
                              " when it has ended", job);
     }
     if (rc != JOBQ_OK) return rc;
     /* The highest id may go with it; the claims row remembers it. */
-    jobq__tx_leaves(q, &row);
-    q->tx.claims_changed = true;
-    return jobq__store_drop(q->tx.db, row.kind, row.id,
+    jobq__tx_leaves(tx, &row);
+    tx->claims_changed = true;
+    return jobq__store_drop(tx->db, row.kind, row.id,
                             jobq__state_terminal(row.state) ? row.side & ~JOBQ__SIDE_KEY
                                                             : row.side);
 }
@@ -407,7 +411,7 @@ static void jobq__jobs_after_delete(jobq *q, struct jobq__request *r) {
 }
 
 static int jobq__jobs_alter(jobq *q, const char *call, int64_t id,
-                            int (*write)(jobq *q, struct jobq__request *r),
+                            int (*write)(struct jobq__tx *tx, struct jobq__request *r),
                             void (*after)(jobq *q, struct jobq__request *r), jobq_error *err) {
     struct jobq__alter alter = {id, NULL};
     struct jobq__request request;

@@ -132,28 +132,29 @@ JOBQ__INTERNAL void jobq__commit_release(jobq *q) {
 
 /* ---- One transaction ---- */
 
-static int jobq__commit_sqlite(jobq *q, struct jobq__request *r, int rc) {
+static int jobq__commit_sqlite(struct jobq__tx *tx, struct jobq__request *r, int rc) {
+    jobq *q = tx->q;
     if (rc == JOBQ_OK || !r->err || r->err->code == rc) return rc;
-    if (jobq__db_code(q->tx.db->sqlite_code) == rc) return jobq__db_fail(q->tx.db, r->err);
+    if (jobq__db_code(tx->db->sqlite_code) == rc) return jobq__db_fail(tx->db, r->err);
     return jobq__core_say(q, rc, r->err);
 }
 
 /* Tries a request. *lost: it failed, and what it had written cannot be undone by itself. */
-static int jobq__commit_write_once(jobq *q, struct jobq__request *r, bool *lost) {
-    struct jobq__db *db = q->tx.db;
+static int jobq__commit_write_once(struct jobq__tx *tx, struct jobq__request *r, bool *lost) {
+    struct jobq__db *db = tx->db;
     struct jobq__tx_mark mark;
     int64_t changes = jobq__db_changes(db);
     int rc;
-    jobq__tx_mark(q, &mark);
+    jobq__tx_mark(tx, &mark);
     rc = r->atomic ? jobq__db_do(db, JOBQ__SQL_SAVE) : JOBQ_OK;
-    if (rc == JOBQ_OK) rc = r->write(q, r);
+    if (rc == JOBQ_OK) rc = r->write(tx, r);
     if (rc != JOBQ_OK && r->atomic && jobq__db_in_transaction(db)) {
         int undo = jobq__db_do(db, JOBQ__SQL_SAVE_UNDO);
         *lost = undo != JOBQ_OK;
         if (*lost && rc == JOBQ__AGAIN) rc = undo;
     } else if (rc != JOBQ_OK)
         *lost = !jobq__db_in_transaction(db) || jobq__db_changes(db) != changes;
-    if (rc != JOBQ_OK) jobq__tx_undo(q, &mark);
+    if (rc != JOBQ_OK) jobq__tx_undo(tx, &mark);
     if (r->atomic && jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_SAVE_END);
     *lost = *lost || !jobq__db_in_transaction(db);
     return rc;
@@ -161,24 +162,25 @@ static int jobq__commit_write_once(jobq *q, struct jobq__request *r, bool *lost)
 
 /* Writes one request; what goes wrong with it alone is undone alone. Returns an error only if the
  * whole transaction is lost. */
-static int jobq__commit_write(jobq *q, struct jobq__request *r) {
+static int jobq__commit_write(struct jobq__tx *tx, struct jobq__request *r) {
+    jobq *q = tx->q;
     int rc, tries = 0;
     bool lost = false;
     if (r->adds) {
         int level = q->disk.level;
         r->rc = jobq__disk_admit(q, r->adds, r->largest, r->err);
-        if (q->disk.level != level) jobq__tx_roomy(q);
+        if (q->disk.level != level) jobq__tx_roomy(tx);
         if (r->rc != JOBQ_OK) return JOBQ_OK;
-        q->tx.grows = jobq__add(q->tx.grows, r->adds);
+        tx->grows = jobq__add(tx->grows, r->adds);
     }
     do {
-        rc = jobq__commit_write_once(q, r, &lost);
+        rc = jobq__commit_write_once(tx, r, &lost);
         if (rc != JOBQ__AGAIN) break;
         /* A client has stored jobs meanwhile: take ids above theirs. */
-        rc = jobq__store_max_id(q->tx.db, &q->tx.last_id);
-        q->last_id = JOBQ__MAX(q->last_id, q->tx.last_id);
+        rc = jobq__store_max_id(tx->db, &tx->last_id);
+        q->last_id = JOBQ__MAX(q->last_id, tx->last_id);
         if (rc == JOBQ_OK) rc = JOBQ__AGAIN;
-        lost = lost || !jobq__db_in_transaction(q->tx.db);
+        lost = lost || !jobq__db_in_transaction(tx->db);
     } while (rc == JOBQ__AGAIN && !lost && tries++ < 2);
     if (rc == JOBQ__AGAIN && lost && !r->atomic) {
         /* All of it is written once more, and this so that from now on it is undone alone. */
@@ -186,27 +188,29 @@ static int jobq__commit_write(jobq *q, struct jobq__request *r) {
         return rc;
     }
     if (rc == JOBQ__AGAIN)
-        rc = jobq__db_fault(q->tx.db, "jobq_job", q->tx.last_id + 1, "the id", "is taken for ever");
+        rc = jobq__db_fault(tx->db, "jobq_job", tx->last_id + 1, "the id", "is taken for ever");
     /* A damaged file stops the queue, whoever finds out. */
     if (rc != JOBQ_OK && (lost || rc == JOBQ_CORRUPT)) return rc;
-    r->rc = jobq__commit_sqlite(q, r, rc);
+    r->rc = jobq__commit_sqlite(tx, r, rc);
     return JOBQ_OK;
 }
 
 /* What a transaction is made of, besides outcomes and claims. */
 enum jobq__commit_part { JOBQ__COMMIT_ALL, JOBQ__COMMIT_NO_STORES, JOBQ__COMMIT_ONE };
 
-static int jobq__commit_body(jobq *q, struct jobq__request *list, enum jobq__commit_part part) {
+static int jobq__commit_body(struct jobq__tx *tx, struct jobq__request *list,
+                             enum jobq__commit_part part) {
+    jobq *q = tx->q;
     struct jobq__request *r;
     /* What others have stored may be gone again, and nothing be in the way of its id. The owner
      * sees each job before it goes. */
-    int rc = q->client ? jobq__store_max_id(q->tx.db, &q->tx.last_id) : JOBQ_OK;
-    if (rc == JOBQ_OK) rc = jobq__tx_settle(q);
+    int rc = q->client ? jobq__store_max_id(tx->db, &tx->last_id) : JOBQ_OK;
+    if (rc == JOBQ_OK) rc = jobq__tx_settle(tx);
     for (r = list; r && rc == JOBQ_OK && part != JOBQ__COMMIT_NO_STORES; r = r->next) {
-        if (r->write) rc = jobq__commit_write(q, r);
+        if (r->write) rc = jobq__commit_write(tx, r);
         if (part == JOBQ__COMMIT_ONE) break;
     }
-    return rc == JOBQ_OK ? jobq__tx_fill(q) : rc;
+    return rc == JOBQ_OK ? jobq__tx_fill(tx) : rc;
 }
 
 /* True if this request's transaction is to be synced although the queue is RELAXED. */
@@ -229,20 +233,21 @@ static int jobq__commit_begin(jobq *q, bool sync, bool insist) {
 
 /* From there to COMMIT, or back, with a tx that is opened or reset. *ended: the failure came at
  * COMMIT. */
-static int jobq__commit_transact(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
-                                 bool *ended) {
+static int jobq__commit_transact(struct jobq__tx *tx, struct jobq__request *list,
+                                 enum jobq__commit_part part, bool *ended) {
+    jobq *q = tx->q;
     int rc;
     *ended = false;
-    rc = jobq__commit_body(q, list, part);
-    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
+    rc = jobq__commit_body(tx, list, part);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(tx);
     if (rc == JOBQ_OK) {
         jobq__event_commit(&q->events, true);
         *ended = true;
-        rc = jobq__store_commit(q->tx.db);
+        rc = jobq__store_commit(tx->db);
     }
     if (rc != JOBQ_OK) {
         jobq__event_commit(&q->events, false);
-        jobq__store_rollback(q->tx.db);
+        jobq__store_rollback(tx->db);
         q->look_lanes = true;
     }
     return rc;
@@ -250,15 +255,16 @@ static int jobq__commit_transact(jobq *q, struct jobq__request *list, enum jobq_
 
 /* Both, once more; and again as long as somebody says so, which each request and the outcomes do
  * once at most. */
-static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__commit_part part,
-                                bool sync, bool *ended) {
+static int jobq__commit_attempt(struct jobq__tx *tx, struct jobq__request *list,
+                                enum jobq__commit_part part, bool sync, bool *ended) {
+    jobq *q = tx->q;
     int rc;
     *ended = false;
     do {
         rc = jobq__commit_begin(q, sync, true);
         if (rc != JOBQ_OK) break;
-        jobq__tx_reset(q);
-        rc = jobq__commit_transact(q, list, part, ended);
+        jobq__tx_reset(tx);
+        rc = jobq__commit_transact(tx, list, part, ended);
     } while (rc == JOBQ__AGAIN);
     if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
     return rc;
@@ -267,12 +273,12 @@ static int jobq__commit_attempt(jobq *q, struct jobq__request *list, enum jobq__
 /* A transaction whose COMMIT failed may still be in the log, to come back after a crash. A synced
  * commit of something else takes its place. */
 static int jobq__commit_scrub_once(jobq *q, void *until_us) {
-    int rc = jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_FULL);
-    if (rc == JOBQ_OK) rc = jobq__turn_begin_within(q, q->tx.db, *(int64_t *)until_us);
-    if (rc == JOBQ_OK) rc = jobq__store_sync(q->tx.db);
-    if (rc == JOBQ_OK) rc = jobq__store_commit(q->tx.db);
-    if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
-    if (q->options.durability == JOBQ_RELAXED) jobq__db_do(q->tx.db, JOBQ__SQL_SYNC_NORMAL);
+    int rc = jobq__db_do(&q->writer, JOBQ__SQL_SYNC_FULL);
+    if (rc == JOBQ_OK) rc = jobq__turn_begin_within(q, &q->writer, *(int64_t *)until_us);
+    if (rc == JOBQ_OK) rc = jobq__store_sync(&q->writer);
+    if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
+    if (rc != JOBQ_OK) jobq__store_rollback(&q->writer);
+    if (q->options.durability == JOBQ_RELAXED) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
     return rc;
 }
 
@@ -368,7 +374,7 @@ static void jobq__commit_mind_log(jobq *q, struct jobq__wakes *wakes) {
 /* ---- One group ---- */
 
 static void jobq__commit_all(struct jobq__request *list, int rc, jobq *q) {
-    for (; list; list = list->next) list->rc = jobq__commit_sqlite(q, list, rc);
+    for (; list; list = list->next) list->rc = jobq__commit_sqlite(&q->tx, list, rc);
 }
 
 static void jobq__commit_after(jobq *q, struct jobq__request *list,
@@ -394,16 +400,17 @@ static bool jobq__commit_certain(jobq *q, const struct jobq__db *db, int rc, boo
     return false;
 }
 
-static void jobq__commit_heed(jobq *q, int rc) {
-    struct jobq__fault why = jobq__db_reason(q->tx.db);
+static void jobq__commit_heed(struct jobq__tx *tx, int rc) {
+    jobq *q = tx->q;
+    struct jobq__fault why = jobq__db_reason(tx->db);
     jobq__core_heed(q, rc, &why);
 }
 
 /* After a failure: the queue may have to stop, and nobody tries at once again. */
 static void jobq__commit_failed(jobq *q, int rc) {
     struct jobq__pool *pool = &q->pool;
-    jobq__tx_failed(q);
-    jobq__commit_heed(q, rc);
+    jobq__tx_failed(&q->tx);
+    jobq__commit_heed(&q->tx, rc);
     jobq__os_lock(&pool->mu);
     pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
                                JOBQ__RETRY_MAX_US);
@@ -421,25 +428,26 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
         if (!list->write) continue;
         rc = jobq__os_load(&q->failed);
         if (rc != JOBQ_OK) {
-            list->rc = jobq__commit_sqlite(q, list, rc);
+            list->rc = jobq__commit_sqlite(&q->tx, list, rc);
             continue;
         }
-        jobq__tx_open(q, &q->writer, JOBQ__TX_REQUESTS);
-        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_ONE, jobq__commit_syncs(q, list), &ended);
+        jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_REQUESTS);
+        rc = jobq__commit_attempt(&q->tx, list, JOBQ__COMMIT_ONE, jobq__commit_syncs(q, list),
+                                  &ended);
         if (rc == JOBQ_OK) {
-            jobq__tx_applied(q, wakes);
+            jobq__tx_applied(&q->tx, wakes);
             jobq__commit_after(q, list, JOBQ__COMMIT_ONE);
             continue;
         }
         if (rc == JOBQ__TAKEN) {
             list->rc = rc;
-            jobq__tx_failed(q);
+            jobq__tx_failed(&q->tx);
             continue;
         }
-        jobq__commit_heed(q, rc);
+        jobq__commit_heed(&q->tx, rc);
         if (!jobq__commit_certain(q, q->tx.db, rc, ended)) rc = JOBQ_UNKNOWN;
-        list->rc = jobq__commit_sqlite(q, list, rc);
-        jobq__tx_failed(q);
+        list->rc = jobq__commit_sqlite(&q->tx, list, rc);
+        jobq__tx_failed(&q->tx);
         if (rc == JOBQ_FULL && jobq__disk_full(q)) jobq__commit_checkpoint(q);
     }
 }
@@ -448,9 +456,9 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
  * nothing left to give up. */
 static bool jobq__commit_make_room(jobq *q) {
     if (!jobq__disk_full(q)) return false;
-    jobq__tx_failed(q);
+    jobq__tx_failed(&q->tx);
     jobq__commit_copy(q);
-    jobq__tx_open(q, &q->writer, JOBQ__TX_OUTCOMES);
+    jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_OUTCOMES);
     return true;
 }
 
@@ -474,7 +482,7 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
     }
     do {
         if (rc == JOBQ_FULL && !jobq__commit_make_room(q)) break;
-        rc = jobq__commit_attempt(q, list, JOBQ__COMMIT_NO_STORES, false, &ended);
+        rc = jobq__commit_attempt(&q->tx, list, JOBQ__COMMIT_NO_STORES, false, &ended);
         if (rc == JOBQ__TAKEN) return jobq__commit_not_yet(list);
         if (rc != JOBQ_OK && !jobq__commit_certain(q, q->tx.db, rc, ended)) break;
     } while (rc == JOBQ_FULL);
@@ -482,7 +490,7 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
         jobq__commit_all(list, rc, q);
         return rc;
     }
-    jobq__tx_applied(q, wakes);
+    jobq__tx_applied(&q->tx, wakes);
     jobq__commit_stores_alone(q, list, wakes);
     return JOBQ_OK;
 }
@@ -504,10 +512,11 @@ static int jobq__commit_may_write(jobq *q, int64_t now_us, jobq_error *why) {
 
 /* ---- Room for new work ---- */
 
-static int jobq__commit_write_relief(jobq *q, struct jobq__request *r) {
-    q->tx.claims_changed = true; /* it also remembers the highest id */
-    return jobq__store_prune_done(q->tx.db, jobq__disk_batch(q, JOBQ__PRUNE_ROWS), r->arg,
-                                  &q->tx.last_id);
+static int jobq__commit_write_relief(struct jobq__tx *tx, struct jobq__request *r) {
+    jobq *q = tx->q;
+    tx->claims_changed = true; /* it also remembers the highest id */
+    return jobq__store_prune_done(tx->db, jobq__disk_batch(q, JOBQ__PRUNE_ROWS), r->arg,
+                                  &tx->last_id);
 }
 
 /* New work was refused on a full disk: the oldest jobs that are done go, a slice of them at a time,
@@ -582,17 +591,17 @@ static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq_
     if (rc == JOBQ_OK) {
         *list = jobq__commit_collect(q, sync);
         for (r = *list; r; r = r->next) r->rc = JOBQ_OK;
-        jobq__tx_open(q, &q->writer, JOBQ__TX_OUTCOMES);
-        rc = jobq__commit_transact(q, *list, JOBQ__COMMIT_ALL, &ended);
+        jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_OUTCOMES);
+        rc = jobq__commit_transact(&q->tx, *list, JOBQ__COMMIT_ALL, &ended);
         if (rc == JOBQ__AGAIN)
-            rc = jobq__commit_attempt(q, *list, JOBQ__COMMIT_ALL, sync, &ended);
+            rc = jobq__commit_attempt(&q->tx, *list, JOBQ__COMMIT_ALL, sync, &ended);
         if (rc == JOBQ_OK) {
-            jobq__tx_applied(q, wakes);
+            jobq__tx_applied(&q->tx, wakes);
             jobq__commit_after(q, *list, JOBQ__COMMIT_ALL);
         } else {
             rc = jobq__commit_again(q, *list, rc, ended, wakes);
         }
-        if (rc == JOBQ__TAKEN) jobq__tx_failed(q);
+        if (rc == JOBQ__TAKEN) jobq__tx_failed(&q->tx);
     } else if (rc != JOBQ__TAKEN) {
         *list = jobq__commit_collect(q, true);
         jobq__commit_all(*list, rc, q);
@@ -905,10 +914,11 @@ JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {
 }
 
 /* Puts it among those that the transaction settles, or takes it out. */
-static void jobq__commit_settles(jobq *q, struct jobq__entry *entry, bool settles) {
+static void jobq__commit_settles(struct jobq__tx *tx, struct jobq__entry *entry, bool settles) {
+    jobq *q = tx->q;
     jobq__os_lock(&q->pool.mu);
     jobq__list_remove(&entry->link);
-    if (settles) jobq__list_append(&q->tx.settled, &entry->link);
+    if (settles) jobq__list_append(&tx->settled, &entry->link);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -923,8 +933,8 @@ static const char jobq__commit_spoilt[] =
     " registered there stands in the place of one of SQLite's; give it another name";
 
 /* With a table of somebody else's named jobq_* nobody could open the file again. */
-static int jobq__commit_altered(jobq *q, jobq_error *why) {
-    int rc = jobq__schema_check(q->tx.db, why);
+static int jobq__commit_altered(struct jobq__tx *tx, jobq_error *why) {
+    int rc = jobq__schema_check(tx->db, why);
     return rc == JOBQ_FOREIGN ? JOBQ__REFUSED : rc;
 }
 
@@ -956,35 +966,36 @@ static bool jobq__commit_has_ended(jobq *q, const struct jobq__entry *entry) {
 }
 
 /* Ends a job's transaction: settles entry on its connection and commits what the handler wrote. */
-static int jobq__commit_job_end(jobq *q, struct jobq__entry *entry, struct jobq__wakes *wakes,
-                                jobq_error *why) {
-    struct jobq__db *job = q->tx.db;
+static int jobq__commit_job_end(struct jobq__tx *tx, struct jobq__entry *entry,
+                                struct jobq__wakes *wakes, jobq_error *why) {
+    jobq *q = tx->q;
+    struct jobq__db *job = tx->db;
     int rc = jobq__commit_look(q, jobq__clock_mono_us());
-    if (rc == JOBQ_OK && q->tx.db->guard.altered) rc = jobq__commit_altered(q, why);
+    if (rc == JOBQ_OK && tx->db->guard.altered) rc = jobq__commit_altered(tx, why);
     if (rc != JOBQ_OK) return rc;
-    q->tx.now_ms = jobq__clock_now_ms(q->clock);
-    jobq__commit_settles(q, entry, true);
-    rc = jobq__tx_settle(q);
-    if (rc == JOBQ_OK) rc = jobq__tx_fill(q);
-    if (rc == JOBQ_OK) rc = jobq__tx_check_undone(q);
-    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(q);
+    tx->now_ms = jobq__clock_now_ms(q->clock);
+    jobq__commit_settles(tx, entry, true);
+    rc = jobq__tx_settle(tx);
+    if (rc == JOBQ_OK) rc = jobq__tx_fill(tx);
+    if (rc == JOBQ_OK) rc = jobq__tx_check_undone(tx);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(tx);
     if (rc != JOBQ_OK) return rc;
     jobq__event_commit(&q->events, true);
-    rc = jobq__store_commit_job(q->tx.db, why);
-    if (rc != JOBQ_OK) jobq__store_rollback(q->tx.db);
+    rc = jobq__store_commit_job(tx->db, why);
+    if (rc != JOBQ_OK) jobq__store_rollback(tx->db);
     if (rc == JOBQ_OK || (rc != JOBQ__REFUSED && jobq__commit_has_ended(q, entry))) {
-        jobq__tx_applied(q, wakes);
+        jobq__tx_applied(tx, wakes);
         return JOBQ_OK;
     }
     jobq__event_commit(&q->events, false);
-    q->tx.db = &q->writer;
+    tx->db = &q->writer;
     if (rc != JOBQ__REFUSED) jobq__commit_certain(q, job, rc, true);
     return rc;
 }
 
 static int jobq__commit_check_taken(jobq *q, void *arg) {
     (void)arg;
-    return jobq__tx_check_taken(q);
+    return jobq__tx_check_taken(&q->tx);
 }
 
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
@@ -1001,7 +1012,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     intact = jobq__guard_intact(job);
     rc = intact && jobq__db_in_transaction(job) && !job->lost ? JOBQ_OK : JOBQ_MISUSE;
     if (rc == JOBQ_OK && keep) {
-        rc = jobq__commit_job_end(q, entry, &wakes, why);
+        rc = jobq__commit_job_end(&q->tx, entry, &wakes, why);
         if (rc != JOBQ_OK && rc != JOBQ__REFUSED) jobq__commit_why(q, job, rc, why);
     }
     if (rc == JOBQ_FULL) jobq__disk_full(q);
@@ -1012,14 +1023,14 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(job);
-        jobq__commit_settles(q, entry, false);
+        jobq__commit_settles(&q->tx, entry, false);
         /* It is still claimed, and the claims row has to go on saying so. */
         entry->gone = false;
         q->look_lanes = true;
         /* The handler may have committed. */
         if (!intact && jobq__commit_insist(q, jobq__commit_check_taken, NULL) != JOBQ_OK)
             jobq__commit_blind(q);
-        jobq__tx_failed(q);
+        jobq__tx_failed(&q->tx);
     }
     q->tx.db = &q->writer;
     jobq__core_leave_job(q);
@@ -1030,19 +1041,20 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__commit_join(jobq *q, struct jobq__request *request) {
+JOBQ__INTERNAL int jobq__commit_join(struct jobq__tx *tx, struct jobq__request *request) {
+    jobq *q = tx->q;
     int rc;
     request->rc = JOBQ_OK;
     request->atomic = true;
-    jobq__guard_enter(q->tx.db);
-    rc = jobq__tx_check_names(q);
-    if (rc == JOBQ_OK) rc = jobq__commit_write(q, request);
+    jobq__guard_enter(tx->db);
+    rc = jobq__tx_check_names(tx);
+    if (rc == JOBQ_OK) rc = jobq__commit_write(tx, request);
     if (rc == JOBQ_OK) rc = request->rc;
-    else if (!q->memory && jobq__guard_spoilt(q->tx.db, rc))
+    else if (!q->memory && jobq__guard_spoilt(tx->db, rc))
         rc = jobq__err_set(request->err, JOBQ_MISUSE, "%s", jobq__commit_spoilt);
     else
-        rc = jobq__commit_sqlite(q, request, rc);
-    jobq__commit_heed(q, rc);
-    jobq__guard_leave(q->tx.db);
+        rc = jobq__commit_sqlite(tx, request, rc);
+    jobq__commit_heed(tx, rc);
+    jobq__guard_leave(tx->db);
     return rc;
 }

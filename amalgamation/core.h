@@ -94,7 +94,8 @@ struct jobq__new_name {
 };
 
 struct jobq__tx {
-    struct jobq__db *db;
+    jobq *q;
+    struct jobq__db *db;        /* on which it is */
     bool of_job;                /* it is a job's transaction */
     int64_t now_ms, mono_ms;    /* one reading for all that it does */
     struct jobq__link settled;  /* entries handed in; changed under pool.mu, for who looks */
@@ -135,9 +136,9 @@ struct jobq__tx {
 
 struct jobq__request {
     struct jobq__request *next;
-    int (*write)(jobq *q, struct jobq__request *r); /* in the transaction; NULL: nothing */
-    void (*after)(jobq *q, struct jobq__request *r); /* after COMMIT, with the baton; or NULL */
-    void *arg;
+    int (*write)(struct jobq__tx *tx,
+         struct jobq__request *r); /* in the transaction; NULL: nothing */ void (*after)(jobq *q,
+         struct jobq__request *r); /* after COMMIT, with the baton; or NULL */ void *arg;
     bool atomic;                /* several statements: needs a savepoint */
     bool sync;                  /* this commit at synchronous=FULL */
     int64_t adds;               /* bytes of new work, about; 0: it only finishes what there is */

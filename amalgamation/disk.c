@@ -147,27 +147,29 @@ JOBQ__INTERNAL void jobq__disk_end(jobq *q) {
 /* A client's: the owner copies what it writes, with its reserve and with what is still free when
  * the log has grown by that. What the owner has lent to a transaction is not a client's to take: it
  * may have been killed in that, and the next one has to finish what there is. */
-static int jobq__disk_leave_room(jobq *q, int64_t most) {
+static int jobq__disk_leave_room(struct jobq__tx *tx, int64_t most) {
+    jobq *q = tx->q;
     int64_t noted = jobq__owner_noted_reserve(&q->owner), held = jobq__owner_held(&q->owner);
     int64_t left = jobq__add(jobq__owner_disk_free(&q->owner), JOBQ__MIN(noted, held)), adds;
     if (held < noted) {
-        adds = jobq__add(jobq__disk_slack(q), 2 * q->tx.grows);
+        adds = jobq__add(jobq__disk_slack(q), 2 * tx->grows);
         if (jobq__add(jobq__add(noted, jobq__disk_tail(q)), adds) > left) return JOBQ_FULL;
     }
     if (jobq__add(most, most) <= left) return JOBQ_OK;
-    most = jobq__add(jobq__store_growth(q->tx.db), jobq__disk_slack(q));
+    most = jobq__add(jobq__store_growth(tx->db), jobq__disk_slack(q));
     return jobq__add(most, most) <= left ? JOBQ_OK : JOBQ_FULL;
 }
 
-JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q) {
+JOBQ__INTERNAL int jobq__disk_hold_back(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     int64_t logged = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) * q->disk.page_size;
-    int64_t most = jobq__add(logged + jobq__disk_slack(q), 2 * q->tx.grows), growth;
-    if (q->client) return jobq__disk_leave_room(q, most);
+    int64_t most = jobq__add(logged + jobq__disk_slack(q), 2 * tx->grows), growth;
+    if (q->client) return jobq__disk_leave_room(tx, most);
     if (q->memory || q->options.reserve_bytes == JOBQ_NONE) return JOBQ_OK;
     /* Nobody knows what a handler writes. */
-    if (q->disk.level == JOBQ__DISK_ROOMY && q->tx.db == &q->writer && most <= q->owner.reserved)
+    if (q->disk.level == JOBQ__DISK_ROOMY && tx->db == &q->writer && most <= q->owner.reserved)
         return JOBQ_OK;
-    growth = jobq__store_growth(q->tx.db);
+    growth = jobq__store_growth(tx->db);
     if (growth <= q->owner.reserved) return JOBQ_OK;
     return jobq__owner_reserve(&q->owner, growth) == JOBQ_FULL ? JOBQ_FULL : JOBQ_OK;
 }
@@ -272,14 +274,15 @@ JOBQ__INTERNAL int64_t jobq__disk_freed(jobq *q, int64_t bytes, int64_t now_ms) 
     return jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
 }
 
-JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms) {
+JOBQ__INTERNAL int jobq__disk_shrink(struct jobq__tx *tx, int64_t now_ms, int64_t *again_ms) {
+    jobq *q = tx->q;
     struct jobq__disk *disk = &q->disk;
     int64_t free, keeps, least = disk->least_free, pages, until_us = INT64_MAX;
     int rc;
     *again_ms = JOBQ_NEVER;
     if (!disk->shrinks || disk->level != JOBQ__DISK_ROOMY) return JOBQ_OK;
-    free = jobq__store_free_bytes(q->tx.db);
-    keeps = jobq__disk_keeps(q->tx.db, free);
+    free = jobq__store_free_bytes(tx->db);
+    keeps = jobq__disk_keeps(tx->db, free);
     disk->least_free = free;
     if (!disk->shrinking && free < 2 * keeps) return JOBQ_OK;
     *again_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
@@ -292,12 +295,12 @@ JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms)
         q->wal_next = 0; /* the file is cut off when the log has been copied */
         return JOBQ_OK;
     }
-    q->tx.grows = jobq__add(q->tx.grows, 2 * pages * disk->page_size);
+    tx->grows = jobq__add(tx->grows, 2 * pages * disk->page_size);
     /* An artificial clock is for who wants the same calls to have the same history. */
     if (!q->clock) until_us = jobq__add(jobq__clock_mono_us(), JOBQ__SHRINK_US);
     if (!q->clock) *again_ms = jobq__add(now_ms, JOBQ__SHRINK_PAUSE_MS);
-    rc = jobq__store_shrink(q->tx.db, pages, until_us);
-    if (rc != JOBQ_OK || jobq__store_free_bytes(q->tx.db) < free) return rc;
+    rc = jobq__store_shrink(tx->db, pages, until_us);
+    if (rc != JOBQ_OK || jobq__store_free_bytes(tx->db) < free) return rc;
     /* Somebody has made the file anew, as one that does not shrink. */
     disk->shrinks = disk->shrinking = false;
     *again_ms = JOBQ_NEVER;

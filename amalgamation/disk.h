@@ -75,7 +75,7 @@ JOBQ__INTERNAL int jobq__disk_admit(jobq *q, int64_t adds, int64_t largest, jobq
 /* Before COMMIT: sets aside what the database will grow by when the log is copied, lest the log
  * take the room that its own copy needs, and both stand still for ever. JOBQ_FULL if there is not
  * that much. */
-JOBQ__INTERNAL int jobq__disk_hold_back(jobq *q);
+JOBQ__INTERNAL int jobq__disk_hold_back(struct jobq__tx *tx);
 
 /* Before a checkpoint, in the writer's transaction, and after it. */
 JOBQ__INTERNAL void jobq__disk_copying(jobq *q);
@@ -96,7 +96,7 @@ JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q);
  * is no need yet. */
 JOBQ__INTERNAL int64_t jobq__disk_freed(jobq *q, int64_t bytes, int64_t now_ms);
 /* In a transaction: gives a slice back if it is time to. When to look again. */
-JOBQ__INTERNAL int jobq__disk_shrink(jobq *q, int64_t now_ms, int64_t *again_ms);
+JOBQ__INTERNAL int jobq__disk_shrink(struct jobq__tx *tx, int64_t now_ms, int64_t *again_ms);
 
 /* JOBQ_MOVED if the files are no longer where they were; looks at most every 10 ms of now_us. */
 JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us);

@@ -276,13 +276,14 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
 }
 
 /* Unless somebody claims again since it was asked for. */
-static int jobq__pool_write_back(jobq *q, struct jobq__request *r) {
+static int jobq__pool_write_back(struct jobq__tx *tx, struct jobq__request *r) {
+    jobq *q = tx->q;
     bool claiming;
     (void)r;
     jobq__os_lock(&q->pool.mu);
     claiming = q->pool.claiming;
     jobq__os_unlock(&q->pool.mu);
-    return claiming ? JOBQ_OK : jobq__tx_give_back(q);
+    return claiming ? JOBQ_OK : jobq__tx_give_back(tx);
 }
 
 /* Outcomes that are not on the disk, and, if claims, jobs that are claimed and have not started.

@@ -652,7 +652,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     jobq__disk_begin(q);
     q->turn.begun_us = jobq__clock_mono_us();
     job->lost = false;
-    jobq__tx_open(q, job, JOBQ__TX_OF_JOB);
+    jobq__tx_open(&q->tx, job, JOBQ__TX_OF_JOB);
     jobq__guard_leave(job);
     return JOBQ_OK;
 }
@@ -698,16 +698,17 @@ struct jobq__run_save {
     size_t size;
 };
 
-static int jobq__run_write_saved(jobq *q, struct jobq__request *r) {
+static int jobq__run_write_saved(struct jobq__tx *tx, struct jobq__request *r) {
+    jobq *q = tx->q;
     const struct jobq__run_save *save = r->arg;
     const struct jobq__entry *entry = save->run->entry;
     int64_t id = entry->row.id;
     int changed = 0;
-    int rc = jobq__store_extra(q->tx.db, id, JOBQ__EXTRA_SAVED, save->data, save->size);
+    int rc = jobq__store_extra(tx->db, id, JOBQ__EXTRA_SAVED, save->data, save->size);
     /* For who is no suspect any more: the lane of its queue. */
-    if (rc == JOBQ_OK && entry->lane == q->suspects) rc = jobq__tx_know(q, entry->row.queue);
+    if (rc == JOBQ_OK && entry->lane == q->suspects) rc = jobq__tx_know(tx, entry->row.queue);
     if (rc == JOBQ_OK)
-        rc = jobq__store_forgive(q->tx.db, id, entry->row.runs, JOBQ__SIDE_EXTRA, &changed);
+        rc = jobq__store_forgive(tx->db, id, entry->row.runs, JOBQ__SIDE_EXTRA, &changed);
     if (rc != JOBQ_OK || changed) return rc;
     return jobq__err_set(r->err, JOBQ_NOT_FOUND, "this run of job %lld is over: another connection"
                          " has changed or deleted its row; nothing was saved", (long long)id);

@@ -60,15 +60,16 @@ struct jobq__sched_prune {
     int64_t shrink_ms;
 };
 
-static int jobq__sched_write_prune(jobq *q, struct jobq__request *r) {
+static int jobq__sched_write_prune(struct jobq__tx *tx, struct jobq__request *r) {
+    jobq *q = tx->q;
     struct jobq__sched_prune *prune = r->arg;
     int most = jobq__disk_batch(q, JOBQ__PRUNE_ROWS);
-    int rc = jobq__store_prune(q->tx.db, q->tx.now_ms, q->options.keep_max, most, &prune->count,
-                               &q->tx.last_id);
+    int rc = jobq__store_prune(tx->db, tx->now_ms, q->options.keep_max, most, &prune->count,
+                               &tx->last_id);
     prune->more = prune->count >= most;
-    q->tx.claims_changed = true; /* it also remembers the highest id */
-    if (rc == JOBQ_OK) rc = jobq__store_prune_next(q->tx.db, &prune->next_ms);
-    return rc == JOBQ_OK ? jobq__disk_shrink(q, q->tx.now_ms, &prune->shrink_ms) : rc;
+    tx->claims_changed = true; /* it also remembers the highest id */
+    if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &prune->next_ms);
+    return rc == JOBQ_OK ? jobq__disk_shrink(tx, tx->now_ms, &prune->shrink_ms) : rc;
 }
 
 /* For what nobody else's commit takes along: a busy queue on a slow disk must not keep us out for

@@ -5,8 +5,9 @@
 
 static const uint64_t jobq__tx_nothing; /* a payload of no bytes, aligned as any, with its zero */
 
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
                                           struct jobq__name *kind, struct jobq__name *lane) {
+    jobq *q = tx->q;
     struct jobq__link *spare = jobq__list_pop(&q->spare);
     struct jobq__entry *entry = spare ? JOBQ__LINKED(spare) : NULL;
     size_t capacity = row->size ? (row->size / 32 + 1) * 32 : 0; /* a zero follows it */
@@ -28,8 +29,8 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__ro
     }
     entry->kind = kind;
     entry->lane = lane;
-    entry->due_ms = jobq__sub(q->tx.mono_ms,
-                              JOBQ__MAX(jobq__sub(q->tx.now_ms, row->run_at_ms), 0));
+    entry->due_ms = jobq__sub(tx->mono_ms,
+                              JOBQ__MAX(jobq__sub(tx->now_ms, row->run_at_ms), 0));
     entry->queue = NULL;
     entry->key = NULL;
     entry->cancel = 0;
@@ -72,8 +73,7 @@ static void jobq__tx_recycle_all(jobq *q, struct jobq__link *list) {
 /* ---- Life of a transaction ---- */
 
 /* Forgets the changes from there on. */
-static void jobq__tx_drop_changes(jobq *q, size_t from) {
-    struct jobq__tx *tx = &q->tx;
+static void jobq__tx_drop_changes(struct jobq__tx *tx, size_t from) {
     while (tx->changes_count > from) jobq__event_drop(&tx->changes[--tx->changes_count].told);
     if (tx->changes_count || tx->changes_capacity <= JOBQ__EVENTS_KEEP) return;
     jobq__mem_free(tx->changes);
@@ -83,6 +83,7 @@ static void jobq__tx_drop_changes(jobq *q, size_t from) {
 
 JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     struct jobq__tx *tx = &q->tx;
+    tx->q = q;
     jobq__list_init(&tx->settled);
     jobq__list_init(&tx->claimed);
     jobq__list_init(&tx->taken);
@@ -104,7 +105,7 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
         jobq__tx_recycle(q, entry);
     }
     while (!jobq__list_empty(&q->spare)) jobq__mem_free(JOBQ__LINKED(jobq__list_pop(&q->spare)));
-    jobq__tx_drop_changes(q, 0);
+    jobq__tx_drop_changes(&q->tx, 0);
     jobq__mem_free(tx->changes);
     jobq__mem_free(tx->new_names);
     jobq__mem_free(tx->order);
@@ -123,16 +124,17 @@ static int jobq__tx_target(const jobq *q) {
 }
 
 /* All of them, or on a full disk as many as fit into a transaction. */
-static void jobq__tx_take_handed(jobq *q) {
+static void jobq__tx_take_handed(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__pool *pool = &q->pool;
     int batch = jobq__disk_batch(q, INT32_MAX);
     jobq__assert(jobq__os_held(&pool->mu));
     if (pool->handed_count <= batch) {
-        jobq__list_move_all(&q->tx.settled, &pool->handed);
+        jobq__list_move_all(&tx->settled, &pool->handed);
         pool->handed_count = 0;
     } else {
         for (pool->handed_count -= batch; batch > 0; batch--)
-            jobq__list_append(&q->tx.settled, jobq__list_pop(&pool->handed));
+            jobq__list_append(&tx->settled, jobq__list_pop(&pool->handed));
     }
 }
 
@@ -147,14 +149,15 @@ static bool jobq__tx_keeps_order(const jobq *q) {
         || (pool->ring.count && pool->ring.count <= jobq__disk_batch(q, INT32_MAX));
 }
 
-JOBQ__INTERNAL void jobq__tx_roomy(jobq *q) {
+JOBQ__INTERNAL void jobq__tx_roomy(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     jobq__os_lock(&q->pool.mu);
-    q->tx.ordered = q->tx.ordered || jobq__tx_keeps_order(q);
+    tx->ordered = tx->ordered || jobq__tx_keeps_order(q);
     jobq__os_unlock(&q->pool.mu);
 }
 
-static void jobq__tx_snapshot(jobq *q) {
-    struct jobq__tx *tx = &q->tx;
+static void jobq__tx_snapshot(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__pool *pool = &q->pool;
     int target;
     jobq__assert(jobq__os_held(&pool->mu));
@@ -170,8 +173,8 @@ static void jobq__tx_snapshot(jobq *q) {
 
 /* What was taken out of the ring after that link goes back there. Workers that idle hear of it at
  * once: who has the baton next may keep it for long. */
-static void jobq__tx_put_back(jobq *q, const struct jobq__link *last) {
-    struct jobq__tx *tx = &q->tx;
+static void jobq__tx_put_back(struct jobq__tx *tx, const struct jobq__link *last) {
+    jobq *q = tx->q;
     jobq__os_lock(&q->pool.mu);
     while (tx->taken.prev != last) {
         struct jobq__entry *entry = JOBQ__LINKED(tx->taken.prev);
@@ -215,8 +218,8 @@ static bool jobq__tx_all_claimed(const jobq *q) {
     return true;
 }
 
-static void jobq__tx_clear(jobq *q) {
-    struct jobq__tx *tx = &q->tx;
+static void jobq__tx_clear(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__link *link;
     jobq__tx_recycle_all(q, &tx->dropped);
     while (!jobq__list_empty(&tx->claimed)) {
@@ -226,13 +229,13 @@ static void jobq__tx_clear(jobq *q) {
         entry->lane->last_claimed = NULL;
         jobq__tx_recycle(q, entry);
     }
-    if (!jobq__list_empty(&tx->taken)) jobq__tx_put_back(q, &tx->taken);
+    if (!jobq__list_empty(&tx->taken)) jobq__tx_put_back(tx, &tx->taken);
     for (link = tx->settled.next; link != &tx->settled; link = link->next)
         JOBQ__LINKED(link)->gone = false;
     jobq__assert(jobq__tx_all_claimed(q));
     tx->claims_changed = tx->due_stale = tx->ready = false;
     tx->suspects = tx->released = tx->rows_count = 0;
-    jobq__tx_drop_changes(q, 0);
+    jobq__tx_drop_changes(tx, 0);
     tx->grows = 0;
     tx->frees = 0;
     tx->new_count = 0;
@@ -244,24 +247,26 @@ static void jobq__tx_clear(jobq *q) {
     memset(&tx->add, 0, sizeof tx->add);
 }
 
-JOBQ__INTERNAL void jobq__tx_reset(jobq *q) {
-    jobq__tx_clear(q);
+JOBQ__INTERNAL void jobq__tx_reset(struct jobq__tx *tx) {
+    jobq *q = tx->q;
+    jobq__tx_clear(tx);
     jobq__os_lock(&q->pool.mu);
-    jobq__tx_snapshot(q);
+    jobq__tx_snapshot(tx);
     jobq__os_unlock(&q->pool.mu);
 }
 
-JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, enum jobq__tx_kind kind) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, struct jobq__db *db,
+                                  enum jobq__tx_kind kind) {
+    jobq *q = tx->q;
     struct jobq__now now;
     jobq__assert(jobq__list_empty(&tx->settled));
     tx->db = db;
     tx->of_job = kind == JOBQ__TX_OF_JOB;
     tx->single_rows = false;
-    jobq__tx_clear(q);
+    jobq__tx_clear(tx);
     jobq__os_lock(&q->pool.mu);
-    if (kind == JOBQ__TX_OUTCOMES) jobq__tx_take_handed(q);
-    jobq__tx_snapshot(q);
+    if (kind == JOBQ__TX_OUTCOMES) jobq__tx_take_handed(tx);
+    jobq__tx_snapshot(tx);
     jobq__os_unlock(&q->pool.mu);
     /* After that, so that no outcome is from the future. */
     now = jobq__clock_read(q->clock);
@@ -269,22 +274,22 @@ JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, enum jobq__tx_ki
     tx->mono_ms = now.mono_ms;
 }
 
-JOBQ__INTERNAL void jobq__tx_failed(jobq *q) {
+JOBQ__INTERNAL void jobq__tx_failed(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__pool *pool = &q->pool;
     struct jobq__link *link;
     int count = 0;
-    jobq__tx_reset(q);
-    for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) count++;
+    jobq__tx_reset(tx);
+    for (link = tx->settled.next; link != &tx->settled; link = link->next) count++;
     jobq__os_lock(&pool->mu);
     /* They are the oldest, so they go to the front. */
-    jobq__list_move_all(&q->tx.settled, &pool->handed);
-    jobq__list_move_all(&pool->handed, &q->tx.settled);
+    jobq__list_move_all(&tx->settled, &pool->handed);
+    jobq__list_move_all(&pool->handed, &tx->settled);
     pool->handed_count += count;
     jobq__os_unlock(&pool->mu);
 }
 
-JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mark) {
     mark->serial = tx->serial;
     mark->dropped = tx->dropped.prev;
     mark->taken = tx->taken.prev;
@@ -315,8 +320,8 @@ JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry) {
         lane->last_claimed = &entry->row;
 }
 
-JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mark *mark) {
+    jobq *q = tx->q;
     struct jobq__link *link;
     while (tx->dropped.prev != mark->dropped) {
         link = tx->dropped.prev;
@@ -331,9 +336,9 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
     }
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next)
         jobq__tx_note_last(JOBQ__LINKED(link));
-    if (tx->taken.prev != mark->taken) jobq__tx_put_back(q, mark->taken);
+    if (tx->taken.prev != mark->taken) jobq__tx_put_back(tx, mark->taken);
     tx->rows_count = 0;
-    jobq__tx_drop_changes(q, mark->changes);
+    jobq__tx_drop_changes(tx, mark->changes);
     tx->new_count = mark->new_names;
     tx->room = mark->room;
     tx->over = mark->over;
@@ -348,36 +353,40 @@ JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark) {
 
 /* ---- What is to be told ---- */
 
-JOBQ__INTERNAL const char *jobq__tx_name_text(const jobq *q, int64_t id) {
+JOBQ__INTERNAL const char *jobq__tx_name_text(const struct jobq__tx *tx, int64_t id) {
+    const jobq *q = tx->q;
     const struct jobq__name *name = jobq__registry_by_id(&q->names, id);
     size_t i;
     if (name) return name->text;
-    for (i = 0; i < q->tx.new_count; i++)
-        if (q->tx.new_names[i].id == id) return q->tx.new_names[i].text;
+    for (i = 0; i < tx->new_count; i++)
+        if (tx->new_names[i].id == id) return tx->new_names[i].text;
     return NULL;
 }
 
-JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id) {
+JOBQ__INTERNAL int jobq__tx_know(struct jobq__tx *tx, int64_t id) {
+    jobq *q = tx->q;
     char text[JOBQ_NAME_MAX + 1];
     bool lost;
     int rc;
-    if (jobq__tx_name_text(q, id)) return JOBQ_OK;
-    rc = jobq__store_name_text(q->tx.db, id, text, &lost);
+    if (jobq__tx_name_text(tx, id)) return JOBQ_OK;
+    rc = jobq__store_name_text(tx->db, id, text, &lost);
     if (rc != JOBQ_OK) return rc;
-    if (lost) return jobq__tx_new_name(q, text, &id);
+    if (lost) return jobq__tx_new_name(tx, text, &id);
     return jobq__registry_add(&q->names, id, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
-JOBQ__INTERNAL int jobq__tx_key(jobq *q, const struct jobq__row *row, char *key) {
+JOBQ__INTERNAL int jobq__tx_key(struct jobq__tx *tx, const struct jobq__row *row, char *key) {
+    jobq *q = tx->q;
     key[0] = 0;
     if (!q->events.call || !(row->side & JOBQ__SIDE_KEY)) return JOBQ_OK;
-    return jobq__store_key_text(q->tx.db, row->id, key);
+    return jobq__store_key_text(tx->db, row->id, key);
 }
 
-static int jobq__tx_know_entry(jobq *q, struct jobq__entry *entry) {
+static int jobq__tx_know_entry(struct jobq__tx *tx, struct jobq__entry *entry) {
+    jobq *q = tx->q;
     char key[JOBQ_KEY_MAX + 1];
-    int rc = jobq__tx_know(q, entry->row.queue);
-    if (rc == JOBQ_OK) rc = jobq__tx_key(q, &entry->row, key);
+    int rc = jobq__tx_know(tx, entry->row.queue);
+    if (rc == JOBQ_OK) rc = jobq__tx_key(tx, &entry->row, key);
     if (rc != JOBQ_OK) return rc;
     entry->queue = jobq__registry_by_id(&q->names, entry->row.queue);
     if (key[0]) entry->key = jobq__mem_copy(key, strlen(key));
@@ -385,22 +394,23 @@ static int jobq__tx_know_entry(jobq *q, struct jobq__entry *entry) {
 }
 
 /* The thread that starts a run tells of it without asking the database. */
-JOBQ__INTERNAL int jobq__tx_know_claimed(jobq *q) {
+JOBQ__INTERNAL int jobq__tx_know_claimed(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__link *link;
     int rc = JOBQ_OK;
     if (!q->events.call) return rc;
-    for (link = q->tx.claimed.next; link != &q->tx.claimed && rc == JOBQ_OK; link = link->next)
-        rc = jobq__tx_know_entry(q, JOBQ__LINKED(link));
+    for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_know_entry(tx, JOBQ__LINKED(link));
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__tx_change(jobq *q, jobq_event *event, const struct jobq__row *row,
-                                   const char *key, const char *text) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL int jobq__tx_change(struct jobq__tx *tx, jobq_event *event,
+                                   const struct jobq__row *row, const char *key, const char *text) {
+    jobq *q = tx->q;
     struct jobq__change *change;
     /* Nobody may have asked for the names since the queue was opened. */
-    int rc = q->events.call ? jobq__tx_know(q, row->kind) : JOBQ_OK;
-    if (rc == JOBQ_OK && q->events.call) rc = jobq__tx_know(q, row->queue);
+    int rc = q->events.call ? jobq__tx_know(tx, row->kind) : JOBQ_OK;
+    if (rc == JOBQ_OK && q->events.call) rc = jobq__tx_know(tx, row->queue);
     if (rc != JOBQ_OK) return rc;
     if (tx->changes_count == tx->changes_capacity) {
         size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2 : 16;
@@ -420,8 +430,7 @@ JOBQ__INTERNAL int jobq__tx_change(jobq *q, jobq_event *event, const struct jobq
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_check_names(jobq *q) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL int jobq__tx_check_names(struct jobq__tx *tx) {
     size_t i, kept = 0;
     for (i = 0; i < tx->new_count; i++) {
         int64_t id;
@@ -433,10 +442,9 @@ JOBQ__INTERNAL int jobq__tx_check_names(jobq *q) {
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx) {
     struct jobq__link *link;
-    int rc = jobq__tx_check_names(q);
+    int rc = jobq__tx_check_names(tx);
     if (rc != JOBQ_OK) return rc;
     for (link = tx->taken.next; link != &tx->taken; link = link->next) {
         /* Changes nothing where the row waits already. */
@@ -449,9 +457,10 @@ JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q) {
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_check_taken(jobq *q) {
+JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__link *link, *next;
-    for (link = q->tx.taken.next; link != &q->tx.taken; link = next) {
+    for (link = tx->taken.next; link != &tx->taken; link = next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         struct jobq__row row;
         int rc = jobq__store_row(&q->writer, entry->row.id, &row);
@@ -460,7 +469,7 @@ JOBQ__INTERNAL int jobq__tx_check_taken(jobq *q) {
         if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED && row.runs == entry->row.runs) continue;
         jobq__assert(entry->lane != q->suspects);
         jobq__list_remove(link);
-        jobq__list_append(&q->tx.dropped, link);
+        jobq__list_append(&tx->dropped, link);
     }
     return JOBQ_OK;
 }
@@ -480,10 +489,11 @@ static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
 }
 
 /* True if another transaction would find something to claim, promote or move. */
-static bool jobq__tx_more(const jobq *q) {
+static bool jobq__tx_more(const struct jobq__tx *tx) {
+    const jobq *q = tx->q;
     const struct jobq__link *link;
     if (q->look_lanes || !jobq__list_empty(&q->parked)) return true;
-    if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= q->tx.now_ms) return true;
+    if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= tx->now_ms) return true;
     for (link = q->ready.next; link != &q->ready; link = link->next)
         if (link != &q->suspects->ready || !q->suspects_claimed) return true;
     return false;
@@ -508,18 +518,19 @@ static void jobq__tx_tell(jobq *q, int64_t id, int state, int attempt, const cha
     }
 }
 
-static void jobq__tx_tell_waiters(jobq *q) {
+static void jobq__tx_tell_waiters(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__link *link;
     size_t i;
     if (jobq__list_empty(&q->pool.waiters)) return;
-    for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) {
+    for (link = tx->settled.next; link != &tx->settled; link = link->next) {
         const struct jobq__entry *entry = JOBQ__LINKED(link);
         if (entry->verdict.outcome != JOBQ_OUTCOME_NONE && !q->events.call)
             jobq__tx_tell(q, entry->row.id, entry->verdict.state, entry->row.attempt,
                           jobq__tx_text(entry), 0);
     }
-    for (i = 0; i < q->tx.changes_count; i++) {
-        const struct jobq__change *change = &q->tx.changes[i];
+    for (i = 0; i < tx->changes_count; i++) {
+        const struct jobq__change *change = &tx->changes[i];
         const jobq_event *event = &change->told.event;
         int state = event->to == JOBQ_STATE_CANCELLED ? JOBQ__CANCELLED
                   : event->to == JOBQ_STATE_FAILED ? JOBQ__FAILED
@@ -538,9 +549,9 @@ static void jobq__tx_wake_workers(jobq *q, int jobs, struct jobq__wakes *wakes) 
 }
 
 /* Everything that the pool sees of a commit, in one go. */
-static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
+static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
+    jobq *q = tx->q;
     struct jobq__pool *pool = &q->pool;
-    struct jobq__tx *tx = &q->tx;
     int64_t due_ms = pool->due_at_ms;
     int jobs = 0;
     jobq__os_lock(&pool->mu);
@@ -552,7 +563,7 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     jobq__list_move_all(&tx->dropped, &tx->taken);
     jobq__tx_add_stats(&pool->stats, &tx->add);
     pool->stats.wal_pages = tx->db->wal_pages;
-    pool->more = jobq__tx_more(q);
+    pool->more = jobq__tx_more(tx);
     if (!q->client) {
         pool->due_at_ms = q->next_due_ms;
         pool->due_fired = false;
@@ -562,7 +573,7 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     wakes->scheduler = wakes->scheduler || q->next_due_ms < due_ms
                     || tx->prune_at_ms < pool->prune_at_ms;
     pool->prune_at_ms = JOBQ__MIN(pool->prune_at_ms, tx->prune_at_ms);
-    jobq__tx_tell_waiters(q);
+    jobq__tx_tell_waiters(tx);
     jobq__list_move_all(&tx->dropped, &tx->settled);
     jobq__tx_wake_workers(q, jobs, wakes);
     pool->starved = tx->starved;
@@ -571,10 +582,11 @@ static void jobq__tx_publish(jobq *q, struct jobq__wakes *wakes) {
     jobq__os_unlock(&pool->mu);
 }
 
-static void jobq__tx_emit(jobq *q) {
+static void jobq__tx_emit(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     size_t i;
-    for (i = 0; i < q->tx.changes_count; i++) {
-        struct jobq__change *change = &q->tx.changes[i];
+    for (i = 0; i < tx->changes_count; i++) {
+        struct jobq__change *change = &tx->changes[i];
         const struct jobq__name *kind = jobq__registry_by_id(&q->names, change->kind);
         const struct jobq__name *queue = jobq__registry_by_id(&q->names, change->queue);
         change->told.event.kind = kind ? kind->text : "";
@@ -585,16 +597,17 @@ static void jobq__tx_emit(jobq *q) {
 }
 
 /* A name that was lost is committed now: who is claimed by such a queue has it for its events. */
-static void jobq__tx_name_queues(jobq *q) {
+static void jobq__tx_name_queues(struct jobq__tx *tx) {
+    jobq *q = tx->q;
     struct jobq__link *link;
-    for (link = q->tx.claimed.next; link != &q->tx.claimed; link = link->next) {
+    for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         if (!entry->queue) entry->queue = jobq__registry_by_id(&q->names, entry->row.queue);
     }
 }
 
-JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
-    struct jobq__tx *tx = &q->tx;
+JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wakes) {
+    jobq *q = tx->q;
     struct jobq__link *link;
     size_t i;
     q->last_id = tx->last_id;
@@ -610,11 +623,11 @@ JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes) {
     }
     for (i = 0; i < tx->new_count; i++)
         jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].text);
-    if (tx->new_count && q->events.call) jobq__tx_name_queues(q);
+    if (tx->new_count && q->events.call) jobq__tx_name_queues(tx);
     /* Before the ring is filled: a worker tells of a start as soon as it finds the job there. */
-    jobq__tx_emit(q);
-    jobq__tx_publish(q, wakes);
-    jobq__tx_drop_changes(q, 0);
+    jobq__tx_emit(tx);
+    jobq__tx_publish(tx, wakes);
+    jobq__tx_drop_changes(tx, 0);
     jobq__tx_recycle_all(q, &tx->dropped);
     jobq__tx_check(q);
 }

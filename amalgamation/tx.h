@@ -57,72 +57,73 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q);
 /* What one is for: of a group of requests, with or without the outcomes; or it is a job's. */
 enum jobq__tx_kind { JOBQ__TX_REQUESTS, JOBQ__TX_OUTCOMES, JOBQ__TX_OF_JOB };
 
-JOBQ__INTERNAL void jobq__tx_open(jobq *q, struct jobq__db *db, enum jobq__tx_kind kind);
-JOBQ__INTERNAL void jobq__tx_reset(jobq *q);
+JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, struct jobq__db *db,
+                                  enum jobq__tx_kind kind);
+JOBQ__INTERNAL void jobq__tx_reset(struct jobq__tx *tx);
 /* The disk has room again, within a transaction: what is stored from now on is stored in order. */
-JOBQ__INTERNAL void jobq__tx_roomy(jobq *q);
-JOBQ__INTERNAL int jobq__tx_settle(jobq *q);
-JOBQ__INTERNAL int jobq__tx_fill(jobq *q);
+JOBQ__INTERNAL void jobq__tx_roomy(struct jobq__tx *tx);
+JOBQ__INTERNAL int jobq__tx_settle(struct jobq__tx *tx);
+JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx);
 /* Rewrites the claims row from what is claimed. */
-JOBQ__INTERNAL int jobq__tx_touch(jobq *q);
-JOBQ__INTERNAL void jobq__tx_applied(jobq *q, struct jobq__wakes *wakes);
-JOBQ__INTERNAL void jobq__tx_failed(jobq *q);
+JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx);
+JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wakes);
+JOBQ__INTERNAL void jobq__tx_failed(struct jobq__tx *tx);
 
-JOBQ__INTERNAL void jobq__tx_mark(jobq *q, struct jobq__tx_mark *mark);
-JOBQ__INTERNAL void jobq__tx_undo(jobq *q, const struct jobq__tx_mark *mark);
+JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mark);
+JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mark *mark);
 
 /* The id of a name, adding it to the table if need be; *name is NULL if it is not committed yet.
  * Fills err for BAD_NAME, and for FULL when there are too many. */
-JOBQ__INTERNAL int jobq__tx_resolve(jobq *q, const char *text, int32_t *id,
+JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, const char *text, int32_t *id,
                                     struct jobq__name **name, jobq_error *err);
 /* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
  * id, is set here. The payload must stay until tx_flush. */
-JOBQ__INTERNAL int jobq__tx_add(jobq *q, struct jobq__row *row, struct jobq__name *kind,
+JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row, struct jobq__name *kind,
                                 struct jobq__name *queue);
-JOBQ__INTERNAL int jobq__tx_flush(jobq *q);
+JOBQ__INTERNAL int jobq__tx_flush(struct jobq__tx *tx);
 
 /* The lane for a job of this kind, queue, time and number of crashes. */
-JOBQ__INTERNAL int32_t jobq__tx_lane(jobq *q, const struct jobq__row *row);
+JOBQ__INTERNAL int32_t jobq__tx_lane(struct jobq__tx *tx, const struct jobq__row *row);
 /* The same if its time has come, whatever the wall shows. */
-JOBQ__INTERNAL int32_t jobq__tx_due_lane(jobq *q, const struct jobq__row *row);
+JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row);
 /* A row has just become ready in its lane; keeps I2 and I3. */
-JOBQ__INTERNAL int jobq__tx_ready(jobq *q, const struct jobq__row *row);
+JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, const struct jobq__row *row);
 /* A row now waits in lane 0 until at_ms. */
-JOBQ__INTERNAL void jobq__tx_scheduled(jobq *q, int64_t at_ms);
+JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, int64_t at_ms);
 /* The entry of a claimed job, or NULL; if it has not started it is out of the ring from now on. */
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(jobq *q, int64_t id, bool *taken);
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken);
 /* A taken entry's row waits in its lane again, as if it had never been claimed. */
-JOBQ__INTERNAL int jobq__tx_unclaim(jobq *q, struct jobq__entry *entry);
+JOBQ__INTERNAL int jobq__tx_unclaim(struct jobq__tx *tx, struct jobq__entry *entry);
 /* Gives back everything in the ring. */
-JOBQ__INTERNAL int jobq__tx_give_back(jobq *q);
+JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx);
 
 /* Ends a job that nobody runs: one that waits, or is claimed by a process that is no more. */
-JOBQ__INTERNAL int jobq__tx_end(jobq *q, const struct jobq__row *row, int state, const char *text,
-                                jobq_outcome outcome);
+JOBQ__INTERNAL int jobq__tx_end(struct jobq__tx *tx, const struct jobq__row *row, int state,
+                                const char *text, jobq_outcome outcome);
 /* Frees what the handler said, if anything. */
 JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry);
 /* Notes what is to be told of the row after COMMIT; the names are filled in then. key and text, of
  * a failure, may be NULL; text has to stay until the transaction ends. */
-JOBQ__INTERNAL int jobq__tx_change(jobq *q, jobq_event *event, const struct jobq__row *row,
-                                   const char *key, const char *text);
+JOBQ__INTERNAL int jobq__tx_change(struct jobq__tx *tx, jobq_event *event,
+                                   const struct jobq__row *row, const char *key, const char *text);
 /* The row's key, if there is one and an event will tell it: key has JOBQ_KEY_MAX + 1 bytes. */
-JOBQ__INTERNAL int jobq__tx_key(jobq *q, const struct jobq__row *row, char *key);
+JOBQ__INTERNAL int jobq__tx_key(struct jobq__tx *tx, const struct jobq__row *row, char *key);
 /* What the events of the jobs that this transaction claims will tell. */
-JOBQ__INTERNAL int jobq__tx_know_claimed(jobq *q);
+JOBQ__INTERNAL int jobq__tx_know_claimed(struct jobq__tx *tx);
 /* Moves a slice of rows that were parked for want of a handler; *more: there may be others. */
-JOBQ__INTERNAL int jobq__tx_unpark(jobq *q, int32_t kind, bool *more);
+JOBQ__INTERNAL int jobq__tx_unpark(struct jobq__tx *tx, int32_t kind, bool *more);
 /* The row is about to end or go: its id stays known, and it may have been the next one due. */
-JOBQ__INTERNAL void jobq__tx_leaves(jobq *q, const struct jobq__row *row);
+JOBQ__INTERNAL void jobq__tx_leaves(struct jobq__tx *tx, const struct jobq__row *row);
 /* Whenever a job's transaction goes on after its handler: it may have rolled back to a savepoint of
  * its own, and with it names that this transaction had added. Those are forgotten, before a row
  * gets a number that by now is another name's. */
-JOBQ__INTERNAL int jobq__tx_check_names(jobq *q);
+JOBQ__INTERNAL int jobq__tx_check_names(struct jobq__tx *tx);
 /* The same before its COMMIT, also for jobs that were given back to the table: those are given back
  * again. */
-JOBQ__INTERNAL int jobq__tx_check_undone(jobq *q);
+JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx);
 /* After one that a handler may have committed by itself: entries that were given back in it, and
  * are not claimed in the file any more, go. */
-JOBQ__INTERNAL int jobq__tx_check_taken(jobq *q);
+JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx);
 
 /* After a commit of a debug build, with the baton held: what of I1 and of the ring can be seen
  * without asking the file is asserted. I2 is where rows become ready (tx_ready). */
@@ -131,7 +132,7 @@ JOBQ__INTERNAL void jobq__tx_check(jobq *q);
 /* ---- Between the four files ---- */
 
 /* An entry for row, with a copy of its payload; NULL if memory is out. */
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(jobq *q, const struct jobq__row *row,
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
                                                   struct jobq__name *kind,
                                                   struct jobq__name *lane);
 JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry);
@@ -139,28 +140,28 @@ JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry);
 JOBQ__INTERNAL const char *jobq__tx_text(const struct jobq__entry *entry);
 /* Remembers the last job, in order, that this transaction claims of a lane. */
 JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry);
-JOBQ__INTERNAL bool jobq__tx_handled(jobq *q, int64_t kind);
+JOBQ__INTERNAL bool jobq__tx_handled(struct jobq__tx *tx, int64_t kind);
 /* A row that cannot be found, or changed, where it was seen: the file is damaged. */
-JOBQ__INTERNAL int jobq__tx_stray(jobq *q, int64_t id);
+JOBQ__INTERNAL int jobq__tx_stray(struct jobq__tx *tx, int64_t id);
 /* Adds a name to the table and to those that the registry hears of after COMMIT; *id 0: with a new
  * id. */
-JOBQ__INTERNAL int jobq__tx_new_name(jobq *q, const char *text, int64_t *id);
+JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, const char *text, int64_t *id);
 /* The name of that id is known to the registry, or will be after COMMIT. */
-JOBQ__INTERNAL int jobq__tx_know(jobq *q, int64_t id);
+JOBQ__INTERNAL int jobq__tx_know(struct jobq__tx *tx, int64_t id);
 /* Its text, or NULL if it is not known. */
-JOBQ__INTERNAL const char *jobq__tx_name_text(const jobq *q, int64_t id);
+JOBQ__INTERNAL const char *jobq__tx_name_text(const struct jobq__tx *tx, int64_t id);
 /* NULL if the lane's name is not known here. */
-JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(jobq *q, int64_t lane);
+JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(struct jobq__tx *tx, int64_t lane);
 /* Counts an entry among those that this transaction claims. */
-JOBQ__INTERNAL void jobq__tx_claimed(jobq *q, struct jobq__entry *entry);
+JOBQ__INTERNAL void jobq__tx_claimed(struct jobq__tx *tx, struct jobq__entry *entry);
 /* A job that this very transaction has claimed is not to be run after all. */
-JOBQ__INTERNAL void jobq__tx_drop(jobq *q, struct jobq__entry *entry);
+JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry);
 /* Out of the ring, with pool.mu held. */
-JOBQ__INTERNAL void jobq__tx_take_out(jobq *q, struct jobq__entry *entry);
+JOBQ__INTERNAL void jobq__tx_take_out(struct jobq__tx *tx, struct jobq__entry *entry);
 /* Claims one row that is ready, in or out of turn. */
-JOBQ__INTERNAL int jobq__tx_claim_row(jobq *q, struct jobq__name *lane, int64_t id);
+JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__name *lane, int64_t id);
 /* True if what came of that was no memory for an entry, and the job can as well wait in the table.
  * SQLite's want of memory may have rolled all of the transaction back. */
-JOBQ__INTERNAL bool jobq__tx_can_wait(const jobq *q, int rc);
+JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc);
 
 #endif

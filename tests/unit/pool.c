@@ -125,7 +125,7 @@ static bool keeps_order(jobq *q, bool claiming, int level) {
     jobq__os_unlock(&q->pool.mu);
     q->disk.level = level;
     q->disk.held = 0; /* so that a slice of a tight disk is one job */
-    jobq__tx_reset(q);
+    jobq__tx_reset(&q->tx);
     q->disk.level = JOBQ__DISK_ROOMY;
     jobq__os_lock(&q->pool.mu);
     q->pool.claiming = claimed;
@@ -163,7 +163,7 @@ TEST(ring_of_a_stop_on_a_full_disk) {
     CHECK(keeps_order(f.q, true, JOBQ__DISK_TIGHT));
     CHECK(keeps_order(f.q, false, JOBQ__DISK_ROOMY));
     CHECK(!keeps_order(f.q, false, JOBQ__DISK_TIGHT));
-    jobq__tx_reset(f.q);
+    jobq__tx_reset(&f.q->tx);
     jobq__commit_release(f.q);
     end_of_a_stop(&f, &g);
 }
@@ -176,7 +176,7 @@ static bool stand_behind_a_stop(fixture *f, gate *g) {
     jobq__os_lock(&f->q->pool.mu);
     f->q->pool.claiming = false;
     jobq__os_unlock(&f->q->pool.mu);
-    jobq__tx_reset(f->q);
+    jobq__tx_reset(&f->q->tx);
     return true;
 }
 
@@ -248,9 +248,9 @@ TEST(room_again_changes_no_order) {
     REQUIRE(fixture_open(&f, (jobq_options){.workers = 4}));
     UNTIL(jobq__commit_try(f.q));
     CHECK(keeps_order(f.q, true, JOBQ__DISK_ROOMY));
-    jobq__tx_roomy(f.q);
+    jobq__tx_roomy(&f.q->tx);
     CHECK(f.q->tx.ordered);
-    jobq__tx_reset(f.q);
+    jobq__tx_reset(&f.q->tx);
     CHECK(!f.q->tx.ordered);
     jobq__commit_release(f.q);
     fixture_close(&f);
