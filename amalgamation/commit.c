@@ -2,47 +2,47 @@
 #include "commit.h"
 #include "schema.h"
 
-/* ---- Gates: where a thread sleeps until its request is done. They are kept until close, so a
+/* ---- Beds: where a thread sleeps until its request is done. They are kept until close, so a
  * late signal can only wake somebody who looks again. ---- */
 
-static struct jobq__gate *jobq__commit_gate(jobq *q) {
-    struct jobq__gate *gate = q->commit.gates;
+static struct jobq__bed *jobq__commit_bed(jobq *q) {
+    struct jobq__bed *bed = q->commit.beds;
     jobq__assert(jobq__os_held(&q->commit.mu));
-    while (gate && jobq__os_load(&gate->used)) gate = gate->next;
-    if (!gate) {
-        gate = jobq__mem_new(sizeof *gate);
-        if (!gate) return NULL;
-        if (jobq__os_mutex_init(&gate->mu) || jobq__os_cond_init(&gate->cond, JOBQ__OS_MONO)) {
-            jobq__os_mutex_fini(&gate->mu);
-            jobq__mem_free(gate);
+    while (bed && jobq__os_load(&bed->used)) bed = bed->next;
+    if (!bed) {
+        bed = jobq__mem_new(sizeof *bed);
+        if (!bed) return NULL;
+        if (jobq__os_mutex_init(&bed->mu) || jobq__os_cond_init(&bed->cond, JOBQ__OS_MONO)) {
+            jobq__os_mutex_fini(&bed->mu);
+            jobq__mem_free(bed);
             return NULL;
         }
-        gate->next = q->commit.gates;
-        q->commit.gates = gate;
+        bed->next = q->commit.beds;
+        q->commit.beds = bed;
     }
-    jobq__os_store(&gate->used, 1);
-    return gate;
+    jobq__os_store(&bed->used, 1);
+    return bed;
 }
 
-static void jobq__commit_gate_open(struct jobq__gate *gate) {
-    jobq__os_lock(&gate->mu);
-    gate->open = true;
-    jobq__os_unlock(&gate->mu);
-    jobq__os_signal(&gate->cond);
+static void jobq__commit_bed_wake(struct jobq__bed *bed) {
+    jobq__os_lock(&bed->mu);
+    bed->woken = true;
+    jobq__os_unlock(&bed->mu);
+    jobq__os_signal(&bed->cond);
 }
 
 /* False if the time came first. */
-static bool jobq__commit_gate_wait(struct jobq__gate *gate, int64_t until_us) {
-    bool opened;
-    jobq__os_lock(&gate->mu);
-    while (!gate->open) {
-        if (until_us == INT64_MAX) jobq__os_wait(&gate->cond, &gate->mu);
-        else if (!jobq__os_wait_until(&gate->cond, &gate->mu, until_us)) break;
+static bool jobq__commit_bed_wait(struct jobq__bed *bed, int64_t until_us) {
+    bool woken;
+    jobq__os_lock(&bed->mu);
+    while (!bed->woken) {
+        if (until_us == INT64_MAX) jobq__os_wait(&bed->cond, &bed->mu);
+        else if (!jobq__os_wait_until(&bed->cond, &bed->mu, until_us)) break;
     }
-    opened = gate->open;
-    gate->open = false;
-    jobq__os_unlock(&gate->mu);
-    return opened;
+    woken = bed->woken;
+    bed->woken = false;
+    jobq__os_unlock(&bed->mu);
+    return woken;
 }
 
 JOBQ__INTERNAL int jobq__commit_init(jobq *q) {
@@ -53,12 +53,12 @@ JOBQ__INTERNAL int jobq__commit_init(jobq *q) {
 }
 
 JOBQ__INTERNAL void jobq__commit_fini(jobq *q) {
-    struct jobq__gate *gate, *next;
-    for (gate = q->commit.gates; gate; gate = next) {
-        next = gate->next;
-        jobq__os_cond_fini(&gate->cond);
-        jobq__os_mutex_fini(&gate->mu);
-        jobq__mem_free(gate);
+    struct jobq__bed *bed, *next;
+    for (bed = q->commit.beds; bed; bed = next) {
+        next = bed->next;
+        jobq__os_cond_fini(&bed->cond);
+        jobq__os_mutex_fini(&bed->mu);
+        jobq__mem_free(bed);
     }
     jobq__os_mutex_fini(&q->commit.mu);
 }
@@ -82,15 +82,15 @@ JOBQ__INTERNAL bool jobq__commit_try(jobq *q) {
 
 /* Gives the request back to its thread, which looks at the state without a lock and may be gone
  * with it at once; returns where it sleeps, if it does. */
-static struct jobq__gate *jobq__commit_let_go(struct jobq__request *r, int32_t state) {
-    struct jobq__gate *gate = r->gate;
+static struct jobq__bed *jobq__commit_let_go(struct jobq__request *r, int32_t state) {
+    struct jobq__bed *bed = r->bed;
     jobq__assert(jobq__os_load(&r->state) < JOBQ__REQUEST_LEAD);
     jobq__os_store(&r->state, state);
-    return gate;
+    return bed;
 }
 
 /* Hands the baton to the first who waits, or lays it down; returns whom to wake. */
-static struct jobq__gate *jobq__commit_hand_on(jobq *q) {
+static struct jobq__bed *jobq__commit_hand_on(jobq *q) {
     struct jobq__request *first = q->commit.head;
     jobq__assert(jobq__os_held(&q->commit.mu));
     q->commit.in_job = false;
@@ -122,11 +122,11 @@ static void jobq__commit_rouse(jobq *q) {
 }
 
 JOBQ__INTERNAL void jobq__commit_release(jobq *q) {
-    struct jobq__gate *gate;
+    struct jobq__bed *bed;
     jobq__os_lock(&q->commit.mu);
-    gate = jobq__commit_hand_on(q);
+    bed = jobq__commit_hand_on(q);
     jobq__os_unlock(&q->commit.mu);
-    if (gate) jobq__commit_gate_open(gate);
+    if (bed) jobq__commit_bed_wake(bed);
     else jobq__commit_rouse(q);
 }
 
@@ -231,7 +231,7 @@ static int jobq__commit_begin(jobq *q, bool sync, bool insist) {
     return rc;
 }
 
-/* From there to COMMIT, or back, with a tx that is opened or reset. *ended: the failure came at
+/* From there to COMMIT, or back, with a tx that is woken or reset. *ended: the failure came at
  * COMMIT. */
 static int jobq__commit_transact(struct jobq__tx *tx, struct jobq__request *list,
                                  enum jobq__commit_part part, bool *ended) {
@@ -623,11 +623,11 @@ static void jobq__commit_note_times(jobq *q, bool stores, int64_t from_us, int64
 }
 
 /* What has been decided is done, the rest goes back to the front of the list; returns how many
- * gates are to be opened. With commit.mu held. */
-static int jobq__commit_finish(jobq *q, struct jobq__request *list, struct jobq__gate **gates) {
+ * beds are to be woken. With commit.mu held. */
+static int jobq__commit_finish(jobq *q, struct jobq__request *list, struct jobq__bed **beds) {
     struct jobq__request *r, *after, *back = NULL, **end = &back;
     jobq__thread self = jobq__os_thread_self();
-    struct jobq__gate *gate;
+    struct jobq__bed *bed;
     int count = 0;
     for (r = list; r; r = after) {
         bool own = jobq__os_thread_same(r->thread, self), again = r->rc == JOBQ__TAKEN;
@@ -637,8 +637,8 @@ static int jobq__commit_finish(jobq *q, struct jobq__request *list, struct jobq_
             end = &r->next;
             if (r->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs + 1);
         }
-        gate = jobq__commit_let_go(r, again ? JOBQ__REQUEST_WAITING : JOBQ__REQUEST_DONE);
-        if (!own) gates[count++] = gate;
+        bed = jobq__commit_let_go(r, again ? JOBQ__REQUEST_WAITING : JOBQ__REQUEST_DONE);
+        if (!own) beds[count++] = bed;
     }
     if (!back) return count;
     *end = q->commit.head;
@@ -650,7 +650,7 @@ static int jobq__commit_finish(jobq *q, struct jobq__request *list, struct jobq_
 /* Leads one group and hands the baton on. JOBQ__TAKEN: another connection has the file, and if
  * there is a request of one's own that has to wait for it, one still has the baton. */
 static int jobq__commit_lead_once(jobq *q, const struct jobq__request *own, bool insist) {
-    struct jobq__gate *gates[JOBQ__GROUP], *next = NULL;
+    struct jobq__bed *beds[JOBQ__GROUP], *next = NULL;
     struct jobq__request *list = NULL;
     struct jobq__wakes wakes;
     int64_t from_us = jobq__clock_mono_us(), to_us;
@@ -670,13 +670,13 @@ static int jobq__commit_lead_once(jobq *q, const struct jobq__request *own, bool
         jobq__commit_relieve(q, &wakes);
     }
     jobq__os_lock(&q->commit.mu);
-    count = jobq__commit_finish(q, list, gates);
+    count = jobq__commit_finish(q, list, beds);
     keep = own && jobq__os_load(&own->state) != JOBQ__REQUEST_DONE;
     if (!keep) next = jobq__commit_hand_on(q);
     jobq__os_unlock(&q->commit.mu);
-    if (next) jobq__commit_gate_open(next);
+    if (next) jobq__commit_bed_wake(next);
     jobq__commit_wake(q, &wakes);
-    for (i = 0; i < count; i++) jobq__commit_gate_open(gates[i]);
+    for (i = 0; i < count; i++) jobq__commit_bed_wake(beds[i]);
     if (!next && !keep) jobq__commit_rouse(q);
     return keep ? JOBQ__TAKEN : rc;
 }
@@ -742,7 +742,7 @@ static int jobq__commit_await(jobq *q, struct jobq__request *r, int64_t until_us
     while ((state = jobq__os_load(&r->state)) == JOBQ__REQUEST_WAITING
            || state == JOBQ__REQUEST_TAKEN) {
         int64_t limit_us = state == JOBQ__REQUEST_WAITING ? until_us : INT64_MAX, now_us;
-        if (jobq__commit_gate_wait(r->gate, limit_us)) continue;
+        if (jobq__commit_bed_wait(r->bed, limit_us)) continue;
         now_us = jobq__clock_mono_us();
         jobq__os_lock(&q->commit.mu);
         until_us = jobq__commit_until(q, r, now_us);
@@ -758,7 +758,7 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r) {
     int64_t now_us = 0, until_us = 0;
     bool wait;
     r->thread = jobq__os_thread_self();
-    r->gate = NULL;
+    r->bed = NULL;
     r->state = JOBQ__REQUEST_WAITING;
     r->rc = JOBQ_OK;
     jobq__os_lock(&q->commit.mu);
@@ -767,9 +767,9 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r) {
     if (wait || !r->counts) now_us = jobq__clock_mono_us();
     r->from_us = jobq__commit_shows(q, r, now_us);
     if (wait) until_us = jobq__commit_until(q, r, now_us);
-    if (wait) r->gate = jobq__commit_gate(q);
+    if (wait) r->bed = jobq__commit_bed(q);
     if (!wait) jobq__commit_take_locked(q, r->thread);
-    if (wait && !r->gate) state = JOBQ__REQUEST_DONE;
+    if (wait && !r->bed) state = JOBQ__REQUEST_DONE;
     else if (wait || !r->hold) jobq__commit_append(q, r);
     jobq__os_unlock(&q->commit.mu);
     if (state == JOBQ__REQUEST_DONE) {
@@ -778,7 +778,7 @@ static int jobq__commit_enter(jobq *q, struct jobq__request *r) {
     }
     if (!wait) return state;
     state = jobq__commit_await(q, r, until_us);
-    jobq__os_store(&r->gate->used, 0);
+    jobq__os_store(&r->bed->used, 0);
     if (state == JOBQ__REQUEST_WAITING) r->rc = jobq__turn_busy(q, "nothing was stored", r->err);
     return state;
 }

@@ -14,11 +14,11 @@
  * SQLite but reader_mu, and none across a callback. All three are asserted in debug builds.
  *
  *   name         guards
- *   commit.mu    the baton, the list of requests, the gates
+ *   commit.mu    the baton, the list of requests, the beds
  *   pool.mu      ring, outcomes handed in, workers, wheel, waiters, lifecycle, stats
  *   events.mu    the list of events
  *   reader_mu    the reader's connection
- *   a gate's mu  that gate
+ *   a bed's mu   that bed
  *
  * The baton is no mutex but a right: its holder may write. It guards the connections of the writer,
  * the job and the copier, turn, tx, names, claimed, and whatever says "baton" below; it may be held
@@ -71,12 +71,12 @@ struct jobq__entry {
 
 /* ---- A place to sleep ---- */
 
-struct jobq__gate {
-    struct jobq__gate *next;    /* all gates; commit.mu */
+struct jobq__bed {
+    struct jobq__bed *next;     /* all beds; commit.mu */
     int32_t used;               /* atomic; set under commit.mu */
     struct jobq__mutex mu;
     struct jobq__cond cond;
-    bool open;                  /* guarded by mu */
+    bool woken;                 /* guarded by mu */
 };
 
 /* ---- The transaction under way (tx.c); baton ---- */
@@ -155,7 +155,7 @@ struct jobq__request {
     int rc;
     jobq_error *err;
     jobq__thread thread;
-    struct jobq__gate *gate;
+    struct jobq__bed *bed;
 };
 
 struct jobq__commit {
@@ -165,7 +165,7 @@ struct jobq__commit {
     jobq__thread holder;
     struct jobq__request *head, **tail;
     int32_t syncs;              /* atomic, written under mu: how many of them want a sync */
-    struct jobq__gate *gates;
+    struct jobq__bed *beds;
     int64_t busy_us;            /* how long others may keep a caller waiting */
 };
 

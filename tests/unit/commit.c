@@ -471,12 +471,12 @@ TEST(registering_waits_for_busy_ms_once) {
 /* A thread that takes the baton for itself, and writes over its stack as soon as it has it. */
 struct gone {
     jobq *q;
-    struct jobq__gate decoy;
+    struct jobq__bed decoy;
     int has_it, handed_on; /* atomic */
 };
 
 static void overwrite_stack(struct gone *g) {
-    struct jobq__gate *volatile stack[1024];
+    struct jobq__bed *volatile stack[1024];
     for (int i = 0; i < 1024; i++) stack[i] = &g->decoy;
     __atomic_store_n(&g->has_it, 1, __ATOMIC_SEQ_CST);
     while (!__atomic_load_n(&g->handed_on, __ATOMIC_SEQ_CST)) sched_yield();
@@ -499,15 +499,15 @@ static void *hold_and_vanish(void *arg) {
     return NULL;
 }
 
-/* One that opened this gate for another request may come late: who sleeps there looks again. */
+/* One that opened this bed for another request may come late: who sleeps there looks again. */
 static void *open_late(void *arg) {
     struct gone *g = (struct gone *)arg;
-    struct jobq__gate *gate = g->q->commit.gates;
+    struct jobq__bed *bed = g->q->commit.beds;
     while (!__atomic_load_n(&g->has_it, __ATOMIC_SEQ_CST)) {
-        jobq__os_lock(&gate->mu);
-        gate->open = true;
-        jobq__os_unlock(&gate->mu);
-        jobq__os_signal(&gate->cond);
+        jobq__os_lock(&bed->mu);
+        bed->woken = true;
+        jobq__os_unlock(&bed->mu);
+        jobq__os_signal(&bed->cond);
         sched_yield();
     }
     return NULL;
@@ -515,7 +515,7 @@ static void *open_late(void *arg) {
 
 /* Goal: a request lies on the stack of its thread, which looks at it without a lock; so who hands
  * the baton on does not touch the request once that says so. Method: somebody wakes the thread all
- * the time, so it has the baton at once, and the place of its request holds another gate's
+ * the time, so it has the baton at once, and the place of its request holds another bed's
  * address. */
 TEST(who_has_the_baton_may_vanish) {
     struct gone g;
@@ -536,7 +536,7 @@ TEST(who_has_the_baton_may_vanish) {
         pthread_join(waker, NULL);
         pthread_join(holder, NULL);
     }
-    CHECK(!g.decoy.open);
+    CHECK(!g.decoy.woken);
     jobq__os_cond_fini(&g.decoy.cond);
     jobq__os_mutex_fini(&g.decoy.mu);
     fixture_close(&place.f);
