@@ -7864,55 +7864,109 @@ struct jobq__ring {
     int64_t bytes;
 };
 
-enum jobq__life { JOBQ__STOPPED, JOBQ__RUNNING, JOBQ__STOPPING };
+/* ---- The pool: what its mutex guards, by what it is for ----
+ *
+ * Everything below is written with pool.mu held, and read so, unless it says "atomic". */
 
-struct jobq__pool {
-    struct jobq__mutex mu;
-    enum jobq__life life;
+enum jobq__phase { JOBQ__STOPPED, JOBQ__RUNNING, JOBQ__STOPPING };
+
+/* Start, stop and close write this; in step mode, who steps raises and lowers claiming. */
+struct jobq__life {
+    enum jobq__phase phase;
     bool changing;              /* a thread is starting, or joining, the others */
-    int64_t epoch;              /* how often the pool was started */
     bool claiming;              /* transactions may claim */
-    bool more;                  /* a transaction would find something to do */
+    int64_t epoch;              /* how often the pool was started */
+};
+
+/* What a transaction would find to do. Written by the one before (what COMMIT has made true, or
+ * that it failed), and by who has heard of something from elsewhere. */
+struct jobq__work {
+    bool left;                  /* rows to be claimed, promoted or moved */
     bool starved;               /* the last one had no memory for what it could have claimed */
-    bool owed;                  /* the scheduler has work for the baton and could not get it */
-    struct jobq__ring ring;
-    struct jobq__link handed;   /* outcomes that wait for a transaction */
-    int handed_count;
-    int64_t handed_since_us;    /* when the oldest of them came */
-    int64_t retry_at_us;        /* after a failed transaction: not before */
-    int64_t retry_us;
-    struct jobq__worker *workers;
-    int worker_count;
-    struct jobq__link idle;     /* the latest first: its caches are warm */
-    int running, sleeping;
-    struct jobq__cond quiet;    /* signalled when the pool may have come to rest or stopped */
-    int quiet_waiters;
+    bool foreign;               /* others may have written: every lane is to be looked at */
+    bool checkpoint;            /* the log has grown; the scheduler's to copy */
+    int64_t retry_at_us;        /* after a failed transaction, or a taken file: not before */
+    int64_t retry_us;           /* how long the last pause after a failure was; 0: it was none */
+};
+
+/* Outcomes that wait for a transaction. Workers append, when a run has returned; who opens a
+ * transaction takes them, and puts them back in front if it fails. */
+struct jobq__outcomes {
+    struct jobq__link list;
+    int count;
+    int64_t since_us;           /* when the oldest of them came */
+};
+
+/* When something has to happen by itself. The wheel's nodes are set and taken out by the run or the
+ * wait that has them; what fires any of it is the scheduler, or who steps or advances. */
+struct jobq__timers {
     struct jobq__wheel wheel;   /* monotonic: deadlines, sleeps, waits */
+    int64_t fired;              /* wakes, ever */
     int64_t due_at_ms;          /* wall: the earliest scheduled job, the one wake of the table */
     bool due_fired;             /* a transaction has yet to see to it */
     int64_t prune_at_ms;        /* wall; no wake: it waits for the end of an advance */
     int64_t poll_at_us;         /* real time; INT64_MAX: no polling */
-    struct jobq__link waiters;
-    jobq_stats stats;
-    /* Rates, real time. */
-    int64_t job_ns;             /* moving mean of a run with its overhead */
+};
+
+/* How fast things go, in real time: moving means. Workers write the first when a run has returned,
+ * who led a group the rest. */
+struct jobq__rates {
+    int64_t job_ns;             /* of a run with its overhead */
     int64_t commit_us;          /* of a transaction */
     int64_t store_end_us;       /* when the last transaction with a caller's store ended */
     bool stream;                /* callers' stores follow each other closely */
-    /* The scheduler thread. */
-    jobq__thread scheduler;
-    bool scheduler_started, scheduler_quit;
-    bool scheduler_kicked;      /* something has changed since it last looked */
-    bool scheduler_armed;       /* it looks again within a millisecond by itself */
-    bool scheduler_waits;       /* and has found nothing to do */
-    bool scheduler_away;        /* in a callback, for as long as that likes; or not there yet */
-    int64_t fired;              /* wakes, ever */
-    bool checkpoint, look;      /* wanted: a checkpoint; a look for others' jobs */
+};
+
+/* The scheduler thread. It writes waits, away and armed itself, but for who arms it; who starts or
+ * joins it started and quit; everybody else kicks it. */
+struct jobq__sched {
+    jobq__thread thread;
+    bool started, quit;
+    bool kicked;                /* something has changed since it last looked */
+    bool armed;                 /* it looks again within a millisecond by itself */
+    bool waits;                 /* and has found nothing to do */
+    bool away;                  /* in a callback, for as long as that likes; or not there yet */
+    bool wants_baton;           /* it has work for it and could not get it */
     struct jobq__cond tick_mono, tick_wall;
     bool tick_on_wall;          /* which of the two it sleeps on */
-    bool stepping;              /* step mode: a thread is at it */
-    int64_t stepping_to_ms;     /* atomic: and advances the clock so far; 0: it does not */
+};
+
+/* Step mode: written by the thread that steps; a stop or a close halts it. */
+struct jobq__step {
+    bool active;                /* a thread is at it */
     bool halted;                /* and is to end that */
+    int64_t to_ms;              /* atomic: and advances the clock so far; 0: it does not */
+};
+
+/* The workers; in step mode one without a thread. A worker counts itself among the running and the
+ * sleeping, puts itself into idle, and is taken out by who wakes it. */
+struct jobq__crew {
+    struct jobq__worker *workers; /* constant after open, and so is count */
+    int count;
+    struct jobq__link idle;     /* the latest first: its caches are warm */
+    int running, sleeping;      /* that run a job; of these, that wait for the clock */
+};
+
+/* Where sleeps who waits for the pool to come to rest, to start or to stop. */
+struct jobq__rest {
+    struct jobq__cond quiet;    /* signalled when it may have */
+    int watchers;               /* of its rest; who starts or stops it is told anyway */
+};
+
+struct jobq__pool {
+    struct jobq__mutex mu;
+    struct jobq__life life;
+    struct jobq__ring ring;     /* filled by who commits, emptied by workers and who gives back */
+    struct jobq__outcomes outcomes;
+    struct jobq__work work;
+    struct jobq__crew crew;
+    struct jobq__sched sched;
+    struct jobq__step step;
+    struct jobq__timers timers;
+    struct jobq__rates rates;
+    struct jobq__link waiters;  /* threads inside jobq_wait, each puts itself there */
+    struct jobq__rest rest;
+    jobq_stats stats;           /* commits add to it, and each start of a run */
 };
 
 /* ---- The disk (disk.c); baton ---- */
@@ -8071,8 +8125,8 @@ JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q) {
     bool inside = false;
     int i;
     jobq__os_lock(&pool->mu);
-    for (i = 0; i < pool->worker_count && !inside; i++) {
-        const struct jobq__worker *worker = &pool->workers[i];
+    for (i = 0; i < pool->crew.count && !inside; i++) {
+        const struct jobq__worker *worker = &pool->crew.workers[i];
         inside = worker->run.entry && jobq__os_thread_same(worker->thread, self);
     }
     jobq__os_unlock(&pool->mu);
@@ -8100,8 +8154,8 @@ JOBQ__INTERNAL const char *jobq__core_where(jobq *q) {
     const char *name = jobq__os_call_name(), *where = NULL;
     int i;
     jobq__os_lock(&pool->mu);
-    for (i = 0; i < pool->worker_count && !where; i++) {
-        const struct jobq__worker *worker = &pool->workers[i];
+    for (i = 0; i < pool->crew.count && !where; i++) {
+        const struct jobq__worker *worker = &pool->crew.workers[i];
         if (!worker->run.entry || !jobq__os_thread_same(worker->thread, self)) continue;
         where = name ? name : jobq__os_load(&worker->run.handling) ? "a handler"
                                                                    : "a kind's backoff";
@@ -8116,8 +8170,8 @@ JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size) {
     const struct jobq_run *first = NULL, *asks = NULL;
     int i, others = 0;
     jobq__assert(jobq__os_held(&pool->mu));
-    for (i = 0; i < pool->worker_count; i++) {
-        const struct jobq_run *run = &pool->workers[i].run;
+    for (i = 0; i < pool->crew.count; i++) {
+        const struct jobq_run *run = &pool->crew.workers[i].run;
         if (!run->entry) continue;
         if (jobq__os_load(&run->asking)) asks = run;
         if (!jobq__os_load(&run->handling)) continue;
@@ -8163,7 +8217,7 @@ JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code, const struct jobq__fault 
     /* Who waits for something to happen waits in vain. */
     for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next)
         jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
-    jobq__os_broadcast(&q->pool.quiet);
+    jobq__os_broadcast(&q->pool.rest.quiet);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -8198,17 +8252,17 @@ JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
 JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
     const struct jobq__pool *pool = &q->pool;
     jobq__assert(jobq__os_held(&pool->mu));
-    if (now_us < pool->retry_at_us || jobq__os_load(&q->failed)) return false;
-    if (pool->handed_count >= JOBQ__BATCH) return true;
-    if (pool->handed_count && pool->scheduler_away) return true;
-    if (pool->handed_count && now_us - pool->handed_since_us >= JOBQ__DEFER_US) return true;
+    if (now_us < pool->work.retry_at_us || jobq__os_load(&q->failed)) return false;
+    if (pool->outcomes.count >= JOBQ__BATCH) return true;
+    if (pool->outcomes.count && pool->sched.away) return true;
+    if (pool->outcomes.count && now_us - pool->outcomes.since_us >= JOBQ__DEFER_US) return true;
     if (pool->ring.count) return false;
-    if (pool->more && pool->claiming) return true;
-    return pool->handed_count && !pool->stream;
+    if (pool->work.left && pool->life.claiming) return true;
+    return pool->outcomes.count && !pool->rates.stream;
 }
 
 JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q) {
-    struct jobq__link *link = jobq__list_pop(&q->pool.idle);
+    struct jobq__link *link = jobq__list_pop(&q->pool.crew.idle);
     struct jobq__worker *worker = link ? JOBQ__CONTAINER(link, struct jobq__worker, link) : NULL;
     jobq__assert(jobq__os_held(&q->pool.mu));
     if (!worker) return NULL;
@@ -8220,8 +8274,8 @@ JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q) {
 JOBQ__INTERNAL void jobq__core_kick_locked(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     jobq__assert(jobq__os_held(&pool->mu));
-    pool->scheduler_kicked = true;
-    jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
+    pool->sched.kicked = true;
+    jobq__os_signal(pool->sched.tick_on_wall ? &pool->sched.tick_wall : &pool->sched.tick_mono);
 }
 
 JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
@@ -8491,7 +8545,7 @@ static void jobq__disk_look_back(jobq *q) {
     if (!disk->shrinks || disk->least_free < 2 * jobq__disk_keeps(&q->writer, disk->least_free))
         return;
     jobq__os_lock(&q->pool.mu);
-    q->pool.prune_at_ms = JOBQ__MIN(q->pool.prune_at_ms, at_ms);
+    q->pool.timers.prune_at_ms = JOBQ__MIN(q->pool.timers.prune_at_ms, at_ms);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -8775,7 +8829,7 @@ JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us) {
  *     his is over he hands the baton on, and the next one looks. A caller's time (busy_ms) passes
  *     while others have the file: another connection, or a job's transaction. It does not while he
  *     stands behind commits of this process, which are short, and make his turn come.
- *   - a worker and the scheduler lay the baton down at once and come again (pool.retry_at_us):
+ *   - a worker and the scheduler lay the baton down at once and come again (pool.work.retry_at_us):
  *     handlers run, wakes are fired and events told, whatever the file does.
  *
  * Fair among processes. Who enqueues without a pause lets go of the file for some microseconds at
@@ -9347,7 +9401,7 @@ JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
 JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
     struct jobq__tx *tx = &q->tx;
     jobq__tx_recycle_all(q, &tx->settled);
-    jobq__tx_recycle_all(q, &q->pool.handed);
+    jobq__tx_recycle_all(q, &q->pool.outcomes.list);
     while (!jobq__list_empty(&q->claimed)) {
         struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(q->claimed.next);
         if (entry->in_ring) jobq__ring_remove(&q->pool.ring, entry);
@@ -9366,10 +9420,10 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
  * more. A measured rate must not steer a queue in step mode: there it is one. */
 static int jobq__tx_target(const jobq *q) {
     const struct jobq__pool *pool = &q->pool;
-    int64_t window_ns = (JOBQ__RING_WINDOW_US + 2 * pool->commit_us) * 1000;
-    int64_t jobs = window_ns / JOBQ__MAX(pool->job_ns, 1) * pool->worker_count;
+    int64_t window_ns = (JOBQ__RING_WINDOW_US + 2 * pool->rates.commit_us) * 1000;
+    int64_t jobs = window_ns / JOBQ__MAX(pool->rates.job_ns, 1) * pool->crew.count;
     if (q->step_mode) return 1;
-    return (int)JOBQ__MIN(JOBQ__MAX(jobs, 2 * (int64_t)pool->worker_count), JOBQ__RING);
+    return (int)JOBQ__MIN(JOBQ__MAX(jobs, 2 * (int64_t)pool->crew.count), JOBQ__RING);
 }
 
 /* All of them, or on a full disk as many as fit into a transaction. */
@@ -9378,12 +9432,12 @@ static void jobq__tx_take_handed(struct jobq__tx *tx) {
     struct jobq__pool *pool = &q->pool;
     int batch = jobq__disk_batch(q, INT32_MAX);
     jobq__assert(jobq__os_held(&pool->mu));
-    if (pool->handed_count <= batch) {
-        jobq__list_move_all(&tx->settled, &pool->handed);
-        pool->handed_count = 0;
+    if (pool->outcomes.count <= batch) {
+        jobq__list_move_all(&tx->settled, &pool->outcomes.list);
+        pool->outcomes.count = 0;
     } else {
-        for (pool->handed_count -= batch; batch > 0; batch--)
-            jobq__list_append(&tx->settled, jobq__list_pop(&pool->handed));
+        for (pool->outcomes.count -= batch; batch > 0; batch--)
+            jobq__list_append(&tx->settled, jobq__list_pop(&pool->outcomes.list));
     }
 }
 
@@ -9394,7 +9448,7 @@ static bool jobq__tx_keeps_order(const jobq *q) {
     const struct jobq__pool *pool = &q->pool;
     jobq__assert(jobq__os_held(&pool->mu));
     if (jobq__os_load(&q->failed)) return false;
-    return pool->claiming
+    return pool->life.claiming
         || (pool->ring.count && pool->ring.count <= jobq__disk_batch(q, INT32_MAX));
 }
 
@@ -9410,11 +9464,11 @@ static void jobq__tx_snapshot(struct jobq__tx *tx) {
     struct jobq__pool *pool = &q->pool;
     int target;
     jobq__assert(jobq__os_held(&pool->mu));
-    if (pool->look) q->look_lanes = true;
-    pool->look = false;
+    if (pool->work.foreign) q->look_lanes = true;
+    pool->work.foreign = false;
     target = jobq__tx_target(q);
     tx->ordered = jobq__tx_keeps_order(q);
-    tx->may_claim = tx->ordered && pool->claiming && !tx->of_job;
+    tx->may_claim = tx->ordered && pool->life.claiming && !tx->of_job;
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
@@ -9532,9 +9586,9 @@ JOBQ__INTERNAL void jobq__tx_failed(struct jobq__tx *tx) {
     for (link = tx->settled.next; link != &tx->settled; link = link->next) count++;
     jobq__os_lock(&pool->mu);
     /* They are the oldest, so they go to the front. */
-    jobq__list_move_all(&tx->settled, &pool->handed);
-    jobq__list_move_all(&pool->handed, &tx->settled);
-    pool->handed_count += count;
+    jobq__list_move_all(&tx->settled, &pool->outcomes.list);
+    jobq__list_move_all(&pool->outcomes.list, &tx->settled);
+    pool->outcomes.count += count;
     jobq__os_unlock(&pool->mu);
 }
 
@@ -9801,7 +9855,7 @@ static void jobq__tx_wake_workers(jobq *q, int jobs, struct jobq__wakes *wakes) 
 static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     jobq *q = tx->q;
     struct jobq__pool *pool = &q->pool;
-    int64_t due_ms = pool->due_at_ms;
+    int64_t due_ms = pool->timers.due_at_ms;
     int jobs = 0;
     jobq__os_lock(&pool->mu);
     while (!jobq__list_empty(&tx->claimed)) {
@@ -9812,22 +9866,22 @@ static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     jobq__list_move_all(&tx->dropped, &tx->taken);
     jobq__tx_add_stats(&pool->stats, &tx->add);
     pool->stats.wal_pages = tx->db->wal_pages;
-    pool->more = jobq__tx_more(tx);
+    pool->work.left = jobq__tx_more(tx);
     if (!q->client) {
-        pool->due_at_ms = q->next_due_ms;
-        pool->due_fired = false;
+        pool->timers.due_at_ms = q->next_due_ms;
+        pool->timers.due_fired = false;
     }
     /* Several transactions may share one set of wakes. */
     wakes->loop = wakes->loop || tx->ready || q->next_due_ms < due_ms;
     wakes->scheduler = wakes->scheduler || q->next_due_ms < due_ms
-                    || tx->prune_at_ms < pool->prune_at_ms;
-    pool->prune_at_ms = JOBQ__MIN(pool->prune_at_ms, tx->prune_at_ms);
+                    || tx->prune_at_ms < pool->timers.prune_at_ms;
+    pool->timers.prune_at_ms = JOBQ__MIN(pool->timers.prune_at_ms, tx->prune_at_ms);
     jobq__tx_tell_waiters(tx);
     jobq__list_move_all(&tx->dropped, &tx->settled);
     jobq__tx_wake_workers(q, jobs, wakes);
-    pool->starved = tx->starved;
-    pool->retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
-    pool->retry_at_us = tx->starved ? jobq__clock_mono_us() + pool->retry_us : 0;
+    pool->work.starved = tx->starved;
+    pool->work.retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
+    pool->work.retry_at_us = tx->starved ? jobq__clock_mono_us() + pool->work.retry_us : 0;
     jobq__os_unlock(&pool->mu);
 }
 
@@ -10802,7 +10856,8 @@ JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
  * and a transaction takes no more outcomes than then fit.
  *
  * The scheduler thread waits only briefly for the baton: a job's transaction may hold it for long,
- * and deadlines must not pass meanwhile. Whoever lays it down tells the scheduler (pool.owed).
+ * and deadlines must not pass meanwhile. Whoever lays it down tells the scheduler
+ * (pool.sched.wants_baton).
  *
  * A memory database has one connection only, so who looks inside holds the baton as well. */
 
@@ -10985,12 +11040,12 @@ static void jobq__commit_rouse(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     struct jobq__worker *worker = NULL;
     jobq__os_lock(&pool->mu);
-    if (pool->owed) jobq__core_kick_locked(q);
-    pool->owed = false;
-    if (!jobq__list_empty(&pool->idle) && jobq__core_commit_due(q, jobq__clock_mono_us()))
+    if (pool->sched.wants_baton) jobq__core_kick_locked(q);
+    pool->sched.wants_baton = false;
+    if (!jobq__list_empty(&pool->crew.idle) && jobq__core_commit_due(q, jobq__clock_mono_us()))
         worker = jobq__core_wake_idle(q);
     if (worker) jobq__os_signal(&worker->cond);
-    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
+    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
 }
 
@@ -11196,7 +11251,7 @@ static void jobq__commit_put_off(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int64_t at_us = jobq__clock_mono_us() + jobq__turn_pause_max_us(q);
     jobq__os_lock(&pool->mu);
-    pool->retry_at_us = JOBQ__MAX(at_us, q->turn.away_us);
+    pool->work.retry_at_us = JOBQ__MAX(at_us, q->turn.away_us);
     jobq__os_unlock(&pool->mu);
     jobq__core_kick(q);
 }
@@ -11216,7 +11271,7 @@ static void jobq__commit_copy(jobq *q) {
     q->wal_next = all ? cap : pages + cap;
     jobq__os_lock(&q->pool.mu);
     q->pool.stats.checkpoints++;
-    q->pool.checkpoint = false;
+    q->pool.work.checkpoint = false;
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -11235,11 +11290,11 @@ static void jobq__commit_mind_log(jobq *q, struct jobq__wakes *wakes) {
     }
     if (JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) < q->wal_next) return;
     jobq__os_lock(&q->pool.mu);
-    scheduler = q->pool.scheduler_started;
+    scheduler = q->pool.sched.started;
     /* Unless it does not come to it. */
     if (scheduler && JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) > 2 * q->wal_next)
         scheduler = false;
-    if (scheduler) wakes->scheduler = q->pool.checkpoint = true;
+    if (scheduler) wakes->scheduler = q->pool.work.checkpoint = true;
     jobq__os_unlock(&q->pool.mu);
     if (!scheduler) jobq__commit_checkpoint(q);
 }
@@ -11285,10 +11340,10 @@ static void jobq__commit_failed(jobq *q, int rc) {
     jobq__tx_failed(&q->tx);
     jobq__commit_heed(&q->tx, rc);
     jobq__os_lock(&pool->mu);
-    pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
-                               JOBQ__RETRY_MAX_US);
-    pool->retry_at_us = jobq__clock_mono_us() + pool->retry_us;
-    pool->more = true;
+    pool->work.retry_us = JOBQ__MIN(JOBQ__MAX(pool->work.retry_us * 2, JOBQ__RETRY_MIN_US),
+                                    JOBQ__RETRY_MAX_US);
+    pool->work.retry_at_us = jobq__clock_mono_us() + pool->work.retry_us;
+    pool->work.left = true;
     jobq__os_unlock(&pool->mu);
     jobq__core_kick(q);
 }
@@ -11487,10 +11542,10 @@ static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq_
 static void jobq__commit_note_times(jobq *q, bool stores, int64_t from_us, int64_t to_us) {
     struct jobq__pool *pool = &q->pool;
     jobq__os_lock(&pool->mu);
-    pool->commit_us += (to_us - from_us - pool->commit_us) / 8;
+    pool->rates.commit_us += (to_us - from_us - pool->rates.commit_us) / 8;
     if (stores) {
-        pool->stream = from_us - pool->store_end_us < JOBQ__DEFER_US;
-        pool->store_end_us = to_us;
+        pool->rates.stream = from_us - pool->rates.store_end_us < JOBQ__DEFER_US;
+        pool->rates.store_end_us = to_us;
     }
     jobq__os_unlock(&pool->mu);
 }
@@ -11683,7 +11738,7 @@ static void jobq__commit_events(jobq *q) {
     bool scheduler, left = false;
     if (!q->events.call) return;
     jobq__os_lock(&q->pool.mu);
-    scheduler = q->pool.scheduler_started;
+    scheduler = q->pool.sched.started;
     jobq__os_unlock(&q->pool.mu);
     if (scheduler) {
         left = jobq__event_waiting(&q->events);
@@ -11981,7 +12036,7 @@ static void jobq__run_arm(struct jobq_run *run) {
     int64_t timeout_ms = run->entry->kind->spec.timeout_ms;
     if (timeout_ms == JOBQ_NONE) return;
     run->deadline_ms = jobq__add(run->started_ms, timeout_ms);
-    jobq__wheel_add(&run->q->pool.wheel, &run->deadline.timer, run->deadline_ms);
+    jobq__wheel_add(&run->q->pool.timers.wheel, &run->deadline.timer, run->deadline_ms);
 }
 
 JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__entry *entry) {
@@ -12001,18 +12056,18 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     run->text[0] = 0;
     jobq__os_store(&run->stop, 0);
     jobq__os_store(&run->handling, 1);
-    q->pool.running++;
+    q->pool.crew.running++;
     q->pool.stats.started++;
 }
 
 JOBQ__INTERNAL void jobq__run_end(struct jobq__worker *worker) {
     struct jobq_run *run = &worker->run;
     jobq *q = run->q;
-    jobq__wheel_del(&q->pool.wheel, &run->deadline.timer);
+    jobq__wheel_del(&q->pool.timers.wheel, &run->deadline.timer);
     run->entry = NULL;
     run->id = 0;
-    q->pool.running--;
-    jobq__assert(q->pool.running >= 0);
+    q->pool.crew.running--;
+    jobq__assert(q->pool.crew.running >= 0);
 }
 
 JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why) {
@@ -12025,7 +12080,7 @@ JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run) {
     jobq__assert(jobq__os_held(&run->q->pool.mu));
     if (!run->sleeping) return;
     run->sleeping = false;
-    run->q->pool.sleeping--;
+    run->q->pool.crew.sleeping--;
     jobq__os_signal(&run->worker->cond);
 }
 
@@ -12510,8 +12565,8 @@ static void jobq__run_fire_deadline(struct jobq_run *run) {
     struct jobq__pool *pool = &run->q->pool;
     jobq__clock_move(run->q->clock, run->deadline_ms);
     jobq__os_lock(&pool->mu);
-    if (jobq__timer_pending(&run->deadline.timer)) pool->fired++;
-    jobq__wheel_del(&pool->wheel, &run->deadline.timer);
+    if (jobq__timer_pending(&run->deadline.timer)) pool->timers.fired++;
+    jobq__wheel_del(&pool->timers.wheel, &run->deadline.timer);
     jobq__os_unlock(&pool->mu);
 }
 
@@ -12519,7 +12574,7 @@ static void jobq__run_fire_deadline(struct jobq_run *run) {
  * deadline, a handler that looks at its flag for so long is taken to wait for it. */
 static bool jobq__run_awaits_deadline(struct jobq_run *run, int64_t now_ms) {
     int64_t now_us;
-    if (run->deadline_ms > jobq__os_load64(&run->q->pool.stepping_to_ms)) return false;
+    if (run->deadline_ms > jobq__os_load64(&run->q->pool.step.to_ms)) return false;
     now_us = jobq__clock_mono_us();
     if (jobq__os_load64(&run->polled_ms) != now_ms) {
         jobq__os_store64(&run->polled_us, now_us);
@@ -12586,16 +12641,16 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
         return jobq_should_stop(run);
     }
     jobq__os_lock(&pool->mu);
-    jobq__wheel_add(&pool->wheel, &run->sleep.timer, until_ms);
+    jobq__wheel_add(&pool->timers.wheel, &run->sleep.timer, until_ms);
     run->sleeping = true;
-    pool->sleeping++;
-    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
+    pool->crew.sleeping++;
+    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
     if (q->clock) jobq__core_kick(q);
     jobq__os_lock(&pool->mu);
     jobq__run_doze(run, until_ms);
     jobq__run_awaken(run);
-    jobq__wheel_del(&pool->wheel, &run->sleep.timer);
+    jobq__wheel_del(&pool->timers.wheel, &run->sleep.timer);
     jobq__os_unlock(&pool->mu);
     return jobq_should_stop(run);
 }
@@ -12693,7 +12748,7 @@ static void jobq__run_clear(jobq *q, struct jobq__entry *entry) {
     entry->lane = lane;
     q->suspects_claimed--;
     jobq__os_lock(&q->pool.mu);
-    q->pool.more = true;
+    q->pool.work.left = true;
     jobq__os_unlock(&q->pool.mu);
     jobq__core_kick(q);
 }
@@ -12875,23 +12930,23 @@ JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, in
 
 static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_us) {
     struct jobq__pool *pool = &q->pool;
-    if (!pool->handed_count++) {
-        pool->handed_since_us = now_us;
+    if (!pool->outcomes.count++) {
+        pool->outcomes.since_us = now_us;
         /* The scheduler takes care of it if nobody else does within a millisecond; while it is
          * armed it looks again by itself. */
-        if (!pool->scheduler_armed && pool->scheduler_started) {
-            pool->scheduler_armed = true;
+        if (!pool->sched.armed && pool->sched.started) {
+            pool->sched.armed = true;
             jobq__core_kick_locked(q);
         }
     }
-    jobq__list_append(&pool->handed, &entry->link);
+    jobq__list_append(&pool->outcomes.list, &entry->link);
 }
 
 /* Whoever takes the last job of the ring, knowing that there are more, wakes an idle worker to
  * claim them: this one may be busy for hours. With pool.mu held; returns whom to signal. */
 static struct jobq__worker *jobq__pool_rouse(jobq *q) {
     const struct jobq__pool *pool = &q->pool;
-    bool more = !pool->ring.count && pool->more && pool->claiming;
+    bool more = !pool->ring.count && pool->work.left && pool->life.claiming;
     return more && !jobq__os_load(&q->commit.busy) ? jobq__core_wake_idle(q) : NULL;
 }
 
@@ -12913,7 +12968,7 @@ JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
     jobq__os_lock(&pool->mu);
     jobq__run_end(worker);
     if (!settled) jobq__pool_hand_in(q, entry, now_us);
-    pool->job_ns += ((now_us - from_us) * 1000 - pool->job_ns) / 8;
+    pool->rates.job_ns += ((now_us - from_us) * 1000 - pool->rates.job_ns) / 8;
     worker->free_us = now_us;
     return true;
 }
@@ -12924,9 +12979,9 @@ JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
  * when an idle worker leaves them to it. With pool.mu held. */
 static int64_t jobq__pool_minds(const jobq *q) {
     const struct jobq__pool *pool = &q->pool;
-    if (!pool->handed_count || pool->scheduler_waits || jobq__os_load(&q->commit.busy)
+    if (!pool->outcomes.count || pool->sched.waits || jobq__os_load(&q->commit.busy)
         || jobq__os_load(&q->failed)) return INT64_MAX;
-    return JOBQ__MAX(pool->handed_since_us + JOBQ__DEFER_US, pool->retry_at_us);
+    return JOBQ__MAX(pool->outcomes.since_us + JOBQ__DEFER_US, pool->work.retry_at_us);
 }
 
 static void jobq__pool_sleep(struct jobq__worker *worker) {
@@ -12934,9 +12989,9 @@ static void jobq__pool_sleep(struct jobq__worker *worker) {
     int64_t until_us = jobq__pool_minds(worker->run.q);
     worker->idle = true;
     worker->woken = false;
-    jobq__list_insert(pool->idle.next, &worker->link);
-    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
-    while (!worker->woken && pool->life == JOBQ__RUNNING && jobq__clock_mono_us() < until_us)
+    jobq__list_insert(pool->crew.idle.next, &worker->link);
+    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
+    while (!worker->woken && pool->life.phase == JOBQ__RUNNING && jobq__clock_mono_us() < until_us)
         if (until_us == INT64_MAX) jobq__os_wait(&worker->cond, &pool->mu);
         else jobq__os_wait_until(&worker->cond, &pool->mu, until_us);
     if (worker->idle) jobq__list_remove(&worker->link);
@@ -12970,9 +13025,9 @@ static void jobq__pool_work(void *arg) {
     jobq__os_lock(&pool->mu);
     worker->thread = jobq__os_thread_self();
     worker->free_us = jobq__clock_mono_us();
-    while (pool->life == JOBQ__RUNNING) {
+    while (pool->life.phase == JOBQ__RUNNING) {
         /* That lets go of the lock, and a stop may have come in between. */
-        if (jobq__pool_commit(worker) || pool->life != JOBQ__RUNNING) continue;
+        if (jobq__pool_commit(worker) || pool->life.phase != JOBQ__RUNNING) continue;
         if (!jobq__os_load(&q->failed) && jobq__pool_run_one(worker)) continue;
         /* Under the lock, so that who lays the baton down either is seen here or sees us idle. */
         worker->free_us = jobq__clock_mono_us();
@@ -12983,21 +13038,21 @@ static void jobq__pool_work(void *arg) {
     jobq__core_tell_thread(q, JOBQ_THREAD_WORKER, worker->index, false);
     jobq__os_lock(&pool->mu);
     worker->ended = true;
-    jobq__os_broadcast(&pool->quiet);
+    jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
 }
 
 JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q) {
     const struct jobq__pool *pool = &q->pool;
     jobq__assert(jobq__os_held(&pool->mu));
-    if (pool->handed_count || pool->running > pool->sleeping) return false;
-    if (pool->scheduler_started && (!pool->scheduler_waits || pool->scheduler_kicked))
+    if (pool->outcomes.count || pool->crew.running > pool->crew.sleeping) return false;
+    if (pool->sched.started && (!pool->sched.waits || pool->sched.kicked))
         return false;
     if (jobq__os_load(&q->commit.busy)) return false;
-    if (pool->look && pool->scheduler_started) return false; /* else the next start looks */
+    if (pool->work.foreign && pool->sched.started) return false; /* else the next start looks */
     /* When every worker waits for the clock, what is left has to wait as well. */
-    if (pool->worker_count && pool->sleeping == pool->worker_count) return true;
-    return !pool->ring.count && !(pool->more && pool->claiming);
+    if (pool->crew.count && pool->crew.sleeping == pool->crew.count) return true;
+    return !pool->ring.count && !(pool->work.left && pool->life.claiming);
 }
 
 /* ---- Start and stop ---- */
@@ -13017,12 +13072,12 @@ static int jobq__pool_init_workers(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int count = q->step_mode ? 1 : q->client ? 0 : q->options.workers;
     int i, rc = JOBQ_OK;
-    pool->workers = jobq__mem_new(sizeof *pool->workers * (size_t)JOBQ__MAX(count, 1));
-    if (!pool->workers) return JOBQ_NO_MEMORY;
+    pool->crew.workers = jobq__mem_new(sizeof *pool->crew.workers * (size_t)JOBQ__MAX(count, 1));
+    if (!pool->crew.workers) return JOBQ_NO_MEMORY;
     for (i = 0; i < count && rc == JOBQ_OK; i++) {
-        jobq__pool_init_worker(q, &pool->workers[i], i);
-        rc = jobq__os_cond_init(&pool->workers[i].cond, JOBQ__OS_MONO);
-        if (rc == JOBQ_OK) pool->worker_count++;
+        jobq__pool_init_worker(q, &pool->crew.workers[i], i);
+        rc = jobq__os_cond_init(&pool->crew.workers[i].cond, JOBQ__OS_MONO);
+        if (rc == JOBQ_OK) pool->crew.count++;
     }
     return rc;
 }
@@ -13031,19 +13086,19 @@ JOBQ__INTERNAL int jobq__pool_init(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int rc;
     jobq__ring_init(&pool->ring);
-    jobq__list_init(&pool->handed);
-    jobq__list_init(&pool->idle);
+    jobq__list_init(&pool->outcomes.list);
+    jobq__list_init(&pool->crew.idle);
     jobq__list_init(&pool->waiters);
-    jobq__wheel_init(&pool->wheel, 0);
-    pool->due_at_ms = JOBQ_NEVER;
-    pool->prune_at_ms = JOBQ_NEVER;
+    jobq__wheel_init(&pool->timers.wheel, 0);
+    pool->timers.due_at_ms = JOBQ_NEVER;
+    pool->timers.prune_at_ms = JOBQ_NEVER;
     /* The scheduler begins with a look; in step mode the first step does. */
-    pool->poll_at_us = q->step_mode && q->options.poll_ms != JOBQ_NONE ? 0 : INT64_MAX;
-    pool->job_ns = JOBQ__RING_WINDOW_US * 1000; /* unknown yet: a small ring */
+    pool->timers.poll_at_us = q->step_mode && q->options.poll_ms != JOBQ_NONE ? 0 : INT64_MAX;
+    pool->rates.job_ns = JOBQ__RING_WINDOW_US * 1000; /* unknown yet: a small ring */
     rc = jobq__os_mutex_init(&pool->mu);
-    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->quiet, JOBQ__OS_MONO);
-    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->tick_mono, JOBQ__OS_MONO);
-    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->tick_wall, JOBQ__OS_WALL);
+    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->rest.quiet, JOBQ__OS_MONO);
+    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->sched.tick_mono, JOBQ__OS_MONO);
+    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->sched.tick_wall, JOBQ__OS_WALL);
     if (rc == JOBQ_OK) rc = jobq__pool_init_workers(q);
     return rc;
 }
@@ -13051,11 +13106,11 @@ JOBQ__INTERNAL int jobq__pool_init(jobq *q) {
 JOBQ__INTERNAL void jobq__pool_fini(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int i;
-    for (i = 0; i < pool->worker_count; i++) jobq__os_cond_fini(&pool->workers[i].cond);
-    jobq__mem_free(pool->workers);
-    jobq__os_cond_fini(&pool->tick_wall);
-    jobq__os_cond_fini(&pool->tick_mono);
-    jobq__os_cond_fini(&pool->quiet);
+    for (i = 0; i < pool->crew.count; i++) jobq__os_cond_fini(&pool->crew.workers[i].cond);
+    jobq__mem_free(pool->crew.workers);
+    jobq__os_cond_fini(&pool->sched.tick_wall);
+    jobq__os_cond_fini(&pool->sched.tick_mono);
+    jobq__os_cond_fini(&pool->rest.quiet);
     jobq__os_mutex_fini(&pool->mu);
 }
 
@@ -13064,15 +13119,15 @@ static int jobq__pool_start_threads(jobq *q) {
     struct jobq__os_thread what = {jobq__sched_main, q, q->options.stack_bytes, true};
     int i, rc;
     jobq__os_lock(&pool->mu);
-    pool->scheduler_away = true; /* until its on_thread returns */
+    pool->sched.away = true; /* until its on_thread returns */
     jobq__os_unlock(&pool->mu);
-    rc = jobq__os_thread_start(&pool->scheduler, &what);
+    rc = jobq__os_thread_start(&pool->sched.thread, &what);
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&pool->mu);
-    pool->scheduler_started = true;
+    pool->sched.started = true;
     jobq__os_unlock(&pool->mu);
-    for (i = 0; i < pool->worker_count && rc == JOBQ_OK; i++) {
-        struct jobq__worker *worker = &pool->workers[i];
+    for (i = 0; i < pool->crew.count && rc == JOBQ_OK; i++) {
+        struct jobq__worker *worker = &pool->crew.workers[i];
         what = (struct jobq__os_thread){jobq__pool_work, worker, what.stack_bytes, false};
         /* Only who starts or joins touches the handle. */
         rc = jobq__os_thread_start(&worker->handle, &what);
@@ -13094,17 +13149,18 @@ static int jobq__pool_still_stops(jobq *q, jobq_error *err) {
 
 JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
-    enum jobq__life life;
+    enum jobq__phase life;
     int rc;
     jobq__os_lock(&pool->mu);
     /* A stop may have to tell its last events yet. */
-    while (pool->life == JOBQ__STOPPED && pool->changing) jobq__os_wait(&pool->quiet, &pool->mu);
-    life = pool->life;
+    while (pool->life.phase == JOBQ__STOPPED && pool->life.changing)
+        jobq__os_wait(&pool->rest.quiet, &pool->mu);
+    life = pool->life.phase;
     if (life == JOBQ__STOPPED) {
-        pool->life = JOBQ__RUNNING;
-        pool->epoch++;
-        pool->claiming = pool->more = pool->changing = true;
-        pool->scheduler_quit = false;
+        pool->life.phase = JOBQ__RUNNING;
+        pool->life.epoch++;
+        pool->life.claiming = pool->work.left = pool->life.changing = true;
+        pool->sched.quit = false;
     }
     jobq__os_unlock(&pool->mu);
     if (life == JOBQ__RUNNING) {
@@ -13119,7 +13175,7 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
          * could not write are the new pool's to write. */
         jobq__pool_stop(q, 0, 0, NULL);
         jobq__os_lock(&pool->mu);
-        life = pool->life;
+        life = pool->life.phase;
         jobq__os_unlock(&pool->mu);
         if (life != JOBQ__STOPPING) return jobq__pool_start(q, err);
         return jobq__pool_still_stops(q, err);
@@ -13127,8 +13183,8 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     jobq__owner_stay(&q->owner);
     rc = jobq__pool_start_threads(q);
     jobq__os_lock(&pool->mu);
-    pool->changing = false;
-    jobq__os_broadcast(&pool->quiet);
+    pool->life.changing = false;
+    jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) {
         jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
@@ -13138,7 +13194,7 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
                                  (long long)q->options.stack_bytes);
         return jobq__err_set(err, rc, "a thread could not be started: the system has no room"
                              " for %d workers and a scheduler (ulimit -u, memory; fewer .workers or"
-                             " smaller .stack_bytes)", pool->worker_count);
+                             " smaller .stack_bytes)", pool->crew.count);
     }
     jobq__core_kick(q);
     return JOBQ_OK;
@@ -13150,7 +13206,7 @@ static int jobq__pool_write_back(struct jobq__tx *tx, struct jobq__request *r) {
     bool claiming;
     (void)r;
     jobq__os_lock(&q->pool.mu);
-    claiming = q->pool.claiming;
+    claiming = q->pool.life.claiming;
     jobq__os_unlock(&q->pool.mu);
     return claiming ? JOBQ_OK : jobq__tx_give_back(tx);
 }
@@ -13162,8 +13218,8 @@ static int jobq__pool_left(jobq *q, bool claims) {
     const struct jobq__link *link;
     int left = 0;
     jobq__os_lock(&q->pool.mu);
-    if (!q->pool.claiming) {
-        left = q->pool.handed_count + (claims ? q->pool.ring.count : 0);
+    if (!q->pool.life.claiming) {
+        left = q->pool.outcomes.count + (claims ? q->pool.ring.count : 0);
         for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) left++;
     }
     jobq__os_unlock(&q->pool.mu);
@@ -13221,7 +13277,7 @@ static int jobq__pool_write_last(jobq *q, int64_t until_us, int64_t write_us, jo
 /* True while this stop has something to wait for: another may have finished it, and the pool may
  * even have been started again. With pool.mu held. */
 static bool jobq__pool_stopping(const jobq *q, int64_t epoch) {
-    return q->pool.epoch == epoch && q->pool.life == JOBQ__STOPPING;
+    return q->pool.life.epoch == epoch && q->pool.life.phase == JOBQ__STOPPING;
 }
 
 /* Waits for the workers to end; false if the time is over. The grace is the handlers': a worker
@@ -13231,8 +13287,8 @@ static bool jobq__pool_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
     while (jobq__pool_stopping(q, epoch)) {
         int i, workers = 0, handlers = 0;
         int64_t limit_us;
-        for (i = 0; i < pool->worker_count; i++) {
-            struct jobq__worker *worker = &pool->workers[i];
+        for (i = 0; i < pool->crew.count; i++) {
+            struct jobq__worker *worker = &pool->crew.workers[i];
             if (!worker->started || worker->ended) continue;
             workers++;
             if (jobq__os_load(&worker->run.handling)) handlers++;
@@ -13240,7 +13296,7 @@ static bool jobq__pool_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
         if (!workers) break;
         limit_us = handlers ? until_us : jobq__add(until_us, JOBQ__END_US);
         if (jobq__clock_mono_us() >= limit_us) return false;
-        jobq__os_wait_until(&pool->quiet, &pool->mu, limit_us);
+        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, limit_us);
     }
     return true;
 }
@@ -13249,19 +13305,19 @@ static int jobq__pool_join(jobq *q, int64_t until_us, int64_t write_us, jobq_err
     struct jobq__pool *pool = &q->pool;
     struct jobq__link *link;
     int i, rc;
-    for (i = 0; i < pool->worker_count; i++)
-        if (pool->workers[i].started) jobq__os_thread_join(pool->workers[i].handle);
+    for (i = 0; i < pool->crew.count; i++)
+        if (pool->crew.workers[i].started) jobq__os_thread_join(pool->crew.workers[i].handle);
     rc = jobq__pool_write_last(q, until_us, write_us, err);
     jobq__os_lock(&pool->mu);
-    for (i = 0; i < pool->worker_count; i++)
-        pool->workers[i].started = pool->workers[i].ended = false;
-    pool->scheduler_quit = true;
+    for (i = 0; i < pool->crew.count; i++)
+        pool->crew.workers[i].started = pool->crew.workers[i].ended = false;
+    pool->sched.quit = true;
     jobq__os_unlock(&pool->mu);
     jobq__core_kick(q);
-    if (pool->scheduler_started) jobq__os_thread_join(pool->scheduler);
+    if (pool->sched.started) jobq__os_thread_join(pool->sched.thread);
     jobq__os_lock(&pool->mu);
-    pool->scheduler_started = false;
-    pool->life = JOBQ__STOPPED;
+    pool->sched.started = false;
+    pool->life.phase = JOBQ__STOPPED;
     /* Who waits for a job has to ask now whether anybody is left who could end that. */
     for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
         jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
@@ -13273,11 +13329,11 @@ static int jobq__pool_join(jobq *q, int64_t until_us, int64_t write_us, jobq_err
 JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int i;
-    pool->claiming = false;
-    pool->halted = pool->stepping;
-    if (pool->life == JOBQ__RUNNING) pool->life = JOBQ__STOPPING;
-    for (i = 0; i < pool->worker_count; i++) {
-        struct jobq__worker *worker = &pool->workers[i];
+    pool->life.claiming = false;
+    pool->step.halted = pool->step.active;
+    if (pool->life.phase == JOBQ__RUNNING) pool->life.phase = JOBQ__STOPPING;
+    for (i = 0; i < pool->crew.count; i++) {
+        struct jobq__worker *worker = &pool->crew.workers[i];
         if (worker->run.entry) jobq__run_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
         jobq__os_signal(&worker->cond);
     }
@@ -13303,9 +13359,9 @@ static int jobq__pool_halt(jobq *q, int64_t until_us, jobq_error *err) {
     bool ended;
     jobq__os_lock(&pool->mu);
     jobq__pool_raise_flags(q);
-    while (pool->halted && pool->stepping && jobq__clock_mono_us() < until_us)
-        jobq__os_wait_until(&pool->quiet, &pool->mu, until_us);
-    ended = !pool->halted || !pool->stepping;
+    while (pool->step.halted && pool->step.active && jobq__clock_mono_us() < until_us)
+        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, until_us);
+    ended = !pool->step.halted || !pool->step.active;
     jobq__os_unlock(&pool->mu);
     return ended ? JOBQ_OK : jobq__pool_late(q, err);
 }
@@ -13315,11 +13371,11 @@ static int jobq__pool_halt(jobq *q, int64_t until_us, jobq_error *err) {
  * pool.mu held. */
 static bool jobq__pool_await_other(jobq *q, int64_t until_us, int64_t epoch) {
     struct jobq__pool *pool = &q->pool;
-    while (pool->changing && jobq__pool_stopping(q, epoch)) {
+    while (pool->life.changing && jobq__pool_stopping(q, epoch)) {
         int64_t now_us = jobq__clock_mono_us();
         int64_t more_us = jobq__os_load(&q->turn.taken) ? 0 : JOBQ__END_US;
         if (now_us >= jobq__add(until_us, more_us)) return false;
-        jobq__os_wait_until(&pool->quiet, &pool->mu, now_us + JOBQ__TURN_PAUSE_MAX_US);
+        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, now_us + JOBQ__TURN_PAUSE_MAX_US);
     }
     return true;
 }
@@ -13332,17 +13388,17 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
     int rc;
     jobq__os_lock(&pool->mu);
     /* Another thread may be starting or stopping: it goes first. */
-    while (pool->changing && pool->life != JOBQ__STOPPED) {
-        if (pool->life == JOBQ__STOPPING) break;
-        jobq__os_wait(&pool->quiet, &pool->mu);
+    while (pool->life.changing && pool->life.phase != JOBQ__STOPPED) {
+        if (pool->life.phase == JOBQ__STOPPING) break;
+        jobq__os_wait(&pool->rest.quiet, &pool->mu);
     }
-    if (pool->life == JOBQ__STOPPED) {
+    if (pool->life.phase == JOBQ__STOPPED) {
         jobq__os_unlock(&pool->mu);
         rc = q->step_mode ? jobq__pool_halt(q, until_us, err) : JOBQ_OK;
         return rc == JOBQ_OK ? jobq__pool_write_last(q, until_us, write_us, err) : rc;
     }
     jobq__pool_raise_flags(q);
-    epoch = pool->epoch;
+    epoch = pool->life.epoch;
     jobq__os_unlock(&pool->mu);
     /* Even without a grace: a commit of our own that is under way ends soon. Another connection
      * that has the file is waited for when the last handler has returned. */
@@ -13351,17 +13407,17 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
     /* One of those who wait joins the threads, when nobody starts them any more: a close may have
      * come in between. */
     ended = jobq__pool_await_workers(q, until_us, epoch);
-    while (ended && pool->changing && jobq__pool_stopping(q, epoch))
+    while (ended && pool->life.changing && jobq__pool_stopping(q, epoch))
         ended = jobq__pool_await_other(q, until_us, epoch)
              && jobq__pool_await_workers(q, until_us, epoch);
-    if (ended && jobq__pool_stopping(q, epoch)) mine = pool->changing = true;
+    if (ended && jobq__pool_stopping(q, epoch)) mine = pool->life.changing = true;
     jobq__os_unlock(&pool->mu);
     if (!ended) return jobq__pool_late(q, err);
     if (!mine) return jobq__pool_write_last(q, until_us, write_us, err);
     rc = jobq__pool_join(q, until_us, write_us, err);
     jobq__os_lock(&pool->mu);
-    pool->changing = false;
-    jobq__os_broadcast(&pool->quiet);
+    pool->life.changing = false;
+    jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
     return rc;
 }
@@ -13382,18 +13438,18 @@ static bool jobq__sched_due(int64_t at_ms, int64_t now_ms) {
 
 /* Fires what is due; true if a scheduled job is. With pool.mu held. */
 static bool jobq__sched_fire(jobq *q, struct jobq__now now) {
-    struct jobq__pool *pool = &q->pool;
-    bool promote = !pool->due_fired && jobq__sched_due(pool->due_at_ms, now.wall_ms);
+    struct jobq__timers *timers = &q->pool.timers;
+    bool promote = !timers->due_fired && jobq__sched_due(timers->due_at_ms, now.wall_ms);
     struct jobq__timer *timer;
-    jobq__assert(jobq__os_held(&pool->mu));
+    jobq__assert(jobq__os_held(&q->pool.mu));
     if (promote) {
-        pool->due_fired = pool->more = true;
-        pool->fired++;
+        timers->due_fired = q->pool.work.left = true;
+        timers->fired++;
     }
-    while ((timer = jobq__wheel_expire(&pool->wheel, now.mono_ms)) != NULL) {
+    while ((timer = jobq__wheel_expire(&timers->wheel, now.mono_ms)) != NULL) {
         struct jobq__alarm *alarm = JOBQ__CONTAINER(timer, struct jobq__alarm, timer);
         struct jobq__waiter *waiter;
-        pool->fired++;
+        timers->fired++;
         switch (alarm->what) {
         case JOBQ__WAKE_DEADLINE:
             jobq__run_stop(JOBQ__CONTAINER(alarm, struct jobq_run, deadline), JOBQ__STOP_ASKED);
@@ -13408,15 +13464,15 @@ static bool jobq__sched_fire(jobq *q, struct jobq__now now) {
             break;
         }
     }
-    return promote && pool->claiming;
+    return promote && q->pool.life.claiming;
 }
 
 /* When the next wake is, by the monotonic reading. With pool.mu held. */
 static int64_t jobq__sched_next_wake(const jobq *q, struct jobq__now now) {
-    const struct jobq__pool *pool = &q->pool;
-    int64_t due_ms = pool->due_fired ? JOBQ_NEVER : jobq__clock_on_mono(now, pool->due_at_ms);
-    jobq__assert(jobq__os_held(&pool->mu));
-    return JOBQ__MIN(due_ms, jobq__wheel_next(&pool->wheel));
+    const struct jobq__timers *timers = &q->pool.timers;
+    int64_t due_ms = timers->due_fired ? JOBQ_NEVER : jobq__clock_on_mono(now, timers->due_at_ms);
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    return JOBQ__MIN(due_ms, jobq__wheel_next(&timers->wheel));
 }
 
 JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now) {
@@ -13449,7 +13505,7 @@ static int jobq__sched_write_prune(struct jobq__tx *tx, struct jobq__request *r)
 static int64_t jobq__sched_patience_us(jobq *q) {
     int64_t wait_us;
     jobq__os_lock(&q->pool.mu);
-    wait_us = JOBQ__MIN(JOBQ__PRUNE_COMMITS * q->pool.commit_us, JOBQ__PRUNE_WAIT_US);
+    wait_us = JOBQ__MIN(JOBQ__PRUNE_COMMITS * q->pool.rates.commit_us, JOBQ__PRUNE_WAIT_US);
     jobq__os_unlock(&q->pool.mu);
     if (jobq__commit_by_job(q)) wait_us = 0;
     return JOBQ__MAX(wait_us, JOBQ__SCHED_HOLD_US);
@@ -13465,7 +13521,7 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     request.atomic = request.once = true;
     /* Whoever finishes a job meanwhile may set an earlier time again. */
     jobq__os_lock(&q->pool.mu);
-    q->pool.prune_at_ms = JOBQ_NEVER;
+    q->pool.timers.prune_at_ms = JOBQ_NEVER;
     jobq__os_unlock(&q->pool.mu);
     next_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
     if (jobq__commit_request_within(q, &request, jobq__sched_patience_us(q)) == JOBQ_OK) {
@@ -13474,7 +13530,7 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
         next_ms = JOBQ__MIN(next_ms, prune.shrink_ms);
     }
     jobq__os_lock(&q->pool.mu);
-    q->pool.prune_at_ms = JOBQ__MIN(q->pool.prune_at_ms, next_ms);
+    q->pool.timers.prune_at_ms = JOBQ__MIN(q->pool.timers.prune_at_ms, next_ms);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -13483,7 +13539,7 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
 static bool jobq__sched_hold(jobq *q, int64_t wait_us) {
     if (jobq__commit_hold_within(q, wait_us) == JOBQ_OK) return true;
     jobq__os_lock(&q->pool.mu);
-    q->pool.owed = true;
+    q->pool.sched.wants_baton = true;
     jobq__os_unlock(&q->pool.mu);
     /* It may have been laid down just before. */
     return jobq__commit_try(q);
@@ -13500,7 +13556,7 @@ static void jobq__sched_poll(jobq *q) {
     if (q->options.poll_ms == JOBQ_NONE) return;
     now_us = jobq__clock_mono_us();
     jobq__os_lock(&pool->mu);
-    due = pool->poll_at_us <= now_us || (q->step_mode && q->clock);
+    due = pool->timers.poll_at_us <= now_us || (q->step_mode && q->clock);
     jobq__os_unlock(&pool->mu);
     if (!due || !jobq__sched_hold(q, jobq__sched_patience_us(q))) return;
     /* Not before the files were looked at: shared memory that was cut short is touched once. */
@@ -13510,8 +13566,8 @@ static void jobq__sched_poll(jobq *q) {
     }
     jobq__commit_release(q);
     jobq__os_lock(&pool->mu);
-    pool->poll_at_us = jobq__add(now_us, JOBQ__MIN(q->options.poll_ms, JOBQ_DAY) * 1000);
-    if (changed) pool->look = pool->more = true;
+    pool->timers.poll_at_us = jobq__add(now_us, JOBQ__MIN(q->options.poll_ms, JOBQ_DAY) * 1000);
+    if (changed) pool->work.foreign = pool->work.left = true;
     jobq__os_unlock(&pool->mu);
 }
 
@@ -13524,7 +13580,7 @@ static void jobq__sched_housekeeping(jobq *q, bool all) {
     do {
         int64_t now_ms, at_ms;
         jobq__os_lock(&pool->mu);
-        at_ms = pool->prune_at_ms;
+        at_ms = pool->timers.prune_at_ms;
         jobq__os_unlock(&pool->mu);
         if (at_ms == JOBQ_NEVER) break; /* nobody asks for the time */
         now_ms = jobq__clock_now_ms(q->clock);
@@ -13554,13 +13610,13 @@ static bool jobq__sched_tell(jobq *q) {
     bool commit;
     if (!jobq__event_waiting(&q->events)) return false;
     jobq__os_lock(&pool->mu);
-    pool->scheduler_away = true;
+    pool->sched.away = true;
     commit = jobq__core_commit_due(q, jobq__clock_mono_us());
     jobq__os_unlock(&pool->mu);
     if (commit) jobq__sched_commit(q);
     jobq__event_deliver(&q->events, false);
     jobq__os_lock(&pool->mu);
-    pool->scheduler_away = false;
+    pool->sched.away = false;
     jobq__os_unlock(&pool->mu);
     return true;
 }
@@ -13569,15 +13625,15 @@ static bool jobq__sched_tell(jobq *q) {
 static bool jobq__sched_round(jobq *q, int64_t now_us) {
     struct jobq__pool *pool = &q->pool;
     struct jobq__now now = jobq__clock_read(q->clock);
-    bool failed = jobq__os_load(&q->failed) != JOBQ_OK, owed = pool->owed;
+    bool failed = jobq__os_load(&q->failed) != JOBQ_OK, owed = pool->sched.wants_baton;
     bool promote = jobq__sched_fire(q, now);
-    bool early = now_us < pool->retry_at_us; /* nobody could write a moment ago */
-    bool commit = !owed && !early && (promote || pool->look);
+    bool early = now_us < pool->work.retry_at_us; /* nobody could write a moment ago */
+    bool commit = !owed && !early && (promote || pool->work.foreign);
     bool overdue = !owed && jobq__core_commit_due(q, now_us)
-                && (now_us - pool->handed_since_us >= JOBQ__DEFER_US || !pool->handed_count);
-    bool house = !owed && (jobq__sched_due(pool->prune_at_ms, now.wall_ms)
-                           || pool->poll_at_us <= now_us);
-    bool checkpoint = !owed && !early && pool->checkpoint;
+                && (now_us - pool->outcomes.since_us >= JOBQ__DEFER_US || !pool->outcomes.count);
+    bool house = !owed && (jobq__sched_due(pool->timers.prune_at_ms, now.wall_ms)
+                           || pool->timers.poll_at_us <= now_us);
+    bool checkpoint = !owed && !early && pool->work.checkpoint;
     bool events;
     jobq__os_unlock(&pool->mu);
     if (!failed && house) jobq__sched_housekeeping(q, false);
@@ -13592,18 +13648,20 @@ static bool jobq__sched_round(jobq *q, int64_t now_us) {
  * still to come then, even if its time has passed meanwhile. Deadlines, sleeps and waits by the
  * system's clock are no concern of ours: each is waited for by the thread that has it. */
 static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
-    struct jobq__pool *pool = &q->pool;
-    int64_t until_us = pool->poll_at_us, at_ms, left_ms;
-    bool writes = !pool->owed && !jobq__os_load(&q->failed);
+    const struct jobq__pool *pool = &q->pool;
+    const struct jobq__work *work = &pool->work;
+    const struct jobq__timers *timers = &pool->timers;
+    int64_t until_us = timers->poll_at_us, at_ms, left_ms;
+    bool writes = !pool->sched.wants_baton && !jobq__os_load(&q->failed);
     *wall = false;
     if (!writes) until_us = INT64_MAX;
-    if (writes && pool->scheduler_armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
-    if (writes && pool->retry_at_us > now_us
-        && (pool->handed_count || pool->more || pool->look || pool->checkpoint))
-        until_us = JOBQ__MIN(until_us, pool->retry_at_us);
+    if (writes && pool->sched.armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
+    if (writes && work->retry_at_us > now_us
+        && (pool->outcomes.count || work->left || work->foreign || work->checkpoint))
+        until_us = JOBQ__MIN(until_us, work->retry_at_us);
     /* An artificial clock comes to us: advance and set kick. */
     if (q->clock || !writes) return until_us;
-    at_ms = JOBQ__MIN(pool->due_fired ? JOBQ_NEVER : pool->due_at_ms, pool->prune_at_ms);
+    at_ms = JOBQ__MIN(timers->due_fired ? JOBQ_NEVER : timers->due_at_ms, timers->prune_at_ms);
     if (at_ms == JOBQ_NEVER) return until_us;
     *wall = until_us == INT64_MAX;
     if (*wall) return JOBQ__MIN(jobq__to_us(at_ms), INT64_MAX - 1);
@@ -13614,18 +13672,19 @@ static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
 
 static void jobq__sched_sleep(jobq *q, int64_t now_us, int64_t commits) {
     struct jobq__pool *pool = &q->pool;
+    struct jobq__sched *sched = &pool->sched;
     bool wall;
     int64_t until_us;
     /* Armed as long as outcomes come in: a busy pool need not signal for each batch. */
-    pool->scheduler_armed = pool->handed_count > 0 || pool->stats.commits != commits;
+    sched->armed = pool->outcomes.count > 0 || pool->stats.commits != commits;
     until_us = jobq__sched_until(q, now_us, &wall);
-    pool->tick_on_wall = wall;
-    pool->scheduler_waits = true;
-    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
-    if (until_us == INT64_MAX) jobq__os_wait(&pool->tick_mono, &pool->mu);
-    else jobq__os_wait_until(wall ? &pool->tick_wall : &pool->tick_mono, &pool->mu, until_us);
-    pool->tick_on_wall = false;
-    pool->scheduler_waits = false;
+    sched->tick_on_wall = wall;
+    sched->waits = true;
+    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
+    if (until_us == INT64_MAX) jobq__os_wait(&sched->tick_mono, &pool->mu);
+    else jobq__os_wait_until(wall ? &sched->tick_wall : &sched->tick_mono, &pool->mu, until_us);
+    sched->tick_on_wall = false;
+    sched->waits = false;
 }
 
 JOBQ__INTERNAL void jobq__sched_main(void *arg) {
@@ -13634,12 +13693,12 @@ JOBQ__INTERNAL void jobq__sched_main(void *arg) {
     int64_t now_us, commits = 0;
     jobq__core_tell_thread(q, JOBQ_THREAD_SCHEDULER, 0, true);
     jobq__os_lock(&pool->mu);
-    pool->scheduler_away = false;
-    if (q->options.poll_ms != JOBQ_NONE) pool->poll_at_us = 0;
-    while (!pool->scheduler_quit) {
-        pool->scheduler_kicked = false;
+    pool->sched.away = false;
+    if (q->options.poll_ms != JOBQ_NONE) pool->timers.poll_at_us = 0;
+    while (!pool->sched.quit) {
+        pool->sched.kicked = false;
         now_us = jobq__clock_mono_us();
-        if (jobq__sched_round(q, now_us) || pool->scheduler_kicked || pool->scheduler_quit)
+        if (jobq__sched_round(q, now_us) || pool->sched.kicked || pool->sched.quit)
             continue;
         jobq__sched_sleep(q, now_us, commits);
         commits = pool->stats.commits;
@@ -13654,12 +13713,12 @@ static int jobq__sched_enter(jobq *q, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
     bool busy;
     jobq__os_lock(&pool->mu);
-    busy = pool->stepping;
+    busy = pool->step.active;
     if (!busy) {
-        pool->stepping = true;
-        pool->halted = jobq__os_load(&q->closing) != 0;
-        pool->workers[0].thread = jobq__os_thread_self();
-        pool->workers[0].free_us = 0;
+        pool->step.active = true;
+        pool->step.halted = jobq__os_load(&q->closing) != 0;
+        pool->crew.workers[0].thread = jobq__os_thread_self();
+        pool->crew.workers[0].free_us = 0;
     }
     jobq__os_unlock(&pool->mu);
     if (!busy) return JOBQ_OK;
@@ -13669,14 +13728,14 @@ static int jobq__sched_enter(jobq *q, jobq_error *err) {
 
 static void jobq__sched_claiming(jobq *q, bool claiming) {
     jobq__os_lock(&q->pool.mu);
-    q->pool.claiming = claiming && !q->pool.halted;
+    q->pool.life.claiming = claiming && !q->pool.step.halted;
     jobq__os_unlock(&q->pool.mu);
 }
 
 static bool jobq__sched_halted(jobq *q) {
     bool halted;
     jobq__os_lock(&q->pool.mu);
-    halted = q->pool.halted;
+    halted = q->pool.step.halted;
     jobq__os_unlock(&q->pool.mu);
     return halted;
 }
@@ -13684,14 +13743,14 @@ static bool jobq__sched_halted(jobq *q) {
 static void jobq__sched_leave(jobq *q, bool all) {
     struct jobq__pool *pool = &q->pool;
     jobq__os_lock(&pool->mu);
-    if (pool->halted) {
+    if (pool->step.halted) {
         int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
         jobq__os_unlock(&pool->mu);
         jobq__pool_give_back(q, until_us, INT64_MAX, NULL);
         jobq__os_lock(&pool->mu);
     }
-    pool->stepping = pool->claiming = false;
-    jobq__os_broadcast(&pool->quiet);
+    pool->step.active = pool->life.claiming = false;
+    jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
     jobq__event_deliver(&q->events, true);
     jobq__sched_housekeeping(q, all);
@@ -13701,8 +13760,8 @@ static void jobq__sched_leave(jobq *q, bool all) {
 static bool jobq__sched_run_one(jobq *q, bool claiming) {
     bool ran;
     jobq__os_lock(&q->pool.mu);
-    q->pool.claiming = claiming && !q->pool.halted;
-    ran = !q->pool.halted && jobq__pool_run_one(&q->pool.workers[0]);
+    q->pool.life.claiming = claiming && !q->pool.step.halted;
+    ran = !q->pool.step.halted && jobq__pool_run_one(&q->pool.crew.workers[0]);
     jobq__os_unlock(&q->pool.mu);
     return ran;
 }
@@ -13712,8 +13771,8 @@ static bool jobq__sched_run_one(jobq *q, bool claiming) {
 static bool jobq__sched_again(jobq *q, int *rc) {
     bool again;
     jobq__os_lock(&q->pool.mu);
-    again = q->pool.more && q->pool.claiming && !q->pool.halted;
-    if (q->pool.starved) *rc = JOBQ_NO_MEMORY;
+    again = q->pool.work.left && q->pool.life.claiming && !q->pool.step.halted;
+    if (q->pool.work.starved) *rc = JOBQ_NO_MEMORY;
     jobq__os_unlock(&q->pool.mu);
     return again && *rc == JOBQ_OK;
 }
@@ -13766,7 +13825,7 @@ static int jobq__sched_stalled(jobq *q, jobq_error *err) {
     bool halted;
     jobq__os_lock(&q->pool.mu);
     jobq__core_culprit(q, culprit, sizeof culprit);
-    halted = q->pool.halted;
+    halted = q->pool.step.halted;
     jobq__os_unlock(&q->pool.mu);
     if (halted)
         return jobq__err_set(err, JOBQ_STALLED, "jobq_stop has ended this call before the queue"
@@ -13778,7 +13837,7 @@ static int jobq__sched_stalled(jobq *q, jobq_error *err) {
 /* Another connection has the file: a loop that asks when to step again is to leave it some time. */
 static void jobq__sched_put_off(jobq *q) {
     jobq__os_lock(&q->pool.mu);
-    q->pool.retry_at_us = jobq__clock_mono_us() + JOBQ__TURN_PAUSE_MAX_US;
+    q->pool.work.retry_at_us = jobq__clock_mono_us() + JOBQ__TURN_PAUSE_MAX_US;
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -13803,7 +13862,7 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
     now = jobq__clock_read(q->clock);
     jobq__os_lock(&q->pool.mu);
     jobq__sched_fire(q, now);
-    q->pool.claiming = !q->pool.halted;
+    q->pool.life.claiming = !q->pool.step.halted;
     jobq__os_unlock(&q->pool.mu);
     rc = all ? jobq__sched_all(q, INT64_MAX, ran) : jobq__sched_one(q, ran);
     jobq__sched_leave(q, all);
@@ -13817,8 +13876,8 @@ static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
     const struct jobq__pool *pool = &q->pool;
     int64_t next_ms = jobq__sched_next_wake(q, jobq__clock_read(q->clock));
     int i;
-    for (i = 0; i < pool->worker_count && next_ms <= target_ms; i++) {
-        const struct jobq_run *run = &pool->workers[i].run;
+    for (i = 0; i < pool->crew.count && next_ms <= target_ms; i++) {
+        const struct jobq_run *run = &pool->crew.workers[i].run;
         if (jobq__timer_pending(&run->deadline.timer) && run->deadline.timer.at_ms == next_ms)
             return true;
     }
@@ -13829,9 +13888,9 @@ static bool jobq__sched_at_rest(const jobq *q) {
     struct jobq__now now = jobq__clock_read(q->clock);
     if (!jobq__pool_at_rest(q)) return false;
     /* Nobody is there to see to these unless the pool runs. */
-    return !q->pool.scheduler_started
+    return !q->pool.sched.started
         || (!jobq__sched_due(jobq__sched_next_wake(q, now), now.mono_ms)
-            && !jobq__sched_due(q->pool.prune_at_ms, now.wall_ms));
+            && !jobq__sched_due(q->pool.timers.prune_at_ms, now.wall_ms));
 }
 
 static int64_t jobq__sched_stalls_us(const jobq *q) {
@@ -13846,7 +13905,7 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
     int64_t until_us = jobq__sched_stalls_us(q);
     int rc = JOBQ_OK;
     jobq__os_lock(&pool->mu);
-    pool->quiet_waiters++;
+    pool->rest.watchers++;
     while (!jobq__sched_at_rest(q)) {
         rc = jobq__os_load(&q->closing) ? JOBQ_CLOSED : jobq__os_load(&q->failed);
         if (rc != JOBQ_OK) break;
@@ -13859,10 +13918,10 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
             rc = JOBQ_STALLED;
             break;
         }
-        jobq__os_wait_until(&pool->quiet, &pool->mu,
+        jobq__os_wait_until(&pool->rest.quiet, &pool->mu,
                             JOBQ__MIN(until_us, now_us + JOBQ__PATIENCE_US));
     }
-    pool->quiet_waiters--;
+    pool->rest.watchers--;
     jobq__os_unlock(&pool->mu);
     return rc;
 }
@@ -13891,7 +13950,7 @@ static bool jobq__sched_to_wake(jobq *q, int64_t target_ms) {
     if (next_ms == JOBQ_NEVER || next_ms > target_ms) return false;
     jobq__clock_move(q->clock, next_ms);
     jobq__os_lock(&pool->mu);
-    if (jobq__sched_fire(q, jobq__clock_read(q->clock))) pool->look = true;
+    if (jobq__sched_fire(q, jobq__clock_read(q->clock))) pool->work.foreign = true;
     jobq__os_unlock(&pool->mu);
     return true;
 }
@@ -13916,16 +13975,16 @@ JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, in
     int rc = q->step_mode ? jobq__sched_enter(q, err) : JOBQ_OK;
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&pool->mu);
-    before = pool->fired;
+    before = pool->timers.fired;
     jobq__os_unlock(&pool->mu);
-    if (q->step_mode) jobq__os_store64(&pool->stepping_to_ms, target_ms);
+    if (q->step_mode) jobq__os_store64(&pool->step.to_ms, target_ms);
     rc = jobq__sched_advance_on(q, target_ms, next, err);
     if (q->step_mode) {
-        jobq__os_store64(&pool->stepping_to_ms, 0);
+        jobq__os_store64(&pool->step.to_ms, 0);
         jobq__sched_leave(q, true);
     }
     jobq__os_lock(&pool->mu);
-    if (fired) *fired = (int)JOBQ__MIN(pool->fired - before, INT32_MAX);
+    if (fired) *fired = (int)JOBQ__MIN(pool->timers.fired - before, INT32_MAX);
     jobq__os_unlock(&pool->mu);
     return rc;
 }
@@ -14713,7 +14772,7 @@ static void jobq__api_await_calls(jobq *q) {
     /* The last one out cannot tell us without touching what we are about to free. By an addition,
      * so that who comes in later is sure to see that the queue is closing. */
     while (jobq__os_add(&q->inside, 0))
-        jobq__os_wait_until(&pool->quiet, &pool->mu, jobq__clock_mono_us() + 1000);
+        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, jobq__clock_mono_us() + 1000);
     jobq__os_unlock(&pool->mu);
 }
 
@@ -14875,7 +14934,7 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
     int rc = jobq__api_enter_owner(q, "jobq_notify", err);
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&q->pool.mu);
-    q->pool.look = q->pool.more = true;
+    q->pool.work.foreign = q->pool.work.left = true;
     jobq__os_unlock(&q->pool.mu);
     jobq__core_kick(q);
     jobq__core_wake_loop(q);
@@ -15116,8 +15175,8 @@ static enum jobq__whereabouts jobq__jobs_find(jobq *q, int64_t id) {
     int i;
     jobq__os_lock(&pool->mu);
     waits = jobq__ring_has(&pool->ring, id) || jobq__jobs_in_list(&q->tx.taken, id);
-    runs = jobq__jobs_in_list(&pool->handed, id) || jobq__jobs_in_list(&q->tx.settled, id);
-    for (i = 0; i < pool->worker_count; i++) runs = runs || pool->workers[i].run.id == id;
+    runs = jobq__jobs_in_list(&pool->outcomes.list, id) || jobq__jobs_in_list(&q->tx.settled, id);
+    for (i = 0; i < pool->crew.count; i++) runs = runs || pool->crew.workers[i].run.id == id;
     jobq__os_unlock(&pool->mu);
     return waits ? JOBQ__WAITS : runs ? JOBQ__RUNS : JOBQ__NOWHERE;
 }
@@ -15206,9 +15265,9 @@ static void jobq__jobs_after_cancel(jobq *q, struct jobq__request *r) {
     if (!alter->running) return;
     jobq__os_store(&alter->running->cancel, 1);
     jobq__os_lock(&q->pool.mu);
-    for (i = 0; i < q->pool.worker_count; i++)
-        if (q->pool.workers[i].run.entry == alter->running)
-            jobq__run_stop(&q->pool.workers[i].run, JOBQ__STOP_ASKED);
+    for (i = 0; i < q->pool.crew.count; i++)
+        if (q->pool.crew.workers[i].run.entry == alter->running)
+            jobq__run_stop(&q->pool.crew.workers[i].run, JOBQ__STOP_ASKED);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -15525,11 +15584,11 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
     pool = &q->pool;
     jobq__os_lock(&pool->mu);
     *stats = pool->stats;
-    stats->running = pool->running;
+    stats->running = pool->crew.running;
     stats->claimed = pool->ring.count;
-    stats->started_now = pool->life == JOBQ__RUNNING;
+    stats->started_now = pool->life.phase == JOBQ__RUNNING;
     jobq__os_unlock(&pool->mu);
-    stats->workers = q->step_mode ? 0 : q->pool.worker_count;
+    stats->workers = q->step_mode ? 0 : q->pool.crew.count;
     stats->failed_code = jobq__os_load(&q->failed);
     return jobq__api_leave(q, JOBQ_OK);
 }
@@ -15569,8 +15628,8 @@ JOBQ_API int jobq_wakes(jobq *q) {
     int count;
     if (jobq__api_enter(q, "jobq_wakes", NULL) != JOBQ_OK) return 0;
     jobq__os_lock(&q->pool.mu);
-    count = jobq__wheel_count(&q->pool.wheel);
-    if (q->pool.due_at_ms != JOBQ_NEVER && !q->pool.due_fired) count++;
+    count = jobq__wheel_count(&q->pool.timers.wheel);
+    if (q->pool.timers.due_at_ms != JOBQ_NEVER && !q->pool.timers.due_fired) count++;
     jobq__os_unlock(&q->pool.mu);
     jobq__api_leave(q, JOBQ_OK);
     return count;
@@ -15623,10 +15682,10 @@ JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     now = jobq__clock_read(q->clock);
     jobq__os_lock(&pool->mu);
     *at_ms = jobq__sched_next(q, now);
-    retry_us = pool->ring.count || pool->handed_count || pool->more || pool->look
-             ? pool->retry_at_us : INT64_MAX;
-    poll_us = pool->poll_at_us;
-    prune_ms = pool->prune_at_ms;
+    retry_us = pool->ring.count || pool->outcomes.count || pool->work.left || pool->work.foreign
+             ? pool->work.retry_at_us : INT64_MAX;
+    poll_us = pool->timers.poll_at_us;
+    prune_ms = pool->timers.prune_at_ms;
     jobq__os_unlock(&pool->mu);
     /* What is real time, or no wake, is nothing that an artificial clock could be moved to. */
     if (!q->clock)
@@ -15685,10 +15744,10 @@ static struct jobq__wait_pulse jobq__wait_feel(jobq *q) {
     struct jobq__wait_pulse pulse;
     pulse.commits = pool->stats.commits;
     pulse.started = pool->stats.started;
-    pulse.fired = pool->fired;
+    pulse.fired = pool->timers.fired;
     pulse.now_ms = jobq__clock_now_ms(q->clock);
-    pulse.busy = pool->running > pool->sleeping || pool->stepping || pool->handed_count
-              || jobq__os_load(&q->commit.busy);
+    pulse.busy = pool->crew.running > pool->crew.sleeping || pool->step.active
+              || pool->outcomes.count || jobq__os_load(&q->commit.busy);
     return pulse;
 }
 
@@ -15709,7 +15768,7 @@ struct jobq__wait_watch {
  * moment still, and one that is there may end, so that is asked again. With pool.mu held. */
 static bool jobq__wait_in_vain(jobq *q, const struct jobq__waiter *waiter,
                                struct jobq__wait_watch *watch) {
-    bool idle = (q->step_mode || q->pool.life == JOBQ__STOPPED) && !waiter->ended;
+    bool idle = (q->step_mode || q->pool.life.phase == JOBQ__STOPPED) && !waiter->ended;
     int64_t now_us = jobq__clock_mono_us();
     if (idle && watch->ask_us != INT64_MAX && now_us < watch->ask_us) return false;
     if (idle && jobq__os_alone()) return true;
@@ -15765,7 +15824,7 @@ static void jobq__wait_why_pending(jobq *q, const jobq_info *info, char *text, s
     char culprit[JOBQ__CULPRIT] = "";
     bool runs;
     jobq__os_lock(&q->pool.mu);
-    runs = q->pool.life == JOBQ__RUNNING;
+    runs = q->pool.life.phase == JOBQ__RUNNING;
     jobq__core_culprit(q, culprit, sizeof culprit);
     jobq__os_unlock(&q->pool.mu);
     if (info->parked)
@@ -15797,8 +15856,8 @@ static void jobq__wait_why_unseen(jobq *q, int64_t id, char *text, size_t size) 
     int i, attempt = 0;
     jobq__os_lock(&q->pool.mu);
     jobq__core_culprit(q, culprit, sizeof culprit);
-    for (i = 0; i < q->pool.worker_count; i++)
-        if (q->pool.workers[i].run.id == id) run = &q->pool.workers[i].run;
+    for (i = 0; i < q->pool.crew.count; i++)
+        if (q->pool.crew.workers[i].run.id == id) run = &q->pool.crew.workers[i].run;
     if (run) attempt = run->entry->row.attempt;
     jobq__os_unlock(&q->pool.mu);
     if (run)
@@ -15897,7 +15956,7 @@ static int jobq__wait_for_end(jobq *q, struct jobq__waiter *waiter, int64_t unti
     int rc, slept = JOBQ_OK;
     jobq__os_lock(&pool->mu);
     if (until_ms > 0 && !waiter->done) {
-        jobq__wheel_add(&pool->wheel, &waiter->alarm.timer, until_ms);
+        jobq__wheel_add(&pool->timers.wheel, &waiter->alarm.timer, until_ms);
         jobq__os_unlock(&pool->mu);
         if (q->clock) jobq__core_kick(q);
         jobq__os_lock(&pool->mu);
@@ -15972,7 +16031,7 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
     jobq__event_watch(&q->events, -1);
     jobq__os_lock(&q->pool.mu);
     jobq__list_remove(&waiter.link);
-    jobq__wheel_del(&q->pool.wheel, &waiter.alarm.timer);
+    jobq__wheel_del(&q->pool.timers.wheel, &waiter.alarm.timer);
     jobq__os_unlock(&q->pool.mu);
     jobq__os_cond_fini(&waiter.cond);
     return jobq__api_leave(q, rc);

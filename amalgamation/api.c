@@ -458,7 +458,7 @@ static void jobq__api_await_calls(jobq *q) {
     /* The last one out cannot tell us without touching what we are about to free. By an addition,
      * so that who comes in later is sure to see that the queue is closing. */
     while (jobq__os_add(&q->inside, 0))
-        jobq__os_wait_until(&pool->quiet, &pool->mu, jobq__clock_mono_us() + 1000);
+        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, jobq__clock_mono_us() + 1000);
     jobq__os_unlock(&pool->mu);
 }
 
@@ -620,7 +620,7 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
     int rc = jobq__api_enter_owner(q, "jobq_notify", err);
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&q->pool.mu);
-    q->pool.look = q->pool.more = true;
+    q->pool.work.foreign = q->pool.work.left = true;
     jobq__os_unlock(&q->pool.mu);
     jobq__core_kick(q);
     jobq__core_wake_loop(q);

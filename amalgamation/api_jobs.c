@@ -228,8 +228,8 @@ static enum jobq__whereabouts jobq__jobs_find(jobq *q, int64_t id) {
     int i;
     jobq__os_lock(&pool->mu);
     waits = jobq__ring_has(&pool->ring, id) || jobq__jobs_in_list(&q->tx.taken, id);
-    runs = jobq__jobs_in_list(&pool->handed, id) || jobq__jobs_in_list(&q->tx.settled, id);
-    for (i = 0; i < pool->worker_count; i++) runs = runs || pool->workers[i].run.id == id;
+    runs = jobq__jobs_in_list(&pool->outcomes.list, id) || jobq__jobs_in_list(&q->tx.settled, id);
+    for (i = 0; i < pool->crew.count; i++) runs = runs || pool->crew.workers[i].run.id == id;
     jobq__os_unlock(&pool->mu);
     return waits ? JOBQ__WAITS : runs ? JOBQ__RUNS : JOBQ__NOWHERE;
 }
@@ -318,9 +318,9 @@ static void jobq__jobs_after_cancel(jobq *q, struct jobq__request *r) {
     if (!alter->running) return;
     jobq__os_store(&alter->running->cancel, 1);
     jobq__os_lock(&q->pool.mu);
-    for (i = 0; i < q->pool.worker_count; i++)
-        if (q->pool.workers[i].run.entry == alter->running)
-            jobq__run_stop(&q->pool.workers[i].run, JOBQ__STOP_ASKED);
+    for (i = 0; i < q->pool.crew.count; i++)
+        if (q->pool.crew.workers[i].run.entry == alter->running)
+            jobq__run_stop(&q->pool.crew.workers[i].run, JOBQ__STOP_ASKED);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -637,11 +637,11 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
     pool = &q->pool;
     jobq__os_lock(&pool->mu);
     *stats = pool->stats;
-    stats->running = pool->running;
+    stats->running = pool->crew.running;
     stats->claimed = pool->ring.count;
-    stats->started_now = pool->life == JOBQ__RUNNING;
+    stats->started_now = pool->life.phase == JOBQ__RUNNING;
     jobq__os_unlock(&pool->mu);
-    stats->workers = q->step_mode ? 0 : q->pool.worker_count;
+    stats->workers = q->step_mode ? 0 : q->pool.crew.count;
     stats->failed_code = jobq__os_load(&q->failed);
     return jobq__api_leave(q, JOBQ_OK);
 }
@@ -681,8 +681,8 @@ JOBQ_API int jobq_wakes(jobq *q) {
     int count;
     if (jobq__api_enter(q, "jobq_wakes", NULL) != JOBQ_OK) return 0;
     jobq__os_lock(&q->pool.mu);
-    count = jobq__wheel_count(&q->pool.wheel);
-    if (q->pool.due_at_ms != JOBQ_NEVER && !q->pool.due_fired) count++;
+    count = jobq__wheel_count(&q->pool.timers.wheel);
+    if (q->pool.timers.due_at_ms != JOBQ_NEVER && !q->pool.timers.due_fired) count++;
     jobq__os_unlock(&q->pool.mu);
     jobq__api_leave(q, JOBQ_OK);
     return count;
@@ -735,10 +735,10 @@ JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     now = jobq__clock_read(q->clock);
     jobq__os_lock(&pool->mu);
     *at_ms = jobq__sched_next(q, now);
-    retry_us = pool->ring.count || pool->handed_count || pool->more || pool->look
-             ? pool->retry_at_us : INT64_MAX;
-    poll_us = pool->poll_at_us;
-    prune_ms = pool->prune_at_ms;
+    retry_us = pool->ring.count || pool->outcomes.count || pool->work.left || pool->work.foreign
+             ? pool->work.retry_at_us : INT64_MAX;
+    poll_us = pool->timers.poll_at_us;
+    prune_ms = pool->timers.prune_at_ms;
     jobq__os_unlock(&pool->mu);
     /* What is real time, or no wake, is nothing that an artificial clock could be moved to. */
     if (!q->clock)

@@ -41,10 +41,10 @@ static struct jobq__wait_pulse jobq__wait_feel(jobq *q) {
     struct jobq__wait_pulse pulse;
     pulse.commits = pool->stats.commits;
     pulse.started = pool->stats.started;
-    pulse.fired = pool->fired;
+    pulse.fired = pool->timers.fired;
     pulse.now_ms = jobq__clock_now_ms(q->clock);
-    pulse.busy = pool->running > pool->sleeping || pool->stepping || pool->handed_count
-              || jobq__os_load(&q->commit.busy);
+    pulse.busy = pool->crew.running > pool->crew.sleeping || pool->step.active
+              || pool->outcomes.count || jobq__os_load(&q->commit.busy);
     return pulse;
 }
 
@@ -65,7 +65,7 @@ struct jobq__wait_watch {
  * moment still, and one that is there may end, so that is asked again. With pool.mu held. */
 static bool jobq__wait_in_vain(jobq *q, const struct jobq__waiter *waiter,
                                struct jobq__wait_watch *watch) {
-    bool idle = (q->step_mode || q->pool.life == JOBQ__STOPPED) && !waiter->ended;
+    bool idle = (q->step_mode || q->pool.life.phase == JOBQ__STOPPED) && !waiter->ended;
     int64_t now_us = jobq__clock_mono_us();
     if (idle && watch->ask_us != INT64_MAX && now_us < watch->ask_us) return false;
     if (idle && jobq__os_alone()) return true;
@@ -121,7 +121,7 @@ static void jobq__wait_why_pending(jobq *q, const jobq_info *info, char *text, s
     char culprit[JOBQ__CULPRIT] = "";
     bool runs;
     jobq__os_lock(&q->pool.mu);
-    runs = q->pool.life == JOBQ__RUNNING;
+    runs = q->pool.life.phase == JOBQ__RUNNING;
     jobq__core_culprit(q, culprit, sizeof culprit);
     jobq__os_unlock(&q->pool.mu);
     if (info->parked)
@@ -153,8 +153,8 @@ static void jobq__wait_why_unseen(jobq *q, int64_t id, char *text, size_t size) 
     int i, attempt = 0;
     jobq__os_lock(&q->pool.mu);
     jobq__core_culprit(q, culprit, sizeof culprit);
-    for (i = 0; i < q->pool.worker_count; i++)
-        if (q->pool.workers[i].run.id == id) run = &q->pool.workers[i].run;
+    for (i = 0; i < q->pool.crew.count; i++)
+        if (q->pool.crew.workers[i].run.id == id) run = &q->pool.crew.workers[i].run;
     if (run) attempt = run->entry->row.attempt;
     jobq__os_unlock(&q->pool.mu);
     if (run)
@@ -253,7 +253,7 @@ static int jobq__wait_for_end(jobq *q, struct jobq__waiter *waiter, int64_t unti
     int rc, slept = JOBQ_OK;
     jobq__os_lock(&pool->mu);
     if (until_ms > 0 && !waiter->done) {
-        jobq__wheel_add(&pool->wheel, &waiter->alarm.timer, until_ms);
+        jobq__wheel_add(&pool->timers.wheel, &waiter->alarm.timer, until_ms);
         jobq__os_unlock(&pool->mu);
         if (q->clock) jobq__core_kick(q);
         jobq__os_lock(&pool->mu);
@@ -328,7 +328,7 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
     jobq__event_watch(&q->events, -1);
     jobq__os_lock(&q->pool.mu);
     jobq__list_remove(&waiter.link);
-    jobq__wheel_del(&q->pool.wheel, &waiter.alarm.timer);
+    jobq__wheel_del(&q->pool.timers.wheel, &waiter.alarm.timer);
     jobq__os_unlock(&q->pool.mu);
     jobq__os_cond_fini(&waiter.cond);
     return jobq__api_leave(q, rc);

@@ -112,12 +112,12 @@ static void jobq__commit_rouse(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     struct jobq__worker *worker = NULL;
     jobq__os_lock(&pool->mu);
-    if (pool->owed) jobq__core_kick_locked(q);
-    pool->owed = false;
-    if (!jobq__list_empty(&pool->idle) && jobq__core_commit_due(q, jobq__clock_mono_us()))
+    if (pool->sched.wants_baton) jobq__core_kick_locked(q);
+    pool->sched.wants_baton = false;
+    if (!jobq__list_empty(&pool->crew.idle) && jobq__core_commit_due(q, jobq__clock_mono_us()))
         worker = jobq__core_wake_idle(q);
     if (worker) jobq__os_signal(&worker->cond);
-    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
+    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
 }
 
@@ -323,7 +323,7 @@ static void jobq__commit_put_off(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int64_t at_us = jobq__clock_mono_us() + jobq__turn_pause_max_us(q);
     jobq__os_lock(&pool->mu);
-    pool->retry_at_us = JOBQ__MAX(at_us, q->turn.away_us);
+    pool->work.retry_at_us = JOBQ__MAX(at_us, q->turn.away_us);
     jobq__os_unlock(&pool->mu);
     jobq__core_kick(q);
 }
@@ -343,7 +343,7 @@ static void jobq__commit_copy(jobq *q) {
     q->wal_next = all ? cap : pages + cap;
     jobq__os_lock(&q->pool.mu);
     q->pool.stats.checkpoints++;
-    q->pool.checkpoint = false;
+    q->pool.work.checkpoint = false;
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -362,11 +362,11 @@ static void jobq__commit_mind_log(jobq *q, struct jobq__wakes *wakes) {
     }
     if (JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) < q->wal_next) return;
     jobq__os_lock(&q->pool.mu);
-    scheduler = q->pool.scheduler_started;
+    scheduler = q->pool.sched.started;
     /* Unless it does not come to it. */
     if (scheduler && JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) > 2 * q->wal_next)
         scheduler = false;
-    if (scheduler) wakes->scheduler = q->pool.checkpoint = true;
+    if (scheduler) wakes->scheduler = q->pool.work.checkpoint = true;
     jobq__os_unlock(&q->pool.mu);
     if (!scheduler) jobq__commit_checkpoint(q);
 }
@@ -412,10 +412,10 @@ static void jobq__commit_failed(jobq *q, int rc) {
     jobq__tx_failed(&q->tx);
     jobq__commit_heed(&q->tx, rc);
     jobq__os_lock(&pool->mu);
-    pool->retry_us = JOBQ__MIN(JOBQ__MAX(pool->retry_us * 2, JOBQ__RETRY_MIN_US),
-                               JOBQ__RETRY_MAX_US);
-    pool->retry_at_us = jobq__clock_mono_us() + pool->retry_us;
-    pool->more = true;
+    pool->work.retry_us = JOBQ__MIN(JOBQ__MAX(pool->work.retry_us * 2, JOBQ__RETRY_MIN_US),
+                                    JOBQ__RETRY_MAX_US);
+    pool->work.retry_at_us = jobq__clock_mono_us() + pool->work.retry_us;
+    pool->work.left = true;
     jobq__os_unlock(&pool->mu);
     jobq__core_kick(q);
 }
@@ -614,10 +614,10 @@ static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq_
 static void jobq__commit_note_times(jobq *q, bool stores, int64_t from_us, int64_t to_us) {
     struct jobq__pool *pool = &q->pool;
     jobq__os_lock(&pool->mu);
-    pool->commit_us += (to_us - from_us - pool->commit_us) / 8;
+    pool->rates.commit_us += (to_us - from_us - pool->rates.commit_us) / 8;
     if (stores) {
-        pool->stream = from_us - pool->store_end_us < JOBQ__DEFER_US;
-        pool->store_end_us = to_us;
+        pool->rates.stream = from_us - pool->rates.store_end_us < JOBQ__DEFER_US;
+        pool->rates.store_end_us = to_us;
     }
     jobq__os_unlock(&pool->mu);
 }
@@ -810,7 +810,7 @@ static void jobq__commit_events(jobq *q) {
     bool scheduler, left = false;
     if (!q->events.call) return;
     jobq__os_lock(&q->pool.mu);
-    scheduler = q->pool.scheduler_started;
+    scheduler = q->pool.sched.started;
     jobq__os_unlock(&q->pool.mu);
     if (scheduler) {
         left = jobq__event_waiting(&q->events);

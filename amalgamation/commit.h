@@ -34,7 +34,8 @@
  * and a transaction takes no more outcomes than then fit.
  *
  * The scheduler thread waits only briefly for the baton: a job's transaction may hold it for long,
- * and deadlines must not pass meanwhile. Whoever lays it down tells the scheduler (pool.owed).
+ * and deadlines must not pass meanwhile. Whoever lays it down tells the scheduler
+ * (pool.sched.wants_baton).
  *
  * A memory database has one connection only, so who looks inside holds the baton as well. */
 

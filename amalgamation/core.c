@@ -9,8 +9,8 @@ JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q) {
     bool inside = false;
     int i;
     jobq__os_lock(&pool->mu);
-    for (i = 0; i < pool->worker_count && !inside; i++) {
-        const struct jobq__worker *worker = &pool->workers[i];
+    for (i = 0; i < pool->crew.count && !inside; i++) {
+        const struct jobq__worker *worker = &pool->crew.workers[i];
         inside = worker->run.entry && jobq__os_thread_same(worker->thread, self);
     }
     jobq__os_unlock(&pool->mu);
@@ -38,8 +38,8 @@ JOBQ__INTERNAL const char *jobq__core_where(jobq *q) {
     const char *name = jobq__os_call_name(), *where = NULL;
     int i;
     jobq__os_lock(&pool->mu);
-    for (i = 0; i < pool->worker_count && !where; i++) {
-        const struct jobq__worker *worker = &pool->workers[i];
+    for (i = 0; i < pool->crew.count && !where; i++) {
+        const struct jobq__worker *worker = &pool->crew.workers[i];
         if (!worker->run.entry || !jobq__os_thread_same(worker->thread, self)) continue;
         where = name ? name : jobq__os_load(&worker->run.handling) ? "a handler"
                                                                    : "a kind's backoff";
@@ -54,8 +54,8 @@ JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size) {
     const struct jobq_run *first = NULL, *asks = NULL;
     int i, others = 0;
     jobq__assert(jobq__os_held(&pool->mu));
-    for (i = 0; i < pool->worker_count; i++) {
-        const struct jobq_run *run = &pool->workers[i].run;
+    for (i = 0; i < pool->crew.count; i++) {
+        const struct jobq_run *run = &pool->crew.workers[i].run;
         if (!run->entry) continue;
         if (jobq__os_load(&run->asking)) asks = run;
         if (!jobq__os_load(&run->handling)) continue;
@@ -101,7 +101,7 @@ JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code, const struct jobq__fault 
     /* Who waits for something to happen waits in vain. */
     for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next)
         jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
-    jobq__os_broadcast(&q->pool.quiet);
+    jobq__os_broadcast(&q->pool.rest.quiet);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -136,17 +136,17 @@ JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
 JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
     const struct jobq__pool *pool = &q->pool;
     jobq__assert(jobq__os_held(&pool->mu));
-    if (now_us < pool->retry_at_us || jobq__os_load(&q->failed)) return false;
-    if (pool->handed_count >= JOBQ__BATCH) return true;
-    if (pool->handed_count && pool->scheduler_away) return true;
-    if (pool->handed_count && now_us - pool->handed_since_us >= JOBQ__DEFER_US) return true;
+    if (now_us < pool->work.retry_at_us || jobq__os_load(&q->failed)) return false;
+    if (pool->outcomes.count >= JOBQ__BATCH) return true;
+    if (pool->outcomes.count && pool->sched.away) return true;
+    if (pool->outcomes.count && now_us - pool->outcomes.since_us >= JOBQ__DEFER_US) return true;
     if (pool->ring.count) return false;
-    if (pool->more && pool->claiming) return true;
-    return pool->handed_count && !pool->stream;
+    if (pool->work.left && pool->life.claiming) return true;
+    return pool->outcomes.count && !pool->rates.stream;
 }
 
 JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q) {
-    struct jobq__link *link = jobq__list_pop(&q->pool.idle);
+    struct jobq__link *link = jobq__list_pop(&q->pool.crew.idle);
     struct jobq__worker *worker = link ? JOBQ__CONTAINER(link, struct jobq__worker, link) : NULL;
     jobq__assert(jobq__os_held(&q->pool.mu));
     if (!worker) return NULL;
@@ -158,8 +158,8 @@ JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q) {
 JOBQ__INTERNAL void jobq__core_kick_locked(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     jobq__assert(jobq__os_held(&pool->mu));
-    pool->scheduler_kicked = true;
-    jobq__os_signal(pool->tick_on_wall ? &pool->tick_wall : &pool->tick_mono);
+    pool->sched.kicked = true;
+    jobq__os_signal(pool->sched.tick_on_wall ? &pool->sched.tick_wall : &pool->sched.tick_mono);
 }
 
 JOBQ__INTERNAL void jobq__core_kick(jobq *q) {

@@ -263,55 +263,109 @@ struct jobq__ring {
     int64_t bytes;
 };
 
-enum jobq__life { JOBQ__STOPPED, JOBQ__RUNNING, JOBQ__STOPPING };
+/* ---- The pool: what its mutex guards, by what it is for ----
+ *
+ * Everything below is written with pool.mu held, and read so, unless it says "atomic". */
 
-struct jobq__pool {
-    struct jobq__mutex mu;
-    enum jobq__life life;
+enum jobq__phase { JOBQ__STOPPED, JOBQ__RUNNING, JOBQ__STOPPING };
+
+/* Start, stop and close write this; in step mode, who steps raises and lowers claiming. */
+struct jobq__life {
+    enum jobq__phase phase;
     bool changing;              /* a thread is starting, or joining, the others */
-    int64_t epoch;              /* how often the pool was started */
     bool claiming;              /* transactions may claim */
-    bool more;                  /* a transaction would find something to do */
+    int64_t epoch;              /* how often the pool was started */
+};
+
+/* What a transaction would find to do. Written by the one before (what COMMIT has made true, or
+ * that it failed), and by who has heard of something from elsewhere. */
+struct jobq__work {
+    bool left;                  /* rows to be claimed, promoted or moved */
     bool starved;               /* the last one had no memory for what it could have claimed */
-    bool owed;                  /* the scheduler has work for the baton and could not get it */
-    struct jobq__ring ring;
-    struct jobq__link handed;   /* outcomes that wait for a transaction */
-    int handed_count;
-    int64_t handed_since_us;    /* when the oldest of them came */
-    int64_t retry_at_us;        /* after a failed transaction: not before */
-    int64_t retry_us;
-    struct jobq__worker *workers;
-    int worker_count;
-    struct jobq__link idle;     /* the latest first: its caches are warm */
-    int running, sleeping;
-    struct jobq__cond quiet;    /* signalled when the pool may have come to rest or stopped */
-    int quiet_waiters;
+    bool foreign;               /* others may have written: every lane is to be looked at */
+    bool checkpoint;            /* the log has grown; the scheduler's to copy */
+    int64_t retry_at_us;        /* after a failed transaction, or a taken file: not before */
+    int64_t retry_us;           /* how long the last pause after a failure was; 0: it was none */
+};
+
+/* Outcomes that wait for a transaction. Workers append, when a run has returned; who opens a
+ * transaction takes them, and puts them back in front if it fails. */
+struct jobq__outcomes {
+    struct jobq__link list;
+    int count;
+    int64_t since_us;           /* when the oldest of them came */
+};
+
+/* When something has to happen by itself. The wheel's nodes are set and taken out by the run or the
+ * wait that has them; what fires any of it is the scheduler, or who steps or advances. */
+struct jobq__timers {
     struct jobq__wheel wheel;   /* monotonic: deadlines, sleeps, waits */
+    int64_t fired;              /* wakes, ever */
     int64_t due_at_ms;          /* wall: the earliest scheduled job, the one wake of the table */
     bool due_fired;             /* a transaction has yet to see to it */
     int64_t prune_at_ms;        /* wall; no wake: it waits for the end of an advance */
     int64_t poll_at_us;         /* real time; INT64_MAX: no polling */
-    struct jobq__link waiters;
-    jobq_stats stats;
-    /* Rates, real time. */
-    int64_t job_ns;             /* moving mean of a run with its overhead */
+};
+
+/* How fast things go, in real time: moving means. Workers write the first when a run has returned,
+ * who led a group the rest. */
+struct jobq__rates {
+    int64_t job_ns;             /* of a run with its overhead */
     int64_t commit_us;          /* of a transaction */
     int64_t store_end_us;       /* when the last transaction with a caller's store ended */
     bool stream;                /* callers' stores follow each other closely */
-    /* The scheduler thread. */
-    jobq__thread scheduler;
-    bool scheduler_started, scheduler_quit;
-    bool scheduler_kicked;      /* something has changed since it last looked */
-    bool scheduler_armed;       /* it looks again within a millisecond by itself */
-    bool scheduler_waits;       /* and has found nothing to do */
-    bool scheduler_away;        /* in a callback, for as long as that likes; or not there yet */
-    int64_t fired;              /* wakes, ever */
-    bool checkpoint, look;      /* wanted: a checkpoint; a look for others' jobs */
+};
+
+/* The scheduler thread. It writes waits, away and armed itself, but for who arms it; who starts or
+ * joins it started and quit; everybody else kicks it. */
+struct jobq__sched {
+    jobq__thread thread;
+    bool started, quit;
+    bool kicked;                /* something has changed since it last looked */
+    bool armed;                 /* it looks again within a millisecond by itself */
+    bool waits;                 /* and has found nothing to do */
+    bool away;                  /* in a callback, for as long as that likes; or not there yet */
+    bool wants_baton;           /* it has work for it and could not get it */
     struct jobq__cond tick_mono, tick_wall;
     bool tick_on_wall;          /* which of the two it sleeps on */
-    bool stepping;              /* step mode: a thread is at it */
-    int64_t stepping_to_ms;     /* atomic: and advances the clock so far; 0: it does not */
+};
+
+/* Step mode: written by the thread that steps; a stop or a close halts it. */
+struct jobq__step {
+    bool active;                /* a thread is at it */
     bool halted;                /* and is to end that */
+    int64_t to_ms;              /* atomic: and advances the clock so far; 0: it does not */
+};
+
+/* The workers; in step mode one without a thread. A worker counts itself among the running and the
+ * sleeping, puts itself into idle, and is taken out by who wakes it. */
+struct jobq__crew {
+    struct jobq__worker *workers; /* constant after open, and so is count */
+    int count;
+    struct jobq__link idle;     /* the latest first: its caches are warm */
+    int running, sleeping;      /* that run a job; of these, that wait for the clock */
+};
+
+/* Where sleeps who waits for the pool to come to rest, to start or to stop. */
+struct jobq__rest {
+    struct jobq__cond quiet;    /* signalled when it may have */
+    int watchers;               /* of its rest; who starts or stops it is told anyway */
+};
+
+struct jobq__pool {
+    struct jobq__mutex mu;
+    struct jobq__life life;
+    struct jobq__ring ring;     /* filled by who commits, emptied by workers and who gives back */
+    struct jobq__outcomes outcomes;
+    struct jobq__work work;
+    struct jobq__crew crew;
+    struct jobq__sched sched;
+    struct jobq__step step;
+    struct jobq__timers timers;
+    struct jobq__rates rates;
+    struct jobq__link waiters;  /* threads inside jobq_wait, each puts itself there */
+    struct jobq__rest rest;
+    jobq_stats stats;           /* commits add to it, and each start of a run */
 };
 
 /* ---- The disk (disk.c); baton ---- */

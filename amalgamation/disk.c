@@ -64,7 +64,7 @@ static void jobq__disk_look_back(jobq *q) {
     if (!disk->shrinks || disk->least_free < 2 * jobq__disk_keeps(&q->writer, disk->least_free))
         return;
     jobq__os_lock(&q->pool.mu);
-    q->pool.prune_at_ms = JOBQ__MIN(q->pool.prune_at_ms, at_ms);
+    q->pool.timers.prune_at_ms = JOBQ__MIN(q->pool.timers.prune_at_ms, at_ms);
     jobq__os_unlock(&q->pool.mu);
 }
 

@@ -6,23 +6,23 @@
 
 static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_us) {
     struct jobq__pool *pool = &q->pool;
-    if (!pool->handed_count++) {
-        pool->handed_since_us = now_us;
+    if (!pool->outcomes.count++) {
+        pool->outcomes.since_us = now_us;
         /* The scheduler takes care of it if nobody else does within a millisecond; while it is
          * armed it looks again by itself. */
-        if (!pool->scheduler_armed && pool->scheduler_started) {
-            pool->scheduler_armed = true;
+        if (!pool->sched.armed && pool->sched.started) {
+            pool->sched.armed = true;
             jobq__core_kick_locked(q);
         }
     }
-    jobq__list_append(&pool->handed, &entry->link);
+    jobq__list_append(&pool->outcomes.list, &entry->link);
 }
 
 /* Whoever takes the last job of the ring, knowing that there are more, wakes an idle worker to
  * claim them: this one may be busy for hours. With pool.mu held; returns whom to signal. */
 static struct jobq__worker *jobq__pool_rouse(jobq *q) {
     const struct jobq__pool *pool = &q->pool;
-    bool more = !pool->ring.count && pool->more && pool->claiming;
+    bool more = !pool->ring.count && pool->work.left && pool->life.claiming;
     return more && !jobq__os_load(&q->commit.busy) ? jobq__core_wake_idle(q) : NULL;
 }
 
@@ -44,7 +44,7 @@ JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
     jobq__os_lock(&pool->mu);
     jobq__run_end(worker);
     if (!settled) jobq__pool_hand_in(q, entry, now_us);
-    pool->job_ns += ((now_us - from_us) * 1000 - pool->job_ns) / 8;
+    pool->rates.job_ns += ((now_us - from_us) * 1000 - pool->rates.job_ns) / 8;
     worker->free_us = now_us;
     return true;
 }
@@ -55,9 +55,9 @@ JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
  * when an idle worker leaves them to it. With pool.mu held. */
 static int64_t jobq__pool_minds(const jobq *q) {
     const struct jobq__pool *pool = &q->pool;
-    if (!pool->handed_count || pool->scheduler_waits || jobq__os_load(&q->commit.busy)
+    if (!pool->outcomes.count || pool->sched.waits || jobq__os_load(&q->commit.busy)
         || jobq__os_load(&q->failed)) return INT64_MAX;
-    return JOBQ__MAX(pool->handed_since_us + JOBQ__DEFER_US, pool->retry_at_us);
+    return JOBQ__MAX(pool->outcomes.since_us + JOBQ__DEFER_US, pool->work.retry_at_us);
 }
 
 static void jobq__pool_sleep(struct jobq__worker *worker) {
@@ -65,9 +65,9 @@ static void jobq__pool_sleep(struct jobq__worker *worker) {
     int64_t until_us = jobq__pool_minds(worker->run.q);
     worker->idle = true;
     worker->woken = false;
-    jobq__list_insert(pool->idle.next, &worker->link);
-    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
-    while (!worker->woken && pool->life == JOBQ__RUNNING && jobq__clock_mono_us() < until_us)
+    jobq__list_insert(pool->crew.idle.next, &worker->link);
+    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
+    while (!worker->woken && pool->life.phase == JOBQ__RUNNING && jobq__clock_mono_us() < until_us)
         if (until_us == INT64_MAX) jobq__os_wait(&worker->cond, &pool->mu);
         else jobq__os_wait_until(&worker->cond, &pool->mu, until_us);
     if (worker->idle) jobq__list_remove(&worker->link);
@@ -101,9 +101,9 @@ static void jobq__pool_work(void *arg) {
     jobq__os_lock(&pool->mu);
     worker->thread = jobq__os_thread_self();
     worker->free_us = jobq__clock_mono_us();
-    while (pool->life == JOBQ__RUNNING) {
+    while (pool->life.phase == JOBQ__RUNNING) {
         /* That lets go of the lock, and a stop may have come in between. */
-        if (jobq__pool_commit(worker) || pool->life != JOBQ__RUNNING) continue;
+        if (jobq__pool_commit(worker) || pool->life.phase != JOBQ__RUNNING) continue;
         if (!jobq__os_load(&q->failed) && jobq__pool_run_one(worker)) continue;
         /* Under the lock, so that who lays the baton down either is seen here or sees us idle. */
         worker->free_us = jobq__clock_mono_us();
@@ -114,21 +114,21 @@ static void jobq__pool_work(void *arg) {
     jobq__core_tell_thread(q, JOBQ_THREAD_WORKER, worker->index, false);
     jobq__os_lock(&pool->mu);
     worker->ended = true;
-    jobq__os_broadcast(&pool->quiet);
+    jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
 }
 
 JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q) {
     const struct jobq__pool *pool = &q->pool;
     jobq__assert(jobq__os_held(&pool->mu));
-    if (pool->handed_count || pool->running > pool->sleeping) return false;
-    if (pool->scheduler_started && (!pool->scheduler_waits || pool->scheduler_kicked))
+    if (pool->outcomes.count || pool->crew.running > pool->crew.sleeping) return false;
+    if (pool->sched.started && (!pool->sched.waits || pool->sched.kicked))
         return false;
     if (jobq__os_load(&q->commit.busy)) return false;
-    if (pool->look && pool->scheduler_started) return false; /* else the next start looks */
+    if (pool->work.foreign && pool->sched.started) return false; /* else the next start looks */
     /* When every worker waits for the clock, what is left has to wait as well. */
-    if (pool->worker_count && pool->sleeping == pool->worker_count) return true;
-    return !pool->ring.count && !(pool->more && pool->claiming);
+    if (pool->crew.count && pool->crew.sleeping == pool->crew.count) return true;
+    return !pool->ring.count && !(pool->work.left && pool->life.claiming);
 }
 
 /* ---- Start and stop ---- */
@@ -148,12 +148,12 @@ static int jobq__pool_init_workers(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int count = q->step_mode ? 1 : q->client ? 0 : q->options.workers;
     int i, rc = JOBQ_OK;
-    pool->workers = jobq__mem_new(sizeof *pool->workers * (size_t)JOBQ__MAX(count, 1));
-    if (!pool->workers) return JOBQ_NO_MEMORY;
+    pool->crew.workers = jobq__mem_new(sizeof *pool->crew.workers * (size_t)JOBQ__MAX(count, 1));
+    if (!pool->crew.workers) return JOBQ_NO_MEMORY;
     for (i = 0; i < count && rc == JOBQ_OK; i++) {
-        jobq__pool_init_worker(q, &pool->workers[i], i);
-        rc = jobq__os_cond_init(&pool->workers[i].cond, JOBQ__OS_MONO);
-        if (rc == JOBQ_OK) pool->worker_count++;
+        jobq__pool_init_worker(q, &pool->crew.workers[i], i);
+        rc = jobq__os_cond_init(&pool->crew.workers[i].cond, JOBQ__OS_MONO);
+        if (rc == JOBQ_OK) pool->crew.count++;
     }
     return rc;
 }
@@ -162,19 +162,19 @@ JOBQ__INTERNAL int jobq__pool_init(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int rc;
     jobq__ring_init(&pool->ring);
-    jobq__list_init(&pool->handed);
-    jobq__list_init(&pool->idle);
+    jobq__list_init(&pool->outcomes.list);
+    jobq__list_init(&pool->crew.idle);
     jobq__list_init(&pool->waiters);
-    jobq__wheel_init(&pool->wheel, 0);
-    pool->due_at_ms = JOBQ_NEVER;
-    pool->prune_at_ms = JOBQ_NEVER;
+    jobq__wheel_init(&pool->timers.wheel, 0);
+    pool->timers.due_at_ms = JOBQ_NEVER;
+    pool->timers.prune_at_ms = JOBQ_NEVER;
     /* The scheduler begins with a look; in step mode the first step does. */
-    pool->poll_at_us = q->step_mode && q->options.poll_ms != JOBQ_NONE ? 0 : INT64_MAX;
-    pool->job_ns = JOBQ__RING_WINDOW_US * 1000; /* unknown yet: a small ring */
+    pool->timers.poll_at_us = q->step_mode && q->options.poll_ms != JOBQ_NONE ? 0 : INT64_MAX;
+    pool->rates.job_ns = JOBQ__RING_WINDOW_US * 1000; /* unknown yet: a small ring */
     rc = jobq__os_mutex_init(&pool->mu);
-    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->quiet, JOBQ__OS_MONO);
-    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->tick_mono, JOBQ__OS_MONO);
-    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->tick_wall, JOBQ__OS_WALL);
+    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->rest.quiet, JOBQ__OS_MONO);
+    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->sched.tick_mono, JOBQ__OS_MONO);
+    if (rc == JOBQ_OK) rc = jobq__os_cond_init(&pool->sched.tick_wall, JOBQ__OS_WALL);
     if (rc == JOBQ_OK) rc = jobq__pool_init_workers(q);
     return rc;
 }
@@ -182,11 +182,11 @@ JOBQ__INTERNAL int jobq__pool_init(jobq *q) {
 JOBQ__INTERNAL void jobq__pool_fini(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int i;
-    for (i = 0; i < pool->worker_count; i++) jobq__os_cond_fini(&pool->workers[i].cond);
-    jobq__mem_free(pool->workers);
-    jobq__os_cond_fini(&pool->tick_wall);
-    jobq__os_cond_fini(&pool->tick_mono);
-    jobq__os_cond_fini(&pool->quiet);
+    for (i = 0; i < pool->crew.count; i++) jobq__os_cond_fini(&pool->crew.workers[i].cond);
+    jobq__mem_free(pool->crew.workers);
+    jobq__os_cond_fini(&pool->sched.tick_wall);
+    jobq__os_cond_fini(&pool->sched.tick_mono);
+    jobq__os_cond_fini(&pool->rest.quiet);
     jobq__os_mutex_fini(&pool->mu);
 }
 
@@ -195,15 +195,15 @@ static int jobq__pool_start_threads(jobq *q) {
     struct jobq__os_thread what = {jobq__sched_main, q, q->options.stack_bytes, true};
     int i, rc;
     jobq__os_lock(&pool->mu);
-    pool->scheduler_away = true; /* until its on_thread returns */
+    pool->sched.away = true; /* until its on_thread returns */
     jobq__os_unlock(&pool->mu);
-    rc = jobq__os_thread_start(&pool->scheduler, &what);
+    rc = jobq__os_thread_start(&pool->sched.thread, &what);
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&pool->mu);
-    pool->scheduler_started = true;
+    pool->sched.started = true;
     jobq__os_unlock(&pool->mu);
-    for (i = 0; i < pool->worker_count && rc == JOBQ_OK; i++) {
-        struct jobq__worker *worker = &pool->workers[i];
+    for (i = 0; i < pool->crew.count && rc == JOBQ_OK; i++) {
+        struct jobq__worker *worker = &pool->crew.workers[i];
         what = (struct jobq__os_thread){jobq__pool_work, worker, what.stack_bytes, false};
         /* Only who starts or joins touches the handle. */
         rc = jobq__os_thread_start(&worker->handle, &what);
@@ -225,17 +225,18 @@ static int jobq__pool_still_stops(jobq *q, jobq_error *err) {
 
 JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
-    enum jobq__life life;
+    enum jobq__phase life;
     int rc;
     jobq__os_lock(&pool->mu);
     /* A stop may have to tell its last events yet. */
-    while (pool->life == JOBQ__STOPPED && pool->changing) jobq__os_wait(&pool->quiet, &pool->mu);
-    life = pool->life;
+    while (pool->life.phase == JOBQ__STOPPED && pool->life.changing)
+        jobq__os_wait(&pool->rest.quiet, &pool->mu);
+    life = pool->life.phase;
     if (life == JOBQ__STOPPED) {
-        pool->life = JOBQ__RUNNING;
-        pool->epoch++;
-        pool->claiming = pool->more = pool->changing = true;
-        pool->scheduler_quit = false;
+        pool->life.phase = JOBQ__RUNNING;
+        pool->life.epoch++;
+        pool->life.claiming = pool->work.left = pool->life.changing = true;
+        pool->sched.quit = false;
     }
     jobq__os_unlock(&pool->mu);
     if (life == JOBQ__RUNNING) {
@@ -250,7 +251,7 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
          * could not write are the new pool's to write. */
         jobq__pool_stop(q, 0, 0, NULL);
         jobq__os_lock(&pool->mu);
-        life = pool->life;
+        life = pool->life.phase;
         jobq__os_unlock(&pool->mu);
         if (life != JOBQ__STOPPING) return jobq__pool_start(q, err);
         return jobq__pool_still_stops(q, err);
@@ -258,8 +259,8 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     jobq__owner_stay(&q->owner);
     rc = jobq__pool_start_threads(q);
     jobq__os_lock(&pool->mu);
-    pool->changing = false;
-    jobq__os_broadcast(&pool->quiet);
+    pool->life.changing = false;
+    jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) {
         jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
@@ -269,7 +270,7 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
                                  (long long)q->options.stack_bytes);
         return jobq__err_set(err, rc, "a thread could not be started: the system has no room"
                              " for %d workers and a scheduler (ulimit -u, memory; fewer .workers or"
-                             " smaller .stack_bytes)", pool->worker_count);
+                             " smaller .stack_bytes)", pool->crew.count);
     }
     jobq__core_kick(q);
     return JOBQ_OK;
@@ -281,7 +282,7 @@ static int jobq__pool_write_back(struct jobq__tx *tx, struct jobq__request *r) {
     bool claiming;
     (void)r;
     jobq__os_lock(&q->pool.mu);
-    claiming = q->pool.claiming;
+    claiming = q->pool.life.claiming;
     jobq__os_unlock(&q->pool.mu);
     return claiming ? JOBQ_OK : jobq__tx_give_back(tx);
 }
@@ -293,8 +294,8 @@ static int jobq__pool_left(jobq *q, bool claims) {
     const struct jobq__link *link;
     int left = 0;
     jobq__os_lock(&q->pool.mu);
-    if (!q->pool.claiming) {
-        left = q->pool.handed_count + (claims ? q->pool.ring.count : 0);
+    if (!q->pool.life.claiming) {
+        left = q->pool.outcomes.count + (claims ? q->pool.ring.count : 0);
         for (link = q->tx.settled.next; link != &q->tx.settled; link = link->next) left++;
     }
     jobq__os_unlock(&q->pool.mu);
@@ -352,7 +353,7 @@ static int jobq__pool_write_last(jobq *q, int64_t until_us, int64_t write_us, jo
 /* True while this stop has something to wait for: another may have finished it, and the pool may
  * even have been started again. With pool.mu held. */
 static bool jobq__pool_stopping(const jobq *q, int64_t epoch) {
-    return q->pool.epoch == epoch && q->pool.life == JOBQ__STOPPING;
+    return q->pool.life.epoch == epoch && q->pool.life.phase == JOBQ__STOPPING;
 }
 
 /* Waits for the workers to end; false if the time is over. The grace is the handlers': a worker
@@ -362,8 +363,8 @@ static bool jobq__pool_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
     while (jobq__pool_stopping(q, epoch)) {
         int i, workers = 0, handlers = 0;
         int64_t limit_us;
-        for (i = 0; i < pool->worker_count; i++) {
-            struct jobq__worker *worker = &pool->workers[i];
+        for (i = 0; i < pool->crew.count; i++) {
+            struct jobq__worker *worker = &pool->crew.workers[i];
             if (!worker->started || worker->ended) continue;
             workers++;
             if (jobq__os_load(&worker->run.handling)) handlers++;
@@ -371,7 +372,7 @@ static bool jobq__pool_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
         if (!workers) break;
         limit_us = handlers ? until_us : jobq__add(until_us, JOBQ__END_US);
         if (jobq__clock_mono_us() >= limit_us) return false;
-        jobq__os_wait_until(&pool->quiet, &pool->mu, limit_us);
+        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, limit_us);
     }
     return true;
 }
@@ -380,19 +381,19 @@ static int jobq__pool_join(jobq *q, int64_t until_us, int64_t write_us, jobq_err
     struct jobq__pool *pool = &q->pool;
     struct jobq__link *link;
     int i, rc;
-    for (i = 0; i < pool->worker_count; i++)
-        if (pool->workers[i].started) jobq__os_thread_join(pool->workers[i].handle);
+    for (i = 0; i < pool->crew.count; i++)
+        if (pool->crew.workers[i].started) jobq__os_thread_join(pool->crew.workers[i].handle);
     rc = jobq__pool_write_last(q, until_us, write_us, err);
     jobq__os_lock(&pool->mu);
-    for (i = 0; i < pool->worker_count; i++)
-        pool->workers[i].started = pool->workers[i].ended = false;
-    pool->scheduler_quit = true;
+    for (i = 0; i < pool->crew.count; i++)
+        pool->crew.workers[i].started = pool->crew.workers[i].ended = false;
+    pool->sched.quit = true;
     jobq__os_unlock(&pool->mu);
     jobq__core_kick(q);
-    if (pool->scheduler_started) jobq__os_thread_join(pool->scheduler);
+    if (pool->sched.started) jobq__os_thread_join(pool->sched.thread);
     jobq__os_lock(&pool->mu);
-    pool->scheduler_started = false;
-    pool->life = JOBQ__STOPPED;
+    pool->sched.started = false;
+    pool->life.phase = JOBQ__STOPPED;
     /* Who waits for a job has to ask now whether anybody is left who could end that. */
     for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
         jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
@@ -404,11 +405,11 @@ static int jobq__pool_join(jobq *q, int64_t until_us, int64_t write_us, jobq_err
 JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     int i;
-    pool->claiming = false;
-    pool->halted = pool->stepping;
-    if (pool->life == JOBQ__RUNNING) pool->life = JOBQ__STOPPING;
-    for (i = 0; i < pool->worker_count; i++) {
-        struct jobq__worker *worker = &pool->workers[i];
+    pool->life.claiming = false;
+    pool->step.halted = pool->step.active;
+    if (pool->life.phase == JOBQ__RUNNING) pool->life.phase = JOBQ__STOPPING;
+    for (i = 0; i < pool->crew.count; i++) {
+        struct jobq__worker *worker = &pool->crew.workers[i];
         if (worker->run.entry) jobq__run_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
         jobq__os_signal(&worker->cond);
     }
@@ -434,9 +435,9 @@ static int jobq__pool_halt(jobq *q, int64_t until_us, jobq_error *err) {
     bool ended;
     jobq__os_lock(&pool->mu);
     jobq__pool_raise_flags(q);
-    while (pool->halted && pool->stepping && jobq__clock_mono_us() < until_us)
-        jobq__os_wait_until(&pool->quiet, &pool->mu, until_us);
-    ended = !pool->halted || !pool->stepping;
+    while (pool->step.halted && pool->step.active && jobq__clock_mono_us() < until_us)
+        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, until_us);
+    ended = !pool->step.halted || !pool->step.active;
     jobq__os_unlock(&pool->mu);
     return ended ? JOBQ_OK : jobq__pool_late(q, err);
 }
@@ -446,11 +447,11 @@ static int jobq__pool_halt(jobq *q, int64_t until_us, jobq_error *err) {
  * pool.mu held. */
 static bool jobq__pool_await_other(jobq *q, int64_t until_us, int64_t epoch) {
     struct jobq__pool *pool = &q->pool;
-    while (pool->changing && jobq__pool_stopping(q, epoch)) {
+    while (pool->life.changing && jobq__pool_stopping(q, epoch)) {
         int64_t now_us = jobq__clock_mono_us();
         int64_t more_us = jobq__os_load(&q->turn.taken) ? 0 : JOBQ__END_US;
         if (now_us >= jobq__add(until_us, more_us)) return false;
-        jobq__os_wait_until(&pool->quiet, &pool->mu, now_us + JOBQ__TURN_PAUSE_MAX_US);
+        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, now_us + JOBQ__TURN_PAUSE_MAX_US);
     }
     return true;
 }
@@ -463,17 +464,17 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
     int rc;
     jobq__os_lock(&pool->mu);
     /* Another thread may be starting or stopping: it goes first. */
-    while (pool->changing && pool->life != JOBQ__STOPPED) {
-        if (pool->life == JOBQ__STOPPING) break;
-        jobq__os_wait(&pool->quiet, &pool->mu);
+    while (pool->life.changing && pool->life.phase != JOBQ__STOPPED) {
+        if (pool->life.phase == JOBQ__STOPPING) break;
+        jobq__os_wait(&pool->rest.quiet, &pool->mu);
     }
-    if (pool->life == JOBQ__STOPPED) {
+    if (pool->life.phase == JOBQ__STOPPED) {
         jobq__os_unlock(&pool->mu);
         rc = q->step_mode ? jobq__pool_halt(q, until_us, err) : JOBQ_OK;
         return rc == JOBQ_OK ? jobq__pool_write_last(q, until_us, write_us, err) : rc;
     }
     jobq__pool_raise_flags(q);
-    epoch = pool->epoch;
+    epoch = pool->life.epoch;
     jobq__os_unlock(&pool->mu);
     /* Even without a grace: a commit of our own that is under way ends soon. Another connection
      * that has the file is waited for when the last handler has returned. */
@@ -482,17 +483,17 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
     /* One of those who wait joins the threads, when nobody starts them any more: a close may have
      * come in between. */
     ended = jobq__pool_await_workers(q, until_us, epoch);
-    while (ended && pool->changing && jobq__pool_stopping(q, epoch))
+    while (ended && pool->life.changing && jobq__pool_stopping(q, epoch))
         ended = jobq__pool_await_other(q, until_us, epoch)
              && jobq__pool_await_workers(q, until_us, epoch);
-    if (ended && jobq__pool_stopping(q, epoch)) mine = pool->changing = true;
+    if (ended && jobq__pool_stopping(q, epoch)) mine = pool->life.changing = true;
     jobq__os_unlock(&pool->mu);
     if (!ended) return jobq__pool_late(q, err);
     if (!mine) return jobq__pool_write_last(q, until_us, write_us, err);
     rc = jobq__pool_join(q, until_us, write_us, err);
     jobq__os_lock(&pool->mu);
-    pool->changing = false;
-    jobq__os_broadcast(&pool->quiet);
+    pool->life.changing = false;
+    jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
     return rc;
 }

@@ -9,7 +9,7 @@ static void jobq__run_arm(struct jobq_run *run) {
     int64_t timeout_ms = run->entry->kind->spec.timeout_ms;
     if (timeout_ms == JOBQ_NONE) return;
     run->deadline_ms = jobq__add(run->started_ms, timeout_ms);
-    jobq__wheel_add(&run->q->pool.wheel, &run->deadline.timer, run->deadline_ms);
+    jobq__wheel_add(&run->q->pool.timers.wheel, &run->deadline.timer, run->deadline_ms);
 }
 
 JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__entry *entry) {
@@ -29,18 +29,18 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     run->text[0] = 0;
     jobq__os_store(&run->stop, 0);
     jobq__os_store(&run->handling, 1);
-    q->pool.running++;
+    q->pool.crew.running++;
     q->pool.stats.started++;
 }
 
 JOBQ__INTERNAL void jobq__run_end(struct jobq__worker *worker) {
     struct jobq_run *run = &worker->run;
     jobq *q = run->q;
-    jobq__wheel_del(&q->pool.wheel, &run->deadline.timer);
+    jobq__wheel_del(&q->pool.timers.wheel, &run->deadline.timer);
     run->entry = NULL;
     run->id = 0;
-    q->pool.running--;
-    jobq__assert(q->pool.running >= 0);
+    q->pool.crew.running--;
+    jobq__assert(q->pool.crew.running >= 0);
 }
 
 JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why) {
@@ -53,7 +53,7 @@ JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run) {
     jobq__assert(jobq__os_held(&run->q->pool.mu));
     if (!run->sleeping) return;
     run->sleeping = false;
-    run->q->pool.sleeping--;
+    run->q->pool.crew.sleeping--;
     jobq__os_signal(&run->worker->cond);
 }
 
@@ -538,8 +538,8 @@ static void jobq__run_fire_deadline(struct jobq_run *run) {
     struct jobq__pool *pool = &run->q->pool;
     jobq__clock_move(run->q->clock, run->deadline_ms);
     jobq__os_lock(&pool->mu);
-    if (jobq__timer_pending(&run->deadline.timer)) pool->fired++;
-    jobq__wheel_del(&pool->wheel, &run->deadline.timer);
+    if (jobq__timer_pending(&run->deadline.timer)) pool->timers.fired++;
+    jobq__wheel_del(&pool->timers.wheel, &run->deadline.timer);
     jobq__os_unlock(&pool->mu);
 }
 
@@ -547,7 +547,7 @@ static void jobq__run_fire_deadline(struct jobq_run *run) {
  * deadline, a handler that looks at its flag for so long is taken to wait for it. */
 static bool jobq__run_awaits_deadline(struct jobq_run *run, int64_t now_ms) {
     int64_t now_us;
-    if (run->deadline_ms > jobq__os_load64(&run->q->pool.stepping_to_ms)) return false;
+    if (run->deadline_ms > jobq__os_load64(&run->q->pool.step.to_ms)) return false;
     now_us = jobq__clock_mono_us();
     if (jobq__os_load64(&run->polled_ms) != now_ms) {
         jobq__os_store64(&run->polled_us, now_us);
@@ -614,16 +614,16 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
         return jobq_should_stop(run);
     }
     jobq__os_lock(&pool->mu);
-    jobq__wheel_add(&pool->wheel, &run->sleep.timer, until_ms);
+    jobq__wheel_add(&pool->timers.wheel, &run->sleep.timer, until_ms);
     run->sleeping = true;
-    pool->sleeping++;
-    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
+    pool->crew.sleeping++;
+    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
     if (q->clock) jobq__core_kick(q);
     jobq__os_lock(&pool->mu);
     jobq__run_doze(run, until_ms);
     jobq__run_awaken(run);
-    jobq__wheel_del(&pool->wheel, &run->sleep.timer);
+    jobq__wheel_del(&pool->timers.wheel, &run->sleep.timer);
     jobq__os_unlock(&pool->mu);
     return jobq_should_stop(run);
 }
@@ -721,7 +721,7 @@ static void jobq__run_clear(jobq *q, struct jobq__entry *entry) {
     entry->lane = lane;
     q->suspects_claimed--;
     jobq__os_lock(&q->pool.mu);
-    q->pool.more = true;
+    q->pool.work.left = true;
     jobq__os_unlock(&q->pool.mu);
     jobq__core_kick(q);
 }

@@ -10,18 +10,18 @@ static bool jobq__sched_due(int64_t at_ms, int64_t now_ms) {
 
 /* Fires what is due; true if a scheduled job is. With pool.mu held. */
 static bool jobq__sched_fire(jobq *q, struct jobq__now now) {
-    struct jobq__pool *pool = &q->pool;
-    bool promote = !pool->due_fired && jobq__sched_due(pool->due_at_ms, now.wall_ms);
+    struct jobq__timers *timers = &q->pool.timers;
+    bool promote = !timers->due_fired && jobq__sched_due(timers->due_at_ms, now.wall_ms);
     struct jobq__timer *timer;
-    jobq__assert(jobq__os_held(&pool->mu));
+    jobq__assert(jobq__os_held(&q->pool.mu));
     if (promote) {
-        pool->due_fired = pool->more = true;
-        pool->fired++;
+        timers->due_fired = q->pool.work.left = true;
+        timers->fired++;
     }
-    while ((timer = jobq__wheel_expire(&pool->wheel, now.mono_ms)) != NULL) {
+    while ((timer = jobq__wheel_expire(&timers->wheel, now.mono_ms)) != NULL) {
         struct jobq__alarm *alarm = JOBQ__CONTAINER(timer, struct jobq__alarm, timer);
         struct jobq__waiter *waiter;
-        pool->fired++;
+        timers->fired++;
         switch (alarm->what) {
         case JOBQ__WAKE_DEADLINE:
             jobq__run_stop(JOBQ__CONTAINER(alarm, struct jobq_run, deadline), JOBQ__STOP_ASKED);
@@ -36,15 +36,15 @@ static bool jobq__sched_fire(jobq *q, struct jobq__now now) {
             break;
         }
     }
-    return promote && pool->claiming;
+    return promote && q->pool.life.claiming;
 }
 
 /* When the next wake is, by the monotonic reading. With pool.mu held. */
 static int64_t jobq__sched_next_wake(const jobq *q, struct jobq__now now) {
-    const struct jobq__pool *pool = &q->pool;
-    int64_t due_ms = pool->due_fired ? JOBQ_NEVER : jobq__clock_on_mono(now, pool->due_at_ms);
-    jobq__assert(jobq__os_held(&pool->mu));
-    return JOBQ__MIN(due_ms, jobq__wheel_next(&pool->wheel));
+    const struct jobq__timers *timers = &q->pool.timers;
+    int64_t due_ms = timers->due_fired ? JOBQ_NEVER : jobq__clock_on_mono(now, timers->due_at_ms);
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    return JOBQ__MIN(due_ms, jobq__wheel_next(&timers->wheel));
 }
 
 JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now) {
@@ -77,7 +77,7 @@ static int jobq__sched_write_prune(struct jobq__tx *tx, struct jobq__request *r)
 static int64_t jobq__sched_patience_us(jobq *q) {
     int64_t wait_us;
     jobq__os_lock(&q->pool.mu);
-    wait_us = JOBQ__MIN(JOBQ__PRUNE_COMMITS * q->pool.commit_us, JOBQ__PRUNE_WAIT_US);
+    wait_us = JOBQ__MIN(JOBQ__PRUNE_COMMITS * q->pool.rates.commit_us, JOBQ__PRUNE_WAIT_US);
     jobq__os_unlock(&q->pool.mu);
     if (jobq__commit_by_job(q)) wait_us = 0;
     return JOBQ__MAX(wait_us, JOBQ__SCHED_HOLD_US);
@@ -93,7 +93,7 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
     request.atomic = request.once = true;
     /* Whoever finishes a job meanwhile may set an earlier time again. */
     jobq__os_lock(&q->pool.mu);
-    q->pool.prune_at_ms = JOBQ_NEVER;
+    q->pool.timers.prune_at_ms = JOBQ_NEVER;
     jobq__os_unlock(&q->pool.mu);
     next_ms = jobq__add(now_ms, JOBQ__PRUNE_PAUSE_MS);
     if (jobq__commit_request_within(q, &request, jobq__sched_patience_us(q)) == JOBQ_OK) {
@@ -102,7 +102,7 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
         next_ms = JOBQ__MIN(next_ms, prune.shrink_ms);
     }
     jobq__os_lock(&q->pool.mu);
-    q->pool.prune_at_ms = JOBQ__MIN(q->pool.prune_at_ms, next_ms);
+    q->pool.timers.prune_at_ms = JOBQ__MIN(q->pool.timers.prune_at_ms, next_ms);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -111,7 +111,7 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
 static bool jobq__sched_hold(jobq *q, int64_t wait_us) {
     if (jobq__commit_hold_within(q, wait_us) == JOBQ_OK) return true;
     jobq__os_lock(&q->pool.mu);
-    q->pool.owed = true;
+    q->pool.sched.wants_baton = true;
     jobq__os_unlock(&q->pool.mu);
     /* It may have been laid down just before. */
     return jobq__commit_try(q);
@@ -128,7 +128,7 @@ static void jobq__sched_poll(jobq *q) {
     if (q->options.poll_ms == JOBQ_NONE) return;
     now_us = jobq__clock_mono_us();
     jobq__os_lock(&pool->mu);
-    due = pool->poll_at_us <= now_us || (q->step_mode && q->clock);
+    due = pool->timers.poll_at_us <= now_us || (q->step_mode && q->clock);
     jobq__os_unlock(&pool->mu);
     if (!due || !jobq__sched_hold(q, jobq__sched_patience_us(q))) return;
     /* Not before the files were looked at: shared memory that was cut short is touched once. */
@@ -138,8 +138,8 @@ static void jobq__sched_poll(jobq *q) {
     }
     jobq__commit_release(q);
     jobq__os_lock(&pool->mu);
-    pool->poll_at_us = jobq__add(now_us, JOBQ__MIN(q->options.poll_ms, JOBQ_DAY) * 1000);
-    if (changed) pool->look = pool->more = true;
+    pool->timers.poll_at_us = jobq__add(now_us, JOBQ__MIN(q->options.poll_ms, JOBQ_DAY) * 1000);
+    if (changed) pool->work.foreign = pool->work.left = true;
     jobq__os_unlock(&pool->mu);
 }
 
@@ -152,7 +152,7 @@ static void jobq__sched_housekeeping(jobq *q, bool all) {
     do {
         int64_t now_ms, at_ms;
         jobq__os_lock(&pool->mu);
-        at_ms = pool->prune_at_ms;
+        at_ms = pool->timers.prune_at_ms;
         jobq__os_unlock(&pool->mu);
         if (at_ms == JOBQ_NEVER) break; /* nobody asks for the time */
         now_ms = jobq__clock_now_ms(q->clock);
@@ -182,13 +182,13 @@ static bool jobq__sched_tell(jobq *q) {
     bool commit;
     if (!jobq__event_waiting(&q->events)) return false;
     jobq__os_lock(&pool->mu);
-    pool->scheduler_away = true;
+    pool->sched.away = true;
     commit = jobq__core_commit_due(q, jobq__clock_mono_us());
     jobq__os_unlock(&pool->mu);
     if (commit) jobq__sched_commit(q);
     jobq__event_deliver(&q->events, false);
     jobq__os_lock(&pool->mu);
-    pool->scheduler_away = false;
+    pool->sched.away = false;
     jobq__os_unlock(&pool->mu);
     return true;
 }
@@ -197,15 +197,15 @@ static bool jobq__sched_tell(jobq *q) {
 static bool jobq__sched_round(jobq *q, int64_t now_us) {
     struct jobq__pool *pool = &q->pool;
     struct jobq__now now = jobq__clock_read(q->clock);
-    bool failed = jobq__os_load(&q->failed) != JOBQ_OK, owed = pool->owed;
+    bool failed = jobq__os_load(&q->failed) != JOBQ_OK, owed = pool->sched.wants_baton;
     bool promote = jobq__sched_fire(q, now);
-    bool early = now_us < pool->retry_at_us; /* nobody could write a moment ago */
-    bool commit = !owed && !early && (promote || pool->look);
+    bool early = now_us < pool->work.retry_at_us; /* nobody could write a moment ago */
+    bool commit = !owed && !early && (promote || pool->work.foreign);
     bool overdue = !owed && jobq__core_commit_due(q, now_us)
-                && (now_us - pool->handed_since_us >= JOBQ__DEFER_US || !pool->handed_count);
-    bool house = !owed && (jobq__sched_due(pool->prune_at_ms, now.wall_ms)
-                           || pool->poll_at_us <= now_us);
-    bool checkpoint = !owed && !early && pool->checkpoint;
+                && (now_us - pool->outcomes.since_us >= JOBQ__DEFER_US || !pool->outcomes.count);
+    bool house = !owed && (jobq__sched_due(pool->timers.prune_at_ms, now.wall_ms)
+                           || pool->timers.poll_at_us <= now_us);
+    bool checkpoint = !owed && !early && pool->work.checkpoint;
     bool events;
     jobq__os_unlock(&pool->mu);
     if (!failed && house) jobq__sched_housekeeping(q, false);
@@ -220,18 +220,20 @@ static bool jobq__sched_round(jobq *q, int64_t now_us) {
  * still to come then, even if its time has passed meanwhile. Deadlines, sleeps and waits by the
  * system's clock are no concern of ours: each is waited for by the thread that has it. */
 static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
-    struct jobq__pool *pool = &q->pool;
-    int64_t until_us = pool->poll_at_us, at_ms, left_ms;
-    bool writes = !pool->owed && !jobq__os_load(&q->failed);
+    const struct jobq__pool *pool = &q->pool;
+    const struct jobq__work *work = &pool->work;
+    const struct jobq__timers *timers = &pool->timers;
+    int64_t until_us = timers->poll_at_us, at_ms, left_ms;
+    bool writes = !pool->sched.wants_baton && !jobq__os_load(&q->failed);
     *wall = false;
     if (!writes) until_us = INT64_MAX;
-    if (writes && pool->scheduler_armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
-    if (writes && pool->retry_at_us > now_us
-        && (pool->handed_count || pool->more || pool->look || pool->checkpoint))
-        until_us = JOBQ__MIN(until_us, pool->retry_at_us);
+    if (writes && pool->sched.armed) until_us = JOBQ__MIN(until_us, now_us + JOBQ__DEFER_US);
+    if (writes && work->retry_at_us > now_us
+        && (pool->outcomes.count || work->left || work->foreign || work->checkpoint))
+        until_us = JOBQ__MIN(until_us, work->retry_at_us);
     /* An artificial clock comes to us: advance and set kick. */
     if (q->clock || !writes) return until_us;
-    at_ms = JOBQ__MIN(pool->due_fired ? JOBQ_NEVER : pool->due_at_ms, pool->prune_at_ms);
+    at_ms = JOBQ__MIN(timers->due_fired ? JOBQ_NEVER : timers->due_at_ms, timers->prune_at_ms);
     if (at_ms == JOBQ_NEVER) return until_us;
     *wall = until_us == INT64_MAX;
     if (*wall) return JOBQ__MIN(jobq__to_us(at_ms), INT64_MAX - 1);
@@ -242,18 +244,19 @@ static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
 
 static void jobq__sched_sleep(jobq *q, int64_t now_us, int64_t commits) {
     struct jobq__pool *pool = &q->pool;
+    struct jobq__sched *sched = &pool->sched;
     bool wall;
     int64_t until_us;
     /* Armed as long as outcomes come in: a busy pool need not signal for each batch. */
-    pool->scheduler_armed = pool->handed_count > 0 || pool->stats.commits != commits;
+    sched->armed = pool->outcomes.count > 0 || pool->stats.commits != commits;
     until_us = jobq__sched_until(q, now_us, &wall);
-    pool->tick_on_wall = wall;
-    pool->scheduler_waits = true;
-    if (pool->quiet_waiters) jobq__os_broadcast(&pool->quiet);
-    if (until_us == INT64_MAX) jobq__os_wait(&pool->tick_mono, &pool->mu);
-    else jobq__os_wait_until(wall ? &pool->tick_wall : &pool->tick_mono, &pool->mu, until_us);
-    pool->tick_on_wall = false;
-    pool->scheduler_waits = false;
+    sched->tick_on_wall = wall;
+    sched->waits = true;
+    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
+    if (until_us == INT64_MAX) jobq__os_wait(&sched->tick_mono, &pool->mu);
+    else jobq__os_wait_until(wall ? &sched->tick_wall : &sched->tick_mono, &pool->mu, until_us);
+    sched->tick_on_wall = false;
+    sched->waits = false;
 }
 
 JOBQ__INTERNAL void jobq__sched_main(void *arg) {
@@ -262,12 +265,12 @@ JOBQ__INTERNAL void jobq__sched_main(void *arg) {
     int64_t now_us, commits = 0;
     jobq__core_tell_thread(q, JOBQ_THREAD_SCHEDULER, 0, true);
     jobq__os_lock(&pool->mu);
-    pool->scheduler_away = false;
-    if (q->options.poll_ms != JOBQ_NONE) pool->poll_at_us = 0;
-    while (!pool->scheduler_quit) {
-        pool->scheduler_kicked = false;
+    pool->sched.away = false;
+    if (q->options.poll_ms != JOBQ_NONE) pool->timers.poll_at_us = 0;
+    while (!pool->sched.quit) {
+        pool->sched.kicked = false;
         now_us = jobq__clock_mono_us();
-        if (jobq__sched_round(q, now_us) || pool->scheduler_kicked || pool->scheduler_quit)
+        if (jobq__sched_round(q, now_us) || pool->sched.kicked || pool->sched.quit)
             continue;
         jobq__sched_sleep(q, now_us, commits);
         commits = pool->stats.commits;
@@ -282,12 +285,12 @@ static int jobq__sched_enter(jobq *q, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
     bool busy;
     jobq__os_lock(&pool->mu);
-    busy = pool->stepping;
+    busy = pool->step.active;
     if (!busy) {
-        pool->stepping = true;
-        pool->halted = jobq__os_load(&q->closing) != 0;
-        pool->workers[0].thread = jobq__os_thread_self();
-        pool->workers[0].free_us = 0;
+        pool->step.active = true;
+        pool->step.halted = jobq__os_load(&q->closing) != 0;
+        pool->crew.workers[0].thread = jobq__os_thread_self();
+        pool->crew.workers[0].free_us = 0;
     }
     jobq__os_unlock(&pool->mu);
     if (!busy) return JOBQ_OK;
@@ -297,14 +300,14 @@ static int jobq__sched_enter(jobq *q, jobq_error *err) {
 
 static void jobq__sched_claiming(jobq *q, bool claiming) {
     jobq__os_lock(&q->pool.mu);
-    q->pool.claiming = claiming && !q->pool.halted;
+    q->pool.life.claiming = claiming && !q->pool.step.halted;
     jobq__os_unlock(&q->pool.mu);
 }
 
 static bool jobq__sched_halted(jobq *q) {
     bool halted;
     jobq__os_lock(&q->pool.mu);
-    halted = q->pool.halted;
+    halted = q->pool.step.halted;
     jobq__os_unlock(&q->pool.mu);
     return halted;
 }
@@ -312,14 +315,14 @@ static bool jobq__sched_halted(jobq *q) {
 static void jobq__sched_leave(jobq *q, bool all) {
     struct jobq__pool *pool = &q->pool;
     jobq__os_lock(&pool->mu);
-    if (pool->halted) {
+    if (pool->step.halted) {
         int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
         jobq__os_unlock(&pool->mu);
         jobq__pool_give_back(q, until_us, INT64_MAX, NULL);
         jobq__os_lock(&pool->mu);
     }
-    pool->stepping = pool->claiming = false;
-    jobq__os_broadcast(&pool->quiet);
+    pool->step.active = pool->life.claiming = false;
+    jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
     jobq__event_deliver(&q->events, true);
     jobq__sched_housekeeping(q, all);
@@ -329,8 +332,8 @@ static void jobq__sched_leave(jobq *q, bool all) {
 static bool jobq__sched_run_one(jobq *q, bool claiming) {
     bool ran;
     jobq__os_lock(&q->pool.mu);
-    q->pool.claiming = claiming && !q->pool.halted;
-    ran = !q->pool.halted && jobq__pool_run_one(&q->pool.workers[0]);
+    q->pool.life.claiming = claiming && !q->pool.step.halted;
+    ran = !q->pool.step.halted && jobq__pool_run_one(&q->pool.crew.workers[0]);
     jobq__os_unlock(&q->pool.mu);
     return ran;
 }
@@ -340,8 +343,8 @@ static bool jobq__sched_run_one(jobq *q, bool claiming) {
 static bool jobq__sched_again(jobq *q, int *rc) {
     bool again;
     jobq__os_lock(&q->pool.mu);
-    again = q->pool.more && q->pool.claiming && !q->pool.halted;
-    if (q->pool.starved) *rc = JOBQ_NO_MEMORY;
+    again = q->pool.work.left && q->pool.life.claiming && !q->pool.step.halted;
+    if (q->pool.work.starved) *rc = JOBQ_NO_MEMORY;
     jobq__os_unlock(&q->pool.mu);
     return again && *rc == JOBQ_OK;
 }
@@ -394,7 +397,7 @@ static int jobq__sched_stalled(jobq *q, jobq_error *err) {
     bool halted;
     jobq__os_lock(&q->pool.mu);
     jobq__core_culprit(q, culprit, sizeof culprit);
-    halted = q->pool.halted;
+    halted = q->pool.step.halted;
     jobq__os_unlock(&q->pool.mu);
     if (halted)
         return jobq__err_set(err, JOBQ_STALLED, "jobq_stop has ended this call before the queue"
@@ -406,7 +409,7 @@ static int jobq__sched_stalled(jobq *q, jobq_error *err) {
 /* Another connection has the file: a loop that asks when to step again is to leave it some time. */
 static void jobq__sched_put_off(jobq *q) {
     jobq__os_lock(&q->pool.mu);
-    q->pool.retry_at_us = jobq__clock_mono_us() + JOBQ__TURN_PAUSE_MAX_US;
+    q->pool.work.retry_at_us = jobq__clock_mono_us() + JOBQ__TURN_PAUSE_MAX_US;
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -431,7 +434,7 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
     now = jobq__clock_read(q->clock);
     jobq__os_lock(&q->pool.mu);
     jobq__sched_fire(q, now);
-    q->pool.claiming = !q->pool.halted;
+    q->pool.life.claiming = !q->pool.step.halted;
     jobq__os_unlock(&q->pool.mu);
     rc = all ? jobq__sched_all(q, INT64_MAX, ran) : jobq__sched_one(q, ran);
     jobq__sched_leave(q, all);
@@ -445,8 +448,8 @@ static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
     const struct jobq__pool *pool = &q->pool;
     int64_t next_ms = jobq__sched_next_wake(q, jobq__clock_read(q->clock));
     int i;
-    for (i = 0; i < pool->worker_count && next_ms <= target_ms; i++) {
-        const struct jobq_run *run = &pool->workers[i].run;
+    for (i = 0; i < pool->crew.count && next_ms <= target_ms; i++) {
+        const struct jobq_run *run = &pool->crew.workers[i].run;
         if (jobq__timer_pending(&run->deadline.timer) && run->deadline.timer.at_ms == next_ms)
             return true;
     }
@@ -457,9 +460,9 @@ static bool jobq__sched_at_rest(const jobq *q) {
     struct jobq__now now = jobq__clock_read(q->clock);
     if (!jobq__pool_at_rest(q)) return false;
     /* Nobody is there to see to these unless the pool runs. */
-    return !q->pool.scheduler_started
+    return !q->pool.sched.started
         || (!jobq__sched_due(jobq__sched_next_wake(q, now), now.mono_ms)
-            && !jobq__sched_due(q->pool.prune_at_ms, now.wall_ms));
+            && !jobq__sched_due(q->pool.timers.prune_at_ms, now.wall_ms));
 }
 
 static int64_t jobq__sched_stalls_us(const jobq *q) {
@@ -474,7 +477,7 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
     int64_t until_us = jobq__sched_stalls_us(q);
     int rc = JOBQ_OK;
     jobq__os_lock(&pool->mu);
-    pool->quiet_waiters++;
+    pool->rest.watchers++;
     while (!jobq__sched_at_rest(q)) {
         rc = jobq__os_load(&q->closing) ? JOBQ_CLOSED : jobq__os_load(&q->failed);
         if (rc != JOBQ_OK) break;
@@ -487,10 +490,10 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
             rc = JOBQ_STALLED;
             break;
         }
-        jobq__os_wait_until(&pool->quiet, &pool->mu,
+        jobq__os_wait_until(&pool->rest.quiet, &pool->mu,
                             JOBQ__MIN(until_us, now_us + JOBQ__PATIENCE_US));
     }
-    pool->quiet_waiters--;
+    pool->rest.watchers--;
     jobq__os_unlock(&pool->mu);
     return rc;
 }
@@ -519,7 +522,7 @@ static bool jobq__sched_to_wake(jobq *q, int64_t target_ms) {
     if (next_ms == JOBQ_NEVER || next_ms > target_ms) return false;
     jobq__clock_move(q->clock, next_ms);
     jobq__os_lock(&pool->mu);
-    if (jobq__sched_fire(q, jobq__clock_read(q->clock))) pool->look = true;
+    if (jobq__sched_fire(q, jobq__clock_read(q->clock))) pool->work.foreign = true;
     jobq__os_unlock(&pool->mu);
     return true;
 }
@@ -544,16 +547,16 @@ JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, in
     int rc = q->step_mode ? jobq__sched_enter(q, err) : JOBQ_OK;
     if (rc != JOBQ_OK) return rc;
     jobq__os_lock(&pool->mu);
-    before = pool->fired;
+    before = pool->timers.fired;
     jobq__os_unlock(&pool->mu);
-    if (q->step_mode) jobq__os_store64(&pool->stepping_to_ms, target_ms);
+    if (q->step_mode) jobq__os_store64(&pool->step.to_ms, target_ms);
     rc = jobq__sched_advance_on(q, target_ms, next, err);
     if (q->step_mode) {
-        jobq__os_store64(&pool->stepping_to_ms, 0);
+        jobq__os_store64(&pool->step.to_ms, 0);
         jobq__sched_leave(q, true);
     }
     jobq__os_lock(&pool->mu);
-    if (fired) *fired = (int)JOBQ__MIN(pool->fired - before, INT32_MAX);
+    if (fired) *fired = (int)JOBQ__MIN(pool->timers.fired - before, INT32_MAX);
     jobq__os_unlock(&pool->mu);
     return rc;
 }

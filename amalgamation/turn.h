@@ -15,7 +15,7 @@
  *     his is over he hands the baton on, and the next one looks. A caller's time (busy_ms) passes
  *     while others have the file: another connection, or a job's transaction. It does not while he
  *     stands behind commits of this process, which are short, and make his turn come.
- *   - a worker and the scheduler lay the baton down at once and come again (pool.retry_at_us):
+ *   - a worker and the scheduler lay the baton down at once and come again (pool.work.retry_at_us):
  *     handlers run, wakes are fired and events told, whatever the file does.
  *
  * Fair among processes. Who enqueues without a pause lets go of the file for some microseconds at

@@ -98,7 +98,7 @@ JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
 JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
     struct jobq__tx *tx = &q->tx;
     jobq__tx_recycle_all(q, &tx->settled);
-    jobq__tx_recycle_all(q, &q->pool.handed);
+    jobq__tx_recycle_all(q, &q->pool.outcomes.list);
     while (!jobq__list_empty(&q->claimed)) {
         struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(q->claimed.next);
         if (entry->in_ring) jobq__ring_remove(&q->pool.ring, entry);
@@ -117,10 +117,10 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
  * more. A measured rate must not steer a queue in step mode: there it is one. */
 static int jobq__tx_target(const jobq *q) {
     const struct jobq__pool *pool = &q->pool;
-    int64_t window_ns = (JOBQ__RING_WINDOW_US + 2 * pool->commit_us) * 1000;
-    int64_t jobs = window_ns / JOBQ__MAX(pool->job_ns, 1) * pool->worker_count;
+    int64_t window_ns = (JOBQ__RING_WINDOW_US + 2 * pool->rates.commit_us) * 1000;
+    int64_t jobs = window_ns / JOBQ__MAX(pool->rates.job_ns, 1) * pool->crew.count;
     if (q->step_mode) return 1;
-    return (int)JOBQ__MIN(JOBQ__MAX(jobs, 2 * (int64_t)pool->worker_count), JOBQ__RING);
+    return (int)JOBQ__MIN(JOBQ__MAX(jobs, 2 * (int64_t)pool->crew.count), JOBQ__RING);
 }
 
 /* All of them, or on a full disk as many as fit into a transaction. */
@@ -129,12 +129,12 @@ static void jobq__tx_take_handed(struct jobq__tx *tx) {
     struct jobq__pool *pool = &q->pool;
     int batch = jobq__disk_batch(q, INT32_MAX);
     jobq__assert(jobq__os_held(&pool->mu));
-    if (pool->handed_count <= batch) {
-        jobq__list_move_all(&tx->settled, &pool->handed);
-        pool->handed_count = 0;
+    if (pool->outcomes.count <= batch) {
+        jobq__list_move_all(&tx->settled, &pool->outcomes.list);
+        pool->outcomes.count = 0;
     } else {
-        for (pool->handed_count -= batch; batch > 0; batch--)
-            jobq__list_append(&tx->settled, jobq__list_pop(&pool->handed));
+        for (pool->outcomes.count -= batch; batch > 0; batch--)
+            jobq__list_append(&tx->settled, jobq__list_pop(&pool->outcomes.list));
     }
 }
 
@@ -145,7 +145,7 @@ static bool jobq__tx_keeps_order(const jobq *q) {
     const struct jobq__pool *pool = &q->pool;
     jobq__assert(jobq__os_held(&pool->mu));
     if (jobq__os_load(&q->failed)) return false;
-    return pool->claiming
+    return pool->life.claiming
         || (pool->ring.count && pool->ring.count <= jobq__disk_batch(q, INT32_MAX));
 }
 
@@ -161,11 +161,11 @@ static void jobq__tx_snapshot(struct jobq__tx *tx) {
     struct jobq__pool *pool = &q->pool;
     int target;
     jobq__assert(jobq__os_held(&pool->mu));
-    if (pool->look) q->look_lanes = true;
-    pool->look = false;
+    if (pool->work.foreign) q->look_lanes = true;
+    pool->work.foreign = false;
     target = jobq__tx_target(q);
     tx->ordered = jobq__tx_keeps_order(q);
-    tx->may_claim = tx->ordered && pool->claiming && !tx->of_job;
+    tx->may_claim = tx->ordered && pool->life.claiming && !tx->of_job;
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
@@ -283,9 +283,9 @@ JOBQ__INTERNAL void jobq__tx_failed(struct jobq__tx *tx) {
     for (link = tx->settled.next; link != &tx->settled; link = link->next) count++;
     jobq__os_lock(&pool->mu);
     /* They are the oldest, so they go to the front. */
-    jobq__list_move_all(&tx->settled, &pool->handed);
-    jobq__list_move_all(&pool->handed, &tx->settled);
-    pool->handed_count += count;
+    jobq__list_move_all(&tx->settled, &pool->outcomes.list);
+    jobq__list_move_all(&pool->outcomes.list, &tx->settled);
+    pool->outcomes.count += count;
     jobq__os_unlock(&pool->mu);
 }
 
@@ -552,7 +552,7 @@ static void jobq__tx_wake_workers(jobq *q, int jobs, struct jobq__wakes *wakes) 
 static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     jobq *q = tx->q;
     struct jobq__pool *pool = &q->pool;
-    int64_t due_ms = pool->due_at_ms;
+    int64_t due_ms = pool->timers.due_at_ms;
     int jobs = 0;
     jobq__os_lock(&pool->mu);
     while (!jobq__list_empty(&tx->claimed)) {
@@ -563,22 +563,22 @@ static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     jobq__list_move_all(&tx->dropped, &tx->taken);
     jobq__tx_add_stats(&pool->stats, &tx->add);
     pool->stats.wal_pages = tx->db->wal_pages;
-    pool->more = jobq__tx_more(tx);
+    pool->work.left = jobq__tx_more(tx);
     if (!q->client) {
-        pool->due_at_ms = q->next_due_ms;
-        pool->due_fired = false;
+        pool->timers.due_at_ms = q->next_due_ms;
+        pool->timers.due_fired = false;
     }
     /* Several transactions may share one set of wakes. */
     wakes->loop = wakes->loop || tx->ready || q->next_due_ms < due_ms;
     wakes->scheduler = wakes->scheduler || q->next_due_ms < due_ms
-                    || tx->prune_at_ms < pool->prune_at_ms;
-    pool->prune_at_ms = JOBQ__MIN(pool->prune_at_ms, tx->prune_at_ms);
+                    || tx->prune_at_ms < pool->timers.prune_at_ms;
+    pool->timers.prune_at_ms = JOBQ__MIN(pool->timers.prune_at_ms, tx->prune_at_ms);
     jobq__tx_tell_waiters(tx);
     jobq__list_move_all(&tx->dropped, &tx->settled);
     jobq__tx_wake_workers(q, jobs, wakes);
-    pool->starved = tx->starved;
-    pool->retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
-    pool->retry_at_us = tx->starved ? jobq__clock_mono_us() + pool->retry_us : 0;
+    pool->work.starved = tx->starved;
+    pool->work.retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
+    pool->work.retry_at_us = tx->starved ? jobq__clock_mono_us() + pool->work.retry_us : 0;
     jobq__os_unlock(&pool->mu);
 }
 

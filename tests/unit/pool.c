@@ -65,7 +65,7 @@ static void look_and_quit(const jobq_event *event, void *ctx) {
     seen.told++;
     seen.state = state_of(seen.q, 1);
     jobq__os_lock(&seen.q->pool.mu);
-    seen.q->pool.scheduler_quit = true;
+    seen.q->pool.sched.quit = true;
     jobq__os_unlock(&seen.q->pool.mu);
 }
 
@@ -73,13 +73,13 @@ static void look_and_quit(const jobq_event *event, void *ctx) {
 static void run_by_hand(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     jobq__os_lock(&pool->mu);
-    pool->claiming = true;
+    pool->life.claiming = true;
     jobq__os_unlock(&pool->mu);
     CHECK_CODE(jobq__commit_now(q), JOBQ_OK);
     jobq__os_lock(&pool->mu);
-    CHECK(jobq__pool_run_one(&pool->workers[0]));
-    CHECK_INT(pool->handed_count, 1);
-    pool->handed_since_us = INT64_MAX / 2; /* it is not overdue, and will not be */
+    CHECK(jobq__pool_run_one(&pool->crew.workers[0]));
+    CHECK_INT(pool->outcomes.count, 1);
+    pool->outcomes.since_us = INT64_MAX / 2; /* it is not overdue, and will not be */
     jobq__os_unlock(&pool->mu);
 }
 
@@ -102,7 +102,7 @@ TEST(nothing_is_left_behind_by_who_goes_to_tell) {
     CHECK_INT(seen.told, 1);
     CHECK_INT(seen.state, JOBQ_STATE_DONE);
     jobq__os_lock(&f.q->pool.mu);
-    f.q->pool.claiming = f.q->pool.scheduler_quit = false;
+    f.q->pool.life.claiming = f.q->pool.sched.quit = false;
     jobq__os_unlock(&f.q->pool.mu);
     fixture_close(&f);
 }
@@ -120,15 +120,15 @@ static int ring_of(jobq *q) {
 static bool keeps_order(jobq *q, bool claiming, int level) {
     bool claimed;
     jobq__os_lock(&q->pool.mu);
-    claimed = q->pool.claiming;
-    q->pool.claiming = claiming;
+    claimed = q->pool.life.claiming;
+    q->pool.life.claiming = claiming;
     jobq__os_unlock(&q->pool.mu);
     q->disk.level = level;
     q->disk.held = 0; /* so that a slice of a tight disk is one job */
     jobq__tx_reset(&q->tx);
     q->disk.level = JOBQ__DISK_ROOMY;
     jobq__os_lock(&q->pool.mu);
-    q->pool.claiming = claimed;
+    q->pool.life.claiming = claimed;
     jobq__os_unlock(&q->pool.mu);
     return q->tx.ordered;
 }
@@ -174,7 +174,7 @@ static bool stand_behind_a_stop(fixture *f, gate *g) {
     CHECK(!keeps_order(f->q, false, JOBQ__DISK_TIGHT));
     f->q->disk.level = JOBQ__DISK_TIGHT;
     jobq__os_lock(&f->q->pool.mu);
-    f->q->pool.claiming = false;
+    f->q->pool.life.claiming = false;
     jobq__os_unlock(&f->q->pool.mu);
     jobq__tx_reset(&f->q->tx);
     return true;

@@ -55,7 +55,7 @@ static bool stage_open(void) {
     WORKS(jobq_open(":memory:", &options, &stage.q, &err));
     if (!stage.q) return false;
     handle_kind(stage.q, (jobq_kind){.name = "k", .run = run_play, .jitter_percent = JOBQ_NONE});
-    stage.worker = &stage.q->pool.workers[0];
+    stage.worker = &stage.q->pool.crew.workers[0];
     stage.kind = jobq__registry_by_text(&stage.q->names, "k");
     stage.entry = (struct jobq__entry *)calloc(1, sizeof *stage.entry);
     return CHECK(stage.kind && stage.entry && stage.worker);
@@ -94,18 +94,18 @@ static struct jobq__entry *prepare(int attempt) {
 /* One run; stop: flags that are raised before the handler runs. */
 static struct jobq__verdict perform(jobq_outcome (*act)(jobq_run *run), int32_t stop) {
     struct jobq__pool *pool = &stage.q->pool;
-    int running = pool->running;
+    int running = pool->crew.running;
     play.act = act;
     jobq__os_lock(&pool->mu);
     jobq__run_begin(stage.worker, stage.entry);
-    CHECK_INT(pool->running, running + 1);
+    CHECK_INT(pool->crew.running, running + 1);
     if (stop) jobq__run_stop(&stage.worker->run, stop);
     jobq__os_unlock(&pool->mu);
     CHECK(!jobq__run_call(stage.worker));
     CHECK(!is_marked(&stage)); /* before anything is written */
     jobq__os_lock(&pool->mu);
     jobq__run_end(stage.worker);
-    CHECK_INT(pool->running, running);
+    CHECK_INT(pool->crew.running, running);
     jobq__os_unlock(&pool->mu);
     return stage.entry->verdict;
 }
@@ -347,7 +347,7 @@ TEST(a_timeout_gives_the_reason) {
     run_saying(JOBQ_RETRY, 0);
     CHECK_STR(text_of(entry), "");
     CHECK(stage.worker->run.deadline_ms >= INT64_MAX - 1);
-    CHECK_INT(stage.q->pool.sleeping, 0);
+    CHECK_INT(stage.q->pool.crew.sleeping, 0);
     prepare(1);
     stage_close();
 }

@@ -272,13 +272,13 @@ TEST(list_of_wakes_is_bounded) {
         struct jobq__wakes wakes;
         void *beyond[16];
     } all;
-    jobq__list_init(&q.pool.idle);
+    jobq__list_init(&q.pool.crew.idle);
     REQUIRE_CODE(jobq__os_mutex_init(&q.pool.mu), JOBQ_OK);
     REQUIRE_CODE(jobq__os_cond_init(&worker.cond, JOBQ__OS_MONO), JOBQ_OK);
     for (int i = 0; i < JOBQ_WORKERS_MAX + 8; i++) {
         worker.idle = true;
         worker.woken = false;
-        jobq__list_append(&q.pool.idle, &worker.link);
+        jobq__list_append(&q.pool.crew.idle, &worker.link);
         jobq__os_lock(&q.pool.mu);
         jobq__tx_wake_workers(&q, 1, &all.wakes);
         jobq__os_unlock(&q.pool.mu);
