@@ -7,7 +7,7 @@
 #   T=name             only the test programs with that in their names
 #   N=name             and of those only the tests with that in their names
 #   lanes=n            so many test programs at a time; else as many as -j says, or processors
-#   variant=name       what debug, asan, ubsan, tsan and modules set: make sim variant=asan
+#   variant=name       what debug, small, asan, ubsan, tsan and modules set: make sim variant=asan
 #   show=              the whole command lines of the compiler are printed
 #   TEST_EFFORT=n      the tests that search do so n times as long; make test has 0.25
 #
@@ -22,6 +22,7 @@ warnings = -Wall -Wextra -Wpedantic -Wconversion -Wunused-function
 slow = -DJOBQ_DEBUG -DJOBQ_TEST_SCALE=4 -DTEST_SANITIZED -fno-omit-frame-pointer
 flags_plain =
 flags_debug = -DJOBQ_DEBUG
+flags_small = -DJOBQ_DEBUG -DJOBQ_SMALL
 flags_asan = $(slow) -fsanitize=address
 flags_ubsan = $(slow) -fsanitize=undefined -fno-sanitize-recover=undefined
 flags_tsan = $(slow) -fsanitize=thread
@@ -129,11 +130,12 @@ test: $(call chosen,$(tests)) $(call chosen,$(compared)) \
 	    $(foreach example,$(call chosen,$(compared)),$(example)=$(call expected,$(example)))
 
 # debug - the suite with the assertions inside jobq switched on
+# small - the same with tiny sizes: two jobs fill the ring or a commit, four timers a wheel
 # asan - the suite under the address sanitizer, with assertions
 # ubsan - the suite under the undefined behaviour sanitizer, with assertions
 # tsan - the suite under the thread sanitizer, with assertions
 # modules - the suite against the modules compiled apart, not against jobq.c
-debug asan ubsan tsan modules: jobq.c $(sqlite_object)
+debug small asan ubsan tsan modules: jobq.c $(sqlite_object)
 	@$(MAKE) test variant=$@
 
 # m32 - the modules and the API as programs of 32 bits, SQLite among them
@@ -219,8 +221,8 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: all check test debug asan ubsan tsan modules m32 sqlites ci run bench sim scoreboard soak
-.PHONY: mutants verify tidy warnings symbols size help clean FORCE
+.PHONY: all check test debug small asan ubsan tsan modules m32 sqlites ci run bench sim scoreboard
+.PHONY: soak mutants verify tidy warnings symbols size help clean FORCE
 .DELETE_ON_ERROR:
 
 # ---- How things are built ----

@@ -204,6 +204,14 @@ static inline int64_t jobq__to_us(int64_t ms) {
 
 /* #include "base.h" */
 
+/* The second size is that of JOBQ_SMALL, a build for tests (make small): a few jobs reach there
+ * what otherwise takes hundreds, a ring that is full, a second slice, a list that grows. */
+#ifdef JOBQ_SMALL
+#define JOBQ__SIZE(size, small) small
+#else
+#define JOBQ__SIZE(size, small) size
+#endif
+
 /* ---- Defaults of options (jobq.h quotes them; this is where they live) ---- */
 
 #define JOBQ__WORKERS 4
@@ -239,17 +247,13 @@ static inline int64_t jobq__to_us(int64_t ms) {
 /* ---- The commit path ---- */
 
 /* Outcomes and claims of one transaction: beyond 256 a larger batch gains nothing. */
-#ifndef JOBQ__BATCH
-#define JOBQ__BATCH 256
-#endif
+#define JOBQ__BATCH JOBQ__SIZE(256, 2)
 /* Requests of one transaction, so that a leader returns. */
-#define JOBQ__GROUP 256
+#define JOBQ__GROUP JOBQ__SIZE(256, 2)
 /* Jobs claimed ahead: more than a batch, so that workers do not starve during a commit. More than
  * this gained nothing; every one costs memory. */
-#ifndef JOBQ__RING
-#define JOBQ__RING 384
-#endif
-#define JOBQ__RING_BYTES (64 * 1024)
+#define JOBQ__RING JOBQ__SIZE(384, 2)
+#define JOBQ__RING_BYTES JOBQ__SIZE((64 * 1024), 256)
 /* Work that the ring holds at the recent rate, besides what one commit takes. */
 #define JOBQ__RING_WINDOW_US 2000
 /* No outcome waits longer than this for a commit to ride on. */
@@ -293,9 +297,11 @@ static inline int64_t jobq__to_us(int64_t ms) {
 /* A client waits so long for a file that an owner has for itself, or had when it was killed. */
 #define JOBQ__KNOCK_US 100000
 /* Rows that one statement of a bulk insert carries. */
-#define JOBQ__INSERT_ROWS 8
+#define JOBQ__INSERT_ROWS JOBQ__SIZE(8, 2)
 /* Payload bytes that a recycled entry keeps room for. */
-#define JOBQ__ENTRY_KEEP 256
+#define JOBQ__ENTRY_KEEP JOBQ__SIZE(256, 32)
+/* Places that a transaction has at first for what it changes. */
+#define JOBQ__CHANGES_FIRST JOBQ__SIZE(16, 1)
 
 /* ---- What a file may hold ---- */
 
@@ -310,6 +316,13 @@ static inline int64_t jobq__to_us(int64_t ms) {
 /* ---- What a process may own ---- */
 
 #define JOBQ__OWNERS_MAX 64 /* queue files */
+/* Lists by the hash of a name, in each queue. */
+#define JOBQ__NAME_BUCKETS JOBQ__SIZE(64, 2)
+
+/* ---- Timers ---- */
+
+/* Bits of a digit of a time, as the wheel counts: it has a slot for each digit. */
+#define JOBQ__WHEEL_BITS JOBQ__SIZE(6, 2)
 
 /* ---- The disk ---- */
 
@@ -334,7 +347,7 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__ROW_BYTES 160
 /* Jobs of a transaction on a full disk, and bytes of the reserve for each: a job may touch a page
  * of the table, one of each index and one of the side table. */
-#define JOBQ__TIGHT_BATCH 16
+#define JOBQ__TIGHT_BATCH JOBQ__SIZE(16, 2)
 #define JOBQ__TIGHT_BYTES (16 * 1024)
 #define JOBQ__TIGHT_PAGES 4
 /* How often, at most, the names of the files are looked at: three system calls. */
@@ -345,8 +358,8 @@ static inline int64_t jobq__to_us(int64_t ms) {
 
 /* ---- Housekeeping ---- */
 
-#define JOBQ__PRUNE_ROWS 500              /* one slice; longer ones stall writers */
-#define JOBQ__PRUNE_PAUSE_MS JOBQ_MINUTE  /* kept rows are looked at this often at most */
+#define JOBQ__PRUNE_ROWS JOBQ__SIZE(500, 3) /* one slice; longer ones stall writers */
+#define JOBQ__PRUNE_PAUSE_MS JOBQ_MINUTE /* kept rows are looked at this often at most */
 /* Free pages are given back a while after a burst, what is above a part of the database; less than
  * that is used again soon. A slice is short: a page that is moved is a few frames in the log. In a
  * file of 100 MB that had emptied, 128 pages of 2 KiB took 0.2 ms (p50) where the last pages had
@@ -356,15 +369,16 @@ static inline int64_t jobq__to_us(int64_t ms) {
  * with much other work. After it others have the file for a while. */
 #define JOBQ__SHRINK_KEEP (256 * 1024)
 #define JOBQ__SHRINK_PART 4
-#define JOBQ__SHRINK_BYTES (256 * 1024)
+#define JOBQ__SHRINK_BYTES JOBQ__SIZE((256 * 1024), (16 * 1024))
 #define JOBQ__SHRINK_US 2000
 #define JOBQ__SHRINK_PAUSE_MS 5
-#define JOBQ__COUNT_ROWS 10000            /* one slice of a count: no long snapshots */
-#define JOBQ__LIST_ROWS 256               /* the same of a listing, whose rows are read whole */
-#define JOBQ__EVENTS_MAX 4096             /* who stores or runs pauses while on_event is so far
-                                             behind */
-#define JOBQ__EVENTS_KEEP 1024            /* places that stay when there is nothing to tell */
-#define JOBQ__WAL_TRUNCATE 4              /* times wal_pages: shrink the log by force */
+#define JOBQ__COUNT_ROWS JOBQ__SIZE(10000, 3) /* one slice of a count: no long snapshots */
+#define JOBQ__LIST_ROWS JOBQ__SIZE(256, 3) /* the same of a listing, whose rows are read whole */
+/* Who stores or runs pauses while on_event is so far behind. */
+#define JOBQ__EVENTS_MAX JOBQ__SIZE(4096, 8)
+#define JOBQ__EVENTS_FIRST JOBQ__SIZE(64, 1) /* places of the list at first */
+#define JOBQ__EVENTS_KEEP JOBQ__SIZE(1024, 4) /* those that stay when there is nothing to tell */
+#define JOBQ__WAL_TRUNCATE 4 /* times wal_pages: shrink the log by force */
 
 /* A scheduler thread that waits by the monotonic clock, although something is due by the wall,
  * looks at the wall this often: a step of it is seen no later. */
@@ -3203,12 +3217,16 @@ JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner) {
 #ifndef JOBQ__WHEEL_H
 #define JOBQ__WHEEL_H
 
+/* #include "limits.h" */
 /* #include "list.h" */
 
-/* Times are milliseconds, the caller reads the clock and brings its own lock. Sixty-four slots to
- * a level make a digit of a time six bits wide; eleven digits hold every int64_t that is not
- * negative, so no time is too far away and nothing ever wraps around. */
-enum { JOBQ__WHEEL_BITS = 6, JOBQ__WHEEL_SLOTS = 64, JOBQ__WHEEL_LEVELS = 11 };
+/* Times are milliseconds, the caller reads the clock and brings its own lock. A level has a slot
+ * for each digit, and there are as many levels as hold every int64_t that is not negative (eleven
+ * with digits of six bits), so no time is too far away and nothing ever wraps around. */
+enum {
+    JOBQ__WHEEL_SLOTS = 1 << JOBQ__WHEEL_BITS,
+    JOBQ__WHEEL_LEVELS = (63 + JOBQ__WHEEL_BITS - 1) / JOBQ__WHEEL_BITS
+};
 
 /* One deadline. The caller owns it, mostly inside a struct of its own (JOBQ__CONTAINER), and must
  * not free or move it while it is pending. All zero means not pending. */
@@ -3272,7 +3290,7 @@ JOBQ__INTERNAL void jobq__wheel_check(const struct jobq__wheel *wheel);
 #line 1 "amalgamation/wheel.c"
 #endif
 
-/* How it works. A time is a number of eleven digits of six bits. A timer in the future stands on
+/* How it works. A time is a number of digits, mostly of six bits. A timer in the future stands on
  * the level of the highest digit in which its time differs from the cursor, in the slot that this
  * digit names. So the timers on a level all differ from the cursor in that digit and agree above
  * it: every level is earlier than all levels over it, and inside a level the slots stand in order
@@ -3791,6 +3809,10 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     " queue, attempt, crashes, delay_ms"
 
 #define JOBQ__TEXT_VALUES "(?,?,?,?,?,?,?,?,1,?,0,0,?,?,?)"
+#define JOBQ__TEXT_TWO JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES
+#define JOBQ__TEXT_MANY /* JOBQ__INSERT_ROWS of them */ \
+    JOBQ__SIZE(JOBQ__TEXT_TWO "," JOBQ__TEXT_TWO "," JOBQ__TEXT_TWO "," JOBQ__TEXT_TWO, \
+               JOBQ__TEXT_TWO)
 #define JOBQ__TEXT_INSERT \
     "INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs," \
     " crashes, delay_ms, created_at, side, payload) VALUES"
@@ -3843,9 +3865,7 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_job), 0)," \
               " (SELECT last_id FROM jobq_claims))") \
     X(INSERT, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES) \
-    X(INSERT_MANY, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
-      "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
-      "," JOBQ__TEXT_VALUES) \
+    X(INSERT_MANY, JOBQ__TEXT_INSERT JOBQ__TEXT_MANY) \
     X(UNIQUE_FIND, "SELECT u.job, j.state, j.side, iif(j.id IS NULL, NULL," \
                    " ?2 IS (SELECT key FROM jobq_extra WHERE job = j.id)) FROM jobq_unique u" \
                    " LEFT JOIN jobq_job j ON j.id = u.job WHERE u.kind = ?1 AND u.key = ?2") \
@@ -7307,7 +7327,7 @@ JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events) {
 }
 
 static int jobq__event_grow(struct jobq__events *events, size_t count) {
-    size_t capacity = events->capacity ? events->capacity : 64, i;
+    size_t capacity = events->capacity ? events->capacity : JOBQ__EVENTS_FIRST, i;
     struct jobq__told *list;
     jobq__assert(jobq__os_held(&events->mu));
     while (capacity < events->count + count) capacity *= 2;
@@ -7505,8 +7525,6 @@ struct jobq__name {
     struct jobq__link turn;     /* in the ring's list of lanes; guarded by pool.mu */
     const struct jobq__row *last_claimed; /* of the transaction under way, or NULL */
 };
-
-#define JOBQ__NAME_BUCKETS 64
 
 struct jobq__registry {
     struct jobq__name *buckets[JOBQ__NAME_BUCKETS];
@@ -9716,7 +9734,8 @@ JOBQ__INTERNAL int jobq__tx_change(struct jobq__tx *tx, jobq_event *event,
     if (rc == JOBQ_OK && q->events.call) rc = jobq__tx_know(tx, row->queue);
     if (rc != JOBQ_OK) return rc;
     if (tx->changes_count == tx->changes_capacity) {
-        size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2 : 16;
+        size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2
+                                                : JOBQ__CHANGES_FIRST;
         struct jobq__change *changes = jobq__mem_resize(tx->changes, capacity, sizeof *changes);
         if (!changes) return JOBQ_NO_MEMORY;
         tx->changes = changes;

@@ -46,7 +46,7 @@ JOBQ__INTERNAL void jobq__event_fini(struct jobq__events *events) {
 }
 
 static int jobq__event_grow(struct jobq__events *events, size_t count) {
-    size_t capacity = events->capacity ? events->capacity : 64, i;
+    size_t capacity = events->capacity ? events->capacity : JOBQ__EVENTS_FIRST, i;
     struct jobq__told *list;
     jobq__assert(jobq__os_held(&events->mu));
     while (capacity < events->count + count) capacity *= 2;

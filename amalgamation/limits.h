@@ -4,6 +4,14 @@
 
 #include "base.h"
 
+/* The second size is that of JOBQ_SMALL, a build for tests (make small): a few jobs reach there
+ * what otherwise takes hundreds, a ring that is full, a second slice, a list that grows. */
+#ifdef JOBQ_SMALL
+#define JOBQ__SIZE(size, small) small
+#else
+#define JOBQ__SIZE(size, small) size
+#endif
+
 /* ---- Defaults of options (jobq.h quotes them; this is where they live) ---- */
 
 #define JOBQ__WORKERS 4
@@ -39,17 +47,13 @@
 /* ---- The commit path ---- */
 
 /* Outcomes and claims of one transaction: beyond 256 a larger batch gains nothing. */
-#ifndef JOBQ__BATCH
-#define JOBQ__BATCH 256
-#endif
+#define JOBQ__BATCH JOBQ__SIZE(256, 2)
 /* Requests of one transaction, so that a leader returns. */
-#define JOBQ__GROUP 256
+#define JOBQ__GROUP JOBQ__SIZE(256, 2)
 /* Jobs claimed ahead: more than a batch, so that workers do not starve during a commit. More than
  * this gained nothing; every one costs memory. */
-#ifndef JOBQ__RING
-#define JOBQ__RING 384
-#endif
-#define JOBQ__RING_BYTES (64 * 1024)
+#define JOBQ__RING JOBQ__SIZE(384, 2)
+#define JOBQ__RING_BYTES JOBQ__SIZE((64 * 1024), 256)
 /* Work that the ring holds at the recent rate, besides what one commit takes. */
 #define JOBQ__RING_WINDOW_US 2000
 /* No outcome waits longer than this for a commit to ride on. */
@@ -93,9 +97,11 @@
 /* A client waits so long for a file that an owner has for itself, or had when it was killed. */
 #define JOBQ__KNOCK_US 100000
 /* Rows that one statement of a bulk insert carries. */
-#define JOBQ__INSERT_ROWS 8
+#define JOBQ__INSERT_ROWS JOBQ__SIZE(8, 2)
 /* Payload bytes that a recycled entry keeps room for. */
-#define JOBQ__ENTRY_KEEP 256
+#define JOBQ__ENTRY_KEEP JOBQ__SIZE(256, 32)
+/* Places that a transaction has at first for what it changes. */
+#define JOBQ__CHANGES_FIRST JOBQ__SIZE(16, 1)
 
 /* ---- What a file may hold ---- */
 
@@ -110,6 +116,13 @@
 /* ---- What a process may own ---- */
 
 #define JOBQ__OWNERS_MAX 64 /* queue files */
+/* Lists by the hash of a name, in each queue. */
+#define JOBQ__NAME_BUCKETS JOBQ__SIZE(64, 2)
+
+/* ---- Timers ---- */
+
+/* Bits of a digit of a time, as the wheel counts: it has a slot for each digit. */
+#define JOBQ__WHEEL_BITS JOBQ__SIZE(6, 2)
 
 /* ---- The disk ---- */
 
@@ -134,7 +147,7 @@
 #define JOBQ__ROW_BYTES 160
 /* Jobs of a transaction on a full disk, and bytes of the reserve for each: a job may touch a page
  * of the table, one of each index and one of the side table. */
-#define JOBQ__TIGHT_BATCH 16
+#define JOBQ__TIGHT_BATCH JOBQ__SIZE(16, 2)
 #define JOBQ__TIGHT_BYTES (16 * 1024)
 #define JOBQ__TIGHT_PAGES 4
 /* How often, at most, the names of the files are looked at: three system calls. */
@@ -145,8 +158,8 @@
 
 /* ---- Housekeeping ---- */
 
-#define JOBQ__PRUNE_ROWS 500              /* one slice; longer ones stall writers */
-#define JOBQ__PRUNE_PAUSE_MS JOBQ_MINUTE  /* kept rows are looked at this often at most */
+#define JOBQ__PRUNE_ROWS JOBQ__SIZE(500, 3) /* one slice; longer ones stall writers */
+#define JOBQ__PRUNE_PAUSE_MS JOBQ_MINUTE /* kept rows are looked at this often at most */
 /* Free pages are given back a while after a burst, what is above a part of the database; less than
  * that is used again soon. A slice is short: a page that is moved is a few frames in the log. In a
  * file of 100 MB that had emptied, 128 pages of 2 KiB took 0.2 ms (p50) where the last pages had
@@ -156,15 +169,16 @@
  * with much other work. After it others have the file for a while. */
 #define JOBQ__SHRINK_KEEP (256 * 1024)
 #define JOBQ__SHRINK_PART 4
-#define JOBQ__SHRINK_BYTES (256 * 1024)
+#define JOBQ__SHRINK_BYTES JOBQ__SIZE((256 * 1024), (16 * 1024))
 #define JOBQ__SHRINK_US 2000
 #define JOBQ__SHRINK_PAUSE_MS 5
-#define JOBQ__COUNT_ROWS 10000            /* one slice of a count: no long snapshots */
-#define JOBQ__LIST_ROWS 256               /* the same of a listing, whose rows are read whole */
-#define JOBQ__EVENTS_MAX 4096             /* who stores or runs pauses while on_event is so far
-                                             behind */
-#define JOBQ__EVENTS_KEEP 1024            /* places that stay when there is nothing to tell */
-#define JOBQ__WAL_TRUNCATE 4              /* times wal_pages: shrink the log by force */
+#define JOBQ__COUNT_ROWS JOBQ__SIZE(10000, 3) /* one slice of a count: no long snapshots */
+#define JOBQ__LIST_ROWS JOBQ__SIZE(256, 3) /* the same of a listing, whose rows are read whole */
+/* Who stores or runs pauses while on_event is so far behind. */
+#define JOBQ__EVENTS_MAX JOBQ__SIZE(4096, 8)
+#define JOBQ__EVENTS_FIRST JOBQ__SIZE(64, 1) /* places of the list at first */
+#define JOBQ__EVENTS_KEEP JOBQ__SIZE(1024, 4) /* those that stay when there is nothing to tell */
+#define JOBQ__WAL_TRUNCATE 4 /* times wal_pages: shrink the log by force */
 
 /* A scheduler thread that waits by the monotonic clock, although something is due by the wall,
  * looks at the wall this often: a step of it is seen no later. */

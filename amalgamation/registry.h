@@ -29,8 +29,6 @@ struct jobq__name {
     const struct jobq__row *last_claimed; /* of the transaction under way, or NULL */
 };
 
-#define JOBQ__NAME_BUCKETS 64
-
 struct jobq__registry {
     struct jobq__name *buckets[JOBQ__NAME_BUCKETS];
     struct jobq__name **by_id;

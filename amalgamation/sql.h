@@ -22,6 +22,10 @@
     " queue, attempt, crashes, delay_ms"
 
 #define JOBQ__TEXT_VALUES "(?,?,?,?,?,?,?,?,1,?,0,0,?,?,?)"
+#define JOBQ__TEXT_TWO JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES
+#define JOBQ__TEXT_MANY /* JOBQ__INSERT_ROWS of them */ \
+    JOBQ__SIZE(JOBQ__TEXT_TWO "," JOBQ__TEXT_TWO "," JOBQ__TEXT_TWO "," JOBQ__TEXT_TWO, \
+               JOBQ__TEXT_TWO)
 #define JOBQ__TEXT_INSERT \
     "INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs," \
     " crashes, delay_ms, created_at, side, payload) VALUES"
@@ -74,9 +78,7 @@
     X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_job), 0)," \
               " (SELECT last_id FROM jobq_claims))") \
     X(INSERT, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES) \
-    X(INSERT_MANY, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
-      "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES \
-      "," JOBQ__TEXT_VALUES) \
+    X(INSERT_MANY, JOBQ__TEXT_INSERT JOBQ__TEXT_MANY) \
     X(UNIQUE_FIND, "SELECT u.job, j.state, j.side, iif(j.id IS NULL, NULL," \
                    " ?2 IS (SELECT key FROM jobq_extra WHERE job = j.id)) FROM jobq_unique u" \
                    " LEFT JOIN jobq_job j ON j.id = u.job WHERE u.kind = ?1 AND u.key = ?2") \

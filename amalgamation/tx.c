@@ -413,7 +413,8 @@ JOBQ__INTERNAL int jobq__tx_change(struct jobq__tx *tx, jobq_event *event,
     if (rc == JOBQ_OK && q->events.call) rc = jobq__tx_know(tx, row->queue);
     if (rc != JOBQ_OK) return rc;
     if (tx->changes_count == tx->changes_capacity) {
-        size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2 : 16;
+        size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2
+                                                : JOBQ__CHANGES_FIRST;
         struct jobq__change *changes = jobq__mem_resize(tx->changes, capacity, sizeof *changes);
         if (!changes) return JOBQ_NO_MEMORY;
         tx->changes = changes;

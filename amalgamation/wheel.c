@@ -1,6 +1,6 @@
 /* wheel.c - hierarchical timing wheel; owns no clock, lock or memory. */
 
-/* How it works. A time is a number of eleven digits of six bits. A timer in the future stands on
+/* How it works. A time is a number of digits, mostly of six bits. A timer in the future stands on
  * the level of the highest digit in which its time differs from the cursor, in the slot that this
  * digit names. So the timers on a level all differ from the cursor in that digit and agree above
  * it: every level is earlier than all levels over it, and inside a level the slots stand in order

@@ -2,12 +2,16 @@
 #ifndef JOBQ__WHEEL_H
 #define JOBQ__WHEEL_H
 
+#include "limits.h"
 #include "list.h"
 
-/* Times are milliseconds, the caller reads the clock and brings its own lock. Sixty-four slots to
- * a level make a digit of a time six bits wide; eleven digits hold every int64_t that is not
- * negative, so no time is too far away and nothing ever wraps around. */
-enum { JOBQ__WHEEL_BITS = 6, JOBQ__WHEEL_SLOTS = 64, JOBQ__WHEEL_LEVELS = 11 };
+/* Times are milliseconds, the caller reads the clock and brings its own lock. A level has a slot
+ * for each digit, and there are as many levels as hold every int64_t that is not negative (eleven
+ * with digits of six bits), so no time is too far away and nothing ever wraps around. */
+enum {
+    JOBQ__WHEEL_SLOTS = 1 << JOBQ__WHEEL_BITS,
+    JOBQ__WHEEL_LEVELS = (63 + JOBQ__WHEEL_BITS - 1) / JOBQ__WHEEL_BITS
+};
 
 /* One deadline. The caller owns it, mostly inside a struct of its own (JOBQ__CONTAINER), and must
  * not free or move it while it is pending. All zero means not pending. */
