@@ -54,6 +54,10 @@
  *     disk.c          the disk under the queue: the reserve, full-disk mode, files that moved
  *     turn.h          whose turn it is to write: other connections, other processes
  *     turn.c          whose turn it is to write: other connections, other processes
+ *     baton.h         the baton: who may write, who waits for it, and in which order
+ *     baton.c         the baton: who may write, who waits for it, and in which order
+ *     log.h           checkpoints: when the log is copied into the database, and how
+ *     log.c           checkpoints: when the log is copied into the database, and how
  *     ring.h          the ordered window of claimed jobs
  *     ring.c          the ordered window of claimed jobs
  *     tx.h            what one transaction does: settle, store, promote, claim
@@ -61,8 +65,8 @@
  *     tx_settle.c     what becomes of a job: outcomes are written, jobs end
  *     tx_order.c      where a job stands: its lane, its order, new jobs put in their place
  *     tx_claim.c      what fills the ring: promote, park, claim, and the claims row
- *     commit.h        the baton and the commit groups
- *     commit.c        the baton and the commit groups
+ *     commit.h        one transaction for a group: who leads it, and what a failure takes along
+ *     commit.c        one transaction for a group: who leads it, and what a failure takes along
  *     run.h           one run of one job, as its handler sees it
  *     run.c           one run of one job, as its handler sees it
  *     pool.h          workers: take, run, hand in
@@ -7633,7 +7637,7 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
  * SQLite but reader_mu, and none across a callback. All three are asserted in debug builds.
  *
  *   name         guards
- *   commit.mu    the baton, the list of requests, the beds
+ *   baton.mu     the baton, the line of requests, the beds
  *   pool.mu      ring, outcomes handed in, workers, wheel, waiters, lifecycle, stats
  *   events.mu    the list of events
  *   reader_mu    the reader's connection
@@ -7686,16 +7690,6 @@ struct jobq__entry {
     char *key;                  /* for events, or NULL */
     size_t capacity;            /* bytes of payload that fit */
     unsigned char payload[];    /* and a zero */
-};
-
-/* ---- A place to sleep ---- */
-
-struct jobq__bed {
-    struct jobq__bed *next;     /* all beds; commit.mu */
-    int32_t used;               /* atomic; set under commit.mu */
-    struct jobq__mutex mu;
-    struct jobq__cond cond;
-    bool woken;                 /* guarded by mu */
 };
 
 /* ---- The transaction under way (tx.c); baton ---- */
@@ -7751,33 +7745,12 @@ struct jobq__tx {
     jobq_stats add;             /* what this transaction adds to the counters */
 };
 
-/* ---- Requests and the baton (commit.c) ---- */
+/* ---- The baton (baton.c) ---- */
 
-struct jobq__request {
-    struct jobq__request *next;
-    int (*write)(struct jobq__tx *tx,
-         struct jobq__request *r); /* in the transaction; NULL: nothing */ void (*after)(jobq *q,
-         struct jobq__request *r); /* after COMMIT, with the baton; or NULL */ void *arg;
-    bool atomic;                /* several statements: needs a savepoint */
-    bool sync;                  /* this commit at synchronous=FULL */
-    int64_t adds;               /* bytes of new work, about; 0: it only finishes what there is */
-    int64_t largest;            /* of them in one payload */
-    bool hold;                  /* wants the baton itself, not a group */
-    bool once;                  /* does not wait for other connections */
-    bool counts;                /* its time passes only while others have the file (turn.h) */
-    int64_t *left_us;           /* of busy_ms, for a call that makes several; NULL: all of it */
-    int64_t wait_us;            /* JOBQ_BUSY after so long */
-    int64_t from_us;            /* what its clock showed when it came */
-    int64_t until_us;           /* waits for other connections until then; 0: as long as for the
-                                   baton */
-    int32_t state;              /* atomic */
-    int rc;
-    jobq_error *err;
-    jobq__thread thread;
-    struct jobq__bed *bed;
-};
+struct jobq__request;
+struct jobq__bed;
 
-struct jobq__commit {
+struct jobq__baton {
     struct jobq__mutex mu;
     int32_t busy;               /* written under mu, read without: somebody has the baton */
     bool in_job;                /* the baton belongs to a job's transaction */
@@ -7798,8 +7771,8 @@ struct jobq__turn {
     int32_t asked;              /* the turn that it has asked for and not had; 0: none */
     int missed;                 /* how many it has missed since, as far as it counts them */
     int64_t begun_us;           /* when the job's transaction began */
-    int64_t others_us;          /* commit.mu: since when others have the file; 0: they do not */
-    int64_t others_had_us;      /* commit.mu: how long they had it before that, in all */
+    int64_t others_us;          /* baton.mu: since when others have the file; 0: they do not */
+    int64_t others_had_us;      /* baton.mu: how long they had it before that, in all */
 };
 
 /* ---- Workers ---- */
@@ -8024,7 +7997,7 @@ struct jobq {
     struct jobq__fault fault;   /* pool.mu: and why, if SQLite or a value in the file said so */
 
     struct jobq__owner owner;
-    struct jobq__commit commit;
+    struct jobq__baton baton;
     struct jobq__pool pool;
     struct jobq__events events;
 
@@ -8305,7 +8278,7 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
 static struct jobq__db_options jobq__core_db_options(const jobq *q) {
     struct jobq__db_options options = {q->options.durability, 0, q->client, q->options.on_connect,
                                        q->options.ctx, q};
-    int64_t busy_us = q->commit.busy_us;
+    int64_t busy_us = q->baton.busy_us;
     /* Who has the file for itself keeps it until it ends. */
     if (q->client && jobq__owner_has_it_all(&q->owner))
         busy_us = JOBQ__MIN(busy_us, JOBQ__KNOCK_US);
@@ -8473,6 +8446,9 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q);
 
 /* True if new work has been refused, and there is no more room since: history has to give way. */
 JOBQ__INTERNAL bool jobq__disk_presses(jobq *q);
+
+/* In a transaction: the oldest jobs that are done go, a slice of them, *count. */
+JOBQ__INTERNAL int jobq__disk_give_way(struct jobq__tx *tx, int *count);
 
 /* Jobs that one transaction may settle, claim, move or drop: roomy of them as long as the disk is
  * not full. */
@@ -8763,6 +8739,12 @@ JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q) {
     return JOBQ__MIN(q->options.wal_pages, JOBQ__MAX(pages, 1));
 }
 
+JOBQ__INTERNAL int jobq__disk_give_way(struct jobq__tx *tx, int *count) {
+    tx->claims_changed = true; /* it also remembers the highest id */
+    return jobq__store_prune_done(tx->db, jobq__disk_batch(tx->q, JOBQ__PRUNE_ROWS), count,
+                                  &tx->last_id);
+}
+
 /* ---- A file that was large once ---- */
 
 JOBQ__INTERNAL int64_t jobq__disk_freed(jobq *q, int64_t bytes, int64_t now_ms) {
@@ -8875,12 +8857,16 @@ JOBQ__INTERNAL int64_t jobq__turn_pause_max_us(const jobq *q);
 JOBQ__INTERNAL void jobq__turn_pause(const jobq *q, int64_t *pause_us, int64_t now_us,
                                      int64_t until_us);
 
-/* From now on others have the file, or they do no longer. With the baton, and commit.mu held. */
+/* From now on others have the file, or they do no longer. With the baton, and baton.mu held. */
 JOBQ__INTERNAL void jobq__turn_others(jobq *q, bool have_it);
 
 /* How long they have had it since the queue was opened, in all: the clock of who waits by busy_ms.
- * With commit.mu held. */
+ * With baton.mu held. */
 JOBQ__INTERNAL int64_t jobq__turn_others_had(const jobq *q, int64_t now_us);
+
+/* Another connection has the file, and nobody waits for it: the pool comes again when it may be
+ * free. */
+JOBQ__INTERNAL void jobq__turn_put_off(jobq *q);
 
 /* The file was written to, without a pause, from one moment to the other. */
 JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us);
@@ -8907,7 +8893,7 @@ JOBQ__INTERNAL int jobq__turn_shut_out(jobq *q, int rc, const char *did, jobq_er
 JOBQ__INTERNAL void jobq__turn_others(jobq *q, bool have_it) {
     struct jobq__turn *turn = &q->turn;
     int64_t now_us;
-    jobq__assert(jobq__os_held(&q->commit.mu));
+    jobq__assert(jobq__os_held(&q->baton.mu));
     if (have_it == (turn->others_us != 0)) return;
     now_us = jobq__clock_mono_us();
     if (!have_it) turn->others_had_us += now_us - turn->others_us;
@@ -8916,16 +8902,16 @@ JOBQ__INTERNAL void jobq__turn_others(jobq *q, bool have_it) {
 
 JOBQ__INTERNAL int64_t jobq__turn_others_had(const jobq *q, int64_t now_us) {
     const struct jobq__turn *turn = &q->turn;
-    jobq__assert(jobq__os_held(&q->commit.mu));
+    jobq__assert(jobq__os_held(&q->baton.mu));
     if (!turn->others_us) return turn->others_had_us;
     return turn->others_had_us + JOBQ__MAX(now_us - turn->others_us, 0);
 }
 
 static void jobq__turn_taken(jobq *q, int sqlite_code) {
     jobq__os_store(&q->turn.taken, sqlite_code);
-    jobq__os_lock(&q->commit.mu);
+    jobq__os_lock(&q->baton.mu);
     jobq__turn_others(q, sqlite_code != 0);
-    jobq__os_unlock(&q->commit.mu);
+    jobq__os_unlock(&q->baton.mu);
 }
 
 /* ---- Taking the file ---- */
@@ -8980,6 +8966,15 @@ JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t
     }
 }
 
+JOBQ__INTERNAL void jobq__turn_put_off(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t at_us = jobq__clock_mono_us() + jobq__turn_pause_max_us(q);
+    jobq__os_lock(&pool->mu);
+    pool->work.retry_at_us = JOBQ__MAX(at_us, q->turn.away_us);
+    jobq__os_unlock(&pool->mu);
+    jobq__core_kick(q);
+}
+
 JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us) {
     struct jobq__turn *turn = &q->turn;
     if (from_us - turn->left_us >= JOBQ__TURN_PAUSE_MAX_US) turn->since_us = from_us;
@@ -9009,6 +9004,689 @@ JOBQ__INTERNAL int jobq__turn_shut_out(jobq *q, int rc, const char *did, jobq_er
     if (rc != JOBQ_BUSY || !err || !err->sqlite_code) return rc;
     jobq__os_store(&q->turn.taken, err->sqlite_code);
     return jobq__turn_busy(q, did, err);
+}
+
+/*==== baton.h ====*/
+/* baton.h - the baton: who may write, who waits for it, and in which order. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/baton.h"
+#endif
+#ifndef JOBQ__BATON_H
+#define JOBQ__BATON_H
+
+/* #include "turn.h" */
+
+/* Design note.
+ *
+ * The right to write is one, and called the baton. Who finds it free has it; who does not, stands
+ * in one line with a request, and sleeps. Two kinds of requests stand there: those that want
+ * something written, and those that want the baton for themselves (hold). Whoever has the baton and
+ * leads a group (commit.c) takes the former from the head of the line, writes them together, and
+ * lets their threads go; then it hands the baton to who is first in the line, or lays it down.
+ *
+ * States of a request, who performs the step, and on which thread (own: who made the request; the
+ * holder: who has the baton at that moment):
+ *
+ *   NEW     -> LEAD     baton_enter     own: the baton was free
+ *   NEW     -> WAITING  baton_enter     own: stands in the line
+ *   NEW     -> GONE     baton_enter     own: there was no memory for a bed
+ *   WAITING -> LEAD     baton_hand_on   the holder before: has the baton now
+ *   LEAD    -> WAITING  baton_line_up   own: leads the group that it is the first of
+ *   WAITING -> TAKEN    baton_collect   the holder: is in its group, out of the line
+ *   TAKEN   -> DONE     baton_let_go    the holder: rc says how
+ *   TAKEN   -> WAITING  baton_let_go    the holder: at the head of the line again, for another
+ *                                       connection had the file when it was to be tried once more
+ *   WAITING -> GONE     baton_withdraw  own: its time was over; it did not happen
+ *
+ * Invariants:
+ *   - A request is in the line (head ... tail) exactly while it is WAITING, or LEAD and not hold;
+ *     the latter only at the head.
+ *   - Nobody stands in the line while the baton lies free.
+ *   - syncs is the number of requests in the line that want a sync.
+ *   - A request lies on its thread's stack, and the thread looks at state without a lock: after a
+ *     step to LEAD or DONE nobody else may touch it. The bed stays: beds are kept until close, so
+ *     who wakes a thread late wakes at worst somebody who looks again.
+ *
+ * A caller's time, busy_ms, passes only while others have the file (counts): behind commits of this
+ * process it just stands in line. Nobody is woken when others take the file: who waits looks again
+ * when its time would be over had they had it all along, which is never too late, and at least two
+ * milliseconds later. The waits of the pool, of a stop and of a close end at their moment, whoever
+ * is in the way. turn.h says who waits how for the file itself.
+ *
+ * The scheduler thread waits only briefly for the baton: a job's transaction may hold it for long,
+ * and deadlines must not pass meanwhile. Whoever lays it down tells the scheduler
+ * (pool.sched.wants_baton).
+ *
+ * A memory database has one connection only, so who looks inside holds the baton as well.
+ *
+ * May touch: its own mutex, the clock of others (turn.c), and, with no lock held, the pool's to
+ * wake who has work for a free baton. It writes nothing and calls nothing of the storage layer. */
+
+enum jobq__request_state {
+    JOBQ__REQUEST_NEW,
+    JOBQ__REQUEST_WAITING,
+    JOBQ__REQUEST_TAKEN,
+    JOBQ__REQUEST_LEAD,
+    JOBQ__REQUEST_DONE,
+    JOBQ__REQUEST_GONE
+};
+
+/* True if a request may go from one state to the other. */
+JOBQ__INTERNAL bool jobq__baton_legal(int from, int to);
+
+struct jobq__request {
+    struct jobq__request *next;
+    /* In the transaction; NULL: nothing. */
+    int (*write)(struct jobq__tx *tx, struct jobq__request *r);
+    /* After COMMIT, with the baton; or NULL. */
+    void (*after)(jobq *q, struct jobq__request *r);
+    void *arg;
+    bool atomic;                /* several statements: needs a savepoint */
+    bool sync;                  /* this commit at synchronous=FULL */
+    int64_t adds;               /* bytes of new work, about; 0: it only finishes what there is */
+    int64_t largest;            /* of them in one payload */
+    bool hold;                  /* wants the baton itself, not a group */
+    bool once;                  /* does not wait for other connections */
+    bool counts;                /* its time passes only while others have the file (turn.h) */
+    int64_t *left_us;           /* of busy_ms, for a call that makes several; NULL: all of it */
+    int64_t wait_us;            /* JOBQ_BUSY after so long */
+    int64_t from_us;            /* what its clock showed when it came */
+    int64_t until_us;           /* waits for other connections until then; 0: as long as for the
+                                   baton */
+    int32_t state;              /* atomic */
+    int rc;
+    jobq_error *err;
+    jobq__thread thread;
+    struct jobq__bed *bed;
+};
+
+/* A place to sleep. */
+struct jobq__bed {
+    struct jobq__bed *next;     /* all beds; baton.mu */
+    int32_t used;               /* atomic; set under baton.mu */
+    struct jobq__mutex mu;
+    struct jobq__cond cond;
+    bool woken;                 /* guarded by mu */
+};
+
+/* Whom to wake when a group is over. */
+struct jobq__sleepers {
+    struct jobq__bed *beds[JOBQ__GROUP];
+    int count;
+    bool laid_down;             /* the baton lies free */
+};
+
+JOBQ__INTERNAL int jobq__baton_init(jobq *q);
+JOBQ__INTERNAL void jobq__baton_fini(jobq *q);
+
+/* ---- For who wants the baton ---- */
+
+/* Takes it if it is free. */
+JOBQ__INTERNAL bool jobq__baton_try(jobq *q);
+/* Waits for it; JOBQ_BUSY when others have had the file for *left_us, of which is taken what they
+ * had of it. */
+JOBQ__INTERNAL int jobq__baton_hold(jobq *q, int64_t *left_us);
+/* The same, but JOBQ_BUSY after wait_us of real time. */
+JOBQ__INTERNAL int jobq__baton_hold_within(jobq *q, int64_t wait_us);
+/* Hands it on, or lays it down. */
+JOBQ__INTERNAL void jobq__baton_release(jobq *q);
+
+/* The holder is inside a job's transaction (or leaves it). */
+JOBQ__INTERNAL void jobq__baton_set_job(jobq *q, bool in_job);
+/* True if the baton belongs to a job's transaction. */
+JOBQ__INTERNAL bool jobq__baton_by_job(jobq *q);
+/* True if this thread holds the baton for a job's transaction. */
+JOBQ__INTERNAL bool jobq__baton_in_job(jobq *q);
+
+/* ---- For commit.c: requests ---- */
+
+/* Stands in line with the request, whose hold, counts and wait_us are set, until this thread has
+ * something to do. LEAD: it has the baton. DONE: somebody has led for it, rc says how. GONE: it
+ * did not happen, rc and err say why. */
+JOBQ__INTERNAL enum jobq__request_state jobq__baton_enter(jobq *q, struct jobq__request *r);
+/* For who has the baton by a request that is no hold: the next group begins with it. */
+JOBQ__INTERNAL void jobq__baton_line_up(struct jobq__request *r);
+/* Takes a request out of the line if no group has it yet: GONE. */
+JOBQ__INTERNAL bool jobq__baton_withdraw(jobq *q, struct jobq__request *r);
+
+/* When the request's time is over, if its clock goes on. While it stands still: when to look
+ * again, for it may begin to go at any moment. */
+JOBQ__INTERNAL int64_t jobq__baton_until(jobq *q, const struct jobq__request *r, int64_t now_us);
+/* What it has left of its time; others may still have the file. */
+JOBQ__INTERNAL int64_t jobq__baton_rest(jobq *q, const struct jobq__request *r);
+
+/* True if this request's transaction is to be synced although the queue is RELAXED. */
+JOBQ__INTERNAL bool jobq__baton_syncs(const jobq *q, const struct jobq__request *r);
+/* True if that of who is first in the line is. */
+JOBQ__INTERNAL bool jobq__baton_first_syncs(jobq *q);
+/* Takes a group from the head of the line: up to the first that wants the baton for itself, or a
+ * sync that this transaction does not do. NULL: there is none. */
+JOBQ__INTERNAL struct jobq__request *jobq__baton_collect(jobq *q, bool sync);
+/* The group is over: a request whose rc is JOBQ__TAKEN goes back to the head of the line, the
+ * others' threads are let go. Then hands the baton on, unless own, which may be NULL, is not DONE:
+ * returns whether it is kept. What there is to wake is woken by jobq__baton_wake, outside all
+ * locks, but for the next holder, who is woken here. */
+JOBQ__INTERNAL bool jobq__baton_pass(jobq *q, struct jobq__request *group,
+                                     const struct jobq__request *own,
+                                     struct jobq__sleepers *sleepers);
+JOBQ__INTERNAL void jobq__baton_wake(jobq *q, const struct jobq__sleepers *sleepers);
+
+#endif
+
+/*==== baton.c ====*/
+/* baton.c - the baton: who may write, who waits for it, and in which order. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/baton.c"
+#endif
+/* #include "baton.h" */
+
+/* ---- Beds: where a thread sleeps until its request is done ---- */
+
+static struct jobq__bed *jobq__baton_bed(jobq *q) {
+    struct jobq__bed *bed = q->baton.beds;
+    jobq__assert(jobq__os_held(&q->baton.mu));
+    while (bed && jobq__os_load(&bed->used)) bed = bed->next;
+    if (!bed) {
+        bed = jobq__mem_new(sizeof *bed);
+        if (!bed) return NULL;
+        if (jobq__os_mutex_init(&bed->mu) || jobq__os_cond_init(&bed->cond, JOBQ__OS_MONO)) {
+            jobq__os_mutex_fini(&bed->mu);
+            jobq__mem_free(bed);
+            return NULL;
+        }
+        bed->next = q->baton.beds;
+        q->baton.beds = bed;
+    }
+    jobq__os_store(&bed->used, 1);
+    return bed;
+}
+
+static void jobq__baton_bed_wake(struct jobq__bed *bed) {
+    jobq__os_lock(&bed->mu);
+    bed->woken = true;
+    jobq__os_unlock(&bed->mu);
+    jobq__os_signal(&bed->cond);
+}
+
+/* False if the time came first. */
+static bool jobq__baton_bed_wait(struct jobq__bed *bed, int64_t until_us) {
+    bool woken;
+    jobq__os_lock(&bed->mu);
+    while (!bed->woken) {
+        if (until_us == INT64_MAX) jobq__os_wait(&bed->cond, &bed->mu);
+        else if (!jobq__os_wait_until(&bed->cond, &bed->mu, until_us)) break;
+    }
+    woken = bed->woken;
+    bed->woken = false;
+    jobq__os_unlock(&bed->mu);
+    return woken;
+}
+
+JOBQ__INTERNAL int jobq__baton_init(jobq *q) {
+    q->baton.tail = &q->baton.head;
+    q->baton.busy_us = q->options.busy_ms > INT64_MAX / 2000 ? INT64_MAX / 2
+                                                             : q->options.busy_ms * 1000;
+    return jobq__os_mutex_init(&q->baton.mu);
+}
+
+JOBQ__INTERNAL void jobq__baton_fini(jobq *q) {
+    struct jobq__bed *bed, *next;
+    for (bed = q->baton.beds; bed; bed = next) {
+        next = bed->next;
+        jobq__os_cond_fini(&bed->cond);
+        jobq__os_mutex_fini(&bed->mu);
+        jobq__mem_free(bed);
+    }
+    jobq__os_mutex_fini(&q->baton.mu);
+}
+
+/* ---- States of a request ---- */
+
+#define JOBQ__BATON_TO(name) (1u << JOBQ__REQUEST_##name)
+
+static const unsigned jobq__baton_edges[] = {
+    [JOBQ__REQUEST_NEW] = JOBQ__BATON_TO(LEAD) | JOBQ__BATON_TO(WAITING) | JOBQ__BATON_TO(GONE),
+    [JOBQ__REQUEST_WAITING] = JOBQ__BATON_TO(TAKEN) | JOBQ__BATON_TO(LEAD) | JOBQ__BATON_TO(GONE),
+    [JOBQ__REQUEST_TAKEN] = JOBQ__BATON_TO(DONE) | JOBQ__BATON_TO(WAITING),
+    [JOBQ__REQUEST_LEAD] = JOBQ__BATON_TO(WAITING),
+    [JOBQ__REQUEST_DONE] = 0,
+    [JOBQ__REQUEST_GONE] = 0,
+};
+
+JOBQ__INTERNAL bool jobq__baton_legal(int from, int to) {
+    if (from < 0 || from >= (int)JOBQ__COUNT(jobq__baton_edges)) return false;
+    if (to < 0 || to > JOBQ__REQUEST_GONE) return false;
+    return (jobq__baton_edges[from] & (1u << to)) != 0;
+}
+
+/* The only place where a state changes. Its thread may be gone with the request at once. */
+static void jobq__baton_step(struct jobq__request *r, enum jobq__request_state to) {
+    jobq__assert(jobq__baton_legal(jobq__os_load(&r->state), (int)to));
+    jobq__os_store(&r->state, (int32_t)to);
+}
+
+/* The same for another's thread; returns where that sleeps, if it does. */
+static struct jobq__bed *jobq__baton_step_other(struct jobq__request *r,
+                                                enum jobq__request_state to) {
+    struct jobq__bed *bed = r->bed;
+    jobq__baton_step(r, to);
+    return bed;
+}
+
+/* ---- The baton ---- */
+
+static void jobq__baton_take_locked(jobq *q, jobq__thread thread) {
+    jobq__assert(jobq__os_held(&q->baton.mu));
+    jobq__os_store(&q->baton.busy, 1);
+    q->baton.holder = thread;
+}
+
+JOBQ__INTERNAL bool jobq__baton_try(jobq *q) {
+    bool free;
+    jobq__os_lock(&q->baton.mu);
+    free = !q->baton.busy;
+    if (free) jobq__baton_take_locked(q, jobq__os_thread_self());
+    jobq__os_unlock(&q->baton.mu);
+    return free;
+}
+
+/* Hands the baton to the first who waits, or lays it down; returns whom to wake. */
+static struct jobq__bed *jobq__baton_hand_on(jobq *q) {
+    struct jobq__request *first = q->baton.head;
+    jobq__assert(jobq__os_held(&q->baton.mu));
+    jobq__assert(q->baton.busy);
+    q->baton.in_job = false;
+    jobq__turn_others(q, false); /* whoever is next sees for himself */
+    if (!first) {
+        jobq__os_store(&q->baton.busy, 0);
+        return NULL;
+    }
+    jobq__baton_take_locked(q, first->thread);
+    if (first->hold) {
+        q->baton.head = first->next;
+        if (!q->baton.head) q->baton.tail = &q->baton.head;
+    }
+    return jobq__baton_step_other(first, JOBQ__REQUEST_LEAD);
+}
+
+/* When the baton lies free again an idle worker may have outcomes to commit. */
+static void jobq__baton_rouse(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__worker *worker = NULL;
+    jobq__os_lock(&pool->mu);
+    if (pool->sched.wants_baton) jobq__core_kick_locked(q);
+    pool->sched.wants_baton = false;
+    if (!jobq__list_empty(&pool->crew.idle) && jobq__core_commit_due(q, jobq__clock_mono_us()))
+        worker = jobq__core_wake_idle(q);
+    if (worker) jobq__os_signal(&worker->cond);
+    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
+    jobq__os_unlock(&pool->mu);
+}
+
+JOBQ__INTERNAL void jobq__baton_release(jobq *q) {
+    struct jobq__bed *bed;
+    jobq__os_lock(&q->baton.mu);
+    bed = jobq__baton_hand_on(q);
+    jobq__os_unlock(&q->baton.mu);
+    if (bed) jobq__baton_bed_wake(bed);
+    else jobq__baton_rouse(q);
+}
+
+JOBQ__INTERNAL void jobq__baton_set_job(jobq *q, bool in_job) {
+    jobq__os_lock(&q->baton.mu);
+    jobq__assert(q->baton.busy);
+    q->baton.in_job = in_job;
+    jobq__turn_others(q, in_job);
+    jobq__os_unlock(&q->baton.mu);
+}
+
+JOBQ__INTERNAL bool jobq__baton_by_job(jobq *q) {
+    bool by_job;
+    jobq__os_lock(&q->baton.mu);
+    by_job = q->baton.busy && q->baton.in_job;
+    jobq__os_unlock(&q->baton.mu);
+    return by_job;
+}
+
+JOBQ__INTERNAL bool jobq__baton_in_job(jobq *q) {
+    bool in_job;
+    if (!jobq__os_load(&q->baton.busy)) return false;
+    jobq__os_lock(&q->baton.mu);
+    in_job = q->baton.busy && q->baton.in_job
+          && jobq__os_thread_same(q->baton.holder, jobq__os_thread_self());
+    jobq__os_unlock(&q->baton.mu);
+    return in_job;
+}
+
+/* ---- The line ---- */
+
+static void jobq__baton_append(jobq *q, struct jobq__request *r) {
+    r->next = NULL;
+    if (r->sync) jobq__os_store(&q->baton.syncs, q->baton.syncs + 1);
+    *q->baton.tail = r;
+    q->baton.tail = &r->next;
+}
+
+JOBQ__INTERNAL bool jobq__baton_withdraw(jobq *q, struct jobq__request *r) {
+    struct jobq__request **at;
+    bool found = false;
+    jobq__os_lock(&q->baton.mu);
+    if (jobq__os_load(&r->state) == JOBQ__REQUEST_WAITING) {
+        for (at = &q->baton.head; *at != r; at = &(*at)->next) {}
+        *at = r->next;
+        if (!r->next) q->baton.tail = at;
+        if (r->sync) jobq__os_store(&q->baton.syncs, q->baton.syncs - 1);
+        jobq__baton_step(r, JOBQ__REQUEST_GONE);
+        found = true;
+    }
+    jobq__os_unlock(&q->baton.mu);
+    return found;
+}
+
+/* What the clock shows by which the request waits. With baton.mu held. */
+static int64_t jobq__baton_shows(const jobq *q, const struct jobq__request *r, int64_t now_us) {
+    return r->counts ? jobq__turn_others_had(q, now_us) : now_us;
+}
+
+static int64_t jobq__baton_left(const jobq *q, const struct jobq__request *r, int64_t now_us) {
+    int64_t left_us = r->wait_us - (jobq__baton_shows(q, r, now_us) - r->from_us);
+    return JOBQ__MAX(left_us, 0);
+}
+
+static int64_t jobq__baton_until_locked(const jobq *q, const struct jobq__request *r,
+                                        int64_t now_us) {
+    int64_t left_us = jobq__baton_left(q, r, now_us);
+    if (r->counts && !q->turn.others_us) left_us = JOBQ__MAX(left_us, JOBQ__TURN_PAUSE_MAX_US);
+    return jobq__add(now_us, left_us);
+}
+
+JOBQ__INTERNAL int64_t jobq__baton_until(jobq *q, const struct jobq__request *r, int64_t now_us) {
+    int64_t until_us;
+    jobq__os_lock(&q->baton.mu);
+    until_us = jobq__baton_until_locked(q, r, now_us);
+    jobq__os_unlock(&q->baton.mu);
+    return until_us;
+}
+
+JOBQ__INTERNAL int64_t jobq__baton_rest(jobq *q, const struct jobq__request *r) {
+    int64_t now_us = jobq__clock_mono_us(), left_us;
+    jobq__os_lock(&q->baton.mu);
+    left_us = jobq__baton_left(q, r, now_us);
+    jobq__os_unlock(&q->baton.mu);
+    return left_us;
+}
+
+/* Sleeps until the request is done, has the baton, or was withdrawn because its time is over. */
+static enum jobq__request_state jobq__baton_await(jobq *q, struct jobq__request *r,
+                                                  int64_t until_us) {
+    int state;
+    while ((state = jobq__os_load(&r->state)) == JOBQ__REQUEST_WAITING
+           || state == JOBQ__REQUEST_TAKEN) {
+        int64_t limit_us = state == JOBQ__REQUEST_WAITING ? until_us : INT64_MAX, now_us;
+        if (jobq__baton_bed_wait(r->bed, limit_us)) continue;
+        now_us = jobq__clock_mono_us();
+        until_us = jobq__baton_until(q, r, now_us);
+        if (now_us >= until_us && jobq__baton_withdraw(q, r)) return JOBQ__REQUEST_GONE;
+    }
+    return (enum jobq__request_state)state;
+}
+
+/* Takes the baton, or a place in the line; until when that is kept. With baton.mu held. */
+static int64_t jobq__baton_come(jobq *q, struct jobq__request *r) {
+    bool wait = q->baton.busy != 0;
+    int64_t now_us = 0, until_us = 0;
+    jobq__assert(wait || !q->baton.head);
+    /* Nobody asks for the time who need not wait: others have nothing while the baton is free. */
+    if (wait || !r->counts) now_us = jobq__clock_mono_us();
+    r->from_us = jobq__baton_shows(q, r, now_us);
+    if (wait) until_us = jobq__baton_until_locked(q, r, now_us);
+    if (wait) r->bed = jobq__baton_bed(q);
+    if (!wait) jobq__baton_take_locked(q, r->thread);
+    jobq__baton_step(r, !wait ? JOBQ__REQUEST_LEAD : r->bed ? JOBQ__REQUEST_WAITING
+                                                            : JOBQ__REQUEST_GONE);
+    if (wait ? r->bed != NULL : !r->hold) jobq__baton_append(q, r);
+    return until_us;
+}
+
+JOBQ__INTERNAL enum jobq__request_state jobq__baton_enter(jobq *q, struct jobq__request *r) {
+    enum jobq__request_state state;
+    int64_t until_us;
+    r->thread = jobq__os_thread_self();
+    r->bed = NULL;
+    r->state = JOBQ__REQUEST_NEW;
+    r->rc = JOBQ_OK;
+    jobq__os_lock(&q->baton.mu);
+    until_us = jobq__baton_come(q, r);
+    state = (enum jobq__request_state)jobq__os_load(&r->state);
+    jobq__os_unlock(&q->baton.mu);
+    if (state == JOBQ__REQUEST_GONE) r->rc = jobq__err_set(r->err, JOBQ_NO_MEMORY, NULL);
+    if (state != JOBQ__REQUEST_WAITING) return state;
+    state = jobq__baton_await(q, r, until_us);
+    jobq__os_store(&r->bed->used, 0);
+    if (state == JOBQ__REQUEST_GONE) r->rc = jobq__turn_busy(q, "nothing was stored", r->err);
+    return state;
+}
+
+JOBQ__INTERNAL void jobq__baton_line_up(struct jobq__request *r) {
+    jobq__assert(!r->hold);
+    jobq__baton_step(r, JOBQ__REQUEST_WAITING);
+}
+
+JOBQ__INTERNAL int jobq__baton_hold(jobq *q, int64_t *left_us) {
+    struct jobq__request request;
+    memset(&request, 0, sizeof request);
+    request.hold = request.counts = true;
+    request.wait_us = *left_us;
+    jobq__baton_enter(q, &request);
+    *left_us = jobq__baton_rest(q, &request);
+    return request.rc;
+}
+
+JOBQ__INTERNAL int jobq__baton_hold_within(jobq *q, int64_t wait_us) {
+    struct jobq__request request;
+    memset(&request, 0, sizeof request);
+    request.hold = true;
+    request.wait_us = wait_us;
+    jobq__baton_enter(q, &request);
+    return request.rc;
+}
+
+/* ---- Groups ---- */
+
+JOBQ__INTERNAL bool jobq__baton_syncs(const jobq *q, const struct jobq__request *r) {
+    return q->options.durability == JOBQ_RELAXED && r && r->sync;
+}
+
+JOBQ__INTERNAL bool jobq__baton_first_syncs(jobq *q) {
+    bool sync;
+    if (!jobq__os_load(&q->baton.syncs)) return false;
+    jobq__os_lock(&q->baton.mu);
+    sync = jobq__baton_syncs(q, q->baton.head);
+    jobq__os_unlock(&q->baton.mu);
+    return sync;
+}
+
+JOBQ__INTERNAL struct jobq__request *jobq__baton_collect(jobq *q, bool sync) {
+    struct jobq__request *list, **end = &q->baton.head;
+    int count = 0;
+    jobq__os_lock(&q->baton.mu);
+    list = q->baton.head;
+    while (*end && !(*end)->hold && count < JOBQ__GROUP
+           && (sync || !jobq__baton_syncs(q, *end))) {
+        if ((*end)->sync) jobq__os_store(&q->baton.syncs, q->baton.syncs - 1);
+        jobq__baton_step(*end, JOBQ__REQUEST_TAKEN);
+        end = &(*end)->next;
+        count++;
+    }
+    if (end == &q->baton.head) {
+        list = NULL;
+    } else {
+        q->baton.head = *end;
+        *end = NULL;
+        if (!q->baton.head) q->baton.tail = &q->baton.head;
+    }
+    jobq__os_unlock(&q->baton.mu);
+    return list;
+}
+
+/* What has been decided is done, the rest goes back to the front of the line. With baton.mu
+ * held. */
+static void jobq__baton_let_go(jobq *q, struct jobq__request *group,
+                               struct jobq__sleepers *sleepers) {
+    struct jobq__request *r, *after, *back = NULL, **end = &back;
+    jobq__thread self = jobq__os_thread_self();
+    struct jobq__bed *bed;
+    for (r = group; r; r = after) {
+        bool own = jobq__os_thread_same(r->thread, self), again = r->rc == JOBQ__TAKEN;
+        after = r->next;
+        if (again) {
+            *end = r;
+            end = &r->next;
+            if (r->sync) jobq__os_store(&q->baton.syncs, q->baton.syncs + 1);
+        }
+        bed = jobq__baton_step_other(r, again ? JOBQ__REQUEST_WAITING : JOBQ__REQUEST_DONE);
+        if (!own) sleepers->beds[sleepers->count++] = bed;
+    }
+    if (!back) return;
+    *end = q->baton.head;
+    if (!q->baton.head) q->baton.tail = end;
+    q->baton.head = back;
+}
+
+JOBQ__INTERNAL bool jobq__baton_pass(jobq *q, struct jobq__request *group,
+                                     const struct jobq__request *own,
+                                     struct jobq__sleepers *sleepers) {
+    struct jobq__bed *next = NULL;
+    bool keep;
+    sleepers->count = 0;
+    jobq__os_lock(&q->baton.mu);
+    jobq__baton_let_go(q, group, sleepers);
+    keep = own && jobq__os_load(&own->state) != JOBQ__REQUEST_DONE;
+    if (!keep) next = jobq__baton_hand_on(q);
+    jobq__os_unlock(&q->baton.mu);
+    sleepers->laid_down = !keep && !next;
+    if (next) jobq__baton_bed_wake(next);
+    return keep;
+}
+
+JOBQ__INTERNAL void jobq__baton_wake(jobq *q, const struct jobq__sleepers *sleepers) {
+    int i;
+    for (i = 0; i < sleepers->count; i++) jobq__baton_bed_wake(sleepers->beds[i]);
+    if (sleepers->laid_down) jobq__baton_rouse(q);
+}
+
+/*==== log.h ====*/
+/* log.h - checkpoints: when the log is copied into the database, and how. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/log.h"
+#endif
+#ifndef JOBQ__LOG_H
+#define JOBQ__LOG_H
+
+/* #include "disk.h" */
+/* #include "turn.h" */
+
+/* Design note.
+ *
+ * Commits go into the log. When that has as many pages as jobq__disk_log_pages says, it is copied
+ * into the database, on a connection of its own, so that no reader waits for it:
+ *
+ *   IDLE   -> DUE     log_mind       after a commit: it has grown to wal_next pages
+ *   DUE    -> IDLE    log_copy_now   by the scheduler (pool.work.checkpoint), or, where there is
+ *                                    none or it does not come to it, by who has committed
+ *   DUE    -> DUE     log_copy_now   another connection has the file: put off (turn.h)
+ *
+ * The writer holds its lock meanwhile, so no commit can wrap the log under the checkpoint (that is
+ * the race that damaged databases before SQLite 3.51.3), nor take what is lent for it. Somebody who
+ * reads an old state keeps the log from being copied whole: then it is tried again when as much has
+ * been added. A log that has become far too long is cut off, too.
+ *
+ * On a full disk (disk.h) the log is copied and cut off after each transaction: what is in it is
+ * room that the next one has not.
+ *
+ * All of it with the baton, or before anybody else has the queue. A client leaves the log to the
+ * owner, and a memory database has none. */
+
+/* Copies the log into the database; on a full disk, or if told to, cuts it off, too. *all: nobody
+ * needs the log any more. JOBQ_BUSY: another connection has the file until then. */
+JOBQ__INTERNAL int jobq__log_copy(jobq *q, int64_t until_us, bool cut, bool *all);
+/* The same as a checkpoint of a queue that is open, with all that goes with it; put off if another
+ * connection has the file. Within the work on one group: the reserve stays lent. */
+JOBQ__INTERNAL void jobq__log_copy_now(jobq *q);
+/* The same at its end: the reserve is taken back, as far as it can be. */
+JOBQ__INTERNAL void jobq__log_checkpoint(jobq *q);
+
+/* After a commit: takes a checkpoint if one is due and nobody else is there for it. True: the
+ * scheduler is, and is to be woken. */
+JOBQ__INTERNAL bool jobq__log_mind(jobq *q);
+
+#endif
+
+/*==== log.c ====*/
+/* log.c - checkpoints: when the log is copied into the database, and how. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/log.c"
+#endif
+/* #include "log.h" */
+
+JOBQ__INTERNAL int jobq__log_copy(jobq *q, int64_t until_us, bool cut, bool *all) {
+    int rc = jobq__turn_begin_within(q, &q->writer, until_us);
+    *all = false;
+    if (rc != JOBQ_OK) return rc;
+    do {
+        jobq__disk_copying(q);
+        rc = jobq__db_checkpoint(&q->copier, false, all);
+    } while (rc == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY && jobq__disk_full(q));
+    jobq__store_rollback(&q->writer);
+    if (cut || q->disk.level != JOBQ__DISK_ROOMY) rc = jobq__db_checkpoint(&q->writer, true, all);
+    return rc;
+}
+
+/* Of the last commit, whichever connection it was on. */
+static int64_t jobq__log_pages(const jobq *q) {
+    return JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages);
+}
+
+JOBQ__INTERNAL void jobq__log_copy_now(jobq *q) {
+    int64_t pages = jobq__log_pages(q), cap;
+    bool all, cut = pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages;
+    if (q->memory || jobq__os_load(&q->failed)) return;
+    if (jobq__log_copy(q, 0, cut, &all) == JOBQ_BUSY) {
+        jobq__turn_put_off(q);
+        return;
+    }
+    if (all) q->writer.wal_pages = q->job.wal_pages = 0;
+    jobq__disk_copied(q);
+    cap = jobq__disk_log_pages(q);
+    /* Somebody reads an old state: try again when as much has been added. */
+    q->wal_next = all ? cap : pages + cap;
+    jobq__os_lock(&q->pool.mu);
+    q->pool.stats.checkpoints++;
+    q->pool.work.checkpoint = false;
+    jobq__os_unlock(&q->pool.mu);
+}
+
+JOBQ__INTERNAL void jobq__log_checkpoint(jobq *q) {
+    jobq__log_copy_now(q);
+    jobq__disk_end(q);
+}
+
+JOBQ__INTERNAL bool jobq__log_mind(jobq *q) {
+    bool scheduler;
+    if (q->client || q->memory) return false;
+    if (q->disk.level != JOBQ__DISK_ROOMY) {
+        jobq__log_checkpoint(q);
+        return false;
+    }
+    if (jobq__log_pages(q) < q->wal_next) return false;
+    jobq__os_lock(&q->pool.mu);
+    scheduler = q->pool.sched.started;
+    /* Unless it does not come to it. */
+    if (scheduler && jobq__log_pages(q) > 2 * q->wal_next) scheduler = false;
+    if (scheduler) q->pool.work.checkpoint = true;
+    jobq__os_unlock(&q->pool.mu);
+    if (!scheduler) jobq__log_checkpoint(q);
+    return scheduler;
 }
 
 /*==== ring.h ====*/
@@ -10836,54 +11514,54 @@ JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
 }
 
 /*==== commit.h ====*/
-/* commit.h - the baton and the commit groups. */
+/* commit.h - one transaction for a group: who leads it, and what a failure takes along. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/commit.h"
 #endif
 #ifndef JOBQ__COMMIT_H
 #define JOBQ__COMMIT_H
 
-/* #include "disk.h" */
+/* #include "baton.h" */
+/* #include "log.h" */
 /* #include "tx.h" */
 
 /* Design note.
  *
- * Who finds the baton free commits at once, on its own thread, for itself and for everybody who
- * queues meanwhile; it leads one group, hands the baton on, and only then wakes its followers,
- * outside all locks. A group takes requests from the head of the list up to the first that wants
- * the baton for itself (hold).
- *
- *   request: WAITING -> TAKEN (in a group) -> DONE
- *            WAITING -> LEAD  (has the baton now: leads a group, or holds)
- *            WAITING -> gone  (its time is over: JOBQ_BUSY, did not happen)
- *            TAKEN -> WAITING (another connection had the file when it was to be tried again)
+ * Who gets the baton by a request (baton.h) commits at once, on its own thread, for itself and for
+ * everybody who stands in line: it leads one group, hands the baton on, and only then wakes its
+ * followers, outside all locks. Workers and the scheduler lead a group without a request of their
+ * own, for the outcomes that wait.
  *
  * A leader takes the file first (BEGIN IMMEDIATE), and only then the requests: so while another
- * connection writes they stay in the list, and each leaves it when its own time is over. A
- * caller's time, busy_ms, passes only while others have the file: behind commits of this process it
- * just stands in line. Nobody is woken when others take the file: who waits looks again when its
- * time would be over had they had it all along, which is never too late, and at least two
- * milliseconds later. The waits of the pool, of a stop and of a close end at their moment, whoever
- * is in the way. turn.h says who waits how.
+ * connection writes they stay in the line, and each leaves it when its own time is over.
  *
- * Failure path of a group: lost before COMMIT, it is repeated once without the stores, so that
- * outcomes and claims survive somebody's bad row or a full disk; the stores are then tried one by
- * one, each failing with its own code. If COMMIT itself reports an error (other than BUSY), the
- * group may or may not be on the disk: a small synced commit scrubs it (it overwrites the frames in
- * doubt), and then nothing of it has happened. If that fails too the stores are JOBQ_UNKNOWN and
- * the queue stops for good; the next open settles it. On a full disk room is made first (disk.h),
- * and a transaction takes no more outcomes than then fit.
+ * One group, and who performs the steps:
  *
- * The scheduler thread waits only briefly for the baton: a job's transaction may hold it for long,
- * and deadlines must not pass meanwhile. Whoever lays it down tells the scheduler
- * (pool.sched.wants_baton).
+ *   begin       commit_begin      the file is taken; JOBQ__TAKEN: it was not, nothing has happened
+ *   collect     baton_collect     each request of the group gets its rc, whatever comes
+ *   transact    commit_transact   outcomes, requests, claims, COMMIT (tx.h), or all of it undone
+ *   applied     tx_applied        caches, counters and ring change; then each request's after
+ *   again       commit_again      the failure path, see below
+ *   log, room   log_mind, commit_relieve
+ *   pass on     baton_pass
  *
- * A memory database has one connection only, so who looks inside holds the baton as well. */
-
-enum { JOBQ__REQUEST_WAITING, JOBQ__REQUEST_TAKEN, JOBQ__REQUEST_LEAD, JOBQ__REQUEST_DONE };
-
-JOBQ__INTERNAL int jobq__commit_init(jobq *q);
-JOBQ__INTERNAL void jobq__commit_fini(jobq *q);
+ * Failure path: lost before COMMIT, a group is repeated once without the stores (commit_again), so
+ * that outcomes and claims survive somebody's bad row or a full disk; the stores are then tried one
+ * by one, each failing with its own code (commit_stores_alone). If COMMIT itself reports an error
+ * (other than BUSY), the group may or may not be on the disk: a small synced commit scrubs it (it
+ * overwrites the frames in doubt), and then nothing of it has happened (commit_certain). If that
+ * fails too the stores are JOBQ_UNKNOWN and the queue stops for good; the next open settles it. On
+ * a full disk room is made first (commit_make_room), and a transaction takes no more outcomes than
+ * then fit.
+ *
+ * Invariants:
+ *   - Nothing of the queue in memory changes before COMMIT has succeeded.
+ *   - A request's rc is JOBQ_OK exactly if what it wrote is committed; only JOBQ_UNKNOWN leaves
+ *     that open.
+ *   - COMMIT is reached from commit_transact, commit_scrub_once and commit_job_end only.
+ *
+ * May touch what the baton guards, and pool.mu for a moment; called from api, run, pool and
+ * scheduler. */
 
 /* Has the request written by some group and returns its code. Blocks for that commit; JOBQ_BUSY
  * when others have had the file for busy_ms meanwhile, or for *left_us, of which is taken what they
@@ -10896,25 +11574,9 @@ JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *re
 /* A group without a request of one's own: settle and claim what there is. By busy_ms, too. */
 JOBQ__INTERNAL int jobq__commit_now(jobq *q);
 
-/* For workers: takes the baton if it is free. */
-JOBQ__INTERNAL bool jobq__commit_try(jobq *q);
-/* For workers and the scheduler, who wait for nobody: leads one group and hands the baton on. If
- * another connection has the file nothing happens, and the pool comes again soon. */
+/* For workers and the scheduler, who wait for nobody, with the baton: leads one group and hands it
+ * on. If another connection has the file nothing happens, and the pool comes again soon. */
 JOBQ__INTERNAL void jobq__commit_lead(jobq *q);
-
-/* The baton for oneself; JOBQ_BUSY when others have had the file for *left_us, of which is taken
- * what they had of it. */
-JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t *left_us);
-/* The same, but JOBQ_BUSY after wait_us of real time. */
-JOBQ__INTERNAL int jobq__commit_hold_within(jobq *q, int64_t wait_us);
-JOBQ__INTERNAL void jobq__commit_release(jobq *q);
-
-/* The holder is inside a job's transaction (or leaves it). */
-JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job);
-/* True if the baton belongs to a job's transaction. */
-JOBQ__INTERNAL bool jobq__commit_by_job(jobq *q);
-/* True if this thread holds the baton for a job's transaction. */
-JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q);
 
 /* Ends the job's transaction and hands the baton on. If what the handler wrote is to be kept it is
  * committed with the entry's verdict; otherwise, and on failure, nothing is kept and the entry is
@@ -10932,150 +11594,15 @@ JOBQ__INTERNAL int jobq__commit_join(struct jobq__tx *tx, struct jobq__request *
 /* Signals what a commit has made ready. Outside all locks. */
 JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes);
 
-/* With the baton held, or before anybody else has the queue: copies the log into the database; on a
- * full disk, or if told to, cuts it off, too. *all: nobody needs the log any more. JOBQ_BUSY:
- * another connection has the file until then. */
-JOBQ__INTERNAL int jobq__commit_copy_log(jobq *q, int64_t until_us, bool cut, bool *all);
-/* With the baton held: the same. Put off if another connection has the file. */
-JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q);
-
 #endif
 
 /*==== commit.c ====*/
-/* commit.c - the baton and the commit groups. */
+/* commit.c - one transaction for a group: who leads it, and what a failure takes along. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/commit.c"
 #endif
 /* #include "commit.h" */
 /* #include "schema.h" */
-
-/* ---- Beds: where a thread sleeps until its request is done. They are kept until close, so a
- * late signal can only wake somebody who looks again. ---- */
-
-static struct jobq__bed *jobq__commit_bed(jobq *q) {
-    struct jobq__bed *bed = q->commit.beds;
-    jobq__assert(jobq__os_held(&q->commit.mu));
-    while (bed && jobq__os_load(&bed->used)) bed = bed->next;
-    if (!bed) {
-        bed = jobq__mem_new(sizeof *bed);
-        if (!bed) return NULL;
-        if (jobq__os_mutex_init(&bed->mu) || jobq__os_cond_init(&bed->cond, JOBQ__OS_MONO)) {
-            jobq__os_mutex_fini(&bed->mu);
-            jobq__mem_free(bed);
-            return NULL;
-        }
-        bed->next = q->commit.beds;
-        q->commit.beds = bed;
-    }
-    jobq__os_store(&bed->used, 1);
-    return bed;
-}
-
-static void jobq__commit_bed_wake(struct jobq__bed *bed) {
-    jobq__os_lock(&bed->mu);
-    bed->woken = true;
-    jobq__os_unlock(&bed->mu);
-    jobq__os_signal(&bed->cond);
-}
-
-/* False if the time came first. */
-static bool jobq__commit_bed_wait(struct jobq__bed *bed, int64_t until_us) {
-    bool woken;
-    jobq__os_lock(&bed->mu);
-    while (!bed->woken) {
-        if (until_us == INT64_MAX) jobq__os_wait(&bed->cond, &bed->mu);
-        else if (!jobq__os_wait_until(&bed->cond, &bed->mu, until_us)) break;
-    }
-    woken = bed->woken;
-    bed->woken = false;
-    jobq__os_unlock(&bed->mu);
-    return woken;
-}
-
-JOBQ__INTERNAL int jobq__commit_init(jobq *q) {
-    q->commit.tail = &q->commit.head;
-    q->commit.busy_us = q->options.busy_ms > INT64_MAX / 2000 ? INT64_MAX / 2
-                                                              : q->options.busy_ms * 1000;
-    return jobq__os_mutex_init(&q->commit.mu);
-}
-
-JOBQ__INTERNAL void jobq__commit_fini(jobq *q) {
-    struct jobq__bed *bed, *next;
-    for (bed = q->commit.beds; bed; bed = next) {
-        next = bed->next;
-        jobq__os_cond_fini(&bed->cond);
-        jobq__os_mutex_fini(&bed->mu);
-        jobq__mem_free(bed);
-    }
-    jobq__os_mutex_fini(&q->commit.mu);
-}
-
-/* ---- The baton ---- */
-
-static void jobq__commit_take_locked(jobq *q, jobq__thread thread) {
-    jobq__assert(jobq__os_held(&q->commit.mu));
-    jobq__os_store(&q->commit.busy, 1);
-    q->commit.holder = thread;
-}
-
-JOBQ__INTERNAL bool jobq__commit_try(jobq *q) {
-    bool free;
-    jobq__os_lock(&q->commit.mu);
-    free = !q->commit.busy;
-    if (free) jobq__commit_take_locked(q, jobq__os_thread_self());
-    jobq__os_unlock(&q->commit.mu);
-    return free;
-}
-
-/* Gives the request back to its thread, which looks at the state without a lock and may be gone
- * with it at once; returns where it sleeps, if it does. */
-static struct jobq__bed *jobq__commit_let_go(struct jobq__request *r, int32_t state) {
-    struct jobq__bed *bed = r->bed;
-    jobq__assert(jobq__os_load(&r->state) < JOBQ__REQUEST_LEAD);
-    jobq__os_store(&r->state, state);
-    return bed;
-}
-
-/* Hands the baton to the first who waits, or lays it down; returns whom to wake. */
-static struct jobq__bed *jobq__commit_hand_on(jobq *q) {
-    struct jobq__request *first = q->commit.head;
-    jobq__assert(jobq__os_held(&q->commit.mu));
-    q->commit.in_job = false;
-    jobq__turn_others(q, false); /* whoever is next sees for himself */
-    if (!first) {
-        jobq__os_store(&q->commit.busy, 0);
-        return NULL;
-    }
-    jobq__commit_take_locked(q, first->thread);
-    if (first->hold) {
-        q->commit.head = first->next;
-        if (!q->commit.head) q->commit.tail = &q->commit.head;
-    }
-    return jobq__commit_let_go(first, JOBQ__REQUEST_LEAD);
-}
-
-/* When the baton lies free again an idle worker may have outcomes to commit. */
-static void jobq__commit_rouse(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    struct jobq__worker *worker = NULL;
-    jobq__os_lock(&pool->mu);
-    if (pool->sched.wants_baton) jobq__core_kick_locked(q);
-    pool->sched.wants_baton = false;
-    if (!jobq__list_empty(&pool->crew.idle) && jobq__core_commit_due(q, jobq__clock_mono_us()))
-        worker = jobq__core_wake_idle(q);
-    if (worker) jobq__os_signal(&worker->cond);
-    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
-    jobq__os_unlock(&pool->mu);
-}
-
-JOBQ__INTERNAL void jobq__commit_release(jobq *q) {
-    struct jobq__bed *bed;
-    jobq__os_lock(&q->commit.mu);
-    bed = jobq__commit_hand_on(q);
-    jobq__os_unlock(&q->commit.mu);
-    if (bed) jobq__commit_bed_wake(bed);
-    else jobq__commit_rouse(q);
-}
 
 /* ---- One transaction ---- */
 
@@ -11160,11 +11687,6 @@ static int jobq__commit_body(struct jobq__tx *tx, struct jobq__request *list,
     return rc == JOBQ_OK ? jobq__tx_fill(tx) : rc;
 }
 
-/* True if this request's transaction is to be synced although the queue is RELAXED. */
-static bool jobq__commit_syncs(const jobq *q, const struct jobq__request *r) {
-    return q->options.durability == JOBQ_RELAXED && r && r->sync;
-}
-
 /* BEGIN; sync: the transaction is to be synced although the queue is RELAXED, which SQLite has to
  * be told before. */
 static int jobq__commit_begin(jobq *q, bool sync, bool insist) {
@@ -11243,79 +11765,9 @@ static int jobq__commit_insist(jobq *q, int (*once)(jobq *q, void *arg), void *a
 
 /* Others may have the file, and for longer than busy_ms allows. */
 static int jobq__commit_scrub(jobq *q) {
-    int64_t wait_us = JOBQ__MAX(q->commit.busy_us, JOBQ__SCRUB_US);
+    int64_t wait_us = JOBQ__MAX(q->baton.busy_us, JOBQ__SCRUB_US);
     int64_t until_us = jobq__add(jobq__clock_mono_us(), wait_us);
     return jobq__commit_insist(q, jobq__commit_scrub_once, &until_us);
-}
-
-/* ---- Checkpoints ---- */
-
-/* The writer holds its lock meanwhile, so no commit can wrap the log under the checkpoint (that is
- * the race that damaged databases before SQLite 3.51.3), nor take what is lent for it. */
-JOBQ__INTERNAL int jobq__commit_copy_log(jobq *q, int64_t until_us, bool cut, bool *all) {
-    int rc = jobq__turn_begin_within(q, &q->writer, until_us);
-    *all = false;
-    if (rc != JOBQ_OK) return rc;
-    do {
-        jobq__disk_copying(q);
-        rc = jobq__db_checkpoint(&q->copier, false, all);
-    } while (rc == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY && jobq__disk_full(q));
-    jobq__store_rollback(&q->writer);
-    if (cut || q->disk.level != JOBQ__DISK_ROOMY) rc = jobq__db_checkpoint(&q->writer, true, all);
-    return rc;
-}
-
-/* Another connection has the file: the pool comes again when it may be free. */
-static void jobq__commit_put_off(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    int64_t at_us = jobq__clock_mono_us() + jobq__turn_pause_max_us(q);
-    jobq__os_lock(&pool->mu);
-    pool->work.retry_at_us = JOBQ__MAX(at_us, q->turn.away_us);
-    jobq__os_unlock(&pool->mu);
-    jobq__core_kick(q);
-}
-
-static void jobq__commit_copy(jobq *q) {
-    int64_t pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages), cap;
-    bool all, cut = pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages;
-    if (q->memory || jobq__os_load(&q->failed)) return;
-    if (jobq__commit_copy_log(q, 0, cut, &all) == JOBQ_BUSY) {
-        jobq__commit_put_off(q);
-        return;
-    }
-    if (all) q->writer.wal_pages = q->job.wal_pages = 0;
-    jobq__disk_copied(q);
-    cap = jobq__disk_log_pages(q);
-    /* Somebody reads an old state: try again when as much has been added. */
-    q->wal_next = all ? cap : pages + cap;
-    jobq__os_lock(&q->pool.mu);
-    q->pool.stats.checkpoints++;
-    q->pool.work.checkpoint = false;
-    jobq__os_unlock(&q->pool.mu);
-}
-
-JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q) {
-    jobq__commit_copy(q);
-    jobq__disk_end(q);
-}
-
-/* The scheduler takes checkpoints; without one, whoever committed does. */
-static void jobq__commit_mind_log(jobq *q, struct jobq__wakes *wakes) {
-    bool scheduler;
-    if (q->client || q->memory) return;
-    if (q->disk.level != JOBQ__DISK_ROOMY) {
-        jobq__commit_checkpoint(q);
-        return;
-    }
-    if (JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) < q->wal_next) return;
-    jobq__os_lock(&q->pool.mu);
-    scheduler = q->pool.sched.started;
-    /* Unless it does not come to it. */
-    if (scheduler && JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) > 2 * q->wal_next)
-        scheduler = false;
-    if (scheduler) wakes->scheduler = q->pool.work.checkpoint = true;
-    jobq__os_unlock(&q->pool.mu);
-    if (!scheduler) jobq__commit_checkpoint(q);
 }
 
 /* ---- One group ---- */
@@ -11379,7 +11831,7 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
             continue;
         }
         jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_REQUESTS);
-        rc = jobq__commit_attempt(&q->tx, list, JOBQ__COMMIT_ONE, jobq__commit_syncs(q, list),
+        rc = jobq__commit_attempt(&q->tx, list, JOBQ__COMMIT_ONE, jobq__baton_syncs(q, list),
                                   &ended);
         if (rc == JOBQ_OK) {
             jobq__tx_applied(&q->tx, wakes);
@@ -11395,7 +11847,7 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
         if (!jobq__commit_certain(q, q->tx.db, rc, ended)) rc = JOBQ_UNKNOWN;
         list->rc = jobq__commit_sqlite(&q->tx, list, rc);
         jobq__tx_failed(&q->tx);
-        if (rc == JOBQ_FULL && jobq__disk_full(q)) jobq__commit_checkpoint(q);
+        if (rc == JOBQ_FULL && jobq__disk_full(q)) jobq__log_checkpoint(q);
     }
 }
 
@@ -11404,7 +11856,7 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
 static bool jobq__commit_make_room(jobq *q) {
     if (!jobq__disk_full(q)) return false;
     jobq__tx_failed(&q->tx);
-    jobq__commit_copy(q);
+    jobq__log_copy_now(q);
     jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_OUTCOMES);
     return true;
 }
@@ -11460,10 +11912,7 @@ static int jobq__commit_may_write(jobq *q, int64_t now_us, jobq_error *why) {
 /* ---- Room for new work ---- */
 
 static int jobq__commit_write_relief(struct jobq__tx *tx, struct jobq__request *r) {
-    jobq *q = tx->q;
-    tx->claims_changed = true; /* it also remembers the highest id */
-    return jobq__store_prune_done(tx->db, jobq__disk_batch(q, JOBQ__PRUNE_ROWS), r->arg,
-                                  &tx->last_id);
+    return jobq__disk_give_way(tx, r->arg);
 }
 
 /* New work was refused on a full disk: the oldest jobs that are done go, a slice of them at a time,
@@ -11478,7 +11927,7 @@ static void jobq__commit_relieve(jobq *q, struct jobq__wakes *wakes) {
     while (dropped < JOBQ__PRUNE_ROWS && jobq__disk_presses(q)) {
         count = 0;
         jobq__commit_stores_alone(q, &request, wakes);
-        jobq__commit_checkpoint(q);
+        jobq__log_checkpoint(q);
         if (request.rc != JOBQ_OK || !count) break;
         dropped += count;
     }
@@ -11487,48 +11936,15 @@ static void jobq__commit_relieve(jobq *q, struct jobq__wakes *wakes) {
 
 /* ---- Leading ---- */
 
-static bool jobq__commit_first_syncs(jobq *q) {
-    bool sync;
-    if (!jobq__os_load(&q->commit.syncs)) return false;
-    jobq__os_lock(&q->commit.mu);
-    sync = jobq__commit_syncs(q, q->commit.head);
-    jobq__os_unlock(&q->commit.mu);
-    return sync;
-}
-
-/* Up to the first that wants the baton for itself, or a sync that this transaction does not do. */
-static struct jobq__request *jobq__commit_collect(jobq *q, bool sync) {
-    struct jobq__request *list, **end = &q->commit.head;
-    int count = 0;
-    jobq__os_lock(&q->commit.mu);
-    list = q->commit.head;
-    while (*end && !(*end)->hold && count < JOBQ__GROUP
-           && (sync || !jobq__commit_syncs(q, *end))) {
-        if ((*end)->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs - 1);
-        jobq__os_store(&(*end)->state, JOBQ__REQUEST_TAKEN);
-        end = &(*end)->next;
-        count++;
-    }
-    if (end == &q->commit.head) {
-        list = NULL;
-    } else {
-        q->commit.head = *end;
-        *end = NULL;
-        if (!q->commit.head) q->commit.tail = &q->commit.head;
-    }
-    jobq__os_unlock(&q->commit.mu);
-    return list;
-}
-
 /* JOBQ__TAKEN with *list NULL: another connection has the file. */
 static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq__request **list,
                               struct jobq__wakes *wakes) {
-    bool ended, sync = jobq__commit_first_syncs(q);
+    bool ended, sync = jobq__baton_first_syncs(q);
     struct jobq__request *r;
     jobq_error why;
     int rc = jobq__commit_may_write(q, now_us, &why);
     if (rc != JOBQ_OK) {
-        *list = jobq__commit_collect(q, true);
+        *list = jobq__baton_collect(q, true);
         for (r = *list; r; r = r->next)
             if (r->err) *r->err = why;
         jobq__commit_all(*list, rc, q);
@@ -11536,7 +11952,7 @@ static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq_
     }
     rc = jobq__commit_begin(q, sync, insist);
     if (rc == JOBQ_OK) {
-        *list = jobq__commit_collect(q, sync);
+        *list = jobq__baton_collect(q, sync);
         for (r = *list; r; r = r->next) r->rc = JOBQ_OK;
         jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_OUTCOMES);
         rc = jobq__commit_transact(&q->tx, *list, JOBQ__COMMIT_ALL, &ended);
@@ -11550,7 +11966,7 @@ static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq_
         }
         if (rc == JOBQ__TAKEN) jobq__tx_failed(&q->tx);
     } else if (rc != JOBQ__TAKEN) {
-        *list = jobq__commit_collect(q, true);
+        *list = jobq__baton_collect(q, true);
         jobq__commit_all(*list, rc, q);
     }
     if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
@@ -11569,62 +11985,31 @@ static void jobq__commit_note_times(jobq *q, bool stores, int64_t from_us, int64
     jobq__os_unlock(&pool->mu);
 }
 
-/* What has been decided is done, the rest goes back to the front of the list; returns how many
- * beds are to be woken. With commit.mu held. */
-static int jobq__commit_finish(jobq *q, struct jobq__request *list, struct jobq__bed **beds) {
-    struct jobq__request *r, *after, *back = NULL, **end = &back;
-    jobq__thread self = jobq__os_thread_self();
-    struct jobq__bed *bed;
-    int count = 0;
-    for (r = list; r; r = after) {
-        bool own = jobq__os_thread_same(r->thread, self), again = r->rc == JOBQ__TAKEN;
-        after = r->next;
-        if (again) {
-            *end = r;
-            end = &r->next;
-            if (r->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs + 1);
-        }
-        bed = jobq__commit_let_go(r, again ? JOBQ__REQUEST_WAITING : JOBQ__REQUEST_DONE);
-        if (!own) beds[count++] = bed;
-    }
-    if (!back) return count;
-    *end = q->commit.head;
-    if (!q->commit.head) q->commit.tail = end;
-    q->commit.head = back;
-    return count;
-}
-
 /* Leads one group and hands the baton on. JOBQ__TAKEN: another connection has the file, and if
  * there is a request of one's own that has to wait for it, one still has the baton. */
 static int jobq__commit_lead_once(jobq *q, const struct jobq__request *own, bool insist) {
-    struct jobq__bed *beds[JOBQ__GROUP], *next = NULL;
     struct jobq__request *list = NULL;
+    struct jobq__sleepers sleepers;
     struct jobq__wakes wakes;
     int64_t from_us = jobq__clock_mono_us(), to_us;
-    int count, i, rc;
     bool keep;
+    int rc;
     wakes.count = 0;
     wakes.scheduler = wakes.loop = false;
     rc = jobq__commit_group(q, from_us, insist, &list, &wakes);
     if (rc == JOBQ__TAKEN && !list && own) return rc;
     if (rc == JOBQ__TAKEN) {
-        jobq__commit_put_off(q);
+        jobq__turn_put_off(q);
     } else {
         to_us = jobq__clock_mono_us();
         jobq__commit_note_times(q, list != NULL, from_us, to_us);
         jobq__turn_end(q, from_us, to_us);
-        jobq__commit_mind_log(q, &wakes);
+        if (jobq__log_mind(q)) wakes.scheduler = true;
         jobq__commit_relieve(q, &wakes);
     }
-    jobq__os_lock(&q->commit.mu);
-    count = jobq__commit_finish(q, list, beds);
-    keep = own && jobq__os_load(&own->state) != JOBQ__REQUEST_DONE;
-    if (!keep) next = jobq__commit_hand_on(q);
-    jobq__os_unlock(&q->commit.mu);
-    if (next) jobq__commit_bed_wake(next);
+    keep = jobq__baton_pass(q, list, own, &sleepers);
     jobq__commit_wake(q, &wakes);
-    for (i = 0; i < count; i++) jobq__commit_bed_wake(beds[i]);
-    if (!next && !keep) jobq__commit_rouse(q);
+    jobq__baton_wake(q, &sleepers);
     return keep ? JOBQ__TAKEN : rc;
 }
 
@@ -11641,113 +12026,22 @@ JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes) 
 
 /* ---- Requests ---- */
 
-static void jobq__commit_append(jobq *q, struct jobq__request *r) {
-    r->next = NULL;
-    if (r->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs + 1);
-    *q->commit.tail = r;
-    q->commit.tail = &r->next;
-}
-
-/* Takes a request out of the list if no group has it yet. */
-static bool jobq__commit_withdraw(jobq *q, struct jobq__request *r) {
-    struct jobq__request **at;
-    bool found = false;
-    jobq__os_lock(&q->commit.mu);
-    if (jobq__os_load(&r->state) == JOBQ__REQUEST_WAITING) {
-        for (at = &q->commit.head; *at != r; at = &(*at)->next) {}
-        *at = r->next;
-        if (!r->next) q->commit.tail = at;
-        if (r->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs - 1);
-        found = true;
-    }
-    jobq__os_unlock(&q->commit.mu);
-    return found;
-}
-
-/* What the clock shows by which the request waits. With commit.mu held. */
-static int64_t jobq__commit_shows(const jobq *q, const struct jobq__request *r, int64_t now_us) {
-    return r->counts ? jobq__turn_others_had(q, now_us) : now_us;
-}
-
-static int64_t jobq__commit_left(const jobq *q, const struct jobq__request *r, int64_t now_us) {
-    int64_t left_us = r->wait_us - (jobq__commit_shows(q, r, now_us) - r->from_us);
-    return JOBQ__MAX(left_us, 0);
-}
-
-/* When the request's time is over, if its clock goes on. While it stands still: when to look again,
- * for it may begin to go at any moment. With commit.mu held. */
-static int64_t jobq__commit_until(const jobq *q, const struct jobq__request *r, int64_t now_us) {
-    int64_t left_us = jobq__commit_left(q, r, now_us);
-    if (r->counts && !q->turn.others_us) left_us = JOBQ__MAX(left_us, JOBQ__TURN_PAUSE_MAX_US);
-    return jobq__add(now_us, left_us);
-}
-
-/* Waits until the request is done or has the baton; returns that state, or WAITING if its time
- * was over and it was withdrawn. */
-static int jobq__commit_await(jobq *q, struct jobq__request *r, int64_t until_us) {
-    int state;
-    while ((state = jobq__os_load(&r->state)) == JOBQ__REQUEST_WAITING
-           || state == JOBQ__REQUEST_TAKEN) {
-        int64_t limit_us = state == JOBQ__REQUEST_WAITING ? until_us : INT64_MAX, now_us;
-        if (jobq__commit_bed_wait(r->bed, limit_us)) continue;
-        now_us = jobq__clock_mono_us();
-        jobq__os_lock(&q->commit.mu);
-        until_us = jobq__commit_until(q, r, now_us);
-        jobq__os_unlock(&q->commit.mu);
-        if (now_us >= until_us && jobq__commit_withdraw(q, r)) return JOBQ__REQUEST_WAITING;
-    }
-    return state;
-}
-
-/* Queues the request; the state it has reached when this thread has something to do. */
-static int jobq__commit_enter(jobq *q, struct jobq__request *r) {
-    int state = JOBQ__REQUEST_LEAD;
-    int64_t now_us = 0, until_us = 0;
-    bool wait;
-    r->thread = jobq__os_thread_self();
-    r->bed = NULL;
-    r->state = JOBQ__REQUEST_WAITING;
-    r->rc = JOBQ_OK;
-    jobq__os_lock(&q->commit.mu);
-    wait = q->commit.busy != 0;
-    /* Nobody asks for the time who need not wait: others have nothing while the baton is free. */
-    if (wait || !r->counts) now_us = jobq__clock_mono_us();
-    r->from_us = jobq__commit_shows(q, r, now_us);
-    if (wait) until_us = jobq__commit_until(q, r, now_us);
-    if (wait) r->bed = jobq__commit_bed(q);
-    if (!wait) jobq__commit_take_locked(q, r->thread);
-    if (wait && !r->bed) state = JOBQ__REQUEST_DONE;
-    else if (wait || !r->hold) jobq__commit_append(q, r);
-    jobq__os_unlock(&q->commit.mu);
-    if (state == JOBQ__REQUEST_DONE) {
-        r->rc = jobq__err_set(r->err, JOBQ_NO_MEMORY, NULL);
-        return state;
-    }
-    if (!wait) return state;
-    state = jobq__commit_await(q, r, until_us);
-    jobq__os_store(&r->bed->used, 0);
-    if (state == JOBQ__REQUEST_WAITING) r->rc = jobq__turn_busy(q, "nothing was stored", r->err);
-    return state;
-}
-
 /* For who has the baton and a request in the list: leads until that is done or its time is over. */
 static int jobq__commit_lead_own(jobq *q, struct jobq__request *r) {
     int64_t pause_us = 0, now_us, until_us;
     bool last = false;
     int rc;
-    jobq__os_store(&r->state, JOBQ__REQUEST_WAITING);
+    jobq__baton_line_up(r);
     while ((rc = jobq__commit_lead_once(q, r, last)) == JOBQ__TAKEN && !last && !r->once) {
         now_us = jobq__clock_mono_us();
-        jobq__os_lock(&q->commit.mu);
-        until_us = r->until_us ? r->until_us : jobq__commit_until(q, r, now_us);
-        jobq__os_unlock(&q->commit.mu);
+        until_us = r->until_us ? r->until_us : jobq__baton_until(q, r, now_us);
         last = now_us >= until_us;
         if (!last) jobq__turn_pause(q, &pause_us, now_us, until_us);
     }
     if (rc != JOBQ__TAKEN) return rc;
-    jobq__commit_withdraw(q, r);
+    jobq__baton_withdraw(q, r);
     r->rc = jobq__turn_busy(q, "nothing was stored", r->err);
-    jobq__commit_release(q);
+    jobq__baton_release(q);
     return r->rc;
 }
 
@@ -11771,7 +12065,7 @@ static int jobq__commit_ask(jobq *q, struct jobq__request *request, bool counts,
                             int64_t wait_us) {
     request->counts = counts;
     request->wait_us = wait_us;
-    if (jobq__commit_enter(q, request) == JOBQ__REQUEST_LEAD) jobq__commit_lead_own(q, request);
+    if (jobq__baton_enter(q, request) == JOBQ__REQUEST_LEAD) jobq__commit_lead_own(q, request);
     jobq__commit_events(q);
     return request->rc;
 }
@@ -11782,19 +12076,10 @@ static void jobq__commit_throttle(jobq *q) {
     jobq__event_throttle(&q->events);
 }
 
-/* What the request has left of its time; others may still have the file. */
-static int64_t jobq__commit_rest(jobq *q, const struct jobq__request *request) {
-    int64_t now_us = jobq__clock_mono_us(), left_us;
-    jobq__os_lock(&q->commit.mu);
-    left_us = jobq__commit_left(q, request, now_us);
-    jobq__os_unlock(&q->commit.mu);
-    return left_us;
-}
-
 JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request) {
-    int64_t wait_us = request->left_us ? *request->left_us : q->commit.busy_us;
+    int64_t wait_us = request->left_us ? *request->left_us : q->baton.busy_us;
     int rc = jobq__commit_ask(q, request, true, wait_us);
-    if (request->left_us) *request->left_us = jobq__commit_rest(q, request);
+    if (request->left_us) *request->left_us = jobq__baton_rest(q, request);
     jobq__commit_throttle(q);
     return rc;
 }
@@ -11808,57 +12093,15 @@ JOBQ__INTERNAL int jobq__commit_now(jobq *q) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
     request.counts = true;
-    request.wait_us = q->commit.busy_us;
-    if (jobq__commit_enter(q, &request) == JOBQ__REQUEST_LEAD) {
+    request.wait_us = q->baton.busy_us;
+    if (jobq__baton_enter(q, &request) == JOBQ__REQUEST_LEAD) {
         int rc = jobq__commit_lead_own(q, &request);
         if (request.rc == JOBQ_OK) request.rc = rc;
     }
     return request.rc;
 }
 
-JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t *left_us) {
-    struct jobq__request request;
-    memset(&request, 0, sizeof request);
-    request.hold = request.counts = true;
-    request.wait_us = *left_us;
-    jobq__commit_enter(q, &request);
-    *left_us = jobq__commit_rest(q, &request);
-    return request.rc;
-}
-
-JOBQ__INTERNAL int jobq__commit_hold_within(jobq *q, int64_t wait_us) {
-    struct jobq__request request;
-    memset(&request, 0, sizeof request);
-    request.hold = true;
-    request.wait_us = wait_us;
-    jobq__commit_enter(q, &request);
-    return request.rc;
-}
-
-JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job) {
-    jobq__os_lock(&q->commit.mu);
-    q->commit.in_job = in_job;
-    jobq__turn_others(q, in_job);
-    jobq__os_unlock(&q->commit.mu);
-}
-
-JOBQ__INTERNAL bool jobq__commit_by_job(jobq *q) {
-    bool by_job;
-    jobq__os_lock(&q->commit.mu);
-    by_job = q->commit.busy && q->commit.in_job;
-    jobq__os_unlock(&q->commit.mu);
-    return by_job;
-}
-
-JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {
-    bool in_job;
-    if (!jobq__os_load(&q->commit.busy)) return false;
-    jobq__os_lock(&q->commit.mu);
-    in_job = q->commit.busy && q->commit.in_job
-          && jobq__os_thread_same(q->commit.holder, jobq__os_thread_self());
-    jobq__os_unlock(&q->commit.mu);
-    return in_job;
-}
+/* ---- A job's transaction ---- */
 
 /* Puts it among those that the transaction settles, or takes it out. */
 static void jobq__commit_settles(struct jobq__tx *tx, struct jobq__entry *entry, bool settles) {
@@ -11982,8 +12225,8 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     q->tx.db = &q->writer;
     jobq__core_leave_job(q);
     jobq__turn_end(q, q->turn.begun_us, jobq__clock_mono_us());
-    jobq__commit_mind_log(q, &wakes);
-    jobq__commit_release(q);
+    if (jobq__log_mind(q)) wakes.scheduler = true;
+    jobq__baton_release(q);
     jobq__commit_wake(q, &wakes);
     return rc;
 }
@@ -12498,7 +12741,7 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     look->runs = jobq__run_runs;
     look->ctx = NULL;
     if (jobq__core_in_connect(q)) return JOBQ_MISUSE;
-    if (q->memory && !run->in_tx) return jobq__commit_hold_within(q, INT64_MAX);
+    if (q->memory && !run->in_tx) return jobq__baton_hold_within(q, INT64_MAX);
     if (q->memory) jobq__guard_enter(look->db);
     else jobq__core_look(q);
     return JOBQ_OK;
@@ -12508,7 +12751,7 @@ static void jobq__run_looked(struct jobq_run *run, const struct jobq__look *look
     struct jobq__fault why = jobq__db_reason(look->db);
     if (!run->q->memory) jobq__os_unlock(&run->q->reader_mu);
     else if (run->in_tx) jobq__guard_leave(&run->q->writer);
-    else jobq__commit_release(run->q);
+    else jobq__baton_release(run->q);
     jobq__core_heed(run->q, rc, &why);
 }
 
@@ -12713,19 +12956,19 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
     if (jobq__core_in_connect(q)) return jobq__core_refuse_connect("jobq_run_db", err);
     if (!jobq__run_is_ours(run)) return jobq__run_refuse_thread("jobq_run_db", err);
     if (!run->in_tx) {
-        int64_t left_us = q->commit.busy_us;
-        rc = jobq__commit_hold(q, &left_us);
+        int64_t left_us = q->baton.busy_us;
+        rc = jobq__baton_hold(q, &left_us);
         if (rc == JOBQ_BUSY) return jobq__turn_busy(q, jobq__run_not_begun, err);
         if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
         rc = jobq__run_begin_tx(run, left_us, err);
         if (rc != JOBQ_OK) {
-            jobq__commit_release(q);
+            jobq__baton_release(q);
             return rc;
         }
         run->in_tx = true;
         jobq__os_transaction(1);
         q->job_run = run;
-        jobq__commit_set_job(q, true);
+        jobq__baton_set_job(q, true);
     }
     *db = jobq__core_job(q)->handle;
     return JOBQ_OK;
@@ -12966,7 +13209,7 @@ static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_u
 static struct jobq__worker *jobq__pool_rouse(jobq *q) {
     const struct jobq__pool *pool = &q->pool;
     bool more = !pool->ring.count && pool->work.left && pool->life.claiming;
-    return more && !jobq__os_load(&q->commit.busy) ? jobq__core_wake_idle(q) : NULL;
+    return more && !jobq__os_load(&q->baton.busy) ? jobq__core_wake_idle(q) : NULL;
 }
 
 JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
@@ -12998,7 +13241,7 @@ JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
  * when an idle worker leaves them to it. With pool.mu held. */
 static int64_t jobq__pool_minds(const jobq *q) {
     const struct jobq__pool *pool = &q->pool;
-    if (!pool->outcomes.count || pool->sched.waits || jobq__os_load(&q->commit.busy)
+    if (!pool->outcomes.count || pool->sched.waits || jobq__os_load(&q->baton.busy)
         || jobq__os_load(&q->failed)) return INT64_MAX;
     return JOBQ__MAX(pool->outcomes.since_us + JOBQ__DEFER_US, pool->work.retry_at_us);
 }
@@ -13023,9 +13266,9 @@ static bool jobq__pool_commit(struct jobq__worker *worker) {
     jobq *q = worker->run.q;
     struct jobq__pool *pool = &q->pool;
     bool led;
-    if (jobq__os_load(&q->commit.busy) || !jobq__core_commit_due(q, worker->free_us)) return false;
+    if (jobq__os_load(&q->baton.busy) || !jobq__core_commit_due(q, worker->free_us)) return false;
     jobq__os_unlock(&pool->mu);
-    led = jobq__commit_try(q);
+    led = jobq__baton_try(q);
     if (led) {
         jobq__commit_lead(q);
         if (jobq__event_deliver(&q->events, false)) jobq__core_kick(q);
@@ -13050,7 +13293,7 @@ static void jobq__pool_work(void *arg) {
         if (!jobq__os_load(&q->failed) && jobq__pool_run_one(worker)) continue;
         /* Under the lock, so that who lays the baton down either is seen here or sees us idle. */
         worker->free_us = jobq__clock_mono_us();
-        if (!jobq__os_load(&q->commit.busy) && jobq__core_commit_due(q, worker->free_us)) continue;
+        if (!jobq__os_load(&q->baton.busy) && jobq__core_commit_due(q, worker->free_us)) continue;
         jobq__pool_sleep(worker);
     }
     jobq__os_unlock(&pool->mu);
@@ -13067,7 +13310,7 @@ JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q) {
     if (pool->outcomes.count || pool->crew.running > pool->crew.sleeping) return false;
     if (pool->sched.started && (!pool->sched.waits || pool->sched.kicked))
         return false;
-    if (jobq__os_load(&q->commit.busy)) return false;
+    if (jobq__os_load(&q->baton.busy)) return false;
     if (pool->work.foreign && pool->sched.started) return false; /* else the next start looks */
     /* When every worker waits for the clock, what is left has to wait as well. */
     if (pool->crew.count && pool->crew.sleeping == pool->crew.count) return true;
@@ -13206,7 +13449,7 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) {
-        jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
+        jobq__pool_stop(q, INT64_MAX, q->baton.busy_us, NULL);
         if (rc == JOBQ_IO)
             return jobq__err_set(err, rc, "the system refuses threads with a stack of %lld bytes"
                                  " or more; give another .stack_bytes, or none",
@@ -13269,7 +13512,7 @@ static int jobq__pool_unwritten(jobq *q, int left, int rc, jobq_error *err) {
 JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least_us,
                                         jobq_error *err) {
     struct jobq__request request;
-    int left = jobq__pool_left(q, true) + jobq__os_load(&q->commit.busy), rc = JOBQ_OK;
+    int left = jobq__pool_left(q, true) + jobq__os_load(&q->baton.busy), rc = JOBQ_OK;
     int64_t now_us = jobq__clock_mono_us();
     int64_t end_us = JOBQ__MAX(until_us, jobq__add(now_us, least_us));
     memset(&request, 0, sizeof request);
@@ -13421,7 +13664,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
     jobq__os_unlock(&pool->mu);
     /* Even without a grace: a commit of our own that is under way ends soon. Another connection
      * that has the file is waited for when the last handler has returned. */
-    jobq__pool_give_back(q, now_us, jobq__commit_by_job(q) ? 0 : JOBQ__END_US, NULL);
+    jobq__pool_give_back(q, now_us, jobq__baton_by_job(q) ? 0 : JOBQ__END_US, NULL);
     jobq__os_lock(&pool->mu);
     /* One of those who wait joins the threads, when nobody starts them any more: a close may have
      * come in between. */
@@ -13526,7 +13769,7 @@ static int64_t jobq__sched_patience_us(jobq *q) {
     jobq__os_lock(&q->pool.mu);
     wait_us = JOBQ__MIN(JOBQ__PRUNE_COMMITS * q->pool.rates.commit_us, JOBQ__PRUNE_WAIT_US);
     jobq__os_unlock(&q->pool.mu);
-    if (jobq__commit_by_job(q)) wait_us = 0;
+    if (jobq__baton_by_job(q)) wait_us = 0;
     return JOBQ__MAX(wait_us, JOBQ__SCHED_HOLD_US);
 }
 
@@ -13556,12 +13799,12 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
 /* The scheduler must not wait for a job's transaction: deadlines would pass meanwhile. Whoever lays
  * the baton down tells it. */
 static bool jobq__sched_hold(jobq *q, int64_t wait_us) {
-    if (jobq__commit_hold_within(q, wait_us) == JOBQ_OK) return true;
+    if (jobq__baton_hold_within(q, wait_us) == JOBQ_OK) return true;
     jobq__os_lock(&q->pool.mu);
     q->pool.sched.wants_baton = true;
     jobq__os_unlock(&q->pool.mu);
     /* It may have been laid down just before. */
-    return jobq__commit_try(q);
+    return jobq__baton_try(q);
 }
 
 /* Has somebody else written? That is asked by reading: a transaction follows only what was found.
@@ -13583,7 +13826,7 @@ static void jobq__sched_poll(jobq *q) {
         changed = jobq__store_version(&q->writer, &version) != JOBQ_OK || version != q->seen;
         q->seen = version;
     }
-    jobq__commit_release(q);
+    jobq__baton_release(q);
     jobq__os_lock(&pool->mu);
     pool->timers.poll_at_us = jobq__add(now_us, JOBQ__MIN(q->options.poll_ms, JOBQ_DAY) * 1000);
     if (changed) pool->work.foreign = pool->work.left = true;
@@ -13615,8 +13858,8 @@ static void jobq__sched_commit(jobq *q) {
 
 static void jobq__sched_checkpoint(jobq *q) {
     if (!jobq__sched_hold(q, JOBQ__SCHED_HOLD_US)) return;
-    jobq__commit_checkpoint(q);
-    jobq__commit_release(q);
+    jobq__log_checkpoint(q);
+    jobq__baton_release(q);
 }
 
 /* ---- The thread ---- */
@@ -13763,7 +14006,7 @@ static void jobq__sched_leave(jobq *q, bool all) {
     struct jobq__pool *pool = &q->pool;
     jobq__os_lock(&pool->mu);
     if (pool->step.halted) {
-        int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
+        int64_t until_us = jobq__add(jobq__clock_mono_us(), q->baton.busy_us);
         jobq__os_unlock(&pool->mu);
         jobq__pool_give_back(q, until_us, INT64_MAX, NULL);
         jobq__os_lock(&pool->mu);
@@ -14427,7 +14670,7 @@ JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, con
     /* The caller's record is written only on failure, and by nobody but the caller's thread. */
     local.code = JOBQ_OK;
     request->err = &local;
-    if (!jobq__commit_in_job(q)) {
+    if (!jobq__baton_in_job(q)) {
         rc = jobq__commit_request(q, request);
     } else if (alone) {
         return jobq__err_set(err, JOBQ_MISUSE, "after jobq_run_db this thread may not call %s,"
@@ -14447,7 +14690,7 @@ JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, con
 static int jobq__api_init(jobq *q) {
     int rc = jobq__pool_init(q);
     jobq__tx_init(q);
-    if (rc == JOBQ_OK) rc = jobq__commit_init(q);
+    if (rc == JOBQ_OK) rc = jobq__baton_init(q);
     if (rc == JOBQ_OK) rc = jobq__event_init(&q->events, q->options.on_event, q->options.ctx);
     q->events.after = jobq__core_told;
     q->events.arg = q;
@@ -14464,7 +14707,7 @@ static void jobq__api_free(jobq *q) {
     jobq__tx_fini(q);
     jobq__registry_fini(&q->names);
     jobq__event_fini(&q->events);
-    jobq__commit_fini(q);
+    jobq__baton_fini(q);
     jobq__os_mutex_fini(&q->reader_mu);
     jobq__pool_fini(q);
     jobq__files_fini(&q->files);
@@ -14579,7 +14822,7 @@ static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
         rc = jobq__api_recover_some(q, until_us, &more);
         again = rc == JOBQ_FULL && jobq__disk_full(q);
         if (!again && (rc != JOBQ_OK || !more)) break;
-        jobq__commit_copy_log(q, until_us, true, &all);
+        jobq__log_copy(q, until_us, true, &all);
     } while (true);
     if (rc != JOBQ_OK && jobq__db_code(q->writer.sqlite_code) == rc)
         return jobq__db_fail(&q->writer, err);
@@ -14596,7 +14839,7 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     bool all;
     int rc;
     if (!jobq__owner_doubtful(&q->owner)) return JOBQ_OK;
-    rc = jobq__commit_copy_log(q, q->writer.until_us, true, &all);
+    rc = jobq__log_copy(q, q->writer.until_us, true, &all);
     if (rc != JOBQ_OK) return jobq__db_fail(&q->writer, err);
     if (all) return rc;
     return jobq__err_set(err, JOBQ_BUSY, "the owner before could not sync the log of %.250s; it has"
@@ -14822,7 +15065,7 @@ JOBQ_API int jobq_close(jobq **at) {
     if (!q->client) jobq__owner_release_all(&q->owner);
     jobq__api_leave(q, JOBQ_OK);
     jobq__api_await_calls(q);
-    rc = jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
+    rc = jobq__pool_stop(q, INT64_MAX, q->baton.busy_us, NULL);
     jobq__event_deliver(&q->events, true);
     jobq__os_global_lock();
     *at = NULL; /* only now: handlers and callbacks may have read it */
@@ -14943,7 +15186,7 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
     request.after = jobq__api_after_kind;
     request.arg = &kind;
     request.left_us = &kind.left_us;
-    kind.left_us = q->commit.busy_us;
+    kind.left_us = q->baton.busy_us;
     rc = jobq__api_request(q, &request, "jobq_register", err);
     if (rc == JOBQ_OK) jobq__api_unpark(q, &kind);
     return jobq__api_leave(q, rc);
@@ -15422,8 +15665,8 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
     look->now_ms = jobq__clock_now_ms(q->clock);
     look->db = q->memory ? &q->writer : &q->reader;
     /* Its handler holds it, and sees what it has written. */
-    if (q->memory && !jobq__commit_in_job(q)) {
-        rc = jobq__commit_hold(q, left_us);
+    if (q->memory && !jobq__baton_in_job(q)) {
+        rc = jobq__baton_hold(q, left_us);
         if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was read", err);
         return rc == JOBQ_OK ? rc : jobq__core_say(q, rc, err);
     }
@@ -15436,8 +15679,8 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     struct jobq__fault why = jobq__db_reason(look->db);
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
     if (!q->memory) jobq__os_unlock(&q->reader_mu);
-    else if (jobq__commit_in_job(q)) jobq__guard_leave(look->db);
-    else jobq__commit_release(q);
+    else if (jobq__baton_in_job(q)) jobq__guard_leave(look->db);
+    else jobq__baton_release(q);
     jobq__core_heed(q, rc, &why);
     return rc;
 }
@@ -15473,7 +15716,7 @@ JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
     int rc = jobq__api_enter(q, "jobq_get", err);
     if (rc != JOBQ_OK) return rc;
     if (!info) rc = jobq__err_set(err, JOBQ_MISUSE, "info must not be NULL");
-    else rc = jobq__jobs_read(q, id, q->commit.busy_us, info, err);
+    else rc = jobq__jobs_read(q, id, q->baton.busy_us, info, err);
     return jobq__api_leave(q, rc);
 }
 
@@ -15487,7 +15730,7 @@ static int jobq__jobs_blob(jobq *q, const char *call, int64_t id, bool result, v
     if (rc != JOBQ_OK) return rc;
     if (!buffer && capacity)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "buffer must not be NULL"));
-    left_us = q->commit.busy_us;
+    left_us = q->baton.busy_us;
     rc = jobq__jobs_look(q, &look, &left_us, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     rc = jobq__store_blob(&look, id, result, buffer, capacity, &whole);
@@ -15537,7 +15780,7 @@ static void jobq__jobs_let_look(jobq *q) {
 
 static int jobq__jobs_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor,
                            jobq_info *infos, size_t capacity, size_t *count, jobq_error *err) {
-    int64_t left_us = q->commit.busy_us;
+    int64_t left_us = q->baton.busy_us;
     int64_t left = filter->rows_max ? filter->rows_max : JOBQ__ROWS_MAX;
     jobq_filter slice = *filter;
     struct jobq__look look;
@@ -15583,7 +15826,7 @@ JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
     if (!counts)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "counts must not be NULL"));
     memset(counts, 0, sizeof *counts);
-    left_us = q->commit.busy_us;
+    left_us = q->baton.busy_us;
     while (rc == JOBQ_OK && !done) {
         rc = jobq__jobs_look(q, &look, &left_us, err);
         if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
@@ -15766,7 +16009,7 @@ static struct jobq__wait_pulse jobq__wait_feel(jobq *q) {
     pulse.fired = pool->timers.fired;
     pulse.now_ms = jobq__clock_now_ms(q->clock);
     pulse.busy = pool->crew.running > pool->crew.sleeping || pool->step.active
-              || pool->outcomes.count || jobq__os_load(&q->commit.busy);
+              || pool->outcomes.count || jobq__os_load(&q->baton.busy);
     return pulse;
 }
 
@@ -16020,7 +16263,7 @@ static int jobq__wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms, 
         return jobq__err_set(err, JOBQ_NOT_FOUND, "job %lld was deleted while this call waited"
                              " for it", (long long)waiter->id);
     /* What is kept tells more than what the settling thread could say. */
-    look_us = JOBQ__MIN(jobq__wait_left_us(q, until_ms), q->commit.busy_us);
+    look_us = JOBQ__MIN(jobq__wait_left_us(q, until_ms), q->baton.busy_us);
     if (jobq__jobs_read(q, waiter->id, look_us, info, NULL) != JOBQ_OK) *info = waiter->info;
     return JOBQ_OK;
 }

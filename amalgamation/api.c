@@ -94,7 +94,7 @@ JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, con
     /* The caller's record is written only on failure, and by nobody but the caller's thread. */
     local.code = JOBQ_OK;
     request->err = &local;
-    if (!jobq__commit_in_job(q)) {
+    if (!jobq__baton_in_job(q)) {
         rc = jobq__commit_request(q, request);
     } else if (alone) {
         return jobq__err_set(err, JOBQ_MISUSE, "after jobq_run_db this thread may not call %s,"
@@ -114,7 +114,7 @@ JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, con
 static int jobq__api_init(jobq *q) {
     int rc = jobq__pool_init(q);
     jobq__tx_init(q);
-    if (rc == JOBQ_OK) rc = jobq__commit_init(q);
+    if (rc == JOBQ_OK) rc = jobq__baton_init(q);
     if (rc == JOBQ_OK) rc = jobq__event_init(&q->events, q->options.on_event, q->options.ctx);
     q->events.after = jobq__core_told;
     q->events.arg = q;
@@ -131,7 +131,7 @@ static void jobq__api_free(jobq *q) {
     jobq__tx_fini(q);
     jobq__registry_fini(&q->names);
     jobq__event_fini(&q->events);
-    jobq__commit_fini(q);
+    jobq__baton_fini(q);
     jobq__os_mutex_fini(&q->reader_mu);
     jobq__pool_fini(q);
     jobq__files_fini(&q->files);
@@ -246,7 +246,7 @@ static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
         rc = jobq__api_recover_some(q, until_us, &more);
         again = rc == JOBQ_FULL && jobq__disk_full(q);
         if (!again && (rc != JOBQ_OK || !more)) break;
-        jobq__commit_copy_log(q, until_us, true, &all);
+        jobq__log_copy(q, until_us, true, &all);
     } while (true);
     if (rc != JOBQ_OK && jobq__db_code(q->writer.sqlite_code) == rc)
         return jobq__db_fail(&q->writer, err);
@@ -263,7 +263,7 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     bool all;
     int rc;
     if (!jobq__owner_doubtful(&q->owner)) return JOBQ_OK;
-    rc = jobq__commit_copy_log(q, q->writer.until_us, true, &all);
+    rc = jobq__log_copy(q, q->writer.until_us, true, &all);
     if (rc != JOBQ_OK) return jobq__db_fail(&q->writer, err);
     if (all) return rc;
     return jobq__err_set(err, JOBQ_BUSY, "the owner before could not sync the log of %.250s; it has"
@@ -489,7 +489,7 @@ JOBQ_API int jobq_close(jobq **at) {
     if (!q->client) jobq__owner_release_all(&q->owner);
     jobq__api_leave(q, JOBQ_OK);
     jobq__api_await_calls(q);
-    rc = jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
+    rc = jobq__pool_stop(q, INT64_MAX, q->baton.busy_us, NULL);
     jobq__event_deliver(&q->events, true);
     jobq__os_global_lock();
     *at = NULL; /* only now: handlers and callbacks may have read it */
@@ -610,7 +610,7 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
     request.after = jobq__api_after_kind;
     request.arg = &kind;
     request.left_us = &kind.left_us;
-    kind.left_us = q->commit.busy_us;
+    kind.left_us = q->baton.busy_us;
     rc = jobq__api_request(q, &request, "jobq_register", err);
     if (rc == JOBQ_OK) jobq__api_unpark(q, &kind);
     return jobq__api_leave(q, rc);

@@ -456,8 +456,8 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
     look->now_ms = jobq__clock_now_ms(q->clock);
     look->db = q->memory ? &q->writer : &q->reader;
     /* Its handler holds it, and sees what it has written. */
-    if (q->memory && !jobq__commit_in_job(q)) {
-        rc = jobq__commit_hold(q, left_us);
+    if (q->memory && !jobq__baton_in_job(q)) {
+        rc = jobq__baton_hold(q, left_us);
         if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was read", err);
         return rc == JOBQ_OK ? rc : jobq__core_say(q, rc, err);
     }
@@ -470,8 +470,8 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     struct jobq__fault why = jobq__db_reason(look->db);
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
     if (!q->memory) jobq__os_unlock(&q->reader_mu);
-    else if (jobq__commit_in_job(q)) jobq__guard_leave(look->db);
-    else jobq__commit_release(q);
+    else if (jobq__baton_in_job(q)) jobq__guard_leave(look->db);
+    else jobq__baton_release(q);
     jobq__core_heed(q, rc, &why);
     return rc;
 }
@@ -507,7 +507,7 @@ JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
     int rc = jobq__api_enter(q, "jobq_get", err);
     if (rc != JOBQ_OK) return rc;
     if (!info) rc = jobq__err_set(err, JOBQ_MISUSE, "info must not be NULL");
-    else rc = jobq__jobs_read(q, id, q->commit.busy_us, info, err);
+    else rc = jobq__jobs_read(q, id, q->baton.busy_us, info, err);
     return jobq__api_leave(q, rc);
 }
 
@@ -521,7 +521,7 @@ static int jobq__jobs_blob(jobq *q, const char *call, int64_t id, bool result, v
     if (rc != JOBQ_OK) return rc;
     if (!buffer && capacity)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "buffer must not be NULL"));
-    left_us = q->commit.busy_us;
+    left_us = q->baton.busy_us;
     rc = jobq__jobs_look(q, &look, &left_us, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     rc = jobq__store_blob(&look, id, result, buffer, capacity, &whole);
@@ -571,7 +571,7 @@ static void jobq__jobs_let_look(jobq *q) {
 
 static int jobq__jobs_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor,
                            jobq_info *infos, size_t capacity, size_t *count, jobq_error *err) {
-    int64_t left_us = q->commit.busy_us;
+    int64_t left_us = q->baton.busy_us;
     int64_t left = filter->rows_max ? filter->rows_max : JOBQ__ROWS_MAX;
     jobq_filter slice = *filter;
     struct jobq__look look;
@@ -617,7 +617,7 @@ JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
     if (!counts)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "counts must not be NULL"));
     memset(counts, 0, sizeof *counts);
-    left_us = q->commit.busy_us;
+    left_us = q->baton.busy_us;
     while (rc == JOBQ_OK && !done) {
         rc = jobq__jobs_look(q, &look, &left_us, err);
         if (rc != JOBQ_OK) return jobq__api_leave(q, rc);

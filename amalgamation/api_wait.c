@@ -44,7 +44,7 @@ static struct jobq__wait_pulse jobq__wait_feel(jobq *q) {
     pulse.fired = pool->timers.fired;
     pulse.now_ms = jobq__clock_now_ms(q->clock);
     pulse.busy = pool->crew.running > pool->crew.sleeping || pool->step.active
-              || pool->outcomes.count || jobq__os_load(&q->commit.busy);
+              || pool->outcomes.count || jobq__os_load(&q->baton.busy);
     return pulse;
 }
 
@@ -298,7 +298,7 @@ static int jobq__wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms, 
         return jobq__err_set(err, JOBQ_NOT_FOUND, "job %lld was deleted while this call waited"
                              " for it", (long long)waiter->id);
     /* What is kept tells more than what the settling thread could say. */
-    look_us = JOBQ__MIN(jobq__wait_left_us(q, until_ms), q->commit.busy_us);
+    look_us = JOBQ__MIN(jobq__wait_left_us(q, until_ms), q->baton.busy_us);
     if (jobq__jobs_read(q, waiter->id, look_us, info, NULL) != JOBQ_OK) *info = waiter->info;
     return JOBQ_OK;
 }

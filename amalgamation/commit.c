@@ -1,134 +1,6 @@
-/* commit.c - the baton and the commit groups. */
+/* commit.c - one transaction for a group: who leads it, and what a failure takes along. */
 #include "commit.h"
 #include "schema.h"
-
-/* ---- Beds: where a thread sleeps until its request is done. They are kept until close, so a
- * late signal can only wake somebody who looks again. ---- */
-
-static struct jobq__bed *jobq__commit_bed(jobq *q) {
-    struct jobq__bed *bed = q->commit.beds;
-    jobq__assert(jobq__os_held(&q->commit.mu));
-    while (bed && jobq__os_load(&bed->used)) bed = bed->next;
-    if (!bed) {
-        bed = jobq__mem_new(sizeof *bed);
-        if (!bed) return NULL;
-        if (jobq__os_mutex_init(&bed->mu) || jobq__os_cond_init(&bed->cond, JOBQ__OS_MONO)) {
-            jobq__os_mutex_fini(&bed->mu);
-            jobq__mem_free(bed);
-            return NULL;
-        }
-        bed->next = q->commit.beds;
-        q->commit.beds = bed;
-    }
-    jobq__os_store(&bed->used, 1);
-    return bed;
-}
-
-static void jobq__commit_bed_wake(struct jobq__bed *bed) {
-    jobq__os_lock(&bed->mu);
-    bed->woken = true;
-    jobq__os_unlock(&bed->mu);
-    jobq__os_signal(&bed->cond);
-}
-
-/* False if the time came first. */
-static bool jobq__commit_bed_wait(struct jobq__bed *bed, int64_t until_us) {
-    bool woken;
-    jobq__os_lock(&bed->mu);
-    while (!bed->woken) {
-        if (until_us == INT64_MAX) jobq__os_wait(&bed->cond, &bed->mu);
-        else if (!jobq__os_wait_until(&bed->cond, &bed->mu, until_us)) break;
-    }
-    woken = bed->woken;
-    bed->woken = false;
-    jobq__os_unlock(&bed->mu);
-    return woken;
-}
-
-JOBQ__INTERNAL int jobq__commit_init(jobq *q) {
-    q->commit.tail = &q->commit.head;
-    q->commit.busy_us = q->options.busy_ms > INT64_MAX / 2000 ? INT64_MAX / 2
-                                                              : q->options.busy_ms * 1000;
-    return jobq__os_mutex_init(&q->commit.mu);
-}
-
-JOBQ__INTERNAL void jobq__commit_fini(jobq *q) {
-    struct jobq__bed *bed, *next;
-    for (bed = q->commit.beds; bed; bed = next) {
-        next = bed->next;
-        jobq__os_cond_fini(&bed->cond);
-        jobq__os_mutex_fini(&bed->mu);
-        jobq__mem_free(bed);
-    }
-    jobq__os_mutex_fini(&q->commit.mu);
-}
-
-/* ---- The baton ---- */
-
-static void jobq__commit_take_locked(jobq *q, jobq__thread thread) {
-    jobq__assert(jobq__os_held(&q->commit.mu));
-    jobq__os_store(&q->commit.busy, 1);
-    q->commit.holder = thread;
-}
-
-JOBQ__INTERNAL bool jobq__commit_try(jobq *q) {
-    bool free;
-    jobq__os_lock(&q->commit.mu);
-    free = !q->commit.busy;
-    if (free) jobq__commit_take_locked(q, jobq__os_thread_self());
-    jobq__os_unlock(&q->commit.mu);
-    return free;
-}
-
-/* Gives the request back to its thread, which looks at the state without a lock and may be gone
- * with it at once; returns where it sleeps, if it does. */
-static struct jobq__bed *jobq__commit_let_go(struct jobq__request *r, int32_t state) {
-    struct jobq__bed *bed = r->bed;
-    jobq__assert(jobq__os_load(&r->state) < JOBQ__REQUEST_LEAD);
-    jobq__os_store(&r->state, state);
-    return bed;
-}
-
-/* Hands the baton to the first who waits, or lays it down; returns whom to wake. */
-static struct jobq__bed *jobq__commit_hand_on(jobq *q) {
-    struct jobq__request *first = q->commit.head;
-    jobq__assert(jobq__os_held(&q->commit.mu));
-    q->commit.in_job = false;
-    jobq__turn_others(q, false); /* whoever is next sees for himself */
-    if (!first) {
-        jobq__os_store(&q->commit.busy, 0);
-        return NULL;
-    }
-    jobq__commit_take_locked(q, first->thread);
-    if (first->hold) {
-        q->commit.head = first->next;
-        if (!q->commit.head) q->commit.tail = &q->commit.head;
-    }
-    return jobq__commit_let_go(first, JOBQ__REQUEST_LEAD);
-}
-
-/* When the baton lies free again an idle worker may have outcomes to commit. */
-static void jobq__commit_rouse(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    struct jobq__worker *worker = NULL;
-    jobq__os_lock(&pool->mu);
-    if (pool->sched.wants_baton) jobq__core_kick_locked(q);
-    pool->sched.wants_baton = false;
-    if (!jobq__list_empty(&pool->crew.idle) && jobq__core_commit_due(q, jobq__clock_mono_us()))
-        worker = jobq__core_wake_idle(q);
-    if (worker) jobq__os_signal(&worker->cond);
-    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
-    jobq__os_unlock(&pool->mu);
-}
-
-JOBQ__INTERNAL void jobq__commit_release(jobq *q) {
-    struct jobq__bed *bed;
-    jobq__os_lock(&q->commit.mu);
-    bed = jobq__commit_hand_on(q);
-    jobq__os_unlock(&q->commit.mu);
-    if (bed) jobq__commit_bed_wake(bed);
-    else jobq__commit_rouse(q);
-}
 
 /* ---- One transaction ---- */
 
@@ -213,11 +85,6 @@ static int jobq__commit_body(struct jobq__tx *tx, struct jobq__request *list,
     return rc == JOBQ_OK ? jobq__tx_fill(tx) : rc;
 }
 
-/* True if this request's transaction is to be synced although the queue is RELAXED. */
-static bool jobq__commit_syncs(const jobq *q, const struct jobq__request *r) {
-    return q->options.durability == JOBQ_RELAXED && r && r->sync;
-}
-
 /* BEGIN; sync: the transaction is to be synced although the queue is RELAXED, which SQLite has to
  * be told before. */
 static int jobq__commit_begin(jobq *q, bool sync, bool insist) {
@@ -296,79 +163,9 @@ static int jobq__commit_insist(jobq *q, int (*once)(jobq *q, void *arg), void *a
 
 /* Others may have the file, and for longer than busy_ms allows. */
 static int jobq__commit_scrub(jobq *q) {
-    int64_t wait_us = JOBQ__MAX(q->commit.busy_us, JOBQ__SCRUB_US);
+    int64_t wait_us = JOBQ__MAX(q->baton.busy_us, JOBQ__SCRUB_US);
     int64_t until_us = jobq__add(jobq__clock_mono_us(), wait_us);
     return jobq__commit_insist(q, jobq__commit_scrub_once, &until_us);
-}
-
-/* ---- Checkpoints ---- */
-
-/* The writer holds its lock meanwhile, so no commit can wrap the log under the checkpoint (that is
- * the race that damaged databases before SQLite 3.51.3), nor take what is lent for it. */
-JOBQ__INTERNAL int jobq__commit_copy_log(jobq *q, int64_t until_us, bool cut, bool *all) {
-    int rc = jobq__turn_begin_within(q, &q->writer, until_us);
-    *all = false;
-    if (rc != JOBQ_OK) return rc;
-    do {
-        jobq__disk_copying(q);
-        rc = jobq__db_checkpoint(&q->copier, false, all);
-    } while (rc == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY && jobq__disk_full(q));
-    jobq__store_rollback(&q->writer);
-    if (cut || q->disk.level != JOBQ__DISK_ROOMY) rc = jobq__db_checkpoint(&q->writer, true, all);
-    return rc;
-}
-
-/* Another connection has the file: the pool comes again when it may be free. */
-static void jobq__commit_put_off(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    int64_t at_us = jobq__clock_mono_us() + jobq__turn_pause_max_us(q);
-    jobq__os_lock(&pool->mu);
-    pool->work.retry_at_us = JOBQ__MAX(at_us, q->turn.away_us);
-    jobq__os_unlock(&pool->mu);
-    jobq__core_kick(q);
-}
-
-static void jobq__commit_copy(jobq *q) {
-    int64_t pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages), cap;
-    bool all, cut = pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages;
-    if (q->memory || jobq__os_load(&q->failed)) return;
-    if (jobq__commit_copy_log(q, 0, cut, &all) == JOBQ_BUSY) {
-        jobq__commit_put_off(q);
-        return;
-    }
-    if (all) q->writer.wal_pages = q->job.wal_pages = 0;
-    jobq__disk_copied(q);
-    cap = jobq__disk_log_pages(q);
-    /* Somebody reads an old state: try again when as much has been added. */
-    q->wal_next = all ? cap : pages + cap;
-    jobq__os_lock(&q->pool.mu);
-    q->pool.stats.checkpoints++;
-    q->pool.work.checkpoint = false;
-    jobq__os_unlock(&q->pool.mu);
-}
-
-JOBQ__INTERNAL void jobq__commit_checkpoint(jobq *q) {
-    jobq__commit_copy(q);
-    jobq__disk_end(q);
-}
-
-/* The scheduler takes checkpoints; without one, whoever committed does. */
-static void jobq__commit_mind_log(jobq *q, struct jobq__wakes *wakes) {
-    bool scheduler;
-    if (q->client || q->memory) return;
-    if (q->disk.level != JOBQ__DISK_ROOMY) {
-        jobq__commit_checkpoint(q);
-        return;
-    }
-    if (JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) < q->wal_next) return;
-    jobq__os_lock(&q->pool.mu);
-    scheduler = q->pool.sched.started;
-    /* Unless it does not come to it. */
-    if (scheduler && JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) > 2 * q->wal_next)
-        scheduler = false;
-    if (scheduler) wakes->scheduler = q->pool.work.checkpoint = true;
-    jobq__os_unlock(&q->pool.mu);
-    if (!scheduler) jobq__commit_checkpoint(q);
 }
 
 /* ---- One group ---- */
@@ -432,7 +229,7 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
             continue;
         }
         jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_REQUESTS);
-        rc = jobq__commit_attempt(&q->tx, list, JOBQ__COMMIT_ONE, jobq__commit_syncs(q, list),
+        rc = jobq__commit_attempt(&q->tx, list, JOBQ__COMMIT_ONE, jobq__baton_syncs(q, list),
                                   &ended);
         if (rc == JOBQ_OK) {
             jobq__tx_applied(&q->tx, wakes);
@@ -448,7 +245,7 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
         if (!jobq__commit_certain(q, q->tx.db, rc, ended)) rc = JOBQ_UNKNOWN;
         list->rc = jobq__commit_sqlite(&q->tx, list, rc);
         jobq__tx_failed(&q->tx);
-        if (rc == JOBQ_FULL && jobq__disk_full(q)) jobq__commit_checkpoint(q);
+        if (rc == JOBQ_FULL && jobq__disk_full(q)) jobq__log_checkpoint(q);
     }
 }
 
@@ -457,7 +254,7 @@ static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
 static bool jobq__commit_make_room(jobq *q) {
     if (!jobq__disk_full(q)) return false;
     jobq__tx_failed(&q->tx);
-    jobq__commit_copy(q);
+    jobq__log_copy_now(q);
     jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_OUTCOMES);
     return true;
 }
@@ -513,10 +310,7 @@ static int jobq__commit_may_write(jobq *q, int64_t now_us, jobq_error *why) {
 /* ---- Room for new work ---- */
 
 static int jobq__commit_write_relief(struct jobq__tx *tx, struct jobq__request *r) {
-    jobq *q = tx->q;
-    tx->claims_changed = true; /* it also remembers the highest id */
-    return jobq__store_prune_done(tx->db, jobq__disk_batch(q, JOBQ__PRUNE_ROWS), r->arg,
-                                  &tx->last_id);
+    return jobq__disk_give_way(tx, r->arg);
 }
 
 /* New work was refused on a full disk: the oldest jobs that are done go, a slice of them at a time,
@@ -531,7 +325,7 @@ static void jobq__commit_relieve(jobq *q, struct jobq__wakes *wakes) {
     while (dropped < JOBQ__PRUNE_ROWS && jobq__disk_presses(q)) {
         count = 0;
         jobq__commit_stores_alone(q, &request, wakes);
-        jobq__commit_checkpoint(q);
+        jobq__log_checkpoint(q);
         if (request.rc != JOBQ_OK || !count) break;
         dropped += count;
     }
@@ -540,48 +334,15 @@ static void jobq__commit_relieve(jobq *q, struct jobq__wakes *wakes) {
 
 /* ---- Leading ---- */
 
-static bool jobq__commit_first_syncs(jobq *q) {
-    bool sync;
-    if (!jobq__os_load(&q->commit.syncs)) return false;
-    jobq__os_lock(&q->commit.mu);
-    sync = jobq__commit_syncs(q, q->commit.head);
-    jobq__os_unlock(&q->commit.mu);
-    return sync;
-}
-
-/* Up to the first that wants the baton for itself, or a sync that this transaction does not do. */
-static struct jobq__request *jobq__commit_collect(jobq *q, bool sync) {
-    struct jobq__request *list, **end = &q->commit.head;
-    int count = 0;
-    jobq__os_lock(&q->commit.mu);
-    list = q->commit.head;
-    while (*end && !(*end)->hold && count < JOBQ__GROUP
-           && (sync || !jobq__commit_syncs(q, *end))) {
-        if ((*end)->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs - 1);
-        jobq__os_store(&(*end)->state, JOBQ__REQUEST_TAKEN);
-        end = &(*end)->next;
-        count++;
-    }
-    if (end == &q->commit.head) {
-        list = NULL;
-    } else {
-        q->commit.head = *end;
-        *end = NULL;
-        if (!q->commit.head) q->commit.tail = &q->commit.head;
-    }
-    jobq__os_unlock(&q->commit.mu);
-    return list;
-}
-
 /* JOBQ__TAKEN with *list NULL: another connection has the file. */
 static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq__request **list,
                               struct jobq__wakes *wakes) {
-    bool ended, sync = jobq__commit_first_syncs(q);
+    bool ended, sync = jobq__baton_first_syncs(q);
     struct jobq__request *r;
     jobq_error why;
     int rc = jobq__commit_may_write(q, now_us, &why);
     if (rc != JOBQ_OK) {
-        *list = jobq__commit_collect(q, true);
+        *list = jobq__baton_collect(q, true);
         for (r = *list; r; r = r->next)
             if (r->err) *r->err = why;
         jobq__commit_all(*list, rc, q);
@@ -589,7 +350,7 @@ static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq_
     }
     rc = jobq__commit_begin(q, sync, insist);
     if (rc == JOBQ_OK) {
-        *list = jobq__commit_collect(q, sync);
+        *list = jobq__baton_collect(q, sync);
         for (r = *list; r; r = r->next) r->rc = JOBQ_OK;
         jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_OUTCOMES);
         rc = jobq__commit_transact(&q->tx, *list, JOBQ__COMMIT_ALL, &ended);
@@ -603,7 +364,7 @@ static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq_
         }
         if (rc == JOBQ__TAKEN) jobq__tx_failed(&q->tx);
     } else if (rc != JOBQ__TAKEN) {
-        *list = jobq__commit_collect(q, true);
+        *list = jobq__baton_collect(q, true);
         jobq__commit_all(*list, rc, q);
     }
     if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
@@ -622,62 +383,31 @@ static void jobq__commit_note_times(jobq *q, bool stores, int64_t from_us, int64
     jobq__os_unlock(&pool->mu);
 }
 
-/* What has been decided is done, the rest goes back to the front of the list; returns how many
- * beds are to be woken. With commit.mu held. */
-static int jobq__commit_finish(jobq *q, struct jobq__request *list, struct jobq__bed **beds) {
-    struct jobq__request *r, *after, *back = NULL, **end = &back;
-    jobq__thread self = jobq__os_thread_self();
-    struct jobq__bed *bed;
-    int count = 0;
-    for (r = list; r; r = after) {
-        bool own = jobq__os_thread_same(r->thread, self), again = r->rc == JOBQ__TAKEN;
-        after = r->next;
-        if (again) {
-            *end = r;
-            end = &r->next;
-            if (r->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs + 1);
-        }
-        bed = jobq__commit_let_go(r, again ? JOBQ__REQUEST_WAITING : JOBQ__REQUEST_DONE);
-        if (!own) beds[count++] = bed;
-    }
-    if (!back) return count;
-    *end = q->commit.head;
-    if (!q->commit.head) q->commit.tail = end;
-    q->commit.head = back;
-    return count;
-}
-
 /* Leads one group and hands the baton on. JOBQ__TAKEN: another connection has the file, and if
  * there is a request of one's own that has to wait for it, one still has the baton. */
 static int jobq__commit_lead_once(jobq *q, const struct jobq__request *own, bool insist) {
-    struct jobq__bed *beds[JOBQ__GROUP], *next = NULL;
     struct jobq__request *list = NULL;
+    struct jobq__sleepers sleepers;
     struct jobq__wakes wakes;
     int64_t from_us = jobq__clock_mono_us(), to_us;
-    int count, i, rc;
     bool keep;
+    int rc;
     wakes.count = 0;
     wakes.scheduler = wakes.loop = false;
     rc = jobq__commit_group(q, from_us, insist, &list, &wakes);
     if (rc == JOBQ__TAKEN && !list && own) return rc;
     if (rc == JOBQ__TAKEN) {
-        jobq__commit_put_off(q);
+        jobq__turn_put_off(q);
     } else {
         to_us = jobq__clock_mono_us();
         jobq__commit_note_times(q, list != NULL, from_us, to_us);
         jobq__turn_end(q, from_us, to_us);
-        jobq__commit_mind_log(q, &wakes);
+        if (jobq__log_mind(q)) wakes.scheduler = true;
         jobq__commit_relieve(q, &wakes);
     }
-    jobq__os_lock(&q->commit.mu);
-    count = jobq__commit_finish(q, list, beds);
-    keep = own && jobq__os_load(&own->state) != JOBQ__REQUEST_DONE;
-    if (!keep) next = jobq__commit_hand_on(q);
-    jobq__os_unlock(&q->commit.mu);
-    if (next) jobq__commit_bed_wake(next);
+    keep = jobq__baton_pass(q, list, own, &sleepers);
     jobq__commit_wake(q, &wakes);
-    for (i = 0; i < count; i++) jobq__commit_bed_wake(beds[i]);
-    if (!next && !keep) jobq__commit_rouse(q);
+    jobq__baton_wake(q, &sleepers);
     return keep ? JOBQ__TAKEN : rc;
 }
 
@@ -694,113 +424,22 @@ JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes) 
 
 /* ---- Requests ---- */
 
-static void jobq__commit_append(jobq *q, struct jobq__request *r) {
-    r->next = NULL;
-    if (r->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs + 1);
-    *q->commit.tail = r;
-    q->commit.tail = &r->next;
-}
-
-/* Takes a request out of the list if no group has it yet. */
-static bool jobq__commit_withdraw(jobq *q, struct jobq__request *r) {
-    struct jobq__request **at;
-    bool found = false;
-    jobq__os_lock(&q->commit.mu);
-    if (jobq__os_load(&r->state) == JOBQ__REQUEST_WAITING) {
-        for (at = &q->commit.head; *at != r; at = &(*at)->next) {}
-        *at = r->next;
-        if (!r->next) q->commit.tail = at;
-        if (r->sync) jobq__os_store(&q->commit.syncs, q->commit.syncs - 1);
-        found = true;
-    }
-    jobq__os_unlock(&q->commit.mu);
-    return found;
-}
-
-/* What the clock shows by which the request waits. With commit.mu held. */
-static int64_t jobq__commit_shows(const jobq *q, const struct jobq__request *r, int64_t now_us) {
-    return r->counts ? jobq__turn_others_had(q, now_us) : now_us;
-}
-
-static int64_t jobq__commit_left(const jobq *q, const struct jobq__request *r, int64_t now_us) {
-    int64_t left_us = r->wait_us - (jobq__commit_shows(q, r, now_us) - r->from_us);
-    return JOBQ__MAX(left_us, 0);
-}
-
-/* When the request's time is over, if its clock goes on. While it stands still: when to look again,
- * for it may begin to go at any moment. With commit.mu held. */
-static int64_t jobq__commit_until(const jobq *q, const struct jobq__request *r, int64_t now_us) {
-    int64_t left_us = jobq__commit_left(q, r, now_us);
-    if (r->counts && !q->turn.others_us) left_us = JOBQ__MAX(left_us, JOBQ__TURN_PAUSE_MAX_US);
-    return jobq__add(now_us, left_us);
-}
-
-/* Waits until the request is done or has the baton; returns that state, or WAITING if its time
- * was over and it was withdrawn. */
-static int jobq__commit_await(jobq *q, struct jobq__request *r, int64_t until_us) {
-    int state;
-    while ((state = jobq__os_load(&r->state)) == JOBQ__REQUEST_WAITING
-           || state == JOBQ__REQUEST_TAKEN) {
-        int64_t limit_us = state == JOBQ__REQUEST_WAITING ? until_us : INT64_MAX, now_us;
-        if (jobq__commit_bed_wait(r->bed, limit_us)) continue;
-        now_us = jobq__clock_mono_us();
-        jobq__os_lock(&q->commit.mu);
-        until_us = jobq__commit_until(q, r, now_us);
-        jobq__os_unlock(&q->commit.mu);
-        if (now_us >= until_us && jobq__commit_withdraw(q, r)) return JOBQ__REQUEST_WAITING;
-    }
-    return state;
-}
-
-/* Queues the request; the state it has reached when this thread has something to do. */
-static int jobq__commit_enter(jobq *q, struct jobq__request *r) {
-    int state = JOBQ__REQUEST_LEAD;
-    int64_t now_us = 0, until_us = 0;
-    bool wait;
-    r->thread = jobq__os_thread_self();
-    r->bed = NULL;
-    r->state = JOBQ__REQUEST_WAITING;
-    r->rc = JOBQ_OK;
-    jobq__os_lock(&q->commit.mu);
-    wait = q->commit.busy != 0;
-    /* Nobody asks for the time who need not wait: others have nothing while the baton is free. */
-    if (wait || !r->counts) now_us = jobq__clock_mono_us();
-    r->from_us = jobq__commit_shows(q, r, now_us);
-    if (wait) until_us = jobq__commit_until(q, r, now_us);
-    if (wait) r->bed = jobq__commit_bed(q);
-    if (!wait) jobq__commit_take_locked(q, r->thread);
-    if (wait && !r->bed) state = JOBQ__REQUEST_DONE;
-    else if (wait || !r->hold) jobq__commit_append(q, r);
-    jobq__os_unlock(&q->commit.mu);
-    if (state == JOBQ__REQUEST_DONE) {
-        r->rc = jobq__err_set(r->err, JOBQ_NO_MEMORY, NULL);
-        return state;
-    }
-    if (!wait) return state;
-    state = jobq__commit_await(q, r, until_us);
-    jobq__os_store(&r->bed->used, 0);
-    if (state == JOBQ__REQUEST_WAITING) r->rc = jobq__turn_busy(q, "nothing was stored", r->err);
-    return state;
-}
-
 /* For who has the baton and a request in the list: leads until that is done or its time is over. */
 static int jobq__commit_lead_own(jobq *q, struct jobq__request *r) {
     int64_t pause_us = 0, now_us, until_us;
     bool last = false;
     int rc;
-    jobq__os_store(&r->state, JOBQ__REQUEST_WAITING);
+    jobq__baton_line_up(r);
     while ((rc = jobq__commit_lead_once(q, r, last)) == JOBQ__TAKEN && !last && !r->once) {
         now_us = jobq__clock_mono_us();
-        jobq__os_lock(&q->commit.mu);
-        until_us = r->until_us ? r->until_us : jobq__commit_until(q, r, now_us);
-        jobq__os_unlock(&q->commit.mu);
+        until_us = r->until_us ? r->until_us : jobq__baton_until(q, r, now_us);
         last = now_us >= until_us;
         if (!last) jobq__turn_pause(q, &pause_us, now_us, until_us);
     }
     if (rc != JOBQ__TAKEN) return rc;
-    jobq__commit_withdraw(q, r);
+    jobq__baton_withdraw(q, r);
     r->rc = jobq__turn_busy(q, "nothing was stored", r->err);
-    jobq__commit_release(q);
+    jobq__baton_release(q);
     return r->rc;
 }
 
@@ -824,7 +463,7 @@ static int jobq__commit_ask(jobq *q, struct jobq__request *request, bool counts,
                             int64_t wait_us) {
     request->counts = counts;
     request->wait_us = wait_us;
-    if (jobq__commit_enter(q, request) == JOBQ__REQUEST_LEAD) jobq__commit_lead_own(q, request);
+    if (jobq__baton_enter(q, request) == JOBQ__REQUEST_LEAD) jobq__commit_lead_own(q, request);
     jobq__commit_events(q);
     return request->rc;
 }
@@ -835,19 +474,10 @@ static void jobq__commit_throttle(jobq *q) {
     jobq__event_throttle(&q->events);
 }
 
-/* What the request has left of its time; others may still have the file. */
-static int64_t jobq__commit_rest(jobq *q, const struct jobq__request *request) {
-    int64_t now_us = jobq__clock_mono_us(), left_us;
-    jobq__os_lock(&q->commit.mu);
-    left_us = jobq__commit_left(q, request, now_us);
-    jobq__os_unlock(&q->commit.mu);
-    return left_us;
-}
-
 JOBQ__INTERNAL int jobq__commit_request(jobq *q, struct jobq__request *request) {
-    int64_t wait_us = request->left_us ? *request->left_us : q->commit.busy_us;
+    int64_t wait_us = request->left_us ? *request->left_us : q->baton.busy_us;
     int rc = jobq__commit_ask(q, request, true, wait_us);
-    if (request->left_us) *request->left_us = jobq__commit_rest(q, request);
+    if (request->left_us) *request->left_us = jobq__baton_rest(q, request);
     jobq__commit_throttle(q);
     return rc;
 }
@@ -861,57 +491,15 @@ JOBQ__INTERNAL int jobq__commit_now(jobq *q) {
     struct jobq__request request;
     memset(&request, 0, sizeof request);
     request.counts = true;
-    request.wait_us = q->commit.busy_us;
-    if (jobq__commit_enter(q, &request) == JOBQ__REQUEST_LEAD) {
+    request.wait_us = q->baton.busy_us;
+    if (jobq__baton_enter(q, &request) == JOBQ__REQUEST_LEAD) {
         int rc = jobq__commit_lead_own(q, &request);
         if (request.rc == JOBQ_OK) request.rc = rc;
     }
     return request.rc;
 }
 
-JOBQ__INTERNAL int jobq__commit_hold(jobq *q, int64_t *left_us) {
-    struct jobq__request request;
-    memset(&request, 0, sizeof request);
-    request.hold = request.counts = true;
-    request.wait_us = *left_us;
-    jobq__commit_enter(q, &request);
-    *left_us = jobq__commit_rest(q, &request);
-    return request.rc;
-}
-
-JOBQ__INTERNAL int jobq__commit_hold_within(jobq *q, int64_t wait_us) {
-    struct jobq__request request;
-    memset(&request, 0, sizeof request);
-    request.hold = true;
-    request.wait_us = wait_us;
-    jobq__commit_enter(q, &request);
-    return request.rc;
-}
-
-JOBQ__INTERNAL void jobq__commit_set_job(jobq *q, bool in_job) {
-    jobq__os_lock(&q->commit.mu);
-    q->commit.in_job = in_job;
-    jobq__turn_others(q, in_job);
-    jobq__os_unlock(&q->commit.mu);
-}
-
-JOBQ__INTERNAL bool jobq__commit_by_job(jobq *q) {
-    bool by_job;
-    jobq__os_lock(&q->commit.mu);
-    by_job = q->commit.busy && q->commit.in_job;
-    jobq__os_unlock(&q->commit.mu);
-    return by_job;
-}
-
-JOBQ__INTERNAL bool jobq__commit_in_job(jobq *q) {
-    bool in_job;
-    if (!jobq__os_load(&q->commit.busy)) return false;
-    jobq__os_lock(&q->commit.mu);
-    in_job = q->commit.busy && q->commit.in_job
-          && jobq__os_thread_same(q->commit.holder, jobq__os_thread_self());
-    jobq__os_unlock(&q->commit.mu);
-    return in_job;
-}
+/* ---- A job's transaction ---- */
 
 /* Puts it among those that the transaction settles, or takes it out. */
 static void jobq__commit_settles(struct jobq__tx *tx, struct jobq__entry *entry, bool settles) {
@@ -1035,8 +623,8 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     q->tx.db = &q->writer;
     jobq__core_leave_job(q);
     jobq__turn_end(q, q->turn.begun_us, jobq__clock_mono_us());
-    jobq__commit_mind_log(q, &wakes);
-    jobq__commit_release(q);
+    if (jobq__log_mind(q)) wakes.scheduler = true;
+    jobq__baton_release(q);
     jobq__commit_wake(q, &wakes);
     return rc;
 }

@@ -171,7 +171,7 @@ JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
 static struct jobq__db_options jobq__core_db_options(const jobq *q) {
     struct jobq__db_options options = {q->options.durability, 0, q->client, q->options.on_connect,
                                        q->options.ctx, q};
-    int64_t busy_us = q->commit.busy_us;
+    int64_t busy_us = q->baton.busy_us;
     /* Who has the file for itself keeps it until it ends. */
     if (q->client && jobq__owner_has_it_all(&q->owner))
         busy_us = JOBQ__MIN(busy_us, JOBQ__KNOCK_US);

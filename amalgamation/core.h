@@ -14,7 +14,7 @@
  * SQLite but reader_mu, and none across a callback. All three are asserted in debug builds.
  *
  *   name         guards
- *   commit.mu    the baton, the list of requests, the beds
+ *   baton.mu     the baton, the line of requests, the beds
  *   pool.mu      ring, outcomes handed in, workers, wheel, waiters, lifecycle, stats
  *   events.mu    the list of events
  *   reader_mu    the reader's connection
@@ -67,16 +67,6 @@ struct jobq__entry {
     char *key;                  /* for events, or NULL */
     size_t capacity;            /* bytes of payload that fit */
     unsigned char payload[];    /* and a zero */
-};
-
-/* ---- A place to sleep ---- */
-
-struct jobq__bed {
-    struct jobq__bed *next;     /* all beds; commit.mu */
-    int32_t used;               /* atomic; set under commit.mu */
-    struct jobq__mutex mu;
-    struct jobq__cond cond;
-    bool woken;                 /* guarded by mu */
 };
 
 /* ---- The transaction under way (tx.c); baton ---- */
@@ -132,33 +122,12 @@ struct jobq__tx {
     jobq_stats add;             /* what this transaction adds to the counters */
 };
 
-/* ---- Requests and the baton (commit.c) ---- */
+/* ---- The baton (baton.c) ---- */
 
-struct jobq__request {
-    struct jobq__request *next;
-    int (*write)(struct jobq__tx *tx,
-         struct jobq__request *r); /* in the transaction; NULL: nothing */ void (*after)(jobq *q,
-         struct jobq__request *r); /* after COMMIT, with the baton; or NULL */ void *arg;
-    bool atomic;                /* several statements: needs a savepoint */
-    bool sync;                  /* this commit at synchronous=FULL */
-    int64_t adds;               /* bytes of new work, about; 0: it only finishes what there is */
-    int64_t largest;            /* of them in one payload */
-    bool hold;                  /* wants the baton itself, not a group */
-    bool once;                  /* does not wait for other connections */
-    bool counts;                /* its time passes only while others have the file (turn.h) */
-    int64_t *left_us;           /* of busy_ms, for a call that makes several; NULL: all of it */
-    int64_t wait_us;            /* JOBQ_BUSY after so long */
-    int64_t from_us;            /* what its clock showed when it came */
-    int64_t until_us;           /* waits for other connections until then; 0: as long as for the
-                                   baton */
-    int32_t state;              /* atomic */
-    int rc;
-    jobq_error *err;
-    jobq__thread thread;
-    struct jobq__bed *bed;
-};
+struct jobq__request;
+struct jobq__bed;
 
-struct jobq__commit {
+struct jobq__baton {
     struct jobq__mutex mu;
     int32_t busy;               /* written under mu, read without: somebody has the baton */
     bool in_job;                /* the baton belongs to a job's transaction */
@@ -179,8 +148,8 @@ struct jobq__turn {
     int32_t asked;              /* the turn that it has asked for and not had; 0: none */
     int missed;                 /* how many it has missed since, as far as it counts them */
     int64_t begun_us;           /* when the job's transaction began */
-    int64_t others_us;          /* commit.mu: since when others have the file; 0: they do not */
-    int64_t others_had_us;      /* commit.mu: how long they had it before that, in all */
+    int64_t others_us;          /* baton.mu: since when others have the file; 0: they do not */
+    int64_t others_had_us;      /* baton.mu: how long they had it before that, in all */
 };
 
 /* ---- Workers ---- */
@@ -405,7 +374,7 @@ struct jobq {
     struct jobq__fault fault;   /* pool.mu: and why, if SQLite or a value in the file said so */
 
     struct jobq__owner owner;
-    struct jobq__commit commit;
+    struct jobq__baton baton;
     struct jobq__pool pool;
     struct jobq__events events;
 

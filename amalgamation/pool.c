@@ -23,7 +23,7 @@ static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_u
 static struct jobq__worker *jobq__pool_rouse(jobq *q) {
     const struct jobq__pool *pool = &q->pool;
     bool more = !pool->ring.count && pool->work.left && pool->life.claiming;
-    return more && !jobq__os_load(&q->commit.busy) ? jobq__core_wake_idle(q) : NULL;
+    return more && !jobq__os_load(&q->baton.busy) ? jobq__core_wake_idle(q) : NULL;
 }
 
 JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
@@ -55,7 +55,7 @@ JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
  * when an idle worker leaves them to it. With pool.mu held. */
 static int64_t jobq__pool_minds(const jobq *q) {
     const struct jobq__pool *pool = &q->pool;
-    if (!pool->outcomes.count || pool->sched.waits || jobq__os_load(&q->commit.busy)
+    if (!pool->outcomes.count || pool->sched.waits || jobq__os_load(&q->baton.busy)
         || jobq__os_load(&q->failed)) return INT64_MAX;
     return JOBQ__MAX(pool->outcomes.since_us + JOBQ__DEFER_US, pool->work.retry_at_us);
 }
@@ -80,9 +80,9 @@ static bool jobq__pool_commit(struct jobq__worker *worker) {
     jobq *q = worker->run.q;
     struct jobq__pool *pool = &q->pool;
     bool led;
-    if (jobq__os_load(&q->commit.busy) || !jobq__core_commit_due(q, worker->free_us)) return false;
+    if (jobq__os_load(&q->baton.busy) || !jobq__core_commit_due(q, worker->free_us)) return false;
     jobq__os_unlock(&pool->mu);
-    led = jobq__commit_try(q);
+    led = jobq__baton_try(q);
     if (led) {
         jobq__commit_lead(q);
         if (jobq__event_deliver(&q->events, false)) jobq__core_kick(q);
@@ -107,7 +107,7 @@ static void jobq__pool_work(void *arg) {
         if (!jobq__os_load(&q->failed) && jobq__pool_run_one(worker)) continue;
         /* Under the lock, so that who lays the baton down either is seen here or sees us idle. */
         worker->free_us = jobq__clock_mono_us();
-        if (!jobq__os_load(&q->commit.busy) && jobq__core_commit_due(q, worker->free_us)) continue;
+        if (!jobq__os_load(&q->baton.busy) && jobq__core_commit_due(q, worker->free_us)) continue;
         jobq__pool_sleep(worker);
     }
     jobq__os_unlock(&pool->mu);
@@ -124,7 +124,7 @@ JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q) {
     if (pool->outcomes.count || pool->crew.running > pool->crew.sleeping) return false;
     if (pool->sched.started && (!pool->sched.waits || pool->sched.kicked))
         return false;
-    if (jobq__os_load(&q->commit.busy)) return false;
+    if (jobq__os_load(&q->baton.busy)) return false;
     if (pool->work.foreign && pool->sched.started) return false; /* else the next start looks */
     /* When every worker waits for the clock, what is left has to wait as well. */
     if (pool->crew.count && pool->crew.sleeping == pool->crew.count) return true;
@@ -263,7 +263,7 @@ JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
     jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) {
-        jobq__pool_stop(q, INT64_MAX, q->commit.busy_us, NULL);
+        jobq__pool_stop(q, INT64_MAX, q->baton.busy_us, NULL);
         if (rc == JOBQ_IO)
             return jobq__err_set(err, rc, "the system refuses threads with a stack of %lld bytes"
                                  " or more; give another .stack_bytes, or none",
@@ -326,7 +326,7 @@ static int jobq__pool_unwritten(jobq *q, int left, int rc, jobq_error *err) {
 JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least_us,
                                         jobq_error *err) {
     struct jobq__request request;
-    int left = jobq__pool_left(q, true) + jobq__os_load(&q->commit.busy), rc = JOBQ_OK;
+    int left = jobq__pool_left(q, true) + jobq__os_load(&q->baton.busy), rc = JOBQ_OK;
     int64_t now_us = jobq__clock_mono_us();
     int64_t end_us = JOBQ__MAX(until_us, jobq__add(now_us, least_us));
     memset(&request, 0, sizeof request);
@@ -478,7 +478,7 @@ JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
     jobq__os_unlock(&pool->mu);
     /* Even without a grace: a commit of our own that is under way ends soon. Another connection
      * that has the file is waited for when the last handler has returned. */
-    jobq__pool_give_back(q, now_us, jobq__commit_by_job(q) ? 0 : JOBQ__END_US, NULL);
+    jobq__pool_give_back(q, now_us, jobq__baton_by_job(q) ? 0 : JOBQ__END_US, NULL);
     jobq__os_lock(&pool->mu);
     /* One of those who wait joins the threads, when nobody starts them any more: a close may have
      * come in between. */

@@ -452,7 +452,7 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     look->runs = jobq__run_runs;
     look->ctx = NULL;
     if (jobq__core_in_connect(q)) return JOBQ_MISUSE;
-    if (q->memory && !run->in_tx) return jobq__commit_hold_within(q, INT64_MAX);
+    if (q->memory && !run->in_tx) return jobq__baton_hold_within(q, INT64_MAX);
     if (q->memory) jobq__guard_enter(look->db);
     else jobq__core_look(q);
     return JOBQ_OK;
@@ -462,7 +462,7 @@ static void jobq__run_looked(struct jobq_run *run, const struct jobq__look *look
     struct jobq__fault why = jobq__db_reason(look->db);
     if (!run->q->memory) jobq__os_unlock(&run->q->reader_mu);
     else if (run->in_tx) jobq__guard_leave(&run->q->writer);
-    else jobq__commit_release(run->q);
+    else jobq__baton_release(run->q);
     jobq__core_heed(run->q, rc, &why);
 }
 
@@ -667,19 +667,19 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
     if (jobq__core_in_connect(q)) return jobq__core_refuse_connect("jobq_run_db", err);
     if (!jobq__run_is_ours(run)) return jobq__run_refuse_thread("jobq_run_db", err);
     if (!run->in_tx) {
-        int64_t left_us = q->commit.busy_us;
-        rc = jobq__commit_hold(q, &left_us);
+        int64_t left_us = q->baton.busy_us;
+        rc = jobq__baton_hold(q, &left_us);
         if (rc == JOBQ_BUSY) return jobq__turn_busy(q, jobq__run_not_begun, err);
         if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
         rc = jobq__run_begin_tx(run, left_us, err);
         if (rc != JOBQ_OK) {
-            jobq__commit_release(q);
+            jobq__baton_release(q);
             return rc;
         }
         run->in_tx = true;
         jobq__os_transaction(1);
         q->job_run = run;
-        jobq__commit_set_job(q, true);
+        jobq__baton_set_job(q, true);
     }
     *db = jobq__core_job(q)->handle;
     return JOBQ_OK;

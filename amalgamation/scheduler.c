@@ -79,7 +79,7 @@ static int64_t jobq__sched_patience_us(jobq *q) {
     jobq__os_lock(&q->pool.mu);
     wait_us = JOBQ__MIN(JOBQ__PRUNE_COMMITS * q->pool.rates.commit_us, JOBQ__PRUNE_WAIT_US);
     jobq__os_unlock(&q->pool.mu);
-    if (jobq__commit_by_job(q)) wait_us = 0;
+    if (jobq__baton_by_job(q)) wait_us = 0;
     return JOBQ__MAX(wait_us, JOBQ__SCHED_HOLD_US);
 }
 
@@ -109,12 +109,12 @@ static void jobq__sched_prune(jobq *q, int64_t now_ms) {
 /* The scheduler must not wait for a job's transaction: deadlines would pass meanwhile. Whoever lays
  * the baton down tells it. */
 static bool jobq__sched_hold(jobq *q, int64_t wait_us) {
-    if (jobq__commit_hold_within(q, wait_us) == JOBQ_OK) return true;
+    if (jobq__baton_hold_within(q, wait_us) == JOBQ_OK) return true;
     jobq__os_lock(&q->pool.mu);
     q->pool.sched.wants_baton = true;
     jobq__os_unlock(&q->pool.mu);
     /* It may have been laid down just before. */
-    return jobq__commit_try(q);
+    return jobq__baton_try(q);
 }
 
 /* Has somebody else written? That is asked by reading: a transaction follows only what was found.
@@ -136,7 +136,7 @@ static void jobq__sched_poll(jobq *q) {
         changed = jobq__store_version(&q->writer, &version) != JOBQ_OK || version != q->seen;
         q->seen = version;
     }
-    jobq__commit_release(q);
+    jobq__baton_release(q);
     jobq__os_lock(&pool->mu);
     pool->timers.poll_at_us = jobq__add(now_us, JOBQ__MIN(q->options.poll_ms, JOBQ_DAY) * 1000);
     if (changed) pool->work.foreign = pool->work.left = true;
@@ -168,8 +168,8 @@ static void jobq__sched_commit(jobq *q) {
 
 static void jobq__sched_checkpoint(jobq *q) {
     if (!jobq__sched_hold(q, JOBQ__SCHED_HOLD_US)) return;
-    jobq__commit_checkpoint(q);
-    jobq__commit_release(q);
+    jobq__log_checkpoint(q);
+    jobq__baton_release(q);
 }
 
 /* ---- The thread ---- */
@@ -316,7 +316,7 @@ static void jobq__sched_leave(jobq *q, bool all) {
     struct jobq__pool *pool = &q->pool;
     jobq__os_lock(&pool->mu);
     if (pool->step.halted) {
-        int64_t until_us = jobq__add(jobq__clock_mono_us(), q->commit.busy_us);
+        int64_t until_us = jobq__add(jobq__clock_mono_us(), q->baton.busy_us);
         jobq__os_unlock(&pool->mu);
         jobq__pool_give_back(q, until_us, INT64_MAX, NULL);
         jobq__os_lock(&pool->mu);

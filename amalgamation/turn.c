@@ -8,7 +8,7 @@
 JOBQ__INTERNAL void jobq__turn_others(jobq *q, bool have_it) {
     struct jobq__turn *turn = &q->turn;
     int64_t now_us;
-    jobq__assert(jobq__os_held(&q->commit.mu));
+    jobq__assert(jobq__os_held(&q->baton.mu));
     if (have_it == (turn->others_us != 0)) return;
     now_us = jobq__clock_mono_us();
     if (!have_it) turn->others_had_us += now_us - turn->others_us;
@@ -17,16 +17,16 @@ JOBQ__INTERNAL void jobq__turn_others(jobq *q, bool have_it) {
 
 JOBQ__INTERNAL int64_t jobq__turn_others_had(const jobq *q, int64_t now_us) {
     const struct jobq__turn *turn = &q->turn;
-    jobq__assert(jobq__os_held(&q->commit.mu));
+    jobq__assert(jobq__os_held(&q->baton.mu));
     if (!turn->others_us) return turn->others_had_us;
     return turn->others_had_us + JOBQ__MAX(now_us - turn->others_us, 0);
 }
 
 static void jobq__turn_taken(jobq *q, int sqlite_code) {
     jobq__os_store(&q->turn.taken, sqlite_code);
-    jobq__os_lock(&q->commit.mu);
+    jobq__os_lock(&q->baton.mu);
     jobq__turn_others(q, sqlite_code != 0);
-    jobq__os_unlock(&q->commit.mu);
+    jobq__os_unlock(&q->baton.mu);
 }
 
 /* ---- Taking the file ---- */
@@ -79,6 +79,15 @@ JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t
         if (now_us >= until_us) return JOBQ_BUSY;
         jobq__turn_pause(q, &pause_us, now_us, until_us);
     }
+}
+
+JOBQ__INTERNAL void jobq__turn_put_off(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t at_us = jobq__clock_mono_us() + jobq__turn_pause_max_us(q);
+    jobq__os_lock(&pool->mu);
+    pool->work.retry_at_us = JOBQ__MAX(at_us, q->turn.away_us);
+    jobq__os_unlock(&pool->mu);
+    jobq__core_kick(q);
 }
 
 JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us) {

@@ -43,12 +43,16 @@ JOBQ__INTERNAL int64_t jobq__turn_pause_max_us(const jobq *q);
 JOBQ__INTERNAL void jobq__turn_pause(const jobq *q, int64_t *pause_us, int64_t now_us,
                                      int64_t until_us);
 
-/* From now on others have the file, or they do no longer. With the baton, and commit.mu held. */
+/* From now on others have the file, or they do no longer. With the baton, and baton.mu held. */
 JOBQ__INTERNAL void jobq__turn_others(jobq *q, bool have_it);
 
 /* How long they have had it since the queue was opened, in all: the clock of who waits by busy_ms.
- * With commit.mu held. */
+ * With baton.mu held. */
 JOBQ__INTERNAL int64_t jobq__turn_others_had(const jobq *q, int64_t now_us);
+
+/* Another connection has the file, and nobody waits for it: the pool comes again when it may be
+ * free. */
+JOBQ__INTERNAL void jobq__turn_put_off(jobq *q);
 
 /* The file was written to, without a pause, from one moment to the other. */
 JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us);

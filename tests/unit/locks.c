@@ -63,7 +63,7 @@ static void step_under_a_lock(void) {
 
 static void read_under_a_lock(void) {
     bool row;
-    jobq__os_lock(&queue->commit.mu);
+    jobq__os_lock(&queue->baton.mu);
     jobq__db_next(&queue->reader, NULL, &row);
 }
 

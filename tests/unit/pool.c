@@ -14,9 +14,9 @@ static void *give_back_in_thread(void *arg) {
 
 static bool somebody_asks(jobq *q) {
     bool asks;
-    jobq__os_lock(&q->commit.mu);
-    asks = q->commit.head != NULL;
-    jobq__os_unlock(&q->commit.mu);
+    jobq__os_lock(&q->baton.mu);
+    asks = q->baton.head != NULL;
+    jobq__os_unlock(&q->baton.mu);
     return asks;
 }
 
@@ -37,10 +37,10 @@ TEST(what_a_running_pool_has_claimed_is_its_own) {
     WORKS(jobq__pool_give_back(f.q, INT64_MAX, JOBQ__END_US, &err));
     CHECK(stats_of(f.q).claimed > 0);
     /* Beside a commit, whose end such a stop waits for. */
-    UNTIL(jobq__commit_try(f.q));
+    UNTIL(jobq__baton_try(f.q));
     stopper = thread_start(give_back_in_thread, f.q);
     UNTIL(somebody_asks(f.q));
-    jobq__commit_release(f.q);
+    jobq__baton_release(f.q);
     pthread_join(stopper, NULL);
     CHECK(stats_of(f.q).claimed > 0);
     CHECK(stats_of(f.q).started_now);
@@ -142,7 +142,7 @@ static bool stand_before_a_ring(fixture *f, gate *g) {
     start(f->q);
     gate_await(g, 4);
     UNTIL(ring_of(f->q) > 1);
-    UNTIL(jobq__commit_try(f->q));
+    UNTIL(jobq__baton_try(f->q));
     return true;
 }
 
@@ -164,7 +164,7 @@ TEST(ring_of_a_stop_on_a_full_disk) {
     CHECK(keeps_order(f.q, false, JOBQ__DISK_ROOMY));
     CHECK(!keeps_order(f.q, false, JOBQ__DISK_TIGHT));
     jobq__tx_reset(&f.q->tx);
-    jobq__commit_release(f.q);
+    jobq__baton_release(f.q);
     end_of_a_stop(&f, &g);
 }
 
@@ -186,7 +186,7 @@ TEST(room_again_within_a_transaction) {
     fixture f;
     gate g;
     REQUIRE(stand_behind_a_stop(&f, &g));
-    jobq__commit_release(f.q);
+    jobq__baton_release(f.q);
     put_job(f.q, (jobq_job){.kind = "k", .priority = -1});
     CHECK_INT(f.q->disk.level, JOBQ__DISK_ROOMY);
     CHECK_INT(ring_of(f.q), 0);
@@ -216,9 +216,9 @@ static void *put_urgent(void *arg) {
 
 static bool two_ask(jobq *q) {
     bool two;
-    jobq__os_lock(&q->commit.mu);
-    two = q->commit.head && q->commit.head->next;
-    jobq__os_unlock(&q->commit.mu);
+    jobq__os_lock(&q->baton.mu);
+    two = q->baton.head && q->baton.head->next;
+    jobq__os_unlock(&q->baton.mu);
     return two;
 }
 
@@ -233,7 +233,7 @@ TEST(room_again_but_not_for_all) {
     UNTIL(somebody_asks(f.q));
     urgent = thread_start(put_urgent, f.q);
     UNTIL(two_ask(f.q));
-    jobq__commit_release(f.q);
+    jobq__baton_release(f.q);
     pthread_join(large, NULL);
     pthread_join(urgent, NULL);
     CHECK_INT(f.q->disk.level, JOBQ__DISK_ROOMY);
@@ -246,13 +246,13 @@ TEST(room_again_but_not_for_all) {
 TEST(room_again_changes_no_order) {
     fixture f;
     REQUIRE(fixture_open(&f, (jobq_options){.workers = 4}));
-    UNTIL(jobq__commit_try(f.q));
+    UNTIL(jobq__baton_try(f.q));
     CHECK(keeps_order(f.q, true, JOBQ__DISK_ROOMY));
     jobq__tx_roomy(&f.q->tx);
     CHECK(f.q->tx.ordered);
     jobq__tx_reset(&f.q->tx);
     CHECK(!f.q->tx.ordered);
-    jobq__commit_release(f.q);
+    jobq__baton_release(f.q);
     fixture_close(&f);
 }
 
