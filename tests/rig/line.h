@@ -52,14 +52,14 @@ static int64_t rows_of(int number) {
     return sql_int(place.f.path, sql);
 }
 
-static int write_rows(jobq *q, struct jobq__request *r) {
+static int write_rows(struct jobq__tx *tx, struct jobq__request *r) {
     struct order *o = (struct order *)r->arg;
     char sql[64];
     if (place.count < 64) place.order[place.count++] = o->number;
     o->written++;
     snprintf(sql, sizeof sql, "INSERT INTO mine VALUES(%d)", o->number);
     for (int i = 0; i < o->rows; i++)
-        CHECK_INT(sqlite3_exec(q->tx.db->handle, sql, NULL, NULL, NULL), SQLITE_OK);
+        CHECK_INT(sqlite3_exec(tx->db->handle, sql, NULL, NULL, NULL), SQLITE_OK);
     return o->fails;
 }
 

@@ -193,8 +193,8 @@ TEST(room_again_within_a_transaction) {
     end_of_a_stop(&f, &g);
 }
 
-static int write_nothing(jobq *q, struct jobq__request *request) {
-    (void)q;
+static int write_nothing(struct jobq__tx *tx, struct jobq__request *request) {
+    (void)tx;
     (void)request;
     return JOBQ_OK;
 }
