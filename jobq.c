@@ -70,9 +70,11 @@
  *     run.h           one run of one job, as its handler sees it
  *     run.c           one run of one job, as its handler sees it
  *     pool.h          workers: take, run, hand in
- *     scheduler.h     the scheduler thread, the wheel's actions, step and advance
  *     pool.c          workers: take, run, hand in
+ *     scheduler.h     the scheduler thread, the wheel's actions, step and advance
  *     scheduler.c     the scheduler thread, the wheel's actions, step and advance
+ *     life.h          the pool's life: start, stop, and what is left when the grace is over
+ *     life.c          the pool's life: start, stop, and what is left when the grace is over
  *
  *   api
  *     config.h        defaults and checks of what the caller gives
@@ -175,6 +177,16 @@
 #define JOBQ__STRING(text) JOBQ__STRING_(text)
 #define JOBQ__MIN(a, b) ((a) < (b) ? (a) : (b))
 #define JOBQ__MAX(a, b) ((a) > (b) ? (a) : (b))
+
+/* A table of legal edges has for each state the states that may follow it. Whoever changes such a
+ * state does so in one function, which asserts the edge. */
+#define JOBQ__EDGE(to) (1u << (to))
+#define JOBQ__LEGAL(edges, from, to) jobq__legal(edges, (int)JOBQ__COUNT(edges), from, to)
+
+static inline bool jobq__legal(const unsigned *edges, int count, int from, int to) {
+    if (from < 0 || from >= count || to < 0 || to >= count) return false;
+    return (edges[from] & JOBQ__EDGE(to)) != 0;
+}
 
 /* a + b for times: saturates at both ends, so JOBQ_NEVER stays never. */
 static inline int64_t jobq__add(int64_t a, int64_t b) {
@@ -847,6 +859,10 @@ static inline int32_t jobq__os_add(int32_t *at, int32_t value) {
 }
 static inline int32_t jobq__os_or(int32_t *at, int32_t bits) {
     return __atomic_or_fetch(at, bits, __ATOMIC_SEQ_CST);
+}
+/* Stores to if from stands there; true if it did. */
+static inline bool jobq__os_swap(int32_t *at, int32_t from, int32_t to) {
+    return __atomic_compare_exchange_n(at, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 static inline int64_t jobq__os_load64(const int64_t *at) {
     return __atomic_load_n(at, __ATOMIC_ACQUIRE);
@@ -2452,10 +2468,16 @@ JOBQ__INTERNAL bool jobq__files_moved(struct jobq__files *files) {
  * with the process, so there are no leases. The same file is mapped, and each worker says in a
  * slot there which run it is in. The mapping outlives the process but not the power.
  *
- *   idle -> STARTED    by the worker, before it calls the handler (or the kind's backoff)
- *   STARTED -> idle    by the worker, after that returned
- *   STARTED -> RELEASED by stop, exit() and jobq_mark_exit: this run is not to be blamed
- *   STARTED -> GUILTY   by exit(), if it was called on this run's own thread
+ *   IDLE -> STARTED      jobq__owner_started, by the worker, before it calls the handler (or the
+ *                        kind's backoff)
+ *   STARTED -> IDLE      jobq__owner_ended, by the worker, after that returned; RELEASED -> IDLE
+ *                        the same
+ *   STARTED -> RELEASED  jobq__owner_release of a stop, jobq__owner_leave of exit() and
+ *                        jobq_mark_exit: this run is not to be blamed
+ *   STARTED -> GUILTY    jobq__owner_leave of exit(), if it was called on this run's own thread
+ *
+ * jobq__owner_slot_to asserts them. That the page holds the state before is not asserted, for
+ * anybody may have written there.
  *
  * exit() and jobq_mark_exit also say that the process is leaving, for runs that begin after that.
  * They touch no page before the recovery has committed: until then it is the evidence of the
@@ -2751,14 +2773,30 @@ static bool jobq__owner_knows(const struct jobq__page *page) {
         || (jobq__owner_wrote_old(page) && jobq__owner_makes_sense(page));
 }
 
+static const unsigned jobq__owner_edges[] = {
+    [JOBQ__SLOT_IDLE] = JOBQ__EDGE(JOBQ__SLOT_STARTED),
+    [JOBQ__SLOT_STARTED] = JOBQ__EDGE(JOBQ__SLOT_IDLE) | JOBQ__EDGE(JOBQ__SLOT_RELEASED)
+                         | JOBQ__EDGE(JOBQ__SLOT_GUILTY),
+    [JOBQ__SLOT_RELEASED] = JOBQ__EDGE(JOBQ__SLOT_IDLE),
+    [JOBQ__SLOT_GUILTY] = 0,
+};
+
+/* The one place where a slot of ours changes. Its own thread begins and ends a run whatever others
+ * do; who lets go of one may come when it has just ended, and then nothing happens. */
+static void jobq__owner_slot_to(struct jobq__slot *slot, int32_t from, int32_t to) {
+    jobq__assert(JOBQ__LEGAL(jobq__owner_edges, from, to));
+    if (to == JOBQ__SLOT_STARTED || to == JOBQ__SLOT_IDLE) jobq__os_store(&slot->state, to);
+    else jobq__os_swap(&slot->state, from, to);
+}
+
 /* Lets go of all runs but the guilty one's. */
 static void jobq__owner_release_page(struct jobq__page *page, const void *guilty) {
     int i;
     for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
         struct jobq__slot *slot = &page->slots[i];
         if (jobq__os_load(&slot->state) == JOBQ__SLOT_STARTED)
-            jobq__os_store(&slot->state,
-                           slot == guilty ? JOBQ__SLOT_GUILTY : JOBQ__SLOT_RELEASED);
+            jobq__owner_slot_to(slot, JOBQ__SLOT_STARTED,
+                                slot == guilty ? JOBQ__SLOT_GUILTY : JOBQ__SLOT_RELEASED);
     }
 }
 
@@ -3129,17 +3167,17 @@ JOBQ__INTERNAL void *jobq__owner_started(struct jobq__owner *owner, int slot, in
     struct jobq__slot *s = &owner->page->slots[slot];
     jobq__os_store64(&s->id, id);
     jobq__os_store(&s->runs, runs);
-    jobq__os_store(&s->state, JOBQ__SLOT_STARTED);
+    jobq__owner_slot_to(s, JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED);
     return jobq__os_thread_is_at(s);
 }
 
 JOBQ__INTERNAL void jobq__owner_release(struct jobq__owner *owner, int slot) {
-    jobq__os_store(&owner->page->slots[slot].state, JOBQ__SLOT_RELEASED);
+    jobq__owner_slot_to(&owner->page->slots[slot], JOBQ__SLOT_STARTED, JOBQ__SLOT_RELEASED);
 }
 
 JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot, void *outer) {
     jobq__os_thread_is_at(outer);
-    jobq__os_store(&owner->page->slots[slot].state, JOBQ__SLOT_IDLE);
+    jobq__owner_slot_to(&owner->page->slots[slot], JOBQ__SLOT_STARTED, JOBQ__SLOT_IDLE);
 }
 
 JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner) {
@@ -3729,23 +3767,19 @@ JOBQ__INTERNAL jobq_state jobq__state_public(int state, bool started);
  *
  * Whoever writes a state asserts its edge here; there is no second table. */
 
-#define JOBQ__BIT(state) (1u << (state))
-
 static const unsigned jobq__state_edges[] = {
-    [JOBQ__WAITING] = JOBQ__BIT(JOBQ__WAITING) | JOBQ__BIT(JOBQ__CLAIMED)
-                    | JOBQ__BIT(JOBQ__CANCELLED) | JOBQ__BIT(JOBQ__FAILED),
-    [JOBQ__CLAIMED] = JOBQ__BIT(JOBQ__WAITING) | JOBQ__BIT(JOBQ__DONE)
-                    | JOBQ__BIT(JOBQ__FAILED) | JOBQ__BIT(JOBQ__CANCELLED),
+    [JOBQ__WAITING] = JOBQ__EDGE(JOBQ__WAITING) | JOBQ__EDGE(JOBQ__CLAIMED)
+                    | JOBQ__EDGE(JOBQ__CANCELLED) | JOBQ__EDGE(JOBQ__FAILED),
+    [JOBQ__CLAIMED] = JOBQ__EDGE(JOBQ__WAITING) | JOBQ__EDGE(JOBQ__DONE)
+                    | JOBQ__EDGE(JOBQ__FAILED) | JOBQ__EDGE(JOBQ__CANCELLED),
     [JOBQ__DONE] = 0,
-    [JOBQ__FAILED] = JOBQ__BIT(JOBQ__WAITING),
-    [JOBQ__CANCELLED] = JOBQ__BIT(JOBQ__WAITING),
-    [JOBQ__NEW] = JOBQ__BIT(JOBQ__WAITING) | JOBQ__BIT(JOBQ__CLAIMED),
+    [JOBQ__FAILED] = JOBQ__EDGE(JOBQ__WAITING),
+    [JOBQ__CANCELLED] = JOBQ__EDGE(JOBQ__WAITING),
+    [JOBQ__NEW] = JOBQ__EDGE(JOBQ__WAITING) | JOBQ__EDGE(JOBQ__CLAIMED),
 };
 
 JOBQ__INTERNAL bool jobq__state_legal(int from, int to) {
-    if (from < 0 || from >= (int)JOBQ__COUNT(jobq__state_edges)) return false;
-    if (to < 0 || to >= JOBQ__NEW) return false;
-    return (jobq__state_edges[from] & JOBQ__BIT(to)) != 0;
+    return JOBQ__LEGAL(jobq__state_edges, from, to);
 }
 
 JOBQ__INTERNAL bool jobq__state_terminal(int state) {
@@ -7826,13 +7860,21 @@ struct jobq_run {
     bool info_read;                 /* what stands beside the row was read */
 };
 
+/* pool.h has its edges. Whether an AWAKE one runs a job, run.entry tells. */
+enum jobq__worker_state {
+    JOBQ__WORKER_ABSENT,            /* it has no thread; in step mode never */
+    JOBQ__WORKER_AWAKE,
+    JOBQ__WORKER_IDLE,              /* asleep, and in the list of those */
+    JOBQ__WORKER_WOKEN,             /* taken out of it, and about to see that */
+    JOBQ__WORKER_ENDED              /* its thread ends, and can be joined */
+};
+
 struct jobq__worker {
     struct jobq_run run;
     jobq__thread thread;            /* pool.mu: who runs jobs as this worker */
-    jobq__thread handle;            /* to be joined, if started */
+    jobq__thread handle;            /* to be joined, unless ABSENT */
     int index;
-    bool started, ended;            /* pool.mu */
-    bool idle, woken;               /* pool.mu */
+    enum jobq__worker_state state;  /* pool.mu */
     int64_t free_us;                /* when it last looked at the time, in real time */
     struct jobq__link link;         /* the list of idle workers; pool.mu */
     struct jobq__cond cond;
@@ -8091,6 +8133,9 @@ JOBQ__INTERNAL void jobq__core_leave_job(jobq *q);
 /* Events were told up to this number: lets go who waits for them. arg is the queue. */
 JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told);
 
+/* A worker goes from one state to another. With pool.mu held. */
+JOBQ__INTERNAL void jobq__core_worker_to(struct jobq__worker *worker, enum jobq__worker_state to);
+
 /* The worker that was the last to idle is woken: to be signalled. NULL: none idles. With pool.mu
  * held. */
 JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q);
@@ -8252,13 +8297,28 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
     return pool->outcomes.count && !pool->rates.stream;
 }
 
+static const unsigned jobq__core_worker_edges[] = {
+    [JOBQ__WORKER_ABSENT] = JOBQ__EDGE(JOBQ__WORKER_AWAKE),
+    [JOBQ__WORKER_AWAKE] = JOBQ__EDGE(JOBQ__WORKER_IDLE) | JOBQ__EDGE(JOBQ__WORKER_ENDED)
+                         | JOBQ__EDGE(JOBQ__WORKER_ABSENT),
+    [JOBQ__WORKER_IDLE] = JOBQ__EDGE(JOBQ__WORKER_WOKEN) | JOBQ__EDGE(JOBQ__WORKER_AWAKE),
+    [JOBQ__WORKER_WOKEN] = JOBQ__EDGE(JOBQ__WORKER_AWAKE),
+    [JOBQ__WORKER_ENDED] = JOBQ__EDGE(JOBQ__WORKER_ABSENT),
+};
+
+JOBQ__INTERNAL void jobq__core_worker_to(struct jobq__worker *worker, enum jobq__worker_state to) {
+    jobq__assert(jobq__os_held(&worker->run.q->pool.mu));
+    jobq__assert(JOBQ__LEGAL(jobq__core_worker_edges, worker->state, to));
+    jobq__assert((to == JOBQ__WORKER_IDLE) != jobq__list_empty(&worker->link));
+    worker->state = to;
+}
+
 JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q) {
     struct jobq__link *link = jobq__list_pop(&q->pool.crew.idle);
     struct jobq__worker *worker = link ? JOBQ__CONTAINER(link, struct jobq__worker, link) : NULL;
     jobq__assert(jobq__os_held(&q->pool.mu));
     if (!worker) return NULL;
-    worker->idle = false;
-    worker->woken = true;
+    jobq__core_worker_to(worker, JOBQ__WORKER_WOKEN);
     return worker;
 }
 
@@ -13105,26 +13165,22 @@ JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
  * baton down looks at the outcomes afterwards and rouses an idle worker (commit.c); and the
  * scheduler thread commits what nobody else has after a millisecond.
  *
- *   STOPPED -> RUNNING   start
- *   RUNNING -> STOPPING  stop: no claims; stop flags; the ring goes back to the table
- *   STOPPING -> STOPPED  the last handler returned, its outcome is committed, threads are joined
+ *   ABSENT -> AWAKE   jobq__life_start_threads, before there is a thread
+ *   AWAKE -> ABSENT   there, if the system refuses it
+ *   AWAKE -> IDLE     jobq__pool_sleep, which puts it into the list
+ *   IDLE -> WOKEN     jobq__core_wake_idle, which takes it out
+ *   IDLE -> AWAKE     jobq__pool_sleep: the pool stops, or the outcomes are its own to mind
+ *   WOKEN -> AWAKE    jobq__pool_sleep
+ *   AWAKE -> ENDED    jobq__pool_work, when nothing of the queue is left for it to do
+ *   ENDED -> ABSENT   jobq__life_join
  *
- * Shutdown order: 1 claims off, 2 stop flags, 3 give back, 4 wait for handlers within the grace,
- * 5 workers end and are joined, 6 the last outcomes are committed, 7 the scheduler ends and is
- * joined. If the grace runs out at 4 the slots are released, and a later stop goes on there. At 3
- * and 6 another connection may have the file: then the outcomes stay handed in, the stop says so
- * when its time is over, and whatever commits next takes them along: another stop, a start, a call.
- * Only close gives them up, and says that it does. */
+ * jobq__core_worker_to asserts them. */
 
 JOBQ__INTERNAL int jobq__pool_init(jobq *q);
 JOBQ__INTERNAL void jobq__pool_fini(jobq *q);
 
-JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err);
-/* Handlers get grace_us; when they have returned, the last outcomes get what is left of it to be
- * written, and write_us at most. */
-JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us, jobq_error *err);
-/* Steps 1 and 2 of the shutdown order. With pool.mu held. */
-JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q);
+/* The body of a worker's thread. */
+JOBQ__INTERNAL void jobq__pool_work(void *worker);
 /* Gives back what is claimed and not started, and settles what was handed in. It waits for other
  * connections until until_us, and least_us for transactions of this process. JOBQ_OK: no outcome
  * is left, or the pool was started again; or else a sentence that says how many are, and why. */
@@ -13140,53 +13196,12 @@ JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q);
 
 #endif
 
-/*==== scheduler.h ====*/
-/* scheduler.h - the scheduler thread, the wheel's actions, step and advance. */
-#ifdef JOBQ_LINES
-#line 1 "amalgamation/scheduler.h"
-#endif
-#ifndef JOBQ__SCHED_H
-#define JOBQ__SCHED_H
-
-/* #include "pool.h" */
-
-/* Design note.
- *
- * The scheduler thread does what nobody else is there to do: fires the wheel, commits outcomes
- * that have waited for a millisecond, promotes, prunes, polls, takes checkpoints, delivers the
- * events of callers. It sleeps without a timeout when there is nothing to come. In step mode the
- * same functions run on the caller's thread.
- *
- * Firing a wake only raises a flag or wakes a thread, under pool.mu; what follows from it is a
- * transaction like any other. The table is the truth: a wake that comes for nothing does no harm.
- * Wakes: the earliest scheduled job, by the wall; a running handler's deadline or sleep and a
- * waiter's timeout, by the monotonic reading. Housekeeping is no wake: it is seen to whenever the
- * wall has passed its time.
- *
- * By the system's clock the thread itself waits for what is due by the wall only, until that very
- * time of the wall, so that the system wakes it when the clock is set or the machine resumes. By an
- * artificial clock it waits for nothing: advance and set kick it. */
-
-JOBQ__INTERNAL void jobq__sched_main(void *q);
-
-/* When the next wake is, by the wall as it goes now. With pool.mu held. */
-JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now);
-
-JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error *err);
-/* Moves the artificial clock until its monotonic reading is target_ms, or, if next, to the first
- * wake. */
-JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, int *fired,
-                                       jobq_error *err);
-
-#endif
-
 /*==== pool.c ====*/
 /* pool.c - workers: take, run, hand in. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/pool.c"
 #endif
 /* #include "pool.h" */
-/* #include "scheduler.h" */
 
 /* ---- One job ---- */
 
@@ -13249,15 +13264,15 @@ static int64_t jobq__pool_minds(const jobq *q) {
 static void jobq__pool_sleep(struct jobq__worker *worker) {
     struct jobq__pool *pool = &worker->run.q->pool;
     int64_t until_us = jobq__pool_minds(worker->run.q);
-    worker->idle = true;
-    worker->woken = false;
     jobq__list_insert(pool->crew.idle.next, &worker->link);
+    jobq__core_worker_to(worker, JOBQ__WORKER_IDLE);
     if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
-    while (!worker->woken && pool->life.phase == JOBQ__RUNNING && jobq__clock_mono_us() < until_us)
+    while (worker->state == JOBQ__WORKER_IDLE && pool->life.phase == JOBQ__RUNNING
+           && jobq__clock_mono_us() < until_us)
         if (until_us == INT64_MAX) jobq__os_wait(&worker->cond, &pool->mu);
         else jobq__os_wait_until(&worker->cond, &pool->mu, until_us);
-    if (worker->idle) jobq__list_remove(&worker->link);
-    worker->idle = false;
+    jobq__list_remove(&worker->link);
+    jobq__core_worker_to(worker, JOBQ__WORKER_AWAKE);
     worker->free_us = jobq__clock_mono_us();
 }
 
@@ -13279,7 +13294,7 @@ static bool jobq__pool_commit(struct jobq__worker *worker) {
     return led;
 }
 
-static void jobq__pool_work(void *arg) {
+JOBQ__INTERNAL void jobq__pool_work(void *arg) {
     struct jobq__worker *worker = arg;
     jobq *q = worker->run.q;
     struct jobq__pool *pool = &q->pool;
@@ -13299,7 +13314,7 @@ static void jobq__pool_work(void *arg) {
     jobq__os_unlock(&pool->mu);
     jobq__core_tell_thread(q, JOBQ_THREAD_WORKER, worker->index, false);
     jobq__os_lock(&pool->mu);
-    worker->ended = true;
+    jobq__core_worker_to(worker, JOBQ__WORKER_ENDED);
     jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
 }
@@ -13317,7 +13332,7 @@ JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q) {
     return !pool->ring.count && !(pool->work.left && pool->life.claiming);
 }
 
-/* ---- Start and stop ---- */
+/* ---- Open and close ---- */
 
 static void jobq__pool_init_worker(jobq *q, struct jobq__worker *worker, int index) {
     worker->index = index;
@@ -13376,91 +13391,7 @@ JOBQ__INTERNAL void jobq__pool_fini(jobq *q) {
     jobq__os_mutex_fini(&pool->mu);
 }
 
-static int jobq__pool_start_threads(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    struct jobq__os_thread what = {jobq__sched_main, q, q->options.stack_bytes, true};
-    int i, rc;
-    jobq__os_lock(&pool->mu);
-    pool->sched.away = true; /* until its on_thread returns */
-    jobq__os_unlock(&pool->mu);
-    rc = jobq__os_thread_start(&pool->sched.thread, &what);
-    if (rc != JOBQ_OK) return rc;
-    jobq__os_lock(&pool->mu);
-    pool->sched.started = true;
-    jobq__os_unlock(&pool->mu);
-    for (i = 0; i < pool->crew.count && rc == JOBQ_OK; i++) {
-        struct jobq__worker *worker = &pool->crew.workers[i];
-        what = (struct jobq__os_thread){jobq__pool_work, worker, what.stack_bytes, false};
-        /* Only who starts or joins touches the handle. */
-        rc = jobq__os_thread_start(&worker->handle, &what);
-        jobq__os_lock(&pool->mu);
-        worker->started = rc == JOBQ_OK;
-        jobq__os_unlock(&pool->mu);
-    }
-    return rc;
-}
-
-static int jobq__pool_still_stops(jobq *q, jobq_error *err) {
-    char culprit[JOBQ__CULPRIT] = "what has run is not written";
-    jobq__os_lock(&q->pool.mu);
-    jobq__core_culprit(q, culprit, sizeof culprit);
-    jobq__os_unlock(&q->pool.mu);
-    return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet: %s; call"
-                         " jobq_stop again before jobq_start", culprit);
-}
-
-JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
-    struct jobq__pool *pool = &q->pool;
-    enum jobq__phase life;
-    int rc;
-    jobq__os_lock(&pool->mu);
-    /* A stop may have to tell its last events yet. */
-    while (pool->life.phase == JOBQ__STOPPED && pool->life.changing)
-        jobq__os_wait(&pool->rest.quiet, &pool->mu);
-    life = pool->life.phase;
-    if (life == JOBQ__STOPPED) {
-        pool->life.phase = JOBQ__RUNNING;
-        pool->life.epoch++;
-        pool->life.claiming = pool->work.left = pool->life.changing = true;
-        pool->sched.quit = false;
-    }
-    jobq__os_unlock(&pool->mu);
-    if (life == JOBQ__RUNNING) {
-        jobq__owner_stay(&q->owner);
-        return JOBQ_OK;
-    }
-    /* A close that came after this call did may be what stops it. */
-    if (life == JOBQ__STOPPING && jobq__os_load(&q->closing))
-        return jobq__err_set(err, JOBQ_CLOSED, NULL);
-    if (life == JOBQ__STOPPING) {
-        /* The handlers that outlived the grace may have returned since; outcomes that the stop
-         * could not write are the new pool's to write. */
-        jobq__pool_stop(q, 0, 0, NULL);
-        jobq__os_lock(&pool->mu);
-        life = pool->life.phase;
-        jobq__os_unlock(&pool->mu);
-        if (life != JOBQ__STOPPING) return jobq__pool_start(q, err);
-        return jobq__pool_still_stops(q, err);
-    }
-    jobq__owner_stay(&q->owner);
-    rc = jobq__pool_start_threads(q);
-    jobq__os_lock(&pool->mu);
-    pool->life.changing = false;
-    jobq__os_broadcast(&pool->rest.quiet);
-    jobq__os_unlock(&pool->mu);
-    if (rc != JOBQ_OK) {
-        jobq__pool_stop(q, INT64_MAX, q->baton.busy_us, NULL);
-        if (rc == JOBQ_IO)
-            return jobq__err_set(err, rc, "the system refuses threads with a stack of %lld bytes"
-                                 " or more; give another .stack_bytes, or none",
-                                 (long long)q->options.stack_bytes);
-        return jobq__err_set(err, rc, "a thread could not be started: the system has no room"
-                             " for %d workers and a scheduler (ulimit -u, memory; fewer .workers or"
-                             " smaller .stack_bytes)", pool->crew.count);
-    }
-    jobq__core_kick(q);
-    return JOBQ_OK;
-}
+/* ---- What is claimed goes back, what has run is written ---- */
 
 /* Unless somebody claims again since it was asked for. */
 static int jobq__pool_write_back(struct jobq__tx *tx, struct jobq__request *r) {
@@ -13530,159 +13461,45 @@ JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least
     return left && rc != JOBQ_OK ? jobq__pool_unwritten(q, left, rc, err) : JOBQ_OK;
 }
 
-/* When nobody runs handlers any more. The last commit may just be under way. */
-static int jobq__pool_write_last(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
-    int64_t most_us = jobq__add(jobq__clock_mono_us(), write_us);
-    return jobq__pool_give_back(q, JOBQ__MIN(until_us, most_us), JOBQ__END_US, err);
-}
+/*==== scheduler.h ====*/
+/* scheduler.h - the scheduler thread, the wheel's actions, step and advance. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/scheduler.h"
+#endif
+#ifndef JOBQ__SCHED_H
+#define JOBQ__SCHED_H
 
-/* True while this stop has something to wait for: another may have finished it, and the pool may
- * even have been started again. With pool.mu held. */
-static bool jobq__pool_stopping(const jobq *q, int64_t epoch) {
-    return q->pool.life.epoch == epoch && q->pool.life.phase == JOBQ__STOPPING;
-}
+/* #include "pool.h" */
 
-/* Waits for the workers to end; false if the time is over. The grace is the handlers': a worker
- * that runs none is only about to commit, to tell of it and to end. With pool.mu held. */
-static bool jobq__pool_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
-    struct jobq__pool *pool = &q->pool;
-    while (jobq__pool_stopping(q, epoch)) {
-        int i, workers = 0, handlers = 0;
-        int64_t limit_us;
-        for (i = 0; i < pool->crew.count; i++) {
-            struct jobq__worker *worker = &pool->crew.workers[i];
-            if (!worker->started || worker->ended) continue;
-            workers++;
-            if (jobq__os_load(&worker->run.handling)) handlers++;
-        }
-        if (!workers) break;
-        limit_us = handlers ? until_us : jobq__add(until_us, JOBQ__END_US);
-        if (jobq__clock_mono_us() >= limit_us) return false;
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, limit_us);
-    }
-    return true;
-}
+/* Design note.
+ *
+ * The scheduler thread does what nobody else is there to do: fires the wheel, commits outcomes
+ * that have waited for a millisecond, promotes, prunes, polls, takes checkpoints, delivers the
+ * events of callers. It sleeps without a timeout when there is nothing to come. In step mode the
+ * same functions run on the caller's thread.
+ *
+ * Firing a wake only raises a flag or wakes a thread, under pool.mu; what follows from it is a
+ * transaction like any other. The table is the truth: a wake that comes for nothing does no harm.
+ * Wakes: the earliest scheduled job, by the wall; a running handler's deadline or sleep and a
+ * waiter's timeout, by the monotonic reading. Housekeeping is no wake: it is seen to whenever the
+ * wall has passed its time.
+ *
+ * By the system's clock the thread itself waits for what is due by the wall only, until that very
+ * time of the wall, so that the system wakes it when the clock is set or the machine resumes. By an
+ * artificial clock it waits for nothing: advance and set kick it. */
 
-static int jobq__pool_join(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
-    struct jobq__pool *pool = &q->pool;
-    struct jobq__link *link;
-    int i, rc;
-    for (i = 0; i < pool->crew.count; i++)
-        if (pool->crew.workers[i].started) jobq__os_thread_join(pool->crew.workers[i].handle);
-    rc = jobq__pool_write_last(q, until_us, write_us, err);
-    jobq__os_lock(&pool->mu);
-    for (i = 0; i < pool->crew.count; i++)
-        pool->crew.workers[i].started = pool->crew.workers[i].ended = false;
-    pool->sched.quit = true;
-    jobq__os_unlock(&pool->mu);
-    jobq__core_kick(q);
-    if (pool->sched.started) jobq__os_thread_join(pool->sched.thread);
-    jobq__os_lock(&pool->mu);
-    pool->sched.started = false;
-    pool->life.phase = JOBQ__STOPPED;
-    /* Who waits for a job has to ask now whether anybody is left who could end that. */
-    for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
-        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
-    jobq__os_unlock(&pool->mu);
-    jobq__event_deliver(&q->events, true);
-    return rc;
-}
+JOBQ__INTERNAL void jobq__sched_main(void *q);
 
-JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    int i;
-    pool->life.claiming = false;
-    pool->step.halted = pool->step.active;
-    if (pool->life.phase == JOBQ__RUNNING) pool->life.phase = JOBQ__STOPPING;
-    for (i = 0; i < pool->crew.count; i++) {
-        struct jobq__worker *worker = &pool->crew.workers[i];
-        if (worker->run.entry) jobq__run_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
-        jobq__os_signal(&worker->cond);
-    }
-}
+/* When the next wake is, by the wall as it goes now. With pool.mu held. */
+JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now);
 
-/* Its time is over: handlers are left behind, uncharged. */
-static int jobq__pool_late(jobq *q, jobq_error *err) {
-    char culprit[JOBQ__CULPRIT] = "a callback (on_event, on_thread) still runs";
-    bool handler;
-    jobq__owner_release_all(&q->owner);
-    jobq__os_lock(&q->pool.mu);
-    handler = jobq__core_culprit(q, culprit, sizeof culprit);
-    jobq__os_unlock(&q->pool.mu);
-    if (!handler)
-        return jobq__err_set(err, JOBQ_TIMEOUT, "%s; what is returned is settled", culprit);
-    return jobq__err_set(err, JOBQ_TIMEOUT, "%s; what is returned is settled. A handler that takes"
-                         " long has to look at jobq_should_stop", culprit);
-}
+JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error *err);
+/* Moves the artificial clock until its monotonic reading is target_ms, or, if next, to the first
+ * wake. */
+JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, int *fired,
+                                       jobq_error *err);
 
-/* Step mode: whoever steps gives back what it has claimed and leaves. */
-static int jobq__pool_halt(jobq *q, int64_t until_us, jobq_error *err) {
-    struct jobq__pool *pool = &q->pool;
-    bool ended;
-    jobq__os_lock(&pool->mu);
-    jobq__pool_raise_flags(q);
-    while (pool->step.halted && pool->step.active && jobq__clock_mono_us() < until_us)
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, until_us);
-    ended = !pool->step.halted || !pool->step.active;
-    jobq__os_unlock(&pool->mu);
-    return ended ? JOBQ_OK : jobq__pool_late(q, err);
-}
-
-/* Another thread's stop has the joining and the last outcomes to do: that is waited for as handlers
- * are, but longer only if nobody else keeps the file from it. False if the time is over. With
- * pool.mu held. */
-static bool jobq__pool_await_other(jobq *q, int64_t until_us, int64_t epoch) {
-    struct jobq__pool *pool = &q->pool;
-    while (pool->life.changing && jobq__pool_stopping(q, epoch)) {
-        int64_t now_us = jobq__clock_mono_us();
-        int64_t more_us = jobq__os_load(&q->turn.taken) ? 0 : JOBQ__END_US;
-        if (now_us >= jobq__add(until_us, more_us)) return false;
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, now_us + JOBQ__TURN_PAUSE_MAX_US);
-    }
-    return true;
-}
-
-JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
-                                   jobq_error *err) {
-    struct jobq__pool *pool = &q->pool;
-    int64_t now_us = jobq__clock_mono_us(), until_us = jobq__add(now_us, grace_us), epoch;
-    bool ended = false, mine = false;
-    int rc;
-    jobq__os_lock(&pool->mu);
-    /* Another thread may be starting or stopping: it goes first. */
-    while (pool->life.changing && pool->life.phase != JOBQ__STOPPED) {
-        if (pool->life.phase == JOBQ__STOPPING) break;
-        jobq__os_wait(&pool->rest.quiet, &pool->mu);
-    }
-    if (pool->life.phase == JOBQ__STOPPED) {
-        jobq__os_unlock(&pool->mu);
-        rc = q->step_mode ? jobq__pool_halt(q, until_us, err) : JOBQ_OK;
-        return rc == JOBQ_OK ? jobq__pool_write_last(q, until_us, write_us, err) : rc;
-    }
-    jobq__pool_raise_flags(q);
-    epoch = pool->life.epoch;
-    jobq__os_unlock(&pool->mu);
-    /* Even without a grace: a commit of our own that is under way ends soon. Another connection
-     * that has the file is waited for when the last handler has returned. */
-    jobq__pool_give_back(q, now_us, jobq__baton_by_job(q) ? 0 : JOBQ__END_US, NULL);
-    jobq__os_lock(&pool->mu);
-    /* One of those who wait joins the threads, when nobody starts them any more: a close may have
-     * come in between. */
-    ended = jobq__pool_await_workers(q, until_us, epoch);
-    while (ended && pool->life.changing && jobq__pool_stopping(q, epoch))
-        ended = jobq__pool_await_other(q, until_us, epoch)
-             && jobq__pool_await_workers(q, until_us, epoch);
-    if (ended && jobq__pool_stopping(q, epoch)) mine = pool->life.changing = true;
-    jobq__os_unlock(&pool->mu);
-    if (!ended) return jobq__pool_late(q, err);
-    if (!mine) return jobq__pool_write_last(q, until_us, write_us, err);
-    rc = jobq__pool_join(q, until_us, write_us, err);
-    jobq__os_lock(&pool->mu);
-    pool->life.changing = false;
-    jobq__os_broadcast(&pool->rest.quiet);
-    jobq__os_unlock(&pool->mu);
-    return rc;
-}
+#endif
 
 /*==== scheduler.c ====*/
 /* scheduler.c - the scheduler thread, the wheel's actions, step and advance. */
@@ -14251,6 +14068,317 @@ JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, in
     return rc;
 }
 
+/*==== life.h ====*/
+/* life.h - the pool's life: start, stop, and what is left when the grace is over. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/life.h"
+#endif
+#ifndef JOBQ__LIFE_H
+#define JOBQ__LIFE_H
+
+/* #include "scheduler.h" */
+
+/* Design note.
+ *
+ *   STOPPED -> RUNNING   jobq__life_start
+ *   RUNNING -> STOPPING  jobq__life_raise_flags, of a stop or a close: no claims; stop flags
+ *   STOPPING -> STOPPED  jobq__life_join: the last handler returned, the threads are joined
+ *
+ * jobq__life_go asserts them. One thread at a time starts or joins the others (changing), and the
+ * first and the last edge are its own; the second may come while it starts them, by a close.
+ *
+ * Shutdown order: 1 claims off, 2 stop flags, 3 give back, 4 wait for handlers within the grace,
+ * 5 workers end and are joined, 6 the last outcomes are committed, 7 the scheduler ends and is
+ * joined. If the grace runs out at 4 the slots are released, and a later stop goes on there. At 3
+ * and 6 another connection may have the file: then the outcomes stay handed in, the stop says so
+ * when its time is over, and whatever commits next takes them along: another stop, a start, a call.
+ * Only close gives them up, and says that it does. */
+
+JOBQ__INTERNAL int jobq__life_start(jobq *q, jobq_error *err);
+/* Handlers get grace_us; when they have returned, the last outcomes get what is left of it to be
+ * written, and write_us at most. */
+JOBQ__INTERNAL int jobq__life_stop(jobq *q, int64_t grace_us, int64_t write_us, jobq_error *err);
+/* Steps 1 and 2 of the shutdown order. With pool.mu held. */
+JOBQ__INTERNAL void jobq__life_raise_flags(jobq *q);
+
+#endif
+
+/*==== life.c ====*/
+/* life.c - the pool's life: start, stop, and what is left when the grace is over. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/life.c"
+#endif
+/* #include "life.h" */
+
+/* ---- The phase ---- */
+
+static const unsigned jobq__life_edges[] = {
+    [JOBQ__STOPPED] = JOBQ__EDGE(JOBQ__RUNNING),
+    [JOBQ__RUNNING] = JOBQ__EDGE(JOBQ__STOPPING),
+    [JOBQ__STOPPING] = JOBQ__EDGE(JOBQ__STOPPED),
+};
+
+/* The one place where it changes. Whoever starts or joins the threads has it for himself. */
+static void jobq__life_go(jobq *q, enum jobq__phase phase) {
+    struct jobq__life *life = &q->pool.life;
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    jobq__assert(JOBQ__LEGAL(jobq__life_edges, life->phase, phase));
+    jobq__assert(phase == JOBQ__STOPPING || life->changing);
+    life->phase = phase;
+}
+
+/* ---- Start ---- */
+
+static int jobq__life_start_threads(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__os_thread what = {jobq__sched_main, q, q->options.stack_bytes, true};
+    int i, rc;
+    jobq__os_lock(&pool->mu);
+    pool->sched.away = true; /* until its on_thread returns */
+    jobq__os_unlock(&pool->mu);
+    rc = jobq__os_thread_start(&pool->sched.thread, &what);
+    if (rc != JOBQ_OK) return rc;
+    jobq__os_lock(&pool->mu);
+    pool->sched.started = true;
+    jobq__os_unlock(&pool->mu);
+    for (i = 0; i < pool->crew.count && rc == JOBQ_OK; i++) {
+        struct jobq__worker *worker = &pool->crew.workers[i];
+        what = (struct jobq__os_thread){jobq__pool_work, worker, what.stack_bytes, false};
+        /* Before it is there, for it may end before we come to say so. */
+        jobq__os_lock(&pool->mu);
+        jobq__core_worker_to(worker, JOBQ__WORKER_AWAKE);
+        jobq__os_unlock(&pool->mu);
+        /* Only who starts or joins touches the handle. */
+        rc = jobq__os_thread_start(&worker->handle, &what);
+        if (rc == JOBQ_OK) continue;
+        jobq__os_lock(&pool->mu);
+        jobq__core_worker_to(worker, JOBQ__WORKER_ABSENT);
+        jobq__os_unlock(&pool->mu);
+    }
+    return rc;
+}
+
+static int jobq__life_still_stops(jobq *q, jobq_error *err) {
+    char culprit[JOBQ__CULPRIT] = "what has run is not written";
+    jobq__os_lock(&q->pool.mu);
+    jobq__core_culprit(q, culprit, sizeof culprit);
+    jobq__os_unlock(&q->pool.mu);
+    return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet: %s; call"
+                         " jobq_stop again before jobq_start", culprit);
+}
+
+JOBQ__INTERNAL int jobq__life_start(jobq *q, jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    enum jobq__phase life;
+    int rc;
+    jobq__os_lock(&pool->mu);
+    /* A stop may have to tell its last events yet. */
+    while (pool->life.phase == JOBQ__STOPPED && pool->life.changing)
+        jobq__os_wait(&pool->rest.quiet, &pool->mu);
+    life = pool->life.phase;
+    if (life == JOBQ__STOPPED) {
+        pool->life.claiming = pool->work.left = pool->life.changing = true;
+        pool->life.epoch++;
+        jobq__life_go(q, JOBQ__RUNNING);
+        pool->sched.quit = false;
+    }
+    jobq__os_unlock(&pool->mu);
+    if (life == JOBQ__RUNNING) {
+        jobq__owner_stay(&q->owner);
+        return JOBQ_OK;
+    }
+    /* A close that came after this call did may be what stops it. */
+    if (life == JOBQ__STOPPING && jobq__os_load(&q->closing))
+        return jobq__err_set(err, JOBQ_CLOSED, NULL);
+    if (life == JOBQ__STOPPING) {
+        /* The handlers that outlived the grace may have returned since; outcomes that the stop
+         * could not write are the new pool's to write. */
+        jobq__life_stop(q, 0, 0, NULL);
+        jobq__os_lock(&pool->mu);
+        life = pool->life.phase;
+        jobq__os_unlock(&pool->mu);
+        if (life != JOBQ__STOPPING) return jobq__life_start(q, err);
+        return jobq__life_still_stops(q, err);
+    }
+    jobq__owner_stay(&q->owner);
+    rc = jobq__life_start_threads(q);
+    jobq__os_lock(&pool->mu);
+    pool->life.changing = false;
+    jobq__os_broadcast(&pool->rest.quiet);
+    jobq__os_unlock(&pool->mu);
+    if (rc != JOBQ_OK) {
+        jobq__life_stop(q, INT64_MAX, q->baton.busy_us, NULL);
+        if (rc == JOBQ_IO)
+            return jobq__err_set(err, rc, "the system refuses threads with a stack of %lld bytes"
+                                 " or more; give another .stack_bytes, or none",
+                                 (long long)q->options.stack_bytes);
+        return jobq__err_set(err, rc, "a thread could not be started: the system has no room"
+                             " for %d workers and a scheduler (ulimit -u, memory; fewer .workers or"
+                             " smaller .stack_bytes)", pool->crew.count);
+    }
+    jobq__core_kick(q);
+    return JOBQ_OK;
+}
+
+/* ---- Stop ---- */
+
+/* When nobody runs handlers any more. The last commit may just be under way. */
+static int jobq__life_write_last(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
+    int64_t most_us = jobq__add(jobq__clock_mono_us(), write_us);
+    return jobq__pool_give_back(q, JOBQ__MIN(until_us, most_us), JOBQ__END_US, err);
+}
+
+/* True while this stop has something to wait for: another may have finished it, and the pool may
+ * even have been started again. With pool.mu held. */
+static bool jobq__life_stopping(const jobq *q, int64_t epoch) {
+    return q->pool.life.epoch == epoch && q->pool.life.phase == JOBQ__STOPPING;
+}
+
+/* Waits for the workers to end; false if the time is over. The grace is the handlers': a worker
+ * that runs none is only about to commit, to tell of it and to end. With pool.mu held. */
+static bool jobq__life_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
+    struct jobq__pool *pool = &q->pool;
+    while (jobq__life_stopping(q, epoch)) {
+        int i, workers = 0, handlers = 0;
+        int64_t limit_us;
+        for (i = 0; i < pool->crew.count; i++) {
+            struct jobq__worker *worker = &pool->crew.workers[i];
+            if (worker->state == JOBQ__WORKER_ABSENT || worker->state == JOBQ__WORKER_ENDED)
+                continue;
+            workers++;
+            if (jobq__os_load(&worker->run.handling)) handlers++;
+        }
+        if (!workers) break;
+        limit_us = handlers ? until_us : jobq__add(until_us, JOBQ__END_US);
+        if (jobq__clock_mono_us() >= limit_us) return false;
+        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, limit_us);
+    }
+    return true;
+}
+
+static int jobq__life_join(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    struct jobq__link *link;
+    int i, rc;
+    for (i = 0; i < pool->crew.count; i++)
+        if (pool->crew.workers[i].state == JOBQ__WORKER_ENDED)
+            jobq__os_thread_join(pool->crew.workers[i].handle);
+    rc = jobq__life_write_last(q, until_us, write_us, err);
+    jobq__os_lock(&pool->mu);
+    for (i = 0; i < pool->crew.count; i++)
+        if (pool->crew.workers[i].state == JOBQ__WORKER_ENDED)
+            jobq__core_worker_to(&pool->crew.workers[i], JOBQ__WORKER_ABSENT);
+    pool->sched.quit = true;
+    jobq__os_unlock(&pool->mu);
+    jobq__core_kick(q);
+    if (pool->sched.started) jobq__os_thread_join(pool->sched.thread);
+    jobq__os_lock(&pool->mu);
+    pool->sched.started = false;
+    jobq__life_go(q, JOBQ__STOPPED);
+    /* Who waits for a job has to ask now whether anybody is left who could end that. */
+    for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
+        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
+    jobq__os_unlock(&pool->mu);
+    jobq__event_deliver(&q->events, true);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__life_raise_flags(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int i;
+    pool->life.claiming = false;
+    pool->step.halted = pool->step.active;
+    if (pool->life.phase == JOBQ__RUNNING) jobq__life_go(q, JOBQ__STOPPING);
+    for (i = 0; i < pool->crew.count; i++) {
+        struct jobq__worker *worker = &pool->crew.workers[i];
+        if (worker->run.entry) jobq__run_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
+        jobq__os_signal(&worker->cond);
+    }
+}
+
+/* Its time is over: handlers are left behind, uncharged. */
+static int jobq__life_late(jobq *q, jobq_error *err) {
+    char culprit[JOBQ__CULPRIT] = "a callback (on_event, on_thread) still runs";
+    bool handler;
+    jobq__owner_release_all(&q->owner);
+    jobq__os_lock(&q->pool.mu);
+    handler = jobq__core_culprit(q, culprit, sizeof culprit);
+    jobq__os_unlock(&q->pool.mu);
+    if (!handler)
+        return jobq__err_set(err, JOBQ_TIMEOUT, "%s; what is returned is settled", culprit);
+    return jobq__err_set(err, JOBQ_TIMEOUT, "%s; what is returned is settled. A handler that takes"
+                         " long has to look at jobq_should_stop", culprit);
+}
+
+/* Step mode: whoever steps gives back what it has claimed and leaves. */
+static int jobq__life_halt(jobq *q, int64_t until_us, jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    bool ended;
+    jobq__os_lock(&pool->mu);
+    jobq__life_raise_flags(q);
+    while (pool->step.halted && pool->step.active && jobq__clock_mono_us() < until_us)
+        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, until_us);
+    ended = !pool->step.halted || !pool->step.active;
+    jobq__os_unlock(&pool->mu);
+    return ended ? JOBQ_OK : jobq__life_late(q, err);
+}
+
+/* Another thread's stop has the joining and the last outcomes to do: that is waited for as handlers
+ * are, but longer only if nobody else keeps the file from it. False if the time is over. With
+ * pool.mu held. */
+static bool jobq__life_await_other(jobq *q, int64_t until_us, int64_t epoch) {
+    struct jobq__pool *pool = &q->pool;
+    while (pool->life.changing && jobq__life_stopping(q, epoch)) {
+        int64_t now_us = jobq__clock_mono_us();
+        int64_t more_us = jobq__os_load(&q->turn.taken) ? 0 : JOBQ__END_US;
+        if (now_us >= jobq__add(until_us, more_us)) return false;
+        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, now_us + JOBQ__TURN_PAUSE_MAX_US);
+    }
+    return true;
+}
+
+JOBQ__INTERNAL int jobq__life_stop(jobq *q, int64_t grace_us, int64_t write_us,
+                                   jobq_error *err) {
+    struct jobq__pool *pool = &q->pool;
+    int64_t now_us = jobq__clock_mono_us(), until_us = jobq__add(now_us, grace_us), epoch;
+    bool ended = false, mine = false;
+    int rc;
+    jobq__os_lock(&pool->mu);
+    /* Another thread may be starting or stopping: it goes first. */
+    while (pool->life.changing && pool->life.phase != JOBQ__STOPPED) {
+        if (pool->life.phase == JOBQ__STOPPING) break;
+        jobq__os_wait(&pool->rest.quiet, &pool->mu);
+    }
+    if (pool->life.phase == JOBQ__STOPPED) {
+        jobq__os_unlock(&pool->mu);
+        rc = q->step_mode ? jobq__life_halt(q, until_us, err) : JOBQ_OK;
+        return rc == JOBQ_OK ? jobq__life_write_last(q, until_us, write_us, err) : rc;
+    }
+    jobq__life_raise_flags(q);
+    epoch = pool->life.epoch;
+    jobq__os_unlock(&pool->mu);
+    /* Even without a grace: a commit of our own that is under way ends soon. Another connection
+     * that has the file is waited for when the last handler has returned. */
+    jobq__pool_give_back(q, now_us, jobq__baton_by_job(q) ? 0 : JOBQ__END_US, NULL);
+    jobq__os_lock(&pool->mu);
+    /* One of those who wait joins the threads, when nobody starts them any more: a close may have
+     * come in between. */
+    ended = jobq__life_await_workers(q, until_us, epoch);
+    while (ended && pool->life.changing && jobq__life_stopping(q, epoch))
+        ended = jobq__life_await_other(q, until_us, epoch)
+             && jobq__life_await_workers(q, until_us, epoch);
+    if (ended && jobq__life_stopping(q, epoch)) mine = pool->life.changing = true;
+    jobq__os_unlock(&pool->mu);
+    if (!ended) return jobq__life_late(q, err);
+    if (!mine) return jobq__life_write_last(q, until_us, write_us, err);
+    rc = jobq__life_join(q, until_us, write_us, err);
+    jobq__os_lock(&pool->mu);
+    pool->life.changing = false;
+    jobq__os_broadcast(&pool->rest.quiet);
+    jobq__os_unlock(&pool->mu);
+    return rc;
+}
+
 /*==== config.h ====*/
 /* config.h - defaults and checks of what the caller gives. */
 #ifdef JOBQ_LINES
@@ -14546,7 +14674,7 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
 #define JOBQ__API_H
 
 /* #include "config.h" */
-/* #include "scheduler.h" */
+/* #include "life.h" */
 
 /* Counts the call as inside, so that close waits for it, or says why it may not enter: MISUSE for
  * NULL and from on_connect, FORKED, CLOSED. call is the name of the function. */
@@ -15059,13 +15187,13 @@ JOBQ_API int jobq_close(jobq **at) {
     jobq__os_lock(&q->pool.mu);
     mine = !jobq__os_load(&q->closing);
     jobq__os_store(&q->closing, 1);
-    if (mine) jobq__pool_raise_flags(q);
+    if (mine) jobq__life_raise_flags(q);
     jobq__os_unlock(&q->pool.mu);
     if (!mine) return jobq__api_leave(q, JOBQ_CLOSED);
     if (!q->client) jobq__owner_release_all(&q->owner);
     jobq__api_leave(q, JOBQ_OK);
     jobq__api_await_calls(q);
-    rc = jobq__pool_stop(q, INT64_MAX, q->baton.busy_us, NULL);
+    rc = jobq__life_stop(q, INT64_MAX, q->baton.busy_us, NULL);
     jobq__event_deliver(&q->events, true);
     jobq__os_global_lock();
     *at = NULL; /* only now: handlers and callbacks may have read it */
@@ -15089,7 +15217,7 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
     else if (jobq__os_load(&q->failed))
         rc = jobq__core_say(q, jobq__os_load(&q->failed), err);
     else
-        rc = jobq__pool_start(q, err);
+        rc = jobq__life_start(q, err);
     return jobq__api_leave(q, rc);
 }
 
@@ -15103,7 +15231,7 @@ JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
     rc = jobq__config_span("grace_ms", grace_ms, true, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     grace_us = grace_ms > INT64_MAX / 1000 ? INT64_MAX : grace_ms * 1000;
-    return jobq__api_leave(q, jobq__pool_stop(q, grace_us, INT64_MAX, err));
+    return jobq__api_leave(q, jobq__life_stop(q, grace_us, INT64_MAX, err));
 }
 
 struct jobq__api_kind {

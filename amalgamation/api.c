@@ -483,13 +483,13 @@ JOBQ_API int jobq_close(jobq **at) {
     jobq__os_lock(&q->pool.mu);
     mine = !jobq__os_load(&q->closing);
     jobq__os_store(&q->closing, 1);
-    if (mine) jobq__pool_raise_flags(q);
+    if (mine) jobq__life_raise_flags(q);
     jobq__os_unlock(&q->pool.mu);
     if (!mine) return jobq__api_leave(q, JOBQ_CLOSED);
     if (!q->client) jobq__owner_release_all(&q->owner);
     jobq__api_leave(q, JOBQ_OK);
     jobq__api_await_calls(q);
-    rc = jobq__pool_stop(q, INT64_MAX, q->baton.busy_us, NULL);
+    rc = jobq__life_stop(q, INT64_MAX, q->baton.busy_us, NULL);
     jobq__event_deliver(&q->events, true);
     jobq__os_global_lock();
     *at = NULL; /* only now: handlers and callbacks may have read it */
@@ -513,7 +513,7 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
     else if (jobq__os_load(&q->failed))
         rc = jobq__core_say(q, jobq__os_load(&q->failed), err);
     else
-        rc = jobq__pool_start(q, err);
+        rc = jobq__life_start(q, err);
     return jobq__api_leave(q, rc);
 }
 
@@ -527,7 +527,7 @@ JOBQ_API int jobq_stop(jobq *q, int64_t grace_ms, jobq_error *err) {
     rc = jobq__config_span("grace_ms", grace_ms, true, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     grace_us = grace_ms > INT64_MAX / 1000 ? INT64_MAX : grace_ms * 1000;
-    return jobq__api_leave(q, jobq__pool_stop(q, grace_us, INT64_MAX, err));
+    return jobq__api_leave(q, jobq__life_stop(q, grace_us, INT64_MAX, err));
 }
 
 struct jobq__api_kind {

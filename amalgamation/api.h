@@ -3,7 +3,7 @@
 #define JOBQ__API_H
 
 #include "config.h"
-#include "scheduler.h"
+#include "life.h"
 
 /* Counts the call as inside, so that close waits for it, or says why it may not enter: MISUSE for
  * NULL and from on_connect, FORKED, CLOSED. call is the name of the function. */

@@ -48,6 +48,16 @@
 #define JOBQ__MIN(a, b) ((a) < (b) ? (a) : (b))
 #define JOBQ__MAX(a, b) ((a) > (b) ? (a) : (b))
 
+/* A table of legal edges has for each state the states that may follow it. Whoever changes such a
+ * state does so in one function, which asserts the edge. */
+#define JOBQ__EDGE(to) (1u << (to))
+#define JOBQ__LEGAL(edges, from, to) jobq__legal(edges, (int)JOBQ__COUNT(edges), from, to)
+
+static inline bool jobq__legal(const unsigned *edges, int count, int from, int to) {
+    if (from < 0 || from >= count || to < 0 || to >= count) return false;
+    return (edges[from] & JOBQ__EDGE(to)) != 0;
+}
+
 /* a + b for times: saturates at both ends, so JOBQ_NEVER stays never. */
 static inline int64_t jobq__add(int64_t a, int64_t b) {
     if (b > 0 && a > INT64_MAX - b) return INT64_MAX;

@@ -145,13 +145,28 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
     return pool->outcomes.count && !pool->rates.stream;
 }
 
+static const unsigned jobq__core_worker_edges[] = {
+    [JOBQ__WORKER_ABSENT] = JOBQ__EDGE(JOBQ__WORKER_AWAKE),
+    [JOBQ__WORKER_AWAKE] = JOBQ__EDGE(JOBQ__WORKER_IDLE) | JOBQ__EDGE(JOBQ__WORKER_ENDED)
+                         | JOBQ__EDGE(JOBQ__WORKER_ABSENT),
+    [JOBQ__WORKER_IDLE] = JOBQ__EDGE(JOBQ__WORKER_WOKEN) | JOBQ__EDGE(JOBQ__WORKER_AWAKE),
+    [JOBQ__WORKER_WOKEN] = JOBQ__EDGE(JOBQ__WORKER_AWAKE),
+    [JOBQ__WORKER_ENDED] = JOBQ__EDGE(JOBQ__WORKER_ABSENT),
+};
+
+JOBQ__INTERNAL void jobq__core_worker_to(struct jobq__worker *worker, enum jobq__worker_state to) {
+    jobq__assert(jobq__os_held(&worker->run.q->pool.mu));
+    jobq__assert(JOBQ__LEGAL(jobq__core_worker_edges, worker->state, to));
+    jobq__assert((to == JOBQ__WORKER_IDLE) != jobq__list_empty(&worker->link));
+    worker->state = to;
+}
+
 JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q) {
     struct jobq__link *link = jobq__list_pop(&q->pool.crew.idle);
     struct jobq__worker *worker = link ? JOBQ__CONTAINER(link, struct jobq__worker, link) : NULL;
     jobq__assert(jobq__os_held(&q->pool.mu));
     if (!worker) return NULL;
-    worker->idle = false;
-    worker->woken = true;
+    jobq__core_worker_to(worker, JOBQ__WORKER_WOKEN);
     return worker;
 }
 

@@ -203,13 +203,21 @@ struct jobq_run {
     bool info_read;                 /* what stands beside the row was read */
 };
 
+/* pool.h has its edges. Whether an AWAKE one runs a job, run.entry tells. */
+enum jobq__worker_state {
+    JOBQ__WORKER_ABSENT,            /* it has no thread; in step mode never */
+    JOBQ__WORKER_AWAKE,
+    JOBQ__WORKER_IDLE,              /* asleep, and in the list of those */
+    JOBQ__WORKER_WOKEN,             /* taken out of it, and about to see that */
+    JOBQ__WORKER_ENDED              /* its thread ends, and can be joined */
+};
+
 struct jobq__worker {
     struct jobq_run run;
     jobq__thread thread;            /* pool.mu: who runs jobs as this worker */
-    jobq__thread handle;            /* to be joined, if started */
+    jobq__thread handle;            /* to be joined, unless ABSENT */
     int index;
-    bool started, ended;            /* pool.mu */
-    bool idle, woken;               /* pool.mu */
+    enum jobq__worker_state state;  /* pool.mu */
     int64_t free_us;                /* when it last looked at the time, in real time */
     struct jobq__link link;         /* the list of idle workers; pool.mu */
     struct jobq__cond cond;
@@ -467,6 +475,9 @@ JOBQ__INTERNAL void jobq__core_leave_job(jobq *q);
 
 /* Events were told up to this number: lets go who waits for them. arg is the queue. */
 JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told);
+
+/* A worker goes from one state to another. With pool.mu held. */
+JOBQ__INTERNAL void jobq__core_worker_to(struct jobq__worker *worker, enum jobq__worker_state to);
 
 /* The worker that was the last to idle is woken: to be signalled. NULL: none idles. With pool.mu
  * held. */

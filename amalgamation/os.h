@@ -121,6 +121,10 @@ static inline int32_t jobq__os_add(int32_t *at, int32_t value) {
 static inline int32_t jobq__os_or(int32_t *at, int32_t bits) {
     return __atomic_or_fetch(at, bits, __ATOMIC_SEQ_CST);
 }
+/* Stores to if from stands there; true if it did. */
+static inline bool jobq__os_swap(int32_t *at, int32_t from, int32_t to) {
+    return __atomic_compare_exchange_n(at, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
 static inline int64_t jobq__os_load64(const int64_t *at) {
     return __atomic_load_n(at, __ATOMIC_ACQUIRE);
 }

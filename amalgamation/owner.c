@@ -128,14 +128,30 @@ static bool jobq__owner_knows(const struct jobq__page *page) {
         || (jobq__owner_wrote_old(page) && jobq__owner_makes_sense(page));
 }
 
+static const unsigned jobq__owner_edges[] = {
+    [JOBQ__SLOT_IDLE] = JOBQ__EDGE(JOBQ__SLOT_STARTED),
+    [JOBQ__SLOT_STARTED] = JOBQ__EDGE(JOBQ__SLOT_IDLE) | JOBQ__EDGE(JOBQ__SLOT_RELEASED)
+                         | JOBQ__EDGE(JOBQ__SLOT_GUILTY),
+    [JOBQ__SLOT_RELEASED] = JOBQ__EDGE(JOBQ__SLOT_IDLE),
+    [JOBQ__SLOT_GUILTY] = 0,
+};
+
+/* The one place where a slot of ours changes. Its own thread begins and ends a run whatever others
+ * do; who lets go of one may come when it has just ended, and then nothing happens. */
+static void jobq__owner_slot_to(struct jobq__slot *slot, int32_t from, int32_t to) {
+    jobq__assert(JOBQ__LEGAL(jobq__owner_edges, from, to));
+    if (to == JOBQ__SLOT_STARTED || to == JOBQ__SLOT_IDLE) jobq__os_store(&slot->state, to);
+    else jobq__os_swap(&slot->state, from, to);
+}
+
 /* Lets go of all runs but the guilty one's. */
 static void jobq__owner_release_page(struct jobq__page *page, const void *guilty) {
     int i;
     for (i = 0; i < JOBQ_WORKERS_MAX; i++) {
         struct jobq__slot *slot = &page->slots[i];
         if (jobq__os_load(&slot->state) == JOBQ__SLOT_STARTED)
-            jobq__os_store(&slot->state,
-                           slot == guilty ? JOBQ__SLOT_GUILTY : JOBQ__SLOT_RELEASED);
+            jobq__owner_slot_to(slot, JOBQ__SLOT_STARTED,
+                                slot == guilty ? JOBQ__SLOT_GUILTY : JOBQ__SLOT_RELEASED);
     }
 }
 
@@ -506,17 +522,17 @@ JOBQ__INTERNAL void *jobq__owner_started(struct jobq__owner *owner, int slot, in
     struct jobq__slot *s = &owner->page->slots[slot];
     jobq__os_store64(&s->id, id);
     jobq__os_store(&s->runs, runs);
-    jobq__os_store(&s->state, JOBQ__SLOT_STARTED);
+    jobq__owner_slot_to(s, JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED);
     return jobq__os_thread_is_at(s);
 }
 
 JOBQ__INTERNAL void jobq__owner_release(struct jobq__owner *owner, int slot) {
-    jobq__os_store(&owner->page->slots[slot].state, JOBQ__SLOT_RELEASED);
+    jobq__owner_slot_to(&owner->page->slots[slot], JOBQ__SLOT_STARTED, JOBQ__SLOT_RELEASED);
 }
 
 JOBQ__INTERNAL void jobq__owner_ended(struct jobq__owner *owner, int slot, void *outer) {
     jobq__os_thread_is_at(outer);
-    jobq__os_store(&owner->page->slots[slot].state, JOBQ__SLOT_IDLE);
+    jobq__owner_slot_to(&owner->page->slots[slot], JOBQ__SLOT_STARTED, JOBQ__SLOT_IDLE);
 }
 
 JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner) {

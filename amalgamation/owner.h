@@ -11,10 +11,16 @@
  * with the process, so there are no leases. The same file is mapped, and each worker says in a
  * slot there which run it is in. The mapping outlives the process but not the power.
  *
- *   idle -> STARTED    by the worker, before it calls the handler (or the kind's backoff)
- *   STARTED -> idle    by the worker, after that returned
- *   STARTED -> RELEASED by stop, exit() and jobq_mark_exit: this run is not to be blamed
- *   STARTED -> GUILTY   by exit(), if it was called on this run's own thread
+ *   IDLE -> STARTED      jobq__owner_started, by the worker, before it calls the handler (or the
+ *                        kind's backoff)
+ *   STARTED -> IDLE      jobq__owner_ended, by the worker, after that returned; RELEASED -> IDLE
+ *                        the same
+ *   STARTED -> RELEASED  jobq__owner_release of a stop, jobq__owner_leave of exit() and
+ *                        jobq_mark_exit: this run is not to be blamed
+ *   STARTED -> GUILTY    jobq__owner_leave of exit(), if it was called on this run's own thread
+ *
+ * jobq__owner_slot_to asserts them. That the page holds the state before is not asserted, for
+ * anybody may have written there.
  *
  * exit() and jobq_mark_exit also say that the process is leaving, for runs that begin after that.
  * They touch no page before the recovery has committed: until then it is the evidence of the

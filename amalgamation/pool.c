@@ -1,6 +1,5 @@
 /* pool.c - workers: take, run, hand in. */
 #include "pool.h"
-#include "scheduler.h"
 
 /* ---- One job ---- */
 
@@ -63,15 +62,15 @@ static int64_t jobq__pool_minds(const jobq *q) {
 static void jobq__pool_sleep(struct jobq__worker *worker) {
     struct jobq__pool *pool = &worker->run.q->pool;
     int64_t until_us = jobq__pool_minds(worker->run.q);
-    worker->idle = true;
-    worker->woken = false;
     jobq__list_insert(pool->crew.idle.next, &worker->link);
+    jobq__core_worker_to(worker, JOBQ__WORKER_IDLE);
     if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
-    while (!worker->woken && pool->life.phase == JOBQ__RUNNING && jobq__clock_mono_us() < until_us)
+    while (worker->state == JOBQ__WORKER_IDLE && pool->life.phase == JOBQ__RUNNING
+           && jobq__clock_mono_us() < until_us)
         if (until_us == INT64_MAX) jobq__os_wait(&worker->cond, &pool->mu);
         else jobq__os_wait_until(&worker->cond, &pool->mu, until_us);
-    if (worker->idle) jobq__list_remove(&worker->link);
-    worker->idle = false;
+    jobq__list_remove(&worker->link);
+    jobq__core_worker_to(worker, JOBQ__WORKER_AWAKE);
     worker->free_us = jobq__clock_mono_us();
 }
 
@@ -93,7 +92,7 @@ static bool jobq__pool_commit(struct jobq__worker *worker) {
     return led;
 }
 
-static void jobq__pool_work(void *arg) {
+JOBQ__INTERNAL void jobq__pool_work(void *arg) {
     struct jobq__worker *worker = arg;
     jobq *q = worker->run.q;
     struct jobq__pool *pool = &q->pool;
@@ -113,7 +112,7 @@ static void jobq__pool_work(void *arg) {
     jobq__os_unlock(&pool->mu);
     jobq__core_tell_thread(q, JOBQ_THREAD_WORKER, worker->index, false);
     jobq__os_lock(&pool->mu);
-    worker->ended = true;
+    jobq__core_worker_to(worker, JOBQ__WORKER_ENDED);
     jobq__os_broadcast(&pool->rest.quiet);
     jobq__os_unlock(&pool->mu);
 }
@@ -131,7 +130,7 @@ JOBQ__INTERNAL bool jobq__pool_at_rest(const jobq *q) {
     return !pool->ring.count && !(pool->work.left && pool->life.claiming);
 }
 
-/* ---- Start and stop ---- */
+/* ---- Open and close ---- */
 
 static void jobq__pool_init_worker(jobq *q, struct jobq__worker *worker, int index) {
     worker->index = index;
@@ -190,91 +189,7 @@ JOBQ__INTERNAL void jobq__pool_fini(jobq *q) {
     jobq__os_mutex_fini(&pool->mu);
 }
 
-static int jobq__pool_start_threads(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    struct jobq__os_thread what = {jobq__sched_main, q, q->options.stack_bytes, true};
-    int i, rc;
-    jobq__os_lock(&pool->mu);
-    pool->sched.away = true; /* until its on_thread returns */
-    jobq__os_unlock(&pool->mu);
-    rc = jobq__os_thread_start(&pool->sched.thread, &what);
-    if (rc != JOBQ_OK) return rc;
-    jobq__os_lock(&pool->mu);
-    pool->sched.started = true;
-    jobq__os_unlock(&pool->mu);
-    for (i = 0; i < pool->crew.count && rc == JOBQ_OK; i++) {
-        struct jobq__worker *worker = &pool->crew.workers[i];
-        what = (struct jobq__os_thread){jobq__pool_work, worker, what.stack_bytes, false};
-        /* Only who starts or joins touches the handle. */
-        rc = jobq__os_thread_start(&worker->handle, &what);
-        jobq__os_lock(&pool->mu);
-        worker->started = rc == JOBQ_OK;
-        jobq__os_unlock(&pool->mu);
-    }
-    return rc;
-}
-
-static int jobq__pool_still_stops(jobq *q, jobq_error *err) {
-    char culprit[JOBQ__CULPRIT] = "what has run is not written";
-    jobq__os_lock(&q->pool.mu);
-    jobq__core_culprit(q, culprit, sizeof culprit);
-    jobq__os_unlock(&q->pool.mu);
-    return jobq__err_set(err, JOBQ_BUSY, "the last stop has not come to its end yet: %s; call"
-                         " jobq_stop again before jobq_start", culprit);
-}
-
-JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err) {
-    struct jobq__pool *pool = &q->pool;
-    enum jobq__phase life;
-    int rc;
-    jobq__os_lock(&pool->mu);
-    /* A stop may have to tell its last events yet. */
-    while (pool->life.phase == JOBQ__STOPPED && pool->life.changing)
-        jobq__os_wait(&pool->rest.quiet, &pool->mu);
-    life = pool->life.phase;
-    if (life == JOBQ__STOPPED) {
-        pool->life.phase = JOBQ__RUNNING;
-        pool->life.epoch++;
-        pool->life.claiming = pool->work.left = pool->life.changing = true;
-        pool->sched.quit = false;
-    }
-    jobq__os_unlock(&pool->mu);
-    if (life == JOBQ__RUNNING) {
-        jobq__owner_stay(&q->owner);
-        return JOBQ_OK;
-    }
-    /* A close that came after this call did may be what stops it. */
-    if (life == JOBQ__STOPPING && jobq__os_load(&q->closing))
-        return jobq__err_set(err, JOBQ_CLOSED, NULL);
-    if (life == JOBQ__STOPPING) {
-        /* The handlers that outlived the grace may have returned since; outcomes that the stop
-         * could not write are the new pool's to write. */
-        jobq__pool_stop(q, 0, 0, NULL);
-        jobq__os_lock(&pool->mu);
-        life = pool->life.phase;
-        jobq__os_unlock(&pool->mu);
-        if (life != JOBQ__STOPPING) return jobq__pool_start(q, err);
-        return jobq__pool_still_stops(q, err);
-    }
-    jobq__owner_stay(&q->owner);
-    rc = jobq__pool_start_threads(q);
-    jobq__os_lock(&pool->mu);
-    pool->life.changing = false;
-    jobq__os_broadcast(&pool->rest.quiet);
-    jobq__os_unlock(&pool->mu);
-    if (rc != JOBQ_OK) {
-        jobq__pool_stop(q, INT64_MAX, q->baton.busy_us, NULL);
-        if (rc == JOBQ_IO)
-            return jobq__err_set(err, rc, "the system refuses threads with a stack of %lld bytes"
-                                 " or more; give another .stack_bytes, or none",
-                                 (long long)q->options.stack_bytes);
-        return jobq__err_set(err, rc, "a thread could not be started: the system has no room"
-                             " for %d workers and a scheduler (ulimit -u, memory; fewer .workers or"
-                             " smaller .stack_bytes)", pool->crew.count);
-    }
-    jobq__core_kick(q);
-    return JOBQ_OK;
-}
+/* ---- What is claimed goes back, what has run is written ---- */
 
 /* Unless somebody claims again since it was asked for. */
 static int jobq__pool_write_back(struct jobq__tx *tx, struct jobq__request *r) {
@@ -342,158 +257,4 @@ JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least
     }
     left = jobq__pool_left(q, false);
     return left && rc != JOBQ_OK ? jobq__pool_unwritten(q, left, rc, err) : JOBQ_OK;
-}
-
-/* When nobody runs handlers any more. The last commit may just be under way. */
-static int jobq__pool_write_last(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
-    int64_t most_us = jobq__add(jobq__clock_mono_us(), write_us);
-    return jobq__pool_give_back(q, JOBQ__MIN(until_us, most_us), JOBQ__END_US, err);
-}
-
-/* True while this stop has something to wait for: another may have finished it, and the pool may
- * even have been started again. With pool.mu held. */
-static bool jobq__pool_stopping(const jobq *q, int64_t epoch) {
-    return q->pool.life.epoch == epoch && q->pool.life.phase == JOBQ__STOPPING;
-}
-
-/* Waits for the workers to end; false if the time is over. The grace is the handlers': a worker
- * that runs none is only about to commit, to tell of it and to end. With pool.mu held. */
-static bool jobq__pool_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
-    struct jobq__pool *pool = &q->pool;
-    while (jobq__pool_stopping(q, epoch)) {
-        int i, workers = 0, handlers = 0;
-        int64_t limit_us;
-        for (i = 0; i < pool->crew.count; i++) {
-            struct jobq__worker *worker = &pool->crew.workers[i];
-            if (!worker->started || worker->ended) continue;
-            workers++;
-            if (jobq__os_load(&worker->run.handling)) handlers++;
-        }
-        if (!workers) break;
-        limit_us = handlers ? until_us : jobq__add(until_us, JOBQ__END_US);
-        if (jobq__clock_mono_us() >= limit_us) return false;
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, limit_us);
-    }
-    return true;
-}
-
-static int jobq__pool_join(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
-    struct jobq__pool *pool = &q->pool;
-    struct jobq__link *link;
-    int i, rc;
-    for (i = 0; i < pool->crew.count; i++)
-        if (pool->crew.workers[i].started) jobq__os_thread_join(pool->crew.workers[i].handle);
-    rc = jobq__pool_write_last(q, until_us, write_us, err);
-    jobq__os_lock(&pool->mu);
-    for (i = 0; i < pool->crew.count; i++)
-        pool->crew.workers[i].started = pool->crew.workers[i].ended = false;
-    pool->sched.quit = true;
-    jobq__os_unlock(&pool->mu);
-    jobq__core_kick(q);
-    if (pool->sched.started) jobq__os_thread_join(pool->sched.thread);
-    jobq__os_lock(&pool->mu);
-    pool->sched.started = false;
-    pool->life.phase = JOBQ__STOPPED;
-    /* Who waits for a job has to ask now whether anybody is left who could end that. */
-    for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
-        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
-    jobq__os_unlock(&pool->mu);
-    jobq__event_deliver(&q->events, true);
-    return rc;
-}
-
-JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    int i;
-    pool->life.claiming = false;
-    pool->step.halted = pool->step.active;
-    if (pool->life.phase == JOBQ__RUNNING) pool->life.phase = JOBQ__STOPPING;
-    for (i = 0; i < pool->crew.count; i++) {
-        struct jobq__worker *worker = &pool->crew.workers[i];
-        if (worker->run.entry) jobq__run_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
-        jobq__os_signal(&worker->cond);
-    }
-}
-
-/* Its time is over: handlers are left behind, uncharged. */
-static int jobq__pool_late(jobq *q, jobq_error *err) {
-    char culprit[JOBQ__CULPRIT] = "a callback (on_event, on_thread) still runs";
-    bool handler;
-    jobq__owner_release_all(&q->owner);
-    jobq__os_lock(&q->pool.mu);
-    handler = jobq__core_culprit(q, culprit, sizeof culprit);
-    jobq__os_unlock(&q->pool.mu);
-    if (!handler)
-        return jobq__err_set(err, JOBQ_TIMEOUT, "%s; what is returned is settled", culprit);
-    return jobq__err_set(err, JOBQ_TIMEOUT, "%s; what is returned is settled. A handler that takes"
-                         " long has to look at jobq_should_stop", culprit);
-}
-
-/* Step mode: whoever steps gives back what it has claimed and leaves. */
-static int jobq__pool_halt(jobq *q, int64_t until_us, jobq_error *err) {
-    struct jobq__pool *pool = &q->pool;
-    bool ended;
-    jobq__os_lock(&pool->mu);
-    jobq__pool_raise_flags(q);
-    while (pool->step.halted && pool->step.active && jobq__clock_mono_us() < until_us)
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, until_us);
-    ended = !pool->step.halted || !pool->step.active;
-    jobq__os_unlock(&pool->mu);
-    return ended ? JOBQ_OK : jobq__pool_late(q, err);
-}
-
-/* Another thread's stop has the joining and the last outcomes to do: that is waited for as handlers
- * are, but longer only if nobody else keeps the file from it. False if the time is over. With
- * pool.mu held. */
-static bool jobq__pool_await_other(jobq *q, int64_t until_us, int64_t epoch) {
-    struct jobq__pool *pool = &q->pool;
-    while (pool->life.changing && jobq__pool_stopping(q, epoch)) {
-        int64_t now_us = jobq__clock_mono_us();
-        int64_t more_us = jobq__os_load(&q->turn.taken) ? 0 : JOBQ__END_US;
-        if (now_us >= jobq__add(until_us, more_us)) return false;
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, now_us + JOBQ__TURN_PAUSE_MAX_US);
-    }
-    return true;
-}
-
-JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us,
-                                   jobq_error *err) {
-    struct jobq__pool *pool = &q->pool;
-    int64_t now_us = jobq__clock_mono_us(), until_us = jobq__add(now_us, grace_us), epoch;
-    bool ended = false, mine = false;
-    int rc;
-    jobq__os_lock(&pool->mu);
-    /* Another thread may be starting or stopping: it goes first. */
-    while (pool->life.changing && pool->life.phase != JOBQ__STOPPED) {
-        if (pool->life.phase == JOBQ__STOPPING) break;
-        jobq__os_wait(&pool->rest.quiet, &pool->mu);
-    }
-    if (pool->life.phase == JOBQ__STOPPED) {
-        jobq__os_unlock(&pool->mu);
-        rc = q->step_mode ? jobq__pool_halt(q, until_us, err) : JOBQ_OK;
-        return rc == JOBQ_OK ? jobq__pool_write_last(q, until_us, write_us, err) : rc;
-    }
-    jobq__pool_raise_flags(q);
-    epoch = pool->life.epoch;
-    jobq__os_unlock(&pool->mu);
-    /* Even without a grace: a commit of our own that is under way ends soon. Another connection
-     * that has the file is waited for when the last handler has returned. */
-    jobq__pool_give_back(q, now_us, jobq__baton_by_job(q) ? 0 : JOBQ__END_US, NULL);
-    jobq__os_lock(&pool->mu);
-    /* One of those who wait joins the threads, when nobody starts them any more: a close may have
-     * come in between. */
-    ended = jobq__pool_await_workers(q, until_us, epoch);
-    while (ended && pool->life.changing && jobq__pool_stopping(q, epoch))
-        ended = jobq__pool_await_other(q, until_us, epoch)
-             && jobq__pool_await_workers(q, until_us, epoch);
-    if (ended && jobq__pool_stopping(q, epoch)) mine = pool->life.changing = true;
-    jobq__os_unlock(&pool->mu);
-    if (!ended) return jobq__pool_late(q, err);
-    if (!mine) return jobq__pool_write_last(q, until_us, write_us, err);
-    rc = jobq__pool_join(q, until_us, write_us, err);
-    jobq__os_lock(&pool->mu);
-    pool->life.changing = false;
-    jobq__os_broadcast(&pool->rest.quiet);
-    jobq__os_unlock(&pool->mu);
-    return rc;
 }

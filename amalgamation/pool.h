@@ -14,26 +14,22 @@
  * baton down looks at the outcomes afterwards and rouses an idle worker (commit.c); and the
  * scheduler thread commits what nobody else has after a millisecond.
  *
- *   STOPPED -> RUNNING   start
- *   RUNNING -> STOPPING  stop: no claims; stop flags; the ring goes back to the table
- *   STOPPING -> STOPPED  the last handler returned, its outcome is committed, threads are joined
+ *   ABSENT -> AWAKE   jobq__life_start_threads, before there is a thread
+ *   AWAKE -> ABSENT   there, if the system refuses it
+ *   AWAKE -> IDLE     jobq__pool_sleep, which puts it into the list
+ *   IDLE -> WOKEN     jobq__core_wake_idle, which takes it out
+ *   IDLE -> AWAKE     jobq__pool_sleep: the pool stops, or the outcomes are its own to mind
+ *   WOKEN -> AWAKE    jobq__pool_sleep
+ *   AWAKE -> ENDED    jobq__pool_work, when nothing of the queue is left for it to do
+ *   ENDED -> ABSENT   jobq__life_join
  *
- * Shutdown order: 1 claims off, 2 stop flags, 3 give back, 4 wait for handlers within the grace,
- * 5 workers end and are joined, 6 the last outcomes are committed, 7 the scheduler ends and is
- * joined. If the grace runs out at 4 the slots are released, and a later stop goes on there. At 3
- * and 6 another connection may have the file: then the outcomes stay handed in, the stop says so
- * when its time is over, and whatever commits next takes them along: another stop, a start, a call.
- * Only close gives them up, and says that it does. */
+ * jobq__core_worker_to asserts them. */
 
 JOBQ__INTERNAL int jobq__pool_init(jobq *q);
 JOBQ__INTERNAL void jobq__pool_fini(jobq *q);
 
-JOBQ__INTERNAL int jobq__pool_start(jobq *q, jobq_error *err);
-/* Handlers get grace_us; when they have returned, the last outcomes get what is left of it to be
- * written, and write_us at most. */
-JOBQ__INTERNAL int jobq__pool_stop(jobq *q, int64_t grace_us, int64_t write_us, jobq_error *err);
-/* Steps 1 and 2 of the shutdown order. With pool.mu held. */
-JOBQ__INTERNAL void jobq__pool_raise_flags(jobq *q);
+/* The body of a worker's thread. */
+JOBQ__INTERNAL void jobq__pool_work(void *worker);
 /* Gives back what is claimed and not started, and settles what was handed in. It waits for other
  * connections until until_us, and least_us for transactions of this process. JOBQ_OK: no outcome
  * is left, or the pool was started again; or else a sentence that says how many are, and why. */

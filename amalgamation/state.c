@@ -13,23 +13,19 @@
  *
  * Whoever writes a state asserts its edge here; there is no second table. */
 
-#define JOBQ__BIT(state) (1u << (state))
-
 static const unsigned jobq__state_edges[] = {
-    [JOBQ__WAITING] = JOBQ__BIT(JOBQ__WAITING) | JOBQ__BIT(JOBQ__CLAIMED)
-                    | JOBQ__BIT(JOBQ__CANCELLED) | JOBQ__BIT(JOBQ__FAILED),
-    [JOBQ__CLAIMED] = JOBQ__BIT(JOBQ__WAITING) | JOBQ__BIT(JOBQ__DONE)
-                    | JOBQ__BIT(JOBQ__FAILED) | JOBQ__BIT(JOBQ__CANCELLED),
+    [JOBQ__WAITING] = JOBQ__EDGE(JOBQ__WAITING) | JOBQ__EDGE(JOBQ__CLAIMED)
+                    | JOBQ__EDGE(JOBQ__CANCELLED) | JOBQ__EDGE(JOBQ__FAILED),
+    [JOBQ__CLAIMED] = JOBQ__EDGE(JOBQ__WAITING) | JOBQ__EDGE(JOBQ__DONE)
+                    | JOBQ__EDGE(JOBQ__FAILED) | JOBQ__EDGE(JOBQ__CANCELLED),
     [JOBQ__DONE] = 0,
-    [JOBQ__FAILED] = JOBQ__BIT(JOBQ__WAITING),
-    [JOBQ__CANCELLED] = JOBQ__BIT(JOBQ__WAITING),
-    [JOBQ__NEW] = JOBQ__BIT(JOBQ__WAITING) | JOBQ__BIT(JOBQ__CLAIMED),
+    [JOBQ__FAILED] = JOBQ__EDGE(JOBQ__WAITING),
+    [JOBQ__CANCELLED] = JOBQ__EDGE(JOBQ__WAITING),
+    [JOBQ__NEW] = JOBQ__EDGE(JOBQ__WAITING) | JOBQ__EDGE(JOBQ__CLAIMED),
 };
 
 JOBQ__INTERNAL bool jobq__state_legal(int from, int to) {
-    if (from < 0 || from >= (int)JOBQ__COUNT(jobq__state_edges)) return false;
-    if (to < 0 || to >= JOBQ__NEW) return false;
-    return (jobq__state_edges[from] & JOBQ__BIT(to)) != 0;
+    return JOBQ__LEGAL(jobq__state_edges, from, to);
 }
 
 JOBQ__INTERNAL bool jobq__state_terminal(int state) {

@@ -75,13 +75,15 @@ TEST(each_slot_names_its_run) {
 }
 
 /* Goal: what has returned is no evidence, what was let go blames nobody, and its neighbours are as
- * they were. Method: three runs, of which one ends and one is released. */
+ * they were; who lets go of a run that has just ended leaves its slot idle. Method: three runs, of
+ * which one ends and one is released, and then the one that has ended. */
 TEST(ended_and_released_runs) {
     struct place p;
     REQUIRE(place_open(&p, test_path("q.db")));
     for (int slot = 0; slot < 3; slot++) jobq__owner_started(&p.owner, slot, 7 + slot, 1);
     jobq__owner_ended(&p.owner, 0, NULL);
     jobq__owner_release(&p.owner, 1);
+    jobq__owner_release(&p.owner, 0);
     CHECK(!jobq__owner_runs(&p.owner, 7));
     CHECK(jobq__owner_runs(&p.owner, 8));
     CHECK(jobq__owner_runs(&p.owner, 9));

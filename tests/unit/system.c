@@ -273,16 +273,16 @@ TEST(list_of_wakes_is_bounded) {
         void *beyond[16];
     } all;
     jobq__list_init(&q.pool.crew.idle);
+    worker.run.q = &q;
     REQUIRE_CODE(jobq__os_mutex_init(&q.pool.mu), JOBQ_OK);
     REQUIRE_CODE(jobq__os_cond_init(&worker.cond, JOBQ__OS_MONO), JOBQ_OK);
     for (int i = 0; i < JOBQ_WORKERS_MAX + 8; i++) {
-        worker.idle = true;
-        worker.woken = false;
+        worker.state = JOBQ__WORKER_IDLE;
         jobq__list_append(&q.pool.crew.idle, &worker.link);
         jobq__os_lock(&q.pool.mu);
         jobq__tx_wake_workers(&q, 1, &all.wakes);
         jobq__os_unlock(&q.pool.mu);
-        CHECK(worker.woken && !worker.idle);
+        CHECK(worker.state == JOBQ__WORKER_WOKEN);
         REQUIRE_INT(all.wakes.count, i < JOBQ_WORKERS_MAX ? i + 1 : JOBQ_WORKERS_MAX);
     }
     for (int i = 0; i < 16; i++) CHECK(all.beyond[i] == NULL);
