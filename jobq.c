@@ -50,6 +50,10 @@
  *     registry.c      names to kinds and queues
  *     core.h          struct jobq, the lock table, who may touch what
  *     core.c          struct jobq: the few questions that every room asks
+ *     wake.h          who sleeps, on what, and who wakes it
+ *     wake.c          who sleeps, on what, and who wakes it
+ *     fail.h          what stops a queue for good, and what its calls say from then on
+ *     fail.c          what stops a queue for good, and what its calls say from then on
  *     disk.h          the disk under the queue: the reserve, full-disk mode, files that moved
  *     disk.c          the disk under the queue: the reserve, full-disk mode, files that moved
  *     turn.h          whose turn it is to write: other connections, other processes
@@ -8085,22 +8089,11 @@ enum { JOBQ__CULPRIT = JOBQ_NAME_MAX + 80 };
  * kind's backoff that does, or is left as it is. With pool.mu held. */
 JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size);
 
-/* Step mode: tells the application's event loop. */
-JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q);
-
 /* Tells the application that a thread of ours begins or ends; on that thread, without a lock. */
 JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index, bool begins);
 
 /* Takes reader_mu, and is seen to wait for it. */
 JOBQ__INTERNAL void jobq__core_look(jobq *q);
-
-/* Stops the queue for good; the first reason stays, for every later call to tell. why NULL: the
- * code says it all. */
-JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code, const struct jobq__fault *why);
-/* Does so if rc says that the file is damaged, whoever found out. */
-JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *why);
-/* Fills err for a code that may be the one which has stopped the queue. */
-JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err);
 
 /* True if the outcomes that were handed in should be committed now, or the ring filled: with
  * pool.mu held. An outcome waits for company only while the ring has work, or while a caller
@@ -8129,20 +8122,6 @@ static inline struct jobq__db *jobq__core_job(jobq *q) {
 JOBQ__INTERNAL int jobq__core_open_job(jobq *q, jobq_error *err);
 /* A job's transaction is over: the next shall find the connection as this one did. */
 JOBQ__INTERNAL void jobq__core_leave_job(jobq *q);
-
-/* Events were told up to this number: lets go who waits for them. arg is the queue. */
-JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told);
-
-/* A worker goes from one state to another. With pool.mu held. */
-JOBQ__INTERNAL void jobq__core_worker_to(struct jobq__worker *worker, enum jobq__worker_state to);
-
-/* The worker that was the last to idle is woken: to be signalled. NULL: none idles. With pool.mu
- * held. */
-JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q);
-
-/* Wakes the scheduler thread, or makes it look again before it sleeps. */
-JOBQ__INTERNAL void jobq__core_kick(jobq *q);
-JOBQ__INTERNAL void jobq__core_kick_locked(jobq *q); /* with pool.mu held */
 
 #endif
 
@@ -8227,14 +8206,6 @@ JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size) {
     return true;
 }
 
-JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q) {
-    struct jobq__os_call call;
-    if (!q->step_mode || !q->options.on_wake) return;
-    jobq__os_call_begin(&call, &q->events, "on_wake");
-    q->options.on_wake(q->options.ctx);
-    jobq__os_call_end(&call);
-}
-
 JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index, bool begins) {
     struct jobq__os_call call;
     if (!q->options.on_thread) return;
@@ -8243,46 +8214,10 @@ JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index,
     jobq__os_call_end(&call);
 }
 
-JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code, const struct jobq__fault *why) {
-    struct jobq__link *link;
-    jobq__os_lock(&q->pool.mu);
-    if (jobq__os_load(&q->failed) == JOBQ_OK) {
-        if (why) q->fault = *why;
-        jobq__os_store(&q->failed, code);
-    }
-    /* Who waits for something to happen waits in vain. */
-    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next)
-        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
-    jobq__os_broadcast(&q->pool.rest.quiet);
-    jobq__os_unlock(&q->pool.mu);
-}
-
 JOBQ__INTERNAL void jobq__core_look(jobq *q) {
     jobq__os_add(&q->lookers, 1);
     jobq__os_lock(&q->reader_mu);
     jobq__os_add(&q->lookers, -1);
-}
-
-JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *why) {
-    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT, why);
-}
-
-JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
-    static const char way_out[] = "the queue has stopped: see to the disk, and open it again";
-    struct jobq__fault why;
-    int failed;
-    jobq__os_lock(&q->pool.mu);
-    why = q->fault;
-    failed = jobq__os_load(&q->failed);
-    jobq__os_unlock(&q->pool.mu);
-    if (rc == JOBQ_MOVED)
-        return jobq__err_set(err, rc, "%.250s or what stands beside it (-wal, -shm, -jobq) was"
-                             " moved, replaced, cut short or deleted: nothing more is written; put"
-                             " back what can be (a -shm need not), and open the queue again",
-                             q->files.path);
-    if (why.sqlite_code && (rc == failed || rc == JOBQ_UNKNOWN))
-        return jobq__db_say(&why, rc, q->files.path, failed == JOBQ_IO ? way_out : NULL, err);
-    return jobq__err_set(err, rc, "%s: %.250s", jobq_code_text(rc), q->files.path);
 }
 
 JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
@@ -8295,44 +8230,6 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
     if (pool->ring.count) return false;
     if (pool->work.left && pool->life.claiming) return true;
     return pool->outcomes.count && !pool->rates.stream;
-}
-
-static const unsigned jobq__core_worker_edges[] = {
-    [JOBQ__WORKER_ABSENT] = JOBQ__EDGE(JOBQ__WORKER_AWAKE),
-    [JOBQ__WORKER_AWAKE] = JOBQ__EDGE(JOBQ__WORKER_IDLE) | JOBQ__EDGE(JOBQ__WORKER_ENDED)
-                         | JOBQ__EDGE(JOBQ__WORKER_ABSENT),
-    [JOBQ__WORKER_IDLE] = JOBQ__EDGE(JOBQ__WORKER_WOKEN) | JOBQ__EDGE(JOBQ__WORKER_AWAKE),
-    [JOBQ__WORKER_WOKEN] = JOBQ__EDGE(JOBQ__WORKER_AWAKE),
-    [JOBQ__WORKER_ENDED] = JOBQ__EDGE(JOBQ__WORKER_ABSENT),
-};
-
-JOBQ__INTERNAL void jobq__core_worker_to(struct jobq__worker *worker, enum jobq__worker_state to) {
-    jobq__assert(jobq__os_held(&worker->run.q->pool.mu));
-    jobq__assert(JOBQ__LEGAL(jobq__core_worker_edges, worker->state, to));
-    jobq__assert((to == JOBQ__WORKER_IDLE) != jobq__list_empty(&worker->link));
-    worker->state = to;
-}
-
-JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q) {
-    struct jobq__link *link = jobq__list_pop(&q->pool.crew.idle);
-    struct jobq__worker *worker = link ? JOBQ__CONTAINER(link, struct jobq__worker, link) : NULL;
-    jobq__assert(jobq__os_held(&q->pool.mu));
-    if (!worker) return NULL;
-    jobq__core_worker_to(worker, JOBQ__WORKER_WOKEN);
-    return worker;
-}
-
-JOBQ__INTERNAL void jobq__core_kick_locked(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    jobq__assert(jobq__os_held(&pool->mu));
-    pool->sched.kicked = true;
-    jobq__os_signal(pool->sched.tick_on_wall ? &pool->sched.tick_wall : &pool->sched.tick_mono);
-}
-
-JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
-    jobq__os_lock(&q->pool.mu);
-    jobq__core_kick_locked(q);
-    jobq__os_unlock(&q->pool.mu);
 }
 
 static struct jobq__db_options jobq__core_db_options(const jobq *q) {
@@ -8404,7 +8301,177 @@ JOBQ__INTERNAL void jobq__core_leave_job(jobq *q) {
     jobq__db_close(&q->job);
 }
 
-JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told) {
+/*==== wake.h ====*/
+/* wake.h - who sleeps, on what, and who wakes it. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/wake.h"
+#endif
+#ifndef JOBQ__WAKE_H
+#define JOBQ__WAKE_H
+
+/* #include "core.h" */
+
+/* Design note.
+ *
+ *   who                     sleeps on        is woken
+ *   an idle worker          its own          wake_workers: for jobs that a commit has claimed or
+ *                                            that go back into the ring; wake_claimer: to claim
+ *                                            more; wake_for_baton: to commit what nobody has
+ *   the scheduler           a tick of two    wake_scheduler: something is for it, or has changed
+ *   start, stop, advance    rest.quiet       wake_quiet: the pool may have come to rest, or to the
+ *                                            end of a start or a stop
+ *   jobq_wait               its own          by who says that its job has ended (tx.c, api_jobs.c;
+ *                                            wake_told: and its event was told), or that its time
+ *                                            is over (scheduler.c); wake_waiters: it is in vain
+ *   a loop of step mode     it is told       wake_loop: on_wake
+ *
+ * A handler that sleeps is awakened by run.c, and who waits for the baton by baton.c.
+ *
+ * No wake is lost, because what is waited for changes with pool.mu held, as does who idles: a
+ * worker that goes to sleep has seen, under the lock, that there is nothing; and who makes
+ * something afterwards sees it idle. A worker is woken for one job, and taken out of the list
+ * then, so that the next job wakes another. The signal itself may come later, when the lock is no
+ * longer in its way (jobq__wakes). */
+
+/* Who is to be woken when a commit is over and no lock is held. */
+struct jobq__wakes {
+    struct jobq__worker *workers[JOBQ_WORKERS_MAX];
+    int count;
+    bool scheduler, loop;
+};
+
+/* A worker goes from one state to another; pool.h has the edges. With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_worker_to(struct jobq__worker *worker, enum jobq__worker_state to);
+
+/* As many idle workers as there are jobs, or all; later NULL: at once. With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_workers(jobq *q, int jobs, struct jobq__wakes *later);
+/* A job was taken from the ring. If it was the last, and the table has more, an idle worker is to
+ * claim them: this one may be busy for hours. With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_claimer(jobq *q);
+/* The baton lies free: the scheduler may have wanted it, and outcomes wait for it that a worker
+ * could not commit before it fell asleep. */
+JOBQ__INTERNAL void jobq__wake_for_baton(jobq *q);
+
+/* Wakes the scheduler thread, or makes it look again before it sleeps. */
+JOBQ__INTERNAL void jobq__wake_scheduler(jobq *q);
+JOBQ__INTERNAL void jobq__wake_scheduler_locked(jobq *q); /* with pool.mu held */
+
+/* Who waits for the pool looks again. With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_quiet(jobq *q);
+/* Waits until then, INT64_MAX: without end, for that to happen. With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_await_quiet(jobq *q, int64_t until_us);
+
+/* Who waits for a job looks whether it still can. With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_waiters(jobq *q);
+/* Events were told up to this number: lets go who waits for them. arg is the queue. */
+JOBQ__INTERNAL void jobq__wake_told(void *arg, uint64_t told);
+
+/* Step mode: tells the application's event loop. Outside all locks. */
+JOBQ__INTERNAL void jobq__wake_loop(jobq *q);
+/* Does what a commit has left to be done. Outside all locks. */
+JOBQ__INTERNAL void jobq__wake_perform(jobq *q, const struct jobq__wakes *wakes);
+
+#endif
+
+/*==== wake.c ====*/
+/* wake.c - who sleeps, on what, and who wakes it. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/wake.c"
+#endif
+/* #include "wake.h" */
+
+/* ---- Workers ---- */
+
+static const unsigned jobq__wake_worker_edges[] = {
+    [JOBQ__WORKER_ABSENT] = JOBQ__EDGE(JOBQ__WORKER_AWAKE),
+    [JOBQ__WORKER_AWAKE] = JOBQ__EDGE(JOBQ__WORKER_IDLE) | JOBQ__EDGE(JOBQ__WORKER_ENDED)
+                         | JOBQ__EDGE(JOBQ__WORKER_ABSENT),
+    [JOBQ__WORKER_IDLE] = JOBQ__EDGE(JOBQ__WORKER_WOKEN) | JOBQ__EDGE(JOBQ__WORKER_AWAKE),
+    [JOBQ__WORKER_WOKEN] = JOBQ__EDGE(JOBQ__WORKER_AWAKE),
+    [JOBQ__WORKER_ENDED] = JOBQ__EDGE(JOBQ__WORKER_ABSENT),
+};
+
+JOBQ__INTERNAL void jobq__wake_worker_to(struct jobq__worker *worker, enum jobq__worker_state to) {
+    jobq__assert(jobq__os_held(&worker->run.q->pool.mu));
+    jobq__assert(JOBQ__LEGAL(jobq__wake_worker_edges, worker->state, to));
+    jobq__assert((to == JOBQ__WORKER_IDLE) != jobq__list_empty(&worker->link));
+    worker->state = to;
+}
+
+/* The last to idle, as it is woken; NULL: none does. */
+static struct jobq__worker *jobq__wake_idle(jobq *q) {
+    struct jobq__link *link = jobq__list_pop(&q->pool.crew.idle);
+    struct jobq__worker *worker = link ? JOBQ__CONTAINER(link, struct jobq__worker, link) : NULL;
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    if (worker) jobq__wake_worker_to(worker, JOBQ__WORKER_WOKEN);
+    return worker;
+}
+
+JOBQ__INTERNAL void jobq__wake_workers(jobq *q, int jobs, struct jobq__wakes *later) {
+    struct jobq__worker *worker;
+    while (jobs-- > 0 && (worker = jobq__wake_idle(q)) != NULL) {
+        /* One that was woken may sleep again by the next of several transactions. */
+        if (!later || later->count == JOBQ_WORKERS_MAX) jobq__os_signal(&worker->cond);
+        else later->workers[later->count++] = worker;
+    }
+}
+
+JOBQ__INTERNAL void jobq__wake_claimer(jobq *q) {
+    const struct jobq__pool *pool = &q->pool;
+    bool left = !pool->ring.count && pool->work.left && pool->life.claiming;
+    if (left && !jobq__os_load(&q->baton.busy)) jobq__wake_workers(q, 1, NULL);
+}
+
+JOBQ__INTERNAL void jobq__wake_for_baton(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__os_lock(&pool->mu);
+    if (pool->sched.wants_baton) jobq__wake_scheduler_locked(q);
+    pool->sched.wants_baton = false;
+    /* Nobody asks for the time without need. */
+    if (!jobq__list_empty(&pool->crew.idle) && jobq__core_commit_due(q, jobq__clock_mono_us()))
+        jobq__wake_workers(q, 1, NULL);
+    jobq__wake_quiet(q);
+    jobq__os_unlock(&pool->mu);
+}
+
+/* ---- The scheduler ---- */
+
+JOBQ__INTERNAL void jobq__wake_scheduler_locked(jobq *q) {
+    struct jobq__sched *sched = &q->pool.sched;
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    sched->kicked = true;
+    jobq__os_signal(sched->tick_on_wall ? &sched->tick_wall : &sched->tick_mono);
+}
+
+JOBQ__INTERNAL void jobq__wake_scheduler(jobq *q) {
+    jobq__os_lock(&q->pool.mu);
+    jobq__wake_scheduler_locked(q);
+    jobq__os_unlock(&q->pool.mu);
+}
+
+/* ---- Who waits for the pool, or for a job ---- */
+
+JOBQ__INTERNAL void jobq__wake_quiet(jobq *q) {
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    if (q->pool.rest.watchers) jobq__os_broadcast(&q->pool.rest.quiet);
+}
+
+JOBQ__INTERNAL void jobq__wake_await_quiet(jobq *q, int64_t until_us) {
+    struct jobq__rest *rest = &q->pool.rest;
+    rest->watchers++;
+    if (until_us == INT64_MAX) jobq__os_wait(&rest->quiet, &q->pool.mu);
+    else jobq__os_wait_until(&rest->quiet, &q->pool.mu, until_us);
+    rest->watchers--;
+}
+
+JOBQ__INTERNAL void jobq__wake_waiters(jobq *q) {
+    struct jobq__link *link;
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next)
+        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
+}
+
+JOBQ__INTERNAL void jobq__wake_told(void *arg, uint64_t told) {
     jobq *q = arg;
     struct jobq__link *link;
     jobq__os_lock(&q->pool.mu);
@@ -8415,6 +8482,91 @@ JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told) {
         jobq__os_signal(&waiter->cond);
     }
     jobq__os_unlock(&q->pool.mu);
+}
+
+/* ---- Outside all locks ---- */
+
+JOBQ__INTERNAL void jobq__wake_loop(jobq *q) {
+    struct jobq__os_call call;
+    if (!q->step_mode || !q->options.on_wake) return;
+    jobq__os_call_begin(&call, &q->events, "on_wake");
+    q->options.on_wake(q->options.ctx);
+    jobq__os_call_end(&call);
+}
+
+JOBQ__INTERNAL void jobq__wake_perform(jobq *q, const struct jobq__wakes *wakes) {
+    int i;
+    for (i = 0; i < wakes->count; i++) jobq__os_signal(&wakes->workers[i]->cond);
+    if (wakes->scheduler && !q->step_mode) jobq__wake_scheduler(q);
+    if (wakes->loop) jobq__wake_loop(q);
+}
+
+/*==== fail.h ====*/
+/* fail.h - what stops a queue for good, and what its calls say from then on. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/fail.h"
+#endif
+#ifndef JOBQ__FAIL_H
+#define JOBQ__FAIL_H
+
+/* #include "wake.h" */
+
+/* Design note.
+ *
+ * A queue fails once: the first code stays (q->failed, an atomic that everybody may look at), with
+ * the reason that SQLite or a value in the file gave (q->fault, pool.mu). From then on nothing is
+ * claimed, committed or pruned; handlers that run may end; whoever waits is woken; each call says
+ * what it was. Only another open begins anew. */
+
+/* Stops the queue for good; the first reason stays, for every later call to tell. why NULL: the
+ * code says it all. */
+JOBQ__INTERNAL void jobq__fail_latch(jobq *q, int code, const struct jobq__fault *why);
+/* Does so if rc says that the file is damaged, whoever found out. */
+JOBQ__INTERNAL void jobq__fail_heed(jobq *q, int rc, const struct jobq__fault *why);
+/* Fills err for a code that may be the one which has stopped the queue. */
+JOBQ__INTERNAL int jobq__fail_say(jobq *q, int rc, jobq_error *err);
+
+#endif
+
+/*==== fail.c ====*/
+/* fail.c - what stops a queue for good, and what its calls say from then on. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/fail.c"
+#endif
+/* #include "fail.h" */
+
+JOBQ__INTERNAL void jobq__fail_latch(jobq *q, int code, const struct jobq__fault *why) {
+    jobq__os_lock(&q->pool.mu);
+    if (jobq__os_load(&q->failed) == JOBQ_OK) {
+        if (why) q->fault = *why;
+        jobq__os_store(&q->failed, code);
+    }
+    /* Who waits for something to happen waits in vain. */
+    jobq__wake_waiters(q);
+    jobq__wake_quiet(q);
+    jobq__os_unlock(&q->pool.mu);
+}
+
+JOBQ__INTERNAL void jobq__fail_heed(jobq *q, int rc, const struct jobq__fault *why) {
+    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__fail_latch(q, JOBQ_CORRUPT, why);
+}
+
+JOBQ__INTERNAL int jobq__fail_say(jobq *q, int rc, jobq_error *err) {
+    static const char way_out[] = "the queue has stopped: see to the disk, and open it again";
+    struct jobq__fault why;
+    int failed;
+    jobq__os_lock(&q->pool.mu);
+    why = q->fault;
+    failed = jobq__os_load(&q->failed);
+    jobq__os_unlock(&q->pool.mu);
+    if (rc == JOBQ_MOVED)
+        return jobq__err_set(err, rc, "%.250s or what stands beside it (-wal, -shm, -jobq) was"
+                             " moved, replaced, cut short or deleted: nothing more is written; put"
+                             " back what can be (a -shm need not), and open the queue again",
+                             q->files.path);
+    if (why.sqlite_code && (rc == failed || rc == JOBQ_UNKNOWN))
+        return jobq__db_say(&why, rc, q->files.path, failed == JOBQ_IO ? way_out : NULL, err);
+    return jobq__err_set(err, rc, "%s: %.250s", jobq_code_text(rc), q->files.path);
 }
 
 /*==== disk.h ====*/
@@ -8876,7 +9028,7 @@ JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us) {
 #ifndef JOBQ__TURN_H
 #define JOBQ__TURN_H
 
-/* #include "core.h" */
+/* #include "fail.h" */
 
 /* Design note.
  *
@@ -9032,7 +9184,7 @@ JOBQ__INTERNAL void jobq__turn_put_off(jobq *q) {
     jobq__os_lock(&pool->mu);
     pool->work.retry_at_us = JOBQ__MAX(at_us, q->turn.away_us);
     jobq__os_unlock(&pool->mu);
-    jobq__core_kick(q);
+    jobq__wake_scheduler(q);
 }
 
 JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us) {
@@ -9369,27 +9521,13 @@ static struct jobq__bed *jobq__baton_hand_on(jobq *q) {
     return jobq__baton_step_other(first, JOBQ__REQUEST_LEAD);
 }
 
-/* When the baton lies free again an idle worker may have outcomes to commit. */
-static void jobq__baton_rouse(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    struct jobq__worker *worker = NULL;
-    jobq__os_lock(&pool->mu);
-    if (pool->sched.wants_baton) jobq__core_kick_locked(q);
-    pool->sched.wants_baton = false;
-    if (!jobq__list_empty(&pool->crew.idle) && jobq__core_commit_due(q, jobq__clock_mono_us()))
-        worker = jobq__core_wake_idle(q);
-    if (worker) jobq__os_signal(&worker->cond);
-    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
-    jobq__os_unlock(&pool->mu);
-}
-
 JOBQ__INTERNAL void jobq__baton_release(jobq *q) {
     struct jobq__bed *bed;
     jobq__os_lock(&q->baton.mu);
     bed = jobq__baton_hand_on(q);
     jobq__os_unlock(&q->baton.mu);
     if (bed) jobq__baton_bed_wake(bed);
-    else jobq__baton_rouse(q);
+    else jobq__wake_for_baton(q);
 }
 
 JOBQ__INTERNAL void jobq__baton_set_job(jobq *q, bool in_job) {
@@ -9632,7 +9770,7 @@ JOBQ__INTERNAL bool jobq__baton_pass(jobq *q, struct jobq__request *group,
 JOBQ__INTERNAL void jobq__baton_wake(jobq *q, const struct jobq__sleepers *sleepers) {
     int i;
     for (i = 0; i < sleepers->count; i++) jobq__baton_bed_wake(sleepers->beds[i]);
-    if (sleepers->laid_down) jobq__baton_rouse(q);
+    if (sleepers->laid_down) jobq__wake_for_baton(q);
 }
 
 /*==== log.h ====*/
@@ -9918,13 +10056,6 @@ JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
 
 #define JOBQ__LINKED(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, link)
 #define JOBQ__CLAIMED_ENTRY(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, claimed)
-
-/* What is to be woken after the commit, outside all locks. */
-struct jobq__wakes {
-    struct jobq__worker *workers[JOBQ_WORKERS_MAX];
-    int count;
-    bool scheduler, loop;
-};
 
 /* Where a request began, so that it can be undone alone. */
 struct jobq__tx_mark {
@@ -10237,11 +10368,10 @@ static void jobq__tx_put_back(struct jobq__tx *tx, const struct jobq__link *last
     jobq__os_lock(&q->pool.mu);
     while (tx->taken.prev != last) {
         struct jobq__entry *entry = JOBQ__LINKED(tx->taken.prev);
-        struct jobq__worker *worker = jobq__core_wake_idle(q);
         jobq__list_remove(&entry->link);
         entry->gone = false;
         jobq__ring_put(&q->pool.ring, entry);
-        if (worker) jobq__os_signal(&worker->cond);
+        jobq__wake_workers(q, 1, NULL);
     }
     jobq__os_unlock(&q->pool.mu);
 }
@@ -10599,15 +10729,6 @@ static void jobq__tx_tell_waiters(struct jobq__tx *tx) {
     }
 }
 
-static void jobq__tx_wake_workers(jobq *q, int jobs, struct jobq__wakes *wakes) {
-    struct jobq__worker *worker;
-    while (jobs-- > 0 && (worker = jobq__core_wake_idle(q)) != NULL) {
-        /* One that was woken may sleep again by the next of several transactions. */
-        if (wakes->count == JOBQ_WORKERS_MAX) jobq__os_signal(&worker->cond);
-        else wakes->workers[wakes->count++] = worker;
-    }
-}
-
 /* Everything that the pool sees of a commit, in one go. */
 static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     jobq *q = tx->q;
@@ -10635,7 +10756,7 @@ static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     pool->timers.prune_at_ms = JOBQ__MIN(pool->timers.prune_at_ms, tx->prune_at_ms);
     jobq__tx_tell_waiters(tx);
     jobq__list_move_all(&tx->dropped, &tx->settled);
-    jobq__tx_wake_workers(q, jobs, wakes);
+    jobq__wake_workers(q, jobs, wakes);
     pool->work.starved = tx->starved;
     pool->work.retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
     pool->work.retry_at_us = tx->starved ? jobq__clock_mono_us() + pool->work.retry_us : 0;
@@ -11651,8 +11772,6 @@ JOBQ__INTERNAL int jobq__commit_look(jobq *q, int64_t now_us);
 /* Writes one request inside the job's transaction; the holder calls it. */
 JOBQ__INTERNAL int jobq__commit_join(struct jobq__tx *tx, struct jobq__request *request);
 
-/* Signals what a commit has made ready. Outside all locks. */
-JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes);
 
 #endif
 
@@ -11670,7 +11789,7 @@ static int jobq__commit_sqlite(struct jobq__tx *tx, struct jobq__request *r, int
     jobq *q = tx->q;
     if (rc == JOBQ_OK || !r->err || r->err->code == rc) return rc;
     if (jobq__db_code(tx->db->sqlite_code) == rc) return jobq__db_fail(tx->db, r->err);
-    return jobq__core_say(q, rc, r->err);
+    return jobq__fail_say(q, rc, r->err);
 }
 
 /* Tries a request. *lost: it failed, and what it had written cannot be undone by itself. */
@@ -11855,14 +11974,14 @@ static bool jobq__commit_certain(jobq *q, const struct jobq__db *db, int rc, boo
     scrub = jobq__commit_scrub(q);
     if (scrub == JOBQ_OK) jobq__owner_doubts(&q->owner, false);
     if (scrub == JOBQ_OK || (rc == JOBQ_FULL && scrub == JOBQ_FULL)) return true;
-    jobq__core_fail(q, JOBQ_IO, &why);
+    jobq__fail_latch(q, JOBQ_IO, &why);
     return false;
 }
 
 static void jobq__commit_heed(struct jobq__tx *tx, int rc) {
     jobq *q = tx->q;
     struct jobq__fault why = jobq__db_reason(tx->db);
-    jobq__core_heed(q, rc, &why);
+    jobq__fail_heed(q, rc, &why);
 }
 
 /* After a failure: the queue may have to stop, and nobody tries at once again. */
@@ -11876,7 +11995,7 @@ static void jobq__commit_failed(jobq *q, int rc) {
     pool->work.retry_at_us = jobq__clock_mono_us() + pool->work.retry_us;
     pool->work.left = true;
     jobq__os_unlock(&pool->mu);
-    jobq__core_kick(q);
+    jobq__wake_scheduler(q);
 }
 
 static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
@@ -11958,14 +12077,14 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
 JOBQ__INTERNAL int jobq__commit_look(jobq *q, int64_t now_us) {
     int rc = jobq__disk_look(q, now_us);
     if (rc == JOBQ_OK && jobq__owner_forked(&q->owner)) rc = JOBQ_FORKED;
-    if (rc != JOBQ_OK) jobq__core_fail(q, rc, NULL);
+    if (rc != JOBQ_OK) jobq__fail_latch(q, rc, NULL);
     return jobq__os_load(&q->failed);
 }
 
 /* A client asks the owner each time: the next owner may be another. */
 static int jobq__commit_may_write(jobq *q, int64_t now_us, jobq_error *why) {
     int rc = jobq__commit_look(q, now_us);
-    if (rc != JOBQ_OK) return jobq__core_say(q, rc, why);
+    if (rc != JOBQ_OK) return jobq__fail_say(q, rc, why);
     return q->client ? jobq__owner_allows(&q->owner, q->unsafe, why) : rc;
 }
 
@@ -12068,20 +12187,13 @@ static int jobq__commit_lead_once(jobq *q, const struct jobq__request *own, bool
         jobq__commit_relieve(q, &wakes);
     }
     keep = jobq__baton_pass(q, list, own, &sleepers);
-    jobq__commit_wake(q, &wakes);
+    jobq__wake_perform(q, &wakes);
     jobq__baton_wake(q, &sleepers);
     return keep ? JOBQ__TAKEN : rc;
 }
 
 JOBQ__INTERNAL void jobq__commit_lead(jobq *q) {
     jobq__commit_lead_once(q, NULL, false);
-}
-
-JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes) {
-    int i;
-    for (i = 0; i < wakes->count; i++) jobq__os_signal(&wakes->workers[i]->cond);
-    if (wakes->scheduler && !q->step_mode) jobq__core_kick(q);
-    if (wakes->loop) jobq__core_wake_loop(q);
 }
 
 /* ---- Requests ---- */
@@ -12118,7 +12230,7 @@ static void jobq__commit_events(jobq *q) {
     } else if (jobq__core_in_callback(q) || !jobq__core_in_handler(q)) {
         left = jobq__event_deliver(&q->events, true); /* the pool may be started meanwhile */
     }
-    if (left) jobq__core_kick(q);
+    if (left) jobq__wake_scheduler(q);
 }
 
 static int jobq__commit_ask(jobq *q, struct jobq__request *request, bool counts,
@@ -12175,7 +12287,7 @@ static void jobq__commit_settles(struct jobq__tx *tx, struct jobq__entry *entry,
 /* For a job's message, which has no room for a path. */
 static void jobq__commit_why(jobq *q, struct jobq__db *job, int rc, jobq_error *why) {
     if (jobq__db_code(job->sqlite_code) == rc) jobq__db_why(job, why);
-    else jobq__core_say(q, rc, why);
+    else jobq__fail_say(q, rc, why);
 }
 
 static const char jobq__commit_spoilt[] =
@@ -12191,7 +12303,7 @@ static int jobq__commit_altered(struct jobq__tx *tx, jobq_error *why) {
 /* Who cannot tell what was committed starts nothing more. */
 static void jobq__commit_blind(jobq *q) {
     struct jobq__fault why = jobq__db_reason(&q->writer);
-    jobq__core_fail(q, JOBQ_IO, &why);
+    jobq__fail_latch(q, JOBQ_IO, &why);
 }
 
 struct jobq__commit_found {
@@ -12269,7 +12381,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     if (!q->memory && jobq__guard_spoilt(job, rc))
         rc = jobq__err_set(why, JOBQ__REFUSED, "%s", jobq__commit_spoilt);
     cause = jobq__db_reason(job);
-    jobq__core_heed(q, rc, &cause);
+    jobq__fail_heed(q, rc, &cause);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(job);
@@ -12287,7 +12399,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     jobq__turn_end(q, q->turn.begun_us, jobq__clock_mono_us());
     if (jobq__log_mind(q)) wakes.scheduler = true;
     jobq__baton_release(q);
-    jobq__commit_wake(q, &wakes);
+    jobq__wake_perform(q, &wakes);
     return rc;
 }
 
@@ -12603,7 +12715,7 @@ static void jobq__run_hand_over(struct jobq_run *run, jobq_outcome outcome) {
 
 /* Tells events on the thread that runs the handler; what is left is the scheduler's. */
 static void jobq__run_tell(jobq *q) {
-    if (jobq__event_deliver(&q->events, q->step_mode) && !q->step_mode) jobq__core_kick(q);
+    if (jobq__event_deliver(&q->events, q->step_mode) && !q->step_mode) jobq__wake_scheduler(q);
 }
 
 static int jobq__run_end_tx(struct jobq_run *run, bool keep, jobq_error *why) {
@@ -12812,7 +12924,7 @@ static void jobq__run_looked(struct jobq_run *run, const struct jobq__look *look
     if (!run->q->memory) jobq__os_unlock(&run->q->reader_mu);
     else if (run->in_tx) jobq__guard_leave(&run->q->writer);
     else jobq__baton_release(run->q);
-    jobq__core_heed(run->q, rc, &why);
+    jobq__fail_heed(run->q, rc, &why);
 }
 
 JOBQ_API int64_t jobq_run_id(const jobq_run *run) {
@@ -12966,9 +13078,9 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     jobq__wheel_add(&pool->timers.wheel, &run->sleep.timer, until_ms);
     run->sleeping = true;
     pool->crew.sleeping++;
-    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
+    jobq__wake_quiet(q);
     jobq__os_unlock(&pool->mu);
-    if (q->clock) jobq__core_kick(q);
+    if (q->clock) jobq__wake_scheduler(q);
     jobq__os_lock(&pool->mu);
     jobq__run_doze(run, until_ms);
     jobq__run_awaken(run);
@@ -12986,7 +13098,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     int64_t until_us = jobq__add(jobq__clock_mono_us(), wait_us);
     struct jobq__db *job = jobq__core_job(q);
     int rc = jobq__os_load(&q->failed);
-    if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
+    if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
     rc = jobq__core_open_job(q, err);
     if (rc != JOBQ_OK) return rc;
     jobq__guard_begin(job);
@@ -13019,7 +13131,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
         int64_t left_us = q->baton.busy_us;
         rc = jobq__baton_hold(q, &left_us);
         if (rc == JOBQ_BUSY) return jobq__turn_busy(q, jobq__run_not_begun, err);
-        if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
+        if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
         rc = jobq__run_begin_tx(run, left_us, err);
         if (rc != JOBQ_OK) {
             jobq__baton_release(q);
@@ -13072,7 +13184,7 @@ static void jobq__run_clear(jobq *q, struct jobq__entry *entry) {
     jobq__os_lock(&q->pool.mu);
     q->pool.work.left = true;
     jobq__os_unlock(&q->pool.mu);
-    jobq__core_kick(q);
+    jobq__wake_scheduler(q);
 }
 
 static void jobq__run_after_saved(jobq *q, struct jobq__request *r) {
@@ -13168,13 +13280,13 @@ JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
  *   ABSENT -> AWAKE   jobq__life_start_threads, before there is a thread
  *   AWAKE -> ABSENT   there, if the system refuses it
  *   AWAKE -> IDLE     jobq__pool_sleep, which puts it into the list
- *   IDLE -> WOKEN     jobq__core_wake_idle, which takes it out
+ *   IDLE -> WOKEN     jobq__wake_workers, which takes it out
  *   IDLE -> AWAKE     jobq__pool_sleep: the pool stops, or the outcomes are its own to mind
  *   WOKEN -> AWAKE    jobq__pool_sleep
  *   AWAKE -> ENDED    jobq__pool_work, when nothing of the queue is left for it to do
  *   ENDED -> ABSENT   jobq__life_join
  *
- * jobq__core_worker_to asserts them. */
+ * jobq__wake_worker_to asserts them. */
 
 JOBQ__INTERNAL int jobq__pool_init(jobq *q);
 JOBQ__INTERNAL void jobq__pool_fini(jobq *q);
@@ -13213,33 +13325,23 @@ static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_u
          * armed it looks again by itself. */
         if (!pool->sched.armed && pool->sched.started) {
             pool->sched.armed = true;
-            jobq__core_kick_locked(q);
+            jobq__wake_scheduler_locked(q);
         }
     }
     jobq__list_append(&pool->outcomes.list, &entry->link);
-}
-
-/* Whoever takes the last job of the ring, knowing that there are more, wakes an idle worker to
- * claim them: this one may be busy for hours. With pool.mu held; returns whom to signal. */
-static struct jobq__worker *jobq__pool_rouse(jobq *q) {
-    const struct jobq__pool *pool = &q->pool;
-    bool more = !pool->ring.count && pool->work.left && pool->life.claiming;
-    return more && !jobq__os_load(&q->baton.busy) ? jobq__core_wake_idle(q) : NULL;
 }
 
 JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
     jobq *q = worker->run.q;
     struct jobq__pool *pool = &q->pool;
     struct jobq__entry *entry = jobq__ring_take(&pool->ring);
-    struct jobq__worker *other;
     int64_t from_us, now_us;
     bool settled;
     if (!entry) return false;
     jobq__run_begin(worker, entry);
     from_us = worker->free_us;
-    other = jobq__pool_rouse(q);
+    jobq__wake_claimer(q);
     jobq__os_unlock(&pool->mu);
-    if (other) jobq__os_signal(&other->cond);
     settled = jobq__run_call(worker);
     now_us = jobq__clock_mono_us();
     jobq__os_lock(&pool->mu);
@@ -13262,17 +13364,18 @@ static int64_t jobq__pool_minds(const jobq *q) {
 }
 
 static void jobq__pool_sleep(struct jobq__worker *worker) {
-    struct jobq__pool *pool = &worker->run.q->pool;
-    int64_t until_us = jobq__pool_minds(worker->run.q);
+    jobq *q = worker->run.q;
+    struct jobq__pool *pool = &q->pool;
+    int64_t until_us = jobq__pool_minds(q);
     jobq__list_insert(pool->crew.idle.next, &worker->link);
-    jobq__core_worker_to(worker, JOBQ__WORKER_IDLE);
-    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
+    jobq__wake_worker_to(worker, JOBQ__WORKER_IDLE);
+    jobq__wake_quiet(q);
     while (worker->state == JOBQ__WORKER_IDLE && pool->life.phase == JOBQ__RUNNING
            && jobq__clock_mono_us() < until_us)
         if (until_us == INT64_MAX) jobq__os_wait(&worker->cond, &pool->mu);
         else jobq__os_wait_until(&worker->cond, &pool->mu, until_us);
     jobq__list_remove(&worker->link);
-    jobq__core_worker_to(worker, JOBQ__WORKER_AWAKE);
+    jobq__wake_worker_to(worker, JOBQ__WORKER_AWAKE);
     worker->free_us = jobq__clock_mono_us();
 }
 
@@ -13286,7 +13389,7 @@ static bool jobq__pool_commit(struct jobq__worker *worker) {
     led = jobq__baton_try(q);
     if (led) {
         jobq__commit_lead(q);
-        if (jobq__event_deliver(&q->events, false)) jobq__core_kick(q);
+        if (jobq__event_deliver(&q->events, false)) jobq__wake_scheduler(q);
         jobq__event_throttle(&q->events);
         worker->free_us = jobq__clock_mono_us();
     }
@@ -13314,8 +13417,8 @@ JOBQ__INTERNAL void jobq__pool_work(void *arg) {
     jobq__os_unlock(&pool->mu);
     jobq__core_tell_thread(q, JOBQ_THREAD_WORKER, worker->index, false);
     jobq__os_lock(&pool->mu);
-    jobq__core_worker_to(worker, JOBQ__WORKER_ENDED);
-    jobq__os_broadcast(&pool->rest.quiet);
+    jobq__wake_worker_to(worker, JOBQ__WORKER_ENDED);
+    jobq__wake_quiet(q);
     jobq__os_unlock(&pool->mu);
 }
 
@@ -13424,7 +13527,7 @@ static int jobq__pool_unwritten(jobq *q, int left, int rc, jobq_error *err) {
     int failed = jobq__os_load(&q->failed);
     jobq_error why;
     if (failed && err) {
-        jobq__core_say(q, failed, &why);
+        jobq__fail_say(q, failed, &why);
         jobq__err_set(err, rc, "%d outcome%s not on the disk, and %s again when the queue is opened"
                       " next: %.370s", left, many, left == 1 ? "it runs" : "they run", why.text);
         err->sqlite_code = why.sqlite_code;
@@ -13759,7 +13862,7 @@ static void jobq__sched_sleep(jobq *q, int64_t now_us, int64_t commits) {
     until_us = jobq__sched_until(q, now_us, &wall);
     sched->tick_on_wall = wall;
     sched->waits = true;
-    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
+    jobq__wake_quiet(q);
     if (until_us == INT64_MAX) jobq__os_wait(&sched->tick_mono, &pool->mu);
     else jobq__os_wait_until(wall ? &sched->tick_wall : &sched->tick_mono, &pool->mu, until_us);
     sched->tick_on_wall = false;
@@ -13829,7 +13932,7 @@ static void jobq__sched_leave(jobq *q, bool all) {
         jobq__os_lock(&pool->mu);
     }
     pool->step.active = pool->life.claiming = false;
-    jobq__os_broadcast(&pool->rest.quiet);
+    jobq__wake_quiet(q);
     jobq__os_unlock(&pool->mu);
     jobq__event_deliver(&q->events, true);
     jobq__sched_housekeeping(q, all);
@@ -13923,7 +14026,7 @@ static void jobq__sched_put_off(jobq *q) {
 static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
     static const char kept[] = "outcomes are kept and written by the next step";
     if (rc == JOBQ_BUSY) jobq__sched_put_off(q);
-    if (jobq__os_load(&q->failed) == rc) return rc ? jobq__core_say(q, rc, err) : rc;
+    if (jobq__os_load(&q->failed) == rc) return rc ? jobq__fail_say(q, rc, err) : rc;
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
     if (rc == JOBQ_STALLED) return jobq__sched_stalled(q, err);
     if (rc == JOBQ_BUSY) return jobq__turn_busy(q, kept, err);
@@ -13984,7 +14087,6 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
     int64_t until_us = jobq__sched_stalls_us(q);
     int rc = JOBQ_OK;
     jobq__os_lock(&pool->mu);
-    pool->rest.watchers++;
     while (!jobq__sched_at_rest(q)) {
         rc = jobq__os_load(&q->closing) ? JOBQ_CLOSED : jobq__os_load(&q->failed);
         if (rc != JOBQ_OK) break;
@@ -13997,10 +14099,8 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
             rc = JOBQ_STALLED;
             break;
         }
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu,
-                            JOBQ__MIN(until_us, now_us + JOBQ__PATIENCE_US));
+        jobq__wake_await_quiet(q, JOBQ__MIN(until_us, now_us + JOBQ__PATIENCE_US));
     }
-    pool->rest.watchers--;
     jobq__os_unlock(&pool->mu);
     return rc;
 }
@@ -14015,7 +14115,7 @@ static int jobq__sched_settle(jobq *q, int64_t target_ms) {
         if (rc != JOBQ_OK || !jobq__sched_halted(q)) return rc;
         return jobq__os_load(&q->closing) ? JOBQ_CLOSED : JOBQ_STALLED;
     }
-    jobq__core_kick(q);
+    jobq__wake_scheduler(q);
     return jobq__sched_await_rest(q, target_ms);
 }
 
@@ -14146,13 +14246,13 @@ static int jobq__life_start_threads(jobq *q) {
         what = (struct jobq__os_thread){jobq__pool_work, worker, what.stack_bytes, false};
         /* Before it is there, for it may end before we come to say so. */
         jobq__os_lock(&pool->mu);
-        jobq__core_worker_to(worker, JOBQ__WORKER_AWAKE);
+        jobq__wake_worker_to(worker, JOBQ__WORKER_AWAKE);
         jobq__os_unlock(&pool->mu);
         /* Only who starts or joins touches the handle. */
         rc = jobq__os_thread_start(&worker->handle, &what);
         if (rc == JOBQ_OK) continue;
         jobq__os_lock(&pool->mu);
-        jobq__core_worker_to(worker, JOBQ__WORKER_ABSENT);
+        jobq__wake_worker_to(worker, JOBQ__WORKER_ABSENT);
         jobq__os_unlock(&pool->mu);
     }
     return rc;
@@ -14174,7 +14274,7 @@ JOBQ__INTERNAL int jobq__life_start(jobq *q, jobq_error *err) {
     jobq__os_lock(&pool->mu);
     /* A stop may have to tell its last events yet. */
     while (pool->life.phase == JOBQ__STOPPED && pool->life.changing)
-        jobq__os_wait(&pool->rest.quiet, &pool->mu);
+        jobq__wake_await_quiet(q, INT64_MAX);
     life = pool->life.phase;
     if (life == JOBQ__STOPPED) {
         pool->life.claiming = pool->work.left = pool->life.changing = true;
@@ -14204,7 +14304,7 @@ JOBQ__INTERNAL int jobq__life_start(jobq *q, jobq_error *err) {
     rc = jobq__life_start_threads(q);
     jobq__os_lock(&pool->mu);
     pool->life.changing = false;
-    jobq__os_broadcast(&pool->rest.quiet);
+    jobq__wake_quiet(q);
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) {
         jobq__life_stop(q, INT64_MAX, q->baton.busy_us, NULL);
@@ -14216,7 +14316,7 @@ JOBQ__INTERNAL int jobq__life_start(jobq *q, jobq_error *err) {
                              " for %d workers and a scheduler (ulimit -u, memory; fewer .workers or"
                              " smaller .stack_bytes)", pool->crew.count);
     }
-    jobq__core_kick(q);
+    jobq__wake_scheduler(q);
     return JOBQ_OK;
 }
 
@@ -14251,14 +14351,13 @@ static bool jobq__life_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
         if (!workers) break;
         limit_us = handlers ? until_us : jobq__add(until_us, JOBQ__END_US);
         if (jobq__clock_mono_us() >= limit_us) return false;
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, limit_us);
+        jobq__wake_await_quiet(q, limit_us);
     }
     return true;
 }
 
 static int jobq__life_join(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
-    struct jobq__link *link;
     int i, rc;
     for (i = 0; i < pool->crew.count; i++)
         if (pool->crew.workers[i].state == JOBQ__WORKER_ENDED)
@@ -14267,17 +14366,16 @@ static int jobq__life_join(jobq *q, int64_t until_us, int64_t write_us, jobq_err
     jobq__os_lock(&pool->mu);
     for (i = 0; i < pool->crew.count; i++)
         if (pool->crew.workers[i].state == JOBQ__WORKER_ENDED)
-            jobq__core_worker_to(&pool->crew.workers[i], JOBQ__WORKER_ABSENT);
+            jobq__wake_worker_to(&pool->crew.workers[i], JOBQ__WORKER_ABSENT);
     pool->sched.quit = true;
     jobq__os_unlock(&pool->mu);
-    jobq__core_kick(q);
+    jobq__wake_scheduler(q);
     if (pool->sched.started) jobq__os_thread_join(pool->sched.thread);
     jobq__os_lock(&pool->mu);
     pool->sched.started = false;
     jobq__life_go(q, JOBQ__STOPPED);
     /* Who waits for a job has to ask now whether anybody is left who could end that. */
-    for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
-        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
+    jobq__wake_waiters(q);
     jobq__os_unlock(&pool->mu);
     jobq__event_deliver(&q->events, true);
     return rc;
@@ -14317,7 +14415,7 @@ static int jobq__life_halt(jobq *q, int64_t until_us, jobq_error *err) {
     jobq__os_lock(&pool->mu);
     jobq__life_raise_flags(q);
     while (pool->step.halted && pool->step.active && jobq__clock_mono_us() < until_us)
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, until_us);
+        jobq__wake_await_quiet(q, until_us);
     ended = !pool->step.halted || !pool->step.active;
     jobq__os_unlock(&pool->mu);
     return ended ? JOBQ_OK : jobq__life_late(q, err);
@@ -14332,7 +14430,7 @@ static bool jobq__life_await_other(jobq *q, int64_t until_us, int64_t epoch) {
         int64_t now_us = jobq__clock_mono_us();
         int64_t more_us = jobq__os_load(&q->turn.taken) ? 0 : JOBQ__END_US;
         if (now_us >= jobq__add(until_us, more_us)) return false;
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, now_us + JOBQ__TURN_PAUSE_MAX_US);
+        jobq__wake_await_quiet(q, now_us + JOBQ__TURN_PAUSE_MAX_US);
     }
     return true;
 }
@@ -14347,7 +14445,7 @@ JOBQ__INTERNAL int jobq__life_stop(jobq *q, int64_t grace_us, int64_t write_us,
     /* Another thread may be starting or stopping: it goes first. */
     while (pool->life.changing && pool->life.phase != JOBQ__STOPPED) {
         if (pool->life.phase == JOBQ__STOPPING) break;
-        jobq__os_wait(&pool->rest.quiet, &pool->mu);
+        jobq__wake_await_quiet(q, INT64_MAX);
     }
     if (pool->life.phase == JOBQ__STOPPED) {
         jobq__os_unlock(&pool->mu);
@@ -14374,7 +14472,7 @@ JOBQ__INTERNAL int jobq__life_stop(jobq *q, int64_t grace_us, int64_t write_us,
     rc = jobq__life_join(q, until_us, write_us, err);
     jobq__os_lock(&pool->mu);
     pool->life.changing = false;
-    jobq__os_broadcast(&pool->rest.quiet);
+    jobq__wake_quiet(q);
     jobq__os_unlock(&pool->mu);
     return rc;
 }
@@ -14820,7 +14918,7 @@ static int jobq__api_init(jobq *q) {
     jobq__tx_init(q);
     if (rc == JOBQ_OK) rc = jobq__baton_init(q);
     if (rc == JOBQ_OK) rc = jobq__event_init(&q->events, q->options.on_event, q->options.ctx);
-    q->events.after = jobq__core_told;
+    q->events.after = jobq__wake_told;
     q->events.arg = q;
     if (rc == JOBQ_OK) rc = jobq__os_mutex_init(&q->reader_mu);
     if (rc == JOBQ_OK) jobq__os_mutex_patient(&q->reader_mu);
@@ -15084,7 +15182,7 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     if (rc != JOBQ_OK) return jobq__turn_shut_out(q, rc, "the queue was not opened", err);
     jobq__disk_arm(q);
     rc = jobq__disk_look(q, jobq__clock_mono_us());
-    if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
+    if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
     if (q->client) return rc;
     jobq__owner_match(&q->owner);
     q->ours = true;
@@ -15104,7 +15202,7 @@ static int jobq__api_check_version(int header, jobq_error *err) {
 
 /* The artificial clock was set: what it shows now may be late for something. */
 static void jobq__api_stepped(void *arg) {
-    jobq__core_kick(arg);
+    jobq__wake_scheduler(arg);
 }
 
 JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **out,
@@ -15155,14 +15253,12 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
 /* Everybody out: waiters are told, then the last call that is inside. */
 static void jobq__api_await_calls(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    struct jobq__link *link;
     jobq__os_lock(&pool->mu);
-    for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
-        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
+    jobq__wake_waiters(q);
     /* The last one out cannot tell us without touching what we are about to free. By an addition,
      * so that who comes in later is sure to see that the queue is closing. */
     while (jobq__os_add(&q->inside, 0))
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, jobq__clock_mono_us() + 1000);
+        jobq__wake_await_quiet(q, jobq__clock_mono_us() + 1000);
     jobq__os_unlock(&pool->mu);
 }
 
@@ -15215,7 +15311,7 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
                            " workers to start; call jobq_step, jobq_run_until_idle or"
                            " jobq_advance");
     else if (jobq__os_load(&q->failed))
-        rc = jobq__core_say(q, jobq__os_load(&q->failed), err);
+        rc = jobq__fail_say(q, jobq__os_load(&q->failed), err);
     else
         rc = jobq__life_start(q, err);
     return jobq__api_leave(q, rc);
@@ -15326,8 +15422,8 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
     jobq__os_lock(&q->pool.mu);
     q->pool.work.foreign = q->pool.work.left = true;
     jobq__os_unlock(&q->pool.mu);
-    jobq__core_kick(q);
-    jobq__core_wake_loop(q);
+    jobq__wake_scheduler(q);
+    jobq__wake_loop(q);
     return jobq__api_leave(q, JOBQ_OK);
 }
 
@@ -15796,7 +15892,7 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
     if (q->memory && !jobq__baton_in_job(q)) {
         rc = jobq__baton_hold(q, left_us);
         if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was read", err);
-        return rc == JOBQ_OK ? rc : jobq__core_say(q, rc, err);
+        return rc == JOBQ_OK ? rc : jobq__fail_say(q, rc, err);
     }
     if (q->memory) jobq__guard_enter(look->db);
     else jobq__core_look(q);
@@ -15809,7 +15905,7 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     if (!q->memory) jobq__os_unlock(&q->reader_mu);
     else if (jobq__baton_in_job(q)) jobq__guard_leave(look->db);
     else jobq__baton_release(q);
-    jobq__core_heed(q, rc, &why);
+    jobq__fail_heed(q, rc, &why);
     return rc;
 }
 
@@ -16348,7 +16444,7 @@ static int jobq__wait_for_end(jobq *q, struct jobq__waiter *waiter, int64_t unti
     if (until_ms > 0 && !waiter->done) {
         jobq__wheel_add(&pool->timers.wheel, &waiter->alarm.timer, until_ms);
         jobq__os_unlock(&pool->mu);
-        if (q->clock) jobq__core_kick(q);
+        if (q->clock) jobq__wake_scheduler(q);
         jobq__os_lock(&pool->mu);
         slept = jobq__wait_sleep(q, waiter, until_ms);
     }
@@ -16369,7 +16465,7 @@ static int jobq__wait_over(jobq *q, int64_t id, int rc, jobq_error *err) {
                                "nobody could end this wait, for the process has no other thread",
                                err);
     default:
-        return jobq__core_say(q, rc, err);
+        return jobq__fail_say(q, rc, err);
     }
 }
 

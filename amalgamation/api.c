@@ -116,7 +116,7 @@ static int jobq__api_init(jobq *q) {
     jobq__tx_init(q);
     if (rc == JOBQ_OK) rc = jobq__baton_init(q);
     if (rc == JOBQ_OK) rc = jobq__event_init(&q->events, q->options.on_event, q->options.ctx);
-    q->events.after = jobq__core_told;
+    q->events.after = jobq__wake_told;
     q->events.arg = q;
     if (rc == JOBQ_OK) rc = jobq__os_mutex_init(&q->reader_mu);
     if (rc == JOBQ_OK) jobq__os_mutex_patient(&q->reader_mu);
@@ -380,7 +380,7 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     if (rc != JOBQ_OK) return jobq__turn_shut_out(q, rc, "the queue was not opened", err);
     jobq__disk_arm(q);
     rc = jobq__disk_look(q, jobq__clock_mono_us());
-    if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
+    if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
     if (q->client) return rc;
     jobq__owner_match(&q->owner);
     q->ours = true;
@@ -400,7 +400,7 @@ static int jobq__api_check_version(int header, jobq_error *err) {
 
 /* The artificial clock was set: what it shows now may be late for something. */
 static void jobq__api_stepped(void *arg) {
-    jobq__core_kick(arg);
+    jobq__wake_scheduler(arg);
 }
 
 JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **out,
@@ -451,14 +451,12 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
 /* Everybody out: waiters are told, then the last call that is inside. */
 static void jobq__api_await_calls(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    struct jobq__link *link;
     jobq__os_lock(&pool->mu);
-    for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
-        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
+    jobq__wake_waiters(q);
     /* The last one out cannot tell us without touching what we are about to free. By an addition,
      * so that who comes in later is sure to see that the queue is closing. */
     while (jobq__os_add(&q->inside, 0))
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, jobq__clock_mono_us() + 1000);
+        jobq__wake_await_quiet(q, jobq__clock_mono_us() + 1000);
     jobq__os_unlock(&pool->mu);
 }
 
@@ -511,7 +509,7 @@ JOBQ_API int jobq_start(jobq *q, jobq_error *err) {
                            " workers to start; call jobq_step, jobq_run_until_idle or"
                            " jobq_advance");
     else if (jobq__os_load(&q->failed))
-        rc = jobq__core_say(q, jobq__os_load(&q->failed), err);
+        rc = jobq__fail_say(q, jobq__os_load(&q->failed), err);
     else
         rc = jobq__life_start(q, err);
     return jobq__api_leave(q, rc);
@@ -622,7 +620,7 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
     jobq__os_lock(&q->pool.mu);
     q->pool.work.foreign = q->pool.work.left = true;
     jobq__os_unlock(&q->pool.mu);
-    jobq__core_kick(q);
-    jobq__core_wake_loop(q);
+    jobq__wake_scheduler(q);
+    jobq__wake_loop(q);
     return jobq__api_leave(q, JOBQ_OK);
 }

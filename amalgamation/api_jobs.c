@@ -459,7 +459,7 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
     if (q->memory && !jobq__baton_in_job(q)) {
         rc = jobq__baton_hold(q, left_us);
         if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was read", err);
-        return rc == JOBQ_OK ? rc : jobq__core_say(q, rc, err);
+        return rc == JOBQ_OK ? rc : jobq__fail_say(q, rc, err);
     }
     if (q->memory) jobq__guard_enter(look->db);
     else jobq__core_look(q);
@@ -472,7 +472,7 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     if (!q->memory) jobq__os_unlock(&q->reader_mu);
     else if (jobq__baton_in_job(q)) jobq__guard_leave(look->db);
     else jobq__baton_release(q);
-    jobq__core_heed(q, rc, &why);
+    jobq__fail_heed(q, rc, &why);
     return rc;
 }
 

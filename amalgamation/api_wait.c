@@ -255,7 +255,7 @@ static int jobq__wait_for_end(jobq *q, struct jobq__waiter *waiter, int64_t unti
     if (until_ms > 0 && !waiter->done) {
         jobq__wheel_add(&pool->timers.wheel, &waiter->alarm.timer, until_ms);
         jobq__os_unlock(&pool->mu);
-        if (q->clock) jobq__core_kick(q);
+        if (q->clock) jobq__wake_scheduler(q);
         jobq__os_lock(&pool->mu);
         slept = jobq__wait_sleep(q, waiter, until_ms);
     }
@@ -276,7 +276,7 @@ static int jobq__wait_over(jobq *q, int64_t id, int rc, jobq_error *err) {
                                "nobody could end this wait, for the process has no other thread",
                                err);
     default:
-        return jobq__core_say(q, rc, err);
+        return jobq__fail_say(q, rc, err);
     }
 }
 

@@ -130,27 +130,13 @@ static struct jobq__bed *jobq__baton_hand_on(jobq *q) {
     return jobq__baton_step_other(first, JOBQ__REQUEST_LEAD);
 }
 
-/* When the baton lies free again an idle worker may have outcomes to commit. */
-static void jobq__baton_rouse(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    struct jobq__worker *worker = NULL;
-    jobq__os_lock(&pool->mu);
-    if (pool->sched.wants_baton) jobq__core_kick_locked(q);
-    pool->sched.wants_baton = false;
-    if (!jobq__list_empty(&pool->crew.idle) && jobq__core_commit_due(q, jobq__clock_mono_us()))
-        worker = jobq__core_wake_idle(q);
-    if (worker) jobq__os_signal(&worker->cond);
-    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
-    jobq__os_unlock(&pool->mu);
-}
-
 JOBQ__INTERNAL void jobq__baton_release(jobq *q) {
     struct jobq__bed *bed;
     jobq__os_lock(&q->baton.mu);
     bed = jobq__baton_hand_on(q);
     jobq__os_unlock(&q->baton.mu);
     if (bed) jobq__baton_bed_wake(bed);
-    else jobq__baton_rouse(q);
+    else jobq__wake_for_baton(q);
 }
 
 JOBQ__INTERNAL void jobq__baton_set_job(jobq *q, bool in_job) {
@@ -393,5 +379,5 @@ JOBQ__INTERNAL bool jobq__baton_pass(jobq *q, struct jobq__request *group,
 JOBQ__INTERNAL void jobq__baton_wake(jobq *q, const struct jobq__sleepers *sleepers) {
     int i;
     for (i = 0; i < sleepers->count; i++) jobq__baton_bed_wake(sleepers->beds[i]);
-    if (sleepers->laid_down) jobq__baton_rouse(q);
+    if (sleepers->laid_down) jobq__wake_for_baton(q);
 }

@@ -8,7 +8,7 @@ static int jobq__commit_sqlite(struct jobq__tx *tx, struct jobq__request *r, int
     jobq *q = tx->q;
     if (rc == JOBQ_OK || !r->err || r->err->code == rc) return rc;
     if (jobq__db_code(tx->db->sqlite_code) == rc) return jobq__db_fail(tx->db, r->err);
-    return jobq__core_say(q, rc, r->err);
+    return jobq__fail_say(q, rc, r->err);
 }
 
 /* Tries a request. *lost: it failed, and what it had written cannot be undone by itself. */
@@ -193,14 +193,14 @@ static bool jobq__commit_certain(jobq *q, const struct jobq__db *db, int rc, boo
     scrub = jobq__commit_scrub(q);
     if (scrub == JOBQ_OK) jobq__owner_doubts(&q->owner, false);
     if (scrub == JOBQ_OK || (rc == JOBQ_FULL && scrub == JOBQ_FULL)) return true;
-    jobq__core_fail(q, JOBQ_IO, &why);
+    jobq__fail_latch(q, JOBQ_IO, &why);
     return false;
 }
 
 static void jobq__commit_heed(struct jobq__tx *tx, int rc) {
     jobq *q = tx->q;
     struct jobq__fault why = jobq__db_reason(tx->db);
-    jobq__core_heed(q, rc, &why);
+    jobq__fail_heed(q, rc, &why);
 }
 
 /* After a failure: the queue may have to stop, and nobody tries at once again. */
@@ -214,7 +214,7 @@ static void jobq__commit_failed(jobq *q, int rc) {
     pool->work.retry_at_us = jobq__clock_mono_us() + pool->work.retry_us;
     pool->work.left = true;
     jobq__os_unlock(&pool->mu);
-    jobq__core_kick(q);
+    jobq__wake_scheduler(q);
 }
 
 static void jobq__commit_stores_alone(jobq *q, struct jobq__request *list,
@@ -296,14 +296,14 @@ static int jobq__commit_again(jobq *q, struct jobq__request *list, int rc, bool 
 JOBQ__INTERNAL int jobq__commit_look(jobq *q, int64_t now_us) {
     int rc = jobq__disk_look(q, now_us);
     if (rc == JOBQ_OK && jobq__owner_forked(&q->owner)) rc = JOBQ_FORKED;
-    if (rc != JOBQ_OK) jobq__core_fail(q, rc, NULL);
+    if (rc != JOBQ_OK) jobq__fail_latch(q, rc, NULL);
     return jobq__os_load(&q->failed);
 }
 
 /* A client asks the owner each time: the next owner may be another. */
 static int jobq__commit_may_write(jobq *q, int64_t now_us, jobq_error *why) {
     int rc = jobq__commit_look(q, now_us);
-    if (rc != JOBQ_OK) return jobq__core_say(q, rc, why);
+    if (rc != JOBQ_OK) return jobq__fail_say(q, rc, why);
     return q->client ? jobq__owner_allows(&q->owner, q->unsafe, why) : rc;
 }
 
@@ -406,20 +406,13 @@ static int jobq__commit_lead_once(jobq *q, const struct jobq__request *own, bool
         jobq__commit_relieve(q, &wakes);
     }
     keep = jobq__baton_pass(q, list, own, &sleepers);
-    jobq__commit_wake(q, &wakes);
+    jobq__wake_perform(q, &wakes);
     jobq__baton_wake(q, &sleepers);
     return keep ? JOBQ__TAKEN : rc;
 }
 
 JOBQ__INTERNAL void jobq__commit_lead(jobq *q) {
     jobq__commit_lead_once(q, NULL, false);
-}
-
-JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes) {
-    int i;
-    for (i = 0; i < wakes->count; i++) jobq__os_signal(&wakes->workers[i]->cond);
-    if (wakes->scheduler && !q->step_mode) jobq__core_kick(q);
-    if (wakes->loop) jobq__core_wake_loop(q);
 }
 
 /* ---- Requests ---- */
@@ -456,7 +449,7 @@ static void jobq__commit_events(jobq *q) {
     } else if (jobq__core_in_callback(q) || !jobq__core_in_handler(q)) {
         left = jobq__event_deliver(&q->events, true); /* the pool may be started meanwhile */
     }
-    if (left) jobq__core_kick(q);
+    if (left) jobq__wake_scheduler(q);
 }
 
 static int jobq__commit_ask(jobq *q, struct jobq__request *request, bool counts,
@@ -513,7 +506,7 @@ static void jobq__commit_settles(struct jobq__tx *tx, struct jobq__entry *entry,
 /* For a job's message, which has no room for a path. */
 static void jobq__commit_why(jobq *q, struct jobq__db *job, int rc, jobq_error *why) {
     if (jobq__db_code(job->sqlite_code) == rc) jobq__db_why(job, why);
-    else jobq__core_say(q, rc, why);
+    else jobq__fail_say(q, rc, why);
 }
 
 static const char jobq__commit_spoilt[] =
@@ -529,7 +522,7 @@ static int jobq__commit_altered(struct jobq__tx *tx, jobq_error *why) {
 /* Who cannot tell what was committed starts nothing more. */
 static void jobq__commit_blind(jobq *q) {
     struct jobq__fault why = jobq__db_reason(&q->writer);
-    jobq__core_fail(q, JOBQ_IO, &why);
+    jobq__fail_latch(q, JOBQ_IO, &why);
 }
 
 struct jobq__commit_found {
@@ -607,7 +600,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     if (!q->memory && jobq__guard_spoilt(job, rc))
         rc = jobq__err_set(why, JOBQ__REFUSED, "%s", jobq__commit_spoilt);
     cause = jobq__db_reason(job);
-    jobq__core_heed(q, rc, &cause);
+    jobq__fail_heed(q, rc, &cause);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
         jobq__store_rollback(job);
@@ -625,7 +618,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     jobq__turn_end(q, q->turn.begun_us, jobq__clock_mono_us());
     if (jobq__log_mind(q)) wakes.scheduler = true;
     jobq__baton_release(q);
-    jobq__commit_wake(q, &wakes);
+    jobq__wake_perform(q, &wakes);
     return rc;
 }
 

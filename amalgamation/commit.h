@@ -72,7 +72,5 @@ JOBQ__INTERNAL int jobq__commit_look(jobq *q, int64_t now_us);
 /* Writes one request inside the job's transaction; the holder calls it. */
 JOBQ__INTERNAL int jobq__commit_join(struct jobq__tx *tx, struct jobq__request *request);
 
-/* Signals what a commit has made ready. Outside all locks. */
-JOBQ__INTERNAL void jobq__commit_wake(jobq *q, const struct jobq__wakes *wakes);
 
 #endif

@@ -75,14 +75,6 @@ JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size) {
     return true;
 }
 
-JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q) {
-    struct jobq__os_call call;
-    if (!q->step_mode || !q->options.on_wake) return;
-    jobq__os_call_begin(&call, &q->events, "on_wake");
-    q->options.on_wake(q->options.ctx);
-    jobq__os_call_end(&call);
-}
-
 JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index, bool begins) {
     struct jobq__os_call call;
     if (!q->options.on_thread) return;
@@ -91,46 +83,10 @@ JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index,
     jobq__os_call_end(&call);
 }
 
-JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code, const struct jobq__fault *why) {
-    struct jobq__link *link;
-    jobq__os_lock(&q->pool.mu);
-    if (jobq__os_load(&q->failed) == JOBQ_OK) {
-        if (why) q->fault = *why;
-        jobq__os_store(&q->failed, code);
-    }
-    /* Who waits for something to happen waits in vain. */
-    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next)
-        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
-    jobq__os_broadcast(&q->pool.rest.quiet);
-    jobq__os_unlock(&q->pool.mu);
-}
-
 JOBQ__INTERNAL void jobq__core_look(jobq *q) {
     jobq__os_add(&q->lookers, 1);
     jobq__os_lock(&q->reader_mu);
     jobq__os_add(&q->lookers, -1);
-}
-
-JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *why) {
-    if (rc == JOBQ_CORRUPT || rc == JOBQ_NOT_A_DB) jobq__core_fail(q, JOBQ_CORRUPT, why);
-}
-
-JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err) {
-    static const char way_out[] = "the queue has stopped: see to the disk, and open it again";
-    struct jobq__fault why;
-    int failed;
-    jobq__os_lock(&q->pool.mu);
-    why = q->fault;
-    failed = jobq__os_load(&q->failed);
-    jobq__os_unlock(&q->pool.mu);
-    if (rc == JOBQ_MOVED)
-        return jobq__err_set(err, rc, "%.250s or what stands beside it (-wal, -shm, -jobq) was"
-                             " moved, replaced, cut short or deleted: nothing more is written; put"
-                             " back what can be (a -shm need not), and open the queue again",
-                             q->files.path);
-    if (why.sqlite_code && (rc == failed || rc == JOBQ_UNKNOWN))
-        return jobq__db_say(&why, rc, q->files.path, failed == JOBQ_IO ? way_out : NULL, err);
-    return jobq__err_set(err, rc, "%s: %.250s", jobq_code_text(rc), q->files.path);
 }
 
 JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
@@ -143,44 +99,6 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
     if (pool->ring.count) return false;
     if (pool->work.left && pool->life.claiming) return true;
     return pool->outcomes.count && !pool->rates.stream;
-}
-
-static const unsigned jobq__core_worker_edges[] = {
-    [JOBQ__WORKER_ABSENT] = JOBQ__EDGE(JOBQ__WORKER_AWAKE),
-    [JOBQ__WORKER_AWAKE] = JOBQ__EDGE(JOBQ__WORKER_IDLE) | JOBQ__EDGE(JOBQ__WORKER_ENDED)
-                         | JOBQ__EDGE(JOBQ__WORKER_ABSENT),
-    [JOBQ__WORKER_IDLE] = JOBQ__EDGE(JOBQ__WORKER_WOKEN) | JOBQ__EDGE(JOBQ__WORKER_AWAKE),
-    [JOBQ__WORKER_WOKEN] = JOBQ__EDGE(JOBQ__WORKER_AWAKE),
-    [JOBQ__WORKER_ENDED] = JOBQ__EDGE(JOBQ__WORKER_ABSENT),
-};
-
-JOBQ__INTERNAL void jobq__core_worker_to(struct jobq__worker *worker, enum jobq__worker_state to) {
-    jobq__assert(jobq__os_held(&worker->run.q->pool.mu));
-    jobq__assert(JOBQ__LEGAL(jobq__core_worker_edges, worker->state, to));
-    jobq__assert((to == JOBQ__WORKER_IDLE) != jobq__list_empty(&worker->link));
-    worker->state = to;
-}
-
-JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q) {
-    struct jobq__link *link = jobq__list_pop(&q->pool.crew.idle);
-    struct jobq__worker *worker = link ? JOBQ__CONTAINER(link, struct jobq__worker, link) : NULL;
-    jobq__assert(jobq__os_held(&q->pool.mu));
-    if (!worker) return NULL;
-    jobq__core_worker_to(worker, JOBQ__WORKER_WOKEN);
-    return worker;
-}
-
-JOBQ__INTERNAL void jobq__core_kick_locked(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    jobq__assert(jobq__os_held(&pool->mu));
-    pool->sched.kicked = true;
-    jobq__os_signal(pool->sched.tick_on_wall ? &pool->sched.tick_wall : &pool->sched.tick_mono);
-}
-
-JOBQ__INTERNAL void jobq__core_kick(jobq *q) {
-    jobq__os_lock(&q->pool.mu);
-    jobq__core_kick_locked(q);
-    jobq__os_unlock(&q->pool.mu);
 }
 
 static struct jobq__db_options jobq__core_db_options(const jobq *q) {
@@ -250,17 +168,4 @@ JOBQ__INTERNAL void jobq__core_leave_job(jobq *q) {
     /* What it knows of the log is still so. */
     q->writer.wal_pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages);
     jobq__db_close(&q->job);
-}
-
-JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told) {
-    jobq *q = arg;
-    struct jobq__link *link;
-    jobq__os_lock(&q->pool.mu);
-    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
-        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
-        if (!waiter->ended || waiter->done || waiter->serial > told) continue;
-        waiter->done = true;
-        jobq__os_signal(&waiter->cond);
-    }
-    jobq__os_unlock(&q->pool.mu);
 }

@@ -428,22 +428,11 @@ enum { JOBQ__CULPRIT = JOBQ_NAME_MAX + 80 };
  * kind's backoff that does, or is left as it is. With pool.mu held. */
 JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size);
 
-/* Step mode: tells the application's event loop. */
-JOBQ__INTERNAL void jobq__core_wake_loop(jobq *q);
-
 /* Tells the application that a thread of ours begins or ends; on that thread, without a lock. */
 JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index, bool begins);
 
 /* Takes reader_mu, and is seen to wait for it. */
 JOBQ__INTERNAL void jobq__core_look(jobq *q);
-
-/* Stops the queue for good; the first reason stays, for every later call to tell. why NULL: the
- * code says it all. */
-JOBQ__INTERNAL void jobq__core_fail(jobq *q, int code, const struct jobq__fault *why);
-/* Does so if rc says that the file is damaged, whoever found out. */
-JOBQ__INTERNAL void jobq__core_heed(jobq *q, int rc, const struct jobq__fault *why);
-/* Fills err for a code that may be the one which has stopped the queue. */
-JOBQ__INTERNAL int jobq__core_say(jobq *q, int rc, jobq_error *err);
 
 /* True if the outcomes that were handed in should be committed now, or the ring filled: with
  * pool.mu held. An outcome waits for company only while the ring has work, or while a caller
@@ -472,19 +461,5 @@ static inline struct jobq__db *jobq__core_job(jobq *q) {
 JOBQ__INTERNAL int jobq__core_open_job(jobq *q, jobq_error *err);
 /* A job's transaction is over: the next shall find the connection as this one did. */
 JOBQ__INTERNAL void jobq__core_leave_job(jobq *q);
-
-/* Events were told up to this number: lets go who waits for them. arg is the queue. */
-JOBQ__INTERNAL void jobq__core_told(void *arg, uint64_t told);
-
-/* A worker goes from one state to another. With pool.mu held. */
-JOBQ__INTERNAL void jobq__core_worker_to(struct jobq__worker *worker, enum jobq__worker_state to);
-
-/* The worker that was the last to idle is woken: to be signalled. NULL: none idles. With pool.mu
- * held. */
-JOBQ__INTERNAL struct jobq__worker *jobq__core_wake_idle(jobq *q);
-
-/* Wakes the scheduler thread, or makes it look again before it sleeps. */
-JOBQ__INTERNAL void jobq__core_kick(jobq *q);
-JOBQ__INTERNAL void jobq__core_kick_locked(jobq *q); /* with pool.mu held */
 
 #endif

@@ -37,13 +37,13 @@ static int jobq__life_start_threads(jobq *q) {
         what = (struct jobq__os_thread){jobq__pool_work, worker, what.stack_bytes, false};
         /* Before it is there, for it may end before we come to say so. */
         jobq__os_lock(&pool->mu);
-        jobq__core_worker_to(worker, JOBQ__WORKER_AWAKE);
+        jobq__wake_worker_to(worker, JOBQ__WORKER_AWAKE);
         jobq__os_unlock(&pool->mu);
         /* Only who starts or joins touches the handle. */
         rc = jobq__os_thread_start(&worker->handle, &what);
         if (rc == JOBQ_OK) continue;
         jobq__os_lock(&pool->mu);
-        jobq__core_worker_to(worker, JOBQ__WORKER_ABSENT);
+        jobq__wake_worker_to(worker, JOBQ__WORKER_ABSENT);
         jobq__os_unlock(&pool->mu);
     }
     return rc;
@@ -65,7 +65,7 @@ JOBQ__INTERNAL int jobq__life_start(jobq *q, jobq_error *err) {
     jobq__os_lock(&pool->mu);
     /* A stop may have to tell its last events yet. */
     while (pool->life.phase == JOBQ__STOPPED && pool->life.changing)
-        jobq__os_wait(&pool->rest.quiet, &pool->mu);
+        jobq__wake_await_quiet(q, INT64_MAX);
     life = pool->life.phase;
     if (life == JOBQ__STOPPED) {
         pool->life.claiming = pool->work.left = pool->life.changing = true;
@@ -95,7 +95,7 @@ JOBQ__INTERNAL int jobq__life_start(jobq *q, jobq_error *err) {
     rc = jobq__life_start_threads(q);
     jobq__os_lock(&pool->mu);
     pool->life.changing = false;
-    jobq__os_broadcast(&pool->rest.quiet);
+    jobq__wake_quiet(q);
     jobq__os_unlock(&pool->mu);
     if (rc != JOBQ_OK) {
         jobq__life_stop(q, INT64_MAX, q->baton.busy_us, NULL);
@@ -107,7 +107,7 @@ JOBQ__INTERNAL int jobq__life_start(jobq *q, jobq_error *err) {
                              " for %d workers and a scheduler (ulimit -u, memory; fewer .workers or"
                              " smaller .stack_bytes)", pool->crew.count);
     }
-    jobq__core_kick(q);
+    jobq__wake_scheduler(q);
     return JOBQ_OK;
 }
 
@@ -142,14 +142,13 @@ static bool jobq__life_await_workers(jobq *q, int64_t until_us, int64_t epoch) {
         if (!workers) break;
         limit_us = handlers ? until_us : jobq__add(until_us, JOBQ__END_US);
         if (jobq__clock_mono_us() >= limit_us) return false;
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, limit_us);
+        jobq__wake_await_quiet(q, limit_us);
     }
     return true;
 }
 
 static int jobq__life_join(jobq *q, int64_t until_us, int64_t write_us, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
-    struct jobq__link *link;
     int i, rc;
     for (i = 0; i < pool->crew.count; i++)
         if (pool->crew.workers[i].state == JOBQ__WORKER_ENDED)
@@ -158,17 +157,16 @@ static int jobq__life_join(jobq *q, int64_t until_us, int64_t write_us, jobq_err
     jobq__os_lock(&pool->mu);
     for (i = 0; i < pool->crew.count; i++)
         if (pool->crew.workers[i].state == JOBQ__WORKER_ENDED)
-            jobq__core_worker_to(&pool->crew.workers[i], JOBQ__WORKER_ABSENT);
+            jobq__wake_worker_to(&pool->crew.workers[i], JOBQ__WORKER_ABSENT);
     pool->sched.quit = true;
     jobq__os_unlock(&pool->mu);
-    jobq__core_kick(q);
+    jobq__wake_scheduler(q);
     if (pool->sched.started) jobq__os_thread_join(pool->sched.thread);
     jobq__os_lock(&pool->mu);
     pool->sched.started = false;
     jobq__life_go(q, JOBQ__STOPPED);
     /* Who waits for a job has to ask now whether anybody is left who could end that. */
-    for (link = pool->waiters.next; link != &pool->waiters; link = link->next)
-        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
+    jobq__wake_waiters(q);
     jobq__os_unlock(&pool->mu);
     jobq__event_deliver(&q->events, true);
     return rc;
@@ -208,7 +206,7 @@ static int jobq__life_halt(jobq *q, int64_t until_us, jobq_error *err) {
     jobq__os_lock(&pool->mu);
     jobq__life_raise_flags(q);
     while (pool->step.halted && pool->step.active && jobq__clock_mono_us() < until_us)
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, until_us);
+        jobq__wake_await_quiet(q, until_us);
     ended = !pool->step.halted || !pool->step.active;
     jobq__os_unlock(&pool->mu);
     return ended ? JOBQ_OK : jobq__life_late(q, err);
@@ -223,7 +221,7 @@ static bool jobq__life_await_other(jobq *q, int64_t until_us, int64_t epoch) {
         int64_t now_us = jobq__clock_mono_us();
         int64_t more_us = jobq__os_load(&q->turn.taken) ? 0 : JOBQ__END_US;
         if (now_us >= jobq__add(until_us, more_us)) return false;
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu, now_us + JOBQ__TURN_PAUSE_MAX_US);
+        jobq__wake_await_quiet(q, now_us + JOBQ__TURN_PAUSE_MAX_US);
     }
     return true;
 }
@@ -238,7 +236,7 @@ JOBQ__INTERNAL int jobq__life_stop(jobq *q, int64_t grace_us, int64_t write_us,
     /* Another thread may be starting or stopping: it goes first. */
     while (pool->life.changing && pool->life.phase != JOBQ__STOPPED) {
         if (pool->life.phase == JOBQ__STOPPING) break;
-        jobq__os_wait(&pool->rest.quiet, &pool->mu);
+        jobq__wake_await_quiet(q, INT64_MAX);
     }
     if (pool->life.phase == JOBQ__STOPPED) {
         jobq__os_unlock(&pool->mu);
@@ -265,7 +263,7 @@ JOBQ__INTERNAL int jobq__life_stop(jobq *q, int64_t grace_us, int64_t write_us,
     rc = jobq__life_join(q, until_us, write_us, err);
     jobq__os_lock(&pool->mu);
     pool->life.changing = false;
-    jobq__os_broadcast(&pool->rest.quiet);
+    jobq__wake_quiet(q);
     jobq__os_unlock(&pool->mu);
     return rc;
 }

@@ -11,33 +11,23 @@ static void jobq__pool_hand_in(jobq *q, struct jobq__entry *entry, int64_t now_u
          * armed it looks again by itself. */
         if (!pool->sched.armed && pool->sched.started) {
             pool->sched.armed = true;
-            jobq__core_kick_locked(q);
+            jobq__wake_scheduler_locked(q);
         }
     }
     jobq__list_append(&pool->outcomes.list, &entry->link);
-}
-
-/* Whoever takes the last job of the ring, knowing that there are more, wakes an idle worker to
- * claim them: this one may be busy for hours. With pool.mu held; returns whom to signal. */
-static struct jobq__worker *jobq__pool_rouse(jobq *q) {
-    const struct jobq__pool *pool = &q->pool;
-    bool more = !pool->ring.count && pool->work.left && pool->life.claiming;
-    return more && !jobq__os_load(&q->baton.busy) ? jobq__core_wake_idle(q) : NULL;
 }
 
 JOBQ__INTERNAL bool jobq__pool_run_one(struct jobq__worker *worker) {
     jobq *q = worker->run.q;
     struct jobq__pool *pool = &q->pool;
     struct jobq__entry *entry = jobq__ring_take(&pool->ring);
-    struct jobq__worker *other;
     int64_t from_us, now_us;
     bool settled;
     if (!entry) return false;
     jobq__run_begin(worker, entry);
     from_us = worker->free_us;
-    other = jobq__pool_rouse(q);
+    jobq__wake_claimer(q);
     jobq__os_unlock(&pool->mu);
-    if (other) jobq__os_signal(&other->cond);
     settled = jobq__run_call(worker);
     now_us = jobq__clock_mono_us();
     jobq__os_lock(&pool->mu);
@@ -60,17 +50,18 @@ static int64_t jobq__pool_minds(const jobq *q) {
 }
 
 static void jobq__pool_sleep(struct jobq__worker *worker) {
-    struct jobq__pool *pool = &worker->run.q->pool;
-    int64_t until_us = jobq__pool_minds(worker->run.q);
+    jobq *q = worker->run.q;
+    struct jobq__pool *pool = &q->pool;
+    int64_t until_us = jobq__pool_minds(q);
     jobq__list_insert(pool->crew.idle.next, &worker->link);
-    jobq__core_worker_to(worker, JOBQ__WORKER_IDLE);
-    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
+    jobq__wake_worker_to(worker, JOBQ__WORKER_IDLE);
+    jobq__wake_quiet(q);
     while (worker->state == JOBQ__WORKER_IDLE && pool->life.phase == JOBQ__RUNNING
            && jobq__clock_mono_us() < until_us)
         if (until_us == INT64_MAX) jobq__os_wait(&worker->cond, &pool->mu);
         else jobq__os_wait_until(&worker->cond, &pool->mu, until_us);
     jobq__list_remove(&worker->link);
-    jobq__core_worker_to(worker, JOBQ__WORKER_AWAKE);
+    jobq__wake_worker_to(worker, JOBQ__WORKER_AWAKE);
     worker->free_us = jobq__clock_mono_us();
 }
 
@@ -84,7 +75,7 @@ static bool jobq__pool_commit(struct jobq__worker *worker) {
     led = jobq__baton_try(q);
     if (led) {
         jobq__commit_lead(q);
-        if (jobq__event_deliver(&q->events, false)) jobq__core_kick(q);
+        if (jobq__event_deliver(&q->events, false)) jobq__wake_scheduler(q);
         jobq__event_throttle(&q->events);
         worker->free_us = jobq__clock_mono_us();
     }
@@ -112,8 +103,8 @@ JOBQ__INTERNAL void jobq__pool_work(void *arg) {
     jobq__os_unlock(&pool->mu);
     jobq__core_tell_thread(q, JOBQ_THREAD_WORKER, worker->index, false);
     jobq__os_lock(&pool->mu);
-    jobq__core_worker_to(worker, JOBQ__WORKER_ENDED);
-    jobq__os_broadcast(&pool->rest.quiet);
+    jobq__wake_worker_to(worker, JOBQ__WORKER_ENDED);
+    jobq__wake_quiet(q);
     jobq__os_unlock(&pool->mu);
 }
 
@@ -222,7 +213,7 @@ static int jobq__pool_unwritten(jobq *q, int left, int rc, jobq_error *err) {
     int failed = jobq__os_load(&q->failed);
     jobq_error why;
     if (failed && err) {
-        jobq__core_say(q, failed, &why);
+        jobq__fail_say(q, failed, &why);
         jobq__err_set(err, rc, "%d outcome%s not on the disk, and %s again when the queue is opened"
                       " next: %.370s", left, many, left == 1 ? "it runs" : "they run", why.text);
         err->sqlite_code = why.sqlite_code;

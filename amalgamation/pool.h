@@ -17,13 +17,13 @@
  *   ABSENT -> AWAKE   jobq__life_start_threads, before there is a thread
  *   AWAKE -> ABSENT   there, if the system refuses it
  *   AWAKE -> IDLE     jobq__pool_sleep, which puts it into the list
- *   IDLE -> WOKEN     jobq__core_wake_idle, which takes it out
+ *   IDLE -> WOKEN     jobq__wake_workers, which takes it out
  *   IDLE -> AWAKE     jobq__pool_sleep: the pool stops, or the outcomes are its own to mind
  *   WOKEN -> AWAKE    jobq__pool_sleep
  *   AWAKE -> ENDED    jobq__pool_work, when nothing of the queue is left for it to do
  *   ENDED -> ABSENT   jobq__life_join
  *
- * jobq__core_worker_to asserts them. */
+ * jobq__wake_worker_to asserts them. */
 
 JOBQ__INTERNAL int jobq__pool_init(jobq *q);
 JOBQ__INTERNAL void jobq__pool_fini(jobq *q);

@@ -254,7 +254,7 @@ static void jobq__run_hand_over(struct jobq_run *run, jobq_outcome outcome) {
 
 /* Tells events on the thread that runs the handler; what is left is the scheduler's. */
 static void jobq__run_tell(jobq *q) {
-    if (jobq__event_deliver(&q->events, q->step_mode) && !q->step_mode) jobq__core_kick(q);
+    if (jobq__event_deliver(&q->events, q->step_mode) && !q->step_mode) jobq__wake_scheduler(q);
 }
 
 static int jobq__run_end_tx(struct jobq_run *run, bool keep, jobq_error *why) {
@@ -463,7 +463,7 @@ static void jobq__run_looked(struct jobq_run *run, const struct jobq__look *look
     if (!run->q->memory) jobq__os_unlock(&run->q->reader_mu);
     else if (run->in_tx) jobq__guard_leave(&run->q->writer);
     else jobq__baton_release(run->q);
-    jobq__core_heed(run->q, rc, &why);
+    jobq__fail_heed(run->q, rc, &why);
 }
 
 JOBQ_API int64_t jobq_run_id(const jobq_run *run) {
@@ -617,9 +617,9 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     jobq__wheel_add(&pool->timers.wheel, &run->sleep.timer, until_ms);
     run->sleeping = true;
     pool->crew.sleeping++;
-    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
+    jobq__wake_quiet(q);
     jobq__os_unlock(&pool->mu);
-    if (q->clock) jobq__core_kick(q);
+    if (q->clock) jobq__wake_scheduler(q);
     jobq__os_lock(&pool->mu);
     jobq__run_doze(run, until_ms);
     jobq__run_awaken(run);
@@ -637,7 +637,7 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     int64_t until_us = jobq__add(jobq__clock_mono_us(), wait_us);
     struct jobq__db *job = jobq__core_job(q);
     int rc = jobq__os_load(&q->failed);
-    if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
+    if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
     rc = jobq__core_open_job(q, err);
     if (rc != JOBQ_OK) return rc;
     jobq__guard_begin(job);
@@ -670,7 +670,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
         int64_t left_us = q->baton.busy_us;
         rc = jobq__baton_hold(q, &left_us);
         if (rc == JOBQ_BUSY) return jobq__turn_busy(q, jobq__run_not_begun, err);
-        if (rc != JOBQ_OK) return jobq__core_say(q, rc, err);
+        if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
         rc = jobq__run_begin_tx(run, left_us, err);
         if (rc != JOBQ_OK) {
             jobq__baton_release(q);
@@ -723,7 +723,7 @@ static void jobq__run_clear(jobq *q, struct jobq__entry *entry) {
     jobq__os_lock(&q->pool.mu);
     q->pool.work.left = true;
     jobq__os_unlock(&q->pool.mu);
-    jobq__core_kick(q);
+    jobq__wake_scheduler(q);
 }
 
 static void jobq__run_after_saved(jobq *q, struct jobq__request *r) {

@@ -252,7 +252,7 @@ static void jobq__sched_sleep(jobq *q, int64_t now_us, int64_t commits) {
     until_us = jobq__sched_until(q, now_us, &wall);
     sched->tick_on_wall = wall;
     sched->waits = true;
-    if (pool->rest.watchers) jobq__os_broadcast(&pool->rest.quiet);
+    jobq__wake_quiet(q);
     if (until_us == INT64_MAX) jobq__os_wait(&sched->tick_mono, &pool->mu);
     else jobq__os_wait_until(wall ? &sched->tick_wall : &sched->tick_mono, &pool->mu, until_us);
     sched->tick_on_wall = false;
@@ -322,7 +322,7 @@ static void jobq__sched_leave(jobq *q, bool all) {
         jobq__os_lock(&pool->mu);
     }
     pool->step.active = pool->life.claiming = false;
-    jobq__os_broadcast(&pool->rest.quiet);
+    jobq__wake_quiet(q);
     jobq__os_unlock(&pool->mu);
     jobq__event_deliver(&q->events, true);
     jobq__sched_housekeeping(q, all);
@@ -416,7 +416,7 @@ static void jobq__sched_put_off(jobq *q) {
 static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
     static const char kept[] = "outcomes are kept and written by the next step";
     if (rc == JOBQ_BUSY) jobq__sched_put_off(q);
-    if (jobq__os_load(&q->failed) == rc) return rc ? jobq__core_say(q, rc, err) : rc;
+    if (jobq__os_load(&q->failed) == rc) return rc ? jobq__fail_say(q, rc, err) : rc;
     if (rc == JOBQ_CLOSED) return jobq__err_set(err, rc, NULL);
     if (rc == JOBQ_STALLED) return jobq__sched_stalled(q, err);
     if (rc == JOBQ_BUSY) return jobq__turn_busy(q, kept, err);
@@ -477,7 +477,6 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
     int64_t until_us = jobq__sched_stalls_us(q);
     int rc = JOBQ_OK;
     jobq__os_lock(&pool->mu);
-    pool->rest.watchers++;
     while (!jobq__sched_at_rest(q)) {
         rc = jobq__os_load(&q->closing) ? JOBQ_CLOSED : jobq__os_load(&q->failed);
         if (rc != JOBQ_OK) break;
@@ -490,10 +489,8 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
             rc = JOBQ_STALLED;
             break;
         }
-        jobq__os_wait_until(&pool->rest.quiet, &pool->mu,
-                            JOBQ__MIN(until_us, now_us + JOBQ__PATIENCE_US));
+        jobq__wake_await_quiet(q, JOBQ__MIN(until_us, now_us + JOBQ__PATIENCE_US));
     }
-    pool->rest.watchers--;
     jobq__os_unlock(&pool->mu);
     return rc;
 }
@@ -508,7 +505,7 @@ static int jobq__sched_settle(jobq *q, int64_t target_ms) {
         if (rc != JOBQ_OK || !jobq__sched_halted(q)) return rc;
         return jobq__os_load(&q->closing) ? JOBQ_CLOSED : JOBQ_STALLED;
     }
-    jobq__core_kick(q);
+    jobq__wake_scheduler(q);
     return jobq__sched_await_rest(q, target_ms);
 }
 

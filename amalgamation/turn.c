@@ -87,7 +87,7 @@ JOBQ__INTERNAL void jobq__turn_put_off(jobq *q) {
     jobq__os_lock(&pool->mu);
     pool->work.retry_at_us = JOBQ__MAX(at_us, q->turn.away_us);
     jobq__os_unlock(&pool->mu);
-    jobq__core_kick(q);
+    jobq__wake_scheduler(q);
 }
 
 JOBQ__INTERNAL void jobq__turn_end(jobq *q, int64_t from_us, int64_t to_us) {

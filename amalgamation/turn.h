@@ -2,7 +2,7 @@
 #ifndef JOBQ__TURN_H
 #define JOBQ__TURN_H
 
-#include "core.h"
+#include "fail.h"
 
 /* Design note.
  *

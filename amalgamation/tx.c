@@ -178,11 +178,10 @@ static void jobq__tx_put_back(struct jobq__tx *tx, const struct jobq__link *last
     jobq__os_lock(&q->pool.mu);
     while (tx->taken.prev != last) {
         struct jobq__entry *entry = JOBQ__LINKED(tx->taken.prev);
-        struct jobq__worker *worker = jobq__core_wake_idle(q);
         jobq__list_remove(&entry->link);
         entry->gone = false;
         jobq__ring_put(&q->pool.ring, entry);
-        if (worker) jobq__os_signal(&worker->cond);
+        jobq__wake_workers(q, 1, NULL);
     }
     jobq__os_unlock(&q->pool.mu);
 }
@@ -540,15 +539,6 @@ static void jobq__tx_tell_waiters(struct jobq__tx *tx) {
     }
 }
 
-static void jobq__tx_wake_workers(jobq *q, int jobs, struct jobq__wakes *wakes) {
-    struct jobq__worker *worker;
-    while (jobs-- > 0 && (worker = jobq__core_wake_idle(q)) != NULL) {
-        /* One that was woken may sleep again by the next of several transactions. */
-        if (wakes->count == JOBQ_WORKERS_MAX) jobq__os_signal(&worker->cond);
-        else wakes->workers[wakes->count++] = worker;
-    }
-}
-
 /* Everything that the pool sees of a commit, in one go. */
 static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     jobq *q = tx->q;
@@ -576,7 +566,7 @@ static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     pool->timers.prune_at_ms = JOBQ__MIN(pool->timers.prune_at_ms, tx->prune_at_ms);
     jobq__tx_tell_waiters(tx);
     jobq__list_move_all(&tx->dropped, &tx->settled);
-    jobq__tx_wake_workers(q, jobs, wakes);
+    jobq__wake_workers(q, jobs, wakes);
     pool->work.starved = tx->starved;
     pool->work.retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
     pool->work.retry_at_us = tx->starved ? jobq__clock_mono_us() + pool->work.retry_us : 0;

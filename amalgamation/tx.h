@@ -32,13 +32,6 @@
 #define JOBQ__LINKED(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, link)
 #define JOBQ__CLAIMED_ENTRY(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, claimed)
 
-/* What is to be woken after the commit, outside all locks. */
-struct jobq__wakes {
-    struct jobq__worker *workers[JOBQ_WORKERS_MAX];
-    int count;
-    bool scheduler, loop;
-};
-
 /* Where a request began, so that it can be undone alone. */
 struct jobq__tx_mark {
     struct jobq__link *taken, *dropped;

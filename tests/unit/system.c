@@ -280,7 +280,7 @@ TEST(list_of_wakes_is_bounded) {
         worker.state = JOBQ__WORKER_IDLE;
         jobq__list_append(&q.pool.crew.idle, &worker.link);
         jobq__os_lock(&q.pool.mu);
-        jobq__tx_wake_workers(&q, 1, &all.wakes);
+        jobq__wake_workers(&q, 1, &all.wakes);
         jobq__os_unlock(&q.pool.mu);
         CHECK(worker.state == JOBQ__WORKER_WOKEN);
         REQUIRE_INT(all.wakes.count, i < JOBQ_WORKERS_MAX ? i + 1 : JOBQ_WORKERS_MAX);

@@ -1,0 +1,67 @@
+/* wake.h - who sleeps, on what, and who wakes it. */
+#ifndef JOBQ__WAKE_H
+#define JOBQ__WAKE_H
+
+#include "core.h"
+
+/* Design note.
+ *
+ *   who                     sleeps on        is woken
+ *   an idle worker          its own          wake_workers: for jobs that a commit has claimed or
+ *                                            that go back into the ring; wake_claimer: to claim
+ *                                            more; wake_for_baton: to commit what nobody has
+ *   the scheduler           a tick of two    wake_scheduler: something is for it, or has changed
+ *   start, stop, advance    rest.quiet       wake_quiet: the pool may have come to rest, or to the
+ *                                            end of a start or a stop
+ *   jobq_wait               its own          by who says that its job has ended (tx.c, api_jobs.c;
+ *                                            wake_told: and its event was told), or that its time
+ *                                            is over (scheduler.c); wake_waiters: it is in vain
+ *   a loop of step mode     it is told       wake_loop: on_wake
+ *
+ * A handler that sleeps is awakened by run.c, and who waits for the baton by baton.c.
+ *
+ * No wake is lost, because what is waited for changes with pool.mu held, as does who idles: a
+ * worker that goes to sleep has seen, under the lock, that there is nothing; and who makes
+ * something afterwards sees it idle. A worker is woken for one job, and taken out of the list
+ * then, so that the next job wakes another. The signal itself may come later, when the lock is no
+ * longer in its way (jobq__wakes). */
+
+/* Who is to be woken when a commit is over and no lock is held. */
+struct jobq__wakes {
+    struct jobq__worker *workers[JOBQ_WORKERS_MAX];
+    int count;
+    bool scheduler, loop;
+};
+
+/* A worker goes from one state to another; pool.h has the edges. With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_worker_to(struct jobq__worker *worker, enum jobq__worker_state to);
+
+/* As many idle workers as there are jobs, or all; later NULL: at once. With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_workers(jobq *q, int jobs, struct jobq__wakes *later);
+/* A job was taken from the ring. If it was the last, and the table has more, an idle worker is to
+ * claim them: this one may be busy for hours. With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_claimer(jobq *q);
+/* The baton lies free: the scheduler may have wanted it, and outcomes wait for it that a worker
+ * could not commit before it fell asleep. */
+JOBQ__INTERNAL void jobq__wake_for_baton(jobq *q);
+
+/* Wakes the scheduler thread, or makes it look again before it sleeps. */
+JOBQ__INTERNAL void jobq__wake_scheduler(jobq *q);
+JOBQ__INTERNAL void jobq__wake_scheduler_locked(jobq *q); /* with pool.mu held */
+
+/* Who waits for the pool looks again. With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_quiet(jobq *q);
+/* Waits until then, INT64_MAX: without end, for that to happen. With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_await_quiet(jobq *q, int64_t until_us);
+
+/* Who waits for a job looks whether it still can. With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_waiters(jobq *q);
+/* Events were told up to this number: lets go who waits for them. arg is the queue. */
+JOBQ__INTERNAL void jobq__wake_told(void *arg, uint64_t told);
+
+/* Step mode: tells the application's event loop. Outside all locks. */
+JOBQ__INTERNAL void jobq__wake_loop(jobq *q);
+/* Does what a commit has left to be done. Outside all locks. */
+JOBQ__INTERNAL void jobq__wake_perform(jobq *q, const struct jobq__wakes *wakes);
+
+#endif
