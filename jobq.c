@@ -40,6 +40,7 @@
  *     schema.h        tables, identity, version
  *     schema.c        tables, identity, version
  *     store.h         the seam: jobs above it, SQL below it
+ *     store.c         what a store is besides its rows: connections, transactions, the log
  *     store_write.c   what changes rows: enqueue, claim, settle, promote, recover
  *     store_read.c    what reads rows: get, list, count
  *
@@ -4039,11 +4040,11 @@ enum jobq__sql {
  * Statements are prepared once, on first use, and are reset before a function returns, so that no
  * read transaction outlives a call. */
 
-enum jobq__db_use {
-    JOBQ__DB_WRITER, /* hardened: no triggers, views or clever schemas run on it */
-    JOBQ__DB_READER, /* the same, read only */
-    JOBQ__DB_COPIER, /* takes the checkpoints, and nothing else */
-    JOBQ__DB_JOB     /* handed to handlers, so with the application's settings */
+enum jobq__use {
+    JOBQ__STORE_WRITER, /* hardened: no triggers, views or clever schemas run on it */
+    JOBQ__STORE_READER, /* the same, read only */
+    JOBQ__STORE_COPIER, /* takes the checkpoints, and nothing else */
+    JOBQ__STORE_JOB     /* handed to handlers, so with the application's settings */
 };
 
 /* Why something failed: a value that jobq never writes, and where it stands, or else what SQLite
@@ -4096,7 +4097,7 @@ struct jobq__db {
     struct jobq__guard guard;
 };
 
-struct jobq__db_options {
+struct jobq__store_options {
     jobq_durability durability;
     int64_t until_us;   /* the writer waits for locks until then; see jobq__db_impatient */
     bool client;        /* leaves the log alone when it closes */
@@ -4119,12 +4120,12 @@ JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void);
 /* The writer syncs at FULL, whatever the options say, until its caller knows that the file is in
  * WAL mode: at NORMAL half a rollback journal can be taken for a whole one after a power cut. */
 JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,
-                                 enum jobq__db_use use, const struct jobq__db_options *options,
+                                 enum jobq__use use, const struct jobq__store_options *options,
                                  jobq_error *err);
 /* The application's turn with an open connection, once the schema stands; what it may not change is
  * put right again, also when it refuses. */
-JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
-                                  const struct jobq__db_options *options, jobq_error *err);
+JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__use use,
+                                  const struct jobq__store_options *options, jobq_error *err);
 /* No triggers, foreign keys, views or clever schemas run on it; or as SQLite has it. */
 JOBQ__INTERNAL void jobq__db_harden(struct jobq__db *db, bool hard);
 /* Nor does what binds others bind jobq's own statements: limits, and foreign keys of tables that
@@ -4751,9 +4752,9 @@ JOBQ__INTERNAL bool jobq__db_in_memory(const struct jobq__db *db) {
 }
 
 /* theirs: what jobq only prefers is as handlers are to find it. */
-static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use, bool theirs,
-                            const struct jobq__db_options *options) {
-    bool full = options->durability == JOBQ_DURABLE || use == JOBQ__DB_WRITER;
+static int jobq__db_pragmas(struct jobq__db *db, enum jobq__use use, bool theirs,
+                            const struct jobq__store_options *options) {
+    bool full = options->durability == JOBQ_DURABLE || use == JOBQ__STORE_WRITER;
     int rc = JOBQ_OK;
     if (!theirs)
         rc = jobq__db_exec(db, "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;"
@@ -4763,7 +4764,7 @@ static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use, bool the
     if (rc == JOBQ_OK)
         rc = jobq__db_exec(db, "PRAGMA locking_mode=NORMAL; PRAGMA fullfsync=1;"
                                " PRAGMA checkpoint_fullfsync=1; PRAGMA query_only=0");
-    if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
+    if (rc == JOBQ_OK && use == JOBQ__STORE_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
     if (rc == JOBQ_OK)
         rc = jobq__db_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
     /* Else what is rolled back would stay. */
@@ -4773,10 +4774,10 @@ static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use, bool the
 }
 
 static const char *const jobq__db_uses[] = {
-    [JOBQ__DB_WRITER] = "writer's",
-    [JOBQ__DB_READER] = "reader's",
-    [JOBQ__DB_COPIER] = "copier's",
-    [JOBQ__DB_JOB] = "job's",
+    [JOBQ__STORE_WRITER] = "writer's",
+    [JOBQ__STORE_READER] = "reader's",
+    [JOBQ__STORE_COPIER] = "copier's",
+    [JOBQ__STORE_JOB] = "job's",
 };
 
 static bool jobq__db_is_ours(const char *name) {
@@ -4785,7 +4786,7 @@ static bool jobq__db_is_ours(const char *name) {
 
 /* For SQLite what is temporary stands before the file's own, and triggers that are temporary cannot
  * be turned off. */
-static int jobq__db_refuse_temporary(struct jobq__db *db, enum jobq__db_use use, jobq_error *err) {
+static int jobq__db_refuse_temporary(struct jobq__db *db, enum jobq__use use, jobq_error *err) {
     sqlite3_stmt *s;
     bool row = true;
     int rc = jobq__db_query(db, "SELECT type, name, tbl_name FROM sqlite_temp_master", &s);
@@ -4807,7 +4808,7 @@ static int jobq__db_refuse_temporary(struct jobq__db *db, enum jobq__db_use use,
 }
 
 /* Who has read the log in that locking mode keeps the file, and SQLite does not take it back. */
-static int jobq__db_refuse_exclusive(struct jobq__db *db, enum jobq__db_use use, jobq_error *err) {
+static int jobq__db_refuse_exclusive(struct jobq__db *db, enum jobq__use use, jobq_error *err) {
     sqlite3_stmt *s;
     bool row = false, exclusive = false;
     int rc;
@@ -4829,8 +4830,8 @@ static int jobq__db_refuse_exclusive(struct jobq__db *db, enum jobq__db_use use,
 }
 
 /* What jobq lives by, whatever the application's limits are. */
-static int jobq__db_put_right(struct jobq__db *db, enum jobq__db_use use, bool theirs,
-                              const struct jobq__db_options *options, jobq_error *err) {
+static int jobq__db_put_right(struct jobq__db *db, enum jobq__use use, bool theirs,
+                              const struct jobq__store_options *options, jobq_error *err) {
     int i, rc, before[JOBQ__DB_LIMITS];
     jobq__db_raise(db, before);
     rc = jobq__db_pragmas(db, use, theirs, options);
@@ -4869,13 +4870,13 @@ static void jobq__db_clear(struct jobq__db *db) {
 }
 
 /* The application's hook, with the connection as it is; its words, or SQLite's, if it refuses. */
-static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage stage,
-                        const struct jobq__db_options *options, jobq_error *err) {
+static int jobq__db_ask(struct jobq__db *db, enum jobq__use use, jobq_stage stage,
+                        const struct jobq__store_options *options, jobq_error *err) {
     static const jobq_connection which[] = {
-        [JOBQ__DB_WRITER] = JOBQ_CONNECTION_WRITER,
-        [JOBQ__DB_READER] = JOBQ_CONNECTION_READER,
-        [JOBQ__DB_COPIER] = JOBQ_CONNECTION_COPIER,
-        [JOBQ__DB_JOB] = JOBQ_CONNECTION_JOB,
+        [JOBQ__STORE_WRITER] = JOBQ_CONNECTION_WRITER,
+        [JOBQ__STORE_READER] = JOBQ_CONNECTION_READER,
+        [JOBQ__STORE_COPIER] = JOBQ_CONNECTION_COPIER,
+        [JOBQ__STORE_JOB] = JOBQ_CONNECTION_JOB,
     };
     bool commits = db->may_commit, speaks = db->speaks;
     struct jobq__os_call call;
@@ -4909,30 +4910,30 @@ static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage s
     return JOBQ_CANT_OPEN;
 }
 
-JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
-                                  const struct jobq__db_options *options, jobq_error *err) {
+JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__use use,
+                                  const struct jobq__store_options *options, jobq_error *err) {
     int put, rc = jobq__db_ask(db, use, JOBQ_STAGE_SETUP, options, err);
     if (!options->on_connect) return rc;
     /* In memory a connection that was refused to the job stays the writer's. */
     jobq__db_reset_all(db);
     sqlite3_set_authorizer(db->handle, NULL, NULL);
-    jobq__db_hooks(db, use == JOBQ__DB_JOB);
-    if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
+    jobq__db_hooks(db, use == JOBQ__STORE_JOB);
+    if (use != JOBQ__STORE_JOB) jobq__db_harden(db, true);
     if (jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_ROLLBACK);
-    put = jobq__db_put_right(db, use, use == JOBQ__DB_JOB, options, rc == JOBQ_OK ? err : NULL);
+    put = jobq__db_put_right(db, use, use == JOBQ__STORE_JOB, options, rc == JOBQ_OK ? err : NULL);
     return rc == JOBQ_OK ? put : rc;
 }
 
 JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,
-                                 enum jobq__db_use use, const struct jobq__db_options *options,
+                                 enum jobq__use use, const struct jobq__store_options *options,
                                  jobq_error *err) {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE
-              | (use == JOBQ__DB_JOB || strcmp(path, ":memory:") == 0 ? SQLITE_OPEN_FULLMUTEX
+              | (use == JOBQ__STORE_JOB || strcmp(path, ":memory:") == 0 ? SQLITE_OPEN_FULLMUTEX
                                                                        : SQLITE_OPEN_NOMUTEX);
     int rc;
     memset(db, 0, sizeof *db);
     db->path = path;
-    db->may_commit = use != JOBQ__DB_JOB;
+    db->may_commit = use != JOBQ__STORE_JOB;
     if (sqlite3_open_v2(path, &db->handle, flags, vfs)) {
         rc = jobq__db_cannot_open(db, path, vfs, err);
         jobq__db_close(db);
@@ -4948,19 +4949,19 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
         return rc;
     }
     /* Until the file is known to be ours nothing of it may be touched. */
-    if (use == JOBQ__DB_WRITER || options->client) jobq__db_disown(db);
+    if (use == JOBQ__STORE_WRITER || options->client) jobq__db_disown(db);
     jobq__db_clear(db);
-    if (use == JOBQ__DB_WRITER) db->until_us = options->until_us;
-    else if (use != JOBQ__DB_JOB) db->patience_us = JOBQ__DB_PATIENCE_US;
-    if (use == JOBQ__DB_COPIER)
+    if (use == JOBQ__STORE_WRITER) db->until_us = options->until_us;
+    else if (use != JOBQ__STORE_JOB) db->patience_us = JOBQ__DB_PATIENCE_US;
+    if (use == JOBQ__STORE_COPIER)
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_LOOKASIDE, (void *)NULL, 0, 0);
     rc = jobq__db_ask(db, use, JOBQ_STAGE_KEY, options, err);
     if (rc != JOBQ_OK) {
         jobq__db_close(db);
         return rc;
     }
-    if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
-    jobq__db_hooks(db, use == JOBQ__DB_JOB);
+    if (use != JOBQ__STORE_JOB) jobq__db_harden(db, true);
+    jobq__db_hooks(db, use == JOBQ__STORE_JOB);
     rc = jobq__db_put_right(db, use, false, options, err);
     if (rc != JOBQ_OK) jobq__db_close(db);
     return rc;
@@ -4999,6 +5000,8 @@ JOBQ__INTERNAL void jobq__db_close(struct jobq__db *db) {
 
 /* When on_connect has had its turn: from now on this is how handlers find it. */
 JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db);
+/* A handler has made something temporary. */
+JOBQ__INTERNAL bool jobq__guard_has_temp(const struct jobq__db *db);
 /* Takes the temporary schema away, of a connection that cannot be opened anew. */
 JOBQ__INTERNAL void jobq__guard_drop_temp(struct jobq__db *db);
 /* As jobq__guard_enter, before a job's transaction begins: it has no row yet. */
@@ -5010,8 +5013,8 @@ JOBQ__INTERNAL void jobq__guard_leave(struct jobq__db *db);
 /* After a failure in a job's transaction, in a file: true if it says nothing of the file, but of
  * what a handler has left on the connection, which is not used again then. */
 JOBQ__INTERNAL bool jobq__guard_spoilt(struct jobq__db *db, int rc);
-/* As jobq__guard_enter, before a job's transaction ends; false if the handler has put itself in
- * place of jobq. */
+/* As jobq__guard_enter, before a job's transaction ends, with what the handler left busy reset;
+ * false if it has put itself in place of jobq. */
 JOBQ__INTERNAL bool jobq__guard_intact(struct jobq__db *db);
 /* After it; false if the connection has to be opened anew to be as it was. hard: see above. */
 JOBQ__INTERNAL bool jobq__guard_restore(struct jobq__db *db, bool hard);
@@ -5170,6 +5173,10 @@ static char *jobq__guard_next_temp(struct jobq__db *db) {
     return text;
 }
 
+JOBQ__INTERNAL bool jobq__guard_has_temp(const struct jobq__db *db) {
+    return db->guard.temp;
+}
+
 JOBQ__INTERNAL void jobq__guard_drop_temp(struct jobq__db *db) {
     int rc = JOBQ_OK;
     char *text;
@@ -5217,7 +5224,9 @@ JOBQ__INTERNAL bool jobq__guard_spoilt(struct jobq__db *db, int rc) {
 JOBQ__INTERNAL bool jobq__guard_intact(struct jobq__db *db) {
     sqlite3_stmt *probe = NULL;
     int asked = db->guard.asked;
-    bool hooks = jobq__db_hooks(db, true);
+    bool hooks;
+    jobq__db_reset_all(db);
+    hooks = jobq__db_hooks(db, true);
     jobq__guard_enter(db);
     if (sqlite3_prepare_v2(db->handle, "SAVEPOINT jobq_probe", -1, &probe, NULL) == SQLITE_NOMEM)
         asked--;
@@ -5675,17 +5684,31 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db) {
 #define JOBQ__STORE_H
 
 /* #include "column.h" */
+/* #include "files.h" */
+/* #include "guard.h" */
 /* #include "mem.h" */
 /* #include "schema.h" */
 /* #include "state.h" */
 
 /* Design note.
  *
- * What stands above this file speaks of jobs. store_write.c changes rows, always inside a
- * transaction that the holder of the baton has begun; store_read.c reads them for whoever looks
- * inside. Each function does one thing to the rows it names and says how many it changed: a
- * number that differs from the expected one is how a late result is found out (the fence).
- * Nothing here remembers anything but prepared statements. */
+ * What stands above this file speaks of jobs: it calls what is declared here and in guard.h (the
+ * connection that handlers get), and nothing else of the storage layer. No SQL, no table, no
+ * function of SQLite and no field of a connection is named there; `make tidy` looks. So another
+ * store could stand here. The one thing that is SQLite's above the seam is the handle that a
+ * handler asks for, jobq__store_handle.
+ *
+ * store.c opens connections, begins and ends transactions, copies the log and says why something
+ * failed; store_write.c changes rows, always inside a transaction that the holder of the baton has
+ * begun; store_read.c reads them for whoever looks inside. Each function of these two does one
+ * thing to the rows it names and says how many it changed: a number that differs from the expected
+ * one is how a late result is found out (the fence). Nothing here remembers anything but prepared
+ * statements.
+ *
+ * A connection is used by whoever holds what guards it (core.h): one thread at a time. */
+
+/* One connection. Who holds it by value gives it room, and reads none of it. */
+typedef struct jobq__db jobq__store;
 
 /* jobq_job.side: what else there is to clean up when the job ends. */
 enum {
@@ -5708,7 +5731,98 @@ struct jobq__row {
     int state, priority, attempt, runs, crashes, side;
 };
 
-/* ---- Transactions (store_write.c) ---- */
+/* ---- Connections (store.c) ---- */
+
+/* This SQLite can be used at all. */
+JOBQ__INTERNAL int jobq__store_check(jobq_error *err);
+/* True if this SQLite may lose commits when two connections write and one checkpoints. */
+JOBQ__INTERNAL bool jobq__store_loses_commits(void);
+/* The name of how files are opened at this moment, or of how they are kept for one process: all
+ * connections of a queue use the same. */
+JOBQ__INTERNAL int jobq__store_vfs(bool exclusive, char *name, size_t capacity, jobq_error *err);
+
+/* On failure it is closed. */
+JOBQ__INTERNAL int jobq__store_open(jobq__store *store, const char *path, const char *vfs,
+                                    enum jobq__use use,
+                                    const struct jobq__store_options *options, jobq_error *err);
+/* The application's turn with it, once the tables stand. */
+JOBQ__INTERNAL int jobq__store_set_up(jobq__store *store, enum jobq__use use,
+                                      const struct jobq__store_options *options,
+                                      jobq_error *err);
+/* Also one that is not open. */
+JOBQ__INTERNAL void jobq__store_close(jobq__store *store);
+JOBQ__INTERNAL bool jobq__store_is_open(const jobq__store *store);
+/* True if it has another file open than its name names: to be asked when it was just opened. */
+JOBQ__INTERNAL bool jobq__store_moved(jobq__store *store);
+/* Closing may copy the log into the database, for the file is ours; or it may not. */
+JOBQ__INTERNAL void jobq__store_own(jobq__store *store, bool ours);
+/* Nothing that is clever in the schema runs on it; or as the application has it. */
+JOBQ__INTERNAL void jobq__store_harden(jobq__store *store, bool hard);
+/* From now on nothing is committed on it but by jobq__store_commit. */
+JOBQ__INTERNAL void jobq__store_bind(jobq__store *store);
+/* Until when it waits, in real time, if the file is locked, which it does while a queue is opened;
+ * and from now on it does not. */
+JOBQ__INTERNAL int64_t jobq__store_waits_until(const jobq__store *store);
+JOBQ__INTERNAL void jobq__store_wait_no_more(jobq__store *store);
+/* What a handler gets to see of it. */
+JOBQ__INTERNAL struct sqlite3 *jobq__store_handle(const jobq__store *store);
+
+/* ---- The tables (store.c) ---- */
+
+/* The owner's: makes sure that a queue of this version is there, and that the file can be shared
+ * with readers. made: jobq has made the file just now. FOREIGN, NEWER, NOT_A_DB, and as the
+ * disk. */
+JOBQ__INTERNAL int jobq__store_make(jobq__store *store, int page_size, bool made, bool join,
+                                    jobq_error *err);
+/* A client's: the queue must be there. NOT_FOUND, FOREIGN, NEWER. */
+JOBQ__INTERNAL int jobq__store_find(jobq__store *store, jobq_error *err);
+/* After on_connect, which may have changed how the file is shared: puts that right, and reads, so
+ * that nobody else can change it. */
+JOBQ__INTERNAL int jobq__store_pin(jobq__store *store, jobq_error *err);
+/* Before a job's transaction is committed: JOBQ__REFUSED if nobody could open the file again with
+ * what the handler has made in it. */
+JOBQ__INTERNAL int jobq__store_check_job(jobq__store *store, jobq_error *why);
+
+/* ---- Failures (store.c) ---- */
+
+/* The code of the last failure on this connection, and the record of it with the file's name; and
+ * without. */
+JOBQ__INTERNAL int jobq__store_fail(jobq__store *store, jobq_error *err);
+JOBQ__INTERNAL int jobq__store_why(const jobq__store *store, jobq_error *err);
+/* True if that is what rc says. */
+JOBQ__INTERNAL bool jobq__store_said(const jobq__store *store, int rc);
+/* The same failure, to be kept until the connection is another's again, and to be told then. path
+ * NULL: not named; way_out NULL: none but for damage, which has its own. Returns code. */
+JOBQ__INTERNAL struct jobq__fault jobq__store_reason(const jobq__store *store);
+JOBQ__INTERNAL int jobq__store_tell(const struct jobq__fault *why, int code, const char *path,
+                                    const char *way_out, jobq_error *err);
+
+/* What only who knows of jobs can see to be wrong with the file; id: whose row it is about. */
+enum jobq__damage {
+    JOBQ__DAMAGE_ID,    /* is taken, however often it is read which is the highest */
+    JOBQ__DAMAGE_ROW,   /* is not where an index says */
+    JOBQ__DAMAGE_ORDER, /* of waiting rows; no id */
+    JOBQ__DAMAGE_NAME,  /* is not what its index says */
+    JOBQ__DAMAGE_KEY,   /* belongs to no job */
+    JOBQ__DAMAGE_EXTRA  /* what stands beside a row has no job */
+};
+/* Notes it, for jobq__store_fail to say; returns JOBQ_CORRUPT. */
+JOBQ__INTERNAL int jobq__store_damaged(jobq__store *store, enum jobq__damage what, int64_t id);
+
+/* ---- Transactions (store.c, store_write.c) ---- */
+
+/* Of the log: its commits are synced whatever the options say, or as they say it of RELAXED. */
+JOBQ__INTERNAL int jobq__store_sync_all(jobq__store *store, bool all);
+/* True inside one: after some errors it ends by itself. Of one that is not open: false. */
+JOBQ__INTERNAL bool jobq__store_in_transaction(const jobq__store *store);
+/* True if the one that was begun has not been ended behind our back. */
+JOBQ__INTERNAL bool jobq__store_stands(const jobq__store *store);
+/* Rows changed since the connection was opened: to see whether something was written. */
+JOBQ__INTERNAL int64_t jobq__store_changes(const jobq__store *store);
+/* A part of it that can be undone alone: save, undo if need be, and in any case keep. */
+JOBQ__INTERNAL int jobq__store_save(jobq__store *store);
+JOBQ__INTERNAL int jobq__store_undo(jobq__store *store);
+JOBQ__INTERNAL int jobq__store_keep(jobq__store *store);
 
 JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db);
@@ -5720,6 +5834,20 @@ JOBQ__INTERNAL int jobq__store_commit_job(struct jobq__db *db, jobq_error *why);
 JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db);
 /* Ends whatever transaction is left; never fails. */
 JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db);
+
+/* ---- The log (store.c) ---- */
+
+/* Copies it into the database as far as readers allow; truncate also shortens it. *all is false if
+ * somebody still needs the log. Nobody may write meanwhile. */
+JOBQ__INTERNAL int jobq__store_copy_log(jobq__store *store, bool truncate, bool *all);
+/* Pages in it after the last commit of this connection, or as they were set. */
+JOBQ__INTERNAL int jobq__store_log_pages(const jobq__store *store);
+JOBQ__INTERNAL void jobq__store_set_log_pages(jobq__store *store, int pages);
+/* In a transaction that writes: cuts off what others that were not committed have left behind the
+ * last commit. */
+JOBQ__INTERNAL void jobq__store_trim_log(jobq__store *store);
+/* True if somebody has cut it, though what is in it is not in the database. */
+JOBQ__INTERNAL bool jobq__store_log_is_cut(jobq__store *store, const struct jobq__files *files);
 
 /* ---- The file (store_read.c) ---- */
 
@@ -5900,6 +6028,199 @@ JOBQ__INTERNAL size_t jobq__store_unpack(const unsigned char *from, size_t size,
 #define JOBQ__PACK_MAX 10 /* bytes of one id */
 
 #endif
+
+/*==== store.c ====*/
+/* store.c - what a store is besides its rows: connections, transactions, the log, failures. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/store.c"
+#endif
+/* #include "store.h" */
+
+/* ---- Connections ---- */
+
+JOBQ__INTERNAL int jobq__store_check(jobq_error *err) {
+    return jobq__db_check_sqlite(err);
+}
+
+JOBQ__INTERNAL bool jobq__store_loses_commits(void) {
+    return jobq__db_wal_reset_bug();
+}
+
+JOBQ__INTERNAL int jobq__store_vfs(bool exclusive, char *name, size_t capacity, jobq_error *err) {
+    return jobq__db_vfs_name(exclusive, name, capacity, err);
+}
+
+JOBQ__INTERNAL int jobq__store_open(jobq__store *store, const char *path, const char *vfs,
+                                    enum jobq__use use,
+                                    const struct jobq__store_options *options, jobq_error *err) {
+    return jobq__db_open(store, path, vfs, use, options, err);
+}
+
+JOBQ__INTERNAL int jobq__store_set_up(jobq__store *store, enum jobq__use use,
+                                      const struct jobq__store_options *options,
+                                      jobq_error *err) {
+    return jobq__db_setup(store, use, options, err);
+}
+
+JOBQ__INTERNAL void jobq__store_close(jobq__store *store) {
+    jobq__db_close(store);
+}
+
+JOBQ__INTERNAL bool jobq__store_is_open(const jobq__store *store) {
+    return store->handle != NULL;
+}
+
+JOBQ__INTERNAL bool jobq__store_moved(jobq__store *store) {
+    return jobq__db_moved(store);
+}
+
+JOBQ__INTERNAL void jobq__store_own(jobq__store *store, bool ours) {
+    if (ours) jobq__db_adopt(store);
+    else jobq__db_disown(store);
+}
+
+JOBQ__INTERNAL void jobq__store_harden(jobq__store *store, bool hard) {
+    jobq__db_harden(store, hard);
+}
+
+JOBQ__INTERNAL void jobq__store_bind(jobq__store *store) {
+    store->may_commit = false;
+}
+
+JOBQ__INTERNAL int64_t jobq__store_waits_until(const jobq__store *store) {
+    return store->until_us;
+}
+
+JOBQ__INTERNAL void jobq__store_wait_no_more(jobq__store *store) {
+    jobq__db_impatient(store);
+}
+
+JOBQ__INTERNAL struct sqlite3 *jobq__store_handle(const jobq__store *store) {
+    return store->handle;
+}
+
+/* ---- The tables ---- */
+
+JOBQ__INTERNAL int jobq__store_make(jobq__store *store, int page_size, bool made, bool join,
+                                    jobq_error *err) {
+    return jobq__schema_ready(store, page_size, made, join, err);
+}
+
+/* Somebody may have taken it out of WAL mode. */
+JOBQ__INTERNAL int jobq__store_find(jobq__store *store, jobq_error *err) {
+    int rc = jobq__schema_check(store, err);
+    return rc == JOBQ_OK ? jobq__schema_wal(store, err) : rc;
+}
+
+/* Who has read in WAL mode keeps the others from changing it. */
+JOBQ__INTERNAL int jobq__store_pin(jobq__store *store, jobq_error *err) {
+    int64_t objects;
+    int rc = jobq__schema_wal(store, err);
+    if (rc == JOBQ_OK
+        && jobq__db_number(store, "SELECT count(*) FROM sqlite_master", 0, &objects) != JOBQ_OK)
+        rc = jobq__db_fail(store, err);
+    return rc;
+}
+
+/* With a table of somebody else's named jobq_* nobody could open the file again. */
+JOBQ__INTERNAL int jobq__store_check_job(jobq__store *store, jobq_error *why) {
+    int rc = store->guard.altered ? jobq__schema_check(store, why) : JOBQ_OK;
+    return rc == JOBQ_FOREIGN ? JOBQ__REFUSED : rc;
+}
+
+/* ---- Failures ---- */
+
+JOBQ__INTERNAL int jobq__store_fail(jobq__store *store, jobq_error *err) {
+    return jobq__db_fail(store, err);
+}
+
+JOBQ__INTERNAL int jobq__store_why(const jobq__store *store, jobq_error *err) {
+    return jobq__db_why(store, err);
+}
+
+JOBQ__INTERNAL bool jobq__store_said(const jobq__store *store, int rc) {
+    return jobq__db_code(store->sqlite_code) == rc;
+}
+
+JOBQ__INTERNAL struct jobq__fault jobq__store_reason(const jobq__store *store) {
+    return jobq__db_reason(store);
+}
+
+JOBQ__INTERNAL int jobq__store_tell(const struct jobq__fault *why, int code, const char *path,
+                                    const char *way_out, jobq_error *err) {
+    return jobq__db_say(why, code, path, way_out, err);
+}
+
+JOBQ__INTERNAL int jobq__store_damaged(jobq__store *store, enum jobq__damage what, int64_t id) {
+    static const struct {
+        const char *table, *column, *is;
+    } damage[] = {
+        [JOBQ__DAMAGE_ID] = {"jobq_job", "the id", "is taken for ever"},
+        [JOBQ__DAMAGE_ROW] = {"jobq_job", "the row", "is not where an index says"},
+        [JOBQ__DAMAGE_ORDER] = {"jobq_job", "the index jobq_live", "is out of order"},
+        [JOBQ__DAMAGE_NAME] = {"jobq_name", "name", "is not what its index says"},
+        [JOBQ__DAMAGE_KEY] = {"jobq_unique", "the key", "belongs to no job"},
+        [JOBQ__DAMAGE_EXTRA] = {"jobq_extra", "the row", "has no job"},
+    };
+    return jobq__db_fault(store, damage[what].table, id, damage[what].column, damage[what].is);
+}
+
+/* ---- Transactions ---- */
+
+JOBQ__INTERNAL int jobq__store_sync_all(jobq__store *store, bool all) {
+    return jobq__db_do(store, all ? JOBQ__SQL_SYNC_FULL : JOBQ__SQL_SYNC_NORMAL);
+}
+
+JOBQ__INTERNAL bool jobq__store_in_transaction(const jobq__store *store) {
+    return store->handle && jobq__db_in_transaction(store);
+}
+
+JOBQ__INTERNAL bool jobq__store_stands(const jobq__store *store) {
+    return jobq__db_in_transaction(store) && !store->lost;
+}
+
+JOBQ__INTERNAL int64_t jobq__store_changes(const jobq__store *store) {
+    return jobq__db_changes(store);
+}
+
+JOBQ__INTERNAL int jobq__store_save(jobq__store *store) {
+    return jobq__db_do(store, JOBQ__SQL_SAVE);
+}
+
+JOBQ__INTERNAL int jobq__store_undo(jobq__store *store) {
+    return jobq__db_do(store, JOBQ__SQL_SAVE_UNDO);
+}
+
+JOBQ__INTERNAL int jobq__store_keep(jobq__store *store) {
+    return jobq__db_do(store, JOBQ__SQL_SAVE_END);
+}
+
+/* ---- The log ---- */
+
+JOBQ__INTERNAL int jobq__store_copy_log(jobq__store *store, bool truncate, bool *all) {
+    return jobq__db_checkpoint(store, truncate, all);
+}
+
+JOBQ__INTERNAL int jobq__store_log_pages(const jobq__store *store) {
+    return store->wal_pages;
+}
+
+JOBQ__INTERNAL void jobq__store_set_log_pages(jobq__store *store, int pages) {
+    store->wal_pages = pages;
+}
+
+JOBQ__INTERNAL void jobq__store_trim_log(jobq__store *store) {
+    jobq__db_cut_log(store);
+}
+
+/* Another process that has copied it may cut it just now: then it has said so before. */
+JOBQ__INTERNAL bool jobq__store_log_is_cut(jobq__store *store, const struct jobq__files *files) {
+    struct jobq__db_log log, again;
+    if (!jobq__db_log(store, &log) || !log.bytes) return false;
+    if (jobq__files_log_size(files) >= log.bytes) return jobq__db_log_has_gap(store);
+    return jobq__db_log(store, &again)
+        && memcmp(log.header, again.header, sizeof log.header) == 0;
+}
 
 /*==== store_write.c ====*/
 /* store_write.c - what changes rows: enqueue, claim, settle, promote, recover. */
@@ -6084,6 +6405,7 @@ JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db) {
     if (jobq__db_in_transaction(db)) rc = jobq__db_do(db, JOBQ__SQL_ROLLBACK);
     if (rc == JOBQ_OK) rc = jobq__db_do(db, JOBQ__SQL_BEGIN);
     if (rc != JOBQ_OK) return rc;
+    db->lost = false;
     rc = jobq__schema_unlearn(db);
     if (rc != JOBQ_OK) jobq__store_rollback(db);
     return rc;
@@ -7746,7 +8068,7 @@ struct jobq__new_name {
 
 struct jobq__tx {
     jobq *q;
-    struct jobq__db *db;        /* on which it is */
+    jobq__store *db;            /* on which it is */
     bool of_job;                /* it is a job's transaction */
     int64_t now_ms, mono_ms;    /* one reading for all that it does */
     struct jobq__link settled;  /* entries handed in; changed under pool.mu, for who looks */
@@ -8049,10 +8371,10 @@ struct jobq {
 
     int32_t lookers;            /* atomic: threads that wait for reader_mu */
     struct jobq__mutex reader_mu;
-    struct jobq__db reader;     /* guarded by reader_mu */
+    jobq__store reader;         /* guarded by reader_mu */
 
     /* Baton: */
-    struct jobq__db writer, job, copier;
+    jobq__store writer, job, copier;
     struct jobq__turn turn;
     struct jobq__tx tx;
     struct jobq__disk disk;
@@ -8103,20 +8425,23 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us);
 
 /* Opens one more connection to the file that the queue has open; every connection comes from here.
  * On failure *db is closed. */
-JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+JOBQ__INTERNAL int jobq__core_connect(jobq *q, jobq__store *db, enum jobq__use use,
                                       jobq_error *err);
 /* The application's turn with a connection, when jobq's tables stand. */
-JOBQ__INTERNAL int jobq__core_setup(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+JOBQ__INTERNAL int jobq__core_setup(jobq *q, jobq__store *db, enum jobq__use use,
                                     jobq_error *err);
 
 /* Both, for a connection that is opened when they do; it is closed again if that fails. */
-JOBQ__INTERNAL int jobq__core_join_in(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+JOBQ__INTERNAL int jobq__core_join_in(jobq *q, jobq__store *db, enum jobq__use use,
                                       jobq_error *err);
 
 /* The connection that handlers get: one of its own, but in a memory database. */
-static inline struct jobq__db *jobq__core_job(jobq *q) {
+static inline jobq__store *jobq__core_job(jobq *q) {
     return q->memory ? &q->writer : &q->job;
 }
+
+/* With the baton: pages in the log after the last commit, whichever connection that was on. */
+JOBQ__INTERNAL int jobq__core_log_pages(const jobq *q);
 
 /* With the baton: it is open and as on_connect leaves it. */
 JOBQ__INTERNAL int jobq__core_open_job(jobq *q, jobq_error *err);
@@ -8232,9 +8557,9 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
     return pool->outcomes.count && !pool->rates.stream;
 }
 
-static struct jobq__db_options jobq__core_db_options(const jobq *q) {
-    struct jobq__db_options options = {q->options.durability, 0, q->client, q->options.on_connect,
-                                       q->options.ctx, q};
+static struct jobq__store_options jobq__core_options(const jobq *q) {
+    struct jobq__store_options options = {q->options.durability, 0, q->client,
+                                          q->options.on_connect, q->options.ctx, q};
     int64_t busy_us = q->baton.busy_us;
     /* Who has the file for itself keeps it until it ends. */
     if (q->client && jobq__owner_has_it_all(&q->owner))
@@ -8243,44 +8568,44 @@ static struct jobq__db_options jobq__core_db_options(const jobq *q) {
     return options;
 }
 
-JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+JOBQ__INTERNAL int jobq__core_connect(jobq *q, jobq__store *db, enum jobq__use use,
                                       jobq_error *err) {
-    struct jobq__db_options options = jobq__core_db_options(q);
-    int rc = jobq__db_open(db, q->files.path, q->vfs, use, &options, err);
-    if (rc != JOBQ_OK || (!jobq__db_moved(db) && !jobq__files_moved(&q->files)
+    struct jobq__store_options options = jobq__core_options(q);
+    int rc = jobq__store_open(db, q->files.path, q->vfs, use, &options, err);
+    if (rc != JOBQ_OK || (!jobq__store_moved(db) && !jobq__files_moved(&q->files)
                           && !jobq__files_another(&q->files)))
         return rc;
-    jobq__db_disown(db);
-    jobq__db_close(db);
+    jobq__store_own(db, false);
+    jobq__store_close(db);
     return jobq__err_set(err, JOBQ_MOVED, "%.250s, its -wal or its -shm is not the file any more"
                          " that the queue was opened with; put it back, or close the queue",
                          q->files.path);
 }
 
-JOBQ__INTERNAL int jobq__core_setup(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+JOBQ__INTERNAL int jobq__core_setup(jobq *q, jobq__store *db, enum jobq__use use,
                                     jobq_error *err) {
-    struct jobq__db_options options = jobq__core_db_options(q);
-    return jobq__db_setup(db, use, &options, err);
+    struct jobq__store_options options = jobq__core_options(q);
+    return jobq__store_set_up(db, use, &options, err);
 }
 
-JOBQ__INTERNAL int jobq__core_join_in(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+JOBQ__INTERNAL int jobq__core_join_in(jobq *q, jobq__store *db, enum jobq__use use,
                                       jobq_error *err) {
     int rc = jobq__core_connect(q, db, use, err);
     if (rc == JOBQ_OK) rc = jobq__core_setup(q, db, use, err);
-    if (rc != JOBQ_OK) jobq__db_close(db);
+    if (rc != JOBQ_OK) jobq__store_close(db);
     return rc;
 }
 
 /* In memory it is the writer's, which is hardened between jobs, and cannot be opened anew. */
 static int jobq__core_share_job(jobq *q, jobq_error *err) {
     int rc = JOBQ_OK;
-    if (q->shares_job && !q->writer.guard.temp) return rc;
-    jobq__db_harden(&q->writer, false);
-    if (q->writer.guard.temp) jobq__guard_drop_temp(&q->writer);
-    rc = jobq__core_setup(q, &q->writer, JOBQ__DB_JOB, err);
+    if (q->shares_job && !jobq__guard_has_temp(&q->writer)) return rc;
+    jobq__store_harden(&q->writer, false);
+    if (jobq__guard_has_temp(&q->writer)) jobq__guard_drop_temp(&q->writer);
+    rc = jobq__core_setup(q, &q->writer, JOBQ__STORE_JOB, err);
     q->shares_job = rc == JOBQ_OK;
     if (rc == JOBQ_OK) jobq__guard_set(&q->writer);
-    jobq__db_harden(&q->writer, true);
+    jobq__store_harden(&q->writer, true);
     if (rc != JOBQ_OK) jobq__guard_drop_temp(&q->writer); /* it goes on without */
     return rc;
 }
@@ -8288,17 +8613,22 @@ static int jobq__core_share_job(jobq *q, jobq_error *err) {
 JOBQ__INTERNAL int jobq__core_open_job(jobq *q, jobq_error *err) {
     int rc;
     if (q->memory) return jobq__core_share_job(q, err);
-    if (q->job.handle) return JOBQ_OK;
-    rc = jobq__core_join_in(q, &q->job, JOBQ__DB_JOB, err);
+    if (jobq__store_is_open(&q->job)) return JOBQ_OK;
+    rc = jobq__core_join_in(q, &q->job, JOBQ__STORE_JOB, err);
     if (rc == JOBQ_OK) jobq__guard_set(&q->job);
     return rc;
+}
+
+JOBQ__INTERNAL int jobq__core_log_pages(const jobq *q) {
+    int pages = jobq__store_log_pages(&q->writer), of_job = jobq__store_log_pages(&q->job);
+    return JOBQ__MAX(pages, of_job);
 }
 
 JOBQ__INTERNAL void jobq__core_leave_job(jobq *q) {
     if (jobq__guard_restore(jobq__core_job(q), q->memory) || q->memory) return;
     /* What it knows of the log is still so. */
-    q->writer.wal_pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages);
-    jobq__db_close(&q->job);
+    jobq__store_set_log_pages(&q->writer, jobq__core_log_pages(q));
+    jobq__store_close(&q->job);
 }
 
 /*==== wake.h ====*/
@@ -8565,7 +8895,7 @@ JOBQ__INTERNAL int jobq__fail_say(jobq *q, int rc, jobq_error *err) {
                              " back what can be (a -shm need not), and open the queue again",
                              q->files.path);
     if (why.sqlite_code && (rc == failed || rc == JOBQ_UNKNOWN))
-        return jobq__db_say(&why, rc, q->files.path, failed == JOBQ_IO ? way_out : NULL, err);
+        return jobq__store_tell(&why, rc, q->files.path, failed == JOBQ_IO ? way_out : NULL, err);
     return jobq__err_set(err, rc, "%s: %.250s", jobq_code_text(rc), q->files.path);
 }
 
@@ -8738,7 +9068,7 @@ static void jobq__disk_hold(jobq *q) {
 }
 
 /* What is used again soon: that stays. */
-static int64_t jobq__disk_keeps(struct jobq__db *db, int64_t free) {
+static int64_t jobq__disk_keeps(jobq__store *db, int64_t free) {
     return JOBQ__MAX(JOBQ__SHRINK_KEEP, (jobq__store_bytes(db) - free) / JOBQ__SHRINK_PART);
 }
 
@@ -8805,8 +9135,7 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
 
 JOBQ__INTERNAL void jobq__disk_begin(jobq *q) {
     if (q->disk.level == JOBQ__DISK_ROOMY) return;
-    jobq__assert(jobq__db_in_transaction(&q->writer)
-                 || (q->job.handle && jobq__db_in_transaction(&q->job)));
+    jobq__assert(jobq__store_in_transaction(&q->writer) || jobq__store_in_transaction(&q->job));
     jobq__owner_reserve(&q->owner, 0);
 }
 
@@ -8849,7 +9178,7 @@ static int jobq__disk_leave_room(struct jobq__tx *tx, int64_t most) {
 
 JOBQ__INTERNAL int jobq__disk_hold_back(struct jobq__tx *tx) {
     jobq *q = tx->q;
-    int64_t logged = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) * q->disk.page_size;
+    int64_t logged = jobq__core_log_pages(q) * q->disk.page_size;
     int64_t most = jobq__add(logged + jobq__disk_slack(q), 2 * tx->grows), growth;
     if (q->client) return jobq__disk_leave_room(tx, most);
     if (q->memory || q->options.reserve_bytes == JOBQ_NONE) return JOBQ_OK;
@@ -8864,7 +9193,7 @@ JOBQ__INTERNAL int jobq__disk_hold_back(struct jobq__tx *tx) {
 JOBQ__INTERNAL void jobq__disk_copying(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     jobq__disk_begin(q);
-    if (disk->level != JOBQ__DISK_ROOMY) jobq__db_cut_log(&q->writer);
+    if (disk->level != JOBQ__DISK_ROOMY) jobq__store_trim_log(&q->writer);
     else if (q->owner.reserved > disk->wanted) jobq__owner_reserve(&q->owner, disk->wanted);
 }
 
@@ -9002,22 +9331,13 @@ JOBQ__INTERNAL int jobq__disk_shrink(struct jobq__tx *tx, int64_t now_ms, int64_
 
 /* ---- Moved files ---- */
 
-/* Somebody has cut the log, though what is in it is not in the database. Another process that has
- * copied it may cut it just now: then it has said so before. */
-static bool jobq__disk_log_cut(jobq *q) {
-    struct jobq__db_log log, again;
-    if (!jobq__db_log(&q->writer, &log) || !log.bytes) return false;
-    if (jobq__files_log_size(&q->files) >= log.bytes) return jobq__db_log_has_gap(&q->writer);
-    return jobq__db_log(&q->writer, &again)
-        && memcmp(log.header, again.header, sizeof log.header) == 0;
-}
-
 JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us) {
     struct jobq__disk *disk = &q->disk;
     if (q->memory || now_us < disk->looked_us + JOBQ__LOOK_US) return JOBQ_OK;
     disk->looked_us = now_us;
     if (jobq__files_moved(&q->files) || jobq__owner_moved(&q->owner)) return JOBQ_MOVED;
-    return q->files.log_file.kind == JOBQ__OS_FILE && jobq__disk_log_cut(q) ? JOBQ_MOVED : JOBQ_OK;
+    return q->files.log_file.kind == JOBQ__OS_FILE
+        && jobq__store_log_is_cut(&q->writer, &q->files) ? JOBQ_MOVED : JOBQ_OK;
 }
 
 /*==== turn.h ====*/
@@ -9057,10 +9377,10 @@ JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us) {
 
 /* BEGIN IMMEDIATE on db. JOBQ__TAKEN: somebody else has the file, or it is their turn; nothing has
  * happened. insist: even if it is their turn. */
-JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist);
+JOBQ__INTERNAL int jobq__turn_begin(jobq *q, jobq__store *db, bool insist);
 
 /* The same, looking again until until_us: then JOBQ_BUSY. */
-JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t until_us);
+JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, jobq__store *db, int64_t until_us);
 
 /* The longest pause between two looks: the shorter, the more turns it has missed. */
 JOBQ__INTERNAL int64_t jobq__turn_pause_max_us(const jobq *q);
@@ -9136,13 +9456,13 @@ static void jobq__turn_ask(jobq *q) {
     turn->asked = asked;
 }
 
-JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist) {
+JOBQ__INTERNAL int jobq__turn_begin(jobq *q, jobq__store *db, bool insist) {
     struct jobq__turn *turn = &q->turn;
     int rc;
     if (turn->away_us && !insist && jobq__clock_mono_us() < turn->away_us) return JOBQ__TAKEN;
     rc = jobq__store_begin(db);
     if (rc == JOBQ_BUSY) {
-        jobq__turn_taken(q, db->sqlite_code);
+        jobq__turn_taken(q, jobq__store_reason(db).sqlite_code);
         jobq__turn_ask(q);
         return JOBQ__TAKEN;
     }
@@ -9166,7 +9486,7 @@ JOBQ__INTERNAL void jobq__turn_pause(const jobq *q, int64_t *pause_us, int64_t n
     jobq__os_sleep_us(JOBQ__MIN(*pause_us, until_us - now_us));
 }
 
-JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t until_us) {
+JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, jobq__store *db, int64_t until_us) {
     int64_t pause_us = 0, now_us;
     int rc;
     for (;;) {
@@ -9833,27 +10153,25 @@ JOBQ__INTERNAL int jobq__log_copy(jobq *q, int64_t until_us, bool cut, bool *all
     if (rc != JOBQ_OK) return rc;
     do {
         jobq__disk_copying(q);
-        rc = jobq__db_checkpoint(&q->copier, false, all);
+        rc = jobq__store_copy_log(&q->copier, false, all);
     } while (rc == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY && jobq__disk_full(q));
     jobq__store_rollback(&q->writer);
-    if (cut || q->disk.level != JOBQ__DISK_ROOMY) rc = jobq__db_checkpoint(&q->writer, true, all);
+    if (cut || q->disk.level != JOBQ__DISK_ROOMY) rc = jobq__store_copy_log(&q->writer, true, all);
     return rc;
 }
 
-/* Of the last commit, whichever connection it was on. */
-static int64_t jobq__log_pages(const jobq *q) {
-    return JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages);
-}
-
 JOBQ__INTERNAL void jobq__log_copy_now(jobq *q) {
-    int64_t pages = jobq__log_pages(q), cap;
+    int64_t pages = jobq__core_log_pages(q), cap;
     bool all, cut = pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages;
     if (q->memory || jobq__os_load(&q->failed)) return;
     if (jobq__log_copy(q, 0, cut, &all) == JOBQ_BUSY) {
         jobq__turn_put_off(q);
         return;
     }
-    if (all) q->writer.wal_pages = q->job.wal_pages = 0;
+    if (all) {
+        jobq__store_set_log_pages(&q->writer, 0);
+        jobq__store_set_log_pages(&q->job, 0);
+    }
     jobq__disk_copied(q);
     cap = jobq__disk_log_pages(q);
     /* Somebody reads an old state: try again when as much has been added. */
@@ -9876,11 +10194,11 @@ JOBQ__INTERNAL bool jobq__log_mind(jobq *q) {
         jobq__log_checkpoint(q);
         return false;
     }
-    if (jobq__log_pages(q) < q->wal_next) return false;
+    if (jobq__core_log_pages(q) < q->wal_next) return false;
     jobq__os_lock(&q->pool.mu);
     scheduler = q->pool.sched.started;
     /* Unless it does not come to it. */
-    if (scheduler && jobq__log_pages(q) > 2 * q->wal_next) scheduler = false;
+    if (scheduler && jobq__core_log_pages(q) > 2 * q->wal_next) scheduler = false;
     if (scheduler) q->pool.work.checkpoint = true;
     jobq__os_unlock(&q->pool.mu);
     if (!scheduler) jobq__log_checkpoint(q);
@@ -11781,35 +12099,34 @@ JOBQ__INTERNAL int jobq__commit_join(struct jobq__tx *tx, struct jobq__request *
 #line 1 "amalgamation/commit.c"
 #endif
 /* #include "commit.h" */
-/* #include "schema.h" */
 
 /* ---- One transaction ---- */
 
 static int jobq__commit_sqlite(struct jobq__tx *tx, struct jobq__request *r, int rc) {
     jobq *q = tx->q;
     if (rc == JOBQ_OK || !r->err || r->err->code == rc) return rc;
-    if (jobq__db_code(tx->db->sqlite_code) == rc) return jobq__db_fail(tx->db, r->err);
+    if (jobq__store_said(tx->db, rc)) return jobq__store_fail(tx->db, r->err);
     return jobq__fail_say(q, rc, r->err);
 }
 
 /* Tries a request. *lost: it failed, and what it had written cannot be undone by itself. */
 static int jobq__commit_write_once(struct jobq__tx *tx, struct jobq__request *r, bool *lost) {
-    struct jobq__db *db = tx->db;
+    jobq__store *db = tx->db;
     struct jobq__tx_mark mark;
-    int64_t changes = jobq__db_changes(db);
+    int64_t changes = jobq__store_changes(db);
     int rc;
     jobq__tx_mark(tx, &mark);
-    rc = r->atomic ? jobq__db_do(db, JOBQ__SQL_SAVE) : JOBQ_OK;
+    rc = r->atomic ? jobq__store_save(db) : JOBQ_OK;
     if (rc == JOBQ_OK) rc = r->write(tx, r);
-    if (rc != JOBQ_OK && r->atomic && jobq__db_in_transaction(db)) {
-        int undo = jobq__db_do(db, JOBQ__SQL_SAVE_UNDO);
+    if (rc != JOBQ_OK && r->atomic && jobq__store_in_transaction(db)) {
+        int undo = jobq__store_undo(db);
         *lost = undo != JOBQ_OK;
         if (*lost && rc == JOBQ__AGAIN) rc = undo;
     } else if (rc != JOBQ_OK)
-        *lost = !jobq__db_in_transaction(db) || jobq__db_changes(db) != changes;
+        *lost = !jobq__store_in_transaction(db) || jobq__store_changes(db) != changes;
     if (rc != JOBQ_OK) jobq__tx_undo(tx, &mark);
-    if (r->atomic && jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_SAVE_END);
-    *lost = *lost || !jobq__db_in_transaction(db);
+    if (r->atomic && jobq__store_in_transaction(db)) jobq__store_keep(db);
+    *lost = *lost || !jobq__store_in_transaction(db);
     return rc;
 }
 
@@ -11833,7 +12150,7 @@ static int jobq__commit_write(struct jobq__tx *tx, struct jobq__request *r) {
         rc = jobq__store_max_id(tx->db, &tx->last_id);
         q->last_id = JOBQ__MAX(q->last_id, tx->last_id);
         if (rc == JOBQ_OK) rc = JOBQ__AGAIN;
-        lost = lost || !jobq__db_in_transaction(tx->db);
+        lost = lost || !jobq__store_in_transaction(tx->db);
     } while (rc == JOBQ__AGAIN && !lost && tries++ < 2);
     if (rc == JOBQ__AGAIN && lost && !r->atomic) {
         /* All of it is written once more, and this so that from now on it is undone alone. */
@@ -11841,7 +12158,7 @@ static int jobq__commit_write(struct jobq__tx *tx, struct jobq__request *r) {
         return rc;
     }
     if (rc == JOBQ__AGAIN)
-        rc = jobq__db_fault(tx->db, "jobq_job", tx->last_id + 1, "the id", "is taken for ever");
+        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_ID, tx->last_id + 1);
     /* A damaged file stops the queue, whoever finds out. */
     if (rc != JOBQ_OK && (lost || rc == JOBQ_CORRUPT)) return rc;
     r->rc = jobq__commit_sqlite(tx, r, rc);
@@ -11871,8 +12188,8 @@ static int jobq__commit_body(struct jobq__tx *tx, struct jobq__request *list,
 static int jobq__commit_begin(jobq *q, bool sync, bool insist) {
     int rc = JOBQ_OK;
     /* A job's transaction that could not be ended for want of memory would be in the way. */
-    if (q->job.handle) jobq__store_rollback(&q->job);
-    if (sync) rc = jobq__db_do(&q->writer, JOBQ__SQL_SYNC_FULL);
+    if (jobq__store_is_open(&q->job)) jobq__store_rollback(&q->job);
+    if (sync) rc = jobq__store_sync_all(&q->writer, true);
     if (rc == JOBQ_OK) rc = jobq__turn_begin(q, &q->writer, insist);
     if (rc == JOBQ_OK) jobq__disk_begin(q);
     if (rc == JOBQ__TAKEN) jobq__disk_end(q);
@@ -11914,19 +12231,19 @@ static int jobq__commit_attempt(struct jobq__tx *tx, struct jobq__request *list,
         jobq__tx_reset(tx);
         rc = jobq__commit_transact(tx, list, part, ended);
     } while (rc == JOBQ__AGAIN);
-    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
+    if (sync) jobq__store_sync_all(&q->writer, false);
     return rc;
 }
 
 /* A transaction whose COMMIT failed may still be in the log, to come back after a crash. A synced
  * commit of something else takes its place. */
 static int jobq__commit_scrub_once(jobq *q, void *until_us) {
-    int rc = jobq__db_do(&q->writer, JOBQ__SQL_SYNC_FULL);
+    int rc = jobq__store_sync_all(&q->writer, true);
     if (rc == JOBQ_OK) rc = jobq__turn_begin_within(q, &q->writer, *(int64_t *)until_us);
     if (rc == JOBQ_OK) rc = jobq__store_sync(&q->writer);
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
     if (rc != JOBQ_OK) jobq__store_rollback(&q->writer);
-    if (q->options.durability == JOBQ_RELAXED) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
+    if (q->options.durability == JOBQ_RELAXED) jobq__store_sync_all(&q->writer, false);
     return rc;
 }
 
@@ -11966,8 +12283,8 @@ static void jobq__commit_after(jobq *q, struct jobq__request *list,
 /* After a failure of db's: true if it is certain that nothing has happened, else the queue stops.
  * At COMMIT any error but BUSY may have come after the frame that commits. If on a full disk not
  * even the scrub can be written, then the transaction's first frame could not either. */
-static bool jobq__commit_certain(jobq *q, const struct jobq__db *db, int rc, bool ended) {
-    struct jobq__fault why = jobq__db_reason(db); /* before the scrub fails, too */
+static bool jobq__commit_certain(jobq *q, const jobq__store *db, int rc, bool ended) {
+    struct jobq__fault why = jobq__store_reason(db); /* before the scrub fails, too */
     int scrub;
     if (!ended || rc == JOBQ_BUSY) return true;
     jobq__owner_doubts(&q->owner, rc != JOBQ_FULL);
@@ -11980,7 +12297,7 @@ static bool jobq__commit_certain(jobq *q, const struct jobq__db *db, int rc, boo
 
 static void jobq__commit_heed(struct jobq__tx *tx, int rc) {
     jobq *q = tx->q;
-    struct jobq__fault why = jobq__db_reason(tx->db);
+    struct jobq__fault why = jobq__store_reason(tx->db);
     jobq__fail_heed(q, rc, &why);
 }
 
@@ -12148,7 +12465,7 @@ static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq_
         *list = jobq__baton_collect(q, true);
         jobq__commit_all(*list, rc, q);
     }
-    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
+    if (sync) jobq__store_sync_all(&q->writer, false);
     if (rc != JOBQ_OK && rc != JOBQ__TAKEN) jobq__commit_failed(q, rc);
     return rc;
 }
@@ -12285,8 +12602,8 @@ static void jobq__commit_settles(struct jobq__tx *tx, struct jobq__entry *entry,
 }
 
 /* For a job's message, which has no room for a path. */
-static void jobq__commit_why(jobq *q, struct jobq__db *job, int rc, jobq_error *why) {
-    if (jobq__db_code(job->sqlite_code) == rc) jobq__db_why(job, why);
+static void jobq__commit_why(jobq *q, const jobq__store *job, int rc, jobq_error *why) {
+    if (jobq__store_said(job, rc)) jobq__store_why(job, why);
     else jobq__fail_say(q, rc, why);
 }
 
@@ -12294,15 +12611,9 @@ static const char jobq__commit_spoilt[] =
     "SQLite refuses jobq's own statements on the job's connection: a function that the handler"
     " registered there stands in the place of one of SQLite's; give it another name";
 
-/* With a table of somebody else's named jobq_* nobody could open the file again. */
-static int jobq__commit_altered(struct jobq__tx *tx, jobq_error *why) {
-    int rc = jobq__schema_check(tx->db, why);
-    return rc == JOBQ_FOREIGN ? JOBQ__REFUSED : rc;
-}
-
 /* Who cannot tell what was committed starts nothing more. */
 static void jobq__commit_blind(jobq *q) {
-    struct jobq__fault why = jobq__db_reason(&q->writer);
+    struct jobq__fault why = jobq__store_reason(&q->writer);
     jobq__fail_latch(q, JOBQ_IO, &why);
 }
 
@@ -12331,9 +12642,9 @@ static bool jobq__commit_has_ended(jobq *q, const struct jobq__entry *entry) {
 static int jobq__commit_job_end(struct jobq__tx *tx, struct jobq__entry *entry,
                                 struct jobq__wakes *wakes, jobq_error *why) {
     jobq *q = tx->q;
-    struct jobq__db *job = tx->db;
+    jobq__store *job = tx->db;
     int rc = jobq__commit_look(q, jobq__clock_mono_us());
-    if (rc == JOBQ_OK && tx->db->guard.altered) rc = jobq__commit_altered(tx, why);
+    if (rc == JOBQ_OK) rc = jobq__store_check_job(tx->db, why);
     if (rc != JOBQ_OK) return rc;
     tx->now_ms = jobq__clock_now_ms(q->clock);
     jobq__commit_settles(tx, entry, true);
@@ -12362,17 +12673,16 @@ static int jobq__commit_check_taken(jobq *q, void *arg) {
 
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
                                     jobq_error *why) {
-    struct jobq__db *job = jobq__core_job(q);
+    jobq__store *job = jobq__core_job(q);
     struct jobq__fault cause;
     struct jobq__wakes wakes;
     bool intact;
     int rc;
     wakes.count = 0;
     wakes.scheduler = wakes.loop = false;
-    jobq__db_reset_all(job);
     /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
     intact = jobq__guard_intact(job);
-    rc = intact && jobq__db_in_transaction(job) && !job->lost ? JOBQ_OK : JOBQ_MISUSE;
+    rc = intact && jobq__store_stands(job) ? JOBQ_OK : JOBQ_MISUSE;
     if (rc == JOBQ_OK && keep) {
         rc = jobq__commit_job_end(&q->tx, entry, &wakes, why);
         if (rc != JOBQ_OK && rc != JOBQ__REFUSED) jobq__commit_why(q, job, rc, why);
@@ -12380,7 +12690,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     if (rc == JOBQ_FULL) jobq__disk_full(q);
     if (!q->memory && jobq__guard_spoilt(job, rc))
         rc = jobq__err_set(why, JOBQ__REFUSED, "%s", jobq__commit_spoilt);
-    cause = jobq__db_reason(job);
+    cause = jobq__store_reason(job);
     jobq__fail_heed(q, rc, &cause);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */
@@ -12920,7 +13230,7 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
 }
 
 static void jobq__run_looked(struct jobq_run *run, const struct jobq__look *look, int rc) {
-    struct jobq__fault why = jobq__db_reason(look->db);
+    struct jobq__fault why = jobq__store_reason(look->db);
     if (!run->q->memory) jobq__os_unlock(&run->q->reader_mu);
     else if (run->in_tx) jobq__guard_leave(&run->q->writer);
     else jobq__baton_release(run->q);
@@ -13096,7 +13406,7 @@ static const char jobq__run_not_begun[] = "the job's transaction did not begin";
 static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error *err) {
     jobq *q = run->q;
     int64_t until_us = jobq__add(jobq__clock_mono_us(), wait_us);
-    struct jobq__db *job = jobq__core_job(q);
+    jobq__store *job = jobq__core_job(q);
     int rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
     rc = jobq__core_open_job(q, err);
@@ -13105,14 +13415,13 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     rc = jobq__turn_begin_within(q, job, until_us);
     if (rc != JOBQ_OK) {
         if (rc == JOBQ_BUSY) jobq__turn_busy(q, jobq__run_not_begun, err);
-        else rc = jobq__db_fail(job, err);
+        else rc = jobq__store_fail(job, err);
         jobq__store_rollback(job);
         jobq__core_leave_job(q);
         return rc;
     }
     jobq__disk_begin(q);
     q->turn.begun_us = jobq__clock_mono_us();
-    job->lost = false;
     jobq__tx_open(&q->tx, job, JOBQ__TX_OF_JOB);
     jobq__guard_leave(job);
     return JOBQ_OK;
@@ -13142,7 +13451,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
         q->job_run = run;
         jobq__baton_set_job(q, true);
     }
-    *db = jobq__core_job(q)->handle;
+    *db = jobq__store_handle(jobq__core_job(q));
     return JOBQ_OK;
 }
 
@@ -15065,61 +15374,53 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     bool all;
     int rc;
     if (!jobq__owner_doubtful(&q->owner)) return JOBQ_OK;
-    rc = jobq__log_copy(q, q->writer.until_us, true, &all);
-    if (rc != JOBQ_OK) return jobq__db_fail(&q->writer, err);
+    rc = jobq__log_copy(q, jobq__store_waits_until(&q->writer), true, &all);
+    if (rc != JOBQ_OK) return jobq__store_fail(&q->writer, err);
     if (all) return rc;
     return jobq__err_set(err, JOBQ_BUSY, "the owner before could not sync the log of %.250s; it has"
                          " to be copied first, and another connection reads it: end its"
                          " transaction, and open the queue again", q->files.path);
 }
 
-/* The application's turn with the writer, which may have changed the journal. Who has read in WAL
- * mode keeps the others from changing it. */
+/* The application's turn with the writer, which may have changed the journal. */
 static int jobq__api_set_up_writer(jobq *q, jobq_error *err) {
-    int64_t objects;
-    int rc = jobq__core_setup(q, &q->writer, JOBQ__DB_WRITER, err);
-    if (rc == JOBQ_OK && q->options.on_connect) rc = jobq__schema_wal(&q->writer, err);
-    if (rc == JOBQ_OK && q->options.on_connect
-        && jobq__db_number(&q->writer, "SELECT count(*) FROM sqlite_master", 0, &objects))
-        rc = jobq__db_fail(&q->writer, err);
+    int rc = jobq__core_setup(q, &q->writer, JOBQ__STORE_WRITER, err);
+    if (rc == JOBQ_OK && q->options.on_connect) rc = jobq__store_pin(&q->writer, err);
     if (rc != JOBQ_OK || q->options.durability != JOBQ_RELAXED) return rc;
-    rc = jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
-    return rc == JOBQ_OK ? rc : jobq__db_fail(&q->writer, err);
+    rc = jobq__store_sync_all(&q->writer, false);
+    return rc == JOBQ_OK ? rc : jobq__store_fail(&q->writer, err);
 }
 
 /* The tables stand, and the file is in WAL mode: somebody may have taken it out of that. */
 static int jobq__api_ready(jobq *q, jobq_error *err) {
-    int rc;
-    if (!q->client)
-        return jobq__schema_ready(&q->writer, q->options.page_size, q->files.created || q->memory,
-                                  q->options.join, err);
-    rc = jobq__schema_check(&q->writer, err);
-    return rc == JOBQ_OK ? jobq__schema_wal(&q->writer, err) : rc;
+    if (q->client) return jobq__store_find(&q->writer, err);
+    return jobq__store_make(&q->writer, q->options.page_size, q->files.created || q->memory,
+                            q->options.join, err);
 }
 
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int64_t until_us;
-    int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
+    int rc = jobq__core_connect(q, &q->writer, JOBQ__STORE_WRITER, err);
     if (rc == JOBQ_OK) rc = jobq__api_ready(q, err);
     if (rc == JOBQ_OK) rc = jobq__api_set_up_writer(q, err);
     if (rc == JOBQ_OK) jobq__files_opened(&q->files, !q->options.exclusive);
     if (rc == JOBQ_OK && !q->memory)
-        rc = jobq__core_join_in(q, &q->reader, JOBQ__DB_READER, err);
+        rc = jobq__core_join_in(q, &q->reader, JOBQ__STORE_READER, err);
     if (rc == JOBQ_OK && !q->memory && !q->client)
-        rc = jobq__core_join_in(q, &q->copier, JOBQ__DB_COPIER, err);
+        rc = jobq__core_join_in(q, &q->copier, JOBQ__STORE_COPIER, err);
     if (rc != JOBQ_OK) return rc;
-    q->writer.may_commit = false;
+    jobq__store_bind(&q->writer);
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
     if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     jobq__disk_measure(q);
     if (!q->client) rc = jobq__api_copy_doubtful(q, err);
     /* From now on waiting is done outside SQLite (turn.h). */
-    until_us = q->writer.until_us;
-    jobq__db_impatient(&q->writer);
+    until_us = jobq__store_waits_until(&q->writer);
+    jobq__store_wait_no_more(&q->writer);
     if (rc != JOBQ_OK) return rc;
     if (!q->client) return jobq__api_recover(q, until_us, err);
     if (jobq__store_max_id(&q->writer, &q->last_id) != JOBQ_OK)
-        return jobq__db_fail(&q->writer, err);
+        return jobq__store_fail(&q->writer, err);
     return JOBQ_OK;
 }
 
@@ -15130,7 +15431,7 @@ static int jobq__api_own(jobq *q, jobq_error *err) {
     if (!q->client) return jobq__owner_take(&q->owner, &q->files, writers, err);
     rc = jobq__owner_watch(&q->owner, &q->files, err);
     if (rc != JOBQ_OK) return rc;
-    q->unsafe = jobq__db_wal_reset_bug();
+    q->unsafe = jobq__store_loses_commits();
     if (q->unsafe && !q->options.shared)
         return jobq__err_set(err, JOBQ_UNSAFE_SQLITE,
                              "SQLite before 3.51.3 may lose data with two writers: this client was"
@@ -15145,17 +15446,17 @@ static void jobq__api_close_files(jobq *q) {
     /* After an I/O error SQLite's own close does good: it copies what it knows to be synced, and
      * cuts off a commit in doubt. After anything else closing could only make it worse. */
     if (failed && failed != JOBQ_IO) {
-        jobq__db_disown(&q->writer);
-        jobq__db_disown(&q->reader);
-        jobq__db_disown(&q->copier);
-        jobq__db_disown(&q->job);
+        jobq__store_own(&q->writer, false);
+        jobq__store_own(&q->reader, false);
+        jobq__store_own(&q->copier, false);
+        jobq__store_own(&q->job, false);
     } else if (!failed && q->ours && !q->memory) {
-        jobq__db_checkpoint(&q->writer, true, &all);
+        jobq__store_copy_log(&q->writer, true, &all);
     }
-    jobq__db_close(&q->job);
-    jobq__db_close(&q->copier);
-    jobq__db_close(&q->reader);
-    jobq__db_close(&q->writer);
+    jobq__store_close(&q->job);
+    jobq__store_close(&q->copier);
+    jobq__store_close(&q->reader);
+    jobq__store_close(&q->writer);
     jobq__owner_drop(&q->owner);
 }
 
@@ -15164,16 +15465,16 @@ static void jobq__api_close_files(jobq *q) {
 static int jobq__api_open_again(jobq *q, jobq_error *err) {
     int tries = 0, rc = jobq__api_open_db(q, err);
     while (rc == JOBQ_FULL && tries++ < JOBQ__OPEN_TRIES && jobq__disk_lend_some(q)) {
-        jobq__db_close(&q->copier);
-        jobq__db_close(&q->reader);
-        jobq__db_close(&q->writer);
+        jobq__store_close(&q->copier);
+        jobq__store_close(&q->reader);
+        jobq__store_close(&q->writer);
         rc = jobq__api_open_db(q, err);
     }
     return rc;
 }
 
 static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
-    int rc = jobq__db_vfs_name(q->options.exclusive, q->vfs, sizeof q->vfs, err);
+    int rc = jobq__store_vfs(q->options.exclusive, q->vfs, sizeof q->vfs, err);
     if (rc == JOBQ_OK) rc = jobq__files_find(&q->files, path, &q->options, err);
     if (rc == JOBQ_OK) rc = jobq__api_own(q, err);
     if (rc == JOBQ_OK) rc = jobq__api_open_again(q, err);
@@ -15186,7 +15487,7 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     if (q->client) return rc;
     jobq__owner_match(&q->owner);
     q->ours = true;
-    jobq__db_adopt(&q->writer);
+    jobq__store_own(&q->writer, true);
     return rc;
 }
 
@@ -15217,7 +15518,7 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
         return jobq__err_set(err, JOBQ_MISUSE, "the path must not be NULL or empty; a queue"
                              " without a file is \":memory:\"");
     rc = jobq__owner_check_heir(path, err);
-    if (rc == JOBQ_OK) rc = jobq__db_check_sqlite(err);
+    if (rc == JOBQ_OK) rc = jobq__store_check(err);
     if (rc != JOBQ_OK) return rc;
     q = jobq__mem_new(sizeof *q);
     if (!q) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
@@ -15458,7 +15759,7 @@ static int jobq__jobs_write_key(struct jobq__tx *tx, const jobq_job *job, int64_
     /* The last rows of this very call may not have been written yet. */
     if (rc == JOBQ_OK && *existing && !stored
         && (*existing > tx->last_id || *existing <= tx->last_id - tx->rows_count))
-        rc = jobq__db_fault(tx->db, "jobq_unique", *existing, "the key", "belongs to no job");
+        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_KEY, *existing);
     if (rc != JOBQ_OK || *existing) return rc;
     row->side = JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY;
     /* The id that tx_add is about to give. */
@@ -15900,8 +16201,8 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
 }
 
 static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
-    struct jobq__fault why = jobq__db_reason(look->db);
-    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
+    struct jobq__fault why = jobq__store_reason(look->db);
+    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__store_fail(look->db, err);
     if (!q->memory) jobq__os_unlock(&q->reader_mu);
     else if (jobq__baton_in_job(q)) jobq__guard_leave(look->db);
     else jobq__baton_release(q);

@@ -263,61 +263,53 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     bool all;
     int rc;
     if (!jobq__owner_doubtful(&q->owner)) return JOBQ_OK;
-    rc = jobq__log_copy(q, q->writer.until_us, true, &all);
-    if (rc != JOBQ_OK) return jobq__db_fail(&q->writer, err);
+    rc = jobq__log_copy(q, jobq__store_waits_until(&q->writer), true, &all);
+    if (rc != JOBQ_OK) return jobq__store_fail(&q->writer, err);
     if (all) return rc;
     return jobq__err_set(err, JOBQ_BUSY, "the owner before could not sync the log of %.250s; it has"
                          " to be copied first, and another connection reads it: end its"
                          " transaction, and open the queue again", q->files.path);
 }
 
-/* The application's turn with the writer, which may have changed the journal. Who has read in WAL
- * mode keeps the others from changing it. */
+/* The application's turn with the writer, which may have changed the journal. */
 static int jobq__api_set_up_writer(jobq *q, jobq_error *err) {
-    int64_t objects;
-    int rc = jobq__core_setup(q, &q->writer, JOBQ__DB_WRITER, err);
-    if (rc == JOBQ_OK && q->options.on_connect) rc = jobq__schema_wal(&q->writer, err);
-    if (rc == JOBQ_OK && q->options.on_connect
-        && jobq__db_number(&q->writer, "SELECT count(*) FROM sqlite_master", 0, &objects))
-        rc = jobq__db_fail(&q->writer, err);
+    int rc = jobq__core_setup(q, &q->writer, JOBQ__STORE_WRITER, err);
+    if (rc == JOBQ_OK && q->options.on_connect) rc = jobq__store_pin(&q->writer, err);
     if (rc != JOBQ_OK || q->options.durability != JOBQ_RELAXED) return rc;
-    rc = jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
-    return rc == JOBQ_OK ? rc : jobq__db_fail(&q->writer, err);
+    rc = jobq__store_sync_all(&q->writer, false);
+    return rc == JOBQ_OK ? rc : jobq__store_fail(&q->writer, err);
 }
 
 /* The tables stand, and the file is in WAL mode: somebody may have taken it out of that. */
 static int jobq__api_ready(jobq *q, jobq_error *err) {
-    int rc;
-    if (!q->client)
-        return jobq__schema_ready(&q->writer, q->options.page_size, q->files.created || q->memory,
-                                  q->options.join, err);
-    rc = jobq__schema_check(&q->writer, err);
-    return rc == JOBQ_OK ? jobq__schema_wal(&q->writer, err) : rc;
+    if (q->client) return jobq__store_find(&q->writer, err);
+    return jobq__store_make(&q->writer, q->options.page_size, q->files.created || q->memory,
+                            q->options.join, err);
 }
 
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int64_t until_us;
-    int rc = jobq__core_connect(q, &q->writer, JOBQ__DB_WRITER, err);
+    int rc = jobq__core_connect(q, &q->writer, JOBQ__STORE_WRITER, err);
     if (rc == JOBQ_OK) rc = jobq__api_ready(q, err);
     if (rc == JOBQ_OK) rc = jobq__api_set_up_writer(q, err);
     if (rc == JOBQ_OK) jobq__files_opened(&q->files, !q->options.exclusive);
     if (rc == JOBQ_OK && !q->memory)
-        rc = jobq__core_join_in(q, &q->reader, JOBQ__DB_READER, err);
+        rc = jobq__core_join_in(q, &q->reader, JOBQ__STORE_READER, err);
     if (rc == JOBQ_OK && !q->memory && !q->client)
-        rc = jobq__core_join_in(q, &q->copier, JOBQ__DB_COPIER, err);
+        rc = jobq__core_join_in(q, &q->copier, JOBQ__STORE_COPIER, err);
     if (rc != JOBQ_OK) return rc;
-    q->writer.may_commit = false;
+    jobq__store_bind(&q->writer);
     q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
     if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     jobq__disk_measure(q);
     if (!q->client) rc = jobq__api_copy_doubtful(q, err);
     /* From now on waiting is done outside SQLite (turn.h). */
-    until_us = q->writer.until_us;
-    jobq__db_impatient(&q->writer);
+    until_us = jobq__store_waits_until(&q->writer);
+    jobq__store_wait_no_more(&q->writer);
     if (rc != JOBQ_OK) return rc;
     if (!q->client) return jobq__api_recover(q, until_us, err);
     if (jobq__store_max_id(&q->writer, &q->last_id) != JOBQ_OK)
-        return jobq__db_fail(&q->writer, err);
+        return jobq__store_fail(&q->writer, err);
     return JOBQ_OK;
 }
 
@@ -328,7 +320,7 @@ static int jobq__api_own(jobq *q, jobq_error *err) {
     if (!q->client) return jobq__owner_take(&q->owner, &q->files, writers, err);
     rc = jobq__owner_watch(&q->owner, &q->files, err);
     if (rc != JOBQ_OK) return rc;
-    q->unsafe = jobq__db_wal_reset_bug();
+    q->unsafe = jobq__store_loses_commits();
     if (q->unsafe && !q->options.shared)
         return jobq__err_set(err, JOBQ_UNSAFE_SQLITE,
                              "SQLite before 3.51.3 may lose data with two writers: this client was"
@@ -343,17 +335,17 @@ static void jobq__api_close_files(jobq *q) {
     /* After an I/O error SQLite's own close does good: it copies what it knows to be synced, and
      * cuts off a commit in doubt. After anything else closing could only make it worse. */
     if (failed && failed != JOBQ_IO) {
-        jobq__db_disown(&q->writer);
-        jobq__db_disown(&q->reader);
-        jobq__db_disown(&q->copier);
-        jobq__db_disown(&q->job);
+        jobq__store_own(&q->writer, false);
+        jobq__store_own(&q->reader, false);
+        jobq__store_own(&q->copier, false);
+        jobq__store_own(&q->job, false);
     } else if (!failed && q->ours && !q->memory) {
-        jobq__db_checkpoint(&q->writer, true, &all);
+        jobq__store_copy_log(&q->writer, true, &all);
     }
-    jobq__db_close(&q->job);
-    jobq__db_close(&q->copier);
-    jobq__db_close(&q->reader);
-    jobq__db_close(&q->writer);
+    jobq__store_close(&q->job);
+    jobq__store_close(&q->copier);
+    jobq__store_close(&q->reader);
+    jobq__store_close(&q->writer);
     jobq__owner_drop(&q->owner);
 }
 
@@ -362,16 +354,16 @@ static void jobq__api_close_files(jobq *q) {
 static int jobq__api_open_again(jobq *q, jobq_error *err) {
     int tries = 0, rc = jobq__api_open_db(q, err);
     while (rc == JOBQ_FULL && tries++ < JOBQ__OPEN_TRIES && jobq__disk_lend_some(q)) {
-        jobq__db_close(&q->copier);
-        jobq__db_close(&q->reader);
-        jobq__db_close(&q->writer);
+        jobq__store_close(&q->copier);
+        jobq__store_close(&q->reader);
+        jobq__store_close(&q->writer);
         rc = jobq__api_open_db(q, err);
     }
     return rc;
 }
 
 static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
-    int rc = jobq__db_vfs_name(q->options.exclusive, q->vfs, sizeof q->vfs, err);
+    int rc = jobq__store_vfs(q->options.exclusive, q->vfs, sizeof q->vfs, err);
     if (rc == JOBQ_OK) rc = jobq__files_find(&q->files, path, &q->options, err);
     if (rc == JOBQ_OK) rc = jobq__api_own(q, err);
     if (rc == JOBQ_OK) rc = jobq__api_open_again(q, err);
@@ -384,7 +376,7 @@ static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {
     if (q->client) return rc;
     jobq__owner_match(&q->owner);
     q->ours = true;
-    jobq__db_adopt(&q->writer);
+    jobq__store_own(&q->writer, true);
     return rc;
 }
 
@@ -415,7 +407,7 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
         return jobq__err_set(err, JOBQ_MISUSE, "the path must not be NULL or empty; a queue"
                              " without a file is \":memory:\"");
     rc = jobq__owner_check_heir(path, err);
-    if (rc == JOBQ_OK) rc = jobq__db_check_sqlite(err);
+    if (rc == JOBQ_OK) rc = jobq__store_check(err);
     if (rc != JOBQ_OK) return rc;
     q = jobq__mem_new(sizeof *q);
     if (!q) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);

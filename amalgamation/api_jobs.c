@@ -25,7 +25,7 @@ static int jobq__jobs_write_key(struct jobq__tx *tx, const jobq_job *job, int64_
     /* The last rows of this very call may not have been written yet. */
     if (rc == JOBQ_OK && *existing && !stored
         && (*existing > tx->last_id || *existing <= tx->last_id - tx->rows_count))
-        rc = jobq__db_fault(tx->db, "jobq_unique", *existing, "the key", "belongs to no job");
+        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_KEY, *existing);
     if (rc != JOBQ_OK || *existing) return rc;
     row->side = JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY;
     /* The id that tx_add is about to give. */
@@ -467,8 +467,8 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
 }
 
 static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
-    struct jobq__fault why = jobq__db_reason(look->db);
-    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__db_fail(look->db, err);
+    struct jobq__fault why = jobq__store_reason(look->db);
+    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__store_fail(look->db, err);
     if (!q->memory) jobq__os_unlock(&q->reader_mu);
     else if (jobq__baton_in_job(q)) jobq__guard_leave(look->db);
     else jobq__baton_release(q);

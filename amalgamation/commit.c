@@ -1,34 +1,33 @@
 /* commit.c - one transaction for a group: who leads it, and what a failure takes along. */
 #include "commit.h"
-#include "schema.h"
 
 /* ---- One transaction ---- */
 
 static int jobq__commit_sqlite(struct jobq__tx *tx, struct jobq__request *r, int rc) {
     jobq *q = tx->q;
     if (rc == JOBQ_OK || !r->err || r->err->code == rc) return rc;
-    if (jobq__db_code(tx->db->sqlite_code) == rc) return jobq__db_fail(tx->db, r->err);
+    if (jobq__store_said(tx->db, rc)) return jobq__store_fail(tx->db, r->err);
     return jobq__fail_say(q, rc, r->err);
 }
 
 /* Tries a request. *lost: it failed, and what it had written cannot be undone by itself. */
 static int jobq__commit_write_once(struct jobq__tx *tx, struct jobq__request *r, bool *lost) {
-    struct jobq__db *db = tx->db;
+    jobq__store *db = tx->db;
     struct jobq__tx_mark mark;
-    int64_t changes = jobq__db_changes(db);
+    int64_t changes = jobq__store_changes(db);
     int rc;
     jobq__tx_mark(tx, &mark);
-    rc = r->atomic ? jobq__db_do(db, JOBQ__SQL_SAVE) : JOBQ_OK;
+    rc = r->atomic ? jobq__store_save(db) : JOBQ_OK;
     if (rc == JOBQ_OK) rc = r->write(tx, r);
-    if (rc != JOBQ_OK && r->atomic && jobq__db_in_transaction(db)) {
-        int undo = jobq__db_do(db, JOBQ__SQL_SAVE_UNDO);
+    if (rc != JOBQ_OK && r->atomic && jobq__store_in_transaction(db)) {
+        int undo = jobq__store_undo(db);
         *lost = undo != JOBQ_OK;
         if (*lost && rc == JOBQ__AGAIN) rc = undo;
     } else if (rc != JOBQ_OK)
-        *lost = !jobq__db_in_transaction(db) || jobq__db_changes(db) != changes;
+        *lost = !jobq__store_in_transaction(db) || jobq__store_changes(db) != changes;
     if (rc != JOBQ_OK) jobq__tx_undo(tx, &mark);
-    if (r->atomic && jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_SAVE_END);
-    *lost = *lost || !jobq__db_in_transaction(db);
+    if (r->atomic && jobq__store_in_transaction(db)) jobq__store_keep(db);
+    *lost = *lost || !jobq__store_in_transaction(db);
     return rc;
 }
 
@@ -52,7 +51,7 @@ static int jobq__commit_write(struct jobq__tx *tx, struct jobq__request *r) {
         rc = jobq__store_max_id(tx->db, &tx->last_id);
         q->last_id = JOBQ__MAX(q->last_id, tx->last_id);
         if (rc == JOBQ_OK) rc = JOBQ__AGAIN;
-        lost = lost || !jobq__db_in_transaction(tx->db);
+        lost = lost || !jobq__store_in_transaction(tx->db);
     } while (rc == JOBQ__AGAIN && !lost && tries++ < 2);
     if (rc == JOBQ__AGAIN && lost && !r->atomic) {
         /* All of it is written once more, and this so that from now on it is undone alone. */
@@ -60,7 +59,7 @@ static int jobq__commit_write(struct jobq__tx *tx, struct jobq__request *r) {
         return rc;
     }
     if (rc == JOBQ__AGAIN)
-        rc = jobq__db_fault(tx->db, "jobq_job", tx->last_id + 1, "the id", "is taken for ever");
+        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_ID, tx->last_id + 1);
     /* A damaged file stops the queue, whoever finds out. */
     if (rc != JOBQ_OK && (lost || rc == JOBQ_CORRUPT)) return rc;
     r->rc = jobq__commit_sqlite(tx, r, rc);
@@ -90,8 +89,8 @@ static int jobq__commit_body(struct jobq__tx *tx, struct jobq__request *list,
 static int jobq__commit_begin(jobq *q, bool sync, bool insist) {
     int rc = JOBQ_OK;
     /* A job's transaction that could not be ended for want of memory would be in the way. */
-    if (q->job.handle) jobq__store_rollback(&q->job);
-    if (sync) rc = jobq__db_do(&q->writer, JOBQ__SQL_SYNC_FULL);
+    if (jobq__store_is_open(&q->job)) jobq__store_rollback(&q->job);
+    if (sync) rc = jobq__store_sync_all(&q->writer, true);
     if (rc == JOBQ_OK) rc = jobq__turn_begin(q, &q->writer, insist);
     if (rc == JOBQ_OK) jobq__disk_begin(q);
     if (rc == JOBQ__TAKEN) jobq__disk_end(q);
@@ -133,19 +132,19 @@ static int jobq__commit_attempt(struct jobq__tx *tx, struct jobq__request *list,
         jobq__tx_reset(tx);
         rc = jobq__commit_transact(tx, list, part, ended);
     } while (rc == JOBQ__AGAIN);
-    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
+    if (sync) jobq__store_sync_all(&q->writer, false);
     return rc;
 }
 
 /* A transaction whose COMMIT failed may still be in the log, to come back after a crash. A synced
  * commit of something else takes its place. */
 static int jobq__commit_scrub_once(jobq *q, void *until_us) {
-    int rc = jobq__db_do(&q->writer, JOBQ__SQL_SYNC_FULL);
+    int rc = jobq__store_sync_all(&q->writer, true);
     if (rc == JOBQ_OK) rc = jobq__turn_begin_within(q, &q->writer, *(int64_t *)until_us);
     if (rc == JOBQ_OK) rc = jobq__store_sync(&q->writer);
     if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
     if (rc != JOBQ_OK) jobq__store_rollback(&q->writer);
-    if (q->options.durability == JOBQ_RELAXED) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
+    if (q->options.durability == JOBQ_RELAXED) jobq__store_sync_all(&q->writer, false);
     return rc;
 }
 
@@ -185,8 +184,8 @@ static void jobq__commit_after(jobq *q, struct jobq__request *list,
 /* After a failure of db's: true if it is certain that nothing has happened, else the queue stops.
  * At COMMIT any error but BUSY may have come after the frame that commits. If on a full disk not
  * even the scrub can be written, then the transaction's first frame could not either. */
-static bool jobq__commit_certain(jobq *q, const struct jobq__db *db, int rc, bool ended) {
-    struct jobq__fault why = jobq__db_reason(db); /* before the scrub fails, too */
+static bool jobq__commit_certain(jobq *q, const jobq__store *db, int rc, bool ended) {
+    struct jobq__fault why = jobq__store_reason(db); /* before the scrub fails, too */
     int scrub;
     if (!ended || rc == JOBQ_BUSY) return true;
     jobq__owner_doubts(&q->owner, rc != JOBQ_FULL);
@@ -199,7 +198,7 @@ static bool jobq__commit_certain(jobq *q, const struct jobq__db *db, int rc, boo
 
 static void jobq__commit_heed(struct jobq__tx *tx, int rc) {
     jobq *q = tx->q;
-    struct jobq__fault why = jobq__db_reason(tx->db);
+    struct jobq__fault why = jobq__store_reason(tx->db);
     jobq__fail_heed(q, rc, &why);
 }
 
@@ -367,7 +366,7 @@ static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq_
         *list = jobq__baton_collect(q, true);
         jobq__commit_all(*list, rc, q);
     }
-    if (sync) jobq__db_do(&q->writer, JOBQ__SQL_SYNC_NORMAL);
+    if (sync) jobq__store_sync_all(&q->writer, false);
     if (rc != JOBQ_OK && rc != JOBQ__TAKEN) jobq__commit_failed(q, rc);
     return rc;
 }
@@ -504,8 +503,8 @@ static void jobq__commit_settles(struct jobq__tx *tx, struct jobq__entry *entry,
 }
 
 /* For a job's message, which has no room for a path. */
-static void jobq__commit_why(jobq *q, struct jobq__db *job, int rc, jobq_error *why) {
-    if (jobq__db_code(job->sqlite_code) == rc) jobq__db_why(job, why);
+static void jobq__commit_why(jobq *q, const jobq__store *job, int rc, jobq_error *why) {
+    if (jobq__store_said(job, rc)) jobq__store_why(job, why);
     else jobq__fail_say(q, rc, why);
 }
 
@@ -513,15 +512,9 @@ static const char jobq__commit_spoilt[] =
     "SQLite refuses jobq's own statements on the job's connection: a function that the handler"
     " registered there stands in the place of one of SQLite's; give it another name";
 
-/* With a table of somebody else's named jobq_* nobody could open the file again. */
-static int jobq__commit_altered(struct jobq__tx *tx, jobq_error *why) {
-    int rc = jobq__schema_check(tx->db, why);
-    return rc == JOBQ_FOREIGN ? JOBQ__REFUSED : rc;
-}
-
 /* Who cannot tell what was committed starts nothing more. */
 static void jobq__commit_blind(jobq *q) {
-    struct jobq__fault why = jobq__db_reason(&q->writer);
+    struct jobq__fault why = jobq__store_reason(&q->writer);
     jobq__fail_latch(q, JOBQ_IO, &why);
 }
 
@@ -550,9 +543,9 @@ static bool jobq__commit_has_ended(jobq *q, const struct jobq__entry *entry) {
 static int jobq__commit_job_end(struct jobq__tx *tx, struct jobq__entry *entry,
                                 struct jobq__wakes *wakes, jobq_error *why) {
     jobq *q = tx->q;
-    struct jobq__db *job = tx->db;
+    jobq__store *job = tx->db;
     int rc = jobq__commit_look(q, jobq__clock_mono_us());
-    if (rc == JOBQ_OK && tx->db->guard.altered) rc = jobq__commit_altered(tx, why);
+    if (rc == JOBQ_OK) rc = jobq__store_check_job(tx->db, why);
     if (rc != JOBQ_OK) return rc;
     tx->now_ms = jobq__clock_now_ms(q->clock);
     jobq__commit_settles(tx, entry, true);
@@ -581,17 +574,16 @@ static int jobq__commit_check_taken(jobq *q, void *arg) {
 
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
                                     jobq_error *why) {
-    struct jobq__db *job = jobq__core_job(q);
+    jobq__store *job = jobq__core_job(q);
     struct jobq__fault cause;
     struct jobq__wakes wakes;
     bool intact;
     int rc;
     wakes.count = 0;
     wakes.scheduler = wakes.loop = false;
-    jobq__db_reset_all(job);
     /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
     intact = jobq__guard_intact(job);
-    rc = intact && jobq__db_in_transaction(job) && !job->lost ? JOBQ_OK : JOBQ_MISUSE;
+    rc = intact && jobq__store_stands(job) ? JOBQ_OK : JOBQ_MISUSE;
     if (rc == JOBQ_OK && keep) {
         rc = jobq__commit_job_end(&q->tx, entry, &wakes, why);
         if (rc != JOBQ_OK && rc != JOBQ__REFUSED) jobq__commit_why(q, job, rc, why);
@@ -599,7 +591,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     if (rc == JOBQ_FULL) jobq__disk_full(q);
     if (!q->memory && jobq__guard_spoilt(job, rc))
         rc = jobq__err_set(why, JOBQ__REFUSED, "%s", jobq__commit_spoilt);
-    cause = jobq__db_reason(job);
+    cause = jobq__store_reason(job);
     jobq__fail_heed(q, rc, &cause);
     if (rc != JOBQ_OK || !keep) {
         /* All of it: a part could be kept by a savepoint of the handler's. */

@@ -101,9 +101,9 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us) {
     return pool->outcomes.count && !pool->rates.stream;
 }
 
-static struct jobq__db_options jobq__core_db_options(const jobq *q) {
-    struct jobq__db_options options = {q->options.durability, 0, q->client, q->options.on_connect,
-                                       q->options.ctx, q};
+static struct jobq__store_options jobq__core_options(const jobq *q) {
+    struct jobq__store_options options = {q->options.durability, 0, q->client,
+                                          q->options.on_connect, q->options.ctx, q};
     int64_t busy_us = q->baton.busy_us;
     /* Who has the file for itself keeps it until it ends. */
     if (q->client && jobq__owner_has_it_all(&q->owner))
@@ -112,44 +112,44 @@ static struct jobq__db_options jobq__core_db_options(const jobq *q) {
     return options;
 }
 
-JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+JOBQ__INTERNAL int jobq__core_connect(jobq *q, jobq__store *db, enum jobq__use use,
                                       jobq_error *err) {
-    struct jobq__db_options options = jobq__core_db_options(q);
-    int rc = jobq__db_open(db, q->files.path, q->vfs, use, &options, err);
-    if (rc != JOBQ_OK || (!jobq__db_moved(db) && !jobq__files_moved(&q->files)
+    struct jobq__store_options options = jobq__core_options(q);
+    int rc = jobq__store_open(db, q->files.path, q->vfs, use, &options, err);
+    if (rc != JOBQ_OK || (!jobq__store_moved(db) && !jobq__files_moved(&q->files)
                           && !jobq__files_another(&q->files)))
         return rc;
-    jobq__db_disown(db);
-    jobq__db_close(db);
+    jobq__store_own(db, false);
+    jobq__store_close(db);
     return jobq__err_set(err, JOBQ_MOVED, "%.250s, its -wal or its -shm is not the file any more"
                          " that the queue was opened with; put it back, or close the queue",
                          q->files.path);
 }
 
-JOBQ__INTERNAL int jobq__core_setup(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+JOBQ__INTERNAL int jobq__core_setup(jobq *q, jobq__store *db, enum jobq__use use,
                                     jobq_error *err) {
-    struct jobq__db_options options = jobq__core_db_options(q);
-    return jobq__db_setup(db, use, &options, err);
+    struct jobq__store_options options = jobq__core_options(q);
+    return jobq__store_set_up(db, use, &options, err);
 }
 
-JOBQ__INTERNAL int jobq__core_join_in(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+JOBQ__INTERNAL int jobq__core_join_in(jobq *q, jobq__store *db, enum jobq__use use,
                                       jobq_error *err) {
     int rc = jobq__core_connect(q, db, use, err);
     if (rc == JOBQ_OK) rc = jobq__core_setup(q, db, use, err);
-    if (rc != JOBQ_OK) jobq__db_close(db);
+    if (rc != JOBQ_OK) jobq__store_close(db);
     return rc;
 }
 
 /* In memory it is the writer's, which is hardened between jobs, and cannot be opened anew. */
 static int jobq__core_share_job(jobq *q, jobq_error *err) {
     int rc = JOBQ_OK;
-    if (q->shares_job && !q->writer.guard.temp) return rc;
-    jobq__db_harden(&q->writer, false);
-    if (q->writer.guard.temp) jobq__guard_drop_temp(&q->writer);
-    rc = jobq__core_setup(q, &q->writer, JOBQ__DB_JOB, err);
+    if (q->shares_job && !jobq__guard_has_temp(&q->writer)) return rc;
+    jobq__store_harden(&q->writer, false);
+    if (jobq__guard_has_temp(&q->writer)) jobq__guard_drop_temp(&q->writer);
+    rc = jobq__core_setup(q, &q->writer, JOBQ__STORE_JOB, err);
     q->shares_job = rc == JOBQ_OK;
     if (rc == JOBQ_OK) jobq__guard_set(&q->writer);
-    jobq__db_harden(&q->writer, true);
+    jobq__store_harden(&q->writer, true);
     if (rc != JOBQ_OK) jobq__guard_drop_temp(&q->writer); /* it goes on without */
     return rc;
 }
@@ -157,15 +157,20 @@ static int jobq__core_share_job(jobq *q, jobq_error *err) {
 JOBQ__INTERNAL int jobq__core_open_job(jobq *q, jobq_error *err) {
     int rc;
     if (q->memory) return jobq__core_share_job(q, err);
-    if (q->job.handle) return JOBQ_OK;
-    rc = jobq__core_join_in(q, &q->job, JOBQ__DB_JOB, err);
+    if (jobq__store_is_open(&q->job)) return JOBQ_OK;
+    rc = jobq__core_join_in(q, &q->job, JOBQ__STORE_JOB, err);
     if (rc == JOBQ_OK) jobq__guard_set(&q->job);
     return rc;
+}
+
+JOBQ__INTERNAL int jobq__core_log_pages(const jobq *q) {
+    int pages = jobq__store_log_pages(&q->writer), of_job = jobq__store_log_pages(&q->job);
+    return JOBQ__MAX(pages, of_job);
 }
 
 JOBQ__INTERNAL void jobq__core_leave_job(jobq *q) {
     if (jobq__guard_restore(jobq__core_job(q), q->memory) || q->memory) return;
     /* What it knows of the log is still so. */
-    q->writer.wal_pages = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages);
-    jobq__db_close(&q->job);
+    jobq__store_set_log_pages(&q->writer, jobq__core_log_pages(q));
+    jobq__store_close(&q->job);
 }

@@ -85,7 +85,7 @@ struct jobq__new_name {
 
 struct jobq__tx {
     jobq *q;
-    struct jobq__db *db;        /* on which it is */
+    jobq__store *db;            /* on which it is */
     bool of_job;                /* it is a job's transaction */
     int64_t now_ms, mono_ms;    /* one reading for all that it does */
     struct jobq__link settled;  /* entries handed in; changed under pool.mu, for who looks */
@@ -388,10 +388,10 @@ struct jobq {
 
     int32_t lookers;            /* atomic: threads that wait for reader_mu */
     struct jobq__mutex reader_mu;
-    struct jobq__db reader;     /* guarded by reader_mu */
+    jobq__store reader;         /* guarded by reader_mu */
 
     /* Baton: */
-    struct jobq__db writer, job, copier;
+    jobq__store writer, job, copier;
     struct jobq__turn turn;
     struct jobq__tx tx;
     struct jobq__disk disk;
@@ -442,20 +442,23 @@ JOBQ__INTERNAL bool jobq__core_commit_due(const jobq *q, int64_t now_us);
 
 /* Opens one more connection to the file that the queue has open; every connection comes from here.
  * On failure *db is closed. */
-JOBQ__INTERNAL int jobq__core_connect(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+JOBQ__INTERNAL int jobq__core_connect(jobq *q, jobq__store *db, enum jobq__use use,
                                       jobq_error *err);
 /* The application's turn with a connection, when jobq's tables stand. */
-JOBQ__INTERNAL int jobq__core_setup(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+JOBQ__INTERNAL int jobq__core_setup(jobq *q, jobq__store *db, enum jobq__use use,
                                     jobq_error *err);
 
 /* Both, for a connection that is opened when they do; it is closed again if that fails. */
-JOBQ__INTERNAL int jobq__core_join_in(jobq *q, struct jobq__db *db, enum jobq__db_use use,
+JOBQ__INTERNAL int jobq__core_join_in(jobq *q, jobq__store *db, enum jobq__use use,
                                       jobq_error *err);
 
 /* The connection that handlers get: one of its own, but in a memory database. */
-static inline struct jobq__db *jobq__core_job(jobq *q) {
+static inline jobq__store *jobq__core_job(jobq *q) {
     return q->memory ? &q->writer : &q->job;
 }
+
+/* With the baton: pages in the log after the last commit, whichever connection that was on. */
+JOBQ__INTERNAL int jobq__core_log_pages(const jobq *q);
 
 /* With the baton: it is open and as on_connect leaves it. */
 JOBQ__INTERNAL int jobq__core_open_job(jobq *q, jobq_error *err);

@@ -520,9 +520,9 @@ JOBQ__INTERNAL bool jobq__db_in_memory(const struct jobq__db *db) {
 }
 
 /* theirs: what jobq only prefers is as handlers are to find it. */
-static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use, bool theirs,
-                            const struct jobq__db_options *options) {
-    bool full = options->durability == JOBQ_DURABLE || use == JOBQ__DB_WRITER;
+static int jobq__db_pragmas(struct jobq__db *db, enum jobq__use use, bool theirs,
+                            const struct jobq__store_options *options) {
+    bool full = options->durability == JOBQ_DURABLE || use == JOBQ__STORE_WRITER;
     int rc = JOBQ_OK;
     if (!theirs)
         rc = jobq__db_exec(db, "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;"
@@ -532,7 +532,7 @@ static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use, bool the
     if (rc == JOBQ_OK)
         rc = jobq__db_exec(db, "PRAGMA locking_mode=NORMAL; PRAGMA fullfsync=1;"
                                " PRAGMA checkpoint_fullfsync=1; PRAGMA query_only=0");
-    if (rc == JOBQ_OK && use == JOBQ__DB_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
+    if (rc == JOBQ_OK && use == JOBQ__STORE_READER) rc = jobq__db_exec(db, "PRAGMA query_only=1");
     if (rc == JOBQ_OK)
         rc = jobq__db_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
     /* Else what is rolled back would stay. */
@@ -542,10 +542,10 @@ static int jobq__db_pragmas(struct jobq__db *db, enum jobq__db_use use, bool the
 }
 
 static const char *const jobq__db_uses[] = {
-    [JOBQ__DB_WRITER] = "writer's",
-    [JOBQ__DB_READER] = "reader's",
-    [JOBQ__DB_COPIER] = "copier's",
-    [JOBQ__DB_JOB] = "job's",
+    [JOBQ__STORE_WRITER] = "writer's",
+    [JOBQ__STORE_READER] = "reader's",
+    [JOBQ__STORE_COPIER] = "copier's",
+    [JOBQ__STORE_JOB] = "job's",
 };
 
 static bool jobq__db_is_ours(const char *name) {
@@ -554,7 +554,7 @@ static bool jobq__db_is_ours(const char *name) {
 
 /* For SQLite what is temporary stands before the file's own, and triggers that are temporary cannot
  * be turned off. */
-static int jobq__db_refuse_temporary(struct jobq__db *db, enum jobq__db_use use, jobq_error *err) {
+static int jobq__db_refuse_temporary(struct jobq__db *db, enum jobq__use use, jobq_error *err) {
     sqlite3_stmt *s;
     bool row = true;
     int rc = jobq__db_query(db, "SELECT type, name, tbl_name FROM sqlite_temp_master", &s);
@@ -576,7 +576,7 @@ static int jobq__db_refuse_temporary(struct jobq__db *db, enum jobq__db_use use,
 }
 
 /* Who has read the log in that locking mode keeps the file, and SQLite does not take it back. */
-static int jobq__db_refuse_exclusive(struct jobq__db *db, enum jobq__db_use use, jobq_error *err) {
+static int jobq__db_refuse_exclusive(struct jobq__db *db, enum jobq__use use, jobq_error *err) {
     sqlite3_stmt *s;
     bool row = false, exclusive = false;
     int rc;
@@ -598,8 +598,8 @@ static int jobq__db_refuse_exclusive(struct jobq__db *db, enum jobq__db_use use,
 }
 
 /* What jobq lives by, whatever the application's limits are. */
-static int jobq__db_put_right(struct jobq__db *db, enum jobq__db_use use, bool theirs,
-                              const struct jobq__db_options *options, jobq_error *err) {
+static int jobq__db_put_right(struct jobq__db *db, enum jobq__use use, bool theirs,
+                              const struct jobq__store_options *options, jobq_error *err) {
     int i, rc, before[JOBQ__DB_LIMITS];
     jobq__db_raise(db, before);
     rc = jobq__db_pragmas(db, use, theirs, options);
@@ -638,13 +638,13 @@ static void jobq__db_clear(struct jobq__db *db) {
 }
 
 /* The application's hook, with the connection as it is; its words, or SQLite's, if it refuses. */
-static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage stage,
-                        const struct jobq__db_options *options, jobq_error *err) {
+static int jobq__db_ask(struct jobq__db *db, enum jobq__use use, jobq_stage stage,
+                        const struct jobq__store_options *options, jobq_error *err) {
     static const jobq_connection which[] = {
-        [JOBQ__DB_WRITER] = JOBQ_CONNECTION_WRITER,
-        [JOBQ__DB_READER] = JOBQ_CONNECTION_READER,
-        [JOBQ__DB_COPIER] = JOBQ_CONNECTION_COPIER,
-        [JOBQ__DB_JOB] = JOBQ_CONNECTION_JOB,
+        [JOBQ__STORE_WRITER] = JOBQ_CONNECTION_WRITER,
+        [JOBQ__STORE_READER] = JOBQ_CONNECTION_READER,
+        [JOBQ__STORE_COPIER] = JOBQ_CONNECTION_COPIER,
+        [JOBQ__STORE_JOB] = JOBQ_CONNECTION_JOB,
     };
     bool commits = db->may_commit, speaks = db->speaks;
     struct jobq__os_call call;
@@ -678,30 +678,30 @@ static int jobq__db_ask(struct jobq__db *db, enum jobq__db_use use, jobq_stage s
     return JOBQ_CANT_OPEN;
 }
 
-JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
-                                  const struct jobq__db_options *options, jobq_error *err) {
+JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__use use,
+                                  const struct jobq__store_options *options, jobq_error *err) {
     int put, rc = jobq__db_ask(db, use, JOBQ_STAGE_SETUP, options, err);
     if (!options->on_connect) return rc;
     /* In memory a connection that was refused to the job stays the writer's. */
     jobq__db_reset_all(db);
     sqlite3_set_authorizer(db->handle, NULL, NULL);
-    jobq__db_hooks(db, use == JOBQ__DB_JOB);
-    if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
+    jobq__db_hooks(db, use == JOBQ__STORE_JOB);
+    if (use != JOBQ__STORE_JOB) jobq__db_harden(db, true);
     if (jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_ROLLBACK);
-    put = jobq__db_put_right(db, use, use == JOBQ__DB_JOB, options, rc == JOBQ_OK ? err : NULL);
+    put = jobq__db_put_right(db, use, use == JOBQ__STORE_JOB, options, rc == JOBQ_OK ? err : NULL);
     return rc == JOBQ_OK ? put : rc;
 }
 
 JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,
-                                 enum jobq__db_use use, const struct jobq__db_options *options,
+                                 enum jobq__use use, const struct jobq__store_options *options,
                                  jobq_error *err) {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE
-              | (use == JOBQ__DB_JOB || strcmp(path, ":memory:") == 0 ? SQLITE_OPEN_FULLMUTEX
+              | (use == JOBQ__STORE_JOB || strcmp(path, ":memory:") == 0 ? SQLITE_OPEN_FULLMUTEX
                                                                        : SQLITE_OPEN_NOMUTEX);
     int rc;
     memset(db, 0, sizeof *db);
     db->path = path;
-    db->may_commit = use != JOBQ__DB_JOB;
+    db->may_commit = use != JOBQ__STORE_JOB;
     if (sqlite3_open_v2(path, &db->handle, flags, vfs)) {
         rc = jobq__db_cannot_open(db, path, vfs, err);
         jobq__db_close(db);
@@ -717,19 +717,19 @@ JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const ch
         return rc;
     }
     /* Until the file is known to be ours nothing of it may be touched. */
-    if (use == JOBQ__DB_WRITER || options->client) jobq__db_disown(db);
+    if (use == JOBQ__STORE_WRITER || options->client) jobq__db_disown(db);
     jobq__db_clear(db);
-    if (use == JOBQ__DB_WRITER) db->until_us = options->until_us;
-    else if (use != JOBQ__DB_JOB) db->patience_us = JOBQ__DB_PATIENCE_US;
-    if (use == JOBQ__DB_COPIER)
+    if (use == JOBQ__STORE_WRITER) db->until_us = options->until_us;
+    else if (use != JOBQ__STORE_JOB) db->patience_us = JOBQ__DB_PATIENCE_US;
+    if (use == JOBQ__STORE_COPIER)
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_LOOKASIDE, (void *)NULL, 0, 0);
     rc = jobq__db_ask(db, use, JOBQ_STAGE_KEY, options, err);
     if (rc != JOBQ_OK) {
         jobq__db_close(db);
         return rc;
     }
-    if (use != JOBQ__DB_JOB) jobq__db_harden(db, true);
-    jobq__db_hooks(db, use == JOBQ__DB_JOB);
+    if (use != JOBQ__STORE_JOB) jobq__db_harden(db, true);
+    jobq__db_hooks(db, use == JOBQ__STORE_JOB);
     rc = jobq__db_put_right(db, use, false, options, err);
     if (rc != JOBQ_OK) jobq__db_close(db);
     return rc;

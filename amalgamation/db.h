@@ -27,11 +27,11 @@
  * Statements are prepared once, on first use, and are reset before a function returns, so that no
  * read transaction outlives a call. */
 
-enum jobq__db_use {
-    JOBQ__DB_WRITER, /* hardened: no triggers, views or clever schemas run on it */
-    JOBQ__DB_READER, /* the same, read only */
-    JOBQ__DB_COPIER, /* takes the checkpoints, and nothing else */
-    JOBQ__DB_JOB     /* handed to handlers, so with the application's settings */
+enum jobq__use {
+    JOBQ__STORE_WRITER, /* hardened: no triggers, views or clever schemas run on it */
+    JOBQ__STORE_READER, /* the same, read only */
+    JOBQ__STORE_COPIER, /* takes the checkpoints, and nothing else */
+    JOBQ__STORE_JOB     /* handed to handlers, so with the application's settings */
 };
 
 /* Why something failed: a value that jobq never writes, and where it stands, or else what SQLite
@@ -84,7 +84,7 @@ struct jobq__db {
     struct jobq__guard guard;
 };
 
-struct jobq__db_options {
+struct jobq__store_options {
     jobq_durability durability;
     int64_t until_us;   /* the writer waits for locks until then; see jobq__db_impatient */
     bool client;        /* leaves the log alone when it closes */
@@ -107,12 +107,12 @@ JOBQ__INTERNAL bool jobq__db_wal_reset_bug(void);
 /* The writer syncs at FULL, whatever the options say, until its caller knows that the file is in
  * WAL mode: at NORMAL half a rollback journal can be taken for a whole one after a power cut. */
 JOBQ__INTERNAL int jobq__db_open(struct jobq__db *db, const char *path, const char *vfs,
-                                 enum jobq__db_use use, const struct jobq__db_options *options,
+                                 enum jobq__use use, const struct jobq__store_options *options,
                                  jobq_error *err);
 /* The application's turn with an open connection, once the schema stands; what it may not change is
  * put right again, also when it refuses. */
-JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__db_use use,
-                                  const struct jobq__db_options *options, jobq_error *err);
+JOBQ__INTERNAL int jobq__db_setup(struct jobq__db *db, enum jobq__use use,
+                                  const struct jobq__store_options *options, jobq_error *err);
 /* No triggers, foreign keys, views or clever schemas run on it; or as SQLite has it. */
 JOBQ__INTERNAL void jobq__db_harden(struct jobq__db *db, bool hard);
 /* Nor does what binds others bind jobq's own statements: limits, and foreign keys of tables that

@@ -51,7 +51,7 @@ static void jobq__disk_hold(jobq *q) {
 }
 
 /* What is used again soon: that stays. */
-static int64_t jobq__disk_keeps(struct jobq__db *db, int64_t free) {
+static int64_t jobq__disk_keeps(jobq__store *db, int64_t free) {
     return JOBQ__MAX(JOBQ__SHRINK_KEEP, (jobq__store_bytes(db) - free) / JOBQ__SHRINK_PART);
 }
 
@@ -118,8 +118,7 @@ JOBQ__INTERNAL void jobq__disk_arm(jobq *q) {
 
 JOBQ__INTERNAL void jobq__disk_begin(jobq *q) {
     if (q->disk.level == JOBQ__DISK_ROOMY) return;
-    jobq__assert(jobq__db_in_transaction(&q->writer)
-                 || (q->job.handle && jobq__db_in_transaction(&q->job)));
+    jobq__assert(jobq__store_in_transaction(&q->writer) || jobq__store_in_transaction(&q->job));
     jobq__owner_reserve(&q->owner, 0);
 }
 
@@ -162,7 +161,7 @@ static int jobq__disk_leave_room(struct jobq__tx *tx, int64_t most) {
 
 JOBQ__INTERNAL int jobq__disk_hold_back(struct jobq__tx *tx) {
     jobq *q = tx->q;
-    int64_t logged = JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages) * q->disk.page_size;
+    int64_t logged = jobq__core_log_pages(q) * q->disk.page_size;
     int64_t most = jobq__add(logged + jobq__disk_slack(q), 2 * tx->grows), growth;
     if (q->client) return jobq__disk_leave_room(tx, most);
     if (q->memory || q->options.reserve_bytes == JOBQ_NONE) return JOBQ_OK;
@@ -177,7 +176,7 @@ JOBQ__INTERNAL int jobq__disk_hold_back(struct jobq__tx *tx) {
 JOBQ__INTERNAL void jobq__disk_copying(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     jobq__disk_begin(q);
-    if (disk->level != JOBQ__DISK_ROOMY) jobq__db_cut_log(&q->writer);
+    if (disk->level != JOBQ__DISK_ROOMY) jobq__store_trim_log(&q->writer);
     else if (q->owner.reserved > disk->wanted) jobq__owner_reserve(&q->owner, disk->wanted);
 }
 
@@ -315,20 +314,11 @@ JOBQ__INTERNAL int jobq__disk_shrink(struct jobq__tx *tx, int64_t now_ms, int64_
 
 /* ---- Moved files ---- */
 
-/* Somebody has cut the log, though what is in it is not in the database. Another process that has
- * copied it may cut it just now: then it has said so before. */
-static bool jobq__disk_log_cut(jobq *q) {
-    struct jobq__db_log log, again;
-    if (!jobq__db_log(&q->writer, &log) || !log.bytes) return false;
-    if (jobq__files_log_size(&q->files) >= log.bytes) return jobq__db_log_has_gap(&q->writer);
-    return jobq__db_log(&q->writer, &again)
-        && memcmp(log.header, again.header, sizeof log.header) == 0;
-}
-
 JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us) {
     struct jobq__disk *disk = &q->disk;
     if (q->memory || now_us < disk->looked_us + JOBQ__LOOK_US) return JOBQ_OK;
     disk->looked_us = now_us;
     if (jobq__files_moved(&q->files) || jobq__owner_moved(&q->owner)) return JOBQ_MOVED;
-    return q->files.log_file.kind == JOBQ__OS_FILE && jobq__disk_log_cut(q) ? JOBQ_MOVED : JOBQ_OK;
+    return q->files.log_file.kind == JOBQ__OS_FILE
+        && jobq__store_log_is_cut(&q->writer, &q->files) ? JOBQ_MOVED : JOBQ_OK;
 }

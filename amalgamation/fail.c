@@ -31,6 +31,6 @@ JOBQ__INTERNAL int jobq__fail_say(jobq *q, int rc, jobq_error *err) {
                              " back what can be (a -shm need not), and open the queue again",
                              q->files.path);
     if (why.sqlite_code && (rc == failed || rc == JOBQ_UNKNOWN))
-        return jobq__db_say(&why, rc, q->files.path, failed == JOBQ_IO ? way_out : NULL, err);
+        return jobq__store_tell(&why, rc, q->files.path, failed == JOBQ_IO ? way_out : NULL, err);
     return jobq__err_set(err, rc, "%s: %.250s", jobq_code_text(rc), q->files.path);
 }

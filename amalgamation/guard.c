@@ -146,6 +146,10 @@ static char *jobq__guard_next_temp(struct jobq__db *db) {
     return text;
 }
 
+JOBQ__INTERNAL bool jobq__guard_has_temp(const struct jobq__db *db) {
+    return db->guard.temp;
+}
+
 JOBQ__INTERNAL void jobq__guard_drop_temp(struct jobq__db *db) {
     int rc = JOBQ_OK;
     char *text;
@@ -193,7 +197,9 @@ JOBQ__INTERNAL bool jobq__guard_spoilt(struct jobq__db *db, int rc) {
 JOBQ__INTERNAL bool jobq__guard_intact(struct jobq__db *db) {
     sqlite3_stmt *probe = NULL;
     int asked = db->guard.asked;
-    bool hooks = jobq__db_hooks(db, true);
+    bool hooks;
+    jobq__db_reset_all(db);
+    hooks = jobq__db_hooks(db, true);
     jobq__guard_enter(db);
     if (sqlite3_prepare_v2(db->handle, "SAVEPOINT jobq_probe", -1, &probe, NULL) == SQLITE_NOMEM)
         asked--;

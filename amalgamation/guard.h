@@ -18,6 +18,8 @@
 
 /* When on_connect has had its turn: from now on this is how handlers find it. */
 JOBQ__INTERNAL void jobq__guard_set(struct jobq__db *db);
+/* A handler has made something temporary. */
+JOBQ__INTERNAL bool jobq__guard_has_temp(const struct jobq__db *db);
 /* Takes the temporary schema away, of a connection that cannot be opened anew. */
 JOBQ__INTERNAL void jobq__guard_drop_temp(struct jobq__db *db);
 /* As jobq__guard_enter, before a job's transaction begins: it has no row yet. */
@@ -29,8 +31,8 @@ JOBQ__INTERNAL void jobq__guard_leave(struct jobq__db *db);
 /* After a failure in a job's transaction, in a file: true if it says nothing of the file, but of
  * what a handler has left on the connection, which is not used again then. */
 JOBQ__INTERNAL bool jobq__guard_spoilt(struct jobq__db *db, int rc);
-/* As jobq__guard_enter, before a job's transaction ends; false if the handler has put itself in
- * place of jobq. */
+/* As jobq__guard_enter, before a job's transaction ends, with what the handler left busy reset;
+ * false if it has put itself in place of jobq. */
 JOBQ__INTERNAL bool jobq__guard_intact(struct jobq__db *db);
 /* After it; false if the connection has to be opened anew to be as it was. hard: see above. */
 JOBQ__INTERNAL bool jobq__guard_restore(struct jobq__db *db, bool hard);

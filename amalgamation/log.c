@@ -7,27 +7,25 @@ JOBQ__INTERNAL int jobq__log_copy(jobq *q, int64_t until_us, bool cut, bool *all
     if (rc != JOBQ_OK) return rc;
     do {
         jobq__disk_copying(q);
-        rc = jobq__db_checkpoint(&q->copier, false, all);
+        rc = jobq__store_copy_log(&q->copier, false, all);
     } while (rc == JOBQ_FULL && q->disk.level == JOBQ__DISK_ROOMY && jobq__disk_full(q));
     jobq__store_rollback(&q->writer);
-    if (cut || q->disk.level != JOBQ__DISK_ROOMY) rc = jobq__db_checkpoint(&q->writer, true, all);
+    if (cut || q->disk.level != JOBQ__DISK_ROOMY) rc = jobq__store_copy_log(&q->writer, true, all);
     return rc;
 }
 
-/* Of the last commit, whichever connection it was on. */
-static int64_t jobq__log_pages(const jobq *q) {
-    return JOBQ__MAX(q->writer.wal_pages, q->job.wal_pages);
-}
-
 JOBQ__INTERNAL void jobq__log_copy_now(jobq *q) {
-    int64_t pages = jobq__log_pages(q), cap;
+    int64_t pages = jobq__core_log_pages(q), cap;
     bool all, cut = pages > JOBQ__WAL_TRUNCATE * q->options.wal_pages;
     if (q->memory || jobq__os_load(&q->failed)) return;
     if (jobq__log_copy(q, 0, cut, &all) == JOBQ_BUSY) {
         jobq__turn_put_off(q);
         return;
     }
-    if (all) q->writer.wal_pages = q->job.wal_pages = 0;
+    if (all) {
+        jobq__store_set_log_pages(&q->writer, 0);
+        jobq__store_set_log_pages(&q->job, 0);
+    }
     jobq__disk_copied(q);
     cap = jobq__disk_log_pages(q);
     /* Somebody reads an old state: try again when as much has been added. */
@@ -50,11 +48,11 @@ JOBQ__INTERNAL bool jobq__log_mind(jobq *q) {
         jobq__log_checkpoint(q);
         return false;
     }
-    if (jobq__log_pages(q) < q->wal_next) return false;
+    if (jobq__core_log_pages(q) < q->wal_next) return false;
     jobq__os_lock(&q->pool.mu);
     scheduler = q->pool.sched.started;
     /* Unless it does not come to it. */
-    if (scheduler && jobq__log_pages(q) > 2 * q->wal_next) scheduler = false;
+    if (scheduler && jobq__core_log_pages(q) > 2 * q->wal_next) scheduler = false;
     if (scheduler) q->pool.work.checkpoint = true;
     jobq__os_unlock(&q->pool.mu);
     if (!scheduler) jobq__log_checkpoint(q);

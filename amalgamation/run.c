@@ -459,7 +459,7 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
 }
 
 static void jobq__run_looked(struct jobq_run *run, const struct jobq__look *look, int rc) {
-    struct jobq__fault why = jobq__db_reason(look->db);
+    struct jobq__fault why = jobq__store_reason(look->db);
     if (!run->q->memory) jobq__os_unlock(&run->q->reader_mu);
     else if (run->in_tx) jobq__guard_leave(&run->q->writer);
     else jobq__baton_release(run->q);
@@ -635,7 +635,7 @@ static const char jobq__run_not_begun[] = "the job's transaction did not begin";
 static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error *err) {
     jobq *q = run->q;
     int64_t until_us = jobq__add(jobq__clock_mono_us(), wait_us);
-    struct jobq__db *job = jobq__core_job(q);
+    jobq__store *job = jobq__core_job(q);
     int rc = jobq__os_load(&q->failed);
     if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
     rc = jobq__core_open_job(q, err);
@@ -644,14 +644,13 @@ static int jobq__run_begin_tx(struct jobq_run *run, int64_t wait_us, jobq_error 
     rc = jobq__turn_begin_within(q, job, until_us);
     if (rc != JOBQ_OK) {
         if (rc == JOBQ_BUSY) jobq__turn_busy(q, jobq__run_not_begun, err);
-        else rc = jobq__db_fail(job, err);
+        else rc = jobq__store_fail(job, err);
         jobq__store_rollback(job);
         jobq__core_leave_job(q);
         return rc;
     }
     jobq__disk_begin(q);
     q->turn.begun_us = jobq__clock_mono_us();
-    job->lost = false;
     jobq__tx_open(&q->tx, job, JOBQ__TX_OF_JOB);
     jobq__guard_leave(job);
     return JOBQ_OK;
@@ -681,7 +680,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
         q->job_run = run;
         jobq__baton_set_job(q, true);
     }
-    *db = jobq__core_job(q)->handle;
+    *db = jobq__store_handle(jobq__core_job(q));
     return JOBQ_OK;
 }
 

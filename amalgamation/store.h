@@ -3,17 +3,31 @@
 #define JOBQ__STORE_H
 
 #include "column.h"
+#include "files.h"
+#include "guard.h"
 #include "mem.h"
 #include "schema.h"
 #include "state.h"
 
 /* Design note.
  *
- * What stands above this file speaks of jobs. store_write.c changes rows, always inside a
- * transaction that the holder of the baton has begun; store_read.c reads them for whoever looks
- * inside. Each function does one thing to the rows it names and says how many it changed: a
- * number that differs from the expected one is how a late result is found out (the fence).
- * Nothing here remembers anything but prepared statements. */
+ * What stands above this file speaks of jobs: it calls what is declared here and in guard.h (the
+ * connection that handlers get), and nothing else of the storage layer. No SQL, no table, no
+ * function of SQLite and no field of a connection is named there; `make tidy` looks. So another
+ * store could stand here. The one thing that is SQLite's above the seam is the handle that a
+ * handler asks for, jobq__store_handle.
+ *
+ * store.c opens connections, begins and ends transactions, copies the log and says why something
+ * failed; store_write.c changes rows, always inside a transaction that the holder of the baton has
+ * begun; store_read.c reads them for whoever looks inside. Each function of these two does one
+ * thing to the rows it names and says how many it changed: a number that differs from the expected
+ * one is how a late result is found out (the fence). Nothing here remembers anything but prepared
+ * statements.
+ *
+ * A connection is used by whoever holds what guards it (core.h): one thread at a time. */
+
+/* One connection. Who holds it by value gives it room, and reads none of it. */
+typedef struct jobq__db jobq__store;
 
 /* jobq_job.side: what else there is to clean up when the job ends. */
 enum {
@@ -36,7 +50,98 @@ struct jobq__row {
     int state, priority, attempt, runs, crashes, side;
 };
 
-/* ---- Transactions (store_write.c) ---- */
+/* ---- Connections (store.c) ---- */
+
+/* This SQLite can be used at all. */
+JOBQ__INTERNAL int jobq__store_check(jobq_error *err);
+/* True if this SQLite may lose commits when two connections write and one checkpoints. */
+JOBQ__INTERNAL bool jobq__store_loses_commits(void);
+/* The name of how files are opened at this moment, or of how they are kept for one process: all
+ * connections of a queue use the same. */
+JOBQ__INTERNAL int jobq__store_vfs(bool exclusive, char *name, size_t capacity, jobq_error *err);
+
+/* On failure it is closed. */
+JOBQ__INTERNAL int jobq__store_open(jobq__store *store, const char *path, const char *vfs,
+                                    enum jobq__use use,
+                                    const struct jobq__store_options *options, jobq_error *err);
+/* The application's turn with it, once the tables stand. */
+JOBQ__INTERNAL int jobq__store_set_up(jobq__store *store, enum jobq__use use,
+                                      const struct jobq__store_options *options,
+                                      jobq_error *err);
+/* Also one that is not open. */
+JOBQ__INTERNAL void jobq__store_close(jobq__store *store);
+JOBQ__INTERNAL bool jobq__store_is_open(const jobq__store *store);
+/* True if it has another file open than its name names: to be asked when it was just opened. */
+JOBQ__INTERNAL bool jobq__store_moved(jobq__store *store);
+/* Closing may copy the log into the database, for the file is ours; or it may not. */
+JOBQ__INTERNAL void jobq__store_own(jobq__store *store, bool ours);
+/* Nothing that is clever in the schema runs on it; or as the application has it. */
+JOBQ__INTERNAL void jobq__store_harden(jobq__store *store, bool hard);
+/* From now on nothing is committed on it but by jobq__store_commit. */
+JOBQ__INTERNAL void jobq__store_bind(jobq__store *store);
+/* Until when it waits, in real time, if the file is locked, which it does while a queue is opened;
+ * and from now on it does not. */
+JOBQ__INTERNAL int64_t jobq__store_waits_until(const jobq__store *store);
+JOBQ__INTERNAL void jobq__store_wait_no_more(jobq__store *store);
+/* What a handler gets to see of it. */
+JOBQ__INTERNAL struct sqlite3 *jobq__store_handle(const jobq__store *store);
+
+/* ---- The tables (store.c) ---- */
+
+/* The owner's: makes sure that a queue of this version is there, and that the file can be shared
+ * with readers. made: jobq has made the file just now. FOREIGN, NEWER, NOT_A_DB, and as the
+ * disk. */
+JOBQ__INTERNAL int jobq__store_make(jobq__store *store, int page_size, bool made, bool join,
+                                    jobq_error *err);
+/* A client's: the queue must be there. NOT_FOUND, FOREIGN, NEWER. */
+JOBQ__INTERNAL int jobq__store_find(jobq__store *store, jobq_error *err);
+/* After on_connect, which may have changed how the file is shared: puts that right, and reads, so
+ * that nobody else can change it. */
+JOBQ__INTERNAL int jobq__store_pin(jobq__store *store, jobq_error *err);
+/* Before a job's transaction is committed: JOBQ__REFUSED if nobody could open the file again with
+ * what the handler has made in it. */
+JOBQ__INTERNAL int jobq__store_check_job(jobq__store *store, jobq_error *why);
+
+/* ---- Failures (store.c) ---- */
+
+/* The code of the last failure on this connection, and the record of it with the file's name; and
+ * without. */
+JOBQ__INTERNAL int jobq__store_fail(jobq__store *store, jobq_error *err);
+JOBQ__INTERNAL int jobq__store_why(const jobq__store *store, jobq_error *err);
+/* True if that is what rc says. */
+JOBQ__INTERNAL bool jobq__store_said(const jobq__store *store, int rc);
+/* The same failure, to be kept until the connection is another's again, and to be told then. path
+ * NULL: not named; way_out NULL: none but for damage, which has its own. Returns code. */
+JOBQ__INTERNAL struct jobq__fault jobq__store_reason(const jobq__store *store);
+JOBQ__INTERNAL int jobq__store_tell(const struct jobq__fault *why, int code, const char *path,
+                                    const char *way_out, jobq_error *err);
+
+/* What only who knows of jobs can see to be wrong with the file; id: whose row it is about. */
+enum jobq__damage {
+    JOBQ__DAMAGE_ID,    /* is taken, however often it is read which is the highest */
+    JOBQ__DAMAGE_ROW,   /* is not where an index says */
+    JOBQ__DAMAGE_ORDER, /* of waiting rows; no id */
+    JOBQ__DAMAGE_NAME,  /* is not what its index says */
+    JOBQ__DAMAGE_KEY,   /* belongs to no job */
+    JOBQ__DAMAGE_EXTRA  /* what stands beside a row has no job */
+};
+/* Notes it, for jobq__store_fail to say; returns JOBQ_CORRUPT. */
+JOBQ__INTERNAL int jobq__store_damaged(jobq__store *store, enum jobq__damage what, int64_t id);
+
+/* ---- Transactions (store.c, store_write.c) ---- */
+
+/* Of the log: its commits are synced whatever the options say, or as they say it of RELAXED. */
+JOBQ__INTERNAL int jobq__store_sync_all(jobq__store *store, bool all);
+/* True inside one: after some errors it ends by itself. Of one that is not open: false. */
+JOBQ__INTERNAL bool jobq__store_in_transaction(const jobq__store *store);
+/* True if the one that was begun has not been ended behind our back. */
+JOBQ__INTERNAL bool jobq__store_stands(const jobq__store *store);
+/* Rows changed since the connection was opened: to see whether something was written. */
+JOBQ__INTERNAL int64_t jobq__store_changes(const jobq__store *store);
+/* A part of it that can be undone alone: save, undo if need be, and in any case keep. */
+JOBQ__INTERNAL int jobq__store_save(jobq__store *store);
+JOBQ__INTERNAL int jobq__store_undo(jobq__store *store);
+JOBQ__INTERNAL int jobq__store_keep(jobq__store *store);
 
 JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db);
@@ -48,6 +153,20 @@ JOBQ__INTERNAL int jobq__store_commit_job(struct jobq__db *db, jobq_error *why);
 JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db);
 /* Ends whatever transaction is left; never fails. */
 JOBQ__INTERNAL void jobq__store_rollback(struct jobq__db *db);
+
+/* ---- The log (store.c) ---- */
+
+/* Copies it into the database as far as readers allow; truncate also shortens it. *all is false if
+ * somebody still needs the log. Nobody may write meanwhile. */
+JOBQ__INTERNAL int jobq__store_copy_log(jobq__store *store, bool truncate, bool *all);
+/* Pages in it after the last commit of this connection, or as they were set. */
+JOBQ__INTERNAL int jobq__store_log_pages(const jobq__store *store);
+JOBQ__INTERNAL void jobq__store_set_log_pages(jobq__store *store, int pages);
+/* In a transaction that writes: cuts off what others that were not committed have left behind the
+ * last commit. */
+JOBQ__INTERNAL void jobq__store_trim_log(jobq__store *store);
+/* True if somebody has cut it, though what is in it is not in the database. */
+JOBQ__INTERNAL bool jobq__store_log_is_cut(jobq__store *store, const struct jobq__files *files);
 
 /* ---- The file (store_read.c) ---- */
 

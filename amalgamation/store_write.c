@@ -177,6 +177,7 @@ JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db) {
     if (jobq__db_in_transaction(db)) rc = jobq__db_do(db, JOBQ__SQL_ROLLBACK);
     if (rc == JOBQ_OK) rc = jobq__db_do(db, JOBQ__SQL_BEGIN);
     if (rc != JOBQ_OK) return rc;
+    db->lost = false;
     rc = jobq__schema_unlearn(db);
     if (rc != JOBQ_OK) jobq__store_rollback(db);
     return rc;

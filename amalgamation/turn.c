@@ -39,13 +39,13 @@ static void jobq__turn_ask(jobq *q) {
     turn->asked = asked;
 }
 
-JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist) {
+JOBQ__INTERNAL int jobq__turn_begin(jobq *q, jobq__store *db, bool insist) {
     struct jobq__turn *turn = &q->turn;
     int rc;
     if (turn->away_us && !insist && jobq__clock_mono_us() < turn->away_us) return JOBQ__TAKEN;
     rc = jobq__store_begin(db);
     if (rc == JOBQ_BUSY) {
-        jobq__turn_taken(q, db->sqlite_code);
+        jobq__turn_taken(q, jobq__store_reason(db).sqlite_code);
         jobq__turn_ask(q);
         return JOBQ__TAKEN;
     }
@@ -69,7 +69,7 @@ JOBQ__INTERNAL void jobq__turn_pause(const jobq *q, int64_t *pause_us, int64_t n
     jobq__os_sleep_us(JOBQ__MIN(*pause_us, until_us - now_us));
 }
 
-JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t until_us) {
+JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, jobq__store *db, int64_t until_us) {
     int64_t pause_us = 0, now_us;
     int rc;
     for (;;) {

@@ -31,10 +31,10 @@
 
 /* BEGIN IMMEDIATE on db. JOBQ__TAKEN: somebody else has the file, or it is their turn; nothing has
  * happened. insist: even if it is their turn. */
-JOBQ__INTERNAL int jobq__turn_begin(jobq *q, struct jobq__db *db, bool insist);
+JOBQ__INTERNAL int jobq__turn_begin(jobq *q, jobq__store *db, bool insist);
 
 /* The same, looking again until until_us: then JOBQ_BUSY. */
-JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, struct jobq__db *db, int64_t until_us);
+JOBQ__INTERNAL int jobq__turn_begin_within(jobq *q, jobq__store *db, int64_t until_us);
 
 /* The longest pause between two looks: the shorter, the more turns it has missed. */
 JOBQ__INTERNAL int64_t jobq__turn_pause_max_us(const jobq *q);
