@@ -32,7 +32,8 @@ flags_modules = -DJOBQ_MODULES -DJOBQ_TEST_SCALE=4
 optimised_tests = $(if $(filter asan ubsan tsan,$(variant)),-O1,-O0)
 our_flags = -std=c99 -O2 -g $(warnings) -pthread $(flags_$(variant)) $(sqlite_include)
 compile = $(CC) $(our_flags) $(CPPFLAGS) $(CFLAGS)
-compile_test = $(CC) $(our_flags) $(optimised_tests) -iquote tests/rig $(CPPFLAGS) $(CFLAGS)
+compile_test = $(CC) $(our_flags) $(optimised_tests) -iquote tests/rig -iquote . \
+    $(CPPFLAGS) $(CFLAGS)
 link = $(LDFLAGS) $(sqlite_library) -pthread $(LDLIBS)
 show = @echo '  $@';
 depend = -MMD -MP -MF $@.d -MT $@

@@ -5,7 +5,10 @@
  * memory; what a caller was refused is not in it; and no outcome waits for the jobs in it. */
 #include "helpers.h"
 
-enum { WORKERS = 8, CLAIMED_MAX = 640 }; /* claimed: 384, and 256 out of order */
+#include "amalgamation/limits.h"
+
+/* Claimed: a ring, and a batch out of order. */
+enum { WORKERS = 8, CLAIMED_MAX = JOBQ__RING + JOBQ__BATCH };
 
 #define POOL ((jobq_options){.workers = WORKERS, .durability = JOBQ_RELAXED})
 

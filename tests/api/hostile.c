@@ -5,6 +5,8 @@
  * nothing wrong. tests/fault/hostile.c damages by the thousand what this table cannot list. */
 #include "hostile.h"
 
+#include "amalgamation/limits.h"
+
 /* What is done to the good file, and what the sentence has to name. */
 struct damage {
     const char *sql, *table, *column;
@@ -291,8 +293,10 @@ static const struct disagreement disagreements[] = {
       " WHERE prune_at IS NOT NULL", "jobq_job", "prune_at does not agree"}, true, NULL},
     {"jobq_finished",
      {"UPDATE jobq_job SET state = 0, lane = 2, finished_at = NULL, prune_at = NULL"
-      " WHERE prune_at IS NOT NULL", "jobq_job", "is not where an index says"}, false,
-     NULL},
+      " WHERE prune_at IS NOT NULL",
+      /* In slices the second entry of a row that is gone is met by SQLite. */
+      JOBQ__SIZE("jobq_job", "SQLite"), JOBQ__SIZE("is not where an index says", "malformed")},
+     false, NULL},
 };
 
 /* For as long as sql runs the index covers no row. */
@@ -352,7 +356,10 @@ static void run_in_child(void *arg) {
     start(q);
     while (stats_of(q).failed_code == JOBQ_OK) test_pause_ms(1);
     CHECK_CODE(jobq_enqueue(q, &(jobq_job){.kind = "mail"}, NULL, &told), JOBQ_CORRUPT);
-    if (!CHECK(strstr(told.text, "is not where an index says"))) test_note("%s", told.text);
+    /* Or the second entry stands in another walk than the first. */
+    if (!CHECK(strstr(told.text, "is not where an index says")
+               || (JOBQ__BATCH < 40 && strstr(told.text, "lane does not agree"))))
+        test_note("%s", told.text);
     jobq_close(&q);
 }
 

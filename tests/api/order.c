@@ -5,6 +5,8 @@
  * holds the workers inside handlers while jobs are queued, so nothing depends on timing. */
 #include "helpers.h"
 
+#include "amalgamation/limits.h"
+
 #include <sched.h>
 
 static bool open_trace(fixture *f, trace **t, jobq_options options) {
@@ -191,19 +193,19 @@ TEST(jobs_run_at_their_time) {
     close_trace(&f, t);
 }
 
-/* Goal: what becomes due at the same moment is ordered by priority. Method: three scheduled
- * jobs, one time. */
+/* Goal: what becomes due at the same moment is ordered by priority. Method: as many scheduled jobs
+ * as are made ready together, three at most, one time; the most urgent is stored last. */
 TEST(jobs_due_together_run_by_priority) {
     fixture f;
     trace *t;
-    int64_t ids[3];
+    enum { N = JOBQ__MIN(3, JOBQ__BATCH) };
+    int64_t ids[N];
     REQUIRE(open_trace(&f, &t, STEP));
-    ids[2] = put_job(f.q, (jobq_job){.kind = "k", .delay_ms = 1000, .priority = 9});
-    ids[1] = put_job(f.q, (jobq_job){.kind = "k", .delay_ms = 1000, .priority = 4});
-    ids[0] = put_job(f.q, (jobq_job){.kind = "k", .delay_ms = 1000, .priority = -4});
+    for (int i = N - 1; i >= 0; i--)
+        ids[i] = put_job(f.q, (jobq_job){.kind = "k", .delay_ms = 1000, .priority = 7 * i - 4});
     advance(f.q, 1000);
-    REQUIRE_INT(t->n, 3);
-    for (int i = 0; i < 3; i++) CHECK_INT(t->rows[i].id, ids[i]);
+    REQUIRE_INT(t->n, N);
+    for (int i = 0; i < N; i++) CHECK_INT(t->rows[i].id, ids[i]);
     close_trace(&f, t);
 }
 

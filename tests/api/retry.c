@@ -5,6 +5,8 @@
  * known to the millisecond. */
 #include "helpers.h"
 
+#include "amalgamation/limits.h"
+
 /* Runs the job's next attempt, wherever it lies, and returns what is known afterwards. */
 static jobq_info next_attempt(fixture *f, int64_t id) {
     if (look(f->q, id).scheduled) {
@@ -965,10 +967,10 @@ TEST(pruning_leaves_unfinished_jobs) {
 }
 
 /* Goal: however many jobs have grown old, a step that runs none drops some of them and returns; a
- * call that works until nothing is due drops them all. Method: the clock alone is moved on; a slice
- * has 500 rows, and a step takes one before and one after. */
+ * call that works until nothing is due drops them all. Method: the clock alone is moved on; a step
+ * takes one slice before and one after. */
 TEST(step_prunes_in_slices) {
-    enum { N = 2100, SLICE = 500 };
+    enum { SLICE = JOBQ__PRUNE_ROWS, N = 4 * SLICE + 100 };
     fixture f;
     int ran = 0;
     REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .keep_done_ms = JOBQ_HOUR,

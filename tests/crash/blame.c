@@ -12,13 +12,15 @@
  * Counted: chances lost, by every job after every death; starts of the guilty ones. */
 #include "crash_lives.h"
 
+#include "amalgamation/limits.h"
+
 enum {
     BESIDE = 5,    /* good jobs that run while a suspect stays */
     SEEDS = 60,
     TEAM = 4,      /* run when the guilty one strikes */
     FRONT_MAX = 270, /* short ones: the faster they are, the more is claimed ahead */
     BEHIND = 120,
-    CLAIMED = 64,  /* at the moment of a death: many more than run */
+    CLAIMED = JOBQ__MIN(64, JOBQ__RING - 1), /* at the moment of a death: more than run, or many */
     CHANCES = 3
 };
 

@@ -12,8 +12,8 @@
  *   crashes >= crashes_max       such a job fails when its turn comes
  *   due                          its time has come, by an earlier clock that may have been set back
  *                                since; a job is never early again
- *   due_unsure                   it had come when the clock was set back, but perhaps the queue had
- *                                not looked by then
+ *   due_unsure                   it has come, but perhaps the queue has not made it ready: it had
+ *                                not looked when the clock was set back, or others were before it
  *
  * Two times: wall is what a clock shows and what stands in a file, monotonic is what passes; when a
  * clock is set only the first changes. */
@@ -160,13 +160,13 @@ static inline bool model_ready(const struct model_rules *rules, const struct mod
         && !model_doomed(rules, job);
 }
 
-/* The one that has to start next in a line; NULL if none is certainly ready. */
+/* The one that has to start next in a line; NULL if none was certainly made ready. */
 static inline struct model_job *model_head(struct model *m, const struct model_rules *rules,
                                            int line, int64_t now_ms) {
     struct model_job *head = NULL;
     for (int i = 0; i < m->count; i++) {
         struct model_job *job = &m->jobs[i];
-        if (model_line(job) != line || !model_ready(rules, job, now_ms)) continue;
+        if (model_line(job) != line || !model_ready(rules, job, now_ms) || !job->due) continue;
         if (rules->kinds[job->spec.kind].unsure) continue;
         if (!head || model_before(job, head)) head = job;
     }
@@ -185,12 +185,6 @@ static inline int64_t model_next_wake(const struct model *m, int64_t now_ms) {
     return next_ms;
 }
 
-/* The queue has looked at what is due. */
-static inline void model_promote(struct model *m, int64_t now_ms) {
-    for (int i = 0; i < m->count; i++)
-        if (model_its_time(&m->jobs[i], now_ms)) m->jobs[i].due = true;
-}
-
 /* The clock shows now_ms, perhaps an earlier time than before. */
 static inline void model_set_back(struct model *m, int64_t now_ms) {
     for (int i = 0; i < m->count; i++) {
@@ -206,6 +200,32 @@ static inline void model_step(struct model *m, int64_t now_ms) {
         if (job->state != JOBQ_STATE_PENDING || job->due || job->run_at_ms > now_ms) continue;
         job->due_unsure = true;
     }
+}
+
+/* How many may become ready before this one, by run time. */
+static inline int model_due_before(const struct model *m, const struct model_job *job,
+                                   int64_t now_ms) {
+    int count = 0;
+    for (int i = 0; i < m->count; i++) {
+        const struct model_job *other = &m->jobs[i];
+        if (other->state != JOBQ_STATE_PENDING || other->due || other->run_at_ms > now_ms) continue;
+        count += other->run_at_ms < job->run_at_max_ms
+              || (other->run_at_ms == job->run_at_max_ms && other->id < job->id);
+    }
+    return count;
+}
+
+/* The queue has looked at what is due, and has made at least the first few of it ready. */
+static inline void model_promote(struct model *m, int64_t now_ms, int few) {
+    struct model_job *ready[MODEL_JOBS];
+    int count = 0;
+    for (int i = 0; i < m->count; i++) {
+        struct model_job *job = &m->jobs[i];
+        if (job->due || !model_its_time(job, now_ms)) continue;
+        if (model_due_before(m, job, now_ms) < few) ready[count++] = job;
+        else job->due_unsure = true;
+    }
+    while (count > 0) ready[--count]->due = true;
 }
 
 /* ---- The end of a job ---- */

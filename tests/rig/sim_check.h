@@ -5,6 +5,8 @@
 
 #include "sim.h"
 
+#include "amalgamation/limits.h"
+
 static const char *const sim_kinds[MODEL_KINDS] = {"mail", "thumb", "sync", "pay", "late"};
 static const char *const sim_queues[MODEL_QUEUES] = {"default", "slow", "urgent"};
 static const char *const sim_keys[] = {"a", "b", "alice@example.com", "\xc3\xa9t\xc3\xa9"};
@@ -98,10 +100,10 @@ static inline void sim_note_delay(const struct model_job *job, int64_t delay_ms)
     sim.delays[at].delay_ms = delay_ms;
 }
 
-/* The queue has looked; on a full disk it makes a few jobs ready at a time. */
-static inline void sim_promote(int64_t now_ms) {
+/* The queue has looked: a transaction makes a batch ready, and on a full disk perhaps less. */
+static inline void sim_promote(int64_t now_ms, int batch) {
     if (sim.tight) model_step(&sim.m, now_ms);
-    else model_promote(&sim.m, now_ms);
+    else model_promote(&sim.m, now_ms, batch);
 }
 
 /* What was open is known now. */

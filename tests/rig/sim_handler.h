@@ -112,7 +112,7 @@ static inline void sim_begin_run(jobq_run *run) {
                    sim.run.id);
     sim_check_clock(now_ms);
     if (!sim_over()) sim_remember(false);
-    sim_promote(now_ms);
+    sim_promote(now_ms, JOBQ__BATCH);
     job = model_find(&sim.m, id);
     sim_check_start(job, id, now_ms);
     if (sim_over()) return;

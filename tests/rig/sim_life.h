@@ -146,7 +146,8 @@ static inline bool sim_ran(const char *name, int code, int64_t ran, int64_t look
     if (sim.run.id && !sim_trouble())
         sim_broken("job %" PRId64 " is not settled after %s", sim.run.id, name);
     sim_hear();
-    sim_promote(looked_ms);
+    /* A step that has run a job has looked before that. */
+    if (!sim.stepping || ran == 0) sim_promote(looked_ms, MODEL_JOBS);
     return !sim_over();
 }
 
