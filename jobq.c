@@ -45,6 +45,8 @@
  *     store_read.c    what reads rows: get, list, count
  *
  *   runtime
+ *     gate.h          what a job passes on its way from waiting to claimed
+ *     gate.c          what a job passes on its way from waiting to claimed
  *     event.h         events after commit, in order, one deliverer
  *     event.c         events after commit, in order, one deliverer
  *     registry.h      names to kinds and queues
@@ -67,13 +69,20 @@
  *     ring.c          the ordered window of claimed jobs
  *     tx.h            what one transaction does: settle, store, promote, claim
  *     tx.c            a transaction's life: open, reset, mark, undo, and what COMMIT makes true
+ *     door.h          the one way from state to state: every change of every job
+ *     door.c          the one way from state to state: every change of every job
  *     tx_settle.c     what becomes of a job: outcomes are written, jobs end
- *     tx_order.c      where a job stands: its lane, its order, new jobs put in their place
+ *     tx_order.c      where a job stands: before which gate, in which lane, in what order
+ *     tx_enqueue.c    names get ids, and new jobs their place
  *     tx_claim.c      what fills the ring: promote, park, claim, and the claims row
  *     commit.h        one transaction for a group: who leads it, and what a failure takes along
  *     commit.c        one transaction for a group: who leads it, and what a failure takes along
  *     run.h           one run of one job, as its handler sees it
  *     run.c           one run of one job, as its handler sees it
+ *     alter.h         what callers change of a job: cancel, try again, delete
+ *     alter.c         what callers change of a job: cancel, try again, delete
+ *     recover.h       what the owner before left claimed goes back
+ *     recover.c       what the owner before left claimed goes back
  *     pool.h          workers: take, run, hand in
  *     pool.c          workers: take, run, hand in
  *     scheduler.h     the scheduler thread, the wheel's actions, step and advance
@@ -84,7 +93,7 @@
  *   api
  *     config.h        defaults and checks of what the caller gives
  *     config.c        defaults and checks of what the caller gives
- *     api.h           the door: every public call goes in and out through it
+ *     api.h           the porch: every public call goes in and out through it
  *     api.c           open, start, stop, close, register
  *     api_jobs.c      enqueue, cancel, retry, delete, look inside, time
  *     api_wait.c      waits for a job, and says what it waits for
@@ -3932,9 +3941,11 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE id = ?1") \
     X(CLAIM, JOBQ__TEXT_CLAIM " WHERE id BETWEEN ?1 AND ?2 AND state = 0") \
     X(CLAIM_ONE, JOBQ__TEXT_CLAIM " WHERE id = ?1 AND state = 0") \
-    X(MOVE, "UPDATE jobq_job SET lane = ?2, ord = ?3 WHERE id = ?1 AND state = 0") \
-    X(GIVE_BACK, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, runs = runs - 1" \
-                 " WHERE id = ?1 AND state = 1") \
+    /* Where a time is the same, created_at may still be NULL for it. */ \
+    X(PLACE, "UPDATE jobq_job SET state = 0, lane = ?4, ord = ?5, run_at = ?6, attempt = ?7," \
+             " runs = ?8, crashes = ?9, delay_ms = ?10, side = (side | ?11) & ~4," \
+             " created_at = iif(run_at = ?6, created_at, coalesce(created_at, run_at))," \
+             " finished_at = NULL, prune_at = NULL WHERE id = ?1 AND state = ?2 AND runs = ?3") \
     X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2") \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
@@ -3942,18 +3953,11 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(CLAIMS_GET, "SELECT one, ids, last_id FROM jobq_claims") \
     /* settle */ \
     X(DROP_RUNS, "DELETE FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
-    X(DROP_ONE, "DELETE FROM jobq_job WHERE id = ?1 AND state = 1 AND runs = ?2") \
+    X(DROP_ONE, "DELETE FROM jobq_job WHERE id = ?1 AND state = ?2 AND runs = ?3") \
     X(FINISH_RUNS, "UPDATE jobq_job SET state = ?4, finished_at = ?5, prune_at = ?6" \
                    " WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
-    X(REQUEUE, "UPDATE jobq_job SET state = 0, lane = ?3, ord = ?4, run_at = ?5, attempt = ?6," \
-               " delay_ms = ?7, crashes = ?8, side = (side | ?9) & ~4," \
-               " created_at = coalesce(created_at, run_at)" \
-               " WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(END, "UPDATE jobq_job SET state = ?2, lane = NULL, finished_at = ?3, prune_at = ?4," \
            " side = (side | ?5) & ~4 WHERE id = ?1 AND state = ?6 AND runs = ?7") \
-    X(REVIVE, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, run_at = ?4, attempt = 1," \
-              " crashes = 0, delay_ms = 0, finished_at = NULL, prune_at = NULL, side = side & ~4," \
-              " created_at = coalesce(created_at, run_at) WHERE id = ?1 AND state = ?5") \
     X(WISH, "UPDATE jobq_job SET side = side | 4 WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(FORGIVE, "UPDATE jobq_job SET crashes = 0, side = side | ?3" \
                " WHERE id = ?1 AND state = 1 AND runs = ?2") \
@@ -5921,10 +5925,9 @@ JOBQ__INTERNAL int jobq__store_row(struct jobq__db *db, int64_t id, struct jobq_
 
 JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t last,
                                      int *changed);
-/* The row must be there and wait. */
-JOBQ__INTERNAL int jobq__store_move(struct jobq__db *db, int64_t id, int64_t lane, int ord);
-JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_t lane, int ord,
-                                         int *changed);
+/* A row is to wait, from now on or still: row is what it becomes, from and runs the fence. */
+JOBQ__INTERNAL int jobq__store_place(struct jobq__db *db, const struct jobq__row *row, int from,
+                                     int runs, int *changed);
 JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms);
 /* JOBQ_CORRUPT if a row is scheduled in an order that neither of these two looks at. */
 JOBQ__INTERNAL int jobq__store_all_due(struct jobq__db *db);
@@ -5952,23 +5955,16 @@ JOBQ__INTERNAL int jobq__store_drop_runs(struct jobq__db *db, int64_t first, int
 JOBQ__INTERNAL int jobq__store_finish_runs(struct jobq__db *db, int64_t first, int64_t last,
                                            int runs, int state, int64_t now_ms,
                                            int64_t prune_at_ms, int *changed);
-/* row: id, runs (the fence), and what the row becomes. */
-JOBQ__INTERNAL int jobq__store_requeue(struct jobq__db *db, const struct jobq__row *row, int ord,
-                                       int *changed);
-/* Ends a job in any way; the fence is from and runs. */
-JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from, int runs,
-                                      int state, int64_t now_ms, int64_t prune_at_ms, int side,
-                                      int *changed);
-/* The row must be there, in the state from: ended or waiting. */
-JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int from, int64_t lane,
-                                      int ord, int64_t run_at_ms);
+/* Ends a job in any way; side is added to what stands beside it. */
+JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, const struct jobq__row *was, int state,
+                                      int64_t now_ms, int64_t prune_at_ms, int side, int *changed);
 /* Writes down that a running job is to be cancelled, whatever becomes of the process. */
 JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed);
 JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int runs, int side,
                                        int *changed);
-/* Deletes what stands beside a row, and also the row, which must be there. */
+/* Deletes a row, and what stands beside one. */
+JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, const struct jobq__row *was, int *changed);
 JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side);
-JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
 /* Frees the key of a job that ended, if it has one. */
 JOBQ__INTERNAL int jobq__store_key_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
 
@@ -6592,10 +6588,8 @@ JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__ro
     while (done < count && rc == JOBQ_OK) {
         size_t part = count - done >= JOBQ__INSERT_ROWS ? JOBQ__INSERT_ROWS : 1;
         sqlite3_stmt *s = jobq__db_get(db, part > 1 ? JOBQ__SQL_INSERT_MANY : JOBQ__SQL_INSERT);
-        for (i = 0; s && i < part; i++) {
-            jobq__assert(jobq__state_legal(JOBQ__NEW, rows[done + i].state));
+        for (i = 0; s && i < part; i++)
             jobq__store_bind_row(s, (int)i * JOBQ__ROW_PARAMETERS, &rows[done + i]);
-        }
         rc = jobq__db_step(db, s);
         done += part;
     }
@@ -6781,28 +6775,32 @@ JOBQ__INTERNAL int jobq__store_row(struct jobq__db *db, int64_t id, struct jobq_
 JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t last,
                                      int *changed) {
     sqlite3_stmt *s = jobq__db_get(db, first == last ? JOBQ__SQL_CLAIM_ONE : JOBQ__SQL_CLAIM);
-    jobq__assert(jobq__state_legal(JOBQ__WAITING, JOBQ__CLAIMED));
     if (s) sqlite3_bind_int64(s, 1, first);
     if (s && first != last) sqlite3_bind_int64(s, 2, last);
     return jobq__store_change(db, s, changed);
 }
 
-static sqlite3_stmt *jobq__store_bind_lane(struct jobq__db *db, enum jobq__sql which, int64_t id,
-                                           int64_t lane, int ord) {
-    sqlite3_stmt *s = jobq__store_bind_ids(db, which, id, lane);
-    if (s) sqlite3_bind_int(s, 3, ord);
+static sqlite3_stmt *jobq__store_bind_fence(struct jobq__db *db, enum jobq__sql which, int64_t id,
+                                            int state, int runs) {
+    sqlite3_stmt *s = jobq__store_bind_ids(db, which, id, state);
+    if (s) sqlite3_bind_int(s, 3, runs);
     return s;
 }
 
-JOBQ__INTERNAL int jobq__store_move(struct jobq__db *db, int64_t id, int64_t lane, int ord) {
-    return jobq__store_change_row(db, jobq__store_bind_lane(db, JOBQ__SQL_MOVE, id, lane, ord), id);
-}
-
-JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_t lane, int ord,
-                                         int *changed) {
-    jobq__assert(jobq__state_legal(JOBQ__CLAIMED, JOBQ__WAITING));
-    return jobq__store_change(db, jobq__store_bind_lane(db, JOBQ__SQL_GIVE_BACK, id, lane, ord),
-                              changed);
+JOBQ__INTERNAL int jobq__store_place(struct jobq__db *db, const struct jobq__row *row, int from,
+                                     int runs, int *changed) {
+    sqlite3_stmt *s = jobq__store_bind_fence(db, JOBQ__SQL_PLACE, row->id, from, runs);
+    if (s) {
+        sqlite3_bind_int64(s, 4, row->lane);
+        sqlite3_bind_int(s, 5, row->lane > JOBQ__LANE_SCHEDULED ? row->priority : 0);
+        sqlite3_bind_int64(s, 6, row->run_at_ms);
+        sqlite3_bind_int(s, 7, row->attempt);
+        sqlite3_bind_int(s, 8, row->runs);
+        sqlite3_bind_int(s, 9, row->crashes);
+        sqlite3_bind_int64(s, 10, row->delay_ms);
+        sqlite3_bind_int(s, 11, row->side);
+    }
+    return jobq__store_change(db, s, changed);
 }
 
 JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms) {
@@ -6897,21 +6895,21 @@ JOBQ__INTERNAL int jobq__store_nobodys(struct jobq__db *db, int64_t id) {
 
 JOBQ__INTERNAL int jobq__store_drop_runs(struct jobq__db *db, int64_t first, int64_t last,
                                          int runs, int *changed) {
-    sqlite3_stmt *s;
-    if (first == last) {
-        s = jobq__store_bind_ids(db, JOBQ__SQL_DROP_ONE, first, runs);
-    } else {
-        s = jobq__store_bind_ids(db, JOBQ__SQL_DROP_RUNS, first, last);
-        if (s) sqlite3_bind_int(s, 3, runs);
-    }
+    sqlite3_stmt *s = jobq__store_bind_ids(db, JOBQ__SQL_DROP_RUNS, first, last);
+    if (s) sqlite3_bind_int(s, 3, runs);
     return jobq__store_change(db, s, changed);
+}
+
+JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, const struct jobq__row *was,
+                                    int *changed) {
+    return jobq__store_change(db, jobq__store_bind_fence(db, JOBQ__SQL_DROP_ONE, was->id,
+                                                         was->state, was->runs), changed);
 }
 
 JOBQ__INTERNAL int jobq__store_finish_runs(struct jobq__db *db, int64_t first, int64_t last,
                                            int runs, int state, int64_t now_ms,
                                            int64_t prune_at_ms, int *changed) {
     sqlite3_stmt *s = jobq__store_bind_ids(db, JOBQ__SQL_FINISH_RUNS, first, last);
-    jobq__assert(jobq__state_legal(JOBQ__CLAIMED, state));
     if (s) {
         sqlite3_bind_int(s, 3, runs);
         sqlite3_bind_int(s, 4, state);
@@ -6921,48 +6919,19 @@ JOBQ__INTERNAL int jobq__store_finish_runs(struct jobq__db *db, int64_t first, i
     return jobq__store_change(db, s, changed);
 }
 
-JOBQ__INTERNAL int jobq__store_requeue(struct jobq__db *db, const struct jobq__row *row, int ord,
-                                       int *changed) {
-    sqlite3_stmt *s = jobq__store_bind_ids(db, JOBQ__SQL_REQUEUE, row->id, row->runs);
-    jobq__assert(jobq__state_legal(JOBQ__CLAIMED, JOBQ__WAITING));
-    if (s) {
-        sqlite3_bind_int64(s, 3, row->lane);
-        sqlite3_bind_int(s, 4, ord);
-        sqlite3_bind_int64(s, 5, row->run_at_ms);
-        sqlite3_bind_int(s, 6, row->attempt);
-        sqlite3_bind_int64(s, 7, row->delay_ms);
-        sqlite3_bind_int(s, 8, row->crashes);
-        sqlite3_bind_int(s, 9, row->side);
-    }
-    return jobq__store_change(db, s, changed);
-}
-
-JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from, int runs,
-                                      int state, int64_t now_ms, int64_t prune_at_ms, int side,
-                                      int *changed) {
+JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, const struct jobq__row *was, int state,
+                                      int64_t now_ms, int64_t prune_at_ms, int side, int *changed) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_END);
-    jobq__assert(jobq__state_legal(from, state));
     if (s) {
-        sqlite3_bind_int64(s, 1, id);
+        sqlite3_bind_int64(s, 1, was->id);
         sqlite3_bind_int(s, 2, state);
         sqlite3_bind_int64(s, 3, now_ms);
         sqlite3_bind_int64(s, 4, prune_at_ms);
         sqlite3_bind_int(s, 5, side);
-        sqlite3_bind_int(s, 6, from);
-        sqlite3_bind_int(s, 7, runs);
+        sqlite3_bind_int(s, 6, was->state);
+        sqlite3_bind_int(s, 7, was->runs);
     }
     return jobq__store_change(db, s, changed);
-}
-
-JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int from, int64_t lane,
-                                      int ord, int64_t run_at_ms) {
-    sqlite3_stmt *s = jobq__store_bind_lane(db, JOBQ__SQL_REVIVE, id, lane, ord);
-    jobq__assert(jobq__state_legal(from, JOBQ__WAITING) && from != JOBQ__CLAIMED);
-    if (s) {
-        sqlite3_bind_int64(s, 4, run_at_ms);
-        sqlite3_bind_int(s, 5, from);
-    }
-    return jobq__store_change_row(db, s, id);
 }
 
 JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed) {
@@ -6991,13 +6960,6 @@ JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int6
     int rc = jobq__store_key_drop(db, kind, id, side);
     if (rc == JOBQ_OK && side) rc = jobq__store_step_id(db, JOBQ__SQL_EXTRA_DROP, id);
     return rc;
-}
-
-JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t id, int side) {
-    int rc = jobq__store_drop_side(db, kind, id, side);
-    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_DROP);
-    if (s) sqlite3_bind_int64(s, 1, id);
-    return rc == JOBQ_OK ? jobq__store_change_row(db, s, id) : rc;
 }
 
 JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq__extra what,
@@ -7043,6 +7005,12 @@ JOBQ__INTERNAL int jobq__store_extra_max(struct jobq__db *db, int64_t *id) {
 
 /* ---- Housekeeping ---- */
 
+static int jobq__store_drop_ended(struct jobq__db *db, int64_t id) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_DROP);
+    if (s) sqlite3_bind_int64(s, 1, id);
+    return jobq__store_change_row(db, s, id);
+}
+
 static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int64_t a,
                                   int64_t b, int *count, int64_t *last_id) {
     struct {
@@ -7061,7 +7029,8 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
     jobq__db_reset(s);
     /* A key went when its job ended. */
     for (i = 0; i < n && rc == JOBQ_OK; i++) {
-        rc = jobq__store_drop(db, 0, rows[i].id, rows[i].side & ~JOBQ__SIDE_KEY);
+        rc = jobq__store_drop_side(db, 0, rows[i].id, rows[i].side & ~JOBQ__SIDE_KEY);
+        if (rc == JOBQ_OK) rc = jobq__store_drop_ended(db, rows[i].id);
         *last_id = JOBQ__MAX(*last_id, rows[i].id);
     }
     *count += n;
@@ -7550,6 +7519,89 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
     return rc;
 }
 
+/*==== gate.h ====*/
+/* gate.h - what a job passes on its way from waiting to claimed. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/gate.h"
+#endif
+#ifndef JOBQ__GATE_H
+#define JOBQ__GATE_H
+
+/* #include "os.h" */
+
+/* Design note.
+ *
+ * A job that is due waits for at most a few things, and each of them is a gate: its kind, which is
+ * shut until a handler is registered; the line of the suspects, which lets one pass at a time; its
+ * queue. A gate knows how many may be claimed at a time and how many are; it stores nothing: what
+ * it holds is rebuilt from the claims row, when its process opens the file.
+ *
+ *   shut -> open      open    (a handler is registered)
+ *   held + 1          enter   (a job is claimed: tx_hold)
+ *   held - 1          leave   (it is settled, given back, taken out of the ring: tx_let)
+ *
+ * Invariants: held is the number of jobs claimed that have passed it, as the transaction under way
+ * leaves it (tx_check counts); never below 0. It may be above the capacity, when that was lowered.
+ * Which gates a job has to pass is said in one place only: jobq__tx_due_lane (tx_order.c).
+ *
+ * All but shut is guarded by the baton. */
+
+#define JOBQ__GATE_WIDE INT32_MAX /* as many as like */
+
+struct jobq__gate {
+    int32_t shut;       /* atomic: nobody passes; read without the baton, too */
+    int32_t capacity;   /* jobs that may be claimed at a time */
+    int32_t held;       /* and are */
+};
+
+JOBQ__INTERNAL void jobq__gate_init(struct jobq__gate *gate, int32_t capacity, bool shut);
+JOBQ__INTERNAL void jobq__gate_open(struct jobq__gate *gate);
+JOBQ__INTERNAL bool jobq__gate_is_shut(const struct jobq__gate *gate);
+/* How many more jobs may pass it now. */
+JOBQ__INTERNAL int32_t jobq__gate_room(const struct jobq__gate *gate);
+JOBQ__INTERNAL void jobq__gate_enter(struct jobq__gate *gate);
+JOBQ__INTERNAL void jobq__gate_leave(struct jobq__gate *gate);
+
+#endif
+
+/*==== gate.c ====*/
+/* gate.c - what a job passes on its way from waiting to claimed. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/gate.c"
+#endif
+/* #include "gate.h" */
+
+JOBQ__INTERNAL void jobq__gate_init(struct jobq__gate *gate, int32_t capacity, bool shut) {
+    jobq__assert(capacity > 0);
+    gate->shut = shut;
+    gate->capacity = capacity;
+    gate->held = 0;
+}
+
+JOBQ__INTERNAL void jobq__gate_open(struct jobq__gate *gate) {
+    jobq__os_store(&gate->shut, 0);
+}
+
+JOBQ__INTERNAL bool jobq__gate_is_shut(const struct jobq__gate *gate) {
+    return jobq__os_load(&gate->shut) != 0;
+}
+
+JOBQ__INTERNAL int32_t jobq__gate_room(const struct jobq__gate *gate) {
+    if (jobq__gate_is_shut(gate)) return 0;
+    if (gate->capacity == JOBQ__GATE_WIDE) return JOBQ__GATE_WIDE;
+    return JOBQ__MAX(gate->capacity - gate->held, 0);
+}
+
+JOBQ__INTERNAL void jobq__gate_enter(struct jobq__gate *gate) {
+    jobq__assert(gate->held >= 0 && gate->held < INT32_MAX);
+    gate->held++;
+}
+
+JOBQ__INTERNAL void jobq__gate_leave(struct jobq__gate *gate) {
+    jobq__assert(gate->held > 0);
+    gate->held--;
+}
+
 /*==== event.h ====*/
 /* event.h - events after commit, in order, one deliverer. */
 #ifdef JOBQ_LINES
@@ -7863,6 +7915,7 @@ JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events) {
 #ifndef JOBQ__REGISTRY_H
 #define JOBQ__REGISTRY_H
 
+/* #include "gate.h" */
 /* #include "list.h" */
 /* #include "store.h" */
 
@@ -7873,21 +7926,32 @@ JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events) {
  * baton, but for what says otherwise. Only committed names enter: those that a transaction adds
  * are kept beside it until its COMMIT (tx.c), so a rollback leaves nothing behind here. */
 
-struct jobq__name {
-    struct jobq__name *next;    /* same bucket */
+/* What runs a job. */
+struct jobq__kind {
     int64_t id;
-    char text[JOBQ_NAME_MAX + 1];
+    jobq_kind spec;             /* written before its gate opens, then constant */
+    struct jobq__gate gate;     /* shut while no handler is registered */
+    struct jobq__link parked;   /* in core's list while rows of it may stand before its gate */
+};
 
-    /* As a kind: */
-    jobq_kind spec;             /* written before handled, then constant */
-    int32_t handled;            /* atomic */
-    struct jobq__link parked;   /* in core's list while rows of it may stand parked */
-
-    /* As a queue, or as the lane of the suspects: */
+/* A line of ready jobs, which start in order: a queue's, or that of the suspects. */
+struct jobq__lane {
+    int64_t id;
+    const char *text;
+    struct jobq__gate gate;     /* its own: who waits for it waits here */
+    bool unordered;             /* I2 of tx.h does not bind it: one at a time, as they are found */
     struct jobq__link ready;    /* in core's list while ready rows may stand in the table */
     struct jobq__link ring;     /* its claimed jobs, in order; guarded by pool.mu */
     struct jobq__link turn;     /* in the ring's list of lanes; guarded by pool.mu */
     const struct jobq__row *last_claimed; /* of the transaction under way, or NULL */
+};
+
+struct jobq__name {
+    struct jobq__name *next;    /* same bucket */
+    int64_t id;
+    char text[JOBQ_NAME_MAX + 1];
+    struct jobq__kind kind;
+    struct jobq__lane lane;
 };
 
 struct jobq__registry {
@@ -7903,6 +7967,11 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_by_text(const struct jobq__regi
                                                          const char *text);
 JOBQ__INTERNAL struct jobq__name *jobq__registry_by_id(const struct jobq__registry *registry,
                                                        int64_t id);
+/* The same, by what the name is used for. */
+JOBQ__INTERNAL struct jobq__kind *jobq__registry_kind(const struct jobq__registry *registry,
+                                                      int64_t id);
+JOBQ__INTERNAL struct jobq__lane *jobq__registry_lane(const struct jobq__registry *registry,
+                                                      int64_t id);
 /* Adds a committed name (or returns it if it is there); NULL if memory is out. */
 JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *registry, int64_t id,
                                                      const char *text);
@@ -7943,6 +8012,18 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_by_id(const struct jobq__regist
     return registry->by_id[id];
 }
 
+JOBQ__INTERNAL struct jobq__kind *jobq__registry_kind(const struct jobq__registry *registry,
+                                                      int64_t id) {
+    struct jobq__name *name = jobq__registry_by_id(registry, id);
+    return name ? &name->kind : NULL;
+}
+
+JOBQ__INTERNAL struct jobq__lane *jobq__registry_lane(const struct jobq__registry *registry,
+                                                      int64_t id) {
+    struct jobq__name *name = jobq__registry_by_id(registry, id);
+    return name ? &name->lane : NULL;
+}
+
 static bool jobq__registry_grow(struct jobq__registry *registry, size_t size) {
     struct jobq__name **by_id;
     size_t i;
@@ -7967,10 +8048,14 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
     if (!name) return NULL;
     name->id = id;
     jobq__err_copy_text(name->text, sizeof name->text, text);
-    jobq__list_init(&name->parked);
-    jobq__list_init(&name->ready);
-    jobq__list_init(&name->ring);
-    jobq__list_init(&name->turn);
+    name->kind.id = name->lane.id = id;
+    name->lane.text = name->text;
+    jobq__gate_init(&name->kind.gate, JOBQ__GATE_WIDE, true);
+    jobq__gate_init(&name->lane.gate, JOBQ__GATE_WIDE, false);
+    jobq__list_init(&name->kind.parked);
+    jobq__list_init(&name->lane.ready);
+    jobq__list_init(&name->lane.ring);
+    jobq__list_init(&name->lane.turn);
     name->next = registry->buckets[bucket];
     registry->buckets[bucket] = name;
     registry->by_id[id] = name;
@@ -8036,8 +8121,8 @@ struct jobq__entry {
     struct jobq__link link;     /* ring (pool.mu), handed in (pool.mu), or the transaction's */
     struct jobq__link claimed;  /* core's list of all that is claimed; baton */
     struct jobq__row row;       /* the row as claimed; payload points below */
-    struct jobq__name *kind;
-    struct jobq__name *lane;    /* whose order it is in: its queue, or the suspects */
+    struct jobq__kind *kind;
+    struct jobq__lane *lane;    /* whose order it is in: its queue, or the suspects */
     int32_t cancel;             /* atomic: somebody wants it cancelled */
     bool in_ring;               /* pool.mu */
     bool gone;                  /* baton: settled or taken out by the transaction under way */
@@ -8070,6 +8155,7 @@ struct jobq__tx {
     jobq *q;
     jobq__store *db;            /* on which it is */
     bool of_job;                /* it is a job's transaction */
+    bool blind;                 /* it does not know who handles what: a client's, the recovery's */
     int64_t now_ms, mono_ms;    /* one reading for all that it does */
     struct jobq__link settled;  /* entries handed in; changed under pool.mu, for who looks */
     struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
@@ -8083,12 +8169,10 @@ struct jobq__tx {
     bool may_claim;
     bool ordered;               /* the pool claims, so rows must become ready in order (I2) */
     bool claims_changed, due_stale, single_rows, starved;
-    struct jobq__name *unparked; /* kind whose parked rows are all moved */
+    struct jobq__kind *unparked; /* kind whose parked rows are all moved */
     struct jobq__new_name *new_names; /* added to the table by this transaction */
     size_t new_count, new_capacity;
-    int suspects;               /* claimed here */
     int64_t last_id, next_due_ms, prune_at_ms;
-    int released;               /* suspects settled here */
     struct jobq__row rows[JOBQ__INSERT_ROWS]; /* to be inserted by one statement */
     int rows_count;
     int64_t grows;              /* bytes that it stores: payloads, results, messages */
@@ -8379,13 +8463,12 @@ struct jobq {
     struct jobq__tx tx;
     struct jobq__disk disk;
     struct jobq__registry names;
-    struct jobq__name *suspects;    /* the lane, a name that is no queue's */
+    struct jobq__lane *suspects;    /* their line, whose name is no queue's */
     struct jobq__link ready;        /* lanes where ready rows may stand */
     struct jobq__link parked;       /* kinds registered, whose rows may still stand parked */
     struct jobq__link claimed;      /* entries, in claim order */
     struct jobq__link spare;        /* entries to be used again */
     int spare_count;
-    int suspects_claimed;
     int64_t last_id, next_due_ms;
     int64_t wal_next;           /* pages at which the next checkpoint is due */
     bool look_lanes;            /* the set of lanes may have grown */
@@ -8520,14 +8603,14 @@ JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size) {
     }
     if (!first && asks)
         snprintf(text, size, "the backoff of kind %s still runs, for job %lld",
-                 asks->entry->kind->text, (long long)asks->id);
+                 asks->entry->kind->spec.name, (long long)asks->id);
     if (!first) return false;
     if (others)
         snprintf(text, size, "job %lld of kind %s (and %d more) still runs", (long long)first->id,
-                 first->entry->kind->text, others);
+                 first->entry->kind->spec.name, others);
     else
         snprintf(text, size, "job %lld of kind %s still runs", (long long)first->id,
-                 first->entry->kind->text);
+                 first->entry->kind->spec.name);
     return true;
 }
 
@@ -10239,7 +10322,7 @@ JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id);
 JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring);
 #endif
 /* The last of a lane, or NULL. */
-JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane);
+JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__lane *lane);
 
 #endif
 
@@ -10265,7 +10348,7 @@ JOBQ__INTERNAL int jobq__ring_compare(const struct jobq__row *a, const struct jo
 }
 
 JOBQ__INTERNAL void jobq__ring_put(struct jobq__ring *ring, struct jobq__entry *entry) {
-    struct jobq__name *lane = entry->lane;
+    struct jobq__lane *lane = entry->lane;
     struct jobq__link *place = &lane->ring;
     if (jobq__list_empty(&lane->ring)) jobq__list_append(&ring->lanes, &lane->turn);
     /* From the end: what comes late mostly sorts late. */
@@ -10292,7 +10375,7 @@ JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring) {
     struct jobq__link *turn = ring->lanes.next;
     struct jobq__entry *entry;
     if (turn == &ring->lanes) return NULL;
-    entry = JOBQ__RING_ENTRY(JOBQ__CONTAINER(turn, struct jobq__name, turn)->ring.next);
+    entry = JOBQ__RING_ENTRY(JOBQ__CONTAINER(turn, struct jobq__lane, turn)->ring.next);
     jobq__ring_remove(ring, entry);
     if (!jobq__list_empty(&entry->lane->ring)) {
         jobq__list_remove(turn);
@@ -10301,14 +10384,14 @@ JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring) {
     return entry;
 }
 
-JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane) {
+JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__lane *lane) {
     return lane->ring.prev == &lane->ring ? NULL : JOBQ__RING_ENTRY(lane->ring.prev);
 }
 
 JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id) {
     const struct jobq__link *turn, *link;
     for (turn = ring->lanes.next; turn != &ring->lanes; turn = turn->next) {
-        const struct jobq__name *lane = JOBQ__CONTAINER(turn, const struct jobq__name, turn);
+        const struct jobq__lane *lane = JOBQ__CONTAINER(turn, const struct jobq__lane, turn);
         for (link = lane->ring.next; link != &lane->ring; link = link->next)
             if (JOBQ__CONTAINER(link, const struct jobq__entry, link)->row.id == id) return true;
     }
@@ -10321,7 +10404,7 @@ JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
     int64_t bytes = 0;
     int count = 0;
     for (turn = ring->lanes.next; turn != &ring->lanes; turn = turn->next) {
-        const struct jobq__name *lane = JOBQ__CONTAINER(turn, const struct jobq__name, turn);
+        const struct jobq__lane *lane = JOBQ__CONTAINER(turn, const struct jobq__lane, turn);
         const struct jobq__row *before = NULL;
         if (jobq__list_empty(&lane->ring)) return false;
         for (link = lane->ring.next; link != &lane->ring; link = link->next) {
@@ -10356,7 +10439,7 @@ JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
  *   tx_open     takes the outcomes that were handed in, and resets
  *   tx_reset    before each further attempt: nothing is claimed, nothing taken, counters are zero
  *   tx_settle   writes the outcomes
- *   (requests)  tx_resolve, tx_add, tx_flush, tx_take, tx_ready ... on behalf of callers
+ *   (requests)  tx_resolve, tx_add, door_pass, door_flush ... on behalf of callers
  *   tx_fill     promotes what is due, claims for the ring, rewrites the claims row
  *   COMMIT
  *   tx_applied  only now do caches, counters and ring change, and workers hear of it
@@ -10380,7 +10463,7 @@ struct jobq__tx_mark {
     struct jobq__link *taken, *dropped;
     int64_t serial;
     size_t changes, new_names;
-    int room, over, suspects, released;
+    int room, over;
     int64_t bytes, last_id, next_due_ms, prune_at_ms;
     jobq_stats add;
 };
@@ -10390,10 +10473,11 @@ struct jobq__tx_mark {
 JOBQ__INTERNAL void jobq__tx_init(jobq *q);
 JOBQ__INTERNAL void jobq__tx_fini(jobq *q);
 
-/* What one is for: of a group of requests, with or without the outcomes; or it is a job's. */
-enum jobq__tx_kind { JOBQ__TX_REQUESTS, JOBQ__TX_OUTCOMES, JOBQ__TX_OF_JOB };
+/* What one is for: of a group of requests, with or without the outcomes; or it is a job's, or gives
+ * back what the owner before had claimed. */
+enum jobq__tx_kind { JOBQ__TX_REQUESTS, JOBQ__TX_OUTCOMES, JOBQ__TX_OF_JOB, JOBQ__TX_RECOVERY };
 
-JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, struct jobq__db *db,
+JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, jobq__store *db,
                                   enum jobq__tx_kind kind);
 JOBQ__INTERNAL void jobq__tx_reset(struct jobq__tx *tx);
 /* The disk has room again, within a transaction: what is stored from now on is stored in order. */
@@ -10408,22 +10492,27 @@ JOBQ__INTERNAL void jobq__tx_failed(struct jobq__tx *tx);
 JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mark);
 JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mark *mark);
 
-/* The id of a name, adding it to the table if need be; *name is NULL if it is not committed yet.
+/* ---- Names and new jobs (tx_enqueue.c) ---- */
+
+/* The id of a name, adding it to the table if need be; then the registry hears of it after COMMIT.
  * Fills err for BAD_NAME, and for FULL when there are too many. */
 JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, const char *text, int32_t *id,
-                                    struct jobq__name **name, jobq_error *err);
+                                    jobq_error *err);
 /* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
- * id, is set here. The payload must stay until tx_flush. */
-JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row, struct jobq__name *kind,
-                                struct jobq__name *queue);
-JOBQ__INTERNAL int jobq__tx_flush(struct jobq__tx *tx);
+ * id, is set here. The payload must stay until door_flush. */
+JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row);
+
+/* ---- Places (tx_order.c) ---- */
 
 /* The lane for a job of this kind, queue, time and number of crashes. */
 JOBQ__INTERNAL int32_t jobq__tx_lane(struct jobq__tx *tx, const struct jobq__row *row);
-/* The same if its time has come, whatever the wall shows. */
+/* The same if its time has come, whatever the wall shows: before the first gate that it may not
+ * pass, or ready in its line. */
 JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row);
 /* A row has just become ready in its lane; keeps I2 and I3. */
 JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, const struct jobq__row *row);
+/* Rows may stand ready in that line, wherever in it; keeps I3. */
+JOBQ__INTERNAL void jobq__tx_fills(struct jobq__tx *tx, int64_t lane);
 /* A row now waits in lane 0 until at_ms. */
 JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, int64_t at_ms);
 /* The entry of a claimed job, or NULL; if it has not started it is out of the ring from now on. */
@@ -10448,8 +10537,6 @@ JOBQ__INTERNAL int jobq__tx_key(struct jobq__tx *tx, const struct jobq__row *row
 JOBQ__INTERNAL int jobq__tx_know_claimed(struct jobq__tx *tx);
 /* Moves a slice of rows that were parked for want of a handler; *more: there may be others. */
 JOBQ__INTERNAL int jobq__tx_unpark(struct jobq__tx *tx, int32_t kind, bool *more);
-/* The row is about to end or go: its id stays known, and it may have been the next one due. */
-JOBQ__INTERNAL void jobq__tx_leaves(struct jobq__tx *tx, const struct jobq__row *row);
 /* Whenever a job's transaction goes on after its handler: it may have rolled back to a savepoint of
  * its own, and with it names that this transaction had added. Those are forgotten, before a row
  * gets a number that by now is another name's. */
@@ -10465,18 +10552,18 @@ JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx);
  * without asking the file is asserted. I2 is where rows become ready (tx_ready). */
 JOBQ__INTERNAL void jobq__tx_check(jobq *q);
 
-/* ---- Between the four files ---- */
+/* ---- Between the files ---- */
 
 /* An entry for row, with a copy of its payload; NULL if memory is out. */
 JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
-                                                  struct jobq__name *kind,
-                                                  struct jobq__name *lane);
+                                                  struct jobq__kind *kind,
+                                                  struct jobq__lane *lane);
 JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry);
 /* What the handler said of a failure, or NULL. */
 JOBQ__INTERNAL const char *jobq__tx_text(const struct jobq__entry *entry);
 /* Remembers the last job, in order, that this transaction claims of a lane. */
 JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry);
-JOBQ__INTERNAL bool jobq__tx_handled(struct jobq__tx *tx, int64_t kind);
+JOBQ__INTERNAL bool jobq__tx_handled(const struct jobq__tx *tx, int64_t kind);
 /* A row that cannot be found, or changed, where it was seen: the file is damaged. */
 JOBQ__INTERNAL int jobq__tx_stray(struct jobq__tx *tx, int64_t id);
 /* Adds a name to the table and to those that the registry hears of after COMMIT; *id 0: with a new
@@ -10487,7 +10574,15 @@ JOBQ__INTERNAL int jobq__tx_know(struct jobq__tx *tx, int64_t id);
 /* Its text, or NULL if it is not known. */
 JOBQ__INTERNAL const char *jobq__tx_name_text(const struct jobq__tx *tx, int64_t id);
 /* NULL if the lane's name is not known here. */
-JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(struct jobq__tx *tx, int64_t lane);
+JOBQ__INTERNAL struct jobq__lane *jobq__tx_line(const struct jobq__tx *tx, int64_t lane);
+/* True if row sorts before a job of its line that is claimed already and has not started. */
+JOBQ__INTERNAL bool jobq__tx_before_tail(struct jobq__tx *tx, struct jobq__lane *lane,
+                                         const struct jobq__row *row);
+/* A claimed job holds a place of each gate that it has passed, until it lets go of them. */
+JOBQ__INTERNAL void jobq__tx_hold(struct jobq__entry *entry);
+JOBQ__INTERNAL void jobq__tx_let(struct jobq__entry *entry);
+/* The transaction under way has settled the entry or taken it out; or not, after all. */
+JOBQ__INTERNAL void jobq__tx_gone(struct jobq__entry *entry, bool gone);
 /* Counts an entry among those that this transaction claims. */
 JOBQ__INTERNAL void jobq__tx_claimed(struct jobq__tx *tx, struct jobq__entry *entry);
 /* A job that this very transaction has claimed is not to be run after all. */
@@ -10495,7 +10590,7 @@ JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry
 /* Out of the ring, with pool.mu held. */
 JOBQ__INTERNAL void jobq__tx_take_out(struct jobq__tx *tx, struct jobq__entry *entry);
 /* Claims one row that is ready, in or out of turn. */
-JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__name *lane, int64_t id);
+JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *lane, int64_t id);
 /* True if what came of that was no memory for an entry, and the job can as well wait in the table.
  * SQLite's want of memory may have rolled all of the transaction back. */
 JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc);
@@ -10514,7 +10609,7 @@ JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc);
 static const uint64_t jobq__tx_nothing; /* a payload of no bytes, aligned as any, with its zero */
 
 JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
-                                          struct jobq__name *kind, struct jobq__name *lane) {
+                                          struct jobq__kind *kind, struct jobq__lane *lane) {
     jobq *q = tx->q;
     struct jobq__link *spare = jobq__list_pop(&q->spare);
     struct jobq__entry *entry = spare ? JOBQ__LINKED(spare) : NULL;
@@ -10687,27 +10782,43 @@ static void jobq__tx_put_back(struct jobq__tx *tx, const struct jobq__link *last
     while (tx->taken.prev != last) {
         struct jobq__entry *entry = JOBQ__LINKED(tx->taken.prev);
         jobq__list_remove(&entry->link);
-        entry->gone = false;
+        jobq__tx_gone(entry, false);
         jobq__ring_put(&q->pool.ring, entry);
         jobq__wake_workers(q, 1, NULL);
     }
     jobq__os_unlock(&q->pool.mu);
 }
 
+#ifdef JOBQ_DEBUG
+/* Each gate holds those who are claimed and have passed it: they leave, all gates are empty, they
+ * enter again. */
+static void jobq__tx_check_gates(jobq *q) {
+    struct jobq__link *link;
+    size_t i;
+    for (link = q->claimed.next; link != &q->claimed; link = link->next)
+        jobq__tx_let(JOBQ__CLAIMED_ENTRY(link));
+    for (i = 0; i < q->names.size; i++) {
+        const struct jobq__name *name = q->names.by_id[i];
+        jobq__assert(!name || (!name->kind.gate.held && !name->lane.gate.held));
+    }
+    for (link = q->claimed.next; link != &q->claimed; link = link->next)
+        jobq__tx_hold(JOBQ__CLAIMED_ENTRY(link));
+}
+#endif
+
 JOBQ__INTERNAL void jobq__tx_check(jobq *q) {
 #ifdef JOBQ_DEBUG
     const struct jobq__link *link;
-    int in_ring = 0, suspects = 0;
+    int in_ring = 0;
     jobq__os_lock(&q->pool.mu);
     for (link = q->claimed.next; link != &q->claimed; link = link->next) {
         const struct jobq__entry *entry = JOBQ__CONTAINER(link, const struct jobq__entry, claimed);
         jobq__assert(!entry->gone);
         jobq__assert(!entry->lane->last_claimed);
         in_ring += entry->in_ring;
-        suspects += entry->lane == q->suspects;
     }
     jobq__assert(in_ring == q->pool.ring.count);
-    jobq__assert(suspects == q->suspects_claimed);
+    jobq__tx_check_gates(q);
     jobq__assert(jobq__ring_sound(&q->pool.ring));
     jobq__assert(jobq__list_empty(&q->tx.claimed) && jobq__list_empty(&q->tx.taken)
                  && jobq__list_empty(&q->tx.settled) && jobq__list_empty(&q->tx.dropped));
@@ -10734,14 +10845,15 @@ static void jobq__tx_clear(struct jobq__tx *tx) {
         if (jobq__list_empty(&entry->lane->ready))
             jobq__list_append(&q->ready, &entry->lane->ready);
         entry->lane->last_claimed = NULL;
+        jobq__tx_gone(entry, true);
         jobq__tx_recycle(q, entry);
     }
     if (!jobq__list_empty(&tx->taken)) jobq__tx_put_back(tx, &tx->taken);
     for (link = tx->settled.next; link != &tx->settled; link = link->next)
-        JOBQ__LINKED(link)->gone = false;
+        jobq__tx_gone(JOBQ__LINKED(link), false);
     jobq__assert(jobq__tx_all_claimed(q));
     tx->claims_changed = tx->due_stale = tx->ready = false;
-    tx->suspects = tx->released = tx->rows_count = 0;
+    tx->rows_count = 0;
     jobq__tx_drop_changes(tx, 0);
     tx->grows = 0;
     tx->frees = 0;
@@ -10762,13 +10874,14 @@ JOBQ__INTERNAL void jobq__tx_reset(struct jobq__tx *tx) {
     jobq__os_unlock(&q->pool.mu);
 }
 
-JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, struct jobq__db *db,
+JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, jobq__store *db,
                                   enum jobq__tx_kind kind) {
     jobq *q = tx->q;
     struct jobq__now now;
     jobq__assert(jobq__list_empty(&tx->settled));
     tx->db = db;
     tx->of_job = kind == JOBQ__TX_OF_JOB;
+    tx->blind = q->client || kind == JOBQ__TX_RECOVERY;
     tx->single_rows = false;
     jobq__tx_clear(tx);
     jobq__os_lock(&q->pool.mu);
@@ -10808,8 +10921,6 @@ JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mar
     mark->last_id = tx->last_id;
     mark->next_due_ms = tx->next_due_ms;
     mark->prune_at_ms = tx->prune_at_ms;
-    mark->suspects = tx->suspects;
-    mark->released = tx->released;
     mark->add = tx->add;
 }
 
@@ -10822,7 +10933,7 @@ static void jobq__tx_put_claimed(struct jobq__tx *tx, struct jobq__entry *entry)
 
 /* Remembers the last job, in order, that this transaction claims of a lane. */
 JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry) {
-    struct jobq__name *lane = entry->lane;
+    struct jobq__lane *lane = entry->lane;
     if (!lane->last_claimed || jobq__ring_compare(lane->last_claimed, &entry->row) < 0)
         lane->last_claimed = &entry->row;
 }
@@ -10833,12 +10944,14 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
     while (tx->dropped.prev != mark->dropped) {
         link = tx->dropped.prev;
         jobq__list_remove(link);
+        jobq__tx_gone(JOBQ__LINKED(link), false);
         jobq__tx_put_claimed(tx, JOBQ__LINKED(link));
     }
     while (!jobq__list_empty(&tx->claimed)
            && JOBQ__LINKED(tx->claimed.prev)->serial > mark->serial) {
         struct jobq__entry *entry = JOBQ__LINKED(tx->claimed.prev);
         entry->lane->last_claimed = NULL;
+        jobq__tx_gone(entry, true);
         jobq__tx_recycle(q, entry);
     }
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next)
@@ -10853,8 +10966,6 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
     tx->last_id = mark->last_id;
     tx->next_due_ms = mark->next_due_ms;
     tx->prune_at_ms = mark->prune_at_ms;
-    tx->suspects = mark->suspects;
-    tx->released = mark->released;
     tx->add = mark->add;
 }
 
@@ -10956,10 +11067,7 @@ JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx) {
     if (rc != JOBQ_OK) return rc;
     for (link = tx->taken.next; link != &tx->taken; link = link->next) {
         /* Changes nothing where the row waits already. */
-        const struct jobq__row *row = &JOBQ__LINKED(link)->row;
-        int64_t lane = row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
-        int changed;
-        rc = jobq__store_give_back(tx->db, row->id, lane, row->priority, &changed);
+        rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
         if (rc != JOBQ_OK) return rc;
     }
     return JOBQ_OK;
@@ -11003,7 +11111,8 @@ static bool jobq__tx_more(const struct jobq__tx *tx) {
     if (q->look_lanes || !jobq__list_empty(&q->parked)) return true;
     if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= tx->now_ms) return true;
     for (link = q->ready.next; link != &q->ready; link = link->next)
-        if (link != &q->suspects->ready || !q->suspects_claimed) return true;
+        if (jobq__gate_room(&JOBQ__CONTAINER(link, struct jobq__lane, ready)->gate) > 0)
+            return true;
     return false;
 }
 
@@ -11061,7 +11170,7 @@ static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     }
     jobq__list_move_all(&tx->dropped, &tx->taken);
     jobq__tx_add_stats(&pool->stats, &tx->add);
-    pool->stats.wal_pages = tx->db->wal_pages;
+    pool->stats.wal_pages = jobq__store_log_pages(tx->db);
     pool->work.left = jobq__tx_more(tx);
     if (!q->client) {
         pool->timers.due_at_ms = q->next_due_ms;
@@ -11111,7 +11220,6 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
     size_t i;
     q->last_id = tx->last_id;
     q->next_due_ms = tx->next_due_ms;
-    q->suspects_claimed += tx->suspects - tx->released;
     tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
     if (tx->unparked) jobq__list_remove(&tx->unparked->parked);
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
@@ -11131,12 +11239,323 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
     jobq__tx_check(q);
 }
 
+/*==== door.h ====*/
+/* door.h - the one way from state to state: every change of every job goes through here. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/door.h"
+#endif
+#ifndef JOBQ__DOOR_H
+#define JOBQ__DOOR_H
+
+/* #include "tx.h" */
+
+/* Design note.
+ *
+ * A job goes along an edge of state.c. Whoever wants that says how the row stands, what it
+ * shall become and who had it claimed; the door asserts the edge, writes the row behind a fence,
+ * and keeps what goes with it: the gates that the job leaves, its key, its side row, the time at
+ * which it is pruned, the counters, its event, and its place in the order (I2 and I3 of tx.h). A
+ * feature that has to do something when jobs change does it here.
+ *
+ *   new -> WAITING, CLAIMED       jobq__door_new      tx_enqueue.c
+ *   WAITING -> CLAIMED            jobq__door_claim    tx_claim.c, tx_order.c
+ *   CLAIMED -> WAITING            jobq__door_pass     tx_settle.c (retry, snooze, reschedule,
+ *                                                     stop), tx_order.c (given back), recover.c
+ *   CLAIMED -> an end, gone       jobq__door_pass     tx_settle.c, recover.c (a wish to cancel)
+ *   ... many plain ones           jobq__door_run      tx_settle.c
+ *   WAITING -> WAITING            jobq__door_pass     tx_claim.c (promoted, parked, let go)
+ *   WAITING -> an end             jobq__door_pass     tx_claim.c (crashed), tx_alter.c (cancelled)
+ *   an end, WAITING -> WAITING    jobq__door_pass     tx_alter.c (tried again)
+ *   any but running -> gone       jobq__door_pass     tx_alter.c (deleted)
+ *   an end -> gone                jobq__store_prune   scheduler.c, log.c: in slices, and nothing of
+ *                                                     the above is left of such a row
+ *
+ * The fence: id, state and runs, as the caller has seen them. If it does not hold, somebody else
+ * has changed the row: of an outcome that is told (lost_outcomes), of anything else it is damage,
+ * for the row was read in this very transaction.
+ *
+ * Within a transaction, with the baton held. Nothing is remembered here. */
+
+/* What a row becomes that is there no more; no state of the file. */
+enum { JOBQ__GONE = JOBQ__NEW + 1 };
+
+struct jobq__edge {
+    const struct jobq__row *was;    /* as it stands: id, state and runs are the fence */
+    struct jobq__row now;           /* as it shall be; where it waits the door finds out */
+    struct jobq__entry *entry;      /* whose claim ends with this; NULL: it is not claimed here */
+    bool due;                       /* waits: its time has come, whatever the wall shows */
+    bool back;                      /* waits: where it was before it was claimed */
+    bool new_round;                 /* waits: what it has saved goes */
+    const char *text;               /* of a failure: stored beside the row, and told; or NULL */
+    const void *result;             /* of a job that is done; or NULL */
+    size_t result_size;
+    int64_t keep_ms;                /* ends: how long; JOBQ_NONE: it is gone at once */
+    bool tells;                     /* there is an event, */
+    jobq_outcome outcome;           /* which tells that, */
+    int attempt;                    /* that, */
+    int64_t wait_ms, run_ms;        /* and those */
+};
+
+/* One that leaves the row as it is, to be filled in by the caller. */
+JOBQ__INTERNAL void jobq__door_begin(struct jobq__edge *edge, const struct jobq__row *was,
+                                     int state);
+/* One that settles the entry as its verdict says; where and when, and for how long it is kept, is
+ * left to the caller. */
+JOBQ__INTERNAL void jobq__door_outcome(struct jobq__edge *edge, struct jobq__entry *entry);
+/* Takes it. Once that has failed the transaction is only good for being undone. */
+JOBQ__INTERNAL int jobq__door_pass(struct jobq__tx *tx, struct jobq__edge *edge);
+/* The same for jobs that are claimed here, whose ids follow one another, and of which nothing but
+ * the row has to change: by one statement. *all: the fence held for all of them; if not, nothing is
+ * known of any, and the transaction has to begin again. */
+JOBQ__INTERNAL int jobq__door_run(struct jobq__tx *tx, struct jobq__entry **entries, size_t count,
+                                  int64_t keep_ms, bool *all);
+/* A job is stored: the row has its state and its lane. It is written with its neighbours, at the
+ * latest by jobq__door_flush, and has to stay until then with its payload. */
+JOBQ__INTERNAL int jobq__door_new(struct jobq__tx *tx, const struct jobq__row *row);
+/* JOBQ__AGAIN: an id was taken already. */
+JOBQ__INTERNAL int jobq__door_flush(struct jobq__tx *tx);
+/* Rows that wait are claimed, from the first id to the last. */
+JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, int64_t first, int64_t last);
+
+#endif
+
+/*==== door.c ====*/
+/* door.c - the one way from state to state: every change of every job goes through here. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/door.c"
+#endif
+/* #include "door.h" */
+
+JOBQ__INTERNAL void jobq__door_begin(struct jobq__edge *edge, const struct jobq__row *was,
+                                     int state) {
+    memset(edge, 0, sizeof *edge);
+    edge->was = was;
+    edge->now = *was;
+    edge->now.state = state;
+    edge->attempt = was->attempt;
+}
+
+JOBQ__INTERNAL void jobq__door_outcome(struct jobq__edge *edge, struct jobq__entry *entry) {
+    const struct jobq__verdict *verdict = &entry->verdict;
+    const struct jobq__said *said = entry->said;
+    jobq__door_begin(edge, &entry->row, verdict->state);
+    edge->entry = entry;
+    edge->text = said ? said->text : NULL;
+    edge->result = said ? said->result : NULL;
+    edge->result_size = said ? said->result_size : 0;
+    edge->tells = true;
+    edge->outcome = verdict->outcome;
+    edge->wait_ms = entry->wait_ms;
+    edge->run_ms = entry->run_ms;
+}
+
+static bool jobq__door_legal(int from, int to) {
+    /* Whoever runs has to end first. */
+    if (to == JOBQ__GONE) return from != JOBQ__NEW;
+    return jobq__state_legal(from, to);
+}
+
+/* ---- What goes with an edge ---- */
+
+/* What a job has to say for itself is stored, unless every byte is needed. */
+static int jobq__door_extra(struct jobq__tx *tx, int64_t id, enum jobq__extra what,
+                            const void *data, size_t size) {
+    if (jobq__disk_saves_room(tx->q)) return JOBQ_OK;
+    tx->grows = jobq__add(tx->grows, (int64_t)size);
+    return jobq__store_extra(tx->db, id, what, data, size);
+}
+
+static int jobq__door_text(struct jobq__tx *tx, const struct jobq__edge *edge) {
+    if (!edge->text) return JOBQ_OK;
+    return jobq__door_extra(tx, edge->was->id, JOBQ__EXTRA_ERROR, edge->text, strlen(edge->text));
+}
+
+static int64_t jobq__door_prune_at(struct jobq__tx *tx, int64_t keep_ms) {
+    int64_t at_ms = jobq__add(tx->now_ms, keep_ms);
+    if (tx->q->options.keep_max != JOBQ_UNLIMITED)
+        tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__add(tx->now_ms, JOBQ__PRUNE_PAUSE_MS));
+    tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, at_ms);
+    return at_ms;
+}
+
+static void jobq__door_count(struct jobq__tx *tx, int to, jobq_outcome outcome) {
+    jobq_stats *add = &tx->add;
+    if (to == JOBQ__DONE) add->done++;
+    else if (to == JOBQ__FAILED) add->failed++;
+    else if (to == JOBQ__CANCELLED) add->cancelled++;
+    else if (outcome == JOBQ_RETRY) add->retried++;
+    else if (outcome == JOBQ_CRASHED) add->crashed++;
+}
+
+/* The row goes from where it stands: its id stays known (it may be a client's, above all that we
+ * know), and it may have been the next one due. */
+static void jobq__door_leave(struct jobq__tx *tx, const struct jobq__row *was, int to) {
+    tx->last_id = JOBQ__MAX(tx->last_id, was->id);
+    if (to != JOBQ__WAITING) tx->frees += (int64_t)was->size + JOBQ__ROW_BYTES;
+    if (was->state == JOBQ__WAITING && was->lane == JOBQ__LANE_SCHEDULED) tx->due_stale = true;
+    /* Of the highest row, too: the claims row remembers the id. */
+    if (was->state == JOBQ__CLAIMED || to == JOBQ__GONE) tx->claims_changed = true;
+}
+
+/* An entry's claim is over, whether the fence held or not. */
+static void jobq__door_release(struct jobq__tx *tx, struct jobq__entry *entry) {
+    if (!entry || entry->gone) return;
+    entry->gone = true;
+    tx->claims_changed = true;
+    jobq__tx_let(entry);
+}
+
+/* What is given back is not ours any more, if somebody else has taken the row away. */
+static int jobq__door_lost(struct jobq__tx *tx, const struct jobq__edge *edge) {
+    if (!edge->entry) return jobq__tx_stray(tx, edge->was->id);
+    if (edge->back) return JOBQ_OK;
+    edge->entry->verdict.outcome = JOBQ_OUTCOME_NONE;
+    tx->add.lost_outcomes++;
+    return JOBQ_OK;
+}
+
+static int jobq__door_tell(struct jobq__tx *tx, const struct jobq__edge *edge, const char *key) {
+    jobq_event event;
+    /* Who waits for a job that ran here hears of it by its entry. */
+    if (!edge->tells || (edge->entry && !tx->q->events.call)) return JOBQ_OK;
+    memset(&event, 0, sizeof event);
+    event.now_ms = tx->now_ms;
+    event.id = edge->was->id;
+    event.from = jobq__state_public(edge->was->state, true);
+    event.to = jobq__state_public(edge->now.state, false);
+    event.attempt = edge->attempt;
+    event.outcome = edge->outcome;
+    event.wait_ms = edge->wait_ms;
+    event.run_ms = edge->run_ms;
+    return jobq__tx_change(tx, &event, edge->was, key, edge->text);
+}
+
+/* ---- The three ends of an edge ---- */
+
+static int32_t jobq__door_lane(struct jobq__tx *tx, const struct jobq__edge *edge) {
+    if (edge->back || edge->due) return jobq__tx_due_lane(tx, &edge->now);
+    return jobq__tx_lane(tx, &edge->now);
+}
+
+/* It waits: in its lane, in order. */
+static int jobq__door_place(struct jobq__tx *tx, struct jobq__edge *edge, int *changed) {
+    struct jobq__row *now = &edge->now;
+    int rc;
+    now->lane = jobq__door_lane(tx, edge);
+    now->side = edge->text ? JOBQ__SIDE_EXTRA : 0;
+    rc = jobq__store_place(tx->db, now, edge->was->state, edge->was->runs, changed);
+    if (rc != JOBQ_OK || !*changed) return rc;
+    rc = jobq__door_text(tx, edge);
+    if (rc == JOBQ_OK && edge->new_round)
+        rc = jobq__store_unsave(tx->db, now->id, edge->was->side);
+    if (rc != JOBQ_OK) return rc;
+    if (edge->back) jobq__tx_fills(tx, now->lane);
+    else if (now->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(tx, now->run_at_ms);
+    else if (now->lane > JOBQ__LANE_SCHEDULED) rc = jobq__tx_ready(tx, now);
+    return rc;
+}
+
+/* It has ended and is kept for a time; its key is free. */
+static int jobq__door_keep(struct jobq__tx *tx, struct jobq__edge *edge, int *changed) {
+    const struct jobq__row *was = edge->was;
+    int side = edge->text || edge->result ? JOBQ__SIDE_EXTRA : 0;
+    int rc = jobq__store_finish(tx->db, was, edge->now.state, tx->now_ms,
+                                jobq__door_prune_at(tx, edge->keep_ms), side, changed);
+    if (rc != JOBQ_OK || !*changed) return rc;
+    rc = jobq__door_text(tx, edge);
+    if (rc == JOBQ_OK && edge->result)
+        rc = jobq__door_extra(tx, was->id, JOBQ__EXTRA_RESULT, edge->result, edge->result_size);
+    if (rc == JOBQ_OK) rc = jobq__store_key_drop(tx->db, was->kind, was->id, was->side);
+    return rc;
+}
+
+/* It is gone, with all that stands beside it. A job that had ended gave its key away then. */
+static int jobq__door_drop(struct jobq__tx *tx, const struct jobq__row *was, int *changed) {
+    int side = jobq__state_terminal(was->state) ? was->side & ~JOBQ__SIDE_KEY : was->side;
+    int rc = jobq__store_drop(tx->db, was, changed);
+    if (rc == JOBQ_OK && *changed && side)
+        rc = jobq__store_drop_side(tx->db, was->kind, was->id, side);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__door_pass(struct jobq__tx *tx, struct jobq__edge *edge) {
+    const struct jobq__row *was = edge->was;
+    struct jobq__entry *entry = edge->entry;
+    char key[JOBQ_KEY_MAX + 1] = "";
+    int to = edge->now.state, changed = 0, rc = JOBQ_OK;
+    bool ends = jobq__state_terminal(to);
+    jobq__assert(jobq__door_legal(was->state, to));
+    jobq__assert(!entry || (was->state == JOBQ__CLAIMED && entry->row.id == was->id));
+    if (edge->tells && !entry) rc = jobq__tx_key(tx, was, key);
+    if (rc != JOBQ_OK) return rc;
+    if (to == JOBQ__WAITING) rc = jobq__door_place(tx, edge, &changed);
+    else if (ends && edge->keep_ms != JOBQ_NONE) rc = jobq__door_keep(tx, edge, &changed);
+    else rc = jobq__door_drop(tx, was, &changed);
+    if (rc != JOBQ_OK) return rc;
+    jobq__door_release(tx, entry);
+    if (changed != 1) return jobq__door_lost(tx, edge);
+    jobq__door_leave(tx, was, ends && edge->keep_ms == JOBQ_NONE ? JOBQ__GONE : to);
+    jobq__door_count(tx, to, edge->outcome);
+    return jobq__door_tell(tx, edge, entry ? entry->key : key);
+}
+
+/* ---- Many at a time ---- */
+
+JOBQ__INTERNAL int jobq__door_run(struct jobq__tx *tx, struct jobq__entry **entries, size_t count,
+                                  int64_t keep_ms, bool *all) {
+    const struct jobq__row *first = &entries[0]->row;
+    int64_t last = first->id + (int64_t)count - 1;
+    int state = entries[0]->verdict.state, changed, rc;
+    bool gone = keep_ms == JOBQ_NONE;
+    size_t i;
+    jobq__assert(jobq__door_legal(JOBQ__CLAIMED, state) && jobq__state_terminal(state));
+    if (gone) rc = jobq__store_drop_runs(tx->db, first->id, last, first->runs, &changed);
+    else rc = jobq__store_finish_runs(tx->db, first->id, last, first->runs, state, tx->now_ms,
+                                      jobq__door_prune_at(tx, keep_ms), &changed);
+    *all = rc == JOBQ_OK && changed == (int)count;
+    for (i = 0; i < count && rc == JOBQ_OK && *all; i++) {
+        struct jobq__entry *entry = entries[i];
+        struct jobq__edge edge;
+        jobq__door_release(tx, entry);
+        jobq__door_leave(tx, &entry->row, gone ? JOBQ__GONE : state);
+        jobq__door_count(tx, state, entry->verdict.outcome);
+        if (!tx->q->events.call) continue;
+        jobq__door_outcome(&edge, entry);
+        rc = jobq__door_tell(tx, &edge, entry->key);
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__door_flush(struct jobq__tx *tx) {
+    bool taken = false;
+    int rc = JOBQ_OK;
+    if (tx->rows_count)
+        rc = jobq__store_insert(tx->db, tx->rows, (size_t)tx->rows_count, &taken);
+    tx->rows_count = 0;
+    return taken ? JOBQ__AGAIN : rc;
+}
+
+JOBQ__INTERNAL int jobq__door_new(struct jobq__tx *tx, const struct jobq__row *row) {
+    jobq__assert(jobq__door_legal(JOBQ__NEW, row->state));
+    tx->rows[tx->rows_count++] = *row;
+    tx->add.enqueued++;
+    return tx->rows_count == JOBQ__INSERT_ROWS ? jobq__door_flush(tx) : JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, int64_t first, int64_t last) {
+    int changed, rc;
+    jobq__assert(jobq__door_legal(JOBQ__WAITING, JOBQ__CLAIMED));
+    rc = jobq__store_claim(tx->db, first, last, &changed);
+    if (rc == JOBQ_OK && changed != (int)(last - first + 1)) rc = jobq__tx_stray(tx, first);
+    return rc;
+}
+
 /*==== tx_settle.c ====*/
 /* tx_settle.c - what becomes of a job: outcomes are written, jobs end. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/tx_settle.c"
 #endif
-/* #include "tx.h" */
+/* #include "door.h" */
 
 /* ---- Settle ---- */
 
@@ -11148,107 +11567,6 @@ static int64_t jobq__tx_keep(const struct jobq__tx *tx, const struct jobq__entry
     return jobq__disk_saves_room(q) ? JOBQ_NONE : spec->keep_done_ms;
 }
 
-/* What a job has to say for itself is stored, unless every byte is needed. */
-static int jobq__tx_store_extra(struct jobq__tx *tx, int64_t id, enum jobq__extra what,
-                                const void *data, size_t size) {
-    jobq *q = tx->q;
-    if (jobq__disk_saves_room(q)) return JOBQ_OK;
-    tx->grows = jobq__add(tx->grows, (int64_t)size);
-    return jobq__store_extra(tx->db, id, what, data, size);
-}
-
-static int64_t jobq__tx_prune_at(struct jobq__tx *tx, int64_t keep_ms) {
-    jobq *q = tx->q;
-    int64_t at_ms = jobq__add(tx->now_ms, keep_ms);
-    if (q->options.keep_max != JOBQ_UNLIMITED)
-        tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms,
-                                      jobq__add(tx->now_ms, JOBQ__PRUNE_PAUSE_MS));
-    tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, at_ms);
-    return at_ms;
-}
-
-static void jobq__tx_count(struct jobq__tx *tx, const struct jobq__verdict *verdict) {
-    jobq_stats *add = &tx->add;
-    if (verdict->state == JOBQ__DONE) add->done++;
-    else if (verdict->state == JOBQ__FAILED) add->failed++;
-    else if (verdict->state == JOBQ__CANCELLED) add->cancelled++;
-    else if (verdict->outcome == JOBQ_RETRY) add->retried++;
-}
-
-/* The fence held or not: the entry is dealt with either way. */
-static int jobq__tx_settled(struct jobq__tx *tx, struct jobq__entry *entry, bool applied) {
-    jobq *q = tx->q;
-    jobq_event event;
-    entry->gone = true;
-    tx->claims_changed = true;
-    tx->frees += (int64_t)entry->row.size + JOBQ__ROW_BYTES;
-    if (entry->lane == q->suspects) tx->released++;
-    if (!applied) {
-        entry->verdict.outcome = JOBQ_OUTCOME_NONE;
-        tx->add.lost_outcomes++;
-        return JOBQ_OK;
-    }
-    jobq__tx_count(tx, &entry->verdict);
-    if (!q->events.call) return JOBQ_OK;
-    event.now_ms = tx->now_ms;
-    event.id = entry->row.id;
-    event.from = JOBQ_STATE_RUNNING;
-    event.to = jobq__state_public(entry->verdict.state, false);
-    event.attempt = entry->row.attempt;
-    event.outcome = entry->verdict.outcome;
-    event.wait_ms = entry->wait_ms;
-    event.run_ms = entry->run_ms;
-    return jobq__tx_change(tx, &event, &entry->row, entry->key, jobq__tx_text(entry));
-}
-
-static int jobq__tx_requeue(struct jobq__tx *tx, struct jobq__entry *entry, int *changed) {
-    const struct jobq__verdict *verdict = &entry->verdict;
-    const char *text = jobq__tx_text(entry);
-    struct jobq__row row = entry->row;
-    int rc;
-    row.state = JOBQ__WAITING;
-    row.run_at_ms = verdict->run_at_ms;
-    row.attempt = verdict->attempt;
-    row.delay_ms = verdict->delay_ms;
-    row.crashes = verdict->crashes;
-    row.side = text ? JOBQ__SIDE_EXTRA : 0;
-    row.lane = verdict->due ? jobq__tx_due_lane(tx, &row) : jobq__tx_lane(tx, &row);
-    rc = jobq__store_requeue(tx->db, &row, row.lane > 0 ? row.priority : 0, changed);
-    if (rc != JOBQ_OK || !*changed) return rc;
-    if (text) rc = jobq__tx_store_extra(tx, row.id, JOBQ__EXTRA_ERROR, text, strlen(text));
-    if (rc == JOBQ_OK && verdict->outcome == JOBQ_RESCHEDULE)
-        rc = jobq__store_unsave(tx->db, row.id, entry->row.side);
-    if (rc != JOBQ_OK) return rc;
-    if (row.lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(tx, row.run_at_ms);
-    else if (row.lane > 0) rc = jobq__tx_ready(tx, &row);
-    return rc;
-}
-
-static int jobq__tx_finish(struct jobq__tx *tx, struct jobq__entry *entry, int *changed) {
-    struct jobq__db *db = tx->db;
-    const struct jobq__verdict *verdict = &entry->verdict;
-    const struct jobq__row *row = &entry->row;
-    const struct jobq__said *said = entry->said;
-    int64_t keep_ms = jobq__tx_keep(tx, entry);
-    int rc;
-    if (keep_ms == JOBQ_NONE) {
-        rc = jobq__store_drop_runs(db, row->id, row->id, row->runs, changed);
-        if (rc == JOBQ_OK && *changed && row->side)
-            rc = jobq__store_drop_side(db, row->kind, row->id, row->side);
-        return rc;
-    }
-    rc = jobq__store_finish(db, row->id, JOBQ__CLAIMED, row->runs, verdict->state, tx->now_ms,
-                            jobq__tx_prune_at(tx, keep_ms), said ? JOBQ__SIDE_EXTRA : 0, changed);
-    if (rc != JOBQ_OK || !*changed) return rc;
-    if (said && said->text)
-        rc = jobq__tx_store_extra(tx, row->id, JOBQ__EXTRA_ERROR, said->text, strlen(said->text));
-    if (rc == JOBQ_OK && said && said->result)
-        rc = jobq__tx_store_extra(tx, row->id, JOBQ__EXTRA_RESULT, said->result,
-                                  said->result_size);
-    if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
-    return rc;
-}
-
 /* Somebody asked for the job to be cancelled: done stands, and so does failed for good. */
 static void jobq__tx_heed_cancel(struct jobq__entry *entry) {
     if (!jobq__os_load(&entry->cancel) || entry->verdict.outcome == JOBQ_DONE
@@ -11258,10 +11576,17 @@ static void jobq__tx_heed_cancel(struct jobq__entry *entry) {
 }
 
 static int jobq__tx_settle_one(struct jobq__tx *tx, struct jobq__entry *entry) {
-    int changed = 0;
-    int rc = entry->verdict.state == JOBQ__WAITING ? jobq__tx_requeue(tx, entry, &changed)
-                                                   : jobq__tx_finish(tx, entry, &changed);
-    return rc == JOBQ_OK ? jobq__tx_settled(tx, entry, changed == 1) : rc;
+    const struct jobq__verdict *verdict = &entry->verdict;
+    struct jobq__edge edge;
+    jobq__door_outcome(&edge, entry);
+    edge.keep_ms = jobq__tx_keep(tx, entry);
+    edge.now.run_at_ms = verdict->run_at_ms;
+    edge.now.attempt = verdict->attempt;
+    edge.now.delay_ms = verdict->delay_ms;
+    edge.now.crashes = verdict->crashes;
+    edge.due = verdict->due;
+    edge.new_round = verdict->outcome == JOBQ_RESCHEDULE;
+    return jobq__door_pass(tx, &edge);
 }
 
 /* True if the row needs nothing but one statement that can serve its neighbours as well. */
@@ -11286,23 +11611,12 @@ static size_t jobq__tx_run_length(struct jobq__tx *tx, size_t first, size_t coun
 
 static int jobq__tx_settle_run(struct jobq__tx *tx, size_t first, size_t length) {
     struct jobq__entry **order = &tx->order[first];
-    const struct jobq__row *a = &order[0]->row;
-    int64_t last = a->id + (int64_t)length - 1, keep_ms = jobq__tx_keep(tx, order[0]);
-    int changed, rc;
-    size_t i;
-    if (keep_ms == JOBQ_NONE)
-        rc = jobq__store_drop_runs(tx->db, a->id, last, a->runs, &changed);
-    else
-        rc = jobq__store_finish_runs(tx->db, a->id, last, a->runs, order[0]->verdict.state,
-                                     tx->now_ms, jobq__tx_prune_at(tx, keep_ms), &changed);
-    if (rc != JOBQ_OK) return rc;
-    if (changed != (int)length) {
-        /* One of them is no longer ours; which one is found row by row, from the beginning. */
-        tx->single_rows = true;
-        return JOBQ__AGAIN;
-    }
-    for (i = 0; i < length && rc == JOBQ_OK; i++) rc = jobq__tx_settled(tx, order[i], true);
-    return rc;
+    bool all;
+    int rc = jobq__door_run(tx, order, length, jobq__tx_keep(tx, order[0]), &all);
+    if (rc != JOBQ_OK || all) return rc;
+    /* One of them is no longer ours; which one is found row by row, from the beginning. */
+    tx->single_rows = true;
+    return JOBQ__AGAIN;
 }
 
 /* By id; insertion sort, because what is handed in is nearly sorted. */
@@ -11341,68 +11655,49 @@ JOBQ__INTERNAL int jobq__tx_settle(struct jobq__tx *tx) {
 
 /* ---- The end of a job that nobody runs ---- */
 
-JOBQ__INTERNAL void jobq__tx_leaves(struct jobq__tx *tx, const struct jobq__row *row) {
-    /* It may be a client's, above all ids that we know. */
-    tx->last_id = JOBQ__MAX(tx->last_id, row->id);
-    tx->frees += (int64_t)row->size + JOBQ__ROW_BYTES;
-    if (row->state == JOBQ__WAITING && row->lane == JOBQ__LANE_SCHEDULED) tx->due_stale = true;
-}
-
 JOBQ__INTERNAL int jobq__tx_end(struct jobq__tx *tx, const struct jobq__row *row, int state,
                                 const char *text, jobq_outcome outcome) {
-    jobq *q = tx->q;
-    const struct jobq__name *kind = jobq__registry_by_id(&q->names, row->kind);
-    bool handled = kind && jobq__os_load(&kind->handled);
-    int64_t keep_ms = state == JOBQ__FAILED
-        ? (handled ? kind->spec.keep_failed_ms : q->options.keep_failed_ms)
-        : jobq__disk_saves_room(q) ? JOBQ_NONE
-        : (handled ? kind->spec.keep_done_ms : q->options.keep_done_ms);
-    struct jobq__db *db = tx->db;
-    char key[JOBQ_KEY_MAX + 1];
-    jobq_event event;
-    int changed = 1, rc = jobq__tx_key(tx, row, key);
-    if (rc != JOBQ_OK) return rc;
-    memset(&event, 0, sizeof event);
-    jobq__tx_leaves(tx, row);
-    if (keep_ms == JOBQ_NONE) {
-        /* The highest row may go: the claims row remembers the id. */
-        tx->claims_changed = true;
-        rc = jobq__store_drop(db, row->kind, row->id, row->side);
-    } else {
-        rc = jobq__store_finish(db, row->id, row->state, row->runs, state, tx->now_ms,
-                                jobq__tx_prune_at(tx, keep_ms), text ? JOBQ__SIDE_EXTRA : 0,
-                                &changed);
-        if (rc == JOBQ_OK && !changed)
-            rc = jobq__tx_stray(tx, row->id);
-        if (rc == JOBQ_OK) rc = jobq__store_key_drop(db, row->kind, row->id, row->side);
-        if (rc == JOBQ_OK && text)
-            rc = jobq__tx_store_extra(tx, row->id, JOBQ__EXTRA_ERROR, text, strlen(text));
-    }
-    if (rc != JOBQ_OK) return rc;
-    if (state == JOBQ__FAILED) tx->add.failed++;
-    if (state == JOBQ__CANCELLED) tx->add.cancelled++;
-    event.now_ms = tx->now_ms;
-    event.id = row->id;
-    event.from = jobq__state_public(row->state, true);
-    event.to = jobq__state_public(state, false);
-    event.attempt = row->attempt;
-    event.outcome = outcome;
-    return jobq__tx_change(tx, &event, row, key, text);
+    const jobq *q = tx->q;
+    const struct jobq__kind *kind = jobq__registry_kind(&q->names, row->kind);
+    bool handled = kind && !jobq__gate_is_shut(&kind->gate);
+    struct jobq__edge edge;
+    jobq__door_begin(&edge, row, state);
+    if (state == JOBQ__FAILED)
+        edge.keep_ms = handled ? kind->spec.keep_failed_ms : q->options.keep_failed_ms;
+    else if (jobq__disk_saves_room(q))
+        edge.keep_ms = JOBQ_NONE;
+    else
+        edge.keep_ms = handled ? kind->spec.keep_done_ms : q->options.keep_done_ms;
+    edge.text = text;
+    edge.tells = true;
+    edge.outcome = outcome;
+    return jobq__door_pass(tx, &edge);
 }
 
 /*==== tx_order.c ====*/
-/* tx_order.c - where a job stands: its lane, its order, and new jobs put in their place. */
+/* tx_order.c - where a job stands: before which gate, in which lane, and in what order. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/tx_order.c"
 #endif
-/* #include "tx.h" */
+/* #include "door.h" */
+
+/* Design note.
+ *
+ * jobq__tx_due_lane is the one predicate for what may start: where a row waits whose time has come.
+ * That is before the first gate of a fixed order that it may not pass (-kind: no handler), or ready
+ * in a line: that of the suspects, if it crashed before, else its queue's. The gate of a line never
+ * moves a row: who waits for it waits in the line, and a claim takes as many as there is room for
+ * (tx_claim.c).
+ *
+ * The rest keeps I2 and I3 of tx.h: who makes a row ready says so here (tx_ready), and who puts one
+ * back where it stood (tx_fills). A job holds places of all its gates from its claim (tx_claimed)
+ * until it is settled, given back, or dropped (tx_let). */
 
 /* ---- Places: lanes, order, the ring's window ---- */
 
-JOBQ__INTERNAL bool jobq__tx_handled(struct jobq__tx *tx, int64_t kind) {
-    jobq *q = tx->q;
-    const struct jobq__name *name = jobq__registry_by_id(&q->names, kind);
-    return name && jobq__os_load(&name->handled);
+JOBQ__INTERNAL bool jobq__tx_handled(const struct jobq__tx *tx, int64_t kind) {
+    const struct jobq__kind *known = jobq__registry_kind(&tx->q->names, kind);
+    return known && !jobq__gate_is_shut(&known->gate);
 }
 
 JOBQ__INTERNAL int32_t jobq__tx_lane(struct jobq__tx *tx, const struct jobq__row *row) {
@@ -11411,9 +11706,7 @@ JOBQ__INTERNAL int32_t jobq__tx_lane(struct jobq__tx *tx, const struct jobq__row
 }
 
 JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row) {
-    jobq *q = tx->q;
-    /* A client does not know who handles what; the owner parks when it finds out. */
-    if (!q->client && !jobq__tx_handled(tx, row->kind)) return -row->kind;
+    if (!tx->blind && !jobq__tx_handled(tx, row->kind)) return -row->kind;
     return row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
 }
 
@@ -11421,15 +11714,22 @@ JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, int64_t at_ms) {
     tx->next_due_ms = JOBQ__MIN(tx->next_due_ms, at_ms);
 }
 
-JOBQ__INTERNAL struct jobq__name *jobq__tx_lane_name(struct jobq__tx *tx, int64_t lane) {
-    jobq *q = tx->q;
-    if (lane == JOBQ__LANE_SUSPECT) return q->suspects;
-    return jobq__registry_by_id(&q->names, lane);
+JOBQ__INTERNAL struct jobq__lane *jobq__tx_line(const struct jobq__tx *tx, int64_t lane) {
+    if (lane == JOBQ__LANE_SUSPECT) return tx->q->suspects;
+    return jobq__registry_lane(&tx->q->names, lane);
 }
 
-/* True if row sorts before a job of its lane that is claimed already and has not started. */
-static bool jobq__tx_before_tail(struct jobq__tx *tx, struct jobq__name *lane,
-                                 const struct jobq__row *row) {
+static void jobq__tx_fill_line(struct jobq__tx *tx, struct jobq__lane *lane) {
+    if (!lane) tx->q->look_lanes = true; /* its name is not known here */
+    else if (jobq__list_empty(&lane->ready)) jobq__list_append(&tx->q->ready, &lane->ready);
+}
+
+JOBQ__INTERNAL void jobq__tx_fills(struct jobq__tx *tx, int64_t lane) {
+    if (lane > JOBQ__LANE_SCHEDULED) jobq__tx_fill_line(tx, jobq__tx_line(tx, lane));
+}
+
+JOBQ__INTERNAL bool jobq__tx_before_tail(struct jobq__tx *tx, struct jobq__lane *lane,
+                                         const struct jobq__row *row) {
     jobq *q = tx->q;
     struct jobq__entry *last;
     bool before;
@@ -11441,8 +11741,24 @@ static bool jobq__tx_before_tail(struct jobq__tx *tx, struct jobq__name *lane,
     return before;
 }
 
+JOBQ__INTERNAL void jobq__tx_hold(struct jobq__entry *entry) {
+    jobq__gate_enter(&entry->kind->gate);
+    jobq__gate_enter(&entry->lane->gate);
+}
+
+JOBQ__INTERNAL void jobq__tx_let(struct jobq__entry *entry) {
+    jobq__gate_leave(&entry->kind->gate);
+    jobq__gate_leave(&entry->lane->gate);
+}
+
+JOBQ__INTERNAL void jobq__tx_gone(struct jobq__entry *entry, bool gone) {
+    if (entry->gone == gone) return;
+    entry->gone = gone;
+    if (gone) jobq__tx_let(entry);
+    else jobq__tx_hold(entry);
+}
+
 JOBQ__INTERNAL void jobq__tx_claimed(struct jobq__tx *tx, struct jobq__entry *entry) {
-    jobq *q = tx->q;
     entry->serial = ++tx->serial;
     jobq__list_append(&tx->claimed, &entry->link);
     jobq__tx_note_last(entry);
@@ -11450,21 +11766,16 @@ JOBQ__INTERNAL void jobq__tx_claimed(struct jobq__tx *tx, struct jobq__entry *en
     tx->room--;
     tx->over--;
     tx->bytes -= (int64_t)entry->row.size;
-    if (entry->lane == q->suspects) tx->suspects++;
+    jobq__tx_hold(entry);
 }
 
 JOBQ__INTERNAL int jobq__tx_unclaim(struct jobq__tx *tx, struct jobq__entry *entry) {
-    jobq *q = tx->q;
-    struct jobq__row row = entry->row;
-    int changed, rc;
-    row.lane = row.crashes > 0 ? JOBQ__LANE_SUSPECT : row.queue;
-    rc = jobq__store_give_back(tx->db, row.id, row.lane, row.priority, &changed);
-    if (rc != JOBQ_OK) return rc;
-    /* Not changed: somebody else has taken the row away, and it is no longer ours to give. */
-    tx->claims_changed = true;
-    if (jobq__list_empty(&entry->lane->ready))
-        jobq__list_append(&q->ready, &entry->lane->ready);
-    return rc;
+    struct jobq__edge edge;
+    jobq__door_begin(&edge, &entry->row, JOBQ__WAITING);
+    edge.entry = entry;
+    edge.back = true;
+    edge.now.runs--;
+    return jobq__door_pass(tx, &edge);
 }
 
 JOBQ__INTERNAL void jobq__tx_take_out(struct jobq__tx *tx, struct jobq__entry *entry) {
@@ -11472,19 +11783,18 @@ JOBQ__INTERNAL void jobq__tx_take_out(struct jobq__tx *tx, struct jobq__entry *e
     jobq__assert(jobq__os_held(&q->pool.mu));
     jobq__ring_remove(&q->pool.ring, entry);
     jobq__list_append(&tx->taken, &entry->link);
-    entry->gone = true;
+    jobq__tx_gone(entry, true);
 }
 
 /* A job that this very transaction has claimed is not to be run after all. */
 JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry) {
-    jobq *q = tx->q;
     struct jobq__link *link;
     jobq__list_remove(&entry->link);
     jobq__list_append(&tx->dropped, &entry->link);
     tx->room++;
     tx->over++;
     tx->bytes += (int64_t)entry->row.size;
-    if (entry->lane == q->suspects) tx->suspects--;
+    jobq__tx_gone(entry, true);
     entry->lane->last_claimed = NULL;
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next)
         if (JOBQ__LINKED(link)->lane == entry->lane) jobq__tx_note_last(JOBQ__LINKED(link));
@@ -11492,7 +11802,7 @@ JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry
 
 /* Keeps I2 when the ring may not grow: everything of the lane that sorts after row goes back to
  * the table, and the next claim takes the lane in order again. */
-static int jobq__tx_narrow(struct jobq__tx *tx, struct jobq__name *lane,
+static int jobq__tx_narrow(struct jobq__tx *tx, struct jobq__lane *lane,
                            const struct jobq__row *row) {
     jobq *q = tx->q;
     struct jobq__link *link, *next, *first = tx->taken.prev;
@@ -11519,59 +11829,55 @@ static int jobq__tx_narrow(struct jobq__tx *tx, struct jobq__name *lane,
 }
 
 JOBQ__INTERNAL int jobq__tx_stray(struct jobq__tx *tx, int64_t id) {
-    return jobq__db_fault(tx->db, "jobq_job", id, "the row", "is not where an index says");
+    return jobq__store_damaged(tx->db, JOBQ__DAMAGE_ROW, id);
 }
 
 /* Claims one row that is ready, in or out of turn. */
-JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__name *lane, int64_t id) {
+JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *lane, int64_t id) {
     jobq *q = tx->q;
     jobq__walk *walk = jobq__store_by_id(tx->db, id);
     struct jobq__entry *entry = NULL;
     struct jobq__row row;
     bool more = false;
-    int changed, rc;
+    int rc;
     rc = jobq__store_next(tx->db, walk, &row, &more);
     if (rc == JOBQ_OK && more)
-        entry = jobq__tx_entry(tx, &row, jobq__registry_by_id(&q->names, row.kind), lane);
+        entry = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane);
     if (walk) jobq__store_end(walk);
     if (rc != JOBQ_OK) return rc;
     if (!entry && more) return JOBQ_NO_MEMORY;
-    rc = more ? jobq__store_claim(tx->db, id, id, &changed) : JOBQ_OK;
-    if (rc == JOBQ_OK && (!more || changed != 1)) rc = jobq__tx_stray(tx, id);
+    rc = more ? jobq__door_claim(tx, id, id) : jobq__tx_stray(tx, id);
     if (rc != JOBQ_OK) {
         if (entry) jobq__tx_recycle(q, entry);
         return rc;
     }
     entry->row.runs++;
+    entry->row.state = JOBQ__CLAIMED;
     jobq__tx_claimed(tx, entry);
     return JOBQ_OK;
 }
 
 JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc) {
-    return rc == JOBQ_NO_MEMORY && jobq__db_in_transaction(tx->db);
+    return rc == JOBQ_NO_MEMORY && jobq__store_in_transaction(tx->db);
 }
 
 /* I2 for a row that has just become ready, unless the ring is larger than what a full disk lets a
  * transaction give back. */
-static bool jobq__tx_in_order(struct jobq__tx *tx, struct jobq__name *lane,
+static bool jobq__tx_in_order(struct jobq__tx *tx, struct jobq__lane *lane,
                               const struct jobq__row *row) {
     jobq *q = tx->q;
-    if (lane == q->suspects || q->disk.level != JOBQ__DISK_ROOMY || jobq__os_load(&q->failed))
+    if (lane->unordered || q->disk.level != JOBQ__DISK_ROOMY || jobq__os_load(&q->failed))
         return true;
     return !jobq__tx_before_tail(tx, lane, row);
 }
 
 JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, const struct jobq__row *row) {
-    jobq *q = tx->q;
-    struct jobq__name *lane = jobq__tx_lane_name(tx, row->lane);
+    struct jobq__lane *lane = jobq__tx_line(tx, row->lane);
     int rc;
     tx->ready = true;
-    if (!lane) {
-        q->look_lanes = true;
-        return JOBQ_OK;
-    }
-    if (jobq__list_empty(&lane->ready)) jobq__list_append(&q->ready, &lane->ready);
-    if (!tx->ordered || lane == q->suspects || !jobq__tx_before_tail(tx, lane, row)) {
+    jobq__tx_fill_line(tx, lane);
+    if (!lane) return JOBQ_OK;
+    if (!tx->ordered || lane->unordered || !jobq__tx_before_tail(tx, lane, row)) {
         jobq__assert(jobq__tx_in_order(tx, lane, row));
         return JOBQ_OK;
     }
@@ -11584,7 +11890,14 @@ JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, const struct jobq__row *r
     return rc;
 }
 
-/* ---- Store ---- */
+/*==== tx_enqueue.c ====*/
+/* tx_enqueue.c - names get ids, and new jobs their place. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_enqueue.c"
+#endif
+/* #include "door.h" */
+
+/* ---- Names ---- */
 
 JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, const char *text, int64_t *id) {
     int rc;
@@ -11607,7 +11920,7 @@ static int jobq__tx_refuse_name(struct jobq__tx *tx, const char *text, int rc, j
     if (rc == JOBQ_BAD_NAME)
         jobq__err_set(err, rc, "the name %s is not UTF-8; this file keeps its texts as UTF-16, and"
                       " other bytes would come back", text);
-    else if (rc == JOBQ_FULL && jobq__db_code(tx->db->sqlite_code) != rc)
+    else if (rc == JOBQ_FULL && !jobq__store_said(tx->db, rc))
         jobq__err_set(err, rc, "%.200s holds %d names of kinds and queues already, and has"
                       " no room for %.64s; use those again, or another file", q->files.path,
                       JOBQ_NAMES_MAX, text);
@@ -11615,14 +11928,14 @@ static int jobq__tx_refuse_name(struct jobq__tx *tx, const char *text, int rc, j
 }
 
 JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, const char *text, int32_t *id,
-                                    struct jobq__name **name, jobq_error *err) {
+                                    jobq_error *err) {
     jobq *q = tx->q;
+    struct jobq__name *name = jobq__registry_by_text(&q->names, text);
     int64_t found;
     size_t i;
     int rc;
-    *name = jobq__registry_by_text(&q->names, text);
-    *id = *name ? (int32_t)(*name)->id : 0;
-    if (*name) return JOBQ_OK;
+    *id = name ? (int32_t)name->id : 0;
+    if (name) return JOBQ_OK;
     for (i = 0; i < tx->new_count; i++)
         if (strcmp(tx->new_names[i].text, text) == 0) {
             *id = (int32_t)tx->new_names[i].id;
@@ -11630,64 +11943,60 @@ JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, const char *text, int32
         }
     rc = jobq__store_name_find(tx->db, text, &found);
     if (rc != JOBQ_OK) return jobq__tx_refuse_name(tx, text, rc, err);
-    if (found) *name = jobq__registry_add(&q->names, found, text);
+    if (found) name = jobq__registry_add(&q->names, found, text);
     else rc = jobq__tx_new_name(tx, text, &found);
-    if (*name && strcmp((*name)->text, text) != 0)
-        rc = jobq__db_fault(tx->db, "jobq_name", found, "name", "is not what its index says");
+    if (name && strcmp(name->text, text) != 0)
+        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_NAME, found);
     *id = (int32_t)found;
     return jobq__tx_refuse_name(tx, text, rc, err);
 }
 
-JOBQ__INTERNAL int jobq__tx_flush(struct jobq__tx *tx) {
-    bool taken = false;
-    int rc = JOBQ_OK;
-    if (tx->rows_count)
-        rc = jobq__store_insert(tx->db, tx->rows, (size_t)tx->rows_count, &taken);
-    tx->rows_count = 0;
-    return taken ? JOBQ__AGAIN : rc;
-}
+/* ---- New jobs ---- */
 
-/* A job that would be claimed by this very transaction is stored as claimed: no index entry is
- * written only to be removed. */
-static bool jobq__tx_at_once(struct jobq__tx *tx, const struct jobq__row *row,
-                             struct jobq__name *kind, struct jobq__name *lane) {
-    jobq *q = tx->q;
-    if (!tx->may_claim || !kind || !lane || lane == q->suspects) return false;
-    if (tx->room > 0 && tx->bytes > 0 && jobq__list_empty(&lane->ready) && !q->look_lanes)
+/* True if this very transaction would claim it, or has to for the sake of the order. */
+static bool jobq__tx_at_once(struct jobq__tx *tx, struct jobq__lane *lane,
+                             const struct jobq__row *row) {
+    const jobq *q = tx->q;
+    if (!tx->may_claim || !lane || lane->unordered || !jobq__tx_handled(tx, row->kind))
+        return false;
+    if (tx->room > 0 && tx->bytes > 0 && jobq__list_empty(&lane->ready) && !q->look_lanes
+        && jobq__gate_room(&lane->gate) > 0)
         return true;
     return tx->over > 0 && jobq__tx_before_tail(tx, lane, row);
 }
 
-JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row, struct jobq__name *kind,
-                                struct jobq__name *queue) {
-    struct jobq__entry *entry = NULL;
-    bool ready;
-    int rc = JOBQ_OK;
+/* Such a job is stored as claimed: no index entry is written only to be removed. Without memory for
+ * an entry it is ready, as any other. */
+static bool jobq__tx_add_claimed(struct jobq__tx *tx, struct jobq__lane *lane,
+                                 struct jobq__row *row) {
+    struct jobq__kind *kind = jobq__registry_kind(&tx->q->names, row->kind);
+    struct jobq__entry *entry = jobq__tx_entry(tx, row, kind, lane);
+    if (!entry) return false;
+    row->state = entry->row.state = JOBQ__CLAIMED;
+    row->lane = entry->row.lane = JOBQ__LANE_NONE;
+    row->runs = entry->row.runs = 1;
+    jobq__tx_claimed(tx, entry);
+    tx->ready = true;
+    return true;
+}
+
+JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
+    struct jobq__lane *lane;
+    bool ready, claimed;
+    int rc;
     row->id = ++tx->last_id;
     row->attempt = 1;
     row->created_at_ms = tx->now_ms;
     row->lane = jobq__tx_lane(tx, row);
-    ready = row->lane > 0;
-    if (ready && jobq__tx_at_once(tx, row, kind, queue)) {
-        entry = jobq__tx_entry(tx, row, kind, queue);
-        if (entry) {
-            row->state = entry->row.state = JOBQ__CLAIMED;
-            row->lane = entry->row.lane = JOBQ__LANE_NONE;
-            row->runs = entry->row.runs = 1;
-            jobq__tx_claimed(tx, entry);
-        }
-    }
-    tx->rows[tx->rows_count++] = *row;
-    if (tx->rows_count == JOBQ__INSERT_ROWS) rc = jobq__tx_flush(tx);
+    ready = row->lane > JOBQ__LANE_SCHEDULED;
+    lane = ready ? jobq__tx_line(tx, row->lane) : NULL;
+    claimed = jobq__tx_at_once(tx, lane, row) && jobq__tx_add_claimed(tx, lane, row);
+    rc = jobq__door_new(tx, row);
     if (row->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(tx, row->run_at_ms);
-    if (rc == JOBQ_OK && ready && !entry) {
-        /* Out of order: the row must stand in the table before tx_ready sees to it. */
-        if (tx->ordered && queue && jobq__tx_before_tail(tx, queue, row)) rc = jobq__tx_flush(tx);
-        if (rc == JOBQ_OK) rc = jobq__tx_ready(tx, row);
-    }
-    tx->ready = tx->ready || entry;
-    tx->add.enqueued++;
-    return rc;
+    if (rc != JOBQ_OK || !ready || claimed) return rc;
+    /* Out of order: the row must stand in the table before tx_ready sees to it. */
+    if (tx->ordered && lane && jobq__tx_before_tail(tx, lane, row)) rc = jobq__door_flush(tx);
+    return rc == JOBQ_OK ? jobq__tx_ready(tx, row) : rc;
 }
 
 /*==== tx_claim.c ====*/
@@ -11695,7 +12004,15 @@ JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row, stru
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/tx_claim.c"
 #endif
-/* #include "tx.h" */
+/* #include "door.h" */
+
+/* Design note.
+ *
+ * A transaction of the owner's that may claim does so in this order: rows before a gate that has
+ * opened go to their lines (unpark), rows that are due do (promote), then the ring is filled from
+ * the lines, each its share, as far as the line's gate has room. A row at the head of a line that
+ * has to wait elsewhere by now (due_lane says so) is moved there, once. Each walk is a slice: a
+ * batch of rows, and fewer on a full disk. */
 
 /* ---- Claim ---- */
 
@@ -11710,7 +12027,6 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id
         if (entry->in_ring) {
             jobq__tx_take_out(tx, entry);
             tx->claims_changed = *taken = true;
-            if (entry->lane == q->suspects) tx->released++;
         }
         jobq__os_unlock(&q->pool.mu);
         return entry;
@@ -11736,7 +12052,6 @@ JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx) {
         if (!entry->in_ring) continue;
         room--;
         jobq__tx_take_out(tx, entry);
-        if (entry->lane == q->suspects) tx->released++;
     }
     jobq__os_unlock(&q->pool.mu);
     for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
@@ -11749,11 +12064,10 @@ static int jobq__tx_claim_entries(struct jobq__tx *tx, struct jobq__link *first)
     struct jobq__link *link = first;
     while (link != &tx->claimed) {
         int64_t from = JOBQ__LINKED(link)->row.id, to = from;
-        int changed, rc;
+        int rc;
         for (link = link->next; link != &tx->claimed; link = link->next, to++)
             if (JOBQ__LINKED(link)->row.id != to + 1) break;
-        rc = jobq__store_claim(tx->db, from, to, &changed);
-        if (rc == JOBQ_OK && changed != (int)(to - from + 1)) rc = jobq__tx_stray(tx, from);
+        rc = jobq__door_claim(tx, from, to);
         if (rc != JOBQ_OK) return rc;
     }
     for (link = first; link != &tx->claimed; link = link->next) {
@@ -11778,27 +12092,38 @@ static int jobq__tx_set_aside(struct jobq__tx *tx, const struct jobq__row *row) 
     return JOBQ_OK;
 }
 
-/* Not claimable, found at the head of a lane: no handler, or died too often. */
-static bool jobq__tx_unfit(struct jobq__tx *tx, const struct jobq__row *row) {
-    jobq *q = tx->q;
-    const struct jobq__name *kind = jobq__registry_by_id(&q->names, row->kind);
-    if (!kind || !jobq__os_load(&kind->handled)) return true;
-    return row->crashes > 0 && kind->spec.crashes_max != JOBQ_UNLIMITED
-        && row->crashes >= kind->spec.crashes_max;
+/* A row of a line that cannot be claimed from there: it has to wait before a gate by now, or it
+ * died too often. */
+static bool jobq__tx_unfit(struct jobq__tx *tx, const struct jobq__lane *lane,
+                           const struct jobq__row *row) {
+    const jobq_kind *spec;
+    if (jobq__tx_due_lane(tx, row) != lane->id) return true;
+    spec = &jobq__registry_kind(&tx->q->names, row->kind)->spec;
+    return row->crashes > 0 && spec->crashes_max != JOBQ_UNLIMITED
+        && row->crashes >= spec->crashes_max;
 }
 
-static int jobq__tx_park_or_fail(struct jobq__tx *tx, const struct jobq__row *row) {
+/* To another lane, and in order there. */
+static int jobq__tx_move(struct jobq__tx *tx, const struct jobq__row *row, bool due) {
+    struct jobq__edge edge;
+    int32_t lane = due ? jobq__tx_due_lane(tx, row) : jobq__tx_lane(tx, row);
+    int rc = lane ? jobq__tx_know(tx, lane < 0 ? -lane : lane) : JOBQ_OK;
+    if (rc != JOBQ_OK) return rc;
+    jobq__door_begin(&edge, row, JOBQ__WAITING);
+    edge.due = due;
+    return jobq__door_pass(tx, &edge);
+}
+
+static int jobq__tx_move_or_fail(struct jobq__tx *tx, const struct jobq__lane *lane,
+                                 const struct jobq__row *row) {
     static const char text[] = "crashed: the process died while this job ran, too often";
-    if (!jobq__tx_handled(tx, row->kind)) {
-        int rc = jobq__tx_know(tx, row->kind);
-        return rc == JOBQ_OK ? jobq__store_move(tx->db, row->id, -row->kind, 0) : rc;
-    }
+    if (jobq__tx_due_lane(tx, row) != lane->id) return jobq__tx_move(tx, row, true);
     /* The crash itself was counted when it was found out. */
     return jobq__tx_end(tx, row, JOBQ__FAILED, text, JOBQ_CRASHED);
 }
 
 /* Claims up to limit rows of a lane; *moved counts what was parked or failed. */
-static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__name *lane, int limit,
+static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__lane *lane, int limit,
                                int *claimed, int *moved) {
     jobq *q = tx->q;
     struct jobq__link *before = tx->claimed.prev;
@@ -11813,13 +12138,13 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__name *lane, int
         struct jobq__entry *entry;
         rc = jobq__store_next(tx->db, walk, &row, &more);
         if (rc != JOBQ_OK || !more) break;
-        if (jobq__tx_unfit(tx, &row)) {
+        if (jobq__tx_unfit(tx, lane, &row)) {
             rc = jobq__tx_set_aside(tx, &row);
             if (rc != JOBQ_OK) break;
             ++*moved;
             continue;
         }
-        entry = jobq__tx_entry(tx, &row, jobq__registry_by_id(&q->names, row.kind), lane);
+        entry = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane);
         if (!entry) {
             tx->starved = true;
             break;
@@ -11832,15 +12157,8 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__name *lane, int
     if (rc == JOBQ_OK && !more) jobq__list_remove(&lane->ready);
     if (rc == JOBQ_OK) rc = jobq__tx_claim_entries(tx, before->next);
     for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
-        rc = jobq__tx_park_or_fail(tx, &tx->aside[i]);
+        rc = jobq__tx_move_or_fail(tx, lane, &tx->aside[i]);
     return rc;
-}
-
-/* Suspects never meet: one is claimed at a time. */
-static int jobq__tx_lane_limit(struct jobq__tx *tx, const struct jobq__name *lane, int limit) {
-    jobq *q = tx->q;
-    if (lane != q->suspects) return limit;
-    return q->suspects_claimed - tx->released + tx->suspects > 0 ? 0 : 1;
 }
 
 /* Fills the ring from the lanes with ready rows, each its share, the next one first next time. */
@@ -11855,8 +12173,8 @@ static int jobq__tx_claim(struct jobq__tx *tx) {
         for (link = q->ready.next; link != &q->ready; link = link->next) lanes++;
         share = lanes ? JOBQ__MAX(tx->room / lanes, 1) : 0;
         while (lanes-- > 0 && rc == JOBQ_OK && tx->room > 0 && tx->bytes > 0) {
-            struct jobq__name *lane = JOBQ__CONTAINER(q->ready.next, struct jobq__name, ready);
-            int limit = jobq__tx_lane_limit(tx, lane, JOBQ__MIN(share, tx->room));
+            struct jobq__lane *lane = JOBQ__CONTAINER(q->ready.next, struct jobq__lane, ready);
+            int limit = JOBQ__MIN(JOBQ__MIN(share, tx->room), jobq__gate_room(&lane->gate));
             int claimed = 0, moved = 0;
             if (limit > 0) rc = jobq__tx_claim_lane(tx, lane, limit, &claimed, &moved);
             progress = progress || claimed || moved;
@@ -11869,15 +12187,6 @@ static int jobq__tx_claim(struct jobq__tx *tx) {
 }
 
 /* ---- Promote ---- */
-
-static int jobq__tx_move(struct jobq__tx *tx, struct jobq__row *row, int32_t lane) {
-    int rc = lane ? jobq__tx_know(tx, lane < 0 ? -lane : lane) : JOBQ_OK;
-    row->lane = lane;
-    if (rc == JOBQ_OK)
-        rc = jobq__store_move(tx->db, row->id, row->lane, row->lane > 0 ? row->priority : 0);
-    if (rc == JOBQ_OK && row->lane > 0) rc = jobq__tx_ready(tx, row);
-    return rc;
-}
 
 /* Reads up to a batch of rows, on a full disk a small one; *more: there may be others. */
 static int jobq__tx_walk(struct jobq__tx *tx, jobq__walk *walk, bool *more) {
@@ -11897,28 +12206,30 @@ static int jobq__tx_walk(struct jobq__tx *tx, jobq__walk *walk, bool *more) {
 
 /* Due rows become ready; if all of them fit into the ring and nothing stands before them they are
  * claimed from where they are, without the write in between. */
+static int jobq__tx_promote_row(struct jobq__tx *tx, const struct jobq__row *row, bool fits) {
+    struct jobq__lane *lane = jobq__registry_lane(&tx->q->names, row->queue);
+    int rc = JOBQ_NO_MEMORY;
+    if (fits && tx->bytes > 0 && lane && jobq__list_empty(&lane->ready) && !tx->q->look_lanes
+        && jobq__gate_room(&lane->gate) > 0 && jobq__tx_due_lane(tx, row) == lane->id)
+        rc = jobq__tx_claim_row(tx, lane, row->id);
+    return jobq__tx_can_wait(tx, rc) ? jobq__tx_move(tx, row, false) : rc;
+}
+
 static int jobq__tx_promote(struct jobq__tx *tx) {
-    jobq *q = tx->q;
     bool more, fits;
     size_t i;
     int rc;
     if (tx->next_due_ms == JOBQ_NEVER || tx->next_due_ms > tx->now_ms) return JOBQ_OK;
     rc = jobq__tx_walk(tx, jobq__store_due(tx->db, tx->now_ms, JOBQ__BATCH), &more);
     fits = tx->room > 0 && tx->aside_count <= (size_t)tx->room;
-    for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++) {
-        struct jobq__row *row = &tx->aside[i];
-        struct jobq__name *lane = jobq__registry_by_id(&q->names, row->queue);
-        bool direct = fits && tx->bytes > 0 && lane && jobq__list_empty(&lane->ready)
-                   && !q->look_lanes && !row->crashes && jobq__tx_handled(tx, row->kind);
-        rc = direct ? jobq__tx_claim_row(tx, lane, row->id) : JOBQ_NO_MEMORY;
-        if (jobq__tx_can_wait(tx, rc)) rc = jobq__tx_move(tx, row, jobq__tx_lane(tx, row));
-    }
+    for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
+        rc = jobq__tx_promote_row(tx, &tx->aside[i], fits);
     tx->due_stale = true;
     /* Or else it would be due for ever. */
     if (rc != JOBQ_OK || tx->aside_count) return rc;
     rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
     if (rc == JOBQ_OK && tx->next_due_ms <= tx->now_ms && tx->next_due_ms != JOBQ_NEVER)
-        rc = jobq__db_fault(tx->db, "jobq_job", 0, "the index jobq_live", "is out of order");
+        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_ORDER, 0);
     return rc;
 }
 
@@ -11926,21 +12237,19 @@ JOBQ__INTERNAL int jobq__tx_unpark(struct jobq__tx *tx, int32_t kind, bool *more
     size_t i;
     int rc = jobq__tx_walk(tx, jobq__store_ready(tx->db, -kind, JOBQ__BATCH), more);
     /* Their time has come, even if the clock was set back since they were parked. */
-    for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++) {
-        struct jobq__row *row = &tx->aside[i];
-        rc = jobq__tx_move(tx, row, row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue);
-    }
+    for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
+        rc = jobq__tx_move(tx, &tx->aside[i], true);
     return rc;
 }
 
 /* What jobq_register could not finish. */
 static int jobq__tx_unpark_next(struct jobq__tx *tx) {
     jobq *q = tx->q;
-    struct jobq__name *kind;
+    struct jobq__kind *kind;
     bool more;
     int rc;
     if (jobq__list_empty(&q->parked)) return JOBQ_OK;
-    kind = JOBQ__CONTAINER(q->parked.next, struct jobq__name, parked);
+    kind = JOBQ__CONTAINER(q->parked.next, struct jobq__kind, parked);
     rc = jobq__tx_unpark(tx, (int32_t)kind->id, &more);
     if (rc == JOBQ_OK && !more) tx->unparked = kind;
     return rc;
@@ -11953,14 +12262,14 @@ static int jobq__tx_look_lanes(struct jobq__tx *tx) {
     bool again = false;
     int rc;
     for (;;) {
-        struct jobq__name *name;
+        struct jobq__lane *line;
         rc = jobq__store_lane_after(tx->db, lane, &lane);
         if (rc == JOBQ_OK && lane > 0) rc = jobq__tx_know(tx, lane);
         if (rc != JOBQ_OK || lane <= 0) break;
-        name = jobq__tx_lane_name(tx, lane);
+        line = jobq__tx_line(tx, lane);
         /* One whose name was lost is a lane when the new one is committed. */
-        if (!name) again = true;
-        else if (jobq__list_empty(&name->ready)) jobq__list_append(&q->ready, &name->ready);
+        if (!line) again = true;
+        else if (jobq__list_empty(&line->ready)) jobq__list_append(&q->ready, &line->ready);
     }
     if (rc == JOBQ_OK) rc = jobq__store_all_due(tx->db);
     if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
@@ -12697,7 +13006,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         jobq__store_rollback(job);
         jobq__commit_settles(&q->tx, entry, false);
         /* It is still claimed, and the claims row has to go on saying so. */
-        entry->gone = false;
+        jobq__tx_gone(entry, false);
         q->look_lanes = true;
         /* The handler may have committed. */
         if (!intact && jobq__commit_insist(q, jobq__commit_check_taken, NULL) != JOBQ_OK)
@@ -13093,7 +13402,7 @@ static void jobq__run_event(struct jobq_run *run) {
     memset(&event, 0, sizeof event);
     event.now_ms = jobq__clock_now_ms(run->q->clock);
     event.id = entry->row.id;
-    event.kind = entry->kind->text;
+    event.kind = entry->kind->spec.name;
     event.queue = entry->queue ? entry->queue->text : "";
     event.key = entry->key;
     event.from = JOBQ_STATE_PENDING;
@@ -13246,7 +13555,7 @@ JOBQ_API jobq *jobq_run_handle(const jobq_run *run) {
 }
 
 JOBQ_API const char *jobq_run_kind(const jobq_run *run) {
-    return run->entry->kind->text;
+    return run->entry->kind->spec.name;
 }
 
 JOBQ_API int jobq_run_attempt(const jobq_run *run) {
@@ -13294,7 +13603,7 @@ JOBQ_API const jobq_info *jobq_run_info(const jobq_run *run) {
     }
     info->id = row->id;
     info->state = JOBQ_STATE_RUNNING;
-    jobq__err_copy_text(info->kind, sizeof info->kind, run->entry->kind->text);
+    jobq__err_copy_text(info->kind, sizeof info->kind, run->entry->kind->spec.name);
     info->priority = row->priority;
     info->attempt = row->attempt;
     info->runs = row->runs;
@@ -13486,10 +13795,11 @@ static int jobq__run_write_saved(struct jobq__tx *tx, struct jobq__request *r) {
 
 /* Its crashes are forgiven: others that have met one need not wait for it any more. */
 static void jobq__run_clear(jobq *q, struct jobq__entry *entry) {
-    struct jobq__name *lane = jobq__registry_by_id(&q->names, entry->row.queue);
+    struct jobq__lane *lane = jobq__registry_lane(&q->names, entry->row.queue);
     if (entry->lane != q->suspects || !lane) return;
+    jobq__tx_let(entry);
     entry->lane = lane;
-    q->suspects_claimed--;
+    jobq__tx_hold(entry);
     jobq__os_lock(&q->pool.mu);
     q->pool.work.left = true;
     jobq__os_unlock(&q->pool.mu);
@@ -13564,6 +13874,375 @@ JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
     if (!run->saved_read) run->saved_read = jobq__run_read_saved(run) == JOBQ_OK;
     if (size) *size = !run->saved_read ? SIZE_MAX : run->saved ? run->saved_size : 0;
     return run->saved;
+}
+
+/*==== alter.h ====*/
+/* alter.h - what callers change of a job that is there: cancel, try again, delete. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/alter.h"
+#endif
+#ifndef JOBQ__ALTER_H
+#define JOBQ__ALTER_H
+
+/* #include "door.h" */
+/* #include "run.h" */
+
+/* Design note.
+ *
+ * Each is a request: a part that writes, in whatever transaction takes it along, and one that acts
+ * after its COMMIT. A job that is claimed and has not started is taken out of the ring first and
+ * given back, so that it is altered as one that waits; one that runs is asked to stop, which is
+ * written down (a wish, that outlives the process), and is not deleted. The steps themselves are
+ * the door's.
+ *
+ * The writing parts run with the baton held, jobq__alter_find with or without it. */
+
+enum jobq__whereabouts { JOBQ__NOWHERE, JOBQ__WAITS, JOBQ__RUNS };
+
+/* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
+ * its handler is just being called, or has returned and the outcome is on its way to the disk: that
+ * is running still. Nowhere: a commit has changed it since the row was read, or says in a moment
+ * that it was claimed. */
+JOBQ__INTERNAL enum jobq__whereabouts jobq__alter_find(jobq *q, int64_t id);
+
+/* The argument of these requests. */
+struct jobq__alter {
+    int64_t id;
+    struct jobq__entry *running;    /* found by the part that writes: it runs */
+};
+
+JOBQ__INTERNAL int jobq__alter_cancel(struct jobq__tx *tx, struct jobq__request *r);
+JOBQ__INTERNAL void jobq__alter_cancelled(jobq *q, struct jobq__request *r);
+JOBQ__INTERNAL int jobq__alter_retry(struct jobq__tx *tx, struct jobq__request *r);
+JOBQ__INTERNAL int jobq__alter_delete(struct jobq__tx *tx, struct jobq__request *r);
+JOBQ__INTERNAL void jobq__alter_deleted(jobq *q, struct jobq__request *r);
+
+#endif
+
+/*==== alter.c ====*/
+/* alter.c - what callers change of a job that is there: cancel, try again, delete. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/alter.c"
+#endif
+/* #include "alter.h" */
+
+#include <stdio.h>
+
+static bool jobq__alter_in_list(const struct jobq__link *list, int64_t id) {
+    const struct jobq__link *link = list->next;
+    while (link != list && JOBQ__LINKED(link)->row.id != id) link = link->next;
+    return link != list;
+}
+
+JOBQ__INTERNAL enum jobq__whereabouts jobq__alter_find(jobq *q, int64_t id) {
+    struct jobq__pool *pool = &q->pool;
+    bool waits, runs;
+    int i;
+    jobq__os_lock(&pool->mu);
+    waits = jobq__ring_has(&pool->ring, id) || jobq__alter_in_list(&q->tx.taken, id);
+    runs = jobq__alter_in_list(&pool->outcomes.list, id) || jobq__alter_in_list(&q->tx.settled, id);
+    for (i = 0; i < pool->crew.count; i++) runs = runs || pool->crew.workers[i].run.id == id;
+    jobq__os_unlock(&pool->mu);
+    return waits ? JOBQ__WAITS : runs ? JOBQ__RUNS : JOBQ__NOWHERE;
+}
+
+/* "job 7 of kind mail", with a job's id and, where its name can be had, its kind. */
+static void jobq__alter_call(struct jobq__tx *tx, const struct jobq__row *row, char *text,
+                            size_t size) {
+    const char *kind = NULL;
+    if (jobq__tx_know(tx, row->kind) == JOBQ_OK) kind = jobq__tx_name_text(tx, row->kind);
+    snprintf(text, size, "job %lld%s%s", (long long)row->id, kind ? " of kind " : "",
+             kind ? kind : "");
+}
+
+/* The job is not in a state for this call, which it is told with a way out. */
+static int jobq__alter_bad_state(struct jobq__tx *tx, const struct jobq__row *row,
+                                const char *way_out, jobq_error *err) {
+    jobq *q = tx->q;
+    char job[JOBQ_NAME_MAX + 64];
+    const char *state = jobq_state_name(jobq__state_public(row->state, false));
+    bool waits = row->state == JOBQ__WAITING || jobq__alter_find(q, row->id) == JOBQ__WAITS;
+    if (!err) return JOBQ_BAD_STATE;
+    jobq__alter_call(tx, row, job, sizeof job);
+    if (row->lane < 0 && row->state == JOBQ__WAITING)
+        return jobq__err_set(err, JOBQ_BAD_STATE, "%s is parked: no handler of its kind is"
+                             " registered (jobq_register)", job);
+    if (!jobq__state_terminal(row->state)) state = waits ? "due" : "running";
+    return jobq__err_set(err, JOBQ_BAD_STATE, "%s is %s already%s", job, state, way_out);
+}
+
+/* Whatever is claimed is the owner's. */
+static int jobq__alter_row(struct jobq__tx *tx, int64_t id, struct jobq__row *row) {
+    jobq *q = tx->q;
+    const struct jobq__link *link;
+    int rc = jobq__store_row(tx->db, id, row);
+    if (rc != JOBQ_OK || row->state != JOBQ__CLAIMED || jobq__alter_in_list(&tx->claimed, id))
+        return rc;
+    for (link = q->claimed.next; link != &q->claimed; link = link->next)
+        if (JOBQ__CLAIMED_ENTRY(link)->row.id == id) return rc;
+    return jobq__store_nobodys(tx->db, id);
+}
+
+/* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
+ * what it is now. JOBQ_BUSY with alter->running set if it runs. */
+static int jobq__alter_reach(struct jobq__tx *tx, struct jobq__alter *alter,
+                             struct jobq__row *row) {
+    bool taken;
+    struct jobq__entry *entry = jobq__tx_take(tx, alter->id, &taken);
+    alter->running = NULL; /* the group may be repeated, and the job have ended since */
+    if (entry && !taken) {
+        alter->running = entry;
+        return JOBQ_BUSY;
+    }
+    if (taken) {
+        int rc = jobq__tx_unclaim(tx, entry);
+        if (rc != JOBQ_OK) return rc;
+    }
+    return jobq__alter_row(tx, alter->id, row);
+}
+
+/* The wish is written down: it outlives the process. A second one changes nothing. */
+static int jobq__alter_wish(struct jobq__tx *tx, const struct jobq__entry *running) {
+    int changed, rc;
+    if (jobq__os_load(&running->cancel)) return JOBQ_OK;
+    rc = jobq__store_wish(tx->db, running->row.id, running->row.runs, &changed);
+    return rc == JOBQ_OK && !changed ? JOBQ_NOT_FOUND : rc;
+}
+
+JOBQ__INTERNAL int jobq__alter_cancel(struct jobq__tx *tx, struct jobq__request *r) {
+    struct jobq__alter *alter = r->arg;
+    struct jobq__row row;
+    int rc = jobq__alter_reach(tx, alter, &row);
+    if (rc == JOBQ_BUSY && alter->running) return jobq__alter_wish(tx, alter->running);
+    if (rc != JOBQ_OK) return rc;
+    if (jobq__state_terminal(row.state))
+        return jobq__alter_bad_state(tx, &row, "; what has ended is not cancelled", r->err);
+    return jobq__tx_end(tx, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
+}
+
+JOBQ__INTERNAL void jobq__alter_cancelled(jobq *q, struct jobq__request *r) {
+    struct jobq__alter *alter = r->arg;
+    int i;
+    if (!alter->running) return;
+    jobq__os_store(&alter->running->cancel, 1);
+    jobq__os_lock(&q->pool.mu);
+    for (i = 0; i < q->pool.crew.count; i++)
+        if (q->pool.crew.workers[i].run.entry == alter->running)
+            jobq__run_stop(&q->pool.crew.workers[i].run, JOBQ__STOP_ASKED);
+    jobq__os_unlock(&q->pool.mu);
+}
+
+/* A job that has ended gave its key away, and another has it. */
+static int jobq__alter_key_gone(struct jobq__tx *tx, const struct jobq__row *row, jobq_error *err) {
+    int64_t holder;
+    int rc = jobq__store_key_holder(tx->db, row->kind, row->id, &holder);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__err_set(err, JOBQ_EXISTS, "job %lld has this job's key now; job %lld can run again"
+                       " when that one has ended", (long long)holder, (long long)row->id);
+    jobq__err_id(err, holder);
+    return rc;
+}
+
+/* A job that cannot be tried again now says why. */
+static int jobq__alter_may_retry(struct jobq__tx *tx, const struct jobq__row *row,
+                                 jobq_error *err) {
+    /* Its time may have come, and nobody has looked yet. */
+    bool due = row->lane != JOBQ__LANE_SCHEDULED || row->run_at_ms <= tx->now_ms;
+    bool taken = false;
+    int rc = JOBQ_OK;
+    if (row->state == JOBQ__DONE)
+        return jobq__alter_bad_state(tx, row, "; to do it again store another", err);
+    if (row->state == JOBQ__CLAIMED || (row->state == JOBQ__WAITING && due))
+        return jobq__alter_bad_state(tx, row, "", err);
+    if (jobq__state_terminal(row->state) && (row->side & JOBQ__SIDE_KEY))
+        rc = jobq__store_key_again(tx->db, row->kind, row->id, &taken);
+    return taken ? jobq__alter_key_gone(tx, row, err) : rc;
+}
+
+JOBQ__INTERNAL int jobq__alter_retry(struct jobq__tx *tx, struct jobq__request *r) {
+    const struct jobq__alter *alter = r->arg;
+    struct jobq__edge edge;
+    struct jobq__row row;
+    int rc = jobq__alter_row(tx, alter->id, &row);
+    if (rc == JOBQ_OK) rc = jobq__alter_may_retry(tx, &row, r->err);
+    if (rc == JOBQ_OK && !jobq__tx_handled(tx, row.kind)) rc = jobq__tx_know(tx, row.kind);
+    if (rc != JOBQ_OK) return rc;
+    jobq__door_begin(&edge, &row, JOBQ__WAITING);
+    edge.now.run_at_ms = tx->now_ms;
+    edge.now.attempt = edge.attempt = 1;
+    edge.now.crashes = 0;
+    edge.now.delay_ms = 0;
+    edge.new_round = edge.tells = true;
+    return jobq__door_pass(tx, &edge);
+}
+
+JOBQ__INTERNAL int jobq__alter_delete(struct jobq__tx *tx, struct jobq__request *r) {
+    struct jobq__alter *alter = r->arg;
+    char job[JOBQ_NAME_MAX + 64];
+    struct jobq__edge edge;
+    struct jobq__row row;
+    int rc = jobq__alter_reach(tx, alter, &row);
+    if (rc == JOBQ_BUSY && alter->running) {
+        jobq__alter_call(tx, &alter->running->row, job, sizeof job);
+        return jobq__err_set(r->err, rc, "%s is running; cancel it (jobq_cancel), and delete it"
+                             " when it has ended", job);
+    }
+    if (rc != JOBQ_OK) return rc;
+    jobq__door_begin(&edge, &row, JOBQ__GONE);
+    return jobq__door_pass(tx, &edge);
+}
+
+/* Who waits for a job that is gone need not wait longer. */
+JOBQ__INTERNAL void jobq__alter_deleted(jobq *q, struct jobq__request *r) {
+    const struct jobq__alter *alter = r->arg;
+    struct jobq__link *link;
+    jobq__os_lock(&q->pool.mu);
+    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
+        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
+        if (waiter->id != alter->id || waiter->done || waiter->ended) continue;
+        waiter->done = waiter->ended = true;
+        waiter->info.state = JOBQ_STATE_NONE;
+        jobq__os_signal(&waiter->cond);
+    }
+    jobq__os_unlock(&q->pool.mu);
+}
+
+/*==== recover.h ====*/
+/* recover.h - what the owner before left claimed goes back. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/recover.h"
+#endif
+#ifndef JOBQ__RECOVER_H
+#define JOBQ__RECOVER_H
+
+/* #include "commit.h" */
+/* #include "door.h" */
+
+/* Design note.
+ *
+ * At open, before anybody else has the queue. The claims row names all that was claimed; the slots
+ * of the lock file (owner.h) say who of them had started. Started and not released: a suspect,
+ * charged with a crash. Finished, but not committed: ready again. Claimed only: as if it had never
+ * been. A wish to cancel, written down before, is fulfilled.
+ *
+ * The slots are cleared after the commit, so a recovery that is itself killed finds the same
+ * evidence again. */
+
+JOBQ__INTERNAL int jobq__recover(jobq *q, int64_t until_us, jobq_error *err);
+
+#endif
+
+/*==== recover.c ====*/
+/* recover.c - what the owner before left claimed goes back. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/recover.c"
+#endif
+/* #include "recover.h" */
+
+/* A job whose process died: given back, and blamed if it was running. */
+static int jobq__recover_row(struct jobq__tx *tx, int64_t id, int *room) {
+    const jobq *q = tx->q;
+    enum jobq__trace trace;
+    struct jobq__edge edge;
+    struct jobq__row row;
+    int rc = jobq__store_row(tx->db, id, &row);
+    if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
+    if (rc != JOBQ_OK) return rc;
+    if (--*room < 0) return JOBQ_OK;
+    if (row.side & JOBQ__SIDE_CANCEL)
+        return jobq__tx_end(tx, &row, JOBQ__CANCELLED, NULL, JOBQ_CANCELLED);
+    jobq__door_begin(&edge, &row, JOBQ__WAITING);
+    trace = jobq__owner_trace(&q->owner, id, row.runs);
+    edge.back = trace == JOBQ__TRACE_NONE;
+    edge.due = !edge.back;
+    if (edge.back) edge.now.runs--;
+    if (trace == JOBQ__TRACE_STARTED && (q->owner.same_boot || q->options.charge_reboots)) {
+        edge.now.crashes = row.crashes < INT32_MAX ? row.crashes + 1 : row.crashes;
+        edge.outcome = JOBQ_CRASHED;
+        edge.tells = true;
+    }
+    return jobq__door_pass(tx, &edge);
+}
+
+/* The slots say of some jobs that the owner before had them. One that is claimed still is missing
+ * in the claims row, and so may others be that nobody would ever run. */
+static int jobq__recover_slots(struct jobq__tx *tx) {
+    jobq *q = tx->q;
+    int slot, rc = JOBQ_OK;
+    for (slot = 0; slot < JOBQ_WORKERS_MAX && rc == JOBQ_OK; slot++) {
+        int64_t id = jobq__owner_slot(&q->owner, slot);
+        struct jobq__row row;
+        if (id < 1) continue;
+        rc = jobq__store_row(tx->db, id, &row);
+        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED) rc = jobq__store_nobodys(tx->db, id);
+        else if (rc == JOBQ_NOT_FOUND) rc = JOBQ_OK;
+    }
+    return rc;
+}
+
+/* *more: there was no room for all of them in one transaction, which is so on a full disk only. The
+ * claims row stays until the last; what was given back is known by its state. */
+static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
+    jobq *q = tx->q;
+    void *ids = NULL;
+    size_t size = 0, at = 0;
+    int64_t id = 0, extra = 0;
+    int room = jobq__disk_batch(q, INT32_MAX);
+    int rc = jobq__store_claims_get(tx->db, &ids, &size);
+    while (rc == JOBQ_OK && at < size && room >= 0) {
+        rc = jobq__store_claims_next(tx->db, ids, size, &at, &id);
+        if (rc == JOBQ_OK) rc = jobq__recover_row(tx, id, &room);
+    }
+    jobq__mem_free(ids);
+    *more = room < 0;
+    if (rc == JOBQ_OK && !*more) rc = jobq__recover_slots(tx);
+    if (rc == JOBQ_OK) rc = jobq__store_max_id(tx->db, &tx->last_id);
+    /* What stands beside a job that does not exist yet would become the next one's. */
+    if (rc == JOBQ_OK) rc = jobq__store_extra_max(tx->db, &extra);
+    if (rc == JOBQ_OK && extra > tx->last_id)
+        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_EXTRA, extra);
+    if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(tx);
+    if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
+    if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &tx->prune_at_ms);
+    if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
+    return rc;
+}
+
+static int jobq__recover_some(jobq *q, int64_t until_us, bool *more) {
+    struct jobq__wakes wakes;
+    int rc;
+    memset(&wakes, 0, sizeof wakes);
+    *more = false;
+    jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_RECOVERY);
+    rc = jobq__turn_begin_within(q, &q->writer, until_us);
+    if (rc == JOBQ_OK) jobq__disk_begin(q);
+    if (rc == JOBQ_OK) rc = jobq__recover_rows(&q->tx, more);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(&q->tx);
+    if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
+    if (rc == JOBQ_OK) jobq__tx_applied(&q->tx, &wakes);
+    else jobq__store_rollback(&q->writer);
+    return rc;
+}
+
+/* One transaction, unless the disk is full. The slots are cleared after the commit, so a recovery
+ * that is itself killed finds the same evidence again. */
+JOBQ__INTERNAL int jobq__recover(jobq *q, int64_t until_us, jobq_error *err) {
+    bool more = false, again, all;
+    int rc;
+    do {
+        rc = jobq__recover_some(q, until_us, &more);
+        again = rc == JOBQ_FULL && jobq__disk_full(q);
+        if (!again && (rc != JOBQ_OK || !more)) break;
+        jobq__log_copy(q, until_us, true, &all);
+    } while (true);
+    if (rc != JOBQ_OK && jobq__store_said(&q->writer, rc))
+        return jobq__store_fail(&q->writer, err);
+    if (rc != JOBQ_OK)
+        return jobq__err_set(err, rc, "%s: the jobs that the owner before left running"
+                             " could not be given back in %.250s; open it again",
+                             jobq_code_text(rc), q->files.path);
+    jobq__owner_begin(&q->owner);
+    return JOBQ_OK;
 }
 
 /*==== pool.h ====*/
@@ -15073,15 +15752,17 @@ JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job 
 }
 
 /*==== api.h ====*/
-/* api.h - the door: every public call goes in and out through it. */
+/* api.h - the porch: every public call goes in and out through it. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/api.h"
 #endif
 #ifndef JOBQ__API_H
 #define JOBQ__API_H
 
+/* #include "alter.h" */
 /* #include "config.h" */
 /* #include "life.h" */
+/* #include "recover.h" */
 
 /* Counts the call as inside, so that close waits for it, or says why it may not enter: MISUSE for
  * NULL and from on_connect, FORKED, CLOSED. call is the name of the function. */
@@ -15249,126 +15930,6 @@ static void jobq__api_free(jobq *q) {
     jobq__mem_free(q);
 }
 
-/* A job whose process died: given back, and blamed if it was running. */
-static int jobq__api_recover_row(struct jobq__tx *tx, int64_t id, int *room) {
-    jobq *q = tx->q;
-    enum jobq__trace trace;
-    struct jobq__row row;
-    jobq_event event;
-    char key[JOBQ_KEY_MAX + 1];
-    bool blamed;
-    int changed, rc = jobq__store_row(tx->db, id, &row);
-    if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
-    if (rc != JOBQ_OK) return rc;
-    if (--*room < 0) return JOBQ_OK;
-    if (row.side & JOBQ__SIDE_CANCEL)
-        return jobq__tx_end(tx, &row, JOBQ__CANCELLED, NULL, JOBQ_CANCELLED);
-    rc = jobq__tx_key(tx, &row, key);
-    if (rc != JOBQ_OK) return rc;
-    trace = jobq__owner_trace(&q->owner, id, row.runs);
-    blamed = trace == JOBQ__TRACE_STARTED && (q->owner.same_boot || q->options.charge_reboots);
-    if (blamed) row.crashes = row.crashes < INT32_MAX ? row.crashes + 1 : row.crashes;
-    row.lane = row.crashes > 0 ? JOBQ__LANE_SUSPECT : row.queue;
-    row.side = 0;
-    if (trace == JOBQ__TRACE_NONE)
-        rc = jobq__store_give_back(tx->db, id, row.lane, row.priority, &changed);
-    else
-        rc = jobq__store_requeue(tx->db, &row, row.priority, &changed);
-    if (rc == JOBQ_OK && changed != 1) rc = jobq__tx_stray(tx, id);
-    if (rc != JOBQ_OK || !blamed) return rc;
-    tx->add.crashed++;
-    if (!q->events.call) return rc;
-    memset(&event, 0, sizeof event);
-    event.now_ms = tx->now_ms;
-    event.id = id;
-    event.from = JOBQ_STATE_RUNNING;
-    event.to = JOBQ_STATE_PENDING;
-    event.attempt = row.attempt;
-    event.outcome = JOBQ_CRASHED;
-    return jobq__tx_change(tx, &event, &row, key, NULL);
-}
-
-/* The slots say of some jobs that the owner before had them. One that is claimed still is missing
- * in the claims row, and so may others be that nobody would ever run. */
-static int jobq__api_recover_slots(struct jobq__tx *tx) {
-    jobq *q = tx->q;
-    int slot, rc = JOBQ_OK;
-    for (slot = 0; slot < JOBQ_WORKERS_MAX && rc == JOBQ_OK; slot++) {
-        int64_t id = jobq__owner_slot(&q->owner, slot);
-        struct jobq__row row;
-        if (id < 1) continue;
-        rc = jobq__store_row(tx->db, id, &row);
-        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED) rc = jobq__store_nobodys(tx->db, id);
-        else if (rc == JOBQ_NOT_FOUND) rc = JOBQ_OK;
-    }
-    return rc;
-}
-
-/* *more: there was no room for all of them in one transaction, which is so on a full disk only. The
- * claims row stays until the last; what was given back is known by its state. */
-static int jobq__api_recover_rows(struct jobq__tx *tx, bool *more) {
-    jobq *q = tx->q;
-    void *ids = NULL;
-    size_t size = 0, at = 0;
-    int64_t id = 0, extra = 0;
-    int room = jobq__disk_batch(q, INT32_MAX);
-    int rc = jobq__store_claims_get(tx->db, &ids, &size);
-    while (rc == JOBQ_OK && at < size && room >= 0) {
-        rc = jobq__store_claims_next(tx->db, ids, size, &at, &id);
-        if (rc == JOBQ_OK) rc = jobq__api_recover_row(tx, id, &room);
-    }
-    jobq__mem_free(ids);
-    *more = room < 0;
-    if (rc == JOBQ_OK && !*more) rc = jobq__api_recover_slots(tx);
-    if (rc == JOBQ_OK) rc = jobq__store_max_id(tx->db, &tx->last_id);
-    /* What stands beside a job that does not exist yet would become the next one's. */
-    if (rc == JOBQ_OK) rc = jobq__store_extra_max(tx->db, &extra);
-    if (rc == JOBQ_OK && extra > tx->last_id)
-        rc = jobq__db_fault(tx->db, "jobq_extra", extra, "the row", "has no job");
-    if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(tx);
-    if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
-    if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &tx->prune_at_ms);
-    if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
-    return rc;
-}
-
-static int jobq__api_recover_some(jobq *q, int64_t until_us, bool *more) {
-    struct jobq__wakes wakes;
-    int rc;
-    memset(&wakes, 0, sizeof wakes);
-    *more = false;
-    jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_REQUESTS);
-    rc = jobq__turn_begin_within(q, &q->writer, until_us);
-    if (rc == JOBQ_OK) jobq__disk_begin(q);
-    if (rc == JOBQ_OK) rc = jobq__api_recover_rows(&q->tx, more);
-    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(&q->tx);
-    if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
-    if (rc == JOBQ_OK) jobq__tx_applied(&q->tx, &wakes);
-    else jobq__store_rollback(&q->writer);
-    return rc;
-}
-
-/* One transaction, unless the disk is full. The slots are cleared after the commit, so a recovery
- * that is itself killed finds the same evidence again. */
-static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
-    bool more = false, again, all;
-    int rc;
-    do {
-        rc = jobq__api_recover_some(q, until_us, &more);
-        again = rc == JOBQ_FULL && jobq__disk_full(q);
-        if (!again && (rc != JOBQ_OK || !more)) break;
-        jobq__log_copy(q, until_us, true, &all);
-    } while (true);
-    if (rc != JOBQ_OK && jobq__db_code(q->writer.sqlite_code) == rc)
-        return jobq__db_fail(&q->writer, err);
-    if (rc != JOBQ_OK)
-        return jobq__err_set(err, rc, "%s: the jobs that the owner before left running"
-                             " could not be given back in %.250s; open it again",
-                             jobq_code_text(rc), q->files.path);
-    jobq__owner_begin(&q->owner);
-    return JOBQ_OK;
-}
-
 /* The owner before could not sync the log: it goes into the database before more is added. */
 static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     bool all;
@@ -15398,6 +15959,16 @@ static int jobq__api_ready(jobq *q, jobq_error *err) {
                             q->options.join, err);
 }
 
+/* Who crashed before waits in a line of its own, whose gate lets one pass at a time. */
+static bool jobq__api_line_of_suspects(jobq *q) {
+    struct jobq__name *name = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
+    if (!name) return false;
+    q->suspects = &name->lane;
+    q->suspects->unordered = true;
+    jobq__gate_init(&q->suspects->gate, 1, false);
+    return true;
+}
+
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int64_t until_us;
     int rc = jobq__core_connect(q, &q->writer, JOBQ__STORE_WRITER, err);
@@ -15410,15 +15981,14 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
         rc = jobq__core_join_in(q, &q->copier, JOBQ__STORE_COPIER, err);
     if (rc != JOBQ_OK) return rc;
     jobq__store_bind(&q->writer);
-    q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
-    if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (!jobq__api_line_of_suspects(q)) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     jobq__disk_measure(q);
     if (!q->client) rc = jobq__api_copy_doubtful(q, err);
     /* From now on waiting is done outside SQLite (turn.h). */
     until_us = jobq__store_waits_until(&q->writer);
     jobq__store_wait_no_more(&q->writer);
     if (rc != JOBQ_OK) return rc;
-    if (!q->client) return jobq__api_recover(q, until_us, err);
+    if (!q->client) return jobq__recover(q, until_us, err);
     if (jobq__store_max_id(&q->writer, &q->last_id) != JOBQ_OK)
         return jobq__store_fail(&q->writer, err);
     return JOBQ_OK;
@@ -15640,32 +16210,32 @@ struct jobq__api_kind {
 
 static int jobq__api_write_kind(struct jobq__tx *tx, struct jobq__request *r) {
     struct jobq__api_kind *kind = r->arg;
-    struct jobq__name *name;
-    int rc = jobq__tx_resolve(tx, kind->spec.name, &kind->id, &name, r->err);
+    int rc = jobq__tx_resolve(tx, kind->spec.name, &kind->id, r->err);
     if (rc != JOBQ_OK) return rc;
-    if (name && jobq__os_load(&name->handled))
+    if (jobq__tx_handled(tx, kind->id))
         return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already, until the"
                              " queue is closed", kind->spec.name);
     return JOBQ_OK;
 }
 
 static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
-    struct jobq__api_kind *kind = r->arg;
-    struct jobq__name *name = jobq__registry_add(&q->names, kind->id, kind->spec.name);
-    if (!name) {
+    struct jobq__api_kind *given = r->arg;
+    struct jobq__name *name = jobq__registry_add(&q->names, given->id, given->spec.name);
+    struct jobq__kind *kind = name ? &name->kind : NULL;
+    if (!kind) {
         r->rc = jobq__err_set(r->err, JOBQ_NO_MEMORY, NULL);
         return;
     }
     /* Two threads may register the same kind in one group. */
-    if (jobq__os_load(&name->handled)) {
+    if (!jobq__gate_is_shut(&kind->gate)) {
         r->rc = jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already, until the"
                               " queue is closed", name->text);
         return;
     }
-    name->spec = kind->spec;
-    name->spec.name = name->text;
-    jobq__os_store(&name->handled, 1);
-    jobq__list_append(&q->parked, &name->parked);
+    kind->spec = given->spec;
+    kind->spec.name = name->text;
+    jobq__gate_open(&kind->gate);
+    jobq__list_append(&q->parked, &kind->parked);
 }
 
 static int jobq__api_write_unpark(struct jobq__tx *tx, struct jobq__request *r) {
@@ -15675,7 +16245,7 @@ static int jobq__api_write_unpark(struct jobq__tx *tx, struct jobq__request *r) 
 
 static void jobq__api_after_unpark(jobq *q, struct jobq__request *r) {
     const struct jobq__api_kind *kind = r->arg;
-    if (!kind->more) jobq__list_remove(&jobq__registry_by_id(&q->names, kind->id)->parked);
+    if (!kind->more) jobq__list_remove(&jobq__registry_kind(&q->names, kind->id)->parked);
 }
 
 /* What was parked for want of a handler becomes ready, a slice a transaction. The kind is
@@ -15808,21 +16378,20 @@ static int jobq__jobs_refuse(const struct jobq__tx *tx, const jobq_job *job, int
 /* *existing: 0, or the job that has the key; nothing is stored then. */
 static int jobq__jobs_write_one(struct jobq__tx *tx, const jobq_job *job, int64_t *id,
                                 int64_t *existing, jobq_error *err) {
-    struct jobq__name *kind, *queue;
     struct jobq__row row;
     int rc;
     memset(&row, 0, sizeof row);
     *existing = 0;
-    rc = jobq__tx_resolve(tx, job->kind, &row.kind, &kind, err);
+    rc = jobq__tx_resolve(tx, job->kind, &row.kind, err);
     if (rc == JOBQ_OK)
-        rc = jobq__tx_resolve(tx, job->queue ? job->queue : "default", &row.queue, &queue, err);
+        rc = jobq__tx_resolve(tx, job->queue ? job->queue : "default", &row.queue, err);
     if (rc == JOBQ_OK && job->key) rc = jobq__jobs_write_key(tx, job, row.kind, &row, existing);
     if (rc != JOBQ_OK || *existing) return rc;
     row.priority = job->priority;
     row.run_at_ms = jobq__jobs_run_at(tx, job);
     row.payload = job->text ? job->text : job->payload;
     row.size = jobq__config_job_size(job);
-    rc = jobq__tx_add(tx, &row, kind, queue);
+    rc = jobq__tx_add(tx, &row);
     *id = row.id;
     return rc == JOBQ_OK ? jobq__jobs_tell_new(tx, &row, job->key) : rc;
 }
@@ -15857,7 +16426,7 @@ static int jobq__jobs_write_all(struct jobq__tx *tx, struct jobq__request *r) {
         }
         return rc;
     }
-    return jobq__tx_flush(tx);
+    return jobq__door_flush(tx);
 }
 
 /* Checks the jobs, and says in the request what they take. */
@@ -15944,206 +16513,6 @@ JOBQ_API int jobq_flush(jobq *q, jobq_error *err) {
 
 /* ---- Change ---- */
 
-static bool jobq__jobs_in_list(const struct jobq__link *list, int64_t id) {
-    const struct jobq__link *link = list->next;
-    while (link != list && JOBQ__LINKED(link)->row.id != id) link = link->next;
-    return link != list;
-}
-
-enum jobq__whereabouts { JOBQ__NOWHERE, JOBQ__WAITS, JOBQ__RUNS };
-
-/* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
- * its handler is just being called, or has returned and the outcome is on its way to the disk: that
- * is running still. Nowhere: a commit has changed it since the row was read, or says in a moment
- * that it was claimed. */
-static enum jobq__whereabouts jobq__jobs_find(jobq *q, int64_t id) {
-    struct jobq__pool *pool = &q->pool;
-    bool waits, runs;
-    int i;
-    jobq__os_lock(&pool->mu);
-    waits = jobq__ring_has(&pool->ring, id) || jobq__jobs_in_list(&q->tx.taken, id);
-    runs = jobq__jobs_in_list(&pool->outcomes.list, id) || jobq__jobs_in_list(&q->tx.settled, id);
-    for (i = 0; i < pool->crew.count; i++) runs = runs || pool->crew.workers[i].run.id == id;
-    jobq__os_unlock(&pool->mu);
-    return waits ? JOBQ__WAITS : runs ? JOBQ__RUNS : JOBQ__NOWHERE;
-}
-
-struct jobq__alter {
-    int64_t id;
-    struct jobq__entry *running;
-};
-
-/* "job 7 of kind mail", with a job's id and, where its name can be had, its kind. */
-static void jobq__jobs_call(struct jobq__tx *tx, const struct jobq__row *row, char *text,
-                            size_t size) {
-    const char *kind = NULL;
-    if (jobq__tx_know(tx, row->kind) == JOBQ_OK) kind = jobq__tx_name_text(tx, row->kind);
-    snprintf(text, size, "job %lld%s%s", (long long)row->id, kind ? " of kind " : "",
-             kind ? kind : "");
-}
-
-/* The job is not in a state for this call, which it is told with a way out. */
-static int jobq__jobs_bad_state(struct jobq__tx *tx, const struct jobq__row *row,
-                                const char *way_out, jobq_error *err) {
-    jobq *q = tx->q;
-    char job[JOBQ_NAME_MAX + 64];
-    const char *state = jobq_state_name(jobq__state_public(row->state, false));
-    bool waits = row->state == JOBQ__WAITING || jobq__jobs_find(q, row->id) == JOBQ__WAITS;
-    if (!err) return JOBQ_BAD_STATE;
-    jobq__jobs_call(tx, row, job, sizeof job);
-    if (row->lane < 0 && row->state == JOBQ__WAITING)
-        return jobq__err_set(err, JOBQ_BAD_STATE, "%s is parked: no handler of its kind is"
-                             " registered (jobq_register)", job);
-    if (!jobq__state_terminal(row->state)) state = waits ? "due" : "running";
-    return jobq__err_set(err, JOBQ_BAD_STATE, "%s is %s already%s", job, state, way_out);
-}
-
-/* Whatever is claimed is the owner's. */
-static int jobq__jobs_row(struct jobq__tx *tx, int64_t id, struct jobq__row *row) {
-    jobq *q = tx->q;
-    const struct jobq__link *link;
-    int rc = jobq__store_row(tx->db, id, row);
-    if (rc != JOBQ_OK || row->state != JOBQ__CLAIMED || jobq__jobs_in_list(&tx->claimed, id))
-        return rc;
-    for (link = q->claimed.next; link != &q->claimed; link = link->next)
-        if (JOBQ__CLAIMED_ENTRY(link)->row.id == id) return rc;
-    return jobq__store_nobodys(tx->db, id);
-}
-
-/* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
- * what it is now. JOBQ_BUSY with alter->running set if it runs. */
-static int jobq__jobs_reach(struct jobq__tx *tx, struct jobq__alter *alter, struct jobq__row *row) {
-    bool taken;
-    struct jobq__entry *entry = jobq__tx_take(tx, alter->id, &taken);
-    alter->running = NULL; /* the group may be repeated, and the job have ended since */
-    if (entry && !taken) {
-        alter->running = entry;
-        return JOBQ_BUSY;
-    }
-    if (taken) {
-        int rc = jobq__tx_unclaim(tx, entry);
-        if (rc != JOBQ_OK) return rc;
-    }
-    return jobq__jobs_row(tx, alter->id, row);
-}
-
-/* The wish is written down: it outlives the process. A second one changes nothing. */
-static int jobq__jobs_wish(struct jobq__tx *tx, const struct jobq__entry *running) {
-    int changed, rc;
-    if (jobq__os_load(&running->cancel)) return JOBQ_OK;
-    rc = jobq__store_wish(tx->db, running->row.id, running->row.runs, &changed);
-    return rc == JOBQ_OK && !changed ? JOBQ_NOT_FOUND : rc;
-}
-
-static int jobq__jobs_write_cancel(struct jobq__tx *tx, struct jobq__request *r) {
-    struct jobq__alter *alter = r->arg;
-    struct jobq__row row;
-    int rc = jobq__jobs_reach(tx, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running) return jobq__jobs_wish(tx, alter->running);
-    if (rc != JOBQ_OK) return rc;
-    if (jobq__state_terminal(row.state))
-        return jobq__jobs_bad_state(tx, &row, "; what has ended is not cancelled", r->err);
-    return jobq__tx_end(tx, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
-}
-
-static void jobq__jobs_after_cancel(jobq *q, struct jobq__request *r) {
-    struct jobq__alter *alter = r->arg;
-    int i;
-    if (!alter->running) return;
-    jobq__os_store(&alter->running->cancel, 1);
-    jobq__os_lock(&q->pool.mu);
-    for (i = 0; i < q->pool.crew.count; i++)
-        if (q->pool.crew.workers[i].run.entry == alter->running)
-            jobq__run_stop(&q->pool.crew.workers[i].run, JOBQ__STOP_ASKED);
-    jobq__os_unlock(&q->pool.mu);
-}
-
-/* A job that has ended gave its key away, and another has it. */
-static int jobq__jobs_key_gone(struct jobq__tx *tx, const struct jobq__row *row, jobq_error *err) {
-    int64_t holder;
-    int rc = jobq__store_key_holder(tx->db, row->kind, row->id, &holder);
-    if (rc != JOBQ_OK) return rc;
-    rc = jobq__err_set(err, JOBQ_EXISTS, "job %lld has this job's key now; job %lld can run again"
-                       " when that one has ended", (long long)holder, (long long)row->id);
-    jobq__err_id(err, holder);
-    return rc;
-}
-
-static int jobq__jobs_write_retry(struct jobq__tx *tx, struct jobq__request *r) {
-    struct jobq__alter *alter = r->arg;
-    struct jobq__row row;
-    char key[JOBQ_KEY_MAX + 1];
-    jobq_event event;
-    bool taken = false;
-    bool due;
-    int from, rc = jobq__jobs_row(tx, alter->id, &row);
-    if (rc == JOBQ_OK) rc = jobq__tx_key(tx, &row, key);
-    if (rc != JOBQ_OK) return rc;
-    from = row.state;
-    /* Its time may have come, and nobody has looked yet. */
-    due = row.lane != JOBQ__LANE_SCHEDULED || row.run_at_ms <= tx->now_ms;
-    if (from == JOBQ__DONE)
-        return jobq__jobs_bad_state(tx, &row, "; to do it again store another", r->err);
-    if (from == JOBQ__CLAIMED || (from == JOBQ__WAITING && due))
-        return jobq__jobs_bad_state(tx, &row, "", r->err);
-    if (jobq__state_terminal(from) && (row.side & JOBQ__SIDE_KEY))
-        rc = jobq__store_key_again(tx->db, row.kind, row.id, &taken);
-    if (taken) return jobq__jobs_key_gone(tx, &row, r->err);
-    if (rc != JOBQ_OK) return rc;
-    row.run_at_ms = tx->now_ms;
-    row.crashes = 0;
-    row.lane = jobq__tx_lane(tx, &row);
-    if (row.lane < 0) rc = jobq__tx_know(tx, row.kind);
-    if (rc != JOBQ_OK) return rc;
-    rc = jobq__store_revive(tx->db, row.id, from, row.lane, row.lane > 0 ? row.priority : 0,
-                            row.run_at_ms);
-    if (rc == JOBQ_OK) rc = jobq__store_unsave(tx->db, row.id, row.side);
-    if (rc == JOBQ_OK && row.lane > 0) rc = jobq__tx_ready(tx, &row);
-    if (rc != JOBQ_OK) return rc;
-    tx->due_stale = true;
-    memset(&event, 0, sizeof event);
-    event.now_ms = tx->now_ms;
-    event.id = row.id;
-    event.from = jobq__state_public(from, false);
-    event.to = JOBQ_STATE_PENDING;
-    event.attempt = 1;
-    return jobq__tx_change(tx, &event, &row, key, NULL);
-}
-
-static int jobq__jobs_write_delete(struct jobq__tx *tx, struct jobq__request *r) {
-    struct jobq__alter *alter = r->arg;
-    char job[JOBQ_NAME_MAX + 64];
-    struct jobq__row row;
-    int rc = jobq__jobs_reach(tx, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running) {
-        jobq__jobs_call(tx, &alter->running->row, job, sizeof job);
-        return jobq__err_set(r->err, rc, "%s is running; cancel it (jobq_cancel), and delete it"
-                             " when it has ended", job);
-    }
-    if (rc != JOBQ_OK) return rc;
-    /* The highest id may go with it; the claims row remembers it. */
-    jobq__tx_leaves(tx, &row);
-    tx->claims_changed = true;
-    return jobq__store_drop(tx->db, row.kind, row.id,
-                            jobq__state_terminal(row.state) ? row.side & ~JOBQ__SIDE_KEY
-                                                            : row.side);
-}
-
-/* Who waits for a job that is gone need not wait longer. */
-static void jobq__jobs_after_delete(jobq *q, struct jobq__request *r) {
-    const struct jobq__alter *alter = r->arg;
-    struct jobq__link *link;
-    jobq__os_lock(&q->pool.mu);
-    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
-        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
-        if (waiter->id != alter->id || waiter->done || waiter->ended) continue;
-        waiter->done = waiter->ended = true;
-        waiter->info.state = JOBQ_STATE_NONE;
-        jobq__os_signal(&waiter->cond);
-    }
-    jobq__os_unlock(&q->pool.mu);
-}
-
 static int jobq__jobs_alter(jobq *q, const char *call, int64_t id,
                             int (*write)(struct jobq__tx *tx, struct jobq__request *r),
                             void (*after)(jobq *q, struct jobq__request *r), jobq_error *err) {
@@ -16162,17 +16531,17 @@ static int jobq__jobs_alter(jobq *q, const char *call, int64_t id,
 }
 
 JOBQ_API int jobq_cancel(jobq *q, int64_t id, jobq_error *err) {
-    return jobq__jobs_alter(q, "jobq_cancel", id, jobq__jobs_write_cancel,
-                            jobq__jobs_after_cancel, err);
+    return jobq__jobs_alter(q, "jobq_cancel", id, jobq__alter_cancel,
+                            jobq__alter_cancelled, err);
 }
 
 JOBQ_API int jobq_retry_now(jobq *q, int64_t id, jobq_error *err) {
-    return jobq__jobs_alter(q, "jobq_retry_now", id, jobq__jobs_write_retry, NULL, err);
+    return jobq__jobs_alter(q, "jobq_retry_now", id, jobq__alter_retry, NULL, err);
 }
 
 JOBQ_API int jobq_delete(jobq *q, int64_t id, jobq_error *err) {
-    return jobq__jobs_alter(q, "jobq_delete", id, jobq__jobs_write_delete,
-                            jobq__jobs_after_delete, err);
+    return jobq__jobs_alter(q, "jobq_delete", id, jobq__alter_delete,
+                            jobq__alter_deleted, err);
 }
 
 /* ---- Look inside ---- */
@@ -16227,7 +16596,7 @@ JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_in
         if (tries > 0) jobq__os_yield();
         claimed = false;
         rc = jobq__jobs_read_row(q, id, &wait_us, info, &claimed, err);
-        if (claimed && !q->client) where = jobq__jobs_find(q, id);
+        if (claimed && !q->client) where = jobq__alter_find(q, id);
     } while (claimed && !q->client && where == JOBQ__NOWHERE && tries++ < JOBQ__LOOKS_MAX);
     if (claimed && where == JOBQ__RUNS) {
         info->state = JOBQ_STATE_RUNNING;

@@ -138,126 +138,6 @@ static void jobq__api_free(jobq *q) {
     jobq__mem_free(q);
 }
 
-/* A job whose process died: given back, and blamed if it was running. */
-static int jobq__api_recover_row(struct jobq__tx *tx, int64_t id, int *room) {
-    jobq *q = tx->q;
-    enum jobq__trace trace;
-    struct jobq__row row;
-    jobq_event event;
-    char key[JOBQ_KEY_MAX + 1];
-    bool blamed;
-    int changed, rc = jobq__store_row(tx->db, id, &row);
-    if (rc == JOBQ_NOT_FOUND || (rc == JOBQ_OK && row.state != JOBQ__CLAIMED)) return JOBQ_OK;
-    if (rc != JOBQ_OK) return rc;
-    if (--*room < 0) return JOBQ_OK;
-    if (row.side & JOBQ__SIDE_CANCEL)
-        return jobq__tx_end(tx, &row, JOBQ__CANCELLED, NULL, JOBQ_CANCELLED);
-    rc = jobq__tx_key(tx, &row, key);
-    if (rc != JOBQ_OK) return rc;
-    trace = jobq__owner_trace(&q->owner, id, row.runs);
-    blamed = trace == JOBQ__TRACE_STARTED && (q->owner.same_boot || q->options.charge_reboots);
-    if (blamed) row.crashes = row.crashes < INT32_MAX ? row.crashes + 1 : row.crashes;
-    row.lane = row.crashes > 0 ? JOBQ__LANE_SUSPECT : row.queue;
-    row.side = 0;
-    if (trace == JOBQ__TRACE_NONE)
-        rc = jobq__store_give_back(tx->db, id, row.lane, row.priority, &changed);
-    else
-        rc = jobq__store_requeue(tx->db, &row, row.priority, &changed);
-    if (rc == JOBQ_OK && changed != 1) rc = jobq__tx_stray(tx, id);
-    if (rc != JOBQ_OK || !blamed) return rc;
-    tx->add.crashed++;
-    if (!q->events.call) return rc;
-    memset(&event, 0, sizeof event);
-    event.now_ms = tx->now_ms;
-    event.id = id;
-    event.from = JOBQ_STATE_RUNNING;
-    event.to = JOBQ_STATE_PENDING;
-    event.attempt = row.attempt;
-    event.outcome = JOBQ_CRASHED;
-    return jobq__tx_change(tx, &event, &row, key, NULL);
-}
-
-/* The slots say of some jobs that the owner before had them. One that is claimed still is missing
- * in the claims row, and so may others be that nobody would ever run. */
-static int jobq__api_recover_slots(struct jobq__tx *tx) {
-    jobq *q = tx->q;
-    int slot, rc = JOBQ_OK;
-    for (slot = 0; slot < JOBQ_WORKERS_MAX && rc == JOBQ_OK; slot++) {
-        int64_t id = jobq__owner_slot(&q->owner, slot);
-        struct jobq__row row;
-        if (id < 1) continue;
-        rc = jobq__store_row(tx->db, id, &row);
-        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED) rc = jobq__store_nobodys(tx->db, id);
-        else if (rc == JOBQ_NOT_FOUND) rc = JOBQ_OK;
-    }
-    return rc;
-}
-
-/* *more: there was no room for all of them in one transaction, which is so on a full disk only. The
- * claims row stays until the last; what was given back is known by its state. */
-static int jobq__api_recover_rows(struct jobq__tx *tx, bool *more) {
-    jobq *q = tx->q;
-    void *ids = NULL;
-    size_t size = 0, at = 0;
-    int64_t id = 0, extra = 0;
-    int room = jobq__disk_batch(q, INT32_MAX);
-    int rc = jobq__store_claims_get(tx->db, &ids, &size);
-    while (rc == JOBQ_OK && at < size && room >= 0) {
-        rc = jobq__store_claims_next(tx->db, ids, size, &at, &id);
-        if (rc == JOBQ_OK) rc = jobq__api_recover_row(tx, id, &room);
-    }
-    jobq__mem_free(ids);
-    *more = room < 0;
-    if (rc == JOBQ_OK && !*more) rc = jobq__api_recover_slots(tx);
-    if (rc == JOBQ_OK) rc = jobq__store_max_id(tx->db, &tx->last_id);
-    /* What stands beside a job that does not exist yet would become the next one's. */
-    if (rc == JOBQ_OK) rc = jobq__store_extra_max(tx->db, &extra);
-    if (rc == JOBQ_OK && extra > tx->last_id)
-        rc = jobq__db_fault(tx->db, "jobq_extra", extra, "the row", "has no job");
-    if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(tx);
-    if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
-    if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &tx->prune_at_ms);
-    if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
-    return rc;
-}
-
-static int jobq__api_recover_some(jobq *q, int64_t until_us, bool *more) {
-    struct jobq__wakes wakes;
-    int rc;
-    memset(&wakes, 0, sizeof wakes);
-    *more = false;
-    jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_REQUESTS);
-    rc = jobq__turn_begin_within(q, &q->writer, until_us);
-    if (rc == JOBQ_OK) jobq__disk_begin(q);
-    if (rc == JOBQ_OK) rc = jobq__api_recover_rows(&q->tx, more);
-    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(&q->tx);
-    if (rc == JOBQ_OK) rc = jobq__store_commit(&q->writer);
-    if (rc == JOBQ_OK) jobq__tx_applied(&q->tx, &wakes);
-    else jobq__store_rollback(&q->writer);
-    return rc;
-}
-
-/* One transaction, unless the disk is full. The slots are cleared after the commit, so a recovery
- * that is itself killed finds the same evidence again. */
-static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
-    bool more = false, again, all;
-    int rc;
-    do {
-        rc = jobq__api_recover_some(q, until_us, &more);
-        again = rc == JOBQ_FULL && jobq__disk_full(q);
-        if (!again && (rc != JOBQ_OK || !more)) break;
-        jobq__log_copy(q, until_us, true, &all);
-    } while (true);
-    if (rc != JOBQ_OK && jobq__db_code(q->writer.sqlite_code) == rc)
-        return jobq__db_fail(&q->writer, err);
-    if (rc != JOBQ_OK)
-        return jobq__err_set(err, rc, "%s: the jobs that the owner before left running"
-                             " could not be given back in %.250s; open it again",
-                             jobq_code_text(rc), q->files.path);
-    jobq__owner_begin(&q->owner);
-    return JOBQ_OK;
-}
-
 /* The owner before could not sync the log: it goes into the database before more is added. */
 static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     bool all;
@@ -287,6 +167,16 @@ static int jobq__api_ready(jobq *q, jobq_error *err) {
                             q->options.join, err);
 }
 
+/* Who crashed before waits in a line of its own, whose gate lets one pass at a time. */
+static bool jobq__api_line_of_suspects(jobq *q) {
+    struct jobq__name *name = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
+    if (!name) return false;
+    q->suspects = &name->lane;
+    q->suspects->unordered = true;
+    jobq__gate_init(&q->suspects->gate, 1, false);
+    return true;
+}
+
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int64_t until_us;
     int rc = jobq__core_connect(q, &q->writer, JOBQ__STORE_WRITER, err);
@@ -299,15 +189,14 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
         rc = jobq__core_join_in(q, &q->copier, JOBQ__STORE_COPIER, err);
     if (rc != JOBQ_OK) return rc;
     jobq__store_bind(&q->writer);
-    q->suspects = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
-    if (!q->suspects) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
+    if (!jobq__api_line_of_suspects(q)) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     jobq__disk_measure(q);
     if (!q->client) rc = jobq__api_copy_doubtful(q, err);
     /* From now on waiting is done outside SQLite (turn.h). */
     until_us = jobq__store_waits_until(&q->writer);
     jobq__store_wait_no_more(&q->writer);
     if (rc != JOBQ_OK) return rc;
-    if (!q->client) return jobq__api_recover(q, until_us, err);
+    if (!q->client) return jobq__recover(q, until_us, err);
     if (jobq__store_max_id(&q->writer, &q->last_id) != JOBQ_OK)
         return jobq__store_fail(&q->writer, err);
     return JOBQ_OK;
@@ -529,32 +418,32 @@ struct jobq__api_kind {
 
 static int jobq__api_write_kind(struct jobq__tx *tx, struct jobq__request *r) {
     struct jobq__api_kind *kind = r->arg;
-    struct jobq__name *name;
-    int rc = jobq__tx_resolve(tx, kind->spec.name, &kind->id, &name, r->err);
+    int rc = jobq__tx_resolve(tx, kind->spec.name, &kind->id, r->err);
     if (rc != JOBQ_OK) return rc;
-    if (name && jobq__os_load(&name->handled))
+    if (jobq__tx_handled(tx, kind->id))
         return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already, until the"
                              " queue is closed", kind->spec.name);
     return JOBQ_OK;
 }
 
 static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
-    struct jobq__api_kind *kind = r->arg;
-    struct jobq__name *name = jobq__registry_add(&q->names, kind->id, kind->spec.name);
-    if (!name) {
+    struct jobq__api_kind *given = r->arg;
+    struct jobq__name *name = jobq__registry_add(&q->names, given->id, given->spec.name);
+    struct jobq__kind *kind = name ? &name->kind : NULL;
+    if (!kind) {
         r->rc = jobq__err_set(r->err, JOBQ_NO_MEMORY, NULL);
         return;
     }
     /* Two threads may register the same kind in one group. */
-    if (jobq__os_load(&name->handled)) {
+    if (!jobq__gate_is_shut(&kind->gate)) {
         r->rc = jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already, until the"
                               " queue is closed", name->text);
         return;
     }
-    name->spec = kind->spec;
-    name->spec.name = name->text;
-    jobq__os_store(&name->handled, 1);
-    jobq__list_append(&q->parked, &name->parked);
+    kind->spec = given->spec;
+    kind->spec.name = name->text;
+    jobq__gate_open(&kind->gate);
+    jobq__list_append(&q->parked, &kind->parked);
 }
 
 static int jobq__api_write_unpark(struct jobq__tx *tx, struct jobq__request *r) {
@@ -564,7 +453,7 @@ static int jobq__api_write_unpark(struct jobq__tx *tx, struct jobq__request *r) 
 
 static void jobq__api_after_unpark(jobq *q, struct jobq__request *r) {
     const struct jobq__api_kind *kind = r->arg;
-    if (!kind->more) jobq__list_remove(&jobq__registry_by_id(&q->names, kind->id)->parked);
+    if (!kind->more) jobq__list_remove(&jobq__registry_kind(&q->names, kind->id)->parked);
 }
 
 /* What was parked for want of a handler becomes ready, a slice a transaction. The kind is

@@ -1,9 +1,11 @@
-/* api.h - the door: every public call goes in and out through it. */
+/* api.h - the porch: every public call goes in and out through it. */
 #ifndef JOBQ__API_H
 #define JOBQ__API_H
 
+#include "alter.h"
 #include "config.h"
 #include "life.h"
+#include "recover.h"
 
 /* Counts the call as inside, so that close waits for it, or says why it may not enter: MISUSE for
  * NULL and from on_connect, FORKED, CLOSED. call is the name of the function. */

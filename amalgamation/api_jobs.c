@@ -74,21 +74,20 @@ static int jobq__jobs_refuse(const struct jobq__tx *tx, const jobq_job *job, int
 /* *existing: 0, or the job that has the key; nothing is stored then. */
 static int jobq__jobs_write_one(struct jobq__tx *tx, const jobq_job *job, int64_t *id,
                                 int64_t *existing, jobq_error *err) {
-    struct jobq__name *kind, *queue;
     struct jobq__row row;
     int rc;
     memset(&row, 0, sizeof row);
     *existing = 0;
-    rc = jobq__tx_resolve(tx, job->kind, &row.kind, &kind, err);
+    rc = jobq__tx_resolve(tx, job->kind, &row.kind, err);
     if (rc == JOBQ_OK)
-        rc = jobq__tx_resolve(tx, job->queue ? job->queue : "default", &row.queue, &queue, err);
+        rc = jobq__tx_resolve(tx, job->queue ? job->queue : "default", &row.queue, err);
     if (rc == JOBQ_OK && job->key) rc = jobq__jobs_write_key(tx, job, row.kind, &row, existing);
     if (rc != JOBQ_OK || *existing) return rc;
     row.priority = job->priority;
     row.run_at_ms = jobq__jobs_run_at(tx, job);
     row.payload = job->text ? job->text : job->payload;
     row.size = jobq__config_job_size(job);
-    rc = jobq__tx_add(tx, &row, kind, queue);
+    rc = jobq__tx_add(tx, &row);
     *id = row.id;
     return rc == JOBQ_OK ? jobq__jobs_tell_new(tx, &row, job->key) : rc;
 }
@@ -123,7 +122,7 @@ static int jobq__jobs_write_all(struct jobq__tx *tx, struct jobq__request *r) {
         }
         return rc;
     }
-    return jobq__tx_flush(tx);
+    return jobq__door_flush(tx);
 }
 
 /* Checks the jobs, and says in the request what they take. */
@@ -210,206 +209,6 @@ JOBQ_API int jobq_flush(jobq *q, jobq_error *err) {
 
 /* ---- Change ---- */
 
-static bool jobq__jobs_in_list(const struct jobq__link *list, int64_t id) {
-    const struct jobq__link *link = list->next;
-    while (link != list && JOBQ__LINKED(link)->row.id != id) link = link->next;
-    return link != list;
-}
-
-enum jobq__whereabouts { JOBQ__NOWHERE, JOBQ__WAITS, JOBQ__RUNS };
-
-/* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
- * its handler is just being called, or has returned and the outcome is on its way to the disk: that
- * is running still. Nowhere: a commit has changed it since the row was read, or says in a moment
- * that it was claimed. */
-static enum jobq__whereabouts jobq__jobs_find(jobq *q, int64_t id) {
-    struct jobq__pool *pool = &q->pool;
-    bool waits, runs;
-    int i;
-    jobq__os_lock(&pool->mu);
-    waits = jobq__ring_has(&pool->ring, id) || jobq__jobs_in_list(&q->tx.taken, id);
-    runs = jobq__jobs_in_list(&pool->outcomes.list, id) || jobq__jobs_in_list(&q->tx.settled, id);
-    for (i = 0; i < pool->crew.count; i++) runs = runs || pool->crew.workers[i].run.id == id;
-    jobq__os_unlock(&pool->mu);
-    return waits ? JOBQ__WAITS : runs ? JOBQ__RUNS : JOBQ__NOWHERE;
-}
-
-struct jobq__alter {
-    int64_t id;
-    struct jobq__entry *running;
-};
-
-/* "job 7 of kind mail", with a job's id and, where its name can be had, its kind. */
-static void jobq__jobs_call(struct jobq__tx *tx, const struct jobq__row *row, char *text,
-                            size_t size) {
-    const char *kind = NULL;
-    if (jobq__tx_know(tx, row->kind) == JOBQ_OK) kind = jobq__tx_name_text(tx, row->kind);
-    snprintf(text, size, "job %lld%s%s", (long long)row->id, kind ? " of kind " : "",
-             kind ? kind : "");
-}
-
-/* The job is not in a state for this call, which it is told with a way out. */
-static int jobq__jobs_bad_state(struct jobq__tx *tx, const struct jobq__row *row,
-                                const char *way_out, jobq_error *err) {
-    jobq *q = tx->q;
-    char job[JOBQ_NAME_MAX + 64];
-    const char *state = jobq_state_name(jobq__state_public(row->state, false));
-    bool waits = row->state == JOBQ__WAITING || jobq__jobs_find(q, row->id) == JOBQ__WAITS;
-    if (!err) return JOBQ_BAD_STATE;
-    jobq__jobs_call(tx, row, job, sizeof job);
-    if (row->lane < 0 && row->state == JOBQ__WAITING)
-        return jobq__err_set(err, JOBQ_BAD_STATE, "%s is parked: no handler of its kind is"
-                             " registered (jobq_register)", job);
-    if (!jobq__state_terminal(row->state)) state = waits ? "due" : "running";
-    return jobq__err_set(err, JOBQ_BAD_STATE, "%s is %s already%s", job, state, way_out);
-}
-
-/* Whatever is claimed is the owner's. */
-static int jobq__jobs_row(struct jobq__tx *tx, int64_t id, struct jobq__row *row) {
-    jobq *q = tx->q;
-    const struct jobq__link *link;
-    int rc = jobq__store_row(tx->db, id, row);
-    if (rc != JOBQ_OK || row->state != JOBQ__CLAIMED || jobq__jobs_in_list(&tx->claimed, id))
-        return rc;
-    for (link = q->claimed.next; link != &q->claimed; link = link->next)
-        if (JOBQ__CLAIMED_ENTRY(link)->row.id == id) return rc;
-    return jobq__store_nobodys(tx->db, id);
-}
-
-/* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
- * what it is now. JOBQ_BUSY with alter->running set if it runs. */
-static int jobq__jobs_reach(struct jobq__tx *tx, struct jobq__alter *alter, struct jobq__row *row) {
-    bool taken;
-    struct jobq__entry *entry = jobq__tx_take(tx, alter->id, &taken);
-    alter->running = NULL; /* the group may be repeated, and the job have ended since */
-    if (entry && !taken) {
-        alter->running = entry;
-        return JOBQ_BUSY;
-    }
-    if (taken) {
-        int rc = jobq__tx_unclaim(tx, entry);
-        if (rc != JOBQ_OK) return rc;
-    }
-    return jobq__jobs_row(tx, alter->id, row);
-}
-
-/* The wish is written down: it outlives the process. A second one changes nothing. */
-static int jobq__jobs_wish(struct jobq__tx *tx, const struct jobq__entry *running) {
-    int changed, rc;
-    if (jobq__os_load(&running->cancel)) return JOBQ_OK;
-    rc = jobq__store_wish(tx->db, running->row.id, running->row.runs, &changed);
-    return rc == JOBQ_OK && !changed ? JOBQ_NOT_FOUND : rc;
-}
-
-static int jobq__jobs_write_cancel(struct jobq__tx *tx, struct jobq__request *r) {
-    struct jobq__alter *alter = r->arg;
-    struct jobq__row row;
-    int rc = jobq__jobs_reach(tx, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running) return jobq__jobs_wish(tx, alter->running);
-    if (rc != JOBQ_OK) return rc;
-    if (jobq__state_terminal(row.state))
-        return jobq__jobs_bad_state(tx, &row, "; what has ended is not cancelled", r->err);
-    return jobq__tx_end(tx, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
-}
-
-static void jobq__jobs_after_cancel(jobq *q, struct jobq__request *r) {
-    struct jobq__alter *alter = r->arg;
-    int i;
-    if (!alter->running) return;
-    jobq__os_store(&alter->running->cancel, 1);
-    jobq__os_lock(&q->pool.mu);
-    for (i = 0; i < q->pool.crew.count; i++)
-        if (q->pool.crew.workers[i].run.entry == alter->running)
-            jobq__run_stop(&q->pool.crew.workers[i].run, JOBQ__STOP_ASKED);
-    jobq__os_unlock(&q->pool.mu);
-}
-
-/* A job that has ended gave its key away, and another has it. */
-static int jobq__jobs_key_gone(struct jobq__tx *tx, const struct jobq__row *row, jobq_error *err) {
-    int64_t holder;
-    int rc = jobq__store_key_holder(tx->db, row->kind, row->id, &holder);
-    if (rc != JOBQ_OK) return rc;
-    rc = jobq__err_set(err, JOBQ_EXISTS, "job %lld has this job's key now; job %lld can run again"
-                       " when that one has ended", (long long)holder, (long long)row->id);
-    jobq__err_id(err, holder);
-    return rc;
-}
-
-static int jobq__jobs_write_retry(struct jobq__tx *tx, struct jobq__request *r) {
-    struct jobq__alter *alter = r->arg;
-    struct jobq__row row;
-    char key[JOBQ_KEY_MAX + 1];
-    jobq_event event;
-    bool taken = false;
-    bool due;
-    int from, rc = jobq__jobs_row(tx, alter->id, &row);
-    if (rc == JOBQ_OK) rc = jobq__tx_key(tx, &row, key);
-    if (rc != JOBQ_OK) return rc;
-    from = row.state;
-    /* Its time may have come, and nobody has looked yet. */
-    due = row.lane != JOBQ__LANE_SCHEDULED || row.run_at_ms <= tx->now_ms;
-    if (from == JOBQ__DONE)
-        return jobq__jobs_bad_state(tx, &row, "; to do it again store another", r->err);
-    if (from == JOBQ__CLAIMED || (from == JOBQ__WAITING && due))
-        return jobq__jobs_bad_state(tx, &row, "", r->err);
-    if (jobq__state_terminal(from) && (row.side & JOBQ__SIDE_KEY))
-        rc = jobq__store_key_again(tx->db, row.kind, row.id, &taken);
-    if (taken) return jobq__jobs_key_gone(tx, &row, r->err);
-    if (rc != JOBQ_OK) return rc;
-    row.run_at_ms = tx->now_ms;
-    row.crashes = 0;
-    row.lane = jobq__tx_lane(tx, &row);
-    if (row.lane < 0) rc = jobq__tx_know(tx, row.kind);
-    if (rc != JOBQ_OK) return rc;
-    rc = jobq__store_revive(tx->db, row.id, from, row.lane, row.lane > 0 ? row.priority : 0,
-                            row.run_at_ms);
-    if (rc == JOBQ_OK) rc = jobq__store_unsave(tx->db, row.id, row.side);
-    if (rc == JOBQ_OK && row.lane > 0) rc = jobq__tx_ready(tx, &row);
-    if (rc != JOBQ_OK) return rc;
-    tx->due_stale = true;
-    memset(&event, 0, sizeof event);
-    event.now_ms = tx->now_ms;
-    event.id = row.id;
-    event.from = jobq__state_public(from, false);
-    event.to = JOBQ_STATE_PENDING;
-    event.attempt = 1;
-    return jobq__tx_change(tx, &event, &row, key, NULL);
-}
-
-static int jobq__jobs_write_delete(struct jobq__tx *tx, struct jobq__request *r) {
-    struct jobq__alter *alter = r->arg;
-    char job[JOBQ_NAME_MAX + 64];
-    struct jobq__row row;
-    int rc = jobq__jobs_reach(tx, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running) {
-        jobq__jobs_call(tx, &alter->running->row, job, sizeof job);
-        return jobq__err_set(r->err, rc, "%s is running; cancel it (jobq_cancel), and delete it"
-                             " when it has ended", job);
-    }
-    if (rc != JOBQ_OK) return rc;
-    /* The highest id may go with it; the claims row remembers it. */
-    jobq__tx_leaves(tx, &row);
-    tx->claims_changed = true;
-    return jobq__store_drop(tx->db, row.kind, row.id,
-                            jobq__state_terminal(row.state) ? row.side & ~JOBQ__SIDE_KEY
-                                                            : row.side);
-}
-
-/* Who waits for a job that is gone need not wait longer. */
-static void jobq__jobs_after_delete(jobq *q, struct jobq__request *r) {
-    const struct jobq__alter *alter = r->arg;
-    struct jobq__link *link;
-    jobq__os_lock(&q->pool.mu);
-    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
-        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
-        if (waiter->id != alter->id || waiter->done || waiter->ended) continue;
-        waiter->done = waiter->ended = true;
-        waiter->info.state = JOBQ_STATE_NONE;
-        jobq__os_signal(&waiter->cond);
-    }
-    jobq__os_unlock(&q->pool.mu);
-}
-
 static int jobq__jobs_alter(jobq *q, const char *call, int64_t id,
                             int (*write)(struct jobq__tx *tx, struct jobq__request *r),
                             void (*after)(jobq *q, struct jobq__request *r), jobq_error *err) {
@@ -428,17 +227,17 @@ static int jobq__jobs_alter(jobq *q, const char *call, int64_t id,
 }
 
 JOBQ_API int jobq_cancel(jobq *q, int64_t id, jobq_error *err) {
-    return jobq__jobs_alter(q, "jobq_cancel", id, jobq__jobs_write_cancel,
-                            jobq__jobs_after_cancel, err);
+    return jobq__jobs_alter(q, "jobq_cancel", id, jobq__alter_cancel,
+                            jobq__alter_cancelled, err);
 }
 
 JOBQ_API int jobq_retry_now(jobq *q, int64_t id, jobq_error *err) {
-    return jobq__jobs_alter(q, "jobq_retry_now", id, jobq__jobs_write_retry, NULL, err);
+    return jobq__jobs_alter(q, "jobq_retry_now", id, jobq__alter_retry, NULL, err);
 }
 
 JOBQ_API int jobq_delete(jobq *q, int64_t id, jobq_error *err) {
-    return jobq__jobs_alter(q, "jobq_delete", id, jobq__jobs_write_delete,
-                            jobq__jobs_after_delete, err);
+    return jobq__jobs_alter(q, "jobq_delete", id, jobq__alter_delete,
+                            jobq__alter_deleted, err);
 }
 
 /* ---- Look inside ---- */
@@ -493,7 +292,7 @@ JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_in
         if (tries > 0) jobq__os_yield();
         claimed = false;
         rc = jobq__jobs_read_row(q, id, &wait_us, info, &claimed, err);
-        if (claimed && !q->client) where = jobq__jobs_find(q, id);
+        if (claimed && !q->client) where = jobq__alter_find(q, id);
     } while (claimed && !q->client && where == JOBQ__NOWHERE && tries++ < JOBQ__LOOKS_MAX);
     if (claimed && where == JOBQ__RUNS) {
         info->state = JOBQ_STATE_RUNNING;

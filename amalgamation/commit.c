@@ -598,7 +598,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         jobq__store_rollback(job);
         jobq__commit_settles(&q->tx, entry, false);
         /* It is still claimed, and the claims row has to go on saying so. */
-        entry->gone = false;
+        jobq__tx_gone(entry, false);
         q->look_lanes = true;
         /* The handler may have committed. */
         if (!intact && jobq__commit_insist(q, jobq__commit_check_taken, NULL) != JOBQ_OK)

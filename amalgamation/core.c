@@ -64,14 +64,14 @@ JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size) {
     }
     if (!first && asks)
         snprintf(text, size, "the backoff of kind %s still runs, for job %lld",
-                 asks->entry->kind->text, (long long)asks->id);
+                 asks->entry->kind->spec.name, (long long)asks->id);
     if (!first) return false;
     if (others)
         snprintf(text, size, "job %lld of kind %s (and %d more) still runs", (long long)first->id,
-                 first->entry->kind->text, others);
+                 first->entry->kind->spec.name, others);
     else
         snprintf(text, size, "job %lld of kind %s still runs", (long long)first->id,
-                 first->entry->kind->text);
+                 first->entry->kind->spec.name);
     return true;
 }
 

@@ -53,8 +53,8 @@ struct jobq__entry {
     struct jobq__link link;     /* ring (pool.mu), handed in (pool.mu), or the transaction's */
     struct jobq__link claimed;  /* core's list of all that is claimed; baton */
     struct jobq__row row;       /* the row as claimed; payload points below */
-    struct jobq__name *kind;
-    struct jobq__name *lane;    /* whose order it is in: its queue, or the suspects */
+    struct jobq__kind *kind;
+    struct jobq__lane *lane;    /* whose order it is in: its queue, or the suspects */
     int32_t cancel;             /* atomic: somebody wants it cancelled */
     bool in_ring;               /* pool.mu */
     bool gone;                  /* baton: settled or taken out by the transaction under way */
@@ -87,6 +87,7 @@ struct jobq__tx {
     jobq *q;
     jobq__store *db;            /* on which it is */
     bool of_job;                /* it is a job's transaction */
+    bool blind;                 /* it does not know who handles what: a client's, the recovery's */
     int64_t now_ms, mono_ms;    /* one reading for all that it does */
     struct jobq__link settled;  /* entries handed in; changed under pool.mu, for who looks */
     struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
@@ -100,12 +101,10 @@ struct jobq__tx {
     bool may_claim;
     bool ordered;               /* the pool claims, so rows must become ready in order (I2) */
     bool claims_changed, due_stale, single_rows, starved;
-    struct jobq__name *unparked; /* kind whose parked rows are all moved */
+    struct jobq__kind *unparked; /* kind whose parked rows are all moved */
     struct jobq__new_name *new_names; /* added to the table by this transaction */
     size_t new_count, new_capacity;
-    int suspects;               /* claimed here */
     int64_t last_id, next_due_ms, prune_at_ms;
-    int released;               /* suspects settled here */
     struct jobq__row rows[JOBQ__INSERT_ROWS]; /* to be inserted by one statement */
     int rows_count;
     int64_t grows;              /* bytes that it stores: payloads, results, messages */
@@ -396,13 +395,12 @@ struct jobq {
     struct jobq__tx tx;
     struct jobq__disk disk;
     struct jobq__registry names;
-    struct jobq__name *suspects;    /* the lane, a name that is no queue's */
+    struct jobq__lane *suspects;    /* their line, whose name is no queue's */
     struct jobq__link ready;        /* lanes where ready rows may stand */
     struct jobq__link parked;       /* kinds registered, whose rows may still stand parked */
     struct jobq__link claimed;      /* entries, in claim order */
     struct jobq__link spare;        /* entries to be used again */
     int spare_count;
-    int suspects_claimed;
     int64_t last_id, next_due_ms;
     int64_t wal_next;           /* pages at which the next checkpoint is due */
     bool look_lanes;            /* the set of lanes may have grown */

@@ -28,6 +28,18 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_by_id(const struct jobq__regist
     return registry->by_id[id];
 }
 
+JOBQ__INTERNAL struct jobq__kind *jobq__registry_kind(const struct jobq__registry *registry,
+                                                      int64_t id) {
+    struct jobq__name *name = jobq__registry_by_id(registry, id);
+    return name ? &name->kind : NULL;
+}
+
+JOBQ__INTERNAL struct jobq__lane *jobq__registry_lane(const struct jobq__registry *registry,
+                                                      int64_t id) {
+    struct jobq__name *name = jobq__registry_by_id(registry, id);
+    return name ? &name->lane : NULL;
+}
+
 static bool jobq__registry_grow(struct jobq__registry *registry, size_t size) {
     struct jobq__name **by_id;
     size_t i;
@@ -52,10 +64,14 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
     if (!name) return NULL;
     name->id = id;
     jobq__err_copy_text(name->text, sizeof name->text, text);
-    jobq__list_init(&name->parked);
-    jobq__list_init(&name->ready);
-    jobq__list_init(&name->ring);
-    jobq__list_init(&name->turn);
+    name->kind.id = name->lane.id = id;
+    name->lane.text = name->text;
+    jobq__gate_init(&name->kind.gate, JOBQ__GATE_WIDE, true);
+    jobq__gate_init(&name->lane.gate, JOBQ__GATE_WIDE, false);
+    jobq__list_init(&name->kind.parked);
+    jobq__list_init(&name->lane.ready);
+    jobq__list_init(&name->lane.ring);
+    jobq__list_init(&name->lane.turn);
     name->next = registry->buckets[bucket];
     registry->buckets[bucket] = name;
     registry->by_id[id] = name;

@@ -2,6 +2,7 @@
 #ifndef JOBQ__REGISTRY_H
 #define JOBQ__REGISTRY_H
 
+#include "gate.h"
 #include "list.h"
 #include "store.h"
 
@@ -12,21 +13,32 @@
  * baton, but for what says otherwise. Only committed names enter: those that a transaction adds
  * are kept beside it until its COMMIT (tx.c), so a rollback leaves nothing behind here. */
 
-struct jobq__name {
-    struct jobq__name *next;    /* same bucket */
+/* What runs a job. */
+struct jobq__kind {
     int64_t id;
-    char text[JOBQ_NAME_MAX + 1];
+    jobq_kind spec;             /* written before its gate opens, then constant */
+    struct jobq__gate gate;     /* shut while no handler is registered */
+    struct jobq__link parked;   /* in core's list while rows of it may stand before its gate */
+};
 
-    /* As a kind: */
-    jobq_kind spec;             /* written before handled, then constant */
-    int32_t handled;            /* atomic */
-    struct jobq__link parked;   /* in core's list while rows of it may stand parked */
-
-    /* As a queue, or as the lane of the suspects: */
+/* A line of ready jobs, which start in order: a queue's, or that of the suspects. */
+struct jobq__lane {
+    int64_t id;
+    const char *text;
+    struct jobq__gate gate;     /* its own: who waits for it waits here */
+    bool unordered;             /* I2 of tx.h does not bind it: one at a time, as they are found */
     struct jobq__link ready;    /* in core's list while ready rows may stand in the table */
     struct jobq__link ring;     /* its claimed jobs, in order; guarded by pool.mu */
     struct jobq__link turn;     /* in the ring's list of lanes; guarded by pool.mu */
     const struct jobq__row *last_claimed; /* of the transaction under way, or NULL */
+};
+
+struct jobq__name {
+    struct jobq__name *next;    /* same bucket */
+    int64_t id;
+    char text[JOBQ_NAME_MAX + 1];
+    struct jobq__kind kind;
+    struct jobq__lane lane;
 };
 
 struct jobq__registry {
@@ -42,6 +54,11 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_by_text(const struct jobq__regi
                                                          const char *text);
 JOBQ__INTERNAL struct jobq__name *jobq__registry_by_id(const struct jobq__registry *registry,
                                                        int64_t id);
+/* The same, by what the name is used for. */
+JOBQ__INTERNAL struct jobq__kind *jobq__registry_kind(const struct jobq__registry *registry,
+                                                      int64_t id);
+JOBQ__INTERNAL struct jobq__lane *jobq__registry_lane(const struct jobq__registry *registry,
+                                                      int64_t id);
 /* Adds a committed name (or returns it if it is there); NULL if memory is out. */
 JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *registry, int64_t id,
                                                      const char *text);

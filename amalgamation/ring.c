@@ -16,7 +16,7 @@ JOBQ__INTERNAL int jobq__ring_compare(const struct jobq__row *a, const struct jo
 }
 
 JOBQ__INTERNAL void jobq__ring_put(struct jobq__ring *ring, struct jobq__entry *entry) {
-    struct jobq__name *lane = entry->lane;
+    struct jobq__lane *lane = entry->lane;
     struct jobq__link *place = &lane->ring;
     if (jobq__list_empty(&lane->ring)) jobq__list_append(&ring->lanes, &lane->turn);
     /* From the end: what comes late mostly sorts late. */
@@ -43,7 +43,7 @@ JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring) {
     struct jobq__link *turn = ring->lanes.next;
     struct jobq__entry *entry;
     if (turn == &ring->lanes) return NULL;
-    entry = JOBQ__RING_ENTRY(JOBQ__CONTAINER(turn, struct jobq__name, turn)->ring.next);
+    entry = JOBQ__RING_ENTRY(JOBQ__CONTAINER(turn, struct jobq__lane, turn)->ring.next);
     jobq__ring_remove(ring, entry);
     if (!jobq__list_empty(&entry->lane->ring)) {
         jobq__list_remove(turn);
@@ -52,14 +52,14 @@ JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring) {
     return entry;
 }
 
-JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane) {
+JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__lane *lane) {
     return lane->ring.prev == &lane->ring ? NULL : JOBQ__RING_ENTRY(lane->ring.prev);
 }
 
 JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id) {
     const struct jobq__link *turn, *link;
     for (turn = ring->lanes.next; turn != &ring->lanes; turn = turn->next) {
-        const struct jobq__name *lane = JOBQ__CONTAINER(turn, const struct jobq__name, turn);
+        const struct jobq__lane *lane = JOBQ__CONTAINER(turn, const struct jobq__lane, turn);
         for (link = lane->ring.next; link != &lane->ring; link = link->next)
             if (JOBQ__CONTAINER(link, const struct jobq__entry, link)->row.id == id) return true;
     }
@@ -72,7 +72,7 @@ JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
     int64_t bytes = 0;
     int count = 0;
     for (turn = ring->lanes.next; turn != &ring->lanes; turn = turn->next) {
-        const struct jobq__name *lane = JOBQ__CONTAINER(turn, const struct jobq__name, turn);
+        const struct jobq__lane *lane = JOBQ__CONTAINER(turn, const struct jobq__lane, turn);
         const struct jobq__row *before = NULL;
         if (jobq__list_empty(&lane->ring)) return false;
         for (link = lane->ring.next; link != &lane->ring; link = link->next) {

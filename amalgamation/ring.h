@@ -28,6 +28,6 @@ JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id);
 JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring);
 #endif
 /* The last of a lane, or NULL. */
-JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__name *lane);
+JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__lane *lane);
 
 #endif

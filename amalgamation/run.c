@@ -322,7 +322,7 @@ static void jobq__run_event(struct jobq_run *run) {
     memset(&event, 0, sizeof event);
     event.now_ms = jobq__clock_now_ms(run->q->clock);
     event.id = entry->row.id;
-    event.kind = entry->kind->text;
+    event.kind = entry->kind->spec.name;
     event.queue = entry->queue ? entry->queue->text : "";
     event.key = entry->key;
     event.from = JOBQ_STATE_PENDING;
@@ -475,7 +475,7 @@ JOBQ_API jobq *jobq_run_handle(const jobq_run *run) {
 }
 
 JOBQ_API const char *jobq_run_kind(const jobq_run *run) {
-    return run->entry->kind->text;
+    return run->entry->kind->spec.name;
 }
 
 JOBQ_API int jobq_run_attempt(const jobq_run *run) {
@@ -523,7 +523,7 @@ JOBQ_API const jobq_info *jobq_run_info(const jobq_run *run) {
     }
     info->id = row->id;
     info->state = JOBQ_STATE_RUNNING;
-    jobq__err_copy_text(info->kind, sizeof info->kind, run->entry->kind->text);
+    jobq__err_copy_text(info->kind, sizeof info->kind, run->entry->kind->spec.name);
     info->priority = row->priority;
     info->attempt = row->attempt;
     info->runs = row->runs;
@@ -715,10 +715,11 @@ static int jobq__run_write_saved(struct jobq__tx *tx, struct jobq__request *r) {
 
 /* Its crashes are forgiven: others that have met one need not wait for it any more. */
 static void jobq__run_clear(jobq *q, struct jobq__entry *entry) {
-    struct jobq__name *lane = jobq__registry_by_id(&q->names, entry->row.queue);
+    struct jobq__lane *lane = jobq__registry_lane(&q->names, entry->row.queue);
     if (entry->lane != q->suspects || !lane) return;
+    jobq__tx_let(entry);
     entry->lane = lane;
-    q->suspects_claimed--;
+    jobq__tx_hold(entry);
     jobq__os_lock(&q->pool.mu);
     q->pool.work.left = true;
     jobq__os_unlock(&q->pool.mu);

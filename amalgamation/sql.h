@@ -102,9 +102,11 @@
     X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE id = ?1") \
     X(CLAIM, JOBQ__TEXT_CLAIM " WHERE id BETWEEN ?1 AND ?2 AND state = 0") \
     X(CLAIM_ONE, JOBQ__TEXT_CLAIM " WHERE id = ?1 AND state = 0") \
-    X(MOVE, "UPDATE jobq_job SET lane = ?2, ord = ?3 WHERE id = ?1 AND state = 0") \
-    X(GIVE_BACK, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, runs = runs - 1" \
-                 " WHERE id = ?1 AND state = 1") \
+    /* Where a time is the same, created_at may still be NULL for it. */ \
+    X(PLACE, "UPDATE jobq_job SET state = 0, lane = ?4, ord = ?5, run_at = ?6, attempt = ?7," \
+             " runs = ?8, crashes = ?9, delay_ms = ?10, side = (side | ?11) & ~4," \
+             " created_at = iif(run_at = ?6, created_at, coalesce(created_at, run_at))," \
+             " finished_at = NULL, prune_at = NULL WHERE id = ?1 AND state = ?2 AND runs = ?3") \
     X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2") \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
@@ -112,18 +114,11 @@
     X(CLAIMS_GET, "SELECT one, ids, last_id FROM jobq_claims") \
     /* settle */ \
     X(DROP_RUNS, "DELETE FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
-    X(DROP_ONE, "DELETE FROM jobq_job WHERE id = ?1 AND state = 1 AND runs = ?2") \
+    X(DROP_ONE, "DELETE FROM jobq_job WHERE id = ?1 AND state = ?2 AND runs = ?3") \
     X(FINISH_RUNS, "UPDATE jobq_job SET state = ?4, finished_at = ?5, prune_at = ?6" \
                    " WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
-    X(REQUEUE, "UPDATE jobq_job SET state = 0, lane = ?3, ord = ?4, run_at = ?5, attempt = ?6," \
-               " delay_ms = ?7, crashes = ?8, side = (side | ?9) & ~4," \
-               " created_at = coalesce(created_at, run_at)" \
-               " WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(END, "UPDATE jobq_job SET state = ?2, lane = NULL, finished_at = ?3, prune_at = ?4," \
            " side = (side | ?5) & ~4 WHERE id = ?1 AND state = ?6 AND runs = ?7") \
-    X(REVIVE, "UPDATE jobq_job SET state = 0, lane = ?2, ord = ?3, run_at = ?4, attempt = 1," \
-              " crashes = 0, delay_ms = 0, finished_at = NULL, prune_at = NULL, side = side & ~4," \
-              " created_at = coalesce(created_at, run_at) WHERE id = ?1 AND state = ?5") \
     X(WISH, "UPDATE jobq_job SET side = side | 4 WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(FORGIVE, "UPDATE jobq_job SET crashes = 0, side = side | ?3" \
                " WHERE id = ?1 AND state = 1 AND runs = ?2") \

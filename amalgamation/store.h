@@ -240,10 +240,9 @@ JOBQ__INTERNAL int jobq__store_row(struct jobq__db *db, int64_t id, struct jobq_
 
 JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t last,
                                      int *changed);
-/* The row must be there and wait. */
-JOBQ__INTERNAL int jobq__store_move(struct jobq__db *db, int64_t id, int64_t lane, int ord);
-JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_t lane, int ord,
-                                         int *changed);
+/* A row is to wait, from now on or still: row is what it becomes, from and runs the fence. */
+JOBQ__INTERNAL int jobq__store_place(struct jobq__db *db, const struct jobq__row *row, int from,
+                                     int runs, int *changed);
 JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms);
 /* JOBQ_CORRUPT if a row is scheduled in an order that neither of these two looks at. */
 JOBQ__INTERNAL int jobq__store_all_due(struct jobq__db *db);
@@ -271,23 +270,16 @@ JOBQ__INTERNAL int jobq__store_drop_runs(struct jobq__db *db, int64_t first, int
 JOBQ__INTERNAL int jobq__store_finish_runs(struct jobq__db *db, int64_t first, int64_t last,
                                            int runs, int state, int64_t now_ms,
                                            int64_t prune_at_ms, int *changed);
-/* row: id, runs (the fence), and what the row becomes. */
-JOBQ__INTERNAL int jobq__store_requeue(struct jobq__db *db, const struct jobq__row *row, int ord,
-                                       int *changed);
-/* Ends a job in any way; the fence is from and runs. */
-JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from, int runs,
-                                      int state, int64_t now_ms, int64_t prune_at_ms, int side,
-                                      int *changed);
-/* The row must be there, in the state from: ended or waiting. */
-JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int from, int64_t lane,
-                                      int ord, int64_t run_at_ms);
+/* Ends a job in any way; side is added to what stands beside it. */
+JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, const struct jobq__row *was, int state,
+                                      int64_t now_ms, int64_t prune_at_ms, int side, int *changed);
 /* Writes down that a running job is to be cancelled, whatever becomes of the process. */
 JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed);
 JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int runs, int side,
                                        int *changed);
-/* Deletes what stands beside a row, and also the row, which must be there. */
+/* Deletes a row, and what stands beside one. */
+JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, const struct jobq__row *was, int *changed);
 JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side);
-JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
 /* Frees the key of a job that ended, if it has one. */
 JOBQ__INTERNAL int jobq__store_key_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
 

@@ -364,10 +364,8 @@ JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__ro
     while (done < count && rc == JOBQ_OK) {
         size_t part = count - done >= JOBQ__INSERT_ROWS ? JOBQ__INSERT_ROWS : 1;
         sqlite3_stmt *s = jobq__db_get(db, part > 1 ? JOBQ__SQL_INSERT_MANY : JOBQ__SQL_INSERT);
-        for (i = 0; s && i < part; i++) {
-            jobq__assert(jobq__state_legal(JOBQ__NEW, rows[done + i].state));
+        for (i = 0; s && i < part; i++)
             jobq__store_bind_row(s, (int)i * JOBQ__ROW_PARAMETERS, &rows[done + i]);
-        }
         rc = jobq__db_step(db, s);
         done += part;
     }
@@ -553,28 +551,32 @@ JOBQ__INTERNAL int jobq__store_row(struct jobq__db *db, int64_t id, struct jobq_
 JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t last,
                                      int *changed) {
     sqlite3_stmt *s = jobq__db_get(db, first == last ? JOBQ__SQL_CLAIM_ONE : JOBQ__SQL_CLAIM);
-    jobq__assert(jobq__state_legal(JOBQ__WAITING, JOBQ__CLAIMED));
     if (s) sqlite3_bind_int64(s, 1, first);
     if (s && first != last) sqlite3_bind_int64(s, 2, last);
     return jobq__store_change(db, s, changed);
 }
 
-static sqlite3_stmt *jobq__store_bind_lane(struct jobq__db *db, enum jobq__sql which, int64_t id,
-                                           int64_t lane, int ord) {
-    sqlite3_stmt *s = jobq__store_bind_ids(db, which, id, lane);
-    if (s) sqlite3_bind_int(s, 3, ord);
+static sqlite3_stmt *jobq__store_bind_fence(struct jobq__db *db, enum jobq__sql which, int64_t id,
+                                            int state, int runs) {
+    sqlite3_stmt *s = jobq__store_bind_ids(db, which, id, state);
+    if (s) sqlite3_bind_int(s, 3, runs);
     return s;
 }
 
-JOBQ__INTERNAL int jobq__store_move(struct jobq__db *db, int64_t id, int64_t lane, int ord) {
-    return jobq__store_change_row(db, jobq__store_bind_lane(db, JOBQ__SQL_MOVE, id, lane, ord), id);
-}
-
-JOBQ__INTERNAL int jobq__store_give_back(struct jobq__db *db, int64_t id, int64_t lane, int ord,
-                                         int *changed) {
-    jobq__assert(jobq__state_legal(JOBQ__CLAIMED, JOBQ__WAITING));
-    return jobq__store_change(db, jobq__store_bind_lane(db, JOBQ__SQL_GIVE_BACK, id, lane, ord),
-                              changed);
+JOBQ__INTERNAL int jobq__store_place(struct jobq__db *db, const struct jobq__row *row, int from,
+                                     int runs, int *changed) {
+    sqlite3_stmt *s = jobq__store_bind_fence(db, JOBQ__SQL_PLACE, row->id, from, runs);
+    if (s) {
+        sqlite3_bind_int64(s, 4, row->lane);
+        sqlite3_bind_int(s, 5, row->lane > JOBQ__LANE_SCHEDULED ? row->priority : 0);
+        sqlite3_bind_int64(s, 6, row->run_at_ms);
+        sqlite3_bind_int(s, 7, row->attempt);
+        sqlite3_bind_int(s, 8, row->runs);
+        sqlite3_bind_int(s, 9, row->crashes);
+        sqlite3_bind_int64(s, 10, row->delay_ms);
+        sqlite3_bind_int(s, 11, row->side);
+    }
+    return jobq__store_change(db, s, changed);
 }
 
 JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms) {
@@ -669,21 +671,21 @@ JOBQ__INTERNAL int jobq__store_nobodys(struct jobq__db *db, int64_t id) {
 
 JOBQ__INTERNAL int jobq__store_drop_runs(struct jobq__db *db, int64_t first, int64_t last,
                                          int runs, int *changed) {
-    sqlite3_stmt *s;
-    if (first == last) {
-        s = jobq__store_bind_ids(db, JOBQ__SQL_DROP_ONE, first, runs);
-    } else {
-        s = jobq__store_bind_ids(db, JOBQ__SQL_DROP_RUNS, first, last);
-        if (s) sqlite3_bind_int(s, 3, runs);
-    }
+    sqlite3_stmt *s = jobq__store_bind_ids(db, JOBQ__SQL_DROP_RUNS, first, last);
+    if (s) sqlite3_bind_int(s, 3, runs);
     return jobq__store_change(db, s, changed);
+}
+
+JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, const struct jobq__row *was,
+                                    int *changed) {
+    return jobq__store_change(db, jobq__store_bind_fence(db, JOBQ__SQL_DROP_ONE, was->id,
+                                                         was->state, was->runs), changed);
 }
 
 JOBQ__INTERNAL int jobq__store_finish_runs(struct jobq__db *db, int64_t first, int64_t last,
                                            int runs, int state, int64_t now_ms,
                                            int64_t prune_at_ms, int *changed) {
     sqlite3_stmt *s = jobq__store_bind_ids(db, JOBQ__SQL_FINISH_RUNS, first, last);
-    jobq__assert(jobq__state_legal(JOBQ__CLAIMED, state));
     if (s) {
         sqlite3_bind_int(s, 3, runs);
         sqlite3_bind_int(s, 4, state);
@@ -693,48 +695,19 @@ JOBQ__INTERNAL int jobq__store_finish_runs(struct jobq__db *db, int64_t first, i
     return jobq__store_change(db, s, changed);
 }
 
-JOBQ__INTERNAL int jobq__store_requeue(struct jobq__db *db, const struct jobq__row *row, int ord,
-                                       int *changed) {
-    sqlite3_stmt *s = jobq__store_bind_ids(db, JOBQ__SQL_REQUEUE, row->id, row->runs);
-    jobq__assert(jobq__state_legal(JOBQ__CLAIMED, JOBQ__WAITING));
-    if (s) {
-        sqlite3_bind_int64(s, 3, row->lane);
-        sqlite3_bind_int(s, 4, ord);
-        sqlite3_bind_int64(s, 5, row->run_at_ms);
-        sqlite3_bind_int(s, 6, row->attempt);
-        sqlite3_bind_int64(s, 7, row->delay_ms);
-        sqlite3_bind_int(s, 8, row->crashes);
-        sqlite3_bind_int(s, 9, row->side);
-    }
-    return jobq__store_change(db, s, changed);
-}
-
-JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, int64_t id, int from, int runs,
-                                      int state, int64_t now_ms, int64_t prune_at_ms, int side,
-                                      int *changed) {
+JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, const struct jobq__row *was, int state,
+                                      int64_t now_ms, int64_t prune_at_ms, int side, int *changed) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_END);
-    jobq__assert(jobq__state_legal(from, state));
     if (s) {
-        sqlite3_bind_int64(s, 1, id);
+        sqlite3_bind_int64(s, 1, was->id);
         sqlite3_bind_int(s, 2, state);
         sqlite3_bind_int64(s, 3, now_ms);
         sqlite3_bind_int64(s, 4, prune_at_ms);
         sqlite3_bind_int(s, 5, side);
-        sqlite3_bind_int(s, 6, from);
-        sqlite3_bind_int(s, 7, runs);
+        sqlite3_bind_int(s, 6, was->state);
+        sqlite3_bind_int(s, 7, was->runs);
     }
     return jobq__store_change(db, s, changed);
-}
-
-JOBQ__INTERNAL int jobq__store_revive(struct jobq__db *db, int64_t id, int from, int64_t lane,
-                                      int ord, int64_t run_at_ms) {
-    sqlite3_stmt *s = jobq__store_bind_lane(db, JOBQ__SQL_REVIVE, id, lane, ord);
-    jobq__assert(jobq__state_legal(from, JOBQ__WAITING) && from != JOBQ__CLAIMED);
-    if (s) {
-        sqlite3_bind_int64(s, 4, run_at_ms);
-        sqlite3_bind_int(s, 5, from);
-    }
-    return jobq__store_change_row(db, s, id);
 }
 
 JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed) {
@@ -763,13 +736,6 @@ JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int6
     int rc = jobq__store_key_drop(db, kind, id, side);
     if (rc == JOBQ_OK && side) rc = jobq__store_step_id(db, JOBQ__SQL_EXTRA_DROP, id);
     return rc;
-}
-
-JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, int64_t kind, int64_t id, int side) {
-    int rc = jobq__store_drop_side(db, kind, id, side);
-    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_DROP);
-    if (s) sqlite3_bind_int64(s, 1, id);
-    return rc == JOBQ_OK ? jobq__store_change_row(db, s, id) : rc;
 }
 
 JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq__extra what,
@@ -815,6 +781,12 @@ JOBQ__INTERNAL int jobq__store_extra_max(struct jobq__db *db, int64_t *id) {
 
 /* ---- Housekeeping ---- */
 
+static int jobq__store_drop_ended(struct jobq__db *db, int64_t id) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_DROP);
+    if (s) sqlite3_bind_int64(s, 1, id);
+    return jobq__store_change_row(db, s, id);
+}
+
 static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int64_t a,
                                   int64_t b, int *count, int64_t *last_id) {
     struct {
@@ -833,7 +805,8 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
     jobq__db_reset(s);
     /* A key went when its job ended. */
     for (i = 0; i < n && rc == JOBQ_OK; i++) {
-        rc = jobq__store_drop(db, 0, rows[i].id, rows[i].side & ~JOBQ__SIDE_KEY);
+        rc = jobq__store_drop_side(db, 0, rows[i].id, rows[i].side & ~JOBQ__SIDE_KEY);
+        if (rc == JOBQ_OK) rc = jobq__store_drop_ended(db, rows[i].id);
         *last_id = JOBQ__MAX(*last_id, rows[i].id);
     }
     *count += n;

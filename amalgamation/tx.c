@@ -6,7 +6,7 @@
 static const uint64_t jobq__tx_nothing; /* a payload of no bytes, aligned as any, with its zero */
 
 JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
-                                          struct jobq__name *kind, struct jobq__name *lane) {
+                                          struct jobq__kind *kind, struct jobq__lane *lane) {
     jobq *q = tx->q;
     struct jobq__link *spare = jobq__list_pop(&q->spare);
     struct jobq__entry *entry = spare ? JOBQ__LINKED(spare) : NULL;
@@ -179,27 +179,43 @@ static void jobq__tx_put_back(struct jobq__tx *tx, const struct jobq__link *last
     while (tx->taken.prev != last) {
         struct jobq__entry *entry = JOBQ__LINKED(tx->taken.prev);
         jobq__list_remove(&entry->link);
-        entry->gone = false;
+        jobq__tx_gone(entry, false);
         jobq__ring_put(&q->pool.ring, entry);
         jobq__wake_workers(q, 1, NULL);
     }
     jobq__os_unlock(&q->pool.mu);
 }
 
+#ifdef JOBQ_DEBUG
+/* Each gate holds those who are claimed and have passed it: they leave, all gates are empty, they
+ * enter again. */
+static void jobq__tx_check_gates(jobq *q) {
+    struct jobq__link *link;
+    size_t i;
+    for (link = q->claimed.next; link != &q->claimed; link = link->next)
+        jobq__tx_let(JOBQ__CLAIMED_ENTRY(link));
+    for (i = 0; i < q->names.size; i++) {
+        const struct jobq__name *name = q->names.by_id[i];
+        jobq__assert(!name || (!name->kind.gate.held && !name->lane.gate.held));
+    }
+    for (link = q->claimed.next; link != &q->claimed; link = link->next)
+        jobq__tx_hold(JOBQ__CLAIMED_ENTRY(link));
+}
+#endif
+
 JOBQ__INTERNAL void jobq__tx_check(jobq *q) {
 #ifdef JOBQ_DEBUG
     const struct jobq__link *link;
-    int in_ring = 0, suspects = 0;
+    int in_ring = 0;
     jobq__os_lock(&q->pool.mu);
     for (link = q->claimed.next; link != &q->claimed; link = link->next) {
         const struct jobq__entry *entry = JOBQ__CONTAINER(link, const struct jobq__entry, claimed);
         jobq__assert(!entry->gone);
         jobq__assert(!entry->lane->last_claimed);
         in_ring += entry->in_ring;
-        suspects += entry->lane == q->suspects;
     }
     jobq__assert(in_ring == q->pool.ring.count);
-    jobq__assert(suspects == q->suspects_claimed);
+    jobq__tx_check_gates(q);
     jobq__assert(jobq__ring_sound(&q->pool.ring));
     jobq__assert(jobq__list_empty(&q->tx.claimed) && jobq__list_empty(&q->tx.taken)
                  && jobq__list_empty(&q->tx.settled) && jobq__list_empty(&q->tx.dropped));
@@ -226,14 +242,15 @@ static void jobq__tx_clear(struct jobq__tx *tx) {
         if (jobq__list_empty(&entry->lane->ready))
             jobq__list_append(&q->ready, &entry->lane->ready);
         entry->lane->last_claimed = NULL;
+        jobq__tx_gone(entry, true);
         jobq__tx_recycle(q, entry);
     }
     if (!jobq__list_empty(&tx->taken)) jobq__tx_put_back(tx, &tx->taken);
     for (link = tx->settled.next; link != &tx->settled; link = link->next)
-        JOBQ__LINKED(link)->gone = false;
+        jobq__tx_gone(JOBQ__LINKED(link), false);
     jobq__assert(jobq__tx_all_claimed(q));
     tx->claims_changed = tx->due_stale = tx->ready = false;
-    tx->suspects = tx->released = tx->rows_count = 0;
+    tx->rows_count = 0;
     jobq__tx_drop_changes(tx, 0);
     tx->grows = 0;
     tx->frees = 0;
@@ -254,13 +271,14 @@ JOBQ__INTERNAL void jobq__tx_reset(struct jobq__tx *tx) {
     jobq__os_unlock(&q->pool.mu);
 }
 
-JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, struct jobq__db *db,
+JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, jobq__store *db,
                                   enum jobq__tx_kind kind) {
     jobq *q = tx->q;
     struct jobq__now now;
     jobq__assert(jobq__list_empty(&tx->settled));
     tx->db = db;
     tx->of_job = kind == JOBQ__TX_OF_JOB;
+    tx->blind = q->client || kind == JOBQ__TX_RECOVERY;
     tx->single_rows = false;
     jobq__tx_clear(tx);
     jobq__os_lock(&q->pool.mu);
@@ -300,8 +318,6 @@ JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mar
     mark->last_id = tx->last_id;
     mark->next_due_ms = tx->next_due_ms;
     mark->prune_at_ms = tx->prune_at_ms;
-    mark->suspects = tx->suspects;
-    mark->released = tx->released;
     mark->add = tx->add;
 }
 
@@ -314,7 +330,7 @@ static void jobq__tx_put_claimed(struct jobq__tx *tx, struct jobq__entry *entry)
 
 /* Remembers the last job, in order, that this transaction claims of a lane. */
 JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry) {
-    struct jobq__name *lane = entry->lane;
+    struct jobq__lane *lane = entry->lane;
     if (!lane->last_claimed || jobq__ring_compare(lane->last_claimed, &entry->row) < 0)
         lane->last_claimed = &entry->row;
 }
@@ -325,12 +341,14 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
     while (tx->dropped.prev != mark->dropped) {
         link = tx->dropped.prev;
         jobq__list_remove(link);
+        jobq__tx_gone(JOBQ__LINKED(link), false);
         jobq__tx_put_claimed(tx, JOBQ__LINKED(link));
     }
     while (!jobq__list_empty(&tx->claimed)
            && JOBQ__LINKED(tx->claimed.prev)->serial > mark->serial) {
         struct jobq__entry *entry = JOBQ__LINKED(tx->claimed.prev);
         entry->lane->last_claimed = NULL;
+        jobq__tx_gone(entry, true);
         jobq__tx_recycle(q, entry);
     }
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next)
@@ -345,8 +363,6 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
     tx->last_id = mark->last_id;
     tx->next_due_ms = mark->next_due_ms;
     tx->prune_at_ms = mark->prune_at_ms;
-    tx->suspects = mark->suspects;
-    tx->released = mark->released;
     tx->add = mark->add;
 }
 
@@ -448,10 +464,7 @@ JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx) {
     if (rc != JOBQ_OK) return rc;
     for (link = tx->taken.next; link != &tx->taken; link = link->next) {
         /* Changes nothing where the row waits already. */
-        const struct jobq__row *row = &JOBQ__LINKED(link)->row;
-        int64_t lane = row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
-        int changed;
-        rc = jobq__store_give_back(tx->db, row->id, lane, row->priority, &changed);
+        rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
         if (rc != JOBQ_OK) return rc;
     }
     return JOBQ_OK;
@@ -495,7 +508,8 @@ static bool jobq__tx_more(const struct jobq__tx *tx) {
     if (q->look_lanes || !jobq__list_empty(&q->parked)) return true;
     if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= tx->now_ms) return true;
     for (link = q->ready.next; link != &q->ready; link = link->next)
-        if (link != &q->suspects->ready || !q->suspects_claimed) return true;
+        if (jobq__gate_room(&JOBQ__CONTAINER(link, struct jobq__lane, ready)->gate) > 0)
+            return true;
     return false;
 }
 
@@ -553,7 +567,7 @@ static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     }
     jobq__list_move_all(&tx->dropped, &tx->taken);
     jobq__tx_add_stats(&pool->stats, &tx->add);
-    pool->stats.wal_pages = tx->db->wal_pages;
+    pool->stats.wal_pages = jobq__store_log_pages(tx->db);
     pool->work.left = jobq__tx_more(tx);
     if (!q->client) {
         pool->timers.due_at_ms = q->next_due_ms;
@@ -603,7 +617,6 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
     size_t i;
     q->last_id = tx->last_id;
     q->next_due_ms = tx->next_due_ms;
-    q->suspects_claimed += tx->suspects - tx->released;
     tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
     if (tx->unparked) jobq__list_remove(&tx->unparked->parked);
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {

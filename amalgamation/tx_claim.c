@@ -1,5 +1,13 @@
 /* tx_claim.c - what fills the ring: promote, park, claim, and the claims row. */
-#include "tx.h"
+#include "door.h"
+
+/* Design note.
+ *
+ * A transaction of the owner's that may claim does so in this order: rows before a gate that has
+ * opened go to their lines (unpark), rows that are due do (promote), then the ring is filled from
+ * the lines, each its share, as far as the line's gate has room. A row at the head of a line that
+ * has to wait elsewhere by now (due_lane says so) is moved there, once. Each walk is a slice: a
+ * batch of rows, and fewer on a full disk. */
 
 /* ---- Claim ---- */
 
@@ -14,7 +22,6 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id
         if (entry->in_ring) {
             jobq__tx_take_out(tx, entry);
             tx->claims_changed = *taken = true;
-            if (entry->lane == q->suspects) tx->released++;
         }
         jobq__os_unlock(&q->pool.mu);
         return entry;
@@ -40,7 +47,6 @@ JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx) {
         if (!entry->in_ring) continue;
         room--;
         jobq__tx_take_out(tx, entry);
-        if (entry->lane == q->suspects) tx->released++;
     }
     jobq__os_unlock(&q->pool.mu);
     for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
@@ -53,11 +59,10 @@ static int jobq__tx_claim_entries(struct jobq__tx *tx, struct jobq__link *first)
     struct jobq__link *link = first;
     while (link != &tx->claimed) {
         int64_t from = JOBQ__LINKED(link)->row.id, to = from;
-        int changed, rc;
+        int rc;
         for (link = link->next; link != &tx->claimed; link = link->next, to++)
             if (JOBQ__LINKED(link)->row.id != to + 1) break;
-        rc = jobq__store_claim(tx->db, from, to, &changed);
-        if (rc == JOBQ_OK && changed != (int)(to - from + 1)) rc = jobq__tx_stray(tx, from);
+        rc = jobq__door_claim(tx, from, to);
         if (rc != JOBQ_OK) return rc;
     }
     for (link = first; link != &tx->claimed; link = link->next) {
@@ -82,27 +87,38 @@ static int jobq__tx_set_aside(struct jobq__tx *tx, const struct jobq__row *row) 
     return JOBQ_OK;
 }
 
-/* Not claimable, found at the head of a lane: no handler, or died too often. */
-static bool jobq__tx_unfit(struct jobq__tx *tx, const struct jobq__row *row) {
-    jobq *q = tx->q;
-    const struct jobq__name *kind = jobq__registry_by_id(&q->names, row->kind);
-    if (!kind || !jobq__os_load(&kind->handled)) return true;
-    return row->crashes > 0 && kind->spec.crashes_max != JOBQ_UNLIMITED
-        && row->crashes >= kind->spec.crashes_max;
+/* A row of a line that cannot be claimed from there: it has to wait before a gate by now, or it
+ * died too often. */
+static bool jobq__tx_unfit(struct jobq__tx *tx, const struct jobq__lane *lane,
+                           const struct jobq__row *row) {
+    const jobq_kind *spec;
+    if (jobq__tx_due_lane(tx, row) != lane->id) return true;
+    spec = &jobq__registry_kind(&tx->q->names, row->kind)->spec;
+    return row->crashes > 0 && spec->crashes_max != JOBQ_UNLIMITED
+        && row->crashes >= spec->crashes_max;
 }
 
-static int jobq__tx_park_or_fail(struct jobq__tx *tx, const struct jobq__row *row) {
+/* To another lane, and in order there. */
+static int jobq__tx_move(struct jobq__tx *tx, const struct jobq__row *row, bool due) {
+    struct jobq__edge edge;
+    int32_t lane = due ? jobq__tx_due_lane(tx, row) : jobq__tx_lane(tx, row);
+    int rc = lane ? jobq__tx_know(tx, lane < 0 ? -lane : lane) : JOBQ_OK;
+    if (rc != JOBQ_OK) return rc;
+    jobq__door_begin(&edge, row, JOBQ__WAITING);
+    edge.due = due;
+    return jobq__door_pass(tx, &edge);
+}
+
+static int jobq__tx_move_or_fail(struct jobq__tx *tx, const struct jobq__lane *lane,
+                                 const struct jobq__row *row) {
     static const char text[] = "crashed: the process died while this job ran, too often";
-    if (!jobq__tx_handled(tx, row->kind)) {
-        int rc = jobq__tx_know(tx, row->kind);
-        return rc == JOBQ_OK ? jobq__store_move(tx->db, row->id, -row->kind, 0) : rc;
-    }
+    if (jobq__tx_due_lane(tx, row) != lane->id) return jobq__tx_move(tx, row, true);
     /* The crash itself was counted when it was found out. */
     return jobq__tx_end(tx, row, JOBQ__FAILED, text, JOBQ_CRASHED);
 }
 
 /* Claims up to limit rows of a lane; *moved counts what was parked or failed. */
-static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__name *lane, int limit,
+static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__lane *lane, int limit,
                                int *claimed, int *moved) {
     jobq *q = tx->q;
     struct jobq__link *before = tx->claimed.prev;
@@ -117,13 +133,13 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__name *lane, int
         struct jobq__entry *entry;
         rc = jobq__store_next(tx->db, walk, &row, &more);
         if (rc != JOBQ_OK || !more) break;
-        if (jobq__tx_unfit(tx, &row)) {
+        if (jobq__tx_unfit(tx, lane, &row)) {
             rc = jobq__tx_set_aside(tx, &row);
             if (rc != JOBQ_OK) break;
             ++*moved;
             continue;
         }
-        entry = jobq__tx_entry(tx, &row, jobq__registry_by_id(&q->names, row.kind), lane);
+        entry = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane);
         if (!entry) {
             tx->starved = true;
             break;
@@ -136,15 +152,8 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__name *lane, int
     if (rc == JOBQ_OK && !more) jobq__list_remove(&lane->ready);
     if (rc == JOBQ_OK) rc = jobq__tx_claim_entries(tx, before->next);
     for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
-        rc = jobq__tx_park_or_fail(tx, &tx->aside[i]);
+        rc = jobq__tx_move_or_fail(tx, lane, &tx->aside[i]);
     return rc;
-}
-
-/* Suspects never meet: one is claimed at a time. */
-static int jobq__tx_lane_limit(struct jobq__tx *tx, const struct jobq__name *lane, int limit) {
-    jobq *q = tx->q;
-    if (lane != q->suspects) return limit;
-    return q->suspects_claimed - tx->released + tx->suspects > 0 ? 0 : 1;
 }
 
 /* Fills the ring from the lanes with ready rows, each its share, the next one first next time. */
@@ -159,8 +168,8 @@ static int jobq__tx_claim(struct jobq__tx *tx) {
         for (link = q->ready.next; link != &q->ready; link = link->next) lanes++;
         share = lanes ? JOBQ__MAX(tx->room / lanes, 1) : 0;
         while (lanes-- > 0 && rc == JOBQ_OK && tx->room > 0 && tx->bytes > 0) {
-            struct jobq__name *lane = JOBQ__CONTAINER(q->ready.next, struct jobq__name, ready);
-            int limit = jobq__tx_lane_limit(tx, lane, JOBQ__MIN(share, tx->room));
+            struct jobq__lane *lane = JOBQ__CONTAINER(q->ready.next, struct jobq__lane, ready);
+            int limit = JOBQ__MIN(JOBQ__MIN(share, tx->room), jobq__gate_room(&lane->gate));
             int claimed = 0, moved = 0;
             if (limit > 0) rc = jobq__tx_claim_lane(tx, lane, limit, &claimed, &moved);
             progress = progress || claimed || moved;
@@ -173,15 +182,6 @@ static int jobq__tx_claim(struct jobq__tx *tx) {
 }
 
 /* ---- Promote ---- */
-
-static int jobq__tx_move(struct jobq__tx *tx, struct jobq__row *row, int32_t lane) {
-    int rc = lane ? jobq__tx_know(tx, lane < 0 ? -lane : lane) : JOBQ_OK;
-    row->lane = lane;
-    if (rc == JOBQ_OK)
-        rc = jobq__store_move(tx->db, row->id, row->lane, row->lane > 0 ? row->priority : 0);
-    if (rc == JOBQ_OK && row->lane > 0) rc = jobq__tx_ready(tx, row);
-    return rc;
-}
 
 /* Reads up to a batch of rows, on a full disk a small one; *more: there may be others. */
 static int jobq__tx_walk(struct jobq__tx *tx, jobq__walk *walk, bool *more) {
@@ -201,28 +201,30 @@ static int jobq__tx_walk(struct jobq__tx *tx, jobq__walk *walk, bool *more) {
 
 /* Due rows become ready; if all of them fit into the ring and nothing stands before them they are
  * claimed from where they are, without the write in between. */
+static int jobq__tx_promote_row(struct jobq__tx *tx, const struct jobq__row *row, bool fits) {
+    struct jobq__lane *lane = jobq__registry_lane(&tx->q->names, row->queue);
+    int rc = JOBQ_NO_MEMORY;
+    if (fits && tx->bytes > 0 && lane && jobq__list_empty(&lane->ready) && !tx->q->look_lanes
+        && jobq__gate_room(&lane->gate) > 0 && jobq__tx_due_lane(tx, row) == lane->id)
+        rc = jobq__tx_claim_row(tx, lane, row->id);
+    return jobq__tx_can_wait(tx, rc) ? jobq__tx_move(tx, row, false) : rc;
+}
+
 static int jobq__tx_promote(struct jobq__tx *tx) {
-    jobq *q = tx->q;
     bool more, fits;
     size_t i;
     int rc;
     if (tx->next_due_ms == JOBQ_NEVER || tx->next_due_ms > tx->now_ms) return JOBQ_OK;
     rc = jobq__tx_walk(tx, jobq__store_due(tx->db, tx->now_ms, JOBQ__BATCH), &more);
     fits = tx->room > 0 && tx->aside_count <= (size_t)tx->room;
-    for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++) {
-        struct jobq__row *row = &tx->aside[i];
-        struct jobq__name *lane = jobq__registry_by_id(&q->names, row->queue);
-        bool direct = fits && tx->bytes > 0 && lane && jobq__list_empty(&lane->ready)
-                   && !q->look_lanes && !row->crashes && jobq__tx_handled(tx, row->kind);
-        rc = direct ? jobq__tx_claim_row(tx, lane, row->id) : JOBQ_NO_MEMORY;
-        if (jobq__tx_can_wait(tx, rc)) rc = jobq__tx_move(tx, row, jobq__tx_lane(tx, row));
-    }
+    for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
+        rc = jobq__tx_promote_row(tx, &tx->aside[i], fits);
     tx->due_stale = true;
     /* Or else it would be due for ever. */
     if (rc != JOBQ_OK || tx->aside_count) return rc;
     rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
     if (rc == JOBQ_OK && tx->next_due_ms <= tx->now_ms && tx->next_due_ms != JOBQ_NEVER)
-        rc = jobq__db_fault(tx->db, "jobq_job", 0, "the index jobq_live", "is out of order");
+        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_ORDER, 0);
     return rc;
 }
 
@@ -230,21 +232,19 @@ JOBQ__INTERNAL int jobq__tx_unpark(struct jobq__tx *tx, int32_t kind, bool *more
     size_t i;
     int rc = jobq__tx_walk(tx, jobq__store_ready(tx->db, -kind, JOBQ__BATCH), more);
     /* Their time has come, even if the clock was set back since they were parked. */
-    for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++) {
-        struct jobq__row *row = &tx->aside[i];
-        rc = jobq__tx_move(tx, row, row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue);
-    }
+    for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
+        rc = jobq__tx_move(tx, &tx->aside[i], true);
     return rc;
 }
 
 /* What jobq_register could not finish. */
 static int jobq__tx_unpark_next(struct jobq__tx *tx) {
     jobq *q = tx->q;
-    struct jobq__name *kind;
+    struct jobq__kind *kind;
     bool more;
     int rc;
     if (jobq__list_empty(&q->parked)) return JOBQ_OK;
-    kind = JOBQ__CONTAINER(q->parked.next, struct jobq__name, parked);
+    kind = JOBQ__CONTAINER(q->parked.next, struct jobq__kind, parked);
     rc = jobq__tx_unpark(tx, (int32_t)kind->id, &more);
     if (rc == JOBQ_OK && !more) tx->unparked = kind;
     return rc;
@@ -257,14 +257,14 @@ static int jobq__tx_look_lanes(struct jobq__tx *tx) {
     bool again = false;
     int rc;
     for (;;) {
-        struct jobq__name *name;
+        struct jobq__lane *line;
         rc = jobq__store_lane_after(tx->db, lane, &lane);
         if (rc == JOBQ_OK && lane > 0) rc = jobq__tx_know(tx, lane);
         if (rc != JOBQ_OK || lane <= 0) break;
-        name = jobq__tx_lane_name(tx, lane);
+        line = jobq__tx_line(tx, lane);
         /* One whose name was lost is a lane when the new one is committed. */
-        if (!name) again = true;
-        else if (jobq__list_empty(&name->ready)) jobq__list_append(&q->ready, &name->ready);
+        if (!line) again = true;
+        else if (jobq__list_empty(&line->ready)) jobq__list_append(&q->ready, &line->ready);
     }
     if (rc == JOBQ_OK) rc = jobq__store_all_due(tx->db);
     if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);

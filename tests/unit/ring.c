@@ -9,7 +9,7 @@
 /* A ring with lanes and entries of its own. */
 struct bench {
     struct jobq__ring ring;
-    struct jobq__name lanes[LANES];
+    struct jobq__lane lanes[LANES];
     struct jobq__entry *entries[ENTRIES];
 };
 

@@ -11,7 +11,7 @@ struct stage {
     jobq *q;
     jobq_clock *clock;
     struct jobq__worker *worker;
-    struct jobq__name *kind;
+    struct jobq__kind *kind;
     struct jobq__entry *entry;
 };
 
@@ -56,7 +56,8 @@ static bool stage_open(void) {
     if (!stage.q) return false;
     handle_kind(stage.q, (jobq_kind){.name = "k", .run = run_play, .jitter_percent = JOBQ_NONE});
     stage.worker = &stage.q->pool.crew.workers[0];
-    stage.kind = jobq__registry_by_text(&stage.q->names, "k");
+    struct jobq__name *name = jobq__registry_by_text(&stage.q->names, "k");
+    stage.kind = name ? &name->kind : NULL;
     stage.entry = (struct jobq__entry *)calloc(1, sizeof *stage.entry);
     return CHECK(stage.kind && stage.entry && stage.worker);
 }
