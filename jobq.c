@@ -95,7 +95,9 @@
  *     config.c        defaults and checks of what the caller gives
  *     api.h           the porch: every public call goes in and out through it
  *     api.c           open, start, stop, close, register
- *     api_jobs.c      enqueue, cancel, retry, delete, look inside, time
+ *     api_jobs.c      enqueue, flush, cancel, retry, delete: what callers want written
+ *     api_look.c      get, list, count, stat, payload, result: looks that change nothing
+ *     api_time.c      advance, step, run until idle: for who has no threads, or a clock of his
  *     api_wait.c      waits for a job, and says what it waits for
  *
  * ---------------------------------------------------------------------------
@@ -15780,8 +15782,12 @@ JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
 JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, const char *alone,
                                      jobq_error *err);
 
-/* What jobq_get does, inside. In memory it waits for wait_us of a job's transaction: JOBQ_BUSY. */
-JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_info *info,
+/* JOBQ_NOT_FOUND, and why that may be. */
+JOBQ__INTERNAL int jobq__api_none(int64_t id, jobq_error *err);
+
+/* What jobq_get does, inside (api_look.c). In memory it waits for wait_us of a job's transaction:
+ * JOBQ_BUSY. */
+JOBQ__INTERNAL int jobq__look_read(jobq *q, int64_t id, int64_t wait_us, jobq_info *info,
                                    jobq_error *err);
 
 #endif
@@ -15877,6 +15883,12 @@ JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char
     else if (q->client)
         rc = jobq__api_refuse_client(call, err);
     return rc == JOBQ_OK ? rc : jobq__api_leave(q, rc);
+}
+
+JOBQ__INTERNAL int jobq__api_none(int64_t id, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no job %lld: it never was, was deleted, or"
+                         " has ended and is not kept any more (keep_done_ms, keep_failed_ms)",
+                         (long long)id);
 }
 
 JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, const char *alone,
@@ -16299,19 +16311,13 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
 }
 
 /*==== api_jobs.c ====*/
-/* api_jobs.c - enqueue, cancel, retry, delete, look inside, time. */
+/* api_jobs.c - enqueue, flush, cancel, retry, delete: what callers want written. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/api_jobs.c"
 #endif
 /* #include "api.h" */
 
 #include <stdio.h>
-
-static int jobq__jobs_none(int64_t id, jobq_error *err) {
-    return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no job %lld: it never was, was deleted, or"
-                         " has ended and is not kept any more (keep_done_ms, keep_failed_ms)",
-                         (long long)id);
-}
 
 /* ---- Enqueue ---- */
 
@@ -16526,7 +16532,7 @@ static int jobq__jobs_alter(jobq *q, const char *call, int64_t id,
     request.arg = &alter;
     request.atomic = true;
     rc = jobq__api_request(q, &request, call, err);
-    if (rc == JOBQ_NOT_FOUND) jobq__jobs_none(id, err);
+    if (rc == JOBQ_NOT_FOUND) jobq__api_none(id, err);
     return jobq__api_leave(q, rc);
 }
 
@@ -16544,18 +16550,34 @@ JOBQ_API int jobq_delete(jobq *q, int64_t id, jobq_error *err) {
                             jobq__alter_deleted, err);
 }
 
-/* ---- Look inside ---- */
+/*==== api_look.c ====*/
+/* api_look.c - get, list, count, stat, payload, result: looks that change nothing. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/api_look.c"
+#endif
+/* #include "api.h" */
 
-static bool jobq__jobs_runs(void *ctx, int64_t id) {
+/* Design note.
+ *
+ * A look reads the last committed state on the reader's connection, beside whoever writes; in
+ * memory, where there is one connection only, with the baton, and inside a job's transaction what
+ * that has written. Between look_begin and look_end the connection is this thread's, and no
+ * callback runs. Long ones (list, count) go in slices, and let others have it in between, so they
+ * tell of no single moment.
+ *
+ * What a claimed row really is, runs, waits in the ring or has just ended, only the pool knows:
+ * look_read asks it, and reads again if the row has changed in between. */
+
+static bool jobq__look_runs(void *ctx, int64_t id) {
     return jobq__owner_runs(&((jobq *)ctx)->owner, id);
 }
 
 /* A memory database has one connection, so looking needs the baton there. *left_us: how long others
  * may have it meanwhile. */
-static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, jobq_error *err) {
+static int jobq__look_begin(jobq *q, struct jobq__look *look, int64_t *left_us, jobq_error *err) {
     int rc;
     look->ctx = q;
-    look->runs = jobq__jobs_runs;
+    look->runs = jobq__look_runs;
     look->now_ms = jobq__clock_now_ms(q->clock);
     look->db = q->memory ? &q->writer : &q->reader;
     /* Its handler holds it, and sees what it has written. */
@@ -16569,7 +16591,7 @@ static int jobq__jobs_look(jobq *q, struct jobq__look *look, int64_t *left_us, j
     return JOBQ_OK;
 }
 
-static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
+static int jobq__look_end(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
     struct jobq__fault why = jobq__store_reason(look->db);
     if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__store_fail(look->db, err);
     if (!q->memory) jobq__os_unlock(&q->reader_mu);
@@ -16579,15 +16601,15 @@ static int jobq__jobs_looked(jobq *q, struct jobq__look *look, int rc, jobq_erro
     return rc;
 }
 
-static int jobq__jobs_read_row(jobq *q, int64_t id, int64_t *left_us, jobq_info *info,
+static int jobq__look_read_row(jobq *q, int64_t id, int64_t *left_us, jobq_info *info,
                                bool *claimed, jobq_error *err) {
     struct jobq__look look;
-    int rc = jobq__jobs_look(q, &look, left_us, err);
+    int rc = jobq__look_begin(q, &look, left_us, err);
     if (rc != JOBQ_OK) return rc;
-    return jobq__jobs_looked(q, &look, jobq__store_info(&look, id, info, claimed), err);
+    return jobq__look_end(q, &look, jobq__store_info(&look, id, info, claimed), err);
 }
 
-JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_info *info,
+JOBQ__INTERNAL int jobq__look_read(jobq *q, int64_t id, int64_t wait_us, jobq_info *info,
                                    jobq_error *err) {
     enum jobq__whereabouts where = JOBQ__NOWHERE;
     bool claimed;
@@ -16595,14 +16617,14 @@ JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_in
     do {
         if (tries > 0) jobq__os_yield();
         claimed = false;
-        rc = jobq__jobs_read_row(q, id, &wait_us, info, &claimed, err);
+        rc = jobq__look_read_row(q, id, &wait_us, info, &claimed, err);
         if (claimed && !q->client) where = jobq__alter_find(q, id);
     } while (claimed && !q->client && where == JOBQ__NOWHERE && tries++ < JOBQ__LOOKS_MAX);
     if (claimed && where == JOBQ__RUNS) {
         info->state = JOBQ_STATE_RUNNING;
         info->runs++;
     }
-    if (rc == JOBQ_NOT_FOUND) jobq__jobs_none(id, err);
+    if (rc == JOBQ_NOT_FOUND) jobq__api_none(id, err);
     return rc;
 }
 
@@ -16610,11 +16632,11 @@ JOBQ_API int jobq_get(jobq *q, int64_t id, jobq_info *info, jobq_error *err) {
     int rc = jobq__api_enter(q, "jobq_get", err);
     if (rc != JOBQ_OK) return rc;
     if (!info) rc = jobq__err_set(err, JOBQ_MISUSE, "info must not be NULL");
-    else rc = jobq__jobs_read(q, id, q->baton.busy_us, info, err);
+    else rc = jobq__look_read(q, id, q->baton.busy_us, info, err);
     return jobq__api_leave(q, rc);
 }
 
-static int jobq__jobs_blob(jobq *q, const char *call, int64_t id, bool result, void *buffer,
+static int jobq__look_blob(jobq *q, const char *call, int64_t id, bool result, void *buffer,
                            size_t capacity, size_t *size, jobq_error *err) {
     struct jobq__look look;
     size_t whole = 0;
@@ -16625,26 +16647,26 @@ static int jobq__jobs_blob(jobq *q, const char *call, int64_t id, bool result, v
     if (!buffer && capacity)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "buffer must not be NULL"));
     left_us = q->baton.busy_us;
-    rc = jobq__jobs_look(q, &look, &left_us, err);
+    rc = jobq__look_begin(q, &look, &left_us, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     rc = jobq__store_blob(&look, id, result, buffer, capacity, &whole);
-    rc = jobq__jobs_looked(q, &look, rc, err);
-    if (rc == JOBQ_NOT_FOUND) jobq__jobs_none(id, err);
+    rc = jobq__look_end(q, &look, rc, err);
+    if (rc == JOBQ_NOT_FOUND) jobq__api_none(id, err);
     if (size) *size = whole;
     return jobq__api_leave(q, rc);
 }
 
 JOBQ_API int jobq_get_payload(jobq *q, int64_t id, void *buffer, size_t capacity, size_t *size,
                               jobq_error *err) {
-    return jobq__jobs_blob(q, "jobq_get_payload", id, false, buffer, capacity, size, err);
+    return jobq__look_blob(q, "jobq_get_payload", id, false, buffer, capacity, size, err);
 }
 
 JOBQ_API int jobq_get_result(jobq *q, int64_t id, void *buffer, size_t capacity, size_t *size,
                              jobq_error *err) {
-    return jobq__jobs_blob(q, "jobq_get_result", id, true, buffer, capacity, size, err);
+    return jobq__look_blob(q, "jobq_get_result", id, true, buffer, capacity, size, err);
 }
 
-static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *cursor,
+static int jobq__look_check_list(const jobq_filter *filter, const jobq_cursor *cursor,
                                  const jobq_info *infos, size_t capacity, const size_t *count,
                                  jobq_error *err) {
     int rc = JOBQ_OK;
@@ -16668,11 +16690,11 @@ static int jobq__jobs_check_list(const jobq_filter *filter, const jobq_cursor *c
 
 /* Between two slices of a long look. A lock goes to whoever runs when it is let go, and those who
  * wait for it do not. */
-static void jobq__jobs_let_look(jobq *q) {
+static void jobq__look_yield(jobq *q) {
     if (jobq__os_load(&q->lookers)) jobq__os_sleep_us(JOBQ__LOOK_PAUSE_US);
 }
 
-static int jobq__jobs_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor,
+static int jobq__look_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor,
                            jobq_info *infos, size_t capacity, size_t *count, jobq_error *err) {
     int64_t left_us = q->baton.busy_us;
     int64_t left = filter->rows_max ? filter->rows_max : JOBQ__ROWS_MAX;
@@ -16680,15 +16702,15 @@ static int jobq__jobs_list(jobq *q, const jobq_filter *filter, jobq_cursor *curs
     struct jobq__look look;
     for (;;) {
         size_t more = 0;
-        int rc = jobq__jobs_look(q, &look, &left_us, err);
+        int rc = jobq__look_begin(q, &look, &left_us, err);
         if (rc != JOBQ_OK) return rc;
         slice.rows_max = JOBQ__MIN(left, JOBQ__LIST_ROWS);
         rc = jobq__store_list(&look, &slice, cursor, infos + *count, capacity - *count, &more);
-        rc = jobq__jobs_looked(q, &look, rc, err);
+        rc = jobq__look_end(q, &look, rc, err);
         *count += more;
         left -= slice.rows_max;
         if (rc != JOBQ_OK || cursor->done || *count == capacity || left <= 0) return rc;
-        jobq__jobs_let_look(q);
+        jobq__look_yield(q);
     }
 }
 
@@ -16700,10 +16722,10 @@ JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor, 
     if (count) *count = 0;
     if (rc != JOBQ_OK) return rc;
     if (!filter) filter = &everything;
-    rc = jobq__jobs_check_list(filter, cursor, infos, capacity, count, err);
+    rc = jobq__look_check_list(filter, cursor, infos, capacity, count, err);
     if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
     before = *cursor;
-    rc = jobq__jobs_list(q, filter, cursor, infos, capacity, count, err);
+    rc = jobq__look_list(q, filter, cursor, infos, capacity, count, err);
     if (rc != JOBQ_OK) {
         *cursor = before;
         *count = 0;
@@ -16722,11 +16744,11 @@ JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
     memset(counts, 0, sizeof *counts);
     left_us = q->baton.busy_us;
     while (rc == JOBQ_OK && !done) {
-        rc = jobq__jobs_look(q, &look, &left_us, err);
+        rc = jobq__look_begin(q, &look, &left_us, err);
         if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
         rc = jobq__store_count(&look, &after, counts, &done);
-        rc = jobq__jobs_looked(q, &look, rc, err);
-        if (!done) jobq__jobs_let_look(q);
+        rc = jobq__look_end(q, &look, rc, err);
+        if (!done) jobq__look_yield(q);
     }
     return jobq__api_leave(q, rc);
 }
@@ -16749,9 +16771,19 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err) {
     return jobq__api_leave(q, JOBQ_OK);
 }
 
-/* ---- Time ---- */
+/*==== api_time.c ====*/
+/* api_time.c - advance, step, run until idle: for who has no threads, or a clock of his. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/api_time.c"
+#endif
+/* #include "api.h" */
 
-static int jobq__jobs_advance(jobq *q, const char *call, int64_t duration_ms, bool next,
+/* Design note.
+ *
+ * Checks, and one step into scheduler.c, which fires what is due and runs what is ready on the
+ * caller's thread. Nothing here changes a job. */
+
+static int jobq__time_advance(jobq *q, const char *call, int64_t duration_ms, bool next,
                               int *fired, jobq_error *err) {
     int rc = jobq__api_enter_outside(q, call, "what is due runs after you have returned, and"
                                      " jobq_run_sleep lets a handler's time pass", err);
@@ -16773,11 +16805,11 @@ static int jobq__jobs_advance(jobq *q, const char *call, int64_t duration_ms, bo
 }
 
 JOBQ_API int jobq_advance(jobq *q, int64_t duration_ms, int *fired, jobq_error *err) {
-    return jobq__jobs_advance(q, "jobq_advance", duration_ms, false, fired, err);
+    return jobq__time_advance(q, "jobq_advance", duration_ms, false, fired, err);
 }
 
 JOBQ_API int jobq_advance_to_next(jobq *q, jobq_error *err) {
-    return jobq__jobs_advance(q, "jobq_advance_to_next", JOBQ_NEVER, true, NULL, err);
+    return jobq__time_advance(q, "jobq_advance_to_next", JOBQ_NEVER, true, NULL, err);
 }
 
 JOBQ_API int jobq_wakes(jobq *q) {
@@ -16791,7 +16823,7 @@ JOBQ_API int jobq_wakes(jobq *q) {
     return count;
 }
 
-static int jobq__jobs_step(jobq *q, const char *call, bool all, int64_t *ran, jobq_error *err) {
+static int jobq__time_step(jobq *q, const char *call, bool all, int64_t *ran, jobq_error *err) {
     int rc = jobq__api_enter_outside(q, call, "what you store here runs after you have returned",
                                      err);
     *ran = 0;
@@ -16807,20 +16839,20 @@ static int jobq__jobs_step(jobq *q, const char *call, bool all, int64_t *ran, jo
 
 JOBQ_API int jobq_step(jobq *q, int *ran, jobq_error *err) {
     int64_t count = 0;
-    int rc = jobq__jobs_step(q, "jobq_step", false, &count, err);
+    int rc = jobq__time_step(q, "jobq_step", false, &count, err);
     if (ran) *ran = (int)count;
     return rc;
 }
 
 JOBQ_API int jobq_run_until_idle(jobq *q, int64_t *ran, jobq_error *err) {
     int64_t count = 0;
-    int rc = jobq__jobs_step(q, "jobq_run_until_idle", true, &count, err);
+    int rc = jobq__time_step(q, "jobq_run_until_idle", true, &count, err);
     if (ran) *ran = count;
     return rc;
 }
 
 /* What the wall shows at a moment of real time, or has shown by then. */
-static int64_t jobq__jobs_on_wall(struct jobq__now now, int64_t at_us) {
+static int64_t jobq__time_on_wall(struct jobq__now now, int64_t at_us) {
     int64_t left_us = jobq__sub(at_us, jobq__clock_mono_us());
     if (at_us == INT64_MAX) return JOBQ_NEVER;
     return jobq__add(now.wall_ms, (JOBQ__MAX(left_us, 0) + 999) / 1000);
@@ -16846,7 +16878,7 @@ JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     /* What is real time, or no wake, is nothing that an artificial clock could be moved to. */
     if (!q->clock)
         *at_ms = JOBQ__MIN(JOBQ__MIN(*at_ms, prune_ms),
-                           jobq__jobs_on_wall(now, JOBQ__MIN(poll_us, retry_us)));
+                           jobq__time_on_wall(now, JOBQ__MIN(poll_us, retry_us)));
     else if (retry_us != INT64_MAX)
         *at_ms = JOBQ__MIN(*at_ms, now.wall_ms);
     if (jobq__os_load(&q->failed)) *at_ms = JOBQ_NEVER;
@@ -17030,7 +17062,7 @@ static int jobq__wait_fail(jobq *q, int64_t id, int code, const char *why, jobq_
     jobq_info info;
     int rc;
     if (!err) return code;
-    rc = jobq__jobs_read(q, id, 0, &info, &told);
+    rc = jobq__look_read(q, id, 0, &info, &told);
     if (rc == JOBQ_OK) {
         if (info.state == JOBQ_STATE_PENDING) jobq__wait_why_pending(q, &info, text, sizeof text);
         else if (info.state == JOBQ_STATE_RUNNING)
@@ -17073,13 +17105,13 @@ static int64_t jobq__wait_left_us(const jobq *q, int64_t until_ms) {
 static int jobq__wait_look(jobq *q, const struct jobq__waiter *waiter, int64_t until_ms,
                            jobq_info *info, jobq_error *err) {
     int64_t left_us = jobq__wait_left_us(q, until_ms);
-    int rc = jobq__jobs_read(q, waiter->id, left_us, info, err), code = JOBQ_TIMEOUT;
+    int rc = jobq__look_read(q, waiter->id, left_us, info, err), code = JOBQ_TIMEOUT;
     while (rc == JOBQ_BUSY && code == JOBQ_TIMEOUT && left_us > 0) {
         jobq__os_lock(&q->pool.mu);
         code = jobq__wait_code(q, waiter);
         jobq__os_unlock(&q->pool.mu);
         left_us = jobq__wait_left_us(q, until_ms);
-        if (code == JOBQ_TIMEOUT) rc = jobq__jobs_read(q, waiter->id, left_us, info, err);
+        if (code == JOBQ_TIMEOUT) rc = jobq__look_read(q, waiter->id, left_us, info, err);
     }
     return rc;
 }
@@ -17158,7 +17190,7 @@ static int jobq__wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms, 
                              " for it", (long long)waiter->id);
     /* What is kept tells more than what the settling thread could say. */
     look_us = JOBQ__MIN(jobq__wait_left_us(q, until_ms), q->baton.busy_us);
-    if (jobq__jobs_read(q, waiter->id, look_us, info, NULL) != JOBQ_OK) *info = waiter->info;
+    if (jobq__look_read(q, waiter->id, look_us, info, NULL) != JOBQ_OK) *info = waiter->info;
     return JOBQ_OK;
 }
 

@@ -87,6 +87,12 @@ JOBQ__INTERNAL int jobq__api_enter_outside(jobq *q, const char *call, const char
     return rc == JOBQ_OK ? rc : jobq__api_leave(q, rc);
 }
 
+JOBQ__INTERNAL int jobq__api_none(int64_t id, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no job %lld: it never was, was deleted, or"
+                         " has ended and is not kept any more (keep_done_ms, keep_failed_ms)",
+                         (long long)id);
+}
+
 JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, const char *alone,
                                      jobq_error *err) {
     jobq_error local;

@@ -23,8 +23,12 @@ JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc);
 JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, const char *alone,
                                      jobq_error *err);
 
-/* What jobq_get does, inside. In memory it waits for wait_us of a job's transaction: JOBQ_BUSY. */
-JOBQ__INTERNAL int jobq__jobs_read(jobq *q, int64_t id, int64_t wait_us, jobq_info *info,
+/* JOBQ_NOT_FOUND, and why that may be. */
+JOBQ__INTERNAL int jobq__api_none(int64_t id, jobq_error *err);
+
+/* What jobq_get does, inside (api_look.c). In memory it waits for wait_us of a job's transaction:
+ * JOBQ_BUSY. */
+JOBQ__INTERNAL int jobq__look_read(jobq *q, int64_t id, int64_t wait_us, jobq_info *info,
                                    jobq_error *err);
 
 #endif

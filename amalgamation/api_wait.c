@@ -171,7 +171,7 @@ static int jobq__wait_fail(jobq *q, int64_t id, int code, const char *why, jobq_
     jobq_info info;
     int rc;
     if (!err) return code;
-    rc = jobq__jobs_read(q, id, 0, &info, &told);
+    rc = jobq__look_read(q, id, 0, &info, &told);
     if (rc == JOBQ_OK) {
         if (info.state == JOBQ_STATE_PENDING) jobq__wait_why_pending(q, &info, text, sizeof text);
         else if (info.state == JOBQ_STATE_RUNNING)
@@ -214,13 +214,13 @@ static int64_t jobq__wait_left_us(const jobq *q, int64_t until_ms) {
 static int jobq__wait_look(jobq *q, const struct jobq__waiter *waiter, int64_t until_ms,
                            jobq_info *info, jobq_error *err) {
     int64_t left_us = jobq__wait_left_us(q, until_ms);
-    int rc = jobq__jobs_read(q, waiter->id, left_us, info, err), code = JOBQ_TIMEOUT;
+    int rc = jobq__look_read(q, waiter->id, left_us, info, err), code = JOBQ_TIMEOUT;
     while (rc == JOBQ_BUSY && code == JOBQ_TIMEOUT && left_us > 0) {
         jobq__os_lock(&q->pool.mu);
         code = jobq__wait_code(q, waiter);
         jobq__os_unlock(&q->pool.mu);
         left_us = jobq__wait_left_us(q, until_ms);
-        if (code == JOBQ_TIMEOUT) rc = jobq__jobs_read(q, waiter->id, left_us, info, err);
+        if (code == JOBQ_TIMEOUT) rc = jobq__look_read(q, waiter->id, left_us, info, err);
     }
     return rc;
 }
@@ -299,7 +299,7 @@ static int jobq__wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms, 
                              " for it", (long long)waiter->id);
     /* What is kept tells more than what the settling thread could say. */
     look_us = JOBQ__MIN(jobq__wait_left_us(q, until_ms), q->baton.busy_us);
-    if (jobq__jobs_read(q, waiter->id, look_us, info, NULL) != JOBQ_OK) *info = waiter->info;
+    if (jobq__look_read(q, waiter->id, look_us, info, NULL) != JOBQ_OK) *info = waiter->info;
     return JOBQ_OK;
 }
 
