@@ -406,8 +406,9 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__SHRINK_PAUSE_MS 5
 #define JOBQ__COUNT_ROWS JOBQ__SIZE(10000, 3) /* one slice of a count: no long snapshots */
 #define JOBQ__LIST_ROWS JOBQ__SIZE(256, 3) /* the same of a listing, whose rows are read whole */
-/* Who stores or runs pauses while on_event is so far behind. */
-#define JOBQ__EVENTS_MAX JOBQ__SIZE(4096, 8)
+/* Who stores or runs pauses while on_event is so far behind. Not small: who calls while a callback
+ * of his stands would never return. */
+#define JOBQ__EVENTS_MAX 4096
 #define JOBQ__EVENTS_FIRST JOBQ__SIZE(64, 1) /* places of the list at first */
 #define JOBQ__EVENTS_KEEP JOBQ__SIZE(1024, 4) /* those that stay when there is nothing to tell */
 #define JOBQ__WAL_TRUNCATE 4 /* times wal_pages: shrink the log by force */
