@@ -8249,8 +8249,8 @@ struct jobq_run {
     void *outer;                    /* what its thread was at before */
     struct jobq__alarm deadline, sleep; /* pool.mu */
     bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */
-    /* The detail of the outcome: the handler's thread. */
-    jobq_outcome said;
+    /* The detail of an outcome, and of which: the handler's thread. */
+    jobq_outcome detail_of;
     int64_t at_ms;
     char text[JOBQ_TEXT_MAX + 1];
     void *result;
@@ -8446,7 +8446,7 @@ struct jobq {
     jobq_clock *clock;
     struct jobq__clock_user steps; /* hears of its steps */
 
-    int32_t inside;             /* atomic: calls under way */
+    int32_t inside;             /* atomic: calls under way; and JOBQ__AWAITED (api.c) */
     int32_t closing;            /* atomic */
     int32_t failed;             /* atomic: the latched reason, or JOBQ_OK */
     struct jobq__fault fault;   /* pool.mu: and why, if SQLite or a value in the file said so */
@@ -8476,6 +8476,9 @@ struct jobq {
     int64_t wal_next;           /* pages at which the next checkpoint is due */
     bool look_lanes;            /* the set of lanes may have grown */
     int64_t seen;               /* the file's version at the last poll; 0: not known */
+#ifdef JOBQ_DEBUG
+    int64_t checked;            /* and after the last commit; -1: others have written (check.c) */
+#endif
     bool shares_job;            /* in memory: the writer is set up for handlers, too */
     struct jobq_run *job_run;   /* whose transaction it is, while in_job */
 };
@@ -8501,7 +8504,7 @@ JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size);
 JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index, bool begins);
 
 /* Takes reader_mu, and is seen to wait for it. */
-JOBQ__INTERNAL void jobq__core_look(jobq *q);
+JOBQ__INTERNAL void jobq__core_lock_reader(jobq *q);
 
 /* True if the outcomes that were handed in should be committed now, or the ring filled: with
  * pool.mu held. An outcome waits for company only while the ring has work, or while a caller
@@ -8625,7 +8628,7 @@ JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index,
     jobq__os_call_end(&call);
 }
 
-JOBQ__INTERNAL void jobq__core_look(jobq *q) {
+JOBQ__INTERNAL void jobq__core_lock_reader(jobq *q) {
     jobq__os_add(&q->lookers, 1);
     jobq__os_lock(&q->reader_mu);
     jobq__os_add(&q->lookers, -1);
@@ -13105,7 +13108,7 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     run->deadline_ms = JOBQ_NEVER;
     run->polled_ms = -1;
     if (!q->events.call) jobq__run_arm(run);
-    run->said = JOBQ_OUTCOME_NONE;
+    run->detail_of = JOBQ_OUTCOME_NONE;
     run->in_tx = run->keeps = run->joined = run->no_memory = run->too_big = false;
     run->saved_read = run->info_read = false;
     run->endless = NULL;
@@ -13232,7 +13235,7 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
     struct jobq__entry *entry = run->entry;
     const struct jobq__row *row = &entry->row;
     /* Without a time: not at once, or a handler that says no more than that would spin. */
-    int64_t at_ms = run->said == outcome ? run->at_ms
+    int64_t at_ms = run->detail_of == outcome ? run->at_ms
                                          : jobq__add(now_ms, entry->kind->spec.backoff_min_ms);
     entry->verdict.outcome = outcome;
     entry->verdict.crashes = row->crashes;
@@ -13286,12 +13289,12 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
     if (outcome == JOBQ_RETRY && (jobq__os_load(&run->stop) & JOBQ__STOP_SHUTDOWN)) {
         /* Interrupted by a stop: not a failure, and its time had come, even if the wall was set
          * back since. */
-        run->said = JOBQ_STOPPED;
+        run->detail_of = JOBQ_STOPPED;
         run->at_ms = JOBQ__MIN(run->entry->row.run_at_ms, now_ms);
         return JOBQ_STOPPED;
     }
-    if (outcome == JOBQ_DONE && run->too_big && run->said == JOBQ_FAIL) return JOBQ_FAIL;
-    if (run->said != outcome) run->text[0] = 0;
+    if (outcome == JOBQ_DONE && run->too_big && run->detail_of == JOBQ_FAIL) return JOBQ_FAIL;
+    if (run->detail_of != outcome) run->text[0] = 0;
     if (run->endless) {
         jobq__run_say_endless(run, run->endless);
         return JOBQ_RETRY;
@@ -13390,7 +13393,7 @@ static bool jobq__run_settle(struct jobq_run *run) {
         /* The disk's fault, not the job's: no attempt is charged. */
         jobq__run_not_committed(run, why.text);
         run->at_ms = jobq__add(now_ms, entry->kind->spec.backoff_min_ms);
-        run->said = JOBQ_SNOOZE;
+        run->detail_of = JOBQ_SNOOZE;
         jobq__run_decide(run, JOBQ_SNOOZE, now_ms);
     }
     jobq__run_keep_text(run);
@@ -13477,7 +13480,7 @@ JOBQ_API jobq_outcome jobq_done(jobq_run *run, const void *result, size_t size) 
         run->result_size = size;
         run->no_memory = !run->result || !run->result_said;
     }
-    return run->said = JOBQ_DONE;
+    return run->detail_of = JOBQ_DONE;
 }
 
 JOBQ_API jobq_outcome jobq_retry(jobq_run *run, const char *format, ...) {
@@ -13485,7 +13488,7 @@ JOBQ_API jobq_outcome jobq_retry(jobq_run *run, const char *format, ...) {
     va_start(args, format);
     jobq__run_format(run, format, args);
     va_end(args);
-    return run->said = JOBQ_RETRY;
+    return run->detail_of = JOBQ_RETRY;
 }
 
 JOBQ_API jobq_outcome jobq_fail(jobq_run *run, const char *format, ...) {
@@ -13493,12 +13496,12 @@ JOBQ_API jobq_outcome jobq_fail(jobq_run *run, const char *format, ...) {
     va_start(args, format);
     jobq__run_format(run, format, args);
     va_end(args);
-    return run->said = JOBQ_FAIL;
+    return run->detail_of = JOBQ_FAIL;
 }
 
 JOBQ_API jobq_outcome jobq_reschedule_at(jobq_run *run, int64_t at_ms) {
     run->at_ms = JOBQ__MAX(at_ms, 0);
-    return run->said = JOBQ_RESCHEDULE;
+    return run->detail_of = JOBQ_RESCHEDULE;
 }
 
 JOBQ_API jobq_outcome jobq_reschedule_in(jobq_run *run, int64_t delay_ms) {
@@ -13510,7 +13513,7 @@ JOBQ_API jobq_outcome jobq_reschedule_in(jobq_run *run, int64_t delay_ms) {
 JOBQ_API jobq_outcome jobq_snooze(jobq_run *run, int64_t delay_ms) {
     if (delay_ms == JOBQ_UNLIMITED) run->endless = "jobq_snooze was given";
     run->at_ms = jobq__add(jobq__clock_now_ms(run->q->clock), JOBQ__MAX(delay_ms, 0));
-    return run->said = JOBQ_SNOOZE;
+    return run->detail_of = JOBQ_SNOOZE;
 }
 
 /* ---- What the handler can know ---- */
@@ -13537,7 +13540,7 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     if (jobq__core_in_connect(q)) return JOBQ_MISUSE;
     if (q->memory && !run->in_tx) return jobq__baton_hold_within(q, INT64_MAX);
     if (q->memory) jobq__guard_enter(look->db);
-    else jobq__core_look(q);
+    else jobq__core_lock_reader(q);
     return JOBQ_OK;
 }
 
@@ -16588,7 +16591,7 @@ static int jobq__look_begin(jobq *q, struct jobq__look *look, int64_t *left_us, 
         return rc == JOBQ_OK ? rc : jobq__fail_say(q, rc, err);
     }
     if (q->memory) jobq__guard_enter(look->db);
-    else jobq__core_look(q);
+    else jobq__core_lock_reader(q);
     return JOBQ_OK;
 }
 

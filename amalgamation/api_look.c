@@ -31,7 +31,7 @@ static int jobq__look_begin(jobq *q, struct jobq__look *look, int64_t *left_us, 
         return rc == JOBQ_OK ? rc : jobq__fail_say(q, rc, err);
     }
     if (q->memory) jobq__guard_enter(look->db);
-    else jobq__core_look(q);
+    else jobq__core_lock_reader(q);
     return JOBQ_OK;
 }
 

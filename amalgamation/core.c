@@ -83,7 +83,7 @@ JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index,
     jobq__os_call_end(&call);
 }
 
-JOBQ__INTERNAL void jobq__core_look(jobq *q) {
+JOBQ__INTERNAL void jobq__core_lock_reader(jobq *q) {
     jobq__os_add(&q->lookers, 1);
     jobq__os_lock(&q->reader_mu);
     jobq__os_add(&q->lookers, -1);

@@ -178,8 +178,8 @@ struct jobq_run {
     void *outer;                    /* what its thread was at before */
     struct jobq__alarm deadline, sleep; /* pool.mu */
     bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */
-    /* The detail of the outcome: the handler's thread. */
-    jobq_outcome said;
+    /* The detail of an outcome, and of which: the handler's thread. */
+    jobq_outcome detail_of;
     int64_t at_ms;
     char text[JOBQ_TEXT_MAX + 1];
     void *result;
@@ -375,7 +375,7 @@ struct jobq {
     jobq_clock *clock;
     struct jobq__clock_user steps; /* hears of its steps */
 
-    int32_t inside;             /* atomic: calls under way */
+    int32_t inside;             /* atomic: calls under way; and JOBQ__AWAITED (api.c) */
     int32_t closing;            /* atomic */
     int32_t failed;             /* atomic: the latched reason, or JOBQ_OK */
     struct jobq__fault fault;   /* pool.mu: and why, if SQLite or a value in the file said so */
@@ -405,6 +405,9 @@ struct jobq {
     int64_t wal_next;           /* pages at which the next checkpoint is due */
     bool look_lanes;            /* the set of lanes may have grown */
     int64_t seen;               /* the file's version at the last poll; 0: not known */
+#ifdef JOBQ_DEBUG
+    int64_t checked;            /* and after the last commit; -1: others have written (check.c) */
+#endif
     bool shares_job;            /* in memory: the writer is set up for handlers, too */
     struct jobq_run *job_run;   /* whose transaction it is, while in_job */
 };
@@ -430,7 +433,7 @@ JOBQ__INTERNAL bool jobq__core_culprit(const jobq *q, char *text, size_t size);
 JOBQ__INTERNAL void jobq__core_tell_thread(jobq *q, jobq_thread what, int index, bool begins);
 
 /* Takes reader_mu, and is seen to wait for it. */
-JOBQ__INTERNAL void jobq__core_look(jobq *q);
+JOBQ__INTERNAL void jobq__core_lock_reader(jobq *q);
 
 /* True if the outcomes that were handed in should be committed now, or the ring filled: with
  * pool.mu held. An outcome waits for company only while the ring has work, or while a caller

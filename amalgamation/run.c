@@ -22,7 +22,7 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
     run->deadline_ms = JOBQ_NEVER;
     run->polled_ms = -1;
     if (!q->events.call) jobq__run_arm(run);
-    run->said = JOBQ_OUTCOME_NONE;
+    run->detail_of = JOBQ_OUTCOME_NONE;
     run->in_tx = run->keeps = run->joined = run->no_memory = run->too_big = false;
     run->saved_read = run->info_read = false;
     run->endless = NULL;
@@ -149,7 +149,7 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
     struct jobq__entry *entry = run->entry;
     const struct jobq__row *row = &entry->row;
     /* Without a time: not at once, or a handler that says no more than that would spin. */
-    int64_t at_ms = run->said == outcome ? run->at_ms
+    int64_t at_ms = run->detail_of == outcome ? run->at_ms
                                          : jobq__add(now_ms, entry->kind->spec.backoff_min_ms);
     entry->verdict.outcome = outcome;
     entry->verdict.crashes = row->crashes;
@@ -203,12 +203,12 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
     if (outcome == JOBQ_RETRY && (jobq__os_load(&run->stop) & JOBQ__STOP_SHUTDOWN)) {
         /* Interrupted by a stop: not a failure, and its time had come, even if the wall was set
          * back since. */
-        run->said = JOBQ_STOPPED;
+        run->detail_of = JOBQ_STOPPED;
         run->at_ms = JOBQ__MIN(run->entry->row.run_at_ms, now_ms);
         return JOBQ_STOPPED;
     }
-    if (outcome == JOBQ_DONE && run->too_big && run->said == JOBQ_FAIL) return JOBQ_FAIL;
-    if (run->said != outcome) run->text[0] = 0;
+    if (outcome == JOBQ_DONE && run->too_big && run->detail_of == JOBQ_FAIL) return JOBQ_FAIL;
+    if (run->detail_of != outcome) run->text[0] = 0;
     if (run->endless) {
         jobq__run_say_endless(run, run->endless);
         return JOBQ_RETRY;
@@ -307,7 +307,7 @@ static bool jobq__run_settle(struct jobq_run *run) {
         /* The disk's fault, not the job's: no attempt is charged. */
         jobq__run_not_committed(run, why.text);
         run->at_ms = jobq__add(now_ms, entry->kind->spec.backoff_min_ms);
-        run->said = JOBQ_SNOOZE;
+        run->detail_of = JOBQ_SNOOZE;
         jobq__run_decide(run, JOBQ_SNOOZE, now_ms);
     }
     jobq__run_keep_text(run);
@@ -394,7 +394,7 @@ JOBQ_API jobq_outcome jobq_done(jobq_run *run, const void *result, size_t size) 
         run->result_size = size;
         run->no_memory = !run->result || !run->result_said;
     }
-    return run->said = JOBQ_DONE;
+    return run->detail_of = JOBQ_DONE;
 }
 
 JOBQ_API jobq_outcome jobq_retry(jobq_run *run, const char *format, ...) {
@@ -402,7 +402,7 @@ JOBQ_API jobq_outcome jobq_retry(jobq_run *run, const char *format, ...) {
     va_start(args, format);
     jobq__run_format(run, format, args);
     va_end(args);
-    return run->said = JOBQ_RETRY;
+    return run->detail_of = JOBQ_RETRY;
 }
 
 JOBQ_API jobq_outcome jobq_fail(jobq_run *run, const char *format, ...) {
@@ -410,12 +410,12 @@ JOBQ_API jobq_outcome jobq_fail(jobq_run *run, const char *format, ...) {
     va_start(args, format);
     jobq__run_format(run, format, args);
     va_end(args);
-    return run->said = JOBQ_FAIL;
+    return run->detail_of = JOBQ_FAIL;
 }
 
 JOBQ_API jobq_outcome jobq_reschedule_at(jobq_run *run, int64_t at_ms) {
     run->at_ms = JOBQ__MAX(at_ms, 0);
-    return run->said = JOBQ_RESCHEDULE;
+    return run->detail_of = JOBQ_RESCHEDULE;
 }
 
 JOBQ_API jobq_outcome jobq_reschedule_in(jobq_run *run, int64_t delay_ms) {
@@ -427,7 +427,7 @@ JOBQ_API jobq_outcome jobq_reschedule_in(jobq_run *run, int64_t delay_ms) {
 JOBQ_API jobq_outcome jobq_snooze(jobq_run *run, int64_t delay_ms) {
     if (delay_ms == JOBQ_UNLIMITED) run->endless = "jobq_snooze was given";
     run->at_ms = jobq__add(jobq__clock_now_ms(run->q->clock), JOBQ__MAX(delay_ms, 0));
-    return run->said = JOBQ_SNOOZE;
+    return run->detail_of = JOBQ_SNOOZE;
 }
 
 /* ---- What the handler can know ---- */
@@ -454,7 +454,7 @@ static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     if (jobq__core_in_connect(q)) return JOBQ_MISUSE;
     if (q->memory && !run->in_tx) return jobq__baton_hold_within(q, INT64_MAX);
     if (q->memory) jobq__guard_enter(look->db);
-    else jobq__core_look(q);
+    else jobq__core_lock_reader(q);
     return JOBQ_OK;
 }
 
