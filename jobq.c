@@ -990,6 +990,10 @@ JOBQ__INTERNAL bool jobq__os_same_boot(const char *a, const char *b, size_t capa
 /* A lock for the few process-wide tables. */
 JOBQ__INTERNAL void jobq__os_global_lock(void);
 JOBQ__INTERNAL void jobq__os_global_unlock(void);
+/* With it held: waits until somebody calls, from anywhere. What is waited for has to be looked at
+ * again, for it may have been another's call. */
+JOBQ__INTERNAL void jobq__os_global_wait(void);
+JOBQ__INTERNAL void jobq__os_global_call(void); /* without it */
 
 /* Registers, once, what runs in a forked child and at exit(); with the global lock held. A thread
  * that forks takes that lock before, and in_child has to unlock it. JOBQ_OK or NO_MEMORY. */
@@ -1896,6 +1900,18 @@ JOBQ__INTERNAL void jobq__os_global_lock(void) {
 
 JOBQ__INTERNAL void jobq__os_global_unlock(void) {
     jobq__os_unlock(&jobq__os_global);
+}
+
+static struct jobq__cond jobq__os_called = {.raw = PTHREAD_COND_INITIALIZER};
+
+JOBQ__INTERNAL void jobq__os_global_wait(void) {
+    jobq__os_wait(&jobq__os_called, &jobq__os_global);
+}
+
+JOBQ__INTERNAL void jobq__os_global_call(void) {
+    jobq__os_global_lock();
+    jobq__os_broadcast(&jobq__os_called);
+    jobq__os_global_unlock();
 }
 
 JOBQ__INTERNAL int jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)) {
@@ -15822,9 +15838,13 @@ JOBQ__INTERNAL int jobq__api_enter(jobq *q, const char *call, jobq_error *err) {
     return jobq__api_leave(q, jobq__err_set(err, JOBQ_CLOSED, NULL));
 }
 
+/* Added to q->inside while a close waits for the last of the calls to leave. */
+#define JOBQ__AWAITED (1 << 30)
+
 JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc) {
-    /* Nothing of q may be touched after this: close may be waiting to free it. */
-    jobq__os_add(&q->inside, -1);
+    /* Nothing of q may be touched after this: close may be waiting to free it. So the last one out
+     * calls over what is the process's. */
+    if (jobq__os_add(&q->inside, -1) == JOBQ__AWAITED) jobq__os_global_call();
     return rc;
 }
 
@@ -16139,14 +16159,15 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
 
 /* Everybody out: waiters are told, then the last call that is inside. */
 static void jobq__api_await_calls(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    jobq__os_lock(&pool->mu);
+    jobq__os_lock(&q->pool.mu);
     jobq__wake_waiters(q);
-    /* The last one out cannot tell us without touching what we are about to free. By an addition,
-     * so that who comes in later is sure to see that the queue is closing. */
-    while (jobq__os_add(&q->inside, 0))
-        jobq__wake_await_quiet(q, jobq__clock_mono_us() + 1000);
-    jobq__os_unlock(&pool->mu);
+    jobq__os_unlock(&q->pool.mu);
+    jobq__os_global_lock();
+    /* By an addition, so that who comes in later is sure to see that the queue is closing. */
+    jobq__os_add(&q->inside, JOBQ__AWAITED);
+    while (jobq__os_load(&q->inside) != JOBQ__AWAITED) jobq__os_global_wait();
+    jobq__os_add(&q->inside, -JOBQ__AWAITED);
+    jobq__os_global_unlock();
 }
 
 JOBQ_API int jobq_close(jobq **at) {

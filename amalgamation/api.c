@@ -20,9 +20,13 @@ JOBQ__INTERNAL int jobq__api_enter(jobq *q, const char *call, jobq_error *err) {
     return jobq__api_leave(q, jobq__err_set(err, JOBQ_CLOSED, NULL));
 }
 
+/* Added to q->inside while a close waits for the last of the calls to leave. */
+#define JOBQ__AWAITED (1 << 30)
+
 JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc) {
-    /* Nothing of q may be touched after this: close may be waiting to free it. */
-    jobq__os_add(&q->inside, -1);
+    /* Nothing of q may be touched after this: close may be waiting to free it. So the last one out
+     * calls over what is the process's. */
+    if (jobq__os_add(&q->inside, -1) == JOBQ__AWAITED) jobq__os_global_call();
     return rc;
 }
 
@@ -337,14 +341,15 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
 
 /* Everybody out: waiters are told, then the last call that is inside. */
 static void jobq__api_await_calls(jobq *q) {
-    struct jobq__pool *pool = &q->pool;
-    jobq__os_lock(&pool->mu);
+    jobq__os_lock(&q->pool.mu);
     jobq__wake_waiters(q);
-    /* The last one out cannot tell us without touching what we are about to free. By an addition,
-     * so that who comes in later is sure to see that the queue is closing. */
-    while (jobq__os_add(&q->inside, 0))
-        jobq__wake_await_quiet(q, jobq__clock_mono_us() + 1000);
-    jobq__os_unlock(&pool->mu);
+    jobq__os_unlock(&q->pool.mu);
+    jobq__os_global_lock();
+    /* By an addition, so that who comes in later is sure to see that the queue is closing. */
+    jobq__os_add(&q->inside, JOBQ__AWAITED);
+    while (jobq__os_load(&q->inside) != JOBQ__AWAITED) jobq__os_global_wait();
+    jobq__os_add(&q->inside, -JOBQ__AWAITED);
+    jobq__os_global_unlock();
 }
 
 JOBQ_API int jobq_close(jobq **at) {

@@ -895,6 +895,18 @@ JOBQ__INTERNAL void jobq__os_global_unlock(void) {
     jobq__os_unlock(&jobq__os_global);
 }
 
+static struct jobq__cond jobq__os_called = {.raw = PTHREAD_COND_INITIALIZER};
+
+JOBQ__INTERNAL void jobq__os_global_wait(void) {
+    jobq__os_wait(&jobq__os_called, &jobq__os_global);
+}
+
+JOBQ__INTERNAL void jobq__os_global_call(void) {
+    jobq__os_global_lock();
+    jobq__os_broadcast(&jobq__os_called);
+    jobq__os_global_unlock();
+}
+
 JOBQ__INTERNAL int jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void)) {
     static bool forks, exits;
     if (!forks) forks = !pthread_atfork(jobq__os_global_lock, jobq__os_global_unlock, in_child);

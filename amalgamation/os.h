@@ -234,6 +234,10 @@ JOBQ__INTERNAL bool jobq__os_same_boot(const char *a, const char *b, size_t capa
 /* A lock for the few process-wide tables. */
 JOBQ__INTERNAL void jobq__os_global_lock(void);
 JOBQ__INTERNAL void jobq__os_global_unlock(void);
+/* With it held: waits until somebody calls, from anywhere. What is waited for has to be looked at
+ * again, for it may have been another's call. */
+JOBQ__INTERNAL void jobq__os_global_wait(void);
+JOBQ__INTERNAL void jobq__os_global_call(void); /* without it */
 
 /* Registers, once, what runs in a forked child and at exit(); with the global lock held. A thread
  * that forks takes that lock before, and in_child has to unlock it. JOBQ_OK or NO_MEMORY. */

@@ -273,6 +273,56 @@ TEST(who_waits_for_a_transaction_sleeps) {
     gate_free(&other);
 }
 
+/* A call that stays inside its queue: it stands in the callback that it has made. */
+struct visit {
+    jobq *q;
+    gate inside;
+    pthread_t caller;
+};
+
+static void stand_in_callback(void *ctx) {
+    gate_pass(&((struct visit *)ctx)->inside);
+}
+
+static void *enqueue_and_stand(void *arg) {
+    put(((struct visit *)arg)->q, "k");
+    return NULL;
+}
+
+static void *let_go_later(void *arg) {
+    test_pause_ms(LOOK_MS);
+    gate_open(&((struct visit *)arg)->inside);
+    return NULL;
+}
+
+/* Each look closes the next queue. */
+static void close_beside_a_call(void *arg) {
+    struct visit **next = (struct visit **)arg, *visit = (*next)++;
+    pthread_t later = thread_start(let_go_later, visit);
+    close_queue(&visit->q);
+    pthread_join(visit->caller, NULL);
+    pthread_join(later, NULL);
+}
+
+/* Goal: a close sleeps until the last call that is inside has left. Method: in step mode a call
+ * stands in on_wake. */
+TEST(close_sleeps) {
+    struct visit visits[LOOKS], *next = visits;
+    for (int i = 0; i < LOOKS; i++) {
+        gate_init(&visits[i].inside);
+        visits[i].q = open_queue_at(":memory:", (jobq_options){.workers = JOBQ_NONE,
+                                                               .on_wake = stand_in_callback,
+                                                               .ctx = &visits[i]});
+        REQUIRE(visits[i].q != NULL);
+        handle(visits[i].q, "k", do_nothing, NULL);
+        visits[i].caller = thread_start(enqueue_and_stand, &visits[i]);
+        gate_await(&visits[i].inside, 1);
+    }
+    check_idle("jobq_close", close_beside_a_call, &next);
+    while (next < visits + LOOKS) close_beside_a_call(&next);
+    for (int i = 0; i < LOOKS; i++) gate_free(&visits[i].inside);
+}
+
 TEST_MAIN(idle_queue_does_nothing, jobs_that_cannot_run_wake_nobody, jobs_behind_others_wake_nobody,
           wait_sleeps, sleeping_handler_sleeps, sleep_in_step_mode_sleeps, stop_and_advance_sleep,
-          who_waits_for_a_transaction_sleeps)
+          who_waits_for_a_transaction_sleeps, close_sleeps)
