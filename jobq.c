@@ -9042,8 +9042,14 @@ JOBQ__INTERNAL int jobq__fail_say(jobq *q, int rc, jobq_error *err) {
  * Who is killed with it may leave it in the log, behind the last commit, and that end of
  * the log the next checkpoint cuts off.
  *
- * It falls to ROOMY once the reserve can be had again with half as much to spare. It is tried
- * after each checkpoint, and before new work is refused, so nobody has to restart.
+ *   ROOMY -> TIGHT, TIGHT -> SINGLE  jobq__disk_full: a transaction has met a full disk
+ *   ROOMY -> TIGHT                   jobq__disk_lend_some, _arm and _copied: there is no room for
+ *                                    what was to be set aside
+ *   TIGHT, SINGLE -> ROOMY           jobq__disk_recover: the reserve can be had again with half as
+ *                                    much to spare; jobq__disk_arm: an open has found it
+ *
+ * jobq__disk_to asserts them. Whether it can be had is tried after each checkpoint, and before new
+ * work is refused, so nobody has to restart.
  *
  * Moved files (M9): a database that was renamed, replaced or deleted goes on taking commits that
  * nobody will ever find. Its name, its log's and the lock file's are looked at before a commit, at
@@ -9123,6 +9129,29 @@ JOBQ__INTERNAL int jobq__disk_look(jobq *q, int64_t now_us);
 #endif
 /* #include "disk.h" */
 
+/* ---- The level ---- */
+
+static const unsigned jobq__disk_edges[] = {
+    [JOBQ__DISK_ROOMY] = JOBQ__EDGE(JOBQ__DISK_TIGHT),
+    [JOBQ__DISK_TIGHT] = JOBQ__EDGE(JOBQ__DISK_SINGLE) | JOBQ__EDGE(JOBQ__DISK_ROOMY),
+    [JOBQ__DISK_SINGLE] = JOBQ__EDGE(JOBQ__DISK_ROOMY),
+};
+
+/* The one place where it changes. */
+static void jobq__disk_to(struct jobq__disk *disk, int level) {
+    jobq__assert(JOBQ__LEGAL(jobq__disk_edges, disk->level, level));
+    disk->level = level;
+}
+
+/* There is no room for what was to be set aside: TIGHT at least. */
+static void jobq__disk_tighten(struct jobq__disk *disk) {
+    if (disk->level == JOBQ__DISK_ROOMY) jobq__disk_to(disk, JOBQ__DISK_TIGHT);
+}
+
+static void jobq__disk_relax(struct jobq__disk *disk) {
+    if (disk->level != JOBQ__DISK_ROOMY) jobq__disk_to(disk, JOBQ__DISK_ROOMY);
+}
+
 /* ---- The reserve ---- */
 
 /* What is counted in bytes takes whole pages, and these may be large. */
@@ -9200,7 +9229,7 @@ JOBQ__INTERNAL void jobq__disk_measure(jobq *q) {
 JOBQ__INTERNAL bool jobq__disk_lend_some(jobq *q) {
     int64_t left = q->owner.reserved;
     if (q->client || left <= 0) return false;
-    q->disk.level = JOBQ__MAX(q->disk.level, JOBQ__DISK_TIGHT);
+    jobq__disk_tighten(&q->disk);
     return jobq__owner_reserve(&q->owner, left > JOBQ__RESERVE_MIN ? left / 2 : 0) == JOBQ_OK;
 }
 
@@ -9212,10 +9241,10 @@ static void jobq__disk_arm_reserve(jobq *q) {
     disk->wanted = jobq__disk_wanted(q);
     rc = jobq__owner_reserve(&q->owner, disk->wanted);
     if (rc == JOBQ_FULL) {
-        disk->level = JOBQ__MAX(disk->level, JOBQ__DISK_TIGHT);
+        jobq__disk_tighten(disk);
         jobq__disk_hold(q);
     } else if (rc == JOBQ_OK) {
-        disk->level = JOBQ__DISK_ROOMY;
+        jobq__disk_relax(disk);
     } else {
         /* A file system that cannot set bytes aside: then there is no reserve, and no promise. */
         disk->base = disk->wanted = 0;
@@ -9247,7 +9276,8 @@ JOBQ__INTERNAL void jobq__disk_begin(jobq *q) {
 JOBQ__INTERNAL bool jobq__disk_full(jobq *q) {
     struct jobq__disk *disk = &q->disk;
     if (q->memory || q->client || disk->level == JOBQ__DISK_SINGLE) return false;
-    if (disk->level++ == JOBQ__DISK_ROOMY) disk->held = q->owner.reserved;
+    if (disk->level == JOBQ__DISK_ROOMY) disk->held = q->owner.reserved;
+    jobq__disk_to(disk, disk->level + 1);
     return true;
 }
 
@@ -9257,7 +9287,7 @@ static bool jobq__disk_recover(jobq *q) {
     if (disk->level == JOBQ__DISK_ROOMY) return true;
     if (jobq__owner_reserve(&q->owner, disk->wanted + disk->wanted / 2) != JOBQ_OK) return false;
     jobq__owner_reserve(&q->owner, disk->wanted);
-    disk->level = JOBQ__DISK_ROOMY;
+    jobq__disk_relax(disk);
     return true;
 }
 
@@ -9358,7 +9388,7 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q) {
     disk->wanted = jobq__disk_wanted(q);
     if (disk->level == JOBQ__DISK_ROOMY && q->owner.reserved != disk->wanted
         && jobq__owner_reserve(&q->owner, disk->wanted) != JOBQ_OK) {
-        disk->level = JOBQ__DISK_TIGHT;
+        jobq__disk_tighten(disk);
         jobq__disk_hold(q);
     }
 }

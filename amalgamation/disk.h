@@ -32,8 +32,14 @@
  * Who is killed with it may leave it in the log, behind the last commit, and that end of
  * the log the next checkpoint cuts off.
  *
- * It falls to ROOMY once the reserve can be had again with half as much to spare. It is tried
- * after each checkpoint, and before new work is refused, so nobody has to restart.
+ *   ROOMY -> TIGHT, TIGHT -> SINGLE  jobq__disk_full: a transaction has met a full disk
+ *   ROOMY -> TIGHT                   jobq__disk_lend_some, _arm and _copied: there is no room for
+ *                                    what was to be set aside
+ *   TIGHT, SINGLE -> ROOMY           jobq__disk_recover: the reserve can be had again with half as
+ *                                    much to spare; jobq__disk_arm: an open has found it
+ *
+ * jobq__disk_to asserts them. Whether it can be had is tried after each checkpoint, and before new
+ * work is refused, so nobody has to restart.
  *
  * Moved files (M9): a database that was renamed, replaced or deleted goes on taking commits that
  * nobody will ever find. Its name, its log's and the lock file's are looked at before a commit, at
