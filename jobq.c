@@ -67,6 +67,8 @@
  *     log.c           checkpoints: when the log is copied into the database, and how
  *     ring.h          the ordered window of claimed jobs
  *     ring.c          the ordered window of claimed jobs
+ *     check.h         what has to hold after each commit; asserted in debug builds
+ *     check.c         what has to hold after each commit; asserted in debug builds
  *     tx.h            what one transaction does: settle, store, promote, claim
  *     tx.c            a transaction's life: open, reset, mark, undo, and what COMMIT makes true
  *     door.h          the one way from state to state: every change of every job
@@ -5814,6 +5816,17 @@ JOBQ__INTERNAL int jobq__store_fail(jobq__store *store, jobq_error *err);
 JOBQ__INTERNAL int jobq__store_why(const jobq__store *store, jobq_error *err);
 /* True if that is what rc says. */
 JOBQ__INTERNAL bool jobq__store_said(const jobq__store *store, int rc);
+#ifdef JOBQ_DEBUG
+/* For assertions that ask the file: what fails between the two is nobody's failure. */
+struct jobq__store_failure {
+    struct jobq__fault fault;
+    int code;
+};
+JOBQ__INTERNAL void jobq__store_note_failure(const jobq__store *store,
+                                             struct jobq__store_failure *failure);
+JOBQ__INTERNAL void jobq__store_set_failure(jobq__store *store,
+                                            const struct jobq__store_failure *failure);
+#endif
 /* The same failure, to be kept until the connection is another's again, and to be told then. path
  * NULL: not named; way_out NULL: none but for damage, which has its own. Returns code. */
 JOBQ__INTERNAL struct jobq__fault jobq__store_reason(const jobq__store *store);
@@ -6156,6 +6169,20 @@ JOBQ__INTERNAL int jobq__store_why(const jobq__store *store, jobq_error *err) {
 JOBQ__INTERNAL bool jobq__store_said(const jobq__store *store, int rc) {
     return jobq__db_code(store->sqlite_code) == rc;
 }
+
+#ifdef JOBQ_DEBUG
+JOBQ__INTERNAL void jobq__store_note_failure(const jobq__store *store,
+                                             struct jobq__store_failure *failure) {
+    failure->fault = store->fault;
+    failure->code = store->sqlite_code;
+}
+
+JOBQ__INTERNAL void jobq__store_set_failure(jobq__store *store,
+                                            const struct jobq__store_failure *failure) {
+    store->fault = failure->fault;
+    store->sqlite_code = failure->code;
+}
+#endif
 
 JOBQ__INTERNAL struct jobq__fault jobq__store_reason(const jobq__store *store) {
     return jobq__db_reason(store);
@@ -10472,6 +10499,271 @@ JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
 }
 #endif
 
+/*==== check.h ====*/
+/* check.h - what has to hold after each commit; asserted in debug builds. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/check.h"
+#endif
+#ifndef JOBQ__CHECK_H
+#define JOBQ__CHECK_H
+
+/* #include "ring.h" */
+
+/* Design note.
+ *
+ * An invariant that spans several rooms, or a room and the file, cannot be asserted where one thing
+ * changes. Here it is seen as a whole, when a commit is over: with the baton held, and pool.mu
+ * where it is the pool's.
+ *
+ *   stated in   invariant                                        asserted by
+ *   tx.h        I1: claimed is what the claims row names         check_claims, from the file
+ *               I1: and these rows are CLAIMED, no others        store_claims_have and the fences,
+ *                                                                always, where a row is read
+ *               I2: the table sorts after the ring               check_order, from the file
+ *               I3: lanes with ready rows are known              check_lanes, from the file
+ *               between transactions nothing is half done        tx_check
+ *   ring.h      lanes in order, turns and counts agree           ring_sound, by tx_check
+ *   core.h      each claimed job is in the ring, with a worker,  check_places
+ *               or its outcome was handed in
+ *   core.h      outcomes: of claimed jobs, and counted           check_outcomes
+ *   pool.h      a worker's state; who idles is in the list       check_crew; each edge: wake.c
+ *   life.h      STOPPED: no thread of ours, nobody claims        check_life; each edge: life.c
+ *   wake.h      who waits is told once                           check_waiters
+ *   baton.h     the line, its requests                           baton.c, as they change: a commit
+ *                                                                is over while others line up
+ *   owner.h     a slot's edges                                   owner.c; what stands in the page
+ *                                                                may be another's
+ *   disk.h      the level's edges                                disk.c; how full the disk is
+ *                                                                nobody can know
+ *   event.h     serials in order                                 event.c, as they are appended
+ *
+ * What is asked of the file may fail to be read, and then says nothing: that is for the next
+ * transaction to find out. While other connections have written, I2 and I3 hold again only when
+ * their rows were looked at; so from the first such commit on these two are not asked. */
+
+struct jobq__tx;
+
+JOBQ__INTERNAL void jobq__check_commit(struct jobq__tx *tx);
+
+#ifdef JOBQ_DEBUG
+/* With pool.mu held: what of the pool can be seen without the baton and without the file. */
+JOBQ__INTERNAL void jobq__check_pool(const jobq *q);
+#endif
+
+#endif
+
+/*==== check.c ====*/
+/* check.c - what has to hold after each commit; asserted in debug builds. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/check.c"
+#endif
+/* #include "check.h" */
+
+#ifdef JOBQ_DEBUG
+
+static int jobq__check_length(const struct jobq__link *list) {
+    const struct jobq__link *link;
+    int length = 0;
+    for (link = list->next; link != list; link = link->next) length++;
+    return length;
+}
+
+/* ---- The pool ---- */
+
+/* What a worker says of itself is what the lists and the numbers of the crew say. */
+static void jobq__check_crew(const jobq *q) {
+    const struct jobq__crew *crew = &q->pool.crew;
+    int i, idle = 0, running = 0, sleeping = 0;
+    for (i = 0; i < crew->count; i++) {
+        const struct jobq__worker *worker = &crew->workers[i];
+        const struct jobq_run *run = &worker->run;
+        idle += worker->state == JOBQ__WORKER_IDLE;
+        running += run->entry != NULL;
+        sleeping += run->sleeping;
+        jobq__assert((worker->state == JOBQ__WORKER_IDLE) != jobq__list_empty(&worker->link));
+        jobq__assert((run->id != 0) == (run->entry != NULL));
+        jobq__assert(!run->entry || worker->state == (q->step_mode ? JOBQ__WORKER_ABSENT
+                                                                    : JOBQ__WORKER_AWAKE));
+        jobq__assert(run->entry || !jobq__timer_pending(&run->deadline.timer));
+        jobq__assert(run->entry || !run->sleeping);
+    }
+    jobq__assert(jobq__check_length(&crew->idle) == idle);
+    jobq__assert(crew->running == running);
+    jobq__assert(crew->sleeping == sleeping);
+}
+
+/* Each outcome is of a job that is claimed, and stands nowhere else. */
+static void jobq__check_outcomes(const jobq *q) {
+    const struct jobq__outcomes *outcomes = &q->pool.outcomes;
+    const struct jobq__link *link;
+    for (link = outcomes->list.next; link != &outcomes->list; link = link->next) {
+        const struct jobq__entry *entry = JOBQ__CONTAINER(link, const struct jobq__entry, link);
+        jobq__assert(!entry->in_ring);
+        jobq__assert(!jobq__list_empty(&entry->claimed));
+    }
+    jobq__assert(jobq__check_length(&outcomes->list) == outcomes->count);
+}
+
+static bool jobq__check_runs(const jobq *q, const struct jobq__entry *entry) {
+    const struct jobq__crew *crew = &q->pool.crew;
+    int i;
+    for (i = 0; i < crew->count; i++)
+        if (crew->workers[i].run.entry == entry) return true;
+    return false;
+}
+
+/* A job that is claimed is in the ring or with a worker, or else its outcome was handed in. A run
+ * whose own transaction has settled its job goes on for a moment, and what was its entry may be
+ * another's by now: so there may seem to be fewer, never more. */
+static void jobq__check_places(const jobq *q) {
+    const struct jobq__link *link;
+    int left = 0;
+    for (link = q->claimed.next; link != &q->claimed; link = link->next) {
+        const struct jobq__entry *entry = JOBQ__CONTAINER(link, const struct jobq__entry, claimed);
+        left += !entry->in_ring && !jobq__check_runs(q, entry);
+    }
+    jobq__assert(left <= q->pool.outcomes.count);
+}
+
+static void jobq__check_life(const jobq *q) {
+    const struct jobq__pool *pool = &q->pool;
+    int i;
+    /* Its thread may be there before who starts it comes to say so. */
+    jobq__assert(!pool->sched.waits || pool->sched.started || pool->life.changing);
+    jobq__assert(!pool->sched.tick_on_wall || pool->sched.waits);
+    jobq__assert(pool->rest.watchers >= 0);
+    jobq__assert(q->step_mode || (!pool->step.active && !pool->step.halted));
+    jobq__assert(!q->step_mode || pool->life.phase == JOBQ__STOPPED);
+    jobq__assert(pool->life.phase != JOBQ__STOPPING || !pool->life.claiming);
+    if (pool->life.phase != JOBQ__STOPPED) return;
+    jobq__assert(!pool->sched.started);
+    jobq__assert(!pool->life.claiming || pool->step.active);
+    for (i = 0; i < pool->crew.count; i++)
+        jobq__assert(pool->crew.workers[i].state == JOBQ__WORKER_ABSENT);
+}
+
+/* Told of the end, that the job has ended; and late only once, by its alarm. */
+static void jobq__check_waiters(const jobq *q) {
+    const struct jobq__link *link;
+    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
+        const struct jobq__waiter *waiter = JOBQ__CONTAINER(link, const struct jobq__waiter, link);
+        jobq__assert(!waiter->done || waiter->ended);
+        jobq__assert(!waiter->late || !jobq__timer_pending(&waiter->alarm.timer));
+        jobq__assert(!waiter->ended || waiter->done || waiter->serial);
+    }
+}
+
+JOBQ__INTERNAL void jobq__check_pool(const jobq *q) {
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    jobq__check_crew(q);
+    jobq__check_outcomes(q);
+    jobq__check_life(q);
+    jobq__check_waiters(q);
+}
+
+/* ---- The file ---- */
+
+/* I1: the claims row names whom we have claimed, in that order, and nobody else. */
+static void jobq__check_claims(jobq *q) {
+    const struct jobq__link *link = q->claimed.next;
+    void *ids;
+    size_t size, at = 0;
+    int64_t id = 0;
+    int rc = jobq__store_claims_get(&q->writer, &ids, &size);
+    for (; rc == JOBQ_OK && at < size; link = link->next) {
+        rc = jobq__store_claims_next(&q->writer, ids, size, &at, &id);
+        jobq__assert(rc != JOBQ_OK || link != &q->claimed);
+        jobq__assert(rc != JOBQ_OK
+                     || JOBQ__CONTAINER(link, struct jobq__entry, claimed)->row.id == id);
+    }
+    jobq__assert(rc != JOBQ_OK || link == &q->claimed);
+    jobq__mem_free(ids);
+}
+
+/* The last jobs of some lanes of the ring: workers take from it while the file is asked. */
+struct jobq__check_ring {
+    struct jobq__row last[8];
+    int64_t lanes[8];
+    size_t count;
+};
+
+/* None of them while nobody claims: a stop on a full disk gives back slice by slice, and what it
+ * began with may sort before what is still in the ring. With pool.mu held. */
+static void jobq__check_note_ring(const jobq *q, struct jobq__check_ring *ring) {
+    const struct jobq__link *lanes = &q->pool.ring.lanes, *turn;
+    ring->count = 0;
+    if (!q->pool.life.claiming) return;
+    for (turn = lanes->prev; turn != lanes; turn = turn->prev) {
+        const struct jobq__lane *lane = JOBQ__CONTAINER(turn, const struct jobq__lane, turn);
+        if (lane->unordered) continue;
+        if (ring->count == JOBQ__COUNT(ring->last)) break;
+        ring->lanes[ring->count] = lane->id;
+        ring->last[ring->count++] = jobq__ring_last(lane)->row;
+    }
+}
+
+/* I2: what is ready in a lane's table sorts after what is in the ring. */
+static void jobq__check_order(jobq *q, const struct jobq__check_ring *ring) {
+    size_t i;
+    for (i = 0; i < ring->count; i++) {
+        jobq__walk *walk = jobq__store_ready(&q->writer, ring->lanes[i], 1);
+        struct jobq__row row;
+        bool more;
+        int rc = jobq__store_next(&q->writer, walk, &row, &more);
+        if (rc == JOBQ_OK && more) jobq__assert(jobq__ring_compare(&ring->last[i], &row) < 0);
+        jobq__store_end(walk);
+    }
+}
+
+/* I3: a lane where ready rows stand is known. */
+static void jobq__check_lanes(jobq *q) {
+    int64_t lane = JOBQ__LANE_SCHEDULED;
+    while (jobq__store_lane_after(&q->writer, lane, &lane) == JOBQ_OK && lane > 0) {
+        const struct jobq__lane *known = jobq__registry_lane(&q->names, lane);
+        jobq__assert(known && !jobq__list_empty(&known->ready));
+    }
+}
+
+/* From the first commit of another connection on the lanes need not be as we know them. A job's
+ * transaction is on another one, too, but of ours. */
+static bool jobq__check_alone(jobq *q, bool of_job) {
+    int64_t version;
+    if (jobq__store_version(&q->writer, &version) != JOBQ_OK) return false;
+    if (q->checked && q->checked != version && !of_job) q->checked = -1;
+    if (q->checked >= 0) q->checked = version;
+    return q->checked >= 0 && !q->options.shared;
+}
+
+static void jobq__check_file(struct jobq__tx *tx, const struct jobq__check_ring *ring) {
+    jobq *q = tx->q;
+    struct jobq__store_failure failure;
+    jobq__store_note_failure(&q->writer, &failure);
+    jobq__check_claims(q);
+    if (jobq__check_alone(q, tx->of_job)) {
+        if (tx->ordered) jobq__check_order(q, ring);
+        if (!q->look_lanes) jobq__check_lanes(q);
+    }
+    jobq__store_set_failure(&q->writer, &failure);
+}
+
+#endif
+
+JOBQ__INTERNAL void jobq__check_commit(struct jobq__tx *tx) {
+#ifdef JOBQ_DEBUG
+    jobq *q = tx->q;
+    struct jobq__check_ring ring;
+    jobq__os_lock(&q->pool.mu);
+    jobq__check_pool(q);
+    jobq__check_places(q);
+    jobq__check_note_ring(q, &ring);
+    jobq__os_unlock(&q->pool.mu);
+    /* While it is opened the claims row is the one of the owner before, and a client has none. */
+    if (q->ours && !q->client) jobq__check_file(tx, &ring);
+#else
+    (void)tx;
+#endif
+}
+
 /*==== tx.h ====*/
 /* tx.h - what one transaction does: settle, store, promote, claim. */
 #ifdef JOBQ_LINES
@@ -10655,6 +10947,7 @@ JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc);
 #line 1 "amalgamation/tx.c"
 #endif
 /* #include "tx.h" */
+/* #include "check.h" */
 
 /* ---- Entries: recycled under the baton, so the hot path does not allocate ---- */
 
@@ -11289,6 +11582,7 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
     jobq__tx_drop_changes(tx, 0);
     jobq__tx_recycle_all(q, &tx->dropped);
     jobq__tx_check(q);
+    jobq__check_commit(tx);
 }
 
 /*==== door.h ====*/

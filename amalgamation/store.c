@@ -107,6 +107,20 @@ JOBQ__INTERNAL bool jobq__store_said(const jobq__store *store, int rc) {
     return jobq__db_code(store->sqlite_code) == rc;
 }
 
+#ifdef JOBQ_DEBUG
+JOBQ__INTERNAL void jobq__store_note_failure(const jobq__store *store,
+                                             struct jobq__store_failure *failure) {
+    failure->fault = store->fault;
+    failure->code = store->sqlite_code;
+}
+
+JOBQ__INTERNAL void jobq__store_set_failure(jobq__store *store,
+                                            const struct jobq__store_failure *failure) {
+    store->fault = failure->fault;
+    store->sqlite_code = failure->code;
+}
+#endif
+
 JOBQ__INTERNAL struct jobq__fault jobq__store_reason(const jobq__store *store) {
     return jobq__db_reason(store);
 }

@@ -110,6 +110,17 @@ JOBQ__INTERNAL int jobq__store_fail(jobq__store *store, jobq_error *err);
 JOBQ__INTERNAL int jobq__store_why(const jobq__store *store, jobq_error *err);
 /* True if that is what rc says. */
 JOBQ__INTERNAL bool jobq__store_said(const jobq__store *store, int rc);
+#ifdef JOBQ_DEBUG
+/* For assertions that ask the file: what fails between the two is nobody's failure. */
+struct jobq__store_failure {
+    struct jobq__fault fault;
+    int code;
+};
+JOBQ__INTERNAL void jobq__store_note_failure(const jobq__store *store,
+                                             struct jobq__store_failure *failure);
+JOBQ__INTERNAL void jobq__store_set_failure(jobq__store *store,
+                                            const struct jobq__store_failure *failure);
+#endif
 /* The same failure, to be kept until the connection is another's again, and to be told then. path
  * NULL: not named; way_out NULL: none but for damage, which has its own. Returns code. */
 JOBQ__INTERNAL struct jobq__fault jobq__store_reason(const jobq__store *store);

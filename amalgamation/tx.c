@@ -1,5 +1,6 @@
 /* tx.c - a transaction's life: open, reset, mark, undo, and what COMMIT makes true. */
 #include "tx.h"
+#include "check.h"
 
 /* ---- Entries: recycled under the baton, so the hot path does not allocate ---- */
 
@@ -634,4 +635,5 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
     jobq__tx_drop_changes(tx, 0);
     jobq__tx_recycle_all(q, &tx->dropped);
     jobq__tx_check(q);
+    jobq__check_commit(tx);
 }

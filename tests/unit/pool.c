@@ -69,12 +69,20 @@ static void look_and_quit(const jobq_event *event, void *ctx) {
     jobq__os_unlock(&seen.q->pool.mu);
 }
 
+/* This thread is all of the pool's. */
+static void play_the_pool(jobq *q, bool plays) {
+    struct jobq__pool *pool = &q->pool;
+    jobq__os_lock(&pool->mu);
+    pool->life.phase = plays ? JOBQ__RUNNING : JOBQ__STOPPED;
+    pool->life.claiming = pool->sched.started = plays;
+    pool->sched.quit = false;
+    pool->crew.workers[0].state = plays ? JOBQ__WORKER_AWAKE : JOBQ__WORKER_ABSENT;
+    jobq__os_unlock(&pool->mu);
+}
+
 /* A job is claimed and run, and its outcome handed in. */
 static void run_by_hand(jobq *q) {
     struct jobq__pool *pool = &q->pool;
-    jobq__os_lock(&pool->mu);
-    pool->life.claiming = true;
-    jobq__os_unlock(&pool->mu);
     CHECK_CODE(jobq__commit_now(q), JOBQ_OK);
     jobq__os_lock(&pool->mu);
     CHECK(jobq__pool_run_one(&pool->crew.workers[0]));
@@ -95,15 +103,14 @@ TEST(nothing_is_left_behind_by_who_goes_to_tell) {
     seen.q = f.q;
     handle(f.q, "k", do_nothing, NULL);
     CHECK_INT(put(f.q, "k"), 1);
+    play_the_pool(f.q, true);
     run_by_hand(f.q);
     jobq__event_make(&told, &event);
     CHECK(jobq__event_add(&f.q->events, &told, false) > 0);
     jobq__sched_main(f.q);
     CHECK_INT(seen.told, 1);
     CHECK_INT(seen.state, JOBQ_STATE_DONE);
-    jobq__os_lock(&f.q->pool.mu);
-    f.q->pool.life.claiming = f.q->pool.sched.quit = false;
-    jobq__os_unlock(&f.q->pool.mu);
+    play_the_pool(f.q, false);
     fixture_close(&f);
 }
 
