@@ -13173,7 +13173,9 @@ JOBQ__INTERNAL void jobq__commit_lead(jobq *q) {
 /* For who has the baton and a request in the list: leads until that is done or its time is over. */
 static int jobq__commit_lead_own(jobq *q, struct jobq__request *r) {
     int64_t pause_us = 0, now_us, until_us;
-    bool last = false;
+    /* The same steps are to have the same history, however long they take: who leaves the file to
+     * others for a moment comes again later, but in step mode nobody says when. */
+    bool last = r->once && q->step_mode;
     int rc;
     jobq__baton_line_up(r);
     while ((rc = jobq__commit_lead_once(q, r, last)) == JOBQ__TAKEN && !last && !r->once) {

@@ -37,6 +37,24 @@ TEST(who_stays_away_may_insist) {
     fixture_close(&f);
 }
 
+/* Goal: what a step does follows from the calls, not from how long they took: housekeeping that is
+ * due is done, though a turn was just given up. Method: a job whose time is over, and a second that
+ * is to be left to others. */
+TEST(who_steps_keeps_house_in_time) {
+    enum { AWAY_US = 1000000 };
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .keep_done_ms = 1000}));
+    handle(f.q, "k", do_nothing, NULL);
+    put(f.q, "k");
+    drain(f.q);
+    CHECK_INT(total(f.q), 1);
+    jobq_clock_advance(f.clock, JOBQ_DAY);
+    f.q->turn.away_us = jobq__clock_mono_us() + AWAY_US;
+    drain(f.q);
+    CHECK_INT(total(f.q), 0);
+    fixture_close(&f);
+}
+
 /* Goal: a turn that has gone on for JOBQ__TURN_US is given up if somebody waits, and a pause begins
  * a new one. Method: commits of made-up times, each a little less or just enough. */
 TEST(turn_is_given_up_for_who_waits) {
@@ -157,5 +175,6 @@ TEST(busy_says_who_was_in_the_way) {
     fixture_close(&f);
 }
 
-TEST_MAIN(who_stays_away_may_insist, turn_is_given_up_for_who_waits, taken_file_is_asked_for,
-          who_misses_turns_looks_more_often, busy_says_who_was_in_the_way)
+TEST_MAIN(who_stays_away_may_insist, who_steps_keeps_house_in_time, turn_is_given_up_for_who_waits,
+          taken_file_is_asked_for, who_misses_turns_looks_more_often,
+          busy_says_who_was_in_the_way)
