@@ -7,6 +7,7 @@
  *   prelude
  *     base.h          standard headers, linkage, assertions, saturation
  *     limits.h        every number that bounds or tunes the engine, with its reason
+ *     stored.h        every number that reaches the file, and those that are not used again
  *
  *   leaves
  *     list.h          intrusive doubly linked list
@@ -339,8 +340,10 @@ static inline int64_t jobq__to_us(int64_t ms) {
 
 /* ---- What a file may hold ---- */
 
-/* Names and gates are numbered densely; a wild number can only come from a damaged file. */
-#define JOBQ__NAME_ID_MAX (16 * JOBQ_NAMES_MAX)
+/* Names are numbered one after the other, and no number is used twice; lanes are such numbers. */
+#define JOBQ__NAME_ID_MAX INT32_MAX
+/* Gates that opened and whose rows were not all moved yet. */
+#define JOBQ__OPEN_MAX 4096
 /* A million jobs each millisecond for a century come to less; the next ids never overflow. */
 #define JOBQ__ID_MAX (INT64_C(1) << 62)
 /* Jobs claimed at a time: a ring that one transaction filled and widened, handed in while the next
@@ -427,6 +430,112 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #if JOBQ__RING < 2 || JOBQ__BATCH < 1
 #error "JOBQ__RING and JOBQ__BATCH are too small"
 #endif
+
+#endif
+
+/*==== stored.h ====*/
+/* stored.h - every number that reaches the file, and those that are not used again. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/stored.h"
+#endif
+#ifndef JOBQ__STORED_H
+#define JOBQ__STORED_H
+
+/* #include "limits.h" */
+
+/* Design note.
+ *
+ * What stands here is part of the file format: the number of a name never changes, and a number
+ * that meant something once never means something else. A new one is appended, with its line at
+ * the end of this file; one that is given up moves to the list of the retired, with the schema that
+ * knew it. Texts of sql.h and of the views in schema.c hold some of these numbers by themselves.
+ *
+ * Retired: none. (Names of tables are, too: schema.c.) */
+
+/* jobq_row.state. Claim and settle touch only 0 and 1, which SQLite stores without a byte. */
+enum jobq__state {
+    JOBQ__WAITING = 0,  /* ready, scheduled or parked: the lane says which */
+    JOBQ__CLAIMED = 1,  /* in the ring or running: only this process knows which */
+    JOBQ__DONE = 2,
+    JOBQ__FAILED = 3,
+    JOBQ__CANCELLED = 4,
+    JOBQ__NEW = 5       /* before the row exists; never stored */
+};
+
+/* jobq_row.lane, of a waiting row; of others it means nothing. A queue's id: ready. Below -1: the
+ * row waits before a gate, so far always for a handler of its kind, minus the kind's id. */
+enum {
+    JOBQ__LANE_OWN_TIME = -1,   /* scheduled by the queue's own time; nobody does so yet */
+    JOBQ__LANE_SCHEDULED = 0,
+    JOBQ__LANE_SUSPECT = 1,     /* crashed before; ready, but one at a time */
+    JOBQ__LANE_NONE = INT32_MIN /* in memory only: the row does not wait */
+};
+
+/* jobq_row.side: what stands beside the row, and goes with it. */
+enum {
+    JOBQ__SIDE_EXTRA = 1,   /* a row in jobq_extra */
+    JOBQ__SIDE_KEY = 2,     /* that with a key, and a row in jobq_key */
+    /* Of a claimed row: somebody wants it cancelled. Whatever settles the row takes it away. */
+    JOBQ__SIDE_CANCEL = 4,
+    JOBQ__SIDE_PAYLOAD = 8, /* a row in jobq_payload, which has the payload; jobq_row.payload is the
+                               number of its bytes then */
+    JOBQ__SIDE_ALL = 15     /* every bit that a row may have */
+};
+
+/* jobq_name.what, and jobq_rule.what */
+enum jobq__what {
+    JOBQ__NAME_ANY = 0,     /* of schema 1, where a name served as kind and as queue; or lost */
+    JOBQ__NAME_QUEUE = 1,
+    JOBQ__NAME_KIND = 2,
+    JOBQ__NAME_GROUP = 3,
+    JOBQ__NAME_EVENT = 4,
+    JOBQ__NAME_SCHEDULE = 5,
+    JOBQ__NAME_LANE = 6     /* where jobs of a kind wait in one queue, which is the scope */
+};
+
+/* jobq_rule.layer */
+enum { JOBQ__RULE_DECLARED = 1, JOBQ__RULE_OVERRIDDEN = 2 };
+
+/* jobq_note.outcome is a jobq_outcome. Alarms, notes, policies and verbs have no numbers yet. */
+
+#define JOBQ__STORED(name, value) \
+    typedef char jobq__stored_##name[(int)(name) == (value) ? 1 : -1]
+
+JOBQ__STORED(JOBQ__WAITING, 0);
+JOBQ__STORED(JOBQ__CLAIMED, 1);
+JOBQ__STORED(JOBQ__DONE, 2);
+JOBQ__STORED(JOBQ__FAILED, 3);
+JOBQ__STORED(JOBQ__CANCELLED, 4);
+
+JOBQ__STORED(JOBQ__LANE_OWN_TIME, -1);
+JOBQ__STORED(JOBQ__LANE_SCHEDULED, 0);
+JOBQ__STORED(JOBQ__LANE_SUSPECT, 1);
+
+JOBQ__STORED(JOBQ__SIDE_EXTRA, 1);
+JOBQ__STORED(JOBQ__SIDE_KEY, 2);
+JOBQ__STORED(JOBQ__SIDE_CANCEL, 4);
+JOBQ__STORED(JOBQ__SIDE_PAYLOAD, 8);
+
+JOBQ__STORED(JOBQ__NAME_ANY, 0);
+JOBQ__STORED(JOBQ__NAME_QUEUE, 1);
+JOBQ__STORED(JOBQ__NAME_KIND, 2);
+JOBQ__STORED(JOBQ__NAME_GROUP, 3);
+JOBQ__STORED(JOBQ__NAME_EVENT, 4);
+JOBQ__STORED(JOBQ__NAME_SCHEDULE, 5);
+JOBQ__STORED(JOBQ__NAME_LANE, 6);
+
+JOBQ__STORED(JOBQ__RULE_DECLARED, 1);
+JOBQ__STORED(JOBQ__RULE_OVERRIDDEN, 2);
+
+JOBQ__STORED(JOBQ_OUTCOME_NONE, 0);
+JOBQ__STORED(JOBQ_DONE, 1);
+JOBQ__STORED(JOBQ_RETRY, 2);
+JOBQ__STORED(JOBQ_FAIL, 3);
+JOBQ__STORED(JOBQ_RESCHEDULE, 4);
+JOBQ__STORED(JOBQ_SNOOZE, 5);
+JOBQ__STORED(JOBQ_CANCELLED, 6);
+JOBQ__STORED(JOBQ_CRASHED, 7);
+JOBQ__STORED(JOBQ_STOPPED, 8);
 
 #endif
 
@@ -3752,25 +3861,7 @@ JOBQ__INTERNAL bool jobq__backoff_recovered(int attempt, int64_t run_ms,
 #ifndef JOBQ__STATE_H
 #define JOBQ__STATE_H
 
-/* #include "limits.h" */
-
-/* As stored in jobq_job.state. The values are part of the file format: claim and settle touch
- * only 0 and 1, which SQLite stores without a byte. */
-enum jobq__state {
-    JOBQ__WAITING = 0,  /* ready, scheduled or parked: the lane says which */
-    JOBQ__CLAIMED = 1,  /* in the ring or running: only this process knows which */
-    JOBQ__DONE = 2,
-    JOBQ__FAILED = 3,
-    JOBQ__CANCELLED = 4,
-    JOBQ__NEW = 5       /* before the row exists; never stored */
-};
-
-/* Lanes of waiting rows: a queue's id (ready), and these. Parked is minus the kind's id. */
-enum {
-    JOBQ__LANE_SCHEDULED = 0,
-    JOBQ__LANE_SUSPECT = 1,   /* crashed before; ready, but one at a time */
-    JOBQ__LANE_NONE = -1      /* in memory: not waiting (NULL in the table); no kind has id 1 */
-};
+/* #include "stored.h" */
 
 /* True if a job may go from one state to the other. */
 JOBQ__INTERNAL bool jobq__state_legal(int from, int to);
@@ -3866,13 +3957,16 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
 
 /* Design note.
  *
- * The row (tables in schema.c) is shaped by measurement: a claim and a settle must not change its
- * size, no index may have a predicate or a column that a claim touches but jobq_live itself, and
- * what is rare stands in jobq_extra. Consecutive ids, the normal case of a queue, are claimed and
- * settled by one BETWEEN statement; the caller compares the number of changed rows. What it reads
- * is what is between, as long as SQLite believes no statistics of these tables (schema.c). One job
- * alone is found by its id: SQLite changes or deletes it in passing, without a walk.
- * created_at is NULL while it equals run_at.
+ * The row (tables in schema.c) is shaped by measurement: it is small, whatever its payload is,
+ * and what is rare stands beside it. A claim changes the state and counts the run: lane and ord
+ * stay, and mean nothing as long as the job does not wait. Which index a row stands in is a matter
+ * of its state, so of the index jobq_live only an entry goes. Consecutive ids, the normal case of a
+ * queue, are claimed and settled by one BETWEEN statement; the caller compares the number of
+ * changed rows. What it reads is what is between, as long as SQLite believes no statistics of these
+ * tables (schema.c). One job alone is found by its id: SQLite changes or deletes it in passing,
+ * without a walk. created_at is NULL while it equals run_at. A payload of more than a quarter of a
+ * page stands in jobq_payload, written at enqueue and never changed; then the row has the number of
+ * its bytes instead.
  *
  * Columns that a job needs to be run, in the order that jobq__store_next reads them: first what
  * it always needs, then its queue, which a ready row has for a lane, and last what is 1, 0 and 0
@@ -3887,15 +3981,10 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     JOBQ__SIZE(JOBQ__TEXT_TWO "," JOBQ__TEXT_TWO "," JOBQ__TEXT_TWO "," JOBQ__TEXT_TWO, \
                JOBQ__TEXT_TWO)
 #define JOBQ__TEXT_INSERT \
-    "INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs," \
+    "INSERT INTO jobq_row(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs," \
     " crashes, delay_ms, created_at, side, payload) VALUES"
 
-/* A byte of lane goes; runs takes one when it becomes 2, else ord does, which means nothing then (0
- * and 1 take no byte, less than 128 one): a row of the same size is changed in place, and a large
- * payload is not touched. */
-#define JOBQ__TEXT_CLAIM \
-    "UPDATE jobq_job SET state = 1, lane = NULL, runs = runs + 1," \
-    " ord = iif(runs = 1, ord, iif(ord IN (0, 1), 2, iif(abs(ord) < 128, 128, ord)))"
+#define JOBQ__TEXT_CLAIM "UPDATE jobq_row SET state = 1, runs = runs + 1"
 
 /* A name, or what an id is called that has none (store.h). */
 #define JOBQ__TEXT_NAME(name, id) \
@@ -3904,18 +3993,22 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
 
 /* What jobq_get and jobq_list read, in the order that store_read.c expects. */
 #define JOBQ__TEXT_INFO \
-    "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes," \
+    "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes, j.side," \
     " j.created_at, j.run_at, j.finished_at," \
-    " iif(typeof(j.payload) IN ('null', 'blob'), length(j.payload), -1)," \
+    " iif(j.side & 8, coalesce(j.payload, -1)," \
+    " iif(typeof(j.payload) IN ('null', 'blob'), length(j.payload), -1))," \
     JOBQ__TEXT_NAME("k.name", "j.kind") JOBQ__TEXT_NAME("q.name", "j.queue") " x.key," \
     " x.error, iif(typeof(x.result) IN ('null', 'blob'), length(x.result), -1)," \
-    " j.prune_at, j.ord FROM jobq_job j" \
+    " j.prune_at, j.ord FROM jobq_row j" \
     " LEFT JOIN jobq_name k ON k.id = j.kind LEFT JOIN jobq_name q ON q.id = j.queue" \
-    " LEFT JOIN jobq_extra x ON x.job = j.id AND j.side <> 0 "
+    " LEFT JOIN jobq_extra x ON x.job = j.id AND j.side & 3 "
 
 /* Finished rows that are kept for a time, in the order that jobq__store_prune_walk reads them. */
-#define JOBQ__TEXT_PRUNE \
-    "SELECT id, side, state, prune_at FROM jobq_job WHERE prune_at IS NOT NULL"
+#define JOBQ__TEXT_PRUNE(state) \
+    "SELECT id, side, state, prune_at, kind FROM jobq_row WHERE state " state \
+    " AND prune_at IS NOT NULL"
+#define JOBQ__TEXT_PRUNE_NEXT(state) \
+    "SELECT min(prune_at) AS at FROM jobq_row WHERE state = " state " AND prune_at IS NOT NULL"
 
 #define JOBQ__SQL_LIST(X) \
     X(BEGIN, "BEGIN IMMEDIATE") \
@@ -3927,43 +4020,51 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(SYNC_FULL, "PRAGMA synchronous=FULL") \
     X(SYNC_NORMAL, "PRAGMA synchronous=NORMAL") \
     X(DATA_VERSION, "PRAGMA data_version") \
-    /* names; NAME_ID also tells the text as the file would give it back */ \
-    X(NAME_ID, "SELECT (SELECT id FROM jobq_name WHERE name = ?1), ?1") \
-    X(NAME_ADD, "INSERT INTO jobq_name(id, name) VALUES(?1, ?2)") \
-    X(NAME_COUNT, "SELECT count(*), max(id) FROM jobq_name") \
-    X(NAME_TEXT, "SELECT id, name FROM jobq_name WHERE id = ?1") \
-    X(NAME_USED, "SELECT 1 FROM jobq_job WHERE kind = ?1 OR queue = ?1 LIMIT 1") \
-    X(LANE_AFTER, "SELECT min(lane) FROM jobq_job WHERE lane IS NOT NULL AND lane > ?1") \
+    /* names; NAME_ID also tells the text as the file would give it back. A name of schema 1 \
+     * serves where there is none of what is asked for. */ \
+    X(NAME_ID, "SELECT (SELECT id FROM jobq_name WHERE what = ?1 AND scope = 0 AND name = ?2)," \
+               " (SELECT id FROM jobq_name WHERE what = 0 AND scope = 0 AND name = ?2)," \
+               " (SELECT next_name FROM jobq_claims), ?2") \
+    X(NAME_ADD, "INSERT INTO jobq_name(id, what, scope, name) VALUES(?1, ?2, 0, ?3)") \
+    X(NAME_COUNT, "SELECT count(*) FROM jobq_name WHERE what BETWEEN 0 AND 2") \
+    X(NAME_NEXT, "SELECT next_name FROM jobq_claims") \
+    X(NAME_GIVEN, "UPDATE jobq_claims SET next_name = max(next_name, ?1 + 1)") \
+    X(NAME_TEXT, "SELECT id, what, name FROM jobq_name WHERE id = ?1") \
+    X(LANE_AFTER, "SELECT min(lane) FROM jobq_row WHERE state = 0 AND lane > ?1") \
     /* enqueue */ \
-    X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_job), 0)," \
+    X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_row), 0)," \
               " (SELECT last_id FROM jobq_claims))") \
     X(INSERT, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES) \
     X(INSERT_MANY, JOBQ__TEXT_INSERT JOBQ__TEXT_MANY) \
-    X(UNIQUE_FIND, "SELECT u.job, j.state, j.side, iif(j.id IS NULL, NULL," \
-                   " ?2 IS (SELECT key FROM jobq_extra WHERE job = j.id)) FROM jobq_unique u" \
-                   " LEFT JOIN jobq_job j ON j.id = u.job WHERE u.kind = ?1 AND u.key = ?2") \
-    X(UNIQUE_ADD, "INSERT INTO jobq_unique(kind, key, job) VALUES(?1, ?2, ?3)") \
-    X(UNIQUE_DROP, "DELETE FROM jobq_unique WHERE job = ?2 AND kind = ?1" \
-                   " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
+    X(PAYLOAD_ADD, "INSERT INTO jobq_payload(job, data) VALUES(?1, ?2)") \
+    X(KEY_FIND, "SELECT u.job, j.state, j.side, iif(j.id IS NULL, NULL," \
+                " ?2 IS (SELECT key FROM jobq_extra WHERE job = j.id)) FROM jobq_key u" \
+                " LEFT JOIN jobq_row j ON j.id = u.job" \
+                " WHERE u.kind = ?1 AND u.key = ?2 AND u.held = 1") \
+    X(KEY_ADD, "INSERT INTO jobq_key(kind, key, held, job) VALUES(?1, ?2, 1, ?3)") \
+    X(KEY_FREE, "UPDATE jobq_key SET held = 0 WHERE kind = ?1 AND job = ?2 AND held = 1" \
+                " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
+    X(KEY_DROP, "DELETE FROM jobq_key WHERE kind = ?1 AND job = ?2 AND held IN (0, 1)" \
+                " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
     X(KEY_TEXT, "SELECT job, key FROM jobq_extra WHERE job = ?1") \
-    X(UNIQUE_HOLDER, "SELECT job, NULL, NULL, NULL FROM jobq_unique WHERE kind = ?1" \
-                     " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
-    X(UNIQUE_AGAIN, "INSERT INTO jobq_unique(kind, key, job)" \
-                    " SELECT ?1, key, ?2 FROM jobq_extra WHERE job = ?2 AND key IS NOT NULL") \
+    X(KEY_HOLDER, "SELECT job FROM jobq_key WHERE kind = ?1 AND held = 1" \
+                  " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
+    X(KEY_AGAIN, "UPDATE jobq_key SET held = 1 WHERE kind = ?1 AND job = ?2 AND held = 0" \
+                 " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
     /* claim */ \
-    X(READY, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE lane = ?1" \
+    X(READY, "SELECT " JOBQ__TEXT_ROW " FROM jobq_row WHERE state = 0 AND lane = ?1" \
              " ORDER BY ord, run_at, id LIMIT ?2") \
-    X(DUE, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE lane = 0 AND ord = 0 AND run_at <= ?1" \
-           " ORDER BY run_at, id LIMIT ?2") \
-    X(NEXT_DUE, "SELECT run_at FROM jobq_job WHERE lane = 0 AND ord = 0" \
+    X(DUE, "SELECT " JOBQ__TEXT_ROW " FROM jobq_row WHERE state = 0 AND lane = 0 AND ord = 0" \
+           " AND run_at <= ?1 ORDER BY run_at, id LIMIT ?2") \
+    X(NEXT_DUE, "SELECT run_at FROM jobq_row WHERE state = 0 AND lane = 0 AND ord = 0" \
                 " ORDER BY run_at LIMIT 1") \
-    X(NEVER_DUE, "SELECT id FROM jobq_job WHERE lane = 0 AND ord < 0 UNION ALL" \
-                 " SELECT id FROM jobq_job WHERE lane = 0 AND ord > 0 LIMIT 1") \
-    X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE id = ?1") \
+    X(NEVER_DUE, "SELECT id FROM jobq_row WHERE state = 0 AND lane = 0 AND ord < 0 UNION ALL" \
+                 " SELECT id FROM jobq_row WHERE state = 0 AND lane = 0 AND ord > 0 LIMIT 1") \
+    X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_row WHERE id = ?1") \
     X(CLAIM, JOBQ__TEXT_CLAIM " WHERE id BETWEEN ?1 AND ?2 AND state = 0") \
     X(CLAIM_ONE, JOBQ__TEXT_CLAIM " WHERE id = ?1 AND state = 0") \
     /* Where a time is the same, created_at may still be NULL for it. */ \
-    X(PLACE, "UPDATE jobq_job SET state = 0, lane = ?4, ord = ?5, run_at = ?6, attempt = ?7," \
+    X(PLACE, "UPDATE jobq_row SET state = 0, lane = ?4, ord = ?5, run_at = ?6, attempt = ?7," \
              " runs = ?8, crashes = ?9, delay_ms = ?10, side = (side | ?11) & ~4," \
              " created_at = iif(run_at = ?6, created_at, coalesce(created_at, run_at))," \
              " finished_at = NULL, prune_at = NULL WHERE id = ?1 AND state = ?2 AND runs = ?3") \
@@ -3971,19 +4072,23 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
             " WHERE key = 'syncs'") \
-    X(CLAIMS_GET, "SELECT one, ids, last_id FROM jobq_claims") \
+    X(CLAIMS_GET, "SELECT one, ids, last_id, open, counted, offset_ms, wall_at, next_name" \
+                  " FROM jobq_claims") \
     /* settle */ \
-    X(DROP_RUNS, "DELETE FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
-    X(DROP_ONE, "DELETE FROM jobq_job WHERE id = ?1 AND state = ?2 AND runs = ?3") \
-    X(FINISH_RUNS, "UPDATE jobq_job SET state = ?4, finished_at = ?5, prune_at = ?6" \
+    X(DROP_RUNS, "DELETE FROM jobq_row WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
+    X(DROP_ONE, "DELETE FROM jobq_row WHERE id = ?1 AND state = ?2 AND runs = ?3") \
+    X(FINISH_RUNS, "UPDATE jobq_row SET state = ?4, finished_at = ?5, prune_at = ?6" \
                    " WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
-    X(END, "UPDATE jobq_job SET state = ?2, lane = NULL, finished_at = ?3, prune_at = ?4," \
+    X(END, "UPDATE jobq_row SET state = ?2, finished_at = ?3, prune_at = ?4," \
            " side = (side | ?5) & ~4 WHERE id = ?1 AND state = ?6 AND runs = ?7") \
-    X(WISH, "UPDATE jobq_job SET side = side | 4 WHERE id = ?1 AND state = 1 AND runs = ?2") \
-    X(FORGIVE, "UPDATE jobq_job SET crashes = 0, side = side | ?3" \
+    X(WISH, "UPDATE jobq_row SET side = side | 4 WHERE id = ?1 AND state = 1 AND runs = ?2") \
+    X(FORGIVE, "UPDATE jobq_row SET crashes = 0, side = side | ?3" \
                " WHERE id = ?1 AND state = 1 AND runs = ?2") \
-    X(DROP, "DELETE FROM jobq_job WHERE id = ?1") \
-    /* the side row */ \
+    X(DROP, "DELETE FROM jobq_row WHERE id = ?1") \
+    /* beside the row */ \
+    X(PAYLOAD_GET, "SELECT data FROM jobq_payload WHERE job = ?1") \
+    X(PAYLOAD_MAX, "SELECT max(job) FROM jobq_payload") \
+    X(PAYLOAD_DROP, "DELETE FROM jobq_payload WHERE job = ?1") \
     X(EXTRA_KEY, "INSERT INTO jobq_extra(job, key) VALUES(?1, ?2)") \
     X(EXTRA_ERROR, "INSERT INTO jobq_extra(job, error) VALUES(?1, ?2)" \
                    " ON CONFLICT(job) DO UPDATE SET error = excluded.error") \
@@ -3995,32 +4100,35 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(EXTRA_MAX, "SELECT max(job) FROM jobq_extra") \
     X(EXTRA_DROP, "DELETE FROM jobq_extra WHERE job = ?1") \
     /* housekeeping */ \
-    X(PRUNE_DUE, JOBQ__TEXT_PRUNE " AND prune_at <= ?1" \
-                 " ORDER BY prune_at LIMIT ?2") \
-    /* done or cancelled, but not what is kept for ever */ \
-    X(PRUNE_DONE, JOBQ__TEXT_PRUNE " AND prune_at < ?1" \
-                  " AND state <> 3 ORDER BY prune_at LIMIT ?2") \
-    X(PRUNE_NEXT, "SELECT min(prune_at) FROM jobq_job WHERE prune_at IS NOT NULL") \
-    X(PRUNE_OVER, JOBQ__TEXT_PRUNE " ORDER BY prune_at LIMIT min(?1, max(0," \
-                  " (SELECT count(*) FROM jobq_job WHERE prune_at IS NOT NULL) - ?2))") \
+    X(PRUNE_DUE, JOBQ__TEXT_PRUNE("IN (2, 3, 4)") " AND prune_at <= ?1 LIMIT ?2") \
+    /* done or cancelled, the oldest first, but not what is kept for ever */ \
+    X(PRUNE_DONE, JOBQ__TEXT_PRUNE("= 2") " AND prune_at < ?1 UNION ALL " \
+                  JOBQ__TEXT_PRUNE("= 4") " AND prune_at < ?1 ORDER BY prune_at LIMIT ?2") \
+    X(PRUNE_NEXT, "SELECT min(at) FROM (" JOBQ__TEXT_PRUNE_NEXT("2") " UNION ALL " \
+                  JOBQ__TEXT_PRUNE_NEXT("3") " UNION ALL " JOBQ__TEXT_PRUNE_NEXT("4") ")") \
+    X(PRUNE_OVER, JOBQ__TEXT_PRUNE("= 2") " UNION ALL " JOBQ__TEXT_PRUNE("= 3") " UNION ALL " \
+                  JOBQ__TEXT_PRUNE("= 4") " ORDER BY prune_at LIMIT min(?1, max(0," \
+                  " (SELECT count(*) FROM jobq_row WHERE prune_at IS NOT NULL) - ?2))") \
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
     X(INFO_AFTER, JOBQ__TEXT_INFO "WHERE j.id > ?1 ORDER BY j.id LIMIT ?2") \
     /* First what is equal to the cursor but for the id, then what is beyond: only so does SQLite \
      * seek to the very row, and a listing among equals does not begin anew each time. */ \
-    X(INFO_LIVE, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.lane = ?1 AND j.ord = ?3" \
-                 " AND j.run_at = ?4 AND j.id > ?5 ORDER BY j.id LIMIT ?2) UNION ALL" \
-                 " SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.lane IS NOT NULL" \
+    X(INFO_LIVE, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.state = 0 AND j.lane = ?1" \
+                 " AND j.ord = ?3 AND j.run_at = ?4 AND j.id > ?5 ORDER BY j.id LIMIT ?2)" \
+                 " UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.state = 0" \
                  " AND (j.lane, j.ord, j.run_at) > (?1, ?3, ?4)" \
                  " ORDER BY j.lane, j.ord, j.run_at, j.id LIMIT ?2)") \
-    X(INFO_FINISHED, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.prune_at = ?1 AND j.id > ?3" \
-                     " ORDER BY j.id LIMIT ?2) UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO \
-                     "WHERE j.prune_at IS NOT NULL AND j.prune_at > ?1" \
-                     " ORDER BY j.prune_at, j.id LIMIT ?2)") \
-    X(PAYLOAD, "SELECT id, payload FROM jobq_job WHERE id = ?1") \
-    X(RESULT, "SELECT j.id, x.result FROM jobq_job j LEFT JOIN jobq_extra x ON x.job = j.id" \
-              " WHERE j.id = ?1") \
-    X(COUNT, "SELECT id, state, lane, run_at, ord FROM jobq_job WHERE id > ?1" \
+    X(INFO_FINISHED, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.state = ?4 AND j.prune_at = ?1" \
+                     " AND j.id > ?3 ORDER BY j.id LIMIT ?2) UNION ALL SELECT * FROM (" \
+                     JOBQ__TEXT_INFO "WHERE j.state = ?4 AND j.prune_at IS NOT NULL" \
+                     " AND j.prune_at > ?1 ORDER BY j.prune_at, j.id LIMIT ?2)") \
+    X(PAYLOAD, "SELECT j.id, iif(j.side & 8, j.payload, NULL), iif(j.side & 8, p.data, j.payload)" \
+               " FROM jobq_row j LEFT JOIN jobq_payload p ON p.job = j.id AND j.side & 8" \
+               " WHERE j.id = ?1") \
+    X(RESULT, "SELECT j.id, NULL, x.result FROM jobq_row j" \
+              " LEFT JOIN jobq_extra x ON x.job = j.id WHERE j.id = ?1") \
+    X(COUNT, "SELECT id, state, lane, run_at, ord FROM jobq_row WHERE id > ?1" \
              " ORDER BY id LIMIT ?2")
 
 enum jobq__sql {
@@ -4107,6 +4215,7 @@ struct jobq__db {
     /* store_write.c: the walk under way, one at a time, and what it reads; JOBQ__NULL: anything. */
     sqlite3_stmt *walk;
     int64_t walk_lane;
+    int64_t apart;      /* store_write.c: larger payloads do not stand in their row; 0: not known */
     /* How long SQLite waits when the file is locked: the reader and the copier a while each time,
      * the others until a moment of the monotonic clock; 0: not at all. */
     int64_t patience_us, until_us;
@@ -5286,7 +5395,12 @@ JOBQ__INTERNAL bool jobq__guard_restore(struct jobq__db *db, bool hard) {
  * themselves check what a column alone cannot say: what must agree within a row, and that a walk
  * goes on and does not meet the same row again. */
 
-enum jobq__holds { JOBQ__HOLDS_NUMBER, JOBQ__HOLDS_TEXT, JOBQ__HOLDS_BLOB };
+enum jobq__holds {
+    JOBQ__HOLDS_NUMBER,
+    JOBQ__HOLDS_TEXT,
+    JOBQ__HOLDS_BLOB,
+    JOBQ__HOLDS_SIZE /* a blob, or a number: how many bytes it would have */
+};
 
 struct jobq__column {
     const char *name;
@@ -5343,9 +5457,10 @@ static const char *jobq__column_wrong(int type, int64_t value, const struct jobq
         [SQLITE_TEXT] = "holds a text",      [SQLITE_BLOB] = "holds a blob",
         [SQLITE_NULL] = "is NULL",
     };
-    static const int right[] = {SQLITE_INTEGER, SQLITE_TEXT, SQLITE_BLOB};
-    if (type != right[column->holds]) return types[type];
-    if (column->holds == JOBQ__HOLDS_NUMBER)
+    static const int right[] = {SQLITE_INTEGER, SQLITE_TEXT, SQLITE_BLOB, SQLITE_BLOB};
+    bool size = column->holds == JOBQ__HOLDS_SIZE && type == SQLITE_INTEGER;
+    if (type != right[column->holds] && !size) return types[type];
+    if (type == SQLITE_INTEGER)
         return value < column->min ? "is too small" : "is too large";
     return value < column->min ? "is too short"
          : value > column->max ? "is too long" : "contains a zero byte";
@@ -5364,7 +5479,7 @@ static bool jobq__column_other(sqlite3_stmt *s, int i, int type,
     if (type == SQLITE_NULL) return column->null;
     *value = type == SQLITE_FLOAT ? 0 : sqlite3_column_bytes(s, i);
     if (*value < column->min || *value > column->max) return false;
-    if (type == SQLITE_BLOB) return column->holds == JOBQ__HOLDS_BLOB;
+    if (type == SQLITE_BLOB) return column->holds >= JOBQ__HOLDS_BLOB;
     return type == SQLITE_TEXT && column->holds == JOBQ__HOLDS_TEXT
         && jobq__column_whole(s, i, *value);
 }
@@ -5387,7 +5502,8 @@ JOBQ__INTERNAL int jobq__column_part(struct jobq__db *db, sqlite3_stmt *s,
         if (type == SQLITE_INTEGER) {
             values[i] = sqlite3_value_int64(value);
             if (values[i] >= column->min && values[i] <= column->max
-                && column->holds == JOBQ__HOLDS_NUMBER) continue;
+                && (column->holds == JOBQ__HOLDS_NUMBER || column->holds == JOBQ__HOLDS_SIZE))
+                continue;
         } else if (jobq__column_other(s, i, type, column, &values[i])) {
             continue;
         }
@@ -5431,7 +5547,7 @@ JOBQ__INTERNAL int jobq__column_one(struct jobq__db *db, sqlite3_stmt *s,
 
 /* #include "db.h" */
 
-#define JOBQ__SCHEMA_VERSION 1
+#define JOBQ__SCHEMA_VERSION 2
 #define JOBQ__APPLICATION_ID 1785684593 /* "jobq" in ASCII */
 
 /* Puts the file into WAL mode, if it is not; so, it stays. */
@@ -5466,38 +5582,188 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
  * Identity and version stand in jobq_meta, never in user_version, because the file may be the
  * application's. The text of every object is compared with what is written here: a table of
  * another shape, or a trigger on one of ours, is somebody else's and is refused. Why the row looks
- * as it does: sql.h. */
+ * as it does: sql.h. What the numbers in it mean: stored.h.
+ *
+ * A file of schema 1 is made one of schema 2 without writing its jobs anew (migrate.c), so the text
+ * of jobq_row and jobq_extra is what SQLite's ALTER TABLE leaves behind, to the letter; the indexes
+ * are made anew. jobq_job and jobq_unique were tables of schema 1: no table is called so again, and
+ * a statement of an older jobq fails whole.
+ *
+ * What each is for; the order is that of their making, and where each commit writes the pages stand
+ * close to each other, because SQLite finds pages of the log by their numbers.
+ *
+ *   jobq_meta      the schema; the oldest one whose jobq may read the file; what a flush changes
+ *   jobq_claims    one row: who is claimed, the highest ids given, what else is of the whole queue
+ *   jobq_row       the jobs
+ *   jobq_name      names to numbers, by what they name; a number is never given twice
+ *   jobq_extra     what few jobs have, a row for each of those
+ *   jobq_key       unique keys, of jobs that have ended too
+ *   jobq_payload   payloads too large to be moved about with their row
+ *
+ * Not used yet, but made, so that the file changes once:
+ *
+ *   jobq_claims    .open: gates that opened and whose rows were not all moved yet; .counted: jobs
+ *                  up to that id stand in jobq_count; .offset_ms, .wall_at: the queue's own time
+ *   jobq_row       .grp: the name of its group
+ *   jobq_extra     .tags and .trace of who enqueued; .attempts_max, .on_failed of the one job;
+ *                  .needs: conditions; .expires_at; .cause: the job that enqueued it; .schedule and
+ *                  .nominal_at: what fired it
+ *   jobq_key       .until: when it is free, whatever its job does
+ *   jobq_count     how many jobs of each queue and kind are in which state
+ *   jobq_rule      limits, rates, weights and pauses, as declared and as overridden
+ *   jobq_gate      what outlives the process of a limit: tokens, who holds a strict one
+ *   jobq_pass      further gates that a job has to pass
+ *   jobq_alarm     times that are no job's run_at
+ *   jobq_kind      what programs without the handlers have to know of a kind
+ *   jobq_figure    what happened, by minute and hour
+ *   jobq_command   what other processes ask of the owner
+ *   jobq_schedule  cron
+ *   jobq_fired     which nominal times of a schedule have been fired
+ *   jobq_after     which job waits for which
+ *   jobq_batch     how many of those have ended
+ *   jobq_signal    events that came
+ *   jobq_await     jobs that wait for one, and what they got
+ *   jobq_step      results of steps that are not run again
+ *   jobq_note      progress, log lines and attempts
+ *
+ * The views are for whoever reads the file with SQL: their columns stay, and new ones come at the
+ * end. A payload is told by its size only. jobq itself does not use them. */
+
+/* jobs as views tell them: of row j, with the names k and q, the group g and what is beside it x */
+#define JOBQ__VIEW_NAME(name, id) "coalesce(" name ", 'lost:' || " id ")"
+#define JOBQ__VIEW_STATE \
+    " CASE j.state WHEN 0 THEN 'pending' WHEN 1 THEN 'running' WHEN 2 THEN 'done'" \
+    " WHEN 3 THEN 'failed' WHEN 4 THEN 'cancelled' END AS state,"
+#define JOBQ__VIEW_WAITS \
+    " CASE WHEN j.state <> 0 THEN NULL WHEN j.lane > 1 THEN 'turn'" \
+    " WHEN j.lane = 1 THEN 'suspects' WHEN j.lane >= -1 THEN 'time' ELSE 'handler' END" \
+    " AS waits_for,"
+#define JOBQ__VIEW_TELLS \
+    " j.priority, j.attempt, j.runs, j.crashes," \
+    " coalesce(j.created_at, j.run_at) AS created_at_ms, j.run_at AS run_at_ms," \
+    " j.finished_at AS finished_at_ms, j.prune_at AS kept_until_ms, g.name AS job_group," \
+    " x.key AS job_key, x.error," \
+    " coalesce(iif(j.side & 8, j.payload, length(j.payload)), 0) AS payload_size," \
+    " coalesce(length(x.result), 0) AS result_size"
+#define JOBQ__VIEW_FROM \
+    " FROM jobq_row j LEFT JOIN jobq_name k ON k.id = j.kind" \
+    " LEFT JOIN jobq_name q ON q.id = j.queue LEFT JOIN jobq_name g ON g.id = j.grp" \
+    " LEFT JOIN jobq_extra x ON x.job = j.id AND j.side & 3"
+/* Those that jobq_count knows, those that it does not know yet, and names without any. */
+#define JOBQ__VIEW_COUNTS(of, what) \
+    " SELECT " JOBQ__VIEW_NAME("n.name", "c." of) " AS " of ", sum(c.ready) AS ready," \
+    " sum(c.scheduled) AS scheduled, sum(c.blocked) AS blocked, sum(c.claimed) AS claimed," \
+    " sum(c.done) AS done, sum(c.failed) AS failed, sum(c.cancelled) AS cancelled" \
+    " FROM (SELECT " of ", ready, scheduled, blocked, claimed, done, failed, cancelled" \
+    " FROM jobq_count UNION ALL SELECT " of ", state = 0 AND lane > 0," \
+    " state = 0 AND lane IN (-1, 0), state = 0 AND lane < -1, state = 1, state = 2, state = 3," \
+    " state = 4 FROM jobq_row WHERE id > (SELECT counted FROM jobq_claims) UNION ALL" \
+    " SELECT id, 0, 0, 0, 0, 0, 0, 0 FROM jobq_name WHERE what = " what ") c" \
+    " LEFT JOIN jobq_name n ON n.id = c." of " GROUP BY c." of
 
 static const struct {
     const char *name, *text;
 } jobq__schema_objects[] = {
     {"jobq_meta", "CREATE TABLE jobq_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID"},
-    {"jobq_name", "CREATE TABLE jobq_name(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)"},
-    {"jobq_job",
-     "CREATE TABLE jobq_job(id INTEGER PRIMARY KEY, state INT NOT NULL, lane INT,"
+    {"jobq_claims",
+     "CREATE TABLE jobq_claims(one INTEGER PRIMARY KEY, ids BLOB, last_id INT NOT NULL,"
+     " open BLOB, counted INT NOT NULL, offset_ms INT NOT NULL, wall_at INT NOT NULL,"
+     " next_name INT NOT NULL)"},
+    {"jobq_row",
+     "CREATE TABLE \"jobq_row\"(id INTEGER PRIMARY KEY, state INT NOT NULL, lane INT,"
      " ord INT NOT NULL, run_at INT NOT NULL, kind INT NOT NULL, queue INT NOT NULL,"
      " priority INT NOT NULL, attempt INT NOT NULL, runs INT NOT NULL, crashes INT NOT NULL,"
      " delay_ms INT NOT NULL, created_at INT, side INT NOT NULL, finished_at INT,"
-     " prune_at INT, payload BLOB)"},
-    {"jobq_live",
-     "CREATE INDEX jobq_live ON jobq_job(lane, ord, run_at, id) WHERE lane IS NOT NULL"},
-    {"jobq_finished",
-     "CREATE INDEX jobq_finished ON jobq_job(prune_at) WHERE prune_at IS NOT NULL"},
+     " prune_at INT, payload BLOB, grp INT)"},
+    {"jobq_name",
+     "CREATE TABLE jobq_name(id INTEGER PRIMARY KEY, what INT NOT NULL, scope INT NOT NULL,"
+     " name TEXT NOT NULL, UNIQUE(what, scope, name))"},
     {"jobq_extra",
      "CREATE TABLE jobq_extra(job INTEGER PRIMARY KEY, key TEXT, error TEXT, result BLOB,"
-     " saved BLOB)"},
-    {"jobq_unique",
-     "CREATE TABLE jobq_unique(kind INT NOT NULL, key TEXT NOT NULL, job INT NOT NULL,"
-     " PRIMARY KEY(kind, key)) WITHOUT ROWID"},
-    {"jobq_claims",
-     "CREATE TABLE jobq_claims(one INTEGER PRIMARY KEY, ids BLOB, last_id INT NOT NULL)"},
+     " saved BLOB, tags TEXT, trace TEXT, attempts_max INT, on_failed INT, needs INT,"
+     " expires_at INT, cause INT, schedule INT, nominal_at INT)"},
+    {"jobq_key",
+     "CREATE TABLE jobq_key(kind INT, key TEXT, held INT, job INT, until INT,"
+     " PRIMARY KEY(kind, key, held, job)) WITHOUT ROWID"},
+    {"jobq_payload", "CREATE TABLE jobq_payload(job INTEGER PRIMARY KEY, data BLOB NOT NULL)"},
+    {"jobq_live",
+     "CREATE INDEX jobq_live ON jobq_row(lane, ord, run_at, id) WHERE state = 0"},
+    {"jobq_finished",
+     "CREATE INDEX jobq_finished ON jobq_row(state, prune_at) WHERE prune_at IS NOT NULL"},
+    {"jobq_count",
+     "CREATE TABLE jobq_count(queue INT, kind INT, ready INT NOT NULL, scheduled INT NOT NULL,"
+     " blocked INT NOT NULL, claimed INT NOT NULL, retrying INT NOT NULL, done INT NOT NULL,"
+     " failed INT NOT NULL, cancelled INT NOT NULL, PRIMARY KEY(queue, kind)) WITHOUT ROWID"},
+    {"jobq_rule",
+     "CREATE TABLE jobq_rule(what INT, name TEXT, layer INT, running_max INT, rate INT,"
+     " rate_ms INT, burst INT, weight INT, reserved INT, job_order INT, ageing_ms INT, strict INT,"
+     " paused INT, by TEXT, set_at INT, until INT, PRIMARY KEY(what, name, layer))"
+     " WITHOUT ROWID"},
+    {"jobq_gate",
+     "CREATE TABLE jobq_gate(what INT, id INT, tokens INT, at INT, holder INT,"
+     " PRIMARY KEY(what, id)) WITHOUT ROWID"},
+    {"jobq_pass",
+     "CREATE TABLE jobq_pass(job INT, gate INT, PRIMARY KEY(job, gate)) WITHOUT ROWID"},
+    {"jobq_alarm",
+     "CREATE TABLE jobq_alarm(at INT, what INT, id INT, PRIMARY KEY(at, what, id)) WITHOUT ROWID"},
+    {"jobq_kind",
+     "CREATE TABLE jobq_kind(id INTEGER PRIMARY KEY, fields TEXT, fields_version INT, secret INT,"
+     " queue INT, on_failed INT)"},
+    {"jobq_figure",
+     "CREATE TABLE jobq_figure(span INT, at INT, queue INT, kind INT, enqueued INT, done INT,"
+     " failed INT, retried INT, cancelled INT, crashed INT, wait_ms INT, run_ms INT, wait_le BLOB,"
+     " run_le BLOB, PRIMARY KEY(span, at, queue, kind)) WITHOUT ROWID"},
+    {"jobq_command",
+     "CREATE TABLE jobq_command(id INTEGER PRIMARY KEY, epoch INT, verb INT, job INT,"
+     " argument BLOB, by TEXT, at INT, answer INT, reply BLOB, answered_at INT)"},
+    {"jobq_schedule",
+     "CREATE TABLE jobq_schedule(id INTEGER PRIMARY KEY, cron TEXT, zone TEXT, owner_set TEXT,"
+     " kind INT, queue INT, priority INT, grp INT, key TEXT, payload BLOB, tags TEXT, missed INT,"
+     " overlap INT, missed_max INT, missed_within_ms INT, jitter_ms INT, start_at INT, end_at INT,"
+     " anchor_at INT, next_at INT, last_at INT, last_job INT, paused INT, by TEXT, until INT)"},
+    {"jobq_fired",
+     "CREATE TABLE jobq_fired(schedule INT, nominal INT, job INT, PRIMARY KEY(schedule, nominal))"
+     " WITHOUT ROWID"},
+    {"jobq_after",
+     "CREATE TABLE jobq_after(parent INT, child INT, policy INT, PRIMARY KEY(parent, child))"
+     " WITHOUT ROWID"},
+    {"jobq_batch",
+     "CREATE TABLE jobq_batch(job INTEGER PRIMARY KEY, parents INT, ended INT, failed INT)"},
+    {"jobq_signal",
+     "CREATE TABLE jobq_signal(event INT, serial INT, at INT, until INT, data BLOB,"
+     " PRIMARY KEY(event, serial)) WITHOUT ROWID"},
+    {"jobq_await",
+     "CREATE TABLE jobq_await(job INT, event INT, taken INT, until INT, data BLOB,"
+     " PRIMARY KEY(job, event)) WITHOUT ROWID"},
+    {"jobq_step",
+     "CREATE TABLE jobq_step(job INT, name TEXT, data BLOB, PRIMARY KEY(job, name)) WITHOUT ROWID"},
+    {"jobq_note",
+     "CREATE TABLE jobq_note(job INT, seq INT, at INT, type INT, attempt INT, level INT,"
+     " outcome INT, worker INT, wait_ms INT, run_ms INT, text TEXT, PRIMARY KEY(job, seq))"
+     " WITHOUT ROWID"},
+    {"jobq_jobs",
+     "CREATE VIEW jobq_jobs AS SELECT j.id, " JOBQ__VIEW_NAME("k.name", "j.kind") " AS kind, "
+     JOBQ__VIEW_NAME("q.name", "j.queue") " AS queue," JOBQ__VIEW_STATE JOBQ__VIEW_WAITS
+     JOBQ__VIEW_TELLS JOBQ__VIEW_FROM},
+    {"jobq_dead",
+     "CREATE VIEW jobq_dead AS SELECT j.id, " JOBQ__VIEW_NAME("k.name", "j.kind") " AS kind, "
+     JOBQ__VIEW_NAME("q.name", "j.queue") " AS queue," JOBQ__VIEW_TELLS JOBQ__VIEW_FROM
+     " WHERE j.state = 3 AND j.prune_at IS NOT NULL"},
+    {"jobq_queues", "CREATE VIEW jobq_queues AS" JOBQ__VIEW_COUNTS("queue", "1")},
+    {"jobq_kinds", "CREATE VIEW jobq_kinds AS" JOBQ__VIEW_COUNTS("kind", "2")},
+    {"jobq_rules",
+     "CREATE VIEW jobq_rules AS SELECT CASE what WHEN 1 THEN 'queue' WHEN 2 THEN 'kind'"
+     " WHEN 3 THEN 'group' END AS what, name, CASE layer WHEN 1 THEN 'declared'"
+     " WHEN 2 THEN 'overridden' END AS layer, running_max, rate, rate_ms, burst, weight, reserved,"
+     " job_order, ageing_ms, strict, paused, by AS set_by, set_at AS set_at_ms,"
+     " until AS until_ms FROM jobq_rule"},
 };
 
 /* Name 1 is the lane of the suspects, so no queue can have its id. */
 #define JOBQ__SCHEMA_ROWS \
-    "INSERT INTO jobq_meta VALUES('schema', 1), ('syncs', 0), ('lost', 0);" \
-    "INSERT INTO jobq_name(id, name) VALUES(1, '');" \
-    "INSERT INTO jobq_claims VALUES(1, NULL, 0)"
+    "INSERT INTO jobq_meta VALUES('schema', 2), ('reads_from', 2), ('syncs', 0), ('epoch', 0);" \
+    "INSERT INTO jobq_name VALUES(1, 0, 0, '');" \
+    "INSERT INTO jobq_claims VALUES(1, NULL, 0, NULL, 0, 0, 0, 2)"
 
 static int jobq__schema_create(struct jobq__db *db) {
     size_t i;
@@ -5735,17 +6001,6 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db) {
 /* One connection. Who holds it by value gives it room, and reads none of it. */
 typedef struct jobq__db jobq__store;
 
-/* jobq_job.side: what else there is to clean up when the job ends. */
-enum {
-    JOBQ__SIDE_EXTRA = 1, /* a row in jobq_extra */
-    JOBQ__SIDE_KEY = 2,   /* and one in jobq_unique */
-    /* Of a claimed row, and a number in the texts of sql.h: somebody wants it cancelled. Whatever
-     * settles the row takes it away again. 0.1.0 does not know it and does no harm with it: there
-     * the job runs once more. */
-    JOBQ__SIDE_CANCEL = 4,
-    JOBQ__SIDE_ALL = 7    /* every bit that a row may have */
-};
-
 struct jobq__row {
     int64_t id;
     int64_t run_at_ms, created_at_ms, delay_ms;
@@ -5840,7 +6095,8 @@ enum jobq__damage {
     JOBQ__DAMAGE_ORDER, /* of waiting rows; no id */
     JOBQ__DAMAGE_NAME,  /* is not what its index says */
     JOBQ__DAMAGE_KEY,   /* belongs to no job */
-    JOBQ__DAMAGE_EXTRA  /* what stands beside a row has no job */
+    JOBQ__DAMAGE_EXTRA, /* what stands beside a row has no job */
+    JOBQ__DAMAGE_PAYLOAD /* the same of a payload that stands apart */
 };
 /* Notes it, for jobq__store_fail to say; returns JOBQ_CORRUPT. */
 JOBQ__INTERNAL int jobq__store_damaged(jobq__store *store, enum jobq__damage what, int64_t id);
@@ -5910,18 +6166,26 @@ JOBQ__INTERNAL int jobq__store_shrink(struct jobq__db *db, int64_t pages, int64_
  * "lost:17" by whoever reads it, and has that for its name from the first transaction on that meets
  * it. Until then no other new name gets the id. */
 
-/* 0 in *id if there is no such name; JOBQ_BAD_NAME if the file would not give it back as it is. */
-JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id);
-/* With a new id. JOBQ_FULL beyond JOBQ_NAMES_MAX. */
-JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id);
+/* Of a kind or a queue (*what). 0 in *id if there is no such name; JOBQ_BAD_NAME if the file would
+ * not give it back as it is. *what becomes JOBQ__NAME_ANY if the name serves as both. */
+JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, int *what, const char *name,
+                                         int64_t *id);
+/* With an id that none had before; *what as above. JOBQ_FULL beyond JOBQ_NAMES_MAX. */
+JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, int *what, const char *name,
+                                        int64_t *id);
 /* With one that has none. */
-JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, const char *name);
+JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, int what,
+                                        const char *name);
 /* *lost: the id has none. text has room for JOBQ_NAME_MAX + 1. */
-JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text, bool *lost);
+JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, int *what, char *text,
+                                         bool *lost);
 
 /* ---- Enqueue ---- */
 
 JOBQ__INTERNAL int jobq__store_max_id(struct jobq__db *db, int64_t *id);
+/* True if a payload of that size does not stand in its job's row: whoever stores the job says so in
+ * its side (JOBQ__SIDE_PAYLOAD). */
+JOBQ__INTERNAL bool jobq__store_apart(struct jobq__db *db, size_t size);
 /* Ids are the caller's. *taken: one of them exists, nothing was inserted. */
 JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__row *rows,
                                       size_t count, bool *taken);
@@ -5945,7 +6209,8 @@ JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int6
 typedef struct sqlite3_stmt jobq__walk; /* a walk over rows */
 
 /* Walks ready rows of a lane, scheduled rows that are due, or one row, in order. The payload is
- * valid until the next call; call until *more is false, or end the walk. */
+ * valid until the next call, or NULL if it stands apart; call until *more is false, or end the
+ * walk. */
 JOBQ__INTERNAL jobq__walk *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit);
 JOBQ__INTERNAL jobq__walk *jobq__store_due(struct jobq__db *db, int64_t now_ms, int limit);
 JOBQ__INTERNAL jobq__walk *jobq__store_by_id(struct jobq__db *db, int64_t id);
@@ -5954,6 +6219,12 @@ JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, jobq__walk *walk,
 JOBQ__INTERNAL void jobq__store_end(jobq__walk *walk);
 /* One row; JOBQ_NOT_FOUND. The payload is NULL, size tells how much there would be. */
 JOBQ__INTERNAL int jobq__store_row(struct jobq__db *db, int64_t id, struct jobq__row *row);
+
+/* One that stands apart, into a buffer of its size. */
+JOBQ__INTERNAL int jobq__store_payload(struct jobq__db *db, const struct jobq__row *row,
+                                       void *buffer);
+/* It is missing, or has another size: notes that, and returns JOBQ_CORRUPT. */
+JOBQ__INTERNAL int jobq__store_payload_wrong(struct jobq__db *db, int64_t id, bool there);
 
 JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t last,
                                      int *changed);
@@ -5994,11 +6265,12 @@ JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, const struct jobq__ro
 JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed);
 JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int runs, int side,
                                        int *changed);
-/* Deletes a row, and what stands beside one. */
+/* Deletes a row, and what stands beside one, which must be there. */
 JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, const struct jobq__row *was, int *changed);
 JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side);
-/* Frees the key of a job that ended, if it has one. */
-JOBQ__INTERNAL int jobq__store_key_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
+/* Frees the key of a job that ended, if it has one: another may take it now, and whoever knows it
+ * still finds the job. */
+JOBQ__INTERNAL int jobq__store_key_free(struct jobq__db *db, int64_t kind, int64_t id, int side);
 
 enum jobq__extra { JOBQ__EXTRA_ERROR, JOBQ__EXTRA_RESULT, JOBQ__EXTRA_SAVED };
 /* data NULL: there is none any more. */
@@ -6008,8 +6280,9 @@ JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq_
 JOBQ__INTERNAL int jobq__store_unsave(struct jobq__db *db, int64_t id, int side);
 /* NULL in *data if nothing was saved; the caller frees it. */
 JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **data, size_t *size);
-/* The highest id that has one, or 0. */
+/* The highest id that has something beside its row, or a payload apart; or 0. */
 JOBQ__INTERNAL int jobq__store_extra_max(struct jobq__db *db, int64_t *id);
+JOBQ__INTERNAL int jobq__store_payload_max(struct jobq__db *db, int64_t *id);
 
 /* ---- Housekeeping ---- */
 
@@ -6197,12 +6470,13 @@ JOBQ__INTERNAL int jobq__store_damaged(jobq__store *store, enum jobq__damage wha
     static const struct {
         const char *table, *column, *is;
     } damage[] = {
-        [JOBQ__DAMAGE_ID] = {"jobq_job", "the id", "is taken for ever"},
-        [JOBQ__DAMAGE_ROW] = {"jobq_job", "the row", "is not where an index says"},
-        [JOBQ__DAMAGE_ORDER] = {"jobq_job", "the index jobq_live", "is out of order"},
+        [JOBQ__DAMAGE_ID] = {"jobq_row", "the id", "is taken for ever"},
+        [JOBQ__DAMAGE_ROW] = {"jobq_row", "the row", "is not where an index says"},
+        [JOBQ__DAMAGE_ORDER] = {"jobq_row", "the index jobq_live", "is out of order"},
         [JOBQ__DAMAGE_NAME] = {"jobq_name", "name", "is not what its index says"},
-        [JOBQ__DAMAGE_KEY] = {"jobq_unique", "the key", "belongs to no job"},
+        [JOBQ__DAMAGE_KEY] = {"jobq_key", "the key", "belongs to no job"},
         [JOBQ__DAMAGE_EXTRA] = {"jobq_extra", "the row", "has no job"},
+        [JOBQ__DAMAGE_PAYLOAD] = {"jobq_payload", "the row", "has no job"},
     };
     return jobq__db_fault(store, damage[what].table, id, damage[what].column, damage[what].is);
 }
@@ -6289,7 +6563,9 @@ static void jobq__store_bind_row(sqlite3_stmt *s, int at, const struct jobq__row
     if (row->created_at_ms == row->run_at_ms) sqlite3_bind_null(s, at + 10);
     else sqlite3_bind_int64(s, at + 10, row->created_at_ms);
     sqlite3_bind_int(s, at + 11, row->side);
-    if (row->size)
+    if (row->side & JOBQ__SIDE_PAYLOAD)
+        sqlite3_bind_int64(s, at + 12, (int64_t)row->size);
+    else if (row->size)
         sqlite3_bind_blob64(s, at + 12, row->payload, row->size, SQLITE_STATIC);
     else
         sqlite3_bind_null(s, at + 12);
@@ -6325,52 +6601,69 @@ static const struct jobq__column jobq__store_row_list[] = {
     JOBQ__NUMBER("runs", 0, INT32_MAX),
     {"created_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true},
     JOBQ__NUMBER("side", 0, JOBQ__SIDE_ALL),
-    {"payload", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true},
+    {"payload", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_SIZE, true}, /* or the size of what is apart */
     JOBQ__NUMBER("queue", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX),
     JOBQ__NUMBER("attempt", 1, INT32_MAX),
     JOBQ__NUMBER("crashes", 0, INT32_MAX),
     JOBQ__NUMBER("delay_ms", 0, JOBQ_NEVER),
 };
 static const struct jobq__columns jobq__store_row_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_row_list, JOBQ__AT_ID);
+    JOBQ__COLUMNS("jobq_row", jobq__store_row_list, JOBQ__AT_ID);
 
 static const struct jobq__column jobq__store_max_list[] = {JOBQ__NUMBER("id", 0, JOBQ__ID_MAX)};
 static const struct jobq__columns jobq__store_max_columns =
-    JOBQ__COLUMNS("jobq_claims or jobq_job", jobq__store_max_list, -1);
+    JOBQ__COLUMNS("jobq_claims or jobq_row", jobq__store_max_list, -1);
 
 /* In a file of UTF-16 a byte that is no UTF-8 comes back as up to three. */
 #define JOBQ__TEXT_UP_TO(name, max, null) {name, 1, 3 * (max), JOBQ__HOLDS_TEXT, null}
 
+/* One more than the last id that there can be: no name is left. NULL: the row is missing. */
+#define JOBQ__NEXT_NAME_IN(null) \
+    {"next_name", JOBQ__LANE_SUSPECT + 1, INT64_C(1) + JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, null}
+
+/* JOBQ__SQL_NAME_ID */
+enum { JOBQ__FOUND_EXACT, JOBQ__FOUND_ANY, JOBQ__FOUND_NEXT, JOBQ__FOUND_TEXT, JOBQ__FOUND_END };
 static const struct jobq__column jobq__store_found_list[] = {
     {"id", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true},
+    {"id", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true},
+    JOBQ__NEXT_NAME_IN(true),
     JOBQ__TEXT_UP_TO("name", JOBQ_NAME_MAX, false)};
 static const struct jobq__columns jobq__store_found_columns =
-    JOBQ__COLUMNS("jobq_name", jobq__store_found_list, 0);
+    JOBQ__COLUMNS("jobq_name", jobq__store_found_list, -1);
 
-static const struct jobq__column jobq__store_names_list[] = {
-    JOBQ__NUMBER("count", 0, INT64_MAX),
-    {"id", JOBQ__LANE_SUSPECT, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true}};
+static const struct jobq__column jobq__store_names_list[] = {JOBQ__NUMBER("count", 0, INT64_MAX)};
 static const struct jobq__columns jobq__store_names_columns =
-    JOBQ__COLUMNS("jobq_name", jobq__store_names_list, 1);
+    JOBQ__COLUMNS("jobq_name", jobq__store_names_list, -1);
 
-static const struct jobq__column jobq__store_used_list[] = {JOBQ__NUMBER("1", 1, 1)};
-static const struct jobq__columns jobq__store_used_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_used_list, -1);
+static const struct jobq__column jobq__store_next_name_list[] = {
+    JOBQ__NEXT_NAME_IN(false)};
+static const struct jobq__columns jobq__store_next_name_columns =
+    JOBQ__COLUMNS("jobq_claims", jobq__store_next_name_list, -1);
 
 static const struct jobq__column jobq__store_name_list[] = {
     JOBQ__NUMBER("id", 1, JOBQ__NAME_ID_MAX),
+    JOBQ__NUMBER("what", JOBQ__NAME_ANY, JOBQ__NAME_LANE),
     JOBQ__TEXT_UP_TO("name", JOBQ_NAME_MAX, false)};
 static const struct jobq__columns jobq__store_name_columns =
     JOBQ__COLUMNS("jobq_name", jobq__store_name_list, 0);
 
-/* The job that has a key has not ended. */
+static const struct jobq__column jobq__store_payload_list[] = {
+    {"data", 1, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, false}};
+static const struct jobq__columns jobq__store_payload_columns =
+    JOBQ__COLUMNS("jobq_payload", jobq__store_payload_list, -1);
+
+/* The job that holds a key has not ended. */
 static const struct jobq__column jobq__store_key_list[] = {
     JOBQ__NUMBER("job", 1, JOBQ__ID_MAX),
     {"state of that job", JOBQ__WAITING, JOBQ__CLAIMED, JOBQ__HOLDS_NUMBER, true},
     {"side of that job", JOBQ__SIDE_KEY, JOBQ__SIDE_ALL, JOBQ__HOLDS_NUMBER, true},
     {"key of that job", 0, 1, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_key_columns =
-    JOBQ__COLUMNS("jobq_unique", jobq__store_key_list, 0);
+    JOBQ__COLUMNS("jobq_key", jobq__store_key_list, 0);
+
+static const struct jobq__column jobq__store_holder_list[] = {JOBQ__NUMBER("job", 1, JOBQ__ID_MAX)};
+static const struct jobq__columns jobq__store_holder_columns =
+    JOBQ__COLUMNS("jobq_key", jobq__store_holder_list, 0);
 
 static const struct jobq__column jobq__store_own_key_list[] = {
     JOBQ__NUMBER("job", 1, JOBQ__ID_MAX),
@@ -6380,22 +6673,27 @@ static const struct jobq__columns jobq__store_own_key_columns =
 
 static const struct jobq__column jobq__store_id_list[] = {JOBQ__ID};
 static const struct jobq__columns jobq__store_id_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_id_list, 0);
+    JOBQ__COLUMNS("jobq_row", jobq__store_id_list, 0);
 
 static const struct jobq__column jobq__store_due_list[] = {
     {"run_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_due_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_due_list, -1);
+    JOBQ__COLUMNS("jobq_row", jobq__store_due_list, -1);
 
 static const struct jobq__column jobq__store_lane_list[] = {
     {"lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_lane_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_lane_list, -1);
+    JOBQ__COLUMNS("jobq_row", jobq__store_lane_list, -1);
 
 static const struct jobq__column jobq__store_claims_list[] = {
     JOBQ__NUMBER("one", 1, 1),
     {"ids", 0, JOBQ__CLAIMS_MAX * JOBQ__PACK_MAX, JOBQ__HOLDS_BLOB, true},
-    JOBQ__NUMBER("last_id", 0, JOBQ__ID_MAX)};
+    JOBQ__NUMBER("last_id", 0, JOBQ__ID_MAX),
+    {"open", 0, JOBQ__OPEN_MAX * JOBQ__PACK_MAX, JOBQ__HOLDS_BLOB, true},
+    JOBQ__NUMBER("counted", 0, JOBQ__ID_MAX),
+    JOBQ__NUMBER("offset_ms", 0, JOBQ_NEVER),
+    JOBQ__NUMBER("wall_at", 0, JOBQ_NEVER),
+    JOBQ__NEXT_NAME_IN(false)};
 static const struct jobq__columns jobq__store_claims_columns =
     JOBQ__COLUMNS("jobq_claims", jobq__store_claims_list, -1);
 
@@ -6404,21 +6702,24 @@ static const struct jobq__column jobq__store_saved_list[] = {
 static const struct jobq__columns jobq__store_saved_columns =
     JOBQ__COLUMNS("jobq_extra", jobq__store_saved_list, -1);
 
-static const struct jobq__column jobq__store_extra_list[] = {
+static const struct jobq__column jobq__store_beside_list[] = {
     {"job", 1, JOBQ__ID_MAX, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_extra_columns =
-    JOBQ__COLUMNS("jobq_extra", jobq__store_extra_list, -1);
+    JOBQ__COLUMNS("jobq_extra", jobq__store_beside_list, -1);
+static const struct jobq__columns jobq__store_payloads_columns =
+    JOBQ__COLUMNS("jobq_payload", jobq__store_beside_list, -1);
 
 static const struct jobq__column jobq__store_prune_list[] = {
     JOBQ__ID, JOBQ__NUMBER("side", 0, JOBQ__SIDE_ALL),
-    JOBQ__NUMBER("state", JOBQ__DONE, JOBQ__CANCELLED), JOBQ__NUMBER("prune_at", 0, JOBQ_NEVER)};
+    JOBQ__NUMBER("state", JOBQ__DONE, JOBQ__CANCELLED), JOBQ__NUMBER("prune_at", 0, JOBQ_NEVER),
+    JOBQ__NUMBER("kind", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX)};
 static const struct jobq__columns jobq__store_prune_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_prune_list, 0);
+    JOBQ__COLUMNS("jobq_row", jobq__store_prune_list, 0);
 
 static const struct jobq__column jobq__store_prune_at_list[] = {
     {"prune_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_prune_at_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_prune_at_list, -1);
+    JOBQ__COLUMNS("jobq_row", jobq__store_prune_at_list, -1);
 
 /* Steps and reports the rows changed. */
 static int jobq__store_change(struct jobq__db *db, sqlite3_stmt *s, int *changed) {
@@ -6428,12 +6729,21 @@ static int jobq__store_change(struct jobq__db *db, sqlite3_stmt *s, int *changed
     return rc;
 }
 
+/* The one row of a table that stands beside a job whose side says so. */
+static int jobq__store_change_beside(struct jobq__db *db, sqlite3_stmt *s, const char *table,
+                                     int64_t id) {
+    int changed, rc = jobq__store_change(db, s, &changed);
+    if (rc == JOBQ_OK && changed != 1)
+        rc = jobq__db_fault(db, table, id, "the row", "is missing");
+    return rc;
+}
+
 /* For a row that was read in this transaction: if it cannot be found again, then an index points
  * to where it is not, and whoever goes on would meet it again and again. */
 static int jobq__store_change_row(struct jobq__db *db, sqlite3_stmt *s, int64_t id) {
     int changed, rc = jobq__store_change(db, s, &changed);
     if (rc == JOBQ_OK && changed != 1)
-        rc = jobq__db_fault(db, "jobq_job", id, "the row", "is not where an index says");
+        rc = jobq__db_fault(db, "jobq_row", id, "the row", "is not where an index says");
     return rc;
 }
 
@@ -6505,22 +6815,37 @@ static int jobq__store_pick(struct jobq__db *db, sqlite3_stmt *s,
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id) {
-    sqlite3_stmt *s = jobq__store_bind_text(db, jobq__db_get(db, JOBQ__SQL_NAME_ID), 1, name, -1);
-    int64_t values[JOBQ__COUNT(jobq__store_found_list)];
+JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, int *what, const char *name,
+                                         int64_t *id) {
+    sqlite3_stmt *s = jobq__store_bind_text(db, jobq__db_get(db, JOBQ__SQL_NAME_ID), 2, name, -1);
+    int64_t values[JOBQ__FOUND_END], found;
     bool row, same;
-    int rc = jobq__column_next(db, s, &jobq__store_found_columns, values, &row);
+    int rc;
     *id = 0;
+    if (s) sqlite3_bind_int(s, 1, *what);
+    rc = jobq__column_next(db, s, &jobq__store_found_columns, values, &row);
     if (rc != JOBQ_OK || !row) return rc;
-    same = strcmp((const char *)sqlite3_column_text(s, 1), name) == 0;
+    same = strcmp((const char *)sqlite3_column_text(s, JOBQ__FOUND_TEXT), name) == 0;
     jobq__db_reset(s);
-    if (values[0] != JOBQ__NULL) *id = values[0];
-    if (same) return JOBQ_OK;
-    db->sqlite_code = SQLITE_OK; /* it is not the disk */
-    return JOBQ_BAD_NAME;
+    if (!same) {
+        db->sqlite_code = SQLITE_OK; /* it is not the disk */
+        return JOBQ_BAD_NAME;
+    }
+    found = values[JOBQ__FOUND_EXACT];
+    if (found == JOBQ__NULL) {
+        found = values[JOBQ__FOUND_ANY];
+        if (found == JOBQ__NULL) return JOBQ_OK;
+        *what = JOBQ__NAME_ANY;
+    }
+    /* Or a new name would get it, too. */
+    if (found >= values[JOBQ__FOUND_NEXT])
+        return jobq__db_fault(db, "jobq_name", found, "id", "was never given");
+    *id = found;
+    return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text, bool *lost) {
+JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, int *what, char *text,
+                                         bool *lost) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_TEXT);
     int64_t values[JOBQ__COUNT(jobq__store_name_list)];
     bool row;
@@ -6528,12 +6853,14 @@ JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *
     if (s) sqlite3_bind_int64(s, 1, id);
     rc = jobq__column_next(db, s, &jobq__store_name_columns, values, &row);
     *lost = !row;
+    *what = JOBQ__NAME_ANY;
     if (rc != JOBQ_OK) return rc;
     if (!row) {
         sqlite3_snprintf(JOBQ_NAME_MAX + 1, text, "lost:%lld", (long long)id);
         return JOBQ_OK;
     }
-    jobq__err_copy_text(text, JOBQ_NAME_MAX + 1, (const char *)sqlite3_column_text(s, 1));
+    *what = (int)values[1];
+    jobq__err_copy_text(text, JOBQ_NAME_MAX + 1, (const char *)sqlite3_column_text(s, 2));
     jobq__db_reset(s);
     return JOBQ_OK;
 }
@@ -6545,14 +6872,21 @@ static bool jobq__store_in_the_way(const struct jobq__db *db, int rc) {
         && db->sqlite_code != SQLITE_CONSTRAINT_COMMITHOOK;
 }
 
-JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, const char *name) {
-    sqlite3_stmt *s = jobq__store_bind_text(db, jobq__db_get(db, JOBQ__SQL_NAME_ADD), 2, name, -1);
+JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, int what,
+                                        const char *name) {
+    sqlite3_stmt *s = jobq__store_bind_text(db, jobq__db_get(db, JOBQ__SQL_NAME_ADD), 3, name, -1);
     int rc;
-    if (s) sqlite3_bind_int64(s, 1, id);
+    if (s) {
+        sqlite3_bind_int64(s, 1, id);
+        sqlite3_bind_int(s, 2, what);
+    }
     rc = jobq__db_step(db, s);
     if (jobq__store_in_the_way(db, rc))
         rc = jobq__db_fault(db, "jobq_name", id, "id or name", "is another row's, too");
-    return rc;
+    if (rc != JOBQ_OK) return rc;
+    s = jobq__db_get(db, JOBQ__SQL_NAME_GIVEN);
+    if (s) sqlite3_bind_int64(s, 1, id);
+    return jobq__store_change_beside(db, s, "jobq_claims", 1);
 }
 
 /* The id that such a name is made of, or 0. */
@@ -6566,57 +6900,39 @@ static int64_t jobq__store_lost_id(const char *name) {
     return !*digit && id > JOBQ__LANE_SUSPECT && id <= JOBQ__NAME_ID_MAX ? id : 0;
 }
 
-/* *id: which one a new name gets because jobs have it, and nothing else is called so; or 0. */
-static int jobq__store_name_of_lost(struct jobq__db *db, const char *name, int64_t *id) {
+/* *id: which one a new name gets that is called as an id which was given, and has no name; or 0.
+ * For all that jobs know it is theirs. */
+static int jobq__store_name_of_lost(struct jobq__db *db, const char *name, int64_t next,
+                                    int64_t *id) {
     char text[JOBQ_NAME_MAX + 1];
-    int64_t lost = jobq__store_lost_id(name), used = 0;
+    int64_t lost = jobq__store_lost_id(name);
     bool unnamed = false;
-    int rc = lost ? jobq__store_name_text(db, lost, text, &unnamed) : JOBQ_OK;
-    if (rc == JOBQ_OK && unnamed) {
-        sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_USED);
-        if (s) sqlite3_bind_int64(s, 1, lost);
-        rc = jobq__store_pick(db, s, &jobq__store_used_columns, 0, &used);
-    }
-    *id = used ? lost : 0;
+    int what, rc = JOBQ_OK;
+    if (lost && lost < next) rc = jobq__store_name_text(db, lost, &what, text, &unnamed);
+    *id = unnamed ? lost : 0;
     return rc;
 }
 
-/* The highest id that jobs may have without a name. In a file of 0.1.0 all jobs are asked, once,
- * and the answer is kept: since then nothing is lost. What costs nothing to see is always seen. */
-static int jobq__store_lost_max(struct jobq__db *db, int64_t *id) {
-    static const char ask[] =
-        "SELECT max(value,"
-        " coalesce((SELECT max(lane) FROM jobq_job WHERE lane IS NOT NULL), 0),"
-        " -coalesce((SELECT min(lane) FROM jobq_job WHERE lane IS NOT NULL), 0))"
-        " FROM jobq_meta WHERE key = 'lost'";
-    int rc = jobq__db_number(db, ask, -1, id);
-    if (rc == JOBQ_OK && *id < 0)
-        rc = jobq__db_exec(db, "INSERT OR REPLACE INTO jobq_meta SELECT 'lost',"
-                           " coalesce(max(max(kind), max(queue)), 0) FROM jobq_job");
-    if (rc == JOBQ_OK && *id < 0) rc = jobq__db_number(db, ask, -1, id);
-    if (rc == JOBQ_OK && (*id < 0 || *id > JOBQ__NAME_ID_MAX))
-        rc = jobq__db_fault(db, "jobq_meta or jobq_job", 0, "lost or lane", "is no name's id");
-    return rc;
-}
-
-JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id) {
-    int64_t values[JOBQ__COUNT(jobq__store_names_list)], lost_max = 0;
-    bool row;
-    int rc = jobq__column_one(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT),
-                              &jobq__store_names_columns, values, &row);
-    if (rc != JOBQ_OK) return rc;
-    if (values[0] > JOBQ_NAMES_MAX) {
+JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, int *what, const char *name,
+                                        int64_t *id) {
+    int64_t count = 0, next = 0;
+    int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT),
+                              &jobq__store_names_columns, 0, &count);
+    if (rc == JOBQ_OK && count > JOBQ_NAMES_MAX) {
         db->sqlite_code = SQLITE_OK; /* it is not the disk */
         return JOBQ_FULL;
     }
-    rc = jobq__store_name_of_lost(db, name, id);
-    if (rc == JOBQ_OK && !*id) {
-        rc = jobq__store_lost_max(db, &lost_max);
-        *id = JOBQ__MAX(JOBQ__MAX(values[1], lost_max), JOBQ__LANE_SUSPECT) + 1;
-    }
+    if (rc == JOBQ_OK)
+        rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NAME_NEXT),
+                              &jobq__store_next_name_columns, 0, &next);
+    if (rc == JOBQ_OK && !next)
+        rc = jobq__db_fault(db, "jobq_claims", 1, "the row", "is missing");
+    if (rc == JOBQ_OK) rc = jobq__store_name_of_lost(db, name, next, id);
+    if (rc == JOBQ_OK && *id) *what = JOBQ__NAME_ANY;
+    else *id = next;
     if (rc == JOBQ_OK && *id > JOBQ__NAME_ID_MAX)
-        rc = jobq__db_fault(db, "jobq_name", *id, "id", "leaves no room for a new name");
-    return rc == JOBQ_OK ? jobq__store_name_put(db, *id, name) : rc;
+        rc = jobq__db_fault(db, "jobq_claims", 1, "next_name", "leaves no room for a new name");
+    return rc == JOBQ_OK ? jobq__store_name_put(db, *id, *what, name) : rc;
 }
 
 /* ---- Enqueue ---- */
@@ -6624,6 +6940,22 @@ JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, i
 JOBQ__INTERNAL int jobq__store_max_id(struct jobq__db *db, int64_t *id) {
     return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_MAX_ID), &jobq__store_max_columns, 0,
                             id);
+}
+
+JOBQ__INTERNAL bool jobq__store_apart(struct jobq__db *db, size_t size) {
+    enum { LEAST = 512 / 4 }; /* no page is smaller */
+    if (size <= LEAST) return false;
+    if (!db->apart) db->apart = jobq__store_page_size(db) / 4;
+    return (int64_t)size > JOBQ__MAX(db->apart, LEAST);
+}
+
+static int jobq__store_insert_payload(struct jobq__db *db, const struct jobq__row *row) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_PAYLOAD_ADD);
+    if (s) {
+        sqlite3_bind_int64(s, 1, row->id);
+        sqlite3_bind_blob64(s, 2, row->payload, row->size, SQLITE_STATIC);
+    }
+    return jobq__db_step(db, s);
 }
 
 JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__row *rows,
@@ -6634,9 +6966,13 @@ JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__ro
     while (done < count && rc == JOBQ_OK) {
         size_t part = count - done >= JOBQ__INSERT_ROWS ? JOBQ__INSERT_ROWS : 1;
         sqlite3_stmt *s = jobq__db_get(db, part > 1 ? JOBQ__SQL_INSERT_MANY : JOBQ__SQL_INSERT);
-        for (i = 0; s && i < part; i++)
-            jobq__store_bind_row(s, (int)i * JOBQ__ROW_PARAMETERS, &rows[done + i]);
-        rc = jobq__db_step(db, s);
+        for (i = 0; s && i < part && rc == JOBQ_OK; i++) {
+            const struct jobq__row *row = &rows[done + i];
+            jobq__store_bind_row(s, (int)i * JOBQ__ROW_PARAMETERS, row);
+            /* Before its row, which never stands without. */
+            if (row->side & JOBQ__SIDE_PAYLOAD) rc = jobq__store_insert_payload(db, row);
+        }
+        if (rc == JOBQ_OK) rc = jobq__db_step(db, s);
         done += part;
     }
     *taken = jobq__store_in_the_way(db, rc);
@@ -6655,17 +6991,17 @@ JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const
                                         int64_t *id, bool *stored) {
     int64_t values[JOBQ__COUNT(jobq__store_key_list)];
     bool row;
-    int rc = jobq__column_one(db, jobq__store_bind_key(db, JOBQ__SQL_UNIQUE_FIND, kind, key),
+    int rc = jobq__column_one(db, jobq__store_bind_key(db, JOBQ__SQL_KEY_FIND, kind, key),
                               &jobq__store_key_columns, values, &row);
     *id = row ? values[0] : 0;
     *stored = row && values[1] != JOBQ__NULL;
     if (!*stored || values[3] == 1) return rc;
-    return jobq__db_fault(db, "jobq_unique", *id, "key", "is not that of this job");
+    return jobq__db_fault(db, "jobq_key", *id, "key", "is not that of this job");
 }
 
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
                                        int64_t id, bool *taken) {
-    sqlite3_stmt *s = jobq__store_bind_key(db, JOBQ__SQL_UNIQUE_ADD, kind, key);
+    sqlite3_stmt *s = jobq__store_bind_key(db, JOBQ__SQL_KEY_ADD, kind, key);
     int rc;
     if (s) sqlite3_bind_int64(s, 3, id);
     rc = jobq__db_step(db, s);
@@ -6701,15 +7037,18 @@ JOBQ__INTERNAL int jobq__store_key_text(struct jobq__db *db, int64_t id, char *t
 
 JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int64_t id,
                                           int64_t *holder) {
-    return jobq__store_pick(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_HOLDER, kind, id),
-                            &jobq__store_key_columns, 0, holder);
+    return jobq__store_pick(db, jobq__store_bind_ids(db, JOBQ__SQL_KEY_HOLDER, kind, id),
+                            &jobq__store_holder_columns, 0, holder);
 }
 
 JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
                                          bool *taken) {
-    int rc = jobq__db_step(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_AGAIN, kind, id));
-    *taken = jobq__store_in_the_way(db, rc);
-    return rc;
+    int64_t holder;
+    int rc = jobq__store_key_holder(db, kind, id, &holder);
+    *taken = rc == JOBQ_OK && holder;
+    if (rc != JOBQ_OK || *taken) return rc;
+    return jobq__store_change_beside(db, jobq__store_bind_ids(db, JOBQ__SQL_KEY_AGAIN, kind, id),
+                                     "jobq_key", id);
 }
 
 /* ---- Claim ---- */
@@ -6740,7 +7079,7 @@ JOBQ__INTERNAL sqlite3_stmt *jobq__store_by_id(struct jobq__db *db, int64_t id) 
  * such a row would find it there for ever. */
 static const char *jobq__store_row_wrong(const struct jobq__row *row, int64_t walk_lane) {
     bool waits = row->state == JOBQ__WAITING;
-    if (waits != (row->lane != JOBQ__LANE_NONE)) return "lane";
+    if (waits && row->lane == JOBQ__LANE_NONE) return "lane";
     if (waits && row->lane < JOBQ__LANE_SCHEDULED && row->lane != -row->kind) return "lane";
     if (walk_lane != JOBQ__NULL && row->lane != walk_lane) return "lane";
     if (waits ? row->runs == INT32_MAX : row->state == JOBQ__CLAIMED && row->runs < 1)
@@ -6753,7 +7092,8 @@ static int jobq__store_read_row(struct jobq__db *db, sqlite3_stmt *s, int64_t *a
     const struct jobq__columns *what = &jobq__store_row_columns;
     int rc = jobq__column_part(db, s, what, 0, JOBQ__AT_QUEUE, at);
     if (rc != JOBQ_OK) return rc;
-    if (at[JOBQ__AT_LANE] > JOBQ__LANE_SUSPECT) at[JOBQ__AT_QUEUE] = at[JOBQ__AT_LANE];
+    if (at[JOBQ__AT_LANE] > JOBQ__LANE_SUSPECT && at[JOBQ__AT_STATE] == JOBQ__WAITING)
+        at[JOBQ__AT_QUEUE] = at[JOBQ__AT_LANE];
     else rc = jobq__column_part(db, s, what, JOBQ__AT_QUEUE, JOBQ__AT_ATTEMPT, at);
     at[JOBQ__AT_ATTEMPT] = 1;
     at[JOBQ__AT_CRASHES] = at[JOBQ__AT_DELAY] = 0;
@@ -6761,10 +7101,11 @@ static int jobq__store_read_row(struct jobq__db *db, sqlite3_stmt *s, int64_t *a
     return jobq__column_part(db, s, what, JOBQ__AT_ATTEMPT, JOBQ__AT_END, at);
 }
 
-static void jobq__store_fill_row(struct jobq__row *row, const int64_t *at, sqlite3_stmt *s) {
+static void jobq__store_fill_row(struct jobq__row *row, const int64_t *at) {
     row->id = at[JOBQ__AT_ID];
     row->state = (int)at[JOBQ__AT_STATE];
-    row->lane = at[JOBQ__AT_LANE] == JOBQ__NULL ? JOBQ__LANE_NONE : (int32_t)at[JOBQ__AT_LANE];
+    row->lane = row->state == JOBQ__WAITING && at[JOBQ__AT_LANE] != JOBQ__NULL
+              ? (int32_t)at[JOBQ__AT_LANE] : JOBQ__LANE_NONE;
     row->run_at_ms = at[JOBQ__AT_RUN_AT];
     row->kind = (int32_t)at[JOBQ__AT_KIND];
     row->queue = (int32_t)at[JOBQ__AT_QUEUE];
@@ -6777,7 +7118,23 @@ static void jobq__store_fill_row(struct jobq__row *row, const int64_t *at, sqlit
                                                             : at[JOBQ__AT_CREATED];
     row->side = (int)at[JOBQ__AT_SIDE];
     row->size = at[JOBQ__AT_PAYLOAD] == JOBQ__NULL ? 0 : (size_t)at[JOBQ__AT_PAYLOAD];
-    row->payload = row->size ? sqlite3_column_blob(s, JOBQ__AT_PAYLOAD) : NULL;
+    row->payload = NULL;
+}
+
+/* The bytes, or their number. *wrong: it is not as the side says. */
+static int jobq__store_fill_payload(struct jobq__db *db, sqlite3_stmt *s, struct jobq__row *row,
+                                    const char **wrong) {
+    bool apart = (row->side & JOBQ__SIDE_PAYLOAD) != 0;
+    if (!row->size && !apart) return JOBQ_OK;
+    if (!row->size || apart != (sqlite3_column_type(s, JOBQ__AT_PAYLOAD) == SQLITE_INTEGER)) {
+        *wrong = "payload";
+        return JOBQ_OK;
+    }
+    if (apart) return JOBQ_OK;
+    row->payload = sqlite3_column_blob(s, JOBQ__AT_PAYLOAD);
+    if (row->payload) return JOBQ_OK;
+    db->sqlite_code = SQLITE_NOMEM;
+    return JOBQ_NO_MEMORY;
 }
 
 JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, sqlite3_stmt *s, struct jobq__row *row,
@@ -6790,13 +7147,13 @@ JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, sqlite3_stmt *s, struct
     if (!*more) return rc;
     rc = jobq__store_read_row(db, s, at);
     if (rc == JOBQ_OK) {
-        jobq__store_fill_row(row, at, s);
+        jobq__store_fill_row(row, at);
         wrong = jobq__store_row_wrong(row, db->walk_lane);
-        if (!wrong && (row->payload || !row->size)) return rc;
+        if (!wrong) rc = jobq__store_fill_payload(db, s, row, &wrong);
+        if (!wrong && rc == JOBQ_OK) return rc;
         sqlite3_reset(s);
-        db->sqlite_code = SQLITE_NOMEM;
-        rc = wrong ? jobq__db_fault(db, "jobq_job", row->id, wrong, "does not agree with the rest")
-                   : JOBQ_NO_MEMORY;
+        if (wrong)
+            rc = jobq__db_fault(db, "jobq_row", row->id, wrong, "does not agree with the rest");
     }
     *more = false;
     return rc;
@@ -6816,6 +7173,33 @@ JOBQ__INTERNAL int jobq__store_row(struct jobq__db *db, int64_t id, struct jobq_
     row->payload = NULL;
     jobq__db_reset(s);
     return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__store_payload_wrong(struct jobq__db *db, int64_t id, bool there) {
+    return jobq__db_fault(db, "jobq_payload", id, there ? "data" : "the row",
+                          there ? "is not as long as its job says" : "is missing");
+}
+
+JOBQ__INTERNAL int jobq__store_payload(struct jobq__db *db, const struct jobq__row *row,
+                                       void *buffer) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_PAYLOAD_GET);
+    const void *data;
+    int64_t size = 0;
+    bool found;
+    int rc;
+    jobq__assert(row->side & JOBQ__SIDE_PAYLOAD);
+    if (s) sqlite3_bind_int64(s, 1, row->id);
+    rc = jobq__column_next(db, s, &jobq__store_payload_columns, &size, &found);
+    if (rc != JOBQ_OK) return rc;
+    if (!found || size != (int64_t)row->size) {
+        jobq__db_reset(s);
+        return jobq__store_payload_wrong(db, row->id, found);
+    }
+    data = sqlite3_column_blob(s, 0);
+    if (data) memcpy(buffer, data, row->size);
+    else db->sqlite_code = SQLITE_NOMEM;
+    jobq__db_reset(s);
+    return data ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
 JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t last,
@@ -6859,7 +7243,7 @@ JOBQ__INTERNAL int jobq__store_all_due(struct jobq__db *db) {
     int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NEVER_DUE), &jobq__store_id_columns, 0,
                               &id);
     if (rc != JOBQ_OK || !id) return rc;
-    return jobq__db_fault(db, "jobq_job", id, "ord", "does not agree with the rest");
+    return jobq__db_fault(db, "jobq_row", id, "ord", "does not agree with the rest");
 }
 
 JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int64_t *next) {
@@ -6868,7 +7252,7 @@ JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int
     if (s) sqlite3_bind_int64(s, 1, lane);
     rc = jobq__store_pick(db, s, &jobq__store_lane_columns, 0, next);
     if (rc == JOBQ_OK && *next && *next <= lane)
-        rc = jobq__db_fault(db, "jobq_job", 0, "the index jobq_live", "is out of order");
+        rc = jobq__db_fault(db, "jobq_row", 0, "the index jobq_live", "is out of order");
     return rc;
 }
 
@@ -6933,7 +7317,7 @@ JOBQ__INTERNAL int jobq__store_claims_have(struct jobq__db *db, int64_t id) {
 }
 
 JOBQ__INTERNAL int jobq__store_nobodys(struct jobq__db *db, int64_t id) {
-    return jobq__db_fault(db, "jobq_job", id, "state", "is that of a claimed job, which jobq_claims"
+    return jobq__db_fault(db, "jobq_row", id, "state", "is that of a claimed job, which jobq_claims"
                           " does not name");
 }
 
@@ -6991,20 +7375,28 @@ JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int runs
     return jobq__store_change(db, s, changed);
 }
 
-JOBQ__INTERNAL int jobq__store_key_drop(struct jobq__db *db, int64_t kind, int64_t id, int side) {
+JOBQ__INTERNAL int jobq__store_key_free(struct jobq__db *db, int64_t kind, int64_t id, int side) {
     if (!(side & JOBQ__SIDE_KEY)) return JOBQ_OK;
-    return jobq__db_step(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_DROP, kind, id));
+    return jobq__store_change_beside(db, jobq__store_bind_ids(db, JOBQ__SQL_KEY_FREE, kind, id),
+                                     "jobq_key", id);
 }
 
-static int jobq__store_step_id(struct jobq__db *db, enum jobq__sql which, int64_t id) {
+static sqlite3_stmt *jobq__store_bind_id(struct jobq__db *db, enum jobq__sql which, int64_t id) {
     sqlite3_stmt *s = jobq__db_get(db, which);
     if (s) sqlite3_bind_int64(s, 1, id);
-    return jobq__db_step(db, s);
+    return s;
 }
 
 JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side) {
-    int rc = jobq__store_key_drop(db, kind, id, side);
-    if (rc == JOBQ_OK && side) rc = jobq__store_step_id(db, JOBQ__SQL_EXTRA_DROP, id);
+    int rc = JOBQ_OK;
+    if (side & JOBQ__SIDE_KEY)
+        rc = jobq__store_change_beside(db, jobq__store_bind_ids(db, JOBQ__SQL_KEY_DROP, kind, id),
+                                       "jobq_key", id);
+    if (rc == JOBQ_OK && side & (JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY))
+        rc = jobq__db_step(db, jobq__store_bind_id(db, JOBQ__SQL_EXTRA_DROP, id));
+    if (rc == JOBQ_OK && side & JOBQ__SIDE_PAYLOAD)
+        rc = jobq__store_change_beside(db, jobq__store_bind_id(db, JOBQ__SQL_PAYLOAD_DROP, id),
+                                       "jobq_payload", id);
     return rc;
 }
 
@@ -7049,18 +7441,22 @@ JOBQ__INTERNAL int jobq__store_extra_max(struct jobq__db *db, int64_t *id) {
                             0, id);
 }
 
+JOBQ__INTERNAL int jobq__store_payload_max(struct jobq__db *db, int64_t *id) {
+    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_PAYLOAD_MAX),
+                            &jobq__store_payloads_columns, 0, id);
+}
+
 /* ---- Housekeeping ---- */
 
 static int jobq__store_drop_ended(struct jobq__db *db, int64_t id) {
-    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_DROP);
-    if (s) sqlite3_bind_int64(s, 1, id);
-    return jobq__store_change_row(db, s, id);
+    return jobq__store_change_row(db, jobq__store_bind_id(db, JOBQ__SQL_DROP, id), id);
 }
 
 static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int64_t a,
                                   int64_t b, int *count, int64_t *last_id) {
     struct {
         int64_t id;
+        int32_t kind;
         int side;
     } rows[JOBQ__PRUNE_ROWS];
     sqlite3_stmt *s = jobq__store_bind_ids(db, which, a, b);
@@ -7070,12 +7466,12 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
     while ((rc = jobq__column_next(db, s, &jobq__store_prune_columns, at, &more)) == JOBQ_OK
            && more && n < JOBQ__PRUNE_ROWS) {
         rows[n].id = at[0];
+        rows[n].kind = (int32_t)at[4];
         rows[n++].side = (int)at[1];
     }
     jobq__db_reset(s);
-    /* A key went when its job ended. */
     for (i = 0; i < n && rc == JOBQ_OK; i++) {
-        rc = jobq__store_drop_side(db, 0, rows[i].id, rows[i].side & ~JOBQ__SIDE_KEY);
+        rc = jobq__store_drop_side(db, rows[i].kind, rows[i].id, rows[i].side);
         if (rc == JOBQ_OK) rc = jobq__store_drop_ended(db, rows[i].id);
         *last_id = JOBQ__MAX(*last_id, rows[i].id);
     }
@@ -7199,9 +7595,10 @@ JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db) {
 
 /* JOBQ__TEXT_INFO */
 enum { JOBQ__INFO_ID, JOBQ__INFO_STATE, JOBQ__INFO_LANE, JOBQ__INFO_PRIORITY, JOBQ__INFO_ATTEMPT,
-       JOBQ__INFO_RUNS, JOBQ__INFO_CRASHES, JOBQ__INFO_CREATED, JOBQ__INFO_RUN_AT,
-       JOBQ__INFO_FINISHED, JOBQ__INFO_PAYLOAD, JOBQ__INFO_KIND, JOBQ__INFO_QUEUE, JOBQ__INFO_KEY,
-       JOBQ__INFO_ERROR, JOBQ__INFO_RESULT, JOBQ__INFO_PRUNE_AT, JOBQ__INFO_ORD, JOBQ__INFO_END };
+       JOBQ__INFO_RUNS, JOBQ__INFO_CRASHES, JOBQ__INFO_SIDE, JOBQ__INFO_CREATED,
+       JOBQ__INFO_RUN_AT, JOBQ__INFO_FINISHED, JOBQ__INFO_PAYLOAD, JOBQ__INFO_KIND,
+       JOBQ__INFO_QUEUE, JOBQ__INFO_KEY, JOBQ__INFO_ERROR, JOBQ__INFO_RESULT, JOBQ__INFO_PRUNE_AT,
+       JOBQ__INFO_ORD, JOBQ__INFO_END };
 
 #define JOBQ__NUMBER_IN(name, min, max, null) {name, min, max, JOBQ__HOLDS_NUMBER, null}
 #define JOBQ__TEXT_IN(name, min, max, null) {name, min, max, JOBQ__HOLDS_TEXT, null}
@@ -7214,6 +7611,7 @@ static const struct jobq__column jobq__store_info_list[] = {
     JOBQ__NUMBER_IN("attempt", 1, INT32_MAX, false),
     JOBQ__NUMBER_IN("runs", 0, INT32_MAX, false),
     JOBQ__NUMBER_IN("crashes", 0, INT32_MAX, false),
+    JOBQ__NUMBER_IN("side", 0, JOBQ__SIDE_ALL, false),
     JOBQ__NUMBER_IN("created_at", 0, JOBQ_NEVER, true),
     JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false),
     JOBQ__NUMBER_IN("finished_at", 0, JOBQ_NEVER, true),
@@ -7228,7 +7626,7 @@ static const struct jobq__column jobq__store_info_list[] = {
     JOBQ__NUMBER_IN("ord", INT32_MIN, INT32_MAX, false),
 };
 static const struct jobq__columns jobq__store_info_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_info_list, JOBQ__INFO_ID);
+    JOBQ__COLUMNS("jobq_row", jobq__store_info_list, JOBQ__INFO_ID);
 
 static void jobq__store_column_text(sqlite3_stmt *s, int column, char *to, size_t capacity) {
     const char *text = (const char *)sqlite3_column_text(s, column);
@@ -7239,8 +7637,9 @@ static void jobq__store_column_text(sqlite3_stmt *s, int column, char *to, size_
 static const char *jobq__store_info_wrong(const int64_t *at) {
     int64_t state = at[JOBQ__INFO_STATE];
     bool ended = jobq__state_terminal((int)state);
-    if ((state == JOBQ__WAITING) != (at[JOBQ__INFO_LANE] != JOBQ__NULL)) return "lane";
-    if (at[JOBQ__INFO_LANE] == JOBQ__LANE_SCHEDULED && at[JOBQ__INFO_ORD] != 0) return "ord";
+    bool waits = state == JOBQ__WAITING;
+    if (waits && at[JOBQ__INFO_LANE] == JOBQ__NULL) return "lane";
+    if (waits && at[JOBQ__INFO_LANE] == JOBQ__LANE_SCHEDULED && at[JOBQ__INFO_ORD]) return "ord";
     if (ended != (at[JOBQ__INFO_FINISHED] != JOBQ__NULL)) return "finished_at";
     if (ended != (at[JOBQ__INFO_PRUNE_AT] != JOBQ__NULL)) return "prune_at";
     return state == JOBQ__CLAIMED && at[JOBQ__INFO_RUNS] < 1 ? "runs" : NULL;
@@ -7266,7 +7665,7 @@ static int jobq__store_next_info(struct jobq__db *db, sqlite3_stmt *s, int64_t *
     }
     *row = false;
     jobq__db_reset(s);
-    return jobq__db_fault(db, "jobq_job", at[JOBQ__INFO_ID], wrong,
+    return jobq__db_fault(db, "jobq_row", at[JOBQ__INFO_ID], wrong,
                           "does not agree with the rest");
 }
 
@@ -7277,12 +7676,12 @@ static int64_t jobq__store_or(int64_t value, int64_t otherwise) {
 static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s,
                                   const int64_t *at, jobq_info *info) {
     int state = (int)at[JOBQ__INFO_STATE];
-    int64_t lane = at[JOBQ__INFO_LANE];
+    int64_t lane = state == JOBQ__WAITING ? at[JOBQ__INFO_LANE] : JOBQ__LANE_NONE;
     memset(info, 0, sizeof *info);
     info->id = at[JOBQ__INFO_ID];
     info->state = jobq__state_public(state, state == JOBQ__CLAIMED
                                                 && look->runs(look->ctx, info->id));
-    info->parked = lane != JOBQ__NULL && lane < 0;
+    info->parked = state == JOBQ__WAITING && lane < JOBQ__LANE_SCHEDULED;
     info->priority = (int)at[JOBQ__INFO_PRIORITY];
     info->attempt = (int)at[JOBQ__INFO_ATTEMPT];
     info->runs = (int)at[JOBQ__INFO_RUNS];
@@ -7337,6 +7736,12 @@ struct jobq__store_listing {
 enum { JOBQ__LIST_START, JOBQ__LIST_IDS, JOBQ__LIST_LIVE, JOBQ__LIST_CLAIMS,
        JOBQ__LIST_FINISHED, JOBQ__LIST_END };
 
+/* As it is stored, of one that has ended. */
+static int jobq__store_state(jobq_state state) {
+    return state == JOBQ_STATE_DONE ? JOBQ__DONE
+         : state == JOBQ_STATE_FAILED ? JOBQ__FAILED : JOBQ__CANCELLED;
+}
+
 static sqlite3_stmt *jobq__store_list_walk(struct jobq__store_listing *list) {
     static const enum jobq__sql walks[] = {
         [JOBQ__LIST_IDS] = JOBQ__SQL_INFO_AFTER,
@@ -7348,7 +7753,10 @@ static sqlite3_stmt *jobq__store_list_walk(struct jobq__store_listing *list) {
     if (!s) return NULL;
     sqlite3_bind_int64(s, 1, after[0]);
     sqlite3_bind_int64(s, 2, list->budget);
-    if (list->cursor->stage == JOBQ__LIST_FINISHED) sqlite3_bind_int64(s, 3, after[1]);
+    if (list->cursor->stage == JOBQ__LIST_FINISHED) {
+        sqlite3_bind_int64(s, 3, after[1]);
+        sqlite3_bind_int(s, 4, jobq__store_state(list->filter->state));
+    }
     if (list->cursor->stage == JOBQ__LIST_LIVE) {
         sqlite3_bind_int64(s, 3, after[1]);
         sqlite3_bind_int64(s, 4, after[2]);
@@ -7372,7 +7780,7 @@ static int jobq__store_list_move(struct jobq__store_listing *list, const int64_t
         *after = at[key[i]];
     }
     if (beyond) return JOBQ_OK;
-    return jobq__db_fault(list->look->db, "jobq_job", at[JOBQ__INFO_ID], "the row",
+    return jobq__db_fault(list->look->db, "jobq_row", at[JOBQ__INFO_ID], "the row",
                           "does not stand in order");
 }
 
@@ -7472,36 +7880,62 @@ JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_fi
     return rc;
 }
 
-static const struct jobq__column jobq__store_payload_list[] = {
+/* JOBQ__SQL_PAYLOAD, of a row that has the bytes, and of one that has their number. */
+static const struct jobq__column jobq__store_inline_list[] = {
     JOBQ__NUMBER_IN("id", 1, JOBQ__ID_MAX, false),
+    JOBQ__NUMBER_IN("payload", 1, JOBQ_PAYLOAD_MAX, true),
     {"payload", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true}};
-static const struct jobq__columns jobq__store_payload_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_payload_list, 0);
+static const struct jobq__columns jobq__store_inline_columns =
+    JOBQ__COLUMNS("jobq_row", jobq__store_inline_list, 0);
+
+static const struct jobq__column jobq__store_apart_list[] = {
+    JOBQ__NUMBER_IN("id", 1, JOBQ__ID_MAX, false),
+    JOBQ__NUMBER_IN("payload", 1, JOBQ_PAYLOAD_MAX, true),
+    {"data", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true}};
+static const struct jobq__columns jobq__store_apart_columns =
+    JOBQ__COLUMNS("jobq_payload", jobq__store_apart_list, 0);
 
 static const struct jobq__column jobq__store_result_list[] = {
     JOBQ__NUMBER_IN("job", 1, JOBQ__ID_MAX, false),
+    JOBQ__NUMBER_IN("payload", 1, JOBQ_PAYLOAD_MAX, true),
     {"result", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true}};
 static const struct jobq__columns jobq__store_result_columns =
     JOBQ__COLUMNS("jobq_extra", jobq__store_result_list, 0);
 
+/* Reads what s stands on; *size: of the blob, which is whole. */
+static int jobq__store_read_blob(struct jobq__db *db, sqlite3_stmt *s, bool result,
+                                 size_t *size) {
+    int64_t at[3];
+    const struct jobq__columns *what = &jobq__store_result_columns;
+    int rc = jobq__column_part(db, s, &jobq__store_inline_columns, 0, 2, at);
+    if (rc != JOBQ_OK) return rc;
+    if (!result)
+        what = at[1] == JOBQ__NULL ? &jobq__store_inline_columns : &jobq__store_apart_columns;
+    rc = jobq__column_part(db, s, what, 2, 3, at);
+    if (rc == JOBQ_OK && at[1] != JOBQ__NULL && at[1] != at[2]) {
+        jobq__db_reset(s);
+        rc = jobq__store_payload_wrong(db, at[0], at[2] != JOBQ__NULL);
+    }
+    *size = rc == JOBQ_OK ? (size_t)jobq__store_or(at[2], 0) : 0;
+    return rc;
+}
+
 JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, bool result,
                                     void *buffer, size_t capacity, size_t *size) {
     sqlite3_stmt *s = jobq__db_get(look->db, result ? JOBQ__SQL_RESULT : JOBQ__SQL_PAYLOAD);
-    const struct jobq__columns *what = result ? &jobq__store_result_columns
-                                              : &jobq__store_payload_columns;
     const void *blob;
-    int64_t at[2];
     bool row;
     int rc;
     *size = 0;
     if (s) sqlite3_bind_int64(s, 1, id);
-    rc = jobq__column_next(look->db, s, what, at, &row);
+    rc = jobq__db_next(look->db, s, &row);
     if (rc != JOBQ_OK) return rc;
     if (!row) return JOBQ_NOT_FOUND;
-    blob = sqlite3_column_blob(s, 1);
+    rc = jobq__store_read_blob(look->db, s, result, size);
+    if (rc != JOBQ_OK) return rc;
+    blob = sqlite3_column_blob(s, 2);
     rc = jobq__db_read(look->db, s);
     if (rc != JOBQ_OK) return rc;
-    *size = (size_t)jobq__store_or(at[1], 0);
     if (blob && capacity) memcpy(buffer, blob, JOBQ__MIN(capacity, *size));
     jobq__db_reset(s);
     return JOBQ_OK;
@@ -7514,11 +7948,12 @@ static const struct jobq__column jobq__store_counted_list[] = {
     JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false),
     JOBQ__NUMBER_IN("ord", INT32_MIN, INT32_MAX, false)};
 static const struct jobq__columns jobq__store_counted_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_counted_list, 0);
+    JOBQ__COLUMNS("jobq_row", jobq__store_counted_list, 0);
 
 /* at: the columns of JOBQ__SQL_COUNT. */
 static const char *jobq__store_count_wrong(const int64_t *at) {
-    if ((at[1] == JOBQ__WAITING) != (at[2] != JOBQ__NULL)) return "lane";
+    if (at[1] != JOBQ__WAITING) return NULL;
+    if (at[2] == JOBQ__NULL) return "lane";
     return at[2] == JOBQ__LANE_SCHEDULED && at[4] != 0 ? "ord" : NULL;
 }
 
@@ -7549,10 +7984,10 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
            && row) {
         const char *wrong = jobq__store_count_wrong(at);
         if (wrong)
-            rc = jobq__db_fault(look->db, "jobq_job", at[0], wrong,
+            rc = jobq__db_fault(look->db, "jobq_row", at[0], wrong,
                                 "does not agree with the rest");
         else if (at[0] <= *after)
-            rc = jobq__db_fault(look->db, "jobq_job", at[0], "the row", "does not stand in order");
+            rc = jobq__db_fault(look->db, "jobq_row", at[0], "the row", "does not stand in order");
         else if (at[1] == JOBQ__CLAIMED)
             rc = jobq__store_claimed_by(look->db, s, at[0]);
         if (rc != JOBQ_OK) break;
@@ -7967,9 +8402,10 @@ JOBQ__INTERNAL void jobq__event_throttle(struct jobq__events *events) {
 
 /* Design note.
  *
- * Every name of a kind or queue is a row of jobq_name, and at most one struct here, found by text
- * or by id and never moved or freed before close: what is claimed points at it. Guarded by the
- * baton, but for what says otherwise. Only committed names enter: those that a transaction adds
+ * Every name of a kind or queue is a row of jobq_name, and at most one struct here, found by what
+ * it names and text, or by id, and never moved or freed before close: what is claimed points at it.
+ * A name of schema 1 (JOBQ__NAME_ANY) is both a kind's and a queue's. Guarded by the baton, but for
+ * what says otherwise. Only committed names enter: those that a transaction adds
  * are kept beside it until its COMMIT (tx.c), so a rollback leaves nothing behind here. */
 
 /* What runs a job. */
@@ -7993,24 +8429,25 @@ struct jobq__lane {
 };
 
 struct jobq__name {
-    struct jobq__name *next;    /* same bucket */
+    struct jobq__name *next;    /* same bucket by text */
+    struct jobq__name *next_id; /* same bucket by id */
     int64_t id;
+    int what;                   /* enum jobq__what */
     char text[JOBQ_NAME_MAX + 1];
     struct jobq__kind kind;
     struct jobq__lane lane;
 };
 
 struct jobq__registry {
-    struct jobq__name *buckets[JOBQ__NAME_BUCKETS];
-    struct jobq__name **by_id;
-    size_t size;
+    struct jobq__name *by_text[JOBQ__NAME_BUCKETS];
+    struct jobq__name *by_id[JOBQ__NAME_BUCKETS];
 };
 
 JOBQ__INTERNAL void jobq__registry_fini(struct jobq__registry *registry);
 
 /* NULL if the name is not known here; it may still be in the table. */
 JOBQ__INTERNAL struct jobq__name *jobq__registry_by_text(const struct jobq__registry *registry,
-                                                         const char *text);
+                                                         int what, const char *text);
 JOBQ__INTERNAL struct jobq__name *jobq__registry_by_id(const struct jobq__registry *registry,
                                                        int64_t id);
 /* The same, by what the name is used for. */
@@ -8020,7 +8457,7 @@ JOBQ__INTERNAL struct jobq__lane *jobq__registry_lane(const struct jobq__registr
                                                       int64_t id);
 /* Adds a committed name (or returns it if it is there); NULL if memory is out. */
 JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *registry, int64_t id,
-                                                     const char *text);
+                                                     int what, const char *text);
 
 #endif
 
@@ -8038,24 +8475,42 @@ static size_t jobq__registry_bucket(const char *text) {
     return hash % JOBQ__NAME_BUCKETS;
 }
 
+/* They are given one after the other. */
+static size_t jobq__registry_place(int64_t id) {
+    return (size_t)id % JOBQ__NAME_BUCKETS;
+}
+
 JOBQ__INTERNAL void jobq__registry_fini(struct jobq__registry *registry) {
     size_t i;
-    for (i = 0; i < registry->size; i++) jobq__mem_free(registry->by_id[i]);
-    jobq__mem_free(registry->by_id);
+    for (i = 0; i < JOBQ__NAME_BUCKETS; i++) {
+        struct jobq__name *name = registry->by_id[i];
+        while (name) {
+            struct jobq__name *next = name->next_id;
+            jobq__mem_free(name);
+            name = next;
+        }
+    }
     memset(registry, 0, sizeof *registry);
 }
 
 JOBQ__INTERNAL struct jobq__name *jobq__registry_by_text(const struct jobq__registry *registry,
-                                                         const char *text) {
-    struct jobq__name *name = registry->buckets[jobq__registry_bucket(text)];
-    while (name && strcmp(name->text, text) != 0) name = name->next;
-    return name;
+                                                         int what, const char *text) {
+    struct jobq__name *name = registry->by_text[jobq__registry_bucket(text)], *any = NULL;
+    for (; name; name = name->next) {
+        if (strcmp(name->text, text) != 0) continue;
+        if (name->what == what) return name;
+        if (name->what == JOBQ__NAME_ANY) any = name;
+    }
+    return any;
 }
 
 JOBQ__INTERNAL struct jobq__name *jobq__registry_by_id(const struct jobq__registry *registry,
                                                        int64_t id) {
-    if (id <= 0 || (uint64_t)id >= registry->size) return NULL;
-    return registry->by_id[id];
+    struct jobq__name *name;
+    if (id <= 0) return NULL;
+    name = registry->by_id[jobq__registry_place(id)];
+    while (name && name->id != id) name = name->next_id;
+    return name;
 }
 
 JOBQ__INTERNAL struct jobq__kind *jobq__registry_kind(const struct jobq__registry *registry,
@@ -8070,29 +8525,16 @@ JOBQ__INTERNAL struct jobq__lane *jobq__registry_lane(const struct jobq__registr
     return name ? &name->lane : NULL;
 }
 
-static bool jobq__registry_grow(struct jobq__registry *registry, size_t size) {
-    struct jobq__name **by_id;
-    size_t i;
-    if (size <= registry->size) return true;
-    size = JOBQ__MAX(size, registry->size * 2);
-    by_id = jobq__mem_resize(registry->by_id, size, sizeof(struct jobq__name *));
-    if (!by_id) return false;
-    for (i = registry->size; i < size; i++) by_id[i] = NULL;
-    registry->by_id = by_id;
-    registry->size = size;
-    return true;
-}
-
 JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *registry, int64_t id,
-                                                     const char *text) {
+                                                     int what, const char *text) {
     struct jobq__name *name = jobq__registry_by_id(registry, id);
-    size_t bucket = jobq__registry_bucket(text);
+    size_t bucket = jobq__registry_bucket(text), place = jobq__registry_place(id);
     if (name) return name;
     if (id <= 0 || id > JOBQ__NAME_ID_MAX) return NULL;
-    if (!jobq__registry_grow(registry, (size_t)id + 1)) return NULL;
     name = jobq__mem_new(sizeof *name);
     if (!name) return NULL;
     name->id = id;
+    name->what = what;
     jobq__err_copy_text(name->text, sizeof name->text, text);
     name->kind.id = name->lane.id = id;
     name->lane.text = name->text;
@@ -8102,9 +8544,10 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
     jobq__list_init(&name->lane.ready);
     jobq__list_init(&name->lane.ring);
     jobq__list_init(&name->lane.turn);
-    name->next = registry->buckets[bucket];
-    registry->buckets[bucket] = name;
-    registry->by_id[id] = name;
+    name->next = registry->by_text[bucket];
+    registry->by_text[bucket] = name;
+    name->next_id = registry->by_id[place];
+    registry->by_id[place] = name;
     return name;
 }
 
@@ -8194,6 +8637,7 @@ struct jobq__change {
 
 struct jobq__new_name {
     int64_t id;
+    int what;
     char text[JOBQ_NAME_MAX + 1];
 };
 
@@ -10838,10 +11282,10 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
 
 /* ---- Names and new jobs (tx_enqueue.c) ---- */
 
-/* The id of a name, adding it to the table if need be; then the registry hears of it after COMMIT.
- * Fills err for BAD_NAME, and for FULL when there are too many. */
-JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, const char *text, int32_t *id,
-                                    jobq_error *err);
+/* The id of a kind's or a queue's name, adding it to the table if need be; then the registry hears
+ * of it after COMMIT. Fills err for BAD_NAME, and for FULL when there are too many. */
+JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, enum jobq__what what, const char *text,
+                                    int32_t *id, jobq_error *err);
 /* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
  * id, is set here. The payload must stay until door_flush. */
 JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row);
@@ -10898,10 +11342,10 @@ JOBQ__INTERNAL void jobq__tx_check(jobq *q);
 
 /* ---- Between the files ---- */
 
-/* An entry for row, with a copy of its payload; NULL if memory is out. */
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
-                                                  struct jobq__kind *kind,
-                                                  struct jobq__lane *lane);
+/* An entry for row, with a copy of its payload, which is read if it stands apart. */
+JOBQ__INTERNAL int jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
+                                  struct jobq__kind *kind, struct jobq__lane *lane,
+                                  struct jobq__entry **made);
 JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry);
 /* What the handler said of a failure, or NULL. */
 JOBQ__INTERNAL const char *jobq__tx_text(const struct jobq__entry *entry);
@@ -10912,7 +11356,8 @@ JOBQ__INTERNAL bool jobq__tx_handled(const struct jobq__tx *tx, int64_t kind);
 JOBQ__INTERNAL int jobq__tx_stray(struct jobq__tx *tx, int64_t id);
 /* Adds a name to the table and to those that the registry hears of after COMMIT; *id 0: with a new
  * id. */
-JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, const char *text, int64_t *id);
+JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, int what, const char *text,
+                                     int64_t *id);
 /* The name of that id is known to the registry, or will be after COMMIT. */
 JOBQ__INTERNAL int jobq__tx_know(struct jobq__tx *tx, int64_t id);
 /* Its text, or NULL if it is not known. */
@@ -10953,8 +11398,8 @@ JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc);
 
 static const uint64_t jobq__tx_nothing; /* a payload of no bytes, aligned as any, with its zero */
 
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
-                                          struct jobq__kind *kind, struct jobq__lane *lane) {
+static struct jobq__entry *jobq__tx_new_entry(struct jobq__tx *tx, const struct jobq__row *row,
+                                              struct jobq__kind *kind, struct jobq__lane *lane) {
     jobq *q = tx->q;
     struct jobq__link *spare = jobq__list_pop(&q->spare);
     struct jobq__entry *entry = spare ? JOBQ__LINKED(spare) : NULL;
@@ -10971,10 +11416,8 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const str
     }
     entry->row = *row;
     entry->row.payload = row->size ? (const void *)entry->payload : &jobq__tx_nothing;
-    if (row->size) {
-        memcpy(entry->payload, row->payload, row->size);
-        entry->payload[row->size] = 0;
-    }
+    if (row->payload) memcpy(entry->payload, row->payload, row->size);
+    if (row->size) entry->payload[row->size] = 0;
     entry->kind = kind;
     entry->lane = lane;
     entry->due_ms = jobq__sub(tx->mono_ms,
@@ -10986,6 +11429,18 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const str
     jobq__list_init(&entry->link);
     jobq__list_init(&entry->claimed);
     return entry;
+}
+
+JOBQ__INTERNAL int jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
+                                  struct jobq__kind *kind, struct jobq__lane *lane,
+                                  struct jobq__entry **made) {
+    struct jobq__entry *entry = jobq__tx_new_entry(tx, row, kind, lane);
+    int rc = entry ? JOBQ_OK : JOBQ_NO_MEMORY;
+    if (entry && row->size && !row->payload)
+        rc = jobq__store_payload(tx->db, row, entry->payload);
+    if (rc != JOBQ_OK && entry) jobq__tx_recycle(tx->q, entry);
+    *made = rc == JOBQ_OK ? entry : NULL;
+    return rc;
 }
 
 JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry) {
@@ -11142,9 +11597,10 @@ static void jobq__tx_check_gates(jobq *q) {
     size_t i;
     for (link = q->claimed.next; link != &q->claimed; link = link->next)
         jobq__tx_let(JOBQ__CLAIMED_ENTRY(link));
-    for (i = 0; i < q->names.size; i++) {
+    for (i = 0; i < JOBQ__NAME_BUCKETS; i++) {
         const struct jobq__name *name = q->names.by_id[i];
-        jobq__assert(!name || (!name->kind.gate.held && !name->lane.gate.held));
+        for (; name; name = name->next_id)
+            jobq__assert(!name->kind.gate.held && !name->lane.gate.held);
     }
     for (link = q->claimed.next; link != &q->claimed; link = link->next)
         jobq__tx_hold(JOBQ__CLAIMED_ENTRY(link));
@@ -11330,12 +11786,12 @@ JOBQ__INTERNAL int jobq__tx_know(struct jobq__tx *tx, int64_t id) {
     jobq *q = tx->q;
     char text[JOBQ_NAME_MAX + 1];
     bool lost;
-    int rc;
+    int what, rc;
     if (jobq__tx_name_text(tx, id)) return JOBQ_OK;
-    rc = jobq__store_name_text(tx->db, id, text, &lost);
+    rc = jobq__store_name_text(tx->db, id, &what, text, &lost);
     if (rc != JOBQ_OK) return rc;
-    if (lost) return jobq__tx_new_name(tx, text, &id);
-    return jobq__registry_add(&q->names, id, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
+    if (lost) return jobq__tx_new_name(tx, what, text, &id);
+    return jobq__registry_add(&q->names, id, what, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
 JOBQ__INTERNAL int jobq__tx_key(struct jobq__tx *tx, const struct jobq__row *row, char *key) {
@@ -11398,7 +11854,8 @@ JOBQ__INTERNAL int jobq__tx_check_names(struct jobq__tx *tx) {
     size_t i, kept = 0;
     for (i = 0; i < tx->new_count; i++) {
         int64_t id;
-        int rc = jobq__store_name_find(tx->db, tx->new_names[i].text, &id);
+        int what = tx->new_names[i].what;
+        int rc = jobq__store_name_find(tx->db, &what, tx->new_names[i].text, &id);
         if (rc != JOBQ_OK) return rc;
         if (id == tx->new_names[i].id) tx->new_names[kept++] = tx->new_names[i];
     }
@@ -11574,7 +12031,8 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
         q->last_id = JOBQ__MAX(q->last_id, entry->row.id);
     }
     for (i = 0; i < tx->new_count; i++)
-        jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].text);
+        jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].what,
+                           tx->new_names[i].text);
     if (tx->new_count && q->events.call) jobq__tx_name_queues(tx);
     /* Before the ring is filled: a worker tells of a start as soon as it finds the job there. */
     jobq__tx_emit(tx);
@@ -11811,16 +12269,15 @@ static int jobq__door_keep(struct jobq__tx *tx, struct jobq__edge *edge, int *ch
     rc = jobq__door_text(tx, edge);
     if (rc == JOBQ_OK && edge->result)
         rc = jobq__door_extra(tx, was->id, JOBQ__EXTRA_RESULT, edge->result, edge->result_size);
-    if (rc == JOBQ_OK) rc = jobq__store_key_drop(tx->db, was->kind, was->id, was->side);
+    if (rc == JOBQ_OK) rc = jobq__store_key_free(tx->db, was->kind, was->id, was->side);
     return rc;
 }
 
-/* It is gone, with all that stands beside it. A job that had ended gave its key away then. */
+/* It is gone, with all that stands beside it. */
 static int jobq__door_drop(struct jobq__tx *tx, const struct jobq__row *was, int *changed) {
-    int side = jobq__state_terminal(was->state) ? was->side & ~JOBQ__SIDE_KEY : was->side;
     int rc = jobq__store_drop(tx->db, was, changed);
-    if (rc == JOBQ_OK && *changed && side)
-        rc = jobq__store_drop_side(tx->db, was->kind, was->id, side);
+    if (rc == JOBQ_OK && *changed && was->side)
+        rc = jobq__store_drop_side(tx->db, was->kind, was->id, was->side);
     return rc;
 }
 
@@ -12188,10 +12645,9 @@ JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *la
     int rc;
     rc = jobq__store_next(tx->db, walk, &row, &more);
     if (rc == JOBQ_OK && more)
-        entry = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane);
+        rc = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane, &entry);
     if (walk) jobq__store_end(walk);
     if (rc != JOBQ_OK) return rc;
-    if (!entry && more) return JOBQ_NO_MEMORY;
     rc = more ? jobq__door_claim(tx, id, id) : jobq__tx_stray(tx, id);
     if (rc != JOBQ_OK) {
         if (entry) jobq__tx_recycle(q, entry);
@@ -12245,7 +12701,8 @@ JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, const struct jobq__row *r
 
 /* ---- Names ---- */
 
-JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, const char *text, int64_t *id) {
+JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, int what, const char *text,
+                                     int64_t *id) {
     int rc;
     if (tx->new_count == tx->new_capacity) {
         size_t capacity = tx->new_capacity ? tx->new_capacity * 2 : 4;
@@ -12254,8 +12711,10 @@ JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, const char *text, int6
         tx->new_names = names;
         tx->new_capacity = capacity;
     }
-    rc = *id ? jobq__store_name_put(tx->db, *id, text) : jobq__store_name_add(tx->db, text, id);
+    rc = *id ? jobq__store_name_put(tx->db, *id, what, text)
+             : jobq__store_name_add(tx->db, &what, text, id);
     if (rc != JOBQ_OK) return rc;
+    tx->new_names[tx->new_count].what = what;
     tx->new_names[tx->new_count].id = *id;
     jobq__err_copy_text(tx->new_names[tx->new_count++].text, JOBQ_NAME_MAX + 1, text);
     return JOBQ_OK;
@@ -12273,24 +12732,27 @@ static int jobq__tx_refuse_name(struct jobq__tx *tx, const char *text, int rc, j
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, const char *text, int32_t *id,
-                                    jobq_error *err) {
+JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, enum jobq__what what, const char *text,
+                                    int32_t *id, jobq_error *err) {
     jobq *q = tx->q;
-    struct jobq__name *name = jobq__registry_by_text(&q->names, text);
+    struct jobq__name *name = jobq__registry_by_text(&q->names, what, text);
     int64_t found;
+    int as = what, rc;
     size_t i;
-    int rc;
     *id = name ? (int32_t)name->id : 0;
     if (name) return JOBQ_OK;
-    for (i = 0; i < tx->new_count; i++)
-        if (strcmp(tx->new_names[i].text, text) == 0) {
-            *id = (int32_t)tx->new_names[i].id;
+    for (i = 0; i < tx->new_count; i++) {
+        const struct jobq__new_name *new_name = &tx->new_names[i];
+        if (new_name->what != (int)what && new_name->what != JOBQ__NAME_ANY) continue;
+        if (strcmp(new_name->text, text) == 0) {
+            *id = (int32_t)new_name->id;
             return JOBQ_OK;
         }
-    rc = jobq__store_name_find(tx->db, text, &found);
+    }
+    rc = jobq__store_name_find(tx->db, &as, text, &found);
     if (rc != JOBQ_OK) return jobq__tx_refuse_name(tx, text, rc, err);
-    if (found) name = jobq__registry_add(&q->names, found, text);
-    else rc = jobq__tx_new_name(tx, text, &found);
+    if (found) name = jobq__registry_add(&q->names, found, as, text);
+    else rc = jobq__tx_new_name(tx, what, text, &found);
     if (name && strcmp(name->text, text) != 0)
         rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_NAME, found);
     *id = (int32_t)found;
@@ -12316,8 +12778,8 @@ static bool jobq__tx_at_once(struct jobq__tx *tx, struct jobq__lane *lane,
 static bool jobq__tx_add_claimed(struct jobq__tx *tx, struct jobq__lane *lane,
                                  struct jobq__row *row) {
     struct jobq__kind *kind = jobq__registry_kind(&tx->q->names, row->kind);
-    struct jobq__entry *entry = jobq__tx_entry(tx, row, kind, lane);
-    if (!entry) return false;
+    struct jobq__entry *entry;
+    if (jobq__tx_entry(tx, row, kind, lane, &entry) != JOBQ_OK) return false;
     row->state = entry->row.state = JOBQ__CLAIMED;
     row->lane = entry->row.lane = JOBQ__LANE_NONE;
     row->runs = entry->row.runs = 1;
@@ -12333,6 +12795,7 @@ JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
     row->id = ++tx->last_id;
     row->attempt = 1;
     row->created_at_ms = tx->now_ms;
+    if (jobq__store_apart(tx->db, row->size)) row->side |= JOBQ__SIDE_PAYLOAD;
     row->lane = jobq__tx_lane(tx, row);
     ready = row->lane > JOBQ__LANE_SCHEDULED;
     lane = ready ? jobq__tx_line(tx, row->lane) : NULL;
@@ -12490,11 +12953,13 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__lane *lane, int
             ++*moved;
             continue;
         }
-        entry = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane);
-        if (!entry) {
+        rc = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane, &entry);
+        if (jobq__tx_can_wait(tx, rc)) {
             tx->starved = true;
+            rc = JOBQ_OK;
             break;
         }
+        if (rc != JOBQ_OK) break;
         jobq__tx_claimed(tx, entry);
         ++*claimed;
         out_of_room = tx->bytes <= 0;
@@ -14534,7 +14999,7 @@ static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
     jobq *q = tx->q;
     void *ids = NULL;
     size_t size = 0, at = 0;
-    int64_t id = 0, extra = 0;
+    int64_t id = 0, extra = 0, payload = 0;
     int room = jobq__disk_batch(q, INT32_MAX);
     int rc = jobq__store_claims_get(tx->db, &ids, &size);
     while (rc == JOBQ_OK && at < size && room >= 0) {
@@ -14549,6 +15014,9 @@ static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
     if (rc == JOBQ_OK) rc = jobq__store_extra_max(tx->db, &extra);
     if (rc == JOBQ_OK && extra > tx->last_id)
         rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_EXTRA, extra);
+    if (rc == JOBQ_OK) rc = jobq__store_payload_max(tx->db, &payload);
+    if (rc == JOBQ_OK && payload > tx->last_id)
+        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_PAYLOAD, payload);
     if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(tx);
     if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
     if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &tx->prune_at_ms);
@@ -16323,7 +16791,8 @@ static int jobq__api_ready(jobq *q, jobq_error *err) {
 
 /* Who crashed before waits in a line of its own, whose gate lets one pass at a time. */
 static bool jobq__api_line_of_suspects(jobq *q) {
-    struct jobq__name *name = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
+    struct jobq__name *name = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, JOBQ__NAME_ANY,
+                                                  "");
     if (!name) return false;
     q->suspects = &name->lane;
     q->suspects->unordered = true;
@@ -16573,7 +17042,7 @@ struct jobq__api_kind {
 
 static int jobq__api_write_kind(struct jobq__tx *tx, struct jobq__request *r) {
     struct jobq__api_kind *kind = r->arg;
-    int rc = jobq__tx_resolve(tx, kind->spec.name, &kind->id, r->err);
+    int rc = jobq__tx_resolve(tx, JOBQ__NAME_KIND, kind->spec.name, &kind->id, r->err);
     if (rc != JOBQ_OK) return rc;
     if (jobq__tx_handled(tx, kind->id))
         return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already, until the"
@@ -16583,7 +17052,8 @@ static int jobq__api_write_kind(struct jobq__tx *tx, struct jobq__request *r) {
 
 static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
     struct jobq__api_kind *given = r->arg;
-    struct jobq__name *name = jobq__registry_add(&q->names, given->id, given->spec.name);
+    struct jobq__name *name = jobq__registry_add(&q->names, given->id, JOBQ__NAME_KIND,
+                                                  given->spec.name);
     struct jobq__kind *kind = name ? &name->kind : NULL;
     if (!kind) {
         r->rc = jobq__err_set(r->err, JOBQ_NO_MEMORY, NULL);
@@ -16739,9 +17209,10 @@ static int jobq__jobs_write_one(struct jobq__tx *tx, const jobq_job *job, int64_
     int rc;
     memset(&row, 0, sizeof row);
     *existing = 0;
-    rc = jobq__tx_resolve(tx, job->kind, &row.kind, err);
+    rc = jobq__tx_resolve(tx, JOBQ__NAME_KIND, job->kind, &row.kind, err);
     if (rc == JOBQ_OK)
-        rc = jobq__tx_resolve(tx, job->queue ? job->queue : "default", &row.queue, err);
+        rc = jobq__tx_resolve(tx, JOBQ__NAME_QUEUE, job->queue ? job->queue : "default",
+                              &row.queue, err);
     if (rc == JOBQ_OK && job->key) rc = jobq__jobs_write_key(tx, job, row.kind, &row, existing);
     if (rc != JOBQ_OK || *existing) return rc;
     row.priority = job->priority;

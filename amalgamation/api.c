@@ -179,7 +179,8 @@ static int jobq__api_ready(jobq *q, jobq_error *err) {
 
 /* Who crashed before waits in a line of its own, whose gate lets one pass at a time. */
 static bool jobq__api_line_of_suspects(jobq *q) {
-    struct jobq__name *name = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, "");
+    struct jobq__name *name = jobq__registry_add(&q->names, JOBQ__LANE_SUSPECT, JOBQ__NAME_ANY,
+                                                  "");
     if (!name) return false;
     q->suspects = &name->lane;
     q->suspects->unordered = true;
@@ -429,7 +430,7 @@ struct jobq__api_kind {
 
 static int jobq__api_write_kind(struct jobq__tx *tx, struct jobq__request *r) {
     struct jobq__api_kind *kind = r->arg;
-    int rc = jobq__tx_resolve(tx, kind->spec.name, &kind->id, r->err);
+    int rc = jobq__tx_resolve(tx, JOBQ__NAME_KIND, kind->spec.name, &kind->id, r->err);
     if (rc != JOBQ_OK) return rc;
     if (jobq__tx_handled(tx, kind->id))
         return jobq__err_set(r->err, JOBQ_MISUSE, "the kind %s is registered already, until the"
@@ -439,7 +440,8 @@ static int jobq__api_write_kind(struct jobq__tx *tx, struct jobq__request *r) {
 
 static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
     struct jobq__api_kind *given = r->arg;
-    struct jobq__name *name = jobq__registry_add(&q->names, given->id, given->spec.name);
+    struct jobq__name *name = jobq__registry_add(&q->names, given->id, JOBQ__NAME_KIND,
+                                                  given->spec.name);
     struct jobq__kind *kind = name ? &name->kind : NULL;
     if (!kind) {
         r->rc = jobq__err_set(r->err, JOBQ_NO_MEMORY, NULL);

@@ -72,9 +72,10 @@ static int jobq__jobs_write_one(struct jobq__tx *tx, const jobq_job *job, int64_
     int rc;
     memset(&row, 0, sizeof row);
     *existing = 0;
-    rc = jobq__tx_resolve(tx, job->kind, &row.kind, err);
+    rc = jobq__tx_resolve(tx, JOBQ__NAME_KIND, job->kind, &row.kind, err);
     if (rc == JOBQ_OK)
-        rc = jobq__tx_resolve(tx, job->queue ? job->queue : "default", &row.queue, err);
+        rc = jobq__tx_resolve(tx, JOBQ__NAME_QUEUE, job->queue ? job->queue : "default",
+                              &row.queue, err);
     if (rc == JOBQ_OK && job->key) rc = jobq__jobs_write_key(tx, job, row.kind, &row, existing);
     if (rc != JOBQ_OK || *existing) return rc;
     row.priority = job->priority;

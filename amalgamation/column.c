@@ -7,9 +7,10 @@ static const char *jobq__column_wrong(int type, int64_t value, const struct jobq
         [SQLITE_TEXT] = "holds a text",      [SQLITE_BLOB] = "holds a blob",
         [SQLITE_NULL] = "is NULL",
     };
-    static const int right[] = {SQLITE_INTEGER, SQLITE_TEXT, SQLITE_BLOB};
-    if (type != right[column->holds]) return types[type];
-    if (column->holds == JOBQ__HOLDS_NUMBER)
+    static const int right[] = {SQLITE_INTEGER, SQLITE_TEXT, SQLITE_BLOB, SQLITE_BLOB};
+    bool size = column->holds == JOBQ__HOLDS_SIZE && type == SQLITE_INTEGER;
+    if (type != right[column->holds] && !size) return types[type];
+    if (type == SQLITE_INTEGER)
         return value < column->min ? "is too small" : "is too large";
     return value < column->min ? "is too short"
          : value > column->max ? "is too long" : "contains a zero byte";
@@ -28,7 +29,7 @@ static bool jobq__column_other(sqlite3_stmt *s, int i, int type,
     if (type == SQLITE_NULL) return column->null;
     *value = type == SQLITE_FLOAT ? 0 : sqlite3_column_bytes(s, i);
     if (*value < column->min || *value > column->max) return false;
-    if (type == SQLITE_BLOB) return column->holds == JOBQ__HOLDS_BLOB;
+    if (type == SQLITE_BLOB) return column->holds >= JOBQ__HOLDS_BLOB;
     return type == SQLITE_TEXT && column->holds == JOBQ__HOLDS_TEXT
         && jobq__column_whole(s, i, *value);
 }
@@ -51,7 +52,8 @@ JOBQ__INTERNAL int jobq__column_part(struct jobq__db *db, sqlite3_stmt *s,
         if (type == SQLITE_INTEGER) {
             values[i] = sqlite3_value_int64(value);
             if (values[i] >= column->min && values[i] <= column->max
-                && column->holds == JOBQ__HOLDS_NUMBER) continue;
+                && (column->holds == JOBQ__HOLDS_NUMBER || column->holds == JOBQ__HOLDS_SIZE))
+                continue;
         } else if (jobq__column_other(s, i, type, column, &values[i])) {
             continue;
         }

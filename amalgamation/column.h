@@ -14,7 +14,12 @@
  * themselves check what a column alone cannot say: what must agree within a row, and that a walk
  * goes on and does not meet the same row again. */
 
-enum jobq__holds { JOBQ__HOLDS_NUMBER, JOBQ__HOLDS_TEXT, JOBQ__HOLDS_BLOB };
+enum jobq__holds {
+    JOBQ__HOLDS_NUMBER,
+    JOBQ__HOLDS_TEXT,
+    JOBQ__HOLDS_BLOB,
+    JOBQ__HOLDS_SIZE /* a blob, or a number: how many bytes it would have */
+};
 
 struct jobq__column {
     const char *name;

@@ -80,6 +80,7 @@ struct jobq__change {
 
 struct jobq__new_name {
     int64_t id;
+    int what;
     char text[JOBQ_NAME_MAX + 1];
 };
 

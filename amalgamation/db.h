@@ -69,6 +69,7 @@ struct jobq__db {
     /* store_write.c: the walk under way, one at a time, and what it reads; JOBQ__NULL: anything. */
     sqlite3_stmt *walk;
     int64_t walk_lane;
+    int64_t apart;      /* store_write.c: larger payloads do not stand in their row; 0: not known */
     /* How long SQLite waits when the file is locked: the reader and the copier a while each time,
      * the others until a moment of the monotonic clock; 0: not at all. */
     int64_t patience_us, until_us;

@@ -140,16 +140,15 @@ static int jobq__door_keep(struct jobq__tx *tx, struct jobq__edge *edge, int *ch
     rc = jobq__door_text(tx, edge);
     if (rc == JOBQ_OK && edge->result)
         rc = jobq__door_extra(tx, was->id, JOBQ__EXTRA_RESULT, edge->result, edge->result_size);
-    if (rc == JOBQ_OK) rc = jobq__store_key_drop(tx->db, was->kind, was->id, was->side);
+    if (rc == JOBQ_OK) rc = jobq__store_key_free(tx->db, was->kind, was->id, was->side);
     return rc;
 }
 
-/* It is gone, with all that stands beside it. A job that had ended gave its key away then. */
+/* It is gone, with all that stands beside it. */
 static int jobq__door_drop(struct jobq__tx *tx, const struct jobq__row *was, int *changed) {
-    int side = jobq__state_terminal(was->state) ? was->side & ~JOBQ__SIDE_KEY : was->side;
     int rc = jobq__store_drop(tx->db, was, changed);
-    if (rc == JOBQ_OK && *changed && side)
-        rc = jobq__store_drop_side(tx->db, was->kind, was->id, side);
+    if (rc == JOBQ_OK && *changed && was->side)
+        rc = jobq__store_drop_side(tx->db, was->kind, was->id, was->side);
     return rc;
 }
 

@@ -105,8 +105,10 @@
 
 /* ---- What a file may hold ---- */
 
-/* Names and gates are numbered densely; a wild number can only come from a damaged file. */
-#define JOBQ__NAME_ID_MAX (16 * JOBQ_NAMES_MAX)
+/* Names are numbered one after the other, and no number is used twice; lanes are such numbers. */
+#define JOBQ__NAME_ID_MAX INT32_MAX
+/* Gates that opened and whose rows were not all moved yet. */
+#define JOBQ__OPEN_MAX 4096
 /* A million jobs each millisecond for a century come to less; the next ids never overflow. */
 #define JOBQ__ID_MAX (INT64_C(1) << 62)
 /* Jobs claimed at a time: a ring that one transaction filled and widened, handed in while the next

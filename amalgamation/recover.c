@@ -48,7 +48,7 @@ static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
     jobq *q = tx->q;
     void *ids = NULL;
     size_t size = 0, at = 0;
-    int64_t id = 0, extra = 0;
+    int64_t id = 0, extra = 0, payload = 0;
     int room = jobq__disk_batch(q, INT32_MAX);
     int rc = jobq__store_claims_get(tx->db, &ids, &size);
     while (rc == JOBQ_OK && at < size && room >= 0) {
@@ -63,6 +63,9 @@ static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
     if (rc == JOBQ_OK) rc = jobq__store_extra_max(tx->db, &extra);
     if (rc == JOBQ_OK && extra > tx->last_id)
         rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_EXTRA, extra);
+    if (rc == JOBQ_OK) rc = jobq__store_payload_max(tx->db, &payload);
+    if (rc == JOBQ_OK && payload > tx->last_id)
+        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_PAYLOAD, payload);
     if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(tx);
     if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
     if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &tx->prune_at_ms);

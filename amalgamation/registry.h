@@ -8,9 +8,10 @@
 
 /* Design note.
  *
- * Every name of a kind or queue is a row of jobq_name, and at most one struct here, found by text
- * or by id and never moved or freed before close: what is claimed points at it. Guarded by the
- * baton, but for what says otherwise. Only committed names enter: those that a transaction adds
+ * Every name of a kind or queue is a row of jobq_name, and at most one struct here, found by what
+ * it names and text, or by id, and never moved or freed before close: what is claimed points at it.
+ * A name of schema 1 (JOBQ__NAME_ANY) is both a kind's and a queue's. Guarded by the baton, but for
+ * what says otherwise. Only committed names enter: those that a transaction adds
  * are kept beside it until its COMMIT (tx.c), so a rollback leaves nothing behind here. */
 
 /* What runs a job. */
@@ -34,24 +35,25 @@ struct jobq__lane {
 };
 
 struct jobq__name {
-    struct jobq__name *next;    /* same bucket */
+    struct jobq__name *next;    /* same bucket by text */
+    struct jobq__name *next_id; /* same bucket by id */
     int64_t id;
+    int what;                   /* enum jobq__what */
     char text[JOBQ_NAME_MAX + 1];
     struct jobq__kind kind;
     struct jobq__lane lane;
 };
 
 struct jobq__registry {
-    struct jobq__name *buckets[JOBQ__NAME_BUCKETS];
-    struct jobq__name **by_id;
-    size_t size;
+    struct jobq__name *by_text[JOBQ__NAME_BUCKETS];
+    struct jobq__name *by_id[JOBQ__NAME_BUCKETS];
 };
 
 JOBQ__INTERNAL void jobq__registry_fini(struct jobq__registry *registry);
 
 /* NULL if the name is not known here; it may still be in the table. */
 JOBQ__INTERNAL struct jobq__name *jobq__registry_by_text(const struct jobq__registry *registry,
-                                                         const char *text);
+                                                         int what, const char *text);
 JOBQ__INTERNAL struct jobq__name *jobq__registry_by_id(const struct jobq__registry *registry,
                                                        int64_t id);
 /* The same, by what the name is used for. */
@@ -61,6 +63,6 @@ JOBQ__INTERNAL struct jobq__lane *jobq__registry_lane(const struct jobq__registr
                                                       int64_t id);
 /* Adds a committed name (or returns it if it is there); NULL if memory is out. */
 JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *registry, int64_t id,
-                                                     const char *text);
+                                                     int what, const char *text);
 
 #endif

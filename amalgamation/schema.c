@@ -6,38 +6,188 @@
  * Identity and version stand in jobq_meta, never in user_version, because the file may be the
  * application's. The text of every object is compared with what is written here: a table of
  * another shape, or a trigger on one of ours, is somebody else's and is refused. Why the row looks
- * as it does: sql.h. */
+ * as it does: sql.h. What the numbers in it mean: stored.h.
+ *
+ * A file of schema 1 is made one of schema 2 without writing its jobs anew (migrate.c), so the text
+ * of jobq_row and jobq_extra is what SQLite's ALTER TABLE leaves behind, to the letter; the indexes
+ * are made anew. jobq_job and jobq_unique were tables of schema 1: no table is called so again, and
+ * a statement of an older jobq fails whole.
+ *
+ * What each is for; the order is that of their making, and where each commit writes the pages stand
+ * close to each other, because SQLite finds pages of the log by their numbers.
+ *
+ *   jobq_meta      the schema; the oldest one whose jobq may read the file; what a flush changes
+ *   jobq_claims    one row: who is claimed, the highest ids given, what else is of the whole queue
+ *   jobq_row       the jobs
+ *   jobq_name      names to numbers, by what they name; a number is never given twice
+ *   jobq_extra     what few jobs have, a row for each of those
+ *   jobq_key       unique keys, of jobs that have ended too
+ *   jobq_payload   payloads too large to be moved about with their row
+ *
+ * Not used yet, but made, so that the file changes once:
+ *
+ *   jobq_claims    .open: gates that opened and whose rows were not all moved yet; .counted: jobs
+ *                  up to that id stand in jobq_count; .offset_ms, .wall_at: the queue's own time
+ *   jobq_row       .grp: the name of its group
+ *   jobq_extra     .tags and .trace of who enqueued; .attempts_max, .on_failed of the one job;
+ *                  .needs: conditions; .expires_at; .cause: the job that enqueued it; .schedule and
+ *                  .nominal_at: what fired it
+ *   jobq_key       .until: when it is free, whatever its job does
+ *   jobq_count     how many jobs of each queue and kind are in which state
+ *   jobq_rule      limits, rates, weights and pauses, as declared and as overridden
+ *   jobq_gate      what outlives the process of a limit: tokens, who holds a strict one
+ *   jobq_pass      further gates that a job has to pass
+ *   jobq_alarm     times that are no job's run_at
+ *   jobq_kind      what programs without the handlers have to know of a kind
+ *   jobq_figure    what happened, by minute and hour
+ *   jobq_command   what other processes ask of the owner
+ *   jobq_schedule  cron
+ *   jobq_fired     which nominal times of a schedule have been fired
+ *   jobq_after     which job waits for which
+ *   jobq_batch     how many of those have ended
+ *   jobq_signal    events that came
+ *   jobq_await     jobs that wait for one, and what they got
+ *   jobq_step      results of steps that are not run again
+ *   jobq_note      progress, log lines and attempts
+ *
+ * The views are for whoever reads the file with SQL: their columns stay, and new ones come at the
+ * end. A payload is told by its size only. jobq itself does not use them. */
+
+/* jobs as views tell them: of row j, with the names k and q, the group g and what is beside it x */
+#define JOBQ__VIEW_NAME(name, id) "coalesce(" name ", 'lost:' || " id ")"
+#define JOBQ__VIEW_STATE \
+    " CASE j.state WHEN 0 THEN 'pending' WHEN 1 THEN 'running' WHEN 2 THEN 'done'" \
+    " WHEN 3 THEN 'failed' WHEN 4 THEN 'cancelled' END AS state,"
+#define JOBQ__VIEW_WAITS \
+    " CASE WHEN j.state <> 0 THEN NULL WHEN j.lane > 1 THEN 'turn'" \
+    " WHEN j.lane = 1 THEN 'suspects' WHEN j.lane >= -1 THEN 'time' ELSE 'handler' END" \
+    " AS waits_for,"
+#define JOBQ__VIEW_TELLS \
+    " j.priority, j.attempt, j.runs, j.crashes," \
+    " coalesce(j.created_at, j.run_at) AS created_at_ms, j.run_at AS run_at_ms," \
+    " j.finished_at AS finished_at_ms, j.prune_at AS kept_until_ms, g.name AS job_group," \
+    " x.key AS job_key, x.error," \
+    " coalesce(iif(j.side & 8, j.payload, length(j.payload)), 0) AS payload_size," \
+    " coalesce(length(x.result), 0) AS result_size"
+#define JOBQ__VIEW_FROM \
+    " FROM jobq_row j LEFT JOIN jobq_name k ON k.id = j.kind" \
+    " LEFT JOIN jobq_name q ON q.id = j.queue LEFT JOIN jobq_name g ON g.id = j.grp" \
+    " LEFT JOIN jobq_extra x ON x.job = j.id AND j.side & 3"
+/* Those that jobq_count knows, those that it does not know yet, and names without any. */
+#define JOBQ__VIEW_COUNTS(of, what) \
+    " SELECT " JOBQ__VIEW_NAME("n.name", "c." of) " AS " of ", sum(c.ready) AS ready," \
+    " sum(c.scheduled) AS scheduled, sum(c.blocked) AS blocked, sum(c.claimed) AS claimed," \
+    " sum(c.done) AS done, sum(c.failed) AS failed, sum(c.cancelled) AS cancelled" \
+    " FROM (SELECT " of ", ready, scheduled, blocked, claimed, done, failed, cancelled" \
+    " FROM jobq_count UNION ALL SELECT " of ", state = 0 AND lane > 0," \
+    " state = 0 AND lane IN (-1, 0), state = 0 AND lane < -1, state = 1, state = 2, state = 3," \
+    " state = 4 FROM jobq_row WHERE id > (SELECT counted FROM jobq_claims) UNION ALL" \
+    " SELECT id, 0, 0, 0, 0, 0, 0, 0 FROM jobq_name WHERE what = " what ") c" \
+    " LEFT JOIN jobq_name n ON n.id = c." of " GROUP BY c." of
 
 static const struct {
     const char *name, *text;
 } jobq__schema_objects[] = {
     {"jobq_meta", "CREATE TABLE jobq_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID"},
-    {"jobq_name", "CREATE TABLE jobq_name(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)"},
-    {"jobq_job",
-     "CREATE TABLE jobq_job(id INTEGER PRIMARY KEY, state INT NOT NULL, lane INT,"
+    {"jobq_claims",
+     "CREATE TABLE jobq_claims(one INTEGER PRIMARY KEY, ids BLOB, last_id INT NOT NULL,"
+     " open BLOB, counted INT NOT NULL, offset_ms INT NOT NULL, wall_at INT NOT NULL,"
+     " next_name INT NOT NULL)"},
+    {"jobq_row",
+     "CREATE TABLE \"jobq_row\"(id INTEGER PRIMARY KEY, state INT NOT NULL, lane INT,"
      " ord INT NOT NULL, run_at INT NOT NULL, kind INT NOT NULL, queue INT NOT NULL,"
      " priority INT NOT NULL, attempt INT NOT NULL, runs INT NOT NULL, crashes INT NOT NULL,"
      " delay_ms INT NOT NULL, created_at INT, side INT NOT NULL, finished_at INT,"
-     " prune_at INT, payload BLOB)"},
-    {"jobq_live",
-     "CREATE INDEX jobq_live ON jobq_job(lane, ord, run_at, id) WHERE lane IS NOT NULL"},
-    {"jobq_finished",
-     "CREATE INDEX jobq_finished ON jobq_job(prune_at) WHERE prune_at IS NOT NULL"},
+     " prune_at INT, payload BLOB, grp INT)"},
+    {"jobq_name",
+     "CREATE TABLE jobq_name(id INTEGER PRIMARY KEY, what INT NOT NULL, scope INT NOT NULL,"
+     " name TEXT NOT NULL, UNIQUE(what, scope, name))"},
     {"jobq_extra",
      "CREATE TABLE jobq_extra(job INTEGER PRIMARY KEY, key TEXT, error TEXT, result BLOB,"
-     " saved BLOB)"},
-    {"jobq_unique",
-     "CREATE TABLE jobq_unique(kind INT NOT NULL, key TEXT NOT NULL, job INT NOT NULL,"
-     " PRIMARY KEY(kind, key)) WITHOUT ROWID"},
-    {"jobq_claims",
-     "CREATE TABLE jobq_claims(one INTEGER PRIMARY KEY, ids BLOB, last_id INT NOT NULL)"},
+     " saved BLOB, tags TEXT, trace TEXT, attempts_max INT, on_failed INT, needs INT,"
+     " expires_at INT, cause INT, schedule INT, nominal_at INT)"},
+    {"jobq_key",
+     "CREATE TABLE jobq_key(kind INT, key TEXT, held INT, job INT, until INT,"
+     " PRIMARY KEY(kind, key, held, job)) WITHOUT ROWID"},
+    {"jobq_payload", "CREATE TABLE jobq_payload(job INTEGER PRIMARY KEY, data BLOB NOT NULL)"},
+    {"jobq_live",
+     "CREATE INDEX jobq_live ON jobq_row(lane, ord, run_at, id) WHERE state = 0"},
+    {"jobq_finished",
+     "CREATE INDEX jobq_finished ON jobq_row(state, prune_at) WHERE prune_at IS NOT NULL"},
+    {"jobq_count",
+     "CREATE TABLE jobq_count(queue INT, kind INT, ready INT NOT NULL, scheduled INT NOT NULL,"
+     " blocked INT NOT NULL, claimed INT NOT NULL, retrying INT NOT NULL, done INT NOT NULL,"
+     " failed INT NOT NULL, cancelled INT NOT NULL, PRIMARY KEY(queue, kind)) WITHOUT ROWID"},
+    {"jobq_rule",
+     "CREATE TABLE jobq_rule(what INT, name TEXT, layer INT, running_max INT, rate INT,"
+     " rate_ms INT, burst INT, weight INT, reserved INT, job_order INT, ageing_ms INT, strict INT,"
+     " paused INT, by TEXT, set_at INT, until INT, PRIMARY KEY(what, name, layer))"
+     " WITHOUT ROWID"},
+    {"jobq_gate",
+     "CREATE TABLE jobq_gate(what INT, id INT, tokens INT, at INT, holder INT,"
+     " PRIMARY KEY(what, id)) WITHOUT ROWID"},
+    {"jobq_pass",
+     "CREATE TABLE jobq_pass(job INT, gate INT, PRIMARY KEY(job, gate)) WITHOUT ROWID"},
+    {"jobq_alarm",
+     "CREATE TABLE jobq_alarm(at INT, what INT, id INT, PRIMARY KEY(at, what, id)) WITHOUT ROWID"},
+    {"jobq_kind",
+     "CREATE TABLE jobq_kind(id INTEGER PRIMARY KEY, fields TEXT, fields_version INT, secret INT,"
+     " queue INT, on_failed INT)"},
+    {"jobq_figure",
+     "CREATE TABLE jobq_figure(span INT, at INT, queue INT, kind INT, enqueued INT, done INT,"
+     " failed INT, retried INT, cancelled INT, crashed INT, wait_ms INT, run_ms INT, wait_le BLOB,"
+     " run_le BLOB, PRIMARY KEY(span, at, queue, kind)) WITHOUT ROWID"},
+    {"jobq_command",
+     "CREATE TABLE jobq_command(id INTEGER PRIMARY KEY, epoch INT, verb INT, job INT,"
+     " argument BLOB, by TEXT, at INT, answer INT, reply BLOB, answered_at INT)"},
+    {"jobq_schedule",
+     "CREATE TABLE jobq_schedule(id INTEGER PRIMARY KEY, cron TEXT, zone TEXT, owner_set TEXT,"
+     " kind INT, queue INT, priority INT, grp INT, key TEXT, payload BLOB, tags TEXT, missed INT,"
+     " overlap INT, missed_max INT, missed_within_ms INT, jitter_ms INT, start_at INT, end_at INT,"
+     " anchor_at INT, next_at INT, last_at INT, last_job INT, paused INT, by TEXT, until INT)"},
+    {"jobq_fired",
+     "CREATE TABLE jobq_fired(schedule INT, nominal INT, job INT, PRIMARY KEY(schedule, nominal))"
+     " WITHOUT ROWID"},
+    {"jobq_after",
+     "CREATE TABLE jobq_after(parent INT, child INT, policy INT, PRIMARY KEY(parent, child))"
+     " WITHOUT ROWID"},
+    {"jobq_batch",
+     "CREATE TABLE jobq_batch(job INTEGER PRIMARY KEY, parents INT, ended INT, failed INT)"},
+    {"jobq_signal",
+     "CREATE TABLE jobq_signal(event INT, serial INT, at INT, until INT, data BLOB,"
+     " PRIMARY KEY(event, serial)) WITHOUT ROWID"},
+    {"jobq_await",
+     "CREATE TABLE jobq_await(job INT, event INT, taken INT, until INT, data BLOB,"
+     " PRIMARY KEY(job, event)) WITHOUT ROWID"},
+    {"jobq_step",
+     "CREATE TABLE jobq_step(job INT, name TEXT, data BLOB, PRIMARY KEY(job, name)) WITHOUT ROWID"},
+    {"jobq_note",
+     "CREATE TABLE jobq_note(job INT, seq INT, at INT, type INT, attempt INT, level INT,"
+     " outcome INT, worker INT, wait_ms INT, run_ms INT, text TEXT, PRIMARY KEY(job, seq))"
+     " WITHOUT ROWID"},
+    {"jobq_jobs",
+     "CREATE VIEW jobq_jobs AS SELECT j.id, " JOBQ__VIEW_NAME("k.name", "j.kind") " AS kind, "
+     JOBQ__VIEW_NAME("q.name", "j.queue") " AS queue," JOBQ__VIEW_STATE JOBQ__VIEW_WAITS
+     JOBQ__VIEW_TELLS JOBQ__VIEW_FROM},
+    {"jobq_dead",
+     "CREATE VIEW jobq_dead AS SELECT j.id, " JOBQ__VIEW_NAME("k.name", "j.kind") " AS kind, "
+     JOBQ__VIEW_NAME("q.name", "j.queue") " AS queue," JOBQ__VIEW_TELLS JOBQ__VIEW_FROM
+     " WHERE j.state = 3 AND j.prune_at IS NOT NULL"},
+    {"jobq_queues", "CREATE VIEW jobq_queues AS" JOBQ__VIEW_COUNTS("queue", "1")},
+    {"jobq_kinds", "CREATE VIEW jobq_kinds AS" JOBQ__VIEW_COUNTS("kind", "2")},
+    {"jobq_rules",
+     "CREATE VIEW jobq_rules AS SELECT CASE what WHEN 1 THEN 'queue' WHEN 2 THEN 'kind'"
+     " WHEN 3 THEN 'group' END AS what, name, CASE layer WHEN 1 THEN 'declared'"
+     " WHEN 2 THEN 'overridden' END AS layer, running_max, rate, rate_ms, burst, weight, reserved,"
+     " job_order, ageing_ms, strict, paused, by AS set_by, set_at AS set_at_ms,"
+     " until AS until_ms FROM jobq_rule"},
 };
 
 /* Name 1 is the lane of the suspects, so no queue can have its id. */
 #define JOBQ__SCHEMA_ROWS \
-    "INSERT INTO jobq_meta VALUES('schema', 1), ('syncs', 0), ('lost', 0);" \
-    "INSERT INTO jobq_name(id, name) VALUES(1, '');" \
-    "INSERT INTO jobq_claims VALUES(1, NULL, 0)"
+    "INSERT INTO jobq_meta VALUES('schema', 2), ('reads_from', 2), ('syncs', 0), ('epoch', 0);" \
+    "INSERT INTO jobq_name VALUES(1, 0, 0, '');" \
+    "INSERT INTO jobq_claims VALUES(1, NULL, 0, NULL, 0, 0, 0, 2)"
 
 static int jobq__schema_create(struct jobq__db *db) {
     size_t i;

@@ -4,7 +4,7 @@
 
 #include "db.h"
 
-#define JOBQ__SCHEMA_VERSION 1
+#define JOBQ__SCHEMA_VERSION 2
 #define JOBQ__APPLICATION_ID 1785684593 /* "jobq" in ASCII */
 
 /* Puts the file into WAL mode, if it is not; so, it stays. */

@@ -6,13 +6,16 @@
 
 /* Design note.
  *
- * The row (tables in schema.c) is shaped by measurement: a claim and a settle must not change its
- * size, no index may have a predicate or a column that a claim touches but jobq_live itself, and
- * what is rare stands in jobq_extra. Consecutive ids, the normal case of a queue, are claimed and
- * settled by one BETWEEN statement; the caller compares the number of changed rows. What it reads
- * is what is between, as long as SQLite believes no statistics of these tables (schema.c). One job
- * alone is found by its id: SQLite changes or deletes it in passing, without a walk.
- * created_at is NULL while it equals run_at.
+ * The row (tables in schema.c) is shaped by measurement: it is small, whatever its payload is,
+ * and what is rare stands beside it. A claim changes the state and counts the run: lane and ord
+ * stay, and mean nothing as long as the job does not wait. Which index a row stands in is a matter
+ * of its state, so of the index jobq_live only an entry goes. Consecutive ids, the normal case of a
+ * queue, are claimed and settled by one BETWEEN statement; the caller compares the number of
+ * changed rows. What it reads is what is between, as long as SQLite believes no statistics of these
+ * tables (schema.c). One job alone is found by its id: SQLite changes or deletes it in passing,
+ * without a walk. created_at is NULL while it equals run_at. A payload of more than a quarter of a
+ * page stands in jobq_payload, written at enqueue and never changed; then the row has the number of
+ * its bytes instead.
  *
  * Columns that a job needs to be run, in the order that jobq__store_next reads them: first what
  * it always needs, then its queue, which a ready row has for a lane, and last what is 1, 0 and 0
@@ -27,15 +30,10 @@
     JOBQ__SIZE(JOBQ__TEXT_TWO "," JOBQ__TEXT_TWO "," JOBQ__TEXT_TWO "," JOBQ__TEXT_TWO, \
                JOBQ__TEXT_TWO)
 #define JOBQ__TEXT_INSERT \
-    "INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs," \
+    "INSERT INTO jobq_row(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs," \
     " crashes, delay_ms, created_at, side, payload) VALUES"
 
-/* A byte of lane goes; runs takes one when it becomes 2, else ord does, which means nothing then (0
- * and 1 take no byte, less than 128 one): a row of the same size is changed in place, and a large
- * payload is not touched. */
-#define JOBQ__TEXT_CLAIM \
-    "UPDATE jobq_job SET state = 1, lane = NULL, runs = runs + 1," \
-    " ord = iif(runs = 1, ord, iif(ord IN (0, 1), 2, iif(abs(ord) < 128, 128, ord)))"
+#define JOBQ__TEXT_CLAIM "UPDATE jobq_row SET state = 1, runs = runs + 1"
 
 /* A name, or what an id is called that has none (store.h). */
 #define JOBQ__TEXT_NAME(name, id) \
@@ -44,18 +42,22 @@
 
 /* What jobq_get and jobq_list read, in the order that store_read.c expects. */
 #define JOBQ__TEXT_INFO \
-    "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes," \
+    "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes, j.side," \
     " j.created_at, j.run_at, j.finished_at," \
-    " iif(typeof(j.payload) IN ('null', 'blob'), length(j.payload), -1)," \
+    " iif(j.side & 8, coalesce(j.payload, -1)," \
+    " iif(typeof(j.payload) IN ('null', 'blob'), length(j.payload), -1))," \
     JOBQ__TEXT_NAME("k.name", "j.kind") JOBQ__TEXT_NAME("q.name", "j.queue") " x.key," \
     " x.error, iif(typeof(x.result) IN ('null', 'blob'), length(x.result), -1)," \
-    " j.prune_at, j.ord FROM jobq_job j" \
+    " j.prune_at, j.ord FROM jobq_row j" \
     " LEFT JOIN jobq_name k ON k.id = j.kind LEFT JOIN jobq_name q ON q.id = j.queue" \
-    " LEFT JOIN jobq_extra x ON x.job = j.id AND j.side <> 0 "
+    " LEFT JOIN jobq_extra x ON x.job = j.id AND j.side & 3 "
 
 /* Finished rows that are kept for a time, in the order that jobq__store_prune_walk reads them. */
-#define JOBQ__TEXT_PRUNE \
-    "SELECT id, side, state, prune_at FROM jobq_job WHERE prune_at IS NOT NULL"
+#define JOBQ__TEXT_PRUNE(state) \
+    "SELECT id, side, state, prune_at, kind FROM jobq_row WHERE state " state \
+    " AND prune_at IS NOT NULL"
+#define JOBQ__TEXT_PRUNE_NEXT(state) \
+    "SELECT min(prune_at) AS at FROM jobq_row WHERE state = " state " AND prune_at IS NOT NULL"
 
 #define JOBQ__SQL_LIST(X) \
     X(BEGIN, "BEGIN IMMEDIATE") \
@@ -67,43 +69,51 @@
     X(SYNC_FULL, "PRAGMA synchronous=FULL") \
     X(SYNC_NORMAL, "PRAGMA synchronous=NORMAL") \
     X(DATA_VERSION, "PRAGMA data_version") \
-    /* names; NAME_ID also tells the text as the file would give it back */ \
-    X(NAME_ID, "SELECT (SELECT id FROM jobq_name WHERE name = ?1), ?1") \
-    X(NAME_ADD, "INSERT INTO jobq_name(id, name) VALUES(?1, ?2)") \
-    X(NAME_COUNT, "SELECT count(*), max(id) FROM jobq_name") \
-    X(NAME_TEXT, "SELECT id, name FROM jobq_name WHERE id = ?1") \
-    X(NAME_USED, "SELECT 1 FROM jobq_job WHERE kind = ?1 OR queue = ?1 LIMIT 1") \
-    X(LANE_AFTER, "SELECT min(lane) FROM jobq_job WHERE lane IS NOT NULL AND lane > ?1") \
+    /* names; NAME_ID also tells the text as the file would give it back. A name of schema 1 \
+     * serves where there is none of what is asked for. */ \
+    X(NAME_ID, "SELECT (SELECT id FROM jobq_name WHERE what = ?1 AND scope = 0 AND name = ?2)," \
+               " (SELECT id FROM jobq_name WHERE what = 0 AND scope = 0 AND name = ?2)," \
+               " (SELECT next_name FROM jobq_claims), ?2") \
+    X(NAME_ADD, "INSERT INTO jobq_name(id, what, scope, name) VALUES(?1, ?2, 0, ?3)") \
+    X(NAME_COUNT, "SELECT count(*) FROM jobq_name WHERE what BETWEEN 0 AND 2") \
+    X(NAME_NEXT, "SELECT next_name FROM jobq_claims") \
+    X(NAME_GIVEN, "UPDATE jobq_claims SET next_name = max(next_name, ?1 + 1)") \
+    X(NAME_TEXT, "SELECT id, what, name FROM jobq_name WHERE id = ?1") \
+    X(LANE_AFTER, "SELECT min(lane) FROM jobq_row WHERE state = 0 AND lane > ?1") \
     /* enqueue */ \
-    X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_job), 0)," \
+    X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_row), 0)," \
               " (SELECT last_id FROM jobq_claims))") \
     X(INSERT, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES) \
     X(INSERT_MANY, JOBQ__TEXT_INSERT JOBQ__TEXT_MANY) \
-    X(UNIQUE_FIND, "SELECT u.job, j.state, j.side, iif(j.id IS NULL, NULL," \
-                   " ?2 IS (SELECT key FROM jobq_extra WHERE job = j.id)) FROM jobq_unique u" \
-                   " LEFT JOIN jobq_job j ON j.id = u.job WHERE u.kind = ?1 AND u.key = ?2") \
-    X(UNIQUE_ADD, "INSERT INTO jobq_unique(kind, key, job) VALUES(?1, ?2, ?3)") \
-    X(UNIQUE_DROP, "DELETE FROM jobq_unique WHERE job = ?2 AND kind = ?1" \
-                   " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
+    X(PAYLOAD_ADD, "INSERT INTO jobq_payload(job, data) VALUES(?1, ?2)") \
+    X(KEY_FIND, "SELECT u.job, j.state, j.side, iif(j.id IS NULL, NULL," \
+                " ?2 IS (SELECT key FROM jobq_extra WHERE job = j.id)) FROM jobq_key u" \
+                " LEFT JOIN jobq_row j ON j.id = u.job" \
+                " WHERE u.kind = ?1 AND u.key = ?2 AND u.held = 1") \
+    X(KEY_ADD, "INSERT INTO jobq_key(kind, key, held, job) VALUES(?1, ?2, 1, ?3)") \
+    X(KEY_FREE, "UPDATE jobq_key SET held = 0 WHERE kind = ?1 AND job = ?2 AND held = 1" \
+                " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
+    X(KEY_DROP, "DELETE FROM jobq_key WHERE kind = ?1 AND job = ?2 AND held IN (0, 1)" \
+                " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
     X(KEY_TEXT, "SELECT job, key FROM jobq_extra WHERE job = ?1") \
-    X(UNIQUE_HOLDER, "SELECT job, NULL, NULL, NULL FROM jobq_unique WHERE kind = ?1" \
-                     " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
-    X(UNIQUE_AGAIN, "INSERT INTO jobq_unique(kind, key, job)" \
-                    " SELECT ?1, key, ?2 FROM jobq_extra WHERE job = ?2 AND key IS NOT NULL") \
+    X(KEY_HOLDER, "SELECT job FROM jobq_key WHERE kind = ?1 AND held = 1" \
+                  " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
+    X(KEY_AGAIN, "UPDATE jobq_key SET held = 1 WHERE kind = ?1 AND job = ?2 AND held = 0" \
+                 " AND key = (SELECT key FROM jobq_extra WHERE job = ?2)") \
     /* claim */ \
-    X(READY, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE lane = ?1" \
+    X(READY, "SELECT " JOBQ__TEXT_ROW " FROM jobq_row WHERE state = 0 AND lane = ?1" \
              " ORDER BY ord, run_at, id LIMIT ?2") \
-    X(DUE, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE lane = 0 AND ord = 0 AND run_at <= ?1" \
-           " ORDER BY run_at, id LIMIT ?2") \
-    X(NEXT_DUE, "SELECT run_at FROM jobq_job WHERE lane = 0 AND ord = 0" \
+    X(DUE, "SELECT " JOBQ__TEXT_ROW " FROM jobq_row WHERE state = 0 AND lane = 0 AND ord = 0" \
+           " AND run_at <= ?1 ORDER BY run_at, id LIMIT ?2") \
+    X(NEXT_DUE, "SELECT run_at FROM jobq_row WHERE state = 0 AND lane = 0 AND ord = 0" \
                 " ORDER BY run_at LIMIT 1") \
-    X(NEVER_DUE, "SELECT id FROM jobq_job WHERE lane = 0 AND ord < 0 UNION ALL" \
-                 " SELECT id FROM jobq_job WHERE lane = 0 AND ord > 0 LIMIT 1") \
-    X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_job WHERE id = ?1") \
+    X(NEVER_DUE, "SELECT id FROM jobq_row WHERE state = 0 AND lane = 0 AND ord < 0 UNION ALL" \
+                 " SELECT id FROM jobq_row WHERE state = 0 AND lane = 0 AND ord > 0 LIMIT 1") \
+    X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_row WHERE id = ?1") \
     X(CLAIM, JOBQ__TEXT_CLAIM " WHERE id BETWEEN ?1 AND ?2 AND state = 0") \
     X(CLAIM_ONE, JOBQ__TEXT_CLAIM " WHERE id = ?1 AND state = 0") \
     /* Where a time is the same, created_at may still be NULL for it. */ \
-    X(PLACE, "UPDATE jobq_job SET state = 0, lane = ?4, ord = ?5, run_at = ?6, attempt = ?7," \
+    X(PLACE, "UPDATE jobq_row SET state = 0, lane = ?4, ord = ?5, run_at = ?6, attempt = ?7," \
              " runs = ?8, crashes = ?9, delay_ms = ?10, side = (side | ?11) & ~4," \
              " created_at = iif(run_at = ?6, created_at, coalesce(created_at, run_at))," \
              " finished_at = NULL, prune_at = NULL WHERE id = ?1 AND state = ?2 AND runs = ?3") \
@@ -111,19 +121,23 @@
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
             " WHERE key = 'syncs'") \
-    X(CLAIMS_GET, "SELECT one, ids, last_id FROM jobq_claims") \
+    X(CLAIMS_GET, "SELECT one, ids, last_id, open, counted, offset_ms, wall_at, next_name" \
+                  " FROM jobq_claims") \
     /* settle */ \
-    X(DROP_RUNS, "DELETE FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
-    X(DROP_ONE, "DELETE FROM jobq_job WHERE id = ?1 AND state = ?2 AND runs = ?3") \
-    X(FINISH_RUNS, "UPDATE jobq_job SET state = ?4, finished_at = ?5, prune_at = ?6" \
+    X(DROP_RUNS, "DELETE FROM jobq_row WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
+    X(DROP_ONE, "DELETE FROM jobq_row WHERE id = ?1 AND state = ?2 AND runs = ?3") \
+    X(FINISH_RUNS, "UPDATE jobq_row SET state = ?4, finished_at = ?5, prune_at = ?6" \
                    " WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
-    X(END, "UPDATE jobq_job SET state = ?2, lane = NULL, finished_at = ?3, prune_at = ?4," \
+    X(END, "UPDATE jobq_row SET state = ?2, finished_at = ?3, prune_at = ?4," \
            " side = (side | ?5) & ~4 WHERE id = ?1 AND state = ?6 AND runs = ?7") \
-    X(WISH, "UPDATE jobq_job SET side = side | 4 WHERE id = ?1 AND state = 1 AND runs = ?2") \
-    X(FORGIVE, "UPDATE jobq_job SET crashes = 0, side = side | ?3" \
+    X(WISH, "UPDATE jobq_row SET side = side | 4 WHERE id = ?1 AND state = 1 AND runs = ?2") \
+    X(FORGIVE, "UPDATE jobq_row SET crashes = 0, side = side | ?3" \
                " WHERE id = ?1 AND state = 1 AND runs = ?2") \
-    X(DROP, "DELETE FROM jobq_job WHERE id = ?1") \
-    /* the side row */ \
+    X(DROP, "DELETE FROM jobq_row WHERE id = ?1") \
+    /* beside the row */ \
+    X(PAYLOAD_GET, "SELECT data FROM jobq_payload WHERE job = ?1") \
+    X(PAYLOAD_MAX, "SELECT max(job) FROM jobq_payload") \
+    X(PAYLOAD_DROP, "DELETE FROM jobq_payload WHERE job = ?1") \
     X(EXTRA_KEY, "INSERT INTO jobq_extra(job, key) VALUES(?1, ?2)") \
     X(EXTRA_ERROR, "INSERT INTO jobq_extra(job, error) VALUES(?1, ?2)" \
                    " ON CONFLICT(job) DO UPDATE SET error = excluded.error") \
@@ -135,32 +149,35 @@
     X(EXTRA_MAX, "SELECT max(job) FROM jobq_extra") \
     X(EXTRA_DROP, "DELETE FROM jobq_extra WHERE job = ?1") \
     /* housekeeping */ \
-    X(PRUNE_DUE, JOBQ__TEXT_PRUNE " AND prune_at <= ?1" \
-                 " ORDER BY prune_at LIMIT ?2") \
-    /* done or cancelled, but not what is kept for ever */ \
-    X(PRUNE_DONE, JOBQ__TEXT_PRUNE " AND prune_at < ?1" \
-                  " AND state <> 3 ORDER BY prune_at LIMIT ?2") \
-    X(PRUNE_NEXT, "SELECT min(prune_at) FROM jobq_job WHERE prune_at IS NOT NULL") \
-    X(PRUNE_OVER, JOBQ__TEXT_PRUNE " ORDER BY prune_at LIMIT min(?1, max(0," \
-                  " (SELECT count(*) FROM jobq_job WHERE prune_at IS NOT NULL) - ?2))") \
+    X(PRUNE_DUE, JOBQ__TEXT_PRUNE("IN (2, 3, 4)") " AND prune_at <= ?1 LIMIT ?2") \
+    /* done or cancelled, the oldest first, but not what is kept for ever */ \
+    X(PRUNE_DONE, JOBQ__TEXT_PRUNE("= 2") " AND prune_at < ?1 UNION ALL " \
+                  JOBQ__TEXT_PRUNE("= 4") " AND prune_at < ?1 ORDER BY prune_at LIMIT ?2") \
+    X(PRUNE_NEXT, "SELECT min(at) FROM (" JOBQ__TEXT_PRUNE_NEXT("2") " UNION ALL " \
+                  JOBQ__TEXT_PRUNE_NEXT("3") " UNION ALL " JOBQ__TEXT_PRUNE_NEXT("4") ")") \
+    X(PRUNE_OVER, JOBQ__TEXT_PRUNE("= 2") " UNION ALL " JOBQ__TEXT_PRUNE("= 3") " UNION ALL " \
+                  JOBQ__TEXT_PRUNE("= 4") " ORDER BY prune_at LIMIT min(?1, max(0," \
+                  " (SELECT count(*) FROM jobq_row WHERE prune_at IS NOT NULL) - ?2))") \
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
     X(INFO_AFTER, JOBQ__TEXT_INFO "WHERE j.id > ?1 ORDER BY j.id LIMIT ?2") \
     /* First what is equal to the cursor but for the id, then what is beyond: only so does SQLite \
      * seek to the very row, and a listing among equals does not begin anew each time. */ \
-    X(INFO_LIVE, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.lane = ?1 AND j.ord = ?3" \
-                 " AND j.run_at = ?4 AND j.id > ?5 ORDER BY j.id LIMIT ?2) UNION ALL" \
-                 " SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.lane IS NOT NULL" \
+    X(INFO_LIVE, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.state = 0 AND j.lane = ?1" \
+                 " AND j.ord = ?3 AND j.run_at = ?4 AND j.id > ?5 ORDER BY j.id LIMIT ?2)" \
+                 " UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.state = 0" \
                  " AND (j.lane, j.ord, j.run_at) > (?1, ?3, ?4)" \
                  " ORDER BY j.lane, j.ord, j.run_at, j.id LIMIT ?2)") \
-    X(INFO_FINISHED, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.prune_at = ?1 AND j.id > ?3" \
-                     " ORDER BY j.id LIMIT ?2) UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO \
-                     "WHERE j.prune_at IS NOT NULL AND j.prune_at > ?1" \
-                     " ORDER BY j.prune_at, j.id LIMIT ?2)") \
-    X(PAYLOAD, "SELECT id, payload FROM jobq_job WHERE id = ?1") \
-    X(RESULT, "SELECT j.id, x.result FROM jobq_job j LEFT JOIN jobq_extra x ON x.job = j.id" \
-              " WHERE j.id = ?1") \
-    X(COUNT, "SELECT id, state, lane, run_at, ord FROM jobq_job WHERE id > ?1" \
+    X(INFO_FINISHED, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.state = ?4 AND j.prune_at = ?1" \
+                     " AND j.id > ?3 ORDER BY j.id LIMIT ?2) UNION ALL SELECT * FROM (" \
+                     JOBQ__TEXT_INFO "WHERE j.state = ?4 AND j.prune_at IS NOT NULL" \
+                     " AND j.prune_at > ?1 ORDER BY j.prune_at, j.id LIMIT ?2)") \
+    X(PAYLOAD, "SELECT j.id, iif(j.side & 8, j.payload, NULL), iif(j.side & 8, p.data, j.payload)" \
+               " FROM jobq_row j LEFT JOIN jobq_payload p ON p.job = j.id AND j.side & 8" \
+               " WHERE j.id = ?1") \
+    X(RESULT, "SELECT j.id, NULL, x.result FROM jobq_row j" \
+              " LEFT JOIN jobq_extra x ON x.job = j.id WHERE j.id = ?1") \
+    X(COUNT, "SELECT id, state, lane, run_at, ord FROM jobq_row WHERE id > ?1" \
              " ORDER BY id LIMIT ?2")
 
 enum jobq__sql {

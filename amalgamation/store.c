@@ -134,12 +134,13 @@ JOBQ__INTERNAL int jobq__store_damaged(jobq__store *store, enum jobq__damage wha
     static const struct {
         const char *table, *column, *is;
     } damage[] = {
-        [JOBQ__DAMAGE_ID] = {"jobq_job", "the id", "is taken for ever"},
-        [JOBQ__DAMAGE_ROW] = {"jobq_job", "the row", "is not where an index says"},
-        [JOBQ__DAMAGE_ORDER] = {"jobq_job", "the index jobq_live", "is out of order"},
+        [JOBQ__DAMAGE_ID] = {"jobq_row", "the id", "is taken for ever"},
+        [JOBQ__DAMAGE_ROW] = {"jobq_row", "the row", "is not where an index says"},
+        [JOBQ__DAMAGE_ORDER] = {"jobq_row", "the index jobq_live", "is out of order"},
         [JOBQ__DAMAGE_NAME] = {"jobq_name", "name", "is not what its index says"},
-        [JOBQ__DAMAGE_KEY] = {"jobq_unique", "the key", "belongs to no job"},
+        [JOBQ__DAMAGE_KEY] = {"jobq_key", "the key", "belongs to no job"},
         [JOBQ__DAMAGE_EXTRA] = {"jobq_extra", "the row", "has no job"},
+        [JOBQ__DAMAGE_PAYLOAD] = {"jobq_payload", "the row", "has no job"},
     };
     return jobq__db_fault(store, damage[what].table, id, damage[what].column, damage[what].is);
 }

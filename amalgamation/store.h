@@ -29,17 +29,6 @@
 /* One connection. Who holds it by value gives it room, and reads none of it. */
 typedef struct jobq__db jobq__store;
 
-/* jobq_job.side: what else there is to clean up when the job ends. */
-enum {
-    JOBQ__SIDE_EXTRA = 1, /* a row in jobq_extra */
-    JOBQ__SIDE_KEY = 2,   /* and one in jobq_unique */
-    /* Of a claimed row, and a number in the texts of sql.h: somebody wants it cancelled. Whatever
-     * settles the row takes it away again. 0.1.0 does not know it and does no harm with it: there
-     * the job runs once more. */
-    JOBQ__SIDE_CANCEL = 4,
-    JOBQ__SIDE_ALL = 7    /* every bit that a row may have */
-};
-
 struct jobq__row {
     int64_t id;
     int64_t run_at_ms, created_at_ms, delay_ms;
@@ -134,7 +123,8 @@ enum jobq__damage {
     JOBQ__DAMAGE_ORDER, /* of waiting rows; no id */
     JOBQ__DAMAGE_NAME,  /* is not what its index says */
     JOBQ__DAMAGE_KEY,   /* belongs to no job */
-    JOBQ__DAMAGE_EXTRA  /* what stands beside a row has no job */
+    JOBQ__DAMAGE_EXTRA, /* what stands beside a row has no job */
+    JOBQ__DAMAGE_PAYLOAD /* the same of a payload that stands apart */
 };
 /* Notes it, for jobq__store_fail to say; returns JOBQ_CORRUPT. */
 JOBQ__INTERNAL int jobq__store_damaged(jobq__store *store, enum jobq__damage what, int64_t id);
@@ -204,18 +194,26 @@ JOBQ__INTERNAL int jobq__store_shrink(struct jobq__db *db, int64_t pages, int64_
  * "lost:17" by whoever reads it, and has that for its name from the first transaction on that meets
  * it. Until then no other new name gets the id. */
 
-/* 0 in *id if there is no such name; JOBQ_BAD_NAME if the file would not give it back as it is. */
-JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id);
-/* With a new id. JOBQ_FULL beyond JOBQ_NAMES_MAX. */
-JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id);
+/* Of a kind or a queue (*what). 0 in *id if there is no such name; JOBQ_BAD_NAME if the file would
+ * not give it back as it is. *what becomes JOBQ__NAME_ANY if the name serves as both. */
+JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, int *what, const char *name,
+                                         int64_t *id);
+/* With an id that none had before; *what as above. JOBQ_FULL beyond JOBQ_NAMES_MAX. */
+JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, int *what, const char *name,
+                                        int64_t *id);
 /* With one that has none. */
-JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, const char *name);
+JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, int what,
+                                        const char *name);
 /* *lost: the id has none. text has room for JOBQ_NAME_MAX + 1. */
-JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text, bool *lost);
+JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, int *what, char *text,
+                                         bool *lost);
 
 /* ---- Enqueue ---- */
 
 JOBQ__INTERNAL int jobq__store_max_id(struct jobq__db *db, int64_t *id);
+/* True if a payload of that size does not stand in its job's row: whoever stores the job says so in
+ * its side (JOBQ__SIDE_PAYLOAD). */
+JOBQ__INTERNAL bool jobq__store_apart(struct jobq__db *db, size_t size);
 /* Ids are the caller's. *taken: one of them exists, nothing was inserted. */
 JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__row *rows,
                                       size_t count, bool *taken);
@@ -239,7 +237,8 @@ JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int6
 typedef struct sqlite3_stmt jobq__walk; /* a walk over rows */
 
 /* Walks ready rows of a lane, scheduled rows that are due, or one row, in order. The payload is
- * valid until the next call; call until *more is false, or end the walk. */
+ * valid until the next call, or NULL if it stands apart; call until *more is false, or end the
+ * walk. */
 JOBQ__INTERNAL jobq__walk *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit);
 JOBQ__INTERNAL jobq__walk *jobq__store_due(struct jobq__db *db, int64_t now_ms, int limit);
 JOBQ__INTERNAL jobq__walk *jobq__store_by_id(struct jobq__db *db, int64_t id);
@@ -248,6 +247,12 @@ JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, jobq__walk *walk,
 JOBQ__INTERNAL void jobq__store_end(jobq__walk *walk);
 /* One row; JOBQ_NOT_FOUND. The payload is NULL, size tells how much there would be. */
 JOBQ__INTERNAL int jobq__store_row(struct jobq__db *db, int64_t id, struct jobq__row *row);
+
+/* One that stands apart, into a buffer of its size. */
+JOBQ__INTERNAL int jobq__store_payload(struct jobq__db *db, const struct jobq__row *row,
+                                       void *buffer);
+/* It is missing, or has another size: notes that, and returns JOBQ_CORRUPT. */
+JOBQ__INTERNAL int jobq__store_payload_wrong(struct jobq__db *db, int64_t id, bool there);
 
 JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t last,
                                      int *changed);
@@ -288,11 +293,12 @@ JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, const struct jobq__ro
 JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed);
 JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int runs, int side,
                                        int *changed);
-/* Deletes a row, and what stands beside one. */
+/* Deletes a row, and what stands beside one, which must be there. */
 JOBQ__INTERNAL int jobq__store_drop(struct jobq__db *db, const struct jobq__row *was, int *changed);
 JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side);
-/* Frees the key of a job that ended, if it has one. */
-JOBQ__INTERNAL int jobq__store_key_drop(struct jobq__db *db, int64_t kind, int64_t id, int side);
+/* Frees the key of a job that ended, if it has one: another may take it now, and whoever knows it
+ * still finds the job. */
+JOBQ__INTERNAL int jobq__store_key_free(struct jobq__db *db, int64_t kind, int64_t id, int side);
 
 enum jobq__extra { JOBQ__EXTRA_ERROR, JOBQ__EXTRA_RESULT, JOBQ__EXTRA_SAVED };
 /* data NULL: there is none any more. */
@@ -302,8 +308,9 @@ JOBQ__INTERNAL int jobq__store_extra(struct jobq__db *db, int64_t id, enum jobq_
 JOBQ__INTERNAL int jobq__store_unsave(struct jobq__db *db, int64_t id, int side);
 /* NULL in *data if nothing was saved; the caller frees it. */
 JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **data, size_t *size);
-/* The highest id that has one, or 0. */
+/* The highest id that has something beside its row, or a payload apart; or 0. */
 JOBQ__INTERNAL int jobq__store_extra_max(struct jobq__db *db, int64_t *id);
+JOBQ__INTERNAL int jobq__store_payload_max(struct jobq__db *db, int64_t *id);
 
 /* ---- Housekeeping ---- */
 

@@ -54,9 +54,10 @@ JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db) {
 
 /* JOBQ__TEXT_INFO */
 enum { JOBQ__INFO_ID, JOBQ__INFO_STATE, JOBQ__INFO_LANE, JOBQ__INFO_PRIORITY, JOBQ__INFO_ATTEMPT,
-       JOBQ__INFO_RUNS, JOBQ__INFO_CRASHES, JOBQ__INFO_CREATED, JOBQ__INFO_RUN_AT,
-       JOBQ__INFO_FINISHED, JOBQ__INFO_PAYLOAD, JOBQ__INFO_KIND, JOBQ__INFO_QUEUE, JOBQ__INFO_KEY,
-       JOBQ__INFO_ERROR, JOBQ__INFO_RESULT, JOBQ__INFO_PRUNE_AT, JOBQ__INFO_ORD, JOBQ__INFO_END };
+       JOBQ__INFO_RUNS, JOBQ__INFO_CRASHES, JOBQ__INFO_SIDE, JOBQ__INFO_CREATED,
+       JOBQ__INFO_RUN_AT, JOBQ__INFO_FINISHED, JOBQ__INFO_PAYLOAD, JOBQ__INFO_KIND,
+       JOBQ__INFO_QUEUE, JOBQ__INFO_KEY, JOBQ__INFO_ERROR, JOBQ__INFO_RESULT, JOBQ__INFO_PRUNE_AT,
+       JOBQ__INFO_ORD, JOBQ__INFO_END };
 
 #define JOBQ__NUMBER_IN(name, min, max, null) {name, min, max, JOBQ__HOLDS_NUMBER, null}
 #define JOBQ__TEXT_IN(name, min, max, null) {name, min, max, JOBQ__HOLDS_TEXT, null}
@@ -69,6 +70,7 @@ static const struct jobq__column jobq__store_info_list[] = {
     JOBQ__NUMBER_IN("attempt", 1, INT32_MAX, false),
     JOBQ__NUMBER_IN("runs", 0, INT32_MAX, false),
     JOBQ__NUMBER_IN("crashes", 0, INT32_MAX, false),
+    JOBQ__NUMBER_IN("side", 0, JOBQ__SIDE_ALL, false),
     JOBQ__NUMBER_IN("created_at", 0, JOBQ_NEVER, true),
     JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false),
     JOBQ__NUMBER_IN("finished_at", 0, JOBQ_NEVER, true),
@@ -83,7 +85,7 @@ static const struct jobq__column jobq__store_info_list[] = {
     JOBQ__NUMBER_IN("ord", INT32_MIN, INT32_MAX, false),
 };
 static const struct jobq__columns jobq__store_info_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_info_list, JOBQ__INFO_ID);
+    JOBQ__COLUMNS("jobq_row", jobq__store_info_list, JOBQ__INFO_ID);
 
 static void jobq__store_column_text(sqlite3_stmt *s, int column, char *to, size_t capacity) {
     const char *text = (const char *)sqlite3_column_text(s, column);
@@ -94,8 +96,9 @@ static void jobq__store_column_text(sqlite3_stmt *s, int column, char *to, size_
 static const char *jobq__store_info_wrong(const int64_t *at) {
     int64_t state = at[JOBQ__INFO_STATE];
     bool ended = jobq__state_terminal((int)state);
-    if ((state == JOBQ__WAITING) != (at[JOBQ__INFO_LANE] != JOBQ__NULL)) return "lane";
-    if (at[JOBQ__INFO_LANE] == JOBQ__LANE_SCHEDULED && at[JOBQ__INFO_ORD] != 0) return "ord";
+    bool waits = state == JOBQ__WAITING;
+    if (waits && at[JOBQ__INFO_LANE] == JOBQ__NULL) return "lane";
+    if (waits && at[JOBQ__INFO_LANE] == JOBQ__LANE_SCHEDULED && at[JOBQ__INFO_ORD]) return "ord";
     if (ended != (at[JOBQ__INFO_FINISHED] != JOBQ__NULL)) return "finished_at";
     if (ended != (at[JOBQ__INFO_PRUNE_AT] != JOBQ__NULL)) return "prune_at";
     return state == JOBQ__CLAIMED && at[JOBQ__INFO_RUNS] < 1 ? "runs" : NULL;
@@ -121,7 +124,7 @@ static int jobq__store_next_info(struct jobq__db *db, sqlite3_stmt *s, int64_t *
     }
     *row = false;
     jobq__db_reset(s);
-    return jobq__db_fault(db, "jobq_job", at[JOBQ__INFO_ID], wrong,
+    return jobq__db_fault(db, "jobq_row", at[JOBQ__INFO_ID], wrong,
                           "does not agree with the rest");
 }
 
@@ -132,12 +135,12 @@ static int64_t jobq__store_or(int64_t value, int64_t otherwise) {
 static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s,
                                   const int64_t *at, jobq_info *info) {
     int state = (int)at[JOBQ__INFO_STATE];
-    int64_t lane = at[JOBQ__INFO_LANE];
+    int64_t lane = state == JOBQ__WAITING ? at[JOBQ__INFO_LANE] : JOBQ__LANE_NONE;
     memset(info, 0, sizeof *info);
     info->id = at[JOBQ__INFO_ID];
     info->state = jobq__state_public(state, state == JOBQ__CLAIMED
                                                 && look->runs(look->ctx, info->id));
-    info->parked = lane != JOBQ__NULL && lane < 0;
+    info->parked = state == JOBQ__WAITING && lane < JOBQ__LANE_SCHEDULED;
     info->priority = (int)at[JOBQ__INFO_PRIORITY];
     info->attempt = (int)at[JOBQ__INFO_ATTEMPT];
     info->runs = (int)at[JOBQ__INFO_RUNS];
@@ -192,6 +195,12 @@ struct jobq__store_listing {
 enum { JOBQ__LIST_START, JOBQ__LIST_IDS, JOBQ__LIST_LIVE, JOBQ__LIST_CLAIMS,
        JOBQ__LIST_FINISHED, JOBQ__LIST_END };
 
+/* As it is stored, of one that has ended. */
+static int jobq__store_state(jobq_state state) {
+    return state == JOBQ_STATE_DONE ? JOBQ__DONE
+         : state == JOBQ_STATE_FAILED ? JOBQ__FAILED : JOBQ__CANCELLED;
+}
+
 static sqlite3_stmt *jobq__store_list_walk(struct jobq__store_listing *list) {
     static const enum jobq__sql walks[] = {
         [JOBQ__LIST_IDS] = JOBQ__SQL_INFO_AFTER,
@@ -203,7 +212,10 @@ static sqlite3_stmt *jobq__store_list_walk(struct jobq__store_listing *list) {
     if (!s) return NULL;
     sqlite3_bind_int64(s, 1, after[0]);
     sqlite3_bind_int64(s, 2, list->budget);
-    if (list->cursor->stage == JOBQ__LIST_FINISHED) sqlite3_bind_int64(s, 3, after[1]);
+    if (list->cursor->stage == JOBQ__LIST_FINISHED) {
+        sqlite3_bind_int64(s, 3, after[1]);
+        sqlite3_bind_int(s, 4, jobq__store_state(list->filter->state));
+    }
     if (list->cursor->stage == JOBQ__LIST_LIVE) {
         sqlite3_bind_int64(s, 3, after[1]);
         sqlite3_bind_int64(s, 4, after[2]);
@@ -227,7 +239,7 @@ static int jobq__store_list_move(struct jobq__store_listing *list, const int64_t
         *after = at[key[i]];
     }
     if (beyond) return JOBQ_OK;
-    return jobq__db_fault(list->look->db, "jobq_job", at[JOBQ__INFO_ID], "the row",
+    return jobq__db_fault(list->look->db, "jobq_row", at[JOBQ__INFO_ID], "the row",
                           "does not stand in order");
 }
 
@@ -327,36 +339,62 @@ JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_fi
     return rc;
 }
 
-static const struct jobq__column jobq__store_payload_list[] = {
+/* JOBQ__SQL_PAYLOAD, of a row that has the bytes, and of one that has their number. */
+static const struct jobq__column jobq__store_inline_list[] = {
     JOBQ__NUMBER_IN("id", 1, JOBQ__ID_MAX, false),
+    JOBQ__NUMBER_IN("payload", 1, JOBQ_PAYLOAD_MAX, true),
     {"payload", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true}};
-static const struct jobq__columns jobq__store_payload_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_payload_list, 0);
+static const struct jobq__columns jobq__store_inline_columns =
+    JOBQ__COLUMNS("jobq_row", jobq__store_inline_list, 0);
+
+static const struct jobq__column jobq__store_apart_list[] = {
+    JOBQ__NUMBER_IN("id", 1, JOBQ__ID_MAX, false),
+    JOBQ__NUMBER_IN("payload", 1, JOBQ_PAYLOAD_MAX, true),
+    {"data", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true}};
+static const struct jobq__columns jobq__store_apart_columns =
+    JOBQ__COLUMNS("jobq_payload", jobq__store_apart_list, 0);
 
 static const struct jobq__column jobq__store_result_list[] = {
     JOBQ__NUMBER_IN("job", 1, JOBQ__ID_MAX, false),
+    JOBQ__NUMBER_IN("payload", 1, JOBQ_PAYLOAD_MAX, true),
     {"result", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true}};
 static const struct jobq__columns jobq__store_result_columns =
     JOBQ__COLUMNS("jobq_extra", jobq__store_result_list, 0);
 
+/* Reads what s stands on; *size: of the blob, which is whole. */
+static int jobq__store_read_blob(struct jobq__db *db, sqlite3_stmt *s, bool result,
+                                 size_t *size) {
+    int64_t at[3];
+    const struct jobq__columns *what = &jobq__store_result_columns;
+    int rc = jobq__column_part(db, s, &jobq__store_inline_columns, 0, 2, at);
+    if (rc != JOBQ_OK) return rc;
+    if (!result)
+        what = at[1] == JOBQ__NULL ? &jobq__store_inline_columns : &jobq__store_apart_columns;
+    rc = jobq__column_part(db, s, what, 2, 3, at);
+    if (rc == JOBQ_OK && at[1] != JOBQ__NULL && at[1] != at[2]) {
+        jobq__db_reset(s);
+        rc = jobq__store_payload_wrong(db, at[0], at[2] != JOBQ__NULL);
+    }
+    *size = rc == JOBQ_OK ? (size_t)jobq__store_or(at[2], 0) : 0;
+    return rc;
+}
+
 JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, bool result,
                                     void *buffer, size_t capacity, size_t *size) {
     sqlite3_stmt *s = jobq__db_get(look->db, result ? JOBQ__SQL_RESULT : JOBQ__SQL_PAYLOAD);
-    const struct jobq__columns *what = result ? &jobq__store_result_columns
-                                              : &jobq__store_payload_columns;
     const void *blob;
-    int64_t at[2];
     bool row;
     int rc;
     *size = 0;
     if (s) sqlite3_bind_int64(s, 1, id);
-    rc = jobq__column_next(look->db, s, what, at, &row);
+    rc = jobq__db_next(look->db, s, &row);
     if (rc != JOBQ_OK) return rc;
     if (!row) return JOBQ_NOT_FOUND;
-    blob = sqlite3_column_blob(s, 1);
+    rc = jobq__store_read_blob(look->db, s, result, size);
+    if (rc != JOBQ_OK) return rc;
+    blob = sqlite3_column_blob(s, 2);
     rc = jobq__db_read(look->db, s);
     if (rc != JOBQ_OK) return rc;
-    *size = (size_t)jobq__store_or(at[1], 0);
     if (blob && capacity) memcpy(buffer, blob, JOBQ__MIN(capacity, *size));
     jobq__db_reset(s);
     return JOBQ_OK;
@@ -369,11 +407,12 @@ static const struct jobq__column jobq__store_counted_list[] = {
     JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false),
     JOBQ__NUMBER_IN("ord", INT32_MIN, INT32_MAX, false)};
 static const struct jobq__columns jobq__store_counted_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_counted_list, 0);
+    JOBQ__COLUMNS("jobq_row", jobq__store_counted_list, 0);
 
 /* at: the columns of JOBQ__SQL_COUNT. */
 static const char *jobq__store_count_wrong(const int64_t *at) {
-    if ((at[1] == JOBQ__WAITING) != (at[2] != JOBQ__NULL)) return "lane";
+    if (at[1] != JOBQ__WAITING) return NULL;
+    if (at[2] == JOBQ__NULL) return "lane";
     return at[2] == JOBQ__LANE_SCHEDULED && at[4] != 0 ? "ord" : NULL;
 }
 
@@ -404,10 +443,10 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
            && row) {
         const char *wrong = jobq__store_count_wrong(at);
         if (wrong)
-            rc = jobq__db_fault(look->db, "jobq_job", at[0], wrong,
+            rc = jobq__db_fault(look->db, "jobq_row", at[0], wrong,
                                 "does not agree with the rest");
         else if (at[0] <= *after)
-            rc = jobq__db_fault(look->db, "jobq_job", at[0], "the row", "does not stand in order");
+            rc = jobq__db_fault(look->db, "jobq_row", at[0], "the row", "does not stand in order");
         else if (at[1] == JOBQ__CLAIMED)
             rc = jobq__store_claimed_by(look->db, s, at[0]);
         if (rc != JOBQ_OK) break;

@@ -19,7 +19,9 @@ static void jobq__store_bind_row(sqlite3_stmt *s, int at, const struct jobq__row
     if (row->created_at_ms == row->run_at_ms) sqlite3_bind_null(s, at + 10);
     else sqlite3_bind_int64(s, at + 10, row->created_at_ms);
     sqlite3_bind_int(s, at + 11, row->side);
-    if (row->size)
+    if (row->side & JOBQ__SIDE_PAYLOAD)
+        sqlite3_bind_int64(s, at + 12, (int64_t)row->size);
+    else if (row->size)
         sqlite3_bind_blob64(s, at + 12, row->payload, row->size, SQLITE_STATIC);
     else
         sqlite3_bind_null(s, at + 12);
@@ -55,52 +57,69 @@ static const struct jobq__column jobq__store_row_list[] = {
     JOBQ__NUMBER("runs", 0, INT32_MAX),
     {"created_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true},
     JOBQ__NUMBER("side", 0, JOBQ__SIDE_ALL),
-    {"payload", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, true},
+    {"payload", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_SIZE, true}, /* or the size of what is apart */
     JOBQ__NUMBER("queue", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX),
     JOBQ__NUMBER("attempt", 1, INT32_MAX),
     JOBQ__NUMBER("crashes", 0, INT32_MAX),
     JOBQ__NUMBER("delay_ms", 0, JOBQ_NEVER),
 };
 static const struct jobq__columns jobq__store_row_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_row_list, JOBQ__AT_ID);
+    JOBQ__COLUMNS("jobq_row", jobq__store_row_list, JOBQ__AT_ID);
 
 static const struct jobq__column jobq__store_max_list[] = {JOBQ__NUMBER("id", 0, JOBQ__ID_MAX)};
 static const struct jobq__columns jobq__store_max_columns =
-    JOBQ__COLUMNS("jobq_claims or jobq_job", jobq__store_max_list, -1);
+    JOBQ__COLUMNS("jobq_claims or jobq_row", jobq__store_max_list, -1);
 
 /* In a file of UTF-16 a byte that is no UTF-8 comes back as up to three. */
 #define JOBQ__TEXT_UP_TO(name, max, null) {name, 1, 3 * (max), JOBQ__HOLDS_TEXT, null}
 
+/* One more than the last id that there can be: no name is left. NULL: the row is missing. */
+#define JOBQ__NEXT_NAME_IN(null) \
+    {"next_name", JOBQ__LANE_SUSPECT + 1, INT64_C(1) + JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, null}
+
+/* JOBQ__SQL_NAME_ID */
+enum { JOBQ__FOUND_EXACT, JOBQ__FOUND_ANY, JOBQ__FOUND_NEXT, JOBQ__FOUND_TEXT, JOBQ__FOUND_END };
 static const struct jobq__column jobq__store_found_list[] = {
     {"id", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true},
+    {"id", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true},
+    JOBQ__NEXT_NAME_IN(true),
     JOBQ__TEXT_UP_TO("name", JOBQ_NAME_MAX, false)};
 static const struct jobq__columns jobq__store_found_columns =
-    JOBQ__COLUMNS("jobq_name", jobq__store_found_list, 0);
+    JOBQ__COLUMNS("jobq_name", jobq__store_found_list, -1);
 
-static const struct jobq__column jobq__store_names_list[] = {
-    JOBQ__NUMBER("count", 0, INT64_MAX),
-    {"id", JOBQ__LANE_SUSPECT, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true}};
+static const struct jobq__column jobq__store_names_list[] = {JOBQ__NUMBER("count", 0, INT64_MAX)};
 static const struct jobq__columns jobq__store_names_columns =
-    JOBQ__COLUMNS("jobq_name", jobq__store_names_list, 1);
+    JOBQ__COLUMNS("jobq_name", jobq__store_names_list, -1);
 
-static const struct jobq__column jobq__store_used_list[] = {JOBQ__NUMBER("1", 1, 1)};
-static const struct jobq__columns jobq__store_used_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_used_list, -1);
+static const struct jobq__column jobq__store_next_name_list[] = {
+    JOBQ__NEXT_NAME_IN(false)};
+static const struct jobq__columns jobq__store_next_name_columns =
+    JOBQ__COLUMNS("jobq_claims", jobq__store_next_name_list, -1);
 
 static const struct jobq__column jobq__store_name_list[] = {
     JOBQ__NUMBER("id", 1, JOBQ__NAME_ID_MAX),
+    JOBQ__NUMBER("what", JOBQ__NAME_ANY, JOBQ__NAME_LANE),
     JOBQ__TEXT_UP_TO("name", JOBQ_NAME_MAX, false)};
 static const struct jobq__columns jobq__store_name_columns =
     JOBQ__COLUMNS("jobq_name", jobq__store_name_list, 0);
 
-/* The job that has a key has not ended. */
+static const struct jobq__column jobq__store_payload_list[] = {
+    {"data", 1, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_BLOB, false}};
+static const struct jobq__columns jobq__store_payload_columns =
+    JOBQ__COLUMNS("jobq_payload", jobq__store_payload_list, -1);
+
+/* The job that holds a key has not ended. */
 static const struct jobq__column jobq__store_key_list[] = {
     JOBQ__NUMBER("job", 1, JOBQ__ID_MAX),
     {"state of that job", JOBQ__WAITING, JOBQ__CLAIMED, JOBQ__HOLDS_NUMBER, true},
     {"side of that job", JOBQ__SIDE_KEY, JOBQ__SIDE_ALL, JOBQ__HOLDS_NUMBER, true},
     {"key of that job", 0, 1, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_key_columns =
-    JOBQ__COLUMNS("jobq_unique", jobq__store_key_list, 0);
+    JOBQ__COLUMNS("jobq_key", jobq__store_key_list, 0);
+
+static const struct jobq__column jobq__store_holder_list[] = {JOBQ__NUMBER("job", 1, JOBQ__ID_MAX)};
+static const struct jobq__columns jobq__store_holder_columns =
+    JOBQ__COLUMNS("jobq_key", jobq__store_holder_list, 0);
 
 static const struct jobq__column jobq__store_own_key_list[] = {
     JOBQ__NUMBER("job", 1, JOBQ__ID_MAX),
@@ -110,22 +129,27 @@ static const struct jobq__columns jobq__store_own_key_columns =
 
 static const struct jobq__column jobq__store_id_list[] = {JOBQ__ID};
 static const struct jobq__columns jobq__store_id_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_id_list, 0);
+    JOBQ__COLUMNS("jobq_row", jobq__store_id_list, 0);
 
 static const struct jobq__column jobq__store_due_list[] = {
     {"run_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_due_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_due_list, -1);
+    JOBQ__COLUMNS("jobq_row", jobq__store_due_list, -1);
 
 static const struct jobq__column jobq__store_lane_list[] = {
     {"lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_lane_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_lane_list, -1);
+    JOBQ__COLUMNS("jobq_row", jobq__store_lane_list, -1);
 
 static const struct jobq__column jobq__store_claims_list[] = {
     JOBQ__NUMBER("one", 1, 1),
     {"ids", 0, JOBQ__CLAIMS_MAX * JOBQ__PACK_MAX, JOBQ__HOLDS_BLOB, true},
-    JOBQ__NUMBER("last_id", 0, JOBQ__ID_MAX)};
+    JOBQ__NUMBER("last_id", 0, JOBQ__ID_MAX),
+    {"open", 0, JOBQ__OPEN_MAX * JOBQ__PACK_MAX, JOBQ__HOLDS_BLOB, true},
+    JOBQ__NUMBER("counted", 0, JOBQ__ID_MAX),
+    JOBQ__NUMBER("offset_ms", 0, JOBQ_NEVER),
+    JOBQ__NUMBER("wall_at", 0, JOBQ_NEVER),
+    JOBQ__NEXT_NAME_IN(false)};
 static const struct jobq__columns jobq__store_claims_columns =
     JOBQ__COLUMNS("jobq_claims", jobq__store_claims_list, -1);
 
@@ -134,21 +158,24 @@ static const struct jobq__column jobq__store_saved_list[] = {
 static const struct jobq__columns jobq__store_saved_columns =
     JOBQ__COLUMNS("jobq_extra", jobq__store_saved_list, -1);
 
-static const struct jobq__column jobq__store_extra_list[] = {
+static const struct jobq__column jobq__store_beside_list[] = {
     {"job", 1, JOBQ__ID_MAX, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_extra_columns =
-    JOBQ__COLUMNS("jobq_extra", jobq__store_extra_list, -1);
+    JOBQ__COLUMNS("jobq_extra", jobq__store_beside_list, -1);
+static const struct jobq__columns jobq__store_payloads_columns =
+    JOBQ__COLUMNS("jobq_payload", jobq__store_beside_list, -1);
 
 static const struct jobq__column jobq__store_prune_list[] = {
     JOBQ__ID, JOBQ__NUMBER("side", 0, JOBQ__SIDE_ALL),
-    JOBQ__NUMBER("state", JOBQ__DONE, JOBQ__CANCELLED), JOBQ__NUMBER("prune_at", 0, JOBQ_NEVER)};
+    JOBQ__NUMBER("state", JOBQ__DONE, JOBQ__CANCELLED), JOBQ__NUMBER("prune_at", 0, JOBQ_NEVER),
+    JOBQ__NUMBER("kind", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX)};
 static const struct jobq__columns jobq__store_prune_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_prune_list, 0);
+    JOBQ__COLUMNS("jobq_row", jobq__store_prune_list, 0);
 
 static const struct jobq__column jobq__store_prune_at_list[] = {
     {"prune_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true}};
 static const struct jobq__columns jobq__store_prune_at_columns =
-    JOBQ__COLUMNS("jobq_job", jobq__store_prune_at_list, -1);
+    JOBQ__COLUMNS("jobq_row", jobq__store_prune_at_list, -1);
 
 /* Steps and reports the rows changed. */
 static int jobq__store_change(struct jobq__db *db, sqlite3_stmt *s, int *changed) {
@@ -158,12 +185,21 @@ static int jobq__store_change(struct jobq__db *db, sqlite3_stmt *s, int *changed
     return rc;
 }
 
+/* The one row of a table that stands beside a job whose side says so. */
+static int jobq__store_change_beside(struct jobq__db *db, sqlite3_stmt *s, const char *table,
+                                     int64_t id) {
+    int changed, rc = jobq__store_change(db, s, &changed);
+    if (rc == JOBQ_OK && changed != 1)
+        rc = jobq__db_fault(db, table, id, "the row", "is missing");
+    return rc;
+}
+
 /* For a row that was read in this transaction: if it cannot be found again, then an index points
  * to where it is not, and whoever goes on would meet it again and again. */
 static int jobq__store_change_row(struct jobq__db *db, sqlite3_stmt *s, int64_t id) {
     int changed, rc = jobq__store_change(db, s, &changed);
     if (rc == JOBQ_OK && changed != 1)
-        rc = jobq__db_fault(db, "jobq_job", id, "the row", "is not where an index says");
+        rc = jobq__db_fault(db, "jobq_row", id, "the row", "is not where an index says");
     return rc;
 }
 
@@ -235,22 +271,37 @@ static int jobq__store_pick(struct jobq__db *db, sqlite3_stmt *s,
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, const char *name, int64_t *id) {
-    sqlite3_stmt *s = jobq__store_bind_text(db, jobq__db_get(db, JOBQ__SQL_NAME_ID), 1, name, -1);
-    int64_t values[JOBQ__COUNT(jobq__store_found_list)];
+JOBQ__INTERNAL int jobq__store_name_find(struct jobq__db *db, int *what, const char *name,
+                                         int64_t *id) {
+    sqlite3_stmt *s = jobq__store_bind_text(db, jobq__db_get(db, JOBQ__SQL_NAME_ID), 2, name, -1);
+    int64_t values[JOBQ__FOUND_END], found;
     bool row, same;
-    int rc = jobq__column_next(db, s, &jobq__store_found_columns, values, &row);
+    int rc;
     *id = 0;
+    if (s) sqlite3_bind_int(s, 1, *what);
+    rc = jobq__column_next(db, s, &jobq__store_found_columns, values, &row);
     if (rc != JOBQ_OK || !row) return rc;
-    same = strcmp((const char *)sqlite3_column_text(s, 1), name) == 0;
+    same = strcmp((const char *)sqlite3_column_text(s, JOBQ__FOUND_TEXT), name) == 0;
     jobq__db_reset(s);
-    if (values[0] != JOBQ__NULL) *id = values[0];
-    if (same) return JOBQ_OK;
-    db->sqlite_code = SQLITE_OK; /* it is not the disk */
-    return JOBQ_BAD_NAME;
+    if (!same) {
+        db->sqlite_code = SQLITE_OK; /* it is not the disk */
+        return JOBQ_BAD_NAME;
+    }
+    found = values[JOBQ__FOUND_EXACT];
+    if (found == JOBQ__NULL) {
+        found = values[JOBQ__FOUND_ANY];
+        if (found == JOBQ__NULL) return JOBQ_OK;
+        *what = JOBQ__NAME_ANY;
+    }
+    /* Or a new name would get it, too. */
+    if (found >= values[JOBQ__FOUND_NEXT])
+        return jobq__db_fault(db, "jobq_name", found, "id", "was never given");
+    *id = found;
+    return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *text, bool *lost) {
+JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, int *what, char *text,
+                                         bool *lost) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_TEXT);
     int64_t values[JOBQ__COUNT(jobq__store_name_list)];
     bool row;
@@ -258,12 +309,14 @@ JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, char *
     if (s) sqlite3_bind_int64(s, 1, id);
     rc = jobq__column_next(db, s, &jobq__store_name_columns, values, &row);
     *lost = !row;
+    *what = JOBQ__NAME_ANY;
     if (rc != JOBQ_OK) return rc;
     if (!row) {
         sqlite3_snprintf(JOBQ_NAME_MAX + 1, text, "lost:%lld", (long long)id);
         return JOBQ_OK;
     }
-    jobq__err_copy_text(text, JOBQ_NAME_MAX + 1, (const char *)sqlite3_column_text(s, 1));
+    *what = (int)values[1];
+    jobq__err_copy_text(text, JOBQ_NAME_MAX + 1, (const char *)sqlite3_column_text(s, 2));
     jobq__db_reset(s);
     return JOBQ_OK;
 }
@@ -275,14 +328,21 @@ static bool jobq__store_in_the_way(const struct jobq__db *db, int rc) {
         && db->sqlite_code != SQLITE_CONSTRAINT_COMMITHOOK;
 }
 
-JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, const char *name) {
-    sqlite3_stmt *s = jobq__store_bind_text(db, jobq__db_get(db, JOBQ__SQL_NAME_ADD), 2, name, -1);
+JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, int what,
+                                        const char *name) {
+    sqlite3_stmt *s = jobq__store_bind_text(db, jobq__db_get(db, JOBQ__SQL_NAME_ADD), 3, name, -1);
     int rc;
-    if (s) sqlite3_bind_int64(s, 1, id);
+    if (s) {
+        sqlite3_bind_int64(s, 1, id);
+        sqlite3_bind_int(s, 2, what);
+    }
     rc = jobq__db_step(db, s);
     if (jobq__store_in_the_way(db, rc))
         rc = jobq__db_fault(db, "jobq_name", id, "id or name", "is another row's, too");
-    return rc;
+    if (rc != JOBQ_OK) return rc;
+    s = jobq__db_get(db, JOBQ__SQL_NAME_GIVEN);
+    if (s) sqlite3_bind_int64(s, 1, id);
+    return jobq__store_change_beside(db, s, "jobq_claims", 1);
 }
 
 /* The id that such a name is made of, or 0. */
@@ -296,57 +356,39 @@ static int64_t jobq__store_lost_id(const char *name) {
     return !*digit && id > JOBQ__LANE_SUSPECT && id <= JOBQ__NAME_ID_MAX ? id : 0;
 }
 
-/* *id: which one a new name gets because jobs have it, and nothing else is called so; or 0. */
-static int jobq__store_name_of_lost(struct jobq__db *db, const char *name, int64_t *id) {
+/* *id: which one a new name gets that is called as an id which was given, and has no name; or 0.
+ * For all that jobs know it is theirs. */
+static int jobq__store_name_of_lost(struct jobq__db *db, const char *name, int64_t next,
+                                    int64_t *id) {
     char text[JOBQ_NAME_MAX + 1];
-    int64_t lost = jobq__store_lost_id(name), used = 0;
+    int64_t lost = jobq__store_lost_id(name);
     bool unnamed = false;
-    int rc = lost ? jobq__store_name_text(db, lost, text, &unnamed) : JOBQ_OK;
-    if (rc == JOBQ_OK && unnamed) {
-        sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NAME_USED);
-        if (s) sqlite3_bind_int64(s, 1, lost);
-        rc = jobq__store_pick(db, s, &jobq__store_used_columns, 0, &used);
-    }
-    *id = used ? lost : 0;
+    int what, rc = JOBQ_OK;
+    if (lost && lost < next) rc = jobq__store_name_text(db, lost, &what, text, &unnamed);
+    *id = unnamed ? lost : 0;
     return rc;
 }
 
-/* The highest id that jobs may have without a name. In a file of 0.1.0 all jobs are asked, once,
- * and the answer is kept: since then nothing is lost. What costs nothing to see is always seen. */
-static int jobq__store_lost_max(struct jobq__db *db, int64_t *id) {
-    static const char ask[] =
-        "SELECT max(value,"
-        " coalesce((SELECT max(lane) FROM jobq_job WHERE lane IS NOT NULL), 0),"
-        " -coalesce((SELECT min(lane) FROM jobq_job WHERE lane IS NOT NULL), 0))"
-        " FROM jobq_meta WHERE key = 'lost'";
-    int rc = jobq__db_number(db, ask, -1, id);
-    if (rc == JOBQ_OK && *id < 0)
-        rc = jobq__db_exec(db, "INSERT OR REPLACE INTO jobq_meta SELECT 'lost',"
-                           " coalesce(max(max(kind), max(queue)), 0) FROM jobq_job");
-    if (rc == JOBQ_OK && *id < 0) rc = jobq__db_number(db, ask, -1, id);
-    if (rc == JOBQ_OK && (*id < 0 || *id > JOBQ__NAME_ID_MAX))
-        rc = jobq__db_fault(db, "jobq_meta or jobq_job", 0, "lost or lane", "is no name's id");
-    return rc;
-}
-
-JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, int64_t *id) {
-    int64_t values[JOBQ__COUNT(jobq__store_names_list)], lost_max = 0;
-    bool row;
-    int rc = jobq__column_one(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT),
-                              &jobq__store_names_columns, values, &row);
-    if (rc != JOBQ_OK) return rc;
-    if (values[0] > JOBQ_NAMES_MAX) {
+JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, int *what, const char *name,
+                                        int64_t *id) {
+    int64_t count = 0, next = 0;
+    int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NAME_COUNT),
+                              &jobq__store_names_columns, 0, &count);
+    if (rc == JOBQ_OK && count > JOBQ_NAMES_MAX) {
         db->sqlite_code = SQLITE_OK; /* it is not the disk */
         return JOBQ_FULL;
     }
-    rc = jobq__store_name_of_lost(db, name, id);
-    if (rc == JOBQ_OK && !*id) {
-        rc = jobq__store_lost_max(db, &lost_max);
-        *id = JOBQ__MAX(JOBQ__MAX(values[1], lost_max), JOBQ__LANE_SUSPECT) + 1;
-    }
+    if (rc == JOBQ_OK)
+        rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NAME_NEXT),
+                              &jobq__store_next_name_columns, 0, &next);
+    if (rc == JOBQ_OK && !next)
+        rc = jobq__db_fault(db, "jobq_claims", 1, "the row", "is missing");
+    if (rc == JOBQ_OK) rc = jobq__store_name_of_lost(db, name, next, id);
+    if (rc == JOBQ_OK && *id) *what = JOBQ__NAME_ANY;
+    else *id = next;
     if (rc == JOBQ_OK && *id > JOBQ__NAME_ID_MAX)
-        rc = jobq__db_fault(db, "jobq_name", *id, "id", "leaves no room for a new name");
-    return rc == JOBQ_OK ? jobq__store_name_put(db, *id, name) : rc;
+        rc = jobq__db_fault(db, "jobq_claims", 1, "next_name", "leaves no room for a new name");
+    return rc == JOBQ_OK ? jobq__store_name_put(db, *id, *what, name) : rc;
 }
 
 /* ---- Enqueue ---- */
@@ -354,6 +396,22 @@ JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, const char *name, i
 JOBQ__INTERNAL int jobq__store_max_id(struct jobq__db *db, int64_t *id) {
     return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_MAX_ID), &jobq__store_max_columns, 0,
                             id);
+}
+
+JOBQ__INTERNAL bool jobq__store_apart(struct jobq__db *db, size_t size) {
+    enum { LEAST = 512 / 4 }; /* no page is smaller */
+    if (size <= LEAST) return false;
+    if (!db->apart) db->apart = jobq__store_page_size(db) / 4;
+    return (int64_t)size > JOBQ__MAX(db->apart, LEAST);
+}
+
+static int jobq__store_insert_payload(struct jobq__db *db, const struct jobq__row *row) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_PAYLOAD_ADD);
+    if (s) {
+        sqlite3_bind_int64(s, 1, row->id);
+        sqlite3_bind_blob64(s, 2, row->payload, row->size, SQLITE_STATIC);
+    }
+    return jobq__db_step(db, s);
 }
 
 JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__row *rows,
@@ -364,9 +422,13 @@ JOBQ__INTERNAL int jobq__store_insert(struct jobq__db *db, const struct jobq__ro
     while (done < count && rc == JOBQ_OK) {
         size_t part = count - done >= JOBQ__INSERT_ROWS ? JOBQ__INSERT_ROWS : 1;
         sqlite3_stmt *s = jobq__db_get(db, part > 1 ? JOBQ__SQL_INSERT_MANY : JOBQ__SQL_INSERT);
-        for (i = 0; s && i < part; i++)
-            jobq__store_bind_row(s, (int)i * JOBQ__ROW_PARAMETERS, &rows[done + i]);
-        rc = jobq__db_step(db, s);
+        for (i = 0; s && i < part && rc == JOBQ_OK; i++) {
+            const struct jobq__row *row = &rows[done + i];
+            jobq__store_bind_row(s, (int)i * JOBQ__ROW_PARAMETERS, row);
+            /* Before its row, which never stands without. */
+            if (row->side & JOBQ__SIDE_PAYLOAD) rc = jobq__store_insert_payload(db, row);
+        }
+        if (rc == JOBQ_OK) rc = jobq__db_step(db, s);
         done += part;
     }
     *taken = jobq__store_in_the_way(db, rc);
@@ -385,17 +447,17 @@ JOBQ__INTERNAL int jobq__store_key_find(struct jobq__db *db, int64_t kind, const
                                         int64_t *id, bool *stored) {
     int64_t values[JOBQ__COUNT(jobq__store_key_list)];
     bool row;
-    int rc = jobq__column_one(db, jobq__store_bind_key(db, JOBQ__SQL_UNIQUE_FIND, kind, key),
+    int rc = jobq__column_one(db, jobq__store_bind_key(db, JOBQ__SQL_KEY_FIND, kind, key),
                               &jobq__store_key_columns, values, &row);
     *id = row ? values[0] : 0;
     *stored = row && values[1] != JOBQ__NULL;
     if (!*stored || values[3] == 1) return rc;
-    return jobq__db_fault(db, "jobq_unique", *id, "key", "is not that of this job");
+    return jobq__db_fault(db, "jobq_key", *id, "key", "is not that of this job");
 }
 
 JOBQ__INTERNAL int jobq__store_key_add(struct jobq__db *db, int64_t kind, const char *key,
                                        int64_t id, bool *taken) {
-    sqlite3_stmt *s = jobq__store_bind_key(db, JOBQ__SQL_UNIQUE_ADD, kind, key);
+    sqlite3_stmt *s = jobq__store_bind_key(db, JOBQ__SQL_KEY_ADD, kind, key);
     int rc;
     if (s) sqlite3_bind_int64(s, 3, id);
     rc = jobq__db_step(db, s);
@@ -431,15 +493,18 @@ JOBQ__INTERNAL int jobq__store_key_text(struct jobq__db *db, int64_t id, char *t
 
 JOBQ__INTERNAL int jobq__store_key_holder(struct jobq__db *db, int64_t kind, int64_t id,
                                           int64_t *holder) {
-    return jobq__store_pick(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_HOLDER, kind, id),
-                            &jobq__store_key_columns, 0, holder);
+    return jobq__store_pick(db, jobq__store_bind_ids(db, JOBQ__SQL_KEY_HOLDER, kind, id),
+                            &jobq__store_holder_columns, 0, holder);
 }
 
 JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int64_t id,
                                          bool *taken) {
-    int rc = jobq__db_step(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_AGAIN, kind, id));
-    *taken = jobq__store_in_the_way(db, rc);
-    return rc;
+    int64_t holder;
+    int rc = jobq__store_key_holder(db, kind, id, &holder);
+    *taken = rc == JOBQ_OK && holder;
+    if (rc != JOBQ_OK || *taken) return rc;
+    return jobq__store_change_beside(db, jobq__store_bind_ids(db, JOBQ__SQL_KEY_AGAIN, kind, id),
+                                     "jobq_key", id);
 }
 
 /* ---- Claim ---- */
@@ -470,7 +535,7 @@ JOBQ__INTERNAL sqlite3_stmt *jobq__store_by_id(struct jobq__db *db, int64_t id) 
  * such a row would find it there for ever. */
 static const char *jobq__store_row_wrong(const struct jobq__row *row, int64_t walk_lane) {
     bool waits = row->state == JOBQ__WAITING;
-    if (waits != (row->lane != JOBQ__LANE_NONE)) return "lane";
+    if (waits && row->lane == JOBQ__LANE_NONE) return "lane";
     if (waits && row->lane < JOBQ__LANE_SCHEDULED && row->lane != -row->kind) return "lane";
     if (walk_lane != JOBQ__NULL && row->lane != walk_lane) return "lane";
     if (waits ? row->runs == INT32_MAX : row->state == JOBQ__CLAIMED && row->runs < 1)
@@ -483,7 +548,8 @@ static int jobq__store_read_row(struct jobq__db *db, sqlite3_stmt *s, int64_t *a
     const struct jobq__columns *what = &jobq__store_row_columns;
     int rc = jobq__column_part(db, s, what, 0, JOBQ__AT_QUEUE, at);
     if (rc != JOBQ_OK) return rc;
-    if (at[JOBQ__AT_LANE] > JOBQ__LANE_SUSPECT) at[JOBQ__AT_QUEUE] = at[JOBQ__AT_LANE];
+    if (at[JOBQ__AT_LANE] > JOBQ__LANE_SUSPECT && at[JOBQ__AT_STATE] == JOBQ__WAITING)
+        at[JOBQ__AT_QUEUE] = at[JOBQ__AT_LANE];
     else rc = jobq__column_part(db, s, what, JOBQ__AT_QUEUE, JOBQ__AT_ATTEMPT, at);
     at[JOBQ__AT_ATTEMPT] = 1;
     at[JOBQ__AT_CRASHES] = at[JOBQ__AT_DELAY] = 0;
@@ -491,10 +557,11 @@ static int jobq__store_read_row(struct jobq__db *db, sqlite3_stmt *s, int64_t *a
     return jobq__column_part(db, s, what, JOBQ__AT_ATTEMPT, JOBQ__AT_END, at);
 }
 
-static void jobq__store_fill_row(struct jobq__row *row, const int64_t *at, sqlite3_stmt *s) {
+static void jobq__store_fill_row(struct jobq__row *row, const int64_t *at) {
     row->id = at[JOBQ__AT_ID];
     row->state = (int)at[JOBQ__AT_STATE];
-    row->lane = at[JOBQ__AT_LANE] == JOBQ__NULL ? JOBQ__LANE_NONE : (int32_t)at[JOBQ__AT_LANE];
+    row->lane = row->state == JOBQ__WAITING && at[JOBQ__AT_LANE] != JOBQ__NULL
+              ? (int32_t)at[JOBQ__AT_LANE] : JOBQ__LANE_NONE;
     row->run_at_ms = at[JOBQ__AT_RUN_AT];
     row->kind = (int32_t)at[JOBQ__AT_KIND];
     row->queue = (int32_t)at[JOBQ__AT_QUEUE];
@@ -507,7 +574,23 @@ static void jobq__store_fill_row(struct jobq__row *row, const int64_t *at, sqlit
                                                             : at[JOBQ__AT_CREATED];
     row->side = (int)at[JOBQ__AT_SIDE];
     row->size = at[JOBQ__AT_PAYLOAD] == JOBQ__NULL ? 0 : (size_t)at[JOBQ__AT_PAYLOAD];
-    row->payload = row->size ? sqlite3_column_blob(s, JOBQ__AT_PAYLOAD) : NULL;
+    row->payload = NULL;
+}
+
+/* The bytes, or their number. *wrong: it is not as the side says. */
+static int jobq__store_fill_payload(struct jobq__db *db, sqlite3_stmt *s, struct jobq__row *row,
+                                    const char **wrong) {
+    bool apart = (row->side & JOBQ__SIDE_PAYLOAD) != 0;
+    if (!row->size && !apart) return JOBQ_OK;
+    if (!row->size || apart != (sqlite3_column_type(s, JOBQ__AT_PAYLOAD) == SQLITE_INTEGER)) {
+        *wrong = "payload";
+        return JOBQ_OK;
+    }
+    if (apart) return JOBQ_OK;
+    row->payload = sqlite3_column_blob(s, JOBQ__AT_PAYLOAD);
+    if (row->payload) return JOBQ_OK;
+    db->sqlite_code = SQLITE_NOMEM;
+    return JOBQ_NO_MEMORY;
 }
 
 JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, sqlite3_stmt *s, struct jobq__row *row,
@@ -520,13 +603,13 @@ JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, sqlite3_stmt *s, struct
     if (!*more) return rc;
     rc = jobq__store_read_row(db, s, at);
     if (rc == JOBQ_OK) {
-        jobq__store_fill_row(row, at, s);
+        jobq__store_fill_row(row, at);
         wrong = jobq__store_row_wrong(row, db->walk_lane);
-        if (!wrong && (row->payload || !row->size)) return rc;
+        if (!wrong) rc = jobq__store_fill_payload(db, s, row, &wrong);
+        if (!wrong && rc == JOBQ_OK) return rc;
         sqlite3_reset(s);
-        db->sqlite_code = SQLITE_NOMEM;
-        rc = wrong ? jobq__db_fault(db, "jobq_job", row->id, wrong, "does not agree with the rest")
-                   : JOBQ_NO_MEMORY;
+        if (wrong)
+            rc = jobq__db_fault(db, "jobq_row", row->id, wrong, "does not agree with the rest");
     }
     *more = false;
     return rc;
@@ -546,6 +629,33 @@ JOBQ__INTERNAL int jobq__store_row(struct jobq__db *db, int64_t id, struct jobq_
     row->payload = NULL;
     jobq__db_reset(s);
     return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__store_payload_wrong(struct jobq__db *db, int64_t id, bool there) {
+    return jobq__db_fault(db, "jobq_payload", id, there ? "data" : "the row",
+                          there ? "is not as long as its job says" : "is missing");
+}
+
+JOBQ__INTERNAL int jobq__store_payload(struct jobq__db *db, const struct jobq__row *row,
+                                       void *buffer) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_PAYLOAD_GET);
+    const void *data;
+    int64_t size = 0;
+    bool found;
+    int rc;
+    jobq__assert(row->side & JOBQ__SIDE_PAYLOAD);
+    if (s) sqlite3_bind_int64(s, 1, row->id);
+    rc = jobq__column_next(db, s, &jobq__store_payload_columns, &size, &found);
+    if (rc != JOBQ_OK) return rc;
+    if (!found || size != (int64_t)row->size) {
+        jobq__db_reset(s);
+        return jobq__store_payload_wrong(db, row->id, found);
+    }
+    data = sqlite3_column_blob(s, 0);
+    if (data) memcpy(buffer, data, row->size);
+    else db->sqlite_code = SQLITE_NOMEM;
+    jobq__db_reset(s);
+    return data ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
 JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t last,
@@ -589,7 +699,7 @@ JOBQ__INTERNAL int jobq__store_all_due(struct jobq__db *db) {
     int rc = jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NEVER_DUE), &jobq__store_id_columns, 0,
                               &id);
     if (rc != JOBQ_OK || !id) return rc;
-    return jobq__db_fault(db, "jobq_job", id, "ord", "does not agree with the rest");
+    return jobq__db_fault(db, "jobq_row", id, "ord", "does not agree with the rest");
 }
 
 JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int64_t *next) {
@@ -598,7 +708,7 @@ JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int
     if (s) sqlite3_bind_int64(s, 1, lane);
     rc = jobq__store_pick(db, s, &jobq__store_lane_columns, 0, next);
     if (rc == JOBQ_OK && *next && *next <= lane)
-        rc = jobq__db_fault(db, "jobq_job", 0, "the index jobq_live", "is out of order");
+        rc = jobq__db_fault(db, "jobq_row", 0, "the index jobq_live", "is out of order");
     return rc;
 }
 
@@ -663,7 +773,7 @@ JOBQ__INTERNAL int jobq__store_claims_have(struct jobq__db *db, int64_t id) {
 }
 
 JOBQ__INTERNAL int jobq__store_nobodys(struct jobq__db *db, int64_t id) {
-    return jobq__db_fault(db, "jobq_job", id, "state", "is that of a claimed job, which jobq_claims"
+    return jobq__db_fault(db, "jobq_row", id, "state", "is that of a claimed job, which jobq_claims"
                           " does not name");
 }
 
@@ -721,20 +831,28 @@ JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int runs
     return jobq__store_change(db, s, changed);
 }
 
-JOBQ__INTERNAL int jobq__store_key_drop(struct jobq__db *db, int64_t kind, int64_t id, int side) {
+JOBQ__INTERNAL int jobq__store_key_free(struct jobq__db *db, int64_t kind, int64_t id, int side) {
     if (!(side & JOBQ__SIDE_KEY)) return JOBQ_OK;
-    return jobq__db_step(db, jobq__store_bind_ids(db, JOBQ__SQL_UNIQUE_DROP, kind, id));
+    return jobq__store_change_beside(db, jobq__store_bind_ids(db, JOBQ__SQL_KEY_FREE, kind, id),
+                                     "jobq_key", id);
 }
 
-static int jobq__store_step_id(struct jobq__db *db, enum jobq__sql which, int64_t id) {
+static sqlite3_stmt *jobq__store_bind_id(struct jobq__db *db, enum jobq__sql which, int64_t id) {
     sqlite3_stmt *s = jobq__db_get(db, which);
     if (s) sqlite3_bind_int64(s, 1, id);
-    return jobq__db_step(db, s);
+    return s;
 }
 
 JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side) {
-    int rc = jobq__store_key_drop(db, kind, id, side);
-    if (rc == JOBQ_OK && side) rc = jobq__store_step_id(db, JOBQ__SQL_EXTRA_DROP, id);
+    int rc = JOBQ_OK;
+    if (side & JOBQ__SIDE_KEY)
+        rc = jobq__store_change_beside(db, jobq__store_bind_ids(db, JOBQ__SQL_KEY_DROP, kind, id),
+                                       "jobq_key", id);
+    if (rc == JOBQ_OK && side & (JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY))
+        rc = jobq__db_step(db, jobq__store_bind_id(db, JOBQ__SQL_EXTRA_DROP, id));
+    if (rc == JOBQ_OK && side & JOBQ__SIDE_PAYLOAD)
+        rc = jobq__store_change_beside(db, jobq__store_bind_id(db, JOBQ__SQL_PAYLOAD_DROP, id),
+                                       "jobq_payload", id);
     return rc;
 }
 
@@ -779,18 +897,22 @@ JOBQ__INTERNAL int jobq__store_extra_max(struct jobq__db *db, int64_t *id) {
                             0, id);
 }
 
+JOBQ__INTERNAL int jobq__store_payload_max(struct jobq__db *db, int64_t *id) {
+    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_PAYLOAD_MAX),
+                            &jobq__store_payloads_columns, 0, id);
+}
+
 /* ---- Housekeeping ---- */
 
 static int jobq__store_drop_ended(struct jobq__db *db, int64_t id) {
-    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_DROP);
-    if (s) sqlite3_bind_int64(s, 1, id);
-    return jobq__store_change_row(db, s, id);
+    return jobq__store_change_row(db, jobq__store_bind_id(db, JOBQ__SQL_DROP, id), id);
 }
 
 static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int64_t a,
                                   int64_t b, int *count, int64_t *last_id) {
     struct {
         int64_t id;
+        int32_t kind;
         int side;
     } rows[JOBQ__PRUNE_ROWS];
     sqlite3_stmt *s = jobq__store_bind_ids(db, which, a, b);
@@ -800,12 +922,12 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
     while ((rc = jobq__column_next(db, s, &jobq__store_prune_columns, at, &more)) == JOBQ_OK
            && more && n < JOBQ__PRUNE_ROWS) {
         rows[n].id = at[0];
+        rows[n].kind = (int32_t)at[4];
         rows[n++].side = (int)at[1];
     }
     jobq__db_reset(s);
-    /* A key went when its job ended. */
     for (i = 0; i < n && rc == JOBQ_OK; i++) {
-        rc = jobq__store_drop_side(db, 0, rows[i].id, rows[i].side & ~JOBQ__SIDE_KEY);
+        rc = jobq__store_drop_side(db, rows[i].kind, rows[i].id, rows[i].side);
         if (rc == JOBQ_OK) rc = jobq__store_drop_ended(db, rows[i].id);
         *last_id = JOBQ__MAX(*last_id, rows[i].id);
     }

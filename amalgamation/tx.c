@@ -6,8 +6,8 @@
 
 static const uint64_t jobq__tx_nothing; /* a payload of no bytes, aligned as any, with its zero */
 
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
-                                          struct jobq__kind *kind, struct jobq__lane *lane) {
+static struct jobq__entry *jobq__tx_new_entry(struct jobq__tx *tx, const struct jobq__row *row,
+                                              struct jobq__kind *kind, struct jobq__lane *lane) {
     jobq *q = tx->q;
     struct jobq__link *spare = jobq__list_pop(&q->spare);
     struct jobq__entry *entry = spare ? JOBQ__LINKED(spare) : NULL;
@@ -24,10 +24,8 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const str
     }
     entry->row = *row;
     entry->row.payload = row->size ? (const void *)entry->payload : &jobq__tx_nothing;
-    if (row->size) {
-        memcpy(entry->payload, row->payload, row->size);
-        entry->payload[row->size] = 0;
-    }
+    if (row->payload) memcpy(entry->payload, row->payload, row->size);
+    if (row->size) entry->payload[row->size] = 0;
     entry->kind = kind;
     entry->lane = lane;
     entry->due_ms = jobq__sub(tx->mono_ms,
@@ -39,6 +37,18 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const str
     jobq__list_init(&entry->link);
     jobq__list_init(&entry->claimed);
     return entry;
+}
+
+JOBQ__INTERNAL int jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
+                                  struct jobq__kind *kind, struct jobq__lane *lane,
+                                  struct jobq__entry **made) {
+    struct jobq__entry *entry = jobq__tx_new_entry(tx, row, kind, lane);
+    int rc = entry ? JOBQ_OK : JOBQ_NO_MEMORY;
+    if (entry && row->size && !row->payload)
+        rc = jobq__store_payload(tx->db, row, entry->payload);
+    if (rc != JOBQ_OK && entry) jobq__tx_recycle(tx->q, entry);
+    *made = rc == JOBQ_OK ? entry : NULL;
+    return rc;
 }
 
 JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry) {
@@ -195,9 +205,10 @@ static void jobq__tx_check_gates(jobq *q) {
     size_t i;
     for (link = q->claimed.next; link != &q->claimed; link = link->next)
         jobq__tx_let(JOBQ__CLAIMED_ENTRY(link));
-    for (i = 0; i < q->names.size; i++) {
+    for (i = 0; i < JOBQ__NAME_BUCKETS; i++) {
         const struct jobq__name *name = q->names.by_id[i];
-        jobq__assert(!name || (!name->kind.gate.held && !name->lane.gate.held));
+        for (; name; name = name->next_id)
+            jobq__assert(!name->kind.gate.held && !name->lane.gate.held);
     }
     for (link = q->claimed.next; link != &q->claimed; link = link->next)
         jobq__tx_hold(JOBQ__CLAIMED_ENTRY(link));
@@ -383,12 +394,12 @@ JOBQ__INTERNAL int jobq__tx_know(struct jobq__tx *tx, int64_t id) {
     jobq *q = tx->q;
     char text[JOBQ_NAME_MAX + 1];
     bool lost;
-    int rc;
+    int what, rc;
     if (jobq__tx_name_text(tx, id)) return JOBQ_OK;
-    rc = jobq__store_name_text(tx->db, id, text, &lost);
+    rc = jobq__store_name_text(tx->db, id, &what, text, &lost);
     if (rc != JOBQ_OK) return rc;
-    if (lost) return jobq__tx_new_name(tx, text, &id);
-    return jobq__registry_add(&q->names, id, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
+    if (lost) return jobq__tx_new_name(tx, what, text, &id);
+    return jobq__registry_add(&q->names, id, what, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
 JOBQ__INTERNAL int jobq__tx_key(struct jobq__tx *tx, const struct jobq__row *row, char *key) {
@@ -451,7 +462,8 @@ JOBQ__INTERNAL int jobq__tx_check_names(struct jobq__tx *tx) {
     size_t i, kept = 0;
     for (i = 0; i < tx->new_count; i++) {
         int64_t id;
-        int rc = jobq__store_name_find(tx->db, tx->new_names[i].text, &id);
+        int what = tx->new_names[i].what;
+        int rc = jobq__store_name_find(tx->db, &what, tx->new_names[i].text, &id);
         if (rc != JOBQ_OK) return rc;
         if (id == tx->new_names[i].id) tx->new_names[kept++] = tx->new_names[i];
     }
@@ -627,7 +639,8 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
         q->last_id = JOBQ__MAX(q->last_id, entry->row.id);
     }
     for (i = 0; i < tx->new_count; i++)
-        jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].text);
+        jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].what,
+                           tx->new_names[i].text);
     if (tx->new_count && q->events.call) jobq__tx_name_queues(tx);
     /* Before the ring is filled: a worker tells of a start as soon as it finds the job there. */
     jobq__tx_emit(tx);

@@ -68,10 +68,10 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
 
 /* ---- Names and new jobs (tx_enqueue.c) ---- */
 
-/* The id of a name, adding it to the table if need be; then the registry hears of it after COMMIT.
- * Fills err for BAD_NAME, and for FULL when there are too many. */
-JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, const char *text, int32_t *id,
-                                    jobq_error *err);
+/* The id of a kind's or a queue's name, adding it to the table if need be; then the registry hears
+ * of it after COMMIT. Fills err for BAD_NAME, and for FULL when there are too many. */
+JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, enum jobq__what what, const char *text,
+                                    int32_t *id, jobq_error *err);
 /* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
  * id, is set here. The payload must stay until door_flush. */
 JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row);
@@ -128,10 +128,10 @@ JOBQ__INTERNAL void jobq__tx_check(jobq *q);
 
 /* ---- Between the files ---- */
 
-/* An entry for row, with a copy of its payload; NULL if memory is out. */
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
-                                                  struct jobq__kind *kind,
-                                                  struct jobq__lane *lane);
+/* An entry for row, with a copy of its payload, which is read if it stands apart. */
+JOBQ__INTERNAL int jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
+                                  struct jobq__kind *kind, struct jobq__lane *lane,
+                                  struct jobq__entry **made);
 JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry);
 /* What the handler said of a failure, or NULL. */
 JOBQ__INTERNAL const char *jobq__tx_text(const struct jobq__entry *entry);
@@ -142,7 +142,8 @@ JOBQ__INTERNAL bool jobq__tx_handled(const struct jobq__tx *tx, int64_t kind);
 JOBQ__INTERNAL int jobq__tx_stray(struct jobq__tx *tx, int64_t id);
 /* Adds a name to the table and to those that the registry hears of after COMMIT; *id 0: with a new
  * id. */
-JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, const char *text, int64_t *id);
+JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, int what, const char *text,
+                                     int64_t *id);
 /* The name of that id is known to the registry, or will be after COMMIT. */
 JOBQ__INTERNAL int jobq__tx_know(struct jobq__tx *tx, int64_t id);
 /* Its text, or NULL if it is not known. */

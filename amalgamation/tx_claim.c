@@ -139,11 +139,13 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__lane *lane, int
             ++*moved;
             continue;
         }
-        entry = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane);
-        if (!entry) {
+        rc = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane, &entry);
+        if (jobq__tx_can_wait(tx, rc)) {
             tx->starved = true;
+            rc = JOBQ_OK;
             break;
         }
+        if (rc != JOBQ_OK) break;
         jobq__tx_claimed(tx, entry);
         ++*claimed;
         out_of_room = tx->bytes <= 0;

@@ -3,7 +3,8 @@
 
 /* ---- Names ---- */
 
-JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, const char *text, int64_t *id) {
+JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, int what, const char *text,
+                                     int64_t *id) {
     int rc;
     if (tx->new_count == tx->new_capacity) {
         size_t capacity = tx->new_capacity ? tx->new_capacity * 2 : 4;
@@ -12,8 +13,10 @@ JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, const char *text, int6
         tx->new_names = names;
         tx->new_capacity = capacity;
     }
-    rc = *id ? jobq__store_name_put(tx->db, *id, text) : jobq__store_name_add(tx->db, text, id);
+    rc = *id ? jobq__store_name_put(tx->db, *id, what, text)
+             : jobq__store_name_add(tx->db, &what, text, id);
     if (rc != JOBQ_OK) return rc;
+    tx->new_names[tx->new_count].what = what;
     tx->new_names[tx->new_count].id = *id;
     jobq__err_copy_text(tx->new_names[tx->new_count++].text, JOBQ_NAME_MAX + 1, text);
     return JOBQ_OK;
@@ -31,24 +34,27 @@ static int jobq__tx_refuse_name(struct jobq__tx *tx, const char *text, int rc, j
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, const char *text, int32_t *id,
-                                    jobq_error *err) {
+JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, enum jobq__what what, const char *text,
+                                    int32_t *id, jobq_error *err) {
     jobq *q = tx->q;
-    struct jobq__name *name = jobq__registry_by_text(&q->names, text);
+    struct jobq__name *name = jobq__registry_by_text(&q->names, what, text);
     int64_t found;
+    int as = what, rc;
     size_t i;
-    int rc;
     *id = name ? (int32_t)name->id : 0;
     if (name) return JOBQ_OK;
-    for (i = 0; i < tx->new_count; i++)
-        if (strcmp(tx->new_names[i].text, text) == 0) {
-            *id = (int32_t)tx->new_names[i].id;
+    for (i = 0; i < tx->new_count; i++) {
+        const struct jobq__new_name *new_name = &tx->new_names[i];
+        if (new_name->what != (int)what && new_name->what != JOBQ__NAME_ANY) continue;
+        if (strcmp(new_name->text, text) == 0) {
+            *id = (int32_t)new_name->id;
             return JOBQ_OK;
         }
-    rc = jobq__store_name_find(tx->db, text, &found);
+    }
+    rc = jobq__store_name_find(tx->db, &as, text, &found);
     if (rc != JOBQ_OK) return jobq__tx_refuse_name(tx, text, rc, err);
-    if (found) name = jobq__registry_add(&q->names, found, text);
-    else rc = jobq__tx_new_name(tx, text, &found);
+    if (found) name = jobq__registry_add(&q->names, found, as, text);
+    else rc = jobq__tx_new_name(tx, what, text, &found);
     if (name && strcmp(name->text, text) != 0)
         rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_NAME, found);
     *id = (int32_t)found;
@@ -74,8 +80,8 @@ static bool jobq__tx_at_once(struct jobq__tx *tx, struct jobq__lane *lane,
 static bool jobq__tx_add_claimed(struct jobq__tx *tx, struct jobq__lane *lane,
                                  struct jobq__row *row) {
     struct jobq__kind *kind = jobq__registry_kind(&tx->q->names, row->kind);
-    struct jobq__entry *entry = jobq__tx_entry(tx, row, kind, lane);
-    if (!entry) return false;
+    struct jobq__entry *entry;
+    if (jobq__tx_entry(tx, row, kind, lane, &entry) != JOBQ_OK) return false;
     row->state = entry->row.state = JOBQ__CLAIMED;
     row->lane = entry->row.lane = JOBQ__LANE_NONE;
     row->runs = entry->row.runs = 1;
@@ -91,6 +97,7 @@ JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
     row->id = ++tx->last_id;
     row->attempt = 1;
     row->created_at_ms = tx->now_ms;
+    if (jobq__store_apart(tx->db, row->size)) row->side |= JOBQ__SIDE_PAYLOAD;
     row->lane = jobq__tx_lane(tx, row);
     ready = row->lane > JOBQ__LANE_SCHEDULED;
     lane = ready ? jobq__tx_line(tx, row->lane) : NULL;

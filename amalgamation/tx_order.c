@@ -162,10 +162,9 @@ JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *la
     int rc;
     rc = jobq__store_next(tx->db, walk, &row, &more);
     if (rc == JOBQ_OK && more)
-        entry = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane);
+        rc = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane, &entry);
     if (walk) jobq__store_end(walk);
     if (rc != JOBQ_OK) return rc;
-    if (!entry && more) return JOBQ_NO_MEMORY;
     rc = more ? jobq__door_claim(tx, id, id) : jobq__tx_stray(tx, id);
     if (rc != JOBQ_OK) {
         if (entry) jobq__tx_recycle(q, entry);

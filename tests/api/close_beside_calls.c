@@ -70,7 +70,7 @@ TEST(close_waits_for_calls) {
     pthread_join(inside, NULL);
     pthread_join(closer, NULL);
     CHECK(is_closed(&d));
-    CHECK_INT(sql_int(path, "SELECT count(*) FROM jobq_job"), 1);
+    CHECK_INT(sql_int(path, "SELECT count(*) FROM jobq_row"), 1);
     gate_free(&g);
 }
 

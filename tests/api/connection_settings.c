@@ -107,7 +107,7 @@ static jobq_outcome refer_to_the_job(jobq_run *run, void *ctx) {
     sqlite3 *db = NULL;
     char sql[100];
     WORKS(jobq_run_db(run, &db, &err));
-    CHECK_INT(run_sql(db, "CREATE TABLE IF NOT EXISTS orders(job REFERENCES jobq_job(id))"),
+    CHECK_INT(run_sql(db, "CREATE TABLE IF NOT EXISTS orders(job REFERENCES jobq_row(id))"),
               SQLITE_OK);
     snprintf(sql, sizeof sql, "INSERT INTO orders VALUES(%lld)", (long long)jobq_run_id(run));
     CHECK_INT(run_sql(db, sql), SQLITE_OK);
@@ -200,7 +200,7 @@ static jobq_outcome rename_to(jobq_run *run, void *ctx) {
     snprintf(sql, sizeof sql, "CREATE TABLE mine(x); ALTER TABLE mine RENAME TO %s",
              (const char *)ctx);
     CHECK_INT(run_sql(db, sql), SQLITE_OK);
-    CHECK(run_sql(db, "CREATE TEMP TABLE t(id); ALTER TABLE t RENAME TO jobq_job") != SQLITE_OK);
+    CHECK(run_sql(db, "CREATE TEMP TABLE t(id); ALTER TABLE t RENAME TO jobq_row") != SQLITE_OK);
     return JOBQ_DONE;
 }
 

@@ -447,7 +447,7 @@ struct intruder {
 static int64_t count_parked(sqlite3 *db) {
     sqlite3_stmt *stmt = NULL;
     int64_t n = 0;
-    CHECK_INT(sqlite3_prepare_v2(db, "SELECT count(*) FROM jobq_job WHERE lane < 0", -1, &stmt,
+    CHECK_INT(sqlite3_prepare_v2(db, "SELECT count(*) FROM jobq_row WHERE lane < 0", -1, &stmt,
                                  NULL), SQLITE_OK);
     if (CHECK_INT(sqlite3_step(stmt), SQLITE_ROW)) n = sqlite3_column_int64(stmt, 0);
     sqlite3_finalize(stmt);

@@ -48,9 +48,10 @@ static void put_all(jobq *q, int64_t *ids) {
 }
 
 static void check_tables_empty(const char *path) {
-    CHECK_INT(sql_int(path, "SELECT count(*) FROM jobq_job"), 0);
+    CHECK_INT(sql_int(path, "SELECT count(*) FROM jobq_row"), 0);
     CHECK_INT(sql_int(path, "SELECT count(*) FROM jobq_extra"), 0);
-    CHECK_INT(sql_int(path, "SELECT count(*) FROM jobq_unique"), 0);
+    CHECK_INT(sql_int(path, "SELECT count(*) FROM jobq_key"), 0);
+    CHECK_INT(sql_int(path, "SELECT count(*) FROM jobq_payload"), 0);
 }
 
 static bool open_with(fixture *f, jobq_kind kind) {
@@ -160,7 +161,7 @@ TEST(neighbours_leave_nothing) {
         WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
         CHECK_INT(stats_of(f.q).done, NEIGHBOURS);
         if (keep_ms[n] == JOBQ_NONE) check_tables_empty(f.path);
-        CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_unique"), 0);
+        CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_key WHERE held"), 0);
         for (int i = 0; i < NEIGHBOURS; i++)
             CHECK_CODE(jobq_enqueue(f.q, &jobs[i], NULL, NULL), JOBQ_OK);
         fixture_remove(&f);

@@ -13,74 +13,93 @@ struct damage {
 };
 
 static const struct damage rows[] = {
-    {"UPDATE jobq_job SET state = 'x' WHERE state = 0", "jobq_job", "state"},
-    {"UPDATE jobq_job SET state = 9 WHERE state = 0", "jobq_job", "state"},
-    {"UPDATE jobq_job SET state = -1", "jobq_job", "state"},
-    {"UPDATE jobq_job SET state = 2 WHERE lane IS NOT NULL", "jobq_job", "lane"},
-    {"UPDATE jobq_job SET state = 0 WHERE state > 1", "jobq_job", "lane"},
-    {"UPDATE jobq_job SET lane = NULL WHERE state = 0", "jobq_job", "lane"},
-    {"UPDATE jobq_job SET lane = 'a' WHERE state = 0", "jobq_job", "lane"},
-    {"UPDATE jobq_job SET lane = 1e300 WHERE state = 0", "jobq_job", "lane"},
-    {"UPDATE jobq_job SET lane = 9999999999 WHERE state = 0", "jobq_job", "lane"},
-    {"UPDATE jobq_job SET lane = 70000 WHERE lane > 1", "jobq_job", "lane"},
-    {"UPDATE jobq_job SET lane = 70000, queue = 70000 WHERE lane > 1", "jobq_job", "lane"},
-    {"UPDATE jobq_job SET queue = 70000 WHERE lane = 0", "jobq_job", "queue"},
-    {"UPDATE jobq_job SET kind = 999", "jobq", ""},
-    {"UPDATE jobq_job SET kind = 'mail'", "jobq_job", "kind"},
-    {"UPDATE jobq_job SET kind = 0", "jobq_job", "kind"},
-    {"UPDATE jobq_job SET queue = -7", "jobq_job", "queue"},
-    {"UPDATE jobq_job SET queue = x'00'", "jobq_job", "queue"},
-    {"UPDATE jobq_job SET run_at = 'yy'", "jobq_job", "run_at"},
-    {"UPDATE jobq_job SET run_at = -5", "jobq_job", "run_at"},
-    {"UPDATE jobq_job SET run_at = 1e30", "jobq_job", "run_at"},
-    {"UPDATE jobq_job SET run_at = 17.5 WHERE lane = 0", "jobq_job", "run_at"},
-    {"UPDATE jobq_job SET priority = 'high'", "jobq_job", "priority"},
-    {"UPDATE jobq_job SET priority = 9223372036854775807", "jobq_job", "priority"},
-    {"UPDATE jobq_job SET ord = 'first' WHERE state = 0", "jobq_job", "ord"},
-    {"UPDATE jobq_job SET ord = 5 WHERE lane = 0", "jobq_job", "ord"},
-    {"UPDATE jobq_job SET ord = -1 WHERE lane = 0", "jobq_job", "ord"},
-    {"UPDATE jobq_job SET attempt = 0", "jobq_job", "attempt"},
-    {"UPDATE jobq_job SET attempt = 9223372036854775807", "jobq_job", "attempt"},
-    {"UPDATE jobq_job SET runs = -1", "jobq_job", "runs"},
-    {"UPDATE jobq_job SET runs = 2147483647 WHERE state = 0 AND lane > 1", "jobq_job", "runs"},
-    {"UPDATE jobq_job SET runs = 9223372036854775807", "jobq_job", "runs"},
-    {"UPDATE jobq_job SET crashes = -3", "jobq_job", "crashes"},
-    {"UPDATE jobq_job SET crashes = 'often'", "jobq_job", "crashes"},
-    {"UPDATE jobq_job SET delay_ms = -1", "jobq_job", "delay_ms"},
-    {"UPDATE jobq_job SET delay_ms = x'ff'", "jobq_job", "delay_ms"},
-    {"UPDATE jobq_job SET created_at = 'then'", "jobq_job", "created_at"},
-    {"UPDATE jobq_job SET side = 8", "jobq_", "side"},
-    {"UPDATE jobq_job SET side = -1", "jobq_", "side"},
-    {"UPDATE jobq_job SET finished_at = 'now' WHERE state > 1", "jobq_job", "finished_at"},
-    {"UPDATE jobq_job SET finished_at = NULL", "jobq_job", "finished_at"},
-    {"UPDATE jobq_job SET prune_at = 'late' WHERE state > 1", "jobq_job", "prune_at"},
-    {"UPDATE jobq_job SET prune_at = -1 WHERE state > 1", "jobq_job", "prune_at"},
-    {"UPDATE jobq_job SET prune_at = 5 WHERE state = 0", "jobq_job", "prune_at"},
-    {"UPDATE jobq_job SET payload = 'a text'", "jobq_job", "payload"},
-    {"UPDATE jobq_job SET payload = 5", "jobq_job", "payload"},
-    {"UPDATE jobq_job SET id = -id", "jobq_", ""},
-    {"UPDATE jobq_job SET id = 9223372036854775807 WHERE id = 3", "jobq_job", "id"},
+    {"UPDATE jobq_row SET state = 'x' WHERE state = 0", "jobq_row", "state"},
+    {"UPDATE jobq_row SET state = 9 WHERE state = 0", "jobq_row", "state"},
+    {"UPDATE jobq_row SET state = -1", "jobq_row", "state"},
+    {"UPDATE jobq_row SET state = 2 WHERE state = 0", "jobq_row", "finished_at"},
+    {"UPDATE jobq_row SET state = 0 WHERE state > 1", "jobq_row", "finished_at"},
+    {"UPDATE jobq_row SET lane = NULL WHERE state = 0", "jobq_row", "lane"},
+    {"UPDATE jobq_row SET lane = 'a' WHERE state = 0", "jobq_row", "lane"},
+    {"UPDATE jobq_row SET lane = 1e300 WHERE state = 0", "jobq_row", "lane"},
+    {"UPDATE jobq_row SET lane = 9999999999 WHERE state = 0", "jobq_row", "lane"},
+    {"UPDATE jobq_row SET lane = -1 WHERE state = 0", "jobq_row", "lane"},
+    {"UPDATE jobq_row SET lane = 2147483648 WHERE lane > 1", "jobq_row", "lane"},
+    {"UPDATE jobq_row SET lane = 2147483648, queue = 2147483648 WHERE lane > 1", "jobq_row",
+     "lane"},
+    {"UPDATE jobq_row SET queue = 2147483648 WHERE lane = 0", "jobq_row", "queue"},
+    {"UPDATE jobq_row SET kind = 999", "jobq", ""},
+    {"UPDATE jobq_row SET kind = 'mail'", "jobq_row", "kind"},
+    {"UPDATE jobq_row SET kind = 0", "jobq_row", "kind"},
+    {"UPDATE jobq_row SET queue = -7", "jobq_row", "queue"},
+    {"UPDATE jobq_row SET queue = x'00'", "jobq_row", "queue"},
+    {"UPDATE jobq_row SET run_at = 'yy'", "jobq_row", "run_at"},
+    {"UPDATE jobq_row SET run_at = -5", "jobq_row", "run_at"},
+    {"UPDATE jobq_row SET run_at = 1e30", "jobq_row", "run_at"},
+    {"UPDATE jobq_row SET run_at = 17.5 WHERE lane = 0", "jobq_row", "run_at"},
+    {"UPDATE jobq_row SET priority = 'high'", "jobq_row", "priority"},
+    {"UPDATE jobq_row SET priority = 9223372036854775807", "jobq_row", "priority"},
+    {"UPDATE jobq_row SET ord = 'first' WHERE state = 0", "jobq_row", "ord"},
+    {"UPDATE jobq_row SET ord = 5 WHERE lane = 0", "jobq_row", "ord"},
+    {"UPDATE jobq_row SET ord = -1 WHERE lane = 0", "jobq_row", "ord"},
+    {"UPDATE jobq_row SET attempt = 0", "jobq_row", "attempt"},
+    {"UPDATE jobq_row SET attempt = 9223372036854775807", "jobq_row", "attempt"},
+    {"UPDATE jobq_row SET runs = -1", "jobq_row", "runs"},
+    {"UPDATE jobq_row SET runs = 2147483647 WHERE state = 0 AND lane > 1", "jobq_row", "runs"},
+    {"UPDATE jobq_row SET runs = 9223372036854775807", "jobq_row", "runs"},
+    {"UPDATE jobq_row SET crashes = -3", "jobq_row", "crashes"},
+    {"UPDATE jobq_row SET crashes = 'often'", "jobq_row", "crashes"},
+    {"UPDATE jobq_row SET delay_ms = -1", "jobq_row", "delay_ms"},
+    {"UPDATE jobq_row SET delay_ms = x'ff'", "jobq_row", "delay_ms"},
+    {"UPDATE jobq_row SET created_at = 'then'", "jobq_row", "created_at"},
+    {"UPDATE jobq_row SET side = 16", "jobq_", "side"},
+    {"UPDATE jobq_row SET side = side | 16", "jobq_", "side"},
+    {"UPDATE jobq_row SET side = -1", "jobq_", "side"},
+    {"UPDATE jobq_row SET finished_at = 'now' WHERE state > 1", "jobq_row", "finished_at"},
+    {"UPDATE jobq_row SET finished_at = NULL", "jobq_row", "finished_at"},
+    {"UPDATE jobq_row SET prune_at = 'late' WHERE state > 1", "jobq_row", "prune_at"},
+    {"UPDATE jobq_row SET prune_at = -1 WHERE state > 1", "jobq_row", "prune_at"},
+    {"UPDATE jobq_row SET prune_at = 5 WHERE state = 0", "jobq_row", "prune_at"},
+    {"UPDATE jobq_row SET payload = 'a text'", "jobq_row", "payload"},
+    {"UPDATE jobq_row SET payload = 5 WHERE typeof(payload) = 'blob'", "jobq_row", "payload"},
+    {"UPDATE jobq_row SET payload = 5 WHERE typeof(payload) = 'integer'", "jobq_payload", "data"},
+    {"UPDATE jobq_row SET payload = -5 WHERE side & 8", "jobq_row", "payload"},
+    {"UPDATE jobq_row SET payload = NULL WHERE side & 8", "jobq_row", "payload"},
+    {"UPDATE jobq_row SET payload = x'00' WHERE side & 8", "jobq_row", "payload"},
+    {"UPDATE jobq_row SET side = side | 8", "jobq_row", "payload"},
+    {"UPDATE jobq_row SET side = side & ~8 WHERE side & 8", "jobq_row", "payload"},
+    {"DELETE FROM jobq_payload", "jobq_payload", "the row is missing"},
+    {"UPDATE jobq_payload SET data = x'00'", "jobq_payload", "not as long"},
+    {"UPDATE jobq_payload SET data = zeroblob(1 + length(data))", "jobq_payload", "not as long"},
+    {"UPDATE jobq_payload SET data = 'a text'", "jobq_payload", "data"},
+    {"UPDATE jobq_payload SET job = job + 5000", "jobq_payload", "has no job"},
+    {"INSERT INTO jobq_payload VALUES(5000, x'00')", "jobq_payload", "has no job"},
+    {"UPDATE jobq_row SET id = -id", "jobq_", ""},
+    {"UPDATE jobq_row SET id = 9223372036854775807 WHERE id = 3", "jobq_row", "id"},
     {"DELETE FROM jobq_name WHERE id = 1; UPDATE jobq_name SET name = '' WHERE id = 2", "jobq_",
      ""},
     {"UPDATE jobq_name SET name = x'616263' WHERE id = 2", "jobq_", ""},
     {"UPDATE jobq_name SET name = name || 'x' || char(0) WHERE id > 1", "jobq_", ""},
     {"UPDATE jobq_name SET name = name || hex(zeroblob(100)) WHERE id > 1", "jobq_", ""},
     {"UPDATE jobq_name SET id = 9000000 WHERE name = 'mail'", "jobq_name", "row 9000000: id"},
-    {"INSERT INTO jobq_name VALUES(9223372036854775807, 'end')", "jobq_name", "id"},
-    {"INSERT INTO jobq_name VALUES(65536, 'end')", "jobq_name", "leaves no room"},
-    {"UPDATE jobq_extra SET key = x'17' WHERE key IS NOT NULL", "jobq_job", "key"},
-    {"UPDATE jobq_extra SET key = hex(zeroblob(200)) WHERE key IS NOT NULL", "jobq_job", "key"},
-    {"UPDATE jobq_extra SET error = x'00' WHERE error IS NOT NULL", "jobq_job", "error"},
+    {"UPDATE jobq_name SET id = 9223372036854775807 WHERE name = 'mail'", "jobq_name", "id"},
+    {"UPDATE jobq_name SET what = 9 WHERE id = 2", "jobq_name", "what"},
+    {"UPDATE jobq_name SET what = 'kind' WHERE id = 2", "jobq_name", "what"},
+    {"UPDATE jobq_extra SET key = x'17' WHERE key IS NOT NULL", "jobq_row", "key"},
+    {"UPDATE jobq_extra SET key = hex(zeroblob(200)) WHERE key IS NOT NULL", "jobq_row", "key"},
+    {"UPDATE jobq_extra SET error = x'00' WHERE error IS NOT NULL", "jobq_row", "error"},
     {"UPDATE jobq_extra SET result = 'text' WHERE result IS NOT NULL", "jobq", "result"},
     {"UPDATE jobq_extra SET saved = 'text' WHERE saved IS NOT NULL", "jobq_extra", "saved"},
     {"INSERT INTO jobq_extra(job, key) VALUES(5000, 'ghost')", "jobq_extra", "has no job"},
-    {"UPDATE jobq_unique SET job = 4711", "jobq_unique", "belongs to no job"},
-    {"UPDATE jobq_unique SET job = 'mine'", "jobq_unique", "row 0: job"},
-    {"UPDATE jobq_unique SET job = (SELECT id FROM jobq_job WHERE state > 1 LIMIT 1)",
-     "jobq_unique", "of that job"},
-    {"UPDATE jobq_unique SET job = (SELECT u.job FROM jobq_unique u WHERE u.key <> jobq_unique.key"
-     " LIMIT 1)", "jobq_unique", "key is not that of this job"},
-    {"UPDATE jobq_extra SET key = NULL", "jobq_unique", "key is not that of this job"},
+    {"UPDATE jobq_key SET job = 4711 WHERE held", "jobq_key", "belongs to no job"},
+    {"UPDATE jobq_key SET job = 'mine' WHERE held", "jobq_key", "row 0: job"},
+    {"UPDATE jobq_key SET job = (SELECT id FROM jobq_row WHERE state > 1 LIMIT 1) WHERE held",
+     "jobq_key", "of that job"},
+    {"UPDATE jobq_key SET job = (SELECT u.job FROM jobq_key u WHERE u.key <> jobq_key.key"
+     " AND u.held LIMIT 1) WHERE held", "jobq_key", "key is not that of this job"},
+    {"UPDATE jobq_key SET held = 1", "jobq_key", "of that job"},
+    {"UPDATE jobq_key SET held = 0", "jobq_key", "the row is missing"},
+    {"DELETE FROM jobq_key", "jobq_key", "the row is missing"},
+    {"UPDATE jobq_extra SET key = NULL", "jobq_key", "key is not that of this job"},
     {"UPDATE jobq_claims SET last_id = 9223372036854775807", "jobq_claims", "id"},
     {"UPDATE jobq_claims SET last_id = 'last'", "jobq_claims", "last_id"},
     {"UPDATE jobq_claims SET last_id = -1", "jobq_claims", "last_id"},
@@ -89,23 +108,32 @@ static const struct damage rows[] = {
     {"UPDATE jobq_claims SET ids = x'80'", "jobq_claims", "ids"},
     {"UPDATE jobq_claims SET ids = x'01'", "jobq_claims", "ids"},
     {"UPDATE jobq_claims SET one = 2", "jobq_claims", "one"},
-    {"INSERT INTO jobq_claims VALUES(2, NULL, 5)", "jobq_claims", "twice"},
+    {"UPDATE jobq_claims SET open = 'text'", "jobq_claims", "open"},
+    {"UPDATE jobq_claims SET open = zeroblob(1000000)", "jobq_claims", "open"},
+    {"UPDATE jobq_claims SET counted = -1", "jobq_claims", "counted"},
+    {"UPDATE jobq_claims SET counted = 'all'", "jobq_claims", "counted"},
+    {"UPDATE jobq_claims SET offset_ms = -1", "jobq_claims", "offset_ms"},
+    {"UPDATE jobq_claims SET wall_at = 'now'", "jobq_claims", "wall_at"},
+    {"UPDATE jobq_claims SET next_name = 1", "jobq_claims", "next_name"},
+    {"UPDATE jobq_claims SET next_name = 2", "jobq_name", "was never given"},
+    {"UPDATE jobq_claims SET next_name = 2147483648", "jobq_claims", "leaves no room"},
+    {"UPDATE jobq_claims SET next_name = 9999999999", "jobq_claims", "next_name"},
+    {"INSERT INTO jobq_claims VALUES(2, NULL, 5, NULL, 0, 0, 0, 9)", "jobq_claims", "twice"},
     {"DELETE FROM jobq_claims", "jobq_claims", "is missing"},
     {"DELETE FROM jobq_meta WHERE key = 'syncs'", "jobq_meta", "syncs"},
-    {"UPDATE jobq_meta SET value = 70000 WHERE key = 'lost'", "jobq_meta", "lost"},
 };
 
 /* What is no damage: 0.1.0 has written it. A kind or queue without a name is called by its number;
  * the rest goes on (api/lost_names.c). */
+#define KEYS_FOLLOW " UPDATE jobq_key SET kind = (SELECT kind FROM jobq_row WHERE id = job)"
 static const char *const lost[] = {
     "DELETE FROM jobq_name WHERE name = 'mail'",
     "DELETE FROM jobq_name WHERE name = 'slow'",
     "DELETE FROM jobq_name WHERE id > 1",
-    "DELETE FROM jobq_name WHERE id > 1; DELETE FROM jobq_meta WHERE key = 'lost'",
-    "UPDATE jobq_job SET kind = 4000 WHERE lane >= 0",
-    "UPDATE jobq_job SET lane = 4000, queue = 4000 WHERE lane > 1",
-    "UPDATE jobq_job SET kind = 40000, queue = 40000 WHERE lane IS NULL",
-    "UPDATE jobq_job SET kind = 2 + id, queue = 3000 - id WHERE lane = 0",
+    "UPDATE jobq_row SET kind = 4000 WHERE lane >= 0;" KEYS_FOLLOW,
+    "UPDATE jobq_row SET lane = 4000, queue = 4000 WHERE lane > 1",
+    "UPDATE jobq_row SET kind = 40000, queue = 40000 WHERE state > 1;" KEYS_FOLLOW,
+    "UPDATE jobq_row SET kind = 2 + id, queue = 3000 - id WHERE lane = 0;" KEYS_FOLLOW,
 };
 
 static void damage_it(const char *path, const char *sql) {
@@ -143,7 +171,7 @@ static bool play_damage(const struct hostile_file *good, const struct damage *da
     hostile_play(path, false, look_first, &seen);
     named = strstr(seen.text, damage->table) && strstr(seen.text, damage->column);
     /* The row, too; but the next time is read without asking whose it is. */
-    if (strcmp(damage->table, "jobq_job") == 0 && !strstr("id run_at prune_at", damage->column))
+    if (strcmp(damage->table, "jobq_row") == 0 && !strstr("id run_at prune_at", damage->column))
         named = named && !strstr(seen.text, "row 0:");
     if (!look_first) named = seen.code == JOBQ_OK || strstr(seen.text, "jobq_");
     if ((look_first && !CHECK_CODE(seen.code, JOBQ_CORRUPT)) || !CHECK(named))
@@ -179,19 +207,21 @@ TEST(damaged_rows_end_with_a_code_when_they_run) {
  * table is declared without NOT NULL; look into it first. */
 TEST(nulls_are_damage) {
     static const struct { const char *table, *column, *named; } nulls[] = {
-        {"jobq_job", "state", "row 1: state is NULL"},
-        {"jobq_job", "ord", "row 1: ord is NULL"},
-        {"jobq_job", "run_at", "row 1: run_at is NULL"},
-        {"jobq_job", "kind", "row 1: the name of its kind is NULL"},
-        {"jobq_job", "queue", "row 1: the name of its queue is NULL"},
-        {"jobq_job", "priority", "row 1: priority is NULL"},
-        {"jobq_job", "attempt", "row 1: attempt is NULL"},
-        {"jobq_job", "runs", "row 1: runs is NULL"},
-        {"jobq_job", "crashes", "row 1: crashes is NULL"},
-        {"jobq_job", "delay_ms", "delay_ms is NULL"},
-        {"jobq_job", "side", "side is NULL"},
+        {"jobq_row", "state", "row 1: state is NULL"},
+        {"jobq_row", "ord", "row 1: ord is NULL"},
+        {"jobq_row", "run_at", "row 1: run_at is NULL"},
+        {"jobq_row", "kind", "row 1: the name of its kind is NULL"},
+        {"jobq_row", "queue", "row 1: the name of its queue is NULL"},
+        {"jobq_row", "priority", "row 1: priority is NULL"},
+        {"jobq_row", "attempt", "row 1: attempt is NULL"},
+        {"jobq_row", "runs", "row 1: runs is NULL"},
+        {"jobq_row", "crashes", "row 1: crashes is NULL"},
+        {"jobq_row", "delay_ms", "delay_ms is NULL"},
+        {"jobq_row", "side", "side is NULL"},
         {"jobq_claims", "last_id", "row 0: last_id is NULL"},
-        {"jobq_unique", "job", "row 0: job is NULL"},
+        {"jobq_claims", "next_name", "next_name is NULL"},
+        {"jobq_payload", "data", "the row is missing"},
+        {"jobq_name", "what", "what is NULL"},
         {"jobq_name", "name", "name is NULL"},
     };
     struct hostile_file good = hostile_good(40, 1000, false, 0);
@@ -277,25 +307,25 @@ struct disagreement {
 };
 
 #define TWICE_IN_THE_INDEX "UPDATE aside SET run_at = run_at + 1;" \
-    " INSERT INTO jobq_job SELECT * FROM aside; DROP TABLE aside"
+    " INSERT INTO jobq_row SELECT * FROM aside; DROP TABLE aside"
 
 static const struct disagreement disagreements[] = {
     {"jobq_live",
-     {"CREATE TABLE aside AS SELECT * FROM jobq_job WHERE lane = 0;"
-      " DELETE FROM jobq_job WHERE lane = 0", "jobq_job", "lane does not agree"}, false,
+     {"CREATE TABLE aside AS SELECT * FROM jobq_row WHERE lane = 0;"
+      " DELETE FROM jobq_row WHERE lane = 0", "jobq_row", "lane does not agree"}, false,
      TWICE_IN_THE_INDEX},
     {"jobq_live",
-     {"UPDATE jobq_job SET state = 2, lane = NULL, finished_at = 5, prune_at = 9000000000000000000"
+     {"UPDATE jobq_row SET state = 2, finished_at = 5, prune_at = 9000000000000000000"
       " WHERE lane > 1",
-      "jobq_job", "lane does not agree"}, false, NULL},
+      "jobq_row", "lane does not agree"}, false, NULL},
     {"jobq_finished",
-     {"UPDATE jobq_job SET state = 0, lane = 2, finished_at = NULL, prune_at = NULL"
-      " WHERE prune_at IS NOT NULL", "jobq_job", "prune_at does not agree"}, true, NULL},
+     {"UPDATE jobq_row SET state = 0, lane = 2, finished_at = NULL, prune_at = NULL"
+      " WHERE prune_at IS NOT NULL", "jobq_row", "finished_at does not agree"}, true, NULL},
     {"jobq_finished",
-     {"UPDATE jobq_job SET state = 0, lane = 2, finished_at = NULL, prune_at = NULL"
-      " WHERE prune_at IS NOT NULL",
+     {"UPDATE jobq_row SET state = 0, lane = 2, finished_at = NULL, prune_at = NULL"
+      " WHERE prune_at IS NOT NULL AND NOT side & 10",
       /* In slices the second entry of a row that is gone is met by SQLite. */
-      JOBQ__SIZE("jobq_job", "SQLite"), JOBQ__SIZE("is not where an index says", "malformed")},
+      JOBQ__SIZE("jobq_row", "SQLite"), JOBQ__SIZE("is not where an index says", "malformed")},
      false, NULL},
 };
 
@@ -369,8 +399,8 @@ TEST(row_that_stands_twice) {
     struct hostile_file good = hostile_good(40, 1000, false, 0);
     const char *path = test_path("hostile.db");
     REQUIRE(hostile_write(path, &good));
-    damage_beside_index(path, "jobq_live", "CREATE TABLE aside AS SELECT * FROM jobq_job WHERE"
-                        " lane > 1; DELETE FROM jobq_job WHERE lane > 1");
+    damage_beside_index(path, "jobq_live", "CREATE TABLE aside AS SELECT * FROM jobq_row WHERE"
+                        " lane > 1; DELETE FROM jobq_row WHERE lane > 1");
     damage_it(path, TWICE_IN_THE_INDEX);
     CHECK_INT(test_fork(run_in_child, (void *)(uintptr_t)path), 0);
     hostile_free(&good);
@@ -382,7 +412,7 @@ static unsigned char *offsets_of_jobs(struct hostile_file *file, int *count) {
     unsigned char *page;
     hostile_write(test_path("root.db"), file);
     root = sql_int(test_path("root.db"),
-                   "SELECT rootpage FROM sqlite_master WHERE name = 'jobq_job'");
+                   "SELECT rootpage FROM sqlite_master WHERE name = 'jobq_row'");
     size = sql_int(test_path("root.db"), "PRAGMA page_size");
     page = file->db + (root - 1) * size;
     *count = page[3] << 8 | page[4];
@@ -414,7 +444,7 @@ static void list_in_child(void *arg) {
  * not an endless walk. Method: two rows change places; a child with little time. */
 TEST(rows_out_of_order) {
     struct hostile_file good = hostile_good(12, 24, false, 0);
-    static const struct damage damage = {"", "jobq_job", "does not stand in order"};
+    static const struct damage damage = {"", "jobq_row", "does not stand in order"};
     struct play play = {test_path("hostile.db"), &damage, false};
     int count;
     unsigned char *offsets = offsets_of_jobs(&good, &count), other[2];
@@ -434,8 +464,8 @@ TEST(rows_out_of_order) {
  * scheduled where no walk looks. Method: the count alone, and the list. */
 TEST(lanes_are_looked_at) {
     static const struct damage damages[] = {
-        {"UPDATE jobq_job SET lane = NULL WHERE state = 0", "jobq_job", "lane does not agree"},
-        {"UPDATE jobq_job SET ord = 1 WHERE lane = 0", "jobq_job", "ord does not agree"}};
+        {"UPDATE jobq_row SET lane = NULL WHERE state = 0", "jobq_row", "lane does not agree"},
+        {"UPDATE jobq_row SET ord = 1 WHERE lane = 0", "jobq_row", "ord does not agree"}};
     struct hostile_file good = hostile_good(12, 24, false, 0);
     for (int n = 0; n < 4; n++) {
         struct play play = {test_path("hostile.db"), &damages[n / 2], n % 2 == 1};
@@ -449,8 +479,8 @@ TEST(lanes_are_looked_at) {
 /* Goal: a scheduled job that would never be due is damage before its time has come, for who only
  * runs jobs. Method: one in an order that no walk asks for, before and behind the others. */
 TEST(scheduled_job_is_never_due) {
-    static const char *const damages[] = {"UPDATE jobq_job SET ord = 2147483647 WHERE id = 2",
-                                          "UPDATE jobq_job SET ord = -1 WHERE id = 2"};
+    static const char *const damages[] = {"UPDATE jobq_row SET ord = 2147483647 WHERE id = 2",
+                                          "UPDATE jobq_row SET ord = -1 WHERE id = 2"};
     for (int n = 0; n < 2; n++) {
         jobq_job job = {.kind = "k", .delay_ms = JOBQ_HOUR};
         jobq_error told = {.code = JOBQ_OK};
@@ -577,7 +607,7 @@ TEST(next_id_is_taken) {
  * with little time. */
 TEST(no_new_job_can_stand) {
     /* The name is new to the file, so the call has written before it finds out. */
-    struct taken_id taken = {test_path("q.db"), "CREATE UNIQUE INDEX other ON jobq_job(attempt)",
+    struct taken_id taken = {test_path("q.db"), "CREATE UNIQUE INDEX other ON jobq_row(attempt)",
                              {.kind = "new to it"}};
     CHECK_INT(test_fork(enqueue_in_child, &taken), 0);
 }
@@ -590,11 +620,12 @@ TEST(name_of_another) {
     const char *path = test_path("hostile.db");
     struct play play = {path, &damage, false};
     REQUIRE(hostile_write(path, &good));
-    damage_it(path, "CREATE TABLE other(id INTEGER PRIMARY KEY, name TEXT);"
-                    "CREATE UNIQUE INDEX other_name ON other(name) WHERE id > 0;"
-                    "INSERT INTO other SELECT id, 'mail' FROM jobq_name WHERE name = 'report'");
+    damage_it(path, "CREATE TABLE other(id INTEGER PRIMARY KEY, what, scope, name TEXT);"
+                    "CREATE UNIQUE INDEX other_name ON other(what, scope, name) WHERE id > 0;"
+                    "INSERT INTO other SELECT id, what, scope, 'mail' FROM jobq_name"
+                    " WHERE name = 'report'");
     damage_beside_index(path, "other_name", "DELETE FROM other WHERE id > 0");
-    damage_it(path, "INSERT INTO other SELECT id, name FROM jobq_name WHERE name <> 'mail'");
+    damage_it(path, "INSERT INTO other SELECT * FROM jobq_name WHERE name <> 'mail'");
     damage_it(path, "PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage ="
                     " (SELECT sum(rootpage) FROM sqlite_master WHERE name IN ('other_name',"
                     " 'sqlite_autoindex_jobq_name_1')) - rootpage WHERE name IN ('other_name',"
@@ -638,10 +669,10 @@ TEST(two_threads_find_two_damages) {
         REQUIRE(q != NULL);
         for (int i = 0; i < 2 * HALF; i++) put(q, "k");
         close_queue(&q);
-        damage_it(path, "UPDATE jobq_job SET state = 2, lane = NULL, finished_at = id,"
+        damage_it(path, "UPDATE jobq_row SET state = 2, lane = NULL, finished_at = id,"
                         " prune_at = 8e12 + id WHERE id > 400");
-        damage_it(path, "UPDATE jobq_job SET attempt = -5 WHERE id = 400");
-        damage_it(path, "UPDATE jobq_job SET runs = 'x' WHERE id = 800");
+        damage_it(path, "UPDATE jobq_row SET attempt = -5 WHERE id = 400");
+        damage_it(path, "UPDATE jobq_row SET runs = 'x' WHERE id = 800");
         q = open_queue_at(path, options);
         REQUIRE(q != NULL);
         pthread_barrier_init(&together, NULL, 2);

@@ -274,14 +274,14 @@ TEST(nothing_temporary_is_in_the_way) {
     static const struct {
         const char *sql, *name;
     } kinds[] = {
-        {"CREATE TEMP TABLE jobq_job(id)", "table jobq_job"},
+        {"CREATE TEMP TABLE jobq_row(id)", "table jobq_row"},
         {"CREATE TEMP TABLE t(a); CREATE TEMP TABLE JOBQ_Name(a)", "table JOBQ_Name"},
         {"CREATE TEMP VIEW jobq_claims AS SELECT 1 AS one", "view jobq_claims"},
         {"CREATE TEMP TABLE t(a); CREATE INDEX temp.jobq_live ON t(a)", "index jobq_live"},
         {"CREATE TEMP TABLE t(a); CREATE TEMP TRIGGER jobq_t AFTER INSERT ON t BEGIN"
          " SELECT 1; END", "trigger jobq_t"},
-        {"CREATE TEMP TRIGGER audit BEFORE INSERT ON jobq_job BEGIN SELECT RAISE(IGNORE); END",
-         "trigger audit (of jobq_job)"},
+        {"CREATE TEMP TRIGGER audit BEFORE INSERT ON jobq_row BEGIN SELECT RAISE(IGNORE); END",
+         "trigger audit (of jobq_row)"},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         for (int memory = 0; memory < 2; memory++)
@@ -575,7 +575,7 @@ TEST(hook_cannot_break_the_queue) {
             char mode[16];
             sql_text(f.path, "PRAGMA journal_mode", mode, sizeof mode);
             CHECK_STR(mode, "wal");
-            CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_job"), 4);
+            CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_row"), 4);
         }
         close_at(&f, memory);
     }
@@ -670,19 +670,19 @@ TEST(hook_must_end_its_transaction) {
  * tells, and the handler's own tables and savepoints, is allowed. The job is done all the same. */
 TEST(handler_may_do_its_own_only) {
     static const struct deed deeds[] = {
-        {.sql = "DELETE FROM jobq_job", .code = SQLITE_AUTH},
-        {.sql = "UPDATE jobq_job SET state = 2", .code = SQLITE_AUTH},
+        {.sql = "DELETE FROM jobq_row", .code = SQLITE_AUTH},
+        {.sql = "UPDATE jobq_row SET state = 2", .code = SQLITE_AUTH},
         {.sql = "INSERT INTO jobq_meta VALUES('a', 1)", .code = SQLITE_AUTH},
-        {.sql = "DELETE FROM main.JOBQ_JOB", .code = SQLITE_AUTH},
+        {.sql = "DELETE FROM main.JOBQ_ROW", .code = SQLITE_AUTH},
         {.sql = "DROP TABLE jobq_extra", .code = SQLITE_AUTH},
-        {.sql = "ALTER TABLE jobq_job ADD COLUMN mine", .code = SQLITE_AUTH},
-        {.sql = "CREATE INDEX mine ON jobq_job(payload)", .code = SQLITE_AUTH},
-        {.sql = "CREATE TRIGGER mine AFTER INSERT ON jobq_job BEGIN SELECT 1; END",
+        {.sql = "ALTER TABLE jobq_row ADD COLUMN mine", .code = SQLITE_AUTH},
+        {.sql = "CREATE INDEX mine ON jobq_row(payload)", .code = SQLITE_AUTH},
+        {.sql = "CREATE TRIGGER mine AFTER INSERT ON jobq_row BEGIN SELECT 1; END",
          .code = SQLITE_AUTH},
-        {.sql = "CREATE TEMP TRIGGER mine AFTER UPDATE ON main.jobq_job BEGIN SELECT 1; END",
+        {.sql = "CREATE TEMP TRIGGER mine AFTER UPDATE ON main.jobq_row BEGIN SELECT 1; END",
          .code = SQLITE_AUTH},
-        {.sql = "CREATE TEMP TABLE jobq_job(id)", .code = SQLITE_AUTH},
-        {.sql = "CREATE TEMP VIEW jobq_job AS SELECT 1 AS id", .code = SQLITE_AUTH},
+        {.sql = "CREATE TEMP TABLE jobq_row(id)", .code = SQLITE_AUTH},
+        {.sql = "CREATE TEMP VIEW jobq_row AS SELECT 1 AS id", .code = SQLITE_AUTH},
         {.sql = "CREATE TABLE jobq_mine(x)", .code = SQLITE_AUTH},
         {.sql = "ATTACH ':memory:' AS other", .code = SQLITE_AUTH},
         {.sql = "PRAGMA query_only = 1", .code = SQLITE_AUTH},
@@ -692,8 +692,8 @@ TEST(handler_may_do_its_own_only) {
         {.sql = "PRAGMA wal_checkpoint", .code = SQLITE_AUTH},
         {.sql = "PRAGMA optimize", .code = SQLITE_AUTH},
         {.sql = "BEGIN", .code = SQLITE_AUTH},
-        {.sql = "SELECT count(*) FROM jobq_job", .code = SQLITE_OK},
-        {.sql = "PRAGMA table_info(jobq_job)", .code = SQLITE_OK},
+        {.sql = "SELECT count(*) FROM jobq_row", .code = SQLITE_OK},
+        {.sql = "PRAGMA table_info(jobq_row)", .code = SQLITE_OK},
         {.sql = "PRAGMA foreign_keys", .code = SQLITE_OK},
         {.sql = "PRAGMA user_version = 7", .code = SQLITE_OK},
         {.sql = "SAVEPOINT a; CREATE TABLE own(x); ROLLBACK TO a; RELEASE a", .code = SQLITE_OK},
@@ -720,7 +720,7 @@ static jobq_outcome analyze(jobq_run *run, void *ctx) {
     (void)ctx;
     WORKS(jobq_run_db(run, &db, &err));
     CHECK_INT(run_sql(db, "CREATE TABLE own(x); CREATE INDEX own_x ON own(x);"
-                          " INSERT INTO own VALUES(1); ANALYZE; ANALYZE jobq_job"), SQLITE_OK);
+                          " INSERT INTO own VALUES(1); ANALYZE; ANALYZE jobq_row"), SQLITE_OK);
     CHECK_INT(ask(db, "SELECT count(*) FROM sqlite_stat1 WHERE tbl = 'own'"), 1);
     CHECK_INT(ask(db, "SELECT count(*) FROM sqlite_stat1 WHERE tbl LIKE 'jobq%'"), 0);
     return JOBQ_DONE;
@@ -937,14 +937,14 @@ TEST(every_limit_is_put_back) {
 /* What SQLite allows while the schema may be written by hand, and what it is for. */
 static jobq_outcome write_the_schema(jobq_run *run, void *ctx) {
     static const char *const deeds[] = {
-        "DELETE FROM sqlite_master WHERE name = 'jobq_unique'",
+        "DELETE FROM sqlite_master WHERE name = 'jobq_key'",
         "DELETE FROM sqlite_schema WHERE name = 'own'",
-        "UPDATE sqlite_master SET sql = sql || ' ' WHERE name = 'jobq_job'",
+        "UPDATE sqlite_master SET sql = sql || ' ' WHERE name = 'jobq_row'",
         "INSERT INTO sqlite_master VALUES('table', 'jobq_mine', 'jobq_mine', 2,"
         " 'CREATE TABLE jobq_mine(x)')",
         "DELETE FROM sqlite_temp_master",
-        "INSERT INTO sqlite_temp_master VALUES('trigger', 't', 'jobq_job', 0,"
-        " 'CREATE TRIGGER t AFTER UPDATE ON jobq_job BEGIN SELECT 1; END')"};
+        "INSERT INTO sqlite_temp_master VALUES('trigger', 't', 'jobq_row', 0,"
+        " 'CREATE TRIGGER t AFTER UPDATE ON jobq_row BEGIN SELECT 1; END')"};
     sqlite3 *db = NULL;
     (void)ctx;
     WORKS(jobq_run_db(run, &db, &err));
@@ -1125,7 +1125,7 @@ TEST(taking_the_place_of_jobq_keeps_nothing) {
     for (int n = 0; n < 10; n++) {
         bool memory = n % 2;
         int way = n / 2;
-        struct deed d = {.sql = "DELETE FROM jobq_job", .look = "SELECT count(*) FROM"
+        struct deed d = {.sql = "DELETE FROM jobq_row", .look = "SELECT count(*) FROM"
                          " sqlite_master WHERE name = 'note'"};
         fixture f;
         jobq_info info;

@@ -15,10 +15,10 @@
 /* What the other hand does to the row of a job. */
 enum { CLAIMS_AGAIN, GIVES_BACK, SETTLES, DELETES, HANDS };
 static const char *const hands[HANDS] = {
-    "UPDATE jobq_job SET runs = runs + 1 WHERE id = %lld",
-    "UPDATE jobq_job SET state = 0, lane = queue WHERE id = %lld",
-    "UPDATE jobq_job SET state = 4, finished_at = 7, prune_at = 9000000000000000 WHERE id = %lld",
-    "DELETE FROM jobq_job WHERE id = %lld",
+    "UPDATE jobq_row SET runs = runs + 1 WHERE id = %lld",
+    "UPDATE jobq_row SET state = 0, lane = queue WHERE id = %lld",
+    "UPDATE jobq_row SET state = 4, finished_at = 7, prune_at = 9000000000000000 WHERE id = %lld",
+    "DELETE FROM jobq_row WHERE id = %lld",
 };
 
 static void interfere(const char *path, int hand, int64_t id) {
@@ -32,7 +32,7 @@ static void picture(const char *path, int64_t id, char *text, size_t size) {
     char sql[256];
     snprintf(sql, sizeof sql,
              "SELECT state || ',' || runs || ',' || attempt || ',' || run_at || ',' || quote(lane)"
-             " || ',' || quote(finished_at) FROM jobq_job WHERE id = %lld", (long long)id);
+             " || ',' || quote(finished_at) FROM jobq_row WHERE id = %lld", (long long)id);
     sql_text(path, sql, text, size);
 }
 
@@ -70,7 +70,7 @@ static void check_late_result(fixture *f, const struct late *late, const char *k
     CHECK_INT(s.done + s.failed + s.cancelled + s.retried, 0);
     CHECK_INT(events_of(events, id, told, 8), 2);
     CHECK_INT(told[1].to, JOBQ_STATE_RUNNING); /* new, started, and no more */
-    snprintf(sql, sizeof sql, "DELETE FROM jobq_job WHERE id = %lld", (long long)id);
+    snprintf(sql, sizeof sql, "DELETE FROM jobq_row WHERE id = %lld", (long long)id);
     sql_run(f->path, sql);
 }
 
@@ -129,7 +129,7 @@ static void check_late_neighbour(int hand, int which, int64_t keep_ms) {
     s = stats_of(f.q);
     CHECK_INT(s.done, JOBS - 1);
     CHECK_INT(s.lost_outcomes, 1);
-    snprintf(sql, sizeof sql, "SELECT count(*) FROM jobq_job WHERE id = %lld AND state <> 2",
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM jobq_row WHERE id = %lld AND state <> 2",
              (long long)results[which].id);
     CHECK_INT(sql_int(f.path, sql), hand != DELETES);
     fixture_remove(&f);

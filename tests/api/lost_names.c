@@ -7,9 +7,6 @@
 
 #define RELAXED_STEP ((jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED})
 
-/* A file is one of 0.1.0 without what 0.2.0 notes in it. */
-#define MADE_BY_0_1_0 "DELETE FROM jobq_meta WHERE key = 'lost'"
-
 /* Takes the name away; lost has room for what it is called from now on. */
 static void lose(const char *path, const char *name, char *lost) {
     char sql[128];
@@ -181,7 +178,7 @@ TEST(queue_goes_on_by_its_number) {
         CHECK_INT(count_all(f.q).done, 2);
         put_job(f.q, (jobq_job){.kind = "k", .queue = lost});
         CHECK_INT(drain(f.q), 1);
-        CHECK_INT(sql_int(f.path, "SELECT count(DISTINCT queue) FROM jobq_job"), 1);
+        CHECK_INT(sql_int(f.path, "SELECT count(DISTINCT queue) FROM jobq_row"), 1);
         check_goes_on(f.q);
         fixture_remove(&f);
         if (log) event_log_free(log);
@@ -214,8 +211,8 @@ TEST(queues_go_on_in_a_pool) {
 
 /* ---- Numbers ---- */
 
-/* Goal: no new name gets the number of a lost one, nor its jobs. Method: a file of 0.1.0, whose
- * highest names are lost; those that are new come first. */
+/* Goal: no new name gets the number of a lost one, nor its jobs. Method: the highest
+ * names are lost; those that are new come first. */
 TEST(new_names_leave_the_numbers_alone) {
     char kind[24], queue[24];
     int64_t id, later, other;
@@ -223,7 +220,6 @@ TEST(new_names_leave_the_numbers_alone) {
     REQUIRE(open_step(&f, NULL));
     id = put_job(f.q, (jobq_job){.kind = "child", .queue = "slow"});
     later = put_job(f.q, (jobq_job){.kind = "child", .queue = "slow", .delay_ms = JOBQ_HOUR});
-    sql_run(f.path, MADE_BY_0_1_0);
     lose(f.path, "slow", queue);
     REQUIRE(lose_and_reopen(&f, "child", kind));
     handle(f.q, "new", do_nothing, NULL);
@@ -234,7 +230,8 @@ TEST(new_names_leave_the_numbers_alone) {
     check_parked(f.q, id, kind);
     CHECK_STR(look(f.q, id).queue, queue);
     CHECK_STR(look(f.q, later).kind, kind);
-    CHECK_INT(sql_int(f.path, "SELECT value > 1 FROM jobq_meta WHERE key = 'lost'"), 1);
+    CHECK_INT(sql_int(f.path, "SELECT next_name > (SELECT max(id) FROM jobq_name)"
+                              " FROM jobq_claims"), 1);
     REQUIRE(fixture_reopen(&f));
     handle(f.q, "new", do_nothing, NULL);
     handle(f.q, "newest", do_nothing, NULL);
@@ -250,7 +247,7 @@ TEST(new_names_leave_the_numbers_alone) {
 }
 
 /* Goal: once a lost number was met it is a name like any other, and no other gets the number.
- * Method: it is met by who claims, or by who retries; in a file of 0.2.0, which expects none. */
+ * Method: it is met by who claims, or by who retries. */
 TEST(number_that_was_met_is_a_name) {
     for (int retry = 0; retry < 2; retry++) {
         char lost[24], sql[96];
@@ -279,7 +276,7 @@ TEST(number_that_was_met_is_a_name) {
     }
 }
 
-/* Goal: the same is so for the number of parked jobs, which nobody meets, in a file of 0.2.0. */
+/* Goal: the same is so for the number of parked jobs, which nobody meets. */
 TEST(number_of_parked_jobs) {
     char kind[24];
     int64_t id;
@@ -370,7 +367,7 @@ TEST(wish_of_a_dead_process) {
         CHECK_INT(test_fork(die_in_handler, (void *)(uintptr_t)path), 0);
         lose(path, "child", kind);
         lose(path, "slow", queue);
-        sql_run(path, "UPDATE jobq_job SET side = side | 4");
+        sql_run(path, "UPDATE jobq_row SET side = side | 4");
         REQUIRE(open_step(&f, log));
         CHECK_INT(state_of(f.q, 1), JOBQ_STATE_CANCELLED);
         CHECK_STR(look(f.q, 1).kind, kind);
@@ -402,7 +399,6 @@ static bool put_one_of_each(fixture *f, event_log *log, char *kind, char *queue)
     WORKS(jobq_cancel(f->q, GONE, &err));
     CHECK_INT(drain(f->q), 2);
     close_whatever(&f->q);
-    sql_run(f->path, MADE_BY_0_1_0);
     lose(f->path, "slow", queue);
     if (!lose_and_reopen(f, "child", kind)) return false;
     if (log) log->n = 0;
@@ -437,7 +433,7 @@ TEST(calls_that_change) {
         advance(f.q, 30 * JOBQ_DAY);
         CHECK_INT(total(f.q), 0); /* all of it was kept for a while, and dropped */
         CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_extra"), 0);
-        CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_unique"), 0);
+        CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_key"), 0);
         check_goes_on(f.q);
         fixture_remove(&f);
         if (log) event_log_free(log);

@@ -410,7 +410,7 @@ TEST(client_writes_in_wal_mode) {
         CHECK_STR(mode, "wal");
         CHECK_CODE(jobq_close(&q), JOBQ_OK);
     }
-    CHECK_INT(sql_int(path, "SELECT count(*) FROM jobq_job"), 5);
+    CHECK_INT(sql_int(path, "SELECT count(*) FROM jobq_row"), 5);
 }
 
 /* Goal: with a SQLite that is only safe if both sides say .shared, a client that does not is
@@ -520,7 +520,7 @@ static void knock(void *arg) {
     CHECK(strstr(told.text, ".exclusive") != NULL);
     CHECK_INT(told.id, o->owner);
     CHECK_INT(sqlite3_open_v2(o->path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    CHECK_INT(sqlite3_exec(db, "SELECT * FROM jobq_job", NULL, NULL, NULL), SQLITE_BUSY);
+    CHECK_INT(sqlite3_exec(db, "SELECT * FROM jobq_row", NULL, NULL, NULL), SQLITE_BUSY);
     sqlite3_close(db);
 }
 
@@ -642,7 +642,7 @@ TEST(tables_of_another_shape_are_foreign) {
     sql_run(meta, "CREATE TABLE jobq_meta(a, b, c); INSERT INTO jobq_meta VALUES(1, 2, 3)");
     refuse_file(meta, JOBQ_FOREIGN);
     CHECK_INT(sql_int(meta, "SELECT c FROM jobq_meta"), 3);
-    sql_run(job, "CREATE TABLE jobq_job(title TEXT, salary INT)");
+    sql_run(job, "CREATE TABLE jobq_row(title TEXT, salary INT)");
     refuse_file(job, JOBQ_FOREIGN);
     CHECK_INT(jobq_tables(job), 1);
 }

@@ -617,7 +617,7 @@ TEST(checkpoint_lets_the_next_suspect_run) {
     s.ids[0] = put_job(f.q, (jobq_job){.kind = "long", .queue = "side", .priority = -1});
     s.ids[1] = put(f.q, "short");
     CHECK_CODE(jobq_close(&f.q), JOBQ_OK);
-    sql_run(f.path, "UPDATE jobq_job SET runs = 1, crashes = 1, lane = 1");
+    sql_run(f.path, "UPDATE jobq_row SET runs = 1, crashes = 1, lane = 1");
     WORKS(jobq_open(f.path, &f.options, &f.q, &err));
     REQUIRE(f.q != NULL);
     handle(f.q, "long", run_long, &s);

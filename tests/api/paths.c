@@ -63,8 +63,8 @@ TEST(relative_path_keeps_its_file) {
     REQUIRE_INT(mkdir(test_path("a"), 0700), 0);
     REQUIRE_INT(mkdir(test_path("b"), 0700), 0);
     CHECK_INT(test_fork(go_elsewhere, NULL), 0);
-    CHECK_INT(sql_int(test_path("a/app.db"), "SELECT count(*) FROM jobq_job"), 1);
-    CHECK_INT(sql_int(test_path("b/app.db"), "SELECT count(*) FROM jobq_job"), 0);
+    CHECK_INT(sql_int(test_path("a/app.db"), "SELECT count(*) FROM jobq_row"), 1);
+    CHECK_INT(sql_int(test_path("b/app.db"), "SELECT count(*) FROM jobq_row"), 0);
 }
 
 static jobq_outcome want_the_file(jobq_run *run, void *ctx) {

@@ -105,7 +105,7 @@ static void wish_outlives(void (*die)(void), int stops) {
     CHECK_INT(stage->infos[1].state, JOBQ_STATE_CANCELLED);
     check_done(0, 1, 1);
     check_done(2, HOLDERS, 1);
-    CHECK_INT(sql_int(play.path, "SELECT count(*) FROM jobq_job WHERE side & 4"), 0);
+    CHECK_INT(sql_int(play.path, "SELECT count(*) FROM jobq_row WHERE side & 4"), 0);
     end();
 }
 
@@ -144,7 +144,7 @@ TEST(wish_ends_with_its_run) {
     add("retries", 0, 1);
     fill_queue();
     CHECK(died(live_through(begin_anew, NULL)));
-    CHECK_INT(sql_int(play.path, "SELECT count(*) FROM jobq_job WHERE side & 4"), 0);
+    CHECK_INT(sql_int(play.path, "SELECT count(*) FROM jobq_row WHERE side & 4"), 0);
     look_at_all();
     check_waiting(0, 1, 1);
     CHECK_INT(stage->infos[1].state, JOBQ_STATE_DONE);
@@ -176,10 +176,10 @@ static void settle_with_wishes(jobq_outcome outcome, jobq_state state) {
     put_many(f.q, &(jobq_job){.kind = "k"}, NEIGHBOURS);
     gate_await(&s.g, NEIGHBOURS);
     for (int64_t id = 1; id <= NEIGHBOURS; id++) WORKS(jobq_cancel(f.q, id, &err));
-    CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_job WHERE side & 4"), NEIGHBOURS);
+    CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_row WHERE side & 4"), NEIGHBOURS);
     settle_together(&f, &s.g, NEIGHBOURS, "");
     for (int64_t id = 1; id <= NEIGHBOURS; id++) CHECK_INT(finish(f.q, id).state, state);
-    CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_job WHERE side & 4"), 0);
+    CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_row WHERE side & 4"), 0);
     fixture_remove(&f);
     gate_free(&s.g);
 }

@@ -785,7 +785,7 @@ TEST(job_transaction_cannot_be_committed) {
         CHECK_INT(total(f.q), 1);
         fault_copy(f.path, copy);
         CHECK_INT(notes(copy), 0);
-        CHECK_INT(sql_int(copy, "SELECT count(*) FROM jobq_job"), 1);
+        CHECK_INT(sql_int(copy, "SELECT count(*) FROM jobq_row"), 1);
         b.plan = NULL;
         advance(f.q, JOBQ_MINUTE);
         CHECK_INT(state_of(f.q, id), JOBQ_STATE_DONE);
@@ -818,9 +818,9 @@ TEST(job_transaction_on_a_dying_disk) {
         CHECK_CODE(jobq_close(&f.q), JOBQ_IO); /* the outcome of a job that has run */
         jobq_clock_free(f.clock);
         for (int k = 0; k < 2; k++) {
-            int64_t done = sql_int(files[k], "SELECT count(*) FROM jobq_job WHERE state = 2");
+            int64_t done = sql_int(files[k], "SELECT count(*) FROM jobq_row WHERE state = 2");
             CHECK_INT(notes(files[k]), 2 * done);
-            CHECK_INT(sql_int(files[k], "SELECT count(*) FROM jobq_job"), 1 + done);
+            CHECK_INT(sql_int(files[k], "SELECT count(*) FROM jobq_row"), 1 + done);
             check_file(files[k]);
             test_remove(files[k]);
         }

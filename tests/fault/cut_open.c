@@ -170,7 +170,7 @@ static void tell_truncate(jobq_durability durability) {
     story.tags = 6;
     story_enqueue(&story, (jobq_job){.kind = "plain"});
     reader = sql_open(story.path);
-    CHECK_INT(sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM jobq_job", NULL, NULL, NULL),
+    CHECK_INT(sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM jobq_row", NULL, NULL, NULL),
               SQLITE_OK);
     while (fault_wal_size() < 66 * page_size) story_enqueue_many(&story, 16);
     story_step(&story, STORY_CHILDREN);

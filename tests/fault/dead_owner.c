@@ -433,7 +433,7 @@ TEST(doubted_log_that_somebody_reads) {
     page.doubt = 1;
     leave_old_page(copy, &page);
     reader = sql_open(copy);
-    run_sql(reader, "BEGIN; SELECT count(*) FROM jobq_job");
+    run_sql(reader, "BEGIN; SELECT count(*) FROM jobq_row");
     CHECK_CODE(jobq_open(copy, &SHARED_STEP, &q, &told), JOBQ_BUSY);
     if (!CHECK(strstr(told.text, "could not sync the log") && strstr(told.text, copy)))
         test_note("%s", told.text);

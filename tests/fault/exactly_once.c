@@ -16,7 +16,7 @@
 enum said { INSERT, UPDATE, DELETE, CHILD, LARGE, QUESTION, AT_END };
 enum { RUNS = 8, JOBS = 32, TOKENS = 200, BATCH = 3 };
 
-/* As stored in jobq_job.state. */
+/* As stored in jobq_row.state. */
 enum { ROW_DONE = 2 };
 
 struct trouble {
@@ -204,7 +204,7 @@ static void verify(const struct play *p, const char *path) {
     struct found f;
     sqlite3 *db = sql_open(path);
     memset(&f, 0, sizeof f);
-    ask(db, "SELECT payload, state FROM jobq_job", &f, found_job);
+    ask(db, "SELECT payload, state FROM jobq_row", &f, found_job);
     ask(db, "SELECT job, what FROM effect", &f, found_effect);
     ask(db, "SELECT balance, (SELECT count(*) FROM token) FROM account", &f, found_sums);
     sqlite3_close(db);

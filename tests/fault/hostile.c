@@ -127,15 +127,18 @@ static void damage_log(struct hostile_file *file, uint64_t *r) {
 /* ---- Rows ---- */
 
 static const char *const columns[][2] = {
-    {"jobq_job", "state"}, {"jobq_job", "lane"}, {"jobq_job", "ord"}, {"jobq_job", "run_at"},
-    {"jobq_job", "kind"}, {"jobq_job", "queue"}, {"jobq_job", "priority"},
-    {"jobq_job", "attempt"}, {"jobq_job", "runs"}, {"jobq_job", "crashes"},
-    {"jobq_job", "delay_ms"}, {"jobq_job", "created_at"}, {"jobq_job", "side"},
-    {"jobq_job", "finished_at"}, {"jobq_job", "prune_at"}, {"jobq_job", "id"},
-    {"jobq_name", "id"}, {"jobq_name", "name"}, {"jobq_extra", "job"}, {"jobq_extra", "key"},
+    {"jobq_row", "state"}, {"jobq_row", "lane"}, {"jobq_row", "ord"}, {"jobq_row", "run_at"},
+    {"jobq_row", "kind"}, {"jobq_row", "queue"}, {"jobq_row", "priority"},
+    {"jobq_row", "attempt"}, {"jobq_row", "runs"}, {"jobq_row", "crashes"},
+    {"jobq_row", "delay_ms"}, {"jobq_row", "created_at"}, {"jobq_row", "side"},
+    {"jobq_row", "finished_at"}, {"jobq_row", "prune_at"}, {"jobq_row", "id"},
+    {"jobq_row", "payload"}, {"jobq_name", "id"}, {"jobq_name", "what"}, {"jobq_name", "scope"},
+    {"jobq_name", "name"}, {"jobq_extra", "job"}, {"jobq_extra", "key"},
     {"jobq_extra", "error"}, {"jobq_extra", "result"}, {"jobq_extra", "saved"},
-    {"jobq_unique", "kind"}, {"jobq_unique", "key"}, {"jobq_unique", "job"},
+    {"jobq_key", "kind"}, {"jobq_key", "key"}, {"jobq_key", "held"}, {"jobq_key", "job"},
+    {"jobq_payload", "job"}, {"jobq_payload", "data"},
     {"jobq_claims", "ids"}, {"jobq_claims", "last_id"}, {"jobq_claims", "one"},
+    {"jobq_claims", "open"}, {"jobq_claims", "counted"}, {"jobq_claims", "next_name"},
     {"jobq_meta", "value"}, {"jobq_meta", "key"},
 };
 
@@ -145,7 +148,7 @@ static const char *const values[] = {
     "4611686018427387904", "65536", "1700000000000", "1700000000000 + 86400000", "zeroblob(40)",
     "zeroblob(100000)", "hex(zeroblob(300))", "'a' || char(0) || 'b'", "cast(x'c328ff' AS TEXT)",
     "randomblob(9)", "abs(random() % 70)", "-abs(random() % 70)", "99", "-99", "x'8000'",
-    "(SELECT u.job FROM jobq_unique u ORDER BY random() LIMIT 1)",
+    "(SELECT u.job FROM jobq_key u ORDER BY random() LIMIT 1)",
 };
 
 #define COUNT(array) (sizeof(array) / sizeof (array)[0])
@@ -156,7 +159,7 @@ static void row_sql(char *sql, size_t size, uint64_t *r) {
     static const char *const where[] = {
         "", " WHERE rowid = %d", " WHERE rowid %% 3 = 0", " WHERE rowid > %d"};
     char which[64];
-    bool rowid = strcmp(column[0], "jobq_unique") != 0 && strcmp(column[0], "jobq_meta") != 0;
+    bool rowid = strcmp(column[0], "jobq_key") != 0 && strcmp(column[0], "jobq_meta") != 0;
     snprintf(which, sizeof which, where[rowid ? pick(r, 4) : 0], (int)pick(r, 40));
     switch (pick(r, 8)) {
     case 0: snprintf(sql, size, "DELETE FROM %s%s", column[0], which); break;
@@ -173,43 +176,43 @@ static void row_sql(char *sql, size_t size, uint64_t *r) {
 /* ---- The schema ---- */
 
 static const char *const schema_sql[] = {
-    "CREATE TRIGGER t AFTER UPDATE ON jobq_job BEGIN DELETE FROM jobq_job; END",
-    "CREATE TRIGGER t BEFORE INSERT ON jobq_job BEGIN SELECT raise(ABORT, 'no'); END",
+    "CREATE TRIGGER t AFTER UPDATE ON jobq_row BEGIN DELETE FROM jobq_row; END",
+    "CREATE TRIGGER t BEFORE INSERT ON jobq_row BEGIN SELECT raise(ABORT, 'no'); END",
     "CREATE TRIGGER jobq_t AFTER DELETE ON jobq_extra BEGIN DELETE FROM jobq_name; END",
-    "CREATE INDEX more ON jobq_job(payload)",
-    "CREATE INDEX jobq_more ON jobq_job(abs(run_at))",
+    "CREATE INDEX more ON jobq_row(payload)",
+    "CREATE INDEX jobq_more ON jobq_row(abs(run_at))",
     "DROP INDEX jobq_live",
     "DROP INDEX jobq_finished",
     "DROP TABLE jobq_extra",
     "DROP TABLE jobq_claims; CREATE VIEW jobq_claims AS SELECT 1 AS one, NULL AS ids, 9 AS last_id",
-    "ALTER TABLE jobq_job RENAME TO jobq_jobs; CREATE VIEW jobq_job AS SELECT * FROM jobq_jobs",
-    "ALTER TABLE jobq_job ADD COLUMN more INT AS (id + 1)",
+    "ALTER TABLE jobq_row RENAME TO jobq_rows; CREATE VIEW jobq_row AS SELECT * FROM jobq_rows",
+    "ALTER TABLE jobq_row ADD COLUMN more INT AS (id + 1)",
     "ALTER TABLE jobq_extra ADD COLUMN more DEFAULT 5",
     "ALTER TABLE jobq_name RENAME COLUMN name TO called",
     "CREATE TABLE jobq_mine(a)",
     "CREATE TABLE JOBQ_yours(a, b UNIQUE)",
     "CREATE TABLE other(a); INSERT INTO other VALUES(1)",
-    "DROP TABLE jobq_unique; CREATE TABLE jobq_unique(kind, key, job)",
+    "DROP TABLE jobq_key; CREATE TABLE jobq_key(kind, key, held, job)",
     "PRAGMA application_id = 7",
     "PRAGMA user_version = -5",
     "PRAGMA journal_mode = DELETE",
     "PRAGMA writable_schema = 1; UPDATE sqlite_master SET rootpage = rootpage + 1"
     " WHERE name = 'jobq_extra'",
     "PRAGMA writable_schema = 1; UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM"
-    " sqlite_master WHERE name = 'jobq_job') WHERE name = 'jobq_extra'",
+    " sqlite_master WHERE name = 'jobq_row') WHERE name = 'jobq_extra'",
     "PRAGMA writable_schema = 1; UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM"
     " sqlite_master WHERE name = 'jobq_finished') WHERE name = 'jobq_live'",
     "PRAGMA writable_schema = 1; UPDATE sqlite_master SET sql = substr(sql, 1, 40)"
-    " WHERE name = 'jobq_job'",
+    " WHERE name = 'jobq_row'",
     "PRAGMA writable_schema = 1; UPDATE sqlite_master SET sql = replace(sql, 'ord', 'od')",
     "PRAGMA writable_schema = 1; UPDATE sqlite_master SET sql = x'00' WHERE name = 'jobq_name'",
     "PRAGMA writable_schema = 1; UPDATE sqlite_master SET sql = NULL WHERE name = 'jobq_claims'",
-    "PRAGMA writable_schema = 1; UPDATE sqlite_master SET name = 'jobq_x' WHERE name = 'jobq_job'",
+    "PRAGMA writable_schema = 1; UPDATE sqlite_master SET name = 'jobq_x' WHERE name = 'jobq_row'",
     "PRAGMA writable_schema = 1; UPDATE sqlite_master SET type = 'view' WHERE name = 'jobq_extra'",
     "PRAGMA writable_schema = 1; UPDATE sqlite_master SET tbl_name = 'x' WHERE name = 'jobq_live'",
     "PRAGMA writable_schema = 1; INSERT INTO sqlite_master SELECT * FROM sqlite_master"
-    " WHERE name = 'jobq_job'",
-    "PRAGMA writable_schema = 1; DELETE FROM sqlite_master WHERE name = 'jobq_unique'",
+    " WHERE name = 'jobq_row'",
+    "PRAGMA writable_schema = 1; DELETE FROM sqlite_master WHERE name = 'jobq_key'",
     "PRAGMA writable_schema = 1; DELETE FROM sqlite_master",
 };
 

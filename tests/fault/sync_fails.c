@@ -12,7 +12,7 @@
 #include "fault_power.h"
 #include "fault_sweep.h"
 
-/* As stored in jobq_job.state. */
+/* As stored in jobq_row.state. */
 enum { WAITING, CLAIMED, DONE, FAILED, CANCELLED };
 
 static struct {
@@ -39,7 +39,7 @@ static void read_image(const char *path, struct image *image) {
     if (CHECK(s && sqlite3_step(s) == SQLITE_ROW))
         CHECK_STR((const char *)sqlite3_column_text(s, 0), "ok");
     sqlite3_finalize(s);
-    s = ask(db, "SELECT payload, state FROM jobq_job");
+    s = ask(db, "SELECT payload, state FROM jobq_row");
     while (s && sqlite3_step(s) == SQLITE_ROW) {
         int n = -1;
         if (sqlite3_column_bytes(s, 0) >= (int)sizeof n)

@@ -170,7 +170,7 @@ static inline void judge_settings(struct judge *j) {
 static inline void judge_integrity(struct judge *j) {
     sqlite3_stmt *statement = NULL;
     const char *text = "it cannot be asked";
-    int64_t extra = 0, none;
+    int64_t extra = 0, broken = 0, none;
     if (sqlite3_prepare_v2(j->db, "PRAGMA integrity_check", -1, &statement, NULL) == SQLITE_OK
         && sqlite3_step(statement) == SQLITE_ROW)
         text = (const char *)sqlite3_column_text(statement, 0);
@@ -179,10 +179,21 @@ static inline void judge_integrity(struct judge *j) {
     statement = NULL;
     /* What stands beside a job comes and goes with it. */
     judge_row(j, "SELECT count(*) FROM (SELECT job FROM jobq_extra UNION ALL"
-              " SELECT job FROM jobq_unique) WHERE job NOT IN (SELECT id FROM jobq_job)",
-              &extra, &none, &statement);
+              " SELECT job FROM jobq_key UNION ALL SELECT job FROM jobq_payload)"
+              " WHERE job NOT IN (SELECT id FROM jobq_row)", &extra, &none, &statement);
     sqlite3_finalize(statement);
+    statement = NULL;
     if (extra) judge_complain(j, &j->tally->torn, "%" PRId64 " rows belong to no job", extra);
+    /* A payload that stands apart is whole, and a key is held exactly until its job ends. */
+    if (!judge_row(j, "SELECT count(*) FROM jobq_row r WHERE (r.side & 8 <> 0) <> coalesce("
+                   "(SELECT length(data) = r.payload FROM jobq_payload WHERE job = r.id), 0)"
+                   " OR (r.side & 2 <> 0) <> coalesce((SELECT k.held = (r.state < 2)"
+                   " FROM jobq_key k JOIN jobq_extra x ON x.job = k.job AND x.key = k.key"
+                   " WHERE k.job = r.id AND k.kind = r.kind), 0)", &broken, &none, &statement))
+        broken = -1;
+    sqlite3_finalize(statement);
+    if (broken)
+        judge_complain(j, &j->tally->torn, "%" PRId64 " jobs are not as their side says", broken);
     judge_settings(j);
 }
 

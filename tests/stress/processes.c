@@ -100,7 +100,7 @@ TEST(processes_take_turns) {
     CHECK_INT(refused, 0);
     CHECK(commits > 0);
     CHECK(percent >= SHARE_GOAL_PERCENT);
-    CHECK_INT(sql_int(test_path("q.db"), "SELECT count(*) FROM jobq_job"), commits);
+    CHECK_INT(sql_int(test_path("q.db"), "SELECT count(*) FROM jobq_row"), commits);
     test_note("%d commits, the slowest has %d %% of the fastest after %d rounds, the longest wait"
               " was %d ms", commits, percent, rounds, wait_ms);
     test_figure("foreign writers", "min/max >= 0.5, 0 BUSY", "%d clients and the owner: min/max"

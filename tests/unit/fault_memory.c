@@ -215,7 +215,7 @@ static void check_heard(const struct story *s) {
         char sql[64];
         for (int n = 0; n < STORY_JOBS; n++) known |= s->jobs[n].id == heard.ids[i];
         for (int k = 0; k < i; k++) CHECK(heard.ids[k] != heard.ids[i]);
-        snprintf(sql, sizeof sql, "SELECT count(*) FROM jobq_job WHERE id = %" PRId64,
+        snprintf(sql, sizeof sql, "SELECT count(*) FROM jobq_row WHERE id = %" PRId64,
                  heard.ids[i]);
         if (!known) CHECK_INT(sql_int(s->path, sql), 1);
     }

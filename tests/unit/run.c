@@ -56,7 +56,7 @@ static bool stage_open(void) {
     if (!stage.q) return false;
     handle_kind(stage.q, (jobq_kind){.name = "k", .run = run_play, .jitter_percent = JOBQ_NONE});
     stage.worker = &stage.q->pool.crew.workers[0];
-    struct jobq__name *name = jobq__registry_by_text(&stage.q->names, "k");
+    struct jobq__name *name = jobq__registry_by_text(&stage.q->names, JOBQ__NAME_KIND, "k");
     stage.kind = name ? &name->kind : NULL;
     stage.entry = (struct jobq__entry *)calloc(1, sizeof *stage.entry);
     return CHECK(stage.kind && stage.entry && stage.worker);

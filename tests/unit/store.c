@@ -185,7 +185,6 @@ static const struct {
 static bool may_scan(const char *name, const char *step) {
     static const char *const walks[] = {
         "NAME_COUNT",  /* names: at most JOBQ_NAMES_MAX, when one is added */
-        "NAME_USED",   /* jobs, once for a new name that is made like one which was lost */
         "PRUNE_OVER",  /* counts the finished rows, with keep_max only */
     };
     if (strstr(step, "CONSTANT ROW")) return true;
@@ -243,7 +242,7 @@ TEST(plans_in_a_new_file) {
 /* Rows of every kind: mostly finished, some ready, scheduled and parked. */
 #define FILL \
     "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)" \
-    " INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs," \
+    " INSERT INTO jobq_row(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs," \
     " crashes, delay_ms, created_at, side, finished_at, prune_at, payload)" \
     " SELECT i, CASE WHEN i % 10 THEN 2 ELSE 0 END," \
     " CASE WHEN i % 10 THEN NULL ELSE (i / 10) % 4 - 1 END, 0, i, 2, 3, 0, 1, 1, 0, 0, i," \
@@ -253,11 +252,12 @@ TEST(plans_in_a_new_file) {
  * the same on a filled and analysed database. */
 TEST(plans_after_analyze) {
     sqlite3 *db = look_into(make_queue());
-    sql_on(db, "INSERT INTO jobq_name(id, name) VALUES(2, 'kind'), (3, 'queue'), (4, 'other')");
+    sql_on(db, "INSERT INTO jobq_name VALUES(2, 2, 0, 'kind'), (3, 1, 0, 'queue'),"
+               " (4, 1, 0, 'other')");
     sql_on(db, FILL);
-    sql_on(db, "INSERT INTO jobq_extra(job, key) SELECT id, id FROM jobq_job WHERE side");
-    sql_on(db, "INSERT INTO jobq_unique(kind, key, job) SELECT 2, id, id FROM jobq_job"
-               " WHERE side AND state = 0");
+    sql_on(db, "INSERT INTO jobq_extra(job, key) SELECT id, id FROM jobq_row WHERE side");
+    sql_on(db, "INSERT INTO jobq_key(kind, key, held, job) SELECT 2, id, state = 0, id"
+               " FROM jobq_row WHERE side");
     sql_on(db, "ANALYZE; ANALYZE sqlite_master");
     check_plans(db);
     sqlite3_close(db);
@@ -273,18 +273,18 @@ static void fill_and_analyze(const char *path, int waiting, int finished) {
     char sql[700];
     sqlite3 *db = look_into(path);
     snprintf(sql, sizeof sql,
-             "DELETE FROM jobq_job; DELETE FROM jobq_extra; CREATE TABLE IF NOT EXISTS app(x);"
+             "DELETE FROM jobq_row; DELETE FROM jobq_extra; CREATE TABLE IF NOT EXISTS app(x);"
              " CREATE INDEX IF NOT EXISTS app_x ON app(x); INSERT INTO app VALUES(1), (2);"
              " WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
-             " INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt,"
+             " INSERT INTO jobq_row(id, state, lane, ord, run_at, kind, queue, priority, attempt,"
              " runs, crashes, delay_ms, side, finished_at, prune_at)"
              " SELECT i, iif(i <= %d, 0, 2), iif(i <= %d, 0, NULL), 0, 9e12, 2, 3, 0, 1, 0, 0, 0,"
              " i %% 2, iif(i <= %d, NULL, 9), iif(i <= %d, NULL, 9e12) FROM n WHERE i <= %d",
              waiting + finished + 1, waiting, waiting, waiting, waiting, waiting + finished);
     sql_on(db, sql);
-    sql_on(db, "INSERT INTO jobq_extra(job, key) SELECT id, id FROM jobq_job WHERE side");
+    sql_on(db, "INSERT INTO jobq_extra(job, key) SELECT id, id FROM jobq_row WHERE side");
     sql_on(db, "ANALYZE");
-    CHECK(!waiting || number_of(db, "SELECT count(*) FROM sqlite_stat1 WHERE tbl = 'jobq_job'"));
+    CHECK(!waiting || number_of(db, "SELECT count(*) FROM sqlite_stat1 WHERE tbl = 'jobq_row'"));
     CHECK_INT(sqlite3_close(db), SQLITE_OK);
 }
 
@@ -352,7 +352,7 @@ TEST(statistics_beside_an_open_queue_go) {
     static const char *const ways[] = {
         "ANALYZE", "ANALYZE", "CREATE VIEW more AS SELECT 1; DROP VIEW more",
         "ANALYZE; CREATE VIEW more AS SELECT 1; DROP VIEW more",
-        ("SELECT * FROM app WHERE x = 1; SELECT * FROM jobq_job WHERE prune_at = 1;"
+        ("SELECT * FROM app WHERE x = 1; SELECT * FROM jobq_row WHERE prune_at = 1;"
          " SELECT * FROM jobq_name WHERE name = 'k'; PRAGMA optimize(0x10002)")};
     fixture f;
     sqlite3 *db;
@@ -395,6 +395,7 @@ static int steps_behind(sqlite3 *db, const char *name, const int64_t *after, int
             CHECK_INT(sqlite3_prepare_v2(db, statements[i].text, -1, &statement, NULL), SQLITE_OK);
     for (int i = 0; i < count; i++) sqlite3_bind_int64(statement, i ? i + 2 : 1, after[i]);
     sqlite3_bind_int(statement, 2, 1);
+    if (count == 2) sqlite3_bind_int(statement, 4, JOBQ__DONE); /* whose rows these are */
     CHECK_INT(sqlite3_step(statement), SQLITE_ROW);
     CHECK_INT(sqlite3_column_int64(statement, 0), after[count - 1] + 1);
     steps = sqlite3_stmt_status(statement, SQLITE_STMTSTATUS_VM_STEP, 0);
@@ -408,7 +409,7 @@ static int steps_behind(sqlite3 *db, const char *name, const int64_t *after, int
 TEST(a_listing_does_not_begin_again) {
     static const char fill[] =
         "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)"
-        " INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs,"
+        " INSERT INTO jobq_row(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs,"
         " crashes, delay_ms, created_at, side, finished_at, prune_at)"
         " SELECT i, CASE WHEN i <= 2000 THEN 0 ELSE 2 END, CASE WHEN i <= 2000 THEN 3 END, 0, 7, 2,"
         " 3, 0, 1, 1, 0, 0, 7, 0, CASE WHEN i > 2000 THEN 7 END, CASE WHEN i > 2000 THEN 99 END"
@@ -474,7 +475,7 @@ TEST(refused_commit_is_no_row_in_the_way) {
     WORKS(jobq_cancel(f.q, id, &err));
     db = &f.q->writer;
     REQUIRE(!jobq__db_in_transaction(db) && !db->may_commit);
-    CHECK_CODE(jobq__store_name_put(db, 77, "new"), JOBQ_IO);
+    CHECK_CODE(jobq__store_name_put(db, 77, JOBQ__NAME_KIND, "new"), JOBQ_IO);
     CHECK_INT(db->sqlite_code, SQLITE_CONSTRAINT_COMMITHOOK);
     CHECK_CODE(jobq__store_key_add(db, 1, "new", 77, &taken), JOBQ_IO);
     CHECK(!taken);

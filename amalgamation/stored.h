@@ -1,0 +1,101 @@
+/* stored.h - every number that reaches the file, and those that are not used again. */
+#ifndef JOBQ__STORED_H
+#define JOBQ__STORED_H
+
+#include "limits.h"
+
+/* Design note.
+ *
+ * What stands here is part of the file format: the number of a name never changes, and a number
+ * that meant something once never means something else. A new one is appended, with its line at
+ * the end of this file; one that is given up moves to the list of the retired, with the schema that
+ * knew it. Texts of sql.h and of the views in schema.c hold some of these numbers by themselves.
+ *
+ * Retired: none. (Names of tables are, too: schema.c.) */
+
+/* jobq_row.state. Claim and settle touch only 0 and 1, which SQLite stores without a byte. */
+enum jobq__state {
+    JOBQ__WAITING = 0,  /* ready, scheduled or parked: the lane says which */
+    JOBQ__CLAIMED = 1,  /* in the ring or running: only this process knows which */
+    JOBQ__DONE = 2,
+    JOBQ__FAILED = 3,
+    JOBQ__CANCELLED = 4,
+    JOBQ__NEW = 5       /* before the row exists; never stored */
+};
+
+/* jobq_row.lane, of a waiting row; of others it means nothing. A queue's id: ready. Below -1: the
+ * row waits before a gate, so far always for a handler of its kind, minus the kind's id. */
+enum {
+    JOBQ__LANE_OWN_TIME = -1,   /* scheduled by the queue's own time; nobody does so yet */
+    JOBQ__LANE_SCHEDULED = 0,
+    JOBQ__LANE_SUSPECT = 1,     /* crashed before; ready, but one at a time */
+    JOBQ__LANE_NONE = INT32_MIN /* in memory only: the row does not wait */
+};
+
+/* jobq_row.side: what stands beside the row, and goes with it. */
+enum {
+    JOBQ__SIDE_EXTRA = 1,   /* a row in jobq_extra */
+    JOBQ__SIDE_KEY = 2,     /* that with a key, and a row in jobq_key */
+    /* Of a claimed row: somebody wants it cancelled. Whatever settles the row takes it away. */
+    JOBQ__SIDE_CANCEL = 4,
+    JOBQ__SIDE_PAYLOAD = 8, /* a row in jobq_payload, which has the payload; jobq_row.payload is the
+                               number of its bytes then */
+    JOBQ__SIDE_ALL = 15     /* every bit that a row may have */
+};
+
+/* jobq_name.what, and jobq_rule.what */
+enum jobq__what {
+    JOBQ__NAME_ANY = 0,     /* of schema 1, where a name served as kind and as queue; or lost */
+    JOBQ__NAME_QUEUE = 1,
+    JOBQ__NAME_KIND = 2,
+    JOBQ__NAME_GROUP = 3,
+    JOBQ__NAME_EVENT = 4,
+    JOBQ__NAME_SCHEDULE = 5,
+    JOBQ__NAME_LANE = 6     /* where jobs of a kind wait in one queue, which is the scope */
+};
+
+/* jobq_rule.layer */
+enum { JOBQ__RULE_DECLARED = 1, JOBQ__RULE_OVERRIDDEN = 2 };
+
+/* jobq_note.outcome is a jobq_outcome. Alarms, notes, policies and verbs have no numbers yet. */
+
+#define JOBQ__STORED(name, value) \
+    typedef char jobq__stored_##name[(int)(name) == (value) ? 1 : -1]
+
+JOBQ__STORED(JOBQ__WAITING, 0);
+JOBQ__STORED(JOBQ__CLAIMED, 1);
+JOBQ__STORED(JOBQ__DONE, 2);
+JOBQ__STORED(JOBQ__FAILED, 3);
+JOBQ__STORED(JOBQ__CANCELLED, 4);
+
+JOBQ__STORED(JOBQ__LANE_OWN_TIME, -1);
+JOBQ__STORED(JOBQ__LANE_SCHEDULED, 0);
+JOBQ__STORED(JOBQ__LANE_SUSPECT, 1);
+
+JOBQ__STORED(JOBQ__SIDE_EXTRA, 1);
+JOBQ__STORED(JOBQ__SIDE_KEY, 2);
+JOBQ__STORED(JOBQ__SIDE_CANCEL, 4);
+JOBQ__STORED(JOBQ__SIDE_PAYLOAD, 8);
+
+JOBQ__STORED(JOBQ__NAME_ANY, 0);
+JOBQ__STORED(JOBQ__NAME_QUEUE, 1);
+JOBQ__STORED(JOBQ__NAME_KIND, 2);
+JOBQ__STORED(JOBQ__NAME_GROUP, 3);
+JOBQ__STORED(JOBQ__NAME_EVENT, 4);
+JOBQ__STORED(JOBQ__NAME_SCHEDULE, 5);
+JOBQ__STORED(JOBQ__NAME_LANE, 6);
+
+JOBQ__STORED(JOBQ__RULE_DECLARED, 1);
+JOBQ__STORED(JOBQ__RULE_OVERRIDDEN, 2);
+
+JOBQ__STORED(JOBQ_OUTCOME_NONE, 0);
+JOBQ__STORED(JOBQ_DONE, 1);
+JOBQ__STORED(JOBQ_RETRY, 2);
+JOBQ__STORED(JOBQ_FAIL, 3);
+JOBQ__STORED(JOBQ_RESCHEDULE, 4);
+JOBQ__STORED(JOBQ_SNOOZE, 5);
+JOBQ__STORED(JOBQ_CANCELLED, 6);
+JOBQ__STORED(JOBQ_CRASHED, 7);
+JOBQ__STORED(JOBQ_STOPPED, 8);
+
+#endif
