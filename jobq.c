@@ -40,6 +40,8 @@
  *     column.c        what a row may hold: each value is checked where it enters
  *     schema.h        tables, identity, version
  *     schema.c        tables, identity, version
+ *     migrate.h       a file of an older schema becomes one of this version
+ *     migrate.c       a file of an older schema becomes one of this version
  *     store.h         the seam: jobs above it, SQL below it
  *     store.c         what a store is besides its rows: connections, transactions, the log
  *     store_write.c   what changes rows: enqueue, claim, settle, promote, recover
@@ -5550,6 +5552,20 @@ JOBQ__INTERNAL int jobq__column_one(struct jobq__db *db, sqlite3_stmt *s,
 #define JOBQ__SCHEMA_VERSION 2
 #define JOBQ__APPLICATION_ID 1785684593 /* "jobq" in ASCII */
 
+/* A table, index or view, and the statement that makes it. */
+struct jobq__object {
+    const char *name, *text;
+};
+/* Those of this version, in the order of their making. */
+JOBQ__INTERNAL const struct jobq__object *jobq__schema_objects(size_t *count);
+/* Every object of the file that bears our name must be one of these, whole, and all are there; more
+ * may be, but for triggers, if it says so. FOREIGN. */
+JOBQ__INTERNAL int jobq__schema_compare(struct jobq__db *db, const struct jobq__object *objects,
+                                        size_t count, bool more, jobq_error *err);
+/* What the file says of its schema, which may be an older one; 0 if there is no queue in it. NEWER
+ * unless it says that this version may use it, FOREIGN, CORRUPT. */
+JOBQ__INTERNAL int jobq__schema_version(struct jobq__db *db, int64_t *version, jobq_error *err);
+
 /* Puts the file into WAL mode, if it is not; so, it stays. */
 JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err);
 
@@ -5557,11 +5573,11 @@ JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err);
  * file is empty (or join is set), and refuses what it does not know. A file that was made by jobq
  * just now gets settings of our choice, and so does one that has no page yet: whoever made it has
  * put nothing there, and it may have been a process of ours that died at once.
- * FOREIGN, NEWER, NOT_A_DB, and as the disk. */
+ * FOREIGN, NEWER, BAD_STATE (older), NOT_A_DB, and as the disk. */
 JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool made,
                                       bool join, jobq_error *err);
 
-/* A client: the queue must be there. NOT_FOUND, FOREIGN, NEWER. */
+/* A client: the queue must be there. NOT_FOUND, FOREIGN, NEWER, BAD_STATE (older). */
 JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err);
 
 /* Takes the statistics of jobq's tables away again, if somebody has had them gathered since; inside
@@ -5584,10 +5600,13 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
  * another shape, or a trigger on one of ours, is somebody else's and is refused. Why the row looks
  * as it does: sql.h. What the numbers in it mean: stored.h.
  *
- * A file of schema 1 is made one of schema 2 without writing its jobs anew (migrate.c), so the text
- * of jobq_row and jobq_extra is what SQLite's ALTER TABLE leaves behind, to the letter; the indexes
- * are made anew. jobq_job and jobq_unique were tables of schema 1: no table is called so again, and
- * a statement of an older jobq fails whole.
+ * A file of schema 1 is made one of schema 2 without writing its jobs anew (migrate.c): columns are
+ * added to jobq_row, jobq_extra and jobq_claims at the end only, and jobq_live keeps its own.
+ * jobq_job and jobq_unique were tables of schema 1: no table is called so again, and a statement of
+ * an older jobq fails whole.
+ *
+ * A newer schema that only adds objects may say in jobq_meta (reads_from) that this jobq may use
+ * the file: then ours are there as ever, and the others are left alone.
  *
  * What each is for; the order is that of their making, and where each commit writes the pages stand
  * close to each other, because SQLite finds pages of the log by their numbers.
@@ -5661,9 +5680,7 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
     " SELECT id, 0, 0, 0, 0, 0, 0, 0 FROM jobq_name WHERE what = " what ") c" \
     " LEFT JOIN jobq_name n ON n.id = c." of " GROUP BY c." of
 
-static const struct {
-    const char *name, *text;
-} jobq__schema_objects[] = {
+static const struct jobq__object jobq__schema_list[] = {
     {"jobq_meta", "CREATE TABLE jobq_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID"},
     {"jobq_claims",
      "CREATE TABLE jobq_claims(one INTEGER PRIMARY KEY, ids BLOB, last_id INT NOT NULL,"
@@ -5768,21 +5785,27 @@ static const struct {
 static int jobq__schema_create(struct jobq__db *db) {
     size_t i;
     int rc = JOBQ_OK;
-    for (i = 0; i < JOBQ__COUNT(jobq__schema_objects) && rc == JOBQ_OK; i++)
-        rc = jobq__db_exec(db, jobq__schema_objects[i].text);
+    for (i = 0; i < JOBQ__COUNT(jobq__schema_list) && rc == JOBQ_OK; i++)
+        rc = jobq__db_exec(db, jobq__schema_list[i].text);
     if (rc == JOBQ_OK) rc = jobq__db_exec(db, JOBQ__SCHEMA_ROWS);
     return rc;
 }
 
-static const char *jobq__schema_text(const char *name) {
+JOBQ__INTERNAL const struct jobq__object *jobq__schema_objects(size_t *count) {
+    *count = JOBQ__COUNT(jobq__schema_list);
+    return jobq__schema_list;
+}
+
+static const char *jobq__schema_text(const struct jobq__object *objects, size_t count,
+                                     const char *name) {
     size_t i;
-    for (i = 0; i < JOBQ__COUNT(jobq__schema_objects); i++)
-        if (strcmp(jobq__schema_objects[i].name, name) == 0) return jobq__schema_objects[i].text;
+    for (i = 0; name && i < count; i++)
+        if (strcmp(objects[i].name, name) == 0) return objects[i].text;
     return NULL;
 }
 
-/* Every object of the file that bears our name must be one of ours, whole. */
-static int jobq__schema_compare(struct jobq__db *db, jobq_error *err) {
+JOBQ__INTERNAL int jobq__schema_compare(struct jobq__db *db, const struct jobq__object *objects,
+                                        size_t count, bool more, jobq_error *err) {
     sqlite3_stmt *statement;
     size_t found = 0;
     bool row;
@@ -5793,9 +5816,10 @@ static int jobq__schema_compare(struct jobq__db *db, jobq_error *err) {
         const char *name = (const char *)sqlite3_column_text(statement, 0);
         const char *text = (const char *)sqlite3_column_text(statement, 1);
         const char *type = (const char *)sqlite3_column_text(statement, 2);
-        const char *ours = name ? jobq__schema_text(name) : NULL;
+        const char *ours = jobq__schema_text(objects, count, name);
         rc = jobq__db_read(db, statement);
         if (rc != JOBQ_OK) break;
+        if (!ours && more && type && strcmp(type, "trigger") != 0) continue;
         if (!ours || !text || strcmp(ours, text) != 0) {
             rc = jobq__err_set(err, JOBQ_FOREIGN, "the %s %.64s in %.200s is not as jobq makes it:"
                                " names that begin with jobq_, and triggers on its tables, are"
@@ -5806,7 +5830,7 @@ static int jobq__schema_compare(struct jobq__db *db, jobq_error *err) {
         found++;
     }
     sqlite3_finalize(statement);
-    if (rc == JOBQ_OK && found != JOBQ__COUNT(jobq__schema_objects))
+    if (rc == JOBQ_OK && found != count)
         rc = jobq__err_set(err, JOBQ_FOREIGN, "some of jobq's tables are missing in %.250s;"
                            " restore a copy of the file, or use another one", jobq__db_path(db));
     else if (rc != JOBQ_OK && rc != JOBQ_FOREIGN)
@@ -5826,27 +5850,6 @@ static int jobq__schema_pages(struct jobq__db *db, jobq_error *err) {
     return jobq__db_fail(db, err);
 }
 
-/* Reads the version first: a newer schema may well look different. */
-static int jobq__schema_version(struct jobq__db *db, jobq_error *err) {
-    int64_t version;
-    int rc = jobq__db_number(db, "SELECT value FROM jobq_meta WHERE key = 'schema'", -1, &version);
-    if (rc == JOBQ_CORRUPT && (db->sqlite_code & 0xff) == SQLITE_ERROR)
-        return jobq__err_set(err, JOBQ_FOREIGN, "the table jobq_meta in %.250s is not as jobq"
-                             " makes it; drop it if it is yours, or use another file",
-                             jobq__db_path(db));
-    if (rc != JOBQ_OK) return jobq__db_fail(db, err);
-    if (version > JOBQ__SCHEMA_VERSION)
-        return jobq__err_set(err, JOBQ_NEWER, "%.250s has schema %lld, and this jobq, %s, knows"
-                             " %d; use a newer jobq", jobq__db_path(db), (long long)version,
-                             JOBQ_VERSION, JOBQ__SCHEMA_VERSION);
-    if (version < 1)
-        return jobq__err_set(err, JOBQ_FOREIGN, "the table jobq_meta in %.250s does not name a"
-                             " schema; drop it if it is yours, or use another file",
-                             jobq__db_path(db));
-    rc = jobq__schema_pages(db, err);
-    return rc == JOBQ_OK ? jobq__schema_compare(db, err) : rc;
-}
-
 static int jobq__schema_look(struct jobq__db *db, int64_t *ours, int64_t *objects,
                              jobq_error *err) {
     int rc = jobq__db_number(db, "SELECT count(*) FROM sqlite_master", 0, objects);
@@ -5856,14 +5859,64 @@ static int jobq__schema_look(struct jobq__db *db, int64_t *ours, int64_t *object
     return rc == JOBQ_OK ? rc : jobq__db_fail(db, err);
 }
 
-JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
+/* One row of jobq_meta, or -1. */
+static int jobq__schema_meta(struct jobq__db *db, const char *ask, int64_t *value,
+                             jobq_error *err) {
+    int rc = jobq__db_number(db, ask, -1, value);
+    if (rc == JOBQ_CORRUPT && (db->sqlite_code & 0xff) == SQLITE_ERROR)
+        return jobq__err_set(err, JOBQ_FOREIGN, "the table jobq_meta in %.250s is not as jobq"
+                             " makes it; drop it if it is yours, or use another file",
+                             jobq__db_path(db));
+    return rc == JOBQ_OK ? rc : jobq__db_fail(db, err);
+}
+
+/* A newer schema may well look different, unless it says that we may read it. */
+static int jobq__schema_newer(struct jobq__db *db, int64_t version, jobq_error *err) {
+    int64_t reads_from;
+    int rc = jobq__schema_meta(db, "SELECT value FROM jobq_meta WHERE key = 'reads_from'",
+                               &reads_from, err);
+    if (rc != JOBQ_OK || (reads_from >= 1 && reads_from <= JOBQ__SCHEMA_VERSION)) return rc;
+    return jobq__err_set(err, JOBQ_NEWER, "%.250s has schema %lld, which wants a jobq that knows"
+                         " schema %lld, and this one, %s, knows %d; use a newer jobq",
+                         jobq__db_path(db), (long long)version,
+                         (long long)(reads_from < 1 ? version : reads_from), JOBQ_VERSION,
+                         JOBQ__SCHEMA_VERSION);
+}
+
+JOBQ__INTERNAL int jobq__schema_version(struct jobq__db *db, int64_t *version, jobq_error *err) {
     int64_t ours, objects;
     int rc = jobq__schema_look(db, &ours, &objects, err);
+    *version = 0;
+    if (rc != JOBQ_OK || !ours) return rc;
+    rc = jobq__schema_meta(db, "SELECT value FROM jobq_meta WHERE key = 'schema'", version, err);
     if (rc != JOBQ_OK) return rc;
-    if (!ours)
+    if (*version > JOBQ__SCHEMA_VERSION) rc = jobq__schema_newer(db, *version, err);
+    else if (*version < 1)
+        rc = jobq__err_set(err, JOBQ_FOREIGN, "the table jobq_meta in %.250s does not name a"
+                           " schema; drop it if it is yours, or use another file",
+                           jobq__db_path(db));
+    return rc == JOBQ_OK ? jobq__schema_pages(db, err) : rc;
+}
+
+/* The tables are ours, as this version makes them; version: what the file says. */
+static int jobq__schema_fits(struct jobq__db *db, int64_t version, jobq_error *err) {
+    if (version < JOBQ__SCHEMA_VERSION)
+        return jobq__err_set(err, JOBQ_BAD_STATE, "%.250s has schema %lld, of an older jobq, and"
+                             " this one, %s, works with %d; open it once as its owner (JOBQ_OWNER),"
+                             " which makes one of the other", jobq__db_path(db),
+                             (long long)version, JOBQ_VERSION, JOBQ__SCHEMA_VERSION);
+    return jobq__schema_compare(db, jobq__schema_list, JOBQ__COUNT(jobq__schema_list),
+                                version > JOBQ__SCHEMA_VERSION, err);
+}
+
+JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
+    int64_t version;
+    int rc = jobq__schema_version(db, &version, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!version)
         return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no queue in %.250s; its owner makes one"
                              " (with .join beside other tables)", jobq__db_path(db));
-    return jobq__schema_version(db, err);
+    return jobq__schema_fits(db, version, err);
 }
 
 /* Only in a file that jobq made, or that is empty, before its first table. All of it or nothing: a
@@ -5898,13 +5951,14 @@ JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
 
 JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool made,
                                       bool join, jobq_error *err) {
-    int64_t ours, objects, pages;
-    int rc = jobq__schema_look(db, &ours, &objects, err);
-    if (rc != JOBQ_OK) return rc;
-    if (ours) {
-        rc = jobq__schema_version(db, err);
+    int64_t version, ours, objects, pages;
+    int rc = jobq__schema_version(db, &version, err);
+    if (rc == JOBQ_OK && version) {
+        rc = jobq__schema_fits(db, version, err);
         return rc == JOBQ_OK ? jobq__schema_wal(db, err) : rc;
     }
+    if (rc == JOBQ_OK) rc = jobq__schema_look(db, &ours, &objects, err);
+    if (rc != JOBQ_OK) return rc;
     if (objects && !join)
         return jobq__err_set(err, JOBQ_FOREIGN,
                              "%.250s holds tables of another application; .join = true makes the"
@@ -5966,6 +6020,275 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db) {
                              " ROLLBACK TO jobq_part; RELEASE jobq_part");
 }
 
+/*==== migrate.h ====*/
+/* migrate.h - a file of an older schema becomes one of this version. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/migrate.h"
+#endif
+#ifndef JOBQ__MIGRATE_H
+#define JOBQ__MIGRATE_H
+
+/* #include "schema.h" */
+
+/* An owner, before anything else is read of its file: does it have to be migrated? *bytes: how much
+ * room on the disk that needs at most, more than what the log and the file take now; 0: it need
+ * not, or no queue is there. Reads only. BAD_STATE (how says never), FOREIGN (it is not as the
+ * older jobq left it), and as the disk. */
+JOBQ__INTERNAL int jobq__migrate_look(struct jobq__db *db, jobq_migrate how, int64_t *bytes,
+                                      jobq_error *err);
+
+/* Migrates what was looked at: all of it is committed and synced, or nothing was. Then the log is
+ * copied and cut, unless somebody reads an old state. Fails as the disk. */
+JOBQ__INTERNAL int jobq__migrate(struct jobq__db *db, jobq_error *err);
+
+#endif
+
+/*==== migrate.c ====*/
+/* migrate.c - a file of an older schema becomes one of this version. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/migrate.c"
+#endif
+/* #include "migrate.h" */
+
+/* Design note.
+ *
+ * Called when an owner opens its file, before anybody else of the process reads it. One transaction
+ * on the writer, at FULL whatever the options say: whoever opens the file later, after a kill or a
+ * power cut at whatever moment, finds schema 1 whole or schema 2 whole. Before COMMIT the tables
+ * are compared with those of a new file, as at every open.
+ *
+ * No job is written anew. The table of jobs gets another name, which is what keeps an older jobq
+ * out that has the file open: each of its statements fails when it is planned, whole. A column that
+ * is new and NULL wants no byte in a row, so SQLite's ALTER TABLE adds one by changing the text of
+ * the table; the same is done here to all texts at once, in the way that SQLite's documentation
+ * gives for changes of a text that leave what is stored as it is. That is so for
+ *
+ *   jobq_job       now jobq_row, with grp at its end; payloads stay in their rows
+ *   jobq_extra     with columns at its end
+ *   jobq_claims    the same, and its one row is then written with what has to be in them
+ *   jobq_live      the rows of schema 1 that have a lane are exactly those with state 0, so that
+ *                  the index holds what the new condition wants
+ *
+ * What is copied: names (into (what, scope, name), what 0: serves as kind and as queue), unique
+ * keys, and from jobq_extra the keys of jobs that have ended. Made anew: the index jobq_finished.
+ * Read once, from end to end: all jobs, for that index and for the highest number of a kind or
+ * queue, since 0.1.0 could store jobs of kinds whose name it lost.
+ *
+ * Foreign keys of the application's that refer to the table of jobs refer to it still, for RENAME
+ * is SQLite's. Its views and triggers are left alone: to look at each of them, as RENAME would,
+ * fails if one of them is broken or uses a function that is not there yet.
+ *
+ * Measured (SQLite 3.40, 2 cores): see tests/api/migrate.c. */
+
+static const struct jobq__object jobq__migrate_schema_1[] = {
+    {"jobq_meta", "CREATE TABLE jobq_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID"},
+    {"jobq_name", "CREATE TABLE jobq_name(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)"},
+    {"jobq_job",
+     "CREATE TABLE jobq_job(id INTEGER PRIMARY KEY, state INT NOT NULL, lane INT,"
+     " ord INT NOT NULL, run_at INT NOT NULL, kind INT NOT NULL, queue INT NOT NULL,"
+     " priority INT NOT NULL, attempt INT NOT NULL, runs INT NOT NULL, crashes INT NOT NULL,"
+     " delay_ms INT NOT NULL, created_at INT, side INT NOT NULL, finished_at INT,"
+     " prune_at INT, payload BLOB)"},
+    {"jobq_live",
+     "CREATE INDEX jobq_live ON jobq_job(lane, ord, run_at, id) WHERE lane IS NOT NULL"},
+    {"jobq_finished",
+     "CREATE INDEX jobq_finished ON jobq_job(prune_at) WHERE prune_at IS NOT NULL"},
+    {"jobq_extra",
+     "CREATE TABLE jobq_extra(job INTEGER PRIMARY KEY, key TEXT, error TEXT, result BLOB,"
+     " saved BLOB)"},
+    {"jobq_unique",
+     "CREATE TABLE jobq_unique(kind INT NOT NULL, key TEXT NOT NULL, job INT NOT NULL,"
+     " PRIMARY KEY(kind, key)) WITHOUT ROWID"},
+    {"jobq_claims",
+     "CREATE TABLE jobq_claims(one INTEGER PRIMARY KEY, ids BLOB, last_id INT NOT NULL)"},
+};
+
+/* ---- What it takes ---- */
+
+/* Pages that are written whatever the file holds: those of new tables, in a file that can shrink
+ * what has stood where a table now begins, what points to that, and what lists pages. And bytes of
+ * the texts of all objects, of an entry beside its text, and of a page of the log beside the page.
+ * All with room to spare; a test compares. */
+enum {
+    JOBQ__MIGRATE_PAGES = 96, JOBQ__MIGRATE_TEXT = 16 * 1024, JOBQ__MIGRATE_ENTRY = 24,
+    JOBQ__MIGRATE_FRAME = 24
+};
+
+/* Bytes of entries with such a text; a page more for one so long that SQLite may not keep it with
+ * the others. */
+#define JOBQ__MIGRATE_TEXTS(column) \
+    "SELECT coalesce(sum(?1 + length(CAST(" column " AS BLOB))" \
+    " + iif(length(CAST(" column " AS BLOB)) > ?2 / 8, ?2, 0)), 0) FROM "
+
+static int jobq__migrate_bytes(struct jobq__db *db, const char *text, int64_t page_size,
+                               int64_t *bytes) {
+    sqlite3_stmt *s;
+    bool row = false;
+    int rc = jobq__db_query(db, text, &s);
+    if (rc == JOBQ_OK) sqlite3_bind_int64(s, 1, JOBQ__MIGRATE_ENTRY);
+    if (rc == JOBQ_OK) sqlite3_bind_int64(s, 2, page_size);
+    if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
+    *bytes = row ? sqlite3_column_int64(s, 0) : 0;
+    sqlite3_finalize(s);
+    return rc;
+}
+
+/* Where entries come in any order, a page may be little more than half full. */
+static int64_t jobq__migrate_pages(int64_t bytes, int64_t page_size) {
+    return bytes / (page_size * 9 / 16) + 1;
+}
+
+/* A page that is written takes its room in the log, and if it is a new one in the file, too. What
+ * is dropped is written as well, where SQLite overwrites what is deleted. What the log holds now is
+ * copied with the rest. */
+static int jobq__migrate_needs(struct jobq__db *db, int64_t *needs) {
+    int64_t size = 0, pages = 0, names = 0, keys = 0, held = 0, ended = 0, made, gone;
+    int rc = jobq__db_number(db, "PRAGMA page_size", 0, &size);
+    if (rc == JOBQ_OK) rc = jobq__db_number(db, "PRAGMA page_count", 0, &pages);
+    if (rc == JOBQ_OK)
+        rc = jobq__migrate_bytes(db, JOBQ__MIGRATE_TEXTS("name") "jobq_name", size, &names);
+    if (rc == JOBQ_OK)
+        rc = jobq__migrate_bytes(db, JOBQ__MIGRATE_TEXTS("key") "jobq_unique", size, &held);
+    if (rc == JOBQ_OK)
+        rc = jobq__migrate_bytes(db, JOBQ__MIGRATE_TEXTS("key") "jobq_extra"
+                                 " WHERE key IS NOT NULL", size, &keys);
+    if (rc == JOBQ_OK)
+        rc = jobq__migrate_bytes(db, "SELECT ?1 * count(*) FROM jobq_job"
+                                 " WHERE prune_at IS NOT NULL", size, &ended);
+    if (rc != JOBQ_OK) return rc;
+    /* A name stands in its table and in the index of that. */
+    made = jobq__migrate_pages(JOBQ__MIGRATE_TEXT + 2 * names + keys + ended, size)
+         + JOBQ__MIGRATE_PAGES;
+    gone = jobq__migrate_pages(2 * names + held + ended, size);
+    *needs = JOBQ__MAX(pages * size - jobq__db_file_size(db), 0) + made * size
+           + (made + gone) * (size + JOBQ__MIGRATE_FRAME);
+    return rc;
+}
+
+/* ---- Looking ---- */
+
+/* *old: it is of schema 1, whole. */
+static int jobq__migrate_is_old(struct jobq__db *db, jobq_migrate how, bool *old,
+                                jobq_error *err) {
+    int64_t version = 0;
+    int rc = jobq__schema_version(db, &version, err);
+    *old = rc == JOBQ_OK && version == 1;
+    if (!*old) return rc;
+    if (how == JOBQ_MIGRATE_NEVER)
+        return jobq__err_set(err, JOBQ_BAD_STATE, "%.200s has schema 1, and this jobq, %s, works"
+                             " with schema %d; .migrate = JOBQ_MIGRATE_NEVER forbids to make one of"
+                             " the other: open it with JOBQ_MIGRATE_AUTO, or by jobq 0.1",
+                             jobq__db_path(db), JOBQ_VERSION, JOBQ__SCHEMA_VERSION);
+    return jobq__schema_compare(db, jobq__migrate_schema_1, JOBQ__COUNT(jobq__migrate_schema_1),
+                                false, err);
+}
+
+JOBQ__INTERNAL int jobq__migrate_look(struct jobq__db *db, jobq_migrate how, int64_t *bytes,
+                                      jobq_error *err) {
+    bool old;
+    int rc = jobq__migrate_is_old(db, how, &old, err);
+    *bytes = 0;
+    if (rc != JOBQ_OK || !old) return rc;
+    return jobq__migrate_needs(db, bytes) == JOBQ_OK ? rc : jobq__db_fail(db, err);
+}
+
+/* ---- The steps ---- */
+
+/* Texts of tables may be written, and RENAME looks at nothing but what is renamed. */
+static void jobq__migrate_may_alter(struct jobq__db *db, bool may) {
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, !may, (int *)NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_WRITABLE_SCHEMA, may, (int *)NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, may, (int *)NULL);
+    if (!may) jobq__db_harden(db, true);
+}
+
+/* Where foreign keys hold, RENAME leads those of other tables to the new name; the old name of the
+ * names is taken by their new table. */
+static int jobq__migrate_rename(struct jobq__db *db) {
+    int rc = jobq__db_exec(db, "ALTER TABLE jobq_name RENAME TO jobq_name_of_1;"
+                           " DROP INDEX jobq_finished");
+    if (rc != JOBQ_OK) return rc;
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, 1, (int *)NULL);
+    rc = jobq__db_exec(db, "ALTER TABLE jobq_job RENAME TO jobq_row");
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, 0, (int *)NULL);
+    return rc;
+}
+
+/* The object is there, with this text. */
+static int jobq__migrate_object(struct jobq__db *db, const struct jobq__object *object) {
+    sqlite3_stmt *s;
+    int64_t before = jobq__db_changes(db);
+    int rc = jobq__db_query(db, "UPDATE sqlite_master SET sql = ?2 WHERE name = ?1", &s);
+    if (rc == JOBQ_OK && (sqlite3_bind_text(s, 1, object->name, -1, SQLITE_STATIC)
+                          || sqlite3_bind_text(s, 2, object->text, -1, SQLITE_STATIC)))
+        rc = JOBQ_NO_MEMORY;
+    if (rc == JOBQ_OK) rc = jobq__db_step(db, s);
+    sqlite3_finalize(s);
+    if (rc != JOBQ_OK || jobq__db_changes(db) != before) return rc;
+    return jobq__db_exec(db, object->text);
+}
+
+/* And SQLite reads them anew. */
+static int jobq__migrate_objects(struct jobq__db *db) {
+    size_t count, i;
+    const struct jobq__object *objects = jobq__schema_objects(&count);
+    int rc = JOBQ_OK;
+    for (i = 0; i < count && rc == JOBQ_OK; i++) rc = jobq__migrate_object(db, &objects[i]);
+    return rc == JOBQ_OK ? jobq__db_exec(db, "PRAGMA writable_schema=RESET") : rc;
+}
+
+/* As many as there are, or 1; what is no number of a name counts for nothing. */
+#define JOBQ__MIGRATE_HIGHEST(column) \
+    "coalesce(max(iif(" column " BETWEEN 1 AND " JOBQ__STRING(JOBQ__NAME_ID_MAX) ", " column \
+    ", 1)), 1)"
+
+/* What fails ends the whole transaction, so no statement needs a journal of its own (OR FAIL, and
+ * a table is emptied before it goes): that would be memory for all that it changes. */
+static int jobq__migrate_rows(struct jobq__db *db) {
+    return jobq__db_exec(db,
+        "INSERT OR FAIL INTO jobq_name(id, what, scope, name)"
+        " SELECT id, 0, 0, name FROM jobq_name_of_1;"
+        "DROP TABLE jobq_name_of_1;"
+        "INSERT OR FAIL INTO jobq_key(kind, key, held, job)"
+        " SELECT kind, key, 1, job FROM jobq_unique;"
+        "DELETE FROM jobq_unique; DROP TABLE jobq_unique;"
+        "INSERT OR FAIL INTO jobq_key(kind, key, held, job) SELECT j.kind, x.key, 0, j.id"
+        " FROM jobq_extra x CROSS JOIN jobq_row j ON j.id = x.job"
+        " WHERE x.key IS NOT NULL AND j.state > 1 AND j.side & 2 ORDER BY 1, 2, 4;"
+        "UPDATE jobq_claims SET open = NULL, counted = 0, offset_ms = 0, wall_at = 0,"
+        " next_name = (SELECT 1 + max((SELECT coalesce(max(id), 1) FROM jobq_name),"
+        " " JOBQ__MIGRATE_HIGHEST("kind") ", " JOBQ__MIGRATE_HIGHEST("queue") ") FROM jobq_row);"
+        "DELETE FROM jobq_meta WHERE key = 'lost';"
+        "INSERT OR REPLACE INTO jobq_meta VALUES('schema', 2), ('reads_from', 2), ('epoch', 0)");
+}
+
+static int jobq__migrate_steps(struct jobq__db *db, jobq_error *err) {
+    int rc = jobq__migrate_rename(db);
+    if (rc == JOBQ_OK) rc = jobq__migrate_objects(db);
+    if (rc == JOBQ_OK) rc = jobq__migrate_rows(db);
+    /* These rows were copied from tables that had the same conditions. */
+    if (rc != JOBQ_OK && (db->sqlite_code & 0xff) == SQLITE_CONSTRAINT)
+        jobq__db_fault(db, "jobq_name or jobq_unique", 0, "a row", "is none that this table holds");
+    if (rc != JOBQ_OK) return jobq__db_fail(db, err);
+    return jobq__schema_check(db, err);
+}
+
+JOBQ__INTERNAL int jobq__migrate(struct jobq__db *db, jobq_error *err) {
+    bool old, all;
+    int rc = jobq__schema_wal(db, err);
+    if (rc != JOBQ_OK) return rc;
+    if (jobq__db_do(db, JOBQ__SQL_BEGIN) != JOBQ_OK) return jobq__db_fail(db, err);
+    /* Others could write until now. */
+    rc = jobq__migrate_is_old(db, JOBQ_MIGRATE_AUTO, &old, err);
+    jobq__migrate_may_alter(db, true);
+    if (rc == JOBQ_OK && old) rc = jobq__migrate_steps(db, err);
+    jobq__migrate_may_alter(db, false);
+    if (rc == JOBQ_OK && jobq__db_do(db, JOBQ__SQL_COMMIT) != JOBQ_OK) rc = jobq__db_fail(db, err);
+    if (rc != JOBQ_OK && jobq__db_in_transaction(db)) jobq__db_do(db, JOBQ__SQL_ROLLBACK);
+    if (rc != JOBQ_OK) return rc;
+    return jobq__db_checkpoint(db, true, &all) == JOBQ_OK ? rc : jobq__db_fail(db, err);
+}
+
 /*==== store.h ====*/
 /* store.h - the seam: jobs above it, SQL below it. */
 #ifdef JOBQ_LINES
@@ -5978,7 +6301,7 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db) {
 /* #include "files.h" */
 /* #include "guard.h" */
 /* #include "mem.h" */
-/* #include "schema.h" */
+/* #include "migrate.h" */
 /* #include "state.h" */
 
 /* Design note.
@@ -16406,6 +16729,9 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
     if (given->durability != JOBQ_DURABLE && given->durability != JOBQ_RELAXED)
         return jobq__err_set(err, JOBQ_MISUSE, "durability is %d, none of"
                              " jobq_durability", (int)given->durability);
+    if (given->migrate != JOBQ_MIGRATE_AUTO && given->migrate != JOBQ_MIGRATE_NEVER)
+        return jobq__err_set(err, JOBQ_MISUSE, "migrate is %d, none of jobq_migrate",
+                             (int)given->migrate);
     if (given->exclusive && (given->shared || given->role == JOBQ_CLIENT))
         return jobq__err_set(err, JOBQ_MISUSE, "exclusive is for an owner whose file nobody else"
                              " opens: no client may say it, and no owner that says shared");
@@ -16760,6 +17086,12 @@ static void jobq__api_free(jobq *q) {
     jobq__mem_free(q);
 }
 
+static int jobq__api_doubt(const jobq *q, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_BUSY, "the owner before could not sync the log of %.250s; it has"
+                         " to be copied first, and another connection reads it: end its"
+                         " transaction, and open the queue again", q->files.path);
+}
+
 /* The owner before could not sync the log: it goes into the database before more is added. */
 static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     bool all;
@@ -16767,10 +17099,7 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     if (!jobq__owner_doubtful(&q->owner)) return JOBQ_OK;
     rc = jobq__log_copy(q, jobq__store_waits_until(&q->writer), true, &all);
     if (rc != JOBQ_OK) return jobq__store_fail(&q->writer, err);
-    if (all) return rc;
-    return jobq__err_set(err, JOBQ_BUSY, "the owner before could not sync the log of %.250s; it has"
-                         " to be copied first, and another connection reads it: end its"
-                         " transaction, and open the queue again", q->files.path);
+    return all ? rc : jobq__api_doubt(q, err);
 }
 
 /* The application's turn with the writer, which may have changed the journal. */
@@ -16782,9 +17111,36 @@ static int jobq__api_set_up_writer(jobq *q, jobq_error *err) {
     return rc == JOBQ_OK ? rc : jobq__store_fail(&q->writer, err);
 }
 
+/* An internal code: FULL, and no reserve will change it. */
+enum { JOBQ__NO_ROOM = 103 };
+
+/* A file of an older schema. What the owner before had set aside is room for this, too; if even
+ * that is too little, nothing is touched. */
+static int jobq__api_migrate(jobq *q, jobq_error *err) {
+    int64_t bytes, room;
+    bool all = true;
+    int rc = jobq__migrate_look(&q->writer, q->options.migrate, &bytes, err);
+    if (rc != JOBQ_OK || !bytes) return rc;
+    room = jobq__add(jobq__owner_disk_free(&q->owner), q->owner.reserved);
+    if (bytes > room) {
+        jobq__err_set(err, JOBQ_FULL, "%.200s has schema 1, and to make schema %d of it may take"
+                      " %lld bytes of disk, of which %lld are free; free some, and open it again",
+                      q->files.path, JOBQ__SCHEMA_VERSION, (long long)bytes, (long long)room);
+        return JOBQ__NO_ROOM;
+    }
+    if (bytes > room - q->owner.reserved) jobq__owner_reserve(&q->owner, 0);
+    /* Else see jobq__api_copy_doubtful. */
+    if (jobq__owner_doubtful(&q->owner)) rc = jobq__store_copy_log(&q->writer, true, &all);
+    if (rc != JOBQ_OK) return jobq__store_fail(&q->writer, err);
+    return all ? jobq__migrate(&q->writer, err) : jobq__api_doubt(q, err);
+}
+
 /* The tables stand, and the file is in WAL mode: somebody may have taken it out of that. */
 static int jobq__api_ready(jobq *q, jobq_error *err) {
+    int rc;
     if (q->client) return jobq__store_find(&q->writer, err);
+    rc = jobq__api_migrate(q, err);
+    if (rc != JOBQ_OK) return rc;
     return jobq__store_make(&q->writer, q->options.page_size, q->files.created || q->memory,
                             q->options.join, err);
 }
@@ -16871,7 +17227,7 @@ static int jobq__api_open_again(jobq *q, jobq_error *err) {
         jobq__store_close(&q->writer);
         rc = jobq__api_open_db(q, err);
     }
-    return rc;
+    return rc == JOBQ__NO_ROOM ? JOBQ_FULL : rc;
 }
 
 static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {

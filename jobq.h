@@ -298,6 +298,12 @@ typedef enum jobq_stage {
                         has been done without it */
 } jobq_stage;
 
+typedef enum jobq_migrate {
+    JOBQ_MIGRATE_AUTO, /* an owner makes a file of an older schema one of this version's, in one
+                          transaction: then no older jobq can use it any more (NEWER there) */
+    JOBQ_MIGRATE_NEVER /* such a file is refused (BAD_STATE, both schemas named) */
+} jobq_migrate;
+
 typedef struct jobq_options {
     jobq_role role;
     jobq_durability durability;
@@ -320,6 +326,7 @@ typedef struct jobq_options {
                                is charged in doubt either: where the system does not name its boots
                                and its clock is not known to be right (Linux without /proc and NTP)
                                no death of a process counts */
+    jobq_migrate migrate;   /* what an owner does with a file of an older schema */
     int64_t busy_ms;        /* wait for others that write; default 5 s; JOBQ_NONE = do not.
                                Others: a job's transaction, connections, processes. Only while
                                these have the file does this time pass: behind other calls of its
@@ -409,9 +416,13 @@ typedef struct jobq_options {
  * CANT_OPEN is also a path through /proc to a file that has no name here, and an extension of
  * sqlite3_auto_extension that fails; BAD_SQLITE also a VFS that keeps the file or its journal in
  * memory.
+ * A file of an older schema is migrated when an owner opens it (.migrate), jobs stay as they are;
+ * that takes a moment for many of them, once, and room on the disk (FULL says how much: nothing
+ * was touched then). Older jobqs that have it open fail from then on.
  * LOCKED: err->id is the owner's pid, or 0. A second instance of an application may open again with
  * JOBQ_CLIENT (both with .shared), or leave; a standby tries until it is the owner.
- * Fails: MISUSE, BAD_TIME, LOCKED, CANT_OPEN, NOT_A_FILE, NOT_A_DB, FOREIGN, NEWER,
+ * Fails: MISUSE, BAD_TIME, LOCKED, CANT_OPEN, NOT_A_FILE, NOT_A_DB, FOREIGN, NEWER, BAD_STATE (an
+ * older schema: a client's, or .migrate forbids),
  * READ_ONLY, BAD_SQLITE, UNSAFE_SQLITE (also at each later write of a client, as the owner
  * is by then), REMOTE, LINKED, NOT_FOUND (client: no queue there), BUSY, FULL, IO,
  * CORRUPT, MOVED, FORKED (open when this process was forked, by its parent), NO_MEMORY. */

@@ -148,6 +148,12 @@ static void jobq__api_free(jobq *q) {
     jobq__mem_free(q);
 }
 
+static int jobq__api_doubt(const jobq *q, jobq_error *err) {
+    return jobq__err_set(err, JOBQ_BUSY, "the owner before could not sync the log of %.250s; it has"
+                         " to be copied first, and another connection reads it: end its"
+                         " transaction, and open the queue again", q->files.path);
+}
+
 /* The owner before could not sync the log: it goes into the database before more is added. */
 static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     bool all;
@@ -155,10 +161,7 @@ static int jobq__api_copy_doubtful(jobq *q, jobq_error *err) {
     if (!jobq__owner_doubtful(&q->owner)) return JOBQ_OK;
     rc = jobq__log_copy(q, jobq__store_waits_until(&q->writer), true, &all);
     if (rc != JOBQ_OK) return jobq__store_fail(&q->writer, err);
-    if (all) return rc;
-    return jobq__err_set(err, JOBQ_BUSY, "the owner before could not sync the log of %.250s; it has"
-                         " to be copied first, and another connection reads it: end its"
-                         " transaction, and open the queue again", q->files.path);
+    return all ? rc : jobq__api_doubt(q, err);
 }
 
 /* The application's turn with the writer, which may have changed the journal. */
@@ -170,9 +173,36 @@ static int jobq__api_set_up_writer(jobq *q, jobq_error *err) {
     return rc == JOBQ_OK ? rc : jobq__store_fail(&q->writer, err);
 }
 
+/* An internal code: FULL, and no reserve will change it. */
+enum { JOBQ__NO_ROOM = 103 };
+
+/* A file of an older schema. What the owner before had set aside is room for this, too; if even
+ * that is too little, nothing is touched. */
+static int jobq__api_migrate(jobq *q, jobq_error *err) {
+    int64_t bytes, room;
+    bool all = true;
+    int rc = jobq__migrate_look(&q->writer, q->options.migrate, &bytes, err);
+    if (rc != JOBQ_OK || !bytes) return rc;
+    room = jobq__add(jobq__owner_disk_free(&q->owner), q->owner.reserved);
+    if (bytes > room) {
+        jobq__err_set(err, JOBQ_FULL, "%.200s has schema 1, and to make schema %d of it may take"
+                      " %lld bytes of disk, of which %lld are free; free some, and open it again",
+                      q->files.path, JOBQ__SCHEMA_VERSION, (long long)bytes, (long long)room);
+        return JOBQ__NO_ROOM;
+    }
+    if (bytes > room - q->owner.reserved) jobq__owner_reserve(&q->owner, 0);
+    /* Else see jobq__api_copy_doubtful. */
+    if (jobq__owner_doubtful(&q->owner)) rc = jobq__store_copy_log(&q->writer, true, &all);
+    if (rc != JOBQ_OK) return jobq__store_fail(&q->writer, err);
+    return all ? jobq__migrate(&q->writer, err) : jobq__api_doubt(q, err);
+}
+
 /* The tables stand, and the file is in WAL mode: somebody may have taken it out of that. */
 static int jobq__api_ready(jobq *q, jobq_error *err) {
+    int rc;
     if (q->client) return jobq__store_find(&q->writer, err);
+    rc = jobq__api_migrate(q, err);
+    if (rc != JOBQ_OK) return rc;
     return jobq__store_make(&q->writer, q->options.page_size, q->files.created || q->memory,
                             q->options.join, err);
 }
@@ -259,7 +289,7 @@ static int jobq__api_open_again(jobq *q, jobq_error *err) {
         jobq__store_close(&q->writer);
         rc = jobq__api_open_db(q, err);
     }
-    return rc;
+    return rc == JOBQ__NO_ROOM ? JOBQ_FULL : rc;
 }
 
 static int jobq__api_open_files(jobq *q, const char *path, jobq_error *err) {

@@ -91,6 +91,9 @@ JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options 
     if (given->durability != JOBQ_DURABLE && given->durability != JOBQ_RELAXED)
         return jobq__err_set(err, JOBQ_MISUSE, "durability is %d, none of"
                              " jobq_durability", (int)given->durability);
+    if (given->migrate != JOBQ_MIGRATE_AUTO && given->migrate != JOBQ_MIGRATE_NEVER)
+        return jobq__err_set(err, JOBQ_MISUSE, "migrate is %d, none of jobq_migrate",
+                             (int)given->migrate);
     if (given->exclusive && (given->shared || given->role == JOBQ_CLIENT))
         return jobq__err_set(err, JOBQ_MISUSE, "exclusive is for an owner whose file nobody else"
                              " opens: no client may say it, and no owner that says shared");

@@ -8,10 +8,13 @@
  * another shape, or a trigger on one of ours, is somebody else's and is refused. Why the row looks
  * as it does: sql.h. What the numbers in it mean: stored.h.
  *
- * A file of schema 1 is made one of schema 2 without writing its jobs anew (migrate.c), so the text
- * of jobq_row and jobq_extra is what SQLite's ALTER TABLE leaves behind, to the letter; the indexes
- * are made anew. jobq_job and jobq_unique were tables of schema 1: no table is called so again, and
- * a statement of an older jobq fails whole.
+ * A file of schema 1 is made one of schema 2 without writing its jobs anew (migrate.c): columns are
+ * added to jobq_row, jobq_extra and jobq_claims at the end only, and jobq_live keeps its own.
+ * jobq_job and jobq_unique were tables of schema 1: no table is called so again, and a statement of
+ * an older jobq fails whole.
+ *
+ * A newer schema that only adds objects may say in jobq_meta (reads_from) that this jobq may use
+ * the file: then ours are there as ever, and the others are left alone.
  *
  * What each is for; the order is that of their making, and where each commit writes the pages stand
  * close to each other, because SQLite finds pages of the log by their numbers.
@@ -85,9 +88,7 @@
     " SELECT id, 0, 0, 0, 0, 0, 0, 0 FROM jobq_name WHERE what = " what ") c" \
     " LEFT JOIN jobq_name n ON n.id = c." of " GROUP BY c." of
 
-static const struct {
-    const char *name, *text;
-} jobq__schema_objects[] = {
+static const struct jobq__object jobq__schema_list[] = {
     {"jobq_meta", "CREATE TABLE jobq_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID"},
     {"jobq_claims",
      "CREATE TABLE jobq_claims(one INTEGER PRIMARY KEY, ids BLOB, last_id INT NOT NULL,"
@@ -192,21 +193,27 @@ static const struct {
 static int jobq__schema_create(struct jobq__db *db) {
     size_t i;
     int rc = JOBQ_OK;
-    for (i = 0; i < JOBQ__COUNT(jobq__schema_objects) && rc == JOBQ_OK; i++)
-        rc = jobq__db_exec(db, jobq__schema_objects[i].text);
+    for (i = 0; i < JOBQ__COUNT(jobq__schema_list) && rc == JOBQ_OK; i++)
+        rc = jobq__db_exec(db, jobq__schema_list[i].text);
     if (rc == JOBQ_OK) rc = jobq__db_exec(db, JOBQ__SCHEMA_ROWS);
     return rc;
 }
 
-static const char *jobq__schema_text(const char *name) {
+JOBQ__INTERNAL const struct jobq__object *jobq__schema_objects(size_t *count) {
+    *count = JOBQ__COUNT(jobq__schema_list);
+    return jobq__schema_list;
+}
+
+static const char *jobq__schema_text(const struct jobq__object *objects, size_t count,
+                                     const char *name) {
     size_t i;
-    for (i = 0; i < JOBQ__COUNT(jobq__schema_objects); i++)
-        if (strcmp(jobq__schema_objects[i].name, name) == 0) return jobq__schema_objects[i].text;
+    for (i = 0; name && i < count; i++)
+        if (strcmp(objects[i].name, name) == 0) return objects[i].text;
     return NULL;
 }
 
-/* Every object of the file that bears our name must be one of ours, whole. */
-static int jobq__schema_compare(struct jobq__db *db, jobq_error *err) {
+JOBQ__INTERNAL int jobq__schema_compare(struct jobq__db *db, const struct jobq__object *objects,
+                                        size_t count, bool more, jobq_error *err) {
     sqlite3_stmt *statement;
     size_t found = 0;
     bool row;
@@ -217,9 +224,10 @@ static int jobq__schema_compare(struct jobq__db *db, jobq_error *err) {
         const char *name = (const char *)sqlite3_column_text(statement, 0);
         const char *text = (const char *)sqlite3_column_text(statement, 1);
         const char *type = (const char *)sqlite3_column_text(statement, 2);
-        const char *ours = name ? jobq__schema_text(name) : NULL;
+        const char *ours = jobq__schema_text(objects, count, name);
         rc = jobq__db_read(db, statement);
         if (rc != JOBQ_OK) break;
+        if (!ours && more && type && strcmp(type, "trigger") != 0) continue;
         if (!ours || !text || strcmp(ours, text) != 0) {
             rc = jobq__err_set(err, JOBQ_FOREIGN, "the %s %.64s in %.200s is not as jobq makes it:"
                                " names that begin with jobq_, and triggers on its tables, are"
@@ -230,7 +238,7 @@ static int jobq__schema_compare(struct jobq__db *db, jobq_error *err) {
         found++;
     }
     sqlite3_finalize(statement);
-    if (rc == JOBQ_OK && found != JOBQ__COUNT(jobq__schema_objects))
+    if (rc == JOBQ_OK && found != count)
         rc = jobq__err_set(err, JOBQ_FOREIGN, "some of jobq's tables are missing in %.250s;"
                            " restore a copy of the file, or use another one", jobq__db_path(db));
     else if (rc != JOBQ_OK && rc != JOBQ_FOREIGN)
@@ -250,27 +258,6 @@ static int jobq__schema_pages(struct jobq__db *db, jobq_error *err) {
     return jobq__db_fail(db, err);
 }
 
-/* Reads the version first: a newer schema may well look different. */
-static int jobq__schema_version(struct jobq__db *db, jobq_error *err) {
-    int64_t version;
-    int rc = jobq__db_number(db, "SELECT value FROM jobq_meta WHERE key = 'schema'", -1, &version);
-    if (rc == JOBQ_CORRUPT && (db->sqlite_code & 0xff) == SQLITE_ERROR)
-        return jobq__err_set(err, JOBQ_FOREIGN, "the table jobq_meta in %.250s is not as jobq"
-                             " makes it; drop it if it is yours, or use another file",
-                             jobq__db_path(db));
-    if (rc != JOBQ_OK) return jobq__db_fail(db, err);
-    if (version > JOBQ__SCHEMA_VERSION)
-        return jobq__err_set(err, JOBQ_NEWER, "%.250s has schema %lld, and this jobq, %s, knows"
-                             " %d; use a newer jobq", jobq__db_path(db), (long long)version,
-                             JOBQ_VERSION, JOBQ__SCHEMA_VERSION);
-    if (version < 1)
-        return jobq__err_set(err, JOBQ_FOREIGN, "the table jobq_meta in %.250s does not name a"
-                             " schema; drop it if it is yours, or use another file",
-                             jobq__db_path(db));
-    rc = jobq__schema_pages(db, err);
-    return rc == JOBQ_OK ? jobq__schema_compare(db, err) : rc;
-}
-
 static int jobq__schema_look(struct jobq__db *db, int64_t *ours, int64_t *objects,
                              jobq_error *err) {
     int rc = jobq__db_number(db, "SELECT count(*) FROM sqlite_master", 0, objects);
@@ -280,14 +267,64 @@ static int jobq__schema_look(struct jobq__db *db, int64_t *ours, int64_t *object
     return rc == JOBQ_OK ? rc : jobq__db_fail(db, err);
 }
 
-JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
+/* One row of jobq_meta, or -1. */
+static int jobq__schema_meta(struct jobq__db *db, const char *ask, int64_t *value,
+                             jobq_error *err) {
+    int rc = jobq__db_number(db, ask, -1, value);
+    if (rc == JOBQ_CORRUPT && (db->sqlite_code & 0xff) == SQLITE_ERROR)
+        return jobq__err_set(err, JOBQ_FOREIGN, "the table jobq_meta in %.250s is not as jobq"
+                             " makes it; drop it if it is yours, or use another file",
+                             jobq__db_path(db));
+    return rc == JOBQ_OK ? rc : jobq__db_fail(db, err);
+}
+
+/* A newer schema may well look different, unless it says that we may read it. */
+static int jobq__schema_newer(struct jobq__db *db, int64_t version, jobq_error *err) {
+    int64_t reads_from;
+    int rc = jobq__schema_meta(db, "SELECT value FROM jobq_meta WHERE key = 'reads_from'",
+                               &reads_from, err);
+    if (rc != JOBQ_OK || (reads_from >= 1 && reads_from <= JOBQ__SCHEMA_VERSION)) return rc;
+    return jobq__err_set(err, JOBQ_NEWER, "%.250s has schema %lld, which wants a jobq that knows"
+                         " schema %lld, and this one, %s, knows %d; use a newer jobq",
+                         jobq__db_path(db), (long long)version,
+                         (long long)(reads_from < 1 ? version : reads_from), JOBQ_VERSION,
+                         JOBQ__SCHEMA_VERSION);
+}
+
+JOBQ__INTERNAL int jobq__schema_version(struct jobq__db *db, int64_t *version, jobq_error *err) {
     int64_t ours, objects;
     int rc = jobq__schema_look(db, &ours, &objects, err);
+    *version = 0;
+    if (rc != JOBQ_OK || !ours) return rc;
+    rc = jobq__schema_meta(db, "SELECT value FROM jobq_meta WHERE key = 'schema'", version, err);
     if (rc != JOBQ_OK) return rc;
-    if (!ours)
+    if (*version > JOBQ__SCHEMA_VERSION) rc = jobq__schema_newer(db, *version, err);
+    else if (*version < 1)
+        rc = jobq__err_set(err, JOBQ_FOREIGN, "the table jobq_meta in %.250s does not name a"
+                           " schema; drop it if it is yours, or use another file",
+                           jobq__db_path(db));
+    return rc == JOBQ_OK ? jobq__schema_pages(db, err) : rc;
+}
+
+/* The tables are ours, as this version makes them; version: what the file says. */
+static int jobq__schema_fits(struct jobq__db *db, int64_t version, jobq_error *err) {
+    if (version < JOBQ__SCHEMA_VERSION)
+        return jobq__err_set(err, JOBQ_BAD_STATE, "%.250s has schema %lld, of an older jobq, and"
+                             " this one, %s, works with %d; open it once as its owner (JOBQ_OWNER),"
+                             " which makes one of the other", jobq__db_path(db),
+                             (long long)version, JOBQ_VERSION, JOBQ__SCHEMA_VERSION);
+    return jobq__schema_compare(db, jobq__schema_list, JOBQ__COUNT(jobq__schema_list),
+                                version > JOBQ__SCHEMA_VERSION, err);
+}
+
+JOBQ__INTERNAL int jobq__schema_check(struct jobq__db *db, jobq_error *err) {
+    int64_t version;
+    int rc = jobq__schema_version(db, &version, err);
+    if (rc != JOBQ_OK) return rc;
+    if (!version)
         return jobq__err_set(err, JOBQ_NOT_FOUND, "there is no queue in %.250s; its owner makes one"
                              " (with .join beside other tables)", jobq__db_path(db));
-    return jobq__schema_version(db, err);
+    return jobq__schema_fits(db, version, err);
 }
 
 /* Only in a file that jobq made, or that is empty, before its first table. All of it or nothing: a
@@ -322,13 +359,14 @@ JOBQ__INTERNAL int jobq__schema_wal(struct jobq__db *db, jobq_error *err) {
 
 JOBQ__INTERNAL int jobq__schema_ready(struct jobq__db *db, int page_size, bool made,
                                       bool join, jobq_error *err) {
-    int64_t ours, objects, pages;
-    int rc = jobq__schema_look(db, &ours, &objects, err);
-    if (rc != JOBQ_OK) return rc;
-    if (ours) {
-        rc = jobq__schema_version(db, err);
+    int64_t version, ours, objects, pages;
+    int rc = jobq__schema_version(db, &version, err);
+    if (rc == JOBQ_OK && version) {
+        rc = jobq__schema_fits(db, version, err);
         return rc == JOBQ_OK ? jobq__schema_wal(db, err) : rc;
     }
+    if (rc == JOBQ_OK) rc = jobq__schema_look(db, &ours, &objects, err);
+    if (rc != JOBQ_OK) return rc;
     if (objects && !join)
         return jobq__err_set(err, JOBQ_FOREIGN,
                              "%.250s holds tables of another application; .join = true makes the"

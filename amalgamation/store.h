@@ -6,7 +6,7 @@
 #include "files.h"
 #include "guard.h"
 #include "mem.h"
-#include "schema.h"
+#include "migrate.h"
 #include "state.h"
 
 /* Design note.

@@ -381,7 +381,7 @@ TEST(foreign_file_is_named) {
          "the table jobq_meta in |mine.db is not as jobq makes it|drop it"},
         {JOBQ_NEWER, "CREATE TABLE jobq_meta(key, value);"
                      "INSERT INTO jobq_meta VALUES('schema', 99)",
-         "mine.db has schema 99|this jobq, " JOBQ_VERSION "|use a newer jobq"}};
+         "mine.db has schema 99|this one, " JOBQ_VERSION "|use a newer jobq"}};
     const char *path = test_path("mine.db");
     jobq *q = NULL;
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
