@@ -69,7 +69,7 @@ enum {
  * the others. */
 #define JOBQ__MIGRATE_TEXTS(column) \
     "SELECT coalesce(sum(?1 + length(CAST(" column " AS BLOB))" \
-    " + iif(length(CAST(" column " AS BLOB)) > ?2 / 8, ?2, 0)), 0) FROM "
+    " + iif(length(CAST(" column " AS BLOB)) > ?2 / 6, ?2, 0)), 0) FROM "
 
 static int jobq__migrate_bytes(struct jobq__db *db, const char *text, int64_t page_size,
                                int64_t *bytes) {
