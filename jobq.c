@@ -5902,8 +5902,8 @@ JOBQ__INTERNAL int jobq__schema_version(struct jobq__db *db, int64_t *version, j
 static int jobq__schema_fits(struct jobq__db *db, int64_t version, jobq_error *err) {
     if (version < JOBQ__SCHEMA_VERSION)
         return jobq__err_set(err, JOBQ_BAD_STATE, "%.250s has schema %lld, of an older jobq, and"
-                             " this one, %s, works with %d; open it once as its owner (JOBQ_OWNER),"
-                             " which makes one of the other", jobq__db_path(db),
+                             " this one, %s, works with schema %d; open it once as its owner"
+                             " (JOBQ_OWNER), which makes one of the other", jobq__db_path(db),
                              (long long)version, JOBQ_VERSION, JOBQ__SCHEMA_VERSION);
     return jobq__schema_compare(db, jobq__schema_list, JOBQ__COUNT(jobq__schema_list),
                                 version > JOBQ__SCHEMA_VERSION, err);
