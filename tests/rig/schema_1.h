@@ -147,14 +147,14 @@ static inline void told_rows(struct told_text *to, sqlite3 *db, const char *sql)
     CHECK_INT(sqlite3_finalize(s), SQLITE_OK);
 }
 
+#define SCHEMA_OF "SELECT value FROM jobq_meta WHERE key = 'schema'"
+
 static inline int64_t schema_of(const char *path) {
-    return sql_int(path, "SELECT value FROM jobq_meta WHERE key = 'schema'");
+    return sql_int(path, SCHEMA_OF);
 }
 
 /* To be freed. */
-static inline char *told(const char *path, enum told_how how) {
-    bool second = schema_of(path) == 2;
-    sqlite3 *db = sql_open(path);
+static inline char *told_by(sqlite3 *db, bool second, enum told_how how) {
     struct told_text to = {NULL, 0, 0};
     told_rows(&to, db, how == TOLD_CALM ? second ? TOLD_CALM_COLUMNS TOLD_2
                                                  : TOLD_CALM_COLUMNS TOLD_1
@@ -164,8 +164,14 @@ static inline char *told(const char *path, enum told_how how) {
         told_rows(&to, db, "SELECT id, name FROM jobq_name ORDER BY id");
         told_rows(&to, db, "SELECT one, hex(ids), last_id FROM jobq_claims");
     }
-    sqlite3_close(db);
     return to.text;
+}
+
+static inline char *told(const char *path, enum told_how how) {
+    sqlite3 *db = sql_open(path);
+    char *text = told_by(db, schema_of(path) == 2, how);
+    sqlite3_close(db);
+    return text;
 }
 
 /* What is the application's. To be freed. */
@@ -223,9 +229,7 @@ static const char *const schema_2_wrong[] = {
     " WHERE key <> 'syncs' ORDER BY key)) <> 'epoch0,reads_from2,schema2'",
 };
 
-static inline void check_schema_2(const char *path) {
-    sqlite3 *db = sql_open(path);
-    check_sound(path);
+static inline void check_rows_of_schema_2(sqlite3 *db) {
     for (size_t i = 0; i < sizeof schema_2_wrong / sizeof schema_2_wrong[0]; i++) {
         struct told_text to = {NULL, 0, 0};
         told_add(&to, "%s", "");
@@ -233,6 +237,12 @@ static inline void check_schema_2(const char *path) {
         if (!CHECK_STR(to.text, "")) test_note("%s", schema_2_wrong[i]);
         free(to.text);
     }
+}
+
+static inline void check_schema_2(const char *path) {
+    sqlite3 *db = sql_open(path);
+    check_sound(path);
+    check_rows_of_schema_2(db);
     sqlite3_close(db);
 }
 
