@@ -416,9 +416,9 @@ typedef struct jobq_options {
  * CANT_OPEN is also a path through /proc to a file that has no name here, and an extension of
  * sqlite3_auto_extension that fails; BAD_SQLITE also a VFS that keeps the file or its journal in
  * memory.
- * A file of an older schema is migrated when an owner opens it (.migrate), jobs stay as they are;
- * that takes a moment for many of them, once, and room on the disk (FULL says how much: nothing
- * was touched then). Older jobqs that have it open fail from then on.
+ * A file of an older schema is migrated when an owner opens it (.migrate): jobs stay what they are.
+ * It takes a moment where there are many, once, and room on the disk; FULL says how much, and then
+ * nothing was touched. Calls of older jobqs that have the file open fail from then on.
  * LOCKED: err->id is the owner's pid, or 0. A second instance of an application may open again with
  * JOBQ_CLIENT (both with .shared), or leave; a standby tries until it is the owner.
  * Fails: MISUSE, BAD_TIME, LOCKED, CANT_OPEN, NOT_A_FILE, NOT_A_DB, FOREIGN, NEWER, BAD_STATE (an

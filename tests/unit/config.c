@@ -29,6 +29,7 @@ static jobq_options options_of(jobq_options given, int wanted, int line) {
 static void check_defaults(const jobq_options *o) {
     CHECK_INT(o->role, JOBQ_OWNER);
     CHECK_INT(o->durability, JOBQ_DURABLE);
+    CHECK_INT(o->migrate, JOBQ_MIGRATE_AUTO);
     CHECK_INT(o->workers, 4);
     CHECK_INT(o->mode, 0600);
     CHECK(!o->join && !o->shared && !o->charge_reboots);
@@ -87,6 +88,8 @@ TEST(option_enumerations) {
     OPTION(JOBQ_MISUSE, .role = (jobq_role)77);
     OPTION(JOBQ_MISUSE, .durability = (jobq_durability)2);
     OPTION(JOBQ_MISUSE, .durability = (jobq_durability)77);
+    OPTION(JOBQ_MISUSE, .migrate = (jobq_migrate)2);
+    OPTION(JOBQ_MISUSE, .migrate = (jobq_migrate)77);
 }
 
 /* Goal: counts have both ends. Method: the ends, one beyond, and the negative numbers. */

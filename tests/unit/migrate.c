@@ -83,8 +83,9 @@ TEST(keeps_every_row) {
 TEST(fixtures_hold_every_sort) {
     static const char *const sorts[] = {
         "state = 0 AND lane > 1", "state = 0 AND lane = 1", "state = 0 AND lane = 0",
-        "state = 0 AND lane < 0", "state = 0 AND lane = 0 AND runs > 0", "state = 1 AND crashes = 0",
-        "state = 1 AND crashes > 0", "state = 2", "state = 3", "state = 4",
+        "state = 0 AND lane < 0", "state = 0 AND lane = 0 AND runs > 0",
+        "state = 1 AND crashes = 0", "state = 1 AND crashes > 0",
+        "state = 2", "state = 3", "state = 4",
         "length(payload) > 4096 AND state = 0", "kind NOT IN (SELECT id FROM jobq_name)",
         "queue NOT IN (SELECT id FROM jobq_name)", "kind = queue",
         "id IN (SELECT job FROM jobq_unique)",
@@ -107,13 +108,15 @@ TEST(fixtures_hold_every_sort) {
 
 /* ---- What it takes ---- */
 
-#define SERIES(n) "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < " n ")"
+#define SERIES(n) \
+    "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < " n ") "
 
 /* Jobs and names by the thousand, added to a fixture. */
 static const char *const shapes[] = {
     SERIES("3000") "INSERT INTO jobq_job SELECT i, 0, 4, 0, i, 2, 4, 0, 1, 0, 0, 0, NULL, 0, NULL,"
     " NULL, zeroblob(i % 900) FROM n;",
-    SERIES("3000") "INSERT INTO jobq_name SELECT i, hex(zeroblob(15)) || (i * 7919 % 100003) FROM n;",
+    SERIES("3000") "INSERT INTO jobq_name SELECT i, hex(zeroblob(15)) || (i * 7919 % 100003)"
+    " FROM n;",
     SERIES("3000") "INSERT INTO jobq_job SELECT i, 0, 4, 0, i, 2, 4, 0, 1, 0, 0, 0, NULL, 3, NULL,"
     " NULL, NULL FROM n; INSERT INTO jobq_extra(job, key) SELECT id, 'key ' || (id * 7919 % 100003)"
     " FROM jobq_job WHERE id > 99;"
@@ -166,4 +169,25 @@ TEST(jobs_are_not_written) {
     CHECK_INT(sql_int(path, "SELECT sum(length(payload)) > 8000000 FROM jobq_row"), 1);
 }
 
-TEST_MAIN(keeps_every_row, fixtures_hold_every_sort, needs_are_enough, jobs_are_not_written)
+/* Goal: the connection is as hard as before. */
+TEST(connection_stays_hard) {
+    static const struct {
+        int what, wanted;
+    } settings[] = {{SQLITE_DBCONFIG_DEFENSIVE, 1},      {SQLITE_DBCONFIG_WRITABLE_SCHEMA, 0},
+                    {SQLITE_DBCONFIG_ENABLE_FKEY, 0},    {SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
+                    {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0}, {SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, 0}};
+    const char *path = test_path("q.db");
+    struct opened o;
+    schema_1_make(path, SCHEMA_1_TEXT);
+    if (!look_at(&o, path)) return;
+    migrate(&o);
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+        int value = -1;
+        sqlite3_db_config(o.db.handle, settings[i].what, -1, &value);
+        CHECK_INT(value, settings[i].wanted);
+    }
+    jobq__db_close(&o.db);
+}
+
+TEST_MAIN(keeps_every_row, fixtures_hold_every_sort, needs_are_enough, jobs_are_not_written,
+          connection_stays_hard)
