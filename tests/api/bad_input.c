@@ -637,6 +637,18 @@ TEST(read_only_directory) {
     test_remove(room.dir);
 }
 
+/* Goal: an option that must be one of a few values is nothing else, and no file is made. */
+TEST(bad_enumerations_are_refused) {
+    const char *path = test_path("q.db");
+    const jobq_options wrong[] = {{.role = (jobq_role)2}, {.durability = (jobq_durability)2},
+                                  {.migrate = (jobq_migrate)2}, {.migrate = (jobq_migrate)-1}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        jobq *q = NULL;
+        FAILS(JOBQ_MISUSE, jobq_open(path, &wrong[i], &q, &err));
+        CHECK(q == NULL && !exists(path));
+    }
+}
+
 /* ---- Wrong role, wrong mode ---- */
 
 /* Goal: a client may not run, change or take part in time. Method: every call that the header
@@ -762,6 +774,7 @@ TEST_MAIN(codes_have_names_and_sentences, states_and_outcomes_have_names,
           registering_twice_is_misuse, too_many_names_is_full, unknown_ids_are_not_found,
           bad_filters_are_refused, path_that_is_no_regular_file, file_that_is_no_database,
           path_that_cannot_be_opened, database_of_another_application, damaged_database,
-          read_only_directory, client_may_not_run_or_change, wrong_mode_is_misuse,
+          read_only_directory, bad_enumerations_are_refused, client_may_not_run_or_change,
+          wrong_mode_is_misuse,
           advance_does_not_go_back, wait_refuses_negative_timeouts, foreign_writer_makes_open_busy,
           wait_ends_when_the_queue_is_closed)

@@ -9,6 +9,7 @@
  *
  * An effort of 1 takes samples; TEST_EFFORT=100 takes every n. */
 #include "fault_sweep.h"
+#include "schema_1.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -376,6 +377,54 @@ TEST(memory_runs_out_while_the_schema_changes) {
     tell_figure("every allocation fails, when the schema changes");
 }
 
+/* The n-th allocation of an open that migrates fails. False if that was not met. */
+static bool migrate_without(const char *old, enum owner who, int64_t n, bool for_good) {
+    const char *path = test_path("q.db");
+    jobq_options options = {.workers = JOBQ_NONE, .reserve_bytes = JOBQ_NONE};
+    jobq_error err = {.code = 0};
+    jobq *q = NULL;
+    bool hit;
+    int rc;
+    fault_remove(path);
+    fault_copy(old, path);
+    memory_plan(who, n, for_good);
+    rc = jobq_open(path, &options, &q, &err);
+    hit = memory_hits() > 0;
+    sum.calls = memory.calls[who];
+    memory_again();
+    /* SQLite may do without, too. */
+    if (rc != JOBQ_OK) CHECK_CODE(rc, JOBQ_NO_MEMORY);
+    if (q) close_queue(&q);
+    CHECK(schema_of(path) == 2 || rc != JOBQ_OK);
+    WORKS(jobq_open(path, &options, &q, &err));
+    CHECK_INT(total(q), SCHEMA_1_JOBS);
+    close_queue(&q);
+    check_schema_2(path);
+    return hit;
+}
+
+/* Goal: without memory a file of schema 1 is migrated whole or not at all, nothing is left behind,
+ * and with memory it goes. Method: the n-th allocation of that open fails, once or from then on. */
+TEST(memory_runs_out_in_a_migration) {
+    static const enum owner owners[] = {JOBQ, SQLITE};
+    const char *old = test_path("old.db");
+    sweep_begin();
+    schema_1_text(old);
+    for (int i = 0; i < 4 && !test_failures(); i++) {
+        struct base base;
+        int64_t n = 1, step;
+        CHECK(!migrate_without(old, owners[i / 2], 0, i % 2 == 1));
+        base = base_now();
+        step = sum.calls / test_effort(200) + 1;
+        while (migrate_without(old, owners[i / 2], n, i % 2 == 1) && !test_failures()) {
+            check_base(&base);
+            n += step;
+        }
+        if (test_failures()) test_note("allocation %" PRId64 " of %d", n, (int)owners[i / 2]);
+        CHECK(n > (owners[i / 2] == JOBQ ? 3 : 100));
+    }
+}
+
 /* ---- With threads ---- */
 
 /* With memory again every job comes to its end by itself; without, stop and close return. */
@@ -698,7 +747,8 @@ TEST(memory_runs_out_in_utf16) {
 
 TEST_MAIN(opening_without_memory_says_so, reading_without_memory_says_so,
           memory_runs_out_in_jobq, memory_runs_out_in_sqlite,
-          memory_runs_out_while_the_schema_changes, memory_runs_out_in_a_pool,
+          memory_runs_out_while_the_schema_changes, memory_runs_out_in_a_migration,
+          memory_runs_out_in_a_pool,
           claiming_without_memory_is_no_loop, stepping_without_memory_returns,
           a_transaction_ends_without_memory, a_moment_without_memory_at_a_commit,
           no_id_twice_without_memory, memory_runs_out_in_utf16)
