@@ -1,9 +1,9 @@
 /* migrate.c - the migration of schema 1 from inside: what is there afterwards, and what it takes.
  *
- * A million jobs (SQLite 3.40, two cores, in memory): 0.6 s and 54 pages of log, 0.2 MB, whatever
- * they are, as long as none has a key or has ended. With a key each: 1.5 s and 54 MB of log. With
- * a key each, and all have ended and are kept: 5 s, 46 MB of log, and 68 MB of memory, which SQLite
- * wants to sort them. */
+ * A million jobs of 40 bytes (SQLite 3.40, pages of 4096 bytes; seconds of the processor):
+ *   without keys, none has ended      0.4 s, 54 pages of log (0.2 MB), 6 MB of memory
+ *   a key each                        2.1 s, 54 MB of log, the file grows by 29 MB
+ *   a key each, all ended and kept    5.2 s, 46 MB of log, by 28 MB; 68 MB of memory, to sort */
 #include "schema_1.h"
 #include "unit.h"
 
