@@ -5648,37 +5648,14 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
  * The views are for whoever reads the file with SQL: their columns stay, and new ones come at the
  * end. A payload is told by its size only. jobq itself does not use them. */
 
-/* jobs as views tell them: of row j, with the names k and q, the group g and what is beside it x */
+/* Each connection keeps what is parsed of a view, about 72 bytes for each name and operator: so
+ * they build on one another. */
 #define JOBQ__VIEW_NAME(name, id) "coalesce(" name ", 'lost:' || " id ")"
-#define JOBQ__VIEW_STATE \
-    " CASE j.state WHEN 0 THEN 'pending' WHEN 1 THEN 'running' WHEN 2 THEN 'done'" \
-    " WHEN 3 THEN 'failed' WHEN 4 THEN 'cancelled' END AS state,"
-#define JOBQ__VIEW_WAITS \
-    " CASE WHEN j.state <> 0 THEN NULL WHEN j.lane > 1 THEN 'turn'" \
-    " WHEN j.lane = 1 THEN 'suspects' WHEN j.lane >= -1 THEN 'time' ELSE 'handler' END" \
-    " AS waits_for,"
-#define JOBQ__VIEW_TELLS \
-    " j.priority, j.attempt, j.runs, j.crashes," \
-    " coalesce(j.created_at, j.run_at) AS created_at_ms, j.run_at AS run_at_ms," \
-    " j.finished_at AS finished_at_ms, j.prune_at AS kept_until_ms, g.name AS job_group," \
-    " x.key AS job_key, x.error," \
-    " coalesce(iif(j.side & 8, j.payload, length(j.payload)), 0) AS payload_size," \
-    " coalesce(length(x.result), 0) AS result_size"
-#define JOBQ__VIEW_FROM \
-    " FROM jobq_row j LEFT JOIN jobq_name k ON k.id = j.kind" \
-    " LEFT JOIN jobq_name q ON q.id = j.queue LEFT JOIN jobq_name g ON g.id = j.grp" \
-    " LEFT JOIN jobq_extra x ON x.job = j.id AND j.side & 3"
-/* Those that jobq_count knows, those that it does not know yet, and names without any. */
-#define JOBQ__VIEW_COUNTS(of, what) \
-    " SELECT " JOBQ__VIEW_NAME("n.name", "c." of) " AS " of ", sum(c.ready) AS ready," \
-    " sum(c.scheduled) AS scheduled, sum(c.blocked) AS blocked, sum(c.claimed) AS claimed," \
-    " sum(c.done) AS done, sum(c.failed) AS failed, sum(c.cancelled) AS cancelled" \
-    " FROM (SELECT " of ", ready, scheduled, blocked, claimed, done, failed, cancelled" \
-    " FROM jobq_count UNION ALL SELECT " of ", state = 0 AND lane > 0," \
-    " state = 0 AND lane IN (-1, 0), state = 0 AND lane < -1, state = 1, state = 2, state = 3," \
-    " state = 4 FROM jobq_row WHERE id > (SELECT counted FROM jobq_claims) UNION ALL" \
-    " SELECT id, 0, 0, 0, 0, 0, 0, 0 FROM jobq_name WHERE what = " what ") c" \
-    " LEFT JOIN jobq_name n ON n.id = c." of " GROUP BY c." of
+#define JOBQ__VIEW_COUNTS(of) \
+    " SELECT " JOBQ__VIEW_NAME("n.name", "c." of) " AS " of ", sum(ready) AS ready," \
+    " sum(scheduled) AS scheduled, sum(blocked) AS blocked, sum(claimed) AS claimed," \
+    " sum(done) AS done, sum(failed) AS failed, sum(cancelled) AS cancelled" \
+    " FROM jobq_tally c LEFT JOIN jobq_name n ON n.id = c." of " GROUP BY c." of
 
 static const struct jobq__object jobq__schema_list[] = {
     {"jobq_meta", "CREATE TABLE jobq_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID"},
@@ -5759,15 +5736,28 @@ static const struct jobq__object jobq__schema_list[] = {
      " outcome INT, worker INT, wait_ms INT, run_ms INT, text TEXT, PRIMARY KEY(job, seq))"
      " WITHOUT ROWID"},
     {"jobq_jobs",
-     "CREATE VIEW jobq_jobs AS SELECT j.id, " JOBQ__VIEW_NAME("k.name", "j.kind") " AS kind, "
-     JOBQ__VIEW_NAME("q.name", "j.queue") " AS queue," JOBQ__VIEW_STATE JOBQ__VIEW_WAITS
-     JOBQ__VIEW_TELLS JOBQ__VIEW_FROM},
+     "CREATE VIEW jobq_jobs AS SELECT j.id, " JOBQ__VIEW_NAME("k.name", "kind") " AS kind, "
+     JOBQ__VIEW_NAME("q.name", "queue") " AS queue, CASE state WHEN 0 THEN 'pending' WHEN 1 THEN"
+     " 'running' WHEN 2 THEN 'done' WHEN 3 THEN 'failed' WHEN 4 THEN 'cancelled' END AS state,"
+     " iif(state, NULL, CASE WHEN lane > 1 THEN 'turn' WHEN lane = 1 THEN 'suspects'"
+     " WHEN lane >= -1 THEN 'time' ELSE 'handler' END) AS waits_for, priority, attempt, runs,"
+     " crashes, coalesce(created_at, run_at) AS created_at_ms, run_at AS run_at_ms,"
+     " finished_at AS finished_at_ms, prune_at AS kept_until_ms, g.name AS job_group,"
+     " x.key AS job_key, error, coalesce(iif(side & 8, payload, length(payload)), 0)"
+     " AS payload_size, coalesce(length(result), 0) AS result_size FROM jobq_row j"
+     " LEFT JOIN jobq_name k ON k.id = kind LEFT JOIN jobq_name q ON q.id = queue"
+     " LEFT JOIN jobq_name g ON g.id = grp LEFT JOIN jobq_extra x ON job = j.id AND side & 3"},
     {"jobq_dead",
-     "CREATE VIEW jobq_dead AS SELECT j.id, " JOBQ__VIEW_NAME("k.name", "j.kind") " AS kind, "
-     JOBQ__VIEW_NAME("q.name", "j.queue") " AS queue," JOBQ__VIEW_TELLS JOBQ__VIEW_FROM
-     " WHERE j.state = 3 AND j.prune_at IS NOT NULL"},
-    {"jobq_queues", "CREATE VIEW jobq_queues AS" JOBQ__VIEW_COUNTS("queue", "1")},
-    {"jobq_kinds", "CREATE VIEW jobq_kinds AS" JOBQ__VIEW_COUNTS("kind", "2")},
+     "CREATE VIEW jobq_dead AS SELECT j.* FROM jobq_row d CROSS JOIN jobq_jobs j ON j.id = d.id"
+     " WHERE d.state = 3 AND d.prune_at IS NOT NULL"},
+    /* What jobq_count knows, and the jobs that it does not know yet. */
+    {"jobq_tally",
+     "CREATE VIEW jobq_tally AS SELECT queue, kind, ready, scheduled, blocked, claimed, done,"
+     " failed, cancelled FROM jobq_count UNION ALL SELECT queue, kind, state = 0 AND lane > 0,"
+     " state = 0 AND lane IN (-1, 0), state = 0 AND lane < -1, state = 1, state = 2, state = 3,"
+     " state = 4 FROM jobq_row WHERE id > (SELECT counted FROM jobq_claims)"},
+    {"jobq_queues", "CREATE VIEW jobq_queues AS" JOBQ__VIEW_COUNTS("queue")},
+    {"jobq_kinds", "CREATE VIEW jobq_kinds AS" JOBQ__VIEW_COUNTS("kind")},
     {"jobq_rules",
      "CREATE VIEW jobq_rules AS SELECT CASE what WHEN 1 THEN 'queue' WHEN 2 THEN 'kind'"
      " WHEN 3 THEN 'group' END AS what, name, CASE layer WHEN 1 THEN 'declared'"
