@@ -271,10 +271,10 @@ $(B)/examples/%: examples/%.c $(library) $(sqlite_object)
 # git does not have that, it is missing, and they are skipped.
 $(B)/0.1.0/program: tests/fixtures/program_0_1_0.c $(sqlite_object)
 	@mkdir -p $(@D)
-	@if for file in jobq.c jobq.h; do git show $(0_1_0):$$file >$(@D)/$$file || exit 1; done \
+	@if (for file in jobq.c jobq.h; do git show $(0_1_0):$$file >$(@D)/$$file || exit 1; done) \
 	    2>/dev/null; then echo '  $@'; $(CC) -std=c99 -O1 -w -pthread -I$(@D) $(sqlite_include) \
 	    $(CPPFLAGS) $(CFLAGS) $< $(@D)/jobq.c -o $@ $(link); else : >$@; fi
-0_1_0 = 33d6428
+0_1_0 = 33d6428d668ec92a1d3f2f266058c806d5d21591
 $(B)/api_migrate: $(B)/0.1.0/program
 
 build/bench/bench: $(wildcard tests/bench/*.[ch]) $(library) $(sqlite_object)
