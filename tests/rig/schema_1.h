@@ -156,6 +156,7 @@ static inline int64_t schema_of(const char *path) {
 /* To be freed. */
 static inline char *told_by(sqlite3 *db, bool second, enum told_how how) {
     struct told_text to = {NULL, 0, 0};
+    told_add(&to, "%s", "");
     told_rows(&to, db, how == TOLD_CALM ? second ? TOLD_CALM_COLUMNS TOLD_2
                                                  : TOLD_CALM_COLUMNS TOLD_1
                      : second ? TOLD_CALM_COLUMNS TOLD_WHOLE_COLUMNS TOLD_2
@@ -178,6 +179,7 @@ static inline char *told(const char *path, enum told_how how) {
 static inline char *told_of_others(const char *path) {
     sqlite3 *db = sql_open(path);
     struct told_text to = {NULL, 0, 0};
+    told_add(&to, "%s", "");
     told_rows(&to, db, "SELECT type, name, tbl_name, replace(replace(sql, '\"jobq_row\"',"
               " 'jobq_job'), 'jobq_row', 'jobq_job') FROM sqlite_master"
               " WHERE name NOT LIKE 'jobq%' AND tbl_name NOT LIKE 'jobq%' ORDER BY name");

@@ -21,7 +21,8 @@ static bool look_at(struct opened *o, const char *path) {
     memset(o, 0, sizeof *o);
     memset(&options, 0, sizeof options);
     if (!CHECK_CODE(jobq__db_vfs_name(false, vfs, sizeof vfs, &err), JOBQ_OK)
-        || !CHECK_CODE(jobq__db_open(&o->db, path, vfs, JOBQ__STORE_WRITER, &options, &err), JOBQ_OK))
+        || !CHECK_CODE(jobq__db_open(&o->db, path, vfs, JOBQ__STORE_WRITER, &options, &err),
+                       JOBQ_OK))
         return false;
     if (!CHECK_CODE(jobq__migrate_look(&o->db, JOBQ_MIGRATE_AUTO, &o->needs, &err), JOBQ_OK)) {
         test_note("%s", err.text);
