@@ -4105,11 +4105,11 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(PRUNE_DUE, JOBQ__TEXT_PRUNE("IN (2, 3, 4)") " AND prune_at <= ?1 LIMIT ?2") \
     /* done or cancelled, the oldest first, but not what is kept for ever */ \
     X(PRUNE_DONE, JOBQ__TEXT_PRUNE("= 2") " AND prune_at < ?1 UNION ALL " \
-                  JOBQ__TEXT_PRUNE("= 4") " AND prune_at < ?1 ORDER BY prune_at LIMIT ?2") \
+                  JOBQ__TEXT_PRUNE("= 4") " AND prune_at < ?1 ORDER BY prune_at, id LIMIT ?2") \
     X(PRUNE_NEXT, "SELECT min(at) FROM (" JOBQ__TEXT_PRUNE_NEXT("2") " UNION ALL " \
                   JOBQ__TEXT_PRUNE_NEXT("3") " UNION ALL " JOBQ__TEXT_PRUNE_NEXT("4") ")") \
     X(PRUNE_OVER, JOBQ__TEXT_PRUNE("= 2") " UNION ALL " JOBQ__TEXT_PRUNE("= 3") " UNION ALL " \
-                  JOBQ__TEXT_PRUNE("= 4") " ORDER BY prune_at LIMIT min(?1, max(0," \
+                  JOBQ__TEXT_PRUNE("= 4") " ORDER BY prune_at, id LIMIT min(?1, max(0," \
                   " (SELECT count(*) FROM jobq_row WHERE prune_at IS NOT NULL) - ?2))") \
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
