@@ -92,7 +92,7 @@ TEST(own_work_fills_the_disk) {
         one_disk((struct disk){.size = size, .workers = JOBQ_NONE});
         sizes++;
     }
-    test_figure("full disk", "drains to 0, takes work again", "%d sizes from 256 KiB to 4 MiB,"
+    test_figure("full disk", "drains to 0, takes work again", "%d sizes from 384 KiB to 4 MiB,"
                 " filled by the queue", sizes);
 }
 
@@ -136,7 +136,7 @@ TEST(others_fill_the_disk) {
         one_disk((struct disk){.size = size, .workers = JOBQ_NONE, .stolen = true});
         sizes++;
     }
-    test_figure("full disk", "drains to 0, takes work again", "%d sizes from 256 KiB to 4 MiB,"
+    test_figure("full disk", "drains to 0, takes work again", "%d sizes from 384 KiB to 4 MiB,"
                 " space taken by others", sizes);
 }
 

@@ -96,7 +96,7 @@ static void every_size(bool hogged, const char *how) {
         return;
     }
     CHECK_INT(status, 0);
-    test_figure("full disk", "drains to 0, takes work again", "%d sizes from 256 KiB to 4 MiB,"
+    test_figure("full disk", "drains to 0, takes work again", "%d sizes from 384 KiB to 4 MiB,"
                 " a real tmpfs, %s", sizes, how);
 }
 #else

@@ -39,7 +39,8 @@ static void read_image(const char *path, struct image *image) {
     if (CHECK(s && sqlite3_step(s) == SQLITE_ROW))
         CHECK_STR((const char *)sqlite3_column_text(s, 0), "ok");
     sqlite3_finalize(s);
-    s = ask(db, "SELECT payload, state FROM jobq_row");
+    s = ask(db, "SELECT iif(side & 8, (SELECT data FROM jobq_payload WHERE job = id), payload),"
+                " state FROM jobq_row");
     while (s && sqlite3_step(s) == SQLITE_ROW) {
         int n = -1;
         if (sqlite3_column_bytes(s, 0) >= (int)sizeof n)

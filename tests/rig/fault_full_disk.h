@@ -8,7 +8,7 @@
 
 #include "helpers.h"
 
-enum { KIB = 1024, SMALLEST = 256 * KIB, LARGEST = 4096 * KIB, JOBS_MAX = 100000,
+enum { KIB = 1024, SMALLEST = 384 * KIB, LARGEST = 4096 * KIB, JOBS_MAX = 100000,
        LARGEST_PAYLOAD = 1024 * KIB, LARGEST_RESULT = 1024 * KIB };
 
 /* What the jobs came to, by id: the model of this test. */
@@ -174,7 +174,7 @@ static inline bool full_life(struct story *s, void (*give)(void *arg), void *arg
     return drained && drain_all(s);
 }
 
-/* The sizes of a sweep: all from 256 KiB to 4 MiB, by steps that effort makes smaller. */
+/* The sizes of a sweep: all from 384 KiB to 4 MiB, by steps that effort makes smaller. */
 static inline int64_t next_size(int64_t size) {
     return size + (int64_t)(LARGEST - SMALLEST) / test_effort(16) / 512 * 512 + 512;
 }
