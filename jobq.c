@@ -202,7 +202,8 @@
 /* A table of legal edges has for each state the states that may follow it. Whoever changes such a
  * state does so in one function, which asserts the edge. */
 #define JOBQ__EDGE(to) (1u << (to))
-#define JOBQ__LEGAL(edges, from, to) jobq__legal(edges, (int)JOBQ__COUNT(edges), from, to)
+#define JOBQ__LEGAL(edges, from, to) \
+    jobq__legal(edges, (int)JOBQ__COUNT(edges), (int)(from), (int)(to))
 
 static inline bool jobq__legal(const unsigned *edges, int count, int from, int to) {
     if (from < 0 || from >= count || to < 0 || to >= count) return false;
