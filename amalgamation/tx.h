@@ -70,7 +70,7 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
 
 /* The id of a kind's or a queue's name, adding it to the table if need be; then the registry hears
  * of it after COMMIT. Fills err for BAD_NAME, and for FULL when there are too many. */
-JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, enum jobq__what what, const char *text,
+JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, int what, const char *text,
                                     int32_t *id, jobq_error *err);
 /* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
  * id, is set here. The payload must stay until door_flush. */

@@ -34,7 +34,7 @@ static int jobq__tx_refuse_name(struct jobq__tx *tx, const char *text, int rc, j
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, enum jobq__what what, const char *text,
+JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, int what, const char *text,
                                     int32_t *id, jobq_error *err) {
     jobq *q = tx->q;
     struct jobq__name *name = jobq__registry_by_text(&q->names, what, text);
@@ -45,7 +45,7 @@ JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, enum jobq__what what, c
     if (name) return JOBQ_OK;
     for (i = 0; i < tx->new_count; i++) {
         const struct jobq__new_name *new_name = &tx->new_names[i];
-        if (new_name->what != (int)what && new_name->what != JOBQ__NAME_ANY) continue;
+        if (new_name->what != what && new_name->what != JOBQ__NAME_ANY) continue;
         if (strcmp(new_name->text, text) == 0) {
             *id = (int32_t)new_name->id;
             return JOBQ_OK;
