@@ -68,6 +68,26 @@ TEST(owner_keeps_every_job) {
     }
 }
 
+/* Goal: the same for an owner that has the file for itself, and at RELAXED. */
+TEST(exclusive_owner_migrates) {
+    const char *path = test_path("q.db");
+    jobq_options options = STEP;
+    jobq *q = NULL;
+    if (!sqlite3_vfs_find("unix-excl")) {
+        test_skip("this SQLite has no VFS unix-excl");
+        return;
+    }
+    schema_1_make(path, SCHEMA_1_FILE);
+    options.exclusive = true;
+    options.durability = JOBQ_RELAXED;
+    options.keep_done_ms = options.keep_failed_ms = JOBQ_NEVER;
+    WORKS(jobq_open(path, &options, &q, &err));
+    REQUIRE(q != NULL);
+    CHECK(total(q) > 0);
+    close_queue(&q);
+    check_schema_2(path);
+}
+
 /* Goal: what jobq tells of a job is what the file held. Method: one job of each sort. */
 TEST(jobs_are_told) {
     jobq_info info;
@@ -470,8 +490,9 @@ TEST(writer_is_waited_for) {
 TEST(old_statements_fail) {
     static const char *const texts[] = {
         "INSERT INTO jobq_name(name) VALUES('n')",
-        "INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs,"
-        " crashes, delay_ms, created_at, side, payload) VALUES(99,0,4,0,1,2,4,0,1,0,0,0,1,0,NULL)",
+        ("INSERT INTO jobq_job(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs,"
+         " crashes, delay_ms, created_at, side, payload)"
+         " VALUES(99,0,4,0,1,2,4,0,1,0,0,0,1,0,NULL)"),
         "SELECT job FROM jobq_unique WHERE kind = 2 AND key = 'a key'",
         "INSERT INTO jobq_unique(kind, key, job) VALUES(2, 'k', 99)",
         "UPDATE jobq_job SET state = 1, lane = NULL, runs = runs + 1 WHERE id = 16",
@@ -629,9 +650,9 @@ TEST(foreign_keys_follow) {
     sqlite3_close(db);
 }
 
-TEST_MAIN(owner_keeps_every_job, jobs_are_told, keys_hold, jobs_run_in_order, checkpoints_are_found,
-          wish_outlives_it, slots_are_evidence, numbers_are_not_given_again,
-          client_and_never_are_refused,
-          never_is_for_old_files, other_shapes_are_refused, newer_says_who_may, too_little_room,
-          reserve_is_room, log_is_cut, writer_is_waited_for, old_statements_fail,
-          beside_a_client_of_0_1_0, foreign_keys_follow)
+TEST_MAIN(owner_keeps_every_job, exclusive_owner_migrates, jobs_are_told, keys_hold,
+          jobs_run_in_order, checkpoints_are_found, wish_outlives_it, slots_are_evidence,
+          numbers_are_not_given_again, client_and_never_are_refused, never_is_for_old_files,
+          other_shapes_are_refused, newer_says_who_may, too_little_room, reserve_is_room,
+          log_is_cut, writer_is_waited_for, old_statements_fail, beside_a_client_of_0_1_0,
+          foreign_keys_follow)
