@@ -89,6 +89,7 @@ static const struct damage rows[] = {
     {"UPDATE jobq_extra SET error = x'00' WHERE error IS NOT NULL", "jobq_row", "error"},
     {"UPDATE jobq_extra SET result = 'text' WHERE result IS NOT NULL", "jobq", "result"},
     {"UPDATE jobq_extra SET saved = 'text' WHERE saved IS NOT NULL", "jobq_extra", "saved"},
+    {"UPDATE jobq_extra SET saved = 5 WHERE saved IS NOT NULL", "jobq_extra", "saved"},
     {"INSERT INTO jobq_extra(job, key) VALUES(5000, 'ghost')", "jobq_extra", "has no job"},
     {"UPDATE jobq_key SET job = 4711 WHERE held", "jobq_key", "belongs to no job"},
     {"UPDATE jobq_key SET job = 'mine' WHERE held", "jobq_key", "row 0: job"},

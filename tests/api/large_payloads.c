@@ -207,6 +207,22 @@ TEST(whole_in_company) {
     check_sound(test_path("q.db"));
 }
 
+/* Goal: who only looks is told of a payload that is missing, too. Method: it is taken away by hand,
+ * and no job runs. */
+TEST(missing_is_told_to_who_looks) {
+    static char read[16];
+    int64_t id;
+    size_t size;
+    jobq_error told = {.code = JOBQ_OK};
+    fixture f;
+    REQUIRE(fixture_open(&f, STEP_BY_STEP));
+    id = put_job(f.q, job_of("k", MIB));
+    sql_run(f.path, "DELETE FROM jobq_payload");
+    CHECK_CODE(jobq_get_payload(f.q, id, read, sizeof read, &size, &told), JOBQ_CORRUPT);
+    CHECK(strstr(told.text, "jobq_payload, row 1: the row is missing") != NULL);
+    fixture_close(&f);
+}
+
 /* ---- Gone ---- */
 
 static int64_t payloads_in(const fixture *f) {
@@ -254,4 +270,4 @@ TEST(gone_with_their_jobs) {
 }
 
 TEST_MAIN(pages_are_written_once, recovery_leaves_them_alone, whole_on_both_sides_of_the_border,
-          whole_in_company, gone_with_their_jobs)
+          whole_in_company, missing_is_told_to_who_looks, gone_with_their_jobs)
