@@ -46,6 +46,9 @@
  *     store.c         what a store is besides its rows: connections, transactions, the log
  *     store_write.c   what changes rows: enqueue, claim, settle, promote, recover
  *     store_read.c    what reads rows: get, list, count
+ *     audit.h         what has to hold in the tables: looked at in slices, and put right
+ *     audit_rules.c   what has to hold in the tables, rule by rule, and what puts it right
+ *     audit.c         what has to hold in the tables: looked at in slices, and put right
  *
  *   runtime
  *     gate.h          what a job passes on its way from waiting to claimed
@@ -104,6 +107,7 @@
  *     api_look.c      get, list, count, stat, payload, result: looks that change nothing
  *     api_time.c      advance, step, run until idle: for who has no threads, or a clock of his
  *     api_wait.c      waits for a job, and says what it waits for
+ *     api_check.c     the doctor: looks whether the file is as it should be, and puts it right
  *
  * ---------------------------------------------------------------------------
  * MIT No Attribution (MIT-0)
@@ -413,6 +417,7 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__SHRINK_US 2000
 #define JOBQ__SHRINK_PAUSE_MS 5
 #define JOBQ__COUNT_ROWS JOBQ__SIZE(10000, 3) /* one slice of a count: no long snapshots */
+#define JOBQ__AUDIT_ROWS JOBQ__SIZE(1000, 3) /* the same of a check */
 #define JOBQ__LIST_ROWS JOBQ__SIZE(256, 3) /* the same of a listing, whose rows are read whole */
 /* Who stores or runs pauses while on_event is so far behind. Not small: who calls while a callback
  * of his stands would never return. */
@@ -8316,6 +8321,1065 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
     return rc;
 }
 
+/*==== audit.h ====*/
+/* audit.h - what has to hold in the tables: looked at in slices, and put right. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/audit.h"
+#endif
+#ifndef JOBQ__AUDIT_H
+#define JOBQ__AUDIT_H
+
+/* #include "store.h" */
+
+/* Design note.
+ *
+ * What has to hold is a list of rules (audit_rules.c), in parts: a part is one table, or index,
+ * that is walked from one end to the other. Whoever checks calls, until it is over,
+ *
+ *   audit_look   the next slice, in one snapshot: its rows that break a rule, and which rules
+ *   audit_mend   those of them that can be put right, in a transaction that writes
+ *   audit_line   what there was to tell of the slice, line by line
+ *
+ * Invariants:
+ *   - A rule is one expression of SQL over one row and what belongs to it, or a function that asks
+ *     while the statement stands on the row: so it sees one moment, and what is under way is not
+ *     there yet or there as a whole.
+ *   - Before a row is changed its rule is asked again, in the transaction: what is right by then
+ *     is not touched. No rule takes a job away, or ends one that had not ended.
+ *   - The parts and the rules of a part stand in such an order that what one of them leaves behind
+ *     is seen by a later one; so nothing is left after a walk that mends but what cannot be mended.
+ *   - The walk ends, whatever the file says: each slice goes on behind the one before.
+ *
+ * A check is its caller's own; connections are used as store.h says. */
+
+enum { JOBQ__AUDIT_FOUND = 32 }; /* rows that a slice tells of, and a transaction mends, at most */
+
+struct jobq__audit;
+
+/* *audit is freed by audit_end, which takes NULL. */
+JOBQ__INTERNAL int jobq__audit_begin(struct jobq__audit **audit);
+JOBQ__INTERNAL void jobq__audit_end(struct jobq__audit *audit);
+
+/* The next slice. *over: there was none any more. What cannot be read is told as a fault, and its
+ * part is over; codes are those of a lack of memory, of a lock, of a disk. */
+JOBQ__INTERNAL int jobq__audit_look(struct jobq__audit *audit, jobq__store *db, bool *over);
+/* How many rules are broken in that slice. */
+JOBQ__INTERNAL int64_t jobq__audit_faults(const struct jobq__audit *audit);
+
+/* What mending needs to be told. */
+struct jobq__mend {
+    int64_t now_ms, prune_done_ms, prune_failed_ms; /* until when what has ended is kept */
+    /* Is asked before anything of a job is changed: JOBQ_BUSY if nothing may be, as long as it
+     * runs. Afterwards nobody remembers what is in its row. */
+    int (*reach)(void *ctx, int64_t job);
+    void *ctx;
+};
+
+/* Within a transaction. If that comes to nothing, audit_undone says so. */
+JOBQ__INTERNAL int jobq__audit_mend(struct jobq__audit *audit, jobq__store *db,
+                                    const struct jobq__mend *with);
+JOBQ__INTERNAL void jobq__audit_undone(struct jobq__audit *audit);
+
+/* The next thing to tell of the slice: false if there is none. repair: it was asked for. */
+enum { JOBQ__AUDIT_LINE = 320 };
+JOBQ__INTERNAL bool jobq__audit_line(struct jobq__audit *audit, bool repair, char *text,
+                                     size_t size);
+
+/* ---- The rules (audit_rules.c) ---- */
+
+struct jobq__audit_rule {
+    const char *column, *wrong; /* what is told of it, */
+    const char *broken;         /* when it is: SQL; NULL: its function says */
+    const char *first, *mend;   /* what puts it right, SQL; mend NULL: nothing does */
+    const char *does;           /* and what that is, as it is told */
+};
+
+enum { JOBQ__AUDIT_KEYS = 4, JOBQ__AUDIT_RULES = 24 };
+
+struct jobq__audit_part {
+    const char *table;          /* that is told */
+    const char *from, *where;   /* rows of the walk; where begins with AND */
+    const char *keys;           /* by which it goes, and whose values are ?1, ?2 ... of first, mend;
+                                   ?5 is now, ?6 and ?7 until when what is done or failed is kept */
+    const char *match;          /* the row with these keys */
+    int key_count;
+    int job;                    /* which key is a job's id; -1: none */
+    const struct jobq__audit_rule *rules;
+    int count;
+    /* Of the last rules of the part, those without SQL: which of them the row breaks on which s
+     * stands; and what puts one right. tells is a column of s for it, or "0". */
+    const char *tells;
+    int (*ask)(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s, uint64_t *broken);
+    int (*put)(struct jobq__audit *audit, jobq__store *db, int rule, int64_t key,
+               const struct jobq__mend *with);
+};
+
+/* NULL behind the last. */
+JOBQ__INTERNAL const struct jobq__audit_part *jobq__audit_part(int i);
+
+/* The ids that the claims row names, in order, of this slice's moment; false in *known if they
+ * cannot be read. */
+JOBQ__INTERNAL int jobq__audit_claims(struct jobq__audit *audit, jobq__store *db, bool *known);
+JOBQ__INTERNAL bool jobq__audit_claimed(const struct jobq__audit *audit, int64_t id);
+
+#endif
+
+/*==== audit_rules.c ====*/
+/* audit_rules.c - what has to hold in the tables, rule by rule, and what puts it right. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/audit_rules.c"
+#endif
+/* #include "audit.h" */
+
+/* Design note.
+ *
+ * The order is part of it (audit.h): indexes before rows, for a change of a row follows them; names
+ * before the claims row, which counts them; the columns of a row before what stands beside it, for
+ * that depends on its state; keys from both sides, and last the side of the row, which says what is
+ * there.
+ *
+ * A rule is SQL over the aliases of its part: j a row, x what is beside it, k a key, p a payload,
+ * n a name, c the claims row. What a mend may do: a job that it cannot place anywhere else waits
+ * for its time, in lane 0: it is promoted from there as any other, to where it belongs. What cannot
+ * be told apart from a loss is left. */
+
+#define JOBQ__OUT(column, min, max) \
+    "typeof(" column ") <> 'integer' OR " column " NOT BETWEEN " min " AND " max
+#define JOBQ__BELOW(column, min) "typeof(" column ") <> 'integer' OR " column " < " min
+#define JOBQ__ABOVE_ALL_IDS "4611686018427387904"
+#define JOBQ__NAMES JOBQ__STRING(JOBQ__NAME_ID_MAX)
+#define JOBQ__ENDED "j.state IN (2, 3, 4)"
+#define JOBQ__SET_ROW(what) "UPDATE jobq_row SET " what " WHERE id = ?1"
+#define JOBQ__SET_EXTRA(what) "UPDATE jobq_extra SET " what " WHERE job = ?1"
+#define JOBQ__SET_CLAIMS(what) "UPDATE jobq_claims SET " what " WHERE one = ?1"
+#define JOBQ__SET_NAME(what) "UPDATE OR IGNORE jobq_name SET " what " WHERE id = ?1"
+
+typedef char jobq__audit_last_id[JOBQ__ID_MAX == INT64_C(4611686018427387904) ? 1 : -1];
+typedef char jobq__audit_payload[JOBQ_PAYLOAD_MAX == 67108864 ? 1 : -1];
+typedef char jobq__audit_side[JOBQ__SIDE_ALL == 15 ? 1 : -1];
+
+/* ---- Indexes ---- */
+
+#define JOBQ__ANEW "the index is made anew"
+
+static const struct jobq__audit_rule jobq__audit_live_rules[] = {
+    {"the index jobq_live", "has an entry that its row has not",
+     "NOT EXISTS(SELECT 1 FROM jobq_row NOT INDEXED WHERE id = i.id AND state = 0"
+     " AND lane IS i.lane AND ord IS i.ord AND run_at IS i.run_at)",
+     NULL, "REINDEX jobq_live", JOBQ__ANEW},
+};
+
+static const struct jobq__audit_rule jobq__audit_finished_rules[] = {
+    {"the index jobq_finished", "has an entry that its row has not",
+     "NOT EXISTS(SELECT 1 FROM jobq_row NOT INDEXED WHERE id = i.id AND state IS i.state"
+     " AND prune_at IS i.prune_at)",
+     NULL, "REINDEX jobq_finished", JOBQ__ANEW},
+};
+
+static const struct jobq__audit_rule jobq__audit_index_of_names_rules[] = {
+    {"the index of names", "has an entry that its row has not",
+     "NOT EXISTS(SELECT 1 FROM jobq_name NOT INDEXED WHERE id = i.id AND what IS i.what"
+     " AND scope IS i.scope AND name IS i.name)",
+     NULL, "REINDEX jobq_name", JOBQ__ANEW},
+};
+
+/* ---- What there is one of ---- */
+
+#define JOBQ__HAS_NOT(key) "NOT EXISTS(SELECT 1 FROM jobq_meta WHERE key = '" key "')"
+
+static const struct jobq__audit_rule jobq__audit_single_rules[] = {
+    {"the claims row", "is missing", "NOT EXISTS(SELECT 1 FROM jobq_claims)", NULL,
+     "INSERT INTO jobq_claims SELECT 1, NULL, coalesce(max(id), 0), NULL, 0, 0, 0, 2 FROM jobq_row"
+     " WHERE id BETWEEN 1 AND " JOBQ__ABOVE_ALL_IDS, "there is one"},
+    {"jobq_meta.syncs", "is missing", JOBQ__HAS_NOT("syncs"), NULL,
+     "INSERT INTO jobq_meta VALUES('syncs', 0)", "there is one"},
+    {"jobq_meta.epoch", "is missing", JOBQ__HAS_NOT("epoch"), NULL,
+     "INSERT INTO jobq_meta VALUES('epoch', 0)", "there is one"},
+    {"jobq_meta.reads_from", "is missing", JOBQ__HAS_NOT("reads_from"), NULL,
+     "INSERT INTO jobq_meta VALUES('reads_from', 2)", "there is one"},
+    {"the name of the lane of suspects", "is missing",
+     "NOT EXISTS(SELECT 1 FROM jobq_name WHERE id = 1)", NULL,
+     "INSERT OR IGNORE INTO jobq_name VALUES(1, 0, 0, '')", "there is one"},
+};
+
+/* ---- Names ---- */
+
+static const struct jobq__audit_rule jobq__audit_name_rules[] = {
+    {"the index of names", "has no entry for it",
+     "NOT EXISTS(SELECT 1 FROM jobq_name i INDEXED BY sqlite_autoindex_jobq_name_1"
+     " WHERE i.what IS n.what AND i.scope IS n.scope AND i.name IS n.name AND i.id = n.id)",
+     NULL, "REINDEX jobq_name", JOBQ__ANEW},
+    {"id", "is none that jobq gives", "n.id NOT BETWEEN 1 AND " JOBQ__NAMES, NULL,
+     "DELETE FROM jobq_name WHERE id = ?1", "no job can have it, and it goes"},
+    {"what", "is none", JOBQ__OUT("n.what", "0", "6"), NULL, JOBQ__SET_NAME("what = 0"),
+     "it serves as a kind and as a queue"},
+    {"name", "is none",
+     "n.id > 1 AND (typeof(n.name) <> 'text' OR length(CAST(n.name AS BLOB)) NOT BETWEEN 1 AND 192"
+     " OR instr(n.name, char(0)))", NULL, JOBQ__SET_NAME("name = 'lost:' || id"),
+     "it is called by its number"},
+};
+
+/* ---- The claims row ---- */
+
+static const struct jobq__audit_rule jobq__audit_claims_rules[] = {
+    {"the row", "stands twice", "c.one <> 1 AND EXISTS(SELECT 1 FROM jobq_claims WHERE one = 1)",
+     NULL, "DELETE FROM jobq_claims WHERE one = ?1", "the other one stays"},
+    {"one", "is not 1", "c.one <> 1", NULL, JOBQ__SET_CLAIMS("one = 1"), "it is"},
+    {"last_id", "is no id", JOBQ__OUT("c.last_id", "0", JOBQ__ABOVE_ALL_IDS), NULL,
+     JOBQ__SET_CLAIMS("last_id = (SELECT coalesce(max(id), 0) FROM jobq_row WHERE id BETWEEN 1"
+                      " AND " JOBQ__ABOVE_ALL_IDS ")"), "it is the highest that there is"},
+    {"counted", "is no id", JOBQ__OUT("c.counted", "0", JOBQ__ABOVE_ALL_IDS),
+     "DELETE FROM jobq_count", JOBQ__SET_CLAIMS("counted = 0"), "jobs are counted anew"},
+    {"offset_ms", "is no time", JOBQ__BELOW("c.offset_ms", "0"), NULL,
+     JOBQ__SET_CLAIMS("offset_ms = 0"), "the queue's own time is that of the wall"},
+    {"wall_at", "is no time", JOBQ__BELOW("c.wall_at", "0"), NULL,
+     JOBQ__SET_CLAIMS("wall_at = 0"), "it is not known"},
+    {"next_name", "is no number for a new name",
+     "typeof(c.next_name) <> 'integer' OR c.next_name NOT BETWEEN 2 AND 1 + " JOBQ__NAMES
+     " OR c.next_name <= (SELECT max(id) FROM jobq_name WHERE id <= " JOBQ__NAMES ")", NULL,
+     JOBQ__SET_CLAIMS("next_name = (SELECT 1 + max(1, coalesce(max(id), 1)) FROM jobq_name WHERE"
+                      " id <= " JOBQ__NAMES ")"), "it is above all that were given"},
+    {"ids", "is no list of those who are claimed, each once", NULL, NULL, NULL,
+     "it names those who are"},
+    {"open", "is no list of gates that there are", NULL, NULL, NULL, "it names those"},
+};
+enum { JOBQ__AUDIT_IDS = 7, JOBQ__AUDIT_OPEN = 8 };
+
+static int jobq__audit_true(jobq__store *db, const char *text, int64_t id, bool *answer) {
+    sqlite3_stmt *s;
+    bool row = false;
+    int rc = jobq__db_query(db, text, &s);
+    if (s) sqlite3_bind_int64(s, 1, id);
+    if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
+    *answer = row && sqlite3_column_int(s, 0);
+    sqlite3_finalize(s);
+    return rc;
+}
+
+/* One of the two lists of the claims row, as it is; *size: of what can be read. */
+static int jobq__audit_list(jobq__store *db, bool open, void **list, size_t *size, bool *odd) {
+    sqlite3_stmt *s;
+    bool row = false;
+    int rc = jobq__db_query(db, open ? "SELECT open FROM jobq_claims ORDER BY one LIMIT 1"
+                                     : "SELECT ids FROM jobq_claims ORDER BY one LIMIT 1", &s);
+    *list = NULL;
+    *size = 0;
+    *odd = false;
+    if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
+    if (row && sqlite3_column_type(s, 0) == SQLITE_BLOB) {
+        const void *bytes = sqlite3_column_blob(s, 0);
+        *size = (size_t)sqlite3_column_bytes(s, 0);
+        *list = jobq__mem_copy(bytes ? bytes : "", bytes ? *size : 0);
+        if (!*list || (!bytes && *size)) rc = JOBQ_NO_MEMORY;
+        if (rc == JOBQ_NO_MEMORY) db->sqlite_code = SQLITE_NOMEM;
+    } else if (row) {
+        *odd = sqlite3_column_type(s, 0) != SQLITE_NULL;
+    }
+    sqlite3_finalize(s);
+    return rc;
+}
+
+/* One that may stand in the list. */
+static int jobq__audit_member(jobq__store *db, bool open, int64_t id, bool *member) {
+    *member = false;
+    if (open && id > -JOBQ__NAME_ID_MAX && id < JOBQ__NAME_ID_MAX)
+        return jobq__audit_true(db, "SELECT count(*) FROM jobq_name WHERE id = abs(?1) AND id > 1",
+                                id, member);
+    if (open) return JOBQ_OK;
+    return jobq__audit_true(db, "SELECT count(*) FROM jobq_row WHERE id = ?1 AND state = 1", id,
+                            member);
+}
+
+static bool jobq__audit_named(const int64_t *ids, size_t count, int64_t id) {
+    while (count > 0 && ids[count - 1] != id) count--;
+    return count > 0;
+}
+
+/* The list without what may not stand there; *odd: there was some of that. */
+static int jobq__audit_sound(jobq__store *db, bool open, int64_t **ids, size_t *count, bool *odd) {
+    size_t most = open ? JOBQ__OPEN_MAX : JOBQ__CLAIMS_MAX, seen = 0, size, at = 0;
+    unsigned char *list;
+    int64_t id = 0;
+    int rc = jobq__audit_list(db, open, (void **)&list, &size, odd);
+    *ids = NULL;
+    *count = 0;
+    if (rc == JOBQ_OK) *ids = jobq__mem_resize(NULL, JOBQ__MIN(size, most) + 1, sizeof **ids);
+    if (rc == JOBQ_OK && !*ids) {
+        db->sqlite_code = SQLITE_NOMEM;
+        rc = JOBQ_NO_MEMORY;
+    }
+    while (rc == JOBQ_OK && at < size) {
+        size_t used = jobq__store_unpack(list + at, size - at, &id);
+        bool member = false;
+        *odd = *odd || !used || seen == most;
+        if (!used || seen++ == most) break;
+        at += used;
+        rc = jobq__audit_member(db, open, id, &member);
+        member = member && !jobq__audit_named(*ids, *count, id);
+        if (member) (*ids)[(*count)++] = id;
+        else *odd = true;
+    }
+    jobq__mem_free(list);
+    return rc;
+}
+
+static int jobq__audit_ask_claims(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
+                                  uint64_t *broken) {
+    int list, rc = JOBQ_OK;
+    (void)audit;
+    (void)s;
+    for (list = 0; list < 2 && rc == JOBQ_OK; list++) {
+        int64_t *ids;
+        size_t count;
+        bool odd;
+        rc = jobq__audit_sound(db, list == 1, &ids, &count, &odd);
+        if (odd) *broken |= UINT64_C(1) << (list ? JOBQ__AUDIT_OPEN : JOBQ__AUDIT_IDS);
+        jobq__mem_free(ids);
+    }
+    return rc;
+}
+
+static int jobq__audit_put_claims(struct jobq__audit *audit, jobq__store *db, int rule,
+                                  int64_t key, const struct jobq__mend *with) {
+    bool odd, open = rule == JOBQ__AUDIT_OPEN;
+    int64_t *ids, previous = 0;
+    unsigned char *list;
+    size_t count, size = 0, i;
+    sqlite3_stmt *s = NULL;
+    int rc = jobq__audit_sound(db, open, &ids, &count, &odd);
+    (void)audit;
+    (void)key;
+    (void)with;
+    list = jobq__mem_new(count * JOBQ__PACK_MAX);
+    if (rc == JOBQ_OK && !list) {
+        db->sqlite_code = SQLITE_NOMEM;
+        rc = JOBQ_NO_MEMORY;
+    }
+    for (i = 0; rc == JOBQ_OK && i < count; previous = ids[i++])
+        size += jobq__store_pack(list + size, previous, ids[i]);
+    if (rc == JOBQ_OK)
+        rc = jobq__db_query(db, open ? "UPDATE jobq_claims SET open = ?1"
+                                     : "UPDATE jobq_claims SET ids = ?1", &s);
+    if (s && size) sqlite3_bind_blob64(s, 1, list, size, SQLITE_STATIC);
+    if (rc == JOBQ_OK) rc = jobq__db_step(db, s);
+    sqlite3_finalize(s);
+    jobq__mem_free(list);
+    jobq__mem_free(ids);
+    return rc;
+}
+
+/* ---- The columns of a row ---- */
+
+/* As one lane predicate says it (tx_order.c), as far as it can be told without the clock and the
+ * handlers: scheduled, with the suspects, in its queue, or before the gate of its kind. */
+#define JOBQ__PLACED \
+    "(j.lane = 0 OR (j.lane = 1 AND j.crashes > 0) OR (j.lane > 1 AND j.lane = j.queue" \
+    " AND j.crashes = 0) OR (j.lane < -1 AND j.lane = -j.kind))"
+#define JOBQ__AUDIT_WAITS "it waits for its time, and takes its place from there"
+
+static const struct jobq__audit_rule jobq__audit_row_rules[] = {
+    {"the index jobq_live", "has no entry for it",
+     "j.state = 0 AND NOT EXISTS(SELECT 1 FROM jobq_row i INDEXED BY jobq_live WHERE i.state = 0"
+     " AND i.lane IS j.lane AND i.ord IS j.ord AND i.run_at IS j.run_at AND i.id = j.id)",
+     NULL, "REINDEX jobq_live", JOBQ__ANEW},
+    {"the index jobq_finished", "has no entry for it",
+     "j.prune_at IS NOT NULL AND NOT EXISTS(SELECT 1 FROM jobq_row i INDEXED BY jobq_finished"
+     " WHERE i.prune_at IS NOT NULL AND i.state IS j.state AND i.prune_at IS j.prune_at"
+     " AND i.id = j.id)", NULL, "REINDEX jobq_finished", JOBQ__ANEW},
+    {"id", "is none that jobq gives", "j.id NOT BETWEEN 1 AND " JOBQ__ABOVE_ALL_IDS, NULL, NULL,
+     NULL},
+    {"state", "is none", JOBQ__OUT("j.state", "0", "4"), NULL,
+     JOBQ__SET_ROW("state = iif(finished_at IS NULL, 0, 3), lane = 0, ord = 0"),
+     "it waits for its time or, if it has an end, is kept among the failed ones"},
+    {"kind", "is the number of none", JOBQ__OUT("j.kind", "2", JOBQ__NAMES), NULL, NULL, NULL},
+    {"queue", "is the number of none", JOBQ__OUT("j.queue", "2", JOBQ__NAMES), NULL, NULL, NULL},
+    {"run_at", "is no time", JOBQ__BELOW("j.run_at", "0"), NULL, JOBQ__SET_ROW("run_at = ?5"),
+     "it is due"},
+    {"priority", "is none", JOBQ__OUT("j.priority", "-2147483648", "2147483647"), NULL,
+     JOBQ__SET_ROW("priority = 0"), "it is 0"},
+    {"attempt", "is none", JOBQ__OUT("j.attempt", "1", "2147483647"), NULL,
+     JOBQ__SET_ROW("attempt = 1"), "it is 1"},
+    {"runs", "is no number of runs of such a job",
+     JOBQ__OUT("j.runs", "(j.state = 1)", "2147483647 - (j.state = 0)"), NULL,
+     JOBQ__SET_ROW("runs = (state = 1)"), "it has none behind it"},
+    {"crashes", "is none", JOBQ__OUT("j.crashes", "0", "2147483647"), NULL,
+     JOBQ__SET_ROW("crashes = 0"), "there were none"},
+    {"delay_ms", "is no time", JOBQ__BELOW("j.delay_ms", "0"), NULL,
+     JOBQ__SET_ROW("delay_ms = 0"), "there was none"},
+    {"created_at", "is no time",
+     "j.created_at IS NOT NULL AND (" JOBQ__BELOW("j.created_at", "0") ")", NULL,
+     JOBQ__SET_ROW("created_at = NULL"), "it is the time at which it is due"},
+    {"finished_at", "is missing, and prune_at too, so that nobody knows how it ended",
+     "j.state IN (2, 4) AND j.finished_at IS NULL AND j.prune_at IS NULL", NULL,
+     JOBQ__SET_ROW("state = 3"), "it is kept among the failed ones"},
+    {"finished_at", "does not go with its state",
+     "iif(" JOBQ__ENDED ", " JOBQ__BELOW("j.finished_at", "0") ", j.finished_at IS NOT NULL)", NULL,
+     JOBQ__SET_ROW("finished_at = iif(state IN (2, 3, 4), ?5, NULL)"),
+     "it is now, or none if it has not ended"},
+    {"prune_at", "does not go with its state",
+     "iif(" JOBQ__ENDED ", " JOBQ__BELOW("j.prune_at", "0") ", j.prune_at IS NOT NULL)", NULL,
+     JOBQ__SET_ROW("prune_at = CASE WHEN state = 3 THEN ?7 WHEN state IN (2, 4) THEN ?6 END"),
+     "it is kept as long as others, or as long as it takes if it has not ended"},
+    {"lane", "is none where such a job can be",
+     "iif(j.state = 0, typeof(j.lane) <> 'integer' OR NOT " JOBQ__PLACED ","
+     " j.lane IS NOT NULL AND (" JOBQ__OUT("j.lane", "-" JOBQ__NAMES, JOBQ__NAMES) "))", NULL,
+     JOBQ__SET_ROW("lane = iif(state = 0, 0, NULL), ord = 0"), JOBQ__AUDIT_WAITS},
+    {"ord", "is not its place",
+     JOBQ__OUT("j.ord", "-2147483648", "2147483647")
+     " OR (j.state = 0 AND j.ord <> iif(j.lane > 0, j.priority, 0))", NULL,
+     JOBQ__SET_ROW("lane = iif(state = 0, 0, lane), ord = 0"), JOBQ__AUDIT_WAITS},
+    {"state", "is that of a claimed job, which jobq_claims does not name", NULL, NULL, NULL,
+     "it is given back, and not charged with a crash"},
+};
+enum { JOBQ__AUDIT_NOBODYS = 18 };
+
+static int jobq__audit_ask_row(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
+                               uint64_t *broken) {
+    bool known;
+    int rc;
+    if (!sqlite3_column_int(s, 2)) return JOBQ_OK;
+    rc = jobq__audit_claims(audit, db, &known);
+    if (rc == JOBQ_OK && known && !jobq__audit_claimed(audit, sqlite3_column_int64(s, 0)))
+        *broken |= UINT64_C(1) << JOBQ__AUDIT_NOBODYS;
+    return rc;
+}
+
+/* As after a crash: a wish to cancel it is fulfilled. */
+static int jobq__audit_put_row(struct jobq__audit *audit, jobq__store *db, int rule, int64_t key,
+                               const struct jobq__mend *with) {
+    sqlite3_stmt *s = NULL;
+    bool known;
+    int rc = jobq__audit_claims(audit, db, &known);
+    (void)rule;
+    if (rc != JOBQ_OK || !known || jobq__audit_claimed(audit, key)) return rc;
+    rc = jobq__db_query(db, "UPDATE jobq_row SET state = iif(side & 4, 4, 0), lane = 0, ord = 0,"
+                        " side = side & ~4, finished_at = iif(side & 4, ?2, NULL),"
+                        " prune_at = iif(side & 4, ?3, NULL) WHERE id = ?1 AND state = 1", &s);
+    if (rc != JOBQ_OK) return rc;
+    sqlite3_bind_int64(s, 1, key);
+    sqlite3_bind_int64(s, 2, with->now_ms);
+    sqlite3_bind_int64(s, 3, with->prune_done_ms);
+    rc = jobq__db_step(db, s);
+    sqlite3_finalize(s);
+    return rc;
+}
+
+/* ---- What stands beside a row ---- */
+
+#define JOBQ__NO_JOB(job) "NOT EXISTS(SELECT 1 FROM jobq_row WHERE id = " job ")"
+
+static const struct jobq__audit_rule jobq__audit_extra_rules[] = {
+    {"the row", "has no job", JOBQ__NO_JOB("x.job"), NULL, "DELETE FROM jobq_extra WHERE job = ?1",
+     "it goes"},
+    {"key", "is none", "x.key IS NOT NULL AND (typeof(x.key) <> 'text'"
+     " OR length(CAST(x.key AS BLOB)) NOT BETWEEN 1 AND 384 OR instr(x.key, char(0)))", NULL,
+     JOBQ__SET_EXTRA("key = NULL"), "its job has none, unless jobq_key knows it"},
+    {"error", "is no message", "x.error IS NOT NULL AND (typeof(x.error) <> 'text'"
+     " OR length(CAST(x.error AS BLOB)) > 765 OR instr(x.error, char(0)))", NULL,
+     JOBQ__SET_EXTRA("error = NULL"), "there is none"},
+    {"result", "is no blob", "x.result IS NOT NULL AND typeof(x.result) <> 'blob'", NULL,
+     JOBQ__SET_EXTRA("result = CAST(result AS BLOB)"), "it becomes one"},
+    {"saved", "is no blob", "x.saved IS NOT NULL AND typeof(x.saved) <> 'blob'", NULL,
+     JOBQ__SET_EXTRA("saved = CAST(saved AS BLOB)"), "it becomes one"},
+    {"the row", "is not said to be there by the side of its job",
+     "EXISTS(SELECT 1 FROM jobq_row j WHERE j.id = x.job"
+     " AND NOT (j.side & 1 AND (x.key IS NULL OR j.side & 2)))", NULL,
+     "UPDATE jobq_row SET side = side | iif((SELECT key FROM jobq_extra WHERE job = ?1) IS NULL,"
+     " 1, 3) WHERE id = ?1", "it is"},
+};
+
+/* k and who else has this key held, rightly. */
+#define JOBQ__LIVE "(SELECT j.state < 2 FROM jobq_row j WHERE j.id = k.job)"
+#define JOBQ__SET_KEY(what) what " WHERE kind = ?1 AND key = ?2 AND held = ?3 AND job = ?4"
+#define JOBQ__OTHER(kind, key, job) \
+    "EXISTS(SELECT 1 FROM jobq_key o JOIN jobq_row r ON r.id = o.job" \
+    " JOIN jobq_extra y ON y.job = o.job WHERE o.kind = " kind " AND o.key = " key \
+    " AND o.held = 1 AND r.state < 2 AND r.kind IS o.kind AND y.key IS o.key AND " job ")"
+#define JOBQ__EARLIER \
+    JOBQ__OTHER("k.kind", "k.key", "o.job <> k.job AND (o.job < k.job OR k.held IS NOT 1)")
+
+static const struct jobq__audit_rule jobq__audit_key_rules[] = {
+    {"the row", "has no job", JOBQ__NO_JOB("k.job"), NULL, JOBQ__SET_KEY("DELETE FROM jobq_key"),
+     "it goes"},
+    {"the row", "is not that of its job's kind and key",
+     "EXISTS(SELECT 1 FROM jobq_row j LEFT JOIN jobq_extra x ON x.job = j.id WHERE j.id = k.job"
+     " AND (j.kind IS NOT k.kind OR (x.key IS NOT k.key AND (x.key IS NOT NULL"
+     " OR NOT j.side & 2))))", NULL, JOBQ__SET_KEY("DELETE FROM jobq_key"), "it goes"},
+    {"key", "is not beside its job", "EXISTS(SELECT 1 FROM jobq_row j LEFT JOIN jobq_extra x"
+     " ON x.job = j.id WHERE j.id = k.job AND j.side & 2 AND x.key IS NULL)",
+     "INSERT OR IGNORE INTO jobq_extra(job) VALUES(?4)",
+     "UPDATE jobq_extra SET key = ?2 WHERE job = ?4", "it is"},
+    {"held", "says that two have the same key",
+     "k.held IS NOT 0 AND " JOBQ__LIVE " AND " JOBQ__EARLIER,
+     "UPDATE jobq_extra SET key = NULL WHERE job = ?4", JOBQ__SET_KEY("DELETE FROM jobq_key"),
+     "the earlier job keeps it, this one stays without"},
+    {"held", "does not go with the state of its job",
+     JOBQ__LIVE " IS NOT NULL AND k.held IS NOT " JOBQ__LIVE
+     " AND NOT (" JOBQ__LIVE " AND " JOBQ__EARLIER ")", NULL,
+     JOBQ__SET_KEY("UPDATE OR REPLACE jobq_key SET held = (SELECT state < 2 FROM jobq_row"
+                   " WHERE id = ?4)"), "it does"},
+    {"held", "is free, though its job has not ended and another has the key",
+     "k.held IS 0 AND " JOBQ__LIVE " AND " JOBQ__EARLIER,
+     "UPDATE jobq_extra SET key = NULL WHERE job = ?4", JOBQ__SET_KEY("DELETE FROM jobq_key"),
+     "the other job keeps it, this one stays without"},
+};
+
+/* x, whose key is not in jobq_key. */
+#define JOBQ__KEYLESS(and) \
+    "x.key IS NOT NULL AND EXISTS(SELECT 1 FROM jobq_row j WHERE j.id = x.job AND j.side & 2" \
+    " AND NOT EXISTS(SELECT 1 FROM jobq_key WHERE kind = j.kind AND key = x.key" \
+    " AND held IN (0, 1) AND job = x.job) AND " and \
+    " (j.state < 2 AND " JOBQ__OTHER("j.kind", "x.key", "o.job <> x.job") "))"
+
+static const struct jobq__audit_rule jobq__audit_keyed_rules[] = {
+    {"key", "is not in jobq_key", JOBQ__KEYLESS("NOT"), NULL,
+     "INSERT OR IGNORE INTO jobq_key(kind, key, held, job) SELECT j.kind, x.key, j.state < 2, j.id"
+     " FROM jobq_row j JOIN jobq_extra x ON x.job = j.id WHERE j.id = ?1", "it is"},
+    {"key", "is not in jobq_key, and another job has it", JOBQ__KEYLESS(""), NULL,
+     JOBQ__SET_EXTRA("key = NULL"), "the other job keeps it, this one stays without"},
+};
+
+static const struct jobq__audit_rule jobq__audit_payload_rules[] = {
+    {"the row", "has no job", JOBQ__NO_JOB("p.job"), NULL,
+     "DELETE FROM jobq_payload WHERE job = ?1", "it goes"},
+    {"the row", "is not said to be there by the side of its job",
+     "EXISTS(SELECT 1 FROM jobq_row j WHERE j.id = p.job AND NOT j.side & 8"
+     " AND typeof(j.payload) IN ('integer', 'null'))", NULL,
+     JOBQ__SET_ROW("side = side | 8, payload = (SELECT length(data) FROM jobq_payload"
+                   " WHERE job = ?1)"), "it is"},
+    {"the row", "is a second payload of its job",
+     "EXISTS(SELECT 1 FROM jobq_row j WHERE j.id = p.job AND NOT j.side & 8"
+     " AND typeof(j.payload) NOT IN ('integer', 'null'))", NULL,
+     "DELETE FROM jobq_payload WHERE job = ?1", "the one in the row stays"},
+};
+
+/* ---- What a row says of what stands beside it ---- */
+
+#define JOBQ__SAYS(bit) "j.side BETWEEN 0 AND 15 AND j.side & " bit
+#define JOBQ__APART "EXISTS(SELECT 1 FROM jobq_payload WHERE job = j.id)"
+#define JOBQ__NAMELESS(id) \
+    "typeof(j." id ") = 'integer' AND j." id " BETWEEN 2 AND " JOBQ__NAMES \
+    " AND NOT EXISTS(SELECT 1 FROM jobq_name WHERE id = j." id ")"
+#define JOBQ__NAME_GIVE(id) \
+    "UPDATE jobq_claims SET next_name = max(next_name, 1 + (SELECT " id " FROM jobq_row" \
+    " WHERE id = ?1))", \
+    "INSERT OR IGNORE INTO jobq_name SELECT " id ", 0, 0, 'lost:' || " id " FROM jobq_row" \
+    " WHERE id = ?1", "it is called by its number"
+
+static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
+    {"side", "is none", JOBQ__OUT("j.side", "0", "15"), NULL,
+     JOBQ__SET_ROW("side = EXISTS(SELECT 1 FROM jobq_extra WHERE job = ?1) | 2 * EXISTS(SELECT 1"
+                   " FROM jobq_extra WHERE job = ?1 AND key IS NOT NULL)"
+                   " | 8 * (typeof(payload) = 'integer')"), "it says what there is"},
+    {"side", "wants one cancelled that does not run", JOBQ__SAYS("4") " AND j.state <> 1", NULL,
+     JOBQ__SET_ROW("side = side & ~4"), "it does not"},
+    {"side", "says that it has a key", JOBQ__SAYS("2") " AND NOT EXISTS(SELECT 1"
+     " FROM jobq_extra"
+     " WHERE job = j.id AND key IS NOT NULL)", NULL, JOBQ__SET_ROW("side = side & ~2"),
+     "it has none"},
+    {"side", "says that its payload stands apart, and there is none, nor the number of its bytes",
+     JOBQ__SAYS("8") " AND typeof(j.payload) IN ('blob', 'null') AND NOT " JOBQ__APART, NULL,
+     JOBQ__SET_ROW("side = side & ~8"), "it does not"},
+    {"payload", "is not the number of bytes of the one apart",
+     JOBQ__SAYS("8") " AND " JOBQ__APART " AND (typeof(j.payload) = 'null' OR (typeof(j.payload)"
+     " = 'integer' AND j.payload NOT BETWEEN 1 AND 67108864))", NULL,
+     JOBQ__SET_ROW("payload = (SELECT length(data) FROM jobq_payload WHERE job = ?1)"), "it is"},
+    {"payload", "stands apart, and is missing there",
+     JOBQ__SAYS("8") " AND typeof(j.payload) NOT IN ('blob', 'null') AND NOT " JOBQ__APART, NULL,
+     NULL, NULL},
+    {"payload", "is another one than that which stands apart",
+     JOBQ__SAYS("8") " AND EXISTS(SELECT 1 FROM jobq_payload p WHERE p.job = j.id"
+     " AND iif(typeof(j.payload) = 'integer', j.payload BETWEEN 1 AND 67108864"
+     " AND (typeof(p.data) <> 'blob' OR length(p.data) <> j.payload), j.payload IS NOT NULL))",
+     NULL, NULL, NULL},
+    {"payload", "is none",
+     "j.side BETWEEN 0 AND 15 AND NOT j.side & 8 AND j.payload IS NOT NULL"
+     " AND (typeof(j.payload) <> 'blob'"
+     " OR length(j.payload) > 67108864)", NULL, NULL, NULL},
+    {"kind", "has no name", JOBQ__NAMELESS("kind"), JOBQ__NAME_GIVE("kind")},
+    {"queue", "has no name", JOBQ__NAMELESS("queue"), JOBQ__NAME_GIVE("queue")},
+};
+
+/* ---- Counts ---- */
+
+/* Nobody keeps these counts yet. Who does compares them with the rows up to jobq_claims.counted
+ * here, in the statement's moment, and begins anew where they differ. */
+static int jobq__audit_ask_counts(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
+                                  uint64_t *broken) {
+    (void)audit;
+    (void)db;
+    (void)s;
+    (void)broken;
+    return JOBQ_OK;
+}
+
+static const struct jobq__audit_rule jobq__audit_count_rules[] = {
+    {"the row", "counts fewer than none",
+     "min(m.ready, m.scheduled, m.blocked, m.claimed, m.retrying, m.done, m.failed, m.cancelled)"
+     " < 0", "UPDATE jobq_claims SET counted = 0", "DELETE FROM jobq_count",
+     "jobs are counted anew"},
+};
+
+/* ---- The walk ---- */
+
+#define JOBQ__RULES(name) jobq__audit_##name##_rules, (int)JOBQ__COUNT(jobq__audit_##name##_rules)
+#define JOBQ__ONE(key) key, key " = ?1", 1
+#define JOBQ__LIVE_KEYS "i.lane, i.ord, i.run_at, i.id"
+#define JOBQ__KEY_KEYS "k.kind, k.key, k.held, k.job"
+
+static const struct jobq__audit_part jobq__audit_parts[] = {
+    {"the file", NULL, NULL, NULL, NULL, 0, -1, NULL, 0, NULL, NULL, NULL},
+    {"jobq_row", "jobq_row i INDEXED BY jobq_live", "AND i.state = 0", JOBQ__LIVE_KEYS,
+     "(" JOBQ__LIVE_KEYS ") IS (?1, ?2, ?3, ?4)", 4, -1, JOBQ__RULES(live), "0", NULL, NULL},
+    {"jobq_row", "jobq_row i INDEXED BY jobq_finished", "AND i.prune_at IS NOT NULL",
+     "i.state, i.prune_at, i.id", "(i.state, i.prune_at, i.id) IS (?1, ?2, ?3)", 3, -1,
+     JOBQ__RULES(finished), "0", NULL, NULL},
+    {"jobq_name", "jobq_name i INDEXED BY sqlite_autoindex_jobq_name_1", "",
+     "i.what, i.scope, i.name, i.id", "(i.what, i.scope, i.name, i.id) IS (?1, ?2, ?3, ?4)", 4, -1,
+     JOBQ__RULES(index_of_names), "0", NULL, NULL},
+    {"jobq", "(SELECT 1 AS one) o", "", JOBQ__ONE("o.one"), -1, JOBQ__RULES(single), "0", NULL,
+     NULL},
+    {"jobq_name", "jobq_name n", "", JOBQ__ONE("n.id"), -1, JOBQ__RULES(name), "0", NULL, NULL},
+    {"jobq_claims", "jobq_claims c", "", JOBQ__ONE("c.one"), -1, JOBQ__RULES(claims), "0",
+     jobq__audit_ask_claims, jobq__audit_put_claims},
+    {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(row), "j.state = 1",
+     jobq__audit_ask_row, jobq__audit_put_row},
+    {"jobq_extra", "jobq_extra x", "", JOBQ__ONE("x.job"), 0, JOBQ__RULES(extra), "0", NULL, NULL},
+    {"jobq_key", "jobq_key k", "", JOBQ__KEY_KEYS, "(" JOBQ__KEY_KEYS ") = (?1, ?2, ?3, ?4)", 4, 3,
+     JOBQ__RULES(key), "0", NULL, NULL},
+    {"jobq_extra", "jobq_extra x", "", JOBQ__ONE("x.job"), 0, JOBQ__RULES(keyed), "0", NULL, NULL},
+    {"jobq_payload", "jobq_payload p", "", JOBQ__ONE("p.job"), 0, JOBQ__RULES(payload), "0", NULL,
+     NULL},
+    {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(beside), "0", NULL, NULL},
+    {"jobq_count", "jobq_count m", "", "m.queue, m.kind", "(m.queue, m.kind) = (?1, ?2)", 2, -1,
+     JOBQ__RULES(count), "0", jobq__audit_ask_counts, NULL},
+};
+
+JOBQ__INTERNAL const struct jobq__audit_part *jobq__audit_part(int i) {
+    return i < (int)JOBQ__COUNT(jobq__audit_parts) ? &jobq__audit_parts[i] : NULL;
+}
+
+/*==== audit.c ====*/
+/* audit.c - what has to hold in the tables: looked at in slices, and put right. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/audit.c"
+#endif
+/* #include "audit.h" */
+
+#include <float.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A row that breaks rules. */
+struct jobq__found {
+    sqlite3_value *key[JOBQ__AUDIT_KEYS]; /* none: text says it all */
+    uint64_t broken, mended;
+    bool reached;               /* its job may be changed; else it runs */
+    char text[160];
+};
+
+struct jobq__audit {
+    int part;                   /* that is walked */
+    bool begun, over;           /* somewhere in it; behind its end */
+    sqlite3_value *at[JOBQ__AUDIT_KEYS]; /* the last row that was looked at */
+    struct jobq__found found[JOBQ__AUDIT_FOUND];
+    const struct jobq__audit_part *of; /* whose rows these are */
+    int count;
+    int told, rule;             /* the next line */
+    bool knows;                 /* ids are those of this moment, */
+    bool known;                 /* if they could be read */
+    int64_t *ids;
+    size_t ids_count;
+    bool undone;
+};
+
+/* ---- Beginning and end ---- */
+
+JOBQ__INTERNAL int jobq__audit_begin(struct jobq__audit **audit) {
+    *audit = jobq__mem_new(sizeof **audit);
+    return *audit ? JOBQ_OK : JOBQ_NO_MEMORY;
+}
+
+static void jobq__audit_free(sqlite3_value **key) {
+    int i;
+    for (i = 0; i < JOBQ__AUDIT_KEYS; i++) {
+        sqlite3_value_free(key[i]);
+        key[i] = NULL;
+    }
+}
+
+static void jobq__audit_forget(struct jobq__audit *audit) {
+    int i;
+    for (i = 0; i < audit->count; i++) jobq__audit_free(audit->found[i].key);
+    audit->count = audit->told = audit->rule = 0;
+    audit->knows = audit->undone = false;
+}
+
+JOBQ__INTERNAL void jobq__audit_end(struct jobq__audit *audit) {
+    if (!audit) return;
+    jobq__audit_forget(audit);
+    jobq__audit_free(audit->at);
+    jobq__mem_free(audit->ids);
+    jobq__mem_free(audit);
+}
+
+/* ---- Who is claimed ---- */
+
+static int jobq__audit_by_id(const void *a, const void *b) {
+    int64_t one = *(const int64_t *)a, other = *(const int64_t *)b;
+    return (one > other) - (one < other);
+}
+
+static int jobq__audit_read_claims(struct jobq__audit *audit, jobq__store *db) {
+    void *list;
+    size_t size, at = 0;
+    int64_t id = 0;
+    int rc = jobq__store_claims_get(db, &list, &size);
+    int64_t *ids = rc == JOBQ_OK ? jobq__mem_resize(audit->ids, size + 1, sizeof *ids) : NULL;
+    if (rc == JOBQ_OK && !ids) {
+        db->sqlite_code = SQLITE_NOMEM;
+        rc = JOBQ_NO_MEMORY;
+    }
+    if (ids) audit->ids = ids;
+    audit->ids_count = 0;
+    while (rc == JOBQ_OK && at < size) {
+        rc = jobq__store_claims_next(db, list, size, &at, &id);
+        if (rc == JOBQ_OK) audit->ids[audit->ids_count++] = id;
+    }
+    jobq__mem_free(list);
+    if (rc == JOBQ_OK)
+        qsort(audit->ids, audit->ids_count, sizeof *audit->ids, jobq__audit_by_id);
+    return rc;
+}
+
+/* What is wrong with the row itself its own part tells. */
+JOBQ__INTERNAL int jobq__audit_claims(struct jobq__audit *audit, jobq__store *db, bool *known) {
+    int rc = audit->knows ? JOBQ_OK : jobq__audit_read_claims(audit, db);
+    if (!audit->knows) audit->known = rc == JOBQ_OK;
+    if (rc == JOBQ_CORRUPT) rc = JOBQ_OK;
+    audit->knows = rc == JOBQ_OK;
+    *known = rc == JOBQ_OK && audit->known;
+    return rc;
+}
+
+JOBQ__INTERNAL bool jobq__audit_claimed(const struct jobq__audit *audit, int64_t id) {
+    return audit->ids_count && bsearch(&id, audit->ids, audit->ids_count, sizeof id,
+                                       jobq__audit_by_id);
+}
+
+/* ---- Texts ---- */
+
+/* Appends, as far as there is room. */
+JOBQ_PRINTF(4, 5)
+static void jobq__audit_add(char *text, size_t size, size_t *at, const char *format, ...) {
+    va_list args;
+    int length;
+    va_start(args, format);
+    length = *at < size ? vsnprintf(text + *at, size - *at, format, args) : 0;
+    va_end(args);
+    *at = JOBQ__MIN(*at + (size_t)JOBQ__MAX(length, 0), size);
+}
+
+static int jobq__audit_no_memory(jobq__store *db) {
+    db->sqlite_code = SQLITE_NOMEM;
+    return JOBQ_NO_MEMORY;
+}
+
+/* Selects of rows of the part: their keys, which rules each breaks, what tells more. */
+static int jobq__audit_query(const struct jobq__audit *audit, jobq__store *db, const char *rows,
+                             sqlite3_stmt **s) {
+    const struct jobq__audit_part *part = audit->of;
+    size_t size = 256 + strlen(rows), at = 0;
+    char *text;
+    int i, rc;
+    *s = NULL;
+    for (i = 0; i < part->count; i++)
+        if (part->rules[i].broken) size += strlen(part->rules[i].broken) + 32;
+    text = jobq__mem_new(size);
+    if (!text) return jobq__audit_no_memory(db);
+    jobq__audit_add(text, size, &at, "SELECT %s, 0", part->keys);
+    for (i = 0; i < part->count; i++)
+        if (part->rules[i].broken)
+            jobq__audit_add(text, size, &at, "+iif(%s,%ld,0)", part->rules[i].broken, 1L << i);
+    jobq__audit_add(text, size, &at, ",%s FROM %s WHERE %s %s", part->tells, part->from, rows,
+                    part->where);
+    jobq__assert(at < size);
+    rc = jobq__db_query(db, text, s);
+    jobq__mem_free(text);
+    return rc;
+}
+
+/* Where a tree is out of order the first condition alone does not keep a walk from going back. */
+static int jobq__audit_query_slice(const struct jobq__audit *audit, jobq__store *db,
+                                   sqlite3_stmt **s) {
+    static const char *const marks[] = {"?1", "?1, ?2", "?1, ?2, ?3", "?1, ?2, ?3, ?4"};
+    const struct jobq__audit_part *part = audit->of;
+    const char *after = marks[part->key_count - 1];
+    char rows[256];
+    size_t at = 0;
+    int i, rc;
+    jobq__audit_add(rows, sizeof rows, &at, "(%s) > (%s) AND (+%s) > (%s)", part->keys, after,
+                    part->keys, after);
+    jobq__assert(at < sizeof rows);
+    rc = jobq__audit_query(audit, db, rows, s);
+    for (i = 0; *s && i < part->key_count; i++) {
+        if (audit->begun) sqlite3_bind_value(*s, i + 1, audit->at[i]);
+        else sqlite3_bind_double(*s, i + 1, -DBL_MAX);
+    }
+    return rc;
+}
+
+/* ---- Looking ---- */
+
+static int jobq__audit_keep(jobq__store *db, sqlite3_stmt *s, int count, sqlite3_value **key) {
+    int i;
+    jobq__audit_free(key);
+    for (i = 0; i < count; i++) {
+        key[i] = sqlite3_value_dup(sqlite3_column_value(s, i));
+        if (!key[i]) return jobq__audit_no_memory(db);
+    }
+    return JOBQ_OK;
+}
+
+static struct jobq__found *jobq__audit_new(struct jobq__audit *audit) {
+    struct jobq__found *found = &audit->found[audit->count++];
+    memset(found, 0, sizeof *found);
+    return found;
+}
+
+static void jobq__audit_unreadable(struct jobq__audit *audit, jobq__store *db) {
+    struct jobq__found *found = jobq__audit_new(audit);
+    snprintf(found->text, sizeof found->text, "%s: it cannot be read to its end (SQLite: %.100s)",
+             audit->of->table, sqlite3_errmsg(db->handle));
+}
+
+/* The row that s stands on. */
+static int jobq__audit_row(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s) {
+    const struct jobq__audit_part *part = audit->of;
+    uint64_t broken = (uint64_t)sqlite3_column_int64(s, part->key_count);
+    int rc = jobq__audit_keep(db, s, part->key_count, audit->at);
+    if (rc == JOBQ_OK && part->ask) rc = part->ask(audit, db, s, &broken);
+    if (rc != JOBQ_OK || !broken) return rc;
+    jobq__audit_new(audit)->broken = broken;
+    return jobq__audit_keep(db, s, part->key_count, audit->found[audit->count - 1].key);
+}
+
+static int jobq__audit_slice(struct jobq__audit *audit, jobq__store *db) {
+    sqlite3_stmt *s;
+    bool row = false;
+    int rows = 0, rc = jobq__audit_query_slice(audit, db, &s);
+    audit->begun = true;
+    while (rc == JOBQ_OK && rows < JOBQ__AUDIT_ROWS && audit->count < JOBQ__AUDIT_FOUND - 1) {
+        rc = jobq__db_next(db, s, &row);
+        if (rc != JOBQ_OK || !row) break;
+        rows++;
+        rc = jobq__audit_row(audit, db, s);
+    }
+    audit->over = rc == JOBQ_OK && !row;
+    if (rc == JOBQ_CORRUPT) {
+        jobq__audit_unreadable(audit, db);
+        audit->over = true;
+        rc = JOBQ_OK;
+    }
+    sqlite3_finalize(s);
+    audit->knows = false;
+    return rc;
+}
+
+/* One line of quick_check's; what the rules tell better is left to them. */
+static void jobq__audit_file_line(struct jobq__audit *audit, const char *line) {
+    struct jobq__found *found;
+    char *at;
+    if (!line || strcmp(line, "ok") == 0 || strncmp(line, "NULL value in jobq_", 19) == 0) return;
+    found = jobq__audit_new(audit);
+    snprintf(found->text, sizeof found->text, "the file: %s", line);
+    for (at = found->text; *at; at++)
+        if (*at == '\n') *at = ' ';
+}
+
+static int jobq__audit_file(struct jobq__audit *audit, jobq__store *db) {
+    sqlite3_stmt *s;
+    bool row = false;
+    int rc = jobq__db_query(db, "PRAGMA quick_check(31)", &s);
+    while (rc == JOBQ_OK && audit->count < JOBQ__AUDIT_FOUND - 1) {
+        rc = jobq__db_next(db, s, &row);
+        if (rc != JOBQ_OK || !row) break;
+        jobq__audit_file_line(audit, (const char *)sqlite3_column_text(s, 0));
+    }
+    if (rc == JOBQ_CORRUPT) {
+        jobq__audit_unreadable(audit, db);
+        rc = JOBQ_OK;
+    }
+    sqlite3_finalize(s);
+    audit->over = true;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__audit_look(struct jobq__audit *audit, jobq__store *db, bool *over) {
+    jobq__audit_forget(audit);
+    if (audit->over) {
+        audit->part++;
+        audit->begun = audit->over = false;
+    }
+    audit->of = jobq__audit_part(audit->part);
+    *over = !audit->of;
+    if (*over) return JOBQ_OK;
+    return audit->of->keys ? jobq__audit_slice(audit, db) : jobq__audit_file(audit, db);
+}
+
+static int64_t jobq__audit_bits(uint64_t mask) {
+    int64_t bits = 0;
+    for (; mask; mask &= mask - 1) bits++;
+    return bits;
+}
+
+JOBQ__INTERNAL int64_t jobq__audit_faults(const struct jobq__audit *audit) {
+    int64_t faults = 0;
+    int i;
+    for (i = 0; i < audit->count; i++) {
+        const struct jobq__found *found = &audit->found[i];
+        faults += found->key[0] ? jobq__audit_bits(found->broken | found->mended) : 1;
+    }
+    return faults;
+}
+
+/* ---- Mending ---- */
+
+static void jobq__audit_bind(sqlite3_stmt *s, const struct jobq__found *found,
+                             const struct jobq__mend *with) {
+    int i;
+    for (i = 0; i < JOBQ__AUDIT_KEYS && found->key[i]; i++)
+        sqlite3_bind_value(s, i + 1, found->key[i]);
+    sqlite3_bind_int64(s, 5, with->now_ms);
+    sqlite3_bind_int64(s, 6, with->prune_done_ms);
+    sqlite3_bind_int64(s, 7, with->prune_failed_ms);
+}
+
+static int jobq__audit_do(jobq__store *db, const char *text, const struct jobq__found *found,
+                          const struct jobq__mend *with) {
+    sqlite3_stmt *s;
+    int rc = text ? jobq__db_query(db, text, &s) : JOBQ_OK;
+    if (!text || rc != JOBQ_OK) return rc;
+    jobq__audit_bind(s, found, with);
+    rc = jobq__db_step(db, s);
+    sqlite3_finalize(s);
+    return rc;
+}
+
+/* Which rules the row breaks by now; s asks for one row. */
+static int jobq__audit_again(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
+                             const struct jobq__found *found, uint64_t *broken) {
+    const struct jobq__audit_part *part = audit->of;
+    bool row;
+    int i, rc;
+    *broken = 0;
+    audit->knows = false;
+    for (i = 0; i < part->key_count; i++) sqlite3_bind_value(s, i + 1, found->key[i]);
+    rc = jobq__db_next(db, s, &row);
+    if (row) *broken = (uint64_t)sqlite3_column_int64(s, part->key_count);
+    if (row && part->ask) rc = part->ask(audit, db, s, broken);
+    audit->knows = false;
+    jobq__db_reset(s);
+    return rc;
+}
+
+static int jobq__audit_put_right(struct jobq__audit *audit, jobq__store *db,
+                                 struct jobq__found *found, int i, const struct jobq__mend *with) {
+    const struct jobq__audit_rule *rule = &audit->of->rules[i];
+    int rc;
+    if (!rule->broken && audit->of->put)
+        return audit->of->put(audit, db, i, sqlite3_value_int64(found->key[0]), with);
+    rc = jobq__audit_do(db, rule->first, found, with);
+    return rc == JOBQ_OK ? jobq__audit_do(db, rule->mend, found, with) : rc;
+}
+
+/* Each rule in turn: what one of them leaves the next one sees. */
+static int jobq__audit_mend_row(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
+                                struct jobq__found *found, const struct jobq__mend *with) {
+    uint64_t broken, tried = 0;
+    int i, rc = jobq__audit_again(audit, db, s, found, &broken);
+    for (i = 0; i < audit->of->count && rc == JOBQ_OK; i++) {
+        uint64_t bit = UINT64_C(1) << i;
+        if (!(broken & bit) || !audit->of->rules[i].does) continue;
+        tried |= bit;
+        rc = jobq__audit_put_right(audit, db, found, i, with);
+        if (rc == JOBQ_OK) rc = jobq__audit_again(audit, db, s, found, &broken);
+    }
+    found->mended = (found->broken | tried) & ~broken;
+    found->broken |= broken;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__audit_mend(struct jobq__audit *audit, jobq__store *db,
+                                    const struct jobq__mend *with) {
+    int job = audit->of->job, i, rc = JOBQ_OK;
+    sqlite3_stmt *s = NULL;
+    if (audit->of->keys) rc = jobq__audit_query(audit, db, audit->of->match, &s);
+    for (i = 0; s && i < audit->count && rc == JOBQ_OK; i++) {
+        struct jobq__found *found = &audit->found[i];
+        if (!found->key[0]) continue;
+        if (job >= 0 && sqlite3_value_type(found->key[job]) == SQLITE_INTEGER)
+            rc = with->reach(with->ctx, sqlite3_value_int64(found->key[job]));
+        found->reached = rc != JOBQ_BUSY;
+        if (rc == JOBQ_OK) rc = jobq__audit_mend_row(audit, db, s, found, with);
+        else if (rc == JOBQ_BUSY) rc = JOBQ_OK;
+    }
+    sqlite3_finalize(s);
+    return rc;
+}
+
+JOBQ__INTERNAL void jobq__audit_undone(struct jobq__audit *audit) {
+    int i;
+    for (i = 0; i < audit->count; i++) audit->found[i].mended = 0;
+    audit->undone = true;
+}
+
+/* ---- Telling ---- */
+
+/* What becomes of it. */
+static void jobq__audit_fate(const struct jobq__audit *audit, const struct jobq__found *found,
+                             const struct jobq__audit_rule *rule, bool mended, bool repair,
+                             char *text, size_t size, size_t at) {
+    const char *does = rule ? rule->does : NULL;
+    if (mended) jobq__audit_add(text, size, &at, "; repaired: %s", does ? does : "with the rest");
+    else if (!does) jobq__audit_add(text, size, &at, "; no repair");
+    else if (!repair) jobq__audit_add(text, size, &at, "; a repair: %s", does);
+    else if (!audit->undone && !found->reached)
+        jobq__audit_add(text, size, &at, "; left, for its job runs");
+    else jobq__audit_add(text, size, &at, "; left: the repair came to nothing");
+}
+
+static void jobq__audit_say(const struct jobq__audit *audit, const struct jobq__found *found,
+                            int i, bool repair, char *text, size_t size) {
+    const struct jobq__audit_part *part = audit->of;
+    const struct jobq__audit_rule *rule = &part->rules[i];
+    sqlite3_value *key = found->key[part->job >= 0 ? part->job : part->key_count - 1];
+    size_t at = 0;
+    jobq__audit_add(text, size, &at, "%s, row %lld: %s %s", part->table,
+                    (long long)sqlite3_value_int64(key), rule->column, rule->wrong);
+    jobq__audit_fate(audit, found, rule, found->mended >> i & 1, repair, text, size, at);
+}
+
+JOBQ__INTERNAL bool jobq__audit_line(struct jobq__audit *audit, bool repair, char *text,
+                                     size_t size) {
+    for (; audit->told < audit->count; audit->told++, audit->rule = 0) {
+        const struct jobq__found *found = &audit->found[audit->told];
+        size_t at = 0;
+        if (!found->key[0]) {
+            jobq__audit_add(text, size, &at, "%s", found->text);
+            jobq__audit_fate(audit, found, NULL, false, repair, text, size, at);
+            audit->told++;
+            return true;
+        }
+        for (; audit->rule < audit->of->count; audit->rule++) {
+            if (!((found->broken | found->mended) >> audit->rule & 1)) continue;
+            jobq__audit_say(audit, found, audit->rule++, repair, text, size);
+            return true;
+        }
+    }
+    return false;
+}
+
 /*==== gate.h ====*/
 /* gate.h - what a job passes on its way from waiting to claimed. */
 #ifdef JOBQ_LINES
@@ -11429,7 +12493,10 @@ static void jobq__check_claims(jobq *q) {
     void *ids;
     size_t size, at = 0;
     int64_t id = 0;
-    int rc = jobq__store_claims_get(&q->writer, &ids, &size);
+    int rc;
+    /* Where the owner before has left damage nobody has taken what is named there (.damaged). */
+    if (jobq__os_load(&q->failed)) return;
+    rc = jobq__store_claims_get(&q->writer, &ids, &size);
     for (; rc == JOBQ_OK && at < size; link = link->next) {
         rc = jobq__store_claims_next(&q->writer, ids, size, &at, &id);
         jobq__assert(rc != JOBQ_OK || link != &q->claimed);
@@ -13493,7 +14560,8 @@ JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
  *   - Nothing of the queue in memory changes before COMMIT has succeeded.
  *   - A request's rc is JOBQ_OK exactly if what it wrote is committed; only JOBQ_UNKNOWN leaves
  *     that open.
- *   - COMMIT is reached from commit_transact, commit_scrub_once and commit_job_end only.
+ *   - COMMIT is reached from commit_transact, commit_scrub_once, commit_bare_once and
+ *     commit_job_end only.
  *
  * May touch what the baton guards, and pool.mu for a moment; called from api, run, pool and
  * scheduler. */
@@ -13508,6 +14576,12 @@ JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *re
 
 /* A group without a request of one's own: settle and claim what there is. By busy_ms, too. */
 JOBQ__INTERNAL int jobq__commit_now(jobq *q);
+
+/* For who puts a damaged file right, with the baton, also when that damage has stopped the queue:
+ * only what the request writes is committed, nothing is settled, promoted or claimed, for the rest
+ * of the file may stand in the way of that. Its after is not called. JOBQ_BUSY: others had the file
+ * until its until_us. */
+JOBQ__INTERNAL int jobq__commit_bare(jobq *q, struct jobq__request *request);
 
 /* For workers and the scheduler, who wait for nobody, with the baton: leads one group and hands it
  * on. If another connection has the file nothing happens, and the pool comes again soon. */
@@ -13947,6 +15021,43 @@ static int jobq__commit_lead_once(jobq *q, const struct jobq__request *own, bool
 
 JOBQ__INTERNAL void jobq__commit_lead(jobq *q) {
     jobq__commit_lead_once(q, NULL, false);
+}
+
+/* ---- A request alone, and nothing else ---- */
+
+static int jobq__commit_bare_once(jobq *q, struct jobq__request *r, bool *ended) {
+    int rc = jobq__turn_begin_within(q, &q->writer, r->until_us);
+    *ended = false;
+    if (rc != JOBQ_OK) return rc;
+    jobq__disk_begin(q);
+    rc = r->write(&q->tx, r);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(&q->tx);
+    *ended = rc == JOBQ_OK;
+    return rc == JOBQ_OK ? jobq__store_commit(&q->writer) : rc;
+}
+
+JOBQ__INTERNAL int jobq__commit_bare(jobq *q, struct jobq__request *r) {
+    struct jobq__wakes wakes;
+    bool ended;
+    int rc = jobq__commit_look(q, jobq__clock_mono_us());
+    if (rc != JOBQ_OK && rc != JOBQ_CORRUPT) return jobq__fail_say(q, rc, r->err);
+    memset(&wakes, 0, sizeof wakes);
+    if (jobq__store_is_open(&q->job)) jobq__store_rollback(&q->job);
+    jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_RECOVERY);
+    rc = jobq__commit_bare_once(q, r, &ended);
+    if (rc == JOBQ_OK) {
+        q->look_lanes = wakes.scheduler = wakes.loop = true;
+        jobq__tx_applied(&q->tx, &wakes);
+    } else {
+        if (rc == JOBQ_BUSY) jobq__turn_busy(q, "nothing was repaired", r->err);
+        else jobq__store_fail(&q->writer, r->err);
+        jobq__store_rollback(&q->writer);
+        if (!jobq__commit_certain(q, &q->writer, rc, ended)) rc = JOBQ_UNKNOWN;
+        jobq__tx_failed(&q->tx);
+    }
+    if (jobq__log_mind(q)) wakes.scheduler = true;
+    jobq__wake_perform(q, &wakes);
+    return rc;
 }
 
 /* ---- Requests ---- */
@@ -16972,6 +18083,7 @@ static const struct jobq__api_instead {
     {"jobq_cancel", "To have the owner do it, enqueue a job whose handler does"},
     {"jobq_retry_now", "To have the owner do it, enqueue a job whose handler does"},
     {"jobq_delete", "To have the owner do it, enqueue a job whose handler does"},
+    {"jobq_check", "The owner repairs; a client may check, with repair = false"},
     {"jobq_wait", "Look again with jobq_get"},
     {"jobq_step", "Jobs run where the owner is; jobq_get tells what has become of one"},
     {"jobq_run_until_idle", "Jobs run where the owner is; jobq_get tells what has become of one"},
@@ -17149,6 +18261,16 @@ static bool jobq__api_line_of_suspects(jobq *q) {
     return true;
 }
 
+/* Damage that recovery meets may be jobq_check's to see to; nobody else has begun anything. */
+static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
+    struct jobq__fault why;
+    int rc = jobq__recover(q, until_us, err);
+    if (rc != JOBQ_CORRUPT || !q->options.damaged) return rc;
+    why = jobq__store_reason(&q->writer);
+    jobq__fail_heed(q, rc, &why);
+    return JOBQ_OK;
+}
+
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int64_t until_us;
     int rc = jobq__core_connect(q, &q->writer, JOBQ__STORE_WRITER, err);
@@ -17168,7 +18290,7 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
     until_us = jobq__store_waits_until(&q->writer);
     jobq__store_wait_no_more(&q->writer);
     if (rc != JOBQ_OK) return rc;
-    if (!q->client) return jobq__recover(q, until_us, err);
+    if (!q->client) return jobq__api_recover(q, until_us, err);
     if (jobq__store_max_id(&q->writer, &q->last_id) != JOBQ_OK)
         return jobq__store_fail(&q->writer, err);
     return JOBQ_OK;
@@ -18393,5 +19515,167 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
     jobq__wheel_del(&q->pool.timers.wheel, &waiter.alarm.timer);
     jobq__os_unlock(&q->pool.mu);
     jobq__os_cond_fini(&waiter.cond);
+    return jobq__api_leave(q, rc);
+}
+
+/*==== api_check.c ====*/
+/* api_check.c - the doctor: looks whether the file is as it should be, and puts it right. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/api_check.c"
+#endif
+/* #include "api.h" */
+/* #include "audit.h" */
+
+/* Design note.
+ *
+ * What has to hold says audit_rules.c, how it is walked audit.h. Here it is in whose hands the
+ * connection is. A file is read on a connection of the call's own, so that nobody waits for a
+ * reader that reads all of the file; in memory there is only the writer's, and the baton is held
+ * for one slice at a time. What is broken is put right on the writer, a slice in one transaction of
+ * its own (commit_bare), and told when that has ended, with no lock held.
+ *
+ * Whoever runs remembers what is in his row, so it is not touched. Who is claimed and has not
+ * started is given back first. */
+
+struct jobq__doctor {
+    jobq *q;
+    struct jobq__audit *audit;
+    jobq__store own;            /* the call's own connection; not open in memory */
+    bool repair;
+    jobq_line say;
+    void *ctx;
+    int64_t faults, left_us;
+};
+
+/* Its row may be changed: nobody has it in hand. */
+static int jobq__doctor_reach(void *ctx, int64_t job) {
+    struct jobq__tx *tx = ctx;
+    bool taken;
+    struct jobq__entry *entry = jobq__tx_take(tx, job, &taken);
+    if (!entry) return JOBQ_OK;
+    return taken ? jobq__tx_unclaim(tx, entry) : JOBQ_BUSY;
+}
+
+/* When there is something to do next. What is broken still is looked at again. */
+static void jobq__doctor_times(struct jobq__tx *tx) {
+    int64_t at_ms;
+    if (jobq__store_next_due(tx->db, &at_ms) == JOBQ_OK) tx->next_due_ms = at_ms;
+    else tx->next_due_ms = JOBQ__MIN(tx->next_due_ms, tx->now_ms);
+    if (jobq__store_prune_next(tx->db, &at_ms) == JOBQ_OK)
+        tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, at_ms);
+}
+
+static int64_t jobq__doctor_prune_at(const struct jobq__tx *tx, int64_t keep_ms) {
+    return jobq__add(tx->now_ms, JOBQ__MAX(keep_ms, 0));
+}
+
+static int jobq__doctor_write(struct jobq__tx *tx, struct jobq__request *r) {
+    struct jobq__doctor *doctor = r->arg;
+    const jobq_options *options = &doctor->q->options;
+    struct jobq__mend with;
+    int rc;
+    with.now_ms = tx->now_ms;
+    with.prune_done_ms = jobq__doctor_prune_at(tx, options->keep_done_ms);
+    with.prune_failed_ms = jobq__doctor_prune_at(tx, options->keep_failed_ms);
+    with.reach = jobq__doctor_reach;
+    with.ctx = tx;
+    rc = jobq__audit_mend(doctor->audit, tx->db, &with);
+    /* Whom it has to name is remembered, unless damage has kept that from being read. */
+    if (rc == JOBQ_OK && !jobq__os_load(&doctor->q->failed)) rc = jobq__tx_touch(tx);
+    if (rc == JOBQ_OK) jobq__doctor_times(tx);
+    return rc;
+}
+
+/* A slice that cannot be put right for what else is broken is left. */
+static int jobq__doctor_repair(struct jobq__doctor *doctor, jobq_error *err) {
+    jobq *q = doctor->q;
+    struct jobq__request request;
+    int rc = jobq__baton_hold(q, &doctor->left_us);
+    if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was repaired", err);
+    if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
+    memset(&request, 0, sizeof request);
+    request.write = jobq__doctor_write;
+    request.arg = doctor;
+    request.err = err;
+    request.until_us = jobq__add(jobq__clock_mono_us(), doctor->left_us);
+    rc = jobq__commit_bare(q, &request);
+    jobq__baton_release(q);
+    if (rc != JOBQ_OK) jobq__audit_undone(doctor->audit);
+    return rc == JOBQ_CORRUPT ? JOBQ_OK : rc;
+}
+
+/* False: whoever is told wants no more. */
+static bool jobq__doctor_tell(struct jobq__doctor *doctor) {
+    char text[JOBQ__AUDIT_LINE];
+    while (jobq__audit_line(doctor->audit, doctor->repair, text, sizeof text))
+        if (doctor->say && doctor->say(text, strlen(text), doctor->ctx)) return false;
+    return true;
+}
+
+static int jobq__doctor_read(struct jobq__doctor *doctor, bool *over, jobq_error *err) {
+    jobq *q = doctor->q;
+    jobq__store *db = q->memory ? &q->writer : &doctor->own;
+    int rc = q->memory ? jobq__baton_hold(q, &doctor->left_us) : JOBQ_OK;
+    if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "the rest was not read", err);
+    if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
+    rc = jobq__audit_look(doctor->audit, db, over);
+    if (rc != JOBQ_OK) rc = jobq__store_fail(db, err);
+    if (q->memory) jobq__baton_release(q);
+    return rc;
+}
+
+static int jobq__doctor_slices(struct jobq__doctor *doctor, jobq_error *err) {
+    bool over = false;
+    int rc = JOBQ_OK;
+    while (rc == JOBQ_OK && !over) {
+        int64_t faults = 0;
+        /* What others did meanwhile may have ended it. */
+        if (jobq__os_load(&doctor->q->closing)) return jobq__err_set(err, JOBQ_CLOSED, NULL);
+        rc = jobq__doctor_read(doctor, &over, err);
+        if (rc == JOBQ_OK && !over) faults = jobq__audit_faults(doctor->audit);
+        if (faults && doctor->repair) rc = jobq__doctor_repair(doctor, err);
+        if (faults) doctor->faults += jobq__audit_faults(doctor->audit);
+        if (faults && !jobq__doctor_tell(doctor)) break;
+    }
+    return rc;
+}
+
+static int jobq__doctor_run(struct jobq__doctor *doctor, jobq_error *err) {
+    jobq *q = doctor->q;
+    int rc = JOBQ_OK;
+    if (!q->memory) rc = jobq__core_join_in(q, &doctor->own, JOBQ__STORE_READER, err);
+    if (rc != JOBQ_OK) return jobq__turn_shut_out(q, rc, "nothing was read", err);
+    rc = jobq__audit_begin(&doctor->audit);
+    if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
+    else rc = jobq__doctor_slices(doctor, err);
+    jobq__audit_end(doctor->audit);
+    if (q->memory) return rc;
+    jobq__store_own(&doctor->own, false);
+    jobq__store_close(&doctor->own);
+    return rc;
+}
+
+JOBQ_API int jobq_check(jobq *q, bool repair, jobq_line say, void *ctx, int64_t *faults,
+                        jobq_error *err) {
+    struct jobq__doctor *doctor;
+    int rc = repair ? jobq__api_enter_owner(q, "jobq_check", err)
+                    : jobq__api_enter(q, "jobq_check", err);
+    if (faults) *faults = 0;
+    if (rc != JOBQ_OK) return rc;
+    if (jobq__baton_in_job(q))
+        return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "after jobq_run_db this thread"
+                                                " may not call jobq_check, which would wait for the"
+                                                " transaction of its own job; call it before that,"
+                                                " or when the handler has returned"));
+    doctor = jobq__mem_new(sizeof *doctor);
+    if (!doctor) return jobq__api_leave(q, jobq__err_set(err, JOBQ_NO_MEMORY, NULL));
+    doctor->q = q;
+    doctor->repair = repair;
+    doctor->say = say;
+    doctor->ctx = ctx;
+    doctor->left_us = q->baton.busy_us;
+    rc = jobq__doctor_run(doctor, err);
+    if (faults) *faults = doctor->faults;
+    jobq__mem_free(doctor);
     return jobq__api_leave(q, rc);
 }

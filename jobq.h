@@ -58,7 +58,7 @@
  * may call everything.
  *   c h t e  jobq_enqueue jobq_enqueue_many jobq_get jobq_get_payload jobq_get_result jobq_list
  *            jobq_count jobq_stat jobq_wakes
- *   c h - e  jobq_flush (durable: t, too)
+ *   c h - e  jobq_flush (durable: t, too) jobq_check (a client: without repair)
  *   - h t e  jobq_notify jobq_next_deadline
  *   - h - e  jobq_register jobq_cancel jobq_retry_now jobq_delete
  *   c - - -  jobq_close
@@ -314,6 +314,9 @@ typedef struct jobq_options {
                                before 3.51.3, but for 3.44.6 and 3.50.7, which may lose what two
                                write, clients say it as well, and may not even open the file, to
                                look, where one side does not */
+    bool damaged;           /* an owner opens the file also where what the owner before has left
+                               claimed cannot be given back, for damage (CORRUPT): the queue has
+                               stopped then (failed_code), and jobq_check may repair it */
     bool exclusive;         /* no other process may open the file: SQLite's unix-excl VFS, without
                                shared memory, which makes commits cheaper. Connections of your own
                                in this process name that VFS, too. MISUSE with .shared and for a
@@ -805,6 +808,32 @@ typedef struct jobq_counts {
  * in either state. O(rows): not for every frame. Threads: any. Blocks: for that, never for a
  * writer. Fails: MISUSE, and as jobq_get but for NOT_FOUND. */
 JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err);
+
+/* One line of text, without a line break, with a zero behind it, valid during the call. */
+typedef int (*jobq_line)(const char *text, size_t size, void *ctx);
+
+/* The doctor: looks whether the file is as jobq leaves it: SQLite's quick_check, then every row of
+ * every table of jobq's, and what they say of each other. say (may be NULL) is told of each fault
+ * in a line: table, row, column, what is wrong, and what a repair does about it, or has done;
+ * *faults (may be NULL) is how many there were. They are no failure of the call. When say answers
+ * with something else than 0 the check ends there, with JOBQ_OK.
+ * repair: puts right what can be without losing a job; what is right is not touched, and a second
+ * check finds nothing but what was left. It makes indexes anew, puts rows where they belong, gives
+ * claimed rows that nobody has back without charging a crash, and deletes what belongs to no job.
+ * A job whose end is damaged is kept among the failed ones; of two that have one key the later one
+ * stays without. Left, and told, are a payload that is missing, kinds and queues that are no
+ * numbers, the row of a job that runs, and what SQLite cannot read. Where damage has stopped the
+ * queue (JOBQ_CORRUPT), or it was opened so (.damaged), a repair is possible still; then close it,
+ * and open it again.
+ * Threads: any. say is called on this one with nothing locked; it may call what the caller may,
+ * but not jobq_close. Blocks: for all of the file, on a connection of its own (on_connect: a
+ * reader), in slices of 1,000 rows, while others store and jobs run; a snapshot is longer only for
+ * quick_check. Repairs are short transactions, of 32 rows; an index that is made anew is one, as
+ * long as that takes. On ":memory:" others wait for each slice.
+ * Fails: MISUSE (repair by a client; after jobq_run_db), and as jobq_get but for NOT_FOUND; with
+ * repair as jobq_enqueue. */
+JOBQ_API int jobq_check(jobq *q, bool repair, jobq_line say, void *ctx, int64_t *faults,
+                        jobq_error *err);
 
 typedef struct jobq_stats {
     int64_t kept;        /* not stored, because a job had the key (JOBQ_KEEP); since open */

@@ -41,6 +41,7 @@ static const struct jobq__api_instead {
     {"jobq_cancel", "To have the owner do it, enqueue a job whose handler does"},
     {"jobq_retry_now", "To have the owner do it, enqueue a job whose handler does"},
     {"jobq_delete", "To have the owner do it, enqueue a job whose handler does"},
+    {"jobq_check", "The owner repairs; a client may check, with repair = false"},
     {"jobq_wait", "Look again with jobq_get"},
     {"jobq_step", "Jobs run where the owner is; jobq_get tells what has become of one"},
     {"jobq_run_until_idle", "Jobs run where the owner is; jobq_get tells what has become of one"},
@@ -218,6 +219,16 @@ static bool jobq__api_line_of_suspects(jobq *q) {
     return true;
 }
 
+/* Damage that recovery meets may be jobq_check's to see to; nobody else has begun anything. */
+static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
+    struct jobq__fault why;
+    int rc = jobq__recover(q, until_us, err);
+    if (rc != JOBQ_CORRUPT || !q->options.damaged) return rc;
+    why = jobq__store_reason(&q->writer);
+    jobq__fail_heed(q, rc, &why);
+    return JOBQ_OK;
+}
+
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int64_t until_us;
     int rc = jobq__core_connect(q, &q->writer, JOBQ__STORE_WRITER, err);
@@ -237,7 +248,7 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
     until_us = jobq__store_waits_until(&q->writer);
     jobq__store_wait_no_more(&q->writer);
     if (rc != JOBQ_OK) return rc;
-    if (!q->client) return jobq__recover(q, until_us, err);
+    if (!q->client) return jobq__api_recover(q, until_us, err);
     if (jobq__store_max_id(&q->writer, &q->last_id) != JOBQ_OK)
         return jobq__store_fail(&q->writer, err);
     return JOBQ_OK;

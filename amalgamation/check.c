@@ -111,7 +111,10 @@ static void jobq__check_claims(jobq *q) {
     void *ids;
     size_t size, at = 0;
     int64_t id = 0;
-    int rc = jobq__store_claims_get(&q->writer, &ids, &size);
+    int rc;
+    /* Where the owner before has left damage nobody has taken what is named there (.damaged). */
+    if (jobq__os_load(&q->failed)) return;
+    rc = jobq__store_claims_get(&q->writer, &ids, &size);
     for (; rc == JOBQ_OK && at < size; link = link->next) {
         rc = jobq__store_claims_next(&q->writer, ids, size, &at, &id);
         jobq__assert(rc != JOBQ_OK || link != &q->claimed);

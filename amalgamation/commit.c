@@ -414,6 +414,43 @@ JOBQ__INTERNAL void jobq__commit_lead(jobq *q) {
     jobq__commit_lead_once(q, NULL, false);
 }
 
+/* ---- A request alone, and nothing else ---- */
+
+static int jobq__commit_bare_once(jobq *q, struct jobq__request *r, bool *ended) {
+    int rc = jobq__turn_begin_within(q, &q->writer, r->until_us);
+    *ended = false;
+    if (rc != JOBQ_OK) return rc;
+    jobq__disk_begin(q);
+    rc = r->write(&q->tx, r);
+    if (rc == JOBQ_OK) rc = jobq__disk_hold_back(&q->tx);
+    *ended = rc == JOBQ_OK;
+    return rc == JOBQ_OK ? jobq__store_commit(&q->writer) : rc;
+}
+
+JOBQ__INTERNAL int jobq__commit_bare(jobq *q, struct jobq__request *r) {
+    struct jobq__wakes wakes;
+    bool ended;
+    int rc = jobq__commit_look(q, jobq__clock_mono_us());
+    if (rc != JOBQ_OK && rc != JOBQ_CORRUPT) return jobq__fail_say(q, rc, r->err);
+    memset(&wakes, 0, sizeof wakes);
+    if (jobq__store_is_open(&q->job)) jobq__store_rollback(&q->job);
+    jobq__tx_open(&q->tx, &q->writer, JOBQ__TX_RECOVERY);
+    rc = jobq__commit_bare_once(q, r, &ended);
+    if (rc == JOBQ_OK) {
+        q->look_lanes = wakes.scheduler = wakes.loop = true;
+        jobq__tx_applied(&q->tx, &wakes);
+    } else {
+        if (rc == JOBQ_BUSY) jobq__turn_busy(q, "nothing was repaired", r->err);
+        else jobq__store_fail(&q->writer, r->err);
+        jobq__store_rollback(&q->writer);
+        if (!jobq__commit_certain(q, &q->writer, rc, ended)) rc = JOBQ_UNKNOWN;
+        jobq__tx_failed(&q->tx);
+    }
+    if (jobq__log_mind(q)) wakes.scheduler = true;
+    jobq__wake_perform(q, &wakes);
+    return rc;
+}
+
 /* ---- Requests ---- */
 
 /* For who has the baton and a request in the list: leads until that is done or its time is over. */

@@ -39,7 +39,8 @@
  *   - Nothing of the queue in memory changes before COMMIT has succeeded.
  *   - A request's rc is JOBQ_OK exactly if what it wrote is committed; only JOBQ_UNKNOWN leaves
  *     that open.
- *   - COMMIT is reached from commit_transact, commit_scrub_once and commit_job_end only.
+ *   - COMMIT is reached from commit_transact, commit_scrub_once, commit_bare_once and
+ *     commit_job_end only.
  *
  * May touch what the baton guards, and pool.mu for a moment; called from api, run, pool and
  * scheduler. */
@@ -54,6 +55,12 @@ JOBQ__INTERNAL int jobq__commit_request_within(jobq *q, struct jobq__request *re
 
 /* A group without a request of one's own: settle and claim what there is. By busy_ms, too. */
 JOBQ__INTERNAL int jobq__commit_now(jobq *q);
+
+/* For who puts a damaged file right, with the baton, also when that damage has stopped the queue:
+ * only what the request writes is committed, nothing is settled, promoted or claimed, for the rest
+ * of the file may stand in the way of that. Its after is not called. JOBQ_BUSY: others had the file
+ * until its until_us. */
+JOBQ__INTERNAL int jobq__commit_bare(jobq *q, struct jobq__request *request);
 
 /* For workers and the scheduler, who wait for nobody, with the baton: leads one group and hands it
  * on. If another connection has the file nothing happens, and the pool comes again soon. */

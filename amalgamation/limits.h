@@ -175,6 +175,7 @@
 #define JOBQ__SHRINK_US 2000
 #define JOBQ__SHRINK_PAUSE_MS 5
 #define JOBQ__COUNT_ROWS JOBQ__SIZE(10000, 3) /* one slice of a count: no long snapshots */
+#define JOBQ__AUDIT_ROWS JOBQ__SIZE(1000, 3) /* the same of a check */
 #define JOBQ__LIST_ROWS JOBQ__SIZE(256, 3) /* the same of a listing, whose rows are read whole */
 /* Who stores or runs pauses while on_event is so far behind. Not small: who calls while a callback
  * of his stands would never return. */

@@ -186,6 +186,7 @@ static int make_call(const char *name, jobq *q, jobq_error *err) {
     CALL(jobq_get_result, 1, NULL, 0, NULL, err);
     CALL(jobq_list, NULL, &cursor, &info, 1, &n, err);
     CALL(jobq_count, &counts, err);
+    CALL(jobq_check, false, NULL, NULL, NULL, err);
     CALL(jobq_stat, &stats, err);
     CALL(jobq_notify, err);
     CALL(jobq_next_deadline, &at_ms, err);

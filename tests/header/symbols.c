@@ -60,6 +60,7 @@ static const struct {
     PUBLIC(jobq_get_result),
     PUBLIC(jobq_list),
     PUBLIC(jobq_count),
+    PUBLIC(jobq_check),
     PUBLIC(jobq_stat),
     PUBLIC(jobq_wait),
 

@@ -1,0 +1,531 @@
+/* check.c - the doctor: each kind of damage is found, told by its row, and repaired or left; what
+ * is right is not touched. */
+#include "hostile_rows.h"
+
+/* ---- What is told ---- */
+
+struct told {
+    int64_t faults;
+    int lines, repaired, left, stop_after; /* stop_after: so many lines, 0: never */
+    const char *wanted;                    /* a part of some line */
+    bool found, whole;                     /* it was; each line was one */
+    char text[8192];                       /* the first lines, for a note */
+};
+
+static int tell(const char *text, size_t size, void *ctx) {
+    struct told *told = (struct told *)ctx;
+    size_t at = strlen(told->text);
+    told->lines++;
+    told->repaired += strstr(text, "; repaired: ") != NULL;
+    told->left += strstr(text, "; left") != NULL || strstr(text, "; no repair") != NULL;
+    if (strlen(text) != size || strchr(text, '\n') || !strstr(text, "; ")) told->whole = false;
+    if (told->wanted && strstr(text, told->wanted)) told->found = true;
+    snprintf(told->text + at, sizeof told->text - at, "  %s\n", text);
+    return told->stop_after && told->lines == told->stop_after;
+}
+
+static struct told check_queue(jobq *q, bool repair, const char *wanted) {
+    struct told told = {.wanted = wanted, .whole = true};
+    WORKS(jobq_check(q, repair, tell, &told, &told.faults, &err));
+    CHECK_INT(told.lines, told.faults);
+    if (!CHECK(told.whole)) test_note("%s", told.text);
+    if (repair) CHECK_INT(told.repaired + told.left, told.lines);
+    return told;
+}
+
+static void healthy(jobq *q) {
+    struct told told = check_queue(q, false, NULL);
+    if (!CHECK_INT(told.faults, 0)) test_note("%s", told.text);
+}
+
+static int64_t sql_number(const char *path, const char *sql) {
+    sqlite3 *db = NULL;
+    sqlite3_stmt *s = NULL;
+    int64_t number = -1;
+    if (CHECK_INT(sqlite3_open(path, &db), SQLITE_OK)
+        && CHECK_INT(sqlite3_prepare_v2(db, sql, -1, &s, NULL), SQLITE_OK)
+        && sqlite3_step(s) == SQLITE_ROW)
+        number = sqlite3_column_int64(s, 0);
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+    return number;
+}
+
+/* ---- Damage, one kind at a time ---- */
+
+#define JOBS "SELECT count(*) FROM jobq_row"
+#define LIVE "SELECT count(*) FROM jobq_row WHERE state IN (0, 1) AND NOT side & 4"
+#define DUE "SELECT count(*) FROM jobq_row j JOIN jobq_name n ON n.id = j.kind WHERE state = 0" \
+    " AND run_at <= 1700000060000 AND n.name IN ('mail', 'report', 'resize')"
+
+/* For an hour nothing becomes due that was not. */
+static jobq *open_patient(const char *path, jobq_clock *clock) {
+    jobq_options options = {.workers = JOBQ_NONE, .damaged = true, .clock = clock,
+                            .durability = JOBQ_RELAXED, .shared = true};
+    return open_queue_at(path, options);
+}
+
+/* It opens as any other, and all that waits is run. */
+static void runs_on(const char *path, jobq_clock *clock) {
+    jobq_options options = {.workers = JOBQ_NONE, .clock = clock, .durability = JOBQ_RELAXED};
+    struct hostile_seen seen = {.code = JOBQ_OK};
+    int64_t due = sql_number(path, DUE);
+    jobq *q = open_queue_at(path, options);
+    REQUIRE(q != NULL);
+    WORKS(hostile_register(q, &seen, NULL, &err));
+    WORKS(jobq_run_until_idle(q, NULL, &err));
+    hostile_list(q, &seen, JOBQ_STATE_NONE);
+    CHECK_CODE(seen.code, JOBQ_OK);
+    CHECK_INT(seen.wrong, 0);
+    CHECK(seen.ran >= due);
+    healthy(q);
+    CHECK_INT(stats_of(q).failed_code, JOBQ_OK);
+    close_whatever(&q);
+}
+
+/* late: when the queue is open already, and recovery is over. */
+static void play_ill(const struct hostile_file *good, const char *sql, bool late, const char *line,
+                     int left) {
+    const char *path = test_path("ill.db");
+    jobq_clock *clock = jobq_clock_artificial(T0 + JOBQ_MINUTE);
+    struct told found, mended, after;
+    int64_t jobs, live;
+    int failures = test_failures();
+    jobq *q;
+    REQUIRE(hostile_write(path, good));
+    if (!late) damage_it(path, sql);
+    q = open_patient(path, clock);
+    REQUIRE(q != NULL);
+    if (late) damage_it(path, sql);
+    jobs = sql_number(path, JOBS);
+    live = sql_number(path, LIVE);
+    found = check_queue(q, false, line);
+    CHECK(found.faults > 0);
+    CHECK(!line || found.found);
+    CHECK_INT(found.repaired, 0);
+    mended = check_queue(q, true, NULL);
+    CHECK(left ? mended.left > 0 : !mended.left);
+    after = check_queue(q, true, NULL);
+    if (!CHECK_INT(after.repaired, 0) || !CHECK(left ? after.left > 0 : after.faults == 0))
+        test_note("%s:\n%.600s still:\n%.600s", sql, mended.text, after.text);
+    close_whatever(&q);
+    CHECK_INT(sql_number(path, JOBS), jobs);
+    CHECK(sql_number(path, LIVE) >= live);
+    if (!left) runs_on(path, clock);
+    jobq_clock_free(clock);
+    hostile_remove(path);
+    if (test_failures() > failures) test_note("%s:\n%.900s", sql, found.text);
+}
+
+/* Goal: whatever row is not as jobq writes it is found, and is right after a repair, or else is
+ * left and told again; no job is gone, and all of them run. Method: the damage by which
+ * api/hostile.c stops a queue. */
+TEST(what_stops_a_queue_is_found) {
+    /* What nobody can know any more. */
+    static const char *const lost[] = {
+        "SET kind = 'mail'", "SET kind = 0", "SET queue", "queue = 2147483648",
+        "row SET payload = 'a text'", "row SET payload = 5", "SET payload = x'00'",
+        "SET id = -id", "SET id = 9223372036854775807 WHERE id = 3", "payload SET data",
+        "DELETE FROM jobq_payload", "payload SET job = job + 5000"};
+    struct hostile_file good = hostile_good(40, 1000, true, 0);
+    size_t i, k, count = sizeof damaged_rows / sizeof damaged_rows[0];
+    for (i = 0; i < count; i++) {
+        const char *sql = damaged_rows[i].sql;
+        bool left = false;
+        /* A number that is too high is the next one all the same. */
+        if (strstr(sql, "next_name = 2147483648")) continue;
+        for (k = 0; k < sizeof lost / sizeof lost[0]; k++) left = left || strstr(sql, lost[k]);
+        play_ill(&good, sql, false, NULL, left);
+    }
+    hostile_free(&good);
+}
+
+#define CLAIMED "UPDATE jobq_row SET state = 1, runs = 1 WHERE id = (SELECT min(id) FROM jobq_row" \
+    " WHERE state = 0 AND lane > 1);"
+
+/* Goal: what is told names table, row, column and what is wrong; and what the engine itself does
+ * not stumble over is found, too. Method: each rule that api/hostile.c's damage does not name. */
+TEST(each_rule_has_its_line) {
+    static const struct { const char *sql, *line; int left; } ills[] = {
+        {"UPDATE jobq_row SET side = side | 4 WHERE id = 1", "row 1: side wants one cancelled", 0},
+        {"UPDATE jobq_row SET lane = NULL WHERE state = 0", "lane is none where", 0},
+        {"UPDATE jobq_row SET lane = 1 WHERE lane > 1 AND crashes = 0", "lane is none where", 0},
+        {"UPDATE jobq_row SET crashes = 1 WHERE lane > 1", "lane is none where", 0},
+        {"UPDATE jobq_row SET lane = 3 + lane WHERE lane > 1", "lane is none where", 0},
+        {"UPDATE jobq_row SET ord = ord + 1 WHERE lane > 1", "ord is not its place", 0},
+        {"UPDATE jobq_row SET lane = 'none' WHERE state > 1", "lane is none where", 0},
+        {CLAIMED, "which jobq_claims does not name", 0},
+        {CLAIMED "UPDATE jobq_row SET side = side | 4 WHERE state = 1", "claims does not name", 0},
+        {CLAIMED "UPDATE jobq_claims SET ids = CAST(char(2 * (SELECT id FROM jobq_row WHERE state"
+         " = 1), 0) AS BLOB)", "row 1: ids is no list", 0},
+        {"UPDATE jobq_claims SET ids = x'0200'", "row 1: ids is no list", 0},
+        {"UPDATE jobq_claims SET ids = x'80'", "row 1: ids is no list", 0},
+        {"UPDATE jobq_claims SET open = x'90f001'", "row 1: open is no list of gates", 0},
+        {"UPDATE jobq_claims SET open = x'80'", "row 1: open is no list of gates", 0},
+        {"UPDATE jobq_claims SET next_name = 3", "next_name is no number for a new name", 0},
+        {"DELETE FROM jobq_claims", "the claims row is missing", 0},
+        {"INSERT INTO jobq_claims VALUES(2, NULL, 5, NULL, 0, 0, 0, 9)",
+         "row 2: the row stands", 0},
+        {"UPDATE jobq_claims SET one = 7", "row 7: one is not 1", 0},
+        {"DELETE FROM jobq_meta WHERE key = 'syncs'", "jobq_meta.syncs is missing", 0},
+        {"DELETE FROM jobq_meta WHERE key = 'epoch'", "jobq_meta.epoch is missing", 0},
+        {"DELETE FROM jobq_meta WHERE key = 'reads_from'", "reads_from is missing", 0},
+        {"DELETE FROM jobq_name WHERE id = 1", "lane of suspects is missing", 0},
+        {"DELETE FROM jobq_name WHERE name = 'slow'", "queue has no name", 0},
+        {"DELETE FROM jobq_name WHERE name = 'nobody''s'", "kind has no name", 0},
+        {"INSERT INTO jobq_name VALUES(0, 1, 0, 'nothing')", "row 0: id is none", 0},
+        {"INSERT INTO jobq_name VALUES(2147483648, 1, 0, 'x')", "row 2147483648: id is none", 0},
+        {"INSERT INTO jobq_extra(job, key) VALUES(5000, 'x')",
+         "jobq_extra, row 5000: the row has", 0},
+        {"INSERT INTO jobq_extra(job) SELECT id FROM jobq_row WHERE side = 0 AND state = 0",
+         "is not said to be there", 0},
+        {"INSERT INTO jobq_payload VALUES(5000, x'00')", "jobq_payload, row 5000: the row has", 0},
+        {"INSERT INTO jobq_payload SELECT id, x'00' FROM jobq_row WHERE id = 1",
+         "second payload", 0},
+        {"UPDATE jobq_row SET side = side & ~8 WHERE id = 3", "row 3: the row is not said", 0},
+        {"UPDATE jobq_row SET payload = payload + 1 WHERE id = 3", "row 3: payload is another", 1},
+        {"DELETE FROM jobq_payload WHERE job = 3",
+         "row 3: payload stands apart, and is missing", 1},
+        {"INSERT INTO jobq_key VALUES(2, 'x', 1, 5000, NULL)",
+         "jobq_key, row 5000: the row has", 0},
+        {"INSERT INTO jobq_key VALUES(2, 'x', 1, 1, NULL)", "jobq_key, row 1: the row is not", 0},
+        {"UPDATE jobq_extra SET key = NULL WHERE job = 22", "row 22: key is not beside its job", 0},
+        {"DELETE FROM jobq_key WHERE job = 22", "jobq_extra, row 22: key is not in jobq_key", 0},
+        {"UPDATE jobq_key SET held = 0 WHERE job = 22",
+         "row 22: held does not go with the state", 0},
+        {"UPDATE jobq_key SET held = 1", "held does not go with the state", 0},
+        {"UPDATE jobq_key SET held = 'x' WHERE job = 22", "row 22: held does not go with", 0},
+        {"UPDATE jobq_row SET side = side & ~2 WHERE id = 22", "row 22: the row is not said", 0},
+        {"UPDATE jobq_extra SET key = NULL WHERE job = 22; DELETE FROM jobq_key WHERE job = 22",
+         "row 22: side says that it has a key", 0},
+        {"UPDATE jobq_extra SET key = 'key 21' WHERE job = 26;"
+         " UPDATE jobq_key SET key = 'key 21' WHERE job = 26", "two have the same key", 0},
+        {"UPDATE jobq_extra SET key = 'key 21' WHERE job = 26;"
+         " UPDATE jobq_key SET key = 'key 21', held = 0 WHERE job = 26", "another has the key", 0},
+        {"UPDATE jobq_extra SET key = 'key 21' WHERE job = 26;"
+         " DELETE FROM jobq_key WHERE job = 26", "and another job has it", 0},
+        {"UPDATE jobq_row SET state = 2 WHERE id = 22", "nobody knows how it ended", 0},
+        {"UPDATE jobq_row SET finished_at = 5 WHERE state = 0", "finished_at does not go", 0},
+        {"UPDATE jobq_row SET prune_at = 5 WHERE state = 0", "prune_at does not go", 0},
+        {"UPDATE jobq_row SET prune_at = NULL WHERE state = 3", "prune_at does not go", 0},
+        {"INSERT INTO jobq_count VALUES(2, 2, 0, 0, 0, 0, 0, 0, -1, 0)", "fewer than none", 0},
+    };
+    struct hostile_file good = hostile_good(40, 1000, true, 0);
+    for (size_t i = 0; i < sizeof ills / sizeof ills[0]; i++)
+        play_ill(&good, ills[i].sql, true, ills[i].line, ills[i].left);
+    hostile_free(&good);
+}
+
+/* ---- Indexes ---- */
+
+/* Goal: entries of an index that its rows have not, and rows that have no entry, are found; the
+ * index is made anew. Method: rows change while the index does not follow. */
+TEST(indexes_that_disagree) {
+    static const struct { const char *index, *declared, *sql, *line; } ills[] = {
+        {"jobq_live", "sql || ' AND id < 0'", "UPDATE jobq_row SET run_at = run_at + 1",
+         "the index jobq_live has an entry that its row has not"},
+        {"jobq_live", "sql || ' AND id < 0'", "UPDATE jobq_row SET run_at = run_at + 1",
+         "the index jobq_live has no entry for it"},
+        {"jobq_finished", "sql || ' AND id < 0'", "UPDATE jobq_row SET prune_at = prune_at + 1",
+         "the index jobq_finished has an entry that its row has not"},
+        {"jobq_finished", "sql || ' AND id < 0'", "UPDATE jobq_row SET prune_at = prune_at + 1",
+         "the index jobq_finished has no entry for it"},
+    };
+    struct hostile_file good = hostile_good(40, 1000, true, 0);
+    for (size_t i = 0; i < sizeof ills / sizeof ills[0]; i++) {
+        const char *path = test_path("index.db");
+        jobq_clock *clock = jobq_clock_artificial(T0 + JOBQ_MINUTE);
+        struct told told;
+        jobq *q;
+        if (!hostile_write(path, &good)) break;
+        damage_as_if(path, ills[i].index, ills[i].declared, ills[i].sql);
+        q = open_patient(path, clock);
+        REQUIRE(q != NULL);
+        told = check_queue(q, false, ills[i].line);
+        if (!CHECK(told.found)) test_note("%s:\n%.900s", ills[i].line, told.text);
+        told = check_queue(q, true, NULL);
+        CHECK(told.repaired > 0 && !told.left);
+        healthy(q);
+        close_whatever(&q);
+        runs_on(path, clock);
+        jobq_clock_free(clock);
+        hostile_remove(path);
+    }
+    hostile_free(&good);
+}
+
+/* Goal: the index of names is looked at from both sides. Method: the same, with a name. */
+TEST(index_of_names) {
+    struct hostile_file good = hostile_good(40, 1000, true, 0);
+    const char *path = test_path("names.db");
+    struct told told;
+    jobq *q;
+    REQUIRE(hostile_write(path, &good));
+    /* The table without its constraint does not know of the index. */
+    damage_it(path, "PRAGMA writable_schema = ON; CREATE TABLE kept AS SELECT rowid AS at, * FROM"
+              " sqlite_master WHERE tbl_name = 'jobq_name'; DELETE FROM sqlite_master WHERE type ="
+              " 'index' AND tbl_name = 'jobq_name'; UPDATE sqlite_master SET sql = replace(sql,"
+              " ', UNIQUE(what, scope, name)', '') WHERE name = 'jobq_name'");
+    damage_it(path, "UPDATE jobq_name SET name = 'altered' WHERE name = 'mail'");
+    damage_it(path, "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = (SELECT sql FROM"
+              " kept WHERE name = 'jobq_name') WHERE name = 'jobq_name'; INSERT INTO"
+              " sqlite_master(rowid, type, name, tbl_name, rootpage, sql) SELECT at, type, name,"
+              " tbl_name, rootpage, sql FROM kept WHERE type = 'index'; DROP TABLE kept");
+    q = open_patient(path, NULL);
+    REQUIRE(q != NULL);
+    told = check_queue(q, false, "the index of names has an entry that its row has not");
+    CHECK(told.found);
+    told = check_queue(q, false, "the index of names has no entry for it");
+    if (!CHECK(told.found)) test_note("%s", told.text);
+    told = check_queue(q, true, NULL);
+    CHECK(told.repaired > 0 && !told.left);
+    healthy(q);
+    close_whatever(&q);
+    hostile_free(&good);
+}
+
+/* Goal: what SQLite cannot read is told, more than once if need be, and left; the call ends, and
+ * the queue is not stopped by it. Method: pages of the file become garbage, one after the other. */
+TEST(pages_of_garbage) {
+    struct hostile_file good = hostile_good(40, 1000, false, 0);
+    const char *path = test_path("garbage.db");
+    size_t page = 2048, at;
+    int opened = 0;
+    for (at = 4 * page; at + page <= good.db_size; at += page) {
+        struct hostile_file bad = good;
+        jobq_options options = {.workers = JOBQ_NONE, .damaged = true};
+        struct told told = {.whole = true};
+        jobq *q = NULL;
+        bad.db = (unsigned char *)malloc(good.db_size);
+        if (!bad.db) test_give_up("no memory");
+        memcpy(bad.db, good.db, good.db_size);
+        memset(bad.db + at, 0x5a, page);
+        hostile_write(path, &bad);
+        free(bad.db);
+        if (jobq_open(path, &options, &q, NULL) != JOBQ_OK) continue;
+        opened++;
+        CHECK_CODE(jobq_check(q, false, tell, &told, &told.faults, NULL), JOBQ_OK);
+        CHECK(told.faults > 0 && told.whole);
+        jobq_check(q, true, tell, &told, NULL, NULL);
+        jobq_close(&q);
+        hostile_remove(path);
+    }
+    CHECK(opened > 5);
+    hostile_free(&good);
+}
+
+/* ---- Who, where and when ---- */
+
+/* Goal: an owner in step mode, a client and a queue in memory find their healthy queues healthy;
+ * a client may look, but not repair. Method: jobs of all kinds; a fault in the file. */
+TEST(whoever_may_look) {
+    struct hostile_file good = hostile_good(40, 1000, false, 0);
+    const char *path = test_path("q.db");
+    jobq_options options = {.role = JOBQ_CLIENT, .shared = true};
+    struct told told;
+    jobq *q;
+    REQUIRE(hostile_write(path, &good));
+    q = open_queue_at(path, options);
+    REQUIRE(q != NULL);
+    healthy(q);
+    damage_it(path, "UPDATE jobq_row SET side = side | 4 WHERE id = 2 AND state <> 1");
+    told = check_queue(q, false, "jobq_row, row 2: side");
+    CHECK(told.found);
+    FAILS(JOBQ_MISUSE, jobq_check(q, true, tell, &told, NULL, &err));
+    close_queue(&q);
+    q = open_queue_at(":memory:", STEP);
+    REQUIRE(q != NULL);
+    hostile_register(q, NULL, NULL, NULL);
+    hostile_fill(q, 0, 40, 1000);
+    healthy(q);
+    WORKS(jobq_run_until_idle(q, NULL, &err));
+    told = check_queue(q, true, NULL);
+    CHECK_INT(told.faults, 0);
+    close_queue(&q);
+    hostile_free(&good);
+}
+
+/* Goal: nobody need be told; who has heard enough ends it; what is no queue is MISUSE. Method: a
+ * file with many faults. */
+TEST(arguments) {
+    struct hostile_file good = hostile_good(40, 1000, false, 0);
+    const char *path = test_path("q.db");
+    struct told told = {.stop_after = 3, .whole = true};
+    int64_t faults = -1, all = -1;
+    jobq *q;
+    REQUIRE(hostile_write(path, &good));
+    damage_it(path, "UPDATE jobq_row SET side = side | 4 WHERE state <> 1");
+    q = open_queue_at(path, STEP);
+    REQUIRE(q != NULL);
+    WORKS(jobq_check(q, false, NULL, NULL, &all, &err));
+    CHECK(all > 3);
+    WORKS(jobq_check(q, false, NULL, NULL, NULL, &err));
+    WORKS(jobq_check(q, false, tell, &told, &faults, &err));
+    CHECK_INT(told.lines, 3);
+    CHECK(faults >= 3 && faults <= all);
+    close_queue(&q);
+    FAILS(JOBQ_MISUSE, jobq_check(NULL, false, tell, &told, &faults, &err));
+    CHECK_INT(faults, 0);
+    hostile_free(&good);
+}
+
+static jobq_outcome checks_inside(jobq_run *run, void *ctx) {
+    int64_t faults = -1;
+    sqlite3 *db = NULL;
+    jobq *q = *(jobq **)ctx;
+    jobq_error told = {.code = JOBQ_OK};
+    CHECK_CODE(jobq_check(q, false, NULL, NULL, &faults, NULL), JOBQ_OK);
+    CHECK_INT(faults, 0);
+    CHECK_CODE(jobq_run_db(run, &db, NULL), JOBQ_OK);
+    CHECK_CODE(jobq_check(q, false, NULL, NULL, &faults, &told), JOBQ_MISUSE);
+    return JOBQ_DONE;
+}
+
+/* Goal: a job may have the file looked at, every night, say; not in its own transaction. Method: a
+ * handler that does both. */
+TEST(within_a_handler) {
+    fixture f;
+    if (!fixture_open(&f, STEP)) return;
+    handle(f.q, "k", checks_inside, &f.q);
+    put(f.q, "k");
+    WORKS(jobq_run_until_idle(f.q, NULL, &err));
+    CHECK_INT(stats_of(f.q).done, 1);
+    fixture_close(&f);
+}
+
+static jobq_outcome comes_and_goes(jobq_run *run, void *ctx) {
+    int64_t id = jobq_run_id(run);
+    (void)ctx;
+    if (id % 5 == 0) jobq_checkpoint(run, "halfway", 7, NULL);
+    if (id % 11 == 0 && jobq_run_attempt(run) < 3) return jobq_retry(run, "again");
+    if (id % 13 == 0) return jobq_fail(run, "never");
+    return id % 3 ? JOBQ_DONE : jobq_done(run, "a result", 8);
+}
+
+static void put_some(jobq *q, int from, int count) {
+    static char payload[3000];
+    for (int i = from; i < from + count; i++) {
+        char key[32];
+        jobq_job job = {.kind = "k", .priority = i % 3, .conflict = JOBQ_KEEP};
+        snprintf(key, sizeof key, "key %d", i % 97);
+        if (i % 4 == 0) job.key = key;
+        if (i % 7 == 0) job.delay_ms = 1 + i % 20;
+        if (i % 6 == 0) job.payload = payload;
+        if (i % 6 == 0) job.size = sizeof payload;
+        job.queue = i % 2 ? "one" : "two";
+        WORKS(jobq_enqueue(q, &job, NULL, &err));
+    }
+}
+
+/* Goal: what is merely under way is no fault, and a repair has nothing to do. Method: jobs of all
+ * kinds are stored and run by a pool while one check follows the other. */
+TEST(beside_a_running_pool) {
+    jobq *q = open_pool(test_path("q.db"), 3);
+    jobq_kind kind = {.name = "k", .run = comes_and_goes, .backoff_min_ms = 1,
+                      .backoff_max_ms = 2, .keep_failed_ms = 50, .keep_done_ms = 50};
+    int round;
+    REQUIRE(q != NULL);
+    handle_kind(q, kind);
+    start(q);
+    for (round = 0; round < 12 && !test_failures(); round++) {
+        struct told told;
+        put_some(q, round * 40, 40);
+        told = check_queue(q, round % 2, NULL);
+        if (!CHECK_INT(told.faults, 0)) test_note("%s", told.text);
+    }
+    CHECK_CODE(stats_of(q).failed_code, JOBQ_OK);
+    close_queue(&q);
+}
+
+static int32_t go_on;
+
+static jobq_outcome waits_for_it(jobq_run *run, void *ctx) {
+    int *runs = (int *)ctx;
+    int64_t id = jobq_run_id(run);
+    if (id < 16) runs[id]++;
+    if (id == 1) UNTIL(__atomic_load_n(&go_on, __ATOMIC_SEQ_CST));
+    return JOBQ_DONE;
+}
+
+/* Goal: a repair beside a pool touches no job that runs, and those that are claimed are run once.
+ * Method: a handler waits; rows of it, and of jobs in the ring, are altered. */
+TEST(who_runs_is_left_alone) {
+    const char *path = test_path("q.db");
+    jobq_options options = {.workers = 1, .durability = JOBQ_RELAXED, .shared = true};
+    int runs[16] = {0};
+    struct told told;
+    jobq *q = open_queue_at(path, options);
+    REQUIRE(q != NULL);
+    __atomic_store_n(&go_on, 0, __ATOMIC_SEQ_CST);
+    handle(q, "k", waits_for_it, runs);
+    start(q);
+    for (int i = 0; i < 8; i++) put(q, "k");
+    UNTIL(sql_number(path, "SELECT count(*) FROM jobq_row WHERE state = 1 AND id = 1") == 1);
+    UNTIL(stats_of(q).running == 1);
+    damage_it(path, "UPDATE jobq_row SET delay_ms = -1");
+    told = check_queue(q, true, "row 1: delay_ms is no time; left, for its job runs");
+    if (!CHECK(told.found && told.left == 1 && told.repaired == 7)) test_note("%s", told.text);
+    __atomic_store_n(&go_on, 1, __ATOMIC_SEQ_CST);
+    UNTIL(stats_of(q).done == 8);
+    for (int i = 1; i <= 8; i++) CHECK_INT(runs[i], 1);
+    told = check_queue(q, true, "row 1: delay_ms is no time; repaired");
+    CHECK(told.found && told.faults == 1);
+    healthy(q);
+    close_queue(&q);
+}
+
+/* Goal: damage that has stopped the queue can be repaired while it is open; a queue that is opened
+ * again goes on. Method: it meets a row that is damaged, and stops. */
+TEST(what_has_stopped_is_repaired) {
+    struct hostile_file good = hostile_good(40, 1000, false, 0);
+    const char *path = test_path("q.db");
+    jobq_clock *clock = jobq_clock_artificial(T0 + JOBQ_MINUTE);
+    struct told told;
+    jobq *q;
+    REQUIRE(hostile_write(path, &good));
+    q = open_patient(path, clock);
+    REQUIRE(q != NULL);
+    damage_it(path, "UPDATE jobq_row SET attempt = -1");
+    hostile_register(q, NULL, NULL, NULL);
+    jobq_run_until_idle(q, NULL, NULL);
+    CHECK_CODE(stats_of(q).failed_code, JOBQ_CORRUPT);
+    told = check_queue(q, true, "attempt is none; repaired: it is 1");
+    CHECK(told.found && !told.left);
+    healthy(q);
+    FAILS(JOBQ_CORRUPT, jobq_enqueue(q, &(jobq_job){.kind = "k"}, NULL, &err));
+    close_whatever(&q);
+    runs_on(path, clock);
+    jobq_clock_free(clock);
+    hostile_free(&good);
+}
+
+/* Goal: many faults are repaired in many short transactions; who has the file is waited for, by
+ * busy_ms. Method: more rows than two slices; another connection writes. */
+TEST(many_slices) {
+    enum { MANY = 2500 };
+    fixture f;
+    struct told told;
+    sqlite3 *db = NULL;
+    int64_t before;
+    if (!fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED,
+                                         .busy_ms = 1, .shared = true})) return;
+    put_many(f.q, &(jobq_job){.kind = "k"}, MANY);
+    damage_it(f.path, "UPDATE jobq_row SET delay_ms = -1");
+    before = sql_number(f.path, "SELECT sum(id) FROM jobq_row WHERE delay_ms = -1");
+    REQUIRE_INT(sqlite3_open(f.path, &db), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    FAILS(JOBQ_BUSY, jobq_check(f.q, true, NULL, NULL, NULL, &err));
+    CHECK_INT(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    CHECK_INT(sql_number(f.path, "SELECT sum(id) FROM jobq_row WHERE delay_ms = -1"), before);
+    told = check_queue(f.q, true, "delay_ms is no time; repaired");
+    CHECK_INT(told.faults, MANY);
+    CHECK(told.found && !told.left);
+    healthy(f.q);
+    fixture_close(&f);
+}
+
+TEST_MAIN(what_stops_a_queue_is_found, each_rule_has_its_line, indexes_that_disagree,
+          index_of_names, pages_of_garbage, whoever_may_look, arguments, within_a_handler,
+          beside_a_running_pool, who_runs_is_left_alone, what_has_stopped_is_repaired,
+          many_slices)
