@@ -432,8 +432,10 @@ static inline int64_t jobq__to_us(int64_t ms) {
 
 /* A handler that is still busy this long after its clock was advanced is taken to be waiting
  * for its deadline; in step mode, one that has looked at its flag for so long. Real time; only
- * jobq_advance over a handler's deadline knows it. */
+ * jobq_advance over a handler's deadline knows it. From one look to the next a part of that passes
+ * at most: who looks a few times and works in between waits for nothing, however slow he is. */
 #define JOBQ__PATIENCE_US 100000
+#define JOBQ__PATIENCE_LOOK_US (JOBQ__PATIENCE_US / 100)
 
 #if JOBQ__RING < 2 || JOBQ__BATCH < 1
 #error "JOBQ__RING and JOBQ__BATCH are too small"
@@ -2059,6 +2061,18 @@ JOBQ__INTERNAL int jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void))
  *             deadline and length, a sleep, a wait. No step of the wall reaches them.
  *   real      the monotonic reading in microseconds, of the system whatever the queue's clock is:
  *             grace, stall, busy waits, measured rates.
+ *
+ * In step mode under an artificial clock the same calls are to have the same history, on a machine
+ * of any speed. So there real time decides nothing:
+ *   - who has to wait for it sleeps where he is, and then does what he would have done: for the
+ *     file, for memory. Nobody goes on and comes back when the time has come, for the clock may
+ *     have been moved meanwhile;
+ *   - what comes round every so often comes with each call: the look at what others have written;
+ *   - what is measured steers nothing: one job is claimed at a time, a slice of housekeeping has
+ *     so many pages, and no turn that was given up keeps it from being done.
+ * Left to it is when to give up: busy_ms, stall_ms, and how soon it is seen that somebody has moved
+ * the files. And a handler that keeps looking at its flag waits for its deadline, for which real
+ * time alone is not enough (JOBQ__PATIENCE_LOOK_US).
  *
  * An artificial clock has the first two, and they are not the same number: its monotonic reading
  * begins at 0, as after a boot, so that whoever mixes them is found out by every test. */
@@ -10112,7 +10126,8 @@ struct jobq_run {
     int64_t id;                     /* pool.mu: of the job; 0: none */
     int64_t started_ms, deadline_ms; /* monotonic */
     int64_t polled_ms;              /* atomic: the clock when its flag was looked at; step mode */
-    int64_t polled_us;              /* atomic: and since when, real time, it has shown that */
+    int64_t polled_us;              /* atomic: and when that was, in real time */
+    int64_t patient_us;             /* atomic: for how long it is taken to have waited since */
     void *outer;                    /* what its thread was at before */
     struct jobq__alarm deadline, sleep; /* pool.mu */
     bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */
@@ -15864,17 +15879,19 @@ static void jobq__run_fire_deadline(struct jobq_run *run) {
 }
 
 /* In step mode the handler has the thread that moves the clock. If that is to go beyond the
- * deadline, a handler that looks at its flag for so long is taken to wait for it. */
+ * deadline, a handler that keeps looking at its flag is taken to wait for it. That its thread got
+ * no time to run says nothing, so little of each pause counts. */
 static bool jobq__run_awaits_deadline(struct jobq_run *run, int64_t now_ms) {
-    int64_t now_us;
+    int64_t now_us, pause_us, patient_us = 0;
+    bool again = jobq__os_load64(&run->polled_ms) == now_ms;
     if (run->deadline_ms > jobq__os_load64(&run->q->pool.step.to_ms)) return false;
     now_us = jobq__clock_mono_us();
-    if (jobq__os_load64(&run->polled_ms) != now_ms) {
-        jobq__os_store64(&run->polled_us, now_us);
-        jobq__os_store64(&run->polled_ms, now_ms);
-        return false;
-    }
-    if (now_us - jobq__os_load64(&run->polled_us) < JOBQ__PATIENCE_US) return false;
+    pause_us = JOBQ__MIN(now_us - jobq__os_load64(&run->polled_us), JOBQ__PATIENCE_LOOK_US);
+    if (again) patient_us = jobq__os_load64(&run->patient_us) + JOBQ__MAX(pause_us, 0);
+    jobq__os_store64(&run->patient_us, patient_us);
+    jobq__os_store64(&run->polled_us, now_us);
+    jobq__os_store64(&run->polled_ms, now_ms);
+    if (patient_us < JOBQ__PATIENCE_US) return false;
     jobq__run_fire_deadline(run);
     return true;
 }

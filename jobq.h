@@ -893,8 +893,8 @@ JOBQ_API void jobq_clock_set(jobq_clock *clock, int64_t at_ms);
  * on the caller's thread. A running handler's deadline, its jobq_run_sleep, and the end of another
  * thread's jobq_wait are wakes as well.
  * A handler that waits for its deadline without jobq_run_sleep is given 100 ms of real time, if the
- * deadline lies within the span; in step mode one that keeps looking at jobq_should_stop. A handler
- * that waits for something else is waited for there: it has the thread.
+ * deadline lies within the span; in step mode one that keeps looking at jobq_should_stop, a hundred
+ * times at least. A handler that waits for something else is waited for there: it has the thread.
  * A pool that was not started (jobq_start), or was stopped, runs nothing meanwhile, and that is no
  * error: the clock moves as it does while a device is off.
  * Threads: any, one at a time in step mode. Blocks: until the queue rests.

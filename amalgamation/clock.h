@@ -14,6 +14,18 @@
  *   real      the monotonic reading in microseconds, of the system whatever the queue's clock is:
  *             grace, stall, busy waits, measured rates.
  *
+ * In step mode under an artificial clock the same calls are to have the same history, on a machine
+ * of any speed. So there real time decides nothing:
+ *   - who has to wait for it sleeps where he is, and then does what he would have done: for the
+ *     file, for memory. Nobody goes on and comes back when the time has come, for the clock may
+ *     have been moved meanwhile;
+ *   - what comes round every so often comes with each call: the look at what others have written;
+ *   - what is measured steers nothing: one job is claimed at a time, a slice of housekeeping has
+ *     so many pages, and no turn that was given up keeps it from being done.
+ * Left to it is when to give up: busy_ms, stall_ms, and how soon it is seen that somebody has moved
+ * the files. And a handler that keeps looking at its flag waits for its deadline, for which real
+ * time alone is not enough (JOBQ__PATIENCE_LOOK_US).
+ *
  * An artificial clock has the first two, and they are not the same number: its monotonic reading
  * begins at 0, as after a boot, so that whoever mixes them is found out by every test. */
 

@@ -175,7 +175,8 @@ struct jobq_run {
     int64_t id;                     /* pool.mu: of the job; 0: none */
     int64_t started_ms, deadline_ms; /* monotonic */
     int64_t polled_ms;              /* atomic: the clock when its flag was looked at; step mode */
-    int64_t polled_us;              /* atomic: and since when, real time, it has shown that */
+    int64_t polled_us;              /* atomic: and when that was, in real time */
+    int64_t patient_us;             /* atomic: for how long it is taken to have waited since */
     void *outer;                    /* what its thread was at before */
     struct jobq__alarm deadline, sleep; /* pool.mu */
     bool sleeping;                  /* pool.mu: waits for the clock, so the pool is at rest */

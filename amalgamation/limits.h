@@ -190,8 +190,10 @@
 
 /* A handler that is still busy this long after its clock was advanced is taken to be waiting
  * for its deadline; in step mode, one that has looked at its flag for so long. Real time; only
- * jobq_advance over a handler's deadline knows it. */
+ * jobq_advance over a handler's deadline knows it. From one look to the next a part of that passes
+ * at most: who looks a few times and works in between waits for nothing, however slow he is. */
 #define JOBQ__PATIENCE_US 100000
+#define JOBQ__PATIENCE_LOOK_US (JOBQ__PATIENCE_US / 100)
 
 #if JOBQ__RING < 2 || JOBQ__BATCH < 1
 #error "JOBQ__RING and JOBQ__BATCH are too small"

@@ -544,17 +544,19 @@ static void jobq__run_fire_deadline(struct jobq_run *run) {
 }
 
 /* In step mode the handler has the thread that moves the clock. If that is to go beyond the
- * deadline, a handler that looks at its flag for so long is taken to wait for it. */
+ * deadline, a handler that keeps looking at its flag is taken to wait for it. That its thread got
+ * no time to run says nothing, so little of each pause counts. */
 static bool jobq__run_awaits_deadline(struct jobq_run *run, int64_t now_ms) {
-    int64_t now_us;
+    int64_t now_us, pause_us, patient_us = 0;
+    bool again = jobq__os_load64(&run->polled_ms) == now_ms;
     if (run->deadline_ms > jobq__os_load64(&run->q->pool.step.to_ms)) return false;
     now_us = jobq__clock_mono_us();
-    if (jobq__os_load64(&run->polled_ms) != now_ms) {
-        jobq__os_store64(&run->polled_us, now_us);
-        jobq__os_store64(&run->polled_ms, now_ms);
-        return false;
-    }
-    if (now_us - jobq__os_load64(&run->polled_us) < JOBQ__PATIENCE_US) return false;
+    pause_us = JOBQ__MIN(now_us - jobq__os_load64(&run->polled_us), JOBQ__PATIENCE_LOOK_US);
+    if (again) patient_us = jobq__os_load64(&run->patient_us) + JOBQ__MAX(pause_us, 0);
+    jobq__os_store64(&run->patient_us, patient_us);
+    jobq__os_store64(&run->polled_us, now_us);
+    jobq__os_store64(&run->polled_ms, now_ms);
+    if (patient_us < JOBQ__PATIENCE_US) return false;
     jobq__run_fire_deadline(run);
     return true;
 }

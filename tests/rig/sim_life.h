@@ -479,6 +479,7 @@ static inline void sim_draw_life(void) {
     int64_t keep_ms = keeps_ms[sim_pick(4)];
     o->workers = JOBQ_NONE;
     o->busy_ms = JOBQ_NONE;
+    o->stall_ms = JOBQ_NEVER; /* it is real time, of which a life knows nothing */
     o->seed = test_random(&sim.random);
     o->payload_max = 16384;
     o->reserve_bytes = sim_chance(100) ? 0 : sim_chance(500) ? JOBQ_NONE : 100000;
