@@ -4090,7 +4090,8 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
              " runs = ?8, crashes = ?9, delay_ms = ?10, side = (side | ?11) & ~4," \
              " created_at = iif(run_at = ?6, created_at, coalesce(created_at, run_at))," \
              " finished_at = NULL, prune_at = NULL WHERE id = ?1 AND state = ?2 AND runs = ?3") \
-    X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2") \
+    /* by its number: else SQLite walks over the table for each */ \
+    X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2 WHERE one = 1") \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
             " WHERE key = 'syncs'") \
