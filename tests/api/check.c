@@ -216,6 +216,29 @@ TEST(each_rule_has_its_line) {
     hostile_free(&good);
 }
 
+/* Goal: who was to be cancelled when nobody had it any more is, as after a crash. Method: a claimed
+ * row that the claims row does not name, with that wish. */
+TEST(nobodys_wish) {
+    struct hostile_file good = hostile_good(40, 1000, true, 0);
+    const char *path = test_path("wish.db");
+    jobq_clock *clock = jobq_clock_artificial(T0 + JOBQ_MINUTE);
+    struct told told;
+    int64_t id;
+    jobq *q;
+    REQUIRE(hostile_write(path, &good));
+    q = open_patient(path, clock);
+    REQUIRE(q != NULL);
+    damage_it(path, CLAIMED "UPDATE jobq_row SET side = side | 4 WHERE state = 1");
+    id = sql_number(path, "SELECT id FROM jobq_row WHERE state = 1");
+    told = check_queue(q, true, "which jobq_claims does not name");
+    CHECK(told.found && !told.left);
+    CHECK_INT(state_of(q, id), JOBQ_STATE_CANCELLED);
+    healthy(q);
+    close_whatever(&q);
+    jobq_clock_free(clock);
+    hostile_free(&good);
+}
+
 /* ---- Indexes ---- */
 
 /* Goal: entries of an index that its rows have not, and rows that have no entry, are found; the
@@ -290,7 +313,7 @@ TEST(pages_of_garbage) {
     struct hostile_file good = hostile_good(40, 1000, false, 0);
     const char *path = test_path("garbage.db");
     size_t page = 2048, at;
-    int opened = 0;
+    int opened = 0, failed;
     for (at = 4 * page; at + page <= good.db_size; at += page) {
         struct hostile_file bad = good;
         jobq_options options = {.workers = JOBQ_NONE, .damaged = true};
@@ -304,9 +327,11 @@ TEST(pages_of_garbage) {
         free(bad.db);
         if (jobq_open(path, &options, &q, NULL) != JOBQ_OK) continue;
         opened++;
+        failed = stats_of(q).failed_code;
         CHECK_CODE(jobq_check(q, false, tell, &told, &told.faults, NULL), JOBQ_OK);
         CHECK(told.faults > 0 && told.whole);
         jobq_check(q, true, tell, &told, NULL, NULL);
+        CHECK_CODE(stats_of(q).failed_code, failed);
         jobq_close(&q);
         hostile_remove(path);
     }
@@ -525,7 +550,7 @@ TEST(many_slices) {
     fixture_close(&f);
 }
 
-TEST_MAIN(what_stops_a_queue_is_found, each_rule_has_its_line, indexes_that_disagree,
-          index_of_names, pages_of_garbage, whoever_may_look, arguments, within_a_handler,
-          beside_a_running_pool, who_runs_is_left_alone, what_has_stopped_is_repaired,
-          many_slices)
+TEST_MAIN(what_stops_a_queue_is_found, each_rule_has_its_line, nobodys_wish,
+          indexes_that_disagree, index_of_names, pages_of_garbage, whoever_may_look, arguments,
+          within_a_handler, beside_a_running_pool, who_runs_is_left_alone,
+          what_has_stopped_is_repaired, many_slices)

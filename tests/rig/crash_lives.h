@@ -120,10 +120,12 @@ static inline jobq *start_queue(void) {
 /* The usual life: runs what there is and closes. */
 static inline void run_all(void *arg) {
     jobq *q = start_queue();
+    char fault[256];
     (void)arg;
     REQUIRE(q != NULL);
     for (int n = 0; n < play.jobs; n++)
         CHECK_CODE(jobq_wait(q, stage->ids[n], JOBQ_NEVER, NULL, NULL), JOBQ_OK);
+    CHECK_STR(fault_of(q, fault), "");
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 

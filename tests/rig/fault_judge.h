@@ -197,6 +197,12 @@ static inline void judge_integrity(struct judge *j) {
     judge_settings(j);
 }
 
+/* The same as jobq sees it, more of it and more slowly. */
+static inline void judge_file(struct judge *j) {
+    char fault[256];
+    if (*fault_of(j->q, fault)) judge_complain(j, &j->tally->torn, "%s", fault);
+}
+
 /* ---- Is it the state after some act? ---- */
 
 /* What the next owner makes of a job that ran: one run more, and a crash if it is blamed. */
@@ -401,6 +407,7 @@ static inline void judge_use(struct judge *j) {
     j->tally->used++;
     memset(j->runs, 0, sizeof j->runs);
     j->after_runs = 0;
+    judge_file(j);
     judge_enqueue(j);
     for (int i = 0; i < 3; i++) handle_kind(j->q, story_kind(i, judge_handle, j));
     rc = jobq_run_until_idle(j->q, NULL, &err);

@@ -564,6 +564,22 @@ static inline int64_t sql_int(const char *path, const char *sql) {
     return strtoll(text, NULL, 10);
 }
 
+static inline int first_fault(const char *text, size_t size, void *ctx) {
+    (void)size;
+    snprintf((char *)ctx, 256, "%s", text);
+    return 1;
+}
+
+/* What jobq_check finds first in q's file, or that it fails; "" if all is well. text has 256
+ * bytes. */
+static inline const char *fault_of(jobq *q, char *text) {
+    jobq_error err = {.code = 0};
+    text[0] = '\0';
+    if (jobq_check(q, false, first_fault, text, NULL, &err) != JOBQ_OK)
+        snprintf(text, 256, "%.250s", err.text);
+    return text;
+}
+
 static inline void check_sound(const char *path) {
     char text[256];
     sql_text(path, "PRAGMA integrity_check", text, sizeof text);

@@ -426,6 +426,12 @@ static inline void sim_check_small(int64_t most) {
     sim.figures.became_small += sim.high_size > most;
 }
 
+/* After such a life the file is as it should be. */
+static inline void sim_check_file(void) {
+    char fault[256];
+    if (*fault_of(sim.q, fault)) sim_broken("%s", fault);
+}
+
 static inline void sim_register_some(void) {
     for (int i = 0; i < MODEL_KINDS && !sim_over(); i++) {
         if (sim_chance(i == MODEL_KINDS - 1 ? 500 : 100)) continue;
@@ -451,6 +457,7 @@ static inline void sim_session(bool last) {
         }
         if (last || sim.profile->memory) sim_drain();
         if (last && sim.profile->tides && !sim_over()) most = sim_let_shrink();
+        if (last && !sim_over()) sim_check_file();
     }
     lived_ms = sim_mono();
     sim.wall_ms += lived_ms;
