@@ -19658,11 +19658,21 @@ static int jobq__doctor_slices(struct jobq__doctor *doctor, jobq_error *err) {
     return rc;
 }
 
+/* With the baton, as every connection: which file it is that is being opened is its holder's. */
+static int jobq__doctor_connect(struct jobq__doctor *doctor, jobq_error *err) {
+    jobq *q = doctor->q;
+    int rc = jobq__baton_hold(q, &doctor->left_us);
+    if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was read", err);
+    if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
+    rc = jobq__core_join_in(q, &doctor->own, JOBQ__STORE_READER, err);
+    jobq__baton_release(q);
+    return jobq__turn_shut_out(q, rc, "nothing was read", err);
+}
+
 static int jobq__doctor_run(struct jobq__doctor *doctor, jobq_error *err) {
     jobq *q = doctor->q;
-    int rc = JOBQ_OK;
-    if (!q->memory) rc = jobq__core_join_in(q, &doctor->own, JOBQ__STORE_READER, err);
-    if (rc != JOBQ_OK) return jobq__turn_shut_out(q, rc, "nothing was read", err);
+    int rc = q->memory ? JOBQ_OK : jobq__doctor_connect(doctor, err);
+    if (rc != JOBQ_OK) return rc;
     rc = jobq__audit_begin(&doctor->audit);
     if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
     else rc = jobq__doctor_slices(doctor, err);

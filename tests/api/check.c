@@ -510,11 +510,11 @@ TEST(what_has_stopped_is_repaired) {
     REQUIRE(hostile_write(path, &good));
     q = open_patient(path, clock);
     REQUIRE(q != NULL);
-    damage_it(path, "UPDATE jobq_row SET attempt = -1");
+    damage_it(path, "UPDATE jobq_row SET priority = 'x'");
     hostile_register(q, NULL, NULL, NULL);
     jobq_run_until_idle(q, NULL, NULL);
     CHECK_CODE(stats_of(q).failed_code, JOBQ_CORRUPT);
-    told = check_queue(q, true, "attempt is none; repaired: it is 1");
+    told = check_queue(q, true, "priority is none; repaired: it is 0");
     CHECK(told.found && !told.left);
     healthy(q);
     FAILS(JOBQ_CORRUPT, jobq_enqueue(q, &(jobq_job){.kind = "k"}, NULL, &err));
