@@ -207,6 +207,12 @@ struct play {
     bool look_first;
 };
 
+/* Which of the two a statement reads first, the index or the row, is SQLite's choice. */
+static bool says_so(const char *text, const struct damage *damage) {
+    return strstr(text, damage->table)
+        && (strstr(text, damage->column) || strstr(text, "is not where an index says"));
+}
+
 static void play_in_child(void *arg) {
     const struct play *play = (const struct play *)arg;
     struct hostile_seen seen;
@@ -215,7 +221,7 @@ static void play_in_child(void *arg) {
     CHECK_CODE(seen.code, JOBQ_CORRUPT);
     CHECK_CODE(seen.latched, JOBQ_CORRUPT);
     CHECK(!seen.endless);
-    if (!CHECK(strstr(seen.text, play->damage->table) && strstr(seen.text, play->damage->column)))
+    if (!CHECK(says_so(seen.text, play->damage)))
         test_note("%s: \"%s\"", play->damage->sql, seen.text);
 }
 
