@@ -11776,7 +11776,7 @@ JOBQ__INTERNAL void jobq__baton_fini(jobq *q) {
 
 /* ---- States of a request ---- */
 
-#define JOBQ__BATON_TO(name) (1u << JOBQ__REQUEST_##name)
+#define JOBQ__BATON_TO(name) JOBQ__EDGE(JOBQ__REQUEST_##name)
 
 static const unsigned jobq__baton_edges[] = {
     [JOBQ__REQUEST_NEW] = JOBQ__BATON_TO(LEAD) | JOBQ__BATON_TO(WAITING) | JOBQ__BATON_TO(GONE),
@@ -11788,9 +11788,7 @@ static const unsigned jobq__baton_edges[] = {
 };
 
 JOBQ__INTERNAL bool jobq__baton_legal(int from, int to) {
-    if (from < 0 || from >= (int)JOBQ__COUNT(jobq__baton_edges)) return false;
-    if (to < 0 || to > JOBQ__REQUEST_GONE) return false;
-    return (jobq__baton_edges[from] & (1u << to)) != 0;
+    return JOBQ__LEGAL(jobq__baton_edges, from, to);
 }
 
 /* The only place where a state changes. Its thread may be gone with the request at once. */
@@ -13470,8 +13468,8 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
  *   WAITING -> an end             jobq__door_pass     tx_claim.c (crashed), tx_alter.c (cancelled)
  *   an end, WAITING -> WAITING    jobq__door_pass     tx_alter.c (tried again)
  *   any but running -> gone       jobq__door_pass     tx_alter.c (deleted)
- *   an end -> gone                jobq__store_prune   scheduler.c, log.c: in slices, and nothing of
- *                                                     the above is left of such a row
+ *   an end -> gone                jobq__store_prune   scheduler.c, disk.c: in slices, beside the
+ *                                                     door: nothing of the above is left then
  *
  * The fence: id, state and runs, as the caller has seen them. If it does not hold, somebody else
  * has changed the row: of an outcome that is told (lost_outcomes), of anything else it is damage,
@@ -13603,9 +13601,8 @@ static void jobq__door_leave(struct jobq__tx *tx, const struct jobq__row *was, i
 /* An entry's claim is over, whether the fence held or not. */
 static void jobq__door_release(struct jobq__tx *tx, struct jobq__entry *entry) {
     if (!entry || entry->gone) return;
-    entry->gone = true;
     tx->claims_changed = true;
-    jobq__tx_let(entry);
+    jobq__tx_gone(entry, true);
 }
 
 /* What is given back is not ours any more, if somebody else has taken the row away. */

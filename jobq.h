@@ -828,8 +828,9 @@ typedef int (*jobq_line)(const char *text, size_t size, void *ctx);
  * Threads: any. say is called on this one with nothing locked; it may call what the caller may,
  * but not jobq_close. Blocks: for all of the file, on a connection of its own (on_connect: a
  * reader), in slices of 1,000 rows, while others store and jobs run; a snapshot is longer only for
- * quick_check. Repairs are short transactions, of 32 rows; an index that is made anew is one, as
- * long as that takes. On ":memory:" others wait for each slice.
+ * quick_check. Opening that connection waits for a job's transaction, at most busy_ms (BUSY).
+ * Repairs are short transactions, of 32 rows; an index that is made anew is one, as long as that
+ * takes. On ":memory:" others wait for each slice.
  * Fails: MISUSE (repair by a client; after jobq_run_db), and as jobq_get but for NOT_FOUND; with
  * repair as jobq_enqueue. */
 JOBQ_API int jobq_check(jobq *q, bool repair, jobq_line say, void *ctx, int64_t *faults,

@@ -63,7 +63,7 @@ JOBQ__INTERNAL void jobq__baton_fini(jobq *q) {
 
 /* ---- States of a request ---- */
 
-#define JOBQ__BATON_TO(name) (1u << JOBQ__REQUEST_##name)
+#define JOBQ__BATON_TO(name) JOBQ__EDGE(JOBQ__REQUEST_##name)
 
 static const unsigned jobq__baton_edges[] = {
     [JOBQ__REQUEST_NEW] = JOBQ__BATON_TO(LEAD) | JOBQ__BATON_TO(WAITING) | JOBQ__BATON_TO(GONE),
@@ -75,9 +75,7 @@ static const unsigned jobq__baton_edges[] = {
 };
 
 JOBQ__INTERNAL bool jobq__baton_legal(int from, int to) {
-    if (from < 0 || from >= (int)JOBQ__COUNT(jobq__baton_edges)) return false;
-    if (to < 0 || to > JOBQ__REQUEST_GONE) return false;
-    return (jobq__baton_edges[from] & (1u << to)) != 0;
+    return JOBQ__LEGAL(jobq__baton_edges, from, to);
 }
 
 /* The only place where a state changes. Its thread may be gone with the request at once. */

@@ -75,9 +75,8 @@ static void jobq__door_leave(struct jobq__tx *tx, const struct jobq__row *was, i
 /* An entry's claim is over, whether the fence held or not. */
 static void jobq__door_release(struct jobq__tx *tx, struct jobq__entry *entry) {
     if (!entry || entry->gone) return;
-    entry->gone = true;
     tx->claims_changed = true;
-    jobq__tx_let(entry);
+    jobq__tx_gone(entry, true);
 }
 
 /* What is given back is not ours any more, if somebody else has taken the row away. */

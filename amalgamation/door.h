@@ -22,8 +22,8 @@
  *   WAITING -> an end             jobq__door_pass     tx_claim.c (crashed), tx_alter.c (cancelled)
  *   an end, WAITING -> WAITING    jobq__door_pass     tx_alter.c (tried again)
  *   any but running -> gone       jobq__door_pass     tx_alter.c (deleted)
- *   an end -> gone                jobq__store_prune   scheduler.c, log.c: in slices, and nothing of
- *                                                     the above is left of such a row
+ *   an end -> gone                jobq__store_prune   scheduler.c, disk.c: in slices, beside the
+ *                                                     door: nothing of the above is left then
  *
  * The fence: id, state and runs, as the caller has seen them. If it does not hold, somebody else
  * has changed the row: of an outcome that is told (lost_outcomes), of anything else it is damage,
