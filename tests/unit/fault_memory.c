@@ -410,7 +410,7 @@ TEST(memory_runs_out_in_a_migration) {
     const char *old = test_path("old.db");
     sweep_begin();
     schema_1_text(old);
-    for (int i = 0; i < 4 && !test_failures(); i++) {
+    for (int i = memory_is_ours() ? 0 : 2; i < 4 && !test_failures(); i++) {
         struct base base;
         int64_t n = 1, step;
         CHECK(!migrate_without(old, owners[i / 2], 0, i % 2 == 1));
