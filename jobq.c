@@ -473,13 +473,28 @@ enum jobq__state {
 };
 
 /* jobq_row.lane, of a waiting row; of others it means nothing. A queue's id: ready. Below -1: the
- * row waits before a gate, so far always for a handler of its kind, minus the kind's id. */
+ * row waits before a gate, so far always for a handler of its kind, minus the kind's id. What a
+ * lane means is asked of jobq__stored_stand. */
 enum {
     JOBQ__LANE_OWN_TIME = -1,   /* scheduled by the queue's own time; nobody does so yet */
     JOBQ__LANE_SCHEDULED = 0,
     JOBQ__LANE_SUSPECT = 1,     /* crashed before; ready, but one at a time */
     JOBQ__LANE_NONE = INT32_MIN /* in memory only: the row does not wait */
 };
+
+/* How a row of a lane stands. */
+enum jobq__stand {
+    JOBQ__STANDS_NOWHERE,   /* it does not wait */
+    JOBQ__STANDS_IN_LINE,   /* ready: it has its turn */
+    JOBQ__STANDS_TILL_DUE,  /* for its time */
+    JOBQ__STANDS_AT_GATE    /* until that opens, or has room */
+};
+
+static inline enum jobq__stand jobq__stored_stand(int64_t lane) {
+    if (lane == JOBQ__LANE_NONE) return JOBQ__STANDS_NOWHERE;
+    if (lane > JOBQ__LANE_SCHEDULED) return JOBQ__STANDS_IN_LINE;
+    return lane < JOBQ__LANE_OWN_TIME ? JOBQ__STANDS_AT_GATE : JOBQ__STANDS_TILL_DUE;
+}
 
 /* jobq_row.side: what stands beside the row, and goes with it. */
 enum {
@@ -6884,7 +6899,7 @@ JOBQ__INTERNAL bool jobq__store_log_is_cut(jobq__store *store, const struct jobq
 /* ---- Binding ---- */
 
 static void jobq__store_bind_row(sqlite3_stmt *s, int at, const struct jobq__row *row) {
-    bool ready = row->state == JOBQ__WAITING && row->lane > JOBQ__LANE_SCHEDULED;
+    bool ready = jobq__stored_stand(row->lane) == JOBQ__STANDS_IN_LINE;
     sqlite3_bind_int64(s, at + 1, row->id);
     sqlite3_bind_int(s, at + 2, row->state);
     if (row->lane == JOBQ__LANE_NONE) sqlite3_bind_null(s, at + 3);
@@ -7555,10 +7570,11 @@ static sqlite3_stmt *jobq__store_bind_fence(struct jobq__db *db, enum jobq__sql 
 
 JOBQ__INTERNAL int jobq__store_place(struct jobq__db *db, const struct jobq__row *row, int from,
                                      int runs, int *changed) {
+    bool ready = jobq__stored_stand(row->lane) == JOBQ__STANDS_IN_LINE;
     sqlite3_stmt *s = jobq__store_bind_fence(db, JOBQ__SQL_PLACE, row->id, from, runs);
     if (s) {
         sqlite3_bind_int64(s, 4, row->lane);
-        sqlite3_bind_int(s, 5, row->lane > JOBQ__LANE_SCHEDULED ? row->priority : 0);
+        sqlite3_bind_int(s, 5, ready ? row->priority : 0);
         sqlite3_bind_int64(s, 6, row->run_at_ms);
         sqlite3_bind_int(s, 7, row->attempt);
         sqlite3_bind_int(s, 8, row->runs);
@@ -8017,14 +8033,15 @@ static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s
     info->id = at[JOBQ__INFO_ID];
     info->state = jobq__state_public(state, state == JOBQ__CLAIMED
                                                 && look->runs(look->ctx, info->id));
-    info->parked = state == JOBQ__WAITING && lane < JOBQ__LANE_SCHEDULED;
+    info->parked = jobq__stored_stand(lane) == JOBQ__STANDS_AT_GATE;
     info->priority = (int)at[JOBQ__INFO_PRIORITY];
     info->attempt = (int)at[JOBQ__INFO_ATTEMPT];
     info->runs = (int)at[JOBQ__INFO_RUNS];
     info->crashes = (int)at[JOBQ__INFO_CRASHES];
     info->run_at_ms = at[JOBQ__INFO_RUN_AT];
     info->created_at_ms = jobq__store_or(at[JOBQ__INFO_CREATED], info->run_at_ms);
-    info->scheduled = lane == JOBQ__LANE_SCHEDULED && info->run_at_ms > look->now_ms;
+    info->scheduled = jobq__stored_stand(lane) == JOBQ__STANDS_TILL_DUE
+                   && info->run_at_ms > look->now_ms;
     info->finished_at_ms = jobq__store_or(at[JOBQ__INFO_FINISHED], 0);
     info->payload_size = (size_t)jobq__store_or(at[JOBQ__INFO_PAYLOAD], 0);
     jobq__store_column_text(s, JOBQ__INFO_KIND, info->kind, sizeof info->kind);
@@ -8295,14 +8312,15 @@ static const char *jobq__store_count_wrong(const int64_t *at) {
 
 static void jobq__store_count_row(const struct jobq__look *look, const int64_t *at,
                                   jobq_counts *counts) {
-    int64_t state = at[1], lane = at[2];
+    int64_t state = at[1];
+    enum jobq__stand stands = jobq__stored_stand(at[2]);
     if (state == JOBQ__CLAIMED && look->runs(look->ctx, at[0])) counts->running++;
     else if (state == JOBQ__CLAIMED) counts->ready++;
     else if (state == JOBQ__DONE) counts->done++;
     else if (state == JOBQ__FAILED) counts->failed++;
     else if (state == JOBQ__CANCELLED) counts->cancelled++;
-    else if (lane < 0) counts->parked++;
-    else if (lane == JOBQ__LANE_SCHEDULED && at[3] > look->now_ms) counts->scheduled++;
+    else if (stands == JOBQ__STANDS_AT_GATE) counts->parked++;
+    else if (stands == JOBQ__STANDS_TILL_DUE && at[3] > look->now_ms) counts->scheduled++;
     else counts->ready++;
 }
 
@@ -16219,7 +16237,7 @@ static int jobq__alter_bad_state(struct jobq__tx *tx, const struct jobq__row *ro
     bool waits = row->state == JOBQ__WAITING || jobq__alter_find(q, row->id) == JOBQ__WAITS;
     if (!err) return JOBQ_BAD_STATE;
     jobq__alter_call(tx, row, job, sizeof job);
-    if (row->lane < 0 && row->state == JOBQ__WAITING)
+    if (jobq__stored_stand(row->lane) == JOBQ__STANDS_AT_GATE)
         return jobq__err_set(err, JOBQ_BAD_STATE, "%s is parked: no handler of its kind is"
                              " registered (jobq_register)", job);
     if (!jobq__state_terminal(row->state)) state = waits ? "due" : "running";
@@ -16302,7 +16320,8 @@ static int jobq__alter_key_gone(struct jobq__tx *tx, const struct jobq__row *row
 static int jobq__alter_may_retry(struct jobq__tx *tx, const struct jobq__row *row,
                                  jobq_error *err) {
     /* Its time may have come, and nobody has looked yet. */
-    bool due = row->lane != JOBQ__LANE_SCHEDULED || row->run_at_ms <= tx->now_ms;
+    bool due = jobq__stored_stand(row->lane) != JOBQ__STANDS_TILL_DUE
+            || row->run_at_ms <= tx->now_ms;
     bool taken = false;
     int rc = JOBQ_OK;
     if (row->state == JOBQ__DONE)

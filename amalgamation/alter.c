@@ -39,7 +39,7 @@ static int jobq__alter_bad_state(struct jobq__tx *tx, const struct jobq__row *ro
     bool waits = row->state == JOBQ__WAITING || jobq__alter_find(q, row->id) == JOBQ__WAITS;
     if (!err) return JOBQ_BAD_STATE;
     jobq__alter_call(tx, row, job, sizeof job);
-    if (row->lane < 0 && row->state == JOBQ__WAITING)
+    if (jobq__stored_stand(row->lane) == JOBQ__STANDS_AT_GATE)
         return jobq__err_set(err, JOBQ_BAD_STATE, "%s is parked: no handler of its kind is"
                              " registered (jobq_register)", job);
     if (!jobq__state_terminal(row->state)) state = waits ? "due" : "running";
@@ -122,7 +122,8 @@ static int jobq__alter_key_gone(struct jobq__tx *tx, const struct jobq__row *row
 static int jobq__alter_may_retry(struct jobq__tx *tx, const struct jobq__row *row,
                                  jobq_error *err) {
     /* Its time may have come, and nobody has looked yet. */
-    bool due = row->lane != JOBQ__LANE_SCHEDULED || row->run_at_ms <= tx->now_ms;
+    bool due = jobq__stored_stand(row->lane) != JOBQ__STANDS_TILL_DUE
+            || row->run_at_ms <= tx->now_ms;
     bool taken = false;
     int rc = JOBQ_OK;
     if (row->state == JOBQ__DONE)

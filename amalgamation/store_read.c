@@ -140,14 +140,15 @@ static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s
     info->id = at[JOBQ__INFO_ID];
     info->state = jobq__state_public(state, state == JOBQ__CLAIMED
                                                 && look->runs(look->ctx, info->id));
-    info->parked = state == JOBQ__WAITING && lane < JOBQ__LANE_SCHEDULED;
+    info->parked = jobq__stored_stand(lane) == JOBQ__STANDS_AT_GATE;
     info->priority = (int)at[JOBQ__INFO_PRIORITY];
     info->attempt = (int)at[JOBQ__INFO_ATTEMPT];
     info->runs = (int)at[JOBQ__INFO_RUNS];
     info->crashes = (int)at[JOBQ__INFO_CRASHES];
     info->run_at_ms = at[JOBQ__INFO_RUN_AT];
     info->created_at_ms = jobq__store_or(at[JOBQ__INFO_CREATED], info->run_at_ms);
-    info->scheduled = lane == JOBQ__LANE_SCHEDULED && info->run_at_ms > look->now_ms;
+    info->scheduled = jobq__stored_stand(lane) == JOBQ__STANDS_TILL_DUE
+                   && info->run_at_ms > look->now_ms;
     info->finished_at_ms = jobq__store_or(at[JOBQ__INFO_FINISHED], 0);
     info->payload_size = (size_t)jobq__store_or(at[JOBQ__INFO_PAYLOAD], 0);
     jobq__store_column_text(s, JOBQ__INFO_KIND, info->kind, sizeof info->kind);
@@ -418,14 +419,15 @@ static const char *jobq__store_count_wrong(const int64_t *at) {
 
 static void jobq__store_count_row(const struct jobq__look *look, const int64_t *at,
                                   jobq_counts *counts) {
-    int64_t state = at[1], lane = at[2];
+    int64_t state = at[1];
+    enum jobq__stand stands = jobq__stored_stand(at[2]);
     if (state == JOBQ__CLAIMED && look->runs(look->ctx, at[0])) counts->running++;
     else if (state == JOBQ__CLAIMED) counts->ready++;
     else if (state == JOBQ__DONE) counts->done++;
     else if (state == JOBQ__FAILED) counts->failed++;
     else if (state == JOBQ__CANCELLED) counts->cancelled++;
-    else if (lane < 0) counts->parked++;
-    else if (lane == JOBQ__LANE_SCHEDULED && at[3] > look->now_ms) counts->scheduled++;
+    else if (stands == JOBQ__STANDS_AT_GATE) counts->parked++;
+    else if (stands == JOBQ__STANDS_TILL_DUE && at[3] > look->now_ms) counts->scheduled++;
     else counts->ready++;
 }
 

@@ -4,7 +4,7 @@
 /* ---- Binding ---- */
 
 static void jobq__store_bind_row(sqlite3_stmt *s, int at, const struct jobq__row *row) {
-    bool ready = row->state == JOBQ__WAITING && row->lane > JOBQ__LANE_SCHEDULED;
+    bool ready = jobq__stored_stand(row->lane) == JOBQ__STANDS_IN_LINE;
     sqlite3_bind_int64(s, at + 1, row->id);
     sqlite3_bind_int(s, at + 2, row->state);
     if (row->lane == JOBQ__LANE_NONE) sqlite3_bind_null(s, at + 3);
@@ -675,10 +675,11 @@ static sqlite3_stmt *jobq__store_bind_fence(struct jobq__db *db, enum jobq__sql 
 
 JOBQ__INTERNAL int jobq__store_place(struct jobq__db *db, const struct jobq__row *row, int from,
                                      int runs, int *changed) {
+    bool ready = jobq__stored_stand(row->lane) == JOBQ__STANDS_IN_LINE;
     sqlite3_stmt *s = jobq__store_bind_fence(db, JOBQ__SQL_PLACE, row->id, from, runs);
     if (s) {
         sqlite3_bind_int64(s, 4, row->lane);
-        sqlite3_bind_int(s, 5, row->lane > JOBQ__LANE_SCHEDULED ? row->priority : 0);
+        sqlite3_bind_int(s, 5, ready ? row->priority : 0);
         sqlite3_bind_int64(s, 6, row->run_at_ms);
         sqlite3_bind_int(s, 7, row->attempt);
         sqlite3_bind_int(s, 8, row->runs);

@@ -24,13 +24,28 @@ enum jobq__state {
 };
 
 /* jobq_row.lane, of a waiting row; of others it means nothing. A queue's id: ready. Below -1: the
- * row waits before a gate, so far always for a handler of its kind, minus the kind's id. */
+ * row waits before a gate, so far always for a handler of its kind, minus the kind's id. What a
+ * lane means is asked of jobq__stored_stand. */
 enum {
     JOBQ__LANE_OWN_TIME = -1,   /* scheduled by the queue's own time; nobody does so yet */
     JOBQ__LANE_SCHEDULED = 0,
     JOBQ__LANE_SUSPECT = 1,     /* crashed before; ready, but one at a time */
     JOBQ__LANE_NONE = INT32_MIN /* in memory only: the row does not wait */
 };
+
+/* How a row of a lane stands. */
+enum jobq__stand {
+    JOBQ__STANDS_NOWHERE,   /* it does not wait */
+    JOBQ__STANDS_IN_LINE,   /* ready: it has its turn */
+    JOBQ__STANDS_TILL_DUE,  /* for its time */
+    JOBQ__STANDS_AT_GATE    /* until that opens, or has room */
+};
+
+static inline enum jobq__stand jobq__stored_stand(int64_t lane) {
+    if (lane == JOBQ__LANE_NONE) return JOBQ__STANDS_NOWHERE;
+    if (lane > JOBQ__LANE_SCHEDULED) return JOBQ__STANDS_IN_LINE;
+    return lane < JOBQ__LANE_OWN_TIME ? JOBQ__STANDS_AT_GATE : JOBQ__STANDS_TILL_DUE;
+}
 
 /* jobq_row.side: what stands beside the row, and goes with it. */
 enum {
