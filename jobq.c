@@ -75,20 +75,29 @@
  *     ring.c          the ordered window of claimed jobs
  *     check.h         what has to hold after each commit; asserted in debug builds
  *     check.c         what has to hold after each commit; asserted in debug builds
- *     tx.h            what one transaction does: settle, store, promote, claim
- *     tx.c            a transaction's life: open, reset, mark, undo, and what COMMIT makes true
+ *     tx_entry.h      a claimed job in memory, and the places it holds
+ *     tx_entry.c      a claimed job in memory, and the places it holds
+ *     tx_place.h      where a job waits: before which gate, in which lane
+ *     tx_place.c      where a job waits: before which gate, in which lane
+ *     tx_names.h      names of kinds and queues: found, added, and known after COMMIT
+ *     tx_names.c      names of kinds and queues: found, added, and known after COMMIT
+ *     tx_tell.h       what is to be told of a transaction: events, and who waits for a job
+ *     tx_tell.c       what is to be told of a transaction: events, and who waits for a job
  *     door.h          the one way from state to state: every change of every job
  *     door.c          the one way from state to state: every change of every job
+ *     tx_order.h      the order of what starts: ready rows sort after what is claimed
+ *     tx_order.c      the order of what starts: ready rows sort after what is claimed
+ *     tx.h            what one transaction does: settle, store, promote, claim
+ *     tx.c            a transaction's life: open, reset, mark, undo, and what COMMIT makes true
  *     tx_settle.c     what becomes of a job: outcomes are written, jobs end
- *     tx_order.c      where a job stands: before which gate, in which lane, in what order
- *     tx_enqueue.c    names get ids, and new jobs their place
+ *     tx_enqueue.c    new jobs: what a caller gives becomes a row, and the row gets its place
  *     tx_claim.c      what fills the ring: promote, park, claim, and the claims row
+ *     alter.h         what callers change of a job: cancel, try again, delete
+ *     alter.c         what callers change of a job: cancel, try again, delete
  *     commit.h        one transaction for a group: who leads it, and what a failure takes along
  *     commit.c        one transaction for a group: who leads it, and what a failure takes along
  *     run.h           one run of one job, as its handler sees it
  *     run.c           one run of one job, as its handler sees it
- *     alter.h         what callers change of a job: cancel, try again, delete
- *     alter.c         what callers change of a job: cancel, try again, delete
  *     recover.h       what the owner before left claimed goes back
  *     recover.c       what the owner before left claimed goes back
  *     pool.h          workers: take, run, hand in
@@ -8703,7 +8712,7 @@ static int jobq__audit_put_claims(struct jobq__audit *audit, jobq__store *db, in
 
 /* ---- The columns of a row ---- */
 
-/* As one lane predicate says it (tx_order.c), as far as it can be told without the clock and the
+/* As one lane predicate says it (tx_place.c), as far as it can be told without the clock and the
  * handlers: scheduled, with the suspects, in its queue, or before the gate of its kind. */
 #define JOBQ__PLACED \
     "(j.lane = 0 OR (j.lane = 1 AND j.crashes > 0) OR (j.lane > 1 AND j.lane = j.queue" \
@@ -9436,7 +9445,7 @@ JOBQ__INTERNAL bool jobq__audit_line(struct jobq__audit *audit, bool repair, cha
  *
  * Invariants: held is the number of jobs claimed that have passed it, as the transaction under way
  * leaves it (tx_check counts); never below 0. It may be above the capacity, when that was lowered.
- * Which gates a job has to pass is said in one place only: jobq__tx_due_lane (tx_order.c).
+ * Which gates a job has to pass is said in one place only: jobq__tx_due_lane (tx_place.c).
  *
  * All but shut is guarded by the baton. */
 
@@ -9834,7 +9843,7 @@ struct jobq__lane {
     int64_t id;
     const char *text;
     struct jobq__gate gate;     /* its own: who waits for it waits here */
-    bool unordered;             /* I2 of tx.h does not bind it: one at a time, as they are found */
+    bool unordered;             /* I2 (tx_order.h) does not bind it: one at a time, as found */
     struct jobq__link ready;    /* in core's list while ready rows may stand in the table */
     struct jobq__link ring;     /* its claimed jobs, in order; guarded by pool.mu */
     struct jobq__link turn;     /* in the ring's list of lanes; guarded by pool.mu */
@@ -10637,6 +10646,7 @@ JOBQ__INTERNAL void jobq__core_leave_job(jobq *q) {
  *   an idle worker          its own          wake_workers: for jobs that a commit has claimed or
  *                                            that go back into the ring; wake_claimer: to claim
  *                                            more; wake_for_baton: to commit what nobody has
+ *   a handler that sleeps   its worker's      wake_run: its time is over; wake_stop: it is to stop
  *   the scheduler           a tick of two    wake_scheduler: something is for it, or has changed
  *   start, stop, advance    rest.quiet       wake_quiet: the pool may have come to rest, or to the
  *                                            end of a start or a stop
@@ -10645,7 +10655,7 @@ JOBQ__INTERNAL void jobq__core_leave_job(jobq *q) {
  *                                            is over (scheduler.c); wake_waiters: it is in vain
  *   a loop of step mode     it is told       wake_loop: on_wake
  *
- * A handler that sleeps is awakened by run.c, and who waits for the baton by baton.c.
+ * Who waits for the baton is awakened by baton.c.
  *
  * No wake is lost, because what is waited for changes with pool.mu held, as does who idles: a
  * worker that goes to sleep has seen, under the lock, that there is nothing; and who makes
@@ -10671,6 +10681,12 @@ JOBQ__INTERNAL void jobq__wake_claimer(jobq *q);
 /* The baton lies free: the scheduler may have wanted it, and outcomes wait for it that a worker
  * could not commit before it fell asleep. */
 JOBQ__INTERNAL void jobq__wake_for_baton(jobq *q);
+
+/* With pool.mu held: ends a jobq_run_sleep. The run counts as awake at once, so that nobody takes
+ * the pool to be at rest before its thread has noticed. */
+JOBQ__INTERNAL void jobq__wake_run(struct jobq_run *run);
+/* With pool.mu held: raises the stop flag of a run and wakes it if it sleeps. */
+JOBQ__INTERNAL void jobq__wake_stop(struct jobq_run *run, int32_t why);
 
 /* Wakes the scheduler thread, or makes it look again before it sleeps. */
 JOBQ__INTERNAL void jobq__wake_scheduler(jobq *q);
@@ -10752,6 +10768,22 @@ JOBQ__INTERNAL void jobq__wake_for_baton(jobq *q) {
         jobq__wake_workers(q, 1, NULL);
     jobq__wake_quiet(q);
     jobq__os_unlock(&pool->mu);
+}
+
+/* ---- Handlers that sleep ---- */
+
+JOBQ__INTERNAL void jobq__wake_run(struct jobq_run *run) {
+    jobq__assert(jobq__os_held(&run->q->pool.mu));
+    if (!run->sleeping) return;
+    run->sleeping = false;
+    run->q->pool.crew.sleeping--;
+    jobq__os_signal(&run->worker->cond);
+}
+
+JOBQ__INTERNAL void jobq__wake_stop(struct jobq_run *run, int32_t why) {
+    jobq__assert(jobq__os_held(&run->q->pool.mu));
+    jobq__os_or(&run->stop, why);
+    jobq__wake_run(run);
 }
 
 /* ---- The scheduler ---- */
@@ -12238,7 +12270,7 @@ JOBQ__INTERNAL bool jobq__log_mind(jobq *q) {
  * The ring holds what is claimed and not started. Within a lane it is kept in (priority, run_at,
  * id) order; across lanes it is served round robin. The transaction that fills it keeps the
  * invariant that makes the order of the table and of the ring one: every ready row of a lane that
- * stands in the table sorts after every job of that lane in the ring (tx_order.c). All under
+ * stands in the table sorts after every job of that lane in the ring (tx_order.h). All under
  * pool.mu. */
 
 JOBQ__INTERNAL void jobq__ring_init(struct jobq__ring *ring);
@@ -12372,7 +12404,7 @@ JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
  * where it is the pool's.
  *
  *   stated in   invariant                                        asserted by
- *   tx.h        I1: claimed is what the claims row names         check_claims, from the file
+ *   tx_order.h  I1: claimed is what the claims row names         check_claims, from the file
  *               I1: and these rows are CLAIMED, no others        store_claims_have and the fences,
  *                                                                always, where a row is read
  *               I2: the table sorts after the ring               check_order, from the file
@@ -12623,193 +12655,61 @@ JOBQ__INTERNAL void jobq__check_commit(struct jobq__tx *tx) {
 #endif
 }
 
-/*==== tx.h ====*/
-/* tx.h - what one transaction does: settle, store, promote, claim. */
+/*==== tx_entry.h ====*/
+/* tx_entry.h - a claimed job in memory, and the places it holds. */
 #ifdef JOBQ_LINES
-#line 1 "amalgamation/tx.h"
+#line 1 "amalgamation/tx_entry.h"
 #endif
-#ifndef JOBQ__TX_H
-#define JOBQ__TX_H
+#ifndef JOBQ__TX_ENTRY_H
+#define JOBQ__TX_ENTRY_H
 
-/* #include "disk.h" */
 /* #include "ring.h" */
-/* #include "turn.h" */
 
 /* Design note.
  *
- * A transaction goes through these in order; commit.c owns the control flow around them.
+ * An entry is a claimed job: its row, its payload, its kind and the line that it was claimed from.
+ * It is made by the transaction that claims the job, belongs to one list at a time by link (of that
+ * transaction, the ring, a worker, the outcomes), and is recycled when the claim is over. Entries
+ * are made and recycled with the baton held, so that the hot path does not allocate.
  *
- *   tx_open     takes the outcomes that were handed in, and resets
- *   tx_reset    before each further attempt: nothing is claimed, nothing taken, counters are zero
- *   tx_settle   writes the outcomes
- *   (requests)  tx_resolve, tx_add, door_pass, door_flush ... on behalf of callers
- *   tx_fill     promotes what is due, claims for the ring, rewrites the claims row
- *   COMMIT
- *   tx_applied  only now do caches, counters and ring change, and workers hear of it
- *   tx_failed   or: nothing has happened, the outcomes go back
+ *   held   from the claim (tx_hold) until it is settled, given back or dropped (tx_gone): one place
+ *          of each gate that the job has passed
+ *   gone   the transaction under way has ended the claim; COMMIT makes it true, an undo takes it
+ *          back
  *
- * Invariants, with the baton held:
- *   I1  claimed holds exactly the entries whose rows are CLAIMED in the last committed state, and
- *       the claims row names exactly these.
- *   I2  a ready row of a lane that stands in the table sorts after every job of that lane that is
- *       in the ring. Who makes a row ready calls tx_ready, which keeps this: in order it needs
- *       nothing; out of order it claims the row at once, or, when too much is claimed already or
- *       this is a job's transaction, gives back what sorts after it.
- *   I3  a lane with ready rows in the table is in q->ready, unless look_lanes is set. (The reverse
- *       need not hold.) */
+ * Calls gates, registry and store, nothing of the transaction above it. */
 
 #define JOBQ__LINKED(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, link)
 #define JOBQ__CLAIMED_ENTRY(pointer) JOBQ__CONTAINER(pointer, struct jobq__entry, claimed)
-
-/* Where a request began, so that it can be undone alone. */
-struct jobq__tx_mark {
-    struct jobq__link *taken, *dropped;
-    int64_t serial;
-    size_t changes, new_names;
-    int room, over;
-    int64_t bytes, last_id, next_due_ms, prune_at_ms;
-    jobq_stats add;
-};
-
-/* ---- A transaction's life (tx.c) ---- */
-
-JOBQ__INTERNAL void jobq__tx_init(jobq *q);
-JOBQ__INTERNAL void jobq__tx_fini(jobq *q);
-
-/* What one is for: of a group of requests, with or without the outcomes; or it is a job's, or gives
- * back what the owner before had claimed. */
-enum jobq__tx_kind { JOBQ__TX_REQUESTS, JOBQ__TX_OUTCOMES, JOBQ__TX_OF_JOB, JOBQ__TX_RECOVERY };
-
-JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, jobq__store *db,
-                                  enum jobq__tx_kind kind);
-JOBQ__INTERNAL void jobq__tx_reset(struct jobq__tx *tx);
-/* The disk has room again, within a transaction: what is stored from now on is stored in order. */
-JOBQ__INTERNAL void jobq__tx_roomy(struct jobq__tx *tx);
-JOBQ__INTERNAL int jobq__tx_settle(struct jobq__tx *tx);
-JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx);
-/* Rewrites the claims row from what is claimed. */
-JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx);
-JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wakes);
-JOBQ__INTERNAL void jobq__tx_failed(struct jobq__tx *tx);
-
-JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mark);
-JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mark *mark);
-
-/* ---- Names and new jobs (tx_enqueue.c) ---- */
-
-/* The id of a kind's or a queue's name, adding it to the table if need be; then the registry hears
- * of it after COMMIT. Fills err for BAD_NAME, and for FULL when there are too many. */
-JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, int what, const char *text,
-                                    int32_t *id, jobq_error *err);
-/* Adds a new job: row has kind, queue, priority, run_at_ms, side and payload; the rest, and the
- * id, is set here. The payload must stay until door_flush. */
-JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row);
-
-/* ---- Places (tx_order.c) ---- */
-
-/* The lane for a job of this kind, queue, time and number of crashes. */
-JOBQ__INTERNAL int32_t jobq__tx_lane(struct jobq__tx *tx, const struct jobq__row *row);
-/* The same if its time has come, whatever the wall shows: before the first gate that it may not
- * pass, or ready in its line. */
-JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row);
-/* A row has just become ready in its lane; keeps I2 and I3. */
-JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, const struct jobq__row *row);
-/* Rows may stand ready in that line, wherever in it; keeps I3. */
-JOBQ__INTERNAL void jobq__tx_fills(struct jobq__tx *tx, int64_t lane);
-/* A row now waits in lane 0 until at_ms. */
-JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, int64_t at_ms);
-/* The entry of a claimed job, or NULL; if it has not started it is out of the ring from now on. */
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken);
-/* A taken entry's row waits in its lane again, as if it had never been claimed. */
-JOBQ__INTERNAL int jobq__tx_unclaim(struct jobq__tx *tx, struct jobq__entry *entry);
-/* Gives back everything in the ring. */
-JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx);
-
-/* Ends a job that nobody runs: one that waits, or is claimed by a process that is no more. */
-JOBQ__INTERNAL int jobq__tx_end(struct jobq__tx *tx, const struct jobq__row *row, int state,
-                                const char *text, jobq_outcome outcome);
-/* Frees what the handler said, if anything. */
-JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry);
-/* Notes what is to be told of the row after COMMIT; the names are filled in then. key and text, of
- * a failure, may be NULL; text has to stay until the transaction ends. */
-JOBQ__INTERNAL int jobq__tx_change(struct jobq__tx *tx, jobq_event *event,
-                                   const struct jobq__row *row, const char *key, const char *text);
-/* The row's key, if there is one and an event will tell it: key has JOBQ_KEY_MAX + 1 bytes. */
-JOBQ__INTERNAL int jobq__tx_key(struct jobq__tx *tx, const struct jobq__row *row, char *key);
-/* What the events of the jobs that this transaction claims will tell. */
-JOBQ__INTERNAL int jobq__tx_know_claimed(struct jobq__tx *tx);
-/* Moves a slice of rows that were parked for want of a handler; *more: there may be others. */
-JOBQ__INTERNAL int jobq__tx_unpark(struct jobq__tx *tx, int32_t kind, bool *more);
-/* Whenever a job's transaction goes on after its handler: it may have rolled back to a savepoint of
- * its own, and with it names that this transaction had added. Those are forgotten, before a row
- * gets a number that by now is another name's. */
-JOBQ__INTERNAL int jobq__tx_check_names(struct jobq__tx *tx);
-/* The same before its COMMIT, also for jobs that were given back to the table: those are given back
- * again. */
-JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx);
-/* After one that a handler may have committed by itself: entries that were given back in it, and
- * are not claimed in the file any more, go. */
-JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx);
-
-/* After a commit of a debug build, with the baton held: what of I1 and of the ring can be seen
- * without asking the file is asserted. I2 is where rows become ready (tx_ready). */
-JOBQ__INTERNAL void jobq__tx_check(jobq *q);
-
-/* ---- Between the files ---- */
 
 /* An entry for row, with a copy of its payload, which is read if it stands apart. */
 JOBQ__INTERNAL int jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
                                   struct jobq__kind *kind, struct jobq__lane *lane,
                                   struct jobq__entry **made);
 JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry);
+JOBQ__INTERNAL void jobq__tx_recycle_all(jobq *q, struct jobq__link *list);
+/* Frees what the handler said, if anything. */
+JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry);
 /* What the handler said of a failure, or NULL. */
 JOBQ__INTERNAL const char *jobq__tx_text(const struct jobq__entry *entry);
 /* Remembers the last job, in order, that this transaction claims of a lane. */
 JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry);
-JOBQ__INTERNAL bool jobq__tx_handled(const struct jobq__tx *tx, int64_t kind);
-/* A row that cannot be found, or changed, where it was seen: the file is damaged. */
-JOBQ__INTERNAL int jobq__tx_stray(struct jobq__tx *tx, int64_t id);
-/* Adds a name to the table and to those that the registry hears of after COMMIT; *id 0: with a new
- * id. */
-JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, int what, const char *text,
-                                     int64_t *id);
-/* The name of that id is known to the registry, or will be after COMMIT. */
-JOBQ__INTERNAL int jobq__tx_know(struct jobq__tx *tx, int64_t id);
-/* Its text, or NULL if it is not known. */
-JOBQ__INTERNAL const char *jobq__tx_name_text(const struct jobq__tx *tx, int64_t id);
-/* NULL if the lane's name is not known here. */
-JOBQ__INTERNAL struct jobq__lane *jobq__tx_line(const struct jobq__tx *tx, int64_t lane);
-/* True if row sorts before a job of its line that is claimed already and has not started. */
-JOBQ__INTERNAL bool jobq__tx_before_tail(struct jobq__tx *tx, struct jobq__lane *lane,
-                                         const struct jobq__row *row);
 /* A claimed job holds a place of each gate that it has passed, until it lets go of them. */
 JOBQ__INTERNAL void jobq__tx_hold(struct jobq__entry *entry);
 JOBQ__INTERNAL void jobq__tx_let(struct jobq__entry *entry);
 /* The transaction under way has settled the entry or taken it out; or not, after all. */
 JOBQ__INTERNAL void jobq__tx_gone(struct jobq__entry *entry, bool gone);
-/* Counts an entry among those that this transaction claims. */
-JOBQ__INTERNAL void jobq__tx_claimed(struct jobq__tx *tx, struct jobq__entry *entry);
-/* A job that this very transaction has claimed is not to be run after all. */
-JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry);
-/* Out of the ring, with pool.mu held. */
-JOBQ__INTERNAL void jobq__tx_take_out(struct jobq__tx *tx, struct jobq__entry *entry);
-/* Claims one row that is ready, in or out of turn. */
-JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *lane, int64_t id);
-/* True if what came of that was no memory for an entry, and the job can as well wait in the table.
- * SQLite's want of memory may have rolled all of the transaction back. */
-JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc);
 
 #endif
 
-/*==== tx.c ====*/
-/* tx.c - a transaction's life: open, reset, mark, undo, and what COMMIT makes true. */
+/*==== tx_entry.c ====*/
+/* tx_entry.c - a claimed job in memory, and the places it holds. */
 #ifdef JOBQ_LINES
-#line 1 "amalgamation/tx.c"
+#line 1 "amalgamation/tx_entry.c"
 #endif
-/* #include "tx.h" */
-/* #include "check.h" */
+/* #include "tx_entry.h" */
 
-/* ---- Entries: recycled under the baton, so the hot path does not allocate ---- */
+/* ---- Made, and used again ---- */
 
 static const uint64_t jobq__tx_nothing; /* a payload of no bytes, aligned as any, with its zero */
 
@@ -12884,20 +12784,1133 @@ JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry) {
     jobq__list_insert(q->spare.next, &entry->link);
 }
 
-static void jobq__tx_recycle_all(jobq *q, struct jobq__link *list) {
+JOBQ__INTERNAL void jobq__tx_recycle_all(jobq *q, struct jobq__link *list) {
     while (!jobq__list_empty(list)) jobq__tx_recycle(q, JOBQ__LINKED(list->next));
 }
 
-/* ---- Life of a transaction ---- */
+/* ---- Places ---- */
 
+JOBQ__INTERNAL void jobq__tx_hold(struct jobq__entry *entry) {
+    jobq__gate_enter(&entry->kind->gate);
+    jobq__gate_enter(&entry->lane->gate);
+}
+
+JOBQ__INTERNAL void jobq__tx_let(struct jobq__entry *entry) {
+    jobq__gate_leave(&entry->kind->gate);
+    jobq__gate_leave(&entry->lane->gate);
+}
+
+JOBQ__INTERNAL void jobq__tx_gone(struct jobq__entry *entry, bool gone) {
+    if (entry->gone == gone) return;
+    entry->gone = gone;
+    if (gone) jobq__tx_let(entry);
+    else jobq__tx_hold(entry);
+}
+
+/* Remembers the last job, in order, that this transaction claims of a lane. */
+JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry) {
+    struct jobq__lane *lane = entry->lane;
+    if (!lane->last_claimed || jobq__ring_compare(lane->last_claimed, &entry->row) < 0)
+        lane->last_claimed = &entry->row;
+}
+
+/*==== tx_place.h ====*/
+/* tx_place.h - where a job waits: before which gate, in which lane. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_place.h"
+#endif
+#ifndef JOBQ__TX_PLACE_H
+#define JOBQ__TX_PLACE_H
+
+/* #include "tx_entry.h" */
+
+/* Design note.
+ *
+ * jobq__tx_due_lane is the one predicate for what may start: where a row waits whose time has come.
+ * That is before the first gate of a fixed order that it may not pass (-kind: no handler), or ready
+ * in a line: that of the suspects, if it crashed before, else its queue's. The gate of a line never
+ * moves a row: who waits for it waits in the line, and a claim takes as many as there is room for
+ * (tx_claim.c).
+ *
+ * Questions and small notes only: no row is written here. With the baton held. */
+
+/* The lane for a job of this kind, queue, time and number of crashes. */
+JOBQ__INTERNAL int32_t jobq__tx_lane(struct jobq__tx *tx, const struct jobq__row *row);
+/* The same if its time has come, whatever the wall shows: before the first gate that it may not
+ * pass, or ready in its line. */
+JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row);
+JOBQ__INTERNAL bool jobq__tx_handled(const struct jobq__tx *tx, int64_t kind);
+/* NULL if the lane's name is not known here. */
+JOBQ__INTERNAL struct jobq__lane *jobq__tx_line(const struct jobq__tx *tx, int64_t lane);
+/* Rows may stand ready in that line, wherever in it; keeps I3. */
+JOBQ__INTERNAL void jobq__tx_fills(struct jobq__tx *tx, int64_t lane);
+/* The same for a line; NULL: its name is not known here. */
+JOBQ__INTERNAL void jobq__tx_fill_line(struct jobq__tx *tx, struct jobq__lane *line);
+/* A row now waits in lane 0 until at_ms. */
+JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, int64_t at_ms);
+/* True if row sorts before a job of its line that is claimed already and has not started. */
+JOBQ__INTERNAL bool jobq__tx_before_tail(struct jobq__tx *tx, struct jobq__lane *lane,
+                                         const struct jobq__row *row);
+/* A row that cannot be found, or changed, where it was seen: the file is damaged. */
+JOBQ__INTERNAL int jobq__tx_stray(struct jobq__tx *tx, int64_t id);
+
+#endif
+
+/*==== tx_place.c ====*/
+/* tx_place.c - where a job waits: before which gate, in which lane. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_place.c"
+#endif
+/* #include "tx_place.h" */
+
+JOBQ__INTERNAL int jobq__tx_stray(struct jobq__tx *tx, int64_t id) {
+    return jobq__store_damaged(tx->db, JOBQ__DAMAGE_ROW, id);
+}
+
+JOBQ__INTERNAL bool jobq__tx_handled(const struct jobq__tx *tx, int64_t kind) {
+    const struct jobq__kind *known = jobq__registry_kind(&tx->q->names, kind);
+    return known && !jobq__gate_is_shut(&known->gate);
+}
+
+JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row) {
+    if (!tx->blind && !jobq__tx_handled(tx, row->kind)) return -row->kind;
+    return row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
+}
+
+JOBQ__INTERNAL int32_t jobq__tx_lane(struct jobq__tx *tx, const struct jobq__row *row) {
+    if (row->run_at_ms > tx->now_ms || row->run_at_ms == JOBQ_NEVER) return JOBQ__LANE_SCHEDULED;
+    return jobq__tx_due_lane(tx, row);
+}
+
+JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, int64_t at_ms) {
+    tx->next_due_ms = JOBQ__MIN(tx->next_due_ms, at_ms);
+}
+
+JOBQ__INTERNAL struct jobq__lane *jobq__tx_line(const struct jobq__tx *tx, int64_t lane) {
+    if (lane == JOBQ__LANE_SUSPECT) return tx->q->suspects;
+    return jobq__registry_lane(&tx->q->names, lane);
+}
+
+JOBQ__INTERNAL void jobq__tx_fill_line(struct jobq__tx *tx, struct jobq__lane *lane) {
+    if (!lane) tx->q->look_lanes = true; /* its name is not known here */
+    else if (jobq__list_empty(&lane->ready)) jobq__list_append(&tx->q->ready, &lane->ready);
+}
+
+JOBQ__INTERNAL void jobq__tx_fills(struct jobq__tx *tx, int64_t lane) {
+    if (lane > JOBQ__LANE_SCHEDULED) jobq__tx_fill_line(tx, jobq__tx_line(tx, lane));
+}
+
+JOBQ__INTERNAL bool jobq__tx_before_tail(struct jobq__tx *tx, struct jobq__lane *lane,
+                                         const struct jobq__row *row) {
+    jobq *q = tx->q;
+    struct jobq__entry *last;
+    bool before;
+    if (lane->last_claimed && jobq__ring_compare(row, lane->last_claimed) < 0) return true;
+    jobq__os_lock(&q->pool.mu);
+    last = jobq__ring_last(lane);
+    before = last && jobq__ring_compare(row, &last->row) < 0;
+    jobq__os_unlock(&q->pool.mu);
+    return before;
+}
+
+/*==== tx_names.h ====*/
+/* tx_names.h - names of kinds and queues: found, added, and known after COMMIT. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_names.h"
+#endif
+#ifndef JOBQ__TX_NAMES_H
+#define JOBQ__TX_NAMES_H
+
+/* #include "disk.h" */
+
+/* Design note.
+ *
+ * The registry knows committed names only. What a transaction adds stands in tx->new_names until
+ * COMMIT, when tx_applied gives it to the registry; an undo forgets it. A name whose row was lost
+ * gets it again here (tx_know), with the number that the jobs' rows have. With the baton held. */
+
+/* The id of a kind's or a queue's name, adding it to the table if need be; then the registry hears
+ * of it after COMMIT. Fills err for BAD_NAME, and for FULL when there are too many. */
+JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, int what, const char *text,
+                                    int32_t *id, jobq_error *err);
+/* The name of that id is known to the registry, or will be after COMMIT. */
+JOBQ__INTERNAL int jobq__tx_know(struct jobq__tx *tx, int64_t id);
+/* Its text, or NULL if it is not known. */
+JOBQ__INTERNAL const char *jobq__tx_name_text(const struct jobq__tx *tx, int64_t id);
+/* Adds a name to the table and to those that the registry hears of after COMMIT; *id 0: with a new
+ * id. */
+JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, int what, const char *text,
+                                     int64_t *id);
+/* Whenever a job's transaction goes on after its handler: it may have rolled back to a savepoint of
+ * its own, and with it names that this transaction had added. Those are forgotten, before a row
+ * gets a number that by now is another name's. */
+JOBQ__INTERNAL int jobq__tx_check_names(struct jobq__tx *tx);
+
+#endif
+
+/*==== tx_names.c ====*/
+/* tx_names.c - names of kinds and queues: found, added, and known after COMMIT. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_names.c"
+#endif
+/* #include "tx_names.h" */
+
+JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, int what, const char *text,
+                                     int64_t *id) {
+    int rc;
+    if (tx->new_count == tx->new_capacity) {
+        size_t capacity = tx->new_capacity ? tx->new_capacity * 2 : 4;
+        void *names = jobq__mem_resize(tx->new_names, capacity, sizeof *tx->new_names);
+        if (!names) return JOBQ_NO_MEMORY;
+        tx->new_names = names;
+        tx->new_capacity = capacity;
+    }
+    rc = *id ? jobq__store_name_put(tx->db, *id, what, text)
+             : jobq__store_name_add(tx->db, &what, text, id);
+    if (rc != JOBQ_OK) return rc;
+    tx->new_names[tx->new_count].what = what;
+    tx->new_names[tx->new_count].id = *id;
+    jobq__err_copy_text(tx->new_names[tx->new_count++].text, JOBQ_NAME_MAX + 1, text);
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL const char *jobq__tx_name_text(const struct jobq__tx *tx, int64_t id) {
+    const jobq *q = tx->q;
+    const struct jobq__name *name = jobq__registry_by_id(&q->names, id);
+    size_t i;
+    if (name) return name->text;
+    for (i = 0; i < tx->new_count; i++)
+        if (tx->new_names[i].id == id) return tx->new_names[i].text;
+    return NULL;
+}
+
+JOBQ__INTERNAL int jobq__tx_know(struct jobq__tx *tx, int64_t id) {
+    jobq *q = tx->q;
+    char text[JOBQ_NAME_MAX + 1];
+    bool lost;
+    int what, rc;
+    if (jobq__tx_name_text(tx, id)) return JOBQ_OK;
+    rc = jobq__store_name_text(tx->db, id, &what, text, &lost);
+    if (rc != JOBQ_OK) return rc;
+    if (lost) return jobq__tx_new_name(tx, what, text, &id);
+    return jobq__registry_add(&q->names, id, what, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
+}
+
+static int jobq__tx_refuse_name(struct jobq__tx *tx, const char *text, int rc, jobq_error *err) {
+    jobq *q = tx->q;
+    if (rc == JOBQ_BAD_NAME)
+        jobq__err_set(err, rc, "the name %s is not UTF-8; this file keeps its texts as UTF-16, and"
+                      " other bytes would come back", text);
+    else if (rc == JOBQ_FULL && !jobq__store_said(tx->db, rc))
+        jobq__err_set(err, rc, "%.200s holds %d names of kinds and queues already, and has"
+                      " no room for %.64s; use those again, or another file", q->files.path,
+                      JOBQ_NAMES_MAX, text);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, int what, const char *text,
+                                    int32_t *id, jobq_error *err) {
+    jobq *q = tx->q;
+    struct jobq__name *name = jobq__registry_by_text(&q->names, what, text);
+    int64_t found;
+    int as = what, rc;
+    size_t i;
+    *id = name ? (int32_t)name->id : 0;
+    if (name) return JOBQ_OK;
+    for (i = 0; i < tx->new_count; i++) {
+        const struct jobq__new_name *new_name = &tx->new_names[i];
+        if (new_name->what != what && new_name->what != JOBQ__NAME_ANY) continue;
+        if (strcmp(new_name->text, text) == 0) {
+            *id = (int32_t)new_name->id;
+            return JOBQ_OK;
+        }
+    }
+    rc = jobq__store_name_find(tx->db, &as, text, &found);
+    if (rc != JOBQ_OK) return jobq__tx_refuse_name(tx, text, rc, err);
+    if (found) name = jobq__registry_add(&q->names, found, as, text);
+    else rc = jobq__tx_new_name(tx, what, text, &found);
+    if (name && strcmp(name->text, text) != 0)
+        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_NAME, found);
+    *id = (int32_t)found;
+    return jobq__tx_refuse_name(tx, text, rc, err);
+}
+
+JOBQ__INTERNAL int jobq__tx_check_names(struct jobq__tx *tx) {
+    size_t i, kept = 0;
+    for (i = 0; i < tx->new_count; i++) {
+        int64_t id;
+        int what = tx->new_names[i].what;
+        int rc = jobq__store_name_find(tx->db, &what, tx->new_names[i].text, &id);
+        if (rc != JOBQ_OK) return rc;
+        if (id == tx->new_names[i].id) tx->new_names[kept++] = tx->new_names[i];
+    }
+    tx->new_count = kept;
+    return JOBQ_OK;
+}
+
+/*==== tx_tell.h ====*/
+/* tx_tell.h - what is to be told of a transaction: events, and who waits for a job. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_tell.h"
+#endif
+#ifndef JOBQ__TX_TELL_H
+#define JOBQ__TX_TELL_H
+
+/* #include "tx_entry.h" */
+/* #include "tx_names.h" */
+
+/* Design note.
+ *
+ * A change is noted when its row is written (tx_change), with what its event will say, and becomes
+ * an event after COMMIT (tx_emit), before the ring is filled: a worker tells of a start as soon as
+ * it finds the job there. Who waits for a job hears after its event was told (waiter.serial). An
+ * undo drops the changes noted since (tx_drop_changes). With the baton held. */
+
+/* The row's key, if there is one and an event will tell it: key has JOBQ_KEY_MAX + 1 bytes. */
+JOBQ__INTERNAL int jobq__tx_key(struct jobq__tx *tx, const struct jobq__row *row, char *key);
+/* Notes what is to be told of the row after COMMIT; the names are filled in then. key and text, of
+ * a failure, may be NULL; text has to stay until the transaction ends. */
+JOBQ__INTERNAL int jobq__tx_change(struct jobq__tx *tx, jobq_event *event,
+                                   const struct jobq__row *row, const char *key, const char *text);
 /* Forgets the changes from there on. */
-static void jobq__tx_drop_changes(struct jobq__tx *tx, size_t from) {
+JOBQ__INTERNAL void jobq__tx_drop_changes(struct jobq__tx *tx, size_t from);
+/* What the events of the jobs that this transaction claims will tell. */
+JOBQ__INTERNAL int jobq__tx_know_claimed(struct jobq__tx *tx);
+/* After COMMIT: makes events of the changes. */
+JOBQ__INTERNAL void jobq__tx_emit(struct jobq__tx *tx);
+/* Then: lets go who waits for a job that has ended. With pool.mu held. */
+JOBQ__INTERNAL void jobq__tx_tell_waiters(struct jobq__tx *tx);
+
+#endif
+
+/*==== tx_tell.c ====*/
+/* tx_tell.c - what is to be told of a transaction: events, and who waits for a job. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_tell.c"
+#endif
+/* #include "tx_tell.h" */
+
+/* ---- Noted ---- */
+
+JOBQ__INTERNAL int jobq__tx_key(struct jobq__tx *tx, const struct jobq__row *row, char *key) {
+    jobq *q = tx->q;
+    key[0] = 0;
+    if (!q->events.call || !(row->side & JOBQ__SIDE_KEY)) return JOBQ_OK;
+    return jobq__store_key_text(tx->db, row->id, key);
+}
+
+JOBQ__INTERNAL int jobq__tx_change(struct jobq__tx *tx, jobq_event *event,
+                                   const struct jobq__row *row, const char *key, const char *text) {
+    jobq *q = tx->q;
+    struct jobq__change *change;
+    /* Nobody may have asked for the names since the queue was opened. */
+    int rc = q->events.call ? jobq__tx_know(tx, row->kind) : JOBQ_OK;
+    if (rc == JOBQ_OK && q->events.call) rc = jobq__tx_know(tx, row->queue);
+    if (rc != JOBQ_OK) return rc;
+    if (tx->changes_count == tx->changes_capacity) {
+        size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2
+                                                : JOBQ__CHANGES_FIRST;
+        struct jobq__change *changes = jobq__mem_resize(tx->changes, capacity, sizeof *changes);
+        if (!changes) return JOBQ_NO_MEMORY;
+        tx->changes = changes;
+        tx->changes_capacity = capacity;
+    }
+    change = &tx->changes[tx->changes_count++];
+    event->key = q->events.call ? key : NULL;
+    event->message = q->events.call ? text : NULL;
+    jobq__event_make(&change->told, event);
+    change->kind = row->kind;
+    change->queue = row->queue;
+    change->serial = 0;
+    change->text = text;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL void jobq__tx_drop_changes(struct jobq__tx *tx, size_t from) {
     while (tx->changes_count > from) jobq__event_drop(&tx->changes[--tx->changes_count].told);
     if (tx->changes_count || tx->changes_capacity <= JOBQ__EVENTS_KEEP) return;
     jobq__mem_free(tx->changes);
     tx->changes = NULL;
     tx->changes_capacity = 0;
 }
+
+static int jobq__tx_know_entry(struct jobq__tx *tx, struct jobq__entry *entry) {
+    jobq *q = tx->q;
+    char key[JOBQ_KEY_MAX + 1];
+    int rc = jobq__tx_know(tx, entry->row.queue);
+    if (rc == JOBQ_OK) rc = jobq__tx_key(tx, &entry->row, key);
+    if (rc != JOBQ_OK) return rc;
+    entry->queue = jobq__registry_by_id(&q->names, entry->row.queue);
+    if (key[0]) entry->key = jobq__mem_copy(key, strlen(key));
+    return JOBQ_OK;
+}
+
+/* The thread that starts a run tells of it without asking the database. */
+JOBQ__INTERNAL int jobq__tx_know_claimed(struct jobq__tx *tx) {
+    jobq *q = tx->q;
+    struct jobq__link *link;
+    int rc = JOBQ_OK;
+    if (!q->events.call) return rc;
+    for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_know_entry(tx, JOBQ__LINKED(link));
+    return rc;
+}
+
+/* ---- Told, after COMMIT ---- */
+
+JOBQ__INTERNAL void jobq__tx_emit(struct jobq__tx *tx) {
+    jobq *q = tx->q;
+    size_t i;
+    for (i = 0; i < tx->changes_count; i++) {
+        struct jobq__change *change = &tx->changes[i];
+        const struct jobq__name *kind = jobq__registry_by_id(&q->names, change->kind);
+        const struct jobq__name *queue = jobq__registry_by_id(&q->names, change->queue);
+        change->told.event.kind = kind ? kind->text : "";
+        change->told.event.queue = queue ? queue->text : "";
+        change->serial = jobq__event_add(&q->events, &change->told, true);
+    }
+    jobq__event_commit(&q->events, false);
+}
+
+/* Tells those who wait for the job; when it has an event, that has to be told first. */
+static void jobq__tx_tell(jobq *q, int64_t id, int state, int attempt, const char *text,
+                          uint64_t serial) {
+    struct jobq__link *link;
+    if (!jobq__state_terminal(state)) return;
+    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
+        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
+        if (waiter->id != id || waiter->done || waiter->ended) continue;
+        waiter->done = !serial;
+        waiter->ended = true;
+        waiter->serial = serial;
+        waiter->info.id = id;
+        waiter->info.state = jobq__state_public(state, false);
+        waiter->info.attempt = attempt;
+        jobq__err_copy_text(waiter->info.error, sizeof waiter->info.error, text ? text : "");
+        jobq__os_signal(&waiter->cond);
+    }
+}
+
+JOBQ__INTERNAL void jobq__tx_tell_waiters(struct jobq__tx *tx) {
+    jobq *q = tx->q;
+    struct jobq__link *link;
+    size_t i;
+    if (jobq__list_empty(&q->pool.waiters)) return;
+    for (link = tx->settled.next; link != &tx->settled; link = link->next) {
+        const struct jobq__entry *entry = JOBQ__LINKED(link);
+        if (entry->verdict.outcome != JOBQ_OUTCOME_NONE && !q->events.call)
+            jobq__tx_tell(q, entry->row.id, entry->verdict.state, entry->row.attempt,
+                          jobq__tx_text(entry), 0);
+    }
+    for (i = 0; i < tx->changes_count; i++) {
+        const struct jobq__change *change = &tx->changes[i];
+        const jobq_event *event = &change->told.event;
+        int state = event->to == JOBQ_STATE_CANCELLED ? JOBQ__CANCELLED
+                  : event->to == JOBQ_STATE_FAILED ? JOBQ__FAILED
+                  : event->to == JOBQ_STATE_DONE ? JOBQ__DONE : JOBQ__WAITING;
+        jobq__tx_tell(q, event->id, state, event->attempt, change->text, change->serial);
+    }
+}
+
+/*==== door.h ====*/
+/* door.h - the one way from state to state: every change of every job goes through here. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/door.h"
+#endif
+#ifndef JOBQ__DOOR_H
+#define JOBQ__DOOR_H
+
+/* #include "disk.h" */
+/* #include "tx_place.h" */
+/* #include "tx_tell.h" */
+
+/* Design note.
+ *
+ * A job goes along an edge of state.c. Whoever wants that says how the row stands, what it
+ * shall become and who had it claimed; the door asserts the edge, writes the row behind a fence,
+ * and keeps what goes with it: the gates that the job leaves, its key, its side row, the time at
+ * which it is pruned, the counters, and its event. A feature that has to do something when jobs
+ * change does it here. Whether the row became ready it says (edge.ready); who has it wait sees to
+ * the order then (tx_order.c).
+ *
+ *   new -> WAITING, CLAIMED       jobq__door_new      tx_enqueue.c
+ *   WAITING -> CLAIMED            jobq__door_claim    tx_claim.c, tx_order.c
+ *   CLAIMED -> WAITING            jobq__door_pass     tx_order.c, for tx_settle.c (retry, snooze,
+ *                                                     reschedule, stop), recover.c, given back
+ *   CLAIMED -> an end, gone       jobq__door_pass     tx_settle.c, recover.c (a wish to cancel)
+ *   ... many plain ones           jobq__door_run      tx_settle.c
+ *   WAITING -> WAITING            jobq__door_pass     tx_order.c, for tx_claim.c (promoted, parked,
+ *                                                     let go)
+ *   WAITING -> an end             jobq__door_pass     tx_settle.c, for tx_claim.c (crashed) and
+ *                                                     alter.c (cancelled)
+ *   an end, WAITING -> WAITING    jobq__door_pass     tx_order.c, for alter.c (tried again)
+ *   any but running -> gone       jobq__door_pass     alter.c (deleted)
+ *   an end -> gone                jobq__store_prune   scheduler.c, disk.c: in slices, beside the
+ *                                                     door: nothing of the above is left then
+ *
+ * The fence: id, state and runs, as the caller has seen them. If it does not hold, somebody else
+ * has changed the row: of an outcome that is told (lost_outcomes), of anything else it is damage,
+ * for the row was read in this very transaction.
+ *
+ * Within a transaction, with the baton held. Nothing is remembered here. */
+
+/* What a row becomes that is there no more; no state of the file. */
+enum { JOBQ__GONE = JOBQ__NEW + 1 };
+
+struct jobq__edge {
+    const struct jobq__row *was;    /* as it stands: id, state and runs are the fence */
+    struct jobq__row now;           /* as it shall be; where it waits the door finds out */
+    struct jobq__entry *entry;      /* whose claim ends with this; NULL: it is not claimed here */
+    bool due;                       /* waits: its time has come, whatever the wall shows */
+    bool back;                      /* waits: where it was before it was claimed */
+    bool new_round;                 /* waits: what it has saved goes */
+    const char *text;               /* of a failure: stored beside the row, and told; or NULL */
+    const void *result;             /* of a job that is done; or NULL */
+    size_t result_size;
+    int64_t keep_ms;                /* ends: how long; JOBQ_NONE: it is gone at once */
+    bool tells;                     /* there is an event, */
+    jobq_outcome outcome;           /* which tells that, */
+    int attempt;                    /* that, */
+    int64_t wait_ms, run_ms;        /* and those */
+    bool ready;                     /* out: it is, where it stood or another */
+};
+
+/* One that leaves the row as it is, to be filled in by the caller. */
+JOBQ__INTERNAL void jobq__door_begin(struct jobq__edge *edge, const struct jobq__row *was,
+                                     int state);
+/* One that settles the entry as its verdict says; where and when, and for how long it is kept, is
+ * left to the caller. */
+JOBQ__INTERNAL void jobq__door_outcome(struct jobq__edge *edge, struct jobq__entry *entry);
+/* Takes it. Once that has failed the transaction is only good for being undone. */
+JOBQ__INTERNAL int jobq__door_pass(struct jobq__tx *tx, struct jobq__edge *edge);
+/* The same for jobs that are claimed here, whose ids follow one another, and of which nothing but
+ * the row has to change: by one statement. *all: the fence held for all of them; if not, nothing is
+ * known of any, and the transaction has to begin again. */
+JOBQ__INTERNAL int jobq__door_run(struct jobq__tx *tx, struct jobq__entry **entries, size_t count,
+                                  int64_t keep_ms, bool *all);
+/* A job is stored: the row has its state and its lane. It is written with its neighbours, at the
+ * latest by jobq__door_flush, and has to stay until then with its payload. */
+JOBQ__INTERNAL int jobq__door_new(struct jobq__tx *tx, const struct jobq__row *row);
+/* JOBQ__AGAIN: an id was taken already. */
+JOBQ__INTERNAL int jobq__door_flush(struct jobq__tx *tx);
+/* Rows that wait are claimed, from the first id to the last. */
+JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, int64_t first, int64_t last);
+
+#endif
+
+/*==== door.c ====*/
+/* door.c - the one way from state to state: every change of every job goes through here. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/door.c"
+#endif
+/* #include "door.h" */
+
+JOBQ__INTERNAL void jobq__door_begin(struct jobq__edge *edge, const struct jobq__row *was,
+                                     int state) {
+    memset(edge, 0, sizeof *edge);
+    edge->was = was;
+    edge->now = *was;
+    edge->now.state = state;
+    edge->attempt = was->attempt;
+}
+
+JOBQ__INTERNAL void jobq__door_outcome(struct jobq__edge *edge, struct jobq__entry *entry) {
+    const struct jobq__verdict *verdict = &entry->verdict;
+    const struct jobq__said *said = entry->said;
+    jobq__door_begin(edge, &entry->row, verdict->state);
+    edge->entry = entry;
+    edge->text = said ? said->text : NULL;
+    edge->result = said ? said->result : NULL;
+    edge->result_size = said ? said->result_size : 0;
+    edge->tells = true;
+    edge->outcome = verdict->outcome;
+    edge->wait_ms = entry->wait_ms;
+    edge->run_ms = entry->run_ms;
+}
+
+static bool jobq__door_legal(int from, int to) {
+    /* Whoever runs has to end first. */
+    if (to == JOBQ__GONE) return from != JOBQ__NEW;
+    return jobq__state_legal(from, to);
+}
+
+/* ---- What goes with an edge ---- */
+
+/* What a job has to say for itself is stored, unless every byte is needed. */
+static int jobq__door_extra(struct jobq__tx *tx, int64_t id, enum jobq__extra what,
+                            const void *data, size_t size) {
+    if (jobq__disk_saves_room(tx->q)) return JOBQ_OK;
+    tx->grows = jobq__add(tx->grows, (int64_t)size);
+    return jobq__store_extra(tx->db, id, what, data, size);
+}
+
+static int jobq__door_text(struct jobq__tx *tx, const struct jobq__edge *edge) {
+    if (!edge->text) return JOBQ_OK;
+    return jobq__door_extra(tx, edge->was->id, JOBQ__EXTRA_ERROR, edge->text, strlen(edge->text));
+}
+
+static int64_t jobq__door_prune_at(struct jobq__tx *tx, int64_t keep_ms) {
+    int64_t at_ms = jobq__add(tx->now_ms, keep_ms);
+    if (tx->q->options.keep_max != JOBQ_UNLIMITED)
+        tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__add(tx->now_ms, JOBQ__PRUNE_PAUSE_MS));
+    tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, at_ms);
+    return at_ms;
+}
+
+static void jobq__door_count(struct jobq__tx *tx, int to, jobq_outcome outcome) {
+    jobq_stats *add = &tx->add;
+    if (to == JOBQ__DONE) add->done++;
+    else if (to == JOBQ__FAILED) add->failed++;
+    else if (to == JOBQ__CANCELLED) add->cancelled++;
+    else if (outcome == JOBQ_RETRY) add->retried++;
+    else if (outcome == JOBQ_CRASHED) add->crashed++;
+}
+
+/* The row goes from where it stands: its id stays known (it may be a client's, above all that we
+ * know), and it may have been the next one due. */
+static void jobq__door_leave(struct jobq__tx *tx, const struct jobq__row *was, int to) {
+    tx->last_id = JOBQ__MAX(tx->last_id, was->id);
+    if (to != JOBQ__WAITING) tx->frees += (int64_t)was->size + JOBQ__ROW_BYTES;
+    if (was->state == JOBQ__WAITING && was->lane == JOBQ__LANE_SCHEDULED) tx->due_stale = true;
+    /* Of the highest row, too: the claims row remembers the id. */
+    if (was->state == JOBQ__CLAIMED || to == JOBQ__GONE) tx->claims_changed = true;
+}
+
+/* An entry's claim is over, whether the fence held or not. */
+static void jobq__door_release(struct jobq__tx *tx, struct jobq__entry *entry) {
+    if (!entry || entry->gone) return;
+    tx->claims_changed = true;
+    jobq__tx_gone(entry, true);
+}
+
+/* What is given back is not ours any more, if somebody else has taken the row away. */
+static int jobq__door_lost(struct jobq__tx *tx, const struct jobq__edge *edge) {
+    if (!edge->entry) return jobq__tx_stray(tx, edge->was->id);
+    if (edge->back) return JOBQ_OK;
+    edge->entry->verdict.outcome = JOBQ_OUTCOME_NONE;
+    tx->add.lost_outcomes++;
+    return JOBQ_OK;
+}
+
+static int jobq__door_tell(struct jobq__tx *tx, const struct jobq__edge *edge, const char *key) {
+    jobq_event event;
+    /* Who waits for a job that ran here hears of it by its entry. */
+    if (!edge->tells || (edge->entry && !tx->q->events.call)) return JOBQ_OK;
+    memset(&event, 0, sizeof event);
+    event.now_ms = tx->now_ms;
+    event.id = edge->was->id;
+    event.from = jobq__state_public(edge->was->state, true);
+    event.to = jobq__state_public(edge->now.state, false);
+    event.attempt = edge->attempt;
+    event.outcome = edge->outcome;
+    event.wait_ms = edge->wait_ms;
+    event.run_ms = edge->run_ms;
+    return jobq__tx_change(tx, &event, edge->was, key, edge->text);
+}
+
+/* ---- The three ends of an edge ---- */
+
+static int32_t jobq__door_lane(struct jobq__tx *tx, const struct jobq__edge *edge) {
+    if (edge->back || edge->due) return jobq__tx_due_lane(tx, &edge->now);
+    return jobq__tx_lane(tx, &edge->now);
+}
+
+/* It waits: in its lane, in order. */
+static int jobq__door_place(struct jobq__tx *tx, struct jobq__edge *edge, int *changed) {
+    struct jobq__row *now = &edge->now;
+    int rc;
+    now->lane = jobq__door_lane(tx, edge);
+    now->side = edge->text ? JOBQ__SIDE_EXTRA : 0;
+    rc = jobq__store_place(tx->db, now, edge->was->state, edge->was->runs, changed);
+    if (rc != JOBQ_OK || !*changed) return rc;
+    rc = jobq__door_text(tx, edge);
+    if (rc == JOBQ_OK && edge->new_round)
+        rc = jobq__store_unsave(tx->db, now->id, edge->was->side);
+    if (rc != JOBQ_OK) return rc;
+    if (edge->back) jobq__tx_fills(tx, now->lane);
+    else if (now->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(tx, now->run_at_ms);
+    else edge->ready = now->lane > JOBQ__LANE_SCHEDULED;
+    return rc;
+}
+
+/* It has ended and is kept for a time; its key is free. */
+static int jobq__door_keep(struct jobq__tx *tx, struct jobq__edge *edge, int *changed) {
+    const struct jobq__row *was = edge->was;
+    int side = edge->text || edge->result ? JOBQ__SIDE_EXTRA : 0;
+    int rc = jobq__store_finish(tx->db, was, edge->now.state, tx->now_ms,
+                                jobq__door_prune_at(tx, edge->keep_ms), side, changed);
+    if (rc != JOBQ_OK || !*changed) return rc;
+    rc = jobq__door_text(tx, edge);
+    if (rc == JOBQ_OK && edge->result)
+        rc = jobq__door_extra(tx, was->id, JOBQ__EXTRA_RESULT, edge->result, edge->result_size);
+    if (rc == JOBQ_OK) rc = jobq__store_key_free(tx->db, was->kind, was->id, was->side);
+    return rc;
+}
+
+/* It is gone, with all that stands beside it. */
+static int jobq__door_drop(struct jobq__tx *tx, const struct jobq__row *was, int *changed) {
+    int rc = jobq__store_drop(tx->db, was, changed);
+    if (rc == JOBQ_OK && *changed && was->side)
+        rc = jobq__store_drop_side(tx->db, was->kind, was->id, was->side);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__door_pass(struct jobq__tx *tx, struct jobq__edge *edge) {
+    const struct jobq__row *was = edge->was;
+    struct jobq__entry *entry = edge->entry;
+    char key[JOBQ_KEY_MAX + 1] = "";
+    int to = edge->now.state, changed = 0, rc = JOBQ_OK;
+    bool ends = jobq__state_terminal(to);
+    jobq__assert(jobq__door_legal(was->state, to));
+    jobq__assert(!entry || (was->state == JOBQ__CLAIMED && entry->row.id == was->id));
+    if (edge->tells && !entry) rc = jobq__tx_key(tx, was, key);
+    if (rc != JOBQ_OK) return rc;
+    if (to == JOBQ__WAITING) rc = jobq__door_place(tx, edge, &changed);
+    else if (ends && edge->keep_ms != JOBQ_NONE) rc = jobq__door_keep(tx, edge, &changed);
+    else rc = jobq__door_drop(tx, was, &changed);
+    if (rc != JOBQ_OK) return rc;
+    jobq__door_release(tx, entry);
+    if (changed != 1) return jobq__door_lost(tx, edge);
+    jobq__door_leave(tx, was, ends && edge->keep_ms == JOBQ_NONE ? JOBQ__GONE : to);
+    jobq__door_count(tx, to, edge->outcome);
+    return jobq__door_tell(tx, edge, entry ? entry->key : key);
+}
+
+/* ---- Many at a time ---- */
+
+JOBQ__INTERNAL int jobq__door_run(struct jobq__tx *tx, struct jobq__entry **entries, size_t count,
+                                  int64_t keep_ms, bool *all) {
+    const struct jobq__row *first = &entries[0]->row;
+    int64_t last = first->id + (int64_t)count - 1;
+    int state = entries[0]->verdict.state, changed, rc;
+    bool gone = keep_ms == JOBQ_NONE;
+    size_t i;
+    jobq__assert(jobq__door_legal(JOBQ__CLAIMED, state) && jobq__state_terminal(state));
+    if (gone) rc = jobq__store_drop_runs(tx->db, first->id, last, first->runs, &changed);
+    else rc = jobq__store_finish_runs(tx->db, first->id, last, first->runs, state, tx->now_ms,
+                                      jobq__door_prune_at(tx, keep_ms), &changed);
+    *all = rc == JOBQ_OK && changed == (int)count;
+    for (i = 0; i < count && rc == JOBQ_OK && *all; i++) {
+        struct jobq__entry *entry = entries[i];
+        struct jobq__edge edge;
+        jobq__door_release(tx, entry);
+        jobq__door_leave(tx, &entry->row, gone ? JOBQ__GONE : state);
+        jobq__door_count(tx, state, entry->verdict.outcome);
+        if (!tx->q->events.call) continue;
+        jobq__door_outcome(&edge, entry);
+        rc = jobq__door_tell(tx, &edge, entry->key);
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__door_flush(struct jobq__tx *tx) {
+    bool taken = false;
+    int rc = JOBQ_OK;
+    if (tx->rows_count)
+        rc = jobq__store_insert(tx->db, tx->rows, (size_t)tx->rows_count, &taken);
+    tx->rows_count = 0;
+    return taken ? JOBQ__AGAIN : rc;
+}
+
+JOBQ__INTERNAL int jobq__door_new(struct jobq__tx *tx, const struct jobq__row *row) {
+    jobq__assert(jobq__door_legal(JOBQ__NEW, row->state));
+    tx->rows[tx->rows_count++] = *row;
+    tx->add.enqueued++;
+    return tx->rows_count == JOBQ__INSERT_ROWS ? jobq__door_flush(tx) : JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, int64_t first, int64_t last) {
+    int changed, rc;
+    jobq__assert(jobq__door_legal(JOBQ__WAITING, JOBQ__CLAIMED));
+    rc = jobq__store_claim(tx->db, first, last, &changed);
+    if (rc == JOBQ_OK && changed != (int)(last - first + 1)) rc = jobq__tx_stray(tx, first);
+    return rc;
+}
+
+/*==== tx_order.h ====*/
+/* tx_order.h - the order of what starts: ready rows sort after what is claimed. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_order.h"
+#endif
+#ifndef JOBQ__TX_ORDER_H
+#define JOBQ__TX_ORDER_H
+
+/* #include "door.h" */
+/* #include "tx_place.h" */
+
+/* Design note.
+ *
+ *   I1  claimed holds exactly the entries whose rows are CLAIMED in the last committed state, and
+ *       the claims row names exactly these.
+ *   I2  a ready row of a lane that stands in the table sorts after every job of that lane that is
+ *       in the ring.
+ *   I3  a lane with ready rows in the table is in q->ready, unless look_lanes is set. (The reverse
+ *       need not hold.)
+ *
+ * Who takes a job to where it waits does so by tx_wait: the door says whether the row became ready,
+ * and then tx_ready keeps I2 and I3: in order it needs nothing; out of order it claims the row at
+ * once, or, when too much is claimed already or this is a job's transaction, gives back what sorts
+ * after it (tx_narrow). What is given back stands where it stood before its claim (tx_unclaim). */
+
+/* The door, for an edge to where the job waits; keeps I2 and I3 if it is ready there. */
+JOBQ__INTERNAL int jobq__tx_wait(struct jobq__tx *tx, struct jobq__edge *edge);
+/* A row has just become ready in its lane, whose name may not be known here (NULL); keeps I2 and
+ * I3. */
+JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, struct jobq__lane *lane,
+                                  const struct jobq__row *row);
+/* The entry of a claimed job, or NULL; if it has not started it is out of the ring from now on. */
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken);
+/* A taken entry's row waits in its lane again, as if it had never been claimed. */
+JOBQ__INTERNAL int jobq__tx_unclaim(struct jobq__tx *tx, struct jobq__entry *entry);
+/* Gives back everything in the ring. */
+JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx);
+/* Claims one row that is ready, in or out of turn. */
+JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *lane, int64_t id);
+/* True if what came of that was no memory for an entry, and the job can as well wait in the table.
+ * SQLite's want of memory may have rolled all of the transaction back. */
+JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc);
+/* Counts an entry among those that this transaction claims. */
+JOBQ__INTERNAL void jobq__tx_claimed(struct jobq__tx *tx, struct jobq__entry *entry);
+/* Out of the ring, with pool.mu held. */
+JOBQ__INTERNAL void jobq__tx_take_out(struct jobq__tx *tx, struct jobq__entry *entry);
+/* A job that this very transaction has claimed is not to be run after all. */
+JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry);
+/* The same before its COMMIT, also for jobs that were given back to the table: those are given back
+ * again. */
+JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx);
+/* After one that a handler may have committed by itself: entries that were given back in it, and
+ * are not claimed in the file any more, go. */
+JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx);
+
+#endif
+
+/*==== tx_order.c ====*/
+/* tx_order.c - the order of what starts: ready rows sort after what is claimed. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_order.c"
+#endif
+/* #include "tx_order.h" */
+
+JOBQ__INTERNAL void jobq__tx_claimed(struct jobq__tx *tx, struct jobq__entry *entry) {
+    entry->serial = ++tx->serial;
+    jobq__list_append(&tx->claimed, &entry->link);
+    jobq__tx_note_last(entry);
+    tx->claims_changed = true;
+    tx->room--;
+    tx->over--;
+    tx->bytes -= (int64_t)entry->row.size;
+    jobq__tx_hold(entry);
+}
+
+JOBQ__INTERNAL int jobq__tx_unclaim(struct jobq__tx *tx, struct jobq__entry *entry) {
+    struct jobq__edge edge;
+    jobq__door_begin(&edge, &entry->row, JOBQ__WAITING);
+    edge.entry = entry;
+    edge.back = true;
+    edge.now.runs--;
+    return jobq__door_pass(tx, &edge);
+}
+
+JOBQ__INTERNAL void jobq__tx_take_out(struct jobq__tx *tx, struct jobq__entry *entry) {
+    jobq *q = tx->q;
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    jobq__ring_remove(&q->pool.ring, entry);
+    jobq__list_append(&tx->taken, &entry->link);
+    jobq__tx_gone(entry, true);
+}
+
+/* A job that this very transaction has claimed is not to be run after all. */
+JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry) {
+    struct jobq__link *link;
+    jobq__list_remove(&entry->link);
+    jobq__list_append(&tx->dropped, &entry->link);
+    tx->room++;
+    tx->over++;
+    tx->bytes += (int64_t)entry->row.size;
+    jobq__tx_gone(entry, true);
+    entry->lane->last_claimed = NULL;
+    for (link = tx->claimed.next; link != &tx->claimed; link = link->next)
+        if (JOBQ__LINKED(link)->lane == entry->lane) jobq__tx_note_last(JOBQ__LINKED(link));
+}
+
+/* Keeps I2 when the ring may not grow: everything of the lane that sorts after row goes back to
+ * the table, and the next claim takes the lane in order again. */
+static int jobq__tx_narrow(struct jobq__tx *tx, struct jobq__lane *lane,
+                           const struct jobq__row *row) {
+    jobq *q = tx->q;
+    struct jobq__link *link, *next, *first = tx->taken.prev;
+    int rc = JOBQ_OK;
+    jobq__os_lock(&q->pool.mu);
+    for (link = lane->ring.prev; link != &lane->ring; link = next) {
+        next = link->prev;
+        if (jobq__ring_compare(row, &JOBQ__LINKED(link)->row) >= 0) break;
+        jobq__tx_take_out(tx, JOBQ__LINKED(link));
+        tx->room++;
+        tx->over++;
+    }
+    jobq__os_unlock(&q->pool.mu);
+    for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
+    for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        next = link->next;
+        if (entry->lane != lane || jobq__ring_compare(row, &entry->row) >= 0) continue;
+        rc = jobq__tx_unclaim(tx, entry);
+        jobq__tx_drop(tx, entry);
+    }
+    return rc;
+}
+
+/* Claims one row that is ready, in or out of turn. */
+JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *lane, int64_t id) {
+    jobq *q = tx->q;
+    jobq__walk *walk = jobq__store_by_id(tx->db, id);
+    struct jobq__entry *entry = NULL;
+    struct jobq__row row;
+    bool more = false;
+    int rc;
+    rc = jobq__store_next(tx->db, walk, &row, &more);
+    if (rc == JOBQ_OK && more)
+        rc = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane, &entry);
+    if (walk) jobq__store_end(walk);
+    if (rc != JOBQ_OK) return rc;
+    rc = more ? jobq__door_claim(tx, id, id) : jobq__tx_stray(tx, id);
+    if (rc != JOBQ_OK) {
+        if (entry) jobq__tx_recycle(q, entry);
+        return rc;
+    }
+    entry->row.runs++;
+    entry->row.state = JOBQ__CLAIMED;
+    jobq__tx_claimed(tx, entry);
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc) {
+    return rc == JOBQ_NO_MEMORY && jobq__store_in_transaction(tx->db);
+}
+
+/* I2 for a row that has just become ready, unless the ring is larger than what a full disk lets a
+ * transaction give back. */
+static bool jobq__tx_in_order(struct jobq__tx *tx, struct jobq__lane *lane,
+                              const struct jobq__row *row) {
+    jobq *q = tx->q;
+    if (lane->unordered || q->disk.level != JOBQ__DISK_ROOMY || jobq__os_load(&q->failed))
+        return true;
+    return !jobq__tx_before_tail(tx, lane, row);
+}
+
+JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, struct jobq__lane *lane,
+                                  const struct jobq__row *row) {
+    int rc;
+    tx->ready = true;
+    jobq__tx_fill_line(tx, lane);
+    if (!lane) return JOBQ_OK;
+    if (!tx->ordered || lane->unordered || !jobq__tx_before_tail(tx, lane, row)) {
+        jobq__assert(jobq__tx_in_order(tx, lane, row));
+        return JOBQ_OK;
+    }
+    if (tx->may_claim && tx->over > 0) {
+        rc = jobq__tx_claim_row(tx, lane, row->id);
+        if (!jobq__tx_can_wait(tx, rc)) return rc;
+    }
+    rc = jobq__tx_narrow(tx, lane, row);
+    jobq__assert(rc != JOBQ_OK || jobq__tx_in_order(tx, lane, row));
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__tx_wait(struct jobq__tx *tx, struct jobq__edge *edge) {
+    int rc;
+    jobq__assert(edge->now.state == JOBQ__WAITING);
+    rc = jobq__door_pass(tx, edge);
+    if (rc != JOBQ_OK || !edge->ready) return rc;
+    return jobq__tx_ready(tx, jobq__tx_line(tx, edge->now.lane), &edge->now);
+}
+
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken) {
+    jobq *q = tx->q;
+    struct jobq__link *link;
+    *taken = false;
+    for (link = q->claimed.next; link != &q->claimed; link = link->next) {
+        struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
+        if (entry->row.id != id || entry->gone) continue;
+        jobq__os_lock(&q->pool.mu);
+        if (entry->in_ring) {
+            jobq__tx_take_out(tx, entry);
+            tx->claims_changed = *taken = true;
+        }
+        jobq__os_unlock(&q->pool.mu);
+        return entry;
+    }
+    for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        if (entry->row.id != id) continue;
+        jobq__tx_drop(tx, entry);
+        *taken = true;
+        return entry;
+    }
+    return NULL;
+}
+
+JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx) {
+    jobq *q = tx->q;
+    struct jobq__link *link, *first = tx->taken.prev;
+    int room = jobq__disk_batch(q, INT32_MAX);
+    int rc = JOBQ_OK;
+    jobq__os_lock(&q->pool.mu);
+    for (link = q->claimed.next; link != &q->claimed && room > 0; link = link->next) {
+        struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
+        if (!entry->in_ring) continue;
+        room--;
+        jobq__tx_take_out(tx, entry);
+    }
+    jobq__os_unlock(&q->pool.mu);
+    for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx) {
+    struct jobq__link *link;
+    int rc = jobq__tx_check_names(tx);
+    if (rc != JOBQ_OK) return rc;
+    for (link = tx->taken.next; link != &tx->taken; link = link->next) {
+        /* Changes nothing where the row waits already. */
+        rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
+        if (rc != JOBQ_OK) return rc;
+    }
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx) {
+    jobq *q = tx->q;
+    struct jobq__link *link, *next;
+    for (link = tx->taken.next; link != &tx->taken; link = next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        struct jobq__row row;
+        int rc = jobq__store_row(&q->writer, entry->row.id, &row);
+        next = link->next;
+        if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) return rc;
+        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED && row.runs == entry->row.runs) continue;
+        jobq__assert(entry->lane != q->suspects);
+        jobq__list_remove(link);
+        jobq__list_append(&tx->dropped, link);
+    }
+    return JOBQ_OK;
+}
+
+/*==== tx.h ====*/
+/* tx.h - what one transaction does: settle, store, promote, claim. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx.h"
+#endif
+#ifndef JOBQ__TX_H
+#define JOBQ__TX_H
+
+/* #include "baton.h" */
+/* #include "tx_order.h" */
+
+/* Design note.
+ *
+ * A transaction goes through these in order; commit.c owns the control flow around them.
+ *
+ *   tx_open     takes the outcomes that were handed in, and resets
+ *   tx_reset    before each further attempt: nothing is claimed, nothing taken, counters are zero
+ *   tx_settle   writes the outcomes
+ *   (requests)  tx_enqueue, alter.c, ... on behalf of callers
+ *   tx_fill     promotes what is due, claims for the ring, rewrites the claims row
+ *   COMMIT
+ *   tx_applied  only now do caches, counters and ring change, and workers hear of it
+ *   tx_failed   or: nothing has happened, the outcomes go back
+ *
+ * What it consists of stands in the rooms below, each of which calls only those before it:
+ *
+ *   tx_entry    claimed jobs in memory, and the places they hold
+ *   tx_place    where a job waits: the one predicate for what may start
+ *   tx_names    names of kinds and queues
+ *   tx_tell     events, and who waits for a job
+ *   door        the one way from state to state
+ *   tx_order    the invariants of what is claimed and what is ready
+ *   tx          a transaction's life
+ *   tx_settle, tx_enqueue, tx_claim
+ *               what a transaction does, in the order above */
+
+/* Where a request began, so that it can be undone alone. */
+struct jobq__tx_mark {
+    struct jobq__link *taken, *dropped;
+    int64_t serial;
+    size_t changes, new_names;
+    int room, over;
+    int64_t bytes, last_id, next_due_ms, prune_at_ms;
+    jobq_stats add;
+};
+
+/* ---- A transaction's life ---- */
+
+JOBQ__INTERNAL void jobq__tx_init(jobq *q);
+JOBQ__INTERNAL void jobq__tx_fini(jobq *q);
+
+/* What one is for: of a group of requests, with or without the outcomes; or it is a job's, or gives
+ * back what the owner before had claimed. */
+enum jobq__tx_kind { JOBQ__TX_REQUESTS, JOBQ__TX_OUTCOMES, JOBQ__TX_OF_JOB, JOBQ__TX_RECOVERY };
+
+JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, jobq__store *db,
+                                  enum jobq__tx_kind kind);
+JOBQ__INTERNAL void jobq__tx_reset(struct jobq__tx *tx);
+/* The disk has room again, within a transaction: what is stored from now on is stored in order. */
+JOBQ__INTERNAL void jobq__tx_roomy(struct jobq__tx *tx);
+JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wakes);
+JOBQ__INTERNAL void jobq__tx_failed(struct jobq__tx *tx);
+
+JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mark);
+JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mark *mark);
+
+/* After a commit of a debug build, with the baton held: what of I1 and of the ring can be seen
+ * without asking the file is asserted. I2 is where rows become ready (tx_ready). */
+JOBQ__INTERNAL void jobq__tx_check(jobq *q);
+
+/* ---- What becomes of a job (tx_settle.c) ---- */
+
+JOBQ__INTERNAL int jobq__tx_settle(struct jobq__tx *tx);
+/* Ends a job that nobody runs: one that waits, or is claimed by a process that is no more. */
+JOBQ__INTERNAL int jobq__tx_end(struct jobq__tx *tx, const struct jobq__row *row, int state,
+                                const char *text, jobq_outcome outcome);
+
+/* ---- New jobs (tx_enqueue.c) ---- */
+
+struct jobq__enqueue {
+    const jobq_job *jobs;       /* checked */
+    size_t count;
+    jobq_stored *rows;          /* or NULL */
+    bool many;                  /* errors name the row */
+};
+
+/* A request to store the jobs; its arg is a struct jobq__enqueue. */
+JOBQ__INTERNAL int jobq__tx_enqueue(struct jobq__tx *tx, struct jobq__request *r);
+/* How many bytes of payload a job has. */
+JOBQ__INTERNAL size_t jobq__tx_job_size(const jobq_job *job);
+/* Says which row of a bulk call an error is about. */
+JOBQ__INTERNAL void jobq__tx_at_row(const struct jobq__enqueue *enqueue, size_t i,
+                                    jobq_error *err);
+
+/* ---- What fills the ring (tx_claim.c) ---- */
+
+JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx);
+/* Moves a slice of rows that were parked for want of a handler; *more: there may be others. */
+JOBQ__INTERNAL int jobq__tx_unpark(struct jobq__tx *tx, int32_t kind, bool *more);
+/* Rewrites the claims row from what is claimed. */
+JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx);
+
+#endif
+
+/*==== tx.c ====*/
+/* tx.c - a transaction's life: open, reset, mark, undo, and what COMMIT makes true. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx.c"
+#endif
+/* #include "tx.h" */
+/* #include "check.h" */
+
+/* ---- Life of a transaction ---- */
 
 JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     struct jobq__tx *tx = &q->tx;
@@ -13147,13 +14160,6 @@ static void jobq__tx_put_claimed(struct jobq__tx *tx, struct jobq__entry *entry)
     jobq__list_insert(place, &entry->link);
 }
 
-/* Remembers the last job, in order, that this transaction claims of a lane. */
-JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry) {
-    struct jobq__lane *lane = entry->lane;
-    if (!lane->last_claimed || jobq__ring_compare(lane->last_claimed, &entry->row) < 0)
-        lane->last_claimed = &entry->row;
-}
-
 JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mark *mark) {
     jobq *q = tx->q;
     struct jobq__link *link;
@@ -13185,128 +14191,6 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
     tx->add = mark->add;
 }
 
-/* ---- What is to be told ---- */
-
-JOBQ__INTERNAL const char *jobq__tx_name_text(const struct jobq__tx *tx, int64_t id) {
-    const jobq *q = tx->q;
-    const struct jobq__name *name = jobq__registry_by_id(&q->names, id);
-    size_t i;
-    if (name) return name->text;
-    for (i = 0; i < tx->new_count; i++)
-        if (tx->new_names[i].id == id) return tx->new_names[i].text;
-    return NULL;
-}
-
-JOBQ__INTERNAL int jobq__tx_know(struct jobq__tx *tx, int64_t id) {
-    jobq *q = tx->q;
-    char text[JOBQ_NAME_MAX + 1];
-    bool lost;
-    int what, rc;
-    if (jobq__tx_name_text(tx, id)) return JOBQ_OK;
-    rc = jobq__store_name_text(tx->db, id, &what, text, &lost);
-    if (rc != JOBQ_OK) return rc;
-    if (lost) return jobq__tx_new_name(tx, what, text, &id);
-    return jobq__registry_add(&q->names, id, what, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
-}
-
-JOBQ__INTERNAL int jobq__tx_key(struct jobq__tx *tx, const struct jobq__row *row, char *key) {
-    jobq *q = tx->q;
-    key[0] = 0;
-    if (!q->events.call || !(row->side & JOBQ__SIDE_KEY)) return JOBQ_OK;
-    return jobq__store_key_text(tx->db, row->id, key);
-}
-
-static int jobq__tx_know_entry(struct jobq__tx *tx, struct jobq__entry *entry) {
-    jobq *q = tx->q;
-    char key[JOBQ_KEY_MAX + 1];
-    int rc = jobq__tx_know(tx, entry->row.queue);
-    if (rc == JOBQ_OK) rc = jobq__tx_key(tx, &entry->row, key);
-    if (rc != JOBQ_OK) return rc;
-    entry->queue = jobq__registry_by_id(&q->names, entry->row.queue);
-    if (key[0]) entry->key = jobq__mem_copy(key, strlen(key));
-    return JOBQ_OK;
-}
-
-/* The thread that starts a run tells of it without asking the database. */
-JOBQ__INTERNAL int jobq__tx_know_claimed(struct jobq__tx *tx) {
-    jobq *q = tx->q;
-    struct jobq__link *link;
-    int rc = JOBQ_OK;
-    if (!q->events.call) return rc;
-    for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = link->next)
-        rc = jobq__tx_know_entry(tx, JOBQ__LINKED(link));
-    return rc;
-}
-
-JOBQ__INTERNAL int jobq__tx_change(struct jobq__tx *tx, jobq_event *event,
-                                   const struct jobq__row *row, const char *key, const char *text) {
-    jobq *q = tx->q;
-    struct jobq__change *change;
-    /* Nobody may have asked for the names since the queue was opened. */
-    int rc = q->events.call ? jobq__tx_know(tx, row->kind) : JOBQ_OK;
-    if (rc == JOBQ_OK && q->events.call) rc = jobq__tx_know(tx, row->queue);
-    if (rc != JOBQ_OK) return rc;
-    if (tx->changes_count == tx->changes_capacity) {
-        size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2
-                                                : JOBQ__CHANGES_FIRST;
-        struct jobq__change *changes = jobq__mem_resize(tx->changes, capacity, sizeof *changes);
-        if (!changes) return JOBQ_NO_MEMORY;
-        tx->changes = changes;
-        tx->changes_capacity = capacity;
-    }
-    change = &tx->changes[tx->changes_count++];
-    event->key = q->events.call ? key : NULL;
-    event->message = q->events.call ? text : NULL;
-    jobq__event_make(&change->told, event);
-    change->kind = row->kind;
-    change->queue = row->queue;
-    change->serial = 0;
-    change->text = text;
-    return JOBQ_OK;
-}
-
-JOBQ__INTERNAL int jobq__tx_check_names(struct jobq__tx *tx) {
-    size_t i, kept = 0;
-    for (i = 0; i < tx->new_count; i++) {
-        int64_t id;
-        int what = tx->new_names[i].what;
-        int rc = jobq__store_name_find(tx->db, &what, tx->new_names[i].text, &id);
-        if (rc != JOBQ_OK) return rc;
-        if (id == tx->new_names[i].id) tx->new_names[kept++] = tx->new_names[i];
-    }
-    tx->new_count = kept;
-    return JOBQ_OK;
-}
-
-JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx) {
-    struct jobq__link *link;
-    int rc = jobq__tx_check_names(tx);
-    if (rc != JOBQ_OK) return rc;
-    for (link = tx->taken.next; link != &tx->taken; link = link->next) {
-        /* Changes nothing where the row waits already. */
-        rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
-        if (rc != JOBQ_OK) return rc;
-    }
-    return JOBQ_OK;
-}
-
-JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx) {
-    jobq *q = tx->q;
-    struct jobq__link *link, *next;
-    for (link = tx->taken.next; link != &tx->taken; link = next) {
-        struct jobq__entry *entry = JOBQ__LINKED(link);
-        struct jobq__row row;
-        int rc = jobq__store_row(&q->writer, entry->row.id, &row);
-        next = link->next;
-        if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) return rc;
-        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED && row.runs == entry->row.runs) continue;
-        jobq__assert(entry->lane != q->suspects);
-        jobq__list_remove(link);
-        jobq__list_append(&tx->dropped, link);
-    }
-    return JOBQ_OK;
-}
-
 /* ---- After COMMIT ---- */
 
 static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
@@ -13331,46 +14215,6 @@ static bool jobq__tx_more(const struct jobq__tx *tx) {
         if (jobq__gate_room(&JOBQ__CONTAINER(link, struct jobq__lane, ready)->gate) > 0)
             return true;
     return false;
-}
-
-/* Tells those who wait for the job; when it has an event, that has to be told first. */
-static void jobq__tx_tell(jobq *q, int64_t id, int state, int attempt, const char *text,
-                          uint64_t serial) {
-    struct jobq__link *link;
-    if (!jobq__state_terminal(state)) return;
-    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
-        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
-        if (waiter->id != id || waiter->done || waiter->ended) continue;
-        waiter->done = !serial;
-        waiter->ended = true;
-        waiter->serial = serial;
-        waiter->info.id = id;
-        waiter->info.state = jobq__state_public(state, false);
-        waiter->info.attempt = attempt;
-        jobq__err_copy_text(waiter->info.error, sizeof waiter->info.error, text ? text : "");
-        jobq__os_signal(&waiter->cond);
-    }
-}
-
-static void jobq__tx_tell_waiters(struct jobq__tx *tx) {
-    jobq *q = tx->q;
-    struct jobq__link *link;
-    size_t i;
-    if (jobq__list_empty(&q->pool.waiters)) return;
-    for (link = tx->settled.next; link != &tx->settled; link = link->next) {
-        const struct jobq__entry *entry = JOBQ__LINKED(link);
-        if (entry->verdict.outcome != JOBQ_OUTCOME_NONE && !q->events.call)
-            jobq__tx_tell(q, entry->row.id, entry->verdict.state, entry->row.attempt,
-                          jobq__tx_text(entry), 0);
-    }
-    for (i = 0; i < tx->changes_count; i++) {
-        const struct jobq__change *change = &tx->changes[i];
-        const jobq_event *event = &change->told.event;
-        int state = event->to == JOBQ_STATE_CANCELLED ? JOBQ__CANCELLED
-                  : event->to == JOBQ_STATE_FAILED ? JOBQ__FAILED
-                  : event->to == JOBQ_STATE_DONE ? JOBQ__DONE : JOBQ__WAITING;
-        jobq__tx_tell(q, event->id, state, event->attempt, change->text, change->serial);
-    }
 }
 
 /* Everything that the pool sees of a commit, in one go. */
@@ -13405,20 +14249,6 @@ static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     pool->work.retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
     pool->work.retry_at_us = tx->starved ? jobq__clock_mono_us() + pool->work.retry_us : 0;
     jobq__os_unlock(&pool->mu);
-}
-
-static void jobq__tx_emit(struct jobq__tx *tx) {
-    jobq *q = tx->q;
-    size_t i;
-    for (i = 0; i < tx->changes_count; i++) {
-        struct jobq__change *change = &tx->changes[i];
-        const struct jobq__name *kind = jobq__registry_by_id(&q->names, change->kind);
-        const struct jobq__name *queue = jobq__registry_by_id(&q->names, change->queue);
-        change->told.event.kind = kind ? kind->text : "";
-        change->told.event.queue = queue ? queue->text : "";
-        change->serial = jobq__event_add(&q->events, &change->told, true);
-    }
-    jobq__event_commit(&q->events, false);
 }
 
 /* A name that was lost is committed now: who is claimed by such a queue has it for its events. */
@@ -13458,321 +14288,12 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
     jobq__check_commit(tx);
 }
 
-/*==== door.h ====*/
-/* door.h - the one way from state to state: every change of every job goes through here. */
-#ifdef JOBQ_LINES
-#line 1 "amalgamation/door.h"
-#endif
-#ifndef JOBQ__DOOR_H
-#define JOBQ__DOOR_H
-
-/* #include "tx.h" */
-
-/* Design note.
- *
- * A job goes along an edge of state.c. Whoever wants that says how the row stands, what it
- * shall become and who had it claimed; the door asserts the edge, writes the row behind a fence,
- * and keeps what goes with it: the gates that the job leaves, its key, its side row, the time at
- * which it is pruned, the counters, its event, and its place in the order (I2 and I3 of tx.h). A
- * feature that has to do something when jobs change does it here.
- *
- *   new -> WAITING, CLAIMED       jobq__door_new      tx_enqueue.c
- *   WAITING -> CLAIMED            jobq__door_claim    tx_claim.c, tx_order.c
- *   CLAIMED -> WAITING            jobq__door_pass     tx_settle.c (retry, snooze, reschedule,
- *                                                     stop), tx_order.c (given back), recover.c
- *   CLAIMED -> an end, gone       jobq__door_pass     tx_settle.c, recover.c (a wish to cancel)
- *   ... many plain ones           jobq__door_run      tx_settle.c
- *   WAITING -> WAITING            jobq__door_pass     tx_claim.c (promoted, parked, let go)
- *   WAITING -> an end             jobq__door_pass     tx_claim.c (crashed), tx_alter.c (cancelled)
- *   an end, WAITING -> WAITING    jobq__door_pass     tx_alter.c (tried again)
- *   any but running -> gone       jobq__door_pass     tx_alter.c (deleted)
- *   an end -> gone                jobq__store_prune   scheduler.c, disk.c: in slices, beside the
- *                                                     door: nothing of the above is left then
- *
- * The fence: id, state and runs, as the caller has seen them. If it does not hold, somebody else
- * has changed the row: of an outcome that is told (lost_outcomes), of anything else it is damage,
- * for the row was read in this very transaction.
- *
- * Within a transaction, with the baton held. Nothing is remembered here. */
-
-/* What a row becomes that is there no more; no state of the file. */
-enum { JOBQ__GONE = JOBQ__NEW + 1 };
-
-struct jobq__edge {
-    const struct jobq__row *was;    /* as it stands: id, state and runs are the fence */
-    struct jobq__row now;           /* as it shall be; where it waits the door finds out */
-    struct jobq__entry *entry;      /* whose claim ends with this; NULL: it is not claimed here */
-    bool due;                       /* waits: its time has come, whatever the wall shows */
-    bool back;                      /* waits: where it was before it was claimed */
-    bool new_round;                 /* waits: what it has saved goes */
-    const char *text;               /* of a failure: stored beside the row, and told; or NULL */
-    const void *result;             /* of a job that is done; or NULL */
-    size_t result_size;
-    int64_t keep_ms;                /* ends: how long; JOBQ_NONE: it is gone at once */
-    bool tells;                     /* there is an event, */
-    jobq_outcome outcome;           /* which tells that, */
-    int attempt;                    /* that, */
-    int64_t wait_ms, run_ms;        /* and those */
-};
-
-/* One that leaves the row as it is, to be filled in by the caller. */
-JOBQ__INTERNAL void jobq__door_begin(struct jobq__edge *edge, const struct jobq__row *was,
-                                     int state);
-/* One that settles the entry as its verdict says; where and when, and for how long it is kept, is
- * left to the caller. */
-JOBQ__INTERNAL void jobq__door_outcome(struct jobq__edge *edge, struct jobq__entry *entry);
-/* Takes it. Once that has failed the transaction is only good for being undone. */
-JOBQ__INTERNAL int jobq__door_pass(struct jobq__tx *tx, struct jobq__edge *edge);
-/* The same for jobs that are claimed here, whose ids follow one another, and of which nothing but
- * the row has to change: by one statement. *all: the fence held for all of them; if not, nothing is
- * known of any, and the transaction has to begin again. */
-JOBQ__INTERNAL int jobq__door_run(struct jobq__tx *tx, struct jobq__entry **entries, size_t count,
-                                  int64_t keep_ms, bool *all);
-/* A job is stored: the row has its state and its lane. It is written with its neighbours, at the
- * latest by jobq__door_flush, and has to stay until then with its payload. */
-JOBQ__INTERNAL int jobq__door_new(struct jobq__tx *tx, const struct jobq__row *row);
-/* JOBQ__AGAIN: an id was taken already. */
-JOBQ__INTERNAL int jobq__door_flush(struct jobq__tx *tx);
-/* Rows that wait are claimed, from the first id to the last. */
-JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, int64_t first, int64_t last);
-
-#endif
-
-/*==== door.c ====*/
-/* door.c - the one way from state to state: every change of every job goes through here. */
-#ifdef JOBQ_LINES
-#line 1 "amalgamation/door.c"
-#endif
-/* #include "door.h" */
-
-JOBQ__INTERNAL void jobq__door_begin(struct jobq__edge *edge, const struct jobq__row *was,
-                                     int state) {
-    memset(edge, 0, sizeof *edge);
-    edge->was = was;
-    edge->now = *was;
-    edge->now.state = state;
-    edge->attempt = was->attempt;
-}
-
-JOBQ__INTERNAL void jobq__door_outcome(struct jobq__edge *edge, struct jobq__entry *entry) {
-    const struct jobq__verdict *verdict = &entry->verdict;
-    const struct jobq__said *said = entry->said;
-    jobq__door_begin(edge, &entry->row, verdict->state);
-    edge->entry = entry;
-    edge->text = said ? said->text : NULL;
-    edge->result = said ? said->result : NULL;
-    edge->result_size = said ? said->result_size : 0;
-    edge->tells = true;
-    edge->outcome = verdict->outcome;
-    edge->wait_ms = entry->wait_ms;
-    edge->run_ms = entry->run_ms;
-}
-
-static bool jobq__door_legal(int from, int to) {
-    /* Whoever runs has to end first. */
-    if (to == JOBQ__GONE) return from != JOBQ__NEW;
-    return jobq__state_legal(from, to);
-}
-
-/* ---- What goes with an edge ---- */
-
-/* What a job has to say for itself is stored, unless every byte is needed. */
-static int jobq__door_extra(struct jobq__tx *tx, int64_t id, enum jobq__extra what,
-                            const void *data, size_t size) {
-    if (jobq__disk_saves_room(tx->q)) return JOBQ_OK;
-    tx->grows = jobq__add(tx->grows, (int64_t)size);
-    return jobq__store_extra(tx->db, id, what, data, size);
-}
-
-static int jobq__door_text(struct jobq__tx *tx, const struct jobq__edge *edge) {
-    if (!edge->text) return JOBQ_OK;
-    return jobq__door_extra(tx, edge->was->id, JOBQ__EXTRA_ERROR, edge->text, strlen(edge->text));
-}
-
-static int64_t jobq__door_prune_at(struct jobq__tx *tx, int64_t keep_ms) {
-    int64_t at_ms = jobq__add(tx->now_ms, keep_ms);
-    if (tx->q->options.keep_max != JOBQ_UNLIMITED)
-        tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__add(tx->now_ms, JOBQ__PRUNE_PAUSE_MS));
-    tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, at_ms);
-    return at_ms;
-}
-
-static void jobq__door_count(struct jobq__tx *tx, int to, jobq_outcome outcome) {
-    jobq_stats *add = &tx->add;
-    if (to == JOBQ__DONE) add->done++;
-    else if (to == JOBQ__FAILED) add->failed++;
-    else if (to == JOBQ__CANCELLED) add->cancelled++;
-    else if (outcome == JOBQ_RETRY) add->retried++;
-    else if (outcome == JOBQ_CRASHED) add->crashed++;
-}
-
-/* The row goes from where it stands: its id stays known (it may be a client's, above all that we
- * know), and it may have been the next one due. */
-static void jobq__door_leave(struct jobq__tx *tx, const struct jobq__row *was, int to) {
-    tx->last_id = JOBQ__MAX(tx->last_id, was->id);
-    if (to != JOBQ__WAITING) tx->frees += (int64_t)was->size + JOBQ__ROW_BYTES;
-    if (was->state == JOBQ__WAITING && was->lane == JOBQ__LANE_SCHEDULED) tx->due_stale = true;
-    /* Of the highest row, too: the claims row remembers the id. */
-    if (was->state == JOBQ__CLAIMED || to == JOBQ__GONE) tx->claims_changed = true;
-}
-
-/* An entry's claim is over, whether the fence held or not. */
-static void jobq__door_release(struct jobq__tx *tx, struct jobq__entry *entry) {
-    if (!entry || entry->gone) return;
-    tx->claims_changed = true;
-    jobq__tx_gone(entry, true);
-}
-
-/* What is given back is not ours any more, if somebody else has taken the row away. */
-static int jobq__door_lost(struct jobq__tx *tx, const struct jobq__edge *edge) {
-    if (!edge->entry) return jobq__tx_stray(tx, edge->was->id);
-    if (edge->back) return JOBQ_OK;
-    edge->entry->verdict.outcome = JOBQ_OUTCOME_NONE;
-    tx->add.lost_outcomes++;
-    return JOBQ_OK;
-}
-
-static int jobq__door_tell(struct jobq__tx *tx, const struct jobq__edge *edge, const char *key) {
-    jobq_event event;
-    /* Who waits for a job that ran here hears of it by its entry. */
-    if (!edge->tells || (edge->entry && !tx->q->events.call)) return JOBQ_OK;
-    memset(&event, 0, sizeof event);
-    event.now_ms = tx->now_ms;
-    event.id = edge->was->id;
-    event.from = jobq__state_public(edge->was->state, true);
-    event.to = jobq__state_public(edge->now.state, false);
-    event.attempt = edge->attempt;
-    event.outcome = edge->outcome;
-    event.wait_ms = edge->wait_ms;
-    event.run_ms = edge->run_ms;
-    return jobq__tx_change(tx, &event, edge->was, key, edge->text);
-}
-
-/* ---- The three ends of an edge ---- */
-
-static int32_t jobq__door_lane(struct jobq__tx *tx, const struct jobq__edge *edge) {
-    if (edge->back || edge->due) return jobq__tx_due_lane(tx, &edge->now);
-    return jobq__tx_lane(tx, &edge->now);
-}
-
-/* It waits: in its lane, in order. */
-static int jobq__door_place(struct jobq__tx *tx, struct jobq__edge *edge, int *changed) {
-    struct jobq__row *now = &edge->now;
-    int rc;
-    now->lane = jobq__door_lane(tx, edge);
-    now->side = edge->text ? JOBQ__SIDE_EXTRA : 0;
-    rc = jobq__store_place(tx->db, now, edge->was->state, edge->was->runs, changed);
-    if (rc != JOBQ_OK || !*changed) return rc;
-    rc = jobq__door_text(tx, edge);
-    if (rc == JOBQ_OK && edge->new_round)
-        rc = jobq__store_unsave(tx->db, now->id, edge->was->side);
-    if (rc != JOBQ_OK) return rc;
-    if (edge->back) jobq__tx_fills(tx, now->lane);
-    else if (now->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(tx, now->run_at_ms);
-    else if (now->lane > JOBQ__LANE_SCHEDULED) rc = jobq__tx_ready(tx, now);
-    return rc;
-}
-
-/* It has ended and is kept for a time; its key is free. */
-static int jobq__door_keep(struct jobq__tx *tx, struct jobq__edge *edge, int *changed) {
-    const struct jobq__row *was = edge->was;
-    int side = edge->text || edge->result ? JOBQ__SIDE_EXTRA : 0;
-    int rc = jobq__store_finish(tx->db, was, edge->now.state, tx->now_ms,
-                                jobq__door_prune_at(tx, edge->keep_ms), side, changed);
-    if (rc != JOBQ_OK || !*changed) return rc;
-    rc = jobq__door_text(tx, edge);
-    if (rc == JOBQ_OK && edge->result)
-        rc = jobq__door_extra(tx, was->id, JOBQ__EXTRA_RESULT, edge->result, edge->result_size);
-    if (rc == JOBQ_OK) rc = jobq__store_key_free(tx->db, was->kind, was->id, was->side);
-    return rc;
-}
-
-/* It is gone, with all that stands beside it. */
-static int jobq__door_drop(struct jobq__tx *tx, const struct jobq__row *was, int *changed) {
-    int rc = jobq__store_drop(tx->db, was, changed);
-    if (rc == JOBQ_OK && *changed && was->side)
-        rc = jobq__store_drop_side(tx->db, was->kind, was->id, was->side);
-    return rc;
-}
-
-JOBQ__INTERNAL int jobq__door_pass(struct jobq__tx *tx, struct jobq__edge *edge) {
-    const struct jobq__row *was = edge->was;
-    struct jobq__entry *entry = edge->entry;
-    char key[JOBQ_KEY_MAX + 1] = "";
-    int to = edge->now.state, changed = 0, rc = JOBQ_OK;
-    bool ends = jobq__state_terminal(to);
-    jobq__assert(jobq__door_legal(was->state, to));
-    jobq__assert(!entry || (was->state == JOBQ__CLAIMED && entry->row.id == was->id));
-    if (edge->tells && !entry) rc = jobq__tx_key(tx, was, key);
-    if (rc != JOBQ_OK) return rc;
-    if (to == JOBQ__WAITING) rc = jobq__door_place(tx, edge, &changed);
-    else if (ends && edge->keep_ms != JOBQ_NONE) rc = jobq__door_keep(tx, edge, &changed);
-    else rc = jobq__door_drop(tx, was, &changed);
-    if (rc != JOBQ_OK) return rc;
-    jobq__door_release(tx, entry);
-    if (changed != 1) return jobq__door_lost(tx, edge);
-    jobq__door_leave(tx, was, ends && edge->keep_ms == JOBQ_NONE ? JOBQ__GONE : to);
-    jobq__door_count(tx, to, edge->outcome);
-    return jobq__door_tell(tx, edge, entry ? entry->key : key);
-}
-
-/* ---- Many at a time ---- */
-
-JOBQ__INTERNAL int jobq__door_run(struct jobq__tx *tx, struct jobq__entry **entries, size_t count,
-                                  int64_t keep_ms, bool *all) {
-    const struct jobq__row *first = &entries[0]->row;
-    int64_t last = first->id + (int64_t)count - 1;
-    int state = entries[0]->verdict.state, changed, rc;
-    bool gone = keep_ms == JOBQ_NONE;
-    size_t i;
-    jobq__assert(jobq__door_legal(JOBQ__CLAIMED, state) && jobq__state_terminal(state));
-    if (gone) rc = jobq__store_drop_runs(tx->db, first->id, last, first->runs, &changed);
-    else rc = jobq__store_finish_runs(tx->db, first->id, last, first->runs, state, tx->now_ms,
-                                      jobq__door_prune_at(tx, keep_ms), &changed);
-    *all = rc == JOBQ_OK && changed == (int)count;
-    for (i = 0; i < count && rc == JOBQ_OK && *all; i++) {
-        struct jobq__entry *entry = entries[i];
-        struct jobq__edge edge;
-        jobq__door_release(tx, entry);
-        jobq__door_leave(tx, &entry->row, gone ? JOBQ__GONE : state);
-        jobq__door_count(tx, state, entry->verdict.outcome);
-        if (!tx->q->events.call) continue;
-        jobq__door_outcome(&edge, entry);
-        rc = jobq__door_tell(tx, &edge, entry->key);
-    }
-    return rc;
-}
-
-JOBQ__INTERNAL int jobq__door_flush(struct jobq__tx *tx) {
-    bool taken = false;
-    int rc = JOBQ_OK;
-    if (tx->rows_count)
-        rc = jobq__store_insert(tx->db, tx->rows, (size_t)tx->rows_count, &taken);
-    tx->rows_count = 0;
-    return taken ? JOBQ__AGAIN : rc;
-}
-
-JOBQ__INTERNAL int jobq__door_new(struct jobq__tx *tx, const struct jobq__row *row) {
-    jobq__assert(jobq__door_legal(JOBQ__NEW, row->state));
-    tx->rows[tx->rows_count++] = *row;
-    tx->add.enqueued++;
-    return tx->rows_count == JOBQ__INSERT_ROWS ? jobq__door_flush(tx) : JOBQ_OK;
-}
-
-JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, int64_t first, int64_t last) {
-    int changed, rc;
-    jobq__assert(jobq__door_legal(JOBQ__WAITING, JOBQ__CLAIMED));
-    rc = jobq__store_claim(tx->db, first, last, &changed);
-    if (rc == JOBQ_OK && changed != (int)(last - first + 1)) rc = jobq__tx_stray(tx, first);
-    return rc;
-}
-
 /*==== tx_settle.c ====*/
 /* tx_settle.c - what becomes of a job: outcomes are written, jobs end. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/tx_settle.c"
 #endif
-/* #include "door.h" */
+/* #include "tx.h" */
 
 /* ---- Settle ---- */
 
@@ -13803,7 +14324,7 @@ static int jobq__tx_settle_one(struct jobq__tx *tx, struct jobq__entry *entry) {
     edge.now.crashes = verdict->crashes;
     edge.due = verdict->due;
     edge.new_round = verdict->outcome == JOBQ_RESCHEDULE;
-    return jobq__door_pass(tx, &edge);
+    return verdict->state == JOBQ__WAITING ? jobq__tx_wait(tx, &edge) : jobq__door_pass(tx, &edge);
 }
 
 /* True if the row needs nothing but one statement that can serve its neighbours as well. */
@@ -13891,289 +14412,16 @@ JOBQ__INTERNAL int jobq__tx_end(struct jobq__tx *tx, const struct jobq__row *row
     return jobq__door_pass(tx, &edge);
 }
 
-/*==== tx_order.c ====*/
-/* tx_order.c - where a job stands: before which gate, in which lane, and in what order. */
-#ifdef JOBQ_LINES
-#line 1 "amalgamation/tx_order.c"
-#endif
-/* #include "door.h" */
-
-/* Design note.
- *
- * jobq__tx_due_lane is the one predicate for what may start: where a row waits whose time has come.
- * That is before the first gate of a fixed order that it may not pass (-kind: no handler), or ready
- * in a line: that of the suspects, if it crashed before, else its queue's. The gate of a line never
- * moves a row: who waits for it waits in the line, and a claim takes as many as there is room for
- * (tx_claim.c).
- *
- * The rest keeps I2 and I3 of tx.h: who makes a row ready says so here (tx_ready), and who puts one
- * back where it stood (tx_fills). A job holds places of all its gates from its claim (tx_claimed)
- * until it is settled, given back, or dropped (tx_let). */
-
-/* ---- Places: lanes, order, the ring's window ---- */
-
-JOBQ__INTERNAL bool jobq__tx_handled(const struct jobq__tx *tx, int64_t kind) {
-    const struct jobq__kind *known = jobq__registry_kind(&tx->q->names, kind);
-    return known && !jobq__gate_is_shut(&known->gate);
-}
-
-JOBQ__INTERNAL int32_t jobq__tx_lane(struct jobq__tx *tx, const struct jobq__row *row) {
-    if (row->run_at_ms > tx->now_ms || row->run_at_ms == JOBQ_NEVER) return JOBQ__LANE_SCHEDULED;
-    return jobq__tx_due_lane(tx, row);
-}
-
-JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row) {
-    if (!tx->blind && !jobq__tx_handled(tx, row->kind)) return -row->kind;
-    return row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
-}
-
-JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, int64_t at_ms) {
-    tx->next_due_ms = JOBQ__MIN(tx->next_due_ms, at_ms);
-}
-
-JOBQ__INTERNAL struct jobq__lane *jobq__tx_line(const struct jobq__tx *tx, int64_t lane) {
-    if (lane == JOBQ__LANE_SUSPECT) return tx->q->suspects;
-    return jobq__registry_lane(&tx->q->names, lane);
-}
-
-static void jobq__tx_fill_line(struct jobq__tx *tx, struct jobq__lane *lane) {
-    if (!lane) tx->q->look_lanes = true; /* its name is not known here */
-    else if (jobq__list_empty(&lane->ready)) jobq__list_append(&tx->q->ready, &lane->ready);
-}
-
-JOBQ__INTERNAL void jobq__tx_fills(struct jobq__tx *tx, int64_t lane) {
-    if (lane > JOBQ__LANE_SCHEDULED) jobq__tx_fill_line(tx, jobq__tx_line(tx, lane));
-}
-
-JOBQ__INTERNAL bool jobq__tx_before_tail(struct jobq__tx *tx, struct jobq__lane *lane,
-                                         const struct jobq__row *row) {
-    jobq *q = tx->q;
-    struct jobq__entry *last;
-    bool before;
-    if (lane->last_claimed && jobq__ring_compare(row, lane->last_claimed) < 0) return true;
-    jobq__os_lock(&q->pool.mu);
-    last = jobq__ring_last(lane);
-    before = last && jobq__ring_compare(row, &last->row) < 0;
-    jobq__os_unlock(&q->pool.mu);
-    return before;
-}
-
-JOBQ__INTERNAL void jobq__tx_hold(struct jobq__entry *entry) {
-    jobq__gate_enter(&entry->kind->gate);
-    jobq__gate_enter(&entry->lane->gate);
-}
-
-JOBQ__INTERNAL void jobq__tx_let(struct jobq__entry *entry) {
-    jobq__gate_leave(&entry->kind->gate);
-    jobq__gate_leave(&entry->lane->gate);
-}
-
-JOBQ__INTERNAL void jobq__tx_gone(struct jobq__entry *entry, bool gone) {
-    if (entry->gone == gone) return;
-    entry->gone = gone;
-    if (gone) jobq__tx_let(entry);
-    else jobq__tx_hold(entry);
-}
-
-JOBQ__INTERNAL void jobq__tx_claimed(struct jobq__tx *tx, struct jobq__entry *entry) {
-    entry->serial = ++tx->serial;
-    jobq__list_append(&tx->claimed, &entry->link);
-    jobq__tx_note_last(entry);
-    tx->claims_changed = true;
-    tx->room--;
-    tx->over--;
-    tx->bytes -= (int64_t)entry->row.size;
-    jobq__tx_hold(entry);
-}
-
-JOBQ__INTERNAL int jobq__tx_unclaim(struct jobq__tx *tx, struct jobq__entry *entry) {
-    struct jobq__edge edge;
-    jobq__door_begin(&edge, &entry->row, JOBQ__WAITING);
-    edge.entry = entry;
-    edge.back = true;
-    edge.now.runs--;
-    return jobq__door_pass(tx, &edge);
-}
-
-JOBQ__INTERNAL void jobq__tx_take_out(struct jobq__tx *tx, struct jobq__entry *entry) {
-    jobq *q = tx->q;
-    jobq__assert(jobq__os_held(&q->pool.mu));
-    jobq__ring_remove(&q->pool.ring, entry);
-    jobq__list_append(&tx->taken, &entry->link);
-    jobq__tx_gone(entry, true);
-}
-
-/* A job that this very transaction has claimed is not to be run after all. */
-JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry) {
-    struct jobq__link *link;
-    jobq__list_remove(&entry->link);
-    jobq__list_append(&tx->dropped, &entry->link);
-    tx->room++;
-    tx->over++;
-    tx->bytes += (int64_t)entry->row.size;
-    jobq__tx_gone(entry, true);
-    entry->lane->last_claimed = NULL;
-    for (link = tx->claimed.next; link != &tx->claimed; link = link->next)
-        if (JOBQ__LINKED(link)->lane == entry->lane) jobq__tx_note_last(JOBQ__LINKED(link));
-}
-
-/* Keeps I2 when the ring may not grow: everything of the lane that sorts after row goes back to
- * the table, and the next claim takes the lane in order again. */
-static int jobq__tx_narrow(struct jobq__tx *tx, struct jobq__lane *lane,
-                           const struct jobq__row *row) {
-    jobq *q = tx->q;
-    struct jobq__link *link, *next, *first = tx->taken.prev;
-    int rc = JOBQ_OK;
-    jobq__os_lock(&q->pool.mu);
-    for (link = lane->ring.prev; link != &lane->ring; link = next) {
-        next = link->prev;
-        if (jobq__ring_compare(row, &JOBQ__LINKED(link)->row) >= 0) break;
-        jobq__tx_take_out(tx, JOBQ__LINKED(link));
-        tx->room++;
-        tx->over++;
-    }
-    jobq__os_unlock(&q->pool.mu);
-    for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
-        rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
-    for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = next) {
-        struct jobq__entry *entry = JOBQ__LINKED(link);
-        next = link->next;
-        if (entry->lane != lane || jobq__ring_compare(row, &entry->row) >= 0) continue;
-        rc = jobq__tx_unclaim(tx, entry);
-        jobq__tx_drop(tx, entry);
-    }
-    return rc;
-}
-
-JOBQ__INTERNAL int jobq__tx_stray(struct jobq__tx *tx, int64_t id) {
-    return jobq__store_damaged(tx->db, JOBQ__DAMAGE_ROW, id);
-}
-
-/* Claims one row that is ready, in or out of turn. */
-JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *lane, int64_t id) {
-    jobq *q = tx->q;
-    jobq__walk *walk = jobq__store_by_id(tx->db, id);
-    struct jobq__entry *entry = NULL;
-    struct jobq__row row;
-    bool more = false;
-    int rc;
-    rc = jobq__store_next(tx->db, walk, &row, &more);
-    if (rc == JOBQ_OK && more)
-        rc = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane, &entry);
-    if (walk) jobq__store_end(walk);
-    if (rc != JOBQ_OK) return rc;
-    rc = more ? jobq__door_claim(tx, id, id) : jobq__tx_stray(tx, id);
-    if (rc != JOBQ_OK) {
-        if (entry) jobq__tx_recycle(q, entry);
-        return rc;
-    }
-    entry->row.runs++;
-    entry->row.state = JOBQ__CLAIMED;
-    jobq__tx_claimed(tx, entry);
-    return JOBQ_OK;
-}
-
-JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc) {
-    return rc == JOBQ_NO_MEMORY && jobq__store_in_transaction(tx->db);
-}
-
-/* I2 for a row that has just become ready, unless the ring is larger than what a full disk lets a
- * transaction give back. */
-static bool jobq__tx_in_order(struct jobq__tx *tx, struct jobq__lane *lane,
-                              const struct jobq__row *row) {
-    jobq *q = tx->q;
-    if (lane->unordered || q->disk.level != JOBQ__DISK_ROOMY || jobq__os_load(&q->failed))
-        return true;
-    return !jobq__tx_before_tail(tx, lane, row);
-}
-
-JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, const struct jobq__row *row) {
-    struct jobq__lane *lane = jobq__tx_line(tx, row->lane);
-    int rc;
-    tx->ready = true;
-    jobq__tx_fill_line(tx, lane);
-    if (!lane) return JOBQ_OK;
-    if (!tx->ordered || lane->unordered || !jobq__tx_before_tail(tx, lane, row)) {
-        jobq__assert(jobq__tx_in_order(tx, lane, row));
-        return JOBQ_OK;
-    }
-    if (tx->may_claim && tx->over > 0) {
-        rc = jobq__tx_claim_row(tx, lane, row->id);
-        if (!jobq__tx_can_wait(tx, rc)) return rc;
-    }
-    rc = jobq__tx_narrow(tx, lane, row);
-    jobq__assert(rc != JOBQ_OK || jobq__tx_in_order(tx, lane, row));
-    return rc;
-}
-
 /*==== tx_enqueue.c ====*/
-/* tx_enqueue.c - names get ids, and new jobs their place. */
+/* tx_enqueue.c - new jobs: what a caller gives becomes a row, and the row gets its place. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/tx_enqueue.c"
 #endif
-/* #include "door.h" */
+/* #include "tx.h" */
 
-/* ---- Names ---- */
+#include <stdio.h>
 
-JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, int what, const char *text,
-                                     int64_t *id) {
-    int rc;
-    if (tx->new_count == tx->new_capacity) {
-        size_t capacity = tx->new_capacity ? tx->new_capacity * 2 : 4;
-        void *names = jobq__mem_resize(tx->new_names, capacity, sizeof *tx->new_names);
-        if (!names) return JOBQ_NO_MEMORY;
-        tx->new_names = names;
-        tx->new_capacity = capacity;
-    }
-    rc = *id ? jobq__store_name_put(tx->db, *id, what, text)
-             : jobq__store_name_add(tx->db, &what, text, id);
-    if (rc != JOBQ_OK) return rc;
-    tx->new_names[tx->new_count].what = what;
-    tx->new_names[tx->new_count].id = *id;
-    jobq__err_copy_text(tx->new_names[tx->new_count++].text, JOBQ_NAME_MAX + 1, text);
-    return JOBQ_OK;
-}
-
-static int jobq__tx_refuse_name(struct jobq__tx *tx, const char *text, int rc, jobq_error *err) {
-    jobq *q = tx->q;
-    if (rc == JOBQ_BAD_NAME)
-        jobq__err_set(err, rc, "the name %s is not UTF-8; this file keeps its texts as UTF-16, and"
-                      " other bytes would come back", text);
-    else if (rc == JOBQ_FULL && !jobq__store_said(tx->db, rc))
-        jobq__err_set(err, rc, "%.200s holds %d names of kinds and queues already, and has"
-                      " no room for %.64s; use those again, or another file", q->files.path,
-                      JOBQ_NAMES_MAX, text);
-    return rc;
-}
-
-JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, int what, const char *text,
-                                    int32_t *id, jobq_error *err) {
-    jobq *q = tx->q;
-    struct jobq__name *name = jobq__registry_by_text(&q->names, what, text);
-    int64_t found;
-    int as = what, rc;
-    size_t i;
-    *id = name ? (int32_t)name->id : 0;
-    if (name) return JOBQ_OK;
-    for (i = 0; i < tx->new_count; i++) {
-        const struct jobq__new_name *new_name = &tx->new_names[i];
-        if (new_name->what != what && new_name->what != JOBQ__NAME_ANY) continue;
-        if (strcmp(new_name->text, text) == 0) {
-            *id = (int32_t)new_name->id;
-            return JOBQ_OK;
-        }
-    }
-    rc = jobq__store_name_find(tx->db, &as, text, &found);
-    if (rc != JOBQ_OK) return jobq__tx_refuse_name(tx, text, rc, err);
-    if (found) name = jobq__registry_add(&q->names, found, as, text);
-    else rc = jobq__tx_new_name(tx, what, text, &found);
-    if (name && strcmp(name->text, text) != 0)
-        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_NAME, found);
-    *id = (int32_t)found;
-    return jobq__tx_refuse_name(tx, text, rc, err);
-}
-
-/* ---- New jobs ---- */
+/* ---- Their place ---- */
 
 /* True if this very transaction would claim it, or has to for the sake of the order. */
 static bool jobq__tx_at_once(struct jobq__tx *tx, struct jobq__lane *lane,
@@ -14202,7 +14450,9 @@ static bool jobq__tx_add_claimed(struct jobq__tx *tx, struct jobq__lane *lane,
     return true;
 }
 
-JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
+/* The row has kind, queue, priority, run_at_ms, side and payload; the rest, and the id, is set
+ * here. The payload must stay until door_flush. */
+static int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
     struct jobq__lane *lane;
     bool ready, claimed;
     int rc;
@@ -14219,7 +14469,121 @@ JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
     if (rc != JOBQ_OK || !ready || claimed) return rc;
     /* Out of order: the row must stand in the table before tx_ready sees to it. */
     if (tx->ordered && lane && jobq__tx_before_tail(tx, lane, row)) rc = jobq__door_flush(tx);
-    return rc == JOBQ_OK ? jobq__tx_ready(tx, row) : rc;
+    return rc == JOBQ_OK ? jobq__tx_ready(tx, lane, row) : rc;
+}
+
+/* ---- What the caller gives ---- */
+
+JOBQ__INTERNAL size_t jobq__tx_job_size(const jobq_job *job) {
+    return job->text ? strlen(job->text) : job->size;
+}
+
+static int jobq__tx_key_new(struct jobq__tx *tx, const jobq_job *job, int64_t kind,
+                                struct jobq__row *row, int64_t *existing) {
+    bool taken, stored;
+    int rc = jobq__store_key_find(tx->db, kind, job->key, existing, &stored);
+    /* The last rows of this very call may not have been written yet. */
+    if (rc == JOBQ_OK && *existing && !stored
+        && (*existing > tx->last_id || *existing <= tx->last_id - tx->rows_count))
+        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_KEY, *existing);
+    if (rc != JOBQ_OK || *existing) return rc;
+    row->side = JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY;
+    /* The id that tx_add is about to give. */
+    rc = jobq__store_key_add(tx->db, kind, job->key, tx->last_id + 1, &taken);
+    return taken ? JOBQ__AGAIN : rc;
+}
+
+static int64_t jobq__tx_run_at(const struct jobq__tx *tx, const jobq_job *job) {
+    if (job->delay_ms) return jobq__add(tx->now_ms, job->delay_ms);
+    return job->run_at_ms ? job->run_at_ms : tx->now_ms;
+}
+
+static int jobq__tx_tell_new(struct jobq__tx *tx, const struct jobq__row *row, const char *key) {
+    jobq *q = tx->q;
+    jobq_event event;
+    if (!q->events.call) return JOBQ_OK;
+    memset(&event, 0, sizeof event);
+    event.now_ms = tx->now_ms;
+    event.id = row->id;
+    event.to = JOBQ_STATE_PENDING;
+    event.attempt = 1;
+    return jobq__tx_change(tx, &event, row, key, NULL);
+}
+
+JOBQ__INTERNAL void jobq__tx_at_row(const struct jobq__enqueue *enqueue, size_t i,
+                                    jobq_error *err) {
+    char text[sizeof err->text];
+    if (!enqueue->many) return;
+    jobq__err_copy_text(text, sizeof text, err->text);
+    snprintf(err->text, sizeof err->text, "row %llu: %.450s", (unsigned long long)i, text);
+    jobq__err_at(err, i);
+}
+
+/* The key is taken. An earlier row of the same call is not stored either when the call fails. */
+static int jobq__tx_refuse(const struct jobq__tx *tx, const jobq_job *job, int64_t first,
+                             int64_t existing, jobq_error *err) {
+    if (existing > first && existing <= tx->last_id)
+        return jobq__err_set(err, JOBQ_EXISTS, "an earlier row of this call has the key %s",
+                             job->key);
+    jobq__err_set(err, JOBQ_EXISTS, "job %lld has the key %s; store this when that one has ended,"
+                  " or let it do for both (JOBQ_KEEP)", (long long)existing, job->key);
+    jobq__err_id(err, existing);
+    return JOBQ_EXISTS;
+}
+
+/* *existing: 0, or the job that has the key; nothing is stored then. */
+static int jobq__tx_enqueue_one(struct jobq__tx *tx, const jobq_job *job, int64_t *id,
+                                int64_t *existing, jobq_error *err) {
+    struct jobq__row row;
+    int rc;
+    memset(&row, 0, sizeof row);
+    *existing = 0;
+    rc = jobq__tx_resolve(tx, JOBQ__NAME_KIND, job->kind, &row.kind, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__tx_resolve(tx, JOBQ__NAME_QUEUE, job->queue ? job->queue : "default",
+                              &row.queue, err);
+    if (rc == JOBQ_OK && job->key) rc = jobq__tx_key_new(tx, job, row.kind, &row, existing);
+    if (rc != JOBQ_OK || *existing) return rc;
+    row.priority = job->priority;
+    row.run_at_ms = jobq__tx_run_at(tx, job);
+    row.payload = job->text ? job->text : job->payload;
+    row.size = jobq__tx_job_size(job);
+    rc = jobq__tx_add(tx, &row);
+    *id = row.id;
+    return rc == JOBQ_OK ? jobq__tx_tell_new(tx, &row, job->key) : rc;
+}
+
+static int jobq__tx_enqueue_row(struct jobq__tx *tx, const jobq_job *job, jobq_stored *row,
+                                int64_t first, jobq_error *err) {
+    int64_t id = 0, existing;
+    int rc = jobq__tx_enqueue_one(tx, job, &id, &existing, err);
+    if (rc != JOBQ_OK) return rc;
+    if (existing && job->conflict == JOBQ_REFUSE)
+        return jobq__tx_refuse(tx, job, first, existing, err);
+    if (existing) tx->add.kept++;
+    row->id = existing ? existing : id;
+    row->how = existing ? JOBQ_KEPT : JOBQ_NEW;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__tx_enqueue(struct jobq__tx *tx, struct jobq__request *r) {
+    const struct jobq__enqueue *enqueue = r->arg;
+    int64_t first = tx->last_id;
+    jobq_error told;
+    jobq_stored scratch;
+    size_t i;
+    told.code = JOBQ_OK;
+    for (i = 0; i < enqueue->count; i++) {
+        jobq_stored *row = enqueue->rows ? &enqueue->rows[i] : &scratch;
+        int rc = jobq__tx_enqueue_row(tx, &enqueue->jobs[i], row, first, &told);
+        if (rc == JOBQ_OK) continue;
+        if (told.code == rc && r->err) {
+            *r->err = told;
+            jobq__tx_at_row(enqueue, i, r->err);
+        }
+        return rc;
+    }
+    return jobq__door_flush(tx);
 }
 
 /*==== tx_claim.c ====*/
@@ -14227,7 +14591,7 @@ JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/tx_claim.c"
 #endif
-/* #include "door.h" */
+/* #include "tx.h" */
 
 /* Design note.
  *
@@ -14238,49 +14602,6 @@ JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
  * batch of rows, and fewer on a full disk. */
 
 /* ---- Claim ---- */
-
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken) {
-    jobq *q = tx->q;
-    struct jobq__link *link;
-    *taken = false;
-    for (link = q->claimed.next; link != &q->claimed; link = link->next) {
-        struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
-        if (entry->row.id != id || entry->gone) continue;
-        jobq__os_lock(&q->pool.mu);
-        if (entry->in_ring) {
-            jobq__tx_take_out(tx, entry);
-            tx->claims_changed = *taken = true;
-        }
-        jobq__os_unlock(&q->pool.mu);
-        return entry;
-    }
-    for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
-        struct jobq__entry *entry = JOBQ__LINKED(link);
-        if (entry->row.id != id) continue;
-        jobq__tx_drop(tx, entry);
-        *taken = true;
-        return entry;
-    }
-    return NULL;
-}
-
-JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx) {
-    jobq *q = tx->q;
-    struct jobq__link *link, *first = tx->taken.prev;
-    int room = jobq__disk_batch(q, INT32_MAX);
-    int rc = JOBQ_OK;
-    jobq__os_lock(&q->pool.mu);
-    for (link = q->claimed.next; link != &q->claimed && room > 0; link = link->next) {
-        struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
-        if (!entry->in_ring) continue;
-        room--;
-        jobq__tx_take_out(tx, entry);
-    }
-    jobq__os_unlock(&q->pool.mu);
-    for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
-        rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
-    return rc;
-}
 
 /* Marks entries that stand at the end of the claimed list, from first on, by runs of ids. */
 static int jobq__tx_claim_entries(struct jobq__tx *tx, struct jobq__link *first) {
@@ -14334,7 +14655,7 @@ static int jobq__tx_move(struct jobq__tx *tx, const struct jobq__row *row, bool 
     if (rc != JOBQ_OK) return rc;
     jobq__door_begin(&edge, row, JOBQ__WAITING);
     edge.due = due;
-    return jobq__door_pass(tx, &edge);
+    return jobq__tx_wait(tx, &edge);
 }
 
 static int jobq__tx_move_or_fail(struct jobq__tx *tx, const struct jobq__lane *lane,
@@ -14544,6 +14865,237 @@ JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(tx);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;
+}
+
+/*==== alter.h ====*/
+/* alter.h - what callers change of a job that is there: cancel, try again, delete. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/alter.h"
+#endif
+#ifndef JOBQ__ALTER_H
+#define JOBQ__ALTER_H
+
+/* #include "tx.h" */
+
+/* Design note.
+ *
+ * Each is a request: a part that writes, in whatever transaction takes it along, and one that acts
+ * after its COMMIT. A job that is claimed and has not started is taken out of the ring first and
+ * given back, so that it is altered as one that waits; one that runs is asked to stop, which is
+ * written down (a wish, that outlives the process), and is not deleted. The steps themselves are
+ * the door's.
+ *
+ * The writing parts run with the baton held, jobq__alter_find with or without it. */
+
+enum jobq__whereabouts { JOBQ__NOWHERE, JOBQ__WAITS, JOBQ__RUNS };
+
+/* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
+ * its handler is just being called, or has returned and the outcome is on its way to the disk: that
+ * is running still. Nowhere: a commit has changed it since the row was read, or says in a moment
+ * that it was claimed. */
+JOBQ__INTERNAL enum jobq__whereabouts jobq__alter_find(jobq *q, int64_t id);
+
+/* The argument of these requests. */
+struct jobq__alter {
+    int64_t id;
+    struct jobq__entry *running;    /* found by the part that writes: it runs */
+};
+
+JOBQ__INTERNAL int jobq__alter_cancel(struct jobq__tx *tx, struct jobq__request *r);
+JOBQ__INTERNAL void jobq__alter_cancelled(jobq *q, struct jobq__request *r);
+JOBQ__INTERNAL int jobq__alter_retry(struct jobq__tx *tx, struct jobq__request *r);
+JOBQ__INTERNAL int jobq__alter_delete(struct jobq__tx *tx, struct jobq__request *r);
+JOBQ__INTERNAL void jobq__alter_deleted(jobq *q, struct jobq__request *r);
+
+#endif
+
+/*==== alter.c ====*/
+/* alter.c - what callers change of a job that is there: cancel, try again, delete. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/alter.c"
+#endif
+/* #include "alter.h" */
+
+#include <stdio.h>
+
+static bool jobq__alter_in_list(const struct jobq__link *list, int64_t id) {
+    const struct jobq__link *link = list->next;
+    while (link != list && JOBQ__LINKED(link)->row.id != id) link = link->next;
+    return link != list;
+}
+
+JOBQ__INTERNAL enum jobq__whereabouts jobq__alter_find(jobq *q, int64_t id) {
+    struct jobq__pool *pool = &q->pool;
+    bool waits, runs;
+    int i;
+    jobq__os_lock(&pool->mu);
+    waits = jobq__ring_has(&pool->ring, id) || jobq__alter_in_list(&q->tx.taken, id);
+    runs = jobq__alter_in_list(&pool->outcomes.list, id) || jobq__alter_in_list(&q->tx.settled, id);
+    for (i = 0; i < pool->crew.count; i++) runs = runs || pool->crew.workers[i].run.id == id;
+    jobq__os_unlock(&pool->mu);
+    return waits ? JOBQ__WAITS : runs ? JOBQ__RUNS : JOBQ__NOWHERE;
+}
+
+/* "job 7 of kind mail", with a job's id and, where its name can be had, its kind. */
+static void jobq__alter_call(struct jobq__tx *tx, const struct jobq__row *row, char *text,
+                            size_t size) {
+    const char *kind = NULL;
+    if (jobq__tx_know(tx, row->kind) == JOBQ_OK) kind = jobq__tx_name_text(tx, row->kind);
+    snprintf(text, size, "job %lld%s%s", (long long)row->id, kind ? " of kind " : "",
+             kind ? kind : "");
+}
+
+/* The job is not in a state for this call, which it is told with a way out. */
+static int jobq__alter_bad_state(struct jobq__tx *tx, const struct jobq__row *row,
+                                const char *way_out, jobq_error *err) {
+    jobq *q = tx->q;
+    char job[JOBQ_NAME_MAX + 64];
+    const char *state = jobq_state_name(jobq__state_public(row->state, false));
+    bool waits = row->state == JOBQ__WAITING || jobq__alter_find(q, row->id) == JOBQ__WAITS;
+    if (!err) return JOBQ_BAD_STATE;
+    jobq__alter_call(tx, row, job, sizeof job);
+    if (jobq__stored_stand(row->lane) == JOBQ__STANDS_AT_GATE)
+        return jobq__err_set(err, JOBQ_BAD_STATE, "%s is parked: no handler of its kind is"
+                             " registered (jobq_register)", job);
+    if (!jobq__state_terminal(row->state)) state = waits ? "due" : "running";
+    return jobq__err_set(err, JOBQ_BAD_STATE, "%s is %s already%s", job, state, way_out);
+}
+
+/* Whatever is claimed is the owner's. */
+static int jobq__alter_row(struct jobq__tx *tx, int64_t id, struct jobq__row *row) {
+    jobq *q = tx->q;
+    const struct jobq__link *link;
+    int rc = jobq__store_row(tx->db, id, row);
+    if (rc != JOBQ_OK || row->state != JOBQ__CLAIMED || jobq__alter_in_list(&tx->claimed, id))
+        return rc;
+    for (link = q->claimed.next; link != &q->claimed; link = link->next)
+        if (JOBQ__CLAIMED_ENTRY(link)->row.id == id) return rc;
+    return jobq__store_nobodys(tx->db, id);
+}
+
+/* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
+ * what it is now. JOBQ_BUSY with alter->running set if it runs. */
+static int jobq__alter_reach(struct jobq__tx *tx, struct jobq__alter *alter,
+                             struct jobq__row *row) {
+    bool taken;
+    struct jobq__entry *entry = jobq__tx_take(tx, alter->id, &taken);
+    alter->running = NULL; /* the group may be repeated, and the job have ended since */
+    if (entry && !taken) {
+        alter->running = entry;
+        return JOBQ_BUSY;
+    }
+    if (taken) {
+        int rc = jobq__tx_unclaim(tx, entry);
+        if (rc != JOBQ_OK) return rc;
+    }
+    return jobq__alter_row(tx, alter->id, row);
+}
+
+/* The wish is written down: it outlives the process. A second one changes nothing. */
+static int jobq__alter_wish(struct jobq__tx *tx, const struct jobq__entry *running) {
+    int changed, rc;
+    if (jobq__os_load(&running->cancel)) return JOBQ_OK;
+    rc = jobq__store_wish(tx->db, running->row.id, running->row.runs, &changed);
+    return rc == JOBQ_OK && !changed ? JOBQ_NOT_FOUND : rc;
+}
+
+JOBQ__INTERNAL int jobq__alter_cancel(struct jobq__tx *tx, struct jobq__request *r) {
+    struct jobq__alter *alter = r->arg;
+    struct jobq__row row;
+    int rc = jobq__alter_reach(tx, alter, &row);
+    if (rc == JOBQ_BUSY && alter->running) return jobq__alter_wish(tx, alter->running);
+    if (rc != JOBQ_OK) return rc;
+    if (jobq__state_terminal(row.state))
+        return jobq__alter_bad_state(tx, &row, "; what has ended is not cancelled", r->err);
+    return jobq__tx_end(tx, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
+}
+
+JOBQ__INTERNAL void jobq__alter_cancelled(jobq *q, struct jobq__request *r) {
+    struct jobq__alter *alter = r->arg;
+    int i;
+    if (!alter->running) return;
+    jobq__os_store(&alter->running->cancel, 1);
+    jobq__os_lock(&q->pool.mu);
+    for (i = 0; i < q->pool.crew.count; i++)
+        if (q->pool.crew.workers[i].run.entry == alter->running)
+            jobq__wake_stop(&q->pool.crew.workers[i].run, JOBQ__STOP_ASKED);
+    jobq__os_unlock(&q->pool.mu);
+}
+
+/* A job that has ended gave its key away, and another has it. */
+static int jobq__alter_key_gone(struct jobq__tx *tx, const struct jobq__row *row, jobq_error *err) {
+    int64_t holder;
+    int rc = jobq__store_key_holder(tx->db, row->kind, row->id, &holder);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__err_set(err, JOBQ_EXISTS, "job %lld has this job's key now; job %lld can run again"
+                       " when that one has ended", (long long)holder, (long long)row->id);
+    jobq__err_id(err, holder);
+    return rc;
+}
+
+/* A job that cannot be tried again now says why. */
+static int jobq__alter_may_retry(struct jobq__tx *tx, const struct jobq__row *row,
+                                 jobq_error *err) {
+    /* Its time may have come, and nobody has looked yet. */
+    bool due = jobq__stored_stand(row->lane) != JOBQ__STANDS_TILL_DUE
+            || row->run_at_ms <= tx->now_ms;
+    bool taken = false;
+    int rc = JOBQ_OK;
+    if (row->state == JOBQ__DONE)
+        return jobq__alter_bad_state(tx, row, "; to do it again store another", err);
+    if (row->state == JOBQ__CLAIMED || (row->state == JOBQ__WAITING && due))
+        return jobq__alter_bad_state(tx, row, "", err);
+    if (jobq__state_terminal(row->state) && (row->side & JOBQ__SIDE_KEY))
+        rc = jobq__store_key_again(tx->db, row->kind, row->id, &taken);
+    return taken ? jobq__alter_key_gone(tx, row, err) : rc;
+}
+
+JOBQ__INTERNAL int jobq__alter_retry(struct jobq__tx *tx, struct jobq__request *r) {
+    const struct jobq__alter *alter = r->arg;
+    struct jobq__edge edge;
+    struct jobq__row row;
+    int rc = jobq__alter_row(tx, alter->id, &row);
+    if (rc == JOBQ_OK) rc = jobq__alter_may_retry(tx, &row, r->err);
+    if (rc == JOBQ_OK && !jobq__tx_handled(tx, row.kind)) rc = jobq__tx_know(tx, row.kind);
+    if (rc != JOBQ_OK) return rc;
+    jobq__door_begin(&edge, &row, JOBQ__WAITING);
+    edge.now.run_at_ms = tx->now_ms;
+    edge.now.attempt = edge.attempt = 1;
+    edge.now.crashes = 0;
+    edge.now.delay_ms = 0;
+    edge.new_round = edge.tells = true;
+    return jobq__tx_wait(tx, &edge);
+}
+
+JOBQ__INTERNAL int jobq__alter_delete(struct jobq__tx *tx, struct jobq__request *r) {
+    struct jobq__alter *alter = r->arg;
+    char job[JOBQ_NAME_MAX + 64];
+    struct jobq__edge edge;
+    struct jobq__row row;
+    int rc = jobq__alter_reach(tx, alter, &row);
+    if (rc == JOBQ_BUSY && alter->running) {
+        jobq__alter_call(tx, &alter->running->row, job, sizeof job);
+        return jobq__err_set(r->err, rc, "%s is running; cancel it (jobq_cancel), and delete it"
+                             " when it has ended", job);
+    }
+    if (rc != JOBQ_OK) return rc;
+    jobq__door_begin(&edge, &row, JOBQ__GONE);
+    return jobq__door_pass(tx, &edge);
+}
+
+/* Who waits for a job that is gone need not wait longer. */
+JOBQ__INTERNAL void jobq__alter_deleted(jobq *q, struct jobq__request *r) {
+    const struct jobq__alter *alter = r->arg;
+    struct jobq__link *link;
+    jobq__os_lock(&q->pool.mu);
+    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
+        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
+        if (waiter->id != alter->id || waiter->done || waiter->ended) continue;
+        waiter->done = waiter->ended = true;
+        waiter->info.state = JOBQ_STATE_NONE;
+        jobq__os_signal(&waiter->cond);
+    }
+    jobq__os_unlock(&q->pool.mu);
 }
 
 /*==== commit.h ====*/
@@ -15337,11 +15889,6 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
 JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker);
 /* With pool.mu held: the worker is free again. */
 JOBQ__INTERNAL void jobq__run_end(struct jobq__worker *worker);
-/* With pool.mu held: ends a jobq_run_sleep. The run counts as awake at once, so that nobody takes
- * the pool to be at rest before its thread has noticed. */
-JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run);
-/* With pool.mu held: raises the stop flag of a run and wakes it if it sleeps. */
-JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why);
 
 #endif
 
@@ -15392,20 +15939,6 @@ JOBQ__INTERNAL void jobq__run_end(struct jobq__worker *worker) {
     run->id = 0;
     q->pool.crew.running--;
     jobq__assert(q->pool.crew.running >= 0);
-}
-
-JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why) {
-    jobq__assert(jobq__os_held(&run->q->pool.mu));
-    jobq__os_or(&run->stop, why);
-    jobq__run_awaken(run);
-}
-
-JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run) {
-    jobq__assert(jobq__os_held(&run->q->pool.mu));
-    if (!run->sleeping) return;
-    run->sleeping = false;
-    run->q->pool.crew.sleeping--;
-    jobq__os_signal(&run->worker->cond);
 }
 
 /* ---- The verdict ---- */
@@ -15975,7 +16508,7 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     if (q->clock) jobq__wake_scheduler(q);
     jobq__os_lock(&pool->mu);
     jobq__run_doze(run, until_ms);
-    jobq__run_awaken(run);
+    jobq__wake_run(run);
     jobq__wheel_del(&pool->timers.wheel, &run->sleep.timer);
     jobq__os_unlock(&pool->mu);
     return jobq_should_stop(run);
@@ -16149,238 +16682,6 @@ JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size) {
     return run->saved;
 }
 
-/*==== alter.h ====*/
-/* alter.h - what callers change of a job that is there: cancel, try again, delete. */
-#ifdef JOBQ_LINES
-#line 1 "amalgamation/alter.h"
-#endif
-#ifndef JOBQ__ALTER_H
-#define JOBQ__ALTER_H
-
-/* #include "door.h" */
-/* #include "run.h" */
-
-/* Design note.
- *
- * Each is a request: a part that writes, in whatever transaction takes it along, and one that acts
- * after its COMMIT. A job that is claimed and has not started is taken out of the ring first and
- * given back, so that it is altered as one that waits; one that runs is asked to stop, which is
- * written down (a wish, that outlives the process), and is not deleted. The steps themselves are
- * the door's.
- *
- * The writing parts run with the baton held, jobq__alter_find with or without it. */
-
-enum jobq__whereabouts { JOBQ__NOWHERE, JOBQ__WAITS, JOBQ__RUNS };
-
-/* Claimed, but in no slot: it waits in the ring (or the transaction under way has taken it out), or
- * its handler is just being called, or has returned and the outcome is on its way to the disk: that
- * is running still. Nowhere: a commit has changed it since the row was read, or says in a moment
- * that it was claimed. */
-JOBQ__INTERNAL enum jobq__whereabouts jobq__alter_find(jobq *q, int64_t id);
-
-/* The argument of these requests. */
-struct jobq__alter {
-    int64_t id;
-    struct jobq__entry *running;    /* found by the part that writes: it runs */
-};
-
-JOBQ__INTERNAL int jobq__alter_cancel(struct jobq__tx *tx, struct jobq__request *r);
-JOBQ__INTERNAL void jobq__alter_cancelled(jobq *q, struct jobq__request *r);
-JOBQ__INTERNAL int jobq__alter_retry(struct jobq__tx *tx, struct jobq__request *r);
-JOBQ__INTERNAL int jobq__alter_delete(struct jobq__tx *tx, struct jobq__request *r);
-JOBQ__INTERNAL void jobq__alter_deleted(jobq *q, struct jobq__request *r);
-
-#endif
-
-/*==== alter.c ====*/
-/* alter.c - what callers change of a job that is there: cancel, try again, delete. */
-#ifdef JOBQ_LINES
-#line 1 "amalgamation/alter.c"
-#endif
-/* #include "alter.h" */
-
-#include <stdio.h>
-
-static bool jobq__alter_in_list(const struct jobq__link *list, int64_t id) {
-    const struct jobq__link *link = list->next;
-    while (link != list && JOBQ__LINKED(link)->row.id != id) link = link->next;
-    return link != list;
-}
-
-JOBQ__INTERNAL enum jobq__whereabouts jobq__alter_find(jobq *q, int64_t id) {
-    struct jobq__pool *pool = &q->pool;
-    bool waits, runs;
-    int i;
-    jobq__os_lock(&pool->mu);
-    waits = jobq__ring_has(&pool->ring, id) || jobq__alter_in_list(&q->tx.taken, id);
-    runs = jobq__alter_in_list(&pool->outcomes.list, id) || jobq__alter_in_list(&q->tx.settled, id);
-    for (i = 0; i < pool->crew.count; i++) runs = runs || pool->crew.workers[i].run.id == id;
-    jobq__os_unlock(&pool->mu);
-    return waits ? JOBQ__WAITS : runs ? JOBQ__RUNS : JOBQ__NOWHERE;
-}
-
-/* "job 7 of kind mail", with a job's id and, where its name can be had, its kind. */
-static void jobq__alter_call(struct jobq__tx *tx, const struct jobq__row *row, char *text,
-                            size_t size) {
-    const char *kind = NULL;
-    if (jobq__tx_know(tx, row->kind) == JOBQ_OK) kind = jobq__tx_name_text(tx, row->kind);
-    snprintf(text, size, "job %lld%s%s", (long long)row->id, kind ? " of kind " : "",
-             kind ? kind : "");
-}
-
-/* The job is not in a state for this call, which it is told with a way out. */
-static int jobq__alter_bad_state(struct jobq__tx *tx, const struct jobq__row *row,
-                                const char *way_out, jobq_error *err) {
-    jobq *q = tx->q;
-    char job[JOBQ_NAME_MAX + 64];
-    const char *state = jobq_state_name(jobq__state_public(row->state, false));
-    bool waits = row->state == JOBQ__WAITING || jobq__alter_find(q, row->id) == JOBQ__WAITS;
-    if (!err) return JOBQ_BAD_STATE;
-    jobq__alter_call(tx, row, job, sizeof job);
-    if (jobq__stored_stand(row->lane) == JOBQ__STANDS_AT_GATE)
-        return jobq__err_set(err, JOBQ_BAD_STATE, "%s is parked: no handler of its kind is"
-                             " registered (jobq_register)", job);
-    if (!jobq__state_terminal(row->state)) state = waits ? "due" : "running";
-    return jobq__err_set(err, JOBQ_BAD_STATE, "%s is %s already%s", job, state, way_out);
-}
-
-/* Whatever is claimed is the owner's. */
-static int jobq__alter_row(struct jobq__tx *tx, int64_t id, struct jobq__row *row) {
-    jobq *q = tx->q;
-    const struct jobq__link *link;
-    int rc = jobq__store_row(tx->db, id, row);
-    if (rc != JOBQ_OK || row->state != JOBQ__CLAIMED || jobq__alter_in_list(&tx->claimed, id))
-        return rc;
-    for (link = q->claimed.next; link != &q->claimed; link = link->next)
-        if (JOBQ__CLAIMED_ENTRY(link)->row.id == id) return rc;
-    return jobq__store_nobodys(tx->db, id);
-}
-
-/* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
- * what it is now. JOBQ_BUSY with alter->running set if it runs. */
-static int jobq__alter_reach(struct jobq__tx *tx, struct jobq__alter *alter,
-                             struct jobq__row *row) {
-    bool taken;
-    struct jobq__entry *entry = jobq__tx_take(tx, alter->id, &taken);
-    alter->running = NULL; /* the group may be repeated, and the job have ended since */
-    if (entry && !taken) {
-        alter->running = entry;
-        return JOBQ_BUSY;
-    }
-    if (taken) {
-        int rc = jobq__tx_unclaim(tx, entry);
-        if (rc != JOBQ_OK) return rc;
-    }
-    return jobq__alter_row(tx, alter->id, row);
-}
-
-/* The wish is written down: it outlives the process. A second one changes nothing. */
-static int jobq__alter_wish(struct jobq__tx *tx, const struct jobq__entry *running) {
-    int changed, rc;
-    if (jobq__os_load(&running->cancel)) return JOBQ_OK;
-    rc = jobq__store_wish(tx->db, running->row.id, running->row.runs, &changed);
-    return rc == JOBQ_OK && !changed ? JOBQ_NOT_FOUND : rc;
-}
-
-JOBQ__INTERNAL int jobq__alter_cancel(struct jobq__tx *tx, struct jobq__request *r) {
-    struct jobq__alter *alter = r->arg;
-    struct jobq__row row;
-    int rc = jobq__alter_reach(tx, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running) return jobq__alter_wish(tx, alter->running);
-    if (rc != JOBQ_OK) return rc;
-    if (jobq__state_terminal(row.state))
-        return jobq__alter_bad_state(tx, &row, "; what has ended is not cancelled", r->err);
-    return jobq__tx_end(tx, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
-}
-
-JOBQ__INTERNAL void jobq__alter_cancelled(jobq *q, struct jobq__request *r) {
-    struct jobq__alter *alter = r->arg;
-    int i;
-    if (!alter->running) return;
-    jobq__os_store(&alter->running->cancel, 1);
-    jobq__os_lock(&q->pool.mu);
-    for (i = 0; i < q->pool.crew.count; i++)
-        if (q->pool.crew.workers[i].run.entry == alter->running)
-            jobq__run_stop(&q->pool.crew.workers[i].run, JOBQ__STOP_ASKED);
-    jobq__os_unlock(&q->pool.mu);
-}
-
-/* A job that has ended gave its key away, and another has it. */
-static int jobq__alter_key_gone(struct jobq__tx *tx, const struct jobq__row *row, jobq_error *err) {
-    int64_t holder;
-    int rc = jobq__store_key_holder(tx->db, row->kind, row->id, &holder);
-    if (rc != JOBQ_OK) return rc;
-    rc = jobq__err_set(err, JOBQ_EXISTS, "job %lld has this job's key now; job %lld can run again"
-                       " when that one has ended", (long long)holder, (long long)row->id);
-    jobq__err_id(err, holder);
-    return rc;
-}
-
-/* A job that cannot be tried again now says why. */
-static int jobq__alter_may_retry(struct jobq__tx *tx, const struct jobq__row *row,
-                                 jobq_error *err) {
-    /* Its time may have come, and nobody has looked yet. */
-    bool due = jobq__stored_stand(row->lane) != JOBQ__STANDS_TILL_DUE
-            || row->run_at_ms <= tx->now_ms;
-    bool taken = false;
-    int rc = JOBQ_OK;
-    if (row->state == JOBQ__DONE)
-        return jobq__alter_bad_state(tx, row, "; to do it again store another", err);
-    if (row->state == JOBQ__CLAIMED || (row->state == JOBQ__WAITING && due))
-        return jobq__alter_bad_state(tx, row, "", err);
-    if (jobq__state_terminal(row->state) && (row->side & JOBQ__SIDE_KEY))
-        rc = jobq__store_key_again(tx->db, row->kind, row->id, &taken);
-    return taken ? jobq__alter_key_gone(tx, row, err) : rc;
-}
-
-JOBQ__INTERNAL int jobq__alter_retry(struct jobq__tx *tx, struct jobq__request *r) {
-    const struct jobq__alter *alter = r->arg;
-    struct jobq__edge edge;
-    struct jobq__row row;
-    int rc = jobq__alter_row(tx, alter->id, &row);
-    if (rc == JOBQ_OK) rc = jobq__alter_may_retry(tx, &row, r->err);
-    if (rc == JOBQ_OK && !jobq__tx_handled(tx, row.kind)) rc = jobq__tx_know(tx, row.kind);
-    if (rc != JOBQ_OK) return rc;
-    jobq__door_begin(&edge, &row, JOBQ__WAITING);
-    edge.now.run_at_ms = tx->now_ms;
-    edge.now.attempt = edge.attempt = 1;
-    edge.now.crashes = 0;
-    edge.now.delay_ms = 0;
-    edge.new_round = edge.tells = true;
-    return jobq__door_pass(tx, &edge);
-}
-
-JOBQ__INTERNAL int jobq__alter_delete(struct jobq__tx *tx, struct jobq__request *r) {
-    struct jobq__alter *alter = r->arg;
-    char job[JOBQ_NAME_MAX + 64];
-    struct jobq__edge edge;
-    struct jobq__row row;
-    int rc = jobq__alter_reach(tx, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running) {
-        jobq__alter_call(tx, &alter->running->row, job, sizeof job);
-        return jobq__err_set(r->err, rc, "%s is running; cancel it (jobq_cancel), and delete it"
-                             " when it has ended", job);
-    }
-    if (rc != JOBQ_OK) return rc;
-    jobq__door_begin(&edge, &row, JOBQ__GONE);
-    return jobq__door_pass(tx, &edge);
-}
-
-/* Who waits for a job that is gone need not wait longer. */
-JOBQ__INTERNAL void jobq__alter_deleted(jobq *q, struct jobq__request *r) {
-    const struct jobq__alter *alter = r->arg;
-    struct jobq__link *link;
-    jobq__os_lock(&q->pool.mu);
-    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
-        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
-        if (waiter->id != alter->id || waiter->done || waiter->ended) continue;
-        waiter->done = waiter->ended = true;
-        waiter->info.state = JOBQ_STATE_NONE;
-        jobq__os_signal(&waiter->cond);
-    }
-    jobq__os_unlock(&q->pool.mu);
-}
-
 /*==== recover.h ====*/
 /* recover.h - what the owner before left claimed goes back. */
 #ifdef JOBQ_LINES
@@ -16390,7 +16691,6 @@ JOBQ__INTERNAL void jobq__alter_deleted(jobq *q, struct jobq__request *r) {
 #define JOBQ__RECOVER_H
 
 /* #include "commit.h" */
-/* #include "door.h" */
 
 /* Design note.
  *
@@ -16435,7 +16735,7 @@ static int jobq__recover_row(struct jobq__tx *tx, int64_t id, int *room) {
         edge.outcome = JOBQ_CRASHED;
         edge.tells = true;
     }
-    return jobq__door_pass(tx, &edge);
+    return jobq__tx_wait(tx, &edge);
 }
 
 /* The slots say of some jobs that the owner before had them. One that is claimed still is missing
@@ -16899,10 +17199,10 @@ static bool jobq__sched_fire(jobq *q, struct jobq__now now) {
         timers->fired++;
         switch (alarm->what) {
         case JOBQ__WAKE_DEADLINE:
-            jobq__run_stop(JOBQ__CONTAINER(alarm, struct jobq_run, deadline), JOBQ__STOP_ASKED);
+            jobq__wake_stop(JOBQ__CONTAINER(alarm, struct jobq_run, deadline), JOBQ__STOP_ASKED);
             break;
         case JOBQ__WAKE_SLEEP:
-            jobq__run_awaken(JOBQ__CONTAINER(alarm, struct jobq_run, sleep));
+            jobq__wake_run(JOBQ__CONTAINER(alarm, struct jobq_run, sleep));
             break;
         case JOBQ__WAKE_WAITER:
             waiter = JOBQ__CONTAINER(alarm, struct jobq__waiter, alarm);
@@ -17654,7 +17954,7 @@ JOBQ__INTERNAL void jobq__life_raise_flags(jobq *q) {
     if (pool->life.phase == JOBQ__RUNNING) jobq__life_go(q, JOBQ__STOPPING);
     for (i = 0; i < pool->crew.count; i++) {
         struct jobq__worker *worker = &pool->crew.workers[i];
-        if (worker->run.entry) jobq__run_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
+        if (worker->run.entry) jobq__wake_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
         jobq__os_signal(&worker->cond);
     }
 }
@@ -17750,7 +18050,7 @@ JOBQ__INTERNAL int jobq__life_stop(jobq *q, int64_t grace_us, int64_t write_us,
 #ifndef JOBQ__CONFIG_H
 #define JOBQ__CONFIG_H
 
-/* #include "core.h" */
+/* #include "tx.h" */
 
 /* A copy of given (may be NULL) with every default filled in. */
 JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options *options,
@@ -17763,8 +18063,6 @@ JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, bool none, jo
 /* what is the field's name, for the sentence. */
 JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t max,
                                      jobq_error *err);
-/* How many bytes of payload a job has. */
-JOBQ__INTERNAL size_t jobq__config_job_size(const jobq_job *job);
 JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job *job,
                                     int64_t now_ms, jobq_error *err);
 
@@ -17981,13 +18279,9 @@ JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t 
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL size_t jobq__config_job_size(const jobq_job *job) {
-    return job->text ? strlen(job->text) : job->size;
-}
-
 static int jobq__config_payload(const jobq_options *options, const jobq_job *job,
                                 jobq_error *err) {
-    size_t size = jobq__config_job_size(job);
+    size_t size = jobq__tx_job_size(job);
     if (job->text && (job->payload || job->size))
         return jobq__err_set(err, JOBQ_MISUSE, "text is set together with payload or size; a job"
                              " has .text for a string, or .payload with .size");
@@ -18643,124 +18937,7 @@ JOBQ_API int jobq_notify(jobq *q, jobq_error *err) {
 #endif
 /* #include "api.h" */
 
-#include <stdio.h>
-
 /* ---- Enqueue ---- */
-
-struct jobq__enqueue {
-    const jobq_job *jobs;
-    size_t count;
-    jobq_stored *rows;          /* or NULL */
-    bool many;                  /* errors name the row */
-};
-
-static int jobq__jobs_write_key(struct jobq__tx *tx, const jobq_job *job, int64_t kind,
-                                struct jobq__row *row, int64_t *existing) {
-    bool taken, stored;
-    int rc = jobq__store_key_find(tx->db, kind, job->key, existing, &stored);
-    /* The last rows of this very call may not have been written yet. */
-    if (rc == JOBQ_OK && *existing && !stored
-        && (*existing > tx->last_id || *existing <= tx->last_id - tx->rows_count))
-        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_KEY, *existing);
-    if (rc != JOBQ_OK || *existing) return rc;
-    row->side = JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY;
-    /* The id that tx_add is about to give. */
-    rc = jobq__store_key_add(tx->db, kind, job->key, tx->last_id + 1, &taken);
-    return taken ? JOBQ__AGAIN : rc;
-}
-
-static int64_t jobq__jobs_run_at(const struct jobq__tx *tx, const jobq_job *job) {
-    if (job->delay_ms) return jobq__add(tx->now_ms, job->delay_ms);
-    return job->run_at_ms ? job->run_at_ms : tx->now_ms;
-}
-
-static int jobq__jobs_tell_new(struct jobq__tx *tx, const struct jobq__row *row, const char *key) {
-    jobq *q = tx->q;
-    jobq_event event;
-    if (!q->events.call) return JOBQ_OK;
-    memset(&event, 0, sizeof event);
-    event.now_ms = tx->now_ms;
-    event.id = row->id;
-    event.to = JOBQ_STATE_PENDING;
-    event.attempt = 1;
-    return jobq__tx_change(tx, &event, row, key, NULL);
-}
-
-/* Says which row of a bulk call an error is about. */
-static void jobq__jobs_at_row(const struct jobq__enqueue *enqueue, size_t i, jobq_error *err) {
-    char text[sizeof err->text];
-    if (!enqueue->many) return;
-    jobq__err_copy_text(text, sizeof text, err->text);
-    snprintf(err->text, sizeof err->text, "row %llu: %.450s", (unsigned long long)i, text);
-    jobq__err_at(err, i);
-}
-
-/* The key is taken. An earlier row of the same call is not stored either when the call fails. */
-static int jobq__jobs_refuse(const struct jobq__tx *tx, const jobq_job *job, int64_t first,
-                             int64_t existing, jobq_error *err) {
-    if (existing > first && existing <= tx->last_id)
-        return jobq__err_set(err, JOBQ_EXISTS, "an earlier row of this call has the key %s",
-                             job->key);
-    jobq__err_set(err, JOBQ_EXISTS, "job %lld has the key %s; store this when that one has ended,"
-                  " or let it do for both (JOBQ_KEEP)", (long long)existing, job->key);
-    jobq__err_id(err, existing);
-    return JOBQ_EXISTS;
-}
-
-/* *existing: 0, or the job that has the key; nothing is stored then. */
-static int jobq__jobs_write_one(struct jobq__tx *tx, const jobq_job *job, int64_t *id,
-                                int64_t *existing, jobq_error *err) {
-    struct jobq__row row;
-    int rc;
-    memset(&row, 0, sizeof row);
-    *existing = 0;
-    rc = jobq__tx_resolve(tx, JOBQ__NAME_KIND, job->kind, &row.kind, err);
-    if (rc == JOBQ_OK)
-        rc = jobq__tx_resolve(tx, JOBQ__NAME_QUEUE, job->queue ? job->queue : "default",
-                              &row.queue, err);
-    if (rc == JOBQ_OK && job->key) rc = jobq__jobs_write_key(tx, job, row.kind, &row, existing);
-    if (rc != JOBQ_OK || *existing) return rc;
-    row.priority = job->priority;
-    row.run_at_ms = jobq__jobs_run_at(tx, job);
-    row.payload = job->text ? job->text : job->payload;
-    row.size = jobq__config_job_size(job);
-    rc = jobq__tx_add(tx, &row);
-    *id = row.id;
-    return rc == JOBQ_OK ? jobq__jobs_tell_new(tx, &row, job->key) : rc;
-}
-
-static int jobq__jobs_write_row(struct jobq__tx *tx, const jobq_job *job, jobq_stored *row,
-                                int64_t first, jobq_error *err) {
-    int64_t id = 0, existing;
-    int rc = jobq__jobs_write_one(tx, job, &id, &existing, err);
-    if (rc != JOBQ_OK) return rc;
-    if (existing && job->conflict == JOBQ_REFUSE)
-        return jobq__jobs_refuse(tx, job, first, existing, err);
-    if (existing) tx->add.kept++;
-    row->id = existing ? existing : id;
-    row->how = existing ? JOBQ_KEPT : JOBQ_NEW;
-    return JOBQ_OK;
-}
-
-static int jobq__jobs_write_all(struct jobq__tx *tx, struct jobq__request *r) {
-    const struct jobq__enqueue *enqueue = r->arg;
-    int64_t first = tx->last_id;
-    jobq_error told;
-    jobq_stored scratch;
-    size_t i;
-    told.code = JOBQ_OK;
-    for (i = 0; i < enqueue->count; i++) {
-        jobq_stored *row = enqueue->rows ? &enqueue->rows[i] : &scratch;
-        int rc = jobq__jobs_write_row(tx, &enqueue->jobs[i], row, first, &told);
-        if (rc == JOBQ_OK) continue;
-        if (told.code == rc && r->err) {
-            *r->err = told;
-            jobq__jobs_at_row(enqueue, i, r->err);
-        }
-        return rc;
-    }
-    return jobq__door_flush(tx);
-}
 
 /* Checks the jobs, and says in the request what they take. */
 static int jobq__jobs_check_all(jobq *q, const struct jobq__enqueue *enqueue,
@@ -18774,11 +18951,11 @@ static int jobq__jobs_check_all(jobq *q, const struct jobq__enqueue *enqueue,
         int64_t size;
         int rc = jobq__config_job(&q->options, &jobs[i], now_ms, &row);
         if (rc != JOBQ_OK) {
-            jobq__jobs_at_row(enqueue, i, &row);
+            jobq__tx_at_row(enqueue, i, &row);
             if (err) *err = row;
             return rc;
         }
-        size = (int64_t)jobq__config_job_size(&jobs[i]);
+        size = (int64_t)jobq__tx_job_size(&jobs[i]);
         request->atomic = request->atomic || jobs[i].key;
         request->adds = jobq__add(request->adds, size + JOBQ__ROW_BYTES);
         request->largest = JOBQ__MAX(request->largest, size);
@@ -18792,7 +18969,7 @@ static int jobq__jobs_enqueue(jobq *q, struct jobq__enqueue enqueue, jobq_error 
     memset(&request, 0, sizeof request);
     rc = jobq__jobs_check_all(q, &enqueue, &request, err);
     if (rc != JOBQ_OK || !enqueue.count) return rc;
-    request.write = jobq__jobs_write_all;
+    request.write = jobq__tx_enqueue;
     request.arg = &enqueue;
     return jobq__api_request(q, &request, NULL, err);
 }

@@ -103,7 +103,7 @@ JOBQ__INTERNAL void jobq__alter_cancelled(jobq *q, struct jobq__request *r) {
     jobq__os_lock(&q->pool.mu);
     for (i = 0; i < q->pool.crew.count; i++)
         if (q->pool.crew.workers[i].run.entry == alter->running)
-            jobq__run_stop(&q->pool.crew.workers[i].run, JOBQ__STOP_ASKED);
+            jobq__wake_stop(&q->pool.crew.workers[i].run, JOBQ__STOP_ASKED);
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -149,7 +149,7 @@ JOBQ__INTERNAL int jobq__alter_retry(struct jobq__tx *tx, struct jobq__request *
     edge.now.crashes = 0;
     edge.now.delay_ms = 0;
     edge.new_round = edge.tells = true;
-    return jobq__door_pass(tx, &edge);
+    return jobq__tx_wait(tx, &edge);
 }
 
 JOBQ__INTERNAL int jobq__alter_delete(struct jobq__tx *tx, struct jobq__request *r) {

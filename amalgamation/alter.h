@@ -2,8 +2,7 @@
 #ifndef JOBQ__ALTER_H
 #define JOBQ__ALTER_H
 
-#include "door.h"
-#include "run.h"
+#include "tx.h"
 
 /* Design note.
  *

@@ -240,7 +240,7 @@ static int jobq__audit_put_claims(struct jobq__audit *audit, jobq__store *db, in
 
 /* ---- The columns of a row ---- */
 
-/* As one lane predicate says it (tx_order.c), as far as it can be told without the clock and the
+/* As one lane predicate says it (tx_place.c), as far as it can be told without the clock and the
  * handlers: scheduled, with the suspects, in its queue, or before the gate of its kind. */
 #define JOBQ__PLACED \
     "(j.lane = 0 OR (j.lane = 1 AND j.crashes > 0) OR (j.lane > 1 AND j.lane = j.queue" \

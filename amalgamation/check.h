@@ -11,7 +11,7 @@
  * where it is the pool's.
  *
  *   stated in   invariant                                        asserted by
- *   tx.h        I1: claimed is what the claims row names         check_claims, from the file
+ *   tx_order.h  I1: claimed is what the claims row names         check_claims, from the file
  *               I1: and these rows are CLAIMED, no others        store_claims_have and the fences,
  *                                                                always, where a row is read
  *               I2: the table sorts after the ring               check_order, from the file

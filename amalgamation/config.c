@@ -205,13 +205,9 @@ JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t 
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL size_t jobq__config_job_size(const jobq_job *job) {
-    return job->text ? strlen(job->text) : job->size;
-}
-
 static int jobq__config_payload(const jobq_options *options, const jobq_job *job,
                                 jobq_error *err) {
-    size_t size = jobq__config_job_size(job);
+    size_t size = jobq__tx_job_size(job);
     if (job->text && (job->payload || job->size))
         return jobq__err_set(err, JOBQ_MISUSE, "text is set together with payload or size; a job"
                              " has .text for a string, or .payload with .size");

@@ -2,7 +2,7 @@
 #ifndef JOBQ__CONFIG_H
 #define JOBQ__CONFIG_H
 
-#include "core.h"
+#include "tx.h"
 
 /* A copy of given (may be NULL) with every default filled in. */
 JOBQ__INTERNAL int jobq__config_options(const jobq_options *given, jobq_options *options,
@@ -15,8 +15,6 @@ JOBQ__INTERNAL int jobq__config_span(const char *what, int64_t ms, bool none, jo
 /* what is the field's name, for the sentence. */
 JOBQ__INTERNAL int jobq__config_name(const char *what, const char *name, size_t max,
                                      jobq_error *err);
-/* How many bytes of payload a job has. */
-JOBQ__INTERNAL size_t jobq__config_job_size(const jobq_job *job);
 JOBQ__INTERNAL int jobq__config_job(const jobq_options *options, const jobq_job *job,
                                     int64_t now_ms, jobq_error *err);
 

@@ -125,7 +125,7 @@ static int jobq__door_place(struct jobq__tx *tx, struct jobq__edge *edge, int *c
     if (rc != JOBQ_OK) return rc;
     if (edge->back) jobq__tx_fills(tx, now->lane);
     else if (now->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(tx, now->run_at_ms);
-    else if (now->lane > JOBQ__LANE_SCHEDULED) rc = jobq__tx_ready(tx, now);
+    else edge->ready = now->lane > JOBQ__LANE_SCHEDULED;
     return rc;
 }
 

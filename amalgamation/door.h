@@ -2,26 +2,31 @@
 #ifndef JOBQ__DOOR_H
 #define JOBQ__DOOR_H
 
-#include "tx.h"
+#include "disk.h"
+#include "tx_place.h"
+#include "tx_tell.h"
 
 /* Design note.
  *
  * A job goes along an edge of state.c. Whoever wants that says how the row stands, what it
  * shall become and who had it claimed; the door asserts the edge, writes the row behind a fence,
  * and keeps what goes with it: the gates that the job leaves, its key, its side row, the time at
- * which it is pruned, the counters, its event, and its place in the order (I2 and I3 of tx.h). A
- * feature that has to do something when jobs change does it here.
+ * which it is pruned, the counters, and its event. A feature that has to do something when jobs
+ * change does it here. Whether the row became ready it says (edge.ready); who has it wait sees to
+ * the order then (tx_order.c).
  *
  *   new -> WAITING, CLAIMED       jobq__door_new      tx_enqueue.c
  *   WAITING -> CLAIMED            jobq__door_claim    tx_claim.c, tx_order.c
- *   CLAIMED -> WAITING            jobq__door_pass     tx_settle.c (retry, snooze, reschedule,
- *                                                     stop), tx_order.c (given back), recover.c
+ *   CLAIMED -> WAITING            jobq__door_pass     tx_order.c, for tx_settle.c (retry, snooze,
+ *                                                     reschedule, stop), recover.c, given back
  *   CLAIMED -> an end, gone       jobq__door_pass     tx_settle.c, recover.c (a wish to cancel)
  *   ... many plain ones           jobq__door_run      tx_settle.c
- *   WAITING -> WAITING            jobq__door_pass     tx_claim.c (promoted, parked, let go)
- *   WAITING -> an end             jobq__door_pass     tx_claim.c (crashed), tx_alter.c (cancelled)
- *   an end, WAITING -> WAITING    jobq__door_pass     tx_alter.c (tried again)
- *   any but running -> gone       jobq__door_pass     tx_alter.c (deleted)
+ *   WAITING -> WAITING            jobq__door_pass     tx_order.c, for tx_claim.c (promoted, parked,
+ *                                                     let go)
+ *   WAITING -> an end             jobq__door_pass     tx_settle.c, for tx_claim.c (crashed) and
+ *                                                     alter.c (cancelled)
+ *   an end, WAITING -> WAITING    jobq__door_pass     tx_order.c, for alter.c (tried again)
+ *   any but running -> gone       jobq__door_pass     alter.c (deleted)
  *   an end -> gone                jobq__store_prune   scheduler.c, disk.c: in slices, beside the
  *                                                     door: nothing of the above is left then
  *
@@ -49,6 +54,7 @@ struct jobq__edge {
     jobq_outcome outcome;           /* which tells that, */
     int attempt;                    /* that, */
     int64_t wait_ms, run_ms;        /* and those */
+    bool ready;                     /* out: it is, where it stood or another */
 };
 
 /* One that leaves the row as it is, to be filled in by the caller. */

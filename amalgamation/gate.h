@@ -17,7 +17,7 @@
  *
  * Invariants: held is the number of jobs claimed that have passed it, as the transaction under way
  * leaves it (tx_check counts); never below 0. It may be above the capacity, when that was lowered.
- * Which gates a job has to pass is said in one place only: jobq__tx_due_lane (tx_order.c).
+ * Which gates a job has to pass is said in one place only: jobq__tx_due_lane (tx_place.c).
  *
  * All but shut is guarded by the baton. */
 

@@ -180,7 +180,7 @@ JOBQ__INTERNAL void jobq__life_raise_flags(jobq *q) {
     if (pool->life.phase == JOBQ__RUNNING) jobq__life_go(q, JOBQ__STOPPING);
     for (i = 0; i < pool->crew.count; i++) {
         struct jobq__worker *worker = &pool->crew.workers[i];
-        if (worker->run.entry) jobq__run_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
+        if (worker->run.entry) jobq__wake_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
         jobq__os_signal(&worker->cond);
     }
 }

@@ -23,7 +23,7 @@ static int jobq__recover_row(struct jobq__tx *tx, int64_t id, int *room) {
         edge.outcome = JOBQ_CRASHED;
         edge.tells = true;
     }
-    return jobq__door_pass(tx, &edge);
+    return jobq__tx_wait(tx, &edge);
 }
 
 /* The slots say of some jobs that the owner before had them. One that is claimed still is missing

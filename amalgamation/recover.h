@@ -3,7 +3,6 @@
 #define JOBQ__RECOVER_H
 
 #include "commit.h"
-#include "door.h"
 
 /* Design note.
  *

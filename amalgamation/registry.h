@@ -27,7 +27,7 @@ struct jobq__lane {
     int64_t id;
     const char *text;
     struct jobq__gate gate;     /* its own: who waits for it waits here */
-    bool unordered;             /* I2 of tx.h does not bind it: one at a time, as they are found */
+    bool unordered;             /* I2 (tx_order.h) does not bind it: one at a time, as found */
     struct jobq__link ready;    /* in core's list while ready rows may stand in the table */
     struct jobq__link ring;     /* its claimed jobs, in order; guarded by pool.mu */
     struct jobq__link turn;     /* in the ring's list of lanes; guarded by pool.mu */

@@ -9,7 +9,7 @@
  * The ring holds what is claimed and not started. Within a lane it is kept in (priority, run_at,
  * id) order; across lanes it is served round robin. The transaction that fills it keeps the
  * invariant that makes the order of the table and of the ring one: every ready row of a lane that
- * stands in the table sorts after every job of that lane in the ring (tx_order.c). All under
+ * stands in the table sorts after every job of that lane in the ring (tx_order.h). All under
  * pool.mu. */
 
 JOBQ__INTERNAL void jobq__ring_init(struct jobq__ring *ring);

@@ -43,20 +43,6 @@ JOBQ__INTERNAL void jobq__run_end(struct jobq__worker *worker) {
     jobq__assert(q->pool.crew.running >= 0);
 }
 
-JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why) {
-    jobq__assert(jobq__os_held(&run->q->pool.mu));
-    jobq__os_or(&run->stop, why);
-    jobq__run_awaken(run);
-}
-
-JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run) {
-    jobq__assert(jobq__os_held(&run->q->pool.mu));
-    if (!run->sleeping) return;
-    run->sleeping = false;
-    run->q->pool.crew.sleeping--;
-    jobq__os_signal(&run->worker->cond);
-}
-
 /* ---- The verdict ---- */
 
 static const char jobq__run_broken[] =
@@ -624,7 +610,7 @@ JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms) {
     if (q->clock) jobq__wake_scheduler(q);
     jobq__os_lock(&pool->mu);
     jobq__run_doze(run, until_ms);
-    jobq__run_awaken(run);
+    jobq__wake_run(run);
     jobq__wheel_del(&pool->timers.wheel, &run->sleep.timer);
     jobq__os_unlock(&pool->mu);
     return jobq_should_stop(run);

@@ -20,10 +20,5 @@ JOBQ__INTERNAL void jobq__run_begin(struct jobq__worker *worker, struct jobq__en
 JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker);
 /* With pool.mu held: the worker is free again. */
 JOBQ__INTERNAL void jobq__run_end(struct jobq__worker *worker);
-/* With pool.mu held: ends a jobq_run_sleep. The run counts as awake at once, so that nobody takes
- * the pool to be at rest before its thread has noticed. */
-JOBQ__INTERNAL void jobq__run_awaken(struct jobq_run *run);
-/* With pool.mu held: raises the stop flag of a run and wakes it if it sleeps. */
-JOBQ__INTERNAL void jobq__run_stop(struct jobq_run *run, int32_t why);
 
 #endif

@@ -24,10 +24,10 @@ static bool jobq__sched_fire(jobq *q, struct jobq__now now) {
         timers->fired++;
         switch (alarm->what) {
         case JOBQ__WAKE_DEADLINE:
-            jobq__run_stop(JOBQ__CONTAINER(alarm, struct jobq_run, deadline), JOBQ__STOP_ASKED);
+            jobq__wake_stop(JOBQ__CONTAINER(alarm, struct jobq_run, deadline), JOBQ__STOP_ASKED);
             break;
         case JOBQ__WAKE_SLEEP:
-            jobq__run_awaken(JOBQ__CONTAINER(alarm, struct jobq_run, sleep));
+            jobq__wake_run(JOBQ__CONTAINER(alarm, struct jobq_run, sleep));
             break;
         case JOBQ__WAKE_WAITER:
             waiter = JOBQ__CONTAINER(alarm, struct jobq__waiter, alarm);

@@ -2,95 +2,7 @@
 #include "tx.h"
 #include "check.h"
 
-/* ---- Entries: recycled under the baton, so the hot path does not allocate ---- */
-
-static const uint64_t jobq__tx_nothing; /* a payload of no bytes, aligned as any, with its zero */
-
-static struct jobq__entry *jobq__tx_new_entry(struct jobq__tx *tx, const struct jobq__row *row,
-                                              struct jobq__kind *kind, struct jobq__lane *lane) {
-    jobq *q = tx->q;
-    struct jobq__link *spare = jobq__list_pop(&q->spare);
-    struct jobq__entry *entry = spare ? JOBQ__LINKED(spare) : NULL;
-    size_t capacity = row->size ? (row->size / 32 + 1) * 32 : 0; /* a zero follows it */
-    if (entry) q->spare_count--;
-    if (entry && entry->capacity < capacity) {
-        jobq__mem_free(entry);
-        entry = NULL;
-    }
-    if (!entry) {
-        entry = jobq__mem_new(sizeof *entry + capacity);
-        if (!entry) return NULL;
-        entry->capacity = capacity;
-    }
-    entry->row = *row;
-    entry->row.payload = row->size ? (const void *)entry->payload : &jobq__tx_nothing;
-    if (row->payload) memcpy(entry->payload, row->payload, row->size);
-    if (row->size) entry->payload[row->size] = 0;
-    entry->kind = kind;
-    entry->lane = lane;
-    entry->due_ms = jobq__sub(tx->mono_ms,
-                              JOBQ__MAX(jobq__sub(tx->now_ms, row->run_at_ms), 0));
-    entry->queue = NULL;
-    entry->key = NULL;
-    entry->cancel = 0;
-    entry->in_ring = entry->gone = false;
-    jobq__list_init(&entry->link);
-    jobq__list_init(&entry->claimed);
-    return entry;
-}
-
-JOBQ__INTERNAL int jobq__tx_entry(struct jobq__tx *tx, const struct jobq__row *row,
-                                  struct jobq__kind *kind, struct jobq__lane *lane,
-                                  struct jobq__entry **made) {
-    struct jobq__entry *entry = jobq__tx_new_entry(tx, row, kind, lane);
-    int rc = entry ? JOBQ_OK : JOBQ_NO_MEMORY;
-    if (entry && row->size && !row->payload)
-        rc = jobq__store_payload(tx->db, row, entry->payload);
-    if (rc != JOBQ_OK && entry) jobq__tx_recycle(tx->q, entry);
-    *made = rc == JOBQ_OK ? entry : NULL;
-    return rc;
-}
-
-JOBQ__INTERNAL void jobq__tx_forget_said(struct jobq__entry *entry) {
-    if (!entry->said) return;
-    jobq__mem_free(entry->said->text);
-    jobq__mem_free(entry->said->result);
-    jobq__mem_free(entry->said);
-    entry->said = NULL;
-}
-
-JOBQ__INTERNAL const char *jobq__tx_text(const struct jobq__entry *entry) {
-    return entry->said ? entry->said->text : NULL;
-}
-
-JOBQ__INTERNAL void jobq__tx_recycle(jobq *q, struct jobq__entry *entry) {
-    jobq__list_remove(&entry->link);
-    jobq__list_remove(&entry->claimed);
-    jobq__tx_forget_said(entry);
-    jobq__mem_free(entry->key);
-    entry->key = NULL;
-    if (entry->capacity > JOBQ__ENTRY_KEEP || q->spare_count >= JOBQ__RING + JOBQ__BATCH) {
-        jobq__mem_free(entry);
-        return;
-    }
-    q->spare_count++;
-    jobq__list_insert(q->spare.next, &entry->link);
-}
-
-static void jobq__tx_recycle_all(jobq *q, struct jobq__link *list) {
-    while (!jobq__list_empty(list)) jobq__tx_recycle(q, JOBQ__LINKED(list->next));
-}
-
 /* ---- Life of a transaction ---- */
-
-/* Forgets the changes from there on. */
-static void jobq__tx_drop_changes(struct jobq__tx *tx, size_t from) {
-    while (tx->changes_count > from) jobq__event_drop(&tx->changes[--tx->changes_count].told);
-    if (tx->changes_count || tx->changes_capacity <= JOBQ__EVENTS_KEEP) return;
-    jobq__mem_free(tx->changes);
-    tx->changes = NULL;
-    tx->changes_capacity = 0;
-}
 
 JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     struct jobq__tx *tx = &q->tx;
@@ -340,13 +252,6 @@ static void jobq__tx_put_claimed(struct jobq__tx *tx, struct jobq__entry *entry)
     jobq__list_insert(place, &entry->link);
 }
 
-/* Remembers the last job, in order, that this transaction claims of a lane. */
-JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry) {
-    struct jobq__lane *lane = entry->lane;
-    if (!lane->last_claimed || jobq__ring_compare(lane->last_claimed, &entry->row) < 0)
-        lane->last_claimed = &entry->row;
-}
-
 JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mark *mark) {
     jobq *q = tx->q;
     struct jobq__link *link;
@@ -378,128 +283,6 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
     tx->add = mark->add;
 }
 
-/* ---- What is to be told ---- */
-
-JOBQ__INTERNAL const char *jobq__tx_name_text(const struct jobq__tx *tx, int64_t id) {
-    const jobq *q = tx->q;
-    const struct jobq__name *name = jobq__registry_by_id(&q->names, id);
-    size_t i;
-    if (name) return name->text;
-    for (i = 0; i < tx->new_count; i++)
-        if (tx->new_names[i].id == id) return tx->new_names[i].text;
-    return NULL;
-}
-
-JOBQ__INTERNAL int jobq__tx_know(struct jobq__tx *tx, int64_t id) {
-    jobq *q = tx->q;
-    char text[JOBQ_NAME_MAX + 1];
-    bool lost;
-    int what, rc;
-    if (jobq__tx_name_text(tx, id)) return JOBQ_OK;
-    rc = jobq__store_name_text(tx->db, id, &what, text, &lost);
-    if (rc != JOBQ_OK) return rc;
-    if (lost) return jobq__tx_new_name(tx, what, text, &id);
-    return jobq__registry_add(&q->names, id, what, text) ? JOBQ_OK : JOBQ_NO_MEMORY;
-}
-
-JOBQ__INTERNAL int jobq__tx_key(struct jobq__tx *tx, const struct jobq__row *row, char *key) {
-    jobq *q = tx->q;
-    key[0] = 0;
-    if (!q->events.call || !(row->side & JOBQ__SIDE_KEY)) return JOBQ_OK;
-    return jobq__store_key_text(tx->db, row->id, key);
-}
-
-static int jobq__tx_know_entry(struct jobq__tx *tx, struct jobq__entry *entry) {
-    jobq *q = tx->q;
-    char key[JOBQ_KEY_MAX + 1];
-    int rc = jobq__tx_know(tx, entry->row.queue);
-    if (rc == JOBQ_OK) rc = jobq__tx_key(tx, &entry->row, key);
-    if (rc != JOBQ_OK) return rc;
-    entry->queue = jobq__registry_by_id(&q->names, entry->row.queue);
-    if (key[0]) entry->key = jobq__mem_copy(key, strlen(key));
-    return JOBQ_OK;
-}
-
-/* The thread that starts a run tells of it without asking the database. */
-JOBQ__INTERNAL int jobq__tx_know_claimed(struct jobq__tx *tx) {
-    jobq *q = tx->q;
-    struct jobq__link *link;
-    int rc = JOBQ_OK;
-    if (!q->events.call) return rc;
-    for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = link->next)
-        rc = jobq__tx_know_entry(tx, JOBQ__LINKED(link));
-    return rc;
-}
-
-JOBQ__INTERNAL int jobq__tx_change(struct jobq__tx *tx, jobq_event *event,
-                                   const struct jobq__row *row, const char *key, const char *text) {
-    jobq *q = tx->q;
-    struct jobq__change *change;
-    /* Nobody may have asked for the names since the queue was opened. */
-    int rc = q->events.call ? jobq__tx_know(tx, row->kind) : JOBQ_OK;
-    if (rc == JOBQ_OK && q->events.call) rc = jobq__tx_know(tx, row->queue);
-    if (rc != JOBQ_OK) return rc;
-    if (tx->changes_count == tx->changes_capacity) {
-        size_t capacity = tx->changes_capacity ? tx->changes_capacity * 2
-                                                : JOBQ__CHANGES_FIRST;
-        struct jobq__change *changes = jobq__mem_resize(tx->changes, capacity, sizeof *changes);
-        if (!changes) return JOBQ_NO_MEMORY;
-        tx->changes = changes;
-        tx->changes_capacity = capacity;
-    }
-    change = &tx->changes[tx->changes_count++];
-    event->key = q->events.call ? key : NULL;
-    event->message = q->events.call ? text : NULL;
-    jobq__event_make(&change->told, event);
-    change->kind = row->kind;
-    change->queue = row->queue;
-    change->serial = 0;
-    change->text = text;
-    return JOBQ_OK;
-}
-
-JOBQ__INTERNAL int jobq__tx_check_names(struct jobq__tx *tx) {
-    size_t i, kept = 0;
-    for (i = 0; i < tx->new_count; i++) {
-        int64_t id;
-        int what = tx->new_names[i].what;
-        int rc = jobq__store_name_find(tx->db, &what, tx->new_names[i].text, &id);
-        if (rc != JOBQ_OK) return rc;
-        if (id == tx->new_names[i].id) tx->new_names[kept++] = tx->new_names[i];
-    }
-    tx->new_count = kept;
-    return JOBQ_OK;
-}
-
-JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx) {
-    struct jobq__link *link;
-    int rc = jobq__tx_check_names(tx);
-    if (rc != JOBQ_OK) return rc;
-    for (link = tx->taken.next; link != &tx->taken; link = link->next) {
-        /* Changes nothing where the row waits already. */
-        rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
-        if (rc != JOBQ_OK) return rc;
-    }
-    return JOBQ_OK;
-}
-
-JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx) {
-    jobq *q = tx->q;
-    struct jobq__link *link, *next;
-    for (link = tx->taken.next; link != &tx->taken; link = next) {
-        struct jobq__entry *entry = JOBQ__LINKED(link);
-        struct jobq__row row;
-        int rc = jobq__store_row(&q->writer, entry->row.id, &row);
-        next = link->next;
-        if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) return rc;
-        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED && row.runs == entry->row.runs) continue;
-        jobq__assert(entry->lane != q->suspects);
-        jobq__list_remove(link);
-        jobq__list_append(&tx->dropped, link);
-    }
-    return JOBQ_OK;
-}
-
 /* ---- After COMMIT ---- */
 
 static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
@@ -524,46 +307,6 @@ static bool jobq__tx_more(const struct jobq__tx *tx) {
         if (jobq__gate_room(&JOBQ__CONTAINER(link, struct jobq__lane, ready)->gate) > 0)
             return true;
     return false;
-}
-
-/* Tells those who wait for the job; when it has an event, that has to be told first. */
-static void jobq__tx_tell(jobq *q, int64_t id, int state, int attempt, const char *text,
-                          uint64_t serial) {
-    struct jobq__link *link;
-    if (!jobq__state_terminal(state)) return;
-    for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next) {
-        struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
-        if (waiter->id != id || waiter->done || waiter->ended) continue;
-        waiter->done = !serial;
-        waiter->ended = true;
-        waiter->serial = serial;
-        waiter->info.id = id;
-        waiter->info.state = jobq__state_public(state, false);
-        waiter->info.attempt = attempt;
-        jobq__err_copy_text(waiter->info.error, sizeof waiter->info.error, text ? text : "");
-        jobq__os_signal(&waiter->cond);
-    }
-}
-
-static void jobq__tx_tell_waiters(struct jobq__tx *tx) {
-    jobq *q = tx->q;
-    struct jobq__link *link;
-    size_t i;
-    if (jobq__list_empty(&q->pool.waiters)) return;
-    for (link = tx->settled.next; link != &tx->settled; link = link->next) {
-        const struct jobq__entry *entry = JOBQ__LINKED(link);
-        if (entry->verdict.outcome != JOBQ_OUTCOME_NONE && !q->events.call)
-            jobq__tx_tell(q, entry->row.id, entry->verdict.state, entry->row.attempt,
-                          jobq__tx_text(entry), 0);
-    }
-    for (i = 0; i < tx->changes_count; i++) {
-        const struct jobq__change *change = &tx->changes[i];
-        const jobq_event *event = &change->told.event;
-        int state = event->to == JOBQ_STATE_CANCELLED ? JOBQ__CANCELLED
-                  : event->to == JOBQ_STATE_FAILED ? JOBQ__FAILED
-                  : event->to == JOBQ_STATE_DONE ? JOBQ__DONE : JOBQ__WAITING;
-        jobq__tx_tell(q, event->id, state, event->attempt, change->text, change->serial);
-    }
 }
 
 /* Everything that the pool sees of a commit, in one go. */
@@ -598,20 +341,6 @@ static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     pool->work.retry_us = tx->starved ? JOBQ__RETRY_MAX_US / 10 : 0;
     pool->work.retry_at_us = tx->starved ? jobq__clock_mono_us() + pool->work.retry_us : 0;
     jobq__os_unlock(&pool->mu);
-}
-
-static void jobq__tx_emit(struct jobq__tx *tx) {
-    jobq *q = tx->q;
-    size_t i;
-    for (i = 0; i < tx->changes_count; i++) {
-        struct jobq__change *change = &tx->changes[i];
-        const struct jobq__name *kind = jobq__registry_by_id(&q->names, change->kind);
-        const struct jobq__name *queue = jobq__registry_by_id(&q->names, change->queue);
-        change->told.event.kind = kind ? kind->text : "";
-        change->told.event.queue = queue ? queue->text : "";
-        change->serial = jobq__event_add(&q->events, &change->told, true);
-    }
-    jobq__event_commit(&q->events, false);
 }
 
 /* A name that was lost is committed now: who is claimed by such a queue has it for its events. */

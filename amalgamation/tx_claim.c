@@ -1,5 +1,5 @@
 /* tx_claim.c - what fills the ring: promote, park, claim, and the claims row. */
-#include "door.h"
+#include "tx.h"
 
 /* Design note.
  *
@@ -10,49 +10,6 @@
  * batch of rows, and fewer on a full disk. */
 
 /* ---- Claim ---- */
-
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken) {
-    jobq *q = tx->q;
-    struct jobq__link *link;
-    *taken = false;
-    for (link = q->claimed.next; link != &q->claimed; link = link->next) {
-        struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
-        if (entry->row.id != id || entry->gone) continue;
-        jobq__os_lock(&q->pool.mu);
-        if (entry->in_ring) {
-            jobq__tx_take_out(tx, entry);
-            tx->claims_changed = *taken = true;
-        }
-        jobq__os_unlock(&q->pool.mu);
-        return entry;
-    }
-    for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
-        struct jobq__entry *entry = JOBQ__LINKED(link);
-        if (entry->row.id != id) continue;
-        jobq__tx_drop(tx, entry);
-        *taken = true;
-        return entry;
-    }
-    return NULL;
-}
-
-JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx) {
-    jobq *q = tx->q;
-    struct jobq__link *link, *first = tx->taken.prev;
-    int room = jobq__disk_batch(q, INT32_MAX);
-    int rc = JOBQ_OK;
-    jobq__os_lock(&q->pool.mu);
-    for (link = q->claimed.next; link != &q->claimed && room > 0; link = link->next) {
-        struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
-        if (!entry->in_ring) continue;
-        room--;
-        jobq__tx_take_out(tx, entry);
-    }
-    jobq__os_unlock(&q->pool.mu);
-    for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
-        rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
-    return rc;
-}
 
 /* Marks entries that stand at the end of the claimed list, from first on, by runs of ids. */
 static int jobq__tx_claim_entries(struct jobq__tx *tx, struct jobq__link *first) {
@@ -106,7 +63,7 @@ static int jobq__tx_move(struct jobq__tx *tx, const struct jobq__row *row, bool 
     if (rc != JOBQ_OK) return rc;
     jobq__door_begin(&edge, row, JOBQ__WAITING);
     edge.due = due;
-    return jobq__door_pass(tx, &edge);
+    return jobq__tx_wait(tx, &edge);
 }
 
 static int jobq__tx_move_or_fail(struct jobq__tx *tx, const struct jobq__lane *lane,

@@ -1,67 +1,9 @@
-/* tx_enqueue.c - names get ids, and new jobs their place. */
-#include "door.h"
+/* tx_enqueue.c - new jobs: what a caller gives becomes a row, and the row gets its place. */
+#include "tx.h"
 
-/* ---- Names ---- */
+#include <stdio.h>
 
-JOBQ__INTERNAL int jobq__tx_new_name(struct jobq__tx *tx, int what, const char *text,
-                                     int64_t *id) {
-    int rc;
-    if (tx->new_count == tx->new_capacity) {
-        size_t capacity = tx->new_capacity ? tx->new_capacity * 2 : 4;
-        void *names = jobq__mem_resize(tx->new_names, capacity, sizeof *tx->new_names);
-        if (!names) return JOBQ_NO_MEMORY;
-        tx->new_names = names;
-        tx->new_capacity = capacity;
-    }
-    rc = *id ? jobq__store_name_put(tx->db, *id, what, text)
-             : jobq__store_name_add(tx->db, &what, text, id);
-    if (rc != JOBQ_OK) return rc;
-    tx->new_names[tx->new_count].what = what;
-    tx->new_names[tx->new_count].id = *id;
-    jobq__err_copy_text(tx->new_names[tx->new_count++].text, JOBQ_NAME_MAX + 1, text);
-    return JOBQ_OK;
-}
-
-static int jobq__tx_refuse_name(struct jobq__tx *tx, const char *text, int rc, jobq_error *err) {
-    jobq *q = tx->q;
-    if (rc == JOBQ_BAD_NAME)
-        jobq__err_set(err, rc, "the name %s is not UTF-8; this file keeps its texts as UTF-16, and"
-                      " other bytes would come back", text);
-    else if (rc == JOBQ_FULL && !jobq__store_said(tx->db, rc))
-        jobq__err_set(err, rc, "%.200s holds %d names of kinds and queues already, and has"
-                      " no room for %.64s; use those again, or another file", q->files.path,
-                      JOBQ_NAMES_MAX, text);
-    return rc;
-}
-
-JOBQ__INTERNAL int jobq__tx_resolve(struct jobq__tx *tx, int what, const char *text,
-                                    int32_t *id, jobq_error *err) {
-    jobq *q = tx->q;
-    struct jobq__name *name = jobq__registry_by_text(&q->names, what, text);
-    int64_t found;
-    int as = what, rc;
-    size_t i;
-    *id = name ? (int32_t)name->id : 0;
-    if (name) return JOBQ_OK;
-    for (i = 0; i < tx->new_count; i++) {
-        const struct jobq__new_name *new_name = &tx->new_names[i];
-        if (new_name->what != what && new_name->what != JOBQ__NAME_ANY) continue;
-        if (strcmp(new_name->text, text) == 0) {
-            *id = (int32_t)new_name->id;
-            return JOBQ_OK;
-        }
-    }
-    rc = jobq__store_name_find(tx->db, &as, text, &found);
-    if (rc != JOBQ_OK) return jobq__tx_refuse_name(tx, text, rc, err);
-    if (found) name = jobq__registry_add(&q->names, found, as, text);
-    else rc = jobq__tx_new_name(tx, what, text, &found);
-    if (name && strcmp(name->text, text) != 0)
-        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_NAME, found);
-    *id = (int32_t)found;
-    return jobq__tx_refuse_name(tx, text, rc, err);
-}
-
-/* ---- New jobs ---- */
+/* ---- Their place ---- */
 
 /* True if this very transaction would claim it, or has to for the sake of the order. */
 static bool jobq__tx_at_once(struct jobq__tx *tx, struct jobq__lane *lane,
@@ -90,7 +32,9 @@ static bool jobq__tx_add_claimed(struct jobq__tx *tx, struct jobq__lane *lane,
     return true;
 }
 
-JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
+/* The row has kind, queue, priority, run_at_ms, side and payload; the rest, and the id, is set
+ * here. The payload must stay until door_flush. */
+static int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
     struct jobq__lane *lane;
     bool ready, claimed;
     int rc;
@@ -107,5 +51,119 @@ JOBQ__INTERNAL int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
     if (rc != JOBQ_OK || !ready || claimed) return rc;
     /* Out of order: the row must stand in the table before tx_ready sees to it. */
     if (tx->ordered && lane && jobq__tx_before_tail(tx, lane, row)) rc = jobq__door_flush(tx);
-    return rc == JOBQ_OK ? jobq__tx_ready(tx, row) : rc;
+    return rc == JOBQ_OK ? jobq__tx_ready(tx, lane, row) : rc;
+}
+
+/* ---- What the caller gives ---- */
+
+JOBQ__INTERNAL size_t jobq__tx_job_size(const jobq_job *job) {
+    return job->text ? strlen(job->text) : job->size;
+}
+
+static int jobq__tx_key_new(struct jobq__tx *tx, const jobq_job *job, int64_t kind,
+                                struct jobq__row *row, int64_t *existing) {
+    bool taken, stored;
+    int rc = jobq__store_key_find(tx->db, kind, job->key, existing, &stored);
+    /* The last rows of this very call may not have been written yet. */
+    if (rc == JOBQ_OK && *existing && !stored
+        && (*existing > tx->last_id || *existing <= tx->last_id - tx->rows_count))
+        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_KEY, *existing);
+    if (rc != JOBQ_OK || *existing) return rc;
+    row->side = JOBQ__SIDE_EXTRA | JOBQ__SIDE_KEY;
+    /* The id that tx_add is about to give. */
+    rc = jobq__store_key_add(tx->db, kind, job->key, tx->last_id + 1, &taken);
+    return taken ? JOBQ__AGAIN : rc;
+}
+
+static int64_t jobq__tx_run_at(const struct jobq__tx *tx, const jobq_job *job) {
+    if (job->delay_ms) return jobq__add(tx->now_ms, job->delay_ms);
+    return job->run_at_ms ? job->run_at_ms : tx->now_ms;
+}
+
+static int jobq__tx_tell_new(struct jobq__tx *tx, const struct jobq__row *row, const char *key) {
+    jobq *q = tx->q;
+    jobq_event event;
+    if (!q->events.call) return JOBQ_OK;
+    memset(&event, 0, sizeof event);
+    event.now_ms = tx->now_ms;
+    event.id = row->id;
+    event.to = JOBQ_STATE_PENDING;
+    event.attempt = 1;
+    return jobq__tx_change(tx, &event, row, key, NULL);
+}
+
+JOBQ__INTERNAL void jobq__tx_at_row(const struct jobq__enqueue *enqueue, size_t i,
+                                    jobq_error *err) {
+    char text[sizeof err->text];
+    if (!enqueue->many) return;
+    jobq__err_copy_text(text, sizeof text, err->text);
+    snprintf(err->text, sizeof err->text, "row %llu: %.450s", (unsigned long long)i, text);
+    jobq__err_at(err, i);
+}
+
+/* The key is taken. An earlier row of the same call is not stored either when the call fails. */
+static int jobq__tx_refuse(const struct jobq__tx *tx, const jobq_job *job, int64_t first,
+                             int64_t existing, jobq_error *err) {
+    if (existing > first && existing <= tx->last_id)
+        return jobq__err_set(err, JOBQ_EXISTS, "an earlier row of this call has the key %s",
+                             job->key);
+    jobq__err_set(err, JOBQ_EXISTS, "job %lld has the key %s; store this when that one has ended,"
+                  " or let it do for both (JOBQ_KEEP)", (long long)existing, job->key);
+    jobq__err_id(err, existing);
+    return JOBQ_EXISTS;
+}
+
+/* *existing: 0, or the job that has the key; nothing is stored then. */
+static int jobq__tx_enqueue_one(struct jobq__tx *tx, const jobq_job *job, int64_t *id,
+                                int64_t *existing, jobq_error *err) {
+    struct jobq__row row;
+    int rc;
+    memset(&row, 0, sizeof row);
+    *existing = 0;
+    rc = jobq__tx_resolve(tx, JOBQ__NAME_KIND, job->kind, &row.kind, err);
+    if (rc == JOBQ_OK)
+        rc = jobq__tx_resolve(tx, JOBQ__NAME_QUEUE, job->queue ? job->queue : "default",
+                              &row.queue, err);
+    if (rc == JOBQ_OK && job->key) rc = jobq__tx_key_new(tx, job, row.kind, &row, existing);
+    if (rc != JOBQ_OK || *existing) return rc;
+    row.priority = job->priority;
+    row.run_at_ms = jobq__tx_run_at(tx, job);
+    row.payload = job->text ? job->text : job->payload;
+    row.size = jobq__tx_job_size(job);
+    rc = jobq__tx_add(tx, &row);
+    *id = row.id;
+    return rc == JOBQ_OK ? jobq__tx_tell_new(tx, &row, job->key) : rc;
+}
+
+static int jobq__tx_enqueue_row(struct jobq__tx *tx, const jobq_job *job, jobq_stored *row,
+                                int64_t first, jobq_error *err) {
+    int64_t id = 0, existing;
+    int rc = jobq__tx_enqueue_one(tx, job, &id, &existing, err);
+    if (rc != JOBQ_OK) return rc;
+    if (existing && job->conflict == JOBQ_REFUSE)
+        return jobq__tx_refuse(tx, job, first, existing, err);
+    if (existing) tx->add.kept++;
+    row->id = existing ? existing : id;
+    row->how = existing ? JOBQ_KEPT : JOBQ_NEW;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__tx_enqueue(struct jobq__tx *tx, struct jobq__request *r) {
+    const struct jobq__enqueue *enqueue = r->arg;
+    int64_t first = tx->last_id;
+    jobq_error told;
+    jobq_stored scratch;
+    size_t i;
+    told.code = JOBQ_OK;
+    for (i = 0; i < enqueue->count; i++) {
+        jobq_stored *row = enqueue->rows ? &enqueue->rows[i] : &scratch;
+        int rc = jobq__tx_enqueue_row(tx, &enqueue->jobs[i], row, first, &told);
+        if (rc == JOBQ_OK) continue;
+        if (told.code == rc && r->err) {
+            *r->err = told;
+            jobq__tx_at_row(enqueue, i, r->err);
+        }
+        return rc;
+    }
+    return jobq__door_flush(tx);
 }

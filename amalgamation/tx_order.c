@@ -1,82 +1,5 @@
-/* tx_order.c - where a job stands: before which gate, in which lane, and in what order. */
-#include "door.h"
-
-/* Design note.
- *
- * jobq__tx_due_lane is the one predicate for what may start: where a row waits whose time has come.
- * That is before the first gate of a fixed order that it may not pass (-kind: no handler), or ready
- * in a line: that of the suspects, if it crashed before, else its queue's. The gate of a line never
- * moves a row: who waits for it waits in the line, and a claim takes as many as there is room for
- * (tx_claim.c).
- *
- * The rest keeps I2 and I3 of tx.h: who makes a row ready says so here (tx_ready), and who puts one
- * back where it stood (tx_fills). A job holds places of all its gates from its claim (tx_claimed)
- * until it is settled, given back, or dropped (tx_let). */
-
-/* ---- Places: lanes, order, the ring's window ---- */
-
-JOBQ__INTERNAL bool jobq__tx_handled(const struct jobq__tx *tx, int64_t kind) {
-    const struct jobq__kind *known = jobq__registry_kind(&tx->q->names, kind);
-    return known && !jobq__gate_is_shut(&known->gate);
-}
-
-JOBQ__INTERNAL int32_t jobq__tx_lane(struct jobq__tx *tx, const struct jobq__row *row) {
-    if (row->run_at_ms > tx->now_ms || row->run_at_ms == JOBQ_NEVER) return JOBQ__LANE_SCHEDULED;
-    return jobq__tx_due_lane(tx, row);
-}
-
-JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row) {
-    if (!tx->blind && !jobq__tx_handled(tx, row->kind)) return -row->kind;
-    return row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
-}
-
-JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, int64_t at_ms) {
-    tx->next_due_ms = JOBQ__MIN(tx->next_due_ms, at_ms);
-}
-
-JOBQ__INTERNAL struct jobq__lane *jobq__tx_line(const struct jobq__tx *tx, int64_t lane) {
-    if (lane == JOBQ__LANE_SUSPECT) return tx->q->suspects;
-    return jobq__registry_lane(&tx->q->names, lane);
-}
-
-static void jobq__tx_fill_line(struct jobq__tx *tx, struct jobq__lane *lane) {
-    if (!lane) tx->q->look_lanes = true; /* its name is not known here */
-    else if (jobq__list_empty(&lane->ready)) jobq__list_append(&tx->q->ready, &lane->ready);
-}
-
-JOBQ__INTERNAL void jobq__tx_fills(struct jobq__tx *tx, int64_t lane) {
-    if (lane > JOBQ__LANE_SCHEDULED) jobq__tx_fill_line(tx, jobq__tx_line(tx, lane));
-}
-
-JOBQ__INTERNAL bool jobq__tx_before_tail(struct jobq__tx *tx, struct jobq__lane *lane,
-                                         const struct jobq__row *row) {
-    jobq *q = tx->q;
-    struct jobq__entry *last;
-    bool before;
-    if (lane->last_claimed && jobq__ring_compare(row, lane->last_claimed) < 0) return true;
-    jobq__os_lock(&q->pool.mu);
-    last = jobq__ring_last(lane);
-    before = last && jobq__ring_compare(row, &last->row) < 0;
-    jobq__os_unlock(&q->pool.mu);
-    return before;
-}
-
-JOBQ__INTERNAL void jobq__tx_hold(struct jobq__entry *entry) {
-    jobq__gate_enter(&entry->kind->gate);
-    jobq__gate_enter(&entry->lane->gate);
-}
-
-JOBQ__INTERNAL void jobq__tx_let(struct jobq__entry *entry) {
-    jobq__gate_leave(&entry->kind->gate);
-    jobq__gate_leave(&entry->lane->gate);
-}
-
-JOBQ__INTERNAL void jobq__tx_gone(struct jobq__entry *entry, bool gone) {
-    if (entry->gone == gone) return;
-    entry->gone = gone;
-    if (gone) jobq__tx_let(entry);
-    else jobq__tx_hold(entry);
-}
+/* tx_order.c - the order of what starts: ready rows sort after what is claimed. */
+#include "tx_order.h"
 
 JOBQ__INTERNAL void jobq__tx_claimed(struct jobq__tx *tx, struct jobq__entry *entry) {
     entry->serial = ++tx->serial;
@@ -148,10 +71,6 @@ static int jobq__tx_narrow(struct jobq__tx *tx, struct jobq__lane *lane,
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__tx_stray(struct jobq__tx *tx, int64_t id) {
-    return jobq__store_damaged(tx->db, JOBQ__DAMAGE_ROW, id);
-}
-
 /* Claims one row that is ready, in or out of turn. */
 JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *lane, int64_t id) {
     jobq *q = tx->q;
@@ -190,8 +109,8 @@ static bool jobq__tx_in_order(struct jobq__tx *tx, struct jobq__lane *lane,
     return !jobq__tx_before_tail(tx, lane, row);
 }
 
-JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, const struct jobq__row *row) {
-    struct jobq__lane *lane = jobq__tx_line(tx, row->lane);
+JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, struct jobq__lane *lane,
+                                  const struct jobq__row *row) {
     int rc;
     tx->ready = true;
     jobq__tx_fill_line(tx, lane);
@@ -207,4 +126,84 @@ JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, const struct jobq__row *r
     rc = jobq__tx_narrow(tx, lane, row);
     jobq__assert(rc != JOBQ_OK || jobq__tx_in_order(tx, lane, row));
     return rc;
+}
+
+JOBQ__INTERNAL int jobq__tx_wait(struct jobq__tx *tx, struct jobq__edge *edge) {
+    int rc;
+    jobq__assert(edge->now.state == JOBQ__WAITING);
+    rc = jobq__door_pass(tx, edge);
+    if (rc != JOBQ_OK || !edge->ready) return rc;
+    return jobq__tx_ready(tx, jobq__tx_line(tx, edge->now.lane), &edge->now);
+}
+
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken) {
+    jobq *q = tx->q;
+    struct jobq__link *link;
+    *taken = false;
+    for (link = q->claimed.next; link != &q->claimed; link = link->next) {
+        struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
+        if (entry->row.id != id || entry->gone) continue;
+        jobq__os_lock(&q->pool.mu);
+        if (entry->in_ring) {
+            jobq__tx_take_out(tx, entry);
+            tx->claims_changed = *taken = true;
+        }
+        jobq__os_unlock(&q->pool.mu);
+        return entry;
+    }
+    for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        if (entry->row.id != id) continue;
+        jobq__tx_drop(tx, entry);
+        *taken = true;
+        return entry;
+    }
+    return NULL;
+}
+
+JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx) {
+    jobq *q = tx->q;
+    struct jobq__link *link, *first = tx->taken.prev;
+    int room = jobq__disk_batch(q, INT32_MAX);
+    int rc = JOBQ_OK;
+    jobq__os_lock(&q->pool.mu);
+    for (link = q->claimed.next; link != &q->claimed && room > 0; link = link->next) {
+        struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
+        if (!entry->in_ring) continue;
+        room--;
+        jobq__tx_take_out(tx, entry);
+    }
+    jobq__os_unlock(&q->pool.mu);
+    for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
+        rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx) {
+    struct jobq__link *link;
+    int rc = jobq__tx_check_names(tx);
+    if (rc != JOBQ_OK) return rc;
+    for (link = tx->taken.next; link != &tx->taken; link = link->next) {
+        /* Changes nothing where the row waits already. */
+        rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
+        if (rc != JOBQ_OK) return rc;
+    }
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx) {
+    jobq *q = tx->q;
+    struct jobq__link *link, *next;
+    for (link = tx->taken.next; link != &tx->taken; link = next) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        struct jobq__row row;
+        int rc = jobq__store_row(&q->writer, entry->row.id, &row);
+        next = link->next;
+        if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) return rc;
+        if (rc == JOBQ_OK && row.state == JOBQ__CLAIMED && row.runs == entry->row.runs) continue;
+        jobq__assert(entry->lane != q->suspects);
+        jobq__list_remove(link);
+        jobq__list_append(&tx->dropped, link);
+    }
+    return JOBQ_OK;
 }

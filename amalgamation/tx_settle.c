@@ -1,5 +1,5 @@
 /* tx_settle.c - what becomes of a job: outcomes are written, jobs end. */
-#include "door.h"
+#include "tx.h"
 
 /* ---- Settle ---- */
 
@@ -30,7 +30,7 @@ static int jobq__tx_settle_one(struct jobq__tx *tx, struct jobq__entry *entry) {
     edge.now.crashes = verdict->crashes;
     edge.due = verdict->due;
     edge.new_round = verdict->outcome == JOBQ_RESCHEDULE;
-    return jobq__door_pass(tx, &edge);
+    return verdict->state == JOBQ__WAITING ? jobq__tx_wait(tx, &edge) : jobq__door_pass(tx, &edge);
 }
 
 /* True if the row needs nothing but one statement that can serve its neighbours as well. */

@@ -55,6 +55,22 @@ JOBQ__INTERNAL void jobq__wake_for_baton(jobq *q) {
     jobq__os_unlock(&pool->mu);
 }
 
+/* ---- Handlers that sleep ---- */
+
+JOBQ__INTERNAL void jobq__wake_run(struct jobq_run *run) {
+    jobq__assert(jobq__os_held(&run->q->pool.mu));
+    if (!run->sleeping) return;
+    run->sleeping = false;
+    run->q->pool.crew.sleeping--;
+    jobq__os_signal(&run->worker->cond);
+}
+
+JOBQ__INTERNAL void jobq__wake_stop(struct jobq_run *run, int32_t why) {
+    jobq__assert(jobq__os_held(&run->q->pool.mu));
+    jobq__os_or(&run->stop, why);
+    jobq__wake_run(run);
+}
+
 /* ---- The scheduler ---- */
 
 JOBQ__INTERNAL void jobq__wake_scheduler_locked(jobq *q) {

@@ -10,6 +10,7 @@
  *   an idle worker          its own          wake_workers: for jobs that a commit has claimed or
  *                                            that go back into the ring; wake_claimer: to claim
  *                                            more; wake_for_baton: to commit what nobody has
+ *   a handler that sleeps   its worker's      wake_run: its time is over; wake_stop: it is to stop
  *   the scheduler           a tick of two    wake_scheduler: something is for it, or has changed
  *   start, stop, advance    rest.quiet       wake_quiet: the pool may have come to rest, or to the
  *                                            end of a start or a stop
@@ -18,7 +19,7 @@
  *                                            is over (scheduler.c); wake_waiters: it is in vain
  *   a loop of step mode     it is told       wake_loop: on_wake
  *
- * A handler that sleeps is awakened by run.c, and who waits for the baton by baton.c.
+ * Who waits for the baton is awakened by baton.c.
  *
  * No wake is lost, because what is waited for changes with pool.mu held, as does who idles: a
  * worker that goes to sleep has seen, under the lock, that there is nothing; and who makes
@@ -44,6 +45,12 @@ JOBQ__INTERNAL void jobq__wake_claimer(jobq *q);
 /* The baton lies free: the scheduler may have wanted it, and outcomes wait for it that a worker
  * could not commit before it fell asleep. */
 JOBQ__INTERNAL void jobq__wake_for_baton(jobq *q);
+
+/* With pool.mu held: ends a jobq_run_sleep. The run counts as awake at once, so that nobody takes
+ * the pool to be at rest before its thread has noticed. */
+JOBQ__INTERNAL void jobq__wake_run(struct jobq_run *run);
+/* With pool.mu held: raises the stop flag of a run and wakes it if it sleeps. */
+JOBQ__INTERNAL void jobq__wake_stop(struct jobq_run *run, int32_t why);
 
 /* Wakes the scheduler thread, or makes it look again before it sleeps. */
 JOBQ__INTERNAL void jobq__wake_scheduler(jobq *q);

@@ -100,7 +100,7 @@ static struct jobq__verdict perform(jobq_outcome (*act)(jobq_run *run), int32_t 
     jobq__os_lock(&pool->mu);
     jobq__run_begin(stage.worker, stage.entry);
     CHECK_INT(pool->crew.running, running + 1);
-    if (stop) jobq__run_stop(&stage.worker->run, stop);
+    if (stop) jobq__wake_stop(&stage.worker->run, stop);
     jobq__os_unlock(&pool->mu);
     CHECK(!jobq__run_call(stage.worker));
     CHECK(!is_marked(&stage)); /* before anything is written */
