@@ -4032,10 +4032,22 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
 
 #define JOBQ__TEXT_CLAIM "UPDATE jobq_row SET state = 1, runs = runs + 1"
 
-/* A name, or what an id is called that has none (store.h). */
+/* What a kind or a queue may have for an id; what one is called that has no name (store.h); and
+ * such ids of these rows, j, get that for their name. Each is a column of jobq_row's. If another
+ * one is called so, it is the other that is found by the name: only there the scope is 0. */
+#define JOBQ__TEXT_IS_NAME_ID(id) \
+    "typeof(" id ") = 'integer' AND " id " BETWEEN 2 AND " JOBQ__STRING(JOBQ__NAME_ID_MAX)
+#define JOBQ__TEXT_LOST(id) "'lost:' || " id
+#define JOBQ__TEXT_IS_LOST(id) \
+    id " NOT IN (SELECT id FROM jobq_name) AND " JOBQ__TEXT_IS_NAME_ID(id)
+#define JOBQ__TEXT_NAME_LOST(id, rows) \
+    "INSERT OR IGNORE INTO jobq_name SELECT DISTINCT " id ", 0," \
+    " iif(EXISTS(SELECT 1 FROM jobq_name WHERE what = 0 AND scope = 0 AND name = " \
+    JOBQ__TEXT_LOST(id) "), " id ", 0), " JOBQ__TEXT_LOST(id) " FROM jobq_row j WHERE " rows
+
+/* A name, or that. */
 #define JOBQ__TEXT_NAME(name, id) \
-    " coalesce(" name ", iif(typeof(" id ") = 'integer' AND " id " BETWEEN 2 AND " \
-    JOBQ__STRING(JOBQ__NAME_ID_MAX) ", 'lost:' || " id ", NULL)),"
+    " coalesce(" name ", iif(" JOBQ__TEXT_IS_NAME_ID(id) ", " JOBQ__TEXT_LOST(id) ", NULL)),"
 
 /* What jobq_get and jobq_list read, in the order that store_read.c expects. */
 #define JOBQ__TEXT_INFO \
@@ -5695,7 +5707,7 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
 
 /* Each connection keeps what is parsed of a view, about 72 bytes for each name and operator: so
  * they build on one another. */
-#define JOBQ__VIEW_NAME(name, id) "coalesce(" name ", 'lost:' || " id ")"
+#define JOBQ__VIEW_NAME(name, id) "coalesce(" name ", " JOBQ__TEXT_LOST(id) ")"
 #define JOBQ__VIEW_COUNTS(of) \
     " SELECT " JOBQ__VIEW_NAME("n.name", "c." of) " AS " of ", sum(ready) AS ready," \
     " sum(scheduled) AS scheduled, sum(blocked) AS blocked, sum(claimed) AS claimed," \
@@ -6106,8 +6118,8 @@ JOBQ__INTERNAL int jobq__migrate(struct jobq__db *db, jobq_error *err);
  *
  * What is copied: names (into (what, scope, name), what 0: serves as kind and as queue), unique
  * keys, and from jobq_extra the keys of jobs that have ended. Made anew: the index jobq_finished.
- * Read once, from end to end: all jobs, for that index and for the highest number of a kind or
- * queue, since 0.1.0 could store jobs of kinds whose name it lost.
+ * All jobs are read, from end to end, for that index, and because 0.1.0 could store jobs of a kind
+ * or a queue whose name it lost: such a number gets the name that it is called by (store.h).
  *
  * Foreign keys of the application's that refer to the table of jobs refer to it still, for RENAME
  * is SQLite's. Its views and triggers are left alone: to look at each of them, as RENAME would,
@@ -6179,11 +6191,16 @@ static int64_t jobq__migrate_pages(int64_t bytes, int64_t page_size) {
  * is dropped is written as well, where SQLite overwrites what is deleted. What the log holds now is
  * copied with the rest. */
 static int jobq__migrate_needs(struct jobq__db *db, int64_t *needs) {
-    int64_t size = 0, pages = 0, names = 0, keys = 0, held = 0, ended = 0, made, gone;
+    int64_t size = 0, pages = 0, names = 0, lost = 0, keys = 0, held = 0, ended = 0, made, gone;
     int rc = jobq__db_number(db, "PRAGMA page_size", 0, &size);
     if (rc == JOBQ_OK) rc = jobq__db_number(db, "PRAGMA page_count", 0, &pages);
     if (rc == JOBQ_OK)
         rc = jobq__migrate_bytes(db, JOBQ__MIGRATE_TEXTS("name") "jobq_name", size, &names);
+    if (rc == JOBQ_OK)
+        rc = jobq__migrate_bytes(db, "SELECT 2 * ?1 * (count(DISTINCT kind)"
+                                 " + count(DISTINCT queue)) FROM jobq_job WHERE ("
+                                 JOBQ__TEXT_IS_LOST("kind") ") OR ("
+                                 JOBQ__TEXT_IS_LOST("queue") ")", size, &lost);
     if (rc == JOBQ_OK)
         rc = jobq__migrate_bytes(db, JOBQ__MIGRATE_TEXTS("key") "jobq_unique", size, &held);
     if (rc == JOBQ_OK)
@@ -6193,8 +6210,8 @@ static int jobq__migrate_needs(struct jobq__db *db, int64_t *needs) {
         rc = jobq__migrate_bytes(db, "SELECT ?1 * count(*) FROM jobq_job"
                                  " WHERE prune_at IS NOT NULL", size, &ended);
     if (rc != JOBQ_OK) return rc;
-    /* A name stands in its table and in the index of that. */
-    made = jobq__migrate_pages(JOBQ__MIGRATE_TEXT + 2 * names + keys + ended, size)
+    /* A name stands in its table and in the index of that; one that was lost is short. */
+    made = jobq__migrate_pages(JOBQ__MIGRATE_TEXT + 2 * (names + lost) + keys + ended, size)
          + JOBQ__MIGRATE_PAGES;
     gone = jobq__migrate_pages(2 * names + held + ended, size);
     *needs = JOBQ__MAX(pages * size - jobq__db_file_size(db), 0) + made * size
@@ -6274,11 +6291,6 @@ static int jobq__migrate_objects(struct jobq__db *db) {
     return rc == JOBQ_OK ? jobq__db_exec(db, "PRAGMA writable_schema=RESET") : rc;
 }
 
-/* As many as there are, or 1; what is no number of a name counts for nothing. */
-#define JOBQ__MIGRATE_HIGHEST(column) \
-    "coalesce(max(iif(" column " BETWEEN 1 AND " JOBQ__STRING(JOBQ__NAME_ID_MAX) ", " column \
-    ", 1)), 1)"
-
 /* What fails ends the whole transaction, so no statement needs a journal of its own (OR FAIL, and
  * a table is emptied before it goes): that would be memory for all that it changes. */
 static int jobq__migrate_rows(struct jobq__db *db) {
@@ -6286,6 +6298,8 @@ static int jobq__migrate_rows(struct jobq__db *db) {
         "INSERT OR FAIL INTO jobq_name(id, what, scope, name)"
         " SELECT id, 0, 0, name FROM jobq_name_of_1;"
         "DROP TABLE jobq_name_of_1;"
+        JOBQ__TEXT_NAME_LOST("kind", JOBQ__TEXT_IS_LOST("kind")) ";"
+        JOBQ__TEXT_NAME_LOST("queue", JOBQ__TEXT_IS_LOST("queue")) ";"
         "INSERT OR FAIL INTO jobq_key(kind, key, held, job)"
         " SELECT kind, key, 1, job FROM jobq_unique;"
         "DELETE FROM jobq_unique; DROP TABLE jobq_unique;"
@@ -6293,8 +6307,7 @@ static int jobq__migrate_rows(struct jobq__db *db) {
         " FROM jobq_extra x CROSS JOIN jobq_row j ON j.id = x.job"
         " WHERE x.key IS NOT NULL AND j.state > 1 AND j.side & 2 ORDER BY 1, 2, 4;"
         "UPDATE jobq_claims SET open = NULL, counted = 0, offset_ms = 0, wall_at = 0,"
-        " next_name = (SELECT 1 + max((SELECT coalesce(max(id), 1) FROM jobq_name),"
-        " " JOBQ__MIGRATE_HIGHEST("kind") ", " JOBQ__MIGRATE_HIGHEST("queue") ") FROM jobq_row);"
+        " next_name = (SELECT 1 + coalesce(max(id), 1) FROM jobq_name);"
         "DELETE FROM jobq_meta WHERE key = 'lost';"
         "INSERT OR REPLACE INTO jobq_meta VALUES('schema', 2), ('reads_from', 2), ('epoch', 0)");
 }
@@ -8557,7 +8570,7 @@ static const struct jobq__audit_rule jobq__audit_name_rules[] = {
      "it serves as a kind and as a queue"},
     {"name", "is none",
      "n.id > 1 AND (typeof(n.name) <> 'text' OR length(CAST(n.name AS BLOB)) NOT BETWEEN 1 AND 192"
-     " OR instr(n.name, char(0)))", NULL, JOBQ__SET_NAME("name = 'lost:' || id"),
+     " OR instr(n.name, char(0)))", NULL, JOBQ__SET_NAME("name = " JOBQ__TEXT_LOST("id")),
      "it is called by its number"},
 };
 
@@ -8899,14 +8912,10 @@ static const struct jobq__audit_rule jobq__audit_payload_rules[] = {
 
 #define JOBQ__SAYS(bit) "j.side BETWEEN 0 AND 15 AND j.side & " bit
 #define JOBQ__APART "EXISTS(SELECT 1 FROM jobq_payload WHERE job = j.id)"
-#define JOBQ__NAMELESS(id) \
-    "typeof(j." id ") = 'integer' AND j." id " BETWEEN 2 AND " JOBQ__NAMES \
-    " AND NOT EXISTS(SELECT 1 FROM jobq_name WHERE id = j." id ")"
 #define JOBQ__NAME_GIVE(id) \
     "UPDATE jobq_claims SET next_name = max(next_name, 1 + (SELECT " id " FROM jobq_row" \
     " WHERE id = ?1))", \
-    "INSERT OR IGNORE INTO jobq_name SELECT " id ", 0, 0, 'lost:' || " id " FROM jobq_row" \
-    " WHERE id = ?1", "it is called by its number"
+    JOBQ__TEXT_NAME_LOST(id, "j.id = ?1"), "it is called by its number"
 
 static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
     {"side", "is none", JOBQ__OUT("j.side", "0", "15"), NULL,
@@ -8938,8 +8947,8 @@ static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
      "j.side BETWEEN 0 AND 15 AND NOT j.side & 8 AND j.payload IS NOT NULL"
      " AND (typeof(j.payload) <> 'blob'"
      " OR length(j.payload) > 67108864)", NULL, NULL, NULL},
-    {"kind", "has no name", JOBQ__NAMELESS("kind"), JOBQ__NAME_GIVE("kind")},
-    {"queue", "has no name", JOBQ__NAMELESS("queue"), JOBQ__NAME_GIVE("queue")},
+    {"kind", "has no name", JOBQ__TEXT_IS_LOST("kind"), JOBQ__NAME_GIVE("kind")},
+    {"queue", "has no name", JOBQ__TEXT_IS_LOST("queue"), JOBQ__NAME_GIVE("queue")},
 };
 
 /* ---- Counts ---- */

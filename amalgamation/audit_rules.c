@@ -85,7 +85,7 @@ static const struct jobq__audit_rule jobq__audit_name_rules[] = {
      "it serves as a kind and as a queue"},
     {"name", "is none",
      "n.id > 1 AND (typeof(n.name) <> 'text' OR length(CAST(n.name AS BLOB)) NOT BETWEEN 1 AND 192"
-     " OR instr(n.name, char(0)))", NULL, JOBQ__SET_NAME("name = 'lost:' || id"),
+     " OR instr(n.name, char(0)))", NULL, JOBQ__SET_NAME("name = " JOBQ__TEXT_LOST("id")),
      "it is called by its number"},
 };
 
@@ -427,14 +427,10 @@ static const struct jobq__audit_rule jobq__audit_payload_rules[] = {
 
 #define JOBQ__SAYS(bit) "j.side BETWEEN 0 AND 15 AND j.side & " bit
 #define JOBQ__APART "EXISTS(SELECT 1 FROM jobq_payload WHERE job = j.id)"
-#define JOBQ__NAMELESS(id) \
-    "typeof(j." id ") = 'integer' AND j." id " BETWEEN 2 AND " JOBQ__NAMES \
-    " AND NOT EXISTS(SELECT 1 FROM jobq_name WHERE id = j." id ")"
 #define JOBQ__NAME_GIVE(id) \
     "UPDATE jobq_claims SET next_name = max(next_name, 1 + (SELECT " id " FROM jobq_row" \
     " WHERE id = ?1))", \
-    "INSERT OR IGNORE INTO jobq_name SELECT " id ", 0, 0, 'lost:' || " id " FROM jobq_row" \
-    " WHERE id = ?1", "it is called by its number"
+    JOBQ__TEXT_NAME_LOST(id, "j.id = ?1"), "it is called by its number"
 
 static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
     {"side", "is none", JOBQ__OUT("j.side", "0", "15"), NULL,
@@ -466,8 +462,8 @@ static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
      "j.side BETWEEN 0 AND 15 AND NOT j.side & 8 AND j.payload IS NOT NULL"
      " AND (typeof(j.payload) <> 'blob'"
      " OR length(j.payload) > 67108864)", NULL, NULL, NULL},
-    {"kind", "has no name", JOBQ__NAMELESS("kind"), JOBQ__NAME_GIVE("kind")},
-    {"queue", "has no name", JOBQ__NAMELESS("queue"), JOBQ__NAME_GIVE("queue")},
+    {"kind", "has no name", JOBQ__TEXT_IS_LOST("kind"), JOBQ__NAME_GIVE("kind")},
+    {"queue", "has no name", JOBQ__TEXT_IS_LOST("queue"), JOBQ__NAME_GIVE("queue")},
 };
 
 /* ---- Counts ---- */

@@ -22,8 +22,8 @@
  *
  * What is copied: names (into (what, scope, name), what 0: serves as kind and as queue), unique
  * keys, and from jobq_extra the keys of jobs that have ended. Made anew: the index jobq_finished.
- * Read once, from end to end: all jobs, for that index and for the highest number of a kind or
- * queue, since 0.1.0 could store jobs of kinds whose name it lost.
+ * All jobs are read, from end to end, for that index, and because 0.1.0 could store jobs of a kind
+ * or a queue whose name it lost: such a number gets the name that it is called by (store.h).
  *
  * Foreign keys of the application's that refer to the table of jobs refer to it still, for RENAME
  * is SQLite's. Its views and triggers are left alone: to look at each of them, as RENAME would,
@@ -95,11 +95,16 @@ static int64_t jobq__migrate_pages(int64_t bytes, int64_t page_size) {
  * is dropped is written as well, where SQLite overwrites what is deleted. What the log holds now is
  * copied with the rest. */
 static int jobq__migrate_needs(struct jobq__db *db, int64_t *needs) {
-    int64_t size = 0, pages = 0, names = 0, keys = 0, held = 0, ended = 0, made, gone;
+    int64_t size = 0, pages = 0, names = 0, lost = 0, keys = 0, held = 0, ended = 0, made, gone;
     int rc = jobq__db_number(db, "PRAGMA page_size", 0, &size);
     if (rc == JOBQ_OK) rc = jobq__db_number(db, "PRAGMA page_count", 0, &pages);
     if (rc == JOBQ_OK)
         rc = jobq__migrate_bytes(db, JOBQ__MIGRATE_TEXTS("name") "jobq_name", size, &names);
+    if (rc == JOBQ_OK)
+        rc = jobq__migrate_bytes(db, "SELECT 2 * ?1 * (count(DISTINCT kind)"
+                                 " + count(DISTINCT queue)) FROM jobq_job WHERE ("
+                                 JOBQ__TEXT_IS_LOST("kind") ") OR ("
+                                 JOBQ__TEXT_IS_LOST("queue") ")", size, &lost);
     if (rc == JOBQ_OK)
         rc = jobq__migrate_bytes(db, JOBQ__MIGRATE_TEXTS("key") "jobq_unique", size, &held);
     if (rc == JOBQ_OK)
@@ -109,8 +114,8 @@ static int jobq__migrate_needs(struct jobq__db *db, int64_t *needs) {
         rc = jobq__migrate_bytes(db, "SELECT ?1 * count(*) FROM jobq_job"
                                  " WHERE prune_at IS NOT NULL", size, &ended);
     if (rc != JOBQ_OK) return rc;
-    /* A name stands in its table and in the index of that. */
-    made = jobq__migrate_pages(JOBQ__MIGRATE_TEXT + 2 * names + keys + ended, size)
+    /* A name stands in its table and in the index of that; one that was lost is short. */
+    made = jobq__migrate_pages(JOBQ__MIGRATE_TEXT + 2 * (names + lost) + keys + ended, size)
          + JOBQ__MIGRATE_PAGES;
     gone = jobq__migrate_pages(2 * names + held + ended, size);
     *needs = JOBQ__MAX(pages * size - jobq__db_file_size(db), 0) + made * size
@@ -190,11 +195,6 @@ static int jobq__migrate_objects(struct jobq__db *db) {
     return rc == JOBQ_OK ? jobq__db_exec(db, "PRAGMA writable_schema=RESET") : rc;
 }
 
-/* As many as there are, or 1; what is no number of a name counts for nothing. */
-#define JOBQ__MIGRATE_HIGHEST(column) \
-    "coalesce(max(iif(" column " BETWEEN 1 AND " JOBQ__STRING(JOBQ__NAME_ID_MAX) ", " column \
-    ", 1)), 1)"
-
 /* What fails ends the whole transaction, so no statement needs a journal of its own (OR FAIL, and
  * a table is emptied before it goes): that would be memory for all that it changes. */
 static int jobq__migrate_rows(struct jobq__db *db) {
@@ -202,6 +202,8 @@ static int jobq__migrate_rows(struct jobq__db *db) {
         "INSERT OR FAIL INTO jobq_name(id, what, scope, name)"
         " SELECT id, 0, 0, name FROM jobq_name_of_1;"
         "DROP TABLE jobq_name_of_1;"
+        JOBQ__TEXT_NAME_LOST("kind", JOBQ__TEXT_IS_LOST("kind")) ";"
+        JOBQ__TEXT_NAME_LOST("queue", JOBQ__TEXT_IS_LOST("queue")) ";"
         "INSERT OR FAIL INTO jobq_key(kind, key, held, job)"
         " SELECT kind, key, 1, job FROM jobq_unique;"
         "DELETE FROM jobq_unique; DROP TABLE jobq_unique;"
@@ -209,8 +211,7 @@ static int jobq__migrate_rows(struct jobq__db *db) {
         " FROM jobq_extra x CROSS JOIN jobq_row j ON j.id = x.job"
         " WHERE x.key IS NOT NULL AND j.state > 1 AND j.side & 2 ORDER BY 1, 2, 4;"
         "UPDATE jobq_claims SET open = NULL, counted = 0, offset_ms = 0, wall_at = 0,"
-        " next_name = (SELECT 1 + max((SELECT coalesce(max(id), 1) FROM jobq_name),"
-        " " JOBQ__MIGRATE_HIGHEST("kind") ", " JOBQ__MIGRATE_HIGHEST("queue") ") FROM jobq_row);"
+        " next_name = (SELECT 1 + coalesce(max(id), 1) FROM jobq_name);"
         "DELETE FROM jobq_meta WHERE key = 'lost';"
         "INSERT OR REPLACE INTO jobq_meta VALUES('schema', 2), ('reads_from', 2), ('epoch', 0)");
 }

@@ -58,7 +58,7 @@
 
 /* Each connection keeps what is parsed of a view, about 72 bytes for each name and operator: so
  * they build on one another. */
-#define JOBQ__VIEW_NAME(name, id) "coalesce(" name ", 'lost:' || " id ")"
+#define JOBQ__VIEW_NAME(name, id) "coalesce(" name ", " JOBQ__TEXT_LOST(id) ")"
 #define JOBQ__VIEW_COUNTS(of) \
     " SELECT " JOBQ__VIEW_NAME("n.name", "c." of) " AS " of ", sum(ready) AS ready," \
     " sum(scheduled) AS scheduled, sum(blocked) AS blocked, sum(claimed) AS claimed," \

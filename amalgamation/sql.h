@@ -35,10 +35,22 @@
 
 #define JOBQ__TEXT_CLAIM "UPDATE jobq_row SET state = 1, runs = runs + 1"
 
-/* A name, or what an id is called that has none (store.h). */
+/* What a kind or a queue may have for an id; what one is called that has no name (store.h); and
+ * such ids of these rows, j, get that for their name. Each is a column of jobq_row's. If another
+ * one is called so, it is the other that is found by the name: only there the scope is 0. */
+#define JOBQ__TEXT_IS_NAME_ID(id) \
+    "typeof(" id ") = 'integer' AND " id " BETWEEN 2 AND " JOBQ__STRING(JOBQ__NAME_ID_MAX)
+#define JOBQ__TEXT_LOST(id) "'lost:' || " id
+#define JOBQ__TEXT_IS_LOST(id) \
+    id " NOT IN (SELECT id FROM jobq_name) AND " JOBQ__TEXT_IS_NAME_ID(id)
+#define JOBQ__TEXT_NAME_LOST(id, rows) \
+    "INSERT OR IGNORE INTO jobq_name SELECT DISTINCT " id ", 0," \
+    " iif(EXISTS(SELECT 1 FROM jobq_name WHERE what = 0 AND scope = 0 AND name = " \
+    JOBQ__TEXT_LOST(id) "), " id ", 0), " JOBQ__TEXT_LOST(id) " FROM jobq_row j WHERE " rows
+
+/* A name, or that. */
 #define JOBQ__TEXT_NAME(name, id) \
-    " coalesce(" name ", iif(typeof(" id ") = 'integer' AND " id " BETWEEN 2 AND " \
-    JOBQ__STRING(JOBQ__NAME_ID_MAX) ", 'lost:' || " id ", NULL)),"
+    " coalesce(" name ", iif(" JOBQ__TEXT_IS_NAME_ID(id) ", " JOBQ__TEXT_LOST(id) ", NULL)),"
 
 /* What jobq_get and jobq_list read, in the order that store_read.c expects. */
 #define JOBQ__TEXT_INFO \

@@ -173,6 +173,9 @@ TEST(each_rule_has_its_line) {
         {"DELETE FROM jobq_name WHERE id = 1", "lane of suspects is missing", 0},
         {"DELETE FROM jobq_name WHERE name = 'slow'", "queue has no name", 0},
         {"DELETE FROM jobq_name WHERE name = 'nobody''s'", "kind has no name", 0},
+        {"INSERT INTO jobq_name SELECT 1 + max(id), 0, 0, 'lost:' || (SELECT id FROM jobq_name"
+         " WHERE name = 'slow') FROM jobq_name; DELETE FROM jobq_name WHERE name = 'slow'",
+         "queue has no name", 0},
         {"INSERT INTO jobq_name VALUES(0, 1, 0, 'nothing')", "row 0: id is none", 0},
         {"INSERT INTO jobq_name VALUES(2147483648, 1, 0, 'x')", "row 2147483648: id is none", 0},
         {"INSERT INTO jobq_extra(job, key) VALUES(5000, 'x')",

@@ -30,13 +30,20 @@ static jobq_options step_at(jobq_clock *clock) {
     return options;
 }
 
+/* It goes, and the doctor has nothing to tell of what it has made. */
+static void opens_well(const char *path, const jobq_options *options, jobq **q) {
+    char text[256];
+    WORKS(jobq_open(path, options, q, &err));
+    if (*q) CHECK_STR(fault_of(*q, text), "");
+}
+
 static bool open_old(fixture *f, enum schema_1 kind) {
     f->path = test_path("q.db");
     f->q = NULL;
     f->clock = jobq_clock_artificial(T0);
     f->options = step_at(f->clock);
     schema_1_make(f->path, kind);
-    WORKS(jobq_open(f->path, &f->options, &f->q, &err));
+    opens_well(f->path, &f->options, &f->q);
     if (f->q) return true;
     jobq_clock_free(f->clock);
     return false;
@@ -58,7 +65,7 @@ TEST(owner_keeps_every_job) {
         free(after);
         CHECK_INT(schema_of(f.path), 2);
         check_schema_2(f.path);
-        WORKS(jobq_open(f.path, &f.options, &f.q, &err));
+        opens_well(f.path, &f.options, &f.q);
         after = told(f.path, TOLD_CALM);
         CHECK_STR(after, before);
         free(before);
@@ -81,7 +88,7 @@ TEST(exclusive_owner_migrates) {
     options.exclusive = true;
     options.durability = JOBQ_RELAXED;
     options.keep_done_ms = options.keep_failed_ms = JOBQ_NEVER;
-    WORKS(jobq_open(path, &options, &q, &err));
+    opens_well(path, &options, &q);
     REQUIRE(q != NULL);
     CHECK(total(q) > 0);
     close_queue(&q);
@@ -219,7 +226,7 @@ TEST(wish_outlives_it) {
     schema_1_make(f.path, SCHEMA_1_TEXT);
     sql_run(f.path, "UPDATE jobq_job SET side = side | 4 WHERE id = 15;"
             " INSERT INTO jobq_meta VALUES('lost', 13)");
-    WORKS(jobq_open(f.path, &f.options, &f.q, &err));
+    opens_well(f.path, &f.options, &f.q);
     CHECK_INT(state_of(f.q, 15), JOBQ_STATE_CANCELLED);
     CHECK_INT(state_of(f.q, 19), JOBQ_STATE_PENDING);
     fixture_close(&f);
@@ -248,7 +255,7 @@ TEST(slots_are_evidence) {
     CHECK_INT(fseek(file, 24, SEEK_SET), 0);
     CHECK_INT(fwrite(boot, 1, length, file), length);
     CHECK_INT(fclose(file), 0);
-    WORKS(jobq_open(f.path, &f.options, &f.q, &err));
+    opens_well(f.path, &f.options, &f.q);
     CHECK_INT(look(f.q, 15).crashes, 2);
     CHECK_INT(look(f.q, 15).runs, 2);
     CHECK_INT(look(f.q, 19).crashes, 0);
@@ -264,6 +271,52 @@ TEST(numbers_are_not_given_again) {
     put_job(f.q, (jobq_job){.kind = "quite new", .queue = "new as well"});
     fixture_close(&f);
     CHECK(sql_int(f.path, "SELECT min(id) FROM jobq_name WHERE name LIKE '%new%'") > 13);
+}
+
+/* Goal: a number whose name 0.1.0 has lost has one from the migration on, as kind and as queue, of
+ * whatever becomes of its jobs; what is the number of none stays without, and a name that is there
+ * as it is. Method: kinds and queues without names, and the doctor asked. */
+TEST(lost_numbers_get_names) {
+    static const char *const names =
+        "SELECT group_concat(id || name, ' ') FROM (SELECT * FROM jobq_name WHERE id > 11"
+        " ORDER BY id)";
+    char told_names[256];
+    int64_t id;
+    fixture f;
+    f.path = test_path("q.db");
+    f.clock = jobq_clock_artificial(T0);
+    f.options = step_at(f.clock);
+    f.options.damaged = true;
+    schema_1_make(f.path, SCHEMA_1_TEXT);
+    sql_run(f.path, "UPDATE jobq_job SET kind = 20 WHERE id IN (1, 12);"
+            " UPDATE jobq_job SET queue = 30, kind = 20 WHERE id = 10;"
+            " UPDATE jobq_job SET kind = 26 WHERE id = 11;"
+            " INSERT INTO jobq_name VALUES(25, 'lost:26')");
+    opens_well(f.path, &f.options, &f.q);
+    CHECK_STR(look(f.q, 10).queue, "lost:30");
+    sql_text(f.path, names, told_names, sizeof told_names);
+    CHECK_STR(told_names, "12lost:12 13lost:13 20lost:20 25lost:26 26lost:26 30lost:30");
+    put_job(f.q, (jobq_job){.kind = "quite new"});
+    CHECK(sql_int(f.path, "SELECT id FROM jobq_name WHERE name = 'quite new'") > 30);
+    put_job(f.q, (jobq_job){.kind = "lost:20"});
+    CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_name WHERE name = 'lost:20'"), 1);
+    /* One that is called as another is found by its number only. */
+    id = put_job(f.q, (jobq_job){.kind = "lost:26"});
+    snprintf(told_names, sizeof told_names, "SELECT kind FROM jobq_row WHERE id = %" PRId64, id);
+    CHECK_INT(sql_int(f.path, told_names), 25);
+    CHECK_STR(look(f.q, 11).kind, "lost:26");
+    fixture_remove(&f);
+    f.clock = jobq_clock_artificial(T0);
+    f.options = step_at(f.clock);
+    f.options.damaged = true;
+    schema_1_make(f.path, SCHEMA_1_TEXT);
+    sql_run(f.path, "UPDATE jobq_job SET kind = 1 WHERE id = 21; UPDATE jobq_job SET queue = -40"
+            " WHERE id = 9; UPDATE jobq_job SET kind = 2147483648 WHERE id = 10;"
+            " UPDATE jobq_job SET kind = 'mail' WHERE id = 11");
+    WORKS(jobq_open(f.path, &f.options, &f.q, &err));
+    sql_text(f.path, names, told_names, sizeof told_names);
+    CHECK_STR(told_names, "12lost:12 13lost:13");
+    fixture_close(&f);
 }
 
 /* ---- Who may not ---- */
@@ -414,7 +467,7 @@ TEST(too_little_room) {
         CHECK_CODE(jobq_open(path, &options, &q, &err), wanted % 512 ? JOBQ_FULL : JOBQ_OK);
         if (!q) check_untouched(path, &before);
         told_free++;
-        if (!q) WORKS(jobq_open(path, &options, &q, &err));
+        if (!q) opens_well(path, &options, &q);
         told_free = -1;
         close_queue(&q);
         check_schema_2(path);
@@ -431,7 +484,7 @@ TEST(reserve_is_room) {
     snprintf(lock, sizeof lock, "%s-jobq", path);
     CHECK_INT(truncate(lock, 4096 + 4 * 1024 * 1024), 0);
     told_free = 100;
-    WORKS(jobq_open(path, &options, &q, &err));
+    opens_well(path, &options, &q);
     told_free = -1;
     if (q) close_queue(&q);
     CHECK_INT(schema_of(path), 2);
@@ -458,7 +511,7 @@ TEST(log_is_cut) {
         reader = sql_open(f.path);
         if (reading)
             CHECK_INT(run_sql(reader, "BEGIN; SELECT * FROM jobq_job"), SQLITE_OK);
-        WORKS(jobq_open(f.path, &f.options, &f.q, &err));
+        opens_well(f.path, &f.options, &f.q);
         if (reading) CHECK_INT(run_sql(reader, "SELECT * FROM jobq_job, jobq_unique"), SQLITE_OK);
         /* What is there is of the recovery. */
         CHECK((log_bytes(f.path) > 20000) == reading);
@@ -481,7 +534,7 @@ TEST(writer_is_waited_for) {
     FAILS(JOBQ_BUSY, jobq_open(path, &options, &q, &err));
     check_untouched(path, &before);
     give_the_file_back(&writer);
-    WORKS(jobq_open(path, &options, &q, &err));
+    opens_well(path, &options, &q);
     if (q) close_queue(&q);
 }
 
@@ -510,7 +563,7 @@ TEST(old_statements_fail) {
     old = sql_open(f.path);
     for (int i = 0; i < TEXTS; i++)
         CHECK_INT(sqlite3_prepare_v2(old, texts[i], -1, &statements[i], NULL), SQLITE_OK);
-    WORKS(jobq_open(f.path, &f.options, &f.q, &err));
+    opens_well(f.path, &f.options, &f.q);
     before = told(f.path, TOLD_WHOLE);
     for (int i = 0; i < TEXTS; i++) {
         int code = sqlite3_step(statements[i]);
@@ -605,7 +658,7 @@ TEST(beside_a_client_of_0_1_0) {
     CHECK_STR(program_hear(&p), "open JOBQ_OK");
     CHECK_STR(program_ask(&p, "enqueue"), "enqueue JOBQ_OK");
     CHECK_STR(program_ask(&p, "get"), "get JOBQ_OK");
-    WORKS(jobq_open(f.path, &f.options, &f.q, &err));
+    opens_well(f.path, &f.options, &f.q);
     CHECK_INT(total(f.q), SCHEMA_1_JOBS + 1);
     before = told(f.path, TOLD_WHOLE);
     for (int twice = 0; twice < 2; twice++) {
@@ -652,7 +705,7 @@ TEST(foreign_keys_follow) {
 
 TEST_MAIN(owner_keeps_every_job, exclusive_owner_migrates, jobs_are_told, keys_hold,
           jobs_run_in_order, checkpoints_are_found, wish_outlives_it, slots_are_evidence,
-          numbers_are_not_given_again, client_and_never_are_refused, never_is_for_old_files,
-          other_shapes_are_refused, newer_says_who_may, too_little_room, reserve_is_room,
-          log_is_cut, writer_is_waited_for, old_statements_fail, beside_a_client_of_0_1_0,
-          foreign_keys_follow)
+          numbers_are_not_given_again, lost_numbers_get_names, client_and_never_are_refused,
+          never_is_for_old_files, other_shapes_are_refused, newer_says_who_may, too_little_room,
+          reserve_is_room, log_is_cut, writer_is_waited_for, old_statements_fail,
+          beside_a_client_of_0_1_0, foreign_keys_follow)

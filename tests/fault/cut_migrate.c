@@ -111,12 +111,14 @@ static int64_t check_whole(const char *path) {
 static void check_opens(const char *path) {
     static int times;
     jobq_error err = {.code = 0};
+    char fault[256];
     jobq *q = NULL;
     if (!CHECK_CODE(open_at(path, JOBQ_DURABLE, &q, &err), JOBQ_OK)) {
         test_note("%s", err.text);
         return;
     }
     CHECK_INT(total(q), SCHEMA_1_JOBS);
+    if (times % 8 == 0) CHECK_STR(fault_of(q, fault), "");
     close_queue(&q);
     if (times++ % 8 == 0) CHECK_INT(check_whole(path), 2);
 }

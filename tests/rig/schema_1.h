@@ -116,6 +116,11 @@ enum told_how { TOLD_CALM, TOLD_WHOLE };
     " LEFT JOIN jobq_payload p ON p.job = j.id LEFT JOIN jobq_key u" \
     " ON u.kind = j.kind AND u.key = x.key AND u.held = 1 AND u.job = j.id ORDER BY 1"
 
+/* Numbers whose names 0.1.0 has lost get one. */
+#define TOLD_LOST(id) \
+    " SELECT " id ", 'lost:' || " id " FROM jobq_job WHERE " id \
+    " NOT IN (SELECT id FROM jobq_name)"
+
 struct told_text {
     char *text;
     size_t size, room;
@@ -162,7 +167,9 @@ static inline char *told_by(sqlite3 *db, bool second, enum told_how how) {
                      : second ? TOLD_CALM_COLUMNS TOLD_WHOLE_COLUMNS TOLD_2
                               : TOLD_CALM_COLUMNS TOLD_WHOLE_COLUMNS TOLD_1);
     if (how == TOLD_WHOLE) {
-        told_rows(&to, db, "SELECT id, name FROM jobq_name ORDER BY id");
+        told_rows(&to, db, second ? "SELECT id, name FROM jobq_name ORDER BY id"
+                                  : "SELECT id, name FROM jobq_name UNION" TOLD_LOST("kind")
+                                    " UNION" TOLD_LOST("queue") " ORDER BY id");
         told_rows(&to, db, "SELECT one, hex(ids), last_id FROM jobq_claims");
     }
     return to.text;
@@ -208,6 +215,8 @@ static const char *const schema_2_wrong[] = {
     "SELECT id FROM jobq_row WHERE state < 2 AND prune_at IS NOT NULL",
     "SELECT id FROM jobq_row WHERE attempt < 1 OR runs < 0 OR crashes < 0 OR delay_ms < 0",
     "SELECT id FROM jobq_row WHERE kind < 2 OR queue < 2",
+    "SELECT id FROM jobq_row WHERE kind NOT IN (SELECT id FROM jobq_name)"
+    " OR queue NOT IN (SELECT id FROM jobq_name)",
     "SELECT id FROM jobq_row WHERE (side & 1) <> (id IN (SELECT job FROM jobq_extra))",
     "SELECT job FROM jobq_extra WHERE job NOT IN (SELECT id FROM jobq_row)",
     "SELECT id FROM jobq_row j WHERE (side & 2 <> 0) <> EXISTS"

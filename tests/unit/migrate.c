@@ -125,13 +125,15 @@ static const char *const shapes[] = {
     SERIES("3000") "INSERT INTO jobq_job SELECT i, 2, NULL, 2, i, 2, 4, 0, 1, 1, 0, 0, NULL, 3, i,"
     " 9999, NULL FROM n; INSERT INTO jobq_extra(job, key, result) SELECT id, hex(zeroblob(55)) ||"
     " (id * 7919 % 100003), 'r' FROM jobq_job WHERE id > 99;",
+    SERIES("3000") "INSERT INTO jobq_job SELECT i, 0, 0, 0, i, i, i * 7919 % 100003, 0, 1, 0, 0,"
+    " 0, NULL, 0, NULL, NULL, NULL FROM n;",
     SERIES("3000") "INSERT INTO jobq_job SELECT i, 3 - i % 2, NULL, 2, i, 2, 4, 0, 1, 1, 0, 0,"
     " NULL, 0, i, i * 7919 % 100003, NULL FROM n;",
 };
 
 /* Goal: what is said to be needed is enough, and not out of all proportion. Method: jobs, names,
- * keys, long keys and ended jobs by the thousand, in both fixtures, with and without what deletes
- * thoroughly. */
+ * lost names, keys, long keys and ended jobs by the thousand, in both fixtures, with and without
+ * what deletes thoroughly. */
 TEST(needs_are_enough) {
     for (size_t i = 0; i < 2 * sizeof shapes / sizeof shapes[0]; i++) {
         for (int kind = 0; kind < SCHEMA_1_KINDS; kind++) {
