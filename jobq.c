@@ -2690,8 +2690,9 @@ JOBQ__INTERNAL bool jobq__files_moved(struct jobq__files *files) {
  * cannot be told to forget it.
  *
  * A slot that the next owner finds STARTED, with the runs of a row that is still claimed, is a
- * suspect. The next owner clears the slots after its recovery has committed, so a recovery that
- * is itself killed starts over with the same evidence.
+ * suspect. The next owner clears the slots after its recovery has committed, and changes none of
+ * them before (begun), so a recovery that is itself killed, or comes to nothing for damage, leaves
+ * the same evidence to the next.
  *
  * What stands under the lock file's name may be somebody else's, and then not a byte of it may be
  * changed. It is ours if it begins with a mark, of any version ("jobq-", a digit, one character, a
@@ -2742,6 +2743,7 @@ struct jobq__owner {
     int64_t reserved;           /* bytes set aside behind the page */
     struct jobq__link all;      /* of this process */
     bool entered;               /* there */
+    bool begun;                 /* until then the slots are those of the process before */
     int entry;                  /* among the pages that have begun, or -1 */
     bool same_boot;             /* as that of the page found at open, for sure */
     int32_t generation;         /* of forks, at open */
@@ -3345,6 +3347,7 @@ static void jobq__owner_publish(struct jobq__owner *owner) {
 JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner) {
     struct jobq__page *page = owner->page;
     memset(page->slots, 0, sizeof page->slots);
+    owner->begun = true;
     jobq__os_boot_id(page->boot_id, sizeof page->boot_id);
     jobq__os_store(&page->leaving, 0);
     jobq__os_store(&page->doubt, 0);
@@ -3355,6 +3358,7 @@ JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner) {
 JOBQ__INTERNAL void *jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
                                          int runs) {
     struct jobq__slot *s = &owner->page->slots[slot];
+    jobq__assert(owner->begun);
     jobq__os_store64(&s->id, id);
     jobq__os_store(&s->runs, runs);
     jobq__owner_slot_to(s, JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED);
@@ -3375,7 +3379,7 @@ JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner) {
 }
 
 JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner) {
-    jobq__owner_release_page(owner->page, NULL);
+    if (owner->begun) jobq__owner_release_page(owner->page, NULL);
 }
 
 JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt) {

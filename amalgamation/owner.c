@@ -510,6 +510,7 @@ static void jobq__owner_publish(struct jobq__owner *owner) {
 JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner) {
     struct jobq__page *page = owner->page;
     memset(page->slots, 0, sizeof page->slots);
+    owner->begun = true;
     jobq__os_boot_id(page->boot_id, sizeof page->boot_id);
     jobq__os_store(&page->leaving, 0);
     jobq__os_store(&page->doubt, 0);
@@ -520,6 +521,7 @@ JOBQ__INTERNAL void jobq__owner_begin(struct jobq__owner *owner) {
 JOBQ__INTERNAL void *jobq__owner_started(struct jobq__owner *owner, int slot, int64_t id,
                                          int runs) {
     struct jobq__slot *s = &owner->page->slots[slot];
+    jobq__assert(owner->begun);
     jobq__os_store64(&s->id, id);
     jobq__os_store(&s->runs, runs);
     jobq__owner_slot_to(s, JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED);
@@ -540,7 +542,7 @@ JOBQ__INTERNAL void jobq__owner_stay(struct jobq__owner *owner) {
 }
 
 JOBQ__INTERNAL void jobq__owner_release_all(struct jobq__owner *owner) {
-    jobq__owner_release_page(owner->page, NULL);
+    if (owner->begun) jobq__owner_release_page(owner->page, NULL);
 }
 
 JOBQ__INTERNAL void jobq__owner_doubts(struct jobq__owner *owner, bool doubt) {

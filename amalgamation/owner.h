@@ -43,8 +43,9 @@
  * cannot be told to forget it.
  *
  * A slot that the next owner finds STARTED, with the runs of a row that is still claimed, is a
- * suspect. The next owner clears the slots after its recovery has committed, so a recovery that
- * is itself killed starts over with the same evidence.
+ * suspect. The next owner clears the slots after its recovery has committed, and changes none of
+ * them before (begun), so a recovery that is itself killed, or comes to nothing for damage, leaves
+ * the same evidence to the next.
  *
  * What stands under the lock file's name may be somebody else's, and then not a byte of it may be
  * changed. It is ours if it begins with a mark, of any version ("jobq-", a digit, one character, a
@@ -95,6 +96,7 @@ struct jobq__owner {
     int64_t reserved;           /* bytes set aside behind the page */
     struct jobq__link all;      /* of this process */
     bool entered;               /* there */
+    bool begun;                 /* until then the slots are those of the process before */
     int entry;                  /* among the pages that have begun, or -1 */
     bool same_boot;             /* as that of the page found at open, for sure */
     int32_t generation;         /* of forks, at open */

@@ -438,6 +438,45 @@ TEST(end_while_opening_hides_no_death) {
     }
 }
 
+enum { CLOSES, STOPS, REPAIRS, ENDS, DAMAGED_WAYS };
+
+/* It opens the damaged file, where nothing was recovered, and leaves it. */
+static void leave_the_damaged(void *arg) {
+    jobq_options options = {.workers = 1, .damaged = true};
+    int way = *(const int *)arg;
+    jobq *q = NULL;
+    be_a_child();
+    WORKS(jobq_open(play.path, &options, &q, &err));
+    REQUIRE(q != NULL);
+    CHECK_INT(stats_of(q).failed_code, JOBQ_CORRUPT);
+    if (way == STOPS) jobq_stop(q, JOBQ_NONE, NULL);
+    if (way == REPAIRS) WORKS(jobq_check(q, true, NULL, NULL, NULL, &err));
+    if (way == ENDS) jobq_mark_exit();
+    if (way != ENDS) jobq_close(&q);
+    _exit(test_failures() ? 1 : 0);
+}
+
+/* Goal: nor does who opens a damaged file to look at it, and recovers nothing. Method: as above,
+ * with a row that recovery takes for damage; what it has opened is closed, stopped, repaired, or
+ * ended with its process; then the damage is gone, and they are charged all the same. */
+TEST(damaged_hides_no_death) {
+    for (int way = 0; way < DAMAGED_WAYS; way++) {
+        begin_with(HOLDERS);
+        add("hold", 0, HOLDERS);
+        fill_queue();
+        CHECK(died(test_fork(die_beside_handlers, NULL)));
+        sql_run(play.path, "INSERT INTO jobq_extra(job) VALUES(100000)");
+        CHECK_INT(test_fork(leave_the_damaged, &way), 0);
+        if (way == REPAIRS) CHECK_INT(sql_int(play.path, "SELECT count(*) FROM jobq_extra"), 0);
+        sql_run(play.path, "DELETE FROM jobq_extra");
+        look_at_all();
+        for (int n = 0; n < play.jobs; n++)
+            if (!CHECK_INT(stage->infos[n].crashes, 1)) test_note("way %d", way);
+        live_cured();
+        end();
+    }
+}
+
 /* ---- Outcomes that are not on the disk ---- */
 
 /* Holds the database while the first job returns, so that its outcome cannot commit; the
@@ -521,7 +560,7 @@ TEST(returned_job_is_not_blamed) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
-TEST_MAIN(returned_job_is_not_blamed, end_while_opening_hides_no_death,
+TEST_MAIN(returned_job_is_not_blamed, end_while_opening_hides_no_death, damaged_hides_no_death,
           mark_exit_charges_nobody, mark_exit_holds_for_later_starts,
           start_of_a_running_pool_ends_the_mark, exit_charges_nobody,
           exit_in_a_handler_is_charged_to_it_alone, exit_in_a_stepped_handler_is_charged,
