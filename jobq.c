@@ -4009,14 +4009,16 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
  *
  * The row (tables in schema.c) is shaped by measurement: it is small, whatever its payload is,
  * and what is rare stands beside it. A claim changes the state and counts the run: lane and ord
- * stay, and mean nothing as long as the job does not wait. Which index a row stands in is a matter
- * of its state, so of the index jobq_live only an entry goes. Consecutive ids, the normal case of a
- * queue, are claimed and settled by one BETWEEN statement; the caller compares the number of
- * changed rows. What it reads is what is between, as long as SQLite believes no statistics of these
- * tables (schema.c). One job alone is found by its id: SQLite changes or deletes it in passing,
- * without a walk. created_at is NULL while it equals run_at. A payload of more than a quarter of a
- * page stands in jobq_payload, written at enqueue and never changed; then the row has the number of
- * its bytes instead.
+ * stay, and mean nothing as long as the job does not wait. Of the index jobq_live only an entry
+ * goes, and jobq_finished does not name the state, so that a claim has nothing to do with it. For
+ * the same reason the failed ones, which somebody wants to see at once, are found by a table of
+ * their own: an index of them would be asked at each change of each job, the table costs only those
+ * that fail. Consecutive ids, the normal case of a queue, are claimed and settled by one BETWEEN
+ * statement; the caller compares the number of changed rows. What it reads is what is between, as
+ * long as SQLite believes no statistics of these tables (schema.c). One job alone is found by its
+ * id: SQLite changes or deletes it in passing, without a walk. created_at is NULL while it equals
+ * run_at. A payload of more than a quarter of a page stands in jobq_payload, written at enqueue and
+ * never changed; then the row has the number of its bytes instead.
  *
  * Columns that a job needs to be run, in the order that jobq__store_next reads them: first what
  * it always needs, then its queue, which a ready row has for a lane, and last what is 1, 0 and 0
@@ -4054,23 +4056,26 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     " coalesce(" name ", iif(" JOBQ__TEXT_IS_NAME_ID(id) ", " JOBQ__TEXT_LOST(id) ", NULL)),"
 
 /* What jobq_get and jobq_list read, in the order that store_read.c expects. */
-#define JOBQ__TEXT_INFO \
+#define JOBQ__TEXT_INFO_COLUMNS \
     "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes, j.side," \
     " j.created_at, j.run_at, j.finished_at," \
     " iif(j.side & 8, coalesce(j.payload, -1)," \
     " iif(typeof(j.payload) IN ('null', 'blob'), length(j.payload), -1))," \
     JOBQ__TEXT_NAME("k.name", "j.kind") JOBQ__TEXT_NAME("q.name", "j.queue") " x.key," \
     " x.error, iif(typeof(x.result) IN ('null', 'blob'), length(x.result), -1)," \
-    " j.prune_at, j.ord FROM jobq_row j" \
+    " j.prune_at, j.ord"
+#define JOBQ__TEXT_INFO_BESIDE \
     " LEFT JOIN jobq_name k ON k.id = j.kind LEFT JOIN jobq_name q ON q.id = j.queue" \
     " LEFT JOIN jobq_extra x ON x.job = j.id AND j.side & 3 "
+#define JOBQ__TEXT_INFO JOBQ__TEXT_INFO_COLUMNS " FROM jobq_row j" JOBQ__TEXT_INFO_BESIDE
+/* Without an id where there is no such job; the last column is the job that was looked for. */
+#define JOBQ__TEXT_INFO_FAILED \
+    JOBQ__TEXT_INFO_COLUMNS ", f.job FROM jobq_failed f LEFT JOIN jobq_row j ON j.id = f.job" \
+    " AND j.state = 3 AND j.prune_at = f.at" JOBQ__TEXT_INFO_BESIDE
 
 /* Finished rows that are kept for a time, in the order that jobq__store_prune_walk reads them. */
-#define JOBQ__TEXT_PRUNE(state) \
-    "SELECT id, side, state, prune_at, kind FROM jobq_row WHERE state " state \
-    " AND prune_at IS NOT NULL"
-#define JOBQ__TEXT_PRUNE_NEXT(state) \
-    "SELECT min(prune_at) AS at FROM jobq_row WHERE state = " state " AND prune_at IS NOT NULL"
+#define JOBQ__TEXT_PRUNE \
+    "SELECT id, side, state, prune_at, kind FROM jobq_row WHERE prune_at IS NOT NULL"
 
 #define JOBQ__SQL_LIST(X) \
     X(BEGIN, "BEGIN IMMEDIATE") \
@@ -4148,6 +4153,9 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(FORGIVE, "UPDATE jobq_row SET crashes = 0, side = side | ?3" \
                " WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(DROP, "DELETE FROM jobq_row WHERE id = ?1") \
+    X(FAILED_ADD, "INSERT OR IGNORE INTO jobq_failed(at, job) VALUES(?1, ?2)") \
+    X(FAILED_DROP, "DELETE FROM jobq_failed WHERE job = ?1" \
+                   " AND at = (SELECT prune_at FROM jobq_row WHERE id = ?1)") \
     /* beside the row */ \
     X(PAYLOAD_GET, "SELECT data FROM jobq_payload WHERE job = ?1") \
     X(PAYLOAD_MAX, "SELECT max(job) FROM jobq_payload") \
@@ -4163,14 +4171,11 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(EXTRA_MAX, "SELECT max(job) FROM jobq_extra") \
     X(EXTRA_DROP, "DELETE FROM jobq_extra WHERE job = ?1") \
     /* housekeeping */ \
-    X(PRUNE_DUE, JOBQ__TEXT_PRUNE("IN (2, 3, 4)") " AND prune_at <= ?1 LIMIT ?2") \
+    X(PRUNE_DUE, JOBQ__TEXT_PRUNE " AND prune_at <= ?1 ORDER BY prune_at LIMIT ?2") \
     /* done or cancelled, the oldest first, but not what is kept for ever */ \
-    X(PRUNE_DONE, JOBQ__TEXT_PRUNE("= 2") " AND prune_at < ?1 UNION ALL " \
-                  JOBQ__TEXT_PRUNE("= 4") " AND prune_at < ?1 ORDER BY prune_at, id LIMIT ?2") \
-    X(PRUNE_NEXT, "SELECT min(at) FROM (" JOBQ__TEXT_PRUNE_NEXT("2") " UNION ALL " \
-                  JOBQ__TEXT_PRUNE_NEXT("3") " UNION ALL " JOBQ__TEXT_PRUNE_NEXT("4") ")") \
-    X(PRUNE_OVER, JOBQ__TEXT_PRUNE("= 2") " UNION ALL " JOBQ__TEXT_PRUNE("= 3") " UNION ALL " \
-                  JOBQ__TEXT_PRUNE("= 4") " ORDER BY prune_at, id LIMIT min(?1, max(0," \
+    X(PRUNE_DONE, JOBQ__TEXT_PRUNE " AND prune_at < ?1 AND state <> 3 ORDER BY prune_at LIMIT ?2") \
+    X(PRUNE_NEXT, "SELECT min(prune_at) FROM jobq_row WHERE prune_at IS NOT NULL") \
+    X(PRUNE_OVER, JOBQ__TEXT_PRUNE " ORDER BY prune_at LIMIT min(?1, max(0," \
                   " (SELECT count(*) FROM jobq_row WHERE prune_at IS NOT NULL) - ?2))") \
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
@@ -4182,10 +4187,13 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
                  " UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.state = 0" \
                  " AND (j.lane, j.ord, j.run_at) > (?1, ?3, ?4)" \
                  " ORDER BY j.lane, j.ord, j.run_at, j.id LIMIT ?2)") \
-    X(INFO_FINISHED, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.state = ?4 AND j.prune_at = ?1" \
-                     " AND j.id > ?3 ORDER BY j.id LIMIT ?2) UNION ALL SELECT * FROM (" \
-                     JOBQ__TEXT_INFO "WHERE j.state = ?4 AND j.prune_at IS NOT NULL" \
-                     " AND j.prune_at > ?1 ORDER BY j.prune_at, j.id LIMIT ?2)") \
+    X(INFO_FINISHED, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.prune_at = ?1 AND j.id > ?3" \
+                     " ORDER BY j.id LIMIT ?2) UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO \
+                     "WHERE j.prune_at IS NOT NULL AND j.prune_at > ?1" \
+                     " ORDER BY j.prune_at, j.id LIMIT ?2)") \
+    X(INFO_FAILED, "SELECT * FROM (" JOBQ__TEXT_INFO_FAILED "WHERE f.at = ?1 AND f.job > ?3" \
+                   " ORDER BY f.job LIMIT ?2) UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO_FAILED \
+                   "WHERE f.at > ?1 ORDER BY f.at, f.job LIMIT ?2)") \
     X(PAYLOAD, "SELECT j.id, iif(j.side & 8, j.payload, NULL), iif(j.side & 8, p.data, j.payload)" \
                " FROM jobq_row j LEFT JOIN jobq_payload p ON p.job = j.id AND j.side & 8" \
                " WHERE j.id = ?1") \
@@ -5679,6 +5687,7 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
  *   jobq_extra     what few jobs have, a row for each of those
  *   jobq_key       unique keys, of jobs that have ended too
  *   jobq_payload   payloads too large to be moved about with their row
+ *   jobq_failed    failed jobs that are kept, by the time until which they are (prune_at)
  *
  * Not used yet, but made, so that the file changes once:
  *
@@ -5744,7 +5753,9 @@ static const struct jobq__object jobq__schema_list[] = {
     {"jobq_live",
      "CREATE INDEX jobq_live ON jobq_row(lane, ord, run_at, id) WHERE state = 0"},
     {"jobq_finished",
-     "CREATE INDEX jobq_finished ON jobq_row(state, prune_at) WHERE prune_at IS NOT NULL"},
+     "CREATE INDEX jobq_finished ON jobq_row(prune_at) WHERE prune_at IS NOT NULL"},
+    {"jobq_failed",
+     "CREATE TABLE jobq_failed(at INT, job INT, PRIMARY KEY(at, job)) WITHOUT ROWID"},
     {"jobq_count",
      "CREATE TABLE jobq_count(queue INT, kind INT, ready INT NOT NULL, scheduled INT NOT NULL,"
      " blocked INT NOT NULL, claimed INT NOT NULL, retrying INT NOT NULL, done INT NOT NULL,"
@@ -5809,8 +5820,8 @@ static const struct jobq__object jobq__schema_list[] = {
      " LEFT JOIN jobq_name k ON k.id = kind LEFT JOIN jobq_name q ON q.id = queue"
      " LEFT JOIN jobq_name g ON g.id = grp LEFT JOIN jobq_extra x ON job = j.id AND side & 3"},
     {"jobq_dead",
-     "CREATE VIEW jobq_dead AS SELECT j.* FROM jobq_row d CROSS JOIN jobq_jobs j ON j.id = d.id"
-     " WHERE d.state = 3 AND d.prune_at IS NOT NULL"},
+     "CREATE VIEW jobq_dead AS SELECT j.* FROM jobq_failed f CROSS JOIN jobq_jobs j"
+     " ON j.id = f.job"},
     /* What jobq_count knows, and the jobs that it does not know yet. */
     {"jobq_tally",
      "CREATE VIEW jobq_tally AS SELECT queue, kind, ready, scheduled, blocked, claimed, done,"
@@ -6119,11 +6130,13 @@ JOBQ__INTERNAL int jobq__migrate(struct jobq__db *db, jobq_error *err);
  *   jobq_claims    the same, and its one row is then written with what has to be in them
  *   jobq_live      the rows of schema 1 that have a lane are exactly those with state 0, so that
  *                  the index holds what the new condition wants
+ *   jobq_finished  is as it was, of a table that has another name
  *
  * What is copied: names (into (what, scope, name), what 0: serves as kind and as queue), unique
- * keys, and from jobq_extra the keys of jobs that have ended. Made anew: the index jobq_finished.
- * All jobs are read, from end to end, for that index, and because 0.1.0 could store jobs of a kind
- * or a queue whose name it lost: such a number gets the name that it is called by (store.h).
+ * keys, from jobq_extra the keys of jobs that have ended, and the ids of failed ones. All jobs are
+ * read, from end to end, because 0.1.0 could store jobs of a kind or a queue whose name it lost:
+ * such a number gets the name that it is called by (store.h); and twice those that have ended, for
+ * who failed.
  *
  * Foreign keys of the application's that refer to the table of jobs refer to it still, for RENAME
  * is SQLite's. Its views and triggers are left alone: to look at each of them, as RENAME would,
@@ -6195,7 +6208,7 @@ static int64_t jobq__migrate_pages(int64_t bytes, int64_t page_size) {
  * is dropped is written as well, where SQLite overwrites what is deleted. What the log holds now is
  * copied with the rest. */
 static int jobq__migrate_needs(struct jobq__db *db, int64_t *needs) {
-    int64_t size = 0, pages = 0, names = 0, lost = 0, keys = 0, held = 0, ended = 0, made, gone;
+    int64_t size = 0, pages = 0, names = 0, lost = 0, keys = 0, held = 0, failed = 0, made, gone;
     int rc = jobq__db_number(db, "PRAGMA page_size", 0, &size);
     if (rc == JOBQ_OK) rc = jobq__db_number(db, "PRAGMA page_count", 0, &pages);
     if (rc == JOBQ_OK)
@@ -6212,12 +6225,12 @@ static int jobq__migrate_needs(struct jobq__db *db, int64_t *needs) {
                                  " WHERE key IS NOT NULL", size, &keys);
     if (rc == JOBQ_OK)
         rc = jobq__migrate_bytes(db, "SELECT ?1 * count(*) FROM jobq_job"
-                                 " WHERE prune_at IS NOT NULL", size, &ended);
+                                 " WHERE prune_at IS NOT NULL AND state = 3", size, &failed);
     if (rc != JOBQ_OK) return rc;
     /* A name stands in its table and in the index of that; one that was lost is short. */
-    made = jobq__migrate_pages(JOBQ__MIGRATE_TEXT + 2 * (names + lost) + keys + ended, size)
+    made = jobq__migrate_pages(JOBQ__MIGRATE_TEXT + 2 * (names + lost) + keys + failed, size)
          + JOBQ__MIGRATE_PAGES;
-    gone = jobq__migrate_pages(2 * names + held + ended, size);
+    gone = jobq__migrate_pages(2 * names + held, size);
     *needs = JOBQ__MAX(pages * size - jobq__db_file_size(db), 0) + made * size
            + (made + gone) * (size + JOBQ__MIGRATE_FRAME);
     return rc;
@@ -6263,8 +6276,7 @@ static void jobq__migrate_may_alter(struct jobq__db *db, bool may) {
 /* Where foreign keys hold, RENAME leads those of other tables to the new name; the old name of the
  * names is taken by their new table. */
 static int jobq__migrate_rename(struct jobq__db *db) {
-    int rc = jobq__db_exec(db, "ALTER TABLE jobq_name RENAME TO jobq_name_of_1;"
-                           " DROP INDEX jobq_finished");
+    int rc = jobq__db_exec(db, "ALTER TABLE jobq_name RENAME TO jobq_name_of_1");
     if (rc != JOBQ_OK) return rc;
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, 1, (int *)NULL);
     rc = jobq__db_exec(db, "ALTER TABLE jobq_job RENAME TO jobq_row");
@@ -6310,6 +6322,8 @@ static int jobq__migrate_rows(struct jobq__db *db) {
         "INSERT OR FAIL INTO jobq_key(kind, key, held, job) SELECT j.kind, x.key, 0, j.id"
         " FROM jobq_extra x CROSS JOIN jobq_row j ON j.id = x.job"
         " WHERE x.key IS NOT NULL AND j.state > 1 AND j.side & 2 ORDER BY 1, 2, 4;"
+        "INSERT OR FAIL INTO jobq_failed(at, job) SELECT prune_at, id FROM jobq_row"
+        " WHERE state = 3 AND prune_at IS NOT NULL ORDER BY prune_at, id;"
         "UPDATE jobq_claims SET open = NULL, counted = 0, offset_ms = 0, wall_at = 0,"
         " next_name = (SELECT 1 + coalesce(max(id), 1) FROM jobq_name);"
         "DELETE FROM jobq_meta WHERE key = 'lost';"
@@ -6638,6 +6652,9 @@ JOBQ__INTERNAL int jobq__store_finish_runs(struct jobq__db *db, int64_t first, i
 /* Ends a job in any way; side is added to what stands beside it. */
 JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, const struct jobq__row *was, int state,
                                       int64_t now_ms, int64_t prune_at_ms, int side, int *changed);
+/* A job is kept as a failed one, until then; before it is no longer. */
+JOBQ__INTERNAL int jobq__store_failed_add(struct jobq__db *db, int64_t prune_at_ms, int64_t id);
+JOBQ__INTERNAL int jobq__store_failed_drop(struct jobq__db *db, int64_t id);
 /* Writes down that a running job is to be cancelled, whatever becomes of the process. */
 JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed);
 JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int runs, int side,
@@ -7765,6 +7782,19 @@ static sqlite3_stmt *jobq__store_bind_id(struct jobq__db *db, enum jobq__sql whi
     return s;
 }
 
+JOBQ__INTERNAL int jobq__store_failed_add(struct jobq__db *db, int64_t prune_at_ms, int64_t id) {
+    int changed, rc = jobq__store_change(db, jobq__store_bind_ids(db, JOBQ__SQL_FAILED_ADD,
+                                                                  prune_at_ms, id), &changed);
+    if (rc == JOBQ_OK && changed != 1)
+        rc = jobq__db_fault(db, "jobq_failed", id, "the row", "is there already");
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_failed_drop(struct jobq__db *db, int64_t id) {
+    return jobq__store_change_beside(db, jobq__store_bind_id(db, JOBQ__SQL_FAILED_DROP, id),
+                                     "jobq_failed", id);
+}
+
 JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side) {
     int rc = JOBQ_OK;
     if (side & JOBQ__SIDE_KEY)
@@ -7835,7 +7865,7 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
     struct {
         int64_t id;
         int32_t kind;
-        int side;
+        int side, state;
     } rows[JOBQ__PRUNE_ROWS];
     sqlite3_stmt *s = jobq__store_bind_ids(db, which, a, b);
     int64_t at[JOBQ__COUNT(jobq__store_prune_list)];
@@ -7845,11 +7875,14 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
            && more && n < JOBQ__PRUNE_ROWS) {
         rows[n].id = at[0];
         rows[n].kind = (int32_t)at[4];
+        rows[n].state = (int)at[2];
         rows[n++].side = (int)at[1];
     }
     jobq__db_reset(s);
     for (i = 0; i < n && rc == JOBQ_OK; i++) {
-        rc = jobq__store_drop_side(db, rows[i].kind, rows[i].id, rows[i].side);
+        if (rows[i].state == JOBQ__FAILED) rc = jobq__store_failed_drop(db, rows[i].id);
+        if (rc == JOBQ_OK)
+            rc = jobq__store_drop_side(db, rows[i].kind, rows[i].id, rows[i].side);
         if (rc == JOBQ_OK) rc = jobq__store_drop_ended(db, rows[i].id);
         *last_id = JOBQ__MAX(*last_id, rows[i].id);
     }
@@ -7925,7 +7958,8 @@ JOBQ__INTERNAL size_t jobq__store_unpack(const unsigned char *from, size_t size,
  * Runs on the reader's connection (in a memory database on the writer's), one call one walk, and
  * every statement is reset before the call returns. A listing by state walks the index that holds
  * that state; its cursor is the index's key, so rows that come and go meanwhile are neither
- * repeated nor do they displace others. Claimed rows stand in no index: they are listed from the
+ * repeated nor do they displace others. Failed rows are listed from jobq_failed, so that the many
+ * that are done do not stand between. Claimed rows stand in no index: they are listed from the
  * claims row. */
 
 JOBQ__INTERNAL int jobq__store_version(struct jobq__db *db, int64_t *version) {
@@ -8031,20 +8065,36 @@ static int jobq__store_claimed_by(struct jobq__db *db, sqlite3_stmt *s, int64_t 
     return rc;
 }
 
+/* Of jobq_failed, whose job is not kept as a failed one until then. */
+static int jobq__store_not_failed(struct jobq__db *db, sqlite3_stmt *s) {
+    int64_t job = sqlite3_column_int64(s, JOBQ__INFO_END);
+    jobq__db_reset(s);
+    return jobq__db_fault(db, "jobq_failed", job, "the row", "is not that of a failed job");
+}
+
+/* Of the row that s stands on. */
+static int jobq__store_info_row(struct jobq__db *db, sqlite3_stmt *s, int64_t *at) {
+    const char *wrong;
+    int rc;
+    if (sqlite3_column_type(s, JOBQ__INFO_ID) == SQLITE_NULL) return jobq__store_not_failed(db, s);
+    rc = jobq__column_read(db, s, &jobq__store_info_columns, at);
+    if (rc != JOBQ_OK) return rc;
+    wrong = jobq__store_info_wrong(at);
+    if (wrong) {
+        jobq__db_reset(s);
+        return jobq__db_fault(db, "jobq_row", at[JOBQ__INFO_ID], wrong,
+                              "does not agree with the rest");
+    }
+    if (at[JOBQ__INFO_STATE] != JOBQ__CLAIMED) return JOBQ_OK;
+    return jobq__store_claimed_by(db, s, at[JOBQ__INFO_ID]);
+}
+
 /* Steps and reads the row's numbers; the texts are read from s. */
 static int jobq__store_next_info(struct jobq__db *db, sqlite3_stmt *s, int64_t *at, bool *row) {
-    int rc = jobq__column_next(db, s, &jobq__store_info_columns, at, row);
-    const char *wrong = *row ? jobq__store_info_wrong(at) : NULL;
-    if (!wrong && *row && at[JOBQ__INFO_STATE] == JOBQ__CLAIMED)
-        rc = jobq__store_claimed_by(db, s, at[JOBQ__INFO_ID]);
-    if (!wrong) {
-        *row = *row && rc == JOBQ_OK;
-        return rc;
-    }
-    *row = false;
-    jobq__db_reset(s);
-    return jobq__db_fault(db, "jobq_row", at[JOBQ__INFO_ID], wrong,
-                          "does not agree with the rest");
+    int rc = jobq__db_next(db, s, row);
+    if (rc == JOBQ_OK && *row) rc = jobq__store_info_row(db, s, at);
+    *row = *row && rc == JOBQ_OK;
+    return rc;
 }
 
 static int64_t jobq__store_or(int64_t value, int64_t otherwise) {
@@ -8113,12 +8163,10 @@ struct jobq__store_listing {
 };
 
 enum { JOBQ__LIST_START, JOBQ__LIST_IDS, JOBQ__LIST_LIVE, JOBQ__LIST_CLAIMS,
-       JOBQ__LIST_FINISHED, JOBQ__LIST_END };
+       JOBQ__LIST_FINISHED, JOBQ__LIST_FAILED, JOBQ__LIST_END };
 
-/* As it is stored, of one that has ended. */
-static int jobq__store_state(jobq_state state) {
-    return state == JOBQ_STATE_DONE ? JOBQ__DONE
-         : state == JOBQ_STATE_FAILED ? JOBQ__FAILED : JOBQ__CANCELLED;
+static bool jobq__store_list_by_end(const jobq_cursor *cursor) {
+    return cursor->stage == JOBQ__LIST_FINISHED || cursor->stage == JOBQ__LIST_FAILED;
 }
 
 static sqlite3_stmt *jobq__store_list_walk(struct jobq__store_listing *list) {
@@ -8126,16 +8174,14 @@ static sqlite3_stmt *jobq__store_list_walk(struct jobq__store_listing *list) {
         [JOBQ__LIST_IDS] = JOBQ__SQL_INFO_AFTER,
         [JOBQ__LIST_LIVE] = JOBQ__SQL_INFO_LIVE,
         [JOBQ__LIST_FINISHED] = JOBQ__SQL_INFO_FINISHED,
+        [JOBQ__LIST_FAILED] = JOBQ__SQL_INFO_FAILED,
     };
     const int64_t *after = list->cursor->after;
     sqlite3_stmt *s = jobq__db_get(list->look->db, walks[list->cursor->stage]);
     if (!s) return NULL;
     sqlite3_bind_int64(s, 1, after[0]);
     sqlite3_bind_int64(s, 2, list->budget);
-    if (list->cursor->stage == JOBQ__LIST_FINISHED) {
-        sqlite3_bind_int64(s, 3, after[1]);
-        sqlite3_bind_int(s, 4, jobq__store_state(list->filter->state));
-    }
+    if (jobq__store_list_by_end(list->cursor)) sqlite3_bind_int64(s, 3, after[1]);
     if (list->cursor->stage == JOBQ__LIST_LIVE) {
         sqlite3_bind_int64(s, 3, after[1]);
         sqlite3_bind_int64(s, 4, after[2]);
@@ -8221,7 +8267,7 @@ static void jobq__store_list_stage(jobq_cursor *cursor, int stage) {
     int i;
     cursor->stage = stage;
     for (i = 0; i < 4; i++) cursor->after[i] = stage == JOBQ__LIST_LIVE ? INT64_MIN : 0;
-    if (stage == JOBQ__LIST_FINISHED) cursor->after[0] = INT64_MIN;
+    if (jobq__store_list_by_end(cursor)) cursor->after[0] = INT64_MIN;
     cursor->done = stage == JOBQ__LIST_END;
 }
 
@@ -8230,7 +8276,8 @@ static int jobq__store_list_next_stage(jobq_state state, int stage) {
     case JOBQ__LIST_START:
         if (state == JOBQ_STATE_NONE) return JOBQ__LIST_IDS;
         if (state == JOBQ_STATE_PENDING) return JOBQ__LIST_LIVE;
-        return state == JOBQ_STATE_RUNNING ? JOBQ__LIST_CLAIMS : JOBQ__LIST_FINISHED;
+        if (state == JOBQ_STATE_RUNNING) return JOBQ__LIST_CLAIMS;
+        return state == JOBQ_STATE_FAILED ? JOBQ__LIST_FAILED : JOBQ__LIST_FINISHED;
     case JOBQ__LIST_LIVE: return JOBQ__LIST_CLAIMS;
     default: return JOBQ__LIST_END;
     }
@@ -8497,10 +8544,10 @@ JOBQ__INTERNAL bool jobq__audit_claimed(const struct jobq__audit *audit, int64_t
  * that depends on its state; keys from both sides, and last the side of the row, which says what is
  * there.
  *
- * A rule is SQL over the aliases of its part: j a row, x what is beside it, k a key, p a payload,
- * n a name, c the claims row. What a mend may do: a job that it cannot place anywhere else waits
- * for its time, in lane 0: it is promoted from there as any other, to where it belongs. What cannot
- * be told apart from a loss is left. */
+ * A rule is SQL over the aliases of its part: j a row, f that of a failed one, x what is beside it,
+ * k a key, p a payload, n a name, c the claims row. What a mend may do: a job that it cannot place
+ * anywhere else waits for its time, in lane 0: it is promoted from there as any other, to where it
+ * belongs. What cannot be told apart from a loss is left. */
 
 #define JOBQ__OUT(column, min, max) \
     "typeof(" column ") <> 'integer' OR " column " NOT BETWEEN " min " AND " max
@@ -8530,8 +8577,7 @@ static const struct jobq__audit_rule jobq__audit_live_rules[] = {
 
 static const struct jobq__audit_rule jobq__audit_finished_rules[] = {
     {"the index jobq_finished", "has an entry that its row has not",
-     "NOT EXISTS(SELECT 1 FROM jobq_row NOT INDEXED WHERE id = i.id AND state IS i.state"
-     " AND prune_at IS i.prune_at)",
+     "NOT EXISTS(SELECT 1 FROM jobq_row NOT INDEXED WHERE id = i.id AND prune_at IS i.prune_at)",
      NULL, "REINDEX jobq_finished", JOBQ__ANEW},
 };
 
@@ -8743,8 +8789,8 @@ static const struct jobq__audit_rule jobq__audit_row_rules[] = {
      NULL, "REINDEX jobq_live", JOBQ__ANEW},
     {"the index jobq_finished", "has no entry for it",
      "j.prune_at IS NOT NULL AND NOT EXISTS(SELECT 1 FROM jobq_row i INDEXED BY jobq_finished"
-     " WHERE i.prune_at IS NOT NULL AND i.state IS j.state AND i.prune_at IS j.prune_at"
-     " AND i.id = j.id)", NULL, "REINDEX jobq_finished", JOBQ__ANEW},
+     " WHERE i.prune_at IS NOT NULL AND i.prune_at IS j.prune_at AND i.id = j.id)",
+     NULL, "REINDEX jobq_finished", JOBQ__ANEW},
     {"id", "is none that jobq gives", "j.id NOT BETWEEN 1 AND " JOBQ__ABOVE_ALL_IDS, NULL, NULL,
      NULL},
     {"state", "is none", JOBQ__OUT("j.state", "0", "4"), NULL,
@@ -8826,6 +8872,12 @@ static int jobq__audit_put_row(struct jobq__audit *audit, jobq__store *db, int r
 /* ---- What stands beside a row ---- */
 
 #define JOBQ__NO_JOB(job) "NOT EXISTS(SELECT 1 FROM jobq_row WHERE id = " job ")"
+
+static const struct jobq__audit_rule jobq__audit_failed_rules[] = {
+    {"the row", "is not that of a failed job", "NOT EXISTS(SELECT 1 FROM jobq_row"
+     " WHERE id = f.job AND state = 3 AND prune_at IS f.at)", NULL,
+     "DELETE FROM jobq_failed WHERE at = ?1 AND job = ?2", "it goes"},
+};
 
 static const struct jobq__audit_rule jobq__audit_extra_rules[] = {
     {"the row", "has no job", JOBQ__NO_JOB("x.job"), NULL, "DELETE FROM jobq_extra WHERE job = ?1",
@@ -8951,6 +9003,9 @@ static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
      "j.side BETWEEN 0 AND 15 AND NOT j.side & 8 AND j.payload IS NOT NULL"
      " AND (typeof(j.payload) <> 'blob'"
      " OR length(j.payload) > 67108864)", NULL, NULL, NULL},
+    {"the row", "is of a failed job, and not in jobq_failed", "j.state = 3 AND j.prune_at IS NOT"
+     " NULL AND NOT EXISTS(SELECT 1 FROM jobq_failed WHERE at = j.prune_at AND job = j.id)", NULL,
+     "INSERT OR IGNORE INTO jobq_failed SELECT prune_at, id FROM jobq_row WHERE id = ?1", "it is"},
     {"kind", "has no name", JOBQ__TEXT_IS_LOST("kind"), JOBQ__NAME_GIVE("kind")},
     {"queue", "has no name", JOBQ__TEXT_IS_LOST("queue"), JOBQ__NAME_GIVE("queue")},
 };
@@ -8987,8 +9042,8 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
     {"jobq_row", "jobq_row i INDEXED BY jobq_live", "AND i.state = 0", JOBQ__LIVE_KEYS,
      "(" JOBQ__LIVE_KEYS ") IS (?1, ?2, ?3, ?4)", 4, -1, JOBQ__RULES(live), "0", NULL, NULL},
     {"jobq_row", "jobq_row i INDEXED BY jobq_finished", "AND i.prune_at IS NOT NULL",
-     "i.state, i.prune_at, i.id", "(i.state, i.prune_at, i.id) IS (?1, ?2, ?3)", 3, -1,
-     JOBQ__RULES(finished), "0", NULL, NULL},
+     "i.prune_at, i.id", "(i.prune_at, i.id) IS (?1, ?2)", 2, -1, JOBQ__RULES(finished), "0", NULL,
+     NULL},
     {"jobq_name", "jobq_name i INDEXED BY sqlite_autoindex_jobq_name_1", "",
      "i.what, i.scope, i.name, i.id", "(i.what, i.scope, i.name, i.id) IS (?1, ?2, ?3, ?4)", 4, -1,
      JOBQ__RULES(index_of_names), "0", NULL, NULL},
@@ -8999,6 +9054,8 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
      jobq__audit_ask_claims, jobq__audit_put_claims},
     {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(row), "j.state = 1",
      jobq__audit_ask_row, jobq__audit_put_row},
+    {"jobq_failed", "jobq_failed f", "", "f.at, f.job", "(f.at, f.job) = (?1, ?2)", 2, -1,
+     JOBQ__RULES(failed), "0", NULL, NULL},
     {"jobq_extra", "jobq_extra x", "", JOBQ__ONE("x.job"), 0, JOBQ__RULES(extra), "0", NULL, NULL},
     {"jobq_key", "jobq_key k", "", JOBQ__KEY_KEYS, "(" JOBQ__KEY_KEYS ") = (?1, ?2, ?3, ?4)", 4, 3,
      JOBQ__RULES(key), "0", NULL, NULL},
@@ -13450,10 +13507,13 @@ static int jobq__door_place(struct jobq__tx *tx, struct jobq__edge *edge, int *c
 static int jobq__door_keep(struct jobq__tx *tx, struct jobq__edge *edge, int *changed) {
     const struct jobq__row *was = edge->was;
     int side = edge->text || edge->result ? JOBQ__SIDE_EXTRA : 0;
-    int rc = jobq__store_finish(tx->db, was, edge->now.state, tx->now_ms,
-                                jobq__door_prune_at(tx, edge->keep_ms), side, changed);
+    int64_t prune_at_ms = jobq__door_prune_at(tx, edge->keep_ms);
+    int rc = jobq__store_finish(tx->db, was, edge->now.state, tx->now_ms, prune_at_ms, side,
+                                changed);
     if (rc != JOBQ_OK || !*changed) return rc;
-    rc = jobq__door_text(tx, edge);
+    if (edge->now.state == JOBQ__FAILED)
+        rc = jobq__store_failed_add(tx->db, prune_at_ms, was->id);
+    if (rc == JOBQ_OK) rc = jobq__door_text(tx, edge);
     if (rc == JOBQ_OK && edge->result)
         rc = jobq__door_extra(tx, was->id, JOBQ__EXTRA_RESULT, edge->result, edge->result_size);
     if (rc == JOBQ_OK) rc = jobq__store_key_free(tx->db, was->kind, was->id, was->side);
@@ -13477,6 +13537,7 @@ JOBQ__INTERNAL int jobq__door_pass(struct jobq__tx *tx, struct jobq__edge *edge)
     jobq__assert(jobq__door_legal(was->state, to));
     jobq__assert(!entry || (was->state == JOBQ__CLAIMED && entry->row.id == was->id));
     if (edge->tells && !entry) rc = jobq__tx_key(tx, was, key);
+    if (rc == JOBQ_OK && was->state == JOBQ__FAILED) rc = jobq__store_failed_drop(tx->db, was->id);
     if (rc != JOBQ_OK) return rc;
     if (to == JOBQ__WAITING) rc = jobq__door_place(tx, edge, &changed);
     else if (ends && edge->keep_ms != JOBQ_NONE) rc = jobq__door_keep(tx, edge, &changed);
@@ -13496,12 +13557,14 @@ JOBQ__INTERNAL int jobq__door_run(struct jobq__tx *tx, struct jobq__entry **entr
     const struct jobq__row *first = &entries[0]->row;
     int64_t last = first->id + (int64_t)count - 1;
     int state = entries[0]->verdict.state, changed, rc;
-    bool gone = keep_ms == JOBQ_NONE;
+    bool gone = keep_ms == JOBQ_NONE, failed = state == JOBQ__FAILED && !gone;
+    int64_t prune_at_ms = 0;
     size_t i;
     jobq__assert(jobq__door_legal(JOBQ__CLAIMED, state) && jobq__state_terminal(state));
+    if (!gone) prune_at_ms = jobq__door_prune_at(tx, keep_ms);
     if (gone) rc = jobq__store_drop_runs(tx->db, first->id, last, first->runs, &changed);
     else rc = jobq__store_finish_runs(tx->db, first->id, last, first->runs, state, tx->now_ms,
-                                      jobq__door_prune_at(tx, keep_ms), &changed);
+                                      prune_at_ms, &changed);
     *all = rc == JOBQ_OK && changed == (int)count;
     for (i = 0; i < count && rc == JOBQ_OK && *all; i++) {
         struct jobq__entry *entry = entries[i];
@@ -13509,7 +13572,8 @@ JOBQ__INTERNAL int jobq__door_run(struct jobq__tx *tx, struct jobq__entry **entr
         jobq__door_release(tx, entry);
         jobq__door_leave(tx, &entry->row, gone ? JOBQ__GONE : state);
         jobq__door_count(tx, state, entry->verdict.outcome);
-        if (!tx->q->events.call) continue;
+        if (failed) rc = jobq__store_failed_add(tx->db, prune_at_ms, entry->row.id);
+        if (rc != JOBQ_OK || !tx->q->events.call) continue;
         jobq__door_outcome(&edge, entry);
         rc = jobq__door_tell(tx, &edge, entry->key);
     }

@@ -8,10 +8,10 @@
  * that depends on its state; keys from both sides, and last the side of the row, which says what is
  * there.
  *
- * A rule is SQL over the aliases of its part: j a row, x what is beside it, k a key, p a payload,
- * n a name, c the claims row. What a mend may do: a job that it cannot place anywhere else waits
- * for its time, in lane 0: it is promoted from there as any other, to where it belongs. What cannot
- * be told apart from a loss is left. */
+ * A rule is SQL over the aliases of its part: j a row, f that of a failed one, x what is beside it,
+ * k a key, p a payload, n a name, c the claims row. What a mend may do: a job that it cannot place
+ * anywhere else waits for its time, in lane 0: it is promoted from there as any other, to where it
+ * belongs. What cannot be told apart from a loss is left. */
 
 #define JOBQ__OUT(column, min, max) \
     "typeof(" column ") <> 'integer' OR " column " NOT BETWEEN " min " AND " max
@@ -41,8 +41,7 @@ static const struct jobq__audit_rule jobq__audit_live_rules[] = {
 
 static const struct jobq__audit_rule jobq__audit_finished_rules[] = {
     {"the index jobq_finished", "has an entry that its row has not",
-     "NOT EXISTS(SELECT 1 FROM jobq_row NOT INDEXED WHERE id = i.id AND state IS i.state"
-     " AND prune_at IS i.prune_at)",
+     "NOT EXISTS(SELECT 1 FROM jobq_row NOT INDEXED WHERE id = i.id AND prune_at IS i.prune_at)",
      NULL, "REINDEX jobq_finished", JOBQ__ANEW},
 };
 
@@ -254,8 +253,8 @@ static const struct jobq__audit_rule jobq__audit_row_rules[] = {
      NULL, "REINDEX jobq_live", JOBQ__ANEW},
     {"the index jobq_finished", "has no entry for it",
      "j.prune_at IS NOT NULL AND NOT EXISTS(SELECT 1 FROM jobq_row i INDEXED BY jobq_finished"
-     " WHERE i.prune_at IS NOT NULL AND i.state IS j.state AND i.prune_at IS j.prune_at"
-     " AND i.id = j.id)", NULL, "REINDEX jobq_finished", JOBQ__ANEW},
+     " WHERE i.prune_at IS NOT NULL AND i.prune_at IS j.prune_at AND i.id = j.id)",
+     NULL, "REINDEX jobq_finished", JOBQ__ANEW},
     {"id", "is none that jobq gives", "j.id NOT BETWEEN 1 AND " JOBQ__ABOVE_ALL_IDS, NULL, NULL,
      NULL},
     {"state", "is none", JOBQ__OUT("j.state", "0", "4"), NULL,
@@ -337,6 +336,12 @@ static int jobq__audit_put_row(struct jobq__audit *audit, jobq__store *db, int r
 /* ---- What stands beside a row ---- */
 
 #define JOBQ__NO_JOB(job) "NOT EXISTS(SELECT 1 FROM jobq_row WHERE id = " job ")"
+
+static const struct jobq__audit_rule jobq__audit_failed_rules[] = {
+    {"the row", "is not that of a failed job", "NOT EXISTS(SELECT 1 FROM jobq_row"
+     " WHERE id = f.job AND state = 3 AND prune_at IS f.at)", NULL,
+     "DELETE FROM jobq_failed WHERE at = ?1 AND job = ?2", "it goes"},
+};
 
 static const struct jobq__audit_rule jobq__audit_extra_rules[] = {
     {"the row", "has no job", JOBQ__NO_JOB("x.job"), NULL, "DELETE FROM jobq_extra WHERE job = ?1",
@@ -462,6 +467,9 @@ static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
      "j.side BETWEEN 0 AND 15 AND NOT j.side & 8 AND j.payload IS NOT NULL"
      " AND (typeof(j.payload) <> 'blob'"
      " OR length(j.payload) > 67108864)", NULL, NULL, NULL},
+    {"the row", "is of a failed job, and not in jobq_failed", "j.state = 3 AND j.prune_at IS NOT"
+     " NULL AND NOT EXISTS(SELECT 1 FROM jobq_failed WHERE at = j.prune_at AND job = j.id)", NULL,
+     "INSERT OR IGNORE INTO jobq_failed SELECT prune_at, id FROM jobq_row WHERE id = ?1", "it is"},
     {"kind", "has no name", JOBQ__TEXT_IS_LOST("kind"), JOBQ__NAME_GIVE("kind")},
     {"queue", "has no name", JOBQ__TEXT_IS_LOST("queue"), JOBQ__NAME_GIVE("queue")},
 };
@@ -498,8 +506,8 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
     {"jobq_row", "jobq_row i INDEXED BY jobq_live", "AND i.state = 0", JOBQ__LIVE_KEYS,
      "(" JOBQ__LIVE_KEYS ") IS (?1, ?2, ?3, ?4)", 4, -1, JOBQ__RULES(live), "0", NULL, NULL},
     {"jobq_row", "jobq_row i INDEXED BY jobq_finished", "AND i.prune_at IS NOT NULL",
-     "i.state, i.prune_at, i.id", "(i.state, i.prune_at, i.id) IS (?1, ?2, ?3)", 3, -1,
-     JOBQ__RULES(finished), "0", NULL, NULL},
+     "i.prune_at, i.id", "(i.prune_at, i.id) IS (?1, ?2)", 2, -1, JOBQ__RULES(finished), "0", NULL,
+     NULL},
     {"jobq_name", "jobq_name i INDEXED BY sqlite_autoindex_jobq_name_1", "",
      "i.what, i.scope, i.name, i.id", "(i.what, i.scope, i.name, i.id) IS (?1, ?2, ?3, ?4)", 4, -1,
      JOBQ__RULES(index_of_names), "0", NULL, NULL},
@@ -510,6 +518,8 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
      jobq__audit_ask_claims, jobq__audit_put_claims},
     {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(row), "j.state = 1",
      jobq__audit_ask_row, jobq__audit_put_row},
+    {"jobq_failed", "jobq_failed f", "", "f.at, f.job", "(f.at, f.job) = (?1, ?2)", 2, -1,
+     JOBQ__RULES(failed), "0", NULL, NULL},
     {"jobq_extra", "jobq_extra x", "", JOBQ__ONE("x.job"), 0, JOBQ__RULES(extra), "0", NULL, NULL},
     {"jobq_key", "jobq_key k", "", JOBQ__KEY_KEYS, "(" JOBQ__KEY_KEYS ") = (?1, ?2, ?3, ?4)", 4, 3,
      JOBQ__RULES(key), "0", NULL, NULL},

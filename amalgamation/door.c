@@ -133,10 +133,13 @@ static int jobq__door_place(struct jobq__tx *tx, struct jobq__edge *edge, int *c
 static int jobq__door_keep(struct jobq__tx *tx, struct jobq__edge *edge, int *changed) {
     const struct jobq__row *was = edge->was;
     int side = edge->text || edge->result ? JOBQ__SIDE_EXTRA : 0;
-    int rc = jobq__store_finish(tx->db, was, edge->now.state, tx->now_ms,
-                                jobq__door_prune_at(tx, edge->keep_ms), side, changed);
+    int64_t prune_at_ms = jobq__door_prune_at(tx, edge->keep_ms);
+    int rc = jobq__store_finish(tx->db, was, edge->now.state, tx->now_ms, prune_at_ms, side,
+                                changed);
     if (rc != JOBQ_OK || !*changed) return rc;
-    rc = jobq__door_text(tx, edge);
+    if (edge->now.state == JOBQ__FAILED)
+        rc = jobq__store_failed_add(tx->db, prune_at_ms, was->id);
+    if (rc == JOBQ_OK) rc = jobq__door_text(tx, edge);
     if (rc == JOBQ_OK && edge->result)
         rc = jobq__door_extra(tx, was->id, JOBQ__EXTRA_RESULT, edge->result, edge->result_size);
     if (rc == JOBQ_OK) rc = jobq__store_key_free(tx->db, was->kind, was->id, was->side);
@@ -160,6 +163,7 @@ JOBQ__INTERNAL int jobq__door_pass(struct jobq__tx *tx, struct jobq__edge *edge)
     jobq__assert(jobq__door_legal(was->state, to));
     jobq__assert(!entry || (was->state == JOBQ__CLAIMED && entry->row.id == was->id));
     if (edge->tells && !entry) rc = jobq__tx_key(tx, was, key);
+    if (rc == JOBQ_OK && was->state == JOBQ__FAILED) rc = jobq__store_failed_drop(tx->db, was->id);
     if (rc != JOBQ_OK) return rc;
     if (to == JOBQ__WAITING) rc = jobq__door_place(tx, edge, &changed);
     else if (ends && edge->keep_ms != JOBQ_NONE) rc = jobq__door_keep(tx, edge, &changed);
@@ -179,12 +183,14 @@ JOBQ__INTERNAL int jobq__door_run(struct jobq__tx *tx, struct jobq__entry **entr
     const struct jobq__row *first = &entries[0]->row;
     int64_t last = first->id + (int64_t)count - 1;
     int state = entries[0]->verdict.state, changed, rc;
-    bool gone = keep_ms == JOBQ_NONE;
+    bool gone = keep_ms == JOBQ_NONE, failed = state == JOBQ__FAILED && !gone;
+    int64_t prune_at_ms = 0;
     size_t i;
     jobq__assert(jobq__door_legal(JOBQ__CLAIMED, state) && jobq__state_terminal(state));
+    if (!gone) prune_at_ms = jobq__door_prune_at(tx, keep_ms);
     if (gone) rc = jobq__store_drop_runs(tx->db, first->id, last, first->runs, &changed);
     else rc = jobq__store_finish_runs(tx->db, first->id, last, first->runs, state, tx->now_ms,
-                                      jobq__door_prune_at(tx, keep_ms), &changed);
+                                      prune_at_ms, &changed);
     *all = rc == JOBQ_OK && changed == (int)count;
     for (i = 0; i < count && rc == JOBQ_OK && *all; i++) {
         struct jobq__entry *entry = entries[i];
@@ -192,7 +198,8 @@ JOBQ__INTERNAL int jobq__door_run(struct jobq__tx *tx, struct jobq__entry **entr
         jobq__door_release(tx, entry);
         jobq__door_leave(tx, &entry->row, gone ? JOBQ__GONE : state);
         jobq__door_count(tx, state, entry->verdict.outcome);
-        if (!tx->q->events.call) continue;
+        if (failed) rc = jobq__store_failed_add(tx->db, prune_at_ms, entry->row.id);
+        if (rc != JOBQ_OK || !tx->q->events.call) continue;
         jobq__door_outcome(&edge, entry);
         rc = jobq__door_tell(tx, &edge, entry->key);
     }

@@ -19,11 +19,13 @@
  *   jobq_claims    the same, and its one row is then written with what has to be in them
  *   jobq_live      the rows of schema 1 that have a lane are exactly those with state 0, so that
  *                  the index holds what the new condition wants
+ *   jobq_finished  is as it was, of a table that has another name
  *
  * What is copied: names (into (what, scope, name), what 0: serves as kind and as queue), unique
- * keys, and from jobq_extra the keys of jobs that have ended. Made anew: the index jobq_finished.
- * All jobs are read, from end to end, for that index, and because 0.1.0 could store jobs of a kind
- * or a queue whose name it lost: such a number gets the name that it is called by (store.h).
+ * keys, from jobq_extra the keys of jobs that have ended, and the ids of failed ones. All jobs are
+ * read, from end to end, because 0.1.0 could store jobs of a kind or a queue whose name it lost:
+ * such a number gets the name that it is called by (store.h); and twice those that have ended, for
+ * who failed.
  *
  * Foreign keys of the application's that refer to the table of jobs refer to it still, for RENAME
  * is SQLite's. Its views and triggers are left alone: to look at each of them, as RENAME would,
@@ -95,7 +97,7 @@ static int64_t jobq__migrate_pages(int64_t bytes, int64_t page_size) {
  * is dropped is written as well, where SQLite overwrites what is deleted. What the log holds now is
  * copied with the rest. */
 static int jobq__migrate_needs(struct jobq__db *db, int64_t *needs) {
-    int64_t size = 0, pages = 0, names = 0, lost = 0, keys = 0, held = 0, ended = 0, made, gone;
+    int64_t size = 0, pages = 0, names = 0, lost = 0, keys = 0, held = 0, failed = 0, made, gone;
     int rc = jobq__db_number(db, "PRAGMA page_size", 0, &size);
     if (rc == JOBQ_OK) rc = jobq__db_number(db, "PRAGMA page_count", 0, &pages);
     if (rc == JOBQ_OK)
@@ -112,12 +114,12 @@ static int jobq__migrate_needs(struct jobq__db *db, int64_t *needs) {
                                  " WHERE key IS NOT NULL", size, &keys);
     if (rc == JOBQ_OK)
         rc = jobq__migrate_bytes(db, "SELECT ?1 * count(*) FROM jobq_job"
-                                 " WHERE prune_at IS NOT NULL", size, &ended);
+                                 " WHERE prune_at IS NOT NULL AND state = 3", size, &failed);
     if (rc != JOBQ_OK) return rc;
     /* A name stands in its table and in the index of that; one that was lost is short. */
-    made = jobq__migrate_pages(JOBQ__MIGRATE_TEXT + 2 * (names + lost) + keys + ended, size)
+    made = jobq__migrate_pages(JOBQ__MIGRATE_TEXT + 2 * (names + lost) + keys + failed, size)
          + JOBQ__MIGRATE_PAGES;
-    gone = jobq__migrate_pages(2 * names + held + ended, size);
+    gone = jobq__migrate_pages(2 * names + held, size);
     *needs = JOBQ__MAX(pages * size - jobq__db_file_size(db), 0) + made * size
            + (made + gone) * (size + JOBQ__MIGRATE_FRAME);
     return rc;
@@ -163,8 +165,7 @@ static void jobq__migrate_may_alter(struct jobq__db *db, bool may) {
 /* Where foreign keys hold, RENAME leads those of other tables to the new name; the old name of the
  * names is taken by their new table. */
 static int jobq__migrate_rename(struct jobq__db *db) {
-    int rc = jobq__db_exec(db, "ALTER TABLE jobq_name RENAME TO jobq_name_of_1;"
-                           " DROP INDEX jobq_finished");
+    int rc = jobq__db_exec(db, "ALTER TABLE jobq_name RENAME TO jobq_name_of_1");
     if (rc != JOBQ_OK) return rc;
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, 1, (int *)NULL);
     rc = jobq__db_exec(db, "ALTER TABLE jobq_job RENAME TO jobq_row");
@@ -210,6 +211,8 @@ static int jobq__migrate_rows(struct jobq__db *db) {
         "INSERT OR FAIL INTO jobq_key(kind, key, held, job) SELECT j.kind, x.key, 0, j.id"
         " FROM jobq_extra x CROSS JOIN jobq_row j ON j.id = x.job"
         " WHERE x.key IS NOT NULL AND j.state > 1 AND j.side & 2 ORDER BY 1, 2, 4;"
+        "INSERT OR FAIL INTO jobq_failed(at, job) SELECT prune_at, id FROM jobq_row"
+        " WHERE state = 3 AND prune_at IS NOT NULL ORDER BY prune_at, id;"
         "UPDATE jobq_claims SET open = NULL, counted = 0, offset_ms = 0, wall_at = 0,"
         " next_name = (SELECT 1 + coalesce(max(id), 1) FROM jobq_name);"
         "DELETE FROM jobq_meta WHERE key = 'lost';"

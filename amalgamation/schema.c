@@ -26,6 +26,7 @@
  *   jobq_extra     what few jobs have, a row for each of those
  *   jobq_key       unique keys, of jobs that have ended too
  *   jobq_payload   payloads too large to be moved about with their row
+ *   jobq_failed    failed jobs that are kept, by the time until which they are (prune_at)
  *
  * Not used yet, but made, so that the file changes once:
  *
@@ -91,7 +92,9 @@ static const struct jobq__object jobq__schema_list[] = {
     {"jobq_live",
      "CREATE INDEX jobq_live ON jobq_row(lane, ord, run_at, id) WHERE state = 0"},
     {"jobq_finished",
-     "CREATE INDEX jobq_finished ON jobq_row(state, prune_at) WHERE prune_at IS NOT NULL"},
+     "CREATE INDEX jobq_finished ON jobq_row(prune_at) WHERE prune_at IS NOT NULL"},
+    {"jobq_failed",
+     "CREATE TABLE jobq_failed(at INT, job INT, PRIMARY KEY(at, job)) WITHOUT ROWID"},
     {"jobq_count",
      "CREATE TABLE jobq_count(queue INT, kind INT, ready INT NOT NULL, scheduled INT NOT NULL,"
      " blocked INT NOT NULL, claimed INT NOT NULL, retrying INT NOT NULL, done INT NOT NULL,"
@@ -156,8 +159,8 @@ static const struct jobq__object jobq__schema_list[] = {
      " LEFT JOIN jobq_name k ON k.id = kind LEFT JOIN jobq_name q ON q.id = queue"
      " LEFT JOIN jobq_name g ON g.id = grp LEFT JOIN jobq_extra x ON job = j.id AND side & 3"},
     {"jobq_dead",
-     "CREATE VIEW jobq_dead AS SELECT j.* FROM jobq_row d CROSS JOIN jobq_jobs j ON j.id = d.id"
-     " WHERE d.state = 3 AND d.prune_at IS NOT NULL"},
+     "CREATE VIEW jobq_dead AS SELECT j.* FROM jobq_failed f CROSS JOIN jobq_jobs j"
+     " ON j.id = f.job"},
     /* What jobq_count knows, and the jobs that it does not know yet. */
     {"jobq_tally",
      "CREATE VIEW jobq_tally AS SELECT queue, kind, ready, scheduled, blocked, claimed, done,"

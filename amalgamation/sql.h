@@ -8,14 +8,16 @@
  *
  * The row (tables in schema.c) is shaped by measurement: it is small, whatever its payload is,
  * and what is rare stands beside it. A claim changes the state and counts the run: lane and ord
- * stay, and mean nothing as long as the job does not wait. Which index a row stands in is a matter
- * of its state, so of the index jobq_live only an entry goes. Consecutive ids, the normal case of a
- * queue, are claimed and settled by one BETWEEN statement; the caller compares the number of
- * changed rows. What it reads is what is between, as long as SQLite believes no statistics of these
- * tables (schema.c). One job alone is found by its id: SQLite changes or deletes it in passing,
- * without a walk. created_at is NULL while it equals run_at. A payload of more than a quarter of a
- * page stands in jobq_payload, written at enqueue and never changed; then the row has the number of
- * its bytes instead.
+ * stay, and mean nothing as long as the job does not wait. Of the index jobq_live only an entry
+ * goes, and jobq_finished does not name the state, so that a claim has nothing to do with it. For
+ * the same reason the failed ones, which somebody wants to see at once, are found by a table of
+ * their own: an index of them would be asked at each change of each job, the table costs only those
+ * that fail. Consecutive ids, the normal case of a queue, are claimed and settled by one BETWEEN
+ * statement; the caller compares the number of changed rows. What it reads is what is between, as
+ * long as SQLite believes no statistics of these tables (schema.c). One job alone is found by its
+ * id: SQLite changes or deletes it in passing, without a walk. created_at is NULL while it equals
+ * run_at. A payload of more than a quarter of a page stands in jobq_payload, written at enqueue and
+ * never changed; then the row has the number of its bytes instead.
  *
  * Columns that a job needs to be run, in the order that jobq__store_next reads them: first what
  * it always needs, then its queue, which a ready row has for a lane, and last what is 1, 0 and 0
@@ -53,23 +55,26 @@
     " coalesce(" name ", iif(" JOBQ__TEXT_IS_NAME_ID(id) ", " JOBQ__TEXT_LOST(id) ", NULL)),"
 
 /* What jobq_get and jobq_list read, in the order that store_read.c expects. */
-#define JOBQ__TEXT_INFO \
+#define JOBQ__TEXT_INFO_COLUMNS \
     "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes, j.side," \
     " j.created_at, j.run_at, j.finished_at," \
     " iif(j.side & 8, coalesce(j.payload, -1)," \
     " iif(typeof(j.payload) IN ('null', 'blob'), length(j.payload), -1))," \
     JOBQ__TEXT_NAME("k.name", "j.kind") JOBQ__TEXT_NAME("q.name", "j.queue") " x.key," \
     " x.error, iif(typeof(x.result) IN ('null', 'blob'), length(x.result), -1)," \
-    " j.prune_at, j.ord FROM jobq_row j" \
+    " j.prune_at, j.ord"
+#define JOBQ__TEXT_INFO_BESIDE \
     " LEFT JOIN jobq_name k ON k.id = j.kind LEFT JOIN jobq_name q ON q.id = j.queue" \
     " LEFT JOIN jobq_extra x ON x.job = j.id AND j.side & 3 "
+#define JOBQ__TEXT_INFO JOBQ__TEXT_INFO_COLUMNS " FROM jobq_row j" JOBQ__TEXT_INFO_BESIDE
+/* Without an id where there is no such job; the last column is the job that was looked for. */
+#define JOBQ__TEXT_INFO_FAILED \
+    JOBQ__TEXT_INFO_COLUMNS ", f.job FROM jobq_failed f LEFT JOIN jobq_row j ON j.id = f.job" \
+    " AND j.state = 3 AND j.prune_at = f.at" JOBQ__TEXT_INFO_BESIDE
 
 /* Finished rows that are kept for a time, in the order that jobq__store_prune_walk reads them. */
-#define JOBQ__TEXT_PRUNE(state) \
-    "SELECT id, side, state, prune_at, kind FROM jobq_row WHERE state " state \
-    " AND prune_at IS NOT NULL"
-#define JOBQ__TEXT_PRUNE_NEXT(state) \
-    "SELECT min(prune_at) AS at FROM jobq_row WHERE state = " state " AND prune_at IS NOT NULL"
+#define JOBQ__TEXT_PRUNE \
+    "SELECT id, side, state, prune_at, kind FROM jobq_row WHERE prune_at IS NOT NULL"
 
 #define JOBQ__SQL_LIST(X) \
     X(BEGIN, "BEGIN IMMEDIATE") \
@@ -147,6 +152,9 @@
     X(FORGIVE, "UPDATE jobq_row SET crashes = 0, side = side | ?3" \
                " WHERE id = ?1 AND state = 1 AND runs = ?2") \
     X(DROP, "DELETE FROM jobq_row WHERE id = ?1") \
+    X(FAILED_ADD, "INSERT OR IGNORE INTO jobq_failed(at, job) VALUES(?1, ?2)") \
+    X(FAILED_DROP, "DELETE FROM jobq_failed WHERE job = ?1" \
+                   " AND at = (SELECT prune_at FROM jobq_row WHERE id = ?1)") \
     /* beside the row */ \
     X(PAYLOAD_GET, "SELECT data FROM jobq_payload WHERE job = ?1") \
     X(PAYLOAD_MAX, "SELECT max(job) FROM jobq_payload") \
@@ -162,14 +170,11 @@
     X(EXTRA_MAX, "SELECT max(job) FROM jobq_extra") \
     X(EXTRA_DROP, "DELETE FROM jobq_extra WHERE job = ?1") \
     /* housekeeping */ \
-    X(PRUNE_DUE, JOBQ__TEXT_PRUNE("IN (2, 3, 4)") " AND prune_at <= ?1 LIMIT ?2") \
+    X(PRUNE_DUE, JOBQ__TEXT_PRUNE " AND prune_at <= ?1 ORDER BY prune_at LIMIT ?2") \
     /* done or cancelled, the oldest first, but not what is kept for ever */ \
-    X(PRUNE_DONE, JOBQ__TEXT_PRUNE("= 2") " AND prune_at < ?1 UNION ALL " \
-                  JOBQ__TEXT_PRUNE("= 4") " AND prune_at < ?1 ORDER BY prune_at, id LIMIT ?2") \
-    X(PRUNE_NEXT, "SELECT min(at) FROM (" JOBQ__TEXT_PRUNE_NEXT("2") " UNION ALL " \
-                  JOBQ__TEXT_PRUNE_NEXT("3") " UNION ALL " JOBQ__TEXT_PRUNE_NEXT("4") ")") \
-    X(PRUNE_OVER, JOBQ__TEXT_PRUNE("= 2") " UNION ALL " JOBQ__TEXT_PRUNE("= 3") " UNION ALL " \
-                  JOBQ__TEXT_PRUNE("= 4") " ORDER BY prune_at, id LIMIT min(?1, max(0," \
+    X(PRUNE_DONE, JOBQ__TEXT_PRUNE " AND prune_at < ?1 AND state <> 3 ORDER BY prune_at LIMIT ?2") \
+    X(PRUNE_NEXT, "SELECT min(prune_at) FROM jobq_row WHERE prune_at IS NOT NULL") \
+    X(PRUNE_OVER, JOBQ__TEXT_PRUNE " ORDER BY prune_at LIMIT min(?1, max(0," \
                   " (SELECT count(*) FROM jobq_row WHERE prune_at IS NOT NULL) - ?2))") \
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
@@ -181,10 +186,13 @@
                  " UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.state = 0" \
                  " AND (j.lane, j.ord, j.run_at) > (?1, ?3, ?4)" \
                  " ORDER BY j.lane, j.ord, j.run_at, j.id LIMIT ?2)") \
-    X(INFO_FINISHED, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.state = ?4 AND j.prune_at = ?1" \
-                     " AND j.id > ?3 ORDER BY j.id LIMIT ?2) UNION ALL SELECT * FROM (" \
-                     JOBQ__TEXT_INFO "WHERE j.state = ?4 AND j.prune_at IS NOT NULL" \
-                     " AND j.prune_at > ?1 ORDER BY j.prune_at, j.id LIMIT ?2)") \
+    X(INFO_FINISHED, "SELECT * FROM (" JOBQ__TEXT_INFO "WHERE j.prune_at = ?1 AND j.id > ?3" \
+                     " ORDER BY j.id LIMIT ?2) UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO \
+                     "WHERE j.prune_at IS NOT NULL AND j.prune_at > ?1" \
+                     " ORDER BY j.prune_at, j.id LIMIT ?2)") \
+    X(INFO_FAILED, "SELECT * FROM (" JOBQ__TEXT_INFO_FAILED "WHERE f.at = ?1 AND f.job > ?3" \
+                   " ORDER BY f.job LIMIT ?2) UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO_FAILED \
+                   "WHERE f.at > ?1 ORDER BY f.at, f.job LIMIT ?2)") \
     X(PAYLOAD, "SELECT j.id, iif(j.side & 8, j.payload, NULL), iif(j.side & 8, p.data, j.payload)" \
                " FROM jobq_row j LEFT JOIN jobq_payload p ON p.job = j.id AND j.side & 8" \
                " WHERE j.id = ?1") \

@@ -289,6 +289,9 @@ JOBQ__INTERNAL int jobq__store_finish_runs(struct jobq__db *db, int64_t first, i
 /* Ends a job in any way; side is added to what stands beside it. */
 JOBQ__INTERNAL int jobq__store_finish(struct jobq__db *db, const struct jobq__row *was, int state,
                                       int64_t now_ms, int64_t prune_at_ms, int side, int *changed);
+/* A job is kept as a failed one, until then; before it is no longer. */
+JOBQ__INTERNAL int jobq__store_failed_add(struct jobq__db *db, int64_t prune_at_ms, int64_t id);
+JOBQ__INTERNAL int jobq__store_failed_drop(struct jobq__db *db, int64_t id);
 /* Writes down that a running job is to be cancelled, whatever becomes of the process. */
 JOBQ__INTERNAL int jobq__store_wish(struct jobq__db *db, int64_t id, int runs, int *changed);
 JOBQ__INTERNAL int jobq__store_forgive(struct jobq__db *db, int64_t id, int runs, int side,

@@ -6,7 +6,8 @@
  * Runs on the reader's connection (in a memory database on the writer's), one call one walk, and
  * every statement is reset before the call returns. A listing by state walks the index that holds
  * that state; its cursor is the index's key, so rows that come and go meanwhile are neither
- * repeated nor do they displace others. Claimed rows stand in no index: they are listed from the
+ * repeated nor do they displace others. Failed rows are listed from jobq_failed, so that the many
+ * that are done do not stand between. Claimed rows stand in no index: they are listed from the
  * claims row. */
 
 JOBQ__INTERNAL int jobq__store_version(struct jobq__db *db, int64_t *version) {
@@ -112,20 +113,36 @@ static int jobq__store_claimed_by(struct jobq__db *db, sqlite3_stmt *s, int64_t 
     return rc;
 }
 
+/* Of jobq_failed, whose job is not kept as a failed one until then. */
+static int jobq__store_not_failed(struct jobq__db *db, sqlite3_stmt *s) {
+    int64_t job = sqlite3_column_int64(s, JOBQ__INFO_END);
+    jobq__db_reset(s);
+    return jobq__db_fault(db, "jobq_failed", job, "the row", "is not that of a failed job");
+}
+
+/* Of the row that s stands on. */
+static int jobq__store_info_row(struct jobq__db *db, sqlite3_stmt *s, int64_t *at) {
+    const char *wrong;
+    int rc;
+    if (sqlite3_column_type(s, JOBQ__INFO_ID) == SQLITE_NULL) return jobq__store_not_failed(db, s);
+    rc = jobq__column_read(db, s, &jobq__store_info_columns, at);
+    if (rc != JOBQ_OK) return rc;
+    wrong = jobq__store_info_wrong(at);
+    if (wrong) {
+        jobq__db_reset(s);
+        return jobq__db_fault(db, "jobq_row", at[JOBQ__INFO_ID], wrong,
+                              "does not agree with the rest");
+    }
+    if (at[JOBQ__INFO_STATE] != JOBQ__CLAIMED) return JOBQ_OK;
+    return jobq__store_claimed_by(db, s, at[JOBQ__INFO_ID]);
+}
+
 /* Steps and reads the row's numbers; the texts are read from s. */
 static int jobq__store_next_info(struct jobq__db *db, sqlite3_stmt *s, int64_t *at, bool *row) {
-    int rc = jobq__column_next(db, s, &jobq__store_info_columns, at, row);
-    const char *wrong = *row ? jobq__store_info_wrong(at) : NULL;
-    if (!wrong && *row && at[JOBQ__INFO_STATE] == JOBQ__CLAIMED)
-        rc = jobq__store_claimed_by(db, s, at[JOBQ__INFO_ID]);
-    if (!wrong) {
-        *row = *row && rc == JOBQ_OK;
-        return rc;
-    }
-    *row = false;
-    jobq__db_reset(s);
-    return jobq__db_fault(db, "jobq_row", at[JOBQ__INFO_ID], wrong,
-                          "does not agree with the rest");
+    int rc = jobq__db_next(db, s, row);
+    if (rc == JOBQ_OK && *row) rc = jobq__store_info_row(db, s, at);
+    *row = *row && rc == JOBQ_OK;
+    return rc;
 }
 
 static int64_t jobq__store_or(int64_t value, int64_t otherwise) {
@@ -194,12 +211,10 @@ struct jobq__store_listing {
 };
 
 enum { JOBQ__LIST_START, JOBQ__LIST_IDS, JOBQ__LIST_LIVE, JOBQ__LIST_CLAIMS,
-       JOBQ__LIST_FINISHED, JOBQ__LIST_END };
+       JOBQ__LIST_FINISHED, JOBQ__LIST_FAILED, JOBQ__LIST_END };
 
-/* As it is stored, of one that has ended. */
-static int jobq__store_state(jobq_state state) {
-    return state == JOBQ_STATE_DONE ? JOBQ__DONE
-         : state == JOBQ_STATE_FAILED ? JOBQ__FAILED : JOBQ__CANCELLED;
+static bool jobq__store_list_by_end(const jobq_cursor *cursor) {
+    return cursor->stage == JOBQ__LIST_FINISHED || cursor->stage == JOBQ__LIST_FAILED;
 }
 
 static sqlite3_stmt *jobq__store_list_walk(struct jobq__store_listing *list) {
@@ -207,16 +222,14 @@ static sqlite3_stmt *jobq__store_list_walk(struct jobq__store_listing *list) {
         [JOBQ__LIST_IDS] = JOBQ__SQL_INFO_AFTER,
         [JOBQ__LIST_LIVE] = JOBQ__SQL_INFO_LIVE,
         [JOBQ__LIST_FINISHED] = JOBQ__SQL_INFO_FINISHED,
+        [JOBQ__LIST_FAILED] = JOBQ__SQL_INFO_FAILED,
     };
     const int64_t *after = list->cursor->after;
     sqlite3_stmt *s = jobq__db_get(list->look->db, walks[list->cursor->stage]);
     if (!s) return NULL;
     sqlite3_bind_int64(s, 1, after[0]);
     sqlite3_bind_int64(s, 2, list->budget);
-    if (list->cursor->stage == JOBQ__LIST_FINISHED) {
-        sqlite3_bind_int64(s, 3, after[1]);
-        sqlite3_bind_int(s, 4, jobq__store_state(list->filter->state));
-    }
+    if (jobq__store_list_by_end(list->cursor)) sqlite3_bind_int64(s, 3, after[1]);
     if (list->cursor->stage == JOBQ__LIST_LIVE) {
         sqlite3_bind_int64(s, 3, after[1]);
         sqlite3_bind_int64(s, 4, after[2]);
@@ -302,7 +315,7 @@ static void jobq__store_list_stage(jobq_cursor *cursor, int stage) {
     int i;
     cursor->stage = stage;
     for (i = 0; i < 4; i++) cursor->after[i] = stage == JOBQ__LIST_LIVE ? INT64_MIN : 0;
-    if (stage == JOBQ__LIST_FINISHED) cursor->after[0] = INT64_MIN;
+    if (jobq__store_list_by_end(cursor)) cursor->after[0] = INT64_MIN;
     cursor->done = stage == JOBQ__LIST_END;
 }
 
@@ -311,7 +324,8 @@ static int jobq__store_list_next_stage(jobq_state state, int stage) {
     case JOBQ__LIST_START:
         if (state == JOBQ_STATE_NONE) return JOBQ__LIST_IDS;
         if (state == JOBQ_STATE_PENDING) return JOBQ__LIST_LIVE;
-        return state == JOBQ_STATE_RUNNING ? JOBQ__LIST_CLAIMS : JOBQ__LIST_FINISHED;
+        if (state == JOBQ_STATE_RUNNING) return JOBQ__LIST_CLAIMS;
+        return state == JOBQ_STATE_FAILED ? JOBQ__LIST_FAILED : JOBQ__LIST_FINISHED;
     case JOBQ__LIST_LIVE: return JOBQ__LIST_CLAIMS;
     default: return JOBQ__LIST_END;
     }

@@ -844,6 +844,19 @@ static sqlite3_stmt *jobq__store_bind_id(struct jobq__db *db, enum jobq__sql whi
     return s;
 }
 
+JOBQ__INTERNAL int jobq__store_failed_add(struct jobq__db *db, int64_t prune_at_ms, int64_t id) {
+    int changed, rc = jobq__store_change(db, jobq__store_bind_ids(db, JOBQ__SQL_FAILED_ADD,
+                                                                  prune_at_ms, id), &changed);
+    if (rc == JOBQ_OK && changed != 1)
+        rc = jobq__db_fault(db, "jobq_failed", id, "the row", "is there already");
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_failed_drop(struct jobq__db *db, int64_t id) {
+    return jobq__store_change_beside(db, jobq__store_bind_id(db, JOBQ__SQL_FAILED_DROP, id),
+                                     "jobq_failed", id);
+}
+
 JOBQ__INTERNAL int jobq__store_drop_side(struct jobq__db *db, int64_t kind, int64_t id, int side) {
     int rc = JOBQ_OK;
     if (side & JOBQ__SIDE_KEY)
@@ -914,7 +927,7 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
     struct {
         int64_t id;
         int32_t kind;
-        int side;
+        int side, state;
     } rows[JOBQ__PRUNE_ROWS];
     sqlite3_stmt *s = jobq__store_bind_ids(db, which, a, b);
     int64_t at[JOBQ__COUNT(jobq__store_prune_list)];
@@ -924,11 +937,14 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
            && more && n < JOBQ__PRUNE_ROWS) {
         rows[n].id = at[0];
         rows[n].kind = (int32_t)at[4];
+        rows[n].state = (int)at[2];
         rows[n++].side = (int)at[1];
     }
     jobq__db_reset(s);
     for (i = 0; i < n && rc == JOBQ_OK; i++) {
-        rc = jobq__store_drop_side(db, rows[i].kind, rows[i].id, rows[i].side);
+        if (rows[i].state == JOBQ__FAILED) rc = jobq__store_failed_drop(db, rows[i].id);
+        if (rc == JOBQ_OK)
+            rc = jobq__store_drop_side(db, rows[i].kind, rows[i].id, rows[i].side);
         if (rc == JOBQ_OK) rc = jobq__store_drop_ended(db, rows[i].id);
         *last_id = JOBQ__MAX(*last_id, rows[i].id);
     }

@@ -211,6 +211,11 @@ TEST(each_rule_has_its_line) {
         {"UPDATE jobq_row SET finished_at = 5 WHERE state = 0", "finished_at does not go", 0},
         {"UPDATE jobq_row SET prune_at = 5 WHERE state = 0", "prune_at does not go", 0},
         {"UPDATE jobq_row SET prune_at = NULL WHERE state = 3", "prune_at does not go", 0},
+        {"DELETE FROM jobq_failed", "is of a failed job, and not in jobq_failed", 0},
+        {"UPDATE jobq_failed SET at = at + 1", "is not that of a failed job", 0},
+        {"INSERT INTO jobq_failed VALUES(5, 5000)", "jobq_failed, row 5000: the row is not", 0},
+        {"INSERT INTO jobq_failed SELECT prune_at, id FROM jobq_row WHERE state = 2",
+         "is not that of a failed job", 0},
         {"INSERT INTO jobq_count VALUES(2, 2, 0, 0, 0, 0, 0, 0, -1, 0)", "fewer than none", 0},
     };
     struct hostile_file good = hostile_good(40, 1000, true, 0);

@@ -181,7 +181,7 @@ static const struct disagreement disagreements[] = {
       "jobq_row", "lane does not agree"}, false, NULL},
     {"jobq_finished",
      {"UPDATE jobq_row SET state = 0, lane = 2, finished_at = NULL, prune_at = NULL"
-      " WHERE prune_at IS NOT NULL", "jobq_row", "finished_at does not agree"}, true, NULL},
+      " WHERE prune_at IS NOT NULL", "jobq_row", "prune_at does not agree"}, true, NULL},
     {"jobq_finished",
      {"UPDATE jobq_row SET state = 0, lane = 2, finished_at = NULL, prune_at = NULL"
       " WHERE prune_at IS NOT NULL AND NOT side & 10",
@@ -364,6 +364,29 @@ TEST(scheduled_job_is_never_due) {
         CHECK_CODE(stats_of(f.q).failed_code, JOBQ_CORRUPT);
         fixture_remove(&f);
     }
+}
+
+static jobq_outcome fail(jobq_run *run, void *ctx) {
+    (void)run, (void)ctx;
+    return JOBQ_FAIL;
+}
+
+/* Goal: who fails stands among the failed ones once: a row that is there already is damage. Method:
+ * two jobs that fail together, and a row as one of them makes it. */
+TEST(fails_twice) {
+    jobq_error told = {.code = JOBQ_OK};
+    char sql[96];
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .keep_failed_ms = JOBQ_DAY}));
+    handle(f.q, "k", fail, NULL);
+    put(f.q, "k");
+    put(f.q, "k");
+    snprintf(sql, sizeof sql, "INSERT INTO jobq_failed VALUES(%" PRId64 ", 2)", T0 + JOBQ_DAY);
+    sql_run(f.path, sql);
+    CHECK_CODE(jobq_run_until_idle(f.q, NULL, &told), JOBQ_CORRUPT);
+    CHECK(strstr(told.text, "jobq_failed, row 2: the row is there already") != NULL);
+    CHECK_CODE(stats_of(f.q).failed_code, JOBQ_CORRUPT);
+    fixture_remove(&f);
 }
 
 static jobq_outcome end_the_process(jobq_run *run, void *ctx) {
@@ -561,5 +584,5 @@ TEST_MAIN(undamaged_rows_play, two_threads_find_two_damages, free_pages_are_coun
           damaged_rows_end_with_a_code, nulls_are_damage,
           damaged_rows_end_with_a_code_when_they_run, index_that_does_not_agree,
           lost_names_are_no_damage, row_that_stands_twice, rows_out_of_order, lanes_are_looked_at,
-          scheduled_job_is_never_due, claimed_by_nobody_is_known_at_open,
+          scheduled_job_is_never_due, fails_twice, claimed_by_nobody_is_known_at_open,
           claimed_by_nobody_is_seen, next_id_is_taken, no_new_job_can_stand, name_of_another)

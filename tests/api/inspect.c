@@ -345,7 +345,7 @@ TEST(listing_of_nothing) {
 
 /* Goal: a cursor that was never zeroed is refused. Method: stages that no listing has. */
 TEST(listing_with_a_wild_cursor) {
-    static const int stages[] = {-1, 6, 77, INT_MAX, INT_MIN};
+    static const int stages[] = {-1, 6, 7, 77, INT_MAX, INT_MIN};
     jobq_info info;
     size_t count = 1;
     fixture f;
@@ -395,6 +395,97 @@ TEST(listing_survives_changes) {
     }
     for (int i = 0; i < MANY - 1; i++) CHECK_INT(seen[ids[i]], 1);
     CHECK_INT(seen[ids[MANY - 1]], 0);
+    fixture_close(&f);
+}
+
+/* ---- The dead letter box ---- */
+
+static jobq_outcome fail_mutely(jobq_run *run, void *ctx) {
+    (void)run, (void)ctx;
+    return JOBQ_FAIL;
+}
+
+static jobq_outcome fail_aloud(jobq_run *run, void *ctx) {
+    (void)ctx;
+    return jobq_fail(run, "no");
+}
+
+/* Those failed, in that order, whoever tells of them; looking at no other row finds them. */
+static void check_dead(fixture *f, const char *wanted) {
+    jobq_filter filter = {.state = JOBQ_STATE_FAILED, .rows_max = 16};
+    jobq_cursor cursor = {.done = false};
+    jobq_info infos[16];
+    char told[256] = "", fault[256];
+    size_t count = 0, at = 0;
+    WORKS(jobq_list(f->q, &filter, &cursor, infos, 16, &count, &err));
+    for (size_t i = 0; i < count; i++) {
+        CHECK_INT(infos[i].state, JOBQ_STATE_FAILED);
+        at += (size_t)snprintf(told + at, sizeof told - at, "%s%" PRId64, i ? "," : "",
+                               infos[i].id);
+    }
+    CHECK_STR(told, wanted);
+    sql_text(f->path, "SELECT coalesce(group_concat(id), '') FROM jobq_dead", told, sizeof told);
+    CHECK_STR(told, wanted);
+    CHECK_STR(fault_of(f->q, fault), "");
+}
+
+static void dead_letters_begin(fixture *f, jobq_options options) {
+    REQUIRE(fixture_open(f, options));
+    handle(f->q, "done", do_nothing, NULL);
+    handle(f->q, "mute", fail_mutely, NULL);
+    handle(f->q, "loud", fail_aloud, NULL);
+}
+
+/* Goal: who failed is found whatever else has ended, in one look, in the order in which they will
+ * be forgotten, from the failure on until it is over: tried again, deleted, forgotten. Method: many
+ * done; some that fail together and some that say why; each way out. */
+TEST(dead_letters_are_found_at_once) {
+    fixture f;
+    dead_letters_begin(&f, (jobq_options){.workers = JOBQ_NONE, .keep_done_ms = 8 * JOBQ_DAY,
+                                          .keep_failed_ms = 9 * JOBQ_DAY});
+    for (int i = 1; i <= 40; i++) put(f.q, "done");
+    for (int i = 41; i <= 43; i++) put(f.q, "mute");
+    for (int i = 44; i <= 46; i++) put(f.q, "loud");
+    check_dead(&f, "");
+    CHECK_INT(drain(f.q), 46);
+    check_dead(&f, "41,42,43,44,45,46");
+    advance(f.q, JOBQ_HOUR);
+    WORKS(jobq_retry_now(f.q, 41, &err));
+    WORKS(jobq_retry_now(f.q, 44, &err));
+    check_dead(&f, "42,43,45,46");
+    CHECK_INT(drain(f.q), 2);
+    check_dead(&f, "42,43,45,46,41,44");
+    WORKS(jobq_delete(f.q, 43, &err));
+    WORKS(jobq_delete(f.q, 44, &err));
+    check_dead(&f, "42,45,46,41");
+    fixture_reopen(&f);
+    check_dead(&f, "42,45,46,41");
+    advance(f.q, 9 * JOBQ_DAY - JOBQ_HOUR / 2);
+    check_dead(&f, "41");
+    advance(f.q, JOBQ_HOUR);
+    check_dead(&f, "");
+    CHECK_INT(total(f.q), 0);
+    fixture_close(&f);
+}
+
+/* Goal: what is not kept is in no box; what is too much leaves it, the oldest first. Method: jobs
+ * that fail where nothing of them is kept, and where two of all are. */
+TEST(dead_letters_that_are_not_kept) {
+    fixture f;
+    dead_letters_begin(&f, (jobq_options){.workers = JOBQ_NONE, .keep_failed_ms = JOBQ_NONE});
+    put(f.q, "mute");
+    put(f.q, "mute");
+    put(f.q, "loud");
+    CHECK_INT(drain(f.q), 3);
+    check_dead(&f, "");
+    fixture_close(&f);
+    dead_letters_begin(&f, (jobq_options){.workers = JOBQ_NONE, .keep_max = 2});
+    for (int i = 4; i <= 6; i++) put(f.q, "mute");
+    put(f.q, "loud");
+    CHECK_INT(drain(f.q), 4);
+    check_dead(&f, "4,5,6,7");
+    advance(f.q, 2 * JOBQ_MINUTE);
+    check_dead(&f, "6,7");
     fixture_close(&f);
 }
 
@@ -880,8 +971,8 @@ TEST_MAIN(running_job_is_seen_as_running, times_are_of_the_queues_clock, get_fil
           short_buffers_get_the_beginning, missing_bytes_are_no_bytes,
           listing_visits_each_match_once, listing_with_a_row_budget, row_budget_bounds_a_call,
           listing_without_a_state_is_by_id, listing_tells_what_get_tells, listing_of_nothing,
-          listing_with_a_wild_cursor,
-          listing_leaves_out_what_is_not_kept, listing_survives_changes,
+          listing_with_a_wild_cursor, listing_leaves_out_what_is_not_kept,
+          listing_survives_changes, dead_letters_are_found_at_once, dead_letters_that_are_not_kept,
           look_comes_between_the_slices_of_a_listing,
           counts_agree_with_listing, pending_jobs_are_told_apart, counts_of_many_rows,
           statistics_count_since_open, statistics_leave_out_conflicts, events_have_their_fields,

@@ -213,6 +213,8 @@ static const char *const schema_2_wrong[] = {
     "SELECT id FROM jobq_row WHERE state = 0 AND lane > 0 AND ord <> priority",
     "SELECT id FROM jobq_row WHERE (state > 1) <> (finished_at IS NOT NULL)",
     "SELECT id FROM jobq_row WHERE state < 2 AND prune_at IS NOT NULL",
+    "SELECT id, prune_at FROM jobq_row WHERE state = 3 EXCEPT SELECT job, at FROM jobq_failed",
+    "SELECT job, at FROM jobq_failed EXCEPT SELECT id, prune_at FROM jobq_row WHERE state = 3",
     "SELECT id FROM jobq_row WHERE attempt < 1 OR runs < 0 OR crashes < 0 OR delay_ms < 0",
     "SELECT id FROM jobq_row WHERE kind < 2 OR queue < 2",
     "SELECT id FROM jobq_row WHERE kind NOT IN (SELECT id FROM jobq_name)"

@@ -395,7 +395,6 @@ static int steps_behind(sqlite3 *db, const char *name, const int64_t *after, int
             CHECK_INT(sqlite3_prepare_v2(db, statements[i].text, -1, &statement, NULL), SQLITE_OK);
     for (int i = 0; i < count; i++) sqlite3_bind_int64(statement, i ? i + 2 : 1, after[i]);
     sqlite3_bind_int(statement, 2, 1);
-    if (count == 2) sqlite3_bind_int(statement, 4, JOBQ__DONE); /* whose rows these are */
     CHECK_INT(sqlite3_step(statement), SQLITE_ROW);
     CHECK_INT(sqlite3_column_int64(statement, 0), after[count - 1] + 1);
     steps = sqlite3_stmt_status(statement, SQLITE_STMTSTATUS_VM_STEP, 0);
@@ -404,8 +403,8 @@ static int steps_behind(sqlite3 *db, const char *name, const int64_t *after, int
 }
 
 /* Goal: a listing goes on where it stood, even among rows that became ready or finished in the same
- * millisecond. Method: 2000 rows of one run_at and 2000 of one prune_at; the row behind the last
- * but one costs about as much as the second. */
+ * millisecond. Method: 2000 rows of one run_at and 2000 of one prune_at, as done ones and as failed
+ * ones; the row behind the last but one costs about as much as the second. */
 TEST(a_listing_does_not_begin_again) {
     static const char fill[] =
         "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)"
@@ -425,6 +424,11 @@ TEST(a_listing_does_not_begin_again) {
     first = steps_behind(db, "INFO_FINISHED", finished[0], 2);
     last = steps_behind(db, "INFO_FINISHED", finished[1], 2);
     if (!CHECK(last <= 2 * first)) test_note("finished rows: %d steps, then %d", first, last);
+    sql_on(db, "UPDATE jobq_row SET state = 3 WHERE state = 2; INSERT INTO jobq_failed"
+               " SELECT prune_at, id FROM jobq_row WHERE state = 3");
+    first = steps_behind(db, "INFO_FAILED", finished[0], 2);
+    last = steps_behind(db, "INFO_FAILED", finished[1], 2);
+    if (!CHECK(last <= 2 * first)) test_note("failed rows: %d steps, then %d", first, last);
     sqlite3_close(db);
 }
 
