@@ -559,8 +559,14 @@ static inline bool judge_crash(struct judge *j, int i) {
 /* What to do with an image that is allowed, if anything. */
 typedef void (*judge_then)(struct judge *j, const struct fault_cut *cut, void *arg);
 
+/* With little effort, or in a slow build, not every boundary: one of so many. */
+static inline int judge_stride(void) {
+    return (int)(16 / (test_effort(16) < 16 ? test_effort(16) : 16));
+}
+
 static inline void judge_cuts(struct judge *j, struct story *s, struct tally *tally,
                               const char *path, judge_then then, void *arg) {
+    int stride = judge_stride(), first = s->log.base + (int)(s->seed % (uint64_t)stride);
     int until = s->until ? s->until : s->log.count;
     struct fault_cut cut;
     memset(j, 0, sizeof *j);
@@ -568,7 +574,7 @@ static inline void judge_cuts(struct judge *j, struct story *s, struct tally *ta
     j->tally = tally;
     j->path = path;
     fault_cut_begin(&cut, &s->log);
-    for (j->n = s->log.base; j->n <= until; j->n += JOBQ_TEST_SCALE) {
+    for (j->n = first; j->n <= until; j->n += stride) {
         fault_cut_to(&cut, j->n);
         for (int i = 0; judge_crash(j, i); i++) {
             judge_make(j, &cut, path);
