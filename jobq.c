@@ -12358,8 +12358,9 @@ JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id);
 /* True if lanes, turns and counts agree, and each lane is in order. For assertions. */
 JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring);
 #endif
-/* The last of a lane, or NULL. */
+/* The last of a lane, or NULL; and that of some lane, NULL if the ring is empty. */
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__lane *lane);
+JOBQ__INTERNAL struct jobq__entry *jobq__ring_end(const struct jobq__ring *ring);
 
 #endif
 
@@ -12423,6 +12424,12 @@ JOBQ__INTERNAL struct jobq__entry *jobq__ring_take(struct jobq__ring *ring) {
 
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__lane *lane) {
     return lane->ring.prev == &lane->ring ? NULL : JOBQ__RING_ENTRY(lane->ring.prev);
+}
+
+JOBQ__INTERNAL struct jobq__entry *jobq__ring_end(const struct jobq__ring *ring) {
+    const struct jobq__link *turn = ring->lanes.next;
+    if (turn == &ring->lanes) return NULL;
+    return jobq__ring_last(JOBQ__CONTAINER(turn, const struct jobq__lane, turn));
 }
 
 JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id) {
@@ -12648,8 +12655,9 @@ struct jobq__check_ring {
     size_t count;
 };
 
-/* None of them while nobody claims: a stop on a full disk gives back slice by slice, and what it
- * began with may sort before what is still in the ring. With pool.mu held. */
+/* None of them while nobody claims: a stop on a full disk gives back slice by slice, and while more
+ * than a slice is left a job that has run and is to run again at once may sort before that
+ * (tx_keeps_order). With pool.mu held. */
 static void jobq__check_note_ring(const jobq *q, struct jobq__check_ring *ring) {
     const struct jobq__link *lanes = &q->pool.ring.lanes, *turn;
     ring->count = 0;
@@ -13639,7 +13647,7 @@ JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, struct jobq__lane *lane,
 JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken);
 /* A taken entry's row waits in its lane again, as if it had never been claimed. */
 JOBQ__INTERNAL int jobq__tx_unclaim(struct jobq__tx *tx, struct jobq__entry *entry);
-/* Gives back everything in the ring. */
+/* Gives back everything in the ring, or on a full disk a slice of it. */
 JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx);
 /* Claims one row that is ready, in or out of turn. */
 JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *lane, int64_t id);
@@ -13834,12 +13842,10 @@ JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx) {
     int room = jobq__disk_batch(q, INT32_MAX);
     int rc = JOBQ_OK;
     jobq__os_lock(&q->pool.mu);
-    for (link = q->claimed.next; link != &q->claimed && room > 0; link = link->next) {
-        struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
-        if (!entry->in_ring) continue;
-        room--;
-        jobq__tx_take_out(tx, entry);
-    }
+    /* The last ones first: a full disk may have room for some only, and those that stay in the ring
+     * sort before the table (I2). */
+    for (; room > 0 && q->pool.ring.count; room--)
+        jobq__tx_take_out(tx, jobq__ring_end(&q->pool.ring));
     jobq__os_unlock(&q->pool.mu);
     for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
         rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));

@@ -132,8 +132,9 @@ struct jobq__check_ring {
     size_t count;
 };
 
-/* None of them while nobody claims: a stop on a full disk gives back slice by slice, and what it
- * began with may sort before what is still in the ring. With pool.mu held. */
+/* None of them while nobody claims: a stop on a full disk gives back slice by slice, and while more
+ * than a slice is left a job that has run and is to run again at once may sort before that
+ * (tx_keeps_order). With pool.mu held. */
 static void jobq__check_note_ring(const jobq *q, struct jobq__check_ring *ring) {
     const struct jobq__link *lanes = &q->pool.ring.lanes, *turn;
     ring->count = 0;

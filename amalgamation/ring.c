@@ -56,6 +56,12 @@ JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__lane *lane
     return lane->ring.prev == &lane->ring ? NULL : JOBQ__RING_ENTRY(lane->ring.prev);
 }
 
+JOBQ__INTERNAL struct jobq__entry *jobq__ring_end(const struct jobq__ring *ring) {
+    const struct jobq__link *turn = ring->lanes.next;
+    if (turn == &ring->lanes) return NULL;
+    return jobq__ring_last(JOBQ__CONTAINER(turn, const struct jobq__lane, turn));
+}
+
 JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id) {
     const struct jobq__link *turn, *link;
     for (turn = ring->lanes.next; turn != &ring->lanes; turn = turn->next) {

@@ -27,7 +27,8 @@ JOBQ__INTERNAL bool jobq__ring_has(const struct jobq__ring *ring, int64_t id);
 /* True if lanes, turns and counts agree, and each lane is in order. For assertions. */
 JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring);
 #endif
-/* The last of a lane, or NULL. */
+/* The last of a lane, or NULL; and that of some lane, NULL if the ring is empty. */
 JOBQ__INTERNAL struct jobq__entry *jobq__ring_last(const struct jobq__lane *lane);
+JOBQ__INTERNAL struct jobq__entry *jobq__ring_end(const struct jobq__ring *ring);
 
 #endif

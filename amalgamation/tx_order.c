@@ -167,12 +167,10 @@ JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx) {
     int room = jobq__disk_batch(q, INT32_MAX);
     int rc = JOBQ_OK;
     jobq__os_lock(&q->pool.mu);
-    for (link = q->claimed.next; link != &q->claimed && room > 0; link = link->next) {
-        struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
-        if (!entry->in_ring) continue;
-        room--;
-        jobq__tx_take_out(tx, entry);
-    }
+    /* The last ones first: a full disk may have room for some only, and those that stay in the ring
+     * sort before the table (I2). */
+    for (; room > 0 && q->pool.ring.count; room--)
+        jobq__tx_take_out(tx, jobq__ring_end(&q->pool.ring));
     jobq__os_unlock(&q->pool.mu);
     for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
         rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));

@@ -29,7 +29,7 @@ JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, struct jobq__lane *lane,
 JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken);
 /* A taken entry's row waits in its lane again, as if it had never been claimed. */
 JOBQ__INTERNAL int jobq__tx_unclaim(struct jobq__tx *tx, struct jobq__entry *entry);
-/* Gives back everything in the ring. */
+/* Gives back everything in the ring, or on a full disk a slice of it. */
 JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx);
 /* Claims one row that is ready, in or out of turn. */
 JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *lane, int64_t id);

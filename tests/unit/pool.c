@@ -249,6 +249,41 @@ TEST(room_again_but_not_for_all) {
     end_of_a_stop(&f, &g);
 }
 
+/* What is ready in the table comes after all of its lane in the ring. With the baton. */
+static bool table_comes_after(jobq *q) {
+    const struct jobq__lane *lane =
+        JOBQ__CONTAINER(q->pool.ring.lanes.next, const struct jobq__lane, turn);
+    jobq__walk *walk = jobq__store_ready(&q->writer, lane->id, 1);
+    struct jobq__row row;
+    bool more = false, after;
+    CHECK_CODE(jobq__store_next(&q->writer, walk, &row, &more), JOBQ_OK);
+    after = more && jobq__ring_compare(&jobq__ring_last(lane)->row, &row) < 0;
+    jobq__store_end(walk);
+    return after;
+}
+
+/* Goal: what a stop on a full disk has left in the ring when it was cut short starts before what it
+ * has given back, as it stood before. Method: one slice of a stop, which is one job; and the
+ * next. */
+TEST(stop_that_is_cut_short_keeps_the_order) {
+    fixture f;
+    gate g;
+    int ring;
+    REQUIRE(stand_behind_a_stop(&f, &g));
+    ring = ring_of(f.q);
+    for (int slice = 1; slice <= 2; slice++) {
+        f.q->disk.level = JOBQ__DISK_TIGHT;
+        f.q->disk.held = 0;
+        jobq__baton_release(f.q);
+        WORKS(jobq__pool_give_back(f.q, 0, 0, &err));
+        UNTIL(jobq__baton_try(f.q));
+        CHECK_INT(ring_of(f.q), ring - slice);
+        CHECK(table_comes_after(f.q));
+    }
+    jobq__baton_release(f.q);
+    end_of_a_stop(&f, &g);
+}
+
 /* Goal: a transaction that keeps the order goes on doing so: it may have claimed. Method: a stop
  * that begins meanwhile, with an empty ring. */
 TEST(room_again_changes_no_order) {
@@ -266,4 +301,5 @@ TEST(room_again_changes_no_order) {
 
 TEST_MAIN(what_a_running_pool_has_claimed_is_its_own, ring_of_a_stop_on_a_full_disk,
           room_again_within_a_transaction, room_again_but_not_for_all, room_again_changes_no_order,
+          stop_that_is_cut_short_keeps_the_order,
           nothing_is_left_behind_by_who_goes_to_tell)
