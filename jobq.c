@@ -73,6 +73,8 @@
  *     log.c           checkpoints: when the log is copied into the database, and how
  *     ring.h          the ordered window of claimed jobs
  *     ring.c          the ordered window of claimed jobs
+ *     tx_gates.h      gates that have opened, and whose rows were not all moved yet
+ *     tx_gates.c      gates that have opened, and whose rows were not all moved yet
  *     check.h         what has to hold after each commit; asserted in debug builds
  *     check.c         what has to hold after each commit; asserted in debug builds
  *     tx_entry.h      a claimed job in memory, and the places it holds
@@ -360,6 +362,8 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__NAME_ID_MAX INT32_MAX
 /* Gates that opened and whose rows were not all moved yet. */
 #define JOBQ__OPEN_MAX 4096
+/* Places for such that a process has at first. */
+#define JOBQ__OPEN_FIRST JOBQ__SIZE(16, 1)
 /* A million jobs each millisecond for a century come to less; the next ids never overflow. */
 #define JOBQ__ID_MAX (INT64_C(1) << 62)
 /* Jobs claimed at a time: a ring that one transaction filled and widened, handed in while the next
@@ -4137,6 +4141,7 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
              " finished_at = NULL, prune_at = NULL WHERE id = ?1 AND state = ?2 AND runs = ?3") \
     /* by its number: else SQLite walks over the table for each */ \
     X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2 WHERE one = 1") \
+    X(OPEN_SET, "UPDATE jobq_claims SET open = ?1 WHERE one = 1") \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
             " WHERE key = 'syncs'") \
@@ -6487,7 +6492,8 @@ enum jobq__damage {
     JOBQ__DAMAGE_NAME,  /* is not what its index says */
     JOBQ__DAMAGE_KEY,   /* belongs to no job */
     JOBQ__DAMAGE_EXTRA, /* what stands beside a row has no job */
-    JOBQ__DAMAGE_PAYLOAD /* the same of a payload that stands apart */
+    JOBQ__DAMAGE_PAYLOAD, /* the same of a payload that stands apart */
+    JOBQ__DAMAGE_OPEN   /* names a gate twice, or more of them than there can be */
 };
 /* Notes it, for jobq__store_fail to say; returns JOBQ_CORRUPT. */
 JOBQ__INTERNAL int jobq__store_damaged(jobq__store *store, enum jobq__damage what, int64_t id);
@@ -6636,6 +6642,11 @@ JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_
 /* The next of these ids, after *id, which is 0 before the first; as long as *at is below size. */
 JOBQ__INTERNAL int jobq__store_claims_next(struct jobq__db *db, const void *ids, size_t size,
                                            size_t *at, int64_t *id);
+/* The lanes before gates that opened, and were not drained: the same. */
+JOBQ__INTERNAL int jobq__store_open_set(struct jobq__db *db, const void *lanes, size_t size);
+JOBQ__INTERNAL int jobq__store_open_get(struct jobq__db *db, void **lanes, size_t *size);
+JOBQ__INTERNAL int jobq__store_open_next(struct jobq__db *db, const void *lanes, size_t size,
+                                         size_t *at, int64_t *lane);
 /* A row was just read that says it is claimed: damage if it is not among them, for then nobody will
  * ever give it back. In the transaction, or beside the statement, by which it was read. */
 JOBQ__INTERNAL int jobq__store_claims_have(struct jobq__db *db, int64_t id);
@@ -6871,6 +6882,7 @@ JOBQ__INTERNAL int jobq__store_damaged(jobq__store *store, enum jobq__damage wha
         [JOBQ__DAMAGE_KEY] = {"jobq_key", "the key", "belongs to no job"},
         [JOBQ__DAMAGE_EXTRA] = {"jobq_extra", "the row", "has no job"},
         [JOBQ__DAMAGE_PAYLOAD] = {"jobq_payload", "the row", "has no job"},
+        [JOBQ__DAMAGE_OPEN] = {"jobq_claims", "open", "is no list of gates"},
     };
     return jobq__db_fault(store, damage[what].table, id, damage[what].column, damage[what].is);
 }
@@ -7079,6 +7091,7 @@ static const struct jobq__column jobq__store_lane_list[] = {
 static const struct jobq__columns jobq__store_lane_columns =
     JOBQ__COLUMNS("jobq_row", jobq__store_lane_list, -1);
 
+enum { JOBQ__CLAIMS_IDS = 1, JOBQ__CLAIMS_OPEN = 3 };
 static const struct jobq__column jobq__store_claims_list[] = {
     JOBQ__NUMBER("one", 1, 1),
     {"ids", 0, JOBQ__CLAIMS_MAX * JOBQ__PACK_MAX, JOBQ__HOLDS_BLOB, true},
@@ -7673,14 +7686,15 @@ static int jobq__store_copy(struct jobq__db *db, sqlite3_stmt *s, int column, in
     return *data ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
-JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_t *size) {
+/* One of the lists of the claims row. */
+static int jobq__store_claims_list_of(struct jobq__db *db, int column, void **ids, size_t *size) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_CLAIMS_GET);
     int64_t values[JOBQ__COUNT(jobq__store_claims_list)];
     bool row, second = false;
     int rc = jobq__column_next(db, s, &jobq__store_claims_columns, values, &row);
     *ids = NULL;
     *size = 0;
-    if (rc == JOBQ_OK && row) rc = jobq__store_copy(db, s, 1, values[1], ids, size);
+    if (rc == JOBQ_OK && row) rc = jobq__store_copy(db, s, column, values[column], ids, size);
     if (rc == JOBQ_OK && row) rc = jobq__db_next(db, s, &second);
     jobq__db_reset(s);
     if (rc == JOBQ_OK && (!row || second))
@@ -7692,12 +7706,35 @@ JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_
     return rc;
 }
 
+JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_t *size) {
+    return jobq__store_claims_list_of(db, JOBQ__CLAIMS_IDS, ids, size);
+}
+
 JOBQ__INTERNAL int jobq__store_claims_next(struct jobq__db *db, const void *ids, size_t size,
                                            size_t *at, int64_t *id) {
     size_t used = jobq__store_unpack((const unsigned char *)ids + *at, size - *at, id);
     *at += used;
     if (used && *id >= 1 && *id <= JOBQ__ID_MAX) return JOBQ_OK;
     return jobq__db_fault(db, "jobq_claims", 1, "ids", "is no list of ids");
+}
+
+JOBQ__INTERNAL int jobq__store_open_set(struct jobq__db *db, const void *lanes, size_t size) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_OPEN_SET);
+    if (s && size) sqlite3_bind_blob64(s, 1, lanes, size, SQLITE_STATIC);
+    else if (s) sqlite3_bind_null(s, 1);
+    return jobq__db_step(db, s);
+}
+
+JOBQ__INTERNAL int jobq__store_open_get(struct jobq__db *db, void **lanes, size_t *size) {
+    return jobq__store_claims_list_of(db, JOBQ__CLAIMS_OPEN, lanes, size);
+}
+
+JOBQ__INTERNAL int jobq__store_open_next(struct jobq__db *db, const void *lanes, size_t size,
+                                         size_t *at, int64_t *lane) {
+    size_t used = jobq__store_unpack((const unsigned char *)lanes + *at, size - *at, lane);
+    *at += used;
+    if (used && *lane >= -JOBQ__NAME_ID_MAX && *lane < JOBQ__LANE_OWN_TIME) return JOBQ_OK;
+    return jobq__db_fault(db, "jobq_claims", 1, "open", "is no list of gates");
 }
 
 JOBQ__INTERNAL int jobq__store_claims_have(struct jobq__db *db, int64_t id) {
@@ -8462,8 +8499,10 @@ enum { JOBQ__AUDIT_FOUND = 32 }; /* rows that a slice tells of, and a transactio
 
 struct jobq__audit;
 
-/* *audit is freed by audit_end, which takes NULL. */
-JOBQ__INTERNAL int jobq__audit_begin(struct jobq__audit **audit);
+/* gates, which is freed with the audit: the lanes before gates that have had room since before the
+ * first look, so that who waits there is not forgotten only if the claims row names them.
+ * *audit is freed by audit_end, which takes NULL. */
+JOBQ__INTERNAL int jobq__audit_begin(struct jobq__audit **audit, int32_t *gates, size_t count);
 JOBQ__INTERNAL void jobq__audit_end(struct jobq__audit *audit);
 
 /* The next slice. *over: there was none any more. What cannot be read is told as a fault, and its
@@ -8527,6 +8566,8 @@ JOBQ__INTERNAL const struct jobq__audit_part *jobq__audit_part(int i);
  * cannot be read. */
 JOBQ__INTERNAL int jobq__audit_claims(struct jobq__audit *audit, jobq__store *db, bool *known);
 JOBQ__INTERNAL bool jobq__audit_claimed(const struct jobq__audit *audit, int64_t id);
+/* One of the gates that were given; 0 behind the last. */
+JOBQ__INTERNAL int32_t jobq__audit_gate(const struct jobq__audit *audit, size_t i);
 
 #endif
 
@@ -8647,8 +8688,10 @@ static const struct jobq__audit_rule jobq__audit_claims_rules[] = {
     {"ids", "is no list of those who are claimed, each once", NULL, NULL, NULL,
      "it names those who are"},
     {"open", "is no list of gates that there are", NULL, NULL, NULL, "it names those"},
+    {"open", "does not name a gate that lets jobs pass, and jobs wait there", NULL, NULL, NULL,
+     "it names it"},
 };
-enum { JOBQ__AUDIT_IDS = 7, JOBQ__AUDIT_OPEN = 8 };
+enum { JOBQ__AUDIT_IDS = 7, JOBQ__AUDIT_OPEN = 8, JOBQ__AUDIT_FORGOTTEN = 9 };
 
 static int jobq__audit_true(jobq__store *db, const char *text, int64_t id, bool *answer) {
     sqlite3_stmt *s;
@@ -8687,9 +8730,8 @@ static int jobq__audit_list(jobq__store *db, bool open, void **list, size_t *siz
 /* One that may stand in the list. */
 static int jobq__audit_member(jobq__store *db, bool open, int64_t id, bool *member) {
     *member = false;
-    if (open && id > -JOBQ__NAME_ID_MAX && id < JOBQ__NAME_ID_MAX)
-        return jobq__audit_true(db, "SELECT count(*) FROM jobq_name WHERE id = abs(?1) AND id > 1",
-                                id, member);
+    if (open && id >= -JOBQ__NAME_ID_MAX && id < JOBQ__LANE_OWN_TIME)
+        return jobq__audit_true(db, "SELECT count(*) FROM jobq_name WHERE id = -?1", id, member);
     if (open) return JOBQ_OK;
     return jobq__audit_true(db, "SELECT count(*) FROM jobq_row WHERE id = ?1 AND state = 1", id,
                             member);
@@ -8728,17 +8770,42 @@ static int jobq__audit_sound(jobq__store *db, bool open, int64_t **ids, size_t *
     return rc;
 }
 
+/* Adds the gates that are missing there, as far as there is room; *ids has some. */
+static int jobq__audit_forgotten(struct jobq__audit *audit, jobq__store *db, int64_t **ids,
+                                 size_t *count) {
+    int64_t *more;
+    size_t i;
+    int32_t lane;
+    int rc = JOBQ_OK;
+    for (i = 0; rc == JOBQ_OK && (lane = jobq__audit_gate(audit, i)) != 0; i++) {
+        bool waits = false;
+        if (*count == JOBQ__OPEN_MAX) break;
+        if (!jobq__audit_named(*ids, *count, lane))
+            rc = jobq__audit_true(db, "SELECT count(*) FROM (SELECT 1 FROM jobq_row WHERE state = 0"
+                                  " AND lane = ?1 LIMIT 1)", lane, &waits);
+        if (!waits) continue;
+        more = jobq__mem_resize(*ids, *count + 1, sizeof *more);
+        if (more) *ids = more;
+        if (more) (*ids)[(*count)++] = lane;
+        else rc = JOBQ_NO_MEMORY;
+    }
+    if (rc == JOBQ_NO_MEMORY) db->sqlite_code = SQLITE_NOMEM;
+    return rc;
+}
+
 static int jobq__audit_ask_claims(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
                                   uint64_t *broken) {
     int list, rc = JOBQ_OK;
-    (void)audit;
     (void)s;
     for (list = 0; list < 2 && rc == JOBQ_OK; list++) {
         int64_t *ids;
-        size_t count;
+        size_t count, sound;
         bool odd;
         rc = jobq__audit_sound(db, list == 1, &ids, &count, &odd);
         if (odd) *broken |= UINT64_C(1) << (list ? JOBQ__AUDIT_OPEN : JOBQ__AUDIT_IDS);
+        sound = count;
+        if (rc == JOBQ_OK && list) rc = jobq__audit_forgotten(audit, db, &ids, &count);
+        if (count > sound) *broken |= UINT64_C(1) << JOBQ__AUDIT_FORGOTTEN;
         jobq__mem_free(ids);
     }
     return rc;
@@ -8746,15 +8813,16 @@ static int jobq__audit_ask_claims(struct jobq__audit *audit, jobq__store *db, sq
 
 static int jobq__audit_put_claims(struct jobq__audit *audit, jobq__store *db, int rule,
                                   int64_t key, const struct jobq__mend *with) {
-    bool odd, open = rule == JOBQ__AUDIT_OPEN;
+    bool odd, open = rule != JOBQ__AUDIT_IDS;
     int64_t *ids, previous = 0;
     unsigned char *list;
     size_t count, size = 0, i;
     sqlite3_stmt *s = NULL;
     int rc = jobq__audit_sound(db, open, &ids, &count, &odd);
-    (void)audit;
     (void)key;
     (void)with;
+    if (rc == JOBQ_OK && rule == JOBQ__AUDIT_FORGOTTEN)
+        rc = jobq__audit_forgotten(audit, db, &ids, &count);
     list = jobq__mem_new(count * JOBQ__PACK_MAX);
     if (rc == JOBQ_OK && !list) {
         db->sqlite_code = SQLITE_NOMEM;
@@ -9103,13 +9171,21 @@ struct jobq__audit {
     int64_t *ids;
     size_t ids_count;
     bool undone;
+    int32_t *gates;             /* before which nobody may wait unless the claims row names them */
+    size_t gates_count;
 };
 
 /* ---- Beginning and end ---- */
 
-JOBQ__INTERNAL int jobq__audit_begin(struct jobq__audit **audit) {
+JOBQ__INTERNAL int jobq__audit_begin(struct jobq__audit **audit, int32_t *gates, size_t count) {
     *audit = jobq__mem_new(sizeof **audit);
-    return *audit ? JOBQ_OK : JOBQ_NO_MEMORY;
+    if (!*audit) {
+        jobq__mem_free(gates);
+        return JOBQ_NO_MEMORY;
+    }
+    (*audit)->gates = gates;
+    (*audit)->gates_count = count;
+    return JOBQ_OK;
 }
 
 static void jobq__audit_free(sqlite3_value **key) {
@@ -9131,8 +9207,13 @@ JOBQ__INTERNAL void jobq__audit_end(struct jobq__audit *audit) {
     if (!audit) return;
     jobq__audit_forget(audit);
     jobq__audit_free(audit->at);
+    jobq__mem_free(audit->gates);
     jobq__mem_free(audit->ids);
     jobq__mem_free(audit);
+}
+
+JOBQ__INTERNAL int32_t jobq__audit_gate(const struct jobq__audit *audit, size_t i) {
+    return i < audit->gates_count ? audit->gates[i] : 0;
 }
 
 /* ---- Who is claimed ---- */
@@ -9905,7 +9986,7 @@ struct jobq__kind {
     int64_t id;
     jobq_kind spec;             /* written before its gate opens, then constant */
     struct jobq__gate gate;     /* shut while no handler is registered */
-    struct jobq__link parked;   /* in core's list while rows of it may stand before its gate */
+    struct jobq__link opened;   /* in core's list until somebody looks who stands before its gate */
 };
 
 /* A line of ready jobs, which start in order: a queue's, or that of the suspects. */
@@ -10032,7 +10113,7 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
     name->lane.text = name->text;
     jobq__gate_init(&name->kind.gate, JOBQ__GATE_WIDE, true);
     jobq__gate_init(&name->lane.gate, JOBQ__GATE_WIDE, false);
-    jobq__list_init(&name->kind.parked);
+    jobq__list_init(&name->kind.opened);
     jobq__list_init(&name->lane.ready);
     jobq__list_init(&name->lane.ring);
     jobq__list_init(&name->lane.turn);
@@ -10133,6 +10214,12 @@ struct jobq__new_name {
     char text[JOBQ_NAME_MAX + 1];
 };
 
+/* The lanes before gates that have opened (tx_gates.c). */
+struct jobq__gates {
+    int32_t *lanes;
+    int count;
+};
+
 struct jobq__tx {
     jobq *q;
     jobq__store *db;            /* on which it is */
@@ -10151,7 +10238,11 @@ struct jobq__tx {
     bool may_claim;
     bool ordered;               /* the pool claims, so rows must become ready in order (I2) */
     bool claims_changed, due_stale, single_rows, starved;
-    struct jobq__kind *unparked; /* kind whose parked rows are all moved */
+    struct jobq__gates gates;   /* as it leaves them */
+    bool gates_changed;         /* and that is not what the file has */
+    int32_t drain;              /* the lane of which a slice is asked for, if it is one of them */
+    int gates_looked;           /* how many of core's opened kinds, the first ones, it has asked */
+    int moves;                  /* rows that it may still move out of the lines, as unfit */
     struct jobq__new_name *new_names; /* added to the table by this transaction */
     size_t new_count, new_capacity;
     int64_t last_id, next_due_ms, prune_at_ms;
@@ -10448,7 +10539,9 @@ struct jobq {
     struct jobq__registry names;
     struct jobq__lane *suspects;    /* their line, whose name is no queue's */
     struct jobq__link ready;        /* lanes where ready rows may stand */
-    struct jobq__link parked;       /* kinds registered, whose rows may still stand parked */
+    struct jobq__link opened;       /* kinds registered, whose lanes nobody has looked at since */
+    struct jobq__gates gates;       /* that have opened, as the claims row names them */
+    int gates_capacity;             /* of these and of tx's */
     struct jobq__link claimed;      /* entries, in claim order */
     struct jobq__link spare;        /* entries to be used again */
     int spare_count;
@@ -12464,6 +12557,228 @@ JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
 }
 #endif
 
+/*==== tx_gates.h ====*/
+/* tx_gates.h - gates that have opened, and whose rows were not all moved yet. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_gates.h"
+#endif
+#ifndef JOBQ__TX_GATES_H
+#define JOBQ__TX_GATES_H
+
+/* #include "core.h" */
+
+/* Design note.
+ *
+ * Invariant of every committed state: if rows stand in the lane before a gate that has room, then
+ * the gate stands in the list jobq_claims.open, or a job that has passed it is ready or claimed and
+ * opens it when it leaves. A wide gate, as any kind's, is opened by nobody's leaving: there the
+ * list alone says so. So nothing is forgotten whoever dies in between, and at open nobody has to
+ * look at each lane there is.
+ *
+ *   appended   by whoever gives a gate room, in the same transaction (gates_append): for a kind the
+ *              first one after its handler was registered, if rows wait for it (gates_look). A gate
+ *              whose room comes from those who leave it is appended where they do (tx_gone).
+ *   drained    a slice of the first gate in each transaction that may claim, and of the kind's in
+ *              those of jobq_register (tx_drain in tx_claim.c). Each row goes where the whole
+ *              predicate wants it (tx_order.c): perhaps before another gate.
+ *   struck     when its lane is empty, or the gate has no room any more: whoever gives it room
+ *              appends it again. Of an owner before us a kind may stand here that has no handler.
+ *   read       by recovery, and with the lanes when others may have written (look_lanes); nothing
+ *              else is asked for at open.
+ *   written    with the claims row, if it has changed.
+ *
+ * tx->gates is the list as the transaction leaves it, q->gates as it was committed; both have the
+ * same capacity, so that one can become the other without memory. It is appended to in tx_fill
+ * only: whoever does so in a request has to undo it with that (tx_mark).
+ *
+ * Not here: the line of suspects, and any queue's gate. Who waits for those waits in the line that
+ * is claimed from, in a lane above 0, and such lanes are found by I3 of tx.h. And while a kind's
+ * gate is drained new jobs of it go to their line at once: they may overtake those that waited for
+ * the handler, as a gate may (jobq.h). */
+
+/* Reads them, before any is appended: JOBQ_CORRUPT if that is no list of gates. */
+JOBQ__INTERNAL int jobq__tx_gates_read(struct jobq__tx *tx);
+/* Appends the kinds that were registered since somebody has looked, if rows wait for them. */
+JOBQ__INTERNAL int jobq__tx_gates_look(struct jobq__tx *tx);
+/* The lane of which a slice is to be moved now, or 0. */
+JOBQ__INTERNAL int32_t jobq__tx_gates_first(const struct jobq__tx *tx);
+JOBQ__INTERNAL void jobq__tx_gates_strike(struct jobq__tx *tx, int32_t lane);
+/* Writes them, if they have changed. */
+JOBQ__INTERNAL int jobq__tx_gates_write(struct jobq__tx *tx);
+/* A transaction begins anew; it was committed. */
+JOBQ__INTERNAL void jobq__tx_gates_reset(struct jobq__tx *tx);
+JOBQ__INTERNAL void jobq__tx_gates_applied(struct jobq__tx *tx);
+
+/* Rows may stand before the gate of a kind that is registered. */
+JOBQ__INTERNAL bool jobq__tx_gates_open(const jobq *q, const struct jobq__kind *kind);
+/* The lanes of kinds that have had a handler since before the last commit, in which nobody waits
+ * who is not in the list; how many, and lanes may be NULL. */
+JOBQ__INTERNAL size_t jobq__tx_gates_settled(const jobq *q, int32_t *lanes);
+
+/* Adds to a list of the claims row, in tx->pack. */
+JOBQ__INTERNAL int jobq__tx_pack(struct jobq__tx *tx, size_t *size, int64_t *previous, int64_t id);
+
+#endif
+
+/*==== tx_gates.c ====*/
+/* tx_gates.c - gates that have opened, and whose rows were not all moved yet. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_gates.c"
+#endif
+/* #include "tx_gates.h" */
+
+static bool jobq__tx_gates_have(const struct jobq__gates *gates, int32_t lane) {
+    int i = 0;
+    while (i < gates->count && gates->lanes[i] != lane) i++;
+    return i < gates->count;
+}
+
+static bool jobq__tx_gates_room_for(struct jobq__gates *gates, int capacity) {
+    int32_t *lanes = jobq__mem_resize(gates->lanes, (size_t)capacity, sizeof *lanes);
+    if (lanes) gates->lanes = lanes;
+    return lanes != NULL;
+}
+
+/* One that is not there yet, while there is a place left. */
+static int jobq__tx_gates_append(struct jobq__tx *tx, int32_t lane) {
+    jobq *q = tx->q;
+    int capacity = q->gates_capacity;
+    jobq__assert(jobq__stored_stand(lane) == JOBQ__STANDS_AT_GATE);
+    jobq__assert(tx->gates.count < JOBQ__OPEN_MAX && !jobq__tx_gates_have(&tx->gates, lane));
+    if (tx->gates.count == capacity) {
+        capacity = capacity ? capacity * 2 : JOBQ__OPEN_FIRST;
+        if (!jobq__tx_gates_room_for(&q->gates, capacity)
+            || !jobq__tx_gates_room_for(&tx->gates, capacity)) return JOBQ_NO_MEMORY;
+        q->gates_capacity = capacity;
+    }
+    tx->gates.lanes[tx->gates.count++] = lane;
+    tx->gates_changed = true;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL void jobq__tx_gates_strike(struct jobq__tx *tx, int32_t lane) {
+    struct jobq__gates *gates = &tx->gates;
+    int i, kept = 0;
+    for (i = 0; i < gates->count; i++)
+        if (gates->lanes[i] != lane) gates->lanes[kept++] = gates->lanes[i];
+    gates->count = kept;
+    tx->gates_changed = true;
+}
+
+JOBQ__INTERNAL int jobq__tx_gates_read(struct jobq__tx *tx) {
+    void *list = NULL;
+    size_t size = 0, at = 0;
+    int64_t lane = 0;
+    int rc;
+    jobq__assert(!tx->gates_changed);
+    tx->gates.count = 0;
+    rc = jobq__store_open_get(tx->db, &list, &size);
+    while (rc == JOBQ_OK && at < size) {
+        rc = jobq__store_open_next(tx->db, list, size, &at, &lane);
+        if (rc != JOBQ_OK) break;
+        if (tx->gates.count == JOBQ__OPEN_MAX || jobq__tx_gates_have(&tx->gates, (int32_t)lane))
+            rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_OPEN, 1);
+        else rc = jobq__tx_gates_append(tx, (int32_t)lane);
+    }
+    tx->gates_changed = false;
+    jobq__mem_free(list);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__tx_pack(struct jobq__tx *tx, size_t *size, int64_t *previous, int64_t id) {
+    if (*size + JOBQ__PACK_MAX > tx->pack_capacity) {
+        size_t capacity = tx->pack_capacity ? tx->pack_capacity * 2 : 256;
+        void *pack = jobq__mem_resize(tx->pack, capacity, 1);
+        if (!pack) return JOBQ_NO_MEMORY;
+        tx->pack = pack;
+        tx->pack_capacity = capacity;
+    }
+    *size += jobq__store_pack(tx->pack + *size, *previous, id);
+    *previous = id;
+    return JOBQ_OK;
+}
+
+JOBQ__INTERNAL int jobq__tx_gates_write(struct jobq__tx *tx) {
+    size_t size = 0;
+    int64_t previous = 0;
+    int i, rc = JOBQ_OK;
+    if (!tx->gates_changed) return JOBQ_OK;
+    for (i = 0; i < tx->gates.count && rc == JOBQ_OK; i++)
+        rc = jobq__tx_pack(tx, &size, &previous, tx->gates.lanes[i]);
+    return rc == JOBQ_OK ? jobq__store_open_set(tx->db, tx->pack, size) : rc;
+}
+
+/* ---- Kinds ---- */
+
+static int jobq__tx_gates_waited_at(struct jobq__tx *tx, int32_t lane, bool *waited_at) {
+    jobq__walk *walk = jobq__store_ready(tx->db, lane, 1);
+    struct jobq__row row;
+    int rc = jobq__store_next(tx->db, walk, &row, waited_at);
+    if (walk) jobq__store_end(walk);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__tx_gates_look(struct jobq__tx *tx) {
+    jobq *q = tx->q;
+    struct jobq__link *link;
+    int rc = JOBQ_OK;
+    jobq__assert(!tx->gates_looked);
+    for (link = q->opened.next; link != &q->opened && rc == JOBQ_OK; link = link->next) {
+        int32_t lane = -(int32_t)JOBQ__CONTAINER(link, struct jobq__kind, opened)->id;
+        bool waited_at = false;
+        if (tx->gates.count == JOBQ__OPEN_MAX) break; /* its turn comes when others are drained */
+        if (!jobq__tx_gates_have(&tx->gates, lane))
+            rc = jobq__tx_gates_waited_at(tx, lane, &waited_at);
+        if (rc == JOBQ_OK && waited_at) rc = jobq__tx_gates_append(tx, lane);
+        tx->gates_looked++;
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL int32_t jobq__tx_gates_first(const struct jobq__tx *tx) {
+    if (tx->drain && jobq__tx_gates_have(&tx->gates, tx->drain)) return tx->drain;
+    return tx->gates.count && (tx->drain || tx->may_claim) ? tx->gates.lanes[0] : 0;
+}
+
+JOBQ__INTERNAL bool jobq__tx_gates_open(const jobq *q, const struct jobq__kind *kind) {
+    return !jobq__list_empty(&kind->opened) || jobq__tx_gates_have(&q->gates, -(int32_t)kind->id);
+}
+
+JOBQ__INTERNAL size_t jobq__tx_gates_settled(const jobq *q, int32_t *lanes) {
+    size_t count = 0;
+    int i;
+    for (i = 0; i < JOBQ__NAME_BUCKETS; i++) {
+        const struct jobq__name *name = q->names.by_id[i];
+        for (; name; name = name->next_id) {
+            if (jobq__gate_is_shut(&name->kind.gate) || !jobq__list_empty(&name->kind.opened))
+                continue;
+            if (lanes) lanes[count] = -(int32_t)name->id;
+            count++;
+        }
+    }
+    return count;
+}
+
+/* ---- Life ---- */
+
+JOBQ__INTERNAL void jobq__tx_gates_reset(struct jobq__tx *tx) {
+    const struct jobq__gates *gates = &tx->q->gates;
+    tx->drain = 0;
+    tx->gates_looked = 0;
+    tx->gates_changed = false;
+    tx->gates.count = gates->count;
+    if (gates->count)
+        memcpy(tx->gates.lanes, gates->lanes, (size_t)gates->count * sizeof *gates->lanes);
+}
+
+JOBQ__INTERNAL void jobq__tx_gates_applied(struct jobq__tx *tx) {
+    jobq *q = tx->q;
+    struct jobq__gates gates = q->gates;
+    q->gates = tx->gates;
+    tx->gates = gates;
+    for (; tx->gates_looked > 0; tx->gates_looked--) jobq__list_remove(q->opened.next);
+}
+
 /*==== check.h ====*/
 /* check.h - what has to hold after each commit; asserted in debug builds. */
 #ifdef JOBQ_LINES
@@ -12523,6 +12838,7 @@ JOBQ__INTERNAL void jobq__check_pool(const jobq *q);
 #line 1 "amalgamation/check.c"
 #endif
 /* #include "check.h" */
+/* #include "tx_gates.h" */
 
 #ifdef JOBQ_DEBUG
 
@@ -12693,6 +13009,31 @@ static void jobq__check_lanes(jobq *q) {
     }
 }
 
+/* The list of the file is the one that we have. */
+static void jobq__check_gates(jobq *q) {
+    void *lanes;
+    size_t size, at = 0;
+    int64_t lane = 0;
+    int i = 0, rc;
+    rc = jobq__store_open_get(&q->writer, &lanes, &size);
+    for (; rc == JOBQ_OK && at < size; i++) {
+        rc = jobq__store_open_next(&q->writer, lanes, size, &at, &lane);
+        jobq__assert(rc != JOBQ_OK || (i < q->gates.count && q->gates.lanes[i] == lane));
+    }
+    jobq__assert(rc != JOBQ_OK || i == q->gates.count);
+    jobq__mem_free(lanes);
+}
+
+/* Who stands before a gate that has room is not forgotten (tx_gates.c). */
+static void jobq__check_waits(jobq *q) {
+    int64_t lane = -INT64_C(1) - JOBQ__NAME_ID_MAX;
+    while (jobq__store_lane_after(&q->writer, lane, &lane) == JOBQ_OK
+           && jobq__stored_stand(lane) == JOBQ__STANDS_AT_GATE) {
+        const struct jobq__kind *kind = jobq__registry_kind(&q->names, -lane);
+        jobq__assert(!kind || jobq__gate_is_shut(&kind->gate) || jobq__tx_gates_open(q, kind));
+    }
+}
+
 /* From the first commit of another connection on the lanes need not be as we know them. A job's
  * transaction is on another one, too, but of ours. */
 static bool jobq__check_alone(jobq *q, bool of_job) {
@@ -12710,7 +13051,11 @@ static void jobq__check_file(struct jobq__tx *tx, const struct jobq__check_ring 
     jobq__check_claims(q);
     if (jobq__check_alone(q, tx->of_job)) {
         if (tx->ordered) jobq__check_order(q, ring);
-        if (!q->look_lanes) jobq__check_lanes(q);
+        if (!q->look_lanes) {
+            jobq__check_lanes(q);
+            jobq__check_gates(q);
+            jobq__check_waits(q);
+        }
     }
     jobq__store_set_failure(&q->writer, &failure);
 }
@@ -13890,6 +14235,7 @@ JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx) {
 #define JOBQ__TX_H
 
 /* #include "baton.h" */
+/* #include "tx_gates.h" */
 /* #include "tx_order.h" */
 
 /* Design note.
@@ -13900,13 +14246,15 @@ JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx) {
  *   tx_reset    before each further attempt: nothing is claimed, nothing taken, counters are zero
  *   tx_settle   writes the outcomes
  *   (requests)  tx_enqueue, alter.c, ... on behalf of callers
- *   tx_fill     promotes what is due, claims for the ring, rewrites the claims row
+ *   tx_fill     moves who stood before a gate that opened, promotes what is due, claims for the
+ *               ring, rewrites the claims row
  *   COMMIT
  *   tx_applied  only now do caches, counters and ring change, and workers hear of it
  *   tx_failed   or: nothing has happened, the outcomes go back
  *
  * What it consists of stands in the rooms below, each of which calls only those before it:
  *
+ *   tx_gates    gates that have opened, and who still waits there
  *   tx_entry    claimed jobs in memory, and the places they hold
  *   tx_place    where a job waits: the one predicate for what may start
  *   tx_names    names of kinds and queues
@@ -13978,8 +14326,6 @@ JOBQ__INTERNAL void jobq__tx_at_row(const struct jobq__enqueue *enqueue, size_t 
 /* ---- What fills the ring (tx_claim.c) ---- */
 
 JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx);
-/* Moves a slice of rows that were parked for want of a handler; *more: there may be others. */
-JOBQ__INTERNAL int jobq__tx_unpark(struct jobq__tx *tx, int32_t kind, bool *more);
 /* Rewrites the claims row from what is claimed. */
 JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx);
 
@@ -14005,7 +14351,7 @@ JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     jobq__list_init(&q->claimed);
     jobq__list_init(&q->spare);
     jobq__list_init(&q->ready);
-    jobq__list_init(&q->parked);
+    jobq__list_init(&q->opened);
     tx->db = &q->writer;
 }
 
@@ -14025,6 +14371,8 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
     jobq__mem_free(tx->order);
     jobq__mem_free(tx->aside);
     jobq__mem_free(tx->pack);
+    jobq__mem_free(tx->gates.lanes);
+    jobq__mem_free(q->gates.lanes);
 }
 
 /* How many jobs the ring should hold: what the pool starts while two commits go by, and a little
@@ -14082,6 +14430,7 @@ static void jobq__tx_snapshot(struct jobq__tx *tx) {
     tx->may_claim = tx->ordered && pool->life.claiming && !tx->of_job;
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
+    tx->moves = jobq__disk_batch(q, JOBQ__BATCH);
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
 }
 
@@ -14170,7 +14519,7 @@ static void jobq__tx_clear(struct jobq__tx *tx) {
     tx->grows = 0;
     tx->frees = 0;
     tx->new_count = 0;
-    tx->unparked = NULL;
+    jobq__tx_gates_reset(tx);
     tx->starved = false;
     tx->last_id = q->last_id;
     tx->next_due_ms = q->next_due_ms;
@@ -14292,7 +14641,7 @@ static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
 static bool jobq__tx_more(const struct jobq__tx *tx) {
     const jobq *q = tx->q;
     const struct jobq__link *link;
-    if (q->look_lanes || !jobq__list_empty(&q->parked)) return true;
+    if (q->look_lanes || q->gates.count || !jobq__list_empty(&q->opened)) return true;
     if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= tx->now_ms) return true;
     for (link = q->ready.next; link != &q->ready; link = link->next)
         if (jobq__gate_room(&JOBQ__CONTAINER(link, struct jobq__lane, ready)->gate) > 0)
@@ -14351,7 +14700,7 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
     q->last_id = tx->last_id;
     q->next_due_ms = tx->next_due_ms;
     tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
-    if (tx->unparked) jobq__list_remove(&tx->unparked->parked);
+    jobq__tx_gates_applied(tx);
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         jobq__list_append(&q->claimed, &entry->claimed);
@@ -14679,10 +15028,10 @@ JOBQ__INTERNAL int jobq__tx_enqueue(struct jobq__tx *tx, struct jobq__request *r
 /* Design note.
  *
  * A transaction of the owner's that may claim does so in this order: rows before a gate that has
- * opened go to their lines (unpark), rows that are due do (promote), then the ring is filled from
+ * opened go to their lines (drain), rows that are due do (promote), then the ring is filled from
  * the lines, each its share, as far as the line's gate has room. A row at the head of a line that
- * has to wait elsewhere by now (due_lane says so) is moved there, once. Each walk is a slice: a
- * batch of rows, and fewer on a full disk. */
+ * has to wait elsewhere by now (due_lane says so) is moved there, once. Each of these moves is a
+ * slice: a batch of rows in a transaction, and fewer on a full disk. */
 
 /* ---- Claim ---- */
 
@@ -14766,6 +15115,8 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__lane *lane, int
         rc = jobq__store_next(tx->db, walk, &row, &more);
         if (rc != JOBQ_OK || !more) break;
         if (jobq__tx_unfit(tx, lane, &row)) {
+            if (tx->moves <= 0) break;
+            tx->moves--;
             rc = jobq__tx_set_aside(tx, &row);
             if (rc != JOBQ_OK) break;
             ++*moved;
@@ -14817,11 +15168,10 @@ static int jobq__tx_claim(struct jobq__tx *tx) {
 
 /* ---- Promote ---- */
 
-/* Reads up to a batch of rows, on a full disk a small one; *more: there may be others. */
-static int jobq__tx_walk(struct jobq__tx *tx, jobq__walk *walk, bool *more) {
-    jobq *q = tx->q;
+/* Sets up to so many rows aside; *more: there may be others. */
+static int jobq__tx_walk(struct jobq__tx *tx, jobq__walk *walk, int batch, bool *more) {
     struct jobq__row row;
-    int batch = jobq__disk_batch(q, JOBQ__BATCH), rc = JOBQ_OK;
+    int rc = JOBQ_OK;
     tx->aside_count = 0;
     *more = true;
     while (rc == JOBQ_OK && batch-- > 0) {
@@ -14845,11 +15195,11 @@ static int jobq__tx_promote_row(struct jobq__tx *tx, const struct jobq__row *row
 }
 
 static int jobq__tx_promote(struct jobq__tx *tx) {
+    int batch = jobq__disk_batch(tx->q, JOBQ__BATCH), rc;
     bool more, fits;
     size_t i;
-    int rc;
     if (tx->next_due_ms == JOBQ_NEVER || tx->next_due_ms > tx->now_ms) return JOBQ_OK;
-    rc = jobq__tx_walk(tx, jobq__store_due(tx->db, tx->now_ms, JOBQ__BATCH), &more);
+    rc = jobq__tx_walk(tx, jobq__store_due(tx->db, tx->now_ms, batch), batch, &more);
     fits = tx->room > 0 && tx->aside_count <= (size_t)tx->room;
     for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
         rc = jobq__tx_promote_row(tx, &tx->aside[i], fits);
@@ -14862,25 +15212,29 @@ static int jobq__tx_promote(struct jobq__tx *tx) {
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__tx_unpark(struct jobq__tx *tx, int32_t kind, bool *more) {
+/* Up to *left of those who stand before a gate, as far as it has room. */
+static int jobq__tx_drain_lane(struct jobq__tx *tx, int32_t lane, int *left) {
+    const struct jobq__kind *kind = jobq__registry_kind(&tx->q->names, -(int64_t)lane);
+    int limit = JOBQ__MIN(kind ? jobq__gate_room(&kind->gate) : 0, *left);
+    bool more = false;
     size_t i;
-    int rc = jobq__tx_walk(tx, jobq__store_ready(tx->db, -kind, JOBQ__BATCH), more);
+    int rc = JOBQ_OK;
+    tx->aside_count = 0;
+    if (limit > 0) rc = jobq__tx_walk(tx, jobq__store_ready(tx->db, lane, limit), limit, &more);
     /* Their time has come, even if the clock was set back since they were parked. */
     for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
         rc = jobq__tx_move(tx, &tx->aside[i], true);
+    if (rc == JOBQ_OK && !more) jobq__tx_gates_strike(tx, lane);
+    *left -= (int)tx->aside_count + 1;
     return rc;
 }
 
-/* What jobq_register could not finish. */
-static int jobq__tx_unpark_next(struct jobq__tx *tx) {
-    jobq *q = tx->q;
-    struct jobq__kind *kind;
-    bool more;
-    int rc;
-    if (jobq__list_empty(&q->parked)) return JOBQ_OK;
-    kind = JOBQ__CONTAINER(q->parked.next, struct jobq__kind, parked);
-    rc = jobq__tx_unpark(tx, (int32_t)kind->id, &more);
-    if (rc == JOBQ_OK && !more) tx->unparked = kind;
+/* A slice of those who stand before gates that have opened. */
+static int jobq__tx_drain(struct jobq__tx *tx) {
+    int left = jobq__disk_batch(tx->q, JOBQ__BATCH), rc = JOBQ_OK;
+    int32_t lane;
+    while (rc == JOBQ_OK && left > 0 && (lane = jobq__tx_gates_first(tx)) != 0)
+        rc = jobq__tx_drain_lane(tx, lane, &left);
     return rc;
 }
 
@@ -14908,19 +15262,6 @@ static int jobq__tx_look_lanes(struct jobq__tx *tx) {
 
 /* ---- The claims row ---- */
 
-static int jobq__tx_pack(struct jobq__tx *tx, size_t *size, int64_t *previous, int64_t id) {
-    if (*size + JOBQ__PACK_MAX > tx->pack_capacity) {
-        size_t capacity = tx->pack_capacity ? tx->pack_capacity * 2 : 256;
-        void *pack = jobq__mem_resize(tx->pack, capacity, 1);
-        if (!pack) return JOBQ_NO_MEMORY;
-        tx->pack = pack;
-        tx->pack_capacity = capacity;
-    }
-    *size += jobq__store_pack(tx->pack + *size, *previous, id);
-    *previous = id;
-    return JOBQ_OK;
-}
-
 JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx) {
     jobq *q = tx->q;
     struct jobq__link *link;
@@ -14938,14 +15279,18 @@ JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx) {
 JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
     jobq *q = tx->q;
     int rc = JOBQ_OK;
+    if (q->look_lanes && !q->client) rc = jobq__tx_gates_read(tx);
     /* Not while there are names that a rollback would take away. */
-    if (q->look_lanes && !q->client && !tx->new_count) rc = jobq__tx_look_lanes(tx);
-    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_unpark_next(tx);
+    if (rc == JOBQ_OK && q->look_lanes && !q->client && !tx->new_count)
+        rc = jobq__tx_look_lanes(tx);
+    if (rc == JOBQ_OK && !jobq__list_empty(&q->opened)) rc = jobq__tx_gates_look(tx);
+    if (rc == JOBQ_OK && tx->gates.count) rc = jobq__tx_drain(tx);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_promote(tx);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(tx);
     if (rc == JOBQ_OK && tx->due_stale) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
     if (rc == JOBQ_OK) rc = jobq__tx_know_claimed(tx);
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(tx);
+    if (rc == JOBQ_OK) rc = jobq__tx_gates_write(tx);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;
 }
@@ -16845,7 +17190,8 @@ static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
     size_t size = 0, at = 0;
     int64_t id = 0, extra = 0, payload = 0;
     int room = jobq__disk_batch(q, INT32_MAX);
-    int rc = jobq__store_claims_get(tx->db, &ids, &size);
+    int rc = jobq__tx_gates_read(tx);
+    if (rc == JOBQ_OK) rc = jobq__store_claims_get(tx->db, &ids, &size);
     while (rc == JOBQ_OK && at < size && room >= 0) {
         rc = jobq__store_claims_next(tx->db, ids, size, &at, &id);
         if (rc == JOBQ_OK) rc = jobq__recover_row(tx, id, &room);
@@ -18950,28 +19296,30 @@ static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
     kind->spec = given->spec;
     kind->spec.name = name->text;
     jobq__gate_open(&kind->gate);
-    jobq__list_append(&q->parked, &kind->parked);
+    jobq__list_append(&q->opened, &kind->opened);
 }
 
-static int jobq__api_write_unpark(struct jobq__tx *tx, struct jobq__request *r) {
-    struct jobq__api_kind *kind = r->arg;
-    return jobq__tx_unpark(tx, kind->id, &kind->more);
-}
-
-static void jobq__api_after_unpark(jobq *q, struct jobq__request *r) {
+static int jobq__api_write_drain(struct jobq__tx *tx, struct jobq__request *r) {
     const struct jobq__api_kind *kind = r->arg;
-    if (!kind->more) jobq__list_remove(&jobq__registry_kind(&q->names, kind->id)->parked);
+    tx->drain = -kind->id;
+    return JOBQ_OK;
+}
+
+static void jobq__api_after_drain(jobq *q, struct jobq__request *r) {
+    struct jobq__api_kind *kind = r->arg;
+    kind->more = jobq__tx_gates_open(q, jobq__registry_kind(&q->names, kind->id));
 }
 
 /* What was parked for want of a handler becomes ready, a slice a transaction. The kind is
- * registered by now: what this cannot finish is left to the transactions that claim. */
-static void jobq__api_unpark(jobq *q, struct jobq__api_kind *kind) {
+ * registered by now: what this cannot finish is left to the transactions that claim, and of other
+ * owners. */
+static void jobq__api_drain(jobq *q, struct jobq__api_kind *kind) {
     struct jobq__request request;
     int rc;
     do {
         memset(&request, 0, sizeof request);
-        request.write = jobq__api_write_unpark;
-        request.after = jobq__api_after_unpark;
+        request.write = jobq__api_write_drain;
+        request.after = jobq__api_after_drain;
         request.arg = kind;
         request.atomic = true;
         request.left_us = &kind->left_us;
@@ -18998,7 +19346,7 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
     request.left_us = &kind.left_us;
     kind.left_us = q->baton.busy_us;
     rc = jobq__api_request(q, &request, "jobq_register", err);
-    if (rc == JOBQ_OK) jobq__api_unpark(q, &kind);
+    if (rc == JOBQ_OK) jobq__api_drain(q, &kind);
     return jobq__api_leave(q, rc);
 }
 
@@ -19945,13 +20293,28 @@ static int jobq__doctor_connect(struct jobq__doctor *doctor, jobq_error *err) {
     return jobq__turn_shut_out(q, rc, "nothing was read", err);
 }
 
+/* Of which kinds no job may wait for a handler, unless the claims row says so. */
+static int jobq__doctor_gates(struct jobq__doctor *doctor, jobq_error *err) {
+    jobq *q = doctor->q;
+    int32_t *gates = NULL;
+    size_t count;
+    int rc = jobq__baton_hold(q, &doctor->left_us);
+    if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was read", err);
+    if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
+    count = jobq__tx_gates_settled(q, NULL);
+    if (count) gates = jobq__mem_new(count * sizeof *gates);
+    if (gates) jobq__tx_gates_settled(q, gates);
+    jobq__baton_release(q);
+    rc = gates || !count ? jobq__audit_begin(&doctor->audit, gates, count) : JOBQ_NO_MEMORY;
+    return rc == JOBQ_OK ? rc : jobq__err_set(err, rc, NULL);
+}
+
 static int jobq__doctor_run(struct jobq__doctor *doctor, jobq_error *err) {
     jobq *q = doctor->q;
     int rc = q->memory ? JOBQ_OK : jobq__doctor_connect(doctor, err);
     if (rc != JOBQ_OK) return rc;
-    rc = jobq__audit_begin(&doctor->audit);
-    if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
-    else rc = jobq__doctor_slices(doctor, err);
+    rc = jobq__doctor_gates(doctor, err);
+    if (rc == JOBQ_OK) rc = jobq__doctor_slices(doctor, err);
     jobq__audit_end(doctor->audit);
     if (q->memory) return rc;
     jobq__store_own(&doctor->own, false);

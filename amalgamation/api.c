@@ -497,28 +497,30 @@ static void jobq__api_after_kind(jobq *q, struct jobq__request *r) {
     kind->spec = given->spec;
     kind->spec.name = name->text;
     jobq__gate_open(&kind->gate);
-    jobq__list_append(&q->parked, &kind->parked);
+    jobq__list_append(&q->opened, &kind->opened);
 }
 
-static int jobq__api_write_unpark(struct jobq__tx *tx, struct jobq__request *r) {
-    struct jobq__api_kind *kind = r->arg;
-    return jobq__tx_unpark(tx, kind->id, &kind->more);
-}
-
-static void jobq__api_after_unpark(jobq *q, struct jobq__request *r) {
+static int jobq__api_write_drain(struct jobq__tx *tx, struct jobq__request *r) {
     const struct jobq__api_kind *kind = r->arg;
-    if (!kind->more) jobq__list_remove(&jobq__registry_kind(&q->names, kind->id)->parked);
+    tx->drain = -kind->id;
+    return JOBQ_OK;
+}
+
+static void jobq__api_after_drain(jobq *q, struct jobq__request *r) {
+    struct jobq__api_kind *kind = r->arg;
+    kind->more = jobq__tx_gates_open(q, jobq__registry_kind(&q->names, kind->id));
 }
 
 /* What was parked for want of a handler becomes ready, a slice a transaction. The kind is
- * registered by now: what this cannot finish is left to the transactions that claim. */
-static void jobq__api_unpark(jobq *q, struct jobq__api_kind *kind) {
+ * registered by now: what this cannot finish is left to the transactions that claim, and of other
+ * owners. */
+static void jobq__api_drain(jobq *q, struct jobq__api_kind *kind) {
     struct jobq__request request;
     int rc;
     do {
         memset(&request, 0, sizeof request);
-        request.write = jobq__api_write_unpark;
-        request.after = jobq__api_after_unpark;
+        request.write = jobq__api_write_drain;
+        request.after = jobq__api_after_drain;
         request.arg = kind;
         request.atomic = true;
         request.left_us = &kind->left_us;
@@ -545,7 +547,7 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *given, jobq_error *err) {
     request.left_us = &kind.left_us;
     kind.left_us = q->baton.busy_us;
     rc = jobq__api_request(q, &request, "jobq_register", err);
-    if (rc == JOBQ_OK) jobq__api_unpark(q, &kind);
+    if (rc == JOBQ_OK) jobq__api_drain(q, &kind);
     return jobq__api_leave(q, rc);
 }
 

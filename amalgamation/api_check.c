@@ -127,13 +127,28 @@ static int jobq__doctor_connect(struct jobq__doctor *doctor, jobq_error *err) {
     return jobq__turn_shut_out(q, rc, "nothing was read", err);
 }
 
+/* Of which kinds no job may wait for a handler, unless the claims row says so. */
+static int jobq__doctor_gates(struct jobq__doctor *doctor, jobq_error *err) {
+    jobq *q = doctor->q;
+    int32_t *gates = NULL;
+    size_t count;
+    int rc = jobq__baton_hold(q, &doctor->left_us);
+    if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was read", err);
+    if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
+    count = jobq__tx_gates_settled(q, NULL);
+    if (count) gates = jobq__mem_new(count * sizeof *gates);
+    if (gates) jobq__tx_gates_settled(q, gates);
+    jobq__baton_release(q);
+    rc = gates || !count ? jobq__audit_begin(&doctor->audit, gates, count) : JOBQ_NO_MEMORY;
+    return rc == JOBQ_OK ? rc : jobq__err_set(err, rc, NULL);
+}
+
 static int jobq__doctor_run(struct jobq__doctor *doctor, jobq_error *err) {
     jobq *q = doctor->q;
     int rc = q->memory ? JOBQ_OK : jobq__doctor_connect(doctor, err);
     if (rc != JOBQ_OK) return rc;
-    rc = jobq__audit_begin(&doctor->audit);
-    if (rc != JOBQ_OK) jobq__err_set(err, rc, NULL);
-    else rc = jobq__doctor_slices(doctor, err);
+    rc = jobq__doctor_gates(doctor, err);
+    if (rc == JOBQ_OK) rc = jobq__doctor_slices(doctor, err);
     jobq__audit_end(doctor->audit);
     if (q->memory) return rc;
     jobq__store_own(&doctor->own, false);

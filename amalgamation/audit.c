@@ -26,13 +26,21 @@ struct jobq__audit {
     int64_t *ids;
     size_t ids_count;
     bool undone;
+    int32_t *gates;             /* before which nobody may wait unless the claims row names them */
+    size_t gates_count;
 };
 
 /* ---- Beginning and end ---- */
 
-JOBQ__INTERNAL int jobq__audit_begin(struct jobq__audit **audit) {
+JOBQ__INTERNAL int jobq__audit_begin(struct jobq__audit **audit, int32_t *gates, size_t count) {
     *audit = jobq__mem_new(sizeof **audit);
-    return *audit ? JOBQ_OK : JOBQ_NO_MEMORY;
+    if (!*audit) {
+        jobq__mem_free(gates);
+        return JOBQ_NO_MEMORY;
+    }
+    (*audit)->gates = gates;
+    (*audit)->gates_count = count;
+    return JOBQ_OK;
 }
 
 static void jobq__audit_free(sqlite3_value **key) {
@@ -54,8 +62,13 @@ JOBQ__INTERNAL void jobq__audit_end(struct jobq__audit *audit) {
     if (!audit) return;
     jobq__audit_forget(audit);
     jobq__audit_free(audit->at);
+    jobq__mem_free(audit->gates);
     jobq__mem_free(audit->ids);
     jobq__mem_free(audit);
+}
+
+JOBQ__INTERNAL int32_t jobq__audit_gate(const struct jobq__audit *audit, size_t i) {
+    return i < audit->gates_count ? audit->gates[i] : 0;
 }
 
 /* ---- Who is claimed ---- */

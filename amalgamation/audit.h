@@ -29,8 +29,10 @@ enum { JOBQ__AUDIT_FOUND = 32 }; /* rows that a slice tells of, and a transactio
 
 struct jobq__audit;
 
-/* *audit is freed by audit_end, which takes NULL. */
-JOBQ__INTERNAL int jobq__audit_begin(struct jobq__audit **audit);
+/* gates, which is freed with the audit: the lanes before gates that have had room since before the
+ * first look, so that who waits there is not forgotten only if the claims row names them.
+ * *audit is freed by audit_end, which takes NULL. */
+JOBQ__INTERNAL int jobq__audit_begin(struct jobq__audit **audit, int32_t *gates, size_t count);
 JOBQ__INTERNAL void jobq__audit_end(struct jobq__audit *audit);
 
 /* The next slice. *over: there was none any more. What cannot be read is told as a fault, and its
@@ -94,5 +96,7 @@ JOBQ__INTERNAL const struct jobq__audit_part *jobq__audit_part(int i);
  * cannot be read. */
 JOBQ__INTERNAL int jobq__audit_claims(struct jobq__audit *audit, jobq__store *db, bool *known);
 JOBQ__INTERNAL bool jobq__audit_claimed(const struct jobq__audit *audit, int64_t id);
+/* One of the gates that were given; 0 behind the last. */
+JOBQ__INTERNAL int32_t jobq__audit_gate(const struct jobq__audit *audit, size_t i);
 
 #endif

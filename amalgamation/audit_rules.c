@@ -111,8 +111,10 @@ static const struct jobq__audit_rule jobq__audit_claims_rules[] = {
     {"ids", "is no list of those who are claimed, each once", NULL, NULL, NULL,
      "it names those who are"},
     {"open", "is no list of gates that there are", NULL, NULL, NULL, "it names those"},
+    {"open", "does not name a gate that lets jobs pass, and jobs wait there", NULL, NULL, NULL,
+     "it names it"},
 };
-enum { JOBQ__AUDIT_IDS = 7, JOBQ__AUDIT_OPEN = 8 };
+enum { JOBQ__AUDIT_IDS = 7, JOBQ__AUDIT_OPEN = 8, JOBQ__AUDIT_FORGOTTEN = 9 };
 
 static int jobq__audit_true(jobq__store *db, const char *text, int64_t id, bool *answer) {
     sqlite3_stmt *s;
@@ -151,9 +153,8 @@ static int jobq__audit_list(jobq__store *db, bool open, void **list, size_t *siz
 /* One that may stand in the list. */
 static int jobq__audit_member(jobq__store *db, bool open, int64_t id, bool *member) {
     *member = false;
-    if (open && id > -JOBQ__NAME_ID_MAX && id < JOBQ__NAME_ID_MAX)
-        return jobq__audit_true(db, "SELECT count(*) FROM jobq_name WHERE id = abs(?1) AND id > 1",
-                                id, member);
+    if (open && id >= -JOBQ__NAME_ID_MAX && id < JOBQ__LANE_OWN_TIME)
+        return jobq__audit_true(db, "SELECT count(*) FROM jobq_name WHERE id = -?1", id, member);
     if (open) return JOBQ_OK;
     return jobq__audit_true(db, "SELECT count(*) FROM jobq_row WHERE id = ?1 AND state = 1", id,
                             member);
@@ -192,17 +193,42 @@ static int jobq__audit_sound(jobq__store *db, bool open, int64_t **ids, size_t *
     return rc;
 }
 
+/* Adds the gates that are missing there, as far as there is room; *ids has some. */
+static int jobq__audit_forgotten(struct jobq__audit *audit, jobq__store *db, int64_t **ids,
+                                 size_t *count) {
+    int64_t *more;
+    size_t i;
+    int32_t lane;
+    int rc = JOBQ_OK;
+    for (i = 0; rc == JOBQ_OK && (lane = jobq__audit_gate(audit, i)) != 0; i++) {
+        bool waits = false;
+        if (*count == JOBQ__OPEN_MAX) break;
+        if (!jobq__audit_named(*ids, *count, lane))
+            rc = jobq__audit_true(db, "SELECT count(*) FROM (SELECT 1 FROM jobq_row WHERE state = 0"
+                                  " AND lane = ?1 LIMIT 1)", lane, &waits);
+        if (!waits) continue;
+        more = jobq__mem_resize(*ids, *count + 1, sizeof *more);
+        if (more) *ids = more;
+        if (more) (*ids)[(*count)++] = lane;
+        else rc = JOBQ_NO_MEMORY;
+    }
+    if (rc == JOBQ_NO_MEMORY) db->sqlite_code = SQLITE_NOMEM;
+    return rc;
+}
+
 static int jobq__audit_ask_claims(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
                                   uint64_t *broken) {
     int list, rc = JOBQ_OK;
-    (void)audit;
     (void)s;
     for (list = 0; list < 2 && rc == JOBQ_OK; list++) {
         int64_t *ids;
-        size_t count;
+        size_t count, sound;
         bool odd;
         rc = jobq__audit_sound(db, list == 1, &ids, &count, &odd);
         if (odd) *broken |= UINT64_C(1) << (list ? JOBQ__AUDIT_OPEN : JOBQ__AUDIT_IDS);
+        sound = count;
+        if (rc == JOBQ_OK && list) rc = jobq__audit_forgotten(audit, db, &ids, &count);
+        if (count > sound) *broken |= UINT64_C(1) << JOBQ__AUDIT_FORGOTTEN;
         jobq__mem_free(ids);
     }
     return rc;
@@ -210,15 +236,16 @@ static int jobq__audit_ask_claims(struct jobq__audit *audit, jobq__store *db, sq
 
 static int jobq__audit_put_claims(struct jobq__audit *audit, jobq__store *db, int rule,
                                   int64_t key, const struct jobq__mend *with) {
-    bool odd, open = rule == JOBQ__AUDIT_OPEN;
+    bool odd, open = rule != JOBQ__AUDIT_IDS;
     int64_t *ids, previous = 0;
     unsigned char *list;
     size_t count, size = 0, i;
     sqlite3_stmt *s = NULL;
     int rc = jobq__audit_sound(db, open, &ids, &count, &odd);
-    (void)audit;
     (void)key;
     (void)with;
+    if (rc == JOBQ_OK && rule == JOBQ__AUDIT_FORGOTTEN)
+        rc = jobq__audit_forgotten(audit, db, &ids, &count);
     list = jobq__mem_new(count * JOBQ__PACK_MAX);
     if (rc == JOBQ_OK && !list) {
         db->sqlite_code = SQLITE_NOMEM;

@@ -1,5 +1,6 @@
 /* check.c - what has to hold after each commit; asserted in debug builds. */
 #include "check.h"
+#include "tx_gates.h"
 
 #ifdef JOBQ_DEBUG
 
@@ -170,6 +171,31 @@ static void jobq__check_lanes(jobq *q) {
     }
 }
 
+/* The list of the file is the one that we have. */
+static void jobq__check_gates(jobq *q) {
+    void *lanes;
+    size_t size, at = 0;
+    int64_t lane = 0;
+    int i = 0, rc;
+    rc = jobq__store_open_get(&q->writer, &lanes, &size);
+    for (; rc == JOBQ_OK && at < size; i++) {
+        rc = jobq__store_open_next(&q->writer, lanes, size, &at, &lane);
+        jobq__assert(rc != JOBQ_OK || (i < q->gates.count && q->gates.lanes[i] == lane));
+    }
+    jobq__assert(rc != JOBQ_OK || i == q->gates.count);
+    jobq__mem_free(lanes);
+}
+
+/* Who stands before a gate that has room is not forgotten (tx_gates.c). */
+static void jobq__check_waits(jobq *q) {
+    int64_t lane = -INT64_C(1) - JOBQ__NAME_ID_MAX;
+    while (jobq__store_lane_after(&q->writer, lane, &lane) == JOBQ_OK
+           && jobq__stored_stand(lane) == JOBQ__STANDS_AT_GATE) {
+        const struct jobq__kind *kind = jobq__registry_kind(&q->names, -lane);
+        jobq__assert(!kind || jobq__gate_is_shut(&kind->gate) || jobq__tx_gates_open(q, kind));
+    }
+}
+
 /* From the first commit of another connection on the lanes need not be as we know them. A job's
  * transaction is on another one, too, but of ours. */
 static bool jobq__check_alone(jobq *q, bool of_job) {
@@ -187,7 +213,11 @@ static void jobq__check_file(struct jobq__tx *tx, const struct jobq__check_ring 
     jobq__check_claims(q);
     if (jobq__check_alone(q, tx->of_job)) {
         if (tx->ordered) jobq__check_order(q, ring);
-        if (!q->look_lanes) jobq__check_lanes(q);
+        if (!q->look_lanes) {
+            jobq__check_lanes(q);
+            jobq__check_gates(q);
+            jobq__check_waits(q);
+        }
     }
     jobq__store_set_failure(&q->writer, &failure);
 }

@@ -84,6 +84,12 @@ struct jobq__new_name {
     char text[JOBQ_NAME_MAX + 1];
 };
 
+/* The lanes before gates that have opened (tx_gates.c). */
+struct jobq__gates {
+    int32_t *lanes;
+    int count;
+};
+
 struct jobq__tx {
     jobq *q;
     jobq__store *db;            /* on which it is */
@@ -102,7 +108,11 @@ struct jobq__tx {
     bool may_claim;
     bool ordered;               /* the pool claims, so rows must become ready in order (I2) */
     bool claims_changed, due_stale, single_rows, starved;
-    struct jobq__kind *unparked; /* kind whose parked rows are all moved */
+    struct jobq__gates gates;   /* as it leaves them */
+    bool gates_changed;         /* and that is not what the file has */
+    int32_t drain;              /* the lane of which a slice is asked for, if it is one of them */
+    int gates_looked;           /* how many of core's opened kinds, the first ones, it has asked */
+    int moves;                  /* rows that it may still move out of the lines, as unfit */
     struct jobq__new_name *new_names; /* added to the table by this transaction */
     size_t new_count, new_capacity;
     int64_t last_id, next_due_ms, prune_at_ms;
@@ -399,7 +409,9 @@ struct jobq {
     struct jobq__registry names;
     struct jobq__lane *suspects;    /* their line, whose name is no queue's */
     struct jobq__link ready;        /* lanes where ready rows may stand */
-    struct jobq__link parked;       /* kinds registered, whose rows may still stand parked */
+    struct jobq__link opened;       /* kinds registered, whose lanes nobody has looked at since */
+    struct jobq__gates gates;       /* that have opened, as the claims row names them */
+    int gates_capacity;             /* of these and of tx's */
     struct jobq__link claimed;      /* entries, in claim order */
     struct jobq__link spare;        /* entries to be used again */
     int spare_count;

@@ -109,6 +109,8 @@
 #define JOBQ__NAME_ID_MAX INT32_MAX
 /* Gates that opened and whose rows were not all moved yet. */
 #define JOBQ__OPEN_MAX 4096
+/* Places for such that a process has at first. */
+#define JOBQ__OPEN_FIRST JOBQ__SIZE(16, 1)
 /* A million jobs each millisecond for a century come to less; the next ids never overflow. */
 #define JOBQ__ID_MAX (INT64_C(1) << 62)
 /* Jobs claimed at a time: a ring that one transaction filled and widened, handed in while the next

@@ -50,7 +50,8 @@ static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
     size_t size = 0, at = 0;
     int64_t id = 0, extra = 0, payload = 0;
     int room = jobq__disk_batch(q, INT32_MAX);
-    int rc = jobq__store_claims_get(tx->db, &ids, &size);
+    int rc = jobq__tx_gates_read(tx);
+    if (rc == JOBQ_OK) rc = jobq__store_claims_get(tx->db, &ids, &size);
     while (rc == JOBQ_OK && at < size && room >= 0) {
         rc = jobq__store_claims_next(tx->db, ids, size, &at, &id);
         if (rc == JOBQ_OK) rc = jobq__recover_row(tx, id, &room);

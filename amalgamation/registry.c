@@ -73,7 +73,7 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
     name->lane.text = name->text;
     jobq__gate_init(&name->kind.gate, JOBQ__GATE_WIDE, true);
     jobq__gate_init(&name->lane.gate, JOBQ__GATE_WIDE, false);
-    jobq__list_init(&name->kind.parked);
+    jobq__list_init(&name->kind.opened);
     jobq__list_init(&name->lane.ready);
     jobq__list_init(&name->lane.ring);
     jobq__list_init(&name->lane.turn);

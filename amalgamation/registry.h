@@ -19,7 +19,7 @@ struct jobq__kind {
     int64_t id;
     jobq_kind spec;             /* written before its gate opens, then constant */
     struct jobq__gate gate;     /* shut while no handler is registered */
-    struct jobq__link parked;   /* in core's list while rows of it may stand before its gate */
+    struct jobq__link opened;   /* in core's list until somebody looks who stands before its gate */
 };
 
 /* A line of ready jobs, which start in order: a queue's, or that of the suspects. */

@@ -136,6 +136,7 @@
              " finished_at = NULL, prune_at = NULL WHERE id = ?1 AND state = ?2 AND runs = ?3") \
     /* by its number: else SQLite walks over the table for each */ \
     X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2 WHERE one = 1") \
+    X(OPEN_SET, "UPDATE jobq_claims SET open = ?1 WHERE one = 1") \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
             " WHERE key = 'syncs'") \

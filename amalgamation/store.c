@@ -141,6 +141,7 @@ JOBQ__INTERNAL int jobq__store_damaged(jobq__store *store, enum jobq__damage wha
         [JOBQ__DAMAGE_KEY] = {"jobq_key", "the key", "belongs to no job"},
         [JOBQ__DAMAGE_EXTRA] = {"jobq_extra", "the row", "has no job"},
         [JOBQ__DAMAGE_PAYLOAD] = {"jobq_payload", "the row", "has no job"},
+        [JOBQ__DAMAGE_OPEN] = {"jobq_claims", "open", "is no list of gates"},
     };
     return jobq__db_fault(store, damage[what].table, id, damage[what].column, damage[what].is);
 }

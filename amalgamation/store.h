@@ -124,7 +124,8 @@ enum jobq__damage {
     JOBQ__DAMAGE_NAME,  /* is not what its index says */
     JOBQ__DAMAGE_KEY,   /* belongs to no job */
     JOBQ__DAMAGE_EXTRA, /* what stands beside a row has no job */
-    JOBQ__DAMAGE_PAYLOAD /* the same of a payload that stands apart */
+    JOBQ__DAMAGE_PAYLOAD, /* the same of a payload that stands apart */
+    JOBQ__DAMAGE_OPEN   /* names a gate twice, or more of them than there can be */
 };
 /* Notes it, for jobq__store_fail to say; returns JOBQ_CORRUPT. */
 JOBQ__INTERNAL int jobq__store_damaged(jobq__store *store, enum jobq__damage what, int64_t id);
@@ -273,6 +274,11 @@ JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_
 /* The next of these ids, after *id, which is 0 before the first; as long as *at is below size. */
 JOBQ__INTERNAL int jobq__store_claims_next(struct jobq__db *db, const void *ids, size_t size,
                                            size_t *at, int64_t *id);
+/* The lanes before gates that opened, and were not drained: the same. */
+JOBQ__INTERNAL int jobq__store_open_set(struct jobq__db *db, const void *lanes, size_t size);
+JOBQ__INTERNAL int jobq__store_open_get(struct jobq__db *db, void **lanes, size_t *size);
+JOBQ__INTERNAL int jobq__store_open_next(struct jobq__db *db, const void *lanes, size_t size,
+                                         size_t *at, int64_t *lane);
 /* A row was just read that says it is claimed: damage if it is not among them, for then nobody will
  * ever give it back. In the transaction, or beside the statement, by which it was read. */
 JOBQ__INTERNAL int jobq__store_claims_have(struct jobq__db *db, int64_t id);

@@ -141,6 +141,7 @@ static const struct jobq__column jobq__store_lane_list[] = {
 static const struct jobq__columns jobq__store_lane_columns =
     JOBQ__COLUMNS("jobq_row", jobq__store_lane_list, -1);
 
+enum { JOBQ__CLAIMS_IDS = 1, JOBQ__CLAIMS_OPEN = 3 };
 static const struct jobq__column jobq__store_claims_list[] = {
     JOBQ__NUMBER("one", 1, 1),
     {"ids", 0, JOBQ__CLAIMS_MAX * JOBQ__PACK_MAX, JOBQ__HOLDS_BLOB, true},
@@ -735,14 +736,15 @@ static int jobq__store_copy(struct jobq__db *db, sqlite3_stmt *s, int column, in
     return *data ? JOBQ_OK : JOBQ_NO_MEMORY;
 }
 
-JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_t *size) {
+/* One of the lists of the claims row. */
+static int jobq__store_claims_list_of(struct jobq__db *db, int column, void **ids, size_t *size) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_CLAIMS_GET);
     int64_t values[JOBQ__COUNT(jobq__store_claims_list)];
     bool row, second = false;
     int rc = jobq__column_next(db, s, &jobq__store_claims_columns, values, &row);
     *ids = NULL;
     *size = 0;
-    if (rc == JOBQ_OK && row) rc = jobq__store_copy(db, s, 1, values[1], ids, size);
+    if (rc == JOBQ_OK && row) rc = jobq__store_copy(db, s, column, values[column], ids, size);
     if (rc == JOBQ_OK && row) rc = jobq__db_next(db, s, &second);
     jobq__db_reset(s);
     if (rc == JOBQ_OK && (!row || second))
@@ -754,12 +756,35 @@ JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_
     return rc;
 }
 
+JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_t *size) {
+    return jobq__store_claims_list_of(db, JOBQ__CLAIMS_IDS, ids, size);
+}
+
 JOBQ__INTERNAL int jobq__store_claims_next(struct jobq__db *db, const void *ids, size_t size,
                                            size_t *at, int64_t *id) {
     size_t used = jobq__store_unpack((const unsigned char *)ids + *at, size - *at, id);
     *at += used;
     if (used && *id >= 1 && *id <= JOBQ__ID_MAX) return JOBQ_OK;
     return jobq__db_fault(db, "jobq_claims", 1, "ids", "is no list of ids");
+}
+
+JOBQ__INTERNAL int jobq__store_open_set(struct jobq__db *db, const void *lanes, size_t size) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_OPEN_SET);
+    if (s && size) sqlite3_bind_blob64(s, 1, lanes, size, SQLITE_STATIC);
+    else if (s) sqlite3_bind_null(s, 1);
+    return jobq__db_step(db, s);
+}
+
+JOBQ__INTERNAL int jobq__store_open_get(struct jobq__db *db, void **lanes, size_t *size) {
+    return jobq__store_claims_list_of(db, JOBQ__CLAIMS_OPEN, lanes, size);
+}
+
+JOBQ__INTERNAL int jobq__store_open_next(struct jobq__db *db, const void *lanes, size_t size,
+                                         size_t *at, int64_t *lane) {
+    size_t used = jobq__store_unpack((const unsigned char *)lanes + *at, size - *at, lane);
+    *at += used;
+    if (used && *lane >= -JOBQ__NAME_ID_MAX && *lane < JOBQ__LANE_OWN_TIME) return JOBQ_OK;
+    return jobq__db_fault(db, "jobq_claims", 1, "open", "is no list of gates");
 }
 
 JOBQ__INTERNAL int jobq__store_claims_have(struct jobq__db *db, int64_t id) {

@@ -14,7 +14,7 @@ JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     jobq__list_init(&q->claimed);
     jobq__list_init(&q->spare);
     jobq__list_init(&q->ready);
-    jobq__list_init(&q->parked);
+    jobq__list_init(&q->opened);
     tx->db = &q->writer;
 }
 
@@ -34,6 +34,8 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
     jobq__mem_free(tx->order);
     jobq__mem_free(tx->aside);
     jobq__mem_free(tx->pack);
+    jobq__mem_free(tx->gates.lanes);
+    jobq__mem_free(q->gates.lanes);
 }
 
 /* How many jobs the ring should hold: what the pool starts while two commits go by, and a little
@@ -91,6 +93,7 @@ static void jobq__tx_snapshot(struct jobq__tx *tx) {
     tx->may_claim = tx->ordered && pool->life.claiming && !tx->of_job;
     tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
+    tx->moves = jobq__disk_batch(q, JOBQ__BATCH);
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
 }
 
@@ -179,7 +182,7 @@ static void jobq__tx_clear(struct jobq__tx *tx) {
     tx->grows = 0;
     tx->frees = 0;
     tx->new_count = 0;
-    tx->unparked = NULL;
+    jobq__tx_gates_reset(tx);
     tx->starved = false;
     tx->last_id = q->last_id;
     tx->next_due_ms = q->next_due_ms;
@@ -301,7 +304,7 @@ static void jobq__tx_add_stats(jobq_stats *to, const jobq_stats *add) {
 static bool jobq__tx_more(const struct jobq__tx *tx) {
     const jobq *q = tx->q;
     const struct jobq__link *link;
-    if (q->look_lanes || !jobq__list_empty(&q->parked)) return true;
+    if (q->look_lanes || q->gates.count || !jobq__list_empty(&q->opened)) return true;
     if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= tx->now_ms) return true;
     for (link = q->ready.next; link != &q->ready; link = link->next)
         if (jobq__gate_room(&JOBQ__CONTAINER(link, struct jobq__lane, ready)->gate) > 0)
@@ -360,7 +363,7 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
     q->last_id = tx->last_id;
     q->next_due_ms = tx->next_due_ms;
     tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
-    if (tx->unparked) jobq__list_remove(&tx->unparked->parked);
+    jobq__tx_gates_applied(tx);
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         jobq__list_append(&q->claimed, &entry->claimed);

@@ -3,6 +3,7 @@
 #define JOBQ__TX_H
 
 #include "baton.h"
+#include "tx_gates.h"
 #include "tx_order.h"
 
 /* Design note.
@@ -13,13 +14,15 @@
  *   tx_reset    before each further attempt: nothing is claimed, nothing taken, counters are zero
  *   tx_settle   writes the outcomes
  *   (requests)  tx_enqueue, alter.c, ... on behalf of callers
- *   tx_fill     promotes what is due, claims for the ring, rewrites the claims row
+ *   tx_fill     moves who stood before a gate that opened, promotes what is due, claims for the
+ *               ring, rewrites the claims row
  *   COMMIT
  *   tx_applied  only now do caches, counters and ring change, and workers hear of it
  *   tx_failed   or: nothing has happened, the outcomes go back
  *
  * What it consists of stands in the rooms below, each of which calls only those before it:
  *
+ *   tx_gates    gates that have opened, and who still waits there
  *   tx_entry    claimed jobs in memory, and the places they hold
  *   tx_place    where a job waits: the one predicate for what may start
  *   tx_names    names of kinds and queues
@@ -91,8 +94,6 @@ JOBQ__INTERNAL void jobq__tx_at_row(const struct jobq__enqueue *enqueue, size_t 
 /* ---- What fills the ring (tx_claim.c) ---- */
 
 JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx);
-/* Moves a slice of rows that were parked for want of a handler; *more: there may be others. */
-JOBQ__INTERNAL int jobq__tx_unpark(struct jobq__tx *tx, int32_t kind, bool *more);
 /* Rewrites the claims row from what is claimed. */
 JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx);
 

@@ -4,10 +4,10 @@
 /* Design note.
  *
  * A transaction of the owner's that may claim does so in this order: rows before a gate that has
- * opened go to their lines (unpark), rows that are due do (promote), then the ring is filled from
+ * opened go to their lines (drain), rows that are due do (promote), then the ring is filled from
  * the lines, each its share, as far as the line's gate has room. A row at the head of a line that
- * has to wait elsewhere by now (due_lane says so) is moved there, once. Each walk is a slice: a
- * batch of rows, and fewer on a full disk. */
+ * has to wait elsewhere by now (due_lane says so) is moved there, once. Each of these moves is a
+ * slice: a batch of rows in a transaction, and fewer on a full disk. */
 
 /* ---- Claim ---- */
 
@@ -91,6 +91,8 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__lane *lane, int
         rc = jobq__store_next(tx->db, walk, &row, &more);
         if (rc != JOBQ_OK || !more) break;
         if (jobq__tx_unfit(tx, lane, &row)) {
+            if (tx->moves <= 0) break;
+            tx->moves--;
             rc = jobq__tx_set_aside(tx, &row);
             if (rc != JOBQ_OK) break;
             ++*moved;
@@ -142,11 +144,10 @@ static int jobq__tx_claim(struct jobq__tx *tx) {
 
 /* ---- Promote ---- */
 
-/* Reads up to a batch of rows, on a full disk a small one; *more: there may be others. */
-static int jobq__tx_walk(struct jobq__tx *tx, jobq__walk *walk, bool *more) {
-    jobq *q = tx->q;
+/* Sets up to so many rows aside; *more: there may be others. */
+static int jobq__tx_walk(struct jobq__tx *tx, jobq__walk *walk, int batch, bool *more) {
     struct jobq__row row;
-    int batch = jobq__disk_batch(q, JOBQ__BATCH), rc = JOBQ_OK;
+    int rc = JOBQ_OK;
     tx->aside_count = 0;
     *more = true;
     while (rc == JOBQ_OK && batch-- > 0) {
@@ -170,11 +171,11 @@ static int jobq__tx_promote_row(struct jobq__tx *tx, const struct jobq__row *row
 }
 
 static int jobq__tx_promote(struct jobq__tx *tx) {
+    int batch = jobq__disk_batch(tx->q, JOBQ__BATCH), rc;
     bool more, fits;
     size_t i;
-    int rc;
     if (tx->next_due_ms == JOBQ_NEVER || tx->next_due_ms > tx->now_ms) return JOBQ_OK;
-    rc = jobq__tx_walk(tx, jobq__store_due(tx->db, tx->now_ms, JOBQ__BATCH), &more);
+    rc = jobq__tx_walk(tx, jobq__store_due(tx->db, tx->now_ms, batch), batch, &more);
     fits = tx->room > 0 && tx->aside_count <= (size_t)tx->room;
     for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
         rc = jobq__tx_promote_row(tx, &tx->aside[i], fits);
@@ -187,25 +188,29 @@ static int jobq__tx_promote(struct jobq__tx *tx) {
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__tx_unpark(struct jobq__tx *tx, int32_t kind, bool *more) {
+/* Up to *left of those who stand before a gate, as far as it has room. */
+static int jobq__tx_drain_lane(struct jobq__tx *tx, int32_t lane, int *left) {
+    const struct jobq__kind *kind = jobq__registry_kind(&tx->q->names, -(int64_t)lane);
+    int limit = JOBQ__MIN(kind ? jobq__gate_room(&kind->gate) : 0, *left);
+    bool more = false;
     size_t i;
-    int rc = jobq__tx_walk(tx, jobq__store_ready(tx->db, -kind, JOBQ__BATCH), more);
+    int rc = JOBQ_OK;
+    tx->aside_count = 0;
+    if (limit > 0) rc = jobq__tx_walk(tx, jobq__store_ready(tx->db, lane, limit), limit, &more);
     /* Their time has come, even if the clock was set back since they were parked. */
     for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
         rc = jobq__tx_move(tx, &tx->aside[i], true);
+    if (rc == JOBQ_OK && !more) jobq__tx_gates_strike(tx, lane);
+    *left -= (int)tx->aside_count + 1;
     return rc;
 }
 
-/* What jobq_register could not finish. */
-static int jobq__tx_unpark_next(struct jobq__tx *tx) {
-    jobq *q = tx->q;
-    struct jobq__kind *kind;
-    bool more;
-    int rc;
-    if (jobq__list_empty(&q->parked)) return JOBQ_OK;
-    kind = JOBQ__CONTAINER(q->parked.next, struct jobq__kind, parked);
-    rc = jobq__tx_unpark(tx, (int32_t)kind->id, &more);
-    if (rc == JOBQ_OK && !more) tx->unparked = kind;
+/* A slice of those who stand before gates that have opened. */
+static int jobq__tx_drain(struct jobq__tx *tx) {
+    int left = jobq__disk_batch(tx->q, JOBQ__BATCH), rc = JOBQ_OK;
+    int32_t lane;
+    while (rc == JOBQ_OK && left > 0 && (lane = jobq__tx_gates_first(tx)) != 0)
+        rc = jobq__tx_drain_lane(tx, lane, &left);
     return rc;
 }
 
@@ -233,19 +238,6 @@ static int jobq__tx_look_lanes(struct jobq__tx *tx) {
 
 /* ---- The claims row ---- */
 
-static int jobq__tx_pack(struct jobq__tx *tx, size_t *size, int64_t *previous, int64_t id) {
-    if (*size + JOBQ__PACK_MAX > tx->pack_capacity) {
-        size_t capacity = tx->pack_capacity ? tx->pack_capacity * 2 : 256;
-        void *pack = jobq__mem_resize(tx->pack, capacity, 1);
-        if (!pack) return JOBQ_NO_MEMORY;
-        tx->pack = pack;
-        tx->pack_capacity = capacity;
-    }
-    *size += jobq__store_pack(tx->pack + *size, *previous, id);
-    *previous = id;
-    return JOBQ_OK;
-}
-
 JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx) {
     jobq *q = tx->q;
     struct jobq__link *link;
@@ -263,14 +255,18 @@ JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx) {
 JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
     jobq *q = tx->q;
     int rc = JOBQ_OK;
+    if (q->look_lanes && !q->client) rc = jobq__tx_gates_read(tx);
     /* Not while there are names that a rollback would take away. */
-    if (q->look_lanes && !q->client && !tx->new_count) rc = jobq__tx_look_lanes(tx);
-    if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_unpark_next(tx);
+    if (rc == JOBQ_OK && q->look_lanes && !q->client && !tx->new_count)
+        rc = jobq__tx_look_lanes(tx);
+    if (rc == JOBQ_OK && !jobq__list_empty(&q->opened)) rc = jobq__tx_gates_look(tx);
+    if (rc == JOBQ_OK && tx->gates.count) rc = jobq__tx_drain(tx);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_promote(tx);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(tx);
     if (rc == JOBQ_OK && tx->due_stale) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
     if (rc == JOBQ_OK) rc = jobq__tx_know_claimed(tx);
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(tx);
+    if (rc == JOBQ_OK) rc = jobq__tx_gates_write(tx);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;
 }

@@ -224,6 +224,40 @@ TEST(each_rule_has_its_line) {
     hostile_free(&good);
 }
 
+#define FORGET "UPDATE jobq_row SET lane = -kind, ord = 0 WHERE state = 0"
+#define FORGOTTEN "row 1: open does not name a gate"
+
+/* Goal: jobs that stand before a gate which has opened, and which nobody has noted, are found and
+ * run; those whose handler is not there are right where they stand. Method: SQL puts ready jobs
+ * there, under owners with the handler and without. */
+TEST(forgotten_before_a_gate) {
+    fixture f;
+    struct told told;
+    REQUIRE(fixture_open(&f, STEP));
+    handle(f.q, "k", do_nothing, NULL);
+    put_many(f.q, &(jobq_job){.kind = "k"}, 5);
+    put_many(f.q, &(jobq_job){.kind = "other"}, 5);
+    healthy(f.q);
+    damage_it(f.path, FORGET);
+    told = check_queue(f.q, false, FORGOTTEN);
+    CHECK_INT(told.faults, 1);
+    CHECK(told.found);
+    REQUIRE(fixture_reopen(&f));
+    damage_it(f.path, FORGET);
+    healthy(f.q);
+    handle(f.q, "k", do_nothing, NULL);
+    handle(f.q, "other", do_nothing, NULL);
+    healthy(f.q);
+    damage_it(f.path, FORGET);
+    told = check_queue(f.q, true, FORGOTTEN);
+    CHECK(told.found && told.repaired == 1 && told.left == 0);
+    CHECK_INT(sql_number(f.path, "SELECT length(open) FROM jobq_claims"), 2);
+    CHECK_INT(drain(f.q), 10);
+    CHECK_INT(sql_number(f.path, "SELECT open IS NULL FROM jobq_claims"), 1);
+    healthy(f.q);
+    fixture_close(&f);
+}
+
 /* Goal: who was to be cancelled when nobody had it any more is, as after a crash. Method: a claimed
  * row that the claims row does not name, with that wish. */
 TEST(nobodys_wish) {
@@ -558,7 +592,8 @@ TEST(many_slices) {
     fixture_close(&f);
 }
 
-TEST_MAIN(what_stops_a_queue_is_found, each_rule_has_its_line, nobodys_wish,
+TEST_MAIN(forgotten_before_a_gate,
+          what_stops_a_queue_is_found, each_rule_has_its_line, nobodys_wish,
           indexes_that_disagree, index_of_names, pages_of_garbage, whoever_may_look, arguments,
           within_a_handler, beside_a_running_pool, who_runs_is_left_alone,
           what_has_stopped_is_repaired, many_slices)

@@ -13,6 +13,9 @@ struct damage {
     const char *sql, *table, *column;
 };
 
+/* Gates -2, -3, ...: twice n, and one more. */
+#define GATES(n) "CAST(char(3) || replace(hex(zeroblob(" n ")), '0', char(1)) AS BLOB)"
+
 static const struct damage damaged_rows[] = {
     {"UPDATE jobq_row SET state = 'x' WHERE state = 0", "jobq_row", "state"},
     {"UPDATE jobq_row SET state = 9 WHERE state = 0", "jobq_row", "state"},
@@ -117,6 +120,11 @@ static const struct damage damaged_rows[] = {
     {"UPDATE jobq_claims SET one = 2", "jobq_claims", "one"},
     {"UPDATE jobq_claims SET open = 'text'", "jobq_claims", "open"},
     {"UPDATE jobq_claims SET open = zeroblob(1000000)", "jobq_claims", "open"},
+    {"UPDATE jobq_claims SET open = x'80'", "jobq_claims", "open"},
+    {"UPDATE jobq_claims SET open = x'01'", "jobq_claims", "open"}, /* -1 */
+    {"UPDATE jobq_claims SET open = x'06'", "jobq_claims", "open"}, /* 3 */
+    {"UPDATE jobq_claims SET open = x'0500'", "jobq_claims", "open"}, /* -3 twice */
+    {"UPDATE jobq_claims SET open = " GATES("2048"), "jobq_claims", "open"},
     {"UPDATE jobq_claims SET counted = -1", "jobq_claims", "counted"},
     {"UPDATE jobq_claims SET counted = 'all'", "jobq_claims", "counted"},
     {"UPDATE jobq_claims SET offset_ms = -1", "jobq_claims", "offset_ms"},

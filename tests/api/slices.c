@@ -1,0 +1,154 @@
+/* slices.c - no transaction does more than a slice, however many jobs wait for the same thing.
+ *
+ * Counted on the writer's connection, from BEGIN to BEGIN: rows that were changed, and pages that
+ * were written into the log. Neither depends on time. */
+#include "helpers.h"
+
+enum {
+    MANY = 20000,
+    SLICE = 256,     /* jobs that a transaction moves by itself */
+    PAGES = 40,      /* of 2 KiB, that it writes for them: they stand beside each other */
+    BESIDE = 16      /* rows and pages besides: names, claims, counts */
+};
+
+static struct {
+    sqlite3 *db;
+    int64_t rows, pages;            /* so far */
+    int64_t most_rows, most_pages;  /* of a transaction */
+    int64_t written;                /* transactions that wrote anything */
+} meter;
+
+static int watch(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err, void *ctx) {
+    (void)stage;
+    (void)err;
+    (void)ctx;
+    if (which == JOBQ_CONNECTION_WRITER) meter.db = db;
+    return 0;
+}
+
+static void meter_turn(void) {
+    int64_t rows = sqlite3_total_changes(meter.db), pages;
+    int now = 0, high = 0;
+    CHECK_INT(sqlite3_db_status(meter.db, SQLITE_DBSTATUS_CACHE_WRITE, &now, &high, 0), SQLITE_OK);
+    pages = now;
+    if (rows - meter.rows > meter.most_rows) meter.most_rows = rows - meter.rows;
+    if (pages - meter.pages > meter.most_pages) meter.most_pages = pages - meter.pages;
+    if (pages > meter.pages) meter.written++;
+    meter.rows = rows;
+    meter.pages = pages;
+}
+
+static int hear_statement(unsigned what, void *ctx, void *statement, void *text) {
+    (void)what;
+    (void)ctx;
+    (void)statement;
+    if (strncmp((const char *)text, "BEGIN", 5) == 0) meter_turn();
+    return 0;
+}
+
+static void meter_begin(void) {
+    sqlite3_trace_v2(meter.db, SQLITE_TRACE_STMT, hear_statement, NULL);
+    meter_turn();
+    meter.most_rows = meter.most_pages = meter.written = 0;
+}
+
+static void meter_end(const char *what, int64_t rows, int64_t pages) {
+    meter_turn();
+    sqlite3_trace_v2(meter.db, 0, NULL, NULL);
+    CHECK(meter.written > 1);
+    if (!CHECK(meter.most_rows <= rows) || !CHECK(meter.most_pages <= pages))
+        test_note("%s: %" PRId64 " rows, %" PRId64 " pages", what, meter.most_rows,
+                  meter.most_pages);
+}
+
+static bool open_metered(fixture *f) {
+    return fixture_open(f, (jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED,
+                                          .page_size = 2048, .on_connect = watch});
+}
+
+static void sql(const fixture *f, const char *text) {
+    sqlite3 *db = NULL;
+    CHECK_INT(sqlite3_open(f->path, &db), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+/* Goal: who waits for a handler is let go slice by slice, when it is registered. Method: 20,000
+ * jobs, stored before. */
+TEST(parked_before_one_gate) {
+    fixture f;
+    REQUIRE(open_metered(&f));
+    put_many(f.q, &(jobq_job){.kind = "late"}, MANY);
+    meter_begin();
+    handle(f.q, "late", do_nothing, NULL);
+    meter_end("parked", SLICE + BESIDE, PAGES);
+    CHECK_INT(count_all(f.q).parked, 0);
+    CHECK_INT(count_all(f.q).ready, MANY);
+    fixture_close(&f);
+}
+
+/* Goal: jobs that stand ready, and whose handler is not there any more, are parked slice by slice.
+ * Method: 20,000 of them, and the queue is opened again. */
+TEST(ready_without_a_handler) {
+    fixture f;
+    REQUIRE(open_metered(&f));
+    handle(f.q, "k", do_nothing, NULL);
+    put_many(f.q, &(jobq_job){.kind = "k"}, MANY);
+    REQUIRE(fixture_reopen(&f));
+    meter_begin();
+    CHECK_INT(drain(f.q), 0);
+    meter_end("no handler", SLICE + BESIDE, PAGES);
+    CHECK_INT(count_all(f.q).parked, MANY);
+    fixture_close(&f);
+}
+
+/* Goal: the same of jobs that are due at the same moment. Method: 20,000, which nobody runs. */
+TEST(due_at_once) {
+    fixture f;
+    REQUIRE(open_metered(&f));
+    put_many(f.q, &(jobq_job){.kind = "k", .delay_ms = JOBQ_SECOND}, MANY);
+    meter_begin();
+    advance(f.q, JOBQ_SECOND);
+    meter_end("due", SLICE + BESIDE, PAGES);
+    CHECK_INT(count_all(f.q).parked, MANY);
+    fixture_close(&f);
+}
+
+/* Goal: the same of jobs that crashed too often, as they are found. Method: SQL says so of 20,000;
+ * each ends with a message beside it, and among the failed ones: three rows. */
+TEST(crashed_too_often) {
+    fixture f;
+    REQUIRE(open_metered(&f));
+    handle(f.q, "k", do_nothing, NULL);
+    put_many(f.q, &(jobq_job){.kind = "k"}, MANY);
+    close_whatever(&f.q);
+    sql(&f, "UPDATE jobq_row SET lane = 1, runs = 3, crashes = 3");
+    REQUIRE_INT(jobq_open(f.path, &f.options, &f.q, NULL), JOBQ_OK);
+    handle(f.q, "k", do_nothing, NULL);
+    meter_begin();
+    CHECK_INT(drain(f.q), 0);
+    meter_end("crashed", 3 * SLICE + BESIDE, 2 * PAGES);
+    CHECK_INT(count_all(f.q).failed, MANY);
+    fixture_close(&f);
+}
+
+/* Goal: a kind for which nobody waits costs no page when it is registered. Method: the name is
+ * known already. */
+TEST(nobody_waits) {
+    fixture f;
+    REQUIRE(open_metered(&f));
+    handle(f.q, "k", do_nothing, NULL);
+    put(f.q, "k");
+    CHECK_INT(drain(f.q), 1);
+    REQUIRE(fixture_reopen(&f));
+    CHECK_INT(drain(f.q), 0);
+    meter_begin();
+    handle(f.q, "k", do_nothing, NULL);
+    meter_turn();
+    CHECK_INT(meter.written, 0);
+    CHECK_INT(meter.most_rows, 0);
+    fixture_close(&f);
+}
+
+TEST_MAIN(parked_before_one_gate, ready_without_a_handler, due_at_once, crashed_too_often,
+          nobody_waits)
