@@ -385,9 +385,11 @@ static inline int64_t jobq__to_us(int64_t ms) {
 
 /* What wal_pages may be set to at least. */
 #define JOBQ__WAL_PAGES_MIN 16
-/* Less than this holds no transaction with its checkpoint; and so many pages, if they are large. */
+/* The least reserve, and so many pages, if they are large: the widest transaction that ends one
+ * job, promotes and claims another takes 48 KB or, from 4096 bytes on, 16 pages in the log and in
+ * the database, which a test measures. */
 #define JOBQ__RESERVE_MIN (64 * 1024)
-#define JOBQ__RESERVE_MIN_PAGES 16
+#define JOBQ__RESERVE_MIN_PAGES 24
 /* An open on a full disk is lent half of the reserve, and then half of the rest. */
 #define JOBQ__OPEN_TRIES 8
 /* On a small disk the reserve takes this part of what is free. */
@@ -403,7 +405,8 @@ static inline int64_t jobq__to_us(int64_t ms) {
 /* Bytes of a row besides its payload, with its index entries. */
 #define JOBQ__ROW_BYTES 160
 /* Jobs of a transaction on a full disk, and bytes of the reserve for each: a job may touch a page
- * of the table, one of each index and one of the side table. */
+ * of the table, one of each index and one of the side table. Those that touch more share pages, or
+ * else they meet the full disk together, and from then on a transaction ends one. */
 #define JOBQ__TIGHT_BATCH JOBQ__SIZE(16, 2)
 #define JOBQ__TIGHT_BYTES (16 * 1024)
 #define JOBQ__TIGHT_PAGES 4
@@ -11254,12 +11257,13 @@ static int64_t jobq__disk_tail(jobq *q) {
 }
 
 /* As much as the options say, or as the log may hold and a little for what else has to be written;
- * on a small disk one sixteenth of what is free; not less than the owner before us had. */
+ * on a small disk one sixteenth of what is free; not less than a transaction needs, nor than the
+ * owner before us had. */
 static int64_t jobq__disk_base(jobq *q) {
     int64_t log = q->options.wal_pages * q->disk.page_size + 2 * jobq__disk_slack(q);
     int64_t most = q->options.reserve_bytes ? q->options.reserve_bytes : log;
     int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
-    int64_t wanted = JOBQ__MIN(most, JOBQ__MAX(share, jobq__disk_least(q)));
+    int64_t wanted = JOBQ__MAX(JOBQ__MIN(most, share), jobq__disk_least(q));
     return JOBQ__MAX(wanted, JOBQ__MIN(jobq__owner_noted_reserve(&q->owner),
                                        jobq__add(most, 3 * q->options.payload_max)));
 }

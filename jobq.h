@@ -354,8 +354,8 @@ typedef struct jobq_options {
                                finished; default: wal_pages pages and 64 KiB (16 pages, if
                                that is more), and on a disk
                                that fills up a third of the database more; >= 64 KiB. Of any
-                               disk 1/16 of what is free at most, even if more is asked for;
-                               JOBQ_NONE = none */
+                               disk 1/16 of what is free at most, even if more is asked for,
+                               but always 64 KiB and 24 pages; JOBQ_NONE = none */
     int64_t stall_ms;       /* real time that jobq_advance gives to each rest; default 10 s */
     int mode;               /* of the files that are made, whatever the umask; default 0600; clients
                                of other users need 0660 (with group_id) or 0666, and a directory

@@ -46,12 +46,13 @@ static int64_t jobq__disk_tail(jobq *q) {
 }
 
 /* As much as the options say, or as the log may hold and a little for what else has to be written;
- * on a small disk one sixteenth of what is free; not less than the owner before us had. */
+ * on a small disk one sixteenth of what is free; not less than a transaction needs, nor than the
+ * owner before us had. */
 static int64_t jobq__disk_base(jobq *q) {
     int64_t log = q->options.wal_pages * q->disk.page_size + 2 * jobq__disk_slack(q);
     int64_t most = q->options.reserve_bytes ? q->options.reserve_bytes : log;
     int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
-    int64_t wanted = JOBQ__MIN(most, JOBQ__MAX(share, jobq__disk_least(q)));
+    int64_t wanted = JOBQ__MAX(JOBQ__MIN(most, share), jobq__disk_least(q));
     return JOBQ__MAX(wanted, JOBQ__MIN(jobq__owner_noted_reserve(&q->owner),
                                        jobq__add(most, 3 * q->options.payload_max)));
 }
