@@ -45,9 +45,11 @@
  *     store.h         the seam: jobs above it, SQL below it
  *     store.c         what a store is besides its rows: connections, transactions, the log
  *     store_write.c   what changes rows: enqueue, claim, settle, promote, recover
+ *     store_count.c   how many jobs are where, by queue and kind
  *     store_read.c    what reads rows: get, list, count
  *     audit.h         what has to hold in the tables: looked at in slices, and put right
  *     audit_rules.c   what has to hold in the tables, rule by rule, and what puts it right
+ *     audit_count.c   what the counters say against what their rows come to
  *     audit.c         what has to hold in the tables: looked at in slices, and put right
  *
  *   runtime
@@ -85,6 +87,8 @@
  *     tx_names.c      names of kinds and queues: found, added, and known after COMMIT
  *     tx_tell.h       what is to be told of a transaction: events, and who waits for a job
  *     tx_tell.c       what is to be told of a transaction: events, and who waits for a job
+ *     tx_count.h      how many jobs are where: what a transaction adds to the counters
+ *     tx_count.c      how many jobs are where: what a transaction adds to the counters
  *     door.h          the one way from state to state: every change of every job
  *     door.c          the one way from state to state: every change of every job
  *     tx_order.h      the order of what starts: ready rows sort after what is claimed
@@ -432,8 +436,12 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__SHRINK_BYTES JOBQ__SIZE((256 * 1024), (16 * 1024))
 #define JOBQ__SHRINK_US 2000
 #define JOBQ__SHRINK_PAUSE_MS 5
-#define JOBQ__COUNT_ROWS JOBQ__SIZE(10000, 3) /* one slice of a count: no long snapshots */
-#define JOBQ__AUDIT_ROWS JOBQ__SIZE(1000, 3) /* the same of a check */
+#define JOBQ__AUDIT_ROWS JOBQ__SIZE(1000, 3) /* one slice of a check */
+/* Jobs that may stand uncounted: who asks reads them, 0.3 ms. And a slice of them, when they are
+ * counted by reading: 2 ms. Pairs of queue and kind of which jobs may be kept as sums for that. */
+#define JOBQ__UNCOUNTED_MAX JOBQ__SIZE(1000, 5)
+#define JOBQ__COUNT_SLICE JOBQ__SIZE(4096, 4)
+#define JOBQ__COUNT_PAIRS JOBQ__SIZE(32, 2)
 #define JOBQ__LIST_ROWS JOBQ__SIZE(256, 3) /* the same of a listing, whose rows are read whole */
 /* Who stores or runs pauses while on_event is so far behind. Not small: who calls while a callback
  * of his stands would never return. */
@@ -4082,7 +4090,8 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
 
 /* Finished rows that are kept for a time, in the order that jobq__store_prune_walk reads them. */
 #define JOBQ__TEXT_PRUNE \
-    "SELECT id, side, state, prune_at, kind FROM jobq_row WHERE prune_at IS NOT NULL"
+    "SELECT id, side, state, prune_at, kind, queue FROM jobq_row" \
+    " WHERE prune_at IS NOT NULL"
 
 #define JOBQ__SQL_LIST(X) \
     X(BEGIN, "BEGIN IMMEDIATE") \
@@ -4143,7 +4152,8 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
              " created_at = iif(run_at = ?6, created_at, coalesce(created_at, run_at))," \
              " finished_at = NULL, prune_at = NULL WHERE id = ?1 AND state = ?2 AND runs = ?3") \
     /* by its number: else SQLite walks over the table for each */ \
-    X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2 WHERE one = 1") \
+    X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2, counted = ?3" \
+                  " WHERE one = 1") \
     X(OPEN_SET, "UPDATE jobq_claims SET open = ?1 WHERE one = 1") \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
@@ -4183,8 +4193,25 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     /* done or cancelled, the oldest first, but not what is kept for ever */ \
     X(PRUNE_DONE, JOBQ__TEXT_PRUNE " AND prune_at < ?1 AND state <> 3 ORDER BY prune_at LIMIT ?2") \
     X(PRUNE_NEXT, "SELECT min(prune_at) FROM jobq_row WHERE prune_at IS NOT NULL") \
-    X(PRUNE_OVER, JOBQ__TEXT_PRUNE " ORDER BY prune_at LIMIT min(?1, max(0," \
-                  " (SELECT count(*) FROM jobq_row WHERE prune_at IS NOT NULL) - ?2))") \
+    X(PRUNE_OLDEST, JOBQ__TEXT_PRUNE " ORDER BY prune_at LIMIT ?1") \
+    /* counters */ \
+    X(BEGIN_READ, "BEGIN") \
+    X(COUNTED, "SELECT counted FROM jobq_claims") \
+    X(COUNT_ADD, "INSERT INTO jobq_count(queue, kind, ready, scheduled, blocked, claimed, done," \
+                 " failed, cancelled, retrying) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)" \
+                 " ON CONFLICT(queue, kind) DO UPDATE SET ready = ready + ?3," \
+                 " scheduled = scheduled + ?4, blocked = blocked + ?5, claimed = claimed + ?6," \
+                 " done = done + ?7, failed = failed + ?8, cancelled = cancelled + ?9," \
+                 " retrying = retrying + ?10") \
+    X(UNCOUNTED, "SELECT id, queue, kind, state, lane, attempt FROM jobq_row" \
+                 " WHERE id > ?1 AND id <= ?2") \
+    X(COUNTS, "SELECT ready, scheduled, blocked, claimed, done, failed, cancelled, retrying" \
+              " FROM jobq_count") \
+    X(COUNT_DUE, "SELECT (SELECT count(*) FROM jobq_row WHERE state = 0 AND lane = 0" \
+                 " AND ord = 0 AND run_at <= ?1)") \
+    X(ENDED, "SELECT (SELECT coalesce(sum(done + failed + cancelled), 0) FROM jobq_count)" \
+             " + (SELECT count(*) FROM jobq_row WHERE state > 1" \
+             " AND id > (SELECT counted FROM jobq_claims))") \
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
     X(INFO_AFTER, JOBQ__TEXT_INFO "WHERE j.id > ?1 ORDER BY j.id LIMIT ?2") \
@@ -4206,9 +4233,7 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
                " FROM jobq_row j LEFT JOIN jobq_payload p ON p.job = j.id AND j.side & 8" \
                " WHERE j.id = ?1") \
     X(RESULT, "SELECT j.id, NULL, x.result FROM jobq_row j" \
-              " LEFT JOIN jobq_extra x ON x.job = j.id WHERE j.id = ?1") \
-    X(COUNT, "SELECT id, state, lane, run_at, ord FROM jobq_row WHERE id > ?1" \
-             " ORDER BY id LIMIT ?2")
+              " LEFT JOIN jobq_extra x ON x.job = j.id WHERE j.id = ?1")
 
 enum jobq__sql {
 #define JOBQ__SQL_ENUM(name, text) JOBQ__SQL_##name,
@@ -6639,7 +6664,7 @@ JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int
 
 /* The ids that are claimed and not settled: all that recovery reads. */
 JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,
-                                          int64_t last_id);
+                                          int64_t last_id, int64_t counted);
 /* *ids is the caller's to free. */
 JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_t *size);
 /* The next of these ids, after *id, which is 0 before the first; as long as *at is below size. */
@@ -6692,15 +6717,61 @@ JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **dat
 JOBQ__INTERNAL int jobq__store_extra_max(struct jobq__db *db, int64_t *id);
 JOBQ__INTERNAL int jobq__store_payload_max(struct jobq__db *db, int64_t *id);
 
+/* ---- Counters (store_count.c) ---- */
+
+/* The columns of jobq_count, in this order; and what is not counted. */
+enum jobq__count_as { JOBQ__COUNT_READY, JOBQ__COUNT_SCHEDULED, JOBQ__COUNT_BLOCKED,
+                      JOBQ__COUNT_CLAIMED, JOBQ__COUNT_DONE, JOBQ__COUNT_FAILED,
+                      JOBQ__COUNT_CANCELLED, JOBQ__COUNT_RETRYING, JOBQ__COUNTS,
+                      JOBQ__COUNT_NOTHING };
+
+struct jobq__count {
+    int32_t queue, kind;
+    int64_t by[JOBQ__COUNTS]; /* more of them than before, or fewer */
+};
+
+/* What a row counts as in that state, of which it need not be; and whether it is also RETRYING. */
+JOBQ__INTERNAL int jobq__store_count_as(const struct jobq__row *row, int state);
+JOBQ__INTERNAL bool jobq__store_retries(const struct jobq__row *row, int state);
+/* One more of what the row counts as, as it stands. */
+JOBQ__INTERNAL void jobq__store_count_row(const struct jobq__row *row, int64_t *by);
+/* Jobs up to that id stand in jobq_count. */
+JOBQ__INTERNAL int jobq__store_counted(struct jobq__db *db, int64_t *id);
+/* None does, and it is empty. */
+JOBQ__INTERNAL int jobq__store_count_anew(struct jobq__db *db);
+JOBQ__INTERNAL int jobq__store_count_add(struct jobq__db *db, const struct jobq__count *count);
+/* Walks rows above an id, up to another, as far as counting needs them. row: the one before, at
+ * first with the id that all are above. */
+JOBQ__INTERNAL jobq__walk *jobq__store_uncounted(struct jobq__db *db, int64_t after, int64_t upto);
+JOBQ__INTERNAL int jobq__store_next_uncounted(struct jobq__db *db, jobq__walk *walk,
+                                              struct jobq__row *row, bool *more);
+#ifdef JOBQ_DEBUG
+/* How many pairs of queue and kind have counters that are not what counting comes to: reads all
+ * that is counted. For assertions. */
+JOBQ__INTERNAL int jobq__store_miscounted(struct jobq__db *db, int64_t *pairs);
+#endif
+/* How many have ended and are kept. */
+JOBQ__INTERNAL int jobq__store_ended(struct jobq__db *db, int64_t *count);
+
 /* ---- Housekeeping ---- */
 
-/* Deletes at most limit finished rows whose time is over, or that are more than keep_max, unless
- * that is JOBQ_UNLIMITED; raises *last_id to the highest of them. */
-JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_t keep_max,
-                                     int limit, int *count, int64_t *last_id);
-/* The same before their time, for the room: the oldest done and cancelled ones. */
-JOBQ__INTERNAL int jobq__store_prune_done(struct jobq__db *db, int limit, int *count,
-                                          int64_t *last_id);
+/* Hears of each row that goes. */
+typedef void (*jobq__gone_fn)(void *ctx, const struct jobq__row *row);
+struct jobq__prune {
+    int count;              /* rows that went */
+    int64_t last_id;        /* raised to the highest of them */
+    jobq__gone_fn gone;
+    void *ctx;
+};
+
+/* Deletes at most limit finished rows whose time is over; the oldest ones; or for the room, before
+ * their time, the oldest done and cancelled ones. */
+JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int limit,
+                                     struct jobq__prune *prune);
+JOBQ__INTERNAL int jobq__store_prune_oldest(struct jobq__db *db, int limit,
+                                            struct jobq__prune *prune);
+JOBQ__INTERNAL int jobq__store_prune_done(struct jobq__db *db, int limit,
+                                          struct jobq__prune *prune);
 /* JOBQ_NEVER if nothing is kept for a time. */
 JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms);
 
@@ -6726,9 +6797,8 @@ JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_fi
                                     size_t *count);
 JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, bool result,
                                     void *buffer, size_t capacity, size_t *size);
-/* One slice from *after on; *done at the end. */
-JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *after,
-                                     jobq_counts *counts, bool *done);
+/* All of them, in one snapshot. */
+JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, jobq_counts *counts);
 
 /* The claims row's text: zigzag varints of the differences of successive ids. */
 JOBQ__INTERNAL size_t jobq__store_pack(unsigned char *to, int64_t previous, int64_t id);
@@ -7122,7 +7192,8 @@ static const struct jobq__columns jobq__store_payloads_columns =
 static const struct jobq__column jobq__store_prune_list[] = {
     JOBQ__ID, JOBQ__NUMBER("side", 0, JOBQ__SIDE_ALL),
     JOBQ__NUMBER("state", JOBQ__DONE, JOBQ__CANCELLED), JOBQ__NUMBER("prune_at", 0, JOBQ_NEVER),
-    JOBQ__NUMBER("kind", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX)};
+    JOBQ__NUMBER("kind", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX),
+    JOBQ__NUMBER("queue", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX)};
 static const struct jobq__columns jobq__store_prune_columns =
     JOBQ__COLUMNS("jobq_row", jobq__store_prune_list, 0);
 
@@ -7668,12 +7739,13 @@ JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int
 }
 
 JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,
-                                          int64_t last_id) {
+                                          int64_t last_id, int64_t counted) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_CLAIMS_SET);
     if (s) {
         if (size) sqlite3_bind_blob64(s, 1, ids, size, SQLITE_STATIC);
         else sqlite3_bind_null(s, 1);
         sqlite3_bind_int64(s, 2, last_id);
+        sqlite3_bind_int64(s, 3, counted);
     }
     return jobq__db_step(db, s);
 }
@@ -7900,23 +7972,35 @@ static int jobq__store_drop_ended(struct jobq__db *db, int64_t id) {
     return jobq__store_change_row(db, jobq__store_bind_id(db, JOBQ__SQL_DROP, id), id);
 }
 
-static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int64_t a,
-                                  int64_t b, int *count, int64_t *last_id) {
+static void jobq__store_prune_row(struct jobq__row *row, const int64_t *at) {
+    memset(row, 0, sizeof *row);
+    row->id = at[0];
+    row->side = (int)at[1];
+    row->state = (int)at[2];
+    row->kind = (int32_t)at[4];
+    row->queue = (int32_t)at[5];
+}
+
+static int jobq__store_prune_walk(struct jobq__db *db, sqlite3_stmt *s, int limit,
+                                  struct jobq__prune *prune) {
     struct {
         int64_t id;
         int32_t kind;
         int side, state;
     } rows[JOBQ__PRUNE_ROWS];
-    sqlite3_stmt *s = jobq__store_bind_ids(db, which, a, b);
     int64_t at[JOBQ__COUNT(jobq__store_prune_list)];
+    struct jobq__row row;
     int n = 0, i, rc;
     bool more;
+    limit = JOBQ__MIN(limit, JOBQ__PRUNE_ROWS);
     while ((rc = jobq__column_next(db, s, &jobq__store_prune_columns, at, &more)) == JOBQ_OK
-           && more && n < JOBQ__PRUNE_ROWS) {
-        rows[n].id = at[0];
-        rows[n].kind = (int32_t)at[4];
-        rows[n].state = (int)at[2];
-        rows[n++].side = (int)at[1];
+           && more && n < limit) {
+        jobq__store_prune_row(&row, at);
+        prune->gone(prune->ctx, &row);
+        rows[n].id = row.id;
+        rows[n].kind = row.kind;
+        rows[n].state = row.state;
+        rows[n++].side = row.side;
     }
     jobq__db_reset(s);
     for (i = 0; i < n && rc == JOBQ_OK; i++) {
@@ -7924,27 +8008,28 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
         if (rc == JOBQ_OK)
             rc = jobq__store_drop_side(db, rows[i].kind, rows[i].id, rows[i].side);
         if (rc == JOBQ_OK) rc = jobq__store_drop_ended(db, rows[i].id);
-        *last_id = JOBQ__MAX(*last_id, rows[i].id);
+        prune->last_id = JOBQ__MAX(prune->last_id, rows[i].id);
     }
-    *count += n;
+    prune->count += n;
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_t keep_max,
-                                     int limit, int *count, int64_t *last_id) {
-    int rc;
-    *count = 0;
-    rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_DUE, now_ms, limit, count, last_id);
-    if (rc == JOBQ_OK && keep_max != JOBQ_UNLIMITED && *count < limit)
-        rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_OVER, limit - *count, keep_max, count,
-                                    last_id);
-    return rc;
+JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int limit,
+                                     struct jobq__prune *prune) {
+    return jobq__store_prune_walk(db, jobq__store_bind_ids(db, JOBQ__SQL_PRUNE_DUE, now_ms, limit),
+                                  limit, prune);
 }
 
-JOBQ__INTERNAL int jobq__store_prune_done(struct jobq__db *db, int limit, int *count,
-                                          int64_t *last_id) {
-    *count = 0;
-    return jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_DONE, JOBQ_NEVER, limit, count, last_id);
+JOBQ__INTERNAL int jobq__store_prune_oldest(struct jobq__db *db, int limit,
+                                            struct jobq__prune *prune) {
+    return jobq__store_prune_walk(db, jobq__store_bind_id(db, JOBQ__SQL_PRUNE_OLDEST, limit),
+                                  limit, prune);
+}
+
+JOBQ__INTERNAL int jobq__store_prune_done(struct jobq__db *db, int limit,
+                                          struct jobq__prune *prune) {
+    return jobq__store_prune_walk(db, jobq__store_bind_ids(db, JOBQ__SQL_PRUNE_DONE, JOBQ_NEVER,
+                                                           limit), limit, prune);
 }
 
 JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms) {
@@ -7984,6 +8069,235 @@ JOBQ__INTERNAL size_t jobq__store_unpack(const unsigned char *from, size_t size,
         }
     }
     return 0;
+}
+
+/*==== store_count.c ====*/
+/* store_count.c - how many jobs are where, by queue and kind. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/store_count.c"
+#endif
+/* #include "store.h" */
+
+/* Design note.
+ *
+ * jobq_count holds sums, of jobs up to claims.counted; who changes a counted job adds the change
+ * in the same transaction (tx_count.c). Who asks adds what stands above that id, in one snapshot.
+ * Where a hand from outside has given jobs another name, one pair has too many and another too few,
+ * even fewer than none; the doctor finds that, and has all counted anew. Fewer than none of all
+ * pairs together is damage. */
+
+#define JOBQ__COUNT_IN(name, min) {name, min, JOBQ__ID_MAX, JOBQ__HOLDS_NUMBER, false}
+#define JOBQ__SUM_IN(name) JOBQ__COUNT_IN(name, -JOBQ__ID_MAX)
+
+static const struct jobq__column jobq__store_sum_list[] = {
+    JOBQ__SUM_IN("ready"), JOBQ__SUM_IN("scheduled"), JOBQ__SUM_IN("blocked"),
+    JOBQ__SUM_IN("claimed"), JOBQ__SUM_IN("done"), JOBQ__SUM_IN("failed"),
+    JOBQ__SUM_IN("cancelled"), JOBQ__SUM_IN("retrying")};
+static const struct jobq__columns jobq__store_sum_columns =
+    JOBQ__COLUMNS("jobq_count", jobq__store_sum_list, -1);
+
+static const struct jobq__column jobq__store_counted_list[] = {
+    JOBQ__COUNT_IN("counted", 0)};
+static const struct jobq__columns jobq__store_counted_columns =
+    JOBQ__COLUMNS("jobq_claims", jobq__store_counted_list, -1);
+
+static const struct jobq__column jobq__store_number_list[] = {JOBQ__COUNT_IN("count", 0)};
+static const struct jobq__columns jobq__store_number_columns =
+    JOBQ__COLUMNS("jobq_row or jobq_count", jobq__store_number_list, -1);
+
+enum { JOBQ__UNCOUNTED_ID, JOBQ__UNCOUNTED_QUEUE, JOBQ__UNCOUNTED_KIND, JOBQ__UNCOUNTED_STATE,
+       JOBQ__UNCOUNTED_LANE, JOBQ__UNCOUNTED_ATTEMPT, JOBQ__UNCOUNTED_END };
+
+static const struct jobq__column jobq__store_uncounted_list[] = {
+    {"id", 1, JOBQ__ID_MAX, JOBQ__HOLDS_NUMBER, false},
+    {"queue", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, false},
+    {"kind", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, false},
+    {"state", JOBQ__WAITING, JOBQ__CANCELLED, JOBQ__HOLDS_NUMBER, false},
+    {"lane", -(int64_t)JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true},
+    {"attempt", 1, INT32_MAX, JOBQ__HOLDS_NUMBER, false}};
+static const struct jobq__columns jobq__store_uncounted_columns =
+    JOBQ__COLUMNS("jobq_row", jobq__store_uncounted_list, JOBQ__UNCOUNTED_ID);
+
+JOBQ__INTERNAL int jobq__store_counted(struct jobq__db *db, int64_t *id) {
+    bool row;
+    return jobq__column_one(db, jobq__db_get(db, JOBQ__SQL_COUNTED),
+                            &jobq__store_counted_columns, id, &row);
+}
+
+JOBQ__INTERNAL int jobq__store_count_anew(struct jobq__db *db) {
+    return jobq__db_exec(db, "DELETE FROM jobq_count; UPDATE jobq_claims SET counted = 0");
+}
+
+JOBQ__INTERNAL int jobq__store_count_add(struct jobq__db *db, const struct jobq__count *count) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_COUNT_ADD);
+    int i;
+    if (s) {
+        sqlite3_bind_int(s, 1, count->queue);
+        sqlite3_bind_int(s, 2, count->kind);
+        for (i = 0; i < JOBQ__COUNTS; i++) sqlite3_bind_int64(s, 3 + i, count->by[i]);
+    }
+    return jobq__db_step(db, s);
+}
+
+JOBQ__INTERNAL jobq__walk *jobq__store_uncounted(struct jobq__db *db, int64_t after,
+                                                 int64_t upto) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_UNCOUNTED);
+    if (!s) return NULL;
+    sqlite3_bind_int64(s, 1, after);
+    sqlite3_bind_int64(s, 2, upto);
+    return s;
+}
+
+JOBQ__INTERNAL int jobq__store_next_uncounted(struct jobq__db *db, jobq__walk *walk,
+                                              struct jobq__row *row, bool *more) {
+    const char *column = "lane", *wrong = NULL;
+    int64_t at[JOBQ__UNCOUNTED_END], before = row->id;
+    int rc = jobq__column_next(db, walk, &jobq__store_uncounted_columns, at, more);
+    if (rc != JOBQ_OK || !*more) return rc;
+    row->id = at[JOBQ__UNCOUNTED_ID];
+    row->queue = (int32_t)at[JOBQ__UNCOUNTED_QUEUE];
+    row->kind = (int32_t)at[JOBQ__UNCOUNTED_KIND];
+    row->state = (int)at[JOBQ__UNCOUNTED_STATE];
+    row->lane = at[JOBQ__UNCOUNTED_LANE] == JOBQ__NULL ? JOBQ__LANE_NONE
+                                                       : (int32_t)at[JOBQ__UNCOUNTED_LANE];
+    row->attempt = (int)at[JOBQ__UNCOUNTED_ATTEMPT];
+    if (row->state == JOBQ__WAITING && row->lane == JOBQ__LANE_NONE)
+        wrong = "does not agree with the rest";
+    if (row->id <= before) {
+        column = "the row";
+        wrong = "does not stand in order";
+    }
+    if (!wrong) return rc;
+    *more = false;
+    jobq__db_reset(walk);
+    return jobq__db_fault(db, "jobq_row", row->id, column, wrong);
+}
+
+JOBQ__INTERNAL int jobq__store_count_as(const struct jobq__row *row, int state) {
+    switch (state) {
+    case JOBQ__WAITING:
+        switch (jobq__stored_stand(row->lane)) {
+        case JOBQ__STANDS_IN_LINE: return JOBQ__COUNT_READY;
+        case JOBQ__STANDS_TILL_DUE: return JOBQ__COUNT_SCHEDULED;
+        default: return JOBQ__COUNT_BLOCKED;
+        }
+    case JOBQ__CLAIMED: return JOBQ__COUNT_CLAIMED;
+    case JOBQ__DONE: return JOBQ__COUNT_DONE;
+    case JOBQ__FAILED: return JOBQ__COUNT_FAILED;
+    case JOBQ__CANCELLED: return JOBQ__COUNT_CANCELLED;
+    default: return JOBQ__COUNT_NOTHING;
+    }
+}
+
+JOBQ__INTERNAL bool jobq__store_retries(const struct jobq__row *row, int state) {
+    return state == JOBQ__WAITING && row->attempt > 1;
+}
+
+JOBQ__INTERNAL void jobq__store_count_row(const struct jobq__row *row, int64_t *by) {
+    int as = jobq__store_count_as(row, row->state);
+    jobq__assert(as < JOBQ__COUNTS);
+    if (as < JOBQ__COUNTS) by[as]++;
+    by[JOBQ__COUNT_RETRYING] += jobq__store_retries(row, row->state);
+}
+
+static int jobq__store_number(struct jobq__db *db, sqlite3_stmt *s, int64_t *number) {
+    bool row;
+    return jobq__column_one(db, s, &jobq__store_number_columns, number, &row);
+}
+
+JOBQ__INTERNAL int jobq__store_ended(struct jobq__db *db, int64_t *count) {
+    return jobq__store_number(db, jobq__db_get(db, JOBQ__SQL_ENDED), count);
+}
+
+#ifdef JOBQ_DEBUG
+JOBQ__INTERNAL int jobq__store_miscounted(struct jobq__db *db, int64_t *pairs) {
+    return jobq__db_number(db, "WITH counted AS (SELECT * FROM jobq_count WHERE ready OR scheduled"
+        " OR blocked OR claimed OR retrying OR done OR failed OR cancelled), rows AS (SELECT queue,"
+        " kind, sum(state = 0 AND lane > 0), sum(state = 0 AND lane IN (0, -1)),"
+        " sum(state = 0 AND lane < -1), sum(state = 1), sum(state = 0 AND attempt > 1),"
+        " sum(state = 2), sum(state = 3), sum(state = 4) FROM jobq_row"
+        " WHERE id <= (SELECT counted FROM jobq_claims) GROUP BY queue, kind) SELECT count(*) FROM"
+        " (SELECT * FROM (SELECT * FROM counted EXCEPT SELECT * FROM rows) UNION ALL"
+        " SELECT * FROM (SELECT * FROM rows EXCEPT SELECT * FROM counted))", 0, pairs);
+}
+#endif
+
+/* ---- For who asks ---- */
+
+static int jobq__store_sums(struct jobq__db *db, int64_t *by) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_COUNTS);
+    int64_t at[JOBQ__COUNTS];
+    bool row;
+    int i, rc;
+    while ((rc = jobq__column_next(db, s, &jobq__store_sum_columns, at, &row)) == JOBQ_OK && row)
+        for (i = 0; i < JOBQ__COUNTS; i++) by[i] = jobq__add(by[i], at[i]);
+    jobq__db_reset(s);
+    for (i = 0; i < JOBQ__COUNTS && rc == JOBQ_OK; i++)
+        if (by[i] < 0 || by[i] > JOBQ__ID_MAX)
+            rc = jobq__db_fault(db, "jobq_count", 0, jobq__store_sum_list[i].name,
+                                "is no number of jobs, all in all");
+    return rc;
+}
+
+static int jobq__store_add_uncounted(struct jobq__db *db, int64_t *by) {
+    struct jobq__row row;
+    sqlite3_stmt *s;
+    int64_t counted;
+    bool more;
+    int rc = jobq__store_counted(db, &counted);
+    if (rc != JOBQ_OK) return rc;
+    row.id = counted;
+    s = jobq__store_uncounted(db, counted, JOBQ__ID_MAX);
+    while ((rc = jobq__store_next_uncounted(db, s, &row, &more)) == JOBQ_OK && more)
+        jobq__store_count_row(&row, by);
+    jobq__db_reset(s);
+    return rc;
+}
+
+/* Jobs that are claimed, and of those the ones that a handler has. */
+static int jobq__store_count_running(const struct jobq__look *look, int64_t *running) {
+    void *ids = NULL;
+    size_t size, at = 0;
+    int64_t id = 0;
+    int rc = jobq__store_claims_get(look->db, &ids, &size);
+    while (rc == JOBQ_OK && at < size) {
+        rc = jobq__store_claims_next(look->db, ids, size, &at, &id);
+        if (rc == JOBQ_OK && look->runs(look->ctx, id)) ++*running;
+    }
+    jobq__mem_free(ids);
+    return rc;
+}
+
+static int jobq__store_count_all(const struct jobq__look *look, int64_t *by, int64_t *due,
+                                 int64_t *running) {
+    sqlite3_stmt *s = jobq__db_get(look->db, JOBQ__SQL_COUNT_DUE);
+    int rc;
+    if (s) sqlite3_bind_int64(s, 1, look->now_ms);
+    rc = jobq__store_number(look->db, s, due);
+    if (rc == JOBQ_OK) rc = jobq__store_sums(look->db, by);
+    if (rc == JOBQ_OK) rc = jobq__store_add_uncounted(look->db, by);
+    return rc == JOBQ_OK ? jobq__store_count_running(look, running) : rc;
+}
+
+JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, jobq_counts *counts) {
+    struct jobq__db *db = look->db;
+    int64_t by[JOBQ__COUNTS] = {0}, due = 0, running = 0;
+    bool snapshot = !jobq__db_in_transaction(db);
+    int rc = snapshot ? jobq__db_do(db, JOBQ__SQL_BEGIN_READ) : JOBQ_OK, end = JOBQ_OK;
+    if (rc == JOBQ_OK) rc = jobq__store_count_all(look, by, &due, &running);
+    if (snapshot && jobq__db_in_transaction(db)) end = jobq__db_do(db, JOBQ__SQL_COMMIT);
+    if (rc == JOBQ_OK) rc = end;
+    if (rc != JOBQ_OK) return rc;
+    due = JOBQ__MIN(due, by[JOBQ__COUNT_SCHEDULED]);
+    running = JOBQ__MIN(running, by[JOBQ__COUNT_CLAIMED]);
+    counts->scheduled = by[JOBQ__COUNT_SCHEDULED] - due;
+    counts->ready = by[JOBQ__COUNT_READY] + due + by[JOBQ__COUNT_CLAIMED] - running;
+    counts->parked = by[JOBQ__COUNT_BLOCKED];
+    counts->running = running;
+    counts->done = by[JOBQ__COUNT_DONE];
+    counts->failed = by[JOBQ__COUNT_FAILED];
+    counts->cancelled = by[JOBQ__COUNT_CANCELLED];
+    return JOBQ_OK;
 }
 
 /*==== store_read.c ====*/
@@ -8407,66 +8721,6 @@ JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, b
     return JOBQ_OK;
 }
 
-static const struct jobq__column jobq__store_counted_list[] = {
-    JOBQ__NUMBER_IN("id", 1, JOBQ__ID_MAX, false),
-    JOBQ__NUMBER_IN("state", JOBQ__WAITING, JOBQ__CANCELLED, false),
-    JOBQ__NUMBER_IN("lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, true),
-    JOBQ__NUMBER_IN("run_at", 0, JOBQ_NEVER, false),
-    JOBQ__NUMBER_IN("ord", INT32_MIN, INT32_MAX, false)};
-static const struct jobq__columns jobq__store_counted_columns =
-    JOBQ__COLUMNS("jobq_row", jobq__store_counted_list, 0);
-
-/* at: the columns of JOBQ__SQL_COUNT. */
-static const char *jobq__store_count_wrong(const int64_t *at) {
-    if (at[1] != JOBQ__WAITING) return NULL;
-    if (at[2] == JOBQ__NULL) return "lane";
-    return at[2] == JOBQ__LANE_SCHEDULED && at[4] != 0 ? "ord" : NULL;
-}
-
-static void jobq__store_count_row(const struct jobq__look *look, const int64_t *at,
-                                  jobq_counts *counts) {
-    int64_t state = at[1];
-    enum jobq__stand stands = jobq__stored_stand(at[2]);
-    if (state == JOBQ__CLAIMED && look->runs(look->ctx, at[0])) counts->running++;
-    else if (state == JOBQ__CLAIMED) counts->ready++;
-    else if (state == JOBQ__DONE) counts->done++;
-    else if (state == JOBQ__FAILED) counts->failed++;
-    else if (state == JOBQ__CANCELLED) counts->cancelled++;
-    else if (stands == JOBQ__STANDS_AT_GATE) counts->parked++;
-    else if (stands == JOBQ__STANDS_TILL_DUE && at[3] > look->now_ms) counts->scheduled++;
-    else counts->ready++;
-}
-
-JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *after,
-                                     jobq_counts *counts, bool *done) {
-    sqlite3_stmt *s = jobq__db_get(look->db, JOBQ__SQL_COUNT);
-    int64_t at[JOBQ__COUNT(jobq__store_counted_list)];
-    int rows = 0, rc;
-    bool row;
-    if (s) {
-        sqlite3_bind_int64(s, 1, *after);
-        sqlite3_bind_int(s, 2, JOBQ__COUNT_ROWS);
-    }
-    while ((rc = jobq__column_next(look->db, s, &jobq__store_counted_columns, at, &row)) == JOBQ_OK
-           && row) {
-        const char *wrong = jobq__store_count_wrong(at);
-        if (wrong)
-            rc = jobq__db_fault(look->db, "jobq_row", at[0], wrong,
-                                "does not agree with the rest");
-        else if (at[0] <= *after)
-            rc = jobq__db_fault(look->db, "jobq_row", at[0], "the row", "does not stand in order");
-        else if (at[1] == JOBQ__CLAIMED)
-            rc = jobq__store_claimed_by(look->db, s, at[0]);
-        if (rc != JOBQ_OK) break;
-        *after = at[0];
-        jobq__store_count_row(look, at, counts);
-        rows++;
-    }
-    jobq__db_reset(s);
-    *done = rows < JOBQ__COUNT_ROWS;
-    return rc;
-}
-
 /*==== audit.h ====*/
 /* audit.h - what has to hold in the tables: looked at in slices, and put right. */
 #ifdef JOBQ_LINES
@@ -8495,6 +8749,7 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *aft
  *   - The parts and the rules of a part stand in such an order that what one of them leaves behind
  *     is seen by a later one; so nothing is left after a walk that mends but what cannot be mended.
  *   - The walk ends, whatever the file says: each slice goes on behind the one before.
+ *   - Where a row was put right that is counted, all are counted anew: the counters knew another.
  *
  * A check is its caller's own; connections are used as store.h says. */
 
@@ -8527,6 +8782,8 @@ struct jobq__mend {
 JOBQ__INTERNAL int jobq__audit_mend(struct jobq__audit *audit, jobq__store *db,
                                     const struct jobq__mend *with);
 JOBQ__INTERNAL void jobq__audit_undone(struct jobq__audit *audit);
+/* In the same transaction: jobs are to be counted anew, which is the caller's. */
+JOBQ__INTERNAL bool jobq__audit_recounts(const struct jobq__audit *audit);
 
 /* The next thing to tell of the slice: false if there is none. repair: it was asked for. */
 enum { JOBQ__AUDIT_LINE = 320 };
@@ -8560,10 +8817,23 @@ struct jobq__audit_part {
     int (*ask)(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s, uint64_t *broken);
     int (*put)(struct jobq__audit *audit, jobq__store *db, int rule, int64_t key,
                const struct jobq__mend *with);
+    bool recounts;              /* what is put right here may be counted as something else */
+    /* Instead of all that, tells what it finds, in one slice; what puts it right is not SQL. */
+    int (*look)(struct jobq__audit *audit, jobq__store *db);
 };
 
 /* NULL behind the last. */
 JOBQ__INTERNAL const struct jobq__audit_part *jobq__audit_part(int i);
+
+/* quick_check (audit.c), and the counters against what their rows come to (audit_count.c). */
+JOBQ__INTERNAL int jobq__audit_file(struct jobq__audit *audit, jobq__store *db);
+JOBQ__INTERNAL int jobq__audit_counts(struct jobq__audit *audit, jobq__store *db);
+
+/* For those two: another fault; rule: the part's first one puts it right. False: no more of them
+ * are told. */
+JOBQ_PRINTF(3, 4)
+JOBQ__INTERNAL bool jobq__audit_tell(struct jobq__audit *audit, bool rule, const char *format,
+                                     ...);
 
 /* The ids that the claims row names, in order, of this slice's moment; false in *known if they
  * cannot be read. */
@@ -8678,7 +8948,7 @@ static const struct jobq__audit_rule jobq__audit_claims_rules[] = {
      JOBQ__SET_CLAIMS("last_id = (SELECT coalesce(max(id), 0) FROM jobq_row WHERE id BETWEEN 1"
                       " AND " JOBQ__ABOVE_ALL_IDS ")"), "it is the highest that there is"},
     {"counted", "is no id", JOBQ__OUT("c.counted", "0", JOBQ__ABOVE_ALL_IDS),
-     "DELETE FROM jobq_count", JOBQ__SET_CLAIMS("counted = 0"), "jobs are counted anew"},
+     NULL, JOBQ__SET_CLAIMS("counted = 0"), "jobs are counted anew"},
     {"offset_ms", "is no time", JOBQ__BELOW("c.offset_ms", "0"), NULL,
      JOBQ__SET_CLAIMS("offset_ms = 0"), "the queue's own time is that of the wall"},
     {"wall_at", "is no time", JOBQ__BELOW("c.wall_at", "0"), NULL,
@@ -8851,6 +9121,8 @@ static int jobq__audit_put_claims(struct jobq__audit *audit, jobq__store *db, in
 #define JOBQ__PLACED \
     "(j.lane = 0 OR (j.lane = 1 AND j.crashes > 0) OR (j.lane > 1 AND j.lane = j.queue" \
     " AND j.crashes = 0) OR (j.lane < -1 AND j.lane = -j.kind))"
+/* Of a job without a run nobody reads those (sql.h). */
+#define JOBQ__HAS_RUN "(attempt > 1 OR crashes > 0 OR delay_ms > 0)"
 #define JOBQ__AUDIT_WAITS "it waits for its time, and takes its place from there"
 
 static const struct jobq__audit_rule jobq__audit_row_rules[] = {
@@ -8876,8 +9148,9 @@ static const struct jobq__audit_rule jobq__audit_row_rules[] = {
     {"attempt", "is none", JOBQ__OUT("j.attempt", "1", "2147483647"), NULL,
      JOBQ__SET_ROW("attempt = 1"), "it is 1"},
     {"runs", "is no number of runs of such a job",
-     JOBQ__OUT("j.runs", "(j.state = 1)", "2147483647 - (j.state = 0)"), NULL,
-     JOBQ__SET_ROW("runs = (state = 1)"), "it has none behind it"},
+     JOBQ__OUT("j.runs", "(j.state = 1)", "2147483647 - (j.state = 0)")
+     " OR (j.runs = 0 AND " JOBQ__HAS_RUN ")", NULL,
+     JOBQ__SET_ROW("runs = (state = 1 OR " JOBQ__HAS_RUN ")"), "they are as few as can be"},
     {"crashes", "is none", JOBQ__OUT("j.crashes", "0", "2147483647"), NULL,
      JOBQ__SET_ROW("crashes = 0"), "there were none"},
     {"delay_ms", "is no time", JOBQ__BELOW("j.delay_ms", "0"), NULL,
@@ -9081,24 +9354,10 @@ static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
     {"queue", "has no name", JOBQ__TEXT_IS_LOST("queue"), JOBQ__NAME_GIVE("queue")},
 };
 
-/* ---- Counts ---- */
-
-/* Nobody keeps these counts yet. Who does compares them with the rows up to jobq_claims.counted
- * here, in the statement's moment, and begins anew where they differ. */
-static int jobq__audit_ask_counts(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
-                                  uint64_t *broken) {
-    (void)audit;
-    (void)db;
-    (void)s;
-    (void)broken;
-    return JOBQ_OK;
-}
+/* ---- Counters ---- */
 
 static const struct jobq__audit_rule jobq__audit_count_rules[] = {
-    {"the row", "counts fewer than none",
-     "min(m.ready, m.scheduled, m.blocked, m.claimed, m.retrying, m.done, m.failed, m.cancelled)"
-     " < 0", "UPDATE jobq_claims SET counted = 0", "DELETE FROM jobq_count",
-     "jobs are counted anew"},
+    {NULL, NULL, NULL, NULL, NULL, "jobs are counted anew"},
 };
 
 /* ---- The walk ---- */
@@ -9109,37 +9368,180 @@ static const struct jobq__audit_rule jobq__audit_count_rules[] = {
 #define JOBQ__KEY_KEYS "k.kind, k.key, k.held, k.job"
 
 static const struct jobq__audit_part jobq__audit_parts[] = {
-    {"the file", NULL, NULL, NULL, NULL, 0, -1, NULL, 0, NULL, NULL, NULL},
+    {"the file", NULL, NULL, NULL, NULL, 0, -1, NULL, 0, NULL, NULL, NULL, false, jobq__audit_file},
     {"jobq_row", "jobq_row i INDEXED BY jobq_live", "AND i.state = 0", JOBQ__LIVE_KEYS,
-     "(" JOBQ__LIVE_KEYS ") IS (?1, ?2, ?3, ?4)", 4, -1, JOBQ__RULES(live), "0", NULL, NULL},
+     "(" JOBQ__LIVE_KEYS ") IS (?1, ?2, ?3, ?4)", 4, -1, JOBQ__RULES(live), "0", NULL, NULL,
+     false, NULL},
     {"jobq_row", "jobq_row i INDEXED BY jobq_finished", "AND i.prune_at IS NOT NULL",
      "i.prune_at, i.id", "(i.prune_at, i.id) IS (?1, ?2)", 2, -1, JOBQ__RULES(finished), "0", NULL,
-     NULL},
+     NULL, false, NULL},
     {"jobq_name", "jobq_name i INDEXED BY sqlite_autoindex_jobq_name_1", "",
      "i.what, i.scope, i.name, i.id", "(i.what, i.scope, i.name, i.id) IS (?1, ?2, ?3, ?4)", 4, -1,
-     JOBQ__RULES(index_of_names), "0", NULL, NULL},
+     JOBQ__RULES(index_of_names), "0", NULL, NULL, false, NULL},
     {"jobq", "(SELECT 1 AS one) o", "", JOBQ__ONE("o.one"), -1, JOBQ__RULES(single), "0", NULL,
-     NULL},
-    {"jobq_name", "jobq_name n", "", JOBQ__ONE("n.id"), -1, JOBQ__RULES(name), "0", NULL, NULL},
+     NULL, true, NULL},
+    {"jobq_name", "jobq_name n", "", JOBQ__ONE("n.id"), -1, JOBQ__RULES(name), "0", NULL, NULL,
+     false, NULL},
     {"jobq_claims", "jobq_claims c", "", JOBQ__ONE("c.one"), -1, JOBQ__RULES(claims), "0",
-     jobq__audit_ask_claims, jobq__audit_put_claims},
+     jobq__audit_ask_claims, jobq__audit_put_claims, true, NULL},
     {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(row), "j.state = 1",
-     jobq__audit_ask_row, jobq__audit_put_row},
+     jobq__audit_ask_row, jobq__audit_put_row, true, NULL},
     {"jobq_failed", "jobq_failed f", "", "f.at, f.job", "(f.at, f.job) = (?1, ?2)", 2, -1,
-     JOBQ__RULES(failed), "0", NULL, NULL},
-    {"jobq_extra", "jobq_extra x", "", JOBQ__ONE("x.job"), 0, JOBQ__RULES(extra), "0", NULL, NULL},
+     JOBQ__RULES(failed), "0", NULL, NULL, false, NULL},
+    {"jobq_extra", "jobq_extra x", "", JOBQ__ONE("x.job"), 0, JOBQ__RULES(extra), "0", NULL, NULL,
+     false, NULL},
     {"jobq_key", "jobq_key k", "", JOBQ__KEY_KEYS, "(" JOBQ__KEY_KEYS ") = (?1, ?2, ?3, ?4)", 4, 3,
-     JOBQ__RULES(key), "0", NULL, NULL},
-    {"jobq_extra", "jobq_extra x", "", JOBQ__ONE("x.job"), 0, JOBQ__RULES(keyed), "0", NULL, NULL},
+     JOBQ__RULES(key), "0", NULL, NULL, false, NULL},
+    {"jobq_extra", "jobq_extra x", "", JOBQ__ONE("x.job"), 0, JOBQ__RULES(keyed), "0", NULL, NULL,
+     false, NULL},
     {"jobq_payload", "jobq_payload p", "", JOBQ__ONE("p.job"), 0, JOBQ__RULES(payload), "0", NULL,
-     NULL},
-    {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(beside), "0", NULL, NULL},
-    {"jobq_count", "jobq_count m", "", "m.queue, m.kind", "(m.queue, m.kind) = (?1, ?2)", 2, -1,
-     JOBQ__RULES(count), "0", jobq__audit_ask_counts, NULL},
+     NULL, false, NULL},
+    {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(beside), "0", NULL, NULL,
+     false, NULL},
+    {"jobq_count", NULL, NULL, NULL, NULL, 0, -1, JOBQ__RULES(count), NULL, NULL, NULL, true,
+     jobq__audit_counts},
 };
 
 JOBQ__INTERNAL const struct jobq__audit_part *jobq__audit_part(int i) {
     return i < (int)JOBQ__COUNT(jobq__audit_parts) ? &jobq__audit_parts[i] : NULL;
+}
+
+/*==== audit_count.c ====*/
+/* audit_count.c - what the counters say against what their rows come to. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/audit_count.c"
+#endif
+/* #include "audit.h" */
+
+/* Design note.
+ *
+ * All rows that are counted are read, once, in the snapshot in which the counters are, and added up
+ * by queue and kind: there are few of those pairs, and many rows. Where a row itself is not as it
+ * should be nothing is told here: it is told where it stands, and nobody can count it.
+ *
+ * jobq_check calls it, as a part of its walk (audit_rules.c). */
+
+struct jobq__sums {
+    struct jobq__count *pairs;  /* by queue and kind */
+    size_t count, capacity;
+};
+
+static const char *const jobq__sums_names[JOBQ__COUNTS] = {
+    "ready", "scheduled", "blocked", "claimed", "done", "failed", "cancelled", "retrying"};
+
+/* Where that pair stands, or would stand; *there: it does. */
+static size_t jobq__sums_find(const struct jobq__sums *sums, int64_t queue, int64_t kind,
+                              bool *there) {
+    size_t low = 0, high = sums->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct jobq__count *pair = &sums->pairs[middle];
+        if (pair->queue < queue || (pair->queue == queue && pair->kind < kind)) low = middle + 1;
+        else high = middle;
+    }
+    *there = low < sums->count && sums->pairs[low].queue == queue
+          && sums->pairs[low].kind == kind;
+    return low;
+}
+
+/* NULL: no memory. */
+static struct jobq__count *jobq__sums_of(struct jobq__sums *sums, const struct jobq__row *row) {
+    bool there;
+    size_t at = jobq__sums_find(sums, row->queue, row->kind, &there);
+    if (there) return &sums->pairs[at];
+    if (sums->count == sums->capacity) {
+        size_t capacity = JOBQ__MAX(sums->capacity * 2, 16);
+        void *pairs = jobq__mem_resize(sums->pairs, capacity, sizeof *sums->pairs);
+        if (!pairs) return NULL;
+        sums->pairs = pairs;
+        sums->capacity = capacity;
+    }
+    memmove(&sums->pairs[at + 1], &sums->pairs[at], (sums->count - at) * sizeof *sums->pairs);
+    sums->count++;
+    memset(&sums->pairs[at], 0, sizeof *sums->pairs);
+    sums->pairs[at].queue = row->queue;
+    sums->pairs[at].kind = row->kind;
+    return &sums->pairs[at];
+}
+
+static int jobq__sums_read(struct jobq__sums *sums, jobq__store *db, int64_t upto) {
+    struct jobq__row row;
+    jobq__walk *walk = jobq__store_uncounted(db, 0, upto);
+    bool more;
+    int rc;
+    row.id = 0;
+    while ((rc = jobq__store_next_uncounted(db, walk, &row, &more)) == JOBQ_OK && more) {
+        struct jobq__count *pair = jobq__sums_of(sums, &row);
+        if (!pair) {
+            db->sqlite_code = SQLITE_NOMEM;
+            rc = JOBQ_NO_MEMORY;
+            break;
+        }
+        jobq__store_count_row(&row, pair->by);
+    }
+    jobq__store_end(walk);
+    return rc;
+}
+
+static bool jobq__sums_tell(struct jobq__audit *audit, int64_t queue, int64_t kind, int counter,
+                            int64_t is, int64_t jobs) {
+    return is == jobs
+        || jobq__audit_tell(audit, true, "jobq_count, queue %lld, kind %lld: %s is %lld, and there"
+                            " are %lld", (long long)queue, (long long)kind,
+                            jobq__sums_names[counter], (long long)is, (long long)jobs);
+}
+
+/* A row of counters that s stands on. What is in the sums is 0 from then on. */
+static bool jobq__sums_compare(struct jobq__sums *sums, struct jobq__audit *audit,
+                               sqlite3_stmt *s) {
+    int64_t queue = sqlite3_column_int64(s, 0), kind = sqlite3_column_int64(s, 1);
+    bool there, goes_on = true;
+    size_t at = jobq__sums_find(sums, queue, kind, &there);
+    int i;
+    for (i = 0; i < JOBQ__COUNTS && goes_on; i++) {
+        int64_t jobs = there ? sums->pairs[at].by[i] : 0;
+        bool number = sqlite3_column_type(s, 2 + i) == SQLITE_INTEGER;
+        goes_on = jobq__sums_tell(audit, queue, kind, i,
+                                  number ? sqlite3_column_int64(s, 2 + i) : -1, jobs);
+        if (there) sums->pairs[at].by[i] = 0;
+    }
+    return goes_on;
+}
+
+static int jobq__sums_counters(struct jobq__sums *sums, struct jobq__audit *audit,
+                               jobq__store *db) {
+    bool row = false;
+    size_t at;
+    int i;
+    sqlite3_stmt *s;
+    int rc = jobq__db_query(db, "SELECT queue, kind, ready, scheduled, blocked, claimed, done,"
+                            " failed, cancelled, retrying FROM jobq_count", &s);
+    do {
+        if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
+    } while (rc == JOBQ_OK && row && jobq__sums_compare(sums, audit, s));
+    sqlite3_finalize(s);
+    for (at = 0; at < sums->count && rc == JOBQ_OK && !row; at++)
+        for (i = 0; i < JOBQ__COUNTS; i++)
+            if (!jobq__sums_tell(audit, sums->pairs[at].queue, sums->pairs[at].kind, i, 0,
+                                 sums->pairs[at].by[i])) break;
+    return rc;
+}
+
+/* The first statement is in the middle of its row until the end, so all of them see one moment. */
+JOBQ__INTERNAL int jobq__audit_counts(struct jobq__audit *audit, jobq__store *db) {
+    struct jobq__sums sums = {NULL, 0, 0};
+    sqlite3_stmt *s;
+    bool row = false;
+    int rc = jobq__db_query(db, "SELECT counted FROM jobq_claims", &s);
+    if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
+    if (row && sqlite3_column_type(s, 0) == SQLITE_INTEGER) {
+        rc = jobq__sums_read(&sums, db, sqlite3_column_int64(s, 0));
+        if (rc == JOBQ_OK) rc = jobq__sums_counters(&sums, audit, db);
+        else if (rc == JOBQ_CORRUPT) rc = JOBQ_OK;
+    }
+    sqlite3_finalize(s);
+    jobq__mem_free(sums.pairs);
+    return rc;
 }
 
 /*==== audit.c ====*/
@@ -9173,7 +9575,7 @@ struct jobq__audit {
     bool known;                 /* if they could be read */
     int64_t *ids;
     size_t ids_count;
-    bool undone;
+    bool undone, recounts;
     int32_t *gates;             /* before which nobody may wait unless the claims row names them */
     size_t gates_count;
 };
@@ -9203,7 +9605,7 @@ static void jobq__audit_forget(struct jobq__audit *audit) {
     int i;
     for (i = 0; i < audit->count; i++) jobq__audit_free(audit->found[i].key);
     audit->count = audit->told = audit->rule = 0;
-    audit->knows = audit->undone = false;
+    audit->knows = audit->undone = audit->recounts = false;
 }
 
 JOBQ__INTERNAL void jobq__audit_end(struct jobq__audit *audit) {
@@ -9382,31 +9784,48 @@ static int jobq__audit_slice(struct jobq__audit *audit, jobq__store *db) {
     return rc;
 }
 
-/* One line of quick_check's; what the rules tell better is left to them. */
-static void jobq__audit_file_line(struct jobq__audit *audit, const char *line) {
+JOBQ__INTERNAL bool jobq__audit_tell(struct jobq__audit *audit, bool rule, const char *format,
+                                     ...) {
     struct jobq__found *found;
-    char *at;
-    if (!line || strcmp(line, "ok") == 0 || strncmp(line, "NULL value in jobq_", 19) == 0) return;
+    va_list args;
+    if (audit->count == JOBQ__AUDIT_FOUND - 1) return false;
     found = jobq__audit_new(audit);
-    snprintf(found->text, sizeof found->text, "the file: %s", line);
-    for (at = found->text; *at; at++)
-        if (*at == '\n') *at = ' ';
+    found->broken = rule;
+    va_start(args, format);
+    vsnprintf(found->text, sizeof found->text, format, args);
+    va_end(args);
+    return true;
 }
 
-static int jobq__audit_file(struct jobq__audit *audit, jobq__store *db) {
+/* One line of quick_check's; what the rules tell better is left to them. */
+static bool jobq__audit_file_line(struct jobq__audit *audit, const char *line) {
+    char *at;
+    if (!line || strcmp(line, "ok") == 0 || strncmp(line, "NULL value in jobq_", 19) == 0)
+        return true;
+    if (!jobq__audit_tell(audit, false, "the file: %s", line)) return false;
+    for (at = audit->found[audit->count - 1].text; *at; at++)
+        if (*at == '\n') *at = ' ';
+    return true;
+}
+
+JOBQ__INTERNAL int jobq__audit_file(struct jobq__audit *audit, jobq__store *db) {
     sqlite3_stmt *s;
     bool row = false;
     int rc = jobq__db_query(db, "PRAGMA quick_check(31)", &s);
-    while (rc == JOBQ_OK && audit->count < JOBQ__AUDIT_FOUND - 1) {
-        rc = jobq__db_next(db, s, &row);
-        if (rc != JOBQ_OK || !row) break;
-        jobq__audit_file_line(audit, (const char *)sqlite3_column_text(s, 0));
-    }
+    do {
+        if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
+    } while (rc == JOBQ_OK && row
+             && jobq__audit_file_line(audit, (const char *)sqlite3_column_text(s, 0)));
+    sqlite3_finalize(s);
+    return rc;
+}
+
+static int jobq__audit_at_once(struct jobq__audit *audit, jobq__store *db) {
+    int rc = audit->of->look(audit, db);
     if (rc == JOBQ_CORRUPT) {
         jobq__audit_unreadable(audit, db);
         rc = JOBQ_OK;
     }
-    sqlite3_finalize(s);
     audit->over = true;
     return rc;
 }
@@ -9420,7 +9839,7 @@ JOBQ__INTERNAL int jobq__audit_look(struct jobq__audit *audit, jobq__store *db, 
     audit->of = jobq__audit_part(audit->part);
     *over = !audit->of;
     if (*over) return JOBQ_OK;
-    return audit->of->keys ? jobq__audit_slice(audit, db) : jobq__audit_file(audit, db);
+    return audit->of->look ? jobq__audit_at_once(audit, db) : jobq__audit_slice(audit, db);
 }
 
 static int64_t jobq__audit_bits(uint64_t mask) {
@@ -9506,11 +9925,11 @@ static int jobq__audit_mend_row(struct jobq__audit *audit, jobq__store *db, sqli
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__audit_mend(struct jobq__audit *audit, jobq__store *db,
-                                    const struct jobq__mend *with) {
-    int job = audit->of->job, i, rc = JOBQ_OK;
-    sqlite3_stmt *s = NULL;
-    if (audit->of->keys) rc = jobq__audit_query(audit, db, audit->of->match, &s);
+static int jobq__audit_mend_rows(struct jobq__audit *audit, jobq__store *db,
+                                 const struct jobq__mend *with) {
+    int job = audit->of->job, i;
+    sqlite3_stmt *s;
+    int rc = jobq__audit_query(audit, db, audit->of->match, &s);
     for (i = 0; s && i < audit->count && rc == JOBQ_OK; i++) {
         struct jobq__found *found = &audit->found[i];
         if (!found->key[0]) continue;
@@ -9522,6 +9941,23 @@ JOBQ__INTERNAL int jobq__audit_mend(struct jobq__audit *audit, jobq__store *db,
     }
     sqlite3_finalize(s);
     return rc;
+}
+
+/* What was told at once is not asked again: that would read all of the file, and counters that are
+ * wrong do not become right. */
+JOBQ__INTERNAL int jobq__audit_mend(struct jobq__audit *audit, jobq__store *db,
+                                    const struct jobq__mend *with) {
+    int i, rc = audit->of->look ? JOBQ_OK : jobq__audit_mend_rows(audit, db, with);
+    for (i = 0; i < audit->count && rc == JOBQ_OK; i++) {
+        struct jobq__found *found = &audit->found[i];
+        if (audit->of->look) found->mended = found->broken;
+        if (found->mended && audit->of->recounts) audit->recounts = true;
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL bool jobq__audit_recounts(const struct jobq__audit *audit) {
+    return audit->recounts;
 }
 
 JOBQ__INTERNAL void jobq__audit_undone(struct jobq__audit *audit) {
@@ -9563,7 +9999,8 @@ JOBQ__INTERNAL bool jobq__audit_line(struct jobq__audit *audit, bool repair, cha
         size_t at = 0;
         if (!found->key[0]) {
             jobq__audit_add(text, size, &at, "%s", found->text);
-            jobq__audit_fate(audit, found, NULL, false, repair, text, size, at);
+            jobq__audit_fate(audit, found, found->broken ? audit->of->rules : NULL,
+                             found->mended, repair, text, size, at);
             audit->told++;
             return true;
         }
@@ -10211,6 +10648,28 @@ struct jobq__change {
     const char *text;           /* the entry's; until the entries are recycled */
 };
 
+/* So many jobs of a queue and kind are counted as something else than before. */
+struct jobq__shift {
+    int32_t queue, kind;
+    int32_t jobs;
+    int from, to;               /* enum jobq__count_as */
+    int retries;                /* 1: now they do, -1: not any more */
+};
+
+struct jobq__shifts {
+    struct jobq__shift *list;
+    size_t count, capacity;
+    size_t mark;                /* those before it are not added to: a request's part begins */
+    bool lost;                  /* there was no memory for all of them */
+};
+
+/* How many of the jobs that are not counted are where (tx_count.c). */
+struct jobq__uncounted {
+    struct jobq__count *pairs;
+    size_t count;
+    bool whole;                 /* all of them are in it */
+};
+
 struct jobq__new_name {
     int64_t id;
     int what;
@@ -10254,6 +10713,10 @@ struct jobq__tx {
     int64_t grows;              /* bytes that it stores: payloads, results, messages */
     int64_t frees;              /* bytes of the rows that it ends, about */
     bool ready;                 /* something became ready: a foreign loop wants to know */
+    struct jobq__shifts shifts; /* of jobs that are counted, not written yet */
+    struct jobq__shifts loose;  /* of jobs that are not */
+    int64_t counted;            /* jobs up to that id are counted */
+    int64_t new_jobs;           /* stored here */
     struct jobq__change *changes;
     size_t changes_count, changes_capacity;
     struct jobq__entry **order; /* scratch for sorting */
@@ -10549,11 +11012,14 @@ struct jobq {
     struct jobq__link spare;        /* entries to be used again */
     int spare_count;
     int64_t last_id, next_due_ms;
+    int64_t counted;            /* jobs up to that id stand in the counters */
+    struct jobq__uncounted uncounted;
     int64_t wal_next;           /* pages at which the next checkpoint is due */
     bool look_lanes;            /* the set of lanes may have grown */
     int64_t seen;               /* the file's version at the last poll; 0: not known */
 #ifdef JOBQ_DEBUG
     int64_t checked;            /* and after the last commit; -1: others have written (check.c) */
+    bool miscounted;            /* the counters were wrong when they were first looked at */
 #endif
     bool shares_job;            /* in memory: the writer is set up for handlers, too */
     struct jobq_run *job_run;   /* whose transaction it is, while in_job */
@@ -11183,9 +11649,6 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q);
 /* True if new work has been refused, and there is no more room since: history has to give way. */
 JOBQ__INTERNAL bool jobq__disk_presses(jobq *q);
 
-/* In a transaction: the oldest jobs that are done go, a slice of them, *count. */
-JOBQ__INTERNAL int jobq__disk_give_way(struct jobq__tx *tx, int *count);
-
 /* Jobs that one transaction may settle, claim, move or drop: roomy of them as long as the disk is
  * not full. */
 JOBQ__INTERNAL int jobq__disk_batch(const jobq *q, int roomy);
@@ -11497,12 +11960,6 @@ JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q) {
     if (!q->disk.base) return q->options.wal_pages;
     pages = (q->disk.base - jobq__disk_slack(q)) / q->disk.page_size;
     return JOBQ__MIN(q->options.wal_pages, JOBQ__MAX(pages, 1));
-}
-
-JOBQ__INTERNAL int jobq__disk_give_way(struct jobq__tx *tx, int *count) {
-    tx->claims_changed = true; /* it also remembers the highest id */
-    return jobq__store_prune_done(tx->db, jobq__disk_batch(tx->q, JOBQ__PRUNE_ROWS), count,
-                                  &tx->last_id);
 }
 
 /* ---- A file that was large once ---- */
@@ -12806,6 +13263,8 @@ JOBQ__INTERNAL void jobq__tx_gates_applied(struct jobq__tx *tx) {
  *               I2: the table sorts after the ring               check_order, from the file
  *               I3: lanes with ready rows are known              check_lanes, from the file
  *               between transactions nothing is half done        tx_check
+ *   tx_count.c  the counters are what the rows come to           check_counters, from the file,
+ *                                                                in a build of small sizes
  *   ring.h      lanes in order, turns and counts agree           ring_sound, by tx_check
  *   core.h      each claimed job is in the ring, with a worker,  check_places
  *               or its outcome was handed in
@@ -12823,7 +13282,8 @@ JOBQ__INTERNAL void jobq__tx_gates_applied(struct jobq__tx *tx) {
  *
  * What is asked of the file may fail to be read, and then says nothing: that is for the next
  * transaction to find out. While other connections have written, I2 and I3 hold again only when
- * their rows were looked at; so from the first such commit on these two are not asked. */
+ * their rows were looked at; so from the first such commit on these two are not asked, nor are the
+ * counters, which a hand from outside may have made wrong. */
 
 struct jobq__tx;
 
@@ -13038,6 +13498,16 @@ static void jobq__check_waits(jobq *q) {
     }
 }
 
+/* The counters are what the rows come to, if they were at first. Reads all that is counted, so only
+ * in a build of small sizes, whose tests store few jobs. */
+static void jobq__check_counters(jobq *q, bool first) {
+    int64_t pairs = 0;
+    if (JOBQ__UNCOUNTED_MAX > 100 || q->miscounted) return;
+    if (jobq__store_miscounted(&q->writer, &pairs) != JOBQ_OK) return;
+    jobq__assert(!pairs || first);
+    q->miscounted = pairs > 0;
+}
+
 /* From the first commit of another connection on the lanes need not be as we know them. A job's
  * transaction is on another one, too, but of ours. */
 static bool jobq__check_alone(jobq *q, bool of_job) {
@@ -13051,9 +13521,12 @@ static bool jobq__check_alone(jobq *q, bool of_job) {
 static void jobq__check_file(struct jobq__tx *tx, const struct jobq__check_ring *ring) {
     jobq *q = tx->q;
     struct jobq__store_failure failure;
+    int64_t before;
     jobq__store_note_failure(&q->writer, &failure);
     jobq__check_claims(q);
+    before = q->checked;
     if (jobq__check_alone(q, tx->of_job)) {
+        jobq__check_counters(q, !before);
         if (tx->ordered) jobq__check_order(q, ring);
         if (!q->look_lanes) {
             jobq__check_lanes(q);
@@ -13639,6 +14112,250 @@ JOBQ__INTERNAL void jobq__tx_tell_waiters(struct jobq__tx *tx) {
     }
 }
 
+/*==== tx_count.h ====*/
+/* tx_count.h - how many jobs are where: what a transaction adds to the counters. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_count.h"
+#endif
+#ifndef JOBQ__TX_COUNT_H
+#define JOBQ__TX_COUNT_H
+
+/* #include "core.h" */
+
+/* Design note: tx_count.c. The door notes, tx_fill has it written, tx_applied makes it true. With
+ * the baton held. */
+
+/* A job goes from a state to another, is new or gone; lane and attempt are those of the rows. */
+JOBQ__INTERNAL void jobq__tx_shift(struct jobq__tx *tx, const struct jobq__row *was, int from,
+                                   const struct jobq__row *now, int to);
+/* What was noted so far is added to the counters, which then are right within the transaction. */
+JOBQ__INTERNAL int jobq__tx_count_write(struct jobq__tx *tx);
+/* Jobs are counted anew: what the counters say is not so. */
+JOBQ__INTERNAL int jobq__tx_count_anew(struct jobq__tx *tx);
+/* That, and jobs become counted; the last thing before the claims row is written. */
+JOBQ__INTERNAL int jobq__tx_count(struct jobq__tx *tx);
+/* After COMMIT, when the queue's last_id is the new one; last_id is the one before. */
+JOBQ__INTERNAL void jobq__tx_count_applied(struct jobq__tx *tx, int64_t last_id);
+/* So many jobs are not counted that some should be. */
+JOBQ__INTERNAL bool jobq__tx_uncounted(const jobq *q);
+
+#endif
+
+/*==== tx_count.c ====*/
+/* tx_count.c - how many jobs are where: what a transaction adds to the counters. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/tx_count.c"
+#endif
+/* #include "tx_count.h" */
+
+/* Design note.
+ *
+ * jobq_count says how many jobs of each queue and kind are in which state: of all jobs, that is,
+ * whose id is not above claims.counted. Those above are counted when somebody asks, as they stand
+ * then. So a job that is stored alone writes nothing here, and nothing when it changes, until its
+ * id is counted; most are gone by then.
+ *
+ * The door notes each change (tx_shift); neighbours that do the same are one note. Before COMMIT
+ * those of counted jobs are written (tx_count), those of others are kept in memory, as sums, after
+ * it (q->uncounted). When so many jobs are not counted that who asks would have to read too much,
+ * they become counted: all at once from these sums, if they are whole; else a slice at a time, by
+ * reading how they stand at the end of the transaction.
+ *
+ * The sums are whole as long as nobody else has stored a job above claims.counted: the highest id
+ * has grown by the jobs that were stored here, and by no others. They are not after a job's
+ * transaction that has stored some, of which the handler may have undone a part, nor when memory
+ * was out.
+ *
+ * Only an owner counts ids, so nobody moves claims.counted under another.
+ *
+ * Invariant, checked by the doctor: the counters are what counting the rows up to claims.counted
+ * comes to. */
+
+/* ---- Notes ---- */
+
+static bool jobq__tx_shift_same(const struct jobq__shift *a, const struct jobq__shift *b) {
+    return a->queue == b->queue && a->kind == b->kind && a->from == b->from && a->to == b->to
+        && a->retries == b->retries;
+}
+
+/* Without memory for it the transaction cannot be committed: tx_count says so. */
+static void jobq__tx_shift_add(struct jobq__shifts *shifts, const struct jobq__shift *shift) {
+    if (shifts->count > shifts->mark
+        && jobq__tx_shift_same(&shifts->list[shifts->count - 1], shift)) {
+        shifts->list[shifts->count - 1].jobs++;
+        return;
+    }
+    if (shifts->count == shifts->capacity) {
+        size_t capacity = shifts->capacity ? shifts->capacity * 2 : 16;
+        void *list = jobq__mem_resize(shifts->list, capacity, sizeof *shifts->list);
+        if (!list) shifts->lost = true;
+        if (!list) return;
+        shifts->list = list;
+        shifts->capacity = capacity;
+    }
+    shifts->list[shifts->count++] = *shift;
+}
+
+static struct jobq__shift jobq__tx_shift_of(const struct jobq__row *was, int from,
+                                            const struct jobq__row *now, int to) {
+    struct jobq__shift shift;
+    shift.queue = now->queue;
+    shift.kind = now->kind;
+    shift.jobs = 1;
+    shift.from = jobq__store_count_as(was, from);
+    shift.to = jobq__store_count_as(now, to);
+    shift.retries = jobq__store_retries(now, to) - jobq__store_retries(was, from);
+    return shift;
+}
+
+JOBQ__INTERNAL void jobq__tx_shift(struct jobq__tx *tx, const struct jobq__row *was, int from,
+                                   const struct jobq__row *now, int to) {
+    struct jobq__shift shift;
+    if (tx->q->client) return;
+    shift = jobq__tx_shift_of(was, from, now, to);
+    if (shift.from == shift.to && !shift.retries) return;
+    jobq__tx_shift_add(was->id > tx->counted ? &tx->loose : &tx->shifts, &shift);
+}
+
+/* ---- Sums ---- */
+
+/* The sum of all notes about the pair of the first one that is left; they are done then. */
+static bool jobq__tx_sum_pair(struct jobq__shifts *shifts, size_t *first,
+                              struct jobq__count *sum) {
+    size_t i;
+    while (*first < shifts->count && !shifts->list[*first].jobs) ++*first;
+    if (*first == shifts->count) return false;
+    memset(sum, 0, sizeof *sum);
+    sum->queue = shifts->list[*first].queue;
+    sum->kind = shifts->list[*first].kind;
+    for (i = *first; i < shifts->count; i++) {
+        struct jobq__shift *shift = &shifts->list[i];
+        if (shift->queue != sum->queue || shift->kind != sum->kind) continue;
+        if (shift->from != JOBQ__COUNT_NOTHING) sum->by[shift->from] -= shift->jobs;
+        if (shift->to != JOBQ__COUNT_NOTHING) sum->by[shift->to] += shift->jobs;
+        sum->by[JOBQ__COUNT_RETRYING] += shift->retries * shift->jobs;
+        shift->jobs = 0;
+    }
+    return true;
+}
+
+static int jobq__tx_sum(struct jobq__tx *tx, struct jobq__shifts *shifts) {
+    struct jobq__count sum;
+    size_t first = 0;
+    int rc = shifts->lost ? JOBQ_NO_MEMORY : JOBQ_OK;
+    while (rc == JOBQ_OK && jobq__tx_sum_pair(shifts, &first, &sum))
+        rc = jobq__store_count_add(tx->db, &sum);
+    shifts->count = shifts->mark = 0;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__tx_count_write(struct jobq__tx *tx) {
+    return jobq__tx_sum(tx, &tx->shifts);
+}
+
+JOBQ__INTERNAL int jobq__tx_count_anew(struct jobq__tx *tx) {
+    tx->shifts.count = tx->shifts.mark = tx->loose.count = tx->loose.mark = 0;
+    tx->counted = 0;
+    tx->q->uncounted.whole = false;
+    return jobq__store_count_anew(tx->db);
+}
+
+/* Counts rows as they stand, from the first that is not counted on, a slice of them: there may be
+ * far fewer than ids. */
+static int jobq__tx_count_rows(struct jobq__tx *tx) {
+    struct jobq__shift shift;
+    struct jobq__row row;
+    jobq__walk *walk = jobq__store_uncounted(tx->db, tx->counted, tx->last_id);
+    int rows = 0, rc;
+    bool more = true;
+    row.id = tx->counted;
+    while ((rc = jobq__store_next_uncounted(tx->db, walk, &row, &more)) == JOBQ_OK && more
+           && rows < JOBQ__COUNT_SLICE) {
+        shift = jobq__tx_shift_of(&row, JOBQ__NEW, &row, row.state);
+        jobq__tx_shift_add(&tx->shifts, &shift);
+        tx->counted = row.id;
+        rows++;
+    }
+    jobq__store_end(walk);
+    if (!more) tx->counted = tx->last_id;
+    return rc;
+}
+
+/* ---- Sums of jobs that are not counted ---- */
+
+static bool jobq__tx_whole(const struct jobq__tx *tx) {
+    const jobq *q = tx->q;
+    return q->uncounted.whole && !tx->loose.lost && tx->last_id == q->last_id + tx->new_jobs;
+}
+
+static int jobq__tx_count_all(struct jobq__tx *tx) {
+    const struct jobq__uncounted *sums = &tx->q->uncounted;
+    size_t i;
+    int rc = JOBQ_OK;
+    for (i = 0; i < sums->count && rc == JOBQ_OK; i++)
+        rc = jobq__store_count_add(tx->db, &sums->pairs[i]);
+    tx->counted = tx->last_id;
+    return rc == JOBQ_OK ? jobq__tx_sum(tx, &tx->loose) : rc;
+}
+
+/* The sum of that pair; NULL: no memory, or there are too many of them. */
+static struct jobq__count *jobq__tx_pair(struct jobq__uncounted *sums, int32_t queue,
+                                         int32_t kind) {
+    size_t i;
+    for (i = 0; i < sums->count; i++)
+        if (sums->pairs[i].queue == queue && sums->pairs[i].kind == kind) return &sums->pairs[i];
+    if (sums->count == JOBQ__COUNT_PAIRS) return NULL;
+    if (!sums->pairs) sums->pairs = jobq__mem_new(JOBQ__COUNT_PAIRS * sizeof *sums->pairs);
+    if (!sums->pairs) return NULL;
+    memset(&sums->pairs[i], 0, sizeof sums->pairs[i]);
+    sums->pairs[i].queue = queue;
+    sums->pairs[i].kind = kind;
+    sums->count++;
+    return &sums->pairs[i];
+}
+
+static bool jobq__tx_keep_shift(struct jobq__uncounted *sums, const struct jobq__shift *shift) {
+    struct jobq__count *pair = jobq__tx_pair(sums, shift->queue, shift->kind);
+    if (!pair) return false;
+    if (shift->from != JOBQ__COUNT_NOTHING) pair->by[shift->from] -= shift->jobs;
+    if (shift->to != JOBQ__COUNT_NOTHING) pair->by[shift->to] += shift->jobs;
+    pair->by[JOBQ__COUNT_RETRYING] += shift->retries * shift->jobs;
+    return true;
+}
+
+JOBQ__INTERNAL void jobq__tx_count_applied(struct jobq__tx *tx, int64_t last_id) {
+    jobq *q = tx->q;
+    struct jobq__uncounted *sums = &q->uncounted;
+    bool whole = sums->whole && !tx->loose.lost && q->last_id == last_id + tx->new_jobs
+              && !(tx->of_job && tx->new_jobs);
+    size_t i;
+    if (tx->counted != q->counted) {
+        sums->count = 0;
+        whole = tx->counted == q->last_id;
+    } else {
+        for (i = 0; i < tx->loose.count && whole; i++)
+            whole = jobq__tx_keep_shift(sums, &tx->loose.list[i]);
+    }
+    if (!whole) sums->count = 0;
+    sums->whole = whole;
+    q->counted = tx->counted;
+}
+
+/* ---- Before COMMIT ---- */
+
+JOBQ__INTERNAL int jobq__tx_count(struct jobq__tx *tx) {
+    int rc = JOBQ_OK;
+    if (!tx->q->client && !tx->of_job && tx->last_id - tx->counted >= JOBQ__UNCOUNTED_MAX) {
+        rc = jobq__tx_whole(tx) ? jobq__tx_count_all(tx) : jobq__tx_count_rows(tx);
+        tx->claims_changed = true; /* that row says how far it goes */
+    }
+    return rc == JOBQ_OK ? jobq__tx_count_write(tx) : rc;
+}
+
+JOBQ__INTERNAL bool jobq__tx_uncounted(const jobq *q) {
+    return !q->client && q->last_id - q->counted >= JOBQ__UNCOUNTED_MAX;
+}
+
 /*==== door.h ====*/
 /* door.h - the one way from state to state: every change of every job goes through here. */
 #ifdef JOBQ_LINES
@@ -13648,6 +14365,7 @@ JOBQ__INTERNAL void jobq__tx_tell_waiters(struct jobq__tx *tx) {
 #define JOBQ__DOOR_H
 
 /* #include "disk.h" */
+/* #include "tx_count.h" */
 /* #include "tx_place.h" */
 /* #include "tx_tell.h" */
 
@@ -13672,8 +14390,7 @@ JOBQ__INTERNAL void jobq__tx_tell_waiters(struct jobq__tx *tx) {
  *                                                     alter.c (cancelled)
  *   an end, WAITING -> WAITING    jobq__door_pass     tx_order.c, for alter.c (tried again)
  *   any but running -> gone       jobq__door_pass     alter.c (deleted)
- *   an end -> gone                jobq__store_prune   scheduler.c, disk.c: in slices, beside the
- *                                                     door: nothing of the above is left then
+ *   an end -> gone                jobq__door_prune    scheduler.c, commit.c: in slices
  *
  * The fence: id, state and runs, as the caller has seen them. If it does not hold, somebody else
  * has changed the row: of an outcome that is told (lost_outcomes), of anything else it is damage,
@@ -13720,6 +14437,11 @@ JOBQ__INTERNAL int jobq__door_run(struct jobq__tx *tx, struct jobq__entry **entr
 JOBQ__INTERNAL int jobq__door_new(struct jobq__tx *tx, const struct jobq__row *row);
 /* JOBQ__AGAIN: an id was taken already. */
 JOBQ__INTERNAL int jobq__door_flush(struct jobq__tx *tx);
+/* Of those that have ended at most limit go: whose time is over, and the oldest that are more than
+ * the options keep. *count: how many. */
+JOBQ__INTERNAL int jobq__door_prune(struct jobq__tx *tx, int limit, int *count);
+/* For the room: the oldest that are done or cancelled. */
+JOBQ__INTERNAL int jobq__door_prune_done(struct jobq__tx *tx, int limit, int *count);
 /* Rows that wait are claimed, from the first id to the last. */
 JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, int64_t first, int64_t last);
 
@@ -13902,8 +14624,10 @@ JOBQ__INTERNAL int jobq__door_pass(struct jobq__tx *tx, struct jobq__edge *edge)
     if (rc != JOBQ_OK) return rc;
     jobq__door_release(tx, entry);
     if (changed != 1) return jobq__door_lost(tx, edge);
-    jobq__door_leave(tx, was, ends && edge->keep_ms == JOBQ_NONE ? JOBQ__GONE : to);
-    jobq__door_count(tx, to, edge->outcome);
+    if (ends && edge->keep_ms == JOBQ_NONE) to = JOBQ__GONE;
+    jobq__door_leave(tx, was, to);
+    jobq__tx_shift(tx, was, was->state, &edge->now, to);
+    jobq__door_count(tx, edge->now.state, edge->outcome);
     return jobq__door_tell(tx, edge, entry ? entry->key : key);
 }
 
@@ -13928,6 +14652,7 @@ JOBQ__INTERNAL int jobq__door_run(struct jobq__tx *tx, struct jobq__entry **entr
         struct jobq__edge edge;
         jobq__door_release(tx, entry);
         jobq__door_leave(tx, &entry->row, gone ? JOBQ__GONE : state);
+        jobq__tx_shift(tx, &entry->row, JOBQ__CLAIMED, &entry->row, gone ? JOBQ__GONE : state);
         jobq__door_count(tx, state, entry->verdict.outcome);
         if (failed) rc = jobq__store_failed_add(tx->db, prune_at_ms, entry->row.id);
         if (rc != JOBQ_OK || !tx->q->events.call) continue;
@@ -13948,6 +14673,8 @@ JOBQ__INTERNAL int jobq__door_flush(struct jobq__tx *tx) {
 
 JOBQ__INTERNAL int jobq__door_new(struct jobq__tx *tx, const struct jobq__row *row) {
     jobq__assert(jobq__door_legal(JOBQ__NEW, row->state));
+    jobq__tx_shift(tx, row, JOBQ__NEW, row, row->state);
+    tx->new_jobs++;
     tx->rows[tx->rows_count++] = *row;
     tx->add.enqueued++;
     return tx->rows_count == JOBQ__INSERT_ROWS ? jobq__door_flush(tx) : JOBQ_OK;
@@ -13958,6 +14685,49 @@ JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, int64_t first, int64_t 
     jobq__assert(jobq__door_legal(JOBQ__WAITING, JOBQ__CLAIMED));
     rc = jobq__store_claim(tx->db, first, last, &changed);
     if (rc == JOBQ_OK && changed != (int)(last - first + 1)) rc = jobq__tx_stray(tx, first);
+    return rc;
+}
+
+/* ---- Those that have ended ---- */
+
+static void jobq__door_pruned(void *ctx, const struct jobq__row *row) {
+    jobq__tx_shift(ctx, row, row->state, row, JOBQ__GONE);
+}
+
+static struct jobq__prune jobq__door_pruning(struct jobq__tx *tx) {
+    struct jobq__prune prune = {0, tx->last_id, jobq__door_pruned, tx};
+    tx->claims_changed = true; /* it also remembers the highest id */
+    return prune;
+}
+
+/* How many ended ones are more than the options keep. The counters tell it, if all is written that
+ * this transaction has to add to them. */
+static int jobq__door_over(struct jobq__tx *tx, int64_t *over) {
+    int64_t ended = 0;
+    int rc = jobq__tx_count_write(tx);
+    if (rc == JOBQ_OK) rc = jobq__store_ended(tx->db, &ended);
+    *over = ended - tx->q->options.keep_max;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__door_prune(struct jobq__tx *tx, int limit, int *count) {
+    struct jobq__prune prune = jobq__door_pruning(tx);
+    int64_t over = 0;
+    int rc = jobq__store_prune(tx->db, tx->now_ms, limit, &prune);
+    if (rc == JOBQ_OK && tx->q->options.keep_max != JOBQ_UNLIMITED && prune.count < limit)
+        rc = jobq__door_over(tx, &over);
+    if (rc == JOBQ_OK && over > 0)
+        rc = jobq__store_prune_oldest(tx->db, (int)JOBQ__MIN(limit - prune.count, over), &prune);
+    tx->last_id = prune.last_id;
+    *count = prune.count;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__door_prune_done(struct jobq__tx *tx, int limit, int *count) {
+    struct jobq__prune prune = jobq__door_pruning(tx);
+    int rc = jobq__store_prune_done(tx->db, limit, &prune);
+    tx->last_id = prune.last_id;
+    *count = prune.count;
     return rc;
 }
 
@@ -14113,6 +14883,7 @@ JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *la
         if (entry) jobq__tx_recycle(q, entry);
         return rc;
     }
+    jobq__tx_shift(tx, &entry->row, JOBQ__WAITING, &entry->row, JOBQ__CLAIMED);
     entry->row.runs++;
     entry->row.state = JOBQ__CLAIMED;
     jobq__tx_claimed(tx, entry);
@@ -14205,11 +14976,15 @@ JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx) {
     struct jobq__link *link;
     int rc = jobq__tx_check_names(tx);
     if (rc != JOBQ_OK) return rc;
+    tx->loose.mark = tx->loose.count;
     for (link = tx->taken.next; link != &tx->taken; link = link->next) {
         /* Changes nothing where the row waits already. */
         rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
         if (rc != JOBQ_OK) return rc;
     }
+    /* Those were counted the first time. */
+    tx->shifts.count = 0;
+    tx->loose.count = tx->loose.mark;
     return JOBQ_OK;
 }
 
@@ -14263,6 +15038,7 @@ JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx) {
  *   tx_place    where a job waits: the one predicate for what may start
  *   tx_names    names of kinds and queues
  *   tx_tell     events, and who waits for a job
+ *   tx_count    what is added to the counters
  *   door        the one way from state to state
  *   tx_order    the invariants of what is claimed and what is ready
  *   tx          a transaction's life
@@ -14273,7 +15049,8 @@ JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx) {
 struct jobq__tx_mark {
     struct jobq__link *taken, *dropped;
     int64_t serial;
-    size_t changes, new_names;
+    size_t changes, new_names, shifts, loose;
+    int64_t new_jobs;
     int room, over;
     int64_t bytes, last_id, next_due_ms, prune_at_ms;
     jobq_stats add;
@@ -14348,6 +15125,7 @@ JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx);
 JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     struct jobq__tx *tx = &q->tx;
     tx->q = q;
+    q->counted = -1; /* not read yet */
     jobq__list_init(&tx->settled);
     jobq__list_init(&tx->claimed);
     jobq__list_init(&tx->taken);
@@ -14377,6 +15155,9 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
     jobq__mem_free(tx->pack);
     jobq__mem_free(tx->gates.lanes);
     jobq__mem_free(q->gates.lanes);
+    jobq__mem_free(tx->shifts.list);
+    jobq__mem_free(tx->loose.list);
+    jobq__mem_free(q->uncounted.pairs);
 }
 
 /* How many jobs the ring should hold: what the pool starts while two commits go by, and a little
@@ -14526,6 +15307,10 @@ static void jobq__tx_clear(struct jobq__tx *tx) {
     jobq__tx_gates_reset(tx);
     tx->starved = false;
     tx->last_id = q->last_id;
+    tx->counted = q->counted;
+    tx->shifts.count = tx->shifts.mark = tx->loose.count = tx->loose.mark = 0;
+    tx->shifts.lost = tx->loose.lost = false;
+    tx->new_jobs = 0;
     tx->next_due_ms = q->next_due_ms;
     tx->prune_at_ms = JOBQ_NEVER;
     memset(&tx->add, 0, sizeof tx->add);
@@ -14580,6 +15365,9 @@ JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mar
     mark->taken = tx->taken.prev;
     mark->changes = tx->changes_count;
     mark->new_names = tx->new_count;
+    mark->shifts = tx->shifts.mark = tx->shifts.count;
+    mark->loose = tx->loose.mark = tx->loose.count;
+    mark->new_jobs = tx->new_jobs;
     mark->room = tx->room;
     mark->over = tx->over;
     mark->bytes = tx->bytes;
@@ -14618,6 +15406,9 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
     tx->rows_count = 0;
     jobq__tx_drop_changes(tx, mark->changes);
     tx->new_count = mark->new_names;
+    tx->shifts.count = mark->shifts;
+    tx->loose.count = mark->loose;
+    tx->new_jobs = mark->new_jobs;
     tx->room = mark->room;
     tx->over = mark->over;
     tx->bytes = mark->bytes;
@@ -14646,6 +15437,7 @@ static bool jobq__tx_more(const struct jobq__tx *tx) {
     const jobq *q = tx->q;
     const struct jobq__link *link;
     if (q->look_lanes || q->gates.count || !jobq__list_empty(&q->opened)) return true;
+    if (jobq__tx_uncounted(q)) return true;
     if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= tx->now_ms) return true;
     for (link = q->ready.next; link != &q->ready; link = link->next)
         if (jobq__gate_room(&JOBQ__CONTAINER(link, struct jobq__lane, ready)->gate) > 0)
@@ -14699,8 +15491,10 @@ static void jobq__tx_name_queues(struct jobq__tx *tx) {
 
 JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     jobq *q = tx->q;
+    int64_t last_id = q->last_id;
     struct jobq__link *link;
     size_t i;
+    jobq__assert(!tx->shifts.count && (tx->counted >= q->counted || !tx->counted));
     q->last_id = tx->last_id;
     q->next_due_ms = tx->next_due_ms;
     tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
@@ -14711,6 +15505,7 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
         entry->lane->last_claimed = NULL;
         q->last_id = JOBQ__MAX(q->last_id, entry->row.id);
     }
+    jobq__tx_count_applied(tx, last_id);
     for (i = 0; i < tx->new_count; i++)
         jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].what,
                            tx->new_names[i].text);
@@ -15051,8 +15846,10 @@ static int jobq__tx_claim_entries(struct jobq__tx *tx, struct jobq__link *first)
         if (rc != JOBQ_OK) return rc;
     }
     for (link = first; link != &tx->claimed; link = link->next) {
-        JOBQ__LINKED(link)->row.runs++;
-        JOBQ__LINKED(link)->row.state = JOBQ__CLAIMED;
+        struct jobq__row *row = &JOBQ__LINKED(link)->row;
+        jobq__tx_shift(tx, row, JOBQ__WAITING, row, JOBQ__CLAIMED);
+        row->runs++;
+        row->state = JOBQ__CLAIMED;
     }
     return JOBQ_OK;
 }
@@ -15277,7 +16074,8 @@ JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx) {
             rc = jobq__tx_pack(tx, &size, &previous, JOBQ__CLAIMED_ENTRY(link)->row.id);
     for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = link->next)
         rc = jobq__tx_pack(tx, &size, &previous, JOBQ__LINKED(link)->row.id);
-    return rc == JOBQ_OK ? jobq__store_claims_set(tx->db, tx->pack, size, tx->last_id) : rc;
+    if (rc != JOBQ_OK) return rc;
+    return jobq__store_claims_set(tx->db, tx->pack, size, tx->last_id, tx->counted);
 }
 
 JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
@@ -15293,6 +16091,7 @@ JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(tx);
     if (rc == JOBQ_OK && tx->due_stale) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
     if (rc == JOBQ_OK) rc = jobq__tx_know_claimed(tx);
+    if (rc == JOBQ_OK) rc = jobq__tx_count(tx);
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_gates_write(tx);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
@@ -15624,6 +16423,7 @@ JOBQ__INTERNAL int jobq__commit_join(struct jobq__tx *tx, struct jobq__request *
 #line 1 "amalgamation/commit.c"
 #endif
 /* #include "commit.h" */
+/* #include "door.h" */
 
 /* ---- One transaction ---- */
 
@@ -15674,6 +16474,7 @@ static int jobq__commit_write(struct jobq__tx *tx, struct jobq__request *r) {
         /* A client has stored jobs meanwhile: take ids above theirs. */
         rc = jobq__store_max_id(tx->db, &tx->last_id);
         q->last_id = JOBQ__MAX(q->last_id, tx->last_id);
+        q->uncounted.whole = false; /* not with theirs */
         if (rc == JOBQ_OK) rc = JOBQ__AGAIN;
         lost = lost || !jobq__store_in_transaction(tx->db);
     } while (rc == JOBQ__AGAIN && !lost && tries++ < 2);
@@ -15933,7 +16734,7 @@ static int jobq__commit_may_write(jobq *q, int64_t now_us, jobq_error *why) {
 /* ---- Room for new work ---- */
 
 static int jobq__commit_write_relief(struct jobq__tx *tx, struct jobq__request *r) {
-    return jobq__disk_give_way(tx, r->arg);
+    return jobq__door_prune_done(tx, jobq__disk_batch(tx->q, JOBQ__PRUNE_ROWS), r->arg);
 }
 
 /* New work was refused on a full disk: the oldest jobs that are done go, a slice of them at a time,
@@ -17195,6 +17996,7 @@ static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
     int64_t id = 0, extra = 0, payload = 0;
     int room = jobq__disk_batch(q, INT32_MAX);
     int rc = jobq__tx_gates_read(tx);
+    if (rc == JOBQ_OK) rc = jobq__store_counted(tx->db, &tx->counted);
     if (rc == JOBQ_OK) rc = jobq__store_claims_get(tx->db, &ids, &size);
     while (rc == JOBQ_OK && at < size && room >= 0) {
         rc = jobq__store_claims_next(tx->db, ids, size, &at, &id);
@@ -17211,6 +18013,7 @@ static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
     if (rc == JOBQ_OK) rc = jobq__store_payload_max(tx->db, &payload);
     if (rc == JOBQ_OK && payload > tx->last_id)
         rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_PAYLOAD, payload);
+    if (rc == JOBQ_OK) rc = jobq__tx_count_write(tx);
     if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(tx);
     if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
     if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &tx->prune_at_ms);
@@ -17608,6 +18411,7 @@ JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, in
 #line 1 "amalgamation/scheduler.c"
 #endif
 /* #include "scheduler.h" */
+/* #include "door.h" */
 
 /* Never does not come, even at the end of time. */
 static bool jobq__sched_due(int64_t at_ms, int64_t now_ms) {
@@ -17672,10 +18476,8 @@ static int jobq__sched_write_prune(struct jobq__tx *tx, struct jobq__request *r)
     jobq *q = tx->q;
     struct jobq__sched_prune *prune = r->arg;
     int most = jobq__disk_batch(q, JOBQ__PRUNE_ROWS);
-    int rc = jobq__store_prune(tx->db, tx->now_ms, q->options.keep_max, most, &prune->count,
-                               &tx->last_id);
+    int rc = jobq__door_prune(tx, most, &prune->count);
     prune->more = prune->count >= most;
-    tx->claims_changed = true; /* it also remembers the highest id */
     if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &prune->next_ms);
     return rc == JOBQ_OK ? jobq__disk_shrink(tx, tx->now_ms, &prune->shrink_ms) : rc;
 }
@@ -19674,21 +20476,15 @@ JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor, 
 
 JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
     struct jobq__look look;
-    int64_t after = 0, left_us;
-    bool done = false;
+    int64_t left_us;
     int rc = jobq__api_enter(q, "jobq_count", err);
     if (rc != JOBQ_OK) return rc;
     if (!counts)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "counts must not be NULL"));
     memset(counts, 0, sizeof *counts);
     left_us = q->baton.busy_us;
-    while (rc == JOBQ_OK && !done) {
-        rc = jobq__look_begin(q, &look, &left_us, err);
-        if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
-        rc = jobq__store_count(&look, &after, counts, &done);
-        rc = jobq__look_end(q, &look, rc, err);
-        if (!done) jobq__look_yield(q);
-    }
+    rc = jobq__look_begin(q, &look, &left_us, err);
+    if (rc == JOBQ_OK) rc = jobq__look_end(q, &look, jobq__store_count(&look, counts), err);
     return jobq__api_leave(q, rc);
 }
 
@@ -20226,6 +21022,9 @@ static int jobq__doctor_write(struct jobq__tx *tx, struct jobq__request *r) {
     with.reach = jobq__doctor_reach;
     with.ctx = tx;
     rc = jobq__audit_mend(doctor->audit, tx->db, &with);
+    if (rc == JOBQ_OK)
+        rc = jobq__audit_recounts(doctor->audit) ? jobq__tx_count_anew(tx)
+                                                 : jobq__tx_count_write(tx);
     /* Whom it has to name is remembered, unless damage has kept that from being read. */
     if (rc == JOBQ_OK && !jobq__os_load(&doctor->q->failed)) rc = jobq__tx_touch(tx);
     if (rc == JOBQ_OK) jobq__doctor_times(tx);

@@ -804,9 +804,12 @@ typedef struct jobq_counts {
     int64_t ready, scheduled, parked, running, done, failed, cancelled;
 } jobq_counts;
 
-/* Counts the jobs by walking the table in slices; jobs that change meanwhile may be counted
- * in either state. O(rows): not for every frame. Threads: any. Blocks: for that, never for a
- * writer. Fails: MISUSE, and as jobq_get but for NOT_FOUND. */
+/* How many jobs are in which state, exactly, at one moment. The queue keeps counters of its jobs:
+ * however many there are, it takes about as long as reading 1000 of them, well below a millisecond,
+ * besides those that are due and not promoted yet. Longer only where jobs are still to be counted:
+ * a file that 0.1.0 has left, what clients have stored while no owner was there, a repair; the
+ * owner does that with what it writes next. Threads: any. Blocks: for that, never for a writer.
+ * Fails: MISUSE, and as jobq_get but for NOT_FOUND. */
 JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err);
 
 /* One line of text, without a line break, with a zero behind it, valid during the call. */

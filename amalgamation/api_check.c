@@ -56,6 +56,9 @@ static int jobq__doctor_write(struct jobq__tx *tx, struct jobq__request *r) {
     with.reach = jobq__doctor_reach;
     with.ctx = tx;
     rc = jobq__audit_mend(doctor->audit, tx->db, &with);
+    if (rc == JOBQ_OK)
+        rc = jobq__audit_recounts(doctor->audit) ? jobq__tx_count_anew(tx)
+                                                 : jobq__tx_count_write(tx);
     /* Whom it has to name is remembered, unless damage has kept that from being read. */
     if (rc == JOBQ_OK && !jobq__os_load(&doctor->q->failed)) rc = jobq__tx_touch(tx);
     if (rc == JOBQ_OK) jobq__doctor_times(tx);

@@ -179,21 +179,15 @@ JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor, 
 
 JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err) {
     struct jobq__look look;
-    int64_t after = 0, left_us;
-    bool done = false;
+    int64_t left_us;
     int rc = jobq__api_enter(q, "jobq_count", err);
     if (rc != JOBQ_OK) return rc;
     if (!counts)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "counts must not be NULL"));
     memset(counts, 0, sizeof *counts);
     left_us = q->baton.busy_us;
-    while (rc == JOBQ_OK && !done) {
-        rc = jobq__look_begin(q, &look, &left_us, err);
-        if (rc != JOBQ_OK) return jobq__api_leave(q, rc);
-        rc = jobq__store_count(&look, &after, counts, &done);
-        rc = jobq__look_end(q, &look, rc, err);
-        if (!done) jobq__look_yield(q);
-    }
+    rc = jobq__look_begin(q, &look, &left_us, err);
+    if (rc == JOBQ_OK) rc = jobq__look_end(q, &look, jobq__store_count(&look, counts), err);
     return jobq__api_leave(q, rc);
 }
 

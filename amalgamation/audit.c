@@ -25,7 +25,7 @@ struct jobq__audit {
     bool known;                 /* if they could be read */
     int64_t *ids;
     size_t ids_count;
-    bool undone;
+    bool undone, recounts;
     int32_t *gates;             /* before which nobody may wait unless the claims row names them */
     size_t gates_count;
 };
@@ -55,7 +55,7 @@ static void jobq__audit_forget(struct jobq__audit *audit) {
     int i;
     for (i = 0; i < audit->count; i++) jobq__audit_free(audit->found[i].key);
     audit->count = audit->told = audit->rule = 0;
-    audit->knows = audit->undone = false;
+    audit->knows = audit->undone = audit->recounts = false;
 }
 
 JOBQ__INTERNAL void jobq__audit_end(struct jobq__audit *audit) {
@@ -234,31 +234,48 @@ static int jobq__audit_slice(struct jobq__audit *audit, jobq__store *db) {
     return rc;
 }
 
-/* One line of quick_check's; what the rules tell better is left to them. */
-static void jobq__audit_file_line(struct jobq__audit *audit, const char *line) {
+JOBQ__INTERNAL bool jobq__audit_tell(struct jobq__audit *audit, bool rule, const char *format,
+                                     ...) {
     struct jobq__found *found;
-    char *at;
-    if (!line || strcmp(line, "ok") == 0 || strncmp(line, "NULL value in jobq_", 19) == 0) return;
+    va_list args;
+    if (audit->count == JOBQ__AUDIT_FOUND - 1) return false;
     found = jobq__audit_new(audit);
-    snprintf(found->text, sizeof found->text, "the file: %s", line);
-    for (at = found->text; *at; at++)
-        if (*at == '\n') *at = ' ';
+    found->broken = rule;
+    va_start(args, format);
+    vsnprintf(found->text, sizeof found->text, format, args);
+    va_end(args);
+    return true;
 }
 
-static int jobq__audit_file(struct jobq__audit *audit, jobq__store *db) {
+/* One line of quick_check's; what the rules tell better is left to them. */
+static bool jobq__audit_file_line(struct jobq__audit *audit, const char *line) {
+    char *at;
+    if (!line || strcmp(line, "ok") == 0 || strncmp(line, "NULL value in jobq_", 19) == 0)
+        return true;
+    if (!jobq__audit_tell(audit, false, "the file: %s", line)) return false;
+    for (at = audit->found[audit->count - 1].text; *at; at++)
+        if (*at == '\n') *at = ' ';
+    return true;
+}
+
+JOBQ__INTERNAL int jobq__audit_file(struct jobq__audit *audit, jobq__store *db) {
     sqlite3_stmt *s;
     bool row = false;
     int rc = jobq__db_query(db, "PRAGMA quick_check(31)", &s);
-    while (rc == JOBQ_OK && audit->count < JOBQ__AUDIT_FOUND - 1) {
-        rc = jobq__db_next(db, s, &row);
-        if (rc != JOBQ_OK || !row) break;
-        jobq__audit_file_line(audit, (const char *)sqlite3_column_text(s, 0));
-    }
+    do {
+        if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
+    } while (rc == JOBQ_OK && row
+             && jobq__audit_file_line(audit, (const char *)sqlite3_column_text(s, 0)));
+    sqlite3_finalize(s);
+    return rc;
+}
+
+static int jobq__audit_at_once(struct jobq__audit *audit, jobq__store *db) {
+    int rc = audit->of->look(audit, db);
     if (rc == JOBQ_CORRUPT) {
         jobq__audit_unreadable(audit, db);
         rc = JOBQ_OK;
     }
-    sqlite3_finalize(s);
     audit->over = true;
     return rc;
 }
@@ -272,7 +289,7 @@ JOBQ__INTERNAL int jobq__audit_look(struct jobq__audit *audit, jobq__store *db, 
     audit->of = jobq__audit_part(audit->part);
     *over = !audit->of;
     if (*over) return JOBQ_OK;
-    return audit->of->keys ? jobq__audit_slice(audit, db) : jobq__audit_file(audit, db);
+    return audit->of->look ? jobq__audit_at_once(audit, db) : jobq__audit_slice(audit, db);
 }
 
 static int64_t jobq__audit_bits(uint64_t mask) {
@@ -358,11 +375,11 @@ static int jobq__audit_mend_row(struct jobq__audit *audit, jobq__store *db, sqli
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__audit_mend(struct jobq__audit *audit, jobq__store *db,
-                                    const struct jobq__mend *with) {
-    int job = audit->of->job, i, rc = JOBQ_OK;
-    sqlite3_stmt *s = NULL;
-    if (audit->of->keys) rc = jobq__audit_query(audit, db, audit->of->match, &s);
+static int jobq__audit_mend_rows(struct jobq__audit *audit, jobq__store *db,
+                                 const struct jobq__mend *with) {
+    int job = audit->of->job, i;
+    sqlite3_stmt *s;
+    int rc = jobq__audit_query(audit, db, audit->of->match, &s);
     for (i = 0; s && i < audit->count && rc == JOBQ_OK; i++) {
         struct jobq__found *found = &audit->found[i];
         if (!found->key[0]) continue;
@@ -374,6 +391,23 @@ JOBQ__INTERNAL int jobq__audit_mend(struct jobq__audit *audit, jobq__store *db,
     }
     sqlite3_finalize(s);
     return rc;
+}
+
+/* What was told at once is not asked again: that would read all of the file, and counters that are
+ * wrong do not become right. */
+JOBQ__INTERNAL int jobq__audit_mend(struct jobq__audit *audit, jobq__store *db,
+                                    const struct jobq__mend *with) {
+    int i, rc = audit->of->look ? JOBQ_OK : jobq__audit_mend_rows(audit, db, with);
+    for (i = 0; i < audit->count && rc == JOBQ_OK; i++) {
+        struct jobq__found *found = &audit->found[i];
+        if (audit->of->look) found->mended = found->broken;
+        if (found->mended && audit->of->recounts) audit->recounts = true;
+    }
+    return rc;
+}
+
+JOBQ__INTERNAL bool jobq__audit_recounts(const struct jobq__audit *audit) {
+    return audit->recounts;
 }
 
 JOBQ__INTERNAL void jobq__audit_undone(struct jobq__audit *audit) {
@@ -415,7 +449,8 @@ JOBQ__INTERNAL bool jobq__audit_line(struct jobq__audit *audit, bool repair, cha
         size_t at = 0;
         if (!found->key[0]) {
             jobq__audit_add(text, size, &at, "%s", found->text);
-            jobq__audit_fate(audit, found, NULL, false, repair, text, size, at);
+            jobq__audit_fate(audit, found, found->broken ? audit->of->rules : NULL,
+                             found->mended, repair, text, size, at);
             audit->told++;
             return true;
         }

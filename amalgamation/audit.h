@@ -22,6 +22,7 @@
  *   - The parts and the rules of a part stand in such an order that what one of them leaves behind
  *     is seen by a later one; so nothing is left after a walk that mends but what cannot be mended.
  *   - The walk ends, whatever the file says: each slice goes on behind the one before.
+ *   - Where a row was put right that is counted, all are counted anew: the counters knew another.
  *
  * A check is its caller's own; connections are used as store.h says. */
 
@@ -54,6 +55,8 @@ struct jobq__mend {
 JOBQ__INTERNAL int jobq__audit_mend(struct jobq__audit *audit, jobq__store *db,
                                     const struct jobq__mend *with);
 JOBQ__INTERNAL void jobq__audit_undone(struct jobq__audit *audit);
+/* In the same transaction: jobs are to be counted anew, which is the caller's. */
+JOBQ__INTERNAL bool jobq__audit_recounts(const struct jobq__audit *audit);
 
 /* The next thing to tell of the slice: false if there is none. repair: it was asked for. */
 enum { JOBQ__AUDIT_LINE = 320 };
@@ -87,10 +90,23 @@ struct jobq__audit_part {
     int (*ask)(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s, uint64_t *broken);
     int (*put)(struct jobq__audit *audit, jobq__store *db, int rule, int64_t key,
                const struct jobq__mend *with);
+    bool recounts;              /* what is put right here may be counted as something else */
+    /* Instead of all that, tells what it finds, in one slice; what puts it right is not SQL. */
+    int (*look)(struct jobq__audit *audit, jobq__store *db);
 };
 
 /* NULL behind the last. */
 JOBQ__INTERNAL const struct jobq__audit_part *jobq__audit_part(int i);
+
+/* quick_check (audit.c), and the counters against what their rows come to (audit_count.c). */
+JOBQ__INTERNAL int jobq__audit_file(struct jobq__audit *audit, jobq__store *db);
+JOBQ__INTERNAL int jobq__audit_counts(struct jobq__audit *audit, jobq__store *db);
+
+/* For those two: another fault; rule: the part's first one puts it right. False: no more of them
+ * are told. */
+JOBQ_PRINTF(3, 4)
+JOBQ__INTERNAL bool jobq__audit_tell(struct jobq__audit *audit, bool rule, const char *format,
+                                     ...);
 
 /* The ids that the claims row names, in order, of this slice's moment; false in *known if they
  * cannot be read. */

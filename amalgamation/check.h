@@ -17,6 +17,8 @@
  *               I2: the table sorts after the ring               check_order, from the file
  *               I3: lanes with ready rows are known              check_lanes, from the file
  *               between transactions nothing is half done        tx_check
+ *   tx_count.c  the counters are what the rows come to           check_counters, from the file,
+ *                                                                in a build of small sizes
  *   ring.h      lanes in order, turns and counts agree           ring_sound, by tx_check
  *   core.h      each claimed job is in the ring, with a worker,  check_places
  *               or its outcome was handed in
@@ -34,7 +36,8 @@
  *
  * What is asked of the file may fail to be read, and then says nothing: that is for the next
  * transaction to find out. While other connections have written, I2 and I3 hold again only when
- * their rows were looked at; so from the first such commit on these two are not asked. */
+ * their rows were looked at; so from the first such commit on these two are not asked, nor are the
+ * counters, which a hand from outside may have made wrong. */
 
 struct jobq__tx;
 

@@ -1,5 +1,6 @@
 /* commit.c - one transaction for a group: who leads it, and what a failure takes along. */
 #include "commit.h"
+#include "door.h"
 
 /* ---- One transaction ---- */
 
@@ -50,6 +51,7 @@ static int jobq__commit_write(struct jobq__tx *tx, struct jobq__request *r) {
         /* A client has stored jobs meanwhile: take ids above theirs. */
         rc = jobq__store_max_id(tx->db, &tx->last_id);
         q->last_id = JOBQ__MAX(q->last_id, tx->last_id);
+        q->uncounted.whole = false; /* not with theirs */
         if (rc == JOBQ_OK) rc = JOBQ__AGAIN;
         lost = lost || !jobq__store_in_transaction(tx->db);
     } while (rc == JOBQ__AGAIN && !lost && tries++ < 2);
@@ -309,7 +311,7 @@ static int jobq__commit_may_write(jobq *q, int64_t now_us, jobq_error *why) {
 /* ---- Room for new work ---- */
 
 static int jobq__commit_write_relief(struct jobq__tx *tx, struct jobq__request *r) {
-    return jobq__disk_give_way(tx, r->arg);
+    return jobq__door_prune_done(tx, jobq__disk_batch(tx->q, JOBQ__PRUNE_ROWS), r->arg);
 }
 
 /* New work was refused on a full disk: the oldest jobs that are done go, a slice of them at a time,

@@ -78,6 +78,28 @@ struct jobq__change {
     const char *text;           /* the entry's; until the entries are recycled */
 };
 
+/* So many jobs of a queue and kind are counted as something else than before. */
+struct jobq__shift {
+    int32_t queue, kind;
+    int32_t jobs;
+    int from, to;               /* enum jobq__count_as */
+    int retries;                /* 1: now they do, -1: not any more */
+};
+
+struct jobq__shifts {
+    struct jobq__shift *list;
+    size_t count, capacity;
+    size_t mark;                /* those before it are not added to: a request's part begins */
+    bool lost;                  /* there was no memory for all of them */
+};
+
+/* How many of the jobs that are not counted are where (tx_count.c). */
+struct jobq__uncounted {
+    struct jobq__count *pairs;
+    size_t count;
+    bool whole;                 /* all of them are in it */
+};
+
 struct jobq__new_name {
     int64_t id;
     int what;
@@ -121,6 +143,10 @@ struct jobq__tx {
     int64_t grows;              /* bytes that it stores: payloads, results, messages */
     int64_t frees;              /* bytes of the rows that it ends, about */
     bool ready;                 /* something became ready: a foreign loop wants to know */
+    struct jobq__shifts shifts; /* of jobs that are counted, not written yet */
+    struct jobq__shifts loose;  /* of jobs that are not */
+    int64_t counted;            /* jobs up to that id are counted */
+    int64_t new_jobs;           /* stored here */
     struct jobq__change *changes;
     size_t changes_count, changes_capacity;
     struct jobq__entry **order; /* scratch for sorting */
@@ -416,11 +442,14 @@ struct jobq {
     struct jobq__link spare;        /* entries to be used again */
     int spare_count;
     int64_t last_id, next_due_ms;
+    int64_t counted;            /* jobs up to that id stand in the counters */
+    struct jobq__uncounted uncounted;
     int64_t wal_next;           /* pages at which the next checkpoint is due */
     bool look_lanes;            /* the set of lanes may have grown */
     int64_t seen;               /* the file's version at the last poll; 0: not known */
 #ifdef JOBQ_DEBUG
     int64_t checked;            /* and after the last commit; -1: others have written (check.c) */
+    bool miscounted;            /* the counters were wrong when they were first looked at */
 #endif
     bool shares_job;            /* in memory: the writer is set up for handlers, too */
     struct jobq_run *job_run;   /* whose transaction it is, while in_job */

@@ -288,12 +288,6 @@ JOBQ__INTERNAL int64_t jobq__disk_log_pages(const jobq *q) {
     return JOBQ__MIN(q->options.wal_pages, JOBQ__MAX(pages, 1));
 }
 
-JOBQ__INTERNAL int jobq__disk_give_way(struct jobq__tx *tx, int *count) {
-    tx->claims_changed = true; /* it also remembers the highest id */
-    return jobq__store_prune_done(tx->db, jobq__disk_batch(tx->q, JOBQ__PRUNE_ROWS), count,
-                                  &tx->last_id);
-}
-
 /* ---- A file that was large once ---- */
 
 JOBQ__INTERNAL int64_t jobq__disk_freed(jobq *q, int64_t bytes, int64_t now_ms) {

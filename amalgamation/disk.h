@@ -90,9 +90,6 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q);
 /* True if new work has been refused, and there is no more room since: history has to give way. */
 JOBQ__INTERNAL bool jobq__disk_presses(jobq *q);
 
-/* In a transaction: the oldest jobs that are done go, a slice of them, *count. */
-JOBQ__INTERNAL int jobq__disk_give_way(struct jobq__tx *tx, int *count);
-
 /* Jobs that one transaction may settle, claim, move or drop: roomy of them as long as the disk is
  * not full. */
 JOBQ__INTERNAL int jobq__disk_batch(const jobq *q, int roomy);

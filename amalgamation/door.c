@@ -171,8 +171,10 @@ JOBQ__INTERNAL int jobq__door_pass(struct jobq__tx *tx, struct jobq__edge *edge)
     if (rc != JOBQ_OK) return rc;
     jobq__door_release(tx, entry);
     if (changed != 1) return jobq__door_lost(tx, edge);
-    jobq__door_leave(tx, was, ends && edge->keep_ms == JOBQ_NONE ? JOBQ__GONE : to);
-    jobq__door_count(tx, to, edge->outcome);
+    if (ends && edge->keep_ms == JOBQ_NONE) to = JOBQ__GONE;
+    jobq__door_leave(tx, was, to);
+    jobq__tx_shift(tx, was, was->state, &edge->now, to);
+    jobq__door_count(tx, edge->now.state, edge->outcome);
     return jobq__door_tell(tx, edge, entry ? entry->key : key);
 }
 
@@ -197,6 +199,7 @@ JOBQ__INTERNAL int jobq__door_run(struct jobq__tx *tx, struct jobq__entry **entr
         struct jobq__edge edge;
         jobq__door_release(tx, entry);
         jobq__door_leave(tx, &entry->row, gone ? JOBQ__GONE : state);
+        jobq__tx_shift(tx, &entry->row, JOBQ__CLAIMED, &entry->row, gone ? JOBQ__GONE : state);
         jobq__door_count(tx, state, entry->verdict.outcome);
         if (failed) rc = jobq__store_failed_add(tx->db, prune_at_ms, entry->row.id);
         if (rc != JOBQ_OK || !tx->q->events.call) continue;
@@ -217,6 +220,8 @@ JOBQ__INTERNAL int jobq__door_flush(struct jobq__tx *tx) {
 
 JOBQ__INTERNAL int jobq__door_new(struct jobq__tx *tx, const struct jobq__row *row) {
     jobq__assert(jobq__door_legal(JOBQ__NEW, row->state));
+    jobq__tx_shift(tx, row, JOBQ__NEW, row, row->state);
+    tx->new_jobs++;
     tx->rows[tx->rows_count++] = *row;
     tx->add.enqueued++;
     return tx->rows_count == JOBQ__INSERT_ROWS ? jobq__door_flush(tx) : JOBQ_OK;
@@ -227,5 +232,48 @@ JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, int64_t first, int64_t 
     jobq__assert(jobq__door_legal(JOBQ__WAITING, JOBQ__CLAIMED));
     rc = jobq__store_claim(tx->db, first, last, &changed);
     if (rc == JOBQ_OK && changed != (int)(last - first + 1)) rc = jobq__tx_stray(tx, first);
+    return rc;
+}
+
+/* ---- Those that have ended ---- */
+
+static void jobq__door_pruned(void *ctx, const struct jobq__row *row) {
+    jobq__tx_shift(ctx, row, row->state, row, JOBQ__GONE);
+}
+
+static struct jobq__prune jobq__door_pruning(struct jobq__tx *tx) {
+    struct jobq__prune prune = {0, tx->last_id, jobq__door_pruned, tx};
+    tx->claims_changed = true; /* it also remembers the highest id */
+    return prune;
+}
+
+/* How many ended ones are more than the options keep. The counters tell it, if all is written that
+ * this transaction has to add to them. */
+static int jobq__door_over(struct jobq__tx *tx, int64_t *over) {
+    int64_t ended = 0;
+    int rc = jobq__tx_count_write(tx);
+    if (rc == JOBQ_OK) rc = jobq__store_ended(tx->db, &ended);
+    *over = ended - tx->q->options.keep_max;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__door_prune(struct jobq__tx *tx, int limit, int *count) {
+    struct jobq__prune prune = jobq__door_pruning(tx);
+    int64_t over = 0;
+    int rc = jobq__store_prune(tx->db, tx->now_ms, limit, &prune);
+    if (rc == JOBQ_OK && tx->q->options.keep_max != JOBQ_UNLIMITED && prune.count < limit)
+        rc = jobq__door_over(tx, &over);
+    if (rc == JOBQ_OK && over > 0)
+        rc = jobq__store_prune_oldest(tx->db, (int)JOBQ__MIN(limit - prune.count, over), &prune);
+    tx->last_id = prune.last_id;
+    *count = prune.count;
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__door_prune_done(struct jobq__tx *tx, int limit, int *count) {
+    struct jobq__prune prune = jobq__door_pruning(tx);
+    int rc = jobq__store_prune_done(tx->db, limit, &prune);
+    tx->last_id = prune.last_id;
+    *count = prune.count;
     return rc;
 }

@@ -3,6 +3,7 @@
 #define JOBQ__DOOR_H
 
 #include "disk.h"
+#include "tx_count.h"
 #include "tx_place.h"
 #include "tx_tell.h"
 
@@ -27,8 +28,7 @@
  *                                                     alter.c (cancelled)
  *   an end, WAITING -> WAITING    jobq__door_pass     tx_order.c, for alter.c (tried again)
  *   any but running -> gone       jobq__door_pass     alter.c (deleted)
- *   an end -> gone                jobq__store_prune   scheduler.c, disk.c: in slices, beside the
- *                                                     door: nothing of the above is left then
+ *   an end -> gone                jobq__door_prune    scheduler.c, commit.c: in slices
  *
  * The fence: id, state and runs, as the caller has seen them. If it does not hold, somebody else
  * has changed the row: of an outcome that is told (lost_outcomes), of anything else it is damage,
@@ -75,6 +75,11 @@ JOBQ__INTERNAL int jobq__door_run(struct jobq__tx *tx, struct jobq__entry **entr
 JOBQ__INTERNAL int jobq__door_new(struct jobq__tx *tx, const struct jobq__row *row);
 /* JOBQ__AGAIN: an id was taken already. */
 JOBQ__INTERNAL int jobq__door_flush(struct jobq__tx *tx);
+/* Of those that have ended at most limit go: whose time is over, and the oldest that are more than
+ * the options keep. *count: how many. */
+JOBQ__INTERNAL int jobq__door_prune(struct jobq__tx *tx, int limit, int *count);
+/* For the room: the oldest that are done or cancelled. */
+JOBQ__INTERNAL int jobq__door_prune_done(struct jobq__tx *tx, int limit, int *count);
 /* Rows that wait are claimed, from the first id to the last. */
 JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, int64_t first, int64_t last);
 

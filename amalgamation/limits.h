@@ -179,8 +179,12 @@
 #define JOBQ__SHRINK_BYTES JOBQ__SIZE((256 * 1024), (16 * 1024))
 #define JOBQ__SHRINK_US 2000
 #define JOBQ__SHRINK_PAUSE_MS 5
-#define JOBQ__COUNT_ROWS JOBQ__SIZE(10000, 3) /* one slice of a count: no long snapshots */
-#define JOBQ__AUDIT_ROWS JOBQ__SIZE(1000, 3) /* the same of a check */
+#define JOBQ__AUDIT_ROWS JOBQ__SIZE(1000, 3) /* one slice of a check */
+/* Jobs that may stand uncounted: who asks reads them, 0.3 ms. And a slice of them, when they are
+ * counted by reading: 2 ms. Pairs of queue and kind of which jobs may be kept as sums for that. */
+#define JOBQ__UNCOUNTED_MAX JOBQ__SIZE(1000, 5)
+#define JOBQ__COUNT_SLICE JOBQ__SIZE(4096, 4)
+#define JOBQ__COUNT_PAIRS JOBQ__SIZE(32, 2)
 #define JOBQ__LIST_ROWS JOBQ__SIZE(256, 3) /* the same of a listing, whose rows are read whole */
 /* Who stores or runs pauses while on_event is so far behind. Not small: who calls while a callback
  * of his stands would never return. */

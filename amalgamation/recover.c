@@ -51,6 +51,7 @@ static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
     int64_t id = 0, extra = 0, payload = 0;
     int room = jobq__disk_batch(q, INT32_MAX);
     int rc = jobq__tx_gates_read(tx);
+    if (rc == JOBQ_OK) rc = jobq__store_counted(tx->db, &tx->counted);
     if (rc == JOBQ_OK) rc = jobq__store_claims_get(tx->db, &ids, &size);
     while (rc == JOBQ_OK && at < size && room >= 0) {
         rc = jobq__store_claims_next(tx->db, ids, size, &at, &id);
@@ -67,6 +68,7 @@ static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
     if (rc == JOBQ_OK) rc = jobq__store_payload_max(tx->db, &payload);
     if (rc == JOBQ_OK && payload > tx->last_id)
         rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_PAYLOAD, payload);
+    if (rc == JOBQ_OK) rc = jobq__tx_count_write(tx);
     if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(tx);
     if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
     if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &tx->prune_at_ms);

@@ -1,5 +1,6 @@
 /* scheduler.c - the scheduler thread, the wheel's actions, step and advance. */
 #include "scheduler.h"
+#include "door.h"
 
 /* Never does not come, even at the end of time. */
 static bool jobq__sched_due(int64_t at_ms, int64_t now_ms) {
@@ -64,10 +65,8 @@ static int jobq__sched_write_prune(struct jobq__tx *tx, struct jobq__request *r)
     jobq *q = tx->q;
     struct jobq__sched_prune *prune = r->arg;
     int most = jobq__disk_batch(q, JOBQ__PRUNE_ROWS);
-    int rc = jobq__store_prune(tx->db, tx->now_ms, q->options.keep_max, most, &prune->count,
-                               &tx->last_id);
+    int rc = jobq__door_prune(tx, most, &prune->count);
     prune->more = prune->count >= most;
-    tx->claims_changed = true; /* it also remembers the highest id */
     if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &prune->next_ms);
     return rc == JOBQ_OK ? jobq__disk_shrink(tx, tx->now_ms, &prune->shrink_ms) : rc;
 }

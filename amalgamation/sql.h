@@ -74,7 +74,8 @@
 
 /* Finished rows that are kept for a time, in the order that jobq__store_prune_walk reads them. */
 #define JOBQ__TEXT_PRUNE \
-    "SELECT id, side, state, prune_at, kind FROM jobq_row WHERE prune_at IS NOT NULL"
+    "SELECT id, side, state, prune_at, kind, queue FROM jobq_row" \
+    " WHERE prune_at IS NOT NULL"
 
 #define JOBQ__SQL_LIST(X) \
     X(BEGIN, "BEGIN IMMEDIATE") \
@@ -135,7 +136,8 @@
              " created_at = iif(run_at = ?6, created_at, coalesce(created_at, run_at))," \
              " finished_at = NULL, prune_at = NULL WHERE id = ?1 AND state = ?2 AND runs = ?3") \
     /* by its number: else SQLite walks over the table for each */ \
-    X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2 WHERE one = 1") \
+    X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2, counted = ?3" \
+                  " WHERE one = 1") \
     X(OPEN_SET, "UPDATE jobq_claims SET open = ?1 WHERE one = 1") \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
@@ -175,8 +177,25 @@
     /* done or cancelled, the oldest first, but not what is kept for ever */ \
     X(PRUNE_DONE, JOBQ__TEXT_PRUNE " AND prune_at < ?1 AND state <> 3 ORDER BY prune_at LIMIT ?2") \
     X(PRUNE_NEXT, "SELECT min(prune_at) FROM jobq_row WHERE prune_at IS NOT NULL") \
-    X(PRUNE_OVER, JOBQ__TEXT_PRUNE " ORDER BY prune_at LIMIT min(?1, max(0," \
-                  " (SELECT count(*) FROM jobq_row WHERE prune_at IS NOT NULL) - ?2))") \
+    X(PRUNE_OLDEST, JOBQ__TEXT_PRUNE " ORDER BY prune_at LIMIT ?1") \
+    /* counters */ \
+    X(BEGIN_READ, "BEGIN") \
+    X(COUNTED, "SELECT counted FROM jobq_claims") \
+    X(COUNT_ADD, "INSERT INTO jobq_count(queue, kind, ready, scheduled, blocked, claimed, done," \
+                 " failed, cancelled, retrying) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)" \
+                 " ON CONFLICT(queue, kind) DO UPDATE SET ready = ready + ?3," \
+                 " scheduled = scheduled + ?4, blocked = blocked + ?5, claimed = claimed + ?6," \
+                 " done = done + ?7, failed = failed + ?8, cancelled = cancelled + ?9," \
+                 " retrying = retrying + ?10") \
+    X(UNCOUNTED, "SELECT id, queue, kind, state, lane, attempt FROM jobq_row" \
+                 " WHERE id > ?1 AND id <= ?2") \
+    X(COUNTS, "SELECT ready, scheduled, blocked, claimed, done, failed, cancelled, retrying" \
+              " FROM jobq_count") \
+    X(COUNT_DUE, "SELECT (SELECT count(*) FROM jobq_row WHERE state = 0 AND lane = 0" \
+                 " AND ord = 0 AND run_at <= ?1)") \
+    X(ENDED, "SELECT (SELECT coalesce(sum(done + failed + cancelled), 0) FROM jobq_count)" \
+             " + (SELECT count(*) FROM jobq_row WHERE state > 1" \
+             " AND id > (SELECT counted FROM jobq_claims))") \
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
     X(INFO_AFTER, JOBQ__TEXT_INFO "WHERE j.id > ?1 ORDER BY j.id LIMIT ?2") \
@@ -198,9 +217,7 @@
                " FROM jobq_row j LEFT JOIN jobq_payload p ON p.job = j.id AND j.side & 8" \
                " WHERE j.id = ?1") \
     X(RESULT, "SELECT j.id, NULL, x.result FROM jobq_row j" \
-              " LEFT JOIN jobq_extra x ON x.job = j.id WHERE j.id = ?1") \
-    X(COUNT, "SELECT id, state, lane, run_at, ord FROM jobq_row WHERE id > ?1" \
-             " ORDER BY id LIMIT ?2")
+              " LEFT JOIN jobq_extra x ON x.job = j.id WHERE j.id = ?1")
 
 enum jobq__sql {
 #define JOBQ__SQL_ENUM(name, text) JOBQ__SQL_##name,

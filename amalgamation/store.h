@@ -268,7 +268,7 @@ JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int
 
 /* The ids that are claimed and not settled: all that recovery reads. */
 JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,
-                                          int64_t last_id);
+                                          int64_t last_id, int64_t counted);
 /* *ids is the caller's to free. */
 JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_t *size);
 /* The next of these ids, after *id, which is 0 before the first; as long as *at is below size. */
@@ -321,15 +321,61 @@ JOBQ__INTERNAL int jobq__store_saved(struct jobq__db *db, int64_t id, void **dat
 JOBQ__INTERNAL int jobq__store_extra_max(struct jobq__db *db, int64_t *id);
 JOBQ__INTERNAL int jobq__store_payload_max(struct jobq__db *db, int64_t *id);
 
+/* ---- Counters (store_count.c) ---- */
+
+/* The columns of jobq_count, in this order; and what is not counted. */
+enum jobq__count_as { JOBQ__COUNT_READY, JOBQ__COUNT_SCHEDULED, JOBQ__COUNT_BLOCKED,
+                      JOBQ__COUNT_CLAIMED, JOBQ__COUNT_DONE, JOBQ__COUNT_FAILED,
+                      JOBQ__COUNT_CANCELLED, JOBQ__COUNT_RETRYING, JOBQ__COUNTS,
+                      JOBQ__COUNT_NOTHING };
+
+struct jobq__count {
+    int32_t queue, kind;
+    int64_t by[JOBQ__COUNTS]; /* more of them than before, or fewer */
+};
+
+/* What a row counts as in that state, of which it need not be; and whether it is also RETRYING. */
+JOBQ__INTERNAL int jobq__store_count_as(const struct jobq__row *row, int state);
+JOBQ__INTERNAL bool jobq__store_retries(const struct jobq__row *row, int state);
+/* One more of what the row counts as, as it stands. */
+JOBQ__INTERNAL void jobq__store_count_row(const struct jobq__row *row, int64_t *by);
+/* Jobs up to that id stand in jobq_count. */
+JOBQ__INTERNAL int jobq__store_counted(struct jobq__db *db, int64_t *id);
+/* None does, and it is empty. */
+JOBQ__INTERNAL int jobq__store_count_anew(struct jobq__db *db);
+JOBQ__INTERNAL int jobq__store_count_add(struct jobq__db *db, const struct jobq__count *count);
+/* Walks rows above an id, up to another, as far as counting needs them. row: the one before, at
+ * first with the id that all are above. */
+JOBQ__INTERNAL jobq__walk *jobq__store_uncounted(struct jobq__db *db, int64_t after, int64_t upto);
+JOBQ__INTERNAL int jobq__store_next_uncounted(struct jobq__db *db, jobq__walk *walk,
+                                              struct jobq__row *row, bool *more);
+#ifdef JOBQ_DEBUG
+/* How many pairs of queue and kind have counters that are not what counting comes to: reads all
+ * that is counted. For assertions. */
+JOBQ__INTERNAL int jobq__store_miscounted(struct jobq__db *db, int64_t *pairs);
+#endif
+/* How many have ended and are kept. */
+JOBQ__INTERNAL int jobq__store_ended(struct jobq__db *db, int64_t *count);
+
 /* ---- Housekeeping ---- */
 
-/* Deletes at most limit finished rows whose time is over, or that are more than keep_max, unless
- * that is JOBQ_UNLIMITED; raises *last_id to the highest of them. */
-JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_t keep_max,
-                                     int limit, int *count, int64_t *last_id);
-/* The same before their time, for the room: the oldest done and cancelled ones. */
-JOBQ__INTERNAL int jobq__store_prune_done(struct jobq__db *db, int limit, int *count,
-                                          int64_t *last_id);
+/* Hears of each row that goes. */
+typedef void (*jobq__gone_fn)(void *ctx, const struct jobq__row *row);
+struct jobq__prune {
+    int count;              /* rows that went */
+    int64_t last_id;        /* raised to the highest of them */
+    jobq__gone_fn gone;
+    void *ctx;
+};
+
+/* Deletes at most limit finished rows whose time is over; the oldest ones; or for the room, before
+ * their time, the oldest done and cancelled ones. */
+JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int limit,
+                                     struct jobq__prune *prune);
+JOBQ__INTERNAL int jobq__store_prune_oldest(struct jobq__db *db, int limit,
+                                            struct jobq__prune *prune);
+JOBQ__INTERNAL int jobq__store_prune_done(struct jobq__db *db, int limit,
+                                          struct jobq__prune *prune);
 /* JOBQ_NEVER if nothing is kept for a time. */
 JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms);
 
@@ -355,9 +401,8 @@ JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_fi
                                     size_t *count);
 JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, bool result,
                                     void *buffer, size_t capacity, size_t *size);
-/* One slice from *after on; *done at the end. */
-JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, int64_t *after,
-                                     jobq_counts *counts, bool *done);
+/* All of them, in one snapshot. */
+JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, jobq_counts *counts);
 
 /* The claims row's text: zigzag varints of the differences of successive ids. */
 JOBQ__INTERNAL size_t jobq__store_pack(unsigned char *to, int64_t previous, int64_t id);

@@ -169,7 +169,8 @@ static const struct jobq__columns jobq__store_payloads_columns =
 static const struct jobq__column jobq__store_prune_list[] = {
     JOBQ__ID, JOBQ__NUMBER("side", 0, JOBQ__SIDE_ALL),
     JOBQ__NUMBER("state", JOBQ__DONE, JOBQ__CANCELLED), JOBQ__NUMBER("prune_at", 0, JOBQ_NEVER),
-    JOBQ__NUMBER("kind", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX)};
+    JOBQ__NUMBER("kind", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX),
+    JOBQ__NUMBER("queue", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX)};
 static const struct jobq__columns jobq__store_prune_columns =
     JOBQ__COLUMNS("jobq_row", jobq__store_prune_list, 0);
 
@@ -715,12 +716,13 @@ JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int
 }
 
 JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,
-                                          int64_t last_id) {
+                                          int64_t last_id, int64_t counted) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_CLAIMS_SET);
     if (s) {
         if (size) sqlite3_bind_blob64(s, 1, ids, size, SQLITE_STATIC);
         else sqlite3_bind_null(s, 1);
         sqlite3_bind_int64(s, 2, last_id);
+        sqlite3_bind_int64(s, 3, counted);
     }
     return jobq__db_step(db, s);
 }
@@ -947,23 +949,35 @@ static int jobq__store_drop_ended(struct jobq__db *db, int64_t id) {
     return jobq__store_change_row(db, jobq__store_bind_id(db, JOBQ__SQL_DROP, id), id);
 }
 
-static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int64_t a,
-                                  int64_t b, int *count, int64_t *last_id) {
+static void jobq__store_prune_row(struct jobq__row *row, const int64_t *at) {
+    memset(row, 0, sizeof *row);
+    row->id = at[0];
+    row->side = (int)at[1];
+    row->state = (int)at[2];
+    row->kind = (int32_t)at[4];
+    row->queue = (int32_t)at[5];
+}
+
+static int jobq__store_prune_walk(struct jobq__db *db, sqlite3_stmt *s, int limit,
+                                  struct jobq__prune *prune) {
     struct {
         int64_t id;
         int32_t kind;
         int side, state;
     } rows[JOBQ__PRUNE_ROWS];
-    sqlite3_stmt *s = jobq__store_bind_ids(db, which, a, b);
     int64_t at[JOBQ__COUNT(jobq__store_prune_list)];
+    struct jobq__row row;
     int n = 0, i, rc;
     bool more;
+    limit = JOBQ__MIN(limit, JOBQ__PRUNE_ROWS);
     while ((rc = jobq__column_next(db, s, &jobq__store_prune_columns, at, &more)) == JOBQ_OK
-           && more && n < JOBQ__PRUNE_ROWS) {
-        rows[n].id = at[0];
-        rows[n].kind = (int32_t)at[4];
-        rows[n].state = (int)at[2];
-        rows[n++].side = (int)at[1];
+           && more && n < limit) {
+        jobq__store_prune_row(&row, at);
+        prune->gone(prune->ctx, &row);
+        rows[n].id = row.id;
+        rows[n].kind = row.kind;
+        rows[n].state = row.state;
+        rows[n++].side = row.side;
     }
     jobq__db_reset(s);
     for (i = 0; i < n && rc == JOBQ_OK; i++) {
@@ -971,27 +985,28 @@ static int jobq__store_prune_walk(struct jobq__db *db, enum jobq__sql which, int
         if (rc == JOBQ_OK)
             rc = jobq__store_drop_side(db, rows[i].kind, rows[i].id, rows[i].side);
         if (rc == JOBQ_OK) rc = jobq__store_drop_ended(db, rows[i].id);
-        *last_id = JOBQ__MAX(*last_id, rows[i].id);
+        prune->last_id = JOBQ__MAX(prune->last_id, rows[i].id);
     }
-    *count += n;
+    prune->count += n;
     return rc;
 }
 
-JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int64_t keep_max,
-                                     int limit, int *count, int64_t *last_id) {
-    int rc;
-    *count = 0;
-    rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_DUE, now_ms, limit, count, last_id);
-    if (rc == JOBQ_OK && keep_max != JOBQ_UNLIMITED && *count < limit)
-        rc = jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_OVER, limit - *count, keep_max, count,
-                                    last_id);
-    return rc;
+JOBQ__INTERNAL int jobq__store_prune(struct jobq__db *db, int64_t now_ms, int limit,
+                                     struct jobq__prune *prune) {
+    return jobq__store_prune_walk(db, jobq__store_bind_ids(db, JOBQ__SQL_PRUNE_DUE, now_ms, limit),
+                                  limit, prune);
 }
 
-JOBQ__INTERNAL int jobq__store_prune_done(struct jobq__db *db, int limit, int *count,
-                                          int64_t *last_id) {
-    *count = 0;
-    return jobq__store_prune_walk(db, JOBQ__SQL_PRUNE_DONE, JOBQ_NEVER, limit, count, last_id);
+JOBQ__INTERNAL int jobq__store_prune_oldest(struct jobq__db *db, int limit,
+                                            struct jobq__prune *prune) {
+    return jobq__store_prune_walk(db, jobq__store_bind_id(db, JOBQ__SQL_PRUNE_OLDEST, limit),
+                                  limit, prune);
+}
+
+JOBQ__INTERNAL int jobq__store_prune_done(struct jobq__db *db, int limit,
+                                          struct jobq__prune *prune) {
+    return jobq__store_prune_walk(db, jobq__store_bind_ids(db, JOBQ__SQL_PRUNE_DONE, JOBQ_NEVER,
+                                                           limit), limit, prune);
 }
 
 JOBQ__INTERNAL int jobq__store_prune_next(struct jobq__db *db, int64_t *at_ms) {

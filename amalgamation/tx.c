@@ -7,6 +7,7 @@
 JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     struct jobq__tx *tx = &q->tx;
     tx->q = q;
+    q->counted = -1; /* not read yet */
     jobq__list_init(&tx->settled);
     jobq__list_init(&tx->claimed);
     jobq__list_init(&tx->taken);
@@ -36,6 +37,9 @@ JOBQ__INTERNAL void jobq__tx_fini(jobq *q) {
     jobq__mem_free(tx->pack);
     jobq__mem_free(tx->gates.lanes);
     jobq__mem_free(q->gates.lanes);
+    jobq__mem_free(tx->shifts.list);
+    jobq__mem_free(tx->loose.list);
+    jobq__mem_free(q->uncounted.pairs);
 }
 
 /* How many jobs the ring should hold: what the pool starts while two commits go by, and a little
@@ -185,6 +189,10 @@ static void jobq__tx_clear(struct jobq__tx *tx) {
     jobq__tx_gates_reset(tx);
     tx->starved = false;
     tx->last_id = q->last_id;
+    tx->counted = q->counted;
+    tx->shifts.count = tx->shifts.mark = tx->loose.count = tx->loose.mark = 0;
+    tx->shifts.lost = tx->loose.lost = false;
+    tx->new_jobs = 0;
     tx->next_due_ms = q->next_due_ms;
     tx->prune_at_ms = JOBQ_NEVER;
     memset(&tx->add, 0, sizeof tx->add);
@@ -239,6 +247,9 @@ JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mar
     mark->taken = tx->taken.prev;
     mark->changes = tx->changes_count;
     mark->new_names = tx->new_count;
+    mark->shifts = tx->shifts.mark = tx->shifts.count;
+    mark->loose = tx->loose.mark = tx->loose.count;
+    mark->new_jobs = tx->new_jobs;
     mark->room = tx->room;
     mark->over = tx->over;
     mark->bytes = tx->bytes;
@@ -277,6 +288,9 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
     tx->rows_count = 0;
     jobq__tx_drop_changes(tx, mark->changes);
     tx->new_count = mark->new_names;
+    tx->shifts.count = mark->shifts;
+    tx->loose.count = mark->loose;
+    tx->new_jobs = mark->new_jobs;
     tx->room = mark->room;
     tx->over = mark->over;
     tx->bytes = mark->bytes;
@@ -305,6 +319,7 @@ static bool jobq__tx_more(const struct jobq__tx *tx) {
     const jobq *q = tx->q;
     const struct jobq__link *link;
     if (q->look_lanes || q->gates.count || !jobq__list_empty(&q->opened)) return true;
+    if (jobq__tx_uncounted(q)) return true;
     if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= tx->now_ms) return true;
     for (link = q->ready.next; link != &q->ready; link = link->next)
         if (jobq__gate_room(&JOBQ__CONTAINER(link, struct jobq__lane, ready)->gate) > 0)
@@ -358,8 +373,10 @@ static void jobq__tx_name_queues(struct jobq__tx *tx) {
 
 JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     jobq *q = tx->q;
+    int64_t last_id = q->last_id;
     struct jobq__link *link;
     size_t i;
+    jobq__assert(!tx->shifts.count && (tx->counted >= q->counted || !tx->counted));
     q->last_id = tx->last_id;
     q->next_due_ms = tx->next_due_ms;
     tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
@@ -370,6 +387,7 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
         entry->lane->last_claimed = NULL;
         q->last_id = JOBQ__MAX(q->last_id, entry->row.id);
     }
+    jobq__tx_count_applied(tx, last_id);
     for (i = 0; i < tx->new_count; i++)
         jobq__registry_add(&q->names, tx->new_names[i].id, tx->new_names[i].what,
                            tx->new_names[i].text);

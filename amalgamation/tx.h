@@ -27,6 +27,7 @@
  *   tx_place    where a job waits: the one predicate for what may start
  *   tx_names    names of kinds and queues
  *   tx_tell     events, and who waits for a job
+ *   tx_count    what is added to the counters
  *   door        the one way from state to state
  *   tx_order    the invariants of what is claimed and what is ready
  *   tx          a transaction's life
@@ -37,7 +38,8 @@
 struct jobq__tx_mark {
     struct jobq__link *taken, *dropped;
     int64_t serial;
-    size_t changes, new_names;
+    size_t changes, new_names, shifts, loose;
+    int64_t new_jobs;
     int room, over;
     int64_t bytes, last_id, next_due_ms, prune_at_ms;
     jobq_stats add;

@@ -23,8 +23,10 @@ static int jobq__tx_claim_entries(struct jobq__tx *tx, struct jobq__link *first)
         if (rc != JOBQ_OK) return rc;
     }
     for (link = first; link != &tx->claimed; link = link->next) {
-        JOBQ__LINKED(link)->row.runs++;
-        JOBQ__LINKED(link)->row.state = JOBQ__CLAIMED;
+        struct jobq__row *row = &JOBQ__LINKED(link)->row;
+        jobq__tx_shift(tx, row, JOBQ__WAITING, row, JOBQ__CLAIMED);
+        row->runs++;
+        row->state = JOBQ__CLAIMED;
     }
     return JOBQ_OK;
 }
@@ -249,7 +251,8 @@ JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx) {
             rc = jobq__tx_pack(tx, &size, &previous, JOBQ__CLAIMED_ENTRY(link)->row.id);
     for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = link->next)
         rc = jobq__tx_pack(tx, &size, &previous, JOBQ__LINKED(link)->row.id);
-    return rc == JOBQ_OK ? jobq__store_claims_set(tx->db, tx->pack, size, tx->last_id) : rc;
+    if (rc != JOBQ_OK) return rc;
+    return jobq__store_claims_set(tx->db, tx->pack, size, tx->last_id, tx->counted);
 }
 
 JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
@@ -265,6 +268,7 @@ JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(tx);
     if (rc == JOBQ_OK && tx->due_stale) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
     if (rc == JOBQ_OK) rc = jobq__tx_know_claimed(tx);
+    if (rc == JOBQ_OK) rc = jobq__tx_count(tx);
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_gates_write(tx);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);

@@ -89,6 +89,7 @@ JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *la
         if (entry) jobq__tx_recycle(q, entry);
         return rc;
     }
+    jobq__tx_shift(tx, &entry->row, JOBQ__WAITING, &entry->row, JOBQ__CLAIMED);
     entry->row.runs++;
     entry->row.state = JOBQ__CLAIMED;
     jobq__tx_claimed(tx, entry);
@@ -181,11 +182,15 @@ JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx) {
     struct jobq__link *link;
     int rc = jobq__tx_check_names(tx);
     if (rc != JOBQ_OK) return rc;
+    tx->loose.mark = tx->loose.count;
     for (link = tx->taken.next; link != &tx->taken; link = link->next) {
         /* Changes nothing where the row waits already. */
         rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
         if (rc != JOBQ_OK) return rc;
     }
+    /* Those were counted the first time. */
+    tx->shifts.count = 0;
+    tx->loose.count = tx->loose.mark;
     return JOBQ_OK;
 }
 

@@ -216,7 +216,11 @@ TEST(each_rule_has_its_line) {
         {"INSERT INTO jobq_failed VALUES(5, 5000)", "jobq_failed, row 5000: the row is not", 0},
         {"INSERT INTO jobq_failed SELECT prune_at, id FROM jobq_row WHERE state = 2",
          "is not that of a failed job", 0},
-        {"INSERT INTO jobq_count VALUES(2, 2, 0, 0, 0, 0, 0, 0, -1, 0)", "fewer than none", 0},
+        {"INSERT INTO jobq_count VALUES(2, 2, 0, 0, 0, 0, 0, 0, -1, 0)", "failed is -1, and", 0},
+        {"INSERT INTO jobq_count VALUES(2, 2, 0, 0, 0, 0, 0, 'one', 0, 0)",
+         "jobq_count, queue 2, kind 2: done is -1, and there are 0", 0},
+        {"UPDATE jobq_row SET runs = 0 WHERE state = 0 AND attempt > 1", "runs is no number", 0},
+        {"UPDATE jobq_claims SET counted = 3", "queue 5, kind 2: scheduled is", 0},
     };
     struct hostile_file good = hostile_good(40, 1000, true, 0);
     for (size_t i = 0; i < sizeof ills / sizeof ills[0]; i++)
@@ -592,7 +596,131 @@ TEST(many_slices) {
     fixture_close(&f);
 }
 
-TEST_MAIN(forgotten_before_a_gate,
+/* As the rows come to; claimed ones have not started in step mode. */
+static void counts_exactly(jobq *q, const char *path) {
+    jobq_counts c = count_all(q);
+    CHECK_INT(c.ready + c.running, sql_number(path, JOBS " WHERE state = 1 OR (state = 0 AND"
+                                              " (lane > 0 OR (lane = 0 AND run_at <= 0)))"));
+    CHECK_INT(c.scheduled, sql_number(path, JOBS " WHERE state = 0 AND lane = 0"));
+    CHECK_INT(c.parked, sql_number(path, JOBS " WHERE state = 0 AND lane < -1"));
+    CHECK_INT(c.done, sql_number(path, JOBS " WHERE state = 2"));
+    CHECK_INT(c.cancelled, sql_number(path, JOBS " WHERE state = 4"));
+}
+
+static jobq_outcome end_some(jobq_run *run, void *ctx) {
+    (void)ctx;
+    return jobq_run_id(run) % 3 ? JOBQ_DONE : jobq_snooze(run, JOBQ_DAY);
+}
+
+/* Goal: counters that are not what the rows come to are told, and after a repair right again and
+ * kept so, in the owner that repaired them and in the next one. Method: more jobs than are left
+ * uncounted; each kind of damage; then each kind of change. */
+TEST(wrong_counters) {
+    static const struct { const char *sql, *line; } ills[] = {
+        {"DELETE FROM jobq_count", "ready is 0, and there are 1500; repaired: jobs are counted"},
+        {"UPDATE jobq_count SET ready = ready + 1, blocked = blocked - 1", "blocked is"},
+        {"UPDATE jobq_count SET retrying = 7", "retrying is 7, and there are 0"},
+        {"UPDATE jobq_count SET claimed = 'two'", "claimed is -1, and there are"},
+        {"INSERT INTO jobq_count VALUES(7, 8, 0, 9, 0, 0, 0, 0, 0, 0)",
+         "jobq_count, queue 7, kind 8: scheduled is 9, and there are 0"},
+        {"UPDATE jobq_claims SET counted = 12", "ready is 1500, and there are"},
+        {"UPDATE jobq_row SET lane = 0, ord = 0 WHERE id % 5 = 0", NULL},
+        {"UPDATE jobq_claims SET counted = 'all'", "counted is no id"},
+        {"DELETE FROM jobq_claims", "the claims row is missing"},
+    };
+    for (size_t i = 0; i < sizeof ills / sizeof ills[0]; i++) {
+        jobq_clock *clock = jobq_clock_artificial(T0);
+        jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED, .clock = clock,
+                                .keep_done_ms = JOBQ_DAY, .shared = true};
+        const char *path = test_path("counters.db");
+        int failures = test_failures();
+        struct told told;
+        jobq *q = open_queue_at(path, options);
+        REQUIRE(q != NULL);
+        handle(q, "k", end_some, NULL);
+        put_many(q, &(jobq_job){.kind = "k"}, 1500);
+        put_many(q, &(jobq_job){.kind = "nobody's", .queue = "a"}, 200);
+        put_many(q, &(jobq_job){.kind = "k", .delay_ms = JOBQ_DAY}, 300);
+        CHECK_INT(sql_number(path, MISCOUNTED), 0);
+        CHECK(sql_number(path, "SELECT counted FROM jobq_claims") > 1000);
+        damage_it(path, ills[i].sql);
+        told = check_queue(q, true, ills[i].line);
+        CHECK(told.faults > 0 && !told.left);
+        if (!CHECK(!ills[i].line || told.found)) test_note("%s", told.text);
+        healthy(q);
+        CHECK_INT(sql_number(path, MISCOUNTED), 0);
+        if (!strstr(ills[i].sql, "lane = 0")) counts_exactly(q, path);
+        WORKS(jobq_step(q, NULL, &err));
+        WORKS(jobq_cancel(q, 1501, &err));
+        WORKS(jobq_run_until_idle(q, NULL, &err));
+        counts_exactly(q, path);
+        put_many(q, &(jobq_job){.kind = "k"}, 700);
+        for (int n = 0; n < 400; n++) put(q, "k");
+        WORKS(jobq_run_until_idle(q, NULL, &err));
+        counts_exactly(q, path);
+        healthy(q);
+        CHECK(sql_number(path, "SELECT counted FROM jobq_claims") > 1000);
+        close_whatever(&q);
+        q = open_queue_at(path, options);
+        counts_exactly(q, path);
+        healthy(q);
+        close_whatever(&q);
+        check_sound(path);
+        jobq_clock_free(clock);
+        hostile_remove(path);
+        if (test_failures() > failures) test_note("%s", ills[i].sql);
+    }
+}
+
+/* Goal: a row that was put right is counted as what it is now, at once. Method: the walk ends
+ * there. */
+TEST(counters_follow_a_repair) {
+    fixture f;
+    struct told told = {.whole = true, .stop_after = 1};
+    if (!fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED,
+                                         .shared = true})) return;
+    put_many(f.q, &(jobq_job){.kind = "k"}, 1500);
+    damage_it(f.path, "UPDATE jobq_row SET state = 9 WHERE id = 5");
+    WORKS(jobq_check(f.q, true, tell, &told, &told.faults, &err));
+    if (!CHECK(told.lines == 1 && told.repaired == 1)) test_note("%s", told.text);
+    CHECK_INT(sql_number(f.path, MISCOUNTED), 0);
+    CHECK_INT(count_all(f.q).parked + count_all(f.q).ready, 1500);
+    healthy(f.q);
+    fixture_close(&f);
+}
+
+/* Goal: jobs that a repair gives back are counted as such. Method: a handler waits while others
+ * are claimed, and counted; what stands beside these is damaged. */
+TEST(who_is_given_back_is_counted) {
+    const char *path = test_path("counters.db");
+    jobq_options options = {.workers = 1, .durability = JOBQ_RELAXED, .shared = true,
+                            .keep_done_ms = JOBQ_DAY};
+    int runs[16] = {0};
+    struct told told;
+    jobq *q = open_queue_at(path, options);
+    REQUIRE(q != NULL);
+    __atomic_store_n(&go_on, 0, __ATOMIC_SEQ_CST);
+    handle(q, "k", waits_for_it, runs);
+    put_many(q, &(jobq_job){.kind = "k"}, 1500);
+    start(q);
+    UNTIL(stats_of(q).running == 1);
+    UNTIL(sql_number(path, JOBS " WHERE state = 1") > 1);
+    CHECK_INT(sql_number(path, MISCOUNTED), 0);
+    damage_it(path, "INSERT INTO jobq_payload SELECT id, x'00' FROM jobq_row WHERE state = 1"
+              " AND id > 1");
+    told = check_queue(q, true, "jobq_count");
+    if (!CHECK(told.repaired > 0 && !told.left && !told.found)) test_note("%s", told.text);
+    CHECK_INT(sql_number(path, MISCOUNTED), 0);
+    __atomic_store_n(&go_on, 1, __ATOMIC_SEQ_CST);
+    UNTIL(stats_of(q).done == 1500);
+    WORKS(jobq_stop(q, 0, &err));
+    counts_exactly(q, path);
+    healthy(q);
+    close_queue(&q);
+}
+
+TEST_MAIN(forgotten_before_a_gate, wrong_counters, counters_follow_a_repair,
+          who_is_given_back_is_counted,
           what_stops_a_queue_is_found, each_rule_has_its_line, nobodys_wish,
           indexes_that_disagree, index_of_names, pages_of_garbage, whoever_may_look, arguments,
           within_a_handler, beside_a_running_pool, who_runs_is_left_alone,

@@ -95,6 +95,30 @@ TEST(exclusive_owner_migrates) {
     check_schema_2(path);
 }
 
+/* Goal: the jobs of 0.1.0 are counted: who asks is told what there is, and the counters are right
+ * when they have been counted. Method: so many more are stored that all of them are. */
+TEST(jobs_are_counted) {
+    for (int kind = 0; kind < SCHEMA_1_KINDS; kind++) {
+        jobq_counts c;
+        fixture f;
+        REQUIRE(open_old(&f, (enum schema_1)kind));
+        for (int round = 0; round < 2; round++) {
+            c = count_all(f.q);
+            CHECK_INT(c.done, sql_int(f.path, "SELECT count(*) FROM jobq_row WHERE state = 2"));
+            CHECK_INT(c.failed, sql_int(f.path, "SELECT count(*) FROM jobq_row WHERE state = 3"));
+            CHECK_INT(c.cancelled,
+                      sql_int(f.path, "SELECT count(*) FROM jobq_row WHERE state = 4"));
+            CHECK_INT(c.ready + c.running + c.scheduled + c.parked,
+                      sql_int(f.path, "SELECT count(*) FROM jobq_row WHERE state < 2"));
+            CHECK_INT(sql_int(f.path, MISCOUNTED), 0);
+            put_many(f.q, &(jobq_job){.kind = "k", .delay_ms = JOBQ_HOUR}, 1200);
+            WORKS(jobq_run_until_idle(f.q, NULL, &err));
+        }
+        CHECK(sql_int(f.path, "SELECT counted FROM jobq_claims") > 1200);
+        fixture_remove(&f);
+    }
+}
+
 /* Goal: what jobq tells of a job is what the file held. Method: one job of each sort. */
 TEST(jobs_are_told) {
     jobq_info info;
@@ -703,9 +727,9 @@ TEST(foreign_keys_follow) {
     sqlite3_close(db);
 }
 
-TEST_MAIN(owner_keeps_every_job, exclusive_owner_migrates, jobs_are_told, keys_hold,
-          jobs_run_in_order, checkpoints_are_found, wish_outlives_it, slots_are_evidence,
-          numbers_are_not_given_again, lost_numbers_get_names, client_and_never_are_refused,
-          never_is_for_old_files, other_shapes_are_refused, newer_says_who_may, too_little_room,
-          reserve_is_room, log_is_cut, writer_is_waited_for, old_statements_fail,
-          beside_a_client_of_0_1_0, foreign_keys_follow)
+TEST_MAIN(owner_keeps_every_job, exclusive_owner_migrates, jobs_are_counted, jobs_are_told,
+          keys_hold, jobs_run_in_order, checkpoints_are_found, wish_outlives_it,
+          slots_are_evidence, numbers_are_not_given_again, lost_numbers_get_names,
+          client_and_never_are_refused, never_is_for_old_files, other_shapes_are_refused,
+          newer_says_who_may, too_little_room, reserve_is_room, log_is_cut, writer_is_waited_for,
+          old_statements_fail, beside_a_client_of_0_1_0, foreign_keys_follow)

@@ -177,6 +177,11 @@ static inline void judge_integrity(struct judge *j) {
     if (strcmp(text, "ok") != 0) judge_complain(j, &j->tally->corrupt, "%.200s", text);
     sqlite3_finalize(statement);
     statement = NULL;
+    judge_row(j, MISCOUNTED, &broken, &none, &statement);
+    sqlite3_finalize(statement);
+    statement = NULL;
+    if (broken) judge_complain(j, &j->tally->wrong, "%d counters are wrong", (int)broken);
+    broken = 0;
     /* What stands beside a job comes and goes with it. */
     judge_row(j, "SELECT count(*) FROM (SELECT job FROM jobq_extra UNION ALL"
               " SELECT job FROM jobq_key UNION ALL SELECT job FROM jobq_payload)"

@@ -273,9 +273,9 @@ static inline void hostile_look(jobq *q, struct hostile_seen *seen) {
     int64_t id;
     int state;
     size_t size;
-    HOSTILE_TRY(jobq_count(q, &counts, &err));
     for (state = JOBQ_STATE_NONE; state <= (int)JOBQ_STATE_CANCELLED; state++)
         hostile_list(q, seen, (jobq_state)state);
+    HOSTILE_TRY(jobq_count(q, &counts, &err));
     for (id = 0; id <= HOSTILE_JOBS; id++) {
         HOSTILE_TRY(jobq_get(q, id, &info, &err));
         HOSTILE_TRY(jobq_get_payload(q, id, buffer, sizeof buffer, &size, &err));

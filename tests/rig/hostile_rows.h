@@ -127,6 +127,8 @@ static const struct damage damaged_rows[] = {
     {"UPDATE jobq_claims SET open = " GATES("2048"), "jobq_claims", "open"},
     {"UPDATE jobq_claims SET counted = -1", "jobq_claims", "counted"},
     {"UPDATE jobq_claims SET counted = 'all'", "jobq_claims", "counted"},
+    {"INSERT INTO jobq_count VALUES(2, 2, 0, 0, 0, -9000, 0, 0, 0, 0)", "jobq_count", "claimed"},
+    {"INSERT INTO jobq_count VALUES(2, 2, 0, 0, 'x', 0, 0, 0, 0, 0)", "jobq_count", "blocked"},
     {"UPDATE jobq_claims SET offset_ms = -1", "jobq_claims", "offset_ms"},
     {"UPDATE jobq_claims SET wall_at = 'now'", "jobq_claims", "wall_at"},
     {"UPDATE jobq_claims SET next_name = 1", "jobq_claims", "next_name"},

@@ -519,6 +519,14 @@ static inline void sim_add_effects(sqlite3 *db, int64_t *count, uint64_t *sum) {
     sqlite3_finalize(s);
 }
 
+static inline void sim_check_counters(sqlite3 *db) {
+    sqlite3_stmt *s = NULL;
+    if (sqlite3_prepare_v2(db, MISCOUNTED, -1, &s, NULL) == SQLITE_OK
+        && sqlite3_step(s) == SQLITE_ROW && sqlite3_column_int64(s, 0) != 0)
+        sim_broken("%d counters are not what the rows come to", sqlite3_column_int(s, 0));
+    sqlite3_finalize(s);
+}
+
 static inline void sim_read_effects(int64_t *count, uint64_t *sum) {
     sqlite3 *db = NULL;
     *count = 0;
@@ -527,6 +535,7 @@ static inline void sim_read_effects(int64_t *count, uint64_t *sum) {
     CHECK_INT(sqlite3_open_v2(sim.path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
     sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sim_add_effects(db, count, sum);
+    sim_check_counters(db);
     CHECK_INT(sqlite3_close(db), SQLITE_OK);
 }
 
