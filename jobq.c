@@ -215,8 +215,11 @@
     ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 #define JOBQ__STRING_(text) #text
 #define JOBQ__STRING(text) JOBQ__STRING_(text)
+/* One of the two is evaluated twice: for values; calls go to the functions. */
 #define JOBQ__MIN(a, b) ((a) < (b) ? (a) : (b))
 #define JOBQ__MAX(a, b) ((a) > (b) ? (a) : (b))
+static inline int64_t jobq__min(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t jobq__max(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* A table of legal edges has for each state the states that may follow it. Whoever changes such a
  * state does so in one function, which asserts the edge. */
@@ -3033,7 +3036,7 @@ static void jobq__owner_at_exit(void) {
 /* 0 if it does not tell. On one that was empty the new owner has only said who it is. */
 static int32_t jobq__owner_pid(const struct jobq__page *page) {
     bool ours = page && (!page->magic[0] || jobq__owner_knows(page));
-    return ours ? JOBQ__MAX(jobq__os_load(&page->pid), 0) : 0;
+    return ours ? (int32_t)jobq__max(jobq__os_load(&page->pid), 0) : 0;
 }
 
 /* SQLite believes in the child to have the locks that only the parent has. */
@@ -3422,7 +3425,7 @@ JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner
 }
 
 JOBQ__INTERNAL int64_t jobq__owner_held(const struct jobq__owner *owner) {
-    return owner->fd < 0 ? 0 : JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
+    return owner->fd < 0 ? 0 : jobq__max(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
 }
 
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {
@@ -3723,7 +3726,7 @@ JOBQ__INTERNAL int64_t jobq__wheel_next(const struct jobq__wheel *wheel) {
     if (!jobq__wheel_first_slot(wheel, &level, &slot)) return JOBQ_NEVER;
     head = &wheel->slots[level][slot];
     for (link = head->next; link != head; link = link->next) {
-        at_ms = JOBQ__MIN(at_ms, jobq__wheel_timer(link)->at_ms);
+        at_ms = jobq__min(at_ms, jobq__wheel_timer(link)->at_ms);
     }
     jobq__assert(at_ms > wheel->cursor_ms && at_ms < JOBQ_NEVER);
     return at_ms;
@@ -6264,7 +6267,7 @@ static int jobq__migrate_needs(struct jobq__db *db, int64_t *needs) {
     made = jobq__migrate_pages(JOBQ__MIGRATE_TEXT + 2 * (names + lost) + keys + failed, size)
          + JOBQ__MIGRATE_PAGES;
     gone = jobq__migrate_pages(2 * names + held, size);
-    *needs = JOBQ__MAX(pages * size - jobq__db_file_size(db), 0) + made * size
+    *needs = jobq__max(pages * size - jobq__db_file_size(db), 0) + made * size
            + (made + gone) * (size + JOBQ__MIGRATE_FRAME);
     return rc;
 }
@@ -8345,7 +8348,7 @@ JOBQ__INTERNAL int64_t jobq__store_bytes(struct jobq__db *db) {
 /* The header says what it likes. */
 JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
     int64_t free = jobq__store_pages(db, "PRAGMA freelist_count");
-    return JOBQ__MIN(JOBQ__MAX(free, 0), jobq__store_bytes(db));
+    return jobq__min(jobq__max(free, 0), jobq__store_bytes(db));
 }
 
 JOBQ__INTERNAL bool jobq__store_shrinks(struct jobq__db *db) {
@@ -11726,8 +11729,8 @@ static int64_t jobq__disk_base(jobq *q) {
     int64_t log = q->options.wal_pages * q->disk.page_size + 2 * jobq__disk_slack(q);
     int64_t most = q->options.reserve_bytes ? q->options.reserve_bytes : log;
     int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
-    int64_t wanted = JOBQ__MAX(JOBQ__MIN(most, share), jobq__disk_least(q));
-    return JOBQ__MAX(wanted, JOBQ__MIN(jobq__owner_noted_reserve(&q->owner),
+    int64_t wanted = jobq__max(JOBQ__MIN(most, share), jobq__disk_least(q));
+    return jobq__max(wanted, jobq__min(jobq__owner_noted_reserve(&q->owner),
                                        jobq__add(most, 3 * q->options.payload_max)));
 }
 
@@ -11750,7 +11753,7 @@ static void jobq__disk_hold(jobq *q) {
 
 /* What is used again soon: that stays. */
 static int64_t jobq__disk_keeps(jobq__store *db, int64_t free) {
-    return JOBQ__MAX(JOBQ__SHRINK_KEEP, (jobq__store_bytes(db) - free) / JOBQ__SHRINK_PART);
+    return jobq__max(JOBQ__SHRINK_KEEP, (jobq__store_bytes(db) - free) / JOBQ__SHRINK_PART);
 }
 
 /* The owner before us may have left more free pages than are of use. */
@@ -11945,7 +11948,7 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q) {
 JOBQ__INTERNAL int jobq__disk_batch(const jobq *q, int roomy) {
     if (q->disk.level == JOBQ__DISK_ROOMY) return roomy;
     if (q->disk.level == JOBQ__DISK_SINGLE) return 1;
-    return (int)JOBQ__MAX(JOBQ__MIN(q->disk.held / jobq__disk_each(q), JOBQ__TIGHT_BATCH), 1);
+    return (int)jobq__max(jobq__min(q->disk.held / jobq__disk_each(q), JOBQ__TIGHT_BATCH), 1);
 }
 
 JOBQ__INTERNAL bool jobq__disk_saves_room(const jobq *q) {
@@ -12157,7 +12160,7 @@ JOBQ__INTERNAL int64_t jobq__turn_pause_max_us(const jobq *q) {
 
 JOBQ__INTERNAL void jobq__turn_pause(const jobq *q, int64_t *pause_us, int64_t now_us,
                                      int64_t until_us) {
-    *pause_us = *pause_us ? JOBQ__MIN(*pause_us * 2, jobq__turn_pause_max_us(q))
+    *pause_us = *pause_us ? jobq__min(*pause_us * 2, jobq__turn_pause_max_us(q))
                           : JOBQ__TURN_PAUSE_US;
     jobq__os_sleep_us(JOBQ__MIN(*pause_us, until_us - now_us));
 }
@@ -13636,7 +13639,7 @@ static struct jobq__entry *jobq__tx_new_entry(struct jobq__tx *tx, const struct 
     entry->kind = kind;
     entry->lane = lane;
     entry->due_ms = jobq__sub(tx->mono_ms,
-                              JOBQ__MAX(jobq__sub(tx->now_ms, row->run_at_ms), 0));
+                              jobq__max(jobq__sub(tx->now_ms, row->run_at_ms), 0));
     entry->queue = NULL;
     entry->key = NULL;
     entry->cancel = 0;
@@ -14501,7 +14504,7 @@ static int jobq__door_text(struct jobq__tx *tx, const struct jobq__edge *edge) {
 static int64_t jobq__door_prune_at(struct jobq__tx *tx, int64_t keep_ms) {
     int64_t at_ms = jobq__add(tx->now_ms, keep_ms);
     if (tx->q->options.keep_max != JOBQ_UNLIMITED)
-        tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__add(tx->now_ms, JOBQ__PRUNE_PAUSE_MS));
+        tx->prune_at_ms = jobq__min(tx->prune_at_ms, jobq__add(tx->now_ms, JOBQ__PRUNE_PAUSE_MS));
     tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, at_ms);
     return at_ms;
 }
@@ -15213,7 +15216,7 @@ static void jobq__tx_snapshot(struct jobq__tx *tx) {
     target = jobq__tx_target(q);
     tx->ordered = jobq__tx_keeps_order(q);
     tx->may_claim = tx->ordered && pool->life.claiming && !tx->of_job;
-    tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
+    tx->room = (int)jobq__min(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
     tx->moves = jobq__disk_batch(q, JOBQ__BATCH);
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
@@ -15497,7 +15500,7 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
     jobq__assert(!tx->shifts.count && (tx->counted >= q->counted || !tx->counted));
     q->last_id = tx->last_id;
     q->next_due_ms = tx->next_due_ms;
-    tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
+    tx->prune_at_ms = jobq__min(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
     jobq__tx_gates_applied(tx);
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
@@ -15955,7 +15958,7 @@ static int jobq__tx_claim(struct jobq__tx *tx) {
         share = lanes ? JOBQ__MAX(tx->room / lanes, 1) : 0;
         while (lanes-- > 0 && rc == JOBQ_OK && tx->room > 0 && tx->bytes > 0) {
             struct jobq__lane *lane = JOBQ__CONTAINER(q->ready.next, struct jobq__lane, ready);
-            int limit = JOBQ__MIN(JOBQ__MIN(share, tx->room), jobq__gate_room(&lane->gate));
+            int limit = (int)jobq__min(jobq__min(share, tx->room), jobq__gate_room(&lane->gate));
             int claimed = 0, moved = 0;
             if (limit > 0) rc = jobq__tx_claim_lane(tx, lane, limit, &claimed, &moved);
             progress = progress || claimed || moved;
@@ -17668,7 +17671,7 @@ static bool jobq__run_awaits_deadline(struct jobq_run *run, int64_t now_ms) {
     bool again = jobq__os_load64(&run->polled_ms) == now_ms;
     if (run->deadline_ms > jobq__os_load64(&run->q->pool.step.to_ms)) return false;
     now_us = jobq__clock_mono_us();
-    pause_us = JOBQ__MIN(now_us - jobq__os_load64(&run->polled_us), JOBQ__PATIENCE_LOOK_US);
+    pause_us = jobq__min(now_us - jobq__os_load64(&run->polled_us), JOBQ__PATIENCE_LOOK_US);
     if (again) patient_us = jobq__os_load64(&run->patient_us) + JOBQ__MAX(pause_us, 0);
     jobq__os_store64(&run->patient_us, patient_us);
     jobq__os_store64(&run->polled_us, now_us);
@@ -18349,7 +18352,7 @@ JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least
     struct jobq__request request;
     int left = jobq__pool_left(q, true) + jobq__os_load(&q->baton.busy), rc = JOBQ_OK;
     int64_t now_us = jobq__clock_mono_us();
-    int64_t end_us = JOBQ__MAX(until_us, jobq__add(now_us, least_us));
+    int64_t end_us = jobq__max(until_us, jobq__add(now_us, least_us));
     memset(&request, 0, sizeof request);
     request.write = jobq__pool_write_back;
     request.atomic = true;
@@ -18456,7 +18459,7 @@ static int64_t jobq__sched_next_wake(const jobq *q, struct jobq__now now) {
     const struct jobq__timers *timers = &q->pool.timers;
     int64_t due_ms = timers->due_fired ? JOBQ_NEVER : jobq__clock_on_mono(now, timers->due_at_ms);
     jobq__assert(jobq__os_held(&q->pool.mu));
-    return JOBQ__MIN(due_ms, jobq__wheel_next(&timers->wheel));
+    return jobq__min(due_ms, jobq__wheel_next(&timers->wheel));
 }
 
 JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now) {
@@ -18646,9 +18649,9 @@ static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
     at_ms = JOBQ__MIN(timers->due_fired ? JOBQ_NEVER : timers->due_at_ms, timers->prune_at_ms);
     if (at_ms == JOBQ_NEVER) return until_us;
     *wall = until_us == INT64_MAX;
-    if (*wall) return JOBQ__MIN(jobq__to_us(at_ms), INT64_MAX - 1);
+    if (*wall) return jobq__min(jobq__to_us(at_ms), INT64_MAX - 1);
     /* A thread waits by one clock only: it looks often enough to see a step of the other. */
-    left_ms = JOBQ__MIN(jobq__sub(at_ms, jobq__clock_now_ms(NULL)), JOBQ__STEP_SEEN_MS);
+    left_ms = jobq__min(jobq__sub(at_ms, jobq__clock_now_ms(NULL)), JOBQ__STEP_SEEN_MS);
     return JOBQ__MIN(until_us, now_us + JOBQ__MAX(left_ms, 0) * 1000);
 }
 
@@ -20924,7 +20927,7 @@ static int jobq__wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms, 
         return jobq__err_set(err, JOBQ_NOT_FOUND, "job %lld was deleted while this call waited"
                              " for it", (long long)waiter->id);
     /* What is kept tells more than what the settling thread could say. */
-    look_us = JOBQ__MIN(jobq__wait_left_us(q, until_ms), q->baton.busy_us);
+    look_us = jobq__min(jobq__wait_left_us(q, until_ms), q->baton.busy_us);
     if (jobq__look_read(q, waiter->id, look_us, info, NULL) != JOBQ_OK) *info = waiter->info;
     return JOBQ_OK;
 }

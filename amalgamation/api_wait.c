@@ -298,7 +298,7 @@ static int jobq__wait(jobq *q, struct jobq__waiter *waiter, int64_t timeout_ms, 
         return jobq__err_set(err, JOBQ_NOT_FOUND, "job %lld was deleted while this call waited"
                              " for it", (long long)waiter->id);
     /* What is kept tells more than what the settling thread could say. */
-    look_us = JOBQ__MIN(jobq__wait_left_us(q, until_ms), q->baton.busy_us);
+    look_us = jobq__min(jobq__wait_left_us(q, until_ms), q->baton.busy_us);
     if (jobq__look_read(q, waiter->id, look_us, info, NULL) != JOBQ_OK) *info = waiter->info;
     return JOBQ_OK;
 }

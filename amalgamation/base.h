@@ -45,8 +45,11 @@
     ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 #define JOBQ__STRING_(text) #text
 #define JOBQ__STRING(text) JOBQ__STRING_(text)
+/* One of the two is evaluated twice: for values; calls go to the functions. */
 #define JOBQ__MIN(a, b) ((a) < (b) ? (a) : (b))
 #define JOBQ__MAX(a, b) ((a) > (b) ? (a) : (b))
+static inline int64_t jobq__min(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t jobq__max(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* A table of legal edges has for each state the states that may follow it. Whoever changes such a
  * state does so in one function, which asserts the edge. */

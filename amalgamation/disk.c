@@ -52,8 +52,8 @@ static int64_t jobq__disk_base(jobq *q) {
     int64_t log = q->options.wal_pages * q->disk.page_size + 2 * jobq__disk_slack(q);
     int64_t most = q->options.reserve_bytes ? q->options.reserve_bytes : log;
     int64_t share = jobq__owner_disk_free(&q->owner) / JOBQ__RESERVE_SHARE;
-    int64_t wanted = JOBQ__MAX(JOBQ__MIN(most, share), jobq__disk_least(q));
-    return JOBQ__MAX(wanted, JOBQ__MIN(jobq__owner_noted_reserve(&q->owner),
+    int64_t wanted = jobq__max(JOBQ__MIN(most, share), jobq__disk_least(q));
+    return jobq__max(wanted, jobq__min(jobq__owner_noted_reserve(&q->owner),
                                        jobq__add(most, 3 * q->options.payload_max)));
 }
 
@@ -76,7 +76,7 @@ static void jobq__disk_hold(jobq *q) {
 
 /* What is used again soon: that stays. */
 static int64_t jobq__disk_keeps(jobq__store *db, int64_t free) {
-    return JOBQ__MAX(JOBQ__SHRINK_KEEP, (jobq__store_bytes(db) - free) / JOBQ__SHRINK_PART);
+    return jobq__max(JOBQ__SHRINK_KEEP, (jobq__store_bytes(db) - free) / JOBQ__SHRINK_PART);
 }
 
 /* The owner before us may have left more free pages than are of use. */
@@ -271,7 +271,7 @@ JOBQ__INTERNAL void jobq__disk_copied(jobq *q) {
 JOBQ__INTERNAL int jobq__disk_batch(const jobq *q, int roomy) {
     if (q->disk.level == JOBQ__DISK_ROOMY) return roomy;
     if (q->disk.level == JOBQ__DISK_SINGLE) return 1;
-    return (int)JOBQ__MAX(JOBQ__MIN(q->disk.held / jobq__disk_each(q), JOBQ__TIGHT_BATCH), 1);
+    return (int)jobq__max(jobq__min(q->disk.held / jobq__disk_each(q), JOBQ__TIGHT_BATCH), 1);
 }
 
 JOBQ__INTERNAL bool jobq__disk_saves_room(const jobq *q) {

@@ -48,7 +48,7 @@ static int jobq__door_text(struct jobq__tx *tx, const struct jobq__edge *edge) {
 static int64_t jobq__door_prune_at(struct jobq__tx *tx, int64_t keep_ms) {
     int64_t at_ms = jobq__add(tx->now_ms, keep_ms);
     if (tx->q->options.keep_max != JOBQ_UNLIMITED)
-        tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__add(tx->now_ms, JOBQ__PRUNE_PAUSE_MS));
+        tx->prune_at_ms = jobq__min(tx->prune_at_ms, jobq__add(tx->now_ms, JOBQ__PRUNE_PAUSE_MS));
     tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, at_ms);
     return at_ms;
 }

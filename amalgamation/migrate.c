@@ -120,7 +120,7 @@ static int jobq__migrate_needs(struct jobq__db *db, int64_t *needs) {
     made = jobq__migrate_pages(JOBQ__MIGRATE_TEXT + 2 * (names + lost) + keys + failed, size)
          + JOBQ__MIGRATE_PAGES;
     gone = jobq__migrate_pages(2 * names + held, size);
-    *needs = JOBQ__MAX(pages * size - jobq__db_file_size(db), 0) + made * size
+    *needs = jobq__max(pages * size - jobq__db_file_size(db), 0) + made * size
            + (made + gone) * (size + JOBQ__MIGRATE_FRAME);
     return rc;
 }

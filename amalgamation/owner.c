@@ -181,7 +181,7 @@ static void jobq__owner_at_exit(void) {
 /* 0 if it does not tell. On one that was empty the new owner has only said who it is. */
 static int32_t jobq__owner_pid(const struct jobq__page *page) {
     bool ours = page && (!page->magic[0] || jobq__owner_knows(page));
-    return ours ? JOBQ__MAX(jobq__os_load(&page->pid), 0) : 0;
+    return ours ? (int32_t)jobq__max(jobq__os_load(&page->pid), 0) : 0;
 }
 
 /* SQLite believes in the child to have the locks that only the parent has. */
@@ -570,7 +570,7 @@ JOBQ__INTERNAL int64_t jobq__owner_noted_reserve(const struct jobq__owner *owner
 }
 
 JOBQ__INTERNAL int64_t jobq__owner_held(const struct jobq__owner *owner) {
-    return owner->fd < 0 ? 0 : JOBQ__MAX(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
+    return owner->fd < 0 ? 0 : jobq__max(jobq__os_size(owner->fd) - JOBQ__PAGE_ROOM, 0);
 }
 
 JOBQ__INTERNAL int64_t jobq__owner_disk_free(const struct jobq__owner *owner) {

@@ -234,7 +234,7 @@ JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least
     struct jobq__request request;
     int left = jobq__pool_left(q, true) + jobq__os_load(&q->baton.busy), rc = JOBQ_OK;
     int64_t now_us = jobq__clock_mono_us();
-    int64_t end_us = JOBQ__MAX(until_us, jobq__add(now_us, least_us));
+    int64_t end_us = jobq__max(until_us, jobq__add(now_us, least_us));
     memset(&request, 0, sizeof request);
     request.write = jobq__pool_write_back;
     request.atomic = true;

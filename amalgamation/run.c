@@ -537,7 +537,7 @@ static bool jobq__run_awaits_deadline(struct jobq_run *run, int64_t now_ms) {
     bool again = jobq__os_load64(&run->polled_ms) == now_ms;
     if (run->deadline_ms > jobq__os_load64(&run->q->pool.step.to_ms)) return false;
     now_us = jobq__clock_mono_us();
-    pause_us = JOBQ__MIN(now_us - jobq__os_load64(&run->polled_us), JOBQ__PATIENCE_LOOK_US);
+    pause_us = jobq__min(now_us - jobq__os_load64(&run->polled_us), JOBQ__PATIENCE_LOOK_US);
     if (again) patient_us = jobq__os_load64(&run->patient_us) + JOBQ__MAX(pause_us, 0);
     jobq__os_store64(&run->patient_us, patient_us);
     jobq__os_store64(&run->polled_us, now_us);

@@ -45,7 +45,7 @@ static int64_t jobq__sched_next_wake(const jobq *q, struct jobq__now now) {
     const struct jobq__timers *timers = &q->pool.timers;
     int64_t due_ms = timers->due_fired ? JOBQ_NEVER : jobq__clock_on_mono(now, timers->due_at_ms);
     jobq__assert(jobq__os_held(&q->pool.mu));
-    return JOBQ__MIN(due_ms, jobq__wheel_next(&timers->wheel));
+    return jobq__min(due_ms, jobq__wheel_next(&timers->wheel));
 }
 
 JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now) {
@@ -235,9 +235,9 @@ static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
     at_ms = JOBQ__MIN(timers->due_fired ? JOBQ_NEVER : timers->due_at_ms, timers->prune_at_ms);
     if (at_ms == JOBQ_NEVER) return until_us;
     *wall = until_us == INT64_MAX;
-    if (*wall) return JOBQ__MIN(jobq__to_us(at_ms), INT64_MAX - 1);
+    if (*wall) return jobq__min(jobq__to_us(at_ms), INT64_MAX - 1);
     /* A thread waits by one clock only: it looks often enough to see a step of the other. */
-    left_ms = JOBQ__MIN(jobq__sub(at_ms, jobq__clock_now_ms(NULL)), JOBQ__STEP_SEEN_MS);
+    left_ms = jobq__min(jobq__sub(at_ms, jobq__clock_now_ms(NULL)), JOBQ__STEP_SEEN_MS);
     return JOBQ__MIN(until_us, now_us + JOBQ__MAX(left_ms, 0) * 1000);
 }
 

@@ -39,7 +39,7 @@ JOBQ__INTERNAL int64_t jobq__store_bytes(struct jobq__db *db) {
 /* The header says what it likes. */
 JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
     int64_t free = jobq__store_pages(db, "PRAGMA freelist_count");
-    return JOBQ__MIN(JOBQ__MAX(free, 0), jobq__store_bytes(db));
+    return jobq__min(jobq__max(free, 0), jobq__store_bytes(db));
 }
 
 JOBQ__INTERNAL bool jobq__store_shrinks(struct jobq__db *db) {

@@ -64,7 +64,7 @@ JOBQ__INTERNAL int64_t jobq__turn_pause_max_us(const jobq *q) {
 
 JOBQ__INTERNAL void jobq__turn_pause(const jobq *q, int64_t *pause_us, int64_t now_us,
                                      int64_t until_us) {
-    *pause_us = *pause_us ? JOBQ__MIN(*pause_us * 2, jobq__turn_pause_max_us(q))
+    *pause_us = *pause_us ? jobq__min(*pause_us * 2, jobq__turn_pause_max_us(q))
                           : JOBQ__TURN_PAUSE_US;
     jobq__os_sleep_us(JOBQ__MIN(*pause_us, until_us - now_us));
 }

@@ -95,7 +95,7 @@ static void jobq__tx_snapshot(struct jobq__tx *tx) {
     target = jobq__tx_target(q);
     tx->ordered = jobq__tx_keeps_order(q);
     tx->may_claim = tx->ordered && pool->life.claiming && !tx->of_job;
-    tx->room = JOBQ__MIN(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
+    tx->room = (int)jobq__min(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
     tx->moves = jobq__disk_batch(q, JOBQ__BATCH);
     tx->bytes = JOBQ__RING_BYTES - pool->ring.bytes;
@@ -379,7 +379,7 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
     jobq__assert(!tx->shifts.count && (tx->counted >= q->counted || !tx->counted));
     q->last_id = tx->last_id;
     q->next_due_ms = tx->next_due_ms;
-    tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
+    tx->prune_at_ms = jobq__min(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
     jobq__tx_gates_applied(tx);
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);

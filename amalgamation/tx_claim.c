@@ -132,7 +132,7 @@ static int jobq__tx_claim(struct jobq__tx *tx) {
         share = lanes ? JOBQ__MAX(tx->room / lanes, 1) : 0;
         while (lanes-- > 0 && rc == JOBQ_OK && tx->room > 0 && tx->bytes > 0) {
             struct jobq__lane *lane = JOBQ__CONTAINER(q->ready.next, struct jobq__lane, ready);
-            int limit = JOBQ__MIN(JOBQ__MIN(share, tx->room), jobq__gate_room(&lane->gate));
+            int limit = (int)jobq__min(jobq__min(share, tx->room), jobq__gate_room(&lane->gate));
             int claimed = 0, moved = 0;
             if (limit > 0) rc = jobq__tx_claim_lane(tx, lane, limit, &claimed, &moved);
             progress = progress || claimed || moved;

@@ -28,7 +28,7 @@ static struct jobq__entry *jobq__tx_new_entry(struct jobq__tx *tx, const struct 
     entry->kind = kind;
     entry->lane = lane;
     entry->due_ms = jobq__sub(tx->mono_ms,
-                              JOBQ__MAX(jobq__sub(tx->now_ms, row->run_at_ms), 0));
+                              jobq__max(jobq__sub(tx->now_ms, row->run_at_ms), 0));
     entry->queue = NULL;
     entry->key = NULL;
     entry->cancel = 0;

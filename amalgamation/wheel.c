@@ -182,7 +182,7 @@ JOBQ__INTERNAL int64_t jobq__wheel_next(const struct jobq__wheel *wheel) {
     if (!jobq__wheel_first_slot(wheel, &level, &slot)) return JOBQ_NEVER;
     head = &wheel->slots[level][slot];
     for (link = head->next; link != head; link = link->next) {
-        at_ms = JOBQ__MIN(at_ms, jobq__wheel_timer(link)->at_ms);
+        at_ms = jobq__min(at_ms, jobq__wheel_timer(link)->at_ms);
     }
     jobq__assert(at_ms > wheel->cursor_ms && at_ms < JOBQ_NEVER);
     return at_ms;

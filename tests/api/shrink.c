@@ -60,6 +60,25 @@ TEST(burst_is_given_back) {
     check_sound(f.path);
 }
 
+/* Goal: so is what a few have left, however that adds up. Method: three jobs, each ended by a
+ * commit of its own, of which the last is just enough; the looks that opening begins with are
+ * over. */
+TEST(few_are_given_back) {
+    static const char payload[200 * 1000] = "x";
+    fixture f;
+    int64_t large;
+    if (!open_here(&f, (jobq_options){0})) return;
+    pass_minutes(f.q, 5);
+    for (int i = 0; i < 3; i++)
+        put_job(f.q, (jobq_job){.kind = "k", .payload = payload, .size = i < 2 ? 200000 : 130000});
+    WORKS(jobq_run_until_idle(f.q, NULL, &err));
+    WORKS(jobq_advance(f.q, 30 * JOBQ_SECOND, NULL, &err));
+    large = sql_int(f.path, "PRAGMA page_count");
+    pass_minutes(f.q, 5);
+    CHECK(sql_int(f.path, "PRAGMA page_count") < large - 100);
+    fixture_close(&f);
+}
+
 /* Goal: who closes before that leaves it to the next owner, even one that only waits. */
 TEST(next_owner_gives_back) {
     fixture f;
@@ -210,6 +229,7 @@ TEST(pages_are_as_asked_for) {
 }
 
 TEST_MAIN(pages_are_as_asked_for,
-          burst_is_given_back, next_owner_gives_back, step_gives_back_a_slice,
+          burst_is_given_back, few_are_given_back, next_owner_gives_back,
+          step_gives_back_a_slice,
           steady_queue_keeps_its_pages,
           file_that_was_made_anew, joined_file_is_left_alone, small_file_is_not_looked_at)
