@@ -1112,14 +1112,14 @@ JOBQ__INTERNAL int jobq__os_may(const char *path, bool write);
 /* Gives the file at path the owner and group of the other, as far as we may. */
 JOBQ__INTERNAL void jobq__os_match_owner(const char *path, const struct jobq__os_file *like);
 
-/* Opens a lock file and maps size bytes of it, in place of *page if that is not NULL. To own it is
- * made, and the lock taken that dies with the process, or it is JOBQ_LOCKED with the page mapped
- * for reading. A client finds the file mapped for reading if it is there. Nothing but a plain file
- * is opened, and nothing is written to it before the judge has seen what it holds. */
-typedef int jobq__os_judge(int fd, const char *path, jobq_error *err);
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own,
-                                      jobq__os_judge *judge, int *fd, void **page,
-                                      jobq_error *err);
+/* Opens a lock file, for reading and writing where that may be, or makes it. Nothing but a plain
+ * file is opened, and nothing is written to it. */
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, bool make, int *opened, jobq_error *err);
+/* Takes the lock that dies with the process, or it is JOBQ_LOCKED, and gives the file that size. */
+JOBQ__INTERNAL int jobq__os_page_lock(int fd, const char *path, size_t size, jobq_error *err);
+/* Maps size bytes of it, in place of *page if that is not NULL. */
+JOBQ__INTERNAL int jobq__os_page_map(int fd, const char *path, size_t size, bool writable,
+                                     void **page, jobq_error *err);
 /* Gives an open file the mode, owner and group of the other, as far as we may. */
 JOBQ__INTERNAL void jobq__os_match(int fd, const struct jobq__os_file *like);
 /* A page of memory that a file may be mapped over later, to be read only; or, in place of the file
@@ -1841,9 +1841,9 @@ static int jobq__os_fill(int fd, off_t from, size_t size) {
 }
 
 /* A pipe in its place must not keep us waiting, nor a link lead us to another file. */
-static int jobq__os_page_file(const char *path, bool make, jobq_error *err) {
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, bool make, int *opened, jobq_error *err) {
     int flags = O_NOFOLLOW | O_NONBLOCK;
-    int fd = jobq__os_open(path, flags | O_RDWR, 0600), failed;
+    int fd = jobq__os_open(path, flags | O_RDWR, 0600), failed, rc = JOBQ_OK;
     struct stat st;
     /* In a directory for everybody a system may refuse this of a file that is there. */
     if (fd < 0 && make && errno == ENOENT) fd = jobq__os_open(path, flags | O_RDWR | O_CREAT, 0600);
@@ -1851,19 +1851,19 @@ static int jobq__os_page_file(const char *path, bool make, jobq_error *err) {
     if (fd < 0 && !make) fd = jobq__os_open(path, flags | O_RDONLY, 0);
     failed = errno;
     if (fd < 0)
-        jobq__err_os(err, jobq__os_code(failed), failed, "open", path,
-                     failed == ELOOP ? "the lock file may not be a link; remove it"
-                     : make ? "the lock file has to be there for reading and writing"
-                     : jobq__os_code(failed) == JOBQ_READ_ONLY ? JOBQ__ERR_RIGHTS : NULL);
+        rc = jobq__err_os(err, jobq__os_code(failed), failed, "open", path,
+                          failed == ELOOP ? "the lock file may not be a link; remove it"
+                          : make ? "the lock file has to be there for reading and writing"
+                          : jobq__os_code(failed) == JOBQ_READ_ONLY ? JOBQ__ERR_RIGHTS : NULL);
     else if (fstat(fd, &st) || !S_ISREG(st.st_mode))
-        jobq__err_set(err, JOBQ_NOT_A_FILE, "the lock file %.250s is not a regular file; remove it",
-                      path);
-    else return fd;
-    if (fd >= 0) close(fd);
-    return -1;
+        rc = jobq__err_set(err, JOBQ_NOT_A_FILE, "the lock file %.250s is not a regular file;"
+                           " remove it", path);
+    if (rc != JOBQ_OK && fd >= 0) close(fd);
+    *opened = rc == JOBQ_OK ? fd : -1;
+    return rc;
 }
 
-static int jobq__os_page_lock(int fd, const char *path, size_t size, jobq_error *err) {
+JOBQ__INTERNAL int jobq__os_page_lock(int fd, const char *path, size_t size, jobq_error *err) {
     struct stat st;
     int rc = JOBQ_OK;
     if (flock(fd, LOCK_EX | LOCK_NB)) {
@@ -1878,8 +1878,8 @@ static int jobq__os_page_lock(int fd, const char *path, size_t size, jobq_error 
     return rc == JOBQ_OK ? rc : jobq__err_os(err, rc, errno, "write", path, NULL);
 }
 
-static int jobq__os_page_map(int fd, const char *path, size_t size, bool writable, void **page,
-                             jobq_error *err) {
+JOBQ__INTERNAL int jobq__os_page_map(int fd, const char *path, size_t size, bool writable,
+                                     void **page, jobq_error *err) {
     int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
     struct stat st;
     void *at;
@@ -1890,27 +1890,6 @@ static int jobq__os_page_map(int fd, const char *path, size_t size, bool writabl
     if (at == MAP_FAILED) return jobq__err_os(err, JOBQ_IO, errno, "mmap", path, NULL);
     *page = at;
     return JOBQ_OK;
-}
-
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own,
-                                      jobq__os_judge *judge, int *fd, void **page,
-                                      jobq_error *err) {
-    jobq_error local;
-    int rc;
-    if (!err) err = &local;
-    *fd = jobq__os_page_file(path, own, err);
-    if (*fd < 0) return err->code;
-    rc = judge(*fd, path, err);
-    if (rc == JOBQ_OK && own) rc = jobq__os_page_lock(*fd, path, size, err);
-    if (rc == JOBQ_OK || rc == JOBQ_LOCKED) {
-        int mapped = jobq__os_page_map(*fd, path, size, own && rc == JOBQ_OK, page, err);
-        if (rc == JOBQ_OK) rc = mapped;
-    }
-    if (rc != JOBQ_OK) {
-        close(*fd);
-        *fd = -1;
-    }
-    return rc;
 }
 
 JOBQ__INTERNAL void *jobq__os_page_blank(size_t size, void *at) {
@@ -3132,6 +3111,25 @@ static bool jobq__owner_cut(struct jobq__owner *owner) {
     return cut;
 }
 
+/* Opens the lock file and maps the page, in place of *page if that is not NULL. To own it the file
+ * is made, and the lock taken, or it is JOBQ_LOCKED with the page mapped for reading. Nothing is
+ * written before it was seen what the file holds. */
+static int jobq__owner_open_page(const char *path, bool own, int *opened, void **page,
+                                 jobq_error *err) {
+    size_t size = sizeof(struct jobq__page);
+    int fd, rc = jobq__os_page_open(path, own, &fd, err);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__owner_judge(fd, path, err);
+    if (rc == JOBQ_OK && own) rc = jobq__os_page_lock(fd, path, size, err);
+    if (rc == JOBQ_OK || rc == JOBQ_LOCKED) {
+        int mapped = jobq__os_page_map(fd, path, size, own && rc == JOBQ_OK, page, err);
+        if (rc == JOBQ_OK) rc = mapped;
+    }
+    if (rc != JOBQ_OK) jobq__os_page_close(fd, NULL, 0);
+    *opened = rc == JOBQ_OK ? fd : -1;
+    return rc;
+}
+
 /* A client sees the lock file that stands there at this moment, and until there is one an empty
  * page; one that is gone leaves what it said. The place of the page stays, because others may be
  * reading it. */
@@ -3147,8 +3145,7 @@ static int jobq__owner_look(struct jobq__owner *owner, jobq_error *err) {
         if (file.kind == JOBQ__OS_MISSING) return JOBQ_OK;
         if (owner->fd >= 0 && jobq__os_same_file(&file.id, &owner->id)) return JOBQ_OK;
     }
-    rc = jobq__os_page_open(owner->files->lock, sizeof *owner->page, false, jobq__owner_judge, &fd,
-                            &page, err);
+    rc = jobq__owner_open_page(owner->files->lock, false, &fd, &page, err);
     if (rc != JOBQ_OK) return rc;
     if (owner->fd >= 0) jobq__os_page_close(owner->fd, NULL, 0);
     owner->fd = fd;
@@ -3173,8 +3170,7 @@ static int jobq__owner_locked(int32_t pid, const char *path, jobq_error *err) {
 static int jobq__owner_map(struct jobq__owner *owner, jobq_error *err) {
     const struct jobq__files *files = owner->files;
     void *page = NULL;
-    int rc = jobq__os_page_open(files->lock, sizeof *owner->page, true, jobq__owner_judge,
-                                &owner->fd, &page, err);
+    int rc = jobq__owner_open_page(files->lock, true, &owner->fd, &page, err);
     if (rc == JOBQ_LOCKED) jobq__owner_locked(jobq__owner_pid(page), files->path, err);
     if (rc != JOBQ_OK) {
         jobq__os_page_close(-1, page, sizeof *owner->page);

@@ -671,9 +671,9 @@ static int jobq__os_fill(int fd, off_t from, size_t size) {
 }
 
 /* A pipe in its place must not keep us waiting, nor a link lead us to another file. */
-static int jobq__os_page_file(const char *path, bool make, jobq_error *err) {
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, bool make, int *opened, jobq_error *err) {
     int flags = O_NOFOLLOW | O_NONBLOCK;
-    int fd = jobq__os_open(path, flags | O_RDWR, 0600), failed;
+    int fd = jobq__os_open(path, flags | O_RDWR, 0600), failed, rc = JOBQ_OK;
     struct stat st;
     /* In a directory for everybody a system may refuse this of a file that is there. */
     if (fd < 0 && make && errno == ENOENT) fd = jobq__os_open(path, flags | O_RDWR | O_CREAT, 0600);
@@ -681,19 +681,19 @@ static int jobq__os_page_file(const char *path, bool make, jobq_error *err) {
     if (fd < 0 && !make) fd = jobq__os_open(path, flags | O_RDONLY, 0);
     failed = errno;
     if (fd < 0)
-        jobq__err_os(err, jobq__os_code(failed), failed, "open", path,
-                     failed == ELOOP ? "the lock file may not be a link; remove it"
-                     : make ? "the lock file has to be there for reading and writing"
-                     : jobq__os_code(failed) == JOBQ_READ_ONLY ? JOBQ__ERR_RIGHTS : NULL);
+        rc = jobq__err_os(err, jobq__os_code(failed), failed, "open", path,
+                          failed == ELOOP ? "the lock file may not be a link; remove it"
+                          : make ? "the lock file has to be there for reading and writing"
+                          : jobq__os_code(failed) == JOBQ_READ_ONLY ? JOBQ__ERR_RIGHTS : NULL);
     else if (fstat(fd, &st) || !S_ISREG(st.st_mode))
-        jobq__err_set(err, JOBQ_NOT_A_FILE, "the lock file %.250s is not a regular file; remove it",
-                      path);
-    else return fd;
-    if (fd >= 0) close(fd);
-    return -1;
+        rc = jobq__err_set(err, JOBQ_NOT_A_FILE, "the lock file %.250s is not a regular file;"
+                           " remove it", path);
+    if (rc != JOBQ_OK && fd >= 0) close(fd);
+    *opened = rc == JOBQ_OK ? fd : -1;
+    return rc;
 }
 
-static int jobq__os_page_lock(int fd, const char *path, size_t size, jobq_error *err) {
+JOBQ__INTERNAL int jobq__os_page_lock(int fd, const char *path, size_t size, jobq_error *err) {
     struct stat st;
     int rc = JOBQ_OK;
     if (flock(fd, LOCK_EX | LOCK_NB)) {
@@ -708,8 +708,8 @@ static int jobq__os_page_lock(int fd, const char *path, size_t size, jobq_error 
     return rc == JOBQ_OK ? rc : jobq__err_os(err, rc, errno, "write", path, NULL);
 }
 
-static int jobq__os_page_map(int fd, const char *path, size_t size, bool writable, void **page,
-                             jobq_error *err) {
+JOBQ__INTERNAL int jobq__os_page_map(int fd, const char *path, size_t size, bool writable,
+                                     void **page, jobq_error *err) {
     int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
     struct stat st;
     void *at;
@@ -720,27 +720,6 @@ static int jobq__os_page_map(int fd, const char *path, size_t size, bool writabl
     if (at == MAP_FAILED) return jobq__err_os(err, JOBQ_IO, errno, "mmap", path, NULL);
     *page = at;
     return JOBQ_OK;
-}
-
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own,
-                                      jobq__os_judge *judge, int *fd, void **page,
-                                      jobq_error *err) {
-    jobq_error local;
-    int rc;
-    if (!err) err = &local;
-    *fd = jobq__os_page_file(path, own, err);
-    if (*fd < 0) return err->code;
-    rc = judge(*fd, path, err);
-    if (rc == JOBQ_OK && own) rc = jobq__os_page_lock(*fd, path, size, err);
-    if (rc == JOBQ_OK || rc == JOBQ_LOCKED) {
-        int mapped = jobq__os_page_map(*fd, path, size, own && rc == JOBQ_OK, page, err);
-        if (rc == JOBQ_OK) rc = mapped;
-    }
-    if (rc != JOBQ_OK) {
-        close(*fd);
-        *fd = -1;
-    }
-    return rc;
 }
 
 JOBQ__INTERNAL void *jobq__os_page_blank(size_t size, void *at) {

@@ -193,14 +193,14 @@ JOBQ__INTERNAL int jobq__os_may(const char *path, bool write);
 /* Gives the file at path the owner and group of the other, as far as we may. */
 JOBQ__INTERNAL void jobq__os_match_owner(const char *path, const struct jobq__os_file *like);
 
-/* Opens a lock file and maps size bytes of it, in place of *page if that is not NULL. To own it is
- * made, and the lock taken that dies with the process, or it is JOBQ_LOCKED with the page mapped
- * for reading. A client finds the file mapped for reading if it is there. Nothing but a plain file
- * is opened, and nothing is written to it before the judge has seen what it holds. */
-typedef int jobq__os_judge(int fd, const char *path, jobq_error *err);
-JOBQ__INTERNAL int jobq__os_page_open(const char *path, size_t size, bool own,
-                                      jobq__os_judge *judge, int *fd, void **page,
-                                      jobq_error *err);
+/* Opens a lock file, for reading and writing where that may be, or makes it. Nothing but a plain
+ * file is opened, and nothing is written to it. */
+JOBQ__INTERNAL int jobq__os_page_open(const char *path, bool make, int *opened, jobq_error *err);
+/* Takes the lock that dies with the process, or it is JOBQ_LOCKED, and gives the file that size. */
+JOBQ__INTERNAL int jobq__os_page_lock(int fd, const char *path, size_t size, jobq_error *err);
+/* Maps size bytes of it, in place of *page if that is not NULL. */
+JOBQ__INTERNAL int jobq__os_page_map(int fd, const char *path, size_t size, bool writable,
+                                     void **page, jobq_error *err);
 /* Gives an open file the mode, owner and group of the other, as far as we may. */
 JOBQ__INTERNAL void jobq__os_match(int fd, const struct jobq__os_file *like);
 /* A page of memory that a file may be mapped over later, to be read only; or, in place of the file

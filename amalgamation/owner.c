@@ -277,6 +277,25 @@ static bool jobq__owner_cut(struct jobq__owner *owner) {
     return cut;
 }
 
+/* Opens the lock file and maps the page, in place of *page if that is not NULL. To own it the file
+ * is made, and the lock taken, or it is JOBQ_LOCKED with the page mapped for reading. Nothing is
+ * written before it was seen what the file holds. */
+static int jobq__owner_open_page(const char *path, bool own, int *opened, void **page,
+                                 jobq_error *err) {
+    size_t size = sizeof(struct jobq__page);
+    int fd, rc = jobq__os_page_open(path, own, &fd, err);
+    if (rc != JOBQ_OK) return rc;
+    rc = jobq__owner_judge(fd, path, err);
+    if (rc == JOBQ_OK && own) rc = jobq__os_page_lock(fd, path, size, err);
+    if (rc == JOBQ_OK || rc == JOBQ_LOCKED) {
+        int mapped = jobq__os_page_map(fd, path, size, own && rc == JOBQ_OK, page, err);
+        if (rc == JOBQ_OK) rc = mapped;
+    }
+    if (rc != JOBQ_OK) jobq__os_page_close(fd, NULL, 0);
+    *opened = rc == JOBQ_OK ? fd : -1;
+    return rc;
+}
+
 /* A client sees the lock file that stands there at this moment, and until there is one an empty
  * page; one that is gone leaves what it said. The place of the page stays, because others may be
  * reading it. */
@@ -292,8 +311,7 @@ static int jobq__owner_look(struct jobq__owner *owner, jobq_error *err) {
         if (file.kind == JOBQ__OS_MISSING) return JOBQ_OK;
         if (owner->fd >= 0 && jobq__os_same_file(&file.id, &owner->id)) return JOBQ_OK;
     }
-    rc = jobq__os_page_open(owner->files->lock, sizeof *owner->page, false, jobq__owner_judge, &fd,
-                            &page, err);
+    rc = jobq__owner_open_page(owner->files->lock, false, &fd, &page, err);
     if (rc != JOBQ_OK) return rc;
     if (owner->fd >= 0) jobq__os_page_close(owner->fd, NULL, 0);
     owner->fd = fd;
@@ -318,8 +336,7 @@ static int jobq__owner_locked(int32_t pid, const char *path, jobq_error *err) {
 static int jobq__owner_map(struct jobq__owner *owner, jobq_error *err) {
     const struct jobq__files *files = owner->files;
     void *page = NULL;
-    int rc = jobq__os_page_open(files->lock, sizeof *owner->page, true, jobq__owner_judge,
-                                &owner->fd, &page, err);
+    int rc = jobq__owner_open_page(files->lock, true, &owner->fd, &page, err);
     if (rc == JOBQ_LOCKED) jobq__owner_locked(jobq__owner_pid(page), files->path, err);
     if (rc != JOBQ_OK) {
         jobq__os_page_close(-1, page, sizeof *owner->page);
