@@ -193,7 +193,7 @@ static int jobq__tx_promote(struct jobq__tx *tx) {
 /* Up to *left of those who stand before a gate, as far as it has room. */
 static int jobq__tx_drain_lane(struct jobq__tx *tx, int32_t lane, int *left) {
     const struct jobq__kind *kind = jobq__registry_kind(&tx->q->names, -(int64_t)lane);
-    int limit = JOBQ__MIN(kind ? jobq__gate_room(&kind->gate) : 0, *left);
+    int limit = (int)jobq__min(kind ? jobq__gate_room(&kind->gate) : 0, *left);
     bool more = false;
     size_t i;
     int rc = JOBQ_OK;
