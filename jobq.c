@@ -4034,12 +4034,13 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
  * run_at. A payload of more than a quarter of a page stands in jobq_payload, written at enqueue and
  * never changed; then the row has the number of its bytes instead.
  *
- * Columns that a job needs to be run, in the order that jobq__store_next reads them: first what
- * it always needs, then its queue, which a ready row has for a lane, and last what is 1, 0 and 0
- * before the first run: */
+ * Columns that a job needs to be run, in the order that jobq__store_next reads them, for each that
+ * it need not read is a gain: first what it always needs, then its lane, which a walk of a lane
+ * knows, its queue, which a ready row has for a lane, and last what is 1, 0 and 0 before the first
+ * run: */
 #define JOBQ__TEXT_ROW \
-    "id, state, lane, run_at, kind, priority, runs, created_at, side, payload," \
-    " queue, attempt, crashes, delay_ms"
+    "id, state, run_at, kind, priority, runs, created_at, side, payload," \
+    " lane, queue, attempt, crashes, delay_ms"
 
 #define JOBQ__TEXT_VALUES "(?,?,?,?,?,?,?,?,1,?,0,0,?,?,?)"
 #define JOBQ__TEXT_TWO JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES
@@ -5502,7 +5503,7 @@ enum jobq__holds {
     JOBQ__HOLDS_NUMBER,
     JOBQ__HOLDS_TEXT,
     JOBQ__HOLDS_BLOB,
-    JOBQ__HOLDS_SIZE /* a blob, or a number: how many bytes it would have */
+    JOBQ__HOLDS_SIZE /* a blob, or a number: how many bytes it would have, told as less than 0 */
 };
 
 struct jobq__column {
@@ -5604,9 +5605,13 @@ JOBQ__INTERNAL int jobq__column_part(struct jobq__db *db, sqlite3_stmt *s,
         int type = sqlite3_value_type(value);
         if (type == SQLITE_INTEGER) {
             values[i] = sqlite3_value_int64(value);
-            if (values[i] >= column->min && values[i] <= column->max
-                && (column->holds == JOBQ__HOLDS_NUMBER || column->holds == JOBQ__HOLDS_SIZE))
-                continue;
+            if (values[i] >= column->min && values[i] <= column->max) {
+                if (column->holds == JOBQ__HOLDS_NUMBER) continue;
+                if (column->holds == JOBQ__HOLDS_SIZE) {
+                    values[i] = -values[i];
+                    continue;
+                }
+            }
         } else if (jobq__column_other(s, i, type, column, &values[i])) {
             continue;
         }
@@ -7065,14 +7070,13 @@ static sqlite3_stmt *jobq__store_bind_text(struct jobq__db *db, sqlite3_stmt *s,
 #define JOBQ__NUMBER(name, min, max) {name, min, max, JOBQ__HOLDS_NUMBER, false}
 
 /* JOBQ__TEXT_ROW */
-enum { JOBQ__AT_ID, JOBQ__AT_STATE, JOBQ__AT_LANE, JOBQ__AT_RUN_AT, JOBQ__AT_KIND,
-       JOBQ__AT_PRIORITY, JOBQ__AT_RUNS, JOBQ__AT_CREATED, JOBQ__AT_SIDE, JOBQ__AT_PAYLOAD,
+enum { JOBQ__AT_ID, JOBQ__AT_STATE, JOBQ__AT_RUN_AT, JOBQ__AT_KIND, JOBQ__AT_PRIORITY,
+       JOBQ__AT_RUNS, JOBQ__AT_CREATED, JOBQ__AT_SIDE, JOBQ__AT_PAYLOAD, JOBQ__AT_LANE,
        JOBQ__AT_QUEUE, JOBQ__AT_ATTEMPT, JOBQ__AT_CRASHES, JOBQ__AT_DELAY, JOBQ__AT_END };
 
 static const struct jobq__column jobq__store_row_list[] = {
     JOBQ__ID,
     JOBQ__NUMBER("state", JOBQ__WAITING, JOBQ__CANCELLED),
-    {"lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true},
     JOBQ__NUMBER("run_at", 0, JOBQ_NEVER),
     JOBQ__NUMBER("kind", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX),
     JOBQ__NUMBER("priority", INT32_MIN, INT32_MAX),
@@ -7080,6 +7084,7 @@ static const struct jobq__column jobq__store_row_list[] = {
     {"created_at", 0, JOBQ_NEVER, JOBQ__HOLDS_NUMBER, true},
     JOBQ__NUMBER("side", 0, JOBQ__SIDE_ALL),
     {"payload", 0, JOBQ_PAYLOAD_MAX, JOBQ__HOLDS_SIZE, true}, /* or the size of what is apart */
+    {"lane", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, JOBQ__HOLDS_NUMBER, true},
     JOBQ__NUMBER("queue", JOBQ__LANE_SUSPECT + 1, JOBQ__NAME_ID_MAX),
     JOBQ__NUMBER("attempt", 1, INT32_MAX),
     JOBQ__NUMBER("crashes", 0, INT32_MAX),
@@ -7554,9 +7559,9 @@ JOBQ__INTERNAL sqlite3_stmt *jobq__store_by_id(struct jobq__db *db, int64_t id) 
     return jobq__store_walk(db, s, JOBQ__NULL);
 }
 
-/* What the columns of a row say together; NULL, or which of them cannot be true. A lane that is
- * not the walk's comes from an index that does not agree with the table: whoever moves or claims
- * such a row would find it there for ever. */
+/* What the columns of a row say together; NULL, or which of them cannot be true. A row that does
+ * not wait, in the walk of a lane, comes from an index that does not agree with the table: whoever
+ * moves or claims such a row would find it there for ever. */
 static const char *jobq__store_row_wrong(const struct jobq__row *row, int64_t walk_lane) {
     bool waits = row->state == JOBQ__WAITING;
     if (waits && row->lane == JOBQ__LANE_NONE) return "lane";
@@ -7570,7 +7575,10 @@ static const char *jobq__store_row_wrong(const struct jobq__row *row, int64_t wa
 /* What is not read of a row has its usual value: it is not trusted, so it need not be checked. */
 static int jobq__store_read_row(struct jobq__db *db, sqlite3_stmt *s, int64_t *at) {
     const struct jobq__columns *what = &jobq__store_row_columns;
-    int rc = jobq__column_part(db, s, what, 0, JOBQ__AT_QUEUE, at);
+    int rc = jobq__column_part(db, s, what, 0, JOBQ__AT_LANE, at);
+    at[JOBQ__AT_LANE] = db->walk_lane;
+    if (rc == JOBQ_OK && db->walk_lane == JOBQ__NULL)
+        rc = jobq__column_part(db, s, what, JOBQ__AT_LANE, JOBQ__AT_QUEUE, at);
     if (rc != JOBQ_OK) return rc;
     if (at[JOBQ__AT_LANE] > JOBQ__LANE_SUSPECT && at[JOBQ__AT_STATE] == JOBQ__WAITING)
         at[JOBQ__AT_QUEUE] = at[JOBQ__AT_LANE];
@@ -7597,16 +7605,17 @@ static void jobq__store_fill_row(struct jobq__row *row, const int64_t *at) {
     row->created_at_ms = at[JOBQ__AT_CREATED] == JOBQ__NULL ? row->run_at_ms
                                                             : at[JOBQ__AT_CREATED];
     row->side = (int)at[JOBQ__AT_SIDE];
-    row->size = at[JOBQ__AT_PAYLOAD] == JOBQ__NULL ? 0 : (size_t)at[JOBQ__AT_PAYLOAD];
+    row->size = at[JOBQ__AT_PAYLOAD] == JOBQ__NULL ? 0
+              : (size_t)(at[JOBQ__AT_PAYLOAD] < 0 ? -at[JOBQ__AT_PAYLOAD] : at[JOBQ__AT_PAYLOAD]);
     row->payload = NULL;
 }
 
-/* The bytes, or their number. *wrong: it is not as the side says. */
-static int jobq__store_fill_payload(struct jobq__db *db, sqlite3_stmt *s, struct jobq__row *row,
-                                    const char **wrong) {
+/* The bytes, or their number (below 0). *wrong: it is not as the side says. */
+static int jobq__store_fill_payload(struct jobq__db *db, sqlite3_stmt *s, const int64_t *at,
+                                    struct jobq__row *row, const char **wrong) {
     bool apart = (row->side & JOBQ__SIDE_PAYLOAD) != 0;
     if (!row->size && !apart) return JOBQ_OK;
-    if (!row->size || apart != (sqlite3_column_type(s, JOBQ__AT_PAYLOAD) == SQLITE_INTEGER)) {
+    if (!row->size || apart != (at[JOBQ__AT_PAYLOAD] < 0)) {
         *wrong = "payload";
         return JOBQ_OK;
     }
@@ -7629,7 +7638,7 @@ JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, sqlite3_stmt *s, struct
     if (rc == JOBQ_OK) {
         jobq__store_fill_row(row, at);
         wrong = jobq__store_row_wrong(row, db->walk_lane);
-        if (!wrong) rc = jobq__store_fill_payload(db, s, row, &wrong);
+        if (!wrong) rc = jobq__store_fill_payload(db, s, at, row, &wrong);
         if (!wrong && rc == JOBQ_OK) return rc;
         sqlite3_reset(s);
         if (wrong)
@@ -15566,12 +15575,14 @@ static bool jobq__tx_plain(const struct jobq__entry *entry) {
 static size_t jobq__tx_run_length(struct jobq__tx *tx, size_t first, size_t count) {
     const struct jobq__entry *a = tx->order[first];
     size_t length = 1;
+    int64_t keep_ms;
     if (tx->single_rows || !jobq__tx_plain(a)) return 1;
+    keep_ms = jobq__tx_keep(tx, a);
     while (first + length < count) {
         const struct jobq__entry *b = tx->order[first + length];
         if (b->row.id != a->row.id + (int64_t)length || b->row.runs != a->row.runs
             || !jobq__tx_plain(b) || b->verdict.state != a->verdict.state
-            || jobq__tx_keep(tx, b) != jobq__tx_keep(tx, a)) break;
+            || jobq__tx_keep(tx, b) != keep_ms) break;
         length++;
     }
     return length;

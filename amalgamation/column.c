@@ -51,9 +51,13 @@ JOBQ__INTERNAL int jobq__column_part(struct jobq__db *db, sqlite3_stmt *s,
         int type = sqlite3_value_type(value);
         if (type == SQLITE_INTEGER) {
             values[i] = sqlite3_value_int64(value);
-            if (values[i] >= column->min && values[i] <= column->max
-                && (column->holds == JOBQ__HOLDS_NUMBER || column->holds == JOBQ__HOLDS_SIZE))
-                continue;
+            if (values[i] >= column->min && values[i] <= column->max) {
+                if (column->holds == JOBQ__HOLDS_NUMBER) continue;
+                if (column->holds == JOBQ__HOLDS_SIZE) {
+                    values[i] = -values[i];
+                    continue;
+                }
+            }
         } else if (jobq__column_other(s, i, type, column, &values[i])) {
             continue;
         }

@@ -18,7 +18,7 @@ enum jobq__holds {
     JOBQ__HOLDS_NUMBER,
     JOBQ__HOLDS_TEXT,
     JOBQ__HOLDS_BLOB,
-    JOBQ__HOLDS_SIZE /* a blob, or a number: how many bytes it would have */
+    JOBQ__HOLDS_SIZE /* a blob, or a number: how many bytes it would have, told as less than 0 */
 };
 
 struct jobq__column {

@@ -19,12 +19,13 @@
  * run_at. A payload of more than a quarter of a page stands in jobq_payload, written at enqueue and
  * never changed; then the row has the number of its bytes instead.
  *
- * Columns that a job needs to be run, in the order that jobq__store_next reads them: first what
- * it always needs, then its queue, which a ready row has for a lane, and last what is 1, 0 and 0
- * before the first run: */
+ * Columns that a job needs to be run, in the order that jobq__store_next reads them, for each that
+ * it need not read is a gain: first what it always needs, then its lane, which a walk of a lane
+ * knows, its queue, which a ready row has for a lane, and last what is 1, 0 and 0 before the first
+ * run: */
 #define JOBQ__TEXT_ROW \
-    "id, state, lane, run_at, kind, priority, runs, created_at, side, payload," \
-    " queue, attempt, crashes, delay_ms"
+    "id, state, run_at, kind, priority, runs, created_at, side, payload," \
+    " lane, queue, attempt, crashes, delay_ms"
 
 #define JOBQ__TEXT_VALUES "(?,?,?,?,?,?,?,?,1,?,0,0,?,?,?)"
 #define JOBQ__TEXT_TWO JOBQ__TEXT_VALUES "," JOBQ__TEXT_VALUES

@@ -42,12 +42,14 @@ static bool jobq__tx_plain(const struct jobq__entry *entry) {
 static size_t jobq__tx_run_length(struct jobq__tx *tx, size_t first, size_t count) {
     const struct jobq__entry *a = tx->order[first];
     size_t length = 1;
+    int64_t keep_ms;
     if (tx->single_rows || !jobq__tx_plain(a)) return 1;
+    keep_ms = jobq__tx_keep(tx, a);
     while (first + length < count) {
         const struct jobq__entry *b = tx->order[first + length];
         if (b->row.id != a->row.id + (int64_t)length || b->row.runs != a->row.runs
             || !jobq__tx_plain(b) || b->verdict.state != a->verdict.state
-            || jobq__tx_keep(tx, b) != jobq__tx_keep(tx, a)) break;
+            || jobq__tx_keep(tx, b) != keep_ms) break;
         length++;
     }
     return length;
