@@ -793,8 +793,10 @@ typedef struct jobq_cursor {
 /* Writes up to capacity matching jobs into infos and *count; call again with the same
  * cursor until cursor->done. A call that reaches its row budget may write fewer, even none.
  * Without a state the order is by id; pending jobs come by queue and due time, finished ones by
- * the time until which they are kept. No snapshot, within a call neither: a job that changes its
- * place meanwhile may come twice or not at all. On failure *count is 0 and the cursor stays.
+ * the time until which they are kept. Failed ones are found at once, whatever else has ended; for
+ * done or cancelled ones all that has ended is looked at. No snapshot, within a call neither: a job
+ * that changes its place meanwhile may come twice or not at all. On failure *count is 0 and the
+ * cursor stays.
  * Threads: any. Blocks: for that, never for a writer, and lets others look every 256 rows.
  * Fails: MISUSE, BAD_NAME, and as jobq_get but for NOT_FOUND. */
 JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor,

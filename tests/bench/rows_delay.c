@@ -2,7 +2,10 @@
  * a queue opens after a kill, an idle process wakes. */
 #include "bench.h"
 
+#include <sqlite3.h>
+
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -231,6 +234,70 @@ static void recover(const struct bench *b, const void *arg) {
     free(ms);
 }
 
+/* ---- dead: the first page of the dead letter box, beside many jobs that are done ----
+ *
+ * One in a thousand failed. Those that are done are forgotten first, as it is by default, so that
+ * in any order of all that have ended they come before. The rows are written by SQL, as copies of
+ * one that jobq has stored. Each look is the first of a queue that was just opened. */
+
+#define DEAD_PAGE 50
+
+static void fill_ended(int64_t rows) {
+    static const char fill[] =
+        "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < %" PRId64 ")"
+        " INSERT INTO jobq_row(id, state, lane, ord, run_at, kind, queue, priority, attempt, runs,"
+        " crashes, delay_ms, side, finished_at, prune_at, payload)"
+        " SELECT i, iif(i %% 1000, 2, 3), lane, ord, run_at, kind, queue, priority, 1, 1, 0, 0, 0,"
+        " run_at, run_at + iif(i %% 1000, 1, 7) * 86400000 + i / 10, payload FROM n, jobq_row j"
+        " WHERE j.id = 1; INSERT INTO jobq_failed SELECT prune_at, id FROM jobq_row"
+        " WHERE state = 3 ORDER BY 1, 2; UPDATE jobq_claims SET last_id = %" PRId64;
+    char sql[1000];
+    sqlite3 *db = NULL;
+    snprintf(sql, sizeof sql, fill, rows, rows);
+    if (sqlite3_open(bench_queue_path(), &db) != SQLITE_OK
+        || sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        bench_die("%s: %s", bench_queue_path(), sqlite3_errmsg(db));
+    sqlite3_close(db);
+}
+
+static double first_page_ms(const struct bench_queue *how) {
+    static jobq_info infos[DEAD_PAGE];
+    struct bench_work none = {.jobs = 0};
+    jobq *q = bench_queue_open(how, &none);
+    jobq_filter filter = {.state = JOBQ_STATE_FAILED};
+    jobq_cursor cursor = {.done = false};
+    size_t count = 0;
+    jobq_error err;
+    int64_t begin = bench_now();
+    int code = jobq_list(q, &filter, &cursor, infos, DEAD_PAGE, &count, &err);
+    double ms = (double)(bench_now() - begin) * 1e-6;
+    check(code, &err, "jobq_list");
+    if (count != DEAD_PAGE) bench_die("%d failed jobs are told", (int)count);
+    bench_queue_close(q);
+    return ms;
+}
+
+static void dead(const struct bench *b, const void *arg) {
+    (void)arg;
+    struct bench_queue how = {.durability = JOBQ_RELAXED, .workers = WORKERS};
+    struct bench_work none = {.jobs = 0};
+    double *ms = bench_alloc(sizeof *ms * (size_t)b->pairs);
+    jobq *q = bench_queue_open(&how, &none);
+    bench_queue_enqueue(q, 1, 1);
+    bench_queue_close(q);
+    fill_ended(b->large ? 10000000 : 1000000);
+    for (int i = 0; i < b->pairs; i++) ms[i] = first_page_ms(&how);
+    struct bench_line line = {.what = b->large ? "first 50 failed beside 10 M done"
+                                               : "first 50 failed beside 1 M done",
+                              .unit = BENCH_MS, .jobq = bench_median(ms, b->pairs),
+                              .against = BENCH_ABSENT, .ratio = BENCH_ABSENT,
+                              .goal = BENCH_VALUE_MAX, .limit = 5};
+    snprintf(line.note, sizeof line.note, "%d looks, slowest %.2f ms", b->pairs,
+             ms[b->pairs - 1]);
+    bench_report(b, &line);
+    free(ms);
+}
+
 /* ---- scheduled: lateness of 1 M jobs whose times are spread over the table at random ----
  *
  * First the capacity: the same rows, all due at one moment, and the rate of the first 200 k of
@@ -381,6 +448,7 @@ const struct bench_row bench_delay_rows[] = {
     {"start-durable-20ms", paced, &paced_durable_20, false},
     {"scheduled", scheduled, NULL, true},
     {"recover", recover, NULL, false},
+    {"dead", dead, NULL, false},
     {"idle", idle, NULL, false},
     {NULL, NULL, NULL, false},
 };
