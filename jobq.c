@@ -401,9 +401,11 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__OPEN_TRIES 8
 /* On a small disk the reserve takes this part of what is free. */
 #define JOBQ__RESERVE_SHARE 16
-/* What part of the database it may grow by while all jobs are tried again and fail: 32 % were
- * measured with the smallest payloads. */
-#define JOBQ__RESERVE_TAIL 3
+/* By how many hundredths the database may grow while all jobs are tried again and fail: 43 to 52
+ * were measured with the smallest payloads, 66 with pages of 2 KiB and no payload at all. And pages
+ * of a database without jobs, which do not grow. */
+#define JOBQ__RESERVE_TAIL 66
+#define JOBQ__RESERVE_EMPTY_PAGES 32
 /* So often what is wanted has to be free, or else it is set aside. */
 #define JOBQ__RESERVE_ROOMY 4
 /* Pages that a transaction changes besides the rows: names, indexes, claims. */
@@ -6179,9 +6181,9 @@ JOBQ__INTERNAL int jobq__migrate(struct jobq__db *db, jobq_error *err);
  * is SQLite's. Its views and triggers are left alone: to look at each of them, as RENAME would,
  * fails if one of them is broken or uses a function that is not there yet.
  *
- * A million jobs take 0.4 s and 54 pages of log. What grows with the file are keys and ended jobs:
- * 2 us and 54 bytes of log for each key, 3 us and 68 bytes of memory for each job that has ended
- * and is kept (tests/unit/migrate.c). */
+ * A million jobs take 0.4 s and 54 pages of log. What grows with the file are keys and failed jobs:
+ * 2 us and 54 bytes of log for each key, and 68 bytes of memory if its job has ended, to sort; 0.5
+ * us and 17 bytes for each job that failed (tests/unit/migrate.c). */
 
 static const struct jobq__object jobq__migrate_schema_1[] = {
     {"jobq_meta", "CREATE TABLE jobq_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID"},
@@ -11724,7 +11726,8 @@ static int64_t jobq__disk_each(const jobq *q) {
 /* Rows grow by a few bytes when their jobs fail or are tried again. */
 static int64_t jobq__disk_tail(jobq *q) {
     int64_t used = jobq__store_bytes(&q->writer) - jobq__store_free_bytes(&q->writer);
-    return used / JOBQ__RESERVE_TAIL;
+    int64_t empty = JOBQ__RESERVE_EMPTY_PAGES * q->disk.page_size;
+    return JOBQ__MAX(used - empty, 0) / 100 * JOBQ__RESERVE_TAIL;
 }
 
 /* As much as the options say, or as the log may hold and a little for what else has to be written;

@@ -42,7 +42,8 @@ static int64_t jobq__disk_each(const jobq *q) {
 /* Rows grow by a few bytes when their jobs fail or are tried again. */
 static int64_t jobq__disk_tail(jobq *q) {
     int64_t used = jobq__store_bytes(&q->writer) - jobq__store_free_bytes(&q->writer);
-    return used / JOBQ__RESERVE_TAIL;
+    int64_t empty = JOBQ__RESERVE_EMPTY_PAGES * q->disk.page_size;
+    return JOBQ__MAX(used - empty, 0) / 100 * JOBQ__RESERVE_TAIL;
 }
 
 /* As much as the options say, or as the log may hold and a little for what else has to be written;

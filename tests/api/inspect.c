@@ -468,6 +468,30 @@ TEST(dead_letters_are_found_at_once) {
     fixture_close(&f);
 }
 
+static jobq_outcome fail_together(jobq_run *run, void *ctx) {
+    (void)run;
+    gate_pass((gate *)ctx);
+    return JOBQ_FAIL;
+}
+
+/* Goal: the same of jobs that are settled by one statement. Method: three that return while another
+ * connection has the file. */
+TEST(dead_letters_that_come_together) {
+    static const jobq_job job = {.kind = "k"};
+    fixture f;
+    gate g;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = 3, .shared = true, .busy_ms = 5}));
+    gate_init(&g);
+    handle(f.q, "k", fail_together, &g);
+    put_many(f.q, &job, 3);
+    start(f.q);
+    settle_together(&f, &g, 3, "");
+    WORKS(jobq_stop(f.q, JOBQ_NEVER, &err));
+    check_dead(&f, "1,2,3");
+    gate_free(&g);
+    fixture_close(&f);
+}
+
 /* Goal: what is not kept is in no box; what is too much leaves it, the oldest first. Method: jobs
  * that fail where nothing of them is kept, and where two of all are. */
 TEST(dead_letters_that_are_not_kept) {
@@ -973,6 +997,7 @@ TEST_MAIN(running_job_is_seen_as_running, times_are_of_the_queues_clock, get_fil
           listing_without_a_state_is_by_id, listing_tells_what_get_tells, listing_of_nothing,
           listing_with_a_wild_cursor, listing_leaves_out_what_is_not_kept,
           listing_survives_changes, dead_letters_are_found_at_once, dead_letters_that_are_not_kept,
+          dead_letters_that_come_together,
           look_comes_between_the_slices_of_a_listing,
           counts_agree_with_listing, pending_jobs_are_told_apart, counts_of_many_rows,
           statistics_count_since_open, statistics_leave_out_conflicts, events_have_their_fields,

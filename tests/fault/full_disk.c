@@ -428,7 +428,7 @@ TEST(killed_with_all_that_was_lent) {
     if (!story_begin_with(&s, JOBQ_NONE, test_seed(), 0, true)) return;
     REQUIRE(open_on_full_disk(&s, options));
     WORKS(jobq_open(s.path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &s.client, &err));
-    fault_space(fault.space + 700 * KIB, s.path); /* for the client, before the owner looks */
+    fault_space(fault.space + 1000 * KIB, s.path); /* for the client, before the owner looks */
     k.story = &s;
     k.to = test_path("left.db");
     handle(s.q, "work", die_in_transaction, &k);
@@ -470,8 +470,9 @@ TEST(clients_leave_what_a_dead_owner_lent) {
         client = s.client; /* who closes last copies the log */
         if (!story_open(&s)) return;
         left = fault_free() + set_aside(s.path);
-        /* They took of it only what was more than the next owner needs. */
-        if (!CHECK(4 * (left + 16 * KIB) >= 3 * before))
+        /* They took of it only what was more than the next owner needs; the tables of a queue
+         * without jobs are a third of the smallest disk. */
+        if (!CHECK(4 * (left + 32 * KIB) >= 3 * before))
             test_note("%d KiB, TEST_SEED=%" PRIu64 ": %" PRId64 " before, %" PRId64 " left",
                       (int)(size / KIB), test_seed(), before, left);
         drain_all(&s);

@@ -53,7 +53,9 @@ static inline jobq_outcome work(jobq_run *run, void *ctx) {
 }
 
 static inline bool story_open(struct story *s) {
+    /* Many small transactions, on a machine that may be busy: nothing waits for real time. */
     jobq_options options = {.workers = s->workers, .durability = JOBQ_RELAXED, .clock = s->clock,
+                            .stall_ms = JOBQ_HOUR,
                             .page_size = s->page_size ? s->page_size : 4096, .shared = s->shared};
     WORKS(jobq_open(s->path, &options, &s->q, &err));
     if (!s->q) return false;
