@@ -137,6 +137,7 @@ static const char *const columns[][2] = {
     {"jobq_extra", "error"}, {"jobq_extra", "result"}, {"jobq_extra", "saved"},
     {"jobq_key", "kind"}, {"jobq_key", "key"}, {"jobq_key", "held"}, {"jobq_key", "job"},
     {"jobq_payload", "job"}, {"jobq_payload", "data"},
+    {"jobq_failed", "at"}, {"jobq_failed", "job"},
     {"jobq_claims", "ids"}, {"jobq_claims", "last_id"}, {"jobq_claims", "one"},
     {"jobq_claims", "open"}, {"jobq_claims", "counted"}, {"jobq_claims", "next_name"},
     {"jobq_meta", "value"}, {"jobq_meta", "key"},
@@ -159,7 +160,7 @@ static void row_sql(char *sql, size_t size, uint64_t *r) {
     static const char *const where[] = {
         "", " WHERE rowid = %d", " WHERE rowid %% 3 = 0", " WHERE rowid > %d"};
     char which[64];
-    bool rowid = strcmp(column[0], "jobq_key") != 0 && strcmp(column[0], "jobq_meta") != 0;
+    bool rowid = !strstr("jobq_key jobq_meta jobq_failed", column[0]);
     snprintf(which, sizeof which, where[rowid ? pick(r, 4) : 0], (int)pick(r, 40));
     switch (pick(r, 8)) {
     case 0: snprintf(sql, size, "DELETE FROM %s%s", column[0], which); break;

@@ -239,6 +239,39 @@ TEST(plans_in_a_new_file) {
     sqlite3_close(db);
 }
 
+/* True if the statement opens that index to write. */
+static bool writes_index(sqlite3 *db, enum jobq__sql which, const char *index) {
+    sqlite3_stmt *statement = NULL;
+    char *sql = sqlite3_mprintf("EXPLAIN %s", statements[which].text);
+    char root[128];
+    int64_t page;
+    bool writes = false;
+    if (!sql) test_give_up("no memory");
+    snprintf(root, sizeof root, "SELECT rootpage FROM sqlite_master WHERE name = '%s'", index);
+    page = number_of(db, root);
+    CHECK(page > 1);
+    CHECK_INT(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
+    while (statement && sqlite3_step(statement) == SQLITE_ROW) {
+        const char *step = (const char *)sqlite3_column_text(statement, 1);
+        if (!strcmp(step, "OpenWrite") && sqlite3_column_int64(statement, 3) == page) writes = true;
+    }
+    sqlite3_finalize(statement);
+    sqlite3_free(sql);
+    return writes;
+}
+
+/* Goal: a claim asks no index but that of waiting jobs. Method: which indexes SQLite opens for it;
+ * and for the end of a job that is kept. */
+TEST(claims_leave_what_has_ended_alone) {
+    sqlite3 *db = look_into(make_queue());
+    CHECK(writes_index(db, JOBQ__SQL_CLAIM, "jobq_live"));
+    CHECK(writes_index(db, JOBQ__SQL_CLAIM_ONE, "jobq_live"));
+    CHECK(!writes_index(db, JOBQ__SQL_CLAIM, "jobq_finished"));
+    CHECK(!writes_index(db, JOBQ__SQL_CLAIM_ONE, "jobq_finished"));
+    CHECK(writes_index(db, JOBQ__SQL_FINISH_RUNS, "jobq_finished"));
+    sqlite3_close(db);
+}
+
 /* Rows of every kind: mostly finished, some ready, scheduled and parked. */
 #define FILL \
     "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)" \
@@ -497,7 +530,8 @@ TEST(refused_commit_is_no_row_in_the_way) {
 }
 
 TEST_MAIN(pack_extremes, pack_random_ids, pack_is_short_and_pinned, unpack_text_cut_off,
-          unpack_noise, damaged_claims_row_is_corrupt, plans_in_a_new_file, plans_after_analyze,
+          unpack_noise, damaged_claims_row_is_corrupt, plans_in_a_new_file,
+          claims_leave_what_has_ended_alone, plans_after_analyze,
           statistics_of_a_short_queue_go, statistics_beside_an_open_queue_go,
           a_listing_does_not_begin_again, slice_ends_in_time,
           refused_commit_is_no_row_in_the_way)
