@@ -6421,10 +6421,10 @@ JOBQ__INTERNAL int jobq__migrate(struct jobq__db *db, jobq_error *err) {
  *
  * store.c opens connections, begins and ends transactions, copies the log and says why something
  * failed; store_write.c changes rows, always inside a transaction that the holder of the baton has
- * begun; store_read.c reads them for whoever looks inside. Each function of these two does one
- * thing to the rows it names and says how many it changed: a number that differs from the expected
- * one is how a late result is found out (the fence). Nothing here remembers anything but prepared
- * statements.
+ * begun; store_read.c reads them for whoever looks inside, and asks store_write.c who is claimed,
+ * never the other way round. Each function of these two does one thing to the rows it names and
+ * says how many it changed: a number that differs from the expected one is how a late result is
+ * found out (the fence). Nothing here remembers anything but prepared statements.
  *
  * A connection is used by whoever holds what guards it (core.h): one thread at a time. */
 
@@ -6572,7 +6572,7 @@ JOBQ__INTERNAL void jobq__store_trim_log(jobq__store *store);
 /* True if somebody has cut it, though what is in it is not in the database. */
 JOBQ__INTERNAL bool jobq__store_log_is_cut(jobq__store *store, const struct jobq__files *files);
 
-/* ---- The file (store_read.c) ---- */
+/* ---- The file (store.c) ---- */
 
 /* A number that differs from what it was whenever another connection has committed since. A read,
  * which takes no lock that a writer wants. */
@@ -6815,7 +6815,7 @@ JOBQ__INTERNAL size_t jobq__store_unpack(const unsigned char *from, size_t size,
 #endif
 
 /*==== store.c ====*/
-/* store.c - what a store is besides its rows: connections, transactions, the log, failures. */
+/* store.c - what a store is besides its rows: connections, transactions, the log, the file. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/store.c"
 #endif
@@ -7021,6 +7021,51 @@ JOBQ__INTERNAL bool jobq__store_log_is_cut(jobq__store *store, const struct jobq
     if (jobq__files_log_size(files) >= log.bytes) return jobq__db_log_has_gap(store);
     return jobq__db_log(store, &again)
         && memcmp(log.header, again.header, sizeof log.header) == 0;
+}
+
+/* ---- The file ---- */
+
+JOBQ__INTERNAL int jobq__store_version(struct jobq__db *db, int64_t *version) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_DATA_VERSION);
+    bool row;
+    int rc = jobq__db_next(db, s, &row);
+    *version = 0;
+    if (rc != JOBQ_OK || !row) return rc;
+    *version = sqlite3_column_int64(s, 0);
+    jobq__db_reset(s);
+    return rc;
+}
+
+JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db) {
+    int64_t size;
+    return jobq__db_number(db, "PRAGMA page_size", 0, &size) == JOBQ_OK ? size : 0;
+}
+
+static int64_t jobq__store_pages(struct jobq__db *db, const char *pragma) {
+    int64_t pages;
+    if (jobq__db_number(db, pragma, 0, &pages) != JOBQ_OK) return 0;
+    return pages * jobq__store_page_size(db);
+}
+
+JOBQ__INTERNAL int64_t jobq__store_bytes(struct jobq__db *db) {
+    return jobq__store_pages(db, "PRAGMA page_count");
+}
+
+/* The header says what it likes. */
+JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
+    int64_t free = jobq__store_pages(db, "PRAGMA freelist_count");
+    return jobq__min(jobq__max(free, 0), jobq__store_bytes(db));
+}
+
+JOBQ__INTERNAL bool jobq__store_shrinks(struct jobq__db *db) {
+    int64_t vacuum = 0, id = 0;
+    return jobq__db_number(db, "PRAGMA auto_vacuum", 0, &vacuum) == JOBQ_OK && vacuum == 2
+        && jobq__db_number(db, "PRAGMA application_id", 0, &id) == JOBQ_OK
+        && id == JOBQ__APPLICATION_ID;
+}
+
+JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db) {
+    return jobq__store_bytes(db) - jobq__db_file_size(db);
 }
 
 /*==== store_write.c ====*/
@@ -8326,49 +8371,6 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, jobq_counts 
  * that are done do not stand between. Claimed rows stand in no index: they are listed from the
  * claims row. */
 
-JOBQ__INTERNAL int jobq__store_version(struct jobq__db *db, int64_t *version) {
-    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_DATA_VERSION);
-    bool row;
-    int rc = jobq__db_next(db, s, &row);
-    *version = 0;
-    if (rc != JOBQ_OK || !row) return rc;
-    *version = sqlite3_column_int64(s, 0);
-    jobq__db_reset(s);
-    return rc;
-}
-
-JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db) {
-    int64_t size;
-    return jobq__db_number(db, "PRAGMA page_size", 0, &size) == JOBQ_OK ? size : 0;
-}
-
-static int64_t jobq__store_pages(struct jobq__db *db, const char *pragma) {
-    int64_t pages;
-    if (jobq__db_number(db, pragma, 0, &pages) != JOBQ_OK) return 0;
-    return pages * jobq__store_page_size(db);
-}
-
-JOBQ__INTERNAL int64_t jobq__store_bytes(struct jobq__db *db) {
-    return jobq__store_pages(db, "PRAGMA page_count");
-}
-
-/* The header says what it likes. */
-JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
-    int64_t free = jobq__store_pages(db, "PRAGMA freelist_count");
-    return jobq__min(jobq__max(free, 0), jobq__store_bytes(db));
-}
-
-JOBQ__INTERNAL bool jobq__store_shrinks(struct jobq__db *db) {
-    int64_t vacuum = 0, id = 0;
-    return jobq__db_number(db, "PRAGMA auto_vacuum", 0, &vacuum) == JOBQ_OK && vacuum == 2
-        && jobq__db_number(db, "PRAGMA application_id", 0, &id) == JOBQ_OK
-        && id == JOBQ__APPLICATION_ID;
-}
-
-JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db) {
-    return jobq__store_bytes(db) - jobq__db_file_size(db);
-}
-
 /* JOBQ__TEXT_INFO */
 enum { JOBQ__INFO_ID, JOBQ__INFO_STATE, JOBQ__INFO_LANE, JOBQ__INFO_PRIORITY, JOBQ__INFO_ATTEMPT,
        JOBQ__INFO_RUNS, JOBQ__INFO_CRASHES, JOBQ__INFO_SIDE, JOBQ__INFO_CREATED,
@@ -8744,7 +8746,8 @@ JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, b
 /* Design note.
  *
  * What has to hold is a list of rules (audit_rules.c), in parts: a part is one table, or index,
- * that is walked from one end to the other. Whoever checks calls, until it is over,
+ * that is walked from one end to the other (audit.c, of which the rules know nothing). Whoever
+ * checks calls, until it is over,
  *
  *   audit_look   the next slice, in one snapshot: its rows that break a rule, and which rules
  *   audit_mend   those of them that can be put right, in a transaction that writes
@@ -8811,6 +8814,19 @@ struct jobq__audit_rule {
 
 enum { JOBQ__AUDIT_KEYS = 4, JOBQ__AUDIT_RULES = 24 };
 
+/* What rules look at besides the row. */
+struct jobq__audit_known {
+    bool asked, read;           /* ids are those of this slice's moment; if they could be read */
+    int64_t *ids;               /* that the claims row names, in order */
+    size_t ids_count;
+    int32_t *gates;             /* before which nobody may wait unless the claims row names them */
+    size_t gates_count;
+};
+
+/* How a part is looked at: row by row; or, in one slice and without rules, by quick_check, or by
+ * comparing the counters with what their rows come to. */
+enum jobq__audit_way { JOBQ__LOOK_ROWS, JOBQ__LOOK_FILE, JOBQ__LOOK_COUNTERS };
+
 struct jobq__audit_part {
     const char *table;          /* that is told */
     const char *from, *where;   /* rows of the walk; where begins with AND */
@@ -8824,33 +8840,24 @@ struct jobq__audit_part {
     /* Of the last rules of the part, those without SQL: which of them the row breaks on which s
      * stands; and what puts one right. tells is a column of s for it, or "0". */
     const char *tells;
-    int (*ask)(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s, uint64_t *broken);
-    int (*put)(struct jobq__audit *audit, jobq__store *db, int rule, int64_t key,
+    int (*ask)(struct jobq__audit_known *known, jobq__store *db, sqlite3_stmt *s,
+               uint64_t *broken);
+    int (*put)(struct jobq__audit_known *known, jobq__store *db, int rule, int64_t key,
                const struct jobq__mend *with);
     bool recounts;              /* what is put right here may be counted as something else */
-    /* Instead of all that, tells what it finds, in one slice; what puts it right is not SQL. */
-    int (*look)(struct jobq__audit *audit, jobq__store *db);
+    enum jobq__audit_way look;
 };
 
 /* NULL behind the last. */
 JOBQ__INTERNAL const struct jobq__audit_part *jobq__audit_part(int i);
 
-/* quick_check (audit.c), and the counters against what their rows come to (audit_count.c). */
-JOBQ__INTERNAL int jobq__audit_file(struct jobq__audit *audit, jobq__store *db);
-JOBQ__INTERNAL int jobq__audit_counts(struct jobq__audit *audit, jobq__store *db);
+/* ---- The counters (audit_count.c) ---- */
 
-/* For those two: another fault; rule: the part's first one puts it right. False: no more of them
- * are told. */
-JOBQ_PRINTF(3, 4)
-JOBQ__INTERNAL bool jobq__audit_tell(struct jobq__audit *audit, bool rule, const char *format,
-                                     ...);
+/* Is told of one that is not what it should be. False: that is enough. */
+typedef bool jobq__audit_differs(void *ctx, int64_t queue, int64_t kind, const char *counter,
+                                 int64_t is, int64_t jobs);
 
-/* The ids that the claims row names, in order, of this slice's moment; false in *known if they
- * cannot be read. */
-JOBQ__INTERNAL int jobq__audit_claims(struct jobq__audit *audit, jobq__store *db, bool *known);
-JOBQ__INTERNAL bool jobq__audit_claimed(const struct jobq__audit *audit, int64_t id);
-/* One of the gates that were given; 0 behind the last. */
-JOBQ__INTERNAL int32_t jobq__audit_gate(const struct jobq__audit *audit, size_t i);
+JOBQ__INTERNAL int jobq__audit_counts(jobq__store *db, jobq__audit_differs *differs, void *ctx);
 
 #endif
 
@@ -8860,6 +8867,8 @@ JOBQ__INTERNAL int32_t jobq__audit_gate(const struct jobq__audit *audit, size_t 
 #line 1 "amalgamation/audit_rules.c"
 #endif
 /* #include "audit.h" */
+
+#include <stdlib.h>
 
 /* Design note.
  *
@@ -9054,13 +9063,13 @@ static int jobq__audit_sound(jobq__store *db, bool open, int64_t **ids, size_t *
 }
 
 /* Adds the gates that are missing there, as far as there is room; *ids has some. */
-static int jobq__audit_forgotten(struct jobq__audit *audit, jobq__store *db, int64_t **ids,
+static int jobq__audit_forgotten(struct jobq__audit_known *known, jobq__store *db, int64_t **ids,
                                  size_t *count) {
     int64_t *more;
     size_t i;
-    int32_t lane;
     int rc = JOBQ_OK;
-    for (i = 0; rc == JOBQ_OK && (lane = jobq__audit_gate(audit, i)) != 0; i++) {
+    for (i = 0; rc == JOBQ_OK && i < known->gates_count; i++) {
+        int32_t lane = known->gates[i];
         bool waits = false;
         if (*count == JOBQ__OPEN_MAX) break;
         if (!jobq__audit_named(*ids, *count, lane))
@@ -9076,7 +9085,7 @@ static int jobq__audit_forgotten(struct jobq__audit *audit, jobq__store *db, int
     return rc;
 }
 
-static int jobq__audit_ask_claims(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
+static int jobq__audit_ask_claims(struct jobq__audit_known *known, jobq__store *db, sqlite3_stmt *s,
                                   uint64_t *broken) {
     int list, rc = JOBQ_OK;
     (void)s;
@@ -9087,14 +9096,14 @@ static int jobq__audit_ask_claims(struct jobq__audit *audit, jobq__store *db, sq
         rc = jobq__audit_sound(db, list == 1, &ids, &count, &odd);
         if (odd) *broken |= UINT64_C(1) << (list ? JOBQ__AUDIT_OPEN : JOBQ__AUDIT_IDS);
         sound = count;
-        if (rc == JOBQ_OK && list) rc = jobq__audit_forgotten(audit, db, &ids, &count);
+        if (rc == JOBQ_OK && list) rc = jobq__audit_forgotten(known, db, &ids, &count);
         if (count > sound) *broken |= UINT64_C(1) << JOBQ__AUDIT_FORGOTTEN;
         jobq__mem_free(ids);
     }
     return rc;
 }
 
-static int jobq__audit_put_claims(struct jobq__audit *audit, jobq__store *db, int rule,
+static int jobq__audit_put_claims(struct jobq__audit_known *known, jobq__store *db, int rule,
                                   int64_t key, const struct jobq__mend *with) {
     bool odd, open = rule != JOBQ__AUDIT_IDS;
     int64_t *ids, previous = 0;
@@ -9105,7 +9114,7 @@ static int jobq__audit_put_claims(struct jobq__audit *audit, jobq__store *db, in
     (void)key;
     (void)with;
     if (rc == JOBQ_OK && rule == JOBQ__AUDIT_FORGOTTEN)
-        rc = jobq__audit_forgotten(audit, db, &ids, &count);
+        rc = jobq__audit_forgotten(known, db, &ids, &count);
     list = jobq__mem_new(count * JOBQ__PACK_MAX);
     if (rc == JOBQ_OK && !list) {
         db->sqlite_code = SQLITE_NOMEM;
@@ -9122,6 +9131,51 @@ static int jobq__audit_put_claims(struct jobq__audit *audit, jobq__store *db, in
     jobq__mem_free(list);
     jobq__mem_free(ids);
     return rc;
+}
+
+/* ---- Who is claimed ---- */
+
+static int jobq__audit_by_id(const void *a, const void *b) {
+    int64_t one = *(const int64_t *)a, other = *(const int64_t *)b;
+    return (one > other) - (one < other);
+}
+
+static int jobq__audit_read_claims(struct jobq__audit_known *known, jobq__store *db) {
+    void *list;
+    size_t size, at = 0;
+    int64_t id = 0;
+    int rc = jobq__store_claims_get(db, &list, &size);
+    int64_t *ids = rc == JOBQ_OK ? jobq__mem_resize(known->ids, size + 1, sizeof *ids) : NULL;
+    if (rc == JOBQ_OK && !ids) {
+        db->sqlite_code = SQLITE_NOMEM;
+        rc = JOBQ_NO_MEMORY;
+    }
+    if (ids) known->ids = ids;
+    known->ids_count = 0;
+    while (rc == JOBQ_OK && at < size) {
+        rc = jobq__store_claims_next(db, list, size, &at, &id);
+        if (rc == JOBQ_OK) known->ids[known->ids_count++] = id;
+    }
+    jobq__mem_free(list);
+    if (rc == JOBQ_OK)
+        qsort(known->ids, known->ids_count, sizeof *known->ids, jobq__audit_by_id);
+    return rc;
+}
+
+/* *read: the ids that the claims row names are known. What is wrong with that row itself its own
+ * part tells. */
+static int jobq__audit_claims(struct jobq__audit_known *known, jobq__store *db, bool *read) {
+    int rc = known->asked ? JOBQ_OK : jobq__audit_read_claims(known, db);
+    if (!known->asked) known->read = rc == JOBQ_OK;
+    if (rc == JOBQ_CORRUPT) rc = JOBQ_OK;
+    known->asked = rc == JOBQ_OK;
+    *read = rc == JOBQ_OK && known->read;
+    return rc;
+}
+
+static bool jobq__audit_claimed(const struct jobq__audit_known *known, int64_t id) {
+    return known->ids_count && bsearch(&id, known->ids, known->ids_count, sizeof id,
+                                       jobq__audit_by_id);
 }
 
 /* ---- The columns of a row ---- */
@@ -9192,25 +9246,25 @@ static const struct jobq__audit_rule jobq__audit_row_rules[] = {
 };
 enum { JOBQ__AUDIT_NOBODYS = 18 };
 
-static int jobq__audit_ask_row(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
+static int jobq__audit_ask_row(struct jobq__audit_known *known, jobq__store *db, sqlite3_stmt *s,
                                uint64_t *broken) {
-    bool known;
+    bool read;
     int rc;
     if (!sqlite3_column_int(s, 2)) return JOBQ_OK;
-    rc = jobq__audit_claims(audit, db, &known);
-    if (rc == JOBQ_OK && known && !jobq__audit_claimed(audit, sqlite3_column_int64(s, 0)))
+    rc = jobq__audit_claims(known, db, &read);
+    if (rc == JOBQ_OK && read && !jobq__audit_claimed(known, sqlite3_column_int64(s, 0)))
         *broken |= UINT64_C(1) << JOBQ__AUDIT_NOBODYS;
     return rc;
 }
 
 /* As after a crash: a wish to cancel it is fulfilled. */
-static int jobq__audit_put_row(struct jobq__audit *audit, jobq__store *db, int rule, int64_t key,
-                               const struct jobq__mend *with) {
+static int jobq__audit_put_row(struct jobq__audit_known *known, jobq__store *db, int rule,
+                               int64_t key, const struct jobq__mend *with) {
     sqlite3_stmt *s = NULL;
-    bool known;
-    int rc = jobq__audit_claims(audit, db, &known);
+    bool read;
+    int rc = jobq__audit_claims(known, db, &read);
     (void)rule;
-    if (rc != JOBQ_OK || !known || jobq__audit_claimed(audit, key)) return rc;
+    if (rc != JOBQ_OK || !read || jobq__audit_claimed(known, key)) return rc;
     rc = jobq__db_query(db, "UPDATE jobq_row SET state = iif(side & 4, 4, 0), lane = 0, ord = 0,"
                         " side = side & ~4, finished_at = iif(side & 4, ?2, NULL),"
                         " prune_at = iif(side & 4, ?3, NULL) WHERE id = ?1 AND state = 1", &s);
@@ -9378,38 +9432,38 @@ static const struct jobq__audit_rule jobq__audit_count_rules[] = {
 #define JOBQ__KEY_KEYS "k.kind, k.key, k.held, k.job"
 
 static const struct jobq__audit_part jobq__audit_parts[] = {
-    {"the file", NULL, NULL, NULL, NULL, 0, -1, NULL, 0, NULL, NULL, NULL, false, jobq__audit_file},
+    {"the file", NULL, NULL, NULL, NULL, 0, -1, NULL, 0, NULL, NULL, NULL, false, JOBQ__LOOK_FILE},
     {"jobq_row", "jobq_row i INDEXED BY jobq_live", "AND i.state = 0", JOBQ__LIVE_KEYS,
      "(" JOBQ__LIVE_KEYS ") IS (?1, ?2, ?3, ?4)", 4, -1, JOBQ__RULES(live), "0", NULL, NULL,
-     false, NULL},
+     false, JOBQ__LOOK_ROWS},
     {"jobq_row", "jobq_row i INDEXED BY jobq_finished", "AND i.prune_at IS NOT NULL",
      "i.prune_at, i.id", "(i.prune_at, i.id) IS (?1, ?2)", 2, -1, JOBQ__RULES(finished), "0", NULL,
-     NULL, false, NULL},
+     NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_name", "jobq_name i INDEXED BY sqlite_autoindex_jobq_name_1", "",
      "i.what, i.scope, i.name, i.id", "(i.what, i.scope, i.name, i.id) IS (?1, ?2, ?3, ?4)", 4, -1,
-     JOBQ__RULES(index_of_names), "0", NULL, NULL, false, NULL},
+     JOBQ__RULES(index_of_names), "0", NULL, NULL, false, JOBQ__LOOK_ROWS},
     {"jobq", "(SELECT 1 AS one) o", "", JOBQ__ONE("o.one"), -1, JOBQ__RULES(single), "0", NULL,
-     NULL, true, NULL},
+     NULL, true, JOBQ__LOOK_ROWS},
     {"jobq_name", "jobq_name n", "", JOBQ__ONE("n.id"), -1, JOBQ__RULES(name), "0", NULL, NULL,
-     false, NULL},
+     false, JOBQ__LOOK_ROWS},
     {"jobq_claims", "jobq_claims c", "", JOBQ__ONE("c.one"), -1, JOBQ__RULES(claims), "0",
-     jobq__audit_ask_claims, jobq__audit_put_claims, true, NULL},
+     jobq__audit_ask_claims, jobq__audit_put_claims, true, JOBQ__LOOK_ROWS},
     {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(row), "j.state = 1",
-     jobq__audit_ask_row, jobq__audit_put_row, true, NULL},
+     jobq__audit_ask_row, jobq__audit_put_row, true, JOBQ__LOOK_ROWS},
     {"jobq_failed", "jobq_failed f", "", "f.at, f.job", "(f.at, f.job) = (?1, ?2)", 2, -1,
-     JOBQ__RULES(failed), "0", NULL, NULL, false, NULL},
+     JOBQ__RULES(failed), "0", NULL, NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_extra", "jobq_extra x", "", JOBQ__ONE("x.job"), 0, JOBQ__RULES(extra), "0", NULL, NULL,
-     false, NULL},
+     false, JOBQ__LOOK_ROWS},
     {"jobq_key", "jobq_key k", "", JOBQ__KEY_KEYS, "(" JOBQ__KEY_KEYS ") = (?1, ?2, ?3, ?4)", 4, 3,
-     JOBQ__RULES(key), "0", NULL, NULL, false, NULL},
+     JOBQ__RULES(key), "0", NULL, NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_extra", "jobq_extra x", "", JOBQ__ONE("x.job"), 0, JOBQ__RULES(keyed), "0", NULL, NULL,
-     false, NULL},
+     false, JOBQ__LOOK_ROWS},
     {"jobq_payload", "jobq_payload p", "", JOBQ__ONE("p.job"), 0, JOBQ__RULES(payload), "0", NULL,
-     NULL, false, NULL},
+     NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(beside), "0", NULL, NULL,
-     false, NULL},
+     false, JOBQ__LOOK_ROWS},
     {"jobq_count", NULL, NULL, NULL, NULL, 0, -1, JOBQ__RULES(count), NULL, NULL, NULL, true,
-     jobq__audit_counts},
+     JOBQ__LOOK_COUNTERS},
 };
 
 JOBQ__INTERNAL const struct jobq__audit_part *jobq__audit_part(int i) {
@@ -9429,11 +9483,13 @@ JOBQ__INTERNAL const struct jobq__audit_part *jobq__audit_part(int i) {
  * by queue and kind: there are few of those pairs, and many rows. Where a row itself is not as it
  * should be nothing is told here: it is told where it stands, and nobody can count it.
  *
- * jobq_check calls it, as a part of its walk (audit_rules.c). */
+ * jobq_check calls it, as a part of its walk (audit.c). */
 
 struct jobq__sums {
     struct jobq__count *pairs;  /* by queue and kind */
     size_t count, capacity;
+    jobq__audit_differs *differs;
+    void *ctx;
 };
 
 static const char *const jobq__sums_names[JOBQ__COUNTS] = {
@@ -9493,17 +9549,14 @@ static int jobq__sums_read(struct jobq__sums *sums, jobq__store *db, int64_t upt
     return rc;
 }
 
-static bool jobq__sums_tell(struct jobq__audit *audit, int64_t queue, int64_t kind, int counter,
-                            int64_t is, int64_t jobs) {
+static bool jobq__sums_tell(const struct jobq__sums *sums, int64_t queue, int64_t kind,
+                            int counter, int64_t is, int64_t jobs) {
     return is == jobs
-        || jobq__audit_tell(audit, true, "jobq_count, queue %lld, kind %lld: %s is %lld, and there"
-                            " are %lld", (long long)queue, (long long)kind,
-                            jobq__sums_names[counter], (long long)is, (long long)jobs);
+        || sums->differs(sums->ctx, queue, kind, jobq__sums_names[counter], is, jobs);
 }
 
 /* A row of counters that s stands on. What is in the sums is 0 from then on. */
-static bool jobq__sums_compare(struct jobq__sums *sums, struct jobq__audit *audit,
-                               sqlite3_stmt *s) {
+static bool jobq__sums_compare(struct jobq__sums *sums, sqlite3_stmt *s) {
     int64_t queue = sqlite3_column_int64(s, 0), kind = sqlite3_column_int64(s, 1);
     bool there, goes_on = true;
     size_t at = jobq__sums_find(sums, queue, kind, &there);
@@ -9511,15 +9564,14 @@ static bool jobq__sums_compare(struct jobq__sums *sums, struct jobq__audit *audi
     for (i = 0; i < JOBQ__COUNTS && goes_on; i++) {
         int64_t jobs = there ? sums->pairs[at].by[i] : 0;
         bool number = sqlite3_column_type(s, 2 + i) == SQLITE_INTEGER;
-        goes_on = jobq__sums_tell(audit, queue, kind, i,
+        goes_on = jobq__sums_tell(sums, queue, kind, i,
                                   number ? sqlite3_column_int64(s, 2 + i) : -1, jobs);
         if (there) sums->pairs[at].by[i] = 0;
     }
     return goes_on;
 }
 
-static int jobq__sums_counters(struct jobq__sums *sums, struct jobq__audit *audit,
-                               jobq__store *db) {
+static int jobq__sums_counters(struct jobq__sums *sums, jobq__store *db) {
     bool row = false;
     size_t at;
     int i;
@@ -9528,25 +9580,25 @@ static int jobq__sums_counters(struct jobq__sums *sums, struct jobq__audit *audi
                             " failed, cancelled, retrying FROM jobq_count", &s);
     do {
         if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
-    } while (rc == JOBQ_OK && row && jobq__sums_compare(sums, audit, s));
+    } while (rc == JOBQ_OK && row && jobq__sums_compare(sums, s));
     sqlite3_finalize(s);
     for (at = 0; at < sums->count && rc == JOBQ_OK && !row; at++)
         for (i = 0; i < JOBQ__COUNTS; i++)
-            if (!jobq__sums_tell(audit, sums->pairs[at].queue, sums->pairs[at].kind, i, 0,
+            if (!jobq__sums_tell(sums, sums->pairs[at].queue, sums->pairs[at].kind, i, 0,
                                  sums->pairs[at].by[i])) break;
     return rc;
 }
 
 /* The first statement is in the middle of its row until the end, so all of them see one moment. */
-JOBQ__INTERNAL int jobq__audit_counts(struct jobq__audit *audit, jobq__store *db) {
-    struct jobq__sums sums = {NULL, 0, 0};
+JOBQ__INTERNAL int jobq__audit_counts(jobq__store *db, jobq__audit_differs *differs, void *ctx) {
+    struct jobq__sums sums = {NULL, 0, 0, differs, ctx};
     sqlite3_stmt *s;
     bool row = false;
     int rc = jobq__db_query(db, "SELECT counted FROM jobq_claims", &s);
     if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
     if (row && sqlite3_column_type(s, 0) == SQLITE_INTEGER) {
         rc = jobq__sums_read(&sums, db, sqlite3_column_int64(s, 0));
-        if (rc == JOBQ_OK) rc = jobq__sums_counters(&sums, audit, db);
+        if (rc == JOBQ_OK) rc = jobq__sums_counters(&sums, db);
         else if (rc == JOBQ_CORRUPT) rc = JOBQ_OK;
     }
     sqlite3_finalize(s);
@@ -9563,7 +9615,6 @@ JOBQ__INTERNAL int jobq__audit_counts(struct jobq__audit *audit, jobq__store *db
 
 #include <float.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 /* A row that breaks rules. */
 struct jobq__found {
@@ -9581,13 +9632,8 @@ struct jobq__audit {
     const struct jobq__audit_part *of; /* whose rows these are */
     int count;
     int told, rule;             /* the next line */
-    bool knows;                 /* ids are those of this moment, */
-    bool known;                 /* if they could be read */
-    int64_t *ids;
-    size_t ids_count;
+    struct jobq__audit_known known;
     bool undone, recounts;
-    int32_t *gates;             /* before which nobody may wait unless the claims row names them */
-    size_t gates_count;
 };
 
 /* ---- Beginning and end ---- */
@@ -9598,8 +9644,8 @@ JOBQ__INTERNAL int jobq__audit_begin(struct jobq__audit **audit, int32_t *gates,
         jobq__mem_free(gates);
         return JOBQ_NO_MEMORY;
     }
-    (*audit)->gates = gates;
-    (*audit)->gates_count = count;
+    (*audit)->known.gates = gates;
+    (*audit)->known.gates_count = count;
     return JOBQ_OK;
 }
 
@@ -9615,64 +9661,16 @@ static void jobq__audit_forget(struct jobq__audit *audit) {
     int i;
     for (i = 0; i < audit->count; i++) jobq__audit_free(audit->found[i].key);
     audit->count = audit->told = audit->rule = 0;
-    audit->knows = audit->undone = audit->recounts = false;
+    audit->known.asked = audit->undone = audit->recounts = false;
 }
 
 JOBQ__INTERNAL void jobq__audit_end(struct jobq__audit *audit) {
     if (!audit) return;
     jobq__audit_forget(audit);
     jobq__audit_free(audit->at);
-    jobq__mem_free(audit->gates);
-    jobq__mem_free(audit->ids);
+    jobq__mem_free(audit->known.gates);
+    jobq__mem_free(audit->known.ids);
     jobq__mem_free(audit);
-}
-
-JOBQ__INTERNAL int32_t jobq__audit_gate(const struct jobq__audit *audit, size_t i) {
-    return i < audit->gates_count ? audit->gates[i] : 0;
-}
-
-/* ---- Who is claimed ---- */
-
-static int jobq__audit_by_id(const void *a, const void *b) {
-    int64_t one = *(const int64_t *)a, other = *(const int64_t *)b;
-    return (one > other) - (one < other);
-}
-
-static int jobq__audit_read_claims(struct jobq__audit *audit, jobq__store *db) {
-    void *list;
-    size_t size, at = 0;
-    int64_t id = 0;
-    int rc = jobq__store_claims_get(db, &list, &size);
-    int64_t *ids = rc == JOBQ_OK ? jobq__mem_resize(audit->ids, size + 1, sizeof *ids) : NULL;
-    if (rc == JOBQ_OK && !ids) {
-        db->sqlite_code = SQLITE_NOMEM;
-        rc = JOBQ_NO_MEMORY;
-    }
-    if (ids) audit->ids = ids;
-    audit->ids_count = 0;
-    while (rc == JOBQ_OK && at < size) {
-        rc = jobq__store_claims_next(db, list, size, &at, &id);
-        if (rc == JOBQ_OK) audit->ids[audit->ids_count++] = id;
-    }
-    jobq__mem_free(list);
-    if (rc == JOBQ_OK)
-        qsort(audit->ids, audit->ids_count, sizeof *audit->ids, jobq__audit_by_id);
-    return rc;
-}
-
-/* What is wrong with the row itself its own part tells. */
-JOBQ__INTERNAL int jobq__audit_claims(struct jobq__audit *audit, jobq__store *db, bool *known) {
-    int rc = audit->knows ? JOBQ_OK : jobq__audit_read_claims(audit, db);
-    if (!audit->knows) audit->known = rc == JOBQ_OK;
-    if (rc == JOBQ_CORRUPT) rc = JOBQ_OK;
-    audit->knows = rc == JOBQ_OK;
-    *known = rc == JOBQ_OK && audit->known;
-    return rc;
-}
-
-JOBQ__INTERNAL bool jobq__audit_claimed(const struct jobq__audit *audit, int64_t id) {
-    return audit->ids_count && bsearch(&id, audit->ids, audit->ids_count, sizeof id,
-                                       jobq__audit_by_id);
 }
 
 /* ---- Texts ---- */
@@ -9766,7 +9764,7 @@ static int jobq__audit_row(struct jobq__audit *audit, jobq__store *db, sqlite3_s
     const struct jobq__audit_part *part = audit->of;
     uint64_t broken = (uint64_t)sqlite3_column_int64(s, part->key_count);
     int rc = jobq__audit_keep(db, s, part->key_count, audit->at);
-    if (rc == JOBQ_OK && part->ask) rc = part->ask(audit, db, s, &broken);
+    if (rc == JOBQ_OK && part->ask) rc = part->ask(&audit->known, db, s, &broken);
     if (rc != JOBQ_OK || !broken) return rc;
     jobq__audit_new(audit)->broken = broken;
     return jobq__audit_keep(db, s, part->key_count, audit->found[audit->count - 1].key);
@@ -9790,12 +9788,13 @@ static int jobq__audit_slice(struct jobq__audit *audit, jobq__store *db) {
         rc = JOBQ_OK;
     }
     sqlite3_finalize(s);
-    audit->knows = false;
+    audit->known.asked = false;
     return rc;
 }
 
-JOBQ__INTERNAL bool jobq__audit_tell(struct jobq__audit *audit, bool rule, const char *format,
-                                     ...) {
+/* Another fault; rule: the part's first one puts it right. False: no more of them are told. */
+JOBQ_PRINTF(3, 4)
+static bool jobq__audit_tell(struct jobq__audit *audit, bool rule, const char *format, ...) {
     struct jobq__found *found;
     va_list args;
     if (audit->count == JOBQ__AUDIT_FOUND - 1) return false;
@@ -9818,7 +9817,7 @@ static bool jobq__audit_file_line(struct jobq__audit *audit, const char *line) {
     return true;
 }
 
-JOBQ__INTERNAL int jobq__audit_file(struct jobq__audit *audit, jobq__store *db) {
+static int jobq__audit_file(struct jobq__audit *audit, jobq__store *db) {
     sqlite3_stmt *s;
     bool row = false;
     int rc = jobq__db_query(db, "PRAGMA quick_check(31)", &s);
@@ -9830,8 +9829,16 @@ JOBQ__INTERNAL int jobq__audit_file(struct jobq__audit *audit, jobq__store *db) 
     return rc;
 }
 
+static bool jobq__audit_counter(void *ctx, int64_t queue, int64_t kind, const char *counter,
+                                int64_t is, int64_t jobs) {
+    return jobq__audit_tell(ctx, true, "jobq_count, queue %lld, kind %lld: %s is %lld, and there"
+                            " are %lld", (long long)queue, (long long)kind, counter,
+                            (long long)is, (long long)jobs);
+}
+
 static int jobq__audit_at_once(struct jobq__audit *audit, jobq__store *db) {
-    int rc = audit->of->look(audit, db);
+    int rc = audit->of->look == JOBQ__LOOK_FILE
+        ? jobq__audit_file(audit, db) : jobq__audit_counts(db, jobq__audit_counter, audit);
     if (rc == JOBQ_CORRUPT) {
         jobq__audit_unreadable(audit, db);
         rc = JOBQ_OK;
@@ -9898,12 +9905,12 @@ static int jobq__audit_again(struct jobq__audit *audit, jobq__store *db, sqlite3
     bool row;
     int i, rc;
     *broken = 0;
-    audit->knows = false;
+    audit->known.asked = false;
     for (i = 0; i < part->key_count; i++) sqlite3_bind_value(s, i + 1, found->key[i]);
     rc = jobq__db_next(db, s, &row);
     if (row) *broken = (uint64_t)sqlite3_column_int64(s, part->key_count);
-    if (row && part->ask) rc = part->ask(audit, db, s, broken);
-    audit->knows = false;
+    if (row && part->ask) rc = part->ask(&audit->known, db, s, broken);
+    audit->known.asked = false;
     jobq__db_reset(s);
     return rc;
 }
@@ -9913,7 +9920,7 @@ static int jobq__audit_put_right(struct jobq__audit *audit, jobq__store *db,
     const struct jobq__audit_rule *rule = &audit->of->rules[i];
     int rc;
     if (!rule->broken && audit->of->put)
-        return audit->of->put(audit, db, i, sqlite3_value_int64(found->key[0]), with);
+        return audit->of->put(&audit->known, db, i, sqlite3_value_int64(found->key[0]), with);
     rc = jobq__audit_do(db, rule->first, found, with);
     return rc == JOBQ_OK ? jobq__audit_do(db, rule->mend, found, with) : rc;
 }

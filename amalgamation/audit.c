@@ -3,7 +3,6 @@
 
 #include <float.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 /* A row that breaks rules. */
 struct jobq__found {
@@ -21,13 +20,8 @@ struct jobq__audit {
     const struct jobq__audit_part *of; /* whose rows these are */
     int count;
     int told, rule;             /* the next line */
-    bool knows;                 /* ids are those of this moment, */
-    bool known;                 /* if they could be read */
-    int64_t *ids;
-    size_t ids_count;
+    struct jobq__audit_known known;
     bool undone, recounts;
-    int32_t *gates;             /* before which nobody may wait unless the claims row names them */
-    size_t gates_count;
 };
 
 /* ---- Beginning and end ---- */
@@ -38,8 +32,8 @@ JOBQ__INTERNAL int jobq__audit_begin(struct jobq__audit **audit, int32_t *gates,
         jobq__mem_free(gates);
         return JOBQ_NO_MEMORY;
     }
-    (*audit)->gates = gates;
-    (*audit)->gates_count = count;
+    (*audit)->known.gates = gates;
+    (*audit)->known.gates_count = count;
     return JOBQ_OK;
 }
 
@@ -55,64 +49,16 @@ static void jobq__audit_forget(struct jobq__audit *audit) {
     int i;
     for (i = 0; i < audit->count; i++) jobq__audit_free(audit->found[i].key);
     audit->count = audit->told = audit->rule = 0;
-    audit->knows = audit->undone = audit->recounts = false;
+    audit->known.asked = audit->undone = audit->recounts = false;
 }
 
 JOBQ__INTERNAL void jobq__audit_end(struct jobq__audit *audit) {
     if (!audit) return;
     jobq__audit_forget(audit);
     jobq__audit_free(audit->at);
-    jobq__mem_free(audit->gates);
-    jobq__mem_free(audit->ids);
+    jobq__mem_free(audit->known.gates);
+    jobq__mem_free(audit->known.ids);
     jobq__mem_free(audit);
-}
-
-JOBQ__INTERNAL int32_t jobq__audit_gate(const struct jobq__audit *audit, size_t i) {
-    return i < audit->gates_count ? audit->gates[i] : 0;
-}
-
-/* ---- Who is claimed ---- */
-
-static int jobq__audit_by_id(const void *a, const void *b) {
-    int64_t one = *(const int64_t *)a, other = *(const int64_t *)b;
-    return (one > other) - (one < other);
-}
-
-static int jobq__audit_read_claims(struct jobq__audit *audit, jobq__store *db) {
-    void *list;
-    size_t size, at = 0;
-    int64_t id = 0;
-    int rc = jobq__store_claims_get(db, &list, &size);
-    int64_t *ids = rc == JOBQ_OK ? jobq__mem_resize(audit->ids, size + 1, sizeof *ids) : NULL;
-    if (rc == JOBQ_OK && !ids) {
-        db->sqlite_code = SQLITE_NOMEM;
-        rc = JOBQ_NO_MEMORY;
-    }
-    if (ids) audit->ids = ids;
-    audit->ids_count = 0;
-    while (rc == JOBQ_OK && at < size) {
-        rc = jobq__store_claims_next(db, list, size, &at, &id);
-        if (rc == JOBQ_OK) audit->ids[audit->ids_count++] = id;
-    }
-    jobq__mem_free(list);
-    if (rc == JOBQ_OK)
-        qsort(audit->ids, audit->ids_count, sizeof *audit->ids, jobq__audit_by_id);
-    return rc;
-}
-
-/* What is wrong with the row itself its own part tells. */
-JOBQ__INTERNAL int jobq__audit_claims(struct jobq__audit *audit, jobq__store *db, bool *known) {
-    int rc = audit->knows ? JOBQ_OK : jobq__audit_read_claims(audit, db);
-    if (!audit->knows) audit->known = rc == JOBQ_OK;
-    if (rc == JOBQ_CORRUPT) rc = JOBQ_OK;
-    audit->knows = rc == JOBQ_OK;
-    *known = rc == JOBQ_OK && audit->known;
-    return rc;
-}
-
-JOBQ__INTERNAL bool jobq__audit_claimed(const struct jobq__audit *audit, int64_t id) {
-    return audit->ids_count && bsearch(&id, audit->ids, audit->ids_count, sizeof id,
-                                       jobq__audit_by_id);
 }
 
 /* ---- Texts ---- */
@@ -206,7 +152,7 @@ static int jobq__audit_row(struct jobq__audit *audit, jobq__store *db, sqlite3_s
     const struct jobq__audit_part *part = audit->of;
     uint64_t broken = (uint64_t)sqlite3_column_int64(s, part->key_count);
     int rc = jobq__audit_keep(db, s, part->key_count, audit->at);
-    if (rc == JOBQ_OK && part->ask) rc = part->ask(audit, db, s, &broken);
+    if (rc == JOBQ_OK && part->ask) rc = part->ask(&audit->known, db, s, &broken);
     if (rc != JOBQ_OK || !broken) return rc;
     jobq__audit_new(audit)->broken = broken;
     return jobq__audit_keep(db, s, part->key_count, audit->found[audit->count - 1].key);
@@ -230,12 +176,13 @@ static int jobq__audit_slice(struct jobq__audit *audit, jobq__store *db) {
         rc = JOBQ_OK;
     }
     sqlite3_finalize(s);
-    audit->knows = false;
+    audit->known.asked = false;
     return rc;
 }
 
-JOBQ__INTERNAL bool jobq__audit_tell(struct jobq__audit *audit, bool rule, const char *format,
-                                     ...) {
+/* Another fault; rule: the part's first one puts it right. False: no more of them are told. */
+JOBQ_PRINTF(3, 4)
+static bool jobq__audit_tell(struct jobq__audit *audit, bool rule, const char *format, ...) {
     struct jobq__found *found;
     va_list args;
     if (audit->count == JOBQ__AUDIT_FOUND - 1) return false;
@@ -258,7 +205,7 @@ static bool jobq__audit_file_line(struct jobq__audit *audit, const char *line) {
     return true;
 }
 
-JOBQ__INTERNAL int jobq__audit_file(struct jobq__audit *audit, jobq__store *db) {
+static int jobq__audit_file(struct jobq__audit *audit, jobq__store *db) {
     sqlite3_stmt *s;
     bool row = false;
     int rc = jobq__db_query(db, "PRAGMA quick_check(31)", &s);
@@ -270,8 +217,16 @@ JOBQ__INTERNAL int jobq__audit_file(struct jobq__audit *audit, jobq__store *db) 
     return rc;
 }
 
+static bool jobq__audit_counter(void *ctx, int64_t queue, int64_t kind, const char *counter,
+                                int64_t is, int64_t jobs) {
+    return jobq__audit_tell(ctx, true, "jobq_count, queue %lld, kind %lld: %s is %lld, and there"
+                            " are %lld", (long long)queue, (long long)kind, counter,
+                            (long long)is, (long long)jobs);
+}
+
 static int jobq__audit_at_once(struct jobq__audit *audit, jobq__store *db) {
-    int rc = audit->of->look(audit, db);
+    int rc = audit->of->look == JOBQ__LOOK_FILE
+        ? jobq__audit_file(audit, db) : jobq__audit_counts(db, jobq__audit_counter, audit);
     if (rc == JOBQ_CORRUPT) {
         jobq__audit_unreadable(audit, db);
         rc = JOBQ_OK;
@@ -338,12 +293,12 @@ static int jobq__audit_again(struct jobq__audit *audit, jobq__store *db, sqlite3
     bool row;
     int i, rc;
     *broken = 0;
-    audit->knows = false;
+    audit->known.asked = false;
     for (i = 0; i < part->key_count; i++) sqlite3_bind_value(s, i + 1, found->key[i]);
     rc = jobq__db_next(db, s, &row);
     if (row) *broken = (uint64_t)sqlite3_column_int64(s, part->key_count);
-    if (row && part->ask) rc = part->ask(audit, db, s, broken);
-    audit->knows = false;
+    if (row && part->ask) rc = part->ask(&audit->known, db, s, broken);
+    audit->known.asked = false;
     jobq__db_reset(s);
     return rc;
 }
@@ -353,7 +308,7 @@ static int jobq__audit_put_right(struct jobq__audit *audit, jobq__store *db,
     const struct jobq__audit_rule *rule = &audit->of->rules[i];
     int rc;
     if (!rule->broken && audit->of->put)
-        return audit->of->put(audit, db, i, sqlite3_value_int64(found->key[0]), with);
+        return audit->of->put(&audit->known, db, i, sqlite3_value_int64(found->key[0]), with);
     rc = jobq__audit_do(db, rule->first, found, with);
     return rc == JOBQ_OK ? jobq__audit_do(db, rule->mend, found, with) : rc;
 }

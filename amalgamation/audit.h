@@ -7,7 +7,8 @@
 /* Design note.
  *
  * What has to hold is a list of rules (audit_rules.c), in parts: a part is one table, or index,
- * that is walked from one end to the other. Whoever checks calls, until it is over,
+ * that is walked from one end to the other (audit.c, of which the rules know nothing). Whoever
+ * checks calls, until it is over,
  *
  *   audit_look   the next slice, in one snapshot: its rows that break a rule, and which rules
  *   audit_mend   those of them that can be put right, in a transaction that writes
@@ -74,6 +75,19 @@ struct jobq__audit_rule {
 
 enum { JOBQ__AUDIT_KEYS = 4, JOBQ__AUDIT_RULES = 24 };
 
+/* What rules look at besides the row. */
+struct jobq__audit_known {
+    bool asked, read;           /* ids are those of this slice's moment; if they could be read */
+    int64_t *ids;               /* that the claims row names, in order */
+    size_t ids_count;
+    int32_t *gates;             /* before which nobody may wait unless the claims row names them */
+    size_t gates_count;
+};
+
+/* How a part is looked at: row by row; or, in one slice and without rules, by quick_check, or by
+ * comparing the counters with what their rows come to. */
+enum jobq__audit_way { JOBQ__LOOK_ROWS, JOBQ__LOOK_FILE, JOBQ__LOOK_COUNTERS };
+
 struct jobq__audit_part {
     const char *table;          /* that is told */
     const char *from, *where;   /* rows of the walk; where begins with AND */
@@ -87,32 +101,23 @@ struct jobq__audit_part {
     /* Of the last rules of the part, those without SQL: which of them the row breaks on which s
      * stands; and what puts one right. tells is a column of s for it, or "0". */
     const char *tells;
-    int (*ask)(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s, uint64_t *broken);
-    int (*put)(struct jobq__audit *audit, jobq__store *db, int rule, int64_t key,
+    int (*ask)(struct jobq__audit_known *known, jobq__store *db, sqlite3_stmt *s,
+               uint64_t *broken);
+    int (*put)(struct jobq__audit_known *known, jobq__store *db, int rule, int64_t key,
                const struct jobq__mend *with);
     bool recounts;              /* what is put right here may be counted as something else */
-    /* Instead of all that, tells what it finds, in one slice; what puts it right is not SQL. */
-    int (*look)(struct jobq__audit *audit, jobq__store *db);
+    enum jobq__audit_way look;
 };
 
 /* NULL behind the last. */
 JOBQ__INTERNAL const struct jobq__audit_part *jobq__audit_part(int i);
 
-/* quick_check (audit.c), and the counters against what their rows come to (audit_count.c). */
-JOBQ__INTERNAL int jobq__audit_file(struct jobq__audit *audit, jobq__store *db);
-JOBQ__INTERNAL int jobq__audit_counts(struct jobq__audit *audit, jobq__store *db);
+/* ---- The counters (audit_count.c) ---- */
 
-/* For those two: another fault; rule: the part's first one puts it right. False: no more of them
- * are told. */
-JOBQ_PRINTF(3, 4)
-JOBQ__INTERNAL bool jobq__audit_tell(struct jobq__audit *audit, bool rule, const char *format,
-                                     ...);
+/* Is told of one that is not what it should be. False: that is enough. */
+typedef bool jobq__audit_differs(void *ctx, int64_t queue, int64_t kind, const char *counter,
+                                 int64_t is, int64_t jobs);
 
-/* The ids that the claims row names, in order, of this slice's moment; false in *known if they
- * cannot be read. */
-JOBQ__INTERNAL int jobq__audit_claims(struct jobq__audit *audit, jobq__store *db, bool *known);
-JOBQ__INTERNAL bool jobq__audit_claimed(const struct jobq__audit *audit, int64_t id);
-/* One of the gates that were given; 0 behind the last. */
-JOBQ__INTERNAL int32_t jobq__audit_gate(const struct jobq__audit *audit, size_t i);
+JOBQ__INTERNAL int jobq__audit_counts(jobq__store *db, jobq__audit_differs *differs, void *ctx);
 
 #endif

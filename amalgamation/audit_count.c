@@ -7,11 +7,13 @@
  * by queue and kind: there are few of those pairs, and many rows. Where a row itself is not as it
  * should be nothing is told here: it is told where it stands, and nobody can count it.
  *
- * jobq_check calls it, as a part of its walk (audit_rules.c). */
+ * jobq_check calls it, as a part of its walk (audit.c). */
 
 struct jobq__sums {
     struct jobq__count *pairs;  /* by queue and kind */
     size_t count, capacity;
+    jobq__audit_differs *differs;
+    void *ctx;
 };
 
 static const char *const jobq__sums_names[JOBQ__COUNTS] = {
@@ -71,17 +73,14 @@ static int jobq__sums_read(struct jobq__sums *sums, jobq__store *db, int64_t upt
     return rc;
 }
 
-static bool jobq__sums_tell(struct jobq__audit *audit, int64_t queue, int64_t kind, int counter,
-                            int64_t is, int64_t jobs) {
+static bool jobq__sums_tell(const struct jobq__sums *sums, int64_t queue, int64_t kind,
+                            int counter, int64_t is, int64_t jobs) {
     return is == jobs
-        || jobq__audit_tell(audit, true, "jobq_count, queue %lld, kind %lld: %s is %lld, and there"
-                            " are %lld", (long long)queue, (long long)kind,
-                            jobq__sums_names[counter], (long long)is, (long long)jobs);
+        || sums->differs(sums->ctx, queue, kind, jobq__sums_names[counter], is, jobs);
 }
 
 /* A row of counters that s stands on. What is in the sums is 0 from then on. */
-static bool jobq__sums_compare(struct jobq__sums *sums, struct jobq__audit *audit,
-                               sqlite3_stmt *s) {
+static bool jobq__sums_compare(struct jobq__sums *sums, sqlite3_stmt *s) {
     int64_t queue = sqlite3_column_int64(s, 0), kind = sqlite3_column_int64(s, 1);
     bool there, goes_on = true;
     size_t at = jobq__sums_find(sums, queue, kind, &there);
@@ -89,15 +88,14 @@ static bool jobq__sums_compare(struct jobq__sums *sums, struct jobq__audit *audi
     for (i = 0; i < JOBQ__COUNTS && goes_on; i++) {
         int64_t jobs = there ? sums->pairs[at].by[i] : 0;
         bool number = sqlite3_column_type(s, 2 + i) == SQLITE_INTEGER;
-        goes_on = jobq__sums_tell(audit, queue, kind, i,
+        goes_on = jobq__sums_tell(sums, queue, kind, i,
                                   number ? sqlite3_column_int64(s, 2 + i) : -1, jobs);
         if (there) sums->pairs[at].by[i] = 0;
     }
     return goes_on;
 }
 
-static int jobq__sums_counters(struct jobq__sums *sums, struct jobq__audit *audit,
-                               jobq__store *db) {
+static int jobq__sums_counters(struct jobq__sums *sums, jobq__store *db) {
     bool row = false;
     size_t at;
     int i;
@@ -106,25 +104,25 @@ static int jobq__sums_counters(struct jobq__sums *sums, struct jobq__audit *audi
                             " failed, cancelled, retrying FROM jobq_count", &s);
     do {
         if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
-    } while (rc == JOBQ_OK && row && jobq__sums_compare(sums, audit, s));
+    } while (rc == JOBQ_OK && row && jobq__sums_compare(sums, s));
     sqlite3_finalize(s);
     for (at = 0; at < sums->count && rc == JOBQ_OK && !row; at++)
         for (i = 0; i < JOBQ__COUNTS; i++)
-            if (!jobq__sums_tell(audit, sums->pairs[at].queue, sums->pairs[at].kind, i, 0,
+            if (!jobq__sums_tell(sums, sums->pairs[at].queue, sums->pairs[at].kind, i, 0,
                                  sums->pairs[at].by[i])) break;
     return rc;
 }
 
 /* The first statement is in the middle of its row until the end, so all of them see one moment. */
-JOBQ__INTERNAL int jobq__audit_counts(struct jobq__audit *audit, jobq__store *db) {
-    struct jobq__sums sums = {NULL, 0, 0};
+JOBQ__INTERNAL int jobq__audit_counts(jobq__store *db, jobq__audit_differs *differs, void *ctx) {
+    struct jobq__sums sums = {NULL, 0, 0, differs, ctx};
     sqlite3_stmt *s;
     bool row = false;
     int rc = jobq__db_query(db, "SELECT counted FROM jobq_claims", &s);
     if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
     if (row && sqlite3_column_type(s, 0) == SQLITE_INTEGER) {
         rc = jobq__sums_read(&sums, db, sqlite3_column_int64(s, 0));
-        if (rc == JOBQ_OK) rc = jobq__sums_counters(&sums, audit, db);
+        if (rc == JOBQ_OK) rc = jobq__sums_counters(&sums, db);
         else if (rc == JOBQ_CORRUPT) rc = JOBQ_OK;
     }
     sqlite3_finalize(s);

@@ -1,6 +1,8 @@
 /* audit_rules.c - what has to hold in the tables, rule by rule, and what puts it right. */
 #include "audit.h"
 
+#include <stdlib.h>
+
 /* Design note.
  *
  * The order is part of it (audit.h): indexes before rows, for a change of a row follows them; names
@@ -194,13 +196,13 @@ static int jobq__audit_sound(jobq__store *db, bool open, int64_t **ids, size_t *
 }
 
 /* Adds the gates that are missing there, as far as there is room; *ids has some. */
-static int jobq__audit_forgotten(struct jobq__audit *audit, jobq__store *db, int64_t **ids,
+static int jobq__audit_forgotten(struct jobq__audit_known *known, jobq__store *db, int64_t **ids,
                                  size_t *count) {
     int64_t *more;
     size_t i;
-    int32_t lane;
     int rc = JOBQ_OK;
-    for (i = 0; rc == JOBQ_OK && (lane = jobq__audit_gate(audit, i)) != 0; i++) {
+    for (i = 0; rc == JOBQ_OK && i < known->gates_count; i++) {
+        int32_t lane = known->gates[i];
         bool waits = false;
         if (*count == JOBQ__OPEN_MAX) break;
         if (!jobq__audit_named(*ids, *count, lane))
@@ -216,7 +218,7 @@ static int jobq__audit_forgotten(struct jobq__audit *audit, jobq__store *db, int
     return rc;
 }
 
-static int jobq__audit_ask_claims(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
+static int jobq__audit_ask_claims(struct jobq__audit_known *known, jobq__store *db, sqlite3_stmt *s,
                                   uint64_t *broken) {
     int list, rc = JOBQ_OK;
     (void)s;
@@ -227,14 +229,14 @@ static int jobq__audit_ask_claims(struct jobq__audit *audit, jobq__store *db, sq
         rc = jobq__audit_sound(db, list == 1, &ids, &count, &odd);
         if (odd) *broken |= UINT64_C(1) << (list ? JOBQ__AUDIT_OPEN : JOBQ__AUDIT_IDS);
         sound = count;
-        if (rc == JOBQ_OK && list) rc = jobq__audit_forgotten(audit, db, &ids, &count);
+        if (rc == JOBQ_OK && list) rc = jobq__audit_forgotten(known, db, &ids, &count);
         if (count > sound) *broken |= UINT64_C(1) << JOBQ__AUDIT_FORGOTTEN;
         jobq__mem_free(ids);
     }
     return rc;
 }
 
-static int jobq__audit_put_claims(struct jobq__audit *audit, jobq__store *db, int rule,
+static int jobq__audit_put_claims(struct jobq__audit_known *known, jobq__store *db, int rule,
                                   int64_t key, const struct jobq__mend *with) {
     bool odd, open = rule != JOBQ__AUDIT_IDS;
     int64_t *ids, previous = 0;
@@ -245,7 +247,7 @@ static int jobq__audit_put_claims(struct jobq__audit *audit, jobq__store *db, in
     (void)key;
     (void)with;
     if (rc == JOBQ_OK && rule == JOBQ__AUDIT_FORGOTTEN)
-        rc = jobq__audit_forgotten(audit, db, &ids, &count);
+        rc = jobq__audit_forgotten(known, db, &ids, &count);
     list = jobq__mem_new(count * JOBQ__PACK_MAX);
     if (rc == JOBQ_OK && !list) {
         db->sqlite_code = SQLITE_NOMEM;
@@ -262,6 +264,51 @@ static int jobq__audit_put_claims(struct jobq__audit *audit, jobq__store *db, in
     jobq__mem_free(list);
     jobq__mem_free(ids);
     return rc;
+}
+
+/* ---- Who is claimed ---- */
+
+static int jobq__audit_by_id(const void *a, const void *b) {
+    int64_t one = *(const int64_t *)a, other = *(const int64_t *)b;
+    return (one > other) - (one < other);
+}
+
+static int jobq__audit_read_claims(struct jobq__audit_known *known, jobq__store *db) {
+    void *list;
+    size_t size, at = 0;
+    int64_t id = 0;
+    int rc = jobq__store_claims_get(db, &list, &size);
+    int64_t *ids = rc == JOBQ_OK ? jobq__mem_resize(known->ids, size + 1, sizeof *ids) : NULL;
+    if (rc == JOBQ_OK && !ids) {
+        db->sqlite_code = SQLITE_NOMEM;
+        rc = JOBQ_NO_MEMORY;
+    }
+    if (ids) known->ids = ids;
+    known->ids_count = 0;
+    while (rc == JOBQ_OK && at < size) {
+        rc = jobq__store_claims_next(db, list, size, &at, &id);
+        if (rc == JOBQ_OK) known->ids[known->ids_count++] = id;
+    }
+    jobq__mem_free(list);
+    if (rc == JOBQ_OK)
+        qsort(known->ids, known->ids_count, sizeof *known->ids, jobq__audit_by_id);
+    return rc;
+}
+
+/* *read: the ids that the claims row names are known. What is wrong with that row itself its own
+ * part tells. */
+static int jobq__audit_claims(struct jobq__audit_known *known, jobq__store *db, bool *read) {
+    int rc = known->asked ? JOBQ_OK : jobq__audit_read_claims(known, db);
+    if (!known->asked) known->read = rc == JOBQ_OK;
+    if (rc == JOBQ_CORRUPT) rc = JOBQ_OK;
+    known->asked = rc == JOBQ_OK;
+    *read = rc == JOBQ_OK && known->read;
+    return rc;
+}
+
+static bool jobq__audit_claimed(const struct jobq__audit_known *known, int64_t id) {
+    return known->ids_count && bsearch(&id, known->ids, known->ids_count, sizeof id,
+                                       jobq__audit_by_id);
 }
 
 /* ---- The columns of a row ---- */
@@ -332,25 +379,25 @@ static const struct jobq__audit_rule jobq__audit_row_rules[] = {
 };
 enum { JOBQ__AUDIT_NOBODYS = 18 };
 
-static int jobq__audit_ask_row(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
+static int jobq__audit_ask_row(struct jobq__audit_known *known, jobq__store *db, sqlite3_stmt *s,
                                uint64_t *broken) {
-    bool known;
+    bool read;
     int rc;
     if (!sqlite3_column_int(s, 2)) return JOBQ_OK;
-    rc = jobq__audit_claims(audit, db, &known);
-    if (rc == JOBQ_OK && known && !jobq__audit_claimed(audit, sqlite3_column_int64(s, 0)))
+    rc = jobq__audit_claims(known, db, &read);
+    if (rc == JOBQ_OK && read && !jobq__audit_claimed(known, sqlite3_column_int64(s, 0)))
         *broken |= UINT64_C(1) << JOBQ__AUDIT_NOBODYS;
     return rc;
 }
 
 /* As after a crash: a wish to cancel it is fulfilled. */
-static int jobq__audit_put_row(struct jobq__audit *audit, jobq__store *db, int rule, int64_t key,
-                               const struct jobq__mend *with) {
+static int jobq__audit_put_row(struct jobq__audit_known *known, jobq__store *db, int rule,
+                               int64_t key, const struct jobq__mend *with) {
     sqlite3_stmt *s = NULL;
-    bool known;
-    int rc = jobq__audit_claims(audit, db, &known);
+    bool read;
+    int rc = jobq__audit_claims(known, db, &read);
     (void)rule;
-    if (rc != JOBQ_OK || !known || jobq__audit_claimed(audit, key)) return rc;
+    if (rc != JOBQ_OK || !read || jobq__audit_claimed(known, key)) return rc;
     rc = jobq__db_query(db, "UPDATE jobq_row SET state = iif(side & 4, 4, 0), lane = 0, ord = 0,"
                         " side = side & ~4, finished_at = iif(side & 4, ?2, NULL),"
                         " prune_at = iif(side & 4, ?3, NULL) WHERE id = ?1 AND state = 1", &s);
@@ -518,38 +565,38 @@ static const struct jobq__audit_rule jobq__audit_count_rules[] = {
 #define JOBQ__KEY_KEYS "k.kind, k.key, k.held, k.job"
 
 static const struct jobq__audit_part jobq__audit_parts[] = {
-    {"the file", NULL, NULL, NULL, NULL, 0, -1, NULL, 0, NULL, NULL, NULL, false, jobq__audit_file},
+    {"the file", NULL, NULL, NULL, NULL, 0, -1, NULL, 0, NULL, NULL, NULL, false, JOBQ__LOOK_FILE},
     {"jobq_row", "jobq_row i INDEXED BY jobq_live", "AND i.state = 0", JOBQ__LIVE_KEYS,
      "(" JOBQ__LIVE_KEYS ") IS (?1, ?2, ?3, ?4)", 4, -1, JOBQ__RULES(live), "0", NULL, NULL,
-     false, NULL},
+     false, JOBQ__LOOK_ROWS},
     {"jobq_row", "jobq_row i INDEXED BY jobq_finished", "AND i.prune_at IS NOT NULL",
      "i.prune_at, i.id", "(i.prune_at, i.id) IS (?1, ?2)", 2, -1, JOBQ__RULES(finished), "0", NULL,
-     NULL, false, NULL},
+     NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_name", "jobq_name i INDEXED BY sqlite_autoindex_jobq_name_1", "",
      "i.what, i.scope, i.name, i.id", "(i.what, i.scope, i.name, i.id) IS (?1, ?2, ?3, ?4)", 4, -1,
-     JOBQ__RULES(index_of_names), "0", NULL, NULL, false, NULL},
+     JOBQ__RULES(index_of_names), "0", NULL, NULL, false, JOBQ__LOOK_ROWS},
     {"jobq", "(SELECT 1 AS one) o", "", JOBQ__ONE("o.one"), -1, JOBQ__RULES(single), "0", NULL,
-     NULL, true, NULL},
+     NULL, true, JOBQ__LOOK_ROWS},
     {"jobq_name", "jobq_name n", "", JOBQ__ONE("n.id"), -1, JOBQ__RULES(name), "0", NULL, NULL,
-     false, NULL},
+     false, JOBQ__LOOK_ROWS},
     {"jobq_claims", "jobq_claims c", "", JOBQ__ONE("c.one"), -1, JOBQ__RULES(claims), "0",
-     jobq__audit_ask_claims, jobq__audit_put_claims, true, NULL},
+     jobq__audit_ask_claims, jobq__audit_put_claims, true, JOBQ__LOOK_ROWS},
     {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(row), "j.state = 1",
-     jobq__audit_ask_row, jobq__audit_put_row, true, NULL},
+     jobq__audit_ask_row, jobq__audit_put_row, true, JOBQ__LOOK_ROWS},
     {"jobq_failed", "jobq_failed f", "", "f.at, f.job", "(f.at, f.job) = (?1, ?2)", 2, -1,
-     JOBQ__RULES(failed), "0", NULL, NULL, false, NULL},
+     JOBQ__RULES(failed), "0", NULL, NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_extra", "jobq_extra x", "", JOBQ__ONE("x.job"), 0, JOBQ__RULES(extra), "0", NULL, NULL,
-     false, NULL},
+     false, JOBQ__LOOK_ROWS},
     {"jobq_key", "jobq_key k", "", JOBQ__KEY_KEYS, "(" JOBQ__KEY_KEYS ") = (?1, ?2, ?3, ?4)", 4, 3,
-     JOBQ__RULES(key), "0", NULL, NULL, false, NULL},
+     JOBQ__RULES(key), "0", NULL, NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_extra", "jobq_extra x", "", JOBQ__ONE("x.job"), 0, JOBQ__RULES(keyed), "0", NULL, NULL,
-     false, NULL},
+     false, JOBQ__LOOK_ROWS},
     {"jobq_payload", "jobq_payload p", "", JOBQ__ONE("p.job"), 0, JOBQ__RULES(payload), "0", NULL,
-     NULL, false, NULL},
+     NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(beside), "0", NULL, NULL,
-     false, NULL},
+     false, JOBQ__LOOK_ROWS},
     {"jobq_count", NULL, NULL, NULL, NULL, 0, -1, JOBQ__RULES(count), NULL, NULL, NULL, true,
-     jobq__audit_counts},
+     JOBQ__LOOK_COUNTERS},
 };
 
 JOBQ__INTERNAL const struct jobq__audit_part *jobq__audit_part(int i) {

@@ -19,10 +19,10 @@
  *
  * store.c opens connections, begins and ends transactions, copies the log and says why something
  * failed; store_write.c changes rows, always inside a transaction that the holder of the baton has
- * begun; store_read.c reads them for whoever looks inside. Each function of these two does one
- * thing to the rows it names and says how many it changed: a number that differs from the expected
- * one is how a late result is found out (the fence). Nothing here remembers anything but prepared
- * statements.
+ * begun; store_read.c reads them for whoever looks inside, and asks store_write.c who is claimed,
+ * never the other way round. Each function of these two does one thing to the rows it names and
+ * says how many it changed: a number that differs from the expected one is how a late result is
+ * found out (the fence). Nothing here remembers anything but prepared statements.
  *
  * A connection is used by whoever holds what guards it (core.h): one thread at a time. */
 
@@ -170,7 +170,7 @@ JOBQ__INTERNAL void jobq__store_trim_log(jobq__store *store);
 /* True if somebody has cut it, though what is in it is not in the database. */
 JOBQ__INTERNAL bool jobq__store_log_is_cut(jobq__store *store, const struct jobq__files *files);
 
-/* ---- The file (store_read.c) ---- */
+/* ---- The file (store.c) ---- */
 
 /* A number that differs from what it was whenever another connection has committed since. A read,
  * which takes no lock that a writer wants. */

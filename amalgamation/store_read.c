@@ -10,49 +10,6 @@
  * that are done do not stand between. Claimed rows stand in no index: they are listed from the
  * claims row. */
 
-JOBQ__INTERNAL int jobq__store_version(struct jobq__db *db, int64_t *version) {
-    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_DATA_VERSION);
-    bool row;
-    int rc = jobq__db_next(db, s, &row);
-    *version = 0;
-    if (rc != JOBQ_OK || !row) return rc;
-    *version = sqlite3_column_int64(s, 0);
-    jobq__db_reset(s);
-    return rc;
-}
-
-JOBQ__INTERNAL int64_t jobq__store_page_size(struct jobq__db *db) {
-    int64_t size;
-    return jobq__db_number(db, "PRAGMA page_size", 0, &size) == JOBQ_OK ? size : 0;
-}
-
-static int64_t jobq__store_pages(struct jobq__db *db, const char *pragma) {
-    int64_t pages;
-    if (jobq__db_number(db, pragma, 0, &pages) != JOBQ_OK) return 0;
-    return pages * jobq__store_page_size(db);
-}
-
-JOBQ__INTERNAL int64_t jobq__store_bytes(struct jobq__db *db) {
-    return jobq__store_pages(db, "PRAGMA page_count");
-}
-
-/* The header says what it likes. */
-JOBQ__INTERNAL int64_t jobq__store_free_bytes(struct jobq__db *db) {
-    int64_t free = jobq__store_pages(db, "PRAGMA freelist_count");
-    return jobq__min(jobq__max(free, 0), jobq__store_bytes(db));
-}
-
-JOBQ__INTERNAL bool jobq__store_shrinks(struct jobq__db *db) {
-    int64_t vacuum = 0, id = 0;
-    return jobq__db_number(db, "PRAGMA auto_vacuum", 0, &vacuum) == JOBQ_OK && vacuum == 2
-        && jobq__db_number(db, "PRAGMA application_id", 0, &id) == JOBQ_OK
-        && id == JOBQ__APPLICATION_ID;
-}
-
-JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db) {
-    return jobq__store_bytes(db) - jobq__db_file_size(db);
-}
-
 /* JOBQ__TEXT_INFO */
 enum { JOBQ__INFO_ID, JOBQ__INFO_STATE, JOBQ__INFO_LANE, JOBQ__INFO_PRIORITY, JOBQ__INFO_ATTEMPT,
        JOBQ__INFO_RUNS, JOBQ__INFO_CRASHES, JOBQ__INFO_SIDE, JOBQ__INFO_CREATED,
