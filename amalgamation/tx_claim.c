@@ -47,14 +47,14 @@ static int jobq__tx_set_aside(struct jobq__tx *tx, const struct jobq__row *row) 
 }
 
 /* A row of a line that cannot be claimed from there: it has to wait before a gate by now, or it
- * died too often. */
-static bool jobq__tx_unfit(struct jobq__tx *tx, const struct jobq__lane *lane,
-                           const struct jobq__row *row) {
+ * died too often. 0: it can, else as how many moves it counts to take it away. */
+static int jobq__tx_unfit(struct jobq__tx *tx, const struct jobq__lane *lane,
+                          const struct jobq__row *row) {
     const jobq_kind *spec;
-    if (jobq__tx_due_lane(tx, row) != lane->id) return true;
+    if (jobq__tx_due_lane(tx, row) != lane->id) return 1;
     spec = &jobq__registry_kind(&tx->q->names, row->kind)->spec;
     return row->crashes > 0 && spec->crashes_max != JOBQ_UNLIMITED
-        && row->crashes >= spec->crashes_max;
+        && row->crashes >= spec->crashes_max ? JOBQ__END_MOVES : 0;
 }
 
 /* To another lane, and in order there. */
@@ -85,16 +85,17 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__lane *lane, int
     struct jobq__row row;
     bool more = true, out_of_room = false;
     size_t i;
-    int rc = JOBQ_OK;
+    int rc = JOBQ_OK, moves;
     tx->aside_count = 0;
     *claimed = *moved = 0;
     while (*claimed + *moved < limit && !out_of_room) {
         struct jobq__entry *entry;
         rc = jobq__store_next(tx->db, walk, &row, &more);
         if (rc != JOBQ_OK || !more) break;
-        if (jobq__tx_unfit(tx, lane, &row)) {
+        moves = jobq__tx_unfit(tx, lane, &row);
+        if (moves) {
             if (tx->moves <= 0) break;
-            tx->moves--;
+            tx->moves -= moves;
             rc = jobq__tx_set_aside(tx, &row);
             if (rc != JOBQ_OK) break;
             ++*moved;

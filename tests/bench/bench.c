@@ -3,7 +3,7 @@
  *   bench [-n PAIRS] [--markdown] [--large] [--dir DIR] [--code BYTES] [--list] [ROW...]
  *
  * Measures the rows named (the start of a name is enough), or all of them, and prints one table.
- * The rows stand in rows_speed.c, rows_delay.c and rows_cost.c; the floor in floor.c.
+ * The rows stand in rows_*.c; the floor in floor.c.
  */
 #include "bench.h"
 
@@ -236,7 +236,7 @@ void bench_report(const struct bench *b, const struct bench_line *line) {
 /* ---- the rows, in the order of the table ---- */
 
 static const struct bench_row *const tables[] = {bench_speed_rows, bench_delay_rows,
-                                                 bench_cost_rows};
+                                                 bench_cost_rows, bench_slice_rows};
 #define TABLES ((int)(sizeof tables / sizeof tables[0]))
 
 static bool wanted(const struct bench_row *row, const struct bench *b, char **names, int count) {

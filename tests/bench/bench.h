@@ -37,7 +37,8 @@ struct bench_row {
 /* KiB, of this process: the row "heap". */
 double bench_heap_kib(void);
 
-extern const struct bench_row bench_speed_rows[], bench_delay_rows[], bench_cost_rows[];
+extern const struct bench_row bench_speed_rows[], bench_delay_rows[], bench_cost_rows[],
+    bench_slice_rows[];
 
 /* ---- report ---- */
 
