@@ -4075,7 +4075,8 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
 #define JOBQ__TEXT_NAME(name, id) \
     " coalesce(" name ", iif(" JOBQ__TEXT_IS_NAME_ID(id) ", " JOBQ__TEXT_LOST(id) ", NULL)),"
 
-/* What jobq_get and jobq_list read, in the order that store_read.c expects. */
+/* What jobq_get and jobq_list read, in the order that store_read.c expects. It is long, and stands
+ * in many statements: as %s, which jobq__db_get fills in. */
 #define JOBQ__TEXT_INFO_COLUMNS \
     "SELECT j.id, j.state, j.lane, j.priority, j.attempt, j.runs, j.crashes, j.side," \
     " j.created_at, j.run_at, j.finished_at," \
@@ -4087,11 +4088,14 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
 #define JOBQ__TEXT_INFO_BESIDE \
     " LEFT JOIN jobq_name k ON k.id = j.kind LEFT JOIN jobq_name q ON q.id = j.queue" \
     " LEFT JOIN jobq_extra x ON x.job = j.id AND j.side & 3 "
-#define JOBQ__TEXT_INFO JOBQ__TEXT_INFO_COLUMNS " FROM jobq_row j" JOBQ__TEXT_INFO_BESIDE
+#define JOBQ__TEXT_PARTS /* in this order, and so many at most */ \
+    JOBQ__TEXT_INFO_COLUMNS, JOBQ__TEXT_INFO_BESIDE, JOBQ__TEXT_INFO_COLUMNS, \
+    JOBQ__TEXT_INFO_BESIDE
+#define JOBQ__TEXT_INFO "%s FROM jobq_row j%s"
 /* Without an id where there is no such job; the last column is the job that was looked for. */
 #define JOBQ__TEXT_INFO_FAILED \
-    JOBQ__TEXT_INFO_COLUMNS ", f.job FROM jobq_failed f LEFT JOIN jobq_row j ON j.id = f.job" \
-    " AND j.state = 3 AND j.prune_at = f.at" JOBQ__TEXT_INFO_BESIDE
+    "%s, f.job FROM jobq_failed f LEFT JOIN jobq_row j ON j.id = f.job AND j.state = 3" \
+    " AND j.prune_at = f.at%s"
 
 /* Finished rows that are kept for a time, in the order that jobq__store_prune_walk reads them. */
 #define JOBQ__TEXT_PRUNE \
@@ -4735,10 +4739,14 @@ JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__db_get(struct jobq__db *db, enum jobq__sql which) {
     sqlite3_stmt **statement = &db->statements[which];
+    const char *text = jobq__db_texts[which];
+    char *whole = NULL;
     if (*statement) return *statement;
     db->planned = true;
-    if (jobq__db_prepare(db, jobq__db_texts[which], SQLITE_PREPARE_PERSISTENT, statement))
-        jobq__db_note(db);
+    if (strchr(text, '%')) text = whole = sqlite3_mprintf(text, JOBQ__TEXT_PARTS);
+    if (!text) db->sqlite_code = SQLITE_NOMEM;
+    else if (jobq__db_prepare(db, text, SQLITE_PREPARE_PERSISTENT, statement)) jobq__db_note(db);
+    sqlite3_free(whole);
     return *statement;
 }
 

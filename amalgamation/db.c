@@ -260,10 +260,14 @@ JOBQ__INTERNAL int jobq__db_number(struct jobq__db *db, const char *text, int64_
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__db_get(struct jobq__db *db, enum jobq__sql which) {
     sqlite3_stmt **statement = &db->statements[which];
+    const char *text = jobq__db_texts[which];
+    char *whole = NULL;
     if (*statement) return *statement;
     db->planned = true;
-    if (jobq__db_prepare(db, jobq__db_texts[which], SQLITE_PREPARE_PERSISTENT, statement))
-        jobq__db_note(db);
+    if (strchr(text, '%')) text = whole = sqlite3_mprintf(text, JOBQ__TEXT_PARTS);
+    if (!text) db->sqlite_code = SQLITE_NOMEM;
+    else if (jobq__db_prepare(db, text, SQLITE_PREPARE_PERSISTENT, statement)) jobq__db_note(db);
+    sqlite3_free(whole);
     return *statement;
 }
 

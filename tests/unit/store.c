@@ -207,11 +207,20 @@ static bool plan_step_fits(const char *name, bool ranges, const char *step) {
     return false;
 }
 
+/* As it is prepared; to be freed. */
+static char *whole_of(const char *text) {
+    char *whole = sqlite3_mprintf(text, JOBQ__TEXT_PARTS);
+    if (!whole) test_give_up("no memory");
+    return whole;
+}
+
 /* Checks every step of a statement's plan; what is no query has none. */
 static void check_plan(sqlite3 *db, const char *name, const char *text) {
     bool ranges = strstr(text, "id BETWEEN ?1 AND ?2") != NULL;
     sqlite3_stmt *statement = NULL;
-    char *sql = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", text);
+    char *whole = whole_of(text);
+    char *sql = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", whole);
+    sqlite3_free(whole);
     if (!sql) test_give_up("no memory");
     if (CHECK_INT(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK)) {
         while (sqlite3_step(statement) == SQLITE_ROW)
@@ -423,9 +432,12 @@ TEST(statistics_beside_an_open_queue_go) {
 static int steps_behind(sqlite3 *db, const char *name, const int64_t *after, int count) {
     sqlite3_stmt *statement = NULL;
     int steps;
-    for (size_t i = 0; i < sizeof statements / sizeof statements[0]; i++)
+    for (size_t i = 0; i < sizeof statements / sizeof statements[0]; i++) {
+        char *whole = whole_of(statements[i].text);
         if (strcmp(statements[i].name, name) == 0)
-            CHECK_INT(sqlite3_prepare_v2(db, statements[i].text, -1, &statement, NULL), SQLITE_OK);
+            CHECK_INT(sqlite3_prepare_v2(db, whole, -1, &statement, NULL), SQLITE_OK);
+        sqlite3_free(whole);
+    }
     for (int i = 0; i < count; i++) sqlite3_bind_int64(statement, i ? i + 2 : 1, after[i]);
     sqlite3_bind_int(statement, 2, 1);
     CHECK_INT(sqlite3_step(statement), SQLITE_ROW);
