@@ -462,6 +462,14 @@ static inline int64_t jobq__to_us(int64_t ms) {
  * looks at the wall this often: a step of it is seen no later. */
 #define JOBQ__STEP_SEEN_MS JOBQ_SECOND
 
+/* One that waits for a duration by the monotonic clock, which stands still while the machine is
+ * suspended, looks this often how much has passed, and what the wall shows. */
+#define JOBQ__RESUME_SEEN_MS JOBQ_MINUTE
+
+/* By so much the wall is set at least; what is less comes of reading two clocks one after the
+ * other, or is time that a network gives back bit by bit. */
+#define JOBQ__STEP_LEAST_MS 100
+
 /* A handler that is still busy this long after its clock was advanced is taken to be waiting
  * for its deadline; in step mode, one that has looked at its flag for so long. Real time; only
  * jobq_advance over a handler's deadline knows it. From one look to the next a part of that passes
@@ -508,8 +516,9 @@ enum jobq__state {
  * row waits before a gate, so far always for a handler of its kind, minus the kind's id. What a
  * lane means is asked of jobq__stored_stand. */
 enum {
-    JOBQ__LANE_OWN_TIME = -1,   /* scheduled by the queue's own time; nobody does so yet */
-    JOBQ__LANE_SCHEDULED = 0,
+    JOBQ__LANE_OWN_TIME = -1,   /* scheduled for the end of a duration: run_at is the queue's own
+                                   time (clock.h); anywhere else it is by the wall */
+    JOBQ__LANE_SCHEDULED = 0,   /* scheduled for a point in time, by the wall */
     JOBQ__LANE_SUSPECT = 1,     /* crashed before; ready, but one at a time */
     JOBQ__LANE_NONE = INT32_MIN /* in memory only: the row does not wait */
 };
@@ -1030,6 +1039,8 @@ JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what);
 
 JOBQ__INTERNAL int64_t jobq__os_time_wall_us(void);
 JOBQ__INTERNAL int64_t jobq__os_time_mono_us(void);
+/* The same, and it goes on while the machine is suspended, where such a clock can be had. */
+JOBQ__INTERNAL int64_t jobq__os_time_passed_us(void);
 
 /* ---- Atomics: C99 has none. Loads acquire, stores release, the rest is both. ---- */
 
@@ -1514,6 +1525,19 @@ JOBQ__INTERNAL int64_t jobq__os_time_mono_us(void) {
     static __thread int64_t last_us;
     static int64_t first_us;
     return jobq__os_time_us(CLOCK_MONOTONIC, &last_us, &first_us);
+}
+
+/* Linux lets CLOCK_MONOTONIC stand still meanwhile, others do not. */
+#ifdef CLOCK_BOOTTIME
+#define JOBQ__OS_PASSED CLOCK_BOOTTIME
+#else
+#define JOBQ__OS_PASSED CLOCK_MONOTONIC
+#endif
+
+JOBQ__INTERNAL int64_t jobq__os_time_passed_us(void) {
+    static __thread int64_t last_us;
+    static int64_t first_us;
+    return jobq__os_time_us(JOBQ__OS_PASSED, &last_us, &first_us);
 }
 
 /* ---- Files and processes ---- */
@@ -2105,6 +2129,7 @@ JOBQ__INTERNAL int jobq__os_hooks(void (*in_child)(void), void (*at_exit)(void))
 
 struct jobq__now {
     int64_t wall_ms, mono_ms;
+    int64_t own_ms;     /* a queue's own time, of jobq__own_read alone */
 };
 
 /* Both at one moment. clock NULL is the system's, here and below. */
@@ -2138,6 +2163,55 @@ struct jobq__clock_user {
 JOBQ__INTERNAL void jobq__clock_join(jobq_clock *clock, struct jobq__clock_user *user,
                                      void (*stepped)(void *arg), void *arg);
 JOBQ__INTERNAL void jobq__clock_leave(jobq_clock *clock, struct jobq__clock_user *user);
+
+/* ---- A queue's own time ----
+ *
+ * own = wall + offset. What waits for a duration (a delay, a backoff, a snooze) is due by it; what
+ * waits for a point in time is due by the wall. As long as a process has the queue open the offset
+ * takes in each step of the wall, back or forth, so that own time goes on by what really passes:
+ *
+ *   back, by S         offset + S. Nothing waits longer. (To wait for the wall would add S.)
+ *   forth, by S        offset - S, which may be negative. Nothing is early. (An offset that only
+ *                      grew would be right until a clock that was back is set right again: each
+ *                      boot in 1970 would end, once the network has told the time, every delay
+ *                      that there is. And one that is set forth, and back when that was seen to be
+ *                      wrong, would leave all delays too short by as much.)
+ *
+ * While no process has it open nobody sees what passes, and the wall has to tell. The file has the
+ * offset and the wall of when the claims row was last written, or else of when the last job was
+ * stored, which does not write it: own time was O = W + offset then. A wall that shows w at the
+ * next open means
+ *
+ *   w < W              it was set back, or the machine boots in 1970: nobody can say how long it
+ *                      was off. Own time goes on from O. A duration takes no longer, from that
+ *                      open on, than its own length; nor is one early when the wall is set right.
+ *   W <= w             w - W have passed. But if the wall had been back, and has reached O by now,
+ *                      it was set right meanwhile, and own time is the wall again.
+ *
+ * What passed after that moment, in which a process was still there, is in w - W, for no step was
+ * seen: who sees one writes the claims row with its next transaction, and that row is all that a
+ * step costs. One that nobody saw (the process slept, or the power went first) is taken for time
+ * that has passed, or has not, at most by its size; so a duration is wrong by that, but begins anew
+ * at worst.
+ *
+ * The first reading of a process, and what passes from there on (jobq__os_time_passed_us), are the
+ * truth; the offset follows them. It stays as it is within what two clocks may differ by because
+ * they are read one after the other, so it is 0 until the wall is set. Base is constant once begun;
+ * any thread may read. */
+struct jobq__own {
+    int64_t base_ms;    /* own time less what has passed */
+    int64_t offset_ms;  /* atomic; as it was last read */
+    int64_t stored_ms;  /* baton: the file's; of an owner */
+};
+
+/* own time, if the file says that it was offset_ms more than the wall when that showed at_ms. */
+JOBQ__INTERNAL int64_t jobq__own_at(int64_t wall_ms, int64_t offset_ms, int64_t at_ms);
+JOBQ__INTERNAL void jobq__own_begin(struct jobq__own *own, jobq_clock *clock, int64_t offset_ms,
+                                    int64_t at_ms);
+JOBQ__INTERNAL struct jobq__now jobq__own_read(struct jobq__own *own, jobq_clock *clock);
+/* When the wall will show what own time does at at_ms, as it goes now; never stays never. */
+JOBQ__INTERNAL int64_t jobq__own_on_wall(struct jobq__now now, int64_t at_ms);
+JOBQ__INTERNAL int64_t jobq__own_on_mono(struct jobq__now now, int64_t at_ms);
 
 #endif
 
@@ -2173,6 +2247,7 @@ static struct jobq__now jobq__clock_shows(const jobq_clock *clock) {
         now.mono_ms = jobq__os_load64(&clock->mono_ms);
     } while (jobq__os_load64(&clock->offset_ms) != offset_ms);
     now.wall_ms = jobq__add(now.mono_ms, offset_ms);
+    now.own_ms = 0;
     return now;
 }
 
@@ -2183,6 +2258,7 @@ JOBQ__INTERNAL struct jobq__now jobq__clock_read(jobq_clock *clock) {
     } else {
         now.wall_ms = jobq__os_time_wall_us() / 1000;
         now.mono_ms = jobq__os_time_mono_us() / 1000;
+        now.own_ms = 0;
     }
     now.wall_ms = jobq__clock_wall(now.wall_ms);
     return now;
@@ -2214,6 +2290,67 @@ JOBQ__INTERNAL int64_t jobq__clock_on_wall(struct jobq__now now, int64_t at_ms) 
 JOBQ__INTERNAL int64_t jobq__clock_on_mono(struct jobq__now now, int64_t at_ms) {
     if (at_ms == JOBQ_NEVER) return JOBQ_NEVER;
     return jobq__add(now.mono_ms, jobq__sub(at_ms, now.wall_ms));
+}
+
+/* ---- A queue's own time ---- */
+
+JOBQ__INTERNAL int64_t jobq__own_at(int64_t wall_ms, int64_t offset_ms, int64_t at_ms) {
+    int64_t then_ms = jobq__clock_wall(jobq__add(at_ms, offset_ms));
+    if (wall_ms < at_ms) return then_ms;
+    if (offset_ms > 0 && wall_ms >= then_ms) return wall_ms;
+    return jobq__clock_wall(jobq__add(wall_ms, offset_ms));
+}
+
+static int64_t jobq__own_passed(jobq_clock *clock, struct jobq__now now) {
+    return clock ? now.mono_ms : jobq__os_time_passed_us() / 1000;
+}
+
+/* What the offset has to be for own time to have gone on by what has passed. */
+static int64_t jobq__own_offset(const struct jobq__own *own, jobq_clock *clock,
+                                struct jobq__now now) {
+    int64_t own_ms = jobq__add(own->base_ms, jobq__own_passed(clock, now));
+    return jobq__sub(jobq__clock_wall(own_ms), now.wall_ms);
+}
+
+JOBQ__INTERNAL void jobq__own_begin(struct jobq__own *own, jobq_clock *clock, int64_t offset_ms,
+                                    int64_t at_ms) {
+    struct jobq__now now = jobq__clock_read(clock);
+    int64_t own_ms = jobq__own_at(now.wall_ms, offset_ms, at_ms);
+    own->base_ms = jobq__sub(own_ms, jobq__own_passed(clock, now));
+    own->stored_ms = offset_ms;
+    jobq__os_store64(&own->offset_ms, jobq__sub(own_ms, now.wall_ms));
+}
+
+/* An artificial clock shows both at one moment. */
+static bool jobq__own_stepped(jobq_clock *clock, int64_t offset_ms, int64_t before_ms) {
+    int64_t by_ms = jobq__sub(offset_ms, before_ms);
+    int64_t least_ms = clock ? 1 : JOBQ__STEP_LEAST_MS;
+    return by_ms >= least_ms || by_ms <= -least_ms;
+}
+
+JOBQ__INTERNAL struct jobq__now jobq__own_read(struct jobq__own *own, jobq_clock *clock) {
+    struct jobq__now now = jobq__clock_read(clock);
+    int64_t before_ms = jobq__os_load64(&own->offset_ms);
+    int64_t offset_ms = jobq__own_offset(own, clock, now);
+    if (jobq__own_stepped(clock, offset_ms, before_ms)) {
+        /* Again: this thread may have been kept waiting between the two. */
+        now = jobq__clock_read(clock);
+        offset_ms = jobq__own_offset(own, clock, now);
+        if (jobq__own_stepped(clock, offset_ms, before_ms))
+            jobq__os_store64(&own->offset_ms, before_ms = offset_ms);
+    }
+    now.own_ms = jobq__clock_wall(jobq__add(now.wall_ms, before_ms));
+    return now;
+}
+
+JOBQ__INTERNAL int64_t jobq__own_on_wall(struct jobq__now now, int64_t at_ms) {
+    if (at_ms == JOBQ_NEVER) return JOBQ_NEVER;
+    return jobq__clock_wall(jobq__add(now.wall_ms, jobq__sub(at_ms, now.own_ms)));
+}
+
+JOBQ__INTERNAL int64_t jobq__own_on_mono(struct jobq__now now, int64_t at_ms) {
+    if (at_ms == JOBQ_NEVER) return JOBQ_NEVER;
+    return jobq__add(now.mono_ms, jobq__sub(at_ms, now.own_ms));
 }
 
 /* ---- Moving an artificial clock ---- */
@@ -4146,12 +4283,15 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     /* claim */ \
     X(READY, "SELECT " JOBQ__TEXT_ROW " FROM jobq_row WHERE state = 0 AND lane = ?1" \
              " ORDER BY ord, run_at, id LIMIT ?2") \
-    X(DUE, "SELECT " JOBQ__TEXT_ROW " FROM jobq_row WHERE state = 0 AND lane = 0 AND ord = 0" \
+    X(DUE, "SELECT " JOBQ__TEXT_ROW " FROM jobq_row WHERE state = 0 AND lane = ?3 AND ord = 0" \
            " AND run_at <= ?1 ORDER BY run_at, id LIMIT ?2") \
-    X(NEXT_DUE, "SELECT run_at FROM jobq_row WHERE state = 0 AND lane = 0 AND ord = 0" \
+    X(NEXT_DUE, "SELECT run_at FROM jobq_row WHERE state = 0 AND lane = ?1 AND ord = 0" \
                 " ORDER BY run_at LIMIT 1") \
-    X(NEVER_DUE, "SELECT id FROM jobq_row WHERE state = 0 AND lane = 0 AND ord < 0 UNION ALL" \
-                 " SELECT id FROM jobq_row WHERE state = 0 AND lane = 0 AND ord > 0 LIMIT 1") \
+    X(NEVER_DUE, "SELECT id FROM jobq_row WHERE state = 0 AND lane IN (-1, 0) AND ord < 0" \
+                 " UNION ALL SELECT id FROM jobq_row WHERE state = 0 AND lane IN (-1, 0)" \
+                 " AND ord > 0 LIMIT 1") \
+    X(ON_WALL, "UPDATE jobq_row SET run_at = ?2, created_at = coalesce(created_at, run_at)" \
+               " WHERE id = ?1") \
     X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_row WHERE id = ?1") \
     X(CLAIM, JOBQ__TEXT_CLAIM " WHERE id BETWEEN ?1 AND ?2 AND state = 0") \
     X(CLAIM_ONE, JOBQ__TEXT_CLAIM " WHERE id = ?1 AND state = 0") \
@@ -4161,9 +4301,13 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
              " created_at = iif(run_at = ?6, created_at, coalesce(created_at, run_at))," \
              " finished_at = NULL, prune_at = NULL WHERE id = ?1 AND state = ?2 AND runs = ?3") \
     /* by its number: else SQLite walks over the table for each */ \
-    X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2, counted = ?3" \
-                  " WHERE one = 1") \
+    X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2, counted = ?3, offset_ms = ?4," \
+                  " wall_at = ?5 WHERE one = 1") \
     X(OPEN_SET, "UPDATE jobq_claims SET open = ?1 WHERE one = 1") \
+    /* A job that came after the claims row was written came later. */ \
+    X(OWN, "SELECT offset_ms, max(wall_at, coalesce((SELECT coalesce(created_at, run_at) AS at" \
+           " FROM jobq_row WHERE id = (SELECT max(id) FROM jobq_row) AND id > last_id" \
+           " AND typeof(at) = 'integer'), 0)) FROM jobq_claims") \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
             " WHERE key = 'syncs'") \
@@ -4217,7 +4361,8 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(COUNTS, "SELECT ready, scheduled, blocked, claimed, done, failed, cancelled, retrying" \
               " FROM jobq_count") \
     X(COUNT_DUE, "SELECT (SELECT count(*) FROM jobq_row WHERE state = 0 AND lane = 0" \
-                 " AND ord = 0 AND run_at <= ?1)") \
+                 " AND ord = 0 AND run_at <= ?1) + (SELECT count(*) FROM jobq_row" \
+                 " WHERE state = 0 AND lane = -1 AND ord = 0 AND run_at <= ?2)") \
     X(ENDED, "SELECT (SELECT coalesce(sum(done + failed + cancelled), 0) FROM jobq_count)" \
              " + (SELECT count(*) FROM jobq_row WHERE state > 1" \
              " AND id > (SELECT counted FROM jobq_claims))") \
@@ -5863,7 +6008,8 @@ static const struct jobq__object jobq__schema_list[] = {
      " 'running' WHEN 2 THEN 'done' WHEN 3 THEN 'failed' WHEN 4 THEN 'cancelled' END AS state,"
      " iif(state, NULL, CASE WHEN lane > 1 THEN 'turn' WHEN lane = 1 THEN 'suspects'"
      " WHEN lane >= -1 THEN 'time' ELSE 'handler' END) AS waits_for, priority, attempt, runs,"
-     " crashes, coalesce(created_at, run_at) AS created_at_ms, run_at AS run_at_ms,"
+     " crashes, coalesce(created_at, run_at) AS created_at_ms, iif(state = 0 AND lane = -1,"
+     " run_at - (SELECT offset_ms FROM jobq_claims), run_at) AS run_at_ms,"
      " finished_at AS finished_at_ms, prune_at AS kept_until_ms, g.name AS job_group,"
      " x.key AS job_key, error, coalesce(iif(side & 8, payload, length(payload)), 0)"
      " AS payload_size, coalesce(length(result), 0) AS result_size FROM jobq_row j"
@@ -6415,6 +6561,7 @@ JOBQ__INTERNAL int jobq__migrate(struct jobq__db *db, jobq_error *err) {
 #ifndef JOBQ__STORE_H
 #define JOBQ__STORE_H
 
+/* #include "clock.h" */
 /* #include "column.h" */
 /* #include "files.h" */
 /* #include "guard.h" */
@@ -6442,9 +6589,18 @@ JOBQ__INTERNAL int jobq__migrate(struct jobq__db *db, jobq_error *err) {
 /* One connection. Who holds it by value gives it room, and reads none of it. */
 typedef struct jobq__db jobq__store;
 
+/* Rows that wait for their time stand in two lanes: who waits for a point in time in lane 0, due by
+ * the wall; who waits for a duration in lane -1, due by the queue's own time (clock.h). i stands
+ * for lane -i. */
+enum { JOBQ__DUE_BY_WALL, JOBQ__DUE_BY_OWN, JOBQ__DUE_LANES };
+struct jobq__dues {
+    int64_t at_ms[JOBQ__DUE_LANES]; /* of the first row of each */
+};
+
 struct jobq__row {
     int64_t id;
-    int64_t run_at_ms, created_at_ms, delay_ms;
+    int64_t run_at_ms;    /* by the wall; of a row that stands in lane -1 by own time */
+    int64_t created_at_ms, delay_ms;
     const void *payload;
     size_t size;
     int32_t kind, queue;
@@ -6650,11 +6806,12 @@ JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int6
 
 typedef struct sqlite3_stmt jobq__walk; /* a walk over rows */
 
-/* Walks ready rows of a lane, scheduled rows that are due, or one row, in order. The payload is
- * valid until the next call, or NULL if it stands apart; call until *more is false, or end the
- * walk. */
+/* Walks ready rows of a lane, rows that are due by one of the clocks, or one row, in order. The
+ * payload is valid until the next call, or NULL if it stands apart; call until *more is false, or
+ * end the walk. */
 JOBQ__INTERNAL jobq__walk *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit);
-JOBQ__INTERNAL jobq__walk *jobq__store_due(struct jobq__db *db, int64_t now_ms, int limit);
+JOBQ__INTERNAL jobq__walk *jobq__store_due(struct jobq__db *db, int by, int64_t now_ms,
+                                           int limit);
 JOBQ__INTERNAL jobq__walk *jobq__store_by_id(struct jobq__db *db, int64_t id);
 JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, jobq__walk *walk,
                                     struct jobq__row *row, bool *more);
@@ -6673,15 +6830,21 @@ JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t
 /* A row is to wait, from now on or still: row is what it becomes, from and runs the fence. */
 JOBQ__INTERNAL int jobq__store_place(struct jobq__db *db, const struct jobq__row *row, int from,
                                      int runs, int *changed);
-JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms);
+JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int by, int64_t *at_ms);
+JOBQ__INTERNAL int jobq__store_next_dues(struct jobq__db *db, struct jobq__dues *due);
+/* A row of lane -1 that waits no more, and is not placed anew: its time becomes one of the wall. */
+JOBQ__INTERNAL int jobq__store_on_wall(struct jobq__db *db, int64_t id, int64_t at_ms);
 /* JOBQ_CORRUPT if a row is scheduled in an order that neither of these two looks at. */
 JOBQ__INTERNAL int jobq__store_all_due(struct jobq__db *db);
 /* The smallest lane above lane that has rows, or 0 in *next. */
 JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int64_t *next);
 
-/* The ids that are claimed and not settled: all that recovery reads. */
+/* The ids that are claimed and not settled: all that recovery reads; and own time at this wall. */
 JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,
-                                          int64_t last_id, int64_t counted);
+                                          int64_t last_id, int64_t counted, int64_t offset_ms,
+                                          int64_t wall_ms);
+/* Own time, as it was last written. */
+JOBQ__INTERNAL int jobq__store_own_time(struct jobq__db *db, int64_t *offset_ms, int64_t *wall_ms);
 /* *ids is the caller's to free. */
 JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_t *size);
 /* The next of these ids, after *id, which is 0 before the first; as long as *at is below size. */
@@ -6799,7 +6962,7 @@ typedef bool (*jobq__runs_fn)(void *ctx, int64_t id);
 
 struct jobq__look {
     struct jobq__db *db;
-    int64_t now_ms;
+    struct jobq__now now;
     jobq__runs_fn runs;
     void *ctx;
 };
@@ -7227,14 +7390,20 @@ static const struct jobq__columns jobq__store_lane_columns =
     JOBQ__COLUMNS("jobq_row", jobq__store_lane_list, -1);
 
 enum { JOBQ__CLAIMS_IDS = 1, JOBQ__CLAIMS_OPEN = 3 };
+#define JOBQ__OWN_COLUMNS \
+    JOBQ__NUMBER("offset_ms", -JOBQ_NEVER, JOBQ_NEVER), JOBQ__NUMBER("wall_at", 0, JOBQ_NEVER)
+
+static const struct jobq__column jobq__store_own_list[] = {JOBQ__OWN_COLUMNS};
+static const struct jobq__columns jobq__store_own_columns =
+    JOBQ__COLUMNS("jobq_claims", jobq__store_own_list, -1);
+
 static const struct jobq__column jobq__store_claims_list[] = {
     JOBQ__NUMBER("one", 1, 1),
     {"ids", 0, JOBQ__CLAIMS_MAX * JOBQ__PACK_MAX, JOBQ__HOLDS_BLOB, true},
     JOBQ__NUMBER("last_id", 0, JOBQ__ID_MAX),
     {"open", 0, JOBQ__OPEN_MAX * JOBQ__PACK_MAX, JOBQ__HOLDS_BLOB, true},
     JOBQ__NUMBER("counted", 0, JOBQ__ID_MAX),
-    JOBQ__NUMBER("offset_ms", 0, JOBQ_NEVER),
-    JOBQ__NUMBER("wall_at", 0, JOBQ_NEVER),
+    JOBQ__OWN_COLUMNS,
     JOBQ__NEXT_NAME_IN(false)};
 static const struct jobq__columns jobq__store_claims_columns =
     JOBQ__COLUMNS("jobq_claims", jobq__store_claims_list, -1);
@@ -7606,9 +7775,15 @@ JOBQ__INTERNAL sqlite3_stmt *jobq__store_ready(struct jobq__db *db, int64_t lane
     return jobq__store_walk(db, jobq__store_bind_ids(db, JOBQ__SQL_READY, lane, limit), lane);
 }
 
-JOBQ__INTERNAL sqlite3_stmt *jobq__store_due(struct jobq__db *db, int64_t now_ms, int limit) {
-    return jobq__store_walk(db, jobq__store_bind_ids(db, JOBQ__SQL_DUE, now_ms, limit),
-                            JOBQ__LANE_SCHEDULED);
+/* jobq__dues */
+typedef char jobq__store_due_lanes[JOBQ__LANE_SCHEDULED == -JOBQ__DUE_BY_WALL
+                                   && JOBQ__LANE_OWN_TIME == -JOBQ__DUE_BY_OWN ? 1 : -1];
+
+JOBQ__INTERNAL sqlite3_stmt *jobq__store_due(struct jobq__db *db, int by, int64_t now_ms,
+                                             int limit) {
+    sqlite3_stmt *s = jobq__store_bind_ids(db, JOBQ__SQL_DUE, now_ms, limit);
+    if (s) sqlite3_bind_int(s, 3, -by);
+    return jobq__store_walk(db, s, -by);
 }
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__store_by_id(struct jobq__db *db, int64_t id) {
@@ -7623,7 +7798,7 @@ JOBQ__INTERNAL sqlite3_stmt *jobq__store_by_id(struct jobq__db *db, int64_t id) 
 static const char *jobq__store_row_wrong(const struct jobq__row *row, int64_t walk_lane) {
     bool waits = row->state == JOBQ__WAITING;
     if (waits && row->lane == JOBQ__LANE_NONE) return "lane";
-    if (waits && row->lane < JOBQ__LANE_SCHEDULED && row->lane != -row->kind) return "lane";
+    if (waits && row->lane < JOBQ__LANE_OWN_TIME && row->lane != -row->kind) return "lane";
     if (walk_lane != JOBQ__NULL && row->lane != walk_lane) return "lane";
     if (waits ? row->runs == INT32_MAX : row->state == JOBQ__CLAIMED && row->runs < 1)
         return "runs";
@@ -7781,9 +7956,21 @@ JOBQ__INTERNAL int jobq__store_place(struct jobq__db *db, const struct jobq__row
     return jobq__store_change(db, s, changed);
 }
 
-JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms) {
-    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NEXT_DUE), &jobq__store_due_columns,
-                            JOBQ_NEVER, at_ms);
+JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int by, int64_t *at_ms) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NEXT_DUE);
+    if (s) sqlite3_bind_int(s, 1, -by);
+    return jobq__store_pick(db, s, &jobq__store_due_columns, JOBQ_NEVER, at_ms);
+}
+
+JOBQ__INTERNAL int jobq__store_next_dues(struct jobq__db *db, struct jobq__dues *due) {
+    int by, rc = JOBQ_OK;
+    for (by = 0; by < JOBQ__DUE_LANES && rc == JOBQ_OK; by++)
+        rc = jobq__store_next_due(db, by, &due->at_ms[by]);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_on_wall(struct jobq__db *db, int64_t id, int64_t at_ms) {
+    return jobq__store_change_row(db, jobq__store_bind_ids(db, JOBQ__SQL_ON_WALL, id, at_ms), id);
 }
 
 JOBQ__INTERNAL int jobq__store_all_due(struct jobq__db *db) {
@@ -7805,15 +7992,29 @@ JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int
 }
 
 JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,
-                                          int64_t last_id, int64_t counted) {
+                                          int64_t last_id, int64_t counted, int64_t offset_ms,
+                                          int64_t wall_ms) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_CLAIMS_SET);
     if (s) {
         if (size) sqlite3_bind_blob64(s, 1, ids, size, SQLITE_STATIC);
         else sqlite3_bind_null(s, 1);
         sqlite3_bind_int64(s, 2, last_id);
         sqlite3_bind_int64(s, 3, counted);
+        sqlite3_bind_int64(s, 4, offset_ms);
+        sqlite3_bind_int64(s, 5, wall_ms);
     }
     return jobq__db_step(db, s);
+}
+
+JOBQ__INTERNAL int jobq__store_own_time(struct jobq__db *db, int64_t *offset_ms, int64_t *wall_ms) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_OWN);
+    int64_t at[JOBQ__COUNT(jobq__store_own_list)] = {0, 0};
+    bool row;
+    int rc = jobq__column_next(db, s, &jobq__store_own_columns, at, &row);
+    jobq__db_reset(s);
+    *offset_ms = rc == JOBQ_OK && row ? at[0] : 0;
+    *wall_ms = rc == JOBQ_OK && row ? at[1] : 0;
+    return rc;
 }
 
 /* A copy of a blob of the row that s stands on; bytes as jobq__column_read tells them. */
@@ -8338,7 +8539,10 @@ static int jobq__store_count_all(const struct jobq__look *look, int64_t *by, int
                                  int64_t *running) {
     sqlite3_stmt *s = jobq__db_get(look->db, JOBQ__SQL_COUNT_DUE);
     int rc;
-    if (s) sqlite3_bind_int64(s, 1, look->now_ms);
+    if (s) {
+        sqlite3_bind_int64(s, 1, look->now.wall_ms);
+        sqlite3_bind_int64(s, 2, look->now.own_ms);
+    }
     rc = jobq__store_number(look->db, s, due);
     if (rc == JOBQ_OK) rc = jobq__store_sums(look->db, by);
     if (rc == JOBQ_OK) rc = jobq__store_add_uncounted(look->db, by);
@@ -8422,13 +8626,19 @@ static void jobq__store_column_text(sqlite3_stmt *s, int column, char *to, size_
     jobq__err_copy_text(to, capacity, text ? text : "");
 }
 
+/* The time at which a row of that lane is due, by the wall as it goes now. */
+static int64_t jobq__store_run_at(const struct jobq__look *look, int64_t lane, int64_t at_ms) {
+    return lane == JOBQ__LANE_OWN_TIME ? jobq__own_on_wall(look->now, at_ms) : at_ms;
+}
+
 /* What the columns of a row say together; NULL, or which of them cannot be true. */
 static const char *jobq__store_info_wrong(const int64_t *at) {
     int64_t state = at[JOBQ__INFO_STATE];
     bool ended = jobq__state_terminal((int)state);
     bool waits = state == JOBQ__WAITING;
     if (waits && at[JOBQ__INFO_LANE] == JOBQ__NULL) return "lane";
-    if (waits && at[JOBQ__INFO_LANE] == JOBQ__LANE_SCHEDULED && at[JOBQ__INFO_ORD]) return "ord";
+    if (waits && at[JOBQ__INFO_ORD]
+        && jobq__stored_stand(at[JOBQ__INFO_LANE]) == JOBQ__STANDS_TILL_DUE) return "ord";
     if (ended != (at[JOBQ__INFO_FINISHED] != JOBQ__NULL)) return "finished_at";
     if (ended != (at[JOBQ__INFO_PRUNE_AT] != JOBQ__NULL)) return "prune_at";
     return state == JOBQ__CLAIMED && at[JOBQ__INFO_RUNS] < 1 ? "runs" : NULL;
@@ -8491,10 +8701,10 @@ static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s
     info->attempt = (int)at[JOBQ__INFO_ATTEMPT];
     info->runs = (int)at[JOBQ__INFO_RUNS];
     info->crashes = (int)at[JOBQ__INFO_CRASHES];
-    info->run_at_ms = at[JOBQ__INFO_RUN_AT];
-    info->created_at_ms = jobq__store_or(at[JOBQ__INFO_CREATED], info->run_at_ms);
+    info->run_at_ms = jobq__store_run_at(look, lane, at[JOBQ__INFO_RUN_AT]);
+    info->created_at_ms = jobq__store_or(at[JOBQ__INFO_CREATED], at[JOBQ__INFO_RUN_AT]);
     info->scheduled = jobq__stored_stand(lane) == JOBQ__STANDS_TILL_DUE
-                   && info->run_at_ms > look->now_ms;
+                   && info->run_at_ms > look->now.wall_ms;
     info->finished_at_ms = jobq__store_or(at[JOBQ__INFO_FINISHED], 0);
     info->payload_size = (size_t)jobq__store_or(at[JOBQ__INFO_PAYLOAD], 0);
     jobq__store_column_text(s, JOBQ__INFO_KIND, info->kind, sizeof info->kind);
@@ -8979,7 +9189,7 @@ static const struct jobq__audit_rule jobq__audit_claims_rules[] = {
                       " AND " JOBQ__ABOVE_ALL_IDS ")"), "it is the highest that there is"},
     {"counted", "is no id", JOBQ__OUT("c.counted", "0", JOBQ__ABOVE_ALL_IDS),
      NULL, JOBQ__SET_CLAIMS("counted = 0"), "jobs are counted anew"},
-    {"offset_ms", "is no time", JOBQ__BELOW("c.offset_ms", "0"), NULL,
+    {"offset_ms", "is no time", "typeof(c.offset_ms) <> 'integer'", NULL,
      JOBQ__SET_CLAIMS("offset_ms = 0"), "the queue's own time is that of the wall"},
     {"wall_at", "is no time", JOBQ__BELOW("c.wall_at", "0"), NULL,
      JOBQ__SET_CLAIMS("wall_at = 0"), "it is not known"},
@@ -9194,7 +9404,7 @@ static bool jobq__audit_claimed(const struct jobq__audit_known *known, int64_t i
 /* As one lane predicate says it (tx_place.c), as far as it can be told without the clock and the
  * handlers: scheduled, with the suspects, in its queue, or before the gate of its kind. */
 #define JOBQ__PLACED \
-    "(j.lane = 0 OR (j.lane = 1 AND j.crashes > 0) OR (j.lane > 1 AND j.lane = j.queue" \
+    "(j.lane IN (-1, 0) OR (j.lane = 1 AND j.crashes > 0) OR (j.lane > 1 AND j.lane = j.queue" \
     " AND j.crashes = 0) OR (j.lane < -1 AND j.lane = -j.kind))"
 /* Of a job without a run nobody reads those (sql.h). */
 #define JOBQ__HAS_RUN "(attempt > 1 OR crashes > 0 OR delay_ms > 0)"
@@ -9251,7 +9461,7 @@ static const struct jobq__audit_rule jobq__audit_row_rules[] = {
     {"ord", "is not its place",
      JOBQ__OUT("j.ord", "-2147483648", "2147483647")
      " OR (j.state = 0 AND j.ord <> iif(j.lane > 0, j.priority, 0))", NULL,
-     JOBQ__SET_ROW("lane = iif(state = 0, 0, lane), ord = 0"), JOBQ__AUDIT_WAITS},
+     JOBQ__SET_ROW("lane = iif(state = 0, -(lane = -1), lane), ord = 0"), JOBQ__AUDIT_WAITS},
     {"state", "is that of a claimed job, which jobq_claims does not name", NULL, NULL, NULL,
      "it is given back, and not charged with a crash"},
 };
@@ -10601,7 +10811,6 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
 #define JOBQ__CORE_H
 
 /* #include "backoff.h" */
-/* #include "clock.h" */
 /* #include "event.h" */
 /* #include "guard.h" */
 /* #include "owner.h" */
@@ -10636,7 +10845,8 @@ struct jobq__verdict {
     jobq_outcome outcome;
     int state;              /* JOBQ__WAITING or terminal */
     int attempt, crashes;
-    int64_t run_at_ms, delay_ms;
+    int64_t at_ms, delay_ms;
+    bool lasts;             /* at_ms is monotonic: it waits for a duration, which is that long */
     bool due;               /* its time has come, whatever the wall shows when this is written */
 };
 
@@ -10715,7 +10925,7 @@ struct jobq__tx {
     jobq__store *db;            /* on which it is */
     bool of_job;                /* it is a job's transaction */
     bool blind;                 /* it does not know who handles what: a client's, the recovery's */
-    int64_t now_ms, mono_ms;    /* one reading for all that it does */
+    int64_t now_ms, mono_ms, own_ms; /* one reading for all that it does */
     struct jobq__link settled;  /* entries handed in; changed under pool.mu, for who looks */
     struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
     struct jobq__link dropped;  /* entries claimed here and given back again */
@@ -10727,7 +10937,9 @@ struct jobq__tx {
     int64_t bytes;              /* payload that may still be claimed */
     bool may_claim;
     bool ordered;               /* the pool claims, so rows must become ready in order (I2) */
-    bool claims_changed, due_stale, single_rows, starved;
+    bool claims_changed, single_rows, starved;
+    bool touched;               /* the claims row is written */
+    bool due_stale[JOBQ__DUE_LANES];
     struct jobq__gates gates;   /* as it leaves them */
     bool gates_changed;         /* and that is not what the file has */
     int32_t drain;              /* the lane of which a slice is asked for, if it is one of them */
@@ -10735,7 +10947,8 @@ struct jobq__tx {
     int moves;                  /* rows that it may still move out of the lines, as unfit */
     struct jobq__new_name *new_names; /* added to the table by this transaction */
     size_t new_count, new_capacity;
-    int64_t last_id, next_due_ms, prune_at_ms;
+    struct jobq__dues due;
+    int64_t last_id, prune_at_ms;
     struct jobq__row rows[JOBQ__INSERT_ROWS]; /* to be inserted by one statement */
     int rows_count;
     int64_t grows;              /* bytes that it stores: payloads, results, messages */
@@ -10817,6 +11030,7 @@ struct jobq_run {
     /* The detail of an outcome, and of which: the handler's thread. */
     jobq_outcome detail_of;
     int64_t at_ms;
+    bool lasts;                 /* that is monotonic: the end of a duration; else a point in time */
     char text[JOBQ_TEXT_MAX + 1];
     void *result;
     size_t result_size;
@@ -10913,7 +11127,7 @@ struct jobq__outcomes {
 struct jobq__timers {
     struct jobq__wheel wheel;   /* monotonic: deadlines, sleeps, waits */
     int64_t fired;              /* wakes, ever */
-    int64_t due_at_ms;          /* wall: the earliest scheduled job, the one wake of the table */
+    struct jobq__dues due;      /* the earliest scheduled jobs: together the table's one wake */
     bool due_fired;             /* a transaction has yet to see to it */
     int64_t prune_at_ms;        /* wall; no wake: it waits for the end of an advance */
     int64_t poll_at_us;         /* real time; INT64_MAX: no polling */
@@ -11010,6 +11224,7 @@ struct jobq {
     bool ours;                  /* the file is known to be a queue that we own */
     jobq_clock *clock;
     struct jobq__clock_user steps; /* hears of its steps */
+    struct jobq__own own;       /* its own time; of a client see jobq__core_own_of_file */
 
     int32_t inside;             /* atomic: calls under way; and JOBQ__AWAITED (api.c) */
     int32_t closing;            /* atomic */
@@ -11039,7 +11254,8 @@ struct jobq {
     struct jobq__link claimed;      /* entries, in claim order */
     struct jobq__link spare;        /* entries to be used again */
     int spare_count;
-    int64_t last_id, next_due_ms;
+    int64_t last_id;
+    struct jobq__dues due;
     int64_t counted;            /* jobs up to that id stand in the counters */
     struct jobq__uncounted uncounted;
     int64_t wal_next;           /* pages at which the next checkpoint is due */
@@ -11052,6 +11268,13 @@ struct jobq {
     bool shares_job;            /* in memory: the writer is set up for handlers, too */
     struct jobq_run *job_run;   /* whose transaction it is, while in_job */
 };
+
+/* The time, own time too; any thread of an owner. */
+static inline struct jobq__now jobq__core_now(jobq *q) {
+    return jobq__own_read(&q->own, q->clock);
+}
+/* A client sees nothing of what passes for the owner but what that has written. */
+JOBQ__INTERNAL int jobq__core_own_of_file(const jobq *q, jobq__store *db, struct jobq__now *now);
 
 /* True when this thread runs a handler of q. Takes pool.mu. */
 JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q);
@@ -11117,6 +11340,13 @@ JOBQ__INTERNAL void jobq__core_leave_job(jobq *q);
 /* #include "core.h" */
 
 #include <stdio.h>
+
+JOBQ__INTERNAL int jobq__core_own_of_file(const jobq *q, jobq__store *db, struct jobq__now *now) {
+    int64_t offset_ms, at_ms;
+    int rc = q->client ? jobq__store_own_time(db, &offset_ms, &at_ms) : JOBQ_OK;
+    if (rc == JOBQ_OK && q->client) now->own_ms = jobq__own_at(now->wall_ms, offset_ms, at_ms);
+    return rc;
+}
 
 JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q) {
     struct jobq__pool *pool = &q->pool;
@@ -13763,10 +13993,32 @@ JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry) {
  *
  * Questions and small notes only: no row is written here. With the baton held. */
 
-/* The lane for a job of this kind, queue, time and number of crashes. */
-JOBQ__INTERNAL int32_t jobq__tx_lane(struct jobq__tx *tx, const struct jobq__row *row);
-/* The same if its time has come, whatever the wall shows: before the first gate that it may not
- * pass, or ready in its line. */
+/* How far own time is before the wall. */
+static inline int64_t jobq__tx_offset(const struct jobq__tx *tx) {
+    return jobq__sub(tx->own_ms, tx->now_ms);
+}
+/* A time by one of the two clocks (jobq__dues) has come; never does not. */
+static inline bool jobq__tx_has_come(const struct jobq__tx *tx, int by, int64_t at_ms) {
+    return at_ms <= (by == JOBQ__DUE_BY_OWN ? tx->own_ms : tx->now_ms) && at_ms != JOBQ_NEVER;
+}
+/* By which of them a row is due: it stands, or is to stand, in the lane of durations, or else goes
+ * by the wall. */
+static inline int jobq__tx_due_by(const struct jobq__row *row) {
+    return row->lane == JOBQ__LANE_OWN_TIME ? JOBQ__DUE_BY_OWN : JOBQ__DUE_BY_WALL;
+}
+/* The one answer to: has its time come? Of a row that stands somewhere else it has. */
+static inline bool jobq__tx_is_due(const struct jobq__tx *tx, const struct jobq__row *row) {
+    return jobq__tx_has_come(tx, jobq__tx_due_by(row), row->run_at_ms);
+}
+/* Its time by the wall. */
+JOBQ__INTERNAL int64_t jobq__tx_wall_of(const struct jobq__tx *tx, const struct jobq__row *row);
+
+/* Where a row of this kind, queue, time and number of crashes is to wait: sets lane, and run_at_ms
+ * as that lane has it. Before, lane says by which clock its time is: own time for
+ * JOBQ__LANE_OWN_TIME, else the wall. due: it has come, whatever that shows. */
+JOBQ__INTERNAL void jobq__tx_set_lane(struct jobq__tx *tx, struct jobq__row *row, bool due);
+/* The lane of one whose time has come: before the first gate that it may not pass, or ready in its
+ * line. */
 JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row);
 JOBQ__INTERNAL bool jobq__tx_handled(const struct jobq__tx *tx, int64_t kind);
 /* NULL if the lane's name is not known here. */
@@ -13775,8 +14027,8 @@ JOBQ__INTERNAL struct jobq__lane *jobq__tx_line(const struct jobq__tx *tx, int64
 JOBQ__INTERNAL void jobq__tx_fills(struct jobq__tx *tx, int64_t lane);
 /* The same for a line; NULL: its name is not known here. */
 JOBQ__INTERNAL void jobq__tx_fill_line(struct jobq__tx *tx, struct jobq__lane *line);
-/* A row now waits in lane 0 until at_ms. */
-JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, int64_t at_ms);
+/* A row now waits for its time, if it is in one of the lanes for that. */
+JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, const struct jobq__row *row);
 /* True if row sorts before a job of its line that is claimed already and has not started. */
 JOBQ__INTERNAL bool jobq__tx_before_tail(struct jobq__tx *tx, struct jobq__lane *lane,
                                          const struct jobq__row *row);
@@ -13806,13 +14058,24 @@ JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq_
     return row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
 }
 
-JOBQ__INTERNAL int32_t jobq__tx_lane(struct jobq__tx *tx, const struct jobq__row *row) {
-    if (row->run_at_ms > tx->now_ms || row->run_at_ms == JOBQ_NEVER) return JOBQ__LANE_SCHEDULED;
-    return jobq__tx_due_lane(tx, row);
+JOBQ__INTERNAL int64_t jobq__tx_wall_of(const struct jobq__tx *tx, const struct jobq__row *row) {
+    struct jobq__now now = {tx->now_ms, tx->mono_ms, tx->own_ms};
+    if (jobq__tx_due_by(row) == JOBQ__DUE_BY_WALL) return row->run_at_ms;
+    return jobq__own_on_wall(now, row->run_at_ms);
 }
 
-JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, int64_t at_ms) {
-    tx->next_due_ms = JOBQ__MIN(tx->next_due_ms, at_ms);
+/* What never comes is no duration. */
+JOBQ__INTERNAL void jobq__tx_set_lane(struct jobq__tx *tx, struct jobq__row *row, bool due) {
+    bool waits = !due && !jobq__tx_is_due(tx, row);
+    if (waits && row->lane == JOBQ__LANE_OWN_TIME && row->run_at_ms != JOBQ_NEVER) return;
+    row->run_at_ms = jobq__tx_wall_of(tx, row);
+    row->lane = waits ? JOBQ__LANE_SCHEDULED : jobq__tx_due_lane(tx, row);
+}
+
+JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, const struct jobq__row *row) {
+    int64_t *at_ms = &tx->due.at_ms[jobq__tx_due_by(row)];
+    if (jobq__stored_stand(row->lane) == JOBQ__STANDS_TILL_DUE)
+        *at_ms = JOBQ__MIN(*at_ms, row->run_at_ms);
 }
 
 JOBQ__INTERNAL struct jobq__lane *jobq__tx_line(const struct jobq__tx *tx, int64_t lane) {
@@ -14549,7 +14812,10 @@ static void jobq__door_count(struct jobq__tx *tx, int to, jobq_outcome outcome) 
 static void jobq__door_leave(struct jobq__tx *tx, const struct jobq__row *was, int to) {
     tx->last_id = JOBQ__MAX(tx->last_id, was->id);
     if (to != JOBQ__WAITING) tx->frees += (int64_t)was->size + JOBQ__ROW_BYTES;
-    if (was->state == JOBQ__WAITING && was->lane == JOBQ__LANE_SCHEDULED) tx->due_stale = true;
+    if (was->state == JOBQ__WAITING && was->lane == JOBQ__LANE_SCHEDULED)
+        tx->due_stale[JOBQ__DUE_BY_WALL] = true;
+    if (was->state == JOBQ__WAITING && was->lane == JOBQ__LANE_OWN_TIME)
+        tx->due_stale[JOBQ__DUE_BY_OWN] = true;
     /* Of the highest row, too: the claims row remembers the id. */
     if (was->state == JOBQ__CLAIMED || to == JOBQ__GONE) tx->claims_changed = true;
 }
@@ -14588,16 +14854,11 @@ static int jobq__door_tell(struct jobq__tx *tx, const struct jobq__edge *edge, c
 
 /* ---- The three ends of an edge ---- */
 
-static int32_t jobq__door_lane(struct jobq__tx *tx, const struct jobq__edge *edge) {
-    if (edge->back || edge->due) return jobq__tx_due_lane(tx, &edge->now);
-    return jobq__tx_lane(tx, &edge->now);
-}
-
 /* It waits: in its lane, in order. */
 static int jobq__door_place(struct jobq__tx *tx, struct jobq__edge *edge, int *changed) {
     struct jobq__row *now = &edge->now;
     int rc;
-    now->lane = jobq__door_lane(tx, edge);
+    jobq__tx_set_lane(tx, now, edge->back || edge->due);
     now->side = edge->text ? JOBQ__SIDE_EXTRA : 0;
     rc = jobq__store_place(tx->db, now, edge->was->state, edge->was->runs, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
@@ -14606,8 +14867,8 @@ static int jobq__door_place(struct jobq__tx *tx, struct jobq__edge *edge, int *c
         rc = jobq__store_unsave(tx->db, now->id, edge->was->side);
     if (rc != JOBQ_OK) return rc;
     if (edge->back) jobq__tx_fills(tx, now->lane);
-    else if (now->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(tx, now->run_at_ms);
-    else edge->ready = now->lane > JOBQ__LANE_SCHEDULED;
+    else if (now->lane > JOBQ__LANE_SCHEDULED) edge->ready = true;
+    else jobq__tx_scheduled(tx, now);
     return rc;
 }
 
@@ -14621,6 +14882,9 @@ static int jobq__door_keep(struct jobq__tx *tx, struct jobq__edge *edge, int *ch
     if (rc != JOBQ_OK || !*changed) return rc;
     if (edge->now.state == JOBQ__FAILED)
         rc = jobq__store_failed_add(tx->db, prune_at_ms, was->id);
+    if (rc == JOBQ_OK && was->state == JOBQ__WAITING && was->lane == JOBQ__LANE_OWN_TIME
+        && jobq__tx_offset(tx))
+        rc = jobq__store_on_wall(tx->db, was->id, jobq__tx_wall_of(tx, was));
     if (rc == JOBQ_OK) rc = jobq__door_text(tx, edge);
     if (rc == JOBQ_OK && edge->result)
         rc = jobq__door_extra(tx, was->id, JOBQ__EXTRA_RESULT, edge->result, edge->result_size);
@@ -14915,6 +15179,7 @@ JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *la
     jobq__tx_shift(tx, &entry->row, JOBQ__WAITING, &entry->row, JOBQ__CLAIMED);
     entry->row.runs++;
     entry->row.state = JOBQ__CLAIMED;
+    entry->row.lane = JOBQ__LANE_NONE;
     jobq__tx_claimed(tx, entry);
     return JOBQ_OK;
 }
@@ -15081,7 +15346,8 @@ struct jobq__tx_mark {
     size_t changes, new_names, shifts, loose;
     int64_t new_jobs;
     int room, over;
-    int64_t bytes, last_id, next_due_ms, prune_at_ms;
+    struct jobq__dues due;
+    int64_t bytes, last_id, prune_at_ms;
     jobq_stats add;
 };
 
@@ -15097,6 +15363,8 @@ enum jobq__tx_kind { JOBQ__TX_REQUESTS, JOBQ__TX_OUTCOMES, JOBQ__TX_OF_JOB, JOBQ
 JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, jobq__store *db,
                                   enum jobq__tx_kind kind);
 JOBQ__INTERNAL void jobq__tx_reset(struct jobq__tx *tx);
+/* One whose outcome is known only later does what is left of it then. */
+JOBQ__INTERNAL void jobq__tx_at(struct jobq__tx *tx, struct jobq__now now);
 /* The disk has room again, within a transaction: what is stored from now on is stored in order. */
 JOBQ__INTERNAL void jobq__tx_roomy(struct jobq__tx *tx);
 JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wakes);
@@ -15327,7 +15595,8 @@ static void jobq__tx_clear(struct jobq__tx *tx) {
     for (link = tx->settled.next; link != &tx->settled; link = link->next)
         jobq__tx_gone(JOBQ__LINKED(link), false);
     jobq__assert(jobq__tx_all_claimed(q));
-    tx->claims_changed = tx->due_stale = tx->ready = false;
+    tx->claims_changed = tx->touched = tx->ready = false;
+    memset(tx->due_stale, 0, sizeof tx->due_stale);
     tx->rows_count = 0;
     jobq__tx_drop_changes(tx, 0);
     tx->grows = 0;
@@ -15340,7 +15609,7 @@ static void jobq__tx_clear(struct jobq__tx *tx) {
     tx->shifts.count = tx->shifts.mark = tx->loose.count = tx->loose.mark = 0;
     tx->shifts.lost = tx->loose.lost = false;
     tx->new_jobs = 0;
-    tx->next_due_ms = q->next_due_ms;
+    tx->due = q->due;
     tx->prune_at_ms = JOBQ_NEVER;
     memset(&tx->add, 0, sizeof tx->add);
 }
@@ -15356,7 +15625,6 @@ JOBQ__INTERNAL void jobq__tx_reset(struct jobq__tx *tx) {
 JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, jobq__store *db,
                                   enum jobq__tx_kind kind) {
     jobq *q = tx->q;
-    struct jobq__now now;
     jobq__assert(jobq__list_empty(&tx->settled));
     tx->db = db;
     tx->of_job = kind == JOBQ__TX_OF_JOB;
@@ -15368,9 +15636,13 @@ JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, jobq__store *db,
     jobq__tx_snapshot(tx);
     jobq__os_unlock(&q->pool.mu);
     /* After that, so that no outcome is from the future. */
-    now = jobq__clock_read(q->clock);
+    jobq__tx_at(tx, jobq__core_now(q));
+}
+
+JOBQ__INTERNAL void jobq__tx_at(struct jobq__tx *tx, struct jobq__now now) {
     tx->now_ms = now.wall_ms;
     tx->mono_ms = now.mono_ms;
+    tx->own_ms = now.own_ms;
 }
 
 JOBQ__INTERNAL void jobq__tx_failed(struct jobq__tx *tx) {
@@ -15401,7 +15673,7 @@ JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mar
     mark->over = tx->over;
     mark->bytes = tx->bytes;
     mark->last_id = tx->last_id;
-    mark->next_due_ms = tx->next_due_ms;
+    mark->due = tx->due;
     mark->prune_at_ms = tx->prune_at_ms;
     mark->add = tx->add;
 }
@@ -15442,7 +15714,7 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
     tx->over = mark->over;
     tx->bytes = mark->bytes;
     tx->last_id = mark->last_id;
-    tx->next_due_ms = mark->next_due_ms;
+    tx->due = mark->due;
     tx->prune_at_ms = mark->prune_at_ms;
     tx->add = mark->add;
 }
@@ -15467,18 +15739,25 @@ static bool jobq__tx_more(const struct jobq__tx *tx) {
     const struct jobq__link *link;
     if (q->look_lanes || q->gates.count || !jobq__list_empty(&q->opened)) return true;
     if (jobq__tx_uncounted(q)) return true;
-    if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= tx->now_ms) return true;
+    if (jobq__tx_has_come(tx, JOBQ__DUE_BY_WALL, q->due.at_ms[JOBQ__DUE_BY_WALL])
+        || jobq__tx_has_come(tx, JOBQ__DUE_BY_OWN, q->due.at_ms[JOBQ__DUE_BY_OWN]))
+        return true;
     for (link = q->ready.next; link != &q->ready; link = link->next)
         if (jobq__gate_room(&JOBQ__CONTAINER(link, struct jobq__lane, ready)->gate) > 0)
             return true;
     return false;
 }
 
+static bool jobq__tx_sooner(const struct jobq__dues *a, const struct jobq__dues *b) {
+    return a->at_ms[JOBQ__DUE_BY_WALL] < b->at_ms[JOBQ__DUE_BY_WALL]
+        || a->at_ms[JOBQ__DUE_BY_OWN] < b->at_ms[JOBQ__DUE_BY_OWN];
+}
+
 /* Everything that the pool sees of a commit, in one go. */
 static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     jobq *q = tx->q;
     struct jobq__pool *pool = &q->pool;
-    int64_t due_ms = pool->timers.due_at_ms;
+    bool sooner = jobq__tx_sooner(&q->due, &pool->timers.due);
     int jobs = 0;
     jobq__os_lock(&pool->mu);
     while (!jobq__list_empty(&tx->claimed)) {
@@ -15491,13 +15770,12 @@ static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     pool->stats.wal_pages = jobq__store_log_pages(tx->db);
     pool->work.left = jobq__tx_more(tx);
     if (!q->client) {
-        pool->timers.due_at_ms = q->next_due_ms;
+        pool->timers.due = q->due;
         pool->timers.due_fired = false;
     }
     /* Several transactions may share one set of wakes. */
-    wakes->loop = wakes->loop || tx->ready || q->next_due_ms < due_ms;
-    wakes->scheduler = wakes->scheduler || q->next_due_ms < due_ms
-                    || tx->prune_at_ms < pool->timers.prune_at_ms;
+    wakes->loop = wakes->loop || tx->ready || sooner;
+    wakes->scheduler = wakes->scheduler || sooner || tx->prune_at_ms < pool->timers.prune_at_ms;
     pool->timers.prune_at_ms = JOBQ__MIN(pool->timers.prune_at_ms, tx->prune_at_ms);
     jobq__tx_tell_waiters(tx);
     jobq__list_move_all(&tx->dropped, &tx->settled);
@@ -15525,7 +15803,8 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
     size_t i;
     jobq__assert(!tx->shifts.count && (tx->counted >= q->counted || !tx->counted));
     q->last_id = tx->last_id;
-    q->next_due_ms = tx->next_due_ms;
+    q->due = tx->due;
+    if (tx->touched) q->own.stored_ms = jobq__tx_offset(tx);
     tx->prune_at_ms = jobq__min(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
     jobq__tx_gates_applied(tx);
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {
@@ -15573,12 +15852,22 @@ static void jobq__tx_heed_cancel(struct jobq__entry *entry) {
     entry->verdict.outcome = JOBQ_CANCELLED;
 }
 
+/* A duration ends as long after now as the monotonic clock says, wherever the wall is set. */
+static void jobq__tx_set_time(const struct jobq__tx *tx, struct jobq__row *row,
+                              const struct jobq__verdict *verdict) {
+    row->run_at_ms = verdict->at_ms;
+    row->lane = verdict->lasts ? JOBQ__LANE_OWN_TIME : JOBQ__LANE_SCHEDULED;
+    if (!verdict->lasts || verdict->at_ms == JOBQ_NEVER) return;
+    row->run_at_ms = jobq__add(tx->own_ms, jobq__sub(verdict->at_ms, tx->mono_ms));
+    row->run_at_ms = JOBQ__MAX(row->run_at_ms, 0);
+}
+
 static int jobq__tx_settle_one(struct jobq__tx *tx, struct jobq__entry *entry) {
     const struct jobq__verdict *verdict = &entry->verdict;
     struct jobq__edge edge;
     jobq__door_outcome(&edge, entry);
     edge.keep_ms = jobq__tx_keep(tx, entry);
-    edge.now.run_at_ms = verdict->run_at_ms;
+    jobq__tx_set_time(tx, &edge.now, verdict);
     edge.now.attempt = verdict->attempt;
     edge.now.delay_ms = verdict->delay_ms;
     edge.now.crashes = verdict->crashes;
@@ -15712,8 +16001,9 @@ static bool jobq__tx_add_claimed(struct jobq__tx *tx, struct jobq__lane *lane,
     return true;
 }
 
-/* The row has kind, queue, priority, run_at_ms, side and payload; the rest, and the id, is set
- * here. The payload must stay until door_flush. */
+/* The row has kind, queue, priority, run_at_ms, side and payload, and its lane says by which clock
+ * that time is (tx_set_lane); the rest, and the id, is set here. The payload must stay until
+ * door_flush. */
 static int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
     struct jobq__lane *lane;
     bool ready, claimed;
@@ -15722,12 +16012,12 @@ static int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
     row->attempt = 1;
     row->created_at_ms = tx->now_ms;
     if (jobq__store_apart(tx->db, row->size)) row->side |= JOBQ__SIDE_PAYLOAD;
-    row->lane = jobq__tx_lane(tx, row);
+    jobq__tx_set_lane(tx, row, false);
     ready = row->lane > JOBQ__LANE_SCHEDULED;
     lane = ready ? jobq__tx_line(tx, row->lane) : NULL;
     claimed = jobq__tx_at_once(tx, lane, row) && jobq__tx_add_claimed(tx, lane, row);
     rc = jobq__door_new(tx, row);
-    if (row->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(tx, row->run_at_ms);
+    jobq__tx_scheduled(tx, row);
     if (rc != JOBQ_OK || !ready || claimed) return rc;
     /* Out of order: the row must stand in the table before tx_ready sees to it. */
     if (tx->ordered && lane && jobq__tx_before_tail(tx, lane, row)) rc = jobq__door_flush(tx);
@@ -15755,9 +16045,17 @@ static int jobq__tx_key_new(struct jobq__tx *tx, const jobq_job *job, int64_t ki
     return taken ? JOBQ__AGAIN : rc;
 }
 
-static int64_t jobq__tx_run_at(const struct jobq__tx *tx, const jobq_job *job) {
-    if (job->delay_ms) return jobq__add(tx->now_ms, job->delay_ms);
-    return job->run_at_ms ? job->run_at_ms : tx->now_ms;
+/* And by which clock. */
+static int jobq__tx_set_run_at(struct jobq__tx *tx, const jobq_job *job, struct jobq__row *row) {
+    struct jobq__now now = {tx->now_ms, tx->mono_ms, tx->own_ms};
+    int rc = JOBQ_OK;
+    row->lane = job->delay_ms ? JOBQ__LANE_OWN_TIME : JOBQ__LANE_SCHEDULED;
+    row->run_at_ms = job->run_at_ms ? job->run_at_ms : tx->now_ms;
+    if (!job->delay_ms) return rc;
+    rc = jobq__core_own_of_file(tx->q, tx->db, &now);
+    tx->own_ms = now.own_ms;
+    row->run_at_ms = jobq__add(now.own_ms, job->delay_ms);
+    return rc;
 }
 
 static int jobq__tx_tell_new(struct jobq__tx *tx, const struct jobq__row *row, const char *key) {
@@ -15807,7 +16105,8 @@ static int jobq__tx_enqueue_one(struct jobq__tx *tx, const jobq_job *job, int64_
     if (rc == JOBQ_OK && job->key) rc = jobq__tx_key_new(tx, job, row.kind, &row, existing);
     if (rc != JOBQ_OK || *existing) return rc;
     row.priority = job->priority;
-    row.run_at_ms = jobq__tx_run_at(tx, job);
+    rc = jobq__tx_set_run_at(tx, job, &row);
+    if (rc != JOBQ_OK) return rc;
     row.payload = job->text ? job->text : job->payload;
     row.size = jobq__tx_job_size(job);
     rc = jobq__tx_add(tx, &row);
@@ -15914,8 +16213,9 @@ static int jobq__tx_unfit(struct jobq__tx *tx, const struct jobq__lane *lane,
 /* To another lane, and in order there. */
 static int jobq__tx_move(struct jobq__tx *tx, const struct jobq__row *row, bool due) {
     struct jobq__edge edge;
-    int32_t lane = due ? jobq__tx_due_lane(tx, row) : jobq__tx_lane(tx, row);
-    int rc = lane ? jobq__tx_know(tx, lane < 0 ? -lane : lane) : JOBQ_OK;
+    int32_t lane = jobq__tx_due_lane(tx, row);
+    int rc = due || jobq__tx_is_due(tx, row) ? jobq__tx_know(tx, lane < 0 ? -lane : lane)
+                                             : JOBQ_OK;
     if (rc != JOBQ_OK) return rc;
     jobq__door_begin(&edge, row, JOBQ__WAITING);
     edge.due = due;
@@ -16005,7 +16305,6 @@ static int jobq__tx_claim(struct jobq__tx *tx) {
 static int jobq__tx_walk(struct jobq__tx *tx, jobq__walk *walk, int batch, bool *more) {
     struct jobq__row row;
     int rc = JOBQ_OK;
-    tx->aside_count = 0;
     *more = true;
     while (rc == JOBQ_OK && batch-- > 0) {
         rc = jobq__store_next(tx->db, walk, &row, more);
@@ -16020,28 +16319,65 @@ static int jobq__tx_walk(struct jobq__tx *tx, jobq__walk *walk, int batch, bool 
  * claimed from where they are, without the write in between. */
 static int jobq__tx_promote_row(struct jobq__tx *tx, const struct jobq__row *row, bool fits) {
     struct jobq__lane *lane = jobq__registry_lane(&tx->q->names, row->queue);
+    /* Not if its time has to be written as one of the wall. */
+    bool as_it_stands = row->lane != JOBQ__LANE_OWN_TIME || !jobq__tx_offset(tx);
     int rc = JOBQ_NO_MEMORY;
-    if (fits && tx->bytes > 0 && lane && jobq__list_empty(&lane->ready) && !tx->q->look_lanes
-        && jobq__gate_room(&lane->gate) > 0 && jobq__tx_due_lane(tx, row) == lane->id)
+    if (fits && as_it_stands && tx->bytes > 0 && lane && jobq__list_empty(&lane->ready)
+        && !tx->q->look_lanes && jobq__gate_room(&lane->gate) > 0
+        && jobq__tx_due_lane(tx, row) == lane->id)
         rc = jobq__tx_claim_row(tx, lane, row->id);
     return jobq__tx_can_wait(tx, rc) ? jobq__tx_move(tx, row, false) : rc;
 }
 
-static int jobq__tx_promote(struct jobq__tx *tx) {
-    int batch = jobq__disk_batch(tx->q, JOBQ__BATCH), rc;
-    bool more, fits;
+/* Those from first on were set aside after the others, which are in order by themselves, as they
+ * are: the earliest of all come first, and what is more than a batch is left for the next. */
+static void jobq__tx_merge_aside(struct jobq__tx *tx, size_t first, size_t most) {
     size_t i;
-    if (tx->next_due_ms == JOBQ_NEVER || tx->next_due_ms > tx->now_ms) return JOBQ_OK;
-    rc = jobq__tx_walk(tx, jobq__store_due(tx->db, tx->now_ms, batch), batch, &more);
+    for (i = first; i < tx->aside_count; i++) {
+        struct jobq__row row = tx->aside[i];
+        int64_t at_ms = jobq__tx_wall_of(tx, &row);
+        size_t at = i;
+        for (; at; at--) {
+            int64_t other_ms = jobq__tx_wall_of(tx, &tx->aside[at - 1]);
+            if (other_ms < at_ms || (other_ms == at_ms && tx->aside[at - 1].id < row.id)) break;
+            tx->aside[at] = tx->aside[at - 1];
+        }
+        tx->aside[at] = row;
+    }
+    tx->aside_count = JOBQ__MIN(tx->aside_count, most);
+}
+
+/* Sets aside what is due, by either clock. */
+static int jobq__tx_walk_due(struct jobq__tx *tx, bool *due) {
+    int batch = jobq__disk_batch(tx->q, JOBQ__BATCH), by, rc = JOBQ_OK;
+    *due = false;
+    tx->aside_count = 0;
+    for (by = 0; by < JOBQ__DUE_LANES && rc == JOBQ_OK; by++) {
+        int64_t now_ms = by == JOBQ__DUE_BY_OWN ? tx->own_ms : tx->now_ms;
+        size_t before = tx->aside_count;
+        bool more;
+        if (!jobq__tx_has_come(tx, by, tx->due.at_ms[by])) continue;
+        *due = tx->due_stale[by] = true;
+        rc = jobq__tx_walk(tx, jobq__store_due(tx->db, by, now_ms, batch), batch, &more);
+        if (rc == JOBQ_OK && before) jobq__tx_merge_aside(tx, before, (size_t)batch);
+    }
+    return rc;
+}
+
+static int jobq__tx_promote(struct jobq__tx *tx) {
+    bool due, fits;
+    size_t i;
+    int by, rc = jobq__tx_walk_due(tx, &due);
+    if (!due) return rc;
     fits = tx->room > 0 && tx->aside_count <= (size_t)tx->room;
     for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
         rc = jobq__tx_promote_row(tx, &tx->aside[i], fits);
-    tx->due_stale = true;
     /* Or else it would be due for ever. */
     if (rc != JOBQ_OK || tx->aside_count) return rc;
-    rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
-    if (rc == JOBQ_OK && tx->next_due_ms <= tx->now_ms && tx->next_due_ms != JOBQ_NEVER)
-        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_ORDER, 0);
+    rc = jobq__store_next_dues(tx->db, &tx->due);
+    for (by = 0; by < JOBQ__DUE_LANES && rc == JOBQ_OK; by++)
+        if (jobq__tx_has_come(tx, by, tx->due.at_ms[by]))
+            rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_ORDER, 0);
     return rc;
 }
 
@@ -16088,7 +16424,7 @@ static int jobq__tx_look_lanes(struct jobq__tx *tx) {
         else if (jobq__list_empty(&line->ready)) jobq__list_append(&q->ready, &line->ready);
     }
     if (rc == JOBQ_OK) rc = jobq__store_all_due(tx->db);
-    if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
+    if (rc == JOBQ_OK) rc = jobq__store_next_dues(tx->db, &tx->due);
     if (rc == JOBQ_OK) q->look_lanes = again;
     return rc;
 }
@@ -16107,7 +16443,16 @@ JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx) {
     for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = link->next)
         rc = jobq__tx_pack(tx, &size, &previous, JOBQ__LINKED(link)->row.id);
     if (rc != JOBQ_OK) return rc;
-    return jobq__store_claims_set(tx->db, tx->pack, size, tx->last_id, tx->counted);
+    tx->touched = true;
+    return jobq__store_claims_set(tx->db, tx->pack, size, tx->last_id, tx->counted,
+                                  jobq__tx_offset(tx), tx->now_ms);
+}
+
+static int jobq__tx_look_stale(struct jobq__tx *tx) {
+    int by, rc = JOBQ_OK;
+    for (by = 0; by < JOBQ__DUE_LANES && rc == JOBQ_OK; by++)
+        if (tx->due_stale[by]) rc = jobq__store_next_due(tx->db, by, &tx->due.at_ms[by]);
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
@@ -16121,9 +16466,11 @@ JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
     if (rc == JOBQ_OK && tx->gates.count) rc = jobq__tx_drain(tx);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_promote(tx);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(tx);
-    if (rc == JOBQ_OK && tx->due_stale) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
+    if (rc == JOBQ_OK) rc = jobq__tx_look_stale(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_know_claimed(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_count(tx);
+    /* The wall was set: all that stands by own time is right again when that is known. */
+    if (jobq__tx_offset(tx) != q->own.stored_ms && !q->client) tx->claims_changed = true;
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_gates_write(tx);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
@@ -16300,8 +16647,7 @@ static int jobq__alter_key_gone(struct jobq__tx *tx, const struct jobq__row *row
 static int jobq__alter_may_retry(struct jobq__tx *tx, const struct jobq__row *row,
                                  jobq_error *err) {
     /* Its time may have come, and nobody has looked yet. */
-    bool due = jobq__stored_stand(row->lane) != JOBQ__STANDS_TILL_DUE
-            || row->run_at_ms <= tx->now_ms;
+    bool due = jobq__stored_stand(row->lane) != JOBQ__STANDS_TILL_DUE || jobq__tx_is_due(tx, row);
     bool taken = false;
     int rc = JOBQ_OK;
     if (row->state == JOBQ__DONE)
@@ -16323,6 +16669,7 @@ JOBQ__INTERNAL int jobq__alter_retry(struct jobq__tx *tx, struct jobq__request *
     if (rc != JOBQ_OK) return rc;
     jobq__door_begin(&edge, &row, JOBQ__WAITING);
     edge.now.run_at_ms = tx->now_ms;
+    edge.now.lane = JOBQ__LANE_SCHEDULED;
     edge.now.attempt = edge.attempt = 1;
     edge.now.crashes = 0;
     edge.now.delay_ms = 0;
@@ -17043,7 +17390,7 @@ static int jobq__commit_job_end(struct jobq__tx *tx, struct jobq__entry *entry,
     int rc = jobq__commit_look(q, jobq__clock_mono_us());
     if (rc == JOBQ_OK) rc = jobq__store_check_job(tx->db, why);
     if (rc != JOBQ_OK) return rc;
-    tx->now_ms = jobq__clock_now_ms(q->clock);
+    jobq__tx_at(tx, jobq__core_now(q));
     jobq__commit_settles(tx, entry, true);
     rc = jobq__tx_settle(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_fill(tx);
@@ -17217,12 +17564,20 @@ static void jobq__run_end_as(struct jobq__entry *entry, int state) {
     entry->verdict.state = state;
 }
 
-static void jobq__run_again(struct jobq__entry *entry, int attempt, int64_t run_at_ms,
-                            int64_t delay_ms, int64_t now_ms) {
+/* The end of a duration, by the monotonic clock; what takes no time has an end even at the last
+ * moment. */
+static int64_t jobq__run_after(int64_t mono_ms, int64_t delay_ms) {
+    return jobq__add(JOBQ__MIN(mono_ms, JOBQ_NEVER - 1), delay_ms);
+}
+
+/* at_ms: by the wall or, if it is the end of a duration (lasts), by the monotonic clock. */
+static void jobq__run_again(struct jobq__entry *entry, int attempt, int64_t at_ms, bool lasts,
+                            int64_t delay_ms, struct jobq__now now) {
     entry->verdict.state = JOBQ__WAITING;
-    entry->verdict.due = run_at_ms <= now_ms;
+    entry->verdict.due = at_ms <= (lasts ? now.mono_ms : now.wall_ms) && at_ms != JOBQ_NEVER;
     entry->verdict.attempt = attempt;
-    entry->verdict.run_at_ms = run_at_ms;
+    entry->verdict.at_ms = at_ms;
+    entry->verdict.lasts = lasts;
     entry->verdict.delay_ms = delay_ms;
 }
 
@@ -17272,7 +17627,7 @@ static void jobq__run_say_endless(struct jobq_run *run, const char *what) {
 }
 
 /* Order after Galoy: maybe reset the counter, then count, then the delay of this attempt. */
-static void jobq__run_failed(struct jobq_run *run, int64_t now_ms) {
+static void jobq__run_failed(struct jobq_run *run, struct jobq__now now) {
     struct jobq__entry *entry = run->entry;
     const jobq_kind *spec = &entry->kind->spec;
     const struct jobq__row *row = &entry->row;
@@ -17291,15 +17646,16 @@ static void jobq__run_failed(struct jobq_run *run, int64_t now_ms) {
         delay_ms = jobq__backoff_delay(&backoff, attempt, run->q->options.seed, row->id, row->runs);
     if (delay_ms < 0) jobq__run_end_as(entry, JOBQ__FAILED);
     else jobq__run_again(entry, attempt < INT32_MAX ? attempt + 1 : attempt,
-                         jobq__add(now_ms, delay_ms), delay_ms, now_ms);
+                         jobq__run_after(now.mono_ms, delay_ms), true, delay_ms, now);
 }
 
-static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t now_ms) {
+static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, struct jobq__now now) {
     struct jobq__entry *entry = run->entry;
     const struct jobq__row *row = &entry->row;
     /* Without a time: not at once, or a handler that says no more than that would spin. */
-    int64_t at_ms = run->detail_of == outcome ? run->at_ms
-                                         : jobq__add(now_ms, entry->kind->spec.backoff_min_ms);
+    bool bare = run->detail_of != outcome, lasts = bare || run->lasts;
+    int64_t at_ms = run->at_ms;
+    if (bare) at_ms = jobq__run_after(now.mono_ms, entry->kind->spec.backoff_min_ms);
     entry->verdict.outcome = outcome;
     entry->verdict.crashes = row->crashes;
     switch (outcome) {
@@ -17314,14 +17670,14 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
         break;
     case JOBQ_SNOOZE:
     case JOBQ_STOPPED:
-        jobq__run_again(entry, row->attempt, at_ms, row->delay_ms, now_ms);
+        jobq__run_again(entry, row->attempt, at_ms, lasts, row->delay_ms, now);
         break;
     case JOBQ_RESCHEDULE:
         entry->verdict.crashes = 0;
-        jobq__run_again(entry, 1, at_ms, 0, now_ms);
+        jobq__run_again(entry, 1, at_ms, lasts, 0, now);
         break;
     default:
-        jobq__run_failed(run, now_ms);
+        jobq__run_failed(run, now);
     }
 }
 
@@ -17354,6 +17710,7 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
          * back since. */
         run->detail_of = JOBQ_STOPPED;
         run->at_ms = JOBQ__MIN(run->entry->row.run_at_ms, now_ms);
+        run->lasts = false;
         return JOBQ_STOPPED;
     }
     if (outcome == JOBQ_DONE && run->too_big && run->detail_of == JOBQ_FAIL) return JOBQ_FAIL;
@@ -17435,7 +17792,7 @@ static void jobq__run_not_committed(struct jobq_run *run, const char *why) {
 static bool jobq__run_settle(struct jobq_run *run) {
     struct jobq__entry *entry = run->entry;
     jobq *q = run->q;
-    int64_t now_ms;
+    struct jobq__now now;
     jobq_error why;
     int rc;
     if (run->joined) q->look_lanes = true;
@@ -17445,19 +17802,18 @@ static bool jobq__run_settle(struct jobq_run *run) {
         return true;
     }
     jobq__tx_forget_said(entry);
-    now_ms = jobq__clock_now_ms(q->clock);
+    now = jobq__clock_read(q->clock);
     if (rc == JOBQ_MISUSE) {
         jobq__run_say(run, jobq__run_broken);
-        jobq__run_decide(run, JOBQ_RETRY, now_ms);
+        jobq__run_decide(run, JOBQ_RETRY, now);
     } else if (rc == JOBQ__REFUSED) {
         jobq__run_not_committed(run, why.text);
-        jobq__run_decide(run, JOBQ_RETRY, now_ms);
+        jobq__run_decide(run, JOBQ_RETRY, now);
     } else {
         /* The disk's fault, not the job's: no attempt is charged. */
         jobq__run_not_committed(run, why.text);
-        run->at_ms = jobq__add(now_ms, entry->kind->spec.backoff_min_ms);
-        run->detail_of = JOBQ_SNOOZE;
-        jobq__run_decide(run, JOBQ_SNOOZE, now_ms);
+        run->detail_of = JOBQ_OUTCOME_NONE;
+        jobq__run_decide(run, JOBQ_SNOOZE, now);
     }
     jobq__run_keep_text(run);
     return false;
@@ -17492,7 +17848,7 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     struct jobq__entry *entry = run->entry;
     const jobq_kind *spec = &entry->kind->spec;
     jobq_outcome outcome;
-    int64_t now_ms = 0;
+    struct jobq__now now = {0, 0, 0};
     jobq__run_enter(run);
     entry->wait_ms = jobq__sub(run->started_ms, entry->due_ms);
     if (run->q->events.call) jobq__run_event(run);
@@ -17503,10 +17859,10 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     entry->run_ms = jobq__sub(jobq__clock_mono_ms(run->q->clock), run->started_ms);
     /* What is done has no next time. */
     if (outcome != JOBQ_DONE || run->no_memory || run->too_big || run->endless)
-        now_ms = jobq__clock_now_ms(run->q->clock);
-    outcome = jobq__run_interpret(run, outcome, now_ms);
+        now = jobq__clock_read(run->q->clock);
+    outcome = jobq__run_interpret(run, outcome, now.wall_ms);
     if (run->in_tx && !jobq__run_keeps(run, outcome)) outcome = jobq__run_abandon(run, outcome);
-    jobq__run_decide(run, outcome, now_ms);
+    jobq__run_decide(run, outcome, now);
     jobq__run_hand_over(run, outcome);
     jobq__mem_free(run->saved);
     run->saved = NULL;
@@ -17564,18 +17920,24 @@ JOBQ_API jobq_outcome jobq_fail(jobq_run *run, const char *format, ...) {
 
 JOBQ_API jobq_outcome jobq_reschedule_at(jobq_run *run, int64_t at_ms) {
     run->at_ms = JOBQ__MAX(at_ms, 0);
+    run->lasts = false;
     return run->detail_of = JOBQ_RESCHEDULE;
 }
 
+static void jobq__run_set_delay(struct jobq_run *run, int64_t delay_ms) {
+    run->at_ms = jobq__run_after(jobq__clock_mono_ms(run->q->clock), JOBQ__MAX(delay_ms, 0));
+    run->lasts = true;
+}
+
 JOBQ_API jobq_outcome jobq_reschedule_in(jobq_run *run, int64_t delay_ms) {
-    int64_t now_ms = jobq__clock_now_ms(run->q->clock);
     if (delay_ms == JOBQ_UNLIMITED) run->endless = "jobq_reschedule_in was given";
-    return jobq_reschedule_at(run, jobq__add(now_ms, JOBQ__MAX(delay_ms, 0)));
+    jobq__run_set_delay(run, delay_ms);
+    return run->detail_of = JOBQ_RESCHEDULE;
 }
 
 JOBQ_API jobq_outcome jobq_snooze(jobq_run *run, int64_t delay_ms) {
     if (delay_ms == JOBQ_UNLIMITED) run->endless = "jobq_snooze was given";
-    run->at_ms = jobq__add(jobq__clock_now_ms(run->q->clock), JOBQ__MAX(delay_ms, 0));
+    jobq__run_set_delay(run, delay_ms);
     return run->detail_of = JOBQ_SNOOZE;
 }
 
@@ -17597,7 +17959,7 @@ static bool jobq__run_runs(void *ctx, int64_t id) {
 static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     jobq *q = run->q;
     look->db = q->memory ? &q->writer : &q->reader;
-    look->now_ms = jobq__clock_now_ms(q->clock);
+    look->now = jobq__core_now(q);
     look->runs = jobq__run_runs;
     look->ctx = NULL;
     if (jobq__core_in_connect(q)) return JOBQ_MISUSE;
@@ -18047,7 +18409,7 @@ static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
         rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_PAYLOAD, payload);
     if (rc == JOBQ_OK) rc = jobq__tx_count_write(tx);
     if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(tx);
-    if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
+    if (rc == JOBQ_OK) rc = jobq__store_next_dues(tx->db, &tx->due);
     if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &tx->prune_at_ms);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;
@@ -18303,7 +18665,7 @@ JOBQ__INTERNAL int jobq__pool_init(jobq *q) {
     jobq__list_init(&pool->crew.idle);
     jobq__list_init(&pool->waiters);
     jobq__wheel_init(&pool->timers.wheel, 0);
-    pool->timers.due_at_ms = JOBQ_NEVER;
+    pool->timers.due = q->due;
     pool->timers.prune_at_ms = JOBQ_NEVER;
     /* The scheduler begins with a look; in step mode the first step does. */
     pool->timers.poll_at_us = q->step_mode && q->options.poll_ms != JOBQ_NONE ? 0 : INT64_MAX;
@@ -18416,16 +18778,20 @@ JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least
  *
  * Firing a wake only raises a flag or wakes a thread, under pool.mu; what follows from it is a
  * transaction like any other. The table is the truth: a wake that comes for nothing does no harm.
- * Wakes: the earliest scheduled job, by the wall; a running handler's deadline or sleep and a
- * waiter's timeout, by the monotonic reading. Housekeeping is no wake: it is seen to whenever the
- * wall has passed its time.
+ * Wakes: the earliest scheduled job, by the wall, or by own time (clock.h) if it waits for a
+ * duration; a running handler's deadline or sleep and a waiter's timeout, by the monotonic reading.
+ * Housekeeping is no wake: it is seen to whenever the wall has passed its time.
  *
- * By the system's clock the thread itself waits for what is due by the wall only, until that very
- * time of the wall, so that the system wakes it when the clock is set or the machine resumes. By an
- * artificial clock it waits for nothing: advance and set kick it. */
+ * By the system's clock the thread itself waits for what is due by the wall until that very time of
+ * the wall, so that the system wakes it when the clock is set or the machine resumes; but for a
+ * duration by the monotonic clock, or the wall could keep it waiting: then it looks once a minute,
+ * too, for no system tells of a resume by that clock. By an artificial clock it waits for nothing:
+ * advance and set kick it. */
 
 JOBQ__INTERNAL void jobq__sched_main(void *q);
 
+/* The earliest scheduled job is a wake that is to come. With pool.mu held. */
+JOBQ__INTERNAL bool jobq__sched_awaits_jobs(const jobq *q);
 /* When the next wake is, by the wall as it goes now. With pool.mu held. */
 JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now);
 
@@ -18455,7 +18821,9 @@ static bool jobq__sched_due(int64_t at_ms, int64_t now_ms) {
 /* Fires what is due; true if a scheduled job is. With pool.mu held. */
 static bool jobq__sched_fire(jobq *q, struct jobq__now now) {
     struct jobq__timers *timers = &q->pool.timers;
-    bool promote = !timers->due_fired && jobq__sched_due(timers->due_at_ms, now.wall_ms);
+    bool promote = !timers->due_fired
+                && (jobq__sched_due(timers->due.at_ms[JOBQ__DUE_BY_WALL], now.wall_ms)
+                    || jobq__sched_due(timers->due.at_ms[JOBQ__DUE_BY_OWN], now.own_ms));
     struct jobq__timer *timer;
     jobq__assert(jobq__os_held(&q->pool.mu));
     if (promote) {
@@ -18483,12 +18851,21 @@ static bool jobq__sched_fire(jobq *q, struct jobq__now now) {
     return promote && q->pool.life.claiming;
 }
 
+JOBQ__INTERNAL bool jobq__sched_awaits_jobs(const jobq *q) {
+    const struct jobq__timers *timers = &q->pool.timers;
+    return !timers->due_fired && (timers->due.at_ms[JOBQ__DUE_BY_WALL] != JOBQ_NEVER
+                                  || timers->due.at_ms[JOBQ__DUE_BY_OWN] != JOBQ_NEVER);
+}
+
 /* When the next wake is, by the monotonic reading. With pool.mu held. */
 static int64_t jobq__sched_next_wake(const jobq *q, struct jobq__now now) {
     const struct jobq__timers *timers = &q->pool.timers;
-    int64_t due_ms = timers->due_fired ? JOBQ_NEVER : jobq__clock_on_mono(now, timers->due_at_ms);
+    const int64_t *at_ms = timers->due.at_ms;
+    int64_t next_ms = jobq__wheel_next(&timers->wheel);
     jobq__assert(jobq__os_held(&q->pool.mu));
-    return jobq__min(due_ms, jobq__wheel_next(&timers->wheel));
+    if (timers->due_fired) return next_ms;
+    next_ms = jobq__min(next_ms, jobq__clock_on_mono(now, at_ms[JOBQ__DUE_BY_WALL]));
+    return jobq__min(next_ms, jobq__own_on_mono(now, at_ms[JOBQ__DUE_BY_OWN]));
 }
 
 JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now) {
@@ -18638,7 +19015,7 @@ static bool jobq__sched_tell(jobq *q) {
 /* Does one round of work; false if there was none. With pool.mu held, before and after. */
 static bool jobq__sched_round(jobq *q, int64_t now_us) {
     struct jobq__pool *pool = &q->pool;
-    struct jobq__now now = jobq__clock_read(q->clock);
+    struct jobq__now now = jobq__core_now(q);
     bool failed = jobq__os_load(&q->failed) != JOBQ_OK, owed = pool->sched.wants_baton;
     bool promote = jobq__sched_fire(q, now);
     bool early = now_us < pool->work.retry_at_us; /* nobody could write a moment ago */
@@ -18658,6 +19035,16 @@ static bool jobq__sched_round(jobq *q, int64_t now_us) {
     return (!failed && (commit || overdue || house || checkpoint)) || events;
 }
 
+/* A thread waits by one clock only, here the monotonic: it looks often enough to see a step of the
+ * other, and after a time asleep how much has passed. */
+static int64_t jobq__sched_left_us(jobq *q, int64_t at_ms, int64_t own_at_ms, int64_t until_us) {
+    struct jobq__now now = jobq__core_now(q);
+    int64_t left_ms = until_us == INT64_MAX ? JOBQ__RESUME_SEEN_MS : JOBQ__STEP_SEEN_MS;
+    left_ms = jobq__min(left_ms, jobq__sub(at_ms, now.wall_ms));
+    left_ms = jobq__min(left_ms, jobq__sub(own_at_ms, now.own_ms));
+    return JOBQ__MAX(left_ms, 0) * 1000;
+}
+
 /* When to look again, by which clock. now_us is what the round went by: what it found too early is
  * still to come then, even if its time has passed meanwhile. Deadlines, sleeps and waits by the
  * system's clock are no concern of ours: each is waited for by the thread that has it. */
@@ -18665,7 +19052,7 @@ static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
     const struct jobq__pool *pool = &q->pool;
     const struct jobq__work *work = &pool->work;
     const struct jobq__timers *timers = &pool->timers;
-    int64_t until_us = timers->poll_at_us, at_ms, left_ms;
+    int64_t until_us = timers->poll_at_us, at_ms, own_at_ms;
     bool writes = !pool->sched.wants_baton && !jobq__os_load(&q->failed);
     *wall = false;
     if (!writes) until_us = INT64_MAX;
@@ -18675,13 +19062,13 @@ static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
         until_us = JOBQ__MIN(until_us, work->retry_at_us);
     /* An artificial clock comes to us: advance and set kick. */
     if (q->clock || !writes) return until_us;
-    at_ms = JOBQ__MIN(timers->due_fired ? JOBQ_NEVER : timers->due_at_ms, timers->prune_at_ms);
-    if (at_ms == JOBQ_NEVER) return until_us;
-    *wall = until_us == INT64_MAX;
+    at_ms = timers->due_fired ? JOBQ_NEVER : timers->due.at_ms[JOBQ__DUE_BY_WALL];
+    at_ms = JOBQ__MIN(at_ms, timers->prune_at_ms);
+    own_at_ms = timers->due_fired ? JOBQ_NEVER : timers->due.at_ms[JOBQ__DUE_BY_OWN];
+    if (at_ms == JOBQ_NEVER && own_at_ms == JOBQ_NEVER) return until_us;
+    *wall = until_us == INT64_MAX && own_at_ms == JOBQ_NEVER;
     if (*wall) return jobq__min(jobq__to_us(at_ms), INT64_MAX - 1);
-    /* A thread waits by one clock only: it looks often enough to see a step of the other. */
-    left_ms = jobq__min(jobq__sub(at_ms, jobq__clock_now_ms(NULL)), JOBQ__STEP_SEEN_MS);
-    return JOBQ__MIN(until_us, now_us + JOBQ__MAX(left_ms, 0) * 1000);
+    return jobq__min(until_us, now_us + jobq__sched_left_us(q, at_ms, own_at_ms, until_us));
 }
 
 static void jobq__sched_sleep(jobq *q, int64_t now_us, int64_t commits) {
@@ -18873,7 +19260,7 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
     *ran = 0;
     if (rc != JOBQ_OK) return rc;
     jobq__sched_housekeeping(q, all);
-    now = jobq__clock_read(q->clock);
+    now = jobq__core_now(q);
     jobq__os_lock(&q->pool.mu);
     jobq__sched_fire(q, now);
     q->pool.life.claiming = !q->pool.step.halted;
@@ -18886,9 +19273,9 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
 /* ---- Advance ---- */
 
 /* True if the next wake is the deadline of a handler that runs. With pool.mu held. */
-static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
+static bool jobq__sched_deadline_next(jobq *q, int64_t target_ms) {
     const struct jobq__pool *pool = &q->pool;
-    int64_t next_ms = jobq__sched_next_wake(q, jobq__clock_read(q->clock));
+    int64_t next_ms = jobq__sched_next_wake(q, jobq__core_now(q));
     int i;
     for (i = 0; i < pool->crew.count && next_ms <= target_ms; i++) {
         const struct jobq_run *run = &pool->crew.workers[i].run;
@@ -18898,8 +19285,8 @@ static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
     return false;
 }
 
-static bool jobq__sched_at_rest(const jobq *q) {
-    struct jobq__now now = jobq__clock_read(q->clock);
+static bool jobq__sched_at_rest(jobq *q) {
+    struct jobq__now now = jobq__core_now(q);
     if (!jobq__pool_at_rest(q)) return false;
     /* Nobody is there to see to these unless the pool runs. */
     return !q->pool.sched.started
@@ -18956,12 +19343,12 @@ static bool jobq__sched_to_wake(jobq *q, int64_t target_ms) {
     struct jobq__pool *pool = &q->pool;
     int64_t next_ms;
     jobq__os_lock(&pool->mu);
-    next_ms = jobq__sched_next_wake(q, jobq__clock_read(q->clock));
+    next_ms = jobq__sched_next_wake(q, jobq__core_now(q));
     jobq__os_unlock(&pool->mu);
     if (next_ms == JOBQ_NEVER || next_ms > target_ms) return false;
     jobq__clock_move(q->clock, next_ms);
     jobq__os_lock(&pool->mu);
-    if (jobq__sched_fire(q, jobq__clock_read(q->clock))) pool->work.foreign = true;
+    if (jobq__sched_fire(q, jobq__core_now(q))) pool->work.foreign = true;
     jobq__os_unlock(&pool->mu);
     return true;
 }
@@ -19760,7 +20147,9 @@ JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, con
 /* ---- Open ---- */
 
 static int jobq__api_init(jobq *q) {
-    int rc = jobq__pool_init(q);
+    int rc;
+    q->due.at_ms[JOBQ__DUE_BY_WALL] = q->due.at_ms[JOBQ__DUE_BY_OWN] = JOBQ_NEVER;
+    rc = jobq__pool_init(q);
     jobq__tx_init(q);
     if (rc == JOBQ_OK) rc = jobq__baton_init(q);
     if (rc == JOBQ_OK) rc = jobq__event_init(&q->events, q->options.on_event, q->options.ctx);
@@ -19768,7 +20157,6 @@ static int jobq__api_init(jobq *q) {
     q->events.arg = q;
     if (rc == JOBQ_OK) rc = jobq__os_mutex_init(&q->reader_mu);
     if (rc == JOBQ_OK) jobq__os_mutex_patient(&q->reader_mu);
-    q->next_due_ms = JOBQ_NEVER;
     q->wal_next = q->options.wal_pages;
     q->look_lanes = true;
     return rc;
@@ -19866,6 +20254,14 @@ static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
     return JOBQ_OK;
 }
 
+/* Own time goes on from what is written of it. Damage there is recovery's to find. */
+static int jobq__api_own_time(jobq *q, jobq_error *err) {
+    int64_t offset_ms, at_ms;
+    int rc = jobq__store_own_time(&q->writer, &offset_ms, &at_ms);
+    jobq__own_begin(&q->own, q->clock, offset_ms, at_ms);
+    return rc == JOBQ_OK || rc == JOBQ_CORRUPT ? JOBQ_OK : jobq__store_fail(&q->writer, err);
+}
+
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int64_t until_us;
     int rc = jobq__core_connect(q, &q->writer, JOBQ__STORE_WRITER, err);
@@ -19881,6 +20277,7 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
     if (!jobq__api_line_of_suspects(q)) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     jobq__disk_measure(q);
     if (!q->client) rc = jobq__api_copy_doubtful(q, err);
+    if (rc == JOBQ_OK) rc = jobq__api_own_time(q, err);
     /* From now on waiting is done outside SQLite (turn.h). */
     until_us = jobq__store_waits_until(&q->writer);
     jobq__store_wait_no_more(&q->writer);
@@ -20345,13 +20742,23 @@ static bool jobq__look_runs(void *ctx, int64_t id) {
     return jobq__owner_runs(&((jobq *)ctx)->owner, id);
 }
 
+static int jobq__look_end(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
+    struct jobq__fault why = jobq__store_reason(look->db);
+    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__store_fail(look->db, err);
+    if (!q->memory) jobq__os_unlock(&q->reader_mu);
+    else if (jobq__baton_in_job(q)) jobq__guard_leave(look->db);
+    else jobq__baton_release(q);
+    jobq__fail_heed(q, rc, &why);
+    return rc;
+}
+
 /* A memory database has one connection, so looking needs the baton there. *left_us: how long others
  * may have it meanwhile. */
 static int jobq__look_begin(jobq *q, struct jobq__look *look, int64_t *left_us, jobq_error *err) {
     int rc;
     look->ctx = q;
     look->runs = jobq__look_runs;
-    look->now_ms = jobq__clock_now_ms(q->clock);
+    look->now = jobq__core_now(q);
     look->db = q->memory ? &q->writer : &q->reader;
     /* Its handler holds it, and sees what it has written. */
     if (q->memory && !jobq__baton_in_job(q)) {
@@ -20361,17 +20768,8 @@ static int jobq__look_begin(jobq *q, struct jobq__look *look, int64_t *left_us, 
     }
     if (q->memory) jobq__guard_enter(look->db);
     else jobq__core_lock_reader(q);
-    return JOBQ_OK;
-}
-
-static int jobq__look_end(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
-    struct jobq__fault why = jobq__store_reason(look->db);
-    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__store_fail(look->db, err);
-    if (!q->memory) jobq__os_unlock(&q->reader_mu);
-    else if (jobq__baton_in_job(q)) jobq__guard_leave(look->db);
-    else jobq__baton_release(q);
-    jobq__fail_heed(q, rc, &why);
-    return rc;
+    rc = jobq__core_own_of_file(q, look->db, &look->now);
+    return rc == JOBQ_OK ? rc : jobq__look_end(q, look, rc, err);
 }
 
 static int jobq__look_read_row(jobq *q, int64_t id, int64_t *left_us, jobq_info *info,
@@ -20584,7 +20982,7 @@ JOBQ_API int jobq_wakes(jobq *q) {
     if (jobq__api_enter(q, "jobq_wakes", NULL) != JOBQ_OK) return 0;
     jobq__os_lock(&q->pool.mu);
     count = jobq__wheel_count(&q->pool.timers.wheel);
-    if (q->pool.timers.due_at_ms != JOBQ_NEVER && !q->pool.timers.due_fired) count++;
+    if (jobq__sched_awaits_jobs(q)) count++;
     jobq__os_unlock(&q->pool.mu);
     jobq__api_leave(q, JOBQ_OK);
     return count;
@@ -20634,7 +21032,7 @@ JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     if (!at_ms)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "at_ms must not be NULL"));
     pool = &q->pool;
-    now = jobq__clock_read(q->clock);
+    now = jobq__core_now(q);
     jobq__os_lock(&pool->mu);
     *at_ms = jobq__sched_next(q, now);
     retry_us = pool->ring.count || pool->outcomes.count || pool->work.left || pool->work.foreign
@@ -21032,9 +21430,9 @@ static int jobq__doctor_reach(void *ctx, int64_t job) {
 
 /* When there is something to do next. What is broken still is looked at again. */
 static void jobq__doctor_times(struct jobq__tx *tx) {
-    int64_t at_ms;
-    if (jobq__store_next_due(tx->db, &at_ms) == JOBQ_OK) tx->next_due_ms = at_ms;
-    else tx->next_due_ms = JOBQ__MIN(tx->next_due_ms, tx->now_ms);
+    int64_t *by_wall_ms = &tx->due.at_ms[JOBQ__DUE_BY_WALL], at_ms;
+    if (jobq__store_next_dues(tx->db, &tx->due) != JOBQ_OK)
+        *by_wall_ms = JOBQ__MIN(*by_wall_ms, tx->now_ms);
     if (jobq__store_prune_next(tx->db, &at_ms) == JOBQ_OK)
         tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, at_ms);
 }

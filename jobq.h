@@ -73,13 +73,17 @@
  *            jobq_code_text jobq_state_name jobq_outcome_name jobq_clock_artificial jobq_clock_free
  *            jobq_clock_now jobq_clock_advance jobq_clock_set
  *
- * Time. Points in time (..._at_ms) follow the wall clock and every step of it. What lasts while
- * the process lives (a timeout, a sleep, a wait, a grace) is measured by the monotonic clock: a
- * step of the wall neither ends nor delays it, and on Linux it stands still while the machine is
- * suspended. A delay, a backoff and a snooze become points in time when they begin: if the wall
- * clock is set back by two days, what is scheduled (retries, snoozes, recurring jobs) waits two
- * days more, unless that is set right or jobq_retry_now makes it due; to enqueue a recurring job
- * again by its key does not.
+ * Time. Points in time (..._at_ms) follow the wall clock and every step of it. Durations do not: no
+ * step of the wall, back or forth, ends one or delays it. What lasts while the process lives (a
+ * timeout, a sleep, a wait, a grace) is measured by the monotonic clock, and on Linux it stands
+ * still while the machine is suspended. What waits in the file (a delay, a backoff, a snooze, a
+ * reschedule_in) goes on meanwhile, which an idle pool sees within a minute. While no process has
+ * the queue open the wall tells how much passes; where it shows less than the queue has seen, as
+ * on a device that boots in 1970, nobody knows, and a duration takes at most its own length from
+ * the open on. Its run_at_ms is when the wall will show that it is over, if nobody sets it: a step
+ * changes run_at_ms. What a step was, the next transaction writes down, in one row whatever waits;
+ * one that nobody saw before the process ended or the power went makes what waits longer or
+ * shorter by as much, and so does one that an owner has not seen yet for the delay of a client.
  *
  * ---------------------------------------------------------------------------
  * MIT No Attribution (MIT-0)
@@ -888,9 +892,10 @@ JOBQ_API void jobq_clock_advance(jobq_clock *clock, int64_t duration_ms);
 
 /* Steps an artificial clock to at_ms, forth or back (negative is 0), as whoever sets the system's
  * clock does. No time passes by it: a deadline, a sleep and a wait take as long as before, and a
- * run is as old as it was. Scheduled jobs follow: due at once if their time has come, else at
- * their time; a job that was made ready before stays so. A pool notices by itself; a queue that
- * is in step mode, or not started, with its next call. Any thread. */
+ * run is as old as it was; a delay, a backoff and a snooze, too. Jobs that wait for a point in time
+ * follow: due at once if it has come, else then; a job that was made ready before stays so. A pool
+ * notices by itself; a queue that is in step mode, or not started, with its next call. Any
+ * thread. */
 JOBQ_API void jobq_clock_set(jobq_clock *clock, int64_t at_ms);
 
 /* Moves the queue's artificial clock by duration_ms, from wake to wake, firing each at its own

@@ -122,8 +122,7 @@ static int jobq__alter_key_gone(struct jobq__tx *tx, const struct jobq__row *row
 static int jobq__alter_may_retry(struct jobq__tx *tx, const struct jobq__row *row,
                                  jobq_error *err) {
     /* Its time may have come, and nobody has looked yet. */
-    bool due = jobq__stored_stand(row->lane) != JOBQ__STANDS_TILL_DUE
-            || row->run_at_ms <= tx->now_ms;
+    bool due = jobq__stored_stand(row->lane) != JOBQ__STANDS_TILL_DUE || jobq__tx_is_due(tx, row);
     bool taken = false;
     int rc = JOBQ_OK;
     if (row->state == JOBQ__DONE)
@@ -145,6 +144,7 @@ JOBQ__INTERNAL int jobq__alter_retry(struct jobq__tx *tx, struct jobq__request *
     if (rc != JOBQ_OK) return rc;
     jobq__door_begin(&edge, &row, JOBQ__WAITING);
     edge.now.run_at_ms = tx->now_ms;
+    edge.now.lane = JOBQ__LANE_SCHEDULED;
     edge.now.attempt = edge.attempt = 1;
     edge.now.crashes = 0;
     edge.now.delay_ms = 0;

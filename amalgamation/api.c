@@ -123,7 +123,9 @@ JOBQ__INTERNAL int jobq__api_request(jobq *q, struct jobq__request *request, con
 /* ---- Open ---- */
 
 static int jobq__api_init(jobq *q) {
-    int rc = jobq__pool_init(q);
+    int rc;
+    q->due.at_ms[JOBQ__DUE_BY_WALL] = q->due.at_ms[JOBQ__DUE_BY_OWN] = JOBQ_NEVER;
+    rc = jobq__pool_init(q);
     jobq__tx_init(q);
     if (rc == JOBQ_OK) rc = jobq__baton_init(q);
     if (rc == JOBQ_OK) rc = jobq__event_init(&q->events, q->options.on_event, q->options.ctx);
@@ -131,7 +133,6 @@ static int jobq__api_init(jobq *q) {
     q->events.arg = q;
     if (rc == JOBQ_OK) rc = jobq__os_mutex_init(&q->reader_mu);
     if (rc == JOBQ_OK) jobq__os_mutex_patient(&q->reader_mu);
-    q->next_due_ms = JOBQ_NEVER;
     q->wal_next = q->options.wal_pages;
     q->look_lanes = true;
     return rc;
@@ -229,6 +230,14 @@ static int jobq__api_recover(jobq *q, int64_t until_us, jobq_error *err) {
     return JOBQ_OK;
 }
 
+/* Own time goes on from what is written of it. Damage there is recovery's to find. */
+static int jobq__api_own_time(jobq *q, jobq_error *err) {
+    int64_t offset_ms, at_ms;
+    int rc = jobq__store_own_time(&q->writer, &offset_ms, &at_ms);
+    jobq__own_begin(&q->own, q->clock, offset_ms, at_ms);
+    return rc == JOBQ_OK || rc == JOBQ_CORRUPT ? JOBQ_OK : jobq__store_fail(&q->writer, err);
+}
+
 static int jobq__api_open_db(jobq *q, jobq_error *err) {
     int64_t until_us;
     int rc = jobq__core_connect(q, &q->writer, JOBQ__STORE_WRITER, err);
@@ -244,6 +253,7 @@ static int jobq__api_open_db(jobq *q, jobq_error *err) {
     if (!jobq__api_line_of_suspects(q)) return jobq__err_set(err, JOBQ_NO_MEMORY, NULL);
     jobq__disk_measure(q);
     if (!q->client) rc = jobq__api_copy_doubtful(q, err);
+    if (rc == JOBQ_OK) rc = jobq__api_own_time(q, err);
     /* From now on waiting is done outside SQLite (turn.h). */
     until_us = jobq__store_waits_until(&q->writer);
     jobq__store_wait_no_more(&q->writer);

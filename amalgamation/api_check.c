@@ -34,9 +34,9 @@ static int jobq__doctor_reach(void *ctx, int64_t job) {
 
 /* When there is something to do next. What is broken still is looked at again. */
 static void jobq__doctor_times(struct jobq__tx *tx) {
-    int64_t at_ms;
-    if (jobq__store_next_due(tx->db, &at_ms) == JOBQ_OK) tx->next_due_ms = at_ms;
-    else tx->next_due_ms = JOBQ__MIN(tx->next_due_ms, tx->now_ms);
+    int64_t *by_wall_ms = &tx->due.at_ms[JOBQ__DUE_BY_WALL], at_ms;
+    if (jobq__store_next_dues(tx->db, &tx->due) != JOBQ_OK)
+        *by_wall_ms = JOBQ__MIN(*by_wall_ms, tx->now_ms);
     if (jobq__store_prune_next(tx->db, &at_ms) == JOBQ_OK)
         tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, at_ms);
 }

@@ -16,13 +16,23 @@ static bool jobq__look_runs(void *ctx, int64_t id) {
     return jobq__owner_runs(&((jobq *)ctx)->owner, id);
 }
 
+static int jobq__look_end(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
+    struct jobq__fault why = jobq__store_reason(look->db);
+    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__store_fail(look->db, err);
+    if (!q->memory) jobq__os_unlock(&q->reader_mu);
+    else if (jobq__baton_in_job(q)) jobq__guard_leave(look->db);
+    else jobq__baton_release(q);
+    jobq__fail_heed(q, rc, &why);
+    return rc;
+}
+
 /* A memory database has one connection, so looking needs the baton there. *left_us: how long others
  * may have it meanwhile. */
 static int jobq__look_begin(jobq *q, struct jobq__look *look, int64_t *left_us, jobq_error *err) {
     int rc;
     look->ctx = q;
     look->runs = jobq__look_runs;
-    look->now_ms = jobq__clock_now_ms(q->clock);
+    look->now = jobq__core_now(q);
     look->db = q->memory ? &q->writer : &q->reader;
     /* Its handler holds it, and sees what it has written. */
     if (q->memory && !jobq__baton_in_job(q)) {
@@ -32,17 +42,8 @@ static int jobq__look_begin(jobq *q, struct jobq__look *look, int64_t *left_us, 
     }
     if (q->memory) jobq__guard_enter(look->db);
     else jobq__core_lock_reader(q);
-    return JOBQ_OK;
-}
-
-static int jobq__look_end(jobq *q, struct jobq__look *look, int rc, jobq_error *err) {
-    struct jobq__fault why = jobq__store_reason(look->db);
-    if (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND) rc = jobq__store_fail(look->db, err);
-    if (!q->memory) jobq__os_unlock(&q->reader_mu);
-    else if (jobq__baton_in_job(q)) jobq__guard_leave(look->db);
-    else jobq__baton_release(q);
-    jobq__fail_heed(q, rc, &why);
-    return rc;
+    rc = jobq__core_own_of_file(q, look->db, &look->now);
+    return rc == JOBQ_OK ? rc : jobq__look_end(q, look, rc, err);
 }
 
 static int jobq__look_read_row(jobq *q, int64_t id, int64_t *left_us, jobq_info *info,

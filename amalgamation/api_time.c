@@ -40,7 +40,7 @@ JOBQ_API int jobq_wakes(jobq *q) {
     if (jobq__api_enter(q, "jobq_wakes", NULL) != JOBQ_OK) return 0;
     jobq__os_lock(&q->pool.mu);
     count = jobq__wheel_count(&q->pool.timers.wheel);
-    if (q->pool.timers.due_at_ms != JOBQ_NEVER && !q->pool.timers.due_fired) count++;
+    if (jobq__sched_awaits_jobs(q)) count++;
     jobq__os_unlock(&q->pool.mu);
     jobq__api_leave(q, JOBQ_OK);
     return count;
@@ -90,7 +90,7 @@ JOBQ_API int jobq_next_deadline(jobq *q, int64_t *at_ms, jobq_error *err) {
     if (!at_ms)
         return jobq__api_leave(q, jobq__err_set(err, JOBQ_MISUSE, "at_ms must not be NULL"));
     pool = &q->pool;
-    now = jobq__clock_read(q->clock);
+    now = jobq__core_now(q);
     jobq__os_lock(&pool->mu);
     *at_ms = jobq__sched_next(q, now);
     retry_us = pool->ring.count || pool->outcomes.count || pool->work.left || pool->work.foreign

@@ -101,7 +101,7 @@ static const struct jobq__audit_rule jobq__audit_claims_rules[] = {
                       " AND " JOBQ__ABOVE_ALL_IDS ")"), "it is the highest that there is"},
     {"counted", "is no id", JOBQ__OUT("c.counted", "0", JOBQ__ABOVE_ALL_IDS),
      NULL, JOBQ__SET_CLAIMS("counted = 0"), "jobs are counted anew"},
-    {"offset_ms", "is no time", JOBQ__BELOW("c.offset_ms", "0"), NULL,
+    {"offset_ms", "is no time", "typeof(c.offset_ms) <> 'integer'", NULL,
      JOBQ__SET_CLAIMS("offset_ms = 0"), "the queue's own time is that of the wall"},
     {"wall_at", "is no time", JOBQ__BELOW("c.wall_at", "0"), NULL,
      JOBQ__SET_CLAIMS("wall_at = 0"), "it is not known"},
@@ -316,7 +316,7 @@ static bool jobq__audit_claimed(const struct jobq__audit_known *known, int64_t i
 /* As one lane predicate says it (tx_place.c), as far as it can be told without the clock and the
  * handlers: scheduled, with the suspects, in its queue, or before the gate of its kind. */
 #define JOBQ__PLACED \
-    "(j.lane = 0 OR (j.lane = 1 AND j.crashes > 0) OR (j.lane > 1 AND j.lane = j.queue" \
+    "(j.lane IN (-1, 0) OR (j.lane = 1 AND j.crashes > 0) OR (j.lane > 1 AND j.lane = j.queue" \
     " AND j.crashes = 0) OR (j.lane < -1 AND j.lane = -j.kind))"
 /* Of a job without a run nobody reads those (sql.h). */
 #define JOBQ__HAS_RUN "(attempt > 1 OR crashes > 0 OR delay_ms > 0)"
@@ -373,7 +373,7 @@ static const struct jobq__audit_rule jobq__audit_row_rules[] = {
     {"ord", "is not its place",
      JOBQ__OUT("j.ord", "-2147483648", "2147483647")
      " OR (j.state = 0 AND j.ord <> iif(j.lane > 0, j.priority, 0))", NULL,
-     JOBQ__SET_ROW("lane = iif(state = 0, 0, lane), ord = 0"), JOBQ__AUDIT_WAITS},
+     JOBQ__SET_ROW("lane = iif(state = 0, -(lane = -1), lane), ord = 0"), JOBQ__AUDIT_WAITS},
     {"state", "is that of a claimed job, which jobq_claims does not name", NULL, NULL, NULL,
      "it is given back, and not charged with a crash"},
 };

@@ -26,6 +26,7 @@ static struct jobq__now jobq__clock_shows(const jobq_clock *clock) {
         now.mono_ms = jobq__os_load64(&clock->mono_ms);
     } while (jobq__os_load64(&clock->offset_ms) != offset_ms);
     now.wall_ms = jobq__add(now.mono_ms, offset_ms);
+    now.own_ms = 0;
     return now;
 }
 
@@ -36,6 +37,7 @@ JOBQ__INTERNAL struct jobq__now jobq__clock_read(jobq_clock *clock) {
     } else {
         now.wall_ms = jobq__os_time_wall_us() / 1000;
         now.mono_ms = jobq__os_time_mono_us() / 1000;
+        now.own_ms = 0;
     }
     now.wall_ms = jobq__clock_wall(now.wall_ms);
     return now;
@@ -67,6 +69,67 @@ JOBQ__INTERNAL int64_t jobq__clock_on_wall(struct jobq__now now, int64_t at_ms) 
 JOBQ__INTERNAL int64_t jobq__clock_on_mono(struct jobq__now now, int64_t at_ms) {
     if (at_ms == JOBQ_NEVER) return JOBQ_NEVER;
     return jobq__add(now.mono_ms, jobq__sub(at_ms, now.wall_ms));
+}
+
+/* ---- A queue's own time ---- */
+
+JOBQ__INTERNAL int64_t jobq__own_at(int64_t wall_ms, int64_t offset_ms, int64_t at_ms) {
+    int64_t then_ms = jobq__clock_wall(jobq__add(at_ms, offset_ms));
+    if (wall_ms < at_ms) return then_ms;
+    if (offset_ms > 0 && wall_ms >= then_ms) return wall_ms;
+    return jobq__clock_wall(jobq__add(wall_ms, offset_ms));
+}
+
+static int64_t jobq__own_passed(jobq_clock *clock, struct jobq__now now) {
+    return clock ? now.mono_ms : jobq__os_time_passed_us() / 1000;
+}
+
+/* What the offset has to be for own time to have gone on by what has passed. */
+static int64_t jobq__own_offset(const struct jobq__own *own, jobq_clock *clock,
+                                struct jobq__now now) {
+    int64_t own_ms = jobq__add(own->base_ms, jobq__own_passed(clock, now));
+    return jobq__sub(jobq__clock_wall(own_ms), now.wall_ms);
+}
+
+JOBQ__INTERNAL void jobq__own_begin(struct jobq__own *own, jobq_clock *clock, int64_t offset_ms,
+                                    int64_t at_ms) {
+    struct jobq__now now = jobq__clock_read(clock);
+    int64_t own_ms = jobq__own_at(now.wall_ms, offset_ms, at_ms);
+    own->base_ms = jobq__sub(own_ms, jobq__own_passed(clock, now));
+    own->stored_ms = offset_ms;
+    jobq__os_store64(&own->offset_ms, jobq__sub(own_ms, now.wall_ms));
+}
+
+/* An artificial clock shows both at one moment. */
+static bool jobq__own_stepped(jobq_clock *clock, int64_t offset_ms, int64_t before_ms) {
+    int64_t by_ms = jobq__sub(offset_ms, before_ms);
+    int64_t least_ms = clock ? 1 : JOBQ__STEP_LEAST_MS;
+    return by_ms >= least_ms || by_ms <= -least_ms;
+}
+
+JOBQ__INTERNAL struct jobq__now jobq__own_read(struct jobq__own *own, jobq_clock *clock) {
+    struct jobq__now now = jobq__clock_read(clock);
+    int64_t before_ms = jobq__os_load64(&own->offset_ms);
+    int64_t offset_ms = jobq__own_offset(own, clock, now);
+    if (jobq__own_stepped(clock, offset_ms, before_ms)) {
+        /* Again: this thread may have been kept waiting between the two. */
+        now = jobq__clock_read(clock);
+        offset_ms = jobq__own_offset(own, clock, now);
+        if (jobq__own_stepped(clock, offset_ms, before_ms))
+            jobq__os_store64(&own->offset_ms, before_ms = offset_ms);
+    }
+    now.own_ms = jobq__clock_wall(jobq__add(now.wall_ms, before_ms));
+    return now;
+}
+
+JOBQ__INTERNAL int64_t jobq__own_on_wall(struct jobq__now now, int64_t at_ms) {
+    if (at_ms == JOBQ_NEVER) return JOBQ_NEVER;
+    return jobq__clock_wall(jobq__add(now.wall_ms, jobq__sub(at_ms, now.own_ms)));
+}
+
+JOBQ__INTERNAL int64_t jobq__own_on_mono(struct jobq__now now, int64_t at_ms) {
+    if (at_ms == JOBQ_NEVER) return JOBQ_NEVER;
+    return jobq__add(now.mono_ms, jobq__sub(at_ms, now.own_ms));
 }
 
 /* ---- Moving an artificial clock ---- */

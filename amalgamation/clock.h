@@ -31,6 +31,7 @@
 
 struct jobq__now {
     int64_t wall_ms, mono_ms;
+    int64_t own_ms;     /* a queue's own time, of jobq__own_read alone */
 };
 
 /* Both at one moment. clock NULL is the system's, here and below. */
@@ -64,5 +65,54 @@ struct jobq__clock_user {
 JOBQ__INTERNAL void jobq__clock_join(jobq_clock *clock, struct jobq__clock_user *user,
                                      void (*stepped)(void *arg), void *arg);
 JOBQ__INTERNAL void jobq__clock_leave(jobq_clock *clock, struct jobq__clock_user *user);
+
+/* ---- A queue's own time ----
+ *
+ * own = wall + offset. What waits for a duration (a delay, a backoff, a snooze) is due by it; what
+ * waits for a point in time is due by the wall. As long as a process has the queue open the offset
+ * takes in each step of the wall, back or forth, so that own time goes on by what really passes:
+ *
+ *   back, by S         offset + S. Nothing waits longer. (To wait for the wall would add S.)
+ *   forth, by S        offset - S, which may be negative. Nothing is early. (An offset that only
+ *                      grew would be right until a clock that was back is set right again: each
+ *                      boot in 1970 would end, once the network has told the time, every delay
+ *                      that there is. And one that is set forth, and back when that was seen to be
+ *                      wrong, would leave all delays too short by as much.)
+ *
+ * While no process has it open nobody sees what passes, and the wall has to tell. The file has the
+ * offset and the wall of when the claims row was last written, or else of when the last job was
+ * stored, which does not write it: own time was O = W + offset then. A wall that shows w at the
+ * next open means
+ *
+ *   w < W              it was set back, or the machine boots in 1970: nobody can say how long it
+ *                      was off. Own time goes on from O. A duration takes no longer, from that
+ *                      open on, than its own length; nor is one early when the wall is set right.
+ *   W <= w             w - W have passed. But if the wall had been back, and has reached O by now,
+ *                      it was set right meanwhile, and own time is the wall again.
+ *
+ * What passed after that moment, in which a process was still there, is in w - W, for no step was
+ * seen: who sees one writes the claims row with its next transaction, and that row is all that a
+ * step costs. One that nobody saw (the process slept, or the power went first) is taken for time
+ * that has passed, or has not, at most by its size; so a duration is wrong by that, but begins anew
+ * at worst.
+ *
+ * The first reading of a process, and what passes from there on (jobq__os_time_passed_us), are the
+ * truth; the offset follows them. It stays as it is within what two clocks may differ by because
+ * they are read one after the other, so it is 0 until the wall is set. Base is constant once begun;
+ * any thread may read. */
+struct jobq__own {
+    int64_t base_ms;    /* own time less what has passed */
+    int64_t offset_ms;  /* atomic; as it was last read */
+    int64_t stored_ms;  /* baton: the file's; of an owner */
+};
+
+/* own time, if the file says that it was offset_ms more than the wall when that showed at_ms. */
+JOBQ__INTERNAL int64_t jobq__own_at(int64_t wall_ms, int64_t offset_ms, int64_t at_ms);
+JOBQ__INTERNAL void jobq__own_begin(struct jobq__own *own, jobq_clock *clock, int64_t offset_ms,
+                                    int64_t at_ms);
+JOBQ__INTERNAL struct jobq__now jobq__own_read(struct jobq__own *own, jobq_clock *clock);
+/* When the wall will show what own time does at at_ms, as it goes now; never stays never. */
+JOBQ__INTERNAL int64_t jobq__own_on_wall(struct jobq__now now, int64_t at_ms);
+JOBQ__INTERNAL int64_t jobq__own_on_mono(struct jobq__now now, int64_t at_ms);
 
 #endif

@@ -588,7 +588,7 @@ static int jobq__commit_job_end(struct jobq__tx *tx, struct jobq__entry *entry,
     int rc = jobq__commit_look(q, jobq__clock_mono_us());
     if (rc == JOBQ_OK) rc = jobq__store_check_job(tx->db, why);
     if (rc != JOBQ_OK) return rc;
-    tx->now_ms = jobq__clock_now_ms(q->clock);
+    jobq__tx_at(tx, jobq__core_now(q));
     jobq__commit_settles(tx, entry, true);
     rc = jobq__tx_settle(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_fill(tx);

@@ -3,6 +3,13 @@
 
 #include <stdio.h>
 
+JOBQ__INTERNAL int jobq__core_own_of_file(const jobq *q, jobq__store *db, struct jobq__now *now) {
+    int64_t offset_ms, at_ms;
+    int rc = q->client ? jobq__store_own_time(db, &offset_ms, &at_ms) : JOBQ_OK;
+    if (rc == JOBQ_OK && q->client) now->own_ms = jobq__own_at(now->wall_ms, offset_ms, at_ms);
+    return rc;
+}
+
 JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q) {
     struct jobq__pool *pool = &q->pool;
     jobq__thread self = jobq__os_thread_self();

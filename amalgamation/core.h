@@ -3,7 +3,6 @@
 #define JOBQ__CORE_H
 
 #include "backoff.h"
-#include "clock.h"
 #include "event.h"
 #include "guard.h"
 #include "owner.h"
@@ -38,7 +37,8 @@ struct jobq__verdict {
     jobq_outcome outcome;
     int state;              /* JOBQ__WAITING or terminal */
     int attempt, crashes;
-    int64_t run_at_ms, delay_ms;
+    int64_t at_ms, delay_ms;
+    bool lasts;             /* at_ms is monotonic: it waits for a duration, which is that long */
     bool due;               /* its time has come, whatever the wall shows when this is written */
 };
 
@@ -117,7 +117,7 @@ struct jobq__tx {
     jobq__store *db;            /* on which it is */
     bool of_job;                /* it is a job's transaction */
     bool blind;                 /* it does not know who handles what: a client's, the recovery's */
-    int64_t now_ms, mono_ms;    /* one reading for all that it does */
+    int64_t now_ms, mono_ms, own_ms; /* one reading for all that it does */
     struct jobq__link settled;  /* entries handed in; changed under pool.mu, for who looks */
     struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
     struct jobq__link dropped;  /* entries claimed here and given back again */
@@ -129,7 +129,9 @@ struct jobq__tx {
     int64_t bytes;              /* payload that may still be claimed */
     bool may_claim;
     bool ordered;               /* the pool claims, so rows must become ready in order (I2) */
-    bool claims_changed, due_stale, single_rows, starved;
+    bool claims_changed, single_rows, starved;
+    bool touched;               /* the claims row is written */
+    bool due_stale[JOBQ__DUE_LANES];
     struct jobq__gates gates;   /* as it leaves them */
     bool gates_changed;         /* and that is not what the file has */
     int32_t drain;              /* the lane of which a slice is asked for, if it is one of them */
@@ -137,7 +139,8 @@ struct jobq__tx {
     int moves;                  /* rows that it may still move out of the lines, as unfit */
     struct jobq__new_name *new_names; /* added to the table by this transaction */
     size_t new_count, new_capacity;
-    int64_t last_id, next_due_ms, prune_at_ms;
+    struct jobq__dues due;
+    int64_t last_id, prune_at_ms;
     struct jobq__row rows[JOBQ__INSERT_ROWS]; /* to be inserted by one statement */
     int rows_count;
     int64_t grows;              /* bytes that it stores: payloads, results, messages */
@@ -219,6 +222,7 @@ struct jobq_run {
     /* The detail of an outcome, and of which: the handler's thread. */
     jobq_outcome detail_of;
     int64_t at_ms;
+    bool lasts;                 /* that is monotonic: the end of a duration; else a point in time */
     char text[JOBQ_TEXT_MAX + 1];
     void *result;
     size_t result_size;
@@ -315,7 +319,7 @@ struct jobq__outcomes {
 struct jobq__timers {
     struct jobq__wheel wheel;   /* monotonic: deadlines, sleeps, waits */
     int64_t fired;              /* wakes, ever */
-    int64_t due_at_ms;          /* wall: the earliest scheduled job, the one wake of the table */
+    struct jobq__dues due;      /* the earliest scheduled jobs: together the table's one wake */
     bool due_fired;             /* a transaction has yet to see to it */
     int64_t prune_at_ms;        /* wall; no wake: it waits for the end of an advance */
     int64_t poll_at_us;         /* real time; INT64_MAX: no polling */
@@ -412,6 +416,7 @@ struct jobq {
     bool ours;                  /* the file is known to be a queue that we own */
     jobq_clock *clock;
     struct jobq__clock_user steps; /* hears of its steps */
+    struct jobq__own own;       /* its own time; of a client see jobq__core_own_of_file */
 
     int32_t inside;             /* atomic: calls under way; and JOBQ__AWAITED (api.c) */
     int32_t closing;            /* atomic */
@@ -441,7 +446,8 @@ struct jobq {
     struct jobq__link claimed;      /* entries, in claim order */
     struct jobq__link spare;        /* entries to be used again */
     int spare_count;
-    int64_t last_id, next_due_ms;
+    int64_t last_id;
+    struct jobq__dues due;
     int64_t counted;            /* jobs up to that id stand in the counters */
     struct jobq__uncounted uncounted;
     int64_t wal_next;           /* pages at which the next checkpoint is due */
@@ -454,6 +460,13 @@ struct jobq {
     bool shares_job;            /* in memory: the writer is set up for handlers, too */
     struct jobq_run *job_run;   /* whose transaction it is, while in_job */
 };
+
+/* The time, own time too; any thread of an owner. */
+static inline struct jobq__now jobq__core_now(jobq *q) {
+    return jobq__own_read(&q->own, q->clock);
+}
+/* A client sees nothing of what passes for the owner but what that has written. */
+JOBQ__INTERNAL int jobq__core_own_of_file(const jobq *q, jobq__store *db, struct jobq__now *now);
 
 /* True when this thread runs a handler of q. Takes pool.mu. */
 JOBQ__INTERNAL bool jobq__core_in_handler(jobq *q);

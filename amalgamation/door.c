@@ -67,7 +67,10 @@ static void jobq__door_count(struct jobq__tx *tx, int to, jobq_outcome outcome) 
 static void jobq__door_leave(struct jobq__tx *tx, const struct jobq__row *was, int to) {
     tx->last_id = JOBQ__MAX(tx->last_id, was->id);
     if (to != JOBQ__WAITING) tx->frees += (int64_t)was->size + JOBQ__ROW_BYTES;
-    if (was->state == JOBQ__WAITING && was->lane == JOBQ__LANE_SCHEDULED) tx->due_stale = true;
+    if (was->state == JOBQ__WAITING && was->lane == JOBQ__LANE_SCHEDULED)
+        tx->due_stale[JOBQ__DUE_BY_WALL] = true;
+    if (was->state == JOBQ__WAITING && was->lane == JOBQ__LANE_OWN_TIME)
+        tx->due_stale[JOBQ__DUE_BY_OWN] = true;
     /* Of the highest row, too: the claims row remembers the id. */
     if (was->state == JOBQ__CLAIMED || to == JOBQ__GONE) tx->claims_changed = true;
 }
@@ -106,16 +109,11 @@ static int jobq__door_tell(struct jobq__tx *tx, const struct jobq__edge *edge, c
 
 /* ---- The three ends of an edge ---- */
 
-static int32_t jobq__door_lane(struct jobq__tx *tx, const struct jobq__edge *edge) {
-    if (edge->back || edge->due) return jobq__tx_due_lane(tx, &edge->now);
-    return jobq__tx_lane(tx, &edge->now);
-}
-
 /* It waits: in its lane, in order. */
 static int jobq__door_place(struct jobq__tx *tx, struct jobq__edge *edge, int *changed) {
     struct jobq__row *now = &edge->now;
     int rc;
-    now->lane = jobq__door_lane(tx, edge);
+    jobq__tx_set_lane(tx, now, edge->back || edge->due);
     now->side = edge->text ? JOBQ__SIDE_EXTRA : 0;
     rc = jobq__store_place(tx->db, now, edge->was->state, edge->was->runs, changed);
     if (rc != JOBQ_OK || !*changed) return rc;
@@ -124,8 +122,8 @@ static int jobq__door_place(struct jobq__tx *tx, struct jobq__edge *edge, int *c
         rc = jobq__store_unsave(tx->db, now->id, edge->was->side);
     if (rc != JOBQ_OK) return rc;
     if (edge->back) jobq__tx_fills(tx, now->lane);
-    else if (now->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(tx, now->run_at_ms);
-    else edge->ready = now->lane > JOBQ__LANE_SCHEDULED;
+    else if (now->lane > JOBQ__LANE_SCHEDULED) edge->ready = true;
+    else jobq__tx_scheduled(tx, now);
     return rc;
 }
 
@@ -139,6 +137,9 @@ static int jobq__door_keep(struct jobq__tx *tx, struct jobq__edge *edge, int *ch
     if (rc != JOBQ_OK || !*changed) return rc;
     if (edge->now.state == JOBQ__FAILED)
         rc = jobq__store_failed_add(tx->db, prune_at_ms, was->id);
+    if (rc == JOBQ_OK && was->state == JOBQ__WAITING && was->lane == JOBQ__LANE_OWN_TIME
+        && jobq__tx_offset(tx))
+        rc = jobq__store_on_wall(tx->db, was->id, jobq__tx_wall_of(tx, was));
     if (rc == JOBQ_OK) rc = jobq__door_text(tx, edge);
     if (rc == JOBQ_OK && edge->result)
         rc = jobq__door_extra(tx, was->id, JOBQ__EXTRA_RESULT, edge->result, edge->result_size);

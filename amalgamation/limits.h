@@ -202,6 +202,14 @@
  * looks at the wall this often: a step of it is seen no later. */
 #define JOBQ__STEP_SEEN_MS JOBQ_SECOND
 
+/* One that waits for a duration by the monotonic clock, which stands still while the machine is
+ * suspended, looks this often how much has passed, and what the wall shows. */
+#define JOBQ__RESUME_SEEN_MS JOBQ_MINUTE
+
+/* By so much the wall is set at least; what is less comes of reading two clocks one after the
+ * other, or is time that a network gives back bit by bit. */
+#define JOBQ__STEP_LEAST_MS 100
+
 /* A handler that is still busy this long after its clock was advanced is taken to be waiting
  * for its deadline; in step mode, one that has looked at its flag for so long. Real time; only
  * jobq_advance over a handler's deadline knows it. From one look to the next a part of that passes

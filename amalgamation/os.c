@@ -341,6 +341,19 @@ JOBQ__INTERNAL int64_t jobq__os_time_mono_us(void) {
     return jobq__os_time_us(CLOCK_MONOTONIC, &last_us, &first_us);
 }
 
+/* Linux lets CLOCK_MONOTONIC stand still meanwhile, others do not. */
+#ifdef CLOCK_BOOTTIME
+#define JOBQ__OS_PASSED CLOCK_BOOTTIME
+#else
+#define JOBQ__OS_PASSED CLOCK_MONOTONIC
+#endif
+
+JOBQ__INTERNAL int64_t jobq__os_time_passed_us(void) {
+    static __thread int64_t last_us;
+    static int64_t first_us;
+    return jobq__os_time_us(JOBQ__OS_PASSED, &last_us, &first_us);
+}
+
 /* ---- Files and processes ---- */
 
 /* Descriptors below 3 are standard input, output and error to every other part of the process,

@@ -106,6 +106,8 @@ JOBQ__INTERNAL void *jobq__os_thread_is_at(void *what);
 
 JOBQ__INTERNAL int64_t jobq__os_time_wall_us(void);
 JOBQ__INTERNAL int64_t jobq__os_time_mono_us(void);
+/* The same, and it goes on while the machine is suspended, where such a clock can be had. */
+JOBQ__INTERNAL int64_t jobq__os_time_passed_us(void);
 
 /* ---- Atomics: C99 has none. Loads acquire, stores release, the rest is both. ---- */
 

@@ -156,7 +156,7 @@ JOBQ__INTERNAL int jobq__pool_init(jobq *q) {
     jobq__list_init(&pool->crew.idle);
     jobq__list_init(&pool->waiters);
     jobq__wheel_init(&pool->timers.wheel, 0);
-    pool->timers.due_at_ms = JOBQ_NEVER;
+    pool->timers.due = q->due;
     pool->timers.prune_at_ms = JOBQ_NEVER;
     /* The scheduler begins with a look; in step mode the first step does. */
     pool->timers.poll_at_us = q->step_mode && q->options.poll_ms != JOBQ_NONE ? 0 : INT64_MAX;

@@ -70,7 +70,7 @@ static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
         rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_PAYLOAD, payload);
     if (rc == JOBQ_OK) rc = jobq__tx_count_write(tx);
     if (rc == JOBQ_OK && size && !*more) rc = jobq__tx_touch(tx);
-    if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
+    if (rc == JOBQ_OK) rc = jobq__store_next_dues(tx->db, &tx->due);
     if (rc == JOBQ_OK) rc = jobq__store_prune_next(tx->db, &tx->prune_at_ms);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;

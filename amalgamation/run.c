@@ -54,12 +54,20 @@ static void jobq__run_end_as(struct jobq__entry *entry, int state) {
     entry->verdict.state = state;
 }
 
-static void jobq__run_again(struct jobq__entry *entry, int attempt, int64_t run_at_ms,
-                            int64_t delay_ms, int64_t now_ms) {
+/* The end of a duration, by the monotonic clock; what takes no time has an end even at the last
+ * moment. */
+static int64_t jobq__run_after(int64_t mono_ms, int64_t delay_ms) {
+    return jobq__add(JOBQ__MIN(mono_ms, JOBQ_NEVER - 1), delay_ms);
+}
+
+/* at_ms: by the wall or, if it is the end of a duration (lasts), by the monotonic clock. */
+static void jobq__run_again(struct jobq__entry *entry, int attempt, int64_t at_ms, bool lasts,
+                            int64_t delay_ms, struct jobq__now now) {
     entry->verdict.state = JOBQ__WAITING;
-    entry->verdict.due = run_at_ms <= now_ms;
+    entry->verdict.due = at_ms <= (lasts ? now.mono_ms : now.wall_ms) && at_ms != JOBQ_NEVER;
     entry->verdict.attempt = attempt;
-    entry->verdict.run_at_ms = run_at_ms;
+    entry->verdict.at_ms = at_ms;
+    entry->verdict.lasts = lasts;
     entry->verdict.delay_ms = delay_ms;
 }
 
@@ -109,7 +117,7 @@ static void jobq__run_say_endless(struct jobq_run *run, const char *what) {
 }
 
 /* Order after Galoy: maybe reset the counter, then count, then the delay of this attempt. */
-static void jobq__run_failed(struct jobq_run *run, int64_t now_ms) {
+static void jobq__run_failed(struct jobq_run *run, struct jobq__now now) {
     struct jobq__entry *entry = run->entry;
     const jobq_kind *spec = &entry->kind->spec;
     const struct jobq__row *row = &entry->row;
@@ -128,15 +136,16 @@ static void jobq__run_failed(struct jobq_run *run, int64_t now_ms) {
         delay_ms = jobq__backoff_delay(&backoff, attempt, run->q->options.seed, row->id, row->runs);
     if (delay_ms < 0) jobq__run_end_as(entry, JOBQ__FAILED);
     else jobq__run_again(entry, attempt < INT32_MAX ? attempt + 1 : attempt,
-                         jobq__add(now_ms, delay_ms), delay_ms, now_ms);
+                         jobq__run_after(now.mono_ms, delay_ms), true, delay_ms, now);
 }
 
-static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t now_ms) {
+static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, struct jobq__now now) {
     struct jobq__entry *entry = run->entry;
     const struct jobq__row *row = &entry->row;
     /* Without a time: not at once, or a handler that says no more than that would spin. */
-    int64_t at_ms = run->detail_of == outcome ? run->at_ms
-                                         : jobq__add(now_ms, entry->kind->spec.backoff_min_ms);
+    bool bare = run->detail_of != outcome, lasts = bare || run->lasts;
+    int64_t at_ms = run->at_ms;
+    if (bare) at_ms = jobq__run_after(now.mono_ms, entry->kind->spec.backoff_min_ms);
     entry->verdict.outcome = outcome;
     entry->verdict.crashes = row->crashes;
     switch (outcome) {
@@ -151,14 +160,14 @@ static void jobq__run_decide(struct jobq_run *run, jobq_outcome outcome, int64_t
         break;
     case JOBQ_SNOOZE:
     case JOBQ_STOPPED:
-        jobq__run_again(entry, row->attempt, at_ms, row->delay_ms, now_ms);
+        jobq__run_again(entry, row->attempt, at_ms, lasts, row->delay_ms, now);
         break;
     case JOBQ_RESCHEDULE:
         entry->verdict.crashes = 0;
-        jobq__run_again(entry, 1, at_ms, 0, now_ms);
+        jobq__run_again(entry, 1, at_ms, lasts, 0, now);
         break;
     default:
-        jobq__run_failed(run, now_ms);
+        jobq__run_failed(run, now);
     }
 }
 
@@ -191,6 +200,7 @@ static jobq_outcome jobq__run_interpret(struct jobq_run *run, jobq_outcome outco
          * back since. */
         run->detail_of = JOBQ_STOPPED;
         run->at_ms = JOBQ__MIN(run->entry->row.run_at_ms, now_ms);
+        run->lasts = false;
         return JOBQ_STOPPED;
     }
     if (outcome == JOBQ_DONE && run->too_big && run->detail_of == JOBQ_FAIL) return JOBQ_FAIL;
@@ -272,7 +282,7 @@ static void jobq__run_not_committed(struct jobq_run *run, const char *why) {
 static bool jobq__run_settle(struct jobq_run *run) {
     struct jobq__entry *entry = run->entry;
     jobq *q = run->q;
-    int64_t now_ms;
+    struct jobq__now now;
     jobq_error why;
     int rc;
     if (run->joined) q->look_lanes = true;
@@ -282,19 +292,18 @@ static bool jobq__run_settle(struct jobq_run *run) {
         return true;
     }
     jobq__tx_forget_said(entry);
-    now_ms = jobq__clock_now_ms(q->clock);
+    now = jobq__clock_read(q->clock);
     if (rc == JOBQ_MISUSE) {
         jobq__run_say(run, jobq__run_broken);
-        jobq__run_decide(run, JOBQ_RETRY, now_ms);
+        jobq__run_decide(run, JOBQ_RETRY, now);
     } else if (rc == JOBQ__REFUSED) {
         jobq__run_not_committed(run, why.text);
-        jobq__run_decide(run, JOBQ_RETRY, now_ms);
+        jobq__run_decide(run, JOBQ_RETRY, now);
     } else {
         /* The disk's fault, not the job's: no attempt is charged. */
         jobq__run_not_committed(run, why.text);
-        run->at_ms = jobq__add(now_ms, entry->kind->spec.backoff_min_ms);
-        run->detail_of = JOBQ_SNOOZE;
-        jobq__run_decide(run, JOBQ_SNOOZE, now_ms);
+        run->detail_of = JOBQ_OUTCOME_NONE;
+        jobq__run_decide(run, JOBQ_SNOOZE, now);
     }
     jobq__run_keep_text(run);
     return false;
@@ -329,7 +338,7 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     struct jobq__entry *entry = run->entry;
     const jobq_kind *spec = &entry->kind->spec;
     jobq_outcome outcome;
-    int64_t now_ms = 0;
+    struct jobq__now now = {0, 0, 0};
     jobq__run_enter(run);
     entry->wait_ms = jobq__sub(run->started_ms, entry->due_ms);
     if (run->q->events.call) jobq__run_event(run);
@@ -340,10 +349,10 @@ JOBQ__INTERNAL bool jobq__run_call(struct jobq__worker *worker) {
     entry->run_ms = jobq__sub(jobq__clock_mono_ms(run->q->clock), run->started_ms);
     /* What is done has no next time. */
     if (outcome != JOBQ_DONE || run->no_memory || run->too_big || run->endless)
-        now_ms = jobq__clock_now_ms(run->q->clock);
-    outcome = jobq__run_interpret(run, outcome, now_ms);
+        now = jobq__clock_read(run->q->clock);
+    outcome = jobq__run_interpret(run, outcome, now.wall_ms);
     if (run->in_tx && !jobq__run_keeps(run, outcome)) outcome = jobq__run_abandon(run, outcome);
-    jobq__run_decide(run, outcome, now_ms);
+    jobq__run_decide(run, outcome, now);
     jobq__run_hand_over(run, outcome);
     jobq__mem_free(run->saved);
     run->saved = NULL;
@@ -401,18 +410,24 @@ JOBQ_API jobq_outcome jobq_fail(jobq_run *run, const char *format, ...) {
 
 JOBQ_API jobq_outcome jobq_reschedule_at(jobq_run *run, int64_t at_ms) {
     run->at_ms = JOBQ__MAX(at_ms, 0);
+    run->lasts = false;
     return run->detail_of = JOBQ_RESCHEDULE;
 }
 
+static void jobq__run_set_delay(struct jobq_run *run, int64_t delay_ms) {
+    run->at_ms = jobq__run_after(jobq__clock_mono_ms(run->q->clock), JOBQ__MAX(delay_ms, 0));
+    run->lasts = true;
+}
+
 JOBQ_API jobq_outcome jobq_reschedule_in(jobq_run *run, int64_t delay_ms) {
-    int64_t now_ms = jobq__clock_now_ms(run->q->clock);
     if (delay_ms == JOBQ_UNLIMITED) run->endless = "jobq_reschedule_in was given";
-    return jobq_reschedule_at(run, jobq__add(now_ms, JOBQ__MAX(delay_ms, 0)));
+    jobq__run_set_delay(run, delay_ms);
+    return run->detail_of = JOBQ_RESCHEDULE;
 }
 
 JOBQ_API jobq_outcome jobq_snooze(jobq_run *run, int64_t delay_ms) {
     if (delay_ms == JOBQ_UNLIMITED) run->endless = "jobq_snooze was given";
-    run->at_ms = jobq__add(jobq__clock_now_ms(run->q->clock), JOBQ__MAX(delay_ms, 0));
+    jobq__run_set_delay(run, delay_ms);
     return run->detail_of = JOBQ_SNOOZE;
 }
 
@@ -434,7 +449,7 @@ static bool jobq__run_runs(void *ctx, int64_t id) {
 static int jobq__run_look(struct jobq_run *run, struct jobq__look *look) {
     jobq *q = run->q;
     look->db = q->memory ? &q->writer : &q->reader;
-    look->now_ms = jobq__clock_now_ms(q->clock);
+    look->now = jobq__core_now(q);
     look->runs = jobq__run_runs;
     look->ctx = NULL;
     if (jobq__core_in_connect(q)) return JOBQ_MISUSE;

@@ -12,7 +12,9 @@ static bool jobq__sched_due(int64_t at_ms, int64_t now_ms) {
 /* Fires what is due; true if a scheduled job is. With pool.mu held. */
 static bool jobq__sched_fire(jobq *q, struct jobq__now now) {
     struct jobq__timers *timers = &q->pool.timers;
-    bool promote = !timers->due_fired && jobq__sched_due(timers->due_at_ms, now.wall_ms);
+    bool promote = !timers->due_fired
+                && (jobq__sched_due(timers->due.at_ms[JOBQ__DUE_BY_WALL], now.wall_ms)
+                    || jobq__sched_due(timers->due.at_ms[JOBQ__DUE_BY_OWN], now.own_ms));
     struct jobq__timer *timer;
     jobq__assert(jobq__os_held(&q->pool.mu));
     if (promote) {
@@ -40,12 +42,21 @@ static bool jobq__sched_fire(jobq *q, struct jobq__now now) {
     return promote && q->pool.life.claiming;
 }
 
+JOBQ__INTERNAL bool jobq__sched_awaits_jobs(const jobq *q) {
+    const struct jobq__timers *timers = &q->pool.timers;
+    return !timers->due_fired && (timers->due.at_ms[JOBQ__DUE_BY_WALL] != JOBQ_NEVER
+                                  || timers->due.at_ms[JOBQ__DUE_BY_OWN] != JOBQ_NEVER);
+}
+
 /* When the next wake is, by the monotonic reading. With pool.mu held. */
 static int64_t jobq__sched_next_wake(const jobq *q, struct jobq__now now) {
     const struct jobq__timers *timers = &q->pool.timers;
-    int64_t due_ms = timers->due_fired ? JOBQ_NEVER : jobq__clock_on_mono(now, timers->due_at_ms);
+    const int64_t *at_ms = timers->due.at_ms;
+    int64_t next_ms = jobq__wheel_next(&timers->wheel);
     jobq__assert(jobq__os_held(&q->pool.mu));
-    return jobq__min(due_ms, jobq__wheel_next(&timers->wheel));
+    if (timers->due_fired) return next_ms;
+    next_ms = jobq__min(next_ms, jobq__clock_on_mono(now, at_ms[JOBQ__DUE_BY_WALL]));
+    return jobq__min(next_ms, jobq__own_on_mono(now, at_ms[JOBQ__DUE_BY_OWN]));
 }
 
 JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now) {
@@ -195,7 +206,7 @@ static bool jobq__sched_tell(jobq *q) {
 /* Does one round of work; false if there was none. With pool.mu held, before and after. */
 static bool jobq__sched_round(jobq *q, int64_t now_us) {
     struct jobq__pool *pool = &q->pool;
-    struct jobq__now now = jobq__clock_read(q->clock);
+    struct jobq__now now = jobq__core_now(q);
     bool failed = jobq__os_load(&q->failed) != JOBQ_OK, owed = pool->sched.wants_baton;
     bool promote = jobq__sched_fire(q, now);
     bool early = now_us < pool->work.retry_at_us; /* nobody could write a moment ago */
@@ -215,6 +226,16 @@ static bool jobq__sched_round(jobq *q, int64_t now_us) {
     return (!failed && (commit || overdue || house || checkpoint)) || events;
 }
 
+/* A thread waits by one clock only, here the monotonic: it looks often enough to see a step of the
+ * other, and after a time asleep how much has passed. */
+static int64_t jobq__sched_left_us(jobq *q, int64_t at_ms, int64_t own_at_ms, int64_t until_us) {
+    struct jobq__now now = jobq__core_now(q);
+    int64_t left_ms = until_us == INT64_MAX ? JOBQ__RESUME_SEEN_MS : JOBQ__STEP_SEEN_MS;
+    left_ms = jobq__min(left_ms, jobq__sub(at_ms, now.wall_ms));
+    left_ms = jobq__min(left_ms, jobq__sub(own_at_ms, now.own_ms));
+    return JOBQ__MAX(left_ms, 0) * 1000;
+}
+
 /* When to look again, by which clock. now_us is what the round went by: what it found too early is
  * still to come then, even if its time has passed meanwhile. Deadlines, sleeps and waits by the
  * system's clock are no concern of ours: each is waited for by the thread that has it. */
@@ -222,7 +243,7 @@ static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
     const struct jobq__pool *pool = &q->pool;
     const struct jobq__work *work = &pool->work;
     const struct jobq__timers *timers = &pool->timers;
-    int64_t until_us = timers->poll_at_us, at_ms, left_ms;
+    int64_t until_us = timers->poll_at_us, at_ms, own_at_ms;
     bool writes = !pool->sched.wants_baton && !jobq__os_load(&q->failed);
     *wall = false;
     if (!writes) until_us = INT64_MAX;
@@ -232,13 +253,13 @@ static int64_t jobq__sched_until(jobq *q, int64_t now_us, bool *wall) {
         until_us = JOBQ__MIN(until_us, work->retry_at_us);
     /* An artificial clock comes to us: advance and set kick. */
     if (q->clock || !writes) return until_us;
-    at_ms = JOBQ__MIN(timers->due_fired ? JOBQ_NEVER : timers->due_at_ms, timers->prune_at_ms);
-    if (at_ms == JOBQ_NEVER) return until_us;
-    *wall = until_us == INT64_MAX;
+    at_ms = timers->due_fired ? JOBQ_NEVER : timers->due.at_ms[JOBQ__DUE_BY_WALL];
+    at_ms = JOBQ__MIN(at_ms, timers->prune_at_ms);
+    own_at_ms = timers->due_fired ? JOBQ_NEVER : timers->due.at_ms[JOBQ__DUE_BY_OWN];
+    if (at_ms == JOBQ_NEVER && own_at_ms == JOBQ_NEVER) return until_us;
+    *wall = until_us == INT64_MAX && own_at_ms == JOBQ_NEVER;
     if (*wall) return jobq__min(jobq__to_us(at_ms), INT64_MAX - 1);
-    /* A thread waits by one clock only: it looks often enough to see a step of the other. */
-    left_ms = jobq__min(jobq__sub(at_ms, jobq__clock_now_ms(NULL)), JOBQ__STEP_SEEN_MS);
-    return JOBQ__MIN(until_us, now_us + JOBQ__MAX(left_ms, 0) * 1000);
+    return jobq__min(until_us, now_us + jobq__sched_left_us(q, at_ms, own_at_ms, until_us));
 }
 
 static void jobq__sched_sleep(jobq *q, int64_t now_us, int64_t commits) {
@@ -430,7 +451,7 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
     *ran = 0;
     if (rc != JOBQ_OK) return rc;
     jobq__sched_housekeeping(q, all);
-    now = jobq__clock_read(q->clock);
+    now = jobq__core_now(q);
     jobq__os_lock(&q->pool.mu);
     jobq__sched_fire(q, now);
     q->pool.life.claiming = !q->pool.step.halted;
@@ -443,9 +464,9 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
 /* ---- Advance ---- */
 
 /* True if the next wake is the deadline of a handler that runs. With pool.mu held. */
-static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
+static bool jobq__sched_deadline_next(jobq *q, int64_t target_ms) {
     const struct jobq__pool *pool = &q->pool;
-    int64_t next_ms = jobq__sched_next_wake(q, jobq__clock_read(q->clock));
+    int64_t next_ms = jobq__sched_next_wake(q, jobq__core_now(q));
     int i;
     for (i = 0; i < pool->crew.count && next_ms <= target_ms; i++) {
         const struct jobq_run *run = &pool->crew.workers[i].run;
@@ -455,8 +476,8 @@ static bool jobq__sched_deadline_next(const jobq *q, int64_t target_ms) {
     return false;
 }
 
-static bool jobq__sched_at_rest(const jobq *q) {
-    struct jobq__now now = jobq__clock_read(q->clock);
+static bool jobq__sched_at_rest(jobq *q) {
+    struct jobq__now now = jobq__core_now(q);
     if (!jobq__pool_at_rest(q)) return false;
     /* Nobody is there to see to these unless the pool runs. */
     return !q->pool.sched.started
@@ -513,12 +534,12 @@ static bool jobq__sched_to_wake(jobq *q, int64_t target_ms) {
     struct jobq__pool *pool = &q->pool;
     int64_t next_ms;
     jobq__os_lock(&pool->mu);
-    next_ms = jobq__sched_next_wake(q, jobq__clock_read(q->clock));
+    next_ms = jobq__sched_next_wake(q, jobq__core_now(q));
     jobq__os_unlock(&pool->mu);
     if (next_ms == JOBQ_NEVER || next_ms > target_ms) return false;
     jobq__clock_move(q->clock, next_ms);
     jobq__os_lock(&pool->mu);
-    if (jobq__sched_fire(q, jobq__clock_read(q->clock))) pool->work.foreign = true;
+    if (jobq__sched_fire(q, jobq__core_now(q))) pool->work.foreign = true;
     jobq__os_unlock(&pool->mu);
     return true;
 }

@@ -13,16 +13,20 @@
  *
  * Firing a wake only raises a flag or wakes a thread, under pool.mu; what follows from it is a
  * transaction like any other. The table is the truth: a wake that comes for nothing does no harm.
- * Wakes: the earliest scheduled job, by the wall; a running handler's deadline or sleep and a
- * waiter's timeout, by the monotonic reading. Housekeeping is no wake: it is seen to whenever the
- * wall has passed its time.
+ * Wakes: the earliest scheduled job, by the wall, or by own time (clock.h) if it waits for a
+ * duration; a running handler's deadline or sleep and a waiter's timeout, by the monotonic reading.
+ * Housekeeping is no wake: it is seen to whenever the wall has passed its time.
  *
- * By the system's clock the thread itself waits for what is due by the wall only, until that very
- * time of the wall, so that the system wakes it when the clock is set or the machine resumes. By an
- * artificial clock it waits for nothing: advance and set kick it. */
+ * By the system's clock the thread itself waits for what is due by the wall until that very time of
+ * the wall, so that the system wakes it when the clock is set or the machine resumes; but for a
+ * duration by the monotonic clock, or the wall could keep it waiting: then it looks once a minute,
+ * too, for no system tells of a resume by that clock. By an artificial clock it waits for nothing:
+ * advance and set kick it. */
 
 JOBQ__INTERNAL void jobq__sched_main(void *q);
 
+/* The earliest scheduled job is a wake that is to come. With pool.mu held. */
+JOBQ__INTERNAL bool jobq__sched_awaits_jobs(const jobq *q);
 /* When the next wake is, by the wall as it goes now. With pool.mu held. */
 JOBQ__INTERNAL int64_t jobq__sched_next(const jobq *q, struct jobq__now now);
 

@@ -126,12 +126,15 @@
     /* claim */ \
     X(READY, "SELECT " JOBQ__TEXT_ROW " FROM jobq_row WHERE state = 0 AND lane = ?1" \
              " ORDER BY ord, run_at, id LIMIT ?2") \
-    X(DUE, "SELECT " JOBQ__TEXT_ROW " FROM jobq_row WHERE state = 0 AND lane = 0 AND ord = 0" \
+    X(DUE, "SELECT " JOBQ__TEXT_ROW " FROM jobq_row WHERE state = 0 AND lane = ?3 AND ord = 0" \
            " AND run_at <= ?1 ORDER BY run_at, id LIMIT ?2") \
-    X(NEXT_DUE, "SELECT run_at FROM jobq_row WHERE state = 0 AND lane = 0 AND ord = 0" \
+    X(NEXT_DUE, "SELECT run_at FROM jobq_row WHERE state = 0 AND lane = ?1 AND ord = 0" \
                 " ORDER BY run_at LIMIT 1") \
-    X(NEVER_DUE, "SELECT id FROM jobq_row WHERE state = 0 AND lane = 0 AND ord < 0 UNION ALL" \
-                 " SELECT id FROM jobq_row WHERE state = 0 AND lane = 0 AND ord > 0 LIMIT 1") \
+    X(NEVER_DUE, "SELECT id FROM jobq_row WHERE state = 0 AND lane IN (-1, 0) AND ord < 0" \
+                 " UNION ALL SELECT id FROM jobq_row WHERE state = 0 AND lane IN (-1, 0)" \
+                 " AND ord > 0 LIMIT 1") \
+    X(ON_WALL, "UPDATE jobq_row SET run_at = ?2, created_at = coalesce(created_at, run_at)" \
+               " WHERE id = ?1") \
     X(ROW, "SELECT " JOBQ__TEXT_ROW " FROM jobq_row WHERE id = ?1") \
     X(CLAIM, JOBQ__TEXT_CLAIM " WHERE id BETWEEN ?1 AND ?2 AND state = 0") \
     X(CLAIM_ONE, JOBQ__TEXT_CLAIM " WHERE id = ?1 AND state = 0") \
@@ -141,9 +144,13 @@
              " created_at = iif(run_at = ?6, created_at, coalesce(created_at, run_at))," \
              " finished_at = NULL, prune_at = NULL WHERE id = ?1 AND state = ?2 AND runs = ?3") \
     /* by its number: else SQLite walks over the table for each */ \
-    X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2, counted = ?3" \
-                  " WHERE one = 1") \
+    X(CLAIMS_SET, "UPDATE jobq_claims SET ids = ?1, last_id = ?2, counted = ?3, offset_ms = ?4," \
+                  " wall_at = ?5 WHERE one = 1") \
     X(OPEN_SET, "UPDATE jobq_claims SET open = ?1 WHERE one = 1") \
+    /* A job that came after the claims row was written came later. */ \
+    X(OWN, "SELECT offset_ms, max(wall_at, coalesce((SELECT coalesce(created_at, run_at) AS at" \
+           " FROM jobq_row WHERE id = (SELECT max(id) FROM jobq_row) AND id > last_id" \
+           " AND typeof(at) = 'integer'), 0)) FROM jobq_claims") \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
             " WHERE key = 'syncs'") \
@@ -197,7 +204,8 @@
     X(COUNTS, "SELECT ready, scheduled, blocked, claimed, done, failed, cancelled, retrying" \
               " FROM jobq_count") \
     X(COUNT_DUE, "SELECT (SELECT count(*) FROM jobq_row WHERE state = 0 AND lane = 0" \
-                 " AND ord = 0 AND run_at <= ?1)") \
+                 " AND ord = 0 AND run_at <= ?1) + (SELECT count(*) FROM jobq_row" \
+                 " WHERE state = 0 AND lane = -1 AND ord = 0 AND run_at <= ?2)") \
     X(ENDED, "SELECT (SELECT coalesce(sum(done + failed + cancelled), 0) FROM jobq_count)" \
              " + (SELECT count(*) FROM jobq_row WHERE state > 1" \
              " AND id > (SELECT counted FROM jobq_claims))") \

@@ -2,6 +2,7 @@
 #ifndef JOBQ__STORE_H
 #define JOBQ__STORE_H
 
+#include "clock.h"
 #include "column.h"
 #include "files.h"
 #include "guard.h"
@@ -29,9 +30,18 @@
 /* One connection. Who holds it by value gives it room, and reads none of it. */
 typedef struct jobq__db jobq__store;
 
+/* Rows that wait for their time stand in two lanes: who waits for a point in time in lane 0, due by
+ * the wall; who waits for a duration in lane -1, due by the queue's own time (clock.h). i stands
+ * for lane -i. */
+enum { JOBQ__DUE_BY_WALL, JOBQ__DUE_BY_OWN, JOBQ__DUE_LANES };
+struct jobq__dues {
+    int64_t at_ms[JOBQ__DUE_LANES]; /* of the first row of each */
+};
+
 struct jobq__row {
     int64_t id;
-    int64_t run_at_ms, created_at_ms, delay_ms;
+    int64_t run_at_ms;    /* by the wall; of a row that stands in lane -1 by own time */
+    int64_t created_at_ms, delay_ms;
     const void *payload;
     size_t size;
     int32_t kind, queue;
@@ -237,11 +247,12 @@ JOBQ__INTERNAL int jobq__store_key_again(struct jobq__db *db, int64_t kind, int6
 
 typedef struct sqlite3_stmt jobq__walk; /* a walk over rows */
 
-/* Walks ready rows of a lane, scheduled rows that are due, or one row, in order. The payload is
- * valid until the next call, or NULL if it stands apart; call until *more is false, or end the
- * walk. */
+/* Walks ready rows of a lane, rows that are due by one of the clocks, or one row, in order. The
+ * payload is valid until the next call, or NULL if it stands apart; call until *more is false, or
+ * end the walk. */
 JOBQ__INTERNAL jobq__walk *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit);
-JOBQ__INTERNAL jobq__walk *jobq__store_due(struct jobq__db *db, int64_t now_ms, int limit);
+JOBQ__INTERNAL jobq__walk *jobq__store_due(struct jobq__db *db, int by, int64_t now_ms,
+                                           int limit);
 JOBQ__INTERNAL jobq__walk *jobq__store_by_id(struct jobq__db *db, int64_t id);
 JOBQ__INTERNAL int jobq__store_next(struct jobq__db *db, jobq__walk *walk,
                                     struct jobq__row *row, bool *more);
@@ -260,15 +271,21 @@ JOBQ__INTERNAL int jobq__store_claim(struct jobq__db *db, int64_t first, int64_t
 /* A row is to wait, from now on or still: row is what it becomes, from and runs the fence. */
 JOBQ__INTERNAL int jobq__store_place(struct jobq__db *db, const struct jobq__row *row, int from,
                                      int runs, int *changed);
-JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms);
+JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int by, int64_t *at_ms);
+JOBQ__INTERNAL int jobq__store_next_dues(struct jobq__db *db, struct jobq__dues *due);
+/* A row of lane -1 that waits no more, and is not placed anew: its time becomes one of the wall. */
+JOBQ__INTERNAL int jobq__store_on_wall(struct jobq__db *db, int64_t id, int64_t at_ms);
 /* JOBQ_CORRUPT if a row is scheduled in an order that neither of these two looks at. */
 JOBQ__INTERNAL int jobq__store_all_due(struct jobq__db *db);
 /* The smallest lane above lane that has rows, or 0 in *next. */
 JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int64_t *next);
 
-/* The ids that are claimed and not settled: all that recovery reads. */
+/* The ids that are claimed and not settled: all that recovery reads; and own time at this wall. */
 JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,
-                                          int64_t last_id, int64_t counted);
+                                          int64_t last_id, int64_t counted, int64_t offset_ms,
+                                          int64_t wall_ms);
+/* Own time, as it was last written. */
+JOBQ__INTERNAL int jobq__store_own_time(struct jobq__db *db, int64_t *offset_ms, int64_t *wall_ms);
 /* *ids is the caller's to free. */
 JOBQ__INTERNAL int jobq__store_claims_get(struct jobq__db *db, void **ids, size_t *size);
 /* The next of these ids, after *id, which is 0 before the first; as long as *at is below size. */
@@ -386,7 +403,7 @@ typedef bool (*jobq__runs_fn)(void *ctx, int64_t id);
 
 struct jobq__look {
     struct jobq__db *db;
-    int64_t now_ms;
+    struct jobq__now now;
     jobq__runs_fn runs;
     void *ctx;
 };

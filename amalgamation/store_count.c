@@ -195,7 +195,10 @@ static int jobq__store_count_all(const struct jobq__look *look, int64_t *by, int
                                  int64_t *running) {
     sqlite3_stmt *s = jobq__db_get(look->db, JOBQ__SQL_COUNT_DUE);
     int rc;
-    if (s) sqlite3_bind_int64(s, 1, look->now_ms);
+    if (s) {
+        sqlite3_bind_int64(s, 1, look->now.wall_ms);
+        sqlite3_bind_int64(s, 2, look->now.own_ms);
+    }
     rc = jobq__store_number(look->db, s, due);
     if (rc == JOBQ_OK) rc = jobq__store_sums(look->db, by);
     if (rc == JOBQ_OK) rc = jobq__store_add_uncounted(look->db, by);

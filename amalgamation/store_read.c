@@ -50,13 +50,19 @@ static void jobq__store_column_text(sqlite3_stmt *s, int column, char *to, size_
     jobq__err_copy_text(to, capacity, text ? text : "");
 }
 
+/* The time at which a row of that lane is due, by the wall as it goes now. */
+static int64_t jobq__store_run_at(const struct jobq__look *look, int64_t lane, int64_t at_ms) {
+    return lane == JOBQ__LANE_OWN_TIME ? jobq__own_on_wall(look->now, at_ms) : at_ms;
+}
+
 /* What the columns of a row say together; NULL, or which of them cannot be true. */
 static const char *jobq__store_info_wrong(const int64_t *at) {
     int64_t state = at[JOBQ__INFO_STATE];
     bool ended = jobq__state_terminal((int)state);
     bool waits = state == JOBQ__WAITING;
     if (waits && at[JOBQ__INFO_LANE] == JOBQ__NULL) return "lane";
-    if (waits && at[JOBQ__INFO_LANE] == JOBQ__LANE_SCHEDULED && at[JOBQ__INFO_ORD]) return "ord";
+    if (waits && at[JOBQ__INFO_ORD]
+        && jobq__stored_stand(at[JOBQ__INFO_LANE]) == JOBQ__STANDS_TILL_DUE) return "ord";
     if (ended != (at[JOBQ__INFO_FINISHED] != JOBQ__NULL)) return "finished_at";
     if (ended != (at[JOBQ__INFO_PRUNE_AT] != JOBQ__NULL)) return "prune_at";
     return state == JOBQ__CLAIMED && at[JOBQ__INFO_RUNS] < 1 ? "runs" : NULL;
@@ -119,10 +125,10 @@ static void jobq__store_read_info(const struct jobq__look *look, sqlite3_stmt *s
     info->attempt = (int)at[JOBQ__INFO_ATTEMPT];
     info->runs = (int)at[JOBQ__INFO_RUNS];
     info->crashes = (int)at[JOBQ__INFO_CRASHES];
-    info->run_at_ms = at[JOBQ__INFO_RUN_AT];
-    info->created_at_ms = jobq__store_or(at[JOBQ__INFO_CREATED], info->run_at_ms);
+    info->run_at_ms = jobq__store_run_at(look, lane, at[JOBQ__INFO_RUN_AT]);
+    info->created_at_ms = jobq__store_or(at[JOBQ__INFO_CREATED], at[JOBQ__INFO_RUN_AT]);
     info->scheduled = jobq__stored_stand(lane) == JOBQ__STANDS_TILL_DUE
-                   && info->run_at_ms > look->now_ms;
+                   && info->run_at_ms > look->now.wall_ms;
     info->finished_at_ms = jobq__store_or(at[JOBQ__INFO_FINISHED], 0);
     info->payload_size = (size_t)jobq__store_or(at[JOBQ__INFO_PAYLOAD], 0);
     jobq__store_column_text(s, JOBQ__INFO_KIND, info->kind, sizeof info->kind);

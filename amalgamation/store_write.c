@@ -142,14 +142,20 @@ static const struct jobq__columns jobq__store_lane_columns =
     JOBQ__COLUMNS("jobq_row", jobq__store_lane_list, -1);
 
 enum { JOBQ__CLAIMS_IDS = 1, JOBQ__CLAIMS_OPEN = 3 };
+#define JOBQ__OWN_COLUMNS \
+    JOBQ__NUMBER("offset_ms", -JOBQ_NEVER, JOBQ_NEVER), JOBQ__NUMBER("wall_at", 0, JOBQ_NEVER)
+
+static const struct jobq__column jobq__store_own_list[] = {JOBQ__OWN_COLUMNS};
+static const struct jobq__columns jobq__store_own_columns =
+    JOBQ__COLUMNS("jobq_claims", jobq__store_own_list, -1);
+
 static const struct jobq__column jobq__store_claims_list[] = {
     JOBQ__NUMBER("one", 1, 1),
     {"ids", 0, JOBQ__CLAIMS_MAX * JOBQ__PACK_MAX, JOBQ__HOLDS_BLOB, true},
     JOBQ__NUMBER("last_id", 0, JOBQ__ID_MAX),
     {"open", 0, JOBQ__OPEN_MAX * JOBQ__PACK_MAX, JOBQ__HOLDS_BLOB, true},
     JOBQ__NUMBER("counted", 0, JOBQ__ID_MAX),
-    JOBQ__NUMBER("offset_ms", 0, JOBQ_NEVER),
-    JOBQ__NUMBER("wall_at", 0, JOBQ_NEVER),
+    JOBQ__OWN_COLUMNS,
     JOBQ__NEXT_NAME_IN(false)};
 static const struct jobq__columns jobq__store_claims_columns =
     JOBQ__COLUMNS("jobq_claims", jobq__store_claims_list, -1);
@@ -521,9 +527,15 @@ JOBQ__INTERNAL sqlite3_stmt *jobq__store_ready(struct jobq__db *db, int64_t lane
     return jobq__store_walk(db, jobq__store_bind_ids(db, JOBQ__SQL_READY, lane, limit), lane);
 }
 
-JOBQ__INTERNAL sqlite3_stmt *jobq__store_due(struct jobq__db *db, int64_t now_ms, int limit) {
-    return jobq__store_walk(db, jobq__store_bind_ids(db, JOBQ__SQL_DUE, now_ms, limit),
-                            JOBQ__LANE_SCHEDULED);
+/* jobq__dues */
+typedef char jobq__store_due_lanes[JOBQ__LANE_SCHEDULED == -JOBQ__DUE_BY_WALL
+                                   && JOBQ__LANE_OWN_TIME == -JOBQ__DUE_BY_OWN ? 1 : -1];
+
+JOBQ__INTERNAL sqlite3_stmt *jobq__store_due(struct jobq__db *db, int by, int64_t now_ms,
+                                             int limit) {
+    sqlite3_stmt *s = jobq__store_bind_ids(db, JOBQ__SQL_DUE, now_ms, limit);
+    if (s) sqlite3_bind_int(s, 3, -by);
+    return jobq__store_walk(db, s, -by);
 }
 
 JOBQ__INTERNAL sqlite3_stmt *jobq__store_by_id(struct jobq__db *db, int64_t id) {
@@ -538,7 +550,7 @@ JOBQ__INTERNAL sqlite3_stmt *jobq__store_by_id(struct jobq__db *db, int64_t id) 
 static const char *jobq__store_row_wrong(const struct jobq__row *row, int64_t walk_lane) {
     bool waits = row->state == JOBQ__WAITING;
     if (waits && row->lane == JOBQ__LANE_NONE) return "lane";
-    if (waits && row->lane < JOBQ__LANE_SCHEDULED && row->lane != -row->kind) return "lane";
+    if (waits && row->lane < JOBQ__LANE_OWN_TIME && row->lane != -row->kind) return "lane";
     if (walk_lane != JOBQ__NULL && row->lane != walk_lane) return "lane";
     if (waits ? row->runs == INT32_MAX : row->state == JOBQ__CLAIMED && row->runs < 1)
         return "runs";
@@ -696,9 +708,21 @@ JOBQ__INTERNAL int jobq__store_place(struct jobq__db *db, const struct jobq__row
     return jobq__store_change(db, s, changed);
 }
 
-JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int64_t *at_ms) {
-    return jobq__store_pick(db, jobq__db_get(db, JOBQ__SQL_NEXT_DUE), &jobq__store_due_columns,
-                            JOBQ_NEVER, at_ms);
+JOBQ__INTERNAL int jobq__store_next_due(struct jobq__db *db, int by, int64_t *at_ms) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_NEXT_DUE);
+    if (s) sqlite3_bind_int(s, 1, -by);
+    return jobq__store_pick(db, s, &jobq__store_due_columns, JOBQ_NEVER, at_ms);
+}
+
+JOBQ__INTERNAL int jobq__store_next_dues(struct jobq__db *db, struct jobq__dues *due) {
+    int by, rc = JOBQ_OK;
+    for (by = 0; by < JOBQ__DUE_LANES && rc == JOBQ_OK; by++)
+        rc = jobq__store_next_due(db, by, &due->at_ms[by]);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__store_on_wall(struct jobq__db *db, int64_t id, int64_t at_ms) {
+    return jobq__store_change_row(db, jobq__store_bind_ids(db, JOBQ__SQL_ON_WALL, id, at_ms), id);
 }
 
 JOBQ__INTERNAL int jobq__store_all_due(struct jobq__db *db) {
@@ -720,15 +744,29 @@ JOBQ__INTERNAL int jobq__store_lane_after(struct jobq__db *db, int64_t lane, int
 }
 
 JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, size_t size,
-                                          int64_t last_id, int64_t counted) {
+                                          int64_t last_id, int64_t counted, int64_t offset_ms,
+                                          int64_t wall_ms) {
     sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_CLAIMS_SET);
     if (s) {
         if (size) sqlite3_bind_blob64(s, 1, ids, size, SQLITE_STATIC);
         else sqlite3_bind_null(s, 1);
         sqlite3_bind_int64(s, 2, last_id);
         sqlite3_bind_int64(s, 3, counted);
+        sqlite3_bind_int64(s, 4, offset_ms);
+        sqlite3_bind_int64(s, 5, wall_ms);
     }
     return jobq__db_step(db, s);
+}
+
+JOBQ__INTERNAL int jobq__store_own_time(struct jobq__db *db, int64_t *offset_ms, int64_t *wall_ms) {
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_OWN);
+    int64_t at[JOBQ__COUNT(jobq__store_own_list)] = {0, 0};
+    bool row;
+    int rc = jobq__column_next(db, s, &jobq__store_own_columns, at, &row);
+    jobq__db_reset(s);
+    *offset_ms = rc == JOBQ_OK && row ? at[0] : 0;
+    *wall_ms = rc == JOBQ_OK && row ? at[1] : 0;
+    return rc;
 }
 
 /* A copy of a blob of the row that s stands on; bytes as jobq__column_read tells them. */

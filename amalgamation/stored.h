@@ -27,8 +27,9 @@ enum jobq__state {
  * row waits before a gate, so far always for a handler of its kind, minus the kind's id. What a
  * lane means is asked of jobq__stored_stand. */
 enum {
-    JOBQ__LANE_OWN_TIME = -1,   /* scheduled by the queue's own time; nobody does so yet */
-    JOBQ__LANE_SCHEDULED = 0,
+    JOBQ__LANE_OWN_TIME = -1,   /* scheduled for the end of a duration: run_at is the queue's own
+                                   time (clock.h); anywhere else it is by the wall */
+    JOBQ__LANE_SCHEDULED = 0,   /* scheduled for a point in time, by the wall */
     JOBQ__LANE_SUSPECT = 1,     /* crashed before; ready, but one at a time */
     JOBQ__LANE_NONE = INT32_MIN /* in memory only: the row does not wait */
 };

@@ -180,7 +180,8 @@ static void jobq__tx_clear(struct jobq__tx *tx) {
     for (link = tx->settled.next; link != &tx->settled; link = link->next)
         jobq__tx_gone(JOBQ__LINKED(link), false);
     jobq__assert(jobq__tx_all_claimed(q));
-    tx->claims_changed = tx->due_stale = tx->ready = false;
+    tx->claims_changed = tx->touched = tx->ready = false;
+    memset(tx->due_stale, 0, sizeof tx->due_stale);
     tx->rows_count = 0;
     jobq__tx_drop_changes(tx, 0);
     tx->grows = 0;
@@ -193,7 +194,7 @@ static void jobq__tx_clear(struct jobq__tx *tx) {
     tx->shifts.count = tx->shifts.mark = tx->loose.count = tx->loose.mark = 0;
     tx->shifts.lost = tx->loose.lost = false;
     tx->new_jobs = 0;
-    tx->next_due_ms = q->next_due_ms;
+    tx->due = q->due;
     tx->prune_at_ms = JOBQ_NEVER;
     memset(&tx->add, 0, sizeof tx->add);
 }
@@ -209,7 +210,6 @@ JOBQ__INTERNAL void jobq__tx_reset(struct jobq__tx *tx) {
 JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, jobq__store *db,
                                   enum jobq__tx_kind kind) {
     jobq *q = tx->q;
-    struct jobq__now now;
     jobq__assert(jobq__list_empty(&tx->settled));
     tx->db = db;
     tx->of_job = kind == JOBQ__TX_OF_JOB;
@@ -221,9 +221,13 @@ JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, jobq__store *db,
     jobq__tx_snapshot(tx);
     jobq__os_unlock(&q->pool.mu);
     /* After that, so that no outcome is from the future. */
-    now = jobq__clock_read(q->clock);
+    jobq__tx_at(tx, jobq__core_now(q));
+}
+
+JOBQ__INTERNAL void jobq__tx_at(struct jobq__tx *tx, struct jobq__now now) {
     tx->now_ms = now.wall_ms;
     tx->mono_ms = now.mono_ms;
+    tx->own_ms = now.own_ms;
 }
 
 JOBQ__INTERNAL void jobq__tx_failed(struct jobq__tx *tx) {
@@ -254,7 +258,7 @@ JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mar
     mark->over = tx->over;
     mark->bytes = tx->bytes;
     mark->last_id = tx->last_id;
-    mark->next_due_ms = tx->next_due_ms;
+    mark->due = tx->due;
     mark->prune_at_ms = tx->prune_at_ms;
     mark->add = tx->add;
 }
@@ -295,7 +299,7 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
     tx->over = mark->over;
     tx->bytes = mark->bytes;
     tx->last_id = mark->last_id;
-    tx->next_due_ms = mark->next_due_ms;
+    tx->due = mark->due;
     tx->prune_at_ms = mark->prune_at_ms;
     tx->add = mark->add;
 }
@@ -320,18 +324,25 @@ static bool jobq__tx_more(const struct jobq__tx *tx) {
     const struct jobq__link *link;
     if (q->look_lanes || q->gates.count || !jobq__list_empty(&q->opened)) return true;
     if (jobq__tx_uncounted(q)) return true;
-    if (q->next_due_ms != JOBQ_NEVER && q->next_due_ms <= tx->now_ms) return true;
+    if (jobq__tx_has_come(tx, JOBQ__DUE_BY_WALL, q->due.at_ms[JOBQ__DUE_BY_WALL])
+        || jobq__tx_has_come(tx, JOBQ__DUE_BY_OWN, q->due.at_ms[JOBQ__DUE_BY_OWN]))
+        return true;
     for (link = q->ready.next; link != &q->ready; link = link->next)
         if (jobq__gate_room(&JOBQ__CONTAINER(link, struct jobq__lane, ready)->gate) > 0)
             return true;
     return false;
 }
 
+static bool jobq__tx_sooner(const struct jobq__dues *a, const struct jobq__dues *b) {
+    return a->at_ms[JOBQ__DUE_BY_WALL] < b->at_ms[JOBQ__DUE_BY_WALL]
+        || a->at_ms[JOBQ__DUE_BY_OWN] < b->at_ms[JOBQ__DUE_BY_OWN];
+}
+
 /* Everything that the pool sees of a commit, in one go. */
 static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     jobq *q = tx->q;
     struct jobq__pool *pool = &q->pool;
-    int64_t due_ms = pool->timers.due_at_ms;
+    bool sooner = jobq__tx_sooner(&q->due, &pool->timers.due);
     int jobs = 0;
     jobq__os_lock(&pool->mu);
     while (!jobq__list_empty(&tx->claimed)) {
@@ -344,13 +355,12 @@ static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     pool->stats.wal_pages = jobq__store_log_pages(tx->db);
     pool->work.left = jobq__tx_more(tx);
     if (!q->client) {
-        pool->timers.due_at_ms = q->next_due_ms;
+        pool->timers.due = q->due;
         pool->timers.due_fired = false;
     }
     /* Several transactions may share one set of wakes. */
-    wakes->loop = wakes->loop || tx->ready || q->next_due_ms < due_ms;
-    wakes->scheduler = wakes->scheduler || q->next_due_ms < due_ms
-                    || tx->prune_at_ms < pool->timers.prune_at_ms;
+    wakes->loop = wakes->loop || tx->ready || sooner;
+    wakes->scheduler = wakes->scheduler || sooner || tx->prune_at_ms < pool->timers.prune_at_ms;
     pool->timers.prune_at_ms = JOBQ__MIN(pool->timers.prune_at_ms, tx->prune_at_ms);
     jobq__tx_tell_waiters(tx);
     jobq__list_move_all(&tx->dropped, &tx->settled);
@@ -378,7 +388,8 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
     size_t i;
     jobq__assert(!tx->shifts.count && (tx->counted >= q->counted || !tx->counted));
     q->last_id = tx->last_id;
-    q->next_due_ms = tx->next_due_ms;
+    q->due = tx->due;
+    if (tx->touched) q->own.stored_ms = jobq__tx_offset(tx);
     tx->prune_at_ms = jobq__min(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
     jobq__tx_gates_applied(tx);
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next) {

@@ -41,7 +41,8 @@ struct jobq__tx_mark {
     size_t changes, new_names, shifts, loose;
     int64_t new_jobs;
     int room, over;
-    int64_t bytes, last_id, next_due_ms, prune_at_ms;
+    struct jobq__dues due;
+    int64_t bytes, last_id, prune_at_ms;
     jobq_stats add;
 };
 
@@ -57,6 +58,8 @@ enum jobq__tx_kind { JOBQ__TX_REQUESTS, JOBQ__TX_OUTCOMES, JOBQ__TX_OF_JOB, JOBQ
 JOBQ__INTERNAL void jobq__tx_open(struct jobq__tx *tx, jobq__store *db,
                                   enum jobq__tx_kind kind);
 JOBQ__INTERNAL void jobq__tx_reset(struct jobq__tx *tx);
+/* One whose outcome is known only later does what is left of it then. */
+JOBQ__INTERNAL void jobq__tx_at(struct jobq__tx *tx, struct jobq__now now);
 /* The disk has room again, within a transaction: what is stored from now on is stored in order. */
 JOBQ__INTERNAL void jobq__tx_roomy(struct jobq__tx *tx);
 JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wakes);

@@ -60,8 +60,9 @@ static int jobq__tx_unfit(struct jobq__tx *tx, const struct jobq__lane *lane,
 /* To another lane, and in order there. */
 static int jobq__tx_move(struct jobq__tx *tx, const struct jobq__row *row, bool due) {
     struct jobq__edge edge;
-    int32_t lane = due ? jobq__tx_due_lane(tx, row) : jobq__tx_lane(tx, row);
-    int rc = lane ? jobq__tx_know(tx, lane < 0 ? -lane : lane) : JOBQ_OK;
+    int32_t lane = jobq__tx_due_lane(tx, row);
+    int rc = due || jobq__tx_is_due(tx, row) ? jobq__tx_know(tx, lane < 0 ? -lane : lane)
+                                             : JOBQ_OK;
     if (rc != JOBQ_OK) return rc;
     jobq__door_begin(&edge, row, JOBQ__WAITING);
     edge.due = due;
@@ -151,7 +152,6 @@ static int jobq__tx_claim(struct jobq__tx *tx) {
 static int jobq__tx_walk(struct jobq__tx *tx, jobq__walk *walk, int batch, bool *more) {
     struct jobq__row row;
     int rc = JOBQ_OK;
-    tx->aside_count = 0;
     *more = true;
     while (rc == JOBQ_OK && batch-- > 0) {
         rc = jobq__store_next(tx->db, walk, &row, more);
@@ -166,28 +166,65 @@ static int jobq__tx_walk(struct jobq__tx *tx, jobq__walk *walk, int batch, bool 
  * claimed from where they are, without the write in between. */
 static int jobq__tx_promote_row(struct jobq__tx *tx, const struct jobq__row *row, bool fits) {
     struct jobq__lane *lane = jobq__registry_lane(&tx->q->names, row->queue);
+    /* Not if its time has to be written as one of the wall. */
+    bool as_it_stands = row->lane != JOBQ__LANE_OWN_TIME || !jobq__tx_offset(tx);
     int rc = JOBQ_NO_MEMORY;
-    if (fits && tx->bytes > 0 && lane && jobq__list_empty(&lane->ready) && !tx->q->look_lanes
-        && jobq__gate_room(&lane->gate) > 0 && jobq__tx_due_lane(tx, row) == lane->id)
+    if (fits && as_it_stands && tx->bytes > 0 && lane && jobq__list_empty(&lane->ready)
+        && !tx->q->look_lanes && jobq__gate_room(&lane->gate) > 0
+        && jobq__tx_due_lane(tx, row) == lane->id)
         rc = jobq__tx_claim_row(tx, lane, row->id);
     return jobq__tx_can_wait(tx, rc) ? jobq__tx_move(tx, row, false) : rc;
 }
 
-static int jobq__tx_promote(struct jobq__tx *tx) {
-    int batch = jobq__disk_batch(tx->q, JOBQ__BATCH), rc;
-    bool more, fits;
+/* Those from first on were set aside after the others, which are in order by themselves, as they
+ * are: the earliest of all come first, and what is more than a batch is left for the next. */
+static void jobq__tx_merge_aside(struct jobq__tx *tx, size_t first, size_t most) {
     size_t i;
-    if (tx->next_due_ms == JOBQ_NEVER || tx->next_due_ms > tx->now_ms) return JOBQ_OK;
-    rc = jobq__tx_walk(tx, jobq__store_due(tx->db, tx->now_ms, batch), batch, &more);
+    for (i = first; i < tx->aside_count; i++) {
+        struct jobq__row row = tx->aside[i];
+        int64_t at_ms = jobq__tx_wall_of(tx, &row);
+        size_t at = i;
+        for (; at; at--) {
+            int64_t other_ms = jobq__tx_wall_of(tx, &tx->aside[at - 1]);
+            if (other_ms < at_ms || (other_ms == at_ms && tx->aside[at - 1].id < row.id)) break;
+            tx->aside[at] = tx->aside[at - 1];
+        }
+        tx->aside[at] = row;
+    }
+    tx->aside_count = JOBQ__MIN(tx->aside_count, most);
+}
+
+/* Sets aside what is due, by either clock. */
+static int jobq__tx_walk_due(struct jobq__tx *tx, bool *due) {
+    int batch = jobq__disk_batch(tx->q, JOBQ__BATCH), by, rc = JOBQ_OK;
+    *due = false;
+    tx->aside_count = 0;
+    for (by = 0; by < JOBQ__DUE_LANES && rc == JOBQ_OK; by++) {
+        int64_t now_ms = by == JOBQ__DUE_BY_OWN ? tx->own_ms : tx->now_ms;
+        size_t before = tx->aside_count;
+        bool more;
+        if (!jobq__tx_has_come(tx, by, tx->due.at_ms[by])) continue;
+        *due = tx->due_stale[by] = true;
+        rc = jobq__tx_walk(tx, jobq__store_due(tx->db, by, now_ms, batch), batch, &more);
+        if (rc == JOBQ_OK && before) jobq__tx_merge_aside(tx, before, (size_t)batch);
+    }
+    return rc;
+}
+
+static int jobq__tx_promote(struct jobq__tx *tx) {
+    bool due, fits;
+    size_t i;
+    int by, rc = jobq__tx_walk_due(tx, &due);
+    if (!due) return rc;
     fits = tx->room > 0 && tx->aside_count <= (size_t)tx->room;
     for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
         rc = jobq__tx_promote_row(tx, &tx->aside[i], fits);
-    tx->due_stale = true;
     /* Or else it would be due for ever. */
     if (rc != JOBQ_OK || tx->aside_count) return rc;
-    rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
-    if (rc == JOBQ_OK && tx->next_due_ms <= tx->now_ms && tx->next_due_ms != JOBQ_NEVER)
-        rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_ORDER, 0);
+    rc = jobq__store_next_dues(tx->db, &tx->due);
+    for (by = 0; by < JOBQ__DUE_LANES && rc == JOBQ_OK; by++)
+        if (jobq__tx_has_come(tx, by, tx->due.at_ms[by]))
+            rc = jobq__store_damaged(tx->db, JOBQ__DAMAGE_ORDER, 0);
     return rc;
 }
 
@@ -234,7 +271,7 @@ static int jobq__tx_look_lanes(struct jobq__tx *tx) {
         else if (jobq__list_empty(&line->ready)) jobq__list_append(&q->ready, &line->ready);
     }
     if (rc == JOBQ_OK) rc = jobq__store_all_due(tx->db);
-    if (rc == JOBQ_OK) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
+    if (rc == JOBQ_OK) rc = jobq__store_next_dues(tx->db, &tx->due);
     if (rc == JOBQ_OK) q->look_lanes = again;
     return rc;
 }
@@ -253,7 +290,16 @@ JOBQ__INTERNAL int jobq__tx_touch(struct jobq__tx *tx) {
     for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = link->next)
         rc = jobq__tx_pack(tx, &size, &previous, JOBQ__LINKED(link)->row.id);
     if (rc != JOBQ_OK) return rc;
-    return jobq__store_claims_set(tx->db, tx->pack, size, tx->last_id, tx->counted);
+    tx->touched = true;
+    return jobq__store_claims_set(tx->db, tx->pack, size, tx->last_id, tx->counted,
+                                  jobq__tx_offset(tx), tx->now_ms);
+}
+
+static int jobq__tx_look_stale(struct jobq__tx *tx) {
+    int by, rc = JOBQ_OK;
+    for (by = 0; by < JOBQ__DUE_LANES && rc == JOBQ_OK; by++)
+        if (tx->due_stale[by]) rc = jobq__store_next_due(tx->db, by, &tx->due.at_ms[by]);
+    return rc;
 }
 
 JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
@@ -267,9 +313,11 @@ JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
     if (rc == JOBQ_OK && tx->gates.count) rc = jobq__tx_drain(tx);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_promote(tx);
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(tx);
-    if (rc == JOBQ_OK && tx->due_stale) rc = jobq__store_next_due(tx->db, &tx->next_due_ms);
+    if (rc == JOBQ_OK) rc = jobq__tx_look_stale(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_know_claimed(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_count(tx);
+    /* The wall was set: all that stands by own time is right again when that is known. */
+    if (jobq__tx_offset(tx) != q->own.stored_ms && !q->client) tx->claims_changed = true;
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_gates_write(tx);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);

@@ -32,8 +32,9 @@ static bool jobq__tx_add_claimed(struct jobq__tx *tx, struct jobq__lane *lane,
     return true;
 }
 
-/* The row has kind, queue, priority, run_at_ms, side and payload; the rest, and the id, is set
- * here. The payload must stay until door_flush. */
+/* The row has kind, queue, priority, run_at_ms, side and payload, and its lane says by which clock
+ * that time is (tx_set_lane); the rest, and the id, is set here. The payload must stay until
+ * door_flush. */
 static int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
     struct jobq__lane *lane;
     bool ready, claimed;
@@ -42,12 +43,12 @@ static int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
     row->attempt = 1;
     row->created_at_ms = tx->now_ms;
     if (jobq__store_apart(tx->db, row->size)) row->side |= JOBQ__SIDE_PAYLOAD;
-    row->lane = jobq__tx_lane(tx, row);
+    jobq__tx_set_lane(tx, row, false);
     ready = row->lane > JOBQ__LANE_SCHEDULED;
     lane = ready ? jobq__tx_line(tx, row->lane) : NULL;
     claimed = jobq__tx_at_once(tx, lane, row) && jobq__tx_add_claimed(tx, lane, row);
     rc = jobq__door_new(tx, row);
-    if (row->lane == JOBQ__LANE_SCHEDULED) jobq__tx_scheduled(tx, row->run_at_ms);
+    jobq__tx_scheduled(tx, row);
     if (rc != JOBQ_OK || !ready || claimed) return rc;
     /* Out of order: the row must stand in the table before tx_ready sees to it. */
     if (tx->ordered && lane && jobq__tx_before_tail(tx, lane, row)) rc = jobq__door_flush(tx);
@@ -75,9 +76,17 @@ static int jobq__tx_key_new(struct jobq__tx *tx, const jobq_job *job, int64_t ki
     return taken ? JOBQ__AGAIN : rc;
 }
 
-static int64_t jobq__tx_run_at(const struct jobq__tx *tx, const jobq_job *job) {
-    if (job->delay_ms) return jobq__add(tx->now_ms, job->delay_ms);
-    return job->run_at_ms ? job->run_at_ms : tx->now_ms;
+/* And by which clock. */
+static int jobq__tx_set_run_at(struct jobq__tx *tx, const jobq_job *job, struct jobq__row *row) {
+    struct jobq__now now = {tx->now_ms, tx->mono_ms, tx->own_ms};
+    int rc = JOBQ_OK;
+    row->lane = job->delay_ms ? JOBQ__LANE_OWN_TIME : JOBQ__LANE_SCHEDULED;
+    row->run_at_ms = job->run_at_ms ? job->run_at_ms : tx->now_ms;
+    if (!job->delay_ms) return rc;
+    rc = jobq__core_own_of_file(tx->q, tx->db, &now);
+    tx->own_ms = now.own_ms;
+    row->run_at_ms = jobq__add(now.own_ms, job->delay_ms);
+    return rc;
 }
 
 static int jobq__tx_tell_new(struct jobq__tx *tx, const struct jobq__row *row, const char *key) {
@@ -127,7 +136,8 @@ static int jobq__tx_enqueue_one(struct jobq__tx *tx, const jobq_job *job, int64_
     if (rc == JOBQ_OK && job->key) rc = jobq__tx_key_new(tx, job, row.kind, &row, existing);
     if (rc != JOBQ_OK || *existing) return rc;
     row.priority = job->priority;
-    row.run_at_ms = jobq__tx_run_at(tx, job);
+    rc = jobq__tx_set_run_at(tx, job, &row);
+    if (rc != JOBQ_OK) return rc;
     row.payload = job->text ? job->text : job->payload;
     row.size = jobq__tx_job_size(job);
     rc = jobq__tx_add(tx, &row);

@@ -92,6 +92,7 @@ JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *la
     jobq__tx_shift(tx, &entry->row, JOBQ__WAITING, &entry->row, JOBQ__CLAIMED);
     entry->row.runs++;
     entry->row.state = JOBQ__CLAIMED;
+    entry->row.lane = JOBQ__LANE_NONE;
     jobq__tx_claimed(tx, entry);
     return JOBQ_OK;
 }

@@ -15,13 +15,24 @@ JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq_
     return row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;
 }
 
-JOBQ__INTERNAL int32_t jobq__tx_lane(struct jobq__tx *tx, const struct jobq__row *row) {
-    if (row->run_at_ms > tx->now_ms || row->run_at_ms == JOBQ_NEVER) return JOBQ__LANE_SCHEDULED;
-    return jobq__tx_due_lane(tx, row);
+JOBQ__INTERNAL int64_t jobq__tx_wall_of(const struct jobq__tx *tx, const struct jobq__row *row) {
+    struct jobq__now now = {tx->now_ms, tx->mono_ms, tx->own_ms};
+    if (jobq__tx_due_by(row) == JOBQ__DUE_BY_WALL) return row->run_at_ms;
+    return jobq__own_on_wall(now, row->run_at_ms);
 }
 
-JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, int64_t at_ms) {
-    tx->next_due_ms = JOBQ__MIN(tx->next_due_ms, at_ms);
+/* What never comes is no duration. */
+JOBQ__INTERNAL void jobq__tx_set_lane(struct jobq__tx *tx, struct jobq__row *row, bool due) {
+    bool waits = !due && !jobq__tx_is_due(tx, row);
+    if (waits && row->lane == JOBQ__LANE_OWN_TIME && row->run_at_ms != JOBQ_NEVER) return;
+    row->run_at_ms = jobq__tx_wall_of(tx, row);
+    row->lane = waits ? JOBQ__LANE_SCHEDULED : jobq__tx_due_lane(tx, row);
+}
+
+JOBQ__INTERNAL void jobq__tx_scheduled(struct jobq__tx *tx, const struct jobq__row *row) {
+    int64_t *at_ms = &tx->due.at_ms[jobq__tx_due_by(row)];
+    if (jobq__stored_stand(row->lane) == JOBQ__STANDS_TILL_DUE)
+        *at_ms = JOBQ__MIN(*at_ms, row->run_at_ms);
 }
 
 JOBQ__INTERNAL struct jobq__lane *jobq__tx_line(const struct jobq__tx *tx, int64_t lane) {

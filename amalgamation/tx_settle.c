@@ -19,12 +19,22 @@ static void jobq__tx_heed_cancel(struct jobq__entry *entry) {
     entry->verdict.outcome = JOBQ_CANCELLED;
 }
 
+/* A duration ends as long after now as the monotonic clock says, wherever the wall is set. */
+static void jobq__tx_set_time(const struct jobq__tx *tx, struct jobq__row *row,
+                              const struct jobq__verdict *verdict) {
+    row->run_at_ms = verdict->at_ms;
+    row->lane = verdict->lasts ? JOBQ__LANE_OWN_TIME : JOBQ__LANE_SCHEDULED;
+    if (!verdict->lasts || verdict->at_ms == JOBQ_NEVER) return;
+    row->run_at_ms = jobq__add(tx->own_ms, jobq__sub(verdict->at_ms, tx->mono_ms));
+    row->run_at_ms = JOBQ__MAX(row->run_at_ms, 0);
+}
+
 static int jobq__tx_settle_one(struct jobq__tx *tx, struct jobq__entry *entry) {
     const struct jobq__verdict *verdict = &entry->verdict;
     struct jobq__edge edge;
     jobq__door_outcome(&edge, entry);
     edge.keep_ms = jobq__tx_keep(tx, entry);
-    edge.now.run_at_ms = verdict->run_at_ms;
+    jobq__tx_set_time(tx, &edge.now, verdict);
     edge.now.attempt = verdict->attempt;
     edge.now.delay_ms = verdict->delay_ms;
     edge.now.crashes = verdict->crashes;

@@ -14,10 +14,10 @@ static const char *const lost[] = {
     "DELETE FROM jobq_name WHERE name = 'mail'",
     "DELETE FROM jobq_name WHERE name = 'slow'",
     "DELETE FROM jobq_name WHERE id > 1",
-    "UPDATE jobq_row SET kind = 4000 WHERE lane >= 0;" KEYS_FOLLOW,
+    "UPDATE jobq_row SET kind = 4000 WHERE lane >= -1;" KEYS_FOLLOW,
     "UPDATE jobq_row SET lane = 4000, queue = 4000 WHERE lane > 1",
     "UPDATE jobq_row SET kind = 40000, queue = 40000 WHERE state > 1;" KEYS_FOLLOW,
-    "UPDATE jobq_row SET kind = 2 + id, queue = 3000 - id WHERE lane = 0;" KEYS_FOLLOW,
+    "UPDATE jobq_row SET kind = 2 + id, queue = 3000 - id WHERE lane IN (-1, 0);" KEYS_FOLLOW,
 };
 
 /* Returns whether the damage was met. */
@@ -172,8 +172,8 @@ struct disagreement {
 
 static const struct disagreement disagreements[] = {
     {"jobq_live",
-     {"CREATE TABLE aside AS SELECT * FROM jobq_row WHERE lane = 0;"
-      " DELETE FROM jobq_row WHERE lane = 0", "jobq_row", "lane does not agree"}, false,
+     {"CREATE TABLE aside AS SELECT * FROM jobq_row WHERE lane IN (-1, 0);"
+      " DELETE FROM jobq_row WHERE lane IN (-1, 0)", "jobq_row", "lane does not agree"}, false,
      TWICE_IN_THE_INDEX},
     {"jobq_live",
      {"UPDATE jobq_row SET state = 2, finished_at = 5, prune_at = 9000000000000000000"
@@ -332,7 +332,7 @@ TEST(rows_out_of_order) {
 TEST(lanes_are_looked_at) {
     static const struct damage damages[] = {
         {"UPDATE jobq_row SET lane = NULL WHERE state = 0", "jobq_row", "lane does not agree"},
-        {"UPDATE jobq_row SET ord = 1 WHERE lane = 0", "jobq_row", "ord does not agree"}};
+        {"UPDATE jobq_row SET ord = 1 WHERE lane IN (-1, 0)", "jobq_row", "ord does not agree"}};
     struct hostile_file good = hostile_good(12, 24, false, 0);
     for (int n = 0; n < 3; n++) {
         struct play play = {test_path("hostile.db"), &damages[n / 2], n > 0};

@@ -16,7 +16,8 @@
  *                                not looked when the clock was set back, or others were before it
  *
  * Two times: wall is what a clock shows and what stands in a file, monotonic is what passes; when a
- * clock is set only the first changes. */
+ * clock is set only the first changes. What waits for a duration (lasts) waits for the second: its
+ * run_at_ms is when the wall will show that, and moves with each step. */
 #ifndef JOBQ_TEST_MODEL_H
 #define JOBQ_TEST_MODEL_H
 
@@ -64,6 +65,7 @@ struct model_verdict {
     bool kept;            /* what the handler wrote, if it had a transaction */
     uint64_t effect_sum;
     int64_t run_at_ms, run_at_max_ms;
+    bool lasts;
     struct model_blob result;
 };
 
@@ -76,6 +78,8 @@ struct model_job {
     bool over; /* it is one too many of those that are kept */
     int attempt, runs, crashes, error;
     int64_t created_ms, run_at_ms, run_at_max_ms;
+    bool lasts;         /* it waits for a duration, */
+    int64_t length_ms;  /* that takes at most so long */
     int64_t finished_ms, finished_max_ms, keep_ms; /* terminal: between these two; how long kept */
     struct model_blob result, saved;
     bool has_saved, saved_unsure;
@@ -131,9 +135,11 @@ static inline struct model_job *model_holder(struct model *m, int kind, int key,
     return NULL;
 }
 
+/* As far as their times are known. */
 static inline bool model_before(const struct model_job *a, const struct model_job *b) {
     if (a->spec.priority != b->spec.priority) return a->spec.priority < b->spec.priority;
-    if (a->run_at_ms != b->run_at_ms) return a->run_at_ms < b->run_at_ms;
+    if (a->run_at_max_ms != b->run_at_ms || a->run_at_ms != b->run_at_max_ms)
+        return a->run_at_max_ms < b->run_at_ms;
     return a->id < b->id;
 }
 
@@ -189,16 +195,41 @@ static inline int64_t model_next_wake(const struct model *m, int64_t now_ms) {
 static inline void model_set_back(struct model *m, int64_t now_ms) {
     for (int i = 0; i < m->count; i++) {
         struct model_job *job = &m->jobs[i];
-        if ((job->due || job->due_unsure) && job->run_at_ms > now_ms) job->early = true;
+        if ((job->due || job->due_unsure) && job->run_at_max_ms > now_ms) job->early = true;
     }
 }
 
-/* The clock is about to be set: who was due by it is so still if the queue has looked. */
-static inline void model_step(struct model *m, int64_t now_ms) {
+/* The clock is about to be set: who was due by it is so still if the queue has looked. Who waits
+ * for a duration is as far from its end as before, and if it has come, then it has; what is told of
+ * it depends on whether the queue has looked. */
+static inline void model_step(struct model *m, int64_t now_ms, int64_t to_ms) {
+    int64_t by_ms = to_ms - now_ms;
     for (int i = 0; i < m->count; i++) {
         struct model_job *job = &m->jobs[i];
-        if (job->state != JOBQ_STATE_PENDING || job->due || job->run_at_ms > now_ms) continue;
-        job->due_unsure = true;
+        bool come = job->run_at_ms <= now_ms;
+        if (job->state != JOBQ_STATE_PENDING || job->due) continue;
+        if (come) job->due_unsure = true;
+        if (!job->lasts) continue;
+        if (!come || by_ms < 0) job->run_at_ms += by_ms;
+        if (job->run_at_ms < 0) job->run_at_ms = 0; /* as it is told */
+        if (!come || by_ms > 0) job->run_at_max_ms += by_ms;
+        if (!come && job->returned_ms >= 0) job->returned_ms += by_ms;
+        if (come && by_ms) job->returned_ms = -1;
+    }
+}
+
+/* The queue is opened by a clock that shows now_ms; before, it showed at most from_ms, and was set
+ * meanwhile or not. Nobody knows what it has written of that. A duration takes no longer from here
+ * on than its own length; nor is it shorter than what was left of it, if no step is unknown. */
+static inline void model_reopen(struct model *m, int64_t from_ms, bool stepped, int64_t now_ms) {
+    for (int i = 0; i < m->count; i++) {
+        struct model_job *job = &m->jobs[i];
+        int64_t left_ms = job->run_at_ms - from_ms, least_ms = stepped ? 0 : now_ms + left_ms;
+        if (job->state != JOBQ_STATE_PENDING || !job->lasts) continue;
+        if (least_ms < job->run_at_ms) job->run_at_ms = least_ms;
+        if (model_later(now_ms, job->length_ms) > job->run_at_max_ms)
+            job->run_at_max_ms = model_later(now_ms, job->length_ms);
+        job->returned_ms = -1;
     }
 }
 
@@ -309,6 +340,8 @@ static inline int model_enqueue(struct model *m, struct model_op *op, int64_t no
         job->created_ms = now_ms;
         job->run_at_ms = spec->run_at_ms ? spec->run_at_ms : model_later(now_ms, spec->delay_ms);
         job->run_at_max_ms = job->run_at_ms;
+        job->lasts = spec->delay_ms && job->run_at_ms != JOBQ_NEVER;
+        job->length_ms = spec->delay_ms;
         job->due = model_its_time(job, now_ms);
     }
     return JOBQ_OK;
@@ -333,6 +366,7 @@ static inline int model_retry_now(struct model *m, struct model_job *job, int64_
     job->crashes = 0;
     job->has_saved = job->saved_unsure = false;
     job->run_at_ms = job->run_at_max_ms = now_ms;
+    job->lasts = false;
     job->finished_ms = job->finished_max_ms = 0;
     return JOBQ_OK;
 }
@@ -371,7 +405,7 @@ static inline int model_do(struct model *m, const struct model_rules *rules, str
 /* now_ms is monotonic. */
 static inline void model_start(struct model_job *job, int64_t now_ms) {
     job->state = JOBQ_STATE_RUNNING;
-    job->due = job->due_unsure = job->returned = job->cancel = false;
+    job->due = job->due_unsure = job->returned = job->cancel = job->lasts = false;
     job->runs++;
     job->started_ms = now_ms;
 }
@@ -410,16 +444,20 @@ static inline void model_failed(const struct model_rules *rules, const struct mo
     v->attempt = attempt + 1;
     v->run_at_ms = model_later(job->returned_ms, low_ms);
     v->run_at_max_ms = model_later(job->returned_ms, high_ms);
+    v->lasts = true;
 }
 
-/* The handler has returned; at_ms is what it said with JOBQ_SNOOZE and JOBQ_RESCHEDULE. */
+/* The handler has returned; at_ms is what it said with JOBQ_SNOOZE and JOBQ_RESCHEDULE, the end of
+ * a duration (lasts) or a point in time. */
 static inline void model_judge(const struct model_rules *rules, const struct model_job *job,
-                               jobq_outcome outcome, int64_t at_ms, struct model_verdict *v) {
+                               jobq_outcome outcome, int64_t at_ms, bool lasts,
+                               struct model_verdict *v) {
     memset(v, 0, sizeof *v);
     v->outcome = outcome;
     v->attempt = outcome == JOBQ_RESCHEDULE ? 1 : job->attempt;
     v->crashes = outcome == JOBQ_RESCHEDULE ? 0 : job->crashes;
     v->run_at_ms = v->run_at_max_ms = at_ms;
+    v->lasts = lasts;
     switch (outcome) {
     case JOBQ_DONE: v->state = JOBQ_STATE_DONE; break;
     case JOBQ_FAIL: v->state = JOBQ_STATE_FAILED; break;
@@ -451,6 +489,8 @@ static inline void model_settle(struct model *m, const struct model_rules *rules
     job->crashes = v.crashes;
     job->run_at_ms = v.run_at_ms;
     job->run_at_max_ms = v.run_at_max_ms;
+    job->lasts = v.lasts && v.run_at_max_ms != JOBQ_NEVER;
+    job->length_ms = v.run_at_max_ms - job->returned_ms;
     job->early = false;
     job->due = model_its_time(job, now_ms);
 }
@@ -485,6 +525,7 @@ static inline void model_recover(struct model *m, const struct model_rules *rule
             job->crashes++;
         job->state = JOBQ_STATE_PENDING;
         job->due = true;
+        job->lasts = false;
         job->returned = job->cancel = false;
     }
 }

@@ -62,6 +62,7 @@ struct sim_run_state {
 
 struct sim_awaited {
     int64_t id, run_ms;
+    int64_t run_at_max_ms;
     int64_t started_ms, run_at_ms; /* what was waited follows; the first is monotonic, or -1 */
     bool early;
     jobq_state from, to;
@@ -99,6 +100,8 @@ static struct {
     struct model m;         /* the truth, as far as it is known */
     int64_t high_size;      /* of the database, ever */
     int64_t high_ms;        /* the latest time that a clock has shown */
+    int64_t ended_ms;       /* that which the clock of the process before has shown last, */
+    bool ended_stepped;     /* and whether it was set */
     int64_t wall_ms;        /* when the next session begins, by a clock that nobody has set */
     bool wrote;             /* a handler has asked for its transaction */
     struct sim_past pasts[SIM_PASTS]; /* in order; the last is the truth */

@@ -46,8 +46,8 @@ static inline int64_t sim_some_wall(void) {
 static inline void sim_step_clock(void) {
     int64_t to_ms = sim_some_wall(), from_ms = sim_now(), mono_ms = sim_mono();
     if (sim_over() || (sim.run.id && !sim.run.run) || sim.offset_count == SIM_STEPS) return;
-    model_step(&sim.m, from_ms);
-    if (sim.run.run && sim.run.in_tx) model_step(&sim.run.tx, from_ms);
+    model_step(&sim.m, from_ms, to_ms);
+    if (sim.run.run && sim.run.in_tx) model_step(&sim.run.tx, from_ms, to_ms);
     jobq_clock_set(sim.clock, to_ms);
     sim.offsets[sim.offset_count++] = to_ms - mono_ms;
     sim.stepped = true;

@@ -102,13 +102,13 @@ static inline void sim_note_delay(const struct model_job *job, int64_t delay_ms)
 
 /* The queue has looked: a transaction makes a batch ready, and on a full disk perhaps less. */
 static inline void sim_promote(int64_t now_ms, int batch) {
-    if (sim.tight) model_step(&sim.m, now_ms);
+    if (sim.tight) model_step(&sim.m, now_ms, now_ms);
     else model_promote(&sim.m, now_ms, batch);
 }
 
 /* What was open is known now. */
 static inline void sim_adopt(struct model_job *job, const jobq_info *info) {
-    if (job->run_at_ms != job->run_at_max_ms)
+    if (job->run_at_ms != job->run_at_max_ms && job->returned_ms >= 0)
         sim_note_delay(job, info->run_at_ms - job->returned_ms);
     job->run_at_ms = job->run_at_max_ms = info->run_at_ms;
     if (model_finished(job)) job->finished_ms = job->finished_max_ms = info->finished_at_ms;
@@ -136,6 +136,7 @@ static inline void sim_await_event(const struct model_job *job, jobq_state from,
     a->outcome = outcome;
     a->started_ms = settled || to == JOBQ_STATE_RUNNING ? job->started_ms : -1;
     a->run_at_ms = job->run_at_ms;
+    a->run_at_max_ms = job->run_at_max_ms;
     a->early = job->early;
     if (settled) a->run_ms = job->ran_ms;
     sim.awaited_count++;
@@ -356,7 +357,8 @@ static inline bool sim_waited(const struct sim_awaited *a, int64_t wait_ms) {
     if (a->started_ms < 0) return wait_ms == 0;
     for (int i = 0; i < sim.offset_count; i++) {
         int64_t since_ms = a->started_ms + sim.offsets[i] - a->run_at_ms;
-        if (wait_ms == since_ms) return true;
+        if (wait_ms <= since_ms && wait_ms >= since_ms - (a->run_at_max_ms - a->run_at_ms))
+            return true;
         if (!a->early || wait_ms < since_ms) continue;
         if (wait_ms >= 0 && wait_ms <= a->started_ms) return true;
     }

@@ -230,6 +230,7 @@ static inline void sim_recovered(struct model *world, const struct model *past,
         struct model_job *job = model_find(world, past->jobs[i].id);
         if (job && past->jobs[i].cancel && model_finished(job)) job->over = true;
     }
+    model_reopen(world, sim.ended_ms, sim.ended_stepped, sim_now());
     if (end->power) sim_recover_halves(world, end, rows);
     model_age(world, &sim.rules);
 }
@@ -286,6 +287,8 @@ static inline void sim_awake(const struct model *past, const struct sim_end *end
         if (info) sim_adopt(job, info);
         else sim_gone(job);
     }
+    sim.ended_ms = 0;
+    sim.ended_stepped = false;
     sim_forget_pasts();
     sim_forget_maybes();
     sim_remember_world(before, false);

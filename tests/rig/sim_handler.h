@@ -288,9 +288,14 @@ static struct sim_answer (*sim_script)(void) = sim_improvise;
 
 /* ---- The end of a run ---- */
 
-static inline void sim_add_verdict(jobq_outcome outcome, int64_t at_ms, int error) {
+/* It says for how long, or it says when. */
+static inline bool sim_lasts(const struct sim_answer *a) {
+    return a->outcome != JOBQ_RESCHEDULE || a->bare || (a->at_ms >= sim_now() && a->at_ms % 2);
+}
+
+static inline void sim_add_verdict(jobq_outcome outcome, int64_t at_ms, bool lasts, int error) {
     struct model_verdict *v = &sim.run.may[sim.run.may_count++];
-    model_judge(&sim.rules, model_find(&sim.m, sim.run.id), outcome, at_ms, v);
+    model_judge(&sim.rules, model_find(&sim.m, sim.run.id), outcome, at_ms, lasts, v);
     v->error = error;
 }
 
@@ -308,7 +313,7 @@ static inline void sim_judge(const struct sim_answer *a) {
     if (outcome == JOBQ_RETRY && !error && late) error = MODEL_LATE;
     sim.run.may_count = 0;
     if (!sim.run.tx_ended) {
-        sim_add_verdict(nonsense ? JOBQ_RETRY : outcome, a->at_ms, error);
+        sim_add_verdict(nonsense ? JOBQ_RETRY : outcome, a->at_ms, sim_lasts(a), error);
         if (a->outcome == JOBQ_DONE && kind->keep_done_ms != JOBQ_NONE)
             sim.run.may[0].result = a->result;
         sim.run.may[0].kept = outcome == JOBQ_DONE
@@ -317,8 +322,8 @@ static inline void sim_judge(const struct sim_answer *a) {
         sim.run.may[0].effect_sum = sim.run.may[0].kept ? sim.run.effect_sum : 0;
     }
     if (!sim.run.in_tx) return;
-    sim_add_verdict(JOBQ_RETRY, 0, MODEL_ENDED);
-    sim_add_verdict(JOBQ_SNOOZE, model_later(sim_now(), kind->min_ms), MODEL_DISK);
+    sim_add_verdict(JOBQ_RETRY, 0, true, MODEL_ENDED);
+    sim_add_verdict(JOBQ_SNOOZE, model_later(sim_now(), kind->min_ms), true, MODEL_DISK);
 }
 
 static inline void sim_end_run(const struct sim_answer *a) {
@@ -348,8 +353,8 @@ static inline jobq_outcome sim_tell(jobq_run *run, const struct sim_answer *a) {
     case JOBQ_FAIL: return a->error ? jobq_fail(run, "no luck %d", a->error) : JOBQ_FAIL;
     case JOBQ_SNOOZE: return jobq_snooze(run, a->at_ms - sim_now());
     case JOBQ_RESCHEDULE:
-        return a->at_ms >= sim_now() && a->at_ms % 2 ? jobq_reschedule_in(run, a->at_ms - sim_now())
-                                                     : jobq_reschedule_at(run, a->at_ms);
+        return sim_lasts(a) ? jobq_reschedule_in(run, a->at_ms - sim_now())
+                            : jobq_reschedule_at(run, a->at_ms);
     default: return a->outcome;
     }
 }

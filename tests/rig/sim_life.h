@@ -358,6 +358,9 @@ static inline bool sim_begin_session(int64_t now_ms) {
 }
 
 static inline void sim_end_session_somehow(void) {
+    int64_t now_ms = jobq_clock_now(sim.clock);
+    if (now_ms > sim.ended_ms) sim.ended_ms = now_ms;
+    sim.ended_stepped = sim.ended_stepped || sim.offset_count > 1;
     if (sim.dead) sim_bury();
     else if (sim.q) sim_close();
     jobq_clock_free(sim.clock);
@@ -557,6 +560,8 @@ static const struct sim_profile sim_profiles[] = {
      .sessions = 8, .calls = 90},
     /* Without failing calls and power cuts: the same with every SQLite. */
     {.name = "calm", .chaos = true, .steps = 30, .deaths = 8, .sessions = 8, .calls = 90},
+    /* And nobody sets the clock. */
+    {.name = "even", .deaths = 8, .sessions = 8, .calls = 90},
     {.name = "clocks", .chaos = true, .steps = 150, .power = true, .faults = 5, .deaths = 20,
      .sessions = 40, .calls = 12},
     {.name = "tides", .chaos = true, .steps = 30, .power = true, .tides = true, .faults = 40,

@@ -10,7 +10,8 @@
  * moments at which the wall is far ahead, just ahead, equal and far behind. */
 TEST(never_stays_never) {
     static const struct jobq__now moments[] = {
-        {T0, 0}, {T0, 5}, {7, 7}, {0, T0}, {5, INT64_MAX / 2}, {INT64_MAX - 1, 5}};
+        {T0, 0, 0}, {T0, 5, 0}, {7, 7, 0}, {0, T0, 0}, {5, INT64_MAX / 2, 0},
+        {INT64_MAX - 1, 5, 0}};
     for (size_t i = 0; i < sizeof moments / sizeof moments[0]; i++) {
         struct jobq__now now = moments[i];
         CHECK_INT(jobq__clock_on_wall(now, JOBQ_NEVER), JOBQ_NEVER);

@@ -231,7 +231,7 @@ TEST(steps_reach_nothing_that_runs) {
 static void check_waits_again(struct play *p) {
     int64_t from_us = real_us(), id;
     bool in_time;
-    id = put_job(p->q, (jobq_job){.kind = "quick", .delay_ms = 1000});
+    id = put_job(p->q, (jobq_job){.kind = "quick", .run_at_ms = jobq_clock_now(NULL) + 1000});
     set_clock(1);
     in_time = real_us() - from_us < 900000;
     test_pause_ms(1300);
@@ -241,7 +241,7 @@ static void check_waits_again(struct play *p) {
     CHECK_INT(finish(p->q, id).state, JOBQ_STATE_DONE);
 }
 
-/* Goal: what is scheduled follows the wall: at once when it is set past its time, not before it
+/* Goal: a point in time follows the wall: at once when it is set past its time, not before it
  * when it is set back; and so does housekeeping. With polling, too, when the scheduler waits by the
  * monotonic clock. Method: as said, by an hour, while nobody calls. */
 TEST(what_is_scheduled_follows_the_wall) {
@@ -249,7 +249,8 @@ TEST(what_is_scheduled_follows_the_wall) {
         struct play p;
         int64_t id, from_us;
         begin_play(&p, polls ? JOBQ_HOUR : 0);
-        id = put_job(p.q, (jobq_job){.kind = "quick", .delay_ms = 30 * JOBQ_MINUTE});
+        id = put_job(p.q, (jobq_job){.kind = "quick",
+                                     .run_at_ms = jobq_clock_now(NULL) + 30 * JOBQ_MINUTE});
         test_pause_ms(50); /* the scheduler has gone to sleep, mostly */
         from_us = real_us();
         set_clock(0);
@@ -262,6 +263,43 @@ TEST(what_is_scheduled_follows_the_wall) {
         UNTIL(count_all(p.q).done == 0);
         check_lasted("housekeeping that a step made due", from_us, 0);
         end_play(&p);
+    }
+}
+
+struct delayed {
+    int64_t ran_us; /* atomic */
+};
+
+static jobq_outcome note_when(jobq_run *run, void *ctx) {
+    (void)run;
+    __atomic_store_n(&((struct delayed *)ctx)->ran_us, real_us(), __ATOMIC_SEQ_CST);
+    return JOBQ_DONE;
+}
+
+/* Goal: a delay ends when so much has passed, wherever the clock is set meanwhile, and whether the
+ * scheduler sleeps then or polls. Method: a pool that idles, each step; times are whole
+ * milliseconds of two clocks, so a few of them are nothing. */
+TEST(steps_reach_no_delay) {
+    for (int i = 0; i < 2 * AND_BACK; i++) {
+        struct delayed d = {0};
+        jobq *q = NULL;
+        int64_t from_us, id;
+        WORKS(jobq_open(test_path("d.db"), &(jobq_options){.workers = 1, .keep_done_ms = JOBQ_NEVER,
+                                                           .poll_ms = i % 2 ? JOBQ_HOUR : 0}, &q,
+                        &err));
+        REQUIRE(q != NULL);
+        handle(q, "k", note_when, &d);
+        start(q);
+        from_us = real_us();
+        id = put_in(q, LONG_MS);
+        test_pause_ms(STEP_MS);
+        set_clock(i / 2);
+        UNTIL(__atomic_load_n(&d.ran_us, __ATOMIC_SEQ_CST));
+        CHECK(d.ran_us - from_us >= (LONG_MS - 5) * 1000);
+        CHECK_INT(finish(q, id).state, JOBQ_STATE_DONE);
+        CHECK_CODE(jobq_close(&q), JOBQ_OK);
+        __atomic_store_n(&shift_s, 0, __ATOMIC_SEQ_CST);
+        if (test_failures()) return;
     }
 }
 
@@ -327,4 +365,4 @@ TEST(far_futures_are_waited_for) {
 }
 
 TEST_MAIN(steps_reach_nothing_that_runs, what_is_scheduled_follows_the_wall,
-          steps_reach_no_sleep_in_step_mode, far_futures_are_waited_for)
+          steps_reach_no_delay, steps_reach_no_sleep_in_step_mode, far_futures_are_waited_for)
