@@ -4239,6 +4239,11 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     "SELECT id, side, state, prune_at, kind, queue FROM jobq_row" \
     " WHERE prune_at IS NOT NULL"
 
+/* The number is one that goes by that name, or none is asked for. */
+#define JOBQ__TEXT_CALLED(number, what, name) \
+    "(" name " IS NULL OR " number " IN (SELECT id FROM jobq_name WHERE what IN (0, " what ")" \
+    " AND scope = 0 AND name = " name "))"
+
 #define JOBQ__SQL_LIST(X) \
     X(BEGIN, "BEGIN IMMEDIATE") \
     X(COMMIT, "COMMIT") \
@@ -4368,6 +4373,16 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
              " AND id > (SELECT counted FROM jobq_claims))") \
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
+    /* Whether there is a job of kind ?1 and queue ?2, or any, in a state of the set ?3; also if \
+     * more than ?4 ids are not counted. */ \
+    X(INFO_ANY, "SELECT coalesce((SELECT max(id) FROM jobq_row) - counted > ?4, 0) OR EXISTS(" \
+                "SELECT 1 FROM jobq_count m WHERE " JOBQ__TEXT_CALLED("m.kind", "2", "?1") " AND " \
+                JOBQ__TEXT_CALLED("m.queue", "1", "?2") " AND ((?3 & 1 AND (m.ready OR" \
+                " m.scheduled OR m.blocked)) OR (?3 & 2 AND m.claimed) OR (?3 & 4 AND m.done)" \
+                " OR (?3 & 8 AND m.failed) OR (?3 & 16 AND m.cancelled))) OR EXISTS(" \
+                "SELECT 1 FROM jobq_row j WHERE j.id > counted AND ?3 >> j.state & 1 AND " \
+                JOBQ__TEXT_CALLED("j.kind", "2", "?1") " AND " \
+                JOBQ__TEXT_CALLED("j.queue", "1", "?2") ") FROM jobq_claims") \
     X(INFO_AFTER, JOBQ__TEXT_INFO "WHERE j.id > ?1 ORDER BY j.id LIMIT ?2") \
     /* First what is equal to the cursor but for the id, then what is beyond: only so does SQLite \
      * seek to the very row, and a listing among equals does not begin anew each time. */ \
@@ -8870,6 +8885,48 @@ static int jobq__store_list_next_stage(jobq_state state, int stage) {
     }
 }
 
+static const struct jobq__column jobq__store_any_list[] = {JOBQ__NUMBER_IN("any", 0, 1, false)};
+static const struct jobq__columns jobq__store_any_columns =
+    JOBQ__COLUMNS("jobq_claims", jobq__store_any_list, -1);
+
+static void jobq__store_bind_name(sqlite3_stmt *s, int at, const char *name) {
+    if (name) sqlite3_bind_text(s, at, name, -1, SQLITE_STATIC);
+    else sqlite3_bind_null(s, at);
+}
+
+/* A name that the file has lost is called by its number, which no name says. */
+static bool jobq__store_may_be_lost(const char *name) {
+    return name && strncmp(name, "lost:", 5) == 0;
+}
+
+/* *any: false if no such job is there, as the counters say, and the few jobs that are not counted
+ * yet: then there is nothing to walk for. In a transaction they may be behind. */
+static int jobq__store_list_any(const struct jobq__store_listing *list, bool *any) {
+    static const int sets[] = {[JOBQ_STATE_NONE] = 31, [JOBQ_STATE_PENDING] = 3,
+                               [JOBQ_STATE_RUNNING] = 2, [JOBQ_STATE_DONE] = 4,
+                               [JOBQ_STATE_FAILED] = 8, [JOBQ_STATE_CANCELLED] = 16};
+    const jobq_filter *filter = list->filter;
+    struct jobq__db *db = list->look->db;
+    int64_t answer = 1;
+    sqlite3_stmt *s;
+    bool row;
+    int rc;
+    *any = true;
+    if ((!filter->kind && !filter->queue) || jobq__db_in_transaction(db)
+        || jobq__store_may_be_lost(filter->kind) || jobq__store_may_be_lost(filter->queue))
+        return JOBQ_OK;
+    s = jobq__db_get(db, JOBQ__SQL_INFO_ANY);
+    if (s) {
+        jobq__store_bind_name(s, 1, filter->kind);
+        jobq__store_bind_name(s, 2, filter->queue);
+        sqlite3_bind_int(s, 3, sets[filter->state]);
+        sqlite3_bind_int64(s, 4, 2 * JOBQ__UNCOUNTED_MAX);
+    }
+    rc = jobq__column_one(db, s, &jobq__store_any_columns, &answer, &row);
+    *any = rc == JOBQ_OK && (!row || answer);
+    return rc;
+}
+
 JOBQ__INTERNAL bool jobq__store_cursor_valid(const jobq_cursor *cursor) {
     return cursor->stage >= JOBQ__LIST_START && cursor->stage <= JOBQ__LIST_END
         && cursor->done == (cursor->stage == JOBQ__LIST_END);
@@ -8882,7 +8939,11 @@ JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_fi
     int rc = JOBQ_OK;
     list.budget = filter->rows_max;
     while (rc == JOBQ_OK && !cursor->done && list.count < capacity && list.budget > 0) {
-        bool end = cursor->stage == JOBQ__LIST_START;
+        bool end = cursor->stage == JOBQ__LIST_START, any = true;
+        if (end) rc = jobq__store_list_any(&list, &any);
+        if (rc != JOBQ_OK) break;
+        if (!any) jobq__store_list_stage(cursor, JOBQ__LIST_END);
+        if (!any) break;
         if (cursor->stage == JOBQ__LIST_CLAIMS) rc = jobq__store_list_claims(&list, &end);
         else if (!end) rc = jobq__store_list_index(&list, &end);
         if (end)
@@ -20732,8 +20793,8 @@ JOBQ_API int jobq_delete(jobq *q, int64_t id, jobq_error *err) {
  * A look reads the last committed state on the reader's connection, beside whoever writes; in
  * memory, where there is one connection only, with the baton, and inside a job's transaction what
  * that has written. Between look_begin and look_end the connection is this thread's, and no
- * callback runs. Long ones (list, count) go in slices, and let others have it in between, so they
- * tell of no single moment.
+ * callback runs. A listing goes in slices, and lets others have it in between, so it tells
+ * of no single moment.
  *
  * What a claimed row really is, runs, waits in the ring or has just ended, only the pool knows:
  * look_read asks it, and reads again if the row has changed in between. */

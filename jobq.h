@@ -795,7 +795,9 @@ typedef struct jobq_cursor {
 } jobq_cursor;
 
 /* Writes up to capacity matching jobs into infos and *count; call again with the same
- * cursor until cursor->done. A call that reaches its row budget may write fewer, even none.
+ * cursor until cursor->done. A call that reaches its row budget may write fewer, even none. Where
+ * no job has the kind, the queue and the state, as the counters say (jobq_count), the first call is
+ * the last one, however many jobs there are.
  * Without a state the order is by id; pending jobs come by queue and due time, finished ones by
  * the time until which they are kept. Failed ones are found at once, whatever else has ended; for
  * done or cancelled ones all that has ended is looked at. No snapshot, within a call neither: a job

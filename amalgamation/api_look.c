@@ -6,8 +6,8 @@
  * A look reads the last committed state on the reader's connection, beside whoever writes; in
  * memory, where there is one connection only, with the baton, and inside a job's transaction what
  * that has written. Between look_begin and look_end the connection is this thread's, and no
- * callback runs. Long ones (list, count) go in slices, and let others have it in between, so they
- * tell of no single moment.
+ * callback runs. A listing goes in slices, and lets others have it in between, so it tells
+ * of no single moment.
  *
  * What a claimed row really is, runs, waits in the ring or has just ended, only the pool knows:
  * look_read asks it, and reads again if the row has changed in between. */

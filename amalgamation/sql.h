@@ -82,6 +82,11 @@
     "SELECT id, side, state, prune_at, kind, queue FROM jobq_row" \
     " WHERE prune_at IS NOT NULL"
 
+/* The number is one that goes by that name, or none is asked for. */
+#define JOBQ__TEXT_CALLED(number, what, name) \
+    "(" name " IS NULL OR " number " IN (SELECT id FROM jobq_name WHERE what IN (0, " what ")" \
+    " AND scope = 0 AND name = " name "))"
+
 #define JOBQ__SQL_LIST(X) \
     X(BEGIN, "BEGIN IMMEDIATE") \
     X(COMMIT, "COMMIT") \
@@ -211,6 +216,16 @@
              " AND id > (SELECT counted FROM jobq_claims))") \
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
+    /* Whether there is a job of kind ?1 and queue ?2, or any, in a state of the set ?3; also if \
+     * more than ?4 ids are not counted. */ \
+    X(INFO_ANY, "SELECT coalesce((SELECT max(id) FROM jobq_row) - counted > ?4, 0) OR EXISTS(" \
+                "SELECT 1 FROM jobq_count m WHERE " JOBQ__TEXT_CALLED("m.kind", "2", "?1") " AND " \
+                JOBQ__TEXT_CALLED("m.queue", "1", "?2") " AND ((?3 & 1 AND (m.ready OR" \
+                " m.scheduled OR m.blocked)) OR (?3 & 2 AND m.claimed) OR (?3 & 4 AND m.done)" \
+                " OR (?3 & 8 AND m.failed) OR (?3 & 16 AND m.cancelled))) OR EXISTS(" \
+                "SELECT 1 FROM jobq_row j WHERE j.id > counted AND ?3 >> j.state & 1 AND " \
+                JOBQ__TEXT_CALLED("j.kind", "2", "?1") " AND " \
+                JOBQ__TEXT_CALLED("j.queue", "1", "?2") ") FROM jobq_claims") \
     X(INFO_AFTER, JOBQ__TEXT_INFO "WHERE j.id > ?1 ORDER BY j.id LIMIT ?2") \
     /* First what is equal to the cursor but for the id, then what is beyond: only so does SQLite \
      * seek to the very row, and a listing among equals does not begin anew each time. */ \

@@ -294,6 +294,48 @@ static int jobq__store_list_next_stage(jobq_state state, int stage) {
     }
 }
 
+static const struct jobq__column jobq__store_any_list[] = {JOBQ__NUMBER_IN("any", 0, 1, false)};
+static const struct jobq__columns jobq__store_any_columns =
+    JOBQ__COLUMNS("jobq_claims", jobq__store_any_list, -1);
+
+static void jobq__store_bind_name(sqlite3_stmt *s, int at, const char *name) {
+    if (name) sqlite3_bind_text(s, at, name, -1, SQLITE_STATIC);
+    else sqlite3_bind_null(s, at);
+}
+
+/* A name that the file has lost is called by its number, which no name says. */
+static bool jobq__store_may_be_lost(const char *name) {
+    return name && strncmp(name, "lost:", 5) == 0;
+}
+
+/* *any: false if no such job is there, as the counters say, and the few jobs that are not counted
+ * yet: then there is nothing to walk for. In a transaction they may be behind. */
+static int jobq__store_list_any(const struct jobq__store_listing *list, bool *any) {
+    static const int sets[] = {[JOBQ_STATE_NONE] = 31, [JOBQ_STATE_PENDING] = 3,
+                               [JOBQ_STATE_RUNNING] = 2, [JOBQ_STATE_DONE] = 4,
+                               [JOBQ_STATE_FAILED] = 8, [JOBQ_STATE_CANCELLED] = 16};
+    const jobq_filter *filter = list->filter;
+    struct jobq__db *db = list->look->db;
+    int64_t answer = 1;
+    sqlite3_stmt *s;
+    bool row;
+    int rc;
+    *any = true;
+    if ((!filter->kind && !filter->queue) || jobq__db_in_transaction(db)
+        || jobq__store_may_be_lost(filter->kind) || jobq__store_may_be_lost(filter->queue))
+        return JOBQ_OK;
+    s = jobq__db_get(db, JOBQ__SQL_INFO_ANY);
+    if (s) {
+        jobq__store_bind_name(s, 1, filter->kind);
+        jobq__store_bind_name(s, 2, filter->queue);
+        sqlite3_bind_int(s, 3, sets[filter->state]);
+        sqlite3_bind_int64(s, 4, 2 * JOBQ__UNCOUNTED_MAX);
+    }
+    rc = jobq__column_one(db, s, &jobq__store_any_columns, &answer, &row);
+    *any = rc == JOBQ_OK && (!row || answer);
+    return rc;
+}
+
 JOBQ__INTERNAL bool jobq__store_cursor_valid(const jobq_cursor *cursor) {
     return cursor->stage >= JOBQ__LIST_START && cursor->stage <= JOBQ__LIST_END
         && cursor->done == (cursor->stage == JOBQ__LIST_END);
@@ -306,7 +348,11 @@ JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_fi
     int rc = JOBQ_OK;
     list.budget = filter->rows_max;
     while (rc == JOBQ_OK && !cursor->done && list.count < capacity && list.budget > 0) {
-        bool end = cursor->stage == JOBQ__LIST_START;
+        bool end = cursor->stage == JOBQ__LIST_START, any = true;
+        if (end) rc = jobq__store_list_any(&list, &any);
+        if (rc != JOBQ_OK) break;
+        if (!any) jobq__store_list_stage(cursor, JOBQ__LIST_END);
+        if (!any) break;
         if (cursor->stage == JOBQ__LIST_CLAIMS) rc = jobq__store_list_claims(&list, &end);
         else if (!end) rc = jobq__store_list_index(&list, &end);
         if (end)

@@ -1,8 +1,8 @@
 /* counts.c - jobq_count and the counters in the file: exact, whatever happened.
  *
  * Promised by jobq.h: the numbers are exact, of one moment, and do not take longer because there
- * are more jobs. Promised by tx_count.c: what jobq_count holds is what counting its rows comes
- * to. */
+ * are more jobs; a listing of jobs that there are none of ends at once. Promised by tx_count.c:
+ * what jobq_count holds is what counting its rows comes to. */
 #include "helpers.h"
 
 enum { MANY = 1500 };
@@ -198,6 +198,31 @@ TEST(jobs_of_clients_are_counted) {
     jobq_clock_free(clock);
 }
 
+/* Goal: jobs of a client that the owner has run are no less counted. Method: few enough that they
+ * are not counted yet; then so many of the owner's that all are. */
+TEST(jobs_of_clients_that_ran_are_counted) {
+    jobq_clock *clock = jobq_clock_artificial(1000 * JOBQ_HOUR);
+    jobq_options options = {.role = JOBQ_CLIENT, .clock = clock, .shared = true};
+    jobq_options owner = {.workers = JOBQ_NONE, .clock = clock, .shared = true,
+                          .keep_done_ms = JOBQ_DAY};
+    jobq *q, *client;
+    WORKS(jobq_open(file_path(), &owner, &q, &err));
+    REQUIRE(q != NULL);
+    handle(q, "done", succeed, NULL);
+    WORKS(jobq_open(file_path(), &options, &client, &err));
+    REQUIRE(client != NULL);
+    store_many(q, 1200, "nobody", "b", 0);
+    WORKS(jobq_run_until_idle(q, NULL, &err));
+    store_many(client, 300, "done", "a", 0);
+    WORKS(jobq_run_until_idle(q, NULL, &err));
+    for (int i = 0; i < 4; i++) store_many(q, 225, "nobody", "b", 0);
+    CHECK(sql_int(file_path(), "SELECT counted FROM jobq_claims") > 2000);
+    compare(q, jobq_clock_now(clock));
+    CHECK_CODE(jobq_close(&client), JOBQ_OK);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    jobq_clock_free(clock);
+}
+
 static jobq_outcome store_and_undo(jobq_run *run, void *ctx) {
     sqlite3 *db = NULL;
     (void)ctx;
@@ -252,6 +277,109 @@ TEST(no_more_are_kept_than_asked) {
     jobq_clock_free(clock);
 }
 
+static int one_more(void *ctx) {
+    ++*(int64_t *)ctx;
+    return 0;
+}
+
+/* The first page of such jobs. */
+static size_t first_page(jobq *q, jobq_filter filter, jobq_cursor *cursor) {
+    static jobq_info infos[50];
+    size_t count = 0;
+    *cursor = (jobq_cursor){.done = false};
+    WORKS(jobq_list(q, &filter, cursor, infos, 50, &count, &err));
+    return count;
+}
+
+struct steps {
+    int64_t count, no_kind, no_queue, no_state, no_such; /* of SQLite's machine */
+};
+
+/* What a look costs beside so many jobs that are counted. */
+static void measure(int jobs, struct steps *steps) {
+    jobq_clock *clock = jobq_clock_artificial(1000 * JOBQ_HOUR);
+    sqlite3 *reader = NULL;
+    jobq_options options = {.workers = JOBQ_NONE, .clock = clock, .on_connect = remember_reader,
+                            .ctx = &reader};
+    const jobq_filter filters[] = {{.kind = "nobody"}, {.queue = "elsewhere"},
+                                   {.kind = "k", .state = JOBQ_STATE_DONE},
+                                   {.kind = "l", .queue = "a", .state = JOBQ_STATE_PENDING}};
+    int64_t *costs[] = {&steps->no_kind, &steps->no_queue, &steps->no_state, &steps->no_such};
+    jobq_cursor cursor;
+    jobq *q;
+    memset(steps, 0, sizeof *steps);
+    WORKS(jobq_open(file_path(), &options, &q, &err));
+    REQUIRE(q != NULL && reader != NULL);
+    store_many(q, 1, "l", "b", JOBQ_HOUR);
+    for (int stored = 0; stored < jobs; stored += MANY) store_many(q, MANY, "k", "a", JOBQ_HOUR);
+    CHECK_INT(uncounted(), 0);
+    CHECK_INT(count_all(q).ready + count_all(q).scheduled + count_all(q).parked, jobs + 1);
+    sqlite3_progress_handler(reader, 1, one_more, &steps->count);
+    count_all(q);
+    for (int i = 0; i < 4; i++) {
+        sqlite3_progress_handler(reader, 1, one_more, costs[i]);
+        CHECK_INT(first_page(q, filters[i], &cursor), 0);
+        CHECK(cursor.done);
+    }
+    sqlite3_progress_handler(reader, 0, NULL, NULL);
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    jobq_clock_free(clock);
+    unlink(file_path());
+    unlink(test_path("counts.db-jobq"));
+}
+
+/* Goal: counting, and finding that there are no such jobs, takes as much beside many jobs as beside
+ * few. Method: the steps of SQLite's machine, with the same pairs of queue and kind. */
+TEST(looks_do_not_grow) {
+    struct steps few, many;
+    measure(MANY, &few);
+    measure(8 * MANY, &many);
+    CHECK(few.count > 0 && many.count <= few.count + 50);
+    CHECK(few.no_kind > 0 && many.no_kind <= few.no_kind + 50);
+    CHECK(few.no_queue > 0 && many.no_queue <= few.no_queue + 50);
+    CHECK(few.no_state > 0 && many.no_state <= few.no_state + 50);
+    CHECK(few.no_such > 0 && many.no_such <= few.no_such + 50);
+}
+
+/* Goal: a listing ends at once only where there is really nothing. Method: jobs that are counted
+ * and jobs that are not, of each state; each filter against what SQL finds. */
+TEST(nothing_is_nothing) {
+    jobq_clock *clock = jobq_clock_artificial(1000 * JOBQ_HOUR);
+    static const char *const kinds[] = {"k", "l", "done", "nobody", "never", NULL};
+    static const char *const queues[] = {"a", "b", "default", "never", NULL};
+    jobq *q;
+    open_it(&q, clock, JOBQ_DAY);
+    for (int round = 0; round < 2; round++) {
+        store_many(q, round ? 7 : 40, "k", "a", JOBQ_HOUR);
+        store_many(q, round ? 1 : 1200, "nobody", "b", 0);
+        store_many(q, round ? 3 : 20, "done", "a", 0);
+        WORKS(jobq_run_until_idle(q, NULL, &err));
+        for (int state = JOBQ_STATE_NONE; state <= (int)JOBQ_STATE_CANCELLED; state++)
+            for (int kind = 0; kind < 6; kind++)
+                for (int queue = 0; queue < 5; queue++) {
+                    static jobq_info infos[2000];
+                    jobq_filter filter = {.state = (jobq_state)state, .kind = kinds[kind],
+                                          .queue = queues[queue]};
+                    static const char *const states[] = {"0, 1, 2, 3, 4", "0, 1", "9", "2", "3",
+                                                         "4"};
+                    jobq_cursor cursor = {.done = false};
+                    size_t count = 0;
+                    char sql[400];
+                    snprintf(sql, sizeof sql, "SELECT count(*) FROM jobq_jobs v JOIN jobq_row r"
+                             " ON r.id = v.id WHERE r.state IN (%s) AND v.kind = coalesce(%s%s%s,"
+                             " v.kind) AND v.queue = coalesce(%s%s%s, v.queue)", states[state],
+                             filter.kind ? "'" : "", filter.kind ? filter.kind : "NULL",
+                             filter.kind ? "'" : "", filter.queue ? "'" : "",
+                             filter.queue ? filter.queue : "NULL", filter.queue ? "'" : "");
+                    WORKS(jobq_list(q, &filter, &cursor, infos, 2000, &count, &err));
+                    CHECK(cursor.done || count == 2000);
+                    CHECK_INT(count, sql_int(file_path(), sql));
+                }
+    }
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    jobq_clock_free(clock);
+}
+
 /* Goal: the same with a pool, whose transactions claim and settle many at a time, with neighbours
  * by one statement. Method: jobs by the thousand and one by one meanwhile; when all have ended,
  * and when it was stopped in the middle. */
@@ -279,5 +407,5 @@ TEST(a_pool_counts) {
 
 TEST_MAIN(every_change_is_counted, a_pool_counts, single_ones_are_counted,
           found_uncounted, gone_ids_take_no_time, jobs_of_clients_are_counted,
-          what_a_handler_undoes_is_not_counted,
-          no_more_are_kept_than_asked)
+          jobs_of_clients_that_ran_are_counted, what_a_handler_undoes_is_not_counted,
+          no_more_are_kept_than_asked, looks_do_not_grow, nothing_is_nothing)

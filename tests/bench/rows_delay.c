@@ -298,6 +298,55 @@ static void dead(const struct bench *b, const void *arg) {
     free(ms);
 }
 
+/* ---- counts: jobq_count, and a first page of which there is nothing, beside many jobs ---- */
+
+#define COUNTS_CALLS 101
+
+static double *time_looks(jobq *q, const jobq_filter *filter) {
+    double *ms = bench_alloc(sizeof *ms * COUNTS_CALLS);
+    for (int i = 0; i < COUNTS_CALLS; i++) {
+        jobq_cursor cursor = {.done = false};
+        jobq_counts counts;
+        jobq_info info;
+        jobq_error err;
+        size_t count = 0;
+        int64_t begin = bench_now();
+        int code = filter ? jobq_list(q, filter, &cursor, &info, 1, &count, &err)
+                          : jobq_count(q, &counts, &err);
+        ms[i] = (double)(bench_now() - begin) * 1e-6;
+        check(code, &err, filter ? "jobq_list" : "jobq_count");
+        if (count) bench_die("a job was listed that is not there");
+    }
+    return ms;
+}
+
+static void report_looks(const struct bench *b, const char *what, double *ms) {
+    struct bench_line line = {.what = what, .unit = BENCH_MS,
+                              .jobq = bench_median(ms, COUNTS_CALLS),
+                              .against = BENCH_ABSENT, .ratio = BENCH_ABSENT,
+                              .goal = BENCH_VALUE_MAX, .limit = 1};
+    snprintf(line.note, sizeof line.note, "%d calls, slowest %.2f ms", COUNTS_CALLS,
+             ms[COUNTS_CALLS - 1]);
+    bench_report(b, &line);
+    free(ms);
+}
+
+/* The last ones are stored one by one, so that as many as may be are not counted yet. */
+static void counts(const struct bench *b, const void *arg) {
+    (void)arg;
+    struct bench_queue how = {.durability = JOBQ_RELAXED, .workers = WORKERS};
+    struct bench_work none = {.jobs = 0};
+    const jobq_filter nothing = {.kind = BENCH_KIND, .state = JOBQ_STATE_FAILED};
+    jobq *q = bench_queue_open(&how, &none);
+    bench_queue_enqueue(q, b->large ? 10000000 : 1000000, FILL_BATCH);
+    bench_queue_enqueue(q, 999, 1);
+    report_looks(b, b->large ? "counts beside 10 M jobs" : "counts beside 1 M jobs",
+                 time_looks(q, NULL));
+    report_looks(b, b->large ? "a page of nothing beside 10 M jobs"
+                             : "a page of nothing beside 1 M jobs", time_looks(q, &nothing));
+    bench_queue_close(q);
+}
+
 /* ---- scheduled: lateness of 1 M jobs whose times are spread over the table at random ----
  *
  * First the capacity: the same rows, all due at one moment, and the rate of the first 200 k of
@@ -449,6 +498,7 @@ const struct bench_row bench_delay_rows[] = {
     {"scheduled", scheduled, NULL, true},
     {"recover", recover, NULL, false},
     {"dead", dead, NULL, false},
+    {"counts", counts, NULL, false},
     {"idle", idle, NULL, false},
     {NULL, NULL, NULL, false},
 };
