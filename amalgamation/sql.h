@@ -219,10 +219,11 @@
     /* Whether there is a job of kind ?1 and queue ?2, or any, in a state of the set ?3; also if \
      * more than ?4 ids are not counted. */ \
     X(INFO_ANY, "SELECT coalesce((SELECT max(id) FROM jobq_row) - counted > ?4, 0) OR EXISTS(" \
-                "SELECT 1 FROM jobq_count m WHERE " JOBQ__TEXT_CALLED("m.kind", "2", "?1") " AND " \
-                JOBQ__TEXT_CALLED("m.queue", "1", "?2") " AND ((?3 & 1 AND (m.ready OR" \
-                " m.scheduled OR m.blocked)) OR (?3 & 2 AND m.claimed) OR (?3 & 4 AND m.done)" \
-                " OR (?3 & 8 AND m.failed) OR (?3 & 16 AND m.cancelled))) OR EXISTS(" \
+                "SELECT 1 FROM jobq_count WHERE " \
+                JOBQ__TEXT_CALLED("jobq_count.kind", "2", "?1") " AND " \
+                JOBQ__TEXT_CALLED("jobq_count.queue", "1", "?2") " AND ((?3 & 1 AND (ready OR" \
+                " scheduled OR blocked)) OR (?3 & 2 AND claimed) OR (?3 & 4 AND done)" \
+                " OR (?3 & 8 AND failed) OR (?3 & 16 AND cancelled))) OR EXISTS(" \
                 "SELECT 1 FROM jobq_row j WHERE j.id > counted AND ?3 >> j.state & 1 AND " \
                 JOBQ__TEXT_CALLED("j.kind", "2", "?1") " AND " \
                 JOBQ__TEXT_CALLED("j.queue", "1", "?2") ") FROM jobq_claims") \

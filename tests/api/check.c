@@ -600,8 +600,8 @@ TEST(many_slices) {
 static void counts_exactly(jobq *q, const char *path) {
     jobq_counts c = count_all(q);
     CHECK_INT(c.ready + c.running, sql_number(path, JOBS " WHERE state = 1 OR (state = 0 AND"
-                                              " (lane > 0 OR (lane = 0 AND run_at <= 0)))"));
-    CHECK_INT(c.scheduled, sql_number(path, JOBS " WHERE state = 0 AND lane = 0"));
+                                              " (lane > 0 OR (lane IN (-1, 0) AND run_at <= 0)))"));
+    CHECK_INT(c.scheduled, sql_number(path, JOBS " WHERE state = 0 AND lane IN (-1, 0)"));
     CHECK_INT(c.parked, sql_number(path, JOBS " WHERE state = 0 AND lane < -1"));
     CHECK_INT(c.done, sql_number(path, JOBS " WHERE state = 2"));
     CHECK_INT(c.cancelled, sql_number(path, JOBS " WHERE state = 4"));

@@ -40,11 +40,11 @@ static void compare(jobq *q, int64_t now_ms) {
     char due[160];
     jobq_counts c = count_all(q);
     const char *path = file_path();
-    snprintf(due, sizeof due, "SELECT count(*) FROM jobq_row WHERE state = 0 AND lane = 0"
+    snprintf(due, sizeof due, "SELECT count(*) FROM jobq_row WHERE state = 0 AND lane IN (-1, 0)"
              " AND run_at <= %" PRId64, now_ms);
     int64_t late = sql_int(path, due);
     CHECK_INT(c.scheduled, sql_int(path, "SELECT count(*) FROM jobq_row WHERE state = 0"
-                                   " AND lane = 0") - late);
+                                   " AND lane IN (-1, 0)") - late);
     CHECK_INT(c.ready, late + sql_int(path, "SELECT count(*) FROM jobq_row WHERE state = 1"
                                       " OR (state = 0 AND lane > 0)"));
     CHECK_INT(c.parked, sql_int(path, "SELECT count(*) FROM jobq_row WHERE state = 0"
