@@ -6825,7 +6825,7 @@ typedef struct sqlite3_stmt jobq__walk; /* a walk over rows */
 /* Walks ready rows of a lane, rows that are due by one of the clocks, or one row, in order. The
  * payload is valid until the next call, or NULL if it stands apart; call until *more is false, or
  * end the walk. */
-JOBQ__INTERNAL jobq__walk *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit);
+JOBQ__INTERNAL jobq__walk *jobq__store_walk_lane(struct jobq__db *db, int64_t lane, int limit);
 JOBQ__INTERNAL jobq__walk *jobq__store_due(struct jobq__db *db, int by, int64_t now_ms,
                                            int limit);
 JOBQ__INTERNAL jobq__walk *jobq__store_by_id(struct jobq__db *db, int64_t id);
@@ -7787,7 +7787,7 @@ static sqlite3_stmt *jobq__store_walk(struct jobq__db *db, sqlite3_stmt *s, int6
     return s;
 }
 
-JOBQ__INTERNAL sqlite3_stmt *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit) {
+JOBQ__INTERNAL sqlite3_stmt *jobq__store_walk_lane(struct jobq__db *db, int64_t lane, int limit) {
     return jobq__store_walk(db, jobq__store_bind_ids(db, JOBQ__SQL_READY, lane, limit), lane);
 }
 
@@ -10992,7 +10992,7 @@ struct jobq__tx {
     struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
     struct jobq__link dropped;  /* entries claimed here and given back again */
     int64_t serial;             /* of the last entry claimed here */
-    struct jobq__link taken;    /* entries out of the ring: cancelled, deleted, given back; also
+    struct jobq__link withdrawn;    /* entries out of the ring: cancelled, deleted, given back; also
                                    under pool.mu, for who looks */
     int room;                   /* jobs that may still be claimed */
     int over;                   /* jobs that may be claimed beyond that to keep the order */
@@ -13493,7 +13493,7 @@ JOBQ__INTERNAL int jobq__tx_gates_write(struct jobq__tx *tx) {
 /* ---- Kinds ---- */
 
 static int jobq__tx_gates_waited_at(struct jobq__tx *tx, int32_t lane, bool *waited_at) {
-    jobq__walk *walk = jobq__store_ready(tx->db, lane, 1);
+    jobq__walk *walk = jobq__store_walk_lane(tx->db, lane, 1);
     struct jobq__row row;
     int rc = jobq__store_next(tx->db, walk, &row, waited_at);
     if (walk) jobq__store_end(walk);
@@ -13776,7 +13776,7 @@ static void jobq__check_note_ring(const jobq *q, struct jobq__check_ring *ring) 
 static void jobq__check_order(jobq *q, const struct jobq__check_ring *ring) {
     size_t i;
     for (i = 0; i < ring->count; i++) {
-        jobq__walk *walk = jobq__store_ready(&q->writer, ring->lanes[i], 1);
+        jobq__walk *walk = jobq__store_walk_lane(&q->writer, ring->lanes[i], 1);
         struct jobq__row row;
         bool more;
         int rc = jobq__store_next(&q->writer, walk, &row, &more);
@@ -15118,7 +15118,8 @@ JOBQ__INTERNAL int jobq__tx_wait(struct jobq__tx *tx, struct jobq__edge *edge);
 JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, struct jobq__lane *lane,
                                   const struct jobq__row *row);
 /* The entry of a claimed job, or NULL; if it has not started it is out of the ring from now on. */
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken);
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_withdraw(struct jobq__tx *tx, int64_t id,
+                                                      bool *withdrawn);
 /* A taken entry's row waits in its lane again, as if it had never been claimed. */
 JOBQ__INTERNAL int jobq__tx_unclaim(struct jobq__tx *tx, struct jobq__entry *entry);
 /* Gives back everything in the ring, or on a full disk a slice of it. */
@@ -15131,7 +15132,7 @@ JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc);
 /* Counts an entry among those that this transaction claims. */
 JOBQ__INTERNAL void jobq__tx_claimed(struct jobq__tx *tx, struct jobq__entry *entry);
 /* Out of the ring, with pool.mu held. */
-JOBQ__INTERNAL void jobq__tx_take_out(struct jobq__tx *tx, struct jobq__entry *entry);
+JOBQ__INTERNAL void jobq__tx_withdraw_entry(struct jobq__tx *tx, struct jobq__entry *entry);
 /* A job that this very transaction has claimed is not to be run after all. */
 JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry);
 /* The same before its COMMIT, also for jobs that were given back to the table: those are given back
@@ -15139,7 +15140,7 @@ JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry
 JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx);
 /* After one that a handler may have committed by itself: entries that were given back in it, and
  * are not claimed in the file any more, go. */
-JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx);
+JOBQ__INTERNAL int jobq__tx_check_withdrawn(struct jobq__tx *tx);
 
 #endif
 
@@ -15170,11 +15171,11 @@ JOBQ__INTERNAL int jobq__tx_unclaim(struct jobq__tx *tx, struct jobq__entry *ent
     return jobq__door_pass(tx, &edge);
 }
 
-JOBQ__INTERNAL void jobq__tx_take_out(struct jobq__tx *tx, struct jobq__entry *entry) {
+JOBQ__INTERNAL void jobq__tx_withdraw_entry(struct jobq__tx *tx, struct jobq__entry *entry) {
     jobq *q = tx->q;
     jobq__assert(jobq__os_held(&q->pool.mu));
     jobq__ring_remove(&q->pool.ring, entry);
-    jobq__list_append(&tx->taken, &entry->link);
+    jobq__list_append(&tx->withdrawn, &entry->link);
     jobq__tx_gone(entry, true);
 }
 
@@ -15197,18 +15198,18 @@ JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry
 static int jobq__tx_narrow(struct jobq__tx *tx, struct jobq__lane *lane,
                            const struct jobq__row *row) {
     jobq *q = tx->q;
-    struct jobq__link *link, *next, *first = tx->taken.prev;
+    struct jobq__link *link, *next, *first = tx->withdrawn.prev;
     int rc = JOBQ_OK;
     jobq__os_lock(&q->pool.mu);
     for (link = lane->ring.prev; link != &lane->ring; link = next) {
         next = link->prev;
         if (jobq__ring_compare(row, &JOBQ__LINKED(link)->row) >= 0) break;
-        jobq__tx_take_out(tx, JOBQ__LINKED(link));
+        jobq__tx_withdraw_entry(tx, JOBQ__LINKED(link));
         tx->room++;
         tx->over++;
     }
     jobq__os_unlock(&q->pool.mu);
-    for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
+    for (link = first->next; link != &tx->withdrawn && rc == JOBQ_OK; link = link->next)
         rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
     for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
@@ -15287,17 +15288,18 @@ JOBQ__INTERNAL int jobq__tx_wait(struct jobq__tx *tx, struct jobq__edge *edge) {
     return jobq__tx_ready(tx, jobq__tx_line(tx, edge->now.lane), &edge->now);
 }
 
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken) {
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_withdraw(struct jobq__tx *tx, int64_t id,
+                                                      bool *withdrawn) {
     jobq *q = tx->q;
     struct jobq__link *link;
-    *taken = false;
+    *withdrawn = false;
     for (link = q->claimed.next; link != &q->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
         if (entry->row.id != id || entry->gone) continue;
         jobq__os_lock(&q->pool.mu);
         if (entry->in_ring) {
-            jobq__tx_take_out(tx, entry);
-            tx->claims_changed = *taken = true;
+            jobq__tx_withdraw_entry(tx, entry);
+            tx->claims_changed = *withdrawn = true;
         }
         jobq__os_unlock(&q->pool.mu);
         return entry;
@@ -15306,7 +15308,7 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id
         struct jobq__entry *entry = JOBQ__LINKED(link);
         if (entry->row.id != id) continue;
         jobq__tx_drop(tx, entry);
-        *taken = true;
+        *withdrawn = true;
         return entry;
     }
     return NULL;
@@ -15314,16 +15316,16 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id
 
 JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx) {
     jobq *q = tx->q;
-    struct jobq__link *link, *first = tx->taken.prev;
+    struct jobq__link *link, *first = tx->withdrawn.prev;
     int room = jobq__disk_batch(q, INT32_MAX);
     int rc = JOBQ_OK;
     jobq__os_lock(&q->pool.mu);
     /* The last ones first: a full disk may have room for some only, and those that stay in the ring
      * sort before the table (I2). */
     for (; room > 0 && q->pool.ring.count; room--)
-        jobq__tx_take_out(tx, jobq__ring_end(&q->pool.ring));
+        jobq__tx_withdraw_entry(tx, jobq__ring_end(&q->pool.ring));
     jobq__os_unlock(&q->pool.mu);
-    for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
+    for (link = first->next; link != &tx->withdrawn && rc == JOBQ_OK; link = link->next)
         rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
     return rc;
 }
@@ -15333,7 +15335,7 @@ JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx) {
     int rc = jobq__tx_check_names(tx);
     if (rc != JOBQ_OK) return rc;
     tx->loose.mark = tx->loose.count;
-    for (link = tx->taken.next; link != &tx->taken; link = link->next) {
+    for (link = tx->withdrawn.next; link != &tx->withdrawn; link = link->next) {
         /* Changes nothing where the row waits already. */
         rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
         if (rc != JOBQ_OK) return rc;
@@ -15344,10 +15346,10 @@ JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx) {
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx) {
+JOBQ__INTERNAL int jobq__tx_check_withdrawn(struct jobq__tx *tx) {
     jobq *q = tx->q;
     struct jobq__link *link, *next;
-    for (link = tx->taken.next; link != &tx->taken; link = next) {
+    for (link = tx->withdrawn.next; link != &tx->withdrawn; link = next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         struct jobq__row row;
         int rc = jobq__store_row(&q->writer, entry->row.id, &row);
@@ -15403,7 +15405,7 @@ JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx) {
 
 /* Where a request began, so that it can be undone alone. */
 struct jobq__tx_mark {
-    struct jobq__link *taken, *dropped;
+    struct jobq__link *withdrawn, *dropped;
     int64_t serial;
     size_t changes, new_names, shifts, loose;
     int64_t new_jobs;
@@ -15487,7 +15489,7 @@ JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     q->counted = -1; /* not read yet */
     jobq__list_init(&tx->settled);
     jobq__list_init(&tx->claimed);
-    jobq__list_init(&tx->taken);
+    jobq__list_init(&tx->withdrawn);
     jobq__list_init(&tx->dropped);
     jobq__list_init(&q->claimed);
     jobq__list_init(&q->spare);
@@ -15583,8 +15585,8 @@ static void jobq__tx_snapshot(struct jobq__tx *tx) {
 static void jobq__tx_put_back(struct jobq__tx *tx, const struct jobq__link *last) {
     jobq *q = tx->q;
     jobq__os_lock(&q->pool.mu);
-    while (tx->taken.prev != last) {
-        struct jobq__entry *entry = JOBQ__LINKED(tx->taken.prev);
+    while (tx->withdrawn.prev != last) {
+        struct jobq__entry *entry = JOBQ__LINKED(tx->withdrawn.prev);
         jobq__list_remove(&entry->link);
         jobq__tx_gone(entry, false);
         jobq__ring_put(&q->pool.ring, entry);
@@ -15625,7 +15627,7 @@ JOBQ__INTERNAL void jobq__tx_check(jobq *q) {
     jobq__assert(in_ring == q->pool.ring.count);
     jobq__tx_check_gates(q);
     jobq__assert(jobq__ring_sound(&q->pool.ring));
-    jobq__assert(jobq__list_empty(&q->tx.claimed) && jobq__list_empty(&q->tx.taken)
+    jobq__assert(jobq__list_empty(&q->tx.claimed) && jobq__list_empty(&q->tx.withdrawn)
                  && jobq__list_empty(&q->tx.settled) && jobq__list_empty(&q->tx.dropped));
     jobq__os_unlock(&q->pool.mu);
 #else
@@ -15653,7 +15655,7 @@ static void jobq__tx_clear(struct jobq__tx *tx) {
         jobq__tx_gone(entry, true);
         jobq__tx_recycle(q, entry);
     }
-    if (!jobq__list_empty(&tx->taken)) jobq__tx_put_back(tx, &tx->taken);
+    if (!jobq__list_empty(&tx->withdrawn)) jobq__tx_put_back(tx, &tx->withdrawn);
     for (link = tx->settled.next; link != &tx->settled; link = link->next)
         jobq__tx_gone(JOBQ__LINKED(link), false);
     jobq__assert(jobq__tx_all_claimed(q));
@@ -15725,7 +15727,7 @@ JOBQ__INTERNAL void jobq__tx_failed(struct jobq__tx *tx) {
 JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mark) {
     mark->serial = tx->serial;
     mark->dropped = tx->dropped.prev;
-    mark->taken = tx->taken.prev;
+    mark->withdrawn = tx->withdrawn.prev;
     mark->changes = tx->changes_count;
     mark->new_names = tx->new_count;
     mark->shifts = tx->shifts.mark = tx->shifts.count;
@@ -15765,7 +15767,7 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
     }
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next)
         jobq__tx_note_last(JOBQ__LINKED(link));
-    if (tx->taken.prev != mark->taken) jobq__tx_put_back(tx, mark->taken);
+    if (tx->withdrawn.prev != mark->withdrawn) jobq__tx_put_back(tx, mark->withdrawn);
     tx->rows_count = 0;
     jobq__tx_drop_changes(tx, mark->changes);
     tx->new_count = mark->new_names;
@@ -15827,7 +15829,7 @@ static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
         jobq__ring_put(&pool->ring, entry);
         jobs++;
     }
-    jobq__list_move_all(&tx->dropped, &tx->taken);
+    jobq__list_move_all(&tx->dropped, &tx->withdrawn);
     jobq__tx_add_stats(&pool->stats, &tx->add);
     pool->stats.wal_pages = jobq__store_log_pages(tx->db);
     pool->work.left = jobq__tx_more(tx);
@@ -16297,7 +16299,7 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__lane *lane, int
                                int *claimed, int *moved) {
     jobq *q = tx->q;
     struct jobq__link *before = tx->claimed.prev;
-    jobq__walk *walk = jobq__store_ready(tx->db, lane->id, limit);
+    jobq__walk *walk = jobq__store_walk_lane(tx->db, lane->id, limit);
     struct jobq__row row;
     bool more = true, out_of_room = false;
     size_t i;
@@ -16451,7 +16453,7 @@ static int jobq__tx_drain_lane(struct jobq__tx *tx, int32_t lane, int *left) {
     size_t i;
     int rc = JOBQ_OK;
     tx->aside_count = 0;
-    if (limit > 0) rc = jobq__tx_walk(tx, jobq__store_ready(tx->db, lane, limit), limit, &more);
+    if (limit > 0) rc = jobq__tx_walk(tx, jobq__store_walk_lane(tx->db, lane, limit), limit, &more);
     /* Their time has come, even if the clock was set back since they were parked. */
     for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
         rc = jobq__tx_move(tx, &tx->aside[i], true);
@@ -16601,7 +16603,7 @@ JOBQ__INTERNAL enum jobq__whereabouts jobq__alter_find(jobq *q, int64_t id) {
     bool waits, runs;
     int i;
     jobq__os_lock(&pool->mu);
-    waits = jobq__ring_has(&pool->ring, id) || jobq__alter_in_list(&q->tx.taken, id);
+    waits = jobq__ring_has(&pool->ring, id) || jobq__alter_in_list(&q->tx.withdrawn, id);
     runs = jobq__alter_in_list(&pool->outcomes.list, id) || jobq__alter_in_list(&q->tx.settled, id);
     for (i = 0; i < pool->crew.count; i++) runs = runs || pool->crew.workers[i].run.id == id;
     jobq__os_unlock(&pool->mu);
@@ -16649,14 +16651,14 @@ static int jobq__alter_row(struct jobq__tx *tx, int64_t id, struct jobq__row *ro
  * what it is now. JOBQ_BUSY with alter->running set if it runs. */
 static int jobq__alter_reach(struct jobq__tx *tx, struct jobq__alter *alter,
                              struct jobq__row *row) {
-    bool taken;
-    struct jobq__entry *entry = jobq__tx_take(tx, alter->id, &taken);
+    bool withdrawn;
+    struct jobq__entry *entry = jobq__tx_withdraw(tx, alter->id, &withdrawn);
     alter->running = NULL; /* the group may be repeated, and the job have ended since */
-    if (entry && !taken) {
+    if (entry && !withdrawn) {
         alter->running = entry;
         return JOBQ_BUSY;
     }
-    if (taken) {
+    if (withdrawn) {
         int rc = jobq__tx_unclaim(tx, entry);
         if (rc != JOBQ_OK) return rc;
     }
@@ -17472,9 +17474,9 @@ static int jobq__commit_job_end(struct jobq__tx *tx, struct jobq__entry *entry,
     return rc;
 }
 
-static int jobq__commit_check_taken(jobq *q, void *arg) {
+static int jobq__commit_check_withdrawn(jobq *q, void *arg) {
     (void)arg;
-    return jobq__tx_check_taken(&q->tx);
+    return jobq__tx_check_withdrawn(&q->tx);
 }
 
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
@@ -17506,7 +17508,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         jobq__tx_gone(entry, false);
         q->look_lanes = true;
         /* The handler may have committed. */
-        if (!intact && jobq__commit_insist(q, jobq__commit_check_taken, NULL) != JOBQ_OK)
+        if (!intact && jobq__commit_insist(q, jobq__commit_check_withdrawn, NULL) != JOBQ_OK)
             jobq__commit_blind(q);
         jobq__tx_failed(&q->tx);
     }
@@ -21484,10 +21486,10 @@ struct jobq__doctor {
 /* Its row may be changed: nobody has it in hand. */
 static int jobq__doctor_reach(void *ctx, int64_t job) {
     struct jobq__tx *tx = ctx;
-    bool taken;
-    struct jobq__entry *entry = jobq__tx_take(tx, job, &taken);
+    bool withdrawn;
+    struct jobq__entry *entry = jobq__tx_withdraw(tx, job, &withdrawn);
     if (!entry) return JOBQ_OK;
-    return taken ? jobq__tx_unclaim(tx, entry) : JOBQ_BUSY;
+    return withdrawn ? jobq__tx_unclaim(tx, entry) : JOBQ_BUSY;
 }
 
 /* When there is something to do next. What is broken still is looked at again. */

@@ -14,7 +14,7 @@ JOBQ__INTERNAL enum jobq__whereabouts jobq__alter_find(jobq *q, int64_t id) {
     bool waits, runs;
     int i;
     jobq__os_lock(&pool->mu);
-    waits = jobq__ring_has(&pool->ring, id) || jobq__alter_in_list(&q->tx.taken, id);
+    waits = jobq__ring_has(&pool->ring, id) || jobq__alter_in_list(&q->tx.withdrawn, id);
     runs = jobq__alter_in_list(&pool->outcomes.list, id) || jobq__alter_in_list(&q->tx.settled, id);
     for (i = 0; i < pool->crew.count; i++) runs = runs || pool->crew.workers[i].run.id == id;
     jobq__os_unlock(&pool->mu);
@@ -62,14 +62,14 @@ static int jobq__alter_row(struct jobq__tx *tx, int64_t id, struct jobq__row *ro
  * what it is now. JOBQ_BUSY with alter->running set if it runs. */
 static int jobq__alter_reach(struct jobq__tx *tx, struct jobq__alter *alter,
                              struct jobq__row *row) {
-    bool taken;
-    struct jobq__entry *entry = jobq__tx_take(tx, alter->id, &taken);
+    bool withdrawn;
+    struct jobq__entry *entry = jobq__tx_withdraw(tx, alter->id, &withdrawn);
     alter->running = NULL; /* the group may be repeated, and the job have ended since */
-    if (entry && !taken) {
+    if (entry && !withdrawn) {
         alter->running = entry;
         return JOBQ_BUSY;
     }
-    if (taken) {
+    if (withdrawn) {
         int rc = jobq__tx_unclaim(tx, entry);
         if (rc != JOBQ_OK) return rc;
     }

@@ -26,10 +26,10 @@ struct jobq__doctor {
 /* Its row may be changed: nobody has it in hand. */
 static int jobq__doctor_reach(void *ctx, int64_t job) {
     struct jobq__tx *tx = ctx;
-    bool taken;
-    struct jobq__entry *entry = jobq__tx_take(tx, job, &taken);
+    bool withdrawn;
+    struct jobq__entry *entry = jobq__tx_withdraw(tx, job, &withdrawn);
     if (!entry) return JOBQ_OK;
-    return taken ? jobq__tx_unclaim(tx, entry) : JOBQ_BUSY;
+    return withdrawn ? jobq__tx_unclaim(tx, entry) : JOBQ_BUSY;
 }
 
 /* When there is something to do next. What is broken still is looked at again. */

@@ -153,7 +153,7 @@ static void jobq__check_note_ring(const jobq *q, struct jobq__check_ring *ring) 
 static void jobq__check_order(jobq *q, const struct jobq__check_ring *ring) {
     size_t i;
     for (i = 0; i < ring->count; i++) {
-        jobq__walk *walk = jobq__store_ready(&q->writer, ring->lanes[i], 1);
+        jobq__walk *walk = jobq__store_walk_lane(&q->writer, ring->lanes[i], 1);
         struct jobq__row row;
         bool more;
         int rc = jobq__store_next(&q->writer, walk, &row, &more);

@@ -608,9 +608,9 @@ static int jobq__commit_job_end(struct jobq__tx *tx, struct jobq__entry *entry,
     return rc;
 }
 
-static int jobq__commit_check_taken(jobq *q, void *arg) {
+static int jobq__commit_check_withdrawn(jobq *q, void *arg) {
     (void)arg;
-    return jobq__tx_check_taken(&q->tx);
+    return jobq__tx_check_withdrawn(&q->tx);
 }
 
 JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool keep,
@@ -642,7 +642,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         jobq__tx_gone(entry, false);
         q->look_lanes = true;
         /* The handler may have committed. */
-        if (!intact && jobq__commit_insist(q, jobq__commit_check_taken, NULL) != JOBQ_OK)
+        if (!intact && jobq__commit_insist(q, jobq__commit_check_withdrawn, NULL) != JOBQ_OK)
             jobq__commit_blind(q);
         jobq__tx_failed(&q->tx);
     }

@@ -122,7 +122,7 @@ struct jobq__tx {
     struct jobq__link claimed;  /* entries claimed here, not yet in the ring; by serial */
     struct jobq__link dropped;  /* entries claimed here and given back again */
     int64_t serial;             /* of the last entry claimed here */
-    struct jobq__link taken;    /* entries out of the ring: cancelled, deleted, given back; also
+    struct jobq__link withdrawn;    /* entries out of the ring: cancelled, deleted, given back; also
                                    under pool.mu, for who looks */
     int room;                   /* jobs that may still be claimed */
     int over;                   /* jobs that may be claimed beyond that to keep the order */

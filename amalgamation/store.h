@@ -250,7 +250,7 @@ typedef struct sqlite3_stmt jobq__walk; /* a walk over rows */
 /* Walks ready rows of a lane, rows that are due by one of the clocks, or one row, in order. The
  * payload is valid until the next call, or NULL if it stands apart; call until *more is false, or
  * end the walk. */
-JOBQ__INTERNAL jobq__walk *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit);
+JOBQ__INTERNAL jobq__walk *jobq__store_walk_lane(struct jobq__db *db, int64_t lane, int limit);
 JOBQ__INTERNAL jobq__walk *jobq__store_due(struct jobq__db *db, int by, int64_t now_ms,
                                            int limit);
 JOBQ__INTERNAL jobq__walk *jobq__store_by_id(struct jobq__db *db, int64_t id);

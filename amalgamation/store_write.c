@@ -523,7 +523,7 @@ static sqlite3_stmt *jobq__store_walk(struct jobq__db *db, sqlite3_stmt *s, int6
     return s;
 }
 
-JOBQ__INTERNAL sqlite3_stmt *jobq__store_ready(struct jobq__db *db, int64_t lane, int limit) {
+JOBQ__INTERNAL sqlite3_stmt *jobq__store_walk_lane(struct jobq__db *db, int64_t lane, int limit) {
     return jobq__store_walk(db, jobq__store_bind_ids(db, JOBQ__SQL_READY, lane, limit), lane);
 }
 

@@ -10,7 +10,7 @@ JOBQ__INTERNAL void jobq__tx_init(jobq *q) {
     q->counted = -1; /* not read yet */
     jobq__list_init(&tx->settled);
     jobq__list_init(&tx->claimed);
-    jobq__list_init(&tx->taken);
+    jobq__list_init(&tx->withdrawn);
     jobq__list_init(&tx->dropped);
     jobq__list_init(&q->claimed);
     jobq__list_init(&q->spare);
@@ -106,8 +106,8 @@ static void jobq__tx_snapshot(struct jobq__tx *tx) {
 static void jobq__tx_put_back(struct jobq__tx *tx, const struct jobq__link *last) {
     jobq *q = tx->q;
     jobq__os_lock(&q->pool.mu);
-    while (tx->taken.prev != last) {
-        struct jobq__entry *entry = JOBQ__LINKED(tx->taken.prev);
+    while (tx->withdrawn.prev != last) {
+        struct jobq__entry *entry = JOBQ__LINKED(tx->withdrawn.prev);
         jobq__list_remove(&entry->link);
         jobq__tx_gone(entry, false);
         jobq__ring_put(&q->pool.ring, entry);
@@ -148,7 +148,7 @@ JOBQ__INTERNAL void jobq__tx_check(jobq *q) {
     jobq__assert(in_ring == q->pool.ring.count);
     jobq__tx_check_gates(q);
     jobq__assert(jobq__ring_sound(&q->pool.ring));
-    jobq__assert(jobq__list_empty(&q->tx.claimed) && jobq__list_empty(&q->tx.taken)
+    jobq__assert(jobq__list_empty(&q->tx.claimed) && jobq__list_empty(&q->tx.withdrawn)
                  && jobq__list_empty(&q->tx.settled) && jobq__list_empty(&q->tx.dropped));
     jobq__os_unlock(&q->pool.mu);
 #else
@@ -176,7 +176,7 @@ static void jobq__tx_clear(struct jobq__tx *tx) {
         jobq__tx_gone(entry, true);
         jobq__tx_recycle(q, entry);
     }
-    if (!jobq__list_empty(&tx->taken)) jobq__tx_put_back(tx, &tx->taken);
+    if (!jobq__list_empty(&tx->withdrawn)) jobq__tx_put_back(tx, &tx->withdrawn);
     for (link = tx->settled.next; link != &tx->settled; link = link->next)
         jobq__tx_gone(JOBQ__LINKED(link), false);
     jobq__assert(jobq__tx_all_claimed(q));
@@ -248,7 +248,7 @@ JOBQ__INTERNAL void jobq__tx_failed(struct jobq__tx *tx) {
 JOBQ__INTERNAL void jobq__tx_mark(struct jobq__tx *tx, struct jobq__tx_mark *mark) {
     mark->serial = tx->serial;
     mark->dropped = tx->dropped.prev;
-    mark->taken = tx->taken.prev;
+    mark->withdrawn = tx->withdrawn.prev;
     mark->changes = tx->changes_count;
     mark->new_names = tx->new_count;
     mark->shifts = tx->shifts.mark = tx->shifts.count;
@@ -288,7 +288,7 @@ JOBQ__INTERNAL void jobq__tx_undo(struct jobq__tx *tx, const struct jobq__tx_mar
     }
     for (link = tx->claimed.next; link != &tx->claimed; link = link->next)
         jobq__tx_note_last(JOBQ__LINKED(link));
-    if (tx->taken.prev != mark->taken) jobq__tx_put_back(tx, mark->taken);
+    if (tx->withdrawn.prev != mark->withdrawn) jobq__tx_put_back(tx, mark->withdrawn);
     tx->rows_count = 0;
     jobq__tx_drop_changes(tx, mark->changes);
     tx->new_count = mark->new_names;
@@ -350,7 +350,7 @@ static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
         jobq__ring_put(&pool->ring, entry);
         jobs++;
     }
-    jobq__list_move_all(&tx->dropped, &tx->taken);
+    jobq__list_move_all(&tx->dropped, &tx->withdrawn);
     jobq__tx_add_stats(&pool->stats, &tx->add);
     pool->stats.wal_pages = jobq__store_log_pages(tx->db);
     pool->work.left = jobq__tx_more(tx);

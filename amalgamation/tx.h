@@ -36,7 +36,7 @@
 
 /* Where a request began, so that it can be undone alone. */
 struct jobq__tx_mark {
-    struct jobq__link *taken, *dropped;
+    struct jobq__link *withdrawn, *dropped;
     int64_t serial;
     size_t changes, new_names, shifts, loose;
     int64_t new_jobs;

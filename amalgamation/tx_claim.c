@@ -82,7 +82,7 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__lane *lane, int
                                int *claimed, int *moved) {
     jobq *q = tx->q;
     struct jobq__link *before = tx->claimed.prev;
-    jobq__walk *walk = jobq__store_ready(tx->db, lane->id, limit);
+    jobq__walk *walk = jobq__store_walk_lane(tx->db, lane->id, limit);
     struct jobq__row row;
     bool more = true, out_of_room = false;
     size_t i;
@@ -236,7 +236,7 @@ static int jobq__tx_drain_lane(struct jobq__tx *tx, int32_t lane, int *left) {
     size_t i;
     int rc = JOBQ_OK;
     tx->aside_count = 0;
-    if (limit > 0) rc = jobq__tx_walk(tx, jobq__store_ready(tx->db, lane, limit), limit, &more);
+    if (limit > 0) rc = jobq__tx_walk(tx, jobq__store_walk_lane(tx->db, lane, limit), limit, &more);
     /* Their time has come, even if the clock was set back since they were parked. */
     for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
         rc = jobq__tx_move(tx, &tx->aside[i], true);

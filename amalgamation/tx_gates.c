@@ -85,7 +85,7 @@ JOBQ__INTERNAL int jobq__tx_gates_write(struct jobq__tx *tx) {
 /* ---- Kinds ---- */
 
 static int jobq__tx_gates_waited_at(struct jobq__tx *tx, int32_t lane, bool *waited_at) {
-    jobq__walk *walk = jobq__store_ready(tx->db, lane, 1);
+    jobq__walk *walk = jobq__store_walk_lane(tx->db, lane, 1);
     struct jobq__row row;
     int rc = jobq__store_next(tx->db, walk, &row, waited_at);
     if (walk) jobq__store_end(walk);

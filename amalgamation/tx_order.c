@@ -21,11 +21,11 @@ JOBQ__INTERNAL int jobq__tx_unclaim(struct jobq__tx *tx, struct jobq__entry *ent
     return jobq__door_pass(tx, &edge);
 }
 
-JOBQ__INTERNAL void jobq__tx_take_out(struct jobq__tx *tx, struct jobq__entry *entry) {
+JOBQ__INTERNAL void jobq__tx_withdraw_entry(struct jobq__tx *tx, struct jobq__entry *entry) {
     jobq *q = tx->q;
     jobq__assert(jobq__os_held(&q->pool.mu));
     jobq__ring_remove(&q->pool.ring, entry);
-    jobq__list_append(&tx->taken, &entry->link);
+    jobq__list_append(&tx->withdrawn, &entry->link);
     jobq__tx_gone(entry, true);
 }
 
@@ -48,18 +48,18 @@ JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry
 static int jobq__tx_narrow(struct jobq__tx *tx, struct jobq__lane *lane,
                            const struct jobq__row *row) {
     jobq *q = tx->q;
-    struct jobq__link *link, *next, *first = tx->taken.prev;
+    struct jobq__link *link, *next, *first = tx->withdrawn.prev;
     int rc = JOBQ_OK;
     jobq__os_lock(&q->pool.mu);
     for (link = lane->ring.prev; link != &lane->ring; link = next) {
         next = link->prev;
         if (jobq__ring_compare(row, &JOBQ__LINKED(link)->row) >= 0) break;
-        jobq__tx_take_out(tx, JOBQ__LINKED(link));
+        jobq__tx_withdraw_entry(tx, JOBQ__LINKED(link));
         tx->room++;
         tx->over++;
     }
     jobq__os_unlock(&q->pool.mu);
-    for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
+    for (link = first->next; link != &tx->withdrawn && rc == JOBQ_OK; link = link->next)
         rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
     for (link = tx->claimed.next; link != &tx->claimed && rc == JOBQ_OK; link = next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
@@ -138,17 +138,18 @@ JOBQ__INTERNAL int jobq__tx_wait(struct jobq__tx *tx, struct jobq__edge *edge) {
     return jobq__tx_ready(tx, jobq__tx_line(tx, edge->now.lane), &edge->now);
 }
 
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken) {
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_withdraw(struct jobq__tx *tx, int64_t id,
+                                                      bool *withdrawn) {
     jobq *q = tx->q;
     struct jobq__link *link;
-    *taken = false;
+    *withdrawn = false;
     for (link = q->claimed.next; link != &q->claimed; link = link->next) {
         struct jobq__entry *entry = JOBQ__CLAIMED_ENTRY(link);
         if (entry->row.id != id || entry->gone) continue;
         jobq__os_lock(&q->pool.mu);
         if (entry->in_ring) {
-            jobq__tx_take_out(tx, entry);
-            tx->claims_changed = *taken = true;
+            jobq__tx_withdraw_entry(tx, entry);
+            tx->claims_changed = *withdrawn = true;
         }
         jobq__os_unlock(&q->pool.mu);
         return entry;
@@ -157,7 +158,7 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id
         struct jobq__entry *entry = JOBQ__LINKED(link);
         if (entry->row.id != id) continue;
         jobq__tx_drop(tx, entry);
-        *taken = true;
+        *withdrawn = true;
         return entry;
     }
     return NULL;
@@ -165,16 +166,16 @@ JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id
 
 JOBQ__INTERNAL int jobq__tx_give_back(struct jobq__tx *tx) {
     jobq *q = tx->q;
-    struct jobq__link *link, *first = tx->taken.prev;
+    struct jobq__link *link, *first = tx->withdrawn.prev;
     int room = jobq__disk_batch(q, INT32_MAX);
     int rc = JOBQ_OK;
     jobq__os_lock(&q->pool.mu);
     /* The last ones first: a full disk may have room for some only, and those that stay in the ring
      * sort before the table (I2). */
     for (; room > 0 && q->pool.ring.count; room--)
-        jobq__tx_take_out(tx, jobq__ring_end(&q->pool.ring));
+        jobq__tx_withdraw_entry(tx, jobq__ring_end(&q->pool.ring));
     jobq__os_unlock(&q->pool.mu);
-    for (link = first->next; link != &tx->taken && rc == JOBQ_OK; link = link->next)
+    for (link = first->next; link != &tx->withdrawn && rc == JOBQ_OK; link = link->next)
         rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
     return rc;
 }
@@ -184,7 +185,7 @@ JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx) {
     int rc = jobq__tx_check_names(tx);
     if (rc != JOBQ_OK) return rc;
     tx->loose.mark = tx->loose.count;
-    for (link = tx->taken.next; link != &tx->taken; link = link->next) {
+    for (link = tx->withdrawn.next; link != &tx->withdrawn; link = link->next) {
         /* Changes nothing where the row waits already. */
         rc = jobq__tx_unclaim(tx, JOBQ__LINKED(link));
         if (rc != JOBQ_OK) return rc;
@@ -195,10 +196,10 @@ JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx) {
     return JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx) {
+JOBQ__INTERNAL int jobq__tx_check_withdrawn(struct jobq__tx *tx) {
     jobq *q = tx->q;
     struct jobq__link *link, *next;
-    for (link = tx->taken.next; link != &tx->taken; link = next) {
+    for (link = tx->withdrawn.next; link != &tx->withdrawn; link = next) {
         struct jobq__entry *entry = JOBQ__LINKED(link);
         struct jobq__row row;
         int rc = jobq__store_row(&q->writer, entry->row.id, &row);

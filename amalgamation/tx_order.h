@@ -26,7 +26,8 @@ JOBQ__INTERNAL int jobq__tx_wait(struct jobq__tx *tx, struct jobq__edge *edge);
 JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, struct jobq__lane *lane,
                                   const struct jobq__row *row);
 /* The entry of a claimed job, or NULL; if it has not started it is out of the ring from now on. */
-JOBQ__INTERNAL struct jobq__entry *jobq__tx_take(struct jobq__tx *tx, int64_t id, bool *taken);
+JOBQ__INTERNAL struct jobq__entry *jobq__tx_withdraw(struct jobq__tx *tx, int64_t id,
+                                                      bool *withdrawn);
 /* A taken entry's row waits in its lane again, as if it had never been claimed. */
 JOBQ__INTERNAL int jobq__tx_unclaim(struct jobq__tx *tx, struct jobq__entry *entry);
 /* Gives back everything in the ring, or on a full disk a slice of it. */
@@ -39,7 +40,7 @@ JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc);
 /* Counts an entry among those that this transaction claims. */
 JOBQ__INTERNAL void jobq__tx_claimed(struct jobq__tx *tx, struct jobq__entry *entry);
 /* Out of the ring, with pool.mu held. */
-JOBQ__INTERNAL void jobq__tx_take_out(struct jobq__tx *tx, struct jobq__entry *entry);
+JOBQ__INTERNAL void jobq__tx_withdraw_entry(struct jobq__tx *tx, struct jobq__entry *entry);
 /* A job that this very transaction has claimed is not to be run after all. */
 JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry);
 /* The same before its COMMIT, also for jobs that were given back to the table: those are given back
@@ -47,6 +48,6 @@ JOBQ__INTERNAL void jobq__tx_drop(struct jobq__tx *tx, struct jobq__entry *entry
 JOBQ__INTERNAL int jobq__tx_check_undone(struct jobq__tx *tx);
 /* After one that a handler may have committed by itself: entries that were given back in it, and
  * are not claimed in the file any more, go. */
-JOBQ__INTERNAL int jobq__tx_check_taken(struct jobq__tx *tx);
+JOBQ__INTERNAL int jobq__tx_check_withdrawn(struct jobq__tx *tx);
 
 #endif

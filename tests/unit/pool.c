@@ -253,7 +253,7 @@ TEST(room_again_but_not_for_all) {
 static bool table_comes_after(jobq *q) {
     const struct jobq__lane *lane =
         JOBQ__CONTAINER(q->pool.ring.lanes.next, const struct jobq__lane, turn);
-    jobq__walk *walk = jobq__store_ready(&q->writer, lane->id, 1);
+    jobq__walk *walk = jobq__store_walk_lane(&q->writer, lane->id, 1);
     struct jobq__row row;
     bool more = false, after;
     CHECK_CODE(jobq__store_next(&q->writer, walk, &row, &more), JOBQ_OK);
