@@ -218,6 +218,18 @@ static inline jobq_info judge_charged(const struct judge *j, const jobq_info *to
     return info;
 }
 
+/* A duration is due when it has passed, wherever the clock is set: by the wall that is half an hour
+ * sooner or later when the story has set it meanwhile, or sets it after the cut. */
+static inline bool judge_same_info(const struct judge *j, const jobq_info *seen,
+                                   const jobq_info *told) {
+    int64_t off_ms = seen->run_at_ms - told->run_at_ms;
+    jobq_info moved = *told;
+    if (j->s->steps && seen->state == JOBQ_STATE_PENDING && off_ms % (JOBQ_HOUR / 2) == 0
+        && off_ms >= -JOBQ_HOUR && off_ms <= JOBQ_HOUR)
+        moved.run_at_ms = seen->run_at_ms;
+    return story_same_info(seen, &moved);
+}
+
 static inline bool judge_fits(const struct judge *j, int job, const struct told *told, int act) {
     const jobq_info *seen = j->seen[job];
     jobq_info charged;
@@ -230,13 +242,13 @@ static inline bool judge_fits(const struct judge *j, int job, const struct told 
     if (told->wished) {
         jobq_info wished = told->info;
         wished.finished_at_ms = seen->finished_at_ms; /* when it was opened again */
-        return story_same_info(seen, &wished);
+        return judge_same_info(j, seen, &wished);
     }
-    if (!died) return story_same_info(seen, &told->info);
+    if (!died) return judge_same_info(j, seen, &told->info);
     charged = judge_charged(j, &told->info);
     /* After a power cut the claim itself may be lost. */
-    return story_same_info(seen, &charged)
-        || (!j->killed && story_same_info(seen, &told->info));
+    return judge_same_info(j, seen, &charged)
+        || (!j->killed && judge_same_info(j, seen, &told->info));
 }
 
 static inline void judge_compare_job(struct judge *j, int job) {
