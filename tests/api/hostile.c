@@ -530,12 +530,15 @@ struct looker {
 
 static void *list_them(void *arg) {
     struct looker *l = (struct looker *)arg;
-    jobq_filter filter = {.state = l->state, .kind = "none", .rows_max = 1000000};
+    enum { ALL = 1000 };
+    jobq_filter filter = {.state = l->state, .rows_max = 1000000};
+    jobq_info *info = (jobq_info *)malloc(ALL * sizeof *info);
     jobq_cursor cursor = {0};
-    jobq_info info;
     size_t count;
     pthread_barrier_wait(l->together);
-    CHECK_CODE(jobq_list(l->q, &filter, &cursor, &info, 1, &count, NULL), JOBQ_CORRUPT);
+    CHECK_CODE(jobq_list(l->q, &filter, &cursor, info, info ? ALL : 0, &count, NULL),
+               JOBQ_CORRUPT);
+    free(info);
     return NULL;
 }
 
