@@ -430,7 +430,7 @@ static inline int64_t jobq__to_us(int64_t ms) {
 
 /* ---- Housekeeping ---- */
 
-#define JOBQ__PRUNE_ROWS JOBQ__SIZE(500, 3) /* one slice; longer ones stall writers */
+#define JOBQ__PRUNE_ROWS JOBQ__SIZE(256, 3) /* one slice; longer ones stall writers */
 #define JOBQ__PRUNE_PAUSE_MS JOBQ_MINUTE /* kept rows are looked at this often at most */
 /* Free pages are given back a while after a burst, what is above a part of the database; less than
  * that is used again soon. A slice is short: a page that is moved is a few frames in the log. In a

@@ -277,6 +277,31 @@ TEST(no_more_are_kept_than_asked) {
     jobq_clock_free(clock);
 }
 
+/* Goal: who goes because his time is over is not counted among those that are too many. Method: 700
+ * may be kept, for an hour; when that is over, 600 others have just ended. */
+TEST(who_is_pruned_is_not_too_many) {
+    jobq_clock *clock = jobq_clock_artificial(1000 * JOBQ_HOUR);
+    jobq_options options = {.workers = JOBQ_NONE, .clock = clock, .keep_max = 700,
+                            .keep_done_ms = JOBQ_HOUR};
+    jobq *q = NULL;
+    WORKS(jobq_open(file_path(), &options, &q, &err));
+    REQUIRE(q != NULL);
+    handle(q, "k", succeed, NULL);
+    store_many(q, 1200, "k", "a", 0);
+    WORKS(jobq_run_until_idle(q, NULL, &err));
+    for (int i = 0; i < 59; i++) WORKS(jobq_advance(q, JOBQ_MINUTE, NULL, &err));
+    WORKS(jobq_advance(q, 50 * JOBQ_SECOND, NULL, &err));
+    CHECK_INT(count_all(q).done, 700);
+    store_many(q, 600, "k", "a", 0);
+    WORKS(jobq_run_until_idle(q, NULL, &err));
+    CHECK_INT(count_all(q).done, 1300);
+    for (int i = 0; i < 5; i++) WORKS(jobq_advance(q, JOBQ_MINUTE, NULL, &err));
+    CHECK_INT(count_all(q).done, 600);
+    compare(q, jobq_clock_now(clock));
+    CHECK_CODE(jobq_close(&q), JOBQ_OK);
+    jobq_clock_free(clock);
+}
+
 static int one_more(void *ctx) {
     ++*(int64_t *)ctx;
     return 0;
@@ -408,4 +433,5 @@ TEST(a_pool_counts) {
 TEST_MAIN(every_change_is_counted, a_pool_counts, single_ones_are_counted,
           found_uncounted, gone_ids_take_no_time, jobs_of_clients_are_counted,
           jobs_of_clients_that_ran_are_counted, what_a_handler_undoes_is_not_counted,
-          no_more_are_kept_than_asked, looks_do_not_grow, nothing_is_nothing)
+          no_more_are_kept_than_asked, who_is_pruned_is_not_too_many,
+          looks_do_not_grow, nothing_is_nothing)

@@ -338,6 +338,23 @@ TEST(what_was_seen_is_remembered) {
     fixture_close(&f);
 }
 
+/* Goal: what the wall showed is known by the last commit that had to do with it, not only by the
+ * newest job. Method: a job of an hour ago fails; the queue is closed, and the wall set back to
+ * half an hour before that. */
+TEST(last_commit_tells_the_time) {
+    struct waits w = {NULL, BY_BACKOFF, 10000, -1, 0, 0};
+    fixture f;
+    int64_t id;
+    REQUIRE(fixture_open(&f, STEP));
+    handle_waits(f.q, &w);
+    id = put_in(f.q, JOBQ_HOUR);
+    advance(f.q, JOBQ_HOUR);
+    CHECK_INT(w.runs, 1);
+    reopen_at(&f, &w, T0 + JOBQ_HOUR / 2);
+    check_due_in(&f, id, w.for_ms);
+    fixture_close(&f);
+}
+
 /* ---- What it costs ---- */
 
 static int64_t file_number(const fixture *f, const char *sql) {
@@ -376,13 +393,17 @@ TEST(a_step_costs_one_row) {
     CHECK_INT(file_number(&f, "SELECT count(*) FROM jobq_jobs WHERE waits_for = 'time'"), 5000);
     CHECK_INT(drain(f.q), 0);
     CHECK_INT(stats_of(f.q).wal_pages, pages + 1);
+    stored = file_number(&f, "SELECT last_id FROM jobq_claims");
+    put(f.q, "k");
+    CHECK_INT(file_number(&f, "SELECT last_id FROM jobq_claims"), stored);
     advance(f.q, JOBQ_HOUR - 1);
     CHECK_INT(count_all(f.q).scheduled, 5000);
     advance(f.q, 1); /* nobody handles them */
-    CHECK_INT(count_all(f.q).parked, 5000);
+    CHECK_INT(count_all(f.q).parked, 5001);
     fixture_close(&f);
 }
 
 TEST_MAIN(steps_change_no_duration, a_handler_that_steps_waits_no_longer, a_pool_waits_no_longer,
           points_in_time_follow_the_wall, both_start_in_order, what_waits_can_be_changed,
-          closed_while_the_wall_is_set_back, what_was_seen_is_remembered, a_step_costs_one_row)
+          closed_while_the_wall_is_set_back, what_was_seen_is_remembered,
+          last_commit_tells_the_time, a_step_costs_one_row)
