@@ -154,7 +154,8 @@ static const char *const values[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof (array)[0])
 
-static void row_sql(char *sql, size_t size, uint64_t *r) {
+/* True if it touches no payload. */
+static bool row_sql(char *sql, size_t size, uint64_t *r) {
     const char *const *column = columns[pick(r, COUNT(columns))];
     const char *value = values[pick(r, COUNT(values))];
     static const char *const where[] = {
@@ -172,6 +173,7 @@ static void row_sql(char *sql, size_t size, uint64_t *r) {
         snprintf(sql, size, "UPDATE OR REPLACE %s SET %s = %s%s", column[0], column[1], value,
                  which);
     }
+    return strcmp(column[1], "payload") != 0 && strcmp(column[1], "data") != 0;
 }
 
 /* ---- The schema ---- */
@@ -232,21 +234,24 @@ static void damage_index(sqlite3 *db, const char *sql) {
                 " DROP TABLE hidden");
 }
 
-static void damage_by_sql(const char *path, uint64_t *r, int how) {
+/* True if no payload was touched. */
+static bool damage_by_sql(const char *path, uint64_t *r, int how) {
     char sql[512];
     sqlite3 *db = NULL;
     int n = 1 + (int)pick(r, 3);
+    bool whole = true;
     if (sqlite3_open(path, &db) == SQLITE_OK) {
         sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 0, (int *)NULL);
         try_sql(db, "PRAGMA cell_size_check = 0; PRAGMA synchronous = 0");
         for (; n > 0 && how < 2; n--) {
-            row_sql(sql, sizeof sql, r);
+            whole = row_sql(sql, sizeof sql, r) && whole;
             if (how == 0) try_sql(db, sql);
             else damage_index(db, sql);
         }
         if (how == 2) try_sql(db, schema_sql[pick(r, COUNT(schema_sql))]);
     }
     sqlite3_close(db);
+    return whole;
 }
 
 static void damage_beside(const char *path, const char *ending, uint64_t *r) {
@@ -264,6 +269,7 @@ static bool damage(const char *path, uint64_t *r) {
     const struct hostile_file *good = &shapes[pick(r, SHAPES)];
     struct hostile_file file = *good;
     int how = (int)pick(r, 20);
+    bool whole = how >= 12;
     file.db = (unsigned char *)malloc(good->db_size);
     file.wal = (unsigned char *)malloc(good->wal_size + 1);
     if (!file.db || !file.wal) test_give_up("no memory");
@@ -278,9 +284,9 @@ static bool damage(const char *path, uint64_t *r) {
     if (how == 9) damage_beside(path, "-shm", r);
     else if (how == 10) damage_beside(path, "-jobq", r);
     else if (how == 11) damage_beside(path, "-wal", r);
-    else if (how >= 12) damage_by_sql(path, r, how < 15 ? 0 : how < 18 ? 1 : 2);
+    else if (whole) whole = damage_by_sql(path, r, how < 15 ? 0 : how < 18 ? 1 : 2);
     hostile_free(&file);
-    return how >= 12;
+    return whole;
 }
 
 /* ---- The plays ---- */
