@@ -739,6 +739,8 @@ TEST(memory_runs_out_in_utf16) {
         memory_again();
         if (id) CHECK_STR(look(q, id).key, name);
         if (id) CHECK_STR(look(q, id).kind, name);
+        /* What looks at all rows after a commit (check.c) is not to grow with n. */
+        if (id) jobq_delete(q, id, NULL);
     }
     if (!CHECK_CODE(stats_of(q).failed_code, JOBQ_OK)) test_note("allocation %d", (int)n - 1);
     CHECK(n > 50);
