@@ -53,8 +53,8 @@ endif
 # larger examples, tests/tools one that tries the tools of this tree.
 kinds = fault sim stress crash unit api header
 program = $(B)/$(subst /,_,$(patsubst tests/%.c,%,$1))
-# What tests/api/bits_32.c looks for cannot go wrong on 64 bits, nor what a thread sanitizer looks for
-# where there is one thread: of those programs the long ones are left out.
+# What tests/api/bits_32.c looks for cannot go wrong on 64 bits, nor what a thread sanitizer looks
+# for where there is one thread: of those programs the long ones are left out.
 alone = fault_cut_jobs fault_cut_open fault_cut_migrate fault_hostile fault_sync_fails \
     sim_fence sim_life sim_model
 tests = $(filter-out $(if $(filter m32,$(variant)),,$(B)/api_bits_32)\
