@@ -264,14 +264,15 @@ static bool table_comes_after(jobq *q) {
 
 /* Goal: what a stop on a full disk has left in the ring when it was cut short starts before what it
  * has given back, as it stood before. Method: one slice of a stop, which is one job; and the
- * next. */
+ * next, if that leaves any. */
 TEST(stop_that_is_cut_short_keeps_the_order) {
     fixture f;
     gate g;
     int ring;
     REQUIRE(stand_behind_a_stop(&f, &g));
     ring = ring_of(f.q);
-    for (int slice = 1; slice <= 2; slice++) {
+    CHECK(ring > 1);
+    for (int slice = 1; slice <= 2 && slice < ring; slice++) {
         f.q->disk.level = JOBQ__DISK_TIGHT;
         f.q->disk.held = 0;
         jobq__baton_release(f.q);
