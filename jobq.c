@@ -10994,6 +10994,7 @@ struct jobq__tx {
     int64_t serial;             /* of the last entry claimed here */
     struct jobq__link withdrawn;    /* entries out of the ring: cancelled, deleted, given back; also
                                    under pool.mu, for who looks */
+    bool recounts;              /* it begins to count anew */
     int room;                   /* jobs that may still be claimed */
     int over;                   /* jobs that may be claimed beyond that to keep the order */
     int64_t bytes;              /* payload that may still be claimed */
@@ -11322,6 +11323,7 @@ struct jobq {
     struct jobq__uncounted uncounted;
     int64_t wal_next;           /* pages at which the next checkpoint is due */
     bool look_lanes;            /* the set of lanes may have grown */
+    bool recount;               /* rows may have changed that nobody has counted */
     int64_t seen;               /* the file's version at the last poll; 0: not known */
 #ifdef JOBQ_DEBUG
     int64_t checked;            /* and after the last commit; -1: others have written (check.c) */
@@ -15667,7 +15669,7 @@ static void jobq__tx_clear(struct jobq__tx *tx) {
     tx->frees = 0;
     tx->new_count = 0;
     jobq__tx_gates_reset(tx);
-    tx->starved = false;
+    tx->starved = tx->recounts = false;
     tx->last_id = q->last_id;
     tx->counted = q->counted;
     tx->shifts.count = tx->shifts.mark = tx->loose.count = tx->loose.mark = 0;
@@ -15867,6 +15869,7 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
     size_t i;
     jobq__assert(!tx->shifts.count && (tx->counted >= q->counted || !tx->counted));
     q->last_id = tx->last_id;
+    if (tx->recounts) q->recount = false;
     q->due = tx->due;
     if (tx->touched) q->own.stored_ms = jobq__tx_offset(tx);
     tx->prune_at_ms = jobq__min(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));
@@ -16533,6 +16536,10 @@ JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
     if (rc == JOBQ_OK) rc = jobq__tx_look_stale(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_know_claimed(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_count(tx);
+    if (rc == JOBQ_OK && q->recount && !tx->of_job) {
+        rc = jobq__tx_count_anew(tx);
+        tx->recounts = tx->claims_changed = true;
+    }
     /* The wall was set: all that stands by own time is right again when that is known. */
     if (jobq__tx_offset(tx) != q->own.stored_ms && !q->client) tx->claims_changed = true;
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(tx);
@@ -17507,7 +17514,8 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         /* It is still claimed, and the claims row has to go on saying so. */
         jobq__tx_gone(entry, false);
         q->look_lanes = true;
-        /* The handler may have committed. */
+        /* The handler may have committed: rows, and what was counted of them. */
+        q->recount = q->recount || !intact;
         if (!intact && jobq__commit_insist(q, jobq__commit_check_withdrawn, NULL) != JOBQ_OK)
             jobq__commit_blind(q);
         jobq__tx_failed(&q->tx);

@@ -641,7 +641,8 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
         /* It is still claimed, and the claims row has to go on saying so. */
         jobq__tx_gone(entry, false);
         q->look_lanes = true;
-        /* The handler may have committed. */
+        /* The handler may have committed: rows, and what was counted of them. */
+        q->recount = q->recount || !intact;
         if (!intact && jobq__commit_insist(q, jobq__commit_check_withdrawn, NULL) != JOBQ_OK)
             jobq__commit_blind(q);
         jobq__tx_failed(&q->tx);

@@ -124,6 +124,7 @@ struct jobq__tx {
     int64_t serial;             /* of the last entry claimed here */
     struct jobq__link withdrawn;    /* entries out of the ring: cancelled, deleted, given back; also
                                    under pool.mu, for who looks */
+    bool recounts;              /* it begins to count anew */
     int room;                   /* jobs that may still be claimed */
     int over;                   /* jobs that may be claimed beyond that to keep the order */
     int64_t bytes;              /* payload that may still be claimed */
@@ -452,6 +453,7 @@ struct jobq {
     struct jobq__uncounted uncounted;
     int64_t wal_next;           /* pages at which the next checkpoint is due */
     bool look_lanes;            /* the set of lanes may have grown */
+    bool recount;               /* rows may have changed that nobody has counted */
     int64_t seen;               /* the file's version at the last poll; 0: not known */
 #ifdef JOBQ_DEBUG
     int64_t checked;            /* and after the last commit; -1: others have written (check.c) */

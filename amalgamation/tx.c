@@ -188,7 +188,7 @@ static void jobq__tx_clear(struct jobq__tx *tx) {
     tx->frees = 0;
     tx->new_count = 0;
     jobq__tx_gates_reset(tx);
-    tx->starved = false;
+    tx->starved = tx->recounts = false;
     tx->last_id = q->last_id;
     tx->counted = q->counted;
     tx->shifts.count = tx->shifts.mark = tx->loose.count = tx->loose.mark = 0;
@@ -388,6 +388,7 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
     size_t i;
     jobq__assert(!tx->shifts.count && (tx->counted >= q->counted || !tx->counted));
     q->last_id = tx->last_id;
+    if (tx->recounts) q->recount = false;
     q->due = tx->due;
     if (tx->touched) q->own.stored_ms = jobq__tx_offset(tx);
     tx->prune_at_ms = jobq__min(tx->prune_at_ms, jobq__disk_freed(q, tx->frees, tx->now_ms));

@@ -316,6 +316,10 @@ JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
     if (rc == JOBQ_OK) rc = jobq__tx_look_stale(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_know_claimed(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_count(tx);
+    if (rc == JOBQ_OK && q->recount && !tx->of_job) {
+        rc = jobq__tx_count_anew(tx);
+        tx->recounts = tx->claims_changed = true;
+    }
     /* The wall was set: all that stands by own time is right again when that is known. */
     if (jobq__tx_offset(tx) != q->own.stored_ms && !q->client) tx->claims_changed = true;
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(tx);

@@ -99,7 +99,7 @@ TEST(late_result_is_not_applied) {
             test_note("%s, hand %d", jobq_outcome_name(late.outcome), late.hand);
     }
     REQUIRE(fixture_reopen(&f));
-    CHECK_INT(total(f.q), 0);
+    CHECK_INT(sql_int(f.path, "SELECT count(*) FROM jobq_row"), 0);
     fixture_close(&f);
     event_log_free((event_log *)options.ctx);
 }
