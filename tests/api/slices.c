@@ -5,7 +5,11 @@
 #include "helpers.h"
 
 enum {
+#ifdef JOBQ_SMALL
+    MANY = 1000, /* in slices of two or three */
+#else
     MANY = 20000,
+#endif
     SLICE = 256,     /* jobs that a transaction moves by itself */
     PAGES = 40,      /* of 2 KiB, that it writes for them: they stand beside each other */
     BESIDE = 16      /* rows and pages besides: names, claims, counts */
