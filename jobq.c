@@ -13364,7 +13364,7 @@ JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
  *              whose room comes from those who leave it is appended where they do (tx_gone).
  *   drained    a slice of the first gate in each transaction that may claim, and of the kind's in
  *              those of jobq_register (tx_drain in tx_claim.c). Each row goes where the whole
- *              predicate wants it (tx_order.c): perhaps before another gate.
+ *              predicate wants it (tx_place.c): perhaps before another gate.
  *   struck     when its lane is empty, or the gate has no room any more: whoever gives it room
  *              appends it again. Of an owner before us a kind may stand here that has no handler.
  *   read       by recovery, and with the lanes when others may have written (look_lanes); nothing
@@ -13376,9 +13376,9 @@ JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
  * only: whoever does so in a request has to undo it with that (tx_mark).
  *
  * Not here: the line of suspects, and any queue's gate. Who waits for those waits in the line that
- * is claimed from, in a lane above 0, and such lanes are found by I3 of tx.h. And while a kind's
- * gate is drained new jobs of it go to their line at once: they may overtake those that waited for
- * the handler, as a gate may (jobq.h). */
+ * is claimed from, in a lane above 0, and such lanes are found by I3 (tx_order.h). And while a
+ * kind's gate is drained new jobs of it go to their line at once: they may overtake those that
+ * waited for the handler, as a gate may (jobq.h). */
 
 /* Reads them, before any is appended: JOBQ_CORRUPT if that is no list of gates. */
 JOBQ__INTERNAL int jobq__tx_gates_read(struct jobq__tx *tx);
@@ -14522,7 +14522,9 @@ JOBQ__INTERNAL bool jobq__tx_uncounted(const jobq *q);
  * transaction that has stored some, of which the handler may have undone a part, nor when memory
  * was out.
  *
- * Only an owner counts ids, so nobody moves claims.counted under another.
+ * Only an owner counts ids, so nobody moves claims.counted under another. A handler that commits by
+ * itself, past jobq, may have changed counted rows that the counters know nothing of: the next
+ * transaction begins to count anew (q->recount, tx_fill).
  *
  * Invariant, checked by the doctor: the counters are what counting the rows up to claims.counted
  * comes to. */
@@ -14575,6 +14577,12 @@ JOBQ__INTERNAL void jobq__tx_shift(struct jobq__tx *tx, const struct jobq__row *
 
 /* ---- Sums ---- */
 
+static void jobq__tx_count_shift(struct jobq__count *sum, const struct jobq__shift *shift) {
+    if (shift->from != JOBQ__COUNT_NOTHING) sum->by[shift->from] -= shift->jobs;
+    if (shift->to != JOBQ__COUNT_NOTHING) sum->by[shift->to] += shift->jobs;
+    sum->by[JOBQ__COUNT_RETRYING] += shift->retries * shift->jobs;
+}
+
 /* The sum of all notes about the pair of the first one that is left; they are done then. */
 static bool jobq__tx_sum_pair(struct jobq__shifts *shifts, size_t *first,
                               struct jobq__count *sum) {
@@ -14587,9 +14595,7 @@ static bool jobq__tx_sum_pair(struct jobq__shifts *shifts, size_t *first,
     for (i = *first; i < shifts->count; i++) {
         struct jobq__shift *shift = &shifts->list[i];
         if (shift->queue != sum->queue || shift->kind != sum->kind) continue;
-        if (shift->from != JOBQ__COUNT_NOTHING) sum->by[shift->from] -= shift->jobs;
-        if (shift->to != JOBQ__COUNT_NOTHING) sum->by[shift->to] += shift->jobs;
-        sum->by[JOBQ__COUNT_RETRYING] += shift->retries * shift->jobs;
+        jobq__tx_count_shift(sum, shift);
         shift->jobs = 0;
     }
     return true;
@@ -14672,11 +14678,8 @@ static struct jobq__count *jobq__tx_pair(struct jobq__uncounted *sums, int32_t q
 
 static bool jobq__tx_keep_shift(struct jobq__uncounted *sums, const struct jobq__shift *shift) {
     struct jobq__count *pair = jobq__tx_pair(sums, shift->queue, shift->kind);
-    if (!pair) return false;
-    if (shift->from != JOBQ__COUNT_NOTHING) pair->by[shift->from] -= shift->jobs;
-    if (shift->to != JOBQ__COUNT_NOTHING) pair->by[shift->to] += shift->jobs;
-    pair->by[JOBQ__COUNT_RETRYING] += shift->retries * shift->jobs;
-    return true;
+    if (pair) jobq__tx_count_shift(pair, shift);
+    return pair != NULL;
 }
 
 JOBQ__INTERNAL void jobq__tx_count_applied(struct jobq__tx *tx, int64_t last_id) {
@@ -14798,8 +14801,9 @@ JOBQ__INTERNAL int jobq__door_flush(struct jobq__tx *tx);
 JOBQ__INTERNAL int jobq__door_prune(struct jobq__tx *tx, int limit, int *count);
 /* For the room: the oldest that are done or cancelled. */
 JOBQ__INTERNAL int jobq__door_prune_done(struct jobq__tx *tx, int limit, int *count);
-/* Rows that wait are claimed, from the first id to the last. */
-JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, int64_t first, int64_t last);
+/* Rows that wait are claimed: of that entry and of those that follow it in its list, so many, whose
+ * ids follow one another. */
+JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, struct jobq__entry *first, int count);
 
 #endif
 
@@ -15037,11 +15041,20 @@ JOBQ__INTERNAL int jobq__door_new(struct jobq__tx *tx, const struct jobq__row *r
     return tx->rows_count == JOBQ__INSERT_ROWS ? jobq__door_flush(tx) : JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, int64_t first, int64_t last) {
-    int changed, rc;
+JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, struct jobq__entry *first, int count) {
+    struct jobq__entry *entry = first;
+    int64_t id = first->row.id;
+    int changed, i, rc;
     jobq__assert(jobq__door_legal(JOBQ__WAITING, JOBQ__CLAIMED));
-    rc = jobq__store_claim(tx->db, first, last, &changed);
-    if (rc == JOBQ_OK && changed != (int)(last - first + 1)) rc = jobq__tx_stray(tx, first);
+    rc = jobq__store_claim(tx->db, id, id + count - 1, &changed);
+    if (rc == JOBQ_OK && changed != count) rc = jobq__tx_stray(tx, id);
+    for (i = 0; i < count && rc == JOBQ_OK; i++, entry = JOBQ__LINKED(entry->link.next)) {
+        jobq__assert(entry->row.id == id + i);
+        jobq__tx_shift(tx, &entry->row, JOBQ__WAITING, &entry->row, JOBQ__CLAIMED);
+        entry->row.runs++;
+        entry->row.state = JOBQ__CLAIMED;
+        entry->row.lane = JOBQ__LANE_NONE;
+    }
     return rc;
 }
 
@@ -15236,15 +15249,11 @@ JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *la
         rc = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane, &entry);
     if (walk) jobq__store_end(walk);
     if (rc != JOBQ_OK) return rc;
-    rc = more ? jobq__door_claim(tx, id, id) : jobq__tx_stray(tx, id);
+    rc = more ? jobq__door_claim(tx, entry, 1) : jobq__tx_stray(tx, id);
     if (rc != JOBQ_OK) {
         if (entry) jobq__tx_recycle(q, entry);
         return rc;
     }
-    jobq__tx_shift(tx, &entry->row, JOBQ__WAITING, &entry->row, JOBQ__CLAIMED);
-    entry->row.runs++;
-    entry->row.state = JOBQ__CLAIMED;
-    entry->row.lane = JOBQ__LANE_NONE;
     jobq__tx_claimed(tx, entry);
     return JOBQ_OK;
 }
@@ -16234,21 +16243,17 @@ JOBQ__INTERNAL int jobq__tx_enqueue(struct jobq__tx *tx, struct jobq__request *r
 /* Marks entries that stand at the end of the claimed list, from first on, by runs of ids. */
 static int jobq__tx_claim_entries(struct jobq__tx *tx, struct jobq__link *first) {
     struct jobq__link *link = first;
-    while (link != &tx->claimed) {
-        int64_t from = JOBQ__LINKED(link)->row.id, to = from;
-        int rc;
-        for (link = link->next; link != &tx->claimed; link = link->next, to++)
-            if (JOBQ__LINKED(link)->row.id != to + 1) break;
-        rc = jobq__door_claim(tx, from, to);
-        if (rc != JOBQ_OK) return rc;
+    int rc = JOBQ_OK;
+    while (link != &tx->claimed && rc == JOBQ_OK) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        int count = 0;
+        do {
+            link = link->next;
+            count++;
+        } while (link != &tx->claimed && JOBQ__LINKED(link)->row.id == entry->row.id + count);
+        rc = jobq__door_claim(tx, entry, count);
     }
-    for (link = first; link != &tx->claimed; link = link->next) {
-        struct jobq__row *row = &JOBQ__LINKED(link)->row;
-        jobq__tx_shift(tx, row, JOBQ__WAITING, row, JOBQ__CLAIMED);
-        row->runs++;
-        row->state = JOBQ__CLAIMED;
-    }
-    return JOBQ_OK;
+    return rc;
 }
 
 /* Rows that a walk meets and that are to be moved when it is over. One walk at a time: the rows are

@@ -228,11 +228,20 @@ JOBQ__INTERNAL int jobq__door_new(struct jobq__tx *tx, const struct jobq__row *r
     return tx->rows_count == JOBQ__INSERT_ROWS ? jobq__door_flush(tx) : JOBQ_OK;
 }
 
-JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, int64_t first, int64_t last) {
-    int changed, rc;
+JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, struct jobq__entry *first, int count) {
+    struct jobq__entry *entry = first;
+    int64_t id = first->row.id;
+    int changed, i, rc;
     jobq__assert(jobq__door_legal(JOBQ__WAITING, JOBQ__CLAIMED));
-    rc = jobq__store_claim(tx->db, first, last, &changed);
-    if (rc == JOBQ_OK && changed != (int)(last - first + 1)) rc = jobq__tx_stray(tx, first);
+    rc = jobq__store_claim(tx->db, id, id + count - 1, &changed);
+    if (rc == JOBQ_OK && changed != count) rc = jobq__tx_stray(tx, id);
+    for (i = 0; i < count && rc == JOBQ_OK; i++, entry = JOBQ__LINKED(entry->link.next)) {
+        jobq__assert(entry->row.id == id + i);
+        jobq__tx_shift(tx, &entry->row, JOBQ__WAITING, &entry->row, JOBQ__CLAIMED);
+        entry->row.runs++;
+        entry->row.state = JOBQ__CLAIMED;
+        entry->row.lane = JOBQ__LANE_NONE;
+    }
     return rc;
 }
 

@@ -80,7 +80,8 @@ JOBQ__INTERNAL int jobq__door_flush(struct jobq__tx *tx);
 JOBQ__INTERNAL int jobq__door_prune(struct jobq__tx *tx, int limit, int *count);
 /* For the room: the oldest that are done or cancelled. */
 JOBQ__INTERNAL int jobq__door_prune_done(struct jobq__tx *tx, int limit, int *count);
-/* Rows that wait are claimed, from the first id to the last. */
-JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, int64_t first, int64_t last);
+/* Rows that wait are claimed: of that entry and of those that follow it in its list, so many, whose
+ * ids follow one another. */
+JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, struct jobq__entry *first, int count);
 
 #endif

@@ -14,21 +14,17 @@
 /* Marks entries that stand at the end of the claimed list, from first on, by runs of ids. */
 static int jobq__tx_claim_entries(struct jobq__tx *tx, struct jobq__link *first) {
     struct jobq__link *link = first;
-    while (link != &tx->claimed) {
-        int64_t from = JOBQ__LINKED(link)->row.id, to = from;
-        int rc;
-        for (link = link->next; link != &tx->claimed; link = link->next, to++)
-            if (JOBQ__LINKED(link)->row.id != to + 1) break;
-        rc = jobq__door_claim(tx, from, to);
-        if (rc != JOBQ_OK) return rc;
+    int rc = JOBQ_OK;
+    while (link != &tx->claimed && rc == JOBQ_OK) {
+        struct jobq__entry *entry = JOBQ__LINKED(link);
+        int count = 0;
+        do {
+            link = link->next;
+            count++;
+        } while (link != &tx->claimed && JOBQ__LINKED(link)->row.id == entry->row.id + count);
+        rc = jobq__door_claim(tx, entry, count);
     }
-    for (link = first; link != &tx->claimed; link = link->next) {
-        struct jobq__row *row = &JOBQ__LINKED(link)->row;
-        jobq__tx_shift(tx, row, JOBQ__WAITING, row, JOBQ__CLAIMED);
-        row->runs++;
-        row->state = JOBQ__CLAIMED;
-    }
-    return JOBQ_OK;
+    return rc;
 }
 
 /* Rows that a walk meets and that are to be moved when it is over. One walk at a time: the rows are

@@ -19,7 +19,9 @@
  * transaction that has stored some, of which the handler may have undone a part, nor when memory
  * was out.
  *
- * Only an owner counts ids, so nobody moves claims.counted under another.
+ * Only an owner counts ids, so nobody moves claims.counted under another. A handler that commits by
+ * itself, past jobq, may have changed counted rows that the counters know nothing of: the next
+ * transaction begins to count anew (q->recount, tx_fill).
  *
  * Invariant, checked by the doctor: the counters are what counting the rows up to claims.counted
  * comes to. */
@@ -72,6 +74,12 @@ JOBQ__INTERNAL void jobq__tx_shift(struct jobq__tx *tx, const struct jobq__row *
 
 /* ---- Sums ---- */
 
+static void jobq__tx_count_shift(struct jobq__count *sum, const struct jobq__shift *shift) {
+    if (shift->from != JOBQ__COUNT_NOTHING) sum->by[shift->from] -= shift->jobs;
+    if (shift->to != JOBQ__COUNT_NOTHING) sum->by[shift->to] += shift->jobs;
+    sum->by[JOBQ__COUNT_RETRYING] += shift->retries * shift->jobs;
+}
+
 /* The sum of all notes about the pair of the first one that is left; they are done then. */
 static bool jobq__tx_sum_pair(struct jobq__shifts *shifts, size_t *first,
                               struct jobq__count *sum) {
@@ -84,9 +92,7 @@ static bool jobq__tx_sum_pair(struct jobq__shifts *shifts, size_t *first,
     for (i = *first; i < shifts->count; i++) {
         struct jobq__shift *shift = &shifts->list[i];
         if (shift->queue != sum->queue || shift->kind != sum->kind) continue;
-        if (shift->from != JOBQ__COUNT_NOTHING) sum->by[shift->from] -= shift->jobs;
-        if (shift->to != JOBQ__COUNT_NOTHING) sum->by[shift->to] += shift->jobs;
-        sum->by[JOBQ__COUNT_RETRYING] += shift->retries * shift->jobs;
+        jobq__tx_count_shift(sum, shift);
         shift->jobs = 0;
     }
     return true;
@@ -169,11 +175,8 @@ static struct jobq__count *jobq__tx_pair(struct jobq__uncounted *sums, int32_t q
 
 static bool jobq__tx_keep_shift(struct jobq__uncounted *sums, const struct jobq__shift *shift) {
     struct jobq__count *pair = jobq__tx_pair(sums, shift->queue, shift->kind);
-    if (!pair) return false;
-    if (shift->from != JOBQ__COUNT_NOTHING) pair->by[shift->from] -= shift->jobs;
-    if (shift->to != JOBQ__COUNT_NOTHING) pair->by[shift->to] += shift->jobs;
-    pair->by[JOBQ__COUNT_RETRYING] += shift->retries * shift->jobs;
-    return true;
+    if (pair) jobq__tx_count_shift(pair, shift);
+    return pair != NULL;
 }
 
 JOBQ__INTERNAL void jobq__tx_count_applied(struct jobq__tx *tx, int64_t last_id) {

@@ -17,7 +17,7 @@
  *              whose room comes from those who leave it is appended where they do (tx_gone).
  *   drained    a slice of the first gate in each transaction that may claim, and of the kind's in
  *              those of jobq_register (tx_drain in tx_claim.c). Each row goes where the whole
- *              predicate wants it (tx_order.c): perhaps before another gate.
+ *              predicate wants it (tx_place.c): perhaps before another gate.
  *   struck     when its lane is empty, or the gate has no room any more: whoever gives it room
  *              appends it again. Of an owner before us a kind may stand here that has no handler.
  *   read       by recovery, and with the lanes when others may have written (look_lanes); nothing
@@ -29,9 +29,9 @@
  * only: whoever does so in a request has to undo it with that (tx_mark).
  *
  * Not here: the line of suspects, and any queue's gate. Who waits for those waits in the line that
- * is claimed from, in a lane above 0, and such lanes are found by I3 of tx.h. And while a kind's
- * gate is drained new jobs of it go to their line at once: they may overtake those that waited for
- * the handler, as a gate may (jobq.h). */
+ * is claimed from, in a lane above 0, and such lanes are found by I3 (tx_order.h). And while a
+ * kind's gate is drained new jobs of it go to their line at once: they may overtake those that
+ * waited for the handler, as a gate may (jobq.h). */
 
 /* Reads them, before any is appended: JOBQ_CORRUPT if that is no list of gates. */
 JOBQ__INTERNAL int jobq__tx_gates_read(struct jobq__tx *tx);

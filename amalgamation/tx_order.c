@@ -84,15 +84,11 @@ JOBQ__INTERNAL int jobq__tx_claim_row(struct jobq__tx *tx, struct jobq__lane *la
         rc = jobq__tx_entry(tx, &row, jobq__registry_kind(&q->names, row.kind), lane, &entry);
     if (walk) jobq__store_end(walk);
     if (rc != JOBQ_OK) return rc;
-    rc = more ? jobq__door_claim(tx, id, id) : jobq__tx_stray(tx, id);
+    rc = more ? jobq__door_claim(tx, entry, 1) : jobq__tx_stray(tx, id);
     if (rc != JOBQ_OK) {
         if (entry) jobq__tx_recycle(q, entry);
         return rc;
     }
-    jobq__tx_shift(tx, &entry->row, JOBQ__WAITING, &entry->row, JOBQ__CLAIMED);
-    entry->row.runs++;
-    entry->row.state = JOBQ__CLAIMED;
-    entry->row.lane = JOBQ__LANE_NONE;
     jobq__tx_claimed(tx, entry);
     return JOBQ_OK;
 }
