@@ -2204,13 +2204,16 @@ struct jobq__own {
     int64_t stored_ms;  /* baton: the file's; of an owner */
 };
 
-/* own time, if the file says that it was offset_ms more than the wall when that showed at_ms. */
+/* Own time, if the file says that it was offset_ms more than the wall when that showed at_ms. */
 JOBQ__INTERNAL int64_t jobq__own_at(int64_t wall_ms, int64_t offset_ms, int64_t at_ms);
+/* An owner opens: own time goes on from what the file says. Before any other thread reads. */
 JOBQ__INTERNAL void jobq__own_begin(struct jobq__own *own, jobq_clock *clock, int64_t offset_ms,
                                     int64_t at_ms);
+/* All three, and takes note of a step; any thread. */
 JOBQ__INTERNAL struct jobq__now jobq__own_read(struct jobq__own *own, jobq_clock *clock);
 /* When the wall will show what own time does at at_ms, as it goes now; never stays never. */
 JOBQ__INTERNAL int64_t jobq__own_on_wall(struct jobq__now now, int64_t at_ms);
+/* The same of the monotonic reading. */
 JOBQ__INTERNAL int64_t jobq__own_on_mono(struct jobq__now now, int64_t at_ms);
 
 #endif

@@ -12,7 +12,8 @@
  * and everything runs to the end. Each job that had not ended runs once, each that had ended never
  * again, and the rows are as many as the completions.
  *
- *     judge_story(&s, &tally);      all images; some of those that are new are used to the end
+ *     judge_story(&s, &tally);      all images, with an effort of 1 (with less one of so many
+ *                                   boundaries); some of those that are new are used to the end
  *     judge_twice(&s, &tally, 20);  each twentieth is opened under a log of its own, goes on for a
  *                                   while, and is crashed at every boundary of that again
  *     judge_checks(&tally);         all counters of mistakes are zero
