@@ -829,8 +829,9 @@ typedef int (*jobq_line)(const char *text, size_t size, void *ctx);
  * *faults (may be NULL) is how many there were. They are no failure of the call. When say answers
  * with something else than 0 the check ends there, with JOBQ_OK.
  * repair: puts right what can be without losing a job; what is right is not touched, and a second
- * check finds nothing but what was left. It makes indexes anew, puts rows where they belong, gives
- * claimed rows that nobody has back without charging a crash, and deletes what belongs to no job.
+ * check finds nothing but what was left. It makes indexes anew, counts jobs anew where jobq_count
+ * would be wrong, puts rows where they belong, gives claimed rows that nobody has back without
+ * charging a crash, and deletes what belongs to no job.
  * A job whose end is damaged is kept among the failed ones; of two that have one key the later one
  * stays without. Left, and told, are a payload that is missing, kinds and queues that are no
  * numbers, the row of a job that runs, and what SQLite cannot read. Where damage has stopped the
