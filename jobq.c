@@ -4236,6 +4236,15 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
 #define JOBQ__TEXT_INFO_FAILED \
     "%s, f.job FROM jobq_failed f LEFT JOIN jobq_row j ON j.id = f.job AND j.state = 3" \
     " AND j.prune_at = f.at%s"
+/* The same of those that have the key, or had it. The kind is the one that jobq_enqueue would find
+ * by that name, ?3, or else the number that a lost one is called by, ?5. */
+#define JOBQ__TEXT_INFO_KEY(held) \
+    "%s, u.job FROM jobq_key u LEFT JOIN jobq_row j ON j.id = u.job AND j.kind = u.kind" \
+    " AND j.side & 2 AND u.key IS (SELECT key FROM jobq_extra WHERE job = u.job)%s" \
+    "WHERE u.kind = coalesce(" \
+    "(SELECT id FROM jobq_name WHERE what = 2 AND scope = 0 AND name = ?3)," \
+    " (SELECT id FROM jobq_name WHERE what = 0 AND scope = 0 AND name = ?3), ?5)" \
+    " AND u.key = ?4 AND u.held = " held " AND u.job > ?1"
 
 /* Finished rows that are kept for a time, in the order that jobq__store_prune_walk reads them. */
 #define JOBQ__TEXT_PRUNE \
@@ -4402,6 +4411,13 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(INFO_FAILED, "SELECT * FROM (" JOBQ__TEXT_INFO_FAILED "WHERE f.at = ?1 AND f.job > ?3" \
                    " ORDER BY f.job LIMIT ?2) UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO_FAILED \
                    "WHERE f.at > ?1 ORDER BY f.at, f.job LIMIT ?2)") \
+    X(INFO_KEY, JOBQ__TEXT_INFO_KEY("0") " UNION ALL " JOBQ__TEXT_INFO_KEY("1") \
+                " ORDER BY u.job LIMIT ?2") \
+    /* The next lane behind ?4 of ready rows (?1 = 1), or before the gate of a kind (2), that is \
+     * called so; ?3: the one of that name if it is lost. */ \
+    X(LANE_CALLED, "SELECT min(lane) FROM (SELECT iif(?1 = 2, -id, id) AS lane FROM jobq_name" \
+                   " WHERE what IN (0, ?1) AND scope = 0 AND name = ?2 UNION ALL SELECT ?3)" \
+                   " WHERE lane > ?4") \
     X(PAYLOAD, "SELECT j.id, iif(j.side & 8, j.payload, NULL), iif(j.side & 8, p.data, j.payload)" \
                " FROM jobq_row j LEFT JOIN jobq_payload p ON p.job = j.id AND j.side & 8" \
                " WHERE j.id = ?1") \
@@ -6793,6 +6809,8 @@ JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, int *what, const ch
 /* With one that has none. */
 JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, int what,
                                         const char *name);
+/* The id that such a name is made of, or 0. */
+JOBQ__INTERNAL int64_t jobq__store_lost_id(const char *name);
 /* *lost: the id has none. text has room for JOBQ_NAME_MAX + 1. */
 JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, int *what, char *text,
                                          bool *lost);
@@ -6989,8 +7007,9 @@ struct jobq__look {
 /* *claimed: the row is claimed, but no slot says that it runs. */
 JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info,
                                     bool *claimed);
-/* False if no listing can have left the cursor so. */
-JOBQ__INTERNAL bool jobq__store_cursor_valid(const jobq_cursor *cursor);
+/* False if no listing by such a filter can have left the cursor so. */
+JOBQ__INTERNAL bool jobq__store_cursor_valid(const jobq_cursor *cursor,
+                                             const jobq_filter *filter);
 JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_filter *filter,
                                     jobq_cursor *cursor, jobq_info *infos, size_t capacity,
                                     size_t *count);
@@ -7620,8 +7639,7 @@ JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, int wha
     return jobq__store_change_beside(db, s, "jobq_claims", 1);
 }
 
-/* The id that such a name is made of, or 0. */
-static int64_t jobq__store_lost_id(const char *name) {
+JOBQ__INTERNAL int64_t jobq__store_lost_id(const char *name) {
     static const char lost[] = "lost:";
     const char *digit = name + sizeof lost - 1;
     int64_t id = 0;
@@ -8603,7 +8621,13 @@ JOBQ__INTERNAL int jobq__store_count(const struct jobq__look *look, jobq_counts 
  * that state; its cursor is the index's key, so rows that come and go meanwhile are neither
  * repeated nor do they displace others. Failed rows are listed from jobq_failed, so that the many
  * that are done do not stand between. Claimed rows stand in no index: they are listed from the
- * claims row. */
+ * claims row. Those of a key are found by jobq_key, whose rows of held and of free keys are merged:
+ * by their ids a job has the same place whether it ends meanwhile or not.
+ *
+ * Who asks for one queue's waiting rows gets first its ready ones, which stand together, then from
+ * the rest of the index those that wait for a time or before a gate, where all queues stand
+ * mixed. A lane that is another queue's, or before the gate of another kind, is left with its first
+ * row. */
 
 /* JOBQ__TEXT_INFO */
 enum { JOBQ__INFO_ID, JOBQ__INFO_STATE, JOBQ__INFO_LANE, JOBQ__INFO_PRIORITY, JOBQ__INFO_ATTEMPT,
@@ -8671,18 +8695,22 @@ static int jobq__store_claimed_by(struct jobq__db *db, sqlite3_stmt *s, int64_t 
     return rc;
 }
 
-/* Of jobq_failed, whose job is not kept as a failed one until then. */
-static int jobq__store_not_failed(struct jobq__db *db, sqlite3_stmt *s) {
+/* What jobq_failed or jobq_key says of a job is not so: it is not kept as a failed one until then,
+ * or is of another kind, or has another key. */
+static int jobq__store_not_so(struct jobq__db *db, sqlite3_stmt *s) {
+    bool key = s == db->statements[JOBQ__SQL_INFO_KEY];
     int64_t job = sqlite3_column_int64(s, JOBQ__INFO_END);
     jobq__db_reset(s);
-    return jobq__db_fault(db, "jobq_failed", job, "the row", "is not that of a failed job");
+    return jobq__db_fault(db, key ? "jobq_key" : "jobq_failed", job, "the row",
+                          key ? "is not that of its job's kind and key"
+                              : "is not that of a failed job");
 }
 
 /* Of the row that s stands on. */
 static int jobq__store_info_row(struct jobq__db *db, sqlite3_stmt *s, int64_t *at) {
     const char *wrong;
     int rc;
-    if (sqlite3_column_type(s, JOBQ__INFO_ID) == SQLITE_NULL) return jobq__store_not_failed(db, s);
+    if (sqlite3_column_type(s, JOBQ__INFO_ID) == SQLITE_NULL) return jobq__store_not_so(db, s);
     rc = jobq__column_read(db, s, &jobq__store_info_columns, at);
     if (rc != JOBQ_OK) return rc;
     wrong = jobq__store_info_wrong(at);
@@ -8769,10 +8797,25 @@ struct jobq__store_listing {
 };
 
 enum { JOBQ__LIST_START, JOBQ__LIST_IDS, JOBQ__LIST_LIVE, JOBQ__LIST_CLAIMS,
-       JOBQ__LIST_FINISHED, JOBQ__LIST_FAILED, JOBQ__LIST_END };
+       JOBQ__LIST_FINISHED, JOBQ__LIST_FAILED, JOBQ__LIST_KEY, JOBQ__LIST_READY, JOBQ__LIST_END };
 
 static bool jobq__store_list_by_end(const jobq_cursor *cursor) {
     return cursor->stage == JOBQ__LIST_FINISHED || cursor->stage == JOBQ__LIST_FAILED;
+}
+
+static bool jobq__store_list_by_lane(const jobq_cursor *cursor) {
+    return cursor->stage == JOBQ__LIST_LIVE || cursor->stage == JOBQ__LIST_READY;
+}
+
+/* NULL: any. Returns s, or NULL with db->sqlite_code set: in a file of UTF-16 it wants memory. */
+static sqlite3_stmt *jobq__store_bind_name(struct jobq__db *db, sqlite3_stmt *s, int at,
+                                           const char *name) {
+    int code;
+    if (!s) return NULL;
+    code = name ? sqlite3_bind_text(s, at, name, -1, SQLITE_STATIC) : sqlite3_bind_null(s, at);
+    if (code == SQLITE_OK) return s;
+    db->sqlite_code = SQLITE_NOMEM;
+    return NULL;
 }
 
 static sqlite3_stmt *jobq__store_list_walk(struct jobq__store_listing *list) {
@@ -8781,17 +8824,26 @@ static sqlite3_stmt *jobq__store_list_walk(struct jobq__store_listing *list) {
         [JOBQ__LIST_LIVE] = JOBQ__SQL_INFO_LIVE,
         [JOBQ__LIST_FINISHED] = JOBQ__SQL_INFO_FINISHED,
         [JOBQ__LIST_FAILED] = JOBQ__SQL_INFO_FAILED,
+        [JOBQ__LIST_KEY] = JOBQ__SQL_INFO_KEY,
+        [JOBQ__LIST_READY] = JOBQ__SQL_INFO_LIVE,
     };
     const int64_t *after = list->cursor->after;
-    sqlite3_stmt *s = jobq__db_get(list->look->db, walks[list->cursor->stage]);
+    const jobq_filter *filter = list->filter;
+    struct jobq__db *db = list->look->db;
+    sqlite3_stmt *s = jobq__db_get(db, walks[list->cursor->stage]);
     if (!s) return NULL;
     sqlite3_bind_int64(s, 1, after[0]);
     sqlite3_bind_int64(s, 2, list->budget);
     if (jobq__store_list_by_end(list->cursor)) sqlite3_bind_int64(s, 3, after[1]);
-    if (list->cursor->stage == JOBQ__LIST_LIVE) {
+    if (jobq__store_list_by_lane(list->cursor)) {
         sqlite3_bind_int64(s, 3, after[1]);
         sqlite3_bind_int64(s, 4, after[2]);
         sqlite3_bind_int64(s, 5, after[3]);
+    }
+    if (list->cursor->stage == JOBQ__LIST_KEY) {
+        sqlite3_bind_int64(s, 5, jobq__store_lost_id(filter->kind));
+        s = jobq__store_bind_name(db, s, 3, filter->kind);
+        s = jobq__store_bind_name(db, s, 4, filter->key);
     }
     return s;
 }
@@ -8800,9 +8852,10 @@ static sqlite3_stmt *jobq__store_list_walk(struct jobq__store_listing *list) {
 static int jobq__store_list_move(struct jobq__store_listing *list, const int64_t *at) {
     static const int ids[] = {JOBQ__INFO_ID}, finished[] = {JOBQ__INFO_PRUNE_AT, JOBQ__INFO_ID};
     static const int live[] = {JOBQ__INFO_LANE, JOBQ__INFO_ORD, JOBQ__INFO_RUN_AT, JOBQ__INFO_ID};
-    int stage = list->cursor->stage, i;
-    const int *key = stage == JOBQ__LIST_IDS ? ids : stage == JOBQ__LIST_LIVE ? live : finished;
-    int count = stage == JOBQ__LIST_IDS ? 1 : stage == JOBQ__LIST_LIVE ? 4 : 2;
+    bool by_end = jobq__store_list_by_end(list->cursor);
+    bool by_lane = jobq__store_list_by_lane(list->cursor);
+    const int *key = by_lane ? live : by_end ? finished : ids;
+    int i, count = by_lane ? 4 : by_end ? 2 : 1;
     bool beyond = false, before = false;
     for (i = 0; i < count; i++) {
         int64_t *after = &list->cursor->after[i];
@@ -8823,17 +8876,78 @@ static void jobq__store_list_row(struct jobq__store_listing *list, sqlite3_stmt 
     list->budget--;
 }
 
-/* Walks one index; *end when it has no more rows. */
+/* ---- Lanes ---- */
+
+static void jobq__store_list_behind(jobq_cursor *cursor, int64_t lane) {
+    cursor->after[0] = lane;
+    cursor->after[1] = cursor->after[2] = cursor->after[3] = INT64_MAX;
+}
+
+/* A lane of ready rows is one queue's, and one before a gate one kind's: what all of the row's lane
+ * have to be called and are not, or NULL. */
+static const char *jobq__store_list_other(const struct jobq__store_listing *list, int64_t lane,
+                                          const jobq_info *info) {
+    bool ready = lane > JOBQ__LANE_SUSPECT;
+    const char *wanted = ready ? list->filter->queue : list->filter->kind;
+    if (!jobq__store_list_by_lane(list->cursor) || !wanted) return NULL;
+    if (!ready && lane >= JOBQ__LANE_OWN_TIME) return NULL;
+    return strcmp(wanted, ready ? info->queue : info->kind) != 0 ? wanted : NULL;
+}
+
+static const struct jobq__column jobq__store_called_list[] = {
+    JOBQ__NUMBER_IN("id", -JOBQ__NAME_ID_MAX, JOBQ__NAME_ID_MAX, true)};
+static const struct jobq__columns jobq__store_called_columns =
+    JOBQ__COLUMNS("jobq_name", jobq__store_called_list, -1);
+
+/* Moves the cursor from a lane to before the next one that is called so; if there is none, beyond
+ * all that are of a queue, or of a kind. */
+static int jobq__store_list_jump(struct jobq__store_listing *list, int64_t lane,
+                                 const char *name) {
+    struct jobq__db *db = list->look->db;
+    sqlite3_stmt *s = jobq__db_get(db, JOBQ__SQL_LANE_CALLED);
+    int64_t lost = jobq__store_lost_id(name), next;
+    bool ready = lane > JOBQ__LANE_SUSPECT, row;
+    int rc;
+    if (s) {
+        sqlite3_bind_int(s, 1, ready ? JOBQ__NAME_QUEUE : JOBQ__NAME_KIND);
+        if (lost) sqlite3_bind_int64(s, 3, ready ? lost : -lost);
+        else sqlite3_bind_null(s, 3);
+        sqlite3_bind_int64(s, 4, lane);
+        s = jobq__store_bind_name(db, s, 2, name);
+    }
+    rc = jobq__column_one(db, s, &jobq__store_called_columns, &next, &row);
+    if (rc != JOBQ_OK) return rc;
+    next = jobq__store_or(next, JOBQ__NAME_ID_MAX + (int64_t)1);
+    if (!ready) next = JOBQ__MIN(next, JOBQ__LANE_OWN_TIME);
+    jobq__store_list_behind(list->cursor, next - 1);
+    return JOBQ_OK;
+}
+
+/* Ready rows, which were listed before. */
+static bool jobq__store_list_over(const struct jobq__store_listing *list, const int64_t *at) {
+    return list->filter->queue && list->cursor->stage == JOBQ__LIST_LIVE
+        && at[JOBQ__INFO_LANE] > JOBQ__LANE_SCHEDULED;
+}
+
+/* Walks one index; *end when it has no more rows. Returns before that where a lane is left. */
 static int jobq__store_list_index(struct jobq__store_listing *list, bool *end) {
     sqlite3_stmt *s = jobq__store_list_walk(list);
+    const jobq_info *info;
+    const char *other;
     int64_t at[JOBQ__INFO_END];
     bool row = true;
     int rc = JOBQ_OK;
     while (list->count < list->capacity && list->budget > 0) {
         rc = jobq__store_next_info(list->look->db, s, at, &row);
+        row = row && !jobq__store_list_over(list, at);
         if (rc == JOBQ_OK && row) rc = jobq__store_list_move(list, at);
         if (rc != JOBQ_OK || !row) break;
+        info = &list->infos[list->count];
         jobq__store_list_row(list, s, at);
+        other = jobq__store_list_other(list, at[JOBQ__INFO_LANE], info);
+        if (!other) continue;
+        rc = jobq__store_list_jump(list, at[JOBQ__INFO_LANE], other);
+        break;
     }
     *end = !row;
     jobq__db_reset(s);
@@ -8874,16 +8988,21 @@ static void jobq__store_list_stage(jobq_cursor *cursor, int stage) {
     cursor->stage = stage;
     for (i = 0; i < 4; i++) cursor->after[i] = stage == JOBQ__LIST_LIVE ? INT64_MIN : 0;
     if (jobq__store_list_by_end(cursor)) cursor->after[0] = INT64_MIN;
+    if (stage == JOBQ__LIST_READY) jobq__store_list_behind(cursor, JOBQ__LANE_SCHEDULED);
     cursor->done = stage == JOBQ__LIST_END;
 }
 
-static int jobq__store_list_next_stage(jobq_state state, int stage) {
+static int jobq__store_list_next_stage(const jobq_filter *filter, int stage) {
+    jobq_state state = filter->state;
     switch (stage) {
     case JOBQ__LIST_START:
+        if (filter->key) return JOBQ__LIST_KEY;
         if (state == JOBQ_STATE_NONE) return JOBQ__LIST_IDS;
-        if (state == JOBQ_STATE_PENDING) return JOBQ__LIST_LIVE;
+        if (state == JOBQ_STATE_PENDING)
+            return filter->queue ? JOBQ__LIST_READY : JOBQ__LIST_LIVE;
         if (state == JOBQ_STATE_RUNNING) return JOBQ__LIST_CLAIMS;
         return state == JOBQ_STATE_FAILED ? JOBQ__LIST_FAILED : JOBQ__LIST_FINISHED;
+    case JOBQ__LIST_READY: return JOBQ__LIST_LIVE;
     case JOBQ__LIST_LIVE: return JOBQ__LIST_CLAIMS;
     default: return JOBQ__LIST_END;
     }
@@ -8892,11 +9011,6 @@ static int jobq__store_list_next_stage(jobq_state state, int stage) {
 static const struct jobq__column jobq__store_any_list[] = {JOBQ__NUMBER_IN("any", 0, 1, false)};
 static const struct jobq__columns jobq__store_any_columns =
     JOBQ__COLUMNS("jobq_claims", jobq__store_any_list, -1);
-
-static void jobq__store_bind_name(sqlite3_stmt *s, int at, const char *name) {
-    if (name) sqlite3_bind_text(s, at, name, -1, SQLITE_STATIC);
-    else sqlite3_bind_null(s, at);
-}
 
 /* A name that the file has lost is called by its number, which no name says. */
 static bool jobq__store_may_be_lost(const char *name) {
@@ -8916,24 +9030,27 @@ static int jobq__store_list_any(const struct jobq__store_listing *list, bool *an
     bool row;
     int rc;
     *any = true;
-    if ((!filter->kind && !filter->queue) || jobq__db_in_transaction(db)
+    if ((!filter->kind && !filter->queue) || filter->key || jobq__db_in_transaction(db)
         || jobq__store_may_be_lost(filter->kind) || jobq__store_may_be_lost(filter->queue))
         return JOBQ_OK;
     s = jobq__db_get(db, JOBQ__SQL_INFO_ANY);
     if (s) {
-        jobq__store_bind_name(s, 1, filter->kind);
-        jobq__store_bind_name(s, 2, filter->queue);
         sqlite3_bind_int(s, 3, sets[filter->state]);
         sqlite3_bind_int64(s, 4, 2 * JOBQ__UNCOUNTED_MAX);
+        s = jobq__store_bind_name(db, s, 1, filter->kind);
+        s = jobq__store_bind_name(db, s, 2, filter->queue);
     }
     rc = jobq__column_one(db, s, &jobq__store_any_columns, &answer, &row);
     *any = rc == JOBQ_OK && (!row || answer);
     return rc;
 }
 
-JOBQ__INTERNAL bool jobq__store_cursor_valid(const jobq_cursor *cursor) {
-    return cursor->stage >= JOBQ__LIST_START && cursor->stage <= JOBQ__LIST_END
-        && cursor->done == (cursor->stage == JOBQ__LIST_END);
+JOBQ__INTERNAL bool jobq__store_cursor_valid(const jobq_cursor *cursor,
+                                             const jobq_filter *filter) {
+    if (cursor->stage == JOBQ__LIST_START || cursor->stage == JOBQ__LIST_END)
+        return cursor->done == (cursor->stage == JOBQ__LIST_END);
+    return cursor->stage > JOBQ__LIST_START && cursor->stage < JOBQ__LIST_END && !cursor->done
+        && (cursor->stage == JOBQ__LIST_KEY) == (filter->key != NULL);
 }
 
 JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_filter *filter,
@@ -8952,7 +9069,7 @@ JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_fi
         else if (!end) rc = jobq__store_list_index(&list, &end);
         if (end)
             jobq__store_list_stage(cursor,
-                                   jobq__store_list_next_stage(filter->state, cursor->stage));
+                                   jobq__store_list_next_stage(filter, cursor->stage));
     }
     *count = list.count;
     return rc;
@@ -20917,10 +21034,22 @@ JOBQ_API int jobq_get_result(jobq *q, int64_t id, void *buffer, size_t capacity,
     return jobq__look_blob(q, "jobq_get_result", id, true, buffer, capacity, size, err);
 }
 
+static int jobq__look_check_names(const jobq_filter *filter, jobq_error *err) {
+    int rc = JOBQ_OK;
+    if (filter->key && !filter->kind)
+        return jobq__err_set(err, JOBQ_MISUSE, "key is set, but kind is not; a key is one among"
+                             " jobs of a kind: set .kind, too");
+    if (filter->kind) rc = jobq__config_name("the filter's kind", filter->kind, JOBQ_NAME_MAX, err);
+    if (rc == JOBQ_OK && filter->queue)
+        rc = jobq__config_name("the filter's queue", filter->queue, JOBQ_NAME_MAX, err);
+    if (rc == JOBQ_OK && filter->key)
+        rc = jobq__config_name("the filter's key", filter->key, JOBQ_KEY_MAX, err);
+    return rc;
+}
+
 static int jobq__look_check_list(const jobq_filter *filter, const jobq_cursor *cursor,
                                  const jobq_info *infos, size_t capacity, const size_t *count,
                                  jobq_error *err) {
-    int rc = JOBQ_OK;
     if (!cursor || !count || (!infos && capacity))
         return jobq__err_set(err, JOBQ_MISUSE, "cursor, infos and count must not be NULL");
     if (!capacity)
@@ -20928,15 +21057,12 @@ static int jobq__look_check_list(const jobq_filter *filter, const jobq_cursor *c
     if ((int)filter->state < JOBQ_STATE_NONE || filter->state > JOBQ_STATE_CANCELLED)
         return jobq__err_set(err, JOBQ_MISUSE, "state is %d, none of jobq_state",
                              (int)filter->state);
-    if (!jobq__store_cursor_valid(cursor))
+    if (!jobq__store_cursor_valid(cursor, filter))
         return jobq__err_set(err, JOBQ_MISUSE, "the cursor was not zeroed before the first call");
     if (filter->rows_max < 0)
         return jobq__err_set(err, JOBQ_MISUSE, "rows_max is %lld; it is a number of rows, and 0 the"
                              " default", (long long)filter->rows_max);
-    if (filter->kind) rc = jobq__config_name("the filter's kind", filter->kind, JOBQ_NAME_MAX, err);
-    if (rc == JOBQ_OK && filter->queue)
-        rc = jobq__config_name("the filter's queue", filter->queue, JOBQ_NAME_MAX, err);
-    return rc;
+    return jobq__look_check_names(filter, err);
 }
 
 /* Between two slices of a long look. A lock goes to whoever runs when it is let go, and those who

@@ -785,6 +785,7 @@ typedef struct jobq_filter {
     const char *kind;   /* NULL = any */
     const char *queue;  /* NULL = any */
     int64_t rows_max;   /* rows that one call may look at; default 10,000 */
+    const char *key;    /* NULL = any; else the kind is needed, too */
 } jobq_filter;
 
 /* Where a listing stands. Zero it to begin: jobq_cursor cursor = {.done = false}. */
@@ -798,13 +799,20 @@ typedef struct jobq_cursor {
  * cursor until cursor->done. A call that reaches its row budget may write fewer, even none. Where
  * no job has the kind, the queue and the state, as the counters say (jobq_count), the first call is
  * the last one, however many jobs there are.
- * Without a state the order is by id; pending jobs come by queue and due time, finished ones by
- * the time until which they are kept. Failed ones are found at once, whatever else has ended; for
- * done or cancelled ones all that has ended is looked at. No snapshot, within a call neither: a job
- * that changes its place meanwhile may come twice or not at all. On failure *count is 0 and the
- * cursor stays.
+ * Order: with a key, or without a state, by id. Pending jobs: those that wait for their kind's
+ * handler, those that are scheduled, then the ready ones by queue, or these first if the filter
+ * names a queue; each part by priority and due time; last those that are claimed. Finished ones: by
+ * the time until which they are kept. No snapshot, within a call neither: a job that changes its
+ * place meanwhile may come twice or not at all; one that has the filter's key comes once.
+ * What is looked at, beside a few others. With a key: the jobs that have it, or had it and are
+ * kept. Failed: the failed ones; running: the claimed ones. Pending: of the ready ones those of the
+ * filter's queue, so that they are found at once whatever else waits; of those that wait for their
+ * handler those of its kind; and all that are scheduled. What the filter does not name is looked at
+ * whole: all that wait for a handler where it has no kind, all ready ones where it has no queue.
+ * Done or cancelled: all that has ended. Without a state and a key: all jobs.
+ * On failure *count is 0 and the cursor stays.
  * Threads: any. Blocks: for that, never for a writer, and lets others look every 256 rows.
- * Fails: MISUSE, BAD_NAME, and as jobq_get but for NOT_FOUND. */
+ * Fails: MISUSE (also: a key without a kind), BAD_NAME, and as jobq_get but for NOT_FOUND. */
 JOBQ_API int jobq_list(jobq *q, const jobq_filter *filter, jobq_cursor *cursor,
                        jobq_info *infos, size_t capacity, size_t *count, jobq_error *err);
 

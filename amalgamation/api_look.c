@@ -111,10 +111,22 @@ JOBQ_API int jobq_get_result(jobq *q, int64_t id, void *buffer, size_t capacity,
     return jobq__look_blob(q, "jobq_get_result", id, true, buffer, capacity, size, err);
 }
 
+static int jobq__look_check_names(const jobq_filter *filter, jobq_error *err) {
+    int rc = JOBQ_OK;
+    if (filter->key && !filter->kind)
+        return jobq__err_set(err, JOBQ_MISUSE, "key is set, but kind is not; a key is one among"
+                             " jobs of a kind: set .kind, too");
+    if (filter->kind) rc = jobq__config_name("the filter's kind", filter->kind, JOBQ_NAME_MAX, err);
+    if (rc == JOBQ_OK && filter->queue)
+        rc = jobq__config_name("the filter's queue", filter->queue, JOBQ_NAME_MAX, err);
+    if (rc == JOBQ_OK && filter->key)
+        rc = jobq__config_name("the filter's key", filter->key, JOBQ_KEY_MAX, err);
+    return rc;
+}
+
 static int jobq__look_check_list(const jobq_filter *filter, const jobq_cursor *cursor,
                                  const jobq_info *infos, size_t capacity, const size_t *count,
                                  jobq_error *err) {
-    int rc = JOBQ_OK;
     if (!cursor || !count || (!infos && capacity))
         return jobq__err_set(err, JOBQ_MISUSE, "cursor, infos and count must not be NULL");
     if (!capacity)
@@ -122,15 +134,12 @@ static int jobq__look_check_list(const jobq_filter *filter, const jobq_cursor *c
     if ((int)filter->state < JOBQ_STATE_NONE || filter->state > JOBQ_STATE_CANCELLED)
         return jobq__err_set(err, JOBQ_MISUSE, "state is %d, none of jobq_state",
                              (int)filter->state);
-    if (!jobq__store_cursor_valid(cursor))
+    if (!jobq__store_cursor_valid(cursor, filter))
         return jobq__err_set(err, JOBQ_MISUSE, "the cursor was not zeroed before the first call");
     if (filter->rows_max < 0)
         return jobq__err_set(err, JOBQ_MISUSE, "rows_max is %lld; it is a number of rows, and 0 the"
                              " default", (long long)filter->rows_max);
-    if (filter->kind) rc = jobq__config_name("the filter's kind", filter->kind, JOBQ_NAME_MAX, err);
-    if (rc == JOBQ_OK && filter->queue)
-        rc = jobq__config_name("the filter's queue", filter->queue, JOBQ_NAME_MAX, err);
-    return rc;
+    return jobq__look_check_names(filter, err);
 }
 
 /* Between two slices of a long look. A lock goes to whoever runs when it is let go, and those who

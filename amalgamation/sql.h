@@ -76,6 +76,15 @@
 #define JOBQ__TEXT_INFO_FAILED \
     "%s, f.job FROM jobq_failed f LEFT JOIN jobq_row j ON j.id = f.job AND j.state = 3" \
     " AND j.prune_at = f.at%s"
+/* The same of those that have the key, or had it. The kind is the one that jobq_enqueue would find
+ * by that name, ?3, or else the number that a lost one is called by, ?5. */
+#define JOBQ__TEXT_INFO_KEY(held) \
+    "%s, u.job FROM jobq_key u LEFT JOIN jobq_row j ON j.id = u.job AND j.kind = u.kind" \
+    " AND j.side & 2 AND u.key IS (SELECT key FROM jobq_extra WHERE job = u.job)%s" \
+    "WHERE u.kind = coalesce(" \
+    "(SELECT id FROM jobq_name WHERE what = 2 AND scope = 0 AND name = ?3)," \
+    " (SELECT id FROM jobq_name WHERE what = 0 AND scope = 0 AND name = ?3), ?5)" \
+    " AND u.key = ?4 AND u.held = " held " AND u.job > ?1"
 
 /* Finished rows that are kept for a time, in the order that jobq__store_prune_walk reads them. */
 #define JOBQ__TEXT_PRUNE \
@@ -242,6 +251,13 @@
     X(INFO_FAILED, "SELECT * FROM (" JOBQ__TEXT_INFO_FAILED "WHERE f.at = ?1 AND f.job > ?3" \
                    " ORDER BY f.job LIMIT ?2) UNION ALL SELECT * FROM (" JOBQ__TEXT_INFO_FAILED \
                    "WHERE f.at > ?1 ORDER BY f.at, f.job LIMIT ?2)") \
+    X(INFO_KEY, JOBQ__TEXT_INFO_KEY("0") " UNION ALL " JOBQ__TEXT_INFO_KEY("1") \
+                " ORDER BY u.job LIMIT ?2") \
+    /* The next lane behind ?4 of ready rows (?1 = 1), or before the gate of a kind (2), that is \
+     * called so; ?3: the one of that name if it is lost. */ \
+    X(LANE_CALLED, "SELECT min(lane) FROM (SELECT iif(?1 = 2, -id, id) AS lane FROM jobq_name" \
+                   " WHERE what IN (0, ?1) AND scope = 0 AND name = ?2 UNION ALL SELECT ?3)" \
+                   " WHERE lane > ?4") \
     X(PAYLOAD, "SELECT j.id, iif(j.side & 8, j.payload, NULL), iif(j.side & 8, p.data, j.payload)" \
                " FROM jobq_row j LEFT JOIN jobq_payload p ON p.job = j.id AND j.side & 8" \
                " WHERE j.id = ?1") \

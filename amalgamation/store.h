@@ -215,6 +215,8 @@ JOBQ__INTERNAL int jobq__store_name_add(struct jobq__db *db, int *what, const ch
 /* With one that has none. */
 JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, int what,
                                         const char *name);
+/* The id that such a name is made of, or 0. */
+JOBQ__INTERNAL int64_t jobq__store_lost_id(const char *name);
 /* *lost: the id has none. text has room for JOBQ_NAME_MAX + 1. */
 JOBQ__INTERNAL int jobq__store_name_text(struct jobq__db *db, int64_t id, int *what, char *text,
                                          bool *lost);
@@ -411,8 +413,9 @@ struct jobq__look {
 /* *claimed: the row is claimed, but no slot says that it runs. */
 JOBQ__INTERNAL int jobq__store_info(const struct jobq__look *look, int64_t id, jobq_info *info,
                                     bool *claimed);
-/* False if no listing can have left the cursor so. */
-JOBQ__INTERNAL bool jobq__store_cursor_valid(const jobq_cursor *cursor);
+/* False if no listing by such a filter can have left the cursor so. */
+JOBQ__INTERNAL bool jobq__store_cursor_valid(const jobq_cursor *cursor,
+                                             const jobq_filter *filter);
 JOBQ__INTERNAL int jobq__store_list(const struct jobq__look *look, const jobq_filter *filter,
                                     jobq_cursor *cursor, jobq_info *infos, size_t capacity,
                                     size_t *count);

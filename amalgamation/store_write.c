@@ -353,8 +353,7 @@ JOBQ__INTERNAL int jobq__store_name_put(struct jobq__db *db, int64_t id, int wha
     return jobq__store_change_beside(db, s, "jobq_claims", 1);
 }
 
-/* The id that such a name is made of, or 0. */
-static int64_t jobq__store_lost_id(const char *name) {
+JOBQ__INTERNAL int64_t jobq__store_lost_id(const char *name) {
     static const char lost[] = "lost:";
     const char *digit = name + sizeof lost - 1;
     int64_t id = 0;

@@ -467,9 +467,10 @@ TEST(unknown_ids_are_not_found) {
 
 /* ---- Listing ---- */
 
-/* Goal: a filter with a state that is none, or a negative budget, is a misuse; a name that
- * nobody has used only matches nothing. Method: each of them. */
+/* Goal: a filter with a state that is none, or a negative budget, is a misuse, and so is a key
+ * without a kind; a name that nobody has used only matches nothing. Method: each of them. */
 TEST(bad_filters_are_refused) {
+    char key[JOBQ_KEY_MAX + 2] = "";
     fixture f;
     jobq_info info;
     size_t n = 7;
@@ -484,6 +485,15 @@ TEST(bad_filters_are_refused) {
                                  &err));
     FAILS(JOBQ_BAD_NAME, jobq_list(f.q, &(jobq_filter){.kind = ""}, &cursor, &info, 1, &n, &err));
     FAILS(JOBQ_BAD_NAME, jobq_list(f.q, &(jobq_filter){.queue = ""}, &cursor, &info, 1, &n, &err));
+    FAILS(JOBQ_MISUSE, jobq_list(f.q, &(jobq_filter){.key = "x"}, &cursor, &info, 1, &n, &err));
+    FAILS(JOBQ_MISUSE, jobq_list(f.q, &(jobq_filter){.key = "x", .queue = "default"}, &cursor,
+                                 &info, 1, &n, &err));
+    FAILS(JOBQ_BAD_NAME, jobq_list(f.q, &(jobq_filter){.kind = "probe", .key = key}, &cursor,
+                                   &info, 1, &n, &err));
+    memset(key, 'k', JOBQ_KEY_MAX + 1);
+    FAILS(JOBQ_BAD_NAME, jobq_list(f.q, &(jobq_filter){.kind = "probe", .key = key}, &cursor,
+                                   &info, 1, &n, &err));
+    CHECK_INT(cursor.stage, 0);
     WORKS(jobq_list(f.q, &(jobq_filter){.kind = "nobody"}, &cursor, &info, 1, &n, &err));
     CHECK_INT(n, 0);
     CHECK(cursor.done);

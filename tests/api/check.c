@@ -74,7 +74,7 @@ static void runs_on(const char *path, jobq_clock *clock) {
     REQUIRE(q != NULL);
     WORKS(hostile_register(q, &seen, NULL, &err));
     WORKS(jobq_run_until_idle(q, NULL, &err));
-    hostile_list(q, &seen, JOBQ_STATE_NONE);
+    hostile_list(q, &seen, (jobq_filter){.state = JOBQ_STATE_NONE});
     CHECK_CODE(seen.code, JOBQ_OK);
     CHECK_INT(seen.wrong, 0);
     CHECK(seen.ran >= due);

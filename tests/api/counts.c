@@ -319,7 +319,7 @@ static size_t first_page(jobq *q, jobq_filter filter, jobq_cursor *cursor) {
 }
 
 struct steps {
-    int64_t count, no_kind, no_queue, no_state, no_such; /* of SQLite's machine */
+    int64_t count, no_kind, no_queue, no_state, no_such, no_key, key; /* of SQLite's machine */
 };
 
 /* What a look costs beside so many jobs that are counted. */
@@ -330,22 +330,25 @@ static void measure(int jobs, struct steps *steps) {
                             .ctx = &reader};
     const jobq_filter filters[] = {{.kind = "nobody"}, {.queue = "elsewhere"},
                                    {.kind = "k", .state = JOBQ_STATE_DONE},
-                                   {.kind = "l", .queue = "a", .state = JOBQ_STATE_PENDING}};
-    int64_t *costs[] = {&steps->no_kind, &steps->no_queue, &steps->no_state, &steps->no_such};
+                                   {.kind = "l", .queue = "a", .state = JOBQ_STATE_PENDING},
+                                   {.kind = "k", .key = "y"}, {.kind = "k", .key = "x"}};
+    int64_t *costs[] = {&steps->no_kind, &steps->no_queue, &steps->no_state, &steps->no_such,
+                        &steps->no_key, &steps->key};
     jobq_cursor cursor;
     jobq *q;
     memset(steps, 0, sizeof *steps);
     WORKS(jobq_open(file_path(), &options, &q, &err));
     REQUIRE(q != NULL && reader != NULL);
     store_many(q, 1, "l", "b", JOBQ_HOUR);
+    put_job(q, (jobq_job){.kind = "k", .queue = "a", .key = "x"});
     for (int stored = 0; stored < jobs; stored += MANY) store_many(q, MANY, "k", "a", JOBQ_HOUR);
     CHECK_INT(uncounted(), 0);
-    CHECK_INT(count_all(q).ready + count_all(q).scheduled + count_all(q).parked, jobs + 1);
+    CHECK_INT(count_all(q).ready + count_all(q).scheduled + count_all(q).parked, jobs + 2);
     sqlite3_progress_handler(reader, 1, one_more, &steps->count);
     count_all(q);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         sqlite3_progress_handler(reader, 1, one_more, costs[i]);
-        CHECK_INT(first_page(q, filters[i], &cursor), 0);
+        CHECK_INT(first_page(q, filters[i], &cursor), i == 5);
         CHECK(cursor.done);
     }
     sqlite3_progress_handler(reader, 0, NULL, NULL);
@@ -355,8 +358,9 @@ static void measure(int jobs, struct steps *steps) {
     unlink(test_path("counts.db-jobq"));
 }
 
-/* Goal: counting, and finding that there are no such jobs, takes as much beside many jobs as beside
- * few. Method: the steps of SQLite's machine, with the same pairs of queue and kind. */
+/* Goal: counting, finding that there are no such jobs, and finding those of a key, takes as much
+ * beside many jobs as beside few. Method: the steps of SQLite's machine, with the same pairs of
+ * queue and kind. */
 TEST(looks_do_not_grow) {
     struct steps few, many;
     measure(MANY, &few);
@@ -366,6 +370,8 @@ TEST(looks_do_not_grow) {
     CHECK(few.no_queue > 0 && many.no_queue <= few.no_queue + 50);
     CHECK(few.no_state > 0 && many.no_state <= few.no_state + 50);
     CHECK(few.no_such > 0 && many.no_such <= few.no_such + 50);
+    CHECK(few.no_key > 0 && many.no_key <= few.no_key + 50);
+    CHECK(few.key > few.no_key && many.key <= few.key + 50);
 }
 
 /* Goal: a listing ends at once only where there is really nothing. Method: jobs that are counted

@@ -295,7 +295,7 @@ static void list_in_child(void *arg) {
     WORKS(jobq_open(play->path, &options, &q, &err));
     if (!q) return;
     if (play->look_first) {
-        hostile_list(q, &seen, JOBQ_STATE_NONE);
+        hostile_list(q, &seen, (jobq_filter){.state = JOBQ_STATE_NONE});
     } else {
         jobq_counts counts;
         jobq_error told = {.code = JOBQ_OK};
@@ -459,6 +459,62 @@ TEST(claimed_by_nobody_is_seen) {
     }
 }
 
+/* Job 1 has the key x, 2 has none; of another kind 3 has it. */
+static const char not_its_own[] = "is not that of its job's kind and key";
+static const struct damage damaged_keys[] = {
+    {"UPDATE jobq_key SET job = 4711 WHERE job = 1", "jobq_key, row 4711", not_its_own},
+    {"UPDATE jobq_key SET job = 9223372036854775807 WHERE job = 1",
+     "jobq_key, row 9223372036854775807", not_its_own},
+    {"UPDATE jobq_key SET job = 'mine' WHERE job = 1", "jobq_key", not_its_own},
+    {"UPDATE jobq_key SET job = 1.5 WHERE job = 1", "jobq_key", not_its_own},
+    {"UPDATE jobq_key SET job = 2 WHERE job = 1", "jobq_key, row 2", not_its_own},
+    {"UPDATE jobq_key SET job = 3 WHERE job = 1", "jobq_key, row 3", not_its_own},
+    {"UPDATE jobq_row SET kind = (SELECT kind FROM jobq_row WHERE id = 3) WHERE id = 1",
+     "jobq_key, row 1", not_its_own},
+    {"UPDATE jobq_extra SET key = 'y'", "jobq_key, row 1", not_its_own},
+    {"UPDATE jobq_extra SET key = NULL", "jobq_key, row 1", not_its_own},
+    {"DELETE FROM jobq_extra", "jobq_key, row 1", not_its_own},
+    {"UPDATE jobq_row SET side = 1 WHERE id = 1", "jobq_key, row 1", not_its_own},
+    {"DELETE FROM jobq_row WHERE id = 1", "jobq_key, row 1", not_its_own},
+    {"INSERT INTO jobq_key SELECT kind, key, 1 - held, job, NULL FROM jobq_key", "jobq_row, row 1",
+     "does not stand in order"},
+    {"UPDATE jobq_row SET attempt = 0 WHERE id = 1", "jobq_row, row 1", "attempt"},
+};
+
+/* Goal: who finds a job by its key is told where that does not say the same as the job. Method:
+ * each of these; an owner and a client; what is as it should be is found. */
+TEST(keys_that_are_not_their_jobs) {
+    const char *path = test_path("q.db");
+    for (size_t n = 0; n <= 2 * (sizeof damaged_keys / sizeof damaged_keys[0]); n++) {
+        const struct damage *damage = n ? &damaged_keys[(n - 1) / 2] : NULL;
+        jobq_options options = {.workers = JOBQ_NONE, .shared = true};
+        jobq_filter filter = {.kind = "k", .key = "x"};
+        jobq_cursor cursor = {.done = false};
+        jobq_error told = {.code = JOBQ_OK};
+        jobq_info infos[4];
+        size_t count = 9;
+        jobq *q = open_queue_at(path, options);
+        REQUIRE(q != NULL);
+        put_job(q, (jobq_job){.kind = "k", .key = "x"});
+        put(q, "k");
+        put_job(q, (jobq_job){.kind = "other", .key = "x"});
+        close_queue(&q);
+        if (damage) damage_it(path, damage->sql);
+        if (n % 2) options = (jobq_options){.role = JOBQ_CLIENT, .shared = true};
+        WORKS(jobq_open(path, &options, &q, &err));
+        REQUIRE(q != NULL);
+        CHECK_CODE(jobq_list(q, &filter, &cursor, infos, 4, &count, &told),
+                   damage ? JOBQ_CORRUPT : JOBQ_OK);
+        CHECK_INT(count, damage ? 0 : 1);
+        CHECK_INT(cursor.done, !damage);
+        if (damage && !CHECK(strstr(told.text, damage->table) && strstr(told.text, damage->column)))
+            test_note("%s: %s", damage->sql, told.text);
+        CHECK_CODE(stats_of(q).failed_code, damage ? JOBQ_CORRUPT : JOBQ_OK);
+        close_whatever(&q);
+        hostile_remove(path);
+    }
+}
+
 struct taken_id {
     const char *path, *damage; /* by another connection, while the queue is open */
     jobq_job job;              /* cannot be stored then */
@@ -586,4 +642,5 @@ TEST_MAIN(undamaged_rows_play, two_threads_find_two_damages, free_pages_are_coun
           damaged_rows_end_with_a_code_when_they_run, index_that_does_not_agree,
           lost_names_are_no_damage, row_that_stands_twice, rows_out_of_order, lanes_are_looked_at,
           scheduled_job_is_never_due, fails_twice, claimed_by_nobody_is_known_at_open,
-          claimed_by_nobody_is_seen, next_id_is_taken, no_new_job_can_stand, name_of_another)
+          claimed_by_nobody_is_seen, keys_that_are_not_their_jobs, next_id_is_taken,
+          no_new_job_can_stand, name_of_another)

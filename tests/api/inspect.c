@@ -240,7 +240,8 @@ TEST(listing_visits_each_match_once) {
     for (int s = JOBQ_STATE_NONE; s <= JOBQ_STATE_CANCELLED; s++)
         for (int k = 0; k < 4; k++)
             for (int w = 0; w < 3; w++) {
-                jobq_filter filter = {(jobq_state)s, kinds[k], queues[w], 0};
+                jobq_filter filter = {.state = (jobq_state)s, .kind = kinds[k],
+                                      .queue = queues[w]};
                 check_listing(f.q, &filter, ids);
             }
     fixture_close(&f);
@@ -255,7 +256,8 @@ TEST(listing_with_a_row_budget) {
     REQUIRE(fill(&f, ids));
     for (int b = 0; b < 3; b++)
         for (int s = JOBQ_STATE_NONE; s <= JOBQ_STATE_CANCELLED; s++) {
-            jobq_filter filter = {(jobq_state)s, "fail", NULL, budgets[b]};
+            jobq_filter filter = {.state = (jobq_state)s, .kind = "fail",
+                                  .rows_max = budgets[b]};
             check_listing(f.q, &filter, ids);
         }
     fixture_close(&f);
@@ -269,7 +271,7 @@ TEST(row_budget_bounds_a_call) {
     jobq_info info;
     size_t count = 9;
     static int seen[102];
-    jobq_filter filter = {JOBQ_STATE_NONE, "needle", NULL, 5};
+    jobq_filter filter = {.kind = "needle", .rows_max = 5};
     REQUIRE(fixture_open(&f, STEP));
     for (int i = 0; i < 100; i++) put(f.q, "hay");
     put(f.q, "needle");
@@ -336,16 +338,18 @@ TEST(listing_of_nothing) {
     fixture f;
     REQUIRE(fixture_open(&f, STEP));
     for (int s = JOBQ_STATE_NONE; s <= JOBQ_STATE_CANCELLED; s++) {
-        jobq_filter filter = {(jobq_state)s, NULL, NULL, 0};
+        jobq_filter filter = {.state = (jobq_state)s};
         int seen[1];
         walk(f.q, &filter, 4, seen, 0);
     }
     fixture_close(&f);
 }
 
-/* Goal: a cursor that was never zeroed is refused. Method: stages that no listing has. */
+/* Goal: a cursor that was never zeroed is refused. Method: stages that no listing has, and those of
+ * a listing by another filter: a key was there, or is there now. */
 TEST(listing_with_a_wild_cursor) {
-    static const int stages[] = {-1, 6, 7, 77, INT_MAX, INT_MIN};
+    static const int stages[] = {-1, 6, 8, 9, 77, INT_MAX, INT_MIN};
+    static const jobq_filter keyed = {.kind = "k", .key = "x"};
     jobq_info info;
     size_t count = 1;
     fixture f;
@@ -354,6 +358,14 @@ TEST(listing_with_a_wild_cursor) {
     for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
         jobq_cursor cursor = {.stage = stages[i]};
         FAILS(JOBQ_MISUSE, jobq_list(f.q, NULL, &cursor, &info, 1, &count, &err));
+        CHECK_INT(count, 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        jobq_cursor cursor = {.done = false};
+        put_job(f.q, (jobq_job){.kind = "k", .key = i ? "y" : "x"});
+        WORKS(jobq_list(f.q, i ? &keyed : NULL, &cursor, &info, 1, &count, &err));
+        CHECK(count == 1 && !cursor.done);
+        FAILS(JOBQ_MISUSE, jobq_list(f.q, i ? NULL : &keyed, &cursor, &info, 1, &count, &err));
         CHECK_INT(count, 0);
     }
     fixture_close(&f);
@@ -395,6 +407,296 @@ TEST(listing_survives_changes) {
     }
     for (int i = 0; i < MANY - 1; i++) CHECK_INT(seen[ids[i]], 1);
     CHECK_INT(seen[ids[MANY - 1]], 0);
+    fixture_close(&f);
+}
+
+/* ---- A key ---- */
+
+/* Calls of a listing, each with room for so many: the jobs that it tells of, in its order. */
+static void list_ids(jobq *q, jobq_filter filter, size_t room, char *told, size_t size) {
+    jobq_cursor cursor = {.done = false};
+    jobq_info infos[16];
+    size_t at = 0;
+    told[0] = '\0';
+    for (int calls = 0; !cursor.done && calls < 1000; calls++) {
+        size_t count = 0;
+        WORKS(jobq_list(q, &filter, &cursor, infos, room, &count, &err));
+        for (size_t i = 0; i < count && at < size; i++)
+            at += (size_t)snprintf(told + at, size - at, "%s%" PRId64, at ? "," : "", infos[i].id);
+        if (!CHECK(count <= room)) return;
+    }
+    CHECK(cursor.done);
+}
+
+/* Those jobs, in that order: by one call that may look at no more than 8 rows, by calls for two,
+ * and by calls that look at one row each. */
+static void check_keyed(jobq *q, jobq_filter filter, const char *wanted) {
+    jobq_cursor cursor = {.done = false};
+    jobq_info infos[16];
+    char told[256];
+    size_t count = 0;
+    filter.rows_max = 8;
+    WORKS(jobq_list(q, &filter, &cursor, infos, 16, &count, &err));
+    CHECK(cursor.done);
+    list_ids(q, filter, 16, told, sizeof told);
+    CHECK_STR(told, wanted);
+    list_ids(q, filter, 2, told, sizeof told);
+    CHECK_STR(told, wanted);
+    filter.rows_max = 1;
+    list_ids(q, filter, 2, told, sizeof told);
+    CHECK_STR(told, wanted);
+}
+
+static void check_key(jobq *q, const char *kind, const char *key, const char *wanted) {
+    check_keyed(q, (jobq_filter){.kind = kind, .key = key}, wanted);
+}
+
+/* Goal: the jobs of a key are found whatever else is there, those that ended as well, by their ids,
+ * who has it now wherever that is; state and queue choose among them. Method: 400 others of the
+ * kind, waiting and done; one job after the other has the key, and leaves it in each way; an
+ * earlier one takes it again. */
+TEST(jobs_of_a_key_are_found_at_once) {
+    const jobq_filter one = {.kind = "k", .key = "x"};
+    jobq_filter some = one;
+    fixture f;
+    REQUIRE(fixture_open(&f, STEP));
+    for (int i = 1; i <= 298; i++) put(f.q, "k");
+    put_job(f.q, (jobq_job){.kind = "other", .key = "x"});
+    put_job(f.q, (jobq_job){.kind = "k", .key = "y"});
+    check_key(f.q, "k", "x", "");
+    handle(f.q, "k", do_nothing, NULL);
+    CHECK_INT(put_job(f.q, (jobq_job){.kind = "k", .key = "x"}), 301);
+    check_key(f.q, "k", "x", "301");
+    CHECK_INT(drain(f.q), 300);
+    CHECK_INT(put_job(f.q, (jobq_job){.kind = "k", .key = "x", .queue = "side"}), 302);
+    CHECK_INT(put_job(f.q, (jobq_job){.kind = "k", .key = "x"}), 302);
+    check_key(f.q, "k", "x", "301,302");
+    WORKS(jobq_cancel(f.q, 302, &err));
+    CHECK_INT(put_job(f.q, (jobq_job){.kind = "k", .key = "x", .delay_ms = JOBQ_HOUR}), 303);
+    for (int i = 304; i <= 400; i++) put(f.q, "k");
+    check_keyed(f.q, one, "301,302,303");
+    some.state = JOBQ_STATE_CANCELLED;
+    check_keyed(f.q, some, "302");
+    some.queue = "default";
+    check_keyed(f.q, some, "");
+    some.state = JOBQ_STATE_PENDING;
+    check_keyed(f.q, some, "303");
+    check_key(f.q, "other", "x", "299");
+    check_key(f.q, "k", "y", "300");
+    check_key(f.q, "k", "z", "");
+    check_key(f.q, "nobody", "x", "");
+    WORKS(jobq_cancel(f.q, 303, &err));
+    WORKS(jobq_retry_now(f.q, 302, &err));
+    check_keyed(f.q, one, "301,302,303"); /* who has the key is none of the ends */
+    WORKS(jobq_delete(f.q, 303, &err));
+    check_keyed(f.q, one, "301,302");
+    REQUIRE(fixture_reopen(&f));
+    check_keyed(f.q, one, "301,302");
+    fixture_close(&f);
+}
+
+/* Goal: a listing of a key that goes on while its jobs end and are tried again tells of each once.
+ * Method: between its calls the one that has the key ends, and one that was told of, or was not
+ * yet, takes it. */
+TEST(jobs_of_a_key_keep_their_places) {
+    for (int told = 0; told < 2; told++) {
+        const jobq_filter filter = {.kind = "k", .key = "x"};
+        jobq_cursor cursor = {.done = false};
+        jobq_info infos[4];
+        int64_t ids[5];
+        size_t count = 0, rest = 0;
+        fixture f;
+        REQUIRE(fixture_open(&f, STEP));
+        for (int i = 0; i < 4; i++) {
+            ids[i] = put_job(f.q, (jobq_job){.kind = "k", .key = "x"});
+            WORKS(jobq_cancel(f.q, ids[i], &err));
+        }
+        WORKS(jobq_retry_now(f.q, ids[told ? 2 : 0], &err));
+        WORKS(jobq_list(f.q, &filter, &cursor, infos, 2, &count, &err));
+        REQUIRE_INT(count, 2);
+        CHECK(infos[0].id == ids[0] && infos[1].id == ids[1]);
+        WORKS(jobq_cancel(f.q, ids[told ? 2 : 0], &err));
+        WORKS(jobq_retry_now(f.q, ids[told ? 1 : 3], &err));
+        WORKS(jobq_list(f.q, &filter, &cursor, infos, 4, &rest, &err));
+        REQUIRE_INT(rest, 2);
+        CHECK(infos[0].id == ids[2] && infos[1].id == ids[3]);
+        CHECK(cursor.done);
+        fixture_remove(&f);
+    }
+}
+
+/* Goal: keys are found as jobq_enqueue finds them, of every length and of any bytes, with events
+ * beside. Method: keys that differ in their last byte, case, or that begin another one. */
+TEST(keys_are_told_apart) {
+    char longest[JOBQ_KEY_MAX + 1], other[JOBQ_KEY_MAX + 1];
+    const char *const keys[] = {"a", "A", "ab", "a ", "\xff", "\xff\xfe", "lost:7", "%", longest,
+                                other};
+    fixture f;
+    memset(longest, 'k', JOBQ_KEY_MAX);
+    longest[JOBQ_KEY_MAX] = '\0';
+    memcpy(other, longest, sizeof other);
+    other[JOBQ_KEY_MAX - 1] = 'K';
+    REQUIRE(fixture_open(&f, STEP));
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        put_job(f.q, (jobq_job){.kind = "k", .key = keys[i]});
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        char wanted[24];
+        snprintf(wanted, sizeof wanted, "%d", (int)i + 1);
+        check_key(f.q, "k", keys[i], wanted);
+    }
+    fixture_close(&f);
+}
+
+/* In its transaction: what it has stored is there for itself, and only where there is one
+ * connection. */
+static jobq_outcome find_in_transaction(jobq_run *run, void *ctx) {
+    jobq *q = jobq_run_handle(run);
+    bool memory = *(bool *)ctx;
+    sqlite3 *db = NULL;
+    check_key(q, "k", "x", "1,2");
+    WORKS(jobq_run_db(run, &db, &err));
+    CHECK_INT(put_job(q, (jobq_job){.kind = "k", .key = "mine"}), 3);
+    check_key(q, "k", "mine", memory ? "3" : "");
+    check_key(q, "k", "x", "1,2");
+    return JOBQ_DONE;
+}
+
+/* Goal: who looks for a key finds the same as owner, as client, in memory, and in a handler with a
+ * transaction. Method: one job that ended, one that has the key now and runs. */
+TEST(jobs_of_a_key_everywhere) {
+    for (int i = 0; i < 2; i++) {
+        bool memory = i;
+        const char *path = memory ? ":memory:" : test_path("q.db");
+        jobq *client = NULL;
+        jobq *q = open_queue_at(path, (jobq_options){.workers = JOBQ_NONE, .shared = !memory});
+        REQUIRE(q != NULL);
+        WORKS(jobq_cancel(q, put_job(q, (jobq_job){.kind = "k", .key = "x"}), &err));
+        put_job(q, (jobq_job){.kind = "k", .key = "x"});
+        check_key(q, "k", "x", "1,2");
+        handle(q, "k", find_in_transaction, &memory);
+        WORKS(jobq_step(q, NULL, &err));
+        check_key(q, "k", "mine", "3");
+        check_keyed(q, (jobq_filter){.kind = "k", .key = "x", .state = JOBQ_STATE_DONE}, "2");
+        if (!memory)
+            WORKS(jobq_open(path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &client,
+                            &err));
+        if (client) check_key(client, "k", "x", "1,2");
+        if (client) CHECK_INT(put_job(client, (jobq_job){.kind = "k", .key = "new"}), 4);
+        if (client) check_key(client, "k", "new", "4");
+        if (client) CHECK_CODE(jobq_close(&client), JOBQ_OK);
+        close_queue(&q);
+    }
+}
+
+/* ---- One queue, one kind ---- */
+
+enum { OTHERS = 5000 };
+
+/* Stores so many of the others, ready or parked. */
+static void put_others(jobq *q, const char *kind, const char *queue) {
+    const jobq_job job = {.kind = kind, .queue = queue};
+    for (int i = 0; i < OTHERS / 1000; i++) put_many(q, &job, 1000);
+}
+
+/* One call that may look at 50 rows tells of these, and with more calls nothing comes but them. */
+static void check_page(jobq *q, jobq_filter filter, const char *wanted) {
+    jobq_cursor cursor = {.done = false};
+    jobq_info infos[16];
+    char told[256] = "";
+    size_t count = 0, at = 0;
+    filter.rows_max = 50;
+    WORKS(jobq_list(q, &filter, &cursor, infos, 16, &count, &err));
+    for (size_t i = 0; i < count; i++)
+        at += (size_t)snprintf(told + at, sizeof told - at, "%s%" PRId64, i ? "," : "",
+                               infos[i].id);
+    CHECK_STR(told, wanted);
+    for (size_t room = 1; room <= 2; room++) {
+        filter.rows_max = room == 1 ? 2 : 0;
+        list_ids(q, filter, room, told, sizeof told);
+        CHECK_STR(told, wanted);
+    }
+}
+
+/* Goal: a page of one queue's pending jobs does not look at the ready jobs of others, and misses
+ * none of its own: ready, parked, scheduled. Method: 5,000 ready in queues that come
+ * before and after; 50 rows may be looked at; queues that have no ready job. */
+TEST(pending_jobs_of_a_queue_are_found_at_once) {
+    const jobq_filter empty = {.state = JOBQ_STATE_PENDING, .queue = "empty"};
+    jobq_filter filter = {.state = JOBQ_STATE_PENDING, .queue = "mine"};
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED}));
+    handle(f.q, "k", do_nothing, NULL);
+    put_job(f.q, (jobq_job){.kind = "nobody", .queue = "mine"});
+    put_job(f.q, (jobq_job){.kind = "nobody", .queue = "empty"});
+    WORKS(jobq_delete(f.q, 2, &err));
+    put_job(f.q, (jobq_job){.kind = "k", .queue = "before"});
+    put_job(f.q, (jobq_job){.kind = "k", .queue = "mine", .delay_ms = JOBQ_HOUR});
+    put_job(f.q, (jobq_job){.kind = "k", .queue = "mine", .run_at_ms = T0 + JOBQ_DAY});
+    put_job(f.q, (jobq_job){.kind = "k", .queue = "late", .delay_ms = JOBQ_HOUR});
+    put_others(f.q, "k", "before");
+    put_job(f.q, (jobq_job){.kind = "k", .queue = "last"});
+    put_others(f.q, "k", "after");
+    CHECK_INT(put_job(f.q, (jobq_job){.kind = "k", .queue = "mine"}), 2 * OTHERS + 8);
+    CHECK_INT(put_job(f.q, (jobq_job){.kind = "k", .queue = "mine", .priority = -1}),
+              2 * OTHERS + 9);
+    check_page(f.q, filter, "10009,10008,1,4,5");
+    filter.kind = "k";
+    check_page(f.q, filter, "10009,10008,4,5");
+    filter.queue = "late";
+    check_page(f.q, filter, "6");
+    filter.queue = "last";
+    check_page(f.q, filter, "5007");
+    check_page(f.q, empty, "");
+    fixture_close(&f);
+}
+
+/* Goal: ready jobs of a queue come before all that wait for their time. Method: 5,000 scheduled in
+ * another queue, by each clock, and as many parked. */
+TEST(ready_jobs_of_a_queue_come_first) {
+    jobq_filter filter = {.state = JOBQ_STATE_PENDING, .queue = "mine", .rows_max = 2};
+    const jobq_job delayed = {.kind = "k", .delay_ms = JOBQ_HOUR};
+    const jobq_job dated = {.kind = "k", .run_at_ms = T0 + JOBQ_HOUR};
+    jobq_cursor cursor = {.done = false};
+    jobq_info info;
+    size_t count = 0;
+    char told[64];
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED}));
+    handle(f.q, "k", do_nothing, NULL);
+    for (int i = 0; i < OTHERS / 1000; i++) put_many(f.q, &delayed, 1000);
+    for (int i = 0; i < OTHERS / 1000; i++) put_many(f.q, &dated, 1000);
+    put_others(f.q, "nobody", "default");
+    put_job(f.q, (jobq_job){.kind = "k", .queue = "mine", .delay_ms = JOBQ_DAY});
+    CHECK_INT(put_job(f.q, (jobq_job){.kind = "k", .queue = "mine"}), 3 * OTHERS + 2);
+    WORKS(jobq_list(f.q, &filter, &cursor, &info, 1, &count, &err));
+    CHECK(count == 1 && info.id == 3 * OTHERS + 2);
+    filter.rows_max = 0;
+    list_ids(f.q, filter, 2, told, sizeof told);
+    CHECK_STR(told, "15002,15001");
+    fixture_close(&f);
+}
+
+/* Goal: a page of one kind's pending jobs does not look at others that wait for their handlers, and
+ * misses none that are scheduled or ready behind them. Method: 5,000 parked of kinds that come
+ * before and after; 50 rows may be looked at; a kind that has none before its gate. */
+TEST(parked_jobs_of_a_kind_are_found_at_once) {
+    jobq_filter filter = {.state = JOBQ_STATE_PENDING, .kind = "mine"};
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED}));
+    handle(f.q, "ready", do_nothing, NULL);
+    put(f.q, "ready");
+    put_others(f.q, "first", "default");
+    put(f.q, "mine");
+    put(f.q, "mine");
+    put_others(f.q, "second", "default");
+    put_job(f.q, (jobq_job){.kind = "mine", .delay_ms = JOBQ_HOUR});
+    put_job(f.q, (jobq_job){.kind = "later", .run_at_ms = T0 + JOBQ_HOUR});
+    put_job(f.q, (jobq_job){.kind = "later", .delay_ms = JOBQ_HOUR});
+    check_page(f.q, filter, "5002,5003,10004");
+    filter.kind = "later";
+    check_page(f.q, filter, "10006,10005");
+    filter.kind = "ready";
+    check_page(f.q, filter, "1");
     fixture_close(&f);
 }
 
@@ -997,7 +1299,11 @@ TEST_MAIN(running_job_is_seen_as_running, times_are_of_the_queues_clock, get_fil
           listing_visits_each_match_once, listing_with_a_row_budget, row_budget_bounds_a_call,
           listing_without_a_state_is_by_id, listing_tells_what_get_tells, listing_of_nothing,
           listing_with_a_wild_cursor, listing_leaves_out_what_is_not_kept,
-          listing_survives_changes, dead_letters_are_found_at_once, dead_letters_that_are_not_kept,
+          listing_survives_changes, jobs_of_a_key_are_found_at_once,
+          jobs_of_a_key_keep_their_places, keys_are_told_apart, jobs_of_a_key_everywhere,
+          pending_jobs_of_a_queue_are_found_at_once, ready_jobs_of_a_queue_come_first,
+          parked_jobs_of_a_kind_are_found_at_once,
+          dead_letters_are_found_at_once, dead_letters_that_are_not_kept,
           dead_letters_that_come_together,
           look_comes_between_the_slices_of_a_listing,
           counts_agree_with_listing, pending_jobs_are_told_apart, counts_of_many_rows,

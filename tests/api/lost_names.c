@@ -143,6 +143,78 @@ TEST(kind_is_handled_before_it_is_met) {
     fixture_close(&f);
 }
 
+/* Such jobs, among those of the key or among those that wait in the queue. */
+static void check_these(jobq *q, jobq_filter filter, size_t wanted, int64_t first, int64_t last) {
+    jobq_cursor cursor = {.done = false};
+    jobq_info infos[8];
+    size_t count = 0;
+    filter.rows_max = 8;
+    WORKS(jobq_list(q, &filter, &cursor, infos, 8, &count, &err));
+    REQUIRE_INT(count, wanted);
+    if (count) CHECK_INT(infos[0].id, first);
+    if (count) CHECK_INT(infos[count - 1].id, last);
+}
+
+/* Goal: jobs of a key are found by what their lost kind is called, before anybody has met it and
+ * afterwards; a number that has a name finds none, and where another kind is called so it is that
+ * one's key, as for who stores a job. */
+TEST(keys_of_a_lost_kind) {
+    char lost[24], named[24], sql[100];
+    jobq_filter filter = {.kind = lost, .key = "mine"};
+    int64_t ended, other;
+    fixture f;
+    REQUIRE(open_step(&f, NULL));
+    ended = put_job(f.q, (jobq_job){.kind = "child", .key = "mine"});
+    WORKS(jobq_cancel(f.q, ended, &err));
+    put_job(f.q, (jobq_job){.kind = "child", .key = "mine"});
+    other = put_job(f.q, (jobq_job){.kind = "other", .key = "mine"});
+    REQUIRE(lose_and_reopen(&f, "child", lost));
+    check_these(f.q, filter, 2, ended, ended + 1);
+    snprintf(named, sizeof named, "lost:%d",
+             (int)sql_int(f.path, "SELECT id FROM jobq_name WHERE name = 'other'"));
+    check_these(f.q, (jobq_filter){.kind = named, .key = "mine"}, 0, 0, 0);
+    CHECK_INT(put_job(f.q, (jobq_job){.kind = lost, .key = "mine"}), ended + 1);
+    check_these(f.q, filter, 2, ended, ended + 1);
+    REQUIRE(lose_and_reopen(&f, lost, named));
+    snprintf(sql, sizeof sql, "UPDATE jobq_name SET name = '%s' WHERE name = 'other'", lost);
+    sql_run(f.path, sql);
+    check_these(f.q, filter, 1, other, other);
+    CHECK_INT(put_job(f.q, (jobq_job){.kind = lost, .key = "mine"}), other);
+    check_goes_on(f.q);
+    fixture_close(&f);
+}
+
+/* Goal: a page of a lost queue's, or a lost kind's, pending jobs is found at once as any other. And
+ * where another queue is called so the jobs of both are. Method: a page that may look at 8 rows,
+ * beside 40 others before and after. */
+TEST(pages_of_lost_names) {
+    const jobq_job many = {.kind = "k", .queue = "before"}, more = {.kind = "k", .queue = "after"};
+    const jobq_job parked = {.kind = "nobody", .queue = "after"};
+    char queue[24], kind[24], sql[100];
+    int64_t mine, child, last;
+    fixture f;
+    REQUIRE(open_step(&f, NULL));
+    handle(f.q, "k", do_nothing, NULL);
+    child = put_job(f.q, (jobq_job){.kind = "child"});
+    put_many(f.q, &parked, 40);
+    put_many(f.q, &many, 40);
+    mine = put_job(f.q, (jobq_job){.kind = "k", .queue = "slow"});
+    put_many(f.q, &more, 40);
+    last = put_job(f.q, (jobq_job){.kind = "k", .queue = "last"});
+    lose(f.path, "slow", queue);
+    REQUIRE(lose_and_reopen(&f, "child", kind));
+    check_these(f.q, (jobq_filter){.state = JOBQ_STATE_PENDING, .kind = kind}, 1, child, child);
+    WORKS(jobq_delete(f.q, child, &err));
+    sql_run(f.path, "DELETE FROM jobq_row WHERE kind = (SELECT id FROM jobq_name"
+                    " WHERE name = 'nobody')");
+    check_these(f.q, (jobq_filter){.state = JOBQ_STATE_PENDING, .queue = queue}, 1, mine, mine);
+    snprintf(sql, sizeof sql, "UPDATE jobq_name SET name = '%s' WHERE name = 'last'", queue);
+    sql_run(f.path, sql);
+    check_these(f.q, (jobq_filter){.state = JOBQ_STATE_PENDING, .queue = queue}, 2, mine, last);
+    check_goes_on(f.q);
+    fixture_close(&f);
+}
+
 /* ---- A queue ---- */
 
 static jobq_outcome see_queue(jobq_run *run, void *ctx) {
@@ -481,7 +553,8 @@ TEST(looking_writes_nothing) {
 }
 
 TEST_MAIN(kind_is_parked_until_it_is_handled, kind_is_handled_before_it_is_met,
-          queue_goes_on_by_its_number, queues_go_on_in_a_pool, new_names_leave_the_numbers_alone,
+          keys_of_a_lost_kind, pages_of_lost_names, queue_goes_on_by_its_number,
+          queues_go_on_in_a_pool, new_names_leave_the_numbers_alone,
           number_that_was_met_is_a_name, number_of_parked_jobs, names_that_look_lost, suspects,
           wish_of_a_dead_process,
           calls_that_change, refusals_name_the_job, looking_writes_nothing)

@@ -36,8 +36,8 @@ static void *call_everything(void *arg) {
     jobq_clock *clock = jobq_clock_artificial(T0);
     jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED, .clock = clock,
                             .keep_max = JOBS / 2};
-    jobq_filter filter = {0};
-    jobq_cursor cursor = {0};
+    jobq_filter filter = {0}, page = {.state = JOBQ_STATE_PENDING, .queue = "other"};
+    jobq_cursor cursor = {0}, again = {0}, more = {0};
     jobq_info infos[8];
     size_t count;
     int64_t id;
@@ -50,6 +50,12 @@ static void *call_everything(void *arg) {
     put_job(q, (jobq_job){.kind = "k", .delay_ms = 1});
     WORKS(jobq_list(q, &filter, &cursor, infos, 8, &count, &err));
     CHECK_INT(count, 8);
+    WORKS(jobq_list(q, &(jobq_filter){.kind = "parked", .key = "a"}, &again, infos, 8, &count,
+                    &err));
+    CHECK_INT(count, 1);
+    put_job(q, (jobq_job){.kind = "k", .queue = "other"});
+    WORKS(jobq_list(q, &page, &more, infos, 8, &count, &err)); /* leaves a lane */
+    CHECK_INT(count, 1);
     CHECK_INT(look(q, id).state, JOBQ_STATE_PENDING);
     WORKS(jobq_cancel(q, id, &err));
     WORKS(jobq_retry_now(q, id, &err));

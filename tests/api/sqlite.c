@@ -396,6 +396,17 @@ static const char *long_key(bool good, char *key) {
     return key;
 }
 
+/* A listing of the key finds these two. */
+static void check_two_have(jobq *q, const char *key, int64_t first, int64_t second) {
+    const jobq_filter filter = {.kind = "k", .key = key};
+    jobq_cursor cursor = {.done = false};
+    jobq_info infos[4];
+    size_t count = 0;
+    WORKS(jobq_list(q, &filter, &cursor, infos, 4, &count, &err));
+    REQUIRE_INT(count, 2);
+    CHECK(infos[0].id == first && infos[1].id == second);
+}
+
 /* Goal: in a file of UTF-16 keys of any bytes are found, told and let go of; what is told is cut at
  * a character. Method: with events and without; the queue goes on, and opens again. */
 TEST(keys_in_a_file_of_utf16) {
@@ -425,6 +436,7 @@ TEST(keys_in_a_file_of_utf16) {
         WORKS(jobq_retry_now(q, next, &err));
         CHECK_INT(put_job(q, job), next);
         CHECK_INT(drain(q), 1);
+        check_two_have(q, key, id, next);
         if (log) CHECK_STR(log->keys[log->n - 1], seen);
         CHECK_INT(count_all(q).done, 2);
         CHECK_CODE(stats_of(q).failed_code, JOBQ_OK);

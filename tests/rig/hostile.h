@@ -248,11 +248,9 @@ static inline void hostile_note(struct hostile_seen *seen, int rc, const jobq_er
         hostile_note(seen, (call), &err); \
     } while (0)
 
-static inline void hostile_list(jobq *q, struct hostile_seen *seen, jobq_state state) {
-    jobq_filter filter = {0};
+static inline void hostile_list(jobq *q, struct hostile_seen *seen, jobq_filter filter) {
     jobq_cursor cursor = {0};
     int calls = 0, rc = JOBQ_OK;
-    filter.state = state;
     while (rc == JOBQ_OK && !cursor.done) {
         jobq_info infos[8];
         jobq_error err = {.code = JOBQ_OK};
@@ -266,6 +264,29 @@ static inline void hostile_list(jobq *q, struct hostile_seen *seen, jobq_state s
     }
 }
 
+/* By keys, and one queue's, or one kind's, that wait: the last of all, for these look at rows that
+ * others have their own words for. */
+static inline void hostile_find(jobq *q, struct hostile_seen *seen) {
+    static const char *const kinds[] = {"mail", "report", "nobody's", "lost:3"};
+    static const char *const queues[] = {"slow", "another", "lost:4"};
+    jobq_filter filter = {0};
+    int i;
+    for (i = 0; i < 40; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "key %d", i / 2);
+        filter.kind = kinds[i % 2 ? 3 * (i % 3 == 0) : i % 3];
+        filter.key = key;
+        hostile_list(q, seen, filter);
+    }
+    filter.key = NULL;
+    filter.state = JOBQ_STATE_PENDING;
+    for (i = 0; i < 12; i++) {
+        filter.kind = i < 8 ? kinds[i / 2] : NULL;
+        filter.queue = i < 8 && i % 2 ? NULL : queues[i % 3];
+        hostile_list(q, seen, filter);
+    }
+}
+
 static inline void hostile_look(jobq *q, struct hostile_seen *seen) {
     unsigned char buffer[256];
     jobq_counts counts;
@@ -274,7 +295,7 @@ static inline void hostile_look(jobq *q, struct hostile_seen *seen) {
     int state;
     size_t size;
     for (state = JOBQ_STATE_NONE; state <= (int)JOBQ_STATE_CANCELLED; state++)
-        hostile_list(q, seen, (jobq_state)state);
+        hostile_list(q, seen, (jobq_filter){.state = (jobq_state)state});
     HOSTILE_TRY(jobq_count(q, &counts, &err));
     for (id = 0; id <= HOSTILE_JOBS; id++) {
         HOSTILE_TRY(jobq_get(q, id, &info, &err));
@@ -324,6 +345,7 @@ static inline void hostile_own(jobq *q, struct hostile_seen *seen, bool look_fir
     HOSTILE_TRY(jobq_advance(q, 8 * JOBQ_DAY, NULL, &err));
     HOSTILE_TRY(jobq_flush(q, &err));
     if (!look_first) hostile_look(q, seen);
+    hostile_find(q, seen);
     if (jobq_stat(q, &stats, NULL) == JOBQ_OK) seen->latched = stats.failed_code;
 }
 
@@ -349,6 +371,7 @@ static inline void hostile_play(const char *path, bool client, bool look_first,
     } else if (client) {
         hostile_add(q, seen);
         hostile_look(q, seen);
+        hostile_find(q, seen);
         jobq_close(&q);
     } else {
         hostile_own(q, seen, look_first);

@@ -305,7 +305,7 @@ static inline void sim_read_all(void) {
 
 /* A listing by state, kind and queue has the same rows as the model. */
 static inline void sim_read_some(void) {
-    jobq_filter filter = {JOBQ_STATE_NONE, NULL, NULL, 0};
+    jobq_filter filter = {.state = JOBQ_STATE_NONE};
     int kind = sim_pick(2 * MODEL_KINDS), queue = sim_pick(2 * MODEL_QUEUES), count;
     struct sim_eye eye;
     filter.state = (jobq_state)sim_pick(6);

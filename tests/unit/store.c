@@ -248,6 +248,29 @@ TEST(plans_in_a_new_file) {
     sqlite3_close(db);
 }
 
+/* Goal: the jobs of a key are found among its rows only, each by a search: by all of the key's
+ * index, in its order. Method: which searches SQLite means to do, and that nothing is sorted. */
+TEST(keys_are_found_by_searches) {
+    static const char *const wanted[] = {
+        "u USING PRIMARY KEY (kind=? AND key=? AND held=? AND job>?)",
+        "j USING INTEGER PRIMARY KEY (rowid=?)"};
+    sqlite3 *db = look_into(make_queue());
+    int found[2] = {0, 0};
+    sqlite3_stmt *statement = NULL;
+    char *whole = whole_of(statements[JOBQ__SQL_INFO_KEY].text);
+    char *sql = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", whole);
+    CHECK_INT(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
+    while (statement && sqlite3_step(statement) == SQLITE_ROW)
+        for (int i = 0; i < 2; i++)
+            found[i] += strstr((const char *)sqlite3_column_text(statement, 3), wanted[i]) != NULL;
+    CHECK_INT(found[0], 2); /* those that are held, and those that are not */
+    CHECK_INT(found[1], 2);
+    sqlite3_finalize(statement);
+    sqlite3_free(sql);
+    sqlite3_free(whole);
+    sqlite3_close(db);
+}
+
 /* True if the statement opens that index to write. */
 static bool writes_index(sqlite3 *db, enum jobq__sql which, const char *index) {
     sqlite3_stmt *statement = NULL;
@@ -543,7 +566,7 @@ TEST(refused_commit_is_no_row_in_the_way) {
 
 TEST_MAIN(pack_extremes, pack_random_ids, pack_is_short_and_pinned, unpack_text_cut_off,
           unpack_noise, damaged_claims_row_is_corrupt, plans_in_a_new_file,
-          claims_leave_what_has_ended_alone, plans_after_analyze,
+          claims_leave_what_has_ended_alone, keys_are_found_by_searches, plans_after_analyze,
           statistics_of_a_short_queue_go, statistics_beside_an_open_queue_go,
           a_listing_does_not_begin_again, slice_ends_in_time,
           refused_commit_is_no_row_in_the_way)
