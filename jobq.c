@@ -4251,6 +4251,10 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     "SELECT id, side, state, prune_at, kind, queue FROM jobq_row" \
     " WHERE prune_at IS NOT NULL"
 
+/* The row of the claims, and where those of the counters begin: see schema.c. */
+#define JOBQ__TEXT_CLAIMS "jobq_claims WHERE one = 1"
+#define JOBQ__TEXT_PAIRS "8589934592"
+
 /* The number is one that goes by that name, or none is asked for. */
 #define JOBQ__TEXT_CALLED(number, what, name) \
     "(" name " IS NULL OR " number " IN (SELECT id FROM jobq_name WHERE what IN (0, " what ")" \
@@ -4270,16 +4274,16 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
      * serves where there is none of what is asked for. */ \
     X(NAME_ID, "SELECT (SELECT id FROM jobq_name WHERE what = ?1 AND scope = 0 AND name = ?2)," \
                " (SELECT id FROM jobq_name WHERE what = 0 AND scope = 0 AND name = ?2)," \
-               " (SELECT next_name FROM jobq_claims), ?2") \
+               " (SELECT next_name FROM " JOBQ__TEXT_CLAIMS "), ?2") \
     X(NAME_ADD, "INSERT INTO jobq_name(id, what, scope, name) VALUES(?1, ?2, 0, ?3)") \
     X(NAME_COUNT, "SELECT count(*) FROM jobq_name WHERE what BETWEEN 0 AND 2") \
-    X(NAME_NEXT, "SELECT next_name FROM jobq_claims") \
-    X(NAME_GIVEN, "UPDATE jobq_claims SET next_name = max(next_name, ?1 + 1)") \
+    X(NAME_NEXT, "SELECT next_name FROM " JOBQ__TEXT_CLAIMS) \
+    X(NAME_GIVEN, "UPDATE jobq_claims SET next_name = max(next_name, ?1 + 1) WHERE one = 1") \
     X(NAME_TEXT, "SELECT id, what, name FROM jobq_name WHERE id = ?1") \
     X(LANE_AFTER, "SELECT min(lane) FROM jobq_row WHERE state = 0 AND lane > ?1") \
     /* enqueue */ \
     X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_row), 0)," \
-              " (SELECT last_id FROM jobq_claims))") \
+              " (SELECT last_id FROM " JOBQ__TEXT_CLAIMS "))") \
     X(INSERT, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES) \
     X(INSERT_MANY, JOBQ__TEXT_INSERT JOBQ__TEXT_MANY) \
     X(PAYLOAD_ADD, "INSERT INTO jobq_payload(job, data) VALUES(?1, ?2)") \
@@ -4324,12 +4328,12 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     /* A job that came after the claims row was written came later. */ \
     X(OWN, "SELECT offset_ms, max(wall_at, coalesce((SELECT coalesce(created_at, run_at) AS at" \
            " FROM jobq_row WHERE id = (SELECT max(id) FROM jobq_row) AND id > last_id" \
-           " AND typeof(at) = 'integer'), 0)) FROM jobq_claims") \
+           " AND typeof(at) = 'integer'), 0)) FROM " JOBQ__TEXT_CLAIMS) \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
             " WHERE key = 'syncs'") \
     X(CLAIMS_GET, "SELECT one, ids, last_id, open, counted, offset_ms, wall_at, next_name" \
-                  " FROM jobq_claims") \
+                  " FROM jobq_claims WHERE one < " JOBQ__TEXT_PAIRS) \
     /* settle */ \
     X(DROP_RUNS, "DELETE FROM jobq_row WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
     X(DROP_ONE, "DELETE FROM jobq_row WHERE id = ?1 AND state = ?2 AND runs = ?3") \
@@ -4366,36 +4370,36 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
     X(PRUNE_OLDEST, JOBQ__TEXT_PRUNE " ORDER BY prune_at LIMIT ?1") \
     /* counters */ \
     X(BEGIN_READ, "BEGIN") \
-    X(COUNTED, "SELECT counted FROM jobq_claims") \
-    X(COUNT_ADD, "INSERT INTO jobq_count(queue, kind, ready, scheduled, blocked, claimed, done," \
-                 " failed, cancelled, retrying) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)" \
-                 " ON CONFLICT(queue, kind) DO UPDATE SET ready = ready + ?3," \
+    X(COUNTED, "SELECT counted FROM " JOBQ__TEXT_CLAIMS) \
+    X(COUNT_ADD, "INSERT INTO jobq_claims(one, ready, scheduled, blocked, claimed, done, failed," \
+                 " cancelled, retrying) VALUES((?1 << 32) + ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)" \
+                 " ON CONFLICT(one) DO UPDATE SET ready = ready + ?3," \
                  " scheduled = scheduled + ?4, blocked = blocked + ?5, claimed = claimed + ?6," \
                  " done = done + ?7, failed = failed + ?8, cancelled = cancelled + ?9," \
                  " retrying = retrying + ?10") \
     X(UNCOUNTED, "SELECT id, queue, kind, state, lane, attempt FROM jobq_row" \
                  " WHERE id > ?1 AND id <= ?2") \
     X(COUNTS, "SELECT ready, scheduled, blocked, claimed, done, failed, cancelled, retrying" \
-              " FROM jobq_count") \
+              " FROM jobq_claims WHERE one >= " JOBQ__TEXT_PAIRS) \
     X(COUNT_DUE, "SELECT (SELECT count(*) FROM jobq_row WHERE state = 0 AND lane = 0" \
                  " AND ord = 0 AND run_at <= ?1) + (SELECT count(*) FROM jobq_row" \
                  " WHERE state = 0 AND lane = -1 AND ord = 0 AND run_at <= ?2)") \
-    X(ENDED, "SELECT (SELECT coalesce(sum(done + failed + cancelled), 0) FROM jobq_count)" \
-             " + (SELECT count(*) FROM jobq_row WHERE state > 1" \
-             " AND id > (SELECT counted FROM jobq_claims))") \
+    X(ENDED, "SELECT (SELECT coalesce(sum(done + failed + cancelled), 0) FROM jobq_claims" \
+             " WHERE one >= " JOBQ__TEXT_PAIRS ") + (SELECT count(*) FROM jobq_row" \
+             " WHERE state > 1 AND id > (SELECT counted FROM " JOBQ__TEXT_CLAIMS "))") \
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
     /* Whether there is a job of kind ?1 and queue ?2, or any, in a state of the set ?3; also if \
      * more than ?4 ids are not counted. */ \
     X(INFO_ANY, "SELECT coalesce((SELECT max(id) FROM jobq_row) - counted > ?4, 0) OR EXISTS(" \
-                "SELECT 1 FROM jobq_count WHERE " \
-                JOBQ__TEXT_CALLED("jobq_count.kind", "2", "?1") " AND " \
-                JOBQ__TEXT_CALLED("jobq_count.queue", "1", "?2") " AND ((?3 & 1 AND (ready OR" \
+                "SELECT 1 FROM jobq_claims WHERE one >= " JOBQ__TEXT_PAIRS " AND " \
+                JOBQ__TEXT_CALLED("one & 4294967295", "2", "?1") " AND " \
+                JOBQ__TEXT_CALLED("one >> 32", "1", "?2") " AND ((?3 & 1 AND (ready OR" \
                 " scheduled OR blocked)) OR (?3 & 2 AND claimed) OR (?3 & 4 AND done)" \
                 " OR (?3 & 8 AND failed) OR (?3 & 16 AND cancelled))) OR EXISTS(" \
                 "SELECT 1 FROM jobq_row j WHERE j.id > counted AND ?3 >> j.state & 1 AND " \
                 JOBQ__TEXT_CALLED("j.kind", "2", "?1") " AND " \
-                JOBQ__TEXT_CALLED("j.queue", "1", "?2") ") FROM jobq_claims") \
+                JOBQ__TEXT_CALLED("j.queue", "1", "?2") ") FROM " JOBQ__TEXT_CLAIMS) \
     X(INFO_AFTER, JOBQ__TEXT_INFO "WHERE j.id > ?1 ORDER BY j.id LIMIT ?2") \
     /* First what is equal to the cursor but for the id, then what is beyond: only so does SQLite \
      * seek to the very row, and a listing among equals does not begin anew each time. */ \
@@ -5911,7 +5915,11 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
  * close to each other, because SQLite finds pages of the log by their numbers.
  *
  *   jobq_meta      the schema; the oldest one whose jobq may read the file; what a flush changes
- *   jobq_claims    one row: who is claimed, the highest ids given, what else is of the whole queue
+ *   jobq_claims    a row, .one is 1, of the whole queue: who is claimed, the highest ids given,
+ *                  the queue's own time (.offset_ms, .wall_at), gates that opened and whose rows
+ *                  were not all moved yet (.open); and a row for each queue and kind, .one is
+ *                  queue * 2^32 + kind, with how many of its jobs up to claims.counted are in which
+ *                  state. Every claim and every end changes both, and they stand on one page
  *   jobq_row       the jobs
  *   jobq_name      names to numbers, by what they name; a number is never given twice
  *   jobq_extra     what few jobs have, a row for each of those
@@ -5921,14 +5929,11 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
  *
  * Not used yet, but made, so that the file changes once:
  *
- *   jobq_claims    .open: gates that opened and whose rows were not all moved yet; .counted: jobs
- *                  up to that id stand in jobq_count; .offset_ms, .wall_at: the queue's own time
  *   jobq_row       .grp: the name of its group
  *   jobq_extra     .tags and .trace of who enqueued; .attempts_max, .on_failed of the one job;
  *                  .needs: conditions; .expires_at; .cause: the job that enqueued it; .schedule and
  *                  .nominal_at: what fired it
  *   jobq_key       .until: when it is free, whatever its job does
- *   jobq_count     how many jobs of each queue and kind are in which state
  *   jobq_rule      limits, rates, weights and pauses, as declared and as overridden
  *   jobq_gate      what outlives the process of a limit: tokens, who holds a strict one
  *   jobq_pass      further gates that a job has to pass
@@ -5960,9 +5965,9 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
 static const struct jobq__object jobq__schema_list[] = {
     {"jobq_meta", "CREATE TABLE jobq_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID"},
     {"jobq_claims",
-     "CREATE TABLE jobq_claims(one INTEGER PRIMARY KEY, ids BLOB, last_id INT NOT NULL,"
-     " open BLOB, counted INT NOT NULL, offset_ms INT NOT NULL, wall_at INT NOT NULL,"
-     " next_name INT NOT NULL)"},
+     "CREATE TABLE jobq_claims(one INTEGER PRIMARY KEY, ids BLOB, last_id INT, open BLOB,"
+     " counted INT, offset_ms INT, wall_at INT, next_name INT, ready INT, scheduled INT,"
+     " blocked INT, claimed INT, retrying INT, done INT, failed INT, cancelled INT)"},
     {"jobq_row",
      "CREATE TABLE \"jobq_row\"(id INTEGER PRIMARY KEY, state INT NOT NULL, lane INT,"
      " ord INT NOT NULL, run_at INT NOT NULL, kind INT NOT NULL, queue INT NOT NULL,"
@@ -5986,10 +5991,6 @@ static const struct jobq__object jobq__schema_list[] = {
      "CREATE INDEX jobq_finished ON jobq_row(prune_at) WHERE prune_at IS NOT NULL"},
     {"jobq_failed",
      "CREATE TABLE jobq_failed(at INT, job INT, PRIMARY KEY(at, job)) WITHOUT ROWID"},
-    {"jobq_count",
-     "CREATE TABLE jobq_count(queue INT, kind INT, ready INT NOT NULL, scheduled INT NOT NULL,"
-     " blocked INT NOT NULL, claimed INT NOT NULL, retrying INT NOT NULL, done INT NOT NULL,"
-     " failed INT NOT NULL, cancelled INT NOT NULL, PRIMARY KEY(queue, kind)) WITHOUT ROWID"},
     {"jobq_rule",
      "CREATE TABLE jobq_rule(what INT, name TEXT, layer INT, running_max INT, rate INT,"
      " rate_ms INT, burst INT, weight INT, reserved INT, job_order INT, ageing_ms INT, strict INT,"
@@ -6044,7 +6045,7 @@ static const struct jobq__object jobq__schema_list[] = {
      " iif(state, NULL, CASE WHEN lane > 1 THEN 'turn' WHEN lane = 1 THEN 'suspects'"
      " WHEN lane >= -1 THEN 'time' ELSE 'handler' END) AS waits_for, priority, attempt, runs,"
      " crashes, coalesce(created_at, run_at) AS created_at_ms, iif(state = 0 AND lane = -1,"
-     " run_at - (SELECT offset_ms FROM jobq_claims), run_at) AS run_at_ms,"
+     " run_at - (SELECT offset_ms FROM jobq_claims WHERE one = 1), run_at) AS run_at_ms,"
      " finished_at AS finished_at_ms, prune_at AS kept_until_ms, g.name AS job_group,"
      " x.key AS job_key, error, coalesce(iif(side & 8, payload, length(payload)), 0)"
      " AS payload_size, coalesce(length(result), 0) AS result_size FROM jobq_row j"
@@ -6053,12 +6054,13 @@ static const struct jobq__object jobq__schema_list[] = {
     {"jobq_dead",
      "CREATE VIEW jobq_dead AS SELECT j.* FROM jobq_failed f CROSS JOIN jobq_jobs j"
      " ON j.id = f.job"},
-    /* What jobq_count knows, and the jobs that it does not know yet. */
+    /* What the counters know, and the jobs that they do not know yet. */
     {"jobq_tally",
-     "CREATE VIEW jobq_tally AS SELECT queue, kind, ready, scheduled, blocked, claimed, done,"
-     " failed, cancelled FROM jobq_count UNION ALL SELECT queue, kind, state = 0 AND lane > 0,"
+     "CREATE VIEW jobq_tally AS SELECT one >> 32 AS queue, one & 4294967295 AS kind, ready,"
+     " scheduled, blocked, claimed, done, failed, cancelled FROM jobq_claims"
+     " WHERE one >= " JOBQ__TEXT_PAIRS " UNION ALL SELECT queue, kind, state = 0 AND lane > 0,"
      " state = 0 AND lane IN (-1, 0), state = 0 AND lane < -1, state = 1, state = 2, state = 3,"
-     " state = 4 FROM jobq_row WHERE id > (SELECT counted FROM jobq_claims)"},
+     " state = 4 FROM jobq_row WHERE id > (SELECT counted FROM " JOBQ__TEXT_CLAIMS ")"},
     {"jobq_queues", "CREATE VIEW jobq_queues AS" JOBQ__VIEW_COUNTS("queue")},
     {"jobq_kinds", "CREATE VIEW jobq_kinds AS" JOBQ__VIEW_COUNTS("kind")},
     {"jobq_rules",
@@ -6073,7 +6075,8 @@ static const struct jobq__object jobq__schema_list[] = {
 #define JOBQ__SCHEMA_ROWS \
     "INSERT INTO jobq_meta VALUES('schema', 2), ('reads_from', 2), ('syncs', 0), ('epoch', 0);" \
     "INSERT INTO jobq_name VALUES(1, 0, 0, '');" \
-    "INSERT INTO jobq_claims VALUES(1, NULL, 0, NULL, 0, 0, 0, 2)"
+    "INSERT INTO jobq_claims(one, last_id, counted, offset_ms, wall_at, next_name)" \
+    " VALUES(1, 0, 0, 0, 0, 2)"
 
 static int jobq__schema_create(struct jobq__db *db) {
     size_t i;
@@ -6936,7 +6939,7 @@ JOBQ__INTERNAL int jobq__store_payload_max(struct jobq__db *db, int64_t *id);
 
 /* ---- Counters (store_count.c) ---- */
 
-/* The columns of jobq_count, in this order; and what is not counted. */
+/* The counters of jobq_claims, in this order; and what is not counted. */
 enum jobq__count_as { JOBQ__COUNT_READY, JOBQ__COUNT_SCHEDULED, JOBQ__COUNT_BLOCKED,
                       JOBQ__COUNT_CLAIMED, JOBQ__COUNT_DONE, JOBQ__COUNT_FAILED,
                       JOBQ__COUNT_CANCELLED, JOBQ__COUNT_RETRYING, JOBQ__COUNTS,
@@ -6952,9 +6955,9 @@ JOBQ__INTERNAL int jobq__store_count_as(const struct jobq__row *row, int state);
 JOBQ__INTERNAL bool jobq__store_retries(const struct jobq__row *row, int state);
 /* One more of what the row counts as, as it stands. */
 JOBQ__INTERNAL void jobq__store_count_row(const struct jobq__row *row, int64_t *by);
-/* Jobs up to that id stand in jobq_count. */
+/* Jobs up to that id are counted. */
 JOBQ__INTERNAL int jobq__store_counted(struct jobq__db *db, int64_t *id);
-/* None does, and it is empty. */
+/* None is, and there are no counters. */
 JOBQ__INTERNAL int jobq__store_count_anew(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__store_count_add(struct jobq__db *db, const struct jobq__count *count);
 /* Walks rows above an id, up to another, as far as counting needs them. row: the one before, at
@@ -8384,7 +8387,7 @@ JOBQ__INTERNAL size_t jobq__store_unpack(const unsigned char *from, size_t size,
 
 /* Design note.
  *
- * jobq_count holds sums, of jobs up to claims.counted; who changes a counted job adds the change
+ * The counters are sums, of jobs up to claims.counted; who changes a counted job adds the change
  * in the same transaction (tx_count.c). Who asks adds what stands above that id, in one snapshot.
  * Where a hand from outside has given jobs another name, one pair has too many and another too few,
  * even fewer than none; the doctor finds that, and has all counted anew. Fewer than none of all
@@ -8398,7 +8401,7 @@ static const struct jobq__column jobq__store_sum_list[] = {
     JOBQ__SUM_IN("claimed"), JOBQ__SUM_IN("done"), JOBQ__SUM_IN("failed"),
     JOBQ__SUM_IN("cancelled"), JOBQ__SUM_IN("retrying")};
 static const struct jobq__columns jobq__store_sum_columns =
-    JOBQ__COLUMNS("jobq_count", jobq__store_sum_list, -1);
+    JOBQ__COLUMNS("jobq_claims", jobq__store_sum_list, -1);
 
 static const struct jobq__column jobq__store_counted_list[] = {
     JOBQ__COUNT_IN("counted", 0)};
@@ -8407,7 +8410,7 @@ static const struct jobq__columns jobq__store_counted_columns =
 
 static const struct jobq__column jobq__store_number_list[] = {JOBQ__COUNT_IN("count", 0)};
 static const struct jobq__columns jobq__store_number_columns =
-    JOBQ__COLUMNS("jobq_row or jobq_count", jobq__store_number_list, -1);
+    JOBQ__COLUMNS("jobq_row or jobq_claims", jobq__store_number_list, -1);
 
 enum { JOBQ__UNCOUNTED_ID, JOBQ__UNCOUNTED_QUEUE, JOBQ__UNCOUNTED_KIND, JOBQ__UNCOUNTED_STATE,
        JOBQ__UNCOUNTED_LANE, JOBQ__UNCOUNTED_ATTEMPT, JOBQ__UNCOUNTED_END };
@@ -8422,6 +8425,9 @@ static const struct jobq__column jobq__store_uncounted_list[] = {
 static const struct jobq__columns jobq__store_uncounted_columns =
     JOBQ__COLUMNS("jobq_row", jobq__store_uncounted_list, JOBQ__UNCOUNTED_ID);
 
+/* JOBQ__TEXT_PAIRS is before the pair of the lowest ids that a queue and a kind can have. */
+typedef char jobq__store_pairs[(INT64_C(1) + JOBQ__LANE_SUSPECT) << 32 == 8589934592 ? 1 : -1];
+
 JOBQ__INTERNAL int jobq__store_counted(struct jobq__db *db, int64_t *id) {
     bool row;
     return jobq__column_one(db, jobq__db_get(db, JOBQ__SQL_COUNTED),
@@ -8429,7 +8435,8 @@ JOBQ__INTERNAL int jobq__store_counted(struct jobq__db *db, int64_t *id) {
 }
 
 JOBQ__INTERNAL int jobq__store_count_anew(struct jobq__db *db) {
-    return jobq__db_exec(db, "DELETE FROM jobq_count; UPDATE jobq_claims SET counted = 0");
+    return jobq__db_exec(db, "DELETE FROM jobq_claims WHERE one >= " JOBQ__TEXT_PAIRS "; UPDATE"
+                         " jobq_claims SET counted = 0 WHERE one = 1");
 }
 
 JOBQ__INTERNAL int jobq__store_count_add(struct jobq__db *db, const struct jobq__count *count) {
@@ -8515,12 +8522,15 @@ JOBQ__INTERNAL int jobq__store_ended(struct jobq__db *db, int64_t *count) {
 
 #ifdef JOBQ_DEBUG
 JOBQ__INTERNAL int jobq__store_miscounted(struct jobq__db *db, int64_t *pairs) {
-    return jobq__db_number(db, "WITH counted AS (SELECT * FROM jobq_count WHERE ready OR scheduled"
-        " OR blocked OR claimed OR retrying OR done OR failed OR cancelled), rows AS (SELECT queue,"
-        " kind, sum(state = 0 AND lane > 0), sum(state = 0 AND lane IN (0, -1)),"
+    return jobq__db_number(db, "WITH counted AS (SELECT one >> 32, one & 4294967295, ready,"
+        " scheduled, blocked, claimed, retrying, done, failed, cancelled FROM jobq_claims WHERE"
+        " one >= " JOBQ__TEXT_PAIRS " AND (ready OR scheduled OR blocked OR claimed OR retrying"
+        " OR done OR failed OR cancelled)), rows AS (SELECT queue, kind,"
+        " sum(state = 0 AND lane > 0), sum(state = 0 AND lane IN (0, -1)),"
         " sum(state = 0 AND lane < -1), sum(state = 1), sum(state = 0 AND attempt > 1),"
         " sum(state = 2), sum(state = 3), sum(state = 4) FROM jobq_row"
-        " WHERE id <= (SELECT counted FROM jobq_claims) GROUP BY queue, kind) SELECT count(*) FROM"
+        " WHERE id <= (SELECT counted FROM " JOBQ__TEXT_CLAIMS ") GROUP BY queue, kind)"
+        " SELECT count(*) FROM"
         " (SELECT * FROM (SELECT * FROM counted EXCEPT SELECT * FROM rows) UNION ALL"
         " SELECT * FROM (SELECT * FROM rows EXCEPT SELECT * FROM counted))", 0, pairs);
 }
@@ -8538,7 +8548,7 @@ static int jobq__store_sums(struct jobq__db *db, int64_t *by) {
     jobq__db_reset(s);
     for (i = 0; i < JOBQ__COUNTS && rc == JOBQ_OK; i++)
         if (by[i] < 0 || by[i] > JOBQ__ID_MAX)
-            rc = jobq__db_fault(db, "jobq_count", 0, jobq__store_sum_list[i].name,
+            rc = jobq__db_fault(db, "jobq_claims", 0, jobq__store_sum_list[i].name,
                                 "is no number of jobs, all in all");
     return rc;
 }
@@ -9329,9 +9339,11 @@ static const struct jobq__audit_rule jobq__audit_index_of_names_rules[] = {
 #define JOBQ__HAS_NOT(key) "NOT EXISTS(SELECT 1 FROM jobq_meta WHERE key = '" key "')"
 
 static const struct jobq__audit_rule jobq__audit_single_rules[] = {
-    {"the claims row", "is missing", "NOT EXISTS(SELECT 1 FROM jobq_claims)", NULL,
-     "INSERT INTO jobq_claims SELECT 1, NULL, coalesce(max(id), 0), NULL, 0, 0, 0, 2 FROM jobq_row"
-     " WHERE id BETWEEN 1 AND " JOBQ__ABOVE_ALL_IDS, "there is one"},
+    {"the claims row", "is missing", "NOT EXISTS(SELECT 1 FROM jobq_claims WHERE one < "
+     JOBQ__TEXT_PAIRS ")", NULL,
+     "INSERT INTO jobq_claims(one, last_id, counted, offset_ms, wall_at, next_name)"
+     " SELECT 1, coalesce(max(id), 0), 0, 0, 0, 2 FROM jobq_row WHERE id BETWEEN 1 AND "
+     JOBQ__ABOVE_ALL_IDS, "there is one"},
     {"jobq_meta.syncs", "is missing", JOBQ__HAS_NOT("syncs"), NULL,
      "INSERT INTO jobq_meta VALUES('syncs', 0)", "there is one"},
     {"jobq_meta.epoch", "is missing", JOBQ__HAS_NOT("epoch"), NULL,
@@ -9403,8 +9415,10 @@ static int jobq__audit_true(jobq__store *db, const char *text, int64_t id, bool 
 static int jobq__audit_list(jobq__store *db, bool open, void **list, size_t *size, bool *odd) {
     sqlite3_stmt *s;
     bool row = false;
-    int rc = jobq__db_query(db, open ? "SELECT open FROM jobq_claims ORDER BY one LIMIT 1"
-                                     : "SELECT ids FROM jobq_claims ORDER BY one LIMIT 1", &s);
+    int rc = jobq__db_query(db, open ? "SELECT open FROM jobq_claims WHERE one < " JOBQ__TEXT_PAIRS
+                                       " ORDER BY one LIMIT 1"
+                                     : "SELECT ids FROM jobq_claims WHERE one < " JOBQ__TEXT_PAIRS
+                                       " ORDER BY one LIMIT 1", &s);
     *list = NULL;
     *size = 0;
     *odd = false;
@@ -9526,8 +9540,8 @@ static int jobq__audit_put_claims(struct jobq__audit_known *known, jobq__store *
     for (i = 0; rc == JOBQ_OK && i < count; previous = ids[i++])
         size += jobq__store_pack(list + size, previous, ids[i]);
     if (rc == JOBQ_OK)
-        rc = jobq__db_query(db, open ? "UPDATE jobq_claims SET open = ?1"
-                                     : "UPDATE jobq_claims SET ids = ?1", &s);
+        rc = jobq__db_query(db, open ? "UPDATE jobq_claims SET open = ?1 WHERE one = 1"
+                                     : "UPDATE jobq_claims SET ids = ?1 WHERE one = 1", &s);
     if (s && size) sqlite3_bind_blob64(s, 1, list, size, SQLITE_STATIC);
     if (rc == JOBQ_OK) rc = jobq__db_step(db, s);
     sqlite3_finalize(s);
@@ -9781,7 +9795,7 @@ static const struct jobq__audit_rule jobq__audit_payload_rules[] = {
 #define JOBQ__APART "EXISTS(SELECT 1 FROM jobq_payload WHERE job = j.id)"
 #define JOBQ__NAME_GIVE(id) \
     "UPDATE jobq_claims SET next_name = max(next_name, 1 + (SELECT " id " FROM jobq_row" \
-    " WHERE id = ?1))", \
+    " WHERE id = ?1)) WHERE one = 1", \
     JOBQ__TEXT_NAME_LOST(id, "j.id = ?1"), "it is called by its number"
 
 static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
@@ -9849,8 +9863,9 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
      NULL, true, JOBQ__LOOK_ROWS},
     {"jobq_name", "jobq_name n", "", JOBQ__ONE("n.id"), -1, JOBQ__RULES(name), "0", NULL, NULL,
      false, JOBQ__LOOK_ROWS},
-    {"jobq_claims", "jobq_claims c", "", JOBQ__ONE("c.one"), -1, JOBQ__RULES(claims), "0",
-     jobq__audit_ask_claims, jobq__audit_put_claims, true, JOBQ__LOOK_ROWS},
+    {"jobq_claims", "jobq_claims c", " AND c.one < " JOBQ__TEXT_PAIRS, JOBQ__ONE("c.one"), -1,
+     JOBQ__RULES(claims), "0", jobq__audit_ask_claims, jobq__audit_put_claims, true,
+     JOBQ__LOOK_ROWS},
     {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(row), "j.state = 1",
      jobq__audit_ask_row, jobq__audit_put_row, true, JOBQ__LOOK_ROWS},
     {"jobq_failed", "jobq_failed f", "", "f.at, f.job", "(f.at, f.job) = (?1, ?2)", 2, -1,
@@ -9865,7 +9880,7 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
      NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(beside), "0", NULL, NULL,
      false, JOBQ__LOOK_ROWS},
-    {"jobq_count", NULL, NULL, NULL, NULL, 0, -1, JOBQ__RULES(count), NULL, NULL, NULL, true,
+    {"jobq_claims", NULL, NULL, NULL, NULL, 0, -1, JOBQ__RULES(count), NULL, NULL, NULL, true,
      JOBQ__LOOK_COUNTERS},
 };
 
@@ -9979,8 +9994,9 @@ static int jobq__sums_counters(struct jobq__sums *sums, jobq__store *db) {
     size_t at;
     int i;
     sqlite3_stmt *s;
-    int rc = jobq__db_query(db, "SELECT queue, kind, ready, scheduled, blocked, claimed, done,"
-                            " failed, cancelled, retrying FROM jobq_count", &s);
+    int rc = jobq__db_query(db, "SELECT one >> 32, one & 4294967295, ready, scheduled, blocked,"
+                            " claimed, done, failed, cancelled, retrying FROM jobq_claims"
+                            " WHERE one >= " JOBQ__TEXT_PAIRS, &s);
     do {
         if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
     } while (rc == JOBQ_OK && row && jobq__sums_compare(sums, s));
@@ -9997,7 +10013,7 @@ JOBQ__INTERNAL int jobq__audit_counts(jobq__store *db, jobq__audit_differs *diff
     struct jobq__sums sums = {NULL, 0, 0, differs, ctx};
     sqlite3_stmt *s;
     bool row = false;
-    int rc = jobq__db_query(db, "SELECT counted FROM jobq_claims", &s);
+    int rc = jobq__db_query(db, "SELECT counted FROM " JOBQ__TEXT_CLAIMS, &s);
     if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
     if (row && sqlite3_column_type(s, 0) == SQLITE_INTEGER) {
         rc = jobq__sums_read(&sums, db, sqlite3_column_int64(s, 0));
@@ -10234,7 +10250,7 @@ static int jobq__audit_file(struct jobq__audit *audit, jobq__store *db) {
 
 static bool jobq__audit_counter(void *ctx, int64_t queue, int64_t kind, const char *counter,
                                 int64_t is, int64_t jobs) {
-    return jobq__audit_tell(ctx, true, "jobq_count, queue %lld, kind %lld: %s is %lld, and there"
+    return jobq__audit_tell(ctx, true, "jobq_claims, queue %lld, kind %lld: %s is %lld, and there"
                             " are %lld", (long long)queue, (long long)kind, counter,
                             (long long)is, (long long)jobs);
 }
@@ -14626,7 +14642,7 @@ JOBQ__INTERNAL bool jobq__tx_uncounted(const jobq *q);
 
 /* Design note.
  *
- * jobq_count says how many jobs of each queue and kind are in which state: of all jobs, that is,
+ * The counters say how many jobs of each queue and kind are in which state: of all jobs, that is,
  * whose id is not above claims.counted. Those above are counted when somebody asks, as they stand
  * then. So a job that is stored alone writes nothing here, and nothing when it changes, until its
  * id is counted; most are gone by then.

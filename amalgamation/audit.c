@@ -219,7 +219,7 @@ static int jobq__audit_file(struct jobq__audit *audit, jobq__store *db) {
 
 static bool jobq__audit_counter(void *ctx, int64_t queue, int64_t kind, const char *counter,
                                 int64_t is, int64_t jobs) {
-    return jobq__audit_tell(ctx, true, "jobq_count, queue %lld, kind %lld: %s is %lld, and there"
+    return jobq__audit_tell(ctx, true, "jobq_claims, queue %lld, kind %lld: %s is %lld, and there"
                             " are %lld", (long long)queue, (long long)kind, counter,
                             (long long)is, (long long)jobs);
 }

@@ -100,8 +100,9 @@ static int jobq__sums_counters(struct jobq__sums *sums, jobq__store *db) {
     size_t at;
     int i;
     sqlite3_stmt *s;
-    int rc = jobq__db_query(db, "SELECT queue, kind, ready, scheduled, blocked, claimed, done,"
-                            " failed, cancelled, retrying FROM jobq_count", &s);
+    int rc = jobq__db_query(db, "SELECT one >> 32, one & 4294967295, ready, scheduled, blocked,"
+                            " claimed, done, failed, cancelled, retrying FROM jobq_claims"
+                            " WHERE one >= " JOBQ__TEXT_PAIRS, &s);
     do {
         if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
     } while (rc == JOBQ_OK && row && jobq__sums_compare(sums, s));
@@ -118,7 +119,7 @@ JOBQ__INTERNAL int jobq__audit_counts(jobq__store *db, jobq__audit_differs *diff
     struct jobq__sums sums = {NULL, 0, 0, differs, ctx};
     sqlite3_stmt *s;
     bool row = false;
-    int rc = jobq__db_query(db, "SELECT counted FROM jobq_claims", &s);
+    int rc = jobq__db_query(db, "SELECT counted FROM " JOBQ__TEXT_CLAIMS, &s);
     if (rc == JOBQ_OK) rc = jobq__db_next(db, s, &row);
     if (row && sqlite3_column_type(s, 0) == SQLITE_INTEGER) {
         rc = jobq__sums_read(&sums, db, sqlite3_column_int64(s, 0));

@@ -59,9 +59,11 @@ static const struct jobq__audit_rule jobq__audit_index_of_names_rules[] = {
 #define JOBQ__HAS_NOT(key) "NOT EXISTS(SELECT 1 FROM jobq_meta WHERE key = '" key "')"
 
 static const struct jobq__audit_rule jobq__audit_single_rules[] = {
-    {"the claims row", "is missing", "NOT EXISTS(SELECT 1 FROM jobq_claims)", NULL,
-     "INSERT INTO jobq_claims SELECT 1, NULL, coalesce(max(id), 0), NULL, 0, 0, 0, 2 FROM jobq_row"
-     " WHERE id BETWEEN 1 AND " JOBQ__ABOVE_ALL_IDS, "there is one"},
+    {"the claims row", "is missing", "NOT EXISTS(SELECT 1 FROM jobq_claims WHERE one < "
+     JOBQ__TEXT_PAIRS ")", NULL,
+     "INSERT INTO jobq_claims(one, last_id, counted, offset_ms, wall_at, next_name)"
+     " SELECT 1, coalesce(max(id), 0), 0, 0, 0, 2 FROM jobq_row WHERE id BETWEEN 1 AND "
+     JOBQ__ABOVE_ALL_IDS, "there is one"},
     {"jobq_meta.syncs", "is missing", JOBQ__HAS_NOT("syncs"), NULL,
      "INSERT INTO jobq_meta VALUES('syncs', 0)", "there is one"},
     {"jobq_meta.epoch", "is missing", JOBQ__HAS_NOT("epoch"), NULL,
@@ -133,8 +135,10 @@ static int jobq__audit_true(jobq__store *db, const char *text, int64_t id, bool 
 static int jobq__audit_list(jobq__store *db, bool open, void **list, size_t *size, bool *odd) {
     sqlite3_stmt *s;
     bool row = false;
-    int rc = jobq__db_query(db, open ? "SELECT open FROM jobq_claims ORDER BY one LIMIT 1"
-                                     : "SELECT ids FROM jobq_claims ORDER BY one LIMIT 1", &s);
+    int rc = jobq__db_query(db, open ? "SELECT open FROM jobq_claims WHERE one < " JOBQ__TEXT_PAIRS
+                                       " ORDER BY one LIMIT 1"
+                                     : "SELECT ids FROM jobq_claims WHERE one < " JOBQ__TEXT_PAIRS
+                                       " ORDER BY one LIMIT 1", &s);
     *list = NULL;
     *size = 0;
     *odd = false;
@@ -256,8 +260,8 @@ static int jobq__audit_put_claims(struct jobq__audit_known *known, jobq__store *
     for (i = 0; rc == JOBQ_OK && i < count; previous = ids[i++])
         size += jobq__store_pack(list + size, previous, ids[i]);
     if (rc == JOBQ_OK)
-        rc = jobq__db_query(db, open ? "UPDATE jobq_claims SET open = ?1"
-                                     : "UPDATE jobq_claims SET ids = ?1", &s);
+        rc = jobq__db_query(db, open ? "UPDATE jobq_claims SET open = ?1 WHERE one = 1"
+                                     : "UPDATE jobq_claims SET ids = ?1 WHERE one = 1", &s);
     if (s && size) sqlite3_bind_blob64(s, 1, list, size, SQLITE_STATIC);
     if (rc == JOBQ_OK) rc = jobq__db_step(db, s);
     sqlite3_finalize(s);
@@ -511,7 +515,7 @@ static const struct jobq__audit_rule jobq__audit_payload_rules[] = {
 #define JOBQ__APART "EXISTS(SELECT 1 FROM jobq_payload WHERE job = j.id)"
 #define JOBQ__NAME_GIVE(id) \
     "UPDATE jobq_claims SET next_name = max(next_name, 1 + (SELECT " id " FROM jobq_row" \
-    " WHERE id = ?1))", \
+    " WHERE id = ?1)) WHERE one = 1", \
     JOBQ__TEXT_NAME_LOST(id, "j.id = ?1"), "it is called by its number"
 
 static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
@@ -579,8 +583,9 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
      NULL, true, JOBQ__LOOK_ROWS},
     {"jobq_name", "jobq_name n", "", JOBQ__ONE("n.id"), -1, JOBQ__RULES(name), "0", NULL, NULL,
      false, JOBQ__LOOK_ROWS},
-    {"jobq_claims", "jobq_claims c", "", JOBQ__ONE("c.one"), -1, JOBQ__RULES(claims), "0",
-     jobq__audit_ask_claims, jobq__audit_put_claims, true, JOBQ__LOOK_ROWS},
+    {"jobq_claims", "jobq_claims c", " AND c.one < " JOBQ__TEXT_PAIRS, JOBQ__ONE("c.one"), -1,
+     JOBQ__RULES(claims), "0", jobq__audit_ask_claims, jobq__audit_put_claims, true,
+     JOBQ__LOOK_ROWS},
     {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(row), "j.state = 1",
      jobq__audit_ask_row, jobq__audit_put_row, true, JOBQ__LOOK_ROWS},
     {"jobq_failed", "jobq_failed f", "", "f.at, f.job", "(f.at, f.job) = (?1, ?2)", 2, -1,
@@ -595,7 +600,7 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
      NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(beside), "0", NULL, NULL,
      false, JOBQ__LOOK_ROWS},
-    {"jobq_count", NULL, NULL, NULL, NULL, 0, -1, JOBQ__RULES(count), NULL, NULL, NULL, true,
+    {"jobq_claims", NULL, NULL, NULL, NULL, 0, -1, JOBQ__RULES(count), NULL, NULL, NULL, true,
      JOBQ__LOOK_COUNTERS},
 };
 

@@ -20,7 +20,11 @@
  * close to each other, because SQLite finds pages of the log by their numbers.
  *
  *   jobq_meta      the schema; the oldest one whose jobq may read the file; what a flush changes
- *   jobq_claims    one row: who is claimed, the highest ids given, what else is of the whole queue
+ *   jobq_claims    a row, .one is 1, of the whole queue: who is claimed, the highest ids given,
+ *                  the queue's own time (.offset_ms, .wall_at), gates that opened and whose rows
+ *                  were not all moved yet (.open); and a row for each queue and kind, .one is
+ *                  queue * 2^32 + kind, with how many of its jobs up to claims.counted are in which
+ *                  state. Every claim and every end changes both, and they stand on one page
  *   jobq_row       the jobs
  *   jobq_name      names to numbers, by what they name; a number is never given twice
  *   jobq_extra     what few jobs have, a row for each of those
@@ -30,14 +34,11 @@
  *
  * Not used yet, but made, so that the file changes once:
  *
- *   jobq_claims    .open: gates that opened and whose rows were not all moved yet; .counted: jobs
- *                  up to that id stand in jobq_count; .offset_ms, .wall_at: the queue's own time
  *   jobq_row       .grp: the name of its group
  *   jobq_extra     .tags and .trace of who enqueued; .attempts_max, .on_failed of the one job;
  *                  .needs: conditions; .expires_at; .cause: the job that enqueued it; .schedule and
  *                  .nominal_at: what fired it
  *   jobq_key       .until: when it is free, whatever its job does
- *   jobq_count     how many jobs of each queue and kind are in which state
  *   jobq_rule      limits, rates, weights and pauses, as declared and as overridden
  *   jobq_gate      what outlives the process of a limit: tokens, who holds a strict one
  *   jobq_pass      further gates that a job has to pass
@@ -69,9 +70,9 @@
 static const struct jobq__object jobq__schema_list[] = {
     {"jobq_meta", "CREATE TABLE jobq_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID"},
     {"jobq_claims",
-     "CREATE TABLE jobq_claims(one INTEGER PRIMARY KEY, ids BLOB, last_id INT NOT NULL,"
-     " open BLOB, counted INT NOT NULL, offset_ms INT NOT NULL, wall_at INT NOT NULL,"
-     " next_name INT NOT NULL)"},
+     "CREATE TABLE jobq_claims(one INTEGER PRIMARY KEY, ids BLOB, last_id INT, open BLOB,"
+     " counted INT, offset_ms INT, wall_at INT, next_name INT, ready INT, scheduled INT,"
+     " blocked INT, claimed INT, retrying INT, done INT, failed INT, cancelled INT)"},
     {"jobq_row",
      "CREATE TABLE \"jobq_row\"(id INTEGER PRIMARY KEY, state INT NOT NULL, lane INT,"
      " ord INT NOT NULL, run_at INT NOT NULL, kind INT NOT NULL, queue INT NOT NULL,"
@@ -95,10 +96,6 @@ static const struct jobq__object jobq__schema_list[] = {
      "CREATE INDEX jobq_finished ON jobq_row(prune_at) WHERE prune_at IS NOT NULL"},
     {"jobq_failed",
      "CREATE TABLE jobq_failed(at INT, job INT, PRIMARY KEY(at, job)) WITHOUT ROWID"},
-    {"jobq_count",
-     "CREATE TABLE jobq_count(queue INT, kind INT, ready INT NOT NULL, scheduled INT NOT NULL,"
-     " blocked INT NOT NULL, claimed INT NOT NULL, retrying INT NOT NULL, done INT NOT NULL,"
-     " failed INT NOT NULL, cancelled INT NOT NULL, PRIMARY KEY(queue, kind)) WITHOUT ROWID"},
     {"jobq_rule",
      "CREATE TABLE jobq_rule(what INT, name TEXT, layer INT, running_max INT, rate INT,"
      " rate_ms INT, burst INT, weight INT, reserved INT, job_order INT, ageing_ms INT, strict INT,"
@@ -153,7 +150,7 @@ static const struct jobq__object jobq__schema_list[] = {
      " iif(state, NULL, CASE WHEN lane > 1 THEN 'turn' WHEN lane = 1 THEN 'suspects'"
      " WHEN lane >= -1 THEN 'time' ELSE 'handler' END) AS waits_for, priority, attempt, runs,"
      " crashes, coalesce(created_at, run_at) AS created_at_ms, iif(state = 0 AND lane = -1,"
-     " run_at - (SELECT offset_ms FROM jobq_claims), run_at) AS run_at_ms,"
+     " run_at - (SELECT offset_ms FROM jobq_claims WHERE one = 1), run_at) AS run_at_ms,"
      " finished_at AS finished_at_ms, prune_at AS kept_until_ms, g.name AS job_group,"
      " x.key AS job_key, error, coalesce(iif(side & 8, payload, length(payload)), 0)"
      " AS payload_size, coalesce(length(result), 0) AS result_size FROM jobq_row j"
@@ -162,12 +159,13 @@ static const struct jobq__object jobq__schema_list[] = {
     {"jobq_dead",
      "CREATE VIEW jobq_dead AS SELECT j.* FROM jobq_failed f CROSS JOIN jobq_jobs j"
      " ON j.id = f.job"},
-    /* What jobq_count knows, and the jobs that it does not know yet. */
+    /* What the counters know, and the jobs that they do not know yet. */
     {"jobq_tally",
-     "CREATE VIEW jobq_tally AS SELECT queue, kind, ready, scheduled, blocked, claimed, done,"
-     " failed, cancelled FROM jobq_count UNION ALL SELECT queue, kind, state = 0 AND lane > 0,"
+     "CREATE VIEW jobq_tally AS SELECT one >> 32 AS queue, one & 4294967295 AS kind, ready,"
+     " scheduled, blocked, claimed, done, failed, cancelled FROM jobq_claims"
+     " WHERE one >= " JOBQ__TEXT_PAIRS " UNION ALL SELECT queue, kind, state = 0 AND lane > 0,"
      " state = 0 AND lane IN (-1, 0), state = 0 AND lane < -1, state = 1, state = 2, state = 3,"
-     " state = 4 FROM jobq_row WHERE id > (SELECT counted FROM jobq_claims)"},
+     " state = 4 FROM jobq_row WHERE id > (SELECT counted FROM " JOBQ__TEXT_CLAIMS ")"},
     {"jobq_queues", "CREATE VIEW jobq_queues AS" JOBQ__VIEW_COUNTS("queue")},
     {"jobq_kinds", "CREATE VIEW jobq_kinds AS" JOBQ__VIEW_COUNTS("kind")},
     {"jobq_rules",
@@ -182,7 +180,8 @@ static const struct jobq__object jobq__schema_list[] = {
 #define JOBQ__SCHEMA_ROWS \
     "INSERT INTO jobq_meta VALUES('schema', 2), ('reads_from', 2), ('syncs', 0), ('epoch', 0);" \
     "INSERT INTO jobq_name VALUES(1, 0, 0, '');" \
-    "INSERT INTO jobq_claims VALUES(1, NULL, 0, NULL, 0, 0, 0, 2)"
+    "INSERT INTO jobq_claims(one, last_id, counted, offset_ms, wall_at, next_name)" \
+    " VALUES(1, 0, 0, 0, 0, 2)"
 
 static int jobq__schema_create(struct jobq__db *db) {
     size_t i;

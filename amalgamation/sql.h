@@ -91,6 +91,10 @@
     "SELECT id, side, state, prune_at, kind, queue FROM jobq_row" \
     " WHERE prune_at IS NOT NULL"
 
+/* The row of the claims, and where those of the counters begin: see schema.c. */
+#define JOBQ__TEXT_CLAIMS "jobq_claims WHERE one = 1"
+#define JOBQ__TEXT_PAIRS "8589934592"
+
 /* The number is one that goes by that name, or none is asked for. */
 #define JOBQ__TEXT_CALLED(number, what, name) \
     "(" name " IS NULL OR " number " IN (SELECT id FROM jobq_name WHERE what IN (0, " what ")" \
@@ -110,16 +114,16 @@
      * serves where there is none of what is asked for. */ \
     X(NAME_ID, "SELECT (SELECT id FROM jobq_name WHERE what = ?1 AND scope = 0 AND name = ?2)," \
                " (SELECT id FROM jobq_name WHERE what = 0 AND scope = 0 AND name = ?2)," \
-               " (SELECT next_name FROM jobq_claims), ?2") \
+               " (SELECT next_name FROM " JOBQ__TEXT_CLAIMS "), ?2") \
     X(NAME_ADD, "INSERT INTO jobq_name(id, what, scope, name) VALUES(?1, ?2, 0, ?3)") \
     X(NAME_COUNT, "SELECT count(*) FROM jobq_name WHERE what BETWEEN 0 AND 2") \
-    X(NAME_NEXT, "SELECT next_name FROM jobq_claims") \
-    X(NAME_GIVEN, "UPDATE jobq_claims SET next_name = max(next_name, ?1 + 1)") \
+    X(NAME_NEXT, "SELECT next_name FROM " JOBQ__TEXT_CLAIMS) \
+    X(NAME_GIVEN, "UPDATE jobq_claims SET next_name = max(next_name, ?1 + 1) WHERE one = 1") \
     X(NAME_TEXT, "SELECT id, what, name FROM jobq_name WHERE id = ?1") \
     X(LANE_AFTER, "SELECT min(lane) FROM jobq_row WHERE state = 0 AND lane > ?1") \
     /* enqueue */ \
     X(MAX_ID, "SELECT max(coalesce((SELECT max(id) FROM jobq_row), 0)," \
-              " (SELECT last_id FROM jobq_claims))") \
+              " (SELECT last_id FROM " JOBQ__TEXT_CLAIMS "))") \
     X(INSERT, JOBQ__TEXT_INSERT JOBQ__TEXT_VALUES) \
     X(INSERT_MANY, JOBQ__TEXT_INSERT JOBQ__TEXT_MANY) \
     X(PAYLOAD_ADD, "INSERT INTO jobq_payload(job, data) VALUES(?1, ?2)") \
@@ -164,12 +168,12 @@
     /* A job that came after the claims row was written came later. */ \
     X(OWN, "SELECT offset_ms, max(wall_at, coalesce((SELECT coalesce(created_at, run_at) AS at" \
            " FROM jobq_row WHERE id = (SELECT max(id) FROM jobq_row) AND id > last_id" \
-           " AND typeof(at) = 'integer'), 0)) FROM jobq_claims") \
+           " AND typeof(at) = 'integer'), 0)) FROM " JOBQ__TEXT_CLAIMS) \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
             " WHERE key = 'syncs'") \
     X(CLAIMS_GET, "SELECT one, ids, last_id, open, counted, offset_ms, wall_at, next_name" \
-                  " FROM jobq_claims") \
+                  " FROM jobq_claims WHERE one < " JOBQ__TEXT_PAIRS) \
     /* settle */ \
     X(DROP_RUNS, "DELETE FROM jobq_row WHERE id BETWEEN ?1 AND ?2 AND state = 1 AND runs = ?3") \
     X(DROP_ONE, "DELETE FROM jobq_row WHERE id = ?1 AND state = ?2 AND runs = ?3") \
@@ -206,36 +210,36 @@
     X(PRUNE_OLDEST, JOBQ__TEXT_PRUNE " ORDER BY prune_at LIMIT ?1") \
     /* counters */ \
     X(BEGIN_READ, "BEGIN") \
-    X(COUNTED, "SELECT counted FROM jobq_claims") \
-    X(COUNT_ADD, "INSERT INTO jobq_count(queue, kind, ready, scheduled, blocked, claimed, done," \
-                 " failed, cancelled, retrying) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)" \
-                 " ON CONFLICT(queue, kind) DO UPDATE SET ready = ready + ?3," \
+    X(COUNTED, "SELECT counted FROM " JOBQ__TEXT_CLAIMS) \
+    X(COUNT_ADD, "INSERT INTO jobq_claims(one, ready, scheduled, blocked, claimed, done, failed," \
+                 " cancelled, retrying) VALUES((?1 << 32) + ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)" \
+                 " ON CONFLICT(one) DO UPDATE SET ready = ready + ?3," \
                  " scheduled = scheduled + ?4, blocked = blocked + ?5, claimed = claimed + ?6," \
                  " done = done + ?7, failed = failed + ?8, cancelled = cancelled + ?9," \
                  " retrying = retrying + ?10") \
     X(UNCOUNTED, "SELECT id, queue, kind, state, lane, attempt FROM jobq_row" \
                  " WHERE id > ?1 AND id <= ?2") \
     X(COUNTS, "SELECT ready, scheduled, blocked, claimed, done, failed, cancelled, retrying" \
-              " FROM jobq_count") \
+              " FROM jobq_claims WHERE one >= " JOBQ__TEXT_PAIRS) \
     X(COUNT_DUE, "SELECT (SELECT count(*) FROM jobq_row WHERE state = 0 AND lane = 0" \
                  " AND ord = 0 AND run_at <= ?1) + (SELECT count(*) FROM jobq_row" \
                  " WHERE state = 0 AND lane = -1 AND ord = 0 AND run_at <= ?2)") \
-    X(ENDED, "SELECT (SELECT coalesce(sum(done + failed + cancelled), 0) FROM jobq_count)" \
-             " + (SELECT count(*) FROM jobq_row WHERE state > 1" \
-             " AND id > (SELECT counted FROM jobq_claims))") \
+    X(ENDED, "SELECT (SELECT coalesce(sum(done + failed + cancelled), 0) FROM jobq_claims" \
+             " WHERE one >= " JOBQ__TEXT_PAIRS ") + (SELECT count(*) FROM jobq_row" \
+             " WHERE state > 1 AND id > (SELECT counted FROM " JOBQ__TEXT_CLAIMS "))") \
     /* look inside */ \
     X(INFO, JOBQ__TEXT_INFO "WHERE j.id = ?1") \
     /* Whether there is a job of kind ?1 and queue ?2, or any, in a state of the set ?3; also if \
      * more than ?4 ids are not counted. */ \
     X(INFO_ANY, "SELECT coalesce((SELECT max(id) FROM jobq_row) - counted > ?4, 0) OR EXISTS(" \
-                "SELECT 1 FROM jobq_count WHERE " \
-                JOBQ__TEXT_CALLED("jobq_count.kind", "2", "?1") " AND " \
-                JOBQ__TEXT_CALLED("jobq_count.queue", "1", "?2") " AND ((?3 & 1 AND (ready OR" \
+                "SELECT 1 FROM jobq_claims WHERE one >= " JOBQ__TEXT_PAIRS " AND " \
+                JOBQ__TEXT_CALLED("one & 4294967295", "2", "?1") " AND " \
+                JOBQ__TEXT_CALLED("one >> 32", "1", "?2") " AND ((?3 & 1 AND (ready OR" \
                 " scheduled OR blocked)) OR (?3 & 2 AND claimed) OR (?3 & 4 AND done)" \
                 " OR (?3 & 8 AND failed) OR (?3 & 16 AND cancelled))) OR EXISTS(" \
                 "SELECT 1 FROM jobq_row j WHERE j.id > counted AND ?3 >> j.state & 1 AND " \
                 JOBQ__TEXT_CALLED("j.kind", "2", "?1") " AND " \
-                JOBQ__TEXT_CALLED("j.queue", "1", "?2") ") FROM jobq_claims") \
+                JOBQ__TEXT_CALLED("j.queue", "1", "?2") ") FROM " JOBQ__TEXT_CLAIMS) \
     X(INFO_AFTER, JOBQ__TEXT_INFO "WHERE j.id > ?1 ORDER BY j.id LIMIT ?2") \
     /* First what is equal to the cursor but for the id, then what is beyond: only so does SQLite \
      * seek to the very row, and a listing among equals does not begin anew each time. */ \

@@ -342,7 +342,7 @@ JOBQ__INTERNAL int jobq__store_payload_max(struct jobq__db *db, int64_t *id);
 
 /* ---- Counters (store_count.c) ---- */
 
-/* The columns of jobq_count, in this order; and what is not counted. */
+/* The counters of jobq_claims, in this order; and what is not counted. */
 enum jobq__count_as { JOBQ__COUNT_READY, JOBQ__COUNT_SCHEDULED, JOBQ__COUNT_BLOCKED,
                       JOBQ__COUNT_CLAIMED, JOBQ__COUNT_DONE, JOBQ__COUNT_FAILED,
                       JOBQ__COUNT_CANCELLED, JOBQ__COUNT_RETRYING, JOBQ__COUNTS,
@@ -358,9 +358,9 @@ JOBQ__INTERNAL int jobq__store_count_as(const struct jobq__row *row, int state);
 JOBQ__INTERNAL bool jobq__store_retries(const struct jobq__row *row, int state);
 /* One more of what the row counts as, as it stands. */
 JOBQ__INTERNAL void jobq__store_count_row(const struct jobq__row *row, int64_t *by);
-/* Jobs up to that id stand in jobq_count. */
+/* Jobs up to that id are counted. */
 JOBQ__INTERNAL int jobq__store_counted(struct jobq__db *db, int64_t *id);
-/* None does, and it is empty. */
+/* None is, and there are no counters. */
 JOBQ__INTERNAL int jobq__store_count_anew(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__store_count_add(struct jobq__db *db, const struct jobq__count *count);
 /* Walks rows above an id, up to another, as far as counting needs them. row: the one before, at

@@ -3,7 +3,7 @@
 
 /* Design note.
  *
- * jobq_count holds sums, of jobs up to claims.counted; who changes a counted job adds the change
+ * The counters are sums, of jobs up to claims.counted; who changes a counted job adds the change
  * in the same transaction (tx_count.c). Who asks adds what stands above that id, in one snapshot.
  * Where a hand from outside has given jobs another name, one pair has too many and another too few,
  * even fewer than none; the doctor finds that, and has all counted anew. Fewer than none of all
@@ -17,7 +17,7 @@ static const struct jobq__column jobq__store_sum_list[] = {
     JOBQ__SUM_IN("claimed"), JOBQ__SUM_IN("done"), JOBQ__SUM_IN("failed"),
     JOBQ__SUM_IN("cancelled"), JOBQ__SUM_IN("retrying")};
 static const struct jobq__columns jobq__store_sum_columns =
-    JOBQ__COLUMNS("jobq_count", jobq__store_sum_list, -1);
+    JOBQ__COLUMNS("jobq_claims", jobq__store_sum_list, -1);
 
 static const struct jobq__column jobq__store_counted_list[] = {
     JOBQ__COUNT_IN("counted", 0)};
@@ -26,7 +26,7 @@ static const struct jobq__columns jobq__store_counted_columns =
 
 static const struct jobq__column jobq__store_number_list[] = {JOBQ__COUNT_IN("count", 0)};
 static const struct jobq__columns jobq__store_number_columns =
-    JOBQ__COLUMNS("jobq_row or jobq_count", jobq__store_number_list, -1);
+    JOBQ__COLUMNS("jobq_row or jobq_claims", jobq__store_number_list, -1);
 
 enum { JOBQ__UNCOUNTED_ID, JOBQ__UNCOUNTED_QUEUE, JOBQ__UNCOUNTED_KIND, JOBQ__UNCOUNTED_STATE,
        JOBQ__UNCOUNTED_LANE, JOBQ__UNCOUNTED_ATTEMPT, JOBQ__UNCOUNTED_END };
@@ -41,6 +41,9 @@ static const struct jobq__column jobq__store_uncounted_list[] = {
 static const struct jobq__columns jobq__store_uncounted_columns =
     JOBQ__COLUMNS("jobq_row", jobq__store_uncounted_list, JOBQ__UNCOUNTED_ID);
 
+/* JOBQ__TEXT_PAIRS is before the pair of the lowest ids that a queue and a kind can have. */
+typedef char jobq__store_pairs[(INT64_C(1) + JOBQ__LANE_SUSPECT) << 32 == 8589934592 ? 1 : -1];
+
 JOBQ__INTERNAL int jobq__store_counted(struct jobq__db *db, int64_t *id) {
     bool row;
     return jobq__column_one(db, jobq__db_get(db, JOBQ__SQL_COUNTED),
@@ -48,7 +51,8 @@ JOBQ__INTERNAL int jobq__store_counted(struct jobq__db *db, int64_t *id) {
 }
 
 JOBQ__INTERNAL int jobq__store_count_anew(struct jobq__db *db) {
-    return jobq__db_exec(db, "DELETE FROM jobq_count; UPDATE jobq_claims SET counted = 0");
+    return jobq__db_exec(db, "DELETE FROM jobq_claims WHERE one >= " JOBQ__TEXT_PAIRS "; UPDATE"
+                         " jobq_claims SET counted = 0 WHERE one = 1");
 }
 
 JOBQ__INTERNAL int jobq__store_count_add(struct jobq__db *db, const struct jobq__count *count) {
@@ -134,12 +138,15 @@ JOBQ__INTERNAL int jobq__store_ended(struct jobq__db *db, int64_t *count) {
 
 #ifdef JOBQ_DEBUG
 JOBQ__INTERNAL int jobq__store_miscounted(struct jobq__db *db, int64_t *pairs) {
-    return jobq__db_number(db, "WITH counted AS (SELECT * FROM jobq_count WHERE ready OR scheduled"
-        " OR blocked OR claimed OR retrying OR done OR failed OR cancelled), rows AS (SELECT queue,"
-        " kind, sum(state = 0 AND lane > 0), sum(state = 0 AND lane IN (0, -1)),"
+    return jobq__db_number(db, "WITH counted AS (SELECT one >> 32, one & 4294967295, ready,"
+        " scheduled, blocked, claimed, retrying, done, failed, cancelled FROM jobq_claims WHERE"
+        " one >= " JOBQ__TEXT_PAIRS " AND (ready OR scheduled OR blocked OR claimed OR retrying"
+        " OR done OR failed OR cancelled)), rows AS (SELECT queue, kind,"
+        " sum(state = 0 AND lane > 0), sum(state = 0 AND lane IN (0, -1)),"
         " sum(state = 0 AND lane < -1), sum(state = 1), sum(state = 0 AND attempt > 1),"
         " sum(state = 2), sum(state = 3), sum(state = 4) FROM jobq_row"
-        " WHERE id <= (SELECT counted FROM jobq_claims) GROUP BY queue, kind) SELECT count(*) FROM"
+        " WHERE id <= (SELECT counted FROM " JOBQ__TEXT_CLAIMS ") GROUP BY queue, kind)"
+        " SELECT count(*) FROM"
         " (SELECT * FROM (SELECT * FROM counted EXCEPT SELECT * FROM rows) UNION ALL"
         " SELECT * FROM (SELECT * FROM rows EXCEPT SELECT * FROM counted))", 0, pairs);
 }
@@ -157,7 +164,7 @@ static int jobq__store_sums(struct jobq__db *db, int64_t *by) {
     jobq__db_reset(s);
     for (i = 0; i < JOBQ__COUNTS && rc == JOBQ_OK; i++)
         if (by[i] < 0 || by[i] > JOBQ__ID_MAX)
-            rc = jobq__db_fault(db, "jobq_count", 0, jobq__store_sum_list[i].name,
+            rc = jobq__db_fault(db, "jobq_claims", 0, jobq__store_sum_list[i].name,
                                 "is no number of jobs, all in all");
     return rc;
 }

@@ -3,7 +3,7 @@
 
 /* Design note.
  *
- * jobq_count says how many jobs of each queue and kind are in which state: of all jobs, that is,
+ * The counters say how many jobs of each queue and kind are in which state: of all jobs, that is,
  * whose id is not above claims.counted. Those above are counted when somebody asks, as they stand
  * then. So a job that is stored alone writes nothing here, and nothing when it changes, until its
  * id is counted; most are gone by then.

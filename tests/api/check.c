@@ -164,7 +164,8 @@ TEST(each_rule_has_its_line) {
         {"UPDATE jobq_claims SET open = x'80'", "row 1: open is no list of gates", 0},
         {"UPDATE jobq_claims SET next_name = 3", "next_name is no number for a new name", 0},
         {"DELETE FROM jobq_claims", "the claims row is missing", 0},
-        {"INSERT INTO jobq_claims VALUES(2, NULL, 5, NULL, 0, 0, 0, 9)",
+        {"INSERT INTO jobq_claims(one, last_id, counted, offset_ms, wall_at, next_name)"
+         " VALUES(2, 5, 0, 0, 0, 9)",
          "row 2: the row stands", 0},
         {"UPDATE jobq_claims SET one = 7", "row 7: one is not 1", 0},
         {"DELETE FROM jobq_meta WHERE key = 'syncs'", "jobq_meta.syncs is missing", 0},
@@ -216,9 +217,9 @@ TEST(each_rule_has_its_line) {
         {"INSERT INTO jobq_failed VALUES(5, 5000)", "jobq_failed, row 5000: the row is not", 0},
         {"INSERT INTO jobq_failed SELECT prune_at, id FROM jobq_row WHERE state = 2",
          "is not that of a failed job", 0},
-        {"INSERT INTO jobq_count VALUES(2, 2, 0, 0, 0, 0, 0, 0, -1, 0)", "failed is -1, and", 0},
-        {"INSERT INTO jobq_count VALUES(2, 2, 0, 0, 0, 0, 0, 'one', 0, 0)",
-         "jobq_count, queue 2, kind 2: done is -1, and there are 0", 0},
+        {COUNTERS_OF(2, 2, "0, 0, 0, 0, 0, 0, -1, 0"), "failed is -1, and", 0},
+        {COUNTERS_OF(2, 2, "0, 0, 0, 0, 0, 'one', 0, 0"),
+         "jobq_claims, queue 2, kind 2: done is -1, and there are 0", 0},
         {"UPDATE jobq_row SET runs = 0 WHERE state = 0 AND attempt > 1", "runs is no number", 0},
         {"UPDATE jobq_claims SET counted = 3", "queue 5, kind 2: scheduled is", 0},
     };
@@ -230,7 +231,7 @@ TEST(each_rule_has_its_line) {
 
 /* Jobs that were counted already are counted so. */
 #define FORGET "UPDATE jobq_row SET lane = -kind, ord = 0 WHERE state = 0;" \
-    " UPDATE jobq_count SET blocked = blocked + ready, ready = 0"
+    " UPDATE jobq_claims SET blocked = blocked + ready, ready = 0 WHERE one > 1"
 #define FORGOTTEN "row 1: open does not name a gate"
 
 /* Goal: jobs that stand before a gate which has opened, and which nobody has noted, are found and
@@ -619,12 +620,13 @@ static jobq_outcome end_some(jobq_run *run, void *ctx) {
  * uncounted; each kind of damage; then each kind of change. */
 TEST(wrong_counters) {
     static const struct { const char *sql, *line; } ills[] = {
-        {"DELETE FROM jobq_count", "ready is 0, and there are 1500; repaired: jobs are counted"},
-        {"UPDATE jobq_count SET ready = ready + 1, blocked = blocked - 1", "blocked is"},
-        {"UPDATE jobq_count SET retrying = 7", "retrying is 7, and there are 0"},
-        {"UPDATE jobq_count SET claimed = 'two'", "claimed is -1, and there are"},
-        {"INSERT INTO jobq_count VALUES(7, 8, 0, 9, 0, 0, 0, 0, 0, 0)",
-         "jobq_count, queue 7, kind 8: scheduled is 9, and there are 0"},
+        {"DELETE FROM jobq_claims WHERE one > 1",
+         "ready is 0, and there are 1500; repaired: jobs are counted"},
+        {"UPDATE jobq_claims SET ready = ready + 1, blocked = blocked - 1", "blocked is"},
+        {"UPDATE jobq_claims SET retrying = 7", "retrying is 7, and there are 0"},
+        {"UPDATE jobq_claims SET claimed = 'two'", "claimed is -1, and there are"},
+        {COUNTERS_OF(7, 8, "0, 9, 0, 0, 0, 0, 0, 0"),
+         "jobq_claims, queue 7, kind 8: scheduled is 9, and there are 0"},
         {"UPDATE jobq_claims SET counted = 12", "ready is 1500, and there are"},
         {"UPDATE jobq_row SET lane = 0, ord = 0 WHERE id % 5 = 0", NULL},
         {"UPDATE jobq_claims SET counted = 'all'", "counted is no id"},
@@ -710,7 +712,7 @@ TEST(who_is_given_back_is_counted) {
     CHECK_INT(sql_number(path, MISCOUNTED), 0);
     damage_it(path, "INSERT INTO jobq_payload SELECT id, x'00' FROM jobq_row WHERE state = 1"
               " AND id > 1");
-    told = check_queue(q, true, "jobq_count");
+    told = check_queue(q, true, "jobq_claims, queue");
     if (!CHECK(told.repaired > 0 && !told.left && !told.found)) test_note("%s", told.text);
     CHECK_INT(sql_number(path, MISCOUNTED), 0);
     __atomic_store_n(&go_on, 1, __ATOMIC_SEQ_CST);

@@ -2,7 +2,7 @@
  *
  * Promised by jobq.h: the numbers are exact, of one moment, and do not take longer because there
  * are more jobs; a listing of jobs that there are none of ends at once. Promised by tx_count.c:
- * what jobq_count holds is what counting its rows comes to. */
+ * what the counters hold is what counting its rows comes to. */
 #include "helpers.h"
 
 enum { MANY = 1500 };
@@ -128,6 +128,30 @@ TEST(single_ones_are_counted) {
     compare(q, jobq_clock_now(clock));
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
     jobq_clock_free(clock);
+}
+
+/* Goal: counting costs no page where one job at a time ends and the next is claimed: the counters
+ * stand beside the claims row, which is written anyway. Method: pages of the log, of jobs that are
+ * counted; besides that page a job writes those of its row, of its place in line and, where it
+ * came last, of one before. */
+TEST(counters_want_no_page) {
+    jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED,
+                            .wal_pages = 1000000, .keep_done_ms = JOBQ_NONE};
+    int64_t pages, before;
+    fixture f;
+    REQUIRE(fixture_open(&f, options));
+    handle(f.q, "k", succeed, NULL);
+    put_many(f.q, &(jobq_job){.kind = "k"}, 3 * MANY);
+    CHECK_INT(sql_int(f.path, "SELECT sum(one > 1) FROM jobq_claims"), 1);
+    WORKS(jobq_step(f.q, NULL, &err));
+    before = stats_of(f.q).commits;
+    pages = stats_of(f.q).wal_pages;
+    while (stats_of(f.q).done < 500) WORKS(jobq_step(f.q, NULL, &err));
+    CHECK_INT(stats_of(f.q).checkpoints, 0);
+    before = stats_of(f.q).commits - before;
+    pages = stats_of(f.q).wal_pages - pages;
+    if (!CHECK(pages <= 3 * before)) test_note("%" PRId64 " in %" PRId64, pages, before);
+    fixture_remove(&f);
 }
 
 /* Goal: jobs that were not counted when the file was opened are, when there are too many. Method:
@@ -438,7 +462,7 @@ TEST(a_pool_counts) {
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
 }
 
-TEST_MAIN(every_change_is_counted, a_pool_counts, single_ones_are_counted,
+TEST_MAIN(every_change_is_counted, a_pool_counts, single_ones_are_counted, counters_want_no_page,
           found_uncounted, gone_ids_take_no_time, jobs_of_clients_are_counted,
           jobs_of_clients_that_ran_are_counted, what_a_handler_undoes_is_not_counted,
           no_more_are_kept_than_asked, who_is_pruned_is_not_too_many,

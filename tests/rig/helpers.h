@@ -580,15 +580,22 @@ static inline const char *fault_of(jobq *q, char *text) {
     return text;
 }
 
+/* Counters of a queue and a kind, which are numbers. */
+#define COUNTERS_OF(queue, kind, counters) \
+    "INSERT INTO jobq_claims(one, ready, scheduled, blocked, claimed, retrying, done, failed," \
+    " cancelled) VALUES((" #queue " << 32) + " #kind ", " counters ")"
+
 /* How many pairs of queue and kind have counters that are not what counting comes to. */
 #define MISCOUNTED \
-    "WITH counted AS (SELECT * FROM jobq_count WHERE ready OR scheduled OR blocked OR claimed" \
-    " OR retrying OR done OR failed OR cancelled), counts AS (SELECT queue, kind," \
-    " sum(state = 0 AND lane > 0), sum(state = 0 AND lane IN (0, -1))," \
+    "WITH counted AS (SELECT one >> 32, one & 4294967295, ready, scheduled, blocked, claimed," \
+    " retrying, done, failed, cancelled FROM jobq_claims WHERE one > 1 AND (ready OR scheduled" \
+    " OR blocked OR claimed OR retrying OR done OR failed OR cancelled)), counts AS (SELECT" \
+    " queue, kind, sum(state = 0 AND lane > 0), sum(state = 0 AND lane IN (0, -1))," \
     " sum(state = 0 AND lane < -1), sum(state = 1), sum(state = 0 AND attempt > 1)," \
     " sum(state = 2), sum(state = 3), sum(state = 4) FROM jobq_row" \
-    " WHERE id <= (SELECT counted FROM jobq_claims) GROUP BY queue, kind) SELECT count(*)" \
-    " FROM (SELECT * FROM (SELECT * FROM counted EXCEPT SELECT * FROM counts) UNION ALL" \
+    " WHERE id <= (SELECT counted FROM jobq_claims WHERE one = 1) GROUP BY queue, kind)" \
+    " SELECT count(*) FROM" \
+    " (SELECT * FROM (SELECT * FROM counted EXCEPT SELECT * FROM counts) UNION ALL" \
     " SELECT * FROM (SELECT * FROM counts EXCEPT SELECT * FROM counted))"
 
 /* SQLite finds no fault with the file, and neither does who counts its jobs. */
@@ -596,7 +603,7 @@ static inline void check_sound(const char *path) {
     char text[256];
     sql_text(path, "PRAGMA integrity_check", text, sizeof text);
     CHECK_STR(text, "ok");
-    if (sql_int(path, "SELECT count(*) FROM sqlite_master WHERE name = 'jobq_count'"))
+    if (sql_int(path, "SELECT count(*) FROM sqlite_master WHERE name = 'jobq_row'"))
         CHECK_INT(sql_int(path, MISCOUNTED), 0);
 }
 

@@ -128,23 +128,23 @@ static const struct damage damaged_rows[] = {
     {"UPDATE jobq_claims SET open = " GATES("2048"), "jobq_claims", "open"},
     {"UPDATE jobq_claims SET counted = -1", "jobq_claims", "counted"},
     {"UPDATE jobq_claims SET counted = 'all'", "jobq_claims", "counted"},
-    {"INSERT INTO jobq_count VALUES(2, 2, 0, 0, 0, -9000, 0, 0, 0, 0)", "jobq_count", "claimed"},
-    {"INSERT INTO jobq_count VALUES(2, 2, 0, 0, 'x', 0, 0, 0, 0, 0)", "jobq_count", "blocked"},
+    {COUNTERS_OF(2, 2, "0, 0, 0, -9000, 0, 0, 0, 0"), "jobq_claims", "claimed"},
+    {COUNTERS_OF(2, 2, "0, 0, 'x', 0, 0, 0, 0, 0"), "jobq_claims", "blocked"},
     {"UPDATE jobq_claims SET offset_ms = 0.5", "jobq_claims", "offset_ms"},
     {"UPDATE jobq_claims SET wall_at = 'now'", "jobq_claims", "wall_at"},
     {"UPDATE jobq_claims SET next_name = 1", "jobq_claims", "next_name"},
     {"UPDATE jobq_claims SET next_name = 2", "jobq_name", "was never given"},
     {"UPDATE jobq_claims SET next_name = 2147483648", "jobq_claims", "leaves no room"},
     {"UPDATE jobq_claims SET next_name = 9999999999", "jobq_claims", "next_name"},
-    {"INSERT INTO jobq_claims VALUES(2, NULL, 5, NULL, 0, 0, 0, 9)", "jobq_claims", "twice"},
+    {"INSERT INTO jobq_claims(one, last_id, counted, offset_ms, wall_at, next_name)"
+     " VALUES(2, 5, 0, 0, 0, 9)", "jobq_claims", "twice"},
     {"DELETE FROM jobq_claims", "jobq_claims", "is missing"},
     {"DELETE FROM jobq_meta WHERE key = 'syncs'", "jobq_meta", "syncs"},
 };
 
 static inline void damage_it(const char *path, const char *sql) {
-    sqlite3 *db = NULL;
+    sqlite3 *db = sql_open(path); /* whose owner may be writing */
     char *why = NULL;
-    REQUIRE_INT(sqlite3_open(path, &db), SQLITE_OK);
     if (!CHECK_INT(sqlite3_exec(db, sql, NULL, NULL, &why), SQLITE_OK))
         test_note("%s: %s", sql, why);
     sqlite3_free(why);

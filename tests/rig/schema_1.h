@@ -231,11 +231,12 @@ static const char *const schema_2_wrong[] = {
     "SELECT kind FROM jobq_key WHERE held = 1 GROUP BY kind, key HAVING count(*) > 1",
     "SELECT id FROM jobq_row WHERE (side & 8 <> 0) <> (id IN (SELECT job FROM jobq_payload))",
     "SELECT id FROM jobq_row JOIN jobq_payload ON job = id WHERE payload <> length(data)",
-    "SELECT one FROM jobq_claims WHERE one <> 1 OR last_id < 0",
+    "SELECT one FROM jobq_claims WHERE one < 1 OR one BETWEEN 2 AND (2 << 32) + 1 OR last_id < 0",
     "SELECT one FROM jobq_claims WHERE next_name <= (SELECT max(id) FROM jobq_name)"
     " OR next_name <= (SELECT max(max(kind), max(queue)) FROM jobq_row)",
-    "SELECT one FROM jobq_claims WHERE counted IS NULL OR offset_ms IS NULL OR wall_at IS NULL",
-    "SELECT 1 FROM jobq_claims GROUP BY 1 HAVING count(*) <> 1",
+    "SELECT one FROM jobq_claims WHERE (one = 1) <> (counted IS NOT NULL AND offset_ms IS NOT NULL"
+    " AND wall_at IS NOT NULL) OR (one = 1) = (ready IS NOT NULL)",
+    "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM jobq_claims WHERE one = 1)",
     "SELECT id FROM jobq_name WHERE what NOT BETWEEN 0 AND 6 OR scope IS NULL OR name IS NULL",
     "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM jobq_name WHERE id = 1 AND name = '')",
     "SELECT 1 WHERE (SELECT group_concat(key || value) FROM (SELECT * FROM jobq_meta"

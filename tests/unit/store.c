@@ -189,8 +189,7 @@ static bool may_scan(const char *name, const char *step) {
     if (strstr(step, "CONSTANT ROW")) return true;
     if (strstr(step, "VALUES CLAUSE")) return true; /* the rows that are inserted */
     if (strstr(step, "(subquery")) return true; /* the rows of an arm, which has its own steps */
-    if (strstr(step, "jobq_claims")) return true; /* a table of one row */
-    if (strstr(step, "jobq_count")) return true; /* of one for each pair of queue and kind */
+    if (strstr(step, "jobq_claims")) return true; /* one row, and one for each queue and kind */
     for (size_t i = 0; i < sizeof walks / sizeof walks[0]; i++)
         if (strcmp(walks[i], name) == 0) return true;
     return false;
