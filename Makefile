@@ -7,7 +7,7 @@
 #   T=name             only the test programs with that in their names
 #   N=name             and of those only the tests with that in their names
 #   lanes=n            so many test programs at a time; else as many as -j says, or processors
-#   variant=name       what debug, small, asan, ubsan, tsan and modules set: make sim variant=asan
+#   variant=name       what debug, small, asan, tsan and modules set: make sim variant=asan
 #   show=              the whole command lines of the compiler are printed
 #   TEST_EFFORT=n      the tests that search do so n times as long; make test has 0.25
 #
@@ -23,13 +23,12 @@ slow = -DJOBQ_DEBUG -DJOBQ_TEST_SCALE=4 -DTEST_SANITIZED -fno-omit-frame-pointer
 flags_plain =
 flags_debug = -DJOBQ_DEBUG -DJOBQ_TEST_SCALE=4
 flags_small = -DJOBQ_DEBUG -DJOBQ_SMALL -DJOBQ_TEST_SCALE=4
-flags_asan = $(slow) -fsanitize=address
-flags_ubsan = $(slow) -fsanitize=undefined -fno-sanitize-recover=undefined
+flags_asan = $(slow) -fsanitize=address,undefined -fno-sanitize-recover=undefined
 flags_tsan = $(slow) -fsanitize=thread
 flags_modules = -DJOBQ_MODULES -DJOBQ_TEST_SCALE=4
 
 # The tests themselves are compiled fast where they run fast enough.
-optimised_tests = $(if $(filter asan ubsan tsan,$(variant)),-O1,-O0)
+optimised_tests = $(if $(filter asan tsan,$(variant)),-O1,-O0)
 our_flags = -std=c99 -O2 -g $(warnings) -pthread $(flags_$(variant)) $(sqlite_include)
 compile = $(CC) $(our_flags) $(CPPFLAGS) $(CFLAGS)
 compile_test = $(CC) $(our_flags) $(optimised_tests) -iquote tests/rig -iquote . \
@@ -55,8 +54,8 @@ kinds = fault sim stress crash unit api header
 program = $(B)/$(subst /,_,$(patsubst tests/%.c,%,$1))
 # What tests/api/bits_32.c looks for cannot go wrong on 64 bits, nor what a thread sanitizer looks
 # for where there is one thread: of those programs the long ones are left out.
-alone = fault_cut_jobs fault_cut_open fault_cut_migrate fault_hostile fault_sync_fails \
-    sim_fence sim_life sim_model
+alone = api_shrink fault_cut_jobs fault_cut_open fault_cut_migrate fault_hostile fault_sync_fails \
+    sim_fence sim_life sim_model unit_reserve
 tests = $(filter-out $(if $(filter m32,$(variant)),,$(B)/api_bits_32)\
     $(if $(filter tsan,$(variant)),$(alone:%=$(B)/%)),\
     $(foreach source,$(wildcard $(kinds:%=tests/%/*.c)),$(call program,$(source))))
@@ -65,9 +64,9 @@ quick = $(core:%=$(B)/api_%) \
     $(filter-out $(B)/unit_fault_memory $(B)/unit_clock_steps,$(filter $(B)/unit_%,$(tests)))
 with_figures = $(filter $(foreach source,$(shell grep -l test_figure tests/*/*.c),\
     $(call program,$(source))),$(call chosen,$(tests)))
-# What is damaged is played under the sanitizers as well where one looks for long.
+# What is damaged is played under a sanitizer as well where one looks for long.
 hostile = $(if $(filter plain,$(variant)),\
-    $(call chosen,build/asan/fault_hostile build/ubsan/fault_hostile))
+    $(call chosen,build/asan/fault_hostile))
 examples = $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 compared = $(foreach e,$(examples),$(if $(wildcard $(call expected,$e)),$e))
 expected = examples/expected/$(notdir $1).txt
@@ -136,11 +135,10 @@ test: $(call chosen,$(tests)) $(call chosen,$(compared)) \
 
 # debug - the suite with the assertions inside jobq switched on
 # small - the same with tiny sizes: two jobs fill the ring or a commit, four timers a wheel
-# asan - the suite under the address sanitizer, with assertions
-# ubsan - the suite under the undefined behaviour sanitizer, with assertions
+# asan - the suite under the address and the undefined behaviour sanitizer, with assertions
 # tsan - the suite under the thread sanitizer, with assertions
 # modules - the suite against the modules compiled apart, not against jobq.c
-debug small asan ubsan tsan modules: jobq.c $(sqlite_object)
+debug small asan tsan modules: jobq.c $(sqlite_object)
 	@$(MAKE) test variant=$@
 
 # m32 - the modules and the API as programs of 32 bits, SQLite among them
@@ -227,7 +225,7 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: all check test debug small asan ubsan tsan modules m32 sqlites ci run bench sim scoreboard
+.PHONY: all check test debug small asan tsan modules m32 sqlites ci run bench sim scoreboard
 .PHONY: soak mutants verify tidy warnings symbols size help clean FORCE
 .DELETE_ON_ERROR:
 
