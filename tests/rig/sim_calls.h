@@ -303,14 +303,16 @@ static inline void sim_read_all(void) {
     for (int i = 0; i < sim.m.count && !sim_over(); i++) sim_read_blobs(sim.m.jobs[i].id);
 }
 
-/* A listing by state, kind and queue has the same rows as the model. */
+/* A listing by state, kind and queue, or by a kind's key, has the same rows as the model. */
 static inline void sim_read_some(void) {
     jobq_filter filter = {.state = JOBQ_STATE_NONE};
-    int kind = sim_pick(2 * MODEL_KINDS), queue = sim_pick(2 * MODEL_QUEUES), count;
+    int kind = sim_pick(2 * MODEL_KINDS), queue = sim_pick(2 * MODEL_QUEUES), key = -1, count;
     struct sim_eye eye;
     filter.state = (jobq_state)sim_pick(6);
     filter.kind = kind < MODEL_KINDS ? sim_kinds[kind] : NULL;
     filter.queue = queue < MODEL_QUEUES ? sim_queues[queue] : NULL;
+    if (filter.kind && (!filter.state || !filter.queue)) key = sim.m.count % SIM_KEYS;
+    if (key >= 0) filter.key = sim_keys[key];
     filter.rows_max = sim_chance(300) ? 1 + sim_pick(5) : 0;
     sim_open_eye(&eye);
     count = sim_list(&filter, (size_t)(1 + sim_pick(20)));
@@ -320,11 +322,12 @@ static inline void sim_read_some(void) {
         const jobq_info *info = sim_seen(count, job->id);
         bool wanted = (!filter.state || job->state == filter.state)
                    && (!filter.kind || job->spec.kind == kind)
-                   && (!filter.queue || job->spec.queue == queue);
+                   && (!filter.queue || job->spec.queue == queue)
+                   && (key < 0 || job->spec.key == key);
         if (job->returned || model_may_be_gone(job, sim.high_ms)) continue;
         if (wanted != (info != NULL))
-            sim_broken("job %" PRId64 " is %s in a listing by state %d", job->id,
-                       info ? "wrongly" : "missing", (int)filter.state);
+            sim_broken("job %" PRId64 " is %s in a listing by state %d, key %d", job->id,
+                       info ? "wrongly" : "missing", (int)filter.state, key);
         if (info && sim_row_differs(job, info)) sim_broken("listed by state: %s", sim_why);
     }
 }
