@@ -433,6 +433,13 @@ static void jobq__sched_put_off(jobq *q) {
     jobq__os_unlock(&q->pool.mu);
 }
 
+/* Says so at once where housekeeping, or the pool meanwhile, has stopped the queue for good. */
+static int jobq__sched_fail_if_stopped(jobq *q, jobq_error *err, int rc) {
+    int failed = jobq__os_load(&q->failed);
+    if (!failed || (rc != JOBQ_OK && rc != JOBQ_NOT_FOUND)) return rc;
+    return jobq__fail_say(q, failed, err);
+}
+
 static int jobq__sched_fail(jobq *q, jobq_error *err, int rc) {
     static const char kept[] = "outcomes are kept and written by the next step";
     if (rc == JOBQ_BUSY) jobq__sched_put_off(q);
@@ -458,7 +465,7 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
     jobq__os_unlock(&q->pool.mu);
     rc = all ? jobq__sched_all(q, INT64_MAX, ran) : jobq__sched_one(q, ran);
     jobq__sched_leave(q, all);
-    return jobq__sched_fail(q, err, rc);
+    return jobq__sched_fail_if_stopped(q, err, jobq__sched_fail(q, err, rc));
 }
 
 /* ---- Advance ---- */
@@ -572,6 +579,7 @@ JOBQ__INTERNAL int jobq__sched_advance(jobq *q, int64_t target_ms, bool next, in
         jobq__os_store64(&pool->step.to_ms, 0);
         jobq__sched_leave(q, true);
     }
+    rc = jobq__sched_fail_if_stopped(q, err, rc);
     jobq__os_lock(&pool->mu);
     if (fired) *fired = (int)JOBQ__MIN(pool->timers.fired - before, INT32_MAX);
     jobq__os_unlock(&pool->mu);

@@ -637,10 +637,71 @@ TEST(two_threads_find_two_damages) {
     }
 }
 
+static jobq_outcome sleep_two_days(jobq_run *run, void *ctx) {
+    (void)ctx;
+    jobq_run_sleep(run, 2 * JOBQ_DAY);
+    return JOBQ_DONE;
+}
+
+static int advances(fixture *f, jobq_error *told) {
+    return jobq_advance(f->q, 2 * JOBQ_DAY, NULL, told);
+}
+
+static int advances_to_a_wake(fixture *f, jobq_error *told) {
+    put_in(f->q, 2 * JOBQ_DAY);
+    return jobq_advance_to_next(f->q, told);
+}
+
+static int finds_no_wake(fixture *f, jobq_error *told) {
+    jobq_clock_advance(f->clock, 2 * JOBQ_DAY);
+    return jobq_advance_to_next(f->q, told);
+}
+
+static int sleeps_in_a_step(fixture *f, jobq_error *told) {
+    put(f->q, "sleeps");
+    return jobq_step(f->q, NULL, told);
+}
+
+static int sleeps_until_idle(fixture *f, jobq_error *told) {
+    put(f->q, "sleeps");
+    return jobq_run_until_idle(f->q, NULL, told);
+}
+
+/* Goal: the call in which the queue stops for good says so, not only the next one. Method: what
+ * has ended is due to be removed, and cannot be; that is come upon at the end of each call that
+ * goes on in time, with a pool and without. */
+TEST(stop_is_told_by_its_call) {
+    static const struct {
+        int (*go)(fixture *f, jobq_error *told);
+        int workers;
+    } calls[] = {{advances, JOBQ_NONE}, {advances_to_a_wake, JOBQ_NONE}, {finds_no_wake, JOBQ_NONE},
+                 {sleeps_in_a_step, JOBQ_NONE}, {sleeps_until_idle, JOBQ_NONE}, {advances, 1}};
+    static const char large[HOSTILE_LARGE];
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        jobq_options options = {.workers = calls[i].workers, .durability = JOBQ_RELAXED,
+                                .keep_done_ms = JOBQ_DAY, .poll_ms = JOBQ_NONE};
+        jobq_error told = {.code = JOBQ_OK};
+        fixture f;
+        REQUIRE(fixture_open(&f, options));
+        handle(f.q, "k", do_nothing, NULL);
+        handle(f.q, "sleeps", sleep_two_days, NULL);
+        put_job(f.q, (jobq_job){.kind = "k", .payload = large, .size = sizeof large});
+        if (calls[i].workers == JOBQ_NONE) drain(f.q);
+        else start(f.q);
+        if (calls[i].workers != JOBQ_NONE) until_at_rest(f.q);
+        sql_run(f.path, "DELETE FROM jobq_payload");
+        if (!CHECK_CODE(calls[i].go(&f, &told), JOBQ_CORRUPT)
+            || !CHECK(strstr(told.text, "jobq_payload, row 1: the row is missing") != NULL))
+            test_note("call %d: %s", (int)i, told.text);
+        CHECK_CODE(stats_of(f.q).failed_code, JOBQ_CORRUPT);
+        fixture_remove(&f);
+    }
+}
+
 TEST_MAIN(undamaged_rows_play, two_threads_find_two_damages, free_pages_are_counted,
           damaged_rows_end_with_a_code, nulls_are_damage,
           damaged_rows_end_with_a_code_when_they_run, index_that_does_not_agree,
           lost_names_are_no_damage, row_that_stands_twice, rows_out_of_order, lanes_are_looked_at,
           scheduled_job_is_never_due, fails_twice, claimed_by_nobody_is_known_at_open,
           claimed_by_nobody_is_seen, keys_that_are_not_their_jobs, next_id_is_taken,
-          no_new_job_can_stand, name_of_another)
+          no_new_job_can_stand, name_of_another, stop_is_told_by_its_call)
