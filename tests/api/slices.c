@@ -1,8 +1,5 @@
-/* slices.c - no transaction does more than a slice, however many jobs wait for the same thing.
- *
- * Counted on the writer's connection, from BEGIN to BEGIN: rows that were changed, and pages that
- * were written into the log. Neither depends on time. */
-#include "helpers.h"
+/* slices.c - no transaction does more than a slice, however many jobs wait for the same thing. */
+#include "meter.h"
 
 enum {
 #ifdef JOBQ_SMALL
@@ -15,59 +12,9 @@ enum {
     BESIDE = 16      /* rows and pages besides: names, claims, counts */
 };
 
-static struct {
-    sqlite3 *db;
-    int64_t rows, pages;            /* so far */
-    int64_t most_rows, most_pages;  /* of a transaction */
-    int64_t written;                /* transactions that wrote anything */
-} meter;
-
-static int watch(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_error *err, void *ctx) {
-    (void)stage;
-    (void)err;
-    (void)ctx;
-    if (which == JOBQ_CONNECTION_WRITER) meter.db = db;
-    return 0;
-}
-
-static void meter_turn(void) {
-    int64_t rows = sqlite3_total_changes(meter.db), pages;
-    int now = 0, high = 0;
-    CHECK_INT(sqlite3_db_status(meter.db, SQLITE_DBSTATUS_CACHE_WRITE, &now, &high, 0), SQLITE_OK);
-    pages = now;
-    if (rows - meter.rows > meter.most_rows) meter.most_rows = rows - meter.rows;
-    if (pages - meter.pages > meter.most_pages) meter.most_pages = pages - meter.pages;
-    if (pages > meter.pages) meter.written++;
-    meter.rows = rows;
-    meter.pages = pages;
-}
-
-static int hear_statement(unsigned what, void *ctx, void *statement, void *text) {
-    (void)what;
-    (void)ctx;
-    (void)statement;
-    if (strncmp((const char *)text, "BEGIN", 5) == 0) meter_turn();
-    return 0;
-}
-
-static void meter_begin(void) {
-    sqlite3_trace_v2(meter.db, SQLITE_TRACE_STMT, hear_statement, NULL);
-    meter_turn();
-    meter.most_rows = meter.most_pages = meter.written = 0;
-}
-
-static void meter_end(const char *what, int64_t rows, int64_t pages) {
-    meter_turn();
-    sqlite3_trace_v2(meter.db, 0, NULL, NULL);
-    CHECK(meter.written > 1);
-    if (!CHECK(meter.most_rows <= rows) || !CHECK(meter.most_pages <= pages))
-        test_note("%s: %" PRId64 " rows, %" PRId64 " pages", what, meter.most_rows,
-                  meter.most_pages);
-}
-
 static bool open_metered(fixture *f) {
     return fixture_open(f, (jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED,
-                                          .page_size = 2048, .on_connect = watch});
+                                          .page_size = 2048, .on_connect = meter_watch});
 }
 
 static void sql(const fixture *f, const char *text) {

@@ -7,6 +7,7 @@
  * system of the operating system. */
 #include "fault_full_disk.h"
 #include "fault_vfs.h"
+#include "meter.h"
 
 #include "amalgamation/limits.h"
 
@@ -172,8 +173,8 @@ TEST(all_jobs_fail_on_a_full_disk) {
                 "%d disks on which every job fails twice", disks);
 }
 
-/* Goal: what it takes to make jobs ready is not more than there is. Method: all become due at one
- * moment, a page each and several to a page, on disks that are full by then. */
+/* Goal: what it takes to make jobs ready is not more than there is. Method: all are due by the time
+ * that somebody looks, a page each and several to a page, on disks that are full by then. */
 TEST(all_jobs_are_due_at_once) {
     int64_t step = (LARGEST - SMALLEST) / test_effort(6);
     int disks = 0;
@@ -374,6 +375,34 @@ TEST(log_is_cut_while_the_disk_is_full) {
     story_end(&s);
 }
 
+/* Goal: on a full disk a transaction moves few jobs, however many wait for the same thing: each may
+ * touch a page of its own, and the reserve has room for few. Method: an open that meets a full
+ * disk, on which thousands are due by then, each at a time of its own; or else they are ready,
+ * have no handler, and get one. Counted in rows that a transaction changes. */
+TEST(transactions_of_a_full_disk_are_small) {
+    enum { BESIDE = 16 }; /* rows: one that is settled, names, claims, counts */
+    for (int due = 0; due < 2 && !test_failures(); due++) {
+        struct story s;
+        fault_begin();
+        fault_space(1024 * KIB, test_path("full.db"));
+        if (!story_begin(&s, JOBQ_NONE, test_seed())) return;
+        s.at_once = due;
+        s.payload_max = 128;
+        REQUIRE(open_on_full_disk(&s, (jobq_options){.on_connect = meter_watch}));
+        CHECK(s.accepted > 1000);
+        meter_begin();
+        if (!due) CHECK_INT(drain(s.q), 0);
+        if (!due) CHECK_INT(count_all(s.q).parked, s.accepted);
+        handle(s.q, "work", work, &s);
+        drain_all(&s);
+        meter_end(due ? "due" : "parked, and let go", JOBQ__TIGHT_BATCH + BESIDE, 10000);
+        check_ends(&s);
+        story_end(&s);
+        check_sound(s.path);
+        fault_remove(s.path);
+    }
+}
+
 struct killed_owner {
     struct story *story;
     const char *to; /* what it leaves behind */
@@ -570,7 +599,7 @@ TEST_MAIN(own_work_fills_the_disk, quota_is_a_full_disk, pages_of_every_size,
           results_that_fill_the_reserve, all_jobs_fail_on_a_full_disk, lent_only_to_who_may_write,
           log_is_cut_while_the_disk_is_full,
           killed_with_all_that_was_lent,
-          all_jobs_are_due_at_once, history_gives_way,
+          all_jobs_are_due_at_once, transactions_of_a_full_disk_are_small, history_gives_way,
           reserve_is_part_of_the_disk, transactions_of_jobs_end, large_payloads_end,
           open_keeps_the_reserve, next_owner_sets_as_much_aside,
           clients_leave_what_a_dead_owner_lent, close_writes_outcomes)

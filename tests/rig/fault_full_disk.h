@@ -27,7 +27,7 @@ struct story {
     int page_size;      /* of the file; 0: 4 KiB, of which a reserve has fewer */
     gate *gate;         /* where the handlers stand first, or NULL */
     bool tx;            /* their handlers ask for the job's transaction */
-    bool at_once;       /* all jobs are scheduled, for one moment */
+    bool at_once;       /* all jobs are scheduled, for times that have passed when all is drained */
     bool fails;         /* all jobs are tried twice and fail for good, with long messages */
     int accepted, refused;
     int64_t last_id;
@@ -104,7 +104,7 @@ static inline int put_one(struct story *s) {
     int rc;
     job.size = 1 + (size_t)(test_random(&s->random) % (s->payload_max - 1));
     job.priority = (int)(test_random(&s->random) % 3);
-    if (s->at_once) job.run_at_ms = T0 + JOBQ_SECOND;
+    if (s->at_once) job.run_at_ms = T0 + 1 + (int64_t)(test_random(&s->random) % JOBQ_SECOND);
     if (s->client && (s->alone || s->accepted % 2)) q = s->client;
     rc = jobq_enqueue(q, &job, &id, NULL);
     if (rc == JOBQ_OK) s->accepted++;
@@ -139,6 +139,7 @@ static inline void set_clock(struct story *s, int64_t by_ms) {
 static inline bool drain_all(struct story *s) {
     jobq_counts c = {0};
     set_clock(s, JOBQ_DAY);
+    if (s->at_once) jobq_clock_advance(s->clock, JOBQ_SECOND);
     for (int i = 0; i < 3; i++) {
         if (s->workers == JOBQ_NONE
             && !CHECK_CODE(jobq_run_until_idle(s->q, NULL, NULL), JOBQ_OK))
