@@ -11286,6 +11286,7 @@ struct jobq__ring {
     struct jobq__link lanes;    /* that have jobs; the next one to serve first */
     int count;
     int64_t bytes;
+    bool behind;                /* what stands ready in the table may sort before some of it */
 };
 
 /* ---- The pool: what its mutex guards, by what it is for ----
@@ -11380,7 +11381,8 @@ struct jobq__rest {
 struct jobq__pool {
     struct jobq__mutex mu;
     struct jobq__life life;
-    struct jobq__ring ring;     /* filled by who commits, emptied by workers and who gives back */
+    struct jobq__ring ring;     /* filled by who commits, emptied by workers and who gives back;
+                                   behind is the transactions' */
     struct jobq__outcomes outcomes;
     struct jobq__work work;
     struct jobq__crew crew;
@@ -13719,7 +13721,8 @@ JOBQ__INTERNAL void jobq__tx_gates_applied(struct jobq__tx *tx) {
  *   tx_order.h  I1: claimed is what the claims row names         check_claims, from the file
  *               I1: and these rows are CLAIMED, no others        store_claims_have and the fences,
  *                                                                always, where a row is read
- *               I2: the table sorts after the ring               check_order, from the file
+ *               I2: the table sorts after the ring,              check_order, from the file
+ *               or the ring is behind, and then nobody claims    tx_snapshot
  *               I3: lanes with ready rows are known              check_lanes, from the file
  *               between transactions nothing is half done        tx_check
  *   tx_count.c  the counters are what the rows come to           check_counters, from the file,
@@ -13894,13 +13897,12 @@ struct jobq__check_ring {
     size_t count;
 };
 
-/* None of them while nobody claims: a stop on a full disk gives back slice by slice, and while more
- * than a slice is left a job that has run and is to run again at once may sort before that
- * (tx_keeps_order). With pool.mu held. */
+/* None of them while something may have to start before them: all of them go back to the table
+ * before anybody claims (ring.behind). With pool.mu held. */
 static void jobq__check_note_ring(const jobq *q, struct jobq__check_ring *ring) {
     const struct jobq__link *lanes = &q->pool.ring.lanes, *turn;
     ring->count = 0;
-    if (!q->pool.life.claiming) return;
+    if (q->pool.ring.behind) return;
     for (turn = lanes->prev; turn != lanes; turn = turn->prev) {
         const struct jobq__lane *lane = JOBQ__CONTAINER(turn, const struct jobq__lane, turn);
         if (lane->unordered) continue;
@@ -15257,6 +15259,12 @@ JOBQ__INTERNAL int jobq__door_prune_done(struct jobq__tx *tx, int limit, int *co
  *   I3  a lane with ready rows in the table is in q->ready, unless look_lanes is set. (The reverse
  *       need not hold.)
  *
+ * I2 has one exception. A stop on a full disk that is cut short may leave more in the ring than a
+ * transaction can give back there, and a job that becomes ready then (it ran and is due at once, or
+ * jobq_retry_now) may sort before that. It is ready, and starts first: ring.behind says so from the
+ * transaction on that may do it, and nobody claims again before all of the ring has been given back
+ * (jobq__pool_in_order, of a start and of who steps). From an empty ring on I2 holds again.
+ *
  * Who takes a job to where it waits does so by tx_wait: the door says whether the row became ready,
  * and then tx_ready keeps I2 and I3: in order it needs nothing; out of order it claims the row at
  * once, or, when too much is claimed already or this is a job's transaction, gives back what sorts
@@ -15398,14 +15406,16 @@ JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc) {
     return rc == JOBQ_NO_MEMORY && jobq__store_in_transaction(tx->db);
 }
 
-/* I2 for a row that has just become ready, unless the ring is larger than what a full disk lets a
- * transaction give back. */
+/* I2 for a row that has just become ready, unless all of the ring is to go back. */
 static bool jobq__tx_in_order(struct jobq__tx *tx, struct jobq__lane *lane,
                               const struct jobq__row *row) {
     jobq *q = tx->q;
-    if (lane->unordered || q->disk.level != JOBQ__DISK_ROOMY || jobq__os_load(&q->failed))
-        return true;
-    return !jobq__tx_before_tail(tx, lane, row);
+    bool behind;
+    if (lane->unordered || jobq__os_load(&q->failed)) return true;
+    jobq__os_lock(&q->pool.mu);
+    behind = q->pool.ring.behind;
+    jobq__os_unlock(&q->pool.mu);
+    return behind || !jobq__tx_before_tail(tx, lane, row);
 }
 
 JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, struct jobq__lane *lane,
@@ -15695,7 +15705,7 @@ static void jobq__tx_take_handed(struct jobq__tx *tx) {
 
 /* A failed call of step mode may have left jobs in the ring, and a stop that found the file taken.
  * Not more of them than could all be given back at once: on a full disk a pool that stops does that
- * slice by slice. */
+ * slice by slice. What becomes ready meanwhile may sort before what is left (ring.behind). */
 static bool jobq__tx_keeps_order(const jobq *q) {
     const struct jobq__pool *pool = &q->pool;
     jobq__assert(jobq__os_held(&pool->mu));
@@ -15720,6 +15730,9 @@ static void jobq__tx_snapshot(struct jobq__tx *tx) {
     pool->work.foreign = false;
     target = jobq__tx_target(q);
     tx->ordered = jobq__tx_keeps_order(q);
+    /* Whatever it does: who is to claim next knows before it is committed. */
+    if (!tx->ordered && pool->ring.count && !jobq__os_load(&q->failed)) pool->ring.behind = true;
+    jobq__assert(!pool->ring.behind || !pool->life.claiming);
     tx->may_claim = tx->ordered && pool->life.claiming && !tx->of_job;
     tx->room = (int)jobq__min(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
@@ -15979,6 +15992,7 @@ static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     jobq__list_move_all(&tx->dropped, &tx->withdrawn);
     jobq__tx_add_stats(&pool->stats, &tx->add);
     pool->stats.wal_pages = jobq__store_log_pages(tx->db);
+    if (!pool->ring.count) pool->ring.behind = false;
     pool->work.left = jobq__tx_more(tx);
     if (!q->client) {
         pool->timers.due = q->due;
@@ -18706,6 +18720,10 @@ JOBQ__INTERNAL void jobq__pool_work(void *worker);
  * is left, or the pool was started again; or else a sentence that says how many are, and why. */
 JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least_us,
                                         jobq_error *err);
+/* Before somebody claims again: what a stop has left in the ring goes back, if others may have to
+ * start before it (ring.behind). It waits for other connections as long as callers do. JOBQ_OK: the
+ * ring is in order, or somebody claims already. */
+JOBQ__INTERNAL int jobq__pool_in_order(jobq *q, jobq_error *err);
 
 /* Takes and runs one job on the calling thread, which is a worker's or, in step mode, the
  * stepper's. False if the ring is empty. With pool.mu held, before and after. */
@@ -18951,8 +18969,7 @@ static int jobq__pool_unwritten(jobq *q, int left, int rc, jobq_error *err) {
 
 /* On a full disk one transaction takes some of them only. With nothing to write the file is not
  * asked for; but a transaction under way may claim still, so its end is waited for. */
-JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least_us,
-                                        jobq_error *err) {
+static int jobq__pool_write_left(jobq *q, int64_t until_us, int64_t least_us) {
     struct jobq__request request;
     int left = jobq__pool_left(q, true) + jobq__os_load(&q->baton.busy), rc = JOBQ_OK;
     int64_t now_us = jobq__clock_mono_us();
@@ -18968,8 +18985,35 @@ JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least
         now_us = jobq__clock_mono_us();
         if (left > 0 && rc == JOBQ_OK && now_us >= end_us) rc = JOBQ_BUSY;
     }
-    left = jobq__pool_left(q, false);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least_us,
+                                        jobq_error *err) {
+    int rc = jobq__pool_write_left(q, until_us, least_us), left = jobq__pool_left(q, false);
     return left && rc != JOBQ_OK ? jobq__pool_unwritten(q, left, rc, err) : JOBQ_OK;
+}
+
+/* How many jobs of the ring have to go back before anybody may claim. */
+static int jobq__pool_behind(jobq *q) {
+    const struct jobq__pool *pool = &q->pool;
+    int count;
+    jobq__os_lock(&q->pool.mu);
+    count = pool->ring.behind && !pool->life.claiming ? pool->ring.count : 0;
+    jobq__os_unlock(&q->pool.mu);
+    return count;
+}
+
+JOBQ__INTERNAL int jobq__pool_in_order(jobq *q, jobq_error *err) {
+    int64_t until_us = jobq__add(jobq__clock_mono_us(), q->baton.busy_us);
+    int rc = jobq__pool_write_left(q, until_us, INT64_MAX), count = jobq__pool_behind(q);
+    if (!count) return JOBQ_OK;
+    jobq__assert(rc != JOBQ_OK);
+    if (rc == jobq__os_load(&q->failed)) return jobq__fail_say(q, rc, err);
+    if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was started", err);
+    return jobq__err_set(err, rc, "%s: %.200s; others may have to start before the %d jobs that the"
+                         " last stop has left claimed, so these go back first; call again",
+                         jobq_code_text(rc), q->files.path, count);
 }
 
 /*==== scheduler.h ====*/
@@ -19340,9 +19384,24 @@ static int jobq__sched_enter(jobq *q, jobq_error *err) {
                          " again when it has returned");
 }
 
-static void jobq__sched_claiming(jobq *q, bool claiming) {
+/* From now on transactions claim, unless this is halted. */
+static int jobq__sched_claim(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int rc = JOBQ_OK;
+    jobq__os_lock(&pool->mu);
+    while (pool->ring.behind && rc == JOBQ_OK) {
+        jobq__os_unlock(&pool->mu);
+        rc = jobq__pool_in_order(q, NULL);
+        jobq__os_lock(&pool->mu);
+    }
+    if (rc == JOBQ_OK) pool->life.claiming = !pool->step.halted;
+    jobq__os_unlock(&pool->mu);
+    return rc;
+}
+
+static void jobq__sched_claim_no_more(jobq *q) {
     jobq__os_lock(&q->pool.mu);
-    q->pool.life.claiming = claiming && !q->pool.step.halted;
+    q->pool.life.claiming = false;
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -19430,7 +19489,7 @@ static int jobq__sched_all(jobq *q, int64_t until_us, int64_t *ran) {
         if (jobq__sched_run_one(q, true)) ++*ran;
         else if (!jobq__sched_again(q, &rc)) break;
     }
-    jobq__sched_claiming(q, false);
+    jobq__sched_claim_no_more(q);
     return rc;
 }
 
@@ -19483,9 +19542,9 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
     now = jobq__core_now(q);
     jobq__os_lock(&q->pool.mu);
     jobq__sched_fire(q, now);
-    q->pool.life.claiming = !q->pool.step.halted;
     jobq__os_unlock(&q->pool.mu);
-    rc = all ? jobq__sched_all(q, INT64_MAX, ran) : jobq__sched_one(q, ran);
+    rc = jobq__sched_claim(q);
+    if (rc == JOBQ_OK) rc = all ? jobq__sched_all(q, INT64_MAX, ran) : jobq__sched_one(q, ran);
     jobq__sched_leave(q, all);
     return jobq__sched_fail_if_stopped(q, err, jobq__sched_fail(q, err, rc));
 }
@@ -19548,9 +19607,8 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
 static int jobq__sched_settle(jobq *q, int64_t target_ms) {
     int64_t ran = 0;
     if (q->step_mode) {
-        int rc;
-        jobq__sched_claiming(q, true);
-        rc = jobq__sched_all(q, jobq__sched_stalls_us(q), &ran);
+        int rc = jobq__sched_claim(q);
+        if (rc == JOBQ_OK) rc = jobq__sched_all(q, jobq__sched_stalls_us(q), &ran);
         if (rc != JOBQ_OK || !jobq__sched_halted(q)) return rc;
         return jobq__os_load(&q->closing) ? JOBQ_CLOSED : JOBQ_STALLED;
     }
@@ -19710,19 +19768,25 @@ static int jobq__life_still_stops(jobq *q, jobq_error *err) {
 JOBQ__INTERNAL int jobq__life_start(jobq *q, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
     enum jobq__phase life;
+    bool behind;
     int rc;
     jobq__os_lock(&pool->mu);
     /* A stop may have to tell its last events yet. */
     while (pool->life.phase == JOBQ__STOPPED && pool->life.changing)
         jobq__wake_await_quiet(q, INT64_MAX);
     life = pool->life.phase;
-    if (life == JOBQ__STOPPED) {
+    behind = life == JOBQ__STOPPED && pool->ring.behind;
+    if (life == JOBQ__STOPPED && !behind) {
         pool->life.claiming = pool->work.left = pool->life.changing = true;
         pool->life.epoch++;
         jobq__life_go(q, JOBQ__RUNNING);
         pool->sched.quit = false;
     }
     jobq__os_unlock(&pool->mu);
+    if (behind) {
+        rc = jobq__pool_in_order(q, err);
+        return rc == JOBQ_OK ? jobq__life_start(q, err) : rc;
+    }
     if (life == JOBQ__RUNNING) {
         jobq__owner_stay(&q->owner);
         return JOBQ_OK;

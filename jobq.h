@@ -510,9 +510,11 @@ JOBQ_API int jobq_register(jobq *q, const jobq_kind *kind, jobq_error *err);
 /* Starts the workers and the scheduler thread. Again after a stop is allowed; when
  * started already it does nothing but end what jobq_mark_exit began.
  * Threads: any but a handler's or a callback's. Blocks: until the threads exist (a second caller
- * meanwhile does not), and for a stop that is under way. Fails: MISUSE (client or step mode), BUSY
- * (handlers that outlived the last stop's grace still run), NO_MEMORY (also: no thread could be
- * had), IO (none with stack_bytes), and the reason for which the queue has stopped for good. */
+ * meanwhile does not), and for a stop that is under way. What a stop that was cut short on a full
+ * disk has left claimed goes back first, if others may have to start before it: that blocks, and
+ * fails, as jobq_enqueue does. Fails: MISUSE (client or step mode), BUSY (handlers that outlived
+ * the last stop's grace still run), NO_MEMORY (also: no thread could be had), IO (none with
+ * stack_bytes), and the reason for which the queue has stopped for good. */
 JOBQ_API int jobq_start(jobq *q, jobq_error *err);
 
 /* Starts no further job, raises the stop flag of those that run, gives back what

@@ -133,13 +133,12 @@ struct jobq__check_ring {
     size_t count;
 };
 
-/* None of them while nobody claims: a stop on a full disk gives back slice by slice, and while more
- * than a slice is left a job that has run and is to run again at once may sort before that
- * (tx_keeps_order). With pool.mu held. */
+/* None of them while something may have to start before them: all of them go back to the table
+ * before anybody claims (ring.behind). With pool.mu held. */
 static void jobq__check_note_ring(const jobq *q, struct jobq__check_ring *ring) {
     const struct jobq__link *lanes = &q->pool.ring.lanes, *turn;
     ring->count = 0;
-    if (!q->pool.life.claiming) return;
+    if (q->pool.ring.behind) return;
     for (turn = lanes->prev; turn != lanes; turn = turn->prev) {
         const struct jobq__lane *lane = JOBQ__CONTAINER(turn, const struct jobq__lane, turn);
         if (lane->unordered) continue;

@@ -14,7 +14,8 @@
  *   tx_order.h  I1: claimed is what the claims row names         check_claims, from the file
  *               I1: and these rows are CLAIMED, no others        store_claims_have and the fences,
  *                                                                always, where a row is read
- *               I2: the table sorts after the ring               check_order, from the file
+ *               I2: the table sorts after the ring,              check_order, from the file
+ *               or the ring is behind, and then nobody claims    tx_snapshot
  *               I3: lanes with ready rows are known              check_lanes, from the file
  *               between transactions nothing is half done        tx_check
  *   tx_count.c  the counters are what the rows come to           check_counters, from the file,

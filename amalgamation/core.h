@@ -280,6 +280,7 @@ struct jobq__ring {
     struct jobq__link lanes;    /* that have jobs; the next one to serve first */
     int count;
     int64_t bytes;
+    bool behind;                /* what stands ready in the table may sort before some of it */
 };
 
 /* ---- The pool: what its mutex guards, by what it is for ----
@@ -374,7 +375,8 @@ struct jobq__rest {
 struct jobq__pool {
     struct jobq__mutex mu;
     struct jobq__life life;
-    struct jobq__ring ring;     /* filled by who commits, emptied by workers and who gives back */
+    struct jobq__ring ring;     /* filled by who commits, emptied by workers and who gives back;
+                                   behind is the transactions' */
     struct jobq__outcomes outcomes;
     struct jobq__work work;
     struct jobq__crew crew;

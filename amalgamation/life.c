@@ -61,19 +61,25 @@ static int jobq__life_still_stops(jobq *q, jobq_error *err) {
 JOBQ__INTERNAL int jobq__life_start(jobq *q, jobq_error *err) {
     struct jobq__pool *pool = &q->pool;
     enum jobq__phase life;
+    bool behind;
     int rc;
     jobq__os_lock(&pool->mu);
     /* A stop may have to tell its last events yet. */
     while (pool->life.phase == JOBQ__STOPPED && pool->life.changing)
         jobq__wake_await_quiet(q, INT64_MAX);
     life = pool->life.phase;
-    if (life == JOBQ__STOPPED) {
+    behind = life == JOBQ__STOPPED && pool->ring.behind;
+    if (life == JOBQ__STOPPED && !behind) {
         pool->life.claiming = pool->work.left = pool->life.changing = true;
         pool->life.epoch++;
         jobq__life_go(q, JOBQ__RUNNING);
         pool->sched.quit = false;
     }
     jobq__os_unlock(&pool->mu);
+    if (behind) {
+        rc = jobq__pool_in_order(q, err);
+        return rc == JOBQ_OK ? jobq__life_start(q, err) : rc;
+    }
     if (life == JOBQ__RUNNING) {
         jobq__owner_stay(&q->owner);
         return JOBQ_OK;

@@ -229,8 +229,7 @@ static int jobq__pool_unwritten(jobq *q, int left, int rc, jobq_error *err) {
 
 /* On a full disk one transaction takes some of them only. With nothing to write the file is not
  * asked for; but a transaction under way may claim still, so its end is waited for. */
-JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least_us,
-                                        jobq_error *err) {
+static int jobq__pool_write_left(jobq *q, int64_t until_us, int64_t least_us) {
     struct jobq__request request;
     int left = jobq__pool_left(q, true) + jobq__os_load(&q->baton.busy), rc = JOBQ_OK;
     int64_t now_us = jobq__clock_mono_us();
@@ -246,6 +245,33 @@ JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least
         now_us = jobq__clock_mono_us();
         if (left > 0 && rc == JOBQ_OK && now_us >= end_us) rc = JOBQ_BUSY;
     }
-    left = jobq__pool_left(q, false);
+    return rc;
+}
+
+JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least_us,
+                                        jobq_error *err) {
+    int rc = jobq__pool_write_left(q, until_us, least_us), left = jobq__pool_left(q, false);
     return left && rc != JOBQ_OK ? jobq__pool_unwritten(q, left, rc, err) : JOBQ_OK;
+}
+
+/* How many jobs of the ring have to go back before anybody may claim. */
+static int jobq__pool_behind(jobq *q) {
+    const struct jobq__pool *pool = &q->pool;
+    int count;
+    jobq__os_lock(&q->pool.mu);
+    count = pool->ring.behind && !pool->life.claiming ? pool->ring.count : 0;
+    jobq__os_unlock(&q->pool.mu);
+    return count;
+}
+
+JOBQ__INTERNAL int jobq__pool_in_order(jobq *q, jobq_error *err) {
+    int64_t until_us = jobq__add(jobq__clock_mono_us(), q->baton.busy_us);
+    int rc = jobq__pool_write_left(q, until_us, INT64_MAX), count = jobq__pool_behind(q);
+    if (!count) return JOBQ_OK;
+    jobq__assert(rc != JOBQ_OK);
+    if (rc == jobq__os_load(&q->failed)) return jobq__fail_say(q, rc, err);
+    if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was started", err);
+    return jobq__err_set(err, rc, "%s: %.200s; others may have to start before the %d jobs that the"
+                         " last stop has left claimed, so these go back first; call again",
+                         jobq_code_text(rc), q->files.path, count);
 }

@@ -35,6 +35,10 @@ JOBQ__INTERNAL void jobq__pool_work(void *worker);
  * is left, or the pool was started again; or else a sentence that says how many are, and why. */
 JOBQ__INTERNAL int jobq__pool_give_back(jobq *q, int64_t until_us, int64_t least_us,
                                         jobq_error *err);
+/* Before somebody claims again: what a stop has left in the ring goes back, if others may have to
+ * start before it (ring.behind). It waits for other connections as long as callers do. JOBQ_OK: the
+ * ring is in order, or somebody claims already. */
+JOBQ__INTERNAL int jobq__pool_in_order(jobq *q, jobq_error *err);
 
 /* Takes and runs one job on the calling thread, which is a worker's or, in step mode, the
  * stepper's. False if the ring is empty. With pool.mu held, before and after. */

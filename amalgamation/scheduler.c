@@ -318,9 +318,24 @@ static int jobq__sched_enter(jobq *q, jobq_error *err) {
                          " again when it has returned");
 }
 
-static void jobq__sched_claiming(jobq *q, bool claiming) {
+/* From now on transactions claim, unless this is halted. */
+static int jobq__sched_claim(jobq *q) {
+    struct jobq__pool *pool = &q->pool;
+    int rc = JOBQ_OK;
+    jobq__os_lock(&pool->mu);
+    while (pool->ring.behind && rc == JOBQ_OK) {
+        jobq__os_unlock(&pool->mu);
+        rc = jobq__pool_in_order(q, NULL);
+        jobq__os_lock(&pool->mu);
+    }
+    if (rc == JOBQ_OK) pool->life.claiming = !pool->step.halted;
+    jobq__os_unlock(&pool->mu);
+    return rc;
+}
+
+static void jobq__sched_claim_no_more(jobq *q) {
     jobq__os_lock(&q->pool.mu);
-    q->pool.life.claiming = claiming && !q->pool.step.halted;
+    q->pool.life.claiming = false;
     jobq__os_unlock(&q->pool.mu);
 }
 
@@ -408,7 +423,7 @@ static int jobq__sched_all(jobq *q, int64_t until_us, int64_t *ran) {
         if (jobq__sched_run_one(q, true)) ++*ran;
         else if (!jobq__sched_again(q, &rc)) break;
     }
-    jobq__sched_claiming(q, false);
+    jobq__sched_claim_no_more(q);
     return rc;
 }
 
@@ -461,9 +476,9 @@ JOBQ__INTERNAL int jobq__sched_step(jobq *q, bool all, int64_t *ran, jobq_error 
     now = jobq__core_now(q);
     jobq__os_lock(&q->pool.mu);
     jobq__sched_fire(q, now);
-    q->pool.life.claiming = !q->pool.step.halted;
     jobq__os_unlock(&q->pool.mu);
-    rc = all ? jobq__sched_all(q, INT64_MAX, ran) : jobq__sched_one(q, ran);
+    rc = jobq__sched_claim(q);
+    if (rc == JOBQ_OK) rc = all ? jobq__sched_all(q, INT64_MAX, ran) : jobq__sched_one(q, ran);
     jobq__sched_leave(q, all);
     return jobq__sched_fail_if_stopped(q, err, jobq__sched_fail(q, err, rc));
 }
@@ -526,9 +541,8 @@ static int jobq__sched_await_rest(jobq *q, int64_t target_ms) {
 static int jobq__sched_settle(jobq *q, int64_t target_ms) {
     int64_t ran = 0;
     if (q->step_mode) {
-        int rc;
-        jobq__sched_claiming(q, true);
-        rc = jobq__sched_all(q, jobq__sched_stalls_us(q), &ran);
+        int rc = jobq__sched_claim(q);
+        if (rc == JOBQ_OK) rc = jobq__sched_all(q, jobq__sched_stalls_us(q), &ran);
         if (rc != JOBQ_OK || !jobq__sched_halted(q)) return rc;
         return jobq__os_load(&q->closing) ? JOBQ_CLOSED : JOBQ_STALLED;
     }

@@ -69,7 +69,7 @@ static void jobq__tx_take_handed(struct jobq__tx *tx) {
 
 /* A failed call of step mode may have left jobs in the ring, and a stop that found the file taken.
  * Not more of them than could all be given back at once: on a full disk a pool that stops does that
- * slice by slice. */
+ * slice by slice. What becomes ready meanwhile may sort before what is left (ring.behind). */
 static bool jobq__tx_keeps_order(const jobq *q) {
     const struct jobq__pool *pool = &q->pool;
     jobq__assert(jobq__os_held(&pool->mu));
@@ -94,6 +94,9 @@ static void jobq__tx_snapshot(struct jobq__tx *tx) {
     pool->work.foreign = false;
     target = jobq__tx_target(q);
     tx->ordered = jobq__tx_keeps_order(q);
+    /* Whatever it does: who is to claim next knows before it is committed. */
+    if (!tx->ordered && pool->ring.count && !jobq__os_load(&q->failed)) pool->ring.behind = true;
+    jobq__assert(!pool->ring.behind || !pool->life.claiming);
     tx->may_claim = tx->ordered && pool->life.claiming && !tx->of_job;
     tx->room = (int)jobq__min(target - pool->ring.count, jobq__disk_batch(q, JOBQ__BATCH));
     tx->over = target + jobq__disk_batch(q, JOBQ__BATCH) - pool->ring.count;
@@ -353,6 +356,7 @@ static void jobq__tx_publish(struct jobq__tx *tx, struct jobq__wakes *wakes) {
     jobq__list_move_all(&tx->dropped, &tx->withdrawn);
     jobq__tx_add_stats(&pool->stats, &tx->add);
     pool->stats.wal_pages = jobq__store_log_pages(tx->db);
+    if (!pool->ring.count) pool->ring.behind = false;
     pool->work.left = jobq__tx_more(tx);
     if (!q->client) {
         pool->timers.due = q->due;

@@ -97,14 +97,16 @@ JOBQ__INTERNAL bool jobq__tx_can_wait(const struct jobq__tx *tx, int rc) {
     return rc == JOBQ_NO_MEMORY && jobq__store_in_transaction(tx->db);
 }
 
-/* I2 for a row that has just become ready, unless the ring is larger than what a full disk lets a
- * transaction give back. */
+/* I2 for a row that has just become ready, unless all of the ring is to go back. */
 static bool jobq__tx_in_order(struct jobq__tx *tx, struct jobq__lane *lane,
                               const struct jobq__row *row) {
     jobq *q = tx->q;
-    if (lane->unordered || q->disk.level != JOBQ__DISK_ROOMY || jobq__os_load(&q->failed))
-        return true;
-    return !jobq__tx_before_tail(tx, lane, row);
+    bool behind;
+    if (lane->unordered || jobq__os_load(&q->failed)) return true;
+    jobq__os_lock(&q->pool.mu);
+    behind = q->pool.ring.behind;
+    jobq__os_unlock(&q->pool.mu);
+    return behind || !jobq__tx_before_tail(tx, lane, row);
 }
 
 JOBQ__INTERNAL int jobq__tx_ready(struct jobq__tx *tx, struct jobq__lane *lane,

@@ -14,6 +14,12 @@
  *   I3  a lane with ready rows in the table is in q->ready, unless look_lanes is set. (The reverse
  *       need not hold.)
  *
+ * I2 has one exception. A stop on a full disk that is cut short may leave more in the ring than a
+ * transaction can give back there, and a job that becomes ready then (it ran and is due at once, or
+ * jobq_retry_now) may sort before that. It is ready, and starts first: ring.behind says so from the
+ * transaction on that may do it, and nobody claims again before all of the ring has been given back
+ * (jobq__pool_in_order, of a start and of who steps). From an empty ring on I2 holds again.
+ *
  * Who takes a job to where it waits does so by tx_wait: the door says whether the row became ready,
  * and then tx_ready keeps I2 and I3: in order it needs nothing; out of order it claims the row at
  * once, or, when too much is claimed already or this is a job's transaction, gives back what sorts

@@ -136,6 +136,7 @@ static bool keeps_order(jobq *q, bool claiming, int level) {
     q->disk.level = JOBQ__DISK_ROOMY;
     jobq__os_lock(&q->pool.mu);
     q->pool.life.claiming = claimed;
+    if (claimed) q->pool.ring.behind = false; /* it never was */
     jobq__os_unlock(&q->pool.mu);
     return q->tx.ordered;
 }
@@ -300,7 +301,114 @@ TEST(room_again_changes_no_order) {
     fixture_close(&f);
 }
 
+/* Until the next transaction is over a slice is one job. */
+static void fill_the_disk(jobq *q) {
+    UNTIL(jobq__baton_try(q));
+    q->disk.level = JOBQ__DISK_TIGHT;
+    q->disk.held = 0;
+    jobq__baton_release(q);
+}
+
+static void claim_some(jobq *q, bool claims) {
+    jobq__os_lock(&q->pool.mu);
+    q->pool.life.claiming = q->pool.step.active = claims;
+    jobq__os_unlock(&q->pool.mu);
+    if (claims) CHECK_CODE(jobq__commit_now(q), JOBQ_OK);
+}
+
+struct left_ring {
+    fixture f;
+    trace *t;
+    int64_t jobs[3], urgent; /* in the order in which they start, and before all of them */
+};
+
+static bool begin_left_ring(struct left_ring *l, int workers) {
+    if (!fixture_open(&l->f, (jobq_options){.workers = workers, .busy_ms = JOBQ_NONE}))
+        return false;
+    l->t = trace_new(l->f.clock);
+    handle(l->f.q, "k", record, l->t);
+    l->urgent = put_job(l->f.q, (jobq_job){.kind = "k", .priority = -9, .delay_ms = JOBQ_HOUR});
+    return true;
+}
+
+/* The disk is full, a stop has left two jobs in the ring, which is more than a slice, and then an
+ * urgent one is made ready by a call. */
+static void make_urgent_ready(struct left_ring *l) {
+    CHECK_INT(ring_of(l->f.q), 2);
+    fill_the_disk(l->f.q);
+    WORKS(jobq_retry_now(l->f.q, l->urgent, &err));
+    CHECK_INT(ring_of(l->f.q), 2);
+}
+
+/* The urgent one starts first, then the others in their order. */
+static void end_left_ring(struct left_ring *l, int jobs) {
+    REQUIRE_INT(l->t->n, 1 + jobs);
+    CHECK_INT(l->t->rows[0].id, l->urgent);
+    for (int i = 0; i < jobs; i++) CHECK_INT(l->t->rows[1 + i].id, l->jobs[i]);
+    fixture_close(&l->f);
+    trace_free(l->t);
+}
+
+static bool leave_a_ring(struct left_ring *l) {
+    if (!begin_left_ring(l, 1)) return false;
+    for (int i = 0; i < 2; i++) l->jobs[i] = put(l->f.q, "k");
+    play_the_pool(l->f.q, true);
+    CHECK_CODE(jobq__commit_now(l->f.q), JOBQ_OK);
+    play_the_pool(l->f.q, false);
+    l->jobs[2] = put(l->f.q, "k");
+    make_urgent_ready(l);
+    return true;
+}
+
+/* Goal: a job that becomes ready behind a stop that was cut short on a full disk starts in its
+ * order: what that stop has left in the ring goes back before the next start. Method: one worker,
+ * and the trace of its runs. */
+TEST(start_behind_a_stop_that_was_cut_short) {
+    struct left_ring l;
+    REQUIRE(leave_a_ring(&l));
+    start(l.f.q);
+    for (int i = 0; i < 3; i++) finish(l.f.q, l.jobs[i]);
+    end_left_ring(&l, 3);
+}
+
+/* Goal: a start that cannot give it back starts nothing, and says why. Method: another connection
+ * has the file; the next start is in order. */
+TEST(start_that_cannot_put_the_ring_in_order) {
+    struct left_ring l;
+    sqlite3 *db;
+    REQUIRE(leave_a_ring(&l));
+    db = take_the_file(l.f.path);
+    FAILS(JOBQ_BUSY, jobq_start(l.f.q, &err));
+    CHECK(!stats_of(l.f.q).started_now);
+    CHECK_INT(ring_of(l.f.q), 2);
+    give_the_file_back(&db);
+    start(l.f.q);
+    for (int i = 0; i < 3; i++) finish(l.f.q, l.jobs[i]);
+    end_left_ring(&l, 3);
+}
+
+/* Goal: the same for who steps. Method: of the two in the ring the second was claimed out of turn;
+ * another connection has the file at first. */
+TEST(step_behind_a_stop_that_was_cut_short) {
+    struct left_ring l;
+    sqlite3 *db;
+    REQUIRE(begin_left_ring(&l, JOBQ_NONE));
+    l.jobs[1] = put(l.f.q, "k");
+    claim_some(l.f.q, true);
+    l.jobs[0] = put_job(l.f.q, (jobq_job){.kind = "k", .priority = -1});
+    claim_some(l.f.q, false);
+    make_urgent_ready(&l);
+    db = take_the_file(l.f.path);
+    FAILS(JOBQ_BUSY, jobq_step(l.f.q, NULL, &err));
+    CHECK_INT(l.t->n, 0);
+    give_the_file_back(&db);
+    CHECK_INT(drain(l.f.q), 3);
+    end_left_ring(&l, 2);
+}
+
 TEST_MAIN(what_a_running_pool_has_claimed_is_its_own, ring_of_a_stop_on_a_full_disk,
           room_again_within_a_transaction, room_again_but_not_for_all, room_again_changes_no_order,
           stop_that_is_cut_short_keeps_the_order,
+          start_behind_a_stop_that_was_cut_short, start_that_cannot_put_the_ring_in_order,
+          step_behind_a_stop_that_was_cut_short,
           nothing_is_left_behind_by_who_goes_to_tell)
