@@ -13725,6 +13725,8 @@ JOBQ__INTERNAL void jobq__tx_gates_applied(struct jobq__tx *tx) {
  *               or the ring is behind, and then nobody claims    tx_snapshot
  *               I3: lanes with ready rows are known              check_lanes, from the file
  *               between transactions nothing is half done        tx_check
+ *   core.h      due: no row that waits for its time is due       check_dues, from the file
+ *               before the time that is known
  *   tx_count.c  the counters are what the rows come to           check_counters, from the file,
  *                                                                in a build of small sizes
  *   ring.h      lanes in order, turns and counts agree           ring_sound, by tx_check
@@ -13743,9 +13745,10 @@ JOBQ__INTERNAL void jobq__tx_gates_applied(struct jobq__tx *tx) {
  *   event.h     serials in order                                 event.c, as they are appended
  *
  * What is asked of the file may fail to be read, and then says nothing: that is for the next
- * transaction to find out. While other connections have written, I2 and I3 hold again only when
- * their rows were looked at; so from the first such commit on these two are not asked, nor are the
- * counters, which a hand from outside may have made wrong. */
+ * transaction to find out. While other connections have written, I2, I3 and due hold again only
+ * when their rows were looked at; so from the first such commit on these are not asked, nor are the
+ * counters, which a hand from outside may have made wrong. Nor are I3 and due while the lanes are
+ * to be looked at (look_lanes): after a transaction that was rolled back or repaired something. */
 
 struct jobq__tx;
 
@@ -13934,6 +13937,16 @@ static void jobq__check_lanes(jobq *q) {
     }
 }
 
+/* No row of the lanes for those who wait for their time is due before the time that we know: the
+ * lane would not be looked at until another was. Later it may be, and then a look finds nothing. */
+static void jobq__check_dues(jobq *q) {
+    struct jobq__dues first;
+    int by;
+    if (jobq__store_next_dues(&q->writer, &first) != JOBQ_OK) return;
+    for (by = 0; by < JOBQ__DUE_LANES; by++)
+        jobq__assert(q->due.at_ms[by] <= first.at_ms[by]);
+}
+
 /* The list of the file is the one that we have. */
 static void jobq__check_gates(jobq *q) {
     void *lanes;
@@ -13991,6 +14004,7 @@ static void jobq__check_file(struct jobq__tx *tx, const struct jobq__check_ring 
         if (tx->ordered) jobq__check_order(q, ring);
         if (!q->look_lanes) {
             jobq__check_lanes(q);
+            jobq__check_dues(q);
             jobq__check_gates(q);
             jobq__check_waits(q);
         }

@@ -170,6 +170,16 @@ static void jobq__check_lanes(jobq *q) {
     }
 }
 
+/* No row of the lanes for those who wait for their time is due before the time that we know: the
+ * lane would not be looked at until another was. Later it may be, and then a look finds nothing. */
+static void jobq__check_dues(jobq *q) {
+    struct jobq__dues first;
+    int by;
+    if (jobq__store_next_dues(&q->writer, &first) != JOBQ_OK) return;
+    for (by = 0; by < JOBQ__DUE_LANES; by++)
+        jobq__assert(q->due.at_ms[by] <= first.at_ms[by]);
+}
+
 /* The list of the file is the one that we have. */
 static void jobq__check_gates(jobq *q) {
     void *lanes;
@@ -227,6 +237,7 @@ static void jobq__check_file(struct jobq__tx *tx, const struct jobq__check_ring 
         if (tx->ordered) jobq__check_order(q, ring);
         if (!q->look_lanes) {
             jobq__check_lanes(q);
+            jobq__check_dues(q);
             jobq__check_gates(q);
             jobq__check_waits(q);
         }

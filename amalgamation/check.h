@@ -18,6 +18,8 @@
  *               or the ring is behind, and then nobody claims    tx_snapshot
  *               I3: lanes with ready rows are known              check_lanes, from the file
  *               between transactions nothing is half done        tx_check
+ *   core.h      due: no row that waits for its time is due       check_dues, from the file
+ *               before the time that is known
  *   tx_count.c  the counters are what the rows come to           check_counters, from the file,
  *                                                                in a build of small sizes
  *   ring.h      lanes in order, turns and counts agree           ring_sound, by tx_check
@@ -36,9 +38,10 @@
  *   event.h     serials in order                                 event.c, as they are appended
  *
  * What is asked of the file may fail to be read, and then says nothing: that is for the next
- * transaction to find out. While other connections have written, I2 and I3 hold again only when
- * their rows were looked at; so from the first such commit on these two are not asked, nor are the
- * counters, which a hand from outside may have made wrong. */
+ * transaction to find out. While other connections have written, I2, I3 and due hold again only
+ * when their rows were looked at; so from the first such commit on these are not asked, nor are the
+ * counters, which a hand from outside may have made wrong. Nor are I3 and due while the lanes are
+ * to be looked at (look_lanes): after a transaction that was rolled back or repaired something. */
 
 struct jobq__tx;
 
