@@ -5950,8 +5950,10 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
  *   jobq_step      results of steps that are not run again
  *   jobq_note      progress, log lines and attempts
  *
- * The views are for whoever reads the file with SQL: their columns stay, and new ones come at the
- * end. A payload is told by its size only. jobq itself does not use them. */
+ * The views but jobq_tally are for whoever reads the file with SQL; jobq.h says what is in them.
+ * Their columns stay, and new ones come at the end. A payload is told by its size only. Which of
+ * the claimed rows run only the owner's memory knows, so none is called running. jobq itself does
+ * not use them. */
 
 /* Each connection keeps what is parsed of a view, about 72 bytes for each name and operator: so
  * they build on one another. */
@@ -6041,7 +6043,7 @@ static const struct jobq__object jobq__schema_list[] = {
     {"jobq_jobs",
      "CREATE VIEW jobq_jobs AS SELECT j.id, " JOBQ__VIEW_NAME("k.name", "kind") " AS kind, "
      JOBQ__VIEW_NAME("q.name", "queue") " AS queue, CASE state WHEN 0 THEN 'pending' WHEN 1 THEN"
-     " 'running' WHEN 2 THEN 'done' WHEN 3 THEN 'failed' WHEN 4 THEN 'cancelled' END AS state,"
+     " 'claimed' WHEN 2 THEN 'done' WHEN 3 THEN 'failed' WHEN 4 THEN 'cancelled' END AS state,"
      " iif(state, NULL, CASE WHEN lane > 1 THEN 'turn' WHEN lane = 1 THEN 'suspects'"
      " WHEN lane >= -1 THEN 'time' ELSE 'handler' END) AS waits_for, priority, attempt, runs,"
      " crashes, coalesce(created_at, run_at) AS created_at_ms, iif(state = 0 AND lane = -1,"

@@ -109,6 +109,47 @@ TEST(jobs_are_told_in_words) {
     fixture_close(&f);
 }
 
+static jobq_outcome read_own_row(jobq_run *run, void *ctx) {
+    check_text((const char *)ctx, "SELECT state || ' ' || runs || ' ' || coalesce(waits_for, '-')"
+               " FROM jobq_jobs", "claimed 1 -");
+    check_text((const char *)ctx, "SELECT claimed FROM jobq_kinds", "1");
+    CHECK_INT(look(jobq_run_handle(run), jobq_run_id(run)).state, JOBQ_STATE_RUNNING);
+    return JOBQ_DONE;
+}
+
+/* Goal: of a job that was handed out the file knows that it is claimed, not whether it runs, and no
+ * view says more. Method: a handler reads its own row. */
+TEST(claimed_is_all_that_is_known) {
+    fixture f;
+    REQUIRE(fixture_open(&f, STEP_BY_STEP));
+    handle(f.q, "mail", read_own_row, (void *)f.path);
+    put_job(f.q, (jobq_job){.kind = "mail"});
+    CHECK_INT(drain(f.q), 1);
+    fixture_close(&f);
+}
+
+/* Goal: when a job is due is told by the wall as it goes now, and what never is stays so. Method:
+ * durations with and without an end; the clock is set back and forth. */
+TEST(due_by_the_wall) {
+    static const int64_t steps[] = {-JOBQ_DAY, JOBQ_DAY};
+    for (int i = 0; i < 2; i++) {
+        fixture f;
+        REQUIRE(fixture_open(&f, STEP_BY_STEP));
+        put_job(f.q, (jobq_job){.kind = "mail", .delay_ms = JOBQ_HOUR});
+        put_job(f.q, (jobq_job){.kind = "mail", .delay_ms = JOBQ_NEVER});
+        CHECK_INT(drain(f.q), 0);
+        jobq_clock_set(f.clock, T0 + steps[i]);
+        CHECK_INT(drain(f.q), 0);
+        for (int64_t id = 1; id <= 2; id++) {
+            char sql[80];
+            snprintf(sql, sizeof sql, "SELECT run_at_ms FROM jobq_jobs WHERE id = %" PRId64, id);
+            CHECK_INT(sql_int(f.path, sql), look(f.q, id).run_at_ms);
+        }
+        CHECK_INT(look(f.q, 2).run_at_ms, JOBQ_NEVER);
+        fixture_close(&f);
+    }
+}
+
 /* Goal: queues and kinds are told with the numbers of their jobs. Method: the same jobs, against
  * words and sums. */
 TEST(queues_and_kinds_are_counted) {
@@ -183,5 +224,5 @@ TEST(names_have_numbers_of_their_own) {
     fixture_close(&f);
 }
 
-TEST_MAIN(columns_stay, jobs_are_told_in_words, queues_and_kinds_are_counted, keys_of_ended_jobs,
-          names_have_numbers_of_their_own)
+TEST_MAIN(columns_stay, jobs_are_told_in_words, claimed_is_all_that_is_known, due_by_the_wall,
+          queues_and_kinds_are_counted, keys_of_ended_jobs, names_have_numbers_of_their_own)
