@@ -5908,13 +5908,16 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
  * jobq_job and jobq_unique were tables of schema 1: no table is called so again, and a statement of
  * an older jobq fails whole.
  *
- * A newer schema that only adds objects may say in jobq_meta (reads_from) that this jobq may use
- * the file: then ours are there as ever, and the others are left alone.
+ * Which is the oldest schema whose jobq may still look into the file stands in jobq_meta
+ * (reads_from), and whose may write to it (writes_from), which every owner and client may want to.
+ * So a newer schema that only adds objects may say that this jobq may use the file: then ours are
+ * there as ever, and the others are left alone.
  *
  * What each is for; the order is that of their making, and where each commit writes the pages stand
  * close to each other, because SQLite finds pages of the log by their numbers.
  *
- *   jobq_meta      the schema; the oldest one whose jobq may read the file; what a flush changes
+ *   jobq_meta      the schema; the oldest ones whose jobq may read the file, and write to it; what
+ *                  a flush changes
  *   jobq_claims    a row, .one is 1, of the whole queue: who is claimed, the highest ids given,
  *                  the queue's own time (.offset_ms, .wall_at), gates that opened and whose rows
  *                  were not all moved yet (.open); and a row for each queue and kind, .one is
@@ -5933,7 +5936,8 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
  *   jobq_extra     .tags and .trace of who enqueued; .attempts_max, .on_failed of the one job;
  *                  .needs: conditions; .expires_at; .cause: the job that enqueued it; .schedule and
  *                  .nominal_at: what fired it
- *   jobq_key       .until: when it is free, whatever its job does
+ *   jobq_key       .until: when it is free, whatever its job does; .held is 0 or 1 so far, and gets
+ *                  a number more for each other way in which a key keeps others out
  *   jobq_rule      limits, rates, weights and pauses, as declared and as overridden
  *   jobq_gate      what outlives the process of a limit: tokens, who holds a strict one
  *   jobq_pass      further gates that a job has to pass
@@ -5948,7 +5952,8 @@ JOBQ__INTERNAL int jobq__schema_unlearn(struct jobq__db *db);
  *   jobq_signal    events that came
  *   jobq_await     jobs that wait for one, and what they got
  *   jobq_step      results of steps that are not run again
- *   jobq_note      progress, log lines and attempts
+ *   jobq_note      progress, log lines, attempts, and who did what by hand
+ *   jobq_import    jobs that came from another file, by that file's identity and their ids there
  *
  * The views but jobq_tally are for whoever reads the file with SQL; jobq.h says what is in them.
  * Their columns stay, and new ones come at the end. A payload is told by its size only. Which of
@@ -6019,7 +6024,9 @@ static const struct jobq__object jobq__schema_list[] = {
      "CREATE TABLE jobq_schedule(id INTEGER PRIMARY KEY, cron TEXT, zone TEXT, owner_set TEXT,"
      " kind INT, queue INT, priority INT, grp INT, key TEXT, payload BLOB, tags TEXT, missed INT,"
      " overlap INT, missed_max INT, missed_within_ms INT, jitter_ms INT, start_at INT, end_at INT,"
-     " anchor_at INT, next_at INT, last_at INT, last_job INT, paused INT, by TEXT, until INT)"},
+     " anchor_at INT, next_at INT, last_at INT, last_job INT, paused INT, by TEXT, until INT,"
+     " needs INT, attempts_max INT, on_failed INT, trace TEXT, expires_in_ms INT, unique_how INT,"
+     " unique_ms INT, conflict INT)"},
     {"jobq_fired",
      "CREATE TABLE jobq_fired(schedule INT, nominal INT, job INT, PRIMARY KEY(schedule, nominal))"
      " WITHOUT ROWID"},
@@ -6038,7 +6045,11 @@ static const struct jobq__object jobq__schema_list[] = {
      "CREATE TABLE jobq_step(job INT, name TEXT, data BLOB, PRIMARY KEY(job, name)) WITHOUT ROWID"},
     {"jobq_note",
      "CREATE TABLE jobq_note(job INT, seq INT, at INT, type INT, attempt INT, level INT,"
-     " outcome INT, worker INT, wait_ms INT, run_ms INT, text TEXT, PRIMARY KEY(job, seq))"
+     " outcome INT, worker INT, wait_ms INT, run_ms INT, text TEXT, done INT, total INT, by TEXT,"
+     " PRIMARY KEY(job, seq))"
+     " WITHOUT ROWID"},
+    {"jobq_import",
+     "CREATE TABLE jobq_import(source TEXT, id INT, job INT, PRIMARY KEY(source, id))"
      " WITHOUT ROWID"},
     {"jobq_jobs",
      "CREATE VIEW jobq_jobs AS SELECT j.id, " JOBQ__VIEW_NAME("k.name", "kind") " AS kind, "
@@ -6075,7 +6086,8 @@ static const struct jobq__object jobq__schema_list[] = {
 
 /* Name 1 is the lane of the suspects, so no queue can have its id. */
 #define JOBQ__SCHEMA_ROWS \
-    "INSERT INTO jobq_meta VALUES('schema', 2), ('reads_from', 2), ('syncs', 0), ('epoch', 0);" \
+    "INSERT INTO jobq_meta VALUES('schema', 2), ('reads_from', 2), ('writes_from', 2)," \
+    " ('syncs', 0), ('epoch', 0);" \
     "INSERT INTO jobq_name VALUES(1, 0, 0, '');" \
     "INSERT INTO jobq_claims(one, last_id, counted, offset_ms, wall_at, next_name)" \
     " VALUES(1, 0, 0, 0, 0, 2)"
@@ -6168,16 +6180,16 @@ static int jobq__schema_meta(struct jobq__db *db, const char *ask, int64_t *valu
     return rc == JOBQ_OK ? rc : jobq__db_fail(db, err);
 }
 
-/* A newer schema may well look different, unless it says that we may read it. */
+/* A newer schema may well look different, unless it says that we may write to it. */
 static int jobq__schema_newer(struct jobq__db *db, int64_t version, jobq_error *err) {
-    int64_t reads_from;
-    int rc = jobq__schema_meta(db, "SELECT value FROM jobq_meta WHERE key = 'reads_from'",
-                               &reads_from, err);
-    if (rc != JOBQ_OK || (reads_from >= 1 && reads_from <= JOBQ__SCHEMA_VERSION)) return rc;
+    int64_t writes_from;
+    int rc = jobq__schema_meta(db, "SELECT value FROM jobq_meta WHERE key = 'writes_from'",
+                               &writes_from, err);
+    if (rc != JOBQ_OK || (writes_from >= 1 && writes_from <= JOBQ__SCHEMA_VERSION)) return rc;
     return jobq__err_set(err, JOBQ_NEWER, "%.250s has schema %lld, which wants a jobq that knows"
                          " schema %lld, and this one, %s, knows %d; use a newer jobq",
                          jobq__db_path(db), (long long)version,
-                         (long long)(reads_from < 1 ? version : reads_from), JOBQ_VERSION,
+                         (long long)(writes_from < 1 ? version : writes_from), JOBQ_VERSION,
                          JOBQ__SCHEMA_VERSION);
 }
 
@@ -6563,7 +6575,8 @@ static int jobq__migrate_rows(struct jobq__db *db) {
         "UPDATE jobq_claims SET open = NULL, counted = 0, offset_ms = 0, wall_at = 0,"
         " next_name = (SELECT 1 + coalesce(max(id), 1) FROM jobq_name);"
         "DELETE FROM jobq_meta WHERE key = 'lost';"
-        "INSERT OR REPLACE INTO jobq_meta VALUES('schema', 2), ('reads_from', 2), ('epoch', 0)");
+        "INSERT OR REPLACE INTO jobq_meta VALUES('schema', 2), ('reads_from', 2),"
+        " ('writes_from', 2), ('epoch', 0)");
 }
 
 static int jobq__migrate_steps(struct jobq__db *db, jobq_error *err) {
@@ -9352,6 +9365,8 @@ static const struct jobq__audit_rule jobq__audit_single_rules[] = {
      "INSERT INTO jobq_meta VALUES('epoch', 0)", "there is one"},
     {"jobq_meta.reads_from", "is missing", JOBQ__HAS_NOT("reads_from"), NULL,
      "INSERT INTO jobq_meta VALUES('reads_from', 2)", "there is one"},
+    {"jobq_meta.writes_from", "is missing", JOBQ__HAS_NOT("writes_from"), NULL,
+     "INSERT INTO jobq_meta VALUES('writes_from', 2)", "there is one"},
     {"the name of the lane of suspects", "is missing",
      "NOT EXISTS(SELECT 1 FROM jobq_name WHERE id = 1)", NULL,
      "INSERT OR IGNORE INTO jobq_name VALUES(1, 0, 0, '')", "there is one"},

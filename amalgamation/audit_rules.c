@@ -70,6 +70,8 @@ static const struct jobq__audit_rule jobq__audit_single_rules[] = {
      "INSERT INTO jobq_meta VALUES('epoch', 0)", "there is one"},
     {"jobq_meta.reads_from", "is missing", JOBQ__HAS_NOT("reads_from"), NULL,
      "INSERT INTO jobq_meta VALUES('reads_from', 2)", "there is one"},
+    {"jobq_meta.writes_from", "is missing", JOBQ__HAS_NOT("writes_from"), NULL,
+     "INSERT INTO jobq_meta VALUES('writes_from', 2)", "there is one"},
     {"the name of the lane of suspects", "is missing",
      "NOT EXISTS(SELECT 1 FROM jobq_name WHERE id = 1)", NULL,
      "INSERT OR IGNORE INTO jobq_name VALUES(1, 0, 0, '')", "there is one"},

@@ -216,7 +216,8 @@ static int jobq__migrate_rows(struct jobq__db *db) {
         "UPDATE jobq_claims SET open = NULL, counted = 0, offset_ms = 0, wall_at = 0,"
         " next_name = (SELECT 1 + coalesce(max(id), 1) FROM jobq_name);"
         "DELETE FROM jobq_meta WHERE key = 'lost';"
-        "INSERT OR REPLACE INTO jobq_meta VALUES('schema', 2), ('reads_from', 2), ('epoch', 0)");
+        "INSERT OR REPLACE INTO jobq_meta VALUES('schema', 2), ('reads_from', 2),"
+        " ('writes_from', 2), ('epoch', 0)");
 }
 
 static int jobq__migrate_steps(struct jobq__db *db, jobq_error *err) {

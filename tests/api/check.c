@@ -171,6 +171,7 @@ TEST(each_rule_has_its_line) {
         {"DELETE FROM jobq_meta WHERE key = 'syncs'", "jobq_meta.syncs is missing", 0},
         {"DELETE FROM jobq_meta WHERE key = 'epoch'", "jobq_meta.epoch is missing", 0},
         {"DELETE FROM jobq_meta WHERE key = 'reads_from'", "reads_from is missing", 0},
+        {"DELETE FROM jobq_meta WHERE key = 'writes_from'", "writes_from is missing", 0},
         {"DELETE FROM jobq_name WHERE id = 1", "lane of suspects is missing", 0},
         {"DELETE FROM jobq_name WHERE name = 'slow'", "queue has no name", 0},
         {"DELETE FROM jobq_name WHERE name = 'nobody''s'", "kind has no name", 0},

@@ -447,13 +447,13 @@ TEST(newer_says_who_may) {
     put(f.q, "k");
     close_queue(&f.q);
     CHECK_INT(sql_int(f.path, "SELECT value FROM jobq_meta WHERE key = 'schema'"), 4);
-    sql_run(f.path, "UPDATE jobq_meta SET value = 3 WHERE key = 'reads_from'");
+    sql_run(f.path, "UPDATE jobq_meta SET value = 3 WHERE key = 'writes_from'");
     CHECK_CODE(jobq_open(f.path, &f.options, &f.q, &err), JOBQ_NEWER);
     CHECK(strstr(err.text, "schema 4") && strstr(err.text, "schema 3"));
     CHECK(strstr(err.text, "knows 2") != NULL);
-    sql_run(f.path, "DELETE FROM jobq_meta WHERE key = 'reads_from'");
+    sql_run(f.path, "DELETE FROM jobq_meta WHERE key = 'writes_from'");
     CHECK_CODE(jobq_open(f.path, &f.options, &f.q, &err), JOBQ_NEWER);
-    sql_run(f.path, "INSERT INTO jobq_meta VALUES('reads_from', 2);"
+    sql_run(f.path, "INSERT INTO jobq_meta VALUES('writes_from', 2);"
             " CREATE TRIGGER mine AFTER INSERT ON jobq_row BEGIN SELECT 1; END");
     CHECK_CODE(jobq_open(f.path, &f.options, &f.q, &err), JOBQ_FOREIGN);
     jobq_clock_free(f.clock);

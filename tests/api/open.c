@@ -729,13 +729,13 @@ TEST(schema_from_the_future_is_newer) {
     make_queue(path, true);
     sql_text(path, "SELECT value FROM jobq_meta WHERE key='schema'", version, sizeof version);
     CHECK(version[0] != '\0');
-    sql_run(path, "UPDATE jobq_meta SET value = 999999 WHERE key IN ('schema', 'reads_from')");
+    sql_run(path, "UPDATE jobq_meta SET value = 999999 WHERE key IN ('schema', 'writes_from')");
     refuse_file(path, JOBQ_NEWER);
     FAILS(JOBQ_NEWER,
           jobq_open(path, &(jobq_options){.role = JOBQ_CLIENT, .shared = true}, &q, &err));
     CHECK_INT(sql_int(path, "SELECT value FROM jobq_meta WHERE key='schema'"), 999999);
     snprintf(sql, sizeof sql, "UPDATE jobq_meta SET value = %s WHERE key IN ('schema',"
-             " 'reads_from')", version);
+             " 'writes_from')", version);
     sql_run(path, sql);
     WORKS(jobq_open(path, NULL, &q, &err));
     REQUIRE(q != NULL);

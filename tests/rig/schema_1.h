@@ -240,7 +240,7 @@ static const char *const schema_2_wrong[] = {
     "SELECT id FROM jobq_name WHERE what NOT BETWEEN 0 AND 6 OR scope IS NULL OR name IS NULL",
     "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM jobq_name WHERE id = 1 AND name = '')",
     "SELECT 1 WHERE (SELECT group_concat(key || value) FROM (SELECT * FROM jobq_meta"
-    " WHERE key <> 'syncs' ORDER BY key)) <> 'epoch0,reads_from2,schema2'",
+    " WHERE key <> 'syncs' ORDER BY key)) <> 'epoch0,reads_from2,schema2,writes_from2'",
 };
 
 static inline void check_rows_of_schema_2(sqlite3 *db) {
