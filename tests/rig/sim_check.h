@@ -203,6 +203,8 @@ static inline bool sim_fits(const struct model_verdict *v, const jobq_info *info
     model_age(world, &sim.rules);
     job = model_find(world, before.id);
     if (job && sim.tight && job->state != JOBQ_STATE_FAILED) job->over = true;
+    /* On a full disk no message is stored while every byte is needed. */
+    if (job && info && sim.tight && sim_error_differs(job, info)) job->error = before.error;
     if (late && job) job->finished_max_ms = job->finished_ms ? sim.top_ms : 0;
     if (job && !info && !model_may_be_gone(job, sim.high_ms)) return false;
     if (info && (!job || sim_row_differs(job, info))) return false;
