@@ -236,7 +236,8 @@ typedef enum jobq_durability {
                      suffix of commits, never the middle, until jobq_flush */
 } jobq_durability;
 
-/* State of a job. Claimed but not started is pending. */
+/* State of a job. Ready jobs are claimed ahead, up to some hundred: the file says that the owner
+ * has them, and only its memory which of them run. Claimed but not started is pending. */
 typedef enum jobq_state {
     JOBQ_STATE_NONE,
     JOBQ_STATE_PENDING,  /* ready, scheduled for later, or parked */
@@ -588,9 +589,9 @@ JOBQ_API const jobq_info *jobq_run_info(const jobq_run *run);
 JOBQ_API bool jobq_should_stop(jobq_run *run);
 
 /* Waits until duration_ms have passed by the queue's clock or jobq_should_stop is true.
- * Under an artificial clock this is a wake that jobq_advance fires; in step mode it
- * moves the artificial clock itself. Returns true if the run should stop, as it should when
- * duration_ms is JOBQ_UNLIMITED: that is no duration, and makes the run JOBQ_RETRY.
+ * Under an artificial clock its end is a wake, a moment at which jobq_advance stops on its way
+ * (jobq_wakes); in step mode it moves that clock itself. Returns true if the run should stop, as it
+ * should when duration_ms is JOBQ_UNLIMITED: that is no duration, and makes the run JOBQ_RETRY.
  * Only in the handler, on its thread, and not after jobq_run_db: elsewhere it does not wait. */
 JOBQ_API bool jobq_run_sleep(jobq_run *run, int64_t duration_ms);
 
@@ -638,15 +639,15 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err);
  * waits for nobody, cannot fail. */
 JOBQ_API jobq_outcome jobq_keep_writes(jobq_run *run, jobq_outcome outcome);
 
-/* Saves up to payload_max bytes that the next attempt of this job will find again, and
- * forgives its crashes. data NULL: there is no checkpoint any more; "" of size 0 is one. A retry,
- * a snooze, a stop and a crash leave it; a new round (JOBQ_RESCHEDULE, jobq_retry_now) begins
- * without one. Only in the handler, on its thread. Blocks: one commit. Fails: MISUSE (on another
- * thread, or after jobq_run_db), NOT_FOUND (another connection has taken the row away), and as
- * jobq_enqueue. Reading it: the bytes of the last save,
- * aligned to 8, valid until the handler returns or saves again; NULL and *size 0 if there is no
- * checkpoint; NULL and *size SIZE_MAX if it could not be read, and then JOBQ_RETRY is a good
- * answer. size may be NULL. */
+/* Saves up to payload_max bytes that the next attempt of this job will find again, and forgives its
+ * crashes: save after progress only, or a job that saves something each time before it kills its
+ * process is never set apart. data NULL: there is no checkpoint any more; "" of size 0 is one. A
+ * retry, a snooze, a stop and a crash leave it; a new round (JOBQ_RESCHEDULE, jobq_retry_now)
+ * begins without one. Only in the handler, on its thread. Blocks: one commit. Fails: MISUSE (on
+ * another thread, or after jobq_run_db), NOT_FOUND (another connection has taken the row away), and
+ * as jobq_enqueue. Reading it: the bytes of the last save, aligned to 8, valid until the handler
+ * returns or saves again; NULL and *size 0 if there is no checkpoint; NULL and *size SIZE_MAX if it
+ * could not be read, and then JOBQ_RETRY is a good answer. size may be NULL. */
 JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_error *err);
 JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size);
 
@@ -705,7 +706,8 @@ enum jobq_how {
  * NO_MEMORY, CLOSED, FORKED, CORRUPT, MOVED; a client also UNSAFE_SQLITE or MISUSE (the owner does
  * not say .shared), READ_ONLY (it may look only: see mode).
  * FULL: the file holds JOBQ_NAMES_MAX names, or the disk is full, or would leave no room to finish
- * what is in the queue. Jobs go on; done and cancelled ones may be dropped before their time then,
+ * what is in the queue. Jobs go on, but slowly: few are settled by a commit, in the end one, and
+ * the log is copied after each; done and cancelled ones may be dropped before their time then,
  * messages and results not be stored. New work is accepted when there is space, or when older jobs
  * that are done have given way. */
 JOBQ_API int jobq_enqueue(jobq *q, const jobq_job *job, int64_t *id, jobq_error *err);
@@ -805,7 +807,9 @@ typedef struct jobq_cursor {
  * handler, those that are scheduled, then the ready ones by queue, or these first if the filter
  * names a queue; each part by priority and due time; last those that are claimed. Finished ones: by
  * the time until which they are kept. No snapshot, within a call neither: a job that changes its
- * place meanwhile may come twice or not at all; one that has the filter's key comes once.
+ * place meanwhile may come twice or not at all; one that has the filter's key comes once. So a
+ * listing that makes its jobs move on may never end: one that has failed, is tried again and fails
+ * again comes again. Collect the ids first, or take no more than jobq_count has told.
  * What is looked at, beside a few others. With a key: the jobs that have it, or had it and are
  * kept. Failed: the failed ones; running: the claimed ones. Pending: of the ready ones those of the
  * filter's queue, so that they are found at once whatever else waits; of those that wait for their
@@ -824,10 +828,11 @@ typedef struct jobq_counts {
 
 /* How many jobs are in which state, exactly, at one moment. The queue keeps counters of its jobs:
  * however many there are, it takes about as long as reading 1000 of them, well below a millisecond,
- * besides those that are due and not promoted yet. Longer only where jobs are still to be counted:
- * a file that 0.1.0 has left, what clients have stored while no owner was there, a repair; the
- * owner does that with what it writes next. Threads: any. Blocks: for that, never for a writer.
- * Fails: MISUSE, and as jobq_get but for NOT_FOUND. */
+ * besides those that are due and were not made ready yet. A job that a client has stored counts as
+ * ready, also where nobody handles its kind, until the owner has looked at it. Longer only where
+ * jobs are still to be counted: a file that 0.1.0 has left, what clients have stored while no owner
+ * was there, a repair; the owner does that with what it writes next. Threads: any. Blocks: for
+ * that, never for a writer. Fails: MISUSE, and as jobq_get but for NOT_FOUND. */
 JOBQ_API int jobq_count(jobq *q, jobq_counts *counts, jobq_error *err);
 
 /* One line of text, without a line break, with a zero behind it, valid during the call. */
@@ -884,10 +889,41 @@ JOBQ_API int jobq_stat(jobq *q, jobq_stats *stats, jobq_error *err);
  * nobody can look beside a job's transaction, it waits for that by timeout_ms, too. Fails, and says
  * what the job waits for: TIMEOUT; BAD_STATE (nobody could end this: the process has no other
  * thread, and the pool is not started, or it is step mode); STALLED (artificial clock: nothing went
- * on for stall_ms of real time). Also: NOT_FOUND (or deleted while we waited), BAD_TIME, MISUSE
- * (client), CLOSED (the queue is being closed), and as jobq_get but for BUSY. */
+ * on for stall_ms of real time). Also: NOT_FOUND (also: ended before the call and is not kept, or
+ * was deleted while we waited), BAD_TIME, MISUSE (client), CLOSED (the queue is being closed), and
+ * as jobq_get but for BUSY. */
 JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
                        jobq_error *err);
+
+/* The same in SQL, for a shell, a dashboard, or a handler (jobq_run_db): the views named here are
+ * API. A column keeps its name, its place and its meaning; new ones come at the end, and there may
+ * be new words. What else is called jobq_... is the inside, and changes (jobq_tally, too).
+ * Look read-only, on a connection of your own with sqlite3_busy_timeout. That disturbs nobody; but
+ * while a transaction reads, the log cannot begin anew, and grows: keep it short. Nobody but its
+ * owner can look into ":memory:", or an exclusive file.
+ * Times are milliseconds since the Unix epoch, sizes bytes; what a job does not have is NULL.
+ *
+ *   jobq_jobs    a row for each job; with an id it is found at once, else all are looked at
+ *     id, kind, queue
+ *     state      'pending', 'claimed', 'done', 'failed', 'cancelled'. Of the claimed ones only the
+ *                owner knows which run already: its jobq_get tells
+ *     waits_for  of a pending one: 'turn', it is ready; 'suspects', it has met a crash, and such
+ *                run one at a time; 'time', it is scheduled, or due and was not made ready yet;
+ *                'handler', it is parked
+ *     priority, attempt, runs, crashes: as in jobq_info, but runs counts a claim already
+ *     created_at_ms, run_at_ms, and once it has ended finished_at_ms, kept_until_ms
+ *     job_group  NULL, until there are groups
+ *     job_key, error, payload_size, result_size: the bytes only jobq_get_payload and
+ *                jobq_get_result give
+ *   jobq_dead    the same of the failed ones alone, in the order of kept_until_ms, id
+ *   jobq_queues, jobq_kinds    as fast as jobq_count; a row for each that has jobs, or had some
+ *     queue or kind, and how many of its jobs are ready ('turn' or 'suspects'), scheduled
+ *                ('time'), blocked ('handler'), claimed, done, failed, cancelled
+ *   jobq_rules   empty, until there are limits
+ *     what       'queue', 'kind' or 'group', and its name
+ *     layer      'declared' by the program, or 'overridden' by hand
+ *     running_max, rate, rate_ms, burst, weight, reserved, job_order, ageing_ms, strict, paused,
+ *     set_by, set_at_ms, until_ms */
 
 /* ==== 9. Time in your hand: artificial clock, step mode, event loops ======= */
 

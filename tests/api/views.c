@@ -1,6 +1,6 @@
 /* views.c - the file as SQL sees it: views whose columns stay, and the keys and names in the tables
  * that other programs search. */
-#include "helpers.h"
+#include "schema_1.h"
 
 #define STEP_BY_STEP ((jobq_options){.workers = JOBQ_NONE, .durability = JOBQ_RELAXED})
 
@@ -167,6 +167,45 @@ TEST(queues_and_kinds_are_counted) {
     fixture_close(&f);
 }
 
+/* Columns between bars, a semicolon behind each row. */
+static int append_row(void *ctx, int count, char **values, char **names) {
+    char *text = (char *)ctx;
+    size_t used = strlen(text);
+    (void)names;
+    for (int i = 0; i < count; i++, used = strlen(text))
+        snprintf(text + used, 400 - used, "%s%s", values[i] ? values[i] : "-",
+                 i == count - 1 ? ";" : "|");
+    return 0;
+}
+
+/* Goal: what README tells an operator to ask can be asked, by who may only read, and answers that.
+ * Method: its own text; one job of each sort, and some that are due later. */
+TEST(queries_of_the_readme) {
+    size_t size = 0;
+    char *readme = bytes_of(in_tree("README.md"), &size), told[400] = "", *message = NULL, *end;
+    char *queries = readme ? strstr(readme, "```sql\n") : NULL;
+    sqlite3 *db = NULL;
+    fixture f;
+    if (!queries) test_give_up("README.md has no queries");
+    queries += strlen("```sql\n");
+    end = strstr(queries, "```");
+    if (!end) test_give_up("the queries of README.md have no end");
+    *end = '\0';
+    REQUIRE(fixture_open(&f, STEP_BY_STEP));
+    put_one_of_each(&f);
+    jobq_clock_set(f.clock, T0 + JOBQ_SECOND);
+    put_many(f.q, &(jobq_job){.kind = "mail", .text = "ready", .queue = "slow"}, 11);
+    CHECK_INT(sqlite3_open_v2(f.path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    sqlite3_busy_timeout(db, 10000);
+    CHECK_INT(sqlite3_exec(db, queries, append_row, told, &message), SQLITE_OK);
+    if (message) test_note("%s", message);
+    CHECK_STR(told, "mail|1;slow|6|1700000000000;pending|turn|1|1700000001000|-;");
+    sqlite3_free(message);
+    sqlite3_close(db);
+    free(readme);
+    fixture_close(&f);
+}
+
 /* ---- Keys ---- */
 
 /* Goal: who had a key is found by it for as long as the job is kept, and one job at most has it
@@ -225,4 +264,5 @@ TEST(names_have_numbers_of_their_own) {
 }
 
 TEST_MAIN(columns_stay, jobs_are_told_in_words, claimed_is_all_that_is_known, due_by_the_wall,
-          queues_and_kinds_are_counted, keys_of_ended_jobs, names_have_numbers_of_their_own)
+          queues_and_kinds_are_counted, queries_of_the_readme, keys_of_ended_jobs,
+          names_have_numbers_of_their_own)
