@@ -11280,7 +11280,7 @@ enum jobq__worker_state {
 struct jobq__worker {
     struct jobq_run run;
     jobq__thread thread;            /* pool.mu: who runs jobs as this worker */
-    jobq__thread handle;            /* to be joined, unless ABSENT */
+    jobq__thread joins;             /* who is to be joined, unless ABSENT */
     int index;
     enum jobq__worker_state state;  /* pool.mu */
     int64_t free_us;                /* when it last looked at the time, in real time */
@@ -11754,17 +11754,23 @@ JOBQ__INTERNAL void jobq__core_leave_job(jobq *q) {
  *   who                     sleeps on        is woken
  *   an idle worker          its own          wake_workers: for jobs that a commit has claimed or
  *                                            that go back into the ring; wake_claimer: to claim
- *                                            more; wake_for_baton: to commit what nobody has
+ *                                            more; wake_for_baton: to commit what nobody has;
+ *                                            wake_worker: the pool stops
  *   a handler that sleeps   its worker's      wake_run: its time is over; wake_stop: it is to stop
  *   the scheduler           a tick of two    wake_scheduler: something is for it, or has changed
  *   start, stop, advance    rest.quiet       wake_quiet: the pool may have come to rest, or to the
  *                                            end of a start or a stop
- *   jobq_wait               its own          by who says that its job has ended (tx.c, api_jobs.c;
- *                                            wake_told: and its event was told), or that its time
- *                                            is over (scheduler.c); wake_waiters: it is in vain
+ *   jobq_wait               its own          wake_waiter: its job has ended (tx_tell.c) or is gone
+ *                                            (alter.c), or its time is over (scheduler.c);
+ *                                            wake_told: and its event was told (event.c calls);
+ *                                            wake_waiters: it may be in vain
  *   a loop of step mode     it is told       wake_loop: on_wake
  *
- * Who waits for the baton is awakened by baton.c.
+ * All that sleeps with pool.mu is woken from here, and only from here (`make tidy` looks). Four
+ * rooms have a lock, and with it a condition, of their own, and wake who sleeps on that themselves:
+ * baton.c (a bed: who waits for the baton), event.c (who waits for room in the list of events, or
+ * for them to be told), clock.c (who leaves a clock that tells him of a step) and os.c (what is the
+ * process's).
  *
  * No wake is lost, because what is waited for changes with pool.mu held, as does who idles: a
  * worker that goes to sleep has seen, under the lock, that there is nothing; and who makes
@@ -11782,6 +11788,9 @@ struct jobq__wakes {
 /* A worker goes from one state to another; pool.h has the edges. With pool.mu held. */
 JOBQ__INTERNAL void jobq__wake_worker_to(struct jobq__worker *worker, enum jobq__worker_state to);
 
+/* One that is to look at what it is told, whatever it does: if it idles it stays in the list of
+ * those until it does. With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_worker(struct jobq__worker *worker);
 /* As many idle workers as there are jobs, or all; later NULL: at once. With pool.mu held. */
 JOBQ__INTERNAL void jobq__wake_workers(jobq *q, int jobs, struct jobq__wakes *later);
 /* A job was taken from the ring. If it was the last, and the table has more, an idle worker is to
@@ -11806,6 +11815,9 @@ JOBQ__INTERNAL void jobq__wake_quiet(jobq *q);
 /* Waits until then, INT64_MAX: without end, for that to happen. With pool.mu held. */
 JOBQ__INTERNAL void jobq__wake_await_quiet(jobq *q, int64_t until_us);
 
+/* Who waits for a job looks: whoever calls has written down what there is to see (done, ended,
+ * late). With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_waiter(jobq *q, struct jobq__waiter *waiter);
 /* Who waits for a job looks whether it still can. With pool.mu held. */
 JOBQ__INTERNAL void jobq__wake_waiters(jobq *q);
 /* Events were told up to this number: lets go who waits for them. arg is the queue. */
@@ -11850,6 +11862,11 @@ static struct jobq__worker *jobq__wake_idle(jobq *q) {
     jobq__assert(jobq__os_held(&q->pool.mu));
     if (worker) jobq__wake_worker_to(worker, JOBQ__WORKER_WOKEN);
     return worker;
+}
+
+JOBQ__INTERNAL void jobq__wake_worker(struct jobq__worker *worker) {
+    jobq__assert(jobq__os_held(&worker->run.q->pool.mu));
+    jobq__os_signal(&worker->cond);
 }
 
 JOBQ__INTERNAL void jobq__wake_workers(jobq *q, int jobs, struct jobq__wakes *later) {
@@ -11925,11 +11942,16 @@ JOBQ__INTERNAL void jobq__wake_await_quiet(jobq *q, int64_t until_us) {
     rest->watchers--;
 }
 
+JOBQ__INTERNAL void jobq__wake_waiter(jobq *q, struct jobq__waiter *waiter) {
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    (void)q;
+    jobq__os_signal(&waiter->cond);
+}
+
 JOBQ__INTERNAL void jobq__wake_waiters(jobq *q) {
     struct jobq__link *link;
-    jobq__assert(jobq__os_held(&q->pool.mu));
     for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next)
-        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
+        jobq__wake_waiter(q, JOBQ__CONTAINER(link, struct jobq__waiter, link));
 }
 
 JOBQ__INTERNAL void jobq__wake_told(void *arg, uint64_t told) {
@@ -11940,7 +11962,7 @@ JOBQ__INTERNAL void jobq__wake_told(void *arg, uint64_t told) {
         struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
         if (!waiter->ended || waiter->done || waiter->serial > told) continue;
         waiter->done = true;
-        jobq__os_signal(&waiter->cond);
+        jobq__wake_waiter(q, waiter);
     }
     jobq__os_unlock(&q->pool.mu);
 }
@@ -14514,6 +14536,7 @@ JOBQ__INTERNAL void jobq__tx_tell_waiters(struct jobq__tx *tx);
 #line 1 "amalgamation/tx_tell.c"
 #endif
 /* #include "tx_tell.h" */
+/* #include "wake.h" */
 
 /* ---- Noted ---- */
 
@@ -14612,7 +14635,7 @@ static void jobq__tx_tell(jobq *q, int64_t id, int state, int attempt, const cha
         waiter->info.state = jobq__state_public(state, false);
         waiter->info.attempt = attempt;
         jobq__err_copy_text(waiter->info.error, sizeof waiter->info.error, text ? text : "");
-        jobq__os_signal(&waiter->cond);
+        jobq__wake_waiter(q, waiter);
     }
 }
 
@@ -16960,7 +16983,7 @@ JOBQ__INTERNAL void jobq__alter_deleted(jobq *q, struct jobq__request *r) {
         if (waiter->id != alter->id || waiter->done || waiter->ended) continue;
         waiter->done = waiter->ended = true;
         waiter->info.state = JOBQ_STATE_NONE;
-        jobq__os_signal(&waiter->cond);
+        jobq__wake_waiter(q, waiter);
     }
     jobq__os_unlock(&q->pool.mu);
 }
@@ -19132,7 +19155,7 @@ static bool jobq__sched_fire(jobq *q, struct jobq__now now) {
         case JOBQ__WAKE_WAITER:
             waiter = JOBQ__CONTAINER(alarm, struct jobq__waiter, alarm);
             waiter->late = true;
-            jobq__os_signal(&waiter->cond);
+            jobq__wake_waiter(q, waiter);
             break;
         }
     }
@@ -19778,7 +19801,7 @@ static int jobq__life_start_threads(jobq *q) {
         jobq__wake_worker_to(worker, JOBQ__WORKER_AWAKE);
         jobq__os_unlock(&pool->mu);
         /* Only who starts or joins touches the handle. */
-        rc = jobq__os_thread_start(&worker->handle, &what);
+        rc = jobq__os_thread_start(&worker->joins, &what);
         if (rc == JOBQ_OK) continue;
         jobq__os_lock(&pool->mu);
         jobq__wake_worker_to(worker, JOBQ__WORKER_ABSENT);
@@ -19896,7 +19919,7 @@ static int jobq__life_join(jobq *q, int64_t until_us, int64_t write_us, jobq_err
     int i, rc;
     for (i = 0; i < pool->crew.count; i++)
         if (pool->crew.workers[i].state == JOBQ__WORKER_ENDED)
-            jobq__os_thread_join(pool->crew.workers[i].handle);
+            jobq__os_thread_join(pool->crew.workers[i].joins);
     rc = jobq__life_write_last(q, until_us, write_us, err);
     jobq__os_lock(&pool->mu);
     for (i = 0; i < pool->crew.count; i++)
@@ -19925,7 +19948,7 @@ JOBQ__INTERNAL void jobq__life_raise_flags(jobq *q) {
     for (i = 0; i < pool->crew.count; i++) {
         struct jobq__worker *worker = &pool->crew.workers[i];
         if (worker->run.entry) jobq__wake_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
-        jobq__os_signal(&worker->cond);
+        jobq__wake_worker(worker);
     }
 }
 

@@ -178,7 +178,7 @@ JOBQ__INTERNAL void jobq__alter_deleted(jobq *q, struct jobq__request *r) {
         if (waiter->id != alter->id || waiter->done || waiter->ended) continue;
         waiter->done = waiter->ended = true;
         waiter->info.state = JOBQ_STATE_NONE;
-        jobq__os_signal(&waiter->cond);
+        jobq__wake_waiter(q, waiter);
     }
     jobq__os_unlock(&q->pool.mu);
 }

@@ -257,7 +257,7 @@ enum jobq__worker_state {
 struct jobq__worker {
     struct jobq_run run;
     jobq__thread thread;            /* pool.mu: who runs jobs as this worker */
-    jobq__thread handle;            /* to be joined, unless ABSENT */
+    jobq__thread joins;             /* who is to be joined, unless ABSENT */
     int index;
     enum jobq__worker_state state;  /* pool.mu */
     int64_t free_us;                /* when it last looked at the time, in real time */

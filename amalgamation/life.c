@@ -40,7 +40,7 @@ static int jobq__life_start_threads(jobq *q) {
         jobq__wake_worker_to(worker, JOBQ__WORKER_AWAKE);
         jobq__os_unlock(&pool->mu);
         /* Only who starts or joins touches the handle. */
-        rc = jobq__os_thread_start(&worker->handle, &what);
+        rc = jobq__os_thread_start(&worker->joins, &what);
         if (rc == JOBQ_OK) continue;
         jobq__os_lock(&pool->mu);
         jobq__wake_worker_to(worker, JOBQ__WORKER_ABSENT);
@@ -158,7 +158,7 @@ static int jobq__life_join(jobq *q, int64_t until_us, int64_t write_us, jobq_err
     int i, rc;
     for (i = 0; i < pool->crew.count; i++)
         if (pool->crew.workers[i].state == JOBQ__WORKER_ENDED)
-            jobq__os_thread_join(pool->crew.workers[i].handle);
+            jobq__os_thread_join(pool->crew.workers[i].joins);
     rc = jobq__life_write_last(q, until_us, write_us, err);
     jobq__os_lock(&pool->mu);
     for (i = 0; i < pool->crew.count; i++)
@@ -187,7 +187,7 @@ JOBQ__INTERNAL void jobq__life_raise_flags(jobq *q) {
     for (i = 0; i < pool->crew.count; i++) {
         struct jobq__worker *worker = &pool->crew.workers[i];
         if (worker->run.entry) jobq__wake_stop(&worker->run, JOBQ__STOP_SHUTDOWN);
-        jobq__os_signal(&worker->cond);
+        jobq__wake_worker(worker);
     }
 }
 

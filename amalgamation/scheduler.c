@@ -35,7 +35,7 @@ static bool jobq__sched_fire(jobq *q, struct jobq__now now) {
         case JOBQ__WAKE_WAITER:
             waiter = JOBQ__CONTAINER(alarm, struct jobq__waiter, alarm);
             waiter->late = true;
-            jobq__os_signal(&waiter->cond);
+            jobq__wake_waiter(q, waiter);
             break;
         }
     }

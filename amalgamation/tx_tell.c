@@ -1,5 +1,6 @@
 /* tx_tell.c - what is to be told of a transaction: events, and who waits for a job. */
 #include "tx_tell.h"
+#include "wake.h"
 
 /* ---- Noted ---- */
 
@@ -98,7 +99,7 @@ static void jobq__tx_tell(jobq *q, int64_t id, int state, int attempt, const cha
         waiter->info.state = jobq__state_public(state, false);
         waiter->info.attempt = attempt;
         jobq__err_copy_text(waiter->info.error, sizeof waiter->info.error, text ? text : "");
-        jobq__os_signal(&waiter->cond);
+        jobq__wake_waiter(q, waiter);
     }
 }
 

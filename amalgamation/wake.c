@@ -28,6 +28,11 @@ static struct jobq__worker *jobq__wake_idle(jobq *q) {
     return worker;
 }
 
+JOBQ__INTERNAL void jobq__wake_worker(struct jobq__worker *worker) {
+    jobq__assert(jobq__os_held(&worker->run.q->pool.mu));
+    jobq__os_signal(&worker->cond);
+}
+
 JOBQ__INTERNAL void jobq__wake_workers(jobq *q, int jobs, struct jobq__wakes *later) {
     struct jobq__worker *worker;
     while (jobs-- > 0 && (worker = jobq__wake_idle(q)) != NULL) {
@@ -101,11 +106,16 @@ JOBQ__INTERNAL void jobq__wake_await_quiet(jobq *q, int64_t until_us) {
     rest->watchers--;
 }
 
+JOBQ__INTERNAL void jobq__wake_waiter(jobq *q, struct jobq__waiter *waiter) {
+    jobq__assert(jobq__os_held(&q->pool.mu));
+    (void)q;
+    jobq__os_signal(&waiter->cond);
+}
+
 JOBQ__INTERNAL void jobq__wake_waiters(jobq *q) {
     struct jobq__link *link;
-    jobq__assert(jobq__os_held(&q->pool.mu));
     for (link = q->pool.waiters.next; link != &q->pool.waiters; link = link->next)
-        jobq__os_signal(&JOBQ__CONTAINER(link, struct jobq__waiter, link)->cond);
+        jobq__wake_waiter(q, JOBQ__CONTAINER(link, struct jobq__waiter, link));
 }
 
 JOBQ__INTERNAL void jobq__wake_told(void *arg, uint64_t told) {
@@ -116,7 +126,7 @@ JOBQ__INTERNAL void jobq__wake_told(void *arg, uint64_t told) {
         struct jobq__waiter *waiter = JOBQ__CONTAINER(link, struct jobq__waiter, link);
         if (!waiter->ended || waiter->done || waiter->serial > told) continue;
         waiter->done = true;
-        jobq__os_signal(&waiter->cond);
+        jobq__wake_waiter(q, waiter);
     }
     jobq__os_unlock(&q->pool.mu);
 }

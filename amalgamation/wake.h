@@ -9,17 +9,23 @@
  *   who                     sleeps on        is woken
  *   an idle worker          its own          wake_workers: for jobs that a commit has claimed or
  *                                            that go back into the ring; wake_claimer: to claim
- *                                            more; wake_for_baton: to commit what nobody has
+ *                                            more; wake_for_baton: to commit what nobody has;
+ *                                            wake_worker: the pool stops
  *   a handler that sleeps   its worker's      wake_run: its time is over; wake_stop: it is to stop
  *   the scheduler           a tick of two    wake_scheduler: something is for it, or has changed
  *   start, stop, advance    rest.quiet       wake_quiet: the pool may have come to rest, or to the
  *                                            end of a start or a stop
- *   jobq_wait               its own          by who says that its job has ended (tx.c, api_jobs.c;
- *                                            wake_told: and its event was told), or that its time
- *                                            is over (scheduler.c); wake_waiters: it is in vain
+ *   jobq_wait               its own          wake_waiter: its job has ended (tx_tell.c) or is gone
+ *                                            (alter.c), or its time is over (scheduler.c);
+ *                                            wake_told: and its event was told (event.c calls);
+ *                                            wake_waiters: it may be in vain
  *   a loop of step mode     it is told       wake_loop: on_wake
  *
- * Who waits for the baton is awakened by baton.c.
+ * All that sleeps with pool.mu is woken from here, and only from here (`make tidy` looks). Four
+ * rooms have a lock, and with it a condition, of their own, and wake who sleeps on that themselves:
+ * baton.c (a bed: who waits for the baton), event.c (who waits for room in the list of events, or
+ * for them to be told), clock.c (who leaves a clock that tells him of a step) and os.c (what is the
+ * process's).
  *
  * No wake is lost, because what is waited for changes with pool.mu held, as does who idles: a
  * worker that goes to sleep has seen, under the lock, that there is nothing; and who makes
@@ -37,6 +43,9 @@ struct jobq__wakes {
 /* A worker goes from one state to another; pool.h has the edges. With pool.mu held. */
 JOBQ__INTERNAL void jobq__wake_worker_to(struct jobq__worker *worker, enum jobq__worker_state to);
 
+/* One that is to look at what it is told, whatever it does: if it idles it stays in the list of
+ * those until it does. With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_worker(struct jobq__worker *worker);
 /* As many idle workers as there are jobs, or all; later NULL: at once. With pool.mu held. */
 JOBQ__INTERNAL void jobq__wake_workers(jobq *q, int jobs, struct jobq__wakes *later);
 /* A job was taken from the ring. If it was the last, and the table has more, an idle worker is to
@@ -61,6 +70,9 @@ JOBQ__INTERNAL void jobq__wake_quiet(jobq *q);
 /* Waits until then, INT64_MAX: without end, for that to happen. With pool.mu held. */
 JOBQ__INTERNAL void jobq__wake_await_quiet(jobq *q, int64_t until_us);
 
+/* Who waits for a job looks: whoever calls has written down what there is to see (done, ended,
+ * late). With pool.mu held. */
+JOBQ__INTERNAL void jobq__wake_waiter(jobq *q, struct jobq__waiter *waiter);
 /* Who waits for a job looks whether it still can. With pool.mu held. */
 JOBQ__INTERNAL void jobq__wake_waiters(jobq *q);
 /* Events were told up to this number: lets go who waits for them. arg is the queue. */
