@@ -899,8 +899,8 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
  * API. A column keeps its name, its place and its meaning; new ones come at the end, and there may
  * be new words. What else is called jobq_... is the inside, and changes (jobq_tally, too).
  * Look read-only, on a connection of your own with sqlite3_busy_timeout. That disturbs nobody; but
- * while a transaction reads, the log cannot begin anew, and grows: keep it short. Nobody but its
- * owner can look into ":memory:", or an exclusive file.
+ * while a transaction reads, the log cannot begin anew, and grows: keep it short. Into ":memory:"
+ * only handlers can look, into an exclusive file only its process.
  * Times are milliseconds since the Unix epoch, sizes bytes; what a job does not have is NULL.
  *
  *   jobq_jobs    a row for each job; with an id it is found at once, else all are looked at
