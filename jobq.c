@@ -16731,6 +16731,18 @@ static int jobq__tx_look_stale(struct jobq__tx *tx) {
     return rc;
 }
 
+/* The wall was set: all that stands by own time is right again when that is known. What clients
+ * have stored is older than the step, and must not be taken for what came after the claims row. */
+static int jobq__tx_step(struct jobq__tx *tx) {
+    int64_t id;
+    int rc;
+    if (tx->q->client || jobq__tx_offset(tx) == tx->q->own.stored_ms) return JOBQ_OK;
+    tx->claims_changed = true;
+    rc = jobq__store_max_id(tx->db, &id);
+    if (rc == JOBQ_OK) tx->last_id = JOBQ__MAX(tx->last_id, id);
+    return rc;
+}
+
 JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
     jobq *q = tx->q;
     int rc = JOBQ_OK;
@@ -16744,13 +16756,12 @@ JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
     if (rc == JOBQ_OK && tx->may_claim) rc = jobq__tx_claim(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_look_stale(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_know_claimed(tx);
+    if (rc == JOBQ_OK) rc = jobq__tx_step(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_count(tx);
     if (rc == JOBQ_OK && q->recount && !tx->of_job) {
         rc = jobq__tx_count_anew(tx);
         tx->recounts = tx->claims_changed = true;
     }
-    /* The wall was set: all that stands by own time is right again when that is known. */
-    if (jobq__tx_offset(tx) != q->own.stored_ms && !q->client) tx->claims_changed = true;
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(tx);
     if (rc == JOBQ_OK) rc = jobq__tx_gates_write(tx);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);

@@ -403,7 +403,37 @@ TEST(a_step_costs_one_row) {
     fixture_close(&f);
 }
 
+/* Goal: a step that the owner has written down holds for jobs that are in the file already, whoever
+ * stored them, and for delays that come later. Method: a client's job has a higher id than the
+ * owner knows; the wall goes back; a transaction that stores nothing says so in the claims row. */
+TEST(a_step_is_later_than_what_clients_stored) {
+    jobq_options options = {.workers = JOBQ_NONE, .shared = true};
+    jobq_job far_off = {.kind = "k", .run_at_ms = T0 + 365 * JOBQ_DAY};
+    int64_t first, other, later;
+    jobq *client = NULL;
+    fixture f;
+    REQUIRE(fixture_open(&f, options));
+    options = (jobq_options){.role = JOBQ_CLIENT, .shared = true, .clock = f.clock};
+    WORKS(jobq_enqueue(f.q, &(jobq_job){.kind = "k", .delay_ms = JOBQ_HOUR}, &first, &err));
+    WORKS(jobq_enqueue(f.q, &far_off, &other, &err));
+    WORKS(jobq_open(f.path, &options, &client, &err));
+    REQUIRE(client != NULL);
+    WORKS(jobq_enqueue(client, &far_off, NULL, &err));
+    jobq_clock_set(f.clock, T0 - 2 * JOBQ_HOUR);
+    WORKS(jobq_cancel(f.q, other, &err));
+    WORKS(jobq_enqueue(client, &(jobq_job){.kind = "k", .delay_ms = JOBQ_HOUR}, &later, &err));
+    CHECK_CODE(jobq_close(&client), JOBQ_OK);
+    CHECK_INT(look(f.q, first).run_at_ms, T0 - JOBQ_HOUR);
+    CHECK_INT(look(f.q, later).run_at_ms, T0 - JOBQ_HOUR);
+    close_queue(&f.q);
+    REQUIRE_CODE(jobq_open(f.path, &f.options, &f.q, NULL), JOBQ_OK);
+    CHECK_INT(look(f.q, first).run_at_ms, T0 - JOBQ_HOUR);
+    CHECK_INT(look(f.q, later).run_at_ms, T0 - JOBQ_HOUR);
+    fixture_close(&f);
+}
+
 TEST_MAIN(steps_change_no_duration, a_handler_that_steps_waits_no_longer, a_pool_waits_no_longer,
           points_in_time_follow_the_wall, both_start_in_order, what_waits_can_be_changed,
           closed_while_the_wall_is_set_back, what_was_seen_is_remembered,
-          last_commit_tells_the_time, a_step_costs_one_row)
+          last_commit_tells_the_time, a_step_costs_one_row,
+          a_step_is_later_than_what_clients_stored)
