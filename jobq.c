@@ -9186,7 +9186,8 @@ JOBQ__INTERNAL int jobq__store_blob(const struct jobq__look *look, int64_t id, b
  *     while the statement stands on the row: so it sees one moment, and what is under way is not
  *     there yet or there as a whole.
  *   - Before a row is changed its rule is asked again, in the transaction: what is right by then
- *     is not touched. No rule takes a job away, or ends one that had not ended.
+ *     is not touched. No rule takes a job away, or ends one that had not ended, but for
+ *     one whose payload is lost: that is kept among the failed ones.
  *   - The parts and the rules of a part stand in such an order that what one of them leaves behind
  *     is seen by a later one; so nothing is left after a walk that mends but what cannot be mended.
  *   - The walk ends, whatever the file says: each slice goes on behind the one before.
@@ -9302,13 +9303,14 @@ JOBQ__INTERNAL int jobq__audit_counts(jobq__store *db, jobq__audit_differs *diff
  *
  * The order is part of it (audit.h): indexes before rows, for a change of a row follows them; names
  * before the claims row, which counts them; the columns of a row before what stands beside it, for
- * that depends on its state; keys from both sides, and last the side of the row, which says what is
+ * that depends on its state; keys from both sides, and last what the side of the row says is
  * there.
  *
  * A rule is SQL over the aliases of its part: j a row, f that of a failed one, x what is beside it,
  * k a key, p a payload, n a name, c the claims row. What a mend may do: a job that it cannot place
  * anywhere else waits for its time, in lane 0: it is promoted from there as any other, to where it
- * belongs. What cannot be told apart from a loss is left. */
+ * belongs. One whose payload is lost ends as failed, for it would run without; its state and its
+ * side have to be right by then. What else cannot be told apart from a loss is left. */
 
 #define JOBQ__OUT(column, min, max) \
     "typeof(" column ") <> 'integer' OR " column " NOT BETWEEN " min " AND " max
@@ -9621,6 +9623,15 @@ static bool jobq__audit_claimed(const struct jobq__audit_known *known, int64_t i
     " AND j.crashes = 0) OR (j.lane < -1 AND j.lane = -j.kind))"
 /* Of a job without a run nobody reads those (sql.h). */
 #define JOBQ__HAS_RUN "(attempt > 1 OR crashes > 0 OR delay_ms > 0)"
+/* A number that was never given, so that a new name cannot come to have it: the last one, as long
+ * as it has no name (the rows of one walk have it together), or the next. The name is given with
+ * what stands beside the row. */
+#define JOBQ__NUMBER_GIVE(id) \
+    "UPDATE jobq_claims SET next_name = next_name + 1 WHERE one = 1 AND next_name <= " JOBQ__NAMES \
+    " AND next_name - 1 IN (SELECT id FROM jobq_name)", \
+    JOBQ__SET_ROW(id " = (SELECT next_name - 1 FROM jobq_claims WHERE one = 1)") \
+    " AND EXISTS(SELECT 1 FROM jobq_claims WHERE one = 1 AND next_name > 2" \
+    " AND next_name - 1 NOT IN (SELECT id FROM jobq_name))"
 #define JOBQ__AUDIT_WAITS "it waits for its time, and takes its place from there"
 
 static const struct jobq__audit_rule jobq__audit_row_rules[] = {
@@ -9634,11 +9645,17 @@ static const struct jobq__audit_rule jobq__audit_row_rules[] = {
      NULL, "REINDEX jobq_finished", JOBQ__ANEW},
     {"id", "is none that jobq gives", "j.id NOT BETWEEN 1 AND " JOBQ__ABOVE_ALL_IDS, NULL, NULL,
      NULL},
+    {"side", "is none", JOBQ__OUT("j.side", "0", "15"), NULL,
+     JOBQ__SET_ROW("side = EXISTS(SELECT 1 FROM jobq_extra WHERE job = ?1) | 2 * EXISTS(SELECT 1"
+                   " FROM jobq_extra WHERE job = ?1 AND key IS NOT NULL)"
+                   " | 8 * (typeof(payload) = 'integer')"), "it says what there is"},
     {"state", "is none", JOBQ__OUT("j.state", "0", "4"), NULL,
      JOBQ__SET_ROW("state = iif(finished_at IS NULL, 0, 3), lane = 0, ord = 0"),
      "it waits for its time or, if it has an end, is kept among the failed ones"},
-    {"kind", "is the number of none", JOBQ__OUT("j.kind", "2", JOBQ__NAMES), NULL, NULL, NULL},
-    {"queue", "is the number of none", JOBQ__OUT("j.queue", "2", JOBQ__NAMES), NULL, NULL, NULL},
+    {"kind", "is the number of none", JOBQ__OUT("j.kind", "2", JOBQ__NAMES),
+     JOBQ__NUMBER_GIVE("kind"), "it is one of its own, which no other kind has"},
+    {"queue", "is the number of none", JOBQ__OUT("j.queue", "2", JOBQ__NAMES),
+     JOBQ__NUMBER_GIVE("queue"), "it is one of its own, which no other queue has"},
     {"run_at", "is no time", JOBQ__BELOW("j.run_at", "0"), NULL, JOBQ__SET_ROW("run_at = ?5"),
      "it is due"},
     {"priority", "is none", JOBQ__OUT("j.priority", "-2147483648", "2147483647"), NULL,
@@ -9678,7 +9695,7 @@ static const struct jobq__audit_rule jobq__audit_row_rules[] = {
     {"state", "is that of a claimed job, which jobq_claims does not name", NULL, NULL, NULL,
      "it is given back, and not charged with a crash"},
 };
-enum { JOBQ__AUDIT_NOBODYS = 18 };
+enum { JOBQ__AUDIT_NOBODYS = 19 };
 
 static int jobq__audit_ask_row(struct jobq__audit_known *known, jobq__store *db, sqlite3_stmt *s,
                                uint64_t *broken) {
@@ -9708,6 +9725,61 @@ static int jobq__audit_put_row(struct jobq__audit_known *known, jobq__store *db,
     sqlite3_bind_int64(s, 3, with->prune_done_ms);
     rc = jobq__db_step(db, s);
     sqlite3_finalize(s);
+    return rc;
+}
+
+/* ---- What is lost ---- */
+
+#define JOBQ__SAYS(bit) "j.side BETWEEN 0 AND 15 AND j.side & " bit
+#define JOBQ__APART "EXISTS(SELECT 1 FROM jobq_payload WHERE job = j.id)"
+#define JOBQ__PAYLOAD_LOST \
+    JOBQ__SAYS("8") " AND typeof(j.payload) NOT IN ('blob', 'null') AND NOT " JOBQ__APART
+
+static const struct jobq__audit_rule jobq__audit_lost_rules[] = {
+    {"payload", "stands apart, and is missing there", NULL, NULL, NULL,
+     "its job has none and, if it had not ended, is kept among the failed ones"},
+};
+
+static int jobq__audit_ask_lost(struct jobq__audit_known *known, jobq__store *db, sqlite3_stmt *s,
+                                uint64_t *broken) {
+    (void)known;
+    (void)db;
+    if (sqlite3_column_int(s, 2)) *broken |= 1;
+    return JOBQ_OK;
+}
+
+/* At once, for others may come upon the job before the walk is over: who waits ends as by its last
+ * attempt. It must not run without what it was given. */
+static int jobq__audit_put_lost(struct jobq__audit_known *known, jobq__store *db, int rule,
+                                int64_t key, const struct jobq__mend *with) {
+    static const char *const texts[] = {
+        "INSERT OR IGNORE INTO jobq_extra(job) SELECT id FROM jobq_row WHERE id = ?1"
+        " AND state = 0",
+        "UPDATE jobq_extra SET error = 'its payload was lost, and jobq_check has ended it'"
+        " WHERE job = (SELECT id FROM jobq_row WHERE id = ?1 AND state = 0)",
+        "UPDATE OR REPLACE jobq_key SET held = 0 WHERE job = ?1 AND held = 1 AND (kind, key) ="
+        " (SELECT j.kind, x.key FROM jobq_row j JOIN jobq_extra x ON x.job = j.id WHERE j.id = ?1"
+        " AND j.state = 0)",
+        "INSERT OR IGNORE INTO jobq_failed SELECT ?3, id FROM jobq_row WHERE id = ?1"
+        " AND state = 0",
+        "UPDATE jobq_row SET side = (side & ~8) | (state = 0), payload = NULL,"
+        " finished_at = iif(state = 0, ?2, finished_at), prune_at = iif(state = 0, ?3, prune_at),"
+        " state = iif(state = 0, 3, state) WHERE id = ?1 AND state <> 1",
+    };
+    int rc = JOBQ_OK;
+    size_t i;
+    (void)known;
+    (void)rule;
+    for (i = 0; i < JOBQ__COUNT(texts) && rc == JOBQ_OK; i++) {
+        sqlite3_stmt *s;
+        rc = jobq__db_query(db, texts[i], &s);
+        if (rc != JOBQ_OK) break;
+        sqlite3_bind_int64(s, 1, key);
+        sqlite3_bind_int64(s, 2, with->now_ms);
+        sqlite3_bind_int64(s, 3, with->prune_failed_ms);
+        rc = jobq__db_step(db, s);
+        sqlite3_finalize(s);
+    }
     return rc;
 }
 
@@ -9808,18 +9880,12 @@ static const struct jobq__audit_rule jobq__audit_payload_rules[] = {
 
 /* ---- What a row says of what stands beside it ---- */
 
-#define JOBQ__SAYS(bit) "j.side BETWEEN 0 AND 15 AND j.side & " bit
-#define JOBQ__APART "EXISTS(SELECT 1 FROM jobq_payload WHERE job = j.id)"
 #define JOBQ__NAME_GIVE(id) \
     "UPDATE jobq_claims SET next_name = max(next_name, 1 + (SELECT " id " FROM jobq_row" \
     " WHERE id = ?1)) WHERE one = 1", \
     JOBQ__TEXT_NAME_LOST(id, "j.id = ?1"), "it is called by its number"
 
 static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
-    {"side", "is none", JOBQ__OUT("j.side", "0", "15"), NULL,
-     JOBQ__SET_ROW("side = EXISTS(SELECT 1 FROM jobq_extra WHERE job = ?1) | 2 * EXISTS(SELECT 1"
-                   " FROM jobq_extra WHERE job = ?1 AND key IS NOT NULL)"
-                   " | 8 * (typeof(payload) = 'integer')"), "it says what there is"},
     {"side", "wants one cancelled that does not run", JOBQ__SAYS("4") " AND j.state <> 1", NULL,
      JOBQ__SET_ROW("side = side & ~4"), "it does not"},
     {"side", "says that it has a key", JOBQ__SAYS("2") " AND NOT EXISTS(SELECT 1"
@@ -9833,9 +9899,6 @@ static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
      JOBQ__SAYS("8") " AND " JOBQ__APART " AND (typeof(j.payload) = 'null' OR (typeof(j.payload)"
      " = 'integer' AND j.payload NOT BETWEEN 1 AND 67108864))", NULL,
      JOBQ__SET_ROW("payload = (SELECT length(data) FROM jobq_payload WHERE job = ?1)"), "it is"},
-    {"payload", "stands apart, and is missing there",
-     JOBQ__SAYS("8") " AND typeof(j.payload) NOT IN ('blob', 'null') AND NOT " JOBQ__APART, NULL,
-     NULL, NULL},
     {"payload", "is another one than that which stands apart",
      JOBQ__SAYS("8") " AND EXISTS(SELECT 1 FROM jobq_payload p WHERE p.job = j.id"
      " AND iif(typeof(j.payload) = 'integer', j.payload BETWEEN 1 AND 67108864"
@@ -9885,6 +9948,9 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
      JOBQ__LOOK_ROWS},
     {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(row), "j.state = 1",
      jobq__audit_ask_row, jobq__audit_put_row, true, JOBQ__LOOK_ROWS},
+    {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(lost),
+     "iif(" JOBQ__PAYLOAD_LOST ",1,0)", jobq__audit_ask_lost, jobq__audit_put_lost, true,
+     JOBQ__LOOK_ROWS},
     {"jobq_failed", "jobq_failed f", "", "f.at, f.job", "(f.at, f.job) = (?1, ?2)", 2, -1,
      JOBQ__RULES(failed), "0", NULL, NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_extra", "jobq_extra x", "", JOBQ__ONE("x.job"), 0, JOBQ__RULES(extra), "0", NULL, NULL,

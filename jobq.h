@@ -848,11 +848,15 @@ typedef int (*jobq_line)(const char *text, size_t size, void *ctx);
  * would be wrong, puts rows where they belong, gives claimed rows that nobody has back without
  * charging a crash, and deletes what belongs to no job.
  * A job whose end is damaged is kept among the failed ones; of two that have one key the later one
- * stays without. Where it has to put right how far the queue's own time is from the wall (offset_ms
- * in jobq_claims), durations for which jobs wait by then end earlier or later by as much. Left, and
- * told, are a payload that is missing, kinds and queues that are no numbers, the row of a job that
- * runs, and what SQLite cannot read. Where damage has stopped the queue (JOBQ_CORRUPT), or it was
- * opened so (.damaged), a repair is possible still; then close it, and open it again.
+ * stays without. A job whose payload is gone has none from then on; one that waits is kept among
+ * the failed ones, says so in its error, and frees its key (no event tells; jobq_retry_now runs it
+ * without payload: storing it anew is better). Jobs whose kind or queue is no number get one
+ * without a name, and wait on as of "lost:N". Where it has to put right how far the queue's own
+ * time is from the wall (offset_ms in jobq_claims), durations for which jobs wait by then end
+ * earlier or later by as much. Left, and told, are a payload that is another than its row says, the
+ * row of a job that runs, and what SQLite cannot read. Where damage has stopped the queue
+ * (JOBQ_CORRUPT), or it was opened so (.damaged), a repair is possible still; then close it, and
+ * open it again.
  * Threads: any. say is called on this one with nothing locked; it may call what the caller may,
  * but not jobq_close. Blocks: for all of the file, on a connection of its own (on_connect: a
  * reader), in slices of 1,000 rows, while others store and jobs run; a snapshot is longer only for

@@ -19,7 +19,8 @@
  *     while the statement stands on the row: so it sees one moment, and what is under way is not
  *     there yet or there as a whole.
  *   - Before a row is changed its rule is asked again, in the transaction: what is right by then
- *     is not touched. No rule takes a job away, or ends one that had not ended.
+ *     is not touched. No rule takes a job away, or ends one that had not ended, but for
+ *     one whose payload is lost: that is kept among the failed ones.
  *   - The parts and the rules of a part stand in such an order that what one of them leaves behind
  *     is seen by a later one; so nothing is left after a walk that mends but what cannot be mended.
  *   - The walk ends, whatever the file says: each slice goes on behind the one before.

@@ -54,7 +54,8 @@ static int64_t sql_number(const char *path, const char *sql) {
 /* ---- Damage, one kind at a time ---- */
 
 #define JOBS "SELECT count(*) FROM jobq_row"
-#define LIVE "SELECT count(*) FROM jobq_row WHERE state IN (0, 1) AND NOT side & 4"
+#define LOST "state = 3 AND id IN (SELECT job FROM jobq_extra WHERE error LIKE '%was lost%')"
+#define LIVE "SELECT count(*) FROM jobq_row WHERE (state IN (0, 1) AND NOT side & 4) OR (" LOST ")"
 #define DUE "SELECT count(*) FROM jobq_row j JOIN jobq_name n ON n.id = j.kind WHERE state = 0" \
     " AND run_at <= 1700000060000 AND n.name IN ('mail', 'report', 'resize')"
 
@@ -123,10 +124,8 @@ static void play_ill(const struct hostile_file *good, const char *sql, bool late
 TEST(what_stops_a_queue_is_found) {
     /* What nobody can know any more. */
     static const char *const lost[] = {
-        "SET kind = 'mail'", "SET kind = 0", "SET queue", "queue = 2147483648",
         "row SET payload = 'a text'", "row SET payload = 5", "SET payload = x'00'",
-        "SET id = -id", "SET id = 9223372036854775807 WHERE id = 3", "payload SET data",
-        "DELETE FROM jobq_payload", "payload SET job = job + 5000"};
+        "SET id = -id", "SET id = 9223372036854775807 WHERE id = 3", "payload SET data"};
     struct hostile_file good = hostile_good(40, 1000, true, 0);
     size_t i, k, count = sizeof damaged_rows / sizeof damaged_rows[0];
     for (i = 0; i < count; i++) {
@@ -190,7 +189,12 @@ TEST(each_rule_has_its_line) {
         {"UPDATE jobq_row SET side = side & ~8 WHERE id = 3", "row 3: the row is not said", 0},
         {"UPDATE jobq_row SET payload = payload + 1 WHERE id = 3", "row 3: payload is another", 1},
         {"DELETE FROM jobq_payload WHERE job = 3",
-         "row 3: payload stands apart, and is missing", 1},
+         "row 3: payload stands apart, and is missing", 0},
+        {"UPDATE jobq_row SET kind = 3.5 WHERE id = 3", "row 3: kind is the number of none", 0},
+        {"UPDATE jobq_row SET kind = 0, queue = 'x'", "row 1: kind is the number of none", 0},
+        {"UPDATE jobq_row SET kind = 2147483648", "row 1: kind is the number of none", 0},
+        {"UPDATE jobq_row SET queue = 'slow' WHERE id = 3", "row 3: queue is the number", 0},
+        {"UPDATE jobq_row SET side = 'x'; DELETE FROM jobq_payload", "row 3: side is none", 0},
         {"INSERT INTO jobq_key VALUES(2, 'x', 1, 5000, NULL)",
          "jobq_key, row 5000: the row has", 0},
         {"INSERT INTO jobq_key VALUES(2, 'x', 1, 1, NULL)", "jobq_key, row 1: the row is not", 0},
@@ -600,6 +604,170 @@ TEST(many_slices) {
     fixture_close(&f);
 }
 
+/* ---- What is lost ---- */
+
+static jobq_outcome has_a_payload(jobq_run *run, void *ctx) {
+    size_t size;
+    jobq_run_payload(run, &size);
+    *(size_t *)ctx = size;
+    if (jobq_run_id(run) == 1 || !size) return JOBQ_DONE;
+    return jobq_run_id(run) == 2 ? jobq_fail(run, "a reason") : jobq_retry(run, "once more");
+}
+
+static char text_of_lost[] = "row 3: payload stands apart, and is missing there; repaired: its job"
+    " has none and, if it had not ended, is kept among the failed ones";
+
+/* Goal: a job whose payload is gone is kept, and stops nobody any more: one that waits is a dead
+ * letter that says why, and its key is free, from one moment to the next; one that has ended is
+ * what it was. Each can be revived, deleted and removed when its time has come. Method: jobs that
+ * are done, failed, have failed once, are new; the payloads are deleted, and the walk ends at the
+ * first line. */
+TEST(payload_is_lost) {
+    static const jobq_state states[] = {JOBQ_STATE_DONE, JOBQ_STATE_FAILED, JOBQ_STATE_FAILED,
+                                        JOBQ_STATE_FAILED, JOBQ_STATE_FAILED};
+    static const char large[HOSTILE_LARGE];
+    jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED, .shared = true,
+                            .keep_done_ms = JOBQ_DAY, .keep_failed_ms = JOBQ_DAY};
+    jobq_job job = {.kind = "k", .payload = large, .size = sizeof large};
+    jobq_kind kind = {.name = "k", .run = has_a_payload, .attempts_max = 2,
+                      .backoff_min_ms = JOBQ_HOUR};
+    struct told told = {.whole = true, .stop_after = 1, .wanted = "payload stands apart"};
+    size_t size = 0;
+    fixture f;
+    if (!fixture_open(&f, options)) return;
+    kind.ctx = &size;
+    handle_kind(f.q, kind);
+    for (int i = 0; i < 3; i++) put_job(f.q, job);
+    CHECK_INT(drain(f.q), 3);
+    job.key = "a key";
+    put_job(f.q, job);
+    job.key = NULL;
+    job.delay_ms = JOBQ_HOUR;
+    put_job(f.q, job);
+    sql_run(f.path, "DELETE FROM jobq_payload");
+    WORKS(jobq_check(f.q, true, tell, &told, &told.faults, &err));
+    if (!CHECK(told.found && told.repaired == 1)) test_note("%s", told.text);
+    healthy(f.q);
+    CHECK_INT(sql_number(f.path, MISCOUNTED), 0);
+    CHECK_INT(count_all(f.q).failed, 4);
+    for (int id = 1; id <= 5; id++) {
+        jobq_info info = look(f.q, id);
+        CHECK_INT(info.state, states[id - 1]);
+        CHECK_INT(info.payload_size, 0);
+        CHECK_INT(strcmp(info.error, "a reason") == 0, id == 2);
+        CHECK_INT(strstr(info.error, "payload was lost") != NULL, id > 2);
+        CHECK_INT(info.finished_at_ms, T0);
+    }
+    CHECK_INT(look(f.q, 3).attempt, 2);
+    WORKS(jobq_enqueue(f.q, &(jobq_job){.kind = "k", .key = "a key", .conflict = JOBQ_REFUSE,
+                                        .delay_ms = 2 * JOBQ_DAY}, NULL, &err));
+    FAILS(JOBQ_EXISTS, jobq_retry_now(f.q, 4, &err));
+    size = 5;
+    WORKS(jobq_retry_now(f.q, 3, &err));
+    CHECK_INT(drain(f.q), 1);
+    CHECK_INT(size, 0);
+    WORKS(jobq_delete(f.q, 5, &err));
+    advance(f.q, JOBQ_DAY + JOBQ_MINUTE);
+    CHECK_INT(total(f.q), 1);
+    healthy(f.q);
+    CHECK_INT(stats_of(f.q).failed_code, JOBQ_OK);
+    fixture_close(&f);
+}
+
+/* Goal: a job that runs has its payload in hand, and is left; those in the ring are not. Method: a
+ * handler waits meanwhile. */
+TEST(payload_of_who_runs) {
+    const char *path = test_path("q.db");
+    static const char large[HOSTILE_LARGE];
+    jobq_options options = {.workers = 1, .durability = JOBQ_RELAXED, .shared = true};
+    jobq_job job = {.kind = "k", .payload = large, .size = sizeof large};
+    int runs[16] = {0};
+    struct told told;
+    jobq *q = open_queue_at(path, options);
+    REQUIRE(q != NULL);
+    __atomic_store_n(&go_on, 0, __ATOMIC_SEQ_CST);
+    handle(q, "k", waits_for_it, runs);
+    for (int i = 0; i < 8; i++) put_job(q, job);
+    start(q);
+    UNTIL(stats_of(q).running == 1);
+    UNTIL(sql_number(path, JOBS " WHERE state = 1") > 1);
+    sql_run(path, "DELETE FROM jobq_payload");
+    told = check_queue(q, true, text_of_lost);
+    CHECK(told.found && told.left == 1 && strstr(told.text, "row 1: payload stands apart, and is"
+                                                 " missing there; left, for its job runs"));
+    CHECK_INT(count_all(q).failed, 7);
+    CHECK_INT(sql_number(path, MISCOUNTED), 0);
+    WORKS(jobq_delete(q, 2, &err));
+    __atomic_store_n(&go_on, 1, __ATOMIC_SEQ_CST);
+    UNTIL(stats_of(q).done == 1);
+    for (int i = 2; i <= 8; i++) CHECK_INT(runs[i], 0);
+    told = check_queue(q, true, "row 1: payload stands apart, and is missing there; repaired");
+    CHECK(told.found && told.faults == 1);
+    CHECK_INT(state_of(q, 1), JOBQ_STATE_DONE);
+    healthy(q);
+    close_queue(&q);
+}
+
+/* Goal: jobs whose kind or queue is no number wait on, under a name that is theirs; those with a
+ * handler run. A new name does not come to be theirs. Method: the rows' values are replaced, and
+ * the walk ends at the first line; somebody stores a job of a new kind and queue then. */
+TEST(kind_and_queue_are_lost) {
+    jobq_options options = {.workers = JOBQ_NONE, .durability = JOBQ_RELAXED, .shared = true,
+                            .keep_done_ms = JOBQ_DAY};
+    struct told told = {.whole = true, .stop_after = 1};
+    char lost[32];
+    int64_t next;
+    fixture f;
+    if (!fixture_open(&f, options)) return;
+    handle(f.q, "k", do_nothing, NULL);
+    put(f.q, "k");
+    CHECK_INT(drain(f.q), 1);
+    put_many(f.q, &(jobq_job){.kind = "k", .key = NULL}, 50);
+    put_job(f.q, (jobq_job){.kind = "k", .key = "a key"});
+    sql_run(f.path, "UPDATE jobq_row SET kind = 'k' WHERE id IN (1, 2, 52)");
+    sql_run(f.path, "UPDATE jobq_row SET queue = 1.5 WHERE id > 2");
+    next = sql_number(f.path, "SELECT next_name FROM jobq_claims");
+    snprintf(lost, sizeof lost, "lost:%d", (int)next);
+    WORKS(jobq_check(f.q, true, tell, &told, &told.faults, &err));
+    CHECK(told.lines == 1 && told.repaired == 1);
+    put_job(f.q, (jobq_job){.kind = "a new one", .queue = "a new queue"});
+    told = check_queue(f.q, true, "queue is the number of none; repaired: it is one of its own,");
+    CHECK(told.found && !told.left);
+    healthy(f.q);
+    CHECK_INT(sql_number(f.path, MISCOUNTED), 0);
+    CHECK_STR(look(f.q, 1).kind, lost);
+    CHECK_INT(state_of(f.q, 1), JOBQ_STATE_DONE);
+    CHECK_STR(look(f.q, 2).kind, lost);
+    CHECK_STR(look(f.q, 3).kind, "k");
+    CHECK_STR(look(f.q, 3).queue, lost);
+    CHECK_STR(look(f.q, 53).kind, "a new one");
+    CHECK_STR(look(f.q, 53).queue, "a new queue");
+    CHECK_INT(sql_number(f.path, "SELECT count(DISTINCT kind) FROM jobq_row"), 4);
+    CHECK_INT(drain(f.q), 49);
+    CHECK_INT(count_all(f.q).parked, 3);
+    put_job(f.q, (jobq_job){.kind = "k", .key = "a key", .conflict = JOBQ_REFUSE});
+    handle(f.q, lost, do_nothing, NULL);
+    CHECK_INT(drain(f.q), 2);
+    healthy(f.q);
+    fixture_close(&f);
+}
+
+/* Goal: where no number is left such a row is left. Method: the highest has been given, and has a
+ * name. */
+TEST(no_number_is_left) {
+    struct told told;
+    fixture f;
+    if (!fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .shared = true})) return;
+    put(f.q, "k");
+    sql_run(f.path, "INSERT INTO jobq_name VALUES(2147483647, 2, 0, 'last');"
+            " UPDATE jobq_claims SET next_name = 2147483648; UPDATE jobq_row SET kind = 'k'");
+    told = check_queue(f.q, true, "row 1: kind is the number of none; left: the repair came to");
+    if (!CHECK(told.found && told.left == 1)) test_note("%s", told.text);
+    CHECK_INT(sql_number(f.path, "SELECT typeof(kind) = 'text' FROM jobq_row"), 1);
+    CHECK_INT(sql_number(f.path, "SELECT next_name FROM jobq_claims"), INT64_C(2147483648));
+    fixture_close(&f);
+}
+
 /* As the rows come to; claimed ones have not started in step mode. */
 static void counts_exactly(jobq *q, const char *path) {
     jobq_counts c = count_all(q);
@@ -729,4 +897,5 @@ TEST_MAIN(forgotten_before_a_gate, wrong_counters, counters_follow_a_repair,
           what_stops_a_queue_is_found, each_rule_has_its_line, nobodys_wish,
           indexes_that_disagree, index_of_names, pages_of_garbage, whoever_may_look, arguments,
           within_a_handler, beside_a_running_pool, who_runs_is_left_alone,
-          what_has_stopped_is_repaired, many_slices)
+          what_has_stopped_is_repaired, many_slices, payload_is_lost, payload_of_who_runs,
+          kind_and_queue_are_lost, no_number_is_left)
