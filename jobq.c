@@ -4798,9 +4798,12 @@ JOBQ__INTERNAL struct jobq__fault jobq__db_reason(const struct jobq__db *db) {
 
 static void jobq__db_say_fault(const struct jobq__fault *fault, const char *path,
                                jobq_error *err) {
+    bool header = fault->table[0] == '('; /* nothing of ours can be read then */
     jobq__err_set(err, JOBQ_CORRUPT, "%.250s is damaged: table %s, row %lld: %s %s; the queue"
-                  " stops. Restore a copy, or mend this row and open it again", path, fault->table,
-                  (long long)fault->row, fault->column, fault->what);
+                  " stops. %s", path, fault->table, (long long)fault->row, fault->column,
+                  fault->what, header ? "Restore a copy, or what sqlite3's .recover saves of it"
+                  : "Have its owner repair it (open with .damaged = true, jobq_check), or restore"
+                    " a copy");
 }
 
 JOBQ__INTERNAL int jobq__db_say(const struct jobq__fault *why, int code, const char *path,
@@ -6114,6 +6117,24 @@ static const char *jobq__schema_text(const struct jobq__object *objects, size_t 
     return NULL;
 }
 
+/* Fewer of ours were found than there are. */
+static int jobq__schema_missing(struct jobq__db *db, const struct jobq__object *objects,
+                                size_t count, jobq_error *err) {
+    int64_t there = 1;
+    int rc = JOBQ_OK;
+    size_t i;
+    for (i = 0; i < count && rc == JOBQ_OK && there; i++) {
+        char text[128];
+        sqlite3_snprintf(sizeof text, text, "SELECT count(*) FROM sqlite_master WHERE name = '%s'",
+                         objects[i].name);
+        rc = jobq__db_number(db, text, 0, &there);
+    }
+    if (rc != JOBQ_OK) return jobq__db_fail(db, err);
+    return jobq__err_set(err, JOBQ_FOREIGN, "%s is missing in %.250s, where other tables of jobq's"
+                         " are; restore a copy of the file, or use another one",
+                         objects[i - 1].name, jobq__db_path(db));
+}
+
 JOBQ__INTERNAL int jobq__schema_compare(struct jobq__db *db, const struct jobq__object *objects,
                                         size_t count, bool more, jobq_error *err) {
     sqlite3_stmt *statement;
@@ -6141,8 +6162,7 @@ JOBQ__INTERNAL int jobq__schema_compare(struct jobq__db *db, const struct jobq__
     }
     sqlite3_finalize(statement);
     if (rc == JOBQ_OK && found != count)
-        rc = jobq__err_set(err, JOBQ_FOREIGN, "some of jobq's tables are missing in %.250s;"
-                           " restore a copy of the file, or use another one", jobq__db_path(db));
+        rc = jobq__schema_missing(db, objects, count, err);
     else if (rc != JOBQ_OK && rc != JOBQ_FOREIGN)
         rc = jobq__db_fail(db, err);
     return rc;
@@ -9208,8 +9228,8 @@ JOBQ__INTERNAL void jobq__audit_end(struct jobq__audit *audit);
 /* The next slice. *over: there was none any more. What cannot be read is told as a fault, and its
  * part is over; codes are those of a lack of memory, of a lock, of a disk. */
 JOBQ__INTERNAL int jobq__audit_look(struct jobq__audit *audit, jobq__store *db, bool *over);
-/* How many rules are broken in that slice. */
-JOBQ__INTERNAL int64_t jobq__audit_faults(const struct jobq__audit *audit);
+/* There is something to tell of that slice. */
+JOBQ__INTERNAL bool jobq__audit_faulty(const struct jobq__audit *audit);
 
 /* What mending needs to be told. */
 struct jobq__mend {
@@ -10123,6 +10143,7 @@ struct jobq__found {
     sqlite3_value *key[JOBQ__AUDIT_KEYS]; /* none: text says it all */
     uint64_t broken, mended;
     bool reached;               /* its job may be changed; else it runs */
+    bool unread;                /* SQLite cannot read it */
     char text[160];
 };
 
@@ -10257,6 +10278,7 @@ static struct jobq__found *jobq__audit_new(struct jobq__audit *audit) {
 
 static void jobq__audit_unreadable(struct jobq__audit *audit, jobq__store *db) {
     struct jobq__found *found = jobq__audit_new(audit);
+    found->unread = true;
     snprintf(found->text, sizeof found->text, "%s: it cannot be read to its end (SQLite: %.100s)",
              audit->of->table, sqlite3_errmsg(db->handle));
 }
@@ -10361,20 +10383,8 @@ JOBQ__INTERNAL int jobq__audit_look(struct jobq__audit *audit, jobq__store *db, 
     return audit->of->look ? jobq__audit_at_once(audit, db) : jobq__audit_slice(audit, db);
 }
 
-static int64_t jobq__audit_bits(uint64_t mask) {
-    int64_t bits = 0;
-    for (; mask; mask &= mask - 1) bits++;
-    return bits;
-}
-
-JOBQ__INTERNAL int64_t jobq__audit_faults(const struct jobq__audit *audit) {
-    int64_t faults = 0;
-    int i;
-    for (i = 0; i < audit->count; i++) {
-        const struct jobq__found *found = &audit->found[i];
-        faults += found->key[0] ? jobq__audit_bits(found->broken | found->mended) : 1;
-    }
-    return faults;
+JOBQ__INTERNAL bool jobq__audit_faulty(const struct jobq__audit *audit) {
+    return audit->count > 0;
 }
 
 /* ---- Mending ---- */
@@ -10493,7 +10503,8 @@ static void jobq__audit_fate(const struct jobq__audit *audit, const struct jobq_
                              char *text, size_t size, size_t at) {
     const char *does = rule ? rule->does : NULL;
     if (mended) jobq__audit_add(text, size, &at, "; repaired: %s", does ? does : "with the rest");
-    else if (!does) jobq__audit_add(text, size, &at, "; no repair");
+    else if (!does) jobq__audit_add(text, size, &at, "; no repair%s", found->unread ? ": restore"
+                                    " a copy, or what sqlite3's .recover saves of it" : "");
     else if (!repair) jobq__audit_add(text, size, &at, "; a repair: %s", does);
     else if (!audit->undone && !found->reached)
         jobq__audit_add(text, size, &at, "; left, for its job runs");
@@ -21904,11 +21915,13 @@ static int jobq__doctor_repair(struct jobq__doctor *doctor, jobq_error *err) {
     return rc == JOBQ_CORRUPT ? JOBQ_OK : rc;
 }
 
-/* False: whoever is told wants no more. */
+/* False: whoever is told wants no more, and what is left of the slice does not count. */
 static bool jobq__doctor_tell(struct jobq__doctor *doctor) {
     char text[JOBQ__AUDIT_LINE];
-    while (jobq__audit_line(doctor->audit, doctor->repair, text, sizeof text))
+    while (jobq__audit_line(doctor->audit, doctor->repair, text, sizeof text)) {
+        doctor->faults++;
         if (doctor->say && doctor->say(text, strlen(text), doctor->ctx)) return false;
+    }
     return true;
 }
 
@@ -21928,13 +21941,12 @@ static int jobq__doctor_slices(struct jobq__doctor *doctor, jobq_error *err) {
     bool over = false;
     int rc = JOBQ_OK;
     while (rc == JOBQ_OK && !over) {
-        int64_t faults = 0;
+        bool faults = false;
         /* What others did meanwhile may have ended it. */
         if (jobq__os_load(&doctor->q->closing)) return jobq__err_set(err, JOBQ_CLOSED, NULL);
         rc = jobq__doctor_read(doctor, &over, err);
-        if (rc == JOBQ_OK && !over) faults = jobq__audit_faults(doctor->audit);
+        if (rc == JOBQ_OK && !over) faults = jobq__audit_faulty(doctor->audit);
         if (faults && doctor->repair) rc = jobq__doctor_repair(doctor, err);
-        if (faults) doctor->faults += jobq__audit_faults(doctor->audit);
         if (faults && !jobq__doctor_tell(doctor)) break;
     }
     return rc;

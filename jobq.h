@@ -842,7 +842,7 @@ typedef int (*jobq_line)(const char *text, size_t size, void *ctx);
  * every table of jobq's, and what they say of each other. say (may be NULL) is told of each fault
  * in a line: table, row, column, what is wrong, and what a repair does about it, or has done;
  * *faults (may be NULL) is how many there were. They are no failure of the call. When say answers
- * with something else than 0 the check ends there, with JOBQ_OK.
+ * with something else than 0 the check ends there, with JOBQ_OK, and *faults is how many were told.
  * repair: puts right what can be without losing a job; what is right is not touched, and a second
  * check finds nothing but what was left. It makes indexes anew, counts jobs anew where jobq_count
  * would be wrong, puts rows where they belong, gives claimed rows that nobody has back without

@@ -83,11 +83,13 @@ static int jobq__doctor_repair(struct jobq__doctor *doctor, jobq_error *err) {
     return rc == JOBQ_CORRUPT ? JOBQ_OK : rc;
 }
 
-/* False: whoever is told wants no more. */
+/* False: whoever is told wants no more, and what is left of the slice does not count. */
 static bool jobq__doctor_tell(struct jobq__doctor *doctor) {
     char text[JOBQ__AUDIT_LINE];
-    while (jobq__audit_line(doctor->audit, doctor->repair, text, sizeof text))
+    while (jobq__audit_line(doctor->audit, doctor->repair, text, sizeof text)) {
+        doctor->faults++;
         if (doctor->say && doctor->say(text, strlen(text), doctor->ctx)) return false;
+    }
     return true;
 }
 
@@ -107,13 +109,12 @@ static int jobq__doctor_slices(struct jobq__doctor *doctor, jobq_error *err) {
     bool over = false;
     int rc = JOBQ_OK;
     while (rc == JOBQ_OK && !over) {
-        int64_t faults = 0;
+        bool faults = false;
         /* What others did meanwhile may have ended it. */
         if (jobq__os_load(&doctor->q->closing)) return jobq__err_set(err, JOBQ_CLOSED, NULL);
         rc = jobq__doctor_read(doctor, &over, err);
-        if (rc == JOBQ_OK && !over) faults = jobq__audit_faults(doctor->audit);
+        if (rc == JOBQ_OK && !over) faults = jobq__audit_faulty(doctor->audit);
         if (faults && doctor->repair) rc = jobq__doctor_repair(doctor, err);
-        if (faults) doctor->faults += jobq__audit_faults(doctor->audit);
         if (faults && !jobq__doctor_tell(doctor)) break;
     }
     return rc;

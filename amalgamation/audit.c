@@ -9,6 +9,7 @@ struct jobq__found {
     sqlite3_value *key[JOBQ__AUDIT_KEYS]; /* none: text says it all */
     uint64_t broken, mended;
     bool reached;               /* its job may be changed; else it runs */
+    bool unread;                /* SQLite cannot read it */
     char text[160];
 };
 
@@ -143,6 +144,7 @@ static struct jobq__found *jobq__audit_new(struct jobq__audit *audit) {
 
 static void jobq__audit_unreadable(struct jobq__audit *audit, jobq__store *db) {
     struct jobq__found *found = jobq__audit_new(audit);
+    found->unread = true;
     snprintf(found->text, sizeof found->text, "%s: it cannot be read to its end (SQLite: %.100s)",
              audit->of->table, sqlite3_errmsg(db->handle));
 }
@@ -247,20 +249,8 @@ JOBQ__INTERNAL int jobq__audit_look(struct jobq__audit *audit, jobq__store *db, 
     return audit->of->look ? jobq__audit_at_once(audit, db) : jobq__audit_slice(audit, db);
 }
 
-static int64_t jobq__audit_bits(uint64_t mask) {
-    int64_t bits = 0;
-    for (; mask; mask &= mask - 1) bits++;
-    return bits;
-}
-
-JOBQ__INTERNAL int64_t jobq__audit_faults(const struct jobq__audit *audit) {
-    int64_t faults = 0;
-    int i;
-    for (i = 0; i < audit->count; i++) {
-        const struct jobq__found *found = &audit->found[i];
-        faults += found->key[0] ? jobq__audit_bits(found->broken | found->mended) : 1;
-    }
-    return faults;
+JOBQ__INTERNAL bool jobq__audit_faulty(const struct jobq__audit *audit) {
+    return audit->count > 0;
 }
 
 /* ---- Mending ---- */
@@ -379,7 +369,8 @@ static void jobq__audit_fate(const struct jobq__audit *audit, const struct jobq_
                              char *text, size_t size, size_t at) {
     const char *does = rule ? rule->does : NULL;
     if (mended) jobq__audit_add(text, size, &at, "; repaired: %s", does ? does : "with the rest");
-    else if (!does) jobq__audit_add(text, size, &at, "; no repair");
+    else if (!does) jobq__audit_add(text, size, &at, "; no repair%s", found->unread ? ": restore"
+                                    " a copy, or what sqlite3's .recover saves of it" : "");
     else if (!repair) jobq__audit_add(text, size, &at, "; a repair: %s", does);
     else if (!audit->undone && !found->reached)
         jobq__audit_add(text, size, &at, "; left, for its job runs");

@@ -41,8 +41,8 @@ JOBQ__INTERNAL void jobq__audit_end(struct jobq__audit *audit);
 /* The next slice. *over: there was none any more. What cannot be read is told as a fault, and its
  * part is over; codes are those of a lack of memory, of a lock, of a disk. */
 JOBQ__INTERNAL int jobq__audit_look(struct jobq__audit *audit, jobq__store *db, bool *over);
-/* How many rules are broken in that slice. */
-JOBQ__INTERNAL int64_t jobq__audit_faults(const struct jobq__audit *audit);
+/* There is something to tell of that slice. */
+JOBQ__INTERNAL bool jobq__audit_faulty(const struct jobq__audit *audit);
 
 /* What mending needs to be told. */
 struct jobq__mend {

@@ -135,9 +135,12 @@ JOBQ__INTERNAL struct jobq__fault jobq__db_reason(const struct jobq__db *db) {
 
 static void jobq__db_say_fault(const struct jobq__fault *fault, const char *path,
                                jobq_error *err) {
+    bool header = fault->table[0] == '('; /* nothing of ours can be read then */
     jobq__err_set(err, JOBQ_CORRUPT, "%.250s is damaged: table %s, row %lld: %s %s; the queue"
-                  " stops. Restore a copy, or mend this row and open it again", path, fault->table,
-                  (long long)fault->row, fault->column, fault->what);
+                  " stops. %s", path, fault->table, (long long)fault->row, fault->column,
+                  fault->what, header ? "Restore a copy, or what sqlite3's .recover saves of it"
+                  : "Have its owner repair it (open with .damaged = true, jobq_check), or restore"
+                    " a copy");
 }
 
 JOBQ__INTERNAL int jobq__db_say(const struct jobq__fault *why, int code, const char *path,

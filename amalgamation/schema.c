@@ -219,6 +219,24 @@ static const char *jobq__schema_text(const struct jobq__object *objects, size_t 
     return NULL;
 }
 
+/* Fewer of ours were found than there are. */
+static int jobq__schema_missing(struct jobq__db *db, const struct jobq__object *objects,
+                                size_t count, jobq_error *err) {
+    int64_t there = 1;
+    int rc = JOBQ_OK;
+    size_t i;
+    for (i = 0; i < count && rc == JOBQ_OK && there; i++) {
+        char text[128];
+        sqlite3_snprintf(sizeof text, text, "SELECT count(*) FROM sqlite_master WHERE name = '%s'",
+                         objects[i].name);
+        rc = jobq__db_number(db, text, 0, &there);
+    }
+    if (rc != JOBQ_OK) return jobq__db_fail(db, err);
+    return jobq__err_set(err, JOBQ_FOREIGN, "%s is missing in %.250s, where other tables of jobq's"
+                         " are; restore a copy of the file, or use another one",
+                         objects[i - 1].name, jobq__db_path(db));
+}
+
 JOBQ__INTERNAL int jobq__schema_compare(struct jobq__db *db, const struct jobq__object *objects,
                                         size_t count, bool more, jobq_error *err) {
     sqlite3_stmt *statement;
@@ -246,8 +264,7 @@ JOBQ__INTERNAL int jobq__schema_compare(struct jobq__db *db, const struct jobq__
     }
     sqlite3_finalize(statement);
     if (rc == JOBQ_OK && found != count)
-        rc = jobq__err_set(err, JOBQ_FOREIGN, "some of jobq's tables are missing in %.250s;"
-                           " restore a copy of the file, or use another one", jobq__db_path(db));
+        rc = jobq__schema_missing(db, objects, count, err);
     else if (rc != JOBQ_OK && rc != JOBQ_FOREIGN)
         rc = jobq__db_fail(db, err);
     return rc;

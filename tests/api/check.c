@@ -367,7 +367,7 @@ TEST(pages_of_garbage) {
     struct hostile_file good = hostile_good(40, 1000, false, 0);
     const char *path = test_path("garbage.db");
     size_t page = 2048, at;
-    int opened = 0, failed;
+    int opened = 0, unread = 0, failed;
     for (at = 4 * page; at + page <= good.db_size; at += page) {
         struct hostile_file bad = good;
         jobq_options options = {.workers = JOBQ_NONE, .damaged = true};
@@ -384,12 +384,16 @@ TEST(pages_of_garbage) {
         failed = stats_of(q).failed_code;
         CHECK_CODE(jobq_check(q, false, tell, &told, &told.faults, NULL), JOBQ_OK);
         CHECK(told.faults > 0 && told.whole);
+        CHECK(!strstr(told.text, "to its end (") == !strstr(told.text, "no repair: restore a copy,"
+                                                             " or what sqlite3's .recover saves"));
+        unread += strstr(told.text, "to its end (") != NULL;
         jobq_check(q, true, tell, &told, NULL, NULL);
         CHECK_CODE(stats_of(q).failed_code, failed);
         jobq_close(&q);
         hostile_remove(path);
     }
     CHECK(opened > 5);
+    CHECK(unread > 0);
     hostile_free(&good);
 }
 
@@ -441,7 +445,7 @@ TEST(arguments) {
     WORKS(jobq_check(q, false, NULL, NULL, NULL, &err));
     WORKS(jobq_check(q, false, tell, &told, &faults, &err));
     CHECK_INT(told.lines, 3);
-    CHECK(faults >= 3 && faults <= all);
+    CHECK_INT(faults, 3);
     close_queue(&q);
     FAILS(JOBQ_MISUSE, jobq_check(NULL, false, tell, &told, &faults, &err));
     CHECK_INT(faults, 0);
@@ -614,8 +618,8 @@ static jobq_outcome has_a_payload(jobq_run *run, void *ctx) {
     return jobq_run_id(run) == 2 ? jobq_fail(run, "a reason") : jobq_retry(run, "once more");
 }
 
-static char text_of_lost[] = "row 3: payload stands apart, and is missing there; repaired: its job"
-    " has none and, if it had not ended, is kept among the failed ones";
+static const char text_of_lost[] = "row 2: payload stands apart, and is missing there; repaired:"
+    " its job has none and, if it had not ended, is kept among the failed ones";
 
 /* Goal: a job whose payload is gone is kept, and stops nobody any more: one that waits is a dead
  * letter that says why, and its key is free, from one moment to the next; one that has ended is
@@ -674,8 +678,8 @@ TEST(payload_is_lost) {
     fixture_close(&f);
 }
 
-/* Goal: a job that runs has its payload in hand, and is left; those in the ring are not. Method: a
- * handler waits meanwhile. */
+/* Goal: a job that runs has its payload in hand, and is left; one in the ring is not. Method: a
+ * handler waits meanwhile; nobody is left who could be claimed, and found without. */
 TEST(payload_of_who_runs) {
     const char *path = test_path("q.db");
     static const char large[HOSTILE_LARGE];
@@ -687,20 +691,21 @@ TEST(payload_of_who_runs) {
     REQUIRE(q != NULL);
     __atomic_store_n(&go_on, 0, __ATOMIC_SEQ_CST);
     handle(q, "k", waits_for_it, runs);
-    for (int i = 0; i < 8; i++) put_job(q, job);
+    put_job(q, job);
+    put_job(q, job);
     start(q);
     UNTIL(stats_of(q).running == 1);
-    UNTIL(sql_number(path, JOBS " WHERE state = 1") > 1);
+    UNTIL(sql_number(path, JOBS " WHERE state = 1") == 2);
     sql_run(path, "DELETE FROM jobq_payload");
     told = check_queue(q, true, text_of_lost);
     CHECK(told.found && told.left == 1 && strstr(told.text, "row 1: payload stands apart, and is"
                                                  " missing there; left, for its job runs"));
-    CHECK_INT(count_all(q).failed, 7);
+    CHECK_INT(count_all(q).failed, 1);
     CHECK_INT(sql_number(path, MISCOUNTED), 0);
     WORKS(jobq_delete(q, 2, &err));
     __atomic_store_n(&go_on, 1, __ATOMIC_SEQ_CST);
     UNTIL(stats_of(q).done == 1);
-    for (int i = 2; i <= 8; i++) CHECK_INT(runs[i], 0);
+    CHECK_INT(runs[2], 0);
     told = check_queue(q, true, "row 1: payload stands apart, and is missing there; repaired");
     CHECK(told.found && told.faults == 1);
     CHECK_INT(state_of(q, 1), JOBQ_STATE_DONE);

@@ -151,7 +151,7 @@ TEST(free_pages_are_counted) {
         if (!hostile_write(path, &good)) break;
         hostile_play(path, false, true, &seen);
         CHECK_CODE(seen.latched, JOBQ_CORRUPT);
-        CHECK(strstr(seen.text, "free pages") != NULL);
+        CHECK(strstr(seen.text, "free pages") && strstr(seen.text, ".recover"));
         CHECK(stat(hostile_beside(path, "-jobq"), &st) == 0 && st.st_size < (16 << 20));
     }
     hostile_free(&good);
@@ -385,6 +385,7 @@ TEST(fails_twice) {
     sql_run(f.path, sql);
     CHECK_CODE(jobq_run_until_idle(f.q, NULL, &told), JOBQ_CORRUPT);
     CHECK(strstr(told.text, "jobq_failed, row 2: the row is there already") != NULL);
+    CHECK(strstr(told.text, "open with .damaged = true, jobq_check") != NULL);
     CHECK_CODE(stats_of(f.q).failed_code, JOBQ_CORRUPT);
     fixture_remove(&f);
 }

@@ -391,9 +391,13 @@ TEST(foreign_file_is_named) {
     }
     WORKS(jobq_open(path, NULL, &q, &err));
     CHECK_CODE(jobq_close(&q), JOBQ_OK);
-    sql_run(path, "DROP TABLE jobq_key");
-    SAYS(JOBQ_FOREIGN, "tables are missing in |mine.db|restore a copy",
+    sql_run(path, "DROP VIEW jobq_queues");
+    SAYS(JOBQ_FOREIGN, "jobq_queues is missing in |mine.db|restore a copy",
          jobq_open(path, NULL, &q, &err));
+    sql_run(path, "DROP INDEX jobq_finished");
+    SAYS(JOBQ_FOREIGN, "jobq_finished is missing in |mine.db", jobq_open(path, NULL, &q, &err));
+    sql_run(path, "DROP TABLE jobq_key");
+    SAYS(JOBQ_FOREIGN, "jobq_key is missing in |mine.db", jobq_open(path, NULL, &q, &err));
     sql_run(path, "CREATE TRIGGER mine AFTER INSERT ON jobq_row BEGIN SELECT 1; END");
     SAYS(JOBQ_FOREIGN, "the trigger mine in |mine.db|drop it", jobq_open(path, NULL, &q, &err));
     sql_run(test_path("beside.db"), "CREATE TABLE jobq_claims(n)");
