@@ -500,7 +500,18 @@ static inline int64_t jobq__to_us(int64_t ms) {
  * the end of this file; one that is given up moves to the list of the retired, with the schema that
  * knew it. Texts of sql.h and of the views in schema.c hold some of these numbers by themselves.
  *
- * Retired: none. (Names of tables are, too: schema.c.) */
+ * Retired, and of which schema (names of tables: schema.c):
+ *
+ *   1   jobq_row.lane NULL      the row does not wait; now only the state says so, and the lane of
+ *                               such a row means nothing
+ *   1   jobq_meta 'lost'        the highest id that a name was lost of; only of versions between
+ *                               0.1.0 and the next
+ *   1   lock page "jobq-1"      its mark tells no byte order (owner.h) */
+
+/* jobq_meta.schema: what a file is made as, and which one this jobq knows best. */
+#define JOBQ__SCHEMA_VERSION 2
+/* Of a file that jobq has made and no application has told to be its own: "jobq" in ASCII. */
+#define JOBQ__APPLICATION_ID 1785684593
 
 /* jobq_row.state. Claim and settle touch only 0 and 1, which SQLite stores without a byte. */
 enum jobq__state {
@@ -548,6 +559,9 @@ enum {
     JOBQ__SIDE_ALL = 15     /* every bit that a row may have */
 };
 
+/* jobq_key.held. Only the texts of sql.h use it. */
+enum { JOBQ__KEY_FREE = 0, JOBQ__KEY_HELD = 1 };
+
 /* jobq_name.what, and jobq_rule.what */
 enum jobq__what {
     JOBQ__NAME_ANY = 0,     /* of schema 1, where a name served as kind and as queue; or lost */
@@ -562,10 +576,30 @@ enum jobq__what {
 /* jobq_rule.layer */
 enum { JOBQ__RULE_DECLARED = 1, JOBQ__RULE_OVERRIDDEN = 2 };
 
+/* In the page of the lock file, which other versions read: the state of a slot (owner.h). */
+enum {
+    JOBQ__SLOT_IDLE = 0,
+    JOBQ__SLOT_STARTED = 1,
+    JOBQ__SLOT_RELEASED = 2,
+    JOBQ__SLOT_GUILTY = 3
+};
+
+/* There, too: what an owner says of other writers. NOBODY: there is no owner now, and it has left
+ * by itself. HAS_IT_ALL: nobody else may so much as open the file. */
+enum {
+    JOBQ__WRITES_ALONE = 0,
+    JOBQ__SHARES = 1,
+    JOBQ__NOBODY = 2,
+    JOBQ__HAS_IT_ALL = 3
+};
+
 /* jobq_note.outcome is a jobq_outcome. Alarms, notes, policies and verbs have no numbers yet. */
 
 #define JOBQ__STORED(name, value) \
     typedef char jobq__stored_##name[(int)(name) == (value) ? 1 : -1]
+
+JOBQ__STORED(JOBQ__SCHEMA_VERSION, 2);
+JOBQ__STORED(JOBQ__APPLICATION_ID, 0x6a6f6271);
 
 JOBQ__STORED(JOBQ__WAITING, 0);
 JOBQ__STORED(JOBQ__CLAIMED, 1);
@@ -582,6 +616,9 @@ JOBQ__STORED(JOBQ__SIDE_KEY, 2);
 JOBQ__STORED(JOBQ__SIDE_CANCEL, 4);
 JOBQ__STORED(JOBQ__SIDE_PAYLOAD, 8);
 
+JOBQ__STORED(JOBQ__KEY_FREE, 0);
+JOBQ__STORED(JOBQ__KEY_HELD, 1);
+
 JOBQ__STORED(JOBQ__NAME_ANY, 0);
 JOBQ__STORED(JOBQ__NAME_QUEUE, 1);
 JOBQ__STORED(JOBQ__NAME_KIND, 2);
@@ -592,6 +629,16 @@ JOBQ__STORED(JOBQ__NAME_LANE, 6);
 
 JOBQ__STORED(JOBQ__RULE_DECLARED, 1);
 JOBQ__STORED(JOBQ__RULE_OVERRIDDEN, 2);
+
+JOBQ__STORED(JOBQ__SLOT_IDLE, 0);
+JOBQ__STORED(JOBQ__SLOT_STARTED, 1);
+JOBQ__STORED(JOBQ__SLOT_RELEASED, 2);
+JOBQ__STORED(JOBQ__SLOT_GUILTY, 3);
+
+JOBQ__STORED(JOBQ__WRITES_ALONE, 0);
+JOBQ__STORED(JOBQ__SHARES, 1);
+JOBQ__STORED(JOBQ__NOBODY, 2);
+JOBQ__STORED(JOBQ__HAS_IT_ALL, 3);
 
 JOBQ__STORED(JOBQ_OUTCOME_NONE, 0);
 JOBQ__STORED(JOBQ_DONE, 1);
@@ -2793,6 +2840,7 @@ JOBQ__INTERNAL bool jobq__files_moved(struct jobq__files *files) {
 
 /* #include "files.h" */
 /* #include "list.h" */
+/* #include "stored.h" */
 
 /* Design note.
  *
@@ -2854,20 +2902,14 @@ JOBQ__INTERNAL bool jobq__files_moved(struct jobq__files *files) {
 struct jobq__slot {
     int64_t id;
     int32_t runs;
-    int32_t state; /* atomic */
+    int32_t state; /* atomic: a JOBQ__SLOT_ of stored.h */
 };
-
-enum { JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED, JOBQ__SLOT_RELEASED, JOBQ__SLOT_GUILTY };
-
-/* What an owner says of other writers. NOBODY: there is no owner now, and it has left by itself.
- * HAS_IT_ALL: nobody else may so much as open the file. */
-enum { JOBQ__WRITES_ALONE, JOBQ__SHARES, JOBQ__NOBODY, JOBQ__HAS_IT_ALL };
 
 struct jobq__page {
     char magic[8];              /* version and byte order */
     int32_t pid;
     int32_t leaving;            /* atomic: the process said that it is about to end */
-    int32_t shared;             /* atomic: does the owner allow other writers? */
+    int32_t shared;             /* atomic: what it says of other writers (stored.h) */
     int32_t doubt;              /* a sync failed: the log may be whole in memory only */
     char boot_id[48];
     int64_t reserve;            /* bytes that the log needs to be set aside: see disk.h */
@@ -2990,6 +3032,19 @@ JOBQ__INTERNAL bool jobq__owner_forked(const struct jobq__owner *owner);
 #define JOBQ__PAGE_RESERVE_MAX ((int64_t)1 << 40)
 
 typedef char jobq__owner_page_fits[sizeof(struct jobq__page) <= JOBQ__PAGE_ROOM ? 1 : -1];
+
+/* Where other versions look for what: the page stays as it is. */
+#define JOBQ__OWNER_AT(field, at) \
+    typedef char jobq__owner_at_##field[offsetof(struct jobq__page, field) == (at) ? 1 : -1]
+JOBQ__OWNER_AT(pid, 8);
+JOBQ__OWNER_AT(leaving, 12);
+JOBQ__OWNER_AT(shared, 16);
+JOBQ__OWNER_AT(doubt, 20);
+JOBQ__OWNER_AT(boot_id, 24);
+JOBQ__OWNER_AT(reserve, 72);
+JOBQ__OWNER_AT(slots, 80);
+JOBQ__OWNER_AT(wanted, 3024);
+typedef char jobq__owner_slot_is[sizeof(struct jobq__slot) == 16 ? 1 : -1];
 
 /* The pages of those that have begun, for exit() and a signal handler: atomic pointers, changed
  * under the global lock. */
@@ -5854,9 +5909,6 @@ JOBQ__INTERNAL int jobq__column_one(struct jobq__db *db, sqlite3_stmt *s,
 #define JOBQ__SCHEMA_H
 
 /* #include "db.h" */
-
-#define JOBQ__SCHEMA_VERSION 2
-#define JOBQ__APPLICATION_ID 1785684593 /* "jobq" in ASCII */
 
 /* A table, index or view, and the statement that makes it. */
 struct jobq__object {

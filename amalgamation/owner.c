@@ -12,6 +12,19 @@
 
 typedef char jobq__owner_page_fits[sizeof(struct jobq__page) <= JOBQ__PAGE_ROOM ? 1 : -1];
 
+/* Where other versions look for what: the page stays as it is. */
+#define JOBQ__OWNER_AT(field, at) \
+    typedef char jobq__owner_at_##field[offsetof(struct jobq__page, field) == (at) ? 1 : -1]
+JOBQ__OWNER_AT(pid, 8);
+JOBQ__OWNER_AT(leaving, 12);
+JOBQ__OWNER_AT(shared, 16);
+JOBQ__OWNER_AT(doubt, 20);
+JOBQ__OWNER_AT(boot_id, 24);
+JOBQ__OWNER_AT(reserve, 72);
+JOBQ__OWNER_AT(slots, 80);
+JOBQ__OWNER_AT(wanted, 3024);
+typedef char jobq__owner_slot_is[sizeof(struct jobq__slot) == 16 ? 1 : -1];
+
 /* The pages of those that have begun, for exit() and a signal handler: atomic pointers, changed
  * under the global lock. */
 static void *jobq__owner_pages[JOBQ__OWNERS_MAX];

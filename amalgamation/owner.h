@@ -4,6 +4,7 @@
 
 #include "files.h"
 #include "list.h"
+#include "stored.h"
 
 /* Design note.
  *
@@ -65,20 +66,14 @@
 struct jobq__slot {
     int64_t id;
     int32_t runs;
-    int32_t state; /* atomic */
+    int32_t state; /* atomic: a JOBQ__SLOT_ of stored.h */
 };
-
-enum { JOBQ__SLOT_IDLE, JOBQ__SLOT_STARTED, JOBQ__SLOT_RELEASED, JOBQ__SLOT_GUILTY };
-
-/* What an owner says of other writers. NOBODY: there is no owner now, and it has left by itself.
- * HAS_IT_ALL: nobody else may so much as open the file. */
-enum { JOBQ__WRITES_ALONE, JOBQ__SHARES, JOBQ__NOBODY, JOBQ__HAS_IT_ALL };
 
 struct jobq__page {
     char magic[8];              /* version and byte order */
     int32_t pid;
     int32_t leaving;            /* atomic: the process said that it is about to end */
-    int32_t shared;             /* atomic: does the owner allow other writers? */
+    int32_t shared;             /* atomic: what it says of other writers (stored.h) */
     int32_t doubt;              /* a sync failed: the log may be whole in memory only */
     char boot_id[48];
     int64_t reserve;            /* bytes that the log needs to be set aside: see disk.h */

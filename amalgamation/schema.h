@@ -4,9 +4,6 @@
 
 #include "db.h"
 
-#define JOBQ__SCHEMA_VERSION 2
-#define JOBQ__APPLICATION_ID 1785684593 /* "jobq" in ASCII */
-
 /* A table, index or view, and the statement that makes it. */
 struct jobq__object {
     const char *name, *text;
