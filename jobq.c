@@ -374,8 +374,12 @@ static inline int64_t jobq__to_us(int64_t ms) {
 #define JOBQ__OPEN_MAX 4096
 /* Places for such that a process has at first. */
 #define JOBQ__OPEN_FIRST JOBQ__SIZE(16, 1)
-/* A million jobs each millisecond for a century come to less; the next ids never overflow. */
-#define JOBQ__ID_MAX (INT64_C(1) << 62)
+/* The last id that is given. A million jobs each millisecond for a century come to less; the next
+ * ids never overflow. */
+#define JOBQ__ID_MAX ((INT64_C(1) << 62) - 1)
+/* The end of the year 9999, in milliseconds. No wall shows more but an artificial one; what is
+ * written of the queue's own time stays within that, so that damage there is seen. */
+#define JOBQ__WALL_MAX 253402300800000
 /* Jobs claimed at a time: a ring that one transaction filled and widened, handed in while the next
  * one does the same, and a run on each worker. */
 #define JOBQ__CLAIMS_MAX (2 * (JOBQ__RING + JOBQ__BATCH) + JOBQ_WORKERS_MAX)
@@ -2234,6 +2238,9 @@ JOBQ__INTERNAL void jobq__clock_leave(jobq_clock *clock, struct jobq__clock_user
  *                      open on, than its own length; nor is one early when the wall is set right.
  *   W <= w             w - W have passed. But if the wall had been back, and has reached O by now,
  *                      it was set right meanwhile, and own time is the wall again.
+ *
+ * Beyond the year 9999 (JOBQ__WALL_MAX), where only an artificial clock shows a wall, the file says
+ * no more than that year, and an offset of as much: steps from there count as time that has passed.
  *
  * What passed after that moment, in which a process was still there, is in w - W, for no step was
  * seen: who sees one writes the claims row with its next transaction, and that row is all that a
@@ -4381,9 +4388,10 @@ JOBQ_API const char *jobq_outcome_name(jobq_outcome outcome) {
                   " wall_at = ?5 WHERE one = 1") \
     X(OPEN_SET, "UPDATE jobq_claims SET open = ?1 WHERE one = 1") \
     /* A job that came after the claims row was written came later. */ \
-    X(OWN, "SELECT offset_ms, max(wall_at, coalesce((SELECT coalesce(created_at, run_at) AS at" \
-           " FROM jobq_row WHERE id = (SELECT max(id) FROM jobq_row) AND id > last_id" \
-           " AND typeof(at) = 'integer'), 0)) FROM " JOBQ__TEXT_CLAIMS) \
+    X(OWN, "SELECT offset_ms, max(wall_at, min(coalesce((SELECT coalesce(created_at, run_at)" \
+           " AS at FROM jobq_row WHERE id = (SELECT max(id) FROM jobq_row) AND id > last_id" \
+           " AND typeof(at) = 'integer'), 0), " JOBQ__STRING(JOBQ__WALL_MAX) ")) FROM " \
+           JOBQ__TEXT_CLAIMS) \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
             " WHERE key = 'syncs'") \
@@ -6813,6 +6821,7 @@ JOBQ__INTERNAL int jobq__store_tell(const struct jobq__fault *why, int code, con
 /* What only who knows of jobs can see to be wrong with the file; id: whose row it is about. */
 enum jobq__damage {
     JOBQ__DAMAGE_ID,    /* is taken, however often it is read which is the highest */
+    JOBQ__DAMAGE_IDS,   /* is the last one that there is, so that no job gets one */
     JOBQ__DAMAGE_ROW,   /* is not where an index says */
     JOBQ__DAMAGE_ORDER, /* of waiting rows; no id */
     JOBQ__DAMAGE_NAME,  /* is not what its index says */
@@ -7257,6 +7266,7 @@ JOBQ__INTERNAL int jobq__store_damaged(jobq__store *store, enum jobq__damage wha
         const char *table, *column, *is;
     } damage[] = {
         [JOBQ__DAMAGE_ID] = {"jobq_row", "the id", "is taken for ever"},
+        [JOBQ__DAMAGE_IDS] = {"jobq_claims or jobq_row", "the highest id", "is the last one"},
         [JOBQ__DAMAGE_ROW] = {"jobq_row", "the row", "is not where an index says"},
         [JOBQ__DAMAGE_ORDER] = {"jobq_row", "the index jobq_live", "is out of order"},
         [JOBQ__DAMAGE_NAME] = {"jobq_name", "name", "is not what its index says"},
@@ -7517,9 +7527,10 @@ static const struct jobq__column jobq__store_lane_list[] = {
 static const struct jobq__columns jobq__store_lane_columns =
     JOBQ__COLUMNS("jobq_row", jobq__store_lane_list, -1);
 
-enum { JOBQ__CLAIMS_IDS = 1, JOBQ__CLAIMS_OPEN = 3 };
+enum { JOBQ__CLAIMS_IDS = 1, JOBQ__CLAIMS_OPEN = 3, JOBQ__CLAIMS_OFFSET = 5 };
 #define JOBQ__OWN_COLUMNS \
-    JOBQ__NUMBER("offset_ms", -JOBQ_NEVER, JOBQ_NEVER), JOBQ__NUMBER("wall_at", 0, JOBQ_NEVER)
+    JOBQ__NUMBER("offset_ms", -JOBQ__WALL_MAX, JOBQ__WALL_MAX), \
+    JOBQ__NUMBER("wall_at", 0, JOBQ__WALL_MAX)
 
 static const struct jobq__column jobq__store_own_list[] = {JOBQ__OWN_COLUMNS};
 static const struct jobq__columns jobq__store_own_columns =
@@ -8127,10 +8138,16 @@ JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, 
         else sqlite3_bind_null(s, 1);
         sqlite3_bind_int64(s, 2, last_id);
         sqlite3_bind_int64(s, 3, counted);
-        sqlite3_bind_int64(s, 4, offset_ms);
-        sqlite3_bind_int64(s, 5, wall_ms);
+        sqlite3_bind_int64(s, 4, JOBQ__MAX(JOBQ__MIN(offset_ms, JOBQ__WALL_MAX), -JOBQ__WALL_MAX));
+        sqlite3_bind_int64(s, 5, JOBQ__MIN(wall_ms, JOBQ__WALL_MAX));
     }
     return jobq__db_step(db, s);
+}
+
+/* at: offset_ms and wall_at, whose sum was own time: that is never negative, as no wall is. */
+static int jobq__store_own_sound(struct jobq__db *db, const int64_t *at) {
+    if (at[0] + at[1] >= 0) return JOBQ_OK;
+    return jobq__db_fault(db, "jobq_claims", 1, "offset_ms", "is before all time");
 }
 
 JOBQ__INTERNAL int jobq__store_own_time(struct jobq__db *db, int64_t *offset_ms, int64_t *wall_ms) {
@@ -8139,6 +8156,7 @@ JOBQ__INTERNAL int jobq__store_own_time(struct jobq__db *db, int64_t *offset_ms,
     bool row;
     int rc = jobq__column_next(db, s, &jobq__store_own_columns, at, &row);
     jobq__db_reset(s);
+    if (rc == JOBQ_OK && row) rc = jobq__store_own_sound(db, at);
     *offset_ms = rc == JOBQ_OK && row ? at[0] : 0;
     *wall_ms = rc == JOBQ_OK && row ? at[1] : 0;
     return rc;
@@ -8163,6 +8181,7 @@ static int jobq__store_claims_list_of(struct jobq__db *db, int column, void **id
     int rc = jobq__column_next(db, s, &jobq__store_claims_columns, values, &row);
     *ids = NULL;
     *size = 0;
+    if (rc == JOBQ_OK && row) rc = jobq__store_own_sound(db, &values[JOBQ__CLAIMS_OFFSET]);
     if (rc == JOBQ_OK && row) rc = jobq__store_copy(db, s, column, values[column], ids, size);
     if (rc == JOBQ_OK && row) rc = jobq__db_next(db, s, &second);
     jobq__db_reset(s);
@@ -9387,15 +9406,22 @@ JOBQ__INTERNAL int jobq__audit_counts(jobq__store *db, jobq__audit_differs *diff
 #define JOBQ__OUT(column, min, max) \
     "typeof(" column ") <> 'integer' OR " column " NOT BETWEEN " min " AND " max
 #define JOBQ__BELOW(column, min) "typeof(" column ") <> 'integer' OR " column " < " min
-#define JOBQ__ABOVE_ALL_IDS "4611686018427387904"
+#define JOBQ__IDS "4611686018427387903"
 #define JOBQ__NAMES JOBQ__STRING(JOBQ__NAME_ID_MAX)
+#define JOBQ__WALLS JOBQ__STRING(JOBQ__WALL_MAX)
+/* What later versions write here is theirs: those say so by a schema of their own. */
+#define JOBQ__OURS \
+    "(SELECT value FROM jobq_meta WHERE key = 'schema') IS " JOBQ__STRING(JOBQ__SCHEMA_VERSION)
+#define JOBQ__UNUSED(column, from, mend) \
+    {column, "is of no use in this version", JOBQ__OURS " AND " from "." column " IS NOT NULL", \
+     NULL, mend, "there is none"}
 #define JOBQ__ENDED "j.state IN (2, 3, 4)"
 #define JOBQ__SET_ROW(what) "UPDATE jobq_row SET " what " WHERE id = ?1"
 #define JOBQ__SET_EXTRA(what) "UPDATE jobq_extra SET " what " WHERE job = ?1"
 #define JOBQ__SET_CLAIMS(what) "UPDATE jobq_claims SET " what " WHERE one = ?1"
 #define JOBQ__SET_NAME(what) "UPDATE OR IGNORE jobq_name SET " what " WHERE id = ?1"
 
-typedef char jobq__audit_last_id[JOBQ__ID_MAX == INT64_C(4611686018427387904) ? 1 : -1];
+typedef char jobq__audit_last_id[JOBQ__ID_MAX == INT64_C(4611686018427387903) ? 1 : -1];
 typedef char jobq__audit_payload[JOBQ_PAYLOAD_MAX == 67108864 ? 1 : -1];
 typedef char jobq__audit_side[JOBQ__SIDE_ALL == 15 ? 1 : -1];
 
@@ -9432,7 +9458,7 @@ static const struct jobq__audit_rule jobq__audit_single_rules[] = {
      JOBQ__TEXT_PAIRS ")", NULL,
      "INSERT INTO jobq_claims(one, last_id, counted, offset_ms, wall_at, next_name)"
      " SELECT 1, coalesce(max(id), 0), 0, 0, 0, 2 FROM jobq_row WHERE id BETWEEN 1 AND "
-     JOBQ__ABOVE_ALL_IDS, "there is one"},
+     JOBQ__IDS, "there is one"},
     {"jobq_meta.syncs", "is missing", JOBQ__HAS_NOT("syncs"), NULL,
      "INSERT INTO jobq_meta VALUES('syncs', 0)", "there is one"},
     {"jobq_meta.epoch", "is missing", JOBQ__HAS_NOT("epoch"), NULL,
@@ -9442,8 +9468,17 @@ static const struct jobq__audit_rule jobq__audit_single_rules[] = {
     {"jobq_meta.writes_from", "is missing", JOBQ__HAS_NOT("writes_from"), NULL,
      "INSERT INTO jobq_meta VALUES('writes_from', 2)", "there is one"},
     {"the name of the lane of suspects", "is missing",
-     "NOT EXISTS(SELECT 1 FROM jobq_name WHERE id = 1)", NULL,
+     "NOT EXISTS(SELECT 1 FROM jobq_name WHERE id = 1)",
+     "DELETE FROM jobq_name WHERE what = 0 AND scope = 0 AND name = ''",
      "INSERT OR IGNORE INTO jobq_name VALUES(1, 0, 0, '')", "there is one"},
+};
+
+/* m: a row of jobq_meta. Other keys are a later version's. */
+static const struct jobq__audit_rule jobq__audit_meta_rules[] = {
+    {"value", "is no number", "m.key IN ('syncs', 'epoch', 'reads_from', 'writes_from')"
+     " AND typeof(m.value) <> 'integer'", NULL,
+     "UPDATE jobq_meta SET value = iif(key IN ('syncs', 'epoch'), 0, 2) WHERE key = ?1",
+     "it is that of a new file"},
 };
 
 /* ---- Names ---- */
@@ -9455,8 +9490,14 @@ static const struct jobq__audit_rule jobq__audit_name_rules[] = {
      NULL, "REINDEX jobq_name", JOBQ__ANEW},
     {"id", "is none that jobq gives", "n.id NOT BETWEEN 1 AND " JOBQ__NAMES, NULL,
      "DELETE FROM jobq_name WHERE id = ?1", "no job can have it, and it goes"},
-    {"what", "is none", JOBQ__OUT("n.what", "0", "6"), NULL, JOBQ__SET_NAME("what = 0"),
-     "it serves as a kind and as a queue"},
+    {"what", "is none", JOBQ__OUT("n.what", "0", "iif(" JOBQ__OURS ", 2, 6)"), NULL,
+     JOBQ__SET_NAME("what = 0"), "it serves as a kind and as a queue"},
+    /* Whoever looks for the name finds none, and makes a second one. */
+    {"scope", "is of no use in this version", JOBQ__OURS " AND n.scope IS NOT 0 AND NOT"
+     " (n.scope IS n.id AND n.what IS 0 AND n.name IS " JOBQ__TEXT_LOST("n.id") ")",
+     JOBQ__SET_NAME("scope = 0"),
+     JOBQ__SET_NAME("what = 0, scope = id, name = " JOBQ__TEXT_LOST("id")) " AND scope IS NOT 0",
+     "it is 0; if another has this name, it is called by its number"},
     {"name", "is none",
      "n.id > 1 AND (typeof(n.name) <> 'text' OR length(CAST(n.name AS BLOB)) NOT BETWEEN 1 AND 192"
      " OR instr(n.name, char(0)))", NULL, JOBQ__SET_NAME("name = " JOBQ__TEXT_LOST("id")),
@@ -9469,15 +9510,16 @@ static const struct jobq__audit_rule jobq__audit_claims_rules[] = {
     {"the row", "stands twice", "c.one <> 1 AND EXISTS(SELECT 1 FROM jobq_claims WHERE one = 1)",
      NULL, "DELETE FROM jobq_claims WHERE one = ?1", "the other one stays"},
     {"one", "is not 1", "c.one <> 1", NULL, JOBQ__SET_CLAIMS("one = 1"), "it is"},
-    {"last_id", "is no id", JOBQ__OUT("c.last_id", "0", JOBQ__ABOVE_ALL_IDS), NULL,
+    {"last_id", "is no id", JOBQ__OUT("c.last_id", "0", JOBQ__IDS), NULL,
      JOBQ__SET_CLAIMS("last_id = (SELECT coalesce(max(id), 0) FROM jobq_row WHERE id BETWEEN 1"
-                      " AND " JOBQ__ABOVE_ALL_IDS ")"), "it is the highest that there is"},
-    {"counted", "is no id", JOBQ__OUT("c.counted", "0", JOBQ__ABOVE_ALL_IDS),
+                      " AND " JOBQ__IDS ")"), "it is the highest that there is"},
+    {"counted", "is no id", JOBQ__OUT("c.counted", "0", JOBQ__IDS),
      NULL, JOBQ__SET_CLAIMS("counted = 0"), "jobs are counted anew"},
-    {"offset_ms", "is no time", "typeof(c.offset_ms) <> 'integer'", NULL,
-     JOBQ__SET_CLAIMS("offset_ms = 0"), "the queue's own time is that of the wall"},
-    {"wall_at", "is no time", JOBQ__BELOW("c.wall_at", "0"), NULL,
+    {"wall_at", "is no time", JOBQ__OUT("c.wall_at", "0", JOBQ__WALLS), NULL,
      JOBQ__SET_CLAIMS("wall_at = 0"), "it is not known"},
+    {"offset_ms", "is no time, or before all time",
+     JOBQ__OUT("c.offset_ms", "-c.wall_at", JOBQ__WALLS), NULL,
+     JOBQ__SET_CLAIMS("offset_ms = 0"), "the queue's own time is that of the wall"},
     {"next_name", "is no number for a new name",
      "typeof(c.next_name) <> 'integer' OR c.next_name NOT BETWEEN 2 AND 1 + " JOBQ__NAMES
      " OR c.next_name <= (SELECT max(id) FROM jobq_name WHERE id <= " JOBQ__NAMES ")", NULL,
@@ -9715,7 +9757,7 @@ static const struct jobq__audit_rule jobq__audit_row_rules[] = {
      "j.prune_at IS NOT NULL AND NOT EXISTS(SELECT 1 FROM jobq_row i INDEXED BY jobq_finished"
      " WHERE i.prune_at IS NOT NULL AND i.prune_at IS j.prune_at AND i.id = j.id)",
      NULL, "REINDEX jobq_finished", JOBQ__ANEW},
-    {"id", "is none that jobq gives", "j.id NOT BETWEEN 1 AND " JOBQ__ABOVE_ALL_IDS, NULL, NULL,
+    {"id", "is none that jobq gives", "j.id NOT BETWEEN 1 AND " JOBQ__IDS, NULL, NULL,
      NULL},
     {"side", "is none", JOBQ__OUT("j.side", "0", "15"), NULL,
      JOBQ__SET_ROW("side = EXISTS(SELECT 1 FROM jobq_extra WHERE job = ?1) | 2 * EXISTS(SELECT 1"
@@ -9865,6 +9907,8 @@ static const struct jobq__audit_rule jobq__audit_failed_rules[] = {
      "DELETE FROM jobq_failed WHERE at = ?1 AND job = ?2", "it goes"},
 };
 
+#define JOBQ__UNUSED_BESIDE(column) JOBQ__UNUSED(column, "x", JOBQ__SET_EXTRA(column " = NULL"))
+
 static const struct jobq__audit_rule jobq__audit_extra_rules[] = {
     {"the row", "has no job", JOBQ__NO_JOB("x.job"), NULL, "DELETE FROM jobq_extra WHERE job = ?1",
      "it goes"},
@@ -9878,6 +9922,15 @@ static const struct jobq__audit_rule jobq__audit_extra_rules[] = {
      JOBQ__SET_EXTRA("result = CAST(result AS BLOB)"), "it becomes one"},
     {"saved", "is no blob", "x.saved IS NOT NULL AND typeof(x.saved) <> 'blob'", NULL,
      JOBQ__SET_EXTRA("saved = CAST(saved AS BLOB)"), "it becomes one"},
+    JOBQ__UNUSED_BESIDE("tags"),
+    JOBQ__UNUSED_BESIDE("trace"),
+    JOBQ__UNUSED_BESIDE("attempts_max"),
+    JOBQ__UNUSED_BESIDE("on_failed"),
+    JOBQ__UNUSED_BESIDE("needs"),
+    JOBQ__UNUSED_BESIDE("expires_at"),
+    JOBQ__UNUSED_BESIDE("cause"),
+    JOBQ__UNUSED_BESIDE("schedule"),
+    JOBQ__UNUSED_BESIDE("nominal_at"),
     {"the row", "is not said to be there by the side of its job",
      "EXISTS(SELECT 1 FROM jobq_row j WHERE j.id = x.job"
      " AND NOT (j.side & 1 AND (x.key IS NULL OR j.side & 2)))", NULL,
@@ -9919,6 +9972,7 @@ static const struct jobq__audit_rule jobq__audit_key_rules[] = {
      "k.held IS 0 AND " JOBQ__LIVE " AND " JOBQ__EARLIER,
      "UPDATE jobq_extra SET key = NULL WHERE job = ?4", JOBQ__SET_KEY("DELETE FROM jobq_key"),
      "the other job keeps it, this one stays without"},
+    JOBQ__UNUSED("until", "k", JOBQ__SET_KEY("UPDATE jobq_key SET until = NULL")),
 };
 
 /* x, whose key is not in jobq_key. */
@@ -9985,9 +10039,37 @@ static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
      "INSERT OR IGNORE INTO jobq_failed SELECT prune_at, id FROM jobq_row WHERE id = ?1", "it is"},
     {"kind", "has no name", JOBQ__TEXT_IS_LOST("kind"), JOBQ__NAME_GIVE("kind")},
     {"queue", "has no name", JOBQ__TEXT_IS_LOST("queue"), JOBQ__NAME_GIVE("queue")},
+    JOBQ__UNUSED("grp", "j", JOBQ__SET_ROW("grp = NULL")),
 };
 
+/* ---- What this version does not write ---- */
+
+/* job: which key is a job's id, or -1. */
+#define JOBQ__UNUSED_TABLE(table, keys, match, count, job) \
+    {table, table, "", keys, match, count, job, (const struct jobq__audit_rule[]){ \
+     {"the row", "is nobody's: this version writes none here", JOBQ__OURS, NULL, \
+      "DELETE FROM " table " WHERE " match, "it goes"}}, 1, "0", NULL, NULL, false, \
+     JOBQ__LOOK_ROWS}
+#define JOBQ__UNUSED_1(table, a, job) JOBQ__UNUSED_TABLE(table, a, a " = ?1", 1, job)
+#define JOBQ__UNUSED_2(table, keys, job) \
+    JOBQ__UNUSED_TABLE(table, keys, "(" keys ") = (?1, ?2)", 2, job)
+#define JOBQ__UNUSED_3(table, keys, job) \
+    JOBQ__UNUSED_TABLE(table, keys, "(" keys ") = (?1, ?2, ?3)", 3, job)
+#define JOBQ__UNUSED_4(table, keys, job) \
+    JOBQ__UNUSED_TABLE(table, keys, "(" keys ") = (?1, ?2, ?3, ?4)", 4, job)
+
 /* ---- Counters ---- */
+
+static const struct jobq__audit_rule jobq__audit_pair_rules[] = {
+    {"a counter", "stands where none belongs", "c.one < " JOBQ__TEXT_PAIRS " AND coalesce(c.ready,"
+     " c.scheduled, c.blocked, c.claimed, c.retrying, c.done, c.failed, c.cancelled) IS NOT NULL",
+     NULL, JOBQ__SET_CLAIMS("ready = NULL, scheduled = NULL, blocked = NULL, claimed = NULL,"
+     " retrying = NULL, done = NULL, failed = NULL, cancelled = NULL"), "there is none"},
+    {"one of ids to next_name", "stands beside counters", "c.one >= " JOBQ__TEXT_PAIRS
+     " AND coalesce(c.ids, c.last_id, c.open, c.counted, c.offset_ms, c.wall_at, c.next_name)"
+     " IS NOT NULL", NULL, JOBQ__SET_CLAIMS("ids = NULL, last_id = NULL, open = NULL,"
+     " counted = NULL, offset_ms = NULL, wall_at = NULL, next_name = NULL"), "there is none"},
+};
 
 static const struct jobq__audit_rule jobq__audit_count_rules[] = {
     {NULL, NULL, NULL, NULL, NULL, "jobs are counted anew"},
@@ -10013,6 +10095,8 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
      JOBQ__RULES(index_of_names), "0", NULL, NULL, false, JOBQ__LOOK_ROWS},
     {"jobq", "(SELECT 1 AS one) o", "", JOBQ__ONE("o.one"), -1, JOBQ__RULES(single), "0", NULL,
      NULL, true, JOBQ__LOOK_ROWS},
+    {"jobq_meta", "jobq_meta m", "", JOBQ__ONE("m.key"), -1, JOBQ__RULES(meta), "0", NULL, NULL,
+     false, JOBQ__LOOK_ROWS},
     {"jobq_name", "jobq_name n", "", JOBQ__ONE("n.id"), -1, JOBQ__RULES(name), "0", NULL, NULL,
      false, JOBQ__LOOK_ROWS},
     {"jobq_claims", "jobq_claims c", " AND c.one < " JOBQ__TEXT_PAIRS, JOBQ__ONE("c.one"), -1,
@@ -10035,6 +10119,24 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
      NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(beside), "0", NULL, NULL,
      false, JOBQ__LOOK_ROWS},
+    JOBQ__UNUSED_3("jobq_rule", "what, name, layer", -1),
+    JOBQ__UNUSED_2("jobq_gate", "what, id", -1),
+    JOBQ__UNUSED_2("jobq_pass", "job, gate", 0),
+    JOBQ__UNUSED_3("jobq_alarm", "at, what, id", -1),
+    JOBQ__UNUSED_1("jobq_kind", "id", -1),
+    JOBQ__UNUSED_4("jobq_figure", "span, at, queue, kind", -1),
+    JOBQ__UNUSED_1("jobq_command", "id", -1),
+    JOBQ__UNUSED_1("jobq_schedule", "id", -1),
+    JOBQ__UNUSED_2("jobq_fired", "schedule, nominal", -1),
+    JOBQ__UNUSED_2("jobq_after", "parent, child", -1),
+    JOBQ__UNUSED_1("jobq_batch", "job", 0),
+    JOBQ__UNUSED_2("jobq_signal", "event, serial", -1),
+    JOBQ__UNUSED_2("jobq_await", "job, event", 0),
+    JOBQ__UNUSED_2("jobq_step", "job, name", 0),
+    JOBQ__UNUSED_2("jobq_note", "job, seq", 0),
+    JOBQ__UNUSED_2("jobq_import", "source, id", -1),
+    {"jobq_claims", "jobq_claims c", "", JOBQ__ONE("c.one"), -1, JOBQ__RULES(pair), "0", NULL,
+     NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_claims", NULL, NULL, NULL, NULL, 0, -1, JOBQ__RULES(count), NULL, NULL, NULL, true,
      JOBQ__LOOK_COUNTERS},
 };
@@ -16417,6 +16519,9 @@ static int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
     struct jobq__lane *lane;
     bool ready, claimed;
     int rc;
+    /* Before a job is accepted whose row nobody could read again. */
+    if (tx->last_id >= JOBQ__ID_MAX)
+        return jobq__store_damaged(tx->db, JOBQ__DAMAGE_IDS, tx->last_id);
     row->id = ++tx->last_id;
     row->attempt = 1;
     row->created_at_ms = tx->now_ms;

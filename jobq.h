@@ -846,7 +846,8 @@ typedef int (*jobq_line)(const char *text, size_t size, void *ctx);
  * repair: puts right what can be without losing a job; what is right is not touched, and a second
  * check finds nothing but what was left. It makes indexes anew, counts jobs anew where jobq_count
  * would be wrong, puts rows where they belong, gives claimed rows that nobody has back without
- * charging a crash, and deletes what belongs to no job.
+ * charging a crash, and deletes what belongs to no job, or stands where this version writes
+ * nothing: in a file of a newer schema that is left alone.
  * A job whose end is damaged is kept among the failed ones; of two that have one key the later one
  * stays without. A job whose payload is gone has none from then on; one that waits is kept among
  * the failed ones, says so in its error, and frees its key (no event tells; jobq_retry_now runs it

@@ -19,15 +19,22 @@
 #define JOBQ__OUT(column, min, max) \
     "typeof(" column ") <> 'integer' OR " column " NOT BETWEEN " min " AND " max
 #define JOBQ__BELOW(column, min) "typeof(" column ") <> 'integer' OR " column " < " min
-#define JOBQ__ABOVE_ALL_IDS "4611686018427387904"
+#define JOBQ__IDS "4611686018427387903"
 #define JOBQ__NAMES JOBQ__STRING(JOBQ__NAME_ID_MAX)
+#define JOBQ__WALLS JOBQ__STRING(JOBQ__WALL_MAX)
+/* What later versions write here is theirs: those say so by a schema of their own. */
+#define JOBQ__OURS \
+    "(SELECT value FROM jobq_meta WHERE key = 'schema') IS " JOBQ__STRING(JOBQ__SCHEMA_VERSION)
+#define JOBQ__UNUSED(column, from, mend) \
+    {column, "is of no use in this version", JOBQ__OURS " AND " from "." column " IS NOT NULL", \
+     NULL, mend, "there is none"}
 #define JOBQ__ENDED "j.state IN (2, 3, 4)"
 #define JOBQ__SET_ROW(what) "UPDATE jobq_row SET " what " WHERE id = ?1"
 #define JOBQ__SET_EXTRA(what) "UPDATE jobq_extra SET " what " WHERE job = ?1"
 #define JOBQ__SET_CLAIMS(what) "UPDATE jobq_claims SET " what " WHERE one = ?1"
 #define JOBQ__SET_NAME(what) "UPDATE OR IGNORE jobq_name SET " what " WHERE id = ?1"
 
-typedef char jobq__audit_last_id[JOBQ__ID_MAX == INT64_C(4611686018427387904) ? 1 : -1];
+typedef char jobq__audit_last_id[JOBQ__ID_MAX == INT64_C(4611686018427387903) ? 1 : -1];
 typedef char jobq__audit_payload[JOBQ_PAYLOAD_MAX == 67108864 ? 1 : -1];
 typedef char jobq__audit_side[JOBQ__SIDE_ALL == 15 ? 1 : -1];
 
@@ -64,7 +71,7 @@ static const struct jobq__audit_rule jobq__audit_single_rules[] = {
      JOBQ__TEXT_PAIRS ")", NULL,
      "INSERT INTO jobq_claims(one, last_id, counted, offset_ms, wall_at, next_name)"
      " SELECT 1, coalesce(max(id), 0), 0, 0, 0, 2 FROM jobq_row WHERE id BETWEEN 1 AND "
-     JOBQ__ABOVE_ALL_IDS, "there is one"},
+     JOBQ__IDS, "there is one"},
     {"jobq_meta.syncs", "is missing", JOBQ__HAS_NOT("syncs"), NULL,
      "INSERT INTO jobq_meta VALUES('syncs', 0)", "there is one"},
     {"jobq_meta.epoch", "is missing", JOBQ__HAS_NOT("epoch"), NULL,
@@ -74,8 +81,17 @@ static const struct jobq__audit_rule jobq__audit_single_rules[] = {
     {"jobq_meta.writes_from", "is missing", JOBQ__HAS_NOT("writes_from"), NULL,
      "INSERT INTO jobq_meta VALUES('writes_from', 2)", "there is one"},
     {"the name of the lane of suspects", "is missing",
-     "NOT EXISTS(SELECT 1 FROM jobq_name WHERE id = 1)", NULL,
+     "NOT EXISTS(SELECT 1 FROM jobq_name WHERE id = 1)",
+     "DELETE FROM jobq_name WHERE what = 0 AND scope = 0 AND name = ''",
      "INSERT OR IGNORE INTO jobq_name VALUES(1, 0, 0, '')", "there is one"},
+};
+
+/* m: a row of jobq_meta. Other keys are a later version's. */
+static const struct jobq__audit_rule jobq__audit_meta_rules[] = {
+    {"value", "is no number", "m.key IN ('syncs', 'epoch', 'reads_from', 'writes_from')"
+     " AND typeof(m.value) <> 'integer'", NULL,
+     "UPDATE jobq_meta SET value = iif(key IN ('syncs', 'epoch'), 0, 2) WHERE key = ?1",
+     "it is that of a new file"},
 };
 
 /* ---- Names ---- */
@@ -87,8 +103,14 @@ static const struct jobq__audit_rule jobq__audit_name_rules[] = {
      NULL, "REINDEX jobq_name", JOBQ__ANEW},
     {"id", "is none that jobq gives", "n.id NOT BETWEEN 1 AND " JOBQ__NAMES, NULL,
      "DELETE FROM jobq_name WHERE id = ?1", "no job can have it, and it goes"},
-    {"what", "is none", JOBQ__OUT("n.what", "0", "6"), NULL, JOBQ__SET_NAME("what = 0"),
-     "it serves as a kind and as a queue"},
+    {"what", "is none", JOBQ__OUT("n.what", "0", "iif(" JOBQ__OURS ", 2, 6)"), NULL,
+     JOBQ__SET_NAME("what = 0"), "it serves as a kind and as a queue"},
+    /* Whoever looks for the name finds none, and makes a second one. */
+    {"scope", "is of no use in this version", JOBQ__OURS " AND n.scope IS NOT 0 AND NOT"
+     " (n.scope IS n.id AND n.what IS 0 AND n.name IS " JOBQ__TEXT_LOST("n.id") ")",
+     JOBQ__SET_NAME("scope = 0"),
+     JOBQ__SET_NAME("what = 0, scope = id, name = " JOBQ__TEXT_LOST("id")) " AND scope IS NOT 0",
+     "it is 0; if another has this name, it is called by its number"},
     {"name", "is none",
      "n.id > 1 AND (typeof(n.name) <> 'text' OR length(CAST(n.name AS BLOB)) NOT BETWEEN 1 AND 192"
      " OR instr(n.name, char(0)))", NULL, JOBQ__SET_NAME("name = " JOBQ__TEXT_LOST("id")),
@@ -101,15 +123,16 @@ static const struct jobq__audit_rule jobq__audit_claims_rules[] = {
     {"the row", "stands twice", "c.one <> 1 AND EXISTS(SELECT 1 FROM jobq_claims WHERE one = 1)",
      NULL, "DELETE FROM jobq_claims WHERE one = ?1", "the other one stays"},
     {"one", "is not 1", "c.one <> 1", NULL, JOBQ__SET_CLAIMS("one = 1"), "it is"},
-    {"last_id", "is no id", JOBQ__OUT("c.last_id", "0", JOBQ__ABOVE_ALL_IDS), NULL,
+    {"last_id", "is no id", JOBQ__OUT("c.last_id", "0", JOBQ__IDS), NULL,
      JOBQ__SET_CLAIMS("last_id = (SELECT coalesce(max(id), 0) FROM jobq_row WHERE id BETWEEN 1"
-                      " AND " JOBQ__ABOVE_ALL_IDS ")"), "it is the highest that there is"},
-    {"counted", "is no id", JOBQ__OUT("c.counted", "0", JOBQ__ABOVE_ALL_IDS),
+                      " AND " JOBQ__IDS ")"), "it is the highest that there is"},
+    {"counted", "is no id", JOBQ__OUT("c.counted", "0", JOBQ__IDS),
      NULL, JOBQ__SET_CLAIMS("counted = 0"), "jobs are counted anew"},
-    {"offset_ms", "is no time", "typeof(c.offset_ms) <> 'integer'", NULL,
-     JOBQ__SET_CLAIMS("offset_ms = 0"), "the queue's own time is that of the wall"},
-    {"wall_at", "is no time", JOBQ__BELOW("c.wall_at", "0"), NULL,
+    {"wall_at", "is no time", JOBQ__OUT("c.wall_at", "0", JOBQ__WALLS), NULL,
      JOBQ__SET_CLAIMS("wall_at = 0"), "it is not known"},
+    {"offset_ms", "is no time, or before all time",
+     JOBQ__OUT("c.offset_ms", "-c.wall_at", JOBQ__WALLS), NULL,
+     JOBQ__SET_CLAIMS("offset_ms = 0"), "the queue's own time is that of the wall"},
     {"next_name", "is no number for a new name",
      "typeof(c.next_name) <> 'integer' OR c.next_name NOT BETWEEN 2 AND 1 + " JOBQ__NAMES
      " OR c.next_name <= (SELECT max(id) FROM jobq_name WHERE id <= " JOBQ__NAMES ")", NULL,
@@ -347,7 +370,7 @@ static const struct jobq__audit_rule jobq__audit_row_rules[] = {
      "j.prune_at IS NOT NULL AND NOT EXISTS(SELECT 1 FROM jobq_row i INDEXED BY jobq_finished"
      " WHERE i.prune_at IS NOT NULL AND i.prune_at IS j.prune_at AND i.id = j.id)",
      NULL, "REINDEX jobq_finished", JOBQ__ANEW},
-    {"id", "is none that jobq gives", "j.id NOT BETWEEN 1 AND " JOBQ__ABOVE_ALL_IDS, NULL, NULL,
+    {"id", "is none that jobq gives", "j.id NOT BETWEEN 1 AND " JOBQ__IDS, NULL, NULL,
      NULL},
     {"side", "is none", JOBQ__OUT("j.side", "0", "15"), NULL,
      JOBQ__SET_ROW("side = EXISTS(SELECT 1 FROM jobq_extra WHERE job = ?1) | 2 * EXISTS(SELECT 1"
@@ -497,6 +520,8 @@ static const struct jobq__audit_rule jobq__audit_failed_rules[] = {
      "DELETE FROM jobq_failed WHERE at = ?1 AND job = ?2", "it goes"},
 };
 
+#define JOBQ__UNUSED_BESIDE(column) JOBQ__UNUSED(column, "x", JOBQ__SET_EXTRA(column " = NULL"))
+
 static const struct jobq__audit_rule jobq__audit_extra_rules[] = {
     {"the row", "has no job", JOBQ__NO_JOB("x.job"), NULL, "DELETE FROM jobq_extra WHERE job = ?1",
      "it goes"},
@@ -510,6 +535,15 @@ static const struct jobq__audit_rule jobq__audit_extra_rules[] = {
      JOBQ__SET_EXTRA("result = CAST(result AS BLOB)"), "it becomes one"},
     {"saved", "is no blob", "x.saved IS NOT NULL AND typeof(x.saved) <> 'blob'", NULL,
      JOBQ__SET_EXTRA("saved = CAST(saved AS BLOB)"), "it becomes one"},
+    JOBQ__UNUSED_BESIDE("tags"),
+    JOBQ__UNUSED_BESIDE("trace"),
+    JOBQ__UNUSED_BESIDE("attempts_max"),
+    JOBQ__UNUSED_BESIDE("on_failed"),
+    JOBQ__UNUSED_BESIDE("needs"),
+    JOBQ__UNUSED_BESIDE("expires_at"),
+    JOBQ__UNUSED_BESIDE("cause"),
+    JOBQ__UNUSED_BESIDE("schedule"),
+    JOBQ__UNUSED_BESIDE("nominal_at"),
     {"the row", "is not said to be there by the side of its job",
      "EXISTS(SELECT 1 FROM jobq_row j WHERE j.id = x.job"
      " AND NOT (j.side & 1 AND (x.key IS NULL OR j.side & 2)))", NULL,
@@ -551,6 +585,7 @@ static const struct jobq__audit_rule jobq__audit_key_rules[] = {
      "k.held IS 0 AND " JOBQ__LIVE " AND " JOBQ__EARLIER,
      "UPDATE jobq_extra SET key = NULL WHERE job = ?4", JOBQ__SET_KEY("DELETE FROM jobq_key"),
      "the other job keeps it, this one stays without"},
+    JOBQ__UNUSED("until", "k", JOBQ__SET_KEY("UPDATE jobq_key SET until = NULL")),
 };
 
 /* x, whose key is not in jobq_key. */
@@ -617,9 +652,37 @@ static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
      "INSERT OR IGNORE INTO jobq_failed SELECT prune_at, id FROM jobq_row WHERE id = ?1", "it is"},
     {"kind", "has no name", JOBQ__TEXT_IS_LOST("kind"), JOBQ__NAME_GIVE("kind")},
     {"queue", "has no name", JOBQ__TEXT_IS_LOST("queue"), JOBQ__NAME_GIVE("queue")},
+    JOBQ__UNUSED("grp", "j", JOBQ__SET_ROW("grp = NULL")),
 };
 
+/* ---- What this version does not write ---- */
+
+/* job: which key is a job's id, or -1. */
+#define JOBQ__UNUSED_TABLE(table, keys, match, count, job) \
+    {table, table, "", keys, match, count, job, (const struct jobq__audit_rule[]){ \
+     {"the row", "is nobody's: this version writes none here", JOBQ__OURS, NULL, \
+      "DELETE FROM " table " WHERE " match, "it goes"}}, 1, "0", NULL, NULL, false, \
+     JOBQ__LOOK_ROWS}
+#define JOBQ__UNUSED_1(table, a, job) JOBQ__UNUSED_TABLE(table, a, a " = ?1", 1, job)
+#define JOBQ__UNUSED_2(table, keys, job) \
+    JOBQ__UNUSED_TABLE(table, keys, "(" keys ") = (?1, ?2)", 2, job)
+#define JOBQ__UNUSED_3(table, keys, job) \
+    JOBQ__UNUSED_TABLE(table, keys, "(" keys ") = (?1, ?2, ?3)", 3, job)
+#define JOBQ__UNUSED_4(table, keys, job) \
+    JOBQ__UNUSED_TABLE(table, keys, "(" keys ") = (?1, ?2, ?3, ?4)", 4, job)
+
 /* ---- Counters ---- */
+
+static const struct jobq__audit_rule jobq__audit_pair_rules[] = {
+    {"a counter", "stands where none belongs", "c.one < " JOBQ__TEXT_PAIRS " AND coalesce(c.ready,"
+     " c.scheduled, c.blocked, c.claimed, c.retrying, c.done, c.failed, c.cancelled) IS NOT NULL",
+     NULL, JOBQ__SET_CLAIMS("ready = NULL, scheduled = NULL, blocked = NULL, claimed = NULL,"
+     " retrying = NULL, done = NULL, failed = NULL, cancelled = NULL"), "there is none"},
+    {"one of ids to next_name", "stands beside counters", "c.one >= " JOBQ__TEXT_PAIRS
+     " AND coalesce(c.ids, c.last_id, c.open, c.counted, c.offset_ms, c.wall_at, c.next_name)"
+     " IS NOT NULL", NULL, JOBQ__SET_CLAIMS("ids = NULL, last_id = NULL, open = NULL,"
+     " counted = NULL, offset_ms = NULL, wall_at = NULL, next_name = NULL"), "there is none"},
+};
 
 static const struct jobq__audit_rule jobq__audit_count_rules[] = {
     {NULL, NULL, NULL, NULL, NULL, "jobs are counted anew"},
@@ -645,6 +708,8 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
      JOBQ__RULES(index_of_names), "0", NULL, NULL, false, JOBQ__LOOK_ROWS},
     {"jobq", "(SELECT 1 AS one) o", "", JOBQ__ONE("o.one"), -1, JOBQ__RULES(single), "0", NULL,
      NULL, true, JOBQ__LOOK_ROWS},
+    {"jobq_meta", "jobq_meta m", "", JOBQ__ONE("m.key"), -1, JOBQ__RULES(meta), "0", NULL, NULL,
+     false, JOBQ__LOOK_ROWS},
     {"jobq_name", "jobq_name n", "", JOBQ__ONE("n.id"), -1, JOBQ__RULES(name), "0", NULL, NULL,
      false, JOBQ__LOOK_ROWS},
     {"jobq_claims", "jobq_claims c", " AND c.one < " JOBQ__TEXT_PAIRS, JOBQ__ONE("c.one"), -1,
@@ -667,6 +732,24 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
      NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_row", "jobq_row j", "", JOBQ__ONE("j.id"), 0, JOBQ__RULES(beside), "0", NULL, NULL,
      false, JOBQ__LOOK_ROWS},
+    JOBQ__UNUSED_3("jobq_rule", "what, name, layer", -1),
+    JOBQ__UNUSED_2("jobq_gate", "what, id", -1),
+    JOBQ__UNUSED_2("jobq_pass", "job, gate", 0),
+    JOBQ__UNUSED_3("jobq_alarm", "at, what, id", -1),
+    JOBQ__UNUSED_1("jobq_kind", "id", -1),
+    JOBQ__UNUSED_4("jobq_figure", "span, at, queue, kind", -1),
+    JOBQ__UNUSED_1("jobq_command", "id", -1),
+    JOBQ__UNUSED_1("jobq_schedule", "id", -1),
+    JOBQ__UNUSED_2("jobq_fired", "schedule, nominal", -1),
+    JOBQ__UNUSED_2("jobq_after", "parent, child", -1),
+    JOBQ__UNUSED_1("jobq_batch", "job", 0),
+    JOBQ__UNUSED_2("jobq_signal", "event, serial", -1),
+    JOBQ__UNUSED_2("jobq_await", "job, event", 0),
+    JOBQ__UNUSED_2("jobq_step", "job, name", 0),
+    JOBQ__UNUSED_2("jobq_note", "job, seq", 0),
+    JOBQ__UNUSED_2("jobq_import", "source, id", -1),
+    {"jobq_claims", "jobq_claims c", "", JOBQ__ONE("c.one"), -1, JOBQ__RULES(pair), "0", NULL,
+     NULL, false, JOBQ__LOOK_ROWS},
     {"jobq_claims", NULL, NULL, NULL, NULL, 0, -1, JOBQ__RULES(count), NULL, NULL, NULL, true,
      JOBQ__LOOK_COUNTERS},
 };

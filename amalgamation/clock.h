@@ -90,6 +90,9 @@ JOBQ__INTERNAL void jobq__clock_leave(jobq_clock *clock, struct jobq__clock_user
  *   W <= w             w - W have passed. But if the wall had been back, and has reached O by now,
  *                      it was set right meanwhile, and own time is the wall again.
  *
+ * Beyond the year 9999 (JOBQ__WALL_MAX), where only an artificial clock shows a wall, the file says
+ * no more than that year, and an offset of as much: steps from there count as time that has passed.
+ *
  * What passed after that moment, in which a process was still there, is in w - W, for no step was
  * seen: who sees one writes the claims row with its next transaction, and that row is all that a
  * step costs. One that nobody saw (the process slept, or the power went first) is taken for time

@@ -114,8 +114,12 @@
 #define JOBQ__OPEN_MAX 4096
 /* Places for such that a process has at first. */
 #define JOBQ__OPEN_FIRST JOBQ__SIZE(16, 1)
-/* A million jobs each millisecond for a century come to less; the next ids never overflow. */
-#define JOBQ__ID_MAX (INT64_C(1) << 62)
+/* The last id that is given. A million jobs each millisecond for a century come to less; the next
+ * ids never overflow. */
+#define JOBQ__ID_MAX ((INT64_C(1) << 62) - 1)
+/* The end of the year 9999, in milliseconds. No wall shows more but an artificial one; what is
+ * written of the queue's own time stays within that, so that damage there is seen. */
+#define JOBQ__WALL_MAX 253402300800000
 /* Jobs claimed at a time: a ring that one transaction filled and widened, handed in while the next
  * one does the same, and a run on each worker. */
 #define JOBQ__CLAIMS_MAX (2 * (JOBQ__RING + JOBQ__BATCH) + JOBQ_WORKERS_MAX)

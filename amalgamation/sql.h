@@ -166,9 +166,10 @@
                   " wall_at = ?5 WHERE one = 1") \
     X(OPEN_SET, "UPDATE jobq_claims SET open = ?1 WHERE one = 1") \
     /* A job that came after the claims row was written came later. */ \
-    X(OWN, "SELECT offset_ms, max(wall_at, coalesce((SELECT coalesce(created_at, run_at) AS at" \
-           " FROM jobq_row WHERE id = (SELECT max(id) FROM jobq_row) AND id > last_id" \
-           " AND typeof(at) = 'integer'), 0)) FROM " JOBQ__TEXT_CLAIMS) \
+    X(OWN, "SELECT offset_ms, max(wall_at, min(coalesce((SELECT coalesce(created_at, run_at)" \
+           " AS at FROM jobq_row WHERE id = (SELECT max(id) FROM jobq_row) AND id > last_id" \
+           " AND typeof(at) = 'integer'), 0), " JOBQ__STRING(JOBQ__WALL_MAX) ")) FROM " \
+           JOBQ__TEXT_CLAIMS) \
     /* SQLite does not write what has not changed, and then there is nothing to sync. */ \
     X(SYNC, "UPDATE jobq_meta SET value = iif(value BETWEEN 0 AND 1000000000, value + 1, 0)" \
             " WHERE key = 'syncs'") \

@@ -135,6 +135,7 @@ JOBQ__INTERNAL int jobq__store_damaged(jobq__store *store, enum jobq__damage wha
         const char *table, *column, *is;
     } damage[] = {
         [JOBQ__DAMAGE_ID] = {"jobq_row", "the id", "is taken for ever"},
+        [JOBQ__DAMAGE_IDS] = {"jobq_claims or jobq_row", "the highest id", "is the last one"},
         [JOBQ__DAMAGE_ROW] = {"jobq_row", "the row", "is not where an index says"},
         [JOBQ__DAMAGE_ORDER] = {"jobq_row", "the index jobq_live", "is out of order"},
         [JOBQ__DAMAGE_NAME] = {"jobq_name", "name", "is not what its index says"},

@@ -129,6 +129,7 @@ JOBQ__INTERNAL int jobq__store_tell(const struct jobq__fault *why, int code, con
 /* What only who knows of jobs can see to be wrong with the file; id: whose row it is about. */
 enum jobq__damage {
     JOBQ__DAMAGE_ID,    /* is taken, however often it is read which is the highest */
+    JOBQ__DAMAGE_IDS,   /* is the last one that there is, so that no job gets one */
     JOBQ__DAMAGE_ROW,   /* is not where an index says */
     JOBQ__DAMAGE_ORDER, /* of waiting rows; no id */
     JOBQ__DAMAGE_NAME,  /* is not what its index says */

@@ -141,9 +141,10 @@ static const struct jobq__column jobq__store_lane_list[] = {
 static const struct jobq__columns jobq__store_lane_columns =
     JOBQ__COLUMNS("jobq_row", jobq__store_lane_list, -1);
 
-enum { JOBQ__CLAIMS_IDS = 1, JOBQ__CLAIMS_OPEN = 3 };
+enum { JOBQ__CLAIMS_IDS = 1, JOBQ__CLAIMS_OPEN = 3, JOBQ__CLAIMS_OFFSET = 5 };
 #define JOBQ__OWN_COLUMNS \
-    JOBQ__NUMBER("offset_ms", -JOBQ_NEVER, JOBQ_NEVER), JOBQ__NUMBER("wall_at", 0, JOBQ_NEVER)
+    JOBQ__NUMBER("offset_ms", -JOBQ__WALL_MAX, JOBQ__WALL_MAX), \
+    JOBQ__NUMBER("wall_at", 0, JOBQ__WALL_MAX)
 
 static const struct jobq__column jobq__store_own_list[] = {JOBQ__OWN_COLUMNS};
 static const struct jobq__columns jobq__store_own_columns =
@@ -751,10 +752,16 @@ JOBQ__INTERNAL int jobq__store_claims_set(struct jobq__db *db, const void *ids, 
         else sqlite3_bind_null(s, 1);
         sqlite3_bind_int64(s, 2, last_id);
         sqlite3_bind_int64(s, 3, counted);
-        sqlite3_bind_int64(s, 4, offset_ms);
-        sqlite3_bind_int64(s, 5, wall_ms);
+        sqlite3_bind_int64(s, 4, JOBQ__MAX(JOBQ__MIN(offset_ms, JOBQ__WALL_MAX), -JOBQ__WALL_MAX));
+        sqlite3_bind_int64(s, 5, JOBQ__MIN(wall_ms, JOBQ__WALL_MAX));
     }
     return jobq__db_step(db, s);
+}
+
+/* at: offset_ms and wall_at, whose sum was own time: that is never negative, as no wall is. */
+static int jobq__store_own_sound(struct jobq__db *db, const int64_t *at) {
+    if (at[0] + at[1] >= 0) return JOBQ_OK;
+    return jobq__db_fault(db, "jobq_claims", 1, "offset_ms", "is before all time");
 }
 
 JOBQ__INTERNAL int jobq__store_own_time(struct jobq__db *db, int64_t *offset_ms, int64_t *wall_ms) {
@@ -763,6 +770,7 @@ JOBQ__INTERNAL int jobq__store_own_time(struct jobq__db *db, int64_t *offset_ms,
     bool row;
     int rc = jobq__column_next(db, s, &jobq__store_own_columns, at, &row);
     jobq__db_reset(s);
+    if (rc == JOBQ_OK && row) rc = jobq__store_own_sound(db, at);
     *offset_ms = rc == JOBQ_OK && row ? at[0] : 0;
     *wall_ms = rc == JOBQ_OK && row ? at[1] : 0;
     return rc;
@@ -787,6 +795,7 @@ static int jobq__store_claims_list_of(struct jobq__db *db, int column, void **id
     int rc = jobq__column_next(db, s, &jobq__store_claims_columns, values, &row);
     *ids = NULL;
     *size = 0;
+    if (rc == JOBQ_OK && row) rc = jobq__store_own_sound(db, &values[JOBQ__CLAIMS_OFFSET]);
     if (rc == JOBQ_OK && row) rc = jobq__store_copy(db, s, column, values[column], ids, size);
     if (rc == JOBQ_OK && row) rc = jobq__db_next(db, s, &second);
     jobq__db_reset(s);

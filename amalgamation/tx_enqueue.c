@@ -39,6 +39,9 @@ static int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
     struct jobq__lane *lane;
     bool ready, claimed;
     int rc;
+    /* Before a job is accepted whose row nobody could read again. */
+    if (tx->last_id >= JOBQ__ID_MAX)
+        return jobq__store_damaged(tx->db, JOBQ__DAMAGE_IDS, tx->last_id);
     row->id = ++tx->last_id;
     row->attempt = 1;
     row->created_at_ms = tx->now_ms;

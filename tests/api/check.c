@@ -227,10 +227,165 @@ TEST(each_rule_has_its_line) {
          "jobq_claims, queue 2, kind 2: done is -1, and there are 0", 0},
         {"UPDATE jobq_row SET runs = 0 WHERE state = 0 AND attempt > 1", "runs is no number", 0},
         {"UPDATE jobq_claims SET counted = 3", "queue 5, kind 2: scheduled is", 0},
+        {COUNTERS_OF(2, 2, "0, 0, 0, 0, 0, 0, 0, 0") "; UPDATE jobq_claims SET last_id = 5"
+         " WHERE one > 1", "one of ids to next_name stands beside counters", 0},
+        {"UPDATE jobq_claims SET done = 5", "row 1: a counter stands where none belongs", 0},
+        {"UPDATE jobq_claims SET wall_at = 253402300800001", "wall_at is no time", 0},
+        {"UPDATE jobq_claims SET offset_ms = 253402300800001", "offset_ms is no time", 0},
+        {"UPDATE jobq_claims SET offset_ms = -1 - wall_at", "row 1: offset_ms is no time, or", 0},
+        {"UPDATE jobq_claims SET last_id = 4611686018427387904", "row 1: last_id is no id", 0},
+        {"UPDATE jobq_meta SET value = 'x' WHERE key = 'epoch'", "value is no number", 0},
+        {"UPDATE jobq_meta SET value = NULL WHERE key = 'reads_from'", "value is no number", 0},
+        {"UPDATE jobq_name SET what = 3 WHERE name = 'mail'", "row 2: what is none", 0},
+        {"UPDATE jobq_name SET scope = 5 WHERE name = 'mail'", "scope is of no use", 0},
+        {"UPDATE jobq_name SET scope = 5 WHERE name = 'mail'; INSERT INTO jobq_name"
+         " SELECT next_name, 2, 0, 'mail' FROM jobq_claims WHERE one = 1; UPDATE jobq_claims"
+         " SET next_name = next_name + 1", "scope is of no use", 0},
+        {"INSERT INTO jobq_rule(what, name, layer) VALUES(1, 'x', 2), (1, 'y', 1)",
+         "jobq_rule, row 2: the row is nobody's", 0},
+        {"INSERT INTO jobq_figure(span, at, queue, kind) VALUES(60, 0, 2, 3), (60, 0, 2, 4)",
+         "jobq_figure, row 4: the row is nobody's", 0},
+        {"INSERT INTO jobq_step VALUES(7, x'00', 'x'), (8, 'b', 'x')",
+         "jobq_step, row 8: the row is nobody's", 0},
     };
     struct hostile_file good = hostile_good(40, 1000, true, 0);
     for (size_t i = 0; i < sizeof ills / sizeof ills[0]; i++)
         play_ill(&good, ills[i].sql, true, ills[i].line, ills[i].left);
+    hostile_free(&good);
+}
+
+/* ---- No column is forgotten ---- */
+
+/* Columns that are damaged in a way of their own: what every row has there keeps the file, or the
+ * queue, apart from others. */
+static const struct { const char *table, *column, *sql; } own_ways[] = {
+    {"jobq_meta", "key", "UPDATE jobq_meta SET key = 'another' WHERE key = 'syncs'"},
+    {"jobq_meta", "value", "UPDATE jobq_meta SET value = 'x' WHERE key = 'syncs'"},
+    {"jobq_claims", "one", "UPDATE jobq_claims SET one = 7"},
+};
+
+struct schema_column {
+    char table[32], name[32];
+    bool empty;      /* the table */
+    int columns;     /* of the table */
+};
+
+/* All columns of all tables of the file. */
+static int all_columns(const char *path, struct schema_column *columns, int capacity) {
+    sqlite3 *db = sql_open(path);
+    sqlite3_stmt *s = NULL;
+    int count = 0;
+    CHECK_INT(sqlite3_prepare_v2(db, "SELECT m.name, p.name, count(*) OVER (PARTITION BY m.name)"
+                                 " FROM sqlite_master m JOIN pragma_table_info(m.name) p"
+                                 " WHERE m.type = 'table' AND m.name LIKE 'jobq%'", -1, &s, NULL),
+              SQLITE_OK);
+    while (sqlite3_step(s) == SQLITE_ROW && count < capacity) {
+        struct schema_column *column = &columns[count++];
+        char sql[80];
+        snprintf(column->table, sizeof column->table, "%s", sqlite3_column_text(s, 0));
+        snprintf(column->name, sizeof column->name, "%s", sqlite3_column_text(s, 1));
+        snprintf(sql, sizeof sql, "SELECT count(*) FROM %s", column->table);
+        column->columns = sqlite3_column_int(s, 2);
+        column->empty = sql_number(path, sql) == 0;
+    }
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+    return count;
+}
+
+/* Damages the column, the way-th time in another way; false: there is no other. Where nothing is
+ * written a row is damage, whatever it says. */
+static bool damage_column(const char *path, const struct schema_column *column, int way) {
+    static const char *const values[] = {"x'00ff'", "'zzz'", "-7", "9223372036854775807"};
+    char sql[400];
+    size_t at, i;
+    for (i = 0; i < sizeof own_ways / sizeof own_ways[0]; i++) {
+        if (strcmp(own_ways[i].table, column->table) != 0) continue;
+        if (strcmp(own_ways[i].column, column->name) != 0) continue;
+        if (!way) damage_it(path, own_ways[i].sql);
+        return !way;
+    }
+    if ((size_t)way == sizeof values / sizeof values[0] || (column->empty && way)) return false;
+    at = (size_t)snprintf(sql, sizeof sql, "INSERT INTO %s VALUES(7", column->table);
+    for (i = 1; i < (size_t)column->columns; i++)
+        at += (size_t)snprintf(sql + at, sizeof sql - at, ", 7");
+    snprintf(sql + at, sizeof sql - at, ")");
+    if (!column->empty)
+        snprintf(sql, sizeof sql, "UPDATE OR IGNORE %s SET %s = %s", column->table, column->name,
+                 values[way]);
+    damage_try(path, sql);
+    return true;
+}
+
+/* Goal: there is no table and no column of which damage is not told, as the file is today: who adds
+ * one has to say what has to hold there. Method: the schema itself is walked; each column of each
+ * row gets a value that nobody writes, of several kinds, until one of them is told; and what can be
+ * repaired is, at once. */
+TEST(no_column_is_forgotten) {
+    static struct schema_column columns[400];
+    struct hostile_file good = hostile_good(40, 1000, true, 0);
+    const char *path = test_path("columns.db");
+    int count, i;
+    REQUIRE(hostile_write(path, &good));
+    count = all_columns(path, columns, 400);
+    CHECK(count > 150 && count < 400);
+    for (i = 0; i < count; i++) {
+        struct told told = {.faults = 0};
+        if (columns[i].empty && i && !strcmp(columns[i].table, columns[i - 1].table)) continue;
+        for (int way = 0; !told.faults; way++) {
+            jobq_clock *clock = jobq_clock_artificial(T0 + JOBQ_MINUTE);
+            jobq *q;
+            hostile_write(path, &good);
+            q = open_patient(path, clock);
+            REQUIRE(q != NULL);
+            if (damage_column(path, &columns[i], way)) told = check_queue(q, false, NULL);
+            else if (!CHECK(told.faults > 0)) told.faults = -1;
+            if (told.faults > 0) {
+                check_queue(q, true, NULL);
+                CHECK_INT(check_queue(q, true, NULL).repaired, 0);
+            }
+            close_whatever(&q);
+            jobq_clock_free(clock);
+        }
+        if (test_failures()) {
+            test_note("%s.%s", columns[i].table, columns[i].name);
+            break;
+        }
+    }
+    hostile_free(&good);
+}
+
+/* Goal: what a version with a newer schema has put where this one writes nothing is neither told
+ * nor touched, if that says that this one may write to its file. Method: such a file. */
+TEST(a_later_version_is_left_alone) {
+    static const char *const later =
+        "UPDATE jobq_row SET grp = 5 WHERE id = 1; INSERT INTO jobq_name SELECT next_name, 6, 3,"
+        " 'turn' FROM jobq_claims WHERE one = 1; UPDATE jobq_claims SET next_name = next_name + 1;"
+        " UPDATE jobq_extra SET tags = 'a', cause = 3; UPDATE jobq_key SET until = 9;"
+        " INSERT INTO jobq_rule(what, name, layer) VALUES(1, 'x', 1); INSERT INTO jobq_pass"
+        " VALUES(1, 2); INSERT INTO jobq_alarm VALUES(5, 6, 7); INSERT INTO jobq_meta"
+        " VALUES('later', 'x'); UPDATE jobq_meta SET value = 3 WHERE key = 'schema'";
+    static const char *const count =
+        "SELECT (SELECT count(grp) FROM jobq_row) + (SELECT count(*) FROM jobq_name WHERE scope ="
+        " 3) + (SELECT count(tags) > 0 AND count(cause) > 0 FROM jobq_extra) + (SELECT count(until)"
+        " > 0 FROM jobq_key) + (SELECT count(*) FROM jobq_rule) + (SELECT count(*) FROM jobq_pass)"
+        " + (SELECT count(*) FROM jobq_alarm) + (SELECT count(*) FROM jobq_meta WHERE key ="
+        " 'later')";
+    struct hostile_file good = hostile_good(40, 1000, true, 0);
+    const char *path = test_path("later.db");
+    jobq_clock *clock = jobq_clock_artificial(T0 + JOBQ_MINUTE);
+    jobq *q;
+    REQUIRE(hostile_write(path, &good));
+    damage_it(path, later);
+    q = open_patient(path, clock);
+    REQUIRE(q != NULL);
+    healthy(q);
+    CHECK_INT(check_queue(q, true, NULL).lines, 0);
+    damage_it(path, "UPDATE jobq_row SET delay_ms = -1 WHERE id = 1");
+    CHECK_INT(check_queue(q, true, "delay_ms is no time; repaired").lines, 1);
+    CHECK_INT(sql_number(path, count), 8);
+    close_whatever(&q);
+    jobq_clock_free(clock);
     hostile_free(&good);
 }
 
@@ -801,7 +956,7 @@ TEST(wrong_counters) {
         {"UPDATE jobq_claims SET claimed = 'two'", "claimed is -1, and there are"},
         {COUNTERS_OF(7, 8, "0, 9, 0, 0, 0, 0, 0, 0"),
          "jobq_claims, queue 7, kind 8: scheduled is 9, and there are 0"},
-        {"UPDATE jobq_claims SET counted = 12", "ready is 1500, and there are"},
+        {"UPDATE jobq_claims SET counted = 12 WHERE one = 1", "ready is 1500, and there are"},
         {"UPDATE jobq_row SET lane = 0, ord = 0 WHERE id % 5 = 0", NULL},
         {"UPDATE jobq_claims SET counted = 'all'", "counted is no id"},
         {"DELETE FROM jobq_claims", "the claims row is missing"},
@@ -898,7 +1053,7 @@ TEST(who_is_given_back_is_counted) {
 }
 
 TEST_MAIN(forgotten_before_a_gate, wrong_counters, counters_follow_a_repair,
-          who_is_given_back_is_counted,
+          who_is_given_back_is_counted, no_column_is_forgotten, a_later_version_is_left_alone,
           what_stops_a_queue_is_found, each_rule_has_its_line, nobodys_wish,
           indexes_that_disagree, index_of_names, pages_of_garbage, whoever_may_look, arguments,
           within_a_handler, beside_a_running_pool, who_runs_is_left_alone,

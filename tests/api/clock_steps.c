@@ -536,6 +536,52 @@ TEST(never_does_not_come_at_the_end) {
     }
 }
 
+/* Goal: whatever a clock shows, the file that is written then is whole: it opens again, and what is
+ * due by then runs. Method: steps to the ends of time and back, each written down; the doctor. */
+TEST(the_end_of_time_is_written) {
+    for (int i = 0; i < 8; i++) {
+        int64_t far_ms = i % 2 ? INT64_MAX : INT64_C(253402300800000) + i;
+        char text[256];
+        fixture f;
+        REQUIRE(fixture_open(&f, STEP));
+        handle(f.q, "k", do_nothing, NULL);
+        put_in(f.q, JOBQ_HOUR);
+        jobq_clock_set(f.clock, i / 4 ? 0 : far_ms);
+        put(f.q, "k");
+        CHECK_INT(drain(f.q), 1);
+        jobq_clock_set(f.clock, i / 4 ? far_ms : 0);
+        put(f.q, "k");
+        if (i / 2 % 2) CHECK_INT(drain(f.q), 1);
+        CHECK_STR(fault_of(f.q, text), "");
+        REQUIRE(fixture_reopen(&f));
+        handle(f.q, "k", do_nothing, NULL);
+        CHECK_STR(fault_of(f.q, text), "");
+        drain(f.q);
+        advance(f.q, JOBQ_HOUR);
+        CHECK_INT(count_all(f.q).scheduled, 0);
+        fixture_remove(&f);
+    }
+}
+
+/* Goal: a job of the end of time is no damage to who asks the file for its own time. Method: the
+ * wall is there when the last job is stored, which writes nothing else; then a client's delay. */
+TEST(a_job_of_the_end_of_time) {
+    fixture f;
+    jobq_options options = {.role = JOBQ_CLIENT, .shared = true};
+    jobq *client;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .shared = true}));
+    jobq_clock_set(f.clock, INT64_MAX);
+    drain(f.q);
+    put(f.q, "nobody's");
+    jobq_clock_set(f.clock, T0);
+    options.clock = f.clock;
+    client = open_queue_at(f.path, options);
+    REQUIRE(client != NULL);
+    put_in(client, JOBQ_HOUR);
+    close_queue(&client);
+    fixture_remove(&f);
+}
+
 /* ---- Times of every size ---- */
 
 struct edges {
@@ -649,4 +695,6 @@ TEST_MAIN(a_clock_can_be_set, a_timeout_outlives_steps, a_step_is_no_health,
           a_wait_outlives_steps, scheduled_jobs_follow_the_wall, ready_stays_ready,
           due_at_once_is_due_at_once, interrupted_is_due, housekeeping_follows_the_wall,
           pools_notice_a_step, queues_come_and_go_beside_steps, step_mode_stalls_too,
-          long_is_not_for_ever, never_does_not_come_at_the_end, times_of_every_size)
+          long_is_not_for_ever, never_does_not_come_at_the_end, the_end_of_time_is_written,
+          a_job_of_the_end_of_time,
+          times_of_every_size)

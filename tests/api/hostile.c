@@ -122,6 +122,48 @@ TEST(lost_names_are_no_damage) {
     hostile_free(&good);
 }
 
+/* Goal: when the last id has been given the next job is refused, before it is stored: what is
+ * accepted can be read again, and the file opened. Method: SQL puts the file there; jobs that are
+ * claimed at once, that wait, that have a key, and several at a time; by an owner and a client. */
+TEST(the_last_id) {
+    static const int64_t last = INT64_C(4611686018427387903);
+    for (int i = 0; i < 10; i++) {
+        jobq_options options = {.workers = JOBQ_NONE, .role = i % 2 ? JOBQ_CLIENT : JOBQ_OWNER,
+                                .shared = true};
+        jobq_job jobs[2] = {{.kind = i < 4 ? "mail" : "nobody's"}, {.kind = "mail"}};
+        jobq_info info;
+        jobq_error why;
+        char text[256];
+        int64_t id;
+        fixture f;
+        REQUIRE(fixture_open(&f, STEP));
+        put(f.q, "mail");
+        close_queue(&f.q);
+        damage_it(f.path, "UPDATE jobq_claims SET last_id = 4611686018427387902");
+        f.q = open_queue_at(f.path, options);
+        REQUIRE(f.q != NULL);
+        if (i % 2 == 0) handle(f.q, "mail", do_nothing, NULL);
+        if (i / 2 == 2) jobs[0].delay_ms = JOBQ_DAY;
+        if (i / 2 == 3) jobs[0].key = "a key";
+        if (i / 2 == 4) {
+            CHECK_CODE(jobq_enqueue_many(f.q, jobs, 2, NULL, &why), JOBQ_CORRUPT);
+        } else {
+            CHECK_INT(put_job(f.q, jobs[0]), last);
+            WORKS(jobq_get(f.q, last, &info, &err));
+            jobs[0].key = NULL;
+            CHECK_CODE(jobq_enqueue(f.q, &jobs[0], &id, &why), JOBQ_CORRUPT);
+            CHECK_INT(id, 0);
+        }
+        CHECK(strstr(why.text, "the highest id is the last one") != NULL);
+        REQUIRE(fixture_reopen(&f));
+        handle(f.q, "mail", do_nothing, NULL);
+        CHECK_CODE(jobq_get(f.q, last, &info, NULL), i / 2 == 4 ? JOBQ_NOT_FOUND : JOBQ_OK);
+        CHECK_INT(drain(f.q), i < 4 ? 2 : 1);
+        CHECK_STR(fault_of(f.q, text), "");
+        fixture_remove(&f);
+    }
+}
+
 /* Goal: the good file is good. Method: the same play on it finds nothing, and every payload comes
  * whole. */
 TEST(undamaged_rows_play) {
@@ -705,4 +747,4 @@ TEST_MAIN(undamaged_rows_play, two_threads_find_two_damages, free_pages_are_coun
           lost_names_are_no_damage, row_that_stands_twice, rows_out_of_order, lanes_are_looked_at,
           scheduled_job_is_never_due, fails_twice, claimed_by_nobody_is_known_at_open,
           claimed_by_nobody_is_seen, keys_that_are_not_their_jobs, next_id_is_taken,
-          no_new_job_can_stand, name_of_another, stop_is_told_by_its_call)
+          no_new_job_can_stand, the_last_id, name_of_another, stop_is_told_by_its_call)

@@ -126,22 +126,34 @@ static void damage_log(struct hostile_file *file, uint64_t *r) {
 
 /* ---- Rows ---- */
 
-static const char *const columns[][2] = {
-    {"jobq_row", "state"}, {"jobq_row", "lane"}, {"jobq_row", "ord"}, {"jobq_row", "run_at"},
-    {"jobq_row", "kind"}, {"jobq_row", "queue"}, {"jobq_row", "priority"},
-    {"jobq_row", "attempt"}, {"jobq_row", "runs"}, {"jobq_row", "crashes"},
-    {"jobq_row", "delay_ms"}, {"jobq_row", "created_at"}, {"jobq_row", "side"},
-    {"jobq_row", "finished_at"}, {"jobq_row", "prune_at"}, {"jobq_row", "id"},
-    {"jobq_row", "payload"}, {"jobq_name", "id"}, {"jobq_name", "what"}, {"jobq_name", "scope"},
-    {"jobq_name", "name"}, {"jobq_extra", "job"}, {"jobq_extra", "key"},
-    {"jobq_extra", "error"}, {"jobq_extra", "result"}, {"jobq_extra", "saved"},
-    {"jobq_key", "kind"}, {"jobq_key", "key"}, {"jobq_key", "held"}, {"jobq_key", "job"},
-    {"jobq_payload", "job"}, {"jobq_payload", "data"},
-    {"jobq_failed", "at"}, {"jobq_failed", "job"},
-    {"jobq_claims", "ids"}, {"jobq_claims", "last_id"}, {"jobq_claims", "one"},
-    {"jobq_claims", "open"}, {"jobq_claims", "counted"}, {"jobq_claims", "next_name"},
-    {"jobq_meta", "value"}, {"jobq_meta", "key"},
-};
+#define COUNT(array) (sizeof(array) / sizeof (array)[0])
+
+/* Every column of every table that has rows, as the first shape has them: none is forgotten. */
+static struct { char table[24], name[24]; } columns[200];
+static size_t columns_count;
+
+static bool read_columns(const char *path) {
+    sqlite3 *db = NULL;
+    sqlite3_stmt *s = NULL, *rows = NULL;
+    char sql[96];
+    if (sqlite3_open(path, &db) == SQLITE_OK)
+        sqlite3_prepare_v2(db, "SELECT m.name, p.name FROM sqlite_master m JOIN"
+                           " pragma_table_info(m.name) p WHERE m.type = 'table'"
+                           " AND m.name LIKE 'jobq%' ORDER BY m.name, p.cid", -1, &s, NULL);
+    while (sqlite3_step(s) == SQLITE_ROW && columns_count < COUNT(columns)) {
+        const char *table = (const char *)sqlite3_column_text(s, 0);
+        snprintf(sql, sizeof sql, "SELECT 1 FROM %s LIMIT 1", table);
+        sqlite3_prepare_v2(db, sql, -1, &rows, NULL);
+        if (sqlite3_step(rows) == SQLITE_ROW) {
+            snprintf(columns[columns_count].table, 24, "%s", table);
+            snprintf(columns[columns_count++].name, 24, "%s", sqlite3_column_text(s, 1));
+        }
+        sqlite3_finalize(rows);
+    }
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+    return CHECK(columns_count > 50 && columns_count < COUNT(columns));
+}
 
 static const char *const values[] = {
     "NULL", "0", "1", "2", "3", "-1", "'x'", "''", "x''", "x'00'", "17.5", "1e300", "-1e300",
@@ -152,28 +164,26 @@ static const char *const values[] = {
     "(SELECT u.job FROM jobq_key u ORDER BY random() LIMIT 1)",
 };
 
-#define COUNT(array) (sizeof(array) / sizeof (array)[0])
-
 /* True if it touches no payload. */
 static bool row_sql(char *sql, size_t size, uint64_t *r) {
-    const char *const *column = columns[pick(r, COUNT(columns))];
+    size_t column = pick(r, columns_count);
+    const char *table = columns[column].table, *name = columns[column].name;
     const char *value = values[pick(r, COUNT(values))];
     static const char *const where[] = {
         "", " WHERE rowid = %d", " WHERE rowid %% 3 = 0", " WHERE rowid > %d"};
     char which[64];
-    bool rowid = !strstr("jobq_key jobq_meta jobq_failed", column[0]);
+    bool rowid = !strstr("jobq_key jobq_meta jobq_failed", table);
     snprintf(which, sizeof which, where[rowid ? pick(r, 4) : 0], (int)pick(r, 40));
     switch (pick(r, 8)) {
-    case 0: snprintf(sql, size, "DELETE FROM %s%s", column[0], which); break;
+    case 0: snprintf(sql, size, "DELETE FROM %s%s", table, which); break;
     case 1:
-        snprintf(sql, size, "UPDATE OR REPLACE %s SET %s = %s + (%s)%s", column[0], column[1],
-                 column[1], value, which);
+        snprintf(sql, size, "UPDATE OR REPLACE %s SET %s = %s + (%s)%s", table, name, name, value,
+                 which);
         break;
     default:
-        snprintf(sql, size, "UPDATE OR REPLACE %s SET %s = %s%s", column[0], column[1], value,
-                 which);
+        snprintf(sql, size, "UPDATE OR REPLACE %s SET %s = %s%s", table, name, value, which);
     }
-    return strcmp(column[1], "payload") != 0 && strcmp(column[1], "data") != 0;
+    return strcmp(name, "payload") != 0 && strcmp(name, "data") != 0;
 }
 
 /* ---- The schema ---- */
@@ -355,7 +365,7 @@ static bool begin(void) {
                                  pages[i]);
         if (!CHECK(shapes[i].db_size > 0)) return false;
     }
-    return true;
+    return hostile_write(hostile_path(), &shapes[0]) && read_columns(hostile_path());
 }
 
 static void end(void) {

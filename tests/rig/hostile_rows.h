@@ -112,6 +112,7 @@ static const struct damage damaged_rows[] = {
     {"UPDATE jobq_failed SET job = 'job ' || job", "jobq_failed", "is not that of a failed job"},
     {"INSERT INTO jobq_failed VALUES(5, 1)", "jobq_failed", "is not that of a failed job"},
     {"UPDATE jobq_claims SET last_id = 9223372036854775807", "jobq_claims", "id"},
+    {"UPDATE jobq_claims SET last_id = 4611686018427387904", "jobq_claims", "id is too large"},
     {"UPDATE jobq_claims SET last_id = 'last'", "jobq_claims", "last_id"},
     {"UPDATE jobq_claims SET last_id = -1", "jobq_claims", "last_id"},
     {"UPDATE jobq_claims SET ids = 'text'", "jobq_claims", "ids"},
@@ -131,7 +132,13 @@ static const struct damage damaged_rows[] = {
     {COUNTERS_OF(2, 2, "0, 0, 0, -9000, 0, 0, 0, 0"), "jobq_claims", "claimed"},
     {COUNTERS_OF(2, 2, "0, 0, 'x', 0, 0, 0, 0, 0"), "jobq_claims", "blocked"},
     {"UPDATE jobq_claims SET offset_ms = 0.5", "jobq_claims", "offset_ms"},
+    {"UPDATE jobq_claims SET offset_ms = 9223372036854775807", "jobq_claims", "offset_ms"},
+    {"UPDATE jobq_claims SET offset_ms = 4000000000000000000", "jobq_claims", "offset_ms"},
+    {"UPDATE jobq_claims SET offset_ms = -9000000000000000000", "jobq_claims", "offset_ms"},
+    {"UPDATE jobq_claims SET offset_ms = -1 - wall_at", "jobq_claims", "is before all time"},
     {"UPDATE jobq_claims SET wall_at = 'now'", "jobq_claims", "wall_at"},
+    {"UPDATE jobq_claims SET wall_at = -1", "jobq_claims", "wall_at"},
+    {"UPDATE jobq_claims SET wall_at = 9223372036854775807", "jobq_claims", "wall_at"},
     {"UPDATE jobq_claims SET next_name = 1", "jobq_claims", "next_name"},
     {"UPDATE jobq_claims SET next_name = 2", "jobq_name", "was never given"},
     {"UPDATE jobq_claims SET next_name = 2147483648", "jobq_claims", "leaves no room"},
@@ -141,6 +148,13 @@ static const struct damage damaged_rows[] = {
     {"DELETE FROM jobq_claims", "jobq_claims", "is missing"},
     {"DELETE FROM jobq_meta WHERE key = 'syncs'", "jobq_meta", "syncs"},
 };
+
+/* Some damage does not fit on some column. */
+static inline void damage_try(const char *path, const char *sql) {
+    sqlite3 *db = sql_open(path);
+    sqlite3_exec(db, sql, NULL, NULL, NULL);
+    sqlite3_close(db);
+}
 
 static inline void damage_it(const char *path, const char *sql) {
     sqlite3 *db = sql_open(path); /* whose owner may be writing */
