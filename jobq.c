@@ -792,6 +792,18 @@ JOBQ__INTERNAL void jobq__mem_free(void *block) {
 
 /* #include "limits.h" */
 
+/* Internal codes: answers from room to room, no failures, and never seen by a caller; the public
+ * ones are JOBQ_OK and below. Asserted where public calls return (jobq__err_is_public). */
+enum {
+    JOBQ__AGAIN = 100, /* undo this part, read last_id anew, and write it again */
+    JOBQ__TAKEN,       /* somebody else writes to the file: nothing has happened yet */
+    JOBQ__REFUSED,     /* what a handler wrote cannot be committed, on whatever disk */
+    JOBQ__NO_ROOM      /* JOBQ_FULL, and no reserve will change it */
+};
+static inline bool jobq__err_is_public(int rc) {
+    return rc <= JOBQ_OK;
+}
+
 /* The way out for who may not read or write. */
 #define JOBQ__ERR_RIGHTS \
     "clients of another user than the owner's need its .mode = 0660 and .group_id, and a" \
@@ -6850,9 +6862,8 @@ JOBQ__INTERNAL int jobq__store_keep(jobq__store *store);
 
 JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db);
-/* The same for a job's transaction. JOBQ__REFUSED, an internal code: what the handler wrote cannot
- * be committed, on whatever disk, and *why has SQLite's words; the file is as it was. */
-enum { JOBQ__REFUSED = 102 };
+/* The same for a job's transaction. JOBQ__REFUSED: what the handler wrote cannot be committed, and
+ * *why has SQLite's words; the file is as it was. */
 JOBQ__INTERNAL int jobq__store_commit_job(struct jobq__db *db, jobq_error *why);
 /* Changes a counter, so that the commit has something to write, and so to sync. */
 JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db);
@@ -11278,12 +11289,6 @@ JOBQ__INTERNAL struct jobq__name *jobq__registry_add(struct jobq__registry *regi
  * while a handler runs (the job's transaction), while a caller waits for another connection to let
  * go of the file (turn.h), and while one of the mutexes is taken for a moment. */
 
-/* Internal codes, never seen by a caller; one more is in store.h. */
-enum {
-    JOBQ__AGAIN = 100, /* undo this part, read last_id anew, and write it again */
-    JOBQ__TAKEN        /* somebody else writes to the file: nothing has happened yet */
-};
-
 /* ---- One claimed job ---- */
 
 /* What becomes of a run; decided on the handler's thread, written by the next transaction. */
@@ -14477,6 +14482,10 @@ JOBQ__INTERNAL void jobq__tx_note_last(struct jobq__entry *entry) {
  * moves a row: who waits for it waits in the line, and a claim takes as many as there is room for
  * (tx_claim.c).
  *
+ * A row is claimed in one of three ways, and each asks the same here: from its line, in turn
+ * (tx_claim.c: due_lane, spent); as it becomes ready or is stored (tx_claim.c, tx_enqueue.c:
+ * due_lane, takes_now); or because it sorts before what is claimed (tx_order.c: before_tail).
+ *
  * Questions and small notes only: no row is written here. With the baton held. */
 
 /* How far own time is before the wall. */
@@ -14496,6 +14505,14 @@ static inline int jobq__tx_due_by(const struct jobq__row *row) {
 static inline bool jobq__tx_is_due(const struct jobq__tx *tx, const struct jobq__row *row) {
     return jobq__tx_has_come(tx, jobq__tx_due_by(row), row->run_at_ms);
 }
+/* A row that is to wait ready in that line (due_lane says so) may be claimed by this very
+ * transaction instead of being written there: there is room, and nothing that stands in the line's
+ * table has to come before. It never crashed, or it would wait with the suspects: jobq__tx_spent
+ * need not be asked. */
+static inline bool jobq__tx_takes_now(const struct jobq__tx *tx, const struct jobq__lane *line) {
+    return tx->room > 0 && tx->bytes > 0 && jobq__list_empty(&line->ready) && !tx->q->look_lanes
+        && jobq__gate_room(&line->gate) > 0;
+}
 /* Its time by the wall. */
 JOBQ__INTERNAL int64_t jobq__tx_wall_of(const struct jobq__tx *tx, const struct jobq__row *row);
 
@@ -14506,6 +14523,9 @@ JOBQ__INTERNAL void jobq__tx_set_lane(struct jobq__tx *tx, struct jobq__row *row
 /* The lane of one whose time has come: before the first gate that it may not pass, or ready in its
  * line. */
 JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row);
+/* A suspect that met as many crashes as its kind, which has a handler, allows: it is not tried
+ * again, but ends where it would be claimed. */
+JOBQ__INTERNAL bool jobq__tx_spent(const struct jobq__tx *tx, const struct jobq__row *row);
 JOBQ__INTERNAL bool jobq__tx_handled(const struct jobq__tx *tx, int64_t kind);
 /* NULL if the lane's name is not known here. */
 JOBQ__INTERNAL struct jobq__lane *jobq__tx_line(const struct jobq__tx *tx, int64_t lane);
@@ -14537,6 +14557,12 @@ JOBQ__INTERNAL int jobq__tx_stray(struct jobq__tx *tx, int64_t id) {
 JOBQ__INTERNAL bool jobq__tx_handled(const struct jobq__tx *tx, int64_t kind) {
     const struct jobq__kind *known = jobq__registry_kind(&tx->q->names, kind);
     return known && !jobq__gate_is_shut(&known->gate);
+}
+
+JOBQ__INTERNAL bool jobq__tx_spent(const struct jobq__tx *tx, const struct jobq__row *row) {
+    const jobq_kind *spec = &jobq__registry_kind(&tx->q->names, row->kind)->spec;
+    return row->crashes > 0 && spec->crashes_max != JOBQ_UNLIMITED
+        && row->crashes >= spec->crashes_max;
 }
 
 JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row) {
@@ -16488,12 +16514,9 @@ JOBQ__INTERNAL int jobq__tx_end(struct jobq__tx *tx, const struct jobq__row *row
 /* True if this very transaction would claim it, or has to for the sake of the order. */
 static bool jobq__tx_at_once(struct jobq__tx *tx, struct jobq__lane *lane,
                              const struct jobq__row *row) {
-    const jobq *q = tx->q;
     if (!tx->may_claim || !lane || lane->unordered || !jobq__tx_handled(tx, row->kind))
         return false;
-    if (tx->room > 0 && tx->bytes > 0 && jobq__list_empty(&lane->ready) && !q->look_lanes
-        && jobq__gate_room(&lane->gate) > 0)
-        return true;
+    if (jobq__tx_takes_now(tx, lane)) return true;
     return tx->over > 0 && jobq__tx_before_tail(tx, lane, row);
 }
 
@@ -16713,11 +16736,8 @@ static int jobq__tx_set_aside(struct jobq__tx *tx, const struct jobq__row *row) 
  * died too often. 0: it can, else as how many moves it counts to take it away. */
 static int jobq__tx_unfit(struct jobq__tx *tx, const struct jobq__lane *lane,
                           const struct jobq__row *row) {
-    const jobq_kind *spec;
     if (jobq__tx_due_lane(tx, row) != lane->id) return 1;
-    spec = &jobq__registry_kind(&tx->q->names, row->kind)->spec;
-    return row->crashes > 0 && spec->crashes_max != JOBQ_UNLIMITED
-        && row->crashes >= spec->crashes_max ? JOBQ__END_MOVES : 0;
+    return jobq__tx_spent(tx, row) ? JOBQ__END_MOVES : 0;
 }
 
 /* To another lane, and in order there. */
@@ -16831,12 +16851,12 @@ static int jobq__tx_promote_row(struct jobq__tx *tx, const struct jobq__row *row
     struct jobq__lane *lane = jobq__registry_lane(&tx->q->names, row->queue);
     /* Not if its time has to be written as one of the wall. */
     bool as_it_stands = row->lane != JOBQ__LANE_OWN_TIME || !jobq__tx_offset(tx);
-    int rc = JOBQ_NO_MEMORY;
-    if (fits && as_it_stands && tx->bytes > 0 && lane && jobq__list_empty(&lane->ready)
-        && !tx->q->look_lanes && jobq__gate_room(&lane->gate) > 0
-        && jobq__tx_due_lane(tx, row) == lane->id)
-        rc = jobq__tx_claim_row(tx, lane, row->id);
-    return jobq__tx_can_wait(tx, rc) ? jobq__tx_move(tx, row, false) : rc;
+    if (fits && as_it_stands && lane && jobq__tx_takes_now(tx, lane)
+        && jobq__tx_due_lane(tx, row) == lane->id) {
+        int rc = jobq__tx_claim_row(tx, lane, row->id);
+        if (!jobq__tx_can_wait(tx, rc)) return rc;
+    }
+    return jobq__tx_move(tx, row, false);
 }
 
 /* Those from first on were set aside after the others, which are in order by themselves, as they
@@ -17109,7 +17129,7 @@ static int jobq__alter_row(struct jobq__tx *tx, int64_t id, struct jobq__row *ro
 }
 
 /* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
- * what it is now. JOBQ_BUSY with alter->running set if it runs. */
+ * what it is now. If it runs alter->running is it, and the row is not read; else NULL. */
 static int jobq__alter_reach(struct jobq__tx *tx, struct jobq__alter *alter,
                              struct jobq__row *row) {
     bool withdrawn;
@@ -17117,7 +17137,7 @@ static int jobq__alter_reach(struct jobq__tx *tx, struct jobq__alter *alter,
     alter->running = NULL; /* the group may be repeated, and the job have ended since */
     if (entry && !withdrawn) {
         alter->running = entry;
-        return JOBQ_BUSY;
+        return JOBQ_OK;
     }
     if (withdrawn) {
         int rc = jobq__tx_unclaim(tx, entry);
@@ -17138,8 +17158,8 @@ JOBQ__INTERNAL int jobq__alter_cancel(struct jobq__tx *tx, struct jobq__request 
     struct jobq__alter *alter = r->arg;
     struct jobq__row row;
     int rc = jobq__alter_reach(tx, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running) return jobq__alter_wish(tx, alter->running);
     if (rc != JOBQ_OK) return rc;
+    if (alter->running) return jobq__alter_wish(tx, alter->running);
     if (jobq__state_terminal(row.state))
         return jobq__alter_bad_state(tx, &row, "; what has ended is not cancelled", r->err);
     return jobq__tx_end(tx, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
@@ -17208,12 +17228,12 @@ JOBQ__INTERNAL int jobq__alter_delete(struct jobq__tx *tx, struct jobq__request 
     struct jobq__edge edge;
     struct jobq__row row;
     int rc = jobq__alter_reach(tx, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running) {
-        jobq__alter_call(tx, &alter->running->row, job, sizeof job);
-        return jobq__err_set(r->err, rc, "%s is running; cancel it (jobq_cancel), and delete it"
-                             " when it has ended", job);
-    }
     if (rc != JOBQ_OK) return rc;
+    if (alter->running) {
+        jobq__alter_call(tx, &alter->running->row, job, sizeof job);
+        return jobq__err_set(r->err, JOBQ_BUSY, "%s is running; cancel it (jobq_cancel), and"
+                             " delete it when it has ended", job);
+    }
     jobq__door_begin(&edge, &row, JOBQ__GONE);
     return jobq__door_pass(tx, &edge);
 }
@@ -18711,6 +18731,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
         if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
         rc = jobq__run_begin_tx(run, left_us, err);
         if (rc != JOBQ_OK) {
+            jobq__assert(jobq__err_is_public(rc));
             jobq__baton_release(q);
             return rc;
         }
@@ -18805,6 +18826,7 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
     request.atomic = true;
     request.err = &local;
     rc = jobq__commit_request(run->q, &request);
+    jobq__assert(jobq__err_is_public(rc));
     if (rc != JOBQ_OK) {
         if (err) *err = local;
         jobq__mem_free(copy);
@@ -20632,6 +20654,7 @@ JOBQ__INTERNAL int jobq__api_enter(jobq *q, const char *call, jobq_error *err) {
 #define JOBQ__AWAITED (1 << 30)
 
 JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc) {
+    jobq__assert(jobq__err_is_public(rc));
     /* Nothing of q may be touched after this: close may be waiting to free it. So the last one out
      * calls over what is the process's. */
     if (jobq__os_add(&q->inside, -1) == JOBQ__AWAITED) jobq__os_global_call();
@@ -20782,9 +20805,6 @@ static int jobq__api_set_up_writer(jobq *q, jobq_error *err) {
     rc = jobq__store_sync_all(&q->writer, false);
     return rc == JOBQ_OK ? rc : jobq__store_fail(&q->writer, err);
 }
-
-/* An internal code: FULL, and no reserve will change it. */
-enum { JOBQ__NO_ROOM = 103 };
 
 /* A file of an older schema. What the owner before had set aside is room for this, too; if even
  * that is too little, nothing is touched. */
@@ -20987,6 +21007,7 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
         rc = jobq__err_set(err, JOBQ_NOT_FOUND, "a client cannot open \":memory:\", which only its"
                            " owner sees; give both the path of a file");
     else rc = jobq__api_open_files(q, path, err);
+    jobq__assert(jobq__err_is_public(rc));
     if (rc != JOBQ_OK) {
         jobq__api_close_files(q);
         jobq__api_free(q);

@@ -59,7 +59,7 @@ static int jobq__alter_row(struct jobq__tx *tx, int64_t id, struct jobq__row *ro
 }
 
 /* Takes a claimed job that has not started out of the ring and puts it back into the table; *row is
- * what it is now. JOBQ_BUSY with alter->running set if it runs. */
+ * what it is now. If it runs alter->running is it, and the row is not read; else NULL. */
 static int jobq__alter_reach(struct jobq__tx *tx, struct jobq__alter *alter,
                              struct jobq__row *row) {
     bool withdrawn;
@@ -67,7 +67,7 @@ static int jobq__alter_reach(struct jobq__tx *tx, struct jobq__alter *alter,
     alter->running = NULL; /* the group may be repeated, and the job have ended since */
     if (entry && !withdrawn) {
         alter->running = entry;
-        return JOBQ_BUSY;
+        return JOBQ_OK;
     }
     if (withdrawn) {
         int rc = jobq__tx_unclaim(tx, entry);
@@ -88,8 +88,8 @@ JOBQ__INTERNAL int jobq__alter_cancel(struct jobq__tx *tx, struct jobq__request 
     struct jobq__alter *alter = r->arg;
     struct jobq__row row;
     int rc = jobq__alter_reach(tx, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running) return jobq__alter_wish(tx, alter->running);
     if (rc != JOBQ_OK) return rc;
+    if (alter->running) return jobq__alter_wish(tx, alter->running);
     if (jobq__state_terminal(row.state))
         return jobq__alter_bad_state(tx, &row, "; what has ended is not cancelled", r->err);
     return jobq__tx_end(tx, &row, JOBQ__CANCELLED, NULL, JOBQ_OUTCOME_NONE);
@@ -158,12 +158,12 @@ JOBQ__INTERNAL int jobq__alter_delete(struct jobq__tx *tx, struct jobq__request 
     struct jobq__edge edge;
     struct jobq__row row;
     int rc = jobq__alter_reach(tx, alter, &row);
-    if (rc == JOBQ_BUSY && alter->running) {
-        jobq__alter_call(tx, &alter->running->row, job, sizeof job);
-        return jobq__err_set(r->err, rc, "%s is running; cancel it (jobq_cancel), and delete it"
-                             " when it has ended", job);
-    }
     if (rc != JOBQ_OK) return rc;
+    if (alter->running) {
+        jobq__alter_call(tx, &alter->running->row, job, sizeof job);
+        return jobq__err_set(r->err, JOBQ_BUSY, "%s is running; cancel it (jobq_cancel), and"
+                             " delete it when it has ended", job);
+    }
     jobq__door_begin(&edge, &row, JOBQ__GONE);
     return jobq__door_pass(tx, &edge);
 }

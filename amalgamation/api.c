@@ -24,6 +24,7 @@ JOBQ__INTERNAL int jobq__api_enter(jobq *q, const char *call, jobq_error *err) {
 #define JOBQ__AWAITED (1 << 30)
 
 JOBQ__INTERNAL int jobq__api_leave(jobq *q, int rc) {
+    jobq__assert(jobq__err_is_public(rc));
     /* Nothing of q may be touched after this: close may be waiting to free it. So the last one out
      * calls over what is the process's. */
     if (jobq__os_add(&q->inside, -1) == JOBQ__AWAITED) jobq__os_global_call();
@@ -174,9 +175,6 @@ static int jobq__api_set_up_writer(jobq *q, jobq_error *err) {
     rc = jobq__store_sync_all(&q->writer, false);
     return rc == JOBQ_OK ? rc : jobq__store_fail(&q->writer, err);
 }
-
-/* An internal code: FULL, and no reserve will change it. */
-enum { JOBQ__NO_ROOM = 103 };
 
 /* A file of an older schema. What the owner before had set aside is room for this, too; if even
  * that is too little, nothing is touched. */
@@ -379,6 +377,7 @@ JOBQ_API int jobq_open_as(const char *path, const jobq_options *options, jobq **
         rc = jobq__err_set(err, JOBQ_NOT_FOUND, "a client cannot open \":memory:\", which only its"
                            " owner sees; give both the path of a file");
     else rc = jobq__api_open_files(q, path, err);
+    jobq__assert(jobq__err_is_public(rc));
     if (rc != JOBQ_OK) {
         jobq__api_close_files(q);
         jobq__api_free(q);

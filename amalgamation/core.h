@@ -24,12 +24,6 @@
  * while a handler runs (the job's transaction), while a caller waits for another connection to let
  * go of the file (turn.h), and while one of the mutexes is taken for a moment. */
 
-/* Internal codes, never seen by a caller; one more is in store.h. */
-enum {
-    JOBQ__AGAIN = 100, /* undo this part, read last_id anew, and write it again */
-    JOBQ__TAKEN        /* somebody else writes to the file: nothing has happened yet */
-};
-
 /* ---- One claimed job ---- */
 
 /* What becomes of a run; decided on the handler's thread, written by the next transaction. */

@@ -4,6 +4,18 @@
 
 #include "limits.h"
 
+/* Internal codes: answers from room to room, no failures, and never seen by a caller; the public
+ * ones are JOBQ_OK and below. Asserted where public calls return (jobq__err_is_public). */
+enum {
+    JOBQ__AGAIN = 100, /* undo this part, read last_id anew, and write it again */
+    JOBQ__TAKEN,       /* somebody else writes to the file: nothing has happened yet */
+    JOBQ__REFUSED,     /* what a handler wrote cannot be committed, on whatever disk */
+    JOBQ__NO_ROOM      /* JOBQ_FULL, and no reserve will change it */
+};
+static inline bool jobq__err_is_public(int rc) {
+    return rc <= JOBQ_OK;
+}
+
 /* The way out for who may not read or write. */
 #define JOBQ__ERR_RIGHTS \
     "clients of another user than the owner's need its .mode = 0660 and .group_id, and a" \

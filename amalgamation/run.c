@@ -675,6 +675,7 @@ JOBQ_API int jobq_run_db(jobq_run *run, struct sqlite3 **db, jobq_error *err) {
         if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
         rc = jobq__run_begin_tx(run, left_us, err);
         if (rc != JOBQ_OK) {
+            jobq__assert(jobq__err_is_public(rc));
             jobq__baton_release(q);
             return rc;
         }
@@ -769,6 +770,7 @@ JOBQ_API int jobq_checkpoint(jobq_run *run, const void *data, size_t size, jobq_
     request.atomic = true;
     request.err = &local;
     rc = jobq__commit_request(run->q, &request);
+    jobq__assert(jobq__err_is_public(rc));
     if (rc != JOBQ_OK) {
         if (err) *err = local;
         jobq__mem_free(copy);

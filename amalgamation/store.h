@@ -158,9 +158,8 @@ JOBQ__INTERNAL int jobq__store_keep(jobq__store *store);
 
 JOBQ__INTERNAL int jobq__store_begin(struct jobq__db *db);
 JOBQ__INTERNAL int jobq__store_commit(struct jobq__db *db);
-/* The same for a job's transaction. JOBQ__REFUSED, an internal code: what the handler wrote cannot
- * be committed, on whatever disk, and *why has SQLite's words; the file is as it was. */
-enum { JOBQ__REFUSED = 102 };
+/* The same for a job's transaction. JOBQ__REFUSED: what the handler wrote cannot be committed, and
+ * *why has SQLite's words; the file is as it was. */
 JOBQ__INTERNAL int jobq__store_commit_job(struct jobq__db *db, jobq_error *why);
 /* Changes a counter, so that the commit has something to write, and so to sync. */
 JOBQ__INTERNAL int jobq__store_sync(struct jobq__db *db);

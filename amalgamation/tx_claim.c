@@ -46,11 +46,8 @@ static int jobq__tx_set_aside(struct jobq__tx *tx, const struct jobq__row *row) 
  * died too often. 0: it can, else as how many moves it counts to take it away. */
 static int jobq__tx_unfit(struct jobq__tx *tx, const struct jobq__lane *lane,
                           const struct jobq__row *row) {
-    const jobq_kind *spec;
     if (jobq__tx_due_lane(tx, row) != lane->id) return 1;
-    spec = &jobq__registry_kind(&tx->q->names, row->kind)->spec;
-    return row->crashes > 0 && spec->crashes_max != JOBQ_UNLIMITED
-        && row->crashes >= spec->crashes_max ? JOBQ__END_MOVES : 0;
+    return jobq__tx_spent(tx, row) ? JOBQ__END_MOVES : 0;
 }
 
 /* To another lane, and in order there. */
@@ -164,12 +161,12 @@ static int jobq__tx_promote_row(struct jobq__tx *tx, const struct jobq__row *row
     struct jobq__lane *lane = jobq__registry_lane(&tx->q->names, row->queue);
     /* Not if its time has to be written as one of the wall. */
     bool as_it_stands = row->lane != JOBQ__LANE_OWN_TIME || !jobq__tx_offset(tx);
-    int rc = JOBQ_NO_MEMORY;
-    if (fits && as_it_stands && tx->bytes > 0 && lane && jobq__list_empty(&lane->ready)
-        && !tx->q->look_lanes && jobq__gate_room(&lane->gate) > 0
-        && jobq__tx_due_lane(tx, row) == lane->id)
-        rc = jobq__tx_claim_row(tx, lane, row->id);
-    return jobq__tx_can_wait(tx, rc) ? jobq__tx_move(tx, row, false) : rc;
+    if (fits && as_it_stands && lane && jobq__tx_takes_now(tx, lane)
+        && jobq__tx_due_lane(tx, row) == lane->id) {
+        int rc = jobq__tx_claim_row(tx, lane, row->id);
+        if (!jobq__tx_can_wait(tx, rc)) return rc;
+    }
+    return jobq__tx_move(tx, row, false);
 }
 
 /* Those from first on were set aside after the others, which are in order by themselves, as they

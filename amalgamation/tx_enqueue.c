@@ -8,12 +8,9 @@
 /* True if this very transaction would claim it, or has to for the sake of the order. */
 static bool jobq__tx_at_once(struct jobq__tx *tx, struct jobq__lane *lane,
                              const struct jobq__row *row) {
-    const jobq *q = tx->q;
     if (!tx->may_claim || !lane || lane->unordered || !jobq__tx_handled(tx, row->kind))
         return false;
-    if (tx->room > 0 && tx->bytes > 0 && jobq__list_empty(&lane->ready) && !q->look_lanes
-        && jobq__gate_room(&lane->gate) > 0)
-        return true;
+    if (jobq__tx_takes_now(tx, lane)) return true;
     return tx->over > 0 && jobq__tx_before_tail(tx, lane, row);
 }
 

@@ -10,6 +10,12 @@ JOBQ__INTERNAL bool jobq__tx_handled(const struct jobq__tx *tx, int64_t kind) {
     return known && !jobq__gate_is_shut(&known->gate);
 }
 
+JOBQ__INTERNAL bool jobq__tx_spent(const struct jobq__tx *tx, const struct jobq__row *row) {
+    const jobq_kind *spec = &jobq__registry_kind(&tx->q->names, row->kind)->spec;
+    return row->crashes > 0 && spec->crashes_max != JOBQ_UNLIMITED
+        && row->crashes >= spec->crashes_max;
+}
+
 JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row) {
     if (!tx->blind && !jobq__tx_handled(tx, row->kind)) return -row->kind;
     return row->crashes > 0 ? JOBQ__LANE_SUSPECT : row->queue;

@@ -12,6 +12,10 @@
  * moves a row: who waits for it waits in the line, and a claim takes as many as there is room for
  * (tx_claim.c).
  *
+ * A row is claimed in one of three ways, and each asks the same here: from its line, in turn
+ * (tx_claim.c: due_lane, spent); as it becomes ready or is stored (tx_claim.c, tx_enqueue.c:
+ * due_lane, takes_now); or because it sorts before what is claimed (tx_order.c: before_tail).
+ *
  * Questions and small notes only: no row is written here. With the baton held. */
 
 /* How far own time is before the wall. */
@@ -31,6 +35,14 @@ static inline int jobq__tx_due_by(const struct jobq__row *row) {
 static inline bool jobq__tx_is_due(const struct jobq__tx *tx, const struct jobq__row *row) {
     return jobq__tx_has_come(tx, jobq__tx_due_by(row), row->run_at_ms);
 }
+/* A row that is to wait ready in that line (due_lane says so) may be claimed by this very
+ * transaction instead of being written there: there is room, and nothing that stands in the line's
+ * table has to come before. It never crashed, or it would wait with the suspects: jobq__tx_spent
+ * need not be asked. */
+static inline bool jobq__tx_takes_now(const struct jobq__tx *tx, const struct jobq__lane *line) {
+    return tx->room > 0 && tx->bytes > 0 && jobq__list_empty(&line->ready) && !tx->q->look_lanes
+        && jobq__gate_room(&line->gate) > 0;
+}
 /* Its time by the wall. */
 JOBQ__INTERNAL int64_t jobq__tx_wall_of(const struct jobq__tx *tx, const struct jobq__row *row);
 
@@ -41,6 +53,9 @@ JOBQ__INTERNAL void jobq__tx_set_lane(struct jobq__tx *tx, struct jobq__row *row
 /* The lane of one whose time has come: before the first gate that it may not pass, or ready in its
  * line. */
 JOBQ__INTERNAL int32_t jobq__tx_due_lane(struct jobq__tx *tx, const struct jobq__row *row);
+/* A suspect that met as many crashes as its kind, which has a handler, allows: it is not tried
+ * again, but ends where it would be claimed. */
+JOBQ__INTERNAL bool jobq__tx_spent(const struct jobq__tx *tx, const struct jobq__row *row);
 JOBQ__INTERNAL bool jobq__tx_handled(const struct jobq__tx *tx, int64_t kind);
 /* NULL if the lane's name is not known here. */
 JOBQ__INTERNAL struct jobq__lane *jobq__tx_line(const struct jobq__tx *tx, int64_t lane);
