@@ -106,6 +106,8 @@
  *     run.c           one run of one job, as its handler sees it
  *     recover.h       what the owner before left claimed goes back
  *     recover.c       what the owner before left claimed goes back
+ *     repair.h        what the doctor puts right: the transaction in which it does
+ *     repair.c        what the doctor puts right: the transaction in which it does
  *     pool.h          workers: take, run, hand in
  *     pool.c          workers: take, run, hand in
  *     scheduler.h     the scheduler thread, the wheel's actions, step and advance
@@ -19000,6 +19002,82 @@ JOBQ__INTERNAL int jobq__recover(jobq *q, int64_t until_us, jobq_error *err) {
     return JOBQ_OK;
 }
 
+/*==== repair.h ====*/
+/* repair.h - what the doctor puts right: the transaction in which it does. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/repair.h"
+#endif
+#ifndef JOBQ__REPAIR_H
+#define JOBQ__REPAIR_H
+
+/* #include "audit.h" */
+/* #include "commit.h" */
+
+/* Design note.
+ *
+ * A slice of what was found (audit.h) is put right in one transaction that does nothing else
+ * (commit_bare). Whoever runs remembers what is in his row, so it is not touched; who is claimed
+ * and has not started is given back first, through the door. Then what the rules change in a row is
+ * changed in SQL, beside the door: that is no edge, for the row is none that jobq left, and there
+ * is no event of it. What the door keeps beside a row other than by edges is put right here: the
+ * counters, the claims row, when something is due next.
+ *
+ * Called from api_check.c, with the baton held. */
+
+/* A request; its arg is a struct jobq__audit, which has looked. */
+JOBQ__INTERNAL int jobq__repair(struct jobq__tx *tx, struct jobq__request *r);
+
+#endif
+
+/*==== repair.c ====*/
+/* repair.c - what the doctor puts right: the transaction in which it does. */
+#ifdef JOBQ_LINES
+#line 1 "amalgamation/repair.c"
+#endif
+/* #include "repair.h" */
+
+/* Its row may be changed: nobody has it in hand. */
+static int jobq__repair_reach(void *ctx, int64_t job) {
+    struct jobq__tx *tx = ctx;
+    bool withdrawn;
+    struct jobq__entry *entry = jobq__tx_withdraw(tx, job, &withdrawn);
+    if (!entry) return JOBQ_OK;
+    return withdrawn ? jobq__tx_unclaim(tx, entry) : JOBQ_BUSY;
+}
+
+/* When there is something to do next. What is broken still is looked at again. */
+static void jobq__repair_times(struct jobq__tx *tx) {
+    int64_t *by_wall_ms = &tx->due.at_ms[JOBQ__DUE_BY_WALL], at_ms;
+    if (jobq__store_next_dues(tx->db, &tx->due) != JOBQ_OK)
+        *by_wall_ms = JOBQ__MIN(*by_wall_ms, tx->now_ms);
+    if (jobq__store_prune_next(tx->db, &at_ms) == JOBQ_OK)
+        tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, at_ms);
+}
+
+static int64_t jobq__repair_prune_at(const struct jobq__tx *tx, int64_t keep_ms) {
+    return jobq__add(tx->now_ms, JOBQ__MAX(keep_ms, 0));
+}
+
+JOBQ__INTERNAL int jobq__repair(struct jobq__tx *tx, struct jobq__request *r) {
+    struct jobq__audit *audit = r->arg;
+    jobq *q = tx->q;
+    struct jobq__mend with;
+    int rc;
+    with.now_ms = tx->now_ms;
+    with.prune_done_ms = jobq__repair_prune_at(tx, q->options.keep_done_ms);
+    with.prune_failed_ms = jobq__repair_prune_at(tx, q->options.keep_failed_ms);
+    with.reach = jobq__repair_reach;
+    with.ctx = tx;
+    rc = jobq__audit_mend(audit, tx->db, &with);
+    if (rc == JOBQ_OK)
+        rc = jobq__audit_recounts(audit) ? jobq__tx_count_anew(tx)
+                                         : jobq__tx_count_write(tx);
+    /* Whom it has to name is remembered, unless damage has kept that from being read. */
+    if (rc == JOBQ_OK && !jobq__os_load(&q->failed)) rc = jobq__tx_touch(tx);
+    if (rc == JOBQ_OK) jobq__repair_times(tx);
+    return rc;
+}
+
 /*==== pool.h ====*/
 /* pool.h - workers: take, run, hand in. */
 #ifdef JOBQ_LINES
@@ -22010,7 +22088,7 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
 #line 1 "amalgamation/api_check.c"
 #endif
 /* #include "api.h" */
-/* #include "audit.h" */
+/* #include "repair.h" */
 
 /* Design note.
  *
@@ -22018,10 +22096,7 @@ JOBQ_API int jobq_wait(jobq *q, int64_t id, int64_t timeout_ms, jobq_info *info,
  * connection is. A file is read on a connection of the call's own, so that nobody waits for a
  * reader that reads all of the file; in memory there is only the writer's, and the baton is held
  * for one slice at a time. What is broken is put right on the writer, a slice in one transaction of
- * its own (commit_bare), and told when that has ended, with no lock held.
- *
- * Whoever runs remembers what is in his row, so it is not touched. Who is claimed and has not
- * started is given back first. */
+ * its own (repair.h), and told when that has ended, with no lock held. */
 
 struct jobq__doctor {
     jobq *q;
@@ -22033,48 +22108,6 @@ struct jobq__doctor {
     int64_t faults, left_us;
 };
 
-/* Its row may be changed: nobody has it in hand. */
-static int jobq__doctor_reach(void *ctx, int64_t job) {
-    struct jobq__tx *tx = ctx;
-    bool withdrawn;
-    struct jobq__entry *entry = jobq__tx_withdraw(tx, job, &withdrawn);
-    if (!entry) return JOBQ_OK;
-    return withdrawn ? jobq__tx_unclaim(tx, entry) : JOBQ_BUSY;
-}
-
-/* When there is something to do next. What is broken still is looked at again. */
-static void jobq__doctor_times(struct jobq__tx *tx) {
-    int64_t *by_wall_ms = &tx->due.at_ms[JOBQ__DUE_BY_WALL], at_ms;
-    if (jobq__store_next_dues(tx->db, &tx->due) != JOBQ_OK)
-        *by_wall_ms = JOBQ__MIN(*by_wall_ms, tx->now_ms);
-    if (jobq__store_prune_next(tx->db, &at_ms) == JOBQ_OK)
-        tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, at_ms);
-}
-
-static int64_t jobq__doctor_prune_at(const struct jobq__tx *tx, int64_t keep_ms) {
-    return jobq__add(tx->now_ms, JOBQ__MAX(keep_ms, 0));
-}
-
-static int jobq__doctor_write(struct jobq__tx *tx, struct jobq__request *r) {
-    struct jobq__doctor *doctor = r->arg;
-    const jobq_options *options = &doctor->q->options;
-    struct jobq__mend with;
-    int rc;
-    with.now_ms = tx->now_ms;
-    with.prune_done_ms = jobq__doctor_prune_at(tx, options->keep_done_ms);
-    with.prune_failed_ms = jobq__doctor_prune_at(tx, options->keep_failed_ms);
-    with.reach = jobq__doctor_reach;
-    with.ctx = tx;
-    rc = jobq__audit_mend(doctor->audit, tx->db, &with);
-    if (rc == JOBQ_OK)
-        rc = jobq__audit_recounts(doctor->audit) ? jobq__tx_count_anew(tx)
-                                                 : jobq__tx_count_write(tx);
-    /* Whom it has to name is remembered, unless damage has kept that from being read. */
-    if (rc == JOBQ_OK && !jobq__os_load(&doctor->q->failed)) rc = jobq__tx_touch(tx);
-    if (rc == JOBQ_OK) jobq__doctor_times(tx);
-    return rc;
-}
-
 /* A slice that cannot be put right for what else is broken is left. */
 static int jobq__doctor_repair(struct jobq__doctor *doctor, jobq_error *err) {
     jobq *q = doctor->q;
@@ -22083,8 +22116,8 @@ static int jobq__doctor_repair(struct jobq__doctor *doctor, jobq_error *err) {
     if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was repaired", err);
     if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
     memset(&request, 0, sizeof request);
-    request.write = jobq__doctor_write;
-    request.arg = doctor;
+    request.write = jobq__repair;
+    request.arg = doctor->audit;
     request.err = err;
     request.until_us = jobq__add(jobq__clock_mono_us(), doctor->left_us);
     rc = jobq__commit_bare(q, &request);

@@ -1,6 +1,6 @@
 /* api_check.c - the doctor: looks whether the file is as it should be, and puts it right. */
 #include "api.h"
-#include "audit.h"
+#include "repair.h"
 
 /* Design note.
  *
@@ -8,10 +8,7 @@
  * connection is. A file is read on a connection of the call's own, so that nobody waits for a
  * reader that reads all of the file; in memory there is only the writer's, and the baton is held
  * for one slice at a time. What is broken is put right on the writer, a slice in one transaction of
- * its own (commit_bare), and told when that has ended, with no lock held.
- *
- * Whoever runs remembers what is in his row, so it is not touched. Who is claimed and has not
- * started is given back first. */
+ * its own (repair.h), and told when that has ended, with no lock held. */
 
 struct jobq__doctor {
     jobq *q;
@@ -23,48 +20,6 @@ struct jobq__doctor {
     int64_t faults, left_us;
 };
 
-/* Its row may be changed: nobody has it in hand. */
-static int jobq__doctor_reach(void *ctx, int64_t job) {
-    struct jobq__tx *tx = ctx;
-    bool withdrawn;
-    struct jobq__entry *entry = jobq__tx_withdraw(tx, job, &withdrawn);
-    if (!entry) return JOBQ_OK;
-    return withdrawn ? jobq__tx_unclaim(tx, entry) : JOBQ_BUSY;
-}
-
-/* When there is something to do next. What is broken still is looked at again. */
-static void jobq__doctor_times(struct jobq__tx *tx) {
-    int64_t *by_wall_ms = &tx->due.at_ms[JOBQ__DUE_BY_WALL], at_ms;
-    if (jobq__store_next_dues(tx->db, &tx->due) != JOBQ_OK)
-        *by_wall_ms = JOBQ__MIN(*by_wall_ms, tx->now_ms);
-    if (jobq__store_prune_next(tx->db, &at_ms) == JOBQ_OK)
-        tx->prune_at_ms = JOBQ__MIN(tx->prune_at_ms, at_ms);
-}
-
-static int64_t jobq__doctor_prune_at(const struct jobq__tx *tx, int64_t keep_ms) {
-    return jobq__add(tx->now_ms, JOBQ__MAX(keep_ms, 0));
-}
-
-static int jobq__doctor_write(struct jobq__tx *tx, struct jobq__request *r) {
-    struct jobq__doctor *doctor = r->arg;
-    const jobq_options *options = &doctor->q->options;
-    struct jobq__mend with;
-    int rc;
-    with.now_ms = tx->now_ms;
-    with.prune_done_ms = jobq__doctor_prune_at(tx, options->keep_done_ms);
-    with.prune_failed_ms = jobq__doctor_prune_at(tx, options->keep_failed_ms);
-    with.reach = jobq__doctor_reach;
-    with.ctx = tx;
-    rc = jobq__audit_mend(doctor->audit, tx->db, &with);
-    if (rc == JOBQ_OK)
-        rc = jobq__audit_recounts(doctor->audit) ? jobq__tx_count_anew(tx)
-                                                 : jobq__tx_count_write(tx);
-    /* Whom it has to name is remembered, unless damage has kept that from being read. */
-    if (rc == JOBQ_OK && !jobq__os_load(&doctor->q->failed)) rc = jobq__tx_touch(tx);
-    if (rc == JOBQ_OK) jobq__doctor_times(tx);
-    return rc;
-}
-
 /* A slice that cannot be put right for what else is broken is left. */
 static int jobq__doctor_repair(struct jobq__doctor *doctor, jobq_error *err) {
     jobq *q = doctor->q;
@@ -73,8 +28,8 @@ static int jobq__doctor_repair(struct jobq__doctor *doctor, jobq_error *err) {
     if (rc == JOBQ_BUSY) return jobq__turn_busy(q, "nothing was repaired", err);
     if (rc != JOBQ_OK) return jobq__fail_say(q, rc, err);
     memset(&request, 0, sizeof request);
-    request.write = jobq__doctor_write;
-    request.arg = doctor;
+    request.write = jobq__repair;
+    request.arg = doctor->audit;
     request.err = err;
     request.until_us = jobq__add(jobq__clock_mono_us(), doctor->left_us);
     rc = jobq__commit_bare(q, &request);
