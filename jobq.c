@@ -89,8 +89,8 @@
  *     tx_tell.c       what is to be told of a transaction: events, and who waits for a job
  *     tx_count.h      how many jobs are where: what a transaction adds to the counters
  *     tx_count.c      how many jobs are where: what a transaction adds to the counters
- *     door.h          the one way from state to state: every change of every job
- *     door.c          the one way from state to state: every change of every job
+ *     door.h          the one way from state to state: a job takes every edge here
+ *     door.c          the one way from state to state: a job takes every edge here
  *     tx_order.h      the order of what starts: ready rows sort after what is claimed
  *     tx_order.c      the order of what starts: ready rows sort after what is claimed
  *     tx.h            what one transaction does: settle, store, promote, claim
@@ -4176,7 +4176,9 @@ JOBQ__INTERNAL jobq_state jobq__state_public(int state, bool started);
  *
  *  WAITING -> WAITING: promoted, parked, unparked.  WAITING -> FAILED: crashed too often.
  *
- * Whoever writes a state asserts its edge here; there is no second table. */
+ * The door (door.c) is who writes states while the queue runs, and asserts each edge here; there is
+ * no second table. Only the doctor sets states beside it (audit_rules.c): what stands in a row that
+ * has to be put right is no state that it came to by an edge. */
 
 static const unsigned jobq__state_edges[] = {
     [JOBQ__WAITING] = JOBQ__EDGE(JOBQ__WAITING) | JOBQ__EDGE(JOBQ__CLAIMED)
@@ -6718,18 +6720,22 @@ JOBQ__INTERNAL int jobq__migrate(struct jobq__db *db, jobq_error *err) {
 
 /* Design note.
  *
- * What stands above this file speaks of jobs: it calls what is declared here and in guard.h (the
- * connection that handlers get), and nothing else of the storage layer. No SQL, no table, no
- * function of SQLite and no field of a connection is named there; `make tidy` looks. So another
+ * What stands above this file speaks of jobs: it calls what is declared here, and of the storage
+ * layer beside it three things, each from the files that `make tidy` names: guard.h (the connection
+ * that handlers get), migrate.h (as a file is opened) and audit.h (the doctor). No SQL, no table,
+ * no function of SQLite and no field of a connection is named there; `make tidy` looks. So another
  * store could stand here. The one thing that is SQLite's above the seam is the handle that a
  * handler asks for, jobq__store_handle.
  *
  * store.c opens connections, begins and ends transactions, copies the log and says why something
  * failed; store_write.c changes rows, always inside a transaction that the holder of the baton has
- * begun; store_read.c reads them for whoever looks inside, and asks store_write.c who is claimed,
- * never the other way round. Each function of these two does one thing to the rows it names and
- * says how many it changed: a number that differs from the expected one is how a late result is
- * found out (the fence). Nothing here remembers anything but prepared statements.
+ * begun; store_count.c adds to the counters beside the claims row, reads the rows that are not
+ * counted yet, and says how many there are; store_read.c reads rows for whoever looks inside, and
+ * asks store_write.c who is claimed, never the other way round. Each function of these does one
+ * thing to the rows it names, and says how many it changed: a number that differs from the expected
+ * one is how a late result is found out (the fence). Nothing here remembers anything but prepared
+ * statements. By SQL of their own, in the same tables, audit.c and its rules read all rows and
+ * change those that are broken (audit.h), and migrate.c makes rows of older ones.
  *
  * A connection is used by whoever holds what guards it (core.h): one thread at a time. */
 
@@ -7399,6 +7405,21 @@ JOBQ__INTERNAL int64_t jobq__store_growth(struct jobq__db *db) {
 #line 1 "amalgamation/store_write.c"
 #endif
 /* #include "store.h" */
+
+/* Design note.
+ *
+ * Rows as statements see them: each function binds, steps and resets, and says how many rows it has
+ * changed, which its caller compares with what it should be: the fence. What a change means for
+ * other rows, for memory or for anybody waiting is not known here; that it is a legal one is the
+ * door's to see (door.c).
+ *
+ *   - What is read is checked where it enters (column.h): a row with a value that jobq never writes
+ *     is JOBQ_CORRUPT, and is not handed out.
+ *   - No statement is left standing when a function returns but a walk's, of which there is one at
+ *     a time.
+ *   - A large payload stands apart (jobq_payload) and is written once, whatever becomes of its row.
+ *
+ * Within a transaction that the holder of the baton has begun; calls db.h and column.h only. */
 
 /* ---- Binding ---- */
 
@@ -10724,16 +10745,17 @@ JOBQ__INTERNAL bool jobq__audit_line(struct jobq__audit *audit, bool repair, cha
  *
  * A job that is due waits for at most a few things, and each of them is a gate: its kind, which is
  * shut until a handler is registered; the line of the suspects, which lets one pass at a time; its
- * queue. A gate knows how many may be claimed at a time and how many are; it stores nothing: what
- * it holds is rebuilt from the claims row, when its process opens the file.
+ * queue. A gate knows how many may be claimed at a time and how many are; it stores nothing. When a
+ * file is opened nothing is held, as nobody is claimed any more: recovery gives back all that the
+ * owner before had claimed.
  *
- *   shut -> open      open    (a handler is registered)
+ *   shut -> open      open    (a handler is registered: api.c, after COMMIT)
  *   held + 1          enter   (a job is claimed: tx_hold)
  *   held - 1          leave   (it is settled, given back, taken out of the ring: tx_let)
  *
  * Invariants: held is the number of jobs claimed that have passed it, as the transaction under way
- * leaves it (tx_check counts); never below 0. It may be above the capacity, when that was lowered.
- * Which gates a job has to pass is said in one place only: jobq__tx_due_lane (tx_place.c).
+ * leaves it (tx_check_gates counts); never below 0. It may be above the capacity, when that was
+ * lowered. Which gates a job has to pass is said in one place only: jobq__tx_due_lane (tx_place.c).
  *
  * All but shut is guarded by the baton. */
 
@@ -13769,14 +13791,13 @@ JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
 /* Design note.
  *
  * Invariant of every committed state: if rows stand in the lane before a gate that has room, then
- * the gate stands in the list jobq_claims.open, or a job that has passed it is ready or claimed and
- * opens it when it leaves. A wide gate, as any kind's, is opened by nobody's leaving: there the
- * list alone says so. So nothing is forgotten whoever dies in between, and at open nobody has to
- * look at each lane there is.
+ * the gate stands in the list jobq_claims.open (or its kind in q->opened, until the next
+ * transaction has looked). So nothing is forgotten whoever dies in between, and at open nobody has
+ * to look at each lane there is. The only gates with such a lane are those of kinds: shut until a
+ * handler is registered, and wide from then on, so that nobody who leaves one makes room there.
  *
- *   appended   by whoever gives a gate room, in the same transaction (gates_append): for a kind the
- *              first one after its handler was registered, if rows wait for it (gates_look). A gate
- *              whose room comes from those who leave it is appended where they do (tx_gone).
+ *   appended   by whoever gives a gate room: for a kind in the first transaction after its handler
+ *              was registered, if rows wait for it (gates_look, gates_append).
  *   drained    a slice of the first gate in each transaction that may claim, and of the kind's in
  *              those of jobq_register (tx_drain in tx_claim.c). Each row goes where the whole
  *              predicate wants it (tx_place.c): perhaps before another gate.
@@ -13792,8 +13813,8 @@ JOBQ__INTERNAL bool jobq__ring_sound(const struct jobq__ring *ring) {
  *
  * Not here: the line of suspects, and any queue's gate. Who waits for those waits in the line that
  * is claimed from, in a lane above 0, and such lanes are found by I3 (tx_order.h). And while a
- * kind's gate is drained new jobs of it go to their line at once: they may overtake those that
- * waited for the handler, as a gate may (jobq.h). */
+ * kind's gate is drained new jobs of it go to their line at once: they may start before those that
+ * were not moved yet, as jobq.h tells the caller. To those that were they stand in order. */
 
 /* Reads them, before any is appended: JOBQ_CORRUPT if that is no list of gates. */
 JOBQ__INTERNAL int jobq__tx_gates_read(struct jobq__tx *tx);
@@ -14006,6 +14027,11 @@ JOBQ__INTERNAL void jobq__tx_gates_applied(struct jobq__tx *tx) {
  *               before the time that is known
  *   tx_count.c  the counters are what the rows come to           check_counters, from the file,
  *                                                                in a build of small sizes
+ *   gate.h      held is who is claimed and has passed it         tx_check_gates, by tx_check
+ *   tx_gates.h  the list of opened gates is that of the file     check_gates, from the file
+ *   tx_gates.h  who waits before a gate that has room stands in  check_waits, from the file
+ *               a lane of that list
+ *   core.h      no row is due before the time that is known      check_dues, from the file
  *   ring.h      lanes in order, turns and counts agree           ring_sound, by tx_check
  *   core.h      each claimed job is in the ring, with a worker,  check_places
  *               or its outcome was handed in
@@ -15167,7 +15193,7 @@ JOBQ__INTERNAL bool jobq__tx_uncounted(const jobq *q) {
 }
 
 /*==== door.h ====*/
-/* door.h - the one way from state to state: every change of every job goes through here. */
+/* door.h - the one way from state to state: a job takes every edge here. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/door.h"
 #endif
@@ -15201,6 +15227,21 @@ JOBQ__INTERNAL bool jobq__tx_uncounted(const jobq *q) {
  *   an end, WAITING -> WAITING    jobq__door_pass     tx_order.c, for alter.c (tried again)
  *   any but running -> gone       jobq__door_pass     alter.c (deleted)
  *   an end -> gone                jobq__door_prune    scheduler.c, commit.c: in slices
+ *
+ * What changes a row and is no edge, beside the door:
+ *
+ *   a wish to cancel              alter.c: it runs on, and its handler is told
+ *   a checkpoint                  run.c: what it saved, and its crashes are forgiven
+ *   a key is taken                tx_enqueue.c, alter.c: before the edge of whoever takes it
+ *   a row that cannot be          audit_rules.c, in the transaction of repair.c. The doctor sets
+ *                                 state and lane in SQL: no edge leads from a row that jobq never
+ *                                 left so, and an event would tell of a change that no job made.
+ *                                 It puts the row where the door can take it on: waiting in lane 0,
+ *                                 to be promoted as any other, or ended. Counters, claims row and
+ *                                 due times, which the door keeps, the repair puts right itself
+ *   a file of an older schema     migrate.c: rows keep their states
+ *
+ * `make tidy` looks that nobody else calls what changes rows.
  *
  * The fence: id, state and runs, as the caller has seen them. If it does not hold, somebody else
  * has changed the row: of an outcome that is told (lost_outcomes), of anything else it is damage,
@@ -15259,7 +15300,7 @@ JOBQ__INTERNAL int jobq__door_claim(struct jobq__tx *tx, struct jobq__entry *fir
 #endif
 
 /*==== door.c ====*/
-/* door.c - the one way from state to state: every change of every job goes through here. */
+/* door.c - the one way from state to state: a job takes every edge here. */
 #ifdef JOBQ_LINES
 #line 1 "amalgamation/door.c"
 #endif
@@ -16373,6 +16414,22 @@ JOBQ__INTERNAL void jobq__tx_applied(struct jobq__tx *tx, struct jobq__wakes *wa
 #endif
 /* #include "tx.h" */
 
+/* Design note.
+ *
+ * What handlers have returned was decided on their threads (run.c: the verdict); here it is
+ * written, by the transaction that has taken the outcomes, in the order of ids. Neighbours that end
+ * alike and leave nothing beside their rows are one statement; everything else goes row by row.
+ *
+ *   - Each entry of tx->settled is settled once, and its claim is over: gone, after which nothing
+ *     here touches it again. COMMIT makes it true, or the entry goes back to the outcomes.
+ *   - A wish to cancel is heeded here at the latest: a job that would run again ends instead; done,
+ *     and failed for good, stand.
+ *   - If of neighbours one is not ours any more, all of the transaction begins again (JOBQ__AGAIN),
+ *     row by row: then the fence tells which.
+ *
+ * tx_settle is called by commit.c, first of all that a transaction does; tx_end by tx_claim.c,
+ * alter.c and recover.c. With the baton; rows are changed by the door only. */
+
 /* ---- Settle ---- */
 
 /* How long a job that ended so is kept. */
@@ -16510,6 +16567,23 @@ JOBQ__INTERNAL int jobq__tx_end(struct jobq__tx *tx, const struct jobq__row *row
 /* #include "tx.h" */
 
 #include <stdio.h>
+
+/* Design note.
+ *
+ * A request to store jobs, in the caller's order, which is that of their ids. What the caller gave
+ * was checked before (api_jobs.c); names become ids here, and may be new.
+ *
+ *   - All jobs of a call are stored, or none: the first one that fails ends it, and whoever called
+ *     undoes the request (tx_undo).
+ *   - An id is above all that were ever given: if one is taken nevertheless, another connection has
+ *     written, and the request is tried anew (JOBQ__AGAIN).
+ *   - I2 and I3 (tx_order.h) hold behind each job. One that this transaction would claim anyway is
+ *     stored as claimed (tx_at_once); one that sorts before what is claimed stands in the table
+ *     before tx_ready sees to it.
+ *   - Rows are written in batches (door_new): payloads belong to the caller, and stay until
+ *     door_flush.
+ *
+ * Called by commit.c as any request, with the baton, in a transaction of the queue's or a job's. */
 
 /* ---- Their place ---- */
 

@@ -657,7 +657,9 @@ JOBQ_API const void *jobq_run_checkpoint(jobq_run *run, size_t *size);
  * that made a job ready; with W workers a job is overtaken by at most W-1 later ones. Queues take
  * turns. Exceptions: a job that has met a crash waits while another such runs, until that one ends
  * or saves a checkpoint; of jobs that become due, or whose kind is registered, at one moment, 256
- * at a time are made ready, by run time. */
+ * at a time are made ready, by run time. Until all of them are, those that are not yet are
+ * overtaken by whatever is ready in their queue, jobs of their own kind that are stored meanwhile
+ * included. */
 
 /* A job whose key another one has that has not ended: */
 typedef enum jobq_conflict {

@@ -22,6 +22,11 @@
  *               before the time that is known
  *   tx_count.c  the counters are what the rows come to           check_counters, from the file,
  *                                                                in a build of small sizes
+ *   gate.h      held is who is claimed and has passed it         tx_check_gates, by tx_check
+ *   tx_gates.h  the list of opened gates is that of the file     check_gates, from the file
+ *   tx_gates.h  who waits before a gate that has room stands in  check_waits, from the file
+ *               a lane of that list
+ *   core.h      no row is due before the time that is known      check_dues, from the file
  *   ring.h      lanes in order, turns and counts agree           ring_sound, by tx_check
  *   core.h      each claimed job is in the ring, with a worker,  check_places
  *               or its outcome was handed in

@@ -1,4 +1,4 @@
-/* door.c - the one way from state to state: every change of every job goes through here. */
+/* door.c - the one way from state to state: a job takes every edge here. */
 #include "door.h"
 
 JOBQ__INTERNAL void jobq__door_begin(struct jobq__edge *edge, const struct jobq__row *was,

@@ -1,4 +1,4 @@
-/* door.h - the one way from state to state: every change of every job goes through here. */
+/* door.h - the one way from state to state: a job takes every edge here. */
 #ifndef JOBQ__DOOR_H
 #define JOBQ__DOOR_H
 
@@ -29,6 +29,21 @@
  *   an end, WAITING -> WAITING    jobq__door_pass     tx_order.c, for alter.c (tried again)
  *   any but running -> gone       jobq__door_pass     alter.c (deleted)
  *   an end -> gone                jobq__door_prune    scheduler.c, commit.c: in slices
+ *
+ * What changes a row and is no edge, beside the door:
+ *
+ *   a wish to cancel              alter.c: it runs on, and its handler is told
+ *   a checkpoint                  run.c: what it saved, and its crashes are forgiven
+ *   a key is taken                tx_enqueue.c, alter.c: before the edge of whoever takes it
+ *   a row that cannot be          audit_rules.c, in the transaction of repair.c. The doctor sets
+ *                                 state and lane in SQL: no edge leads from a row that jobq never
+ *                                 left so, and an event would tell of a change that no job made.
+ *                                 It puts the row where the door can take it on: waiting in lane 0,
+ *                                 to be promoted as any other, or ended. Counters, claims row and
+ *                                 due times, which the door keeps, the repair puts right itself
+ *   a file of an older schema     migrate.c: rows keep their states
+ *
+ * `make tidy` looks that nobody else calls what changes rows.
  *
  * The fence: id, state and runs, as the caller has seen them. If it does not hold, somebody else
  * has changed the row: of an outcome that is told (lost_outcomes), of anything else it is damage,

@@ -8,16 +8,17 @@
  *
  * A job that is due waits for at most a few things, and each of them is a gate: its kind, which is
  * shut until a handler is registered; the line of the suspects, which lets one pass at a time; its
- * queue. A gate knows how many may be claimed at a time and how many are; it stores nothing: what
- * it holds is rebuilt from the claims row, when its process opens the file.
+ * queue. A gate knows how many may be claimed at a time and how many are; it stores nothing. When a
+ * file is opened nothing is held, as nobody is claimed any more: recovery gives back all that the
+ * owner before had claimed.
  *
- *   shut -> open      open    (a handler is registered)
+ *   shut -> open      open    (a handler is registered: api.c, after COMMIT)
  *   held + 1          enter   (a job is claimed: tx_hold)
  *   held - 1          leave   (it is settled, given back, taken out of the ring: tx_let)
  *
  * Invariants: held is the number of jobs claimed that have passed it, as the transaction under way
- * leaves it (tx_check counts); never below 0. It may be above the capacity, when that was lowered.
- * Which gates a job has to pass is said in one place only: jobq__tx_due_lane (tx_place.c).
+ * leaves it (tx_check_gates counts); never below 0. It may be above the capacity, when that was
+ * lowered. Which gates a job has to pass is said in one place only: jobq__tx_due_lane (tx_place.c).
  *
  * All but shut is guarded by the baton. */
 

@@ -11,7 +11,9 @@
  *
  *  WAITING -> WAITING: promoted, parked, unparked.  WAITING -> FAILED: crashed too often.
  *
- * Whoever writes a state asserts its edge here; there is no second table. */
+ * The door (door.c) is who writes states while the queue runs, and asserts each edge here; there is
+ * no second table. Only the doctor sets states beside it (audit_rules.c): what stands in a row that
+ * has to be put right is no state that it came to by an edge. */
 
 static const unsigned jobq__state_edges[] = {
     [JOBQ__WAITING] = JOBQ__EDGE(JOBQ__WAITING) | JOBQ__EDGE(JOBQ__CLAIMED)

@@ -12,18 +12,22 @@
 
 /* Design note.
  *
- * What stands above this file speaks of jobs: it calls what is declared here and in guard.h (the
- * connection that handlers get), and nothing else of the storage layer. No SQL, no table, no
- * function of SQLite and no field of a connection is named there; `make tidy` looks. So another
+ * What stands above this file speaks of jobs: it calls what is declared here, and of the storage
+ * layer beside it three things, each from the files that `make tidy` names: guard.h (the connection
+ * that handlers get), migrate.h (as a file is opened) and audit.h (the doctor). No SQL, no table,
+ * no function of SQLite and no field of a connection is named there; `make tidy` looks. So another
  * store could stand here. The one thing that is SQLite's above the seam is the handle that a
  * handler asks for, jobq__store_handle.
  *
  * store.c opens connections, begins and ends transactions, copies the log and says why something
  * failed; store_write.c changes rows, always inside a transaction that the holder of the baton has
- * begun; store_read.c reads them for whoever looks inside, and asks store_write.c who is claimed,
- * never the other way round. Each function of these two does one thing to the rows it names and
- * says how many it changed: a number that differs from the expected one is how a late result is
- * found out (the fence). Nothing here remembers anything but prepared statements.
+ * begun; store_count.c adds to the counters beside the claims row, reads the rows that are not
+ * counted yet, and says how many there are; store_read.c reads rows for whoever looks inside, and
+ * asks store_write.c who is claimed, never the other way round. Each function of these does one
+ * thing to the rows it names, and says how many it changed: a number that differs from the expected
+ * one is how a late result is found out (the fence). Nothing here remembers anything but prepared
+ * statements. By SQL of their own, in the same tables, audit.c and its rules read all rows and
+ * change those that are broken (audit.h), and migrate.c makes rows of older ones.
  *
  * A connection is used by whoever holds what guards it (core.h): one thread at a time. */
 

@@ -1,6 +1,21 @@
 /* store_write.c - what changes rows: enqueue, claim, settle, promote, recover. */
 #include "store.h"
 
+/* Design note.
+ *
+ * Rows as statements see them: each function binds, steps and resets, and says how many rows it has
+ * changed, which its caller compares with what it should be: the fence. What a change means for
+ * other rows, for memory or for anybody waiting is not known here; that it is a legal one is the
+ * door's to see (door.c).
+ *
+ *   - What is read is checked where it enters (column.h): a row with a value that jobq never writes
+ *     is JOBQ_CORRUPT, and is not handed out.
+ *   - No statement is left standing when a function returns but a walk's, of which there is one at
+ *     a time.
+ *   - A large payload stands apart (jobq_payload) and is written once, whatever becomes of its row.
+ *
+ * Within a transaction that the holder of the baton has begun; calls db.h and column.h only. */
+
 /* ---- Binding ---- */
 
 static void jobq__store_bind_row(sqlite3_stmt *s, int at, const struct jobq__row *row) {

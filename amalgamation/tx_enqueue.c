@@ -3,6 +3,23 @@
 
 #include <stdio.h>
 
+/* Design note.
+ *
+ * A request to store jobs, in the caller's order, which is that of their ids. What the caller gave
+ * was checked before (api_jobs.c); names become ids here, and may be new.
+ *
+ *   - All jobs of a call are stored, or none: the first one that fails ends it, and whoever called
+ *     undoes the request (tx_undo).
+ *   - An id is above all that were ever given: if one is taken nevertheless, another connection has
+ *     written, and the request is tried anew (JOBQ__AGAIN).
+ *   - I2 and I3 (tx_order.h) hold behind each job. One that this transaction would claim anyway is
+ *     stored as claimed (tx_at_once); one that sorts before what is claimed stands in the table
+ *     before tx_ready sees to it.
+ *   - Rows are written in batches (door_new): payloads belong to the caller, and stay until
+ *     door_flush.
+ *
+ * Called by commit.c as any request, with the baton, in a transaction of the queue's or a job's. */
+
 /* ---- Their place ---- */
 
 /* True if this very transaction would claim it, or has to for the sake of the order. */

@@ -7,14 +7,13 @@
 /* Design note.
  *
  * Invariant of every committed state: if rows stand in the lane before a gate that has room, then
- * the gate stands in the list jobq_claims.open, or a job that has passed it is ready or claimed and
- * opens it when it leaves. A wide gate, as any kind's, is opened by nobody's leaving: there the
- * list alone says so. So nothing is forgotten whoever dies in between, and at open nobody has to
- * look at each lane there is.
+ * the gate stands in the list jobq_claims.open (or its kind in q->opened, until the next
+ * transaction has looked). So nothing is forgotten whoever dies in between, and at open nobody has
+ * to look at each lane there is. The only gates with such a lane are those of kinds: shut until a
+ * handler is registered, and wide from then on, so that nobody who leaves one makes room there.
  *
- *   appended   by whoever gives a gate room, in the same transaction (gates_append): for a kind the
- *              first one after its handler was registered, if rows wait for it (gates_look). A gate
- *              whose room comes from those who leave it is appended where they do (tx_gone).
+ *   appended   by whoever gives a gate room: for a kind in the first transaction after its handler
+ *              was registered, if rows wait for it (gates_look, gates_append).
  *   drained    a slice of the first gate in each transaction that may claim, and of the kind's in
  *              those of jobq_register (tx_drain in tx_claim.c). Each row goes where the whole
  *              predicate wants it (tx_place.c): perhaps before another gate.
@@ -30,8 +29,8 @@
  *
  * Not here: the line of suspects, and any queue's gate. Who waits for those waits in the line that
  * is claimed from, in a lane above 0, and such lanes are found by I3 (tx_order.h). And while a
- * kind's gate is drained new jobs of it go to their line at once: they may overtake those that
- * waited for the handler, as a gate may (jobq.h). */
+ * kind's gate is drained new jobs of it go to their line at once: they may start before those that
+ * were not moved yet, as jobq.h tells the caller. To those that were they stand in order. */
 
 /* Reads them, before any is appended: JOBQ_CORRUPT if that is no list of gates. */
 JOBQ__INTERNAL int jobq__tx_gates_read(struct jobq__tx *tx);

@@ -1,6 +1,22 @@
 /* tx_settle.c - what becomes of a job: outcomes are written, jobs end. */
 #include "tx.h"
 
+/* Design note.
+ *
+ * What handlers have returned was decided on their threads (run.c: the verdict); here it is
+ * written, by the transaction that has taken the outcomes, in the order of ids. Neighbours that end
+ * alike and leave nothing beside their rows are one statement; everything else goes row by row.
+ *
+ *   - Each entry of tx->settled is settled once, and its claim is over: gone, after which nothing
+ *     here touches it again. COMMIT makes it true, or the entry goes back to the outcomes.
+ *   - A wish to cancel is heeded here at the latest: a job that would run again ends instead; done,
+ *     and failed for good, stand.
+ *   - If of neighbours one is not ours any more, all of the transaction begins again (JOBQ__AGAIN),
+ *     row by row: then the fence tells which.
+ *
+ * tx_settle is called by commit.c, first of all that a transaction does; tx_end by tx_claim.c,
+ * alter.c and recover.c. With the baton; rows are changed by the door only. */
+
 /* ---- Settle ---- */
 
 /* How long a job that ended so is kept. */
