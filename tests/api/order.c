@@ -169,6 +169,31 @@ TEST(urgent_job_from_a_handler_overtakes) {
     close_trace(&f, t);
 }
 
+static jobq_outcome record_and_follow(jobq_run *run, void *ctx) {
+    trace *t = (trace *)ctx;
+    if (t->n == 0) put_urgent(jobq_run_handle(run), 3);
+    return record(run, t);
+}
+
+/* Goal: an equal job from there starts last, though the window of claimed jobs has room for it at
+ * that moment, and not all that are older are in it. Method: 20 more than fit; the first handler
+ * stores it. */
+TEST(equal_job_from_a_handler_comes_last) {
+    enum { N = JOBQ__RING + 20 };
+    fixture f;
+    trace *t;
+    int64_t ids[N];
+    REQUIRE(fixture_open(&f, STEP));
+    t = trace_new(f.clock);
+    handle(f.q, "k", record_and_follow, t);
+    for (int i = 0; i < N; i++) ids[i] = put_urgent(f.q, 3);
+    CHECK_INT(drain(f.q), N + 1);
+    REQUIRE_INT(t->n, N + 1);
+    for (int i = 0; i < N; i++) CHECK_INT(t->rows[i].id, ids[i]);
+    CHECK(t->rows[N].id > ids[N - 1]);
+    close_trace(&f, t);
+}
+
 /* ---- Time ---- */
 
 /* Goal: no job runs before its time, not by one millisecond. Method: 50 random times; each
@@ -637,7 +662,8 @@ TEST(checkpoint_lets_the_next_suspect_run) {
 
 TEST_MAIN(equal_jobs_run_in_order_of_id, lower_priority_numbers_run_first,
           earlier_times_run_first, priority_counts_before_time, random_jobs_run_in_order,
-          urgent_job_overtakes, urgent_job_from_a_handler_overtakes, jobs_run_at_their_time,
+          urgent_job_overtakes, urgent_job_from_a_handler_overtakes,
+          equal_job_from_a_handler_comes_last, jobs_run_at_their_time,
           jobs_due_together_run_by_priority, scheduled_job_is_ordered_when_due,
           many_overdue_jobs_all_run, queues_take_turns, each_queue_keeps_its_order,
           urgent_queue_does_not_starve_another, parked_jobs_do_not_block,
