@@ -5933,6 +5933,7 @@ JOBQ__INTERNAL int jobq__column_one(struct jobq__db *db, sqlite3_stmt *s,
 #define JOBQ__SCHEMA_H
 
 /* #include "db.h" */
+/* #include "stored.h" */
 
 /* A table, index or view, and the statement that makes it. */
 struct jobq__object {

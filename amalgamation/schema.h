@@ -3,6 +3,7 @@
 #define JOBQ__SCHEMA_H
 
 #include "db.h"
+#include "stored.h"
 
 /* A table, index or view, and the statement that makes it. */
 struct jobq__object {
