@@ -166,7 +166,7 @@ TEST(each_rule_has_its_line) {
         {"INSERT INTO jobq_claims(one, last_id, counted, offset_ms, wall_at, next_name)"
          " VALUES(2, 5, 0, 0, 0, 9)",
          "row 2: the row stands", 0},
-        {"UPDATE jobq_claims SET one = 7", "row 7: one is not 1", 0},
+        {"UPDATE jobq_claims SET one = 7 WHERE one = 1", "row 7: one is not 1", 0},
         {"DELETE FROM jobq_meta WHERE key = 'syncs'", "jobq_meta.syncs is missing", 0},
         {"DELETE FROM jobq_meta WHERE key = 'epoch'", "jobq_meta.epoch is missing", 0},
         {"DELETE FROM jobq_meta WHERE key = 'reads_from'", "reads_from is missing", 0},
@@ -261,7 +261,7 @@ TEST(each_rule_has_its_line) {
 static const struct { const char *table, *column, *sql; } own_ways[] = {
     {"jobq_meta", "key", "UPDATE jobq_meta SET key = 'another' WHERE key = 'syncs'"},
     {"jobq_meta", "value", "UPDATE jobq_meta SET value = 'x' WHERE key = 'syncs'"},
-    {"jobq_claims", "one", "UPDATE jobq_claims SET one = 7"},
+    {"jobq_claims", "one", "UPDATE jobq_claims SET one = 7 WHERE one = 1"},
 };
 
 struct schema_column {

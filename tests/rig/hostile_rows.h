@@ -119,7 +119,7 @@ static const struct damage damaged_rows[] = {
     {"UPDATE jobq_claims SET ids = zeroblob(1000000)", "jobq_claims", "ids"},
     {"UPDATE jobq_claims SET ids = x'80'", "jobq_claims", "ids"},
     {"UPDATE jobq_claims SET ids = x'01'", "jobq_claims", "ids"},
-    {"UPDATE jobq_claims SET one = 2", "jobq_claims", "one"},
+    {"UPDATE jobq_claims SET one = 2 WHERE one = 1", "jobq_claims", "one"},
     {"UPDATE jobq_claims SET open = 'text'", "jobq_claims", "open"},
     {"UPDATE jobq_claims SET open = zeroblob(1000000)", "jobq_claims", "open"},
     {"UPDATE jobq_claims SET open = x'80'", "jobq_claims", "open"},
