@@ -15047,6 +15047,7 @@ static struct jobq__shift jobq__tx_shift_of(const struct jobq__row *was, int fro
 JOBQ__INTERNAL void jobq__tx_shift(struct jobq__tx *tx, const struct jobq__row *was, int from,
                                    const struct jobq__row *now, int to) {
     struct jobq__shift shift;
+    jobq__assert(was->id > 0 && was->id == now->id);
     if (tx->q->client) return;
     shift = jobq__tx_shift_of(was, from, now, to);
     if (shift.from == shift.to && !shift.retries) return;
@@ -15105,9 +15106,11 @@ JOBQ__INTERNAL int jobq__tx_count_anew(struct jobq__tx *tx) {
 static int jobq__tx_count_rows(struct jobq__tx *tx) {
     struct jobq__shift shift;
     struct jobq__row row;
-    jobq__walk *walk = jobq__store_uncounted(tx->db, tx->counted, tx->last_id);
+    jobq__walk *walk;
     int rows = 0, rc;
     bool more = true;
+    jobq__assert(!tx->q->client && !tx->of_job);
+    walk = jobq__store_uncounted(tx->db, tx->counted, tx->last_id);
     row.id = tx->counted;
     while ((rc = jobq__store_next_uncounted(tx->db, walk, &row, &more)) == JOBQ_OK && more
            && rows < JOBQ__COUNT_SLICE) {
@@ -15132,6 +15135,7 @@ static int jobq__tx_count_all(struct jobq__tx *tx) {
     const struct jobq__uncounted *sums = &tx->q->uncounted;
     size_t i;
     int rc = JOBQ_OK;
+    jobq__assert(!tx->q->client && !tx->of_job && tx->counted == tx->q->counted);
     for (i = 0; i < sums->count && rc == JOBQ_OK; i++)
         rc = jobq__store_count_add(tx->db, &sums->pairs[i]);
     tx->counted = tx->last_id;
@@ -15173,6 +15177,7 @@ JOBQ__INTERNAL void jobq__tx_count_applied(struct jobq__tx *tx, int64_t last_id)
         for (i = 0; i < tx->loose.count && whole; i++)
             whole = jobq__tx_keep_shift(sums, &tx->loose.list[i]);
     }
+    jobq__assert(!whole || tx->counted <= q->last_id);
     if (!whole) sums->count = 0;
     sums->whole = whole;
     q->counted = tx->counted;
@@ -16462,6 +16467,7 @@ static void jobq__tx_set_time(const struct jobq__tx *tx, struct jobq__row *row,
 static int jobq__tx_settle_one(struct jobq__tx *tx, struct jobq__entry *entry) {
     const struct jobq__verdict *verdict = &entry->verdict;
     struct jobq__edge edge;
+    jobq__assert(entry->row.state == JOBQ__CLAIMED && !entry->in_ring && !entry->gone);
     jobq__door_outcome(&edge, entry);
     edge.keep_ms = jobq__tx_keep(tx, entry);
     jobq__tx_set_time(tx, &edge.now, verdict);
@@ -16498,7 +16504,10 @@ static size_t jobq__tx_run_length(struct jobq__tx *tx, size_t first, size_t coun
 static int jobq__tx_settle_run(struct jobq__tx *tx, size_t first, size_t length) {
     struct jobq__entry **order = &tx->order[first];
     bool all;
-    int rc = jobq__door_run(tx, order, length, jobq__tx_keep(tx, order[0]), &all);
+    int rc;
+    jobq__assert(jobq__state_terminal(order[0]->verdict.state));
+    jobq__assert(order[length - 1]->row.id == order[0]->row.id + (int64_t)length - 1);
+    rc = jobq__door_run(tx, order, length, jobq__tx_keep(tx, order[0]), &all);
     if (rc != JOBQ_OK || all) return rc;
     /* One of them is no longer ours; which one is found row by row, from the beginning. */
     tx->single_rows = true;
@@ -16533,6 +16542,7 @@ JOBQ__INTERNAL int jobq__tx_settle(struct jobq__tx *tx) {
     for (i = 0; i < count && rc == JOBQ_OK; i++) jobq__tx_heed_cancel(tx->order[i]);
     for (i = 0; i < count && rc == JOBQ_OK; i += length) {
         length = jobq__tx_run_length(tx, i, count);
+        jobq__assert(!i || tx->order[i - 1]->row.id < tx->order[i]->row.id);
         rc = length > 1 ? jobq__tx_settle_run(tx, i, length)
                         : jobq__tx_settle_one(tx, tx->order[i]);
     }
@@ -16547,6 +16557,8 @@ JOBQ__INTERNAL int jobq__tx_end(struct jobq__tx *tx, const struct jobq__row *row
     const struct jobq__kind *kind = jobq__registry_kind(&q->names, row->kind);
     bool handled = kind && !jobq__gate_is_shut(&kind->gate);
     struct jobq__edge edge;
+    jobq__assert(jobq__state_terminal(state));
+    jobq__assert(row->state == JOBQ__WAITING || tx->blind);
     jobq__door_begin(&edge, row, state);
     if (state == JOBQ__FAILED)
         edge.keep_ms = handled ? kind->spec.keep_failed_ms : q->options.keep_failed_ms;
@@ -16603,6 +16615,7 @@ static bool jobq__tx_add_claimed(struct jobq__tx *tx, struct jobq__lane *lane,
                                  struct jobq__row *row) {
     struct jobq__kind *kind = jobq__registry_kind(&tx->q->names, row->kind);
     struct jobq__entry *entry;
+    jobq__assert(tx->may_claim && !tx->of_job);
     if (jobq__tx_entry(tx, row, kind, lane, &entry) != JOBQ_OK) return false;
     row->state = entry->row.state = JOBQ__CLAIMED;
     row->lane = entry->row.lane = JOBQ__LANE_NONE;
@@ -16622,6 +16635,8 @@ static int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
     /* Before a job is accepted whose row nobody could read again. */
     if (tx->last_id >= JOBQ__ID_MAX)
         return jobq__store_damaged(tx->db, JOBQ__DAMAGE_IDS, tx->last_id);
+    jobq__assert(row->lane == JOBQ__LANE_SCHEDULED || row->lane == JOBQ__LANE_OWN_TIME);
+    jobq__assert(row->kind > JOBQ__LANE_SUSPECT && row->queue > JOBQ__LANE_SUSPECT);
     row->id = ++tx->last_id;
     row->attempt = 1;
     row->created_at_ms = tx->now_ms;
@@ -16758,6 +16773,7 @@ JOBQ__INTERNAL int jobq__tx_enqueue(struct jobq__tx *tx, struct jobq__request *r
         }
         return rc;
     }
+    jobq__assert(tx->last_id >= first && tx->last_id - first <= (int64_t)enqueue->count);
     return jobq__door_flush(tx);
 }
 
@@ -16847,6 +16863,7 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__lane *lane, int
     bool more = true, out_of_room = false;
     size_t i;
     int rc = JOBQ_OK, moves;
+    jobq__assert(tx->may_claim && limit > 0 && limit <= jobq__gate_room(&lane->gate));
     tx->aside_count = 0;
     *claimed = *moved = 0;
     while (*claimed + *moved < limit && !out_of_room) {
@@ -16874,6 +16891,7 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__lane *lane, int
         out_of_room = tx->bytes <= 0;
     }
     if (walk) jobq__store_end(walk);
+    jobq__assert(*claimed + *moved <= limit && *moved == (int)tx->aside_count);
     if (rc == JOBQ_OK && !more) jobq__list_remove(&lane->ready);
     if (rc == JOBQ_OK) rc = jobq__tx_claim_entries(tx, before->next);
     for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
@@ -16995,6 +17013,7 @@ static int jobq__tx_drain_lane(struct jobq__tx *tx, int32_t lane, int *left) {
     bool more = false;
     size_t i;
     int rc = JOBQ_OK;
+    jobq__assert(jobq__stored_stand(lane) == JOBQ__STANDS_AT_GATE);
     tx->aside_count = 0;
     if (limit > 0) rc = jobq__tx_walk(tx, jobq__store_walk_lane(tx->db, lane, limit), limit, &more);
     /* Their time has come, even if the clock was set back since they were parked. */
@@ -17094,6 +17113,7 @@ JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
         tx->recounts = tx->claims_changed = true;
     }
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(tx);
+    jobq__assert(rc != JOBQ_OK || tx->touched || !tx->claims_changed);
     if (rc == JOBQ_OK) rc = jobq__tx_gates_write(tx);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;
@@ -17211,21 +17231,25 @@ static int jobq__alter_reach(struct jobq__tx *tx, struct jobq__alter *alter,
                              struct jobq__row *row) {
     bool withdrawn;
     struct jobq__entry *entry = jobq__tx_withdraw(tx, alter->id, &withdrawn);
+    int rc;
     alter->running = NULL; /* the group may be repeated, and the job have ended since */
     if (entry && !withdrawn) {
         alter->running = entry;
         return JOBQ_OK;
     }
     if (withdrawn) {
-        int rc = jobq__tx_unclaim(tx, entry);
+        rc = jobq__tx_unclaim(tx, entry);
         if (rc != JOBQ_OK) return rc;
     }
-    return jobq__alter_row(tx, alter->id, row);
+    rc = jobq__alter_row(tx, alter->id, row);
+    jobq__assert(rc != JOBQ_OK || row->state != JOBQ__CLAIMED);
+    return rc;
 }
 
 /* The wish is written down: it outlives the process. A second one changes nothing. */
 static int jobq__alter_wish(struct jobq__tx *tx, const struct jobq__entry *running) {
     int changed, rc;
+    jobq__assert(running->row.state == JOBQ__CLAIMED && !running->in_ring && !running->gone);
     if (jobq__os_load(&running->cancel)) return JOBQ_OK;
     rc = jobq__store_wish(tx->db, running->row.id, running->row.runs, &changed);
     return rc == JOBQ_OK && !changed ? JOBQ_NOT_FOUND : rc;
@@ -17289,6 +17313,7 @@ JOBQ__INTERNAL int jobq__alter_retry(struct jobq__tx *tx, struct jobq__request *
     if (rc == JOBQ_OK) rc = jobq__alter_may_retry(tx, &row, r->err);
     if (rc == JOBQ_OK && !jobq__tx_handled(tx, row.kind)) rc = jobq__tx_know(tx, row.kind);
     if (rc != JOBQ_OK) return rc;
+    jobq__assert(row.state != JOBQ__CLAIMED && row.state != JOBQ__DONE);
     jobq__door_begin(&edge, &row, JOBQ__WAITING);
     edge.now.run_at_ms = tx->now_ms;
     edge.now.lane = JOBQ__LANE_SCHEDULED;
@@ -17529,6 +17554,7 @@ static int jobq__commit_transact(struct jobq__tx *tx, struct jobq__request *list
                                  enum jobq__commit_part part, bool *ended) {
     jobq *q = tx->q;
     int rc;
+    jobq__assert(jobq__store_in_transaction(tx->db));
     *ended = false;
     rc = jobq__commit_body(tx, list, part);
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(tx);
@@ -17542,6 +17568,7 @@ static int jobq__commit_transact(struct jobq__tx *tx, struct jobq__request *list
         jobq__store_rollback(tx->db);
         q->look_lanes = true;
     }
+    jobq__assert(rc != JOBQ_OK || !jobq__store_in_transaction(tx->db));
     return rc;
 }
 
@@ -17596,6 +17623,7 @@ static int jobq__commit_scrub(jobq *q) {
 /* ---- One group ---- */
 
 static void jobq__commit_all(struct jobq__request *list, int rc, jobq *q) {
+    jobq__assert(rc != JOBQ_OK && rc != JOBQ__TAKEN);
     for (; list; list = list->next) list->rc = jobq__commit_sqlite(&q->tx, list, rc);
 }
 
@@ -17765,7 +17793,9 @@ static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq_
     bool ended, sync = jobq__baton_first_syncs(q);
     struct jobq__request *r;
     jobq_error why;
-    int rc = jobq__commit_may_write(q, now_us, &why);
+    int rc;
+    jobq__assert(jobq__os_load(&q->baton.busy));
+    rc = jobq__commit_may_write(q, now_us, &why);
     if (rc != JOBQ_OK) {
         *list = jobq__baton_collect(q, true);
         for (r = *list; r; r = r->next)
@@ -18047,6 +18077,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     wakes.count = 0;
     wakes.scheduler = wakes.loop = false;
     /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
+    jobq__assert(q->tx.of_job && jobq__os_load(&q->baton.busy));
     intact = jobq__guard_intact(job);
     rc = intact && jobq__store_stands(job) ? JOBQ_OK : JOBQ_MISUSE;
     if (rc == JOBQ_OK && keep) {
@@ -18083,6 +18114,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
 JOBQ__INTERNAL int jobq__commit_join(struct jobq__tx *tx, struct jobq__request *request) {
     jobq *q = tx->q;
     int rc;
+    jobq__assert(tx->of_job && jobq__os_load(&q->baton.busy));
     request->rc = JOBQ_OK;
     request->atomic = true;
     jobq__guard_enter(tx->db);
@@ -19013,8 +19045,9 @@ static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
     void *ids = NULL;
     size_t size = 0, at = 0;
     int64_t id = 0, extra = 0, payload = 0;
-    int room = jobq__disk_batch(q, INT32_MAX);
-    int rc = jobq__tx_gates_read(tx);
+    int room = jobq__disk_batch(q, INT32_MAX), rc;
+    jobq__assert(tx->blind && !tx->may_claim && !q->owner.begun);
+    rc = jobq__tx_gates_read(tx);
     if (rc == JOBQ_OK) rc = jobq__store_counted(tx->db, &tx->counted);
     if (rc == JOBQ_OK) rc = jobq__store_claims_get(tx->db, &ids, &size);
     while (rc == JOBQ_OK && at < size && room >= 0) {
@@ -19061,6 +19094,7 @@ static int jobq__recover_some(jobq *q, int64_t until_us, bool *more) {
 JOBQ__INTERNAL int jobq__recover(jobq *q, int64_t until_us, jobq_error *err) {
     bool more = false, again, all;
     int rc;
+    jobq__assert(!q->client && jobq__list_empty(&q->claimed) && !q->pool.ring.count);
     do {
         rc = jobq__recover_some(q, until_us, &more);
         again = rc == JOBQ_FULL && jobq__disk_full(q);
@@ -19073,6 +19107,7 @@ JOBQ__INTERNAL int jobq__recover(jobq *q, int64_t until_us, jobq_error *err) {
         return jobq__err_set(err, rc, "%s: the jobs that the owner before left running"
                              " could not be given back in %.250s; open it again",
                              jobq_code_text(rc), q->files.path);
+    jobq__assert(jobq__list_empty(&q->claimed));
     jobq__owner_begin(&q->owner);
     return JOBQ_OK;
 }

@@ -64,21 +64,25 @@ static int jobq__alter_reach(struct jobq__tx *tx, struct jobq__alter *alter,
                              struct jobq__row *row) {
     bool withdrawn;
     struct jobq__entry *entry = jobq__tx_withdraw(tx, alter->id, &withdrawn);
+    int rc;
     alter->running = NULL; /* the group may be repeated, and the job have ended since */
     if (entry && !withdrawn) {
         alter->running = entry;
         return JOBQ_OK;
     }
     if (withdrawn) {
-        int rc = jobq__tx_unclaim(tx, entry);
+        rc = jobq__tx_unclaim(tx, entry);
         if (rc != JOBQ_OK) return rc;
     }
-    return jobq__alter_row(tx, alter->id, row);
+    rc = jobq__alter_row(tx, alter->id, row);
+    jobq__assert(rc != JOBQ_OK || row->state != JOBQ__CLAIMED);
+    return rc;
 }
 
 /* The wish is written down: it outlives the process. A second one changes nothing. */
 static int jobq__alter_wish(struct jobq__tx *tx, const struct jobq__entry *running) {
     int changed, rc;
+    jobq__assert(running->row.state == JOBQ__CLAIMED && !running->in_ring && !running->gone);
     if (jobq__os_load(&running->cancel)) return JOBQ_OK;
     rc = jobq__store_wish(tx->db, running->row.id, running->row.runs, &changed);
     return rc == JOBQ_OK && !changed ? JOBQ_NOT_FOUND : rc;
@@ -142,6 +146,7 @@ JOBQ__INTERNAL int jobq__alter_retry(struct jobq__tx *tx, struct jobq__request *
     if (rc == JOBQ_OK) rc = jobq__alter_may_retry(tx, &row, r->err);
     if (rc == JOBQ_OK && !jobq__tx_handled(tx, row.kind)) rc = jobq__tx_know(tx, row.kind);
     if (rc != JOBQ_OK) return rc;
+    jobq__assert(row.state != JOBQ__CLAIMED && row.state != JOBQ__DONE);
     jobq__door_begin(&edge, &row, JOBQ__WAITING);
     edge.now.run_at_ms = tx->now_ms;
     edge.now.lane = JOBQ__LANE_SCHEDULED;

@@ -105,6 +105,7 @@ static int jobq__commit_transact(struct jobq__tx *tx, struct jobq__request *list
                                  enum jobq__commit_part part, bool *ended) {
     jobq *q = tx->q;
     int rc;
+    jobq__assert(jobq__store_in_transaction(tx->db));
     *ended = false;
     rc = jobq__commit_body(tx, list, part);
     if (rc == JOBQ_OK) rc = jobq__disk_hold_back(tx);
@@ -118,6 +119,7 @@ static int jobq__commit_transact(struct jobq__tx *tx, struct jobq__request *list
         jobq__store_rollback(tx->db);
         q->look_lanes = true;
     }
+    jobq__assert(rc != JOBQ_OK || !jobq__store_in_transaction(tx->db));
     return rc;
 }
 
@@ -172,6 +174,7 @@ static int jobq__commit_scrub(jobq *q) {
 /* ---- One group ---- */
 
 static void jobq__commit_all(struct jobq__request *list, int rc, jobq *q) {
+    jobq__assert(rc != JOBQ_OK && rc != JOBQ__TAKEN);
     for (; list; list = list->next) list->rc = jobq__commit_sqlite(&q->tx, list, rc);
 }
 
@@ -341,7 +344,9 @@ static int jobq__commit_group(jobq *q, int64_t now_us, bool insist, struct jobq_
     bool ended, sync = jobq__baton_first_syncs(q);
     struct jobq__request *r;
     jobq_error why;
-    int rc = jobq__commit_may_write(q, now_us, &why);
+    int rc;
+    jobq__assert(jobq__os_load(&q->baton.busy));
+    rc = jobq__commit_may_write(q, now_us, &why);
     if (rc != JOBQ_OK) {
         *list = jobq__baton_collect(q, true);
         for (r = *list; r; r = r->next)
@@ -623,6 +628,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
     wakes.count = 0;
     wakes.scheduler = wakes.loop = false;
     /* SQLite, or the handler, has ended it: whatever was written is not to be trusted. */
+    jobq__assert(q->tx.of_job && jobq__os_load(&q->baton.busy));
     intact = jobq__guard_intact(job);
     rc = intact && jobq__store_stands(job) ? JOBQ_OK : JOBQ_MISUSE;
     if (rc == JOBQ_OK && keep) {
@@ -659,6 +665,7 @@ JOBQ__INTERNAL int jobq__commit_job(jobq *q, struct jobq__entry *entry, bool kee
 JOBQ__INTERNAL int jobq__commit_join(struct jobq__tx *tx, struct jobq__request *request) {
     jobq *q = tx->q;
     int rc;
+    jobq__assert(tx->of_job && jobq__os_load(&q->baton.busy));
     request->rc = JOBQ_OK;
     request->atomic = true;
     jobq__guard_enter(tx->db);

@@ -49,8 +49,9 @@ static int jobq__recover_rows(struct jobq__tx *tx, bool *more) {
     void *ids = NULL;
     size_t size = 0, at = 0;
     int64_t id = 0, extra = 0, payload = 0;
-    int room = jobq__disk_batch(q, INT32_MAX);
-    int rc = jobq__tx_gates_read(tx);
+    int room = jobq__disk_batch(q, INT32_MAX), rc;
+    jobq__assert(tx->blind && !tx->may_claim && !q->owner.begun);
+    rc = jobq__tx_gates_read(tx);
     if (rc == JOBQ_OK) rc = jobq__store_counted(tx->db, &tx->counted);
     if (rc == JOBQ_OK) rc = jobq__store_claims_get(tx->db, &ids, &size);
     while (rc == JOBQ_OK && at < size && room >= 0) {
@@ -97,6 +98,7 @@ static int jobq__recover_some(jobq *q, int64_t until_us, bool *more) {
 JOBQ__INTERNAL int jobq__recover(jobq *q, int64_t until_us, jobq_error *err) {
     bool more = false, again, all;
     int rc;
+    jobq__assert(!q->client && jobq__list_empty(&q->claimed) && !q->pool.ring.count);
     do {
         rc = jobq__recover_some(q, until_us, &more);
         again = rc == JOBQ_FULL && jobq__disk_full(q);
@@ -109,6 +111,7 @@ JOBQ__INTERNAL int jobq__recover(jobq *q, int64_t until_us, jobq_error *err) {
         return jobq__err_set(err, rc, "%s: the jobs that the owner before left running"
                              " could not be given back in %.250s; open it again",
                              jobq_code_text(rc), q->files.path);
+    jobq__assert(jobq__list_empty(&q->claimed));
     jobq__owner_begin(&q->owner);
     return JOBQ_OK;
 }

@@ -80,6 +80,7 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__lane *lane, int
     bool more = true, out_of_room = false;
     size_t i;
     int rc = JOBQ_OK, moves;
+    jobq__assert(tx->may_claim && limit > 0 && limit <= jobq__gate_room(&lane->gate));
     tx->aside_count = 0;
     *claimed = *moved = 0;
     while (*claimed + *moved < limit && !out_of_room) {
@@ -107,6 +108,7 @@ static int jobq__tx_claim_lane(struct jobq__tx *tx, struct jobq__lane *lane, int
         out_of_room = tx->bytes <= 0;
     }
     if (walk) jobq__store_end(walk);
+    jobq__assert(*claimed + *moved <= limit && *moved == (int)tx->aside_count);
     if (rc == JOBQ_OK && !more) jobq__list_remove(&lane->ready);
     if (rc == JOBQ_OK) rc = jobq__tx_claim_entries(tx, before->next);
     for (i = 0; i < tx->aside_count && rc == JOBQ_OK; i++)
@@ -228,6 +230,7 @@ static int jobq__tx_drain_lane(struct jobq__tx *tx, int32_t lane, int *left) {
     bool more = false;
     size_t i;
     int rc = JOBQ_OK;
+    jobq__assert(jobq__stored_stand(lane) == JOBQ__STANDS_AT_GATE);
     tx->aside_count = 0;
     if (limit > 0) rc = jobq__tx_walk(tx, jobq__store_walk_lane(tx->db, lane, limit), limit, &more);
     /* Their time has come, even if the clock was set back since they were parked. */
@@ -327,6 +330,7 @@ JOBQ__INTERNAL int jobq__tx_fill(struct jobq__tx *tx) {
         tx->recounts = tx->claims_changed = true;
     }
     if (rc == JOBQ_OK && tx->claims_changed) rc = jobq__tx_touch(tx);
+    jobq__assert(rc != JOBQ_OK || tx->touched || !tx->claims_changed);
     if (rc == JOBQ_OK) rc = jobq__tx_gates_write(tx);
     if (rc == JOBQ_OK) rc = jobq__event_reserve(&q->events, tx->changes_count);
     return rc;

@@ -66,6 +66,7 @@ static struct jobq__shift jobq__tx_shift_of(const struct jobq__row *was, int fro
 JOBQ__INTERNAL void jobq__tx_shift(struct jobq__tx *tx, const struct jobq__row *was, int from,
                                    const struct jobq__row *now, int to) {
     struct jobq__shift shift;
+    jobq__assert(was->id > 0 && was->id == now->id);
     if (tx->q->client) return;
     shift = jobq__tx_shift_of(was, from, now, to);
     if (shift.from == shift.to && !shift.retries) return;
@@ -124,9 +125,11 @@ JOBQ__INTERNAL int jobq__tx_count_anew(struct jobq__tx *tx) {
 static int jobq__tx_count_rows(struct jobq__tx *tx) {
     struct jobq__shift shift;
     struct jobq__row row;
-    jobq__walk *walk = jobq__store_uncounted(tx->db, tx->counted, tx->last_id);
+    jobq__walk *walk;
     int rows = 0, rc;
     bool more = true;
+    jobq__assert(!tx->q->client && !tx->of_job);
+    walk = jobq__store_uncounted(tx->db, tx->counted, tx->last_id);
     row.id = tx->counted;
     while ((rc = jobq__store_next_uncounted(tx->db, walk, &row, &more)) == JOBQ_OK && more
            && rows < JOBQ__COUNT_SLICE) {
@@ -151,6 +154,7 @@ static int jobq__tx_count_all(struct jobq__tx *tx) {
     const struct jobq__uncounted *sums = &tx->q->uncounted;
     size_t i;
     int rc = JOBQ_OK;
+    jobq__assert(!tx->q->client && !tx->of_job && tx->counted == tx->q->counted);
     for (i = 0; i < sums->count && rc == JOBQ_OK; i++)
         rc = jobq__store_count_add(tx->db, &sums->pairs[i]);
     tx->counted = tx->last_id;
@@ -192,6 +196,7 @@ JOBQ__INTERNAL void jobq__tx_count_applied(struct jobq__tx *tx, int64_t last_id)
         for (i = 0; i < tx->loose.count && whole; i++)
             whole = jobq__tx_keep_shift(sums, &tx->loose.list[i]);
     }
+    jobq__assert(!whole || tx->counted <= q->last_id);
     if (!whole) sums->count = 0;
     sums->whole = whole;
     q->counted = tx->counted;

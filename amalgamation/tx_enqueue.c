@@ -37,6 +37,7 @@ static bool jobq__tx_add_claimed(struct jobq__tx *tx, struct jobq__lane *lane,
                                  struct jobq__row *row) {
     struct jobq__kind *kind = jobq__registry_kind(&tx->q->names, row->kind);
     struct jobq__entry *entry;
+    jobq__assert(tx->may_claim && !tx->of_job);
     if (jobq__tx_entry(tx, row, kind, lane, &entry) != JOBQ_OK) return false;
     row->state = entry->row.state = JOBQ__CLAIMED;
     row->lane = entry->row.lane = JOBQ__LANE_NONE;
@@ -56,6 +57,8 @@ static int jobq__tx_add(struct jobq__tx *tx, struct jobq__row *row) {
     /* Before a job is accepted whose row nobody could read again. */
     if (tx->last_id >= JOBQ__ID_MAX)
         return jobq__store_damaged(tx->db, JOBQ__DAMAGE_IDS, tx->last_id);
+    jobq__assert(row->lane == JOBQ__LANE_SCHEDULED || row->lane == JOBQ__LANE_OWN_TIME);
+    jobq__assert(row->kind > JOBQ__LANE_SUSPECT && row->queue > JOBQ__LANE_SUSPECT);
     row->id = ++tx->last_id;
     row->attempt = 1;
     row->created_at_ms = tx->now_ms;
@@ -192,5 +195,6 @@ JOBQ__INTERNAL int jobq__tx_enqueue(struct jobq__tx *tx, struct jobq__request *r
         }
         return rc;
     }
+    jobq__assert(tx->last_id >= first && tx->last_id - first <= (int64_t)enqueue->count);
     return jobq__door_flush(tx);
 }

@@ -48,6 +48,7 @@ static void jobq__tx_set_time(const struct jobq__tx *tx, struct jobq__row *row,
 static int jobq__tx_settle_one(struct jobq__tx *tx, struct jobq__entry *entry) {
     const struct jobq__verdict *verdict = &entry->verdict;
     struct jobq__edge edge;
+    jobq__assert(entry->row.state == JOBQ__CLAIMED && !entry->in_ring && !entry->gone);
     jobq__door_outcome(&edge, entry);
     edge.keep_ms = jobq__tx_keep(tx, entry);
     jobq__tx_set_time(tx, &edge.now, verdict);
@@ -84,7 +85,10 @@ static size_t jobq__tx_run_length(struct jobq__tx *tx, size_t first, size_t coun
 static int jobq__tx_settle_run(struct jobq__tx *tx, size_t first, size_t length) {
     struct jobq__entry **order = &tx->order[first];
     bool all;
-    int rc = jobq__door_run(tx, order, length, jobq__tx_keep(tx, order[0]), &all);
+    int rc;
+    jobq__assert(jobq__state_terminal(order[0]->verdict.state));
+    jobq__assert(order[length - 1]->row.id == order[0]->row.id + (int64_t)length - 1);
+    rc = jobq__door_run(tx, order, length, jobq__tx_keep(tx, order[0]), &all);
     if (rc != JOBQ_OK || all) return rc;
     /* One of them is no longer ours; which one is found row by row, from the beginning. */
     tx->single_rows = true;
@@ -119,6 +123,7 @@ JOBQ__INTERNAL int jobq__tx_settle(struct jobq__tx *tx) {
     for (i = 0; i < count && rc == JOBQ_OK; i++) jobq__tx_heed_cancel(tx->order[i]);
     for (i = 0; i < count && rc == JOBQ_OK; i += length) {
         length = jobq__tx_run_length(tx, i, count);
+        jobq__assert(!i || tx->order[i - 1]->row.id < tx->order[i]->row.id);
         rc = length > 1 ? jobq__tx_settle_run(tx, i, length)
                         : jobq__tx_settle_one(tx, tx->order[i]);
     }
@@ -133,6 +138,8 @@ JOBQ__INTERNAL int jobq__tx_end(struct jobq__tx *tx, const struct jobq__row *row
     const struct jobq__kind *kind = jobq__registry_kind(&q->names, row->kind);
     bool handled = kind && !jobq__gate_is_shut(&kind->gate);
     struct jobq__edge edge;
+    jobq__assert(jobq__state_terminal(state));
+    jobq__assert(row->state == JOBQ__WAITING || tx->blind);
     jobq__door_begin(&edge, row, state);
     if (state == JOBQ__FAILED)
         edge.keep_ms = handled ? kind->spec.keep_failed_ms : q->options.keep_failed_ms;
