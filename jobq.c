@@ -476,6 +476,10 @@ static inline int64_t jobq__to_us(int64_t ms) {
  * other, or is time that a network gives back bit by bit. */
 #define JOBQ__STEP_LEAST_MS 100
 
+/* A wall that is back by so much has not been told the time yet; less is what a clock that runs
+ * well, or a hand, is set by. */
+#define JOBQ__UNTOLD_LEAST_MS JOBQ_DAY
+
 /* A handler that is still busy this long after its clock was advanced is taken to be waiting
  * for its deadline; in step mode, one that has looked at its flag for so long. Real time; only
  * jobq_advance over a handler's deadline knows it. From one look to the next a part of that passes
@@ -2250,8 +2254,11 @@ JOBQ__INTERNAL void jobq__clock_leave(jobq_clock *clock, struct jobq__clock_user
  *   w < W              it was set back, or the machine boots in 1970: nobody can say how long it
  *                      was off. Own time goes on from O. A duration takes no longer, from that
  *                      open on, than its own length; nor is one early when the wall is set right.
- *   W <= w             w - W have passed. But if the wall had been back, and has reached O by now,
- *                      it was set right meanwhile, and own time is the wall again.
+ *   W <= w             w - W have passed. But if the wall had been back by a day or more, as on a
+ *                      device that is not told the time, and has reached O by now, it was set right
+ *                      meanwhile, and own time is the wall again. (Not by less: W may be old, for
+ *                      an idle queue writes nothing, and then a wall that goes on as it should has
+ *                      reached O, too.)
  *
  * Beyond the year 9999 (JOBQ__WALL_MAX), where only an artificial clock shows a wall, the file says
  * no more than that year, and an offset of as much: steps from there count as time that has passed.
@@ -2368,7 +2375,7 @@ JOBQ__INTERNAL int64_t jobq__clock_on_mono(struct jobq__now now, int64_t at_ms) 
 JOBQ__INTERNAL int64_t jobq__own_at(int64_t wall_ms, int64_t offset_ms, int64_t at_ms) {
     int64_t then_ms = jobq__clock_wall(jobq__add(at_ms, offset_ms));
     if (wall_ms < at_ms) return then_ms;
-    if (offset_ms > 0 && wall_ms >= then_ms) return wall_ms;
+    if (offset_ms >= JOBQ__UNTOLD_LEAST_MS && wall_ms >= then_ms) return wall_ms;
     return jobq__clock_wall(jobq__add(wall_ms, offset_ms));
 }
 

@@ -76,7 +76,7 @@ JOBQ__INTERNAL int64_t jobq__clock_on_mono(struct jobq__now now, int64_t at_ms) 
 JOBQ__INTERNAL int64_t jobq__own_at(int64_t wall_ms, int64_t offset_ms, int64_t at_ms) {
     int64_t then_ms = jobq__clock_wall(jobq__add(at_ms, offset_ms));
     if (wall_ms < at_ms) return then_ms;
-    if (offset_ms > 0 && wall_ms >= then_ms) return wall_ms;
+    if (offset_ms >= JOBQ__UNTOLD_LEAST_MS && wall_ms >= then_ms) return wall_ms;
     return jobq__clock_wall(jobq__add(wall_ms, offset_ms));
 }
 

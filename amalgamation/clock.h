@@ -87,8 +87,11 @@ JOBQ__INTERNAL void jobq__clock_leave(jobq_clock *clock, struct jobq__clock_user
  *   w < W              it was set back, or the machine boots in 1970: nobody can say how long it
  *                      was off. Own time goes on from O. A duration takes no longer, from that
  *                      open on, than its own length; nor is one early when the wall is set right.
- *   W <= w             w - W have passed. But if the wall had been back, and has reached O by now,
- *                      it was set right meanwhile, and own time is the wall again.
+ *   W <= w             w - W have passed. But if the wall had been back by a day or more, as on a
+ *                      device that is not told the time, and has reached O by now, it was set right
+ *                      meanwhile, and own time is the wall again. (Not by less: W may be old, for
+ *                      an idle queue writes nothing, and then a wall that goes on as it should has
+ *                      reached O, too.)
  *
  * Beyond the year 9999 (JOBQ__WALL_MAX), where only an artificial clock shows a wall, the file says
  * no more than that year, and an offset of as much: steps from there count as time that has passed.

@@ -214,6 +214,10 @@
  * other, or is time that a network gives back bit by bit. */
 #define JOBQ__STEP_LEAST_MS 100
 
+/* A wall that is back by so much has not been told the time yet; less is what a clock that runs
+ * well, or a hand, is set by. */
+#define JOBQ__UNTOLD_LEAST_MS JOBQ_DAY
+
 /* A handler that is still busy this long after its clock was advanced is taken to be waiting
  * for its deadline; in step mode, one that has looked at its flag for so long. Real time; only
  * jobq_advance over a handler's deadline knows it. From one look to the next a part of that passes

@@ -432,8 +432,36 @@ TEST(a_step_is_later_than_what_clients_stored) {
     fixture_close(&f);
 }
 
+/* Goal: a wall that was set back and has gone on since for longer than that was not set right: what
+ * is stored by a client, and what waits at the next open, takes as long as it says. Method: an hour
+ * back, and then three hours in which nothing is written. */
+TEST(a_wall_that_goes_on_was_not_set_right) {
+    jobq_options options = {.workers = JOBQ_NONE, .shared = true};
+    int64_t first, later;
+    jobq *client = NULL;
+    fixture f;
+    REQUIRE(fixture_open(&f, options));
+    options = (jobq_options){.role = JOBQ_CLIENT, .shared = true, .clock = f.clock};
+    WORKS(jobq_enqueue(f.q, &(jobq_job){.kind = "k", .delay_ms = JOBQ_DAY}, &first, &err));
+    jobq_clock_set(f.clock, T0 - JOBQ_HOUR);
+    CHECK_INT(drain(f.q), 0);
+    advance(f.q, 3 * JOBQ_HOUR);
+    WORKS(jobq_open(f.path, &options, &client, &err));
+    REQUIRE(client != NULL);
+    WORKS(jobq_enqueue(client, &(jobq_job){.kind = "k", .delay_ms = JOBQ_DAY}, &later, &err));
+    CHECK_CODE(jobq_close(&client), JOBQ_OK);
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(look(f.q, first).run_at_ms, T0 - JOBQ_HOUR + JOBQ_DAY);
+        CHECK_INT(look(f.q, later).run_at_ms, T0 + 2 * JOBQ_HOUR + JOBQ_DAY);
+        close_queue(&f.q);
+        REQUIRE_CODE(jobq_open(f.path, &f.options, &f.q, NULL), JOBQ_OK);
+    }
+    fixture_close(&f);
+}
+
 TEST_MAIN(steps_change_no_duration, a_handler_that_steps_waits_no_longer, a_pool_waits_no_longer,
           points_in_time_follow_the_wall, both_start_in_order, what_waits_can_be_changed,
           closed_while_the_wall_is_set_back, what_was_seen_is_remembered,
           last_commit_tells_the_time, a_step_costs_one_row,
-          a_step_is_later_than_what_clients_stored)
+          a_step_is_later_than_what_clients_stored,
+          a_wall_that_goes_on_was_not_set_right)
