@@ -9548,10 +9548,14 @@ static const struct jobq__audit_rule jobq__audit_name_rules[] = {
 
 /* ---- The claims row ---- */
 
-static const struct jobq__audit_rule jobq__audit_claims_rules[] = {
+/* Where it stands; a walk of its own, for what is in it is found by that. */
+static const struct jobq__audit_rule jobq__audit_place_rules[] = {
     {"the row", "stands twice", "c.one <> 1 AND EXISTS(SELECT 1 FROM jobq_claims WHERE one = 1)",
      NULL, "DELETE FROM jobq_claims WHERE one = ?1", "the other one stays"},
     {"one", "is not 1", "c.one <> 1", NULL, JOBQ__SET_CLAIMS("one = 1"), "it is"},
+};
+
+static const struct jobq__audit_rule jobq__audit_claims_rules[] = {
     {"last_id", "is no id", JOBQ__OUT("c.last_id", "0", JOBQ__IDS), NULL,
      JOBQ__SET_CLAIMS("last_id = (SELECT coalesce(max(id), 0) FROM jobq_row WHERE id BETWEEN 1"
                       " AND " JOBQ__IDS ")"), "it is the highest that there is"},
@@ -9573,7 +9577,7 @@ static const struct jobq__audit_rule jobq__audit_claims_rules[] = {
     {"open", "does not name a gate that lets jobs pass, and jobs wait there", NULL, NULL, NULL,
      "it names it"},
 };
-enum { JOBQ__AUDIT_IDS = 7, JOBQ__AUDIT_OPEN = 8, JOBQ__AUDIT_FORGOTTEN = 9 };
+enum { JOBQ__AUDIT_IDS = 5, JOBQ__AUDIT_OPEN = 6, JOBQ__AUDIT_FORGOTTEN = 7 };
 
 static int jobq__audit_true(jobq__store *db, const char *text, int64_t id, bool *answer) {
     sqlite3_stmt *s;
@@ -10053,6 +10057,13 @@ static const struct jobq__audit_rule jobq__audit_payload_rules[] = {
     " WHERE id = ?1)) WHERE one = 1", \
     JOBQ__TEXT_NAME_LOST(id, "j.id = ?1"), "it is called by its number"
 
+#define JOBQ__NAMED_AS_NO(id, what) \
+    "EXISTS(SELECT 1 FROM jobq_name WHERE id = j." id " AND what NOT IN (0, " what "))"
+#define JOBQ__NAME_SERVES(number, what) \
+    "UPDATE jobq_name SET what = 0, name = iif(EXISTS(SELECT 1 FROM jobq_name o" \
+    " WHERE o.what IN (0, " what ") AND o.scope = 0 AND o.name = jobq_name.name), " \
+    JOBQ__TEXT_LOST("id") ", name) WHERE id = (SELECT " number " FROM jobq_row WHERE id = ?1)"
+
 static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
     {"side", "wants one cancelled that does not run", JOBQ__SAYS("4") " AND j.state <> 1", NULL,
      JOBQ__SET_ROW("side = side & ~4"), "it does not"},
@@ -10081,6 +10092,10 @@ static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
      "INSERT OR IGNORE INTO jobq_failed SELECT prune_at, id FROM jobq_row WHERE id = ?1", "it is"},
     {"kind", "has no name", JOBQ__TEXT_IS_LOST("kind"), JOBQ__NAME_GIVE("kind")},
     {"queue", "has no name", JOBQ__TEXT_IS_LOST("queue"), JOBQ__NAME_GIVE("queue")},
+    {"kind", "has the name of something else", JOBQ__NAMED_AS_NO("kind", "2"), NULL,
+     JOBQ__NAME_SERVES("kind", "2"), "it is a kind's, too, unless another kind has it"},
+    {"queue", "has the name of something else", JOBQ__NAMED_AS_NO("queue", "1"), NULL,
+     JOBQ__NAME_SERVES("queue", "1"), "it is a queue's, too, unless another queue has it"},
     JOBQ__UNUSED("grp", "j", JOBQ__SET_ROW("grp = NULL")),
 };
 
@@ -10141,6 +10156,8 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
      false, JOBQ__LOOK_ROWS},
     {"jobq_name", "jobq_name n", "", JOBQ__ONE("n.id"), -1, JOBQ__RULES(name), "0", NULL, NULL,
      false, JOBQ__LOOK_ROWS},
+    {"jobq_claims", "jobq_claims c", " AND c.one < " JOBQ__TEXT_PAIRS, JOBQ__ONE("c.one"), -1,
+     JOBQ__RULES(place), "0", NULL, NULL, true, JOBQ__LOOK_ROWS},
     {"jobq_claims", "jobq_claims c", " AND c.one < " JOBQ__TEXT_PAIRS, JOBQ__ONE("c.one"), -1,
      JOBQ__RULES(claims), "0", jobq__audit_ask_claims, jobq__audit_put_claims, true,
      JOBQ__LOOK_ROWS},
@@ -10606,9 +10623,9 @@ static int jobq__audit_do(jobq__store *db, const char *text, const struct jobq__
     return rc;
 }
 
-/* Which rules the row breaks by now; s asks for one row. */
+/* Which rules the row breaks by now, if it is there; s asks for one row. */
 static int jobq__audit_again(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
-                             const struct jobq__found *found, uint64_t *broken) {
+                             const struct jobq__found *found, uint64_t *broken, bool *there) {
     const struct jobq__audit_part *part = audit->of;
     bool row;
     int i, rc;
@@ -10619,6 +10636,7 @@ static int jobq__audit_again(struct jobq__audit *audit, jobq__store *db, sqlite3
     if (row) *broken = (uint64_t)sqlite3_column_int64(s, part->key_count);
     if (row && part->ask) rc = part->ask(&audit->known, db, s, broken);
     audit->known.asked = false;
+    *there = row;
     jobq__db_reset(s);
     return rc;
 }
@@ -10637,14 +10655,17 @@ static int jobq__audit_put_right(struct jobq__audit *audit, jobq__store *db,
 static int jobq__audit_mend_row(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
                                 struct jobq__found *found, const struct jobq__mend *with) {
     uint64_t broken, tried = 0;
-    int i, rc = jobq__audit_again(audit, db, s, found, &broken);
+    bool there;
+    int i, rc = jobq__audit_again(audit, db, s, found, &broken, &there);
     for (i = 0; i < audit->of->count && rc == JOBQ_OK; i++) {
         uint64_t bit = UINT64_C(1) << i;
         if (!(broken & bit) || !audit->of->rules[i].does) continue;
         tried |= bit;
         rc = jobq__audit_put_right(audit, db, found, i, with);
-        if (rc == JOBQ_OK) rc = jobq__audit_again(audit, db, s, found, &broken);
+        if (rc == JOBQ_OK) rc = jobq__audit_again(audit, db, s, found, &broken, &there);
     }
+    /* What else was wrong with a row that went has gone with it. */
+    if (tried && !there) found->broken = tried;
     found->mended = (found->broken | tried) & ~broken;
     found->broken |= broken;
     return rc;

@@ -276,9 +276,9 @@ static int jobq__audit_do(jobq__store *db, const char *text, const struct jobq__
     return rc;
 }
 
-/* Which rules the row breaks by now; s asks for one row. */
+/* Which rules the row breaks by now, if it is there; s asks for one row. */
 static int jobq__audit_again(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
-                             const struct jobq__found *found, uint64_t *broken) {
+                             const struct jobq__found *found, uint64_t *broken, bool *there) {
     const struct jobq__audit_part *part = audit->of;
     bool row;
     int i, rc;
@@ -289,6 +289,7 @@ static int jobq__audit_again(struct jobq__audit *audit, jobq__store *db, sqlite3
     if (row) *broken = (uint64_t)sqlite3_column_int64(s, part->key_count);
     if (row && part->ask) rc = part->ask(&audit->known, db, s, broken);
     audit->known.asked = false;
+    *there = row;
     jobq__db_reset(s);
     return rc;
 }
@@ -307,14 +308,17 @@ static int jobq__audit_put_right(struct jobq__audit *audit, jobq__store *db,
 static int jobq__audit_mend_row(struct jobq__audit *audit, jobq__store *db, sqlite3_stmt *s,
                                 struct jobq__found *found, const struct jobq__mend *with) {
     uint64_t broken, tried = 0;
-    int i, rc = jobq__audit_again(audit, db, s, found, &broken);
+    bool there;
+    int i, rc = jobq__audit_again(audit, db, s, found, &broken, &there);
     for (i = 0; i < audit->of->count && rc == JOBQ_OK; i++) {
         uint64_t bit = UINT64_C(1) << i;
         if (!(broken & bit) || !audit->of->rules[i].does) continue;
         tried |= bit;
         rc = jobq__audit_put_right(audit, db, found, i, with);
-        if (rc == JOBQ_OK) rc = jobq__audit_again(audit, db, s, found, &broken);
+        if (rc == JOBQ_OK) rc = jobq__audit_again(audit, db, s, found, &broken, &there);
     }
+    /* What else was wrong with a row that went has gone with it. */
+    if (tried && !there) found->broken = tried;
     found->mended = (found->broken | tried) & ~broken;
     found->broken |= broken;
     return rc;

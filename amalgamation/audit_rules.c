@@ -119,10 +119,14 @@ static const struct jobq__audit_rule jobq__audit_name_rules[] = {
 
 /* ---- The claims row ---- */
 
-static const struct jobq__audit_rule jobq__audit_claims_rules[] = {
+/* Where it stands; a walk of its own, for what is in it is found by that. */
+static const struct jobq__audit_rule jobq__audit_place_rules[] = {
     {"the row", "stands twice", "c.one <> 1 AND EXISTS(SELECT 1 FROM jobq_claims WHERE one = 1)",
      NULL, "DELETE FROM jobq_claims WHERE one = ?1", "the other one stays"},
     {"one", "is not 1", "c.one <> 1", NULL, JOBQ__SET_CLAIMS("one = 1"), "it is"},
+};
+
+static const struct jobq__audit_rule jobq__audit_claims_rules[] = {
     {"last_id", "is no id", JOBQ__OUT("c.last_id", "0", JOBQ__IDS), NULL,
      JOBQ__SET_CLAIMS("last_id = (SELECT coalesce(max(id), 0) FROM jobq_row WHERE id BETWEEN 1"
                       " AND " JOBQ__IDS ")"), "it is the highest that there is"},
@@ -144,7 +148,7 @@ static const struct jobq__audit_rule jobq__audit_claims_rules[] = {
     {"open", "does not name a gate that lets jobs pass, and jobs wait there", NULL, NULL, NULL,
      "it names it"},
 };
-enum { JOBQ__AUDIT_IDS = 7, JOBQ__AUDIT_OPEN = 8, JOBQ__AUDIT_FORGOTTEN = 9 };
+enum { JOBQ__AUDIT_IDS = 5, JOBQ__AUDIT_OPEN = 6, JOBQ__AUDIT_FORGOTTEN = 7 };
 
 static int jobq__audit_true(jobq__store *db, const char *text, int64_t id, bool *answer) {
     sqlite3_stmt *s;
@@ -624,6 +628,13 @@ static const struct jobq__audit_rule jobq__audit_payload_rules[] = {
     " WHERE id = ?1)) WHERE one = 1", \
     JOBQ__TEXT_NAME_LOST(id, "j.id = ?1"), "it is called by its number"
 
+#define JOBQ__NAMED_AS_NO(id, what) \
+    "EXISTS(SELECT 1 FROM jobq_name WHERE id = j." id " AND what NOT IN (0, " what "))"
+#define JOBQ__NAME_SERVES(number, what) \
+    "UPDATE jobq_name SET what = 0, name = iif(EXISTS(SELECT 1 FROM jobq_name o" \
+    " WHERE o.what IN (0, " what ") AND o.scope = 0 AND o.name = jobq_name.name), " \
+    JOBQ__TEXT_LOST("id") ", name) WHERE id = (SELECT " number " FROM jobq_row WHERE id = ?1)"
+
 static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
     {"side", "wants one cancelled that does not run", JOBQ__SAYS("4") " AND j.state <> 1", NULL,
      JOBQ__SET_ROW("side = side & ~4"), "it does not"},
@@ -652,6 +663,10 @@ static const struct jobq__audit_rule jobq__audit_beside_rules[] = {
      "INSERT OR IGNORE INTO jobq_failed SELECT prune_at, id FROM jobq_row WHERE id = ?1", "it is"},
     {"kind", "has no name", JOBQ__TEXT_IS_LOST("kind"), JOBQ__NAME_GIVE("kind")},
     {"queue", "has no name", JOBQ__TEXT_IS_LOST("queue"), JOBQ__NAME_GIVE("queue")},
+    {"kind", "has the name of something else", JOBQ__NAMED_AS_NO("kind", "2"), NULL,
+     JOBQ__NAME_SERVES("kind", "2"), "it is a kind's, too, unless another kind has it"},
+    {"queue", "has the name of something else", JOBQ__NAMED_AS_NO("queue", "1"), NULL,
+     JOBQ__NAME_SERVES("queue", "1"), "it is a queue's, too, unless another queue has it"},
     JOBQ__UNUSED("grp", "j", JOBQ__SET_ROW("grp = NULL")),
 };
 
@@ -712,6 +727,8 @@ static const struct jobq__audit_part jobq__audit_parts[] = {
      false, JOBQ__LOOK_ROWS},
     {"jobq_name", "jobq_name n", "", JOBQ__ONE("n.id"), -1, JOBQ__RULES(name), "0", NULL, NULL,
      false, JOBQ__LOOK_ROWS},
+    {"jobq_claims", "jobq_claims c", " AND c.one < " JOBQ__TEXT_PAIRS, JOBQ__ONE("c.one"), -1,
+     JOBQ__RULES(place), "0", NULL, NULL, true, JOBQ__LOOK_ROWS},
     {"jobq_claims", "jobq_claims c", " AND c.one < " JOBQ__TEXT_PAIRS, JOBQ__ONE("c.one"), -1,
      JOBQ__RULES(claims), "0", jobq__audit_ask_claims, jobq__audit_put_claims, true,
      JOBQ__LOOK_ROWS},

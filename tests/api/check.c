@@ -172,6 +172,12 @@ TEST(each_rule_has_its_line) {
         {"INSERT INTO jobq_claims(one, last_id, counted, offset_ms, wall_at, next_name)"
          " VALUES(2, 5, 0, 0, 0, 9)",
          "row 2: the row stands", 0},
+        {"UPDATE jobq_claims SET one = 9, ids = 'text', wall_at = 'z' WHERE one = 1",
+         "row 9: one is not 1", 0},
+        {"UPDATE jobq_name SET what = 1 WHERE id IN (SELECT kind FROM jobq_row)",
+         "kind has the name of something else", 0},
+        {"UPDATE jobq_name SET what = 2 WHERE id IN (SELECT queue FROM jobq_row)",
+         "queue has the name of something else", 0},
         {"UPDATE jobq_claims SET one = 7 WHERE one = 1", "row 7: one is not 1", 0},
         {"DELETE FROM jobq_meta WHERE key = 'syncs'", "jobq_meta.syncs is missing", 0},
         {"DELETE FROM jobq_meta WHERE key = 'epoch'", "jobq_meta.epoch is missing", 0},
@@ -952,6 +958,22 @@ static jobq_outcome end_some(jobq_run *run, void *ctx) {
     return jobq_run_id(run) % 3 ? JOBQ_DONE : jobq_snooze(run, JOBQ_DAY);
 }
 
+/* Goal: of a row that a repair deletes only that is told for which it goes. Method: rows that break
+ * several rules. */
+TEST(what_goes_is_told_once) {
+    struct told told;
+    fixture f;
+    REQUIRE(fixture_open(&f, (jobq_options){.workers = JOBQ_NONE, .shared = true}));
+    put_many(f.q, &(jobq_job){.kind = "k"}, 20);
+    jobq_cancel(f.q, 1, NULL);
+    sql_run(f.path, "INSERT INTO jobq_key SELECT kind, 'z' || id, 2, id, 5 FROM jobq_row");
+    told = check_queue(f.q, true, "jobq_key, row 1:");
+    CHECK_INT(told.faults, 20);
+    CHECK(told.found && told.repaired == 20 && !told.left);
+    healthy(f.q);
+    fixture_close(&f);
+}
+
 /* Goal: counters that are not what the rows come to are told, and after a repair right again and
  * kept so, in the owner that repaired them and in the next one. Method: more jobs than are left
  * uncounted; each kind of damage; then each kind of change. */
@@ -1060,7 +1082,7 @@ TEST(who_is_given_back_is_counted) {
     close_queue(&q);
 }
 
-TEST_MAIN(forgotten_before_a_gate, wrong_counters, counters_follow_a_repair,
+TEST_MAIN(what_goes_is_told_once, forgotten_before_a_gate, wrong_counters, counters_follow_a_repair,
           who_is_given_back_is_counted, no_column_is_forgotten, a_later_version_is_left_alone,
           what_stops_a_queue_is_found, each_rule_has_its_line, nobodys_wish,
           indexes_that_disagree, index_of_names, pages_of_garbage, whoever_may_look, arguments,
