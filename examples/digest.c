@@ -454,7 +454,8 @@ int main(int argc, char **argv)
 
     /* Absolute paths, so that a later start from elsewhere finds the same files. */
     const char *root = names[0] != NULL ? names[0] : ".";
-    char *directory = realpath(root, NULL);
+    static char *directory; /* whatever ends the program */
+    directory = realpath(root, NULL);
     if (directory == NULL) die(root, strerror(errno));
     bar = !app.quiet && isatty(STDOUT_FILENO);
     action.sa_flags = (int)(SA_RESTART | SA_RESETHAND); /* a second one ends it at once */
