@@ -28,7 +28,7 @@ flags_tsan = $(slow) -fsanitize=thread
 flags_modules = -DJOBQ_MODULES -DJOBQ_TEST_SCALE=4
 
 # The tests themselves are compiled fast where they run fast enough.
-optimised_tests = $(if $(filter asan tsan,$(variant)),-O1,-O0)
+optimised_tests = -O$(if $(filter asan tsan,$(variant)),$(if $(filter fault_% sim_%,$(@F)),1,0),0)
 our_flags = -std=c99 -O2 -g $(warnings) -pthread $(flags_$(variant)) $(sqlite_include)
 compile = $(CC) $(our_flags) $(CPPFLAGS) $(CFLAGS)
 compile_test = $(CC) $(our_flags) $(optimised_tests) -iquote tests/rig -iquote . \
