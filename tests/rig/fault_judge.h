@@ -219,13 +219,14 @@ static inline jobq_info judge_charged(const struct judge *j, const jobq_info *to
     return info;
 }
 
-/* A duration is due when it has passed, wherever the clock is set: by the wall that is half an hour
- * sooner or later when the story has set it meanwhile, or sets it after the cut. */
+/* A duration is due when it has passed, wherever the clock is set: by the wall that is up to half
+ * an hour sooner or later, or twice that, when the story has set it meanwhile, and sets it after
+ * the cut. Not exactly: what passed after the last commit that is in the image nobody knows then. */
 static inline bool judge_same_info(const struct judge *j, const jobq_info *seen,
                                    const jobq_info *told) {
     int64_t off_ms = seen->run_at_ms - told->run_at_ms;
     jobq_info moved = *told;
-    if (j->s->steps && seen->state == JOBQ_STATE_PENDING && off_ms % (JOBQ_HOUR / 2) == 0
+    if (j->s->steps && seen->state == JOBQ_STATE_PENDING
         && off_ms >= -JOBQ_HOUR && off_ms <= JOBQ_HOUR)
         moved.run_at_ms = seen->run_at_ms;
     return story_same_info(seen, &moved);
