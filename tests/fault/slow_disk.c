@@ -198,8 +198,11 @@ TEST(stop_comes_between_slices) {
     fault_log_watch(&log, take_time, NULL);
     before = fault_shrunk();
     start(f.q);
-    jobq_clock_set(f.clock, T0 + 2 * JOBQ_MINUTE);
-    while (fault_shrunk() < before + 2) test_pause_ms(1);
+    /* Of the first look, which begins the time, the test does not hear. */
+    for (int64_t i = 0; fault_shrunk() < before + 2; i++) {
+        if (i % 64 == 0) jobq_clock_set(f.clock, T0 + (2 + i) * JOBQ_MINUTE);
+        test_pause_ms(1);
+    }
     CHECK_CODE(jobq_stop(f.q, 0, NULL), JOBQ_OK);
     CHECK(fault_shrunk() < before + 2 * SIZE);
     fault_log_end(&log);
