@@ -55,7 +55,8 @@ static int visit(sqlite3 *db, jobq_connection which, jobq_stage stage, jobq_erro
     }
     if (stage == JOBQ_STAGE_SETUP && v->sql) run_sql(db, v->sql);
     /* The schema stands at SETUP. */
-    if (stage == JOBQ_STAGE_SETUP) CHECK_INT(ask(db, "SELECT count(*) FROM jobq_claims WHERE one = 1"), 1);
+    if (stage == JOBQ_STAGE_SETUP)
+        CHECK_INT(ask(db, "SELECT count(*) FROM jobq_claims WHERE one = 1"), 1);
     if (n != v->refuse_at) return 0;
     if (v->words) snprintf(err->text, sizeof err->text, "%s", v->words);
     else run_sql(db, "SELECT nonsense FROM nowhere");

@@ -221,7 +221,7 @@ static inline jobq_info judge_charged(const struct judge *j, const jobq_info *to
 
 /* A duration is due when it has passed, wherever the clock is set: by the wall that is up to half
  * an hour sooner or later, or twice that, when the story has set it meanwhile, and sets it after
- * the cut. Not exactly: what passed after the last commit that is in the image nobody knows then. */
+ * the cut. Not exactly: what passed after the last commit that an image has nobody knows then. */
 static inline bool judge_same_info(const struct judge *j, const jobq_info *seen,
                                    const jobq_info *told) {
     int64_t off_ms = seen->run_at_ms - told->run_at_ms;
