@@ -210,7 +210,7 @@ size: jobq.c
 	@$(CC) -std=c99 -Os -fno-asynchronous-unwind-tables -pthread $(sqlite_include) $(CPPFLAGS) \
 	    $(CFLAGS) -c jobq.c -o build/size.o
 	@size build/size.o | awk 'NR == 2 { printf "code at -Os: %d bytes (promised: at most %d)\n", \
-	    $$1, 192 * 1024; exit $$1 > 192 * 1024 }'
+	    $$1, 200 * 1024; exit $$1 > 200 * 1024 }'
 
 # help - this list
 help:

@@ -217,7 +217,10 @@ TEST(only_the_guilty_fails) {
     uint64_t random = test_seed();
     test_note("TEST_SEED=%" PRIu64, test_seed());
     memset(&tally, 0, sizeof tally);
-    for (int64_t i = test_effort(SEEDS); i > 0 && test_failures() == 0; i--) play_one(&random);
+    /* On a busy machine a process may die before it has claimed much: then some more. */
+    for (int64_t i = test_effort(SEEDS), more = 60; test_failures() == 0
+         && (i > 0 || (tally.claimed_max < CLAIMED && more-- > 0)); i--)
+        play_one(&random);
     CHECK(tally.claimed_max >= CLAIMED);
     test_figure("jobs that kill their process",
                 "starts <= crashes_max, only the guilty fails as crashed",
